@@ -31,7 +31,9 @@ def differences() -> list[str]:
     with tempfile.TemporaryDirectory() as directory:
         generate(Path(directory))
         fresh = {str(path.relative_to(directory)) for path in Path(directory).rglob("*.py*")}
-        committed = {str(path.relative_to(GENERATED)) for path in GENERATED.rglob("*.py*") if "__pycache__" not in str(path)}
+        committed = {
+            str(path.relative_to(GENERATED)) for path in GENERATED.rglob("*.py*") if "__pycache__" not in str(path)
+        }
         common = sorted(fresh & committed)
         _, different, unreadable = filecmp.cmpfiles(directory, GENERATED, common, shallow=False)
     return sorted(fresh ^ committed) + different + unreadable

@@ -1,0 +1,1 @@
+"""Shared plumbing of every process. Knows no noun of any service."""

@@ -1,0 +1,189 @@
+"""NATS through FastStream: telling and hearing events, and surviving a NATS that is gone, restarted or emptied.
+
+Three settings that FastStream's defaults get wrong for us: acknowledge by hand (the default drops a message whose handler
+failed once), never stop reconnecting (the default gives up after two minutes, and its pull loop then spins), and a deadline
+for publishing. Nothing here is needed for correctness: whoever listens also polls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from faststream import AckPolicy
+from faststream.nats import JStream, NatsBroker, PullSub
+from faststream.nats.annotations import NatsMessage
+from nats.aio.client import Client
+
+from chassis import run, streams
+
+logger = logging.getLogger(__name__)
+
+EXIT_BUS_CLOSED = 70
+PUBLISH_TIMEOUT = 5.0
+RETRY_SECONDS = 5.0
+_WATCH_SECONDS = 5.0
+
+
+class Undecodable(Exception):
+    """A message that no later attempt will understand either."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """A message from NATS."""
+
+    subject: str
+    payload: bytes
+    message_id: str
+    """The outbox row it came from; empty for messages without a stream."""
+
+
+Handler = Callable[[Received], Awaitable[None]]
+
+
+class Bus:
+    """The connection of one process to NATS."""
+
+    def __init__(self, url: str, *, name: str) -> None:
+        self._client: Client | None = None
+        self._consumers: list[tuple[str, str]] = []
+        self._stream: str | None = None
+        self._on_connected: list[Callable[[], None]] = []
+        self._broker = NatsBroker(
+            url,
+            name=name,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=1,
+            connect_timeout=3,
+            ping_interval=10,
+            max_outstanding_pings=2,
+            graceful_timeout=5.0,
+            ack_policy=AckPolicy.MANUAL,
+            logger=None,
+            reconnected_cb=self._reconnected,
+            disconnected_cb=self._disconnected,
+            closed_cb=self._closed,
+        )
+        self._stopping = False
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether NATS can be reached at this moment."""
+        return self._client is not None and self._client.is_connected
+
+    def owns_stream(self, service: str) -> None:
+        """Say that this process publishes the events of `service`, and so keeps its stream alive."""
+        self._stream = service
+
+    def on_connected(self, callback: Callable[[], None]) -> None:
+        """Call `callback` after each connect and reconnect: messages without a stream may have been missed until then."""
+        self._on_connected.append(callback)
+
+    def listen(self, subject: str, handler: Handler) -> None:
+        """Hear what is said on `subject` from now on; what is said while nobody listens is not repeated."""
+
+        async def heard(message: NatsMessage) -> None:
+            try:
+                await handler(_received(message))
+            except Exception:
+                logger.exception("message could not be handled", extra={"subject": subject})
+
+        self._broker.subscriber(subject, no_reply=True)(heard)
+
+    def consume(self, service: str, durable: str, handler: Handler) -> None:
+        """Hear every event of `service`, at least once; a handler that raises hears it again later."""
+        self._consumers.append((service, durable))
+
+        async def delivered(message: NatsMessage) -> None:
+            try:
+                await handler(_received(message))
+            except Undecodable:
+                logger.exception("undecodable message dropped", extra={"stream": service})
+                await message.reject()
+            except Exception:
+                logger.exception("message will be redelivered", extra={"stream": service})
+                await message.nack(delay=RETRY_SECONDS)
+            else:
+                await message.ack()
+
+        stream = JStream(streams.stream_name(service), declare=False)
+        self._broker.subscriber(
+            f"{service}.events.>",
+            stream=stream,
+            durable=durable,
+            pull_sub=PullSub(batch_size=20, timeout=5.0),
+            no_reply=True,
+        )(delivered)
+
+    async def publish(self, message_id: str, subject: str, payload: bytes) -> None:
+        """Publish an event and wait until its stream has stored it. Raises if that is not certain; then publish it again."""
+        self._require_connection()
+        stream = streams.stream_name(subject.partition(".")[0])
+        headers = {"Nats-Msg-Id": message_id}
+        await self._broker.publish(payload, subject, headers=headers, stream=stream, timeout=PUBLISH_TIMEOUT)
+
+    async def tell(self, subject: str, payload: bytes) -> None:
+        """Say something that nobody depends on; silently nothing while NATS is gone."""
+        if self.is_connected:
+            await self._broker.publish(payload, subject, timeout=PUBLISH_TIMEOUT)
+
+    async def run(self) -> None:
+        """Connect, subscribe, and keep streams and consumers alive, for ever."""
+        try:
+            self._client = await self._broker.connect()
+            await self._ensure()
+            await self._broker.start()
+            self._connected()
+            await run.every(_WATCH_SECONDS, self._ensure_if_connected)
+        finally:
+            self._stopping = True
+            if self.is_connected:
+                await self._broker.stop()
+
+    async def _ensure_if_connected(self) -> None:
+        if self.is_connected:
+            await self._ensure()
+
+    async def _ensure(self) -> None:
+        # A pull loop whose consumer was deleted spins without ever saying so; and a server that lost its store has none.
+        js = self._require_connection().jetstream(timeout=PUBLISH_TIMEOUT)
+        if self._stream:
+            await streams.ensure_stream(js, self._stream)
+        for service, durable in self._consumers:
+            if await streams.ensure_consumer(js, service, durable):
+                logger.warning("consumer was missing and has been made", extra={"stream": service, "consumer": durable})
+
+    def _require_connection(self) -> Client:
+        if self._client is None or not self._client.is_connected:
+            raise ConnectionError("NATS does not answer")
+        return self._client
+
+    def _connected(self) -> None:
+        logger.info("connected to NATS")
+        for callback in self._on_connected:
+            callback()
+
+    async def _reconnected(self) -> None:
+        self._connected()
+
+    async def _disconnected(self) -> None:
+        if not self._stopping:
+            logger.warning("lost NATS; trying again every second")
+
+    async def _closed(self) -> None:
+        # With endless reconnects only an unrecoverable error closes a connection, and nothing in this process can reopen it.
+        if not self._stopping:
+            logger.critical("the NATS connection was closed for good")
+            await asyncio.sleep(0.1)
+            os._exit(EXIT_BUS_CLOSED)
+
+
+def _received(message: NatsMessage) -> Received:
+    body = message.body if isinstance(message.body, bytes) else bytes(message.body)
+    return Received(
+        subject=message.raw_message.subject, payload=body, message_id=(message.headers or {}).get("Nats-Msg-Id", "")
+    )

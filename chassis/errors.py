@@ -1,0 +1,126 @@
+"""The errors that cross a process boundary: raised by operations, mapped to gRPC in `chassis.rpc`, to HTTP in the gateway."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class Error(Exception):
+    """Something a caller has to know. `code` is stable and machine-readable, `field` names the offending input."""
+
+    status: ClassVar[str] = "INTERNAL"
+    default_code: ClassVar[str] = "internal"
+
+    def __init__(
+        self, message: str = "", *, code: str = "", field: str = "", details: dict[str, str] | None = None
+    ) -> None:
+        self.message = message or (type(self).__doc__ or "").strip()
+        self.code = code or self.default_code
+        self.field = field
+        self.details = details or {}
+        super().__init__(self.message)
+
+
+class InvalidArgument(Error):
+    """The request is not valid."""
+
+    status = "INVALID_ARGUMENT"
+    default_code = "invalid_argument"
+
+
+class OutOfRange(Error):
+    """The position is not one that exists."""
+
+    status = "OUT_OF_RANGE"
+    default_code = "out_of_range"
+
+
+class Unauthenticated(Error):
+    """Nobody is signed in."""
+
+    status = "UNAUTHENTICATED"
+    default_code = "unauthenticated"
+
+
+class PermissionDenied(Error):
+    """This caller may not do that."""
+
+    status = "PERMISSION_DENIED"
+    default_code = "permission_denied"
+
+
+class NotFound(Error):
+    """There is no such thing."""
+
+    status = "NOT_FOUND"
+    default_code = "not_found"
+
+
+class AlreadyExists(Error):
+    """There is one already."""
+
+    status = "ALREADY_EXISTS"
+    default_code = "already_exists"
+
+
+class FailedPrecondition(Error):
+    """The present state forbids that."""
+
+    status = "FAILED_PRECONDITION"
+    default_code = "failed_precondition"
+
+
+class Aborted(Error):
+    """Somebody else was faster."""
+
+    status = "ABORTED"
+    default_code = "aborted"
+
+
+class ResourceExhausted(Error):
+    """Too much at once."""
+
+    status = "RESOURCE_EXHAUSTED"
+    default_code = "resource_exhausted"
+
+
+class Unavailable(Error):
+    """A part of the system does not answer; try again."""
+
+    status = "UNAVAILABLE"
+    default_code = "unavailable"
+
+
+class DeadlineExceeded(Unavailable):
+    """A part of the system did not answer in time; what was asked may still have happened."""
+
+    status = "DEADLINE_EXCEEDED"
+    default_code = "deadline_exceeded"
+
+
+class Internal(Error):
+    """Something went wrong on our side."""
+
+
+_BY_STATUS: dict[str, type[Error]] = {
+    kind.status: kind
+    for kind in (
+        InvalidArgument,
+        OutOfRange,
+        Unauthenticated,
+        PermissionDenied,
+        NotFound,
+        AlreadyExists,
+        FailedPrecondition,
+        Aborted,
+        ResourceExhausted,
+        Unavailable,
+        DeadlineExceeded,
+        Internal,
+    )
+}
+
+
+def by_status(status: str) -> type[Error]:
+    """Give the error class of a gRPC status name; `Internal` for one that no operation raises."""
+    return _BY_STATUS.get(status, Internal)

@@ -1,0 +1,144 @@
+"""Signed identity of every call between services: which service calls, and for which user.
+
+Both are JSON Web Tokens (RFC 7519) signed with Ed25519 (RFC 8037). Each service signs its own calls; users are vouched for
+by auth alone. Keys are raw 32 bytes in base64url without padding.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from chassis import errors
+
+CALLER_LIFETIME = 120
+USER_LIFETIME = 300
+_LEEWAY = 10
+_CACHE_LIMIT = 10_000
+_VOUCHES_FOR_USERS = "auth"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """The user for whom a call is made."""
+
+    user_id: str
+    role: str
+    session_id: str
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the user may see and change what belongs to others."""
+        return self.role == "admin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who makes the call that is being served."""
+
+    service: str
+    user: User | None
+    user_token: str = ""
+    """The user's identity as it came in, to be passed on."""
+
+    def require_user(self) -> User:
+        """Give the user, or raise `Unauthenticated` when the call is made for nobody."""
+        if self.user is None:
+            raise errors.Unauthenticated("This call must be made for a user.")
+        return self.user
+
+
+current: ContextVar[Caller | None] = ContextVar("caller", default=None)
+
+
+def caller() -> Caller:
+    """Give the caller of the call being served."""
+    if (found := current.get()) is None:
+        raise errors.Unauthenticated("No call is being served.")
+    return found
+
+
+def public_key(seed: str) -> str:
+    """Give the public key that belongs to a private seed."""
+    key = Ed25519PrivateKey.from_private_bytes(_decode(seed))
+    return _encode(key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
+
+
+class Signer:
+    """Signs as one service."""
+
+    def __init__(self, service: str, seed: str) -> None:
+        self.service = service
+        self._key = Ed25519PrivateKey.from_private_bytes(_decode(seed))
+        self._key_id = public_key(seed)
+        self._token = ""
+        self._renew_at = 0.0
+
+    def caller_token(self) -> str:
+        """Give a token saying that this service calls; the same one for half its life, since signing costs."""
+        now = time.time()
+        if now >= self._renew_at:
+            self._token = self._sign({"iss": self.service, "aud": "service"}, now, CALLER_LIFETIME)
+            self._renew_at = now + CALLER_LIFETIME / 2
+        return self._token
+
+    def user_token(self, user: User) -> tuple[str, float]:
+        """Vouch for a user; gives the token and the time (Unix seconds) at which it ends."""
+        now = time.time()
+        claims = {"iss": self.service, "aud": "user", "sub": user.user_id, "role": user.role, "sid": user.session_id}
+        return self._sign(claims, now, USER_LIFETIME), now + USER_LIFETIME
+
+    def _sign(self, claims: dict[str, str], now: float, lifetime: int) -> str:
+        timed = {**claims, "iat": int(now), "exp": int(now + lifetime)}
+        return jwt.encode(timed, self._key, algorithm="EdDSA", headers={"kid": self._key_id})
+
+
+class Verifier:
+    """Checks tokens against the public keys of the services. Remembers the verdict on a token until it ends."""
+
+    def __init__(self, trust: str) -> None:
+        self._keys: dict[str, tuple[str, Ed25519PublicKey]] = {}
+        for entry in filter(None, (part.strip() for part in trust.split(","))):
+            service, _, key = entry.partition(":")
+            self._keys[key] = (service, Ed25519PublicKey.from_public_bytes(_decode(key)))
+        self._verified: dict[tuple[str, str], dict[str, str]] = {}
+
+    def service(self, token: str) -> str:
+        """Give the service that signed a caller token, or raise `Unauthenticated`."""
+        return self._verify(token, "service")["iss"]
+
+    def user(self, token: str) -> User:
+        """Give the user that auth vouches for, or raise `Unauthenticated`."""
+        claims = self._verify(token, "user")
+        if claims["iss"] != _VOUCHES_FOR_USERS:
+            raise errors.Unauthenticated(f"{claims['iss']} may not vouch for users.")
+        return User(user_id=claims["sub"], role=claims["role"], session_id=claims["sid"])
+
+    def _verify(self, token: str, audience: str) -> dict[str, str]:
+        remembered = self._verified.get((token, audience))
+        if remembered is not None and float(remembered["exp"]) > time.time() - _LEEWAY:
+            return remembered
+        try:
+            service, key = self._keys[jwt.get_unverified_header(token).get("kid", "")]
+            claims = jwt.decode(token, key, algorithms=["EdDSA"], audience=audience, issuer=service, leeway=_LEEWAY)
+        except (jwt.InvalidTokenError, KeyError) as error:
+            self._verified.pop((token, audience), None)
+            raise errors.Unauthenticated("The signed identity is missing or not valid.") from error
+        if len(self._verified) >= _CACHE_LIMIT:
+            self._verified.clear()
+        self._verified[token, audience] = claims
+        return claims
+
+
+def _decode(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def _encode(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()

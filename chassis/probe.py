@@ -1,0 +1,50 @@
+"""Asks a process whether it is ready: `python -m chassis.probe grpc://127.0.0.1:50051` (or http://…/readyz); exit 0 if so.
+
+The health check of the containers, and what the local launcher waits for.
+"""
+
+from __future__ import annotations
+
+import http.client
+import sys
+from urllib.parse import urlsplit
+
+TIMEOUT_SECONDS = 2.0
+
+
+def is_ready(url: str, timeout: float = TIMEOUT_SECONDS) -> bool:
+    """Whether the process at `url` (scheme grpc or http) says that it is ready, within `timeout` seconds."""
+    parts = urlsplit(url)
+    if parts.scheme == "grpc":
+        return _is_serving(parts.netloc, timeout)
+    if parts.scheme == "http":
+        return _answers_ok(parts.hostname or "", parts.port or 80, parts.path or "/", timeout)
+    raise ValueError(f"cannot probe {url!r}: the scheme must be grpc or http")
+
+
+def _is_serving(target: str, timeout: float) -> bool:
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    # A pool of its own: otherwise the pause after an earlier failed connect would be shared between probes.
+    with grpc.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=timeout)
+        except grpc.RpcError:
+            return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def _answers_ok(host: str, port: int, path: str, timeout: float) -> bool:
+    connection = http.client.HTTPConnection(host, port, timeout=timeout)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+if __name__ == "__main__":
+    sys.exit(0 if is_ready(sys.argv[1]) else 1)

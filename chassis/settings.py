@@ -1,0 +1,63 @@
+"""Settings of a process: a frozen dataclass filled from the environment, with every mistake named at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+
+LOCAL_ONLY = "local-only"
+
+
+class SettingsError(Exception):
+    """The environment lacks settings, or holds ones that cannot be used."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """What every process is told. A field `log_level` is read from the variable `LOG_LEVEL`."""
+
+    environment: str = "local"
+    """`local` or `production`; production refuses the published local-only secrets."""
+    log_level: str = "info"
+    log_format: str = "text"
+    """`text` for people, `json` for machines."""
+    nats_url: str
+    identity_key: str
+    """Private Ed25519 seed of this service, base64url."""
+    identity_trust: str
+    """Public keys of all services: `auth:<key>,demo:<key>,…`; a service may have several while its key rotates."""
+
+
+T = typing.TypeVar("T", bound=Process)
+
+
+def read(cls: type[T], environ: Mapping[str, str]) -> T:
+    """Fill `cls` from the environment. Raises `SettingsError` naming every missing or invalid variable."""
+    types = typing.get_type_hints(cls)
+    values: dict[str, object] = {}
+    mistakes: list[str] = []
+    for field in dataclasses.fields(cls):
+        name = field.name.upper()
+        text = environ.get(name, "")
+        if not text:
+            if field.default is dataclasses.MISSING:
+                mistakes.append(f"{name} is missing")
+            continue
+        try:
+            values[field.name] = _cast(types[field.name], text)
+        except ValueError:
+            mistakes.append(f"{name}={text!r} is not of type {types[field.name].__name__}")
+        if environ.get("ENVIRONMENT") == "production" and LOCAL_ONLY in text:
+            mistakes.append(f"{name} holds a published local-only secret; production needs one of its own")
+    if mistakes:
+        raise SettingsError("; ".join(mistakes))
+    return cls(**values)  # type: ignore[arg-type]
+
+
+def _cast(kind: type, text: str) -> object:
+    if kind is bool:
+        if text.lower() not in {"true", "false", "1", "0"}:
+            raise ValueError(text)
+        return text.lower() in {"true", "1"}
+    return kind(text)

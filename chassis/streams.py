@@ -1,0 +1,73 @@
+"""JetStream streams and consumers: one stream a service, durable pull consumers for those who must not miss its events.
+
+Defined once, so that the provisioning and a service that finds its stream gone (NATS lost its store) make the same.
+"""
+
+from __future__ import annotations
+
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import NotFoundError
+
+MAX_AGE_SECONDS = 72 * 3600
+DUPLICATE_WINDOW_SECONDS = 600
+MAX_BYTES = 1 << 30
+MAX_MESSAGE_BYTES = 256 * 1024
+
+
+def events_subject(service: str, owner_id: str) -> str:
+    """Give the subject on which a service tells what happened to an owner."""
+    return f"{service}.events.{owner_id}"
+
+
+def stream_name(service: str) -> str:
+    """Give the name of a service's stream."""
+    return service.upper()
+
+
+def stream_config(service: str) -> StreamConfig:
+    """Define the stream of a service."""
+    return StreamConfig(
+        name=stream_name(service),
+        description=f"Events of the {service} service",
+        subjects=[f"{service}.events.>"],
+        retention=RetentionPolicy.LIMITS,
+        storage=StorageType.FILE,
+        max_age=MAX_AGE_SECONDS,
+        max_bytes=MAX_BYTES,
+        max_msg_size=MAX_MESSAGE_BYTES,
+        # A full stream refuses, and the outbox keeps what was refused.
+        discard=DiscardPolicy.NEW,
+        duplicate_window=DUPLICATE_WINDOW_SECONDS,
+        allow_direct=True,
+    )
+
+
+def consumer_config(durable: str) -> ConsumerConfig:
+    """Define a durable pull consumer. The server paces redelivery: `backoff[0]` takes the place of ack_wait."""
+    return ConsumerConfig(
+        durable_name=durable,
+        ack_policy=AckPolicy.EXPLICIT,
+        backoff=[5.0, 15.0, 60.0, 300.0],
+        max_deliver=-1,
+        max_ack_pending=256,
+    )
+
+
+async def ensure_stream(js: JetStreamContext, service: str) -> None:
+    """Make the stream of a service unless it is there. Leaves the settings of an existing one alone."""
+    try:
+        await js.stream_info(stream_name(service))
+    except NotFoundError:
+        await js.add_stream(stream_config(service))
+
+
+async def ensure_consumer(js: JetStreamContext, service: str, durable: str) -> bool:
+    """Make a durable consumer unless it is there; says whether it had to. Leaves the settings of an existing one alone."""
+    try:
+        await js.consumer_info(stream_name(service), durable)
+    except NotFoundError:
+        await ensure_stream(js, service)
+        await js.add_consumer(stream_name(service), consumer_config(durable))
+        return True
+    return False
