@@ -29,7 +29,8 @@ def _is_serving(target: str, timeout: float) -> bool:
     # A pool of its own: otherwise the pause after an earlier failed connect would be shared between probes.
     with grpc.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
         try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=timeout)
+            check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]  # missing in the types
+            answer = check(health_pb2.HealthCheckRequest(), timeout=timeout)
         except grpc.RpcError:
             return False
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

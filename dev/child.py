@@ -1,0 +1,35 @@
+"""Becomes another command that dies with its parent: `python -I -S child.py PARENT SIGNAL UID:GID -- command…`.
+
+A program of its own rather than a `preexec_fn`, because forking without exec is unsafe in a process that has threads.
+Linux sends the signal when the *thread* that started us ends, hence the one long-lived spawner in `dev.children`.
+Elsewhere the kernel has no such thing: there only an orderly launcher takes its children with it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+PR_SET_PDEATHSIG = 1
+
+
+def become(parent: int, death_signal: int, user: str, command: list[str]) -> None:
+    """Drop to `user` ("uid:gid", or "-" for the current one), tie our life to `parent`, then exec `command`."""
+    if user != "-":
+        uid, gid = (int(part) for part in user.split(":"))
+        os.setgroups([])
+        os.setgid(gid)
+        os.setuid(uid)
+    if sys.platform == "linux":  # after setuid, which clears the setting
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+        if os.getppid() != parent:  # it died before we asked
+            sys.exit(1)
+    os.execvp(command[0], command)  # noqa: S606
+
+
+if __name__ == "__main__":
+    _, parent, death_signal, user, _, *command = sys.argv
+    become(int(parent), int(death_signal), user, command)

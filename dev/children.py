@@ -1,0 +1,122 @@
+"""Child processes that never outlive us: spawning, stopping, and the ports they listen on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+CHILD = Path(__file__).with_name("child.py")
+# Below the range from which the kernel takes ports for outgoing connections: no client can sit on the port of a
+# server that is down, nor connect to itself there.
+PORTS = range(20_000, 32_000)
+KILL_WAIT_SECONDS = 10.0
+
+# Every child is started by this one thread: the kernel ties a child's life to the thread that started it, and this
+# thread ends only with the interpreter.
+_spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
+
+
+class Flag:
+    """Raised at most once at a time, looked at by many; unlike `threading.Event` safe to set in a signal handler."""
+
+    def __init__(self) -> None:
+        self._is_set = False
+
+    def set(self) -> None:
+        self._is_set = True
+
+    def clear(self) -> None:
+        self._is_set = False
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """An account a child runs as instead of ours."""
+
+    uid: int
+    gid: int
+
+
+def spawn(
+    command: Sequence[str | Path],
+    *,
+    environment: Mapping[str, str],
+    directory: Path,
+    death_signal: signal.Signals,
+    output: IO[bytes] | int,
+    user: User | None = None,
+    keep_open: Sequence[int] = (),
+) -> subprocess.Popen[bytes]:
+    """Start `command` in a session of its own, so that Ctrl-C reaches only us; `death_signal` reaches it when we die."""
+    account = f"{user.uid}:{user.gid}" if user else "-"
+    wrapped = [sys.executable, "-I", "-S", CHILD, str(os.getpid()), str(int(death_signal)), account, "--", *command]
+    started = _spawner.submit(
+        lambda: subprocess.Popen(
+            wrapped,
+            env=dict(environment),
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=tuple(keep_open),
+        )
+    )
+    return started.result()
+
+
+def stop(
+    process: subprocess.Popen[bytes],
+    *,
+    request: signal.Signals,
+    grace: float,
+    hasten: Flag | None = None,
+) -> None:
+    """Ask `process` to end, give it `grace` seconds (none once `hasten` is set), then kill its whole group."""
+    process.send_signal(request)
+    waited = 0.0
+    while process.poll() is None and waited < grace and not (hasten and hasten.is_set()):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.1)
+        waited += 0.1
+    kill(process)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL `process` and whatever is left of its group, and reap it."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # the group is gone; macOS says EPERM for zombies
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(KILL_WAIT_SECONDS)
+
+
+def free_port(taken: set[int] | frozenset[int] = frozenset()) -> int:
+    """A TCP port of 127.0.0.1 that nothing listens on now, and that is not in `taken`."""
+    for _ in range(200):
+        port = secrets.choice(PORTS)
+        if port not in taken and is_port_free(port):
+            return port
+    raise OSError(f"no free port of 127.0.0.1 found between {PORTS.start} and {PORTS.stop}")
+
+
+def is_port_free(port: int) -> bool:
+    """Whether a server could listen on 127.0.0.1:`port` now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

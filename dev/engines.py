@@ -1,0 +1,46 @@
+"""The engines the system stands on, embedded: PostgreSQL 18 and nats-server 2.15, on 127.0.0.1, without containers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from dev.engine import EngineFailed
+from dev.nats_server import Nats
+from dev.postgres import Postgres
+
+__all__ = ["EngineFailed", "Engines", "Nats", "Postgres"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engines:
+    """Both engines, started and stopped together; also a context manager."""
+
+    postgres: Postgres
+    nats: Nats
+
+    def start(self) -> None:
+        self.postgres.start()
+        try:
+            self.nats.start()
+        except BaseException:
+            self.postgres.stop()
+            raise
+
+    def stop(self) -> None:
+        try:
+            self.nats.stop()
+        finally:
+            self.postgres.stop()
+
+    def erase(self) -> None:
+        """Stop both and delete all their data."""
+        self.nats.erase()
+        self.postgres.erase()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()

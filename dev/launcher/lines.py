@@ -1,0 +1,56 @@
+"""Where the lines of all processes go: a terminal with a colour for each process, or a file."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import zlib
+from pathlib import Path
+from typing import TextIO
+
+from dev.launcher.replica import Log
+
+LABEL_WIDTH = 13
+COLOURS = (36, 32, 35, 34, 33, 96, 92, 95, 94)
+BOLD = 1
+
+
+def nowhere(label: str, line: str) -> None:
+    """Drop the line."""
+
+
+def to_file(path: Path) -> Log:
+    """Append lines to `path`, which is made when missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = threading.Lock()
+
+    def write(label: str, line: str) -> None:
+        with lock, path.open("a") as file:
+            file.write(f"{label:<{LABEL_WIDTH}} | {line}\n")
+
+    return write
+
+
+def to_terminal(stream: TextIO = sys.stdout) -> Log:
+    """Write lines to `stream`, in colour if it is a terminal and NO_COLOR is not set."""
+    coloured = stream.isatty() and not os.environ.get("NO_COLOR")
+    lock = threading.Lock()
+
+    def write(label: str, line: str) -> None:
+        head = f"{label:<{LABEL_WIDTH}} |"
+        if coloured:
+            head = f"\x1b[{_colour(label)}m{head}\x1b[0m"
+        with lock:
+            try:
+                print(head, line, file=stream, flush=True)
+            except (BrokenPipeError, ValueError):  # whoever read us is gone; the system runs on
+                return
+
+    return write
+
+
+def _colour(label: str) -> int:
+    if label == "launcher":
+        return BOLD
+    return COLOURS[zlib.crc32(label.partition("-")[0].encode() + label[-2:].encode()) % len(COLOURS)]

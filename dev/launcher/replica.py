@@ -1,0 +1,150 @@
+"""One supervised process: started, its lines passed on, started again after a crash, stopped in order."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from dev import children
+
+Log = Callable[[str, str], None]
+"""Called with a process's label and one line of its output (or of news about it), from any thread."""
+
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 15.0
+STEADY_SECONDS = 30.0
+OUTPUT_WAIT_SECONDS = 2.0
+
+
+class Replica:
+    """A process that is kept running, or run once, until it is stopped."""
+
+    def __init__(
+        self,
+        label: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        directory: Path,
+        log: Log,
+        restarts: bool,
+        grace_seconds: float,
+        probe_url: str | None = None,
+    ) -> None:
+        self.label = label
+        self.environment = dict(environment)
+        self.probe_url = probe_url
+        self.crashes = 0
+        """How often it ended by itself although it should run for ever."""
+        self.exit_code: int | None = None
+        self._command = command
+        self._directory = directory
+        self._log = log
+        self._restarts = restarts
+        self._grace_seconds = grace_seconds
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopping = threading.Event()
+        self._supervisor: threading.Thread | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, None while it does not run."""
+        process = self._process
+        return process.pid if process and process.poll() is None else None
+
+    @property
+    def is_supervised(self) -> bool:
+        """Whether it runs, or will run again after a crash."""
+        return self._supervisor is not None and self._supervisor.is_alive()
+
+    def start(self) -> None:
+        """Start it; does nothing when it is already being kept running."""
+        if self.is_supervised:
+            return
+        self._stopping.clear()
+        self.crashes = 0
+        self.exit_code = None
+        self._supervisor = threading.Thread(target=self._supervise, name=f"supervise {self.label}", daemon=True)
+        self._supervisor.start()
+
+    def stop(self, hasten: children.Flag | None = None) -> None:
+        """SIGTERM, the grace period (cut short by `hasten`), SIGKILL; returns when it is gone."""
+        self._end(
+            lambda process: children.stop(process, request=signal.SIGTERM, grace=self._grace_seconds, hasten=hasten)
+        )
+
+    def kill(self) -> None:
+        """SIGKILL; it stays down until `start`."""
+        self._end(children.kill)
+
+    def _end(self, end: Callable[[subprocess.Popen[bytes]], None]) -> None:
+        with self._lock:
+            self._stopping.set()
+            process = self._process
+        if process:
+            end(process)
+        if self._supervisor:
+            self._supervisor.join(OUTPUT_WAIT_SECONDS * 2)
+
+    def _supervise(self) -> None:
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            started = time.monotonic()
+            with self._lock:
+                if self._stopping.is_set():
+                    return
+                try:
+                    self._process = process = self._spawn()
+                except OSError as error:
+                    self._log(self.label, f"cannot be started: {error}")
+                    self.exit_code = 127
+                    return
+            self.exit_code = self._follow(process)
+            if self._stopping.is_set() or not self._restarts:
+                return
+            self.crashes += 1
+            if time.monotonic() - started > STEADY_SECONDS:
+                pause = FIRST_PAUSE_SECONDS
+            self._log(self.label, f"{_ended(self.exit_code)}; starting it again in {pause:g} s")
+            if self._stopping.wait(pause):
+                return
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        return children.spawn(
+            self._command,
+            environment=self.environment,
+            directory=self._directory,
+            # Without us nobody would wait for it to end in order, and it survives being killed: that is what it is for.
+            death_signal=signal.SIGKILL,
+            output=subprocess.PIPE,
+        )
+
+    def _follow(self, process: subprocess.Popen[bytes]) -> int:
+        """Pass its lines on until it ends; give its exit code."""
+        reader = threading.Thread(target=self._read, args=[process.stdout], name=f"read {self.label}", daemon=True)
+        reader.start()
+        code = process.wait()
+        children.kill(process)  # what it may have left in its group
+        reader.join(OUTPUT_WAIT_SECONDS)
+        return code
+
+    def _read(self, output: IO[bytes]) -> None:
+        with output:
+            for line in output:
+                self._log(self.label, line.decode(errors="replace").rstrip())
+
+
+def _ended(code: int) -> str:
+    if code >= 0:
+        return f"exited with {code}"
+    try:
+        return f"was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was ended by signal {-code}"

@@ -1,0 +1,39 @@
+"""The secrets of a local installation: made at its first start, kept in `secrets.env` readable by its owner only."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from provision import keys
+
+
+def load(data_dir: Path) -> dict[str, str]:
+    """Give the secrets of `data_dir`; makes those that are missing."""
+    path = data_dir / "secrets.env"
+    stored = _read(path)
+    new = keys.fresh()
+    if not stored.keys() >= keys.identity_names():  # seeds and trust belong together: all or none
+        stored = {name: value for name, value in stored.items() if name not in keys.identity_names()}
+    merged = {**new, **stored}
+    if merged != stored:
+        _write(path, merged)
+    return merged
+
+
+def _read(path: Path) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    lines = (line.partition("=") for line in path.read_text().splitlines() if line and not line.startswith("#"))
+    return {name: value for name, _, value in lines}
+
+
+def _write(path: Path, secrets: dict[str, str]) -> None:
+    text = "# Secrets of this local installation only; `make reset` throws them away with the data.\n"
+    text += "".join(f"{name}={value}\n" for name, value in secrets.items())
+    unfinished = path.with_suffix(".new")
+    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)

@@ -1,0 +1,298 @@
+"""The whole system on this machine: embedded engines, then the processes of docker-compose.yml."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Self
+
+from chassis import probe
+from dev import children
+from dev.engines import Engines, Nats, Postgres
+from dev.launcher import addresses, compose, lines, ownership, secrets
+from dev.launcher.compose import Definition
+from dev.launcher.replica import Log, Replica
+
+ROOT = Path(__file__).parent.parent.parent
+LAUNCHER = "launcher"
+"""The label of the stack's own log lines."""
+READY_SECONDS = 60.0
+RUN_ONCE_SECONDS = 120.0
+POLL_SECONDS = 0.1
+CRASHES_BEFORE_GIVING_UP = 3
+# What processes get of our own environment besides what the compose file says.
+INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE")
+
+
+class StartFailed(RuntimeError):
+    """The stack could not be brought up; everything has been stopped again."""
+
+
+class Interrupted(Exception):
+    """`request_stop` came while the stack was starting."""
+
+
+class Stack:
+    """Starts, stops and disturbs the system. Not for use by several threads, but for `request_stop` and `hasten`.
+
+    `gateway_port` 0 means any free port. `scale` gives numbers of replicas by process name. `env` sets variables of the
+    compose file (as a shell would), over those of our own environment. `log` is a callback or a file to append to.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        gateway_port: int = 0,
+        scale: Mapping[str, int] | None = None,
+        env: Mapping[str, str] | None = None,
+        log: Log | Path | None = None,
+        compose_file: Path = ROOT / "docker-compose.yml",
+    ) -> None:
+        self.data_dir = data_dir.absolute()
+        self.compose_file = compose_file.absolute()
+        self.engines: Engines
+        self._gateway_port = gateway_port or children.free_port()
+        self._scale = dict(scale or {})
+        self._env = dict(env or {})
+        self._log: Log = lines.to_file(log) if isinstance(log, Path) else log or lines.nowhere
+        self._stop_requested = children.Flag()
+        self._hasten = children.Flag()
+        self._variables: dict[str, str] = {}
+        self._definitions: dict[str, Definition] = {}
+        self._addresses = addresses.Addresses()
+        self._replicas: dict[str, list[Replica]] = {}
+        self._held = contextlib.ExitStack()
+
+    # --- the whole stack ---
+
+    def start(self) -> None:
+        """Return when every process is ready. Raises `StartFailed`, `Interrupted`, or what says why it may not start."""
+        try:
+            self._held.enter_context(ownership.of(self.data_dir))
+            self._read_definitions()
+            self._start_engines()
+            self._place_replicas()
+            for name in self._replicas:
+                self._await_dependencies(self._definitions[name])
+                self.start_process(name, wait=False)
+            for name in self._replicas:
+                self._await_ready(name)
+        except BaseException:
+            self._hasten.set()  # a stack that never served has nothing to finish
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop everything in reverse order; nothing is left running, whatever happens on the way."""
+        self._stop_requested.set()
+        with self._held, ThreadPoolExecutor(max_workers=16) as workers:
+            for replicas in reversed(self._levels()):
+                list(workers.map(lambda replica: replica.stop(self._hasten), replicas))
+        self._held = contextlib.ExitStack()
+        self._stop_requested.clear()
+        self._hasten.clear()
+
+    def request_stop(self) -> None:
+        """Make a `start` that is under way give up; for signal handlers."""
+        self._stop_requested.set()
+
+    def hasten(self) -> None:
+        """Let a `stop` under way wait for nobody any more; for signal handlers."""
+        self._hasten.set()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    # --- addresses ---
+
+    @property
+    def url(self) -> str:
+        """Where the gateway answers."""
+        return self.urls[0]
+
+    @property
+    def urls(self) -> list[str]:
+        """Where each replica of the gateway answers."""
+        published = [d for d in self._definitions.values() if d.container_port and d.name in self._replicas]
+        ports = [
+            self._addresses.of_replica(d, index) for d in published for index in range(len(self._replicas[d.name]))
+        ]
+        return [f"http://127.0.0.1:{port}" for port in ports]
+
+    def target(self, name: str) -> str:
+        """The gRPC target (host:port) of a service."""
+        return f"127.0.0.1:{self._addresses.of_replica(self._definitions[name], 0)}"
+
+    def database_url(self, name: str = "postgres") -> str:
+        """The database URL of a service's role, by default the superuser's."""
+        return self.engines.postgres.url_for(name, self._variables[_password_name(name)])
+
+    def environment(self, name: str, index: int = 0) -> dict[str, str]:
+        """The variables that a process is started with."""
+        return dict(self._replicas[name][index].environment)
+
+    # --- single processes ---
+
+    @property
+    def names(self) -> list[str]:
+        """The processes that run for ever, in the order in which they start."""
+        return [name for name in self._replicas if self._definitions[name].restarts]
+
+    def pids(self, name: str) -> list[int]:
+        """The process ids of the replicas that run now."""
+        return [pid for replica in self._replicas[name] if (pid := replica.pid) is not None]
+
+    def start_process(self, name: str, index: int | None = None, *, wait: bool = True) -> None:
+        """Start the replicas of `name` (or one) that are down, and wait until they are ready."""
+        for replica in self._chosen(name, index):
+            replica.start()
+        if wait:
+            self._await_ready(name, index)
+
+    def stop_process(self, name: str, index: int | None = None) -> None:
+        """Stop replicas in order, by SIGTERM; they stay down until `start_process`."""
+        for replica in self._chosen(name, index):
+            replica.stop(self._hasten)
+
+    def kill(self, name: str, index: int | None = 0) -> None:
+        """SIGKILL a replica (all, with index None); it stays down until `start_process`."""
+        for replica in self._chosen(name, index):
+            replica.kill()
+
+    def restart(self, name: str, index: int | None = None, *, env: Mapping[str, str] | None = None) -> None:
+        """Stop and start replicas, from now on with the variables `env` set in their environment."""
+        for replica in self._chosen(name, index):
+            replica.stop(self._hasten)
+            replica.environment.update(env or {})
+            replica.start()
+        self._await_ready(name, index)
+
+    # --- how it is done ---
+
+    def _read_definitions(self) -> None:
+        known = compose.variables(self.compose_file)
+        if unknown := sorted(self._env.keys() - known):
+            raise ValueError(f"{self.compose_file.name} does not read {', '.join(unknown)}")
+        defaults = {"PUBLIC_URL": f"http://127.0.0.1:{self._gateway_port}"}
+        chosen = {"GATEWAY_PORT": str(self._gateway_port)}
+        self._variables = {**defaults, **os.environ, **secrets.load(self.data_dir), **self._env, **chosen}
+        self._definitions = compose.read(self.compose_file, self._variables)
+        built = {name for name, definition in self._definitions.items() if definition.image is None}
+        if foreign := sorted(self._scale.keys() - built):
+            raise ValueError(f"cannot scale {', '.join(foreign)}: {self.compose_file.name} builds no such process")
+
+    def _start_engines(self) -> None:
+        self.engines = Engines(
+            postgres=Postgres(self.data_dir, password=self._variables["POSTGRES_PASSWORD"]),
+            nats=Nats(self.data_dir, password=self._variables["NATS_PASSWORD"]),
+        )
+        images = {(d.image or "").partition(":")[0] for d in self._definitions.values()}
+        if strange := sorted(images - {"", "postgres", "nats"}):
+            raise StartFailed(f"there is no embedded engine for the image {', '.join(strange)}")
+        for engine in (self.engines.postgres, self.engines.nats):
+            if engine.name in images:
+                self._held.callback(engine.stop)
+                engine.start()
+                self._log(LAUNCHER, f"{engine.name} is up on port {engine.port}")
+                self._give_up_if_asked()
+
+    def _place_replicas(self) -> None:
+        built = [definition for definition in self._definitions.values() if definition.image is None]
+        self._addresses = addresses.Addresses(
+            dict(addresses.engines(self.engines.postgres.port, self.engines.nats.port))
+        )
+        for definition in built:
+            self._addresses.reserve(definition, self._count(definition), published=self._gateway_port)
+        self._replicas = {d.name: [self._replica(d, index) for index in range(self._count(d))] for d in built}
+
+    def _replica(self, definition: Definition, index: int) -> Replica:
+        root = self.compose_file.parent
+        program, *arguments = definition.command
+        return Replica(
+            definition.name if self._count(definition) == 1 else f"{definition.name}-{index + 1}",
+            [sys.executable if program == "python" else program, *arguments],
+            {
+                **{name: os.environ[name] for name in INHERITED if name in os.environ},
+                "PYTHONPATH": f"{root}:{root / 'protos' / 'gen'}",
+                "PYTHONUNBUFFERED": "1",
+                **self._addresses.environment(definition, index),
+            },
+            directory=root,
+            log=self._log,
+            restarts=definition.restarts,
+            grace_seconds=definition.stop_grace_seconds,
+            probe_url=self._addresses.probe_url(definition, index),
+        )
+
+    def _count(self, definition: Definition) -> int:
+        return self._scale.get(definition.name, 1)
+
+    def _await_dependencies(self, definition: Definition) -> None:
+        for name, condition in definition.depends_on.items():
+            if name not in self._replicas:
+                continue  # an engine: up already
+            if condition == "service_healthy":
+                self._await_ready(name)
+            elif condition == "service_completed_successfully":
+                self._await_completion(name)
+
+    def _await_completion(self, name: str) -> None:
+        def has_completed(replica: Replica) -> bool:
+            if replica.exit_code:
+                raise StartFailed(f"{replica.label} failed with exit code {replica.exit_code}")
+            return replica.exit_code == 0 and not replica.is_supervised
+
+        self._await(self._replicas[name], has_completed, RUN_ONCE_SECONDS, "has not come to its end")
+
+    def _await_ready(self, name: str, index: int | None = None) -> None:
+        if not self._definitions[name].restarts:
+            return self._await_completion(name)
+        return self._await(self._chosen(name, index), _is_ready, READY_SECONDS, "is not ready")
+
+    def _await(
+        self, replicas: Iterable[Replica], condition: Callable[[Replica], bool], seconds: float, complaint: str
+    ) -> None:
+        deadline = time.monotonic() + seconds
+        for replica in replicas:
+            while not condition(replica):
+                self._give_up_if_asked()
+                if replica.crashes >= CRASHES_BEFORE_GIVING_UP:
+                    raise StartFailed(f"{replica.label} crashed {replica.crashes} times while starting")
+                if time.monotonic() > deadline:
+                    raise StartFailed(f"{replica.label} {complaint} after {seconds:g} s")
+                time.sleep(POLL_SECONDS)
+
+    def _give_up_if_asked(self) -> None:
+        if self._stop_requested.is_set():
+            raise Interrupted
+
+    def _chosen(self, name: str, index: int | None) -> list[Replica]:
+        return self._replicas[name] if index is None else [self._replicas[name][index]]
+
+    def _levels(self) -> list[list[Replica]]:
+        """All replicas, grouped so that each group depends only on groups before it."""
+        depths: dict[str, int] = {}
+        for name, definition in self._definitions.items():
+            depths[name] = 1 + max((depths[other] for other in definition.depends_on), default=0)
+        by_depth: dict[int, list[Replica]] = {}
+        for name, replicas in self._replicas.items():
+            by_depth.setdefault(depths[name], []).extend(replicas)
+        return [by_depth[depth] for depth in sorted(by_depth)]
+
+
+def _is_ready(replica: Replica) -> bool:
+    return replica.pid is not None and (replica.probe_url is None or probe.is_ready(replica.probe_url))
+
+
+def _password_name(role: str) -> str:
+    return "POSTGRES_PASSWORD" if role == "postgres" else f"{role.upper()}_DB_PASSWORD"

