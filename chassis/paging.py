@@ -1,0 +1,46 @@
+"""Opaque page tokens: a position in a sorted list, bound to the filters it was made for (AIP-158)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+
+from chassis import errors
+
+DEFAULT_SIZE = 20
+MAX_SIZE = 100
+
+
+def size(requested: int) -> int:
+    """Give the number of rows of a page: 20 unless asked otherwise, 100 at most. Raises `InvalidArgument` below 0."""
+    if requested < 0:
+        raise errors.InvalidArgument(f"page_size must be between 1 and {MAX_SIZE}.", field="page_size")
+    return min(requested or DEFAULT_SIZE, MAX_SIZE)
+
+
+def token(position: list[str], *, filters: object) -> str:
+    """Make the token of the page after `position`."""
+    raw = json.dumps([_digest(filters), *position], separators=(",", ":")).encode()
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def position(page_token: str, *, filters: object, length: int) -> list[str] | None:
+    """Read a token back; None for the first page. Raises `InvalidArgument` for one that was not made for these filters."""
+    if not page_token:
+        return None
+    try:
+        raw = base64.urlsafe_b64decode(page_token + "=" * (-len(page_token) % 4))
+        digest, *found = json.loads(raw)
+    except (binascii.Error, ValueError, TypeError):
+        digest, found = "", []
+    if digest != _digest(filters) or len(found) != length or not all(isinstance(part, str) for part in found):
+        raise errors.InvalidArgument(
+            "page_token must be the next_page_token of the previous page, with the same filters.", field="page_token"
+        )
+    return [str(part) for part in found]
+
+
+def _digest(filters: object) -> str:
+    return hashlib.sha256(repr(filters).encode()).hexdigest()[:12]

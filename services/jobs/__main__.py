@@ -1,0 +1,69 @@
+"""Composition root of the jobs service: `python -m services.jobs serve | migrate`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+from chassis import bus, identity, logs, outbox, postgres, run, settings
+from chassis.rpc import server
+from repruv.jobs.v1 import jobs_service_pb2_grpc
+from services.jobs import operations, reconciler, schema, servicer
+from services.jobs.settings import Settings
+
+
+async def serve(config: Settings, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set."""
+    engine = postgres.engine(config.database_url, name="jobs", pool_size=20)
+    nats = bus.Bus(config.nats_url, name="jobs")
+    nats.owns_stream("jobs")
+    relay = outbox.Relay(engine, schema.outbox, {"jobs.events.": nats.publish})
+    jobs = operations.Operations(engine, relay, nats, lease=timedelta(seconds=config.jobs_lease_seconds))
+    loops = reconciler.Reconciler(jobs)
+    nats.on_connected(relay.wake)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(engine.dispose)
+        background = await stack.enter_async_context(run.Background())
+        background.start("bus", nats.run)
+        background.start("relay", relay.run)
+        background.start("rescue", partial(run.every, reconciler.RESCUE_SECONDS, loops.rescue))
+        background.start("promote", partial(run.every, reconciler.PROMOTE_SECONDS, loops.promote))
+        await stack.enter_async_context(
+            server.serving(
+                listen=config.listen,
+                service=servicer.SERVICE,
+                register=partial(jobs_service_pb2_grpc.add_JobsServiceServicer_to_server, servicer.JobsServicer(jobs)),
+                verifier=identity.Verifier(config.identity_trust),
+                callers=servicer.CALLERS,
+                translate=postgres.translate,
+            )
+        )
+        await stop.wait()
+
+
+def main() -> None:
+    """Read the settings and do what the command says."""
+    command = sys.argv[1] if len(sys.argv) == 2 else ""
+    if command not in {"serve", "migrate"}:
+        sys.exit("usage: python -m services.jobs serve | migrate")
+    try:
+        config = settings.read(Settings, os.environ)
+    except settings.SettingsError as error:
+        sys.exit(f"jobs: {error}")
+    logs.configure("jobs", level=config.log_level, form=config.log_format)
+    if command == "migrate":
+        # Alembic is only needed here, and only in images that migrate.
+        from chassis import migrations
+
+        migrations.upgrade(config.database_url, "jobs", Path(__file__).parent / "migrations")
+    else:
+        run.until_signal(partial(serve, config))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,251 @@
+"""What a job is and how it may change. Pure: no clock, no database, no network."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from chassis import errors
+
+CRASH_LIMIT = 5
+"""A job whose workers died this often in a row of attempts ends failed: it is probably what kills them."""
+
+
+class State(StrEnum):
+    """Where a job stands."""
+
+    SCHEDULED = "scheduled"
+    """Waits for run_at. The reconciler moves it on; a crash loses nothing, the next replica's reconciler does it."""
+    PENDING = "pending"
+    """Can be claimed. A claim or a cancel moves it out; a lost doorbell costs the worker's polling interval."""
+    RUNNING = "running"
+    """A worker holds the lease. Its finish moves it out; if it dies, the rescue, once the lease has expired."""
+    RETRYING = "retrying"
+    """Waits for its next attempt until run_at. A claim or a cancel moves it out."""
+    CANCELLING = "cancelling"
+    """The worker was asked to stop. Its finish moves it out, whatever the outcome; if it dies, the rescue cancels."""
+    COMPLETED = "completed"
+    """The handler finished. Final."""
+    FAILED = "failed"
+    """No attempt is left, or the error was final. Only the owner's retry reopens it."""
+    CANCELLED = "cancelled"
+    """Stopped before its work was done. Only the owner's retry reopens it."""
+
+
+TERMINAL = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
+CLAIMABLE = frozenset({State.PENDING, State.RETRYING})
+HELD = frozenset({State.RUNNING, State.CANCELLING})
+"""States in which a worker holds the lease."""
+
+
+class Action(StrEnum):
+    """What can happen to a job."""
+
+    PROMOTE = "promote"
+    CLAIM = "claim"
+    COMPLETE = "complete"
+    FAIL = "fail"
+    RETRY_LATER = "retry_later"
+    REQUEST_CANCEL = "request_cancel"
+    CANCEL = "cancel"
+    RETRY = "retry"
+
+
+TRANSITIONS: Mapping[Action, tuple[frozenset[State], State]] = {
+    Action.PROMOTE: (frozenset({State.SCHEDULED}), State.PENDING),
+    Action.CLAIM: (CLAIMABLE, State.RUNNING),
+    # A handler that finishes although it was asked to stop wins, and so does its failure.
+    Action.COMPLETE: (HELD, State.COMPLETED),
+    Action.FAIL: (HELD, State.FAILED),
+    Action.RETRY_LATER: (frozenset({State.RUNNING}), State.RETRYING),
+    Action.REQUEST_CANCEL: (frozenset({State.RUNNING}), State.CANCELLING),
+    Action.CANCEL: (
+        frozenset({State.SCHEDULED, State.PENDING, State.RETRYING, State.RUNNING, State.CANCELLING}),
+        State.CANCELLED,
+    ),
+    Action.RETRY: (frozenset({State.FAILED, State.CANCELLED}), State.PENDING),
+}
+"""Action -> (from these states, to that state). The storage's guarded updates take their states from here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """What a caller asks for; see JobSpec in the protos for the meaning and the bounds of each field."""
+
+    kind: str
+    owner_id: UUID
+    payload: dict[str, Any]
+    priority: int = 0
+    run_at: datetime | None = None
+    max_attempts: int = 3
+    backoff: timedelta = timedelta(seconds=1)
+    max_backoff: timedelta = timedelta(seconds=60)
+    attempt_timeout: timedelta = timedelta(minutes=10)
+    unique_key: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what the bounds forbid."""
+        _require(re.fullmatch(r"[a-z0-9_.-]{1,100}", self.kind), "kind", "1 to 100 characters of a-z 0-9 _ . -")
+        _require(-100 <= self.priority <= 100, "priority", "between -100 and 100")
+        _require(1 <= self.max_attempts <= 100, "max_attempts", "between 1 and 100")
+        _require(timedelta() < self.backoff <= timedelta(hours=1), "backoff", "above 0 and at most 1 hour")
+        _require(self.backoff <= self.max_backoff <= timedelta(hours=24), "max_backoff", "from backoff up to 24 hours")
+        _require(
+            timedelta() < self.attempt_timeout <= timedelta(hours=24), "attempt_timeout", "above 0 and at most 24 hours"
+        )
+        _require(len(self.unique_key or "") <= 200, "unique_key", "at most 200 characters")
+        _require("\x00" not in (self.unique_key or ""), "unique_key", "without NUL characters")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far an attempt has come; `total` 0 means unknown."""
+
+    done: int = 0
+    total: int = 0
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobError:
+    """Why something ended without a result: a stable code, and a sentence for the user."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A job as it stands."""
+
+    job_id: UUID
+    spec: Spec
+    state: State
+    attempt: int
+    max_attempts: int
+    crashes: int
+    errors: int
+    progress: Progress
+    version: int
+    created_at: datetime
+    worker: str | None = None
+    result: dict[str, Any] | None = None
+    error: JobError | None = None
+    cancel_reason: str | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """The handler finished."""
+
+    result: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The handler raised."""
+
+    error: JobError
+    retryable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancelled:
+    """The handler stopped."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Released:
+    """The worker handed the job back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crashed:
+    """The worker died: nobody says so, its lease expired."""
+
+
+Outcome = Completed | Failed | Cancelled | Released | Crashed
+
+
+def outcome_name(outcome: Outcome) -> str:
+    """Give the name under which an attempt's outcome is kept."""
+    return type(outcome).__name__.lower()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What becomes of a job: the action, why, and the columns that change with it."""
+
+    action: Action
+    reason: str
+    result: dict[str, Any] | None = None
+    error: JobError | None = None
+    cancel_reason: str | None = None
+    delay: timedelta = timedelta()
+    max_attempts: int
+    crashes: int
+    errors: int
+
+
+def decide(job: Job, outcome: Outcome, *, jitter: float) -> Decision:
+    """Say what becomes of a held job when its attempt ends. `jitter` is a random number from 0 to 1."""
+    cancel = Decision(
+        action=Action.CANCEL,
+        reason="cancelled",
+        cancel_reason=job.cancel_reason or "requested",
+        max_attempts=job.max_attempts,
+        crashes=job.crashes,
+        errors=job.errors,
+    )
+    fail = replace(cancel, action=Action.FAIL, reason="failed", cancel_reason=None)
+    # Attempts that end without the handler's fault are given back, so that `attempt` never passes `max_attempts`.
+    again = replace(fail, action=Action.RETRY_LATER, error=job.error, max_attempts=job.max_attempts + 1)
+    match outcome:
+        case Completed(result=result):
+            return replace(fail, action=Action.COMPLETE, reason="completed", result=result)
+        case Cancelled(reason=reason):
+            return replace(cancel, cancel_reason=reason)
+        case Failed(error=error, retryable=retryable):
+            failed = replace(fail, error=error, errors=job.errors + 1)
+            if retryable and job.state is State.RUNNING and job.attempt < job.max_attempts:
+                delay = backoff(job.spec, failed.errors, jitter=jitter)
+                return replace(failed, action=Action.RETRY_LATER, reason="attempt_failed", delay=delay)
+            return failed
+        case Released() | Crashed() if job.state is State.CANCELLING:
+            # Nobody is left to run it, and nobody wants it any more.
+            return cancel
+        case Released():
+            return replace(again, reason="released")
+        case Crashed() if job.crashes + 1 >= CRASH_LIMIT:
+            error = JobError(
+                code="worker_crashed", message=f"The worker died {CRASH_LIMIT} times while running this job."
+            )
+            return replace(fail, reason="lease_expired", error=error, crashes=job.crashes + 1)
+        case Crashed():
+            return replace(again, reason="lease_expired", crashes=job.crashes + 1)
+
+
+def backoff(spec: Spec, error_count: int, *, jitter: float) -> timedelta:
+    """Give the pause after the `error_count`-th error: exponential, capped, full jitter (AWS Architecture Blog, 2015)."""
+    ceiling: timedelta = min(spec.max_backoff, spec.backoff * 2 ** min(error_count - 1, 30))
+    return ceiling * jitter
+
+
+def jitter() -> float:
+    """Draw the random number that `decide` takes."""
+    return random.random()  # noqa: S311 - spreads retries, hides nothing
+
+
+def _require(holds: object, name: str, bound: str) -> None:
+    if not holds:
+        raise errors.InvalidArgument(f"{name} must be {bound}.", field=name)

@@ -1,0 +1,17 @@
+"""What the jobs service is told by its environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chassis import settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(settings.Process):
+    """Read from the variables of the same names in upper case."""
+
+    listen: str = "0.0.0.0:50053"
+    database_url: str
+    jobs_lease_seconds: float = 3.0
+    """How long a worker may be silent before its jobs go to another one."""
