@@ -1,4 +1,4 @@
-"""`python -m dev up` starts Repruv on this machine; `python -m dev demo` shows what it can do."""
+"""Repruv on this machine: `python -m dev up` starts it, `demo` shows what it can do, `reset` deletes its data."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from dev.launcher import up
+from dev.launcher import reset, up
 from dev.launcher.stack import ROOT
 
 
@@ -17,15 +17,18 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] == ["demo"]:
         return int(importlib.import_module("dev.demo").main(arguments[1:]) or 0)
     parser = argparse.ArgumentParser(prog="python -m dev", description=__doc__)
-    commands = parser.add_subparsers(required=True)
+    parser.add_argument("--data-dir", type=Path, default=ROOT / ".data", help="default: .data")
+    commands = parser.add_subparsers(required=True, dest="command")
     command = commands.add_parser("up", help="start everything and show its lines, until Ctrl-C")
     command.add_argument(
         "--scale", action="append", default=[], metavar="NAME=N", help="how many replicas of a process"
     )
-    command.add_argument("--data-dir", type=Path, default=ROOT / ".data", help="default: .data")
     command.add_argument("--compose-file", type=Path, default=ROOT / "docker-compose.yml", help=argparse.SUPPRESS)
     commands.add_parser("demo", help="show what it can do")
+    commands.add_parser("reset", help="delete all data, after asking")
     chosen = parser.parse_args(arguments)
+    if chosen.command == "reset":
+        return reset.run(chosen.data_dir)
     try:
         scale = _scale([*os.environ.get("SCALE", "").split(), *chosen.scale])
     except ValueError as error:

@@ -30,6 +30,7 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"provision: {error}\n")
         return 1
     logs.configure("provision", level=chosen.log_level, form=chosen.log_format)
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # chassis.migrations tells the same, shorter
     provision(chosen)
     return 0
 

@@ -14,7 +14,7 @@ from typing import Self
 from chassis import probe
 from dev import children
 from dev.engines import Engines, Nats, Postgres
-from dev.launcher import addresses, compose, lines, ownership, secrets
+from dev.launcher import addresses, compose, lines, ownership, reset, secrets
 from dev.launcher.compose import Definition
 from dev.launcher.replica import Log, Replica
 
@@ -105,6 +105,11 @@ class Stack:
     def hasten(self) -> None:
         """Let a `stop` under way wait for nobody any more; for signal handlers."""
         self._hasten.set()
+
+    def erase(self) -> None:
+        """Stop, and delete all data; a Stack on this directory then starts afresh."""
+        self.stop()
+        reset.erase(self.data_dir)
 
     def __enter__(self) -> Self:
         self.start()

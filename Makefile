@@ -1,0 +1,69 @@
+# Everything a developer types. Each target makes the virtual environment first, once.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+VIRTUALENV_VERSION := 21.15.8
+UV_VERSION := 0.13.9
+export PYTHONPATH := $(CURDIR):$(CURDIR)/protos/gen
+
+.PHONY: help up demo test check format protos bench lock clean reset
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: $(INSTALLED) ## Start everything on http://127.0.0.1:8080 (GATEWAY_PORT=… SCALE="demo-worker=2")
+	@$(BIN)/python -m dev up
+
+demo: $(INSTALLED) ## Show what it can do, on a system of its own
+	@$(BIN)/python -m dev demo
+
+test: $(INSTALLED) ## Run the tests (ARGS="tests/unit -k name")
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(INSTALLED) ## Lint, formatting, types, protos, generated stubs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy .
+	$(BIN)/buf lint protos
+	$(BIN)/python protos/generate.py --check
+
+format: $(INSTALLED) ## Format the code
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+protos: $(INSTALLED) ## Generate the stubs in protos/gen
+	$(BIN)/python protos/generate.py
+
+bench: $(INSTALLED) ## Run the benchmarks (ARGS=…)
+	$(BIN)/python -m bench $(ARGS)
+
+lock: .venv-bootstrap/uv-$(UV_VERSION) ## Resolve requirements/*.in anew into requirements/*.txt
+	cd requirements && $(lock_with) dev.in -o dev.txt
+	cd requirements && for name in auth demo jobs gateway provision; do $(lock_with) -c dev.txt $$name.in -o $$name.txt || exit 1; done
+lock_with = $(CURDIR)/.venv-bootstrap/bin/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes
+
+clean: ## Delete the virtual environment and all caches; data stays
+	rm -rf .venv .venv-bootstrap .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+reset: $(INSTALLED) ## Delete all local data, after asking
+	@$(BIN)/python -m dev reset
+
+# Debian's python3 comes without ensurepip; there a virtualenv of a pinned version does the same.
+$(INSTALLED): requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name it: make PYTHON=python3.11"; exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv 2>/dev/null || { \
+	  rm -rf .venv && \
+	  $(PYTHON) -m pip install --quiet --target .venv-bootstrap virtualenv==$(VIRTUALENV_VERSION) && \
+	  PYTHONPATH=.venv-bootstrap $(PYTHON) -m virtualenv --quiet .venv; }
+	@echo "installing requirements/dev.txt into .venv"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+.venv-bootstrap/uv-$(UV_VERSION):
+	$(PYTHON) -m pip install --quiet --upgrade --target .venv-bootstrap uv==$(UV_VERSION)
+	@touch $@

@@ -1,0 +1,34 @@
+"""`make reset`: throws a local installation away."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from dev.engines import Nats, Postgres
+from dev.launcher import ownership
+
+
+def run(data_dir: Path) -> int:
+    """Delete all data of the stack in `data_dir` after asking; gives the exit code."""
+    if not data_dir.exists():
+        print(f"there is nothing in {data_dir}")
+        return 0
+    if input(f"Delete all data in {data_dir}, for ever? [y/N] ").strip().lower() not in {"y", "yes"}:
+        print("nothing was deleted")
+        return 1
+    try:
+        erase(data_dir)
+    except ownership.AlreadyRunning as error:
+        print(f"{error}; stop it first")
+        return 1
+    print("deleted; the next `make up` starts afresh")
+    return 0
+
+
+def erase(data_dir: Path) -> None:
+    """Delete all data of the stack in `data_dir`, wherever it lies. Raises `AlreadyRunning` while it is in use."""
+    with ownership.of(data_dir):
+        for engine in (Postgres(data_dir, password=""), Nats(data_dir, password="")):
+            engine.erase()
+        shutil.rmtree(data_dir)
