@@ -88,13 +88,17 @@ class Signer:
             self._renew_at = now + CALLER_LIFETIME / 2
         return self._token
 
-    def user_token(self, user: User) -> tuple[str, float]:
-        """Vouch for a user; gives the token and the time (Unix seconds) at which it ends."""
-        now = time.time()
-        claims = {"iss": self.service, "aud": "user", "sub": user.user_id, "role": user.role, "sid": user.session_id}
-        return self._sign(claims, now, USER_LIFETIME), now + USER_LIFETIME
+    def user_token(self, user: User, *, lifetime: float = USER_LIFETIME) -> tuple[str, float]:
+        """Vouch for a user, for `lifetime` seconds but never more than five minutes.
 
-    def _sign(self, claims: dict[str, str], now: float, lifetime: int) -> str:
+        Gives the token and the time (Unix seconds) at which it ends.
+        """
+        now = time.time()
+        lifetime = min(lifetime, USER_LIFETIME)
+        claims = {"iss": self.service, "aud": "user", "sub": user.user_id, "role": user.role, "sid": user.session_id}
+        return self._sign(claims, now, lifetime), now + lifetime
+
+    def _sign(self, claims: dict[str, str], now: float, lifetime: float) -> str:
         timed = {**claims, "iat": int(now), "exp": int(now + lifetime)}
         return jwt.encode(timed, self._key, algorithm="EdDSA", headers={"kid": self._key_id})
 
