@@ -180,10 +180,10 @@ class Operations:
             self._ring(ended.spec.kind)
         return ended
 
-    async def rescue(self) -> int:
-        """Judge the jobs whose lease has expired; gives how many."""
+    async def rescue(self, *, grace: timedelta) -> int:
+        """Judge the jobs whose lease has expired; gives how many. Nobody within `grace` of the database's start."""
         async with self._transaction() as conn:
-            expired = await storage.expired_jobs(conn, limit=RESCUE_BATCH, grace=self.lease)
+            expired = await storage.expired_jobs(conn, limit=RESCUE_BATCH, grace=grace)
             for job in expired:
                 decision = domain.decide(job, domain.Crashed(), jitter=domain.jitter())
                 ended = _held_by_lock(await storage.end_attempt(conn, job, decision, domain.Crashed()))

@@ -27,7 +27,7 @@ class Reconciler:
         if time.monotonic() < self._judge_after:
             return
         try:
-            while await self._jobs.rescue() == operations.RESCUE_BATCH:
+            while await self._jobs.rescue(grace=self._jobs.lease) == operations.RESCUE_BATCH:
                 pass
         except Exception:
             self._judge_after = time.monotonic() + self._jobs.lease.total_seconds()

@@ -1,0 +1,112 @@
+"""Shared fixtures: real PostgreSQL and NATS, provisioned as in production, for all tests of a run.
+
+Tests share the databases and stay apart by making owners of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from chassis import identity, postgres
+from dev.engines import Engines, Nats, Postgres
+from provision import __main__ as provisioning
+from provision import roles, settings
+
+SERVICES = ("auth", "demo", "jobs", "gateway")
+EVENTUALLY_SECONDS = 20.0
+
+
+@pytest.fixture(scope="session")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
+    """PostgreSQL and NATS, without anything in them."""
+    directory: Path = tmp_path_factory.mktemp("engines")
+    both = Engines(postgres=Postgres(directory, password="superuser"), nats=Nats(directory, password="nats"))
+    both.start()
+    yield both
+    both.erase()
+
+
+@pytest.fixture(scope="session")
+def provisioned(engines: Engines) -> Engines:
+    """The engines with roles, schemas, tables and streams."""
+    passwords = {service: f"{service}-password" for service in settings.SERVICES}
+    provisioning.provision(
+        settings.Settings(
+            admin_database_url=engines.postgres.url,
+            passwords=passwords,
+            nats_url=engines.nats.url,
+            log_level="info",
+            log_format="text",
+        )
+    )
+    return engines
+
+
+@pytest.fixture(scope="session")
+def database_url(provisioned: Engines) -> Callable[[str], str]:
+    """Give the database URL of a service's role."""
+    return lambda service: roles.service_url(provisioned.postgres.url, service, f"{service}-password")
+
+
+@pytest.fixture(scope="session")
+async def database(database_url: Callable[[str], str]) -> AsyncIterator[Callable[[str], AsyncEngine]]:
+    """Give the SQLAlchemy engine of a service's role."""
+    made: dict[str, AsyncEngine] = {}
+
+    def engine(service: str) -> AsyncEngine:
+        if service not in made:
+            made[service] = postgres.engine(database_url(service), name=f"test-{service}", pool_size=20)
+        return made[service]
+
+    yield engine
+    for one in made.values():
+        await one.dispose()
+
+
+@pytest.fixture(scope="session")
+def nats_url(provisioned: Engines) -> str:
+    """The URL of NATS."""
+    return provisioned.nats.url
+
+
+@pytest.fixture(scope="session")
+def seeds() -> dict[str, str]:
+    """A private identity key a service."""
+    return {name: base64.urlsafe_b64encode(secrets.token_bytes(32)).rstrip(b"=").decode() for name in SERVICES}
+
+
+@pytest.fixture(scope="session")
+def identity_trust(seeds: dict[str, str]) -> str:
+    """The public keys of all services, as IDENTITY_TRUST has them."""
+    return ",".join(f"{name}:{identity.public_key(seed)}" for name, seed in seeds.items())
+
+
+@pytest.fixture(scope="session")
+def verifier(identity_trust: str) -> identity.Verifier:
+    """Verifies what `signer` signs."""
+    return identity.Verifier(identity_trust)
+
+
+@pytest.fixture(scope="session")
+def signer(seeds: dict[str, str]) -> Callable[[str], identity.Signer]:
+    """Give the signer of a service."""
+    return lambda service: identity.Signer(service, seeds[service])
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]:
+    """Wait until a condition holds, polling; fails after 20 s."""
+
+    async def wait(condition: Callable[[], Awaitable[bool]]) -> None:
+        async with asyncio.timeout(EVENTUALLY_SECONDS):
+            while not await condition():
+                await asyncio.sleep(0.02)
+
+    return wait

@@ -1,0 +1,62 @@
+"""The operations of the jobs service on a real database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from chassis import bus, ids, outbox
+from services.jobs import domain, operations, schema
+
+LEASE = timedelta(seconds=30)
+
+
+@pytest.fixture(scope="session")
+def jobs_engine(database: Callable[[str], AsyncEngine]) -> AsyncEngine:
+    """The database as the jobs service sees it."""
+    return database("jobs")
+
+
+@pytest.fixture(scope="session")
+def jobs(jobs_engine: AsyncEngine, nats_url: str) -> operations.Operations:
+    """The operations, with a bus that is not connected: nothing here may depend on NATS."""
+    relay = outbox.Relay(jobs_engine, schema.outbox, {})
+    return operations.Operations(jobs_engine, relay, bus.Bus(nats_url, name="test"), lease=LEASE)
+
+
+@pytest.fixture
+def owner_id() -> UUID:
+    """An owner without a past."""
+    return uuid4()
+
+
+@pytest.fixture
+def kind() -> str:
+    """A kind that no other test uses, so that claims find this test's jobs only."""
+    return f"test.{uuid4().hex}"
+
+
+@pytest.fixture
+def spec(owner_id: UUID, kind: str) -> Callable[..., domain.Spec]:
+    """Make a spec of this test's kind and owner."""
+
+    def make(**given: Any) -> domain.Spec:
+        return domain.Spec(**{"kind": kind, "owner_id": owner_id, "payload": {"n": 1}, **given})
+
+    return make
+
+
+@pytest.fixture
+def submitted(jobs: operations.Operations, spec: Callable[..., domain.Spec]) -> Callable[..., Any]:
+    """Submit a job of this test's kind."""
+
+    async def submit(**given: Any) -> domain.Job:
+        job, _ = await jobs.submit(ids.uuid7(), spec(**given))
+        return job
+
+    return submit
