@@ -15,7 +15,10 @@ PR_SET_PDEATHSIG = 1
 
 
 def become(parent: int, death_signal: int, user: str, command: list[str]) -> None:
-    """Drop to `user` ("uid:gid", or "-" for the current one), tie our life to `parent`, then exec `command`."""
+    """Drop to `user` ("uid:gid", or "-" for the current one), tie our life to `parent`, then exec `command`.
+
+    Its first word is a path: nothing may be imported any more once `user` perhaps cannot read the interpreter's files.
+    """
     if user != "-":
         uid, gid = (int(part) for part in user.split(":"))
         os.setgroups([])
@@ -27,7 +30,7 @@ def become(parent: int, death_signal: int, user: str, command: list[str]) -> Non
             raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
         if os.getppid() != parent:  # it died before we asked
             sys.exit(1)
-    os.execvp(command[0], command)  # noqa: S606
+    os.execv(command[0], command)  # noqa: S606
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -60,9 +61,26 @@ def spawn(
     user: User | None = None,
     keep_open: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start `command` in a session of its own, so that Ctrl-C reaches only us; `death_signal` reaches it when we die."""
+    """Start `command` in a session of its own, so that Ctrl-C reaches only us; `death_signal` reaches it when we die.
+
+    Raises `OSError` when there is no such program or it cannot be run.
+    """
+    program = shutil.which(command[0], path=environment.get("PATH"))
+    if program is None:
+        raise FileNotFoundError(f"there is no program {command[0]}")
     account = f"{user.uid}:{user.gid}" if user else "-"
-    wrapped = [sys.executable, "-I", "-S", CHILD, str(os.getpid()), str(int(death_signal)), account, "--", *command]
+    wrapped: list[str | Path] = [
+        sys.executable,
+        "-I",
+        "-S",
+        CHILD,
+        str(os.getpid()),
+        str(int(death_signal)),
+        account,
+        "--",
+        program,
+    ]
+    wrapped += command[1:]
     started = _spawner.submit(
         lambda: subprocess.Popen(
             wrapped,

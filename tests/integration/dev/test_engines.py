@@ -1,0 +1,157 @@
+"""The embedded engines start, stop, survive being killed, and never outlive their launcher."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import nats
+import psycopg
+import pytest
+
+from dev import children
+from dev.engines import EngineFailed, Engines, Postgres
+
+ROOT = Path(__file__).parent.parent.parent.parent
+
+LAUNCHER = """
+import sys
+from pathlib import Path
+from dev.engines import Engines, Nats, Postgres
+directory, postgres_port, nats_port, password = sys.argv[1:]
+Engines(
+    postgres=Postgres(Path(directory), int(postgres_port), password=password),
+    nats=Nats(Path(directory), int(nats_port), password="token"),
+).start()
+print("up", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_new_cluster_has_the_database_and_durable_settings(engines: Engines) -> None:
+    engines.postgres.start()
+    with psycopg.connect(engines.postgres.url) as connection:
+        names = "server_version_num", "fsync", "synchronous_commit", "TimeZone", "jit", "max_connections"
+        settings = {name: connection.execute(f"SHOW {name}").fetchone()[0] for name in names}  # type: ignore[index]
+    assert settings.pop("server_version_num").startswith("18")
+    assert settings == {
+        "fsync": "on",
+        "synchronous_commit": "on",
+        "TimeZone": "UTC",
+        "jit": "off",
+        "max_connections": "200",
+    }
+
+
+def test_a_wrong_password_is_refused(engines: Engines) -> None:
+    engines.postgres.start()
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(engines.postgres.url_for("postgres", "wrong"))
+
+
+def test_another_password_than_the_clusters_is_said_at_once(engines: Engines) -> None:
+    engines.postgres.start()
+    engines.postgres.stop()
+    with pytest.raises(EngineFailed, match="has another password"):
+        Postgres(engines.postgres.data_dir, password="other").start()
+
+
+def test_postgres_keeps_committed_rows_over_kill_and_restart(engines: Engines) -> None:
+    postgres = engines.postgres
+    postgres.start()
+    with psycopg.connect(postgres.url) as connection:
+        connection.execute("CREATE TABLE kept (n int)")
+        connection.execute("INSERT INTO kept VALUES (1)")
+    with psycopg.connect(postgres.url):  # somebody is connected while it dies
+        postgres.kill()
+    assert postgres.pid is None
+    postgres.start()
+    postgres.restart()
+    with psycopg.connect(postgres.url) as connection:
+        assert connection.execute("SELECT n FROM kept").fetchall() == [(1,)]
+
+
+def test_postgres_starts_over_a_stale_pid_file_that_names_a_living_process(engines: Engines) -> None:
+    postgres = engines.postgres
+    postgres.start()
+    pid_file = postgres.home() / "cluster" / "postmaster.pid"
+    lines = pid_file.read_text().splitlines()
+    postgres.kill()
+    bystander = children.spawn(
+        ["sleep", "60"],
+        environment={},
+        directory=Path("/"),
+        death_signal=signal.SIGKILL,
+        output=subprocess.DEVNULL,
+        user=postgres.user,
+    )
+    try:
+        pid_file.write_text("\n".join([str(bystander.pid), *lines[1:]]))
+        postgres.start()
+        assert bystander.poll() is None
+    finally:
+        children.kill(bystander)
+
+
+async def test_nats_keeps_acknowledged_messages_over_kill(engines: Engines) -> None:
+    engines.nats.start()
+    client = await nats.connect(engines.nats.url)
+    await client.jetstream().add_stream(name="KEPT", subjects=["kept"])
+    await client.jetstream().publish("kept", b"1")
+    await client.close()
+    engines.nats.kill()
+    engines.nats.start()
+    client = await nats.connect(engines.nats.url)
+    assert (await client.jetstream().stream_info("KEPT")).state.messages == 1
+    await client.close()
+
+
+def test_engines_die_with_a_killed_launcher_and_start_again(engines: Engines) -> None:
+    postgres, nats_server = engines.postgres, engines.nats
+    launcher = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            LAUNCHER,
+            postgres.data_dir,
+            str(postgres.port),
+            str(nats_server.port),
+            postgres.password,
+        ],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with launcher:
+        assert launcher.stdout is not None
+        assert launcher.stdout.readline() == b"up\n"
+        launcher.kill()
+    # Each start waits until the last process of its predecessor is gone, or else fails.
+    engines.start()
+    with psycopg.connect(postgres.url) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_second_one_on_the_same_directory_is_refused(engines: Engines) -> None:
+    engines.postgres.start()
+    with pytest.raises(EngineFailed, match="another one still runs"):
+        Postgres(engines.postgres.data_dir, password=engines.postgres.password).start(timeout=0.2)
+
+
+def test_a_failure_shows_the_end_of_the_log(engines: Engines) -> None:
+    engines.postgres.start()
+    engines.postgres.stop()
+    (engines.postgres.home() / "cluster" / "PG_VERSION").write_text("9.6\n")
+    with pytest.raises(EngineFailed, match="incompatible"):
+        engines.postgres.start()
+
+
+def test_postgres_never_runs_as_root(engines: Engines) -> None:
+    engines.postgres.start()
+    assert engines.postgres.pid is not None
+    owner = Path(f"/proc/{engines.postgres.pid}").stat().st_uid
+    assert owner != 0
+    assert owner == os.geteuid() or os.geteuid() == 0

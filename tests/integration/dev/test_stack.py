@@ -1,0 +1,186 @@
+"""The launcher brings a compose file's processes up and down, and keeps them up; shown on a small file of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from dev.launcher.ownership import AlreadyRunning
+from dev.launcher.stack import Stack, StartFailed
+
+COMPOSE = """
+services:
+  postgres: { image: "postgres:18" }
+  migrate:
+    build: .
+    command: ["python", "-c", "import os; print('migrating', os.environ['ADMIN'])"]
+    environment: { ADMIN: "postgresql://postgres:${POSTGRES_PASSWORD:-x}@postgres:5432/repruv" }
+    restart: "no"
+    depends_on: { postgres: { condition: service_healthy } }
+  demo-worker:
+    build: .
+    command: ["python", "-c", "import os, time; print('works', os.environ['MOOD'], os.environ['TARGET']); time.sleep(600)"]
+    environment: { MOOD: "${MOOD:-calm}", TARGET: "gateway:8080" }
+    restart: unless-stopped
+    stop_grace_period: 5s
+    depends_on: { migrate: { condition: service_completed_successfully } }
+  gateway:
+    build: .
+    command: ["python", "web.py"]
+    environment: { LISTEN: "0.0.0.0:8080", FAILING: "${FAILING:-}" }
+    restart: unless-stopped
+    ports: ["127.0.0.1:${GATEWAY_PORT:-8080}:8080"]
+    healthcheck: { test: ["CMD", "python", "-m", "chassis.probe", "http://127.0.0.1:8080/readyz"] }
+    depends_on: { demo-worker: { condition: service_started } }
+"""
+WEB = """
+import http.server, os, signal, sys
+if os.environ["FAILING"]:
+    sys.exit("it cannot")
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"ready")
+    def log_message(self, *_): pass
+host, port = os.environ["LISTEN"].split(":")
+http.server.HTTPServer((host, int(port)), Handler).serve_forever()
+"""
+
+
+class Lines:
+    """Remembers what the stack logs."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def __call__(self, label: str, line: str) -> None:
+        self.lines.append(f"{label}: {line}")
+
+
+MakeStack = Callable[..., Stack]
+
+
+@pytest.fixture
+def lines() -> Lines:
+    return Lines()
+
+
+@pytest.fixture
+def make_stack(tmp_path: Path, lines: Lines) -> Iterator[MakeStack]:
+    compose_file = tmp_path / "docker-compose.yml"
+    compose_file.write_text(COMPOSE)
+    (tmp_path / "web.py").write_text(WEB)
+    made: list[Stack] = []
+
+    def make(**options: object) -> Stack:
+        stack = Stack(tmp_path / "data", compose_file=compose_file, log=lines, **options)  # type: ignore[arg-type]
+        made.append(stack)
+        return stack
+
+    yield make
+    for stack in made:
+        stack.stop()
+    made[0].erase()
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
+    """Whether `condition` comes true within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_everything_comes_up_in_order_and_leaves_no_process(make_stack: MakeStack, lines: Lines) -> None:
+    stack = make_stack(scale={"demo-worker": 2}, env={"MOOD": "brave"})
+    stack.start()
+    assert httpx.get(stack.url + "/readyz", timeout=5).text == "ready"
+    port = stack.url.rpartition(":")[2]
+    assert f"migrate: migrating {stack.engines.postgres.url}" in lines.lines
+    assert eventually(lambda: f"demo-worker-2: works brave 127.0.0.1:{port}" in lines.lines)
+    assert lines.lines.index("launcher: postgres is up on port " + str(stack.engines.postgres.port)) == 0
+    assert stack.names == ["demo-worker", "gateway"]
+    pids = [*stack.pids("demo-worker"), *stack.pids("gateway"), stack.engines.postgres.pid]
+    assert len(set(pids)) == 4
+    stack.stop()
+    for pid in pids:
+        assert pid is not None
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_a_crashed_process_is_started_again_and_said_to_be(make_stack: MakeStack, lines: Lines) -> None:
+    stack = make_stack()
+    stack.start()
+    (before,) = stack.pids("gateway")
+    os.kill(before, signal.SIGKILL)
+    assert eventually(lambda: stack.pids("gateway") not in ([], [before]))
+    assert "gateway: was ended by SIGKILL; starting it again in 0.5 s" in lines.lines
+
+
+def test_a_killed_process_stays_down_until_it_is_started(make_stack: MakeStack) -> None:
+    stack = make_stack(scale={"demo-worker": 2})
+    stack.start()
+    stack.kill("demo-worker", 1)
+    assert len(stack.pids("demo-worker")) == 1
+    stack.start_process("demo-worker")
+    assert len(stack.pids("demo-worker")) == 2
+
+
+def test_restart_can_change_the_environment(make_stack: MakeStack, lines: Lines) -> None:
+    stack = make_stack()
+    stack.start()
+    stack.restart("demo-worker", env={"MOOD": "wild"})
+    port = stack.url.rpartition(":")[2]
+    assert eventually(lambda: f"demo-worker: works wild 127.0.0.1:{port}" in lines.lines)
+
+
+def test_a_process_that_cannot_start_stops_everything(make_stack: MakeStack, lines: Lines) -> None:
+    stack = make_stack(env={"FAILING": "yes"})
+    with pytest.raises(StartFailed, match="gateway crashed 3 times"):
+        stack.start()
+    assert "gateway: it cannot" in lines.lines
+    assert stack.pids("demo-worker") == []
+    assert stack.engines.postgres.pid is None
+
+
+def test_a_second_start_finds_data_and_secrets(make_stack: MakeStack, tmp_path: Path) -> None:
+    first = make_stack()
+    first.start()
+    secrets = (tmp_path / "data" / "secrets.env").read_bytes()
+    first.stop()
+    second = make_stack()
+    second.start()
+    assert (tmp_path / "data" / "secrets.env").read_bytes() == secrets
+    assert (tmp_path / "data" / "secrets.env").stat().st_mode & 0o077 == 0
+
+
+def test_only_one_launcher_runs_on_a_data_directory(make_stack: MakeStack) -> None:
+    make_stack().start()
+    with pytest.raises(AlreadyRunning, match=f"pid {os.getpid()}"):
+        make_stack().start()
+
+
+def test_the_gateway_port_can_be_chosen(make_stack: MakeStack) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    stack = make_stack(gateway_port=port)
+    stack.start()
+    assert stack.url == f"http://127.0.0.1:{port}"
+
+
+def test_a_variable_that_the_compose_file_does_not_read_is_refused(make_stack: MakeStack) -> None:
+    with pytest.raises(ValueError, match="does not read MODE"):
+        make_stack(env={"MODE": "x"}).start()

@@ -1,0 +1,37 @@
+"""Engines that only the provisioning of these tests has touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from dev.engines import Engines, Nats, Postgres
+from provision import __main__ as provisioning
+from provision import settings
+
+PASSWORDS = {service: f"{service}%/p@ss" for service in settings.SERVICES}
+
+
+@pytest.fixture(scope="module")
+def fresh_engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
+    """Both engines as a new installation finds them."""
+    directory = tmp_path_factory.mktemp("fresh")
+    pair = Engines(postgres=Postgres(directory, password="p/w"), nats=Nats(directory, password="token"))
+    pair.start()
+    yield pair
+    pair.erase()
+
+
+@pytest.fixture(scope="module")
+def environ(fresh_engines: Engines) -> dict[str, str]:
+    """What the one-shot reads."""
+    passwords = {f"{service.upper()}_DB_PASSWORD": password for service, password in PASSWORDS.items()}
+    return {"ADMIN_DATABASE_URL": fresh_engines.postgres.url, "NATS_URL": fresh_engines.nats.url, **passwords}
+
+
+@pytest.fixture(scope="module")
+def provisioned_twice(environ: dict[str, str]) -> None:
+    """The second time finds everything in place, and must not mind."""
+    for _ in range(2):
+        provisioning.provision(settings.read(environ))

@@ -1,0 +1,104 @@
+"""A fresh environment gets roles, schemas, tables and streams; doing it again changes nothing and harms nobody."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nats
+import psycopg
+import pytest
+from nats.js.api import AckPolicy, DiscardPolicy, RetentionPolicy, StorageType
+
+from dev.engines import Engines
+from provision import settings
+from tests.integration.provision.conftest import PASSWORDS
+
+pytestmark = pytest.mark.usefixtures("provisioned_twice")
+SERVICES_FOLDER = Path(__file__).parent.parent.parent.parent / "services"
+
+
+def connect_as(engines: Engines, service: str) -> psycopg.Connection:
+    return psycopg.connect(engines.postgres.url_for(service, PASSWORDS[service]), autocommit=True)
+
+
+@pytest.mark.parametrize("service", settings.SERVICES)
+def test_everything_in_a_schema_belongs_to_its_service(fresh_engines: Engines, service: str) -> None:
+    with psycopg.connect(fresh_engines.postgres.url) as connection:
+        owners = connection.execute(
+            "SELECT DISTINCT pg_get_userbyid(relowner) FROM pg_class WHERE relnamespace = %s::regnamespace", [service]
+        ).fetchall()
+        schema_owner = connection.execute(
+            "SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = %s", [service]
+        ).fetchone()
+    assert owners == [(service,)]
+    assert schema_owner == (service,)
+
+
+@pytest.mark.parametrize("service", settings.SERVICES)
+def test_every_schema_is_at_its_newest_migration(fresh_engines: Engines, service: str) -> None:
+    files = sorted(path.name for path in (SERVICES_FOLDER / service / "migrations").glob("[0-9]*.py"))
+    with connect_as(fresh_engines, service) as connection:
+        row = connection.execute("SELECT version_num FROM schema_version").fetchone()
+    assert row is not None
+    assert files[-1].startswith(row[0])
+
+
+@pytest.mark.parametrize("service", settings.SERVICES)
+def test_a_role_sees_no_other_schema(fresh_engines: Engines, service: str) -> None:
+    with connect_as(fresh_engines, service) as connection:
+        for other in {*settings.SERVICES, "public"} - {service}:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(f"CREATE TABLE {other}.intruder (n int)")
+        for other in set(settings.SERVICES) - {service}:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(f"SELECT * FROM {other}.schema_version")
+
+
+@pytest.mark.parametrize("service", settings.SERVICES)
+def test_a_role_is_limited(fresh_engines: Engines, service: str) -> None:
+    names = "search_path", "statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"
+    with connect_as(fresh_engines, service) as connection:
+        limits = [connection.execute(f"SHOW {name}").fetchone() for name in names]
+        powers = connection.execute(
+            "SELECT rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls"
+            " FROM pg_roles WHERE rolname = CURRENT_USER"
+        ).fetchone()
+    assert limits == [(service,), ("30s",), ("5s",), ("30s",)]
+    assert powers == (False,)
+
+
+def test_a_stranger_cannot_connect(fresh_engines: Engines) -> None:
+    with psycopg.connect(fresh_engines.postgres.url, autocommit=True) as connection:
+        connection.execute("CREATE ROLE stranger LOGIN PASSWORD 'x'")
+        try:
+            with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+                psycopg.connect(fresh_engines.postgres.url_for("stranger", "x"))
+        finally:
+            connection.execute("DROP ROLE stranger")
+
+
+async def test_streams_and_consumers_have_their_settings(fresh_engines: Engines) -> None:
+    client = await nats.connect(fresh_engines.nats.url)
+    js = client.jetstream()
+    for service in settings.SERVICES:
+        config = (await js.stream_info(service.upper())).config
+        assert config.subjects == [f"{service}.events.>"]
+        assert (config.retention, config.storage) == (RetentionPolicy.LIMITS, StorageType.FILE)
+        assert config.discard == DiscardPolicy.NEW
+        assert (config.max_age, config.duplicate_window) == (72 * 3600, 600)
+        assert config.max_msg_size == 256 * 1024
+        assert config.max_bytes is not None
+        assert config.max_bytes > 0
+    consumer = (await js.consumer_info("JOBS", "demo")).config
+    assert consumer.ack_policy == AckPolicy.EXPLICIT
+    assert (consumer.max_deliver, consumer.max_ack_pending) == (-1, 256)
+    assert consumer.backoff == [5, 15, 60, 300]
+    assert consumer.deliver_subject is None, "a pull consumer"
+    await client.close()
+
+
+def test_all_mistakes_are_named_at_once(environ: dict[str, str]) -> None:
+    faulty = {**environ, "NATS_URL": "", "JOBS_DB_PASSWORD": "local-only-jobs", "ENVIRONMENT": "production"}
+    with pytest.raises(settings.SettingsError) as caught:
+        settings.read(faulty)
+    assert str(caught.value) == "NATS_URL is missing; JOBS_DB_PASSWORD holds a published local-only secret"
