@@ -36,11 +36,13 @@ def run(*, data_dir: Path = ROOT / ".data", scale: Mapping[str, int], compose_fi
     except (StartFailed, EngineFailed, AlreadyRunning, ComposeError, ValueError) as error:
         log(LAUNCHER, str(error))
         return 1
-    log(LAUNCHER, f"Repruv is up at {stack.url}")
-    while not asked.is_set():
-        time.sleep(GLANCE_SECONDS)
-    log(LAUNCHER, "stopping; Ctrl-C again to hasten")
-    stack.stop()
+    try:
+        log(LAUNCHER, f"Repruv is up at {stack.url}")
+        while not asked.is_set():
+            time.sleep(GLANCE_SECONDS)
+        log(LAUNCHER, "stopping; Ctrl-C again to hasten")
+    finally:
+        stack.stop()
     log(LAUNCHER, "stopped")
     return 0
 
