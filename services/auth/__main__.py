@@ -1,0 +1,103 @@
+"""The auth process: `python -m services.auth serve|migrate`. Reads the environment and wires the parts together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from functools import partial
+from pathlib import Path
+
+from sqlalchemy import exc
+
+from chassis import bus, errors, identity, logs, outbox, postgres, run, settings
+from chassis.rpc import server
+from repruv.auth.v1 import auth_service_pb2_grpc
+from services.auth import schema, servicer
+from services.auth.operations import Operations
+from services.auth.passwords import Passwords
+from services.auth.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+CLEANING_SECONDS = 600.0
+ADMIN_RETRY_SECONDS = 1.0
+
+
+async def serve(config: Settings, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set."""
+    engine = postgres.engine(config.database_url, name="auth")
+    events = bus.Bus(config.nats_url, name="auth")
+    events.owns_stream("auth")
+    relay = outbox.Relay(engine, schema.outbox, {"auth.events.": events.publish})
+    events.on_connected(relay.wake)
+    passwords = Passwords(memory_kib=config.password_memory_kib)
+    operations = Operations(
+        engine=engine,
+        passwords=passwords,
+        signer=identity.Signer("auth", config.identity_key),
+        wake_relay=relay.wake,
+    )
+    serving = server.serving(
+        listen=config.listen,
+        service=servicer.SERVICE,
+        register=partial(auth_service_pb2_grpc.add_AuthServiceServicer_to_server, servicer.AuthServicer(operations)),
+        verifier=identity.Verifier(config.identity_trust),
+        callers=servicer.CALLERS,
+        translate=postgres.translate,
+    )
+    try:
+        if config.admin_email:
+            await _seed_admin(operations, config, stop)
+        async with run.Background() as background:
+            background.start("bus", events.run)
+            background.start("relay", relay.run)
+            background.start("cleaning", partial(run.every, CLEANING_SECONDS, operations.delete_ended))
+            async with serving:
+                await stop.wait()
+    finally:
+        passwords.close()
+        await engine.dispose()
+
+
+async def _seed_admin(operations: Operations, config: Settings, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        try:
+            await operations.ensure_admin(email=config.admin_email, password=config.admin_password)
+        except errors.InvalidArgument as error:
+            raise settings.SettingsError(f"ADMIN_{error.field.upper()} cannot be used: {error.message}") from error
+        except exc.SQLAlchemyError as error:
+            if postgres.translate(error) is None:
+                raise
+            logger.warning("the admin waits for the database", extra={"cause": repr(error)[:200]})
+            await asyncio.sleep(ADMIN_RETRY_SECONDS)
+        else:
+            return
+
+
+def migrate(config: Settings) -> None:
+    """Bring the tables up to date."""
+    from chassis import migrations  # the image that serves has no Alembic
+
+    migrations.upgrade(config.database_url, "auth", Path(__file__).parent / "migrations")
+
+
+def main(arguments: list[str]) -> None:
+    """Run the command that `arguments` name."""
+    if arguments not in (["serve"], ["migrate"]):
+        sys.exit("usage: python -m services.auth serve|migrate")
+    try:
+        config = settings.read(Settings, os.environ)
+        logs.configure("auth", level=config.log_level, form=config.log_format)
+        if arguments == ["migrate"]:
+            migrate(config)
+        else:
+            run.until_signal(partial(serve, config))
+    except settings.SettingsError as error:
+        print(f"auth cannot start: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
