@@ -1,0 +1,64 @@
+"""Who may call: the gateway alone, and for a user where it is about one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import grpc
+import pytest
+
+from chassis import errors, identity
+from chassis.rpc import client
+from repruv.auth.v1 import auth_service_pb2
+from services.auth import servicer
+from tests.integration.auth.conftest import Gateway
+
+RPCS = [method.name for method in auth_service_pb2.DESCRIPTOR.services_by_name["AuthService"].methods]
+OF_A_USER = ("ListSessions", "RevokeSession", "RevokeAllSessions")
+SESSION_ID = "00000000-0000-0000-0000-000000000000"
+
+
+def request(rpc: str) -> object:
+    made = getattr(auth_service_pb2, f"{rpc}Request")()
+    if rpc == "RevokeSession":
+        made.session_id = SESSION_ID
+    return made
+
+
+def test_every_rpc_says_who_may_call_it() -> None:
+    assert set(servicer.CALLERS) == set(RPCS)
+
+
+@pytest.mark.parametrize("rpc", RPCS)
+async def test_an_unsigned_call_is_refused(gateway: Gateway, rpc: str) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await getattr(gateway.stub, rpc)(request(rpc), timeout=10)
+    assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("service", ["auth", "demo", "jobs"])
+@pytest.mark.parametrize("rpc", RPCS)
+async def test_another_service_is_refused(
+    channel: grpc.aio.Channel, signer: Callable[[str], identity.Signer], rpc: str, service: str
+) -> None:
+    foreign = Gateway(channel, client.Caller(signer(service)))
+    with pytest.raises(errors.PermissionDenied) as refused:
+        await foreign.call(rpc, request(rpc))
+    assert refused.value.code == "caller_not_allowed"
+
+
+@pytest.mark.parametrize("rpc", OF_A_USER)
+async def test_what_is_about_a_user_needs_one(gateway: Gateway, rpc: str) -> None:
+    with pytest.raises(errors.Unauthenticated):
+        await gateway.call(rpc, request(rpc))
+
+
+@pytest.mark.parametrize("rpc", OF_A_USER)
+async def test_the_gateway_cannot_vouch_for_a_user(
+    gateway: Gateway, signer: Callable[[str], identity.Signer], rpc: str
+) -> None:
+    account = await gateway.account()
+    user = identity.User(user_id=account.user_id, role="admin", session_id=account.session_id)
+    forged, _ = signer("gateway").user_token(user)
+    with pytest.raises(errors.Unauthenticated):
+        await gateway.call(rpc, request(rpc), user=forged)

@@ -1,0 +1,52 @@
+"""Rows that must not exist cannot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import exc
+
+from chassis import postgres
+from tests.integration.auth.conftest import Gateway
+
+
+@pytest.mark.parametrize(
+    ("change", "constraint"),
+    [
+        ("email = 'Ada@example.org'", "users_email_is_normalized"),
+        ("email = 'ada'", "users_email_is_normalized"),
+        ("email = 'ada b@example.org'", "users_email_is_normalized"),
+        ("email = repeat('a', 250) || '@b.org'", "users_email_length"),
+        ("name = repeat('x', 101)", "users_name_length"),
+        ("role = 'owner'", "users_role_is_known"),
+        ("password_hash = 'tulip-anvil-rowing'", "users_password_is_hashed"),
+    ],
+)
+async def test_an_illegal_user_is_refused(gateway: Gateway, sql: Any, change: str, constraint: str) -> None:
+    account = await gateway.account()
+    with pytest.raises(exc.IntegrityError) as refused:
+        await sql(f"UPDATE auth.users SET {change} WHERE user_id = :id", id=account.user_id)
+    assert postgres.violated_constraint(refused.value) == constraint
+
+
+@pytest.mark.parametrize(
+    ("change", "constraint"),
+    [
+        ("token_hash = 'short'", "sessions_token_is_hashed"),
+        ("revoked_at = now()", "sessions_revoked_for_a_reason"),
+        ("revoke_reason = 'logout'", "sessions_revoked_for_a_reason"),
+        ("revoked_at = now(), revoke_reason = 'because'", "sessions_revoke_reason_is_known"),
+        ("revoked_at = created_at - interval '1 s', revoke_reason = 'logout'", "sessions_revoked_after_start"),
+        ("last_seen_at = created_at - interval '1 s'", "sessions_times_are_in_order"),
+        ("idle_expires_at = last_seen_at", "sessions_times_are_in_order"),
+        ("absolute_expires_at = idle_expires_at - interval '1 s'", "sessions_times_are_in_order"),
+        ("user_agent = repeat('x', 401)", "sessions_user_agent_length"),
+        ("ip_address = repeat('1', 46)", "sessions_ip_address_length"),
+    ],
+)
+async def test_an_illegal_session_is_refused(gateway: Gateway, sql: Any, change: str, constraint: str) -> None:
+    account = await gateway.account()
+    with pytest.raises(exc.IntegrityError) as refused:
+        await sql(f"UPDATE auth.sessions SET {change} WHERE session_id = :id", id=account.session_id)
+    assert postgres.violated_constraint(refused.value) == constraint

@@ -1,0 +1,216 @@
+"""Signing in: who is let in, what a stranger learns, how guessing is slowed."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from chassis import errors
+from services.auth import domain, storage
+from services.auth.operations import Operations
+from services.auth.passwords import Passwords, TooBusy
+from tests.integration.auth.conftest import MEMORY_KIB, PASSWORD, Gateway, new_address, new_email
+
+WRONG = "not-the-password-at-all"
+Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
+
+
+async def fail(gateway: Gateway, email: str, ip_address: str, times: int) -> None:
+    for _ in range(times):
+        with pytest.raises(errors.Unauthenticated):
+            await gateway.login(email, password=WRONG, ip_address=ip_address)
+
+
+def client(ip_address: str) -> domain.Client:
+    return domain.Client(user_agent="", ip_address=ip_address)
+
+
+@pytest.fixture
+def stuck(operations: Operations) -> Iterator[Operations]:
+    """Operations without a place for hashing, in which every hash is refused."""
+    passwords = Passwords(memory_kib=MEMORY_KIB, cores=1, waiting_per_core=-1)
+    yield replace(operations, passwords=passwords)
+    passwords.close()
+
+
+async def test_each_login_begins_a_session_of_its_own(gateway: Gateway) -> None:
+    account = await gateway.account()
+    begun = await gateway.login(f" {account.email.upper()}", ip_address=account.ip_address, user_agent="Safari")
+    assert begun.user.user_id == account.user_id
+    assert begun.session.session_id != account.session_id
+    assert begun.token != account.token
+    shown = await gateway.sessions(account.identity)
+    assert [session.session_id for session in shown] == [begun.session.session_id, account.session_id]
+    assert shown[0].user_agent == "Safari"
+
+
+async def test_a_stranger_does_not_learn_whether_an_account_exists(gateway: Gateway) -> None:
+    account = await gateway.account()
+    told = []
+    for email, password in [
+        (account.email, WRONG),
+        (new_email(), WRONG),
+        (account.email, ""),
+        (new_email(), "x" * 999),
+    ]:
+        with pytest.raises(errors.Unauthenticated) as refused:
+            await gateway.login(email, password=password, ip_address=account.ip_address)
+        told.append((refused.value.code, refused.value.message, refused.value.field, refused.value.details))
+    assert told == [("invalid_credentials", told[0][1], "", {})] * 4
+
+
+async def test_an_unknown_address_costs_a_hash_like_a_known_one(gateway: Gateway, stuck: Operations) -> None:
+    account = await gateway.account()
+    for email in (account.email, new_email()):
+        with pytest.raises(TooBusy):
+            await stuck.login(email=email, password=PASSWORD, client=client(account.ip_address))
+
+
+@pytest.mark.parametrize("password", ["", "\x00", "x" * 129, "x" * 100_000])
+async def test_a_password_that_cannot_be_right_is_wrong(gateway: Gateway, password: str) -> None:
+    account = await gateway.account()
+    with pytest.raises(errors.Unauthenticated):
+        await gateway.login(account.email, password=password, ip_address=account.ip_address)
+
+
+async def test_an_email_that_cannot_be_stored_is_refused(gateway: Gateway) -> None:
+    with pytest.raises(errors.InvalidArgument) as refused:
+        await gateway.login("ada\x00@example.org")
+    assert refused.value.field == "email"
+
+
+async def test_guessing_at_an_account_is_stopped_for_that_address_alone(gateway: Gateway) -> None:
+    account = await gateway.account()
+    await fail(gateway, account.email, account.ip_address, domain.FAILURES_PER_ACCOUNT)
+    with pytest.raises(errors.ResourceExhausted) as refused:
+        await gateway.login(account.email, ip_address=account.ip_address)
+    assert refused.value.code == "too_many_attempts"
+    assert 0 < int(refused.value.details["retry_after_seconds"]) <= 15 * 60
+    assert await gateway.login(account.email, ip_address=new_address())
+
+
+async def test_an_unknown_account_is_throttled_alike(gateway: Gateway) -> None:
+    email, ip_address = new_email(), new_address()
+    await fail(gateway, email, ip_address, domain.FAILURES_PER_ACCOUNT)
+    with pytest.raises(errors.ResourceExhausted):
+        await gateway.login(email, password=WRONG, ip_address=ip_address)
+
+
+async def test_success_forgets_the_failures_of_the_account(gateway: Gateway) -> None:
+    account = await gateway.account()
+    for _ in range(2):
+        await fail(gateway, account.email, account.ip_address, domain.FAILURES_PER_ACCOUNT - 1)
+        await gateway.login(account.email, ip_address=account.ip_address)
+
+
+async def test_the_window_ends_and_counting_begins_anew(gateway: Gateway, sql: Any) -> None:
+    account = await gateway.account()
+    await fail(gateway, account.email, account.ip_address, domain.FAILURES_PER_ACCOUNT)
+    await sql(
+        "UPDATE auth.login_failures SET window_ends_at = window_ends_at - interval '15 minutes' WHERE key LIKE :key",
+        key=f"account:{account.email}|%",
+    )
+    await fail(gateway, account.email, account.ip_address, domain.FAILURES_PER_ACCOUNT - 1)
+    assert await gateway.login(account.email, ip_address=account.ip_address)
+
+
+async def test_guessing_at_many_accounts_stops_the_address(gateway: Gateway, engine: AsyncEngine) -> None:
+    account = await gateway.account()
+    async with engine.begin() as conn:
+        for _ in range(domain.FAILURES_PER_ADDRESS - 1):
+            await storage.count_failure(conn, [f"address:{account.ip_address}"])
+    await gateway.login(account.email, ip_address=account.ip_address)
+    await fail(gateway, new_email(), account.ip_address, 1)
+    with pytest.raises(errors.ResourceExhausted):
+        await gateway.login(account.email, ip_address=account.ip_address)
+
+
+async def test_an_ipv6_customer_is_one_address(gateway: Gateway) -> None:
+    account = await gateway.account()
+    network = f"2001:db8:{uuid.uuid4().hex[:4]}:1"
+    for host in range(domain.FAILURES_PER_ACCOUNT):
+        await fail(gateway, account.email, f"{network}::{host + 1:x}", 1)
+    with pytest.raises(errors.ResourceExhausted):
+        await gateway.login(account.email, ip_address=f"{network}::ffff")
+
+
+async def test_throttling_comes_before_hashing(gateway: Gateway, stuck: Operations) -> None:
+    account = await gateway.account()
+    await fail(gateway, account.email, account.ip_address, domain.FAILURES_PER_ACCOUNT)
+    with pytest.raises(domain.TooManyAttempts):
+        await stuck.login(email=account.email, password=PASSWORD, client=client(account.ip_address))
+
+
+async def test_a_burst_of_guesses_gets_no_more_of_them(
+    gateway: Gateway, engine: AsyncEngine, sql: Any, eventually: Eventually
+) -> None:
+    account = await gateway.account()
+    async with engine.begin() as holding:
+        await storage.lock_user(holding, uuid.UUID(account.user_id))
+        right = asyncio.create_task(gateway.login(account.email, ip_address=account.ip_address))
+
+        async def waits() -> bool:
+            return bool(await sql("SELECT FROM pg_stat_activity WHERE usename = 'auth' AND wait_event_type = 'Lock'"))
+
+        await eventually(waits)
+        await fail(gateway, account.email, account.ip_address, domain.FAILURES_PER_ACCOUNT)
+    with pytest.raises(errors.ResourceExhausted):
+        await right
+
+
+async def test_failures_at_the_same_time_are_all_counted(gateway: Gateway, sql: Any) -> None:
+    email, ip_address = new_email(), new_address()
+    attempts = (gateway.login(email, password=WRONG, ip_address=ip_address) for _ in range(8))
+    await asyncio.gather(*attempts, return_exceptions=True)
+    rows = await sql("SELECT failures FROM auth.login_failures WHERE key LIKE :key", key=f"%{ip_address}")
+    assert [row.failures for row in rows] == [8, 8]
+
+
+async def test_many_at_once_with_the_right_password_are_all_let_in(gateway: Gateway) -> None:
+    account = await gateway.account()
+    begun = await asyncio.gather(*(gateway.login(account.email, ip_address=account.ip_address) for _ in range(15)))
+    assert len({one.session.session_id for one in begun}) == 15
+
+
+async def test_an_outdated_hash_is_renewed_at_login(gateway: Gateway, operations: Operations, sql: Any) -> None:
+    account = await gateway.account()
+
+    async def stored() -> str:
+        [(found,)] = await sql("SELECT password_hash FROM auth.users WHERE email = :email", email=account.email)
+        return str(found)
+
+    before = await stored()
+    assert f"m={MEMORY_KIB}," in before
+    await gateway.login(account.email, ip_address=account.ip_address)
+    assert await stored() == before
+    stronger = Passwords(memory_kib=MEMORY_KIB * 2)
+    later = replace(operations, passwords=stronger)
+    await later.login(email=account.email, password=PASSWORD, client=client(account.ip_address))
+    assert f"m={MEMORY_KIB * 2}," in await stored()
+    await later.login(email=account.email, password=PASSWORD, client=client(account.ip_address))
+    stronger.close()
+
+
+async def test_a_user_has_at_most_twenty_living_sessions(gateway: Gateway) -> None:
+    account = await gateway.account()
+    begun = [await gateway.login(account.email, ip_address=account.ip_address) for _ in range(20)]
+    with pytest.raises(errors.Unauthenticated):
+        await gateway.validate(account.token)
+    shown = {session.session_id for session in await gateway.sessions(account.identity)}
+    assert shown == {one.session.session_id for one in begun}
+
+
+async def test_logins_at_once_keep_to_the_limit_and_each_gets_a_living_session(gateway: Gateway, sql: Any) -> None:
+    account = await gateway.account()
+    for _ in range(2):
+        await asyncio.gather(*(gateway.login(account.email, ip_address=account.ip_address) for _ in range(15)))
+    [(living,)] = await sql(
+        "SELECT count(*) FROM auth.sessions WHERE user_id = :id AND revoked_at IS NULL", id=account.user_id
+    )
+    assert living == domain.SESSIONS_PER_USER

@@ -1,0 +1,102 @@
+"""The process: what it needs, what it does at start, that it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from chassis import identity, probe
+from chassis.rpc import client
+from dev import children
+from repruv.auth.v1 import auth_pb2
+from services.auth import servicer
+from tests.integration.auth.conftest import PASSWORD, Gateway, new_email
+
+ROOT = Path(__file__).parents[3]
+Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
+
+
+@pytest.fixture
+def environment(
+    database_url: Callable[[str], str], nats_url: str, seeds: dict[str, str], identity_trust: str
+) -> dict[str, str]:
+    return {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'protos' / 'gen'}",
+        "LISTEN": f"127.0.0.1:{children.free_port()}",
+        "DATABASE_URL": database_url("auth"),
+        "NATS_URL": nats_url,
+        "IDENTITY_KEY": seeds["auth"],
+        "IDENTITY_TRUST": identity_trust,
+        "PASSWORD_MEMORY_KIB": "64",
+    }
+
+
+async def start(environment: dict[str, str], *arguments: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "services.auth",
+        *arguments,
+        cwd=ROOT,
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def test_it_makes_the_admin_serves_and_stops(
+    environment: dict[str, str], signer: Callable[[str], identity.Signer], eventually: Eventually
+) -> None:
+    email = new_email()
+    process = await start({**environment, "ADMIN_EMAIL": email, "ADMIN_PASSWORD": PASSWORD}, "serve")
+    try:
+
+        async def is_ready() -> bool:
+            assert process.returncode is None
+            return await asyncio.to_thread(probe.is_ready, f"grpc://{environment['LISTEN']}")
+
+        await eventually(is_ready)
+        channel = client.channel(environment["LISTEN"], service=servicer.SERVICE)
+        begun = await Gateway(channel, client.Caller(signer("gateway"))).login(email)
+        await channel.close()
+        assert begun.user.role == auth_pb2.USER_ROLE_ADMIN
+        process.send_signal(signal.SIGTERM)
+        await asyncio.wait_for(process.communicate(), 20)
+        assert process.returncode == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+async def test_migrating_again_changes_nothing(environment: dict[str, str]) -> None:
+    process = await start(environment, "migrate")
+    output, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0
+    assert b"nothing to do" in output
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"DATABASE_URL": "", "NATS_URL": ""}, "NATS_URL is missing; DATABASE_URL is missing"),
+        ({"ADMIN_EMAIL": "admin@example.org"}, "ADMIN_EMAIL and ADMIN_PASSWORD belong together"),
+        ({"ADMIN_EMAIL": "admin", "ADMIN_PASSWORD": PASSWORD}, "ADMIN_EMAIL cannot be used"),
+        ({"ADMIN_EMAIL": "admin@example.org", "ADMIN_PASSWORD": "short"}, "ADMIN_PASSWORD cannot be used"),
+    ],
+)
+async def test_a_mistake_in_the_settings_is_said_in_one_line(
+    environment: dict[str, str], changed: dict[str, str], said: str
+) -> None:
+    process = await start({**environment, **changed}, "serve")
+    _, output = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 2
+    assert said in output.decode()
+    assert output.count(b"\n") == 1

@@ -1,0 +1,94 @@
+"""Making accounts."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from chassis import errors
+from repruv.auth.v1 import auth_pb2
+from services.auth import domain
+from services.auth.operations import Operations
+from tests.integration.auth.conftest import PASSWORD, Gateway, new_address, new_email
+
+
+async def test_an_account_begins_with_a_session(gateway: Gateway) -> None:
+    email = new_email()
+    begun = await gateway.register(
+        f"  {email.upper()} ", name=" Ada ", ip_address="2001:DB8::7", user_agent="Firefox " + "x" * 500
+    )
+    assert (begun.user.email, begun.user.name, begun.user.role) == (email, "Ada", auth_pb2.USER_ROLE_USER)
+    assert begun.session.user_id == begun.user.user_id
+    assert (begun.session.ip_address, len(begun.session.user_agent)) == ("2001:db8::7", 400)
+    assert (await gateway.validate(begun.token)).user == begun.user
+
+
+async def test_one_address_makes_one_account(gateway: Gateway) -> None:
+    email = new_email()
+    await gateway.register(email)
+    with pytest.raises(errors.AlreadyExists) as refused:
+        await gateway.register(email.upper())
+    assert (refused.value.code, refused.value.field) == ("email_taken", "email")
+
+
+async def test_of_many_at_once_one_gets_the_address(gateway: Gateway) -> None:
+    email = new_email()
+    answers = await asyncio.gather(*(gateway.register(email) for _ in range(8)), return_exceptions=True)
+    refused = [answer.code for answer in answers if isinstance(answer, errors.Error)]
+    assert refused == ["email_taken"] * 7
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"email": "ada"}, "email"),
+        ({"email": "ada\x00@example.org"}, "email"),
+        ({"password": "short"}, "password"),
+        ({"password": "password123"}, "password"),
+        ({"password": "tulip\x00anvil-rowing"}, "password"),
+        ({"name": "A\x00da"}, "name"),
+        ({"name": "x" * 101}, "name"),
+        ({"ip_address": "10.0.0.1\x00"}, "client"),
+    ],
+)
+async def test_what_is_refused_is_named(gateway: Gateway, changed: dict[str, str], field: str) -> None:
+    with pytest.raises(errors.InvalidArgument) as refused:
+        await gateway.register(**{"email": new_email(), **changed})
+    assert refused.value.field == field
+
+
+async def test_a_user_agent_keeps_nobody_out(gateway: Gateway) -> None:
+    begun = await gateway.register(new_email(), user_agent="Fire\x00fox\x9f")
+    assert begun.session.user_agent == "Fire fox"
+
+
+async def test_neither_password_nor_token_is_stored(gateway: Gateway, sql: Any) -> None:
+    begun = await gateway.register(new_email())
+    [(stored,)] = await sql(
+        "SELECT u::text || s::text FROM auth.users u JOIN auth.sessions s USING (user_id) WHERE user_id = :id",
+        id=begun.user.user_id,
+    )
+    assert "$argon2id$" in stored
+    assert PASSWORD not in stored
+    assert begun.token not in stored
+    assert domain.token_hash(begun.token).hex() in stored
+
+
+async def test_the_admin_is_made_once_and_keeps_a_changed_password(gateway: Gateway, operations: Operations) -> None:
+    email, address = new_email(), new_address()
+    await asyncio.gather(*(operations.ensure_admin(email=email, password=PASSWORD) for _ in range(4)))
+    await operations.ensure_admin(email=email.upper(), password="another-password-of-the-admin")
+    begun = await gateway.login(email, ip_address=address)
+    assert begun.user.role == auth_pb2.USER_ROLE_ADMIN
+    with pytest.raises(errors.Unauthenticated):
+        await gateway.login(email, password="another-password-of-the-admin", ip_address=address)
+
+
+async def test_whoever_registered_the_admins_address_first_is_not_promoted(
+    gateway: Gateway, operations: Operations
+) -> None:
+    account = await gateway.account()
+    await operations.ensure_admin(email=account.email, password="another-password-of-the-admin")
+    assert (await gateway.validate(account.token)).user.role == auth_pb2.USER_ROLE_USER

@@ -1,0 +1,148 @@
+"""Ending sessions: whose, how often, and that others hear of it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import nats
+import pytest
+from nats.js import JetStreamContext
+from sqlalchemy import exc
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from chassis import errors
+from repruv.auth.v1 import auth_events_pb2
+from services.auth import domain, storage
+from services.auth.operations import Operations
+from tests.integration.auth.conftest import Account, Gateway
+
+
+@pytest.fixture
+async def jetstream(nats_url: str) -> AsyncIterator[JetStreamContext]:
+    connection = await nats.connect(nats_url)
+    yield connection.jetstream()
+    await connection.close()
+
+
+async def heard(jetstream: JetStreamContext, account: Account, count: int) -> list[auth_events_pb2.SessionsRevoked]:
+    """Wait for the first `count` events about a user."""
+    subscription = await jetstream.subscribe(f"auth.events.{account.user_id}", ordered_consumer=True)
+    messages = [await subscription.next_msg(timeout=20) for _ in range(count)]
+    await subscription.unsubscribe()
+    assert all(uuid.UUID((message.headers or {})["Nats-Msg-Id"]) for message in messages)
+    return [auth_events_pb2.SessionsRevoked.FromString(message.data) for message in messages]
+
+
+async def test_logout_ends_the_session_and_is_told(gateway: Gateway, jetstream: JetStreamContext) -> None:
+    account = await gateway.account()
+    await gateway.revoke(account.session_id, user=account.identity, reason="logout")
+    with pytest.raises(errors.Unauthenticated) as refused:
+        await gateway.validate(account.token)
+    assert refused.value.code == "session_invalid"
+    [event] = await heard(jetstream, account, 1)
+    assert (event.user_id, list(event.session_ids), event.reason) == (account.user_id, [account.session_id], "logout")
+    assert event.occur_time.ToSeconds() > 0
+
+
+async def test_ending_a_session_twice_is_no_error_and_no_news(gateway: Gateway, jetstream: JetStreamContext) -> None:
+    account = await gateway.account()
+    for reason in ("", "logout", ""):
+        await gateway.revoke(account.session_id, user=account.identity, reason=reason)
+    again = await gateway.login(account.email, ip_address=account.ip_address)
+    await gateway.revoke(again.session.session_id, user=account.identity)
+    first, second = await heard(jetstream, account, 2)
+    assert (list(first.session_ids), first.reason) == ([account.session_id], "revoked")
+    assert list(second.session_ids) == [again.session.session_id]
+
+
+async def test_nobody_ends_the_session_of_another(gateway: Gateway) -> None:
+    account, other = await gateway.account(), await gateway.account()
+    told = []
+    for session_id in (account.session_id, str(uuid.uuid4())):
+        with pytest.raises(errors.NotFound) as refused:
+            await gateway.revoke(session_id, user=other.identity)
+        told.append((refused.value.code, refused.value.message))
+    assert told == [("session_not_found", told[0][1])] * 2
+    assert await gateway.revoke_all(user=other.identity, keep=account.session_id) == 1
+    assert (await gateway.validate(account.token)).user.user_id == account.user_id
+    assert [session.session_id for session in await gateway.sessions(account.identity)] == [account.session_id]
+
+
+async def test_all_sessions_end_but_the_one_to_keep(gateway: Gateway, jetstream: JetStreamContext) -> None:
+    account = await gateway.account()
+    others = [await gateway.login(account.email, ip_address=account.ip_address) for _ in range(3)]
+    assert await gateway.revoke_all(user=account.identity, keep=account.session_id) == 3
+    assert [session.session_id for session in await gateway.sessions(account.identity)] == [account.session_id]
+    assert (await gateway.validate(account.token)).session.session_id == account.session_id
+    for other in others:
+        with pytest.raises(errors.Unauthenticated):
+            await gateway.validate(other.token)
+    [event] = await heard(jetstream, account, 1)
+    assert set(event.session_ids) == {other.session.session_id for other in others}
+    assert event.reason == "revoked_all"
+    assert await gateway.revoke_all(user=account.identity, keep=account.session_id) == 0
+
+
+async def test_all_sessions_end(gateway: Gateway) -> None:
+    account = await gateway.account()
+    await gateway.login(account.email, ip_address=account.ip_address)
+    assert await gateway.revoke_all(user=account.identity) == 2
+    assert await gateway.revoke_all(user=account.identity) == 0
+    assert await gateway.sessions(account.identity) == []
+
+
+async def test_sessions_beyond_the_limit_are_told_of(gateway: Gateway, jetstream: JetStreamContext) -> None:
+    account = await gateway.account()
+    for _ in range(domain.SESSIONS_PER_USER):
+        await gateway.login(account.email, ip_address=account.ip_address)
+    [event] = await heard(jetstream, account, 1)
+    assert (list(event.session_ids), event.reason) == ([account.session_id], "revoked")
+
+
+async def test_the_relay_is_woken_only_after_news(gateway: Gateway, operations: Operations) -> None:
+    account = await gateway.account()
+    woken: list[int] = []
+    watched = replace(operations, wake_relay=lambda: woken.append(1))
+    user_id, session_id = uuid.UUID(account.user_id), uuid.UUID(account.session_id)
+    await watched.revoke_session(user_id, session_id, domain.RevokeReason.LOGOUT)
+    assert woken == [1]
+    await watched.revoke_session(user_id, session_id, domain.RevokeReason.LOGOUT)
+    await watched.revoke_all_sessions(user_id, keep=None)
+    assert woken == [1]
+
+
+async def test_without_its_news_a_revocation_does_not_happen(
+    gateway: Gateway, operations: Operations, sql: Any
+) -> None:
+    account = await gateway.account()
+    await sql("ALTER TABLE auth.outbox ADD CONSTRAINT no_news CHECK (false) NOT VALID")
+    try:
+        with pytest.raises(exc.IntegrityError, match="no_news"):
+            await operations.revoke_all_sessions(uuid.UUID(account.user_id), keep=None)
+    finally:
+        await sql("ALTER TABLE auth.outbox DROP CONSTRAINT no_news")
+    assert (await gateway.validate(account.token)).session.session_id == account.session_id
+
+
+async def test_a_session_begun_during_a_revocation_can_end_in_it(gateway: Gateway, engine: AsyncEngine) -> None:
+    account = await gateway.account()
+    async with engine.begin() as conn:
+        await storage.list_sessions(conn, uuid.UUID(account.user_id))  # the transaction's time is now
+        later = await gateway.login(account.email, ip_address=account.ip_address)
+        revocation = await storage.revoke_all_sessions(conn, uuid.UUID(account.user_id), keep=None)
+    assert revocation is not None
+    assert uuid.UUID(later.session.session_id) in revocation.session_ids
+
+
+@pytest.mark.parametrize("session_id", ["", "x", "\x00", "{00000000-0000-0000-0000-000000000000}"])
+async def test_what_is_no_id_is_refused(gateway: Gateway, session_id: str) -> None:
+    account = await gateway.account()
+    with pytest.raises(errors.InvalidArgument) as refused:
+        await gateway.revoke(session_id, user=account.identity)
+    assert refused.value.field == "session_id"
+    if session_id:
+        with pytest.raises(errors.InvalidArgument):
+            await gateway.revoke_all(user=account.identity, keep=session_id)

@@ -1,0 +1,150 @@
+"""The life of a session: validation, renewal, expiry, and the identity that is vouched for."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+import jwt
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from chassis import errors, identity
+from services.auth import domain, operations, storage
+from tests.integration.auth.conftest import Gateway
+
+Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
+
+
+async def test_validation_vouches_for_the_user(gateway: Gateway, identity_trust: str) -> None:
+    account = await gateway.account()
+    validated = await gateway.validate(account.token)
+    assert validated.session.session_id == account.session_id
+    elsewhere = identity.Verifier(identity_trust)
+    assert elsewhere.user(validated.identity) == identity.User(
+        user_id=account.user_id, role="user", session_id=account.session_id
+    )
+    assert _lifetime(validated.identity) <= identity.USER_LIFETIME
+
+
+async def test_the_identity_never_outlives_the_session(gateway: Gateway, sql: Any) -> None:
+    account = await gateway.account()
+    await sql(
+        "UPDATE auth.sessions SET idle_expires_at = now() + interval '60 seconds' WHERE session_id = :id",
+        id=account.session_id,
+    )
+    validated = await gateway.validate(account.token)
+    assert _lifetime(validated.identity) <= 60
+    assert validated.identity_expire_time.ToSeconds() <= validated.session.idle_expire_time.ToSeconds() + 1
+
+
+@pytest.mark.parametrize("token", ["", "rpv_", "rpv_" + "x" * 43, "\x00", "x" * 10_000, "rpv_" + "é" * 43])
+async def test_a_token_nobody_was_given_is_invalid(gateway: Gateway, token: str) -> None:
+    with pytest.raises(errors.Unauthenticated) as refused:
+        await gateway.validate(token)
+    assert refused.value.code == "session_invalid"
+
+
+async def test_a_session_not_used_for_two_weeks_ends(gateway: Gateway, shift: Any) -> None:
+    account = await gateway.account()
+    await shift(account.session_id, domain.IDLE_LIFETIME - timedelta(minutes=1))
+    await gateway.validate(account.token)
+    await shift(account.session_id, domain.IDLE_LIFETIME)
+    with pytest.raises(errors.Unauthenticated) as refused:
+        await gateway.validate(account.token)
+    assert refused.value.code == "session_invalid"
+    assert await gateway.sessions(account.identity) == []
+
+
+async def test_a_session_in_use_ends_after_ninety_days_all_the_same(gateway: Gateway, shift: Any) -> None:
+    account = await gateway.account()
+    for _ in range(9):
+        await shift(account.session_id, timedelta(days=9.9))
+        shown = (await gateway.validate(account.token)).session
+        assert shown.idle_expire_time.ToDatetime() <= shown.absolute_expire_time.ToDatetime()
+    assert shown.idle_expire_time == shown.absolute_expire_time
+    await shift(account.session_id, timedelta(days=0.9))
+    with pytest.raises(errors.Unauthenticated):
+        await gateway.validate(account.token)
+
+
+async def test_renewal_is_written_at_most_once_in_five_minutes(gateway: Gateway, shift: Any, sql: Any) -> None:
+    account = await gateway.account()
+
+    async def version() -> str:
+        [(xmin,)] = await sql("SELECT xmin::text FROM auth.sessions WHERE session_id = :id", id=account.session_id)
+        return str(xmin)
+
+    await shift(account.session_id, timedelta(minutes=4))
+    before, unchanged = await version(), (await gateway.validate(account.token)).session
+    assert await version() == before
+    await shift(account.session_id, timedelta(minutes=2))
+    before = await version()
+    renewed = [answer.session for answer in await asyncio.gather(*(gateway.validate(account.token) for _ in range(5)))]
+    after = await version()
+    assert after != before
+    assert (await gateway.validate(account.token)).session == renewed[0]
+    assert await version() == after
+    moved = renewed[0].idle_expire_time.ToDatetime() - renewed[0].last_seen_time.ToDatetime()
+    assert moved == domain.IDLE_LIFETIME
+    assert renewed[0].last_seen_time.ToDatetime() > unchanged.last_seen_time.ToDatetime() + timedelta(minutes=4)
+    assert renewed == [renewed[0]] * 5
+
+
+async def test_renewal_does_not_resurrect_a_session_revoked_meanwhile(
+    gateway: Gateway, engine: AsyncEngine, shift: Any, sql: Any, eventually: Eventually
+) -> None:
+    account = await gateway.account()
+    await shift(account.session_id, timedelta(minutes=6))
+    async with engine.begin() as revoking:
+        session_id, user_id = uuid.UUID(account.session_id), uuid.UUID(account.user_id)
+        await storage.revoke_session(revoking, user_id, session_id, domain.RevokeReason.REVOKED)
+        validating = asyncio.create_task(gateway.validate(account.token))
+
+        async def waits() -> bool:
+            return bool(await sql("SELECT FROM pg_stat_activity WHERE usename = 'auth' AND wait_event_type = 'Lock'"))
+
+        await eventually(waits)
+    with pytest.raises(errors.Unauthenticated):
+        await validating
+
+
+@pytest.mark.parametrize("end", ["revoked_at = now(), revoke_reason = 'revoked'", "idle_expires_at = now()"])
+async def test_renewal_leaves_an_ended_session_alone(
+    gateway: Gateway, engine: AsyncEngine, shift: Any, sql: Any, end: str
+) -> None:
+    account = await gateway.account()
+    await shift(account.session_id, timedelta(minutes=6))
+    await sql(f"UPDATE auth.sessions SET {end} WHERE session_id = :id", id=account.session_id)
+    before = await sql("SELECT * FROM auth.sessions WHERE session_id = :id", id=account.session_id)
+    async with engine.begin() as conn:
+        await storage.renew_session(conn, uuid.UUID(account.session_id))
+    assert await sql("SELECT * FROM auth.sessions WHERE session_id = :id", id=account.session_id) == before
+
+
+async def test_long_ended_sessions_and_closed_windows_are_deleted(
+    gateway: Gateway, operations: operations.Operations, shift: Any, sql: Any
+) -> None:
+    old, recent, living = await gateway.account(), await gateway.account(), await gateway.account()
+    await shift(old.session_id, timedelta(days=21, minutes=1))
+    await shift(recent.session_id, timedelta(days=20))
+    await sql("INSERT INTO auth.login_failures VALUES ('test:closed', 1, now() - interval '1 s')")
+    await sql("INSERT INTO auth.login_failures VALUES ('test:open', 1, now() + interval '1 h')")
+    await operations.delete_ended()
+    kept = await sql(
+        "SELECT session_id::text AS id FROM auth.sessions WHERE user_id IN (:a, :b, :c)",
+        a=old.user_id,
+        b=recent.user_id,
+        c=living.user_id,
+    )
+    assert {row.id for row in kept} == {recent.session_id, living.session_id}
+    keys = await sql("DELETE FROM auth.login_failures WHERE key LIKE 'test:%' RETURNING key")
+    assert [row.key for row in keys] == ["test:open"]
+
+
+def _lifetime(token: str) -> float:
+    claims = jwt.decode(token, options={"verify_signature": False})
+    return float(claims["exp"] - claims["iat"])

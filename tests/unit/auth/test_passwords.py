@@ -1,0 +1,51 @@
+"""Hashing: right and wrong passwords, users that do not exist, outdated parameters, a full queue."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from services.auth.passwords import Passwords, TooBusy
+
+
+@pytest.fixture
+def passwords() -> Iterator[Passwords]:
+    made = Passwords(memory_kib=64)
+    yield made
+    made.close()
+
+
+async def test_only_the_right_password_verifies(passwords: Passwords) -> None:
+    stored = await passwords.hash("tulip-anvil-rowing")
+    assert stored.startswith("$argon2id$v=19$m=64,t=2,p=1$")
+    assert await passwords.verify(stored, "tulip-anvil-rowing")
+    assert not await passwords.verify(stored, "Tulip-anvil-rowing")
+    assert not await passwords.verify(stored, "")
+    assert not await passwords.verify(None, "tulip-anvil-rowing")
+
+
+async def test_the_same_password_never_hashes_alike(passwords: Passwords) -> None:
+    assert await passwords.hash("tulip-anvil-rowing") != await passwords.hash("tulip-anvil-rowing")
+
+
+async def test_a_hash_of_other_parameters_is_outdated_and_still_verifies(passwords: Passwords) -> None:
+    stored = await passwords.hash("tulip-anvil-rowing")
+    later = Passwords(memory_kib=128)
+    assert not passwords.is_outdated(stored)
+    assert later.is_outdated(stored)
+    assert await later.verify(stored, "tulip-anvil-rowing")
+    later.close()
+
+
+async def test_a_flood_is_refused_and_leaves_no_trace() -> None:
+    slow = Passwords(memory_kib=65_536, cores=1, waiting_per_core=1)
+    answers = await asyncio.gather(*(slow.hash("tulip-anvil-rowing") for _ in range(6)), return_exceptions=True)
+    refused = [answer for answer in answers if isinstance(answer, TooBusy)]
+    assert len(refused) == 4
+    assert refused[0].code == "too_busy"
+    assert refused[0].details == {"retry_after_seconds": "1"}
+    assert len([answer for answer in answers if isinstance(answer, str)]) == 2
+    assert await slow.hash("tulip-anvil-rowing")
+    slow.close()

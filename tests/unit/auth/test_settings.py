@@ -1,0 +1,33 @@
+"""Settings that belong together."""
+
+from __future__ import annotations
+
+import pytest
+
+from chassis import settings
+from services.auth.settings import Settings
+
+ENVIRONMENT = {
+    "NATS_URL": "nats://nats",
+    "IDENTITY_KEY": "key",
+    "IDENTITY_TRUST": "auth:key",
+    "DATABASE_URL": "postgresql://auth@postgres/repruv",
+}
+
+
+def test_the_admin_is_optional() -> None:
+    read = settings.read(Settings, ENVIRONMENT)
+    assert (read.admin_email, read.admin_password) == ("", "")
+    assert read.password_memory_kib == 65_536
+
+
+@pytest.mark.parametrize("given", ["ADMIN_EMAIL", "ADMIN_PASSWORD"])
+def test_half_an_admin_is_a_mistake(given: str) -> None:
+    with pytest.raises(settings.SettingsError, match="belong together"):
+        settings.read(Settings, {**ENVIRONMENT, given: "something"})
+
+
+@pytest.mark.parametrize(("environment", "memory"), [("local", "7"), ("production", "19455")])
+def test_hashing_that_is_too_cheap_is_a_mistake(environment: str, memory: str) -> None:
+    with pytest.raises(settings.SettingsError, match="PASSWORD_MEMORY_KIB"):
+        settings.read(Settings, {**ENVIRONMENT, "ENVIRONMENT": environment, "PASSWORD_MEMORY_KIB": memory})
