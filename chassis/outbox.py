@@ -11,6 +11,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
@@ -31,6 +33,8 @@ class Message:
 
     subject: str
     payload: bytes
+    delay: timedelta = timedelta()
+    """How long it stays back, so that somebody who sends the same by another way can come first."""
 
 
 def outbox_table(schema: sa.MetaData) -> sa.Table:
@@ -56,11 +60,19 @@ def inbox_table(schema: sa.MetaData) -> sa.Table:
     )
 
 
-async def add(conn: AsyncConnection, table: sa.Table, messages: Iterable[Message]) -> None:
-    """Put messages into the outbox, to leave when the transaction has been committed."""
-    rows = [{"message_id": ids.uuid7(), "subject": m.subject, "payload": m.payload} for m in messages]
+async def add(conn: AsyncConnection, table: sa.Table, messages: Iterable[Message]) -> list[UUID]:
+    """Put messages into the outbox, to leave when the transaction has been committed; gives their ids."""
+    added = [(ids.uuid7(), message) for message in messages]
+    rows = [{"message_id": id_, "subject": m.subject, "payload": m.payload, "delay": m.delay} for id_, m in added]
     if rows:
-        await conn.execute(sa.insert(table), rows)
+        send_after = sa.func.now() + sa.bindparam("delay", type_=sa.Interval)
+        await conn.execute(sa.insert(table).values(send_after=send_after), rows)
+    return [id_ for id_, _ in added]
+
+
+async def withdraw(conn: AsyncConnection, table: sa.Table, message_id: UUID) -> None:
+    """Take a message back, since it has arrived by another way; nothing if it has left already."""
+    await conn.execute(sa.delete(table).where(table.c.message_id == message_id))
 
 
 async def first_time(conn: AsyncConnection, table: sa.Table, *, consumer: str, message_id: str) -> bool:

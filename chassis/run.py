@@ -74,7 +74,7 @@ async def _keep_running(name: str, loop: Callable[[], Awaitable[None]]) -> None:
         pause = min(pause * 2, 5.0)
 
 
-async def every(seconds: float, step: Callable[[], Awaitable[None]], *, wake: asyncio.Event | None = None) -> None:
+async def every(seconds: float, step: Callable[[], Awaitable[object]], *, wake: asyncio.Event | None = None) -> None:
     """Call `step` for ever, `seconds` apart with jitter, and at once when `wake` is set."""
     while True:
         await step()

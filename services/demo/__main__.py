@@ -1,0 +1,123 @@
+"""Composition root of the demo service: `python -m services.demo serve | work | migrate`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+
+import worker
+from chassis import bus, identity, logs, outbox, postgres, run, settings
+from chassis.rpc import client, server
+from repruv.demo.v1 import demo_service_pb2_grpc
+from services.demo import handlers, operations, reconciler, schema, servicer, submissions, subscribers, views
+from services.demo.jobs import Jobs
+from services.demo.settings import Settings, WorkerSettings
+
+
+async def serve(config: Settings, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set."""
+    engine = postgres.engine(config.database_url, name="demo", pool_size=20)
+    nats = bus.Bus(config.nats_url, name="demo")
+    nats.owns_stream("demo")
+    channel = worker.client.channel(config.jobs_target)
+    jobs = Jobs(channel, client.Caller(identity.Signer("demo", config.identity_key)))
+    submits = submissions.Submissions(engine, jobs)
+    relay = outbox.Relay(engine, schema.outbox, {"demo.events.": nats.publish, submissions.PREFIX: submits.relay})
+    demo = operations.Operations(engine, jobs, submits, relay.wake)
+    nats.consume("jobs", subscribers.DURABLE, subscribers.JobEvents(demo).heard)
+    nats.on_connected(relay.wake)
+    loops = reconciler.Reconciler(engine, demo)
+    served = servicer.DemoServicer(demo, views.Views(engine))
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(engine.dispose)
+        stack.push_async_callback(channel.close)
+        background = await stack.enter_async_context(run.Background())
+        background.start("bus", nats.run)
+        background.start("relay", relay.run)
+        background.start("settle", partial(run.every, reconciler.SECONDS, loops.settle_stale))
+        background.start("clean", partial(run.every, reconciler.SECONDS, loops.clean))
+        background.start("expire", partial(run.every, reconciler.EXPIRY_SECONDS, loops.delete_expired))
+        await stack.enter_async_context(
+            server.serving(
+                listen=config.listen,
+                service=servicer.SERVICE,
+                register=partial(demo_service_pb2_grpc.add_DemoServiceServicer_to_server, served),
+                verifier=identity.Verifier(config.identity_trust),
+                callers=servicer.CALLERS,
+                translate=postgres.translate,
+            )
+        )
+        await stop.wait()
+
+
+async def work(config: WorkerSettings, stop: asyncio.Event) -> None:
+    """Run jobs until `stop` is set."""
+    engine = postgres.engine(config.database_url, name="demo-worker", pool_size=config.worker_concurrency + 4)
+    nats = bus.Bus(config.nats_url, name="demo-worker")
+    channel = worker.client.channel(config.jobs_target)
+    call = client.Caller(identity.Signer("demo", config.identity_key))
+    submits = submissions.Submissions(engine, Jobs(channel, call))
+    # A relay here too: that demo mode is enabled is told when it is committed, not when a replica of `serve` looks next.
+    relay = outbox.Relay(engine, schema.outbox, {"demo.events.": nats.publish, submissions.PREFIX: submits.relay})
+    nats.on_connected(relay.wake)
+    dependencies = handlers.Dependencies(
+        engine=engine,
+        committed=relay.wake,
+        pause_seconds=config.demo_batch_pause_ms / 1000,
+        write_batch=handlers.PAUSED_BATCH if config.demo_batch_pause_ms else handlers.WRITE_BATCH,
+        remove_batch=handlers.PAUSED_BATCH if config.demo_batch_pause_ms else handlers.REMOVE_BATCH,
+        failing=config.failing,
+    )
+    runs = worker.Worker(
+        name="demo",
+        handlers={
+            "demo.enable": partial(handlers.enable, dependencies),
+            "demo.disable": partial(handlers.disable, dependencies),
+        },
+        jobs=worker.JobsClient(channel, call),
+        nats=nats,
+        concurrency=config.worker_concurrency,
+    )
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(engine.dispose)
+        stack.push_async_callback(channel.close)
+        background = await stack.enter_async_context(run.Background())
+        background.start("bus", nats.run)
+        background.start("relay", relay.run)
+        await runs.run(stop)
+
+
+def main() -> None:
+    """Read the settings and do what the command says."""
+    command = sys.argv[1] if len(sys.argv) == 2 else ""
+    if command not in {"serve", "work", "migrate"}:
+        sys.exit("usage: python -m services.demo serve | work | migrate")
+    try:
+        _run(command)
+    except settings.SettingsError as error:
+        sys.exit(f"demo: {error}")
+
+
+def _run(command: str) -> None:
+    if command == "work":
+        worker_config = settings.read(WorkerSettings, os.environ)
+        logs.configure("demo-worker", level=worker_config.log_level, form=worker_config.log_format)
+        run.until_signal(partial(work, worker_config))
+        return
+    config = settings.read(Settings, os.environ)
+    logs.configure("demo", level=config.log_level, form=config.log_format)
+    if command == "serve":
+        run.until_signal(partial(serve, config))
+    else:
+        # Alembic is only needed here, and only in images that migrate.
+        from chassis import migrations
+
+        migrations.upgrade(config.database_url, "demo", Path(__file__).parent / "migrations")
+
+
+if __name__ == "__main__":
+    main()

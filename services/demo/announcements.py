@@ -1,0 +1,16 @@
+"""Events of demo mode: put into the outbox in the transaction that makes them true."""
+
+from __future__ import annotations
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis import outbox, streams
+from services.demo import convert, schema
+from services.demo.domain import Action, Mode
+
+
+async def announce(conn: AsyncConnection, mode: Mode, action: Action) -> None:
+    """Tell of the transition that led to `mode`."""
+    payload = convert.event_to_proto(mode, action).SerializeToString()
+    subject = streams.events_subject("demo", str(mode.owner_id))
+    await outbox.add(conn, schema.outbox, [outbox.Message(subject=subject, payload=payload)])

@@ -1,0 +1,185 @@
+"""Demo mode as messages, and jobs' messages as news. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from google.protobuf import struct_pb2
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from chassis import errors
+from repruv.demo.v1 import demo_events_pb2, demo_pb2, demo_service_pb2
+from repruv.jobs.v1 import job_pb2, jobs_service_pb2
+from services.demo import dataset, domain, listing, wishes
+from services.demo.domain import JobPhase, Mode
+
+MAX_ATTEMPTS = 3
+BACKOFF = timedelta(seconds=0.5)
+MAX_BACKOFF = timedelta(seconds=5)
+ATTEMPT_TIMEOUT = timedelta(minutes=10)
+
+_PHASES = {
+    job_pb2.JOB_STATE_SCHEDULED: JobPhase.WAITING,
+    job_pb2.JOB_STATE_PENDING: JobPhase.WAITING,
+    job_pb2.JOB_STATE_RETRYING: JobPhase.WAITING,
+    job_pb2.JOB_STATE_RUNNING: JobPhase.HELD,
+    job_pb2.JOB_STATE_CANCELLING: JobPhase.HELD,
+    job_pb2.JOB_STATE_COMPLETED: JobPhase.COMPLETED,
+    job_pb2.JOB_STATE_FAILED: JobPhase.FAILED,
+    job_pb2.JOB_STATE_CANCELLED: JobPhase.CANCELLED,
+}
+
+
+def demo_to_proto(mode: Mode) -> demo_pb2.Demo:
+    """Write a snapshot."""
+    wish = mode.wish
+    return demo_pb2.Demo(
+        owner_id=str(mode.owner_id),
+        state=demo_pb2.DemoState.Value(f"DEMO_STATE_{mode.state.upper()}"),
+        generation=mode.generation,
+        version=mode.version,
+        job_id=str(mode.job_id or ""),
+        job_kind=mode.job_kind or "",
+        profile=None if mode.state is domain.State.DISABLED else profile_to_proto(dataset.profile(wishes.spec(mode))),
+        error=job_pb2.JobError(code=mode.error.code, message=mode.error.message) if mode.error else None,
+        stats=demo_pb2.DemoStats(
+            content_count=wish.content_count if wish else 0,
+            interaction_count=wish.interaction_count if wish else 0,
+            content_written=mode.content_written,
+            interactions_written=mode.interactions_written,
+            content_removed=mode.content_removed,
+            interactions_removed=mode.interactions_removed,
+        ),
+        enable_time=_time(mode.enabled_at),
+        change_time=_time(mode.changed_at),
+    )
+
+
+def profile_to_proto(profile: dataset.Profile) -> demo_pb2.DemoProfile:
+    """Write a profile."""
+    return demo_pb2.DemoProfile(
+        profile_type=profile.profile_type,
+        niche=profile.niche,
+        name=profile.name,
+        handle=f"@{profile.handle}",
+        tagline=profile.tagline,
+        avatar=profile.avatar,
+        platforms=profile.platforms,
+    )
+
+
+def event_to_proto(mode: Mode, action: domain.Action) -> demo_events_pb2.DemoEvent:
+    """Write the event of a transition that led to `mode`."""
+    return demo_events_pb2.DemoEvent(demo=demo_to_proto(mode), reason=action.value, occur_time=_time(mode.changed_at))
+
+
+def submit_to_proto(mode: Mode) -> jobs_service_pb2.SubmitJobRequest:
+    """Write the submit of the mode's present job; always the same for the same generation, so it may be repeated."""
+    if mode.job_id is None or mode.job_kind is None:
+        raise errors.Internal("Demo mode never had a job.")
+    payload = struct_pb2.Struct()
+    payload.update({"generation": mode.generation})
+    spec = job_pb2.JobSpec(
+        kind=mode.job_kind,
+        owner_id=str(mode.owner_id),
+        payload=payload,
+        max_attempts=MAX_ATTEMPTS,
+        backoff=_duration(BACKOFF),
+        max_backoff=_duration(MAX_BACKOFF),
+        attempt_timeout=_duration(ATTEMPT_TIMEOUT),
+    )
+    return jobs_service_pb2.SubmitJobRequest(job_id=str(mode.job_id), spec=spec)
+
+
+def news_from_proto(job: job_pb2.Job) -> domain.JobNews | None:
+    """Read what a job's snapshot means to demo mode; None for a job that is none of ours. Raises ValueError if broken."""
+    if job.spec.kind not in set(domain.JobKind) or job.state not in _PHASES:
+        return None
+    return domain.JobNews(
+        job_id=UUID(job.job_id),
+        owner_id=UUID(job.spec.owner_id),
+        generation=generation(dict(job.spec.payload)),
+        phase=_PHASES[job.state],
+        attempt=job.attempt,
+        version=job.version,
+        error=domain.Error(code=job.error.code, message=job.error.message) if job.error.code else None,
+    )
+
+
+def generation(payload: dict[str, Any]) -> int:
+    """Read the generation out of a job's payload. Raises ValueError if there is none."""
+    try:
+        return int(payload["generation"])
+    except (KeyError, TypeError):
+        raise ValueError(f"not the payload of a demo job: {payload!r}") from None
+
+
+def content_to_proto(item: listing.Content) -> demo_pb2.ContentItem:
+    """Write a content item."""
+    return demo_pb2.ContentItem(
+        content_id=listing.content_id(item.generation, item.position),
+        platform=item.platform,
+        title=item.title,
+        publish_time=_time(item.published_at),
+        views=item.views,
+        likes=item.likes,
+        interaction_count=item.interaction_count,
+    )
+
+
+def interaction_to_proto(row: listing.Interaction) -> demo_pb2.Interaction:
+    """Write an interaction."""
+    return demo_pb2.Interaction(
+        interaction_id=f"i-{row.generation}-{row.position}",
+        kind=row.kind,
+        platform=row.platform,
+        author_name=row.author_name,
+        author_handle=f"@{row.author_handle}",
+        text=row.text,
+        rating=row.rating,
+        sentiment=row.sentiment,
+        replied=row.replied,
+        reply_text=row.reply_text or "",
+        needs_reply=row.sentiment == "negative" and not row.replied,
+        likes=row.likes,
+        occur_time=_time(row.occurred_at),
+        content_id=listing.content_id(row.generation, row.content_position),
+        content_title=row.content_title,
+    )
+
+
+def dashboard_to_proto(numbers: listing.Dashboard) -> demo_service_pb2.GetDashboardResponse:
+    """Write the dashboard's numbers."""
+    return demo_service_pb2.GetDashboardResponse(
+        demo=numbers.is_demo,
+        content_count=numbers.content_count,
+        interaction_count=numbers.interaction_count,
+        average_rating=numbers.average_rating,
+        rating_counts=numbers.rating_counts,
+        response_rate=numbers.response_rate,
+        needs_reply_count=numbers.needs_reply_count,
+        sentiment_counts=numbers.sentiment_counts,
+        views=numbers.views,
+        likes=numbers.likes,
+        interactions_per_day=[
+            demo_service_pb2.DayCount(date=day.isoformat(), count=count) for day, count in numbers.interactions_per_day
+        ],
+        compute_time=_time(numbers.computed_at),
+    )
+
+
+def _time(value: datetime | None) -> Timestamp | None:
+    if value is None:
+        return None
+    message = Timestamp()
+    message.FromDatetime(value.astimezone(UTC))
+    return message
+
+
+def _duration(value: timedelta) -> Duration:
+    message = Duration()
+    message.FromTimedelta(value)
+    return message

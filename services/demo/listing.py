@@ -1,0 +1,121 @@
+"""What readers of demo data are given: items, interactions, the dashboard's numbers, and how they are filtered. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+
+from chassis import errors
+
+KINDS = ("comment", "review", "mention")
+SENTIMENTS = ("positive", "neutral", "negative")
+DAYS = 30
+"""How many days the dashboard shows."""
+
+_CONTENT_ID = re.compile(r"c-(\d{1,18})-(\d{1,9})")
+
+
+class Order(StrEnum):
+    """How content is sorted."""
+
+    NEWEST = "newest"
+    MOST_VIEWED = "most_viewed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """A content item."""
+
+    generation: int
+    position: int
+    platform: str
+    title: str
+    published_at: datetime
+    views: int
+    likes: int
+    interaction_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interaction:
+    """An interaction, with the title of what it is about."""
+
+    generation: int
+    position: int
+    content_position: int
+    content_title: str
+    kind: str
+    platform: str
+    author_name: str
+    author_handle: str
+    text: str
+    rating: int | None
+    sentiment: str
+    occurred_at: datetime
+    replied: bool
+    reply_text: str | None
+    likes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """Which interactions are listed; None and False: any."""
+
+    kind: str | None = None
+    sentiment: str | None = None
+    needs_reply: bool = False
+    content: tuple[int, int] | None = None
+    """Generation and position of a content item."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dashboard:
+    """Numbers of the visible data; see GetDashboardResponse in the protos."""
+
+    is_demo: bool
+    content_count: int = 0
+    interaction_count: int = 0
+    average_rating: float | None = None
+    rating_counts: Mapping[int, int]
+    response_rate: float | None = None
+    needs_reply_count: int = 0
+    sentiment_counts: Mapping[str, int]
+    views: int = 0
+    likes: int = 0
+    interactions_per_day: Sequence[tuple[date, int]]
+    computed_at: datetime
+
+
+def order(value: str) -> Order:
+    """Read the order of content. Raises `InvalidArgument`."""
+    return Order(_one_of("order_by", value or Order.NEWEST, tuple(Order)))
+
+
+def filters(*, kind: str, sentiment: str, needs_reply: bool, content_id: str) -> Filters:
+    """Read the filters of interactions. Raises `InvalidArgument`."""
+    return Filters(
+        kind=_one_of("kind", kind, KINDS) if kind else None,
+        sentiment=_one_of("sentiment", sentiment, SENTIMENTS) if sentiment else None,
+        needs_reply=needs_reply,
+        content=_parse_content_id(content_id) if content_id else None,
+    )
+
+
+def content_id(generation: int, position: int) -> str:
+    """Give the id of a content item; opaque to readers."""
+    return f"c-{generation}-{position}"
+
+
+def _parse_content_id(value: str) -> tuple[int, int]:
+    if not (match := _CONTENT_ID.fullmatch(value)):
+        raise errors.InvalidArgument("content_id must be the id of a content item.", field="content_id")
+    return int(match[1]), int(match[2])
+
+
+def _one_of(field: str, value: str, known: Sequence[str]) -> str:
+    if value not in known:
+        raise errors.InvalidArgument(f"{field} must be one of {', '.join(known)}.", field=field)
+    return value

@@ -1,0 +1,107 @@
+"""Demo rows in bulk: written by COPY, removed in batches. Whoever calls this holds the owner's row (`storage.hold`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.demo import dataset
+from services.demo.schema import content, interactions
+
+_CONTENT_TYPES = ("uuid", "int8", "int4", "text", "text", "timestamptz", "int8", "int8")
+_INTERACTION_TYPES = (
+    *("uuid", "int8", "int4", "int4", "text", "text", "text", "text", "text"),
+    *("int2", "text", "timestamptz", "bool", "text", "int4"),
+)
+_ctid: sa.ColumnElement[Any] = sa.literal_column("ctid")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """How many rows were removed."""
+
+    content: int
+    interactions: int
+
+    @property
+    def total(self) -> int:
+        """Both together."""
+        return self.content + self.interactions
+
+
+async def write_content(
+    conn: AsyncConnection, owner_id: UUID, generation: int, items: Sequence[dataset.ContentItem]
+) -> None:
+    """Write content items."""
+    await _copy(conn, content, _CONTENT_TYPES, ((owner_id, generation, *item) for item in items))
+
+
+async def write_interactions(
+    conn: AsyncConnection, owner_id: UUID, generation: int, batch: Sequence[dataset.Interaction]
+) -> None:
+    """Write interactions."""
+    await _copy(conn, interactions, _INTERACTION_TYPES, ((owner_id, generation, *row) for row in batch))
+
+
+async def remove(conn: AsyncConnection, owner_id: UUID, *, limit: int) -> Removed:
+    """Remove up to `limit` of an owner's rows, interactions first; fewer than that were left if fewer are removed."""
+    gone = await _delete(conn, interactions, interactions.c.owner_id == owner_id, limit)
+    items = await _delete(conn, content, content.c.owner_id == owner_id, limit - gone) if gone < limit else 0
+    return Removed(content=items, interactions=gone)
+
+
+async def remove_generation(conn: AsyncConnection, owner_id: UUID, generation: int, *, limit: int) -> int:
+    """Remove up to `limit` rows of one generation; gives how many."""
+    removed = 0
+    for table in (interactions, content):
+        chosen = sa.and_(table.c.owner_id == owner_id, table.c.generation == generation)
+        removed += await _delete(conn, table, chosen, limit - removed)
+    return removed
+
+
+async def remove_strays(
+    conn: AsyncConnection,
+    owner_id: UUID,
+    generation: int,
+    *,
+    content_written: int,
+    interactions_written: int,
+    limit: int,
+) -> int:
+    """Remove up to `limit` rows of older generations, and of this one at or above its counters; gives how many."""
+    removed = 0
+    for table, written in ((interactions, interactions_written), (content, content_written)):
+        for chosen in (
+            table.c.generation < generation,
+            sa.and_(table.c.generation == generation, table.c.position >= written),
+        ):
+            removed += await _delete(conn, table, sa.and_(table.c.owner_id == owner_id, chosen), limit - removed)
+    return removed
+
+
+async def _copy(
+    conn: AsyncConnection, table: sa.Table, types: Sequence[str], records: Iterable[tuple[object, ...]]
+) -> None:
+    # SQLAlchemy has no COPY; the driver's connection below it is in the same transaction.
+    driver = (await conn.get_raw_connection()).driver_connection
+    assert isinstance(driver, psycopg.AsyncConnection)  # noqa: S101 - tells mypy what the URL's dialect makes it
+    columns = psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, table.c.keys()))
+    target = psycopg.sql.Identifier(str(table.schema), table.name)
+    statement = psycopg.sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(target, columns)
+    async with driver.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.set_types(types)
+        for record in records:
+            await copy.write_row(record)
+
+
+async def _delete(conn: AsyncConnection, table: sa.Table, chosen: sa.ColumnElement[bool], limit: int) -> int:
+    if limit <= 0:
+        return 0
+    batch = sa.func.array(sa.select(_ctid).select_from(table).where(chosen).limit(limit).scalar_subquery())
+    return (await conn.execute(sa.delete(table).where(_ctid == sa.any_(batch)))).rowcount

@@ -1,0 +1,85 @@
+"""The tables of the demo service as SQLAlchemy sees them; the migrations make them."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from chassis import outbox as outbox_
+
+metadata = sa.MetaData(schema="demo")
+_time = sa.DateTime(timezone=True)
+
+demo_modes = sa.Table(
+    "demo_modes",
+    metadata,
+    sa.Column("owner_id", sa.Uuid, primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("previous_state", sa.Text),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("job_id", sa.Uuid),
+    sa.Column("job_kind", sa.Text),
+    sa.Column("job_version", sa.BigInteger, nullable=False),
+    sa.Column("profile_type", sa.Text),
+    sa.Column("niche", sa.Text),
+    sa.Column("content_count", sa.Integer),
+    sa.Column("interaction_count", sa.Integer),
+    sa.Column("seed", sa.BigInteger),
+    sa.Column("seeded_at", _time),
+    sa.Column("content_written", sa.Integer, nullable=False),
+    sa.Column("interactions_written", sa.Integer, nullable=False),
+    sa.Column("content_removed", sa.Integer, nullable=False),
+    sa.Column("interactions_removed", sa.Integer, nullable=False),
+    sa.Column("error_code", sa.Text),
+    sa.Column("error_message", sa.Text),
+    sa.Column("enabled_at", _time),
+    sa.Column("changed_at", _time),
+    sa.Column("checked_at", _time),
+)
+
+content = sa.Table(
+    "content",
+    metadata,
+    sa.Column("owner_id", sa.Uuid, primary_key=True),
+    sa.Column("generation", sa.BigInteger, primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True),
+    sa.Column("platform", sa.Text, nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("published_at", _time, nullable=False),
+    sa.Column("views", sa.BigInteger, nullable=False),
+    sa.Column("likes", sa.BigInteger, nullable=False),
+)
+
+interactions = sa.Table(
+    "interactions",
+    metadata,
+    sa.Column("owner_id", sa.Uuid, primary_key=True),
+    sa.Column("generation", sa.BigInteger, primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True),
+    sa.Column("content_position", sa.Integer, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("platform", sa.Text, nullable=False),
+    sa.Column("author_name", sa.Text, nullable=False),
+    sa.Column("author_handle", sa.Text, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("rating", sa.SmallInteger),
+    sa.Column("sentiment", sa.Text, nullable=False),
+    sa.Column("occurred_at", _time, nullable=False),
+    sa.Column("replied", sa.Boolean, nullable=False),
+    sa.Column("reply_text", sa.Text),
+    sa.Column("likes", sa.Integer, nullable=False),
+)
+
+idempotency_keys = sa.Table(
+    "idempotency_keys",
+    metadata,
+    sa.Column("owner_id", sa.Uuid, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("request_hash", sa.LargeBinary, nullable=False),
+    sa.Column("job_id", sa.Uuid, nullable=False),
+    sa.Column("created_at", _time, nullable=False),
+)
+
+outbox = outbox_.outbox_table(metadata)
+inbox = outbox_.inbox_table(metadata)

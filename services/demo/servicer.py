@@ -1,0 +1,112 @@
+"""gRPC in: request, operation, response. Every call acts for the user of the call, on that user's rows only."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from grpc import aio
+
+from chassis import identity, ids
+from repruv.demo.v1 import demo_service_pb2, demo_service_pb2_grpc
+from services.demo import convert, listing, operations, views
+
+SERVICE = "repruv.demo.v1.DemoService"
+
+_GATEWAY = frozenset({"gateway"})
+CALLERS = {
+    "EnableDemo": _GATEWAY,
+    "DisableDemo": _GATEWAY,
+    "DismissDemo": _GATEWAY,
+    "GetDemo": _GATEWAY,
+    "GetDashboard": _GATEWAY,
+    "ListContent": _GATEWAY,
+    "ListInteractions": _GATEWAY,
+}
+"""Which services may use which rpc."""
+
+Context = aio.ServicerContext[Any, Any]
+
+
+class DemoServicer(demo_service_pb2_grpc.DemoServiceServicer):
+    """Serves `repruv.demo.v1.DemoService`; the protos say what each rpc means."""
+
+    def __init__(self, demo: operations.Operations, shown: views.Views) -> None:
+        self._demo = demo
+        self._views = shown
+
+    async def EnableDemo(
+        self, request: demo_service_pb2.EnableDemoRequest, context: Context
+    ) -> demo_service_pb2.EnableDemoResponse:
+        """See the proto."""
+        accepted = await self._demo.enable(
+            _owner(),
+            profile_type=request.profile_type,
+            niche=request.niche,
+            content_count=request.content_count if request.HasField("content_count") else None,
+            interaction_count=request.interaction_count if request.HasField("interaction_count") else None,
+            key=request.idempotency_key,
+        )
+        return demo_service_pb2.EnableDemoResponse(
+            demo=convert.demo_to_proto(accepted.mode), job_id=str(accepted.job_id), replayed=accepted.is_replayed
+        )
+
+    async def DisableDemo(
+        self, request: demo_service_pb2.DisableDemoRequest, context: Context
+    ) -> demo_service_pb2.DisableDemoResponse:
+        """See the proto."""
+        accepted = await self._demo.disable(_owner(), key=request.idempotency_key)
+        return demo_service_pb2.DisableDemoResponse(
+            demo=convert.demo_to_proto(accepted.mode), job_id=str(accepted.job_id), replayed=accepted.is_replayed
+        )
+
+    async def DismissDemo(
+        self, request: demo_service_pb2.DismissDemoRequest, context: Context
+    ) -> demo_service_pb2.DismissDemoResponse:
+        """See the proto."""
+        return demo_service_pb2.DismissDemoResponse(demo=convert.demo_to_proto(await self._demo.dismiss(_owner())))
+
+    async def GetDemo(
+        self, request: demo_service_pb2.GetDemoRequest, context: Context
+    ) -> demo_service_pb2.GetDemoResponse:
+        """See the proto."""
+        mode, job = await self._demo.get(_owner())
+        return demo_service_pb2.GetDemoResponse(demo=convert.demo_to_proto(mode), job=job)
+
+    async def GetDashboard(
+        self, request: demo_service_pb2.GetDashboardRequest, context: Context
+    ) -> demo_service_pb2.GetDashboardResponse:
+        """See the proto."""
+        return convert.dashboard_to_proto(await self._views.dashboard(_owner()))
+
+    async def ListContent(
+        self, request: demo_service_pb2.ListContentRequest, context: Context
+    ) -> demo_service_pb2.ListContentResponse:
+        """See the proto."""
+        page = await self._views.list_content(
+            _owner(), order_by=request.order_by, page_size=request.page_size, page_token=request.page_token
+        )
+        return demo_service_pb2.ListContentResponse(
+            content=map(convert.content_to_proto, page.content), next_page_token=page.next_page_token
+        )
+
+    async def ListInteractions(
+        self, request: demo_service_pb2.ListInteractionsRequest, context: Context
+    ) -> demo_service_pb2.ListInteractionsResponse:
+        """See the proto."""
+        filters = listing.filters(
+            kind=request.kind,
+            sentiment=request.sentiment,
+            needs_reply=request.needs_reply,
+            content_id=request.content_id,
+        )
+        page = await self._views.list_interactions(
+            _owner(), filters, page_size=request.page_size, page_token=request.page_token
+        )
+        return demo_service_pb2.ListInteractionsResponse(
+            interactions=map(convert.interaction_to_proto, page.interactions), next_page_token=page.next_page_token
+        )
+
+
+def _owner() -> UUID:
+    return ids.parse(identity.caller().require_user().user_id, "user_id")

@@ -1,0 +1,153 @@
+"""What demo mode shows: lists and numbers of the rows that are visible, each read in one snapshot of the database."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from chassis import errors, paging
+from services.demo import listing, queries, storage
+from services.demo.domain import Mode, State
+
+CACHE_SECONDS = 60.0
+CACHE_SIZE = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContentPage:
+    """One page of content."""
+
+    content: Sequence[listing.Content] = ()
+    next_page_token: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InteractionPage:
+    """One page of interactions."""
+
+    interactions: Sequence[listing.Interaction] = ()
+    next_page_token: str = ""
+
+
+class Views:
+    """Reads of visible rows. Dashboards are remembered for 60 s, by the version of the demo mode they belong to."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._dashboards: dict[tuple[UUID, int], tuple[float, asyncio.Task[listing.Dashboard]]] = {}
+
+    async def list_content(self, owner_id: UUID, *, order_by: str, page_size: int, page_token: str) -> ContentPage:
+        """Read a page of content. Raises `InvalidArgument`."""
+        order = listing.order(order_by)
+        limit = paging.size(page_size)
+        after = paging.position(page_token, filters=("content", order), length=3)
+        async with self._snapshot(owner_id) as (conn, mode):
+            if mode.state is not State.ENABLED:
+                return ContentPage()
+            position = _same_generation(after, mode)
+            before = None
+            if position:
+                key = _moment(position[1]) if order is listing.Order.NEWEST else _number(position[1], digits=18)
+                before = (key, _number(position[2]))
+            found = await queries.list_content(
+                conn, owner_id, mode.generation, order=order, before=before, limit=limit + 1
+            )
+        if len(found) <= limit:
+            return ContentPage(content=found)
+        last = found[limit - 1]
+        value = last.published_at.isoformat() if order is listing.Order.NEWEST else str(last.views)
+        token = paging.token([str(mode.generation), value, str(last.position)], filters=("content", order))
+        return ContentPage(content=found[:limit], next_page_token=token)
+
+    async def list_interactions(
+        self, owner_id: UUID, filters: listing.Filters, *, page_size: int, page_token: str
+    ) -> InteractionPage:
+        """Read a page of interactions, newest first. Raises `InvalidArgument`."""
+        limit = paging.size(page_size)
+        after = paging.position(page_token, filters=filters, length=3)
+        async with self._snapshot(owner_id) as (conn, mode):
+            if mode.state is not State.ENABLED:
+                return InteractionPage()
+            position = _same_generation(after, mode)
+            before = (_moment(position[1]), _number(position[2])) if position else None
+            found = await queries.list_interactions(
+                conn, owner_id, mode.generation, filters=filters, before=before, limit=limit + 1
+            )
+        if len(found) <= limit:
+            return InteractionPage(interactions=found)
+        last = found[limit - 1]
+        token = paging.token([str(mode.generation), last.occurred_at.isoformat(), str(last.position)], filters=filters)
+        return InteractionPage(interactions=found[:limit], next_page_token=token)
+
+    async def dashboard(self, owner_id: UUID) -> listing.Dashboard:
+        """Read the numbers: at most 60 s old, never older than the latest transition."""
+        async with self._engine.connect() as conn:
+            mode = await storage.get_mode(conn, owner_id)
+        if mode.state is not State.ENABLED:
+            return queries.empty_dashboard(datetime.now(UTC))
+        # Several readers at once share one computation; one of them leaving must not end it for the others.
+        return await asyncio.shield(self._remembered(owner_id, mode.version))
+
+    def _remembered(self, owner_id: UUID, version: int) -> asyncio.Task[listing.Dashboard]:
+        key = (owner_id, version)
+        now = time.monotonic()
+        known = self._dashboards.pop(key, None)
+        if known is None or known[0] < now or (known[1].done() and _has_failed(known[1])):
+            known = (now + CACHE_SECONDS, asyncio.create_task(self._compute(owner_id)))
+            known[1].add_done_callback(_has_failed)  # retrieves the error, also when every reader has left
+        self._dashboards[key] = known
+        while len(self._dashboards) > CACHE_SIZE:
+            self._dashboards.pop(next(iter(self._dashboards)))
+        return known[1]
+
+    async def _compute(self, owner_id: UUID) -> listing.Dashboard:
+        async with self._snapshot(owner_id) as (conn, mode):
+            if mode.state is not State.ENABLED:
+                return queries.empty_dashboard(datetime.now(UTC))
+            return await queries.read_dashboard(conn, owner_id, mode.generation)
+
+    @asynccontextmanager
+    async def _snapshot(self, owner_id: UUID) -> AsyncIterator[tuple[AsyncConnection, Mode]]:
+        # Mode and rows are of the same moment: no read sees the rows of a demo mode that is already being removed.
+        async with self._engine.connect() as conn:
+            await conn.execution_options(isolation_level="REPEATABLE READ")
+            yield conn, await storage.get_mode(conn, owner_id)
+
+
+def _has_failed(task: asyncio.Task[listing.Dashboard]) -> bool:
+    return task.cancelled() or task.exception() is not None
+
+
+def _same_generation(position: list[str] | None, mode: Mode) -> list[str] | None:
+    if position and position[0] != str(mode.generation):
+        raise _bad_token()
+    return position
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise _bad_token() from None
+    if moment.utcoffset() is None:
+        raise _bad_token()
+    return moment
+
+
+def _number(text: str, *, digits: int = 9) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > digits:
+        raise _bad_token()
+    return int(text)
+
+
+def _bad_token() -> errors.InvalidArgument:
+    return errors.InvalidArgument(
+        "page_token must be the next_page_token of the previous page of the present demo data.", field="page_token"
+    )

@@ -1,0 +1,53 @@
+"""What EnableDemo asks for: checked and resolved into a wish, and the data set that a wish gives."""
+
+from __future__ import annotations
+
+import secrets
+
+from chassis import errors
+from services.demo import dataset, domain
+
+AUTO = "auto"
+
+
+def resolve(profile_type: str, niche: str, content_count: int | None, interaction_count: int | None) -> domain.Wish:
+    """Check the bounds, and choose what was left open. Raises `InvalidArgument` naming the field and what is right."""
+    _require_known("profile_type", profile_type, dataset.PROFILE_TYPES)
+    _require_known("niche", niche, dataset.NICHES)
+    content = dataset.DEFAULT_CONTENT if content_count is None else content_count
+    interactions = dataset.DEFAULT_INTERACTIONS if interaction_count is None else interaction_count
+    _require_between("content_count", content, 1, dataset.MAX_CONTENT)
+    _require_between("interaction_count", interactions, 0, dataset.MAX_INTERACTIONS)
+    seed = secrets.randbits(32)
+    chosen_type, chosen_niche = dataset.resolve(profile_type or AUTO, niche or AUTO, seed)
+    return domain.Wish(
+        profile_type=chosen_type,
+        niche=chosen_niche,
+        content_count=content,
+        interaction_count=interactions,
+        seed=seed,
+    )
+
+
+def spec(mode: domain.Mode) -> dataset.Spec:
+    """Give the data set of a demo mode that has been enabled at some time."""
+    if mode.wish is None or mode.seeded_at is None:
+        raise errors.Internal("Demo mode was never enabled.")
+    return dataset.Spec(
+        profile_type=mode.wish.profile_type,
+        niche=mode.wish.niche,
+        content_count=mode.wish.content_count,
+        interaction_count=mode.wish.interaction_count,
+        seed=mode.wish.seed,
+        now=mode.seeded_at,
+    )
+
+
+def _require_known(field: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in {"", AUTO, *known}:
+        raise errors.InvalidArgument(f"{field} must be {AUTO} or one of {', '.join(known)}.", field=field)
+
+
+def _require_between(field: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise errors.InvalidArgument(f"{field} must be between {least:,} and {most:,}.", field=field)
