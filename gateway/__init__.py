@@ -1,0 +1,1 @@
+"""The HTTP side: REST, events for browsers, and pages."""

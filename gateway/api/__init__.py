@@ -1,0 +1,1 @@
+"""The REST API: one module a service, JSON to protobuf and back."""

@@ -1,0 +1,67 @@
+"""What demo mode shows: the dashboard's numbers, content items, interactions."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from gateway import views
+from gateway.api import schemas, schemas_content
+from gateway.api.dependencies import Gateway, PageSize, PageToken, SignedIn, answer, documented, page_size
+from repruv.demo.v1 import demo_service_pb2
+
+router = APIRouter(tags=["content"])
+
+
+@router.get(
+    "/metrics/dashboard",
+    summary="The dashboard's numbers",
+    responses=documented(200, schemas_content.Dashboard, "The numbers, at most a minute old."),
+)
+async def dashboard(session: SignedIn, gateway: Gateway) -> Response:
+    """Answer the numbers of the visible data."""
+    return answer(views.dashboard(await gateway.demo.get_dashboard(user=session.identity)))
+
+
+@router.get(
+    "/content", summary="List content items", responses=documented(200, schemas_content.Content, "A page of them.")
+)
+async def list_content(
+    session: SignedIn,
+    gateway: Gateway,
+    page_size_: PageSize = 20,
+    page_token: PageToken = "",
+    order_by: schemas_content.Order = "newest",
+) -> Response:
+    """Give visible content items."""
+    asked = demo_service_pb2.ListContentRequest(
+        page_size=page_size(page_size_), page_token=page_token, order_by=order_by
+    )
+    return answer(views.content(await gateway.demo.list_content(asked, user=session.identity)))
+
+
+@router.get(
+    "/interactions",
+    summary="List interactions",
+    responses=documented(200, schemas_content.Interactions, "A page of them, newest first."),
+)
+async def list_interactions(
+    session: SignedIn,
+    gateway: Gateway,
+    page_size_: PageSize = 20,
+    page_token: PageToken = "",
+    kind: schemas_content.Kind | None = None,
+    sentiment: schemas_content.Sentiment | None = None,
+    needs_reply: bool = False,
+    content_id: schemas.Text = "",
+) -> Response:
+    """Give visible interactions, newest first."""
+    asked = demo_service_pb2.ListInteractionsRequest(
+        page_size=page_size(page_size_),
+        page_token=page_token,
+        kind=kind or "",
+        sentiment=sentiment or "",
+        needs_reply=needs_reply,
+        content_id=content_id,
+    )
+    return answer(views.interactions(await gateway.demo.list_interactions(asked, user=session.identity)))

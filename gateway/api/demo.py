@@ -1,0 +1,76 @@
+"""Demo mode."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from gateway import views
+from gateway.api import dependencies, schemas
+from gateway.api.dependencies import Gateway, SignedIn, answer, documented
+from repruv.demo.v1 import demo_pb2, demo_service_pb2
+
+router = APIRouter(prefix="/demo", tags=["demo"])
+
+
+@router.post(
+    "/enable",
+    status_code=202,
+    summary="Enable demo mode",
+    openapi_extra=dependencies.IDEMPOTENCY,
+    responses=documented(202, schemas.DemoAccepted, "Accepted; `Location` is the job.", 400, 403, 409),
+)
+async def enable(
+    request: Request, session: SignedIn, gateway: Gateway, body: schemas.EnableDemo | None = None
+) -> Response:
+    """Ask for demo data. The answer comes at once; the job makes the data, and its events tell how it stands."""
+    key = dependencies.idempotency_key(request)
+    wish = body or schemas.EnableDemo.model_construct()
+    asked = demo_service_pb2.EnableDemoRequest(
+        profile_type=wish.profile_type,
+        niche=wish.niche,
+        content_count=wish.content_count,
+        interaction_count=wish.interaction_count,
+        idempotency_key=key,
+    )
+    accepted = await gateway.demo.enable_demo(asked, user=session.identity)
+    return _accepted(accepted.demo, accepted.job_id, replayed=accepted.replayed)
+
+
+@router.post(
+    "/disable",
+    status_code=202,
+    summary="Disable demo mode",
+    openapi_extra=dependencies.IDEMPOTENCY,
+    responses=documented(202, schemas.DemoAccepted, "Accepted; `Location` is the job.", 400, 403, 409),
+)
+async def disable(request: Request, session: SignedIn, gateway: Gateway) -> Response:
+    """Ask to remove the demo data. It is out of sight at once; the job removes it."""
+    key = dependencies.idempotency_key(request)
+    accepted = await gateway.demo.disable_demo(idempotency_key=key, user=session.identity)
+    return _accepted(accepted.demo, accepted.job_id, replayed=accepted.replayed)
+
+
+@router.get("/status", summary="How demo mode stands", responses=documented(200, schemas.DemoStatus, "As it stands."))
+async def status(session: SignedIn, gateway: Gateway) -> Response:
+    """Answer how demo mode stands, with the progress of the job that moves it."""
+    found = await gateway.demo.get_demo(user=session.identity)
+    return answer(views.demo_status(found.demo, found.job if found.HasField("job") else None))
+
+
+@router.post(
+    "/dismiss",
+    summary="Dismiss a failure",
+    responses=documented(200, schemas.DemoStatus, "Disabled.", 403, 409),
+)
+async def dismiss(session: SignedIn, gateway: Gateway) -> Response:
+    """Set a failed demo mode back to disabled."""
+    dismissed = await gateway.demo.dismiss_demo(user=session.identity)
+    return answer(views.demo_status(dismissed.demo, None))
+
+
+def _accepted(demo: demo_pb2.Demo, job_id: str, *, replayed: bool) -> Response:
+    headers = {"Location": f"{dependencies.BASE}/jobs/{job_id}"}
+    if replayed:
+        headers["Idempotency-Replayed"] = "true"
+    return answer(views.demo_accepted(demo, job_id), 202, headers)

@@ -1,0 +1,105 @@
+"""What the routes of the API have in common: the parts, the session, and how answers are documented."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Annotated, Any
+
+from fastapi import Depends, Query, Request
+from starlette.responses import JSONResponse, Response
+
+from chassis import errors, ids
+from gateway import errors as problems
+from gateway import parts, sessions, views
+from gateway.api import schemas
+
+BASE = "/api/v1"
+Documented = dict[int | str, dict[str, Any]]
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_MEANINGS = {
+    400: "The request cannot be understood.",
+    401: "Nobody is signed in.",
+    403: "Another site sent the request.",
+    404: "There is no such thing, or it belongs to somebody else.",
+    406: "The client takes no event stream.",
+    409: "The present state forbids it; `code` says why.",
+    422: "An input is not valid; `errors` says which.",
+    429: "Too much at once; `Retry-After` says when to come back.",
+    503: "A service does not answer; try again.",
+    504: "A service did not answer in time; what was asked may have happened.",
+}
+_ALWAYS = (401, 422, 503, 504)
+
+
+def parts_of(request: Request) -> parts.Parts:
+    """Give what the routes work with."""
+    found: parts.Parts = request.app.state.parts
+    return found
+
+
+Gateway = Annotated[parts.Parts, Depends(parts_of)]
+
+
+async def signed_in(request: Request, gateway: Gateway) -> sessions.Session:
+    """Give the session of a request. Raises `Unauthenticated`."""
+    return await gateway.sessions.validate(sessions.token_of(request, gateway.cookie))
+
+
+SignedIn = Annotated[sessions.Session, Depends(signed_in)]
+
+PageSize = Annotated[int, Query(alias="page_size", ge=1, description="More than 100 counts as 100.")]
+PageToken = Annotated[schemas.Text, Query(description="`next_page_token` of the previous page.")]
+
+
+def page_size(asked: int) -> int:
+    """Bound a page size."""
+    return min(asked, 100)
+
+
+def job_id(job_id: str) -> str:
+    """Read a job's id from the path. What is no id names no job, so the answer is the same."""
+    try:
+        return str(ids.parse(job_id, "job_id"))
+    except errors.InvalidArgument as error:
+        raise errors.NotFound("There is no such job.", code="job_not_found") from error
+
+
+JobId = Annotated[str, Depends(job_id)]
+
+
+def idempotency_key(request: Request) -> str:
+    """Give the client's idempotency key, or a fresh one: then at least our own retries do not ask twice."""
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return f"gateway-{uuid.uuid4()}"
+    if not _KEY.fullmatch(key):
+        message = "Idempotency-Key must be 1 to 255 visible ASCII characters."
+        raise errors.InvalidArgument(message, code="idempotency_key_invalid", field="Idempotency-Key")
+    return key
+
+
+def answer(body: views.Json, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """Answer with JSON that is nobody else's business and old in a moment."""
+    return JSONResponse(body, status, headers={"Cache-Control": "private, no-store", **(headers or {})})
+
+
+def documented(status: int, model: type | None, description: str, *problem_statuses: int) -> Documented:
+    """Document what a route answers: its success, and the problems it can have beside those of every route."""
+    found: Documented = {status: {"description": description, **({"model": model} if model else {})}}
+    for code in sorted({*problem_statuses, *_ALWAYS}):
+        content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+        found[code] = {"description": _MEANINGS[code], "content": content}
+    return found
+
+
+IDEMPOTENCY = {
+    "parameters": [
+        {
+            "name": "Idempotency-Key",
+            "in": "header",
+            "schema": {"type": "string", "maxLength": 255},
+            "description": "The same key with the same request gives the same job for 24 hours.",
+        }
+    ]
+}

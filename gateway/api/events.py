@@ -1,0 +1,69 @@
+"""Event streams (server-sent events)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from chassis import errors
+from gateway.api.dependencies import Documented, Gateway, JobId, SignedIn, documented
+from gateway.stream import response
+
+router = APIRouter(tags=["events"])
+
+_EXAMPLE = """retry: 2417
+id: 41
+event: hello
+data: {"resumed":true,"replayed":1,"server_time":"2026-11-23T09:30:00.000Z","heartbeat_s":15,"max_age_s":612}
+
+id: 42
+event: job
+data: {"job_id":"0199…","status":"running","progress":{"done":0,"total":0,"percent":0,"message":""},"version":2}
+
+event: ping
+data: {}
+
+"""
+LastEventId = Annotated[str | None, Query(description="The id of the last event that the client has.")]
+
+
+def _documented(*problem_statuses: int) -> Documented:
+    found = documented(200, None, "The stream.", 406, 429, *problem_statuses)
+    found[200]["content"] = {response.MEDIA_TYPE: {"schema": {"type": "string"}, "example": _EXAMPLE}}
+    return found
+
+
+@router.get("/events", summary="Everything that happens", responses=_documented())
+async def user_events(
+    request: Request, session: SignedIn, gateway: Gateway, last_event_id: LastEventId = None
+) -> Response:
+    """Tell the user's events: `hello` first, then `job`, `demo` and `ping`; `reset` when something may be missing; `bye`.
+
+    With the id of the last event (header `Last-Event-ID`, or the parameter) every transition since is told, in order, once.
+    Without, the jobs that have not finished are shown first. Each event is a whole snapshot with a `version`.
+    """
+    _require_acceptance(request)
+    return await gateway.streams.open(session, _cursor(request, last_event_id))
+
+
+@router.get("/jobs/{job_id}/events", summary="What happens to one job", responses=_documented(404))
+async def job_events(
+    job_id: JobId, request: Request, session: SignedIn, gateway: Gateway, last_event_id: LastEventId = None
+) -> Response:
+    """Tell one job's events, as above; the stream ends after the job's last one."""
+    _require_acceptance(request)
+    job = await gateway.jobs.get_job(job_id, user=session.identity)
+    return await gateway.streams.open(session, _cursor(request, last_event_id), job)
+
+
+def _cursor(request: Request, last_event_id: str | None) -> str | None:
+    """Give the id that the browser itself remembers before the one that the page was made with."""
+    return request.headers.get("last-event-id") or last_event_id or None
+
+
+def _require_acceptance(request: Request) -> None:
+    accepted = request.headers.get("accept", "*/*")
+    if not any(kind in accepted for kind in (response.MEDIA_TYPE, "text/*", "*/*")):
+        raise errors.InvalidArgument(f"This is a stream of {response.MEDIA_TYPE}.", code="not_acceptable")

@@ -1,0 +1,95 @@
+"""Jobs: how each long operation stands, and what can be done about it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from gateway import views
+from gateway.api import schemas
+from gateway.api.dependencies import Gateway, JobId, PageSize, PageToken, SignedIn, answer, documented, page_size
+from repruv.jobs.v1 import job_pb2, jobs_service_pb2
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+POLL_SECONDS = "2"
+_STATES = {name: value for value, name in views.JOB_STATES.items()}
+
+
+@router.get("", summary="List jobs", responses=documented(200, schemas.Jobs, "A page of them, newest first."))
+async def list_jobs(
+    session: SignedIn,
+    gateway: Gateway,
+    status: Annotated[list[schemas.JobStatus], Query(description="Only these; any unless given.")] = [],  # noqa: B006
+    kind: Annotated[list[schemas.Text], Query(description="Only these; any unless given.")] = [],  # noqa: B006
+    page_size_: PageSize = 20,
+    page_token: PageToken = "",
+) -> Response:
+    """Give the user's jobs, newest first."""
+    asked = jobs_service_pb2.ListJobsRequest(
+        owner_id=session.user_id,
+        states=[_STATES[name] for name in status],
+        kinds=kind,
+        page_size=page_size(page_size_),
+        page_token=page_token,
+    )
+    return answer(views.jobs(await gateway.jobs.list_jobs(asked, user=session.identity)))
+
+
+@router.get("/{job_id}", summary="How a job stands", responses=documented(200, schemas.Job, "The job.", 404))
+@router.get(
+    "/{job_id}/status", summary="How a job stands (same)", responses=documented(200, schemas.Job, "The job.", 404)
+)
+async def get_job(job_id: JobId, request: Request, session: SignedIn, gateway: Gateway) -> Response:
+    """Answer how a job stands. With `If-None-Match` a job that has not changed costs an empty 304."""
+    job = await gateway.jobs.get_job(job_id, user=session.identity)
+    headers = _cache_headers(job)
+    if _matches(request.headers.get("if-none-match", ""), headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    return answer(views.job(job), headers=headers)
+
+
+@router.get(
+    "/{job_id}/history",
+    summary="What happened to a job",
+    responses=documented(200, schemas.JobHistory, "Its attempts and transitions, oldest first.", 404),
+)
+async def get_job_history(job_id: JobId, session: SignedIn, gateway: Gateway) -> Response:
+    """Give a job's attempts and transitions."""
+    return answer(views.job_history(job_id, await gateway.jobs.get_job_history(job_id, user=session.identity)))
+
+
+@router.post(
+    "/{job_id}/cancel",
+    status_code=202,
+    summary="Cancel a job",
+    responses=documented(202, schemas.Job, "Cancelled, or cancelling until its worker has answered.", 403, 404, 409),
+)
+async def cancel_job(job_id: JobId, session: SignedIn, gateway: Gateway) -> Response:
+    """Stop a job: at once if no worker holds it, else by asking the worker."""
+    return answer(views.job(await gateway.jobs.cancel_job(job_id, user=session.identity)), 202)
+
+
+@router.post(
+    "/{job_id}/retry",
+    status_code=202,
+    summary="Retry a job",
+    responses=documented(202, schemas.Job, "The same job, pending again.", 403, 404, 409),
+)
+async def retry_job(job_id: JobId, session: SignedIn, gateway: Gateway) -> Response:
+    """Reopen a failed or cancelled job with a fresh budget of attempts."""
+    return answer(views.job(await gateway.jobs.retry_job(job_id, user=session.identity)), 202)
+
+
+def _cache_headers(job: job_pb2.Job) -> dict[str, str]:
+    headers = {"ETag": f'"{job.version}"', "Cache-Control": "private, no-store"}
+    if views.job_state(job) not in views.FINISHED:
+        headers["Retry-After"] = POLL_SECONDS
+    return headers
+
+
+def _matches(condition: str, tag: str) -> bool:
+    known = {part.strip().removeprefix("W/") for part in condition.split(",")}
+    return tag in known or "*" in known

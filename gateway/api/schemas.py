@@ -1,0 +1,231 @@
+"""The shapes of the API: bodies are validated by them, answers documented (`gateway.views` writes those)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def _no_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("must not contain NUL")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_no_nul)]
+Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
+JobStatus = Literal["scheduled", "pending", "running", "retrying", "cancelling", "completed", "failed", "cancelled"]
+DemoState = Literal["disabled", "enabling", "enabled", "disabling", "failed"]
+
+
+class Body(BaseModel):
+    """What clients send: nothing is converted, nothing unknown is ignored."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class Credentials(Body):
+    """Who wants to sign in."""
+
+    email: Text = Field(examples=["mina@example.com"])
+    password: Text = Field(examples=["correct horse battery staple"])
+
+
+class Registration(Credentials):
+    """Who wants an account."""
+
+    name: Text = Field("", examples=["Mina Okafor"])
+
+
+class RevokeAll(Body):
+    """Which sessions to end."""
+
+    keep_current: bool = Field(False, description="Spare the session that asks.")
+
+
+class EnableDemo(Body):
+    """Which demo data to make."""
+
+    profile_type: Text = Field("auto", description="`auto`, `creator`, `brand` or `local_business`.")
+    niche: Text = Field("auto", description="`auto` or a niche.", examples=["tech_reviews"])
+    content_count: Count | None = Field(None, description="Content items, 1 to 1,000; 60 unless given.")
+    interaction_count: Count | None = Field(None, description="Interactions, 0 to 100,000; 2,000 unless given.")
+
+
+class User(BaseModel):
+    """A person with an account."""
+
+    user_id: str
+    email: str
+    name: str
+    role: Literal["user", "admin"]
+    created_at: str | None
+
+
+class Me(BaseModel):
+    """The signed-in user, and where to go after signing in."""
+
+    user_id: str
+    email: str
+    name: str
+    role: Literal["user", "admin"]
+    can_access_dashboard: bool
+    redirect_path: str = Field(examples=["/dashboard"])
+
+
+class Session(BaseModel):
+    """One login."""
+
+    session_id: str
+    user_agent: str
+    ip_address: str
+    created_at: str | None
+    last_seen_at: str | None
+    expires_at: str | None
+    current: bool
+
+
+class Registered(BaseModel):
+    """The new account."""
+
+    user: User
+
+
+class SignedIn(Registered):
+    """The account and its new session."""
+
+    session: Session
+
+
+class Token(BaseModel):
+    """A bearer token, told only once."""
+
+    token: str
+    expires_at: str | None
+
+
+class Sessions(BaseModel):
+    """Living sessions, most recently used first."""
+
+    sessions: list[Session]
+
+
+class Error(BaseModel):
+    """Why something failed."""
+
+    code: str = Field(examples=["attempt_timeout"])
+    message: str
+
+
+class Progress(BaseModel):
+    """How far a job has come."""
+
+    done: int
+    total: int = Field(description="0 while unknown.")
+    percent: int = Field(ge=0, le=100)
+    message: str
+
+
+class Job(BaseModel):
+    """A long operation. Of two snapshots the one with the higher `version` is the newer."""
+
+    job_id: str
+    kind: str = Field(examples=["demo.enable"])
+    status: JobStatus
+    progress: Progress
+    attempt: int
+    max_attempts: int
+    created_at: str | None
+    started_at: str | None
+    finished_at: str | None
+    duration_seconds: float | None
+    result: dict[str, object] | None
+    error: Error | None
+    cancel_reason: str | None
+    cancellable: bool
+    retryable: bool
+    version: int
+
+
+class Jobs(BaseModel):
+    """A page of jobs, newest first."""
+
+    jobs: list[Job]
+    next_page_token: str = Field(description="Empty on the last page.")
+
+
+class Attempt(BaseModel):
+    """One run of a job's handler."""
+
+    attempt: int
+    worker: str
+    started_at: str | None
+    finished_at: str | None
+    outcome: Literal["completed", "failed", "cancelled", "released", "crashed"] | None
+    error: Error | None
+
+
+class Transition(BaseModel):
+    """One change of a job's state; `sequence` is the id of the event that told of it."""
+
+    sequence: int
+    status: JobStatus
+    attempt: int
+    reason: str
+    occurred_at: str | None
+
+
+class JobHistory(BaseModel):
+    """What happened to a job, oldest first."""
+
+    job_id: str
+    attempts: list[Attempt]
+    transitions: list[Transition]
+
+
+class DemoAccepted(BaseModel):
+    """An accepted request; the job does the work."""
+
+    status: DemoState
+    job_id: str
+    message: str
+
+
+class DemoProfile(BaseModel):
+    """Who the demo data pretends the user to be."""
+
+    profile_type: str
+    niche: str
+    name: str
+    handle: str
+    tagline: str
+    avatar: str
+    platforms: list[str]
+
+
+class DemoStats(BaseModel):
+    """Rows asked for, written so far, and removed by the latest disable."""
+
+    content: int
+    interactions: int
+    content_written: int
+    interactions_written: int
+    removed_content: int
+    removed_interactions: int
+
+
+class DemoStatus(BaseModel):
+    """How demo mode stands."""
+
+    status: DemoState
+    demo_mode: bool
+    job_id: str | None
+    job_status: JobStatus | None
+    progress: Progress | None
+    profile: DemoProfile | None
+    error: Error | None
+    stats: DemoStats
+    version: int
+    enabled_at: str | None
+    message: str

@@ -1,0 +1,83 @@
+"""The application: its routes, its life, and what every request passes through."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, FastAPI
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute
+
+from chassis import run
+from gateway import docs, errors, middleware
+from gateway.api import auth, content, demo, dependencies, events, jobs
+from gateway.api.dependencies import Gateway
+from gateway.parts import Parts
+
+VERSION = "1.0.0"
+
+probes = APIRouter(include_in_schema=False)
+
+
+def create(parts: Parts, *, pages: Sequence[BaseRoute] = (), error_page: errors.Page | None = None) -> FastAPI:
+    """Make the application. `pages` are routes of pages; `error_page` shows problems to people who asked for one."""
+    app = FastAPI(
+        title="Repruv",
+        version=VERSION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan,
+    )
+    app.state.parts = parts
+    app.include_router(probes)
+    for router in (auth.router, demo.router, jobs.router, content.router, events.router):
+        app.include_router(router, prefix=dependencies.BASE)
+    # The frontend's older paths.
+    for router in (auth.router, demo.router, jobs.router):
+        app.include_router(router, prefix="/api", include_in_schema=False)
+    docs.install(app, parts.cookie)
+    app.router.routes.extend(pages)
+    errors.install(app, error_page)
+    # The last one added is the first one passed.
+    app.add_middleware(middleware.BodyLimit)
+    app.add_middleware(middleware.SameOrigin, public_origin=parts.settings.public_origin)
+    app.add_middleware(middleware.Observe)
+    app.add_middleware(middleware.SecurityHeaders, https=parts.settings.is_https)
+    app.add_middleware(middleware.RequestId)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    parts: Parts = app.state.parts
+    try:
+        async with run.Background() as background:
+            background.start("bus", parts.bus.run)
+            background.start("streams", parts.streams.run)
+            yield
+    finally:
+        await parts.close()
+
+
+@probes.get("/healthz")
+async def healthz() -> Response:
+    """Answer that the process lives."""
+    return JSONResponse({"status": "ok"})
+
+
+@probes.get("/readyz")
+async def readyz(gateway: Gateway) -> Response:
+    """Answer whether requests can be served. NATS is no condition: without it events are found by asking."""
+    services = await gateway.are_ready()
+    is_ready = all(services.values())
+    answer = {"status": "ok" if is_ready else "unavailable", "services": services, "nats": gateway.bus.is_connected}
+    return JSONResponse(answer, 200 if is_ready else 503)
+
+
+@probes.get("/metrics")
+async def metrics() -> Response:
+    """Answer what Prometheus wants to know."""
+    return Response(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,0 +1,97 @@
+"""The API's documentation: /openapi.json, and Swagger UI on /docs from files of our own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import fastapi_offline
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.responses import HTMLResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from gateway import middleware, sessions
+
+ASSETS = Path(fastapi_offline.__file__).parent / "static"
+DESCRIPTION = """Long operations that survive anything, and events that always know how they stand.
+
+Errors are `application/problem+json` (RFC 9457) with a stable `code`. Times are ISO 8601 in UTC. Ids of other owners do not
+exist. Sign in with `POST /api/v1/auth/login` (cookie) or `POST /api/v1/auth/token` (bearer).
+"""
+# No script in the page itself: the content policy allows none.
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+  <meta charset="utf-8">
+  <meta name="viewport" content="width=device-width, initial-scale=1">
+  <title>API · Repruv</title>
+  <link rel="icon" href="/docs/assets/favicon.png">
+  <link rel="stylesheet" href="/docs/assets/swagger-ui.css">
+</head>
+<body>
+  <div id="docs"></div>
+  <script src="/docs/assets/swagger-ui-bundle.js"></script>
+  <script src="/docs/start.js"></script>
+</body>
+</html>
+"""
+_START = """SwaggerUIBundle({
+  url: '/openapi.json',
+  dom_id: '#docs',
+  deepLinking: true,
+  tryItOutEnabled: true,
+  presets: [SwaggerUIBundle.presets.apis, SwaggerUIBundle.SwaggerUIStandalonePreset],
+});
+"""
+_PROBLEM = {
+    "title": "Problem",
+    "description": "Why a request failed (RFC 9457).",
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "instance", "code", "errors", "request_id"],
+    "properties": {
+        "type": {"type": "string", "examples": ["urn:repruv:problem:demo_enabling"]},
+        "title": {"type": "string", "examples": ["Demo enabling"]},
+        "status": {"type": "integer", "examples": [409]},
+        "detail": {"type": "string"},
+        "instance": {"type": "string"},
+        "code": {"type": "string", "description": "Stable and machine-readable.", "examples": ["demo_enabling"]},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["field", "detail"],
+                "properties": {"field": {"type": "string"}, "detail": {"type": "string"}},
+            },
+        },
+        "request_id": {"type": "string"},
+    },
+}
+
+
+def install(app: FastAPI, cookie: sessions.Cookie) -> None:
+    """Document `app`."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = get_openapi(title="Repruv", version=app.version, description=DESCRIPTION, routes=app.routes)
+            components = schema.setdefault("components", {})
+            components.setdefault("schemas", {})["Problem"] = _PROBLEM
+            components["securitySchemes"] = {
+                "cookie": {"type": "apiKey", "in": "cookie", "name": cookie.name},
+                "bearer": {"type": "http", "scheme": "bearer"},
+            }
+            schema["security"] = [{"cookie": []}, {"bearer": []}]
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    async def page() -> Response:
+        return HTMLResponse(_PAGE)
+
+    async def start() -> Response:
+        return Response(_START, media_type="text/javascript")
+
+    app.openapi = openapi  # type: ignore[method-assign]
+    app.add_api_route(middleware.DOCS_PATH, page, include_in_schema=False)
+    app.add_api_route(f"{middleware.DOCS_PATH}/start.js", start, include_in_schema=False)
+    app.mount(f"{middleware.DOCS_PATH}/assets", StaticFiles(directory=ASSETS))

@@ -1,0 +1,143 @@
+"""Errors to HTTP: the one place where an error becomes a status code and an RFC 9457 problem."""
+
+from __future__ import annotations
+
+import http
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from chassis import errors, logs
+
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_SECONDS = "1"
+
+_STATUSES: dict[type[errors.Error], int] = {
+    errors.InvalidArgument: 422,
+    errors.OutOfRange: 400,
+    errors.Unauthenticated: 401,
+    errors.PermissionDenied: 403,
+    errors.NotFound: 404,
+    errors.AlreadyExists: 409,
+    errors.FailedPrecondition: 409,
+    errors.Aborted: 409,
+    errors.ResourceExhausted: 429,
+    errors.Unavailable: 503,
+    errors.DeadlineExceeded: 504,
+    errors.Internal: 500,
+}
+# The same class of error, but the client's mistake is of another kind.
+_STATUSES_BY_CODE = {"idempotency_key_reused": 422, "idempotency_key_invalid": 400, "not_acceptable": 406}
+_CODES_BY_STATUS = {400: "malformed_json", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+_INTERNAL_DETAIL = "Something went wrong on our side. If it happens again, tell us the request id."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """What a client is told about an error."""
+
+    status: int
+    code: str
+    detail: str
+    errors: Sequence[Mapping[str, str]] = ()
+    """Offending inputs: `{field, detail}`."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """The code in words; the same for every occurrence."""
+        return self.code.replace("_", " ").capitalize()
+
+
+def problem_of(error: Exception) -> Problem:
+    """Say what a client is told about `error`; whatever is not meant for clients becomes `internal`."""
+    if isinstance(error, errors.Error):
+        return _of_error(error)
+    if isinstance(error, RequestValidationError):
+        return _of_validation(error)
+    if isinstance(error, HTTPException):
+        return _of_http(error)
+    return Problem(status=500, code="internal", detail=_INTERNAL_DETAIL)
+
+
+def response(problem: Problem) -> Response:
+    """Write a problem as JSON."""
+    request_id = logs.request_id.get()
+    body = {
+        "type": f"urn:repruv:problem:{problem.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.detail,
+        "instance": request_id,
+        "code": problem.code,
+        "errors": list(problem.errors),
+        "request_id": request_id,
+    }
+    return JSONResponse(body, problem.status, headers=dict(problem.headers), media_type=MEDIA_TYPE)
+
+
+Page = Callable[[Request, Problem], Awaitable[Response]]
+
+
+def install(app: FastAPI, page: Page | None = None) -> None:
+    """Answer every error of `app` with a problem; `page` shows it to people who asked for a page."""
+
+    async def answer(request: Request, error: Exception) -> Response:
+        problem = problem_of(error)
+        if problem.status == 500:
+            logger.error("request failed", exc_info=error)
+        if page is not None and _wants_page(request):
+            return await page(request, problem)
+        return response(problem)
+
+    for kind in (errors.Error, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, answer)
+
+
+def _wants_page(request: Request) -> bool:
+    return not request.url.path.startswith("/api/") and "text/html" in request.headers.get("accept", "")
+
+
+def _of_error(error: errors.Error) -> Problem:
+    status = _STATUSES_BY_CODE.get(error.code) or _STATUSES.get(type(error), 500)
+    if status == 500:
+        return Problem(status=500, code="internal", detail=_INTERNAL_DETAIL)
+    headers: dict[str, str] = {}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if status in {429, 503}:
+        headers["Retry-After"] = error.details.get("retry_after_seconds", RETRY_SECONDS)
+    offending = [{"field": error.field, "detail": error.message}] if error.field else []
+    return Problem(status=status, code=error.code, detail=error.message, errors=offending, headers=headers)
+
+
+def _of_validation(error: RequestValidationError) -> Problem:
+    mistakes: list[dict[str, Any]] = list(error.errors())
+    if any(mistake["type"] == "json_invalid" for mistake in mistakes):
+        return Problem(status=400, code="malformed_json", detail="The body is not valid JSON.")
+    # Never the input itself: it may be a password.
+    named = [{"field": _field(mistake["loc"]), "detail": str(mistake["msg"])} for mistake in mistakes]
+    detail = "; ".join(f"{item['field']}: {item['detail']}" for item in named[:5])
+    return Problem(status=422, code="invalid_argument", detail=detail, errors=named)
+
+
+def _field(location: Sequence[int | str]) -> str:
+    """Name the input as the client does: without `body` or `query` before it."""
+    inner = location[1:] if len(location) > 1 else location
+    return ".".join(str(part) for part in inner)
+
+
+def _of_http(error: HTTPException) -> Problem:
+    phrase = http.HTTPStatus(error.status_code).phrase
+    code = _CODES_BY_STATUS.get(error.status_code, phrase.lower().replace(" ", "_"))
+    detail = "Nothing is found at this address." if error.detail == phrase == "Not Found" else error.detail
+    return Problem(status=error.status_code, code=code, detail=detail, headers=dict(error.headers or {}))

@@ -1,0 +1,19 @@
+"""What Prometheus is told about the gateway."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+REQUESTS = Counter("http_requests", "Answered requests.", ["method", "route", "status"])
+REQUEST_SECONDS = Histogram(
+    "http_request_seconds",
+    "Time to the first byte of the answer.",
+    ["route"],
+    buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
+)
+STREAMS = Gauge("stream_connections", "Open event streams.")
+STREAMS_OPENED = Counter("stream_opened", "Event streams by how they began.", ["start"])
+STREAMS_CLOSED = Counter("stream_closed", "Event streams by why they ended.", ["reason"])
+STREAM_FRAMES = Counter("stream_frames", "Frames handed to streams.", ["event"])
+STREAM_COALESCED = Counter("stream_coalesced", "Progress frames that a newer one replaced before they were sent.")
+STREAM_GAPS = Counter("stream_gaps", "Times that a feed had to ask for events it had missed.")

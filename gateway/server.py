@@ -1,0 +1,94 @@
+"""The HTTP server: uvicorn, made to end open streams first when it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from gateway import settings
+from gateway.stream import response
+
+GRACEFUL_SECONDS = 6
+DRAIN_SECONDS = 2.0
+KEEP_ALIVE_SECONDS = 75
+UNACKNOWLEDGED_MS = 30_000
+
+
+class Server(uvicorn.Server):
+    """uvicorn waits for open responses before it tells the application of its end; a stream would be waited for in vain."""
+
+    def __init__(self, config: uvicorn.Config, *, drain: Callable[[float], Awaitable[None]]) -> None:
+        super().__init__(config)
+        self._drain = drain
+
+    async def serve_until(self, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set, then end what is open and return."""
+
+        async def forward() -> None:
+            await stop.wait()
+            self.should_exit = True
+
+        forwarding = asyncio.create_task(forward())
+        try:
+            await self.serve()
+        finally:
+            forwarding.cancel()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more connections, end the streams, then stop as uvicorn does."""
+        for server in self.servers:
+            server.close()
+        await self._drain(DRAIN_SECONDS)
+        await super().shutdown(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to `chassis.run`."""
+        yield
+
+
+class Protocol(HttpToolsProtocol):
+    """Lets a response drop its connection, and notices peers that vanished."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Watch over the socket."""
+        super().connection_made(transport)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family in {socket.AF_INET, socket.AF_INET6}:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if hasattr(socket, "TCP_USER_TIMEOUT"):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
+
+    def on_message_begin(self) -> None:
+        """Offer the extension."""
+        super().on_message_begin()
+        scope: dict[str, Any] = self.scope  # type: ignore[assignment]
+        scope["extensions"] = {response.ABORT: self.transport.abort}
+
+
+def configure(app: ASGIApp, told: settings.Settings) -> uvicorn.Config:
+    """Configure uvicorn: our logs, no banner, no WebSockets, proxies only where they are named."""
+    host, port = told.address
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        http=Protocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(told.trusted_proxies),
+        forwarded_allow_ips=told.trusted_proxies or None,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=GRACEFUL_SECONDS,
+        backlog=2048,
+    )

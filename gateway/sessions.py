@@ -1,0 +1,196 @@
+"""Sessions: whose a cookie or bearer token is, remembered for seconds and forgotten at once when revoked.
+
+The memory never outlives what it is about: a revocation that is heard (or that passes through here) drops the entry, and
+a validation that was under way meanwhile is not remembered. While NATS is away nothing is heard, so nothing is remembered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+
+from chassis import bus, errors
+from repruv.auth.v1 import auth_events_pb2, auth_pb2, auth_service_pb2
+
+TTL_SECONDS = 5.0
+CACHE_LIMIT = 10_000
+_ATTEMPTS = 3
+_TOKEN = re.compile(r"[\x21-\x7e]{16,256}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A session that auth has confirmed."""
+
+    token: str = field(repr=False)
+    user: auth_pb2.User
+    login: auth_pb2.Session
+    identity: str = field(repr=False)
+    """Signed identity of the user, for calls to services."""
+    identity_expires: float
+    """Unix seconds."""
+
+    @property
+    def user_id(self) -> str:
+        """Whose session."""
+        return self.user.user_id
+
+    @property
+    def session_id(self) -> str:
+        """Which session; safe to show."""
+        return self.login.session_id
+
+    @property
+    def expires(self) -> float:
+        """When it ends unless it is used before, in Unix seconds."""
+        ends = [
+            moment.ToNanoseconds() / 1e9 for moment in (self.login.idle_expire_time, self.login.absolute_expire_time)
+        ]
+        return min((end for end in ends if end > 0), default=self.identity_expires)
+
+
+class Validator(Protocol):
+    """Who knows whose a token is."""
+
+    async def validate_session(self, token: str) -> auth_service_pb2.ValidateSessionResponse:
+        """Answer whose session a token is, or raise `Unauthenticated`."""
+
+
+Revoked = Callable[[str, Collection[str] | None], None]
+
+
+class Sessions:
+    """Validates tokens."""
+
+    def __init__(self, auth: Validator, *, hears: Callable[[], bool], clock: Callable[[], float] = time.time) -> None:
+        """`hears` says whether revocations reach this process at the moment."""
+        self._auth = auth
+        self._hears = hears
+        self._clock = clock
+        self._generation = 0
+        self._cache: dict[bytes, tuple[Session, float]] = {}
+        self._on_revoked: list[Revoked] = []
+
+    @property
+    def hears(self) -> bool:
+        """Whether revocations reach this process at the moment."""
+        return self._hears()
+
+    def listen(self, heard: bus.Bus) -> None:
+        """Hear of revocations, and start afresh when some may have been missed."""
+        heard.listen("auth.events.>", self._hear)
+        heard.on_connected(self.forget_all)
+
+    def on_revoked(self, callback: Revoked) -> None:
+        """Call `callback(user_id, session_ids)` when sessions end before their time; None: perhaps all of the user's."""
+        self._on_revoked.append(callback)
+
+    async def validate(self, token: str) -> Session:
+        """Give the session of `token`. Raises `Unauthenticated` `session_invalid`, or `Unavailable`."""
+        if not _TOKEN.fullmatch(token):
+            raise errors.Unauthenticated("The session has ended; sign in again.", code="session_invalid")
+        key = hashlib.sha256(token.encode()).digest()
+        if (remembered := self._recall(key)) is not None:
+            return remembered
+        attempt = 0
+        while True:
+            attempt += 1
+            generation = self._generation
+            session = await self._ask(token)
+            if generation == self._generation:
+                self._remember(key, session)
+                return session
+            # A revocation came while auth was reading: what it read may be what was revoked.
+            if attempt == _ATTEMPTS:
+                return session
+
+    def revoked(self, user_id: str, session_ids: Collection[str] | None) -> None:
+        """Forget sessions of a user that ended; None: all of the user's."""
+        self._generation += 1
+        for key, (session, _) in list(self._cache.items()):
+            if session.user_id == user_id and (session_ids is None or session.session_id in session_ids):
+                del self._cache[key]
+        for callback in self._on_revoked:
+            callback(user_id, session_ids)
+
+    def forget_all(self) -> None:
+        """Forget everything: a revocation may have been missed."""
+        self._generation += 1
+        self._cache.clear()
+
+    async def _ask(self, token: str) -> Session:
+        answer = await self._auth.validate_session(token)
+        return Session(
+            token=token,
+            user=answer.user,
+            login=answer.session,
+            identity=answer.identity,
+            identity_expires=answer.identity_expire_time.ToNanoseconds() / 1e9,
+        )
+
+    def _recall(self, key: bytes) -> Session | None:
+        session, until = self._cache.get(key, (None, 0.0))
+        return session if until > self._clock() and self._hears() else None
+
+    def _remember(self, key: bytes, session: Session) -> None:
+        self._cache.pop(key, None)
+        while len(self._cache) >= CACHE_LIMIT:
+            del self._cache[next(iter(self._cache))]
+        until = min(self._clock() + TTL_SECONDS, session.identity_expires, session.expires)
+        self._cache[key] = (session, until)
+
+    async def _hear(self, received: bus.Received) -> None:
+        event = auth_events_pb2.SessionsRevoked.FromString(received.payload)
+        self.revoked(event.user_id, frozenset(event.session_ids))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cookie:
+    """The cookie that carries a session's token."""
+
+    secure: bool
+
+    @property
+    def name(self) -> str:
+        """`__Host-session` over TLS, where browsers bind it to this host; plain `session` otherwise."""
+        return "__Host-session" if self.secure else "session"
+
+    def put(self, response: Response, token: str, login: auth_pb2.Session) -> None:
+        """Set it, until the session ends at the latest."""
+        age = int(login.absolute_expire_time.seconds - time.time())
+        self._set(response, token, max(age, 0))
+
+    def clear(self, response: Response) -> None:
+        """Delete it."""
+        self._set(response, "", 0)
+
+    def _set(self, response: Response, value: str, max_age: int) -> None:
+        response.set_cookie(
+            self.name, value, max_age=max_age, path="/", secure=self.secure, httponly=True, samesite="lax"
+        )
+
+
+def bearer(request: HTTPConnection) -> str | None:
+    """Give the bearer token of a request; None if it has none."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def token_of(request: HTTPConnection, cookie: Cookie) -> str:
+    """Give the token of a request: the bearer token if there is one, whatever cookie came with it.
+
+    Raises `Unauthenticated`.
+    """
+    token = bearer(request)
+    if token is None:
+        token = request.cookies.get(cookie.name)
+    if token is None:
+        raise errors.Unauthenticated("Sign in first.")
+    return token

@@ -1,0 +1,227 @@
+"""All event streams of this process: who listens to which owner, what NATS says, and what a sweep finds that it did not say."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import random
+from collections.abc import Collection, Iterable
+
+from chassis import bus, errors
+from gateway import clients, metrics, sessions
+from gateway.stream import connection, feed, opening, response
+from repruv.demo.v1 import demo_events_pb2
+from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2
+
+logger = logging.getLogger(__name__)
+
+MAX_STREAMS_PER_USER = 20
+SWEEP_SECONDS = 2.0
+DEAF_SWEEP_SECONDS = 0.5
+LINGER_SECONDS = 60.0
+DRAIN_GRACE_SECONDS = 1.0
+OWNERS_PER_CALL = 10_000
+CALLS_AT_ONCE = 8
+POLLED_OWNERS = 50
+
+
+class Hub:
+    """Opens streams and keeps them fed. `listen` before NATS connects, `run` beside the server, `drain` before it stops."""
+
+    def __init__(self, *, jobs: clients.Jobs, demo: clients.Demo, validator: sessions.Sessions) -> None:
+        self._jobs = jobs
+        self._validator = validator
+        self._opening = opening.Opening(jobs, demo)
+        self._feeds: dict[str, feed.Feed] = {}
+        self._streams: dict[str, set[connection.Connection]] = {}
+        self._wake = asyncio.Event()
+        self._calls = asyncio.Semaphore(CALLS_AT_ONCE)
+        self._is_draining = False
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def listen(self, heard: bus.Bus) -> None:
+        """Hear what the services tell."""
+        heard.listen("jobs.events.>", self._hear_event)
+        heard.listen("jobs.progress.>", self._hear_progress)
+        heard.listen("demo.events.>", self._hear_demo)
+        heard.on_connected(self._connected)
+        self._validator.on_revoked(self._revoked)
+
+    async def position(self, owner_id: str) -> int:
+        """Give the cursor that stands for this moment: a page shows it, and its stream goes on from it.
+
+        Ask before reading what the page shows. Raises `Unavailable`.
+        """
+        return (await self._jobs.get_event_positions([owner_id]))[owner_id]
+
+    async def open(
+        self, session: sessions.Session, cursor: str | None, job: job_pb2.Job | None = None
+    ) -> response.EventStream:
+        """Open a stream of everything that concerns the user, or of one job.
+
+        Raises `ResourceExhausted` `too_many_streams`, `Unauthenticated`, `Unavailable`.
+        """
+        stream = self._admit(session, job.job_id if job else "")
+        owner = self._feed(job.spec.owner_id if job else session.user_id)
+        try:
+            # The session may have been revoked between its validation and `_admit`, since when we would be told.
+            await stream.identity()
+            first = await self._opening.begin(owner, stream, cursor)
+        except BaseException:
+            self._remove(stream, owner)
+            raise
+        return response.EventStream(
+            stream.chunks(first),
+            on_gone=lambda: stream.close(connection.DISCONNECTED),
+            on_end=lambda: self._remove(stream, owner),
+        )
+
+    async def run(self) -> None:
+        """Sweep for ever."""
+        while True:
+            self._wake.clear()
+            try:
+                await self._sweep()
+            except errors.Error as error:
+                logger.warning("sweep failed", extra={"cause": error.code})
+            pause = SWEEP_SECONDS if self._validator.hears else DEAF_SWEEP_SECONDS
+            try:
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def drain(self, seconds: float) -> None:
+        """End every stream, spread over `seconds` so that the readers do not all come back at once, and open no more."""
+        self._is_draining = True
+        loop = asyncio.get_running_loop()
+        for stream in self._all_streams():
+            loop.call_later(random.uniform(0.0, seconds), stream.close, "draining")  # noqa: S311
+        try:
+            async with asyncio.timeout(seconds + DRAIN_GRACE_SECONDS):
+                await self._empty.wait()
+        except TimeoutError:
+            logger.warning("streams did not end", extra={"count": len(self._all_streams())})
+
+    def _admit(self, session: sessions.Session, job_id: str) -> connection.Connection:
+        if self._is_draining:
+            raise errors.Unavailable("This server is about to stop; try again.")
+        streams = self._streams.setdefault(session.user_id, set())
+        if len(streams) >= MAX_STREAMS_PER_USER:
+            details = {"retry_after_seconds": "10"}
+            message = f"More than {MAX_STREAMS_PER_USER} streams are open; close one first."
+            raise errors.ResourceExhausted(message, code="too_many_streams", details=details)
+        stream = connection.Connection(session, self._validator, job_id=job_id)
+        streams.add(stream)
+        self._empty.clear()
+        metrics.STREAMS.inc()
+        return stream
+
+    def _remove(self, stream: connection.Connection, owner: feed.Feed) -> None:
+        owner.connections.discard(stream)
+        owner.idle_since = asyncio.get_running_loop().time()
+        streams = self._streams[stream.session.user_id]
+        streams.discard(stream)
+        if not streams:
+            del self._streams[stream.session.user_id]
+        if not self._streams:
+            self._empty.set()
+        metrics.STREAMS.dec()
+        metrics.STREAMS_CLOSED.labels(stream.close_reason or "failed").inc()
+
+    def _feed(self, owner_id: str) -> feed.Feed:
+        if owner_id not in self._feeds:
+            self._feeds[owner_id] = feed.Feed(owner_id, self._jobs)
+        # Nobody forgets it while the stream begins.
+        self._feeds[owner_id].idle_since = asyncio.get_running_loop().time()
+        return self._feeds[owner_id]
+
+    def _all_streams(self) -> list[connection.Connection]:
+        return [stream for streams in self._streams.values() for stream in streams]
+
+    async def _hear_event(self, received: bus.Received) -> None:
+        if (owner := self._feeds.get(_owner_id(received))) is not None:
+            owner.hear_event(job_events_pb2.JobEvent.FromString(received.payload))
+
+    async def _hear_progress(self, received: bus.Received) -> None:
+        if (owner := self._feeds.get(_owner_id(received))) is not None:
+            owner.hear_progress(job_events_pb2.JobProgressed.FromString(received.payload).job)
+
+    async def _hear_demo(self, received: bus.Received) -> None:
+        if (owner := self._feeds.get(_owner_id(received))) is not None:
+            owner.hear_demo(demo_events_pb2.DemoEvent.FromString(received.payload).demo)
+
+    def _connected(self) -> None:
+        """NATS is there again: what was said meanwhile was said to nobody."""
+        for owner in self._feeds.values():
+            owner.known.distrust_demo()
+        for stream in self._all_streams():
+            stream.recheck()
+        self._wake.set()
+
+    def _revoked(self, user_id: str, session_ids: Collection[str] | None) -> None:
+        for stream in self._streams.get(user_id, ()):
+            if session_ids is None:
+                stream.recheck()
+            elif stream.session.session_id in session_ids:
+                stream.close("session_expired")
+
+    async def _sweep(self) -> None:
+        self._forget_idle()
+        owners = [owner for owner in self._feeds.values() if owner.position is not None]
+        for batch in _batches(owners, OWNERS_PER_CALL):
+            before = {owner.owner_id: owner.position or 0 for owner in batch}
+            latest = await self._jobs.get_event_positions(list(before))
+            await asyncio.gather(
+                *(self._compare(owner, before[owner.owner_id], latest[owner.owner_id]) for owner in batch)
+            )
+        listened = [owner for owner in owners if owner.connections]
+        await asyncio.gather(*(self._ask_demo(owner) for owner in listened if owner.known.wants_demo()))
+        if not self._validator.hears:
+            running = [owner for owner in listened if owner.known.has_running_job]
+            await asyncio.gather(*(self._poll_progress(owner) for owner in running[:POLLED_OWNERS]))
+
+    async def _compare(self, owner: feed.Feed, before: int, latest: int) -> None:
+        try:
+            if latest < before:
+                # Sequences only grow: another history has taken the place of the one that was told (a restored backup).
+                await owner.restart()
+            elif latest > (owner.position or 0):
+                async with self._calls:
+                    await owner.catch_up()
+        except errors.Error as error:
+            logger.warning("owner is behind", extra={"owner_id": owner.owner_id, "cause": error.code})
+
+    async def _ask_demo(self, owner: feed.Feed) -> None:
+        stream = next((stream for stream in owner.connections if not stream.job_id), None)
+        if stream is not None:
+            async with self._calls:
+                await self._opening.ask_demo(owner, stream)
+
+    async def _poll_progress(self, owner: feed.Feed) -> None:
+        states = (job_pb2.JOB_STATE_RUNNING, job_pb2.JOB_STATE_CANCELLING)
+        request = jobs_service_pb2.ListJobsRequest(owner_id=owner.owner_id, states=states, page_size=20)
+        async with self._calls:
+            page = await self._jobs.list_jobs(request, user="")
+        for job in page.jobs:
+            owner.hear_progress(job)
+
+    def _forget_idle(self) -> None:
+        """Drop feeds that nobody has listened to for a while; until then a reader who comes back finds its events here."""
+        since = asyncio.get_running_loop().time() - LINGER_SECONDS
+        for owner_id in [
+            key for key, owner in self._feeds.items() if not owner.connections and owner.idle_since < since
+        ]:
+            del self._feeds[owner_id]
+
+
+def _owner_id(received: bus.Received) -> str:
+    return received.subject.rpartition(".")[2]
+
+
+def _batches(items: Iterable[feed.Feed], size: int) -> Iterable[list[feed.Feed]]:
+    remaining = iter(items)
+    while batch := list(itertools.islice(remaining, size)):
+        yield batch
