@@ -82,9 +82,19 @@ async def every(seconds: float, step: Callable[[], Awaitable[object]], *, wake: 
         if wake is None:
             await asyncio.sleep(pause)
             continue
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(wake.wait(), pause)
+        await wait(wake, pause)
         wake.clear()
+
+
+async def wait(event: asyncio.Event, seconds: float) -> bool:
+    """Wait until the event is set, at most so long; says whether it is.
+
+    Not `asyncio.wait_for`: in Python 3.11 that one swallows a cancellation which arrives together with the event.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()
 
 
 class _Watchdog:

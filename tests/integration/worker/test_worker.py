@@ -1,0 +1,255 @@
+"""A worker against the real jobs service: what a team that writes a handler relies on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import sqlalchemy as sa
+from google.protobuf.struct_pb2 import Struct
+
+from chassis import bus, identity, ids, run
+from chassis.rpc import client
+from repruv.jobs.v1 import job_pb2, jobs_service_pb2, jobs_service_pb2_grpc
+from worker import Cancelled, Context, Handler, JobFailed, JobsClient, Worker
+from worker import client as worker_client
+
+Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
+DONE = {job_pb2.JOB_STATE_COMPLETED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED}
+
+
+class Jobs:
+    """Submits jobs of one kind and looks at them."""
+
+    def __init__(
+        self, stub: jobs_service_pb2_grpc.JobsServiceAsyncStub, call: client.Caller, eventually: Eventually
+    ) -> None:
+        self.kind = f"test.{uuid4().hex}"
+        self._stub = stub
+        self._call = call
+        self._eventually = eventually
+
+    async def submit(self, **fields: Any) -> str:
+        payload = Struct()
+        payload.update({"n": 1})
+        spec = job_pb2.JobSpec(kind=self.kind, owner_id=str(uuid4()), payload=payload, **fields)
+        spec.backoff.FromMilliseconds(1)
+        request = jobs_service_pb2.SubmitJobRequest(job_id=str(ids.uuid7()), spec=spec)
+        return (await self._call(self._stub.SubmitJob, request, timeout=5)).job.job_id
+
+    async def get(self, job_id: str) -> job_pb2.Job:
+        return (await self._call(self._stub.GetJob, jobs_service_pb2.GetJobRequest(job_id=job_id), timeout=5)).job
+
+    async def cancel(self, job_id: str) -> None:
+        await self._call(self._stub.CancelJob, jobs_service_pb2.CancelJobRequest(job_id=job_id), timeout=5)
+
+    async def ended(self, job_id: str) -> job_pb2.Job:
+        async def has_ended() -> bool:
+            return (await self.get(job_id)).state in DONE
+
+        await self._eventually(has_ended)
+        return await self.get(job_id)
+
+
+@pytest.fixture
+async def jobs(
+    jobs_target: str, signer: Callable[[str], identity.Signer], eventually: Eventually
+) -> AsyncIterator[Jobs]:
+    """The jobs service as a submitter sees it."""
+    channel = worker_client.channel(jobs_target)
+    yield Jobs(jobs_service_pb2_grpc.JobsServiceStub(channel), client.Caller(signer("demo")), eventually)
+    await channel.close()
+
+
+@pytest.fixture
+def working(jobs_client: JobsClient, nats_url: str, jobs: Jobs) -> Callable[..., Any]:
+    """Run a worker with one handler; gives the event that stops it."""
+
+    @asynccontextmanager
+    async def work(handler: Handler, **options: Any) -> AsyncIterator[asyncio.Event]:
+        nats = bus.Bus(nats_url, name="test-worker")
+        settings = {"concurrency": 4, "drain_seconds": 0.2, **options}
+        worker = Worker(name="test", handlers={jobs.kind: handler}, jobs=jobs_client, nats=nats, **settings)
+        stop = asyncio.Event()
+        async with run.Background() as background:
+            background.start("bus", nats.run)
+            task = asyncio.create_task(worker.run(stop))
+            yield stop
+            stop.set()
+            await task
+
+    return work
+
+
+async def test_a_handler_gets_its_payload_and_its_result_is_kept(jobs: Jobs, working: Callable[..., Any]) -> None:
+    async def handler(context: Context) -> dict[str, Any]:
+        await context.progress(1, 2, "half")
+        return {"payload": context.payload, "attempt": context.attempt}
+
+    async with working(handler):
+        job = await jobs.ended(await jobs.submit())
+    assert job.state == job_pb2.JOB_STATE_COMPLETED
+    assert dict(job.result)["attempt"] == 1
+    assert dict(job.result["payload"]) == {"n": 1}
+    assert (job.progress.done, job.progress.total, job.progress.message) == (1, 2, "half")
+
+
+async def test_retryable_errors_are_tried_again_and_final_ones_are_not(jobs: Jobs, working: Callable[..., Any]) -> None:
+    async def flaky(context: Context) -> None:
+        if context.attempt == 1:
+            raise RuntimeError("a bug or a broken connection")
+        raise JobFailed("no_such_shop", "There is no such shop.", retryable=False)
+
+    async with working(flaky):
+        job = await jobs.ended(await jobs.submit(max_attempts=5))
+    assert (job.state, job.attempt) == (job_pb2.JOB_STATE_FAILED, 2)
+    assert (job.error.code, job.error.message) == ("no_such_shop", "There is no such shop.")
+
+
+async def test_an_unexpected_error_tells_the_user_nothing_internal(jobs: Jobs, working: Callable[..., Any]) -> None:
+    async def broken(context: Context) -> None:
+        raise RuntimeError("password=hunter2")
+
+    async with working(broken):
+        job = await jobs.ended(await jobs.submit(max_attempts=1))
+    assert job.error.code == "internal"
+    assert "hunter2" not in str(job)
+
+
+async def test_an_attempt_that_takes_too_long_is_ended(jobs: Jobs, working: Callable[..., Any]) -> None:
+    async def endless(context: Context) -> None:
+        await asyncio.Event().wait()
+
+    async with working(endless):
+        spec: dict[str, Any] = {"max_attempts": 1}
+        job_id = await jobs.submit(attempt_timeout={"nanos": 50_000_000}, **spec)
+        job = await jobs.ended(job_id)
+    assert (job.state, job.error.code) == (job_pb2.JOB_STATE_FAILED, "attempt_timeout")
+
+
+async def test_a_running_handler_is_told_to_stop(jobs: Jobs, working: Callable[..., Any]) -> None:
+    started = asyncio.Event()
+
+    async def patient(context: Context) -> None:
+        started.set()
+        await context.cancelled.wait()
+        context.raise_if_cancelled()
+
+    async with working(patient):
+        job_id = await jobs.submit()
+        await started.wait()
+        await jobs.cancel(job_id)
+        job = await jobs.ended(job_id)
+    assert (job.state, job.cancel_reason) == (job_pb2.JOB_STATE_CANCELLED, "requested")
+
+
+async def test_a_handler_that_finds_its_work_pointless_ends_cancelled(jobs: Jobs, working: Callable[..., Any]) -> None:
+    async def superseded(context: Context) -> None:
+        raise Cancelled("superseded")
+
+    async with working(superseded):
+        job = await jobs.ended(await jobs.submit())
+    assert (job.state, job.cancel_reason) == (job_pb2.JOB_STATE_CANCELLED, "superseded")
+
+
+async def test_leases_are_kept_while_a_handler_runs(
+    jobs: Jobs, jobs_client: JobsClient, working: Callable[..., Any], eventually: Eventually
+) -> None:
+    """The lease is one second: a handler that outlives several must still be on its first attempt."""
+    release = asyncio.Event()
+    beats = 0
+    heartbeat = jobs_client.heartbeat
+
+    async def counted(*args: Any) -> Any:
+        nonlocal beats
+        answer = await heartbeat(*args)
+        beats += 1
+        return answer
+
+    jobs_client.heartbeat = counted  # type: ignore[method-assign]
+
+    async def long(context: Context) -> None:
+        await release.wait()
+
+    async def several_leases_have_passed() -> bool:
+        return beats >= 12
+
+    async with working(long):
+        job_id = await jobs.submit()
+        await eventually(several_leases_have_passed)
+        release.set()
+        job = await jobs.ended(job_id)
+    assert (job.state, job.attempt, job.crashes) == (job_pb2.JOB_STATE_COMPLETED, 1, 0)
+
+
+async def test_a_worker_that_dies_is_replaced(
+    jobs: Jobs, jobs_client: JobsClient, working: Callable[..., Any], eventually: Eventually
+) -> None:
+    job_id = await jobs.submit()
+    claimed, _ = await jobs_client.claim("dead-worker", [jobs.kind], 1)
+    assert [job.job_id for job in claimed] == [job_id]
+
+    async def handler(context: Context) -> dict[str, Any]:
+        return {"attempt": context.attempt}
+
+    async with working(handler):
+        job = await jobs.ended(job_id)
+    assert (job.state, job.attempt, job.crashes) == (job_pb2.JOB_STATE_COMPLETED, 2, 1)
+
+
+async def test_a_stopping_worker_hands_back_what_it_cannot_finish(jobs: Jobs, working: Callable[..., Any]) -> None:
+    started = asyncio.Event()
+
+    async def endless(context: Context) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    async with working(endless):
+        job_id = await jobs.submit()
+        await started.wait()
+    job = await jobs.get(job_id)
+    assert (job.state, job.crashes) == (job_pb2.JOB_STATE_RETRYING, 0)
+
+
+async def test_a_stopping_worker_lets_short_work_finish(jobs: Jobs, working: Callable[..., Any]) -> None:
+    started, release = asyncio.Event(), asyncio.Event()
+
+    async def short(context: Context) -> None:
+        started.set()
+        await release.wait()
+
+    async with working(short, drain_seconds=10.0) as stop:
+        job_id = await jobs.submit()
+        await started.wait()
+        stop.set()
+        release.set()
+    assert (await jobs.get(job_id)).state == job_pb2.JOB_STATE_COMPLETED
+
+
+async def test_a_lost_lease_stops_the_handler_at_once(
+    jobs: Jobs, jobs_client: JobsClient, working: Callable[..., Any], database: Callable[[str], Any]
+) -> None:
+    started, stopped = asyncio.Event(), asyncio.Event()
+
+    async def first_is_endless(context: Context) -> None:
+        if context.attempt == 1:
+            started.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                stopped.set()
+
+    async with working(first_is_endless):
+        job_id = await jobs.submit()
+        await started.wait()
+        async with database("jobs").begin() as conn:
+            # As if another worker had renewed it: this one's heartbeats find nothing of theirs.
+            taken = sa.text("UPDATE jobs.jobs SET worker = 'another', lease_until = now() WHERE job_id = :id")
+            await conn.execute(taken, {"id": job_id})
+        await asyncio.wait_for(stopped.wait(), 10)
+        job = await jobs.ended(job_id)
+    assert (job.state, job.attempt) == (job_pb2.JOB_STATE_COMPLETED, 2)
