@@ -18,7 +18,11 @@ from typing import Any, Self
 
 import uvloop
 
+from chassis import errors
+
 logger = logging.getLogger(__name__)
+
+Translate = Callable[[Exception], errors.Error | None]
 
 EXIT_LOOP_STALLED = 71
 _STALL_SECONDS = 15.0
@@ -40,9 +44,13 @@ def until_signal(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) ->
 
 
 class Background:
-    """Loops beside the main work. One that raises is logged and started again after a growing pause (0.1 to 5 s)."""
+    """Loops beside the main work. One that raises is logged and started again after a growing pause (0.1 to 5 s).
 
-    def __init__(self) -> None:
+    What `translate` recognises as a part of the system that does not answer is told in one line, without a traceback.
+    """
+
+    def __init__(self, *, translate: Translate = lambda error: None) -> None:
+        self._translate = translate
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -57,21 +65,24 @@ class Background:
 
     def start(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
         """Start `loop`, which should run for ever."""
-        self._tasks.append(asyncio.create_task(_keep_running(name, loop), name=name))
+        self._tasks.append(asyncio.create_task(self._keep_running(name, loop), name=name))
 
-
-async def _keep_running(name: str, loop: Callable[[], Awaitable[None]]) -> None:
-    pause = 0.1
-    while True:
-        started = time.monotonic()
-        try:
-            await loop()
-        except Exception:
-            logger.exception("background loop failed", extra={"loop": name})
-        if time.monotonic() - started > 30:
-            pause = 0.1
-        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
-        pause = min(pause * 2, 5.0)
+    async def _keep_running(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
+        pause = 0.1
+        while True:
+            started = time.monotonic()
+            try:
+                await loop()
+            except Exception as error:
+                known = error if isinstance(error, errors.Error) else self._translate(error)
+                if known:
+                    logger.warning("background loop waits", extra={"loop": name, "cause": known.code})
+                else:
+                    logger.exception("background loop failed", extra={"loop": name})
+            if time.monotonic() - started > 30:
+                pause = 0.1
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+            pause = min(pause * 2, 5.0)
 
 
 async def every(seconds: float, step: Callable[[], Awaitable[object]], *, wake: asyncio.Event | None = None) -> None:

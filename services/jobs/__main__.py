@@ -28,7 +28,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     nats.on_connected(relay.wake)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(engine.dispose)
-        background = await stack.enter_async_context(run.Background())
+        background = await stack.enter_async_context(run.Background(translate=postgres.translate))
         background.start("bus", nats.run)
         background.start("relay", relay.run)
         background.start("rescue", partial(run.every, reconciler.RESCUE_SECONDS, loops.rescue))
