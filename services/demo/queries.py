@@ -54,16 +54,16 @@ async def list_interactions(
 ) -> list[listing.Interaction]:
     """Read interactions, newest first, that come after the position `before`."""
     rows = interactions.c
+    # A subquery rather than a join: it is run for the rows of the page only, even while the planner has no statistics of
+    # rows that were just written and would join first and sort then.
+    title = sa.select(content.c.title).where(
+        content.c.owner_id == rows.owner_id,
+        content.c.generation == rows.generation,
+        content.c.position == rows.content_position,
+    )
+    columns = [column for column in rows if column is not rows.owner_id]
     statement = (
-        sa.select(*[column for column in rows if column is not rows.owner_id], content.c.title.label("content_title"))
-        .join(
-            content,
-            sa.and_(
-                content.c.owner_id == rows.owner_id,
-                content.c.generation == rows.generation,
-                content.c.position == rows.content_position,
-            ),
-        )
+        sa.select(*columns, title.scalar_subquery().label("content_title"))
         .where(rows.owner_id == owner_id, rows.generation == generation)
         .order_by(rows.occurred_at.desc(), rows.position.desc())
         .limit(limit)

@@ -1,0 +1,256 @@
+"""The demo service on a real database; with the real jobs service, or with one that does not answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+import worker
+from chassis import identity, ids
+from chassis.rpc import client
+from dev import children
+from repruv.demo.v1 import demo_events_pb2
+from repruv.jobs.v1 import jobs_service_pb2
+from services.demo import dataset, domain, handlers, operations, rows, schema, storage, submissions, views, wishes
+from services.demo.jobs import Jobs
+
+
+@pytest.fixture(scope="session")
+def engine(database: Callable[[str], AsyncEngine]) -> AsyncEngine:
+    """The database as the demo service sees it."""
+    return database("demo")
+
+
+@pytest.fixture
+def owner_id() -> UUID:
+    """An owner without a past."""
+    return uuid4()
+
+
+@pytest.fixture
+async def silent_jobs(signer: Callable[[str], identity.Signer]) -> AsyncIterator[Jobs]:
+    """A jobs service that is down."""
+    channel = worker.client.channel(f"127.0.0.1:{children.free_port()}")
+    yield Jobs(channel, client.Caller(signer("demo")))
+    await channel.close()
+
+
+@pytest.fixture
+async def jobs(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[Jobs]:
+    """The real jobs service."""
+    channel = worker.client.channel(jobs_target)
+    yield Jobs(channel, client.Caller(signer("demo")))
+    await channel.close()
+
+
+@pytest.fixture
+def demo(engine: AsyncEngine, silent_jobs: Jobs) -> operations.Operations:
+    """The operations while the jobs service is down: what they promise must not depend on it."""
+    return operations.Operations(
+        engine, silent_jobs, submissions.Submissions(engine, silent_jobs), committed=lambda: None
+    )
+
+
+@pytest.fixture
+def demo_with_jobs(engine: AsyncEngine, jobs: Jobs) -> operations.Operations:
+    """The operations beside the real jobs service; no worker runs its jobs."""
+    return operations.Operations(engine, jobs, submissions.Submissions(engine, jobs), committed=lambda: None)
+
+
+@pytest.fixture
+def shown(engine: AsyncEngine) -> views.Views:
+    """What is visible."""
+    return views.Views(engine)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """An owner, and what a test does to and sees of that owner's demo mode."""
+
+    owner_id: UUID
+    engine: AsyncEngine
+    demo: operations.Operations
+    dependencies: handlers.Dependencies
+
+    async def enable(self, content: int = 12, interactions: int = 2_500, key: str = "") -> operations.Accepted:
+        return await self.demo.enable(
+            self.owner_id,
+            profile_type="creator",
+            niche="food",
+            content_count=content,
+            interaction_count=interactions,
+            key=key,
+        )
+
+    async def disable(self, key: str = "") -> operations.Accepted:
+        return await self.demo.disable(self.owner_id, key=key)
+
+    async def enabled(self, content: int = 12, interactions: int = 2_500) -> operations.Accepted:
+        accepted = await self.enable(content, interactions)
+        await handlers.enable(self.dependencies, await self.context())
+        return accepted
+
+    async def context(self, attempt: int = 1, kind: type[worker.Context] = worker.Context) -> worker.Context:
+        """The context of an attempt of the present job."""
+        mode = await self.mode()
+        return kind(
+            job_id=str(mode.job_id),
+            owner_id=str(self.owner_id),
+            kind=mode.job_kind or "",
+            attempt=attempt,
+            payload={"generation": float(mode.generation)},
+        )
+
+    async def mode(self) -> domain.Mode:
+        async with self.engine.connect() as conn:
+            return await storage.get_mode(conn, self.owner_id)
+
+    async def news(self, phase: domain.JobPhase, *, attempt: int = 1, version: int = 100) -> domain.JobNews:
+        """What a snapshot of the present job would say."""
+        mode = await self.mode()
+        assert mode.job_id
+        return domain.JobNews(
+            job_id=mode.job_id,
+            owner_id=self.owner_id,
+            generation=mode.generation,
+            phase=phase,
+            attempt=attempt,
+            version=version,
+            error=domain.Error(code="broken", message="It broke.") if phase is domain.JobPhase.FAILED else None,
+        )
+
+    async def counts(self) -> tuple[int, int]:
+        """How many rows there are, visible or not: content items and interactions."""
+        async with self.engine.connect() as conn:
+            found = [
+                (await conn.execute(sa.select(sa.func.count()).where(table.c.owner_id == self.owner_id))).scalar_one()
+                for table in (schema.content, schema.interactions)
+            ]
+        return found[0], found[1]
+
+    async def stored(self) -> tuple[list[dataset.ContentItem], list[dataset.Interaction], set[int]]:
+        """All rows, and their generations."""
+        async with self.engine.connect() as conn:
+            tables = (schema.content, schema.interactions)
+            content, interactions = [
+                (await conn.execute(sa.select(t).where(t.c.owner_id == self.owner_id).order_by(t.c.position))).all()
+                for t in tables
+            ]
+        return (
+            [dataset.ContentItem(*row[2:]) for row in content],
+            [dataset.Interaction(*row[2:]) for row in interactions],
+            {row.generation for row in (*content, *interactions)},
+        )
+
+    async def asked_for(self) -> tuple[list[dataset.ContentItem], list[dataset.Interaction], set[int]]:
+        """The rows that there should be."""
+        mode = await self.mode()
+        spec = wishes.spec(mode)
+        items = dataset.content(spec)
+        chunks = range(-(-spec.interaction_count // dataset.INTERACTION_CHUNK))
+        return items, [row for chunk in chunks for row in dataset.interactions(spec, items, chunk)], {mode.generation}
+
+    async def write_strays(self, generation: int, content: int = 5) -> None:
+        """Rows as a crash could leave them."""
+        items = dataset.content(wishes.spec(await self.mode()))[:content]
+        async with self.engine.begin() as conn:
+            await rows.write_content(conn, self.owner_id, generation, items)
+
+    async def told(self) -> list[tuple[str, int]]:
+        """The events that wait in the outbox, as (reason, version), oldest first."""
+        async with self.engine.connect() as conn:
+            statement = sa.select(schema.outbox.c.payload).order_by(schema.outbox.c.message_id)
+            subject = f"demo.events.{self.owner_id}"
+            payloads = (await conn.execute(statement.where(schema.outbox.c.subject == subject))).scalars()
+            events = [demo_events_pb2.DemoEvent.FromString(payload) for payload in payloads]
+        return [(event.reason, event.demo.version) for event in events]
+
+    async def kept_submits(self) -> list[jobs_service_pb2.SubmitJobRequest]:
+        """The submits that wait in the outbox."""
+        async with self.engine.connect() as conn:
+            statement = sa.select(schema.outbox.c.payload).where(schema.outbox.c.subject == submissions.SUBJECT)
+            found = (await conn.execute(statement)).scalars()
+            requests = [jobs_service_pb2.SubmitJobRequest.FromString(payload) for payload in found]
+        return [request for request in requests if request.spec.owner_id == str(self.owner_id)]
+
+
+@pytest.fixture
+def dependencies(engine: AsyncEngine) -> handlers.Dependencies:
+    """Handlers with small batches, so that little data takes several transactions."""
+    return handlers.Dependencies(engine=engine, committed=lambda: None, write_batch=700, remove_batch=700)
+
+
+@pytest.fixture
+def make_owner(
+    engine: AsyncEngine, demo: operations.Operations, dependencies: handlers.Dependencies
+) -> Callable[..., Owner]:
+    """Make an owner without a past."""
+
+    def make(**given: Any) -> Owner:
+        parts = {"owner_id": uuid4(), "engine": engine, "demo": demo, "dependencies": dependencies}
+        return Owner(**{**parts, **given})
+
+    return make
+
+
+@pytest.fixture
+def owner(make_owner: Callable[..., Owner]) -> Owner:
+    """An owner without a past."""
+    return make_owner()
+
+
+class Crashing(worker.Context):
+    """Its handler dies when it has reported this much progress, right after the transaction before it."""
+
+    dies_at = 700
+
+    async def progress(self, done: int, total: int = 0, message: str = "") -> None:
+        await super().progress(done, total, message)
+        if done >= self.dies_at:
+            raise RuntimeError("the worker dies here")
+
+
+class Cancelling(worker.Context):
+    """It is asked to stop when it has reported this much progress."""
+
+    stops_at = 700
+
+    async def progress(self, done: int, total: int = 0, message: str = "") -> None:
+        await super().progress(done, total, message)
+        if done >= self.stops_at:
+            self.cancelled.set()
+
+
+class Paused(worker.Context):
+    """Its handler stands still when it has reported this much progress, until `go` is set."""
+
+    pauses_at = 700
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.stands = asyncio.Event()
+        self.go = asyncio.Event()
+
+    async def progress(self, done: int, total: int = 0, message: str = "") -> None:
+        await super().progress(done, total, message)
+        if done >= self.pauses_at:
+            self.stands.set()
+            await self.go.wait()
+
+
+def other_job(context: worker.Context) -> worker.Context:
+    """The same attempt of another job."""
+    return worker.Context(
+        job_id=str(ids.uuid7()),
+        owner_id=context.owner_id,
+        kind=context.kind,
+        attempt=context.attempt,
+        payload=context.payload,
+    )

@@ -1,0 +1,265 @@
+"""The handlers on a real database: exact rows after crashes, nothing by attempts that were overtaken."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from typing import cast
+
+import pytest
+
+import worker
+from services.demo import handlers
+from services.demo.domain import JobPhase, State
+from tests.integration.demo.conftest import Cancelling, Crashing, Owner, Paused, other_job
+
+
+async def test_enable_writes_exactly_what_was_asked_for(owner: Owner) -> None:
+    await owner.enable()
+    context = await owner.context()
+    result = await handlers.enable(owner.dependencies, context)
+    assert result == {"profile_type": "creator", "niche": "food", "content_count": 12, "interaction_count": 2_500}
+    assert await owner.stored() == await owner.asked_for()
+    mode = await owner.mode()
+    assert mode.state is State.ENABLED
+    assert (mode.content_written, mode.interactions_written) == (12, 2_500)
+    assert mode.enabled_at
+    assert await owner.told() == [("enable_accepted", 1), ("enabled", mode.version)]
+    assert context.latest_progress
+    assert (context.latest_progress.done, context.latest_progress.total) == (2_500, 2_500)
+
+
+@pytest.mark.parametrize("interactions", [0, 1, 700, 1_000, 1_400])
+async def test_enable_at_the_edges_of_batches(owner: Owner, interactions: int) -> None:
+    await owner.enabled(content=1, interactions=interactions)
+    assert await owner.stored() == await owner.asked_for()
+    assert (await owner.mode()).state is State.ENABLED
+
+
+async def test_each_change_of_the_snapshot_is_one_version(owner: Owner) -> None:
+    await owner.enabled(interactions=2_500)
+    # Accepted, content, three batches, and the fourth together with the flip.
+    assert (await owner.mode()).version == 6
+
+
+async def test_the_next_attempt_goes_on_where_a_crash_stopped_the_last_one(owner: Owner) -> None:
+    await owner.enable()
+    with pytest.raises(RuntimeError):
+        await handlers.enable(owner.dependencies, await owner.context(kind=Crashing))
+    assert (await owner.mode()).interactions_written == 700
+    assert await owner.counts() == (12, 700)
+    again = await owner.context(attempt=2)
+    await handlers.enable(owner.dependencies, again)
+    assert await owner.stored() == await owner.asked_for()
+    assert (await owner.mode()).state is State.ENABLED
+
+
+async def test_an_attempt_whose_lease_was_lost_stops_at_once_and_the_next_one_goes_on(owner: Owner) -> None:
+    await owner.enable()
+    context = cast(Paused, await owner.context(kind=Paused))
+    running = asyncio.create_task(handlers.enable(owner.dependencies, context))
+    await context.stands.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await handlers.enable(owner.dependencies, await owner.context(attempt=2))
+    assert await owner.stored() == await owner.asked_for()
+
+
+async def test_a_zombie_cannot_write_after_a_newer_attempt_has_begun(owner: Owner) -> None:
+    await owner.enable()
+    zombie, newer = [cast(Paused, await owner.context(attempt=n, kind=Paused)) for n in (1, 2)]
+    newer.pauses_at = 1_400
+    overtaken = asyncio.create_task(handlers.enable(owner.dependencies, zombie))
+    await zombie.stands.wait()
+    overtaking = asyncio.create_task(handlers.enable(owner.dependencies, newer))
+    await newer.stands.wait()
+    before = await owner.mode(), await owner.counts()
+    assert before[0].state is State.ENABLING
+    zombie.go.set()
+    with pytest.raises(worker.Cancelled) as stopped:
+        await overtaken
+    assert stopped.value.reason == "superseded"
+    assert (await owner.mode(), await owner.counts()) == before
+    newer.go.set()
+    await overtaking
+    assert await owner.stored() == await owner.asked_for()
+
+
+async def test_a_zombie_cannot_remove_after_a_newer_attempt_has_begun(owner: Owner) -> None:
+    await owner.enabled()
+    await owner.disable()
+    zombie, newer = [cast(Paused, await owner.context(attempt=n, kind=Paused)) for n in (1, 2)]
+    newer.pauses_at = 1_400
+    overtaken = asyncio.create_task(handlers.disable(owner.dependencies, zombie))
+    await zombie.stands.wait()
+    overtaking = asyncio.create_task(handlers.disable(owner.dependencies, newer))
+    await newer.stands.wait()
+    before = await owner.mode(), await owner.counts()
+    zombie.go.set()
+    with pytest.raises(worker.Cancelled, match="superseded"):
+        await overtaken
+    assert (await owner.mode(), await owner.counts()) == before
+    newer.go.set()
+    assert await overtaking == {"content_removed": 12, "interactions_removed": 2_500}
+
+
+async def test_a_lower_attempt_that_begins_late_changes_nothing(owner: Owner) -> None:
+    await owner.enable()
+    with pytest.raises(RuntimeError):
+        await handlers.enable(owner.dependencies, await owner.context(attempt=2, kind=Crashing))
+    before = await owner.mode(), await owner.counts()
+    with pytest.raises(worker.Cancelled, match="superseded"):
+        await handlers.enable(owner.dependencies, await owner.context(attempt=1))
+    assert (await owner.mode(), await owner.counts()) == before
+
+
+async def test_a_job_that_was_completed_before_its_worker_died_is_completed_again_without_work(owner: Owner) -> None:
+    await owner.enabled()
+    before = await owner.mode()
+    result = await handlers.enable(owner.dependencies, await owner.context(attempt=2))
+    assert result["interaction_count"] == 2_500
+    assert await owner.mode() == before
+    await owner.disable()
+    first = await handlers.disable(owner.dependencies, await owner.context())
+    assert await handlers.disable(owner.dependencies, await owner.context(attempt=2)) == first
+
+
+@pytest.mark.parametrize("state", [State.ENABLING, State.ENABLED])
+async def test_another_job_is_superseded(owner: Owner, state: State) -> None:
+    await (owner.enable() if state is State.ENABLING else owner.enabled())
+    before = await owner.mode()
+    with pytest.raises(worker.Cancelled, match="superseded"):
+        await handlers.enable(owner.dependencies, other_job(await owner.context()))
+    assert await owner.mode() == before
+
+
+async def test_the_job_before_is_superseded_by_a_new_generation(owner: Owner) -> None:
+    await owner.enable()
+    late = await owner.context(attempt=2)
+    await owner.demo.settle(await owner.news(JobPhase.FAILED))
+    await owner.enable(content=3, interactions=10)
+    with pytest.raises(worker.Cancelled, match="superseded"):
+        await handlers.enable(owner.dependencies, late)
+    await handlers.enable(owner.dependencies, await owner.context())
+    assert await owner.stored() == await owner.asked_for()
+
+
+async def test_a_retry_after_dismiss_is_superseded_and_changes_nothing(owner: Owner) -> None:
+    await owner.enable()
+    late = await owner.context(attempt=2)
+    await owner.demo.settle(await owner.news(JobPhase.FAILED))
+    dismissed = await owner.demo.dismiss(owner.owner_id)
+    with pytest.raises(worker.Cancelled, match="superseded"):
+        await handlers.enable(owner.dependencies, late)
+    assert await owner.mode() == dismissed
+    assert await owner.counts() == (0, 0)
+
+
+async def test_a_retry_of_a_failed_enable_goes_on_at_its_counters(owner: Owner) -> None:
+    await owner.enable()
+    with pytest.raises(RuntimeError):
+        await handlers.enable(owner.dependencies, await owner.context(kind=Crashing))
+    await owner.demo.settle(await owner.news(JobPhase.FAILED))
+    assert (await owner.mode()).interactions_written == 700
+    await handlers.enable(owner.dependencies, await owner.context(attempt=2))
+    assert await owner.stored() == await owner.asked_for()
+    reasons = [reason for reason, _ in await owner.told()]
+    assert reasons == ["enable_accepted", "job_failed", "enable_resumed", "enabled"]
+
+
+async def test_an_attempt_that_was_judged_dead_does_not_bring_the_state_back(owner: Owner) -> None:
+    await owner.enable()
+    await owner.demo.settle(await owner.news(JobPhase.FAILED, attempt=1))
+    with pytest.raises(worker.Cancelled, match="superseded"):
+        await handlers.enable(owner.dependencies, await owner.context(attempt=1))
+    assert (await owner.mode()).state is State.FAILED
+
+
+async def test_a_cancelled_enable_leaves_nothing_and_can_be_retried(owner: Owner) -> None:
+    await owner.enable()
+    with pytest.raises(worker.Cancelled) as stopped:
+        await handlers.enable(owner.dependencies, await owner.context(kind=Cancelling))
+    assert stopped.value.reason == "requested"
+    mode = await owner.mode()
+    assert mode.state is State.DISABLED
+    assert (mode.content_written, mode.interactions_written) == (0, 0)
+    assert await owner.counts() == (0, 0)
+    assert (await owner.told())[-1] == ("enable_cancelled", mode.version)
+    await handlers.enable(owner.dependencies, await owner.context(attempt=2))
+    assert await owner.stored() == await owner.asked_for()
+
+
+async def test_rows_that_no_counter_vouches_for_are_replaced(owner: Owner) -> None:
+    # A cancel whose deletes were cut short, and then a retry: the rows are still there, the counters are not.
+    await owner.enable()
+    with pytest.raises(RuntimeError):
+        await handlers.enable(owner.dependencies, await owner.context(kind=Crashing))
+    await owner.demo.settle(await owner.news(JobPhase.CANCELLED))
+    assert await owner.counts() == (12, 700)
+    await handlers.enable(owner.dependencies, await owner.context(attempt=2))
+    assert await owner.stored() == await owner.asked_for()
+
+
+async def test_enable_removes_the_rows_of_older_generations_first(owner: Owner) -> None:
+    await owner.enable()
+    with pytest.raises(RuntimeError):
+        await handlers.enable(owner.dependencies, await owner.context(kind=Crashing))
+    await owner.demo.settle(await owner.news(JobPhase.FAILED))
+    await owner.enable(content=4, interactions=9)
+    await handlers.enable(owner.dependencies, await owner.context())
+    assert await owner.stored() == await owner.asked_for()
+
+
+async def test_disable_removes_everything_and_counts_it(owner: Owner) -> None:
+    await owner.enabled()
+    await owner.disable()
+    result = await handlers.disable(owner.dependencies, await owner.context())
+    assert result == {"content_removed": 12, "interactions_removed": 2_500}
+    mode = await owner.mode()
+    assert mode.state is State.DISABLED
+    assert (mode.content_removed, mode.interactions_removed) == (12, 2_500)
+    assert await owner.counts() == (0, 0)
+    assert (await owner.told())[-1] == ("disabled", mode.version)
+
+
+async def test_a_disable_goes_on_counting_after_a_crash(owner: Owner) -> None:
+    await owner.enabled()
+    await owner.disable()
+    with pytest.raises(RuntimeError):
+        await handlers.disable(owner.dependencies, await owner.context(kind=Crashing))
+    assert (await owner.mode()).interactions_removed == 700
+    result = await handlers.disable(owner.dependencies, await owner.context(attempt=2))
+    assert result == {"content_removed": 12, "interactions_removed": 2_500}
+
+
+async def test_a_cancelled_disable_fails_and_can_be_retried(owner: Owner) -> None:
+    await owner.enabled()
+    await owner.disable()
+    with pytest.raises(worker.Cancelled, match="requested"):
+        await handlers.disable(owner.dependencies, await owner.context(kind=Cancelling))
+    mode = await owner.mode()
+    assert mode.state is State.FAILED
+    assert mode.error
+    assert mode.error.code == "cancelled"
+    result = await handlers.disable(owner.dependencies, await owner.context(attempt=2))
+    assert result == {"content_removed": 12, "interactions_removed": 2_500}
+    assert (await owner.mode()).state is State.DISABLED
+
+
+async def test_handlers_fail_when_told_to(owner: Owner) -> None:
+    failing = dataclasses.replace(owner.dependencies, failing=frozenset({"demo.enable"}))
+    await owner.enable()
+    with pytest.raises(worker.JobFailed) as failed:
+        await handlers.enable(failing, await owner.context())
+    assert (failed.value.code, failed.value.retryable) == ("demo_handler_failed", True)
+    assert (await owner.mode()).state is State.ENABLING
+    assert await owner.counts() == (0, 0)
+
+
+async def test_an_owner_without_demo_mode_is_superseded(owner: Owner) -> None:
+    await owner.enable()
+    context = await owner.context()
+    context.owner_id = "00000000-0000-4000-8000-000000000000"
+    with pytest.raises(worker.Cancelled, match="superseded"):
+        await handlers.enable(owner.dependencies, context)

@@ -1,0 +1,185 @@
+"""The state machine of demo mode: every state with every action, every beginning of an attempt, every news of a job."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from chassis import errors
+from services.demo import domain
+from services.demo.domain import Action, Beginning, JobKind, JobPhase, State
+
+SERVICE = Path(domain.__file__).parent
+OWNER, JOB = uuid4(), uuid4()
+
+# Written out once more by hand: state -> what each action that is legal there leads to.
+LEGAL = {
+    State.DISABLED: {Action.ENABLE: State.ENABLING, Action.RESUME_ENABLE: State.ENABLING},
+    State.ENABLING: {
+        Action.COMPLETE_ENABLE: State.ENABLED,
+        Action.CANCEL_ENABLE: State.DISABLED,
+        Action.FAIL: State.FAILED,
+    },
+    State.ENABLED: {Action.DISABLE: State.DISABLING},
+    State.DISABLING: {Action.COMPLETE_DISABLE: State.DISABLED, Action.FAIL: State.FAILED},
+    State.FAILED: {
+        Action.ENABLE: State.ENABLING,
+        Action.DISMISS: State.DISABLED,
+        Action.RESUME_ENABLE: State.ENABLING,
+        Action.RESUME_DISABLE: State.DISABLING,
+    },
+}
+
+
+def mode_in(state: State, kind: JobKind | None = None, **given: object) -> domain.Mode:
+    """A demo mode in a state, moved there by attempt 2 of a job of which snapshot 7 is known."""
+    if kind is None:
+        kind = JobKind.DISABLE if state is State.DISABLING else JobKind.ENABLE
+    mode = domain.Mode(
+        owner_id=OWNER, state=state, generation=4, attempt=2, job_id=JOB, job_kind=kind, job_version=7, version=9
+    )
+    return replace(mode, **given)  # type: ignore[arg-type]
+
+
+def news_of(phase: JobPhase, **given: object) -> domain.JobNews:
+    """News of that job, newer than what is known."""
+    news = domain.JobNews(job_id=JOB, owner_id=OWNER, generation=4, phase=phase, attempt=2, version=8)
+    return replace(news, **given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("state", "action"), list(itertools.product(State, Action)))
+def test_every_action_in_every_state(state: State, action: Action) -> None:
+    sources, target = domain.TRANSITIONS[action]
+    assert (target if state in sources else None) == LEGAL[state].get(action)
+
+
+@pytest.mark.parametrize(
+    ("action", "state"),
+    [
+        (action, state)
+        for action in (Action.ENABLE, Action.DISABLE, Action.DISMISS)
+        for state in State
+        if state not in domain.TRANSITIONS[action][0]
+    ],
+)
+def test_every_refusal_has_a_stable_code(action: Action, state: State) -> None:
+    error = domain.refusal(action, state)
+    assert isinstance(error, errors.FailedPrecondition)
+    assert re.fullmatch(r"demo_[a-z_]+", error.code)
+
+
+@pytest.mark.parametrize("document", ["migrations/0001_create_tables.py", "README.md"])
+def test_check_constraint_and_readme_say_the_same(document: str) -> None:
+    text = (SERVICE / document).read_text()
+    if document == "README.md":
+        said = set(re.findall(r"^ *(\w+) --> (\w+)", text, re.MULTILINE))
+    else:
+        said = set(re.findall(r"'(\w+)>(\w+)'", text))
+    assert said == {(source.value, target.value) for sources, target in domain.TRANSITIONS.values() for source in sources}
+
+
+@pytest.mark.parametrize(
+    ("mode", "attempt", "expected"),
+    [
+        (mode_in(State.ENABLING), 2, Beginning.WORK),
+        (mode_in(State.ENABLING), 3, Beginning.WORK),
+        (mode_in(State.ENABLING), 1, Beginning.SUPERSEDED),
+        (mode_in(State.ENABLED), 3, Beginning.DONE),
+        (mode_in(State.FAILED), 3, Beginning.RESUME),
+        (mode_in(State.FAILED), 2, Beginning.SUPERSEDED),
+        (mode_in(State.DISABLED), 3, Beginning.RESUME),
+        (mode_in(State.DISABLED), 2, Beginning.SUPERSEDED),
+    ],
+)
+def test_enable_begins(mode: domain.Mode, attempt: int, expected: Beginning) -> None:
+    fence = domain.Fence(owner_id=OWNER, job_id=JOB, generation=4, attempt=attempt)
+    assert domain.begin(mode, fence, JobKind.ENABLE) is expected
+
+
+@pytest.mark.parametrize(
+    ("state", "attempt", "expected"),
+    [
+        (State.DISABLING, 2, Beginning.WORK),
+        (State.DISABLING, 1, Beginning.SUPERSEDED),
+        (State.DISABLED, 2, Beginning.DONE),
+        (State.FAILED, 3, Beginning.RESUME),
+        (State.FAILED, 2, Beginning.SUPERSEDED),
+    ],
+)
+def test_disable_begins(state: State, attempt: int, expected: Beginning) -> None:
+    fence = domain.Fence(owner_id=OWNER, job_id=JOB, generation=4, attempt=attempt)
+    assert domain.begin(mode_in(state, JobKind.DISABLE), fence, JobKind.DISABLE) is expected
+
+
+@pytest.mark.parametrize("other", [{"job_id": uuid4()}, {"generation": 3}, {"generation": 5}])
+@pytest.mark.parametrize("state", State)
+def test_a_job_of_another_generation_is_superseded_in_every_state(state: State, other: dict[str, object]) -> None:
+    fence = replace(domain.Fence(owner_id=OWNER, job_id=JOB, generation=4, attempt=9), **other)  # type: ignore[arg-type]
+    for kind in JobKind:
+        assert domain.begin(mode_in(state, kind), fence, kind) is Beginning.SUPERSEDED
+
+
+ERROR = domain.Error(code="broken", message="It broke.")
+EFFECTS = {
+    (State.ENABLING, JobPhase.FAILED): (Action.FAIL, ERROR),
+    (State.ENABLING, JobPhase.CANCELLED): (Action.CANCEL_ENABLE, None),
+    (State.ENABLING, JobPhase.COMPLETED): (Action.FAIL, domain.WITHOUT_EFFECT),
+    (State.DISABLING, JobPhase.FAILED): (Action.FAIL, ERROR),
+    (State.DISABLING, JobPhase.CANCELLED): (Action.FAIL, domain.CANCELLED),
+    (State.DISABLING, JobPhase.COMPLETED): (Action.FAIL, domain.WITHOUT_EFFECT),
+    (State.FAILED, JobPhase.WAITING): (Action.RESUME_ENABLE, None),
+    (State.DISABLED, JobPhase.WAITING): (Action.RESUME_ENABLE, None),
+}
+
+
+@pytest.mark.parametrize(("state", "phase"), list(itertools.product(State, JobPhase)))
+def test_every_news_in_every_state(state: State, phase: JobPhase) -> None:
+    assert domain.settle(mode_in(state), news_of(phase, error=ERROR)) == EFFECTS.get((state, phase))
+
+
+@pytest.mark.parametrize(
+    "stale", [{"version": 7}, {"version": 3}, {"attempt": 1}, {"generation": 3}, {"job_id": uuid4()}]
+)
+@pytest.mark.parametrize(("state", "phase"), list(itertools.product(State, JobPhase)))
+def test_late_and_foreign_news_changes_nothing(state: State, phase: JobPhase, stale: dict[str, object]) -> None:
+    assert domain.settle(mode_in(state), news_of(phase, **stale)) is None
+
+
+def test_a_later_attempt_that_runs_resumes_what_failed() -> None:
+    running = news_of(JobPhase.HELD, attempt=3)
+    assert domain.settle(mode_in(State.FAILED), running) == (Action.RESUME_ENABLE, None)
+    assert domain.settle(mode_in(State.FAILED, JobKind.DISABLE), running) == (Action.RESUME_DISABLE, None)
+    assert domain.settle(mode_in(State.ENABLED), running) is None
+
+
+def test_a_disable_that_ended_well_is_not_resumed() -> None:
+    assert domain.settle(mode_in(State.DISABLED, JobKind.DISABLE), news_of(JobPhase.WAITING)) is None
+
+
+def test_every_effect_is_a_legal_transition() -> None:
+    for (state, _), (action, error) in EFFECTS.items():
+        assert state in domain.TRANSITIONS[action][0]
+        assert (error is not None) == (domain.TRANSITIONS[action][1] is State.FAILED)
+
+
+@pytest.mark.parametrize(
+    ("mode", "present", "older"),
+    [
+        (mode_in(State.ENABLING), True, False),
+        (mode_in(State.ENABLED), True, False),
+        (mode_in(State.FAILED), True, False),
+        (mode_in(State.DISABLED), False, False),
+        (mode_in(State.DISABLING), True, True),
+        (mode_in(State.FAILED, JobKind.DISABLE), True, True),
+        (mode_in(State.DISABLED, JobKind.DISABLE), False, False),
+        (domain.Mode(owner_id=OWNER), False, False),
+    ],
+)
+def test_which_rows_are_justified(mode: domain.Mode, present: bool, older: bool) -> None:
+    assert domain.justifies(mode, 4) is present
+    assert domain.justifies(mode, 3) is older
