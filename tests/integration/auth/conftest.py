@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -171,3 +171,16 @@ def shift(sql: Callable[..., Any]) -> Callable[..., Any]:
         await sql(_SHIFT, session_id=session_id, by=by)
 
     return shifted
+
+
+@pytest.fixture(scope="session")
+def waiting_for_locks(sql: Callable[..., Any]) -> Callable[[], Awaitable[int]]:
+    """Count the statements of the service that wait for a row."""
+
+    async def count() -> int:
+        [(found,)] = await sql(
+            "SELECT count(*) FROM pg_stat_activity WHERE usename = 'auth' AND wait_event_type = 'Lock'"
+        )
+        return int(found)
+
+    return count

@@ -120,6 +120,16 @@ async def test_the_window_ends_and_counting_begins_anew(gateway: Gateway, sql: A
     assert await gateway.login(account.email, ip_address=account.ip_address)
 
 
+async def test_going_on_does_not_prolong_the_window(gateway: Gateway, sql: Any) -> None:
+    email, ip_address = new_email(), new_address()
+    ends = []
+    for _ in range(2):
+        await fail(gateway, email, ip_address, 1)
+        rows = await sql("SELECT window_ends_at FROM auth.login_failures WHERE key LIKE :key", key=f"%{ip_address}")
+        ends.append([row.window_ends_at for row in rows])
+    assert ends[0] == ends[1]
+
+
 async def test_guessing_at_many_accounts_stops_the_address(gateway: Gateway, engine: AsyncEngine) -> None:
     account = await gateway.account()
     async with engine.begin() as conn:
@@ -148,7 +158,7 @@ async def test_throttling_comes_before_hashing(gateway: Gateway, stuck: Operatio
 
 
 async def test_a_burst_of_guesses_gets_no_more_of_them(
-    gateway: Gateway, engine: AsyncEngine, sql: Any, eventually: Eventually
+    gateway: Gateway, engine: AsyncEngine, waiting_for_locks: Callable[[], Awaitable[int]], eventually: Eventually
 ) -> None:
     account = await gateway.account()
     async with engine.begin() as holding:
@@ -156,7 +166,7 @@ async def test_a_burst_of_guesses_gets_no_more_of_them(
         right = asyncio.create_task(gateway.login(account.email, ip_address=account.ip_address))
 
         async def waits() -> bool:
-            return bool(await sql("SELECT FROM pg_stat_activity WHERE usename = 'auth' AND wait_event_type = 'Lock'"))
+            return await waiting_for_locks() == 1
 
         await eventually(waits)
         await fail(gateway, account.email, account.ip_address, domain.FAILURES_PER_ACCOUNT)
@@ -195,6 +205,16 @@ async def test_an_outdated_hash_is_renewed_at_login(gateway: Gateway, operations
     assert f"m={MEMORY_KIB * 2}," in await stored()
     await later.login(email=account.email, password=PASSWORD, client=client(account.ip_address))
     stronger.close()
+
+
+async def test_a_password_changed_meanwhile_is_not_undone(gateway: Gateway, engine: AsyncEngine) -> None:
+    account = await gateway.account()
+    async with engine.begin() as conn:
+        found = await storage.find_user(conn, account.email)
+        await storage.replace_password_hash(
+            conn, uuid.UUID(account.user_id), old="$argon2id$of-yesterday", new="$argon2id$of-yesterday-renewed"
+        )
+        assert await storage.find_user(conn, account.email) == found
 
 
 async def test_a_user_has_at_most_twenty_living_sessions(gateway: Gateway) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import jwt
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors, identity
@@ -71,31 +72,64 @@ async def test_a_session_in_use_ends_after_ninety_days_all_the_same(gateway: Gat
         await gateway.validate(account.token)
 
 
-async def test_renewal_is_written_at_most_once_in_five_minutes(gateway: Gateway, shift: Any, sql: Any) -> None:
+async def test_a_session_is_renewed_once_five_minutes_have_passed(gateway: Gateway, shift: Any) -> None:
     account = await gateway.account()
-
-    async def version() -> str:
-        [(xmin,)] = await sql("SELECT xmin::text FROM auth.sessions WHERE session_id = :id", id=account.session_id)
-        return str(xmin)
-
     await shift(account.session_id, timedelta(minutes=4))
-    before, unchanged = await version(), (await gateway.validate(account.token)).session
-    assert await version() == before
+    unchanged = (await gateway.validate(account.token)).session
+    assert unchanged.last_seen_time == unchanged.create_time
     await shift(account.session_id, timedelta(minutes=2))
-    before = await version()
-    renewed = [answer.session for answer in await asyncio.gather(*(gateway.validate(account.token) for _ in range(5)))]
-    after = await version()
-    assert after != before
-    assert (await gateway.validate(account.token)).session == renewed[0]
-    assert await version() == after
-    moved = renewed[0].idle_expire_time.ToDatetime() - renewed[0].last_seen_time.ToDatetime()
-    assert moved == domain.IDLE_LIFETIME
-    assert renewed[0].last_seen_time.ToDatetime() > unchanged.last_seen_time.ToDatetime() + timedelta(minutes=4)
-    assert renewed == [renewed[0]] * 5
+    renewed = (await gateway.validate(account.token)).session
+    assert renewed.last_seen_time.ToDatetime() >= renewed.create_time.ToDatetime() + timedelta(minutes=6)
+    assert renewed.idle_expire_time.ToDatetime() == renewed.last_seen_time.ToDatetime() + domain.IDLE_LIFETIME
+    assert (await gateway.validate(account.token)).session == renewed
+
+
+async def test_of_many_validations_at_once_one_renews(
+    gateway: Gateway,
+    engine: AsyncEngine,
+    shift: Any,
+    waiting_for_locks: Callable[[], Awaitable[int]],
+    eventually: Eventually,
+) -> None:
+    account = await gateway.account()
+    await shift(account.session_id, timedelta(minutes=6))
+    async with engine.begin() as holding:
+        await holding.execute(
+            sa.text("SELECT FROM auth.sessions WHERE session_id = :id FOR UPDATE"), {"id": account.session_id}
+        )
+        validating = [asyncio.create_task(gateway.validate(account.token)) for _ in range(5)]
+
+        async def all_wait() -> bool:
+            return await waiting_for_locks() == 5
+
+        await eventually(all_wait)
+    seen = [answer.session.last_seen_time.ToNanoseconds() for answer in await asyncio.gather(*validating)]
+    assert seen == [seen[0]] * 5
+
+
+async def test_validation_is_one_query_when_nothing_is_due(
+    gateway: Gateway, operations: operations.Operations, engine: AsyncEngine
+) -> None:
+    account = await gateway.account()
+    statements: list[str] = []
+
+    def note(conn: Any, cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    sa.event.listen(engine.sync_engine, "before_cursor_execute", note)
+    try:
+        await operations.validate_session(account.token)
+    finally:
+        sa.event.remove(engine.sync_engine, "before_cursor_execute", note)
+    assert len([statement for statement in statements if "auth.sessions" in statement]) == 1
 
 
 async def test_renewal_does_not_resurrect_a_session_revoked_meanwhile(
-    gateway: Gateway, engine: AsyncEngine, shift: Any, sql: Any, eventually: Eventually
+    gateway: Gateway,
+    engine: AsyncEngine,
+    shift: Any,
+    waiting_for_locks: Callable[[], Awaitable[int]],
+    eventually: Eventually,
 ) -> None:
     account = await gateway.account()
     await shift(account.session_id, timedelta(minutes=6))
@@ -105,7 +139,7 @@ async def test_renewal_does_not_resurrect_a_session_revoked_meanwhile(
         validating = asyncio.create_task(gateway.validate(account.token))
 
         async def waits() -> bool:
-            return bool(await sql("SELECT FROM pg_stat_activity WHERE usename = 'auth' AND wait_event_type = 'Lock'"))
+            return await waiting_for_locks() == 1
 
         await eventually(waits)
     with pytest.raises(errors.Unauthenticated):
