@@ -78,7 +78,8 @@ async def withdraw(conn: AsyncConnection, table: sa.Table, message_id: UUID) -> 
 async def first_time(conn: AsyncConnection, table: sa.Table, *, consumer: str, message_id: str) -> bool:
     """Note that a message takes effect in this transaction; False if it did before, and the caller must do nothing."""
     statement = postgresql.insert(table).values(consumer=consumer, message_id=message_id).on_conflict_do_nothing()
-    return (await conn.execute(statement)).rowcount == 1
+    # Not by rowcount, which SQLAlchemy does not keep for an INSERT.
+    return (await conn.execute(statement.returning(table.c.message_id))).first() is not None
 
 
 class Relay:
