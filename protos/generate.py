@@ -21,6 +21,9 @@ def generate(target: Path) -> None:
     sources = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("repruv/**/*.proto"))
     includes = Path(grpc_tools.__file__).parent / "_proto"
     arguments = ["protoc", f"-I{ROOT}", f"-I{includes}", f"--python_out={target}", f"--grpc_python_out={target}"]
+    # The plugins lie beside this interpreter, whether or not its environment is activated.
+    binaries = Path(sys.executable).parent
+    arguments += [f"--plugin={name}={binaries / name}" for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")]
     arguments += [f"--mypy_out=quiet:{target}", f"--mypy_grpc_out=quiet:{target}"]
     if protoc.main([*arguments, *sources]) != 0:
         raise SystemExit("protoc failed")

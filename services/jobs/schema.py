@@ -49,7 +49,7 @@ jobs = sa.Table(
 attempts = sa.Table(
     "attempts",
     metadata,
-    sa.Column("job_id", sa.Uuid, sa.ForeignKey(jobs.c.job_id), primary_key=True),
+    sa.Column("job_id", sa.Uuid, sa.ForeignKey(jobs.c.job_id, ondelete="CASCADE"), primary_key=True),
     sa.Column("attempt", sa.Integer, primary_key=True),
     sa.Column("worker", sa.Text, nullable=False),
     sa.Column("started_at", _time, nullable=False),

@@ -87,7 +87,8 @@ class AuthServiceServicer:
 
     def Login(self, request, context):
         """Login begins a session. Fails with UNAUTHENTICATED `invalid_credentials`, the same for an unknown address and a wrong
-        password, or RESOURCE_EXHAUSTED `too_many_attempts` (metadata `retry-after-seconds`).
+        password, INVALID_ARGUMENT `email`, or RESOURCE_EXHAUSTED `too_many_attempts` (metadata
+        `error-detail-retry-after-seconds`) or `too_busy`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -43,7 +43,8 @@ class AuthServiceStub:
     """
     Login: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.LoginRequest, _auth_service_pb2.LoginResponse]
     """Login begins a session. Fails with UNAUTHENTICATED `invalid_credentials`, the same for an unknown address and a wrong
-    password, or RESOURCE_EXHAUSTED `too_many_attempts` (metadata `retry-after-seconds`).
+    password, INVALID_ARGUMENT `email`, or RESOURCE_EXHAUSTED `too_many_attempts` (metadata
+    `error-detail-retry-after-seconds`) or `too_busy`.
     """
     ValidateSession: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ValidateSessionRequest, _auth_service_pb2.ValidateSessionResponse]
     """ValidateSession answers whose session a token is, renews it, and mints the user's identity for calls to services.
@@ -71,7 +72,8 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """
     Login: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.LoginRequest, _auth_service_pb2.LoginResponse]  # type: ignore[assignment]
     """Login begins a session. Fails with UNAUTHENTICATED `invalid_credentials`, the same for an unknown address and a wrong
-    password, or RESOURCE_EXHAUSTED `too_many_attempts` (metadata `retry-after-seconds`).
+    password, INVALID_ARGUMENT `email`, or RESOURCE_EXHAUSTED `too_many_attempts` (metadata
+    `error-detail-retry-after-seconds`) or `too_busy`.
     """
     ValidateSession: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ValidateSessionRequest, _auth_service_pb2.ValidateSessionResponse]  # type: ignore[assignment]
     """ValidateSession answers whose session a token is, renews it, and mints the user's identity for calls to services.
@@ -108,7 +110,8 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.LoginResponse, _abc.Awaitable[_auth_service_pb2.LoginResponse]]:
         """Login begins a session. Fails with UNAUTHENTICATED `invalid_credentials`, the same for an unknown address and a wrong
-        password, or RESOURCE_EXHAUSTED `too_many_attempts` (metadata `retry-after-seconds`).
+        password, INVALID_ARGUMENT `email`, or RESOURCE_EXHAUSTED `too_many_attempts` (metadata
+        `error-detail-retry-after-seconds`) or `too_busy`.
         """
 
     @_abc_1.abstractmethod

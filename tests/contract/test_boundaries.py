@@ -1,0 +1,107 @@
+"""Who may import whom: the layout is the architecture only as long as this holds."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SERVICES = ("auth", "demo", "jobs")
+OURS = {"bench", "chassis", "dev", "gateway", "provision", "repruv", "services", "worker"}
+
+# What each part may import of ours, as prefixes. Everything may import itself.
+ALLOWED = {
+    "chassis": (),
+    "worker": ("chassis", "repruv.jobs"),
+    "gateway": ("chassis", "repruv"),
+    "provision": ("chassis",),
+    "services.auth": ("chassis", "repruv.auth"),
+    "services.jobs": ("chassis", "repruv.jobs"),
+    "services.demo": ("chassis", "worker", "repruv.demo", "repruv.jobs"),
+}
+
+# Rooms of a service, from the inside out: none imports one that stands after it.
+INWARD = ("domain", "schema", "storage", "operations", "servicer", "__main__")
+OUTERMOST = {"servicer", "subscribers", "handlers", "__main__"}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Name what a file imports, modules of `from package import module` included."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def files(part: str) -> list[Path]:
+    """List the files of a part."""
+    return sorted(ROOT.joinpath(*part.split(".")).rglob("*.py"))
+
+
+def is_within(name: str, prefix: str) -> bool:
+    """Whether a dotted name lies in a package."""
+    return name == prefix or name.startswith(f"{prefix}.")
+
+
+@pytest.mark.parametrize("part", ALLOWED)
+def test_parts_import_only_what_they_may(part: str) -> None:
+    found = files(part)
+    assert found
+    foreign = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in found
+        for name in imports(path)
+        if name.split(".")[0] in OURS
+        and not is_within(name, part)
+        and not any(is_within(name, allowed) for allowed in ALLOWED[part])
+    }
+    assert foreign == set()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_rooms_import_inwards(service: str) -> None:
+    package = f"services.{service}"
+    outward = set()
+    for position, room in enumerate(INWARD):
+        path = ROOT / "services" / service / f"{room}.py"
+        later = INWARD[position + 1 :]
+        outward |= {
+            f"{room} imports {name}"
+            for name in imports(path)
+            if any(is_within(name, f"{package}.{other}") for other in later)
+        }
+    assert outward == set()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_domain_is_pure(service: str) -> None:
+    allowed = ("chassis.errors", "chassis.ids", f"services.{service}.dataset")
+    third_party = {"grpc", "sqlalchemy", "faststream", "nats", "google", "repruv", "psycopg", "starlette", "asyncio"}
+    names = set(imports(ROOT / "services" / service / "domain.py"))
+    ours = {name for name in names if name.split(".")[0] in OURS}
+    assert {name for name in ours if not any(is_within(name, one) or one.startswith(name) for one in allowed)} - {
+        "chassis.errors"
+    } == set()
+    assert {name for name in names if name.split(".")[0] in third_party} == set()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_doors_hold_no_sql(service: str) -> None:
+    for room in ("servicer", "subscribers", "convert"):
+        path = ROOT / "services" / service / f"{room}.py"
+        if path.exists():
+            assert not {name for name in imports(path) if is_within(name, "sqlalchemy")}, path
+
+
+def test_only_composition_roots_read_the_environment() -> None:
+    readers = {
+        str(path.relative_to(ROOT))
+        for part in ALLOWED
+        for path in files(part)
+        if path.name != "__main__.py" and "os.environ" in path.read_text()
+    }
+    assert readers == set()

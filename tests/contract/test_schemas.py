@@ -1,0 +1,36 @@
+"""The tables as SQLAlchemy sees them are those that the migrations make."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+
+@pytest.mark.parametrize("service", ["auth", "demo", "jobs"])
+def test_tables_match_the_migrations(service: str, database_url: Callable[[str], str]) -> None:
+    metadata: sa.MetaData = importlib.import_module(f"services.{service}.schema").metadata
+    assert metadata.schema == service
+
+    def is_ours(name: str | None, kind: str, parents: Any) -> bool:
+        if kind == "schema":
+            return name == service
+        return kind != "unique_constraint" and name != "schema_version"
+
+    # Tables of the first schema of the search path would be reflected without their schema.
+    url = database_url(service).replace("postgresql://", "postgresql+psycopg://", 1)
+    engine = sa.create_engine(url, connect_args={"options": "-c search_path=pg_catalog"})
+    options = {"include_schemas": True, "include_name": is_ours, "compare_type": True}
+    try:
+        with engine.connect() as connection:
+            found = compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
+    finally:
+        engine.dispose()
+    assert [
+        difference for difference in found if difference[0] not in {"add_index", "remove_index", "add_constraint"}
+    ] == []

@@ -1,0 +1,66 @@
+"""States in five places: the enum, the transition table, the CHECK of the database, the proto, the picture in the README."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from repruv.demo.v1 import demo_pb2
+from repruv.jobs.v1 import job_pb2
+from services.demo import domain as demo
+from services.jobs import domain as jobs
+
+ROOT = Path(__file__).parents[2]
+
+MACHINES: Mapping[str, tuple[type[StrEnum], Mapping[Any, tuple[frozenset[Any], Any]], Any, str, str]] = {
+    "jobs": (jobs.State, jobs.TRANSITIONS, job_pb2.JobState, "JOB_STATE_", "jobs.jobs"),
+    "demo": (demo.State, demo.TRANSITIONS, demo_pb2.DemoState, "DEMO_STATE_", "demo.demo_modes"),
+}
+
+
+@pytest.mark.parametrize("service", MACHINES)
+def test_the_proto_has_the_states_of_the_domain(service: str) -> None:
+    states, _, enum, prefix, _ = MACHINES[service]
+    named = {name.removeprefix(prefix).lower() for name in enum.keys()}  # noqa: SIM118 - not a dict
+    assert named - {"unspecified"} == {state.value for state in states}
+
+
+@pytest.mark.parametrize("service", MACHINES)
+async def test_the_database_knows_the_states_of_the_domain(
+    service: str, database: Callable[[str], AsyncEngine]
+) -> None:
+    states, _, _, _, table = MACHINES[service]
+    query = sa.text(
+        "SELECT pg_get_constraintdef(oid) FROM pg_constraint"
+        " WHERE conrelid = CAST(:table AS regclass) AND conname LIKE '%state_known'"
+    )
+    async with database(service).connect() as conn:
+        definition = (await conn.execute(query, {"table": table})).scalar_one()
+    assert set(re.findall(r"'(\w+)'", definition)) == {state.value for state in states}
+
+
+@pytest.mark.parametrize("service", MACHINES)
+def test_the_picture_shows_the_transitions_of_the_table(service: str) -> None:
+    _, transitions, _, _, _ = MACHINES[service]
+    readme = (ROOT / "services" / service / "README.md").read_text()
+    drawn = set(re.findall(r"^\s*(\w+) --> (\w+):", readme, re.MULTILINE))
+    meant = {(str(source), str(target)) for sources, target in transitions.values() for source in sources}
+    assert drawn == meant
+
+
+@pytest.mark.parametrize("service", MACHINES)
+def test_every_state_can_be_reached_and_says_who_moves_it_out(service: str) -> None:
+    states, transitions, _, _, _ = MACHINES[service]
+    source = (ROOT / "services" / service / "domain.py").read_text()
+    for state in states:
+        assert re.search(rf'    {state.name} = "{state.value}"\n    """\S', source), state
+    reached = {target for _, target in transitions.values()}
+    first = {"jobs": {jobs.State.SCHEDULED, jobs.State.PENDING}, "demo": {demo.State.DISABLED}}[service]
+    assert reached | first == set(states)

@@ -1,0 +1,110 @@
+"""What becomes of a job, decided without a database."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from chassis import errors, ids
+from services.jobs import domain
+from services.jobs.domain import Action, State
+
+ERROR = domain.JobError(code="boom", message="It broke.")
+
+
+def job(**given: Any) -> domain.Job:
+    """Make a running job on its first attempt of three."""
+    spec = domain.Spec(kind="test.kind", owner_id=uuid4(), payload={})
+    running = domain.Job(
+        job_id=ids.uuid7(),
+        spec=spec,
+        state=State.RUNNING,
+        attempt=1,
+        max_attempts=3,
+        crashes=0,
+        errors=0,
+        progress=domain.Progress(),
+        version=2,
+        created_at=datetime.now(UTC),
+    )
+    return replace(running, **given)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "given", "action"),
+    [
+        (domain.Completed(), {}, Action.COMPLETE),
+        (domain.Completed(), {"state": State.CANCELLING, "cancel_reason": "r"}, Action.COMPLETE),
+        (domain.Failed(error=ERROR, retryable=True), {}, Action.RETRY_LATER),
+        (domain.Failed(error=ERROR, retryable=True), {"attempt": 3}, Action.FAIL),
+        (domain.Failed(error=ERROR, retryable=False), {}, Action.FAIL),
+        (domain.Failed(error=ERROR, retryable=True), {"state": State.CANCELLING, "cancel_reason": "r"}, Action.FAIL),
+        (domain.Cancelled(reason="superseded"), {}, Action.CANCEL),
+        (domain.Released(), {}, Action.RETRY_LATER),
+        (domain.Released(), {"state": State.CANCELLING, "cancel_reason": "r"}, Action.CANCEL),
+        (domain.Crashed(), {}, Action.RETRY_LATER),
+        (domain.Crashed(), {"crashes": domain.CRASH_LIMIT - 1}, Action.FAIL),
+        (domain.Crashed(), {"state": State.CANCELLING, "cancel_reason": "r"}, Action.CANCEL),
+    ],
+)
+def test_each_outcome_has_one_consequence(outcome: domain.Outcome, given: dict[str, Any], action: Action) -> None:
+    before = job(**given)
+    decision = domain.decide(before, outcome, jitter=0.5)
+    assert decision.action is action
+    assert before.state in domain.TRANSITIONS[action][0]
+    assert (decision.error is not None) == (decision.action is Action.FAIL or isinstance(outcome, domain.Failed))
+    assert (decision.cancel_reason is not None) == (decision.action is Action.CANCEL)
+
+
+@pytest.mark.parametrize("outcome", [domain.Crashed(), domain.Released()])
+def test_attempts_that_end_without_the_handlers_fault_are_given_back(outcome: domain.Outcome) -> None:
+    before = job(attempt=3)
+    decision = domain.decide(before, outcome, jitter=0.5)
+    assert decision.max_attempts - before.attempt == 1
+
+
+def test_nothing_moves_a_terminal_state_but_a_retry() -> None:
+    for action, (sources, _) in domain.TRANSITIONS.items():
+        assert not (sources & domain.TERMINAL) or action is Action.RETRY
+
+
+def test_backoff_doubles_up_to_its_cap_and_is_jittered() -> None:
+    spec = domain.Spec(
+        kind="k", owner_id=uuid4(), payload={}, backoff=timedelta(seconds=1), max_backoff=timedelta(seconds=10)
+    )
+    ceilings = [domain.backoff(spec, count, jitter=1.0).total_seconds() for count in (1, 2, 3, 4, 5, 1_000)]
+    assert ceilings == [1, 2, 4, 8, 10, 10]
+    assert domain.backoff(spec, 3, jitter=0.25) == timedelta(seconds=1)
+    assert domain.backoff(spec, 3, jitter=0.0) == timedelta()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("kind", ""),
+        ("kind", "Upper.Case"),
+        ("kind", "k" * 101),
+        ("priority", 101),
+        ("priority", -101),
+        ("max_attempts", 0),
+        ("max_attempts", 101),
+        ("backoff", timedelta()),
+        ("backoff", timedelta(hours=2)),
+        ("max_backoff", timedelta(milliseconds=1)),
+        ("max_backoff", timedelta(hours=25)),
+        ("attempt_timeout", timedelta()),
+        ("attempt_timeout", timedelta(hours=25)),
+        ("unique_key", "k" * 201),
+        ("unique_key", "a\x00b"),
+    ],
+)
+def test_bounds_name_the_field(field: str, value: object) -> None:
+    given: dict[str, Any] = {"kind": "k", "owner_id": uuid4(), "payload": {}, field: value}
+    with pytest.raises(errors.InvalidArgument) as caught:
+        domain.Spec(**given)
+    assert caught.value.field == field
+    assert field in caught.value.message
