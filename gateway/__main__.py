@@ -1,30 +1,35 @@
-"""Starts the gateway: `python -m gateway serve`."""
+"""Composition root of the gateway: `python -m gateway serve`."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import sys
+from functools import partial
 
 from chassis import logs, run, settings
 from gateway import app, parts, server
 from gateway.settings import Settings
 
 
-def main(arguments: list[str]) -> None:
-    """Run the command named in `arguments`."""
-    if arguments != ["serve"]:
+async def serve(config: Settings, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set."""
+    assembled = parts.assemble(config)
+    application = app.create(assembled)
+    await server.Server(server.configure(application, config), drain=assembled.streams.drain).serve_until(stop)
+
+
+def main() -> None:
+    """Read the settings and do what the command says."""
+    if sys.argv[1:] != ["serve"]:
         sys.exit("usage: python -m gateway serve")
-    told = settings.read(Settings, os.environ)
-    logs.configure("gateway", level=told.log_level, form=told.log_format)
-
-    async def serve(stop: asyncio.Event) -> None:
-        assembled = parts.assemble(told)
-        config = server.configure(app.create(assembled), told)
-        await server.Server(config, drain=assembled.streams.drain).serve_until(stop)
-
-    run.until_signal(serve)
+    try:
+        config = settings.read(Settings, os.environ)
+    except settings.SettingsError as error:
+        sys.exit(f"gateway: {error}")
+    logs.configure("gateway", level=config.log_level, form=config.log_format)
+    run.until_signal(partial(serve, config))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

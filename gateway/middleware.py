@@ -180,7 +180,8 @@ class BodyLimit:
 
 
 def _too_large() -> HTTPException:
-    return HTTPException(413, f"The body is larger than {MAX_BODY_BYTES // 1024} KiB.", {"Connection": "close"})
+    # The connection stays open: the server skips the rest of the body, while a close would cut off the answer.
+    return HTTPException(413, f"The body is larger than {MAX_BODY_BYTES // 1024} KiB.")
 
 
 def _adding(headers: Mapping[str, str], send: Send) -> Send:

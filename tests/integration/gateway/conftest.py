@@ -1,0 +1,151 @@
+"""The gateway on a real socket, before real auth, jobs and demo services and a demo worker, all in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import httpx
+import pytest
+
+from dev import children
+from gateway import __main__ as gateway_process
+from gateway.settings import Settings
+from services.auth import __main__ as auth_service
+from services.auth.settings import Settings as AuthSettings
+from services.demo import __main__ as demo_service
+from services.demo.settings import Settings as DemoSettings
+from services.demo.settings import WorkerSettings
+
+PASSWORD = "tulip-anvil-rowing"
+READY_SECONDS = 20.0
+
+Serve = Callable[[asyncio.Event], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """A user who has just registered, with a client that carries the cookie."""
+
+    http: httpx.AsyncClient
+    user_id: str
+    email: str
+
+
+@asynccontextmanager
+async def serving(serve: Serve) -> AsyncGenerator[None, None]:
+    """Run a process of ours in this one."""
+    stop = asyncio.Event()
+    task = asyncio.ensure_future(serve(stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await task
+
+
+@pytest.fixture(scope="session")
+def identities(nats_url: str, seeds: dict[str, str], identity_trust: str) -> Callable[[str], dict[str, str]]:
+    """What every process is told."""
+    return lambda service: {
+        "nats_url": nats_url,
+        "identity_key": seeds[service],
+        "identity_trust": identity_trust,
+    }
+
+
+@pytest.fixture(scope="session")
+async def auth_target(
+    database_url: Callable[[str], str], identities: Callable[[str], dict[str, str]]
+) -> AsyncIterator[str]:
+    """The auth service, with cheap passwords."""
+    target = f"127.0.0.1:{children.free_port()}"
+    config = AuthSettings(
+        listen=target, database_url=database_url("auth"), password_memory_kib=64, **identities("auth")
+    )
+    async with serving(partial(auth_service.serve, config)):
+        yield target
+
+
+@pytest.fixture(scope="session")
+async def demo_target(
+    database_url: Callable[[str], str], identities: Callable[[str], dict[str, str]], jobs_target: str
+) -> AsyncIterator[str]:
+    """The demo service and its worker."""
+    target = f"127.0.0.1:{children.free_port()}"
+    told: dict[str, Any] = {**identities("demo"), "database_url": database_url("demo"), "jobs_target": jobs_target}
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(serving(partial(demo_service.serve, DemoSettings(listen=target, **told))))
+        await stack.enter_async_context(serving(partial(demo_service.work, WorkerSettings(**told))))
+        yield target
+
+
+@pytest.fixture(scope="session")
+def gateway_settings(
+    identities: Callable[[str], dict[str, str]], auth_target: str, demo_target: str, jobs_target: str
+) -> Callable[[], Settings]:
+    """Settings of one more gateway."""
+
+    def settings() -> Settings:
+        listen = f"127.0.0.1:{children.free_port()}"
+        return Settings(
+            listen=listen,
+            auth_target=auth_target,
+            demo_target=demo_target,
+            jobs_target=jobs_target,
+            public_url=f"http://{listen}",
+            **identities("gateway"),
+        )
+
+    return settings
+
+
+@asynccontextmanager
+async def gateway_serving(config: Settings) -> AsyncGenerator[str, None]:
+    """Run a gateway until it is ready and beyond; gives its URL."""
+    async with serving(partial(gateway_process.serve, config)):
+        url = f"http://{config.listen}"
+        async with httpx.AsyncClient(base_url=url) as client, asyncio.timeout(READY_SECONDS):
+            while not await _is_ready(client):
+                await asyncio.sleep(0.02)
+        yield url
+
+
+async def _is_ready(client: httpx.AsyncClient) -> bool:
+    try:
+        return (await client.get("/readyz")).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture(scope="session")
+async def url(gateway_settings: Callable[[], Settings]) -> AsyncIterator[str]:
+    """A gateway that all tests share."""
+    async with gateway_serving(gateway_settings()) as found:
+        yield found
+
+
+@pytest.fixture
+async def register(url: str) -> AsyncIterator[Callable[..., Awaitable[Account]]]:
+    """Make accounts."""
+    async with AsyncExitStack() as stack:
+
+        async def make(base_url: str = url) -> Account:
+            client = await stack.enter_async_context(httpx.AsyncClient(base_url=base_url, timeout=20.0))
+            email = f"{secrets.token_hex(8)}@example.org"
+            answer = await client.post("/api/v1/auth/register", json={"email": email, "password": PASSWORD})
+            assert answer.status_code == 201, answer.text
+            return Account(http=client, user_id=answer.json()["user"]["user_id"], email=email)
+
+        yield make
+
+
+@pytest.fixture
+async def account(register: Callable[..., Awaitable[Account]]) -> Account:
+    """An account of its own."""
+    return await register()

@@ -1,0 +1,205 @@
+"""Event streams: complete, in order, on any replica, with and without NATS."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import httpx
+import pytest
+
+from dev import children
+from gateway.settings import Settings
+from gateway.stream import hub
+from tests.integration.gateway import streaming
+from tests.integration.gateway.conftest import Account, gateway_serving
+from tests.integration.gateway.streaming import Event, is_demo, is_job, opened
+
+SMALL = {"content_count": 5, "interaction_count": 40}
+Register = Callable[..., Awaitable[Account]]
+
+
+async def enable(account: Account) -> str:
+    """Start a job of three transitions: pending, running, completed."""
+    answer = await account.http.post("/api/v1/demo/enable", json=SMALL)
+    assert answer.status_code == 202, answer.text
+    job_id: str = answer.json()["job_id"]
+    return job_id
+
+
+async def enable_to_the_end(account: Account) -> str:
+    """Start such a job and wait until it has ended."""
+    job_id = await enable(account)
+    async with opened(account.http, f"/api/v1/jobs/{job_id}/events") as stream:
+        await stream.rest()
+    return job_id
+
+
+@pytest.fixture(scope="session")
+async def deaf_url(gateway_settings: Callable[[], Settings]) -> AsyncIterator[str]:
+    """A gateway whose NATS is not there."""
+    nowhere = f"nats://127.0.0.1:{children.free_port()}"
+    async with gateway_serving(dataclasses.replace(gateway_settings(), nats_url=nowhere)) as found:
+        yield found
+
+
+@pytest.fixture(params=["with NATS", "without NATS"])
+async def any_url(request: pytest.FixtureRequest, url: str, deaf_url: str) -> str:
+    """A gateway that hears NATS, and one that does not."""
+    return url if request.param == "with NATS" else deaf_url
+
+
+async def test_a_stream_tells_every_transition_once_and_in_order(any_url: str, register: Register) -> None:
+    account = await register(any_url)
+    async with opened(account.http) as stream:
+        hello = await stream.next()
+        assert hello is not None
+        assert (hello.name, hello.id, hello.data["resumed"], hello.data["replayed"]) == ("hello", 0, False, 0)
+        assert 1000 <= (stream.retry or 0) <= 3000
+        first = await stream.next()
+        assert first is not None
+        assert (first.name, first.data["status"]) == ("demo", "disabled")
+
+        job_id = await enable(account)
+        events: list[Event] = []
+        # NATS promises no order between the two, and without it each is found by its own sweep.
+        while not (any(map(is_job("completed"), events)) and any(map(is_demo("enabled"), events))):
+            event = await stream.next()
+            assert event is not None
+            events.append(event)
+    transitions = [event for event in events if event.id is not None]
+    assert [event.id for event in transitions] == [1, 2, 3]
+    assert [event.data["status"] for event in transitions] == ["pending", "running", "completed"]
+    assert {event.data["job_id"] for event in transitions} == {job_id}
+    demo = [event.data for event in events if event.name == "demo"]
+    assert [shown["version"] for shown in demo] == sorted({shown["version"] for shown in demo})
+    assert demo[-1] == (await account.http.get("/api/v1/demo/status")).json()
+
+
+async def test_a_reader_goes_on_where_it_left_off_on_any_replica(any_url: str, register: Register) -> None:
+    account = await register()
+    await enable_to_the_end(account)
+    async with httpx.AsyncClient(base_url=any_url, cookies=account.http.cookies) as elsewhere:
+        for cursor in (0, 1, 2, 3):
+            async with opened(elsewhere, header=cursor) as stream:
+                hello, *events = await stream.until(is_demo("enabled"))
+            assert (hello.data["resumed"], hello.data["replayed"], hello.id) == (True, 3 - cursor, cursor)
+            assert [event.id for event in events if event.name == "job"] == [1, 2, 3][cursor:]
+
+
+async def test_the_header_counts_before_the_parameter(account: Account) -> None:
+    await enable_to_the_end(account)
+    async with opened(account.http, header=1, parameter=3) as stream:
+        hello = await stream.next()
+    assert hello is not None
+    assert hello.data["replayed"] == 2
+    async with opened(account.http, parameter=2) as stream:
+        hello = await stream.next()
+    assert hello is not None
+    assert hello.data["replayed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("cursor", "reason"),
+    [
+        (4, "cursor_unknown"),
+        ("9" * 18, "cursor_unknown"),
+        ("9" * 19, "cursor_invalid"),
+        ("-1", "cursor_invalid"),
+        ("k3-1", "cursor_invalid"),
+    ],
+)
+async def test_an_unknown_cursor_is_told(account: Account, cursor: int | str, reason: str) -> None:
+    await enable_to_the_end(account)
+    async with opened(account.http, header=cursor) as stream:
+        hello, reset, *_ = await stream.until(is_demo("enabled"))
+        assert hello.data["resumed"] is False
+        assert (reset.name, reset.data, reset.id) == ("reset", {"reason": reason}, 3)
+        await account.http.post("/api/v1/demo/disable")
+        assert (await stream.until(is_job("pending")))[-1].id == 4
+
+
+async def test_the_stream_of_a_job_ends_with_it(any_url: str, register: Register) -> None:
+    account = await register(any_url)
+    job_id = await enable(account)
+    path = f"/api/v1/jobs/{job_id}/events"
+    async with opened(account.http, path) as stream:
+        events = await stream.rest()
+    assert events[0].name == "hello"
+    assert {event.name for event in events[1:]} == {"job"}
+    assert events[-1].data["status"] == "completed"
+    async with opened(account.http, path) as stream:
+        _, job = await stream.rest()
+    assert job.data == (await account.http.get(f"/api/v1/jobs/{job_id}")).json()
+    async with opened(account.http, path, header=1) as stream:
+        assert [event.id for event in await stream.rest()] == [1, 2, 3]
+    async with opened(account.http, path, header=3) as stream:
+        assert [event.name for event in await stream.rest()] == ["hello", "job"]
+
+
+async def test_a_stream_without_cursor_shows_what_has_not_finished(account: Account) -> None:
+    job_id = await enable(account)
+    async with opened(account.http) as stream:
+        events = await stream.until(lambda event: event.name == "job" and event.data["status"] == "completed")
+    assert next(event.data["job_id"] for event in events if event.name == "job") == job_id
+    ids = [event.id for event in events if event.id is not None]
+    assert ids == list(range(ids[0], ids[-1] + 1))
+
+
+async def test_a_stream_ends_with_its_session(any_url: str, register: Register) -> None:
+    account = await register(any_url)
+    async with opened(account.http) as stream:
+        await stream.next()
+        sessions = (await account.http.get("/api/v1/auth/sessions")).json()["sessions"]
+        assert (await account.http.delete(f"/api/v1/auth/sessions/{sessions[0]['session_id']}")).status_code == 204
+        assert (await stream.rest())[-1].data == {"reason": "session_expired"}
+    assert (await account.http.get("/api/v1/auth/me")).status_code == 401
+
+
+async def test_a_stream_ends_with_its_session_wherever_that_was_revoked(
+    gateway_settings: Callable[[], Settings], account: Account
+) -> None:
+    async with (
+        gateway_serving(gateway_settings()) as other,
+        httpx.AsyncClient(base_url=other, cookies=account.http.cookies) as elsewhere,
+        opened(account.http) as stream,
+    ):
+        await stream.next()
+        assert (await elsewhere.post("/api/v1/auth/sessions/revoke-all")).status_code == 204
+        assert (await stream.rest())[-1].data == {"reason": "session_expired"}
+        assert (await account.http.get("/api/v1/auth/me")).status_code == 401
+
+
+async def test_a_user_has_so_many_streams(account: Account) -> None:
+    async with AsyncExitStack() as stack:
+        for _ in range(hub.MAX_STREAMS_PER_USER):
+            await stack.enter_async_context(opened(account.http))
+        refused = await account.http.get("/api/v1/events")
+        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_streams")
+        assert refused.headers["retry-after"]
+
+    # The server has yet to notice that the others have left.
+    async with asyncio.timeout(streaming.SECONDS):
+        while True:
+            async with account.http.stream("GET", "/api/v1/events") as answer:
+                if answer.status_code == 200:
+                    return
+            await asyncio.sleep(0.02)
+
+
+async def test_only_those_who_take_a_stream_get_one(account: Account) -> None:
+    refused = await account.http.get("/api/v1/events", headers={"Accept": "application/json"})
+    assert (refused.status_code, refused.json()["code"]) == (406, "not_acceptable")
+    async with httpx.AsyncClient(base_url=account.http.base_url) as nobody:
+        assert (await nobody.get("/api/v1/events")).status_code == 401
+
+
+async def test_a_server_that_stops_says_goodbye(gateway_settings: Callable[[], Settings], register: Register) -> None:
+    async with AsyncExitStack() as streams:
+        async with gateway_serving(gateway_settings()) as url:
+            account = await register(url)
+            open_streams = [await streams.enter_async_context(opened(account.http)) for _ in range(5)]
+        for stream in open_streams:
+            assert (await stream.rest())[-1] == Event(name="bye", data={"reason": "draining"}, id=None)

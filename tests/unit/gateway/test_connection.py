@@ -1,0 +1,176 @@
+"""One open stream: what waits in it, what may be left out, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from chassis import errors
+from gateway import sessions
+from gateway.stream import connection, frames, response
+from gateway.stream.connection import Connection, Frame
+from repruv.auth.v1 import auth_pb2, auth_service_pb2
+
+
+class Auth:
+    """Knows every session until it is told otherwise."""
+
+    is_revoked = False
+
+    async def validate_session(self, token: str) -> auth_service_pb2.ValidateSessionResponse:
+        if self.is_revoked:
+            raise errors.Unauthenticated(code="session_invalid")
+        answer = auth_service_pb2.ValidateSessionResponse(user=auth_pb2.User(user_id="user"))
+        answer.identity_expire_time.FromSeconds(int(time.time()) + 100)
+        return answer
+
+
+@pytest.fixture
+async def auth() -> Auth:
+    return Auth()
+
+
+async def opened(auth: Auth, *, job_id: str = "", hears: bool = True) -> Connection:
+    validator = sessions.Sessions(auth, hears=lambda: hears)
+    return Connection(await validator.validate("a" * 40), validator, job_id=job_id)
+
+
+def progress(version: int, job_id: str = "j") -> Frame:
+    return Frame(event="job", data=f"p{version} ".encode(), version=version, job_id=job_id)
+
+
+def transition(sequence: int, *, version: int = 0, job_id: str = "j", final: bool = False) -> Frame:
+    data = f"t{sequence} ".encode()
+    return Frame(event="job", data=data, version=version, sequence=sequence, job_id=job_id, is_final=final)
+
+
+async def sent(stream: Connection) -> bytes:
+    """Everything up to the end of the stream."""
+    return b"".join([chunk async for chunk in stream.chunks(b"")])
+
+
+def bye(reason: str) -> bytes:
+    return frames.encode("bye", {"reason": reason})
+
+
+async def test_the_newest_progress_counts(auth: Auth) -> None:
+    stream = await opened(auth)
+    for frame in (progress(2), progress(4), progress(3), progress(1, "k")):
+        stream.tell(frame)
+    stream.close("draining")
+    assert await sent(stream) == b"p4 p1 " + bye("draining")
+
+
+async def test_every_transition_is_told_and_outdates_progress(auth: Auth) -> None:
+    stream = await opened(auth)
+    for frame in (progress(2), transition(1, version=3), transition(2, version=4), progress(5)):
+        stream.tell(frame)
+    stream.close("draining")
+    assert await sent(stream) == b"t1 t2 p5 " + bye("draining")
+
+
+async def test_a_reader_too_slow_is_sent_back_to_the_start(auth: Auth) -> None:
+    stream = await opened(auth)
+    for sequence in range(1, connection.MAX_TRANSITIONS + 10):
+        stream.tell(transition(sequence, job_id=str(sequence)))
+    last = connection.MAX_TRANSITIONS + 1
+    assert await sent(stream) == frames.encode("reset", {"reason": "too_slow"}, sequence=last) + bye("too_slow")
+
+
+async def test_progress_without_end_is_bounded(auth: Auth) -> None:
+    stream = await opened(auth)
+    for number in range(connection.MAX_PROGRESS * 2):
+        stream.tell(progress(1, job_id=str(number)))
+    stream.tell(Frame(event="demo", data=b"demo ", version=1))
+    stream.close("draining")
+    told = await sent(stream)
+    assert told.count(b"p1 ") == connection.MAX_PROGRESS
+    assert b"demo " in told
+
+
+async def test_the_stream_of_a_job_tells_of_that_job_until_its_end(auth: Auth) -> None:
+    stream = await opened(auth, job_id="j")
+    stream.tell(transition(1, job_id="k", final=True))
+    stream.tell(Frame(event="demo", data=b"demo ", version=1))
+    stream.tell(transition(2, final=True))
+    stream.tell(transition(3))
+    assert await sent(stream) == b"t2 "
+
+
+async def test_a_stream_does_not_outlive_its_age(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "MAX_AGE_SECONDS", 0.01)
+    assert await sent(await opened(auth)) == bye("max_age")
+
+
+async def test_a_silent_stream_pings(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "PING_SECONDS", 0.01)
+    stream = await opened(auth)
+    chunks = stream.chunks(b"hello")
+    assert [await anext(chunks), await anext(chunks), await anext(chunks)] == [b"hello", frames.PING, frames.PING]
+    await chunks.aclose()
+
+
+async def test_a_ping_asks_for_the_session_while_revocations_are_not_heard(
+    auth: Auth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "PING_SECONDS", 0.01)
+    stream = await opened(auth, hears=False)
+    auth.is_revoked = True
+    assert await sent(stream) == bye("session_expired")
+
+
+async def test_a_session_in_doubt_is_asked_for(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "RECHECK_SECONDS", 0.01)
+    stream = await opened(auth, hears=False)
+    auth.is_revoked = True
+    stream.recheck()
+    assert await sent(stream) == bye("session_expired")
+
+
+async def test_a_reader_who_stalls_is_dropped(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(response, "SEND_TIMEOUT", 0.01)
+    stream = await opened(auth)
+    happened: list[str] = []
+    answer = response.EventStream(
+        stream.chunks(b"hello"), on_gone=lambda: happened.append("gone"), on_end=lambda: happened.append("end")
+    )
+
+    async def receive() -> dict[str, str]:
+        await never()
+        return {}
+
+    async def send(message: object) -> None:
+        if isinstance(message, dict) and message["type"] == "http.response.body":
+            await never()
+
+    scope = {"type": "http", "extensions": {response.ABORT: lambda: happened.append("abort")}}
+    await answer(scope, receive, send)
+    assert happened == ["abort", "end"]
+
+
+async def test_a_client_who_leaves_ends_the_stream(auth: Auth) -> None:
+    stream = await opened(auth)
+    ended: list[bool] = []
+    answer = response.EventStream(
+        stream.chunks(b"hello"),
+        on_gone=lambda: stream.close(connection.DISCONNECTED),
+        on_end=lambda: ended.append(True),
+    )
+    messages: list[object] = []
+
+    async def receive() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: object) -> None:
+        messages.append(message)
+
+    await answer({"type": "http"}, receive, send)
+    assert ended == [True]
+    assert messages[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
+
+
+async def never() -> None:
+    """Wait for nothing."""
+    await asyncio.Event().wait()

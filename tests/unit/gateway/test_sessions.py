@@ -1,0 +1,146 @@
+"""What is remembered of sessions, and when it is forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from chassis import errors
+from gateway import sessions
+from repruv.auth.v1 import auth_pb2, auth_service_pb2
+
+TOKEN = "a" * 40
+
+
+class Auth:
+    """Knows one session, and can be made to think about it."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.is_revoked = False
+        self.expires = 1_000.0
+        self.thinks = asyncio.Event()
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    async def validate_session(self, token: str) -> auth_service_pb2.ValidateSessionResponse:
+        self.asked += 1
+        was_revoked = self.is_revoked
+        self.thinks.set()
+        await self.may_answer.wait()
+        if was_revoked:
+            raise errors.Unauthenticated(code="session_invalid")
+        answer = auth_service_pb2.ValidateSessionResponse(
+            user=auth_pb2.User(user_id="user"), session=auth_pb2.Session(session_id="session"), identity="signed"
+        )
+        answer.identity_expire_time.FromSeconds(int(self.expires))
+        answer.session.absolute_expire_time.FromSeconds(100_000)
+        return answer
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+async def auth() -> Auth:
+    return Auth()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def validator(auth: Auth, clock: Clock) -> sessions.Sessions:
+    return sessions.Sessions(auth, hears=lambda: True, clock=clock)
+
+
+async def test_a_session_is_remembered_for_seconds(validator: sessions.Sessions, auth: Auth, clock: Clock) -> None:
+    for clock.now in (0.0, 4.9, 5.0, 9.9):
+        assert (await validator.validate(TOKEN)).identity == "signed"
+    assert auth.asked == 2
+
+
+async def test_never_beyond_the_identity(validator: sessions.Sessions, auth: Auth, clock: Clock) -> None:
+    auth.expires = 2.0
+    for clock.now in (0.0, 1.9, 2.0):
+        await validator.validate(TOKEN)
+    assert auth.asked == 2
+
+
+@pytest.mark.parametrize("ids", [{"session"}, None])
+async def test_a_revocation_is_effective_at_once(
+    validator: sessions.Sessions, auth: Auth, ids: set[str] | None
+) -> None:
+    told: list[object] = []
+    validator.on_revoked(lambda user_id, session_ids: told.append((user_id, session_ids)))
+    await validator.validate(TOKEN)
+    auth.is_revoked = True
+    validator.revoked("user", {"another"})
+    validator.revoked("another", None)
+    await validator.validate(TOKEN)
+    validator.revoked("user", ids)
+    with pytest.raises(errors.Unauthenticated):
+        await validator.validate(TOKEN)
+    assert told == [("user", {"another"}), ("another", None), ("user", ids)]
+
+
+@pytest.mark.parametrize("happens", ["revoked", "reconnected"])
+async def test_a_validation_under_way_does_not_bring_a_dead_session_back(
+    validator: sessions.Sessions, auth: Auth, happens: str
+) -> None:
+    auth.may_answer.clear()
+    validating = asyncio.create_task(validator.validate(TOKEN))
+    await auth.thinks.wait()
+    auth.is_revoked = True
+    if happens == "revoked":
+        validator.revoked("user", {"session"})
+    else:
+        validator.forget_all()
+    auth.may_answer.set()
+    with pytest.raises(errors.Unauthenticated):
+        await validating
+    with pytest.raises(errors.Unauthenticated):
+        await validator.validate(TOKEN)
+
+
+async def test_nothing_is_remembered_while_nothing_is_heard(auth: Auth, clock: Clock) -> None:
+    hears = True
+    validator = sessions.Sessions(auth, hears=lambda: hears, clock=clock)
+    await validator.validate(TOKEN)
+    hears = False
+    auth.is_revoked = True
+    with pytest.raises(errors.Unauthenticated):
+        await validator.validate(TOKEN)
+
+
+async def test_the_memory_is_bounded(validator: sessions.Sessions, auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "CACHE_LIMIT", 2)
+    for token in ("a" * 40, "b" * 40, "c" * 40, "c" * 40, "b" * 40, "a" * 40):
+        await validator.validate(token)
+    assert auth.asked == 4
+
+
+@pytest.mark.parametrize("token", ["", "short", "a" * 300, "a" * 30 + " ", "a" * 30 + "é", "a" * 30 + "\n"])
+async def test_what_cannot_be_a_token_is_not_asked_for(validator: sessions.Sessions, auth: Auth, token: str) -> None:
+    with pytest.raises(errors.Unauthenticated) as raised:
+        await validator.validate(token)
+    assert raised.value.code == "session_invalid"
+    assert auth.asked == 0
+
+
+def test_secrets_are_not_printed() -> None:
+    session = sessions.Session(
+        token="secret-token",
+        user=auth_pb2.User(),
+        login=auth_pb2.Session(),
+        identity="secret-identity",
+        identity_expires=0.0,
+    )
+    assert "secret" not in repr(session)

@@ -1,0 +1,175 @@
+"""Protobuf to JSON."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from pydantic import BaseModel
+
+from gateway import views
+from gateway.api import schemas, schemas_content
+from repruv.auth.v1 import auth_pb2
+from repruv.demo.v1 import demo_pb2, demo_service_pb2
+from repruv.jobs.v1 import job_pb2, jobs_service_pb2
+
+
+def at(text: str) -> Timestamp:
+    moment = Timestamp()
+    moment.FromDatetime(datetime.fromisoformat(text).replace(tzinfo=UTC))
+    return moment
+
+
+def job(state: job_pb2.JobState.ValueType = job_pb2.JOB_STATE_RUNNING, **fields: object) -> job_pb2.Job:
+    snapshot = job_pb2.Job(job_id="j", state=state, version=3, spec=job_pb2.JobSpec(kind="demo.enable"))
+    snapshot.MergeFrom(job_pb2.Job(**fields))  # type: ignore[arg-type]
+    return snapshot
+
+
+def demo(state: demo_pb2.DemoState.ValueType, **fields: object) -> demo_pb2.Demo:
+    snapshot = demo_pb2.Demo(state=state, version=2, job_id="j")
+    snapshot.MergeFrom(demo_pb2.Demo(**fields))  # type: ignore[arg-type]
+    return snapshot
+
+
+def test_a_job_is_shown_whole() -> None:
+    snapshot = job(
+        job_pb2.JOB_STATE_COMPLETED,
+        attempt=1,
+        max_attempts=3,
+        progress=job_pb2.JobProgress(done=5, total=10, message="Almost"),
+        create_time=at("2026-11-23T09:30:00"),
+        start_time=at("2026-11-23T09:30:01"),
+        finish_time=at("2026-11-23T09:30:03.250"),
+    )
+    snapshot.result.update({"content": 60, "share": 0.5, "nested": {"list": [1, "two", None]}})
+    assert views.job(snapshot) == {
+        "job_id": "j",
+        "kind": "demo.enable",
+        "status": "completed",
+        "progress": {"done": 5, "total": 10, "percent": 100, "message": "Almost"},
+        "attempt": 1,
+        "max_attempts": 3,
+        "created_at": "2026-11-23T09:30:00.000Z",
+        "started_at": "2026-11-23T09:30:01.000Z",
+        "finished_at": "2026-11-23T09:30:03.250Z",
+        "duration_seconds": 2.25,
+        "result": {"content": 60, "share": 0.5, "nested": {"list": [1, "two", None]}},
+        "error": None,
+        "cancel_reason": None,
+        "cancellable": False,
+        "retryable": False,
+        "version": 3,
+    }
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "percent"),
+    [(0, 0, 0), (5, 0, 0), (0, 3, 0), (1, 3, 33), (2, 3, 66), (299, 300, 99), (3, 3, 100), (4, 3, 100), (-1, 3, 0)],
+)
+def test_progress_is_never_above_a_hundred(done: int, total: int, percent: int) -> None:
+    assert views.progress(job(progress=job_pb2.JobProgress(done=done, total=total)))["percent"] == percent
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "cancellable", "retryable"),
+    [
+        (job_pb2.JOB_STATE_SCHEDULED, "", True, False),
+        (job_pb2.JOB_STATE_PENDING, "", True, False),
+        (job_pb2.JOB_STATE_RUNNING, "", True, False),
+        (job_pb2.JOB_STATE_RETRYING, "", True, False),
+        (job_pb2.JOB_STATE_CANCELLING, "requested", False, False),
+        (job_pb2.JOB_STATE_COMPLETED, "", False, False),
+        (job_pb2.JOB_STATE_FAILED, "", False, True),
+        (job_pb2.JOB_STATE_CANCELLED, "requested", False, True),
+        (job_pb2.JOB_STATE_CANCELLED, "superseded", False, False),
+    ],
+)
+def test_what_can_be_done_about_a_job(
+    state: job_pb2.JobState.ValueType, reason: str, cancellable: bool, retryable: bool
+) -> None:
+    shown = views.job(job(state, cancel_reason=reason))
+    assert (shown["cancellable"], shown["retryable"]) == (cancellable, retryable)
+
+
+@pytest.mark.parametrize(
+    ("state", "mover", "job_status"),
+    [
+        (demo_pb2.DEMO_STATE_ENABLING, job(), "running"),
+        (demo_pb2.DEMO_STATE_ENABLING, None, "pending"),
+        (demo_pb2.DEMO_STATE_ENABLING, job(job_id="another"), "pending"),
+        (demo_pb2.DEMO_STATE_DISABLING, job(job_pb2.JOB_STATE_RETRYING), "retrying"),
+        (demo_pb2.DEMO_STATE_FAILED, job(job_pb2.JOB_STATE_FAILED), "failed"),
+        (demo_pb2.DEMO_STATE_FAILED, None, None),
+        # A stream still knows the job; GET does not ask for it. They must agree.
+        (demo_pb2.DEMO_STATE_ENABLED, job(job_pb2.JOB_STATE_COMPLETED), None),
+        (demo_pb2.DEMO_STATE_DISABLED, None, None),
+    ],
+)
+def test_demo_mode_shows_the_job_that_moves_it(
+    state: demo_pb2.DemoState.ValueType, mover: job_pb2.Job | None, job_status: str | None
+) -> None:
+    shown = views.demo_status(demo(state), mover)
+    assert shown["job_status"] == job_status
+    assert (shown["progress"] is None) == (mover is None or job_status in {None, "pending"})
+
+
+def test_the_cleanup_counts_are_told() -> None:
+    removed = demo_pb2.DemoStats(interactions_removed=4213, content_removed=120)
+    shown = views.demo_status(demo(demo_pb2.DEMO_STATE_DISABLED, stats=removed), None)
+    assert shown["message"] == "Demo mode is off: 4,213 interactions, 120 content items removed."
+
+
+@pytest.mark.parametrize(
+    ("known", "path"),
+    [
+        (None, "/dashboard"),
+        (demo(demo_pb2.DEMO_STATE_DISABLED), "/settings/demo-mode"),
+        (demo(demo_pb2.DEMO_STATE_ENABLING), "/dashboard"),
+        (demo(demo_pb2.DEMO_STATE_ENABLED), "/dashboard"),
+        (demo(demo_pb2.DEMO_STATE_FAILED), "/dashboard"),
+    ],
+)
+def test_where_to_go_after_signing_in(known: demo_pb2.Demo | None, path: str) -> None:
+    user = auth_pb2.User(user_id="u", email="a@b", role=auth_pb2.USER_ROLE_ADMIN)
+    assert views.me(user, known)["redirect_path"] == path
+
+
+def test_what_is_shown_is_what_is_documented() -> None:
+    moment = at("2026-11-23T09:30:00")
+    user = auth_pb2.User(user_id="u", email="a@b", role=auth_pb2.USER_ROLE_USER, create_time=moment)
+    login = auth_pb2.Session(session_id="s", absolute_expire_time=moment)
+    error = job_pb2.JobError(code="c", message="m")
+    failed = demo(demo_pb2.DEMO_STATE_FAILED, error=error, profile=demo_pb2.DemoProfile(platforms=["x"]))
+    history = jobs_service_pb2.GetJobHistoryResponse(
+        attempts=[job_pb2.Attempt(attempt=1, outcome="failed", error=error)],
+        transitions=[job_pb2.Transition(sequence=1, state=job_pb2.JOB_STATE_PENDING, reason="submitted")],
+    )
+    interaction = demo_pb2.Interaction(interaction_id="i", kind="review", rating=5, sentiment="positive")
+    numbers = demo_service_pb2.GetDashboardResponse(
+        rating_counts={5: 2},
+        sentiment_counts={"positive": 2},
+        interactions_per_day=[demo_service_pb2.DayCount(date="2026-11-23", count=2)],
+    )
+    documented: list[tuple[type[BaseModel], views.Json]] = [
+        (schemas.User, views.user(user)),
+        (schemas.Me, views.me(user, None)),
+        (schemas.Session, views.session(login, current_id="s")),
+        (schemas.Job, views.job(job())),
+        (schemas.Jobs, views.jobs(jobs_service_pb2.ListJobsResponse(jobs=[job()]))),
+        (schemas.JobHistory, views.job_history("j", history)),
+        (schemas.DemoStatus, views.demo_status(failed, job())),
+        (schemas.DemoAccepted, views.demo_accepted(failed, "j")),
+        (
+            schemas_content.Content,
+            views.content(demo_service_pb2.ListContentResponse(content=[demo_pb2.ContentItem()])),
+        ),
+        (
+            schemas_content.Interactions,
+            views.interactions(demo_service_pb2.ListInteractionsResponse(interactions=[interaction])),
+        ),
+        (schemas_content.Dashboard, views.dashboard(numbers)),
+    ]
+    for model, shown in documented:
+        assert model.model_validate(shown, strict=True, extra="forbid").model_dump(mode="json") == shown
