@@ -20,7 +20,7 @@ def test_tables_match_the_migrations(service: str, database_url: Callable[[str],
     def is_ours(name: str | None, kind: str, parents: Any) -> bool:
         if kind == "schema":
             return name == service
-        return kind != "unique_constraint" and name != "schema_version"
+        return name != "schema_version"
 
     # Tables of the first schema of the search path would be reflected without their schema.
     url = database_url(service).replace("postgresql://", "postgresql+psycopg://", 1)

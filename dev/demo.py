@@ -1,0 +1,139 @@
+"""`make demo`: the main job, driven from a terminal against the running stack, with a live progress bar."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+ENDED = {"completed", "failed", "cancelled"}
+READ_SECONDS = 40.0
+"""The stream says `ping` every 15 s: a longer silence means that the connection is dead."""
+
+console = Console()
+
+
+class DemoFailed(Exception):
+    """The stack answered with a problem, or not at all."""
+
+
+def main(arguments: list[str]) -> int:
+    """Register a user, enable demo mode, show what is in it, disable it again. Gives the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m dev demo", description=__doc__)
+    parser.add_argument("--url", default=f"http://127.0.0.1:{os.environ.get('GATEWAY_PORT', '8080')}")
+    parser.add_argument("--niche", default="auto")
+    parser.add_argument("--profile-type", default="auto")
+    parser.add_argument("--interactions", type=int, default=20_000)
+    parser.add_argument("--keep", action="store_true", help="leave demo mode enabled and print how to sign in")
+    chosen = parser.parse_args(arguments)
+    try:
+        with httpx.Client(base_url=f"{chosen.url}/api/v1", timeout=10.0) as client:
+            return run(client, chosen)
+    except httpx.HTTPError as error:
+        console.print(f"[red]{chosen.url} does not answer ({type(error).__name__}). Is `make up` running?")
+    except DemoFailed as error:
+        console.print(f"[red]{error}")
+    return 1
+
+
+def run(client: httpx.Client, chosen: argparse.Namespace) -> int:
+    """Go through the main job once."""
+    email, password = f"demo-{secrets.token_hex(4)}@example.com", secrets.token_urlsafe(16)
+    call(client, "POST", "/auth/register", {"email": email, "password": password, "name": "Demo"})
+    token = call(client, "POST", "/auth/token", {"email": email, "password": password})["token"]
+    client.cookies.clear()
+    client.headers["Authorization"] = f"Bearer {token}"
+    console.print(f"Signed in as [bold]{email}")
+
+    wish = {"profile_type": chosen.profile_type, "niche": chosen.niche, "interaction_count": chosen.interactions}
+    accepted = call(client, "POST", "/demo/enable", wish)
+    console.print(f"{accepted['message']} Job [bold]{accepted['job_id']}")
+    if not follow(client, accepted["job_id"]):
+        return 1
+    show(client)
+    if chosen.keep:
+        console.print(f"Sign in at {chosen.url}/login with [bold]{email}[/] and [bold]{password}")
+        return 0
+
+    accepted = call(client, "POST", "/demo/disable")
+    console.print(f"{accepted['message']} Job [bold]{accepted['job_id']}")
+    if not follow(client, accepted["job_id"]):
+        return 1
+    stats = call(client, "GET", "/demo/status")["stats"]
+    console.print(f"{stats['removed_interactions']:,} interactions, {stats['removed_content']:,} items removed.")
+    return 0
+
+
+def call(client: httpx.Client, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Make a call; raises `DemoFailed` with the problem's own words."""
+    response = client.request(method, path, json=body)
+    if response.is_error:
+        problem = response.json() if "json" in response.headers.get("content-type", "") else {}
+        raise DemoFailed(f"{method} {path}: {response.status_code} {problem.get('detail', response.text[:200])}")
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+def follow(client: httpx.Client, job_id: str) -> bool:
+    """Show a job's progress until it has ended; says whether it completed. Reconnects when the stream breaks."""
+    columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    job: dict[str, Any] = {"status": "unknown"}
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("waiting", total=None)
+        cursor = ""
+        for _ in range(60):
+            for seen, job in job_events(client, job_id, cursor):
+                cursor = seen
+                progress = job["progress"]
+                label = progress["message"] or job["status"]
+                bar.update(task, description=label, completed=progress["done"], total=progress["total"] or None)
+            if job["status"] in ENDED:
+                break
+    error = f" - {job['error']['message']}" if job.get("error") else ""
+    console.print(f"{job['status']} in {job.get('duration_seconds') or 0:.2f} s{error}")
+    return bool(job["status"] == "completed")
+
+
+def job_events(client: httpx.Client, job_id: str, cursor: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Read the job's stream of events after `cursor`: pairs of the new cursor and the job. Ends when the stream does."""
+    headers = {"Accept": "text/event-stream", **({"Last-Event-ID": cursor} if cursor else {})}
+    timeout = httpx.Timeout(10.0, read=READ_SECONDS)
+    name = ""
+    try:
+        with client.stream("GET", f"/jobs/{job_id}/events", headers=headers, timeout=timeout) as response:
+            if response.is_error:
+                response.read()
+                raise DemoFailed(f"the stream answered {response.status_code}")
+            for line in response.iter_lines():
+                field, _, value = line.partition(": ")
+                if field == "event":
+                    name = value
+                elif field == "id":
+                    cursor = value
+                elif field == "data" and name == "job":
+                    yield cursor, json.loads(value)
+    except httpx.TransportError:
+        return
+
+
+def show(client: httpx.Client) -> None:
+    """Print the dashboard's numbers and the newest interactions."""
+    numbers = call(client, "GET", "/metrics/dashboard")
+    rating = f"{numbers['average_rating']:.1f}" if numbers["average_rating"] is not None else "-"
+    console.print(
+        f"[bold]{numbers['content_count']:,}[/] items, [bold]{numbers['interaction_count']:,}[/] interactions, "
+        f"rating [bold]{rating}[/], [bold]{numbers['needs_reply']:,}[/] need a reply"
+    )
+    table = Table("kind", "author", "text", "sentiment", title="Newest interactions")
+    for interaction in call(client, "GET", "/interactions?page_size=8")["interactions"]:
+        author = interaction["author"]["name"]
+        table.add_row(interaction["kind"], author, interaction["text"][:80], interaction["sentiment"])
+    console.print(table)
