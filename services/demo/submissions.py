@@ -21,7 +21,7 @@ PREFIX = "submit."
 SUBJECT = "submit.job"
 OUTBOX_DELAY = timedelta(seconds=2)
 """The relay submits a job after this, unless the call made right after the commit has done so."""
-REPLY_WAIT = 0.25
+REPLY_WAIT = 0.075
 """How long (seconds) a reply waits for that call, so that the job it names can be asked for; never for the job's work."""
 
 _REJECTIONS = (errors.InvalidArgument, errors.AlreadyExists, errors.PermissionDenied)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,7 +17,7 @@ from chassis import identity, ids
 from chassis.rpc import client
 from dev import children
 from repruv.demo.v1 import demo_events_pb2
-from repruv.jobs.v1 import jobs_service_pb2
+from repruv.jobs.v1 import jobs_service_pb2, jobs_service_pb2_grpc
 from services.demo import dataset, domain, handlers, operations, rows, schema, storage, submissions, views, wishes
 from services.demo.jobs import Jobs
 
@@ -47,6 +47,22 @@ async def jobs(jobs_target: str, signer: Callable[[str], identity.Signer]) -> As
     """The real jobs service."""
     channel = worker.client.channel(jobs_target)
     yield Jobs(channel, client.Caller(signer("demo")))
+    await channel.close()
+
+
+@pytest.fixture
+async def cancel_job(
+    jobs_target: str, signer: Callable[[str], identity.Signer]
+) -> AsyncIterator[Callable[[UUID], Awaitable[None]]]:
+    """Cancel a job in the real jobs service."""
+    channel = worker.client.channel(jobs_target)
+    stub = jobs_service_pb2_grpc.JobsServiceStub(channel)
+    call = client.Caller(signer("demo"))
+
+    async def cancel(job_id: UUID) -> None:
+        await call(stub.CancelJob, jobs_service_pb2.CancelJobRequest(job_id=str(job_id)), timeout=5.0)
+
+    yield cancel
     await channel.close()
 
 

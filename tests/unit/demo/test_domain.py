@@ -80,7 +80,9 @@ def test_check_constraint_and_readme_say_the_same(document: str) -> None:
         said = set(re.findall(r"^ *(\w+) --> (\w+)", text, re.MULTILINE))
     else:
         said = set(re.findall(r"'(\w+)>(\w+)'", text))
-    assert said == {(source.value, target.value) for sources, target in domain.TRANSITIONS.values() for source in sources}
+    assert said == {
+        (source.value, target.value) for sources, target in domain.TRANSITIONS.values() for source in sources
+    }
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
@@ -121,7 +122,7 @@ def test_every_job_state_means_something() -> None:
 def test_every_state_has_its_message() -> None:
     for state in domain.State:
         wish = domain.Wish(profile_type="brand", niche="food", content_count=1, interaction_count=0, seed=1)
-        mode = domain.Mode(owner_id=uuid4(), state=state, wish=wish, seeded_at=convert.datetime.now(convert.UTC))
+        mode = domain.Mode(owner_id=uuid4(), state=state, wish=wish, seeded_at=datetime.now(UTC))
         message = convert.demo_to_proto(mode)
         assert message.state != 0
         assert message.HasField("profile") == (state is not domain.State.DISABLED)

@@ -1,0 +1,273 @@
+"""What is accepted, refused, repeated and dismissed; and how an accepted job reaches the jobs service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from chassis import errors, ids, outbox, postgres
+from repruv.jobs.v1 import job_pb2
+from services.demo import convert, domain, operations, schema, storage, submissions
+from services.demo.domain import JobPhase, State
+from services.demo.jobs import Jobs
+from tests.integration.demo.conftest import Owner
+
+MakeOwner = Callable[..., Owner]
+Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
+
+
+async def test_enable_is_accepted_while_the_jobs_service_is_down(owner: Owner) -> None:
+    accepted = await owner.enable()
+    assert accepted.mode == await owner.mode()
+    assert (accepted.mode.state, accepted.mode.generation, accepted.mode.version) == (State.ENABLING, 1, 1)
+    assert accepted.mode.job_id == accepted.job_id
+    assert not accepted.is_replayed
+    assert await owner.told() == [("enable_accepted", 1)]
+    assert await owner.kept_submits() == [convert.submit_to_proto(accepted.mode)]
+
+
+async def test_an_accepted_job_is_submitted_at_once_and_leaves_the_outbox(
+    make_owner: MakeOwner, demo_with_jobs: operations.Operations, jobs: Jobs, eventually: Eventually
+) -> None:
+    owner = make_owner(demo=demo_with_jobs)
+    accepted = await owner.enable()
+    job = await jobs.get(str(accepted.job_id))
+    assert job
+    assert (job.spec.kind, job.spec.owner_id) == ("demo.enable", str(owner.owner_id))
+    assert convert.generation(dict(job.spec.payload)) == 1
+
+    async def withdrawn() -> bool:
+        return not await owner.kept_submits()
+
+    await eventually(withdrawn)
+
+
+async def test_the_outbox_submits_what_did_not_arrive_and_only_after_a_while(
+    owner: Owner, engine: AsyncEngine, jobs: Jobs
+) -> None:
+    accepted = await owner.enable()
+    async with engine.connect() as conn:
+        statement = sa.select(schema.outbox.c.send_after - sa.func.now(), schema.outbox.c.payload)
+        kept = (await conn.execute(statement.where(schema.outbox.c.subject == submissions.SUBJECT))).all()
+    request = convert.submit_to_proto(accepted.mode).SerializeToString()
+    (delay,) = [remaining for remaining, payload in kept if payload == request]
+    assert timedelta() < delay <= submissions.OUTBOX_DELAY
+    for _ in range(2):
+        await submissions.Submissions(engine, jobs).relay("id", submissions.SUBJECT, request)
+    assert await jobs.get(str(accepted.job_id))
+
+
+async def test_a_submit_that_fails_is_repeated(owner: Owner, engine: AsyncEngine, silent_jobs: Jobs) -> None:
+    accepted = await owner.enable()
+    request = convert.submit_to_proto(accepted.mode).SerializeToString()
+    with pytest.raises(errors.Unavailable):
+        await submissions.Submissions(engine, silent_jobs).relay("id", submissions.SUBJECT, request)
+    assert (await owner.mode()).state is State.ENABLING
+
+
+async def test_a_job_that_is_refused_for_ever_fails_demo_mode(owner: Owner, engine: AsyncEngine, jobs: Jobs) -> None:
+    accepted = await owner.enable()
+    taken = convert.submit_to_proto(accepted.mode)
+    taken.spec.payload.update({"generation": 77})
+    await jobs.submit(taken)
+    request = convert.submit_to_proto(accepted.mode).SerializeToString()
+    await submissions.Submissions(engine, jobs).relay("id", submissions.SUBJECT, request)
+    mode = await owner.mode()
+    assert mode.state is State.FAILED
+    assert mode.error
+    assert mode.error.code == "job_rejected"
+
+
+async def test_of_concurrent_enables_exactly_one_wins(owner: Owner) -> None:
+    results = await asyncio.gather(*(owner.enable() for _ in range(8)), return_exceptions=True)
+    (won,) = [result for result in results if isinstance(result, operations.Accepted)]
+    lost = [result for result in results if isinstance(result, errors.FailedPrecondition)]
+    assert [error.code for error in lost] == ["demo_enabling"] * 7
+    mode = await owner.mode()
+    assert (mode.job_id, mode.generation) == (won.job_id, 1)
+    assert len(await owner.kept_submits()) == 1
+
+
+async def test_of_concurrent_disables_exactly_one_wins(owner: Owner) -> None:
+    await owner.enabled(interactions=10)
+    results = await asyncio.gather(*(owner.disable() for _ in range(8)), return_exceptions=True)
+    assert sum(isinstance(result, operations.Accepted) for result in results) == 1
+    assert (await owner.mode()).generation == 2
+
+
+async def test_what_the_state_forbids_is_refused_with_its_code(owner: Owner) -> None:
+    async def code(call: Awaitable[object]) -> str:
+        with pytest.raises(errors.FailedPrecondition) as refused:
+            await call
+        return refused.value.code
+
+    assert await code(owner.disable()) == "demo_already_disabled"
+    await owner.enable(interactions=10)
+    assert await code(owner.enable()) == "demo_enabling"
+    assert await code(owner.disable()) == "demo_enabling"
+    assert await code(owner.demo.dismiss(owner.owner_id)) == "demo_not_failed"
+    await owner.demo.settle(await owner.news(JobPhase.FAILED))
+    assert await code(owner.disable()) == "demo_failed"
+    await owner.enabled(interactions=10)
+    assert await code(owner.enable()) == "demo_already_enabled"
+    await owner.disable()
+    assert await code(owner.enable()) == "demo_disabling"
+    assert await code(owner.disable()) == "demo_disabling"
+
+
+async def test_a_refused_request_leaves_no_trace(owner: Owner) -> None:
+    await owner.enable()
+    before = await owner.mode(), await owner.told(), await owner.kept_submits()
+    with pytest.raises(errors.FailedPrecondition):
+        await owner.enable(key="refused")
+    assert (await owner.mode(), await owner.told(), await owner.kept_submits()) == before
+    await owner.demo.settle(await owner.news(JobPhase.FAILED))
+    assert not (await owner.enable(key="refused")).is_replayed
+
+
+async def test_the_same_key_with_the_same_request_is_the_same_job(owner: Owner) -> None:
+    first = await owner.enable(key="k")
+    again = await owner.enable(key="k")
+    assert (again.job_id, again.is_replayed) == (first.job_id, True)
+    assert again.mode == await owner.mode()
+    assert len(await owner.kept_submits()) == 1
+
+
+async def test_the_same_key_with_another_request_is_refused(owner: Owner) -> None:
+    await owner.enable(content=12, key="k")
+    for repeated in (owner.enable(content=13, key="k"), owner.disable(key="k")):
+        with pytest.raises(errors.AlreadyExists) as refused:
+            await repeated
+        assert refused.value.code == "idempotency_key_reused"
+
+
+async def test_concurrent_calls_with_the_same_key_are_one_job(owner: Owner) -> None:
+    accepted = await asyncio.gather(*(owner.enable(key="k") for _ in range(8)))
+    assert len({one.job_id for one in accepted}) == 1
+    assert sum(not one.is_replayed for one in accepted) == 1
+    assert len(await owner.kept_submits()) == 1
+
+
+async def test_a_key_outlives_what_it_started(owner: Owner) -> None:
+    await owner.enabled(interactions=10)
+    first = await owner.disable(key="k")
+    await owner.demo.settle(await owner.news(JobPhase.FAILED))
+    await owner.demo.dismiss(owner.owner_id)
+    again = await owner.disable(key="k")
+    assert (again.job_id, again.is_replayed, again.mode.state) == (first.job_id, True, State.DISABLED)
+
+
+async def test_keys_belong_to_their_owner(make_owner: MakeOwner) -> None:
+    first, second = [await make_owner().enable(key="k") for _ in range(2)]
+    assert first.job_id != second.job_id
+    assert not second.is_replayed
+
+
+async def test_an_expired_key_can_be_used_again(owner: Owner, engine: AsyncEngine) -> None:
+    await owner.enable(key="k")
+    await owner.demo.settle(await owner.news(JobPhase.FAILED))
+    async with engine.begin() as conn:
+        old = sa.update(schema.idempotency_keys).where(schema.idempotency_keys.c.owner_id == owner.owner_id)
+        await conn.execute(old.values(created_at=sa.func.now() - operations.KEY_LIFETIME - timedelta(minutes=1)))
+    again = await owner.enable(content=13, key="k")
+    assert not again.is_replayed
+
+
+@pytest.mark.parametrize("key", ["x" * 256, "nul\x00"])
+async def test_a_key_that_cannot_be_stored_is_refused(owner: Owner, key: str) -> None:
+    with pytest.raises(errors.InvalidArgument) as refused:
+        await owner.enable(key=key)
+    assert refused.value.field == "idempotency_key"
+
+
+async def test_dismiss_leaves_the_failure_behind_and_may_be_repeated(owner: Owner) -> None:
+    await owner.enable()
+    await owner.demo.settle(await owner.news(JobPhase.FAILED))
+    dismissed = await owner.demo.dismiss(owner.owner_id)
+    assert (dismissed.state, dismissed.generation, dismissed.error) == (State.DISABLED, 2, None)
+    assert await owner.demo.dismiss(owner.owner_id) == dismissed
+    assert (await owner.told())[-1] == ("dismissed", dismissed.version)
+
+
+async def test_dismiss_for_an_owner_without_a_past(owner: Owner) -> None:
+    assert (await owner.demo.dismiss(owner.owner_id)).state is State.DISABLED
+
+
+async def test_get_for_an_owner_without_a_past(owner: Owner) -> None:
+    assert await owner.demo.get(owner.owner_id) == (domain.Mode(owner_id=owner.owner_id), None)
+
+
+async def test_get_answers_without_the_job_while_the_jobs_service_is_down(owner: Owner) -> None:
+    accepted = await owner.enable()
+    assert await owner.demo.get(owner.owner_id) == (accepted.mode, None)
+
+
+async def test_get_answers_without_a_job_that_was_not_submitted_yet(
+    owner: Owner, demo_with_jobs: operations.Operations
+) -> None:
+    accepted = await owner.enable()
+    assert await demo_with_jobs.get(owner.owner_id) == (accepted.mode, None)
+
+
+async def test_get_repairs_a_state_that_its_job_has_left(
+    make_owner: MakeOwner,
+    demo_with_jobs: operations.Operations,
+    cancel_job: Callable[[UUID], Awaitable[None]],
+) -> None:
+    owner = make_owner(demo=demo_with_jobs)
+    accepted = await owner.enable()
+    mode, job = await demo_with_jobs.get(owner.owner_id)
+    assert job
+    assert (mode.state, job.state) == (State.ENABLING, job_pb2.JOB_STATE_PENDING)
+    await cancel_job(accepted.job_id)
+    mode, job = await demo_with_jobs.get(owner.owner_id)
+    assert job
+    assert (mode.state, job.state) == (State.DISABLED, job_pb2.JOB_STATE_CANCELLED)
+    assert mode == await owner.mode()
+
+
+async def test_get_does_not_ask_for_jobs_of_settled_states(owner: Owner) -> None:
+    await owner.enabled(interactions=0)
+    mode, job = await owner.demo.get(owner.owner_id)
+    assert (mode.state, job) == (State.ENABLED, None)
+
+
+@pytest.mark.parametrize(
+    ("columns", "constraint"),
+    [
+        ({"state": "disabling", "previous_state": "disabled"}, "demo_modes_transition_known"),
+        ({"state": "gone"}, "demo_modes_state_known"),
+        ({"error_code": "x", "error_message": "x"}, "demo_modes_error_iff_failed"),
+        ({"job_kind": "demo.enable"}, "demo_modes_job_whole"),
+        ({"interactions_written": 1}, "demo_modes_written_in_bounds"),
+    ],
+)
+async def test_the_database_refuses_states_that_contradict_themselves(
+    owner: Owner, engine: AsyncEngine, columns: dict[str, object], constraint: str
+) -> None:
+    async with engine.begin() as conn:
+        await storage.insert_mode(conn, owner.owner_id)
+    mine = schema.demo_modes.c.owner_id == owner.owner_id
+    with pytest.raises(IntegrityError) as refused:
+        async with engine.begin() as conn:
+            await conn.execute(sa.update(schema.demo_modes).where(mine).values(columns))
+    assert postgres.violated_constraint(refused.value) == constraint
+
+
+async def test_a_withdrawn_message_does_not_leave(engine: AsyncEngine) -> None:
+    async with engine.begin() as conn:
+        (message_id,) = await outbox.add(
+            conn,
+            schema.outbox,
+            [outbox.Message(subject=f"nowhere.{ids.uuid7()}", payload=b"", delay=timedelta(hours=1))],
+        )
+        await outbox.withdraw(conn, schema.outbox, message_id)
+        left = sa.select(sa.func.count()).where(schema.outbox.c.message_id == message_id)
+        assert (await conn.execute(left)).scalar_one() == 0

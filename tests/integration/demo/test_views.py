@@ -1,0 +1,218 @@
+"""What readers see: rows in `enabled` only, whole pages, and numbers that agree with a count by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, timedelta
+
+import pytest
+
+from chassis import errors
+from services.demo import dataset, handlers, listing, views
+from services.demo.domain import JobPhase, State
+from tests.integration.demo.conftest import Crashing, Owner
+
+ANY = listing.Filters()
+
+
+async def visible(shown: views.Views, owner: Owner) -> tuple[int, int, bool]:
+    """How much of an owner's data each of the three reads shows."""
+    content = await shown.list_content(owner.owner_id, order_by="", page_size=100, page_token="")
+    page = await shown.list_interactions(owner.owner_id, ANY, page_size=100, page_token="")
+    numbers = await shown.dashboard(owner.owner_id)
+    assert (numbers.content_count > 0) == numbers.is_demo
+    return len(content.content), len(page.interactions), numbers.is_demo
+
+
+async def test_rows_are_visible_while_enabled_only(owner: Owner, shown: views.Views) -> None:
+    nothing = (0, 0, False)
+    assert await visible(shown, owner) == nothing
+    await owner.enable()
+    assert await visible(shown, owner) == nothing
+    with pytest.raises(RuntimeError):
+        await handlers.enable(owner.dependencies, await owner.context(kind=Crashing))
+    assert await owner.counts() == (12, 700)
+    assert await visible(shown, owner) == nothing
+    await owner.demo.settle(await owner.news(JobPhase.FAILED))
+    assert await visible(shown, owner) == nothing
+    await handlers.enable(owner.dependencies, await owner.context(attempt=2))
+    assert await visible(shown, owner) == (12, 100, True)
+    await owner.disable()
+    assert await owner.counts() == (12, 2_500)
+    assert await visible(shown, owner) == nothing
+    await handlers.disable(owner.dependencies, await owner.context())
+    assert await visible(shown, owner) == nothing
+
+
+async def test_rows_of_another_generation_are_not_visible(owner: Owner, shown: views.Views) -> None:
+    await owner.enabled()
+    await owner.write_strays(generation=99)
+    assert await visible(shown, owner) == (12, 100, True)
+
+
+async def test_owners_see_their_own_rows_only(make_owner: Callable[..., Owner], shown: views.Views) -> None:
+    await make_owner().enabled(interactions=10)
+    assert await visible(shown, make_owner()) == (0, 0, False)
+
+
+async def pages(owner: Owner, shown: views.Views, filters: listing.Filters, size: int) -> list[listing.Interaction]:
+    """Every interaction, page by page."""
+    found: list[listing.Interaction] = []
+    token = ""
+    while True:
+        page = await shown.list_interactions(owner.owner_id, filters, page_size=size, page_token=token)
+        found += page.interactions
+        token = page.next_page_token
+        if not token:
+            return found
+        assert len(page.interactions) == size
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        ANY,
+        listing.Filters(kind="comment"),
+        listing.Filters(sentiment="negative"),
+        listing.Filters(needs_reply=True),
+        listing.Filters(kind="mention", sentiment="positive"),
+        listing.Filters(content=(1, 3)),
+        listing.Filters(content=(7, 3)),
+    ],
+    ids=str,
+)
+async def test_the_pages_hold_every_row_that_the_filters_admit_once_and_in_order(
+    owner: Owner, shown: views.Views, filters: listing.Filters
+) -> None:
+    await owner.enabled(interactions=400)
+    items, rows, _ = await owner.asked_for()
+    expected = [
+        row
+        for row in rows
+        if filters.kind in {None, row.kind}
+        and filters.sentiment in {None, row.sentiment}
+        and (not filters.needs_reply or (row.sentiment == "negative" and not row.replied))
+        and (filters.content is None or filters.content == (1, row.content_position))
+    ]
+    expected.sort(key=lambda row: (row.occurred_at, row.position), reverse=True)
+    found = await pages(owner, shown, filters, size=7)
+    assert [row.position for row in found] == [row.position for row in expected]
+    assert all(row.content_title == items[row.content_position].title for row in found)
+
+
+@pytest.mark.parametrize("order", listing.Order)
+async def test_the_pages_of_content(owner: Owner, shown: views.Views, order: listing.Order) -> None:
+    await owner.enabled(content=25, interactions=300)
+    items, rows, _ = await owner.asked_for()
+    about = Counter(row.content_position for row in rows)
+    by_views = order is listing.Order.MOST_VIEWED
+    items.sort(key=lambda item: (item.views if by_views else item.published_at, item.position), reverse=True)
+    found: list[listing.Content] = []
+    token = ""
+    while True:
+        page = await shown.list_content(owner.owner_id, order_by=order, page_size=10, page_token=token)
+        found += page.content
+        token = page.next_page_token
+        if not token:
+            break
+    assert [item.position for item in found] == [item.position for item in items]
+    assert [item.interaction_count for item in found] == [about[item.position] for item in items]
+
+
+async def test_tokens_belong_to_their_filters_and_their_generation(owner: Owner, shown: views.Views) -> None:
+    await owner.enabled(interactions=50)
+    page = await shown.list_interactions(owner.owner_id, ANY, page_size=5, page_token="")
+    content = await shown.list_content(owner.owner_id, order_by="", page_size=5, page_token="")
+
+    async def refused(filters: listing.Filters, token: str) -> str:
+        with pytest.raises(errors.InvalidArgument) as error:
+            await shown.list_interactions(owner.owner_id, filters, page_size=5, page_token=token)
+        return error.value.field
+
+    assert await refused(listing.Filters(kind="comment"), page.next_page_token) == "page_token"
+    assert await refused(ANY, content.next_page_token) == "page_token"
+    assert await refused(ANY, "nonsense") == "page_token"
+    assert await refused(ANY, page.next_page_token[:-3]) == "page_token"
+    with pytest.raises(errors.InvalidArgument):
+        await shown.list_content(
+            owner.owner_id, order_by="most_viewed", page_size=5, page_token=content.next_page_token
+        )
+    await owner.disable()
+    ended = await shown.list_interactions(owner.owner_id, ANY, page_size=5, page_token=page.next_page_token)
+    assert ended == views.InteractionPage()
+    await handlers.disable(owner.dependencies, await owner.context())
+    await owner.enabled(interactions=50)
+    assert await refused(ANY, page.next_page_token) == "page_token"
+
+
+async def test_page_sizes(owner: Owner, shown: views.Views) -> None:
+    await owner.enabled(interactions=150)
+    for asked, given in ((0, 20), (100, 100), (5_000, 100), (1, 1)):
+        page = await shown.list_interactions(owner.owner_id, ANY, page_size=asked, page_token="")
+        assert len(page.interactions) == given
+    with pytest.raises(errors.InvalidArgument):
+        await shown.list_interactions(owner.owner_id, ANY, page_size=-1, page_token="")
+
+
+@pytest.mark.parametrize("profile_type", dataset.PROFILE_TYPES)
+async def test_the_dashboard_agrees_with_a_count_by_hand(owner: Owner, shown: views.Views, profile_type: str) -> None:
+    await owner.demo.enable(
+        owner.owner_id, profile_type=profile_type, niche="food", content_count=30, interaction_count=3_000, key=""
+    )
+    await handlers.enable(owner.dependencies, await owner.context())
+    items, rows, _ = await owner.asked_for()
+    numbers = await shown.dashboard(owner.owner_id)
+    ratings = [row.rating for row in rows if row.rating]
+    assert numbers.is_demo
+    assert (numbers.content_count, numbers.interaction_count) == (30, 3_000)
+    assert numbers.average_rating == (pytest.approx(sum(ratings) / len(ratings)) if ratings else None)
+    assert numbers.rating_counts == {rating: ratings.count(rating) for rating in range(1, 6)}
+    assert numbers.response_rate == pytest.approx(sum(row.replied for row in rows) / 3_000)
+    assert numbers.needs_reply_count == sum(row.sentiment == "negative" and not row.replied for row in rows)
+    assert numbers.sentiment_counts == Counter(row.sentiment for row in rows)
+    assert (numbers.views, numbers.likes) == (sum(item.views for item in items), sum(item.likes for item in items))
+    days = Counter(row.occurred_at.astimezone(UTC).date() for row in rows)
+    today = numbers.computed_at.astimezone(UTC).date()
+    expected = [today - timedelta(days=ago) for ago in range(29, -1, -1)]
+    assert numbers.interactions_per_day == [(day, days[day]) for day in expected]
+
+
+async def test_the_dashboard_without_interactions(owner: Owner, shown: views.Views) -> None:
+    await owner.enabled(content=3, interactions=0)
+    numbers = await shown.dashboard(owner.owner_id)
+    assert (numbers.is_demo, numbers.content_count, numbers.interaction_count) == (True, 3, 0)
+    assert (numbers.average_rating, numbers.response_rate) == (None, None)
+    assert len(numbers.interactions_per_day) == 30
+
+
+async def test_the_dashboard_is_computed_once_for_several_readers(owner: Owner, shown: views.Views) -> None:
+    await owner.enabled(interactions=100)
+    first, *others = await asyncio.gather(*(shown.dashboard(owner.owner_id) for _ in range(5)))
+    assert all(other is first for other in others)
+    assert await shown.dashboard(owner.owner_id) is first
+
+
+async def test_the_dashboard_is_never_older_than_the_latest_transition(owner: Owner, shown: views.Views) -> None:
+    await owner.enabled(interactions=100)
+    assert (await shown.dashboard(owner.owner_id)).interaction_count == 100
+    await owner.disable()
+    assert not (await shown.dashboard(owner.owner_id)).is_demo
+    await handlers.disable(owner.dependencies, await owner.context())
+    await owner.enabled(interactions=40)
+    assert (await shown.dashboard(owner.owner_id)).interaction_count == 40
+
+
+async def test_only_so_many_dashboards_are_remembered(
+    make_owner: Callable[..., Owner], shown: views.Views, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "CACHE_SIZE", 2)
+    owners = [make_owner() for _ in range(3)]
+    for owner in owners:
+        await owner.enabled(content=1, interactions=0)
+    first = await shown.dashboard(owners[0].owner_id)
+    for owner in owners[1:]:
+        await shown.dashboard(owner.owner_id)
+    assert await shown.dashboard(owners[0].owner_id) is not first
+    assert (await owners[0].mode()).state is State.ENABLED
