@@ -18,8 +18,8 @@ help: ## Show this list
 up: $(INSTALLED) ## Start everything on http://127.0.0.1:8080 (GATEWAY_PORT=… SCALE="demo-worker=2")
 	@$(BIN)/python -m dev up
 
-demo: $(INSTALLED) ## Show what it can do, on a system of its own
-	@$(BIN)/python -m dev demo
+demo: $(INSTALLED) ## Go through the main job in this terminal, against the running system (ARGS="--interactions 100000")
+	@$(BIN)/python -m dev demo $(ARGS)
 
 test: $(INSTALLED) ## Run the tests (ARGS="tests/unit -k name")
 	$(BIN)/python -m pytest $(ARGS)

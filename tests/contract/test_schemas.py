@@ -31,6 +31,6 @@ def test_tables_match_the_migrations(service: str, database_url: Callable[[str],
             found = compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
     finally:
         engine.dispose()
-    # Indexes and unique constraints stand in the migrations alone.
-    left_alone = {"add_index", "remove_index", "add_constraint", "remove_constraint"}
-    assert [difference for difference in found if difference[0] not in left_alone] == []
+    # Indexes, keys and checks stand in the migrations alone; queries need to know tables and columns.
+    kinds = ("index", "constraint", "fk")
+    assert [difference for difference in found if not str(difference[0]).endswith(kinds)] == []
