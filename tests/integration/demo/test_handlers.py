@@ -104,6 +104,20 @@ async def test_a_zombie_cannot_remove_after_a_newer_attempt_has_begun(owner: Own
     assert await overtaking == {"content_removed": 12, "interactions_removed": 2_500}
 
 
+@pytest.mark.parametrize("phase", [JobPhase.FAILED, JobPhase.CANCELLED])
+async def test_an_attempt_cannot_write_after_its_job_has_ended(owner: Owner, phase: JobPhase) -> None:
+    await owner.enable()
+    context = cast(Paused, await owner.context(kind=Paused))
+    running = asyncio.create_task(handlers.enable(owner.dependencies, context))
+    await context.stands.wait()
+    await owner.demo.settle(await owner.news(phase))
+    before = await owner.mode(), await owner.counts()
+    context.go.set()
+    with pytest.raises(worker.Cancelled, match="superseded"):
+        await running
+    assert (await owner.mode(), await owner.counts()) == before
+
+
 async def test_a_lower_attempt_that_begins_late_changes_nothing(owner: Owner) -> None:
     await owner.enable()
     with pytest.raises(RuntimeError):
