@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 from functools import partial
@@ -28,6 +29,7 @@ def main() -> None:
     except settings.SettingsError as error:
         sys.exit(f"gateway: {error}")
     logs.configure("gateway", level=config.log_level, form=config.log_format)
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     run.until_signal(partial(serve, config))
 
 

@@ -15,6 +15,7 @@ from gateway import docs, errors, middleware
 from gateway.api import auth, content, demo, dependencies, events, jobs
 from gateway.api.dependencies import Gateway
 from gateway.parts import Parts
+from gateway.stream import response
 
 VERSION = "1.0.0"
 
@@ -47,6 +48,7 @@ def create(parts: Parts, *, pages: Sequence[BaseRoute] = (), error_page: errors.
     app.add_middleware(middleware.Observe)
     app.add_middleware(middleware.SecurityHeaders, https=parts.settings.is_https)
     app.add_middleware(middleware.RequestId)
+    app.add_middleware(response.HandOff)
     return app
 
 

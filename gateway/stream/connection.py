@@ -44,6 +44,20 @@ class Frame:
 class Connection:
     """One open stream of a session."""
 
+    __slots__ = (
+        "_check_at",
+        "_closing",
+        "_ends_at",
+        "_ping_at",
+        "_queue",
+        "_validator",
+        "_waiting_transitions",
+        "_wake",
+        "job_id",
+        "max_age",
+        "session",
+    )
+
     def __init__(self, session: sessions.Session, validator: sessions.Sessions, *, job_id: str = "") -> None:
         """`job_id` narrows the stream to one job; it ends when that job does."""
         self.session = session

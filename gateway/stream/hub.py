@@ -32,7 +32,7 @@ class Hub:
     def __init__(self, *, jobs: clients.Jobs, demo: clients.Demo, validator: sessions.Sessions) -> None:
         self._jobs = jobs
         self._validator = validator
-        self._opening = opening.Opening(jobs, demo)
+        self._opening = opening.Opening(jobs, demo, hears=lambda: validator.hears)
         self._feeds: dict[str, feed.Feed] = {}
         self._streams: dict[str, set[connection.Connection]] = {}
         self._wake = asyncio.Event()
@@ -178,8 +178,9 @@ class Hub:
                 *(self._compare(owner, before[owner.owner_id], latest[owner.owner_id]) for owner in batch)
             )
         listened = [owner for owner in owners if owner.connections]
-        await asyncio.gather(*(self._ask_demo(owner) for owner in listened if owner.known.wants_demo()))
-        if not self._validator.hears:
+        hears = self._validator.hears
+        await asyncio.gather(*(self._ask_demo(owner) for owner in listened if owner.known.wants_demo(hears=hears)))
+        if not hears:
             running = [owner for owner in listened if owner.known.has_running_job]
             await asyncio.gather(*(self._poll_progress(owner) for owner in running[:POLLED_OWNERS]))
 

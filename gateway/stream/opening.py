@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from chassis import errors
 from gateway import clients, metrics
@@ -34,7 +35,9 @@ class CursorLost(Exception):
 class Opening:
     """Begins streams."""
 
-    def __init__(self, jobs: clients.Jobs, demo: clients.Demo) -> None:
+    def __init__(self, jobs: clients.Jobs, demo: clients.Demo, *, hears: Callable[[], bool]) -> None:
+        """`hears` says whether NATS reaches this process at the moment."""
+        self._hears = hears
         self._jobs = jobs
         self._demo = demo
 
@@ -89,7 +92,8 @@ class Opening:
             stream.tell(feed.snapshot_frame(job))
 
     async def _show_demo(self, owner: feed.Feed, stream: connection.Connection) -> None:
-        await self.ask_demo(owner, stream)
+        if not (self._hears() and owner.known.is_demo_settled):
+            await self.ask_demo(owner, stream)
         if frame := owner.demo_frame():
             stream.tell(frame)
 
@@ -103,8 +107,8 @@ class Opening:
             return
         if answer.HasField("job"):
             owner.known.note_job(answer.job)
-        owner.known.confirm_demo()
         owner.hear_demo(answer.demo)
+        owner.known.confirm_demo()
 
 
 async def _missed(owner: feed.Feed, jobs: clients.Jobs, cursor: str) -> list[connection.Frame]:

@@ -65,9 +65,17 @@ class Snapshots:
         self._demo = demo
         return True
 
+    @property
+    def is_demo_settled(self) -> bool:
+        """Whether demo mode is known so well that nobody has to be asked: it rests, and nothing puts that in doubt."""
+        is_at_rest = self._demo is not None and views.demo_state(self._demo) not in views.MOVING
+        return is_at_rest and self._is_demo_sure and self._ask_at is None
+
     def confirm_demo(self) -> None:
-        """Say that demo mode was asked for just now."""
+        """Say that what was noted last is how demo mode stands."""
         self._is_demo_sure = True
+        if self._demo_fits_its_job():
+            self._ask_at = None
 
     def distrust_demo(self) -> None:
         """Say that transitions of demo mode may have been missed."""
@@ -81,10 +89,13 @@ class Snapshots:
         self._newest_demo_job = ""
         self.distrust_demo()
 
-    def wants_demo(self) -> bool:
-        """Whether it is time to ask how demo mode stands; puts the next time off."""
+    def wants_demo(self, *, hears: bool = True) -> bool:
+        """Whether it is time to ask how demo mode stands; puts the next time off.
+
+        While nothing is heard there is nothing to wait for.
+        """
         now = _now()
-        if self._ask_at is None or now < self._ask_at:
+        if self._ask_at is None or (now < self._ask_at and (hears or self._asks)):
             return False
         if (self._is_demo_sure and self._demo_fits_its_job()) or self._asks == MAX_ASKS:
             self._ask_at = None
