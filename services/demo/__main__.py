@@ -23,7 +23,8 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     engine = postgres.engine(config.database_url, name="demo", pool_size=20)
     nats = bus.Bus(config.nats_url, name="demo")
     nats.owns_stream("demo")
-    channel = worker.client.channel(config.jobs_target)
+    # Without repeats: whoever calls the jobs service here answers somebody, and has another way when it is down.
+    channel = client.channel(config.jobs_target, service=worker.client.SERVICE)
     jobs = Jobs(channel, client.Caller(identity.Signer("demo", config.identity_key)))
     submits = submissions.Submissions(engine, jobs)
     relay = outbox.Relay(engine, schema.outbox, {"demo.events.": nats.publish, submissions.PREFIX: submits.relay})
