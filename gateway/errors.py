@@ -36,7 +36,13 @@ _STATUSES: dict[type[errors.Error], int] = {
     errors.Internal: 500,
 }
 # The same class of error, but the client's mistake is of another kind.
-_STATUSES_BY_CODE = {"idempotency_key_reused": 422, "idempotency_key_invalid": 400, "not_acceptable": 406}
+_STATUSES_BY_CODE = {
+    # Not a mistake of the client at all: our own processes disagree.
+    "caller_not_allowed": 500,
+    "idempotency_key_reused": 422,
+    "idempotency_key_invalid": 400,
+    "not_acceptable": 406,
+}
 _CODES_BY_STATUS = {400: "malformed_json", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 _INTERNAL_DETAIL = "Something went wrong on our side. If it happens again, tell us the request id."
 

@@ -106,19 +106,19 @@ def gateway_settings(
 
 
 @asynccontextmanager
-async def gateway_serving(config: Settings) -> AsyncGenerator[str, None]:
-    """Run a gateway until it is ready and beyond; gives its URL."""
+async def gateway_serving(config: Settings, *, probe: str = "/readyz") -> AsyncGenerator[str, None]:
+    """Run a gateway until it answers `probe` well, and beyond; gives its URL."""
     async with serving(partial(gateway_process.serve, config)):
         url = f"http://{config.listen}"
         async with httpx.AsyncClient(base_url=url) as client, asyncio.timeout(READY_SECONDS):
-            while not await _is_ready(client):
+            while not await _is_ready(client, probe):
                 await asyncio.sleep(0.02)
         yield url
 
 
-async def _is_ready(client: httpx.AsyncClient) -> bool:
+async def _is_ready(client: httpx.AsyncClient, probe: str) -> bool:
     try:
-        return (await client.get("/readyz")).status_code == 200
+        return (await client.get(probe)).status_code == 200
     except httpx.TransportError:
         return False
 

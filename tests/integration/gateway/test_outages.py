@@ -1,0 +1,102 @@
+"""What the gateway answers while a service is gone, hangs, or fails in an unforeseen way."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+
+from chassis import identity
+from chassis.rpc import server
+from dev import children
+from gateway import clients
+from gateway.settings import Settings
+from repruv.demo.v1 import demo_service_pb2_grpc
+from tests.integration.gateway.conftest import Account, gateway_serving
+from tests.integration.gateway.streaming import opened
+
+Register = Callable[..., Awaitable[Account]]
+SERVICE = "repruv.demo.v1.DemoService"
+
+
+class Troubled(demo_service_pb2_grpc.DemoServiceServicer):
+    """A demo service of which one call hangs and another fails."""
+
+    async def GetDemo(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await asyncio.Event().wait()
+
+    async def GetDashboard(self, request: Any, context: Any) -> Any:  # noqa: N802
+        raise RuntimeError("secret")
+
+
+@pytest.fixture
+async def without_demo(gateway_settings: Callable[[], Settings]) -> AsyncIterator[str]:
+    """A gateway whose demo service is not there."""
+    nowhere = f"127.0.0.1:{children.free_port()}"
+    config = dataclasses.replace(gateway_settings(), demo_target=nowhere)
+    async with gateway_serving(config, probe="/healthz") as url:
+        yield url
+
+
+@pytest.fixture
+async def with_troubled_demo(
+    gateway_settings: Callable[[], Settings], verifier: identity.Verifier
+) -> AsyncIterator[str]:
+    """A gateway before such a demo service."""
+
+    def register(grpc_server: grpc.aio.Server) -> None:
+        servicer = Troubled()  # type: ignore[abstract]
+        demo_service_pb2_grpc.add_DemoServiceServicer_to_server(servicer, grpc_server)
+
+    serving = server.serving(
+        listen="127.0.0.1:0",
+        service=SERVICE,
+        register=register,
+        verifier=verifier,
+        callers={"GetDemo": frozenset({"gateway"}), "GetDashboard": frozenset({"gateway"})},
+        translate=lambda error: None,
+    )
+    async with serving as port:
+        config = dataclasses.replace(gateway_settings(), demo_target=f"127.0.0.1:{port}")
+        async with gateway_serving(config) as url:
+            yield url
+
+
+def problem(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["code"]
+
+
+async def test_a_missing_service_is_503_and_nothing_else_breaks(
+    without_demo: str, register: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients, "TIMEOUT", 0.3)
+    account = await register(without_demo)
+    answer = await account.http.get("/api/v1/demo/status")
+    assert problem(answer) == (503, "unavailable")
+    assert answer.headers["retry-after"] == "1"
+    assert (await account.http.get("/api/v1/auth/me")).json()["redirect_path"] == "/dashboard"
+    assert (await account.http.get("/api/v1/jobs")).status_code == 200
+    async with opened(account.http) as stream:
+        hello = await stream.next()
+    assert hello is not None
+    assert hello.name == "hello"
+    ready = await account.http.get("/readyz")
+    assert (ready.status_code, ready.json()["services"]) == (503, {"auth": True, "demo": False, "jobs": True})
+
+
+async def test_a_hanging_call_is_504_and_a_failing_one_500(
+    with_troubled_demo: str, register: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients, "TIMEOUT", 0.5)
+    account = await register(with_troubled_demo)
+    assert problem(await account.http.get("/api/v1/demo/status")) == (504, "deadline_exceeded")
+    failed = await account.http.get("/api/v1/metrics/dashboard")
+    assert problem(failed) == (500, "internal")
+    assert "secret" not in failed.text
+    # That the service does not let the gateway in is no fault of the client.
+    assert problem(await account.http.post("/api/v1/demo/dismiss")) == (500, "internal")
