@@ -26,6 +26,7 @@ Translate = Callable[[Exception], errors.Error | None]
 
 EXIT_LOOP_STALLED = 71
 _STALL_SECONDS = 15.0
+STOP_TRIES = 10
 
 
 def until_signal(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
@@ -59,9 +60,15 @@ class Background:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in reversed(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        remaining = set(self._tasks)
+        for _ in range(STOP_TRIES):
+            if not remaining:
+                return
+            for task in remaining:
+                task.cancel()
+            # Again and again: `asyncio.wait_for` of Python 3.11, which libraries use, can swallow a cancellation.
+            _, remaining = await asyncio.wait(remaining, timeout=1.0)
+        logger.error("background loops do not end", extra={"loops": [task.get_name() for task in remaining]})
 
     def start(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
         """Start `loop`, which should run for ever."""
