@@ -6,6 +6,7 @@ import dataclasses
 import typing
 from collections.abc import Mapping
 
+ENVIRONMENTS = ("local", "production")
 LOCAL_ONLY = "local-only"
 """Every published secret of docker-compose.yml contains this text."""
 _LOCAL_ONLY_KEYS = (
@@ -45,6 +46,9 @@ def read(cls: type[T], environ: Mapping[str, str]) -> T:
     types = typing.get_type_hints(cls)
     values: dict[str, object] = {}
     mistakes: list[str] = []
+    # A misspelt "production" must not quietly take the published secrets.
+    if environ.get("ENVIRONMENT", "") not in ("", *ENVIRONMENTS):
+        mistakes.append(f"ENVIRONMENT must be {' or '.join(ENVIRONMENTS)}")
     for field in dataclasses.fields(cls):
         name = field.name.upper()
         text = environ.get(name, "")

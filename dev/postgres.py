@@ -28,6 +28,8 @@ SUPERUSER = "postgres"
 SYSTEM_HOME = Path("/var/lib/repruv")
 UNPRIVILEGED = "nobody"
 INITDB_SECONDS = 120.0
+# The same text sorts and folds the same way on a laptop and in containers, whatever the system's libraries say.
+LOCALE = ("--encoding=UTF8", "--no-locale", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
 
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -146,10 +148,7 @@ class Postgres(Engine):
                     f"--pwfile={secret}",
                     "--auth-host=scram-sha-256",
                     "--auth-local=reject",
-                    "--encoding=UTF8",
-                    "--no-locale",
-                    "--locale-provider=builtin",
-                    "--builtin-locale=C.UTF-8",
+                    *LOCALE,
                 ],
             )
         finally:

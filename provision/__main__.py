@@ -31,7 +31,11 @@ def main(arguments: list[str]) -> int:
         return 1
     logs.configure("provision", level=chosen.log_level, form=chosen.log_format)
     logging.getLogger("alembic").setLevel(logging.WARNING)  # chassis.migrations tells the same, shorter
-    provision(chosen)
+    try:
+        provision(chosen)
+    except roles.UnfitDatabase as error:
+        logger.error(str(error))  # noqa: TRY400 - the message says it all
+        return 1
     return 0
 
 

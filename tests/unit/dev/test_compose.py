@@ -32,6 +32,13 @@ def test_variables(tmp_path: Path, written: str, environ: dict[str, str], expect
     assert read(tmp_path, text, environ)["a"].environment["V"] == expected
 
 
+@pytest.mark.parametrize("environ", [{}, {"A": "b"}])
+def test_a_variable_without_a_value_is_passed_on(tmp_path: Path, environ: dict[str, str]) -> None:
+    found = read(tmp_path, "services: { a: { build: ., command: run, environment: { A: , B: c } } }", environ)
+    assert found["a"].environment == {"A": environ.get("A", ""), "B": "c"}
+    assert compose.variables(tmp_path / "docker-compose.yml") == {"A"}
+
+
 def test_a_definition_holds_what_the_launcher_needs(tmp_path: Path) -> None:
     text = """
 services:
