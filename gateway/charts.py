@@ -1,0 +1,102 @@
+"""Geometry of the dashboard's charts: numbers in, rectangles out; the templates only draw them."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """One day: a rectangle in chart units, y growing downwards."""
+
+    date: str
+    count: int
+    x: float
+    y: float
+    width: float
+    height: float
+    peak: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BarChart:
+    """Bars on a scale from 0 to `ceiling`, in a box of `width` × `height` chart units."""
+
+    width: float
+    height: float
+    ceiling: int
+    total: int
+    bars: tuple[Bar, ...]
+    peak: Bar | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """One part of a whole: `share` is 0 to 1, `x` and `width` are in chart units."""
+
+    name: str
+    count: int
+    share: float
+    x: float
+    width: float
+
+
+def bar_chart(
+    days: Sequence[Mapping[str, Any]], *, width: float = 600, height: float = 160, gap: float = 0.28
+) -> BarChart:
+    """The chart of `[{date, count}]`, oldest first. `gap` is the part of each day's slot that stays empty, 0 to 1."""
+    counts = [max(0, int(day["count"])) for day in days]
+    highest = max(counts, default=0)
+    ceiling = nice_ceiling(highest)
+    slot = width / len(counts) if counts else width
+    bars = tuple(
+        Bar(
+            date=str(day["date"]),
+            count=count,
+            x=round(position * slot + slot * gap / 2, 2),
+            y=round(height - height * count / ceiling, 2),
+            width=round(slot * (1 - gap), 2),
+            height=round(height * count / ceiling, 2),
+            peak=highest > 0 and position == counts.index(highest),
+        )
+        for position, (day, count) in enumerate(zip(days, counts, strict=True))
+    )
+    return BarChart(
+        width=width,
+        height=height,
+        ceiling=ceiling,
+        total=sum(counts),
+        bars=bars,
+        peak=next((bar for bar in bars if bar.peak), None),
+    )
+
+
+def segments(counts: Mapping[Any, int], names: Iterable[str], *, width: float = 100) -> tuple[Segment, ...]:
+    """The named counts side by side along `width`; names that are missing count as zero."""
+    by_name = {str(name): int(count) for name, count in counts.items()}
+    values = [(name, max(0, by_name.get(name, 0))) for name in names]
+    total = sum(count for _, count in values)
+    parts: list[Segment] = []
+    before = 0
+    for name, count in values:
+        share = count / total if total else 0.0
+        start = width * before / total if total else 0.0
+        parts.append(Segment(name=name, count=count, share=share, x=round(start, 2), width=round(width * share, 2)))
+        before += count
+    return tuple(parts)
+
+
+def nice_ceiling(value: int) -> int:
+    """The lowest even 1, 1.5, 2, 3, 4, 5, 6 or 8 times a power of ten that is not below `value`; at least 4.
+
+    Even, so that the middle of the scale is a whole number too.
+    """
+    for exponent in itertools.count():
+        for step in (10, 15, 20, 30, 40, 50, 60, 80):
+            ceiling = step * 10**exponent // 10
+            if ceiling >= max(4, value) and ceiling % 2 == 0:
+                return int(ceiling)
+    raise AssertionError("unreachable: the count never ends")

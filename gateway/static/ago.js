@@ -1,0 +1,11 @@
+/* The same words as the `ago` filter of the server, for pages that stay open. */
+
+const STEPS = [[3600, 60, 'min'], [86_400, 3600, 'h'], [604_800, 86_400, 'd']];
+
+/** "just now", "5 min ago", "3 h ago", "2 d ago"; empty when a week has passed, for the server's date to stay. */
+export function ago(time, now = Date.now()) {
+  const seconds = (now - Date.parse(time)) / 1000;
+  if (seconds < 60) return 'just now';
+  const step = STEPS.find(([limit]) => seconds < limit);
+  return step ? `${Math.floor(seconds / step[1])} ${step[2]} ago` : '';
+}

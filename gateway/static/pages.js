@@ -1,0 +1,67 @@
+/* What pages do beyond their forms and links. Everything is delegated, so replaced fragments need no second start. */
+
+import { ago } from './ago.js';
+
+document.documentElement.classList.add('js');
+
+// One click is one request: the button says what is going on, and a second click does nothing.
+document.addEventListener('submit', (event) => {
+  const form = event.target;
+  if (form.method === 'dialog') return;
+  if (form.dataset.sent) return event.preventDefault();
+  form.dataset.sent = 'yes';
+  const button = event.submitter ?? form.querySelector('button');
+  if (!button?.dataset.busy) return;
+  button.dataset.text = button.textContent;
+  button.textContent = button.dataset.busy;
+  button.setAttribute('aria-disabled', 'true');
+});
+
+// A page that comes back from the back-forward cache is ready for another click.
+addEventListener('pageshow', (event) => {
+  if (!event.persisted) return;
+  for (const form of document.querySelectorAll('form[data-sent]')) {
+    delete form.dataset.sent;
+    for (const button of form.querySelectorAll('[data-text]')) {
+      button.textContent = button.dataset.text;
+      button.removeAttribute('aria-disabled');
+    }
+  }
+});
+
+document.addEventListener('click', (event) => {
+  const opener = event.target.closest('[data-dialog]');
+  const dialog = opener && document.getElementById(opener.dataset.dialog);
+  if (dialog && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
+    event.preventDefault();
+    dialog.showModal();
+  }
+  const copier = event.target.closest('[data-copy]');
+  if (copier) copy(copier, document.getElementById(copier.dataset.copy));
+});
+
+async function copy(button, source) {
+  try {
+    await navigator.clipboard.writeText(source.textContent);
+  } catch {
+    return getSelection().selectAllChildren(source); // no permission, or no secure context: ready for Ctrl-C
+  }
+  const text = button.querySelector('[data-copy-text]');
+  const before = text.textContent;
+  text.textContent = button.dataset.copied;
+  document.getElementById('announcer').textContent = button.dataset.copied;
+  setTimeout(() => (text.textContent = before), 2000);
+}
+
+setInterval(() => {
+  if (document.hidden) return;
+  for (const time of document.querySelectorAll('time[data-ago]')) {
+    const text = ago(time.dateTime);
+    if (text && text !== time.textContent) time.textContent = text;
+  }
+}, 60_000);
+
+if (document.body.dataset.stream) {
+  const { liven } = await import('./live.js');
+  liven(document.body.dataset);
+}

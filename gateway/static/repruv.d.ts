@@ -1,0 +1,125 @@
+/** Types of /static/repruv.js. Times are ISO 8601 in UTC, durations milliseconds unless named otherwise. */
+
+export type JobStatus =
+  | 'scheduled' | 'pending' | 'running' | 'retrying' | 'cancelling' | 'completed' | 'failed' | 'cancelled';
+export type DemoStatus = 'disabled' | 'enabling' | 'enabled' | 'disabling' | 'failed';
+export type StreamState = 'connecting' | 'open' | 'reconnecting' | 'polling' | 'offline' | 'signed-out' | 'closed';
+
+export interface Progress {
+  done: number;
+  total: number;
+  percent: number | null;
+  message: string;
+}
+
+export interface Problem {
+  code: string;
+  message: string;
+}
+
+export interface Job {
+  job_id: string;
+  kind: string;
+  status: JobStatus;
+  progress: Progress | null;
+  attempt: number;
+  max_attempts: number;
+  created_at: string;
+  started_at: string | null;
+  finished_at: string | null;
+  duration_seconds: number | null;
+  result: Record<string, unknown> | null;
+  error: Problem | null;
+  cancellable: boolean;
+  retryable: boolean;
+  version: number;
+}
+
+export interface Demo {
+  status: DemoStatus;
+  demo_mode: boolean;
+  job_id: string | null;
+  job_status: JobStatus | null;
+  progress: Progress | null;
+  profile: Record<string, unknown> | null;
+  error: Problem | null;
+  stats: {
+    content: number;
+    interactions: number;
+    removed_content: number;
+    removed_interactions: number;
+    content_written: number;
+    interactions_written: number;
+  } | null;
+  version: number;
+  enabled_at: string | null;
+}
+
+export interface Hello {
+  resumed: boolean;
+  replayed: number;
+  server_time: string;
+  heartbeat_s: number;
+}
+
+/** `status` is 0 when there was no answer; `retryAfter` is 0 when the server did not say. */
+export class HttpError extends Error {
+  readonly status: number;
+  readonly code: string;
+  readonly retryAfter: number;
+  readonly transient: boolean;
+  readonly signedOut: boolean;
+}
+
+export interface PollOptions {
+  /** First pause; 1000. */
+  interval?: number;
+  /** Longest pause; 15000. */
+  maxInterval?: number;
+  /** After this a TimeoutError is thrown; never by default. */
+  timeout?: number;
+  signal?: AbortSignal;
+}
+
+export function pollUntil<T>(
+  fn: (options: { signal?: AbortSignal }) => T | Promise<T>,
+  options?: PollOptions & { until?: (value: T) => boolean },
+): Promise<T>;
+export function pollJobStatus(jobId: string, options?: PollOptions & { onUpdate?: (job: Job) => void }): Promise<Job>;
+export function pollDemoStatus(options?: PollOptions & { onUpdate?: (demo: Demo) => void }): Promise<Demo>;
+
+export interface WatchOptions {
+  /** Where to resume, as a page or an earlier watch knew it. */
+  lastEventId?: string;
+  /** Pause between polls while streaming does not work; 5000. */
+  pollInterval?: number;
+}
+
+export interface Watch {
+  /** Ends it; nothing is called afterwards but `state('closed')`. */
+  close(): void;
+  readonly state: StreamState;
+  readonly lastEventId: string;
+}
+
+export interface EventHandlers {
+  job?: (job: Job) => void;
+  demo?: (demo: Demo) => void;
+  connection?: (connection: Record<string, unknown>) => void;
+  notification?: (notification: Record<string, unknown>) => void;
+  hello?: (hello: Hello) => void;
+  reset?: (reset: Record<string, unknown>) => void;
+  bye?: (bye: { reason: string }) => void;
+  state?: (state: StreamState) => void;
+}
+
+export interface JobHandlers {
+  update?: (job: Job) => void;
+  done?: (job: Job) => void;
+  state?: (state: StreamState) => void;
+}
+
+export function watchEvents(handlers: EventHandlers, options?: WatchOptions & { url?: string }): Watch;
+export function watchJob(jobId: string, handlers: JobHandlers, options?: WatchOptions): Watch;
+export function isTerminal(job: Job): boolean;
+export function isTransitioning(demo: Demo): boolean;

@@ -1,0 +1,116 @@
+/* Requests that end: deadlines, errors with a meaning, and polling that backs off. */
+
+const DEADLINE_MS = 10_000;
+
+/** An answer that is not a success. `status` is 0 when there was no answer at all; `retryAfter` is in milliseconds. */
+export class HttpError extends Error {
+  constructor(status, { code = '', message = '', retryAfter = 0, cause } = {}) {
+    super(message || (status ? `HTTP ${status}` : 'No answer from the server'), { cause });
+    this.name = 'HttpError';
+    this.status = status;
+    this.code = code;
+    this.retryAfter = retryAfter;
+  }
+
+  /** Whether the same request may succeed later. */
+  get transient() {
+    return this.status === 0 || this.status === 408 || this.status === 429 || this.status >= 500;
+  }
+
+  /** Whether only a new sign-in helps. */
+  get signedOut() {
+    return this.status === 401 || this.status === 403;
+  }
+}
+
+/** Like fetch, but answers only with a success (or 304), within the deadline, or throws HttpError. */
+export async function request(url, { signal, ...options } = {}) {
+  const deadline = AbortSignal.timeout(DEADLINE_MS);
+  let response;
+  try {
+    response = await fetch(url, {
+      credentials: 'same-origin',
+      cache: 'no-store',
+      ...options,
+      signal: signal ? AbortSignal.any([signal, deadline]) : deadline,
+    });
+  } catch (cause) {
+    if (signal?.aborted) throw signal.reason;
+    throw new HttpError(0, { cause });
+  }
+  if (response.type === 'opaqueredirect') throw new HttpError(401); // pages send the signed-out to the login page
+  if (response.ok || response.status === 304) return response;
+  const problem = await response.json().catch(() => ({})); // a proxy's error page has no JSON
+  throw new HttpError(response.status, {
+    code: problem.code,
+    message: problem.detail ?? problem.title,
+    retryAfter: retryAfter(response.headers.get('Retry-After')),
+  });
+}
+
+/** A function that gets the JSON of `url`, and does not download again what has not changed. */
+export function getter(url) {
+  let etag = null;
+  let value;
+  return async ({ signal } = {}) => {
+    const headers = { Accept: 'application/json', ...(etag && { 'If-None-Match': etag }) };
+    const response = await request(url, { signal, headers });
+    if (response.status !== 304) {
+      value = await body(response, signal);
+      etag = response.headers.get('ETag');
+    }
+    return value;
+  };
+}
+
+/**
+ * Calls `fn` until `until(value)` holds, and answers with that value. The pause starts at `interval` and grows to
+ * `maxInterval` (milliseconds, ±20 %); a server's Retry-After is honoured. Errors that may pass are waited out, others
+ * are thrown. After `timeout` milliseconds it throws a TimeoutError, after an abort the signal's reason.
+ */
+export async function pollUntil(fn, { until = Boolean, interval = 1000, maxInterval = 15_000, timeout = Infinity, signal } = {}) {
+  const end = Date.now() + timeout;
+  for (let wait = interval; ; wait = Math.min(wait * 1.5, maxInterval)) {
+    signal?.throwIfAborted();
+    let pause = wait * (0.8 + 0.4 * Math.random());
+    try {
+      const value = await fn({ signal });
+      if (until(value)) return value;
+    } catch (error) {
+      if (!(error instanceof HttpError && error.transient)) throw error;
+      pause = Math.max(pause, error.retryAfter);
+    }
+    if (Date.now() + pause > end) throw new DOMException('Polling took too long', 'TimeoutError');
+    await sleep(pause, signal);
+  }
+}
+
+/** Resolves after `ms` milliseconds, or rejects with the signal's reason. */
+export function sleep(ms, signal) {
+  return new Promise((resolve, reject) => {
+    const stop = () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener('abort', stop);
+      resolve();
+    }, ms);
+    signal?.addEventListener('abort', stop, { once: true });
+  });
+}
+
+async function body(response, signal) {
+  try {
+    return await response.json();
+  } catch (cause) {
+    if (signal?.aborted) throw signal.reason;
+    throw new HttpError(0, { cause }); // cut off on the way
+  }
+}
+
+function retryAfter(header) {
+  if (!header) return 0;
+  const ms = /^\d+$/.test(header) ? Number(header) * 1000 : Date.parse(header) - Date.now();
+  return Number.isFinite(ms) ? Math.max(0, ms) : 0;
+}

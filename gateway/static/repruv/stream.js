@@ -1,0 +1,218 @@
+/* One event stream that stays: it resumes where it was cut, falls back to polling, and returns to streaming. */
+
+import { HttpError, getter, pollUntil } from './http.js';
+
+const FIRST_RETRY_MS = 1000;
+const LAST_RETRY_MS = 30_000;
+const FAILURES_BEFORE_POLLING = 4;
+const STABLE_MS = 5000; // a stream that broke sooner counts as a failure in a row
+const HEARTBEATS_MISSED = 2.5;
+const DEFAULT_HEARTBEAT_S = 15;
+const CONTROL = ['hello', 'ping', 'reset', 'bye'];
+
+/**
+ * Opens a stream and keeps it open until `close()`.
+ *
+ * `onEvent(type, data)` gets each of `types`, and `hello`, `reset` and `bye`. `onState(state)` gets `connecting`,
+ * `open`, `reconnecting`, `polling`, `offline`, `signed-out` and `closed`. `snapshot({ signal })` fetches what events
+ * would have told: it is called when events may have been missed, and every `pollInterval` ms while nothing streams.
+ * `probe` is a URL whose status tells why a stream was refused, which an EventSource does not.
+ */
+export function openStream({ url, probe, types, lastEventId = '', snapshot, pollInterval = 5000, onEvent, onState }) {
+  const ended = new AbortController();
+  const ask = getter(probe);
+  let state = '';
+  let source = null;
+  let failures = 0;
+  let heartbeat = DEFAULT_HEARTBEAT_S * 1000;
+  let openedAt = 0; // 0 until hello
+  let frameAt = 0;
+  let refused = false; // the last attempt never said hello
+  let watchdog;
+  let retry;
+  let attempt = 0; // tells a probe that is still under way that its time has passed
+  let polling = null;
+  let catching = null;
+
+  function enter(next) {
+    if (next === state || state === 'closed') return;
+    state = next;
+    onState(next);
+  }
+
+  // The only place that opens a connection: one stream for all tabs would begin here.
+  function connect() {
+    drop();
+    frameAt = Date.now();
+    openedAt = 0;
+    const opened = new EventSource(lastEventId ? `${url}?last_event_id=${encodeURIComponent(lastEventId)}` : url);
+    source = opened;
+    for (const type of [...CONTROL, ...types]) opened.addEventListener(type, (event) => opened === source && receive(type, event));
+    opened.onerror = () => opened === source && lost();
+    watch();
+  }
+
+  function receive(type, event) {
+    frameAt = Date.now();
+    watch();
+    if (event.lastEventId) lastEventId = event.lastEventId;
+    if (type === 'ping') return;
+    const data = parse(event.data);
+    if (type === 'hello') {
+      heartbeat = (data.heartbeat_s || DEFAULT_HEARTBEAT_S) * 1000;
+      openedAt = Date.now();
+      refused = false;
+      stopPolling();
+      enter('open');
+      watch();
+    } else if (type === 'reset') {
+      catchUp();
+    }
+    onEvent(type, data);
+    if (type === 'bye') leave(data.reason ?? '');
+  }
+
+  function leave(reason) {
+    if (reason.startsWith('session')) signOut();
+    else lost();
+  }
+
+  function watch() {
+    clearTimeout(watchdog);
+    watchdog = setTimeout(lost, HEARTBEATS_MISSED * heartbeat);
+  }
+
+  function lost() {
+    const stable = openedAt && Date.now() - openedAt >= STABLE_MS;
+    refused = !openedAt;
+    failures = stable ? 1 : failures + 1;
+    drop();
+    const offline = globalThis.navigator?.onLine === false;
+    const poll = failures > FAILURES_BEFORE_POLLING;
+    enter(offline ? 'offline' : poll ? 'polling' : 'reconnecting');
+    if (poll) startPolling();
+    // A hidden tab is in no hurry, and a thousand of them would all come at once.
+    const most = document.hidden ? LAST_RETRY_MS : Math.min(FIRST_RETRY_MS * 2 ** (failures - 1), LAST_RETRY_MS);
+    retryIn(Math.random() * most);
+  }
+
+  function retryIn(ms) {
+    clearTimeout(retry);
+    retry = setTimeout(reconnect, ms);
+  }
+
+  async function reconnect() {
+    clearTimeout(retry);
+    retry = undefined;
+    const mine = ++attempt;
+    if (refused) {
+      try {
+        await ask({ signal: ended.signal });
+      } catch (error) {
+        if (mine !== attempt || ended.signal.aborted) return;
+        if (error.signedOut) return signOut();
+        if (error.retryAfter) return retryIn(error.retryAfter + Math.random() * FIRST_RETRY_MS);
+        if (!(error instanceof HttpError)) throw error;
+      }
+      if (mine !== attempt || ended.signal.aborted) return;
+    }
+    connect();
+  }
+
+  function drop() {
+    attempt += 1;
+    clearTimeout(watchdog);
+    clearTimeout(retry);
+    retry = undefined;
+    source?.close();
+    source = null;
+    openedAt = 0;
+  }
+
+  function startPolling() {
+    if (polling) return;
+    polling = new AbortController();
+    follow(pollUntil(snapshot, { until: () => false, interval: pollInterval, maxInterval: pollInterval, signal: polling.signal }));
+  }
+
+  function stopPolling() {
+    polling?.abort();
+    polling = null;
+  }
+
+  function catchUp() {
+    if (catching) return;
+    catching = follow(pollUntil(snapshot, { until: () => true, timeout: 60_000, signal: ended.signal }));
+    catching.finally(() => (catching = null));
+  }
+
+  // Polling ends by being aborted or by an answer that no patience changes.
+  function follow(promise) {
+    return promise.then(
+      () => {},
+      (error) => {
+        if (error.name === 'AbortError' || error.name === 'TimeoutError') return;
+        if (!(error instanceof HttpError)) throw error;
+        if (error.signedOut) signOut();
+        else console.error(error);
+      },
+    );
+  }
+
+  function signOut() {
+    finish('signed-out');
+  }
+
+  function finish(last) {
+    enter(last);
+    state = 'closed';
+    drop();
+    stopPolling();
+    ended.abort();
+  }
+
+  function on(target, type, listener) {
+    target?.addEventListener(type, listener, { signal: ended.signal });
+  }
+
+  // A page in the back-forward cache must hold no connection, and comes back with the id it left with.
+  let away = false;
+  on(globalThis, 'pagehide', () => {
+    away = true;
+    drop();
+    stopPolling();
+  });
+  on(globalThis, 'pageshow', () => {
+    if (away) connect();
+    away = false;
+  });
+  on(globalThis, 'online', () => !source && !away && reconnect());
+  on(globalThis, 'offline', () => !away && lost());
+  // After a sleep the stream may look open and be dead: timers stood still as well.
+  on(document, 'visibilitychange', () => {
+    if (document.hidden || away) return;
+    if (retry !== undefined) reconnect();
+    else if (source && Date.now() - frameAt > HEARTBEATS_MISSED * heartbeat) connect();
+  });
+
+  enter('connecting');
+  connect();
+  return {
+    close: () => state === 'closed' || finish('closed'),
+    get state() {
+      return state;
+    },
+    get lastEventId() {
+      return lastEventId;
+    },
+  };
+}
+
+function parse(text) {
+  try {
+    return JSON.parse(text || '{}');
+  } catch {
+    console.error('An event that is not JSON was left out', text);
+    return {};
+  }
+}

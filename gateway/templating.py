@@ -1,0 +1,137 @@
+"""The Jinja environment of the pages: filters that put numbers, times and words the way people read them."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import pathlib
+from datetime import UTC, datetime
+from typing import Any
+
+import jinja2
+
+from gateway import charts
+
+TEMPLATES = pathlib.Path(__file__).parent / "templates"
+STATIC = pathlib.Path(__file__).parent / "static"
+
+_UNITS = ((1_000_000_000, "B"), (1_000_000, "M"), (1_000, "K"))
+_AGES = ((86_400 * 7, 86_400, "d"), (86_400, 3_600, "h"), (3_600, 60, "min"))
+_NONE = "–"  # shown where there is no value
+
+
+def environment(*, reload: bool = False) -> jinja2.Environment:
+    """An environment that escapes everything and fails on names a page was not given.
+
+    `reload` looks for changed templates on every render; for development.
+    """
+    env = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        auto_reload=reload,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.filters.update(
+        compact=compact, number=number, percent=percent, ago=ago, date=date, label=label, initials=initials, tone=tone
+    )
+    env.tests["recent"] = recent
+    env.globals.update(asset=asset, bar_chart=charts.bar_chart, segments=charts.segments)
+    return env
+
+
+def compact(value: float | None) -> str:
+    """1.2K, 3.4M: at most one digit after the point, none when it would be zero; whole below a thousand."""
+    if value is None:
+        return _NONE
+    if abs(value) < 1_000:
+        return f"{value:.0f}"
+    for position, (size, unit) in enumerate(_UNITS):
+        if abs(value) >= size:
+            shown = round(value / size, 1)
+            if abs(shown) >= 1_000 and position:  # 999,950 reads 1M, not 1000K
+                shown, unit = round(value / _UNITS[position - 1][0], 1), _UNITS[position - 1][1]
+            return f"{shown:g}{unit}"
+    raise AssertionError("unreachable: every value of a thousand and more has a unit")
+
+
+def number(value: float | None, digits: int = 0) -> str:
+    """4,213; or 4.3 with one digit."""
+    return _NONE if value is None else f"{value:,.{digits}f}"
+
+
+def percent(share: float | None) -> str:
+    """A share of 0 to 1 as 87%. Something is never shown as nothing, and not quite all never as all."""
+    if share is None:
+        return _NONE
+    shown = round(share * 100)
+    if shown == 0 and share > 0:
+        return "<1%"
+    if shown == 100 and share < 1:
+        return "99%"
+    return f"{shown}%"
+
+
+def ago(value: str | datetime | None, now: datetime | None = None) -> str:
+    """How long ago, short: "just now", "5 min ago", "3 h ago", "2 d ago"; the date when a week has passed."""
+    moment = _moment(value)
+    if moment is None:
+        return _NONE
+    seconds = ((now or datetime.now(UTC)) - moment).total_seconds()
+    if seconds < 60:  # clocks differ, so a time slightly ahead of ours is now as well
+        return "just now"
+    for limit, size, unit in reversed(_AGES):
+        if seconds < limit:
+            return f"{int(seconds // size)} {unit} ago"
+    return date(moment)
+
+
+def date(value: str | datetime | None, style: str = "day") -> str:
+    """14 Nov 2026; `short` 14 Nov; `minute` 14 Nov 2026, 09:30 UTC."""
+    moment = _moment(value)
+    if moment is None:
+        return _NONE
+    day = f"{moment.day} {moment:%b}"
+    if style == "short":
+        return day
+    return f"{day} {moment.year}, {moment:%H:%M} UTC" if style == "minute" else f"{day} {moment.year}"
+
+
+def recent(value: str | datetime | None, minutes: float = 10) -> bool:
+    """Whether a time lies within the last minutes."""
+    moment = _moment(value)
+    return moment is not None and (datetime.now(UTC) - moment).total_seconds() < minutes * 60
+
+
+_NAMES = {"auto": "Pick for me", "youtube": "YouTube", "tiktok": "TikTok", "linkedin": "LinkedIn", "x": "X"}
+
+
+def label(value: str) -> str:
+    """A machine's word as a person reads it: `tech_reviews` is Tech reviews."""
+    return _NAMES.get(value) or value.replace("_", " ").strip().capitalize()
+
+
+def initials(name: str) -> str:
+    """One or two capitals that stand for a name."""
+    words = [word for word in name.replace("@", " ").split() if word[0].isalnum()]
+    return "".join(word[0].upper() for word in (words[:1] + words[1:][-1:])) or "?"
+
+
+def tone(name: str, tones: int = 6) -> int:
+    """1 to `tones`: the same name always gets the same colour."""
+    return hashlib.blake2s(name.encode(), digest_size=2).digest()[0] % tones + 1
+
+
+@functools.cache
+def asset(path: str) -> str:
+    """The URL of a static file, changing with its content, so that it may be cached for ever."""
+    digest = hashlib.blake2s((STATIC / path).read_bytes(), digest_size=6).hexdigest()
+    return f"/static/{path}?v={digest}"
+
+
+def _moment(value: Any) -> datetime | None:
+    if value is None or value == "":
+        return None
+    moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

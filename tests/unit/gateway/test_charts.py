@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway import charts
+
+
+def days(*counts: int) -> list[dict[str, object]]:
+    return [{"date": f"2026-11-{position:02}", "count": count} for position, count in enumerate(counts, 1)]
+
+
+def test_bars_stand_on_the_ground_and_reach_up_to_their_share_of_the_scale() -> None:
+    chart = charts.bar_chart(days(0, 10, 5), width=300, height=100)
+    assert chart.ceiling == 10
+    assert [bar.height for bar in chart.bars] == [0, 100, 50]
+    assert all(bar.y + bar.height == 100 for bar in chart.bars)
+    assert chart.total == 15
+
+
+def test_the_first_of_equal_days_is_the_peak() -> None:
+    chart = charts.bar_chart(days(3, 7, 7))
+    assert [bar.peak for bar in chart.bars] == [False, True, False]
+    assert chart.peak is chart.bars[1]
+
+
+@pytest.mark.parametrize("counts", [(), (0, 0)])
+def test_a_chart_without_interactions_has_no_peak(counts: tuple[int, ...]) -> None:
+    chart = charts.bar_chart(days(*counts))
+    assert chart.peak is None
+    assert chart.total == 0
+
+
+@given(st.lists(st.integers(0, 10**7), max_size=40))
+def test_bars_stay_in_their_box_and_do_not_overlap(counts: list[int]) -> None:
+    chart = charts.bar_chart([{"date": "2026-11-01", "count": count} for count in counts])
+    for bar in chart.bars:
+        assert bar.x >= 0
+        assert bar.x + bar.width <= chart.width
+        assert 0 <= bar.y <= chart.height
+    for left, right in zip(chart.bars, chart.bars[1:], strict=False):
+        assert left.x + left.width <= right.x
+
+
+@given(st.integers(0, 10**9))
+def test_the_scale_is_even_and_neither_too_low_nor_far_too_high(value: int) -> None:
+    ceiling = charts.nice_ceiling(value)
+    assert ceiling >= value
+    assert ceiling % 2 == 0
+    assert ceiling <= max(4, 2 * value)
+
+
+def test_segments_lie_side_by_side_and_fill_the_whole() -> None:
+    parts = charts.segments({"positive": 3, "negative": 1}, ["positive", "neutral", "negative"])
+    assert [(part.x, part.width, part.share) for part in parts] == [(0, 75, 0.75), (75, 0, 0), (75, 25, 0.25)]
+
+
+def test_segments_of_nothing_are_empty_and_keys_may_be_numbers() -> None:
+    assert [part.width for part in charts.segments({}, ["1", "2"])] == [0, 0]
+    assert charts.segments({5: 2}, ["5"])[0].count == 2
