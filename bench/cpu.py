@@ -1,0 +1,42 @@
+"""How much processor time our processes have taken: tells what a request costs, and what would be full first."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from dev import Stack
+
+ENGINES = ("postgres", "nats")
+
+
+def seconds(stack: Stack) -> dict[str, float]:
+    """Give the processor seconds of each process (of all its replicas) since it started; empty where there is no /proc."""
+    if not Path("/proc/self/stat").exists():
+        return {}
+    postgres = stack.engines.postgres.pid
+    pids: dict[str, list[int | None]] = {
+        **{name: [*stack.pids(name)] for name in stack.names},
+        "postgres": [*_children(postgres), postgres],
+        "nats": [stack.engines.nats.pid],
+        "this benchmark": [os.getpid()],
+    }
+    return {name: _taken(pid for pid in found if pid is not None) for name, found in pids.items()}
+
+
+def _taken(pids: Iterable[int]) -> float:
+    return sum(sum(map(int, _fields(pid)[11:15])) for pid in pids) / os.sysconf("SC_CLK_TCK")
+
+
+def _children(parent: int | None) -> list[int]:
+    running = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
+    return [pid for pid in running if (fields := _fields(pid)) and int(fields[1]) == parent]
+
+
+def _fields(pid: int) -> list[str]:
+    """Read what follows the command's name in /proc/PID/stat: [0] state, [1] parent, [11:15] times."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []  # it has ended

@@ -1,0 +1,76 @@
+"""An event stream as a browser holds it, which notes when each frame arrived."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from bench import http
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """One event."""
+
+    event: str
+    sequence: int | None
+    """The id of a transition; None for what has none."""
+    data: dict[str, Any]
+    arrived: float
+    """Unix seconds."""
+    heard: float
+    """The same moment by `time.perf_counter`."""
+
+
+class Events:
+    """The stream of everything that concerns one user."""
+
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+        self._news = asyncio.Event()
+        self._rest = b""
+        self._connection: http.Connection | None = None
+
+    async def open(self, client: http.Client, cookie: str) -> None:
+        """Return when the stream has said hello."""
+        self._connection = await client.connect(self._received)
+        head = client.head("GET", "/api/v1/events", cookie=cookie, headers={"Accept": "text/event-stream"})
+        self._connection.send(head)
+        await self.until(lambda frame: frame.event == "hello", timeout=10.0)
+
+    async def until(self, wanted: Callable[[Frame], bool], *, timeout: float) -> Frame:
+        """Give the first frame that is `wanted`, also one that came before; raises `TimeoutError` without one."""
+        seen = 0
+        async with asyncio.timeout(timeout):
+            while True:
+                for frame in self.frames[seen:]:
+                    if wanted(frame):
+                        return frame
+                seen = len(self.frames)
+                self._news.clear()
+                await self._news.wait()
+
+    def close(self) -> None:
+        """End the stream."""
+        if self._connection:
+            self._connection.close()
+
+    def _received(self, piece: bytes) -> None:
+        arrived, heard = time.time(), time.perf_counter()
+        *texts, self._rest = (self._rest + piece).split(b"\n\n")
+        for text in texts:
+            fields = dict(line.split(": ", 1) for line in text.decode().splitlines())
+            self.frames.append(
+                Frame(
+                    event=fields["event"],
+                    sequence=int(fields["id"]) if "id" in fields else None,
+                    data=json.loads(fields["data"]),
+                    arrived=arrived,
+                    heard=heard,
+                )
+            )
+        self._news.set()

@@ -1,0 +1,149 @@
+"""A lean HTTP/1.1 client: the load must cost far less than what it measures, or it would measure itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import httptools
+
+TIMEOUT = 20.0
+
+
+class Unexpected(Exception):
+    """The gateway answered with another status than the one that is measured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A response, whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> dict[str, Any]:
+        """Read the body."""
+        read: dict[str, Any] = json.loads(self.body)
+        return read
+
+
+class Connection(asyncio.Protocol):
+    """One connection, one request at a time. `on_body` is called with each piece of a body, as it arrives."""
+
+    def __init__(self, on_body: Callable[[bytes], None] | None = None) -> None:
+        self.on_body = on_body or self._keep
+        self.is_open = True
+        self._answer: asyncio.Future[Answer] | None = None
+        self._transport: asyncio.Transport | None = None
+
+    async def request(self, head: bytes) -> Answer:
+        """Send a request and wait for the end of its answer."""
+        assert self._transport is not None
+        self._parser = httptools.HttpResponseParser(self)
+        self._headers: dict[str, str] = {}
+        self._body = b""
+        self._answer = asyncio.get_running_loop().create_future()
+        self._transport.write(head)
+        async with asyncio.timeout(TIMEOUT):
+            return await self._answer
+
+    def send(self, head: bytes) -> None:
+        """Send a request whose answer does not end."""
+        assert self._transport is not None
+        self._parser = httptools.HttpResponseParser(self)
+        self._headers = {}
+        self._transport.write(head)
+
+    def close(self) -> None:
+        """Drop the connection."""
+        if self._transport:
+            self._transport.close()
+
+    # --- called by asyncio and by the parser ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_open = False
+        if self._answer and not self._answer.done():
+            self._answer.set_exception(exc or ConnectionError("the gateway closed the connection"))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_message_complete(self) -> None:
+        if self._answer and not self._answer.done():
+            status = self._parser.get_status_code()
+            self._answer.set_result(Answer(status=status, headers=self._headers, body=self._body))
+
+    def _keep(self, piece: bytes) -> None:
+        self._body += piece
+
+
+class Client:
+    """Requests over as many kept connections as there are requests at once."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._host, self._port = parts.hostname or "", parts.port or 80
+        self._idle: list[Connection] = []
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        expected: int,
+        cookie: str = "",
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Make a request. Raises `Unexpected` for another status than `expected`."""
+        connection = self._idle.pop() if self._idle else await self.connect()
+        answer = await connection.request(self.head(method, path, cookie=cookie, body=body, headers=headers))
+        if connection.is_open:
+            self._idle.append(connection)
+        if answer.status != expected:
+            raise Unexpected(f"{method} {path}: {answer.status} {answer.body[:300].decode(errors='replace')}")
+        return answer
+
+    async def connect(self, on_body: Callable[[bytes], None] | None = None) -> Connection:
+        """Open a connection that is not shared."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(TIMEOUT):
+            _, connection = await loop.create_connection(lambda: Connection(on_body), self._host, self._port)
+        return connection
+
+    def head(
+        self,
+        method: str,
+        path: str,
+        *,
+        cookie: str = "",
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """Write a request."""
+        lines = [f"{method} {path} HTTP/1.1", f"Host: {self._host}:{self._port}"]
+        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+        content = json.dumps(body).encode() if body is not None else b""
+        if cookie:
+            lines.append(f"Cookie: {cookie}")
+        if body is not None:
+            lines += ["Content-Type: application/json", f"Content-Length: {len(content)}"]
+        return "\r\n".join([*lines, "", ""]).encode() + content
+
+    def close(self) -> None:
+        """Drop every connection that is idle."""
+        for connection in self._idle:
+            connection.close()
+        self._idle.clear()

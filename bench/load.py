@@ -1,0 +1,76 @@
+"""Open-loop load: requests arrive when they arrive, however long the ones before them take."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+
+DEADLINE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offered:
+    """What became of a load."""
+
+    durations: list[float]
+    """Seconds from the start of each action to its end, of those that did not fail."""
+    failures: list[Exception]
+    lateness: list[float]
+    """Seconds by which each action started after its time: what the generator itself could not keep up with."""
+
+
+async def offer(action: Callable[[int], Awaitable[object]], *, rate: float, count: int, seed: int = 1) -> Offered:
+    """Start `action(0)` to `action(count - 1)` as a Poisson process of `rate` a second; return when all have ended.
+
+    The same `seed` gives the same load in every run.
+    """
+    durations: list[float] = []
+    lateness: list[float] = []
+    failures: list[Exception] = []
+
+    async def measured(index: int) -> None:
+        try:
+            durations.append(await timed(action(index)))
+        except Exception as error:  # noqa: BLE001 - whatever it was, the load goes on, and the report says so
+            failures.append(error)
+
+    start = time.perf_counter()
+    async with asyncio.timeout(count / rate + DEADLINE_SECONDS), asyncio.TaskGroup() as tasks:
+        for index, offset in enumerate(_arrivals(rate, count, seed)):
+            await asyncio.sleep(start + offset - time.perf_counter())
+            lateness.append(time.perf_counter() - start - offset)
+            tasks.create_task(measured(index))
+    return Offered(durations=durations, failures=failures, lateness=lateness)
+
+
+async def each(action: Callable[[int], Awaitable[object]], *, count: int, at_once: int) -> list[float]:
+    """Do `action(0)` to `action(count - 1)`, so many at once; gives the duration of each."""
+    durations = [0.0] * count
+    indexes = iter(range(count))
+
+    async def work() -> None:
+        for index in indexes:
+            durations[index] = await timed(action(index))
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(at_once):
+            tasks.create_task(work())
+    return durations
+
+
+async def timed(action: Awaitable[object]) -> float:
+    """Give the seconds that `action` takes."""
+    began = time.perf_counter()
+    await action
+    return time.perf_counter() - began
+
+
+def _arrivals(rate: float, count: int, seed: int) -> Iterator[float]:
+    gaps = random.Random(seed)
+    offset = 0.0
+    for _ in range(count):
+        offset += gaps.expovariate(rate)
+        yield offset

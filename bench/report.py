@@ -1,0 +1,47 @@
+"""The one table that is printed."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.samples import Row, Section, percentile
+
+_MEDIAN, _TAIL, _WORST = 50, 99, 100
+_RANKS = {_MEDIAN: "p50", _TAIL: "p99", _WORST: "max"}
+
+
+def show(sections: Sequence[Section], conditions: str) -> None:
+    """Print the table."""
+    table = Table(
+        title=f"Repruv on {os.cpu_count()} processors, Python {platform.python_version()}", caption=conditions
+    )
+    table.add_column("", no_wrap=True)
+    for name in ("n", *_RANKS.values()):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("aim")
+    for section in sections:
+        table.add_section()
+        table.add_row(f"[bold]{section.title}")
+        for row in section.rows:
+            figures = [_duration(percentile(row.durations, rank)) for rank in _RANKS]
+            number = f"{len(row.durations)}" + (f" (+ {row.failed} failed)" if row.failed else "")
+            table.add_row(row.name, number, *figures, _verdict(row))
+    console = Console(width=None if os.isatty(1) else 118, highlight=False)
+    console.print(table)
+    for section in sections:
+        for note in section.notes:
+            console.print(f"[dim]{section.title}:[/] {note}")
+
+
+def _verdict(row: Row) -> str:
+    aims = ", ".join(f"{_RANKS[int(rank)]} <= {_duration(limit)}" for rank, limit in row.limits)
+    return {None: "", True: f"[green]met[/]: {aims}", False: f"[red]MISSED[/]: {aims}"}[row.is_met]
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.1f} ms"

@@ -1,0 +1,116 @@
+"""The system under test, on engines and data of its own, and the users who load it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, LiteralString
+
+import psycopg
+
+from bench import http, load
+from bench.events import Events
+from dev import Stack
+
+SETTINGS = {
+    # Accounts are made before anything is measured, and at full strength each would take a tenth of a second.
+    "PASSWORD_MEMORY_KIB": "64",
+    "LOG_FORMAT": "json",
+}
+"""What differs from `make up`; everything else, durability above all, is as it is delivered."""
+
+REGISTRATIONS_AT_ONCE = 8
+QUIET_SECONDS = 120.0
+POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """Somebody who is signed in."""
+
+    user_id: str
+    cookie: str
+
+
+class System:
+    """The running system."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.http = http.Client(stack.url)
+
+    async def sign_up(self, count: int) -> list[User]:
+        """Register users; each of them is signed in, and unknown to the gateway's memory of sessions."""
+        users: list[User] = []
+
+        async def register(_: int) -> None:
+            account = {"email": f"{secrets.token_hex(8)}@example.com", "password": secrets.token_urlsafe(16)}
+            answer = await self.http.request("POST", "/api/v1/auth/register", expected=201, body=account)
+            cookie = answer.headers["set-cookie"].partition(";")[0]
+            users.append(User(user_id=answer.json()["user"]["user_id"], cookie=cookie))
+
+        await load.each(register, count=count, at_once=REGISTRATIONS_AT_ONCE)
+        return users
+
+    async def enable(self, user: User, wish: Mapping[str, Any]) -> str:
+        """Ask for demo data; gives the id of the job."""
+        return await self._accepted("/api/v1/demo/enable", user, wish)
+
+    async def disable(self, user: User) -> str:
+        """Ask to remove the demo data; gives the id of the job."""
+        return await self._accepted("/api/v1/demo/disable", user, None)
+
+    @contextlib.asynccontextmanager
+    async def watch(self, user: User) -> AsyncIterator[Events]:
+        """Hold an event stream of the user open."""
+        events = Events()
+        try:
+            await events.open(self.http, user.cookie)
+            yield events
+        finally:
+            events.close()
+
+    async def quiet(self) -> float:
+        """Wait until no job is under way and nothing waits in an outbox; gives the seconds that took."""
+        began = time.perf_counter()
+        unfinished = """
+            SELECT (SELECT count(*) FROM jobs.jobs WHERE finished_at IS NULL) + (SELECT count(*) FROM jobs.outbox)
+                 + (SELECT count(*) FROM demo.outbox)
+        """
+        async with asyncio.timeout(QUIET_SECONDS), await self.connect_database() as conn:
+            while await _number(conn, unfinished) > 0:  # noqa: ASYNC110 - only the database knows
+                await asyncio.sleep(POLL_SECONDS)
+        return time.perf_counter() - began
+
+    async def connect_database(self) -> psycopg.AsyncConnection:
+        """Connect to PostgreSQL as its superuser, each statement a transaction."""
+        return await psycopg.AsyncConnection.connect(self.stack.database_url(), autocommit=True, connect_timeout=5)
+
+    async def _accepted(self, path: str, user: User, body: Mapping[str, Any] | None) -> str:
+        answer = await self.http.request("POST", path, expected=202, cookie=user.cookie, body=body)
+        return str(answer.json()["job_id"])
+
+
+async def _number(conn: psycopg.AsyncConnection, query: LiteralString) -> int:
+    row = await (await conn.execute(query)).fetchone()
+    return int(row[0]) if row else 0
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Stack]:
+    """Start the system on empty engines; afterwards nothing of it is left."""
+    with tempfile.TemporaryDirectory(prefix="repruv-bench-") as directory:
+        stack = Stack(Path(directory), env=SETTINGS)
+        try:
+            stack.start()
+            yield stack
+        finally:
+            stack.stop()
+            if hasattr(stack, "engines"):
+                stack.engines.erase()
