@@ -7,13 +7,16 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
-def _no_nul(text: str) -> str:
+def _storable(text: str) -> str:
     if "\0" in text:
         raise ValueError("must not contain NUL")
+    # JSON can spell half a character ("\ud800"), which neither protobuf nor PostgreSQL takes.
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("must not contain lone surrogates")
     return text
 
 
-Text = Annotated[str, AfterValidator(_no_nul)]
+Text = Annotated[str, AfterValidator(_storable)]
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 JobStatus = Literal["scheduled", "pending", "running", "retrying", "cancelling", "completed", "failed", "cancelled"]
 DemoState = Literal["disabled", "enabling", "enabled", "disabling", "failed"]
