@@ -1,0 +1,60 @@
+"""One whole system for all acceptance tests: real processes, reached over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from dev.launcher.stack import Stack
+from tests.acceptance import waiting
+from tests.acceptance.system import WORKER, System
+from tests.acceptance.users import User
+
+PAUSE_MS = "60"
+"""Two thousand interactions then take somewhat above a second: long enough to see the middle."""
+
+NewUser = Callable[[], Awaitable[User]]
+
+
+@pytest.fixture(scope="session")
+async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
+    """The system; use `system` instead, which is left healthy by every test."""
+    directory = tmp_path_factory.mktemp("acceptance")
+    variables = {"PASSWORD_MEMORY_KIB": "1024", "DEMO_BATCH_PAUSE_MS": PAUSE_MS}
+    stack = Stack(directory / "data", scale={WORKER: 2}, env=variables, log=directory / "log")
+    print(f"\nlines of all processes: {directory / 'log'}")
+    async with System(stack) as system:
+        yield system
+
+
+@pytest.fixture
+async def system(running: System) -> AsyncIterator[System]:
+    """The system, healthy; a test that leaves it otherwise fails (and it is healed for the others)."""
+    yield running
+    try:
+        # A gateway needs a moment to find a service again.
+        await waiting.until(running.is_healthy, "the test leaves the system healthy", seconds=5.0)
+    except AssertionError:
+        await running.heal()
+        raise
+
+
+@pytest.fixture
+async def new_user(system: System) -> AsyncIterator[NewUser]:
+    """Make users."""
+    made: list[User] = []
+
+    async def register() -> User:
+        made.append(await User.register(system.url))
+        return made[-1]
+
+    yield register
+    for user in made:
+        await user.close()
+
+
+@pytest.fixture
+async def user(new_user: NewUser) -> User:
+    """A new user."""
+    return await new_user()

@@ -1,0 +1,145 @@
+"""The running system in the hands of a test: processes stopped, killed and started again, databases looked into."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any, LiteralString, ParamSpec, Self, TypeVar
+
+import httpx
+import psycopg
+from psycopg import rows
+
+from dev.engine import Engine
+from dev.launcher.stack import Stack
+from tests.acceptance import waiting
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+WORKER = "demo-worker"
+
+
+class System:
+    """A stack that tests disturb and leave healthy; started and erased as a context manager.
+
+    Its blocking calls run in one thread, so that clients go on meanwhile.
+    """
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._hands = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stack")
+
+    async def __aenter__(self) -> Self:
+        await self._do(self._stack.start)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._do(self._stack.erase)
+        self._hands.shutdown()
+
+    @property
+    def url(self) -> str:
+        """Where the gateway answers."""
+        return self._stack.url
+
+    @property
+    def engines(self) -> dict[str, Engine]:
+        """The engines by name."""
+        return {"postgres": self._stack.engines.postgres, "nats": self._stack.engines.nats}
+
+    @property
+    def processes(self) -> list[str]:
+        """The names of our own processes."""
+        return self._stack.names
+
+    def pids(self, name: str) -> list[int]:
+        """The process ids of what runs under this name."""
+        if name in self.engines:
+            return [pid] if (pid := self.engines[name].pid) else []
+        return self._stack.pids(name)
+
+    async def start(self, name: str, index: int | None = None) -> None:
+        """Start what is down, and wait until it is ready."""
+        if name in self.engines:
+            await self._do(self.engines[name].start)
+        else:
+            await self._do(self._stack.start_process, name, index)
+
+    async def stop(self, name: str, index: int | None = None) -> None:
+        """End it in order; it stays down."""
+        if name in self.engines:
+            await self._do(self.engines[name].stop)
+        else:
+            await self._do(self._stack.stop_process, name, index)
+
+    async def kill(self, name: str, index: int | None = None) -> None:
+        """End it by SIGKILL; it stays down."""
+        if name in self.engines:
+            await self._do(self.engines[name].kill)
+        else:
+            await self._do(self._stack.kill, name, index)
+
+    async def erase(self, name: str) -> None:
+        """Stop an engine and delete all its data."""
+        await self._do(self.engines[name].erase)
+
+    @asynccontextmanager
+    async def down(self, name: str, index: int | None = None) -> AsyncIterator[None]:
+        """Keep it stopped while the context lasts."""
+        await self.stop(name, index)
+        try:
+            yield
+        finally:
+            await self.start(name, index)
+
+    @asynccontextmanager
+    async def workers(self, **variables: str) -> AsyncIterator[None]:
+        """Let all workers run with other variables while the context lasts."""
+        before = self._stack.environment(WORKER)
+        await self._do(lambda: self._stack.restart(WORKER, env=variables))
+        try:
+            yield
+        finally:
+            restored = {name: before[name] for name in variables}
+            await self._do(lambda: self._stack.restart(WORKER, env=restored))
+
+    def worker_index(self, worker: str) -> int:
+        """Say which replica a worker's name (…-<host>-<pid>-<random>) belongs to."""
+        return self._stack.pids(WORKER).index(int(worker.rsplit("-", 2)[1]))
+
+    async def is_healthy(self) -> bool:
+        """Whether every process runs and the gateway finds all services and NATS."""
+        names = [*self.engines, *self.processes]
+        if any(len(self.pids(name)) != (2 if name == WORKER else 1) for name in names):
+            return False
+        try:
+            async with httpx.AsyncClient(base_url=self.url, timeout=5.0) as client:
+                answer = await client.get("/readyz")
+        except httpx.TransportError:
+            return False
+        return answer.status_code == 200 and bool(answer.json()["nats"])
+
+    async def heal(self) -> None:
+        """Start whatever is down and wait until all is well."""
+        for name in (*self.engines, *self.processes):
+            await self.start(name)
+        await waiting.until(self.is_healthy, "the system is healthy", seconds=60.0)
+
+    async def query(self, statement: LiteralString, *parameters: object) -> list[dict[str, Any]]:
+        """Read as the superuser, past every service."""
+        url = self._stack.database_url()
+        async with await psycopg.AsyncConnection.connect(url, connect_timeout=5, row_factory=rows.dict_row) as conn:
+            return await (await conn.execute(statement, parameters)).fetchall()
+
+    async def execute(self, statement: LiteralString, *parameters: object) -> None:
+        """Change something as the superuser: what only time could."""
+        async with await psycopg.AsyncConnection.connect(self._stack.database_url(), connect_timeout=5) as conn:
+            await conn.execute(statement, parameters)
+
+    async def _do(
+        self, call: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
+    ) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._hands, lambda: call(*args, **kwargs))

@@ -1,0 +1,90 @@
+"""Enabling is cancelled: nothing is left of it."""
+
+from __future__ import annotations
+
+from tests.acceptance.streams import Stream
+from tests.acceptance.system import WORKER, System
+from tests.acceptance.users import User
+
+WISH = {"niche": "tech_reviews"}
+
+
+async def test_cancel_while_enabling_leaves_nothing(system: System, user: User) -> None:
+    async with Stream(user) as stream:
+        job_id = await user.enable(WISH)
+        await user.written(300)
+        answer = await user.post(f"/jobs/{job_id}/cancel")
+        assert answer.status_code == 202
+        assert answer.json()["status"] == "cancelling"
+        await stream.tells_end(job_id, "cancelled")
+        await user.status_is("disabled")
+        await stream.has("demo", lambda data: data["status"] == "disabled" and data["version"] > 0)
+    assert stream.transitions(job_id) == ["pending", "running", "cancelling", "cancelled"]
+    stream.must_be_gap_free()
+    await _must_have_nothing(system, user)
+
+
+async def test_cancel_before_a_worker_has_it_is_done_at_once(system: System, user: User) -> None:
+    async with system.down(WORKER):
+        job_id = await user.enable(WISH)
+        answer = await user.post(f"/jobs/{job_id}/cancel")
+        assert (answer.status_code, answer.json()["status"]) == (202, "cancelled")
+        await user.status_is("disabled")
+        again = await user.post(f"/jobs/{job_id}/cancel")
+        assert (again.status_code, again.json()["status"]) == (202, "cancelled")
+    await _must_have_nothing(system, user)
+
+
+async def test_cancel_is_heard_without_nats(system: System, user: User) -> None:
+    async with system.down("nats"):
+        job_id = await user.enable(WISH)
+        await user.written(200)
+        assert (await user.post(f"/jobs/{job_id}/cancel")).status_code == 202
+        job = await user.job_is(job_id, "cancelled", "completed")
+        await user.status_is("disabled" if job["status"] == "cancelled" else "enabled")
+    assert job["status"] == "cancelled"
+    await _must_have_nothing(system, user)
+
+
+async def test_after_a_cancel_both_a_new_wish_and_a_retry_are_possible(user: User) -> None:
+    cancelled = await user.enable(WISH)
+    assert (await user.post(f"/jobs/{cancelled}/cancel")).status_code == 202
+    await user.job_is(cancelled, "cancelled")
+    await user.status_is("disabled")
+
+    assert (await user.post(f"/jobs/{cancelled}/retry")).status_code == 202
+    await user.job_is(cancelled, "completed")
+    status = await user.status_is("enabled")
+    assert (status["job_id"], status["stats"]["interactions_written"]) == (cancelled, 2000)
+
+    await user.disable()
+    await user.status_is("disabled")
+    await user.enable(WISH)
+    await user.status_is("enabled")
+
+
+async def test_cancelled_disable_fails_and_can_be_retried(system: System, user: User) -> None:
+    await user.enable(WISH)
+    await user.status_is("enabled")
+    job_id = await user.disable()
+    await user.job_is(job_id, "running")
+    assert (await user.post(f"/jobs/{job_id}/cancel")).status_code == 202
+    await user.job_is(job_id, "cancelled")
+    status = await user.status_is("failed")
+    assert status["error"]["code"] == "cancelled"
+    assert (await user.get("/interactions")).json()["interactions"] == []
+
+    assert (await user.post(f"/jobs/{job_id}/retry")).status_code == 202
+    status = await user.status_is("disabled")
+    assert (status["stats"]["removed_content"], status["stats"]["removed_interactions"]) == (60, 2000)
+    await _must_have_nothing(system, user)
+
+
+async def _must_have_nothing(system: System, user: User) -> None:
+    found = await system.query(
+        "SELECT (SELECT count(*) FROM demo.content WHERE owner_id = %s) AS content,"
+        " (SELECT count(*) FROM demo.interactions WHERE owner_id = %s) AS interactions",
+        user.user_id,
+        user.user_id,
+    )
+    assert found == [{"content": 0, "interactions": 0}]

@@ -1,0 +1,159 @@
+"""The main job: demo mode is enabled and disabled again, and the page always knows how it stands."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from tests.acceptance.conftest import NewUser
+from tests.acceptance.streams import Stream
+from tests.acceptance.users import User
+from tests.acceptance.watching import Watch
+
+WISH = {"profile_type": "auto", "niche": "tech_reviews"}
+
+
+async def test_enable_answers_at_once_and_a_job_does_the_work(user: User) -> None:
+    asked_at = time.perf_counter()
+    answer = await user.post("/demo/enable", json=WISH)
+    print(f"\n  enable answered in {(time.perf_counter() - asked_at) * 1000:.0f} ms")
+    assert answer.status_code == 202
+    accepted = answer.json()
+    assert accepted == {
+        "status": "enabling",
+        "job_id": accepted["job_id"],
+        "message": "Demo mode is being enabled.",
+    }
+    assert answer.headers["location"] == f"/api/v1/jobs/{accepted['job_id']}"
+
+    status = (await user.get("/demo/status")).json()
+    assert (status["status"], status["job_id"]) == ("enabling", accepted["job_id"])
+    assert status["job_status"] in {"pending", "running"}
+
+    seen = await _follow(user, f"/jobs/{accepted['job_id']}/status")
+    assert seen[-1]["status"] == "completed"
+    assert seen[-1]["progress"]["percent"] == 100
+    assert seen[-1]["result"] == {**seen[-1]["result"], "content_count": 60, "interaction_count": 2000}
+    assert any(0 < job["progress"]["percent"] < 100 for job in seen), "the middle was never seen"
+
+    status = await user.status_is("enabled")
+    assert status["demo_mode"]
+    assert status["profile"]["niche"] == "tech_reviews"
+    assert (status["stats"]["content_written"], status["stats"]["interactions_written"]) == (60, 2000)
+
+
+async def test_status_of_enabling_tells_progress(user: User) -> None:
+    await user.enable(WISH)
+    await user.written(200)
+    status = (await user.get("/demo/status")).json()
+    assert status["status"] == "enabling"
+    assert status["job_status"] == "running"
+    assert status["progress"]["total"] == 2000
+    await user.status_is("enabled")
+
+
+async def test_enabled_shows_exactly_what_was_asked_for(user: User) -> None:
+    await user.enable(WISH)
+    await user.status_is("enabled")
+
+    numbers = (await user.get("/metrics/dashboard")).json()
+    assert numbers["demo"] is True
+    assert (numbers["content_count"], numbers["interaction_count"]) == (60, 2000)
+    assert sum(numbers["sentiment"].values()) == 2000
+    assert 1 <= numbers["average_rating"] <= 5
+
+    content = await user.everything("/content", "content")
+    interactions = await user.everything("/interactions", "interactions")
+    assert len(content) == len({item["content_id"] for item in content}) == 60
+    assert len(interactions) == len({item["interaction_id"] for item in interactions}) == 2000
+    assert {item["content"]["content_id"] for item in interactions} <= {item["content_id"] for item in content}
+    assert sum(item["interaction_count"] for item in content) == 2000
+    times = [item["occurred_at"] for item in interactions]
+    assert times == sorted(times, reverse=True)
+
+
+async def test_sizes_asked_for_are_the_sizes_given(user: User) -> None:
+    await user.enable({"content_count": 1, "interaction_count": 0})
+    status = await user.status_is("enabled")
+    assert (status["stats"]["content_written"], status["stats"]["interactions_written"]) == (1, 0)
+    assert len(await user.everything("/content", "content")) == 1
+    assert await user.everything("/interactions", "interactions") == []
+
+
+async def test_disable_takes_everything_away_and_tells_how_much(user: User) -> None:
+    await user.enable(WISH)
+    await user.status_is("enabled")
+
+    answer = await user.post("/demo/disable")
+    assert answer.status_code == 202
+    accepted = answer.json()
+    assert accepted == {
+        "status": "disabling",
+        "job_id": accepted["job_id"],
+        "message": "Demo mode is being disabled.",
+    }
+    assert answer.headers["location"] == f"/api/v1/jobs/{accepted['job_id']}"
+    assert (await user.get("/interactions")).json()["interactions"] == []
+
+    seen = await _follow(user, f"/jobs/{accepted['job_id']}/status")
+    assert seen[-1]["status"] == "completed"
+    assert seen[-1]["result"] == {"content_removed": 60, "interactions_removed": 2000}
+
+    status = await user.status_is("disabled")
+    assert (status["stats"]["removed_content"], status["stats"]["removed_interactions"]) == (60, 2000)
+    assert status["message"] == "Demo mode is off: 2,000 interactions, 60 content items removed."
+    assert await user.everything("/content", "content") == []
+    assert await user.everything("/interactions", "interactions") == []
+    numbers = (await user.get("/metrics/dashboard")).json()
+    assert (numbers["demo"], numbers["content_count"], numbers["interaction_count"]) == (False, 0, 0)
+
+
+async def test_stream_tells_the_whole_story_once(user: User) -> None:
+    async with Stream(user) as stream, Watch(user, interactions=2000) as watch:
+        job_id = await user.enable(WISH)
+        await stream.tells_end(job_id, "completed")
+        await stream.has("demo", lambda data: data["status"] == "enabled")
+        await user.status_is("enabled")
+    assert stream.transitions(job_id) == ["pending", "running", "completed"]
+    stream.must_be_gap_free()
+    stream.must_never_fall_back()
+    assert watch.statuses[-1] == "enabled"
+    assert watch.progress == sorted(watch.progress)
+
+
+async def test_stream_of_one_job_ends_by_itself(user: User) -> None:
+    job_id = await user.enable(WISH)
+    async with Stream(user, f"/jobs/{job_id}/events", reconnects=False) as stream:
+        await stream.tells_end(job_id, "completed")
+        async with asyncio.timeout(5):
+            while not stream.has_ended:
+                await asyncio.sleep(0.02)
+    assert stream.events[-1].data["status"] == "completed"
+
+
+async def test_users_do_not_see_each_other(new_user: NewUser) -> None:
+    one, other = await new_user(), await new_user()
+    await one.enable(WISH)
+    await one.status_is("enabled")
+    assert (await other.get("/demo/status")).json()["status"] == "disabled"
+    assert (await other.get("/interactions")).json()["interactions"] == []
+    assert (await other.get("/jobs")).json()["jobs"] == []
+
+
+async def _follow(user: User, path: str) -> list[dict[str, Any]]:
+    """Poll a job to its end; gives what was seen, which must only ever go forward."""
+    order = ["pending", "running", "completed"]
+    seen: list[dict[str, Any]] = []
+    async with asyncio.timeout(30):
+        while not seen or seen[-1]["status"] != "completed":
+            answer = await user.get(path)
+            assert answer.status_code == 200, answer.text
+            job = answer.json()
+            if seen:
+                assert order.index(job["status"]) >= order.index(seen[-1]["status"])
+                assert job["version"] >= seen[-1]["version"]
+                assert job["progress"]["percent"] >= seen[-1]["progress"]["percent"]
+            seen.append(job)
+            await asyncio.sleep(0.02)
+    return seen

@@ -1,0 +1,153 @@
+"""Who somebody is: cookies and bearer tokens, what belongs to others, sessions that end, and the older paths."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import httpx
+
+from tests.acceptance import waiting
+from tests.acceptance.conftest import NewUser
+from tests.acceptance.streams import Stream
+from tests.acceptance.system import System
+from tests.acceptance.users import PASSWORD, User
+
+WISH = {"niche": "tech_reviews", "interaction_count": 300}
+
+
+async def test_older_paths_answer_like_their_twins(user: User) -> None:
+    answer = await user.post("/api/demo/enable", json=WISH)
+    assert answer.status_code == 202
+    job_id = answer.json()["job_id"]
+    await user.job_is(job_id, "completed")
+    await user.status_is("enabled")
+    for path in ("/demo/status", f"/jobs/{job_id}", f"/jobs/{job_id}/status", "/jobs", f"/jobs/{job_id}/history"):
+        new, old = await user.get(f"/api/v1{path}"), await user.get(f"/api{path}")
+        assert (old.status_code, old.json()) == (new.status_code, new.json())
+        assert _headers(old) == _headers(new)
+    for path in ("/demo/enable", "/demo/dismiss", f"/jobs/{job_id}/cancel", f"/jobs/{job_id}/retry"):
+        new, old = await user.post(f"/api/v1{path}"), await user.post(f"/api{path}")
+        assert old.status_code == new.status_code == 409
+        assert old.json()["code"] == new.json()["code"]
+    assert (await user.post("/api/demo/disable")).status_code == 202
+    await user.status_is("disabled")
+
+
+async def test_bearer_token_works_like_the_cookie(system: System, user: User) -> None:
+    answer = await user.post("/auth/token", json={"email": user.email, "password": PASSWORD})
+    assert answer.status_code == 200
+    assert "set-cookie" not in answer.headers
+    headers = {"Authorization": f"Bearer {answer.json()['token']}"}
+    async with httpx.AsyncClient(base_url=f"{system.url}/api/v1", headers=headers) as client:
+        assert (await client.get("/auth/me")).json() == (await user.get("/auth/me")).json()
+        assert (await client.post("/demo/enable", json=WISH)).status_code == 202
+        await user.status_is("enabled")
+        assert (await client.get("/demo/status")).json() == (await user.get("/demo/status")).json()
+        assert len((await client.get("/interactions?page_size=100")).json()["interactions"]) == 100
+
+
+async def test_request_id_goes_in_and_comes_out(user: User) -> None:
+    own = await user.get("/auth/me", headers={"X-Request-Id": "my-request-1"})
+    assert own.headers["x-request-id"] == "my-request-1"
+    problem = await user.get("/nothing", headers={"X-Request-Id": "my-request-2"})
+    assert problem.json()["request_id"] == problem.headers["x-request-id"] == "my-request-2"
+    fresh = await user.get("/auth/me")
+    assert fresh.headers["x-request-id"] not in {"", "my-request-1"}
+    strange = await user.get("/auth/me", headers={"X-Request-Id": "a b\tc"})
+    assert strange.headers["x-request-id"] != "a b\tc"
+
+
+async def test_what_belongs_to_another_is_not_found(new_user: NewUser) -> None:
+    owner, other = await new_user(), await new_user()
+    job_id = await owner.enable(WISH)
+    for path in ("", "/status", "/history", "/events"):
+        answer = await other.get(f"/jobs/{job_id}{path}")
+        assert (answer.status_code, answer.json()["code"]) == (404, "job_not_found")
+    for path in ("/cancel", "/retry"):
+        answer = await other.post(f"/jobs/{job_id}{path}")
+        assert (answer.status_code, answer.json()["code"]) == (404, "job_not_found")
+    (session,) = (await owner.get("/auth/sessions")).json()["sessions"]
+    answer = await other.http.delete(f"/api/v1/auth/sessions/{session['session_id']}")
+    assert (answer.status_code, answer.json()["code"]) == (404, "session_not_found")
+    assert (await owner.get("/auth/me")).status_code == 200
+    await owner.status_is("enabled")
+
+
+async def test_logout_ends_the_session_and_its_stream_at_once(user: User) -> None:
+    other = await user.again()
+    async with Stream(user, reconnects=False) as stream, Stream(other) as untouched:
+        kept = dict(user.http.cookies)
+        assert (await user.post("/auth/logout")).status_code == 204
+        bye = await stream.has("bye", seconds=5)
+        assert bye.data == {"reason": "session_expired"}
+        await waiting.until(_ended(stream), "the stream has ended", seconds=5)
+        assert not user.http.cookies
+        stolen = await user.get("/auth/me", headers=kept)
+        assert stolen.status_code == 401
+        assert (await other.get("/auth/me")).status_code == 200
+        assert not [event for event in untouched.events if event.name == "bye"]
+    await other.close()
+
+
+async def test_sessions_can_be_revoked_from_elsewhere(user: User) -> None:
+    other = await user.again()
+    sessions = (await user.get("/auth/sessions")).json()["sessions"]
+    (theirs,) = [session for session in sessions if not session["current"]]
+    async with Stream(other, reconnects=False) as stream:
+        answer = await user.http.delete(f"/api/v1/auth/sessions/{theirs['session_id']}")
+        assert answer.status_code == 204
+        await stream.has("bye", seconds=5)
+    assert (await other.get("/demo/status")).status_code == 401
+    assert (await user.get("/demo/status")).status_code == 200
+    await other.close()
+
+
+async def test_logout_holds_without_nats(system: System, user: User) -> None:
+    async with system.down("nats"):
+        kept = _cookie(user)
+        assert (await user.get("/auth/me")).status_code == 200
+        assert (await user.post("/auth/logout")).status_code == 204
+        assert (await user.get("/auth/me", headers=kept)).status_code == 401
+
+
+async def test_demo_mode_is_left_alone_by_a_logout(user: User) -> None:
+    """The user may close the tab, even sign out; the job goes on, and everything is there at the next visit."""
+    job_id = await user.enable(WISH)
+    await user.post("/auth/logout")
+    back = await user.again()
+    await back.job_is(job_id, "completed")
+    await back.status_is("enabled")
+    await back.close()
+
+
+async def test_me_says_where_to_go(user: User) -> None:
+    assert (await user.get("/auth/me")).json()["redirect_path"] == "/settings/demo-mode"
+    await user.enable(WISH)
+    await user.status_is("enabled")
+    assert (await user.get("/auth/me")).json()["redirect_path"] == "/dashboard"
+
+
+async def test_passwords_and_tokens_are_never_shown(user: User) -> None:
+    secret = f"{secrets.token_urlsafe(12)}-{PASSWORD}"
+    wrong = await user.post("/auth/login", json={"email": user.email, "password": secret})
+    assert wrong.status_code == 401
+    assert secret not in wrong.text
+    invalid = await user.post("/auth/login", json={"email": user.email, "password": [secret]})
+    assert invalid.status_code == 422
+    assert secret not in invalid.text
+
+
+def _cookie(user: User) -> dict[str, str]:
+    return {"Cookie": f"session={user.http.cookies['session']}"}
+
+
+def _headers(answer: httpx.Response) -> dict[str, str]:
+    return {name: answer.headers[name] for name in ("content-type", "cache-control", "etag") if name in answer.headers}
+
+
+def _ended(stream: Stream) -> Any:
+    async def look() -> bool:
+        return stream.has_ended
+
+    return look

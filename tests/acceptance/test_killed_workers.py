@@ -1,0 +1,133 @@
+"""A worker is killed in the middle of a large job: the job goes on, and nobody ever sees anything untrue."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.acceptance import waiting
+from tests.acceptance.streams import Stream
+from tests.acceptance.system import WORKER, System
+from tests.acceptance.users import User
+from tests.acceptance.watching import Watch
+
+LARGE = 100_000
+WISH = {"niche": "tech_reviews", "interaction_count": LARGE}
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def fast_workers(running: System) -> AsyncIterator[None]:
+    """Workers without pauses: it is the size that gives the time to kill them."""
+    async with running.workers(DEMO_BATCH_PAUSE_MS="0"):
+        yield
+
+
+async def test_another_worker_goes_on(system: System, user: User) -> None:
+    async with Stream(user) as stream, Watch(user, interactions=LARGE) as watch:
+        job_id = await user.enable(WISH)
+        written = await user.written(10_000)
+        (first,) = await _attempts(user, job_id)
+        index = system.worker_index(first["worker"])
+        await system.kill(WORKER, index)
+        killed_at = time.monotonic()
+        second = await waiting.until(lambda: _attempt(user, job_id, 2), "there is a second attempt")
+        print(
+            f"\n  killed at {written} interactions; the new attempt was seen {time.monotonic() - killed_at:.2f} s later"
+        )
+        await stream.tells_end(job_id, "completed", seconds=60)
+        print(f"  completed {time.monotonic() - killed_at:.2f} s after the kill")
+        await user.status_is("enabled")
+        await system.start(WORKER, index)
+
+    assert first["worker"] != second["worker"]
+    first, second = await _attempts(user, job_id)
+    assert (first["outcome"], second["outcome"]) == ("crashed", "completed")
+    assert stream.transitions(job_id) == ["pending", "running", "retrying", "running", "completed"]
+    stream.must_be_gap_free()
+    stream.must_never_fall_back()
+    assert watch.statuses == ["disabled", "enabling", "enabled"]
+    await _must_have_exactly(system, user, LARGE)
+
+
+async def test_job_waits_for_a_worker_and_goes_on_where_it_stopped(system: System, user: User) -> None:
+    async with system.down(WORKER, 1), Stream(user) as stream, Watch(user, interactions=LARGE):
+        job_id = await user.enable(WISH)
+        await user.written(10_000)
+        await system.kill(WORKER, 0)
+        job = await user.job_is(job_id, "retrying")
+        assert job["attempt"] == 1
+        status = (await user.get("/demo/status")).json()
+        assert (status["status"], status["job_status"]) == ("enabling", "retrying")
+        kept = status["stats"]["interactions_written"]
+        assert 10_000 <= kept < LARGE
+
+        started_at = time.monotonic()
+        await system.start(WORKER, 0)
+        await waiting.until(lambda: _attempt(user, job_id, 2), "there is a second attempt")
+        print(
+            f"\n  {kept} kept; the new attempt was seen {time.monotonic() - started_at:.2f} s after the start of a worker"
+        )
+        await stream.tells_end(job_id, "completed", seconds=60)
+        await user.status_is("enabled")
+
+    assert stream.transitions(job_id) == ["pending", "running", "retrying", "running", "completed"]
+    stream.must_be_gap_free()
+    await _must_have_exactly(system, user, LARGE)
+
+
+async def test_disable_goes_on_too(system: System, user: User) -> None:
+    await user.enable({**WISH, "interaction_count": 6_000})
+    await user.status_is("enabled")
+    async with system.workers(DEMO_BATCH_PAUSE_MS="20"), Stream(user) as stream:
+        job_id = await user.disable()
+        await waiting.until(lambda: _removed(user, 1_000), "1,000 interactions removed")
+        index = system.worker_index((await _attempts(user, job_id))[0]["worker"])
+        await system.kill(WORKER, index)
+        await stream.tells_end(job_id, "completed", seconds=60)
+        await system.start(WORKER, index)
+    status = await user.status_is("disabled")
+    assert (status["stats"]["removed_content"], status["stats"]["removed_interactions"]) == (60, 6_000)
+    assert len(await _attempts(user, job_id)) == 2
+    stream.must_be_gap_free()
+    await _must_have_exactly(system, user, 0, content=0)
+
+
+async def test_stopped_worker_hands_its_job_over_at_once(system: System, user: User) -> None:
+    """A deployment is no crash: the job is finished within the grace, or handed back, and nobody waits for a lease."""
+    async with Stream(user) as stream:
+        job_id = await user.enable(WISH)
+        await user.written(10_000)
+        index = system.worker_index((await _attempts(user, job_id))[0]["worker"])
+        async with system.down(WORKER, index):
+            await stream.tells_end(job_id, "completed", seconds=60)
+    assert {attempt["outcome"] for attempt in await _attempts(user, job_id)} <= {"released", "completed"}
+    stream.must_be_gap_free()
+    await _must_have_exactly(system, user, LARGE)
+
+
+async def _attempts(user: User, job_id: str) -> list[dict[str, Any]]:
+    attempts: list[dict[str, Any]] = (await user.get(f"/jobs/{job_id}/history")).json()["attempts"]
+    return attempts
+
+
+async def _attempt(user: User, job_id: str, number: int) -> dict[str, Any] | None:
+    return next((attempt for attempt in await _attempts(user, job_id) if attempt["attempt"] == number), None)
+
+
+async def _removed(user: User, at_least: int) -> bool:
+    stats = (await user.get("/demo/status")).json()["stats"]
+    return bool(stats["removed_interactions"] >= at_least)
+
+
+async def _must_have_exactly(system: System, user: User, interactions: int, *, content: int = 60) -> None:
+    """Count the rows in the database itself, each position once."""
+    for table, expected in (("interactions", interactions), ("content", content)):
+        counted = await system.query(
+            "SELECT count(*) AS rows, count(DISTINCT position) AS positions, count(DISTINCT generation) AS generations"
+            f" FROM demo.{table} WHERE owner_id = %s",
+            user.user_id,
+        )
+        assert counted == [{"rows": expected, "positions": expected, "generations": min(1, expected)}]

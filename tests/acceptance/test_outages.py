@@ -1,0 +1,106 @@
+"""Each part of the system goes away in the middle of a job and comes back: the job completes, the page misses nothing."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.acceptance.streams import Stream
+from tests.acceptance.system import WORKER, System
+from tests.acceptance.users import User
+from tests.acceptance.watching import Watch
+
+WISH = {"niche": "fitness"}
+PARTS = ("gateway", "jobs", "demo", "auth", "nats", "postgres")
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+@pytest.mark.parametrize("part", PARTS)
+async def test_job_and_stream_survive(part: str, how: str, system: System, user: User) -> None:
+    async with Stream(user) as stream, Watch(user, interactions=2000):
+        job_id = await user.enable(WISH)
+        await user.written(200)
+        gone_at = time.monotonic()
+        await (system.kill(part) if how == "killed" else system.stop(part))
+        await system.start(part)
+        back_at = time.monotonic()
+        await stream.tells_end(job_id, "completed", seconds=45)
+        print(f"\n  {part} {how}: away {back_at - gone_at:.1f} s, end told {time.monotonic() - back_at:.1f} s after")
+        await user.status_is("enabled")
+        await stream.has("demo", lambda data: data["status"] == "enabled")
+    told = stream.transitions(job_id)
+    assert told[:2] == ["pending", "running"]
+    assert told[-1] == "completed"
+    assert told.count("completed") == 1
+    stream.must_be_gap_free()
+    stream.must_never_fall_back()
+    if part == "gateway":
+        assert stream.connections > 1
+    assert len(await user.everything("/interactions", "interactions")) == 2000
+
+
+async def test_nats_is_away_all_the_time(system: System, user: User) -> None:
+    async with system.down("nats"), Stream(user) as stream, Watch(user, interactions=2000):
+        job_id = await user.enable(WISH)
+        await stream.tells_end(job_id, "completed")
+        await stream.has("demo", lambda data: data["status"] == "enabled")
+        await user.status_is("enabled")
+    assert stream.transitions(job_id) == ["pending", "running", "completed"]
+    stream.must_be_gap_free()
+    stream.must_never_fall_back()
+
+
+async def test_demo_service_is_away_until_the_job_has_ended(system: System, user: User) -> None:
+    async with Stream(user) as stream:
+        job_id = await user.enable(WISH)
+        await user.written(200)
+        async with system.down("demo"):
+            answer = await user.get("/demo/status")
+            assert answer.status_code == 503
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert answer.json()["code"] == "unavailable"
+            assert "retry-after" in answer.headers
+            assert (await user.get(f"/jobs/{job_id}")).status_code == 200
+            await stream.tells_end(job_id, "completed")
+        status = await user.status_is("enabled")
+        assert status["stats"]["interactions_written"] == 2000
+        await stream.has("demo", lambda data: data["status"] == "enabled")
+    stream.must_be_gap_free()
+
+
+async def test_jobs_service_is_away_when_demo_mode_is_asked_for(system: System, user: User) -> None:
+    async with system.down("jobs"):
+        asked_at = time.monotonic()
+        answer = await user.post("/demo/enable", json=WISH)
+        print(f"\n  without the jobs service: answered in {(time.monotonic() - asked_at) * 1000:.0f} ms")
+        assert answer.status_code == 202
+        job_id = answer.json()["job_id"]
+        status = (await user.get("/demo/status")).json()
+        assert (status["status"], status["job_id"], status["job_status"]) == ("enabling", job_id, "pending")
+    await user.job_is(job_id, "completed")
+    status = await user.status_is("enabled")
+    assert status["job_id"] == job_id
+
+
+async def test_no_worker_is_there_when_demo_mode_is_asked_for(system: System, user: User) -> None:
+    async with Stream(user) as stream:
+        async with system.down(WORKER):
+            job_id = await user.enable(WISH)
+            await stream.has("job", lambda data: data["job_id"] == job_id and data["status"] == "pending")
+            assert (await user.get("/demo/status")).json()["job_status"] == "pending"
+        await stream.tells_end(job_id, "completed")
+    assert stream.transitions(job_id) == ["pending", "running", "completed"]
+
+
+async def test_job_is_found_again_after_everything_was_killed(system: System, user: User) -> None:
+    async with Stream(user) as stream:
+        job_id = await user.enable(WISH)
+        await user.written(200)
+        for name in ("gateway", "jobs", "demo", "auth", WORKER, "nats", "postgres"):
+            await system.kill(name)
+        await system.heal()
+        await stream.tells_end(job_id, "completed", seconds=45)
+        await user.status_is("enabled")
+    stream.must_be_gap_free()
+    assert len(await user.everything("/interactions", "interactions")) == 2000

@@ -1,0 +1,127 @@
+"""A user of the HTTP API."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any, Self
+
+import httpx
+
+from tests.acceptance import waiting
+
+PASSWORD = "tulip-anvil-rowing"
+BASE = "/api/v1"
+FINISHED = frozenset({"completed", "failed", "cancelled"})
+# What a client may be told while a part of the system is away; anything else is an answer.
+AWAY = frozenset({502, 503, 504})
+
+
+class User:
+    """Somebody with an account and a session in a cookie, like a browser."""
+
+    def __init__(self, url: str, *, email: str = "") -> None:
+        self.email = email or f"user-{secrets.token_hex(6)}@example.com"
+        self.user_id = ""
+        self.http = httpx.AsyncClient(base_url=url, timeout=15.0)
+
+    @classmethod
+    async def register(cls, url: str) -> Self:
+        """Make an account."""
+        user = cls(url)
+        account = {"email": user.email, "password": PASSWORD, "name": "Mina"}
+        answer = await user.post("/auth/register", json=account)
+        assert answer.status_code == 201, answer.text
+        user.user_id = answer.json()["user"]["user_id"]
+        return user
+
+    async def again(self) -> User:
+        """Sign in once more: the same user at another browser."""
+        other = User(str(self.http.base_url), email=self.email)
+        answer = await other.post("/auth/login", json={"email": self.email, "password": PASSWORD})
+        assert answer.status_code == 200, answer.text
+        other.user_id = self.user_id
+        return other
+
+    async def get(self, path: str, **options: Any) -> httpx.Response:
+        """GET below /api/v1, or of a whole path that begins with /api/."""
+        return await self.http.get(_whole(path), **options)
+
+    async def post(self, path: str, **options: Any) -> httpx.Response:
+        """POST in the same way."""
+        return await self.http.post(_whole(path), **options)
+
+    async def look(self, path: str) -> dict[str, Any] | None:
+        """GET what must exist; None while a part of the system is away."""
+        try:
+            answer = await self.get(path)
+        except httpx.TransportError:
+            return None
+        if answer.status_code in AWAY:
+            assert answer.headers["content-type"] == "application/problem+json", answer.text
+            return None
+        assert answer.status_code == 200, f"{path}: {answer.status_code} {answer.text}"
+        found: dict[str, Any] = answer.json()
+        return found
+
+    async def enable(self, wish: Mapping[str, object] | None = None, *, key: str = "") -> str:
+        """Ask for demo mode; gives the job's id."""
+        headers = {"Idempotency-Key": key} if key else {}
+        answer = await self.post("/demo/enable", json=wish or {"niche": "tech_reviews"}, headers=headers)
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["job_id"])
+
+    async def disable(self) -> str:
+        """Ask to leave demo mode; gives the job's id."""
+        answer = await self.post("/demo/disable")
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["job_id"])
+
+    async def status_is(self, status: str, *, seconds: float = 30.0) -> dict[str, Any]:
+        """Wait until demo mode stands so."""
+
+        async def look() -> dict[str, Any] | None:
+            found = await self.look("/demo/status")
+            return found if found and found["status"] == status else None
+
+        return await waiting.until(look, f"demo mode is {status}", seconds=seconds)
+
+    async def job_is(self, job_id: str, *statuses: str, seconds: float = 30.0) -> dict[str, Any]:
+        """Wait until a job stands so."""
+
+        async def look() -> dict[str, Any] | None:
+            found = await self.look(f"/jobs/{job_id}")
+            return found if found and found["status"] in statuses else None
+
+        return await waiting.until(look, f"job is {' or '.join(statuses)}", seconds=seconds)
+
+    async def written(self, at_least: int, *, seconds: float = 30.0) -> int:
+        """Wait until so many interactions have been written; gives how many."""
+
+        async def look() -> int | None:
+            found = await self.look("/demo/status")
+            count = found["stats"]["interactions_written"] if found else 0
+            return count if count >= at_least else None
+
+        return await waiting.until(look, f"{at_least} interactions written", seconds=seconds)
+
+    async def everything(self, path: str, name: str) -> list[dict[str, Any]]:
+        """Read a list to its end, page by page; each page but the last is full."""
+        found: list[dict[str, Any]] = []
+        token = ""
+        for _ in range(10_000):
+            page = (await self.get(path, params={"page_size": 100, "page_token": token})).json()
+            found += page[name]
+            token = page["next_page_token"]
+            if not token:
+                return found
+            assert len(page[name]) == 100
+        raise AssertionError(f"{path} has no end")
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.http.aclose()
+
+
+def _whole(path: str) -> str:
+    return path if path.startswith("/api/") or path in {"/healthz", "/readyz"} else BASE + path
