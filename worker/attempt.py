@@ -11,7 +11,7 @@ from typing import Any
 
 from google.protobuf import json_format
 
-from chassis import errors
+from chassis import errors, run
 from repruv.jobs.v1 import job_pb2
 from worker.client import Held, JobsClient
 from worker.context import Cancelled, Context, JobFailed, Progress
@@ -39,7 +39,7 @@ class Fate(enum.Enum):
 class Attempt:
     """Runs one claimed job to its end."""
 
-    def __init__(self, job: job_pb2.Job, handler: Handler, jobs: JobsClient) -> None:
+    def __init__(self, job: job_pb2.Job, handler: Handler, jobs: JobsClient, *, translate: run.Translate) -> None:
         self.held: Held = (job.job_id, job.attempt)
         self.context = Context(
             job_id=job.job_id,
@@ -50,6 +50,7 @@ class Attempt:
         )
         self._handler = handler
         self._jobs = jobs
+        self._translate = translate
         self._timeout = job.spec.attempt_timeout.ToTimedelta().total_seconds()
         self._reported: Progress | None = None
         self._fate: Fate | None = None
@@ -120,12 +121,29 @@ class Attempt:
         deadline = asyncio.timeout(self._timeout)
         try:
             async with deadline:
-                return await self._handler(self.context)
+                return await self._handle_through_outages()
         except TimeoutError:
             if deadline.expired():
                 raise
             # The handler's own: a call of it took too long. That is an error like any other.
             raise JobFailed("timeout", "A part of the system did not answer in time.", retryable=True) from None
+
+    async def _handle_through_outages(self) -> Mapping[str, Any] | None:
+        """Call the handler again while a part of the system does not answer: it goes on where it stopped.
+
+        That is nobody's fault, and so costs no attempt. The attempt's timeout bounds it, and so does a lost lease.
+        """
+        pause = 0.2
+        while True:
+            try:
+                return await self._handler(self.context)
+            except Exception as error:
+                known = error if isinstance(error, errors.Error) else self._translate(error)
+                if not isinstance(known, errors.Unavailable):
+                    raise
+                logger.warning("attempt waits", extra={**self._log, "cause": known.code})
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+            pause = min(pause * 2, _PAUSE_MAX)
 
     async def _tell(self, tell: Callable[[], Awaitable[None]]) -> None:
         pause = 0.1

@@ -37,12 +37,15 @@ class Worker:
         nats: bus.Bus,
         concurrency: int,
         drain_seconds: float = DRAIN_SECONDS,
+        translate: run.Translate = lambda error: None,
     ) -> None:
+        """`translate` recognises errors of a database that does not answer: its outages are waited out."""
         self.name = f"{name}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._handlers = dict(handlers)
         self._jobs = jobs
         self._concurrency = concurrency
         self._drain_seconds = drain_seconds
+        self._translate = translate
         self._running: dict[Held, tuple[Attempt, asyncio.Task[None]]] = {}
         self._wake = asyncio.Event()
         self._beat = asyncio.Event()
@@ -87,7 +90,7 @@ class Worker:
     async def _claim_batch(self, limit: int) -> int:
         jobs, self._lease = await self._jobs.claim(self.name, self._handlers, limit)
         for job in jobs:
-            attempt = Attempt(job, self._handlers[job.spec.kind], self._jobs)
+            attempt = Attempt(job, self._handlers[job.spec.kind], self._jobs, translate=self._translate)
             task = asyncio.create_task(attempt.run(), name=f"{job.spec.kind} {job.job_id}")
             self._running[attempt.held] = (attempt, task)
             task.add_done_callback(lambda done, held=attempt.held: self._ended(held, done))  # type: ignore[misc]

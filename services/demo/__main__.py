@@ -82,6 +82,7 @@ async def work(config: WorkerSettings, stop: asyncio.Event) -> None:
         jobs=worker.JobsClient(channel, call),
         nats=nats,
         concurrency=config.worker_concurrency,
+        translate=postgres.translate,
     )
     async with AsyncExitStack() as stack:
         stack.push_async_callback(engine.dispose)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Struct
 
-from chassis import bus, identity, ids, run
+from chassis import bus, errors, identity, ids, run
 from chassis.rpc import client
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2, jobs_service_pb2_grpc
 from worker import Cancelled, Context, Handler, JobFailed, JobsClient, Worker
@@ -108,6 +108,26 @@ async def test_retryable_errors_are_tried_again_and_final_ones_are_not(jobs: Job
         job = await jobs.ended(await jobs.submit(max_attempts=5))
     assert (job.state, job.attempt) == (job_pb2.JOB_STATE_FAILED, 2)
     assert (job.error.code, job.error.message) == ("no_such_shop", "There is no such shop.")
+
+
+async def test_an_outage_costs_no_attempt(jobs: Jobs, working: Callable[..., Any]) -> None:
+    outages: list[Exception] = [
+        errors.Unavailable("A part of the system does not answer."),
+        ConnectionError("database"),
+    ]
+
+    async def handler(context: Context) -> dict[str, Any]:
+        if outages:
+            raise outages.pop()
+        return {"attempt": context.attempt}
+
+    def translate(error: Exception) -> errors.Error | None:
+        return errors.Unavailable(code="database_unavailable") if isinstance(error, ConnectionError) else None
+
+    async with working(handler, translate=translate):
+        job = await jobs.ended(await jobs.submit(max_attempts=1))
+    assert job.state == job_pb2.JOB_STATE_COMPLETED
+    assert json_format.MessageToDict(job.result) == {"attempt": 1}
 
 
 async def test_an_unexpected_error_tells_the_user_nothing_internal(jobs: Jobs, working: Callable[..., Any]) -> None:
