@@ -29,10 +29,8 @@ async def test_job_and_stream_survive(part: str, how: str, system: System, user:
         print(f"\n  {part} {how}: away {back_at - gone_at:.1f} s, end told {time.monotonic() - back_at:.1f} s after")
         await user.status_is("enabled")
         await stream.has("demo", lambda data: data["status"] == "enabled")
-    told = stream.transitions(job_id)
-    assert told[:2] == ["pending", "running"]
-    assert told[-1] == "completed"
-    assert told.count("completed") == 1
+    # The worker has lived through it, and so has its attempt.
+    assert stream.transitions(job_id) == ["pending", "running", "completed"]
     stream.must_be_gap_free()
     stream.must_never_fall_back()
     if part == "gateway":
@@ -78,9 +76,9 @@ async def test_jobs_service_is_away_when_demo_mode_is_asked_for(system: System, 
         job_id = answer.json()["job_id"]
         status = (await user.get("/demo/status")).json()
         assert (status["status"], status["job_id"], status["job_status"]) == ("enabling", job_id, "pending")
-    await user.job_is(job_id, "completed")
     status = await user.status_is("enabled")
     assert status["job_id"] == job_id
+    await user.job_is(job_id, "completed")
 
 
 async def test_no_worker_is_there_when_demo_mode_is_asked_for(system: System, user: User) -> None:

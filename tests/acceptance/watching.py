@@ -30,6 +30,7 @@ class Watch:
         self._looking: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
+        await self._look_around()
         self._looking = asyncio.create_task(self._look_for_ever())
         return self
 
