@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, PullSub
-from faststream.nats.annotations import NatsMessage
+from faststream.nats.message import NatsMessage
 from nats.aio.client import Client
 
 from chassis import run, streams
@@ -24,7 +24,8 @@ logger = logging.getLogger(__name__)
 
 EXIT_BUS_CLOSED = 70
 PUBLISH_TIMEOUT = 5.0
-RETRY_SECONDS = 5.0
+RETRY_SECONDS = (1.0, 5.0, 15.0, 60.0, 300.0)
+"""Pauses before an event is delivered again: after the first failure, the second, and so on; the last one for all further."""
 _WATCH_SECONDS = 5.0
 
 
@@ -63,6 +64,9 @@ class Bus:
             max_outstanding_pings=2,
             graceful_timeout=5.0,
             ack_policy=AckPolicy.MANUAL,
+            # Handlers take the message itself: injecting it would run a thread and a task group for each.
+            decoder=_undecoded,
+            apply_types=False,
             logger=None,
             reconnected_cb=self._reconnected,
             disconnected_cb=self._disconnected,
@@ -106,7 +110,7 @@ class Bus:
                 await message.reject()
             except Exception:
                 logger.exception("message will be redelivered", extra={"stream": service})
-                await message.nack(delay=RETRY_SECONDS)
+                await message.nack(delay=_pause(message))
             else:
                 await message.ack()
 
@@ -180,6 +184,15 @@ class Bus:
             logger.critical("the NATS connection was closed for good")
             await asyncio.sleep(0.1)
             os._exit(EXIT_BUS_CLOSED)
+
+
+def _pause(message: NatsMessage) -> float:
+    deliveries = message.raw_message.metadata.num_delivered or 1
+    return RETRY_SECONDS[min(deliveries, len(RETRY_SECONDS)) - 1]
+
+
+async def _undecoded(message: NatsMessage) -> NatsMessage:
+    return message
 
 
 def _received(message: NatsMessage) -> Received:

@@ -12,6 +12,7 @@ from nats.js.errors import NotFoundError
 MAX_AGE_SECONDS = 72 * 3600
 DUPLICATE_WINDOW_SECONDS = 600
 MAX_BYTES = 1 << 30
+ACK_WAIT_SECONDS = 30.0
 MAX_MESSAGE_BYTES = 256 * 1024
 
 
@@ -44,11 +45,14 @@ def stream_config(service: str) -> StreamConfig:
 
 
 def consumer_config(durable: str) -> ConsumerConfig:
-    """Define a durable pull consumer. The server paces redelivery: `backoff[0]` takes the place of ack_wait."""
+    """Define a durable pull consumer.
+
+    Without the server's own `backoff`: it would be added to the delay that a handler asks for when it refuses a message.
+    """
     return ConsumerConfig(
         durable_name=durable,
         ack_policy=AckPolicy.EXPLICIT,
-        backoff=[5.0, 15.0, 60.0, 300.0],
+        ack_wait=ACK_WAIT_SECONDS,
         max_deliver=-1,
         max_ack_pending=256,
     )

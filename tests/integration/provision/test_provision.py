@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from nats.js.api import AckPolicy, DiscardPolicy, RetentionPolicy, StorageType
 
+from chassis import streams
 from dev.engines import Engines
 from provision import roles, settings
 from tests.integration.provision.conftest import PASSWORDS
@@ -92,7 +93,8 @@ async def test_streams_and_consumers_have_their_settings(fresh_engines: Engines)
     consumer = (await js.consumer_info("JOBS", "demo")).config
     assert consumer.ack_policy == AckPolicy.EXPLICIT
     assert (consumer.max_deliver, consumer.max_ack_pending) == (-1, 256)
-    assert consumer.backoff == [5, 15, 60, 300]
+    assert consumer.ack_wait == streams.ACK_WAIT_SECONDS
+    assert not consumer.backoff
     assert consumer.deliver_subject is None, "a pull consumer"
     await client.close()
 

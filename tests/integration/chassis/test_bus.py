@@ -1,0 +1,212 @@
+"""Hearing and telling over a real NATS, and what happens when it misbehaves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from uuid import uuid4
+
+import nats
+import pytest
+
+from chassis import bus, run, streams
+from dev.engines import Nats
+
+Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Nats]:
+    """A NATS of this test's own, to be mistreated."""
+    engine = Nats(tmp_path, password="p")
+    await asyncio.to_thread(engine.start)
+    yield engine
+    await asyncio.to_thread(engine.erase)
+
+
+class Heard:
+    """Remembers what it heard; fails as often as it is told to."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.payloads: list[bytes] = []
+        self.ids: list[str] = []
+        self._failures = failures
+
+    async def __call__(self, received: bus.Received) -> None:
+        self.ids.append(received.message_id)
+        if len(self.ids) <= self._failures:
+            raise ConnectionError("the database does not answer")
+        self.payloads.append(received.payload)
+
+    def has(self, *payloads: bytes) -> Callable[[], Awaitable[bool]]:
+        async def check() -> bool:
+            return set(payloads) <= set(self.payloads)
+
+        return check
+
+
+def connected(one: bus.Bus) -> Callable[[], Awaitable[bool]]:
+    """Whether the bus has a connection, its streams and its subscriptions."""
+    ready = asyncio.Event()
+    one.on_connected(ready.set)
+
+    async def check() -> bool:
+        return ready.is_set() and one.is_connected
+
+    return check
+
+
+async def test_events_are_stored_and_delivered_with_their_id(server: Nats, eventually: Eventually) -> None:
+    heard, one = Heard(), bus.Bus(server.url, name="test")
+    one.owns_stream("jobs")
+    one.consume("jobs", "demo", heard)
+    is_connected = connected(one)
+    async with run.Background() as background:
+        background.start("bus", one.run)
+        await eventually(is_connected)
+        await one.publish("id-1", "jobs.events.owner", b"first")
+        await eventually(heard.has(b"first"))
+    assert heard.ids == ["id-1"]
+
+
+async def test_the_same_event_published_twice_is_stored_once(server: Nats, eventually: Eventually) -> None:
+    heard, one = Heard(), bus.Bus(server.url, name="test")
+    one.owns_stream("jobs")
+    one.consume("jobs", "demo", heard)
+    is_connected = connected(one)
+    async with run.Background() as background:
+        background.start("bus", one.run)
+        await eventually(is_connected)
+        for message_id, payload in (("id-1", b"first"), ("id-1", b"first"), ("id-2", b"second")):
+            await one.publish(message_id, "jobs.events.owner", payload)
+        await eventually(heard.has(b"second"))
+    assert heard.payloads == [b"first", b"second"]
+
+
+async def test_a_handler_that_fails_hears_the_event_again(
+    server: Nats, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus, "RETRY_SECONDS", (0.05,))
+    heard, one = Heard(failures=3), bus.Bus(server.url, name="test")
+    one.owns_stream("jobs")
+    one.consume("jobs", "demo", heard)
+    is_connected = connected(one)
+    async with run.Background() as background:
+        background.start("bus", one.run)
+        await eventually(is_connected)
+        await one.publish("id-1", "jobs.events.owner", b"first")
+        await eventually(heard.has(b"first"))
+    assert heard.ids == ["id-1"] * 4
+
+
+async def test_a_message_that_nobody_will_ever_understand_is_not_repeated(
+    server: Nats, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus, "RETRY_SECONDS", (0.05,))
+    heard, one = Heard(), bus.Bus(server.url, name="test")
+
+    async def handler(received: bus.Received) -> None:
+        await heard(received)
+        if received.payload == b"garbage":
+            raise bus.Undecodable("garbage")
+
+    one.owns_stream("jobs")
+    one.consume("jobs", "demo", handler)
+    is_connected = connected(one)
+    async with run.Background() as background:
+        background.start("bus", one.run)
+        await eventually(is_connected)
+        await one.publish("id-1", "jobs.events.owner", b"garbage")
+        await one.publish("id-2", "jobs.events.owner", b"fine")
+        await eventually(heard.has(b"garbage", b"fine"))
+        client = await nats.connect(server.url)
+        js = client.jetstream()
+
+        async def all_settled() -> bool:
+            info = await js.consumer_info("JOBS", "demo")
+            return (info.num_ack_pending, info.num_pending) == (0, 0)
+
+        await eventually(all_settled)
+        await client.close()
+    assert heard.ids == ["id-1", "id-2"]
+
+
+async def test_it_goes_on_after_nats_was_killed(server: Nats, eventually: Eventually) -> None:
+    heard, listened, one = Heard(), Heard(), bus.Bus(server.url, name="test")
+    reconnects = 0
+
+    def count() -> None:
+        nonlocal reconnects
+        reconnects += 1
+
+    one.owns_stream("jobs")
+    one.consume("jobs", "demo", heard)
+    one.listen("jobs.wake.x", listened)
+    one.on_connected(count)
+    is_connected = connected(one)
+    async with run.Background() as background:
+        background.start("bus", one.run)
+        await eventually(is_connected)
+        await asyncio.to_thread(server.kill)
+
+        async def is_gone() -> bool:
+            return not one.is_connected
+
+        await eventually(is_gone)
+        await one.tell("jobs.wake.x", b"nobody hears this, and nobody minds")
+        with pytest.raises(ConnectionError):
+            await one.publish("id-1", "jobs.events.owner", b"first")
+        await asyncio.to_thread(server.start)
+        await eventually(is_connected)
+        await one.publish("id-1", "jobs.events.owner", b"first")
+        await one.tell("jobs.wake.x", b"ring")
+        await eventually(heard.has(b"first"))
+        await eventually(listened.has(b"ring"))
+    assert reconnects == 2
+
+
+async def test_it_heals_a_nats_that_lost_its_store(
+    server: Nats, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus, "_WATCH_SECONDS", 0.1)
+    heard, one = Heard(), bus.Bus(server.url, name="test")
+    one.owns_stream("jobs")
+    one.consume("jobs", "demo", heard)
+    is_connected = connected(one)
+    async with run.Background() as background:
+        background.start("bus", one.run)
+        await eventually(is_connected)
+        client = await nats.connect(server.url)
+        await client.jetstream().delete_stream("JOBS")
+
+        async def can_publish() -> bool:
+            try:
+                await one.publish(uuid4().hex, "jobs.events.owner", b"after")
+            except Exception:  # noqa: BLE001 - whatever it says, it is not possible yet
+                return False
+            return True
+
+        await eventually(can_publish)
+        await eventually(heard.has(b"after"))
+        info = await client.jetstream().consumer_info("JOBS", "demo")
+        await client.close()
+    assert info.config.ack_wait == streams.consumer_config("demo").ack_wait
+
+
+async def test_it_starts_before_nats_does(tmp_path: Path, eventually: Eventually) -> None:
+    engine = Nats(tmp_path, password="p")
+    heard, one = Heard(), bus.Bus(engine.url, name="test")
+    one.listen("jobs.wake.x", heard)
+    is_connected = connected(one)
+    async with run.Background() as background:
+        background.start("bus", one.run)
+        await asyncio.to_thread(engine.start)
+        await eventually(is_connected)
+
+        async def is_heard() -> bool:
+            await one.tell("jobs.wake.x", b"ring")
+            return b"ring" in heard.payloads
+
+        await eventually(is_heard)
+    await asyncio.to_thread(engine.erase)

@@ -1,0 +1,56 @@
+"""Page tokens go back to where they came from, and nowhere else."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from chassis import errors, ids, paging
+
+
+def test_a_token_gives_its_position_back() -> None:
+    token = paging.token(["2026-01-01", "id"], filters=("a", 1))
+    assert paging.position(token, filters=("a", 1), length=2) == ["2026-01-01", "id"]
+    assert paging.position("", filters=("a", 1), length=2) is None
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "x",
+        "!!!",
+        "AAAA",
+        base64.urlsafe_b64encode(b"{}").decode(),
+        base64.urlsafe_b64encode(b'["digest"]').decode(),
+        base64.urlsafe_b64encode(b"12").decode(),
+        base64.urlsafe_b64encode(b"\xff\xfe").decode(),
+        "é",
+        paging.token(["only one"], filters=()),
+        paging.token(["a", "b"], filters="others"),
+    ],
+)
+def test_a_token_that_was_not_made_here_is_refused(token: str) -> None:
+    with pytest.raises(errors.InvalidArgument) as caught:
+        paging.position(token, filters=(), length=2)
+    assert caught.value.field == "page_token"
+
+
+def test_sizes_have_a_default_and_a_maximum() -> None:
+    assert [paging.size(asked) for asked in (0, 1, 100, 10**9)] == [20, 1, 100, 100]
+    with pytest.raises(errors.InvalidArgument):
+        paging.size(-1)
+
+
+@pytest.mark.parametrize("text", ["", "x", "{00000000-0000-0000-0000-000000000000}", "0" * 32, "urn:uuid:" + "0" * 32])
+def test_an_id_has_one_spelling(text: str) -> None:
+    with pytest.raises(errors.InvalidArgument) as caught:
+        ids.parse(text, "job_id")
+    assert caught.value.field == "job_id"
+
+
+def test_ids_sort_by_time_and_say_what_they_are() -> None:
+    made = [ids.uuid7() for _ in range(1_000)]
+    assert len(set(made)) == 1_000
+    assert {(one.version, one.variant) for one in made} == {(7, "specified in RFC 4122")}
+    assert [one.int >> 80 for one in made] == sorted(one.int >> 80 for one in made)

@@ -1,0 +1,87 @@
+"""Loops that survive their errors, and end when they are told to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+import pytest
+
+from chassis import errors, run
+
+
+async def test_a_loop_that_fails_is_started_again() -> None:
+    tries = 0
+    works = asyncio.Event()
+
+    async def loop() -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise RuntimeError("not yet")
+        works.set()
+        await asyncio.Event().wait()
+
+    async with run.Background() as background, asyncio.timeout(10):
+        background.start("flaky", loop)
+        await works.wait()
+    assert tries == 3
+
+
+async def test_a_loop_that_swallows_a_cancellation_still_ends() -> None:
+    ended = asyncio.Event()
+
+    async def stubborn() -> None:
+        try:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async with asyncio.timeout(10):
+        async with run.Background() as background:
+            background.start("stubborn", stubborn)
+            await asyncio.sleep(0)
+    assert ended.is_set()
+
+
+async def test_a_known_outage_is_one_line_without_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    failed = asyncio.Event()
+
+    async def loop() -> None:
+        if failed.is_set():
+            await asyncio.Event().wait()
+        failed.set()
+        raise OSError("connection refused")
+
+    def translate(error: Exception) -> errors.Error | None:
+        return errors.Unavailable(code="database_unavailable") if isinstance(error, OSError) else None
+
+    with caplog.at_level(logging.WARNING):
+        async with run.Background(translate=translate) as background, asyncio.timeout(10):
+            background.start("relay", loop)
+            await failed.wait()
+            await asyncio.sleep(0)
+    (record,) = caplog.records
+    assert (record.getMessage(), record.exc_info) == ("background loop waits", None)
+
+
+async def test_a_wake_up_comes_before_the_time() -> None:
+    steps = 0
+    wake = asyncio.Event()
+    stepped = asyncio.Event()
+
+    async def step() -> None:
+        nonlocal steps
+        steps += 1
+        stepped.set()
+
+    async with run.Background() as background, asyncio.timeout(10):
+        background.start("every", lambda: run.every(3600, step, wake=wake))
+        await stepped.wait()
+        stepped.clear()
+        wake.set()
+        await stepped.wait()
+    assert steps == 2

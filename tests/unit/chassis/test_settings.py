@@ -1,0 +1,63 @@
+"""Settings: every mistake is named at once, and production takes no published secret."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from chassis import settings
+from provision import keys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(settings.Process):
+    """Some settings of a process."""
+
+    database_url: str
+    lease_seconds: float = 3.0
+    is_slow: bool = False
+
+
+GOOD = {
+    "NATS_URL": "nats://127.0.0.1:4222",
+    "IDENTITY_KEY": "key",
+    "IDENTITY_TRUST": "demo:key",
+    "DATABASE_URL": "postgresql://demo@127.0.0.1/repruv",
+}
+
+
+def test_values_are_read_and_cast() -> None:
+    read = settings.read(Settings, {**GOOD, "LEASE_SECONDS": "1.5", "IS_SLOW": "true", "UNKNOWN": "ignored"})
+    assert (read.lease_seconds, read.is_slow, read.log_level) == (1.5, True, "info")
+
+
+def test_an_empty_variable_counts_as_not_set() -> None:
+    assert settings.read(Settings, {**GOOD, "LEASE_SECONDS": ""}).lease_seconds == 3.0
+
+
+def test_all_mistakes_are_named_at_once() -> None:
+    with pytest.raises(settings.SettingsError) as caught:
+        settings.read(Settings, {"LEASE_SECONDS": "soon", "IS_SLOW": "perhaps"})
+    for name in ("NATS_URL", "IDENTITY_KEY", "IDENTITY_TRUST", "DATABASE_URL", "LEASE_SECONDS", "IS_SLOW"):
+        assert name in str(caught.value)
+
+
+def test_a_misspelt_environment_is_refused() -> None:
+    with pytest.raises(settings.SettingsError, match="ENVIRONMENT must be local or production"):
+        settings.read(Settings, {**GOOD, "ENVIRONMENT": "Production"})
+
+
+@pytest.mark.parametrize(
+    "published",
+    [
+        {"DATABASE_URL": "postgresql://demo:local-only-demo@postgres/repruv"},
+        {"IDENTITY_KEY": keys.LOCAL_ONLY_SEEDS["demo"]},
+        {"IDENTITY_TRUST": keys.identity_variables(keys.LOCAL_ONLY_SEEDS)["IDENTITY_TRUST"]},
+    ],
+)
+def test_production_takes_no_published_secret(published: dict[str, str]) -> None:
+    assert settings.read(Settings, {**GOOD, **published})
+    with pytest.raises(settings.SettingsError) as caught:
+        settings.read(Settings, {**GOOD, **published, "ENVIRONMENT": "production"})
+    assert next(iter(published)) in str(caught.value)
