@@ -32,7 +32,10 @@ _MEANINGS = {
 _ALWAYS = (401, 422, 503, 504)
 
 
-def parts_of(request: Request) -> parts.Parts:
+# Dependencies are coroutines also where they wait for nothing: FastAPI runs plain functions in a thread, which costs more.
+
+
+async def parts_of(request: Request) -> parts.Parts:
     """Give what the routes work with."""
     found: parts.Parts = request.app.state.parts
     return found
@@ -57,7 +60,7 @@ def page_size(asked: int) -> int:
     return min(asked, 100)
 
 
-def job_id(job_id: str) -> str:
+async def job_id(job_id: str) -> str:
     """Read a job's id from the path. What is no id names no job, so the answer is the same."""
     try:
         return str(ids.parse(job_id, "job_id"))
