@@ -50,7 +50,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     try:
         if config.admin_email:
             await _seed_admin(operations, config, stop)
-        async with run.Background() as background:
+        async with run.Background(translate=postgres.translate) as background:
             background.start("bus", events.run)
             background.start("relay", relay.run)
             background.start("cleaning", partial(run.every, CLEANING_SECONDS, operations.delete_ended))

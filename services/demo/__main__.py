@@ -36,7 +36,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as stack:
         stack.push_async_callback(engine.dispose)
         stack.push_async_callback(channel.close)
-        background = await stack.enter_async_context(run.Background())
+        background = await stack.enter_async_context(run.Background(translate=postgres.translate))
         background.start("bus", nats.run)
         background.start("relay", relay.run)
         background.start("settle", partial(run.every, reconciler.SECONDS, loops.settle_stale))
@@ -87,7 +87,7 @@ async def work(config: WorkerSettings, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as stack:
         stack.push_async_callback(engine.dispose)
         stack.push_async_callback(channel.close)
-        background = await stack.enter_async_context(run.Background())
+        background = await stack.enter_async_context(run.Background(translate=postgres.translate))
         background.start("bus", nats.run)
         background.start("relay", relay.run)
         await runs.run(stop)
