@@ -59,7 +59,7 @@ def variables(path: Path) -> frozenset[str]:
     text = "\n".join(line for line in path.read_text().splitlines() if not line.lstrip().startswith("#"))
     environments = [body.get("environment", {}) for body in yaml.safe_load(text)["services"].values()]
     passed_on = {name for environment in environments for name, value in environment.items() if value is None}
-    return passed_on | frozenset(match["name"] for match in _VARIABLE.finditer(text) if match["name"])
+    return frozenset(passed_on | {match["name"] for match in _VARIABLE.finditer(text) if match["name"]})
 
 
 def read(path: Path, environ: Mapping[str, str]) -> dict[str, Definition]:
