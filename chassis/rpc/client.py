@@ -29,7 +29,8 @@ _RETRY = {
     "initialBackoff": "0.05s",
     "maxBackoff": "1s",
     "backoffMultiplier": 2,
-    "retryableStatusCodes": ["UNAVAILABLE"],
+    # A call that meets a server just as it stops is told CANCELLED; our own cancellations never come back as a status.
+    "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
 }
 
 
@@ -92,7 +93,8 @@ def _error(error: grpc.aio.AioRpcError) -> errors.Error:
         for key, value in trailers.items()
         if key.startswith(metadata.ERROR_DETAIL_PREFIX)
     }
-    kind = errors.by_status(error.code().name)
+    is_stopping = error.code() is grpc.StatusCode.CANCELLED
+    kind = errors.Unavailable if is_stopping else errors.by_status(error.code().name)
     # Without our code it is gRPC's own text, which names addresses and is nobody's business.
     message = (error.details() or "") if code else ""
     return kind(message, code=code, field=trailers.get(metadata.ERROR_FIELD, ""), details=details)

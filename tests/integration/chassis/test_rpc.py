@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import grpc
@@ -13,6 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from chassis import errors, identity
 from chassis.rpc import client, server
+from dev import children
 from repruv.jobs.v1 import jobs_service_pb2, jobs_service_pb2_grpc
 
 SERVICE = "repruv.jobs.v1.JobsService"
@@ -197,3 +200,37 @@ async def test_health_and_reflection_need_no_signature(served: Served) -> None:
     await call.done_writing()
     assert SERVICE in {one.name for one in answer.list_services_response.service}
     call.cancel()
+
+
+async def test_a_stopping_server_is_unavailable_at_worst(
+    verifier: identity.Verifier, signer: Callable[[str], identity.Signer]
+) -> None:
+    """A call that meets a server just as it stops is told CANCELLED by gRPC, which is no fault of ours."""
+    port = children.free_port()
+    serving = partial(
+        server.serving,
+        listen=f"127.0.0.1:{port}",
+        service=SERVICE,
+        register=lambda made: jobs_service_pb2_grpc.add_JobsServiceServicer_to_server(Servicer(), made),  # type: ignore[abstract]
+        verifier=verifier,
+        callers={"GetJob": frozenset({"gateway"})},
+        translate=lambda error: None,
+    )
+    call = client.Caller(signer("gateway"))
+    channel = client.channel(f"127.0.0.1:{port}", service=SERVICE, idempotent=["GetJob"])
+    stub = jobs_service_pb2_grpc.JobsServiceStub(channel)
+    stop = asyncio.Event()
+
+    async def keep_calling() -> None:
+        while not stop.is_set():
+            with contextlib.suppress(errors.Unavailable):
+                await call(stub.GetJob, jobs_service_pb2.GetJobRequest(), timeout=10.0)
+
+    calling = [asyncio.create_task(keep_calling()) for _ in range(4)]
+    for _ in range(5):
+        async with serving():
+            await call(stub.GetJob, jobs_service_pb2.GetJobRequest(), timeout=10.0)
+    async with serving():
+        stop.set()
+        await asyncio.gather(*calling)
+    await channel.close()
