@@ -17,13 +17,23 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from chassis import bus, errors, ids, outbox, postgres
 from repruv.jobs.v1 import job_events_pb2, job_pb2
 from services.jobs import domain, operations, schema
 from services.jobs.domain import State
 
+MAX_JOBS = 3
+"""Few, so that what happens to one is likely to happen to the same one again."""
+WHICH = st.integers(0, 11)
 OUTCOMES = st.sampled_from(
     [
         domain.Completed(result={"done": True}),
@@ -39,46 +49,46 @@ def machine(run: Callable[[Coroutine[Any, Any, Any]], Any], jobs: operations.Ope
     """Make the machine over one database."""
 
     class Lifecycle(RuleBasedStateMachine):
-        submitted = Bundle("submitted")
-        attempts = Bundle("attempts")
-
         @initialize()
         def begin(self) -> None:
             self.owner_id = uuid4()
             self.kind = f"machine.{uuid4().hex}"
             self.seen: dict[UUID, domain.Job] = {}
+            self.tokens: list[tuple[UUID, int]] = []
             self.ended_attempts: dict[tuple[UUID, int], str] = {}
 
-        @rule(target=submitted, max_attempts=st.integers(1, 3))
-        def submit(self, max_attempts: int) -> UUID:
+        @precondition(lambda self: len(self.seen) < MAX_JOBS)
+        @rule(max_attempts=st.integers(1, 3))
+        def submit(self, max_attempts: int) -> None:
             spec = domain.Spec(kind=self.kind, owner_id=self.owner_id, payload={}, max_attempts=max_attempts)
             job_id = ids.uuid7()
             job, is_new = run(jobs.submit(job_id, spec))
             assert is_new
             self.seen[job_id] = job
-            return job_id
 
-        @rule(job_id=submitted)
-        def submit_again(self, job_id: UUID) -> None:
+        @precondition(lambda self: self.seen)
+        @rule(which=WHICH)
+        def submit_again(self, which: int) -> None:
+            job_id = self.job(which)
             job, is_new = run(jobs.submit(job_id, self.seen[job_id].spec))
             assert not is_new
             assert job == self.now(job_id)
 
-        @rule(target=attempts, limit=st.integers(1, 3))
-        def claim(self, limit: int) -> list[tuple[UUID, int]]:
+        @precondition(lambda self: self.seen)
+        @rule(limit=st.integers(1, 3))
+        def claim(self, limit: int) -> None:
             claimed = run(jobs.claim(worker="w", kinds=[self.kind], limit=limit))
             for job in claimed:
                 before = self.seen[job.job_id]
                 assert before.state in domain.CLAIMABLE
                 assert job.attempt == before.attempt + 1
                 self.seen[job.job_id] = job
-            return [(job.job_id, job.attempt) for job in claimed]
+                self.tokens.append((job.job_id, job.attempt))
 
-        @rule(held=attempts, pick=st.integers(0, 2), outcome=OUTCOMES)
-        def finish(self, held: list[tuple[UUID, int]], pick: int, outcome: domain.Outcome) -> None:
-            if not held:
-                return
-            job_id, attempt = held[pick % len(held)]
+        @precondition(lambda self: self.tokens)
+        @rule(which=WHICH, outcome=OUTCOMES)
+        def finish(self, which: int, outcome: domain.Outcome) -> None:
+            job_id, attempt = self.token(which)
             before = self.now(job_id)
             is_current = before.attempt == attempt and before.state in domain.HELD
             told_before = self.ended_attempts.get((job_id, attempt)) == domain.outcome_name(outcome)
@@ -97,27 +107,33 @@ def machine(run: Callable[[Coroutine[Any, Any, Any]], Any], jobs: operations.Ope
                 assert told_before
                 assert after == before
 
-        @rule(held=attempts, done=st.integers(0, 12))
-        def report(self, held: list[tuple[UUID, int]], done: int) -> None:
-            for job_id, attempt in held:
-                before = self.now(job_id)
-                is_current = before.attempt == attempt and before.state in domain.HELD
-                try:
-                    run(jobs.report_progress(job_id, attempt, domain.Progress(done=min(done, 10), total=10)))
-                except errors.Aborted:
-                    assert not is_current
-                else:
-                    assert is_current
+        @precondition(lambda self: self.tokens)
+        @rule(which=WHICH, done=st.integers(0, 10))
+        def report(self, which: int, done: int) -> None:
+            job_id, attempt = self.token(which)
+            before = self.now(job_id)
+            is_current = before.attempt == attempt and before.state in domain.HELD
+            try:
+                run(jobs.report_progress(job_id, attempt, domain.Progress(done=done, total=10)))
+            except errors.Aborted:
+                assert not is_current
+                assert self.now(job_id) == before
+            else:
+                assert is_current
 
-        @rule(held=attempts)
-        def heartbeat(self, held: list[tuple[UUID, int]]) -> None:
-            renewed = {(job_id, attempt) for job_id, attempt, _ in run(jobs.heartbeat(worker="w", held=held))}
-            for job_id, attempt in held:
-                now = self.now(job_id)
-                assert ((job_id, attempt) in renewed) == (now.attempt == attempt and now.state in domain.HELD)
+        @precondition(lambda self: self.tokens)
+        @rule(which=WHICH)
+        def heartbeat(self, which: int) -> None:
+            job_id, attempt = self.token(which)
+            now = self.now(job_id)
+            is_current = now.attempt == attempt and now.state in domain.HELD
+            renewed = run(jobs.heartbeat(worker="w", held=[(job_id, attempt)]))
+            assert renewed == ([(job_id, attempt, now.state)] if is_current else [])
 
-        @rule(job_id=submitted)
-        def worker_dies(self, job_id: UUID) -> None:
+        @precondition(lambda self: self.seen)
+        @rule(which=WHICH)
+        def worker_dies(self, which: int) -> None:
+            job_id = self.job(which)
             before = self.now(job_id)
             self.shift(job_id, "lease_until = now() - interval '1 s'", "lease_until IS NOT NULL")
             run(jobs.rescue(grace=timedelta()))
@@ -129,18 +145,24 @@ def machine(run: Callable[[Coroutine[Any, Any, Any]], Any], jobs: operations.Ope
             assert after.state in {State.RETRYING, State.CANCELLED, State.FAILED}
             self.moved(before, after)
 
-        @rule(job_id=submitted)
-        def rescue_finds_nobody_who_lives(self, job_id: UUID) -> None:
+        @precondition(lambda self: self.seen)
+        @rule(which=WHICH)
+        def rescue_finds_nobody_who_lives(self, which: int) -> None:
+            job_id = self.job(which)
             before = self.now(job_id)
             run(jobs.rescue(grace=timedelta()))
             assert self.now(job_id) == before
 
-        @rule(job_id=submitted)
-        def time_passes(self, job_id: UUID) -> None:
+        @precondition(lambda self: self.seen)
+        @rule(which=WHICH)
+        def time_passes(self, which: int) -> None:
+            job_id = self.job(which)
             self.shift(job_id, "run_at = now()", "run_at > now()")
 
-        @rule(job_id=submitted)
-        def cancel(self, job_id: UUID) -> None:
+        @precondition(lambda self: self.seen)
+        @rule(which=WHICH)
+        def cancel(self, which: int) -> None:
+            job_id = self.job(which)
             before = self.now(job_id)
             try:
                 after = run(jobs.cancel(job_id, owner_id=self.owner_id, reason="requested"))
@@ -151,8 +173,10 @@ def machine(run: Callable[[Coroutine[Any, Any, Any]], Any], jobs: operations.Ope
                 self.moved(before, after)
             assert after.state in {State.CANCELLED, State.CANCELLING}
 
-        @rule(job_id=submitted)
-        def retry(self, job_id: UUID) -> None:
+        @precondition(lambda self: self.seen)
+        @rule(which=WHICH)
+        def retry(self, which: int) -> None:
+            job_id = self.job(which)
             before = self.now(job_id)
             try:
                 after = run(jobs.retry(job_id, owner_id=self.owner_id))
@@ -195,6 +219,12 @@ def machine(run: Callable[[Coroutine[Any, Any, Any]], Any], jobs: operations.Ope
             claimed = run(jobs.claim(worker="last", kinds=[self.kind], limit=100))
             assert {job.job_id for job in claimed} == waiting
 
+        def job(self, which: int) -> UUID:
+            return list(self.seen)[which % len(self.seen)]
+
+        def token(self, which: int) -> tuple[UUID, int]:
+            return self.tokens[which % len(self.tokens)]
+
         def moved(self, before: domain.Job, after: domain.Job) -> None:
             assert before.state not in domain.TERMINAL
             assert any(
@@ -230,7 +260,7 @@ def test_the_lifecycle_keeps_its_promises_in_any_order(database_url: Callable[[s
             run_state_machine_as_test(
                 machine(runner.run, jobs, engine),
                 settings=settings(
-                    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=slow, derandomize=True
+                    max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=slow, derandomize=True
                 ),
             )
         finally:
