@@ -10,7 +10,7 @@ VIRTUALENV_VERSION := 21.15.8
 UV_VERSION := 0.13.9
 export PYTHONPATH := $(CURDIR):$(CURDIR)/protos/gen
 
-.PHONY: help up demo test check format protos bench lock clean reset
+.PHONY: help up demo test chaos check format protos bench lock clean reset
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ demo: $(INSTALLED) ## Go through the main job in this terminal, against the runn
 
 test: $(INSTALLED) ## Run the tests (ARGS="tests/unit -k name")
 	$(BIN)/python -m pytest $(ARGS)
+
+chaos: $(INSTALLED) ## Disturb a system at random (CHAOS_SECONDS=60 CHAOS_SEED=…)
+	$(BIN)/python -m pytest tests/chaos -s $(ARGS)
 
 check: $(INSTALLED) ## Lint, formatting, types, protos, generated stubs
 	$(BIN)/ruff check .

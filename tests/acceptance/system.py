@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import signal
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -61,12 +64,12 @@ class System:
             return [pid] if (pid := self.engines[name].pid) else []
         return self._stack.pids(name)
 
-    async def start(self, name: str, index: int | None = None) -> None:
-        """Start what is down, and wait until it is ready."""
+    async def start(self, name: str, index: int | None = None, *, wait: bool = True) -> None:
+        """Start what is down, and wait until it is ready (engines always do)."""
         if name in self.engines:
             await self._do(self.engines[name].start)
         else:
-            await self._do(self._stack.start_process, name, index)
+            await self._do(lambda: self._stack.start_process(name, index, wait=wait))
 
     async def stop(self, name: str, index: int | None = None) -> None:
         """End it in order; it stays down."""
@@ -81,6 +84,15 @@ class System:
             await self._do(self.engines[name].kill)
         else:
             await self._do(self._stack.kill, name, index)
+
+    def signal(self, name: str, number: signal.Signals, index: int = 0) -> int | None:
+        """Send a signal to what runs; gives the process id, None if it does not run."""
+        pids = self.pids(name)
+        if index >= len(pids):
+            return None
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pids[index], number)
+        return pids[index]
 
     async def erase(self, name: str) -> None:
         """Stop an engine and delete all its data."""
@@ -123,7 +135,10 @@ class System:
         return answer.status_code == 200 and bool(answer.json()["nats"])
 
     async def heal(self) -> None:
-        """Start whatever is down and wait until all is well."""
+        """Wake what is paused, start what is down, and wait until all is well."""
+        for name in (*self.engines, *self.processes):
+            for index in range(len(self.pids(name))):
+                self.signal(name, signal.SIGCONT, index)
         for name in (*self.engines, *self.processes):
             await self.start(name)
         await waiting.until(self.is_healthy, "the system is healthy", seconds=60.0)
