@@ -4,16 +4,17 @@
 SHELL := /bin/bash
 
 PYTHON ?= python3
+COMPOSE ?= docker compose
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 VIRTUALENV_VERSION := 21.15.8
 UV_VERSION := 0.13.9
 export PYTHONPATH := $(CURDIR):$(CURDIR)/protos/gen
 
-.PHONY: help up demo test chaos check format protos bench lock clean reset
+.PHONY: help up demo test chaos containers check format protos bench lock clean reset
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: $(INSTALLED) ## Start everything on http://127.0.0.1:8080 (GATEWAY_PORT=… SCALE="demo-worker=2")
 	@$(BIN)/python -m dev up
@@ -26,6 +27,9 @@ test: $(INSTALLED) ## Run the tests (ARGS="tests/unit -k name")
 
 chaos: $(INSTALLED) ## Disturb a system at random (CHAOS_SECONDS=60 CHAOS_SEED=…)
 	$(BIN)/python -m pytest tests/chaos -s $(ARGS)
+
+containers: ## Run docker-compose.yml and check what users do with it (COMPOSE="docker compose")
+	@COMPOSE="$(COMPOSE)" tests/containers/run
 
 check: $(INSTALLED) ## Lint, formatting, types, protos, generated stubs
 	$(BIN)/ruff check .

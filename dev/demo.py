@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ from rich.table import Table
 ENDED = {"completed", "failed", "cancelled"}
 READ_SECONDS = 40.0
 """The stream says `ping` every 15 s: a longer silence means that the connection is dead."""
+NOT_YET_SECONDS = 0.5
 
 console = Console()
 
@@ -109,6 +111,9 @@ def job_events(client: httpx.Client, job_id: str, cursor: str) -> Iterator[tuple
     name = ""
     try:
         with client.stream("GET", f"/jobs/{job_id}/events", headers=headers, timeout=timeout) as response:
+            if response.status_code in (404, 503):  # accepted, but the jobs service has not been told yet
+                time.sleep(NOT_YET_SECONDS)
+                return
             if response.is_error:
                 response.read()
                 raise DemoFailed(f"the stream answered {response.status_code}")
