@@ -9,14 +9,14 @@ import sys
 from functools import partial
 
 from chassis import logs, run, settings
-from gateway import app, parts, server
+from gateway import app, pages, parts, server
 from gateway.settings import Settings
 
 
 async def serve(config: Settings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set."""
     assembled = parts.assemble(config)
-    application = app.create(assembled)
+    application = app.create(assembled, pages=pages.routes(assembled), error_page=pages.error_page)
     await server.Server(server.configure(application, config), drain=assembled.streams.drain).serve_until(stop)
 
 

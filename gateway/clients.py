@@ -1,6 +1,7 @@
 """What the gateway asks of the services: one client a service, every call with a deadline and for a named user.
 
-`user` is the signed identity that auth minted for the user; empty where the gateway asks for itself.
+`user` is the signed identity that auth minted for the user; empty where the gateway asks for itself. `quick` gives up at once
+when nobody is there, and soon when somebody is.
 """
 
 from __future__ import annotations
@@ -130,24 +131,24 @@ class Demo(_Client):
         return await self._call(self._stub.DismissDemo, demo_service_pb2.DismissDemoRequest(), user)
 
     async def get_demo(self, *, user: str, quick: bool = False) -> demo_service_pb2.GetDemoResponse:
-        """Answer how demo mode stands. `quick` gives up at once when nobody is there."""
+        """Answer how demo mode stands."""
         return await self._call(self._stub.GetDemo, demo_service_pb2.GetDemoRequest(), user, quick=quick)
 
-    async def get_dashboard(self, *, user: str) -> demo_service_pb2.GetDashboardResponse:
+    async def get_dashboard(self, *, user: str, quick: bool = False) -> demo_service_pb2.GetDashboardResponse:
         """Answer the dashboard's numbers."""
-        return await self._call(self._stub.GetDashboard, demo_service_pb2.GetDashboardRequest(), user)
+        return await self._call(self._stub.GetDashboard, demo_service_pb2.GetDashboardRequest(), user, quick=quick)
 
     async def list_content(
-        self, request: demo_service_pb2.ListContentRequest, *, user: str
+        self, request: demo_service_pb2.ListContentRequest, *, user: str, quick: bool = False
     ) -> demo_service_pb2.ListContentResponse:
         """Give a page of content items."""
-        return await self._call(self._stub.ListContent, request, user)
+        return await self._call(self._stub.ListContent, request, user, quick=quick)
 
     async def list_interactions(
-        self, request: demo_service_pb2.ListInteractionsRequest, *, user: str
+        self, request: demo_service_pb2.ListInteractionsRequest, *, user: str, quick: bool = False
     ) -> demo_service_pb2.ListInteractionsResponse:
         """Give a page of interactions."""
-        return await self._call(self._stub.ListInteractions, request, user)
+        return await self._call(self._stub.ListInteractions, request, user, quick=quick)
 
 
 class Jobs(_Client):
@@ -186,8 +187,8 @@ class Jobs(_Client):
         request = jobs_service_pb2.ListJobEventsRequest(owner_id=owner_id, after_sequence=after)
         return await self._call(self._stub.ListJobEvents, request, "")
 
-    async def get_event_positions(self, owner_ids: Sequence[str]) -> dict[str, int]:
+    async def get_event_positions(self, owner_ids: Sequence[str], *, quick: bool = False) -> dict[str, int]:
         """Give the newest sequence of each of up to 10,000 owners; 0 for those without events."""
         request = jobs_service_pb2.GetEventPositionsRequest(owner_ids=owner_ids)
-        found = (await self._call(self._stub.GetEventPositions, request, "")).latest_sequences
+        found = (await self._call(self._stub.GetEventPositions, request, "", quick=quick)).latest_sequences
         return {owner_id: found.get(owner_id, 0) for owner_id in owner_ids}

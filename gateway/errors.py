@@ -94,19 +94,25 @@ def response(problem: Problem) -> Response:
 Page = Callable[[Request, Problem], Awaitable[Response]]
 
 
-def install(app: FastAPI, page: Page | None = None) -> None:
-    """Answer every error of `app` with a problem; `page` shows it to people who asked for a page."""
+class Answers:
+    """Answers for errors: with a problem, which `page` shows to people who asked for a page."""
 
-    async def answer(request: Request, error: Exception) -> Response:
+    def __init__(self, page: Page | None = None) -> None:
+        self._page = page
+
+    async def __call__(self, request: Request, error: Exception) -> Response:
+        """Answer `request`, which failed with `error`."""
         problem = problem_of(error)
         if problem.status == 500:
-            logger.error("request failed", exc_info=error)
-        if page is not None and _wants_page(request):
-            return await page(request, problem)
+            logger.error("request failed", exc_info=error, extra={"path": request.url.path})
+        if self._page is not None and _wants_page(request):
+            return await self._page(request, problem)
         return response(problem)
 
-    for kind in (errors.Error, RequestValidationError, HTTPException):
-        app.add_exception_handler(kind, answer)
+    def install(self, app: FastAPI) -> None:
+        """Answer for every error that a route of `app` raises."""
+        for kind in (errors.Error, RequestValidationError, HTTPException):
+            app.add_exception_handler(kind, self)
 
 
 def _wants_page(request: Request) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis import errors as failures
@@ -64,8 +64,9 @@ class RequestId:
 class Observe:
     """Logs and counts each request, and answers for whatever was not foreseen."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, answers: errors.Answers) -> None:
         self._app = app
+        self._answers = answers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -85,9 +86,11 @@ class Observe:
         try:
             await self._app(scope, receive, noting)
         except Exception as error:
-            logger.exception("request failed", extra={"path": scope["path"]})
-            if not status:
-                await errors.response(errors.problem_of(error))(scope, receive, noting)
+            if status:
+                logger.exception("answer broke off", extra={"path": scope["path"]})
+            else:
+                response = await self._answers(Request(scope), error)
+                await response(scope, receive, noting)
         finally:
             self._note(scope, status, first_byte, time.perf_counter() - began)
 
@@ -126,14 +129,16 @@ class SameOrigin:
     that name no origin in any way: browsers always do.
     """
 
-    def __init__(self, app: ASGIApp, *, public_origin: str) -> None:
+    def __init__(self, app: ASGIApp, *, public_origin: str, answers: errors.Answers) -> None:
         self._app = app
+        self._answers = answers
         self._public_origin = public_origin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] not in _SAFE_METHODS and self._is_foreign(HTTPConnection(scope)):
             refusal = failures.PermissionDenied("Another site sent this request.", code="cross_site_request")
-            await errors.response(errors.problem_of(refusal))(scope, receive, send)
+            response = await self._answers(Request(scope), refusal)
+            await response(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -154,8 +159,9 @@ class SameOrigin:
 class BodyLimit:
     """Refuses bodies above 64 KiB, whether or not they say their length."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, answers: errors.Answers) -> None:
         self._app = app
+        self._answers = answers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -163,7 +169,8 @@ class BodyLimit:
             return
         declared = Headers(scope=scope).get("content-length", "0")
         if not declared.isdecimal() or len(declared) > 10 or int(declared) > MAX_BODY_BYTES:
-            await errors.response(errors.problem_of(_too_large()))(scope, receive, send)
+            response = await self._answers(Request(scope), _too_large())
+            await response(scope, receive, send)
             return
         size = 0
 

@@ -126,8 +126,12 @@ def tone(name: str, tones: int = 6) -> int:
 @functools.cache
 def asset(path: str) -> str:
     """The URL of a static file, changing with its content, so that it may be cached for ever."""
-    digest = hashlib.blake2s((STATIC / path).read_bytes(), digest_size=6).hexdigest()
-    return f"/static/{path}?v={digest}"
+    return f"/static/{path}?v={version_of((STATIC / path).read_bytes())}"
+
+
+def version_of(content: bytes) -> str:
+    """Name a file's content."""
+    return hashlib.blake2s(content, digest_size=6).hexdigest()
 
 
 def _moment(value: Any) -> datetime | None:

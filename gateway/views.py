@@ -159,6 +159,7 @@ def demo_status(demo: demo_pb2.Demo, moved_by: job_pb2.Job | None) -> Json:
         "status": state,
         "demo_mode": state == "enabled",
         "job_id": demo.job_id or None,
+        "job_kind": demo.job_kind or None,
         "job_status": job_status,
         "progress": progress(moved_by) if moved_by else None,
         "profile": {

@@ -84,7 +84,7 @@ async def logout(request: Request, gateway: Gateway) -> Response:
 @router.get("/me", summary="Who is signed in", responses=documented(200, schemas.Me, "The signed-in user."))
 async def me(session: SignedIn, gateway: Gateway) -> Response:
     """Answer who is signed in, and where to go first: to demo mode as long as there is nothing to see elsewhere."""
-    return answer(views.me(session.user, await _demo(session, gateway)))
+    return answer(views.me(session.user, await known_demo(session, gateway)))
 
 
 @router.get("/sessions", summary="List sessions", responses=documented(200, schemas.Sessions, "Living sessions."))
@@ -137,7 +137,8 @@ def client_of(request: Request) -> auth_pb2.Client:
     return auth_pb2.Client(user_agent=agent, ip_address=request.client.host if request.client else "")
 
 
-async def _demo(session: sessions.Session, gateway: Gateway) -> demo_pb2.Demo | None:
+async def known_demo(session: sessions.Session, gateway: Gateway) -> demo_pb2.Demo | None:
+    """Give the user's demo mode; None when nobody knows how it stands."""
     try:
         return (await gateway.demo.get_demo(user=session.identity, quick=True)).demo
     except errors.Unavailable as error:

@@ -72,8 +72,12 @@ JobId = Annotated[str, Depends(job_id)]
 
 
 def idempotency_key(request: Request) -> str:
-    """Give the client's idempotency key, or a fresh one: then at least our own retries do not ask twice."""
-    key = request.headers.get("idempotency-key")
+    """Give the client's idempotency key."""
+    return checked_key(request.headers.get("idempotency-key"))
+
+
+def checked_key(key: str | None) -> str:
+    """Check an idempotency key, or give a fresh one: then at least our own retries do not ask twice."""
     if key is None:
         return f"gateway-{uuid.uuid4()}"
     if not _KEY.fullmatch(key):

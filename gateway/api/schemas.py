@@ -224,6 +224,7 @@ class DemoStatus(BaseModel):
     status: DemoState
     demo_mode: bool
     job_id: str | None
+    job_kind: str | None = Field(examples=["demo.enable"])
     job_status: JobStatus | None
     progress: Progress | None
     profile: DemoProfile | None

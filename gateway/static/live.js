@@ -90,7 +90,7 @@ async function refresh(reason, enough) {
 
 async function fetchFragment() {
   const asked = [...wanted];
-  const response = await request(location.pathname + location.search, { headers: { 'X-Fragment': 'status' }, redirect: 'manual' });
+  const response = await request(document.body.dataset.page + location.search, { headers: { 'X-Fragment': 'status' }, redirect: 'manual' });
   const page = new DOMParser().parseFromString(await response.text(), 'text/html');
   const fresh = page.getElementById('live');
   if (!fresh) return;
@@ -113,6 +113,7 @@ function replace(page, fresh) {
   }
   if (inside) (document.getElementById(focused.id) ?? live()).focus({ preventScroll: true });
   if (before.status === now.status) return;
+  document.getElementById('flash')?.remove(); // it spoke of the state before
   for (const element of live().querySelectorAll(`[data-after="${before.status}"]`)) element.hidden = false;
   announce(now.announce);
 }

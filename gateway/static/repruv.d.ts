@@ -39,6 +39,7 @@ export interface Demo {
   status: DemoStatus;
   demo_mode: boolean;
   job_id: string | null;
+  job_kind: 'demo.enable' | 'demo.disable' | null;
   job_status: JobStatus | null;
   progress: Progress | null;
   profile: Record<string, unknown> | null;

@@ -52,9 +52,9 @@ class Hub:
     async def position(self, owner_id: str) -> int:
         """Give the cursor that stands for this moment: a page shows it, and its stream goes on from it.
 
-        Ask before reading what the page shows. Raises `Unavailable`.
+        Ask before reading what the page shows. Raises `Unavailable`, at once when the jobs service is not there.
         """
-        return (await self._jobs.get_event_positions([owner_id]))[owner_id]
+        return (await self._jobs.get_event_positions([owner_id], quick=True))[owner_id]
 
     async def open(
         self, session: sessions.Session, cursor: str | None, job: job_pb2.Job | None = None

@@ -1,0 +1,23 @@
+"""Pages: complete in their first answer, usable without JavaScript, alive with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from starlette.routing import BaseRoute
+
+from gateway import parts
+from gateway.pages import dashboard, demo_mode, entrance, static
+from gateway.pages.problems import error_page
+
+__all__ = ["error_page", "routes"]
+
+
+def routes(assembled: parts.Parts) -> Sequence[BaseRoute]:
+    """Give the routes of all pages, and of the files that they load."""
+    return [
+        *entrance.Entrance(assembled).routes,
+        *dashboard.Dashboard(assembled).routes,
+        *demo_mode.DemoMode(assembled).routes,
+        static.Static().route,
+    ]

@@ -1,0 +1,159 @@
+"""The settings of demo mode: how it stands, and what can be done about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from chassis import errors, ids
+from gateway import parts, views
+from gateway.api import dependencies
+from gateway.pages import choices, forms, reading, redirects, visit
+from repruv.demo.v1 import demo_service_pb2
+
+FIELDS = ("profile_type", "niche", "content_count", "interaction_count")
+# Pages that have forms which post here.
+_ORIGINS = frozenset({views.DASHBOARD_PATH, views.DEMO_PATH})
+
+
+class DemoMode:
+    """`/settings/demo-mode`."""
+
+    def __init__(self, assembled: parts.Parts) -> None:
+        self._parts = assembled
+        self._secure = assembled.settings.is_https
+        actions = {
+            "enable": self.enable,
+            "disable": self.disable,
+            "retry": self.retry,
+            "dismiss": self.dismiss,
+            "cancel": self.cancel,
+        }
+        self.routes = [
+            Route(views.DEMO_PATH, self.show),
+            *(Route(f"{views.DEMO_PATH}/{name}", act, methods=["POST"]) for name, act in actions.items()),
+            # Whoever reloads the answer to a form by its address wants the page.
+            *(Route(f"{views.DEMO_PATH}/{name}", self.go_to_page) for name in actions),
+        ]
+
+    async def show(self, request: Request) -> Response:
+        """Show how demo mode stands."""
+        return await self._show(request, forms.blank())
+
+    async def go_to_page(self, request: Request) -> Response:
+        """Send to the page."""
+        return self._see(views.DEMO_PATH)
+
+    async def enable(self, request: Request) -> Response:
+        """Ask for demo data."""
+        session = await visit.session_of(request, self._parts)
+        sent = await forms.read(request, *FIELDS, "idempotency_key")
+        if mistakes := choices.mistakes(sent):
+            return await self._show(request, forms.filled(sent, mistakes), status=422)
+        asked = demo_service_pb2.EnableDemoRequest(
+            profile_type=sent["profile_type"],
+            niche=sent["niche"],
+            content_count=choices.count(sent["content_count"]),
+            interaction_count=choices.count(sent["interaction_count"]),
+            idempotency_key=_key(sent),
+        )
+        try:
+            accepted = await self._parts.demo.enable_demo(asked, user=session.identity)
+        except errors.InvalidArgument as error:
+            _, mistakes = forms.mistakes_of(error, FIELDS) or (422, {})
+            return await self._show(request, forms.filled(sent, mistakes), status=422)
+        except errors.Error as error:
+            return self._see(views.DEMO_PATH, say=_flash_of(error))
+        return self._see(views.DEMO_PATH, say=_flash_of_replay(accepted, "enabling"))
+
+    async def disable(self, request: Request) -> Response:
+        """Ask to remove the demo data."""
+        session = await visit.session_of(request, self._parts)
+        sent = await forms.read(request, "idempotency_key")
+        try:
+            accepted = await self._parts.demo.disable_demo(idempotency_key=_key(sent), user=session.identity)
+        except errors.Error as error:
+            return self._see(views.DEMO_PATH, say=_flash_of(error))
+        return self._see(views.DEMO_PATH, say=_flash_of_replay(accepted, "disabling"))
+
+    async def retry(self, request: Request) -> Response:
+        """Reopen the job that failed: the one that the person saw."""
+        session = await visit.session_of(request, self._parts)
+        sent = await forms.read(request, "job_id", "origin")
+        try:
+            await self._parts.jobs.retry_job(_job_id(sent), user=session.identity)
+        except errors.Error as error:
+            return self._see(_origin(sent), say=_flash_of(error))
+        return self._see(_origin(sent))
+
+    async def cancel(self, request: Request) -> Response:
+        """Stop the job that is under way: the one that the person saw."""
+        session = await visit.session_of(request, self._parts)
+        sent = await forms.read(request, "job_id", "origin")
+        try:
+            job = await self._parts.jobs.cancel_job(_job_id(sent), user=session.identity)
+        except errors.Error as error:
+            return self._see(_origin(sent), say=_flash_of(error))
+        return self._see(_origin(sent), say="cancelled" if views.job_state(job) == "cancelled" else "")
+
+    async def dismiss(self, request: Request) -> Response:
+        """Set a failed demo mode back to disabled."""
+        session = await visit.session_of(request, self._parts)
+        sent = await forms.read(request, "origin")
+        try:
+            await self._parts.demo.dismiss_demo(user=session.identity)
+        except errors.Error as error:
+            return self._see(_origin(sent), say=_flash_of(error))
+        return self._see(_origin(sent), say="dismissed")
+
+    async def _show(self, request: Request, form: dict[str, Any], *, status: int = 200) -> Response:
+        visitor = await visit.begin(request, self._parts)
+        context = {
+            "demo": await reading.demo_status(self._parts.demo, visitor.identity),
+            "choices": choices,
+            "confirm": request.query_params.get("confirm"),
+            "form": form,
+        }
+        return visitor.show("demo_mode", views.DEMO_PATH, context, status=status)
+
+    def _see(self, path: str, *, say: str = "") -> Response:
+        return redirects.see(path, say=say, secure=self._secure)
+
+
+def _key(sent: dict[str, str]) -> str:
+    return dependencies.checked_key(sent["idempotency_key"] or None)
+
+
+def _job_id(sent: dict[str, str]) -> str:
+    return str(ids.parse(sent["job_id"], "job_id"))
+
+
+def _origin(sent: dict[str, str]) -> str:
+    return sent["origin"] if sent["origin"] in _ORIGINS else views.DEMO_PATH
+
+
+def _flash_of(error: errors.Error) -> str:
+    """Say which message tells of `error`; raises it again when it is nothing that the next page could tell."""
+    match error:
+        case errors.AlreadyExists():
+            return "form_used"
+        case errors.FailedPrecondition() | errors.Aborted() | errors.NotFound():
+            return "changed"
+        case errors.DeadlineExceeded():
+            return "unanswered"
+        case errors.Unavailable():
+            return "unavailable"
+        case errors.ResourceExhausted():
+            return "too_much"
+    raise error
+
+
+def _flash_of_replay(
+    accepted: demo_service_pb2.EnableDemoResponse | demo_service_pb2.DisableDemoResponse, moving: str
+) -> str:
+    """Say whether a form that was sent before, as Back and a second click do, led to something that is over by now."""
+    is_over = views.demo_state(accepted.demo) != moving
+    return "form_used" if accepted.replayed and is_over else ""

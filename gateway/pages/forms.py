@@ -1,0 +1,54 @@
+"""Forms: what was sent, and what to tell about it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from starlette.requests import Request
+
+from chassis import errors
+from gateway import errors as problems
+
+MAX_FIELDS = 20
+WHOLE = "form"
+"""The name under which a form's error stands that is not one field's."""
+
+
+def blank() -> dict[str, Any]:
+    """Give a form that nobody has filled in."""
+    return filled({}, {})
+
+
+def filled(values: Mapping[str, str], mistakes: Mapping[str, str]) -> dict[str, Any]:
+    """Give a form as it was sent, with sentences about what is wrong by field."""
+    return {"values": dict(values), "errors": dict(mistakes)}
+
+
+async def read(request: Request, *names: str) -> dict[str, str]:
+    """Read the named fields; empty where one is missing."""
+    async with request.form(max_files=0, max_fields=MAX_FIELDS) as sent:
+        texts = {name: sent.get(name, "") for name in names}
+    # A client may name a charset that knows half characters, which neither protobuf nor PostgreSQL takes.
+    return {
+        name: text.encode("utf-8", "replace").decode() if isinstance(text, str) else "" for name, text in texts.items()
+    }
+
+
+def mistakes_of(error: errors.Error, fields: Collection[str]) -> tuple[int, dict[str, str]] | None:
+    """Say how a form that failed with `error` is shown again: status, and sentences by field. None: not at all."""
+    if error.code == "invalid_credentials":
+        return 422, {WHOLE: error.message}
+    if isinstance(error, errors.InvalidArgument | errors.AlreadyExists):
+        return 422, {error.field if error.field in fields else WHOLE: error.message}
+    if isinstance(error, errors.ResourceExhausted | errors.Unavailable):
+        return problems.problem_of(error).status, {WHOLE: _patience(error)}
+    return None
+
+
+def _patience(error: errors.Error) -> str:
+    if isinstance(error, errors.Unavailable):
+        return "This does not work at the moment. Please try again shortly."
+    seconds = error.details.get("retry_after_seconds", "")
+    minutes = -(-int(seconds) // 60) if seconds.isdecimal() else 1
+    return f"{error.message} You can try again in {minutes} {'minute' if minutes == 1 else 'minutes'}."

@@ -1,0 +1,109 @@
+"""What pages show of demo mode: read at once, and whole or said to be missing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from chassis import errors
+from gateway import clients, views
+from repruv.demo.v1 import demo_service_pb2
+
+logger = logging.getLogger(__name__)
+
+INTERACTIONS = 8
+CONTENT = 6
+READS = 3
+OLDER_THAN_ANY = -1
+"""A version that makes an open page ask for its fragment as soon as its stream tells how demo mode stands."""
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """What the dashboard shows."""
+
+    demo: views.Json
+    metrics: views.Json | None
+    """None: the numbers and lists cannot be read right now."""
+    interactions: list[views.Json]
+    content: list[views.Json]
+
+    @property
+    def is_of_one_moment(self) -> bool:
+        """Whether no transition came between the reads: rows and numbers are there exactly while demo mode is enabled."""
+        if self.metrics is None or self.demo["status"] == "unknown":
+            return True
+        return (
+            (self.demo["status"] == "enabled") == self.metrics["demo"]
+            and bool(self.interactions) == bool(self.metrics["interaction_count"])
+            and bool(self.content) == bool(self.metrics["content_count"])
+        )
+
+
+async def demo_status(client: clients.Demo, identity: str) -> views.Json:
+    """Answer how demo mode stands; status `unknown` when nobody can say."""
+    found = await _if_there(client.get_demo(user=identity, quick=True))
+    if found is None:
+        return _unknown()
+    return views.demo_status(found.demo, found.job if found.HasField("job") else None)
+
+
+async def overview(client: clients.Demo, identity: str) -> Overview:
+    """Read what the dashboard shows, again if a transition came between."""
+    found = await _overview(client, identity)
+    for _ in range(READS - 1):
+        if found.is_of_one_moment:
+            break
+        found = await _overview(client, identity)
+    if found.metrics is None or not found.is_of_one_moment:
+        found.demo["version"] = OLDER_THAN_ANY
+    return found
+
+
+async def _overview(client: clients.Demo, identity: str) -> Overview:
+    latest = demo_service_pb2.ListInteractionsRequest(page_size=INTERACTIONS)
+    most_viewed = demo_service_pb2.ListContentRequest(page_size=CONTENT, order_by="most_viewed")
+    demo, numbers, interactions, content = await asyncio.gather(
+        demo_status(client, identity),
+        _if_there(client.get_dashboard(user=identity, quick=True)),
+        _if_there(client.list_interactions(latest, user=identity, quick=True)),
+        _if_there(client.list_content(most_viewed, user=identity, quick=True)),
+    )
+    if numbers is None or interactions is None or content is None:
+        return Overview(demo=demo, metrics=None, interactions=[], content=[])
+    return Overview(
+        demo=demo,
+        metrics=views.dashboard(numbers),
+        interactions=views.interactions(interactions)["interactions"],
+        content=views.content(content)["content"],
+    )
+
+
+async def _if_there(call: Awaitable[Found]) -> Found | None:
+    try:
+        return await call
+    except errors.Unavailable as error:
+        logger.warning("a page is shown without a part", extra={"cause": error.code})
+        return None
+
+
+def _unknown() -> views.Json:
+    return {
+        "status": "unknown",
+        "demo_mode": False,
+        "job_id": None,
+        "job_kind": None,
+        "job_status": None,
+        "progress": None,
+        "profile": None,
+        "error": None,
+        "stats": None,
+        "version": OLDER_THAN_ANY,
+        "enabled_at": None,
+        "message": "",
+    }

@@ -1,0 +1,48 @@
+"""Where a page sends people: places of our own only."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote, urlsplit
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse
+
+from gateway.pages import flash
+
+LOGIN = "/login"
+MAX_LENGTH = 1_000
+_LOCAL = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f]*")
+# Not pages, or none that anybody wants to come back to.
+_ELSEWHERE = ("/api", "/static", "/login", "/register", "/logout")
+
+
+def see(path: str, *, say: str = "", secure: bool) -> RedirectResponse:
+    """Send to a page of ours, by GET, which then says the flash of the code `say`."""
+    response = RedirectResponse(path, 303)
+    if say:
+        flash.put(response, say, secure=secure)
+    return response
+
+
+def local(wanted: str) -> str:
+    """Give `wanted` if it is the address of a page of ours, otherwise nothing."""
+    if len(wanted) > MAX_LENGTH or not _LOCAL.fullmatch(wanted):
+        return ""
+    parts = urlsplit(wanted)
+    is_elsewhere = any(parts.path == path or parts.path.startswith(f"{path}/") for path in _ELSEWHERE)
+    return "" if parts.netloc or parts.path == "/" or is_elsewhere else wanted
+
+
+def page_of(request: Request) -> str:
+    """Give the address at which the page of a request can be looked at: forms post to just below their page."""
+    path = request.url.path
+    if request.method not in {"GET", "HEAD"}:
+        return local(path.rpartition("/")[0])
+    return local(f"{path}?{request.url.query}" if request.url.query else path)
+
+
+def to_login(request: Request) -> str:
+    """Give the address of the login page that leads back to where `request` wanted to go."""
+    page = page_of(request)
+    return f"{LOGIN}?next={quote(page, safe='/')}" if page else LOGIN

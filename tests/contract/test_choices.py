@@ -1,0 +1,61 @@
+"""The form of demo mode offers what the demo service takes: neither more nor less."""
+
+from __future__ import annotations
+
+import pytest
+
+from chassis import errors
+from gateway.pages import choices
+from services.demo import dataset, wishes
+
+
+def test_the_form_offers_what_there_is() -> None:
+    assert choices.PROFILE_TYPES == dataset.PROFILE_TYPES
+    assert choices.NICHES == dataset.NICHES
+    assert choices.AUTO == wishes.AUTO
+    assert choices.CONTENT_LIMITS == (1, dataset.MAX_CONTENT)
+    assert choices.INTERACTION_LIMITS == (0, dataset.MAX_INTERACTIONS)
+    assert (choices.DEFAULT_CONTENT, choices.DEFAULT_INTERACTIONS) == (
+        dataset.DEFAULT_CONTENT,
+        dataset.DEFAULT_INTERACTIONS,
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("profile_type", "auto"),
+        ("profile_type", ""),
+        ("profile_type", "brand"),
+        ("profile_type", "pirate"),
+        ("niche", "food"),
+        ("niche", "Food"),
+        ("content_count", ""),
+        ("content_count", "0"),
+        ("content_count", "1"),
+        ("content_count", "1000"),
+        ("content_count", "1001"),
+        ("interaction_count", "0"),
+        ("interaction_count", "100000"),
+        ("interaction_count", "100001"),
+        ("interaction_count", "99999999999999999999"),
+    ],
+)
+def test_the_form_refuses_what_the_service_refuses(field: str, text: str) -> None:
+    sent = {"profile_type": "", "niche": "", "content_count": "", "interaction_count": "", field: text}
+    counts = {
+        name: min(count, 2**31 - 1) if (count := choices.count(sent[name])) is not None else None
+        for name in ("content_count", "interaction_count")
+    }
+    try:
+        wishes.resolve(sent["profile_type"], sent["niche"], counts["content_count"], counts["interaction_count"])
+    except errors.InvalidArgument as error:
+        assert list(choices.mistakes(sent)) == [error.field]
+    else:
+        assert choices.mistakes(sent) == {}
+
+
+@pytest.mark.parametrize("text", ["-1", "1e3", "1.5", "1,000", "many", "٣", "1_0", "0x10"])
+def test_counts_are_whole_numbers_in_plain_digits(text: str) -> None:
+    sent = {"profile_type": "", "niche": "", "content_count": text, "interaction_count": "5"}
+    assert choices.mistakes(sent) == {"content_count": "Must be a whole number between 1 and 1,000."}

@@ -1,0 +1,43 @@
+"""Pages as a person without JavaScript has them: what they say, and the forms on them."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+import httpx
+
+
+class Page(HTMLParser):
+    """The text of a page, and the fields of its forms by action."""
+
+    def __init__(self, answer: httpx.Response) -> None:
+        super().__init__()
+        self.forms: dict[str, dict[str, str]] = {}
+        self.attributes: dict[str, dict[str, str]] = {}
+        """Attributes of each element that has an id."""
+        self.tags: set[str] = set()
+        self._words: list[str] = []
+        self._form: dict[str, str] = {}
+        self.feed(answer.text)
+        self.text = " ".join(" ".join(self._words).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note forms, fields and ids."""
+        found = {name: value or "" for name, value in attrs}
+        self.tags.add(tag)
+        if "id" in found:
+            self.attributes[found["id"]] = found
+        if tag == "form":
+            self._form = self.forms.setdefault(found.get("action", ""), {})
+        is_chosen = found.get("type") not in {"radio", "checkbox"} or "checked" in found
+        if tag == "input" and is_chosen:
+            self._form[found["name"]] = found.get("value", "")
+
+    def handle_data(self, data: str) -> None:
+        """Note text."""
+        self._words.append(data)
+
+
+async def submit(http: httpx.AsyncClient, page: Page, action: str, **values: str) -> httpx.Response:
+    """Send a form of a page, filled in with `values`; the answer is not followed."""
+    return await http.post(action, data={**page.forms[action], **values})

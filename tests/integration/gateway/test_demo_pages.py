@@ -1,0 +1,303 @@
+"""The dashboard and the settings of demo mode in each of its states, by forms alone."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import httpx
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from dev import children
+from gateway import clients
+from gateway.pages import reading
+from gateway.settings import Settings
+from tests.integration.gateway.conftest import Account, gateway_serving
+from tests.integration.gateway.html import Page, submit
+
+SETTINGS = "/settings/demo-mode"
+SMALL = {"content_count": "5", "interaction_count": "40"}
+HOSTILE = '<img src=x onerror=alert(1)> & "quotes"'
+Register = Callable[..., Awaitable[Account]]
+Held = Callable[[], AbstractAsyncContextManager[None]]
+
+
+async def look(account: Account, path: str = SETTINGS) -> Page:
+    answer = await account.http.get(path, headers={"Accept": "text/html"})
+    assert answer.status_code == 200, answer.text
+    return Page(answer)
+
+
+async def until(account: Account, words: str, path: str = SETTINGS) -> Page:
+    async with asyncio.timeout(20):
+        while words not in (page := await look(account, path)).text:
+            await asyncio.sleep(0.05)
+    return page
+
+
+async def act(account: Account, page: Page, name: str, **values: str) -> str:
+    """Send a form; gives where it leads."""
+    answer = await submit(account.http, page, f"{SETTINGS}/{name}", **values)
+    assert answer.status_code == 303, answer.text
+    return answer.headers["location"]
+
+
+async def enabled(account: Account) -> Page:
+    await act(account, await look(account), "enable", **SMALL)
+    return await until(account, "Demo Mode Active")
+
+
+@pytest.fixture
+def writes_held(database: Callable[[str], AsyncEngine]) -> Held:
+    """Let no job write or remove rows while the context lasts."""
+
+    @asynccontextmanager
+    async def hold() -> AsyncGenerator[None]:
+        async with database("demo").begin() as conn:
+            await conn.execute(sa.text("LOCK TABLE demo.interactions IN SHARE MODE"))
+            yield
+
+    return hold
+
+
+@pytest.fixture
+async def without_demo(gateway_settings: Callable[[], Settings]) -> AsyncIterator[str]:
+    """A gateway whose demo service is not there."""
+    config = dataclasses.replace(gateway_settings(), demo_target=f"127.0.0.1:{children.free_port()}")
+    async with gateway_serving(config, probe="/healthz") as url:
+        yield url
+
+
+@pytest.fixture
+async def without_jobs(gateway_settings: Callable[[], Settings]) -> AsyncIterator[str]:
+    """A gateway whose jobs service is not there."""
+    config = dataclasses.replace(gateway_settings(), jobs_target=f"127.0.0.1:{children.free_port()}")
+    async with gateway_serving(config, probe="/healthz") as url:
+        yield url
+
+
+async def test_from_off_to_active_and_back(account: Account, writes_held: Held) -> None:
+    page = await look(account)
+    assert "Demo mode is off" in page.text
+    assert page.attributes["live"]["data-status"] == "disabled"
+    assert "No comments or reviews yet" in (await look(account, "/dashboard")).text
+
+    async with writes_held():
+        answer = await submit(account.http, page, f"{SETTINGS}/enable", **SMALL, niche="food")
+        assert (answer.status_code, answer.headers["location"]) == (303, SETTINGS)
+        page = await look(account)
+        assert "Demo mode is being enabled" in page.text
+        job_id = page.attributes["live"]["data-job-id"]
+        assert job_id in page.text
+        assert "You may close this tab" in page.text
+        assert "progress" in page.tags
+        dashboard = await look(account, "/dashboard")
+        assert "Demo Mode Setting Up" in dashboard.text
+        assert "Your inbox is on its way" in dashboard.text
+
+    page = await until(account, "Demo Mode Active")
+    assert "Demo mode was enabled successfully. 40 interactions and 5 content items are ready." in page.text
+    dashboard = await look(account, "/dashboard")
+    assert "Demo Mode Active" in dashboard.text
+    assert "Manage Demo" in dashboard.text
+    assert "Latest interactions" in dashboard.text
+    assert "Food" in page.text
+
+    confirmation = await look(account, f"{SETTINGS}?confirm=disable")
+    assert "This removes 40 interactions and 5 content items" in confirmation.text
+    async with writes_held():
+        await act(account, confirmation, "disable")
+        assert "Demo mode is being disabled" in (await look(account)).text
+        dashboard = await look(account, "/dashboard")
+        assert "Demo Mode Shutting Down" in dashboard.text
+        assert "Latest interactions" not in dashboard.text
+    page = await until(account, "Demo mode is off")
+    assert "Demo data removed: 40 interactions, 5 items removed" in page.text
+
+
+async def test_a_page_goes_on_where_its_stream_begins(account: Account) -> None:
+    assert (await account.http.get(SETTINGS)).text.count('data-last-event-id="0"') == 1
+    await enabled(account)
+    assert (await account.http.get(SETTINGS)).text.count('data-last-event-id="3"') == 1
+
+
+async def test_a_fragment_is_what_changes_on_an_open_page(account: Account) -> None:
+    await enabled(account)
+    for path in (SETTINGS, "/dashboard"):
+        whole = await look(account, path)
+        answer = await account.http.get(path, headers={"X-Fragment": "status"})
+        assert answer.headers["cache-control"] == "no-store"
+        fragment = Page(answer)
+        assert "html" not in fragment.tags
+        assert fragment.attributes["live"] == whole.attributes["live"]
+        assert fragment.attributes["demo-badge"] == whole.attributes["demo-badge"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("content_count", "0", "Must be between 1 and 1,000."),
+        ("content_count", HOSTILE, "Must be a whole number between 1 and 1,000."),
+        ("interaction_count", "100001", "Must be between 0 and 100,000."),
+        ("niche", "<b>", "Choose one of those that are offered."),
+        ("profile_type", "pirate", "Choose one of those that are offered."),
+    ],
+)
+async def test_a_mistake_is_shown_beside_its_field(account: Account, field: str, value: str, sentence: str) -> None:
+    page = await look(account)
+    answer = await submit(account.http, page, f"{SETTINGS}/enable", **{"interaction_count": "77", field: value})
+    assert answer.status_code == 422
+    again = Page(answer)
+    assert sentence in again.text
+    assert f"{field}-error" in again.attributes
+    assert again.attributes[field]["aria-invalid"] == "true"
+    assert again.attributes["live"]["data-status"] == "disabled"
+    assert not {"<img", "<b>"} & set(answer.text.split())
+    if field != "interaction_count":
+        assert again.attributes["interaction_count"]["value"] == "77"
+    # Whoever reloads what a form answered gets the page.
+    reloaded = await account.http.get(f"{SETTINGS}/enable")
+    assert (reloaded.status_code, reloaded.headers["location"]) == (303, SETTINGS)
+
+
+async def test_empty_counts_are_the_defaults(account: Account) -> None:
+    await act(account, await look(account), "enable", content_count="", interaction_count="")
+    assert (await account.http.get("/api/v1/demo/status")).json()["stats"]["interactions"] == 2_000
+    await until(account, "Demo Mode Active")
+
+
+async def test_cancel_leads_back_to_off(account: Account, writes_held: Held) -> None:
+    page = await look(account)
+    async with writes_held():
+        await act(account, page, "enable", **SMALL)
+        moving = await until(account, "Writing")
+        assert await act(account, moving, "cancel") == SETTINGS
+        assert f"{SETTINGS}/cancel" not in (await until(account, "Stopping")).forms
+    off = await until(account, "Demo mode is off")
+    assert "removed" not in off.text
+    # The form that was sent before does nothing; a fresh one does.
+    await act(account, page, "enable", **SMALL)
+    assert "That form had been sent before" in (await look(account)).text
+    await act(account, await look(account), "enable", **SMALL)
+    await until(account, "Demo Mode Active")
+
+
+async def test_what_another_tab_did_is_told(account: Account) -> None:
+    stale, used = await look(account), await look(account)
+    await act(account, used, "enable", **SMALL)
+    active = await until(account, "Demo Mode Active")
+    await act(account, stale, "enable", **SMALL)
+    page = await look(account)
+    assert "Demo mode had changed in the meantime." in page.text
+    assert "Demo Mode Active" in page.text
+    assert "in the meantime" not in (await look(account)).text
+
+    await act(account, used, "enable", niche="travel")
+    assert "That form had been sent before" in (await look(account)).text
+    await account.http.post("/api/v1/demo/disable")
+    await act(account, active, "disable")
+    assert "Demo mode had changed in the meantime." in (await look(account)).text
+
+
+@pytest.fixture
+async def failed(account: Account, database: Callable[[str], AsyncEngine]) -> Account:
+    """Somebody whose demo mode failed with a message that nobody would write."""
+    await enabled(account)
+    change = sa.text(
+        "UPDATE demo.demo_modes SET state = 'failed', previous_state = 'enabling', enabled_at = NULL, error_code = 'odd',"
+        " error_message = :message, version = version + 1 WHERE owner_id = :owner"
+    )
+    async with database("demo").begin() as conn:
+        await conn.execute(change, {"message": HOSTILE, "owner": uuid.UUID(account.user_id)})
+    return account
+
+
+@pytest.mark.parametrize("path", [SETTINGS, "/dashboard"])
+async def test_a_failure_is_told_and_can_be_dismissed_where_it_is_shown(failed: Account, path: str) -> None:
+    answer = await failed.http.get(path)
+    page = Page(answer)
+    assert HOSTILE in page.text
+    assert HOSTILE in page.attributes["live"]["data-announce"]
+    assert "<img" not in answer.text
+    assert "Enabling demo mode failed" in page.text or "Demo Mode Failed" in page.text
+    assert f"{SETTINGS}/retry" in page.forms
+    assert await act(failed, page, "dismiss") == path
+    page = await look(failed, path)
+    assert "The failure was dismissed." in page.text
+    assert page.attributes["live"]["data-status"] == "disabled"
+
+
+async def test_the_message_of_a_failed_removal_says_so(failed: Account, database: Callable[[str], AsyncEngine]) -> None:
+    change = sa.text("UPDATE demo.demo_modes SET job_kind = 'demo.disable' WHERE owner_id = :owner")
+    async with database("demo").begin() as conn:
+        await conn.execute(change, {"owner": uuid.UUID(failed.user_id)})
+    assert "Disabling demo mode failed" in (await look(failed)).text
+    assert (await failed.http.get("/api/v1/demo/status")).json()["job_kind"] == "demo.disable"
+
+
+async def test_retry_and_cancel_concern_the_job_that_was_seen(account: Account, register: Register) -> None:
+    active = await enabled(account)
+    job_id = active.attributes["live"]["data-job-id"]
+    for name in ("retry", "cancel"):
+        for http in (account.http, (await register()).http):
+            sent = {"job_id": job_id, "origin": "https://evil.example"}
+            answer = await http.post(f"{SETTINGS}/{name}", data=sent)
+            assert (answer.status_code, answer.headers["location"]) == (303, SETTINGS)
+            assert "Demo mode had changed in the meantime." in Page(await http.get(SETTINGS)).text
+        assert (await account.http.post(f"{SETTINGS}/{name}", data={"job_id": "x"})).status_code == 422
+    assert (await look(account)).attributes["live"]["data-status"] == "enabled"
+
+
+async def test_without_the_demo_service_pages_say_what_is_missing(
+    without_demo: str, register: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients, "TIMEOUT", 0.5)
+    account = await register(without_demo)
+    page = await look(account)
+    assert "Demo mode does not answer" in page.text
+    assert page.attributes["live"]["data-version"] == "-1"
+    assert "Your numbers cannot be read right now" in (await look(account, "/dashboard")).text
+    await account.http.post(f"{SETTINGS}/disable", data={})
+    assert "Demo mode does not answer, so nothing was changed." in (await look(account)).text
+    assert (await account.http.get("/", headers={"Accept": "text/html"})).headers["location"] == "/dashboard"
+
+
+async def test_without_the_jobs_service_pages_are_whole(without_jobs: str, register: Register) -> None:
+    account = await register(without_jobs)
+    assert "Demo mode is off" in (await look(account)).text
+    assert (await account.http.get("/dashboard")).text.count('data-last-event-id=""') == 1
+
+
+async def test_without_the_auth_service_a_page_says_so(
+    gateway_settings: Callable[[], Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients, "TIMEOUT", 0.5)
+    config = dataclasses.replace(gateway_settings(), auth_target=f"127.0.0.1:{children.free_port()}")
+    async with (
+        gateway_serving(config, probe="/healthz") as url,
+        httpx.AsyncClient(base_url=url, headers={"Accept": "text/html"}, timeout=20.0) as http,
+    ):
+        answer = await http.post("/login", data={"email": "mina@example.org", "password": "tulip-anvil-rowing"})
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert "This does not work at the moment." in Page(answer).text
+        assert Page(answer).forms["/login"]["email"] == "mina@example.org"
+        answer = await http.get("/dashboard", headers={"Cookie": "session=" + "a" * 43})
+        assert answer.status_code == 503
+        assert "We will be right back" in Page(answer).text
+
+
+async def test_the_unforeseen_is_a_page_too(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(reading, "demo_status", fail)
+    answer = await account.http.get(SETTINGS, headers={"Accept": "text/html"})
+    assert answer.status_code == 500
+    assert "Something went wrong" in Page(answer).text
+    assert "secret" not in answer.text
+    assert answer.headers["content-security-policy"]

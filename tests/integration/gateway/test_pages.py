@@ -1,0 +1,187 @@
+"""Pages as browsers ask for them: the way in and out, headers, errors. Demo mode has tests of its own."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import httpx
+import pytest
+
+from tests.integration.gateway.conftest import PASSWORD, Account
+from tests.integration.gateway.html import Page, submit
+
+HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+HOSTILE = "</title><script>alert('x')</script>&\"'<b>"
+Register = Callable[..., Awaitable[Account]]
+
+
+@pytest.fixture
+async def browser(url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """Somebody who is not signed in and asks for pages."""
+    async with httpx.AsyncClient(base_url=url, headers=HTML, timeout=20.0) as client:
+        yield client
+
+
+def new_email() -> str:
+    return f"{secrets.token_hex(8)}@example.org"
+
+
+async def sign_up(browser: httpx.AsyncClient, **values: str) -> httpx.Response:
+    page = Page(await browser.get("/register"))
+    return await submit(browser, page, "/register", **{"email": new_email(), "password": PASSWORD, **values})
+
+
+def place(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.headers["location"]
+
+
+async def test_from_the_front_door_to_an_account_and_out(browser: httpx.AsyncClient) -> None:
+    assert place(await browser.get("/")) == (303, "/login")
+    made = await sign_up(browser, name="Mina Okafor")
+    assert place(made) == (303, "/settings/demo-mode")
+    page = Page(await browser.get("/settings/demo-mode"))
+    assert "Signed in as Mina Okafor" in page.text
+    assert place(await browser.get("/")) == (303, "/settings/demo-mode")
+    assert place(await browser.get("/login")) == (303, "/settings/demo-mode")
+    assert place(await browser.get("/register?next=/dashboard")) == (303, "/dashboard")
+
+    token = browser.cookies["session"]
+    left = await submit(browser, page, "/logout")
+    assert place(left) == (303, "/login")
+    assert "session" not in browser.cookies
+    assert "You have signed out." in Page(await browser.get("/login")).text
+    assert "You have signed out." not in Page(await browser.get("/login")).text
+    me = await browser.get("/api/v1/auth/me", headers={"Authorization": f"Bearer {token}"})
+    assert me.status_code == 401
+    assert place(await browser.post("/logout")) == (303, "/login")
+
+
+async def test_signing_in_leads_back_to_where_one_wanted_to_go(browser: httpx.AsyncClient, account: Account) -> None:
+    wanted = await browser.get("/settings/demo-mode?confirm=disable")
+    assert place(wanted) == (303, "/login?next=/settings/demo-mode%3Fconfirm%3Ddisable")
+    page = Page(await browser.get(wanted.headers["location"]))
+    wrong = await submit(browser, page, "/login", email=account.email, password="not the password")
+    assert wrong.status_code == 422
+    again = Page(wrong)
+    assert "That did not work." in again.text
+    assert again.forms["/login"] == {
+        "next": "/settings/demo-mode?confirm=disable",
+        "email": account.email,
+        "password": "",
+    }
+    unknown = await submit(browser, page, "/login", email=new_email(), password="not the password")
+    assert unknown.status_code == 422
+    right = await submit(browser, again, "/login", password=PASSWORD)
+    assert place(right) == (303, "/settings/demo-mode?confirm=disable")
+    assert (await browser.get("/settings/demo-mode")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["https://evil.example", "//evil.example", "/\\evil.example", "/\t/evil.example", "\x00", "javascript:alert(1)"],
+)
+async def test_nobody_is_sent_elsewhere(browser: httpx.AsyncClient, account: Account, target: str) -> None:
+    shown = Page(await browser.get("/login", params={"next": target}))
+    assert shown.forms["/login"]["next"] == ""
+    credentials = {"email": account.email, "password": PASSWORD, "next": target}
+    assert place(await browser.post("/login", data=credentials)) == (303, "/settings/demo-mode")
+    assert place(await browser.get("/login", params={"next": target})) == (303, "/settings/demo-mode")
+
+
+async def test_what_is_wrong_with_a_registration_is_said_beside_the_field(
+    browser: httpx.AsyncClient, account: Account
+) -> None:
+    short = await sign_up(browser, name=HOSTILE, password="short")
+    assert short.status_code == 422
+    page = Page(short)
+    assert "The password must have 10 to 128 characters." in page.text
+    assert page.attributes["password"]["aria-invalid"] == "true"
+    assert page.attributes["password"]["aria-describedby"] == "password-hint password-error"
+    assert page.attributes["name"]["value"] == HOSTILE
+    assert "<script>alert" not in short.text
+    assert "short" not in page.attributes["password"].values()
+
+    taken = await sign_up(browser, email=account.email)
+    assert taken.status_code == 422
+    assert "email-error" in Page(taken).attributes
+    assert (await browser.post("/register", data={})).status_code == 422
+    assert (await browser.post("/login", json={"email": account.email})).status_code == 422
+
+
+async def test_guessing_passwords_is_throttled(browser: httpx.AsyncClient, account: Account) -> None:
+    for _ in range(10):
+        await browser.post("/login", data={"email": account.email, "password": "not the password"})
+    answer = await browser.post("/login", data={"email": account.email, "password": PASSWORD})
+    assert answer.status_code == 429
+    assert int(answer.headers["retry-after"]) > 0
+    assert "You can try again in" in Page(answer).text
+
+
+@pytest.mark.parametrize("path", ["/dashboard", "/settings/demo-mode"])
+async def test_names_of_people_are_text(browser: httpx.AsyncClient, path: str) -> None:
+    await sign_up(browser, name=HOSTILE)
+    answer = await browser.get(path)
+    assert f"Signed in as {HOSTILE}" in Page(answer).text
+    assert "<script>alert" not in answer.text
+
+
+async def test_headers_of_pages(browser: httpx.AsyncClient) -> None:
+    login = await browser.get("/login")
+    await sign_up(browser)
+    for answer in (login, await browser.get("/dashboard"), await browser.get("/nothing")):
+        assert answer.headers["content-type"] == "text/html; charset=utf-8"
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["content-security-policy"].startswith("default-src 'self'; img-src 'self' data:;")
+        assert answer.headers["x-frame-options"] == "DENY"
+        # Nothing that the policy would stop.
+        assert " style=" not in answer.text
+        assert " onclick=" not in answer.text
+        assert "<script>" not in answer.text
+
+
+async def test_errors_are_pages_for_people_and_problems_for_programs(browser: httpx.AsyncClient) -> None:
+    lost = await browser.get(f"/no{HOSTILE}where")
+    assert lost.status_code == 404
+    assert "There is nothing here" in Page(lost).text
+    assert lost.headers["x-request-id"] in Page(lost).text
+    assert "<script>alert" not in lost.text
+    for path, headers in (("/nowhere", {"Accept": "application/json"}), ("/api/v1/nowhere", HTML)):
+        answer = await browser.get(path, headers=headers)
+        assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+    refused = await browser.get("/logout")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
+    large = await browser.post("/login", data={"email": "a" * 70_000})
+    assert (large.status_code, "That was too large" in Page(large).text) == (413, True)
+
+
+async def test_forms_of_other_sites_are_refused(browser: httpx.AsyncClient, account: Account) -> None:
+    credentials = {"email": account.email, "password": PASSWORD}
+    for foreign in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}):
+        answer = await browser.post("/login", data=credentials, headers=foreign)
+        assert answer.status_code == 403
+        assert "This is not allowed" in Page(answer).text
+        assert "set-cookie" not in answer.headers
+    assert (await account.http.post("/logout", headers={"Sec-Fetch-Site": "cross-site"})).status_code == 403
+    assert (await account.http.get("/api/v1/auth/me")).status_code == 200
+
+
+async def test_an_ended_session_leads_to_the_login_page_and_says_why(
+    browser: httpx.AsyncClient, account: Account
+) -> None:
+    browser.cookies.update(account.http.cookies)
+    assert (await browser.get("/dashboard")).status_code == 200
+    await account.http.post("/api/v1/auth/logout")
+    sent = await browser.post("/settings/demo-mode/enable", data={})
+    assert place(sent) == (303, "/login?next=/settings/demo-mode")
+    assert "session" not in browser.cookies
+    assert "Your session has ended." in Page(await browser.get(sent.headers["location"])).text
+    # The module of an open page hears it as a status.
+    fragment = await browser.get("/dashboard", headers={"X-Fragment": "status", "Accept": "*/*"})
+    assert (fragment.status_code, fragment.json()["code"]) == (401, "unauthenticated")
+
+
+async def test_a_message_is_ours_whatever_the_cookie_says(browser: httpx.AsyncClient) -> None:
+    answer = await browser.get("/login", headers={"Cookie": "flash=Send your password to evil.example"})
+    assert "evil.example" not in answer.text
+    assert (await browser.get("/login", headers={"Cookie": "flash=signed_out"})).text.count("You have signed out") == 1

@@ -1,0 +1,55 @@
+"""The files that pages load."""
+
+from __future__ import annotations
+
+import gzip
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from gateway import templating
+from gateway.pages import static
+
+
+@pytest.fixture
+async def client() -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(Starlette(routes=[static.Static().route]))
+    return httpx.AsyncClient(transport=transport, base_url="http://gateway", headers={"Accept-Encoding": "identity"})
+
+
+async def test_versioned_files_are_kept_for_ever(client: httpx.AsyncClient) -> None:
+    answer = await client.get(templating.asset("base.css"))
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert answer.headers["content-type"] == "text/css; charset=utf-8"
+    assert answer.content == (templating.STATIC / "base.css").read_bytes()
+
+
+@pytest.mark.parametrize("address", ["/static/repruv.js", "/static/repruv.js?v=000000000000"])
+async def test_files_without_their_version_are_asked_for_again(client: httpx.AsyncClient, address: str) -> None:
+    answer = await client.get(address)
+    assert answer.headers["cache-control"] == "no-cache"
+    assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
+    again = await client.get(address, headers={"If-None-Match": f'"other", {answer.headers["etag"]}'})
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["etag"] == answer.headers["etag"]
+    assert (await client.get(address, headers={"If-None-Match": '"other"'})).status_code == 200
+
+
+async def test_files_are_compressed_for_whoever_takes_that(client: httpx.AsyncClient) -> None:
+    async with client.stream("GET", "/static/repruv/stream.js", headers={"Accept-Encoding": "br, gzip"}) as answer:
+        raw = b"".join([chunk async for chunk in answer.aiter_raw()])
+    assert (answer.headers["content-encoding"], answer.headers["vary"]) == ("gzip", "Accept-Encoding")
+    assert gzip.decompress(raw) == (templating.STATIC / "repruv/stream.js").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "path", ["nothing.js", "", "../templating.py", "%2e%2e/templating.py", "..%2ftemplating.py", "repruv"]
+)
+async def test_there_is_nothing_else(client: httpx.AsyncClient, path: str) -> None:
+    assert (await client.get(f"/static/{path}")).status_code == 404
+
+
+async def test_types_of_the_browser_module_are_text(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/static/repruv.d.ts")).headers["content-type"].startswith("text/plain")
