@@ -8,23 +8,29 @@ version in the message. See docs/decisions/.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.sql import dml
 
-from chassis import ids, run
+from chassis import ids, postgres, run
 
 logger = logging.getLogger(__name__)
 
 BATCH = 200
 POLL_SECONDS = 1.0
 SEND_TIMEOUT = 5.0
+PAUSE = timedelta(seconds=1)
+"""How long a message that was not accepted stays back."""
+_uuids = postgresql.ARRAY(sa.Uuid)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,23 +69,68 @@ def inbox_table(schema: sa.MetaData) -> sa.Table:
 async def add(conn: AsyncConnection, table: sa.Table, messages: Iterable[Message]) -> list[UUID]:
     """Put messages into the outbox, to leave when the transaction has been committed; gives their ids."""
     added = [(ids.uuid7(), message) for message in messages]
-    rows = [{"message_id": id_, "subject": m.subject, "payload": m.payload, "delay": m.delay} for id_, m in added]
-    if rows:
-        send_after = sa.func.now() + sa.bindparam("delay", type_=sa.Interval)
-        await conn.execute(sa.insert(table).values(send_after=send_after), rows)
+    if added:
+        await postgres.execute_each(conn, insertion(table), [parameters(id_, message) for id_, message in added])
     return [id_ for id_, _ in added]
 
 
-async def withdraw(conn: AsyncConnection, table: sa.Table, message_id: UUID) -> None:
-    """Take a message back, since it has arrived by another way; nothing if it has left already."""
-    await conn.execute(sa.delete(table).where(table.c.message_id == message_id))
+@functools.cache
+def insertion(table: sa.Table) -> sa.Insert:
+    """Give the statement that puts a message into the outbox, for who puts more than a message into one statement."""
+    send_after = sa.func.now() + sa.bindparam("delay", type_=sa.Interval)
+    return sa.insert(table).values(
+        message_id=sa.bindparam("message_id"),
+        subject=sa.bindparam("subject"),
+        payload=sa.bindparam("payload"),
+        send_after=send_after,
+    )
+
+
+def parameters(message_id: UUID, message: Message) -> dict[str, Any]:
+    """Give what `insertion` needs."""
+    return {
+        "message_id": message_id,
+        "subject": message.subject,
+        "payload": message.payload,
+        "delay": message.delay,
+    }
+
+
+async def withdraw(conn: AsyncConnection, table: sa.Table, message_ids: Collection[UUID]) -> None:
+    """Take messages back, since they have arrived by another way; nothing for those that have left already."""
+    await conn.execute(_deletion(table), {"message_ids": list(message_ids)})
+
+
+@functools.cache
+def _deletion(table: sa.Table) -> sa.Delete:
+    return sa.delete(table).where(table.c.message_id == sa.any_(sa.bindparam("message_ids", type_=_uuids)))
+
+
+@functools.cache
+def _taking(table: sa.Table) -> dml.ReturningDelete[UUID, str, bytes]:
+    """Give the statement that takes a batch of due messages: they are gone unless the transaction is rolled back."""
+    due = (
+        sa.select(table.c.message_id)
+        .where(table.c.send_after <= sa.func.now())
+        .order_by(table.c.message_id)
+        .limit(BATCH)
+        .with_for_update(skip_locked=True)
+    )
+    chosen = table.c.message_id == sa.any_(sa.func.array(due.scalar_subquery()))
+    return sa.delete(table).where(chosen).returning(table.c.message_id, table.c.subject, table.c.payload)
 
 
 async def first_time(conn: AsyncConnection, table: sa.Table, *, consumer: str, message_id: str) -> bool:
     """Note that a message takes effect in this transaction; False if it did before, and the caller must do nothing."""
-    statement = postgresql.insert(table).values(consumer=consumer, message_id=message_id).on_conflict_do_nothing()
+    parameters = {"consumer": consumer, "message_id": message_id}
+    return (await conn.execute(_first_time(table), parameters)).first() is not None
+
+
+@functools.cache
+def _first_time(table: sa.Table) -> dml.ReturningInsert[str]:
+    given = postgresql.insert(table).values(consumer=sa.bindparam("consumer"), message_id=sa.bindparam("message_id"))
     # Not by rowcount, which SQLAlchemy does not keep for an INSERT.
-    return (await conn.execute(statement.returning(table.c.message_id))).first() is not None
+    return given.on_conflict_do_nothing().returning(table.c.message_id)
 
 
 class Relay:
@@ -110,29 +161,15 @@ class Relay:
             pass
 
     async def _send_batch(self) -> int:
-        table = self._table
-        due = (
-            sa.select(table.c.message_id, table.c.subject, table.c.payload)
-            .where(table.c.send_after <= sa.func.now())
-            .order_by(table.c.message_id)
-            .limit(BATCH)
-            .with_for_update(skip_locked=True)
-        )
         async with self._engine.begin() as conn:
-            rows = (await conn.execute(due)).all()
-            if not rows:
-                return 0
-            results = await asyncio.gather(
-                *(self._send(str(id_), subject, data) for id_, subject, data in rows), return_exceptions=True
-            )
-            sent = [row.message_id for row, result in zip(rows, results, strict=True) if result is None]
+            rows = sorted(await conn.execute(_taking(self._table)))
+            sending = [self._send(str(id_), subject, payload) for id_, subject, payload in rows]
+            results = await asyncio.gather(*sending, return_exceptions=True)
             failures = [result for result in results if result is not None]
-            if sent:
-                await conn.execute(sa.delete(table).where(table.c.message_id.in_(sent)))
-            unsent = [row.message_id for row, result in zip(rows, results, strict=True) if result is not None]
-            if unsent:
-                pause = sa.text("now() + interval '1 second'")
-                await conn.execute(sa.update(table).where(table.c.message_id.in_(unsent)).values(send_after=pause))
+            refused = [row for row, result in zip(rows, results, strict=True) if result is not None]
+            if refused:
+                back = [(id_, Message(subject=subject, payload=data, delay=PAUSE)) for id_, subject, data in refused]
+                await postgres.execute_each(conn, insertion(self._table), [parameters(*kept) for kept in back])
         if failures:
             logger.warning(
                 "messages wait in the outbox", extra={"count": len(failures), "cause": repr(failures[0])[:200]}

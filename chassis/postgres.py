@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import select
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy import event, exc
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from chassis import errors
 
@@ -36,6 +38,17 @@ def engine(url: str, *, name: str, pool_size: int = 10) -> AsyncEngine:
     )
     event.listen(made.sync_engine, "checkout", _refuse_closed)
     return made
+
+
+def autocommit(engine: AsyncEngine) -> AsyncEngine:
+    """Give the same engine, whose `connect` makes each statement a transaction of its own: a third of the round trips."""
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+async def execute_each(conn: AsyncConnection, statement: sa.Executable, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Execute a statement for each of at least one row, all in one round trip; what it returns is lost."""
+    # A list of one would be executed as many, which costs more.
+    await conn.execute(statement, rows if len(rows) > 1 else rows[0])
 
 
 def translate(error: Exception) -> errors.Error | None:

@@ -99,8 +99,10 @@ class Worker:
         return len(jobs)
 
     def _ended(self, held: Held, task: asyncio.Task[None]) -> None:
+        if len(self._running) == self._concurrency:
+            # Jobs may wait that there was no room for; otherwise the last claim has taken all there were.
+            self._wake.set()
         del self._running[held]
-        self._wake.set()
         if not task.cancelled() and (error := task.exception()):
             logger.error("attempt broke", exc_info=error, extra={"job_id": held[0], "attempt": held[1]})
 

@@ -15,9 +15,9 @@ from uuid import UUID
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from chassis import bus, errors, outbox, paging, postgres, streams
+from chassis import bus, errors, ids, outbox, paging, postgres, streams
 from repruv.jobs.v1 import job_events_pb2
-from services.jobs import convert, domain, schema, storage
+from services.jobs import convert, domain, storage
 from services.jobs.domain import Job, State
 
 logger = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ class Operations:
 
     def __init__(self, engine: AsyncEngine, relay: outbox.Relay, nats: bus.Bus, *, lease: timedelta) -> None:
         self._engine = engine
+        self._single = postgres.autocommit(engine)
         self._relay = relay
         self._bus = nats
         self.lease = lease
@@ -60,7 +61,7 @@ class Operations:
 
     async def get(self, job_id: UUID, *, owner_id: UUID | None) -> Job:
         """Read a job. Raises `NotFound`, also when it belongs to another owner than `owner_id`."""
-        async with self._engine.connect() as conn:
+        async with self._single.connect() as conn:
             return _owned(await storage.get_job(conn, job_id), owner_id)
 
     async def list_page(
@@ -77,7 +78,7 @@ class Operations:
         limit = paging.size(page_size)
         position = paging.position(page_token, filters=filters, length=2)
         before = (datetime.fromisoformat(position[0]), UUID(position[1])) if position else None
-        async with self._engine.connect() as conn:
+        async with self._single.connect() as conn:
             found = await storage.list_jobs(
                 conn, owner_id=owner_id, states=states, kinds=kinds, before=before, limit=limit + 1
             )
@@ -90,7 +91,7 @@ class Operations:
         self, job_id: UUID, *, owner_id: UUID | None
     ) -> tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]:
         """Read the attempts and the transitions of a job, oldest first."""
-        async with self._engine.connect() as conn:
+        async with self._single.connect() as conn:
             _owned(await storage.get_job(conn, job_id), owner_id)
             return await storage.list_attempts(conn, job_id), await storage.list_transitions(conn, job_id)
 
@@ -128,7 +129,7 @@ class Operations:
 
     async def list_events(self, owner_id: UUID, *, after: int, limit: int) -> tuple[list[bytes], int]:
         """Read the owner's events after a sequence, in order, and the newest sequence. Raises `cursor_unknown`."""
-        async with self._engine.connect() as conn:
+        async with self._single.connect() as conn:
             latest = (await storage.last_sequences(conn, [owner_id])).get(owner_id, 0)
             if not 0 <= after <= latest:
                 raise errors.OutOfRange(f"There is no event {after}; the newest is {latest}.", code="cursor_unknown")
@@ -137,7 +138,7 @@ class Operations:
 
     async def positions(self, owner_ids: Collection[UUID]) -> dict[UUID, int]:
         """Read the newest sequence of each owner that has events."""
-        async with self._engine.connect() as conn:
+        async with self._single.connect() as conn:
             return await storage.last_sequences(conn, owner_ids)
 
     async def claim(self, *, worker: str, kinds: Collection[str], limit: int) -> list[Job]:
@@ -151,12 +152,12 @@ class Operations:
         """Renew a worker's leases; gives those it still holds, with their states."""
         if not held:
             return []
-        async with self._engine.begin() as conn:
+        async with self._single.connect() as conn:
             return await storage.renew_leases(conn, worker=worker, held=held, lease=self.lease)
 
     async def report_progress(self, job_id: UUID, attempt: int, progress: domain.Progress) -> None:
         """Store how far an attempt has come and show it to whoever watches. Raises `lease_lost`."""
-        async with self._engine.begin() as conn:
+        async with self._single.connect() as conn:
             job = await storage.set_progress(conn, job_id, attempt, progress)
         if not job:
             raise _lease_lost(job_id, attempt)
@@ -231,13 +232,14 @@ async def _record(conn: AsyncConnection, jobs: Sequence[Job], reason: str) -> No
         return
     next_sequence = await storage.next_sequences(conn, Counter(job.spec.owner_id for job in jobs))
     occurred_at = datetime.now(UTC)
-    rows, messages = [], []
+    rows = []
     for job in jobs:
         owner_id = job.spec.owner_id
         sequence = next_sequence[owner_id]
         next_sequence[owner_id] += 1
         event = convert.event_to_proto(job, sequence=sequence, reason=reason, occurred_at=occurred_at)
         payload = event.SerializeToString()
+        message = outbox.Message(subject=streams.events_subject("jobs", str(owner_id)), payload=payload)
         rows.append(
             {
                 "owner_id": owner_id,
@@ -247,11 +249,10 @@ async def _record(conn: AsyncConnection, jobs: Sequence[Job], reason: str) -> No
                 "attempt": job.attempt,
                 "reason": reason,
                 "event": payload,
+                **outbox.parameters(ids.uuid7(), message),
             }
         )
-        messages.append(outbox.Message(subject=streams.events_subject("jobs", str(owner_id)), payload=payload))
     await storage.insert_events(conn, rows)
-    await outbox.add(conn, schema.outbox, messages)
 
 
 def _owned(job: Job | None, owner_id: UUID | None) -> Job:

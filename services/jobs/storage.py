@@ -8,12 +8,12 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.jobs import domain
+from chassis import postgres
+from services.jobs import domain, statements
 from services.jobs.domain import Action, Job, State
-from services.jobs.schema import attempts, job_events, jobs, owners
+from services.jobs.schema import attempts, job_events, jobs
 
 Attempts = Sequence[tuple[UUID, int]]
 
@@ -22,37 +22,28 @@ _now = sa.func.now()
 
 async def insert_job(conn: AsyncConnection, job_id: UUID, spec: domain.Spec) -> Job | None:
     """Insert a job; None if the id is taken. Raises IntegrityError `jobs_unique_key`."""
-    in_future = sa.literal(spec.run_at, sa.DateTime(timezone=True)) > _now if spec.run_at else sa.false()
-    statement = (
-        postgresql.insert(jobs)
-        .values(
-            job_id=job_id,
-            owner_id=spec.owner_id,
-            kind=spec.kind,
-            payload=spec.payload,
-            priority=spec.priority,
-            budget=spec.max_attempts,
-            backoff=spec.backoff,
-            max_backoff=spec.max_backoff,
-            attempt_timeout=spec.attempt_timeout,
-            unique_key=spec.unique_key,
-            scheduled_at=spec.run_at,
-            state=sa.case((in_future, State.SCHEDULED), else_=State.PENDING),
-            run_at=sa.func.greatest(spec.run_at, _now) if spec.run_at else _now,
-            max_attempts=spec.max_attempts,
-        )
-        .on_conflict_do_nothing(index_elements=[jobs.c.job_id])
-        .returning(jobs)
-    )
-    return _job_or_none((await conn.execute(statement)).mappings().first())
+    given = {
+        "job_id": job_id,
+        "owner_id": spec.owner_id,
+        "kind": spec.kind,
+        "payload": spec.payload,
+        "priority": spec.priority,
+        "budget": spec.max_attempts,
+        "max_attempts": spec.max_attempts,
+        "backoff": spec.backoff,
+        "max_backoff": spec.max_backoff,
+        "attempt_timeout": spec.attempt_timeout,
+        "unique_key": spec.unique_key,
+        "scheduled_at": spec.run_at,
+        "run_at": spec.run_at,
+    }
+    return _job_or_none((await conn.execute(statements.INSERT_JOB, given)).mappings().first())
 
 
 async def get_job(conn: AsyncConnection, job_id: UUID, *, lock: bool = False) -> Job | None:
     """Read a job; with `lock` nobody else changes it before the transaction ends."""
-    statement = sa.select(jobs).where(jobs.c.job_id == job_id)
-    if lock:
-        statement = statement.with_for_update()
-    return _job_or_none((await conn.execute(statement)).mappings().first())
+    statement = statements.LOCK_JOB if lock else statements.GET_JOB
+    return _job_or_none((await conn.execute(statement, {"job_id": job_id})).mappings().first())
 
 
 async def list_jobs(
@@ -103,39 +94,16 @@ async def list_events(conn: AsyncConnection, owner_id: UUID, *, after: int, limi
 
 async def last_sequences(conn: AsyncConnection, owner_ids: Collection[UUID]) -> dict[UUID, int]:
     """Read the newest sequence of each owner that has one."""
-    statement = sa.select(owners.c.owner_id, owners.c.last_sequence).where(owners.c.owner_id.in_(owner_ids))
-    return {row.owner_id: row.last_sequence for row in await conn.execute(statement)}
+    rows = await conn.execute(statements.LAST_SEQUENCES, {"owner_ids": list(owner_ids)})
+    return {row.owner_id: row.last_sequence for row in rows}
 
 
 async def claim_jobs(
     conn: AsyncConnection, *, worker: str, kinds: Collection[str], limit: int, lease: timedelta
 ) -> list[Job]:
     """Give runnable jobs to a worker, each under a new attempt, the most urgent first."""
-    sources, target = domain.TRANSITIONS[Action.CLAIM]
-    runnable = (
-        sa.select(jobs.c.job_id)
-        .where(jobs.c.state.in_(sources), jobs.c.run_at <= _now, jobs.c.kind.in_(kinds))
-        .order_by(jobs.c.priority.desc(), jobs.c.run_at, jobs.c.job_id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    statement = (
-        sa.update(jobs)
-        .where(jobs.c.job_id.in_(runnable.scalar_subquery()))
-        .values(
-            state=target,
-            attempt=jobs.c.attempt + 1,
-            worker=worker,
-            lease_until=_now + lease,
-            started_at=sa.func.coalesce(jobs.c.started_at, _now),
-            version=jobs.c.version + 1,
-        )
-        .returning(jobs)
-    )
-    claimed = [_job(row) for row in (await conn.execute(statement)).mappings()]
-    if claimed:
-        rows = [{"job_id": job.job_id, "attempt": job.attempt, "worker": worker, "started_at": _now} for job in claimed]
-        await conn.execute(sa.insert(attempts).values(rows))
+    given = {"claimer": worker, "kinds": list(kinds), "limit": limit, "lease": lease}
+    claimed = [_job(row) for row in (await conn.execute(statements.CLAIM_JOBS, given)).mappings()]
     return sorted(claimed, key=lambda job: (-job.spec.priority, job.job_id))
 
 
@@ -158,48 +126,37 @@ async def renew_leases(
 
 async def set_progress(conn: AsyncConnection, job_id: UUID, attempt: int, progress: domain.Progress) -> Job | None:
     """Store how far the attempt has come, never less than before; None if the attempt is not the one that runs."""
-    same_attempt = jobs.c.progress_attempt == attempt
-    statement = (
-        sa.update(jobs)
-        .where(jobs.c.job_id == job_id, jobs.c.attempt == attempt, jobs.c.state.in_(domain.HELD))
-        .values(
-            progress_attempt=attempt,
-            progress_total=progress.total,
-            progress_done=sa.case(
-                (
-                    sa.and_(same_attempt, sa.literal(progress.total) == 0),
-                    sa.func.greatest(jobs.c.progress_done, progress.done),
-                ),
-                (same_attempt, sa.func.least(sa.func.greatest(jobs.c.progress_done, progress.done), progress.total)),
-                else_=progress.done,
-            ),
-            progress_message=progress.message,
-            version=jobs.c.version + 1,
-        )
-        .returning(jobs)
-    )
-    return _job_or_none((await conn.execute(statement)).mappings().first())
+    given = {
+        "of_job": job_id,
+        "of_attempt": attempt,
+        "done": progress.done,
+        "total": progress.total,
+        "message": progress.message,
+    }
+    return _job_or_none((await conn.execute(statements.SET_PROGRESS, given)).mappings().first())
 
 
 async def end_attempt(
     conn: AsyncConnection, job: Job, decision: domain.Decision, outcome: domain.Outcome
 ) -> Job | None:
     """Apply what was decided about a held job; None if the attempt no longer holds it."""
-    ended = await _move(conn, job.job_id, decision.action, attempt=job.attempt, values=_after(decision))
-    if ended:
-        error = outcome.error if isinstance(outcome, domain.Failed) else None
-        statement = (
-            sa.update(attempts)
-            .where(attempts.c.job_id == job.job_id, attempts.c.attempt == job.attempt)
-            .values(
-                finished_at=_now,
-                outcome=domain.outcome_name(outcome),
-                error_code=error and error.code,
-                error_message=error and error.message,
-            )
-        )
-        await conn.execute(statement)
-    return ended
+    error = outcome.error if isinstance(outcome, domain.Failed) else None
+    given = {
+        "of_job": job.job_id,
+        "of_attempt": job.attempt,
+        "attempt_outcome": domain.outcome_name(outcome),
+        "attempt_error_code": error and error.code,
+        "attempt_error_message": error and error.message,
+        "job_result": decision.result,
+        "job_error_code": decision.error and decision.error.code,
+        "job_error_message": decision.error and decision.error.message,
+        "reason": decision.cancel_reason,
+        "most_attempts": decision.max_attempts,
+        "crash_count": decision.crashes,
+        "error_count": decision.errors,
+        "delay": decision.delay,
+    }
+    return _job_or_none((await conn.execute(statements.end_attempt(decision.action), given)).mappings().first())
 
 
 async def attempt_outcome(conn: AsyncConnection, job_id: UUID, attempt: int) -> str | None:
@@ -241,48 +198,18 @@ async def expired_jobs(conn: AsyncConnection, *, limit: int, grace: timedelta) -
 
     After a restart of the database the workers get the time to renew before anybody is judged.
     """
-    statement = (
-        sa.select(jobs)
-        .where(
-            jobs.c.state.in_(domain.HELD),
-            jobs.c.lease_until < _now,
-            sa.func.pg_postmaster_start_time() < _now - grace,
-        )
-        .order_by(jobs.c.lease_until)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    return [_job(row) for row in (await conn.execute(statement)).mappings()]
+    given = {"limit": limit, "grace": grace}
+    return [_job(row) for row in (await conn.execute(statements.LOCK_EXPIRED_JOBS, given)).mappings()]
 
 
 async def promote_due(conn: AsyncConnection, *, limit: int) -> list[Job]:
     """Make scheduled jobs pending whose time has come."""
-    sources, target = domain.TRANSITIONS[Action.PROMOTE]
-    due = (
-        sa.select(jobs.c.job_id)
-        .where(jobs.c.state.in_(sources), jobs.c.run_at <= _now)
-        .order_by(jobs.c.run_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    statement = (
-        sa.update(jobs)
-        .where(jobs.c.job_id.in_(due.scalar_subquery()))
-        .values(state=target, version=jobs.c.version + 1)
-        .returning(jobs)
-    )
-    return [_job(row) for row in (await conn.execute(statement)).mappings()]
+    return [_job(row) for row in (await conn.execute(statements.PROMOTE_JOBS, {"limit": limit})).mappings()]
 
 
 async def kinds_due_since(conn: AsyncConnection, age: timedelta) -> list[str]:
     """List the kinds of which a job has become claimable within the last `age`."""
-    statement = (
-        sa.select(jobs.c.kind)
-        .where(jobs.c.state.in_(domain.CLAIMABLE), jobs.c.run_at.between(_now - age, _now))
-        .distinct()
-        .limit(1_000)
-    )
-    return list((await conn.execute(statement)).scalars())
+    return list((await conn.execute(statements.KINDS_DUE, {"age": age})).scalars())
 
 
 async def next_sequences(conn: AsyncConnection, counts: Mapping[UUID, int]) -> dict[UUID, int]:
@@ -292,47 +219,27 @@ async def next_sequences(conn: AsyncConnection, counts: Mapping[UUID, int]) -> d
     Owners are locked in one order, so that transactions with several of them cannot deadlock.
     """
     ordered = sorted(counts)
-    rows = [{"owner_id": owner_id, "last_sequence": counts[owner_id]} for owner_id in ordered]
-    insert = postgresql.insert(owners).values(rows)
-    statement = insert.on_conflict_do_update(
-        index_elements=[owners.c.owner_id],
-        set_={"last_sequence": owners.c.last_sequence + insert.excluded.last_sequence},
-    ).returning(owners.c.owner_id, owners.c.last_sequence)
-    return {row.owner_id: row.last_sequence - counts[row.owner_id] + 1 for row in await conn.execute(statement)}
+    given = {"owner_ids": ordered, "counts": [counts[owner_id] for owner_id in ordered]}
+    rows = await conn.execute(statements.NEXT_SEQUENCES, given)
+    return {row.owner_id: row.last_sequence - counts[row.owner_id] + 1 for row in rows}
 
 
 async def insert_events(conn: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Append events to their owners' logs."""
-    await conn.execute(sa.insert(job_events).values([{**row, "occurred_at": _now} for row in rows]))
+    """Append events to their owners' logs, each with its message in the outbox; `rows` have the columns of both."""
+    await postgres.execute_each(conn, statements.INSERT_EVENT, rows)
 
 
 async def _move(
     conn: AsyncConnection, job_id: UUID, action: Action, *, attempt: int, values: Mapping[str, Any]
 ) -> Job | None:
     sources, target = domain.TRANSITIONS[action]
-    released = {} if target in domain.HELD else {"worker": None, "lease_until": None}
     statement = (
         sa.update(jobs)
         .where(jobs.c.job_id == job_id, jobs.c.attempt == attempt, jobs.c.state.in_(sources))
-        .values(state=target, version=jobs.c.version + 1, **released, **values)
+        .values(state=target, version=jobs.c.version + 1, **values)
         .returning(jobs)
     )
     return _job_or_none((await conn.execute(statement)).mappings().first())
-
-
-def _after(decision: domain.Decision) -> dict[str, Any]:
-    is_terminal = domain.TRANSITIONS[decision.action][1] in domain.TERMINAL
-    return {
-        "result": decision.result,
-        "error_code": decision.error and decision.error.code,
-        "error_message": decision.error and decision.error.message,
-        "cancel_reason": decision.cancel_reason,
-        "max_attempts": decision.max_attempts,
-        "crashes": decision.crashes,
-        "errors": decision.errors,
-        "run_at": _now + decision.delay,
-        "finished_at": _now if is_terminal else None,
-    }
 
 
 def _job_or_none(row: sa.RowMapping | None) -> Job | None:
