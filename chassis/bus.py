@@ -18,7 +18,7 @@ from faststream.nats import JStream, NatsBroker, PullSub
 from faststream.nats.message import NatsMessage
 from nats.aio.client import Client
 
-from chassis import run, streams
+from chassis import errors, run, streams
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,9 @@ Handler = Callable[[Received], Awaitable[None]]
 class Bus:
     """The connection of one process to NATS."""
 
-    def __init__(self, url: str, *, name: str) -> None:
+    def __init__(self, url: str, *, name: str, translate: run.Translate = lambda error: None) -> None:
+        """`translate` recognises what is no bug but a part of the system that does not answer."""
+        self._translate = translate
         self._client: Client | None = None
         self._consumers: list[tuple[str, str]] = []
         self._stream: str | None = None
@@ -108,8 +110,12 @@ class Bus:
             except Undecodable:
                 logger.exception("undecodable message dropped", extra={"stream": service})
                 await message.reject()
-            except Exception:
-                logger.exception("message will be redelivered", extra={"stream": service})
+            except Exception as error:
+                known = error if isinstance(error, errors.Error) else self._translate(error)
+                if known:
+                    logger.warning("message will be redelivered", extra={"stream": service, "cause": known.code})
+                else:
+                    logger.exception("message will be redelivered", extra={"stream": service})
                 await message.nack(delay=_pause(message))
             else:
                 await message.ack()

@@ -21,7 +21,7 @@ from services.demo.settings import Settings, WorkerSettings
 async def serve(config: Settings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set."""
     engine = postgres.engine(config.database_url, name="demo", pool_size=20)
-    nats = bus.Bus(config.nats_url, name="demo")
+    nats = bus.Bus(config.nats_url, name="demo", translate=postgres.translate)
     nats.owns_stream("demo")
     # Without repeats: whoever calls the jobs service here answers somebody, and has another way when it is down.
     channel = client.channel(config.jobs_target, service=worker.client.SERVICE)
