@@ -11,7 +11,7 @@ RULES = {
         SELECT owner_id, generation, state FROM (
             SELECT owner_id, generation FROM demo.content UNION SELECT owner_id, generation FROM demo.interactions) AS placed
         LEFT JOIN demo.demo_modes USING (owner_id, generation)
-        WHERE state IS NULL OR state NOT IN ('enabled', 'enabling', 'failed')
+        WHERE (state IS NULL OR state NOT IN ('enabled', 'enabling', 'failed'))
         -- What a failed disable has left belongs to the generation before.
           AND NOT EXISTS (SELECT FROM demo.demo_modes AS mode WHERE mode.owner_id = placed.owner_id
                           AND mode.job_kind = 'demo.disable' AND mode.state IN ('disabling', 'failed'))""",
