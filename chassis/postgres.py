@@ -6,6 +6,7 @@ import select
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -13,7 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from chassis import errors
 
 POOL_TIMEOUT = 3.0
-_SERVER_SETTINGS = "-c statement_timeout=10000 -c lock_timeout=3000 -c idle_in_transaction_session_timeout=15000"
+# The server looks after us as we look after it: the locks of a host that has vanished are free again in seconds, not in hours.
+_SERVER_SETTINGS = (
+    "-c statement_timeout=10000 -c lock_timeout=3000 -c idle_in_transaction_session_timeout=15000"
+    " -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=2 -c tcp_user_timeout=10000"
+)
 
 
 def engine(url: str, *, name: str, pool_size: int = 10) -> AsyncEngine:
@@ -53,7 +58,8 @@ async def execute_each(conn: AsyncConnection, statement: sa.Executable, rows: Se
 
 def translate(error: Exception) -> errors.Error | None:
     """Give `Unavailable` for an error that says that the database does not answer (now), else None."""
-    if isinstance(error, (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)):
+    # COPY raises the driver's own errors.
+    if isinstance(error, (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, psycopg.OperationalError)):
         return errors.Unavailable("The database does not answer; try again.", code="database_unavailable")
     if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
         return errors.Unavailable("The database connection was lost; try again.", code="database_unavailable")

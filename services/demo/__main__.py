@@ -40,6 +40,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
         background.start("bus", nats.run)
         background.start("relay", relay.run)
         background.start("settle", partial(run.every, reconciler.SECONDS, loops.settle_stale))
+        background.start("stalled", partial(run.every, reconciler.SECONDS, loops.end_stalled))
         background.start("clean", partial(run.every, reconciler.SECONDS, loops.clean))
         background.start("expire", partial(run.every, reconciler.EXPIRY_SECONDS, loops.delete_expired))
         await stack.enter_async_context(

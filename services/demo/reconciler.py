@@ -9,12 +9,14 @@ from datetime import timedelta
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors
-from services.demo import janitor, operations, storage
+from services.demo import janitor, operations, stalled, storage
 
 logger = logging.getLogger(__name__)
 
 SECONDS = 2.0
 STALE = timedelta(seconds=10)
+STALLED = timedelta(seconds=5)
+"""Far longer than a handler needs to send the rows of one transaction."""
 BATCH = 20
 REMOVE_BATCH = 5_000
 REMOVE_ROUNDS = 20
@@ -43,6 +45,14 @@ class Reconciler:
             elif isinstance(result, BaseException):
                 logger.error("transition not checked", exc_info=result, extra={"job_id": mode.job_id})
         return len(stale)
+
+    async def end_stalled(self, *, age: timedelta = STALLED) -> int:
+        """End transactions whose own process has been silent for longer than `age`; gives how many."""
+        async with self._engine.begin() as conn:
+            ended = await stalled.end(conn, age=age)
+        if ended:
+            logger.warning("silent transactions ended", extra={"count": ended})
+        return ended
 
     async def clean(self) -> int:
         """Delete rows that no demo mode justifies, walking on through all owners from call to call; gives how many."""

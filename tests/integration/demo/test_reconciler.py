@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from uuid import UUID
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.demo import handlers, operations, reconciler, schema
+from services.demo import handlers, operations, reconciler, schema, storage
 from services.demo.domain import JobPhase, State
 from services.demo.jobs import Jobs
 from tests.integration.demo.conftest import Crashing, Owner
@@ -176,3 +177,28 @@ async def test_old_keys_and_inbox_rows_are_deleted(
             sa.select(inbox.c.message_id).where(inbox.c.message_id.endswith(str(owner.owner_id)))
         )
         assert (list(left), list(heard.scalars())) == (["young"], [f"young-{owner.owner_id}"])
+
+
+async def test_a_silent_writer_does_not_keep_others_from_an_owner(
+    make_owner: Callable[..., Owner],
+    engine: AsyncEngine,
+    loops: reconciler.Reconciler,
+    database_url: Callable[[str], str],
+    eventually: Eventually,
+) -> None:
+    """Like a worker that was paused in the middle of a COPY, with the owner's row locked."""
+    owner = make_owner()
+    await owner.enable()
+    async with await psycopg.AsyncConnection.connect(database_url("demo")) as silent:
+        await silent.execute("SELECT FROM demo.demo_modes WHERE owner_id = %s FOR UPDATE", [owner.owner_id])
+        with pytest.raises(psycopg.OperationalError):
+            async with silent.cursor() as cursor, cursor.copy("COPY demo.content FROM STDIN") as copy:
+
+                async def ended() -> bool:
+                    return await loops.end_stalled(age=timedelta(seconds=0.1)) > 0
+
+                await eventually(ended)
+                async with engine.begin() as conn:
+                    assert (await storage.get_mode(conn, owner.owner_id, lock=True)).state is State.ENABLING
+                for _ in range(1_000):
+                    await copy.write(b"x" * 10_000)
