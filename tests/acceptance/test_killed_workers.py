@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -73,6 +74,28 @@ async def test_job_waits_for_a_worker_and_goes_on_where_it_stopped(system: Syste
         await stream.tells_end(job_id, "completed", seconds=60)
         await user.status_is("enabled")
 
+    assert stream.transitions(job_id) == ["pending", "running", "retrying", "running", "completed"]
+    stream.must_be_gap_free()
+    await _must_have_exactly(system, user, LARGE)
+
+
+async def test_zombie_changes_nothing(system: System, user: User) -> None:
+    """A worker that was paused for longer than its lease wakes up, and finds that the job is no longer its own."""
+    async with Stream(user) as stream, Watch(user, interactions=LARGE):
+        job_id = await user.enable(WISH)
+        await user.written(10_000)
+        (first,) = await _attempts(user, job_id)
+        index = system.worker_index(first["worker"])
+        system.signal(WORKER, signal.SIGSTOP, index)
+        try:
+            second = await waiting.until(lambda: _attempt(user, job_id, 2), "there is a second attempt")
+            await user.written(20_000)
+        finally:
+            system.signal(WORKER, signal.SIGCONT, index)
+        await stream.tells_end(job_id, "completed", seconds=60)
+        await user.status_is("enabled")
+    assert first["worker"] != second["worker"]
+    assert [attempt["outcome"] for attempt in await _attempts(user, job_id)] == ["crashed", "completed"]
     assert stream.transitions(job_id) == ["pending", "running", "retrying", "running", "completed"]
     stream.must_be_gap_free()
     await _must_have_exactly(system, user, LARGE)
