@@ -11,6 +11,10 @@ from services.demo.domain import Action, Mode
 
 async def announce(conn: AsyncConnection, mode: Mode, action: Action) -> None:
     """Tell of the transition that led to `mode`."""
+    await outbox.add(conn, schema.outbox, [event(mode, action)])
+
+
+def event(mode: Mode, action: Action) -> outbox.Message:
+    """Write what `announce` tells, for who tells more at once."""
     payload = convert.event_to_proto(mode, action).SerializeToString()
-    subject = streams.events_subject("demo", str(mode.owner_id))
-    await outbox.add(conn, schema.outbox, [outbox.Message(subject=subject, payload=payload)])
+    return outbox.Message(subject=streams.events_subject("demo", str(mode.owner_id)), payload=payload)

@@ -198,10 +198,26 @@ WITHOUT_EFFECT = Error(code="demo_incomplete", message="The job ended, but the d
 UNEXPLAINED = Error(code="job_failed", message="The job failed without saying why.")
 
 
+FIRST_VERSION = 1
+"""The version of a job's first snapshot, which says that it was submitted."""
+
+
 def concerns(mode: Mode, news: JobNews) -> bool:
     """Whether the news is about the job of the present generation, and newer than what is known of it."""
     is_current = mode.job_id == news.job_id and mode.generation == news.generation
     return is_current and news.version > mode.job_version and news.attempt >= mode.attempt
+
+
+def matters(mode: Mode, news: JobNews) -> bool:
+    """Whether news of a job has an effect, or has to be remembered so that older news has none when it comes later.
+
+    The first snapshot has nothing before it. Before one of an attempt that has begun here come others of that attempt, which
+    say no more, and those of lower attempts, which do not count any more.
+    """
+    if not concerns(mode, news):
+        return False
+    says_no_more = news.phase in {JobPhase.HELD, JobPhase.COMPLETED} and news.attempt == mode.attempt > 0
+    return settle(mode, news) is not None or not (news.version == FIRST_VERSION or says_no_more)
 
 
 def settle(mode: Mode, news: JobNews) -> tuple[Action, Error | None] | None:

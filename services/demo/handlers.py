@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -21,6 +21,8 @@ from services.demo.domain import Action, Fence, JobKind, Mode, State
 
 WRITE_BATCH = 5_000
 REMOVE_BATCH = 5_000
+FIRST = (1, 1)
+"""The generation and the attempt before which an owner cannot have rows."""
 PAUSED_BATCH = 100
 """Rows a transaction; with a pause between them small ones, so that there is something to be seen."""
 
@@ -44,8 +46,9 @@ async def enable(dependencies: Dependencies, context: worker.Context) -> dict[st
     fence = _fence(context)
     mode, is_done = await _begin(dependencies, fence, JobKind.ENABLE)
     if not is_done:
-        await _remove_strays(dependencies, fence, mode)
-        await _write_rows(dependencies, context, fence, mode)
+        with _telling(dependencies):
+            await _remove_strays(dependencies, fence, mode)
+            await _write_rows(dependencies, context, fence, mode)
     wish = wishes.spec(mode)
     return {
         "profile_type": wish.profile_type,
@@ -60,7 +63,8 @@ async def disable(dependencies: Dependencies, context: worker.Context) -> dict[s
     fence = _fence(context)
     mode, is_done = await _begin(dependencies, fence, JobKind.DISABLE)
     if not is_done:
-        mode = await _remove_rows(dependencies, context, fence, mode)
+        with _telling(dependencies):
+            mode = await _remove_rows(dependencies, context, fence, mode)
     return {"content_removed": mode.content_removed, "interactions_removed": mode.interactions_removed}
 
 
@@ -68,7 +72,8 @@ async def _begin(dependencies: Dependencies, fence: Fence, kind: JobKind) -> tup
     """Take the fence for this attempt; the second value says that the work was done before. Raises `worker.Cancelled`."""
     async with dependencies.engine.begin() as conn:
         mode = await storage.get_mode(conn, fence.owner_id, lock=True)
-        match domain.begin(mode, fence, kind):
+        beginning = domain.begin(mode, fence, kind)
+        match beginning:
             case domain.Beginning.SUPERSEDED:
                 raise worker.Cancelled("superseded")
             case domain.Beginning.DONE:
@@ -78,7 +83,8 @@ async def _begin(dependencies: Dependencies, fence: Fence, kind: JobKind) -> tup
                 mode = await storage.close(conn, mode, action) or mode
                 await announcements.announce(conn, mode, action)
         await storage.begin_attempt(conn, fence)
-    dependencies.committed()
+    if beginning is domain.Beginning.RESUME:
+        dependencies.committed()
     if kind in dependencies.failing:
         raise worker.JobFailed(
             "demo_handler_failed", "This job was made to fail, to show what happens.", retryable=True
@@ -150,6 +156,8 @@ def _make_batch(
 
 async def _remove_strays(dependencies: Dependencies, fence: Fence, mode: Mode) -> None:
     """Remove what no counter vouches for: rows of older generations, and those of an attempt that was cancelled."""
+    if (fence.generation, fence.attempt) == FIRST:
+        return
     removed = limit = dependencies.remove_batch
     while removed == limit:
         async with _fenced(dependencies, fence, State.ENABLING) as (conn, _):
@@ -175,7 +183,7 @@ async def _stop_if_cancelled(dependencies: Dependencies, context: worker.Context
                 await _end(conn, held, Action.CANCEL_ENABLE)
             else:
                 # Whatever happens from here on, no later attempt takes the rows that are left for written.
-                await storage.count(conn, fence.owner_id, storage.NOTHING_WRITTEN)
+                await storage.count_nothing(conn, fence.owner_id)
     raise worker.Cancelled("requested")
 
 
@@ -214,7 +222,15 @@ async def _fenced(
         if (held := await storage.hold(conn, fence, state)) is None:
             raise worker.Cancelled("superseded")
         yield conn, held
-    dependencies.committed()
+
+
+@contextlib.contextmanager
+def _telling(dependencies: Dependencies) -> Iterator[None]:
+    """Say at the end, whichever it is, that something waits in the outbox: the last transaction has moved the state on."""
+    try:
+        yield
+    finally:
+        dependencies.committed()
 
 
 async def _end(

@@ -11,12 +11,11 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from chassis import errors, ids, outbox
+from chassis import errors, ids, outbox, postgres
 from repruv.jobs.v1 import job_pb2
-from services.demo import announcements, convert, domain, schema, storage, wishes
+from services.demo import announcements, convert, domain, schema, storage, submissions, wishes
 from services.demo.domain import Action, Mode, State
 from services.demo.jobs import Jobs
-from services.demo.submissions import Submissions
 
 logger = logging.getLogger(__name__)
 
@@ -39,12 +38,13 @@ class Operations:
     """The operations on demo modes, over one database and the jobs service."""
 
     def __init__(
-        self, engine: AsyncEngine, jobs: Jobs, submissions: Submissions, committed: Callable[[], None]
+        self, engine: AsyncEngine, jobs: Jobs, submits: submissions.Submissions, committed: Callable[[], None]
     ) -> None:
         """`committed` is called when something waits in the outbox."""
         self._engine = engine
+        self._reads = postgres.autocommit(engine)
         self._jobs = jobs
-        self._submissions = submissions
+        self._submits = submits
         self._committed = committed
 
     async def enable(
@@ -67,7 +67,6 @@ class Operations:
         )
 
         async def accept(conn: AsyncConnection, job_id: UUID) -> Mode | None:
-            await storage.insert_mode(conn, owner_id)
             return await storage.accept_enable(conn, owner_id, job_id, wish)
 
         return await self._accept(owner_id, Action.ENABLE, accept, key, request=("enable", *asked))
@@ -95,7 +94,7 @@ class Operations:
 
     async def get(self, owner_id: UUID) -> tuple[Mode, job_pb2.Job | None]:
         """Read a demo mode with the job that moves it or failed in it; a state the job has left behind is repaired first."""
-        async with self._engine.connect() as conn:
+        async with self._reads.connect() as conn:
             mode = await storage.get_mode(conn, owner_id)
         if mode.job_id is None or mode.state not in domain.TRANSITIONAL | {State.FAILED}:
             return mode, None
@@ -114,11 +113,15 @@ class Operations:
 
     async def settle(self, news: domain.JobNews, *, message_id: str = "") -> Mode:
         """Let news of a job have its effect, at most once for the event `message_id`; gives how demo mode stands."""
+        async with self._reads.connect() as conn:
+            mode = await storage.get_mode(conn, news.owner_id)
+        if not domain.matters(mode, news):
+            return mode
         async with self._engine.begin() as conn:
-            if message_id and not await outbox.first_time(conn, schema.inbox, consumer="jobs", message_id=message_id):
-                return await storage.get_mode(conn, news.owner_id)
             mode = await storage.get_mode(conn, news.owner_id, lock=True)
-            if not domain.concerns(mode, news):
+            if not domain.matters(mode, news):
+                return mode
+            if message_id and not await outbox.first_time(conn, schema.inbox, consumer="jobs", message_id=message_id):
                 return mode
             if (verdict := domain.settle(mode, news)) is None:
                 await storage.note_job(conn, news.owner_id, news.version)
@@ -140,7 +143,7 @@ class Operations:
         job = await self._jobs.get(str(mode.job_id))
         if job is None:
             # Also when the outbox still holds it: the submit is idempotent.
-            await self._submissions.submit(convert.submit_to_proto(mode))
+            await self._submits.submit(convert.submit_to_proto(mode))
         elif news := convert.news_from_proto(job):
             await self.settle(news)
 
@@ -157,11 +160,11 @@ class Operations:
             mode = await accept(conn, job_id)
             if mode is None:
                 raise domain.refusal(action, (await storage.get_mode(conn, owner_id)).state)
-            await announcements.announce(conn, mode, action)
             submit = convert.submit_to_proto(mode)
-            message_id = await self._submissions.keep(conn, submit)
+            messages = [announcements.event(mode, action), submissions.kept(submit)]
+            _, message_id = await outbox.add(conn, schema.outbox, messages)
         self._committed()
-        await self._submissions.submit_now(submit, message_id)
+        await self._submits.submit_now(submit, message_id)
         return Accepted(mode=mode, job_id=job_id, is_replayed=False)
 
 

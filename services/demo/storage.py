@@ -11,13 +11,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.demo import domain
+from services.demo import domain, statements
 from services.demo.domain import Action, Fence, JobKind, Mode, State
 from services.demo.schema import demo_modes, idempotency_keys, inbox
 
 _now = sa.func.now()
-NOTHING_WRITTEN = {"content_written": 0, "interactions_written": 0, "content_removed": 0, "interactions_removed": 0}
-_NO_ERROR = {"error_code": None, "error_message": None}
 
 
 async def insert_mode(conn: AsyncConnection, owner_id: UUID) -> None:
@@ -27,10 +25,11 @@ async def insert_mode(conn: AsyncConnection, owner_id: UUID) -> None:
 
 async def get_mode(conn: AsyncConnection, owner_id: UUID, *, lock: bool = False) -> Mode:
     """Read an owner's demo mode, disabled if there is no row; with `lock` nobody changes it before the transaction ends."""
-    statement = sa.select(demo_modes).where(demo_modes.c.owner_id == owner_id)
-    if lock:
-        statement = statement.with_for_update()
-    row = (await conn.execute(statement)).mappings().first()
+    row = (
+        (await conn.execute(statements.LOCK_MODE if lock else statements.GET_MODE, {"owner": owner_id}))
+        .mappings()
+        .first()
+    )
     return _mode(row) if row else Mode(owner_id=owner_id)
 
 
@@ -52,29 +51,26 @@ async def lock_free_mode(conn: AsyncConnection, owner_id: UUID) -> Mode | None:
 
 async def accept_enable(conn: AsyncConnection, owner_id: UUID, job_id: UUID, wish: domain.Wish) -> Mode | None:
     """Begin a generation that enables; None if the state forbids it."""
-    columns = {
+    given = {
+        "owner": owner_id,
+        "job": job_id,
         "profile_type": wish.profile_type,
         "niche": wish.niche,
         "content_count": wish.content_count,
         "interaction_count": wish.interaction_count,
         "seed": wish.seed,
-        "seeded_at": _now,
-        **NOTHING_WRITTEN,
-        **_NO_ERROR,
     }
-    return await _move(conn, owner_id, Action.ENABLE, {**columns, **_new_job(job_id, JobKind.ENABLE)})
+    return _mode_or_none((await conn.execute(statements.ACCEPT_ENABLE, given)).mappings().first())
 
 
 async def accept_disable(conn: AsyncConnection, owner_id: UUID, job_id: UUID) -> Mode | None:
     """Begin a generation that disables; None if the state forbids it."""
-    columns = {**_new_job(job_id, JobKind.DISABLE), "enabled_at": None}
-    return await _move(conn, owner_id, Action.DISABLE, columns)
+    return await _move(conn, owner_id, Action.DISABLE, {"job_id": job_id})
 
 
 async def dismiss(conn: AsyncConnection, owner_id: UUID) -> Mode | None:
     """Leave a failure behind; None if there is none. The new generation makes a late retry of its job superseded."""
-    columns = {"generation": demo_modes.c.generation + 1, **NOTHING_WRITTEN, **_NO_ERROR}
-    return await _move(conn, owner_id, Action.DISMISS, columns)
+    return await _move(conn, owner_id, Action.DISMISS, {})
 
 
 async def close(
@@ -97,16 +93,11 @@ async def close(
         "error_code": error.code if error else None,
         "error_message": error.message if error else None,
     }
-    if action is Action.COMPLETE_ENABLE:
-        columns["enabled_at"] = _now
-    if action is Action.CANCEL_ENABLE:
-        columns |= NOTHING_WRITTEN
     if attempt is not None:
-        columns["attempt"] = sa.func.greatest(demo_modes.c.attempt, attempt)
+        columns["attempt"] = attempt
     if job_version is not None:
         columns["job_version"] = job_version
-    same_job = (demo_modes.c.generation == mode.generation, demo_modes.c.job_id == mode.job_id)
-    return await _move(conn, mode.owner_id, action, columns, *same_job)
+    return await _move(conn, mode.owner_id, action, columns, of_job=(mode.generation, mode.job_id))
 
 
 async def note_job(conn: AsyncConnection, owner_id: UUID, job_version: int) -> None:
@@ -116,38 +107,30 @@ async def note_job(conn: AsyncConnection, owner_id: UUID, job_version: int) -> N
 
 async def begin_attempt(conn: AsyncConnection, fence: Fence) -> None:
     """Close the door behind lower attempts: from now on they can write nothing."""
-    statement = sa.update(demo_modes).where(
-        demo_modes.c.owner_id == fence.owner_id, demo_modes.c.attempt <= fence.attempt
-    )
-    await conn.execute(statement.values(attempt=fence.attempt))
+    await conn.execute(statements.BEGIN_ATTEMPT, {"owner": fence.owner_id, "begun": fence.attempt})
 
 
 async def hold(conn: AsyncConnection, fence: Fence, state: State) -> Mode | None:
     """Lock the owner's row for a write of this attempt; None if the attempt may not write (any more)."""
-    statement = (
-        sa.select(demo_modes)
-        .where(
-            demo_modes.c.owner_id == fence.owner_id,
-            demo_modes.c.job_id == fence.job_id,
-            demo_modes.c.generation == fence.generation,
-            demo_modes.c.attempt == fence.attempt,
-            demo_modes.c.state == state,
-        )
-        .with_for_update()
-    )
-    row = (await conn.execute(statement)).mappings().first()
-    return _mode(row) if row else None
+    given = {
+        "owner": fence.owner_id,
+        "job": fence.job_id,
+        "generation": fence.generation,
+        "attempt": fence.attempt,
+        "state": state,
+    }
+    return _mode_or_none((await conn.execute(statements.HOLD_MODE, given)).mappings().first())
 
 
 async def count(conn: AsyncConnection, owner_id: UUID, counted: Mapping[str, int]) -> Mode:
     """Set counters of a row that `hold` has locked, in the transaction that writes or removes what they count."""
-    statement = (
-        sa.update(demo_modes)
-        .where(demo_modes.c.owner_id == owner_id)
-        .values(**counted, version=demo_modes.c.version + 1)
-        .returning(demo_modes)
-    )
-    return _mode((await conn.execute(statement)).mappings().one())
+    given = {f"new_{name}": value for name, value in counted.items()} | {"owner": owner_id}
+    return _mode((await conn.execute(statements.count(frozenset(counted)), given)).mappings().one())
+
+
+async def count_nothing(conn: AsyncConnection, owner_id: UUID) -> None:
+    """Set the counters of a row that `hold` has locked back to the beginning."""
+    await count(conn, owner_id, statements.NOTHING_WRITTEN)
 
 
 async def take_stale_transitions(conn: AsyncConnection, *, age: timedelta, limit: int) -> list[Mode]:
@@ -179,15 +162,8 @@ async def claim_key(
 
     A second call with the same key waits here until the transaction of the first has ended.
     """
-    insert = postgresql.insert(idempotency_keys).values(
-        owner_id=owner_id, key=key, request_hash=request_hash, job_id=job_id, created_at=_now
-    )
-    statement = insert.on_conflict_do_update(
-        index_elements=[idempotency_keys.c.owner_id, idempotency_keys.c.key],
-        set_={"request_hash": request_hash, "job_id": job_id, "created_at": _now},
-        where=idempotency_keys.c.created_at < _now - lifetime,
-    ).returning(idempotency_keys.c.request_hash, idempotency_keys.c.job_id)
-    row = (await conn.execute(statement)).first()
+    given = {"owner": owner_id, "given_key": key, "hash": request_hash, "job": job_id, "lifetime": lifetime}
+    row = (await conn.execute(statements.CLAIM_KEY, given)).first()
     if row is None:
         bound = sa.select(idempotency_keys.c.request_hash, idempotency_keys.c.job_id)
         mine = (idempotency_keys.c.owner_id == owner_id, idempotency_keys.c.key == key)
@@ -210,36 +186,23 @@ async def delete_expired(conn: AsyncConnection, *, keys: timedelta, received: ti
 
 
 async def _move(
-    conn: AsyncConnection, owner_id: UUID, action: Action, columns: Mapping[str, Any], *guards: sa.ColumnElement[bool]
+    conn: AsyncConnection,
+    owner_id: UUID,
+    action: Action,
+    columns: Mapping[str, Any],
+    *,
+    of_job: tuple[int, UUID | None] | None = None,
 ) -> Mode | None:
-    sources, target = domain.TRANSITIONS[action]
-    statement = (
-        sa.update(demo_modes)
-        .where(
-            demo_modes.c.owner_id == owner_id,
-            demo_modes.c.state == sa.any_(sa.literal(sorted(sources), _texts)),
-            *guards,
-        )
-        .values(
-            state=target,
-            previous_state=demo_modes.c.state,
-            version=demo_modes.c.version + 1,
-            changed_at=_now,
-            checked_at=None,
-            **columns,
-        )
-        .returning(demo_modes)
-    )
-    row = (await conn.execute(statement)).mappings().first()
+    """Change the state by `action`, and `columns` with it; only for the generation and job `of_job`, if that is given."""
+    statement = statements.move(action, frozenset(columns), is_guarded=of_job is not None)
+    given = {f"new_{name}": value for name, value in columns.items()} | {"owner": owner_id}
+    if of_job:
+        given |= {"of_generation": of_job[0], "of_job": of_job[1]}
+    return _mode_or_none((await conn.execute(statement, given)).mappings().first())
+
+
+def _mode_or_none(row: Mapping[Any, Any] | None) -> Mode | None:
     return _mode(row) if row else None
-
-
-_texts = postgresql.ARRAY(sa.Text)
-
-
-def _new_job(job_id: UUID, kind: JobKind) -> dict[str, Any]:
-    generation = demo_modes.c.generation + 1
-    return {"generation": generation, "attempt": 0, "job_id": job_id, "job_kind": kind, "job_version": 0}
 
 
 def _mode(row: Mapping[Any, Any]) -> Mode:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors, outbox
 from repruv.jobs.v1 import jobs_service_pb2
@@ -24,8 +26,16 @@ OUTBOX_DELAY = timedelta(seconds=2)
 REPLY_WAIT = 0.075
 """How long (seconds) a reply waits for that call, so that the job it names can be asked for; never for the job's work."""
 
+WITHDRAW_SECONDS = 0.25
+"""How long (seconds) after a submit has arrived the outbox is told, in one transaction for all that arrive meanwhile."""
+
 _REJECTIONS = (errors.InvalidArgument, errors.AlreadyExists, errors.PermissionDenied)
 _REJECTED = domain.Error(code="job_rejected", message="The job for this could not be created.")
+
+
+def kept(request: jobs_service_pb2.SubmitJobRequest) -> outbox.Message:
+    """Write what the outbox keeps of a submit, from the transaction that accepts the job until the submit has arrived."""
+    return outbox.Message(subject=SUBJECT, payload=request.SerializeToString(), delay=OUTBOX_DELAY)
 
 
 class Submissions:
@@ -34,24 +44,14 @@ class Submissions:
     def __init__(self, engine: AsyncEngine, jobs: Jobs) -> None:
         self._engine = engine
         self._jobs = jobs
-        self._calls: set[asyncio.Task[None]] = set()
-
-    async def keep(self, conn: AsyncConnection, request: jobs_service_pb2.SubmitJobRequest) -> UUID:
-        """Put a submit into the outbox, in the transaction that accepts the job; gives the message's id."""
-        message = outbox.Message(subject=SUBJECT, payload=request.SerializeToString(), delay=OUTBOX_DELAY)
-        (message_id,) = await outbox.add(conn, schema.outbox, [message])
-        return message_id
+        self._arrived: list[UUID] = []
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def submit_now(self, request: jobs_service_pb2.SubmitJobRequest, message_id: UUID) -> None:
         """Submit right after the commit; returns when that arrived or failed, or after `REPLY_WAIT` while it goes on."""
-        arrived = asyncio.Event()
-        call = asyncio.create_task(self._submit_and_withdraw(request, message_id, arrived))
-        self._calls.add(call)
-        call.add_done_callback(self._ended)
-        try:
-            async with asyncio.timeout(REPLY_WAIT):
-                await arrived.wait()
-        except TimeoutError:
+        call = self._start(self._submit_and_withdraw(request, message_id))
+        arrived, _ = await asyncio.wait([call], timeout=REPLY_WAIT)
+        if not arrived:
             logger.warning("answered before the job was submitted", extra={"job_id": request.job_id})
 
     async def relay(self, message_id: str, subject: str, payload: bytes) -> None:
@@ -66,22 +66,31 @@ class Submissions:
             logger.exception("job rejected", extra={"job_id": request.job_id, "code": error.code})
             await self._fail(request)
 
-    async def _submit_and_withdraw(
-        self, request: jobs_service_pb2.SubmitJobRequest, message_id: UUID, arrived: asyncio.Event
-    ) -> None:
+    async def _submit_and_withdraw(self, request: jobs_service_pb2.SubmitJobRequest, message_id: UUID) -> None:
         try:
             await self._jobs.submit(request)
         except errors.Error as error:
             logger.warning("the outbox will submit", extra={"job_id": request.job_id, "cause": error.code})
             return
-        finally:
-            arrived.set()
-        async with self._engine.begin() as conn:
-            await outbox.withdraw(conn, schema.outbox, message_id)
+        self._arrived.append(message_id)
+        if len(self._arrived) == 1:
+            self._start(self._withdraw_arrived())
 
-    def _ended(self, call: asyncio.Task[None]) -> None:
-        self._calls.discard(call)
-        if not call.cancelled() and (error := call.exception()):
+    async def _withdraw_arrived(self) -> None:
+        await asyncio.sleep(WITHDRAW_SECONDS)
+        message_ids, self._arrived = self._arrived, []
+        async with self._engine.begin() as conn:
+            await outbox.withdraw(conn, schema.outbox, message_ids)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
             logger.warning("the outbox submits once more", extra={"cause": repr(error)[:200]})
 
     async def _fail(self, request: jobs_service_pb2.SubmitJobRequest) -> None:

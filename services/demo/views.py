@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from chassis import errors, paging
+from chassis import errors, paging, postgres
 from services.demo import listing, queries, storage
 from services.demo.domain import Mode, State
 
@@ -88,7 +88,7 @@ class Views:
 
     async def dashboard(self, owner_id: UUID) -> listing.Dashboard:
         """Read the numbers: at most 60 s old, never older than the latest transition."""
-        async with self._engine.connect() as conn:
+        async with postgres.autocommit(self._engine).connect() as conn:
             mode = await storage.get_mode(conn, owner_id)
         if mode.state is not State.ENABLED:
             return queries.empty_dashboard(datetime.now(UTC))

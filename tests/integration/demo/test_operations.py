@@ -268,6 +268,6 @@ async def test_a_withdrawn_message_does_not_leave(engine: AsyncEngine) -> None:
             schema.outbox,
             [outbox.Message(subject=f"nowhere.{ids.uuid7()}", payload=b"", delay=timedelta(hours=1))],
         )
-        await outbox.withdraw(conn, schema.outbox, message_id)
+        await outbox.withdraw(conn, schema.outbox, [message_id])
         left = sa.select(sa.func.count()).where(schema.outbox.c.message_id == message_id)
         assert (await conn.execute(left)).scalar_one() == 0
