@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from chassis import settings
 
+NO_PROXIES = "none"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(settings.Process):
@@ -19,12 +21,31 @@ class Settings(settings.Process):
     public_url: str = "http://127.0.0.1:8080"
     """How browsers reach us; https makes the cookie Secure."""
     trusted_proxies: str = ""
-    """Addresses whose X-Forwarded-For and X-Forwarded-Proto count, comma-separated; empty: nobody's."""
+    """Addresses whose X-Forwarded-For and X-Forwarded-Proto count, comma-separated; empty or `none`: nobody's."""
+
+    def __post_init__(self) -> None:
+        if self.environment != "production":
+            return
+        if not self.is_https and urlsplit(self.public_url).hostname not in ("localhost", "127.0.0.1"):
+            raise settings.SettingsError(
+                "PUBLIC_URL must begin with https:// in production, unless it is of this very machine: "
+                "over plain http browsers would send the session's cookie in the clear"
+            )
+        if self.is_https and not self.trusted_proxies.strip():
+            raise settings.SettingsError(
+                "TRUSTED_PROXIES is missing: production behind TLS needs the proxy's addresses, or all clients would "
+                f"seem to come from the proxy and be throttled as one; `{NO_PROXIES}` if no proxy stands before the gateway"
+            )
 
     @property
     def is_https(self) -> bool:
         """Whether browsers reach us over TLS."""
         return urlsplit(self.public_url).scheme == "https"
+
+    @property
+    def proxies(self) -> str:
+        """The trusted proxies, comma-separated; empty when there are none."""
+        return "" if self.trusted_proxies.strip() == NO_PROXIES else self.trusted_proxies
 
     @property
     def public_origin(self) -> str:

@@ -1,0 +1,61 @@
+"""What production asks of the gateway's settings."""
+
+from __future__ import annotations
+
+import pytest
+
+from chassis import settings
+from gateway import server
+from gateway.settings import Settings
+
+ENVIRONMENT = {
+    "ENVIRONMENT": "production",
+    "NATS_URL": "nats://nats",
+    "IDENTITY_KEY": "key",
+    "IDENTITY_TRUST": "auth:key",
+    "AUTH_TARGET": "auth:50051",
+    "DEMO_TARGET": "demo:50052",
+    "JOBS_TARGET": "jobs:50053",
+}
+
+
+def read(**changed: str) -> Settings:
+    return settings.read(Settings, {**ENVIRONMENT, **changed})
+
+
+@pytest.mark.parametrize("proxies", ["", " "])
+def test_production_behind_tls_must_know_its_proxies(proxies: str) -> None:
+    with pytest.raises(settings.SettingsError, match="TRUSTED_PROXIES is missing"):
+        read(PUBLIC_URL="https://repruv.example.com", TRUSTED_PROXIES=proxies)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://repruv.example.com", "http://localhost.example.com", "http://localhost@example.com", "example.com"]
+)
+def test_production_sends_no_cookie_in_the_clear(url: str) -> None:
+    with pytest.raises(settings.SettingsError, match="PUBLIC_URL must begin with https"):
+        read(PUBLIC_URL=url, TRUSTED_PROXIES="10.0.0.1")
+
+
+@pytest.mark.parametrize("changed", [{}, {"PUBLIC_URL": "http://localhost:8080"}, {"PUBLIC_URL": "http://127.0.0.1:1"}])
+def test_production_may_be_tried_on_the_own_machine(changed: dict[str, str]) -> None:
+    assert not read(**changed).is_https
+
+
+@pytest.mark.parametrize("url", ["https://repruv.example.com", "http://repruv.example.com"])
+def test_elsewhere_nothing_is_asked(url: str) -> None:
+    assert read(ENVIRONMENT="local", PUBLIC_URL=url).proxies == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "trusted"), [("10.0.0.1,172.16.0.0/12", "10.0.0.1,172.16.0.0/12"), ("none", None), (" none ", None)]
+)
+async def test_only_named_proxies_are_believed(given: str, trusted: str | None) -> None:
+    told = read(PUBLIC_URL="https://repruv.example.com", TRUSTED_PROXIES=given)
+
+    async def app(*_: object) -> None: ...
+
+    config = server.configure(app, told)
+    assert config.proxy_headers == (trusted is not None)
+    if trusted:
+        assert config.forwarded_allow_ips == trusted
