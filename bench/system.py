@@ -21,6 +21,7 @@ from dev import Stack
 SETTINGS = {
     # Accounts are made before anything is measured, and at full strength each would take a tenth of a second.
     "PASSWORD_MEMORY_KIB": "64",
+    "REGISTRATIONS_PER_ADDRESS": "1000000",
     "LOG_FORMAT": "json",
 }
 """What differs from `make up`; everything else, durability above all, is as it is delivered."""

@@ -14,7 +14,7 @@ from sqlalchemy import exc
 from chassis import bus, errors, identity, logs, outbox, postgres, run, settings
 from chassis.rpc import server
 from repruv.auth.v1 import auth_service_pb2_grpc
-from services.auth import schema, servicer
+from services.auth import domain, schema, servicer
 from services.auth.operations import Operations
 from services.auth.passwords import Passwords
 from services.auth.settings import Settings
@@ -38,6 +38,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
         passwords=passwords,
         signer=identity.Signer("auth", config.identity_key),
         wake_relay=relay.wake,
+        registrations_per_address=config.registrations_per_address,
     )
     serving = server.serving(
         listen=config.listen,
@@ -67,6 +68,12 @@ async def _seed_admin(operations: Operations, config: Settings, stop: asyncio.Ev
             await operations.ensure_admin(email=config.admin_email, password=config.admin_password)
         except errors.InvalidArgument as error:
             raise settings.SettingsError(f"ADMIN_{error.field.upper()} cannot be used: {error.message}") from error
+        except domain.EmailTaken as error:
+            said = "ADMIN_EMAIL belongs to an ordinary user, who is not promoted; choose an address nobody registered"
+            if config.environment == "production":
+                raise settings.SettingsError(said) from error
+            logger.error(said)  # noqa: TRY400 - it is no accident that needs a traceback
+            return
         except exc.SQLAlchemyError as error:
             if postgres.translate(error) is None:
                 raise

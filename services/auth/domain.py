@@ -23,7 +23,7 @@ SESSIONS_PER_USER = 20
 
 FAILURES_PER_ACCOUNT = 10
 FAILURES_PER_ADDRESS = 100
-FAILURE_WINDOW = timedelta(minutes=15)
+ATTEMPTS_WINDOW = timedelta(minutes=15)
 
 EMAIL_LENGTHS = (3, 254)
 PASSWORD_LENGTHS = (10, 128)
@@ -126,7 +126,7 @@ class EmailTaken(errors.AlreadyExists):
 
 
 class TooManyAttempts(errors.ResourceExhausted):
-    """Too many failed logins; try again later."""
+    """Too many attempts; try again later."""
 
     default_code = "too_many_attempts"
 

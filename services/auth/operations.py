@@ -48,12 +48,15 @@ class Operations:
     passwords: Passwords
     signer: identity.Signer
     wake_relay: Callable[[], None]
+    registrations_per_address: int
+    """How often one network address may try to register within `domain.ATTEMPTS_WINDOW`."""
 
     async def register(self, *, email: str, password: str, name: str, client: domain.Client) -> Begun:
-        """Make an account and its first session. Raises `InvalidArgument`, `EmailTaken` or `TooBusy`."""
+        """Make an account and its first session. Raises `InvalidArgument`, `EmailTaken`, `TooManyAttempts` or `TooBusy`."""
         email = domain.normalize_email(email)
         name = domain.clean_name(name)
         domain.check_password(password, email=email)
+        await self._count_registration(client)
         password_hash = await self.passwords.hash(password)
         async with self.engine.begin() as conn:
             user = await storage.insert_user(
@@ -76,7 +79,7 @@ class Operations:
         is_right = await self.passwords.verify(password_hash, password)
         if user is None or password_hash is None or not is_right:
             async with self.engine.begin() as conn:
-                await storage.count_failure(conn, limits)
+                await storage.count_attempt(conn, limits)
             logger.info("login refused", extra={"address": client.ip_address, "known": user is not None})
             raise domain.InvalidCredentials()
         new_hash = await self._improved_hash(password_hash, password)
@@ -139,28 +142,17 @@ class Operations:
         return len(revocation.session_ids) if revocation else 0
 
     async def ensure_admin(self, *, email: str, password: str) -> None:
-        """Make the admin unless the address has an account; its password stays, and nobody is promoted.
+        """Make the admin unless there is one with this address; the password of that one stays.
 
-        The address may have been registered by anybody, since addresses are not verified. Raises `InvalidArgument`.
+        Nobody is promoted, since addresses are not verified and anybody may have registered this one.
+        Raises `EmailTaken` when an ordinary user has, and `InvalidArgument`.
         """
         email = domain.normalize_email(email)
         domain.check_password(password, email=email)
-        async with self.engine.connect() as conn:
-            found = await storage.find_user(conn, email)
-        if found is not None:
-            if found[0].role is not domain.Role.ADMIN:
-                logger.error("ADMIN_EMAIL belongs to an ordinary user, who was not promoted")
-            return
-        password_hash = await self.passwords.hash(password)
-        try:
-            async with self.engine.begin() as conn:
-                user = await storage.insert_user(
-                    conn, email=email, name="", role=domain.Role.ADMIN, password_hash=password_hash
-                )
-        except domain.EmailTaken:
-            logger.info("another replica has made the admin")
-        else:
-            logger.info("admin made", extra={"user_id": user.user_id})
+        if await self._role(email) is None:
+            await self._make_admin(email, password)
+        if await self._role(email) is not domain.Role.ADMIN:
+            raise domain.EmailTaken(field="email")
 
     async def delete_ended(self) -> None:
         """Delete sessions that ended a week ago and closed throttling windows, in small transactions, a bounded number."""
@@ -170,6 +162,32 @@ class Operations:
                 closed = await storage.delete_closed_windows(conn, limit=DELETE_BATCH)
             if max(ended, closed) < DELETE_BATCH:
                 return
+
+    async def _count_registration(self, client: domain.Client) -> None:
+        if not client.network:
+            return
+        key = f"registrations:{client.network}"
+        async with self.engine.begin() as conn:
+            await storage.count_attempt(conn, [key])
+            # With this one counted and its row locked: no burst gets more of them. A refusal takes its count back.
+            await _refuse_if_blocked(conn, {key: self.registrations_per_address + 1})
+
+    async def _role(self, email: str) -> domain.Role | None:
+        async with self.engine.connect() as conn:
+            found = await storage.find_user(conn, email)
+        return found[0].role if found else None
+
+    async def _make_admin(self, email: str, password: str) -> None:
+        password_hash = await self.passwords.hash(password)
+        try:
+            async with self.engine.begin() as conn:
+                user = await storage.insert_user(
+                    conn, email=email, name="", role=domain.Role.ADMIN, password_hash=password_hash
+                )
+        except domain.EmailTaken:
+            logger.info("somebody else has made an account with the admin's address")
+        else:
+            logger.info("admin made", extra={"user_id": user.user_id})
 
     async def _begin_session(self, conn: AsyncConnection, user: domain.User, client: domain.Client) -> Begun:
         token = domain.new_token()

@@ -1,7 +1,8 @@
 """Hashing of passwords with argon2id, in threads of its own and with a bounded queue.
 
 One hash takes a core for about a tenth of a second and its memory besides: as many run at once as there are cores, and a
-flood of logins is refused before it starves everything else.
+flood of logins is refused before it starves everything else. New passwords have half as many places, apart from those of
+logins: a flood of new accounts keeps nobody out.
 """
 
 from __future__ import annotations
@@ -44,13 +45,15 @@ class Passwords:
             time_cost=PASSES, memory_cost=memory_kib, parallelism=LANES, type=argon2.Type.ID
         )
         self._threads = ThreadPoolExecutor(max_workers=cores, thread_name_prefix="passwords")
-        self._places = threading.BoundedSemaphore(cores * (1 + waiting_per_core))
+        places = cores * (1 + waiting_per_core)
+        self._places_for_logins = threading.BoundedSemaphore(places)
+        self._places_for_new = threading.BoundedSemaphore((places + 1) // 2)
         # Verified for users that do not exist: the answer must take as long as a wrong password's.
         self._nobodys_hash = self._hasher.hash(secrets.token_urlsafe())
 
     async def hash(self, password: str) -> str:
         """Give the hash to be stored."""
-        return await self._run(lambda: self._hasher.hash(password))
+        return await self._run(self._places_for_new, lambda: self._hasher.hash(password))
 
     async def verify(self, stored: str | None, password: str) -> bool:
         """Say whether `password` is the one of the `stored` hash; for None it never is, and takes as long to say so."""
@@ -61,7 +64,7 @@ class Passwords:
             except VerifyMismatchError:
                 return False
 
-        return await self._run(matches)
+        return await self._run(self._places_for_logins, matches)
 
     def is_outdated(self, stored: str) -> bool:
         """Say whether a hash was made with other parameters than today's."""
@@ -71,10 +74,10 @@ class Passwords:
         """Let go of the threads; what waits is not hashed any more."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _run(self, work: Callable[[], T]) -> T:
-        if not self._places.acquire(blocking=False):
+    async def _run(self, places: threading.BoundedSemaphore, work: Callable[[], T]) -> T:
+        if not places.acquire(blocking=False):
             raise TooBusy()
         future: Future[T] = self._threads.submit(work)
         # Not `finally`: work whose caller has gone keeps its thread, and so its place, until it is done.
-        future.add_done_callback(lambda _: self._places.release())
+        future.add_done_callback(lambda _: places.release())
         return await asyncio.wrap_future(future)

@@ -36,6 +36,7 @@ sessions = sa.Table(
     sa.Column("revoke_reason", sa.Text),
 )
 
+# Registrations are counted here too, under keys of their own.
 login_failures = sa.Table(
     "login_failures",
     metadata,

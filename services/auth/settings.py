@@ -20,6 +20,8 @@ class Settings(settings.Process):
     admin_password: str = ""
     password_memory_kib: int = 65_536
     """Memory that hashing one password takes; more makes guessing dearer."""
+    registrations_per_address: int = 30
+    """How often one network address may try to register within 15 minutes."""
 
     def __post_init__(self) -> None:
         if bool(self.admin_email) != bool(self.admin_password):
@@ -27,3 +29,5 @@ class Settings(settings.Process):
         least = PRODUCTION_LEAST_KIB if self.environment == "production" else ARGON2_LEAST_KIB
         if self.password_memory_kib < least:
             raise settings.SettingsError(f"PASSWORD_MEMORY_KIB must be at least {least}")
+        if self.registrations_per_address < 1:
+            raise settings.SettingsError("REGISTRATIONS_PER_ADDRESS must be at least 1")

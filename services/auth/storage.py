@@ -185,7 +185,7 @@ async def _revoke(
 
 
 async def seconds_blocked(conn: AsyncConnection, limits: dict[str, int]) -> int:
-    """Give the seconds until logins are allowed again, 0 if they are now. `limits` says how many failures each key may have."""
+    """Give the seconds until the next attempt is allowed, 0 if it is now. `limits` says how many each key may have."""
     spent = sa.or_(*(sa.and_(login_failures.c.key == key, login_failures.c.failures >= n) for key, n in limits.items()))
     wait = sa.func.max(login_failures.c.window_ends_at) - _NOW
     is_open = login_failures.c.window_ends_at > _NOW
@@ -193,9 +193,9 @@ async def seconds_blocked(conn: AsyncConnection, limits: dict[str, int]) -> int:
     return 0 if blocked is None else int(blocked.total_seconds()) + 1
 
 
-async def count_failure(conn: AsyncConnection, keys: Iterable[str]) -> None:
-    """Count a failed login on each key; the first failure opens the key's window, which nothing prolongs."""
-    window_end = _NOW + domain.FAILURE_WINDOW
+async def count_attempt(conn: AsyncConnection, keys: Iterable[str]) -> None:
+    """Count a failed login or a registration on each key; the first opens the key's window, which nothing prolongs."""
+    window_end = _NOW + domain.ATTEMPTS_WINDOW
     is_over = login_failures.c.window_ends_at <= _NOW
     for key in sorted(keys):  # everybody locks in the same order
         first = postgresql.insert(login_failures).values(key=key, failures=1, window_ends_at=window_end)
@@ -218,7 +218,7 @@ async def delete_ended_sessions(conn: AsyncConnection, *, kept_for: timedelta, l
 
 
 async def delete_closed_windows(conn: AsyncConnection, *, limit: int) -> int:
-    """Delete failure counts whose window is over."""
+    """Delete counts of attempts whose window is over."""
     closed = login_failures.c.window_ends_at < _NOW
     return await _delete_some(conn, login_failures, login_failures.c.key, closed, limit)
 

@@ -21,7 +21,7 @@ NewUser = Callable[[], Awaitable[User]]
 async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
     """The system; use `system` instead, which is left healthy by every test."""
     directory = tmp_path_factory.mktemp("acceptance")
-    variables = {"PASSWORD_MEMORY_KIB": "1024", "DEMO_BATCH_PAUSE_MS": PAUSE_MS}
+    variables = {"PASSWORD_MEMORY_KIB": "1024", "REGISTRATIONS_PER_ADDRESS": "1000000", "DEMO_BATCH_PAUSE_MS": PAUSE_MS}
     stack = Stack(directory / "data", scale={WORKER: 2}, env=variables, log=directory / "log")
     print(f"\nlines of all processes: {directory / 'log'}")
     async with System(stack) as system:

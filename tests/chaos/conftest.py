@@ -14,7 +14,7 @@ from tests.acceptance.system import WORKER, System
 @pytest.fixture
 async def system(tmp_path: Path) -> AsyncIterator[System]:
     """The system, with workers that leave time to be disturbed."""
-    variables = {"PASSWORD_MEMORY_KIB": "1024", "DEMO_BATCH_PAUSE_MS": "40"}
+    variables = {"PASSWORD_MEMORY_KIB": "1024", "REGISTRATIONS_PER_ADDRESS": "1000000", "DEMO_BATCH_PAUSE_MS": "40"}
     print(f"\nlines of all processes: {tmp_path / 'log'}")
     stack = Stack(tmp_path / "data", scale={WORKER: 2}, env=variables, log=tmp_path / "log")
     async with System(stack) as system:

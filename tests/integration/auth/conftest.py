@@ -23,6 +23,7 @@ from services.auth.passwords import Passwords
 
 PASSWORD = "tulip-anvil-rowing"
 MEMORY_KIB = 64
+REGISTRATIONS_PER_ADDRESS = 5
 
 _SHIFT = """
     UPDATE auth.sessions SET
@@ -124,7 +125,13 @@ async def operations(
     async with run.Background() as background:
         background.start("bus", events.run)
         background.start("relay", relay.run)
-        yield Operations(engine=engine, passwords=passwords, signer=signer("auth"), wake_relay=relay.wake)
+        yield Operations(
+            engine=engine,
+            passwords=passwords,
+            signer=signer("auth"),
+            wake_relay=relay.wake,
+            registrations_per_address=REGISTRATIONS_PER_ADDRESS,
+        )
     passwords.close()
 
 

@@ -134,7 +134,7 @@ async def test_guessing_at_many_accounts_stops_the_address(gateway: Gateway, eng
     account = await gateway.account()
     async with engine.begin() as conn:
         for _ in range(domain.FAILURES_PER_ADDRESS - 1):
-            await storage.count_failure(conn, [f"address:{account.ip_address}"])
+            await storage.count_attempt(conn, [f"address:{account.ip_address}"])
     await gateway.login(account.email, ip_address=account.ip_address)
     await fail(gateway, new_email(), account.ip_address, 1)
     with pytest.raises(errors.ResourceExhausted):

@@ -76,6 +76,18 @@ async def test_it_makes_the_admin_serves_and_stops(
             await process.communicate()
 
 
+async def test_in_production_an_admin_who_cannot_be_made_is_a_mistake(
+    environment: dict[str, str], gateway: Gateway
+) -> None:
+    account = await gateway.account()
+    strict = {"ENVIRONMENT": "production", "PASSWORD_MEMORY_KIB": "19456"}
+    process = await start({**environment, **strict, "ADMIN_EMAIL": account.email, "ADMIN_PASSWORD": PASSWORD}, "serve")
+    _, output = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 2
+    assert output.decode().startswith("auth cannot start: ADMIN_EMAIL belongs to an ordinary user")
+    assert output.count(b"\n") == 1
+
+
 async def test_migrating_again_changes_nothing(environment: dict[str, str]) -> None:
     process = await start(environment, "migrate")
     output, _ = await asyncio.wait_for(process.communicate(), 60)

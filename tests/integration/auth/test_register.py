@@ -90,5 +90,6 @@ async def test_whoever_registered_the_admins_address_first_is_not_promoted(
     gateway: Gateway, operations: Operations
 ) -> None:
     account = await gateway.account()
-    await operations.ensure_admin(email=account.email, password="another-password-of-the-admin")
+    with pytest.raises(domain.EmailTaken):
+        await operations.ensure_admin(email=account.email, password="another-password-of-the-admin")
     assert (await gateway.validate(account.token)).user.role == auth_pb2.USER_ROLE_USER

@@ -40,7 +40,7 @@ async def test_a_hash_of_other_parameters_is_outdated_and_still_verifies(passwor
 
 
 async def test_a_flood_is_refused_and_leaves_no_trace() -> None:
-    slow = Passwords(memory_kib=65_536, cores=1, waiting_per_core=1)
+    slow = Passwords(memory_kib=65_536, cores=1, waiting_per_core=3)
     answers = await asyncio.gather(*(slow.hash("tulip-anvil-rowing") for _ in range(6)), return_exceptions=True)
     refused = [answer for answer in answers if isinstance(answer, TooBusy)]
     assert len(refused) == 4
@@ -48,4 +48,14 @@ async def test_a_flood_is_refused_and_leaves_no_trace() -> None:
     assert refused[0].details == {"retry_after_seconds": "1"}
     assert len([answer for answer in answers if isinstance(answer, str)]) == 2
     assert await slow.hash("tulip-anvil-rowing")
+    slow.close()
+
+
+async def test_a_flood_of_new_passwords_leaves_the_places_of_logins() -> None:
+    slow = Passwords(memory_kib=65_536, cores=1, waiting_per_core=3)
+    flood = [asyncio.ensure_future(slow.hash("tulip-anvil-rowing")) for _ in range(6)]
+    logins = await asyncio.gather(*(slow.verify(None, "tulip-anvil-rowing") for _ in range(6)), return_exceptions=True)
+    assert [isinstance(answer, TooBusy) for answer in logins] == [False] * 4 + [True] * 2
+    refused = [answer for answer in await asyncio.gather(*flood, return_exceptions=True) if isinstance(answer, TooBusy)]
+    assert len(refused) == 4
     slow.close()

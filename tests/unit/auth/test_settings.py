@@ -18,7 +18,7 @@ ENVIRONMENT = {
 def test_the_admin_is_optional() -> None:
     read = settings.read(Settings, ENVIRONMENT)
     assert (read.admin_email, read.admin_password) == ("", "")
-    assert read.password_memory_kib == 65_536
+    assert (read.password_memory_kib, read.registrations_per_address) == (65_536, 30)
 
 
 @pytest.mark.parametrize("given", ["ADMIN_EMAIL", "ADMIN_PASSWORD"])
@@ -31,3 +31,8 @@ def test_half_an_admin_is_a_mistake(given: str) -> None:
 def test_hashing_that_is_too_cheap_is_a_mistake(environment: str, memory: str) -> None:
     with pytest.raises(settings.SettingsError, match="PASSWORD_MEMORY_KIB"):
         settings.read(Settings, {**ENVIRONMENT, "ENVIRONMENT": environment, "PASSWORD_MEMORY_KIB": memory})
+
+
+def test_somebody_must_be_able_to_register() -> None:
+    with pytest.raises(settings.SettingsError, match="REGISTRATIONS_PER_ADDRESS"):
+        settings.read(Settings, {**ENVIRONMENT, "REGISTRATIONS_PER_ADDRESS": "0"})
