@@ -23,6 +23,7 @@ demo: $(INSTALLED) ## Go through the main job in this terminal, against the runn
 	@$(BIN)/python -m dev demo $(ARGS)
 
 test: $(INSTALLED) ## Run the tests (ARGS="tests/unit -k name")
+	@tests/browser/install
 	$(BIN)/python -m pytest $(ARGS)
 
 chaos: $(INSTALLED) ## Disturb a system at random (CHAOS_SECONDS=60 CHAOS_SEED=…)

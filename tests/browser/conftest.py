@@ -1,0 +1,76 @@
+"""A browser before the whole system, which runs in processes of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import pytest
+from playwright.async_api import Browser
+
+from dev.launcher.stack import Stack
+from tests.acceptance.system import System
+from tests.acceptance.users import User
+from tests.browser import chromium
+from tests.browser.visitor import Visitor
+
+PAUSE_MS = "100"
+"""A hundred rows then take a tenth of a second: long enough to see the middle."""
+
+NewVisitor = Callable[..., Awaitable[Visitor]]
+
+
+@pytest.fixture(scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """One chromium for all tests."""
+    if chromium.executable() is None:
+        pytest.fail(chromium.MISSING, pytrace=False)
+    async with chromium.running() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def system(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
+    """The system; every test leaves it as it was."""
+    directory = tmp_path_factory.mktemp("browser")
+    variables = {"PASSWORD_MEMORY_KIB": "1024", "REGISTRATIONS_PER_ADDRESS": "1000000", "DEMO_BATCH_PAUSE_MS": PAUSE_MS}
+    async with System(Stack(directory / "data", env=variables, log=directory / "log")) as running:
+        yield running
+
+
+@pytest.fixture
+async def new_visitor(browser: Browser, system: System) -> AsyncIterator[NewVisitor]:
+    """Make visitors, with options of Playwright's browser contexts; in the end all of them must be content."""
+    visitors: list[Visitor] = []
+    async with AsyncExitStack() as stack:
+
+        async def make(**options: object) -> Visitor:
+            context = await browser.new_context(base_url=system.url, **options)  # type: ignore[arg-type]
+            stack.push_async_callback(context.close)
+            visitors.append(Visitor(context, system.url))
+            return visitors[-1]
+
+        yield make
+    for visitor in visitors:
+        visitor.must_be_content()
+
+
+@pytest.fixture
+async def visitor(new_visitor: NewVisitor) -> Visitor:
+    """Somebody who has no account yet."""
+    return await new_visitor()
+
+
+@pytest.fixture
+async def user(system: System) -> AsyncIterator[User]:
+    """Somebody who has one, and a second window of theirs: the API."""
+    registered = await User.register(system.url)
+    yield registered
+    await registered.close()
+
+
+@pytest.fixture
+async def mina(visitor: Visitor, user: User) -> Visitor:
+    """The same person at a browser."""
+    await visitor.is_user(user)
+    return visitor

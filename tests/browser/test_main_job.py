@@ -1,0 +1,113 @@
+"""What Repruv is for, in a browser: enable, leave, come back, look, disable."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+from playwright.async_api import Page, expect
+
+from tests.acceptance.users import User
+from tests.browser.visitor import SETTINGS, Visitor, enable, is_still_the_same, mark, pulses, shows, tint
+
+
+async def percent(page: Page) -> int:
+    text = await page.locator("[data-percent]").inner_text()
+    return int(text.removesuffix("%") or 0)
+
+
+async def test_enable_leave_and_come_back(visitor: Visitor) -> None:
+    page = await visitor.open("/")
+    await visitor.register(page)
+    await enable(page, 2_500)
+
+    await shows(page, "Demo mode is being enabled")
+    pill = page.get_by_text("Enabling", exact=True)
+    assert await tint(pill) == "yellow"
+    assert await pulses(pill)
+    job_id = await page.locator("#job-id").inner_text()
+    assert uuid.UUID(job_id).version == 7
+
+    await mark(page)
+    await expect(page.locator("[data-percent]")).to_have_text(re.compile(r"\d+%"))
+    seen = await percent(page)
+    await expect(page.locator("[data-percent]")).not_to_have_text(f"{seen}%")
+    assert await percent(page) > seen
+    assert await page.locator("progress").evaluate("bar => bar.value") >= seen
+    assert await is_still_the_same(page)
+    await page.close()
+
+    page = await visitor.open(SETTINGS)
+    await shows(page, "Demo mode is being enabled")
+    assert await page.locator("#job-id").inner_text() == job_id
+    await mark(page)
+    await shows(page, "Demo Mode Active")
+    await expect(page.get_by_text("Demo mode was enabled successfully.")).to_be_visible()
+    await expect(page.locator("#announcer")).to_have_text("Demo mode is now active")
+    await expect(page.get_by_role("link", name="Demo data")).to_be_visible()
+    assert await is_still_the_same(page)
+
+    await page.get_by_role("link", name="Open the dashboard").first.click()
+    await expect(page.locator(".inbox__item")).to_have_count(8)
+    await page.get_by_role("button", name="Sign out").click()
+    await expect(page.get_by_text("You have signed out.")).to_be_visible()
+
+
+async def test_the_dashboard_changes_by_itself(mina: Visitor, user: User) -> None:
+    page = await mina.open("/dashboard")
+    await shows(page, "No comments or reviews yet")
+    await mark(page)
+    await user.enable({"niche": "travel", "interaction_count": 1_200})
+
+    await shows(page, "Demo Mode Setting Up")
+    assert await tint(page.locator(".banner")) == "yellow"
+    await expect(page.locator("[data-percent]")).to_have_text(re.compile(r"[1-9]\d*%"))
+    await shows(page, "Demo Mode Active")
+    assert await tint(page.locator(".banner")) == "purple"
+    await expect(page.get_by_text("1.2K", exact=True)).to_be_visible()
+    await shows(page, "Latest interactions")
+    assert await is_still_the_same(page)
+
+    await page.get_by_role("link", name="Manage Demo").click()
+    await page.wait_for_url(f"**{SETTINGS}")
+    await shows(page, "Demo Mode Active")
+
+
+async def test_disable_asks_first_and_tells_what_it_removed(mina: Visitor, user: User) -> None:
+    await user.enable({"niche": "food", "content_count": 12, "interaction_count": 800})
+    await user.status_is("enabled")
+    page = await mina.open(SETTINGS)
+    dialog = page.get_by_role("dialog")
+
+    await page.get_by_role("link", name="Disable demo mode").click()
+    await expect(dialog).to_contain_text("This removes 800 interactions and 12 content items")
+    await dialog.get_by_role("button", name="Keep demo mode").click()
+    await expect(dialog).to_be_hidden()
+    await expect(page.get_by_role("link", name="Disable demo mode")).to_be_focused()
+
+    await page.get_by_role("link", name="Disable demo mode").click()
+    await dialog.get_by_role("button", name="Yes, disable it").click()
+    await shows(page, "Demo mode is being disabled")
+    await mark(page)
+    await shows(page, "Demo mode is off")
+    await expect(page.get_by_text("800 interactions, 12 items removed", exact=False).first).to_be_visible()
+    assert await is_still_the_same(page)
+
+
+async def test_a_mistake_in_the_form_is_found_and_corrected(visitor: Visitor) -> None:
+    visitor.tolerate("422")
+    page = await visitor.open("/register")
+    await visitor.register(page)
+    await page.evaluate("document.querySelector('.card form').noValidate = true")
+    await enable(page, 1_000_000)
+    await expect(page.get_by_role("alert")).to_be_focused()
+    await page.get_by_role("alert").get_by_role("link", name="Interactions").click()
+    field = page.get_by_label("Interactions")
+    await expect(field).to_be_focused()
+    await expect(field).to_have_value("1000000")
+    await expect(field).to_have_accessible_description("0 to 100,000 Must be between 0 and 100,000.")
+    await expect(page.get_by_label("Niche")).to_have_value("food")
+
+    await enable(page, 50)
+    await shows(page, "Demo Mode Active")
+    await expect(page.get_by_text("50 interactions and 60 content items are ready.")).to_be_visible()

@@ -1,0 +1,71 @@
+"""Browsers that can less: without JavaScript, with a narrow screen, without a mouse."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import expect
+
+from tests.acceptance.users import User
+from tests.browser.conftest import NewVisitor
+from tests.browser.visitor import SETTINGS, Visitor, enable, shows
+
+WIDEST = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+async def test_everything_works_without_javascript(new_visitor: NewVisitor) -> None:
+    visitor = await new_visitor(java_script_enabled=False)
+    page = await visitor.open("/")
+    await visitor.register(page)
+    await enable(page, 200)
+    await shows(page, "Demo mode is being enabled")
+    await expect(page.locator("noscript p")).to_be_visible()
+    await shows(page, "Demo Mode Active")
+
+    await page.get_by_role("link", name="Dashboard", exact=True).click()
+    await shows(page, "Latest interactions")
+    await page.get_by_role("link", name="Manage Demo").click()
+    await page.get_by_role("link", name="Disable demo mode").click()
+    await page.get_by_role("button", name="Yes, disable it").click()
+    await shows(page, "Demo mode is off")
+    await expect(page.get_by_text("200 interactions, 60 items removed")).to_be_visible()
+    await page.get_by_role("button", name="Sign out").click()
+    await shows(page, "Welcome back")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_nothing_is_wider_than_a_phone(new_visitor: NewVisitor, user: User, scheme: str) -> None:
+    visitor = await new_visitor(viewport={"width": 320, "height": 640}, color_scheme=scheme)
+    visitor.tolerate("404")
+    for path in ("/login", "/register", "/nowhere"):
+        page = await visitor.open(path)
+        assert await page.evaluate(WIDEST) <= 0, path
+    await visitor.is_user(user)
+    for path in ("/dashboard", SETTINGS):
+        page = await visitor.open(path)
+        assert await page.evaluate(WIDEST) <= 0, path
+    await user.enable({"niche": "food", "interaction_count": 300})
+    for path in (SETTINGS, "/dashboard"):
+        page = await visitor.open(path)
+        assert await page.evaluate(WIDEST) <= 0, path
+    await shows(page, "Demo Mode Active")
+    assert await page.evaluate(WIDEST) <= 0
+
+
+async def test_the_keyboard_suffices(mina: Visitor) -> None:
+    page = await mina.open(SETTINGS)
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#main")).to_be_focused()
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("ArrowDown")
+    await expect(page.get_by_role("radio", name="Creator")).to_be_checked()
+    await page.get_by_label("Interactions").fill("150")
+    await page.keyboard.press("Enter")
+    await shows(page, "Demo Mode Active")
+    link = page.get_by_role("link", name="Disable demo mode")
+    await link.focus()
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("button", name="Keep demo mode")).to_be_focused()
+    await page.keyboard.press("Escape")
+    await expect(link).to_be_focused()

@@ -1,0 +1,94 @@
+"""What a person sees who is watching when something goes wrong."""
+
+from __future__ import annotations
+
+from playwright.async_api import expect
+
+from tests.acceptance.system import System
+from tests.acceptance.users import User
+from tests.browser.conftest import NewVisitor
+from tests.browser.visitor import PATIENCE_MS, SETTINGS, Visitor, enable, is_still_the_same, mark, shows, tint
+
+
+async def test_a_failure_is_red_and_can_be_retried_or_dismissed(
+    system: System, mina: Visitor, new_visitor: NewVisitor
+) -> None:
+    settings, dashboard = await mina.open(SETTINGS), await mina.open("/dashboard")
+    await mark(dashboard)
+    other, other_user = await new_visitor(), await User.register(system.url)
+    await other.is_user(other_user)
+    async with system.workers(DEMO_FAIL_HANDLERS="enable"):
+        await other_user.enable()
+        await enable(settings, 300)
+        await shows(dashboard, "Demo Mode Failed")
+        assert await tint(dashboard.locator(".banner")) == "red"
+        assert await is_still_the_same(dashboard)
+        await shows(settings, "Enabling demo mode failed")
+        await expect(settings.locator(".card__error")).to_contain_text("This job was made to fail")
+        await other_user.status_is("failed")
+    await dashboard.get_by_role("button", name="Retry").click()
+    await shows(dashboard, "Demo Mode Active")
+    await dashboard.wait_for_url("**/dashboard")
+    await shows(settings, "Demo Mode Active")
+
+    page = await other.open(SETTINGS)
+    await page.get_by_role("button", name="Dismiss").click()
+    await shows(page, "Demo mode is off")
+    await expect(page.get_by_text("The failure was dismissed.")).to_be_visible()
+    await enable(page, 100)
+    await shows(page, "Demo Mode Active")
+    await other_user.close()
+
+
+async def test_cancel_leads_back_to_off(mina: Visitor) -> None:
+    page = await mina.open(SETTINGS)
+    await enable(page, 20_000)
+    await shows(page, "Demo mode is being enabled")
+    await page.get_by_role("button", name="Cancel").click()
+    await shows(page, "Demo mode is off")
+    await expect(page.get_by_label("Niche")).to_be_visible()
+
+
+async def test_the_page_goes_on_when_the_gateway_is_back(system: System, mina: Visitor) -> None:
+    mina.tolerate("ERR_CONNECTION_REFUSED")
+    mina.tolerate("ERR_INCOMPLETE_CHUNKED_ENCODING")
+    mina.tolerate("ERR_CONNECTION_RESET")
+    page = await mina.open(SETTINGS)
+    await enable(page, 6_000)
+    await shows(page, "Demo mode is being enabled")
+    await mark(page)
+    await system.kill("gateway")
+    try:
+        await expect(page.locator("#link-state")).to_be_visible()
+    finally:
+        await system.start("gateway")
+    await shows(page, "Demo Mode Active")
+    await expect(page.locator("#link-state")).to_be_hidden(timeout=PATIENCE_MS)
+    assert await is_still_the_same(page)
+
+
+async def test_a_session_that_ends_elsewhere_ends_here(mina: Visitor, user: User) -> None:
+    mina.tolerate("401")
+    page = await mina.open("/dashboard")
+    await page.wait_for_function("performance.getEntriesByType('resource').length > 0")
+    await expect(page.locator("#link-state")).to_have_attribute("data-state", "open")
+    other = await user.again()
+    assert (await other.post("/auth/sessions/revoke-all", json={"keep_current": True})).status_code == 204
+    await other.close()
+    await expect(page.locator("#link-state").get_by_text("You have been signed out.")).to_be_visible()
+
+    await page.get_by_role("link", name="Sign in again").click()
+    await page.get_by_label("Email").fill(user.email)
+    await page.get_by_label("Password").fill("not the password")
+    mina.tolerate("422")
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.get_by_role("alert")).to_contain_text("The e-mail address or the password is not right.")
+    await expect(page.get_by_label("Email")).to_have_value(user.email)
+
+
+async def test_an_unknown_address_is_a_page(mina: Visitor) -> None:
+    mina.tolerate("404")
+    page = await mina.open("/nowhere")
+    await shows(page, "There is nothing here")
+    await page.get_by_role("link", name="Go to the dashboard").click()
+    await shows(page, "Dashboard")
