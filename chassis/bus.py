@@ -17,6 +17,7 @@ from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, PullSub
 from faststream.nats.message import NatsMessage
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
 
 from chassis import errors, run, streams
 
@@ -143,6 +144,7 @@ class Bus:
 
     async def run(self) -> None:
         """Connect, subscribe, and keep streams and consumers alive, for ever."""
+        self._stopping = False
         try:
             self._client = await self._broker.connect()
             await self._ensure()
@@ -155,8 +157,13 @@ class Bus:
                 await self._broker.stop()
 
     async def _ensure_if_connected(self) -> None:
-        if self.is_connected:
+        if not self.is_connected:
+            return
+        try:
             await self._ensure()
+        except (NatsError, OSError) as error:
+            # JetStream has its moments (an election, a slow disk); what is said without it is still heard meanwhile.
+            logger.warning("JetStream does not answer", extra={"cause": repr(error)[:200]})
 
     async def _ensure(self) -> None:
         # A pull loop whose consumer was deleted spins without ever saying so; and a server that lost its store has none.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import random
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,7 +29,7 @@ logger = logging.getLogger(__name__)
 BATCH = 200
 POLL_SECONDS = 1.0
 SEND_TIMEOUT = 5.0
-PAUSE = timedelta(seconds=1)
+PAUSE = timedelta(seconds=2)
 """How long a message that was not accepted stays back."""
 _uuids = postgresql.ARRAY(sa.Uuid)
 
@@ -154,13 +155,25 @@ class Relay:
 
     async def run(self) -> None:
         """Send for ever."""
-        await run.every(POLL_SECONDS, self._drain, wake=self._wake)
+        while True:
+            self._wake.clear()
+            if await self._drain():
+                await run.wait(self._wake, POLL_SECONDS * random.uniform(0.75, 1.0))  # noqa: S311
+            else:
+                # Nobody takes them now: commits that go on must not make us try again and again.
+                await asyncio.sleep(POLL_SECONDS)
 
-    async def _drain(self) -> None:
-        while await self._send_batch() == BATCH:
-            pass
+    async def _drain(self) -> bool:
+        """Send what is due; False as soon as something was refused."""
+        while True:
+            taken, refused = await self._send_batch()
+            if refused:
+                return False
+            if taken < BATCH:
+                return True
 
-    async def _send_batch(self) -> int:
+    async def _send_batch(self) -> tuple[int, int]:
+        """Send a batch; gives how many messages were taken, and how many of them refused."""
         async with self._engine.begin() as conn:
             rows = sorted(await conn.execute(_taking(self._table)))
             sending = [self._send(str(id_), subject, payload) for id_, subject, payload in rows]
@@ -174,7 +187,7 @@ class Relay:
             logger.warning(
                 "messages wait in the outbox", extra={"count": len(failures), "cause": repr(failures[0])[:200]}
             )
-        return len(rows)
+        return len(rows), len(failures)
 
     async def _send(self, message_id: str, subject: str, payload: bytes) -> None:
         send = next(send for prefix, send in self._routes.items() if subject.startswith(prefix))

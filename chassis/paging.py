@@ -11,6 +11,7 @@ from chassis import errors
 
 DEFAULT_SIZE = 20
 MAX_SIZE = 100
+MAX_TOKEN_LENGTH = 500
 
 
 def size(requested: int) -> int:
@@ -30,16 +31,22 @@ def position(page_token: str, *, filters: object, length: int) -> list[str] | No
     """Read a token back; None for the first page. Raises `InvalidArgument` for one that was not made for these filters."""
     if not page_token:
         return None
+    if len(page_token) > MAX_TOKEN_LENGTH:
+        raise refusal()
     try:
         raw = base64.urlsafe_b64decode(page_token + "=" * (-len(page_token) % 4))
         digest, *found = json.loads(raw)
-    except (binascii.Error, ValueError, TypeError):
+    except (binascii.Error, ValueError, TypeError, RecursionError):
         digest, found = "", []
     if digest != _digest(filters) or len(found) != length or not all(isinstance(part, str) for part in found):
-        raise errors.InvalidArgument(
-            "page_token must be the next_page_token of the previous page, with the same filters.", field="page_token"
-        )
+        raise refusal()
     return [str(part) for part in found]
+
+
+def refusal() -> errors.InvalidArgument:
+    """Give the error for a token that was not made here; also for one whose position makes no sense."""
+    message = "page_token must be the next_page_token of the previous page, with the same filters."
+    return errors.InvalidArgument(message, field="page_token")
 
 
 def _digest(filters: object) -> str:

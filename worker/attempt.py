@@ -53,6 +53,7 @@ class Attempt:
         self._translate = translate
         self._timeout = job.spec.attempt_timeout.ToTimedelta().total_seconds()
         self._reported: Progress | None = None
+        self._refusal = ""
         self._fate: Fate | None = None
         self._work: asyncio.Task[Mapping[str, Any] | None] | None = None
         self._hard_stop: asyncio.TimerHandle | None = None
@@ -72,6 +73,11 @@ class Attempt:
             logger.warning("attempt lost its lease", extra=self._log)
             return
         await self._tell(tell)
+
+    @property
+    def is_working(self) -> bool:
+        """Whether the handler runs; else only the outcome is to be told."""
+        return self._work is None or not self._work.done()
 
     def request_cancel(self) -> None:
         """Ask the handler to stop; if it does not within the grace, stop it."""
@@ -154,13 +160,24 @@ class Attempt:
             except (errors.Aborted, errors.NotFound):
                 logger.warning("outcome came too late: another attempt has taken over", extra=self._log)
                 return
-            except errors.Error as error:
+            except (errors.Unavailable, errors.ResourceExhausted, errors.Internal) as error:
                 logger.warning("outcome not told yet", extra={**self._log, "cause": error.code})
+            except (errors.Error, ValueError, TypeError) as error:
+                # Too large, or nothing that JSON can say: the same again would be refused again.
+                logger.exception("outcome refused", extra=self._log)
+                if tell == self._tell_refused:
+                    return
+                tell = self._tell_refused
+                self._refusal = str(error)[:300]
             else:
                 logger.info("attempt ended", extra=self._log)
                 return
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
             pause = min(pause * 2, _PAUSE_MAX)
+
+    async def _tell_refused(self) -> None:
+        message = f"The outcome could not be stored: {self._refusal}"
+        await self._jobs.fail(self.held, code="result_refused", message=message, retryable=False)
 
     async def _report_progress(self) -> None:
         while True:
@@ -178,6 +195,11 @@ class Attempt:
 
     async def _flush_progress(self) -> None:
         progress = self.context.latest_progress
-        if progress is not self._reported and progress is not None:
+        if progress is self._reported or progress is None:
+            return
+        try:
             await self._jobs.report_progress(self.held, progress)
-            self._reported = progress
+        except errors.InvalidArgument as error:
+            # The handler's mistake, but not worth the work that it has done.
+            logger.warning("progress refused", extra={**self._log, "cause": error.message})
+        self._reported = progress

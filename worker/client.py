@@ -47,10 +47,10 @@ class JobsClient:
         response = await self._call(self._stub.ClaimJobs, request, timeout=TIMEOUT, user_token="")
         return list(response.jobs), response.lease.ToTimedelta().total_seconds()
 
-    async def heartbeat(self, worker: str, held: Iterable[Held]) -> Beat:
+    async def heartbeat(self, worker: str, held: Iterable[Held], *, timeout: float) -> Beat:
         """Renew leases."""
         request = jobs_service_pb2.HeartbeatJobsRequest(worker=worker, attempts=map(_attempt, held))
-        response = await self._call(self._stub.HeartbeatJobs, request, timeout=TIMEOUT, user_token="")
+        response = await self._call(self._stub.HeartbeatJobs, request, timeout=timeout, user_token="")
         return Beat(
             cancelling=[(one.job_id, one.attempt) for one in response.cancelling],
             lost=[(one.job_id, one.attempt) for one in response.lost],

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Mapping
 
 from chassis import bus, errors, run
+from worker import client
 from worker.attempt import Attempt, Fate, Handler
 from worker.client import Held, JobsClient
 
@@ -21,6 +22,8 @@ POLL_SECONDS = 1.0
 DRAIN_SECONDS = 10.0
 RELEASE_SECONDS = 3.0
 BEATS_PER_LEASE = 4
+REPEAT_SECONDS = 0.1
+"""Pause before a heartbeat that was not answered is repeated."""
 LEASES_WITHOUT_CONTACT = 3
 """After so many leases without an answer the attempts are given up: by then others have surely taken over."""
 
@@ -50,6 +53,7 @@ class Worker:
         self._wake = asyncio.Event()
         self._beat = asyncio.Event()
         self._lease = 3.0
+        self._claiming: asyncio.Task[int] | None = None
         self._stopping = False
         for kind in self._handlers:
             nats.listen(f"jobs.wake.{kind}", self._rung)
@@ -60,12 +64,14 @@ class Worker:
         """Work until `stop` is set; then claim no more, let what runs finish within the grace, hand back the rest."""
         async with run.Background() as background:
             background.start("heartbeat", self._heartbeat)
-            claiming = asyncio.create_task(self._claim())
+            background.start("claim", self._claim)
             logger.info("worker is ready", extra={"worker": self.name, "kinds": sorted(self._handlers)})
             await stop.wait()
             self._stopping = True
-            claiming.cancel()
-            await asyncio.gather(claiming, return_exceptions=True)
+            self._wake.set()
+            if self._claiming:
+                # A claim that was made must become attempts, to be handed back in order.
+                await asyncio.wait([self._claiming], timeout=client.TIMEOUT)
             await self._drain()
 
     async def _claim(self) -> None:
@@ -76,8 +82,8 @@ class Worker:
             self._wake.clear()
             if free > 0:
                 try:
-                    # Not torn apart by a shutdown: a claim that was made must become an attempt, to be handed back in order.
-                    claimed = await asyncio.shield(asyncio.ensure_future(self._claim_batch(free)))
+                    self._claiming = asyncio.create_task(self._claim_batch(free))
+                    claimed = await asyncio.shield(self._claiming)
                     pause = 0.1
                 except errors.Error as error:
                     logger.warning("could not claim", extra={"cause": error.code})
@@ -108,19 +114,24 @@ class Worker:
 
     async def _heartbeat(self) -> None:
         heard_at = time.monotonic()
+        pause = self._lease / BEATS_PER_LEASE
         while True:
-            await run.wait(self._beat, self._lease / BEATS_PER_LEASE)
+            await run.wait(self._beat, pause)
             self._beat.clear()
+            pause = self._lease / BEATS_PER_LEASE
             if not self._running:
                 heard_at = time.monotonic()
                 continue
             sent_at = time.monotonic()
             try:
-                beat = await self._jobs.heartbeat(self.name, list(self._running))
+                # Not longer than until the next one is due: a replica that froze must not cost the lease.
+                beat = await self._jobs.heartbeat(self.name, list(self._running), timeout=pause)
             except errors.Error as error:
                 logger.warning("heartbeat not answered", extra={"cause": error.code})
                 if time.monotonic() - heard_at > self._lease * LEASES_WITHOUT_CONTACT:
-                    self._stop(list(self._running), Fate.LOST)
+                    # What has ended goes on telling its outcome, which is accepted unless another attempt was made.
+                    self._stop([held for held, (attempt, _) in self._running.items() if attempt.is_working], Fate.LOST)
+                pause = REPEAT_SECONDS
                 continue
             heard_at = sent_at
             self._stop(beat.lost, Fate.LOST)

@@ -8,7 +8,9 @@ from chassis import errors
 from chassis.rpc import client
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2, jobs_service_pb2_grpc
 
-TIMEOUT = 1.0
+SUBMIT_TIMEOUT = 1.0
+GET_TIMEOUT = 0.4
+"""Less than the gateway waits for the answer in which the job is one part."""
 
 
 class Jobs:
@@ -24,7 +26,9 @@ class Jobs:
 
     async def submit(self, request: jobs_service_pb2.SubmitJobRequest) -> job_pb2.Job:
         """Submit a job; the same one again is no error. Raises the errors of `chassis.errors`."""
-        response = await self._call(self._stub.SubmitJob, request, timeout=TIMEOUT, user_token="", wait_for_ready=False)
+        response = await self._call(
+            self._stub.SubmitJob, request, timeout=SUBMIT_TIMEOUT, user_token="", wait_for_ready=False
+        )
         return response.job
 
     async def get(self, job_id: str) -> job_pb2.Job | None:
@@ -32,7 +36,7 @@ class Jobs:
         request = jobs_service_pb2.GetJobRequest(job_id=job_id)
         try:
             response = await self._call(
-                self._stub.GetJob, request, timeout=TIMEOUT, user_token="", wait_for_ready=False
+                self._stub.GetJob, request, timeout=GET_TIMEOUT, user_token="", wait_for_ready=False
             )
         except errors.NotFound:
             return None

@@ -148,9 +148,13 @@ def outcome_from_proto(message: jobs_service_pb2.FinishJobRequest) -> domain.Out
 
 def json_from_proto(message: struct_pb2.Struct, field: str) -> dict[str, Any]:
     """Read a JSON object. Raises `InvalidArgument` above 64 KiB or with NUL characters, which PostgreSQL cannot keep."""
-    value: dict[str, Any] = json_format.MessageToDict(message)
-    text = json.dumps(value)
-    if len(text) > MAX_JSON_BYTES:
+    try:
+        value: dict[str, Any] = json_format.MessageToDict(message)
+        text = json.dumps(value, allow_nan=False)
+    except ValueError:
+        raise errors.InvalidArgument(f"{field} must be JSON: no infinite numbers, no NaN.", field=field) from None
+    # As a message it can be larger than as JSON, and it is the message that travels.
+    if max(len(text), message.ByteSize()) > MAX_JSON_BYTES:
         raise errors.InvalidArgument(f"{field} must be at most {MAX_JSON_BYTES} bytes of JSON.", field=field)
     if "\\u0000" in text:
         raise errors.InvalidArgument(f"{field} must not contain NUL characters.", field=field)

@@ -14,7 +14,7 @@ from uuid import UUID
 from chassis import errors
 
 CRASH_LIMIT = 5
-"""A job whose workers died this often in a row of attempts ends failed: it is probably what kills them."""
+"""A job whose workers died this often since it was submitted or retried ends failed: it is probably what kills them."""
 
 
 class State(StrEnum):

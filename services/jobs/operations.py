@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 RESCUE_BATCH = 100
 EVENTS_PAGE = 500
+EVENTS_PAGE_BYTES = 2 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +52,7 @@ class Operations:
         async with self._transaction() as conn:
             job = await storage.insert_job(conn, job_id, spec)
             if job:
-                await _record(conn, [job], "submitted")
+                await _record(conn, [(job, "submitted")])
             else:
                 known = await storage.get_job(conn, job_id)
         if not job:
@@ -77,7 +79,7 @@ class Operations:
         filters = (str(owner_id), sorted(states), sorted(kinds))
         limit = paging.size(page_size)
         position = paging.position(page_token, filters=filters, length=2)
-        before = (datetime.fromisoformat(position[0]), UUID(position[1])) if position else None
+        before = _position(position) if position else None
         async with self._single.connect() as conn:
             found = await storage.list_jobs(
                 conn, owner_id=owner_id, states=states, kinds=kinds, before=before, limit=limit + 1
@@ -106,7 +108,7 @@ class Operations:
                 raise errors.FailedPrecondition(message, code="job_already_finished")
             move = storage.request_cancel if job.state is State.RUNNING else storage.cancel_waiting
             cancelled = _held_by_lock(await move(conn, job, reason))
-            await _record(conn, [cancelled], "cancel_requested")
+            await _record(conn, [(cancelled, "cancel_requested")])
         if cancelled.state is State.CANCELLING:
             notice = job_events_pb2.JobCancelRequested(job_id=str(job_id))
             self._tell("jobs.cancel", notice.SerializeToString())
@@ -121,7 +123,7 @@ class Operations:
                     message = f"Only failed and cancelled jobs can be retried; this one is {job.state}."
                     raise errors.FailedPrecondition(message, code="job_not_retryable")
                 reopened = _held_by_lock(await storage.reopen(conn, job))
-                await _record(conn, [reopened], "retried")
+                await _record(conn, [(reopened, "retried")])
         except IntegrityError as error:
             raise _explain(error) from error
         self._ring(reopened.spec.kind)
@@ -134,7 +136,9 @@ class Operations:
             if not 0 <= after <= latest:
                 raise errors.OutOfRange(f"There is no event {after}; the newest is {latest}.", code="cursor_unknown")
             events = await storage.list_events(conn, owner_id, after=after, limit=limit)
-        return events, latest
+        sizes = itertools.accumulate(len(event) for event in events)
+        fitting = sum(size <= EVENTS_PAGE_BYTES for size in sizes)
+        return events[: max(fitting, 1)], latest
 
     async def positions(self, owner_ids: Collection[UUID]) -> dict[UUID, int]:
         """Read the newest sequence of each owner that has events."""
@@ -145,7 +149,7 @@ class Operations:
         """Give a worker jobs to run, each under a new attempt and a lease."""
         async with self._transaction() as conn:
             claimed = await storage.claim_jobs(conn, worker=worker, kinds=kinds, limit=limit, lease=self.lease)
-            await _record(conn, claimed, "claimed")
+            await _record(conn, [(job, "claimed") for job in claimed])
         return claimed
 
     async def heartbeat(self, *, worker: str, held: storage.Attempts) -> list[tuple[UUID, int, State]]:
@@ -176,31 +180,38 @@ class Operations:
                 raise _lease_lost(job_id, attempt)
             decision = domain.decide(job, outcome, jitter=domain.jitter())
             ended = _held_by_lock(await storage.end_attempt(conn, job, decision, outcome))
-            await _record(conn, [ended], decision.reason)
+            await _record(conn, [(ended, decision.reason)])
         if ended.state is State.RETRYING and not decision.delay:
             self._ring(ended.spec.kind)
         return ended
 
     async def rescue(self, *, grace: timedelta) -> int:
         """Judge the jobs whose lease has expired; gives how many. Nobody within `grace` of the database's start."""
-        async with self._transaction() as conn:
+        async with self._engine.begin() as conn:
             expired = await storage.expired_jobs(conn, limit=RESCUE_BATCH, grace=grace)
+            judged: list[tuple[Job, str]] = []
             for job in expired:
                 decision = domain.decide(job, domain.Crashed(), jitter=domain.jitter())
                 ended = _held_by_lock(await storage.end_attempt(conn, job, decision, domain.Crashed()))
-                await _record(conn, [ended], decision.reason)
+                judged.append((ended, decision.reason))
                 logger.warning("lease expired", extra={"job_id": job.job_id, "worker": job.worker, "now": ended.state})
+            await _record(conn, judged)
         for kind in {job.spec.kind for job in expired}:
             self._ring(kind)
+        if expired:
+            self._relay.wake()
         return len(expired)
 
     async def promote(self, *, due_since: timedelta) -> None:
         """Make due scheduled jobs pending, and ring for every kind of which a job became due lately."""
-        async with self._transaction() as conn:
-            await _record(conn, await storage.promote_due(conn, limit=RESCUE_BATCH), "due")
+        async with self._engine.begin() as conn:
+            promoted = await storage.promote_due(conn, limit=RESCUE_BATCH)
+            await _record(conn, [(job, "due") for job in promoted])
             kinds = await storage.kinds_due_since(conn, due_since)
         for kind in kinds:
             self._ring(kind)
+        if promoted:
+            self._relay.wake()
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -226,14 +237,17 @@ class Operations:
             logger.warning("NATS was not told", extra={"cause": repr(error)[:200]})
 
 
-async def _record(conn: AsyncConnection, jobs: Sequence[Job], reason: str) -> None:
-    """Append one event a job to its owner's log, and to the outbox."""
-    if not jobs:
+async def _record(conn: AsyncConnection, moved: Sequence[tuple[Job, str]]) -> None:
+    """Append one event a job, with its reason, to its owner's log, and to the outbox.
+
+    Once a transaction, with all that moved in it: only so are the owners locked in one order.
+    """
+    if not moved:
         return
-    next_sequence = await storage.next_sequences(conn, Counter(job.spec.owner_id for job in jobs))
+    next_sequence = await storage.next_sequences(conn, Counter(job.spec.owner_id for job, _ in moved))
     occurred_at = datetime.now(UTC)
     rows = []
-    for job in jobs:
+    for job, reason in moved:
         owner_id = job.spec.owner_id
         sequence = next_sequence[owner_id]
         next_sequence[owner_id] += 1
@@ -253,6 +267,13 @@ async def _record(conn: AsyncConnection, jobs: Sequence[Job], reason: str) -> No
             }
         )
     await storage.insert_events(conn, rows)
+
+
+def _position(position: list[str]) -> tuple[datetime, UUID]:
+    try:
+        return datetime.fromisoformat(position[0]), UUID(position[1])
+    except ValueError:
+        raise paging.refusal() from None
 
 
 def _owned(job: Job | None, owner_id: UUID | None) -> Job:

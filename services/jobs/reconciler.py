@@ -17,21 +17,29 @@ class Reconciler:
 
     def __init__(self, jobs: operations.Operations) -> None:
         self._jobs = jobs
-        self._judge_after = time.monotonic() + jobs.lease.total_seconds()
+        self._lease = jobs.lease.total_seconds()
+        self._judge_after = time.monotonic() + self._lease
+        self._judged_at = time.monotonic()
 
     async def rescue(self) -> None:
-        """Rescue expired leases; but after a start and after any error of the database, first wait one lease.
+        """Rescue expired leases; but after a start, a standstill of this process or an error of the database, wait one lease.
 
         Then nobody could renew, and the workers get the time to do so before they are judged.
         """
-        if time.monotonic() < self._judge_after:
+        now = time.monotonic()
+        if now - self._judged_at > self._lease / 2:
+            self._judge_after = now + self._lease
+        self._judged_at = now
+        if now < self._judge_after:
             return
         try:
             while await self._jobs.rescue(grace=self._jobs.lease) == operations.RESCUE_BATCH:
                 pass
         except Exception:
-            self._judge_after = time.monotonic() + self._jobs.lease.total_seconds()
+            self._judge_after = time.monotonic() + self._lease
             raise
+        finally:
+            self._judged_at = time.monotonic()
 
     async def promote(self) -> None:
         """Announce what has become due."""

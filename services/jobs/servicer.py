@@ -176,11 +176,18 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
 
 def _visible_owner() -> UUID | None:
     """Give the only owner whose jobs this call may see; None for all (services for themselves, and admins)."""
-    user = identity.caller().user
+    caller = identity.caller()
+    if caller.service == "gateway":
+        # It speaks for users: a call that forgot for whom must not see everybody's.
+        caller.require_user()
+    user = caller.user
     return None if user is None or user.is_admin else UUID(user.user_id)
 
 
 def _owner(requested: str) -> UUID | None:
+    """Give the owner whose jobs or events a list is about; the gateway may name one, to feed that owner's streams."""
+    if requested and identity.caller().user is None:
+        return ids.parse(requested, "owner_id")
     return _visible_owner() or (ids.parse(requested, "owner_id") if requested else None)
 
 

@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import bus, ids, outbox
+from chassis import bus, ids, migrations, outbox, postgres
+from dev.engines import Engines
+from provision import roles
 from services.jobs import domain, operations, schema
 
+MIGRATIONS = Path(operations.__file__).parent / "migrations"
 LEASE = timedelta(seconds=30)
 
 
 @pytest.fixture(scope="session")
-def jobs_engine(database: Callable[[str], AsyncEngine]) -> AsyncEngine:
+def quiet_url(provisioned: Engines) -> str:
+    """A database of these tests' own: in the shared one a jobs service may be running, which rescues and relays."""
+    server = provisioned.postgres
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE lifecycle")
+    admin_url = server.url_for("postgres", server.password, "lifecycle")
+    roles.provision(admin_url, {"jobs": "jobs-password"})
+    url = roles.service_url(admin_url, "jobs", "jobs-password")
+    migrations.upgrade(url, "jobs", MIGRATIONS)
+    return url
+
+
+@pytest.fixture(scope="session")
+async def jobs_engine(quiet_url: str) -> AsyncIterator[AsyncEngine]:
     """The database as the jobs service sees it."""
-    return database("jobs")
+    engine = postgres.engine(quiet_url, name="test-lifecycle", pool_size=20)
+    yield engine
+    await engine.dispose()
 
 
 @pytest.fixture(scope="session")

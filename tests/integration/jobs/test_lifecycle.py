@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -12,9 +13,9 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import errors, ids
+from chassis import errors, ids, paging
 from repruv.jobs.v1 import job_events_pb2
-from services.jobs import domain, schema
+from services.jobs import domain, reconciler, schema
 from services.jobs.domain import State
 from services.jobs.operations import Operations
 
@@ -377,3 +378,69 @@ async def test_the_database_refuses_illegal_states(jobs_engine: AsyncEngine, sub
     with pytest.raises(IntegrityError):
         async with jobs_engine.begin() as conn:
             await conn.execute(sa.text(f"UPDATE jobs.jobs SET {change} WHERE job_id = :id"), {"id": job.job_id})
+
+
+async def test_rescues_and_claims_of_many_owners_do_not_deadlock(
+    jobs: Operations, jobs_engine: AsyncEngine, kind: str
+) -> None:
+    """Both lock the owners whose sequences they advance: they must do so in one order."""
+    owners = [uuid4(), uuid4(), uuid4()]
+
+    async def submit(owner_id: UUID) -> None:
+        await jobs.submit(ids.uuid7(), domain.Spec(kind=kind, owner_id=owner_id, payload={}))
+
+    for _ in range(15):
+        for owner_id in owners * 2:
+            await submit(owner_id)
+        held = await jobs.claim(worker="dies", kinds=[kind], limit=3)
+        async with jobs_engine.begin() as conn:
+            # The owner that sorts last is the first to be judged.
+            for age, job in enumerate(sorted(held, key=lambda job: job.spec.owner_id), start=1):
+                past = sa.text(
+                    "UPDATE jobs.jobs SET lease_until = now() - make_interval(secs => :age) WHERE job_id = :id"
+                )
+                await conn.execute(past, {"id": job.job_id, "age": age})
+        await asyncio.gather(
+            jobs.rescue(grace=timedelta()),
+            *(jobs.claim(worker="lives", kinds=[kind], limit=3) for _ in range(2)),
+            *(submit(owner_id) for owner_id in owners),
+        )
+
+
+@pytest.mark.parametrize("position", [["x", "y"], ["2026-01-01", "y"], ["x", str(UUID(int=0))]])
+async def test_a_position_that_makes_no_sense_is_the_clients_mistake(
+    jobs: Operations, owner_id: UUID, position: list[str]
+) -> None:
+    token = paging.token(position, filters=(str(owner_id), [], []))
+    with pytest.raises(errors.InvalidArgument) as caught:
+        await jobs.list_page(owner_id=owner_id, states=[], kinds=[], page_size=2, page_token=token)
+    assert caught.value.field == "page_token"
+
+
+async def test_after_a_standstill_the_workers_get_time_to_renew(
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: Submit, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(jobs, "lease", timedelta(seconds=3))
+    loops = reconciler.Reconciler(jobs)
+    job = await submitted()
+    await claim_one(jobs, kind)
+    await expire(jobs_engine, job.job_id)
+
+    async def is_rescued() -> bool:
+        await loops.rescue()
+        return (await jobs.get(job.job_id, owner_id=None)).state is State.RETRYING
+
+    async with jobs_engine.connect() as conn:
+        up = await conn.scalar(sa.text("SELECT extract(epoch FROM now() - pg_postmaster_start_time())"))
+    monkeypatch.setattr(jobs, "lease", timedelta(seconds=min(3.0, float(up or 0) / 2)))
+    assert not await is_rescued(), "it has just started"
+    now += 100
+    assert not await is_rescued(), "it stood still"
+    now += 1
+    assert not await is_rescued(), "a lease has not passed yet"
+    now += 1.4
+    await is_rescued()
+    now += 1
+    assert await is_rescued()

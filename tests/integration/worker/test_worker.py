@@ -266,3 +266,73 @@ async def test_a_lost_lease_stops_the_handler_at_once(
         await asyncio.wait_for(stopped.wait(), 10)
         job = await jobs.ended(job_id)
     assert (job.state, job.attempt) == (job_pb2.JOB_STATE_COMPLETED, 2)
+
+
+@pytest.mark.parametrize(
+    "result", [{"text": "x" * 70_000}, {"nan": float("nan")}, {"nul": "a\x00b"}, {"what": object()}]
+)
+async def test_a_result_that_cannot_be_stored_fails_the_job(
+    jobs: Jobs, working: Callable[..., Any], result: dict[str, Any]
+) -> None:
+    async def handler(context: Context) -> dict[str, Any]:
+        return result
+
+    async with working(handler):
+        job = await jobs.ended(await jobs.submit())
+    assert (job.state, job.error.code) == (job_pb2.JOB_STATE_FAILED, "result_refused")
+
+
+async def test_progress_that_makes_no_sense_does_not_cost_the_result(jobs: Jobs, working: Callable[..., Any]) -> None:
+    async def handler(context: Context) -> None:
+        await context.progress(-1, 2, "backwards")
+
+    async with working(handler):
+        job = await jobs.ended(await jobs.submit())
+    assert job.state == job_pb2.JOB_STATE_COMPLETED
+
+
+async def test_a_claim_under_way_at_shutdown_is_handed_back(
+    jobs: Jobs, jobs_client: JobsClient, working: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claiming, go_on = asyncio.Event(), asyncio.Event()
+    claim = jobs_client.claim
+
+    async def slow(*arguments: Any) -> Any:
+        answer = await claim(*arguments)
+        if answer[0]:
+            claiming.set()
+            await go_on.wait()
+        return answer
+
+    async def endless(context: Context) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(jobs_client, "claim", slow)
+    async with working(endless) as stop:
+        job_id = await jobs.submit()
+        await claiming.wait()
+        stop.set()
+        asyncio.get_running_loop().call_later(0.1, go_on.set)
+    job = await jobs.get(job_id)
+    assert (job.state, job.attempt, job.crashes) == (job_pb2.JOB_STATE_RETRYING, 1, 0)
+
+
+async def test_a_claim_loop_that_breaks_is_started_again(
+    jobs: Jobs, jobs_client: JobsClient, working: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = jobs_client.claim
+    broken = asyncio.Event()
+
+    async def breaks_once(*arguments: Any) -> Any:
+        if not broken.is_set():
+            broken.set()
+            raise ValueError("a bug")
+        return await claim(*arguments)
+
+    async def handler(context: Context) -> None:
+        pass
+
+    monkeypatch.setattr(jobs_client, "claim", breaks_once)
+    async with working(handler):
+        job = await jobs.ended(await jobs.submit())
+    assert job.state == job_pb2.JOB_STATE_COMPLETED

@@ -79,7 +79,7 @@ class AuthServiceServicer:
 
     def Register(self, request, context):
         """Register makes an account and its first session. Fails with INVALID_ARGUMENT (`email`, `password`, `name`) or
-        ALREADY_EXISTS `email_taken`.
+        ALREADY_EXISTS `email_taken`, or RESOURCE_EXHAUSTED `too_many_attempts` or `too_busy`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

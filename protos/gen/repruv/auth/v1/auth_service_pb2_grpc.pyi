@@ -39,7 +39,7 @@ class AuthServiceStub:
     def __new__(cls, channel: _aio.Channel) -> AuthServiceAsyncStub: ...
     Register: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RegisterRequest, _auth_service_pb2.RegisterResponse]
     """Register makes an account and its first session. Fails with INVALID_ARGUMENT (`email`, `password`, `name`) or
-    ALREADY_EXISTS `email_taken`.
+    ALREADY_EXISTS `email_taken`, or RESOURCE_EXHAUSTED `too_many_attempts` or `too_busy`.
     """
     Login: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.LoginRequest, _auth_service_pb2.LoginResponse]
     """Login begins a session. Fails with UNAUTHENTICATED `invalid_credentials`, the same for an unknown address and a wrong
@@ -68,7 +68,7 @@ class AuthServiceAsyncStub(AuthServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Register: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RegisterRequest, _auth_service_pb2.RegisterResponse]  # type: ignore[assignment]
     """Register makes an account and its first session. Fails with INVALID_ARGUMENT (`email`, `password`, `name`) or
-    ALREADY_EXISTS `email_taken`.
+    ALREADY_EXISTS `email_taken`, or RESOURCE_EXHAUSTED `too_many_attempts` or `too_busy`.
     """
     Login: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.LoginRequest, _auth_service_pb2.LoginResponse]  # type: ignore[assignment]
     """Login begins a session. Fails with UNAUTHENTICATED `invalid_credentials`, the same for an unknown address and a wrong
@@ -100,7 +100,7 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.RegisterResponse, _abc.Awaitable[_auth_service_pb2.RegisterResponse]]:
         """Register makes an account and its first session. Fails with INVALID_ARGUMENT (`email`, `password`, `name`) or
-        ALREADY_EXISTS `email_taken`.
+        ALREADY_EXISTS `email_taken`, or RESOURCE_EXHAUSTED `too_many_attempts` or `too_busy`.
         """
 
     @_abc_1.abstractmethod

@@ -93,7 +93,8 @@ class DemoServiceServicer:
 
     def DisableDemo(self, request, context):
         """DisableDemo accepts the request and submits the job that removes the demo data.
-        Fails with FAILED_PRECONDITION `demo_already_disabled`, `demo_enabling`, `demo_disabling`, `demo_failed`.
+        Fails with FAILED_PRECONDITION `demo_already_disabled`, `demo_enabling`, `demo_disabling`, `demo_failed`, or
+        ALREADY_EXISTS `idempotency_key_reused`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

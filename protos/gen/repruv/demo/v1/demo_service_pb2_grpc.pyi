@@ -44,7 +44,8 @@ class DemoServiceStub:
     """
     DisableDemo: _grpc.UnaryUnaryMultiCallable[_demo_service_pb2.DisableDemoRequest, _demo_service_pb2.DisableDemoResponse]
     """DisableDemo accepts the request and submits the job that removes the demo data.
-    Fails with FAILED_PRECONDITION `demo_already_disabled`, `demo_enabling`, `demo_disabling`, `demo_failed`.
+    Fails with FAILED_PRECONDITION `demo_already_disabled`, `demo_enabling`, `demo_disabling`, `demo_failed`, or
+    ALREADY_EXISTS `idempotency_key_reused`.
     """
     DismissDemo: _grpc.UnaryUnaryMultiCallable[_demo_service_pb2.DismissDemoRequest, _demo_service_pb2.DismissDemoResponse]
     """DismissDemo sets a failed demo mode back to disabled. Idempotent: a disabled one stays so.
@@ -79,7 +80,8 @@ class DemoServiceAsyncStub(DemoServiceStub):
     """
     DisableDemo: _aio.UnaryUnaryMultiCallable[_demo_service_pb2.DisableDemoRequest, _demo_service_pb2.DisableDemoResponse]  # type: ignore[assignment]
     """DisableDemo accepts the request and submits the job that removes the demo data.
-    Fails with FAILED_PRECONDITION `demo_already_disabled`, `demo_enabling`, `demo_disabling`, `demo_failed`.
+    Fails with FAILED_PRECONDITION `demo_already_disabled`, `demo_enabling`, `demo_disabling`, `demo_failed`, or
+    ALREADY_EXISTS `idempotency_key_reused`.
     """
     DismissDemo: _aio.UnaryUnaryMultiCallable[_demo_service_pb2.DismissDemoRequest, _demo_service_pb2.DismissDemoResponse]  # type: ignore[assignment]
     """DismissDemo sets a failed demo mode back to disabled. Idempotent: a disabled one stays so.
@@ -123,7 +125,8 @@ class DemoServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_demo_service_pb2.DisableDemoResponse, _abc.Awaitable[_demo_service_pb2.DisableDemoResponse]]:
         """DisableDemo accepts the request and submits the job that removes the demo data.
-        Fails with FAILED_PRECONDITION `demo_already_disabled`, `demo_enabling`, `demo_disabling`, `demo_failed`.
+        Fails with FAILED_PRECONDITION `demo_already_disabled`, `demo_enabling`, `demo_disabling`, `demo_failed`, or
+        ALREADY_EXISTS `idempotency_key_reused`.
         """
 
     @_abc_1.abstractmethod

@@ -43,7 +43,7 @@ class JobEvent(_message.Message):
 
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was committed."""
+        """When it happened, by the clock of the jobs service."""
 
     def __init__(
         self,

@@ -219,7 +219,9 @@ class Job(_message.Message):
     attempt: _builtins.int
     """The number of the latest attempt; 0 before the first. With job_id it is the fencing token of every worker's write."""
     max_attempts: _builtins.int
-    """The last attempt that may be made. Grows by one with each crash and by the spec's budget with each RetryJob."""
+    """The last attempt that may be made. Grows by one with each crash and each hand-back, which are not the handler's fault;
+    RetryJob sets it to the present attempt plus the spec's budget.
+    """
     crashes: _builtins.int
     """How many attempts ended because their worker died since the job was submitted or retried."""
     cancel_reason: _builtins.str
@@ -308,7 +310,7 @@ class Attempt(_message.Message):
 
     @_builtins.property
     def error(self) -> Global___JobError:
-        """Why it failed or crashed."""
+        """Why it failed."""
 
     def __init__(
         self,
@@ -349,7 +351,7 @@ class Transition(_message.Message):
     """What caused it, for example `submitted`, `claimed`, `lease_expired`."""
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was committed."""
+        """When it happened, by the database's clock."""
 
     def __init__(
         self,

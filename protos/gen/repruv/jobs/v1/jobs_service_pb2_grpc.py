@@ -111,7 +111,7 @@ class JobsServiceServicer:
 
     def SubmitJob(self, request, context):
         """SubmitJob stores a job. Idempotent by job_id: a second submit with the same id answers with the job as it stands.
-        Fails with INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to another spec) or
+        Fails with INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to a job of another owner, kind or payload) or
         ALREADY_EXISTS `unique_key_taken` (a job that has not ended holds the unique key).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -40,7 +40,7 @@ class JobsServiceStub:
     def __new__(cls, channel: _aio.Channel) -> JobsServiceAsyncStub: ...
     SubmitJob: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.SubmitJobRequest, _jobs_service_pb2.SubmitJobResponse]
     """SubmitJob stores a job. Idempotent by job_id: a second submit with the same id answers with the job as it stands.
-    Fails with INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to another spec) or
+    Fails with INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to a job of another owner, kind or payload) or
     ALREADY_EXISTS `unique_key_taken` (a job that has not ended holds the unique key).
     """
     GetJob: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.GetJobRequest, _jobs_service_pb2.GetJobResponse]
@@ -88,7 +88,7 @@ class JobsServiceAsyncStub(JobsServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     SubmitJob: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.SubmitJobRequest, _jobs_service_pb2.SubmitJobResponse]  # type: ignore[assignment]
     """SubmitJob stores a job. Idempotent by job_id: a second submit with the same id answers with the job as it stands.
-    Fails with INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to another spec) or
+    Fails with INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to a job of another owner, kind or payload) or
     ALREADY_EXISTS `unique_key_taken` (a job that has not ended holds the unique key).
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.GetJobRequest, _jobs_service_pb2.GetJobResponse]  # type: ignore[assignment]
@@ -139,7 +139,7 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.SubmitJobResponse, _abc.Awaitable[_jobs_service_pb2.SubmitJobResponse]]:
         """SubmitJob stores a job. Idempotent by job_id: a second submit with the same id answers with the job as it stands.
-        Fails with INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to another spec) or
+        Fails with INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to a job of another owner, kind or payload) or
         ALREADY_EXISTS `unique_key_taken` (a job that has not ended holds the unique key).
         """
 
