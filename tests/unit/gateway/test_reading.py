@@ -1,0 +1,55 @@
+"""What the dashboard shows is of one moment, though it is read by several calls."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from gateway import clients
+from gateway.pages import reading
+from repruv.demo.v1 import demo_pb2, demo_service_pb2
+
+
+class Service:
+    """A demo service that becomes enabled after so many of its numbers were read."""
+
+    def __init__(self, *, late: int) -> None:
+        self.rounds = 0
+        self._late = late
+
+    async def get_demo(self, **_: Any) -> demo_service_pb2.GetDemoResponse:
+        return demo_service_pb2.GetDemoResponse(demo=demo_pb2.Demo(state=demo_pb2.DEMO_STATE_ENABLED, version=2))
+
+    async def get_dashboard(self, **_: Any) -> demo_service_pb2.GetDashboardResponse:
+        self.rounds += 1
+        if self.rounds <= self._late:
+            return demo_service_pb2.GetDashboardResponse()
+        return demo_service_pb2.GetDashboardResponse(demo=True, content_count=1, interaction_count=1)
+
+    async def list_interactions(self, *_: Any, **__: Any) -> demo_service_pb2.ListInteractionsResponse:
+        return demo_service_pb2.ListInteractionsResponse(interactions=[demo_pb2.Interaction(interaction_id="i")])
+
+    async def list_content(self, *_: Any, **__: Any) -> demo_service_pb2.ListContentResponse:
+        return demo_service_pb2.ListContentResponse(content=[demo_pb2.ContentItem(content_id="c")])
+
+
+async def read(service: Service) -> reading.Overview:
+    return await reading.overview(cast(clients.Demo, service), "identity")
+
+
+async def test_what_is_of_one_moment_is_read_once() -> None:
+    service = Service(late=0)
+    found = await read(service)
+    assert (service.rounds, found.demo["version"]) == (1, 2)
+
+
+async def test_a_transition_between_the_reads_has_them_read_again() -> None:
+    service = Service(late=1)
+    found = await read(service)
+    assert found.metrics is not None
+    assert (service.rounds, found.metrics["interaction_count"], found.demo["version"]) == (2, 1, 2)
+
+
+async def test_what_stays_contradictory_is_shown_as_older_than_anything() -> None:
+    service = Service(late=9)
+    found = await read(service)
+    assert (service.rounds, found.demo["version"]) == (reading.READS, reading.OLDER_THAN_ANY)
