@@ -10,6 +10,7 @@ import grpc
 from google.protobuf.message import Message
 
 from chassis import errors, identity, logs
+from chassis.rpc import channel as renewing
 from chassis.rpc import metadata
 
 Request = TypeVar("Request", bound=Message)
@@ -45,9 +46,7 @@ def channel(target: str, *, service: str, idempotent: Iterable[str] = ()) -> grp
         "methodConfig": [{"name": names, "retryPolicy": _RETRY}] if names else [],
         "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
     }
-    return grpc.aio.insecure_channel(
-        f"dns:///{target}", options=[*_OPTIONS, ("grpc.service_config", json.dumps(config))]
-    )
+    return renewing.Channel(f"dns:///{target}", [*_OPTIONS, ("grpc.service_config", json.dumps(config))])
 
 
 class Caller:

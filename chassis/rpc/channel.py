@@ -1,0 +1,99 @@
+"""A channel that finds a service again within seconds, however long it was away.
+
+gRPC asks for a name that is not known ever more rarely, up to every two minutes, and no option changes that. A container
+that is down has no name, so its callers would miss its return by that long. Hence a channel that has been failing for some
+seconds is replaced by a new one, which asks at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import grpc
+
+RENEW_SECONDS = 5.0
+CLOSE_SECONDS = 30.0
+"""How long calls that wait on a replaced channel may still take; their own deadlines are shorter."""
+
+
+class Channel(grpc.aio.Channel):
+    """Behaves as `grpc.aio.insecure_channel(target, options)` does."""
+
+    def __init__(
+        self, target: str, options: Sequence[tuple[str, Any]], *, renew_seconds: float = RENEW_SECONDS
+    ) -> None:
+        """`renew_seconds` is how long it may fail before it is replaced."""
+        self._open: Callable[[], grpc.aio.Channel] = partial(grpc.aio.insecure_channel, target, options=options)
+        self._renew_seconds = renew_seconds
+        self._inner = self._open()
+        self._failing_since: float | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def current(self) -> grpc.aio.Channel:
+        """Give the channel for the next call."""
+        if self._inner.get_state() is not grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+            self._failing_since = None
+        elif self._failing_since is None:
+            self._failing_since = time.monotonic()
+        elif time.monotonic() - self._failing_since > self._renew_seconds:
+            self._failing_since = None
+            self._replace()
+        return self._inner
+
+    def _replace(self) -> None:
+        closing = asyncio.create_task(self._inner.close(CLOSE_SECONDS))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+        self._inner = self._open()
+
+    async def close(self, grace: float | None = None) -> None:
+        for closing in self._closing:
+            closing.cancel()
+        await self._inner.close(grace)
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        return self._inner.get_state(try_to_connect)
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        await self._inner.wait_for_state_change(last_observed_state)
+
+    async def channel_ready(self) -> None:
+        await self._inner.channel_ready()
+
+    def unary_unary(self, *args: Any, **kwargs: Any) -> Any:
+        return _Method(self, lambda channel: channel.unary_unary(*args, **kwargs))
+
+    def unary_stream(self, *args: Any, **kwargs: Any) -> Any:
+        return _Method(self, lambda channel: channel.unary_stream(*args, **kwargs))
+
+    def stream_unary(self, *args: Any, **kwargs: Any) -> Any:
+        return _Method(self, lambda channel: channel.stream_unary(*args, **kwargs))
+
+    def stream_stream(self, *args: Any, **kwargs: Any) -> Any:
+        return _Method(self, lambda channel: channel.stream_stream(*args, **kwargs))
+
+    async def __aenter__(self) -> Channel:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+class _Method:
+    """An rpc of a channel, whichever channel that is at the moment."""
+
+    def __init__(self, channel: Channel, bind: Callable[[grpc.aio.Channel], Any]) -> None:
+        self._channel = channel
+        self._bind = bind
+        self._bound_to: grpc.aio.Channel | None = None
+        self._bound: Any = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        current = self._channel.current()
+        if current is not self._bound_to:
+            self._bound, self._bound_to = self._bind(current), current
+        return self._bound(*args, **kwargs)

@@ -1,0 +1,82 @@
+"""A service whose name was unknown for long is found again soon after it has come back."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, cast
+
+import grpc
+import pytest
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from chassis.rpc import channel
+
+NAME = "service.test"
+UNKNOWN_ANSWERS = 12
+"""gRPC by itself would be a quarter of an hour older before it asked so often."""
+
+
+class NameServer(asyncio.DatagramProtocol):
+    """Does not know NAME for the first few questions, then says 127.0.0.1."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.DatagramTransport, transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        question = data[12:]
+        name_end = question.index(b"\0") + 1
+        kind = struct.unpack("!H", question[name_end : name_end + 2])[0]
+        asks_for_address = kind == 1 and question.startswith(b"\x07service\x04test\0")
+        self.asked += asks_for_address
+        knows = asks_for_address and self.asked > UNKNOWN_ANSWERS
+        header = data[:2] + struct.pack("!HHHHH", 0x8180 if knows else 0x8183, 1, int(knows), 0, 0)
+        answer = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 1, 4) + socket.inet_aton("127.0.0.1") if knows else b""
+        self._transport.sendto(header + question[: name_end + 4] + answer, addr)
+
+
+@pytest.fixture
+async def name_server() -> AsyncIterator[tuple[NameServer, int]]:
+    transport, server = await asyncio.get_running_loop().create_datagram_endpoint(
+        NameServer, local_addr=("127.0.0.1", 0)
+    )
+    yield server, transport.get_extra_info("sockname")[1]
+    transport.close()
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    server = grpc.aio.server()
+    servicer = health.aio.HealthServicer()
+    await servicer.set("", health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    chosen = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield chosen
+    await server.stop(0)
+
+
+async def test_a_name_that_comes_back_is_found_soon(
+    name_server: tuple[NameServer, int],
+    port: int,
+    eventually: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]],
+) -> None:
+    server, dns_port = name_server
+    opened = channel.Channel(f"dns://127.0.0.1:{dns_port}/{NAME}:{port}", [], renew_seconds=0.1)
+    stub: Any = health_pb2_grpc.HealthStub(opened)
+
+    async def is_found() -> bool:
+        try:
+            await stub.Check(health_pb2.HealthCheckRequest(), timeout=1.0)
+        except grpc.aio.AioRpcError:
+            return False
+        return True
+
+    await eventually(is_found)
+    assert server.asked > UNKNOWN_ANSWERS
+    await opened.close()
