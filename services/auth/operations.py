@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from chassis import identity, outbox
+from chassis import identity, outbox, postgres
 from services.auth import convert, domain, schema, storage
 from services.auth.passwords import Passwords, TooBusy
 
@@ -70,7 +70,7 @@ class Operations:
         """Begin a session. Raises `InvalidArgument`, `InvalidCredentials`, `TooManyAttempts` or `TooBusy`."""
         email = domain.normalize_email(email)
         limits = _failure_limits(email, client)
-        async with self.engine.connect() as conn:
+        async with postgres.autocommit(self.engine).connect() as conn:
             await _refuse_if_blocked(conn, limits)
             found = await storage.find_user(conn, email)
         user, password_hash = found or (None, None)
@@ -100,8 +100,7 @@ class Operations:
     async def validate_session(self, token: str) -> Validated:
         """Answer whose session a token is, renew it when due, vouch for the user. Raises `SessionInvalid`."""
         token_hash = domain.token_hash(token)
-        # Each statement stands for itself here, and a transaction would double the round trips of the commonest call.
-        async with self.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
+        async with postgres.autocommit(self.engine).connect() as conn:
             login = await storage.find_login(conn, token_hash)
             if login is not None and login.is_due:
                 await storage.renew_session(conn, login.session.session_id)
@@ -121,7 +120,7 @@ class Operations:
 
     async def list_sessions(self, user_id: uuid.UUID) -> Sequence[domain.Session]:
         """List the living sessions of a user, most recently used first."""
-        async with self.engine.connect() as conn:
+        async with postgres.autocommit(self.engine).connect() as conn:
             return await storage.list_sessions(conn, user_id)
 
     async def revoke_session(self, user_id: uuid.UUID, session_id: uuid.UUID, reason: domain.RevokeReason) -> None:
@@ -173,7 +172,7 @@ class Operations:
             await _refuse_if_blocked(conn, {key: self.registrations_per_address + 1})
 
     async def _role(self, email: str) -> domain.Role | None:
-        async with self.engine.connect() as conn:
+        async with postgres.autocommit(self.engine).connect() as conn:
             found = await storage.find_user(conn, email)
         return found[0].role if found else None
 

@@ -97,15 +97,22 @@ async def insert_session(
     return _session((await conn.execute(values)).one())
 
 
-async def find_login(conn: AsyncConnection, token_hash: bytes) -> Login | None:
-    """Find the living session of a token, and its user."""
-    joined = sa.select(
+# Asked for with nearly every request: built once, since building it takes longer than executing it.
+_FIND_LOGIN = (
+    sa.select(
         *(column.label(f"session_{column.name}") for column in _SESSION),
         *(column.label(f"user_{column.name}") for column in _USER),
         (sessions.c.idle_expires_at - _NOW).label("remaining"),
         _IS_DUE.label("is_due"),
-    ).join_from(sessions, users, sessions.c.user_id == users.c.user_id)
-    row = (await conn.execute(joined.where(sessions.c.token_hash == token_hash, _IS_LIVING))).one_or_none()
+    )
+    .join_from(sessions, users, sessions.c.user_id == users.c.user_id)
+    .where(sessions.c.token_hash == sa.bindparam("token_hash"), _IS_LIVING)
+)
+
+
+async def find_login(conn: AsyncConnection, token_hash: bytes) -> Login | None:
+    """Find the living session of a token, and its user."""
+    row = (await conn.execute(_FIND_LOGIN, {"token_hash": token_hash})).one_or_none()
     if row is None:
         return None
     return Login(

@@ -42,7 +42,7 @@ class Operations:
     ) -> None:
         """`committed` is called when something waits in the outbox."""
         self._engine = engine
-        self._reads = postgres.autocommit(engine)
+        self._single = postgres.autocommit(engine)
         self._jobs = jobs
         self._submits = submits
         self._committed = committed
@@ -94,7 +94,7 @@ class Operations:
 
     async def get(self, owner_id: UUID) -> tuple[Mode, job_pb2.Job | None]:
         """Read a demo mode with the job that moves it or failed in it; a state the job has left behind is repaired first."""
-        async with self._reads.connect() as conn:
+        async with self._single.connect() as conn:
             mode = await storage.get_mode(conn, owner_id)
         if mode.job_id is None or mode.state not in domain.TRANSITIONAL | {State.FAILED}:
             return mode, None
@@ -113,7 +113,7 @@ class Operations:
 
     async def settle(self, news: domain.JobNews, *, message_id: str = "") -> Mode:
         """Let news of a job have its effect, at most once for the event `message_id`; gives how demo mode stands."""
-        async with self._reads.connect() as conn:
+        async with self._single.connect() as conn:
             mode = await storage.get_mode(conn, news.owner_id)
         if not domain.matters(mode, news):
             return mode

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import errors
+from chassis import errors, postgres
 from services.demo import janitor, operations, stalled, storage
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Reconciler:
 
     async def clean(self) -> int:
         """Delete rows that no demo mode justifies, walking on through all owners from call to call; gives how many."""
-        async with self._engine.connect() as conn:
+        async with postgres.autocommit(self._engine).connect() as conn:
             found = await janitor.walk(conn, after=self._walked_to, limit=WALK)
         self._walked_to = found[-1][0] if len(found) == WALK else janitor.START
         return sum([await self._remove(place) for place, is_justified in found if not is_justified])

@@ -40,7 +40,8 @@ class Views:
     """Reads of visible rows. Dashboards are remembered for 60 s, by the version of the demo mode they belong to."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+        self._single = postgres.autocommit(engine)
+        self._snapshots = engine.execution_options(isolation_level="REPEATABLE READ")
         self._dashboards: dict[tuple[UUID, int], tuple[float, asyncio.Task[listing.Dashboard]]] = {}
 
     async def list_content(self, owner_id: UUID, *, order_by: str, page_size: int, page_token: str) -> ContentPage:
@@ -88,7 +89,7 @@ class Views:
 
     async def dashboard(self, owner_id: UUID) -> listing.Dashboard:
         """Read the numbers: at most 60 s old, never older than the latest transition."""
-        async with postgres.autocommit(self._engine).connect() as conn:
+        async with self._single.connect() as conn:
             mode = await storage.get_mode(conn, owner_id)
         if mode.state is not State.ENABLED:
             return queries.empty_dashboard(datetime.now(UTC))
@@ -116,8 +117,7 @@ class Views:
     @asynccontextmanager
     async def _snapshot(self, owner_id: UUID) -> AsyncIterator[tuple[AsyncConnection, Mode]]:
         # Mode and rows are of the same moment: no read sees the rows of a demo mode that is already being removed.
-        async with self._engine.connect() as conn:
-            await conn.execution_options(isolation_level="REPEATABLE READ")
+        async with self._snapshots.begin() as conn:
             yield conn, await storage.get_mode(conn, owner_id)
 
 

@@ -88,6 +88,26 @@ CLAIM_JOBS = _claiming()
 """Puts runnable jobs under a new attempt each, and writes the attempts down."""
 
 
+def _renewing() -> dml.ReturningUpdate[Any]:
+    given = (_given("job_ids", postgresql.ARRAY(sa.Uuid)), _given("attempts", postgresql.ARRAY(sa.Integer)))
+    columns = (sa.column("job_id", sa.Uuid), sa.column("attempt", sa.Integer))
+    held = sa.func.unnest(*given).table_valued(*columns).render_derived("held")
+    return (
+        sa.update(jobs)
+        .where(
+            jobs.c.job_id == held.c.job_id,
+            jobs.c.attempt == held.c.attempt,
+            jobs.c.worker == _given("holder", sa.Text),
+            _in_state(domain.HELD),
+        )
+        .values(lease_until=_now + _given("lease", sa.Interval))
+        .returning(jobs.c.job_id, jobs.c.attempt, jobs.c.state)
+    )
+
+
+RENEW_LEASES = _renewing()
+
+
 def _progressing() -> dml.ReturningUpdate[Any]:
     done, total = _given("done", sa.BigInteger), _given("total", sa.BigInteger)
     reached = sa.func.greatest(jobs.c.progress_done, done)

@@ -111,17 +111,14 @@ async def renew_leases(
     conn: AsyncConnection, *, worker: str, held: Attempts, lease: timedelta
 ) -> list[tuple[UUID, int, State]]:
     """Renew the leases a worker still holds, expired ones too unless somebody has judged them; gives those."""
-    statement = (
-        sa.update(jobs)
-        .where(
-            sa.tuple_(jobs.c.job_id, jobs.c.attempt).in_(held),
-            jobs.c.worker == worker,
-            jobs.c.state.in_(domain.HELD),
-        )
-        .values(lease_until=_now + lease)
-        .returning(jobs.c.job_id, jobs.c.attempt, jobs.c.state)
-    )
-    return [(row.job_id, row.attempt, State(row.state)) for row in await conn.execute(statement)]
+    given = {
+        "holder": worker,
+        "job_ids": [job_id for job_id, _ in held],
+        "attempts": [attempt for _, attempt in held],
+        "lease": lease,
+    }
+    rows = await conn.execute(statements.RENEW_LEASES, given)
+    return [(row.job_id, row.attempt, State(row.state)) for row in rows]
 
 
 async def set_progress(conn: AsyncConnection, job_id: UUID, attempt: int, progress: domain.Progress) -> Job | None:

@@ -38,6 +38,11 @@ async def test_an_accepted_job_is_submitted_at_once_and_leaves_the_outbox(
 ) -> None:
     owner = make_owner(demo=demo_with_jobs)
     accepted = await owner.enable()
+
+    async def submitted() -> bool:
+        return await jobs.get(str(accepted.job_id)) is not None
+
+    await eventually(submitted)
     job = await jobs.get(str(accepted.job_id))
     assert job
     assert (job.spec.kind, job.spec.owner_id) == ("demo.enable", str(owner.owner_id))
