@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 from collections.abc import Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import psycopg
 import sqlalchemy as sa
@@ -21,10 +22,25 @@ _SERVER_SETTINGS = (
 )
 
 
+_autocommit_twins: WeakKeyDictionary[AsyncEngine, AsyncEngine] = WeakKeyDictionary()
+
+
 def engine(url: str, *, name: str, pool_size: int = 10) -> AsyncEngine:
-    """Make the engine of a process; `name` is shown in pg_stat_activity. Connects when first used."""
+    """Make the engine of a process; `name` is shown in pg_stat_activity. Connects when first used.
+
+    It has a twin for `autocommit`, with as many connections of its own at most, which is disposed of together with it.
+    """
+    made = _engine(url, name=name, pool_size=pool_size)
+    twin = _engine(url, name=name, pool_size=pool_size, isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True)
+    _autocommit_twins[made] = twin
+    event.listen(made.sync_engine, "engine_disposed", lambda _: twin.sync_engine.dispose())
+    return made
+
+
+def _engine(url: str, *, name: str, pool_size: int, **options: Any) -> AsyncEngine:
     made = create_async_engine(
         url.replace("postgresql://", "postgresql+psycopg://", 1),
+        **options,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=POOL_TIMEOUT,
@@ -48,11 +64,12 @@ def engine(url: str, *, name: str, pool_size: int = 10) -> AsyncEngine:
 
 
 def autocommit(engine: AsyncEngine) -> AsyncEngine:
-    """Give the same engine, whose `connect` makes each statement a transaction of its own.
+    """Give the engine's twin, whose `connect` makes each statement a transaction of its own.
 
-    For reads, and for what is one statement: a third of the round trips, and no ROLLBACK at the end of the block.
+    For reads, and for what is one statement: a third of the round trips, and no ROLLBACK at the end of the block. Its
+    connections are so from the start: switching one over at each checkout can be cancelled half-way, and then it is lost.
     """
-    return engine.execution_options(isolation_level="AUTOCOMMIT")
+    return _autocommit_twins[engine]
 
 
 async def execute_each(conn: AsyncConnection, statement: sa.Executable, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -67,7 +67,8 @@ class Background:
             for task in remaining:
                 task.cancel()
             # Again and again: `asyncio.wait_for` of Python 3.11, which libraries use, can swallow a cancellation.
-            _, remaining = await asyncio.wait(remaining, timeout=1.0)
+            # But not hastily: a second one interrupts the cleaning up after the first.
+            _, remaining = await asyncio.wait(remaining, timeout=3.0)
         logger.error("background loops do not end", extra={"loops": [task.get_name() for task in remaining]})
 
     def start(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:

@@ -9,6 +9,8 @@ from services.jobs import operations
 
 RESCUE_SECONDS = 0.25
 PROMOTE_SECONDS = 0.25
+STANDSTILL = 0.75
+"""So long (in leases) without a judgement means that this process stood still: what remains of a lease after a heartbeat."""
 _RING_WINDOW = timedelta(seconds=1)
 
 
@@ -22,13 +24,14 @@ class Reconciler:
         self._judged_at = time.monotonic()
 
     async def rescue(self) -> None:
-        """Rescue expired leases; but after a start, a standstill of this process or an error of the database, wait one lease.
+        """Rescue expired leases; but not when nobody could renew: then the workers first get the time to do so.
 
-        Then nobody could renew, and the workers get the time to do so before they are judged.
+        A lease after a start and after an error of the database, half of one after a standstill of this process.
         """
         now = time.monotonic()
-        if now - self._judged_at > self._lease / 2:
-            self._judge_after = now + self._lease
+        if now - self._judged_at > self._lease * STANDSTILL:
+            # Half a lease is time for two heartbeats of each worker.
+            self._judge_after = max(self._judge_after, now + self._lease / 2)
         self._judged_at = now
         if now < self._judge_after:
             return

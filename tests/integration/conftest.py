@@ -14,14 +14,14 @@ from services.jobs import __main__ as jobs_service
 from services.jobs.settings import Settings as JobsSettings
 from worker import client as worker_client
 
-JOBS_LEASE_SECONDS = 1.0
+JOBS_LEASE_SECONDS = 2.0
 
 
 @pytest.fixture(scope="session")
 async def jobs_target(
     database_url: Callable[[str], str], nats_url: str, seeds: dict[str, str], identity_trust: str
 ) -> AsyncIterator[str]:
-    """The jobs service, with a lease of one second; gives its gRPC target."""
+    """The jobs service, with a lease of two seconds; gives its gRPC target."""
     target = f"127.0.0.1:{children.free_port()}"
     config = JobsSettings(
         listen=target,

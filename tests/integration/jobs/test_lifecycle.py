@@ -422,8 +422,6 @@ async def test_after_a_standstill_the_workers_get_time_to_renew(
 ) -> None:
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    monkeypatch.setattr(jobs, "lease", timedelta(seconds=3))
-    loops = reconciler.Reconciler(jobs)
     job = await submitted()
     await claim_one(jobs, kind)
     await expire(jobs_engine, job.job_id)
@@ -434,13 +432,13 @@ async def test_after_a_standstill_the_workers_get_time_to_renew(
 
     async with jobs_engine.connect() as conn:
         up = await conn.scalar(sa.text("SELECT extract(epoch FROM now() - pg_postmaster_start_time())"))
-    monkeypatch.setattr(jobs, "lease", timedelta(seconds=min(3.0, float(up or 0) / 2)))
+    lease = min(3.0, float(up or 0) / 2)
+    monkeypatch.setattr(jobs, "lease", timedelta(seconds=lease))
+    loops = reconciler.Reconciler(jobs)
     assert not await is_rescued(), "it has just started"
     now += 100
     assert not await is_rescued(), "it stood still"
-    now += 1
-    assert not await is_rescued(), "a lease has not passed yet"
-    now += 1.4
-    await is_rescued()
-    now += 1
+    now += lease / 4
+    assert not await is_rescued(), "half a lease has not passed yet"
+    now += lease / 2
     assert await is_rescued()

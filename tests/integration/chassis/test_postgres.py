@@ -1,0 +1,72 @@
+"""Connections survive what happens to the tasks that use them, and the database being restarted."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from chassis import errors, postgres
+
+Use = Callable[[AsyncEngine], Coroutine[Any, Any, None]]
+CANCELLATIONS = 200
+
+
+@pytest.fixture
+async def engine(database_url: Callable[[str], str]) -> AsyncIterator[AsyncEngine]:
+    """An engine of this test's own."""
+    made = postgres.engine(database_url("jobs"), name="test-postgres", pool_size=2)
+    yield made
+    await made.dispose()
+
+
+async def in_transaction(engine: AsyncEngine) -> None:
+    """Use a connection for a moment."""
+    async with engine.begin() as conn:
+        await conn.execute(sa.text("SELECT pg_sleep(0.001)"))
+
+
+async def by_itself(engine: AsyncEngine) -> None:
+    """Use a connection of the twin for a moment."""
+    async with postgres.autocommit(engine).connect() as conn:
+        await conn.execute(sa.text("SELECT pg_sleep(0.001)"))
+
+
+@pytest.mark.parametrize("use", [in_transaction, by_itself])
+async def test_a_cancelled_task_takes_no_connection_with_it(engine: AsyncEngine, use: Use) -> None:
+    moments = random.Random(1)
+    for _ in range(CANCELLATIONS):
+        task = asyncio.create_task(use(engine))
+        await asyncio.sleep(moments.random() * 0.004)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    # With one connection lost of two, and the other in use by its neighbour, one of these would time out.
+    await asyncio.gather(*(use(engine) for _ in range(8)))
+    for one in (engine, postgres.autocommit(engine)):
+        assert one.pool.status().endswith("Checked out connections: 0")
+
+
+@pytest.mark.parametrize("use", [in_transaction, by_itself])
+async def test_a_connection_that_the_server_closed_is_replaced_unnoticed(
+    engine: AsyncEngine, use: Use, database: Callable[[str], AsyncEngine]
+) -> None:
+    await asyncio.gather(use(engine), use(engine))
+    end = sa.text(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'test-postgres'"
+    )
+    async with database("jobs").begin() as conn:
+        assert set((await conn.execute(end)).scalars()) == {True}
+    await use(engine)
+
+
+async def test_a_database_that_is_not_there_is_unavailable() -> None:
+    engine = postgres.engine("postgresql://nobody@127.0.0.1:1/nowhere", name="test-postgres")
+    with pytest.raises(sa.exc.OperationalError) as caught:
+        await in_transaction(engine)
+    assert isinstance(postgres.translate(caught.value), errors.Unavailable)
+    await engine.dispose()
