@@ -65,58 +65,6 @@ async def test_what_is_committed_leaves_and_what_is_rolled_back_does_not(
     assert sent == [(f"{prefix}kept", f"{prefix}kept".encode())]
 
 
-async def test_what_was_sent_right_after_its_commit_is_not_sent_again(
-    engine: AsyncEngine, prefix: str, eventually: Eventually
-) -> None:
-    sent: list[str] = []
-
-    async def send(message_id: str, subject: str, payload: bytes) -> None:
-        sent.append(message_id)
-
-    relay = outbox.Relay(engine, schema.outbox, {prefix: send, "": ignore})
-    message = outbox.Message(subject=f"{prefix}one", payload=b"", delay=outbox.HEAD_START)
-    async with engine.begin() as conn:
-        await outbox.add(conn, schema.outbox, [message])
-    relay.send([message])
-
-    async def has_left() -> bool:
-        return await waiting(engine, prefix) == 0
-
-    async with run.Background() as background:
-        background.start("relay", relay.run)
-        await eventually(has_left)
-    assert sent == [str(message.message_id)]
-
-
-async def test_polls_send_what_was_refused_right_after_its_commit(
-    engine: AsyncEngine, prefix: str, eventually: Eventually
-) -> None:
-    tries: list[str] = []
-
-    async def refuse_once(message_id: str, subject: str, payload: bytes) -> None:
-        tries.append(message_id)
-        if len(tries) == 1:
-            raise ConnectionError
-
-    relay = outbox.Relay(engine, schema.outbox, {prefix: refuse_once, "": ignore})
-    message = outbox.Message(subject=f"{prefix}one", payload=b"")
-    async with engine.begin() as conn:
-        await outbox.add(conn, schema.outbox, [message])
-    relay.send([message])
-
-    async def was_refused() -> bool:
-        return bool(tries)
-
-    async def has_left() -> bool:
-        return await waiting(engine, prefix) == 0
-
-    await eventually(was_refused)
-    async with run.Background() as background:
-        background.start("relay", relay.run)
-        await eventually(has_left)
-    assert tries == [str(message.message_id)] * 2
-
-
 async def test_what_could_not_be_sent_is_sent_again_under_the_same_id(
     engine: AsyncEngine, prefix: str, eventually: Eventually
 ) -> None:
