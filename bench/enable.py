@@ -66,6 +66,7 @@ async def _enable(system: System, parts: dict[str, Probe], *, rate: float, count
     late = percentile([*offered.lateness, *probed.lateness], 99)
     costs = {name: (after[name] - before[name]) * 1000 / count for name in after}
     notes = [
+        f"Each asks for only {WISH['interaction_count']} interactions, lest the worker take both processors.",
         f"The median is {ratio:.1f} times the sum of its parts. The load was at most {late * 1000:.1f} ms late (p99).",
         f"{backlog:.1f} s after the last answer every job had ended.",
     ]

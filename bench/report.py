@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ from rich.table import Table
 from bench.samples import Row, Section, percentile
 
 _MEDIAN, _TAIL, _WORST = 50, 99, 100
+WIDTH = 140
+"""Characters in a line where there is no terminal to ask."""
 _RANKS = {_MEDIAN: "p50", _TAIL: "p99", _WORST: "max"}
 
 
@@ -29,13 +32,15 @@ def show(sections: Sequence[Section], conditions: str) -> None:
         table.add_row(f"[bold]{section.title}")
         for row in section.rows:
             figures = [_duration(percentile(row.durations, rank)) for rank in _RANKS]
-            number = f"{len(row.durations)}" + (f" (+ {row.failed} failed)" if row.failed else "")
+            number = f"{len(row.durations)}" + (f" +{row.failed} failed" if row.failed else "")
             table.add_row(row.name, number, *figures, _verdict(row))
-    console = Console(width=None if os.isatty(1) else 118, highlight=False)
+    console = Console(width=None if os.isatty(1) else WIDTH, highlight=False)
     console.print(table)
     for section in sections:
+        if section.notes:
+            console.print(f"[bold]{section.title}")
         for note in section.notes:
-            console.print(f"[dim]{section.title}:[/] {note}")
+            console.print(f"  - {note}", markup=False)
 
 
 def _verdict(row: Row) -> str:
@@ -44,4 +49,6 @@ def _verdict(row: Row) -> str:
 
 
 def _duration(seconds: float) -> str:
+    if math.isnan(seconds):
+        return "-"
     return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.1f} ms"

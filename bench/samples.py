@@ -36,6 +36,8 @@ class Section:
 
 
 def percentile(durations: Sequence[float], rank: float) -> float:
-    """Give the smallest duration that `rank` percent do not exceed (nearest rank)."""
+    """Give the smallest duration that `rank` percent do not exceed (nearest rank); not a number if there is none."""
+    if not durations:
+        return math.nan
     ordered = sorted(durations)
     return ordered[max(0, math.ceil(len(ordered) * rank / 100) - 1)]
