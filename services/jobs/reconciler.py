@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import timedelta
 
 from services.jobs import operations
@@ -17,18 +18,19 @@ _RING_WINDOW = timedelta(seconds=1)
 class Reconciler:
     """Runs in every replica; rows are locked with SKIP LOCKED, so that several share the work."""
 
-    def __init__(self, jobs: operations.Operations) -> None:
+    def __init__(self, jobs: operations.Operations, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._jobs = jobs
+        self._clock = clock
         self._lease = jobs.lease.total_seconds()
-        self._judge_after = time.monotonic() + self._lease
-        self._judged_at = time.monotonic()
+        self._judge_after = self._clock() + self._lease
+        self._judged_at = self._clock()
 
     async def rescue(self) -> None:
         """Rescue expired leases; but not when nobody could renew: then the workers first get the time to do so.
 
         A lease after a start and after an error of the database, half of one after a standstill of this process.
         """
-        now = time.monotonic()
+        now = self._clock()
         if now - self._judged_at > self._lease * STANDSTILL:
             # Half a lease is time for two heartbeats of each worker.
             self._judge_after = max(self._judge_after, now + self._lease / 2)
@@ -39,10 +41,10 @@ class Reconciler:
             while await self._jobs.rescue(grace=self._jobs.lease) == operations.RESCUE_BATCH:
                 pass
         except Exception:
-            self._judge_after = time.monotonic() + self._lease
+            self._judge_after = self._clock() + self._lease
             raise
         finally:
-            self._judged_at = time.monotonic()
+            self._judged_at = self._clock()
 
     async def promote(self) -> None:
         """Announce what has become due."""

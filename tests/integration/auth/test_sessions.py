@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import errors, identity
+from chassis import errors, identity, postgres
 from services.auth import domain, operations, storage
 from tests.integration.auth.conftest import Gateway
 
@@ -116,11 +116,12 @@ async def test_validation_is_one_query_when_nothing_is_due(
     def note(conn: Any, cursor: Any, statement: str, *_: Any) -> None:
         statements.append(statement)
 
-    sa.event.listen(engine.sync_engine, "before_cursor_execute", note)
+    single = postgres.autocommit(engine)
+    sa.event.listen(single.sync_engine, "before_cursor_execute", note)
     try:
         await operations.validate_session(account.token)
     finally:
-        sa.event.remove(engine.sync_engine, "before_cursor_execute", note)
+        sa.event.remove(single.sync_engine, "before_cursor_execute", note)
     assert len([statement for statement in statements if "auth.sessions" in statement]) == 1
 
 

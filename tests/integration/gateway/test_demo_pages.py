@@ -124,7 +124,9 @@ async def test_a_page_goes_on_where_its_stream_begins(account: Account) -> None:
     assert (await account.http.get(SETTINGS)).text.count('data-last-event-id="0"') == 1
     await enabled(account)
     # The job tells that it is done a moment after demo mode is on.
-    await until(account, 'data-last-event-id="3"')
+    async with asyncio.timeout(20):
+        while (await account.http.get(SETTINGS)).text.count('data-last-event-id="3"') != 1:
+            await asyncio.sleep(0.05)
 
 
 async def test_a_fragment_is_what_changes_on_an_open_page(account: Account) -> None:

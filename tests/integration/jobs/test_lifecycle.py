@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -420,8 +419,7 @@ async def test_a_position_that_makes_no_sense_is_the_clients_mistake(
 async def test_after_a_standstill_the_workers_get_time_to_renew(
     jobs: Operations, jobs_engine: AsyncEngine, submitted: Submit, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = time.monotonic()
-    monkeypatch.setattr(time, "monotonic", lambda: now)
+    now = 0.0
     job = await submitted()
     await claim_one(jobs, kind)
     await expire(jobs_engine, job.job_id)
@@ -434,7 +432,7 @@ async def test_after_a_standstill_the_workers_get_time_to_renew(
         up = await conn.scalar(sa.text("SELECT extract(epoch FROM now() - pg_postmaster_start_time())"))
     lease = min(3.0, float(up or 0) / 2)
     monkeypatch.setattr(jobs, "lease", timedelta(seconds=lease))
-    loops = reconciler.Reconciler(jobs)
+    loops = reconciler.Reconciler(jobs, clock=lambda: now)
     assert not await is_rescued(), "it has just started"
     now += 100
     assert not await is_rescued(), "it stood still"

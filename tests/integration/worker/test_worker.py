@@ -79,9 +79,11 @@ def working(jobs_client: JobsClient, nats_url: str, jobs: Jobs) -> Callable[...,
         async with run.Background() as background:
             background.start("bus", nats.run)
             task = asyncio.create_task(worker.run(stop))
-            yield stop
-            stop.set()
-            await task
+            try:
+                yield stop
+            finally:
+                stop.set()
+                await task
 
     return work
 
