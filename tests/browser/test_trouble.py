@@ -50,9 +50,9 @@ async def test_cancel_leads_back_to_off(mina: Visitor) -> None:
 
 
 async def test_the_page_goes_on_when_the_gateway_is_back(system: System, mina: Visitor) -> None:
-    mina.tolerate("ERR_CONNECTION_REFUSED")
-    mina.tolerate("ERR_INCOMPLETE_CHUNKED_ENCODING")
-    mina.tolerate("ERR_CONNECTION_RESET")
+    # The browser itself logs each request that a killed gateway leaves unanswered, or a starting one cannot answer yet.
+    mina.tolerate("net::ERR_")
+    mina.tolerate("503")
     page = await mina.open(SETTINGS)
     await enable(page, 6_000)
     await shows(page, "Demo mode is being enabled")
