@@ -93,16 +93,11 @@ class Background:
             pause = min(pause * 2, 5.0)
 
 
-async def every(seconds: float, step: Callable[[], Awaitable[object]], *, wake: asyncio.Event | None = None) -> None:
-    """Call `step` for ever, `seconds` apart with jitter, and at once when `wake` is set."""
+async def every(seconds: float, step: Callable[[], Awaitable[object]]) -> None:
+    """Call `step` for ever, `seconds` apart with jitter."""
     while True:
         await step()
-        pause = seconds * random.uniform(0.75, 1.0)  # noqa: S311
-        if wake is None:
-            await asyncio.sleep(pause)
-            continue
-        await wait(wake, pause)
-        wake.clear()
+        await asyncio.sleep(seconds * random.uniform(0.75, 1.0))  # noqa: S311
 
 
 async def wait(event: asyncio.Event, seconds: float) -> bool:

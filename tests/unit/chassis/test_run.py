@@ -73,13 +73,16 @@ async def test_a_wake_up_comes_before_the_time() -> None:
     wake = asyncio.Event()
     stepped = asyncio.Event()
 
-    async def step() -> None:
+    async def loop() -> None:
         nonlocal steps
-        steps += 1
-        stepped.set()
+        while True:
+            steps += 1
+            stepped.set()
+            await run.wait(wake, 3600)
+            wake.clear()
 
     async with run.Background() as background, asyncio.timeout(10):
-        background.start("every", lambda: run.every(3600, step, wake=wake))
+        background.start("waits", loop)
         await stepped.wait()
         stepped.clear()
         wake.set()
