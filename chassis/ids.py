@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 import uuid
+from datetime import UTC, datetime
 
 from chassis import errors
 
@@ -17,6 +18,11 @@ def uuid7() -> uuid.UUID:
     value |= 0x7 << 76 | (random_bits >> 62) << 64
     value |= 0b10 << 62 | random_bits & (1 << 62) - 1
     return uuid.UUID(int=value)
+
+
+def made_at(value: uuid.UUID) -> datetime:
+    """Give the time that a UUIDv7 carries: when it was made, by its maker's clock, to the millisecond."""
+    return datetime.fromtimestamp((value.int >> 80) / 1000, UTC)
 
 
 def parse(value: str, field: str) -> uuid.UUID:

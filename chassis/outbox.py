@@ -11,8 +11,8 @@ import asyncio
 import functools
 import logging
 import random
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 BATCH = 200
 POLL_SECONDS = 1.0
 SEND_TIMEOUT = 5.0
+SENDING_AT_ONCE = 1_000
+HEAD_START = timedelta(seconds=2)
 PAUSE = timedelta(seconds=2)
 """How long a message that was not accepted stays back."""
 _uuids = postgresql.ARRAY(sa.Uuid)
@@ -41,7 +43,8 @@ class Message:
     subject: str
     payload: bytes
     delay: timedelta = timedelta()
-    """How long it stays back, so that somebody who sends the same by another way can come first."""
+    """How long polls leave it alone: `HEAD_START` for what is given to `Relay.send` after the commit."""
+    message_id: UUID = field(default_factory=ids.uuid7)
 
 
 def outbox_table(schema: sa.MetaData) -> sa.Table:
@@ -67,12 +70,10 @@ def inbox_table(schema: sa.MetaData) -> sa.Table:
     )
 
 
-async def add(conn: AsyncConnection, table: sa.Table, messages: Iterable[Message]) -> list[UUID]:
-    """Put messages into the outbox, to leave when the transaction has been committed; gives their ids."""
-    added = [(ids.uuid7(), message) for message in messages]
-    if added:
-        await postgres.execute_each(conn, insertion(table), [parameters(id_, message) for id_, message in added])
-    return [id_ for id_, _ in added]
+async def add(conn: AsyncConnection, table: sa.Table, messages: Sequence[Message]) -> None:
+    """Put messages into the outbox, to leave when the transaction has been committed."""
+    if messages:
+        await postgres.execute_each(conn, insertion(table), [parameters(message) for message in messages])
 
 
 @functools.cache
@@ -87,10 +88,10 @@ def insertion(table: sa.Table) -> sa.Insert:
     )
 
 
-def parameters(message_id: UUID, message: Message) -> dict[str, Any]:
+def parameters(message: Message) -> dict[str, Any]:
     """Give what `insertion` needs."""
     return {
-        "message_id": message_id,
+        "message_id": message.message_id,
         "subject": message.subject,
         "payload": message.payload,
         "delay": message.delay,
@@ -135,7 +136,7 @@ def _first_time(table: sa.Table) -> dml.ReturningInsert[str]:
 
 
 class Relay:
-    """Sends what is in the outbox: at once when woken after a commit, and by polling whatever a crash left behind."""
+    """Sends what is in the outbox: at once after its commit, and by polling whatever that, or a crash, left behind."""
 
     def __init__(
         self, engine: AsyncEngine, table: sa.Table, routes: Mapping[str, Callable[[str, str, bytes], Awaitable[None]]]
@@ -148,6 +149,19 @@ class Relay:
         self._table = table
         self._routes = routes
         self._wake = asyncio.Event()
+        self._sending: set[asyncio.Task[None]] = set()
+        self._arrived: set[UUID] = set()
+
+    def send(self, messages: Iterable[Message]) -> None:
+        """Send what was committed with `HEAD_START`, beside the caller; what does not arrive is left to the polls.
+
+        So a message leaves without being read back, and the rows of those that have arrived are deleted many at once.
+        """
+        for message in messages:
+            if len(self._sending) < SENDING_AT_ONCE:
+                task = asyncio.create_task(self._send_now(message))
+                self._sending.add(task)
+                task.add_done_callback(self._sending.discard)
 
     def wake(self) -> None:
         """Say that rows were committed."""
@@ -174,20 +188,32 @@ class Relay:
 
     async def _send_batch(self) -> tuple[int, int]:
         """Send a batch; gives how many messages were taken, and how many of them refused."""
+        arrived = list(self._arrived)
         async with self._engine.begin() as conn:
+            if arrived:
+                await withdraw(conn, self._table, arrived)
             rows = sorted(await conn.execute(_taking(self._table)))
             sending = [self._send(str(id_), subject, payload) for id_, subject, payload in rows]
             results = await asyncio.gather(*sending, return_exceptions=True)
             failures = [result for result in results if result is not None]
             refused = [row for row, result in zip(rows, results, strict=True) if result is not None]
             if refused:
-                back = [(id_, Message(subject=subject, payload=data, delay=PAUSE)) for id_, subject, data in refused]
-                await postgres.execute_each(conn, insertion(self._table), [parameters(*kept) for kept in back])
+                back = [Message(message_id=id_, subject=name, payload=data, delay=PAUSE) for id_, name, data in refused]
+                await add(conn, self._table, back)
+        self._arrived.difference_update(arrived)
         if failures:
             logger.warning(
                 "messages wait in the outbox", extra={"count": len(failures), "cause": repr(failures[0])[:200]}
             )
         return len(rows), len(failures)
+
+    async def _send_now(self, message: Message) -> None:
+        try:
+            await self._send(str(message.message_id), message.subject, message.payload)
+        except Exception as error:  # noqa: BLE001 - whatever it was, the polls send it, or say that they cannot
+            logger.debug("a message waits in the outbox", extra={"cause": repr(error)[:200]})
+        else:
+            self._arrived.add(message.message_id)
 
     async def _send(self, message_id: str, subject: str, payload: bytes) -> None:
         send = next(send for prefix, send in self._routes.items() if subject.startswith(prefix))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from chassis import bus, identity
 from chassis.rpc import client
 from gateway import clients, settings
+from gateway.arrivals import Arrivals
 from gateway.sessions import Cookie, Sessions
 from gateway.stream import hub
 
@@ -20,6 +21,7 @@ class Parts:
     auth: clients.Auth
     demo: clients.Demo
     jobs: clients.Jobs
+    arrivals: Arrivals
     bus: bus.Bus
     sessions: Sessions
     cookie: Cookie
@@ -44,7 +46,8 @@ def assemble(told: settings.Settings) -> Parts:
     jobs = clients.Jobs(told.jobs_target, caller)
     nats = bus.Bus(told.nats_url, name="gateway")
     validator = Sessions(auth, hears=lambda: nats.is_connected)
-    streams = hub.Hub(jobs=jobs, demo=demo, validator=validator)
+    arrivals = Arrivals(jobs, demo)
+    streams = hub.Hub(jobs=jobs, demo=demo, arrivals=arrivals, validator=validator)
     validator.listen(nats)
     streams.listen(nats)
     return Parts(
@@ -52,6 +55,7 @@ def assemble(told: settings.Settings) -> Parts:
         auth=auth,
         demo=demo,
         jobs=jobs,
+        arrivals=arrivals,
         bus=nats,
         sessions=validator,
         cookie=Cookie(secure=told.is_https),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -84,7 +85,9 @@ class DemoMode:
         session = await visit.session_of(request, self._parts)
         sent = await forms.read(request, "job_id", "origin")
         try:
-            await self._parts.jobs.retry_job(_job_id(sent), user=session.identity)
+            job_id = _job_id(sent)
+            ask = partial(self._parts.jobs.retry_job, job_id, user=session.identity)
+            await self._parts.arrivals.wait(job_id, ask, user=session.identity)
         except errors.Error as error:
             return self._see(_origin(sent), say=_flash_of(error))
         return self._see(_origin(sent))
@@ -94,7 +97,9 @@ class DemoMode:
         session = await visit.session_of(request, self._parts)
         sent = await forms.read(request, "job_id", "origin")
         try:
-            job = await self._parts.jobs.cancel_job(_job_id(sent), user=session.identity)
+            job_id = _job_id(sent)
+            ask = partial(self._parts.jobs.cancel_job, job_id, user=session.identity)
+            job = await self._parts.arrivals.wait(job_id, ask, user=session.identity)
         except errors.Error as error:
             return self._see(_origin(sent), say=_flash_of(error))
         return self._see(_origin(sent), say="cancelled" if views.job_state(job) == "cancelled" else "")

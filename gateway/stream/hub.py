@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable
 
 from chassis import bus, errors
 from gateway import clients, metrics, sessions
+from gateway.arrivals import Arrivals
 from gateway.stream import connection, feed, opening, response
 from repruv.demo.v1 import demo_events_pb2
 from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2
@@ -29,10 +30,12 @@ POLLED_OWNERS = 50
 class Hub:
     """Opens streams and keeps them fed. `listen` before NATS connects, `run` beside the server, `drain` before it stops."""
 
-    def __init__(self, *, jobs: clients.Jobs, demo: clients.Demo, validator: sessions.Sessions) -> None:
+    def __init__(
+        self, *, jobs: clients.Jobs, demo: clients.Demo, arrivals: Arrivals, validator: sessions.Sessions
+    ) -> None:
         self._jobs = jobs
         self._validator = validator
-        self._opening = opening.Opening(jobs, demo, hears=lambda: validator.hears)
+        self._opening = opening.Opening(jobs, demo, arrivals, hears=lambda: validator.hears)
         self._feeds: dict[str, feed.Feed] = {}
         self._streams: dict[str, set[connection.Connection]] = {}
         self._wake = asyncio.Event()

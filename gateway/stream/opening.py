@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from chassis import errors
 from gateway import clients, metrics
+from gateway.arrivals import Arrivals
 from gateway.stream import connection, feed
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 
@@ -35,11 +36,14 @@ class CursorLost(Exception):
 class Opening:
     """Begins streams."""
 
-    def __init__(self, jobs: clients.Jobs, demo: clients.Demo, *, hears: Callable[[], bool]) -> None:
+    def __init__(
+        self, jobs: clients.Jobs, demo: clients.Demo, arrivals: Arrivals, *, hears: Callable[[], bool]
+    ) -> None:
         """`hears` says whether NATS reaches this process at the moment."""
         self._hears = hears
         self._jobs = jobs
         self._demo = demo
+        self._arrivals = arrivals
 
     async def begin(self, owner: feed.Feed, stream: connection.Connection, cursor: str | None) -> bytes:
         """Join `stream` to `owner`; gives the first bytes to send, while what follows is queued in `stream`.
@@ -75,7 +79,7 @@ class Opening:
 
     async def _show_job(self, stream: connection.Connection, *, was_told: bool, resumed: bool) -> None:
         """Show the job of a stream to a reader who is new, and its end to one who had seen it before."""
-        job = await self._jobs.get_job(stream.job_id, user=await stream.identity())
+        job = await self._arrivals.get_job(stream.job_id, user=await stream.identity())
         frame = feed.snapshot_frame(job)
         if was_told and frame.is_final:
             stream.close(connection.FINISHED)

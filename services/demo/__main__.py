@@ -27,8 +27,8 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     channel = client.channel(config.jobs_target, service=worker.client.SERVICE)
     jobs = Jobs(channel, client.Caller(identity.Signer("demo", config.identity_key)))
     submits = submissions.Submissions(engine, jobs)
-    relay = outbox.Relay(engine, schema.outbox, {"demo.events.": nats.publish, submissions.PREFIX: submits.relay})
-    demo = operations.Operations(engine, jobs, submits, relay.wake)
+    relay = outbox.Relay(engine, schema.outbox, {"demo.events.": nats.publish, submissions.PREFIX: submits.send})
+    demo = operations.Operations(engine, jobs, submits, relay)
     nats.consume("jobs", subscribers.DURABLE, subscribers.JobEvents(demo).heard)
     nats.on_connected(relay.wake)
     loops = reconciler.Reconciler(engine, demo)
@@ -64,7 +64,7 @@ async def work(config: WorkerSettings, stop: asyncio.Event) -> None:
     call = client.Caller(identity.Signer("demo", config.identity_key))
     submits = submissions.Submissions(engine, Jobs(channel, call))
     # A relay here too: that demo mode is enabled is told when it is committed, not when a replica of `serve` looks next.
-    relay = outbox.Relay(engine, schema.outbox, {"demo.events.": nats.publish, submissions.PREFIX: submits.relay})
+    relay = outbox.Relay(engine, schema.outbox, {"demo.events.": nats.publish, submissions.PREFIX: submits.send})
     nats.on_connected(relay.wake)
     dependencies = handlers.Dependencies(
         engine=engine,

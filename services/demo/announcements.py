@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
+
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import outbox, streams
@@ -10,11 +13,12 @@ from services.demo.domain import Action, Mode
 
 
 async def announce(conn: AsyncConnection, mode: Mode, action: Action) -> None:
-    """Tell of the transition that led to `mode`."""
-    await outbox.add(conn, schema.outbox, [event(mode, action)])
+    """Tell of the transition that led to `mode`; whoever commits wakes the relay."""
+    await outbox.add(conn, schema.outbox, [replace(event(mode, action), delay=timedelta())])
 
 
 def event(mode: Mode, action: Action) -> outbox.Message:
-    """Write what `announce` tells, for who tells more at once."""
+    """Write what tells of the transition that led to `mode`, for `outbox.Relay.send`."""
     payload = convert.event_to_proto(mode, action).SerializeToString()
-    return outbox.Message(subject=streams.events_subject("demo", str(mode.owner_id)), payload=payload)
+    subject = streams.events_subject("demo", str(mode.owner_id))
+    return outbox.Message(subject=subject, payload=payload, delay=outbox.HEAD_START)

@@ -37,15 +37,12 @@ class Accepted:
 class Operations:
     """The operations on demo modes, over one database and the jobs service."""
 
-    def __init__(
-        self, engine: AsyncEngine, jobs: Jobs, submits: submissions.Submissions, committed: Callable[[], None]
-    ) -> None:
-        """`committed` is called when something waits in the outbox."""
+    def __init__(self, engine: AsyncEngine, jobs: Jobs, submits: submissions.Submissions, relay: outbox.Relay) -> None:
         self._engine = engine
         self._single = postgres.autocommit(engine)
         self._jobs = jobs
         self._submits = submits
-        self._committed = committed
+        self._relay = relay
 
     async def enable(
         self,
@@ -89,7 +86,7 @@ class Operations:
                     raise domain.refusal(Action.DISMISS, mode.state)
                 return mode
             await announcements.announce(conn, mode, Action.DISMISS)
-        self._committed()
+        self._relay.wake()
         return mode
 
     async def get(self, owner_id: UUID) -> tuple[Mode, job_pb2.Job | None]:
@@ -134,7 +131,7 @@ class Operations:
             if settled is None:
                 raise errors.Internal("A locked demo mode changed its state.")
             await announcements.announce(conn, settled, action)
-        self._committed()
+        self._relay.wake()
         logger.info("settled", extra={"job_id": news.job_id, "action": action.value, "state": settled.state.value})
         return settled
 
@@ -160,11 +157,9 @@ class Operations:
             mode = await accept(conn, job_id)
             if mode is None:
                 raise domain.refusal(action, (await storage.get_mode(conn, owner_id)).state)
-            submit = convert.submit_to_proto(mode)
-            messages = [announcements.event(mode, action), submissions.kept(submit)]
-            _, message_id = await outbox.add(conn, schema.outbox, messages)
-        self._committed()
-        await self._submits.submit_now(submit, message_id)
+            messages = [announcements.event(mode, action), submissions.kept(convert.submit_to_proto(mode))]
+            await outbox.add(conn, schema.outbox, messages)
+        self._relay.send(messages)
         return Accepted(mode=mode, job_id=job_id, is_replayed=False)
 
 

@@ -16,7 +16,7 @@ from uuid import UUID
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from chassis import bus, errors, ids, outbox, paging, postgres, streams
+from chassis import bus, errors, outbox, paging, postgres, streams
 from repruv.jobs.v1 import job_events_pb2
 from services.jobs import convert, domain, storage
 from services.jobs.domain import Job, State
@@ -49,10 +49,10 @@ class Operations:
 
     async def submit(self, job_id: UUID, spec: domain.Spec) -> tuple[Job, bool]:
         """Store a job; the second value says whether it is new. The same id with another spec raises `AlreadyExists`."""
-        async with self._transaction() as conn:
+        async with self._transaction() as (conn, told):
             job = await storage.insert_job(conn, job_id, spec)
             if job:
-                await _record(conn, [(job, "submitted")])
+                told += await _record(conn, [(job, "submitted")])
             else:
                 known = await storage.get_job(conn, job_id)
         if not job:
@@ -99,7 +99,7 @@ class Operations:
 
     async def cancel(self, job_id: UUID, *, owner_id: UUID | None, reason: str) -> Job:
         """Cancel a waiting job, or ask the worker of a running one to stop. Raises `job_already_finished` if too late."""
-        async with self._transaction() as conn:
+        async with self._transaction() as (conn, told):
             job = _owned(await storage.get_job(conn, job_id, lock=True), owner_id)
             if job.state in {State.CANCELLED, State.CANCELLING}:
                 return job
@@ -108,7 +108,7 @@ class Operations:
                 raise errors.FailedPrecondition(message, code="job_already_finished")
             move = storage.request_cancel if job.state is State.RUNNING else storage.cancel_waiting
             cancelled = _held_by_lock(await move(conn, job, reason))
-            await _record(conn, [(cancelled, "cancel_requested")])
+            told += await _record(conn, [(cancelled, "cancel_requested")])
         if cancelled.state is State.CANCELLING:
             notice = job_events_pb2.JobCancelRequested(job_id=str(job_id))
             self._tell("jobs.cancel", notice.SerializeToString())
@@ -117,13 +117,13 @@ class Operations:
     async def retry(self, job_id: UUID, *, owner_id: UUID | None) -> Job:
         """Reopen a failed or cancelled job. Raises `job_not_retryable`, or `unique_key_taken`."""
         try:
-            async with self._transaction() as conn:
+            async with self._transaction() as (conn, told):
                 job = _owned(await storage.get_job(conn, job_id, lock=True), owner_id)
                 if job.state not in domain.TRANSITIONS[domain.Action.RETRY][0]:
                     message = f"Only failed and cancelled jobs can be retried; this one is {job.state}."
                     raise errors.FailedPrecondition(message, code="job_not_retryable")
                 reopened = _held_by_lock(await storage.reopen(conn, job))
-                await _record(conn, [(reopened, "retried")])
+                told += await _record(conn, [(reopened, "retried")])
         except IntegrityError as error:
             raise _explain(error) from error
         self._ring(reopened.spec.kind)
@@ -147,9 +147,9 @@ class Operations:
 
     async def claim(self, *, worker: str, kinds: Collection[str], limit: int) -> list[Job]:
         """Give a worker jobs to run, each under a new attempt and a lease."""
-        async with self._transaction() as conn:
+        async with self._transaction() as (conn, told):
             claimed = await storage.claim_jobs(conn, worker=worker, kinds=kinds, limit=limit, lease=self.lease)
-            await _record(conn, [(job, "claimed") for job in claimed])
+            told += await _record(conn, [(job, "claimed") for job in claimed])
         return claimed
 
     async def heartbeat(self, *, worker: str, held: storage.Attempts) -> list[tuple[UUID, int, State]]:
@@ -170,7 +170,7 @@ class Operations:
 
     async def finish(self, job_id: UUID, attempt: int, outcome: domain.Outcome) -> Job:
         """End an attempt. The same outcome told twice is no error; a stale attempt raises `lease_lost`."""
-        async with self._transaction() as conn:
+        async with self._transaction() as (conn, told):
             job = await storage.get_job(conn, job_id, lock=True)
             if not job:
                 raise errors.NotFound("There is no such job.", code="job_not_found")
@@ -180,14 +180,14 @@ class Operations:
                 raise _lease_lost(job_id, attempt)
             decision = domain.decide(job, outcome, jitter=domain.jitter())
             ended = _held_by_lock(await storage.end_attempt(conn, job, decision, outcome))
-            await _record(conn, [(ended, decision.reason)])
+            told += await _record(conn, [(ended, decision.reason)])
         if ended.state is State.RETRYING and not decision.delay:
             self._ring(ended.spec.kind)
         return ended
 
     async def rescue(self, *, grace: timedelta) -> int:
         """Judge the jobs whose lease has expired; gives how many. Nobody within `grace` of the database's start."""
-        async with self._engine.begin() as conn:
+        async with self._transaction() as (conn, told):
             expired = await storage.expired_jobs(conn, limit=RESCUE_BATCH, grace=grace)
             judged: list[tuple[Job, str]] = []
             for job in expired:
@@ -195,32 +195,30 @@ class Operations:
                 ended = _held_by_lock(await storage.end_attempt(conn, job, decision, domain.Crashed()))
                 judged.append((ended, decision.reason))
                 logger.warning("lease expired", extra={"job_id": job.job_id, "worker": job.worker, "now": ended.state})
-            await _record(conn, judged)
+            told += await _record(conn, judged)
         for kind in {job.spec.kind for job in expired}:
             self._ring(kind)
-        if expired:
-            self._relay.wake()
         return len(expired)
 
     async def promote(self, *, due_since: timedelta) -> None:
         """Make due scheduled jobs pending, and ring for every kind of which a job became due lately."""
-        async with self._engine.begin() as conn:
+        async with self._transaction() as (conn, told):
             promoted = await storage.promote_due(conn, limit=RESCUE_BATCH)
-            await _record(conn, [(job, "due") for job in promoted])
+            told += await _record(conn, [(job, "due") for job in promoted])
             kinds = await storage.kinds_due_since(conn, due_since)
         for kind in kinds:
             self._ring(kind)
-        if promoted:
-            self._relay.wake()
 
     @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
+    async def _transaction(self) -> AsyncIterator[tuple[AsyncConnection, list[outbox.Message]]]:
+        """Open a transaction; what is put into the list beside it leaves right after the commit."""
+        told: list[outbox.Message] = []
         try:
             async with self._engine.begin() as conn:
-                yield conn
+                yield conn, told
         except IntegrityError as error:
             raise _explain(error) from error
-        self._relay.wake()
+        self._relay.send(told)
 
     def _ring(self, kind: str) -> None:
         self._tell(f"jobs.wake.{kind}", job_events_pb2.JobSubmitted(kind=kind).SerializeToString())
@@ -237,23 +235,25 @@ class Operations:
             logger.warning("NATS was not told", extra={"cause": repr(error)[:200]})
 
 
-async def _record(conn: AsyncConnection, moved: Sequence[tuple[Job, str]]) -> None:
-    """Append one event a job, with its reason, to its owner's log, and to the outbox.
+async def _record(conn: AsyncConnection, moved: Sequence[tuple[Job, str]]) -> list[outbox.Message]:
+    """Append one event a job, with its reason, to its owner's log, and to the outbox; gives what is in there now.
 
     Once a transaction, with all that moved in it: only so are the owners locked in one order.
     """
     if not moved:
-        return
+        return []
     next_sequence = await storage.next_sequences(conn, Counter(job.spec.owner_id for job, _ in moved))
     occurred_at = datetime.now(UTC)
-    rows = []
+    rows, messages = [], []
     for job, reason in moved:
         owner_id = job.spec.owner_id
         sequence = next_sequence[owner_id]
         next_sequence[owner_id] += 1
         event = convert.event_to_proto(job, sequence=sequence, reason=reason, occurred_at=occurred_at)
         payload = event.SerializeToString()
-        message = outbox.Message(subject=streams.events_subject("jobs", str(owner_id)), payload=payload)
+        subject = streams.events_subject("jobs", str(owner_id))
+        message = outbox.Message(subject=subject, payload=payload, delay=outbox.HEAD_START)
+        messages.append(message)
         rows.append(
             {
                 "owner_id": owner_id,
@@ -263,10 +263,11 @@ async def _record(conn: AsyncConnection, moved: Sequence[tuple[Job, str]]) -> No
                 "attempt": job.attempt,
                 "reason": reason,
                 "event": payload,
-                **outbox.parameters(ids.uuid7(), message),
+                **outbox.parameters(message),
             }
         )
     await storage.insert_events(conn, rows)
+    return messages
 
 
 def _position(position: list[str]) -> tuple[datetime, UUID]:

@@ -13,13 +13,15 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import worker
-from chassis import identity, ids
+from chassis import errors, identity, ids, outbox
 from chassis.rpc import client
 from dev import children
 from repruv.demo.v1 import demo_events_pb2
 from repruv.jobs.v1 import jobs_service_pb2, jobs_service_pb2_grpc
 from services.demo import dataset, domain, handlers, operations, rows, schema, storage, submissions, views, wishes
 from services.demo.jobs import Jobs
+
+Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 
 
 @pytest.fixture(scope="session")
@@ -52,15 +54,22 @@ async def jobs(jobs_target: str, signer: Callable[[str], identity.Signer]) -> As
 
 @pytest.fixture
 async def cancel_job(
-    jobs_target: str, signer: Callable[[str], identity.Signer]
+    jobs_target: str, signer: Callable[[str], identity.Signer], eventually: Eventually
 ) -> AsyncIterator[Callable[[UUID], Awaitable[None]]]:
-    """Cancel a job in the real jobs service."""
+    """Cancel a job in the real jobs service, when it has arrived there."""
     channel = worker.client.channel(jobs_target)
     stub = jobs_service_pb2_grpc.JobsServiceStub(channel)
     call = client.Caller(signer("demo"))
 
     async def cancel(job_id: UUID) -> None:
-        await call(stub.CancelJob, jobs_service_pb2.CancelJobRequest(job_id=str(job_id)), timeout=5.0)
+        async def cancelled() -> bool:
+            try:
+                await call(stub.CancelJob, jobs_service_pb2.CancelJobRequest(job_id=str(job_id)), timeout=5.0)
+            except errors.NotFound:
+                return False
+            return True
+
+        await eventually(cancelled)
 
     yield cancel
     await channel.close()
@@ -69,15 +78,21 @@ async def cancel_job(
 @pytest.fixture
 def demo(engine: AsyncEngine, silent_jobs: Jobs) -> operations.Operations:
     """The operations while the jobs service is down: what they promise must not depend on it."""
-    return operations.Operations(
-        engine, silent_jobs, submissions.Submissions(engine, silent_jobs), committed=lambda: None
-    )
+    return make_demo(engine, silent_jobs)
 
 
 @pytest.fixture
 def demo_with_jobs(engine: AsyncEngine, jobs: Jobs) -> operations.Operations:
     """The operations beside the real jobs service; no worker runs its jobs."""
-    return operations.Operations(engine, jobs, submissions.Submissions(engine, jobs), committed=lambda: None)
+    return make_demo(engine, jobs)
+
+
+def make_demo(engine: AsyncEngine, jobs: Jobs) -> operations.Operations:
+    """Make the operations, with a relay that submits jobs after the commit, but neither polls nor publishes."""
+    submits = submissions.Submissions(engine, jobs)
+    return operations.Operations(
+        engine, jobs, submits, outbox.Relay(engine, schema.outbox, {submissions.PREFIX: submits.send})
+    )
 
 
 @pytest.fixture
@@ -187,6 +202,11 @@ class Owner:
             payloads = (await conn.execute(statement.where(schema.outbox.c.subject == subject))).scalars()
             events = [demo_events_pb2.DemoEvent.FromString(payload) for payload in payloads]
         return [(event.reason, event.demo.version) for event in events]
+
+    async def has_job(self) -> bool:
+        """Whether the job that was accepted last has reached the jobs service."""
+        _, job = await self.demo.get(self.owner_id)
+        return job is not None
 
     async def kept_submits(self) -> list[jobs_service_pb2.SubmitJobRequest]:
         """The submits that wait in the outbox."""

@@ -33,25 +33,16 @@ async def test_enable_is_accepted_while_the_jobs_service_is_down(owner: Owner) -
     assert await owner.kept_submits() == [convert.submit_to_proto(accepted.mode)]
 
 
-async def test_an_accepted_job_is_submitted_at_once_and_leaves_the_outbox(
+async def test_an_accepted_job_is_submitted_at_once(
     make_owner: MakeOwner, demo_with_jobs: operations.Operations, jobs: Jobs, eventually: Eventually
 ) -> None:
     owner = make_owner(demo=demo_with_jobs)
     accepted = await owner.enable()
-
-    async def submitted() -> bool:
-        return await jobs.get(str(accepted.job_id)) is not None
-
-    await eventually(submitted)
+    await eventually(owner.has_job)
     job = await jobs.get(str(accepted.job_id))
     assert job
     assert (job.spec.kind, job.spec.owner_id) == ("demo.enable", str(owner.owner_id))
     assert convert.generation(dict(job.spec.payload)) == 1
-
-    async def withdrawn() -> bool:
-        return not await owner.kept_submits()
-
-    await eventually(withdrawn)
 
 
 async def test_the_outbox_submits_what_did_not_arrive_and_only_after_a_while(
@@ -63,9 +54,9 @@ async def test_the_outbox_submits_what_did_not_arrive_and_only_after_a_while(
         kept = (await conn.execute(statement.where(schema.outbox.c.subject == submissions.SUBJECT))).all()
     request = convert.submit_to_proto(accepted.mode).SerializeToString()
     (delay,) = [remaining for remaining, payload in kept if payload == request]
-    assert timedelta() < delay <= submissions.OUTBOX_DELAY
+    assert timedelta() < delay <= outbox.HEAD_START
     for _ in range(2):
-        await submissions.Submissions(engine, jobs).relay("id", submissions.SUBJECT, request)
+        await submissions.Submissions(engine, jobs).send("id", submissions.SUBJECT, request)
     assert await jobs.get(str(accepted.job_id))
 
 
@@ -73,7 +64,7 @@ async def test_a_submit_that_fails_is_repeated(owner: Owner, engine: AsyncEngine
     accepted = await owner.enable()
     request = convert.submit_to_proto(accepted.mode).SerializeToString()
     with pytest.raises(errors.Unavailable):
-        await submissions.Submissions(engine, silent_jobs).relay("id", submissions.SUBJECT, request)
+        await submissions.Submissions(engine, silent_jobs).send("id", submissions.SUBJECT, request)
     assert (await owner.mode()).state is State.ENABLING
 
 
@@ -83,7 +74,7 @@ async def test_a_job_that_is_refused_for_ever_fails_demo_mode(owner: Owner, engi
     taken.spec.payload.update({"generation": 77})
     await jobs.submit(taken)
     request = convert.submit_to_proto(accepted.mode).SerializeToString()
-    await submissions.Submissions(engine, jobs).relay("id", submissions.SUBJECT, request)
+    await submissions.Submissions(engine, jobs).send("id", submissions.SUBJECT, request)
     mode = await owner.mode()
     assert mode.state is State.FAILED
     assert mode.error
@@ -225,9 +216,11 @@ async def test_get_repairs_a_state_that_its_job_has_left(
     make_owner: MakeOwner,
     demo_with_jobs: operations.Operations,
     cancel_job: Callable[[UUID], Awaitable[None]],
+    eventually: Eventually,
 ) -> None:
     owner = make_owner(demo=demo_with_jobs)
     accepted = await owner.enable()
+    await eventually(owner.has_job)
     mode, job = await demo_with_jobs.get(owner.owner_id)
     assert job
     assert (mode.state, job.state) == (State.ENABLING, job_pb2.JOB_STATE_PENDING)
@@ -268,11 +261,8 @@ async def test_the_database_refuses_states_that_contradict_themselves(
 
 async def test_a_withdrawn_message_does_not_leave(engine: AsyncEngine) -> None:
     async with engine.begin() as conn:
-        (message_id,) = await outbox.add(
-            conn,
-            schema.outbox,
-            [outbox.Message(subject=f"nowhere.{ids.uuid7()}", payload=b"", delay=timedelta(hours=1))],
-        )
-        await outbox.withdraw(conn, schema.outbox, [message_id])
-        left = sa.select(sa.func.count()).where(schema.outbox.c.message_id == message_id)
+        message = outbox.Message(subject=f"nowhere.{ids.uuid7()}", payload=b"", delay=timedelta(hours=1))
+        await outbox.add(conn, schema.outbox, [message])
+        await outbox.withdraw(conn, schema.outbox, [message.message_id])
+        left = sa.select(sa.func.count()).where(schema.outbox.c.message_id == message.message_id)
         assert (await conn.execute(left)).scalar_one() == 0

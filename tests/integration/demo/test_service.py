@@ -112,7 +112,10 @@ class User:
 
     def job_state(self, job_id: str, state: job_pb2.JobState.ValueType) -> Callable[[], Awaitable[bool]]:
         async def reached() -> bool:
-            return (await self.job(job_id)).state == state
+            try:
+                return (await self.job(job_id)).state == state
+            except errors.NotFound:
+                return False  # on its way
 
         return reached
 
@@ -199,6 +202,7 @@ async def test_a_job_cancelled_before_it_ran_is_heard_of_through_nats(
     user: User, eventually: Eventually, engine: object
 ) -> None:
     accepted = await user.enable()
+    await eventually(user.job_state(accepted.job_id, job_pb2.JOB_STATE_PENDING))
     await user.cancel(accepted.job_id)
     # Not GetDemo, which would repair the state: an enable is accepted once the event has arrived.
     answers: list[str] = []
@@ -282,9 +286,10 @@ async def test_errors_name_the_field(user: User) -> None:
     assert "tech_reviews" in refused.value.message
 
 
-async def test_the_reply_carries_the_job_that_can_be_asked_for(user: User) -> None:
+async def test_the_reply_carries_the_job_that_can_be_asked_for(user: User, eventually: Eventually) -> None:
     accepted = await user.enable(idempotency_key="k")
     assert UUID(accepted.job_id).version == 7
+    await eventually(user.job_state(accepted.job_id, job_pb2.JOB_STATE_PENDING))
     assert (await user.job(accepted.job_id)).spec.kind == "demo.enable"
     again = await user.enable(idempotency_key="k")
     assert (again.job_id, again.replayed) == (accepted.job_id, True)
