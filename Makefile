@@ -11,10 +11,10 @@ VIRTUALENV_VERSION := 21.15.8
 UV_VERSION := 0.13.9
 export PYTHONPATH := $(CURDIR):$(CURDIR)/protos/gen
 
-.PHONY: help up demo test chaos containers check format protos bench lock clean reset
+.PHONY: help up demo test chaos containers check format protos bench bench-jobs lock clean reset
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: $(INSTALLED) ## Start everything on http://127.0.0.1:8080 (GATEWAY_PORT=… SCALE="demo-worker=2")
 	@$(BIN)/python -m dev up
@@ -49,13 +49,17 @@ protos: $(INSTALLED) ## Generate the stubs in protos/gen
 bench: $(INSTALLED) ## Run the benchmarks (ARGS=…)
 	$(BIN)/python -m bench $(ARGS)
 
-lock: .venv-bootstrap/uv-$(UV_VERSION) ## Resolve requirements/*.in anew into requirements/*.txt
+bench-jobs: $(INSTALLED) ## Measure the job engine beside its peers (ARGS="--sustain 60 --history 5000000")
+	$(BIN)/python -m bench.jobs $(ARGS)
+
+lock: .venv-bootstrap/uv-$(UV_VERSION) ## Resolve requirements/*.in, and those of the benchmark's peers, anew into *.txt
 	cd requirements && $(lock_with) dev.in -o dev.txt
 	cd requirements && for name in auth demo jobs gateway provision; do $(lock_with) -c dev.txt $$name.in -o $$name.txt || exit 1; done
+	cd bench/jobs/peers && for name in *.in; do $(lock_with) --no-emit-index-url $$name -o $${name%.in}.txt || exit 1; done
 lock_with = $(CURDIR)/.venv-bootstrap/bin/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes
 
 clean: ## Delete the virtual environment and all caches; data stays
-	rm -rf .venv .venv-bootstrap .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bootstrap .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 reset: $(INSTALLED) ## Delete all local data, after asking

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dev import Stack
@@ -16,16 +16,22 @@ def seconds(stack: Stack) -> dict[str, float]:
     if not Path("/proc/self/stat").exists():
         return {}
     postgres = stack.engines.postgres.pid
-    pids: dict[str, list[int | None]] = {
+    pids: dict[str, Sequence[int | None]] = {
         **{name: [*stack.pids(name)] for name in stack.names},
-        "postgres": [*_children(postgres), postgres],
+        "postgres": tree(postgres),
         "nats": [stack.engines.nats.pid],
         "this benchmark": [os.getpid()],
     }
-    return {name: _taken(pid for pid in found if pid is not None) for name, found in pids.items()}
+    return {name: taken(pid for pid in found if pid is not None) for name, found in pids.items()}
 
 
-def _taken(pids: Iterable[int]) -> float:
+def tree(pid: int | None) -> list[int]:
+    """List a process and its children, of which PostgreSQL has one for each connection; nothing for None."""
+    return [] if pid is None else [pid, *_children(pid)]
+
+
+def taken(pids: Iterable[int]) -> float:
+    """Give the processor seconds of these processes, and of their children that have ended."""
     return sum(sum(map(int, _fields(pid)[11:15])) for pid in pids) / os.sysconf("SC_CLK_TCK")
 
 

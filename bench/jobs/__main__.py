@@ -1,0 +1,119 @@
+"""Our job engine beside its peers, each in the settings that its documentation recommends, in one run: one table."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import psycopg
+from rich.console import Console
+from rich.status import Status
+
+from bench.jobs import contest, history, installed, measure, ours, table
+from bench.jobs.subject import Failed
+from dev.engines import EngineFailed
+
+CONDITIONS = (
+    "jobs/s: n no-op jobs, submitted one by one by 20 clients in one process while one worker process does them.",
+    "The time is from the first submit until the engine has recorded the end of the last job.",
+    "drain/s: the same n jobs wait already when the worker starts; from its first handler on.",
+    "CPU ms: processor time of a job (jobs/s) in all processes, client included.",
+    "pickup: one job each 20 ms, nothing else to do; from before the submit until the handler runs. submit: that call alone.",
+    "Jobs of slow engines are fewer, so that a measurement takes half a minute at most.",
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure what is asked for; gives the exit code."""
+    chosen = _parse(arguments)
+    plan = measure.Plan(count=chosen.count, pickup_seconds=chosen.pickup_seconds)
+    report = table.Report()
+    with Console(stderr=True).status("starting") as status:
+        try:
+            if "repruv" in chosen.only:
+                _ours(report, plan, chosen, partial(_show, status, ours.NAME))
+            for peer in contest.PEERS:
+                if peer.key in chosen.only:
+                    _peer(report, plan, peer, partial(_show, status, peer.key))
+        finally:
+            status.stop()
+            for condition in CONDITIONS:
+                report.note(condition)
+            report.show()
+    return 0
+
+
+def _ours(report: table.Report, plan: measure.Plan, chosen: argparse.Namespace, status: Callable[[str], None]) -> None:
+    with _directory() as directory, ours.ready(directory) as (stack, subject):
+        status("idle")
+        rest = ours.idle(stack, subject, chosen.idle_seconds)
+        ours.rest(stack)
+        figures = measure.measure(subject, plan, status)
+        report.add(f"[bold]{ours.NAME}[/]\n{ours.SETTINGS}\n{contest.POSTGRES}", figures)
+        report.note(table.costs(ours.NAME, figures.throughput))
+        if chosen.sustain:
+            status(f"{chosen.sustain:.0f} s without a pause")
+            subject.checkpoint()
+            done = ours.sustained(subject, chosen.sustain)
+            report.add_throughput(f"  the same for {chosen.sustain:.0f} s without a pause", done)
+            report.note(table.costs(f"{chosen.sustain:.0f} s without a pause", done))
+        status("killed workers")
+        taken_over = ours.kills(subject, chosen.kills)
+        if chosen.history:
+            history.prefill(stack.database_url(), chosen.history, status)
+            size = history.size(stack.database_url())
+            figures = measure.measure(subject, plan, status)
+            report.add(f"  with {chosen.history:,} finished jobs in the table ({size})", figures)
+            report.note(table.costs(f"With {chosen.history:,} finished jobs", figures.throughput))
+    report.note(
+        f"{ours.NAME}, worker killed (SIGKILL) -> its job runs elsewhere: at most {max(taken_over):.1f} s "
+        f"of {', '.join(f'{seconds:.1f}' for seconds in taken_over)}."
+    )
+    report.note(table.idle(rest))
+    report.note(table.memory(rest))
+    report.note(f"While {ours.NAME} is compared, {', '.join(ours.BYSTANDERS)} rest: they run no jobs of others.")
+
+
+def _peer(report: table.Report, plan: measure.Plan, peer: contest.Peer, status: Callable[[str], None]) -> None:
+    report.section()
+    try:
+        with _directory() as directory, contest.ready(peer, directory) as subject:
+            figures = measure.measure(subject, plan, status)
+    except (installed.Missing, EngineFailed, Failed, OSError, subprocess.SubprocessError, psycopg.Error) as error:
+        report.add_missing(f"[bold]{peer.name}[/]\n{peer.settings}", str(error))
+        return
+    report.add(f"[bold]{peer.name}[/]\n{peer.settings}\n{peer.store}", figures)
+    report.note(table.costs(f"{peer.name}, {peer.settings}", figures.throughput))
+
+
+def _show(status: Status, name: str, text: str) -> None:
+    status.update(f"{name}: {text}")
+
+
+@contextlib.contextmanager
+def _directory() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="repruv-bench-") as directory:
+        yield Path(directory)
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    names = ["repruv", *dict.fromkeys(peer.key for peer in contest.PEERS)]
+    parser = argparse.ArgumentParser(prog="python -m bench.jobs", description=__doc__)
+    parser.add_argument("--only", nargs="+", default=names, choices=names, help="default: all")
+    parser.add_argument("--count", type=int, default=5_000, help="jobs of a measurement (default: 5000)")
+    parser.add_argument("--pickup-seconds", type=float, default=10.0, help="how long pickup is measured (default: 10)")
+    parser.add_argument("--idle-seconds", type=float, default=ours.IDLE_SECONDS, help="default: 20")
+    parser.add_argument("--kills", type=int, default=ours.KILLS, help="how many workers are killed (default: 5)")
+    parser.add_argument("--sustain", type=float, default=0.0, metavar="SECONDS", help="ours: submit for so long")
+    parser.add_argument("--history", type=int, default=0, metavar="JOBS", help="ours: again with so many finished jobs")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,55 @@
+"""The virtual environments of the peers: below .bench, each with its own locked packages, made when first needed."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+PEERS = Path(__file__).parent / "peers"
+CACHE = Path(__file__).parent.parent.parent / ".bench"
+INSTALL_SECONDS = 600.0
+
+
+class Missing(Exception):
+    """A peer, or what it needs, cannot be had on this machine; the message says why."""
+
+
+def environment(name: str) -> Path:
+    """Give the directory of the environment with exactly `peers/<name>.txt`; raises `Missing`."""
+    lock = PEERS / f"{name}.txt"
+    home = CACHE / f"venv-{name}"
+    stamp = home / "installed"
+    wanted = hashlib.sha256(lock.read_bytes()).hexdigest()
+    if stamp.exists() and stamp.read_text() == wanted:
+        return home
+    # Without pip, which Debian's Python could not put there; ours can install into any environment.
+    venv.create(home, clear=True, symlinks=True)
+    pip: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        home / "bin" / "python",
+        "install",
+        "--require-hashes",
+    ]
+    quiet: list[str | Path] = ["--quiet", "--disable-pip-version-check", "--only-binary=:all:", "--requirement", lock]
+    try:
+        subprocess.run([*pip, *quiet], check=True, capture_output=True, text=True, timeout=INSTALL_SECONDS)
+    except subprocess.CalledProcessError as error:
+        raise Missing(f"cannot be installed: {error.stderr.strip()[-300:]}") from error
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Missing(f"cannot be installed: {error}") from error
+    stamp.write_text(wanted)
+    return home
+
+
+def versions(name: str, *packages: str) -> str:
+    """Read from the lock which versions of these packages are installed, as `celery 5.7.0`."""
+    pins = dict(
+        line.split()[0].split("==") for line in (PEERS / f"{name}.txt").read_text().splitlines() if "==" in line
+    )
+    return ", ".join(f"{package} {pins[package]}" for package in packages)

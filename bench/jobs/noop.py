@@ -1,0 +1,109 @@
+"""Our engine's script: a worker as any service would write it, and a client that submits; see `peers.contract`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping
+
+import grpc
+import psycopg
+from google.protobuf.struct_pb2 import Struct
+
+import worker
+from bench.jobs.peers import contract
+from chassis import bus, identity, ids, logs, run
+from chassis.rpc import client
+from repruv.jobs.v1 import job_pb2, jobs_service_pb2, jobs_service_pb2_grpc
+
+KIND = "demo.noop"
+CONCURRENCY = 20
+OWNERS = [str(uuid.UUID(int=0x0BE7C4 << 100 | number)) for number in range(1_000)]
+"""The jobs go round many users, as they do in life."""
+SUBMIT_SECONDS = 30.0
+LATELY_SECONDS = 3_600
+"""What is older than this is history, and not looked at."""
+UNFINISHED = "SELECT count(*) FROM jobs.jobs WHERE job_id >= %s AND finished_at IS NULL"
+
+
+async def noop(context: worker.Context) -> None:
+    """Do nothing, or hold the first attempt for a while; its second one has the next number."""
+    contract.started(int(context.payload["index"]) + context.attempt - 1)
+    if context.attempt == 1 and (seconds := context.payload.get("hold")):
+        await asyncio.sleep(seconds)
+
+
+class Client(contract.Client):
+    """Submits as a service does: signed calls, by one channel."""
+
+    def __init__(self, channel: grpc.aio.Channel, call: client.Caller, database: psycopg.AsyncConnection) -> None:
+        self._database = database
+        self._stub = jobs_service_pb2_grpc.JobsServiceStub(channel)
+        self._call = call
+
+    async def submit(self, index: int) -> None:
+        await self.submit_holding(index, 0.0)
+
+    async def submit_holding(self, index: int, seconds: float) -> None:
+        """Submit a job whose first attempt takes so long."""
+        payload = Struct()
+        payload.update({"index": index, **({"hold": seconds} if seconds else {})})
+        spec = job_pb2.JobSpec(kind=KIND, owner_id=OWNERS[index % len(OWNERS)], payload=payload)
+        request = jobs_service_pb2.SubmitJobRequest(job_id=str(ids.uuid7()), spec=spec)
+        await self._call(self._stub.SubmitJob, request, timeout=SUBMIT_SECONDS, user_token="")
+
+    async def unfinished(self) -> int:
+        lately = uuid.UUID(int=int((time.time() - LATELY_SECONDS) * 1000) << 80)
+        row = await (await self._database.execute(UNFINISHED, [lately])).fetchone()
+        return int(row[0]) if row else 0
+
+
+class Engine(contract.Engine):
+    """Repruv's jobs service, which runs already."""
+
+    def work(self) -> None:
+        """Work as a process of `docker-compose.yml` does, logs included."""
+        logs.configure("noop", level="info", form="json")
+        run.until_signal(_work)
+
+    @contextlib.asynccontextmanager
+    async def client(self) -> AsyncIterator[Client]:
+        """Connect to the jobs service; to its database only to see when all is done."""
+        async with connected(os.environ) as client:
+            yield client
+
+
+@contextlib.asynccontextmanager
+async def connected(environment: Mapping[str, str]) -> AsyncIterator[Client]:
+    """Connect to where the environment of our processes says."""
+    url = environment["BENCH_DATABASE_URL"]
+    async with (
+        _channel(environment) as (channel, call),
+        await psycopg.AsyncConnection.connect(url, autocommit=True) as database,
+    ):
+        yield Client(channel, call, database)
+
+
+async def _work(stop: asyncio.Event) -> None:
+    nats = bus.Bus(os.environ["NATS_URL"], name="noop")
+    async with _channel(os.environ) as (channel, call), run.Background() as background:
+        jobs = worker.JobsClient(channel, call)
+        works = worker.Worker(name="noop", handlers={KIND: noop}, jobs=jobs, nats=nats, concurrency=CONCURRENCY)
+        background.start("bus", nats.run)
+        await works.run(stop)
+
+
+@contextlib.asynccontextmanager
+async def _channel(environment: Mapping[str, str]) -> AsyncIterator[tuple[grpc.aio.Channel, client.Caller]]:
+    channel = worker.client.channel(environment["JOBS_TARGET"])
+    try:
+        yield channel, client.Caller(identity.Signer("demo", environment["IDENTITY_KEY"]))
+    finally:
+        await channel.close()
+
+
+if __name__ == "__main__":
+    contract.main(Engine())

