@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
 from typing import TypeVar
 
 import grpc
@@ -22,8 +22,8 @@ _OPTIONS = [
     ("grpc.keepalive_timeout_ms", 3_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.dns_min_time_between_resolutions_ms", 5_000),
-    # A page of the largest jobs there can be.
-    ("grpc.max_receive_message_length", 32 << 20),
+    # A claim of a hundred of the largest jobs there can be: a payload as a message can be twice its JSON.
+    ("grpc.max_receive_message_length", 64 << 20),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
@@ -73,6 +73,35 @@ class Caller:
         With `wait_for_ready` the call rides over a restart of the other side, up to its deadline; without, it fails at once
         with `Unavailable` when nobody is there.
         """
+        sent = self._metadata(user_token)
+        try:
+            return await method(request, timeout=timeout, metadata=sent, wait_for_ready=wait_for_ready)
+        except grpc.aio.AioRpcError as error:
+            raise _error(error) from error
+
+    async def stream(
+        self,
+        method: grpc.aio.UnaryStreamMultiCallable[Request, Response],
+        request: Request,
+        *,
+        timeout: float | None = None,
+        user_token: str | None = None,
+    ) -> AsyncGenerator[Response, None]:
+        """Call a streaming `method` and give its answers as they come, or raise the error it ended with.
+
+        Without `timeout` it lasts as long as the peer does: one that froze ends it with `Unavailable` within eight seconds.
+        Fails at once with `Unavailable` when nobody is there. To leave early, close the generator (`contextlib.aclosing`).
+        """
+        call = method(request, timeout=timeout, metadata=self._metadata(user_token))
+        try:
+            async for response in call:
+                yield response
+        except grpc.aio.AioRpcError as error:
+            raise _error(error) from error
+        finally:
+            call.cancel()
+
+    def _metadata(self, user_token: str | None) -> tuple[tuple[str, str], ...]:
         sent = [(metadata.AUTHORIZATION, f"Bearer {self._signer.caller_token()}")]
         if user_token is None:
             serving = identity.current.get()
@@ -81,10 +110,7 @@ class Caller:
             sent.append((metadata.USER_IDENTITY, user_token))
         if request_id := logs.request_id.get():
             sent.append((metadata.REQUEST_ID, request_id))
-        try:
-            return await method(request, timeout=timeout, metadata=tuple(sent), wait_for_ready=wait_for_ready)
-        except grpc.aio.AioRpcError as error:
-            raise _error(error) from error
+        return tuple(sent)
 
 
 def _error(error: grpc.aio.AioRpcError) -> errors.Error:

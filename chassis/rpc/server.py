@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
 import grpc
 from google.protobuf.message import Message
@@ -31,93 +32,121 @@ OPTIONS = [
     # Makes clients resolve names anew, so that they find replicas that came later (grpc/grpc#12295).
     ("grpc.max_connection_age_ms", 300_000),
     ("grpc.max_connection_age_grace_ms", 30_000),
-    ("grpc.max_concurrent_streams", 1_000),
-    ("grpc.max_receive_message_length", 1 << 20),
+    # Watches stay open: one caller may hold all that a replica serves, and make its other calls beside them.
+    ("grpc.max_concurrent_streams", 12_000),
+    # 4 MiB of jobs, and what is around them.
+    ("grpc.max_receive_message_length", 5 << 20),
 ]
 
 Translate = Callable[[Exception], errors.Error | None]
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """One of the services of a server."""
+
+    name: str
+    """Its full proto name."""
+    register: Callable[[grpc.aio.Server], None]
+    callers: Mapping[str, frozenset[str]]
+    """For each rpc the services that may use it; an rpc that is not named can be used by none."""
 
 
 @asynccontextmanager
 async def serving(
-    *,
-    listen: str,
-    service: str,
-    register: Callable[[grpc.aio.Server], None],
-    verifier: identity.Verifier,
-    callers: Mapping[str, frozenset[str]],
-    translate: Translate,
-) -> Any:
-    """Serve `service` (its full proto name) until the context ends; yields the port.
+    *, listen: str, services: Sequence[Service], verifier: identity.Verifier, translate: Translate
+) -> AsyncIterator[int]:
+    """Serve `services` until the context ends; yields the port.
 
-    `callers` says for each rpc which services may use it; an rpc that is not named can be used by none. `translate` turns
-    what libraries raise (a database that is gone) into our errors; what it gives back None for becomes INTERNAL.
+    `translate` turns what libraries raise (a database that is gone) into our errors; what it gives back None for becomes
+    INTERNAL. Streams that are open when the context ends are told UNAVAILABLE `restarting`, so that nobody waits for them.
     """
-    server = grpc.aio.server(options=OPTIONS, interceptors=[_Interceptor(service, verifier, callers, translate)])
-    register(server)
+    streams = _Streams()
+    server = grpc.aio.server(options=OPTIONS, interceptors=[_Interceptor(services, verifier, translate, streams)])
+    for service in services:
+        service.register(server)
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-    reflection.enable_server_reflection((service, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    names = [service.name for service in services]
+    reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     port = server.add_insecure_port(listen)
     await server.start()
-    for name in ("", service):
+    for name in ("", *names):
         await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
-    logger.info("serving", extra={"rpc": service, "port": port})
+    logger.info("serving", extra={"rpc": ", ".join(names), "port": port})
     try:
         yield port
     finally:
         await health_servicer.enter_graceful_shutdown()
+        streams.stop()
         await server.stop(STOP_GRACE)
 
 
 class _Interceptor(grpc.aio.ServerInterceptor):
     def __init__(
-        self,
-        service: str,
-        verifier: identity.Verifier,
-        callers: Mapping[str, frozenset[str]],
-        translate: Translate,
+        self, services: Sequence[Service], verifier: identity.Verifier, translate: Translate, streams: _Streams
     ) -> None:
-        self._prefix = f"/{service}/"
+        self._callers = {service.name: service.callers for service in services}
         self._verifier = verifier
-        self._callers = callers
         self._translate = translate
+        self._streams = streams
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        details = handler_call_details
-        handler = await continuation(details)
-        # Health and reflection are for anybody who reaches the port, and every rpc of ours is unary.
-        if handler is None or handler.unary_unary is None or not details.method.startswith(self._prefix):
+        handler = await continuation(handler_call_details)
+        service, _, rpc = handler_call_details.method.removeprefix("/").rpartition("/")
+        # Health and reflection are for anybody who reaches the port.
+        if handler is None or service not in self._callers:
             return handler
-        rpc = details.method.removeprefix(self._prefix)
-        return grpc.unary_unary_rpc_method_handler(
-            self._guard(rpc, handler.unary_unary),
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
+        allowed = self._callers[service].get(rpc, frozenset())
+        coding = {
+            "request_deserializer": handler.request_deserializer,
+            "response_serializer": handler.response_serializer,
+        }
+        if handler.unary_unary is not None:
+            return grpc.unary_unary_rpc_method_handler(self._guard(rpc, allowed, handler.unary_unary), **coding)
+        if handler.unary_stream is not None:
+            return grpc.unary_stream_rpc_method_handler(
+                self._guard_stream(rpc, allowed, handler.unary_stream), **coding
+            )
+        # Nothing of ours takes a stream of requests, and what is not guarded is not served.
+        return None
 
     def _guard(
-        self, rpc: str, method: Callable[[Any, Any], Awaitable[Message]]
+        self, rpc: str, allowed: frozenset[str], method: Callable[[Any, Any], Awaitable[Message]]
     ) -> Callable[[Any, Any], Awaitable[Any]]:
-        allowed = self._callers.get(rpc, frozenset())
-
-        async def guarded(request: Message, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
+        async def guarded(request: Message, context: Context) -> Message:
             try:
                 self._admit(context, rpc, allowed)
                 async with asyncio.timeout(_deadline(context)):
                     response: Message = await method(request, context)
                     return response
             except Exception as error:  # noqa: BLE001 - every error is told to the caller
-                failure = self._failure(rpc, error)
-            return await context.abort(_status(failure), failure.message, trailing_metadata=_trailers(failure))
+                return await _abort(context, self._failure(rpc, error))
 
         return guarded
 
-    def _admit(self, context: grpc.aio.ServicerContext[Any, Any], rpc: str, allowed: frozenset[str]) -> None:
+    def _guard_stream(
+        self, rpc: str, allowed: frozenset[str], method: Callable[[Any, Any], Any]
+    ) -> Callable[[Any, Any], AsyncGenerator[Message, None]]:
+        async def guarded(request: Message, context: Context) -> AsyncGenerator[Message, None]:
+            try:
+                self._admit(context, rpc, allowed)
+                # No deadline of ours: it ends when the caller leaves, at the caller's deadline, or with this server.
+                made: AsyncGenerator[Message, None] = method(request, context)
+                async with aclosing(made) as responses:
+                    async for response in self._streams.until_stopped(responses):
+                        yield response
+            except Exception as error:  # noqa: BLE001 - every error is told to the caller
+                await _abort(context, self._failure(rpc, error))
+
+        return guarded
+
+    def _admit(self, context: Context, rpc: str, allowed: frozenset[str]) -> None:
         sent = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
         logs.request_id.set(sent.get(metadata.REQUEST_ID, ""))
         service = self._verifier.service(sent.get(metadata.AUTHORIZATION, "").removeprefix("Bearer "))
@@ -139,13 +168,45 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         return errors.Internal("Something went wrong on our side.")
 
 
-def _deadline(context: grpc.aio.ServicerContext[Any, Any]) -> float:
+class _Streams:
+    """The streams that a server has open."""
+
+    def __init__(self) -> None:
+        self._is_stopping = False
+        self._waiting: set[asyncio.Timeout] = set()
+
+    async def until_stopped(self, responses: AsyncGenerator[Message, None]) -> AsyncGenerator[Message, None]:
+        """Pass responses on until there are no more. Raises `restarting` once the server stops."""
+        while not self._is_stopping:
+            try:
+                async with asyncio.timeout(None) as waiting:
+                    self._waiting.add(waiting)
+                    response = await anext(responses, None)
+            except TimeoutError:
+                if not waiting.expired():
+                    raise
+                break
+            finally:
+                self._waiting.discard(waiting)
+            if response is None:
+                return
+            yield response
+        raise errors.Unavailable("This replica stops; call again.", code="restarting")
+
+    def stop(self) -> None:
+        """End all that wait for a response; the others end before their next one."""
+        self._is_stopping = True
+        for waiting in self._waiting:
+            waiting.reschedule(asyncio.get_running_loop().time())
+
+
+def _deadline(context: Context) -> float:
     remaining = context.time_remaining()
     return DEFAULT_DEADLINE if remaining is None else min(remaining, MAX_DEADLINE)
 
 
-def _status(error: errors.Error) -> grpc.StatusCode:
-    return grpc.StatusCode[error.status]
+async def _abort(context: Context, failure: errors.Error) -> NoReturn:
+    await context.abort(grpc.StatusCode[failure.status], failure.message, trailing_metadata=_trailers(failure))
 
 
 def _trailers(error: errors.Error) -> Sequence[tuple[str, str]]:

@@ -42,10 +42,16 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     )
     serving = server.serving(
         listen=config.listen,
-        service=servicer.SERVICE,
-        register=partial(auth_service_pb2_grpc.add_AuthServiceServicer_to_server, servicer.AuthServicer(operations)),
+        services=[
+            server.Service(
+                name=servicer.SERVICE,
+                register=partial(
+                    auth_service_pb2_grpc.add_AuthServiceServicer_to_server, servicer.AuthServicer(operations)
+                ),
+                callers=servicer.CALLERS,
+            )
+        ],
         verifier=identity.Verifier(config.identity_trust),
-        callers=servicer.CALLERS,
         translate=postgres.translate,
     )
     try:

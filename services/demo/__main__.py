@@ -46,10 +46,14 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
         await stack.enter_async_context(
             server.serving(
                 listen=config.listen,
-                service=servicer.SERVICE,
-                register=partial(demo_service_pb2_grpc.add_DemoServiceServicer_to_server, served),
+                services=[
+                    server.Service(
+                        name=servicer.SERVICE,
+                        register=partial(demo_service_pb2_grpc.add_DemoServiceServicer_to_server, served),
+                        callers=servicer.CALLERS,
+                    )
+                ],
                 verifier=identity.Verifier(config.identity_trust),
-                callers=servicer.CALLERS,
                 translate=postgres.translate,
             )
         )

@@ -36,10 +36,16 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
         await stack.enter_async_context(
             server.serving(
                 listen=config.listen,
-                service=servicer.SERVICE,
-                register=partial(jobs_service_pb2_grpc.add_JobsServiceServicer_to_server, servicer.JobsServicer(jobs)),
+                services=[
+                    server.Service(
+                        name=servicer.SERVICE,
+                        register=partial(
+                            jobs_service_pb2_grpc.add_JobsServiceServicer_to_server, servicer.JobsServicer(jobs)
+                        ),
+                        callers=servicer.CALLERS,
+                    )
+                ],
                 verifier=identity.Verifier(config.identity_trust),
-                callers=servicer.CALLERS,
                 translate=postgres.translate,
             )
         )

@@ -140,10 +140,16 @@ async def channel(operations: Operations, verifier: identity.Verifier) -> AsyncI
     """A channel to the service."""
     serving = server.serving(
         listen="127.0.0.1:0",
-        service=servicer.SERVICE,
-        register=partial(auth_service_pb2_grpc.add_AuthServiceServicer_to_server, servicer.AuthServicer(operations)),
+        services=[
+            server.Service(
+                name=servicer.SERVICE,
+                register=partial(
+                    auth_service_pb2_grpc.add_AuthServiceServicer_to_server, servicer.AuthServicer(operations)
+                ),
+                callers=servicer.CALLERS,
+            )
+        ],
         verifier=verifier,
-        callers=servicer.CALLERS,
         translate=postgres.translate,
     )
     async with serving as port:

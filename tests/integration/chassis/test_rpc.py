@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -16,20 +16,22 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from chassis import errors, identity
 from chassis.rpc import client, server
 from dev import children
-from repruv.jobs.v1 import jobs_service_pb2, jobs_service_pb2_grpc
+from repruv.jobs.v1 import admin_service_pb2, admin_service_pb2_grpc, jobs_service_pb2, jobs_service_pb2_grpc
 
 SERVICE = "repruv.jobs.v1.JobsService"
+ADMIN_SERVICE = "repruv.jobs.v1.AdminService"
 USER = identity.User(user_id="u1", role="user", session_id="s1")
 
 
 class Servicer(jobs_service_pb2_grpc.JobsServiceServicer):
-    """Answers GetJob with whatever the test wants."""
+    """Answers GetJob with whatever the test wants, and WatchJob with a snapshot, then the same."""
 
     def __init__(self) -> None:
         self.error: Exception | None = None
         self.callers: list[identity.Caller] = []
         self.hang = asyncio.Event()
         self.hang.set()
+        self.open_streams = 0
 
     async def GetJob(self, request: Any, context: Any) -> jobs_service_pb2.GetJobResponse:  # noqa: N802
         self.callers.append(identity.caller())
@@ -38,8 +40,27 @@ class Servicer(jobs_service_pb2_grpc.JobsServiceServicer):
             raise self.error
         return jobs_service_pb2.GetJobResponse()
 
+    async def WatchJob(self, request: Any, context: Any) -> AsyncGenerator[jobs_service_pb2.WatchJobResponse, None]:  # noqa: N802
+        self.callers.append(identity.caller())
+        self.open_streams += 1
+        try:
+            yield jobs_service_pb2.WatchJobResponse()
+            await self.hang.wait()
+            if self.error:
+                raise self.error
+            yield jobs_service_pb2.WatchJobResponse()
+        finally:
+            self.open_streams -= 1
+
     async def ListJobs(self, request: Any, context: Any) -> jobs_service_pb2.ListJobsResponse:  # noqa: N802
         return jobs_service_pb2.ListJobsResponse()
+
+
+class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
+    """The second service of the server."""
+
+    async def ListKinds(self, request: Any, context: Any) -> admin_service_pb2.ListKindsResponse:  # noqa: N802
+        return admin_service_pb2.ListKindsResponse()
 
 
 class Served:
@@ -58,18 +79,28 @@ class Broken(Exception):
 
 @pytest.fixture
 async def served(verifier: identity.Verifier) -> AsyncIterator[Served]:
-    """Serve on a free port; the gateway may call GetJob, and nobody anything else."""
+    """Serve on a free port; the gateway may call GetJob and WatchJob, demo ListKinds, and nobody anything else."""
     servicer = Servicer()  # type: ignore[abstract] # the rest is not called
+    admin = AdminServicer()  # type: ignore[abstract]
 
     def translate(error: Exception) -> errors.Error | None:
         return errors.Unavailable(code="database_unavailable") if isinstance(error, Broken) else None
 
     async with server.serving(
         listen="127.0.0.1:0",
-        service=SERVICE,
-        register=lambda grpc_server: jobs_service_pb2_grpc.add_JobsServiceServicer_to_server(servicer, grpc_server),
+        services=[
+            server.Service(
+                name=SERVICE,
+                register=partial(jobs_service_pb2_grpc.add_JobsServiceServicer_to_server, servicer),
+                callers={"GetJob": frozenset({"gateway"}), "WatchJob": frozenset({"gateway"})},
+            ),
+            server.Service(
+                name=ADMIN_SERVICE,
+                register=partial(admin_service_pb2_grpc.add_AdminServiceServicer_to_server, admin),
+                callers={"ListKinds": frozenset({"demo"})},
+            ),
+        ],
         verifier=verifier,
-        callers={"GetJob": frozenset({"gateway"})},
         translate=translate,
     ) as port:
         channel = client.channel(f"127.0.0.1:{port}", service=SERVICE)
@@ -190,7 +221,7 @@ async def test_nobody_there_is_told_at_once_or_waited_for(
 
 async def test_health_and_reflection_need_no_signature(served: Served) -> None:
     health: Any = health_pb2_grpc.HealthStub(served.channel)
-    for name in ("", SERVICE):
+    for name in ("", SERVICE, ADMIN_SERVICE):
         answer = await health.Check(health_pb2.HealthCheckRequest(service=name), timeout=5.0)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
     reflection: Any = reflection_pb2_grpc.ServerReflectionStub(served.channel)  # type: ignore[arg-type]
@@ -198,7 +229,7 @@ async def test_health_and_reflection_need_no_signature(served: Served) -> None:
     await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
     answer = await call.read()
     await call.done_writing()
-    assert SERVICE in {one.name for one in answer.list_services_response.service}
+    assert {SERVICE, ADMIN_SERVICE} <= {one.name for one in answer.list_services_response.service}
     call.cancel()
 
 
@@ -210,10 +241,14 @@ async def test_a_stopping_server_is_unavailable_at_worst(
     serving = partial(
         server.serving,
         listen=f"127.0.0.1:{port}",
-        service=SERVICE,
-        register=lambda made: jobs_service_pb2_grpc.add_JobsServiceServicer_to_server(Servicer(), made),  # type: ignore[abstract]
+        services=[
+            server.Service(
+                name=SERVICE,
+                register=partial(jobs_service_pb2_grpc.add_JobsServiceServicer_to_server, Servicer()),  # type: ignore[abstract]
+                callers={"GetJob": frozenset({"gateway"})},
+            )
+        ],
         verifier=verifier,
-        callers={"GetJob": frozenset({"gateway"})},
         translate=lambda error: None,
     )
     call = client.Caller(signer("gateway"))
@@ -233,4 +268,102 @@ async def test_a_stopping_server_is_unavailable_at_worst(
     async with serving():
         stop.set()
         await asyncio.gather(*calling)
+    await channel.close()
+
+
+async def test_each_service_of_a_server_has_callers_of_its_own(
+    served: Served, signer: Callable[[str], identity.Signer]
+) -> None:
+    stub = admin_service_pb2_grpc.AdminServiceStub(served.channel)
+    request = admin_service_pb2.ListKindsRequest()
+    await client.Caller(signer("demo"))(stub.ListKinds, request, timeout=5.0)
+    with pytest.raises(errors.PermissionDenied):
+        await client.Caller(signer("gateway"))(stub.ListKinds, request, timeout=5.0)
+
+
+def watch(
+    served: Served, call: client.Caller, **options: Any
+) -> AsyncGenerator[jobs_service_pb2.WatchJobResponse, None]:
+    """Open a stream."""
+    return call.stream(served.stub.WatchJob, jobs_service_pb2.WatchJobRequest(), **options)
+
+
+async def test_a_stream_passes_everything_on_and_ends(served: Served, signer: Callable[[str], identity.Signer]) -> None:
+    token, _ = signer("auth").user_token(USER)
+    responses = [response async for response in watch(served, client.Caller(signer("gateway")), user_token=token)]
+    assert len(responses) == 2
+    assert [(caller.service, caller.user) for caller in served.servicer.callers] == [("gateway", USER)]
+
+
+async def test_a_stream_is_refused_like_a_call(served: Served, signer: Callable[[str], identity.Signer]) -> None:
+    with pytest.raises(errors.PermissionDenied) as caught:
+        await anext(watch(served, client.Caller(signer("demo"))))
+    assert caught.value.code == "caller_not_allowed"
+    with pytest.raises(grpc.aio.AioRpcError) as unsigned:
+        await anext(aiter(served.stub.WatchJob(jobs_service_pb2.WatchJobRequest())))
+    assert unsigned.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert served.servicer.callers == []
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "code"),
+    [
+        (errors.OutOfRange("There is no event 7.", code="cursor_unknown"), "OUT_OF_RANGE", "cursor_unknown"),
+        (Broken(), "UNAVAILABLE", "database_unavailable"),
+        (ValueError("password=hunter2"), "INTERNAL", "internal"),
+        (TimeoutError(), "DEADLINE_EXCEEDED", "deadline_exceeded"),
+    ],
+)
+async def test_a_stream_ends_with_the_error_of_the_servicer(
+    served: Served, signer: Callable[[str], identity.Signer], raised: Exception, status: str, code: str
+) -> None:
+    served.servicer.error = raised
+    responses = watch(served, client.Caller(signer("gateway")))
+    await anext(responses)
+    with pytest.raises(errors.Error) as caught:
+        await anext(responses)
+    assert (caught.value.status, caught.value.code) == (status, code)
+    assert "hunter2" not in caught.value.message
+
+
+async def test_a_stream_that_is_left_ends_at_the_servicer_too(
+    served: Served,
+    signer: Callable[[str], identity.Signer],
+    eventually: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]],
+) -> None:
+    served.servicer.hang.clear()
+    async with contextlib.aclosing(watch(served, client.Caller(signer("gateway")))) as responses:
+        await anext(responses)
+        assert served.servicer.open_streams == 1
+
+    async def is_closed() -> bool:
+        return served.servicer.open_streams == 0
+
+    await eventually(is_closed)
+
+
+async def test_open_streams_are_told_that_the_server_restarts_and_do_not_hold_it_up(
+    verifier: identity.Verifier, signer: Callable[[str], identity.Signer]
+) -> None:
+    servicer = Servicer()  # type: ignore[abstract]
+    servicer.hang.clear()
+    served_service = server.Service(
+        name=SERVICE,
+        register=partial(jobs_service_pb2_grpc.add_JobsServiceServicer_to_server, servicer),
+        callers={"WatchJob": frozenset({"gateway"})},
+    )
+    serving = server.serving(
+        listen="127.0.0.1:0", services=[served_service], verifier=verifier, translate=lambda error: None
+    )
+    async with serving as port:
+        channel = client.channel(f"127.0.0.1:{port}", service=SERVICE)
+        stub = jobs_service_pb2_grpc.JobsServiceStub(channel)
+        responses = client.Caller(signer("gateway")).stream(stub.WatchJob, jobs_service_pb2.WatchJobRequest())
+        await anext(responses)
+        ended = asyncio.ensure_future(anext(responses))
+    # Nobody has cut it: the servicer's code was left before the server was gone.
+    assert servicer.open_streams == 0
+    with pytest.raises(errors.Unavailable) as caught:
+        await ended
+    assert caught.value.code == "restarting"
     await channel.close()

@@ -55,10 +55,14 @@ async def with_troubled_demo(
 
     serving = server.serving(
         listen="127.0.0.1:0",
-        service=SERVICE,
-        register=register,
+        services=[
+            server.Service(
+                name=SERVICE,
+                register=register,
+                callers={"GetDemo": frozenset({"gateway"}), "GetDashboard": frozenset({"gateway"})},
+            )
+        ],
         verifier=verifier,
-        callers={"GetDemo": frozenset({"gateway"}), "GetDashboard": frozenset({"gateway"})},
         translate=lambda error: None,
     )
     async with serving as port:
