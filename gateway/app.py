@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute
 
 from chassis import run
 from gateway import docs, errors, middleware
-from gateway.api import auth, content, demo, dependencies, events, jobs
+from gateway.api import auth, content, demo, dependencies, events, jobs, notifications
 from gateway.api.dependencies import Gateway
 from gateway.parts import Parts
 from gateway.stream import response
@@ -34,7 +34,7 @@ def create(parts: Parts, *, pages: Sequence[BaseRoute] = (), error_page: errors.
     )
     app.state.parts = parts
     app.include_router(probes)
-    for router in (auth.router, demo.router, jobs.router, content.router, events.router):
+    for router in (auth.router, demo.router, jobs.router, notifications.router, content.router, events.router):
         app.include_router(router, prefix=dependencies.BASE)
     # The frontend's older paths.
     for router in (auth.router, demo.router, jobs.router):

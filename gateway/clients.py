@@ -155,8 +155,8 @@ class Jobs(_Client):
     """The jobs service."""
 
     def __init__(self, target: str, caller: client.Caller) -> None:
-        reads = ("GetJob", "ListJobs", "GetJobHistory", "ListJobEvents", "GetEventPositions")
-        super().__init__("jobs", target, caller, (*reads, "CancelJob"))
+        reads = ("GetJob", "ListJobs", "GetJobHistory", "ListJobEvents", "GetEventPositions", "ListNotifications")
+        super().__init__("jobs", target, caller, (*reads, "CancelJob", "MarkNotificationsRead"))
         self._stub = jobs_service_pb2_grpc.JobsServiceStub(self._channel)
 
     async def get_job(self, job_id: str, *, user: str) -> job_pb2.Job:
@@ -181,6 +181,18 @@ class Jobs(_Client):
     async def retry_job(self, job_id: str, *, user: str) -> job_pb2.Job:
         """Reopen a failed or cancelled job."""
         return (await self._call(self._stub.RetryJob, jobs_service_pb2.RetryJobRequest(job_id=job_id), user)).job
+
+    async def list_notifications(
+        self, *, page_size: int, page_token: str, user: str
+    ) -> jobs_service_pb2.ListNotificationsResponse:
+        """Give a page of the jobs that ended and that the user has not read of yet, the latest first."""
+        request = jobs_service_pb2.ListNotificationsRequest(page_size=page_size, page_token=page_token)
+        return await self._call(self._stub.ListNotifications, request, user)
+
+    async def mark_notifications_read(self, job_ids: Sequence[str], *, user: str) -> None:
+        """Note that the user has read of jobs; of all that ended if none is named."""
+        request = jobs_service_pb2.MarkNotificationsReadRequest(job_ids=job_ids)
+        await self._call(self._stub.MarkNotificationsRead, request, user)
 
     async def list_job_events(self, owner_id: str, *, after: int) -> jobs_service_pb2.ListJobEventsResponse:
         """Give an owner's events after a sequence, up to 500. Raises `OutOfRange` when it is not one that is kept."""

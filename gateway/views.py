@@ -28,6 +28,11 @@ _DEMO_MESSAGES = {
     "disabling": "Demo mode is being disabled.",
     "failed": "Demo mode failed.",
 }
+_ENDED_MESSAGES = {
+    "completed": "The work is done.",
+    "failed": "The work could not be done.",
+    "cancelled": "The work was cancelled.",
+}
 
 DASHBOARD_PATH = "/dashboard"
 DEMO_PATH = "/settings/demo-mode"
@@ -88,10 +93,16 @@ def job(snapshot: job_pb2.Job) -> Json:
         "progress": progress(snapshot),
         "attempt": snapshot.attempt,
         "max_attempts": snapshot.max_attempts,
+        "errors": snapshot.errors,
         "created_at": _optional_time(snapshot, "create_time"),
         "started_at": _optional_time(snapshot, "start_time"),
         "finished_at": _optional_time(snapshot, "finish_time"),
         "duration_seconds": _duration(snapshot),
+        "estimated_finish_at": _optional_time(snapshot.progress, "estimate_time"),
+        "next_run_at": _optional_time(snapshot, "next_run_time"),
+        "deadline_at": _optional_time(snapshot, "deadline"),
+        "parent_id": snapshot.spec.parent_id or None,
+        "children": _children(snapshot.children) if snapshot.HasField("children") else None,
         "result": _whole_numbers(json_format.MessageToDict(snapshot.result)) if snapshot.HasField("result") else None,
         "error": _error(snapshot.error) if snapshot.HasField("error") else None,
         "cancel_reason": snapshot.cancel_reason or None,
@@ -113,6 +124,31 @@ def progress(snapshot: job_pb2.Job) -> Json:
 def jobs(page: jobs_service_pb2.ListJobsResponse) -> Json:
     """A page of jobs."""
     return {"jobs": [job(item) for item in page.jobs], "next_page_token": page.next_page_token}
+
+
+def notification(ended: job_pb2.Job) -> Json:
+    """A job that ended and that its owner has not read of yet."""
+    state = job_state(ended)
+    error = _error(ended.error) if ended.HasField("error") else None
+    return {
+        "notification_id": ended.job_id,
+        "job_id": ended.job_id,
+        "kind": ended.spec.kind,
+        "status": state,
+        "message": error["message"] if error and state == "failed" else _ENDED_MESSAGES[state],
+        "error": error,
+        "finished_at": _optional_time(ended, "finish_time"),
+        "read": False,
+    }
+
+
+def notifications(page: jobs_service_pb2.ListNotificationsResponse) -> Json:
+    """A page of what ended while nobody looked."""
+    return {
+        "notifications": [notification(ended) for ended in page.jobs],
+        "unread_count": page.unread_count,
+        "next_page_token": page.next_page_token,
+    }
 
 
 def job_history(job_id: str, history: jobs_service_pb2.GetJobHistoryResponse) -> Json:
@@ -184,6 +220,7 @@ def demo_status(demo: demo_pb2.Demo, moved_by: job_pb2.Job | None) -> Json:
         },
         "version": demo.version,
         "enabled_at": _optional_time(demo, "enable_time"),
+        "expires_at": _optional_time(demo, "expire_time"),
         "message": _demo_message(state, demo),
     }
 
@@ -279,6 +316,10 @@ def _duration(snapshot: job_pb2.Job) -> float | None:
     if not (snapshot.HasField("start_time") and snapshot.HasField("finish_time")):
         return None
     return round((snapshot.finish_time.ToNanoseconds() - snapshot.start_time.ToNanoseconds()) / 1e9, 3)
+
+
+def _children(children: job_pb2.JobChildren) -> Json:
+    return {"total": children.total, "ended": children.ended, "unsuccessful": children.unsuccessful}
 
 
 def _error(error: job_pb2.JobError) -> Json:

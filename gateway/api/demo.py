@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request
+from google.protobuf.duration_pb2 import Duration
 from starlette.responses import Response
 
 from gateway import views
@@ -32,6 +33,7 @@ async def enable(
         content_count=wish.content_count,
         interaction_count=wish.interaction_count,
         idempotency_key=key,
+        expire_after=Duration(seconds=wish.expires_in_seconds) if wish.expires_in_seconds else None,
     )
     accepted = await gateway.demo.enable_demo(asked, user=session.identity)
     return _accepted(accepted.demo, accepted.job_id, replayed=accepted.replayed)

@@ -25,6 +25,7 @@ async def list_jobs(
     gateway: Gateway,
     status: Annotated[list[schemas.JobStatus], Query(description="Only these; any unless given.")] = [],  # noqa: B006
     kind: Annotated[list[schemas.Text], Query(description="Only these; any unless given.")] = [],  # noqa: B006
+    parent_id: Annotated[schemas.Text, Query(description="Only children of this job.")] = "",
     page_size_: PageSize = 20,
     page_token: PageToken = "",
 ) -> Response:
@@ -33,6 +34,7 @@ async def list_jobs(
         owner_id=session.user_id,
         states=[_STATES[name] for name in status],
         kinds=kind,
+        parent_id=parent_id,
         page_size=page_size(page_size_),
         page_token=page_token,
     )

@@ -54,6 +54,9 @@ class EnableDemo(Body):
     niche: Text = Field("auto", description="`auto` or a niche.", examples=["tech_reviews"])
     content_count: Count | None = Field(None, description="Content items, 1 to 1,000; 60 unless given.")
     interaction_count: Count | None = Field(None, description="Interactions, 0 to 100,000; 2,000 unless given.")
+    expires_in_seconds: int | None = Field(
+        None, ge=600, le=7_776_000, description="Disable it by itself so long after it was enabled; never unless given."
+    )
 
 
 class User(BaseModel):
@@ -130,6 +133,14 @@ class Progress(BaseModel):
     message: str
 
 
+class Children(BaseModel):
+    """How many jobs a job has submitted as its children, how many of those ended, and how many of them without success."""
+
+    total: int
+    ended: int
+    unsuccessful: int
+
+
 class Job(BaseModel):
     """A long operation. Of two snapshots the one with the higher `version` is the newer."""
 
@@ -139,10 +150,16 @@ class Job(BaseModel):
     progress: Progress
     attempt: int
     max_attempts: int
+    errors: int = Field(description="Attempts that ended in an error since it was submitted or retried.")
     created_at: str | None
     started_at: str | None
     finished_at: str | None
     duration_seconds: float | None
+    estimated_finish_at: str | None = Field(description="At the rate of the last seconds; null while that is unknown.")
+    next_run_at: str | None = Field(description="When it can begin next; set while it is scheduled or retrying.")
+    deadline_at: str | None = Field(description="When it must have ended.")
+    parent_id: str | None
+    children: Children | None
     result: dict[str, object] | None
     error: Error | None
     cancel_reason: str | None
@@ -158,6 +175,27 @@ class Jobs(BaseModel):
     next_page_token: str = Field(description="Empty on the last page.")
 
 
+class Notification(BaseModel):
+    """A job that ended and that its owner has not read of yet."""
+
+    notification_id: str
+    job_id: str
+    kind: str = Field(examples=["demo.enable"])
+    status: Literal["completed", "failed", "cancelled"]
+    message: str = Field(description="One sentence for the user.")
+    error: Error | None
+    finished_at: str | None
+    read: Literal[False]
+
+
+class Notifications(BaseModel):
+    """A page of unread notifications, the latest first."""
+
+    notifications: list[Notification]
+    unread_count: int = Field(description="In all; more than 100 count as 100.")
+    next_page_token: str = Field(description="Empty on the last page.")
+
+
 class Attempt(BaseModel):
     """One run of a job's handler."""
 
@@ -165,7 +203,7 @@ class Attempt(BaseModel):
     worker: str
     started_at: str | None
     finished_at: str | None
-    outcome: Literal["completed", "failed", "cancelled", "released", "crashed"] | None
+    outcome: Literal["completed", "failed", "cancelled", "released", "snoozed", "waiting", "crashed"] | None
     error: Error | None
 
 
@@ -232,4 +270,5 @@ class DemoStatus(BaseModel):
     stats: DemoStats
     version: int
     enabled_at: str | None
+    expires_at: str | None = Field(description="When it is disabled by itself; null: never.")
     message: str

@@ -24,10 +24,16 @@ export interface Job {
   progress: Progress | null;
   attempt: number;
   max_attempts: number;
+  errors: number;
   created_at: string;
   started_at: string | null;
   finished_at: string | null;
   duration_seconds: number | null;
+  estimated_finish_at: string | null;
+  next_run_at: string | null;
+  deadline_at: string | null;
+  parent_id: string | null;
+  children: { total: number; ended: number; unsuccessful: number } | null;
   result: Record<string, unknown> | null;
   error: Problem | null;
   cancellable: boolean;

@@ -51,10 +51,16 @@ def test_a_job_is_shown_whole() -> None:
         "progress": {"done": 5, "total": 10, "percent": 100, "message": "Almost"},
         "attempt": 1,
         "max_attempts": 3,
+        "errors": 0,
         "created_at": "2026-11-23T09:30:00.000Z",
         "started_at": "2026-11-23T09:30:01.000Z",
         "finished_at": "2026-11-23T09:30:03.250Z",
         "duration_seconds": 2.25,
+        "estimated_finish_at": None,
+        "next_run_at": None,
+        "deadline_at": None,
+        "parent_id": None,
+        "children": None,
         "result": {"content": 60, "share": 0.5, "nested": {"list": [1, "two", None]}},
         "error": None,
         "cancel_reason": None,
@@ -62,6 +68,43 @@ def test_a_job_is_shown_whole() -> None:
         "retryable": False,
         "version": 3,
     }
+
+
+def test_a_job_says_what_it_waits_for_and_until_when() -> None:
+    shown = views.job(
+        job(
+            spec=job_pb2.JobSpec(parent_id="p"),
+            errors=2,
+            progress=job_pb2.JobProgress(estimate_time=at("2026-11-23T09:31:00")),
+            next_run_time=at("2026-11-23T09:32:00"),
+            deadline=at("2026-11-23T09:33:00"),
+            children=job_pb2.JobChildren(total=3, ended=2, unsuccessful=1),
+        )
+    )
+    names = ("errors", "estimated_finish_at", "next_run_at", "deadline_at", "parent_id", "children")
+    assert [shown[name] for name in names] == [
+        2,
+        "2026-11-23T09:31:00.000Z",
+        "2026-11-23T09:32:00.000Z",
+        "2026-11-23T09:33:00.000Z",
+        "p",
+        {"total": 3, "ended": 2, "unsuccessful": 1},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "message"),
+    [
+        (job_pb2.JOB_STATE_COMPLETED, None, "The work is done."),
+        (job_pb2.JOB_STATE_FAILED, job_pb2.JobError(code="c", message="The mailbox is full."), "The mailbox is full."),
+        (job_pb2.JOB_STATE_CANCELLED, job_pb2.JobError(code="c", message="Earlier."), "The work was cancelled."),
+    ],
+)
+def test_a_notification_says_how_it_ended(
+    state: job_pb2.JobState.ValueType, error: job_pb2.JobError | None, message: str
+) -> None:
+    shown = views.notification(job(state, error=error))
+    assert (shown["message"], shown["notification_id"], shown["read"]) == (message, "j", False)
 
 
 @pytest.mark.parametrize(
@@ -158,6 +201,12 @@ def test_what_is_shown_is_what_is_documented() -> None:
         (schemas.Session, views.session(login, current_id="s")),
         (schemas.Job, views.job(job())),
         (schemas.Jobs, views.jobs(jobs_service_pb2.ListJobsResponse(jobs=[job()]))),
+        (
+            schemas.Notifications,
+            views.notifications(
+                jobs_service_pb2.ListNotificationsResponse(jobs=[job(job_pb2.JOB_STATE_FAILED, error=error)])
+            ),
+        ),
         (schemas.JobHistory, views.job_history("j", history)),
         (schemas.DemoStatus, views.demo_status(failed, job())),
         (schemas.DemoAccepted, views.demo_accepted(failed, "j")),

@@ -1,0 +1,48 @@
+"""Notifications: what ended while the user was away, until the user has read of it."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from gateway import views
+from gateway.api import schemas
+from gateway.api.dependencies import Gateway, JobId, PageSize, PageToken, SignedIn, answer, documented, page_size
+
+router = APIRouter(prefix="/notifications", tags=["notifications"])
+
+
+@router.get(
+    "",
+    summary="What ended while you were away",
+    responses=documented(200, schemas.Notifications, "A page of what was not read yet, the latest first."),
+)
+async def list_notifications(
+    session: SignedIn, gateway: Gateway, page_size_: PageSize = 20, page_token: PageToken = ""
+) -> Response:
+    """Give the jobs that ended and that the user has not read of yet."""
+    page = await gateway.jobs.list_notifications(
+        page_size=page_size(page_size_), page_token=page_token, user=session.identity
+    )
+    return answer(views.notifications(page))
+
+
+@router.post(
+    "/read-all", status_code=204, summary="All were read", responses=documented(204, None, "None is unread.", 403)
+)
+async def read_all(session: SignedIn, gateway: Gateway) -> Response:
+    """Note that the user has read of everything that ended until now."""
+    await gateway.jobs.mark_notifications_read([], user=session.identity)
+    return Response(status_code=204)
+
+
+@router.post(
+    "/{job_id}/read",
+    status_code=204,
+    summary="One was read",
+    responses=documented(204, None, "It is not unread; also when it never was.", 403, 404),
+)
+async def read(job_id: JobId, session: SignedIn, gateway: Gateway) -> Response:
+    """Note that the user has read of one job that ended."""
+    await gateway.jobs.mark_notifications_read([job_id], user=session.identity)
+    return Response(status_code=204)
