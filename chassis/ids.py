@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import time
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from chassis import errors
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def uuid7() -> uuid.UUID:
     """Make a UUIDv7 (RFC 9562 §5.7): 48 bits of Unix milliseconds, then 74 random bits."""
-    milliseconds = time.time_ns() // 1_000_000
-    random_bits = secrets.randbits(74)
+    return _uuid7(time.time_ns() // 1_000_000, secrets.randbits(74))
+
+
+def uuid7_of(moment: datetime, name: str) -> uuid.UUID:
+    """Make the UUIDv7 of a moment and a name: always the same one, in the place of the random bits a hash of the name."""
+    milliseconds = (moment - _EPOCH) // timedelta(milliseconds=1)
+    return _uuid7(milliseconds, int.from_bytes(hashlib.sha256(name.encode()).digest()) >> (256 - 74))
+
+
+def _uuid7(milliseconds: int, random_bits: int) -> uuid.UUID:
     value = (milliseconds & (1 << 48) - 1) << 80
     value |= 0x7 << 76 | (random_bits >> 62) << 64
     value |= 0b10 << 62 | random_bits & (1 << 62) - 1

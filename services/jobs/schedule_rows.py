@@ -1,0 +1,154 @@
+"""Rows of schedules: one function a query."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis import postgres
+from services.jobs import recurrence
+from services.jobs.recurrence import CatchUp, Declaration, Overlap, Schedule
+from services.jobs.schema import schedules
+
+_now = sa.func.now()
+_DECLARED = ("name", "kind", "payload", "cron", "time_zone", "catch_up", "overlap")
+
+
+def _declaring() -> postgresql.Insert:
+    insert = postgresql.insert(schedules).values(
+        **{name: sa.bindparam(name) for name in _DECLARED},
+        next_at=sa.bindparam("next_at"),
+        declared_at=_now,
+    )
+    new = insert.excluded
+    is_other_time = sa.or_(schedules.c.cron != new.cron, schedules.c.time_zone != new.time_zone)
+    next_at = sa.case(
+        (schedules.c.paused_at.is_not(None), sa.null()), (is_other_time, new.next_at), else_=schedules.c.next_at
+    )
+    changed = {name: new[name] for name in _DECLARED if name != "name"}
+    return insert.on_conflict_do_update(
+        index_elements=[schedules.c.name], set_={**changed, "declared_at": _now, "next_at": next_at}
+    )
+
+
+_DECLARE = _declaring()
+_IS_DUE = sa.select(sa.exists().where(schedules.c.next_at <= _now))
+_LOCK_DUE = (
+    sa.select(schedules, _now.label("now"))
+    .where(schedules.c.next_at <= _now)
+    .order_by(schedules.c.next_at)
+    .limit(1)
+    .with_for_update(skip_locked=True)
+)
+_LOCK = sa.select(schedules, _now.label("now")).where(schedules.c.name == sa.bindparam("called")).with_for_update()
+
+
+async def upsert(conn: AsyncConnection, declarations: Sequence[Declaration], *, now: datetime) -> None:
+    """Store what was declared of at least one schedule; a pause stays, and so does the next time unless the times change.
+
+    In the order of their names, so that workers which declare the same ones at once cannot deadlock.
+    """
+    rows = [
+        {
+            "name": declared.name,
+            "kind": declared.kind,
+            "payload": declared.payload,
+            "cron": declared.cron,
+            "time_zone": declared.time_zone,
+            "catch_up": declared.catch_up,
+            "overlap": declared.overlap,
+            "next_at": recurrence.next_time(declared, now),
+        }
+        for declared in sorted(declarations, key=lambda declared: declared.name)
+    ]
+    await postgres.execute_each(conn, _DECLARE, rows)
+
+
+async def is_due(conn: AsyncConnection) -> bool:
+    """Say whether the time of any schedule has come."""
+    return bool((await conn.execute(_IS_DUE)).scalar_one())
+
+
+async def lock_due(conn: AsyncConnection) -> tuple[Schedule, datetime] | None:
+    """Lock the schedule that is due for the longest, unless others have locked all that are; gives also what time it is."""
+    return _with_time((await conn.execute(_LOCK_DUE)).mappings().first())
+
+
+async def lock(conn: AsyncConnection, name: str) -> tuple[Schedule, datetime] | None:
+    """Lock a schedule, if there is one of this name; gives also what time it is."""
+    return _with_time((await conn.execute(_LOCK, {"called": name})).mappings().first())
+
+
+async def advance(conn: AsyncConnection, name: str, next_at: datetime) -> None:
+    """Set when a schedule that is not paused comes next."""
+    await _set(conn, name, next_at=next_at)
+
+
+async def put_off(conn: AsyncConnection, name: str, delay: timedelta) -> None:
+    """Let a schedule that cannot be read come again after a while."""
+    await _set(conn, name, next_at=_now + sa.bindparam("delay", delay, type_=sa.Interval))
+
+
+async def note_fired(conn: AsyncConnection, name: str, job_id: UUID) -> None:
+    """Remember the job that a schedule has just made."""
+    await _set(conn, name, last_at=_now, last_job_id=job_id)
+
+
+async def pause(conn: AsyncConnection, name: str) -> Schedule | None:
+    """Stop a schedule; None if there is none."""
+    return await _set(conn, name, paused_at=sa.func.coalesce(schedules.c.paused_at, _now), next_at=None)
+
+
+async def resume(conn: AsyncConnection, name: str, next_at: datetime) -> Schedule | None:
+    """Let a schedule go on at a time; None if there is none."""
+    return await _set(conn, name, paused_at=None, next_at=next_at)
+
+
+async def get(conn: AsyncConnection, name: str) -> Schedule | None:
+    """Read a schedule."""
+    row = (await conn.execute(sa.select(schedules).where(schedules.c.name == name))).mappings().first()
+    return _schedule(row) if row else None
+
+
+async def list_all(conn: AsyncConnection) -> list[Schedule]:
+    """Read all schedules, by name."""
+    return [_schedule(row) for row in (await conn.execute(sa.select(schedules).order_by(schedules.c.name))).mappings()]
+
+
+async def delete_undeclared(conn: AsyncConnection, *, age: timedelta) -> int:
+    """Delete schedules that no worker has declared for so long; gives how many."""
+    return (await conn.execute(sa.delete(schedules).where(schedules.c.declared_at < _now - age))).rowcount
+
+
+async def _set(conn: AsyncConnection, name: str, **values: Any) -> Schedule | None:
+    statement = sa.update(schedules).where(schedules.c.name == name).values(**values).returning(schedules)
+    row = (await conn.execute(statement)).mappings().first()
+    return _schedule(row) if row else None
+
+
+def _with_time(row: Mapping[Any, Any] | None) -> tuple[Schedule, datetime] | None:
+    return (_schedule(row), row["now"]) if row else None
+
+
+def _schedule(row: Mapping[Any, Any]) -> Schedule:
+    return Schedule(
+        declaration=Declaration(
+            name=row["name"],
+            kind=row["kind"],
+            payload=row["payload"],
+            cron=row["cron"],
+            time_zone=row["time_zone"],
+            catch_up=CatchUp(row["catch_up"]),
+            overlap=Overlap(row["overlap"]),
+        ),
+        paused_at=row["paused_at"],
+        next_at=row["next_at"],
+        last_at=row["last_at"],
+        last_job_id=row["last_job_id"],
+    )

@@ -1,0 +1,270 @@
+"""What is deleted after its time, what must stay, and what a deletion costs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from chassis import errors, ids
+from repruv.jobs.v1 import job_events_pb2
+from services.jobs import domain, kinds, operations, retention, schema
+from services.jobs.domain import Job
+
+WEEK = timedelta(days=7)
+
+Ended = Callable[..., Awaitable[Job]]
+
+
+@pytest.fixture
+def ended(jobs: operations.Operations, jobs_engine: AsyncEngine, spec: Callable[..., domain.Spec], kind: str) -> Ended:
+    """Make a job of this test's kind that has ended so long ago."""
+
+    async def make(age: timedelta, **given: Any) -> Job:
+        job, _ = await jobs.submit(ids.uuid7(), spec(**given))
+        [claimed] = await jobs.claim(worker="w", kinds=[kind], limit=1)
+        assert claimed.job_id == job.job_id
+        await jobs.save_checkpoint(job.job_id, 1, "done", 1)
+        await jobs.finish(job.job_id, 1, domain.Completed())
+        await age_job(jobs_engine, job.job_id, age)
+        return job
+
+    return make
+
+
+@pytest.fixture
+def clean(jobs_engine: AsyncEngine) -> Callable[..., Awaitable[tuple[retention.Deleted, list[int]]]]:
+    """Clean without pauses; gives what was deleted and what was reported meanwhile."""
+
+    async def call(**given: Any) -> tuple[retention.Deleted, list[int]]:
+        reported: list[int] = []
+
+        async def report(count: int) -> None:
+            reported.append(count)
+
+        return await retention.clean(jobs_engine, report, pause_seconds=0.0, **given), reported
+
+    return call
+
+
+Clean = Callable[..., Awaitable[tuple[retention.Deleted, list[int]]]]
+
+
+async def age_job(engine: AsyncEngine, job_id: UUID, age: timedelta) -> None:
+    statement = sa.update(schema.jobs).where(schema.jobs.c.job_id == job_id)
+    async with engine.begin() as conn:
+        await conn.execute(statement.values(finished_at=sa.func.now() - age))
+
+
+async def rows_of(engine: AsyncEngine, job_id: UUID) -> dict[str, int]:
+    """Count what there is of a job, by table."""
+    tables = (schema.jobs, schema.attempts, schema.checkpoints, schema.job_events)
+    async with engine.connect() as conn:
+        return {
+            table.name: (
+                await conn.execute(sa.select(sa.func.count()).select_from(table).where(table.c.job_id == job_id))
+            ).scalar_one()
+            for table in tables
+        }
+
+
+GONE = {"jobs": 0, "attempts": 0, "checkpoints": 0, "job_events": 0}
+THERE = {"jobs": 1, "attempts": 1, "checkpoints": 1, "job_events": 3}
+
+
+async def test_ended_jobs_go_with_everything_after_seven_days(
+    jobs_engine: AsyncEngine, ended: Ended, clean: Clean
+) -> None:
+    old = await ended(WEEK + timedelta(minutes=1))
+    young = await ended(WEEK - timedelta(minutes=1))
+    deleted, reported = await clean()
+    assert await rows_of(jobs_engine, old.job_id) == GONE
+    assert await rows_of(jobs_engine, young.job_id) == THERE
+    assert deleted.jobs >= 1
+    assert deleted.is_complete
+    assert reported[-1] == deleted.jobs
+
+
+async def test_a_kind_keeps_its_jobs_as_long_as_it_declares(
+    jobs: operations.Operations, jobs_engine: AsyncEngine, ended: Ended, clean: Clean, kind: str
+) -> None:
+    await jobs.declare("w", [kinds.Declaration(kind=kind, retention=timedelta(days=30))], [])
+    job = await ended(timedelta(days=29))
+    await clean()
+    assert await rows_of(jobs_engine, job.job_id) == THERE
+    await jobs.declare("w", [kinds.Declaration(kind=kind, retention=timedelta(days=1))], [])
+    await clean()
+    assert await rows_of(jobs_engine, job.job_id) == GONE
+
+
+async def test_jobs_of_a_kind_without_a_row_go_too(
+    jobs_engine: AsyncEngine, ended: Ended, clean: Clean, kind: str
+) -> None:
+    job = await ended(WEEK * 2)
+    async with jobs_engine.begin() as conn:
+        await conn.execute(sa.delete(schema.kinds).where(schema.kinds.c.kind == kind))
+    await clean()
+    assert await rows_of(jobs_engine, job.job_id) == GONE
+
+
+async def test_what_has_not_ended_stays(
+    jobs: operations.Operations, jobs_engine: AsyncEngine, submitted: Callable[..., Any], clean: Clean
+) -> None:
+    job = await submitted()
+    async with jobs_engine.begin() as conn:
+        statement = sa.update(schema.jobs).where(schema.jobs.c.job_id == job.job_id)
+        await conn.execute(statement.values(created_at=sa.func.now() - timedelta(days=365)))
+    await clean()
+    assert (await jobs.get(job.job_id, owner_id=None)).state is domain.State.PENDING
+
+
+async def test_parents_and_children_wait_for_each_other(
+    jobs: operations.Operations, jobs_engine: AsyncEngine, submitted: Callable[..., Any], clean: Clean, kind: str
+) -> None:
+    parent = await submitted()
+    await submitted(parent_id=parent.job_id)
+    await submitted(parent_id=parent.job_id)
+    claimed = {job.job_id: job for job in await jobs.claim(worker="w", kinds=[kind], limit=3)}
+    *_, first, second = sorted(claimed.values(), key=lambda job: job.spec.parent_id is not None)
+    await jobs.finish(first.job_id, 1, domain.Completed())
+    await age_job(jobs_engine, first.job_id, WEEK * 2)
+    await clean()
+    # Its parent lives and may still want to read it.
+    assert (await rows_of(jobs_engine, first.job_id))["jobs"] == 1
+    await jobs.finish(parent.job_id, 1, domain.Completed())
+    await age_job(jobs_engine, parent.job_id, WEEK * 2)
+    await clean()
+    # The second child lives.
+    assert (await rows_of(jobs_engine, parent.job_id))["jobs"] == 1
+    assert (await rows_of(jobs_engine, first.job_id))["jobs"] == 0
+    await jobs.finish(second.job_id, 1, domain.Completed())
+    await clean()
+    assert (await rows_of(jobs_engine, parent.job_id))["jobs"] == 0
+    assert (await rows_of(jobs_engine, second.job_id))["jobs"] == 1
+
+
+async def test_it_works_in_batches_and_goes_on_where_it_was_cut_off(
+    jobs_engine: AsyncEngine, ended: Ended, clean: Clean
+) -> None:
+    await clean()
+    made = [await ended(WEEK * 2) for _ in range(5)]
+    # Ended in one transaction they have one time.
+    async with jobs_engine.begin() as conn:
+        statement = sa.update(schema.jobs).where(schema.jobs.c.job_id.in_([job.job_id for job in made]))
+        await conn.execute(statement.values(finished_at=datetime(2020, 1, 1, tzinfo=UTC)))
+    cut_off, reported = await clean(batch=2, most=2)
+    assert (cut_off.jobs, cut_off.is_complete, reported) == (4, False, [2, 4])
+    rest, _ = await clean(batch=2)
+    assert (rest.jobs, rest.is_complete) == (1, True)
+    assert [await rows_of(jobs_engine, job.job_id) for job in made] == [GONE] * 5
+
+
+async def test_a_job_that_is_being_retried_meanwhile_is_left_alone(
+    jobs: operations.Operations, jobs_engine: AsyncEngine, submitted: Callable[..., Any], clean: Clean
+) -> None:
+    job = await submitted()
+    await jobs.cancel(job.job_id, owner_id=None, reason="requested")
+    await age_job(jobs_engine, job.job_id, WEEK * 2)
+    async with jobs_engine.begin() as conn:
+        await conn.execute(sa.select(schema.jobs).where(schema.jobs.c.job_id == job.job_id).with_for_update())
+        await clean()
+    assert (await rows_of(jobs_engine, job.job_id))["jobs"] == 1
+
+
+async def test_a_reader_whose_place_was_deleted_is_told_so(
+    jobs: operations.Operations, jobs_engine: AsyncEngine, ended: Ended, clean: Clean, owner_id: UUID
+) -> None:
+    await ended(timedelta())
+    await ended(WEEK * 2)
+    await ended(timedelta())
+    await clean()
+    events, latest = await jobs.list_events(owner_id, after=0, limit=500)
+    # 4, 5 and 6 are gone: what comes after them is not told as if it came next.
+    assert [job_events_pb2.JobEvent.FromString(event).sequence for event in events] == [1, 2, 3]
+    assert latest == 9
+    for after in (3, 4, 5):
+        with pytest.raises(errors.OutOfRange) as refused:
+            await jobs.list_events(owner_id, after=after, limit=500)
+        assert refused.value.code == "cursor_unknown"
+    events, _ = await jobs.list_events(owner_id, after=6, limit=2)
+    assert [job_events_pb2.JobEvent.FromString(event).sequence for event in events] == [7, 8]
+    assert await jobs.list_events(owner_id, after=9, limit=500) == ([], 9)
+
+
+async def test_workers_that_were_not_seen_for_a_day_go(
+    jobs: operations.Operations, jobs_engine: AsyncEngine, clean: Clean, kind: str
+) -> None:
+    for name in ("seen", "gone"):
+        await jobs.declare(f"{kind}-{name}", [kinds.Declaration(kind=kind)], [])
+    async with jobs_engine.begin() as conn:
+        statement = sa.update(schema.workers).where(schema.workers.c.worker == f"{kind}-gone")
+        await conn.execute(statement.values(seen_at=sa.func.now() - timedelta(hours=25)))
+    deleted, _ = await clean()
+    assert deleted.workers >= 1
+    async with jobs_engine.connect() as conn:
+        left = set((await conn.execute(sa.select(schema.workers.c.worker))).scalars())
+    assert {f"{kind}-seen"} == left & {f"{kind}-seen", f"{kind}-gone"}
+
+
+async def test_kinds_that_say_nothing_go(
+    jobs: operations.Operations,
+    jobs_engine: AsyncEngine,
+    clean: Clean,
+    submitted: Callable[..., Any],
+    kind: str,
+) -> None:
+    await jobs.kinds.get([kind])
+    await submitted()
+    unused, limited, per_key, paused, declared, young = (f"{kind}.{uuid4().hex[:6]}" for _ in range(6))
+    await jobs.kinds.get([unused, limited, per_key, paused, young])
+    await jobs.declare("w", [kinds.Declaration(kind=declared)], [])
+    row = sa.update(schema.kinds)
+    async with jobs_engine.begin() as conn:
+        await conn.execute(row.where(schema.kinds.c.kind == limited).values(max_running=3))
+        await conn.execute(row.where(schema.kinds.c.kind == per_key).values(max_running_per_key=2))
+        await conn.execute(row.where(schema.kinds.c.kind == paused).values(paused_at=sa.func.now()))
+        old = schema.kinds.c.kind.startswith(kind) & (schema.kinds.c.kind != young)
+        await conn.execute(row.where(old).values(tokens_at=sa.func.now() - timedelta(days=2)))
+    await clean()
+    async with jobs_engine.connect() as conn:
+        left = (
+            await conn.execute(sa.select(schema.kinds.c.kind).where(schema.kinds.c.kind.startswith(kind)))
+        ).scalars()
+        assert set(left) == {kind, limited, per_key, paused, declared, young}
+        assert (await conn.execute(sa.select(schema.kinds).where(schema.kinds.c.kind == "*"))).first() is not None
+
+
+async def test_its_statements_read_no_table_through(jobs_engine: AsyncEngine, kind: str) -> None:
+    given = {
+        "kind": kind,
+        "until": datetime.now(UTC),
+        "after_time": datetime(1970, 1, 1, tzinfo=UTC),
+        "after_id": uuid4(),
+        "limit": 1_000,
+        "job_ids": [uuid4() for _ in range(1_000)],
+        "unknown": WEEK,
+        "age": WEEK,
+    }
+    statements = (
+        retention.KINDS,
+        retention.OLD,
+        retention.DELETE_JOBS,
+        retention.DELETE_EVENTS,
+        retention.DELETE_KINDS,
+    )
+    async with jobs_engine.connect() as conn:
+        # A small table would be read through whatever its indexes.
+        await conn.execute(sa.text("SET LOCAL enable_seqscan = off"))
+        for statement in statements:
+            used = {name: given[name] for name in statement.compile().params}
+            explained = sa.text(f"EXPLAIN {statement.text}").bindparams(
+                *(sa.bindparam(name, type_=sa.Interval) for name in used if name in {"age", "unknown"})
+            )
+            plan = "\n".join((await conn.execute(explained, used)).scalars())
+            for table in ("jobs", "job_events", "attempts", "checkpoints"):
+                assert f"Seq Scan on {table} " not in plan, plan

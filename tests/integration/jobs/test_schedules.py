@@ -1,0 +1,317 @@
+"""Schedules on a real database: what fires, how often, and what is left out. Time passes by shifting rows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from chassis import errors, ids
+from services.jobs import domain, kinds, operations, recurrence, schedules, schema
+from services.jobs.domain import State
+from services.jobs.recurrence import CatchUp, Overlap, Schedule
+
+DAILY = "0 0 * * *"
+"""A minute could pass within a test; that midnight does is rare."""
+
+
+class Replica:
+    """One schedule of one test, as a replica of the jobs service and as a test sees it."""
+
+    def __init__(self, engine: AsyncEngine, jobs: operations.Operations, kind: str) -> None:
+        self.name = f"{kind}.schedule"
+        self.kind = kind
+        self.engine = engine
+        self.jobs = jobs
+        self.schedules = schedules.Schedules(engine, jobs.transaction, jobs.kinds)
+
+    async def declare(self, **given: Any) -> Schedule:
+        declared = {"name": self.name, "kind": self.kind, "payload": {"n": 1}, "cron": DAILY, **given}
+        async with self.engine.begin() as conn:
+            await schedules.declare(conn, [recurrence.Declaration(**declared)], datetime.now(UTC))
+        return await self.get()
+
+    async def get(self) -> Schedule:
+        return next(one for one in await self.schedules.list_all() if one.declaration.name == self.name)
+
+    async def set(self, **values: Any) -> None:
+        mine = schema.schedules.c.name == self.name
+        async with self.engine.begin() as conn:
+            await conn.execute(sa.update(schema.schedules).where(mine).values(**values))
+
+    async def make_due(self, missed: timedelta = timedelta()) -> datetime:
+        """Let the time come that was last midnight, or so long before; gives it."""
+        time = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - missed
+        await self.set(next_at=time)
+        return time
+
+    async def fired(self) -> list[domain.Job]:
+        """The jobs that were made, oldest first."""
+        page = await self.jobs.list_page(
+            owner_id=domain.SYSTEM, states=(), kinds={self.kind}, parent_id=None, page_size=100, page_token=""
+        )
+        return page.jobs[::-1]
+
+    async def claim(self) -> list[domain.Job]:
+        return await self.jobs.claim(worker="w", kinds=[self.kind], limit=10)
+
+    async def complete(self, job: domain.Job) -> None:
+        await self.jobs.finish(job.job_id, job.attempt, domain.Completed())
+
+
+@pytest.fixture
+async def schedule(jobs_engine: AsyncEngine, jobs: operations.Operations, kind: str) -> AsyncIterator[Replica]:
+    """A schedule of this test's own, not declared yet. None is left that would come due in another test."""
+    made = Replica(jobs_engine, jobs, kind)
+    yield made
+    async with jobs_engine.begin() as conn:
+        await conn.execute(sa.delete(schema.schedules).where(schema.schedules.c.name.like(f"{kind}%")))
+
+
+async def test_a_declared_schedule_comes_at_its_next_time(schedule: Replica) -> None:
+    before = datetime.now(UTC)
+    declared = await schedule.declare(cron="0 9 * * *", time_zone="Europe/Berlin")
+    assert declared.next_at == recurrence.Recurrence("0 9 * * *", "Europe/Berlin").next(before)
+    assert (declared.paused_at, declared.last_at, declared.last_job_id) == (None, None, None)
+    assert declared.declaration.time_zone == "Europe/Berlin"
+    assert await schedule.schedules.fire() == 0
+    assert await schedule.fired() == []
+
+
+async def test_a_due_schedule_makes_one_job_of_the_system(schedule: Replica) -> None:
+    await schedule.declare(payload={"batch": 7})
+    time = await schedule.make_due()
+    assert await schedule.schedules.fire() == 1
+    [job] = await schedule.fired()
+    assert job.job_id == recurrence.job_id(schedule.name, time)
+    assert (job.spec.owner_id, job.spec.payload, job.state) == (UUID(int=0), {"batch": 7}, State.PENDING)
+    after = await schedule.get()
+    assert after.last_job_id == job.job_id
+    assert after.last_at is not None
+    assert after.next_at is not None and after.next_at > datetime.now(UTC) - timedelta(seconds=5)
+    assert await schedule.schedules.fire() == 0
+
+
+async def test_the_job_has_the_defaults_of_its_kind(schedule: Replica) -> None:
+    declared = kinds.Declaration(
+        kind=schedule.kind, defaults={"max_attempts": 9, "attempt_timeout": timedelta(seconds=5)}
+    )
+    await schedule.jobs.declare("w", [declared], [])
+    await schedule.declare()
+    await schedule.make_due()
+    await schedule.schedules.fire()
+    [job] = await schedule.fired()
+    assert (job.spec.max_attempts, job.spec.attempt_timeout) == (9, timedelta(seconds=5))
+
+
+async def test_two_replicas_that_fire_at_once_make_one_job(schedule: Replica) -> None:
+    await schedule.declare(overlap=Overlap.ALLOW)
+    for _ in range(5):
+        time = await schedule.make_due()
+        replicas = [
+            schedules.Schedules(schedule.engine, schedule.jobs.transaction, schedule.jobs.kinds) for _ in range(4)
+        ]
+        fired = await asyncio.gather(*(replica.fire() for replica in replicas))
+        assert sum(fired) == 1
+    assert [job.job_id for job in await schedule.fired()] == [recurrence.job_id(schedule.name, time)]
+
+
+async def test_a_time_that_was_fired_before_a_backup_was_restored_is_not_fired_again(schedule: Replica) -> None:
+    await schedule.declare(overlap=Overlap.ALLOW)
+    time = await schedule.make_due()
+    await schedule.schedules.fire()
+    # The row as it was before: as if it alone came from a backup.
+    await schedule.set(next_at=time, last_at=None, last_job_id=None)
+    assert await schedule.schedules.fire() == 1
+    assert len(await schedule.fired()) == 1
+    # Not even with another payload, which makes it another job.
+    await schedule.declare(payload={"n": 2}, overlap=Overlap.ALLOW)
+    await schedule.set(next_at=time)
+    assert await schedule.schedules.fire() == 1
+    assert [job.spec.payload for job in await schedule.fired()] == [{"n": 1}]
+
+
+async def test_nothing_is_made_without_the_advance(schedule: Replica) -> None:
+    """A crash between the job and the advance leaves neither: they are one transaction."""
+    await schedule.declare()
+    time = await schedule.make_due()
+    with pytest.raises(RuntimeError):
+        async with schedule.jobs.transaction() as tx:
+            await schedule.schedules._make_jobs(tx, await schedule.get(), [time])
+            raise RuntimeError("the process dies here")
+    assert await schedule.fired() == []
+    assert (await schedule.get()).next_at == time
+
+
+@pytest.mark.parametrize(
+    ("catch_up", "missed", "count"),
+    [(CatchUp.LAST, 3, 1), (CatchUp.ALL, 3, 4), (CatchUp.ALL, 3_000, 100)],
+)
+async def test_missed_times_are_caught_up(schedule: Replica, catch_up: CatchUp, missed: int, count: int) -> None:
+    await schedule.declare(catch_up=catch_up, overlap=Overlap.ALLOW)
+    latest = await schedule.make_due(timedelta(days=missed)) + timedelta(days=missed)
+    assert await schedule.schedules.fire() == 1
+    made = await schedule.fired()
+    times = [latest - timedelta(days=day) for day in range(count - 1, -1, -1)]
+    assert [ids.made_at(job.job_id) for job in made] == times
+    assert (await schedule.get()).last_job_id == made[-1].job_id
+
+
+async def test_none_makes_the_job_of_a_time_that_has_just_come(schedule: Replica) -> None:
+    await schedule.declare(cron="* * * * *", catch_up=CatchUp.NONE)
+    await schedule.set(next_at=datetime.now(UTC) - timedelta(minutes=7))
+    assert await schedule.schedules.fire() == 1
+    [job] = await schedule.fired()
+    assert datetime.now(UTC) - ids.made_at(job.job_id) < timedelta(minutes=2)
+
+
+async def test_what_none_missed_is_left_out(schedule: Replica) -> None:
+    last_hour = datetime.now(UTC).hour - 1
+    await schedule.declare(cron=f"0 {last_hour % 24} * * *", catch_up=CatchUp.NONE)
+    before = (await schedule.get()).next_at
+    assert before is not None
+    await schedule.set(next_at=before - timedelta(days=1))
+    assert await schedule.schedules.fire() == 1
+    assert await schedule.fired() == []
+    assert (await schedule.get()).next_at == before
+
+
+async def test_skip_leaves_a_time_out_while_the_previous_job_is_under_way(schedule: Replica) -> None:
+    await schedule.declare(overlap=Overlap.SKIP)
+    await schedule.make_due()
+    await schedule.schedules.fire()
+    [first] = await schedule.fired()
+    await schedule.declare(cron="0 12 * * *", overlap=Overlap.SKIP)
+    held: list[domain.Job] = []
+    # While it is pending, and while it runs.
+    for _ in range(2):
+        await schedule.make_due(timedelta(days=1))
+        assert await schedule.schedules.fire() == 1
+        assert [job.job_id for job in await schedule.fired()] == [first.job_id]
+        held += await schedule.claim()
+    await schedule.complete(held[0])
+    await schedule.make_due(timedelta(days=1))
+    await schedule.schedules.fire()
+    [_, second] = await schedule.fired()
+    assert ids.made_at(second.job_id).hour == 12
+    assert (await schedule.get()).last_job_id == second.job_id
+
+
+async def test_queue_lets_the_next_job_wait_for_the_previous_one(schedule: Replica) -> None:
+    await schedule.declare(overlap=Overlap.QUEUE, catch_up=CatchUp.ALL)
+    await schedule.make_due(timedelta(days=1))
+    await schedule.schedules.fire()
+    first, second = await schedule.fired()
+    assert first.spec.concurrency_key == f"schedule:{schedule.name}"
+    [claimed] = await schedule.claim()
+    assert claimed.job_id == first.job_id
+    await schedule.complete(claimed)
+    assert [job.job_id for job in await schedule.claim()] == [second.job_id]
+
+
+async def test_allow_lets_them_run_beside_each_other(schedule: Replica) -> None:
+    await schedule.declare(overlap=Overlap.ALLOW, catch_up=CatchUp.ALL)
+    await schedule.make_due(timedelta(days=1))
+    await schedule.schedules.fire()
+    assert len(await schedule.claim()) == 2
+
+
+async def test_declaring_again_keeps_what_happened_and_the_next_time(schedule: Replica) -> None:
+    await schedule.declare()
+    await schedule.make_due(timedelta(days=1))
+    await schedule.schedules.fire()
+    due = await schedule.make_due()
+    fired = await schedule.get()
+    again = await schedule.declare(payload={"n": 2}, catch_up=CatchUp.ALL)
+    assert (again.next_at, again.last_at, again.last_job_id) == (due, fired.last_at, fired.last_job_id)
+    assert (again.declaration.payload, again.declaration.catch_up) == ({"n": 2}, CatchUp.ALL)
+
+
+@pytest.mark.parametrize("other", [{"cron": "0 0 1 1 *"}, {"cron": DAILY, "time_zone": "Asia/Tokyo"}])
+async def test_other_times_are_computed_anew(schedule: Replica, other: dict[str, str]) -> None:
+    await schedule.declare()
+    await schedule.make_due()
+    again = await schedule.declare(**other)
+    expected = recurrence.Recurrence(other["cron"], other.get("time_zone", "UTC")).next(datetime.now(UTC))
+    assert again.next_at == expected
+
+
+async def test_a_paused_schedule_does_not_fire_and_goes_on_from_now(schedule: Replica) -> None:
+    await schedule.declare(catch_up=CatchUp.ALL)
+    await schedule.make_due(timedelta(days=5))
+    paused = await schedule.schedules.pause(schedule.name)
+    assert paused.next_at is None
+    assert await schedule.schedules.pause(schedule.name) == paused
+    # A worker that starts does not end the pause, whatever it declares.
+    assert (await schedule.declare(cron="*/2 * * * *")).paused_at == paused.paused_at
+    assert await schedule.schedules.fire() == 0
+    resumed = await schedule.schedules.resume(schedule.name)
+    assert resumed.paused_at is None
+    assert resumed.next_at is not None and resumed.next_at > datetime.now(UTC) - timedelta(seconds=5)
+    assert await schedule.schedules.resume(schedule.name) == resumed
+    await schedule.schedules.fire()
+    assert await schedule.fired() == []
+
+
+async def test_a_trigger_makes_a_job_now_and_once(schedule: Replica) -> None:
+    await schedule.declare()
+    await schedule.schedules.pause(schedule.name)
+    job_id = ids.uuid7()
+    first = await schedule.schedules.trigger(schedule.name, job_id)
+    assert (first.job_id, first.spec.owner_id, first.state) == (job_id, domain.SYSTEM, State.PENDING)
+    assert (await schedule.schedules.trigger(schedule.name, job_id)).job_id == job_id
+    assert len(await schedule.fired()) == 1
+    assert (await schedule.get()).last_job_id == job_id
+    # Another one waits for the first: they never run beside each other unless that is allowed.
+    await schedule.schedules.trigger(schedule.name, ids.uuid7())
+    assert [job.job_id for job in await schedule.claim()] == [job_id]
+
+
+async def test_a_trigger_with_the_id_of_another_job_is_refused(
+    schedule: Replica, submitted: Callable[..., Any]
+) -> None:
+    other = await submitted()
+    await schedule.declare()
+    with pytest.raises(errors.AlreadyExists) as refused:
+        await schedule.schedules.trigger(schedule.name, other.job_id)
+    assert refused.value.code == "job_id_taken"
+    assert (await schedule.get()).last_job_id is None
+
+
+@pytest.mark.parametrize("act", ["pause", "resume", "trigger"])
+async def test_an_unknown_schedule_is_not_found(schedule: Replica, act: str) -> None:
+    given = (uuid4(),) if act == "trigger" else ()
+    with pytest.raises(errors.NotFound) as refused:
+        await getattr(schedule.schedules, act)("nobody.declared", *given)
+    assert refused.value.code == "schedule_not_found"
+
+
+async def test_a_time_zone_that_is_gone_stops_no_other_schedule(schedule: Replica) -> None:
+    await schedule.declare()
+    broken = f"{schedule.kind}.broken"
+    async with schedule.engine.begin() as conn:
+        row = recurrence.Declaration(name=broken, kind=schedule.kind, payload={}, cron="* * * * *")
+        await schedules.declare(conn, [row], datetime.now(UTC))
+        gone = {"time_zone": "Atlantis/Capital", "next_at": datetime(2020, 1, 1, tzinfo=UTC)}
+        await conn.execute(sa.update(schema.schedules).where(schema.schedules.c.name == broken).values(**gone))
+    await schedule.make_due()
+    assert await schedule.schedules.fire() == 2
+    assert len(await schedule.fired()) == 1
+    assert await schedule.schedules.fire() == 0
+
+
+async def test_bad_declarations_are_refused_and_store_nothing(schedule: Replica) -> None:
+    good = recurrence.Declaration(name=schedule.name, kind=schedule.kind, payload={}, cron="* * * * *")
+    bad = recurrence.Declaration(name=f"{schedule.name}.2", kind=schedule.kind, payload={}, cron="* * * *")
+    for declared, field in (([good, bad], "cron"), ([good, good], "name"), ([good] * 101, "schedules")):
+        async with schedule.engine.begin() as conn:
+            with pytest.raises(errors.InvalidArgument) as refused:
+                await schedules.declare(conn, declared, datetime.now(UTC))
+        assert refused.value.field == field
+    assert schedule.name not in {one.declaration.name for one in await schedule.schedules.list_all()}
