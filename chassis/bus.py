@@ -54,7 +54,7 @@ class Bus:
         """`translate` recognises what is no bug but a part of the system that does not answer."""
         self._translate = translate
         self._client: Client | None = None
-        self._consumers: list[tuple[str, str]] = []
+        self._consumers: list[tuple[str, str, str]] = []
         self._stream: str | None = None
         self._on_connected: list[Callable[[], None]] = []
         self._broker = NatsBroker(
@@ -101,9 +101,12 @@ class Bus:
 
         self._broker.subscriber(subject, no_reply=True)(heard)
 
-    def consume(self, service: str, durable: str, handler: Handler) -> None:
-        """Hear every event of `service`, at least once; a handler that raises hears it again later."""
-        self._consumers.append((service, durable))
+    def consume(self, service: str, durable: str, handler: Handler, *, wanted: str = ">") -> None:
+        """Hear every event of `service`, at least once; a handler that raises hears it again later.
+
+        `wanted` is how the subjects of those that matter go on after `<service>.events.`.
+        """
+        self._consumers.append((service, durable, wanted))
 
         async def delivered(message: NatsMessage) -> None:
             try:
@@ -123,7 +126,7 @@ class Bus:
 
         stream = JStream(streams.stream_name(service), declare=False)
         self._broker.subscriber(
-            f"{service}.events.>",
+            streams.events_subject(service, wanted),
             stream=stream,
             durable=durable,
             pull_sub=PullSub(batch_size=20, timeout=5.0),
@@ -170,8 +173,8 @@ class Bus:
         js = self._require_connection().jetstream(timeout=PUBLISH_TIMEOUT)
         if self._stream:
             await streams.ensure_stream(js, self._stream)
-        for service, durable in self._consumers:
-            if await streams.ensure_consumer(js, service, durable):
+        for service, durable, wanted in self._consumers:
+            if await streams.ensure_consumer(js, service, durable, wanted):
                 logger.warning("consumer was missing and has been made", extra={"stream": service, "consumer": durable})
 
     def _require_connection(self) -> Client:

@@ -16,9 +16,9 @@ ACK_WAIT_SECONDS = 30.0
 MAX_MESSAGE_BYTES = 256 * 1024
 
 
-def events_subject(service: str, owner_id: str) -> str:
-    """Give the subject on which a service tells what happened to an owner."""
-    return f"{service}.events.{owner_id}"
+def events_subject(service: str, about: str) -> str:
+    """Give the subject on which a service tells what happened: `about` a kind of jobs, an owner, or what the service has."""
+    return f"{service}.events.{about}"
 
 
 def stream_name(service: str) -> str:
@@ -44,13 +44,14 @@ def stream_config(service: str) -> StreamConfig:
     )
 
 
-def consumer_config(durable: str) -> ConsumerConfig:
-    """Define a durable pull consumer.
+def consumer_config(service: str, durable: str, wanted: str) -> ConsumerConfig:
+    """Define a durable pull consumer of a service's events; of those whose subject goes on with `wanted`.
 
     Without the server's own `backoff`: it would be added to the delay that a handler asks for when it refuses a message.
     """
     return ConsumerConfig(
         durable_name=durable,
+        filter_subject=events_subject(service, wanted),
         ack_policy=AckPolicy.EXPLICIT,
         ack_wait=ACK_WAIT_SECONDS,
         max_deliver=-1,
@@ -66,12 +67,12 @@ async def ensure_stream(js: JetStreamContext, service: str) -> None:
         await js.add_stream(stream_config(service))
 
 
-async def ensure_consumer(js: JetStreamContext, service: str, durable: str) -> bool:
+async def ensure_consumer(js: JetStreamContext, service: str, durable: str, wanted: str) -> bool:
     """Make a durable consumer unless it is there; says whether it had to. Leaves the settings of an existing one alone."""
     try:
         await js.consumer_info(stream_name(service), durable)
     except NotFoundError:
         await ensure_stream(js, service)
-        await js.add_consumer(stream_name(service), consumer_config(durable))
+        await js.add_consumer(stream_name(service), consumer_config(service, durable, wanted))
         return True
     return False

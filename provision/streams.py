@@ -15,8 +15,8 @@ logger = logging.getLogger(__name__)
 CONNECT_SECONDS = 2
 REQUEST_SECONDS = 10.0
 RETRY_SECONDS = 0.5
-CONSUMERS = (("jobs", "demo"),)
-"""(service whose events are consumed, name of the durable consumer)"""
+CONSUMERS = (("jobs", "demo", "demo.>"),)
+"""(service whose events are consumed, name of the durable consumer, which of them)"""
 
 
 async def provision(url: str, services: tuple[str, ...], *, seconds: float) -> None:
@@ -34,9 +34,9 @@ async def provision(url: str, services: tuple[str, ...], *, seconds: float) -> N
         js = client.jetstream(timeout=REQUEST_SECONDS)
         for service in services:
             await _provision_stream(js, service)
-        for service, durable in CONSUMERS:
+        for service, durable, wanted in CONSUMERS:
             # The server creates it or updates it, whichever is needed, and refuses what cannot be changed.
-            await js.add_consumer(streams.stream_name(service), streams.consumer_config(durable))
+            await js.add_consumer(streams.stream_name(service), streams.consumer_config(service, durable, wanted))
             logger.info("consumer %s/%s is in place", streams.stream_name(service), durable)
     finally:
         await client.close()

@@ -145,8 +145,9 @@ class Hub:
         return [stream for streams in self._streams.values() for stream in streams]
 
     async def _hear_event(self, received: bus.Received) -> None:
-        if (owner := self._feeds.get(_owner_id(received))) is not None:
-            owner.hear_event(job_events_pb2.JobEvent.FromString(received.payload))
+        for event in job_events_pb2.JobEvents.FromString(received.payload).events:
+            if (owner := self._feeds.get(event.owner_id)) is not None:
+                owner.hear_event(event)
 
     async def _hear_progress(self, received: bus.Received) -> None:
         if (owner := self._feeds.get(_owner_id(received))) is not None:

@@ -29,7 +29,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     submits = submissions.Submissions(engine, jobs)
     relay = outbox.Relay(engine, schema.outbox, {"demo.events.": nats.publish, submissions.PREFIX: submits.send})
     demo = operations.Operations(engine, jobs, submits, relay)
-    nats.consume("jobs", subscribers.DURABLE, subscribers.JobEvents(demo).heard)
+    nats.consume("jobs", subscribers.DURABLE, subscribers.JobEvents(demo).heard, wanted=subscribers.KINDS)
     nats.on_connected(relay.wake)
     loops = reconciler.Reconciler(engine, demo)
     served = servicer.DemoServicer(demo, views.Views(engine))
@@ -80,13 +80,14 @@ async def work(config: WorkerSettings, stop: asyncio.Event) -> None:
     )
     runs = worker.Worker(
         name="demo",
-        handlers={
-            "demo.enable": partial(handlers.enable, dependencies),
-            "demo.disable": partial(handlers.disable, dependencies),
-        },
+        kinds=[
+            worker.Kind("demo.enable", partial(handlers.enable, dependencies)),
+            worker.Kind("demo.disable", partial(handlers.disable, dependencies)),
+        ],
         jobs=worker.JobsClient(channel, call),
-        nats=nats,
+        bus=nats,
         concurrency=config.worker_concurrency,
+        metrics_listen=config.worker_metrics_listen,
         translate=postgres.translate,
     )
     async with AsyncExitStack() as stack:

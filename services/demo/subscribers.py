@@ -9,6 +9,7 @@ from repruv.jobs.v1 import job_events_pb2
 from services.demo import convert, operations
 
 DURABLE = "demo"
+KINDS = "demo.>"
 
 
 class JobEvents:
@@ -18,11 +19,12 @@ class JobEvents:
         self._demo = demo
 
     async def heard(self, received: bus.Received) -> None:
-        """Settle demo mode by the event; jobs of other kinds are none of ours. Raises `bus.Undecodable`."""
+        """Settle demo modes by the events; jobs of other kinds are none of ours. Raises `bus.Undecodable`."""
         try:
-            event = job_events_pb2.JobEvent.FromString(received.payload)
-            news = convert.news_from_proto(event.job)
+            events = job_events_pb2.JobEvents.FromString(received.payload).events
+            heard = [(f"{event.owner_id}/{event.sequence}", convert.news_from_proto(event.job)) for event in events]
         except (DecodeError, ValueError) as error:
             raise bus.Undecodable(received.subject) from error
-        if news:
-            await self._demo.settle(news, message_id=received.message_id)
+        for event_id, news in heard:
+            if news:
+                await self._demo.settle(news, message_id=event_id)

@@ -1,4 +1,4 @@
-"""Composition root of the jobs service: `python -m services.jobs serve | migrate`."""
+"""Composition root of the jobs service: `python -m services.jobs serve | migrate | admin …`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,19 @@ from pathlib import Path
 
 from chassis import bus, identity, logs, outbox, postgres, run, settings
 from chassis.rpc import server
-from repruv.jobs.v1 import jobs_service_pb2_grpc
-from services.jobs import operations, reconciler, schema, servicer
+from repruv.jobs.v1 import admin_service_pb2_grpc, jobs_service_pb2_grpc
+from services.jobs import (
+    admin_servicer,
+    limits,
+    notifications,
+    operations,
+    overview,
+    reconciler,
+    schedules,
+    schema,
+    servicer,
+    watching,
+)
 from services.jobs.settings import Settings
 
 
@@ -24,6 +35,11 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     nats.owns_stream("jobs")
     relay = outbox.Relay(engine, schema.outbox, {"jobs.events.": nats.publish})
     jobs = operations.Operations(engine, relay, nats, lease=timedelta(seconds=config.jobs_lease_seconds))
+    watches = watching.Watches(engine, jobs)
+    watches.listen(nats)
+    served = servicer.JobsServicer(jobs, watches, notifications.Notifications(engine))
+    repeating = schedules.Schedules(engine, jobs.transaction, jobs.kinds)
+    admin = admin_servicer.AdminServicer(overview.Overview(engine), limits.Steering(jobs), repeating)
     loops = reconciler.Reconciler(jobs)
     nats.on_connected(relay.wake)
     async with AsyncExitStack() as stack:
@@ -33,17 +49,24 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
         background.start("relay", relay.run)
         background.start("rescue", partial(run.every, reconciler.RESCUE_SECONDS, loops.rescue))
         background.start("promote", partial(run.every, reconciler.PROMOTE_SECONDS, loops.promote))
+        background.start("fire", partial(run.every, schedules.FIRE_SECONDS, repeating.fire))
+        background.start("tidy", partial(run.every, reconciler.TIDY_SECONDS, loops.tidy))
+        background.start("watches", watches.read)
+        background.start("watches-poll", watches.poll)
         await stack.enter_async_context(
             server.serving(
                 listen=config.listen,
                 services=[
                     server.Service(
                         name=servicer.SERVICE,
-                        register=partial(
-                            jobs_service_pb2_grpc.add_JobsServiceServicer_to_server, servicer.JobsServicer(jobs)
-                        ),
+                        register=partial(jobs_service_pb2_grpc.add_JobsServiceServicer_to_server, served),
                         callers=servicer.CALLERS,
-                    )
+                    ),
+                    server.Service(
+                        name=admin_servicer.SERVICE,
+                        register=partial(admin_service_pb2_grpc.add_AdminServiceServicer_to_server, admin),
+                        callers=admin_servicer.CALLERS,
+                    ),
                 ],
                 verifier=identity.Verifier(config.identity_trust),
                 translate=postgres.translate,
@@ -54,9 +77,14 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
 
 def main() -> None:
     """Read the settings and do what the command says."""
-    command = sys.argv[1] if len(sys.argv) == 2 else ""
-    if command not in {"serve", "migrate"}:
-        sys.exit("usage: python -m services.jobs serve | migrate")
+    command = sys.argv[1] if len(sys.argv) > 1 else ""
+    if command == "admin":
+        # Nothing of it is needed to serve, and nothing of what serves is told to it.
+        from services.jobs.admin import tool
+
+        sys.exit(tool.main(sys.argv[2:], os.environ))
+    if command not in {"serve", "migrate"} or len(sys.argv) > 2:
+        sys.exit("usage: python -m services.jobs serve | migrate | admin …")
     try:
         config = settings.read(Settings, os.environ)
     except settings.SettingsError as error:

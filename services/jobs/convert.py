@@ -12,10 +12,14 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from chassis import errors, ids
-from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2
-from services.jobs import domain
+from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2, kind_pb2
+from services.jobs import domain, kinds, recurrence
 
-MAX_JSON_BYTES = 64 * 1024
+MAX_PAYLOAD_BYTES = 256 * 1024
+MAX_RESULT_BYTES = 64 * 1024
+MAX_SNOOZE = timedelta(days=30)
+MAX_IN_EVENT_BYTES = 16 * 1024
+"""A payload or a result that is larger stays out of events."""
 
 
 def state_to_proto(state: domain.State) -> job_pb2.JobState.ValueType:
@@ -31,23 +35,63 @@ def state_from_proto(value: job_pb2.JobState.ValueType) -> domain.State:
         raise errors.InvalidArgument("states must be known job states.", field="states") from None
 
 
-def spec_from_proto(message: job_pb2.JobSpec) -> domain.Spec:
-    """Read a spec; what is not set gets its default. Raises `InvalidArgument`."""
-    given: dict[str, Any] = {}
+def spec_from_proto(message: job_pb2.JobSpec, given: Mapping[str, Any] | None = None) -> domain.Spec:
+    """Read a spec; what is not set is taken from `given`, what its kind declared. Raises `InvalidArgument`."""
+    asked: dict[str, Any] = dict(given or {})
     if message.HasField("run_at"):
-        given["run_at"] = message.run_at.ToDatetime(UTC)
-    if message.max_attempts:
-        given["max_attempts"] = message.max_attempts
-    for name in ("backoff", "max_backoff", "attempt_timeout"):
-        if message.HasField(name):
-            given[name] = getattr(message, name).ToTimedelta()
+        asked["run_at"] = time_from_proto(message.run_at, "run_at")
+    asked |= _policy(message)
     return domain.Spec(
         kind=message.kind,
         owner_id=ids.parse(message.owner_id, "owner_id"),
-        payload=json_from_proto(message.payload, "payload"),
-        priority=message.priority,
+        payload=json_from_proto(message.payload, "payload", MAX_PAYLOAD_BYTES),
         unique_key=message.unique_key or None,
-        **given,
+        concurrency_key=message.concurrency_key or None,
+        parent_id=ids.parse(message.parent_id, "parent_id") if message.parent_id else None,
+        **asked,
+    )
+
+
+def _policy(message: job_pb2.JobSpec | kind_pb2.KindDefaults) -> dict[str, Any]:
+    """Read what is set of an execution policy."""
+    durations = {
+        "backoff": message.backoff if message.HasField("backoff") else None,
+        "max_backoff": message.max_backoff if message.HasField("max_backoff") else None,
+        "attempt_timeout": message.attempt_timeout if message.HasField("attempt_timeout") else None,
+        "total_timeout": message.total_timeout if message.HasField("total_timeout") else None,
+    }
+    numbers = {"max_attempts": message.max_attempts, "priority": message.priority}
+    return {name: number for name, number in numbers.items() if number} | {
+        name: duration_from_proto(value, name) for name, value in durations.items() if value is not None
+    }
+
+
+def declaration_from_proto(message: kind_pb2.KindDeclaration) -> kinds.Declaration:
+    """Read what a worker says of a kind. Raises `InvalidArgument`."""
+    retention = (
+        {"retention": duration_from_proto(message.retention, "retention")} if message.HasField("retention") else {}
+    )
+    return kinds.Declaration(
+        kind=message.kind,
+        defaults=_policy(message.defaults),
+        notifies=message.notifies,
+        undoes=message.undoes,
+        **retention,
+    )
+
+
+def schedule_from_proto(message: kind_pb2.ScheduleDeclaration) -> recurrence.Declaration:
+    """Read what a worker says of a schedule."""
+    catch_up = kind_pb2.CatchUp.Name(message.catch_up).removeprefix("CATCH_UP_").lower()
+    overlap = kind_pb2.Overlap.Name(message.overlap).removeprefix("OVERLAP_").lower()
+    return recurrence.Declaration(
+        name=message.name,
+        kind=message.kind,
+        payload=json_from_proto(message.payload, "payload", MAX_PAYLOAD_BYTES),
+        cron=message.cron,
+        time_zone=message.time_zone or "UTC",
+        catch_up=recurrence.CatchUp("last" if message.catch_up == kind_pb2.CATCH_UP_UNSPECIFIED else catch_up),
+        overlap=recurrence.Overlap("skip" if message.overlap == kind_pb2.OVERLAP_UNSPECIFIED else overlap),
     )
 
 
@@ -66,12 +110,20 @@ def job_to_proto(job: domain.Job) -> job_pb2.Job:
             max_backoff=_duration(job.spec.max_backoff),
             attempt_timeout=_duration(job.spec.attempt_timeout),
             unique_key=job.spec.unique_key or "",
+            concurrency_key=job.spec.concurrency_key or "",
+            total_timeout=_duration(job.spec.total_timeout) if job.spec.total_timeout else None,
+            parent_id=str(job.spec.parent_id) if job.spec.parent_id else "",
         ),
         state=state_to_proto(job.state),
         attempt=job.attempt,
         max_attempts=job.max_attempts,
         crashes=job.crashes,
-        progress=job_pb2.JobProgress(done=job.progress.done, total=job.progress.total, message=job.progress.message),
+        progress=job_pb2.JobProgress(
+            done=job.progress.done,
+            total=job.progress.total,
+            message=job.progress.message,
+            estimate_time=_time(job.progress.estimate),
+        ),
         result=json_to_proto(job.result) if job.result is not None else None,
         error=_error_to_proto(job.error),
         cancel_reason=job.cancel_reason or "",
@@ -79,16 +131,33 @@ def job_to_proto(job: domain.Job) -> job_pb2.Job:
         create_time=_time(job.created_at),
         start_time=_time(job.started_at),
         finish_time=_time(job.finished_at),
+        errors=job.errors,
+        deadline=_time(job.deadline),
+        next_run_time=_time(job.run_at) if job.state in _LATER and not job.awaits_children else None,
+        children=_children_to_proto(job.children) if job.children.total else None,
+        notifies=job.spec.notifies,
     )
+
+
+_LATER = frozenset({domain.State.SCHEDULED, domain.State.RETRYING})
+
+
+def _children_to_proto(children: domain.Children) -> job_pb2.JobChildren:
+    return job_pb2.JobChildren(total=children.total, ended=children.ended, unsuccessful=children.unsuccessful)
 
 
 def event_to_proto(job: domain.Job, *, sequence: int, reason: str, occurred_at: datetime) -> job_events_pb2.JobEvent:
     """Write the event of a transition."""
+    snapshot = job_to_proto(job)
+    if snapshot.spec.payload.ByteSize() > MAX_IN_EVENT_BYTES:
+        snapshot.spec.ClearField("payload")
+    if snapshot.result.ByteSize() > MAX_IN_EVENT_BYTES:
+        snapshot.ClearField("result")
     return job_events_pb2.JobEvent(
         owner_id=str(job.spec.owner_id),
         sequence=sequence,
         reason=reason,
-        job=job_to_proto(job),
+        job=snapshot,
         occur_time=_time(occurred_at),
     )
 
@@ -129,7 +198,7 @@ def outcome_from_proto(message: jobs_service_pb2.FinishJobRequest) -> domain.Out
     """Read the outcome of an attempt. Raises `InvalidArgument` if there is none."""
     match message.WhichOneof("outcome"):
         case "completed":
-            return domain.Completed(result=json_from_proto(message.completed.result, "result"))
+            return domain.Completed(result=json_from_proto(message.completed.result, "result", MAX_RESULT_BYTES))
         case "failed":
             error = message.failed.error
             return domain.Failed(
@@ -140,22 +209,67 @@ def outcome_from_proto(message: jobs_service_pb2.FinishJobRequest) -> domain.Out
             return domain.Cancelled(reason=_text(message.cancelled.reason, 100) or "requested")
         case "released":
             return domain.Released()
+        case "snoozed":
+            delay = duration_from_proto(message.snoozed.delay, "delay")
+            if not timedelta() < delay <= MAX_SNOOZE:
+                raise errors.InvalidArgument("delay must be above 0 and at most 30 days.", field="delay")
+            return domain.Snoozed(delay=delay)
+        case "waiting":
+            return domain.Waiting()
         case _:
-            raise errors.InvalidArgument(
-                "outcome must be one of completed, failed, cancelled, released.", field="outcome"
-            )
+            allowed = "completed, failed, cancelled, released, snoozed, waiting"
+            raise errors.InvalidArgument(f"outcome must be one of {allowed}.", field="outcome")
 
 
-def json_from_proto(message: struct_pb2.Struct, field: str) -> dict[str, Any]:
-    """Read a JSON object. Raises `InvalidArgument` above 64 KiB or with NUL characters, which PostgreSQL cannot keep."""
+def error_to_proto(error: errors.Error) -> jobs_service_pb2.CallError:
+    """Write what a call of its own would have failed with."""
+    return jobs_service_pb2.CallError(
+        status=error.status, code=error.code, message=error.message, field=error.field, details=error.details
+    )
+
+
+def value_from_proto(message: struct_pb2.Value, field: str) -> Any:
+    """Read any JSON value. Raises `InvalidArgument`."""
+    wrapped = struct_pb2.Struct()
+    wrapped.fields[field].CopyFrom(message)
+    if message.WhichOneof("kind") is None:
+        return None
+    return json_from_proto(wrapped, field, MAX_RESULT_BYTES)[field]
+
+
+def value_to_proto(value: Any) -> struct_pb2.Value:
+    """Write any JSON value."""
+    message = struct_pb2.Value()
+    json_format.ParseDict(value, message)
+    return message
+
+
+def time_from_proto(message: Timestamp, field: str) -> datetime:
+    """Read a time. Raises `InvalidArgument` for one that no calendar has."""
+    try:
+        return message.ToDatetime(UTC)
+    except (ValueError, OverflowError):
+        raise errors.InvalidArgument(f"{field} must be a time between the years 1 and 9999.", field=field) from None
+
+
+def duration_from_proto(message: Duration, field: str) -> timedelta:
+    """Read a duration. Raises `InvalidArgument` for one that is none."""
+    try:
+        return message.ToTimedelta()
+    except (ValueError, OverflowError):
+        raise errors.InvalidArgument(f"{field} must be a duration.", field=field) from None
+
+
+def json_from_proto(message: struct_pb2.Struct, field: str, most: int) -> dict[str, Any]:
+    """Read a JSON object. Raises `InvalidArgument` above `most` bytes or with NUL characters, which PostgreSQL cannot keep."""
     try:
         value: dict[str, Any] = json_format.MessageToDict(message)
         text = json.dumps(value, allow_nan=False)
     except ValueError:
         raise errors.InvalidArgument(f"{field} must be JSON: no infinite numbers, no NaN.", field=field) from None
     # As a message it can be larger than as JSON, and it is the message that travels.
-    if max(len(text), message.ByteSize()) > MAX_JSON_BYTES:
-        raise errors.InvalidArgument(f"{field} must be at most {MAX_JSON_BYTES} bytes of JSON.", field=field)
+    if max(len(text), message.ByteSize()) > most:
+        raise errors.InvalidArgument(f"{field} must be at most {most} bytes of JSON.", field=field)
     if "\\u0000" in text:
         raise errors.InvalidArgument(f"{field} must not contain NUL characters.", field=field)
     return value

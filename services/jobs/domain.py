@@ -13,17 +13,24 @@ from uuid import UUID
 
 from chassis import errors
 
+SYSTEM = UUID(int=0)
+"""The owner of the jobs that nobody but the system itself asked for."""
+UNDO = ".undo"
+"""A kind's name and this is the kind that undoes it."""
 CRASH_LIMIT = 5
 """A job whose workers died this often since it was submitted or retried ends failed: it is probably what kills them."""
+
+_NAME = re.compile(r"[a-z0-9_.-]{1,100}")
 
 
 class State(StrEnum):
     """Where a job stands."""
 
     SCHEDULED = "scheduled"
-    """Waits for run_at. The reconciler moves it on; a crash loses nothing, the next replica's reconciler does it."""
+    """Waits for run_at, or for its children. The reconciler of any replica moves it on; a crash loses nothing."""
     PENDING = "pending"
-    """Can be claimed. A claim or a cancel moves it out; a lost doorbell costs the worker's polling interval."""
+    """Can be claimed once its concurrency key has a place for it. A claim, a cancel or its deadline moves it out; a lost
+    doorbell costs the worker's polling interval."""
     RUNNING = "running"
     """A worker holds the lease. Its finish moves it out; if it dies, the rescue, once the lease has expired."""
     RETRYING = "retrying"
@@ -52,6 +59,8 @@ class Action(StrEnum):
     COMPLETE = "complete"
     FAIL = "fail"
     RETRY_LATER = "retry_later"
+    SNOOZE = "snooze"
+    EXPIRE = "expire"
     REQUEST_CANCEL = "request_cancel"
     CANCEL = "cancel"
     RETRY = "retry"
@@ -64,6 +73,9 @@ TRANSITIONS: Mapping[Action, tuple[frozenset[State], State]] = {
     Action.COMPLETE: (HELD, State.COMPLETED),
     Action.FAIL: (HELD, State.FAILED),
     Action.RETRY_LATER: (frozenset({State.RUNNING}), State.RETRYING),
+    # Until a time, or until the last child has ended.
+    Action.SNOOZE: (frozenset({State.RUNNING}), State.SCHEDULED),
+    Action.EXPIRE: (frozenset({State.SCHEDULED, State.PENDING, State.RETRYING}), State.FAILED),
     Action.REQUEST_CANCEL: (frozenset({State.RUNNING}), State.CANCELLING),
     Action.CANCEL: (
         frozenset({State.SCHEDULED, State.PENDING, State.RETRYING, State.RUNNING, State.CANCELLING}),
@@ -87,20 +99,49 @@ class Spec:
     backoff: timedelta = timedelta(seconds=1)
     max_backoff: timedelta = timedelta(seconds=60)
     attempt_timeout: timedelta = timedelta(minutes=10)
+    total_timeout: timedelta | None = None
     unique_key: str | None = None
+    concurrency_key: str | None = None
+    parent_id: UUID | None = None
+    notifies: bool = False
+    undoes: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what the bounds forbid."""
-        _require(re.fullmatch(r"[a-z0-9_.-]{1,100}", self.kind), "kind", "1 to 100 characters of a-z 0-9 _ . -")
+        require_kind(self.kind, "kind")
+        require_policy(self.max_attempts, self.backoff, self.max_backoff, self.attempt_timeout)
         _require(-100 <= self.priority <= 100, "priority", "between -100 and 100")
-        _require(1 <= self.max_attempts <= 100, "max_attempts", "between 1 and 100")
-        _require(timedelta() < self.backoff <= timedelta(hours=1), "backoff", "above 0 and at most 1 hour")
-        _require(self.backoff <= self.max_backoff <= timedelta(hours=24), "max_backoff", "from backoff up to 24 hours")
         _require(
-            timedelta() < self.attempt_timeout <= timedelta(hours=24), "attempt_timeout", "above 0 and at most 24 hours"
+            self.total_timeout is None or timedelta() < self.total_timeout <= timedelta(days=30),
+            "total_timeout",
+            "above 0 and at most 30 days",
         )
-        _require(len(self.unique_key or "") <= 200, "unique_key", "at most 200 characters")
-        _require("\x00" not in (self.unique_key or ""), "unique_key", "without NUL characters")
+        for name, key in (("unique_key", self.unique_key), ("concurrency_key", self.concurrency_key)):
+            _require(key is None or len(key) <= 200, name, "at most 200 characters")
+            _require(key is None or "\x00" not in key, name, "without NUL characters")
+
+
+def require_kind(name: str, field: str) -> None:
+    """Refuse what cannot be the name of a kind, or of a schedule."""
+    _require(_NAME.fullmatch(name), field, "1 to 100 characters of a-z 0-9 _ . -")
+
+
+def is_name(name: str) -> bool:
+    """Whether this can be the name of a kind."""
+    return _NAME.fullmatch(name) is not None
+
+
+def require_retention(retention: timedelta) -> None:
+    """Refuse what the bounds forbid."""
+    _require(timedelta(minutes=1) <= retention <= timedelta(days=3650), "retention", "from 1 minute up to 10 years")
+
+
+def require_policy(max_attempts: int, backoff: timedelta, max_backoff: timedelta, attempt_timeout: timedelta) -> None:
+    """Refuse what the bounds forbid."""
+    _require(1 <= max_attempts <= 100, "max_attempts", "between 1 and 100")
+    _require(timedelta() < backoff <= timedelta(hours=1), "backoff", "above 0 and at most 1 hour")
+    _require(backoff <= max_backoff <= timedelta(hours=24), "max_backoff", "from backoff up to 24 hours")
+    _require(timedelta() < attempt_timeout <= timedelta(hours=24), "attempt_timeout", "above 0 and at most 24 hours")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +151,17 @@ class Progress:
     done: int = 0
     total: int = 0
     message: str = ""
+    estimate: datetime | None = None
+    """When it will be done; None while unknown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Children:
+    """How many children a job has, how many of those have ended, and how many of those failed or were cancelled."""
+
+    total: int = 0
+    ended: int = 0
+    unsuccessful: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +170,9 @@ class JobError:
 
     code: str
     message: str
+
+
+DEADLINE_EXCEEDED = JobError(code="deadline_exceeded", message="This took longer than it may.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +195,13 @@ class Job:
     cancel_reason: str | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    deadline: datetime | None = None
+    run_at: datetime | None = None
+    """When it can be claimed next."""
+    children: Children = Children()
+    awaits_children: bool = False
+    ready: bool = False
+    """Whether it can be claimed now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,11 +232,23 @@ class Released:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Snoozed:
+    """The handler wants to go on later."""
+
+    delay: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """The handler wants to go on when all children have ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Crashed:
     """The worker died: nobody says so, its lease expired."""
 
 
-Outcome = Completed | Failed | Cancelled | Released | Crashed
+Outcome = Completed | Failed | Cancelled | Released | Snoozed | Waiting | Crashed
 
 
 def outcome_name(outcome: Outcome) -> str:
@@ -192,12 +266,13 @@ class Decision:
     error: JobError | None = None
     cancel_reason: str | None = None
     delay: timedelta = timedelta()
+    awaits_children: bool = False
     max_attempts: int
     crashes: int
     errors: int
 
 
-def decide(job: Job, outcome: Outcome, *, jitter: float) -> Decision:
+def decide(job: Job, outcome: Outcome, *, jitter: float, now: datetime) -> Decision:
     """Say what becomes of a held job when its attempt ends. `jitter` is a random number from 0 to 1."""
     cancel = Decision(
         action=Action.CANCEL,
@@ -219,20 +294,51 @@ def decide(job: Job, outcome: Outcome, *, jitter: float) -> Decision:
             failed = replace(fail, error=error, errors=job.errors + 1)
             if retryable and job.state is State.RUNNING and job.attempt < job.max_attempts:
                 delay = backoff(job.spec, failed.errors, jitter=jitter)
-                return replace(failed, action=Action.RETRY_LATER, reason="attempt_failed", delay=delay)
+                retry = replace(failed, action=Action.RETRY_LATER, reason="attempt_failed", delay=delay)
+                # A pause that ends after the deadline is not begun: its error says more than the deadline would.
+                return failed if _is_late(job, now + delay) else retry
             return failed
-        case Released() | Crashed() if job.state is State.CANCELLING:
+        case Released() | Snoozed() | Waiting() | Crashed() if job.state is State.CANCELLING:
             # Nobody is left to run it, and nobody wants it any more.
             return cancel
-        case Released():
-            return replace(again, reason="released")
         case Crashed() if job.crashes + 1 >= CRASH_LIMIT:
             error = JobError(
                 code="worker_crashed", message=f"The worker died {CRASH_LIMIT} times while running this job."
             )
             return replace(fail, reason="lease_expired", error=error, crashes=job.crashes + 1)
+        case Released() | Snoozed() | Crashed() if _is_late(job, now):
+            crashes = job.crashes + isinstance(outcome, Crashed)
+            return replace(fail, reason="deadline_exceeded", error=DEADLINE_EXCEEDED, crashes=crashes)
+        case Released():
+            return replace(again, reason="released")
+        case Snoozed(delay=delay):
+            return replace(again, action=Action.SNOOZE, reason="snoozed", delay=delay)
+        case Waiting():
+            awaits = job.children.ended < job.children.total
+            return replace(again, action=Action.SNOOZE, reason="waiting", awaits_children=awaits)
         case Crashed():
             return replace(again, reason="lease_expired", crashes=job.crashes + 1)
+
+
+def undo(job: Job) -> Spec:
+    """Give the job that undoes what a cancelled one has done; one at a time."""
+    payload = {"job_id": str(job.job_id), "attempt": job.attempt, "payload": job.spec.payload}
+    return Spec(
+        kind=job.spec.kind + UNDO,
+        owner_id=job.spec.owner_id,
+        payload=payload,
+        max_attempts=10,
+        unique_key=undo_key(job.job_id),
+    )
+
+
+def undo_key(job_id: UUID) -> str:
+    """Give the unique key of the job that undoes this one."""
+    return f"undo:{job_id}"
+
+
+def _is_late(job: Job, moment: datetime) -> bool:
+    return job.deadline is not None and moment >= job.deadline
 
 
 def backoff(spec: Spec, error_count: int, *, jitter: float) -> timedelta:

@@ -1,11 +1,10 @@
-"""What the jobs service does. Each operation is one transaction: the change, its event, the outbox; then the doorbells."""
+"""What the jobs service does. Each operation is one transaction: the change, what follows, its events; then doorbells."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import logging
-from collections import Counter
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,17 +12,24 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from google.protobuf.message import Message
+from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import bus, errors, outbox, paging, postgres, streams
+from chassis import bus, coalescing, errors, outbox, paging, postgres
 from repruv.jobs.v1 import job_events_pb2
-from services.jobs import convert, domain, storage
+from services.jobs import checkpoints, claims, convert, domain, finishes, kinds, recurrence, schedules, storage, submits
 from services.jobs.domain import Job, State
+from services.jobs.transaction import Transaction
 
 logger = logging.getLogger(__name__)
 
-RESCUE_BATCH = 100
+BATCH = 100
+"""So many jobs a loop moves in one transaction."""
+FAMILY = 200
+"""So many descendants are cancelled together with a job; the reconciler sees to the others."""
+GROUPED = 200
+"""So many calls that come at once share a transaction."""
 EVENTS_PAGE = 500
 EVENTS_PAGE_BYTES = 2 << 20
 
@@ -45,21 +51,39 @@ class Operations:
         self._relay = relay
         self._bus = nats
         self.lease = lease
+        self.kinds = kinds.Kinds(engine)
         self._told: set[asyncio.Task[None]] = set()
+        self._submits = coalescing.Coalescer(self._submit_together, most=GROUPED, at_once=2)
+        self._finishes = coalescing.Coalescer(self._finish_together, most=GROUPED, at_once=2)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """Open a transaction; when it is committed, its events are sent and the doorbells rung."""
+        try:
+            async with self._engine.begin() as conn:
+                tx = Transaction(conn)
+                yield tx
+                messages = await tx.close()
+        except IntegrityError as error:
+            if postgres.violated_constraint(error) == "jobs_unique_key":
+                raise submits.unique_key_taken(None) from error
+            raise
+        self._relay.send(messages)
+        for kind in tx.rings:
+            self._tell(f"jobs.wake.{kind}", job_events_pb2.JobSubmitted(kind=kind))
+        for job, _ in tx.moved:
+            if job.state is State.CANCELLING:
+                self._tell("jobs.cancel", job_events_pb2.JobCancelRequested(job_id=str(job.job_id)))
+        for job in tx.shown:
+            self._show(job)
 
     async def submit(self, job_id: UUID, spec: domain.Spec) -> tuple[Job, bool]:
         """Store a job; the second value says whether it is new. The same id with another spec raises `AlreadyExists`."""
-        async with self._transaction() as (conn, told):
-            job = await storage.insert_job(conn, job_id, spec)
-            if job:
-                told += await _record(conn, [(job, "submitted")])
-            else:
-                known = await storage.get_job(conn, job_id)
-        if not job:
-            return _same_submit(known, spec), False
-        if job.state is State.PENDING:
-            self._ring(spec.kind)
-        return job, True
+        return await self._submits((job_id, spec))
+
+    async def submit_many(self, wanted: Sequence[tuple[UUID, domain.Spec]]) -> Sequence[submits.Result]:
+        """Store jobs in one transaction; for each what `submit` gives, or the error that it raises."""
+        return await self._submit_together(wanted)
 
     async def get(self, job_id: UUID, *, owner_id: UUID | None) -> Job:
         """Read a job. Raises `NotFound`, also when it belongs to another owner than `owner_id`."""
@@ -72,21 +96,28 @@ class Operations:
         owner_id: UUID | None,
         states: Collection[State],
         kinds: Collection[str],
+        parent_id: UUID | None,
         page_size: int,
         page_token: str,
     ) -> Page:
         """Read a page of jobs, newest first."""
-        filters = (str(owner_id), sorted(states), sorted(kinds))
+        filters = (str(owner_id), sorted(states), sorted(kinds), str(parent_id))
         limit = paging.size(page_size)
-        position = paging.position(page_token, filters=filters, length=2)
+        position = paging.position(page_token, filters=filters, length=1)
         before = _position(position) if position else None
         async with self._single.connect() as conn:
             found = await storage.list_jobs(
-                conn, owner_id=owner_id, states=states, kinds=kinds, before=before, limit=limit + 1
+                conn,
+                owner_id=owner_id,
+                states=states,
+                kinds=kinds,
+                parent_id=parent_id,
+                before=before,
+                limit=limit + 1,
             )
         jobs = found[:limit]
         more = len(found) > limit
-        token = paging.token([jobs[-1].created_at.isoformat(), str(jobs[-1].job_id)], filters=filters) if more else ""
+        token = paging.token([str(jobs[-1].job_id)], filters=filters) if more else ""
         return Page(jobs=jobs, next_page_token=token)
 
     async def history(
@@ -98,35 +129,42 @@ class Operations:
             return await storage.list_attempts(conn, job_id), await storage.list_transitions(conn, job_id)
 
     async def cancel(self, job_id: UUID, *, owner_id: UUID | None, reason: str) -> Job:
-        """Cancel a waiting job, or ask the worker of a running one to stop. Raises `job_already_finished` if too late."""
-        async with self._transaction() as (conn, told):
-            job = _owned(await storage.get_job(conn, job_id, lock=True), owner_id)
+        """Cancel a waiting job, or ask the worker of a running one to stop, and its children likewise.
+
+        Raises `job_already_finished` if it is too late.
+        """
+        async with self.transaction() as tx:
+            job = _owned(await storage.lock_job(tx.conn, job_id), owner_id)
             if job.state in {State.CANCELLED, State.CANCELLING}:
                 return job
             if job.state in domain.TERMINAL:
                 message = f"The job has already ended: it is {job.state}."
                 raise errors.FailedPrecondition(message, code="job_already_finished")
-            move = storage.request_cancel if job.state is State.RUNNING else storage.cancel_waiting
-            cancelled = _held_by_lock(await move(conn, job, reason))
-            told += await _record(conn, [(cancelled, "cancel_requested")])
-        if cancelled.state is State.CANCELLING:
-            notice = job_events_pb2.JobCancelRequested(job_id=str(job_id))
-            self._tell("jobs.cancel", notice.SerializeToString())
+            cancelled = await _cancel(tx, job, reason)
+            family = [cancelled]
+            for parent in family:
+                if parent.children.ended < parent.children.total:
+                    orphans = await storage.lock_orphans(tx.conn, parent_id=parent.job_id, limit=FAMILY - len(family))
+                    family += [await _cancel(tx, child, reason) for child in orphans]
         return cancelled
 
     async def retry(self, job_id: UUID, *, owner_id: UUID | None) -> Job:
-        """Reopen a failed or cancelled job. Raises `job_not_retryable`, or `unique_key_taken`."""
-        try:
-            async with self._transaction() as (conn, told):
-                job = _owned(await storage.get_job(conn, job_id, lock=True), owner_id)
-                if job.state not in domain.TRANSITIONS[domain.Action.RETRY][0]:
-                    message = f"Only failed and cancelled jobs can be retried; this one is {job.state}."
-                    raise errors.FailedPrecondition(message, code="job_not_retryable")
-                reopened = _held_by_lock(await storage.reopen(conn, job))
-                told += await _record(conn, [(reopened, "retried")])
-        except IntegrityError as error:
-            raise _explain(error) from error
-        self._ring(reopened.spec.kind)
+        """Reopen a failed or cancelled job. Raises `job_not_retryable`, `undo_not_ended`, or `unique_key_taken`."""
+        async with self.transaction() as tx:
+            job = _owned(await storage.lock_job(tx.conn, job_id), owner_id)
+            if job.state not in domain.TRANSITIONS[domain.Action.RETRY][0]:
+                message = f"Only failed and cancelled jobs can be retried; this one is {job.state}."
+                raise errors.FailedPrecondition(message, code="job_not_retryable")
+            undo_key, unique_key = domain.undo_key(job_id), job.spec.unique_key or ""
+            holders = await storage.holders(tx.conn, {undo_key, unique_key})
+            if undo_key in holders:
+                message = "What this job has done is still being undone; try again when that has ended."
+                details = {"job_id": str(holders[undo_key])}
+                raise errors.FailedPrecondition(message, code="undo_not_ended", details=details)
+            if unique_key in holders:
+                raise submits.unique_key_taken(holders[unique_key])
+            reopened = _held_by_lock(await storage.reopen(tx.conn, job))
+            tx.moved.append((reopened, "retried"))
         return reopened
 
     async def list_events(self, owner_id: UUID, *, after: int, limit: int) -> tuple[list[bytes], int]:
@@ -136,6 +174,8 @@ class Operations:
             if not 0 <= after <= latest:
                 raise errors.OutOfRange(f"There is no event {after}; the newest is {latest}.", code="cursor_unknown")
             events = await storage.list_events(conn, owner_id, after=after, limit=limit)
+        if after < latest and not events:
+            raise errors.OutOfRange(f"What came after event {after} is no longer kept.", code="cursor_unknown")
         sizes = itertools.accumulate(len(event) for event in events)
         fitting = sum(size <= EVENTS_PAGE_BYTES for size in sizes)
         return events[: max(fitting, 1)], latest
@@ -145,12 +185,21 @@ class Operations:
         async with self._single.connect() as conn:
             return await storage.last_sequences(conn, owner_ids)
 
+    async def declare(
+        self, worker: str, declared: Collection[kinds.Declaration], repeated: Sequence[recurrence.Declaration]
+    ) -> None:
+        """Note what a worker serves, and the schedules that belong to it."""
+        async with self.transaction() as tx:
+            await kinds.declare(tx.conn, worker, declared)
+            await schedules.declare(tx.conn, repeated, datetime.now(UTC))
+        self.kinds.forget()
+
     async def claim(self, *, worker: str, kinds: Collection[str], limit: int) -> list[Job]:
         """Give a worker jobs to run, each under a new attempt and a lease."""
-        async with self._transaction() as (conn, told):
-            claimed = await storage.claim_jobs(conn, worker=worker, kinds=kinds, limit=limit, lease=self.lease)
-            told += await _record(conn, [(job, "claimed") for job in claimed])
-        return claimed
+        known = await self.kinds.get([*kinds, claims.ALL])
+        limited = any(kind.is_limited for kind in known.values())
+        async with self.transaction() as tx:
+            return await claims.claim(tx, worker=worker, kinds=kinds, limited=limited, limit=limit, lease=self.lease)
 
     async def heartbeat(self, *, worker: str, held: storage.Attempts) -> list[tuple[UUID, int, State]]:
         """Renew a worker's leases; gives those it still holds, with their states."""
@@ -164,68 +213,103 @@ class Operations:
         async with self._single.connect() as conn:
             job = await storage.set_progress(conn, job_id, attempt, progress)
         if not job:
-            raise _lease_lost(job_id, attempt)
-        shown = job_events_pb2.JobProgressed(job=convert.job_to_proto(job))
-        self._tell(f"jobs.progress.{job.spec.owner_id}", shown.SerializeToString())
+            raise finishes.lease_lost(job_id, attempt)
+        self._show(job)
+
+    async def save_checkpoint(self, job_id: UUID, attempt: int, name: str, value: Any) -> None:
+        """Keep a value for later attempts. Raises `lease_lost`, or `too_many_checkpoints`."""
+        async with self._single.connect() as conn:
+            await checkpoints.save(conn, job_id, attempt, name, value)
+
+    async def get_checkpoints(self, job_id: UUID, attempt: int) -> dict[str, Any]:
+        """Give what earlier attempts have kept. Raises `lease_lost`."""
+        async with self._single.connect() as conn:
+            return await checkpoints.get(conn, job_id, attempt)
 
     async def finish(self, job_id: UUID, attempt: int, outcome: domain.Outcome) -> Job:
         """End an attempt. The same outcome told twice is no error; a stale attempt raises `lease_lost`."""
-        async with self._transaction() as (conn, told):
-            job = await storage.get_job(conn, job_id, lock=True)
-            if not job:
-                raise errors.NotFound("There is no such job.", code="job_not_found")
-            if job.attempt != attempt or job.state not in domain.HELD:
-                if await storage.attempt_outcome(conn, job_id, attempt) == domain.outcome_name(outcome):
-                    return job
-                raise _lease_lost(job_id, attempt)
-            decision = domain.decide(job, outcome, jitter=domain.jitter())
-            ended = _held_by_lock(await storage.end_attempt(conn, job, decision, outcome))
-            told += await _record(conn, [(ended, decision.reason)])
-        if ended.state is State.RETRYING and not decision.delay:
-            self._ring(ended.spec.kind)
-        return ended
+        return await self._finishes((job_id, attempt, outcome))
+
+    async def finish_many(self, ended: Sequence[finishes.Finish]) -> Sequence[Job | errors.Error]:
+        """End attempts in one transaction; for each what `finish` gives, or the error that it raises."""
+        return await self._finish_together(ended)
 
     async def rescue(self, *, grace: timedelta) -> int:
         """Judge the jobs whose lease has expired; gives how many. Nobody within `grace` of the database's start."""
-        async with self._transaction() as (conn, told):
-            expired = await storage.expired_jobs(conn, limit=RESCUE_BATCH, grace=grace)
-            judged: list[tuple[Job, str]] = []
-            for job in expired:
-                decision = domain.decide(job, domain.Crashed(), jitter=domain.jitter())
-                ended = _held_by_lock(await storage.end_attempt(conn, job, decision, domain.Crashed()))
-                judged.append((ended, decision.reason))
-                logger.warning("lease expired", extra={"job_id": job.job_id, "worker": job.worker, "now": ended.state})
-            told += await _record(conn, judged)
-        for kind in {job.spec.kind for job in expired}:
-            self._ring(kind)
+        async with self.transaction() as tx:
+            expired = await storage.expired_jobs(tx.conn, limit=BATCH, grace=grace)
+            crashed, now = domain.Crashed(), datetime.now(UTC)
+            decided = [(job, crashed, domain.decide(job, crashed, jitter=domain.jitter(), now=now)) for job in expired]
+            ended = await finishes.apply(tx, decided)
+        for job in expired:
+            now_is = ended[job.job_id, job.attempt].state
+            logger.warning("lease expired", extra={"job_id": job.job_id, "worker": job.worker, "now": now_is})
         return len(expired)
 
-    async def promote(self, *, due_since: timedelta) -> None:
-        """Make due scheduled jobs pending, and ring for every kind of which a job became due lately."""
-        async with self._transaction() as (conn, told):
-            promoted = await storage.promote_due(conn, limit=RESCUE_BATCH)
-            told += await _record(conn, [(job, "due") for job in promoted])
-            kinds = await storage.kinds_due_since(conn, due_since)
-        for kind in kinds:
-            self._ring(kind)
+    async def promote(self) -> int:
+        """Make ready what has become due: scheduled jobs, and next attempts; gives how many."""
+        async with self.transaction() as tx:
+            promoted = await storage.promote_due(tx.conn, limit=BATCH)
+            tx.moved += [(job, "due") for job in promoted]
+            retried = await storage.ready_retries(tx.conn, limit=BATCH)
+            tx.rings |= set(retried)
+        return max(len(promoted), len(retried))
 
-    @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[tuple[AsyncConnection, list[outbox.Message]]]:
-        """Open a transaction; what is put into the list beside it leaves right after the commit."""
-        told: list[outbox.Message] = []
+    async def fail_overdue(self) -> int:
+        """Fail waiting jobs whose deadline has passed; gives how many."""
+        async with self.transaction() as tx:
+            failed = await storage.fail_overdue(tx.conn, limit=BATCH)
+            tx.moved += [(job, "deadline_exceeded") for job in failed]
+        return len(failed)
+
+    async def cancel_orphans(self) -> int:
+        """Cancel living children of parents that failed or were cancelled; gives how many."""
+        async with self.transaction() as tx:
+            orphans = await storage.lock_orphans(tx.conn, limit=BATCH)
+            for job in orphans:
+                await _cancel(tx, job, "parent_ended")
+        return len(orphans)
+
+    async def free_keys(self) -> int:
+        """Give on places of concurrency keys that were forgotten; gives of how many keys."""
+        async with self.transaction() as tx:
+            free = await storage.free_keys(tx.conn, limit=BATCH)
+            if free:
+                tx.rings |= await storage.admit_keys(tx.conn, free)
+        return len(free)
+
+    async def advance_turns(self) -> None:
+        """Let the kinds' turns follow the claims."""
+        async with self._single.connect() as conn:
+            await storage.advance_turns(conn)
+
+    async def _submit_together(self, wanted: Sequence[tuple[UUID, domain.Spec]]) -> Sequence[submits.Result]:
         try:
-            async with self._engine.begin() as conn:
-                yield conn, told
-        except IntegrityError as error:
-            raise _explain(error) from error
-        self._relay.send(told)
+            async with self.transaction() as tx:
+                return await tx.submit(wanted)
+        except (IntegrityError, DataError):
+            if len(wanted) == 1:
+                raise
+            # One of them is not what the database takes: the others must not suffer for it.
+            return [await self._submit_alone(item) for item in wanted]
 
-    def _ring(self, kind: str) -> None:
-        self._tell(f"jobs.wake.{kind}", job_events_pb2.JobSubmitted(kind=kind).SerializeToString())
+    async def _submit_alone(self, item: tuple[UUID, domain.Spec]) -> submits.Result:
+        try:
+            return (await self._submit_together([item]))[0]
+        except (IntegrityError, DataError):
+            logger.exception("a job was refused by the database", extra={"job_id": item[0]})
+            return errors.Internal("Something went wrong on our side.")
 
-    def _tell(self, subject: str, payload: bytes) -> None:
+    async def _finish_together(self, ended: Sequence[finishes.Finish]) -> Sequence[Job | errors.Error]:
+        async with self.transaction() as tx:
+            return await finishes.end(tx, ended)
+
+    def _show(self, job: Job) -> None:
+        self._tell(f"jobs.progress.{job.spec.owner_id}", job_events_pb2.JobProgressed(job=convert.job_to_proto(job)))
+
+    def _tell(self, subject: str, message: Message) -> None:
         # Nobody waits for a doorbell: it is rung beside the answer.
-        task = asyncio.create_task(self._bus.tell(subject, payload))
+        task = asyncio.create_task(self._bus.tell(subject, message.SerializeToString()))
         self._told.add(task)
         task.add_done_callback(self._told_done)
 
@@ -235,44 +319,17 @@ class Operations:
             logger.warning("NATS was not told", extra={"cause": repr(error)[:200]})
 
 
-async def _record(conn: AsyncConnection, moved: Sequence[tuple[Job, str]]) -> list[outbox.Message]:
-    """Append one event a job, with its reason, to its owner's log, and to the outbox; gives what is in there now.
-
-    Once a transaction, with all that moved in it: only so are the owners locked in one order.
-    """
-    if not moved:
-        return []
-    next_sequence = await storage.next_sequences(conn, Counter(job.spec.owner_id for job, _ in moved))
-    occurred_at = datetime.now(UTC)
-    rows, messages = [], []
-    for job, reason in moved:
-        owner_id = job.spec.owner_id
-        sequence = next_sequence[owner_id]
-        next_sequence[owner_id] += 1
-        event = convert.event_to_proto(job, sequence=sequence, reason=reason, occurred_at=occurred_at)
-        payload = event.SerializeToString()
-        subject = streams.events_subject("jobs", str(owner_id))
-        message = outbox.Message(subject=subject, payload=payload, delay=outbox.HEAD_START)
-        messages.append(message)
-        rows.append(
-            {
-                "owner_id": owner_id,
-                "sequence": sequence,
-                "job_id": job.job_id,
-                "state": job.state,
-                "attempt": job.attempt,
-                "reason": reason,
-                "event": payload,
-                **outbox.parameters(message),
-            }
-        )
-    await storage.insert_events(conn, rows)
-    return messages
+async def _cancel(tx: Transaction, job: Job, reason: str) -> Job:
+    """Cancel a locked job that has not ended, or ask its worker to stop."""
+    move = storage.request_cancel if job.state is State.RUNNING else storage.cancel_waiting
+    cancelled = _held_by_lock(await move(tx.conn, job, reason))
+    tx.moved.append((cancelled, "cancel_requested"))
+    return cancelled
 
 
-def _position(position: list[str]) -> tuple[datetime, UUID]:
+def _position(position: list[str]) -> UUID:
     try:
-        return datetime.fromisoformat(position[0]), UUID(position[1])
+        return UUID(position[0])
     except ValueError:
         raise paging.refusal() from None
 
@@ -283,29 +340,8 @@ def _owned(job: Job | None, owner_id: UUID | None) -> Job:
     return job
 
 
-def _same_submit(known: Job | None, spec: domain.Spec) -> Job:
-    if known is None or (known.spec.owner_id, known.spec.kind, known.spec.payload) != (
-        spec.owner_id,
-        spec.kind,
-        spec.payload,
-    ):
-        raise errors.AlreadyExists("This job_id belongs to another job.", code="job_id_taken", field="job_id")
-    return known
-
-
 def _held_by_lock(moved: Job | None) -> Job:
     # The row was locked and its state read in this transaction, so a guarded update that finds nothing is a bug.
     if moved is None:
         raise errors.Internal("A locked job changed its state.")
     return moved
-
-
-def _lease_lost(job_id: UUID, attempt: int) -> errors.Aborted:
-    return errors.Aborted(f"Attempt {attempt} of job {job_id} no longer holds the lease.", code="lease_lost")
-
-
-def _explain(error: IntegrityError) -> Exception:
-    if postgres.violated_constraint(error) == "jobs_unique_key":
-        message = "A job with this unique_key has not ended yet."
-        return errors.AlreadyExists(message, code="unique_key_taken", field="unique_key")
-    return error

@@ -1,18 +1,17 @@
-"""What happens by itself: dead workers' jobs are rescued, due jobs are announced."""
+"""What happens by itself: dead workers' jobs are rescued, due ones made ready, overdue ones failed, orphans cancelled."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import timedelta
 
 from services.jobs import operations
 
 RESCUE_SECONDS = 0.25
 PROMOTE_SECONDS = 0.25
+TIDY_SECONDS = 2.0
 STANDSTILL = 0.75
 """So long (in leases) without a judgement means that this process stood still: what remains of a lease after a heartbeat."""
-_RING_WINDOW = timedelta(seconds=1)
 
 
 class Reconciler:
@@ -38,7 +37,7 @@ class Reconciler:
         if now < self._judge_after:
             return
         try:
-            while await self._jobs.rescue(grace=self._jobs.lease) == operations.RESCUE_BATCH:
+            while await self._jobs.rescue(grace=self._jobs.lease) == operations.BATCH:
                 pass
         except Exception:
             self._judge_after = self._clock() + self._lease
@@ -47,5 +46,14 @@ class Reconciler:
             self._judged_at = self._clock()
 
     async def promote(self) -> None:
-        """Announce what has become due."""
-        await self._jobs.promote(due_since=_RING_WINDOW)
+        """Make ready what has become due, fail what is overdue, and let the kinds' turns follow the claims."""
+        for step in (self._jobs.promote, self._jobs.fail_overdue):
+            while await step() == operations.BATCH:
+                pass
+        await self._jobs.advance_turns()
+
+    async def tidy(self) -> None:
+        """Cancel the children of parents that have ended, and give on places of concurrency keys that were forgotten."""
+        for step in (self._jobs.cancel_orphans, self._jobs.free_keys):
+            while await step() == operations.BATCH:
+                pass

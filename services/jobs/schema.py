@@ -44,6 +44,21 @@ jobs = sa.Table(
     sa.Column("created_at", _time, nullable=False),
     sa.Column("started_at", _time),
     sa.Column("finished_at", _time),
+    sa.Column("concurrency_key", sa.Text),
+    sa.Column("total_timeout", sa.Interval),
+    sa.Column("deadline", _time),
+    sa.Column("parent_id", sa.Uuid),
+    sa.Column("children_total", sa.Integer, nullable=False),
+    sa.Column("children_ended", sa.Integer, nullable=False),
+    sa.Column("children_unsuccessful", sa.Integer, nullable=False),
+    sa.Column("awaits_children", sa.Boolean, nullable=False),
+    sa.Column("notifies", sa.Boolean, nullable=False),
+    sa.Column("undoes", sa.Boolean, nullable=False),
+    sa.Column("read_at", _time),
+    sa.Column("turn", sa.BigInteger, nullable=False),
+    sa.Column("ready", sa.Boolean, nullable=False),
+    sa.Column("progress_rate", sa.Double),
+    sa.Column("progress_at", _time),
 )
 
 attempts = sa.Table(
@@ -77,6 +92,66 @@ job_events = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("event", sa.LargeBinary, nullable=False),
     sa.Column("occurred_at", _time, nullable=False),
+)
+
+kinds = sa.Table(
+    "kinds",
+    metadata,
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("max_attempts", sa.Integer),
+    sa.Column("backoff", sa.Interval),
+    sa.Column("max_backoff", sa.Interval),
+    sa.Column("attempt_timeout", sa.Interval),
+    sa.Column("total_timeout", sa.Interval),
+    sa.Column("priority", sa.SmallInteger),
+    sa.Column("notifies", sa.Boolean, nullable=False),
+    sa.Column("undoes", sa.Boolean, nullable=False),
+    sa.Column("retention", sa.Interval, nullable=False),
+    sa.Column("declared_at", _time),
+    sa.Column("max_running", sa.Integer, nullable=False),
+    sa.Column("max_running_per_key", sa.Integer, nullable=False),
+    sa.Column("rate_count", sa.Integer, nullable=False),
+    sa.Column("rate_period", sa.Interval),
+    sa.Column("paused_at", _time),
+    sa.Column("is_limited", sa.Boolean),
+    sa.Column("tokens", sa.Double, nullable=False),
+    sa.Column("tokens_at", _time, nullable=False),
+    sa.Column("turn", sa.BigInteger, nullable=False),
+)
+
+workers = sa.Table(
+    "workers",
+    metadata,
+    sa.Column("worker", sa.Text, primary_key=True),
+    sa.Column("kinds", sa.ARRAY(sa.Text), nullable=False),
+    sa.Column("seen_at", _time, nullable=False),
+)
+
+checkpoints = sa.Table(
+    "checkpoints",
+    metadata,
+    sa.Column("job_id", sa.Uuid, sa.ForeignKey(jobs.c.job_id, ondelete="CASCADE"), primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("value", JSONB, nullable=False),
+    sa.Column("saved_at", _time, nullable=False),
+)
+
+schedules = sa.Table(
+    "schedules",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("payload", JSONB, nullable=False),
+    sa.Column("cron", sa.Text, nullable=False),
+    sa.Column("time_zone", sa.Text, nullable=False),
+    sa.Column("catch_up", sa.Text, nullable=False),
+    sa.Column("overlap", sa.Text, nullable=False),
+    sa.Column("declared_at", _time, nullable=False),
+    sa.Column("paused_at", _time),
+    sa.Column("next_at", _time),
+    sa.Column("last_at", _time),
+    sa.Column("last_job_id", sa.Uuid),
 )
 
 outbox = outbox_.outbox_table(metadata)

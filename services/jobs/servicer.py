@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeVar
 from uuid import UUID
 
 from google.protobuf.duration_pb2 import Duration
 from grpc import aio
 
 from chassis import errors, identity, ids
-from repruv.jobs.v1 import job_events_pb2, jobs_service_pb2, jobs_service_pb2_grpc
-from services.jobs import convert, operations
+from repruv.jobs.v1 import job_events_pb2, jobs_service_pb2
+from services.jobs import convert, domain, kinds, notifications, operations, reading_servicer, visibility, watching
 
 SERVICE = "repruv.jobs.v1.JobsService"
 
 _WORKERS = frozenset({"auth", "demo"})
-_READERS = frozenset({"auth", "demo", "gateway"})
+_READERS = frozenset({"auth", "demo", "gateway", "jobs"})
 CALLERS = {
     "SubmitJob": _WORKERS,
+    "SubmitJobs": _WORKERS,
     "GetJob": _READERS,
     "ListJobs": _READERS,
     "GetJobHistory": _READERS,
@@ -25,36 +28,69 @@ CALLERS = {
     "RetryJob": _READERS,
     "ListJobEvents": _READERS,
     "GetEventPositions": _READERS,
+    "WatchJob": _READERS,
+    "WatchJobs": _READERS,
+    "ListNotifications": _READERS,
+    "MarkNotificationsRead": _READERS,
     "ClaimJobs": _WORKERS,
     "HeartbeatJobs": _WORKERS,
     "ReportProgress": _WORKERS,
     "FinishJob": _WORKERS,
+    "FinishJobs": _WORKERS,
+    "SaveCheckpoint": _WORKERS,
+    "GetCheckpoints": _WORKERS,
+    "DeclareKinds": _WORKERS,
 }
-"""Which services may use which rpc."""
+"""Which services may use which rpc; jobs itself is the admin's tool."""
 
 Context = aio.ServicerContext[Any, Any]
+Read = TypeVar("Read")
+
+MAX_TOGETHER = 1_000
+MAX_DECLARED = 100
 
 
-class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
+class JobsServicer(reading_servicer.ReadingServicer):
     """Serves `repruv.jobs.v1.JobsService`; the protos say what each rpc means."""
 
-    def __init__(self, jobs: operations.Operations) -> None:
+    def __init__(
+        self, jobs: operations.Operations, watches: watching.Watches, unread: notifications.Notifications
+    ) -> None:
+        super().__init__(watches, unread)
         self._jobs = jobs
 
     async def SubmitJob(
         self, request: jobs_service_pb2.SubmitJobRequest, context: Context
     ) -> jobs_service_pb2.SubmitJobResponse:
         """See the proto."""
-        job, created = await self._jobs.submit(
-            ids.parse(request.job_id, "job_id"), convert.spec_from_proto(request.spec)
-        )
-        return jobs_service_pb2.SubmitJobResponse(job=convert.job_to_proto(job), created=created)
+        kinds = await self._jobs.kinds.get([request.spec.kind])
+        job, created = await self._jobs.submit(*_submit(request, kinds))
+        return _submitted(job, created, kinds)
+
+    async def SubmitJobs(
+        self, request: jobs_service_pb2.SubmitJobsRequest, context: Context
+    ) -> jobs_service_pb2.SubmitJobsResponse:
+        """See the proto."""
+        if not 1 <= len(request.jobs) <= MAX_TOGETHER:
+            raise errors.InvalidArgument(f"jobs must be 1 to {MAX_TOGETHER}.", field="jobs")
+        kinds = await self._jobs.kinds.get({one.spec.kind for one in request.jobs})
+        read = [_tried(partial(_submit, one, kinds)) for one in request.jobs]
+        wanted = [one for one in read if not isinstance(one, errors.Error)]
+        stored = iter(await self._jobs.submit_many(wanted) if wanted else ())
+        response = jobs_service_pb2.SubmitJobsResponse()
+        for one in read:
+            result = one if isinstance(one, errors.Error) else next(stored)
+            if isinstance(result, errors.Error):
+                response.results.add(error=convert.error_to_proto(result))
+            else:
+                response.results.add(submitted=_submitted(*result, kinds))
+        return response
 
     async def GetJob(
         self, request: jobs_service_pb2.GetJobRequest, context: Context
     ) -> jobs_service_pb2.GetJobResponse:
         """See the proto."""
-        job = await self._jobs.get(ids.parse(request.job_id, "job_id"), owner_id=_visible_owner())
+        job = await self._jobs.get(ids.parse(request.job_id, "job_id"), owner_id=visibility.visible_owner())
         return jobs_service_pb2.GetJobResponse(job=convert.job_to_proto(job))
 
     async def ListJobs(
@@ -62,9 +98,10 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
     ) -> jobs_service_pb2.ListJobsResponse:
         """See the proto."""
         page = await self._jobs.list_page(
-            owner_id=_owner(request.owner_id),
+            owner_id=visibility.owner(request.owner_id),
             states={convert.state_from_proto(state) for state in request.states},
             kinds=set(request.kinds),
+            parent_id=ids.parse(request.parent_id, "parent_id") if request.parent_id else None,
             page_size=request.page_size,
             page_token=request.page_token,
         )
@@ -77,7 +114,7 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
     ) -> jobs_service_pb2.GetJobHistoryResponse:
         """See the proto."""
         job_id = ids.parse(request.job_id, "job_id")
-        attempts, transitions = await self._jobs.history(job_id, owner_id=_visible_owner())
+        attempts, transitions = await self._jobs.history(job_id, owner_id=visibility.visible_owner())
         return jobs_service_pb2.GetJobHistoryResponse(
             attempts=map(convert.attempt_to_proto, attempts), transitions=map(convert.transition_to_proto, transitions)
         )
@@ -89,23 +126,21 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         if len(request.reason) > 100 or "\x00" in request.reason:
             raise errors.InvalidArgument("reason must be at most 100 characters, without NUL.", field="reason")
         job_id = ids.parse(request.job_id, "job_id")
-        job = await self._jobs.cancel(job_id, owner_id=_visible_owner(), reason=request.reason or "requested")
+        job = await self._jobs.cancel(job_id, owner_id=visibility.visible_owner(), reason=request.reason or "requested")
         return jobs_service_pb2.CancelJobResponse(job=convert.job_to_proto(job))
 
     async def RetryJob(
         self, request: jobs_service_pb2.RetryJobRequest, context: Context
     ) -> jobs_service_pb2.RetryJobResponse:
         """See the proto."""
-        job = await self._jobs.retry(ids.parse(request.job_id, "job_id"), owner_id=_visible_owner())
+        job = await self._jobs.retry(ids.parse(request.job_id, "job_id"), owner_id=visibility.visible_owner())
         return jobs_service_pb2.RetryJobResponse(job=convert.job_to_proto(job))
 
     async def ListJobEvents(
         self, request: jobs_service_pb2.ListJobEventsRequest, context: Context
     ) -> jobs_service_pb2.ListJobEventsResponse:
         """See the proto."""
-        owner_id = _owner(request.owner_id)
-        if owner_id is None:
-            raise errors.InvalidArgument("owner_id must be given.", field="owner_id")
+        owner_id = visibility.required_owner(request.owner_id)
         if not 0 <= request.page_size <= operations.EVENTS_PAGE:
             message = f"page_size must be between 1 and {operations.EVENTS_PAGE}."
             raise errors.InvalidArgument(message, field="page_size")
@@ -173,22 +208,75 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         job = await self._jobs.finish(job_id, attempt, convert.outcome_from_proto(request))
         return jobs_service_pb2.FinishJobResponse(job=convert.job_to_proto(job))
 
+    async def FinishJobs(
+        self, request: jobs_service_pb2.FinishJobsRequest, context: Context
+    ) -> jobs_service_pb2.FinishJobsResponse:
+        """See the proto."""
+        if not 1 <= len(request.finishes) <= MAX_TOGETHER:
+            raise errors.InvalidArgument(f"finishes must be 1 to {MAX_TOGETHER}.", field="finishes")
+        read = [_tried(partial(_finish, one)) for one in request.finishes]
+        wanted = [one for one in read if not isinstance(one, errors.Error)]
+        if len({job_id for job_id, _, _ in wanted}) < len(wanted):
+            raise errors.InvalidArgument("finishes must each be of another job.", field="finishes")
+        ended = iter(await self._jobs.finish_many(wanted) if wanted else ())
+        response = jobs_service_pb2.FinishJobsResponse()
+        for one in read:
+            result = one if isinstance(one, errors.Error) else next(ended)
+            response.results.add(error=convert.error_to_proto(result) if isinstance(result, errors.Error) else None)
+        return response
 
-def _visible_owner() -> UUID | None:
-    """Give the only owner whose jobs this call may see; None for all (services for themselves, and admins)."""
-    caller = identity.caller()
-    if caller.service == "gateway":
-        # It speaks for users: a call that forgot for whom must not see everybody's.
-        caller.require_user()
-    user = caller.user
-    return None if user is None or user.is_admin else UUID(user.user_id)
+    async def SaveCheckpoint(
+        self, request: jobs_service_pb2.SaveCheckpointRequest, context: Context
+    ) -> jobs_service_pb2.SaveCheckpointResponse:
+        """See the proto."""
+        job_id, attempt = _attempt(request.attempt)
+        value = convert.value_from_proto(request.value, "value")
+        await self._jobs.save_checkpoint(job_id, attempt, request.name, value)
+        return jobs_service_pb2.SaveCheckpointResponse()
+
+    async def GetCheckpoints(
+        self, request: jobs_service_pb2.GetCheckpointsRequest, context: Context
+    ) -> jobs_service_pb2.GetCheckpointsResponse:
+        """See the proto."""
+        kept = await self._jobs.get_checkpoints(*_attempt(request.attempt))
+        return jobs_service_pb2.GetCheckpointsResponse(
+            values={name: convert.value_to_proto(value) for name, value in kept.items()}
+        )
+
+    async def DeclareKinds(
+        self, request: jobs_service_pb2.DeclareKindsRequest, context: Context
+    ) -> jobs_service_pb2.DeclareKindsResponse:
+        """See the proto."""
+        if not 1 <= len(request.kinds) <= MAX_DECLARED or len(request.schedules) > MAX_DECLARED:
+            message = f"kinds must be 1 to {MAX_DECLARED}, schedules at most {MAX_DECLARED}."
+            raise errors.InvalidArgument(message, field="kinds")
+        repeated = list(map(convert.schedule_from_proto, request.schedules))
+        declared = {one.kind: convert.declaration_from_proto(one) for one in request.kinds}
+        await self._jobs.declare(_worker(request.worker), list(declared.values()), repeated)
+        return jobs_service_pb2.DeclareKindsResponse()
 
 
-def _owner(requested: str) -> UUID | None:
-    """Give the owner whose jobs or events a list is about; the gateway may name one, to feed that owner's streams."""
-    if requested and identity.caller().user is None:
-        return ids.parse(requested, "owner_id")
-    return _visible_owner() or (ids.parse(requested, "owner_id") if requested else None)
+def _submit(request: jobs_service_pb2.SubmitJobRequest, known: Mapping[str, kinds.Kind]) -> tuple[UUID, domain.Spec]:
+    kind = known.get(request.spec.kind)
+    spec = convert.spec_from_proto(request.spec, kind.given if kind else None)
+    return ids.parse(request.job_id, "job_id"), spec
+
+
+def _submitted(job: domain.Job, created: bool, known: Mapping[str, kinds.Kind]) -> jobs_service_pb2.SubmitJobResponse:
+    served = job.spec.kind in known and known[job.spec.kind].is_served
+    return jobs_service_pb2.SubmitJobResponse(job=convert.job_to_proto(job), created=created, served=served)
+
+
+def _finish(request: jobs_service_pb2.FinishJobRequest) -> tuple[UUID, int, domain.Outcome]:
+    return (*_attempt(request.attempt), convert.outcome_from_proto(request))
+
+
+def _tried(read: Callable[[], Read]) -> Read | errors.Error:
+    """Give what was read, or the error: one bad item of many refuses only itself."""
+    try:
+        return read()
+    except errors.Error as error:
+        return error
 
 
 def _worker(name: str) -> str:

@@ -1,246 +1,302 @@
-"""The statements that run for every job: built once, since building one takes longer than executing it."""
+"""The statements that run for every job, in SQL, since what makes them fast and right is in its details.
+
+Those that move jobs take the states that they may come from out of `domain.TRANSITIONS`. Rows go in as one JSON text or
+as arrays, so that a thousand of them cost one round trip, and come out with the columns of `schema.jobs`, in that order.
+"""
 
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Iterable
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.sql import dml
 
-from chassis import outbox
 from services.jobs import domain, schema
 from services.jobs.domain import Action, State
-from services.jobs.schema import attempts, job_events, jobs, owners
-
-_now = sa.func.now()
 
 
-def _given(name: str, kind: sa.types.TypeEngine[Any] | type[sa.types.TypeEngine[Any]]) -> sa.BindParameter[Any]:
-    return sa.bindparam(name, type_=kind)
+def _states(states: Iterable[State]) -> str:
+    return "(" + ", ".join(f"'{state}'" for state in sorted(states)) + ")"
 
 
-def _in_state(states: frozenset[State]) -> sa.ColumnElement[bool]:
-    return jobs.c.state.in_(sorted(states))
+def _from(action: Action) -> str:
+    return _states(domain.TRANSITIONS[action][0])
 
 
-INSERT_JOB = (
-    postgresql.insert(jobs)
-    .values(
-        **{
-            name: sa.bindparam(name)
-            for name in (
-                *("job_id", "owner_id", "kind", "payload", "priority", "budget", "max_attempts"),
-                *("backoff", "max_backoff", "attempt_timeout", "unique_key", "scheduled_at"),
-            )
-        },
-        state=sa.case((_given("run_at", jobs.c.run_at.type) > _now, State.SCHEDULED), else_=State.PENDING),
-        run_at=sa.func.greatest(_given("run_at", jobs.c.run_at.type), _now),
-    )
-    .on_conflict_do_nothing(index_elements=[jobs.c.job_id])
-    .returning(jobs)
+def _to(action: Action) -> str:
+    return f"'{domain.TRANSITIONS[action][1]}'"
+
+
+def _columns(alias: str) -> str:
+    return ", ".join(f"{alias}.{column.name}" for column in schema.jobs.c)
+
+
+_MOVES = ", ".join(
+    f"('{action}', '{source}')" for action, (sources, _) in domain.TRANSITIONS.items() for source in sorted(sources)
 )
+_TERMINAL = _states(domain.TERMINAL)
+_HELD = _states(domain.HELD)
 
-GET_JOB = sa.select(jobs).where(jobs.c.job_id == sa.bindparam("job_id"))
-LOCK_JOB = GET_JOB.with_for_update()
+INSERT_JOBS = sa.text(f"""
+INSERT INTO jobs.jobs (job_id, owner_id, kind, payload, priority, budget, max_attempts, backoff, max_backoff,
+    attempt_timeout, total_timeout, unique_key, concurrency_key, parent_id, notifies, undoes, scheduled_at, run_at, deadline,
+    state, ready, turn)
+SELECT g.job_id, g.owner_id, g.kind, g.payload, g.priority, g.max_attempts, g.max_attempts,
+    make_interval(secs => g.backoff), make_interval(secs => g.max_backoff), make_interval(secs => g.attempt_timeout),
+    make_interval(secs => g.total_timeout), g.unique_key, g.concurrency_key, g.parent_id, g.notifies, g.undoes,
+    g.run_at, greatest(g.run_at, now()), greatest(g.run_at, now()) + make_interval(secs => g.total_timeout),
+    CASE WHEN g.run_at > now() THEN '{State.SCHEDULED}' ELSE '{State.PENDING}' END,
+    NOT coalesce(g.run_at > now(), false) AND g.concurrency_key IS NULL,
+    -- Fair between owners (start-time fair queueing): an owner's next turn is one after that of its last waiting job, but never
+    -- before the kind's present turn. So ten thousand jobs of one owner stand behind the first one of another.
+    coalesce(greatest(k.turn, (
+        SELECT max(w.turn) + 1 FROM jobs.jobs w WHERE w.kind = g.kind AND w.owner_id = g.owner_id AND w.ready)), 0)
+        + row_number() OVER (PARTITION BY g.kind, g.owner_id ORDER BY g.position) - 1
+FROM json_to_recordset(CAST(:rows AS json)) AS g (position integer, job_id uuid, owner_id uuid, kind text, payload jsonb,
+    priority smallint, run_at timestamptz, max_attempts integer, backoff double precision, max_backoff double precision,
+    attempt_timeout double precision, total_timeout double precision, unique_key text, concurrency_key text, parent_id uuid,
+    notifies boolean, undoes boolean)
+LEFT JOIN jobs.kinds k ON k.kind = g.kind
+-- Two batches that meet in a unique key must meet in the same order.
+ORDER BY g.unique_key NULLS FIRST, g.position
+ON CONFLICT DO NOTHING
+RETURNING {_columns("jobs")}
+""")
+"""Stores jobs. What is not returned has met a job with its id, or a living one with its unique key."""
 
-LAST_SEQUENCES = sa.select(owners.c.owner_id, owners.c.last_sequence).where(
-    owners.c.owner_id == sa.any_(_given("owner_ids", postgresql.ARRAY(sa.Uuid)))
+GET_JOBS = sa.text(f"SELECT {_columns('j')} FROM jobs.jobs j WHERE j.job_id = ANY(:job_ids)")
+LOCK_JOBS = sa.text(
+    f"SELECT {_columns('j')} FROM jobs.jobs j WHERE j.job_id = ANY(:job_ids) ORDER BY j.job_id FOR NO KEY UPDATE"
 )
+HOLDERS = sa.text(f"""
+SELECT unique_key, job_id FROM jobs.jobs
+WHERE unique_key = ANY(:unique_keys) AND state NOT IN {_TERMINAL}
+""")
+"""The living jobs with these unique keys."""
 
+ADD_CHILDREN = sa.text("""
+UPDATE jobs.jobs p SET children_total = p.children_total + g.added, version = p.version + 1
+FROM unnest(CAST(:parent_ids AS uuid[]), CAST(:added AS integer[])) AS g (parent_id, added)
+WHERE p.job_id = g.parent_id
+""")
 
-def _claiming() -> sa.Select[Any]:
-    sources, target = domain.TRANSITIONS[Action.CLAIM]
-    runnable = (
-        sa.select(jobs.c.job_id)
-        .where(
-            _in_state(sources),
-            jobs.c.run_at <= _now,
-            jobs.c.kind == sa.any_(_given("kinds", postgresql.ARRAY(sa.Text))),
-        )
-        .order_by(jobs.c.priority.desc(), jobs.c.run_at, jobs.c.job_id)
-        .limit(sa.bindparam("limit"))
-        .with_for_update(skip_locked=True)
-    )
-    claimed = (
-        sa.update(jobs)
-        .where(jobs.c.job_id == sa.any_(sa.func.array(runnable.scalar_subquery())))
-        .values(
-            state=target,
-            attempt=jobs.c.attempt + 1,
-            worker=_given("claimer", sa.Text),
-            lease_until=_now + _given("lease", sa.Interval),
-            started_at=sa.func.coalesce(jobs.c.started_at, _now),
-            version=jobs.c.version + 1,
-        )
-        .returning(jobs)
-        .cte("claimed")
-    )
-    begun = sa.insert(attempts).from_select(
-        ["job_id", "attempt", "worker", "started_at"],
-        sa.select(claimed.c.job_id, claimed.c.attempt, claimed.c.worker, _now),
-    )
-    return sa.select(claimed).add_cte(begun.cte("begun"))
+COUNT_CHILDREN = sa.text(f"""
+UPDATE jobs.jobs p SET
+    children_ended = p.children_ended + g.ended,
+    children_unsuccessful = p.children_unsuccessful + g.unsuccessful,
+    awaits_children = p.awaits_children AND p.children_ended + g.ended < p.children_total,
+    progress_done = CASE WHEN p.awaits_children THEN p.children_ended + g.ended ELSE p.progress_done END,
+    progress_total = CASE WHEN p.awaits_children THEN p.children_total ELSE p.progress_total END,
+    version = p.version + 1
+FROM unnest(CAST(:parent_ids AS uuid[]), CAST(:ended AS integer[]), CAST(:unsuccessful AS integer[]))
+    AS g (parent_id, ended, unsuccessful)
+WHERE p.job_id = g.parent_id AND p.state NOT IN {_TERMINAL}
+RETURNING {_columns("p")}
+""")
+"""Counts children that have ended, or were reopened, for parents that have not; those that waited for the last one may go on."""
 
+CLAIM_JOBS = sa.text(f"""
+WITH chosen AS MATERIALIZED (
+    SELECT c.job_id
+    FROM unnest(CAST(:kinds AS text[]), CAST(:quotas AS integer[])) AS wanted (kind, quota)
+    CROSS JOIN LATERAL (
+        SELECT j.job_id, j.priority, j.turn FROM jobs.jobs j
+        WHERE j.kind = wanted.kind AND j.ready
+        ORDER BY j.priority DESC, j.turn, j.job_id LIMIT wanted.quota
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) c
+    WHERE :is_locked OR NOT EXISTS (SELECT 1 FROM jobs.kinds k WHERE k.kind IN (wanted.kind, '*') AND k.is_limited)
+    -- Turns of different kinds do not compare: kinds take turns.
+    ORDER BY c.priority DESC, row_number() OVER (PARTITION BY wanted.kind ORDER BY c.priority DESC, c.turn, c.job_id)
+    LIMIT :limit
+), claimed AS (
+    UPDATE jobs.jobs j SET state = {_to(Action.CLAIM)}, ready = false, attempt = j.attempt + 1, worker = :worker,
+        lease_until = now() + :lease, started_at = coalesce(j.started_at, now()), version = j.version + 1
+    WHERE j.job_id = ANY(ARRAY(SELECT job_id FROM chosen)) AND j.state IN {_from(Action.CLAIM)} AND j.ready
+    RETURNING {_columns("j")}
+), begun AS (
+    INSERT INTO jobs.attempts (job_id, attempt, worker, started_at) SELECT job_id, attempt, :worker, now() FROM claimed
+)
+SELECT * FROM claimed
+""")
+"""Puts ready jobs under a new attempt each. Kinds with a limit are left out unless their rows in `kinds` are locked."""
 
-CLAIM_JOBS = _claiming()
-"""Puts runnable jobs under a new attempt each, and writes the attempts down."""
+LOCK_LIMITED = sa.text("""
+SELECT kind, max_running, rate_count, paused_at IS NOT NULL AS is_paused,
+    CASE WHEN rate_count > 0 THEN least(rate_count,
+        tokens + extract(epoch FROM now() - tokens_at) / extract(epoch FROM rate_period) * rate_count) END AS tokens
+FROM jobs.kinds WHERE is_limited AND (kind = ANY(:kinds) OR kind = '*') ORDER BY kind FOR NO KEY UPDATE
+""")
+COUNT_HELD = sa.text(f"SELECT kind, count(*) FROM jobs.jobs WHERE state IN {_HELD} GROUP BY kind")
+SET_TOKENS = sa.text("""
+UPDATE jobs.kinds k SET tokens = g.tokens, tokens_at = now()
+FROM unnest(CAST(:kinds AS text[]), CAST(:tokens AS double precision[])) AS g (kind, tokens)
+WHERE k.kind = g.kind
+""")
 
+LOCK_KEYS = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(key, 0)) FROM unnest(CAST(:keys AS text[])) AS key")
+ADMIT_JOBS = sa.text("""
+UPDATE jobs.jobs j SET ready = true
+WHERE j.state = 'pending' AND j.job_id = ANY(ARRAY(
+    SELECT c.job_id
+    FROM unnest(CAST(:kinds AS text[]), CAST(:keys AS text[])) AS wanted (kind, key)
+    LEFT JOIN jobs.kinds k ON k.kind = wanted.kind
+    CROSS JOIN LATERAL (
+        SELECT w.job_id FROM jobs.jobs w
+        WHERE w.kind = wanted.kind AND w.concurrency_key = wanted.key AND w.state = 'pending' AND NOT w.ready
+        ORDER BY w.priority DESC, w.turn, w.job_id
+        LIMIT greatest(0, coalesce(k.max_running_per_key, 1) - (
+            SELECT count(*) FROM jobs.jobs t WHERE t.kind = wanted.kind AND t.concurrency_key = wanted.key
+                AND t.concurrency_key IS NOT NULL AND (t.ready OR t.state IN ('running', 'retrying', 'cancelling'))))
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) c))
+RETURNING j.kind
+""")
+"""Makes waiting jobs ready for which their concurrency key has a place. The keys must be locked by a statement before it."""
 
-def _renewing() -> dml.ReturningUpdate[Any]:
-    given = (_given("job_ids", postgresql.ARRAY(sa.Uuid)), _given("attempts", postgresql.ARRAY(sa.Integer)))
-    columns = (sa.column("job_id", sa.Uuid), sa.column("attempt", sa.Integer))
-    held = sa.func.unnest(*given).table_valued(*columns).render_derived("held")
-    return (
-        sa.update(jobs)
-        .where(
-            jobs.c.job_id == held.c.job_id,
-            jobs.c.attempt == held.c.attempt,
-            jobs.c.worker == _given("holder", sa.Text),
-            _in_state(domain.HELD),
-        )
-        .values(lease_until=_now + _given("lease", sa.Interval))
-        .returning(jobs.c.job_id, jobs.c.attempt, jobs.c.state)
-    )
+FREE_KEYS = sa.text("""
+SELECT w.kind, w.concurrency_key
+FROM (SELECT DISTINCT kind, concurrency_key FROM jobs.jobs WHERE state = 'pending' AND NOT ready) w
+LEFT JOIN jobs.kinds k ON k.kind = w.kind
+WHERE coalesce(k.max_running_per_key, 1) > (
+    SELECT count(*) FROM jobs.jobs t WHERE t.kind = w.kind AND t.concurrency_key = w.concurrency_key
+        AND t.concurrency_key IS NOT NULL AND (t.ready OR t.state IN ('running', 'retrying', 'cancelling')))
+LIMIT :limit
+""")
+"""Concurrency keys with a free place and somebody who waits for it."""
 
+RENEW_LEASES = sa.text(f"""
+UPDATE jobs.jobs j SET lease_until = now() + :lease
+FROM unnest(CAST(:job_ids AS uuid[]), CAST(:attempts AS integer[])) AS held (job_id, attempt)
+WHERE j.job_id = held.job_id AND j.attempt = held.attempt AND j.worker = :worker AND j.state IN {_HELD}
+RETURNING j.job_id, j.attempt, j.state
+""")
 
-RENEW_LEASES = _renewing()
+SET_PROGRESS = sa.text(f"""
+UPDATE jobs.jobs j SET progress_attempt = :attempt, progress_message = :message, progress_total = :total,
+    progress_done = n.done, version = j.version + 1,
+    -- A rolling rate, which forgets half of what was within seven seconds; a pause counts once it is over.
+    progress_rate = CASE WHEN NOT n.is_same THEN NULL WHEN n.done <= j.progress_done THEN j.progress_rate
+        ELSE n.rate + (coalesce(j.progress_rate, n.rate) - n.rate) * exp(-n.seconds / 10) END,
+    progress_at = CASE WHEN n.is_same AND n.done <= j.progress_done THEN j.progress_at ELSE clock_timestamp() END
+FROM (
+    SELECT r.*, (r.done - r.before) / greatest(r.seconds, 0.001) AS rate FROM (
+        SELECT i.is_same, i.before, i.seconds,
+            CASE WHEN NOT i.is_same THEN CAST(:done AS bigint) WHEN :total = 0 THEN greatest(i.before, :done)
+                ELSE least(greatest(i.before, :done), :total) END AS done
+        FROM (
+            SELECT progress_attempt = :attempt AND progress_at IS NOT NULL AS is_same, progress_done AS before,
+                CAST(extract(epoch FROM clock_timestamp() - progress_at) AS double precision) AS seconds
+            FROM jobs.jobs WHERE job_id = :job_id
+        ) i
+    ) r
+) n
+WHERE j.job_id = :job_id AND j.attempt = :attempt AND j.state IN {_HELD}
+RETURNING {_columns("j")}
+""")
+"""Stores how far an attempt has come. Its worker sends one report after the other."""
 
+END_ATTEMPTS = sa.text(f"""
+WITH given AS (
+    SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS g (job_id uuid, attempt integer, action text, state text,
+        outcome text, attempt_error_code text, attempt_error_message text, result jsonb, error_code text, error_message text,
+        cancel_reason text, max_attempts integer, crashes integer, errors integer, delay double precision,
+        awaits_children boolean)
+), ended AS (
+    UPDATE jobs.jobs j SET state = g.state, version = j.version + 1, worker = NULL, lease_until = NULL,
+        finished_at = CASE WHEN g.state IN {_TERMINAL} THEN now() END, run_at = now() + make_interval(secs => g.delay),
+        ready = g.state = '{State.RETRYING}' AND g.delay = 0, awaits_children = g.awaits_children,
+        progress_done = CASE WHEN g.awaits_children THEN j.children_ended ELSE j.progress_done END,
+        progress_total = CASE WHEN g.awaits_children THEN j.children_total ELSE j.progress_total END,
+        result = g.result, error_code = g.error_code, error_message = g.error_message, cancel_reason = g.cancel_reason,
+        max_attempts = g.max_attempts, crashes = g.crashes, errors = g.errors
+    FROM given g
+    WHERE j.job_id = g.job_id AND j.attempt = g.attempt AND (g.action, j.state) IN ({_MOVES})
+    RETURNING {_columns("j")}
+), attempt AS (
+    UPDATE jobs.attempts a SET finished_at = now(), outcome = g.outcome, error_code = g.attempt_error_code,
+        error_message = g.attempt_error_message
+    FROM given g JOIN ended e ON e.job_id = g.job_id
+    WHERE a.job_id = g.job_id AND a.attempt = g.attempt
+)
+SELECT * FROM ended
+""")
+"""Ends attempts, and applies what was decided about their jobs."""
 
-def _progressing() -> dml.ReturningUpdate[Any]:
-    done, total = _given("done", sa.BigInteger), _given("total", sa.BigInteger)
-    reached = sa.func.greatest(jobs.c.progress_done, done)
-    is_same_attempt = jobs.c.progress_attempt == sa.bindparam("of_attempt")
-    return (
-        sa.update(jobs)
-        .where(
-            jobs.c.job_id == sa.bindparam("of_job"),
-            jobs.c.attempt == sa.bindparam("of_attempt"),
-            _in_state(domain.HELD),
-        )
-        .values(
-            progress_attempt=sa.bindparam("of_attempt"),
-            progress_total=total,
-            progress_done=sa.case(
-                (sa.and_(is_same_attempt, total == 0), reached),
-                (is_same_attempt, sa.func.least(reached, total)),
-                else_=done,
-            ),
-            progress_message=sa.bindparam("message"),
-            version=jobs.c.version + 1,
-        )
-        .returning(jobs)
-    )
+LOCK_EXPIRED_JOBS = sa.text(f"""
+SELECT {_columns("j")} FROM jobs.jobs j
+WHERE j.state IN {_HELD} AND j.lease_until < now() AND pg_postmaster_start_time() < now() - :grace
+LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
+""")
 
+PROMOTE_JOBS = sa.text(f"""
+UPDATE jobs.jobs j SET state = {_to(Action.PROMOTE)}, ready = j.concurrency_key IS NULL, version = j.version + 1
+WHERE j.state IN {_from(Action.PROMOTE)} AND j.job_id = ANY(ARRAY(
+    SELECT job_id FROM jobs.jobs
+    WHERE state IN ('scheduled', 'retrying') AND NOT ready AND NOT awaits_children AND run_at <= now() AND state = 'scheduled'
+    ORDER BY run_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED))
+RETURNING {_columns("j")}
+""")
+"""Makes scheduled jobs pending whose time has come."""
 
-SET_PROGRESS = _progressing()
+READY_RETRIES = sa.text("""
+UPDATE jobs.jobs j SET ready = true
+WHERE j.state = 'retrying' AND j.job_id = ANY(ARRAY(
+    SELECT job_id FROM jobs.jobs
+    WHERE state IN ('scheduled', 'retrying') AND NOT ready AND NOT awaits_children AND run_at <= now() AND state = 'retrying'
+    ORDER BY run_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED))
+RETURNING j.kind
+""")
+"""Makes jobs ready for their next attempt whose pause is over."""
+
+EXPIRE_JOBS = sa.text(f"""
+UPDATE jobs.jobs j SET state = {_to(Action.EXPIRE)}, ready = false, awaits_children = false, finished_at = now(),
+    error_code = :code, error_message = :message, version = j.version + 1
+WHERE j.state IN {_from(Action.EXPIRE)} AND j.job_id = ANY(ARRAY(
+    SELECT job_id FROM jobs.jobs
+    WHERE deadline IS NOT NULL AND deadline <= now() AND state IN ('scheduled', 'pending', 'retrying')
+    ORDER BY deadline LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED))
+RETURNING {_columns("j")}
+""")
+"""Fails waiting jobs whose deadline has passed."""
 
 
 @functools.cache
-def end_attempt(action: Action) -> sa.Select[Any]:
-    """Give the statement that ends a job's attempt, and with it what the job does, by `action`."""
-    sources, target = domain.TRANSITIONS[action]
-    ended = (
-        sa.update(jobs)
-        .where(
-            jobs.c.job_id == sa.bindparam("of_job"), jobs.c.attempt == sa.bindparam("of_attempt"), _in_state(sources)
-        )
-        .values(
-            state=target,
-            version=jobs.c.version + 1,
-            worker=None,
-            lease_until=None,
-            finished_at=_now if target in domain.TERMINAL else None,
-            run_at=_now + _given("delay", sa.Interval),
-            result=_given("job_result", jobs.c.result.type),
-            error_code=_given("job_error_code", sa.Text),
-            error_message=_given("job_error_message", sa.Text),
-            cancel_reason=_given("reason", sa.Text),
-            max_attempts=_given("most_attempts", sa.Integer),
-            crashes=_given("crash_count", sa.Integer),
-            errors=_given("error_count", sa.Integer),
-        )
-        .returning(jobs)
-        .cte("ended")
-    )
-    attempt = (
-        sa.update(attempts)
-        .where(attempts.c.job_id == ended.c.job_id, attempts.c.attempt == ended.c.attempt)
-        .values(
-            finished_at=_now,
-            outcome=_given("attempt_outcome", sa.Text),
-            error_code=_given("attempt_error_code", sa.Text),
-            error_message=_given("attempt_error_message", sa.Text),
-        )
-    )
-    return sa.select(ended).add_cte(attempt.cte("attempt"))
+def orphans(*, of_one: bool) -> sa.TextClause:
+    """Give the statement that locks living children of parents, or of one, that will never need them."""
+    return sa.text(f"""
+SELECT {_columns("c")} FROM jobs.jobs c JOIN jobs.jobs p ON p.job_id = c.parent_id
+WHERE c.parent_id {"= :parent_id" if of_one else "IS NOT NULL AND CAST(:parent_id AS uuid) IS NULL"}
+    AND c.state NOT IN ('cancelling', 'completed', 'failed', 'cancelled') AND p.state IN ('cancelling', 'cancelled', 'failed')
+LIMIT :limit FOR NO KEY UPDATE OF c SKIP LOCKED
+""")
 
 
-LOCK_EXPIRED_JOBS = (
-    sa.select(jobs)
-    .where(
-        _in_state(domain.HELD),
-        jobs.c.lease_until < _now,
-        sa.func.pg_postmaster_start_time() < _now - _given("grace", sa.Interval),
-    )
-    .order_by(jobs.c.lease_until)
-    .limit(sa.bindparam("limit"))
-    .with_for_update(skip_locked=True)
-)
+ADVANCE_TURNS = sa.text("""
+UPDATE jobs.kinds k SET turn = f.turn
+FROM (
+    SELECT known.kind, front.turn FROM jobs.kinds known
+    CROSS JOIN LATERAL (
+        SELECT j.turn FROM jobs.jobs j WHERE j.kind = known.kind AND j.ready
+        ORDER BY j.priority DESC, j.turn, j.job_id LIMIT 1
+    ) front
+    WHERE front.turn > known.turn
+) f
+WHERE k.kind = f.kind AND k.turn < f.turn
+""")
+"""Brings each kind's present turn to that of the job that is next."""
 
-
-def _promoting() -> dml.ReturningUpdate[Any]:
-    sources, target = domain.TRANSITIONS[Action.PROMOTE]
-    due = (
-        sa.select(jobs.c.job_id)
-        .where(_in_state(sources), jobs.c.run_at <= _now)
-        .order_by(jobs.c.run_at)
-        .limit(sa.bindparam("limit"))
-        .with_for_update(skip_locked=True)
-    )
-    return (
-        sa.update(jobs)
-        .where(jobs.c.job_id == sa.any_(sa.func.array(due.scalar_subquery())))
-        .values(state=target, version=jobs.c.version + 1)
-        .returning(jobs)
-    )
-
-
-PROMOTE_JOBS = _promoting()
-
-KINDS_DUE = (
-    sa.select(jobs.c.kind)
-    .where(_in_state(domain.CLAIMABLE), jobs.c.run_at.between(_now - _given("age", sa.Interval), _now))
-    .distinct()
-    .limit(1_000)
-)
-
-
-def _advancing() -> Any:
-    given = (_given("owner_ids", postgresql.ARRAY(sa.Uuid)), _given("counts", postgresql.ARRAY(sa.BigInteger)))
-    columns = (sa.column("owner_id", sa.Uuid), sa.column("last_sequence", sa.BigInteger))
-    counted = sa.func.unnest(*given).table_valued(*columns).render_derived()
-    insert = postgresql.insert(owners).from_select(
-        ["owner_id", "last_sequence"], sa.select(counted).order_by(counted.c.owner_id)
-    )
-    return insert.on_conflict_do_update(
-        index_elements=[owners.c.owner_id],
-        set_={"last_sequence": owners.c.last_sequence + insert.excluded.last_sequence},
-    ).returning(owners.c.owner_id, owners.c.last_sequence)
-
-
-NEXT_SEQUENCES = _advancing()
-
-INSERT_EVENT = (
-    sa.insert(job_events)
-    .values(
-        occurred_at=_now,
-        **{
-            name: sa.bindparam(name)
-            for name in ("owner_id", "sequence", "job_id", "state", "attempt", "reason", "event")
-        },
-    )
-    .add_cte(outbox.insertion(schema.outbox).cte("told"))
-)
-"""Appends an event to its owner's log, and its message to the outbox."""
+LAST_SEQUENCES = sa.text("SELECT owner_id, last_sequence FROM jobs.owners WHERE owner_id = ANY(:owner_ids)")
+NEXT_SEQUENCES = sa.text("""
+INSERT INTO jobs.owners AS o (owner_id, last_sequence)
+SELECT g.owner_id, g.count FROM unnest(CAST(:owner_ids AS uuid[]), CAST(:counts AS bigint[])) AS g (owner_id, count)
+ORDER BY g.owner_id
+ON CONFLICT (owner_id) DO UPDATE SET last_sequence = o.last_sequence + excluded.last_sequence
+RETURNING o.owner_id, o.last_sequence
+""")
+INSERT_EVENTS = sa.text("""
+INSERT INTO jobs.job_events (owner_id, sequence, job_id, state, attempt, reason, event)
+SELECT * FROM unnest(CAST(:owner_ids AS uuid[]), CAST(:sequences AS bigint[]), CAST(:job_ids AS uuid[]),
+    CAST(:states AS text[]), CAST(:attempts AS integer[]), CAST(:reasons AS text[]), CAST(:events AS bytea[]))
+""")
+"""Appends events to their owners' logs."""

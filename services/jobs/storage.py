@@ -1,17 +1,17 @@
-"""Rows of jobs: one function a query. Every change of a state is an update guarded by the states it may come from."""
+"""Jobs in the database: one function a statement. Every change of a state is an update guarded by the states it may come from."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis import postgres
-from services.jobs import domain, statements
+from repruv.jobs.v1 import job_events_pb2
+from services.jobs import domain, rows, statements
 from services.jobs.domain import Action, Job, State
 from services.jobs.schema import attempts, job_events, jobs
 
@@ -20,30 +20,58 @@ Attempts = Sequence[tuple[UUID, int]]
 _now = sa.func.now()
 
 
-async def insert_job(conn: AsyncConnection, job_id: UUID, spec: domain.Spec) -> Job | None:
-    """Insert a job; None if the id is taken. Raises IntegrityError `jobs_unique_key`."""
+async def insert_jobs(conn: AsyncConnection, wanted: Sequence[tuple[UUID, domain.Spec]]) -> dict[UUID, Job]:
+    """Insert jobs; gives those that met neither one with their id nor a living one with their unique key."""
+    return _by_id(await _jobs(conn, statements.INSERT_JOBS, {"rows": rows.specs(wanted)}))
+
+
+async def get_job(conn: AsyncConnection, job_id: UUID) -> Job | None:
+    """Read a job."""
+    return (await get_jobs(conn, [job_id])).get(job_id)
+
+
+async def get_jobs(conn: AsyncConnection, job_ids: Collection[UUID]) -> dict[UUID, Job]:
+    """Read jobs."""
+    return _by_id(await _jobs(conn, statements.GET_JOBS, {"job_ids": list(job_ids)}))
+
+
+async def lock_job(conn: AsyncConnection, job_id: UUID) -> Job | None:
+    """Read a job that nobody else changes before the transaction ends."""
+    return (await lock_jobs(conn, {job_id})).get(job_id)
+
+
+async def lock_jobs(conn: AsyncConnection, job_ids: Collection[UUID]) -> dict[UUID, Job]:
+    """Read jobs that nobody else changes before the transaction ends."""
+    if not job_ids:
+        return {}
+    return _by_id(await _jobs(conn, statements.LOCK_JOBS, {"job_ids": list(job_ids)}))
+
+
+async def holders(conn: AsyncConnection, unique_keys: Collection[str]) -> dict[str, UUID]:
+    """Read which living jobs hold these unique keys."""
+    if not unique_keys:
+        return {}
+    found = await conn.execute(statements.HOLDERS, {"unique_keys": list(unique_keys)})
+    return {row.unique_key: row.job_id for row in found}
+
+
+async def add_children(conn: AsyncConnection, added: Mapping[UUID, int]) -> None:
+    """Count new children of locked parents."""
+    given = {"parent_ids": list(added), "added": list(added.values())}
+    await conn.execute(statements.ADD_CHILDREN, given)
+
+
+async def count_children(
+    conn: AsyncConnection, ended: Mapping[UUID, int], unsuccessful: Mapping[UUID, int]
+) -> list[Job]:
+    """Count children that have ended; gives their parents, unless those have ended too."""
+    await lock_jobs(conn, ended.keys())
     given = {
-        "job_id": job_id,
-        "owner_id": spec.owner_id,
-        "kind": spec.kind,
-        "payload": spec.payload,
-        "priority": spec.priority,
-        "budget": spec.max_attempts,
-        "max_attempts": spec.max_attempts,
-        "backoff": spec.backoff,
-        "max_backoff": spec.max_backoff,
-        "attempt_timeout": spec.attempt_timeout,
-        "unique_key": spec.unique_key,
-        "scheduled_at": spec.run_at,
-        "run_at": spec.run_at,
+        "parent_ids": list(ended),
+        "ended": list(ended.values()),
+        "unsuccessful": [unsuccessful.get(parent_id, 0) for parent_id in ended],
     }
-    return _job_or_none((await conn.execute(statements.INSERT_JOB, given)).mappings().first())
-
-
-async def get_job(conn: AsyncConnection, job_id: UUID, *, lock: bool = False) -> Job | None:
-    """Read a job; with `lock` nobody else changes it before the transaction ends."""
-    statement = statements.LOCK_JOB if lock else statements.GET_JOB
-    return _job_or_none((await conn.execute(statement, {"job_id": job_id})).mappings().first())
+    return await _jobs(conn, statements.COUNT_CHILDREN, given)
 
 
 async def list_jobs(
@@ -52,20 +80,23 @@ async def list_jobs(
     owner_id: UUID | None,
     states: Collection[State],
     kinds: Collection[str],
-    before: tuple[datetime, UUID] | None,
+    parent_id: UUID | None,
+    before: UUID | None,
     limit: int,
 ) -> list[Job]:
-    """Read jobs, newest first, that come after the position `before`."""
-    statement = sa.select(jobs).order_by(jobs.c.created_at.desc(), jobs.c.job_id.desc()).limit(limit)
+    """Read jobs, newest first by the time in their ids, that come after the position `before`."""
+    statement = sa.select(jobs).order_by(jobs.c.job_id.desc()).limit(limit)
     if owner_id:
         statement = statement.where(jobs.c.owner_id == owner_id)
+    if parent_id:
+        statement = statement.where(jobs.c.parent_id == parent_id)
     if states:
         statement = statement.where(jobs.c.state.in_(states))
     if kinds:
         statement = statement.where(jobs.c.kind.in_(kinds))
     if before:
-        statement = statement.where(sa.tuple_(jobs.c.created_at, jobs.c.job_id) < sa.tuple_(*before))
-    return [_job(row) for row in (await conn.execute(statement)).mappings()]
+        statement = statement.where(jobs.c.job_id < before)
+    return await _jobs(conn, statement, {})
 
 
 async def list_attempts(conn: AsyncConnection, job_id: UUID) -> Sequence[Mapping[str, Any]]:
@@ -82,29 +113,71 @@ async def list_transitions(conn: AsyncConnection, job_id: UUID) -> Sequence[Mapp
 
 
 async def list_events(conn: AsyncConnection, owner_id: UUID, *, after: int, limit: int) -> list[bytes]:
-    """Read the events of an owner after a sequence, in order, each as the JobEvent message that was published."""
+    """Read the events of an owner that follow a sequence, in order, each as the JobEvent message that was published.
+
+    Only up to the next that was deleted: so there is none if the very next one was.
+    """
     statement = (
-        sa.select(job_events.c.event)
+        sa.select(job_events.c.sequence, job_events.c.event)
         .where(job_events.c.owner_id == owner_id, job_events.c.sequence > after)
         .order_by(job_events.c.sequence)
         .limit(limit)
     )
-    return list((await conn.execute(statement)).scalars())
+    rows = await conn.execute(statement)
+    return [event for expected, (sequence, event) in enumerate(rows, after + 1) if sequence == expected]
 
 
 async def last_sequences(conn: AsyncConnection, owner_ids: Collection[UUID]) -> dict[UUID, int]:
     """Read the newest sequence of each owner that has one."""
-    rows = await conn.execute(statements.LAST_SEQUENCES, {"owner_ids": list(owner_ids)})
-    return {row.owner_id: row.last_sequence for row in rows}
+    found = await conn.execute(statements.LAST_SEQUENCES, {"owner_ids": list(owner_ids)})
+    return {row.owner_id: row.last_sequence for row in found}
+
+
+async def lock_limits(conn: AsyncConnection, kinds: Collection[str]) -> Sequence[Mapping[str, Any]]:
+    """Lock the limits of kinds that have some, and those of all kinds together; gives what they allow now."""
+    return [dict(row) for row in (await conn.execute(statements.LOCK_LIMITED, {"kinds": list(kinds)})).mappings()]
+
+
+async def count_held(conn: AsyncConnection) -> dict[str, int]:
+    """Count the jobs that workers hold, by kind."""
+    return {row[0]: row[1] for row in await conn.execute(statements.COUNT_HELD)}
+
+
+async def set_tokens(conn: AsyncConnection, tokens: Mapping[str, float]) -> None:
+    """Keep how many jobs of locked kinds may begin under their rate limits."""
+    given = {"kinds": list(tokens), "tokens": [max(0.0, left) for left in tokens.values()]}
+    await conn.execute(statements.SET_TOKENS, given)
 
 
 async def claim_jobs(
-    conn: AsyncConnection, *, worker: str, kinds: Collection[str], limit: int, lease: timedelta
+    conn: AsyncConnection, *, worker: str, quotas: Mapping[str, int], is_locked: bool, limit: int, lease: timedelta
 ) -> list[Job]:
-    """Give runnable jobs to a worker, each under a new attempt, the most urgent first."""
-    given = {"claimer": worker, "kinds": list(kinds), "limit": limit, "lease": lease}
-    claimed = [_job(row) for row in (await conn.execute(statements.CLAIM_JOBS, given)).mappings()]
+    """Give ready jobs to a worker, each under a new attempt, the most urgent first; of each kind at most its quota."""
+    given = {
+        "kinds": list(quotas),
+        "quotas": list(quotas.values()),
+        "is_locked": is_locked,
+        "limit": limit,
+        "worker": worker,
+        "lease": lease,
+    }
+    claimed = await _jobs(conn, statements.CLAIM_JOBS, given)
     return sorted(claimed, key=lambda job: (-job.spec.priority, job.job_id))
+
+
+async def admit_keys(conn: AsyncConnection, keys: Collection[tuple[str, str]]) -> set[str]:
+    """Make jobs ready that wait for a place under their (kind, concurrency key), as many as there are; gives their kinds."""
+    # The lock comes by a statement of its own, so that the next one sees what its last holder has committed. A key is locked
+    # after the rows, so rows that others hold are left out: their holders come here after their change.
+    ordered = sorted(keys)
+    await conn.execute(statements.LOCK_KEYS, {"keys": [f"{kind} {key}" for kind, key in ordered]})
+    given = {"kinds": [kind for kind, _ in ordered], "keys": [key for _, key in ordered]}
+    return set((await conn.execute(statements.ADMIT_JOBS, given)).scalars())
+
+
+async def free_keys(conn: AsyncConnection, *, limit: int) -> set[tuple[str, str]]:
+    """Find concurrency keys with a free place for which somebody waits."""
+    return {(row[0], row[1]) for row in await conn.execute(statements.FREE_KEYS, {"limit": limit})}
 
 
 async def renew_leases(
@@ -112,48 +185,31 @@ async def renew_leases(
 ) -> list[tuple[UUID, int, State]]:
     """Renew the leases a worker still holds, expired ones too unless somebody has judged them; gives those."""
     given = {
-        "holder": worker,
+        "worker": worker,
         "job_ids": [job_id for job_id, _ in held],
         "attempts": [attempt for _, attempt in held],
         "lease": lease,
     }
-    rows = await conn.execute(statements.RENEW_LEASES, given)
-    return [(row.job_id, row.attempt, State(row.state)) for row in rows]
+    return [(row[0], row[1], State(row[2])) for row in await conn.execute(statements.RENEW_LEASES, given)]
 
 
 async def set_progress(conn: AsyncConnection, job_id: UUID, attempt: int, progress: domain.Progress) -> Job | None:
     """Store how far the attempt has come, never less than before; None if the attempt is not the one that runs."""
     given = {
-        "of_job": job_id,
-        "of_attempt": attempt,
+        "job_id": job_id,
+        "attempt": attempt,
         "done": progress.done,
         "total": progress.total,
         "message": progress.message,
     }
-    return _job_or_none((await conn.execute(statements.SET_PROGRESS, given)).mappings().first())
+    return next(iter(await _jobs(conn, statements.SET_PROGRESS, given)), None)
 
 
-async def end_attempt(
-    conn: AsyncConnection, job: Job, decision: domain.Decision, outcome: domain.Outcome
-) -> Job | None:
-    """Apply what was decided about a held job; None if the attempt no longer holds it."""
-    error = outcome.error if isinstance(outcome, domain.Failed) else None
-    given = {
-        "of_job": job.job_id,
-        "of_attempt": job.attempt,
-        "attempt_outcome": domain.outcome_name(outcome),
-        "attempt_error_code": error and error.code,
-        "attempt_error_message": error and error.message,
-        "job_result": decision.result,
-        "job_error_code": decision.error and decision.error.code,
-        "job_error_message": decision.error and decision.error.message,
-        "reason": decision.cancel_reason,
-        "most_attempts": decision.max_attempts,
-        "crash_count": decision.crashes,
-        "error_count": decision.errors,
-        "delay": decision.delay,
-    }
-    return _job_or_none((await conn.execute(statements.end_attempt(decision.action), given)).mappings().first())
+async def end_attempts(
+    conn: AsyncConnection, decided: Sequence[tuple[Job, domain.Outcome, domain.Decision]]
+) -> dict[UUID, Job]:
+    """Apply what was decided about held jobs; gives those whose attempt still held them."""
+    return _by_id(await _jobs(conn, statements.END_ATTEMPTS, {"rows": rows.ends(decided)}))
 
 
 async def attempt_outcome(conn: AsyncConnection, job_id: UUID, attempt: int) -> str | None:
@@ -165,20 +221,24 @@ async def attempt_outcome(conn: AsyncConnection, job_id: UUID, attempt: int) -> 
 
 async def cancel_waiting(conn: AsyncConnection, job: Job, reason: str) -> Job | None:
     """Cancel a job that no worker holds; None if its state has changed."""
-    return await _move(
-        conn, job.job_id, Action.CANCEL, attempt=job.attempt, values={"cancel_reason": reason, "finished_at": _now}
-    )
+    ended = {"cancel_reason": reason, "finished_at": _now, "ready": False, "awaits_children": False}
+    return await _move(conn, job, Action.CANCEL, ended)
 
 
 async def request_cancel(conn: AsyncConnection, job: Job, reason: str) -> Job | None:
     """Ask the worker of a running job to stop; None if its state has changed."""
-    return await _move(conn, job.job_id, Action.REQUEST_CANCEL, attempt=job.attempt, values={"cancel_reason": reason})
+    return await _move(conn, job, Action.REQUEST_CANCEL, {"cancel_reason": reason})
 
 
 async def reopen(conn: AsyncConnection, job: Job) -> Job | None:
     """Make an ended job pending with a fresh budget; None if its state has changed. Raises IntegrityError `jobs_unique_key`."""
+    child = jobs.alias("child")
+    children = sa.select(sa.func.count()).select_from(child).where(child.c.parent_id == job.job_id)
+    ended = children.where(child.c.finished_at.is_not(None))
     fresh = {
         "run_at": _now,
+        "ready": job.spec.concurrency_key is None,
+        "deadline": _now + jobs.c.total_timeout,
         "max_attempts": job.attempt + job.spec.max_attempts,
         "crashes": 0,
         "errors": 0,
@@ -186,8 +246,12 @@ async def reopen(conn: AsyncConnection, job: Job) -> Job | None:
         "error_message": None,
         "cancel_reason": None,
         "finished_at": None,
+        "read_at": None,
+        "children_total": children.scalar_subquery(),
+        "children_ended": ended.scalar_subquery(),
+        "children_unsuccessful": ended.where(child.c.state != State.COMPLETED).scalar_subquery(),
     }
-    return await _move(conn, job.job_id, Action.RETRY, attempt=job.attempt, values=fresh)
+    return await _move(conn, job, Action.RETRY, fresh)
 
 
 async def expired_jobs(conn: AsyncConnection, *, limit: int, grace: timedelta) -> list[Job]:
@@ -195,18 +259,34 @@ async def expired_jobs(conn: AsyncConnection, *, limit: int, grace: timedelta) -
 
     After a restart of the database the workers get the time to renew before anybody is judged.
     """
-    given = {"limit": limit, "grace": grace}
-    return [_job(row) for row in (await conn.execute(statements.LOCK_EXPIRED_JOBS, given)).mappings()]
+    return await _jobs(conn, statements.LOCK_EXPIRED_JOBS, {"limit": limit, "grace": grace})
 
 
 async def promote_due(conn: AsyncConnection, *, limit: int) -> list[Job]:
     """Make scheduled jobs pending whose time has come."""
-    return [_job(row) for row in (await conn.execute(statements.PROMOTE_JOBS, {"limit": limit})).mappings()]
+    return await _jobs(conn, statements.PROMOTE_JOBS, {"limit": limit})
 
 
-async def kinds_due_since(conn: AsyncConnection, age: timedelta) -> list[str]:
-    """List the kinds of which a job has become claimable within the last `age`."""
-    return list((await conn.execute(statements.KINDS_DUE, {"age": age})).scalars())
+async def ready_retries(conn: AsyncConnection, *, limit: int) -> list[str]:
+    """Make jobs ready for their next attempt whose pause is over; gives the kind of each."""
+    return list((await conn.execute(statements.READY_RETRIES, {"limit": limit})).scalars())
+
+
+async def fail_overdue(conn: AsyncConnection, *, limit: int) -> list[Job]:
+    """Fail waiting jobs whose deadline has passed."""
+    error = domain.DEADLINE_EXCEEDED
+    given = {"limit": limit, "code": error.code, "message": error.message}
+    return await _jobs(conn, statements.EXPIRE_JOBS, given)
+
+
+async def lock_orphans(conn: AsyncConnection, *, limit: int, parent_id: UUID | None = None) -> list[Job]:
+    """Lock living children, of one parent or of any, that has failed or was, or is being, cancelled."""
+    return await _jobs(conn, statements.orphans(of_one=parent_id is not None), {"limit": limit, "parent_id": parent_id})
+
+
+async def advance_turns(conn: AsyncConnection) -> None:
+    """Bring each kind's present turn to that of the job that is next."""
+    await conn.execute(statements.ADVANCE_TURNS)
 
 
 async def next_sequences(conn: AsyncConnection, counts: Mapping[UUID, int]) -> dict[UUID, int]:
@@ -217,62 +297,43 @@ async def next_sequences(conn: AsyncConnection, counts: Mapping[UUID, int]) -> d
     """
     ordered = sorted(counts)
     given = {"owner_ids": ordered, "counts": [counts[owner_id] for owner_id in ordered]}
-    rows = await conn.execute(statements.NEXT_SEQUENCES, given)
-    return {row.owner_id: row.last_sequence - counts[row.owner_id] + 1 for row in rows}
+    found = await conn.execute(statements.NEXT_SEQUENCES, given)
+    return {row[0]: row[1] - counts[row[0]] + 1 for row in found}
 
 
-async def insert_events(conn: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Append events to their owners' logs, each with its message in the outbox; `rows` have the columns of both."""
-    await postgres.execute_each(conn, statements.INSERT_EVENT, rows)
+async def insert_events(
+    conn: AsyncConnection,
+    moved: Sequence[tuple[Job, str]],
+    events: Sequence[job_events_pb2.JobEvent],
+    payloads: Sequence[bytes],
+) -> None:
+    """Append events, and what they are as bytes, to their owners' logs."""
+    given = {
+        "owner_ids": [job.spec.owner_id for job, _ in moved],
+        "sequences": [event.sequence for event in events],
+        "job_ids": [job.job_id for job, _ in moved],
+        "states": [job.state.value for job, _ in moved],
+        "attempts": [job.attempt for job, _ in moved],
+        "reasons": [reason for _, reason in moved],
+        "events": list(payloads),
+    }
+    await conn.execute(statements.INSERT_EVENTS, given)
 
 
-async def _move(
-    conn: AsyncConnection, job_id: UUID, action: Action, *, attempt: int, values: Mapping[str, Any]
-) -> Job | None:
+async def _move(conn: AsyncConnection, job: Job, action: Action, values: Mapping[str, Any]) -> Job | None:
     sources, target = domain.TRANSITIONS[action]
     statement = (
         sa.update(jobs)
-        .where(jobs.c.job_id == job_id, jobs.c.attempt == attempt, jobs.c.state.in_(sources))
+        .where(jobs.c.job_id == job.job_id, jobs.c.attempt == job.attempt, jobs.c.state.in_(sources))
         .values(state=target, version=jobs.c.version + 1, **values)
         .returning(jobs)
     )
-    return _job_or_none((await conn.execute(statement)).mappings().first())
+    return next(iter(await _jobs(conn, statement, {})), None)
 
 
-def _job_or_none(row: sa.RowMapping | None) -> Job | None:
-    return _job(row) if row else None
+async def _jobs(conn: AsyncConnection, statement: sa.Executable, given: Mapping[str, Any]) -> list[Job]:
+    return [rows.job(row) for row in await conn.execute(statement, given)]
 
 
-def _job(row: sa.RowMapping) -> Job:
-    spec = domain.Spec(
-        kind=row["kind"],
-        owner_id=row["owner_id"],
-        payload=row["payload"],
-        priority=row["priority"],
-        run_at=row["scheduled_at"],
-        max_attempts=row["budget"],
-        backoff=row["backoff"],
-        max_backoff=row["max_backoff"],
-        attempt_timeout=row["attempt_timeout"],
-        unique_key=row["unique_key"],
-    )
-    return Job(
-        job_id=row["job_id"],
-        spec=spec,
-        state=State(row["state"]),
-        attempt=row["attempt"],
-        max_attempts=row["max_attempts"],
-        crashes=row["crashes"],
-        errors=row["errors"],
-        progress=domain.Progress(
-            done=row["progress_done"], total=row["progress_total"], message=row["progress_message"]
-        ),
-        version=row["version"],
-        created_at=row["created_at"],
-        worker=row["worker"],
-        result=row["result"],
-        error=domain.JobError(code=row["error_code"], message=row["error_message"]) if row["error_code"] else None,
-        cancel_reason=row["cancel_reason"],
-        started_at=row["started_at"],
-        finished_at=row["finished_at"],
-    )
+def _by_id(found: Sequence[Job]) -> dict[UUID, Job]:
+    return {job.job_id: job for job in found}

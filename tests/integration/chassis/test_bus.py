@@ -191,7 +191,7 @@ async def test_it_heals_a_nats_that_lost_its_store(
         await eventually(heard.has(b"after"))
         info = await client.jetstream().consumer_info("JOBS", "demo")
         await client.close()
-    assert info.config.ack_wait == streams.consumer_config("demo").ack_wait
+    assert info.config.ack_wait == streams.consumer_config("jobs", "demo", ">").ack_wait
 
 
 async def test_it_starts_before_nats_does(tmp_path: Path, eventually: Eventually) -> None:

@@ -133,9 +133,8 @@ async def test_the_events_of_the_jobs_service_are_understood(owner: Owner) -> No
         error=job_pb2.JobError(code="worker_crashed", message="The worker died."),
     )
     event = job_events_pb2.JobEvent(owner_id=str(owner.owner_id), sequence=1, reason="failed", job=job)
-    received = bus.Received(
-        subject=f"jobs.events.{owner.owner_id}", payload=event.SerializeToString(), message_id=str(uuid4())
-    )
+    payload = job_events_pb2.JobEvents(events=[event]).SerializeToString()
+    received = bus.Received(subject="jobs.events.demo.enable", payload=payload, message_id=str(uuid4()))
     heard = subscribers.JobEvents(owner.demo).heard
     await heard(received)
     await heard(received)
@@ -149,9 +148,8 @@ async def test_the_events_of_the_jobs_service_are_understood(owner: Owner) -> No
 async def test_events_of_other_kinds_are_ignored(owner: Owner) -> None:
     job = job_pb2.Job(job_id=str(uuid4()), state=job_pb2.JOB_STATE_FAILED, spec=job_pb2.JobSpec(kind="other.kind"))
     event = job_events_pb2.JobEvent(owner_id=str(owner.owner_id), job=job)
-    await subscribers.JobEvents(owner.demo).heard(
-        bus.Received(subject="jobs.events.x", payload=event.SerializeToString(), message_id=str(uuid4()))
-    )
+    payload = job_events_pb2.JobEvents(events=[event]).SerializeToString()
+    await subscribers.JobEvents(owner.demo).heard(bus.Received(subject="x", payload=payload, message_id=str(uuid4())))
     assert (await owner.mode()).version == 0
 
 
@@ -159,6 +157,6 @@ async def test_events_of_other_kinds_are_ignored(owner: Owner) -> None:
 async def test_what_nobody_can_read_is_said_to_be_so(owner: Owner, payload: bytes) -> None:
     if payload == b"broken job":
         job = job_pb2.Job(job_id="x", state=job_pb2.JOB_STATE_FAILED, spec=job_pb2.JobSpec(kind="demo.enable"))
-        payload = job_events_pb2.JobEvent(job=job).SerializeToString()
+        payload = job_events_pb2.JobEvents(events=[job_events_pb2.JobEvent(job=job)]).SerializeToString()
     with pytest.raises(bus.Undecodable):
         await subscribers.JobEvents(owner.demo).heard(bus.Received(subject="x", payload=payload, message_id=""))

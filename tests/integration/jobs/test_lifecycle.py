@@ -39,6 +39,9 @@ async def make_due(engine: AsyncEngine, job_id: UUID) -> None:
     """Let the next attempt of a job be due."""
     async with engine.begin() as conn:
         await conn.execute(sa.text("UPDATE jobs.jobs SET run_at = now() WHERE job_id = :id"), {"id": job_id})
+        await conn.execute(
+            sa.text("UPDATE jobs.jobs SET ready = true WHERE job_id = :id AND state = 'retrying'"), {"id": job_id}
+        )
 
 
 async def test_a_job_runs_from_submit_to_result(jobs: Operations, submitted: Submit, kind: str) -> None:
@@ -58,7 +61,7 @@ async def test_the_same_submit_twice_is_one_job(
     job_id = ids.uuid7()
     answers = await asyncio.gather(*(jobs.submit(job_id, spec()) for _ in range(5)))
     assert sorted(created for _, created in answers) == [False] * 4 + [True]
-    page = await jobs.list_page(owner_id=owner_id, states=[], kinds=[], page_size=10, page_token="")
+    page = await jobs.list_page(owner_id=owner_id, states=[], kinds=[], parent_id=None, page_size=10, page_token="")
     assert [job.job_id for job in page.jobs] == [job_id]
 
 
@@ -102,11 +105,11 @@ async def test_a_scheduled_job_waits_for_its_time(
     jobs: Operations, jobs_engine: AsyncEngine, submitted: Submit, kind: str
 ) -> None:
     job = await submitted(run_at=datetime.now(UTC) + timedelta(hours=1))
-    await jobs.promote(due_since=timedelta(seconds=1))
+    await jobs.promote()
     assert (await jobs.get(job.job_id, owner_id=None)).state is State.SCHEDULED
     assert await jobs.claim(worker="w1", kinds=[kind], limit=10) == []
     await make_due(jobs_engine, job.job_id)
-    await jobs.promote(due_since=timedelta(seconds=1))
+    await jobs.promote()
     assert (await jobs.get(job.job_id, owner_id=None)).state is State.PENDING
     assert (await claim_one(jobs, kind)).job_id == job.job_id
 
@@ -298,8 +301,10 @@ async def test_every_transition_is_an_event_and_the_owners_sequence_has_no_gaps(
         assert event.job.version == versions.get(event.job.job_id, 0) + 1
         versions[event.job.job_id] = event.job.version
     async with jobs_engine.connect() as conn:
-        waiting_rows = sa.select(sa.func.count()).where(schema.outbox.c.subject == f"jobs.events.{owner_id}")
-        assert (await conn.execute(waiting_rows)).scalar() == 26
+        messages = sa.select(schema.outbox.c.payload).where(schema.outbox.c.subject == f"jobs.events.{kind}")
+        payloads = (await conn.execute(messages)).scalars().all()
+    told = [event for payload in payloads for event in job_events_pb2.JobEvents.FromString(payload).events]
+    assert sorted(event.sequence for event in told) == list(range(1, 27))
 
 
 async def test_events_can_be_read_from_any_position_but_not_from_the_future(
@@ -348,13 +353,17 @@ async def test_pages_of_jobs_are_newest_first_and_complete(jobs: Operations, sub
     seen: list[UUID] = []
     token = ""
     while True:
-        page = await jobs.list_page(owner_id=owner_id, states=[], kinds=[], page_size=2, page_token=token)
+        page = await jobs.list_page(
+            owner_id=owner_id, states=[], kinds=[], parent_id=None, page_size=2, page_token=token
+        )
         seen += [job.job_id for job in page.jobs]
         token = page.next_page_token
         if not token:
             break
         with pytest.raises(errors.InvalidArgument) as caught:
-            await jobs.list_page(owner_id=owner_id, states=[State.FAILED], kinds=[], page_size=2, page_token=token)
+            await jobs.list_page(
+                owner_id=owner_id, states=[State.FAILED], kinds=[], parent_id=None, page_size=2, page_token=token
+            )
         assert caught.value.field == "page_token"
     assert seen == made[::-1]
 
@@ -412,7 +421,7 @@ async def test_a_position_that_makes_no_sense_is_the_clients_mistake(
 ) -> None:
     token = paging.token(position, filters=(str(owner_id), [], []))
     with pytest.raises(errors.InvalidArgument) as caught:
-        await jobs.list_page(owner_id=owner_id, states=[], kinds=[], page_size=2, page_token=token)
+        await jobs.list_page(owner_id=owner_id, states=[], kinds=[], parent_id=None, page_size=2, page_token=token)
     assert caught.value.field == "page_token"
 
 

@@ -53,7 +53,7 @@ def job(**given: Any) -> domain.Job:
 )
 def test_each_outcome_has_one_consequence(outcome: domain.Outcome, given: dict[str, Any], action: Action) -> None:
     before = job(**given)
-    decision = domain.decide(before, outcome, jitter=0.5)
+    decision = domain.decide(before, outcome, jitter=0.5, now=datetime.now(UTC))
     assert decision.action is action
     assert before.state in domain.TRANSITIONS[action][0]
     assert (decision.error is not None) == (decision.action is Action.FAIL or isinstance(outcome, domain.Failed))
@@ -63,7 +63,7 @@ def test_each_outcome_has_one_consequence(outcome: domain.Outcome, given: dict[s
 @pytest.mark.parametrize("outcome", [domain.Crashed(), domain.Released()])
 def test_attempts_that_end_without_the_handlers_fault_are_given_back(outcome: domain.Outcome) -> None:
     before = job(attempt=3)
-    decision = domain.decide(before, outcome, jitter=0.5)
+    decision = domain.decide(before, outcome, jitter=0.5, now=datetime.now(UTC))
     assert decision.max_attempts - before.attempt == 1
 
 

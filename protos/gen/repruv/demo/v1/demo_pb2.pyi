@@ -78,6 +78,7 @@ class Demo(_message.Message):
     STATS_FIELD_NUMBER: _builtins.int
     ENABLE_TIME_FIELD_NUMBER: _builtins.int
     CHANGE_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     owner_id: _builtins.str
     """Whose demo mode."""
     state: Global___DemoState.ValueType
@@ -110,6 +111,10 @@ class Demo(_message.Message):
     def change_time(self) -> _timestamp_pb2.Timestamp:
         """When the state last changed; absent if it never did."""
 
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it is disabled by itself; set while enabled, if that was asked for."""
+
     def __init__(
         self,
         *,
@@ -124,10 +129,11 @@ class Demo(_message.Message):
         stats: Global___DemoStats | None = ...,
         enable_time: _timestamp_pb2.Timestamp | None = ...,
         change_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["change_time", b"change_time", "enable_time", b"enable_time", "error", b"error", "profile", b"profile", "stats", b"stats"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change_time", b"change_time", "enable_time", b"enable_time", "error", b"error", "expire_time", b"expire_time", "profile", b"profile", "stats", b"stats"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_time", b"change_time", "enable_time", b"enable_time", "error", b"error", "generation", b"generation", "job_id", b"job_id", "job_kind", b"job_kind", "owner_id", b"owner_id", "profile", b"profile", "state", b"state", "stats", b"stats", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_time", b"change_time", "enable_time", b"enable_time", "error", b"error", "expire_time", b"expire_time", "generation", b"generation", "job_id", b"job_id", "job_kind", b"job_kind", "owner_id", b"owner_id", "profile", b"profile", "state", b"state", "stats", b"stats", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -32,6 +33,7 @@ class EnableDemoRequest(_message.Message):
     CONTENT_COUNT_FIELD_NUMBER: _builtins.int
     INTERACTION_COUNT_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    EXPIRE_AFTER_FIELD_NUMBER: _builtins.int
     profile_type: _builtins.str
     """`auto`, `creator`, `brand` or `local_business`; empty: `auto`."""
     niche: _builtins.str
@@ -42,6 +44,10 @@ class EnableDemoRequest(_message.Message):
     """Interactions, 0 to 100,000; absent: 2,000."""
     idempotency_key: _builtins.str
     """The same key with the same request answers with the same job for 24 hours; at most 255 characters; empty: none."""
+    @_builtins.property
+    def expire_after(self) -> _duration_pb2.Duration:
+        """How long after it was enabled it is disabled by itself, 10 minutes to 90 days, in whole seconds; absent: never."""
+
     def __init__(
         self,
         *,
@@ -50,10 +56,11 @@ class EnableDemoRequest(_message.Message):
         content_count: _builtins.int | None = ...,
         interaction_count: _builtins.int | None = ...,
         idempotency_key: _builtins.str = ...,
+        expire_after: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_content_count", b"_content_count", "_interaction_count", b"_interaction_count", "content_count", b"content_count", "interaction_count", b"interaction_count"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_content_count", b"_content_count", "_interaction_count", b"_interaction_count", "content_count", b"content_count", "expire_after", b"expire_after", "interaction_count", b"interaction_count"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_content_count", b"_content_count", "_interaction_count", b"_interaction_count", "content_count", b"content_count", "idempotency_key", b"idempotency_key", "interaction_count", b"interaction_count", "niche", b"niche", "profile_type", b"profile_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_content_count", b"_content_count", "_interaction_count", b"_interaction_count", "content_count", b"content_count", "expire_after", b"expire_after", "idempotency_key", b"idempotency_key", "interaction_count", b"interaction_count", "niche", b"niche", "profile_type", b"profile_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__content_count: _TypeAlias = _typing.Literal["content_count"]  # noqa: Y015
     _WhichOneofArgType__content_count: _TypeAlias = _typing.Literal["_content_count", b"_content_count"]  # noqa: Y015

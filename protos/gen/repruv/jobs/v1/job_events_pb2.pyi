@@ -3,9 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from repruv.jobs.v1 import job_pb2 as _job_pb2
 import builtins as _builtins
 import sys
@@ -19,10 +21,34 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
-class JobEvent(_message.Message):
-    """JobEvent tells of one committed transition. Published on `jobs.events.<owner_id>` of stream JOBS, at least once;
-    (owner_id, sequence) identifies it, and sequences have no gaps.
+class JobEvents(_message.Message):
+    """JobEvents tells of committed transitions of jobs of one kind. Published on `jobs.events.<kind>` of stream JOBS, at least once.
+    Those that were committed together come together: a thousand jobs submitted at once are a few messages.
     """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobEvent]:
+        """Each owner's in the order of their sequences."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___JobEvent] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobEvents: _TypeAlias = JobEvents  # noqa: Y015
+
+@_typing.final
+class JobEvent(_message.Message):
+    """JobEvent tells of one committed transition; (owner_id, sequence) identifies it, and an owner's sequences have no gaps."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -39,7 +65,7 @@ class JobEvent(_message.Message):
     """What caused it, for example `submitted`, `claimed`, `lease_expired`."""
     @_builtins.property
     def job(self) -> _job_pb2.Job:
-        """The job right after the transition."""
+        """The job right after the transition; without a payload or a result that is larger than 16 KiB, which GetJob shows."""
 
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:

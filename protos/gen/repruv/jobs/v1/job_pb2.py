@@ -27,25 +27,27 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18repruv/jobs/v1/job.proto\x12\x0erepruv.jobs.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcb\x02\n\x07JobSpec\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x10\n\x08owner_id\x18\x02 \x01(\t\x12(\n\x07payload\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x10\n\x08priority\x18\x04 \x01(\x05\x12*\n\x06run_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cmax_attempts\x18\x06 \x01(\x05\x12*\n\x07\x62\x61\x63koff\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bmax_backoff\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0f\x61ttempt_timeout\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nunique_key\x18\n \x01(\t\";\n\x0bJobProgress\x12\x0c\n\x04\x64one\x18\x01 \x01(\x03\x12\r\n\x05total\x18\x02 \x01(\x03\x12\x0f\n\x07message\x18\x03 \x01(\t\")\n\x08JobError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xd8\x03\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12%\n\x04spec\x18\x02 \x01(\x0b\x32\x17.repruv.jobs.v1.JobSpec\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.repruv.jobs.v1.JobState\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\x12\x14\n\x0cmax_attempts\x18\x05 \x01(\x05\x12\x0f\n\x07\x63rashes\x18\x06 \x01(\x05\x12-\n\x08progress\x18\x07 \x01(\x0b\x32\x1b.repruv.jobs.v1.JobProgress\x12\'\n\x06result\x18\x08 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\'\n\x05\x65rror\x18\t \x01(\x0b\x32\x18.repruv.jobs.v1.JobError\x12\x15\n\rcancel_reason\x18\n \x01(\t\x12\x0f\n\x07version\x18\x0b \x01(\x03\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc5\x01\n\x07\x41ttempt\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x05\x12\x0e\n\x06worker\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07outcome\x18\x05 \x01(\t\x12\'\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x18.repruv.jobs.v1.JobError\"\x98\x01\n\nTransition\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.repruv.jobs.v1.JobState\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12.\n\noccur_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xe6\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13JOB_STATE_SCHEDULED\x10\x01\x12\x15\n\x11JOB_STATE_PENDING\x10\x02\x12\x15\n\x11JOB_STATE_RUNNING\x10\x03\x12\x16\n\x12JOB_STATE_RETRYING\x10\x04\x12\x18\n\x14JOB_STATE_CANCELLING\x10\x05\x12\x17\n\x13JOB_STATE_COMPLETED\x10\x06\x12\x14\n\x10JOB_STATE_FAILED\x10\x07\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18repruv/jobs/v1/job.proto\x12\x0erepruv.jobs.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa9\x03\n\x07JobSpec\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x10\n\x08owner_id\x18\x02 \x01(\t\x12(\n\x07payload\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x10\n\x08priority\x18\x04 \x01(\x05\x12*\n\x06run_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cmax_attempts\x18\x06 \x01(\x05\x12*\n\x07\x62\x61\x63koff\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bmax_backoff\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0f\x61ttempt_timeout\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nunique_key\x18\n \x01(\t\x12\x17\n\x0f\x63oncurrency_key\x18\x0b \x01(\t\x12\x30\n\rtotal_timeout\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tparent_id\x18\r \x01(\t\"n\n\x0bJobProgress\x12\x0c\n\x04\x64one\x18\x01 \x01(\x03\x12\r\n\x05total\x18\x02 \x01(\x03\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x31\n\restimate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"A\n\x0bJobChildren\x12\r\n\x05total\x18\x01 \x01(\x05\x12\r\n\x05\x65nded\x18\x02 \x01(\x05\x12\x14\n\x0cunsuccessful\x18\x03 \x01(\x05\")\n\x08JobError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x8a\x05\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12%\n\x04spec\x18\x02 \x01(\x0b\x32\x17.repruv.jobs.v1.JobSpec\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.repruv.jobs.v1.JobState\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\x12\x14\n\x0cmax_attempts\x18\x05 \x01(\x05\x12\x0f\n\x07\x63rashes\x18\x06 \x01(\x05\x12-\n\x08progress\x18\x07 \x01(\x0b\x32\x1b.repruv.jobs.v1.JobProgress\x12\'\n\x06result\x18\x08 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\'\n\x05\x65rror\x18\t \x01(\x0b\x32\x18.repruv.jobs.v1.JobError\x12\x15\n\rcancel_reason\x18\n \x01(\t\x12\x0f\n\x07version\x18\x0b \x01(\x03\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x65rrors\x18\x0f \x01(\x05\x12,\n\x08\x64\x65\x61\x64line\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rnext_run_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x08\x63hildren\x18\x12 \x01(\x0b\x32\x1b.repruv.jobs.v1.JobChildren\x12\x10\n\x08notifies\x18\x13 \x01(\x08\"\xc5\x01\n\x07\x41ttempt\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x05\x12\x0e\n\x06worker\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07outcome\x18\x05 \x01(\t\x12\'\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x18.repruv.jobs.v1.JobError\"\x98\x01\n\nTransition\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.repruv.jobs.v1.JobState\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12.\n\noccur_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xe6\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13JOB_STATE_SCHEDULED\x10\x01\x12\x15\n\x11JOB_STATE_PENDING\x10\x02\x12\x15\n\x11JOB_STATE_RUNNING\x10\x03\x12\x16\n\x12JOB_STATE_RETRYING\x10\x04\x12\x18\n\x14JOB_STATE_CANCELLING\x10\x05\x12\x17\n\x13JOB_STATE_COMPLETED\x10\x06\x12\x14\n\x10JOB_STATE_FAILED\x10\x07\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'repruv.jobs.v1.job_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_JOBSTATE']._serialized_start=1408
-  _globals['_JOBSTATE']._serialized_end=1638
+  _globals['_JOBSTATE']._serialized_start=1798
+  _globals['_JOBSTATE']._serialized_end=2028
   _globals['_JOBSPEC']._serialized_start=140
-  _globals['_JOBSPEC']._serialized_end=471
-  _globals['_JOBPROGRESS']._serialized_start=473
-  _globals['_JOBPROGRESS']._serialized_end=532
-  _globals['_JOBERROR']._serialized_start=534
-  _globals['_JOBERROR']._serialized_end=575
-  _globals['_JOB']._serialized_start=578
-  _globals['_JOB']._serialized_end=1050
-  _globals['_ATTEMPT']._serialized_start=1053
-  _globals['_ATTEMPT']._serialized_end=1250
-  _globals['_TRANSITION']._serialized_start=1253
-  _globals['_TRANSITION']._serialized_end=1405
+  _globals['_JOBSPEC']._serialized_end=565
+  _globals['_JOBPROGRESS']._serialized_start=567
+  _globals['_JOBPROGRESS']._serialized_end=677
+  _globals['_JOBCHILDREN']._serialized_start=679
+  _globals['_JOBCHILDREN']._serialized_end=744
+  _globals['_JOBERROR']._serialized_start=746
+  _globals['_JOBERROR']._serialized_end=787
+  _globals['_JOB']._serialized_start=790
+  _globals['_JOB']._serialized_end=1440
+  _globals['_ATTEMPT']._serialized_start=1443
+  _globals['_ATTEMPT']._serialized_end=1640
+  _globals['_TRANSITION']._serialized_start=1643
+  _globals['_TRANSITION']._serialized_end=1795
 # @@protoc_insertion_point(module_scope)

@@ -29,9 +29,9 @@ class _JobStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobState.Val
     JOB_STATE_UNSPECIFIED: _JobState.ValueType  # 0
     """No state was given; never stored."""
     JOB_STATE_SCHEDULED: _JobState.ValueType  # 1
-    """The job waits for its run_at. The jobs service moves it to pending when that time has come."""
+    """The job waits for its run_at, or for its children. The jobs service moves it to pending when that has come."""
     JOB_STATE_PENDING: _JobState.ValueType  # 2
-    """The job can be claimed. A worker's claim moves it to running, a cancel to cancelled."""
+    """The job can be claimed, once its concurrency key lets it. A worker's claim moves it to running, a cancel to cancelled."""
     JOB_STATE_RUNNING: _JobState.ValueType  # 3
     """A worker holds the lease. Its finish moves the job on; if the worker dies, the rescue does when the lease has expired."""
     JOB_STATE_RETRYING: _JobState.ValueType  # 4
@@ -51,9 +51,9 @@ class JobState(_JobState, metaclass=_JobStateEnumTypeWrapper):
 JOB_STATE_UNSPECIFIED: JobState.ValueType  # 0
 """No state was given; never stored."""
 JOB_STATE_SCHEDULED: JobState.ValueType  # 1
-"""The job waits for its run_at. The jobs service moves it to pending when that time has come."""
+"""The job waits for its run_at, or for its children. The jobs service moves it to pending when that has come."""
 JOB_STATE_PENDING: JobState.ValueType  # 2
-"""The job can be claimed. A worker's claim moves it to running, a cancel to cancelled."""
+"""The job can be claimed, once its concurrency key lets it. A worker's claim moves it to running, a cancel to cancelled."""
 JOB_STATE_RUNNING: JobState.ValueType  # 3
 """A worker holds the lease. Its finish moves the job on; if the worker dies, the rescue does when the lease has expired."""
 JOB_STATE_RETRYING: JobState.ValueType  # 4
@@ -70,7 +70,9 @@ Global___JobState: _TypeAlias = JobState  # noqa: Y015
 
 @_typing.final
 class JobSpec(_message.Message):
-    """JobSpec is what a caller asks for."""
+    """JobSpec is what a caller asks for. What is not set is taken from the defaults that the kind's worker declared (KindDefaults),
+    or, where those say nothing either, from the defaults that stand here; a job that is read shows what was taken.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -84,19 +86,29 @@ class JobSpec(_message.Message):
     MAX_BACKOFF_FIELD_NUMBER: _builtins.int
     ATTEMPT_TIMEOUT_FIELD_NUMBER: _builtins.int
     UNIQUE_KEY_FIELD_NUMBER: _builtins.int
+    CONCURRENCY_KEY_FIELD_NUMBER: _builtins.int
+    TOTAL_TIMEOUT_FIELD_NUMBER: _builtins.int
+    PARENT_ID_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """Which handler runs it, as `<service>.<verb>`, for example `demo.enable`; 1 to 100 characters of [a-z0-9_.-]."""
     owner_id: _builtins.str
-    """The user (UUID) on whose behalf it runs; only this user and admins can see it."""
+    """The user (UUID) on whose behalf it runs; only this user and admins can see it. The nil UUID is the system itself."""
     priority: _builtins.int
     """Higher is claimed first; -100 to 100, default 0."""
     max_attempts: _builtins.int
     """How many attempts may end in an error before the job fails; 1 to 100, default (0) 3. Crashes are counted apart."""
     unique_key: _builtins.str
     """At most one job that has not ended may carry this key; empty: no such limit; at most 200 characters."""
+    concurrency_key: _builtins.str
+    """Jobs of one kind with the same key run one after the other, in order of priority and submit, unless the kind allows more of
+    them at once (KindLimits.max_running_per_key). A job that waits for its next attempt keeps its place. Empty: no such limit;
+    at most 200 characters; the owner's id makes it one job per owner.
+    """
+    parent_id: _builtins.str
+    """The job of the same owner (UUID) whose child this is; it must not have ended. Cancelling the parent cancels its children."""
     @_builtins.property
     def payload(self) -> _struct_pb2.Struct:
-        """What the handler is given; at most 64 KiB as JSON."""
+        """What the handler is given; at most 256 KiB as JSON."""
 
     @_builtins.property
     def run_at(self) -> _timestamp_pb2.Timestamp:
@@ -114,6 +126,12 @@ class JobSpec(_message.Message):
     def attempt_timeout(self) -> _duration_pb2.Duration:
         """How long one attempt may run before the worker ends it as an error; default 10 minutes, at most 24 hours."""
 
+    @_builtins.property
+    def total_timeout(self) -> _duration_pb2.Duration:
+        """How long after run_at (or the submit, or a retry) the job must have ended, attempts and pauses included; then it fails with
+        `deadline_exceeded`. Default: no such limit; at most 30 days.
+        """
+
     def __init__(
         self,
         *,
@@ -127,10 +145,13 @@ class JobSpec(_message.Message):
         max_backoff: _duration_pb2.Duration | None = ...,
         attempt_timeout: _duration_pb2.Duration | None = ...,
         unique_key: _builtins.str = ...,
+        concurrency_key: _builtins.str = ...,
+        total_timeout: _duration_pb2.Duration | None = ...,
+        parent_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "backoff", b"backoff", "max_backoff", b"max_backoff", "payload", b"payload", "run_at", b"run_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "backoff", b"backoff", "max_backoff", b"max_backoff", "payload", b"payload", "run_at", b"run_at", "total_timeout", b"total_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "backoff", b"backoff", "kind", b"kind", "max_attempts", b"max_attempts", "max_backoff", b"max_backoff", "owner_id", b"owner_id", "payload", b"payload", "priority", b"priority", "run_at", b"run_at", "unique_key", b"unique_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "backoff", b"backoff", "concurrency_key", b"concurrency_key", "kind", b"kind", "max_attempts", b"max_attempts", "max_backoff", b"max_backoff", "owner_id", b"owner_id", "parent_id", b"parent_id", "payload", b"payload", "priority", b"priority", "run_at", b"run_at", "total_timeout", b"total_timeout", "unique_key", b"unique_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -145,26 +166,62 @@ class JobProgress(_message.Message):
     DONE_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    ESTIMATE_TIME_FIELD_NUMBER: _builtins.int
     done: _builtins.int
     """Units done; 0 to total, never falls within an attempt."""
     total: _builtins.int
     """Units in all; 0 while unknown."""
     message: _builtins.str
     """What is being done, for the user; at most 200 characters."""
+    @_builtins.property
+    def estimate_time(self) -> _timestamp_pb2.Timestamp:
+        """When it will be done, at the rate of the last seconds; absent while that is unknown. Ignored in what a worker reports."""
+
     def __init__(
         self,
         *,
         done: _builtins.int = ...,
         total: _builtins.int = ...,
         message: _builtins.str = ...,
+        estimate_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["estimate_time", b"estimate_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "message", b"message", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "estimate_time", b"estimate_time", "message", b"message", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___JobProgress: _TypeAlias = JobProgress  # noqa: Y015
+
+@_typing.final
+class JobChildren(_message.Message):
+    """JobChildren counts the children of a job."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOTAL_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    UNSUCCESSFUL_FIELD_NUMBER: _builtins.int
+    total: _builtins.int
+    """How many were submitted."""
+    ended: _builtins.int
+    """How many of those have ended."""
+    unsuccessful: _builtins.int
+    """How many of those ended failed or cancelled."""
+    def __init__(
+        self,
+        *,
+        total: _builtins.int = ...,
+        ended: _builtins.int = ...,
+        unsuccessful: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "total", b"total", "unsuccessful", b"unsuccessful"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobChildren: _TypeAlias = JobChildren  # noqa: Y015
 
 @_typing.final
 class JobError(_message.Message):
@@ -212,6 +269,11 @@ class Job(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     FINISH_TIME_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    DEADLINE_FIELD_NUMBER: _builtins.int
+    NEXT_RUN_TIME_FIELD_NUMBER: _builtins.int
+    CHILDREN_FIELD_NUMBER: _builtins.int
+    NOTIFIES_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """UUIDv7, made by the submitter."""
     state: Global___JobState.ValueType
@@ -228,6 +290,10 @@ class Job(_message.Message):
     """Why the job was cancelled or is cancelling: `requested`, `superseded`, or what the handler said."""
     version: _builtins.int
     """Grows with every change of the snapshot, progress included: of two snapshots the higher one is the newer."""
+    errors: _builtins.int
+    """How many attempts ended in an error since the job was submitted or retried."""
+    notifies: _builtins.bool
+    """Whether its owner is told when it ends, until it was read (ListNotifications)."""
     @_builtins.property
     def spec(self) -> Global___JobSpec:
         """What was asked for."""
@@ -256,6 +322,18 @@ class Job(_message.Message):
     def finish_time(self) -> _timestamp_pb2.Timestamp:
         """When it reached a terminal state; set exactly then."""
 
+    @_builtins.property
+    def deadline(self) -> _timestamp_pb2.Timestamp:
+        """When it must have ended; absent without total_timeout."""
+
+    @_builtins.property
+    def next_run_time(self) -> _timestamp_pb2.Timestamp:
+        """When it can be claimed next; set while scheduled or retrying, but not while it waits for its children."""
+
+    @_builtins.property
+    def children(self) -> Global___JobChildren:
+        """Its children; absent when it never had any."""
+
     def __init__(
         self,
         *,
@@ -273,10 +351,15 @@ class Job(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         finish_time: _timestamp_pb2.Timestamp | None = ...,
+        errors: _builtins.int = ...,
+        deadline: _timestamp_pb2.Timestamp | None = ...,
+        next_run_time: _timestamp_pb2.Timestamp | None = ...,
+        children: Global___JobChildren | None = ...,
+        notifies: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "error", b"error", "finish_time", b"finish_time", "progress", b"progress", "result", b"result", "spec", b"spec", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["children", b"children", "create_time", b"create_time", "deadline", b"deadline", "error", b"error", "finish_time", b"finish_time", "next_run_time", b"next_run_time", "progress", b"progress", "result", b"result", "spec", b"spec", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cancel_reason", b"cancel_reason", "crashes", b"crashes", "create_time", b"create_time", "error", b"error", "finish_time", b"finish_time", "job_id", b"job_id", "max_attempts", b"max_attempts", "progress", b"progress", "result", b"result", "spec", b"spec", "start_time", b"start_time", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cancel_reason", b"cancel_reason", "children", b"children", "crashes", b"crashes", "create_time", b"create_time", "deadline", b"deadline", "error", b"error", "errors", b"errors", "finish_time", b"finish_time", "job_id", b"job_id", "max_attempts", b"max_attempts", "next_run_time", b"next_run_time", "notifies", b"notifies", "progress", b"progress", "result", b"result", "spec", b"spec", "start_time", b"start_time", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -299,7 +382,7 @@ class Attempt(_message.Message):
     worker: _builtins.str
     """Which worker ran it."""
     outcome: _builtins.str
-    """`completed`, `failed`, `cancelled`, `released` or `crashed`; empty while it runs."""
+    """`completed`, `failed`, `cancelled`, `released`, `snoozed`, `waiting` (for children) or `crashed`; empty while it runs."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When it was claimed."""

@@ -44,6 +44,11 @@ class JobsServiceStub:
                 request_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.SubmitJobRequest.SerializeToString,
                 response_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.SubmitJobResponse.FromString,
                 _registered_method=True)
+        self.SubmitJobs = channel.unary_unary(
+                '/repruv.jobs.v1.JobsService/SubmitJobs',
+                request_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.SubmitJobsRequest.SerializeToString,
+                response_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.SubmitJobsResponse.FromString,
+                _registered_method=True)
         self.GetJob = channel.unary_unary(
                 '/repruv.jobs.v1.JobsService/GetJob',
                 request_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.GetJobRequest.SerializeToString,
@@ -79,6 +84,31 @@ class JobsServiceStub:
                 request_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.GetEventPositionsRequest.SerializeToString,
                 response_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.GetEventPositionsResponse.FromString,
                 _registered_method=True)
+        self.WatchJob = channel.unary_stream(
+                '/repruv.jobs.v1.JobsService/WatchJob',
+                request_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.WatchJobRequest.SerializeToString,
+                response_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.WatchJobResponse.FromString,
+                _registered_method=True)
+        self.WatchJobs = channel.unary_stream(
+                '/repruv.jobs.v1.JobsService/WatchJobs',
+                request_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.WatchJobsRequest.SerializeToString,
+                response_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.WatchJobsResponse.FromString,
+                _registered_method=True)
+        self.ListNotifications = channel.unary_unary(
+                '/repruv.jobs.v1.JobsService/ListNotifications',
+                request_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.ListNotificationsRequest.SerializeToString,
+                response_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.ListNotificationsResponse.FromString,
+                _registered_method=True)
+        self.MarkNotificationsRead = channel.unary_unary(
+                '/repruv.jobs.v1.JobsService/MarkNotificationsRead',
+                request_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.MarkNotificationsReadRequest.SerializeToString,
+                response_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.MarkNotificationsReadResponse.FromString,
+                _registered_method=True)
+        self.DeclareKinds = channel.unary_unary(
+                '/repruv.jobs.v1.JobsService/DeclareKinds',
+                request_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.DeclareKindsRequest.SerializeToString,
+                response_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.DeclareKindsResponse.FromString,
+                _registered_method=True)
         self.ClaimJobs = channel.unary_unary(
                 '/repruv.jobs.v1.JobsService/ClaimJobs',
                 request_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.ClaimJobsRequest.SerializeToString,
@@ -99,6 +129,21 @@ class JobsServiceStub:
                 request_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.FinishJobRequest.SerializeToString,
                 response_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.FinishJobResponse.FromString,
                 _registered_method=True)
+        self.FinishJobs = channel.unary_unary(
+                '/repruv.jobs.v1.JobsService/FinishJobs',
+                request_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.FinishJobsRequest.SerializeToString,
+                response_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.FinishJobsResponse.FromString,
+                _registered_method=True)
+        self.SaveCheckpoint = channel.unary_unary(
+                '/repruv.jobs.v1.JobsService/SaveCheckpoint',
+                request_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.SaveCheckpointRequest.SerializeToString,
+                response_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.SaveCheckpointResponse.FromString,
+                _registered_method=True)
+        self.GetCheckpoints = channel.unary_unary(
+                '/repruv.jobs.v1.JobsService/GetCheckpoints',
+                request_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.GetCheckpointsRequest.SerializeToString,
+                response_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.GetCheckpointsResponse.FromString,
+                _registered_method=True)
 
 
 class JobsServiceServicer:
@@ -112,7 +157,16 @@ class JobsServiceServicer:
     def SubmitJob(self, request, context):
         """SubmitJob stores a job. Idempotent by job_id: a second submit with the same id answers with the job as it stands.
         Fails with INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to a job of another owner, kind or payload) or
-        ALREADY_EXISTS `unique_key_taken` (a job that has not ended holds the unique key).
+        ALREADY_EXISTS `unique_key_taken` (a job that has not ended holds the unique key; error detail `job_id` names it), or with
+        FAILED_PRECONDITION `parent_ended`, NOT_FOUND `parent_not_found`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubmitJobs(self, request, context):
+        """SubmitJobs stores many jobs, each as SubmitJob would; one that is refused does not keep the others back. A parent and its
+        children may come together, the parent first. Fails with INVALID_ARGUMENT only when there are none, or too many.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -149,7 +203,8 @@ class JobsServiceServicer:
 
     def RetryJob(self, request, context):
         """RetryJob reopens a failed or cancelled job with a fresh budget of attempts. Fails with NOT_FOUND,
-        FAILED_PRECONDITION `job_not_retryable`, or ALREADY_EXISTS `unique_key_taken`.
+        FAILED_PRECONDITION `job_not_retryable` or `undo_not_ended` (what it had done is still being undone), or ALREADY_EXISTS
+        `unique_key_taken`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -171,8 +226,48 @@ class JobsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchJob(self, request, context):
+        """WatchJob streams snapshots of one job: as it stands, then each newer one, progress included, until it has ended; then the
+        stream ends. Fails with NOT_FOUND, RESOURCE_EXHAUSTED `too_many_watches`, and UNAVAILABLE when this replica stops: watch again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchJobs(self, request, context):
+        """WatchJobs streams an owner's events after a sequence, in order, without gaps, for ever. Fails like ListJobEvents, and with
+        RESOURCE_EXHAUSTED and UNAVAILABLE like WatchJob; go on from the last sequence.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListNotifications(self, request, context):
+        """ListNotifications answers with the jobs that ended and that their owner has not read of yet, newest first. Only kinds that
+        declare `notifies` have them. Fails with INVALID_ARGUMENT (page_token, page_size).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MarkNotificationsRead(self, request, context):
+        """MarkNotificationsRead says that the owner has read of jobs that ended. Doing so twice is no error; unknown ones are ignored.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeclareKinds(self, request, context):
+        """DeclareKinds says what a worker serves: the defaults and properties of its kinds, and the schedules that belong to them. A
+        worker does so when it starts and every 30 s. Limits and pauses that an admin has set stay as they are.
+        Fails with INVALID_ARGUMENT. Only for workers, as are all calls after it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ClaimJobs(self, request, context):
-        """ClaimJobs hands runnable jobs to a worker, each with a lease. Only for workers, as are the three calls after it.
+        """ClaimJobs hands runnable jobs to a worker, each with a lease.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -200,6 +295,28 @@ class JobsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FinishJobs(self, request, context):
+        """FinishJobs ends many attempts, each as FinishJob would; one that is refused does not keep the others back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SaveCheckpoint(self, request, context):
+        """SaveCheckpoint keeps a value that later attempts of the job go on from. Saving the same name again replaces the value.
+        Fails with ABORTED `lease_lost` for a stale attempt, INVALID_ARGUMENT, or RESOURCE_EXHAUSTED `too_many_checkpoints`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCheckpoints(self, request, context):
+        """GetCheckpoints answers with everything that earlier attempts have saved. Fails with ABORTED `lease_lost`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_JobsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -207,6 +324,11 @@ def add_JobsServiceServicer_to_server(servicer, server):
                     servicer.SubmitJob,
                     request_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.SubmitJobRequest.FromString,
                     response_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.SubmitJobResponse.SerializeToString,
+            ),
+            'SubmitJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitJobs,
+                    request_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.SubmitJobsRequest.FromString,
+                    response_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.SubmitJobsResponse.SerializeToString,
             ),
             'GetJob': grpc.unary_unary_rpc_method_handler(
                     servicer.GetJob,
@@ -243,6 +365,31 @@ def add_JobsServiceServicer_to_server(servicer, server):
                     request_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.GetEventPositionsRequest.FromString,
                     response_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.GetEventPositionsResponse.SerializeToString,
             ),
+            'WatchJob': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchJob,
+                    request_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.WatchJobRequest.FromString,
+                    response_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.WatchJobResponse.SerializeToString,
+            ),
+            'WatchJobs': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchJobs,
+                    request_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.WatchJobsRequest.FromString,
+                    response_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.WatchJobsResponse.SerializeToString,
+            ),
+            'ListNotifications': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListNotifications,
+                    request_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.ListNotificationsRequest.FromString,
+                    response_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.ListNotificationsResponse.SerializeToString,
+            ),
+            'MarkNotificationsRead': grpc.unary_unary_rpc_method_handler(
+                    servicer.MarkNotificationsRead,
+                    request_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.MarkNotificationsReadRequest.FromString,
+                    response_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.MarkNotificationsReadResponse.SerializeToString,
+            ),
+            'DeclareKinds': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeclareKinds,
+                    request_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.DeclareKindsRequest.FromString,
+                    response_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.DeclareKindsResponse.SerializeToString,
+            ),
             'ClaimJobs': grpc.unary_unary_rpc_method_handler(
                     servicer.ClaimJobs,
                     request_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.ClaimJobsRequest.FromString,
@@ -262,6 +409,21 @@ def add_JobsServiceServicer_to_server(servicer, server):
                     servicer.FinishJob,
                     request_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.FinishJobRequest.FromString,
                     response_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.FinishJobResponse.SerializeToString,
+            ),
+            'FinishJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.FinishJobs,
+                    request_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.FinishJobsRequest.FromString,
+                    response_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.FinishJobsResponse.SerializeToString,
+            ),
+            'SaveCheckpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.SaveCheckpoint,
+                    request_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.SaveCheckpointRequest.FromString,
+                    response_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.SaveCheckpointResponse.SerializeToString,
+            ),
+            'GetCheckpoints': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCheckpoints,
+                    request_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.GetCheckpointsRequest.FromString,
+                    response_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.GetCheckpointsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -296,6 +458,33 @@ class JobsService:
             '/repruv.jobs.v1.JobsService/SubmitJob',
             repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.SubmitJobRequest.SerializeToString,
             repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.SubmitJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.jobs.v1.JobsService/SubmitJobs',
+            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.SubmitJobsRequest.SerializeToString,
+            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.SubmitJobsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -496,6 +685,141 @@ class JobsService:
             _registered_method=True)
 
     @staticmethod
+    def WatchJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/repruv.jobs.v1.JobsService/WatchJob',
+            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.WatchJobRequest.SerializeToString,
+            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.WatchJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/repruv.jobs.v1.JobsService/WatchJobs',
+            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.WatchJobsRequest.SerializeToString,
+            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.WatchJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListNotifications(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.jobs.v1.JobsService/ListNotifications',
+            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.ListNotificationsRequest.SerializeToString,
+            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.ListNotificationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MarkNotificationsRead(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.jobs.v1.JobsService/MarkNotificationsRead',
+            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.MarkNotificationsReadRequest.SerializeToString,
+            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.MarkNotificationsReadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeclareKinds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.jobs.v1.JobsService/DeclareKinds',
+            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.DeclareKindsRequest.SerializeToString,
+            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.DeclareKindsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ClaimJobs(request,
             target,
             options=(),
@@ -593,6 +917,87 @@ class JobsService:
             '/repruv.jobs.v1.JobsService/FinishJob',
             repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.FinishJobRequest.SerializeToString,
             repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.FinishJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FinishJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.jobs.v1.JobsService/FinishJobs',
+            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.FinishJobsRequest.SerializeToString,
+            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.FinishJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SaveCheckpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.jobs.v1.JobsService/SaveCheckpoint',
+            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.SaveCheckpointRequest.SerializeToString,
+            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.SaveCheckpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCheckpoints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.jobs.v1.JobsService/GetCheckpoints',
+            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.GetCheckpointsRequest.SerializeToString,
+            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.GetCheckpointsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,7 +41,12 @@ class JobsServiceStub:
     SubmitJob: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.SubmitJobRequest, _jobs_service_pb2.SubmitJobResponse]
     """SubmitJob stores a job. Idempotent by job_id: a second submit with the same id answers with the job as it stands.
     Fails with INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to a job of another owner, kind or payload) or
-    ALREADY_EXISTS `unique_key_taken` (a job that has not ended holds the unique key).
+    ALREADY_EXISTS `unique_key_taken` (a job that has not ended holds the unique key; error detail `job_id` names it), or with
+    FAILED_PRECONDITION `parent_ended`, NOT_FOUND `parent_not_found`.
+    """
+    SubmitJobs: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.SubmitJobsRequest, _jobs_service_pb2.SubmitJobsResponse]
+    """SubmitJobs stores many jobs, each as SubmitJob would; one that is refused does not keep the others back. A parent and its
+    children may come together, the parent first. Fails with INVALID_ARGUMENT only when there are none, or too many.
     """
     GetJob: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.GetJobRequest, _jobs_service_pb2.GetJobResponse]
     """GetJob answers with one job. Fails with NOT_FOUND."""
@@ -55,7 +60,8 @@ class JobsServiceStub:
     """
     RetryJob: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.RetryJobRequest, _jobs_service_pb2.RetryJobResponse]
     """RetryJob reopens a failed or cancelled job with a fresh budget of attempts. Fails with NOT_FOUND,
-    FAILED_PRECONDITION `job_not_retryable`, or ALREADY_EXISTS `unique_key_taken`.
+    FAILED_PRECONDITION `job_not_retryable` or `undo_not_ended` (what it had done is still being undone), or ALREADY_EXISTS
+    `unique_key_taken`.
     """
     ListJobEvents: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.ListJobEventsRequest, _jobs_service_pb2.ListJobEventsResponse]
     """ListJobEvents answers with an owner's events after a sequence, in order, without gaps.
@@ -65,8 +71,27 @@ class JobsServiceStub:
     """GetEventPositions answers with the newest sequence of each owner: how a reader finds out that it missed something.
     Only for services.
     """
+    WatchJob: _grpc.UnaryStreamMultiCallable[_jobs_service_pb2.WatchJobRequest, _jobs_service_pb2.WatchJobResponse]
+    """WatchJob streams snapshots of one job: as it stands, then each newer one, progress included, until it has ended; then the
+    stream ends. Fails with NOT_FOUND, RESOURCE_EXHAUSTED `too_many_watches`, and UNAVAILABLE when this replica stops: watch again.
+    """
+    WatchJobs: _grpc.UnaryStreamMultiCallable[_jobs_service_pb2.WatchJobsRequest, _jobs_service_pb2.WatchJobsResponse]
+    """WatchJobs streams an owner's events after a sequence, in order, without gaps, for ever. Fails like ListJobEvents, and with
+    RESOURCE_EXHAUSTED and UNAVAILABLE like WatchJob; go on from the last sequence.
+    """
+    ListNotifications: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.ListNotificationsRequest, _jobs_service_pb2.ListNotificationsResponse]
+    """ListNotifications answers with the jobs that ended and that their owner has not read of yet, newest first. Only kinds that
+    declare `notifies` have them. Fails with INVALID_ARGUMENT (page_token, page_size).
+    """
+    MarkNotificationsRead: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.MarkNotificationsReadRequest, _jobs_service_pb2.MarkNotificationsReadResponse]
+    """MarkNotificationsRead says that the owner has read of jobs that ended. Doing so twice is no error; unknown ones are ignored."""
+    DeclareKinds: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.DeclareKindsRequest, _jobs_service_pb2.DeclareKindsResponse]
+    """DeclareKinds says what a worker serves: the defaults and properties of its kinds, and the schedules that belong to them. A
+    worker does so when it starts and every 30 s. Limits and pauses that an admin has set stay as they are.
+    Fails with INVALID_ARGUMENT. Only for workers, as are all calls after it.
+    """
     ClaimJobs: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.ClaimJobsRequest, _jobs_service_pb2.ClaimJobsResponse]
-    """ClaimJobs hands runnable jobs to a worker, each with a lease. Only for workers, as are the three calls after it."""
+    """ClaimJobs hands runnable jobs to a worker, each with a lease."""
     HeartbeatJobs: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.HeartbeatJobsRequest, _jobs_service_pb2.HeartbeatJobsResponse]
     """HeartbeatJobs renews the leases of the jobs a worker runs and answers for each what the worker must know."""
     ReportProgress: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.ReportProgressRequest, _jobs_service_pb2.ReportProgressResponse]
@@ -75,6 +100,14 @@ class JobsServiceStub:
     """FinishJob ends an attempt. Idempotent for the attempt that ended the job. Fails with ABORTED `lease_lost` for a stale
     attempt: another one has taken over, and its outcome counts.
     """
+    FinishJobs: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.FinishJobsRequest, _jobs_service_pb2.FinishJobsResponse]
+    """FinishJobs ends many attempts, each as FinishJob would; one that is refused does not keep the others back."""
+    SaveCheckpoint: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.SaveCheckpointRequest, _jobs_service_pb2.SaveCheckpointResponse]
+    """SaveCheckpoint keeps a value that later attempts of the job go on from. Saving the same name again replaces the value.
+    Fails with ABORTED `lease_lost` for a stale attempt, INVALID_ARGUMENT, or RESOURCE_EXHAUSTED `too_many_checkpoints`.
+    """
+    GetCheckpoints: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.GetCheckpointsRequest, _jobs_service_pb2.GetCheckpointsResponse]
+    """GetCheckpoints answers with everything that earlier attempts have saved. Fails with ABORTED `lease_lost`."""
 
 @_typing.type_check_only
 class JobsServiceAsyncStub(JobsServiceStub):
@@ -89,7 +122,12 @@ class JobsServiceAsyncStub(JobsServiceStub):
     SubmitJob: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.SubmitJobRequest, _jobs_service_pb2.SubmitJobResponse]  # type: ignore[assignment]
     """SubmitJob stores a job. Idempotent by job_id: a second submit with the same id answers with the job as it stands.
     Fails with INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to a job of another owner, kind or payload) or
-    ALREADY_EXISTS `unique_key_taken` (a job that has not ended holds the unique key).
+    ALREADY_EXISTS `unique_key_taken` (a job that has not ended holds the unique key; error detail `job_id` names it), or with
+    FAILED_PRECONDITION `parent_ended`, NOT_FOUND `parent_not_found`.
+    """
+    SubmitJobs: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.SubmitJobsRequest, _jobs_service_pb2.SubmitJobsResponse]  # type: ignore[assignment]
+    """SubmitJobs stores many jobs, each as SubmitJob would; one that is refused does not keep the others back. A parent and its
+    children may come together, the parent first. Fails with INVALID_ARGUMENT only when there are none, or too many.
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.GetJobRequest, _jobs_service_pb2.GetJobResponse]  # type: ignore[assignment]
     """GetJob answers with one job. Fails with NOT_FOUND."""
@@ -103,7 +141,8 @@ class JobsServiceAsyncStub(JobsServiceStub):
     """
     RetryJob: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.RetryJobRequest, _jobs_service_pb2.RetryJobResponse]  # type: ignore[assignment]
     """RetryJob reopens a failed or cancelled job with a fresh budget of attempts. Fails with NOT_FOUND,
-    FAILED_PRECONDITION `job_not_retryable`, or ALREADY_EXISTS `unique_key_taken`.
+    FAILED_PRECONDITION `job_not_retryable` or `undo_not_ended` (what it had done is still being undone), or ALREADY_EXISTS
+    `unique_key_taken`.
     """
     ListJobEvents: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.ListJobEventsRequest, _jobs_service_pb2.ListJobEventsResponse]  # type: ignore[assignment]
     """ListJobEvents answers with an owner's events after a sequence, in order, without gaps.
@@ -113,8 +152,27 @@ class JobsServiceAsyncStub(JobsServiceStub):
     """GetEventPositions answers with the newest sequence of each owner: how a reader finds out that it missed something.
     Only for services.
     """
+    WatchJob: _aio.UnaryStreamMultiCallable[_jobs_service_pb2.WatchJobRequest, _jobs_service_pb2.WatchJobResponse]  # type: ignore[assignment]
+    """WatchJob streams snapshots of one job: as it stands, then each newer one, progress included, until it has ended; then the
+    stream ends. Fails with NOT_FOUND, RESOURCE_EXHAUSTED `too_many_watches`, and UNAVAILABLE when this replica stops: watch again.
+    """
+    WatchJobs: _aio.UnaryStreamMultiCallable[_jobs_service_pb2.WatchJobsRequest, _jobs_service_pb2.WatchJobsResponse]  # type: ignore[assignment]
+    """WatchJobs streams an owner's events after a sequence, in order, without gaps, for ever. Fails like ListJobEvents, and with
+    RESOURCE_EXHAUSTED and UNAVAILABLE like WatchJob; go on from the last sequence.
+    """
+    ListNotifications: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.ListNotificationsRequest, _jobs_service_pb2.ListNotificationsResponse]  # type: ignore[assignment]
+    """ListNotifications answers with the jobs that ended and that their owner has not read of yet, newest first. Only kinds that
+    declare `notifies` have them. Fails with INVALID_ARGUMENT (page_token, page_size).
+    """
+    MarkNotificationsRead: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.MarkNotificationsReadRequest, _jobs_service_pb2.MarkNotificationsReadResponse]  # type: ignore[assignment]
+    """MarkNotificationsRead says that the owner has read of jobs that ended. Doing so twice is no error; unknown ones are ignored."""
+    DeclareKinds: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.DeclareKindsRequest, _jobs_service_pb2.DeclareKindsResponse]  # type: ignore[assignment]
+    """DeclareKinds says what a worker serves: the defaults and properties of its kinds, and the schedules that belong to them. A
+    worker does so when it starts and every 30 s. Limits and pauses that an admin has set stay as they are.
+    Fails with INVALID_ARGUMENT. Only for workers, as are all calls after it.
+    """
     ClaimJobs: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.ClaimJobsRequest, _jobs_service_pb2.ClaimJobsResponse]  # type: ignore[assignment]
-    """ClaimJobs hands runnable jobs to a worker, each with a lease. Only for workers, as are the three calls after it."""
+    """ClaimJobs hands runnable jobs to a worker, each with a lease."""
     HeartbeatJobs: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.HeartbeatJobsRequest, _jobs_service_pb2.HeartbeatJobsResponse]  # type: ignore[assignment]
     """HeartbeatJobs renews the leases of the jobs a worker runs and answers for each what the worker must know."""
     ReportProgress: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.ReportProgressRequest, _jobs_service_pb2.ReportProgressResponse]  # type: ignore[assignment]
@@ -123,6 +181,14 @@ class JobsServiceAsyncStub(JobsServiceStub):
     """FinishJob ends an attempt. Idempotent for the attempt that ended the job. Fails with ABORTED `lease_lost` for a stale
     attempt: another one has taken over, and its outcome counts.
     """
+    FinishJobs: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.FinishJobsRequest, _jobs_service_pb2.FinishJobsResponse]  # type: ignore[assignment]
+    """FinishJobs ends many attempts, each as FinishJob would; one that is refused does not keep the others back."""
+    SaveCheckpoint: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.SaveCheckpointRequest, _jobs_service_pb2.SaveCheckpointResponse]  # type: ignore[assignment]
+    """SaveCheckpoint keeps a value that later attempts of the job go on from. Saving the same name again replaces the value.
+    Fails with ABORTED `lease_lost` for a stale attempt, INVALID_ARGUMENT, or RESOURCE_EXHAUSTED `too_many_checkpoints`.
+    """
+    GetCheckpoints: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.GetCheckpointsRequest, _jobs_service_pb2.GetCheckpointsResponse]  # type: ignore[assignment]
+    """GetCheckpoints answers with everything that earlier attempts have saved. Fails with ABORTED `lease_lost`."""
 
 class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
     """JobsService keeps every long operation: what was asked, who runs it, how it stands, how it ended.
@@ -140,7 +206,18 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_jobs_service_pb2.SubmitJobResponse, _abc.Awaitable[_jobs_service_pb2.SubmitJobResponse]]:
         """SubmitJob stores a job. Idempotent by job_id: a second submit with the same id answers with the job as it stands.
         Fails with INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to a job of another owner, kind or payload) or
-        ALREADY_EXISTS `unique_key_taken` (a job that has not ended holds the unique key).
+        ALREADY_EXISTS `unique_key_taken` (a job that has not ended holds the unique key; error detail `job_id` names it), or with
+        FAILED_PRECONDITION `parent_ended`, NOT_FOUND `parent_not_found`.
+        """
+
+    @_abc_1.abstractmethod
+    def SubmitJobs(
+        self,
+        request: _jobs_service_pb2.SubmitJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_service_pb2.SubmitJobsResponse, _abc.Awaitable[_jobs_service_pb2.SubmitJobsResponse]]:
+        """SubmitJobs stores many jobs, each as SubmitJob would; one that is refused does not keep the others back. A parent and its
+        children may come together, the parent first. Fails with INVALID_ARGUMENT only when there are none, or too many.
         """
 
     @_abc_1.abstractmethod
@@ -184,7 +261,8 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.RetryJobResponse, _abc.Awaitable[_jobs_service_pb2.RetryJobResponse]]:
         """RetryJob reopens a failed or cancelled job with a fresh budget of attempts. Fails with NOT_FOUND,
-        FAILED_PRECONDITION `job_not_retryable`, or ALREADY_EXISTS `unique_key_taken`.
+        FAILED_PRECONDITION `job_not_retryable` or `undo_not_ended` (what it had done is still being undone), or ALREADY_EXISTS
+        `unique_key_taken`.
         """
 
     @_abc_1.abstractmethod
@@ -208,12 +286,61 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def WatchJob(
+        self,
+        request: _jobs_service_pb2.WatchJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_jobs_service_pb2.WatchJobResponse], _abc.AsyncIterator[_jobs_service_pb2.WatchJobResponse]]:
+        """WatchJob streams snapshots of one job: as it stands, then each newer one, progress included, until it has ended; then the
+        stream ends. Fails with NOT_FOUND, RESOURCE_EXHAUSTED `too_many_watches`, and UNAVAILABLE when this replica stops: watch again.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchJobs(
+        self,
+        request: _jobs_service_pb2.WatchJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_jobs_service_pb2.WatchJobsResponse], _abc.AsyncIterator[_jobs_service_pb2.WatchJobsResponse]]:
+        """WatchJobs streams an owner's events after a sequence, in order, without gaps, for ever. Fails like ListJobEvents, and with
+        RESOURCE_EXHAUSTED and UNAVAILABLE like WatchJob; go on from the last sequence.
+        """
+
+    @_abc_1.abstractmethod
+    def ListNotifications(
+        self,
+        request: _jobs_service_pb2.ListNotificationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_service_pb2.ListNotificationsResponse, _abc.Awaitable[_jobs_service_pb2.ListNotificationsResponse]]:
+        """ListNotifications answers with the jobs that ended and that their owner has not read of yet, newest first. Only kinds that
+        declare `notifies` have them. Fails with INVALID_ARGUMENT (page_token, page_size).
+        """
+
+    @_abc_1.abstractmethod
+    def MarkNotificationsRead(
+        self,
+        request: _jobs_service_pb2.MarkNotificationsReadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_service_pb2.MarkNotificationsReadResponse, _abc.Awaitable[_jobs_service_pb2.MarkNotificationsReadResponse]]:
+        """MarkNotificationsRead says that the owner has read of jobs that ended. Doing so twice is no error; unknown ones are ignored."""
+
+    @_abc_1.abstractmethod
+    def DeclareKinds(
+        self,
+        request: _jobs_service_pb2.DeclareKindsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_service_pb2.DeclareKindsResponse, _abc.Awaitable[_jobs_service_pb2.DeclareKindsResponse]]:
+        """DeclareKinds says what a worker serves: the defaults and properties of its kinds, and the schedules that belong to them. A
+        worker does so when it starts and every 30 s. Limits and pauses that an admin has set stay as they are.
+        Fails with INVALID_ARGUMENT. Only for workers, as are all calls after it.
+        """
+
+    @_abc_1.abstractmethod
     def ClaimJobs(
         self,
         request: _jobs_service_pb2.ClaimJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.ClaimJobsResponse, _abc.Awaitable[_jobs_service_pb2.ClaimJobsResponse]]:
-        """ClaimJobs hands runnable jobs to a worker, each with a lease. Only for workers, as are the three calls after it."""
+        """ClaimJobs hands runnable jobs to a worker, each with a lease."""
 
     @_abc_1.abstractmethod
     def HeartbeatJobs(
@@ -240,5 +367,31 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         """FinishJob ends an attempt. Idempotent for the attempt that ended the job. Fails with ABORTED `lease_lost` for a stale
         attempt: another one has taken over, and its outcome counts.
         """
+
+    @_abc_1.abstractmethod
+    def FinishJobs(
+        self,
+        request: _jobs_service_pb2.FinishJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_service_pb2.FinishJobsResponse, _abc.Awaitable[_jobs_service_pb2.FinishJobsResponse]]:
+        """FinishJobs ends many attempts, each as FinishJob would; one that is refused does not keep the others back."""
+
+    @_abc_1.abstractmethod
+    def SaveCheckpoint(
+        self,
+        request: _jobs_service_pb2.SaveCheckpointRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_service_pb2.SaveCheckpointResponse, _abc.Awaitable[_jobs_service_pb2.SaveCheckpointResponse]]:
+        """SaveCheckpoint keeps a value that later attempts of the job go on from. Saving the same name again replaces the value.
+        Fails with ABORTED `lease_lost` for a stale attempt, INVALID_ARGUMENT, or RESOURCE_EXHAUSTED `too_many_checkpoints`.
+        """
+
+    @_abc_1.abstractmethod
+    def GetCheckpoints(
+        self,
+        request: _jobs_service_pb2.GetCheckpointsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_service_pb2.GetCheckpointsResponse, _abc.Awaitable[_jobs_service_pb2.GetCheckpointsResponse]]:
+        """GetCheckpoints answers with everything that earlier attempts have saved. Fails with ABORTED `lease_lost`."""
 
 def add_JobsServiceServicer_to_server(servicer: JobsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,62 @@
+"""Ending attempts: many at once, each fenced by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+from chassis import errors
+from services.jobs import domain, storage
+from services.jobs.domain import Job
+from services.jobs.transaction import Transaction
+
+Finish = tuple[UUID, int, domain.Outcome]
+"""Job, attempt, how it ended."""
+
+
+async def end(tx: Transaction, finishes: Sequence[Finish]) -> list[Job | errors.Error]:
+    """End attempts of different jobs; for each the job after it, or why it was refused."""
+    held = await storage.lock_jobs(tx.conn, {job_id for job_id, _, _ in finishes})
+    now = datetime.now(UTC)
+    decided = []
+    for job_id, attempt, outcome in finishes:
+        job = held.get(job_id)
+        if job and job.attempt == attempt and job.state in domain.HELD:
+            decided.append((job, outcome, domain.decide(job, outcome, jitter=domain.jitter(), now=now)))
+    ended = await apply(tx, decided)
+    return [
+        ended.get((job_id, attempt)) or await _late(tx, held.get(job_id), finish)
+        for finish in finishes
+        for job_id, attempt, _ in [finish]
+    ]
+
+
+async def apply(
+    tx: Transaction, decided: Sequence[tuple[Job, domain.Outcome, domain.Decision]]
+) -> dict[tuple[UUID, int], Job]:
+    """Do what was decided about locked jobs."""
+    if not decided:
+        return {}
+    ended = await storage.end_attempts(tx.conn, decided)
+    if len(ended) != len(decided):
+        # The rows were locked and their states read in this transaction, so a guard that finds nothing is a bug.
+        raise errors.Internal("A locked job changed its state.")
+    for job, _, decision in decided:
+        tx.moved.append((ended[job.job_id], decision.reason))
+    return {(job.job_id, job.attempt): ended[job.job_id] for job, _, _ in decided}
+
+
+async def _late(tx: Transaction, job: Job | None, finish: Finish) -> Job | errors.Error:
+    """Answer a finish of an attempt that holds nothing: the same outcome told twice is no error."""
+    job_id, attempt, outcome = finish
+    if job is None:
+        return errors.NotFound("There is no such job.", code="job_not_found")
+    if await storage.attempt_outcome(tx.conn, job_id, attempt) == domain.outcome_name(outcome):
+        return job
+    return lease_lost(job_id, attempt)
+
+
+def lease_lost(job_id: UUID, attempt: int) -> errors.Aborted:
+    """Refuse a write of a stale attempt."""
+    return errors.Aborted(f"Attempt {attempt} of job {job_id} no longer holds the lease.", code="lease_lost")

@@ -1,0 +1,117 @@
+"""One transaction on jobs: what moves in it, and everything that follows from a move, is committed together or not at all.
+
+Whoever moves a job appends it to `moved`. At the end ended children are counted in their parents, cancelled work gets the job
+that undoes it, places of concurrency keys are given on, and each move becomes an event in its owner's log and in the outbox.
+
+Locks are taken in one order, or not waited for: jobs, then their parents, then concurrency keys, then owners.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis import errors, ids, outbox
+from repruv.jobs.v1 import job_events_pb2
+from services.jobs import convert, domain, schema, storage, submits
+from services.jobs.domain import Job, State
+
+MESSAGE_BYTES = 96 * 1024
+"""So much of events goes into one message, unless a single one is larger."""
+_LEAVES_KEY = domain.TERMINAL | {State.SCHEDULED}
+
+
+class Transaction:
+    """What happens to jobs in one transaction; `Operations.transaction` opens and closes it."""
+
+    def __init__(self, conn: AsyncConnection) -> None:
+        self.conn = conn
+        self.moved: list[tuple[Job, str]] = []
+        """Jobs as they stand after a transition each, with the reason, in the order in which it happened."""
+        self.shown: list[Job] = []
+        """Jobs of which only the progress changed."""
+        self.rings: set[str] = set()
+        """Kinds of which a job has become ready."""
+
+    async def submit(self, wanted: Sequence[tuple[UUID, domain.Spec]]) -> list[tuple[Job, bool] | errors.Error]:
+        """Store jobs; for each the job and whether it is new, or why it was refused."""
+        results = await submits.store(self.conn, wanted)
+        new = [result[0] for result in results if not isinstance(result, errors.Error) and result[1]]
+        self.moved += [(job, "submitted") for job in new]
+        return results
+
+    async def close(self) -> list[outbox.Message]:
+        """Let everything follow that follows from the moves; gives what is to be sent after the commit."""
+        if not self.moved:
+            return []
+        await self._undo()
+        await self._count_children()
+        await self._admit()
+        self.rings |= {job.spec.kind for job, _ in self.moved if job.ready}
+        return await self._record()
+
+    async def _undo(self) -> None:
+        undone = [job for job, _ in self.moved if job.state is State.CANCELLED and job.spec.undoes and job.attempt > 0]
+        if undone:
+            await self.submit([(ids.uuid7(), domain.undo(job)) for job in undone])
+
+    async def _count_children(self) -> None:
+        ended: Counter[UUID] = Counter()
+        unsuccessful: Counter[UUID] = Counter()
+        for job, reason in self.moved:
+            if job.spec.parent_id is None:
+                continue
+            if job.state in domain.TERMINAL:
+                ended[job.spec.parent_id] += 1
+                unsuccessful[job.spec.parent_id] += job.state is not State.COMPLETED
+            elif reason == "retried":
+                ended[job.spec.parent_id] -= 1
+                unsuccessful[job.spec.parent_id] -= 1
+        if ended:
+            self.shown += await storage.count_children(self.conn, ended, unsuccessful)
+
+    async def _admit(self) -> None:
+        """Give the places on that have become free, or that a new job may take."""
+        keys = {
+            (job.spec.kind, job.spec.concurrency_key)
+            for job, _ in self.moved
+            if job.spec.concurrency_key and (job.state in _LEAVES_KEY or (job.state is State.PENDING and not job.ready))
+        }
+        if keys:
+            self.rings |= await storage.admit_keys(self.conn, keys)
+
+    async def _record(self) -> list[outbox.Message]:
+        next_sequence = await storage.next_sequences(self.conn, Counter(job.spec.owner_id for job, _ in self.moved))
+        occurred_at = datetime.now(UTC)
+        events: list[job_events_pb2.JobEvent] = []
+        for job, reason in self.moved:
+            sequence = next_sequence[job.spec.owner_id]
+            next_sequence[job.spec.owner_id] += 1
+            events.append(convert.event_to_proto(job, sequence=sequence, reason=reason, occurred_at=occurred_at))
+        payloads = [event.SerializeToString() for event in events]
+        await storage.insert_events(self.conn, self.moved, events, payloads)
+        by_kind: dict[str, list[bytes]] = defaultdict(list)
+        for (job, _), payload in zip(self.moved, payloads, strict=True):
+            by_kind[job.spec.kind].append(payload)
+        messages = [message for kind, told in by_kind.items() for message in _messages(kind, told)]
+        await outbox.add(self.conn, schema.outbox, messages)
+        return messages
+
+
+def _messages(kind: str, payloads: Iterable[bytes]) -> Iterable[outbox.Message]:
+    batch, size = job_events_pb2.JobEvents(), 0
+    for payload in payloads:
+        if batch.events and size + len(payload) > MESSAGE_BYTES:
+            yield _message(kind, batch)
+            batch, size = job_events_pb2.JobEvents(), 0
+        batch.events.add().MergeFromString(payload)
+        size += len(payload)
+    yield _message(kind, batch)
+
+
+def _message(kind: str, batch: job_events_pb2.JobEvents) -> outbox.Message:
+    return outbox.Message(subject=f"jobs.events.{kind}", payload=batch.SerializeToString(), delay=outbox.HEAD_START)
