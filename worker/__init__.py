@@ -1,17 +1,31 @@
-"""The job worker runtime: a service names its kinds and handlers, and this claims jobs, runs them, keeps their leases.
-
-    worker.Worker(name="demo", handlers={"demo.enable": enable}, jobs=jobs, bus=nats, concurrency=4)
-
-A handler is `async def handler(context: Context) -> dict | None`; what it returns is the job's result. To be testable it
-needs nothing but a context. It may be called again at any time, by another worker or, after an outage of the database, in the
-same attempt; so it goes on where its own data says that it stopped.
-"""
+"""The job worker runtime; see README.md beside it."""
 
 from __future__ import annotations
 
-from worker.attempt import Handler
+from worker.blocking import Blocking
 from worker.client import JobsClient
-from worker.context import Cancelled, Context, JobFailed
+from worker.context import Context
+from worker.jobs import SYSTEM, Child, Children, Progress, Submitted, new_job
+from worker.kinds import Kind, Schedule
+from worker.outcomes import Cancelled, Discard, JobFailed, Snooze, WaitForChildren
 from worker.worker import Worker
 
-__all__ = ["Cancelled", "Context", "Handler", "JobFailed", "JobsClient", "Worker"]
+__all__ = [
+    "SYSTEM",
+    "Blocking",
+    "Cancelled",
+    "Child",
+    "Children",
+    "Context",
+    "Discard",
+    "JobFailed",
+    "JobsClient",
+    "Kind",
+    "Progress",
+    "Schedule",
+    "Snooze",
+    "Submitted",
+    "WaitForChildren",
+    "Worker",
+    "new_job",
+]

@@ -5,24 +5,27 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-import random
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
-
-from google.protobuf import json_format
+import time
+from collections.abc import Callable
+from datetime import UTC
 
 from chassis import errors, run
 from repruv.jobs.v1 import job_pb2
-from worker.client import Held, JobsClient
-from worker.context import Cancelled, Context, JobFailed, Progress
+from worker import outcomes, values
+from worker.calls import Begin
+from worker.client import JobsClient
+from worker.context import Context
+from worker.jobs import Children, Held
+from worker.metrics import KindMetrics
+from worker.outcomes import Cancelled, JobFailed, Snooze, WaitForChildren
+from worker.patience import pauses
+from worker.reporting import Reporter
 
 logger = logging.getLogger(__name__)
 
-Handler = Callable[[Context], Awaitable[Mapping[str, Any] | None]]
-
-PROGRESS_SECONDS = 0.15
 CANCEL_GRACE_SECONDS = 10.0
-_PAUSE_MAX = 2.0
+SLOW_SECONDS = 1.0
+"""Attempts that took longer, or did not complete, are logged."""
 
 
 class Fate(enum.Enum):
@@ -39,167 +42,181 @@ class Fate(enum.Enum):
 class Attempt:
     """Runs one claimed job to its end."""
 
-    def __init__(self, job: job_pb2.Job, handler: Handler, jobs: JobsClient, *, translate: run.Translate) -> None:
+    def __init__(
+        self,
+        job: job_pb2.Job,
+        begin: Begin,
+        jobs: JobsClient,
+        *,
+        metrics: KindMetrics,
+        translate: run.Translate,
+        worked: Callable[[], None],
+        grace: float = CANCEL_GRACE_SECONDS,
+    ) -> None:
+        """`worked` is called when the handler has ended and only the outcome is to be told. `grace`: for one told to stop."""
         self.held: Held = (job.job_id, job.attempt)
         self.context = Context(
             job_id=job.job_id,
             owner_id=job.spec.owner_id,
             kind=job.spec.kind,
             attempt=job.attempt,
-            payload=json_format.MessageToDict(job.spec.payload),
+            payload=values.from_struct(job.spec.payload),
+            children=Children(
+                total=job.children.total, ended=job.children.ended, unsuccessful=job.children.unsuccessful
+            ),
+            service=jobs,
         )
-        self._handler = handler
+        self.context.on_lost = lambda: self.stop(Fate.LOST)
+        self.is_working = True
+        """Whether the handler runs; else only the outcome is to be told."""
+        self._begin = begin
         self._jobs = jobs
+        self._metrics = metrics
         self._translate = translate
-        self._timeout = job.spec.attempt_timeout.ToTimedelta().total_seconds()
-        self._reported: Progress | None = None
-        self._refusal = ""
+        self._worked = worked
+        self._grace = grace
+        self._reporter = Reporter(self.context, jobs, lost=self.context.on_lost)
+        self._timeout, self._has_deadline = _timeout(job)
         self._fate: Fate | None = None
-        self._work: asyncio.Task[Mapping[str, Any] | None] | None = None
+        self._task: asyncio.Task[None] | None = None
         self._hard_stop: asyncio.TimerHandle | None = None
-        self._log = {"job_id": job.job_id, "kind": job.spec.kind, "attempt": job.attempt}
 
     async def run(self) -> None:
         """Run the handler and tell the outcome. Returns when the outcome was taken, or when the lease is lost."""
-        logger.info("attempt begins", extra=self._log)
-        reporter = asyncio.create_task(self._report_progress())
+        self._task = asyncio.current_task()
+        started = time.monotonic()
         try:
-            tell = await self._outcome()
+            outcome = await self._outcome()
         finally:
-            reporter.cancel()
+            self.is_working = False
+            self._worked()
+            self._reporter.stop()
             if self._hard_stop:
                 self._hard_stop.cancel()
-        if self._fate is Fate.LOST:
+        seconds = time.monotonic() - started
+        self._metrics.seconds.observe(seconds)
+        told = await self._tell(outcome)
+        if told is None:
+            self._metrics.lost.inc()
             logger.warning("attempt lost its lease", extra=self._log)
             return
-        await self._tell(tell)
-
-    @property
-    def is_working(self) -> bool:
-        """Whether the handler runs; else only the outcome is to be told."""
-        return self._work is None or not self._work.done()
+        self._metrics.finished[told].inc()
+        if seconds > SLOW_SECONDS or told != "completed":
+            logger.info("attempt ended", extra={**self._log, "outcome": told, "seconds": round(seconds, 3)})
 
     def request_cancel(self) -> None:
         """Ask the handler to stop; if it does not within the grace, stop it."""
         if not self.context.is_cancelled:
             self.context.cancelled.set()
-            loop = asyncio.get_running_loop()
-            self._hard_stop = loop.call_later(CANCEL_GRACE_SECONDS, self.stop, Fate.CANCELLED)
+            self._hard_stop = asyncio.get_running_loop().call_later(self._grace, self.stop, Fate.CANCELLED)
 
     def stop(self, fate: Fate) -> None:
         """Stop the handler at once."""
         if self._fate in {None, Fate.CANCELLED} or fate is Fate.LOST:
             self._fate = fate
-        if self._work:
-            self._work.cancel()
+        # A task that has not begun would never hear of it; it looks at its fate first.
+        if self._task and self.is_working:
+            self._task.cancel()
 
-    async def _outcome(self) -> Callable[[], Awaitable[None]]:
-        self._work = asyncio.ensure_future(self._handle())
+    @property
+    def _log(self) -> dict[str, object]:
+        return {"job_id": self.context.job_id, "kind": self.context.kind, "attempt": self.context.attempt}
+
+    async def _outcome(self) -> outcomes.Finish:
         if self._fate:
-            self._work.cancel()
+            return self._stopped()
         try:
-            result = await self._work
-        except Cancelled as stopped:
-            logger.info("attempt cancelled", extra={**self._log, "reason": stopped.reason})
-            reason = stopped.reason
-            return lambda: self._jobs.cancel(self.held, reason)
+            result = await self._handle()
+        except (Cancelled, Snooze, WaitForChildren) as ended:
+            return outcomes.of(ended)
         except JobFailed as failed:
             logger.warning("attempt failed", extra={**self._log, "code": failed.code, "cause": failed.message})
-            code, message, retryable = failed.code, failed.message, failed.retryable
-            return lambda: self._jobs.fail(self.held, code=code, message=message, retryable=retryable)
+            return outcomes.of(failed)
         except TimeoutError:
             logger.warning("attempt timed out", extra=self._log)
+            if self._has_deadline:
+                message = "The job was not done in the time that it had."
+                return outcomes.failed("deadline_exceeded", message, retryable=False)
             message = f"The attempt took longer than {self._timeout:g} s."
-            return lambda: self._jobs.fail(self.held, code="attempt_timeout", message=message, retryable=True)
+            return outcomes.failed("attempt_timeout", message, retryable=True)
         except asyncio.CancelledError:
-            if self._fate is Fate.RELEASED:
-                return lambda: self._jobs.release(self.held)
             if self._fate is None:
                 raise
-            return lambda: self._jobs.cancel(self.held, "requested")
+            if self._task:
+                # Meant for the handler; what follows goes on as if nothing had been.
+                self._task.uncancel()
+            return self._stopped()
         except Exception:
             logger.exception("attempt failed", extra=self._log)
-            message = "Something went wrong on our side."
-            return lambda: self._jobs.fail(self.held, code="internal", message=message, retryable=True)
-        return lambda: self._jobs.complete(self.held, result or {})
+            return outcomes.failed("internal", "Something went wrong on our side.", retryable=True)
+        try:
+            return outcomes.completed(result)
+        except (ValueError, TypeError) as error:
+            logger.exception("result is nothing that JSON can say", extra=self._log)
+            return _refused(error)
 
-    async def _handle(self) -> Mapping[str, Any] | None:
+    def _stopped(self) -> outcomes.Finish:
+        return outcomes.released() if self._fate is Fate.RELEASED else outcomes.cancelled("requested")
+
+    async def _handle(self) -> object:
+        call = self._begin(self.context)
         deadline = asyncio.timeout(self._timeout)
         try:
             async with deadline:
-                return await self._handle_through_outages()
+                # Again and again while a part of the system does not answer: the handler goes on where it stopped. That is
+                # nobody's fault, and so costs no attempt. The attempt's timeout bounds it, and so does a lost lease.
+                for pause in pauses():
+                    try:
+                        return await call()
+                    except Exception as error:
+                        known = error if isinstance(error, errors.Error) else self._translate(error)
+                        if not isinstance(known, errors.Unavailable):
+                            raise
+                        logger.warning("attempt waits", extra={**self._log, "cause": known.code})
+                    await asyncio.sleep(pause)
+                    self.context.begin_again()
         except TimeoutError:
             if deadline.expired():
                 raise
             # The handler's own: a call of it took too long. That is an error like any other.
             raise JobFailed("timeout", "A part of the system did not answer in time.", retryable=True) from None
+        raise AssertionError("pauses never end")
 
-    async def _handle_through_outages(self) -> Mapping[str, Any] | None:
-        """Call the handler again while a part of the system does not answer: it goes on where it stopped.
-
-        That is nobody's fault, and so costs no attempt. The attempt's timeout bounds it, and so does a lost lease.
-        """
-        pause = 0.2
-        while True:
+    async def _tell(self, outcome: outcomes.Finish) -> str | None:
+        """Tell it until it is taken; gives which one was, or None when another attempt has taken over."""
+        is_refused = False
+        for pause in pauses(first=0.1):
+            if self._fate is Fate.LOST:
+                return None
             try:
-                return await self._handler(self.context)
-            except Exception as error:
-                known = error if isinstance(error, errors.Error) else self._translate(error)
-                if not isinstance(known, errors.Unavailable):
-                    raise
-                logger.warning("attempt waits", extra={**self._log, "cause": known.code})
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
-            pause = min(pause * 2, _PAUSE_MAX)
-
-    async def _tell(self, tell: Callable[[], Awaitable[None]]) -> None:
-        pause = 0.1
-        while self._fate is not Fate.LOST:
-            try:
-                await self._flush_progress()
-                await tell()
+                await self._reporter.flush()
+                await self._jobs.finish(self.held, outcome)
             except (errors.Aborted, errors.NotFound):
-                logger.warning("outcome came too late: another attempt has taken over", extra=self._log)
-                return
+                return None
             except (errors.Unavailable, errors.ResourceExhausted, errors.Internal) as error:
                 logger.warning("outcome not told yet", extra={**self._log, "cause": error.code})
-            except (errors.Error, ValueError, TypeError) as error:
-                # Too large, or nothing that JSON can say: the same again would be refused again.
-                logger.exception("outcome refused", extra=self._log)
-                if tell == self._tell_refused:
-                    return
-                tell = self._tell_refused
-                self._refusal = str(error)[:300]
-            else:
-                logger.info("attempt ended", extra=self._log)
-                return
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
-            pause = min(pause * 2, _PAUSE_MAX)
-
-    async def _tell_refused(self) -> None:
-        message = f"The outcome could not be stored: {self._refusal}"
-        await self._jobs.fail(self.held, code="result_refused", message=message, retryable=False)
-
-    async def _report_progress(self) -> None:
-        while True:
-            await self.context.progressed.wait()
-            self.context.progressed.clear()
-            try:
-                await self._flush_progress()
-            except errors.Aborted:
-                self.stop(Fate.LOST)
-                return
+                await asyncio.sleep(pause)
             except errors.Error as error:
-                # The next one says more; heartbeats notice if the jobs service stays away.
-                logger.debug("progress not stored", extra={**self._log, "cause": error.code})
-            await asyncio.sleep(PROGRESS_SECONDS)
+                # Too large, for example: the same again would be refused again.
+                logger.exception("outcome refused", extra=self._log)
+                if is_refused:
+                    return None
+                is_refused = True
+                outcome = _refused(error)
+            else:
+                return outcome.WhichOneof("outcome")
+        return None
 
-    async def _flush_progress(self) -> None:
-        progress = self.context.latest_progress
-        if progress is self._reported or progress is None:
-            return
-        try:
-            await self._jobs.report_progress(self.held, progress)
-        except errors.InvalidArgument as error:
-            # The handler's mistake, but not worth the work that it has done.
-            logger.warning("progress refused", extra={**self._log, "cause": error.message})
-        self._reported = progress
+
+def _refused(error: Exception) -> outcomes.Finish:
+    message = f"The outcome could not be stored: {str(error)[:300]}"
+    return outcomes.failed("result_refused", message, retryable=False)
+
+
+def _timeout(job: job_pb2.Job) -> tuple[float, bool]:
+    """Give how long the attempt may take, in seconds, and whether it is the whole job's time that is up then."""
+    seconds = job.spec.attempt_timeout.ToTimedelta().total_seconds()
+    if not job.HasField("deadline"):
+        return seconds, False
+    left = job.deadline.ToDatetime(UTC).timestamp() - time.time()
+    return min(seconds, left), left < seconds

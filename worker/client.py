@@ -1,24 +1,44 @@
-"""The four calls by which a worker lives."""
+"""The jobs service as workers and submitters call it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, Unpack
 
 import grpc
-from google.protobuf.struct_pb2 import Struct
+from google.protobuf.message import Message
 
+from chassis import errors
 from chassis.rpc import client
-from repruv.jobs.v1 import job_pb2, jobs_service_pb2, jobs_service_pb2_grpc
-from worker.context import Progress
+from repruv.jobs.v1 import job_pb2, jobs_service_pb2, jobs_service_pb2_grpc, kind_pb2
+from worker import jobs, kinds, outcomes, values
+from worker.coalescing import MAX_BYTES, Coalescer, batches
+from worker.jobs import Held
 
 SERVICE = "repruv.jobs.v1.JobsService"
-IDEMPOTENT = ("SubmitJob", "GetJob", "HeartbeatJobs", "ReportProgress", "FinishJob")
+IDEMPOTENT = (
+    "SubmitJob",
+    "SubmitJobs",
+    "GetJob",
+    "ListJobs",
+    "DeclareKinds",
+    "HeartbeatJobs",
+    "ReportProgress",
+    "FinishJob",
+    "FinishJobs",
+    "SaveCheckpoint",
+    "GetCheckpoints",
+)
 TIMEOUT = 3.0
+MAX_CLAIMS = 100
+"""Jobs that one call can claim."""
+MAX_BEATS = 1_000
+"""Leases that one call can renew."""
+PAGE = 100
 
-Held = tuple[str, int]
-"""(job_id, attempt): the fencing token."""
+P = TypeVar("P")
+M = TypeVar("M", bound=Message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,20 +55,66 @@ def channel(target: str) -> grpc.aio.Channel:
 
 
 class JobsClient:
-    """The jobs service as a worker sees it. Errors are those of `chassis.errors`."""
+    """The jobs service as a worker sees it. Errors are those of `chassis.errors`.
+
+    Submits that are made at the same time share one call, and so do the ends of attempts.
+    """
 
     def __init__(self, channel: grpc.aio.Channel, call: client.Caller) -> None:
         self._stub = jobs_service_pb2_grpc.JobsServiceStub(channel)
         self._call = call
+        self._submits = Coalescer(self._submit_all, size=_size)
+        self._finishes = Coalescer(self._finish_all, size=_size)
+
+    async def submit(
+        self, kind: kinds.Kind[P] | str, payload: P | Mapping[str, Any], **options: Unpack[jobs.Options]
+    ) -> jobs.Submitted:
+        """Submit a job; returns when it is stored. The same `job_id` again is no error.
+
+        Raises `Unavailable` when no answer came within 3 s: the job may be stored, so submit it again with the same id.
+        Other errors are those of SubmitJob in the protos, `AlreadyExists` `unique_key_taken` for example.
+        """
+        return await self._submits(_bounded(jobs.new_job(kind, payload, **options), "payload"))
+
+    async def submit_many(self, new: Iterable[jobs.New]) -> list[jobs.Submitted | errors.Error]:
+        """Submit jobs made by `new_job`, however many; gives for each, in order, what became of it.
+
+        Raises `Unavailable` like `submit`: some may be stored, so submit the same list again.
+        """
+        found: list[jobs.Submitted | errors.Error] = []
+        for batch in batches([_bounded(one, "payload") for one in new], size=_size):
+            found += await self._submit_all(batch)
+        return found
+
+    async def list_children(self, job_id: str) -> list[jobs.Child]:
+        """List the children of a job, oldest first."""
+        found: list[jobs.Child] = []
+        request = jobs_service_pb2.ListJobsRequest(parent_id=job_id, page_size=PAGE)
+        while True:
+            page = await self._ask(self._stub.ListJobs, request)
+            found += map(jobs.child, page.jobs)
+            if not page.next_page_token:
+                return found[::-1]
+            request.page_token = page.next_page_token
+
+    async def declare(
+        self,
+        worker: str,
+        declared: Iterable[kind_pb2.KindDeclaration],
+        schedules: Iterable[kind_pb2.ScheduleDeclaration],
+    ) -> None:
+        """Say what a worker serves."""
+        request = jobs_service_pb2.DeclareKindsRequest(worker=worker, kinds=declared, schedules=schedules)
+        await self._ask(self._stub.DeclareKinds, request)
 
     async def claim(self, worker: str, kinds: Iterable[str], limit: int) -> tuple[list[job_pb2.Job], float]:
-        """Claim jobs; gives them and how long a lease lasts, in seconds."""
-        request = jobs_service_pb2.ClaimJobsRequest(worker=worker, kinds=kinds, max_jobs=min(limit, 100))
-        response = await self._call(self._stub.ClaimJobs, request, timeout=TIMEOUT, user_token="")
+        """Claim at most `limit` jobs, and at most `MAX_CLAIMS`; gives them and how long a lease lasts, in seconds."""
+        request = jobs_service_pb2.ClaimJobsRequest(worker=worker, kinds=kinds, max_jobs=min(limit, MAX_CLAIMS))
+        response = await self._ask(self._stub.ClaimJobs, request)
         return list(response.jobs), response.lease.ToTimedelta().total_seconds()
 
     async def heartbeat(self, worker: str, held: Iterable[Held], *, timeout: float) -> Beat:
-        """Renew leases."""
+        """Renew at most `MAX_BEATS` leases."""
         request = jobs_service_pb2.HeartbeatJobsRequest(worker=worker, attempts=map(_attempt, held))
         response = await self._call(self._stub.HeartbeatJobs, request, timeout=timeout, user_token="")
         return Beat(
@@ -56,35 +122,60 @@ class JobsClient:
             lost=[(one.job_id, one.attempt) for one in response.lost],
         )
 
-    async def report_progress(self, held: Held, progress: Progress) -> None:
+    async def report_progress(self, held: Held, progress: jobs.Progress) -> None:
         """Report progress. Raises `Aborted` for a stale attempt."""
         message = job_pb2.JobProgress(done=progress.done, total=progress.total, message=progress.message)
         request = jobs_service_pb2.ReportProgressRequest(attempt=_attempt(held), progress=message)
-        await self._call(self._stub.ReportProgress, request, timeout=TIMEOUT, user_token="")
+        await self._ask(self._stub.ReportProgress, request)
 
-    async def complete(self, held: Held, result: Mapping[str, Any]) -> None:
-        """End an attempt whose work is done. This and the calls below raise `Aborted` for a stale attempt."""
-        struct = Struct()
-        struct.update(result)
-        await self._finish(held, completed=jobs_service_pb2.FinishJobRequest.Completed(result=struct))
+    async def finish(self, held: Held, outcome: outcomes.Finish) -> None:
+        """End an attempt. Raises `Aborted` for a stale attempt, `InvalidArgument` for an outcome that cannot be stored."""
+        outcome.attempt.job_id, outcome.attempt.attempt = held
+        await self._finishes(_bounded(outcome, "result"))
 
-    async def fail(self, held: Held, *, code: str, message: str, retryable: bool) -> None:
-        """End an attempt with an error."""
-        error = job_pb2.JobError(code=code, message=message)
-        await self._finish(held, failed=jobs_service_pb2.FinishJobRequest.Failed(error=error, retryable=retryable))
+    async def save_checkpoint(self, held: Held, name: str, value: Any) -> None:
+        """Keep a JSON value. Raises `Aborted` for a stale attempt, `InvalidArgument`, `ResourceExhausted`."""
+        request = jobs_service_pb2.SaveCheckpointRequest(
+            attempt=_attempt(held), name=name, value=values.to_value(value)
+        )
+        await self._ask(self._stub.SaveCheckpoint, _bounded(request, "value"))
 
-    async def cancel(self, held: Held, reason: str) -> None:
-        """End an attempt that stopped."""
-        await self._finish(held, cancelled=jobs_service_pb2.FinishJobRequest.Cancelled(reason=reason))
+    async def get_checkpoints(self, held: Held) -> dict[str, Any]:
+        """Give what earlier attempts have kept. Raises `Aborted` for a stale attempt."""
+        request = jobs_service_pb2.GetCheckpointsRequest(attempt=_attempt(held))
+        response = await self._ask(self._stub.GetCheckpoints, request)
+        return {name: values.from_value(value) for name, value in response.values.items()}
 
-    async def release(self, held: Held) -> None:
-        """Hand a job back unfinished."""
-        await self._finish(held, released=jobs_service_pb2.FinishJobRequest.Released())
+    async def _submit_all(self, new: list[jobs.New]) -> list[jobs.Submitted | errors.Error]:
+        response = await self._ask(self._stub.SubmitJobs, jobs_service_pb2.SubmitJobsRequest(jobs=new))
+        return [
+            _error(one.error) if one.HasField("error") else jobs.submitted(one.submitted) for one in response.results
+        ]
 
-    async def _finish(self, held: Held, **outcome: Any) -> None:
-        request = jobs_service_pb2.FinishJobRequest(attempt=_attempt(held), **outcome)
-        await self._call(self._stub.FinishJob, request, timeout=TIMEOUT, user_token="")
+    async def _finish_all(self, ends: list[outcomes.Finish]) -> list[errors.Error | None]:
+        request = jobs_service_pb2.FinishJobsRequest(finishes=ends)
+        response = await self._ask(self._stub.FinishJobs, request)
+        return [_error(one.error) if one.HasField("error") else None for one in response.results]
+
+    async def _ask(self, method: Any, request: Message) -> Any:
+        return await self._call(method, request, timeout=TIMEOUT, user_token="")
 
 
 def _attempt(held: Held) -> jobs_service_pb2.JobAttempt:
     return jobs_service_pb2.JobAttempt(job_id=held[0], attempt=held[1])
+
+
+def _error(error: jobs_service_pb2.CallError) -> errors.Error:
+    kind = errors.by_status(error.status)
+    return kind(error.message, code=error.code, field=error.field, details=dict(error.details))
+
+
+def _size(message: Message) -> int:
+    return message.ByteSize()
+
+
+def _bounded(message: M, field: str) -> M:
+    """Refuse here what would break the call, and with it those of others. What is stored is bounded by the service."""
+    if message.ByteSize() > MAX_BYTES:
+        raise errors.InvalidArgument(f"The {field} is larger than {MAX_BYTES:,} bytes.", code="too_large", field=field)
+    return message

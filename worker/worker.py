@@ -3,164 +3,173 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import random
 import secrets
 import socket
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
+from typing import Any
 
-from chassis import bus, errors, run
-from worker import client
-from worker.attempt import Attempt, Fate, Handler
-from worker.client import Held, JobsClient
+from chassis import bus as buses
+from chassis import errors, run
+from repruv.jobs.v1 import job_pb2
+from worker import calls, heartbeats, liveness, probes
+from worker.attempt import CANCEL_GRACE_SECONDS, Attempt, Fate
+from worker.claims import LOOP, Claims
+from worker.client import JobsClient
+from worker.heartbeats import Heartbeats
+from worker.kinds import Kind, Schedule, by_name
+from worker.metrics import Metrics
+from worker.processes import Processes
+from worker.running import Running
+from worker.threads import Threads
 
 logger = logging.getLogger(__name__)
 
-POLL_SECONDS = 1.0
+MAX_CONCURRENCY = 1_000
+MAX_DECLARED = 100
+DECLARE_SECONDS = 30.0
 DRAIN_SECONDS = 10.0
 RELEASE_SECONDS = 3.0
-BEATS_PER_LEASE = 4
-REPEAT_SECONDS = 0.1
-"""Pause before a heartbeat that was not answered is repeated."""
-LEASES_WITHOUT_CONTACT = 3
-"""After so many leases without an answer the attempts are given up: by then others have surely taken over."""
 
 
 class Worker:
-    """Runs jobs of the kinds for which it has handlers."""
+    """Runs jobs of the kinds that it is given, in one process. As many processes as are wanted may do the same."""
 
     def __init__(
         self,
         *,
         name: str,
-        handlers: Mapping[str, Handler],
+        kinds: Iterable[Kind[Any]],
         jobs: JobsClient,
-        nats: bus.Bus,
+        bus: buses.Bus,
         concurrency: int,
+        schedules: Iterable[Schedule] = (),
+        metrics_listen: str = "",
         drain_seconds: float = DRAIN_SECONDS,
+        stalled_seconds: float = liveness.STALLED_SECONDS,
+        die: Callable[[], None] = liveness.end_process,
         translate: run.Translate = lambda error: None,
     ) -> None:
-        """`translate` recognises errors of a database that does not answer: its outages are waited out."""
+        """Wire it up; nothing happens before `run`. Raises ValueError for what cannot be meant.
+
+        `concurrency`: how many handlers run at once, 1 to 1,000. `metrics_listen`: host:port of `/healthz` and `/metrics`,
+        empty for none. `drain_seconds`: how long handlers may go on when the worker is to stop. `stalled_seconds`: when a
+        loop did not turn for so long, `die` is called. `translate` recognises errors of a database that does not answer:
+        its outages are waited out.
+        """
+        served = by_name(given := list(kinds))
+        if not 1 <= concurrency <= MAX_CONCURRENCY:
+            raise ValueError(f"concurrency must be between 1 and {MAX_CONCURRENCY}")
         self.name = f"{name}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-        self._handlers = dict(handlers)
+        self._declarations = [one for kind in given for one in kind.declarations()]
+        self._schedules = [schedule.declaration() for schedule in schedules]
+        if not 1 <= len(self._declarations) <= MAX_DECLARED or len(self._schedules) > MAX_DECLARED:
+            raise ValueError(f"a worker serves 1 to {MAX_DECLARED} kinds, and at most as many schedules")
         self._jobs = jobs
-        self._concurrency = concurrency
-        self._drain_seconds = drain_seconds
         self._translate = translate
-        self._running: dict[Held, tuple[Attempt, asyncio.Task[None]]] = {}
-        self._wake = asyncio.Event()
-        self._beat = asyncio.Event()
-        self._lease = 3.0
-        self._claiming: asyncio.Task[int] | None = None
+        self._drain_seconds = drain_seconds
+        self._metrics_listen = metrics_listen
         self._stopping = False
-        for kind in self._handlers:
-            nats.listen(f"jobs.wake.{kind}", self._rung)
-        nats.listen("jobs.cancel", self._cancel_told)
-        nats.on_connected(self._wake.set)
+        self._declare_now = asyncio.Event()
+        self._liveness = liveness.Liveness(stalled_seconds=stalled_seconds, die=die)
+        self._threads = Threads(freed=self._wake)
+        self._processes = Processes(self._threads)
+        self._begins = {
+            kind_name: calls.begin(kind, kind_name, self._threads, self._processes)
+            for kind_name, kind in served.items()
+        }
+        self._graces = {
+            # A process cannot be asked to stop.
+            kind_name: 0.0 if kind.pool == "process" else CANCEL_GRACE_SECONDS
+            for kind_name, kind in served.items()
+        }
+        self._running = Running(concurrency, freed=self._wake, stuck=lambda: self._threads.stuck)
+        self._claims = Claims(self.name, list(served), jobs, self._running, self._liveness, start=self._start)
+        self._heartbeats = Heartbeats(self.name, jobs, self._running, self._liveness, lease=lambda: self._claims.lease)
+        self._metrics = Metrics(
+            served, held=lambda: len(self._running), turned=lambda: self._liveness.seconds_since(LOOP)
+        )
+        for kind_name in served:
+            bus.listen(f"jobs.wake.{kind_name}", self._rung)
+        bus.listen("jobs.cancel", self._cancel_told)
+        bus.on_connected(self._connected)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then claim no more, let what runs finish within the grace, hand back the rest."""
-        async with run.Background() as background:
-            background.start("heartbeat", self._heartbeat)
-            background.start("claim", self._claim)
-            logger.info("worker is ready", extra={"worker": self.name, "kinds": sorted(self._handlers)})
+        async with contextlib.AsyncExitStack() as stack:
+            if self._metrics_listen:
+                stack.enter_context(probes.serving(self._metrics_listen, self._liveness, self._metrics))
+            stack.callback(self._processes.close)
+            background = await stack.enter_async_context(run.Background())
+            for loop in (LOOP, heartbeats.LOOP):
+                self._liveness.turned(loop)
+            background.start("watch", self._liveness.watch)
+            background.start("declare", self._declare)
+            background.start(heartbeats.LOOP, self._heartbeats.run)
+            background.start(LOOP, self._claims.run)
+            logger.info("worker is ready", extra={"worker": self.name, "kinds": sorted(self._begins)})
             await stop.wait()
             self._stopping = True
-            self._wake.set()
-            if self._claiming:
-                # A claim that was made must become attempts, to be handed back in order.
-                await asyncio.wait([self._claiming], timeout=client.TIMEOUT)
+            await self._claims.stop()
             await self._drain()
 
-    async def _claim(self) -> None:
-        pause = 0.1
-        while not self._stopping:
-            free = self._concurrency - len(self._running)
-            claimed = 0
-            self._wake.clear()
-            if free > 0:
-                try:
-                    self._claiming = asyncio.create_task(self._claim_batch(free))
-                    claimed = await asyncio.shield(self._claiming)
-                    pause = 0.1
-                except errors.Error as error:
-                    logger.warning("could not claim", extra={"cause": error.code})
-                    await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
-                    pause = min(pause * 2, 2.0)
-                    continue
-            if free == 0 or claimed < free:
-                await run.wait(self._wake, POLL_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311
+    def _start(self, job: job_pb2.Job) -> None:
+        kind = job.spec.kind
+        metrics = self._metrics.of[kind]
+        metrics.claimed.inc()
+        attempt = Attempt(
+            job,
+            self._begins[kind],
+            self._jobs,
+            metrics=metrics,
+            translate=self._translate,
+            worked=self._running.worked,
+            grace=self._graces[kind],
+        )
+        if self._stopping:
+            attempt.stop(Fate.RELEASED)
+        self._running.start(attempt)
 
-    async def _claim_batch(self, limit: int) -> int:
-        jobs, self._lease = await self._jobs.claim(self.name, self._handlers, limit)
-        for job in jobs:
-            attempt = Attempt(job, self._handlers[job.spec.kind], self._jobs, translate=self._translate)
-            task = asyncio.create_task(attempt.run(), name=f"{job.spec.kind} {job.job_id}")
-            self._running[attempt.held] = (attempt, task)
-            task.add_done_callback(lambda done, held=attempt.held: self._ended(held, done))  # type: ignore[misc]
-            if self._stopping:
-                attempt.stop(Fate.RELEASED)
-        return len(jobs)
-
-    def _ended(self, held: Held, task: asyncio.Task[None]) -> None:
-        if len(self._running) == self._concurrency:
-            # Jobs may wait that there was no room for; otherwise the last claim has taken all there were.
-            self._wake.set()
-        del self._running[held]
-        if not task.cancelled() and (error := task.exception()):
-            logger.error("attempt broke", exc_info=error, extra={"job_id": held[0], "attempt": held[1]})
-
-    async def _heartbeat(self) -> None:
-        heard_at = time.monotonic()
-        pause = self._lease / BEATS_PER_LEASE
+    async def _declare(self) -> None:
         while True:
-            await run.wait(self._beat, pause)
-            self._beat.clear()
-            pause = self._lease / BEATS_PER_LEASE
-            if not self._running:
-                heard_at = time.monotonic()
-                continue
-            sent_at = time.monotonic()
-            try:
-                # Not longer than until the next one is due: a replica that froze must not cost the lease.
-                beat = await self._jobs.heartbeat(self.name, list(self._running), timeout=pause)
-            except errors.Error as error:
-                logger.warning("heartbeat not answered", extra={"cause": error.code})
-                if time.monotonic() - heard_at > self._lease * LEASES_WITHOUT_CONTACT:
-                    # What has ended goes on telling its outcome, which is accepted unless another attempt was made.
-                    self._stop([held for held, (attempt, _) in self._running.items() if attempt.is_working], Fate.LOST)
-                pause = REPEAT_SECONDS
-                continue
-            heard_at = sent_at
-            self._stop(beat.lost, Fate.LOST)
-            for held in beat.cancelling:
-                if held in self._running:
-                    self._running[held][0].request_cancel()
-
-    def _stop(self, attempts: Iterable[Held], fate: Fate) -> None:
-        for held in attempts:
-            if held in self._running:
-                self._running[held][0].stop(fate)
+            self._declare_now.clear()
+            if not self._liveness.stalled:
+                try:
+                    await self._jobs.declare(self.name, self._declarations, self._schedules)
+                except errors.InvalidArgument as error:
+                    logger.error("kinds refused", extra={"field": error.field, "cause": error.message})  # noqa: TRY400
+                except errors.Error as error:
+                    # Jobs that are there can be worked on all the same.
+                    logger.warning("kinds not declared", extra={"cause": error.code})
+            await run.wait(self._declare_now, DECLARE_SECONDS * random.uniform(0.75, 1.0))  # noqa: S311
 
     async def _drain(self) -> None:
-        tasks = [task for _, task in self._running.values()]
-        if not tasks:
+        running = self._running
+        if not running.tasks:
             return
-        logger.info("draining", extra={"running": len(tasks), "grace_seconds": self._drain_seconds})
-        await asyncio.wait(tasks, timeout=self._drain_seconds)
-        self._stop(list(self._running), Fate.RELEASED)
-        if left := [task for _, task in self._running.values()]:
-            _, abandoned = await asyncio.wait(left, timeout=RELEASE_SECONDS)
+        logger.info("draining", extra={"running": len(running), "grace_seconds": self._drain_seconds})
+        await asyncio.wait(running.tasks, timeout=self._drain_seconds)
+        running.stop(running.held, Fate.RELEASED)
+        if running.tasks:
+            _, abandoned = await asyncio.wait(running.tasks, timeout=RELEASE_SECONDS)
             for task in abandoned:
                 # Nobody heard us; the lease says it in seconds.
                 task.cancel()
             await asyncio.gather(*abandoned, return_exceptions=True)
 
-    async def _rung(self, received: bus.Received) -> None:
-        self._wake.set()
+    def _wake(self) -> None:
+        self._claims.wake.set()
 
-    async def _cancel_told(self, received: bus.Received) -> None:
+    def _connected(self) -> None:
+        self._wake()
+        self._declare_now.set()
+
+    async def _rung(self, received: buses.Received) -> None:
+        self._wake()
+
+    async def _cancel_told(self, received: buses.Received) -> None:
         # Only a hint to ask now: the truth is in the answer to the heartbeat.
-        self._beat.set()
+        self._heartbeats.now.set()

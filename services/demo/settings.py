@@ -32,6 +32,8 @@ class WorkerSettings(settings.Process):
     jobs_target: str
     worker_concurrency: int = 4
     """How many jobs one process runs at once; 1 to 100."""
+    worker_metrics_listen: str = ""
+    """host:port of `/healthz` and `/metrics`; empty for none."""
     demo_fail_handlers: str = ""
     """Makes handlers fail, to show and test what happens then: `enable`, `disable`, `all`, or empty for none."""
     demo_batch_pause_ms: int = 0

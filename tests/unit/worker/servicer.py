@@ -1,0 +1,128 @@
+"""A jobs service in memory, for real gRPC: what only concerns the worker is tested without engines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.struct_pb2 import Value
+
+from chassis import ids
+from repruv.jobs.v1 import job_pb2, jobs_service_pb2, jobs_service_pb2_grpc
+
+LEASE_SECONDS = 1.0
+ENDS = {"completed", "failed", "cancelled"}
+
+
+@dataclass(kw_only=True)
+class Fake(jobs_service_pb2_grpc.JobsServiceServicer):
+    """Keeps jobs in memory; `calls` counts the rpcs, `down` names those that do not answer."""
+
+    jobs: dict[str, job_pb2.Job] = field(default_factory=dict)
+    outcomes: dict[str, list[jobs_service_pb2.FinishJobRequest]] = field(default_factory=dict)
+    checkpoints: dict[str, dict[str, Value]] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    finishes: list[int] = field(default_factory=list)
+    declared: list[jobs_service_pb2.DeclareKindsRequest] = field(default_factory=list)
+    beats: list[list[str]] = field(default_factory=list)
+    ready: list[str] = field(default_factory=list)
+    down: set[str] = field(default_factory=set)
+    lost: set[str] = field(default_factory=set)
+    cancelling: set[str] = field(default_factory=set)
+
+    def add(self, kind: str, payload: dict[str, Any] | None = None, *, attempt: int = 0, **fields: Any) -> str:
+        """Make a job that can be claimed."""
+        job = job_pb2.Job(job_id=str(ids.uuid7()), attempt=attempt, **fields)
+        job.spec.kind, job.spec.owner_id = kind, str(ids.uuid7())
+        job.spec.payload.update(payload or {})
+        if not job.spec.HasField("attempt_timeout"):
+            job.spec.attempt_timeout.FromSeconds(60)
+        self.jobs[job.job_id] = job
+        self.ready.append(job.job_id)
+        return job.job_id
+
+    def ended(self, job_id: str) -> jobs_service_pb2.FinishJobRequest | None:
+        """Give the last outcome, if it is one that ends the job."""
+        last = self.outcomes.get(job_id, [None])[-1]
+        return last if last is not None and last.WhichOneof("outcome") in ENDS else None
+
+    async def _called(self, rpc: str, context: Any) -> None:
+        self.calls.append(rpc)
+        if rpc in self.down:
+            await context.abort(grpc.StatusCode.INTERNAL, "down")
+
+    async def ClaimJobs(self, request: Any, context: Any) -> Any:
+        await self._called("ClaimJobs", context)
+        found = [one for one in self.ready if self.jobs[one].spec.kind in request.kinds][: request.max_jobs]
+        for job_id in found:
+            self.ready.remove(job_id)
+            self.jobs[job_id].attempt += 1
+        lease = Duration(nanos=int(LEASE_SECONDS * 1e9) % 10**9, seconds=int(LEASE_SECONDS))
+        return jobs_service_pb2.ClaimJobsResponse(jobs=[self.jobs[one] for one in found], lease=lease)
+
+    async def HeartbeatJobs(self, request: Any, context: Any) -> Any:
+        await self._called("HeartbeatJobs", context)
+        self.beats.append([one.job_id for one in request.attempts])
+        return jobs_service_pb2.HeartbeatJobsResponse(
+            lost=[one for one in request.attempts if one.job_id in self.lost],
+            cancelling=[one for one in request.attempts if one.job_id in self.cancelling],
+        )
+
+    async def ReportProgress(self, request: Any, context: Any) -> Any:
+        await self._called("ReportProgress", context)
+        self.jobs[request.attempt.job_id].progress.CopyFrom(request.progress)
+        return jobs_service_pb2.ReportProgressResponse()
+
+    async def DeclareKinds(self, request: Any, context: Any) -> Any:
+        await self._called("DeclareKinds", context)
+        self.declared.append(request)
+        return jobs_service_pb2.DeclareKindsResponse()
+
+    async def FinishJobs(self, request: Any, context: Any) -> Any:
+        await self._called("FinishJobs", context)
+        self.finishes.append(len(request.finishes))
+        return jobs_service_pb2.FinishJobsResponse(results=[self._finish(one) for one in request.finishes])
+
+    def _finish(self, one: jobs_service_pb2.FinishJobRequest) -> jobs_service_pb2.FinishJobResult:
+        job = self.jobs[one.attempt.job_id]
+        if one.attempt.attempt != job.attempt:
+            error = jobs_service_pb2.CallError(status="ABORTED", code="lease_lost", message="Lost.")
+            return jobs_service_pb2.FinishJobResult(error=error)
+        self.outcomes.setdefault(job.job_id, []).append(one)
+        if one.WhichOneof("outcome") not in ENDS:
+            self.ready.append(job.job_id)
+        return jobs_service_pb2.FinishJobResult()
+
+    async def SubmitJobs(self, request: Any, context: Any) -> Any:
+        await self._called("SubmitJobs", context)
+        return jobs_service_pb2.SubmitJobsResponse(results=[self._submit(one) for one in request.jobs])
+
+    def _submit(self, one: jobs_service_pb2.SubmitJobRequest) -> jobs_service_pb2.SubmitJobResult:
+        if one.spec.unique_key == "taken":
+            error = jobs_service_pb2.CallError(
+                status="ALREADY_EXISTS", code="unique_key_taken", message="Taken.", details={"job_id": "that"}
+            )
+            return jobs_service_pb2.SubmitJobResult(error=error)
+        created = one.job_id not in self.jobs
+        if created:
+            self.jobs[one.job_id] = job_pb2.Job(job_id=one.job_id, spec=one.spec, state=job_pb2.JOB_STATE_PENDING)
+        answer = jobs_service_pb2.SubmitJobResponse(job=self.jobs[one.job_id], created=created, served=True)
+        return jobs_service_pb2.SubmitJobResult(submitted=answer)
+
+    async def SaveCheckpoint(self, request: Any, context: Any) -> Any:
+        await self._called("SaveCheckpoint", context)
+        if request.attempt.job_id in self.lost:
+            await context.abort(grpc.StatusCode.ABORTED, "lost")
+        self.checkpoints.setdefault(request.attempt.job_id, {})[request.name] = request.value
+        return jobs_service_pb2.SaveCheckpointResponse()
+
+    async def GetCheckpoints(self, request: Any, context: Any) -> Any:
+        await self._called("GetCheckpoints", context)
+        return jobs_service_pb2.GetCheckpointsResponse(values=self.checkpoints.get(request.attempt.job_id, {}))
+
+    async def ListJobs(self, request: Any, context: Any) -> Any:
+        await self._called("ListJobs", context)
+        found = [job for job in self.jobs.values() if job.spec.parent_id == request.parent_id]
+        return jobs_service_pb2.ListJobsResponse(jobs=sorted(found, key=lambda job: job.job_id, reverse=True))

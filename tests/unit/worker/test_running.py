@@ -1,0 +1,219 @@
+"""How attempts run and end, as the jobs service hears of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+import worker
+from chassis import errors
+from tests.unit.worker.servicer import Fake
+from worker import values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Import:
+    """A payload."""
+
+    url: str
+    limit: int = 100
+
+
+async def test_a_typed_handler_gets_its_payload(fake: Fake, working: Any, ended: Any) -> None:
+    async def handle(context: worker.Context, payload: Import) -> dict[str, Any]:
+        return {"url": payload.url, "limit": repr(payload.limit), "attempt": context.attempt}
+
+    async with working(worker.Kind("shop.import", handle, payload=Import)):
+        outcome = await ended(fake.add("shop.import", {"url": "u", "limit": 3.0, "unknown": True}))
+    assert values.from_struct(outcome.completed.result) == {"url": "u", "limit": "3", "attempt": 1}
+
+
+async def test_a_payload_that_is_not_valid_fails_for_good(fake: Fake, working: Any, ended: Any) -> None:
+    async def handle(context: worker.Context, payload: Import) -> None:
+        raise AssertionError("must not be called")
+
+    async with working(worker.Kind("shop.import", handle, payload=Import)):
+        outcome = await ended(fake.add("shop.import", {"url": "u", "limit": 3.5}))
+    assert (outcome.failed.error.code, outcome.failed.retryable) == ("payload_invalid", False)
+    assert "limit" in outcome.failed.error.message
+
+
+@pytest.mark.parametrize(
+    ("raised", "outcome"),
+    [
+        (worker.Snooze(timedelta(minutes=5)), "snoozed"),
+        (worker.WaitForChildren(), "waiting"),
+        (worker.Discard("no longer wanted"), "cancelled"),
+        (worker.JobFailed("broken", "It broke.", retryable=True), "failed"),
+        (errors.NotFound("gone"), "failed"),
+    ],
+)
+async def test_what_a_handler_raises_is_told(
+    fake: Fake, working: Any, eventually: Any, raised: Exception, outcome: str
+) -> None:
+    async def handle(context: worker.Context) -> None:
+        if context.attempt == 1:
+            raise raised
+
+    async with working(worker.Kind("test.kind", handle)):
+        job_id = fake.add("test.kind")
+
+        async def heard() -> bool:
+            return job_id in fake.outcomes
+
+        await eventually(heard)
+    told = fake.outcomes[job_id][0]
+    assert told.WhichOneof("outcome") == outcome
+    if outcome == "snoozed":
+        assert told.snoozed.delay.ToTimedelta() == timedelta(minutes=5)
+    if outcome == "cancelled":
+        assert told.cancelled.reason == "no longer wanted"
+
+
+async def test_the_deadline_of_a_job_ends_its_attempt_for_good(fake: Fake, working: Any, ended: Any) -> None:
+    async def endless(context: worker.Context) -> None:
+        await asyncio.Event().wait()
+
+    async with working(worker.Kind("test.kind", endless)):
+        outcome = await ended(fake.add("test.kind", deadline=datetime.now(UTC) + timedelta(milliseconds=200)))
+    assert (outcome.failed.error.code, outcome.failed.retryable) == ("deadline_exceeded", False)
+
+
+async def test_undoing_gets_the_original_payload(fake: Fake, working: Any, ended: Any) -> None:
+    async def handle(context: worker.Context, payload: Import) -> None:
+        raise AssertionError("must not be called")
+
+    async def undo(context: worker.Context, payload: Import) -> dict[str, Any]:
+        assert context.undoes
+        return {"url": payload.url, "job_id": context.undoes.job_id, "attempt": context.undoes.attempt}
+
+    async with working(worker.Kind("shop.import", handle, payload=Import, undo=undo, notifies=True, max_attempts=7)):
+        done = {"job_id": "that", "attempt": 2, "payload": {"url": "u"}}
+        outcome = await ended(fake.add("shop.import.undo", done))
+    assert values.from_struct(outcome.completed.result) == {"url": "u", "job_id": "that", "attempt": 2}
+    kind, undoes = fake.declared[0].kinds
+    assert (kind.kind, kind.undoes, kind.notifies, kind.defaults.max_attempts) == ("shop.import", True, True, 7)
+    assert (undoes.kind, undoes.undoes, undoes.notifies) == ("shop.import.undo", False, False)
+
+
+async def test_a_refused_result_does_not_refuse_its_neighbours(fake: Fake, working: Any, ended: Any) -> None:
+    go = asyncio.Event()
+
+    async def handle(context: worker.Context) -> dict[str, Any]:
+        await go.wait()
+        return {"result": object() if context.payload["bad"] else "fine"}
+
+    async with working(worker.Kind("test.kind", handle)):
+        bad, good = (fake.add("test.kind", {"bad": bad}) for bad in (True, False))
+        go.set()
+        assert (await ended(bad)).failed.error.code == "result_refused"
+        assert (await ended(good)).WhichOneof("outcome") == "completed"
+
+
+async def test_a_result_larger_than_a_call_is_refused_here(fake: Fake, working: Any, ended: Any) -> None:
+    async def handle(context: worker.Context) -> dict[str, Any]:
+        return {"text": "x" * 2_000_000}
+
+    async with working(worker.Kind("test.kind", handle)):
+        outcome = await ended(fake.add("test.kind"))
+    assert (outcome.failed.error.code, outcome.failed.retryable) == ("result_refused", False)
+
+
+async def test_attempts_that_end_together_are_told_together(fake: Fake, working: Any, ended: Any) -> None:
+    gathered = asyncio.Barrier(50)
+
+    async def handle(context: worker.Context) -> None:
+        await gathered.wait()
+
+    ids = [fake.add("test.kind") for _ in range(50)]
+    async with working(worker.Kind("test.kind", handle), concurrency=50):
+        for job_id in ids:
+            await ended(job_id)
+    assert sum(fake.finishes) == 50
+    assert len(fake.finishes) <= 2
+
+
+async def test_outcomes_that_cannot_be_told_yet_are_told_later(
+    fake: Fake, working: Any, ended: Any, eventually: Any
+) -> None:
+    async def handle(context: worker.Context) -> None:
+        pass
+
+    fake.down = {"FinishJobs"}
+    async with working(worker.Kind("test.kind", handle), concurrency=1):
+        first, second = fake.add("test.kind"), fake.add("test.kind")
+
+        async def several_tries() -> bool:
+            return fake.calls.count("FinishJobs") > 2
+
+        await eventually(several_tries)
+        fake.down = set()
+        for job_id in (first, second):
+            assert (await ended(job_id)).WhichOneof("outcome") == "completed"
+
+
+async def test_many_jobs_are_claimed_by_few_calls(fake: Fake, working: Any, ended: Any) -> None:
+    async def handle(context: worker.Context) -> None:
+        await asyncio.sleep(0)
+
+    ids = [fake.add("test.kind") for _ in range(1_000)]
+    async with working(worker.Kind("test.kind", handle), concurrency=100):
+        for job_id in ids:
+            await ended(job_id)
+    assert fake.calls.count("ClaimJobs") < 50
+    assert fake.calls.count("FinishJobs") < 100
+
+
+async def test_a_service_that_knows_no_declarations_is_worked_for_all_the_same(
+    fake: Fake, working: Any, ended: Any
+) -> None:
+    async def handle(context: worker.Context) -> None:
+        pass
+
+    fake.down = {"DeclareKinds"}
+    async with working(worker.Kind("test.kind", handle)):
+        assert (await ended(fake.add("test.kind"))).WhichOneof("outcome") == "completed"
+    assert not fake.declared
+
+
+async def test_schedules_are_declared(fake: Fake, working: Any, eventually: Any) -> None:
+    async def handle(context: worker.Context, payload: Import) -> None:
+        pass
+
+    kind = worker.Kind("shop.import", handle, payload=Import, retention=timedelta(days=1))
+    nightly = worker.Schedule(
+        "shop.nightly", kind=kind, payload=Import(url="u"), cron="0 3 * * *", time_zone="Europe/Berlin", overlap="queue"
+    )
+
+    async def declared() -> bool:
+        return bool(fake.declared)
+
+    async with working(kind, schedules=[nightly]):
+        await eventually(declared)
+    (schedule,) = fake.declared[0].schedules
+    assert (schedule.name, schedule.kind, schedule.cron) == ("shop.nightly", "shop.import", "0 3 * * *")
+    assert (schedule.time_zone, schedule.overlap, schedule.catch_up) == ("Europe/Berlin", 3, 1)
+    assert values.from_struct(schedule.payload) == {"url": "u", "limit": 100}
+    assert fake.declared[0].kinds[0].retention.ToTimedelta() == timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        lambda handle: worker.Kind("Shop Import", handle),
+        lambda handle: worker.Kind("x" * 98, handle, undo=handle),
+        lambda handle: worker.Kind("shop.import", handle, max_attempts=101),
+        lambda handle: worker.Kind("shop.import", handle, pool="thread"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_at_once(mistake: Callable[[Any], Any]) -> None:
+    async def handle(context: worker.Context) -> None:
+        pass
+
+    with pytest.raises(ValueError):
+        mistake(handle)

@@ -1,0 +1,52 @@
+"""What Prometheus is told about a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+OUTCOMES = ("completed", "failed", "cancelled", "released", "snoozed", "waiting")
+BUCKETS = (0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0)
+
+
+class Metrics:
+    """The metrics of one worker, in a registry of their own."""
+
+    def __init__(self, kinds: Iterable[str], *, held: Callable[[], float], turned: Callable[[], float]) -> None:
+        """`held` gives how many jobs are held, `turned` the seconds since the claim loop last turned."""
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        claimed = Counter("jobs_claimed", "Claimed jobs.", ["kind"], registry=self.registry)
+        finished = Counter(
+            "jobs_finished", "Attempts whose outcome was taken.", ["kind", "outcome"], registry=self.registry
+        )
+        lost = Counter("jobs_lost", "Attempts that lost their lease.", ["kind"], registry=self.registry)
+        seconds = Histogram(
+            "jobs_run_seconds", "How long handlers ran.", ["kind"], buckets=BUCKETS, registry=self.registry
+        )
+        Gauge("jobs_held", "Jobs that are held.", registry=self.registry).set_function(held)
+        Gauge("claim_loop_seconds", "Since the last turn of the claim loop.", registry=self.registry).set_function(
+            turned
+        )
+        self.of = {
+            kind: KindMetrics(
+                claimed=claimed.labels(kind),
+                finished={outcome: finished.labels(kind, outcome) for outcome in OUTCOMES},
+                lost=lost.labels(kind),
+                seconds=seconds.labels(kind),
+            )
+            for kind in kinds
+        }
+
+
+class KindMetrics:
+    """Those of one kind, found once: looking labels up costs more than counting."""
+
+    __slots__ = ("claimed", "finished", "lost", "seconds")
+
+    def __init__(self, *, claimed: Counter, finished: dict[str, Counter], lost: Counter, seconds: Histogram) -> None:
+        self.claimed = claimed
+        self.finished = finished
+        self.lost = lost
+        self.seconds = seconds
