@@ -1,0 +1,25 @@
+"""How a command answers: JSON for programs, text for people."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import TypeVar
+
+from google.protobuf import json_format
+from google.protobuf.message import Message
+
+Answer = TypeVar("Answer", bound=Message)
+
+
+def give(chosen: argparse.Namespace, answer: Answer, show: Callable[[Answer], None]) -> None:
+    """Print an answer as was asked for."""
+    if chosen.json:
+        print(to_json(answer, indent=2))
+    else:
+        show(answer)
+
+
+def to_json(answer: Message, *, indent: int | None = None) -> str:
+    """Write a message as JSON, with the field names of the protos; what is not set is left out."""
+    return json_format.MessageToJson(answer, preserving_proto_field_name=True, indent=indent, ensure_ascii=False)

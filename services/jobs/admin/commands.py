@@ -1,0 +1,27 @@
+"""What each command does."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Awaitable, Callable, Mapping
+
+from services.jobs.admin import engine_commands, job_commands
+from services.jobs.admin.connection import Connection
+
+COMMANDS: Mapping[str, Callable[[Connection, argparse.Namespace], Awaitable[int]]] = {
+    "list": job_commands.list_jobs,
+    "show": job_commands.show,
+    "retry": job_commands.retry,
+    "cancel": job_commands.cancel,
+    "watch": job_commands.watch,
+    "kinds": engine_commands.list_kinds,
+    "limit": engine_commands.set_limits,
+    "pause": engine_commands.pause,
+    "resume": engine_commands.resume,
+    "schedules": engine_commands.list_schedules,
+    "trigger": engine_commands.trigger,
+    "pause-schedule": engine_commands.pause_schedule,
+    "resume-schedule": engine_commands.resume_schedule,
+    "stuck": engine_commands.list_stuck,
+    "workers": engine_commands.list_workers,
+}

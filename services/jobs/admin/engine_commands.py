@@ -1,0 +1,167 @@
+"""Commands about the engine as a whole: kinds, schedules, workers, what is stuck."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from chassis import ids
+from repruv.jobs.v1 import admin_service_pb2 as messages
+from repruv.jobs.v1 import kind_pb2
+from services.jobs.admin import answers, job_commands, tables
+from services.jobs.admin.connection import Connection
+
+
+async def list_kinds(jobs: Connection, chosen: argparse.Namespace) -> int:
+    """List kinds."""
+    answer = await jobs.call(jobs.admin.ListKinds, messages.ListKindsRequest())
+    answers.give(chosen, answer, lambda found: _show_kinds(found.kinds))
+    return 0
+
+
+async def set_limits(jobs: Connection, chosen: argparse.Namespace) -> int:
+    """Change the limits that were named; the others stay."""
+    known = await jobs.call(jobs.admin.ListKinds, messages.ListKindsRequest())
+    limits = next((kind.limits for kind in known.kinds if kind.kind == chosen.kind), kind_pb2.KindLimits())
+    if chosen.kind == "*":
+        limits.max_running_per_key = 0
+    if chosen.max_running is not None:
+        limits.max_running = chosen.max_running
+    if chosen.max_running_per_key is not None:
+        limits.max_running_per_key = chosen.max_running_per_key
+    if chosen.rate is not None:
+        limits.rate_count, period = chosen.rate
+        limits.ClearField("rate_period")
+        if period:
+            limits.rate_period.FromTimedelta(period)
+    request = messages.SetKindLimitsRequest(kind=chosen.kind, limits=limits)
+    answer = await jobs.call(jobs.admin.SetKindLimits, request)
+    answers.give(chosen, answer.kind, lambda kind: _show_kinds([kind]))
+    return 0
+
+
+async def pause(jobs: Connection, chosen: argparse.Namespace) -> int:
+    """Let nothing of a kind begin."""
+    answer = await jobs.call(jobs.admin.PauseKind, messages.PauseKindRequest(kind=chosen.kind))
+    answers.give(chosen, answer.kind, lambda kind: _show_kinds([kind]))
+    return 0
+
+
+async def resume(jobs: Connection, chosen: argparse.Namespace) -> int:
+    """End the pause of a kind."""
+    answer = await jobs.call(jobs.admin.ResumeKind, messages.ResumeKindRequest(kind=chosen.kind))
+    answers.give(chosen, answer.kind, lambda kind: _show_kinds([kind]))
+    return 0
+
+
+async def list_schedules(jobs: Connection, chosen: argparse.Namespace) -> int:
+    """List schedules."""
+    answer = await jobs.call(jobs.admin.ListSchedules, messages.ListSchedulesRequest())
+    answers.give(chosen, answer, lambda found: _show_schedules(found.schedules))
+    return 0
+
+
+async def pause_schedule(jobs: Connection, chosen: argparse.Namespace) -> int:
+    """Stop a schedule."""
+    answer = await jobs.call(jobs.admin.PauseSchedule, messages.PauseScheduleRequest(name=chosen.name))
+    answers.give(chosen, answer.schedule, lambda schedule: _show_schedules([schedule]))
+    return 0
+
+
+async def resume_schedule(jobs: Connection, chosen: argparse.Namespace) -> int:
+    """Let a schedule go on."""
+    answer = await jobs.call(jobs.admin.ResumeSchedule, messages.ResumeScheduleRequest(name=chosen.name))
+    answers.give(chosen, answer.schedule, lambda schedule: _show_schedules([schedule]))
+    return 0
+
+
+async def trigger(jobs: Connection, chosen: argparse.Namespace) -> int:
+    """Make a job of a schedule now."""
+    request = messages.TriggerScheduleRequest(name=chosen.name, job_id=str(ids.uuid7()))
+    answer = await jobs.call(jobs.admin.TriggerSchedule, request)
+    answers.give(chosen, answer.job, job_commands.show_job)
+    return 0
+
+
+async def list_stuck(jobs: Connection, chosen: argparse.Namespace) -> int:
+    """List jobs that need somebody's eye."""
+    answer = await jobs.call(jobs.admin.ListStuckJobs, messages.ListStuckJobsRequest(page_size=chosen.limit))
+    answers.give(chosen, answer, _show_stuck)
+    return 0
+
+
+async def list_workers(jobs: Connection, chosen: argparse.Namespace) -> int:
+    """List workers."""
+    answer = await jobs.call(jobs.admin.ListWorkers, messages.ListWorkersRequest())
+    answers.give(chosen, answer, _show_workers)
+    return 0
+
+
+def _show_kinds(kinds: Sequence[kind_pb2.Kind]) -> None:
+    rows = [
+        (
+            kind.kind,
+            tables.NOTHING if kind.kind == "*" else "yes" if kind.served else "no",
+            f"since {tables.at(kind, 'pause_time')}" if kind.HasField("pause_time") else tables.NOTHING,
+            _limits(kind.limits),
+            ", ".join(f"{count:,} {state}" for state, count in sorted(kind.counts.items())) or tables.NOTHING,
+            tables.since(kind, "oldest_waiting_time"),
+        )
+        for kind in kinds
+    ]
+    tables.show(("KIND", "SERVED", "PAUSED", "LIMITS", "JOBS", "OLDEST WAITING"), rows, nothing="no kinds")
+
+
+def _limits(limits: kind_pb2.KindLimits) -> str:
+    given = [
+        f"{limits.max_running:,} running" if limits.max_running else "",
+        f"{limits.max_running_per_key:,} a key" if limits.max_running_per_key > 1 else "",
+        f"{limits.rate_count:,} in {tables.length(limits, 'rate_period')}" if limits.rate_count else "",
+    ]
+    return ", ".join(filter(None, given)) or tables.NOTHING
+
+
+def _show_schedules(schedules: Sequence[kind_pb2.Schedule]) -> None:
+    rows = [
+        (
+            schedule.declaration.name,
+            schedule.declaration.kind,
+            schedule.declaration.cron,
+            schedule.declaration.time_zone,
+            "paused" if schedule.HasField("pause_time") else tables.at(schedule, "next_time"),
+            tables.at(schedule, "last_time"),
+            schedule.last_job_id or tables.NOTHING,
+        )
+        for schedule in schedules
+    ]
+    header = ("SCHEDULE", "KIND", "CRON", "TIME ZONE", "NEXT (UTC)", "LAST (UTC)", "LAST JOB")
+    tables.show(header, rows, nothing="no schedules")
+
+
+def _show_stuck(found: messages.ListStuckJobsResponse) -> None:
+    rows = [
+        (
+            stuck.job.job_id,
+            stuck.job.spec.kind,
+            tables.state(stuck.job.state),
+            stuck.reason,
+            tables.length(stuck, "age"),
+            stuck.job.spec.owner_id,
+        )
+        for stuck in found.jobs
+    ]
+    tables.show(("JOB", "KIND", "STATE", "REASON", "FOR", "OWNER"), rows, nothing="nothing is stuck")
+
+
+def _show_workers(found: messages.ListWorkersResponse) -> None:
+    rows = [
+        (
+            worker.worker,
+            ", ".join(worker.kinds) or tables.NOTHING,
+            tables.since(worker, "seen_time"),
+            str(worker.held_count),
+            tables.since(worker, "lease_time"),
+        )
+        for worker in found.workers
+    ]
+    tables.show(("WORKER", "KINDS", "SEEN", "HOLDS", "FIRST LEASE ENDS"), rows, nothing="no workers")

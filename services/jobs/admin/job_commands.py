@@ -1,0 +1,170 @@
+"""Commands about jobs."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from contextlib import aclosing
+
+from chassis import errors
+from repruv.jobs.v1 import job_pb2, jobs_service_pb2
+from services.jobs.admin import answers, tables
+from services.jobs.admin.connection import Connection
+
+MAX_PAGE = 100
+WATCH_TRIES = 30
+"""So often in a row a watch is begun again, a second apart, before the jobs service counts as gone."""
+_ENDED = {job_pb2.JOB_STATE_COMPLETED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED}
+
+
+async def list_jobs(jobs: Connection, chosen: argparse.Namespace) -> int:
+    """List jobs, page by page until there are as many as were asked for."""
+    found = jobs_service_pb2.ListJobsResponse()
+    request = jobs_service_pb2.ListJobsRequest(
+        owner_id=chosen.owner,
+        kinds=chosen.kind,
+        states=[job_pb2.JobState.Value(f"JOB_STATE_{name.upper()}") for name in chosen.state],
+        parent_id=chosen.parent,
+    )
+    while True:
+        request.page_size = min(MAX_PAGE, chosen.limit - len(found.jobs))
+        page = await jobs.call(jobs.jobs.ListJobs, request)
+        found.jobs.extend(page.jobs)
+        request.page_token = page.next_page_token
+        if not page.next_page_token or len(found.jobs) >= chosen.limit:
+            break
+    answers.give(chosen, found, _show_list)
+    return 0
+
+
+async def show(jobs: Connection, chosen: argparse.Namespace) -> int:
+    """Show a job and what happened to it."""
+    job = (await jobs.call(jobs.jobs.GetJob, jobs_service_pb2.GetJobRequest(job_id=chosen.job))).job
+    request = jobs_service_pb2.GetJobHistoryRequest(job_id=chosen.job)
+    history = await jobs.call(jobs.jobs.GetJobHistory, request)
+    if chosen.json:
+        print(f'{{"job": {answers.to_json(job)}, "history": {answers.to_json(history)}}}')
+        return 0
+    show_job(job)
+    print()
+    _show_history(history)
+    return 0
+
+
+async def retry(jobs: Connection, chosen: argparse.Namespace) -> int:
+    """Reopen a job."""
+    answer = await jobs.call(jobs.jobs.RetryJob, jobs_service_pb2.RetryJobRequest(job_id=chosen.job))
+    answers.give(chosen, answer.job, show_job)
+    return 0
+
+
+async def cancel(jobs: Connection, chosen: argparse.Namespace) -> int:
+    """Stop a job."""
+    request = jobs_service_pb2.CancelJobRequest(job_id=chosen.job, reason=chosen.reason)
+    answer = await jobs.call(jobs.jobs.CancelJob, request)
+    answers.give(chosen, answer.job, show_job)
+    return 0
+
+
+async def watch(jobs: Connection, chosen: argparse.Namespace) -> int:
+    """Follow a job until it has ended, over restarts of the jobs service; 0 if it completed."""
+    last = job_pb2.Job(job_id=chosen.job)
+    tries = 0
+    while last.state not in _ENDED:
+        try:
+            request = jobs_service_pb2.WatchJobRequest(job_id=chosen.job, after_version=last.version)
+            async with aclosing(jobs.stream(jobs.jobs.WatchJob, request)) as snapshots:
+                async for snapshot in snapshots:
+                    last, tries = snapshot.job, 0
+                    _show_snapshot(chosen, last)
+        except errors.Unavailable:
+            tries += 1
+            if tries > WATCH_TRIES or (not last.version and tries > 1):
+                raise
+            await asyncio.sleep(1.0)
+    if not chosen.json:
+        print()
+    return 0 if last.state == job_pb2.JOB_STATE_COMPLETED else 1
+
+
+def _show_list(found: jobs_service_pb2.ListJobsResponse) -> None:
+    rows = [
+        (
+            job.job_id,
+            job.spec.kind,
+            tables.state(job.state),
+            f"{job.attempt}/{job.max_attempts}",
+            tables.progress(job),
+            tables.since(job, "create_time"),
+            job.spec.owner_id,
+            tables.error(job.error),
+        )
+        for job in found.jobs
+    ]
+    header = ("JOB", "KIND", "STATE", "ATTEMPT", "PROGRESS", "SUBMITTED", "OWNER", "ERROR")
+    tables.show(header, rows, nothing="no jobs")
+
+
+def show_job(job: job_pb2.Job) -> None:
+    """Print what is known of a job."""
+    children = job.children
+    tables.facts(
+        [
+            ("job", job.job_id),
+            ("kind", job.spec.kind),
+            ("state", tables.state(job.state)),
+            ("owner", job.spec.owner_id),
+            ("parent", job.spec.parent_id),
+            (
+                "children",
+                f"{children.ended}/{children.total}, {children.unsuccessful} without success" if children.total else "",
+            ),
+            ("attempt", f"{job.attempt} of {job.max_attempts}, {job.errors} errors, {job.crashes} crashes"),
+            ("progress", tables.progress(job)),
+            ("estimate", tables.since(job.progress, "estimate_time")),
+            ("submitted", tables.at(job, "create_time")),
+            ("started", tables.at(job, "start_time")),
+            ("next run", tables.at(job, "next_run_time")),
+            ("deadline", tables.at(job, "deadline")),
+            ("finished", tables.at(job, "finish_time")),
+            ("unique key", job.spec.unique_key),
+            ("concurrency key", job.spec.concurrency_key),
+            ("cancelled", job.cancel_reason),
+            ("error", tables.error(job.error)),
+            ("payload", answers.to_json(job.spec.payload)),
+            ("result", answers.to_json(job.result) if job.HasField("result") else ""),
+        ]
+    )
+
+
+def _show_history(history: jobs_service_pb2.GetJobHistoryResponse) -> None:
+    attempts = [
+        (
+            str(attempt.attempt),
+            attempt.worker,
+            tables.at(attempt, "start_time"),
+            tables.at(attempt, "finish_time"),
+            attempt.outcome or "runs",
+            tables.error(attempt.error),
+        )
+        for attempt in history.attempts
+    ]
+    tables.show(("ATTEMPT", "WORKER", "STARTED", "FINISHED", "OUTCOME", "ERROR"), attempts, nothing="no attempts yet")
+    print()
+    transitions = [
+        (str(one.sequence), tables.at(one, "occur_time"), tables.state(one.state), str(one.attempt), one.reason)
+        for one in history.transitions
+    ]
+    tables.show(("SEQUENCE", "WHEN", "STATE", "ATTEMPT", "REASON"), transitions, nothing="no transitions")
+
+
+def _show_snapshot(chosen: argparse.Namespace, job: job_pb2.Job) -> None:
+    if chosen.json:
+        print(answers.to_json(job), flush=True)
+        return
+    parts = [job.job_id, tables.state(job.state), f"attempt {job.attempt}", tables.progress(job)]
+    if job.progress.HasField("estimate_time"):
+        parts.append(f"done {tables.since(job.progress, 'estimate_time')}")
+    if job.error.code:
+        parts.append(tables.error(job.error))
+    tables.replace_line("  ".join(parts))

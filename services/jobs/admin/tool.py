@@ -1,0 +1,47 @@
+"""The command line: one command, one answer, an exit code, and one line that says what was wrong."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Mapping
+
+from chassis import errors
+from services.jobs.admin import arguments, commands, connection
+
+
+def main(given: list[str], environ: Mapping[str, str]) -> int:
+    """Run a command; gives the exit code: 0, 1 when it failed, 2 when it made no sense."""
+    chosen = arguments.parse(given)
+    try:
+        return asyncio.run(_run(chosen, environ))
+    except errors.Error as error:
+        return _fail(_explanation(error))
+    except connection.NotConfigured as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read us has seen enough.
+        return 0
+
+
+async def _run(chosen: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    async with connection.connected(environ) as jobs:
+        try:
+            return await commands.COMMANDS[chosen.command](jobs, chosen)
+        except errors.Unavailable as error:
+            if error.code == error.default_code:
+                raise errors.Unavailable(f"{jobs.target} does not answer.") from error
+            raise
+
+
+def _explanation(error: errors.Error) -> str:
+    where = f" ({error.field})" if error.field else ""
+    return f"{error.code}{where}: {error.message}"
+
+
+def _fail(message: str) -> int:
+    print(f"jobs admin: {' '.join(message.split())}", file=sys.stderr)
+    return 1

@@ -1,0 +1,115 @@
+"""What operators see, as messages. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from repruv.jobs.v1 import admin_service_pb2, kind_pb2
+from services.jobs import convert, limits, overview, recurrence
+
+
+def limits_from_proto(kind: str, message: kind_pb2.KindLimits) -> limits.Limits:
+    """Read the limits of a kind. Raises `InvalidArgument`."""
+    return limits.Limits(
+        kind=kind,
+        max_running=message.max_running,
+        max_running_per_key=message.max_running_per_key,
+        rate_count=message.rate_count,
+        rate_period=message.rate_period.ToTimedelta() if message.HasField("rate_period") else None,
+    )
+
+
+def kind_to_proto(row: Mapping[str, Any]) -> kind_pb2.Kind:
+    """Write a kind, as `overview.Overview.list_kinds` gives it."""
+    is_declared = row["declared_at"] is not None
+    return kind_pb2.Kind(
+        kind=row["kind"],
+        declaration=_declaration(row) if is_declared else None,
+        limits=kind_pb2.KindLimits(
+            max_running=row["max_running"],
+            max_running_per_key=row["max_running_per_key"],
+            rate_count=row["rate_count"],
+            rate_period=_duration(row["rate_period"]),
+        ),
+        pause_time=_time(row["paused_at"]),
+        declare_time=_time(row["declared_at"]),
+        served=row["served"],
+        counts=row["counts"],
+        oldest_waiting_time=_time(row["oldest_waiting_at"]),
+    )
+
+
+def schedule_to_proto(schedule: recurrence.Schedule) -> kind_pb2.Schedule:
+    """Write a schedule."""
+    declared = schedule.declaration
+    return kind_pb2.Schedule(
+        declaration=kind_pb2.ScheduleDeclaration(
+            name=declared.name,
+            kind=declared.kind,
+            payload=convert.json_to_proto(declared.payload),
+            cron=declared.cron,
+            time_zone=declared.time_zone,
+            catch_up=kind_pb2.CatchUp.Value(f"CATCH_UP_{declared.catch_up.upper()}"),
+            overlap=kind_pb2.Overlap.Value(f"OVERLAP_{declared.overlap.upper()}"),
+        ),
+        pause_time=_time(schedule.paused_at),
+        next_time=_time(schedule.next_at),
+        last_time=_time(schedule.last_at),
+        last_job_id=str(schedule.last_job_id or ""),
+    )
+
+
+def stuck_to_proto(stuck: overview.Stuck) -> admin_service_pb2.StuckJob:
+    """Write a job that needs somebody's eye."""
+    return admin_service_pb2.StuckJob(
+        job=convert.job_to_proto(stuck.job), reason=stuck.reason, age=_duration(stuck.age)
+    )
+
+
+def worker_to_proto(worker: overview.Worker) -> admin_service_pb2.Worker:
+    """Write a worker."""
+    return admin_service_pb2.Worker(
+        worker=worker.worker,
+        kinds=worker.kinds,
+        seen_time=_time(worker.seen_at),
+        held_count=worker.held,
+        lease_time=_time(worker.lease_until),
+    )
+
+
+def _declaration(row: Mapping[str, Any]) -> kind_pb2.KindDeclaration:
+    return kind_pb2.KindDeclaration(
+        kind=row["kind"],
+        defaults=kind_pb2.KindDefaults(
+            max_attempts=row["max_attempts"] or 0,
+            backoff=_duration(row["backoff"]),
+            max_backoff=_duration(row["max_backoff"]),
+            attempt_timeout=_duration(row["attempt_timeout"]),
+            total_timeout=_duration(row["total_timeout"]),
+            priority=row["priority"] or 0,
+        ),
+        notifies=row["notifies"],
+        undoes=row["undoes"],
+        retention=_duration(row["retention"]),
+    )
+
+
+def _time(value: datetime | None) -> Timestamp | None:
+    if value is None:
+        return None
+    message = Timestamp()
+    message.FromDatetime(value)
+    return message
+
+
+def _duration(value: timedelta | None) -> Duration | None:
+    if value is None:
+        return None
+    message = Duration()
+    message.FromTimedelta(value)
+    return message

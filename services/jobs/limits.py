@@ -1,0 +1,115 @@
+"""What admins say about kinds: how much of each may run, and whether any of it may begin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import sqlalchemy as sa
+
+from chassis import errors
+from services.jobs import domain, kinds, operations, storage
+from services.jobs.transaction import Transaction
+
+MOST = 1_000_000
+MAX_PERIOD = timedelta(hours=24)
+ADMIT_BATCH = 1_000
+"""So many concurrency keys get new places together with the limit; the reconciler sees to those beyond."""
+
+_SET = sa.text("""
+INSERT INTO jobs.kinds AS k (kind, max_running, max_running_per_key, rate_count, rate_period, tokens)
+VALUES (:kind, :max_running, :max_running_per_key, :rate_count, :rate_period, :rate_count)
+ON CONFLICT (kind) DO UPDATE SET max_running = excluded.max_running, max_running_per_key = excluded.max_running_per_key,
+    rate_count = excluded.rate_count, rate_period = excluded.rate_period, tokens_at = now(),
+    -- A new rate begins with a whole burst; setting one again gives none.
+    tokens = CASE WHEN k.rate_count = 0 THEN excluded.rate_count ELSE least(excluded.rate_count, k.tokens
+        + extract(epoch FROM now() - k.tokens_at) / extract(epoch FROM k.rate_period) * k.rate_count) END
+""")
+_PAUSE = sa.text("""
+INSERT INTO jobs.kinds AS k (kind, paused_at) VALUES (:kind, now())
+ON CONFLICT (kind) DO UPDATE SET paused_at = coalesce(k.paused_at, now())
+""")
+_RESUME = sa.text("""
+INSERT INTO jobs.kinds (kind) VALUES (:kind) ON CONFLICT (kind) DO UPDATE SET paused_at = NULL
+""")
+_READY_KINDS = sa.text("""
+SELECT k.kind FROM jobs.kinds k
+WHERE (:kind = '*' OR k.kind = :kind) AND EXISTS (SELECT FROM jobs.jobs j WHERE j.kind = k.kind AND j.ready)
+""")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The limits of a kind; see KindLimits in the protos."""
+
+    kind: str
+    max_running: int = 0
+    max_running_per_key: int = 0
+    rate_count: int = 0
+    rate_period: timedelta | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what the bounds forbid."""
+        require_kind(self.kind)
+        for name in ("max_running", "max_running_per_key", "rate_count"):
+            _require(0 <= getattr(self, name) <= MOST, name, f"between 0 and {MOST:,}")
+        is_everything = self.kind == kinds.ALL
+        _require(not (is_everything and self.max_running_per_key), "max_running_per_key", "left out for all kinds")
+        _require(
+            self.rate_period is None or timedelta() < self.rate_period <= MAX_PERIOD,
+            "rate_period",
+            "above 0 and at most 24 hours",
+        )
+        _require((self.rate_count > 0) == (self.rate_period is not None), "rate_period", "given with rate_count")
+
+
+def require_kind(kind: str) -> None:
+    """Refuse what names neither a kind nor all of them."""
+    if kind != kinds.ALL:
+        domain.require_kind(kind, "kind")
+
+
+class Steering:
+    """Changes what may run."""
+
+    def __init__(self, jobs: operations.Operations) -> None:
+        self._jobs = jobs
+
+    async def set_limits(self, limits: Limits) -> None:
+        """Replace the limits of a kind; what they allow more than before begins at once."""
+        given = {
+            "kind": limits.kind,
+            "max_running": limits.max_running,
+            "max_running_per_key": limits.max_running_per_key or 1,
+            "rate_count": limits.rate_count,
+            "rate_period": limits.rate_period,
+        }
+        async with self._jobs.transaction() as tx:
+            await tx.conn.execute(_SET, given)
+            free = {key for key in await storage.free_keys(tx.conn, limit=ADMIT_BATCH) if key[0] == limits.kind}
+            if free:
+                await storage.admit_keys(tx.conn, free)
+            await _ring(tx, limits.kind)
+        self._jobs.kinds.forget()
+
+    async def pause(self, kind: str) -> None:
+        """Let nothing of a kind begin."""
+        require_kind(kind)
+        async with self._jobs.transaction() as tx:
+            await tx.conn.execute(_PAUSE, {"kind": kind})
+
+    async def resume(self, kind: str) -> None:
+        """End a pause."""
+        require_kind(kind)
+        async with self._jobs.transaction() as tx:
+            await tx.conn.execute(_RESUME, {"kind": kind})
+            await _ring(tx, kind)
+
+
+async def _ring(tx: Transaction, kind: str) -> None:
+    tx.rings |= set((await tx.conn.execute(_READY_KINDS, {"kind": kind})).scalars())
+
+
+def _require(holds: bool, name: str, bound: str) -> None:
+    if not holds:
+        raise errors.InvalidArgument(f"{name} must be {bound}.", field=name)

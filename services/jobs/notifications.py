@@ -1,0 +1,84 @@
+"""What ended while its owner was away, until the owner has read of it: the jobs themselves, no second list of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from chassis import paging, postgres
+from services.jobs import domain, rows
+from services.jobs.schema import jobs
+
+COUNTED = 100
+"""More unread ones than these count as so many."""
+MARK_BATCH = 1_000
+
+# As the index jobs_unread has it.
+_IS_UNREAD = sa.and_(jobs.c.notifies, jobs.c.finished_at.is_not(None), jobs.c.read_at.is_(None))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """One page of unread notifications."""
+
+    jobs: list[domain.Job]
+    next_page_token: str
+    unread_count: int
+
+
+class Notifications:
+    """The notifications of all owners."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._single = postgres.autocommit(engine)
+
+    async def list_page(self, owner_id: UUID, *, page_size: int, page_token: str) -> Page:
+        """Read jobs that ended and were not read of, the latest first, and how many there are, up to 100."""
+        filters, limit = str(owner_id), paging.size(page_size)
+        position = paging.position(page_token, filters=filters, length=2)
+        unread = sa.select(jobs).where(jobs.c.owner_id == owner_id, _IS_UNREAD)
+        page = unread.order_by(jobs.c.finished_at.desc(), jobs.c.job_id.desc()).limit(limit + 1)
+        if position:
+            page = page.where(sa.tuple_(jobs.c.finished_at, jobs.c.job_id) < sa.tuple_(*_read(position)))
+        counted = unread.with_only_columns(jobs.c.job_id).limit(COUNTED).subquery()
+        async with self._single.connect() as conn:
+            found = [rows.job(row) for row in await conn.execute(page)]
+            unread_count = (await conn.execute(sa.select(sa.func.count()).select_from(counted))).scalar_one()
+        more = len(found) > limit
+        token = paging.token(_written(found[limit - 1]), filters=filters) if more else ""
+        return Page(jobs=found[:limit], next_page_token=token, unread_count=unread_count)
+
+    async def mark_read(self, owner_id: UUID, job_ids: Sequence[UUID]) -> int:
+        """Say that the owner has read of jobs, of all that have ended if none is named; gives how many were unread."""
+        async with self._single.connect() as conn:
+            marked = batch = await _mark(conn, owner_id, job_ids)
+            while batch == MARK_BATCH:
+                batch = await _mark(conn, owner_id, job_ids)
+                marked += batch
+        return marked
+
+
+async def _mark(conn: AsyncConnection, owner_id: UUID, job_ids: Sequence[UUID]) -> int:
+    unread = sa.select(jobs.c.job_id).where(jobs.c.owner_id == owner_id, _IS_UNREAD)
+    if job_ids:
+        unread = unread.where(jobs.c.job_id.in_(job_ids))
+    # In one order, as others lock them who mark or retry many.
+    batch = unread.order_by(jobs.c.job_id).limit(MARK_BATCH).with_for_update(key_share=True)
+    marking = sa.update(jobs).where(jobs.c.job_id == sa.any_(sa.func.array(batch.scalar_subquery())))
+    return (await conn.execute(marking.values(read_at=sa.func.now()))).rowcount
+
+
+def _written(job: domain.Job) -> list[str]:
+    return [job.finished_at.isoformat() if job.finished_at else "", str(job.job_id)]
+
+
+def _read(position: list[str]) -> tuple[datetime, UUID]:
+    try:
+        return datetime.fromisoformat(position[0]), UUID(position[1])
+    except ValueError:
+        raise paging.refusal() from None

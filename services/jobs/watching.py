@@ -1,0 +1,199 @@
+"""Watching jobs: whoever asks hears of each change of one job, or of all events of one owner, as long as it wants.
+
+PostgreSQL is the truth and NATS the doorbell: what is heard over NATS only says whose rows to read. Once a second everything
+that is watched is compared with the database, in two queries, so that a message that was lost costs a second. Nothing is
+buffered but the newest snapshot of each watched job, whatever its watchers do with their time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from chassis import bus, errors, postgres, run
+from repruv.jobs.v1 import job_events_pb2
+from services.jobs import domain, operations, storage
+
+MAX_WATCHES = 10_000
+POLL_SECONDS = 1.0
+NOW = -1
+"""The position of a watcher that wants to hear only of what comes from now on."""
+_READ_BATCH = 500
+
+_VERSIONS = sa.text("SELECT job_id, version FROM jobs.jobs WHERE job_id = ANY(:job_ids)")
+
+
+class _JobWatch:
+    """What one watcher of a job is to be shown."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        """That of the newest snapshot that was read for it."""
+        self._newest: domain.Job | None = None
+        self._changed = asyncio.Event()
+
+    def show(self, job: domain.Job | None) -> None:
+        """Give it a snapshot, None for a job that is no more; what it has not looked at yet is forgotten."""
+        if job is None or job.version > self.version:
+            self._newest = job
+            self.version = job.version if job else self.version
+            self._changed.set()
+
+    async def next(self) -> domain.Job:
+        """Wait for the next snapshot. Raises `NotFound` when the job is no more."""
+        await self._changed.wait()
+        self._changed.clear()
+        if self._newest is None:
+            raise errors.NotFound("There is no such job any more.", code="job_not_found")
+        return self._newest
+
+
+class _OwnerWatch:
+    """How far one watcher of an owner's events has come, and whether there is more."""
+
+    def __init__(self) -> None:
+        self.position = 0
+        self.more = asyncio.Event()
+
+    def ring(self, sequence: int) -> None:
+        """Say that there is an event of this sequence."""
+        if sequence > self.position:
+            self.more.set()
+
+
+Watch = TypeVar("Watch", _JobWatch, _OwnerWatch)
+
+
+class Watches:
+    """The watches of one replica."""
+
+    def __init__(self, engine: AsyncEngine, jobs: operations.Operations, *, limit: int = MAX_WATCHES) -> None:
+        self._single = postgres.autocommit(engine)
+        self._jobs = jobs
+        self._limit = limit
+        self._count = 0
+        # Ids as text, as messages have them: most messages are about what nobody watches.
+        self._of_job: dict[str, set[_JobWatch]] = {}
+        self._of_owner: dict[str, set[_OwnerWatch]] = {}
+        self._changed: dict[str, None] = {}
+        self._has_changed = asyncio.Event()
+
+    def listen(self, nats: bus.Bus) -> None:
+        """Hear the doorbells."""
+        nats.listen("jobs.events.>", self._hear_events)
+        nats.listen("jobs.progress.>", self._hear_progress)
+
+    async def read(self) -> None:
+        """Read the jobs that have changed, all that did meanwhile at once, for ever."""
+        while True:
+            await self._has_changed.wait()
+            self._has_changed.clear()
+            while self._changed:
+                batch = list(itertools.islice(self._changed, _READ_BATCH))
+                for job_id in batch:
+                    del self._changed[job_id]
+                await self._show(batch)
+
+    async def poll(self) -> None:
+        """Find what no doorbell told of, for ever."""
+        await run.every(POLL_SECONDS, self.compare)
+
+    async def watch_job(
+        self, job_id: UUID, *, owner_id: UUID | None, after_version: int
+    ) -> AsyncGenerator[domain.Job, None]:
+        """Give the job as it stands, if it is newer than `after_version`, then each newer snapshot until it has ended.
+
+        A slow watcher misses snapshots, but never the newest. Raises `NotFound`, `too_many_watches`.
+        """
+        watch = _JobWatch()
+        with self._kept(self._of_job, str(job_id), watch):
+            watch.show(await self._jobs.get(job_id, owner_id=owner_id))
+            while True:
+                job = await watch.next()
+                if job.version > after_version:
+                    yield job
+                if job.state in domain.TERMINAL:
+                    return
+
+    async def watch_owner(self, owner_id: UUID, *, after: int) -> AsyncGenerator[bytes, None]:
+        """Give the owner's events after a sequence, in order, for ever, each as a JobEvent message.
+
+        Raises `cursor_unknown` as `Operations.list_events` does, and `too_many_watches`.
+        """
+        watch = _OwnerWatch()
+        with self._kept(self._of_owner, str(owner_id), watch):
+            if after == NOW:
+                after = (await self._jobs.positions([owner_id])).get(owner_id, 0)
+            while True:
+                watch.position = after
+                watch.more.clear()
+                events, latest = await self._jobs.list_events(owner_id, after=after, limit=operations.EVENTS_PAGE)
+                for event in events:
+                    yield event
+                after += len(events)
+                if after >= latest:
+                    watch.position = after
+                    await watch.more.wait()
+
+    async def compare(self) -> None:
+        """Compare everything that is watched with the database."""
+        if self._of_job:
+            async with self._single.connect() as conn:
+                rows = await conn.execute(_VERSIONS, {"job_ids": list(map(UUID, self._of_job))})
+            versions = {str(row.job_id): row.version for row in rows}
+            for job_id in self._of_job:
+                self._ring_job(job_id, versions.get(job_id))
+        if self._of_owner:
+            positions = await self._jobs.positions(list(map(UUID, self._of_owner)))
+            for owner_id, sequence in positions.items():
+                self._ring_owner(str(owner_id), sequence)
+
+    async def _hear_events(self, received: bus.Received) -> None:
+        if self._count:
+            for event in job_events_pb2.JobEvents.FromString(received.payload).events:
+                self._ring_job(event.job.job_id, event.job.version)
+                self._ring_owner(event.owner_id, event.sequence)
+
+    async def _hear_progress(self, received: bus.Received) -> None:
+        if self._of_job:
+            job = job_events_pb2.JobProgressed.FromString(received.payload).job
+            self._ring_job(job.job_id, job.version)
+
+    def _ring_job(self, job_id: str, version: int | None) -> None:
+        watches = self._of_job.get(job_id, ())
+        if any(version is None or version > watch.version for watch in watches):
+            self._changed[job_id] = None
+            self._has_changed.set()
+
+    def _ring_owner(self, owner_id: str, sequence: int) -> None:
+        for watch in self._of_owner.get(owner_id, ()):
+            watch.ring(sequence)
+
+    async def _show(self, job_ids: list[str]) -> None:
+        async with self._single.connect() as conn:
+            found = await storage.get_jobs(conn, list(map(UUID, job_ids)))
+        for job_id in job_ids:
+            for watch in self._of_job.get(job_id, ()):
+                watch.show(found.get(UUID(job_id)))
+
+    @contextmanager
+    def _kept(self, watches: dict[str, set[Watch]], key: str, watch: Watch) -> Iterator[None]:
+        if self._count >= self._limit:
+            message = f"This replica serves {self._limit:,} watches already; try again later."
+            raise errors.ResourceExhausted(message, code="too_many_watches")
+        self._count += 1
+        watches.setdefault(key, set()).add(watch)
+        try:
+            yield
+        finally:
+            self._count -= 1
+            watches[key].discard(watch)
+            if not watches[key]:
+                del watches[key]

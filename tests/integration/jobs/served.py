@@ -1,0 +1,101 @@
+"""The jobs service in this process, as its callers see it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+import grpc
+
+from chassis import identity, ids
+from chassis.rpc import client
+from repruv.jobs.v1 import (
+    admin_service_pb2_grpc,
+    job_pb2,
+    jobs_service_pb2,
+    jobs_service_pb2_grpc,
+    kind_pb2,
+)
+
+TIMEOUT = 10.0
+WORKER = "worker-of-these-tests"
+
+
+class Served:
+    """The stubs of a jobs service, and calls as any service for any user."""
+
+    def __init__(self, channel: grpc.aio.Channel, signer: Callable[[str], identity.Signer]) -> None:
+        self.jobs = jobs_service_pb2_grpc.JobsServiceStub(channel)
+        self.admin = admin_service_pb2_grpc.AdminServiceStub(channel)
+        self._signer = signer
+
+    def user_token(self, user_id: str, role: str = "user") -> str:
+        """Auth's word for a user."""
+        user = identity.User(user_id=user_id, role=role, session_id="s")
+        return self._signer("auth").user_token(user)[0]
+
+    async def call(
+        self, method: Any, request: Any, *, service: str = "demo", user: str = "", role: str = "user"
+    ) -> Any:
+        """Call as `service`, for the user if one is given."""
+        token = self.user_token(user, role) if user else ""
+        return await client.Caller(self._signer(service))(method, request, timeout=TIMEOUT, user_token=token)
+
+    def stream(
+        self, method: Any, request: Any, *, service: str = "demo", user: str = "", role: str = "user"
+    ) -> AsyncGenerator[Any, None]:
+        """Open a stream likewise."""
+        token = self.user_token(user, role) if user else ""
+        return client.Caller(self._signer(service)).stream(method, request, user_token=token)
+
+    async def submit(self, kind: str, owner_id: str = "", **spec: Any) -> job_pb2.Job:
+        """Submit a job; without an owner, one of its own."""
+        made = job_pb2.JobSpec(kind=kind, owner_id=owner_id or str(uuid4()), **spec)
+        request = jobs_service_pb2.SubmitJobRequest(job_id=str(ids.uuid7()), spec=made)
+        job: job_pb2.Job = (await self.call(self.jobs.SubmitJob, request)).job
+        return job
+
+    async def declare(self, *kinds: kind_pb2.KindDeclaration, worker: str = WORKER) -> None:
+        """Say what a worker serves."""
+        request = jobs_service_pb2.DeclareKindsRequest(worker=worker, kinds=kinds)
+        await self.call(self.jobs.DeclareKinds, request)
+
+    async def claim(self, kind: str, limit: int = 1) -> list[job_pb2.Job]:
+        """Claim jobs."""
+        request = jobs_service_pb2.ClaimJobsRequest(worker=WORKER, kinds=[kind], max_jobs=limit)
+        return list((await self.call(self.jobs.ClaimJobs, request)).jobs)
+
+    async def progress(self, job: job_pb2.Job, done: int, total: int = 10) -> None:
+        """Report progress of a claimed job."""
+        request = jobs_service_pb2.ReportProgressRequest(
+            attempt=attempt_of(job), progress=job_pb2.JobProgress(done=done, total=total)
+        )
+        await self.call(self.jobs.ReportProgress, request)
+
+    async def finish(self, job: job_pb2.Job, **outcome: Any) -> job_pb2.Job:
+        """End the attempt of a claimed job, completed unless said otherwise."""
+        said = outcome or {"completed": jobs_service_pb2.FinishJobRequest.Completed()}
+        request = jobs_service_pb2.FinishJobRequest(attempt=attempt_of(job), **said)
+        ended: job_pb2.Job = (await self.call(self.jobs.FinishJob, request)).job
+        return ended
+
+
+def attempt_of(job: job_pb2.Job) -> jobs_service_pb2.JobAttempt:
+    """The fencing token of a claimed job."""
+    return jobs_service_pb2.JobAttempt(job_id=job.job_id, attempt=job.attempt)
+
+
+def failed(code: str, *, retryable: bool = False) -> jobs_service_pb2.FinishJobRequest.Failed:
+    """The outcome of an error."""
+    error = job_pb2.JobError(code=code, message="It did not work.")
+    return jobs_service_pb2.FinishJobRequest.Failed(error=error, retryable=retryable)
+
+
+@asynccontextmanager
+async def reached(target: str, signer: Callable[[str], identity.Signer]) -> AsyncGenerator[Served, None]:
+    """Reach a jobs service."""
+    channel = client.channel(target, service="repruv.jobs.v1.JobsService")
+    yield Served(channel, signer)
+    await channel.close()
