@@ -59,7 +59,7 @@ WITH waiting AS (
         CASE WHEN k.declared_at IS NULL OR k.declared_at < now() - CAST(:served AS interval) THEN 'unserved'
             WHEN k.paused_at IS NOT NULL OR everything.paused_at IS NOT NULL THEN 'paused'
             WHEN j.crashes < :crashes AND j.run_at < now() - CAST(:waits AS interval) THEN 'waiting' END AS reason
-    FROM jobs.jobs j JOIN jobs.kinds k ON k.kind = j.kind JOIN jobs.kinds everything ON everything.kind = '*'
+    FROM jobs.jobs j LEFT JOIN jobs.kinds k ON k.kind = j.kind LEFT JOIN jobs.kinds everything ON everything.kind = '*'
     WHERE j.ready
 ), held AS (
     SELECT j.job_id, asked.at AS since, 'cancelling' AS reason FROM jobs.jobs j

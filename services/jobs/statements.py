@@ -122,7 +122,7 @@ SELECT * FROM claimed
 """Puts ready jobs under a new attempt each. Kinds with a limit are left out unless their rows in `kinds` are locked."""
 
 LOCK_LIMITED = sa.text("""
-SELECT kind, max_running, rate_count, paused_at IS NOT NULL AS is_paused,
+SELECT kind, max_running, paused_at IS NOT NULL AS is_paused,
     CASE WHEN rate_count > 0 THEN least(rate_count,
         tokens + extract(epoch FROM now() - tokens_at) / extract(epoch FROM rate_period) * rate_count) END AS tokens
 FROM jobs.kinds WHERE is_limited AND (kind = ANY(:kinds) OR kind = '*') ORDER BY kind FOR NO KEY UPDATE

@@ -1,0 +1,112 @@
+"""Notifications over HTTP: what ended while the user was away, until the user has read of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from chassis import identity, ids
+from repruv.jobs.v1 import kind_pb2
+from tests.integration.gateway.conftest import Account
+from tests.integration.jobs import served as serving
+from tests.integration.jobs.served import Served
+
+PATH = "/api/v1/notifications"
+
+
+@pytest.fixture
+async def served(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[Served]:
+    """The jobs service."""
+    async with serving.reached(jobs_target, signer) as found:
+        yield found
+
+
+@pytest.fixture
+async def end(served: Served) -> Callable[..., Awaitable[str]]:
+    """Run jobs to their ends of which their owners are told."""
+    kind = f"demo.{uuid4().hex}"
+    await served.declare(kind_pb2.KindDeclaration(kind=kind, notifies=True))
+
+    async def run(account: Account, **outcome: Any) -> str:
+        await served.submit(kind, account.user_id)
+        (claimed,) = await served.claim(kind)
+        return (await served.finish(claimed, **outcome)).job_id
+
+    return run
+
+
+async def unread(account: Account, **query: Any) -> Any:
+    """What the user has not read of."""
+    answer = await account.http.get(PATH, params=query)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["cache-control"] == "private, no-store"
+    return answer.json()
+
+
+async def test_what_ended_is_told_until_it_was_read(account: Account, end: Callable[..., Awaitable[str]]) -> None:
+    completed = await end(account)
+    failed = await end(account, failed=serving.failed("mailbox_full"))
+    told = await unread(account)
+    assert (told["unread_count"], told["next_page_token"]) == (2, "")
+    latest, earlier = told["notifications"]
+    assert (latest["notification_id"], latest["job_id"], latest["status"]) == (failed, failed, "failed")
+    assert (latest["message"], latest["error"]["code"], latest["read"]) == ("It did not work.", "mailbox_full", False)
+    assert (earlier["job_id"], earlier["status"], earlier["error"]) == (completed, "completed", None)
+    assert (await account.http.get(f"/api/v1/jobs/{failed}")).json()["finished_at"] == latest["finished_at"]
+
+    for _ in range(2):
+        read = await account.http.post(f"{PATH}/{failed}/read")
+        assert (read.status_code, read.content) == (204, b"")
+    assert [one["job_id"] for one in (await unread(account))["notifications"]] == [completed]
+    assert (await account.http.post(f"{PATH}/read-all")).status_code == 204
+    assert await unread(account) == {"notifications": [], "unread_count": 0, "next_page_token": ""}
+
+
+async def test_pages_follow_each_other(account: Account, end: Callable[..., Awaitable[str]]) -> None:
+    ended = [await end(account) for _ in range(3)]
+    first = await unread(account, page_size=2)
+    rest = await unread(account, page_size=2, page_token=first["next_page_token"])
+    shown = [one["job_id"] for page in (first, rest) for one in page["notifications"]]
+    assert (shown, first["unread_count"], rest["next_page_token"]) == (ended[::-1], 3, "")
+
+
+async def test_nobody_reads_or_marks_for_others(
+    register: Callable[..., Awaitable[Account]], end: Callable[..., Awaitable[str]]
+) -> None:
+    mine, yours = await register(), await register()
+    job_id = await end(mine)
+    assert (await unread(yours))["notifications"] == []
+    assert (await yours.http.post(f"{PATH}/{job_id}/read")).status_code == 204
+    assert (await yours.http.post(f"{PATH}/read-all")).status_code == 204
+    assert [one["job_id"] for one in (await unread(mine))["notifications"]] == [job_id]
+
+
+async def test_what_cannot_be_is_refused(account: Account, url: str) -> None:
+    assert (await account.http.get(PATH, params={"page_size": 0})).status_code == 422
+    wrong = (await account.http.get(PATH, params={"page_token": "x"})).json()
+    assert (wrong["status"], wrong["errors"][0]["field"]) == (422, "page_token")
+    assert (await account.http.post(f"{PATH}/not-an-id/read")).status_code == 404
+    assert (await account.http.post(f"{PATH}/{ids.uuid7()}/read")).status_code == 204
+    async with httpx.AsyncClient(base_url=url) as nobody:
+        assert (await nobody.get(PATH)).status_code == 401
+        assert (await nobody.post(f"{PATH}/read-all")).status_code == 401
+        foreign = {"Origin": "https://elsewhere.example", "Cookie": "session=x"}
+        assert (await nobody.post(f"{PATH}/read-all", headers=foreign)).status_code == 403
+
+
+async def test_jobs_can_be_listed_by_their_parent(account: Account, served: Served) -> None:
+    kind = f"demo.{uuid4().hex}"
+    parent = await served.submit(kind, account.user_id)
+    child = await served.submit(kind, account.user_id, parent_id=parent.job_id)
+    listed = (await account.http.get("/api/v1/jobs", params={"parent_id": parent.job_id})).json()["jobs"]
+    assert [(job["job_id"], job["parent_id"], job["children"]) for job in listed] == [
+        (child.job_id, parent.job_id, None)
+    ]
+    shown = (await account.http.get(f"/api/v1/jobs/{parent.job_id}")).json()
+    assert shown["children"] == {"total": 1, "ended": 0, "unsuccessful": 0}
+    wrong = (await account.http.get("/api/v1/jobs", params={"parent_id": "x"})).json()
+    assert (wrong["status"], wrong["errors"][0]["field"]) == (422, "parent_id")
