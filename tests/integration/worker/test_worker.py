@@ -16,7 +16,7 @@ from google.protobuf.struct_pb2 import Struct
 from chassis import bus, errors, identity, ids, run
 from chassis.rpc import client
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2, jobs_service_pb2_grpc
-from worker import Cancelled, Context, Handler, JobFailed, JobsClient, Worker
+from worker import Cancelled, Context, JobFailed, JobsClient, Kind, Worker
 from worker import client as worker_client
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
@@ -29,7 +29,7 @@ class Jobs:
     def __init__(
         self, stub: jobs_service_pb2_grpc.JobsServiceAsyncStub, call: client.Caller, eventually: Eventually
     ) -> None:
-        self.kind = f"test.{uuid4().hex}"
+        self.kind = f"demo.{uuid4().hex}"
         self._stub = stub
         self._call = call
         self._eventually = eventually
@@ -71,10 +71,10 @@ def working(jobs_client: JobsClient, nats_url: str, jobs: Jobs) -> Callable[...,
     """Run a worker with one handler; gives the event that stops it."""
 
     @asynccontextmanager
-    async def work(handler: Handler, **options: Any) -> AsyncIterator[asyncio.Event]:
+    async def work(handler: Callable[[Context], Awaitable[object]], **options: Any) -> AsyncIterator[asyncio.Event]:
         nats = bus.Bus(nats_url, name="test-worker")
         settings = {"concurrency": 4, "drain_seconds": 0.2, **options}
-        worker = Worker(name="test", handlers={jobs.kind: handler}, jobs=jobs_client, nats=nats, **settings)
+        worker = Worker(name="test", kinds=[Kind(jobs.kind, handler)], jobs=jobs_client, bus=nats, **settings)
         stop = asyncio.Event()
         async with run.Background() as background:
             background.start("bus", nats.run)
