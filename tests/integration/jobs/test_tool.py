@@ -1,0 +1,214 @@
+"""The admin's tool, as a process of its own before the real jobs service."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from chassis import identity, ids
+from repruv.jobs.v1 import job_pb2, jobs_service_pb2, kind_pb2
+from tests.integration.jobs import served as serving
+from tests.integration.jobs.served import Served
+
+ROOT = Path(__file__).parents[3]
+SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How the tool ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """What it answered, for programs."""
+        assert self.code == 0, self.err
+        return json.loads(self.out)
+
+
+Tool = Callable[..., Awaitable[Ended]]
+
+
+@pytest.fixture
+async def served(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[Served]:
+    """The jobs service."""
+    async with serving.reached(jobs_target, signer) as found:
+        yield found
+
+
+@pytest.fixture
+def kind() -> str:
+    """A kind that no other test uses."""
+    return f"demo.{uuid4().hex}"
+
+
+@pytest.fixture
+def environment(jobs_target: str, seeds: dict[str, str], identity_trust: str) -> dict[str, str]:
+    """What the tool is told."""
+    return {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'protos' / 'gen'}",
+        "JOBS_TARGET": jobs_target,
+        "IDENTITY_KEY": seeds["jobs"],
+        "IDENTITY_TRUST": identity_trust,
+    }
+
+
+async def begin(environment: dict[str, str], *arguments: str) -> asyncio.subprocess.Process:
+    """Start the tool."""
+    pipe = asyncio.subprocess.PIPE
+    command = (sys.executable, "-m", "services.jobs", "admin", *arguments)
+    return await asyncio.create_subprocess_exec(*command, env=environment, cwd=ROOT, stdout=pipe, stderr=pipe)
+
+
+async def ending(process: asyncio.subprocess.Process) -> Ended:
+    """Wait for its end."""
+    async with asyncio.timeout(SECONDS):
+        out, err = await process.communicate()
+    return Ended(code=process.returncode or 0, out=out.decode(), err=err.decode())
+
+
+@pytest.fixture
+def tool(environment: dict[str, str]) -> Tool:
+    """Run the tool to its end."""
+
+    async def run(*arguments: str, **changed: str) -> Ended:
+        return await ending(await begin({**environment, **changed}, *arguments))
+
+    return run
+
+
+async def test_jobs_are_listed_by_owner_kind_state_and_number(served: Served, kind: str, tool: Tool) -> None:
+    jobs = [await served.submit(kind) for _ in range(3)]
+    await served.call(served.jobs.CancelJob, jobs_service_pb2.CancelJobRequest(job_id=jobs[0].job_id))
+    table = await tool("list", "--kind", kind)
+    header, *lines = table.out.splitlines()
+    assert (table.code, header.split()[:3]) == (0, ["JOB", "KIND", "STATE"])
+    assert [line.split()[0] for line in lines] == [job.job_id for job in reversed(jobs)]
+
+    async def listed(*filters: str) -> set[str]:
+        return {job["job_id"] for job in (await tool("--json", "list", *filters)).json.get("jobs", [])}
+
+    assert await listed("--kind", kind, "--state", "cancelled") == {jobs[0].job_id}
+    assert await listed("--owner", jobs[1].spec.owner_id) == {jobs[1].job_id}
+    assert await listed("--kind", kind, "--limit", "2") == {job.job_id for job in jobs[1:]}
+    assert (await tool("list", "--kind", f"{kind}.none")).out == "no jobs\n"
+
+
+async def test_more_jobs_than_a_page_are_listed(served: Served, kind: str, tool: Tool) -> None:
+    for _ in range(110):
+        await served.submit(kind)
+    listed = (await tool("list", "--kind", kind, "--limit", "105", "--json")).json["jobs"]
+    assert len({job["job_id"] for job in listed}) == 105
+
+
+async def test_a_job_is_shown_with_its_history_retried_and_cancelled(served: Served, kind: str, tool: Tool) -> None:
+    job = await served.submit(kind)
+    (claimed,) = await served.claim(kind)
+    await served.finish(claimed, failed=serving.failed("mailbox_full"))
+    shown = (await tool("show", job.job_id)).out
+    for text in (job.job_id, "mailbox_full: It did not work.", serving.WORKER, "submitted", "claimed"):
+        assert text in shown
+    whole = (await tool("show", job.job_id, "--json")).json
+    assert whole["job"]["state"] == "JOB_STATE_FAILED"
+    assert [one["reason"] for one in whole["history"]["transitions"]] == ["submitted", "claimed", "failed"]
+
+    assert "pending" in (await tool("retry", job.job_id)).out
+    cancelled = (await tool("cancel", job.job_id, "--reason", "not needed", "--json")).json
+    assert (cancelled["state"], cancelled["cancel_reason"]) == ("JOB_STATE_CANCELLED", "not needed")
+
+
+async def test_kinds_are_limited_paused_and_resumed(served: Served, kind: str, tool: Tool) -> None:
+    await served.declare(kind_pb2.KindDeclaration(kind=kind))
+    await served.submit(kind)
+    assert "2 running, 10 in 1m" in (await tool("limit", kind, "--max-running", "2", "--rate", "10/minute")).out
+    # What is not named stays.
+    limits = (await tool("limit", kind, "--max-running-per-key", "3", "--json")).json["limits"]
+    assert limits == {"max_running": 2, "max_running_per_key": 3, "rate_count": 10, "rate_period": "60s"}
+    assert (await tool("limit", kind, "--rate", "0", "--json")).json["limits"]["max_running"] == 2
+    assert "since" in (await tool("pause", kind)).out
+    assert await served.claim(kind) == []
+    line = next(line for line in (await tool("kinds")).out.splitlines() if line.startswith(kind))
+    assert "1 pending" in line
+    await tool("resume", kind)
+    assert len(await served.claim(kind)) == 1
+
+
+async def test_workers_and_what_is_stuck_are_listed(served: Served, kind: str, tool: Tool) -> None:
+    await served.declare(kind_pb2.KindDeclaration(kind=kind))
+    await served.submit(f"{kind}.unserved")
+    workers = (await tool("workers", "--json")).json["workers"]
+    assert serving.WORKER in {worker["worker"] for worker in workers}
+    assert serving.WORKER in (await tool("workers")).out
+    stuck = (await tool("stuck", "--json", "--limit", "100")).json["jobs"]
+    assert "unserved" in {one["reason"] for one in stuck}
+    assert stuck[0]["job"]["job_id"] in (await tool("stuck")).out
+    assert (await tool("schedules")).code == 0
+
+
+async def test_a_job_is_watched_to_its_end(served: Served, kind: str, environment: dict[str, str]) -> None:
+    for outcome, code in (({}, 0), ({"failed": serving.failed("mailbox_full")}, 1)):
+        job = await served.submit(kind)
+        process = await begin(environment, "watch", job.job_id, "--json")
+        assert process.stdout
+        async with asyncio.timeout(SECONDS):
+            first = json.loads(await process.stdout.readline())
+        assert (first["job_id"], first["state"]) == (job.job_id, "JOB_STATE_PENDING")
+        (claimed,) = await served.claim(kind)
+        await served.finish(claimed, **outcome)
+        ended = await ending(process)
+        last = json.loads(ended.out.splitlines()[-1])
+        assert (ended.code, last["state"]) == (code, "JOB_STATE_FAILED" if code else "JOB_STATE_COMPLETED")
+
+
+@pytest.mark.parametrize("command", ["show", "retry", "cancel", "watch"])
+async def test_what_is_wrong_is_said_in_one_line(tool: Tool, command: str) -> None:
+    for job, said in ((str(ids.uuid7()), "job_not_found"), ("x", "job_id")):
+        ended = await tool(command, job)
+        assert (ended.code, ended.out, len(ended.err.splitlines())) == (1, "", 1)
+        assert ended.err.startswith("jobs admin: ")
+        assert said in ended.err
+
+
+async def test_what_cannot_be_done_is_said_in_one_line(served: Served, kind: str, tool: Tool) -> None:
+    job = await served.submit(kind)
+    for arguments, changed, said in (
+        (("retry", job.job_id), {}, "job_not_retryable"),
+        (("limit", "Not A Kind", "--max-running", "1"), {}, "(kind)"),
+        (("trigger", f"{kind}.none"), {}, "not"),
+        (("kinds",), {"JOBS_TARGET": "127.0.0.1:1"}, "127.0.0.1:1 does not answer"),
+        (("kinds",), {"IDENTITY_KEY": ""}, "IDENTITY_KEY"),
+        (("kinds",), {"IDENTITY_KEY": "not-a-key"}, "IDENTITY_KEY"),
+    ):
+        ended = await tool(*arguments, **changed)
+        assert (ended.code, len(ended.err.splitlines())) == (1, 1), ended.err
+        assert said in ended.err
+
+
+async def test_another_service_may_look_at_jobs_but_not_steer(
+    served: Served, kind: str, tool: Tool, seeds: dict[str, str]
+) -> None:
+    job: job_pb2.Job = await served.submit(kind)
+    assert (await tool("show", job.job_id, IDENTITY_KEY=seeds["demo"])).code == 0
+    refused = await tool("pause", kind, IDENTITY_KEY=seeds["demo"])
+    assert (refused.code, "caller_not_allowed" in refused.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("list", "--state", "asleep"), ("limit", "demo.x", "--rate", "often"), ("show",)]
+)
+async def test_what_makes_no_sense_shows_how_it_is_used(tool: Tool, arguments: tuple[str, ...]) -> None:
+    ended = await tool(*arguments)
+    assert (ended.code, ended.err.startswith("usage: ")) == (2, True)
