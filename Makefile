@@ -11,7 +11,7 @@ VIRTUALENV_VERSION := 21.15.8
 UV_VERSION := 0.13.9
 export PYTHONPATH := $(CURDIR):$(CURDIR)/protos/gen
 
-.PHONY: help up demo test chaos containers check format protos bench bench-jobs lock clean reset
+.PHONY: help up demo admin test chaos containers check format protos bench bench-jobs lock clean reset
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ up: $(INSTALLED) ## Start everything on http://127.0.0.1:8080 (GATEWAY_PORT=… 
 
 demo: $(INSTALLED) ## Go through the main job in this terminal, against the running system (ARGS="--interactions 100000")
 	@$(BIN)/python -m dev demo $(ARGS)
+
+admin: $(INSTALLED) ## See and steer the job engine of the running system (ARGS="list --state failed"; ARGS=--help)
+	@$(BIN)/python -m dev admin $(ARGS)
 
 test: $(INSTALLED) ## Run the tests (ARGS="tests/unit -k name")
 	@tests/browser/install

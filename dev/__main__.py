@@ -1,4 +1,5 @@
-"""Repruv on this machine: `python -m dev up` starts it, `demo` shows what it can do, `reset` deletes its data."""
+"""Repruv on this machine: `python -m dev up` starts it, `demo` shows what it can do, `admin` steers its jobs, `reset` deletes
+its data."""
 
 from __future__ import annotations
 
@@ -16,6 +17,8 @@ def main(arguments: list[str]) -> int:
     """Run a command; gives its exit code."""
     if arguments[:1] == ["demo"]:
         return int(importlib.import_module("dev.demo").main(arguments[1:]) or 0)
+    if arguments[:1] == ["admin"]:
+        return int(importlib.import_module("dev.admin").main(arguments[1:], ROOT / ".data"))
     parser = argparse.ArgumentParser(prog="python -m dev", description=__doc__)
     parser.add_argument("--data-dir", type=Path, default=ROOT / ".data", help="default: .data")
     commands = parser.add_subparsers(required=True, dest="command")
@@ -25,6 +28,7 @@ def main(arguments: list[str]) -> int:
     )
     command.add_argument("--compose-file", type=Path, default=ROOT / "docker-compose.yml", help=argparse.SUPPRESS)
     commands.add_parser("demo", help="show what it can do")
+    commands.add_parser("admin", help="see and steer the job engine")
     commands.add_parser("reset", help="delete all data, after asking")
     chosen = parser.parse_args(arguments)
     if chosen.command == "reset":

@@ -14,7 +14,7 @@ from typing import Self
 from chassis import probe
 from dev import children
 from dev.engines import Engines, Nats, Postgres
-from dev.launcher import addresses, compose, lines, ownership, reset, secrets
+from dev.launcher import addresses, compose, lines, ownership, reset, secrets, targets
 from dev.launcher.compose import Definition
 from dev.launcher.replica import Log, Replica
 
@@ -78,6 +78,7 @@ class Stack:
             self._read_definitions()
             self._start_engines()
             self._place_replicas()
+            self._note_targets()
             for name in self._replicas:
                 self._await_dependencies(self._definitions[name])
                 self.start_process(name, wait=False)
@@ -219,6 +220,11 @@ class Stack:
         for definition in built:
             self._addresses.reserve(definition, self._count(definition), published=self._gateway_port)
         self._replicas = {d.name: [self._replica(d, index) for index in range(self._count(d))] for d in built}
+
+    def _note_targets(self) -> None:
+        listening = [name for name in self._replicas if self._definitions[name].listen_port is not None]
+        self._held.callback(targets.forget, self.data_dir)
+        targets.write(self.data_dir, {name: self.target(name) for name in listening})
 
     def _replica(self, definition: Definition, index: int) -> Replica:
         root = self.compose_file.parent

@@ -134,7 +134,7 @@ def _show_schedules(schedules: Sequence[kind_pb2.Schedule]) -> None:
         )
         for schedule in schedules
     ]
-    header = ("SCHEDULE", "KIND", "CRON", "TIME ZONE", "NEXT (UTC)", "LAST (UTC)", "LAST JOB")
+    header = ("SCHEDULE", "KIND", "CRON", "TIME ZONE", "NEXT", "LAST", "LAST JOB")
     tables.show(header, rows, nothing="no schedules")
 
 

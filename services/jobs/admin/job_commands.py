@@ -83,7 +83,7 @@ async def watch(jobs: Connection, chosen: argparse.Namespace) -> int:
                 raise
             await asyncio.sleep(1.0)
     if not chosen.json:
-        print()
+        tables.end_line()
     return 0 if last.state == job_pb2.JOB_STATE_COMPLETED else 1
 
 
@@ -131,8 +131,8 @@ def show_job(job: job_pb2.Job) -> None:
             ("concurrency key", job.spec.concurrency_key),
             ("cancelled", job.cancel_reason),
             ("error", tables.error(job.error)),
-            ("payload", answers.to_json(job.spec.payload)),
-            ("result", answers.to_json(job.result) if job.HasField("result") else ""),
+            ("payload", answers.plain(job.spec.payload)),
+            ("result", answers.plain(job.result) if job.HasField("result") else ""),
         ]
     )
 

@@ -33,6 +33,12 @@ def facts(pairs: Sequence[tuple[str, str]]) -> None:
             print(f"{name.ljust(width)}  {_one_line(value)}")
 
 
+def end_line() -> None:
+    """Leave the line that `replace_line` has printed last."""
+    if sys.stdout.isatty():
+        print()
+
+
 def replace_line(text: str) -> None:
     """Print a line over the one before it when somebody is looking, else below it."""
     if sys.stdout.isatty():
@@ -62,7 +68,7 @@ def at(message: object, field: str) -> str:
     """Give a time of a message in UTC."""
     moment: Timestamp = getattr(message, field)
     given = message.HasField(field)  # type: ignore[attr-defined]
-    return moment.ToDatetime(UTC).strftime("%Y-%m-%d %H:%M:%S") if given else NOTHING
+    return moment.ToDatetime(UTC).strftime("%Y-%m-%d %H:%M:%SZ") if given else NOTHING
 
 
 def since(message: object, field: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from dev.launcher import targets
 from dev.launcher.ownership import AlreadyRunning
 from dev.launcher.stack import Stack, StartFailed
 
@@ -100,6 +101,17 @@ def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+def test_tools_beside_a_stack_find_its_services_while_it_runs(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    with pytest.raises(targets.NothingRuns):
+        targets.read(stack.data_dir)
+    stack.start()
+    assert targets.read(stack.data_dir) == {"gateway": stack.target("gateway")}
+    stack.stop()
+    with pytest.raises(targets.NothingRuns):
+        targets.read(stack.data_dir)
 
 
 def test_everything_comes_up_in_order_and_leaves_no_process(make_stack: MakeStack, lines: Lines) -> None:

@@ -1,0 +1,25 @@
+"""`make admin`: the admin's tool of the jobs service, before the stack that runs on this machine."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from dev.launcher import secrets, targets
+from services.jobs.admin import tool
+
+
+def main(arguments: list[str], data_dir: Path) -> int:
+    """Run a command of the tool; gives its exit code."""
+    try:
+        target = targets.read(data_dir)["jobs"]
+    except targets.NothingRuns as error:
+        print(f"jobs admin: {error}", file=sys.stderr)
+        return 1
+    known = secrets.load(data_dir)
+    told = {
+        "JOBS_TARGET": target,
+        "IDENTITY_KEY": known["JOBS_IDENTITY_KEY"],
+        "IDENTITY_TRUST": known["IDENTITY_TRUST"],
+    }
+    return tool.main(arguments, told)

@@ -1,0 +1,35 @@
+"""Where the services of a running stack answer: written down for the tools beside it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+
+
+class NothingRuns(RuntimeError):
+    """No stack runs on this data directory."""
+
+
+def write(data_dir: Path, targets: Mapping[str, str]) -> None:
+    """Note the target (host:port) of each service."""
+    _path(data_dir).write_text("".join(f"{name}={target}\n" for name, target in targets.items()))
+
+
+def forget(data_dir: Path) -> None:
+    """Note that nothing runs any more."""
+    with contextlib.suppress(FileNotFoundError):
+        _path(data_dir).unlink()
+
+
+def read(data_dir: Path) -> dict[str, str]:
+    """Give the targets of the stack that runs on `data_dir`. Raises `NothingRuns`."""
+    try:
+        lines = _path(data_dir).read_text().splitlines()
+    except FileNotFoundError:
+        raise NothingRuns(f"nothing runs on {data_dir}; `make up` starts it") from None
+    return {name: target for name, _, target in (line.partition("=") for line in lines)}
+
+
+def _path(data_dir: Path) -> Path:
+    return data_dir / "targets"
