@@ -33,7 +33,7 @@ class Coalescer(Generic[Item, Result]):
         self._at_once = at_once
         self._limit = waiting
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
-        self._calls: set[asyncio.Task[None]] = set()
+        self._calls: set[asyncio.Task[None] | None] = set()
 
     async def __call__(self, item: Item) -> Result:
         """Give the result of this item. Raises `ResourceExhausted` when too many wait."""
@@ -45,10 +45,17 @@ class Coalescer(Generic[Item, Result]):
             # Its own task: a caller that gives up must not take the others with it.
             call = asyncio.create_task(self._run())
             self._calls.add(call)
-            call.add_done_callback(self._calls.discard)
         return await future
 
     async def _run(self) -> None:
+        try:
+            await self._flush_waiting()
+        finally:
+            # Not by a callback: until that runs, a caller which has just got its result would find this call under way still,
+            # and wait for nobody.
+            self._calls.discard(asyncio.current_task())
+
+    async def _flush_waiting(self) -> None:
         while self._waiting:
             batch = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
             results: Sequence[Result | Exception]
