@@ -10,11 +10,13 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
+import worker
 from chassis import bus, identity, logs, outbox, postgres, run, settings
-from chassis.rpc import server
+from chassis.rpc import client, server
 from repruv.jobs.v1 import admin_service_pb2_grpc, jobs_service_pb2_grpc
 from services.jobs import (
     admin_servicer,
+    handlers,
     limits,
     notifications,
     operations,
@@ -26,6 +28,10 @@ from services.jobs import (
     watching,
 )
 from services.jobs.settings import Settings
+
+OWN_CONCURRENCY = 4
+OWN_DRAIN_SECONDS = 1.0
+"""What this service's own jobs have not done by then is done by the next attempt, which goes on where they stopped."""
 
 
 async def serve(config: Settings, stop: asyncio.Event) -> None:
@@ -42,8 +48,20 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     admin = admin_servicer.AdminServicer(overview.Overview(engine), limits.Steering(jobs), repeating)
     loops = reconciler.Reconciler(jobs)
     nats.on_connected(relay.wake)
+    channel = worker.client.channel(_own_target(config.listen))
+    works = worker.Worker(
+        name="jobs",
+        kinds=handlers.kinds(engine),
+        schedules=handlers.schedules(),
+        jobs=worker.JobsClient(channel, client.Caller(identity.Signer("jobs", config.identity_key))),
+        bus=nats,
+        concurrency=OWN_CONCURRENCY,
+        drain_seconds=OWN_DRAIN_SECONDS,
+        translate=postgres.translate,
+    )
     async with AsyncExitStack() as stack:
         stack.push_async_callback(engine.dispose)
+        stack.push_async_callback(channel.close)
         background = await stack.enter_async_context(run.Background(translate=postgres.translate))
         background.start("bus", nats.run)
         background.start("relay", relay.run)
@@ -72,7 +90,13 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
                 translate=postgres.translate,
             )
         )
-        await stop.wait()
+        await works.run(stop)
+
+
+def _own_target(listen: str) -> str:
+    """Give the address at which this process reaches itself: its own jobs go the way of all others."""
+    host, _, port = listen.rpartition(":")
+    return f"127.0.0.1:{port}" if host in {"", "0.0.0.0", "[::]"} else listen  # noqa: S104 - nothing is bound here
 
 
 def main() -> None:

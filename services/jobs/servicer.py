@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
@@ -16,7 +16,7 @@ from services.jobs import convert, domain, kinds, notifications, operations, rea
 
 SERVICE = "repruv.jobs.v1.JobsService"
 
-_WORKERS = frozenset({"auth", "demo"})
+_WORKERS = frozenset({"auth", "demo", "jobs"})
 _READERS = frozenset({"auth", "demo", "gateway", "jobs"})
 CALLERS = {
     "SubmitJob": _WORKERS,
@@ -41,7 +41,7 @@ CALLERS = {
     "GetCheckpoints": _WORKERS,
     "DeclareKinds": _WORKERS,
 }
-"""Which services may use which rpc; jobs itself is the admin's tool."""
+"""Which services may use which rpc; jobs itself is the admin's tool, and the worker of its own kinds."""
 
 Context = aio.ServicerContext[Any, Any]
 Read = TypeVar("Read")
@@ -171,6 +171,7 @@ class JobsServicer(reading_servicer.ReadingServicer):
             raise errors.InvalidArgument("kinds must name at least one kind.", field="kinds")
         if not 1 <= request.max_jobs <= 100:
             raise errors.InvalidArgument("max_jobs must be between 1 and 100.", field="max_jobs")
+        _require_own(request.kinds)
         jobs = await self._jobs.claim(worker=_worker(request.worker), kinds=request.kinds, limit=request.max_jobs)
         lease = Duration()
         lease.FromTimedelta(self._jobs.lease)
@@ -250,10 +251,19 @@ class JobsServicer(reading_servicer.ReadingServicer):
         if not 1 <= len(request.kinds) <= MAX_DECLARED or len(request.schedules) > MAX_DECLARED:
             message = f"kinds must be 1 to {MAX_DECLARED}, schedules at most {MAX_DECLARED}."
             raise errors.InvalidArgument(message, field="kinds")
+        _require_own([*(one.kind for one in request.kinds), *(one.kind for one in request.schedules)])
         repeated = list(map(convert.schedule_from_proto, request.schedules))
         declared = {one.kind: convert.declaration_from_proto(one) for one in request.kinds}
         await self._jobs.declare(_worker(request.worker), list(declared.values()), repeated)
         return jobs_service_pb2.DeclareKindsResponse()
+
+
+def _require_own(kinds: Iterable[str]) -> None:
+    """Refuse that a service serves the jobs of another one: its own begin with its name and a dot."""
+    own = f"{identity.caller().service}."
+    if foreign := [kind for kind in kinds if not kind.startswith(own)]:
+        message = f"Kinds that are served must begin with {own}, unlike {foreign[0][:100]!r}."
+        raise errors.PermissionDenied(message, code="kind_not_own", field="kinds")
 
 
 def _submit(request: jobs_service_pb2.SubmitJobRequest, known: Mapping[str, kinds.Kind]) -> tuple[UUID, domain.Spec]:

@@ -19,7 +19,7 @@ ALLOWED = {
     "gateway": ("chassis", "repruv"),
     "provision": ("chassis",),
     "services.auth": ("chassis", "repruv.auth"),
-    "services.jobs": ("chassis", "repruv.jobs"),
+    "services.jobs": ("chassis", "worker", "repruv.jobs"),
     "services.demo": ("chassis", "worker", "repruv.demo", "repruv.jobs"),
 }
 

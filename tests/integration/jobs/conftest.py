@@ -58,7 +58,7 @@ def owner_id() -> UUID:
 @pytest.fixture
 def kind() -> str:
     """A kind that no other test uses, so that claims find this test's jobs only."""
-    return f"test.{uuid4().hex}"
+    return f"demo.{uuid4().hex}"
 
 
 @pytest.fixture

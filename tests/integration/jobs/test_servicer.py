@@ -38,7 +38,7 @@ async def job(
     stub: jobs_service_pb2_grpc.JobsServiceAsyncStub, signer: Callable[[str], identity.Signer]
 ) -> job_pb2.Job:
     """A job of some owner."""
-    spec = job_pb2.JobSpec(kind=f"test.{uuid4().hex}", owner_id=str(uuid4()))
+    spec = job_pb2.JobSpec(kind=f"demo.{uuid4().hex}", owner_id=str(uuid4()))
     request = jobs_service_pb2.SubmitJobRequest(job_id=str(ids.uuid7()), spec=spec)
     return (await client.Caller(signer("demo"))(stub.SubmitJob, request, timeout=5)).job
 
@@ -111,8 +111,8 @@ async def test_the_gateway_cannot_work(
         ),
         (jobs_service_pb2.SubmitJobRequest(job_id=str(uuid4()), spec=job_pb2.JobSpec(owner_id=str(uuid4()))), "kind"),
         (jobs_service_pb2.ClaimJobsRequest(worker="w", max_jobs=1), "kinds"),
-        (jobs_service_pb2.ClaimJobsRequest(worker="w", kinds=["k"], max_jobs=0), "max_jobs"),
-        (jobs_service_pb2.ClaimJobsRequest(worker="", kinds=["k"], max_jobs=1), "worker"),
+        (jobs_service_pb2.ClaimJobsRequest(worker="w", kinds=["demo.k"], max_jobs=0), "max_jobs"),
+        (jobs_service_pb2.ClaimJobsRequest(worker="", kinds=["demo.k"], max_jobs=1), "worker"),
         (
             jobs_service_pb2.FinishJobRequest(attempt=jobs_service_pb2.JobAttempt(job_id=str(uuid4()), attempt=1)),
             "outcome",
