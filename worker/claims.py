@@ -21,7 +21,10 @@ LOOP = "claim"
 POLL_SECONDS = 1.0
 """How long the loop rests when nothing wakes it: doorbells may be lost."""
 GATHER_SECONDS = 0.01
-"""Between two claims: what comes or gets free within it is claimed together. A claim after a rest is made at once."""
+"""Between two claims: what comes or gets free within it is claimed together.
+
+A claim after a rest is made at once, and so is one when there is surely enough to do and room for it.
+"""
 
 
 class Claims:
@@ -50,6 +53,7 @@ class Claims:
         self._start = start
         self._claiming: asyncio.Task[int] | None = None
         self._claimed_at = 0.0
+        self._was_full = False
         self._stopping = False
 
     async def run(self) -> None:
@@ -80,16 +84,20 @@ class Claims:
         self._liveness.ended(LOOP)
         self.wake.set()
         if self._claiming:
-            await asyncio.wait([self._claiming], timeout=TIMEOUT)
+            _, unanswered = await asyncio.wait([self._claiming], timeout=TIMEOUT)
+            for task in unanswered:
+                task.cancel()
 
     async def _claim(self) -> bool:
         """Claim once; says whether there may be more that there is room for."""
-        if (early := self._claimed_at + GATHER_SECONDS - time.monotonic()) > 0:
+        early = self._claimed_at + GATHER_SECONDS - time.monotonic()
+        if early > 0 and not (self._was_full and self._running.is_mostly_free):
             await asyncio.sleep(early)
         self._claimed_at = time.monotonic()
         limit = min(self._running.free, MAX_CLAIMS)
         self._claiming = asyncio.create_task(self._claim_batch(limit))
-        return await asyncio.shield(self._claiming) == limit
+        self._was_full = await asyncio.shield(self._claiming) == limit
+        return self._was_full
 
     async def _claim_batch(self, limit: int) -> int:
         jobs, self.lease = await self._jobs.claim(self._worker, self._kinds, limit)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Protocol, Self, TypeVar, Unpack
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any, Protocol, Self, TypeVar, Unpack, overload
 
 from chassis import errors, ids
 from worker import checkpoints, jobs, kinds, recorded
@@ -118,7 +118,13 @@ class Context:
         self.latest_progress = jobs.Progress(done=done, total=total, message=message)
         self.on_progress(self.latest_progress)
 
-    async def step(self, name: str, work: Callable[[], T | Awaitable[T]]) -> T:
+    @overload
+    async def step(self, name: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T: ...
+
+    @overload
+    async def step(self, name: str, work: Callable[[], T]) -> T: ...
+
+    async def step(self, name: str, work: Callable[[], object]) -> object:
         """Do a part of the work once: later attempts get what it returned, without doing it again.
 
         `name` is one of the job's own, 1 to 100 characters; `work` returns what JSON can say, at most 64 KiB, and is got back as
@@ -126,9 +132,9 @@ class Context:
         """
         found, value = await self.find_step(name)
         if found:
-            return value  # type: ignore[no-any-return]
+            return value
         result = work()
-        return await self.save_step(name, await result if inspect.isawaitable(result) else result)  # type: ignore[no-any-return]
+        return await self.save_step(name, await result if inspect.isawaitable(result) else result)
 
     async def find_step(self, name: str) -> tuple[bool, Any]:
         """Say whether a step was done before, and what it returned."""

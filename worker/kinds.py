@@ -8,9 +8,10 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal
 
 from google.protobuf.message import Message
+from typing_extensions import TypeVar
 
 from repruv.jobs.v1 import kind_pb2
 from worker import payloads, values
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from worker.blocking import Blocking
     from worker.context import Context
 
-P = TypeVar("P")
+P = TypeVar("P", default=Mapping[str, Any])
 Pool = Literal["thread", "process"]
 
 NAME = re.compile(r"[a-z0-9_.-]{1,100}")
@@ -40,6 +41,7 @@ class Kind(Generic[P]):
         Callable[[Context, P], Awaitable[object]]
         | Callable[[Context], Awaitable[object]]
         | Callable[[Blocking, P], object]
+        | Callable[[Blocking], object]
     )
     """`async def handler(context, payload)`; without `payload` type `async def handler(context)`; with a pool a plain `def`."""
     _: KW_ONLY

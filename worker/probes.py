@@ -7,15 +7,21 @@ import threading
 from collections.abc import Iterator
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Protocol
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from worker.liveness import Liveness
-from worker.metrics import Metrics
+
+
+class Measured(Protocol):
+    """Whatever has metrics."""
+
+    registry: CollectorRegistry
 
 
 @contextlib.contextmanager
-def serving(listen: str, liveness: Liveness, metrics: Metrics) -> Iterator[int]:
+def serving(listen: str, liveness: Liveness, metrics: Measured) -> Iterator[int]:
     """Serve on `listen` (host:port; port 0: any) until the context ends; gives the port. Raises OSError if it is taken."""
     host, _, port = listen.rpartition(":")
 

@@ -33,6 +33,11 @@ class Running:
         return min(self._concurrency - self._working - self._stuck(), 2 * self._concurrency - len(self._attempts))
 
     @property
+    def is_mostly_free(self) -> bool:
+        """Whether at least half of the slots are free."""
+        return 2 * self.free >= self._concurrency
+
+    @property
     def held(self) -> list[Held]:
         """All that is held."""
         return list(self._attempts)

@@ -1,0 +1,128 @@
+"""Calls that are made at the same time go together, and each caller gets its own answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from chassis import errors
+from tests.unit.worker.servicer import Fake
+from worker import JobsClient, new_job
+from worker.coalescing import Coalescer
+
+
+class Calls:
+    """Takes calls, each held until it is let go."""
+
+    def __init__(self) -> None:
+        self.made: list[list[int]] = []
+        self.go = asyncio.Event()
+        self.error: Exception | None = None
+
+    async def __call__(self, items: list[int]) -> Sequence[int | Exception]:
+        self.made.append(items)
+        await self.go.wait()
+        if self.error:
+            raise self.error
+        return [errors.NotFound(str(item)) if item < 0 else item * 10 for item in items]
+
+
+async def begin(coalescer: Coalescer[int, int], *items: int) -> list[asyncio.Task[int]]:
+    """Ask for all, and let them begin."""
+    asked = [asyncio.create_task(coalescer(item)) for item in items]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return asked
+
+
+async def test_the_first_goes_at_once_and_the_others_together() -> None:
+    calls = Calls()
+    coalescer = Coalescer(calls, size=lambda _: 1)
+    asked = await begin(coalescer, 1)
+    asked += await begin(coalescer, 2)
+    asked += await begin(coalescer, 3, -4)
+    calls.go.set()
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert calls.made == [[1], [2, 3, -4]]
+    assert answers[:3] == [10, 20, 30]
+    assert isinstance(answers[3], errors.NotFound)
+
+
+@pytest.mark.parametrize("bounds", [{"max_items": 2}, {"max_bytes": 25}])
+async def test_a_call_is_bounded(bounds: dict[str, int]) -> None:
+    calls = Calls()
+    coalescer = Coalescer(calls, size=lambda _: 10, **bounds)
+    asked = await begin(coalescer, *range(5))
+    calls.go.set()
+    assert await asyncio.gather(*asked) == [0, 10, 20, 30, 40]
+    assert calls.made == [[0, 1], [2, 3], [4]]
+
+
+async def test_an_item_that_is_too_large_goes_alone() -> None:
+    calls = Calls()
+    calls.go.set()
+    coalescer = Coalescer(calls, size=lambda item: item, max_bytes=10)
+    asked = await begin(coalescer, 1, 100, 1)
+    assert await asyncio.gather(*asked) == [10, 1000, 10]
+    assert calls.made == [[1], [100], [1]]
+
+
+async def test_an_error_reaches_everybody_as_one_of_his_own() -> None:
+    calls = Calls()
+    calls.go.set()
+    calls.error = errors.Unavailable(code="jobs_unavailable")
+    asked = await begin(Coalescer(calls, size=lambda _: 1), 1, 2)
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert [getattr(answer, "code", "") for answer in answers] == ["jobs_unavailable"] * 2
+    assert answers[0] is not answers[1]
+
+
+async def test_what_is_cancelled_before_it_was_sent_is_not_sent() -> None:
+    calls = Calls()
+    coalescer = Coalescer(calls, size=lambda _: 1)
+    first, *others = (*(await begin(coalescer, 1)), *(await begin(coalescer, 2, 3)))
+    others[0].cancel()
+    first.cancel()
+    calls.go.set()
+    assert await others[1] == 30
+    assert calls.made == [[1], [3]]
+
+
+async def test_more_than_there_is_room_for_waits() -> None:
+    calls = Calls()
+    coalescer = Coalescer(calls, size=lambda _: 1, capacity=2)
+    asked = await begin(coalescer, 1, 2, 3)
+    calls.go.set()
+    assert await asyncio.gather(*asked) == [10, 20, 30]
+    assert calls.made == [[1, 2], [3]]
+
+
+async def test_submits_share_calls_and_have_errors_of_their_own(fake: Fake, jobs: JobsClient) -> None:
+    asked = [jobs.submit("test.kind", {"n": n}) for n in range(100)]
+    *stored, refused = await asyncio.gather(
+        *asked, jobs.submit("test.kind", {}, unique_key="taken"), return_exceptions=True
+    )
+    assert len(fake.jobs) == 100
+    assert fake.calls.count("SubmitJobs") <= 2
+    assert all(getattr(one, "created", False) for one in stored)
+    assert isinstance(refused, errors.AlreadyExists)
+    assert (refused.code, refused.details) == ("unique_key_taken", {"job_id": "that"})
+
+
+async def test_many_jobs_are_submitted_in_order(fake: Fake, jobs: JobsClient) -> None:
+    new = [new_job("test.kind", {"n": n}, unique_key="taken" if n == 7 else "") for n in range(2_500)]
+    results = await jobs.submit_many(new)
+    assert fake.calls.count("SubmitJobs") == 3
+    assert isinstance(results.pop(7), errors.AlreadyExists)
+    del new[7]
+    assert [getattr(one, "job_id", "") for one in results] == [one.job_id for one in new]
+    assert [getattr(one, "created", None) for one in await jobs.submit_many(new)] == [False] * len(new)
+
+
+async def test_a_payload_larger_than_a_call_is_refused_before_it_breaks_one(fake: Fake, jobs: JobsClient) -> None:
+    with pytest.raises(errors.InvalidArgument) as refused:
+        await jobs.submit("test.kind", {"text": "x" * 2_000_000})
+    assert refused.value.field == "payload"
+    assert not fake.calls

@@ -1,0 +1,146 @@
+"""What a handler can do with its context; and that a handler can be called like any function."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+import worker
+from chassis import errors
+from tests.unit.worker.servicer import Fake
+from worker import values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """A payload of a child."""
+
+    number: int
+
+
+PAGE = worker.Kind("shop.page", lambda context, payload: asyncio.sleep(0), payload=Page)
+
+
+async def import_shop(context: worker.Context) -> dict[str, Any]:
+    """A handler that uses everything."""
+    pages = await context.step("count", lambda: 3)
+    if not context.children.total:
+        await context.submit_children([worker.new_job(PAGE, Page(number=n)) for n in range(pages)])
+        raise worker.WaitForChildren
+    done = [child.payload["number"] for child in await context.list_children() if child.state == "completed"]
+    for n in range((await context.state() or 0), len(done)):
+        await context.progress(n + 1, len(done), "Counting")
+        await context.checkpoint(n + 1)
+    return {"done": done}
+
+
+async def test_a_handler_is_tested_like_a_function() -> None:
+    context = worker.Context.for_test()
+    with pytest.raises(worker.WaitForChildren):
+        await import_shop(context)
+    assert context.recorded.checkpoints == {"count": 3}
+    assert [values.from_struct(new.spec.payload) for new in context.recorded.submitted] == [
+        {"number": n} for n in range(3)
+    ]
+    assert {new.spec.parent_id for new in context.recorded.submitted} == {context.job_id}
+
+
+async def test_a_later_attempt_is_tested_like_a_function() -> None:
+    ended = [
+        worker.Child(job_id=str(n), kind=PAGE.name, state="completed", payload={"number": n}, result={}, error_code="")
+        for n in range(4)
+    ]
+    context = worker.Context.for_test(checkpoints={"count": 4, "@state": 2}, children=ended)
+    assert await import_shop(context) == {"done": [0, 1, 2, 3]}
+    assert context.attempt == 2
+    assert [progress.done for progress in context.recorded.progress] == [3, 4]
+    assert context.recorded.checkpoints["@state"] == 4
+
+
+async def test_what_was_submitted_before_is_not_submitted_again() -> None:
+    context = worker.Context.for_test()
+    first = [await context.submit(PAGE, Page(number=n)) for n in range(2)]
+    named = await context.submit(PAGE, Page(number=0), name="named")
+    context.begin_again()
+    again = [await context.submit(PAGE, Page(number=n)) for n in range(2)]
+    assert [one.job_id for one in again] == [one.job_id for one in first]
+    assert ([one.created for one in first], [one.created for one in again]) == ([True] * 2, [False] * 2)
+    assert len({one.job_id for one in (*first, named)}) == 3
+    other = worker.Context.for_test()
+    assert (await other.submit(PAGE, Page(number=0))).job_id not in {one.job_id for one in first}
+
+
+async def test_steps_are_done_once_over_attempts(fake: Fake, working: Any, ended: Any) -> None:
+    done: list[str] = []
+
+    async def fetch() -> dict[str, Any]:
+        done.append("fetch")
+        return {"rows": 2, "rate": 0.5}
+
+    def write() -> list[int]:
+        done.append("write")
+        return [1, 2]
+
+    async def handle(context: worker.Context) -> dict[str, Any]:
+        fetched, written = await context.step("fetch", fetch), await context.step("write", write)
+        await context.checkpoint({"attempt": context.attempt})
+        if context.attempt == 1:
+            raise worker.WaitForChildren
+        return {"fetched": fetched, "written": written, "state": await context.state()}
+
+    async with working(worker.Kind("test.kind", handle)):
+        outcome = await ended(fake.add("test.kind"))
+    assert done == ["fetch", "write"]
+    assert values.from_struct(outcome.completed.result) == {
+        "fetched": {"rows": 2, "rate": 0.5},
+        "written": [1, 2],
+        "state": {"attempt": 2},
+    }
+    # The first attempt has nothing to read, the second reads once.
+    assert fake.calls.count("GetCheckpoints") == 1
+
+
+async def test_a_lost_lease_stops_the_handler_at_the_step(fake: Fake, working: Any, eventually: Any) -> None:
+    went_on = asyncio.Event()
+    stopped = asyncio.Event()
+
+    async def handle(context: worker.Context) -> None:
+        fake.lost.add(context.job_id)
+        try:
+            await context.step("first", lambda: 1)
+            went_on.set()
+        finally:
+            stopped.set()
+
+    async with working(worker.Kind("test.kind", handle)):
+        job_id = fake.add("test.kind")
+        await asyncio.wait_for(stopped.wait(), 10)
+    assert not went_on.is_set()
+    assert job_id not in fake.outcomes
+
+
+async def test_saving_waits_out_outages(fake: Fake, working: Any, ended: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    outages = [errors.Unavailable(), errors.DeadlineExceeded()]
+    runs = ["once"]
+    save = worker.JobsClient.save_checkpoint
+
+    async def failing(self: worker.JobsClient, *arguments: Any) -> None:
+        if outages:
+            raise outages.pop()
+        await save(self, *arguments)
+
+    async def handle(context: worker.Context) -> dict[str, Any]:
+        return {"value": await context.step("first", lambda: len(runs))}
+
+    monkeypatch.setattr(worker.JobsClient, "save_checkpoint", failing)
+    async with working(worker.Kind("test.kind", handle)):
+        outcome = await ended(fake.add("test.kind"))
+    assert values.from_struct(outcome.completed.result) == {"value": 1}
+
+
+async def test_a_number_that_json_would_bend_is_refused() -> None:
+    with pytest.raises(ValueError, match="too large"):
+        worker.new_job("test.kind", {"id": 2**53 + 1})

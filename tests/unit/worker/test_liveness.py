@@ -1,0 +1,161 @@
+"""A worker whose loops stand still says so, lets its leases go, and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+import worker
+from tests.unit.worker.servicer import Fake
+from worker import JobsClient, liveness, metrics, probes
+
+
+async def endless(context: worker.Context) -> None:
+    """Hold a job."""
+    await asyncio.Event().wait()
+
+
+async def hang(*_: Any) -> Any:
+    """Never answer: no deadline ends this."""
+    await asyncio.Event().wait()
+
+
+async def broken(*_: Any) -> Any:
+    """Break each time, as a bug does."""
+    raise ValueError("a bug")
+
+
+async def ask(port: int, path: str) -> tuple[int, str]:
+    """Ask a worker by HTTP."""
+
+    def get() -> tuple[int, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+    return await asyncio.to_thread(get)
+
+
+@pytest.mark.parametrize("fault", [hang, broken])
+async def test_a_claim_loop_that_does_not_turn_ends_the_worker_and_its_leases(
+    fake: Fake, working: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch, fault: Any
+) -> None:
+    died = asyncio.Event()
+
+    async def holds() -> bool:
+        return len(fake.beats) > 1
+
+    async with working(worker.Kind("test.kind", endless), stalled_seconds=2.0, die=died.set):
+        fake.add("test.kind")
+        await eventually(holds)
+        monkeypatch.setattr(JobsClient, "claim", fault)
+        await asyncio.wait_for(died.wait(), 20)
+        beats = len(fake.beats)
+        died.clear()
+        # It looks again and again: between two looks a heartbeat would have been due.
+        await asyncio.wait_for(died.wait(), 20)
+        await asyncio.sleep(0)
+        assert len(fake.beats) == beats
+
+
+async def test_a_heartbeat_loop_that_does_not_turn_ends_the_worker(
+    fake: Fake, working: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    died = asyncio.Event()
+    monkeypatch.setattr(JobsClient, "heartbeat", lambda *_, **__: hang())
+    async with working(worker.Kind("test.kind", endless), stalled_seconds=2.0, die=died.set):
+        fake.add("test.kind")
+        await asyncio.wait_for(died.wait(), 20)
+
+
+async def test_an_outage_of_the_jobs_service_is_no_standstill(fake: Fake, working: Any, eventually: Any) -> None:
+    died = asyncio.Event()
+    fake.down = {"ClaimJobs", "HeartbeatJobs"}
+
+    async def several_failures() -> bool:
+        return fake.calls.count("ClaimJobs") > 4
+
+    async with working(worker.Kind("test.kind", endless), stalled_seconds=3.0, die=died.set):
+        await eventually(several_failures)
+    assert not died.is_set()
+
+
+def test_the_process_ends_with_a_code_of_its_own() -> None:
+    script = "from worker import liveness; liveness.end_process()"
+    ended = subprocess.run([sys.executable, "-c", script], check=False, timeout=30)
+    assert ended.returncode == liveness.EXIT_LOOP_STALLED
+
+
+async def test_health_and_metrics_are_answered() -> None:
+    alive = liveness.Liveness(stalled_seconds=3_600.0)
+    alive.turned("claim")
+    counted = metrics.Metrics(["test.kind"], held=lambda: 3.0, turned=lambda: 0.5)
+    counted.of["test.kind"].claimed.inc(5)
+    counted.of["test.kind"].finished["completed"].inc(2)
+    with probes.serving("127.0.0.1:0", alive, counted) as port:
+        assert await ask(port, "/healthz") == (200, "ok\n")
+        assert (await ask(port, "/else"))[0] == 404
+        status, text = await ask(port, "/metrics")
+    assert status == 200
+    assert 'jobs_claimed_total{kind="test.kind"} 5.0' in text
+    assert 'jobs_finished_total{kind="test.kind",outcome="completed"} 2.0' in text
+    assert "jobs_held 3.0" in text
+    assert "claim_loop_seconds 0.5" in text
+
+
+async def test_health_says_which_loop_stands_still() -> None:
+    dead = liveness.Liveness(stalled_seconds=0.0)
+    dead.turned("claim")
+    counted = metrics.Metrics([], held=lambda: 0.0, turned=lambda: 0.0)
+    with probes.serving("127.0.0.1:0", dead, counted) as port:
+        assert await ask(port, "/healthz") == (503, "stalled: claim\n")
+
+
+async def test_a_worker_counts_what_it_does(
+    fake: Fake, working: Any, ended: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[metrics.Metrics] = []
+    serve = probes.serving
+
+    def keeping(listen: str, alive: liveness.Liveness, counted: metrics.Metrics) -> Any:
+        made.append(counted)
+        return serve(listen, alive, counted)
+
+    async def handle(context: worker.Context) -> None:
+        if context.payload["fails"]:
+            raise worker.JobFailed("broken", "It broke.", retryable=False)
+
+    monkeypatch.setattr(probes, "serving", keeping)
+    async with working(worker.Kind("test.kind", handle), metrics_listen="127.0.0.1:0"):
+        for fails in (True, False, False):
+            await ended(fake.add("test.kind", {"fails": fails}))
+    counts = {
+        (sample.name, sample.labels.get("outcome", "")): sample.value
+        for family in made[0].registry.collect()
+        for sample in family.samples
+    }
+    assert counts["jobs_claimed_total", ""] == 3
+    assert counts["jobs_finished_total", "completed"] == 2
+    assert counts["jobs_finished_total", "failed"] == 1
+    assert counts["jobs_run_seconds_count", ""] == 3
+    assert counts["jobs_held", ""] == 0
+
+
+async def test_a_thousand_leases_are_kept_by_one_call(fake: Fake, working: Any, eventually: Any) -> None:
+    for _ in range(1_000):
+        fake.add("test.kind")
+
+    async def all_are_kept() -> bool:
+        return any(len(beat) == 1_000 for beat in fake.beats)
+
+    async with working(worker.Kind("test.kind", endless), concurrency=1_000):
+        await eventually(all_are_kept)

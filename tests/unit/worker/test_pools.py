@@ -1,0 +1,158 @@
+"""Handlers that block: they stop nothing, and nothing that they do after their end counts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+import worker
+from tests.unit.worker.servicer import Fake
+from worker import claims, liveness, values
+
+
+def everything(context: worker.Blocking) -> dict[str, Any]:
+    """Use all of a context."""
+    context.progress(1, 2, "half")
+    found = context.step("first", lambda: [1, 2])
+    context.checkpoint({"n": 1})
+    child = context.submit("test.child", {"n": 1})
+    listed = [one.job_id for one in context.list_children()]
+    same = child.job_id in listed
+    return {"found": found, "state": context.state(), "same": same, "pid": os.getpid(), "n": context.payload["n"]}
+
+
+def refuse(context: worker.Blocking) -> None:
+    """Fail as an async handler would."""
+    raise worker.JobFailed("no_such_shop", "There is no such shop.", retryable=False)
+
+
+def crash(context: worker.Blocking) -> None:
+    """Die as a process does that ran out of memory."""
+    os._exit(9)
+
+
+def hang(context: worker.Blocking) -> None:
+    """Hear nothing."""
+    context.step("pid", os.getpid)
+    time.sleep(600)
+
+
+async def test_a_thread_uses_its_context(fake: Fake, working: Any, ended: Any) -> None:
+    async with working(worker.Kind("test.kind", everything, pool="thread")):
+        outcome = await ended(fake.add("test.kind", {"n": 5}))
+    result = values.from_struct(outcome.completed.result)
+    assert result == {"found": [1, 2], "state": {"n": 1}, "same": True, "pid": os.getpid(), "n": 5}
+
+
+async def test_a_process_uses_its_context_and_is_used_again(fake: Fake, working: Any, ended: Any) -> None:
+    async with working(worker.Kind("test.kind", everything, pool="process")):
+        first, second = [await ended(fake.add("test.kind", {"n": n})) for n in (5, 6)]
+    results = [values.from_struct(outcome.completed.result) for outcome in (first, second)]
+    assert [result["n"] for result in results] == [5, 6]
+    assert results[0] == {"found": [1, 2], "state": {"n": 1}, "same": True, "pid": results[0]["pid"], "n": 5}
+    assert results[0]["pid"] == results[1]["pid"] != os.getpid()
+
+
+async def test_what_they_raise_is_told(fake: Fake, working: Any, ended: Any) -> None:
+    kinds = [worker.Kind(f"test.{pool}", refuse, pool=pool) for pool in ("thread", "process")]
+    async with working(*kinds):
+        for kind in kinds:
+            outcome = await ended(fake.add(kind.name))
+            assert (outcome.failed.error.code, outcome.failed.retryable) == ("no_such_shop", False)
+
+
+async def test_a_process_that_dies_fails_its_attempt_only(fake: Fake, working: Any, ended: Any) -> None:
+    async with working(
+        worker.Kind("test.crash", crash, pool="process"), worker.Kind("test.fine", refuse, pool="process")
+    ):
+        outcome = await ended(fake.add("test.crash"))
+        assert (outcome.failed.error.code, outcome.failed.retryable) == ("process_died", True)
+        assert (await ended(fake.add("test.fine"))).failed.error.code == "no_such_shop"
+
+
+async def test_a_process_is_killed_when_its_job_is_cancelled(
+    fake: Fake, working: Any, ended: Any, eventually: Any
+) -> None:
+    async with working(worker.Kind("test.kind", hang, pool="process")):
+        job_id = fake.add("test.kind")
+
+        async def hangs() -> bool:
+            return job_id in fake.checkpoints
+
+        await eventually(hangs)
+        fake.cancelling.add(job_id)
+        outcome = await ended(job_id)
+        assert outcome.cancelled.reason == "requested"
+        pid = int(fake.checkpoints[job_id]["pid"].number_value)
+
+        async def is_gone() -> bool:
+            try:
+                os.kill(pid, 0)
+            except ProcessLookupError:
+                return True
+            return False
+
+        await eventually(is_gone)
+
+
+async def test_heartbeats_go_on_beside_a_thread(fake: Fake, working: Any, ended: Any, eventually: Any) -> None:
+    release = threading.Event()
+
+    def block(context: worker.Blocking) -> None:
+        release.wait(30)
+
+    async def several_beats() -> bool:
+        return len(fake.beats) > 3
+
+    async with working(worker.Kind("test.kind", block, pool="thread")):
+        job_id = fake.add("test.kind")
+        await eventually(several_beats)
+        release.set()
+        assert (await ended(job_id)).WhichOneof("outcome") == "completed"
+
+
+async def test_a_thread_that_does_not_end_keeps_its_slot_and_can_say_nothing_more(
+    fake: Fake, working: Any, ended: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release, refused = threading.Event(), threading.Event()
+
+    def deaf(context: worker.Blocking) -> None:
+        release.wait(30)
+        try:
+            context.checkpoint("too late")
+        except worker.Cancelled:
+            refused.set()
+
+    async def fine(context: worker.Context) -> None:
+        assert release.is_set()
+
+    turns: list[str] = []
+    turned = liveness.Liveness.turned
+
+    def counting(self: liveness.Liveness, loop: str) -> None:
+        turns.append(loop)
+        turned(self, loop)
+
+    async def turns_on() -> bool:
+        return turns.count(claims.LOOP) > 10
+
+    monkeypatch.setattr(claims, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(liveness.Liveness, "turned", counting)
+    kinds = [worker.Kind("test.deaf", deaf, pool="thread"), worker.Kind("test.fine", fine)]
+    async with working(*kinds, concurrency=1):
+        first = fake.add("test.deaf")
+        fake.jobs[first].spec.attempt_timeout.FromTimedelta(timedelta(milliseconds=50))
+        assert (await ended(first)).failed.error.code == "attempt_timeout"
+        second = fake.add("test.fine")
+        turns.clear()
+        await eventually(turns_on)
+        release.set()
+        assert (await ended(second)).WhichOneof("outcome") == "completed"
+        assert await asyncio.to_thread(refused.wait, 10)
+    assert first not in fake.checkpoints
