@@ -18,6 +18,7 @@ from services.jobs import (
     admin_servicer,
     handlers,
     limits,
+    metrics,
     notifications,
     operations,
     overview,
@@ -28,6 +29,7 @@ from services.jobs import (
     watching,
 )
 from services.jobs.settings import Settings
+from worker import liveness, probes
 
 OWN_CONCURRENCY = 4
 OWN_DRAIN_SECONDS = 1.0
@@ -45,7 +47,8 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     watches.listen(nats)
     served = servicer.JobsServicer(jobs, watches, notifications.Notifications(engine))
     repeating = schedules.Schedules(engine, jobs.transaction, jobs.kinds)
-    admin = admin_servicer.AdminServicer(overview.Overview(engine), limits.Steering(jobs), repeating)
+    seen = overview.Overview(engine)
+    admin = admin_servicer.AdminServicer(seen, limits.Steering(jobs), repeating)
     loops = reconciler.Reconciler(jobs)
     nats.on_connected(relay.wake)
     channel = worker.client.channel(_own_target(config.listen))
@@ -69,6 +72,11 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
         background.start("promote", partial(run.every, reconciler.PROMOTE_SECONDS, loops.promote))
         background.start("fire", partial(run.every, schedules.FIRE_SECONDS, repeating.fire))
         background.start("tidy", partial(run.every, reconciler.TIDY_SECONDS, loops.tidy))
+        if config.jobs_metrics_listen:
+            measured = metrics.Metrics(engine, seen, watches=lambda: watches.count)
+            background.start("metrics", partial(run.every, metrics.MEASURE_SECONDS, measured.measure))
+            # That the event loop stands still is seen by `chassis.run`: what else there is starts itself again.
+            stack.enter_context(probes.serving(config.jobs_metrics_listen, liveness.Liveness(), measured))
         background.start("watches", watches.read)
         background.start("watches-poll", watches.poll)
         await stack.enter_async_context(

@@ -85,6 +85,11 @@ class Watches:
         self._changed: dict[str, None] = {}
         self._has_changed = asyncio.Event()
 
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return self._count
+
     def listen(self, nats: bus.Bus) -> None:
         """Hear the doorbells."""
         nats.listen("jobs.events.>", self._hear_events)
