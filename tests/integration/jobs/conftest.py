@@ -50,6 +50,15 @@ def jobs(jobs_engine: AsyncEngine, nats_url: str) -> operations.Operations:
 
 
 @pytest.fixture
+async def replica(quiet_url: str, nats_url: str) -> AsyncIterator[operations.Operations]:
+    """A second replica: operations on the same database that share nothing else with `jobs`."""
+    engine = postgres.engine(quiet_url, name="test-replica", pool_size=20)
+    relay = outbox.Relay(engine, schema.outbox, {})
+    yield operations.Operations(engine, relay, bus.Bus(nats_url, name="replica"), lease=LEASE)
+    await engine.dispose()
+
+
+@pytest.fixture
 def owner_id() -> UUID:
     """An owner without a past."""
     return uuid4()

@@ -1,0 +1,71 @@
+"""Steps of these tests: what workers do, and time that passes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.jobs import domain, limits
+from services.jobs.operations import Operations
+
+Submit = Callable[..., Awaitable[domain.Job]]
+MakeSpec = Callable[..., domain.Spec]
+ERROR = domain.Failed(error=domain.JobError(code="boom", message="It broke."), retryable=True)
+FINAL = domain.Failed(error=domain.JobError(code="final", message="It broke for good."), retryable=False)
+
+
+async def claim_one(jobs: Operations, kind: str, worker: str = "w1") -> domain.Job:
+    """Claim the only runnable job of a kind."""
+    (job,) = await jobs.claim(worker=worker, kinds=[kind], limit=10)
+    return job
+
+
+async def claim(jobs: Operations, kind: str, limit: int = 100) -> list[UUID]:
+    """Claim jobs of a kind; gives their ids in the order in which they are to be run."""
+    return [job.job_id for job in await jobs.claim(worker="w1", kinds=[kind], limit=limit)]
+
+
+async def complete(jobs: Operations, *job_ids: UUID) -> None:
+    """End the present attempts of claimed jobs well."""
+    for job_id in job_ids:
+        attempt = (await jobs.get(job_id, owner_id=None)).attempt
+        await jobs.finish(job_id, attempt, domain.Completed())
+
+
+async def state(jobs: Operations, job_id: UUID) -> domain.State:
+    """Read the state of a job."""
+    return (await jobs.get(job_id, owner_id=None)).state
+
+
+async def shift(engine: AsyncEngine, job_id: UUID, change: str) -> None:
+    """Change a job's row behind the service's back: how time passes here."""
+    async with engine.begin() as conn:
+        await conn.execute(sa.text(f"UPDATE jobs.jobs SET {change} WHERE job_id = :id"), {"id": job_id})
+
+
+async def expire(engine: AsyncEngine, job_id: UUID) -> None:
+    """Let the lease of a job have expired."""
+    await shift(engine, job_id, "lease_until = now() - interval '1 second'")
+
+
+async def crash(jobs: Operations, engine: AsyncEngine, job_id: UUID) -> domain.Job:
+    """Let the worker of a job have died, and somebody have found it out."""
+    await expire(engine, job_id)
+    await jobs.rescue(grace=timedelta())
+    return await jobs.get(job_id, owner_id=None)
+
+
+async def come_due(jobs: Operations, engine: AsyncEngine, *job_ids: UUID) -> None:
+    """Let the time have come for which scheduled jobs and next attempts wait."""
+    for job_id in job_ids:
+        await shift(engine, job_id, "run_at = now()")
+    await jobs.promote()
+
+
+async def limit(jobs: Operations, kind: str, **given: int | timedelta) -> None:
+    """Limit a kind, as an admin does."""
+    await limits.Steering(jobs).set_limits(limits.Limits(kind=kind, **given))  # type: ignore[arg-type]

@@ -1,0 +1,98 @@
+"""Reading jobs: pages, histories, and only what is one's own."""
+
+from __future__ import annotations
+
+from uuid import UUID, uuid4
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from chassis import errors, paging
+from services.jobs import domain
+from services.jobs.domain import State
+from services.jobs.operations import Operations
+from tests.integration.jobs import steps
+
+
+async def test_jobs_of_others_do_not_exist(jobs: Operations, submitted: steps.Submit) -> None:
+    job = await submitted()
+    stranger = uuid4()
+    for call in (
+        jobs.get(job.job_id, owner_id=stranger),
+        jobs.history(job.job_id, owner_id=stranger),
+        jobs.cancel(job.job_id, owner_id=stranger, reason="r"),
+        jobs.retry(job.job_id, owner_id=stranger),
+    ):
+        with pytest.raises(errors.NotFound) as caught:
+            await call
+        assert caught.value.code == "job_not_found"
+
+
+async def test_history_tells_attempts_and_transitions(
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str
+) -> None:
+    job = await submitted()
+    await steps.claim_one(jobs, kind, "first")
+    await jobs.finish(job.job_id, 1, steps.ERROR)
+    await steps.come_due(jobs, jobs_engine, job.job_id)
+    await steps.claim_one(jobs, kind, "second")
+    await jobs.finish(job.job_id, 2, domain.Completed())
+    attempts, transitions = await jobs.history(job.job_id, owner_id=None)
+    assert [(a["worker"], a["outcome"]) for a in attempts] == [("first", "failed"), ("second", "completed")]
+    assert [t["state"] for t in transitions] == ["pending", "running", "retrying", "running", "completed"]
+
+
+async def test_pages_of_jobs_are_newest_first_and_complete(
+    jobs: Operations, submitted: steps.Submit, owner_id: UUID
+) -> None:
+    made = [(await submitted()).job_id for _ in range(5)]
+    seen: list[UUID] = []
+    token = ""
+    while True:
+        page = await jobs.list_page(
+            owner_id=owner_id, states=[], kinds=[], parent_id=None, page_size=2, page_token=token
+        )
+        seen += [job.job_id for job in page.jobs]
+        token = page.next_page_token
+        if not token:
+            break
+        with pytest.raises(errors.InvalidArgument) as caught:
+            await jobs.list_page(
+                owner_id=owner_id, states=[State.FAILED], kinds=[], parent_id=None, page_size=2, page_token=token
+            )
+        assert caught.value.field == "page_token"
+    assert seen == made[::-1]
+
+
+@pytest.mark.parametrize("position", [["x", "y"], ["2026-01-01", "y"], ["x", str(UUID(int=0))]])
+async def test_a_position_that_makes_no_sense_is_the_clients_mistake(
+    jobs: Operations, owner_id: UUID, position: list[str]
+) -> None:
+    token = paging.token(position, filters=(str(owner_id), [], []))
+    with pytest.raises(errors.InvalidArgument) as caught:
+        await jobs.list_page(owner_id=owner_id, states=[], kinds=[], parent_id=None, page_size=2, page_token=token)
+    assert caught.value.field == "page_token"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "state = 'unheard_of'",
+        "state = 'completed'",
+        "finished_at = now()",
+        "lease_until = now()",
+        "attempt = max_attempts + 1",
+        "cancel_reason = 'x'",
+        "result = '{}'",
+        "progress_done = 5, progress_total = 4",
+    ],
+)
+async def test_the_database_refuses_illegal_states(
+    jobs_engine: AsyncEngine, submitted: steps.Submit, change: str
+) -> None:
+    job = await submitted()
+    with pytest.raises(IntegrityError):
+        async with jobs_engine.begin() as conn:
+            await conn.execute(sa.text(f"UPDATE jobs.jobs SET {change} WHERE job_id = :id"), {"id": job.job_id})

@@ -1,0 +1,121 @@
+"""Leases: dead workers lose their jobs, living ones keep them, and a zombie changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from chassis import errors, ids
+from services.jobs import domain, reconciler
+from services.jobs.domain import State
+from services.jobs.operations import Operations
+from tests.integration.jobs import steps
+
+
+async def test_a_zombie_can_neither_finish_nor_report_nor_renew(
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str
+) -> None:
+    job = await submitted()
+    await steps.claim_one(jobs, kind, "zombie")
+    await steps.crash(jobs, jobs_engine, job.job_id)
+    await steps.claim_one(jobs, kind, "successor")
+    for outcome in (domain.Completed(), steps.ERROR, domain.Cancelled(reason="x"), domain.Released()):
+        with pytest.raises(errors.Aborted) as caught:
+            await jobs.finish(job.job_id, 1, outcome)
+        assert caught.value.code == "lease_lost"
+    with pytest.raises(errors.Aborted):
+        await jobs.report_progress(job.job_id, 1, domain.Progress(done=9, total=10))
+    assert await jobs.heartbeat(worker="zombie", held=[(job.job_id, 1)]) == []
+    untouched = await jobs.get(job.job_id, owner_id=None)
+    assert (untouched.state, untouched.attempt, untouched.progress) == (State.RUNNING, 2, domain.Progress())
+    assert (await jobs.finish(job.job_id, 2, domain.Completed())).state is State.COMPLETED
+
+
+async def test_another_worker_cannot_renew_a_lease(jobs: Operations, submitted: steps.Submit, kind: str) -> None:
+    job = await submitted()
+    await steps.claim_one(jobs, kind, "owner")
+    assert await jobs.heartbeat(worker="thief", held=[(job.job_id, 1)]) == []
+    assert await jobs.heartbeat(worker="owner", held=[(job.job_id, 1)]) == [(job.job_id, 1, State.RUNNING)]
+
+
+async def test_a_renewed_lease_is_not_rescued(
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str
+) -> None:
+    job = await submitted()
+    await steps.claim_one(jobs, kind)
+    await steps.expire(jobs_engine, job.job_id)
+    await jobs.heartbeat(worker="w1", held=[(job.job_id, 1)])
+    await jobs.rescue(grace=timedelta())
+    assert (await jobs.get(job.job_id, owner_id=None)).state is State.RUNNING
+
+
+async def test_crashes_do_not_use_up_attempts_but_have_a_limit(
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str
+) -> None:
+    job = await submitted(max_attempts=1)
+    for crash in range(1, domain.CRASH_LIMIT + 1):
+        await steps.claim_one(jobs, kind)
+        rescued = await steps.crash(jobs, jobs_engine, job.job_id)
+        assert rescued.crashes == crash
+        assert rescued.attempt <= rescued.max_attempts
+        assert rescued.state is (State.FAILED if crash == domain.CRASH_LIMIT else State.RETRYING)
+    assert rescued.error is not None
+    assert rescued.error.code == "worker_crashed"
+
+
+async def test_after_a_standstill_the_workers_get_time_to_renew(
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    job = await submitted()
+    await steps.claim_one(jobs, kind)
+    await steps.expire(jobs_engine, job.job_id)
+
+    async def is_rescued() -> bool:
+        await loops.rescue()
+        return (await jobs.get(job.job_id, owner_id=None)).state is State.RETRYING
+
+    async with jobs_engine.connect() as conn:
+        up = await conn.scalar(sa.text("SELECT extract(epoch FROM now() - pg_postmaster_start_time())"))
+    lease = min(3.0, float(up or 0) / 2)
+    monkeypatch.setattr(jobs, "lease", timedelta(seconds=lease))
+    loops = reconciler.Reconciler(jobs, clock=lambda: now)
+    assert not await is_rescued(), "it has just started"
+    now += 100
+    assert not await is_rescued(), "it stood still"
+    now += lease / 4
+    assert not await is_rescued(), "half a lease has not passed yet"
+    now += lease / 2
+    assert await is_rescued()
+
+
+async def test_rescues_and_claims_of_many_owners_do_not_deadlock(
+    jobs: Operations, jobs_engine: AsyncEngine, kind: str
+) -> None:
+    """Both lock the owners whose sequences they advance: they must do so in one order."""
+    owners = [uuid4(), uuid4(), uuid4()]
+
+    async def submit(owner_id: UUID) -> None:
+        await jobs.submit(ids.uuid7(), domain.Spec(kind=kind, owner_id=owner_id, payload={}))
+
+    for _ in range(15):
+        for owner_id in owners * 2:
+            await submit(owner_id)
+        held = await jobs.claim(worker="dies", kinds=[kind], limit=3)
+        async with jobs_engine.begin() as conn:
+            # The owner that sorts last is the first to be judged.
+            for age, job in enumerate(sorted(held, key=lambda job: job.spec.owner_id), start=1):
+                past = sa.text(
+                    "UPDATE jobs.jobs SET lease_until = now() - make_interval(secs => :age) WHERE job_id = :id"
+                )
+                await conn.execute(past, {"id": job.job_id, "age": age})
+        await asyncio.gather(
+            jobs.rescue(grace=timedelta()),
+            *(jobs.claim(worker="lives", kinds=[kind], limit=3) for _ in range(2)),
+            *(submit(owner_id) for owner_id in owners),
+        )
