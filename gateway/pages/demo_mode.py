@@ -15,7 +15,7 @@ from gateway.api import dependencies
 from gateway.pages import choices, forms, reading, redirects, visit
 from repruv.demo.v1 import demo_service_pb2
 
-FIELDS = ("profile_type", "niche", "content_count", "interaction_count")
+FIELDS = ("profile_type", "niche", "content_count", "interaction_count", "expires")
 # Pages that have forms which post here.
 _ORIGINS = frozenset({views.DASHBOARD_PATH, views.DEMO_PATH})
 
@@ -59,6 +59,7 @@ class DemoMode:
             niche=sent["niche"],
             content_count=choices.count(sent["content_count"]),
             interaction_count=choices.count(sent["interaction_count"]),
+            expire_after=choices.expiry(sent["expires"]),
             idempotency_key=_key(sent),
         )
         try:

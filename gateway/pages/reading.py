@@ -105,5 +105,6 @@ def _unknown() -> views.Json:
         "stats": None,
         "version": OLDER_THAN_ANY,
         "enabled_at": None,
+        "expires_at": None,
         "message": "",
     }

@@ -60,6 +60,7 @@ export interface Demo {
   } | null;
   version: number;
   enabled_at: string | null;
+  expires_at: string | null;
 }
 
 export interface Hello {

@@ -13,7 +13,7 @@ import worker
 from chassis import bus, identity, logs, outbox, postgres, run, settings
 from chassis.rpc import client, server
 from repruv.demo.v1 import demo_service_pb2_grpc
-from services.demo import handlers, operations, reconciler, schema, servicer, submissions, subscribers, views
+from services.demo import expiry, handlers, operations, reconciler, schema, servicer, submissions, subscribers, views
 from services.demo.jobs import Jobs
 from services.demo.settings import Settings, WorkerSettings
 
@@ -66,7 +66,8 @@ async def work(config: WorkerSettings, stop: asyncio.Event) -> None:
     nats = bus.Bus(config.nats_url, name="demo-worker")
     channel = worker.client.channel(config.jobs_target)
     call = client.Caller(identity.Signer("demo", config.identity_key))
-    submits = submissions.Submissions(engine, Jobs(channel, call))
+    jobs = Jobs(channel, call)
+    submits = submissions.Submissions(engine, jobs)
     # A relay here too: that demo mode is enabled is told when it is committed, not when a replica of `serve` looks next.
     relay = outbox.Relay(engine, schema.outbox, {"demo.events.": nats.publish, submissions.PREFIX: submits.send})
     nats.on_connected(relay.wake)
@@ -83,7 +84,9 @@ async def work(config: WorkerSettings, stop: asyncio.Event) -> None:
         kinds=[
             worker.Kind("demo.enable", partial(handlers.enable, dependencies)),
             worker.Kind("demo.disable", partial(handlers.disable, dependencies)),
+            expiry.kind(engine, operations.Operations(engine, jobs, submits, relay)),
         ],
+        schedules=[expiry.SCHEDULE],
         jobs=worker.JobsClient(channel, call),
         bus=nats,
         concurrency=config.worker_concurrency,

@@ -54,6 +54,7 @@ def demo_to_proto(mode: Mode) -> demo_pb2.Demo:
             interactions_removed=mode.interactions_removed,
         ),
         enable_time=_time(mode.enabled_at),
+        expire_time=_time(mode.expires_at),
         change_time=_time(mode.changed_at),
     )
 
@@ -74,6 +75,16 @@ def profile_to_proto(profile: dataset.Profile) -> demo_pb2.DemoProfile:
 def event_to_proto(mode: Mode, action: domain.Action) -> demo_events_pb2.DemoEvent:
     """Write the event of a transition that led to `mode`."""
     return demo_events_pb2.DemoEvent(demo=demo_to_proto(mode), reason=action.value, occur_time=_time(mode.changed_at))
+
+
+def expire_after_from_proto(request: demo_service_pb2.EnableDemoRequest) -> timedelta | None:
+    """Read how long demo mode is to last; None: for ever. Raises `InvalidArgument` for what no clock can count."""
+    if not request.HasField("expire_after"):
+        return None
+    try:
+        return request.expire_after.ToTimedelta()
+    except (OverflowError, ValueError):
+        raise errors.InvalidArgument("expire_after must be a duration.", field="expire_after") from None
 
 
 def submit_to_proto(mode: Mode) -> jobs_service_pb2.SubmitJobRequest:

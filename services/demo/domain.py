@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
@@ -105,6 +105,8 @@ class Wish:
     content_count: int
     interaction_count: int
     seed: int
+    expire_after: timedelta | None = None
+    """How long after it was enabled it is disabled by itself; None: never. The rows do not depend on it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +132,8 @@ class Mode:
     interactions_removed: int = 0
     error: Error | None = None
     enabled_at: datetime | None = None
+    expires_at: datetime | None = None
+    """When it is disabled by itself; None unless it is enabled and that was asked for."""
     changed_at: datetime | None = None
 
 

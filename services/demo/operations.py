@@ -52,15 +52,21 @@ class Operations:
         niche: str,
         content_count: int | None,
         interaction_count: int | None,
+        expire_after: timedelta | None = None,
         key: str,
     ) -> Accepted:
-        """Accept to build demo data. Raises `InvalidArgument`, `FailedPrecondition`, or `AlreadyExists` for the key."""
-        wish = wishes.resolve(profile_type, niche, content_count, interaction_count)
+        """Accept to build demo data, and to disable it by itself so long after it was enabled.
+
+        Raises `InvalidArgument`, `FailedPrecondition`, or `AlreadyExists` for the key.
+        """
+        wish = wishes.resolve(profile_type, niche, content_count, interaction_count, expire_after)
         asked = (
             profile_type or wishes.AUTO,
             niche or wishes.AUTO,
             wish.content_count,
             wish.interaction_count,
+            # Only if it was asked for: keys that came before there was such a thing mean the same request as before.
+            *((str(expire_after),) if expire_after else ()),
         )
 
         async def accept(conn: AsyncConnection, job_id: UUID) -> Mode | None:
@@ -75,6 +81,21 @@ class Operations:
             return await storage.accept_disable(conn, owner_id, job_id)
 
         return await self._accept(owner_id, Action.DISABLE, accept, key, request=("disable",))
+
+    async def expire(self, owner_id: UUID) -> bool:
+        """Disable as the owner would, if the time of this demo mode has come; says whether it had."""
+
+        async def accept(conn: AsyncConnection, job_id: UUID) -> Mode:
+            if (mode := await storage.accept_expire(conn, owner_id, job_id)) is None:
+                # Its owner was faster.
+                raise errors.FailedPrecondition("This demo mode has not expired.", code="demo_not_expired")
+            return mode
+
+        try:
+            await self._accept(owner_id, Action.DISABLE, accept, "", request=())
+        except errors.FailedPrecondition:
+            return False
+        return True
 
     async def dismiss(self, owner_id: UUID) -> Mode:
         """Leave a failure behind; nothing if demo mode is disabled. Raises `demo_not_failed`."""

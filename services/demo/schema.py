@@ -34,6 +34,8 @@ demo_modes = sa.Table(
     sa.Column("error_code", sa.Text),
     sa.Column("error_message", sa.Text),
     sa.Column("enabled_at", _time),
+    sa.Column("expire_after", sa.Interval),
+    sa.Column("expires_at", _time),
     sa.Column("changed_at", _time),
     sa.Column("checked_at", _time),
 )

@@ -45,6 +45,7 @@ class DemoServicer(demo_service_pb2_grpc.DemoServiceServicer):
             niche=request.niche,
             content_count=request.content_count if request.HasField("content_count") else None,
             interaction_count=request.interaction_count if request.HasField("interaction_count") else None,
+            expire_after=convert.expire_after_from_proto(request),
             key=request.idempotency_key,
         )
         return demo_service_pb2.EnableDemoResponse(

@@ -27,9 +27,10 @@ _CHANGES: Mapping[Action, Mapping[str, Any]] = {
         **NOTHING_WRITTEN,
         **_NO_ERROR,
     },
-    Action.DISABLE: {**_NEW_GENERATION, "job_kind": JobKind.DISABLE, "enabled_at": None},
+    Action.DISABLE: {**_NEW_GENERATION, "job_kind": JobKind.DISABLE, "enabled_at": None, "expires_at": None},
     Action.DISMISS: {"generation": demo_modes.c.generation + 1, **NOTHING_WRITTEN, **_NO_ERROR},
-    Action.COMPLETE_ENABLE: {"enabled_at": _now},
+    # Without a wish to expire it stays null.
+    Action.COMPLETE_ENABLE: {"enabled_at": _now, "expires_at": _now + demo_modes.c.expire_after},
     Action.CANCEL_ENABLE: NOTHING_WRITTEN,
 }
 """What changes with an action besides the state, whatever its occasion."""
@@ -73,6 +74,23 @@ def move(action: Action, columns: frozenset[str], *, is_guarded: bool) -> dml.Re
     return statement
 
 
+EXPIRE = move(Action.DISABLE, frozenset({"job_id"}), is_guarded=False).where(demo_modes.c.expires_at <= _now)
+"""Disables a demo mode whose time has come."""
+
+EXPIRED = (
+    sa.select(demo_modes.c.expires_at, demo_modes.c.owner_id)
+    .where(
+        demo_modes.c.expires_at <= _now,
+        sa.tuple_(demo_modes.c.expires_at, demo_modes.c.owner_id)
+        > sa.tuple_(
+            sa.bindparam("after_time", type_=demo_modes.c.expires_at.type), sa.bindparam("after_owner", type_=sa.Uuid)
+        ),
+    )
+    .order_by(demo_modes.c.expires_at, demo_modes.c.owner_id)
+    .limit(sa.bindparam("limit"))
+)
+
+
 @functools.cache
 def count(columns: frozenset[str]) -> dml.ReturningUpdate[Any]:
     """Give the statement that sets counters to their parameters `new_…`."""
@@ -85,6 +103,7 @@ def _accepting_enable() -> dml.ReturningInsert[Any]:
     wish: dict[str, sa.BindParameter[Any]] = {
         name: sa.bindparam(name) for name in ("profile_type", "niche", "content_count", "interaction_count", "seed")
     }
+    wish["expire_after"] = sa.bindparam("expire_after", type_=sa.Interval)
     wished = {"job_id": sa.bindparam("job", type_=sa.Uuid), **wish}
     first = postgresql.insert(demo_modes).values(
         **wished,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -59,6 +59,7 @@ async def accept_enable(conn: AsyncConnection, owner_id: UUID, job_id: UUID, wis
         "content_count": wish.content_count,
         "interaction_count": wish.interaction_count,
         "seed": wish.seed,
+        "expire_after": wish.expire_after,
     }
     return _mode_or_none((await conn.execute(statements.ACCEPT_ENABLE, given)).mappings().first())
 
@@ -66,6 +67,18 @@ async def accept_enable(conn: AsyncConnection, owner_id: UUID, job_id: UUID, wis
 async def accept_disable(conn: AsyncConnection, owner_id: UUID, job_id: UUID) -> Mode | None:
     """Begin a generation that disables; None if the state forbids it."""
     return await _move(conn, owner_id, Action.DISABLE, {"job_id": job_id})
+
+
+async def accept_expire(conn: AsyncConnection, owner_id: UUID, job_id: UUID) -> Mode | None:
+    """Begin a generation that disables; None if the state forbids it, or the time of this demo mode has not come."""
+    given = {"owner": owner_id, "new_job_id": job_id}
+    return _mode_or_none((await conn.execute(statements.EXPIRE, given)).mappings().first())
+
+
+async def expired(conn: AsyncConnection, *, after: tuple[datetime, UUID], limit: int) -> list[tuple[datetime, UUID]]:
+    """Give when the next demo modes had to be disabled, and whose they are, in that order; those that come after a place."""
+    given = {"after_time": after[0], "after_owner": after[1], "limit": limit}
+    return [(row.expires_at, row.owner_id) for row in await conn.execute(statements.EXPIRED, given)]
 
 
 async def dismiss(conn: AsyncConnection, owner_id: UUID) -> Mode | None:
@@ -223,6 +236,7 @@ def _mode(row: Mapping[Any, Any]) -> Mode:
         interactions_removed=row["interactions_removed"],
         error=domain.Error(code=row["error_code"], message=row["error_message"]) if row["error_code"] else None,
         enabled_at=row["enabled_at"],
+        expires_at=row["expires_at"],
         changed_at=row["changed_at"],
     )
 
@@ -234,4 +248,5 @@ def _wish(row: Mapping[Any, Any]) -> domain.Wish:
         content_count=row["content_count"],
         interaction_count=row["interaction_count"],
         seed=row["seed"],
+        expire_after=row["expire_after"],
     )

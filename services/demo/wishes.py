@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import secrets
+from datetime import timedelta
 
 from chassis import errors
 from services.demo import dataset, domain
 
 AUTO = "auto"
+EXPIRE_AFTER = (timedelta(minutes=10), timedelta(days=90))
 
 
-def resolve(profile_type: str, niche: str, content_count: int | None, interaction_count: int | None) -> domain.Wish:
+def resolve(
+    profile_type: str,
+    niche: str,
+    content_count: int | None,
+    interaction_count: int | None,
+    expire_after: timedelta | None = None,
+) -> domain.Wish:
     """Check the bounds, and choose what was left open. Raises `InvalidArgument` naming the field and what is right."""
     _require_known("profile_type", profile_type, dataset.PROFILE_TYPES)
     _require_known("niche", niche, dataset.NICHES)
@@ -18,6 +26,7 @@ def resolve(profile_type: str, niche: str, content_count: int | None, interactio
     interactions = dataset.DEFAULT_INTERACTIONS if interaction_count is None else interaction_count
     _require_between("content_count", content, 1, dataset.MAX_CONTENT)
     _require_between("interaction_count", interactions, 0, dataset.MAX_INTERACTIONS)
+    _require_expiry(expire_after)
     seed = secrets.randbits(32)
     chosen_type, chosen_niche = dataset.resolve(profile_type or AUTO, niche or AUTO, seed)
     return domain.Wish(
@@ -26,6 +35,7 @@ def resolve(profile_type: str, niche: str, content_count: int | None, interactio
         content_count=content,
         interaction_count=interactions,
         seed=seed,
+        expire_after=expire_after,
     )
 
 
@@ -51,3 +61,13 @@ def _require_known(field: str, value: str, known: tuple[str, ...]) -> None:
 def _require_between(field: str, value: int, least: int, most: int) -> None:
     if not least <= value <= most:
         raise errors.InvalidArgument(f"{field} must be between {least:,} and {most:,}.", field=field)
+
+
+def _require_expiry(expire_after: timedelta | None) -> None:
+    if expire_after is None:
+        return
+    least, most = EXPIRE_AFTER
+    if not least <= expire_after <= most or expire_after.microseconds:
+        raise errors.InvalidArgument(
+            "expire_after must be whole seconds between 10 minutes and 90 days.", field="expire_after"
+        )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from chassis import errors
+from gateway.api import schemas
 from gateway.pages import choices
-from services.demo import dataset, wishes
+from repruv.demo.v1 import demo_service_pb2
+from services.demo import convert, dataset, wishes
 
 
 def test_the_form_offers_what_there_is() -> None:
@@ -42,7 +44,7 @@ def test_the_form_offers_what_there_is() -> None:
     ],
 )
 def test_the_form_refuses_what_the_service_refuses(field: str, text: str) -> None:
-    sent = {"profile_type": "", "niche": "", "content_count": "", "interaction_count": "", field: text}
+    sent = {"profile_type": "", "niche": "", "content_count": "", "interaction_count": "", "expires": "", field: text}
     counts = {
         name: min(count, 2**31 - 1) if (count := choices.count(sent[name])) is not None else None
         for name in ("content_count", "interaction_count")
@@ -57,5 +59,24 @@ def test_the_form_refuses_what_the_service_refuses(field: str, text: str) -> Non
 
 @pytest.mark.parametrize("text", ["-1", "1e3", "1.5", "1,000", "many", "٣", "1_0", "0x10"])
 def test_counts_are_whole_numbers_in_plain_digits(text: str) -> None:
-    sent = {"profile_type": "", "niche": "", "content_count": text, "interaction_count": "5"}
+    sent = {"profile_type": "", "niche": "", "content_count": text, "interaction_count": "5", "expires": ""}
     assert choices.mistakes(sent) == {"content_count": "Must be a whole number between 1 and 1,000."}
+
+
+@pytest.mark.parametrize("text", choices.EXPIRIES)
+def test_the_service_takes_every_expiry_that_the_form_offers(text: str) -> None:
+    asked = demo_service_pb2.EnableDemoRequest(expire_after=choices.expiry(text))
+    wish = wishes.resolve("", "", None, None, convert.expire_after_from_proto(asked))
+    assert wish.expire_after == choices.EXPIRIES[text]
+
+
+@pytest.mark.parametrize("text", ["2", "never", "-1", "1 ", "365"])
+def test_the_form_takes_no_other_expiry(text: str) -> None:
+    sent = {"profile_type": "", "niche": "", "content_count": "", "interaction_count": "", "expires": text}
+    assert choices.mistakes(sent) == {"expires": "Choose one of those that are offered."}
+
+
+def test_the_api_takes_what_the_service_takes() -> None:
+    bounds = [wishes.EXPIRE_AFTER[0].total_seconds(), wishes.EXPIRE_AFTER[1].total_seconds()]
+    asked = schemas.EnableDemo.model_json_schema()["properties"]["expires_in_seconds"]["anyOf"][0]
+    assert [asked["minimum"], asked["maximum"]] == bounds

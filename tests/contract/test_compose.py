@@ -33,7 +33,7 @@ SHARED = {"protos/gen", "chassis"}
 CONTENTS = {
     "services/auth/Dockerfile": {*SHARED, "services/auth"},
     "services/demo/Dockerfile": {*SHARED, "worker", "services/demo"},
-    "services/jobs/Dockerfile": {*SHARED, "services/jobs"},
+    "services/jobs/Dockerfile": {*SHARED, "worker", "services/jobs"},
     "gateway/Dockerfile": {*SHARED, "gateway"},
     "provision/Dockerfile": {"chassis", "provision", *(f"services/{name}/migrations" for name in settings.SERVICES)},
 }

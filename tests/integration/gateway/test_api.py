@@ -125,6 +125,10 @@ async def test_jobs_of_others_do_not_exist(account: Account, register: Callable[
         ({"content_count": 5.5}, "content_count"),
         ({"niche": None}, "niche"),
         ({"niche": "a\0b"}, "niche"),
+        ({"expires_in_seconds": 599}, "expires_in_seconds"),
+        ({"expires_in_seconds": 7_776_001}, "expires_in_seconds"),
+        ({"expires_in_seconds": 3600.5}, "expires_in_seconds"),
+        ({"expires_in_seconds": "3600"}, "expires_in_seconds"),
         ({"surprise": 1}, "surprise"),
     ],
 )

@@ -1,0 +1,198 @@
+"""Demo modes that are disabled by themselves: when they were asked to, as their owners would, one beside the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+import worker
+from chassis import errors
+from services.demo import convert, domain, expiry, handlers, operations, schema, statements
+from services.demo.domain import State
+from tests.integration.demo.conftest import Owner
+
+MakeOwner = Callable[..., Owner]
+DAY = timedelta(days=1)
+
+
+async def enable(owner: Owner, expire_after: timedelta | None = DAY, key: str = "") -> operations.Accepted:
+    return await owner.demo.enable(
+        owner.owner_id,
+        profile_type="creator",
+        niche="food",
+        content_count=2,
+        interaction_count=5,
+        expire_after=expire_after,
+        key=key,
+    )
+
+
+async def enabled(owner: Owner, expire_after: timedelta | None = DAY) -> domain.Mode:
+    await enable(owner, expire_after)
+    await handlers.enable(owner.dependencies, await owner.context())
+    return await owner.mode()
+
+
+async def make_due(owner: Owner, ago: timedelta = timedelta()) -> None:
+    statement = sa.update(schema.demo_modes).where(schema.demo_modes.c.owner_id == owner.owner_id)
+    async with owner.engine.begin() as conn:
+        await conn.execute(statement.values(expires_at=sa.func.now() - ago))
+
+
+async def expire(owner: Owner, demo: operations.Operations | None = None, **given: Any) -> dict[str, int]:
+    return await expiry.Expiry(owner.engine, demo or owner.demo, **given).expire(worker.Context.for_test())
+
+
+async def test_the_time_begins_when_the_data_is_there(owner: Owner) -> None:
+    await enable(owner)
+    moving = await owner.mode()
+    assert (moving.state, moving.expires_at) == (State.ENABLING, None)
+    assert moving.wish is not None and moving.wish.expire_after == DAY
+    await handlers.enable(owner.dependencies, await owner.context())
+    mode = await owner.mode()
+    assert mode.enabled_at is not None
+    assert mode.expires_at == mode.enabled_at + DAY
+    assert convert.demo_to_proto(mode).expire_time.ToDatetime(UTC) == mode.expires_at
+
+
+async def test_without_a_wish_it_never_ends(owner: Owner) -> None:
+    mode = await enabled(owner, None)
+    assert mode.expires_at is None
+    assert not convert.demo_to_proto(mode).HasField("expire_time")
+
+
+async def test_what_has_expired_is_disabled_as_its_owner_would(owner: Owner, make_owner: MakeOwner) -> None:
+    other = make_owner()
+    await enabled(owner)
+    await enabled(other)
+    await make_due(owner)
+    assert (await expire(owner))["expired"] >= 1
+    mode = await owner.mode()
+    assert (mode.state, mode.generation, mode.expires_at) == (State.DISABLING, 2, None)
+    assert (await owner.told())[-1] == ("disable_accepted", mode.version)
+    assert convert.submit_to_proto(mode) in await owner.kept_submits()
+    assert (await other.mode()).state is State.ENABLED
+    await handlers.disable(owner.dependencies, await owner.context())
+    assert await owner.counts() == (0, 0)
+    # The next one is enabled for as long as is asked then.
+    assert (await enabled(owner, None)).expires_at is None
+
+
+async def test_expiring_again_changes_nothing(owner: Owner) -> None:
+    await enabled(owner)
+    await make_due(owner)
+    await expire(owner)
+    before = await owner.mode()
+    await expire(owner)
+    assert await owner.mode() == before
+
+
+async def test_an_owner_who_was_faster_is_left_alone(owner: Owner) -> None:
+    await enabled(owner)
+    await make_due(owner)
+    await owner.disable()
+    assert await owner.demo.expire(owner.owner_id) is False
+    await handlers.disable(owner.dependencies, await owner.context())
+    # Enabled anew between the look and the disable: its time has not come.
+    again = await enabled(owner, None)
+    assert await owner.demo.expire(owner.owner_id) is False
+    assert await owner.mode() == again
+
+
+async def test_all_of_many_batches_go_the_oldest_first(make_owner: MakeOwner) -> None:
+    owners = [make_owner() for _ in range(5)]
+    for position, owner in enumerate(owners):
+        await enabled(owner)
+        # Two of one time, which a batch may cut apart.
+        await make_due(owner, timedelta(hours=10 - position // 2))
+    assert (await expire(owners[0], batch=2))["expired"] >= 5
+    assert {(await owner.mode()).state for owner in owners} == {State.DISABLING}
+
+
+async def test_one_that_fails_does_not_stop_the_others(make_owner: MakeOwner) -> None:
+    broken, healthy = make_owner(), make_owner()
+    for owner, ago in ((broken, timedelta(hours=2)), (healthy, timedelta(hours=1))):
+        await enabled(owner)
+        await make_due(owner, ago)
+    async with broken.engine.begin() as conn:
+        # Whoever holds its row for too long makes the disable fail.
+        row = sa.select(schema.demo_modes).where(schema.demo_modes.c.owner_id == broken.owner_id)
+        await conn.execute(row.with_for_update())
+        with pytest.raises(worker.JobFailed) as failed:
+            await expire(healthy, batch=1)
+    assert (failed.value.code, failed.value.retryable) == ("expiry_incomplete", True)
+    assert ((await broken.mode()).state, (await healthy.mode()).state) == (State.ENABLED, State.DISABLING)
+    await expire(broken)
+    assert (await broken.mode()).state is State.DISABLING
+
+
+async def test_a_retry_of_the_job_keeps_the_wish(owner: Owner) -> None:
+    await enable(owner)
+    await owner.demo.settle(await owner.news(domain.JobPhase.FAILED, attempt=1))
+    assert (await owner.mode()).state is State.FAILED
+    await handlers.enable(owner.dependencies, await owner.context(attempt=2))
+    mode = await owner.mode()
+    assert (mode.state, mode.expires_at is not None) == (State.ENABLED, True)
+
+
+async def test_an_idempotency_key_belongs_to_the_wish_to_expire_too(owner: Owner) -> None:
+    first = await enable(owner, DAY, key="k")
+    again = await enable(owner, DAY, key="k")
+    assert (again.job_id, again.is_replayed) == (first.job_id, True)
+    with pytest.raises(errors.AlreadyExists) as reused:
+        await enable(owner, 2 * DAY, key="k")
+    assert reused.value.code == "idempotency_key_reused"
+
+
+@pytest.mark.parametrize(
+    "expire_after",
+    [
+        timedelta(minutes=9, seconds=59),
+        timedelta(days=90, seconds=1),
+        timedelta(hours=-1),
+        timedelta(hours=1, microseconds=1),
+    ],
+)
+async def test_what_is_out_of_bounds_is_refused(owner: Owner, expire_after: timedelta) -> None:
+    with pytest.raises(errors.InvalidArgument) as refused:
+        await enable(owner, expire_after)
+    assert refused.value.field == "expire_after"
+    assert (await owner.mode()).state is State.DISABLED
+
+
+@pytest.mark.parametrize("expire_after", [timedelta(minutes=10), timedelta(days=90)])
+async def test_the_bounds_themselves_are_taken(owner: Owner, expire_after: timedelta) -> None:
+    assert (await enable(owner, expire_after)).mode.state is State.ENABLING
+
+
+@pytest.mark.parametrize(
+    ("values", "constraint"),
+    [
+        ({"expires_at": None}, "demo_modes_expires_iff_enabled_and_wished"),
+        ({"expire_after": None}, "demo_modes_expires_iff_enabled_and_wished"),
+        ({"expire_after": timedelta(minutes=1)}, "demo_modes_expire_after_in_bounds"),
+    ],
+)
+async def test_the_database_refuses_what_cannot_be(owner: Owner, values: dict[str, Any], constraint: str) -> None:
+    await enabled(owner)
+    statement = sa.update(schema.demo_modes).where(schema.demo_modes.c.owner_id == owner.owner_id).values(**values)
+    with pytest.raises(IntegrityError, match=constraint):
+        async with owner.engine.begin() as conn:
+            await conn.execute(statement)
+
+
+async def test_looking_for_expired_ones_reads_no_table_through(engine: AsyncEngine) -> None:
+    given = {"after_time": datetime(1970, 1, 1, tzinfo=UTC), "after_owner": UUID(int=0), "limit": 100}
+    async with engine.connect() as conn:
+        await conn.execute(sa.text("SET LOCAL enable_seqscan = off"))
+        text = str(statements.EXPIRED.compile(dialect=conn.dialect, compile_kwargs={"literal_binds": False}))
+        plan = "\n".join((await conn.exec_driver_sql(f"EXPLAIN {text}", given)).scalars())
+    assert "demo_modes_expiring" in plan
+    assert "Seq Scan" not in plan
