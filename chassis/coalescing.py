@@ -1,10 +1,13 @@
-"""Many calls at once made one: what comes while a call is under way goes together in the next one; no timers."""
+"""One call for what many ask for at the same time."""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import copy
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from chassis import errors
@@ -12,65 +15,109 @@ from chassis import errors
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+MAX_ITEMS = 1_000
+MAX_BYTES = 1_000_000
+"""A little below the 1 MiB of a message: the framing of a thousand items needs room too."""
+CAPACITY = 10_000
+
+
+def batches(items: Sequence[Item], *, size: Callable[[Item], int]) -> Iterator[list[Item]]:
+    """Cut what came together into as many as one call can take, in order; `size` gives an item's bytes."""
+    batch: list[Item] = []
+    total = 0
+    for item in items:
+        grown = total + size(item)
+        if batch and (len(batch) == MAX_ITEMS or grown > MAX_BYTES):
+            yield batch
+            batch, grown = [], size(item)
+        batch.append(item)
+        total = grown
+    if batch:
+        yield batch
+
+
+@dataclass(slots=True)
+class _Asked(Generic[Item, Result]):
+    item: Item
+    size: int
+    answer: asyncio.Future[Result]
+
 
 class Coalescer(Generic[Item, Result]):
-    """Calls `flush` with the items of many callers; each caller gets its own result."""
+    """Sends items by one call at a time: the first at once, those that come while it is under way together in the next.
+
+    So an idle caller waits for nobody, a busy one makes few calls, and there are no timers. At most `CAPACITY` items wait;
+    whoever brings more waits for room.
+    """
 
     def __init__(
         self,
-        flush: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]],
+        call: Callable[[list[Item]], Awaitable[Sequence[Result | Exception]]],
         *,
-        most: int,
-        at_once: int = 1,
-        waiting: int = 10_000,
+        size: Callable[[Item], int],
+        max_items: int = MAX_ITEMS,
+        max_bytes: int = MAX_BYTES,
+        capacity: int = CAPACITY,
     ) -> None:
-        """`flush` takes up to `most` items and gives a result or an exception for each, in their order; it may raise for all.
-
-        Up to `at_once` calls of it are under way. More than `waiting` items at a time are refused.
-        """
-        self._flush = flush
-        self._most = most
-        self._at_once = at_once
-        self._limit = waiting
-        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
-        self._calls: set[asyncio.Task[None] | None] = set()
+        """`call` answers each item in order, or raises for all of them; `size` gives an item's bytes."""
+        self._call = call
+        self._size = size
+        self._max_items = max_items
+        self._max_bytes = max_bytes
+        self._room = asyncio.Semaphore(capacity)
+        self._waiting: deque[_Asked[Item, Result]] = deque()
+        self._sending: asyncio.Task[None] | None = None
 
     async def __call__(self, item: Item) -> Result:
-        """Give the result of this item. Raises `ResourceExhausted` when too many wait."""
-        if len(self._waiting) >= self._limit:
-            raise errors.ResourceExhausted("Too much at once; try again.", code="overloaded")
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future))
-        if len(self._calls) < self._at_once:
-            # Its own task: a caller that gives up must not take the others with it.
-            call = asyncio.create_task(self._run())
-            self._calls.add(call)
-        return await future
+        """Send the item and give its own answer, or raise its own error.
 
-    async def _run(self) -> None:
+        Cancelled before it was sent, it is not sent; cancelled later, its answer is dropped.
+        """
+        async with self._room:
+            asked: _Asked[Item, Result] = _Asked(item, self._size(item), asyncio.get_running_loop().create_future())
+            self._waiting.append(asked)
+            if self._sending is None:
+                # In a context of its own: what is known of the first caller must not stick to the others' calls.
+                self._sending = asyncio.create_task(self._send(), context=contextvars.Context())
+            return await asked.answer
+
+    async def _send(self) -> None:
+        batch: list[_Asked[Item, Result]] = []
         try:
-            await self._flush_waiting()
+            while batch := self._next_batch():
+                await self._send_batch(batch)
         finally:
-            # Not by a callback: until that runs, a caller which has just got its result would find this call under way still,
-            # and wait for nobody.
-            self._calls.discard(asyncio.current_task())
+            # Otherwise only when this task was cancelled: nobody shall wait for what will not come.
+            for asked in (*batch, *self._waiting):
+                asked.answer.cancel()
+            self._waiting.clear()
+            self._sending = None
 
-    async def _flush_waiting(self) -> None:
-        while self._waiting:
-            batch = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
-            results: Sequence[Result | Exception]
-            try:
-                results = await self._flush([item for item, _ in batch])
-            except Exception as error:  # noqa: BLE001 - it is raised in every caller
-                results = [error] * len(batch)
-            except BaseException:
-                for _, future in batch:
-                    future.cancel()
-                raise
-            for (_, future), result in zip(batch, results, strict=True):
-                if future.done():
-                    continue
-                if isinstance(result, Exception):
-                    future.set_exception(result)
-                else:
-                    future.set_result(result)
+    def _next_batch(self) -> list[_Asked[Item, Result]]:
+        batch: list[_Asked[Item, Result]] = []
+        total = 0
+        while self._waiting and len(batch) < self._max_items:
+            asked = self._waiting[0]
+            if batch and total + asked.size > self._max_bytes:
+                break
+            self._waiting.popleft()
+            if not asked.answer.done():
+                batch.append(asked)
+                total += asked.size
+        return batch
+
+    async def _send_batch(self, batch: list[_Asked[Item, Result]]) -> None:
+        try:
+            answers = await self._call([asked.item for asked in batch])
+        except Exception as error:  # noqa: BLE001 - every caller gets it
+            # Copies of what is known to be copyable: each caller adds its own traceback.
+            answers = [copy.copy(error) if isinstance(error, errors.Error) else error for _ in batch]
+        if len(answers) != len(batch):
+            answers = [RuntimeError(f"{len(answers)} answers to {len(batch)} items") for _ in batch]
+        for asked, answer in zip(batch, answers, strict=True):
+            if asked.answer.done():
+                continue
+            if isinstance(answer, Exception):
+                asked.answer.set_exception(answer)
+            else:
+                asked.answer.set_result(answer)

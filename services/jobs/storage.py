@@ -10,6 +10,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from chassis import outbox
 from repruv.jobs.v1 import job_events_pb2
 from services.jobs import domain, rows, statements
 from services.jobs.domain import Action, Job, State
@@ -306,9 +307,14 @@ async def insert_events(
     moved: Sequence[tuple[Job, str]],
     events: Sequence[job_events_pb2.JobEvent],
     payloads: Sequence[bytes],
+    messages: Sequence[outbox.Message],
 ) -> None:
-    """Append events, and what they are as bytes, to their owners' logs."""
+    """Append events, `payloads` being their bytes, to their owners' logs, and the messages that tell of them to the outbox."""
     given = {
+        "message_ids": [message.message_id for message in messages],
+        "subjects": [message.subject for message in messages],
+        "payloads": [message.payload for message in messages],
+        "delay": outbox.HEAD_START,
         "owner_ids": [job.spec.owner_id for job, _ in moved],
         "sequences": [event.sequence for event in events],
         "job_ids": [job.job_id for job, _ in moved],

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import errors, ids, outbox
 from repruv.jobs.v1 import job_events_pb2
-from services.jobs import convert, domain, schema, storage, submits
+from services.jobs import convert, domain, storage, submits
 from services.jobs.domain import Job, State
 
 MESSAGE_BYTES = 96 * 1024
@@ -93,12 +93,11 @@ class Transaction:
             next_sequence[job.spec.owner_id] += 1
             events.append(convert.event_to_proto(job, sequence=sequence, reason=reason, occurred_at=occurred_at))
         payloads = [event.SerializeToString() for event in events]
-        await storage.insert_events(self.conn, self.moved, events, payloads)
         by_kind: dict[str, list[bytes]] = defaultdict(list)
         for (job, _), payload in zip(self.moved, payloads, strict=True):
             by_kind[job.spec.kind].append(payload)
         messages = [message for kind, told in by_kind.items() for message in _messages(kind, told)]
-        await outbox.add(self.conn, schema.outbox, messages)
+        await storage.insert_events(self.conn, self.moved, events, payloads, messages)
         return messages
 
 
