@@ -25,7 +25,7 @@ RULES = {
     "an owner has at most one demo job that has not ended, and it is the one of the state": """
         SELECT j.owner_id, j.job_id, j.state, m.job_id AS expected, m.state AS mode FROM jobs.jobs AS j
         LEFT JOIN demo.demo_modes AS m USING (owner_id)
-        WHERE j.kind LIKE 'demo.%%' AND j.state NOT IN ('completed', 'failed', 'cancelled')
+        WHERE j.kind IN ('demo.enable', 'demo.disable') AND j.state NOT IN ('completed', 'failed', 'cancelled')
           AND (m.job_id IS DISTINCT FROM j.job_id OR m.state NOT IN ('enabling', 'disabling'))""",
     "every demo mode that was ever changed has its job": """
         SELECT m.owner_id, m.job_id, m.state FROM demo.demo_modes AS m
