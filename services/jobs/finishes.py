@@ -16,19 +16,22 @@ Finish = tuple[UUID, int, domain.Outcome]
 
 
 async def end(tx: Transaction, finishes: Sequence[Finish]) -> list[Job | errors.Error]:
-    """End attempts of different jobs; for each the job after it, or why it was refused."""
+    """End attempts; for each the job after it, or why it was refused."""
     held = await storage.lock_jobs(tx.conn, {job_id for job_id, _, _ in finishes})
     now = datetime.now(UTC)
-    decided = []
-    for job_id, attempt, outcome in finishes:
+    decided: dict[UUID, tuple[Job, domain.Outcome, domain.Decision]] = {}
+    positions = {}
+    for position, (job_id, attempt, outcome) in enumerate(finishes):
         job = held.get(job_id)
-        if job and job.attempt == attempt and job.state in domain.HELD:
-            decided.append((job, outcome, domain.decide(job, outcome, jitter=domain.jitter(), now=now)))
-    ended = await apply(tx, decided)
+        # Of two that come at once about one attempt the first counts.
+        if job and job.attempt == attempt and job.state in domain.HELD and job_id not in decided:
+            decided[job_id] = (job, outcome, domain.decide(job, outcome, jitter=domain.jitter(), now=now))
+            positions[position] = (job_id, attempt)
+    ended = await apply(tx, list(decided.values()))
+    now_are = held | {job.job_id: job for job in ended.values()}
     return [
-        ended.get((job_id, attempt)) or await _late(tx, held.get(job_id), finish)
-        for finish in finishes
-        for job_id, attempt, _ in [finish]
+        ended[positions[position]] if position in positions else await _late(tx, now_are.get(finish[0]), finish)
+        for position, finish in enumerate(finishes)
     ]
 
 

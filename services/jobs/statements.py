@@ -57,8 +57,8 @@ FROM json_to_recordset(CAST(:rows AS json)) AS g (position integer, job_id uuid,
     attempt_timeout double precision, total_timeout double precision, unique_key text, concurrency_key text, parent_id uuid,
     notifies boolean, undoes boolean)
 LEFT JOIN jobs.kinds k ON k.kind = g.kind
--- Two batches that meet in a unique key must meet in the same order.
-ORDER BY g.unique_key NULLS FIRST, g.position
+-- Two batches that meet in unique keys or in ids must meet in the same order; of one key's the first in its batch is stored.
+ORDER BY g.unique_key NULLS FIRST, CASE WHEN g.unique_key IS NULL THEN g.job_id END, g.position
 ON CONFLICT DO NOTHING
 RETURNING {_columns("jobs")}
 """)
@@ -166,9 +166,13 @@ LIMIT :limit
 """Concurrency keys with a free place and somebody who waits for it."""
 
 RENEW_LEASES = sa.text(f"""
-UPDATE jobs.jobs j SET lease_until = now() + :lease
-FROM unnest(CAST(:job_ids AS uuid[]), CAST(:attempts AS integer[])) AS held (job_id, attempt)
-WHERE j.job_id = held.job_id AND j.attempt = held.attempt AND j.worker = :worker AND j.state IN {_HELD}
+WITH held AS MATERIALIZED (
+    SELECT j.job_id FROM unnest(CAST(:job_ids AS uuid[]), CAST(:attempts AS integer[])) AS held (job_id, attempt)
+    JOIN jobs.jobs j ON j.job_id = held.job_id AND j.attempt = held.attempt AND j.worker = :worker AND j.state IN {_HELD}
+    -- In the order in which finishes lock them.
+    ORDER BY j.job_id FOR NO KEY UPDATE OF j
+)
+UPDATE jobs.jobs j SET lease_until = now() + :lease FROM held WHERE j.job_id = held.job_id
 RETURNING j.job_id, j.attempt, j.state
 """)
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import errors
-from services.jobs import domain, storage
+from services.jobs import convert, domain, storage
 from services.jobs.domain import Job
 
 Result = tuple[Job, bool] | errors.Error
@@ -40,26 +40,32 @@ async def _store_generation(
 ) -> dict[int, Result]:
     results: dict[int, Result] = {}
     parents = await storage.lock_jobs(conn, {spec.parent_id for _, (_, spec) in wanted if spec.parent_id})
+    refused: dict[int, errors.Error] = {}
     remaining = []
-    for position, (job_id, spec) in wanted:
-        if refusal := _refuse_parent(spec, parents):
-            results[position] = refusal
+    for position, item in wanted:
+        if refusal := _refuse_parent(item[1], parents):
+            refused[position] = refusal
         else:
-            remaining.append((position, (job_id, spec)))
+            remaining.append((position, item))
+    if refused:
+        # What is stored already is known, whatever has become of its parent.
+        known = await storage.get_jobs(conn, {job_id for position, (job_id, _) in wanted if position in refused})
+        for position, (job_id, spec) in wanted:
+            if position in refused:
+                results[position] = _explain(job_id, spec, known, {}) or refused[position]
     added: Counter[UUID] = Counter()
     for _ in range(_TRIES):
         if not remaining:
             break
-        stored = await storage.insert_jobs(conn, [item for _, item in remaining])
+        # Of several with one id in one call the first is stored, and the others meet it.
+        first: dict[UUID, tuple[int, domain.Spec]] = {}
+        for position, (job_id, spec) in remaining:
+            first.setdefault(job_id, (position, spec))
+        stored = await storage.insert_jobs(conn, [(job_id, spec) for job_id, (_, spec) in first.items()])
         added.update(job.spec.parent_id for job in stored.values() if job.spec.parent_id)
-        met = [(position, item) for position, item in remaining if item[0] not in stored]
-        # Of two with one id in one call the second one has met the first.
-        for position, (job_id, _) in remaining:
-            if job_id in stored:
-                results[position] = (stored.pop(job_id), True)
-                met = [entry for entry in met if entry[0] != position]
+        results |= {first[job_id][0]: (job, True) for job_id, job in stored.items()}
         met = [(position, item) for position, item in remaining if position not in results]
-        known = await storage.get_jobs(conn, [job_id for _, (job_id, _) in met]) if met else {}
+        known = await storage.get_jobs(conn, {job_id for _, (job_id, _) in met}) if met else {}
         holders = (
             await storage.holders(conn, {spec.unique_key for _, (_, spec) in met if spec.unique_key}) if met else {}
         )
@@ -91,12 +97,17 @@ def _refuse_parent(spec: domain.Spec, parents: Mapping[UUID, Job]) -> errors.Err
 def _explain(job_id: UUID, spec: domain.Spec, known: Mapping[UUID, Job], holders: Mapping[str, UUID]) -> Result | None:
     """Say what an insert has met; None if it is not there any more."""
     if (job := known.get(job_id)) is not None:
-        if (job.spec.owner_id, job.spec.kind, job.spec.payload) == (spec.owner_id, spec.kind, spec.payload):
+        if (job.spec.owner_id, job.spec.kind) == (spec.owner_id, spec.kind) and _is_same(job, spec):
             return job, False
         return errors.AlreadyExists("This job_id belongs to another job.", code="job_id_taken", field="job_id")
     if (holder := holders.get(spec.unique_key or "")) is not None:
         return unique_key_taken(holder)
     return None
+
+
+def _is_same(job: Job, spec: domain.Spec) -> bool:
+    # As messages: there a number is a number, but the database gives 1e23 back as an integer.
+    return convert.json_to_proto(job.spec.payload) == convert.json_to_proto(spec.payload)
 
 
 def unique_key_taken(holder: UUID | None) -> errors.AlreadyExists:
