@@ -317,3 +317,20 @@ async def test_a_watched_job_that_is_deleted_ends_its_watch(
     with pytest.raises(errors.NotFound):
         async with asyncio.timeout(SECONDS):
             await anext(snapshots)
+
+
+async def test_events_that_are_no_longer_kept_are_told_as_a_gap_not_skipped(
+    watches: watching.Watches, jobs_engine: AsyncEngine, submitted: Callable[..., Awaitable[domain.Job]]
+) -> None:
+    jobs = [await submitted() for _ in range(3)]
+    owner_id = jobs[0].spec.owner_id
+    async with jobs_engine.begin() as conn:
+        await conn.execute(sa.delete(schema.job_events).where(schema.job_events.c.job_id == jobs[1].job_id))
+    events = watches.watch_owner(owner_id, after=0)
+    assert job_events_pb2.JobEvent.FromString(await anext(events)).sequence == 1
+    with pytest.raises(errors.OutOfRange) as caught:
+        await anext(events)
+    assert caught.value.code == "cursor_unknown"
+    rest = watches.watch_owner(owner_id, after=2)
+    assert job_events_pb2.JobEvent.FromString(await anext(rest)).sequence == 3
+    await rest.aclose()
