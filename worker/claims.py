@@ -66,7 +66,9 @@ class Claims:
                     wants_more = await self._claim()
                     failures = pauses(first=0.1)
                 except errors.Error as error:
-                    logger.warning("could not claim", extra={"cause": error.code})
+                    # An outage passes by itself; anything else is for somebody to mend.
+                    level = logging.WARNING if isinstance(error, errors.Unavailable) else logging.ERROR
+                    logger.log(level, "could not claim", extra={"cause": error.code, "detail": error.message})
                     self._liveness.turned(LOOP)
                     await asyncio.sleep(next(failures))
                     continue

@@ -9,11 +9,10 @@ from typing import Any, TypeVar, Unpack
 import grpc
 from google.protobuf.message import Message
 
-from chassis import errors
+from chassis import coalescing, errors
 from chassis.rpc import client
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2, jobs_service_pb2_grpc, kind_pb2
 from worker import jobs, kinds, outcomes, values
-from worker.coalescing import MAX_BYTES, Coalescer, batches
 from worker.jobs import Held
 
 SERVICE = "repruv.jobs.v1.JobsService"
@@ -63,8 +62,8 @@ class JobsClient:
     def __init__(self, channel: grpc.aio.Channel, call: client.Caller) -> None:
         self._stub = jobs_service_pb2_grpc.JobsServiceStub(channel)
         self._call = call
-        self._submits = Coalescer(self._submit_all, size=_size)
-        self._finishes = Coalescer(self._finish_all, size=_size)
+        self._submits = coalescing.Coalescer(self._submit_all, size=_size)
+        self._finishes = coalescing.Coalescer(self._finish_all, size=_size)
 
     async def submit(
         self, kind: kinds.Kind[P] | str, payload: P | Mapping[str, Any], **options: Unpack[jobs.Options]
@@ -82,7 +81,7 @@ class JobsClient:
         Raises `Unavailable` like `submit`: some may be stored, so submit the same list again.
         """
         found: list[jobs.Submitted | errors.Error] = []
-        for batch in batches([_bounded(one, "payload") for one in new], size=_size):
+        for batch in coalescing.batches([_bounded(one, "payload") for one in new], size=_size):
             found += await self._submit_all(batch)
         return found
 
@@ -176,6 +175,8 @@ def _size(message: Message) -> int:
 
 def _bounded(message: M, field: str) -> M:
     """Refuse here what would break the call, and with it those of others. What is stored is bounded by the service."""
-    if message.ByteSize() > MAX_BYTES:
-        raise errors.InvalidArgument(f"The {field} is larger than {MAX_BYTES:,} bytes.", code="too_large", field=field)
+    if message.ByteSize() > coalescing.MAX_BYTES:
+        raise errors.InvalidArgument(
+            f"The {field} is larger than {coalescing.MAX_BYTES:,} bytes.", code="too_large", field=field
+        )
     return message

@@ -139,11 +139,10 @@ class Worker:
             if not self._liveness.stalled:
                 try:
                     await self._jobs.declare(self.name, self._declarations, self._schedules)
-                except errors.InvalidArgument as error:
-                    logger.error("kinds refused", extra={"field": error.field, "cause": error.message})  # noqa: TRY400
                 except errors.Error as error:
                     # Jobs that are there can be worked on all the same.
-                    logger.warning("kinds not declared", extra={"cause": error.code})
+                    level = logging.WARNING if isinstance(error, errors.Unavailable) else logging.ERROR
+                    logger.log(level, "kinds not declared", extra={"cause": error.code, "detail": error.message})
             await run.wait(self._declare_now, DECLARE_SECONDS * random.uniform(0.75, 1.0))  # noqa: S311
 
     async def _drain(self) -> None:

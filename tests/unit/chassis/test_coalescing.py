@@ -1,4 +1,4 @@
-"""Calls that come at once are made one; none waits for nobody."""
+"""Calls that are made at the same time go together, and each caller gets its own answer."""
 
 from __future__ import annotations
 
@@ -7,43 +7,100 @@ from collections.abc import Sequence
 
 import pytest
 
-from chassis import coalescing, errors
+from chassis import errors
+from chassis.coalescing import Coalescer
 
 
-async def test_what_comes_while_a_call_is_under_way_goes_together_in_the_next_one() -> None:
-    calls: list[list[int]] = []
+class Calls:
+    """Takes calls, each held until it is let go."""
 
-    async def flush(items: Sequence[int]) -> list[int]:
-        calls.append(list(items))
+    def __init__(self) -> None:
+        self.made: list[list[int]] = []
+        self.go = asyncio.Event()
+        self.error: Exception | None = None
+
+    async def __call__(self, items: list[int]) -> Sequence[int | Exception]:
+        self.made.append(items)
+        await self.go.wait()
+        if self.error:
+            raise self.error
+        return [errors.NotFound(str(item)) if item < 0 else item * 10 for item in items]
+
+
+async def begin(coalescer: Coalescer[int, int], *items: int) -> list[asyncio.Task[int]]:
+    """Ask for all, and let them begin."""
+    asked = [asyncio.create_task(coalescer(item)) for item in items]
+    for _ in range(3):
         await asyncio.sleep(0)
-        return [item * 10 for item in items]
+    return asked
 
-    coalesced = coalescing.Coalescer(flush, most=3)
-    assert await asyncio.gather(*map(coalesced, range(7))) == [0, 10, 20, 30, 40, 50, 60]
-    assert [item for call in calls for item in call] == list(range(7))
-    assert max(map(len, calls)) == 3
+
+async def test_the_first_goes_at_once_and_the_others_together() -> None:
+    calls = Calls()
+    coalescer = Coalescer(calls, size=lambda _: 1)
+    asked = await begin(coalescer, 1)
+    asked += await begin(coalescer, 2)
+    asked += await begin(coalescer, 3, -4)
+    calls.go.set()
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert calls.made == [[1], [2, 3, -4]]
+    assert answers[:3] == [10, 20, 30]
+    assert isinstance(answers[3], errors.NotFound)
+
+
+@pytest.mark.parametrize("bounds", [{"max_items": 2}, {"max_bytes": 25}])
+async def test_a_call_is_bounded(bounds: dict[str, int]) -> None:
+    calls = Calls()
+    coalescer = Coalescer(calls, size=lambda _: 10, **bounds)
+    asked = await begin(coalescer, *range(5))
+    calls.go.set()
+    assert await asyncio.gather(*asked) == [0, 10, 20, 30, 40]
+    assert calls.made == [[0, 1], [2, 3], [4]]
+
+
+async def test_an_item_that_is_too_large_goes_alone() -> None:
+    calls = Calls()
+    calls.go.set()
+    coalescer = Coalescer(calls, size=lambda item: item, max_bytes=10)
+    asked = await begin(coalescer, 1, 100, 1)
+    assert await asyncio.gather(*asked) == [10, 1000, 10]
+    assert calls.made == [[1], [100], [1]]
+
+
+async def test_an_error_reaches_everybody_as_one_of_his_own() -> None:
+    calls = Calls()
+    calls.go.set()
+    calls.error = errors.Unavailable(code="jobs_unavailable")
+    asked = await begin(Coalescer(calls, size=lambda _: 1), 1, 2)
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert [getattr(answer, "code", "") for answer in answers] == ["jobs_unavailable"] * 2
+    assert answers[0] is not answers[1]
+
+
+async def test_what_is_cancelled_before_it_was_sent_is_not_sent() -> None:
+    calls = Calls()
+    coalescer = Coalescer(calls, size=lambda _: 1)
+    first, *others = (*(await begin(coalescer, 1)), *(await begin(coalescer, 2, 3)))
+    others[0].cancel()
+    first.cancel()
+    calls.go.set()
+    assert await others[1] == 30
+    assert calls.made == [[1], [3]]
+
+
+async def test_more_than_there_is_room_for_waits() -> None:
+    calls = Calls()
+    coalescer = Coalescer(calls, size=lambda _: 1, capacity=2)
+    asked = await begin(coalescer, 1, 2, 3)
+    calls.go.set()
+    assert await asyncio.gather(*asked) == [10, 20, 30]
+    assert calls.made == [[1, 2], [3]]
 
 
 async def test_a_caller_that_calls_again_at_once_is_answered() -> None:
-    async def flush(items: Sequence[int]) -> Sequence[int]:
-        return items
-
-    coalesced = coalescing.Coalescer(flush, most=10, at_once=1)
+    calls = Calls()
+    calls.go.set()
+    coalescer = Coalescer(calls, size=lambda _: 1)
     async with asyncio.timeout(5):
         for item in range(100):
-            assert await coalesced(item) == item
-
-
-async def test_an_error_is_its_callers_or_everybodys() -> None:
-    async def flush(items: Sequence[int]) -> Sequence[int | Exception]:
-        if 13 in items:
-            raise errors.Unavailable
-        return [errors.NotFound() if item < 0 else item for item in items]
-
-    coalesced = coalescing.Coalescer(flush, most=10)
-    found = await asyncio.gather(*map(coalesced, (1, -1, 2)), return_exceptions=True)
-    assert [type(result) for result in found] == [int, errors.NotFound, int]
-    found = await asyncio.gather(*map(coalesced, (1, 13)), return_exceptions=True)
-    assert [type(result) for result in found] == [errors.Unavailable] * 2
-    with pytest.raises(errors.NotFound):
-        await coalesced(-5)
+            assert await coalescer(item) == item * 10

@@ -1,0 +1,257 @@
+"""What the jobs service and the worker do together: checkpoints, children, undoing, later attempts, declarations."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+import worker
+from chassis import bus, errors, identity, run
+from chassis.rpc import client
+from repruv.jobs.v1 import job_pb2, jobs_service_pb2, jobs_service_pb2_grpc
+from worker import values
+
+Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Pages:
+    """A payload."""
+
+    count: int
+    fails: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """The jobs service, and a worker on it."""
+
+    jobs: worker.JobsClient
+    call: client.Caller
+    stub: jobs_service_pb2_grpc.JobsServiceAsyncStub
+    nats_url: str
+    database: AsyncEngine
+    eventually: Eventually
+
+    @asynccontextmanager
+    async def working(self, *kinds: worker.Kind[Any], **options: Any) -> AsyncIterator[None]:
+        """Work these kinds."""
+        nats = bus.Bus(self.nats_url, name="test-worker")
+        works = worker.Worker(name="test", kinds=kinds, jobs=self.jobs, bus=nats, concurrency=4, **options)
+        stop = asyncio.Event()
+        async with run.Background() as background:
+            background.start("bus", nats.run)
+            task = asyncio.create_task(works.run(stop))
+            try:
+                yield
+            finally:
+                stop.set()
+                await task
+
+    async def knows(self, kind: str) -> None:
+        """Wait until the jobs service has heard of a kind."""
+        query = sa.text("SELECT declared_at IS NOT NULL FROM jobs.kinds WHERE kind = :kind")
+
+        async def has_heard() -> bool:
+            async with self.database.connect() as conn:
+                return bool((await conn.execute(query, {"kind": kind})).scalar())
+
+        await self.eventually(has_heard)
+
+    async def get(self, job_id: str) -> job_pb2.Job:
+        """Read a job."""
+        return (await self.call(self.stub.GetJob, jobs_service_pb2.GetJobRequest(job_id=job_id), timeout=5)).job
+
+    async def reaches(self, job_id: str, *states: job_pb2.JobState.ValueType) -> job_pb2.Job:
+        """Wait until a job has one of these states."""
+
+        async def has_reached() -> bool:
+            return (await self.get(job_id)).state in states
+
+        await self.eventually(has_reached)
+        return await self.get(job_id)
+
+    async def completed(self, job_id: str) -> dict[str, Any]:
+        """Wait until a job has ended well; gives its result."""
+        ends = (job_pb2.JOB_STATE_COMPLETED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED)
+        job = await self.reaches(job_id, *ends)
+        assert job.state == job_pb2.JOB_STATE_COMPLETED, job
+        return values.from_struct(job.result)
+
+
+@pytest.fixture
+async def service(
+    jobs_target: str,
+    nats_url: str,
+    signer: Callable[[str], identity.Signer],
+    jobs_client: worker.JobsClient,
+    database: Callable[[str], AsyncEngine],
+    eventually: Eventually,
+) -> AsyncIterator[Service]:
+    """The real jobs service."""
+    call = client.Caller(signer("demo"))
+    channel = worker.client.channel(jobs_target)
+    stub = jobs_service_pb2_grpc.JobsServiceStub(channel)
+    yield Service(
+        jobs=jobs_client,
+        call=call,
+        stub=stub,
+        nats_url=nats_url,
+        database=database("jobs"),
+        eventually=eventually,
+    )
+    await channel.close()
+
+
+@pytest.fixture
+def name() -> str:
+    """A kind of its own."""
+    return f"demo.{uuid4().hex}"
+
+
+async def test_steps_and_state_outlive_attempts(service: Service, name: str) -> None:
+    done: list[int] = []
+
+    async def handle(context: worker.Context) -> dict[str, Any]:
+        def make() -> dict[str, Any]:
+            done.append(context.attempt)
+            return {"made": [1, 0.5, None]}
+
+        made = await context.step("make", make)
+        reached = await context.state() or 0
+        await context.checkpoint(reached + 1)
+        if context.attempt < 3:
+            raise worker.JobFailed("again", "Again.", retryable=True)
+        return {"made": made, "reached": reached}
+
+    kind = worker.Kind(name, handle, backoff=timedelta(milliseconds=1))
+    async with service.working(kind):
+        result = await service.completed((await service.jobs.submit(kind, {})).job_id)
+    assert result == {"made": {"made": [1, 0.5, None]}, "reached": 2}
+    assert done == [1]
+
+
+async def test_a_parent_goes_on_when_its_children_have_ended(service: Service, name: str) -> None:
+    async def page(context: worker.Context, payload: Pages) -> dict[str, int]:
+        if payload.fails:
+            raise worker.JobFailed("broken", "It broke.", retryable=False)
+        return {"page": payload.count}
+
+    async def book(context: worker.Context, payload: Pages) -> dict[str, Any]:
+        if not context.children.total:
+            children = [worker.new_job(pages, Pages(count=n, fails=n == 2)) for n in range(payload.count)]
+            await context.submit_children(children)
+            # As after a crash between the submit and the end of the attempt.
+            context.begin_again()
+            assert not any(one.created for one in await context.submit_children(children))
+            raise worker.WaitForChildren
+        ended = await context.list_children()
+        return {
+            "counts": dataclasses.astuple(context.children),
+            "states": sorted(child.state for child in ended),
+            "pages": sorted(child.result["page"] for child in ended if child.result),
+        }
+
+    pages = worker.Kind(f"{name}.page", page, payload=Pages)
+    books = worker.Kind(name, book, payload=Pages)
+    async with service.working(pages, books):
+        owner = str(uuid4())
+        job_id = (await service.jobs.submit(books, Pages(count=4), owner_id=owner)).job_id
+        result = await service.completed(job_id)
+        (child, *_) = await service.jobs.list_children(job_id)
+    assert result == {
+        "counts": [4, 4, 1],
+        "states": ["completed", "completed", "completed", "failed"],
+        "pages": [0, 1, 3],
+    }
+    assert (await service.get(child.job_id)).spec.owner_id == owner
+
+
+async def test_a_snoozed_job_goes_on_later_and_that_costs_nothing(service: Service, name: str) -> None:
+    async def handle(context: worker.Context) -> dict[str, int]:
+        if context.attempt == 1:
+            raise worker.Snooze(timedelta(milliseconds=50))
+        return {"attempt": context.attempt}
+
+    kind = worker.Kind(name, handle, max_attempts=1)
+    async with service.working(kind):
+        job_id = (await service.jobs.submit(kind, {})).job_id
+        assert await service.completed(job_id) == {"attempt": 2}
+    assert (await service.get(job_id)).errors == 0
+
+
+async def test_what_was_cancelled_after_it_had_begun_is_undone(service: Service, name: str) -> None:
+    started, undone = asyncio.Event(), asyncio.Queue[tuple[str, int, Pages]]()
+
+    async def handle(context: worker.Context, payload: Pages) -> None:
+        started.set()
+        await context.cancelled.wait()
+        context.raise_if_cancelled()
+
+    async def undo(context: worker.Context, payload: Pages) -> None:
+        assert context.undoes
+        undone.put_nowait((context.undoes.job_id, context.undoes.attempt, payload))
+
+    kind = worker.Kind(name, handle, payload=Pages, undo=undo)
+    async with service.working(kind):
+        await service.knows(name)
+        job_id = (await service.jobs.submit(kind, Pages(count=3))).job_id
+        await started.wait()
+        await service.call(service.stub.CancelJob, jobs_service_pb2.CancelJobRequest(job_id=job_id), timeout=5)
+        assert await asyncio.wait_for(undone.get(), 20) == (job_id, 1, Pages(count=3))
+
+
+async def test_what_a_kind_declares_is_what_its_jobs_get(service: Service, name: str) -> None:
+    async def handle(context: worker.Context) -> None:
+        pass
+
+    kind = worker.Kind(
+        name,
+        handle,
+        max_attempts=7,
+        backoff=timedelta(seconds=2),
+        priority=5,
+        notifies=True,
+        retention=timedelta(days=2),
+    )
+    schedule = worker.Schedule(name, kind=kind, cron="0 3 * * *", time_zone="Europe/Berlin")
+    async with service.working(kind, schedules=[schedule]):
+        await service.knows(name)
+        job = await service.get((await service.jobs.submit(kind, {})).job_id)
+    assert (job.spec.max_attempts, job.spec.priority, job.notifies) == (7, 5, True)
+    assert job.spec.backoff.ToTimedelta() == timedelta(seconds=2)
+    async with service.database.connect() as conn:
+        query = sa.text("SELECT time_zone FROM jobs.schedules WHERE name = :name")
+        assert (await conn.execute(query, {"name": name})).scalar() == "Europe/Berlin"
+
+
+async def test_errors_of_submits_are_their_own(service: Service, name: str) -> None:
+    first = worker.new_job(name, {}, unique_key=name)
+    second = worker.new_job(name, {}, unique_key=name)
+    stored, refused = await service.jobs.submit_many([first, second])
+    assert isinstance(stored, worker.Submitted)
+    assert isinstance(refused, errors.AlreadyExists)
+    assert (refused.code, refused.details["job_id"]) == ("unique_key_taken", first.job_id)
+    with pytest.raises(errors.AlreadyExists):
+        await service.jobs.submit(name, {}, unique_key=name)
+
+
+async def test_a_job_that_has_no_time_left_fails_for_good(service: Service, name: str) -> None:
+    async def endless(context: worker.Context) -> None:
+        await asyncio.Event().wait()
+
+    kind = worker.Kind(name, endless, total_timeout=timedelta(seconds=1))
+    async with service.working(kind):
+        await service.knows(name)
+        job_id = (await service.jobs.submit(kind, {})).job_id
+        job = await service.reaches(job_id, job_pb2.JOB_STATE_FAILED)
+    assert (job.error.code, job.attempt) == ("deadline_exceeded", 1)
