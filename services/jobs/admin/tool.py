@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Mapping
 
@@ -15,7 +16,8 @@ def main(given: list[str], environ: Mapping[str, str]) -> int:
     """Run a command; gives the exit code: 0, 1 when it failed, 2 when it made no sense."""
     chosen = arguments.parse(given)
     try:
-        return asyncio.run(_run(chosen, environ))
+        code = asyncio.run(_run(chosen, environ))
+        sys.stdout.flush()
     except errors.Error as error:
         return _fail(_explanation(error))
     except connection.NotConfigured as error:
@@ -23,8 +25,10 @@ def main(given: list[str], environ: Mapping[str, str]) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Whoever read us has seen enough.
+        # Whoever read us has seen enough; what is left must not be tried again at the end of the process.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    return code
 
 
 async def _run(chosen: argparse.Namespace, environ: Mapping[str, str]) -> int:

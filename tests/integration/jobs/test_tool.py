@@ -212,3 +212,16 @@ async def test_another_service_may_look_at_jobs_but_not_steer(
 async def test_what_makes_no_sense_shows_how_it_is_used(tool: Tool, arguments: tuple[str, ...]) -> None:
     ended = await tool(*arguments)
     assert (ended.code, ended.err.startswith("usage: ")) == (2, True)
+
+
+async def test_a_reader_that_has_seen_enough_is_no_error(
+    served: Served, kind: str, environment: dict[str, str]
+) -> None:
+    for _ in range(100):
+        await served.submit(kind)
+    process = await begin(environment, "list", "--kind", kind, "--limit", "100", "--json")
+    assert process.stdout
+    # Closed before the tool has anything to say.
+    process.stdout._transport.close()  # type: ignore[attr-defined]
+    ended = await ending(process)
+    assert (ended.code, ended.err) == (0, "")
