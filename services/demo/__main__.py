@@ -82,8 +82,8 @@ async def work(config: WorkerSettings, stop: asyncio.Event) -> None:
     runs = worker.Worker(
         name="demo",
         kinds=[
-            worker.Kind("demo.enable", partial(handlers.enable, dependencies)),
-            worker.Kind("demo.disable", partial(handlers.disable, dependencies)),
+            worker.Kind("demo.enable", partial(handlers.enable, dependencies), notifies=True),
+            worker.Kind("demo.disable", partial(handlers.disable, dependencies), notifies=True),
             expiry.kind(engine, operations.Operations(engine, jobs, submits, relay)),
         ],
         schedules=[expiry.SCHEDULE],

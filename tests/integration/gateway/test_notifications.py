@@ -110,3 +110,15 @@ async def test_jobs_can_be_listed_by_their_parent(account: Account, served: Serv
     assert shown["children"] == {"total": 1, "ended": 0, "unsuccessful": 0}
     wrong = (await account.http.get("/api/v1/jobs", params={"parent_id": "x"})).json()
     assert (wrong["status"], wrong["errors"][0]["field"]) == (422, "parent_id")
+
+
+async def test_demo_mode_tells_its_owner_when_it_is_done(
+    account: Account, eventually: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
+) -> None:
+    wish = {"profile_type": "creator", "niche": "auto", "content_count": 1, "interaction_count": 1}
+    job_id = (await account.http.post("/api/v1/demo/enable", json=wish)).json()["job_id"]
+
+    async def is_told() -> bool:
+        return [one["job_id"] for one in (await unread(account))["notifications"]] == [job_id]
+
+    await eventually(is_told)
