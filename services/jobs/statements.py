@@ -144,7 +144,7 @@ WHERE j.state = 'pending' AND j.job_id = ANY(ARRAY(
     CROSS JOIN LATERAL (
         SELECT w.job_id FROM jobs.jobs w
         WHERE w.kind = wanted.kind AND w.concurrency_key = wanted.key AND w.state = 'pending' AND NOT w.ready
-        ORDER BY w.priority DESC, w.turn, w.job_id
+        ORDER BY w.priority DESC, w.job_id
         LIMIT greatest(0, coalesce(k.max_running_per_key, 1) - (
             SELECT count(*) FROM jobs.jobs t WHERE t.kind = wanted.kind AND t.concurrency_key = wanted.key
                 AND t.concurrency_key IS NOT NULL AND (t.ready OR t.state IN ('running', 'retrying', 'cancelling'))))
@@ -227,6 +227,17 @@ SELECT * FROM ended
 """)
 """Ends attempts, and applies what was decided about their jobs."""
 
+LOOK = sa.text(f"""
+SELECT
+    EXISTS (SELECT 1 FROM jobs.jobs WHERE state IN {_HELD} AND lease_until < now()) AS expired,
+    EXISTS (SELECT 1 FROM jobs.jobs
+        WHERE state IN ('scheduled', 'retrying') AND NOT ready AND NOT awaits_children AND run_at <= now()) AS due,
+    EXISTS (SELECT 1 FROM jobs.jobs
+        WHERE deadline IS NOT NULL AND deadline <= now() AND state IN ('scheduled', 'pending', 'retrying')) AS overdue,
+    EXISTS (SELECT 1 FROM jobs.jobs WHERE ready) AS waiting
+""")
+"""Whether there is anything for the reconciler to do: one cheap look instead of a transaction for each."""
+
 LOCK_EXPIRED_JOBS = sa.text(f"""
 SELECT {_columns("j")} FROM jobs.jobs j
 WHERE j.state IN {_HELD} AND j.lease_until < now() AND pg_postmaster_start_time() < now() - :grace
@@ -285,6 +296,8 @@ FROM (
         ORDER BY j.priority DESC, j.turn, j.job_id LIMIT 1
     ) front
     WHERE front.turn > known.turn
+    -- Who has locked several kinds is not waited for: that would be a deadlock. The next time is soon enough.
+    FOR NO KEY UPDATE OF known SKIP LOCKED
 ) f
 WHERE k.kind = f.kind AND k.turn < f.turn
 """)

@@ -77,7 +77,7 @@ CREATE INDEX jobs_held ON jobs (kind) WHERE state IN ('running', 'cancelling');
 CREATE INDEX jobs_awaiting ON jobs (kind) WHERE awaits_children;
 CREATE INDEX jobs_keys_taken ON jobs (kind, concurrency_key)
     WHERE concurrency_key IS NOT NULL AND (ready OR state IN ('running', 'retrying', 'cancelling'));
-CREATE INDEX jobs_keys_waiting ON jobs (kind, concurrency_key, priority DESC, turn, job_id)
+CREATE INDEX jobs_keys_waiting ON jobs (kind, concurrency_key, priority DESC, job_id)
     WHERE state = 'pending' AND NOT ready;
 CREATE INDEX jobs_deadlines ON jobs (deadline)
     WHERE deadline IS NOT NULL AND state IN ('scheduled', 'pending', 'retrying');

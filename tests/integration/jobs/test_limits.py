@@ -1,0 +1,178 @@
+"""Limits of kinds: never more at once, never faster, and nothing while they are paused, however many claim."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.jobs import domain, limits
+from services.jobs.operations import Operations
+from tests.integration.jobs import steps
+
+
+@pytest.fixture
+async def unlimited(jobs: Operations) -> AsyncIterator[None]:
+    """Lift what a test does to all kinds."""
+    yield
+    await steps.limit(jobs, "*")
+    await limits.Steering(jobs).resume("*")
+
+
+async def pass_time(engine: AsyncEngine, kind: str, seconds: float) -> None:
+    """Let the tokens of a kind be so much older."""
+    statement = sa.text("UPDATE jobs.kinds SET tokens_at = tokens_at - make_interval(secs => :s) WHERE kind = :kind")
+    async with engine.begin() as conn:
+        await conn.execute(statement, {"s": seconds, "kind": kind})
+
+
+async def test_never_more_run_than_may_however_many_claim(
+    jobs: Operations, replica: Operations, submitted: steps.Submit, kind: str
+) -> None:
+    await steps.limit(jobs, kind, max_running=3)
+    count = 24
+    await asyncio.gather(*(submitted() for _ in range(count)))
+    held, most, done = 0, 0, 0
+
+    async def work(on: Operations) -> None:
+        nonlocal held, most, done
+        while done < count:
+            claimed = await on.claim(worker="w1", kinds=[kind], limit=2)
+            held += len(claimed)
+            most = max(most, held)
+            await asyncio.sleep(0)
+            for job in claimed:
+                # Before the finish: what it gives back may be claimed before it is told.
+                held, done = held - 1, done + 1
+                await on.finish(job.job_id, 1, domain.Completed())
+
+    async with asyncio.timeout(20):
+        await asyncio.gather(*(work(on) for on in (jobs, replica, jobs, replica, jobs)))
+    assert 1 <= most <= 3
+
+
+async def test_claims_that_come_at_once_share_what_is_left(
+    jobs: Operations, replica: Operations, submitted: steps.Submit, kind: str
+) -> None:
+    await steps.limit(jobs, kind, max_running=4)
+    for _ in range(6):
+        await asyncio.gather(*(submitted() for _ in range(10)))
+        claims = await asyncio.gather(*(steps.claim(on, kind, 2) for on in (jobs, replica, jobs, replica, jobs)))
+        claimed = [job_id for batch in claims for job_id in batch]
+        assert 2 <= len(claimed) <= 4
+        assert len(await jobs.claim(worker="w1", kinds=[kind], limit=100)) == 4 - len(claimed)
+        listed = await jobs.list_page(
+            owner_id=None, states=list(domain.HELD), kinds=[kind], parent_id=None, page_size=100, page_token=""
+        )
+        assert len(listed.jobs) == 4
+        await steps.complete(jobs, *(job.job_id for job in listed.jobs))
+
+
+async def test_a_limit_for_all_kinds_bounds_them_together(
+    jobs: Operations, submitted: steps.Submit, kind: str, unlimited: None
+) -> None:
+    other = f"{kind}.other"
+    for _ in range(3):
+        await submitted()
+        await submitted(kind=other)
+    held = await jobs.list_page(
+        owner_id=None, states=list(domain.HELD), kinds=[], parent_id=None, page_size=100, page_token=""
+    )
+    assert not held.next_page_token
+    await steps.limit(jobs, "*", max_running=len(held.jobs) + 4)
+    claimed = await jobs.claim(worker="w1", kinds=[kind, other], limit=100)
+    assert sorted(job.spec.kind for job in claimed) == [kind] * 2 + [other] * 2
+    assert await jobs.claim(worker="w1", kinds=[kind, other], limit=100) == []
+
+
+async def test_a_limited_kind_does_not_keep_the_others_back(
+    jobs: Operations, submitted: steps.Submit, kind: str
+) -> None:
+    other = f"{kind}.other"
+    for _ in range(3):
+        await submitted(priority=9)
+        await submitted(kind=other)
+    await steps.limit(jobs, kind, max_running=1)
+    claimed = await jobs.claim(worker="w1", kinds=[kind, other], limit=100)
+    assert sorted(job.spec.kind for job in claimed) == [kind] + [other] * 3
+
+
+async def test_a_limit_is_kept_by_a_replica_that_has_not_heard_of_it(
+    jobs: Operations, replica: Operations, submitted: steps.Submit, kind: str
+) -> None:
+    assert await steps.claim(replica, kind) == []
+    await steps.limit(jobs, kind, max_running=1)
+    await submitted()
+    await submitted()
+    assert len(await steps.claim(replica, kind)) <= 1
+    replica.kinds.forget()
+    await steps.claim(replica, kind)
+    listed = await jobs.list_page(
+        owner_id=None, states=list(domain.HELD), kinds=[kind], parent_id=None, page_size=100, page_token=""
+    )
+    assert len(listed.jobs) == 1
+
+
+async def test_so_many_begin_in_a_period_and_no_more(
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str
+) -> None:
+    made = [(await submitted()).job_id for _ in range(12)]
+    await steps.limit(jobs, kind, rate_count=4, rate_period=timedelta(hours=1))
+    assert await steps.claim(jobs, kind) == made[:4]
+    assert await steps.claim(jobs, kind) == []
+    await pass_time(jobs_engine, kind, 60 * 14)
+    assert await steps.claim(jobs, kind) == []
+    await pass_time(jobs_engine, kind, 60 * 2)
+    assert await steps.claim(jobs, kind) == made[4:5]
+    await pass_time(jobs_engine, kind, 3600 * 24)
+    assert await steps.claim(jobs, kind) == made[5:9], "a burst is never more than the count"
+
+
+async def test_setting_a_rate_again_gives_no_second_burst(jobs: Operations, submitted: steps.Submit, kind: str) -> None:
+    made = [(await submitted()).job_id for _ in range(9)]
+    for _ in range(2):
+        await steps.limit(jobs, kind, rate_count=4, rate_period=timedelta(hours=1))
+        await steps.claim(jobs, kind)
+    await steps.limit(jobs, kind)
+    assert await steps.claim(jobs, kind) == made[4:]
+
+
+@pytest.mark.parametrize("paused", ["kind", "*"])
+async def test_nothing_of_a_paused_kind_begins_and_what_runs_goes_on(
+    jobs: Operations, submitted: steps.Submit, kind: str, unlimited: None, paused: str
+) -> None:
+    steering, name = limits.Steering(jobs), kind if paused == "kind" else "*"
+    running = await submitted()
+    await steps.claim_one(jobs, kind)
+    waiting = await submitted()
+    await steering.pause(name)
+    jobs.kinds.forget()
+    assert await steps.claim(jobs, kind) == []
+    await steps.complete(jobs, running.job_id)
+    await steering.resume(name)
+    jobs.kinds.forget()
+    assert await steps.claim(jobs, kind) == [waiting.job_id]
+
+
+async def test_the_limits_of_a_kind_nobody_knows_can_be_set(jobs: Operations) -> None:
+    kind = f"demo.{uuid4().hex}"
+    await steps.limit(jobs, kind, max_running=2)
+    assert (await jobs.kinds.get([kind]))[kind].is_limited
+
+
+async def test_turns_advance_past_a_kind_that_somebody_has_locked(
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str
+) -> None:
+    """A claim locks the limits of several kinds in its order: who waited for them in another one could meet it half-way."""
+    for _ in range(2):
+        await submitted()
+    assert len(await steps.claim(jobs, kind, 1)) == 1
+    async with jobs_engine.begin() as conn:
+        await conn.execute(sa.text("SELECT 1 FROM jobs.kinds WHERE kind = :kind FOR NO KEY UPDATE"), {"kind": kind})
+        async with asyncio.timeout(2):
+            await jobs.advance_turns()
