@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from chassis import identity, ids
-from repruv.jobs.v1 import kind_pb2
+from repruv.jobs.v1 import admin_service_pb2, kind_pb2
 from tests.integration.gateway.conftest import Account
 from tests.integration.jobs import served as serving
 from tests.integration.jobs.served import Served
@@ -113,8 +113,14 @@ async def test_jobs_can_be_listed_by_their_parent(account: Account, served: Serv
 
 
 async def test_demo_mode_tells_its_owner_when_it_is_done(
-    account: Account, eventually: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
+    account: Account, served: Served, eventually: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 ) -> None:
+    async def is_declared() -> bool:
+        request = admin_service_pb2.ListKindsRequest()
+        kinds = (await served.call(served.admin.ListKinds, request, service="jobs")).kinds
+        return any(one.kind == "demo.enable" and one.declaration.notifies for one in kinds)
+
+    await eventually(is_declared)
     wish = {"profile_type": "creator", "niche": "auto", "content_count": 1, "interaction_count": 1}
     job_id = (await account.http.post("/api/v1/demo/enable", json=wish)).json()["job_id"]
 
