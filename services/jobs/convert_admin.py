@@ -31,9 +31,9 @@ def kind_to_proto(row: Mapping[str, Any]) -> kind_pb2.Kind:
         kind=row["kind"],
         declaration=_declaration(row) if is_declared else None,
         limits=kind_pb2.KindLimits(
-            max_running=row["max_running"],
-            max_running_per_key=row["max_running_per_key"],
-            rate_count=row["rate_count"],
+            max_running=row["max_running"] or 0,
+            max_running_per_key=row["max_running_per_key"] or 1,
+            rate_count=row["rate_count"] or 0,
             rate_period=_duration(row["rate_period"]),
         ),
         pause_time=_time(row["paused_at"]),

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import postgres
-from services.jobs import domain, storage
+from services.jobs import domain, schema, storage
 
 # One part for each partial index that holds jobs which have not ended: ready, held, due later, waiting for children, waiting for
 # their concurrency key. Together they are all of them, and none is in two.
@@ -29,16 +29,19 @@ UNION ALL SELECT kind, state, run_at, job_id, crashes FROM jobs.jobs WHERE await
 UNION ALL SELECT kind, state, run_at, job_id, crashes FROM jobs.jobs WHERE state = 'pending' AND NOT ready
 """
 
+_ABOUT_KIND = ", ".join(f"k.{column.name}" for column in schema.kinds.c if column.name != "kind")
+
 KINDS = sa.text(f"""
 WITH counted AS (
     SELECT kind, state, count(*) AS jobs FROM ({_LIVING}) living GROUP BY kind, state
 )
-SELECT k.*, coalesce(k.declared_at > now() - CAST(:served AS interval), false) AS served,
-    (SELECT coalesce(json_object_agg(c.state, c.jobs), '{{}}') FROM counted c WHERE c.kind = k.kind) AS counts,
-    (SELECT min(j.run_at) FROM jobs.jobs j WHERE j.ready AND j.kind = k.kind) AS oldest_waiting_at
-FROM jobs.kinds k
-WHERE CAST(:kind AS text) IS NULL OR k.kind = :kind
-ORDER BY k.kind
+SELECT named.kind, {_ABOUT_KIND}, coalesce(k.declared_at > now() - CAST(:served AS interval), false) AS served,
+    (SELECT coalesce(json_object_agg(c.state, c.jobs), '{{}}') FROM counted c WHERE c.kind = named.kind) AS counts,
+    (SELECT min(j.run_at) FROM jobs.jobs j WHERE j.ready AND j.kind = named.kind) AS oldest_waiting_at
+-- A kind of which nothing was said may have been forgotten while jobs of it wait for their time.
+FROM (SELECT kind FROM jobs.kinds UNION SELECT kind FROM counted) named LEFT JOIN jobs.kinds k ON k.kind = named.kind
+WHERE CAST(:kind AS text) IS NULL OR named.kind = :kind
+ORDER BY named.kind
 """)  # noqa: S608 - nothing from outside
 
 WORKERS = sa.text("""
@@ -126,7 +129,10 @@ class Overview:
         self._single = postgres.autocommit(engine)
 
     async def list_kinds(self) -> list[Mapping[str, Any]]:
-        """Read all kinds, by name: the columns of the table, and `served`, `counts` by state, `oldest_waiting_at`."""
+        """Read all kinds, by name: the columns of the table, and `served`, `counts` by state, `oldest_waiting_at`.
+
+        Of a kind that was forgotten while it had jobs the columns are None.
+        """
         async with self._single.connect() as conn:
             return await _kinds(conn, None)
 

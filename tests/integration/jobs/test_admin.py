@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chassis import errors, identity
 from repruv.jobs.v1 import admin_service_pb2, jobs_service_pb2, kind_pb2
 from repruv.jobs.v1.kind_pb2 import KindLimits
-from services.jobs import domain, overview
+from services.jobs import convert_admin, domain, overview
 from tests.integration.jobs import served as serving
 from tests.integration.jobs.served import Served
 
@@ -197,6 +197,15 @@ def seen(jobs_engine: AsyncEngine) -> overview.Overview:
 async def change(engine: AsyncEngine, statement: str, **given: Any) -> None:
     async with engine.begin() as conn:
         await conn.execute(sa.text(statement), given)
+
+
+async def test_a_kind_that_was_forgotten_is_listed_while_it_has_jobs(
+    seen: overview.Overview, jobs_engine: AsyncEngine, submitted: Any, kind: str
+) -> None:
+    await submitted(run_at=datetime.now(UTC) + timedelta(days=3))
+    await change(jobs_engine, "DELETE FROM jobs.kinds WHERE kind = :kind", kind=kind)
+    kinds = {one.kind: one for one in map(convert_admin.kind_to_proto, await seen.list_kinds())}
+    assert (dict(kinds[kind].counts), kinds[kind].limits.max_running_per_key) == ({"scheduled": 1}, 1)
 
 
 async def test_jobs_that_need_somebodys_eye_are_found_with_the_reason(
