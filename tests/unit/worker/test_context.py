@@ -122,20 +122,22 @@ async def test_a_lost_lease_stops_the_handler_at_the_step(fake: Fake, working: A
     assert job_id not in fake.outcomes
 
 
-async def test_saving_waits_out_outages(fake: Fake, working: Any, ended: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_saving_waits_out_outages(
+    fake: Fake, jobs: worker.JobsClient, working: Any, ended: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     outages = [errors.Unavailable(), errors.DeadlineExceeded()]
     runs = ["once"]
-    save = worker.JobsClient.save_checkpoint
+    save = jobs.save_checkpoint
 
-    async def failing(self: worker.JobsClient, *arguments: Any) -> None:
+    async def failing(*arguments: Any) -> None:
         if outages:
             raise outages.pop()
-        await save(self, *arguments)
+        await save(*arguments)
 
     async def handle(context: worker.Context) -> dict[str, Any]:
         return {"value": await context.step("first", lambda: len(runs))}
 
-    monkeypatch.setattr(worker.JobsClient, "save_checkpoint", failing)
+    monkeypatch.setattr(jobs, "save_checkpoint", failing)
     async with working(worker.Kind("test.kind", handle)):
         outcome = await ended(fake.add("test.kind"))
     assert values.from_struct(outcome.completed.result) == {"value": 1}

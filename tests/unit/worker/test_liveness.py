@@ -20,7 +20,7 @@ async def endless(context: worker.Context) -> None:
     await asyncio.Event().wait()
 
 
-async def hang(*_: Any) -> Any:
+async def hang(*_: Any, **__: Any) -> Any:
     """Never answer: no deadline ends this."""
     await asyncio.Event().wait()
 
@@ -47,7 +47,7 @@ async def ask(port: int, path: str) -> tuple[int, str]:
 
 @pytest.mark.parametrize("fault", [hang, broken])
 async def test_a_claim_loop_that_does_not_turn_ends_the_worker_and_its_leases(
-    fake: Fake, working: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch, fault: Any
+    fake: Fake, jobs: JobsClient, working: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch, fault: Any
 ) -> None:
     died = asyncio.Event()
 
@@ -57,7 +57,7 @@ async def test_a_claim_loop_that_does_not_turn_ends_the_worker_and_its_leases(
     async with working(worker.Kind("test.kind", endless), stalled_seconds=2.0, die=died.set):
         fake.add("test.kind")
         await eventually(holds)
-        monkeypatch.setattr(JobsClient, "claim", fault)
+        monkeypatch.setattr(jobs, "claim", fault)
         await asyncio.wait_for(died.wait(), 20)
         beats = len(fake.beats)
         died.clear()
@@ -68,10 +68,10 @@ async def test_a_claim_loop_that_does_not_turn_ends_the_worker_and_its_leases(
 
 
 async def test_a_heartbeat_loop_that_does_not_turn_ends_the_worker(
-    fake: Fake, working: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+    fake: Fake, jobs: JobsClient, working: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     died = asyncio.Event()
-    monkeypatch.setattr(JobsClient, "heartbeat", lambda *_, **__: hang())
+    monkeypatch.setattr(jobs, "heartbeat", hang)
     async with working(worker.Kind("test.kind", endless), stalled_seconds=2.0, die=died.set):
         fake.add("test.kind")
         await asyncio.wait_for(died.wait(), 20)
