@@ -81,9 +81,15 @@ def declaration_from_proto(message: kind_pb2.KindDeclaration) -> kinds.Declarati
 
 
 def schedule_from_proto(message: kind_pb2.ScheduleDeclaration) -> recurrence.Declaration:
-    """Read what a worker says of a schedule."""
-    catch_up = kind_pb2.CatchUp.Name(message.catch_up).removeprefix("CATCH_UP_").lower()
-    overlap = kind_pb2.Overlap.Name(message.overlap).removeprefix("OVERLAP_").lower()
+    """Read what a worker says of a schedule. Raises `InvalidArgument` for a choice that is not known here."""
+    try:
+        catch_up = kind_pb2.CatchUp.Name(message.catch_up).removeprefix("CATCH_UP_").lower()
+    except ValueError:
+        raise errors.InvalidArgument("catch_up must be LAST, NONE or ALL.", field="catch_up") from None
+    try:
+        overlap = kind_pb2.Overlap.Name(message.overlap).removeprefix("OVERLAP_").lower()
+    except ValueError:
+        raise errors.InvalidArgument("overlap must be SKIP, ALLOW or QUEUE.", field="overlap") from None
     return recurrence.Declaration(
         name=message.name,
         kind=message.kind,
@@ -270,7 +276,8 @@ def json_from_proto(message: struct_pb2.Struct, field: str, most: int) -> dict[s
     # As a message it can be larger than as JSON, and it is the message that travels.
     if max(len(text), message.ByteSize()) > most:
         raise errors.InvalidArgument(f"{field} must be at most {most} bytes of JSON.", field=field)
-    if "\\u0000" in text:
+    # Without the backslashes that are text themselves, as in what somebody wrote about \\u0000.
+    if "\\u0000" in text.replace("\\\\", ""):
         raise errors.InvalidArgument(f"{field} must not contain NUL characters.", field=field)
     return value
 

@@ -267,9 +267,10 @@ def _require_own(kinds: Iterable[str]) -> None:
 
 
 def _submit(request: jobs_service_pb2.SubmitJobRequest, known: Mapping[str, kinds.Kind]) -> tuple[UUID, domain.Spec]:
+    job_id = ids.parse(request.job_id, "job_id")
     kind = known.get(request.spec.kind)
     spec = convert.spec_from_proto(request.spec, kind.given if kind else None)
-    return ids.parse(request.job_id, "job_id"), spec
+    return job_id, spec
 
 
 def _submitted(job: domain.Job, created: bool, known: Mapping[str, kinds.Kind]) -> jobs_service_pb2.SubmitJobResponse:

@@ -169,10 +169,12 @@ async def test_schedules_are_for_operators(served: Served, rpc: str) -> None:
         ("cron", {"cron": "0 25 * * *"}),
         ("time_zone", {"time_zone": "Mars/Olympus"}),
         ("name", {"name": "Not A Name"}),
+        ("catch_up", {"catch_up": 77}),
+        ("overlap", {"overlap": 77}),
     ],
 )
 async def test_a_bad_schedule_is_refused_by_its_field(
-    served: Served, kind: str, field: str, given: dict[str, str]
+    served: Served, kind: str, field: str, given: dict[str, Any]
 ) -> None:
     with pytest.raises(errors.InvalidArgument) as refused:
         await declared(served, kind, **given)
