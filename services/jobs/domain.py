@@ -110,6 +110,8 @@ class Spec:
         """Refuse what the bounds forbid."""
         require_kind(self.kind, "kind")
         require_policy(self.max_attempts, self.backoff, self.max_backoff, self.attempt_timeout)
+        # Deadlines lie up to 30 days beyond it, and no calendar here goes beyond the year 9999.
+        _require(self.run_at is None or self.run_at.year < 9999, "run_at", "before the year 9999")
         _require(-100 <= self.priority <= 100, "priority", "between -100 and 100")
         _require(
             self.total_timeout is None or timedelta() < self.total_timeout <= timedelta(days=30),

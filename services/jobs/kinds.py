@@ -35,7 +35,7 @@ class Declaration:
 
     def __post_init__(self) -> None:
         """Refuse what the bounds forbid."""
-        domain.require_kind(self.kind, "kind")
+        domain.require_kind(self.kind + domain.UNDO if self.undoes else self.kind, "kind")
         # The bounds of a default are those of the field that it stands for.
         domain.Spec(kind=self.kind, owner_id=domain.SYSTEM, payload={}, **self.defaults)
         domain.require_retention(self.retention)

@@ -100,7 +100,7 @@ class JobsServicer(reading_servicer.ReadingServicer):
         page = await self._jobs.list_page(
             owner_id=visibility.owner(request.owner_id),
             states={convert.state_from_proto(state) for state in request.states},
-            kinds=set(request.kinds),
+            kinds=_kinds(request.kinds),
             parent_id=ids.parse(request.parent_id, "parent_id") if request.parent_id else None,
             page_size=request.page_size,
             page_token=request.page_token,
@@ -172,7 +172,8 @@ class JobsServicer(reading_servicer.ReadingServicer):
         if not 1 <= request.max_jobs <= 100:
             raise errors.InvalidArgument("max_jobs must be between 1 and 100.", field="max_jobs")
         _require_own(request.kinds)
-        jobs = await self._jobs.claim(worker=_worker(request.worker), kinds=request.kinds, limit=request.max_jobs)
+        kinds = _kinds(request.kinds)
+        jobs = await self._jobs.claim(worker=_worker(request.worker), kinds=kinds, limit=request.max_jobs)
         lease = Duration()
         lease.FromTimedelta(self._jobs.lease)
         return jobs_service_pb2.ClaimJobsResponse(jobs=map(convert.job_to_proto, jobs), lease=lease)
@@ -288,6 +289,12 @@ def _tried(read: Callable[[], Read]) -> Read | errors.Error:
         return read()
     except errors.Error as error:
         return error
+
+
+def _kinds(names: Iterable[str]) -> set[str]:
+    for name in names:
+        domain.require_kind(name, "kinds")
+    return set(names)
 
 
 def _worker(name: str) -> str:

@@ -181,7 +181,7 @@ UPDATE jobs.jobs j SET progress_attempt = :attempt, progress_message = :message,
     progress_done = n.done, version = j.version + 1,
     -- A rolling rate, which forgets half of what was within seven seconds; a pause counts once it is over.
     progress_rate = CASE WHEN NOT n.is_same THEN NULL WHEN n.done <= j.progress_done THEN j.progress_rate
-        ELSE n.rate + (coalesce(j.progress_rate, n.rate) - n.rate) * exp(-n.seconds / 10) END,
+        ELSE n.rate + (coalesce(j.progress_rate, n.rate) - n.rate) * exp(-least(greatest(n.seconds, 0), 600) / 10) END,
     progress_at = CASE WHEN n.is_same AND n.done <= j.progress_done THEN j.progress_at ELSE clock_timestamp() END
 FROM (
     SELECT r.*, (r.done - r.before) / greatest(r.seconds, 0.001) AS rate FROM (

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import errors
-from services.jobs import convert, domain, storage
+from services.jobs import domain, storage
 from services.jobs.domain import Job
 
 Result = tuple[Job, bool] | errors.Error
@@ -97,7 +99,9 @@ def _refuse_parent(spec: domain.Spec, parents: Mapping[UUID, Job]) -> errors.Err
 def _explain(job_id: UUID, spec: domain.Spec, known: Mapping[UUID, Job], holders: Mapping[str, UUID]) -> Result | None:
     """Say what an insert has met; None if it is not there any more."""
     if (job := known.get(job_id)) is not None:
-        if (job.spec.owner_id, job.spec.kind) == (spec.owner_id, spec.kind) and _is_same(job, spec):
+        if (job.spec.owner_id, job.spec.kind) == (spec.owner_id, spec.kind) and _canonical(
+            job.spec.payload
+        ) == _canonical(spec.payload):
             return job, False
         return errors.AlreadyExists("This job_id belongs to another job.", code="job_id_taken", field="job_id")
     if (holder := holders.get(spec.unique_key or "")) is not None:
@@ -105,9 +109,13 @@ def _explain(job_id: UUID, spec: domain.Spec, known: Mapping[UUID, Job], holders
     return None
 
 
-def _is_same(job: Job, spec: domain.Spec) -> bool:
-    # As messages: there a number is a number, but the database gives 1e23 back as an integer.
-    return convert.json_to_proto(job.spec.payload) == convert.json_to_proto(spec.payload)
+def _canonical(payload: dict[str, Any]) -> str:
+    # A number is a number, but the database gives 1e23 back as an integer, and -0.0 as 0.
+    return json.dumps(json.loads(json.dumps(payload), parse_int=_number, parse_float=_number), sort_keys=True)
+
+
+def _number(digits: str) -> float:
+    return float(digits) + 0.0
 
 
 def unique_key_taken(holder: UUID | None) -> errors.AlreadyExists:

@@ -110,7 +110,7 @@ async def test_a_child_that_is_submitted_again_is_known_although_its_parent_has_
 
 
 async def test_the_same_payload_is_the_same_whatever_its_numbers(jobs: Operations, spec: steps.MakeSpec) -> None:
-    job_id, payload = ids.uuid7(), {"large": 1e23, "larger": 1.7e308, "small": 5e-324, "list": [1.0, 2]}
+    job_id, payload = ids.uuid7(), {"large": 1e23, "larger": 1.7e308, "small": 5e-324, "zero": -0.0, "list": [1.0, 2]}
     await jobs.submit(job_id, spec(payload=payload))
     _, is_new = await jobs.submit(job_id, spec(payload=payload))
     assert not is_new

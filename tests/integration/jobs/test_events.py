@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import errors
+from chassis import errors, ids
 from repruv.jobs.v1 import job_events_pb2
-from services.jobs import domain, schema
+from services.jobs import domain, notifications, schema
 from services.jobs.operations import Operations
 from tests.integration.jobs import steps
 
@@ -50,3 +50,87 @@ async def test_events_can_be_read_from_any_position_but_not_from_the_future(
     with pytest.raises(errors.OutOfRange) as caught:
         await jobs.list_events(owner_id, after=4, limit=500)
     assert caught.value.code == "cursor_unknown"
+
+
+async def told(engine: AsyncEngine, kind: str) -> list[job_events_pb2.JobEvents]:
+    """Read the messages about a kind that are to be sent."""
+    async with engine.connect() as conn:
+        messages = sa.select(schema.outbox.c.payload).where(schema.outbox.c.subject == f"jobs.events.{kind}")
+        payloads = (await conn.execute(messages)).scalars().all()
+    return [job_events_pb2.JobEvents.FromString(payload) for payload in payloads]
+
+
+async def test_what_was_committed_together_is_one_message_a_kind(
+    jobs: Operations, jobs_engine: AsyncEngine, spec: steps.MakeSpec, kind: str
+) -> None:
+    other, strangers = f"{kind}.other", uuid4()
+    await jobs.submit_many(
+        [(ids.uuid7(), spec(kind=one, owner_id=strangers)) for one in (kind, other)] * 2
+        + [(ids.uuid7(), spec()) for _ in range(20)]
+    )
+    (message,), (beside,) = await told(jobs_engine, kind), await told(jobs_engine, other)
+    assert len(message.events) == 21
+    assert len(beside.events) == 1
+    by_owner = [[event.sequence for event in message.events if event.owner_id == one] for one in (str(strangers),)]
+    assert by_owner == [sorted(by_owner[0])]
+
+
+async def test_a_large_payload_or_result_is_shown_but_not_told(
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str, owner_id: UUID
+) -> None:
+    large, small = {"text": "x" * 20_000}, {"n": 1}
+    job, beside = await submitted(payload=large), await submitted(payload=small)
+    await jobs.claim(worker="w1", kinds=[kind], limit=2)
+    await jobs.finish(job.job_id, 1, domain.Completed(result=large))
+    await jobs.finish(beside.job_id, 1, domain.Completed(result=small))
+    stored, _ = await jobs.list_events(owner_id, after=0, limit=500)
+    events = [job_events_pb2.JobEvent.FromString(event) for event in stored]
+    events += [event for message in await told(jobs_engine, kind) for event in message.events]
+    for event in events:
+        is_large = event.job.job_id == str(job.job_id)
+        assert event.job.spec.HasField("payload") is not is_large
+        if event.job.finish_time.seconds:
+            assert event.job.HasField("result") is not is_large
+    shown = await jobs.get(job.job_id, owner_id=None)
+    assert (shown.spec.payload, shown.result) == (large, large)
+
+
+async def test_messages_stay_small_enough_to_be_sent(
+    jobs: Operations, jobs_engine: AsyncEngine, spec: steps.MakeSpec, kind: str
+) -> None:
+    payload = {"text": "x" * 15_000}
+    await jobs.submit_many([(ids.uuid7(), spec(payload=payload)) for _ in range(40)])
+    messages = await told(jobs_engine, kind)
+    assert sum(len(message.events) for message in messages) == 40
+    assert all(message.ByteSize() < 128 * 1024 for message in messages)
+
+
+async def test_a_change_that_is_undone_tells_nothing(
+    jobs: Operations, jobs_engine: AsyncEngine, spec: steps.MakeSpec, kind: str, owner_id: UUID
+) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with jobs.transaction() as tx:
+            await tx.submit([(ids.uuid7(), spec())])
+            raise ZeroDivisionError
+    assert await told(jobs_engine, kind) == []
+    assert await jobs.positions([owner_id]) == {}
+
+
+async def test_a_retry_makes_a_notification_unread_again(
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str, owner_id: UUID
+) -> None:
+    unread = notifications.Notifications(jobs_engine)
+    job = await submitted(notifies=True, max_attempts=1)
+
+    async def listed() -> list[UUID]:
+        return [one.job_id for one in (await unread.list_page(owner_id, page_size=10, page_token="")).jobs]
+
+    for attempt in (1, 2):
+        await steps.claim_one(jobs, kind)
+        assert await listed() == []
+        await jobs.finish(job.job_id, attempt, steps.ERROR)
+        assert await listed() == [job.job_id]
+        await unread.mark_read(owner_id, [job.job_id])
+        assert await listed() == []
+        if attempt == 1:
+            await jobs.retry(job.job_id, owner_id=None)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from chassis import errors
 from services.jobs import domain
 from services.jobs.operations import Operations
 from tests.integration.jobs import steps
@@ -26,3 +31,71 @@ async def test_progress_never_falls_within_an_attempt_nor_passes_the_total(
     await steps.crash(jobs, jobs_engine, job.job_id)
     await steps.claim_one(jobs, kind)
     assert await report(2, 1, 10) == (1, 10)
+
+
+@pytest.fixture
+async def running(jobs: Operations, submitted: steps.Submit, kind: str) -> UUID:
+    """A job that runs its first attempt."""
+    job = await submitted()
+    await steps.claim_one(jobs, kind)
+    return job.job_id
+
+
+async def report(jobs: Operations, engine: AsyncEngine, job_id: UUID, done: int, *, after: float) -> domain.Job:
+    """Report progress so many seconds after the report before."""
+    await steps.shift(engine, job_id, f"progress_at = clock_timestamp() - make_interval(secs => {after})")
+    await jobs.report_progress(job_id, 1, domain.Progress(done=done, total=100))
+    return await jobs.get(job_id, owner_id=None)
+
+
+def seconds_left(job: domain.Job) -> float:
+    """Say how long a job will take, as it thinks."""
+    assert job.progress.estimate is not None
+    return (job.progress.estimate - datetime.now(UTC)).total_seconds()
+
+
+async def test_an_attempt_estimates_its_end_from_how_fast_it_was(
+    jobs: Operations, jobs_engine: AsyncEngine, running: UUID
+) -> None:
+    await jobs.report_progress(running, 1, domain.Progress(done=0, total=100))
+    assert (await jobs.get(running, owner_id=None)).progress.estimate is None, "one report is no rate"
+    steady = seconds_left(await report(jobs, jobs_engine, running, 10, after=10))
+    assert 60 < steady <= 91
+    slower = seconds_left(await report(jobs, jobs_engine, running, 11, after=20))
+    assert slower > 2 * steady
+    faster = seconds_left(await report(jobs, jobs_engine, running, 60, after=5))
+    assert faster < steady
+
+
+async def test_an_attempt_may_be_silent_for_hours(jobs: Operations, jobs_engine: AsyncEngine, running: UUID) -> None:
+    await jobs.report_progress(running, 1, domain.Progress(done=1, total=100))
+    await report(jobs, jobs_engine, running, 2, after=1)
+    late = await report(jobs, jobs_engine, running, 3, after=23 * 3600)
+    assert late.progress.done == 3
+    assert seconds_left(late) > 24 * 3600
+    early = await report(jobs, jobs_engine, running, 4, after=-23 * 3600)
+    assert early.progress.done == 4
+
+
+async def test_the_next_attempt_estimates_anew(
+    jobs: Operations, jobs_engine: AsyncEngine, running: UUID, kind: str
+) -> None:
+    await jobs.report_progress(running, 1, domain.Progress(done=0, total=100))
+    assert (await report(jobs, jobs_engine, running, 50, after=1)).progress.estimate is not None
+    assert (await steps.crash(jobs, jobs_engine, running)).progress.estimate is None
+    await steps.claim_one(jobs, kind)
+    assert (await jobs.get(running, owner_id=None)).progress.estimate is None
+    await jobs.report_progress(running, 2, domain.Progress(done=60, total=100))
+    assert (await jobs.get(running, owner_id=None)).progress.estimate is None
+
+
+async def test_a_stale_attempt_reports_nothing(
+    jobs: Operations, jobs_engine: AsyncEngine, running: UUID, kind: str
+) -> None:
+    await steps.crash(jobs, jobs_engine, running)
+    with pytest.raises(errors.Aborted):
+        await jobs.report_progress(running, 1, domain.Progress(done=9, total=10))
+    await steps.claim_one(jobs, kind)
+    with pytest.raises(errors.Aborted):
+        await jobs.report_progress(running, 1, domain.Progress(done=9, total=10))
+    assert (await jobs.get(running, owner_id=None)).progress == domain.Progress()

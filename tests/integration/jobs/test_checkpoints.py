@@ -1,0 +1,96 @@
+"""Checkpoints: what an attempt keeps is there for those after it, and a stale attempt keeps nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from chassis import errors, ids
+from services.jobs import checkpoints, domain
+from services.jobs.operations import Operations
+from tests.integration.jobs import steps
+
+
+@pytest.fixture
+async def job_id(jobs: Operations, submitted: steps.Submit, kind: str) -> UUID:
+    """A job that runs its first attempt."""
+    job = await submitted()
+    await steps.claim_one(jobs, kind)
+    return job.job_id
+
+
+async def test_a_later_attempt_finds_what_earlier_ones_kept(
+    jobs: Operations, jobs_engine: AsyncEngine, job_id: UUID, kind: str
+) -> None:
+    kept: dict[str, Any] = {"a": {"n": 1}, "none": None, "list": [1, "x"], "text": "t", "zero": 0, "no": False}
+    for name, value in kept.items():
+        await jobs.save_checkpoint(job_id, 1, name, value)
+    await jobs.save_checkpoint(job_id, 1, "a", {"n": 2})
+    await steps.crash(jobs, jobs_engine, job_id)
+    await steps.claim_one(jobs, kind)
+    assert await jobs.get_checkpoints(job_id, 2) == {**kept, "a": {"n": 2}}
+
+
+async def test_a_stale_attempt_neither_keeps_nor_sees_anything(
+    jobs: Operations, jobs_engine: AsyncEngine, job_id: UUID, kind: str
+) -> None:
+    await jobs.save_checkpoint(job_id, 1, "a", 1)
+    await steps.crash(jobs, jobs_engine, job_id)
+
+    async def refused(attempt: int) -> None:
+        for call in (jobs.save_checkpoint(job_id, attempt, "a", 2), jobs.get_checkpoints(job_id, attempt)):
+            with pytest.raises(errors.Aborted) as caught:
+                await call
+            assert caught.value.code == "lease_lost"
+
+    await refused(1)
+    await steps.claim_one(jobs, kind)
+    await refused(1)
+    assert await jobs.get_checkpoints(job_id, 2) == {"a": 1}
+    await jobs.finish(job_id, 2, domain.Completed())
+    await refused(2)
+
+
+async def test_a_job_that_is_asked_to_stop_may_still_keep_what_it_has(jobs: Operations, job_id: UUID) -> None:
+    await jobs.cancel(job_id, owner_id=None, reason="r")
+    await jobs.save_checkpoint(job_id, 1, "a", 1)
+    assert await jobs.get_checkpoints(job_id, 1) == {"a": 1}
+
+
+async def test_checkpoints_survive_a_retry(jobs: Operations, job_id: UUID, kind: str) -> None:
+    await jobs.save_checkpoint(job_id, 1, "a", 1)
+    await jobs.finish(job_id, 1, steps.FINAL)
+    await jobs.retry(job_id, owner_id=None)
+    await steps.claim_one(jobs, kind)
+    assert await jobs.get_checkpoints(job_id, 2) == {"a": 1}
+
+
+async def test_a_job_keeps_only_so_many(jobs: Operations, jobs_engine: AsyncEngine, job_id: UUID) -> None:
+    fill = sa.text(
+        "INSERT INTO jobs.checkpoints (job_id, name, attempt, value)"
+        " SELECT :job_id, 'n' || n, 1, '1' FROM generate_series(1, :most) n"
+    )
+    async with jobs_engine.begin() as conn:
+        await conn.execute(fill, {"job_id": job_id, "most": checkpoints.MOST - 1})
+    await jobs.save_checkpoint(job_id, 1, "last", 1)
+    with pytest.raises(errors.ResourceExhausted) as caught:
+        await jobs.save_checkpoint(job_id, 1, "one more", 1)
+    assert caught.value.code == "too_many_checkpoints"
+    await jobs.save_checkpoint(job_id, 1, "n1", {"replaced": True})
+    assert (await jobs.get_checkpoints(job_id, 1))["n1"] == {"replaced": True}
+
+
+@pytest.mark.parametrize("name", ["", "n" * 101, "a\x00b"])
+async def test_a_name_that_is_none_is_refused(jobs: Operations, job_id: UUID, name: str) -> None:
+    with pytest.raises(errors.InvalidArgument) as caught:
+        await jobs.save_checkpoint(job_id, 1, name, 1)
+    assert caught.value.field == "name"
+
+
+async def test_a_job_that_is_none_holds_no_lease(jobs: Operations) -> None:
+    with pytest.raises(errors.Aborted):
+        await jobs.save_checkpoint(ids.uuid7(), 1, "a", 1)

@@ -1,0 +1,95 @@
+"""Who is next: the urgent first, and of those that are as urgent every owner in turn."""
+
+from __future__ import annotations
+
+from uuid import UUID, uuid4
+
+import pytest
+
+from chassis import ids
+from services.jobs import domain
+from services.jobs.operations import Operations
+from tests.integration.jobs import steps
+
+
+async def submit(jobs: Operations, spec: steps.MakeSpec, count: int, **given: object) -> list[UUID]:
+    """Submit many jobs at once; gives their ids."""
+    made = [ids.uuid7() for _ in range(count)]
+    await jobs.submit_many([(job_id, spec(**given)) for job_id in made])
+    return made
+
+
+async def owners(jobs: Operations, kind: str, limit: int) -> list[UUID]:
+    """Claim jobs; gives whose they are."""
+    return [job.spec.owner_id for job in await jobs.claim(worker="w1", kinds=[kind], limit=limit)]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_one_job_does_not_wait_for_a_thousand_of_somebody_else(
+    jobs: Operations, spec: steps.MakeSpec, owner_id: UUID, kind: str, at_once: bool
+) -> None:
+    for count in [1_000] if at_once else [10] * 5:
+        await submit(jobs, spec, count)
+    assert set(await owners(jobs, kind, 5)) == {owner_id}
+    await jobs.advance_turns()
+    other = uuid4()
+    await submit(jobs, spec, 1, owner_id=other)
+    assert other in await owners(jobs, kind, 2)
+
+
+async def test_owners_take_turns(jobs: Operations, spec: steps.MakeSpec, owner_id: UUID, kind: str) -> None:
+    others = [uuid4(), uuid4()]
+    for one in (owner_id, *others):
+        await submit(jobs, spec, 4, owner_id=one)
+    for _ in range(4):
+        assert sorted(await owners(jobs, kind, 3)) == sorted([owner_id, *others])
+
+
+async def test_who_has_been_served_is_not_penalised_afterwards(
+    jobs: Operations, spec: steps.MakeSpec, owner_id: UUID, kind: str
+) -> None:
+    await submit(jobs, spec, 300)
+    for _ in range(3):
+        assert len(await owners(jobs, kind, 100)) == 100
+        await jobs.advance_turns()
+    other = uuid4()
+    await submit(jobs, spec, 2, owner_id=other)
+    await submit(jobs, spec, 2)
+    assert set(await owners(jobs, kind, 2)) == {owner_id, other}
+
+
+async def test_who_has_waited_for_nothing_has_saved_up_nothing(
+    jobs: Operations, spec: steps.MakeSpec, owner_id: UUID, kind: str
+) -> None:
+    other = uuid4()
+    await submit(jobs, spec, 1, owner_id=other)
+    await submit(jobs, spec, 100)
+    await owners(jobs, kind, 60)
+    await jobs.advance_turns()
+    await submit(jobs, spec, 10, owner_id=other)
+    assert (await owners(jobs, kind, 6)).count(owner_id) == 3
+
+
+async def test_the_urgent_go_first_whoever_has_waited(
+    jobs: Operations, spec: steps.MakeSpec, owner_id: UUID, kind: str
+) -> None:
+    other = uuid4()
+    await submit(jobs, spec, 3, owner_id=other)
+    urgent = await submit(jobs, spec, 3, priority=1)
+    assert await steps.claim(jobs, kind, 3) == urgent
+
+
+async def test_kinds_take_turns(jobs: Operations, spec: steps.MakeSpec, kind: str) -> None:
+    other = f"{kind}.other"
+    await submit(jobs, spec, 50)
+    await steps.claim(jobs, kind, 40)
+    await submit(jobs, spec, 10, kind=other)
+    claimed = await jobs.claim(worker="w1", kinds=[kind, other], limit=10)
+    assert sorted(job.spec.kind for job in claimed) == [kind] * 5 + [other] * 5
+
+
+async def test_a_job_that_comes_back_keeps_its_turn(jobs: Operations, spec: steps.MakeSpec, kind: str) -> None:
+    first, *_ = await submit(jobs, spec, 20)
+    assert await steps.claim(jobs, kind, 1) == [first]
+    await jobs.finish(first, 1, domain.Released())
+    assert await steps.claim(jobs, kind, 1) == [first]

@@ -1,0 +1,115 @@
+"""Kinds: what their workers declare of them is what specs that leave it open get."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+
+from chassis import errors, identity, ids
+from repruv.jobs.v1 import job_pb2, jobs_service_pb2, kind_pb2
+from services.jobs import kinds
+from services.jobs.operations import Operations
+from tests.integration.jobs import served as serving
+from tests.integration.jobs import steps
+from tests.integration.jobs.served import Served
+
+
+@pytest.fixture
+async def served(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[Served]:
+    """The jobs service."""
+    async with serving.reached(jobs_target, signer) as found:
+        yield found
+
+
+async def submit(served: Served, kind: str, **spec: Any) -> jobs_service_pb2.SubmitJobResponse:
+    """Submit a job; gives the whole answer."""
+    made = job_pb2.JobSpec(kind=kind, owner_id=str(uuid4()), **spec)
+    request = jobs_service_pb2.SubmitJobRequest(job_id=str(ids.uuid7()), spec=made)
+    response: jobs_service_pb2.SubmitJobResponse = await served.call(served.jobs.SubmitJob, request)
+    return response
+
+
+async def test_a_kind_that_nobody_serves_is_accepted_and_told(served: Served, kind: str) -> None:
+    answer = await submit(served, kind)
+    assert (answer.created, answer.served) == (True, False)
+    job = answer.job
+    assert (job.max_attempts, job.spec.backoff.seconds, job.spec.max_backoff.seconds) == (3, 1, 60)
+    assert (job.spec.attempt_timeout.seconds, job.HasField("deadline")) == (600, False)
+
+
+async def test_what_a_spec_leaves_open_is_taken_from_the_kind(served: Served, kind: str) -> None:
+    defaults = kind_pb2.KindDefaults(
+        max_attempts=7,
+        backoff=Duration(seconds=2),
+        max_backoff=Duration(seconds=20),
+        attempt_timeout=Duration(seconds=30),
+        total_timeout=Duration(seconds=300),
+        priority=5,
+    )
+    await served.declare(kind_pb2.KindDeclaration(kind=kind, defaults=defaults, notifies=True))
+    open_, given = (
+        await submit(served, kind),
+        await submit(
+            served,
+            kind,
+            max_attempts=2,
+            backoff=Duration(seconds=3),
+            max_backoff=Duration(seconds=4),
+            attempt_timeout=Duration(seconds=5),
+            total_timeout=Duration(seconds=6),
+            priority=-1,
+        ),
+    )
+    assert (open_.served, given.served) == (True, True)
+
+    def taken(job: job_pb2.Job) -> tuple[int, ...]:
+        spec = job.spec
+        durations = (spec.backoff, spec.max_backoff, spec.attempt_timeout, spec.total_timeout)
+        return (spec.max_attempts, *(one.seconds for one in durations), spec.priority)
+
+    assert taken(open_.job) == (7, 2, 20, 30, 300, 5)
+    assert taken(given.job) == (2, 3, 4, 5, 6, -1)
+    assert open_.job.notifies
+    assert open_.job.max_attempts == 7
+    assert open_.job.deadline.ToDatetime(UTC) == open_.job.create_time.ToDatetime(UTC) + timedelta(seconds=300)
+
+
+async def test_the_latest_declaration_counts_and_limits_stay(jobs: Operations, kind: str) -> None:
+    await steps.limit(jobs, kind, max_running=2)
+    for attempts in (5, None):
+        defaults = {"max_attempts": attempts} if attempts else {}
+        await jobs.declare("w1", [kinds.Declaration(kind=kind, defaults=defaults, undoes=True)], [])
+        known = (await jobs.kinds.get([kind]))[kind]
+        assert known.given.get("max_attempts") == attempts
+        assert (known.is_limited, known.is_served, known.given["undoes"]) == (True, True, True)
+
+
+async def test_a_kind_is_served_for_two_minutes_after_its_declaration() -> None:
+    now = datetime.now(UTC)
+    ages = (timedelta(seconds=119), timedelta(seconds=121))
+    assert [kinds.Kind(given={}, is_limited=False, declared_at=now - age).is_served for age in ages] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("declared", "field"),
+    [
+        (kind_pb2.KindDefaults(max_attempts=101), "max_attempts"),
+        (kind_pb2.KindDefaults(max_attempts=-1), "max_attempts"),
+        (kind_pb2.KindDefaults(backoff=Duration(seconds=-1)), "backoff"),
+        (kind_pb2.KindDefaults(backoff=Duration(seconds=61)), "max_backoff"),
+        (kind_pb2.KindDefaults(attempt_timeout=Duration(seconds=10**12)), "attempt_timeout"),
+        (kind_pb2.KindDefaults(total_timeout=Duration()), "total_timeout"),
+        (kind_pb2.KindDefaults(priority=-101), "priority"),
+    ],
+)
+async def test_a_default_is_bounded_as_what_it_stands_for(
+    served: Served, kind: str, declared: kind_pb2.KindDefaults, field: str
+) -> None:
+    with pytest.raises(errors.InvalidArgument) as caught:
+        await served.declare(kind_pb2.KindDeclaration(kind=kind, defaults=declared))
+    assert caught.value.field == field

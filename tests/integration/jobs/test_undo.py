@@ -1,0 +1,93 @@
+"""Undo: what a cancelled job has done is undone by another job, before it can be done again."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from chassis import errors
+from services.jobs import domain, kinds
+from services.jobs.domain import State
+from services.jobs.operations import Operations
+from tests.integration.jobs import steps
+
+
+async def undoes(jobs: Operations, kind: str) -> list[domain.Job]:
+    """Read the jobs that undo those of a kind."""
+    page = await jobs.list_page(
+        owner_id=None, states=[], kinds=[f"{kind}.undo"], parent_id=None, page_size=100, page_token=""
+    )
+    return page.jobs
+
+
+async def cancelled(jobs: Operations, submitted: steps.Submit, kind: str) -> UUID:
+    """Cancel a job that is undone, while it runs."""
+    job = await submitted(undoes=True, payload={"account": 7})
+    await steps.claim_one(jobs, kind)
+    await jobs.cancel(job.job_id, owner_id=None, reason="r")
+    assert await undoes(jobs, kind) == [], "its worker has not answered yet"
+    await jobs.finish(job.job_id, 1, domain.Cancelled(reason="r"))
+    return job.job_id
+
+
+async def test_what_a_cancelled_job_has_done_is_undone(
+    jobs: Operations, submitted: steps.Submit, kind: str, owner_id: UUID
+) -> None:
+    job_id = await cancelled(jobs, submitted, kind)
+    (undo,) = await undoes(jobs, kind)
+    assert undo.spec.payload == {"job_id": str(job_id), "attempt": 1, "payload": {"account": 7}}
+    assert (undo.spec.owner_id, undo.state) == (owner_id, State.PENDING)
+    assert await steps.claim(jobs, f"{kind}.undo") == [undo.job_id]
+
+
+@pytest.mark.parametrize("way", ["between_attempts", "dead_worker", "handler"])
+async def test_it_is_undone_however_it_was_cancelled(
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str, way: str
+) -> None:
+    job = await submitted(undoes=True)
+    await steps.claim_one(jobs, kind)
+    if way == "handler":
+        await jobs.finish(job.job_id, 1, domain.Cancelled(reason="superseded"))
+    elif way == "between_attempts":
+        await jobs.finish(job.job_id, 1, steps.ERROR)
+        await jobs.cancel(job.job_id, owner_id=None, reason="r")
+    else:
+        await jobs.cancel(job.job_id, owner_id=None, reason="r")
+        await steps.crash(jobs, jobs_engine, job.job_id)
+    assert await steps.state(jobs, job.job_id) is State.CANCELLED
+    assert len(await undoes(jobs, kind)) == 1
+
+
+async def test_nothing_is_undone_that_never_began_or_has_ended_otherwise(
+    jobs: Operations, submitted: steps.Submit, kind: str
+) -> None:
+    waiting = await submitted(undoes=True)
+    await jobs.cancel(waiting.job_id, owner_id=None, reason="r")
+    for outcome in (domain.Completed(), steps.FINAL):
+        job = await submitted(undoes=True)
+        await steps.claim_one(jobs, kind)
+        await jobs.finish(job.job_id, 1, outcome)
+    plain = await submitted()
+    await steps.claim_one(jobs, kind)
+    await jobs.finish(plain.job_id, 1, domain.Cancelled(reason="r"))
+    assert await undoes(jobs, kind) == []
+
+
+async def test_a_job_is_not_retried_before_it_is_undone(jobs: Operations, submitted: steps.Submit, kind: str) -> None:
+    job_id = await cancelled(jobs, submitted, kind)
+    (undo,) = await undoes(jobs, kind)
+    with pytest.raises(errors.FailedPrecondition) as caught:
+        await jobs.retry(job_id, owner_id=None)
+    assert (caught.value.code, caught.value.details) == ("undo_not_ended", {"job_id": str(undo.job_id)})
+    await steps.claim_one(jobs, f"{kind}.undo")
+    await jobs.finish(undo.job_id, 1, domain.Completed())
+    assert (await jobs.retry(job_id, owner_id=None)).state is State.PENDING
+
+
+async def test_a_kind_whose_undo_could_have_no_name_cannot_be_declared() -> None:
+    kinds.Declaration(kind="k" * 95, undoes=True)
+    with pytest.raises(errors.InvalidArgument) as caught:
+        kinds.Declaration(kind="k" * 96, undoes=True)
+    assert caught.value.field == "kind"
