@@ -126,7 +126,12 @@ async def test_saving_waits_out_outages(
     fake: Fake, jobs: worker.JobsClient, working: Any, ended: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outages = [errors.Unavailable(), errors.DeadlineExceeded()]
-    runs = ["once"]
+    runs: list[int] = []
+
+    def work() -> int:
+        runs.append(1)
+        return len(runs)
+
     save = jobs.save_checkpoint
 
     async def failing(*arguments: Any) -> None:
@@ -135,7 +140,7 @@ async def test_saving_waits_out_outages(
         await save(*arguments)
 
     async def handle(context: worker.Context) -> dict[str, Any]:
-        return {"value": await context.step("first", lambda: len(runs))}
+        return {"value": await context.step("first", work)}
 
     monkeypatch.setattr(jobs, "save_checkpoint", failing)
     async with working(worker.Kind("test.kind", handle)):

@@ -14,6 +14,7 @@ import pytest
 import worker
 from tests.unit.worker.servicer import Fake
 from worker import claims, liveness, values
+from worker import worker as runtime
 
 
 def everything(context: worker.Blocking) -> dict[str, Any]:
@@ -77,8 +78,10 @@ async def test_a_process_that_dies_fails_its_attempt_only(fake: Fake, working: A
 
 
 async def test_a_process_is_killed_when_its_job_is_cancelled(
-    fake: Fake, working: Any, ended: Any, eventually: Any
+    fake: Fake, working: Any, ended: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # A process cannot be asked to stop, so it is given no time to do so.
+    monkeypatch.setattr(runtime, "CANCEL_GRACE_SECONDS", 3_600.0)
     async with working(worker.Kind("test.kind", hang, pool="process")):
         job_id = fake.add("test.kind")
 
