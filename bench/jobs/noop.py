@@ -11,19 +11,16 @@ from collections.abc import AsyncIterator, Mapping
 
 import grpc
 import psycopg
-from google.protobuf.struct_pb2 import Struct
 
 import worker
 from bench.jobs.peers import contract
-from chassis import bus, identity, ids, logs, run
+from chassis import bus, identity, logs, run
 from chassis.rpc import client
-from repruv.jobs.v1 import job_pb2, jobs_service_pb2, jobs_service_pb2_grpc
 
 KIND = "demo.noop"
-CONCURRENCY = 20
+CONCURRENCY = 100
 OWNERS = [str(uuid.UUID(int=0x0BE7C4 << 100 | number)) for number in range(1_000)]
 """The jobs go round many users, as they do in life."""
-SUBMIT_SECONDS = 30.0
 LATELY_SECONDS = 3_600
 """What is older than this is history, and not looked at."""
 UNFINISHED = "SELECT count(*) FROM jobs.jobs WHERE job_id >= %s AND finished_at IS NULL"
@@ -41,19 +38,15 @@ class Client(contract.Client):
 
     def __init__(self, channel: grpc.aio.Channel, call: client.Caller, database: psycopg.AsyncConnection) -> None:
         self._database = database
-        self._stub = jobs_service_pb2_grpc.JobsServiceStub(channel)
-        self._call = call
+        self._jobs = worker.JobsClient(channel, call)
 
     async def submit(self, index: int) -> None:
         await self.submit_holding(index, 0.0)
 
     async def submit_holding(self, index: int, seconds: float) -> None:
         """Submit a job whose first attempt takes so long."""
-        payload = Struct()
-        payload.update({"index": index, **({"hold": seconds} if seconds else {})})
-        spec = job_pb2.JobSpec(kind=KIND, owner_id=OWNERS[index % len(OWNERS)], payload=payload)
-        request = jobs_service_pb2.SubmitJobRequest(job_id=str(ids.uuid7()), spec=spec)
-        await self._call(self._stub.SubmitJob, request, timeout=SUBMIT_SECONDS, user_token="")
+        payload = {"index": index, **({"hold": seconds} if seconds else {})}
+        await self._jobs.submit(KIND, payload, owner_id=OWNERS[index % len(OWNERS)])
 
     async def unfinished(self) -> int:
         lately = uuid.UUID(int=int((time.time() - LATELY_SECONDS) * 1000) << 80)

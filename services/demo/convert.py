@@ -101,6 +101,8 @@ def submit_to_proto(mode: Mode) -> jobs_service_pb2.SubmitJobRequest:
         backoff=_duration(BACKOFF),
         max_backoff=_duration(MAX_BACKOFF),
         attempt_timeout=_duration(ATTEMPT_TIMEOUT),
+        # One job of an owner at a time: the next one begins when this one has told how it ended.
+        concurrency_key=str(mode.owner_id),
     )
     return jobs_service_pb2.SubmitJobRequest(job_id=str(mode.job_id), spec=spec)
 

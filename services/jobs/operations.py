@@ -234,6 +234,11 @@ class Operations:
         """End attempts in one transaction; for each what `finish` gives, or the error that it raises."""
         return await self._finish_together(ended)
 
+    async def look(self) -> storage.Found:
+        """Look what there is to do for the reconciler."""
+        async with self._single.connect() as conn:
+            return await storage.look(conn)
+
     async def rescue(self, *, grace: timedelta) -> int:
         """Judge the jobs whose lease has expired; gives how many. Nobody within `grace` of the database's start."""
         async with self.transaction() as tx:

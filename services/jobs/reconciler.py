@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 from services.jobs import operations
 
-RESCUE_SECONDS = 0.25
-PROMOTE_SECONDS = 0.25
+TURN_SECONDS = 0.25
 TIDY_SECONDS = 2.0
 STANDSTILL = 0.75
 """So long (in leases) without a judgement means that this process stood still: what remains of a lease after a heartbeat."""
@@ -24,8 +23,21 @@ class Reconciler:
         self._judge_after = self._clock() + self._lease
         self._judged_at = self._clock()
 
-    async def rescue(self) -> None:
-        """Rescue expired leases; but not when nobody could renew: then the workers first get the time to do so.
+    async def turn(self) -> None:
+        """Look whether there is anything to do, by one query, and do it."""
+        try:
+            found = await self._jobs.look()
+        except Exception:
+            self._judge_after = self._clock() + self._lease
+            raise
+        await self.rescue(expired=found.expired)
+        if found.due or found.overdue:
+            await self.promote()
+        if found.waiting:
+            await self._jobs.advance_turns()
+
+    async def rescue(self, *, expired: bool = True) -> None:
+        """Rescue expired leases, if there are any; but not when nobody could renew: then the workers first get the time to do so.
 
         A lease after a start and after an error of the database, half of one after a standstill of this process.
         """
@@ -34,7 +46,7 @@ class Reconciler:
             # Half a lease is time for two heartbeats of each worker.
             self._judge_after = max(self._judge_after, now + self._lease / 2)
         self._judged_at = now
-        if now < self._judge_after:
+        if not expired or now < self._judge_after:
             return
         try:
             while await self._jobs.rescue(grace=self._jobs.lease) == operations.BATCH:
@@ -46,11 +58,10 @@ class Reconciler:
             self._judged_at = self._clock()
 
     async def promote(self) -> None:
-        """Make ready what has become due, fail what is overdue, and let the kinds' turns follow the claims."""
+        """Make ready what has become due, and fail what is overdue."""
         for step in (self._jobs.promote, self._jobs.fail_overdue):
             while await step() == operations.BATCH:
                 pass
-        await self._jobs.advance_turns()
 
     async def tidy(self) -> None:
         """Cancel the children of parents that have ended, and give on places of concurrency keys that were forgotten."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -17,6 +18,21 @@ from services.jobs.domain import Action, Job, State
 from services.jobs.schema import attempts, job_events, jobs
 
 Attempts = Sequence[tuple[UUID, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What there is to do for the reconciler."""
+
+    expired: bool
+    """A lease has expired."""
+    due: bool
+    """The time of a scheduled job, or of a next attempt, has come."""
+    overdue: bool
+    """The deadline of a waiting job has passed."""
+    waiting: bool
+    """A job can be claimed, so turns may have to be brought on."""
+
 
 _now = sa.func.now()
 
@@ -253,6 +269,11 @@ async def reopen(conn: AsyncConnection, job: Job) -> Job | None:
         "children_unsuccessful": ended.where(child.c.state != State.COMPLETED).scalar_subquery(),
     }
     return await _move(conn, job, Action.RETRY, fresh)
+
+
+async def look(conn: AsyncConnection) -> Found:
+    """Look what there is to do for the reconciler."""
+    return Found(**(await conn.execute(statements.LOOK)).mappings().one())
 
 
 async def expired_jobs(conn: AsyncConnection, *, limit: int, grace: timedelta) -> list[Job]:
