@@ -70,6 +70,12 @@ async def upsert(conn: AsyncConnection, declarations: Sequence[Declaration], *, 
     await postgres.execute_each(conn, _DECLARE, rows)
 
 
+async def kinds_of(conn: AsyncConnection, names: Sequence[str]) -> dict[str, str]:
+    """Give the kinds of the schedules that there are of these names."""
+    statement = sa.select(schedules.c.name, schedules.c.kind).where(schedules.c.name.in_(names))
+    return {row.name: row.kind for row in await conn.execute(statement)}
+
+
 async def is_due(conn: AsyncConnection) -> bool:
     """Say whether the time of any schedule has come."""
     return bool((await conn.execute(_IS_DUE)).scalar_one())
@@ -108,12 +114,6 @@ async def pause(conn: AsyncConnection, name: str) -> Schedule | None:
 async def resume(conn: AsyncConnection, name: str, next_at: datetime) -> Schedule | None:
     """Let a schedule go on at a time; None if there is none."""
     return await _set(conn, name, paused_at=None, next_at=next_at)
-
-
-async def get(conn: AsyncConnection, name: str) -> Schedule | None:
-    """Read a schedule."""
-    row = (await conn.execute(sa.select(schedules).where(schedules.c.name == name))).mappings().first()
-    return _schedule(row) if row else None
 
 
 async def list_all(conn: AsyncConnection) -> list[Schedule]:

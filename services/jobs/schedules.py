@@ -37,8 +37,13 @@ async def declare(conn: AsyncConnection, declarations: Sequence[Declaration], no
         recurrence.require(declared)
     if len({declared.name for declared in declarations}) < len(declarations):
         raise errors.InvalidArgument("name must not come twice.", field="name")
-    if declarations:
-        await schedule_rows.upsert(conn, declarations, now=now)
+    if not declarations:
+        return
+    owners = await schedule_rows.kinds_of(conn, [declared.name for declared in declarations])
+    for declared in declarations:
+        if _service(owners.get(declared.name, declared.kind)) != _service(declared.kind):
+            raise errors.InvalidArgument(f"The schedule {declared.name} belongs to another service.", field="name")
+    await schedule_rows.upsert(conn, declarations, now=now)
 
 
 class Schedules:
@@ -152,6 +157,10 @@ class Schedules:
             concurrency_key=schedule.concurrency_key,
             **kind.given,
         )
+
+
+def _service(kind: str) -> str:
+    return kind.partition(".")[0]
 
 
 def _found(found: _Found | None) -> _Found:

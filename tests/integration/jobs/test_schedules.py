@@ -315,3 +315,11 @@ async def test_bad_declarations_are_refused_and_store_nothing(schedule: Replica)
                 await schedules.declare(conn, declared, datetime.now(UTC))
         assert refused.value.field == field
     assert schedule.name not in {one.declaration.name for one in await schedule.schedules.list_all()}
+
+
+async def test_the_schedule_of_another_service_is_not_taken_over(schedule: Replica) -> None:
+    before = await schedule.declare()
+    with pytest.raises(errors.InvalidArgument) as refused:
+        await schedule.declare(kind="auth.sweep")
+    assert refused.value.field == "name"
+    assert await schedule.get() == before
