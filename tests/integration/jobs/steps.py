@@ -15,6 +15,7 @@ from services.jobs.operations import Operations
 Submit = Callable[..., Awaitable[domain.Job]]
 MakeSpec = Callable[..., domain.Spec]
 ERROR = domain.Failed(error=domain.JobError(code="boom", message="It broke."), retryable=True)
+HOUR = timedelta(hours=1)
 FINAL = domain.Failed(error=domain.JobError(code="final", message="It broke for good."), retryable=False)
 
 

@@ -307,11 +307,9 @@ def machine(run: Callable[[Coroutine[Any, Any, Any]], Any], jobs: operations.Ope
             taken, taken_before = _taken(self.seen), _taken(before)
             for key, count in taken.items():
                 assert count <= max(self.max_per_key, taken_before[key])
-            waiting = Counter(
-                job.spec.concurrency_key for job in self.seen.values() if job.state is State.PENDING and not job.ready
-            )
-            for key in waiting:
-                assert taken[key] >= self.max_per_key, "a free place is taken at once"
+            for job in self.seen.values():
+                if job.state is State.PENDING and not job.ready:
+                    assert taken[job.spec.concurrency_key or ""] >= self.max_per_key, "a free place is taken at once"
             was_held = sum(job.state in domain.HELD and job.spec.kind == self.kind for job in before.values())
             assert not self.max_running or self.held() <= max(self.max_running, was_held)
 
@@ -362,7 +360,7 @@ def machine(run: Callable[[Coroutine[Any, Any, Any]], Any], jobs: operations.Ope
 
         # The rest is how.
 
-        def spec(self, what: str, which: int, **policy: int) -> tuple[domain.Spec, str | None]:
+        def spec(self, what: str, which: int, **policy: Any) -> tuple[domain.Spec, str | None]:
             """Give a spec, and why it will be refused."""
             given: dict[str, Any] = {}
             refusal = None

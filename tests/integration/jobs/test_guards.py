@@ -1,0 +1,148 @@
+"""Guards that hold when two do something to the same job at the same moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from chassis import errors, ids
+from services.jobs import domain, storage
+from services.jobs.domain import State
+from services.jobs.operations import Operations
+from tests.integration.jobs import steps
+
+Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
+Meanwhile = Callable[[UUID, str, Coroutine[Any, Any, Any]], Awaitable[Any]]
+_CRASHED = "state = 'retrying', ready = true, worker = NULL, lease_until = NULL, max_attempts = max_attempts + 1"
+_COMPLETED = "state = 'completed', finished_at = now(), result = '{}', worker = NULL, lease_until = NULL"
+
+
+@pytest.fixture
+def meanwhile(jobs_engine: AsyncEngine, eventually: Eventually) -> Meanwhile:
+    """Begin a call while somebody else's change of a job is not committed, and commit that when the call waits for it."""
+
+    async def call(job_id: UUID, change: str, called: Coroutine[Any, Any, Any]) -> Any:
+        waiting = sa.text(
+            "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid"
+            " WHERE NOT l.granted AND a.application_name = 'test-lifecycle'"
+        )
+        async with jobs_engine.begin() as conn:
+            await conn.execute(sa.text(f"UPDATE jobs.jobs SET {change} WHERE job_id = :id"), {"id": job_id})
+            task = asyncio.create_task(called)
+
+            async def is_waiting() -> bool:
+                async with jobs_engine.connect() as watcher:
+                    return task.done() or (await watcher.scalar(waiting) or 0) > 0
+
+            await eventually(is_waiting)
+        return (await asyncio.gather(task, return_exceptions=True))[0]
+
+    return call
+
+
+async def test_a_finish_sees_what_overtook_it(
+    jobs: Operations, submitted: steps.Submit, kind: str, meanwhile: Meanwhile
+) -> None:
+    job = await submitted()
+    await steps.claim_one(jobs, kind)
+    answer = await meanwhile(job.job_id, _CRASHED, jobs.finish(job.job_id, 1, domain.Completed()))
+    assert isinstance(answer, errors.Aborted)
+    assert await steps.state(jobs, job.job_id) is State.RETRYING
+
+
+async def test_a_checkpoint_is_not_kept_by_an_attempt_that_is_being_overtaken(
+    jobs: Operations, submitted: steps.Submit, kind: str, meanwhile: Meanwhile
+) -> None:
+    job = await submitted()
+    await steps.claim_one(jobs, kind)
+    answer = await meanwhile(job.job_id, _CRASHED, jobs.save_checkpoint(job.job_id, 1, "a", 1))
+    assert isinstance(answer, errors.Aborted)
+    await steps.claim_one(jobs, kind)
+    assert await jobs.get_checkpoints(job.job_id, 2) == {}
+
+
+async def test_a_lease_is_not_renewed_for_an_attempt_that_is_being_overtaken(
+    jobs: Operations, submitted: steps.Submit, kind: str, meanwhile: Meanwhile
+) -> None:
+    job = await submitted()
+    await steps.claim_one(jobs, kind)
+    renewal = jobs.heartbeat(worker="w1", held=[(job.job_id, 1)])
+    assert await meanwhile(job.job_id, "attempt = 2, max_attempts = 5", renewal) == []
+
+
+async def test_a_parent_that_is_ending_takes_no_child(
+    jobs: Operations, submitted: steps.Submit, spec: steps.MakeSpec, kind: str, meanwhile: Meanwhile
+) -> None:
+    parent = await submitted()
+    await steps.claim_one(jobs, kind)
+    answer = await meanwhile(parent.job_id, _COMPLETED, jobs.submit(ids.uuid7(), spec(parent_id=parent.job_id)))
+    assert isinstance(answer, errors.FailedPrecondition)
+    assert answer.code == "parent_ended"
+
+
+async def test_a_cancel_sees_that_the_job_has_just_ended(
+    jobs: Operations, submitted: steps.Submit, kind: str, meanwhile: Meanwhile
+) -> None:
+    job = await submitted()
+    await steps.claim_one(jobs, kind)
+    answer = await meanwhile(job.job_id, _COMPLETED, jobs.cancel(job.job_id, owner_id=None, reason="r"))
+    assert isinstance(answer, errors.FailedPrecondition)
+    assert answer.code == "job_already_finished"
+
+
+async def test_nobody_waits_for_a_job_that_somebody_else_holds(
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str
+) -> None:
+    held, free = await submitted(), await submitted()
+    due = await submitted(run_at=datetime.now(UTC) + steps.HOUR)
+    await steps.shift(jobs_engine, due.job_id, "run_at = now()")
+    async with jobs_engine.begin() as conn:
+        lock = sa.text("SELECT 1 FROM jobs.jobs WHERE job_id = ANY(:ids) FOR NO KEY UPDATE")
+        await conn.execute(lock, {"ids": [held.job_id, due.job_id]})
+        async with asyncio.timeout(2):
+            assert await steps.claim(jobs, kind) == [free.job_id]
+            await jobs.promote()
+            await jobs.fail_overdue()
+            await jobs.cancel_orphans()
+    assert await steps.claim(jobs, kind) == [held.job_id]
+
+
+@pytest.mark.parametrize("stale", ["attempt", "state"])
+async def test_the_statement_that_ends_attempts_is_guarded_by_itself(
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str, stale: str
+) -> None:
+    job = await submitted()
+    running = await steps.claim_one(jobs, kind)
+    done = domain.Completed()
+    decided = [(running, done, domain.decide(running, done, jitter=0.5, now=datetime.now(UTC)))]
+    if stale == "attempt":
+        await steps.crash(jobs, jobs_engine, job.job_id)
+        await steps.claim_one(jobs, kind)
+    else:
+        await steps.crash(jobs, jobs_engine, job.job_id)
+    before = await jobs.get(job.job_id, owner_id=None)
+    async with jobs_engine.begin() as conn:
+        assert await storage.end_attempts(conn, decided) == {}
+    assert await jobs.get(job.job_id, owner_id=None) == before
+
+
+async def test_the_unique_key_of_a_job_that_is_retried_is_taken_meanwhile(
+    jobs: Operations, submitted: steps.Submit, spec: steps.MakeSpec
+) -> None:
+    for n in range(10):
+        key = f"{ids.uuid7()}.{n}"
+        first = await submitted(unique_key=key)
+        await jobs.cancel(first.job_id, owner_id=None, reason="r")
+        answers = await asyncio.gather(
+            jobs.retry(first.job_id, owner_id=None),
+            jobs.submit(ids.uuid7(), spec(unique_key=key)),
+            return_exceptions=True,
+        )
+        assert sorted(isinstance(answer, errors.AlreadyExists) for answer in answers) == [False, True]
