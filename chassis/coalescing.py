@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import copy
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ MAX_ITEMS = 1_000
 MAX_BYTES = 1_000_000
 """A little below the 1 MiB of a message: the framing of a thousand items needs room too."""
 CAPACITY = 10_000
+ANSWER_TURNS = 3
+"""So many turns of the event loop an answer takes to reach who asked, and the next question to come here."""
 
 
 def batches(items: Sequence[Item], *, size: Callable[[Item], int]) -> Iterator[list[Item]]:
@@ -46,7 +49,7 @@ class _Asked(Generic[Item, Result]):
 class Coalescer(Generic[Item, Result]):
     """Sends items by one call at a time: the first at once, those that come while it is under way together in the next.
 
-    So an idle caller waits for nobody, a busy one makes few calls, and there are no timers. At most `CAPACITY` items wait;
+    So an idle caller waits for nobody, and a busy one makes few calls. At most `CAPACITY` items wait;
     whoever brings more waits for room.
     """
 
@@ -58,12 +61,18 @@ class Coalescer(Generic[Item, Result]):
         max_items: int = MAX_ITEMS,
         max_bytes: int = MAX_BYTES,
         capacity: int = CAPACITY,
+        apart: float = 0.0,
     ) -> None:
-        """`call` answers each item in order, or raises for all of them; `size` gives an item's bytes."""
+        """`call` answers each item in order, or raises for all of them; `size` gives an item's bytes.
+
+        Calls begin at least `apart` seconds after each other, unless one is full: for items that may wait so long.
+        """
         self._call = call
         self._size = size
         self._max_items = max_items
         self._max_bytes = max_bytes
+        self._apart = apart
+        self._called_at = -math.inf
         self._room = asyncio.Semaphore(capacity)
         self._waiting: deque[_Asked[Item, Result]] = deque()
         self._sending: asyncio.Task[None] | None = None
@@ -84,14 +93,26 @@ class Coalescer(Generic[Item, Result]):
     async def _send(self) -> None:
         batch: list[_Asked[Item, Result]] = []
         try:
-            while batch := self._next_batch():
-                await self._send_batch(batch)
+            while self._waiting:
+                await self._keep_apart()
+                if batch := self._next_batch():
+                    await self._send_batch(batch)
+                # Whoever was answered may ask again at once: together with those who waited, not always one call behind them.
+                for _ in range(ANSWER_TURNS):
+                    await asyncio.sleep(0)
         finally:
             # Otherwise only when this task was cancelled: nobody shall wait for what will not come.
             for asked in (*batch, *self._waiting):
                 asked.answer.cancel()
             self._waiting.clear()
             self._sending = None
+
+    async def _keep_apart(self) -> None:
+        loop = asyncio.get_running_loop()
+        early = self._called_at + self._apart - loop.time()
+        if early > 0 and len(self._waiting) < self._max_items:
+            await asyncio.sleep(early)
+        self._called_at = loop.time()
 
     def _next_batch(self) -> list[_Asked[Item, Result]]:
         batch: list[_Asked[Item, Result]] = []

@@ -37,6 +37,8 @@ MAX_BEATS = 1_000
 PAGE = 100
 
 P = TypeVar("P")
+FINISHES_APART_SECONDS = 0.01
+"""A job that has ended is told at once; those that end within so short a time after it, together."""
 M = TypeVar("M", bound=Message)
 
 
@@ -63,7 +65,7 @@ class JobsClient:
         self._stub = jobs_service_pb2_grpc.JobsServiceStub(channel)
         self._call = call
         self._submits = coalescing.Coalescer(self._submit_all, size=_size)
-        self._finishes = coalescing.Coalescer(self._finish_all, size=_size)
+        self._finishes = coalescing.Coalescer(self._finish_all, size=_size, apart=FINISHES_APART_SECONDS)
 
     async def submit(
         self, kind: kinds.Kind[P] | str, payload: P | Mapping[str, Any], **options: Unpack[jobs.Options]

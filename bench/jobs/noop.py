@@ -23,7 +23,7 @@ OWNERS = [str(uuid.UUID(int=0x0BE7C4 << 100 | number)) for number in range(1_000
 """The jobs go round many users, as they do in life."""
 LATELY_SECONDS = 3_600
 """What is older than this is history, and not looked at."""
-UNFINISHED = "SELECT count(*) FROM jobs.jobs WHERE job_id >= %s AND finished_at IS NULL"
+UNFINISHED = f"SELECT count(*) FROM jobs.jobs WHERE kind = '{KIND}' AND job_id >= %s AND finished_at IS NULL"  # noqa: S608
 
 
 async def noop(context: worker.Context) -> None:
