@@ -46,7 +46,7 @@ async def claim(
     if limit <= 0 or not any(quotas.values()):
         return []
     claimed = await storage.claim_jobs(
-        tx.conn, worker=worker, quotas=quotas, is_locked=limited, limit=limit, lease=lease
+        tx.conn, worker=worker, quotas=quotas, is_locked=limited, limit=limit, lease=lease, numbers=tx.numbers
     )
     tokens = {
         one.kind: one.tokens - sum(one.kind in (ALL, job.spec.kind) for job in claimed)

@@ -41,7 +41,8 @@ async def apply(
     """Do what was decided about locked jobs."""
     if not decided:
         return {}
-    ended = await storage.end_attempts(tx.conn, decided)
+    follows = any(job.spec.concurrency_key or job.spec.parent_id or job.spec.undoes for job, _, _ in decided)
+    ended = await storage.end_attempts(tx.conn, decided, None if follows or tx.moved else tx.numbers)
     if len(ended) != len(decided):
         # The rows were locked and their states read in this transaction, so a guard that finds nothing is a bug.
         raise errors.Internal("A locked job changed its state.")

@@ -37,7 +37,22 @@ _MOVES = ", ".join(
 _TERMINAL = _states(domain.TERMINAL)
 _HELD = _states(domain.HELD)
 
-INSERT_JOBS = sa.text(f"""
+
+def _numbered(moved: str) -> str:
+    """End a statement whose CTE `moved` has jobs that moved: each comes out with its place in its owner's sequence."""
+    return f"""
+, counted AS (SELECT owner_id, count(*) AS count FROM {moved} GROUP BY owner_id),
+advanced AS (
+    INSERT INTO jobs.owners AS o (owner_id, last_sequence) SELECT owner_id, count FROM counted ORDER BY owner_id
+    ON CONFLICT (owner_id) DO UPDATE SET last_sequence = o.last_sequence + excluded.last_sequence
+    RETURNING o.owner_id, o.last_sequence
+)
+SELECT m.*, a.last_sequence - c.count + row_number() OVER (PARTITION BY m.owner_id ORDER BY m.job_id) AS sequence
+FROM {moved} m JOIN counted c ON c.owner_id = m.owner_id JOIN advanced a ON a.owner_id = m.owner_id
+"""
+
+
+_INSERT = f"""
 INSERT INTO jobs.jobs (job_id, owner_id, kind, payload, priority, budget, max_attempts, backoff, max_backoff,
     attempt_timeout, total_timeout, unique_key, concurrency_key, parent_id, notifies, undoes, scheduled_at, run_at, deadline,
     state, ready, turn)
@@ -61,8 +76,12 @@ LEFT JOIN jobs.kinds k ON k.kind = g.kind
 ORDER BY g.unique_key NULLS FIRST, CASE WHEN g.unique_key IS NULL THEN g.job_id END, g.position
 ON CONFLICT DO NOTHING
 RETURNING {_columns("jobs")}
-""")
+"""
+
+INSERT_JOBS = sa.text(_INSERT)
 """Stores jobs. What is not returned has met a job with its id, or a living one with its unique key."""
+INSERT_JOBS_NUMBERED = sa.text(f"WITH stored AS ({_INSERT}){_numbered('stored')}")
+"""Stores jobs and numbers their events; only where no lock of a job, a parent or a key comes after it."""
 
 GET_JOBS = sa.text(f"SELECT {_columns('j')} FROM jobs.jobs j WHERE j.job_id = ANY(:job_ids)")
 LOCK_JOBS = sa.text(
@@ -116,10 +135,9 @@ WITH chosen AS MATERIALIZED (
     RETURNING {_columns("j")}
 ), begun AS (
     INSERT INTO jobs.attempts (job_id, attempt, worker, started_at) SELECT job_id, attempt, :worker, now() FROM claimed
-)
-SELECT * FROM claimed
-""")
-"""Puts ready jobs under a new attempt each. Kinds with a limit are left out unless their rows in `kinds` are locked."""
+){_numbered("claimed")}""")
+"""Puts ready jobs under a new attempt each, and numbers their events. Kinds with a limit are left out unless their rows
+in `kinds` are locked."""
 
 LOCK_LIMITED = sa.text("""
 SELECT kind, max_running, paused_at IS NOT NULL AS is_paused,
@@ -200,7 +218,7 @@ RETURNING {_columns("j")}
 """)
 """Stores how far an attempt has come. Its worker sends one report after the other."""
 
-END_ATTEMPTS = sa.text(f"""
+_END = f"""
 WITH given AS (
     SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS g (job_id uuid, attempt integer, action text, state text,
         outcome text, attempt_error_code text, attempt_error_message text, result jsonb, error_code text, error_message text,
@@ -223,9 +241,12 @@ WITH given AS (
     FROM given g JOIN ended e ON e.job_id = g.job_id
     WHERE a.job_id = g.job_id AND a.attempt = g.attempt
 )
-SELECT * FROM ended
-""")
+"""
+
+END_ATTEMPTS = sa.text(f"{_END} SELECT * FROM ended")
 """Ends attempts, and applies what was decided about their jobs."""
+END_ATTEMPTS_NUMBERED = sa.text(_END + _numbered("ended"))
+"""The same, and numbers their events; only where no lock of a parent or a key comes after it."""
 
 LOOK = sa.text(f"""
 SELECT

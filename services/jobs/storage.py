@@ -37,9 +37,22 @@ class Found:
 _now = sa.func.now()
 
 
-async def insert_jobs(conn: AsyncConnection, wanted: Sequence[tuple[UUID, domain.Spec]]) -> dict[UUID, Job]:
-    """Insert jobs; gives those that met neither one with their id nor a living one with their unique key."""
-    return _by_id(await _jobs(conn, statements.INSERT_JOBS, {"rows": rows.specs(wanted)}))
+Numbers = dict[UUID, int]
+"""By job, the place of its event in its owner's sequence."""
+
+
+async def insert_jobs(
+    conn: AsyncConnection, wanted: Sequence[tuple[UUID, domain.Spec]], numbers: Numbers | None
+) -> dict[UUID, Job]:
+    """Insert jobs; gives those that met neither one with their id nor a living one with their unique key.
+
+    With `numbers` their events are numbered at once, here as below, which locks their owners: nothing else may be locked
+    after it.
+    """
+    given = {"rows": rows.specs(wanted)}
+    if numbers is None:
+        return _by_id(await _jobs(conn, statements.INSERT_JOBS, given))
+    return _by_id(await _numbered(conn, statements.INSERT_JOBS_NUMBERED, given, numbers))
 
 
 async def get_job(conn: AsyncConnection, job_id: UUID) -> Job | None:
@@ -167,7 +180,14 @@ async def set_tokens(conn: AsyncConnection, tokens: Mapping[str, float]) -> None
 
 
 async def claim_jobs(
-    conn: AsyncConnection, *, worker: str, quotas: Mapping[str, int], is_locked: bool, limit: int, lease: timedelta
+    conn: AsyncConnection,
+    *,
+    worker: str,
+    quotas: Mapping[str, int],
+    is_locked: bool,
+    limit: int,
+    lease: timedelta,
+    numbers: Numbers,
 ) -> list[Job]:
     """Give ready jobs to a worker, each under a new attempt, the most urgent first; of each kind at most its quota."""
     given = {
@@ -178,7 +198,7 @@ async def claim_jobs(
         "worker": worker,
         "lease": lease,
     }
-    claimed = await _jobs(conn, statements.CLAIM_JOBS, given)
+    claimed = await _numbered(conn, statements.CLAIM_JOBS, given, numbers)
     return sorted(claimed, key=lambda job: (-job.spec.priority, job.job_id))
 
 
@@ -223,10 +243,15 @@ async def set_progress(conn: AsyncConnection, job_id: UUID, attempt: int, progre
 
 
 async def end_attempts(
-    conn: AsyncConnection, decided: Sequence[tuple[Job, domain.Outcome, domain.Decision]]
+    conn: AsyncConnection,
+    decided: Sequence[tuple[Job, domain.Outcome, domain.Decision]],
+    numbers: Numbers | None = None,
 ) -> dict[UUID, Job]:
     """Apply what was decided about held jobs; gives those whose attempt still held them."""
-    return _by_id(await _jobs(conn, statements.END_ATTEMPTS, {"rows": rows.ends(decided)}))
+    given = {"rows": rows.ends(decided)}
+    if numbers is None:
+        return _by_id(await _jobs(conn, statements.END_ATTEMPTS, given))
+    return _by_id(await _numbered(conn, statements.END_ATTEMPTS_NUMBERED, given, numbers))
 
 
 async def attempt_outcome(conn: AsyncConnection, job_id: UUID, attempt: int) -> str | None:
@@ -360,6 +385,18 @@ async def _move(conn: AsyncConnection, job: Job, action: Action, values: Mapping
 
 async def _jobs(conn: AsyncConnection, statement: sa.Executable, given: Mapping[str, Any]) -> list[Job]:
     return [rows.job(row) for row in await conn.execute(statement, given)]
+
+
+async def _numbered(
+    conn: AsyncConnection, statement: sa.Executable, given: Mapping[str, Any], numbers: Numbers
+) -> list[Job]:
+    found = []
+    for row in await conn.execute(statement, given):
+        *columns, sequence = row
+        job = rows.job(columns)
+        numbers[job.job_id] = sequence
+        found.append(job)
+    return found
 
 
 def _by_id(found: Sequence[Job]) -> dict[UUID, Job]:

@@ -20,9 +20,14 @@ Result = tuple[Job, bool] | errors.Error
 _TRIES = 3
 
 
-async def store(conn: AsyncConnection, wanted: Sequence[tuple[UUID, domain.Spec]]) -> list[Result]:
-    """Store jobs, parents before their children."""
+async def store(
+    conn: AsyncConnection, wanted: Sequence[tuple[UUID, domain.Spec]], numbers: storage.Numbers | None
+) -> list[Result]:
+    """Store jobs, parents before their children; with `numbers` their events are numbered at once where that is possible."""
     results: dict[int, Result] = {}
+    if any(spec.concurrency_key or spec.parent_id or spec.unique_key for _, spec in wanted):
+        # More will be locked after the jobs, or somebody's commit waited for.
+        numbers = None
     waiting = list(enumerate(wanted))
     while waiting:
         expected = {job_id for _, (job_id, _) in waiting}
@@ -31,14 +36,16 @@ async def store(conn: AsyncConnection, wanted: Sequence[tuple[UUID, domain.Spec]
             error = errors.InvalidArgument("parent_id must not lead back to the job.", field="parent_id")
             results |= {position: error for position, _ in waiting}
             break
-        results |= await _store_generation(conn, now)
+        results |= await _store_generation(conn, now, numbers)
         taken = {position for position, _ in now}
         waiting = [item for item in waiting if item[0] not in taken]
     return [results[position] for position in range(len(wanted))]
 
 
 async def _store_generation(
-    conn: AsyncConnection, wanted: Sequence[tuple[int, tuple[UUID, domain.Spec]]]
+    conn: AsyncConnection,
+    wanted: Sequence[tuple[int, tuple[UUID, domain.Spec]]],
+    numbers: storage.Numbers | None,
 ) -> dict[int, Result]:
     results: dict[int, Result] = {}
     parents = await storage.lock_jobs(conn, {spec.parent_id for _, (_, spec) in wanted if spec.parent_id})
@@ -63,7 +70,8 @@ async def _store_generation(
         first: dict[UUID, tuple[int, domain.Spec]] = {}
         for position, (job_id, spec) in remaining:
             first.setdefault(job_id, (position, spec))
-        stored = await storage.insert_jobs(conn, [(job_id, spec) for job_id, (_, spec) in first.items()])
+        items = [(job_id, spec) for job_id, (_, spec) in first.items()]
+        stored = await storage.insert_jobs(conn, items, numbers)
         added.update(job.spec.parent_id for job in stored.values() if job.spec.parent_id)
         results |= {first[job_id][0]: (job, True) for job_id, job in stored.items()}
         met = [(position, item) for position, item in remaining if position not in results]
