@@ -71,8 +71,21 @@ async def test_what_was_committed_together_is_one_message_a_kind(
     (message,), (beside,) = await told(jobs_engine, kind), await told(jobs_engine, other)
     assert len(message.events) == 21
     assert len(beside.events) == 1
-    by_owner = [[event.sequence for event in message.events if event.owner_id == one] for one in (str(strangers),)]
-    assert by_owner == [sorted(by_owner[0])]
+
+
+async def test_a_message_has_each_owners_events_in_their_order(
+    jobs: Operations, jobs_engine: AsyncEngine, spec: steps.MakeSpec, kind: str, owner_id: UUID
+) -> None:
+    owners = [owner_id, uuid4()]
+    made = [ids.uuid7() for _ in range(12)][::-1]
+    await jobs.submit_many([(job_id, spec(owner_id=owners[n % 2], priority=n % 5)) for n, job_id in enumerate(made)])
+    await jobs.claim(worker="w1", kinds=[kind], limit=12)
+    results = await jobs.finish_many([(job_id, 1, domain.Completed()) for job_id in made[3:] + made[:3]])
+    assert all(isinstance(result, domain.Job) for result in results)
+    for message in await told(jobs_engine, kind):
+        for one in owners:
+            sequences = [event.sequence for event in message.events if event.owner_id == str(one)]
+            assert sequences == list(range(sequences[0], sequences[0] + 6))
 
 
 async def test_a_large_payload_or_result_is_shown_but_not_told(

@@ -50,7 +50,7 @@ OUTCOMES = st.sampled_from(
         domain.Waiting(),
     ]
 )
-WHAT = st.sampled_from(("plain", "keyed", "keyed", "unique", "deadline", "scheduled", "undone", "child", "child"))
+WHAT = st.sampled_from(("plain", "keyed", "keyed", "keyed", "unique", "deadline", "scheduled", "undone", "child"))
 LEGAL = {(source, target) for sources, target in domain.TRANSITIONS.values() for source in sources}
 WAITING = {State.SCHEDULED, State.PENDING, State.RETRYING}
 
@@ -101,10 +101,7 @@ def machine(run: Callable[[Coroutine[Any, Any, Any]], Any], jobs: operations.Ope
                 is_second = what == "unique" and any(one.unique_key == self.kind for _, one in wanted[4:])
                 wanted.append((ids.uuid7(), spec))
                 expected.append("unique_key_taken" if is_second else refusal or "created")
-            results = run(jobs.submit_many(wanted))
-            assert [
-                one.code if isinstance(one, errors.Error) else "created" if one[1] else "known" for one in results
-            ] == expected
+            assert [code(result) for result in run(jobs.submit_many(wanted))] == expected
 
         @precondition(lambda self: self.seen)
         @rule(which=WHICH, act=st.sampled_from(("submit_again", "cancel", "retry", "retry")))
@@ -126,7 +123,7 @@ def machine(run: Callable[[Coroutine[Any, Any, Any]], Any], jobs: operations.Ope
 
         def retry(self, job_id: UUID) -> None:
             before = self.seen[job_id]
-            living = {job.spec.unique_key for job in self.seen.values() if job.state not in domain.TERMINAL}
+            living = {job.spec.unique_key for job in self.seen.values() if job.state not in domain.TERMINAL} - {None}
             is_ended = before.state in {State.FAILED, State.CANCELLED}
             try:
                 after = run(jobs.retry(job_id, owner_id=self.owner_id))
@@ -138,7 +135,8 @@ def machine(run: Callable[[Coroutine[Any, Any, Any]], Any], jobs: operations.Ope
                 assert is_ended == (domain.undo_key(job_id) in living)
                 return
             assert is_ended
-            assert before.spec.unique_key is None or before.spec.unique_key not in living
+            assert not {before.spec.unique_key, domain.undo_key(job_id)} & living
+            assert after.deadline is None or after.deadline > datetime.now(UTC)
             assert after.max_attempts - after.attempt == after.spec.max_attempts
             self.retried.add(job_id)
 
@@ -164,6 +162,9 @@ def machine(run: Callable[[Coroutine[Any, Any, Any]], Any], jobs: operations.Ope
         def worker(self, which: int, outcome: domain.Outcome, done: int) -> None:
             """Let an attempt, living or overtaken, do all that a worker does."""
             token = self.token(which)
+            if outcome == domain.Waiting() and self.is_current(*token) and len(self.seen) < 2 * MAX_JOBS:
+                spec, refusal = self.spec("child", which, parent_id=token[0])
+                assert code(run(jobs.submit_many([(ids.uuid7(), spec)]))[0]) == (refusal or "created")
             self.heartbeat(*token)
             self.keep(*token, done)
             self.report(*token, done)
@@ -202,12 +203,15 @@ def machine(run: Callable[[Coroutine[Any, Any, Any]], Any], jobs: operations.Ope
         def keep(self, job_id: UUID, attempt: int, value: int) -> None:
             try:
                 found = run(jobs.get_checkpoints(job_id, attempt))
+                assert found == ({"step": self.kept[job_id]} if job_id in self.kept else {})
+            except errors.Aborted:
+                assert not self.is_current(job_id, attempt)
+            try:
                 run(jobs.save_checkpoint(job_id, attempt, "step", value))
             except errors.Aborted:
                 assert not self.is_current(job_id, attempt)
             else:
                 assert self.is_current(job_id, attempt)
-                assert found == ({"step": self.kept[job_id]} if job_id in self.kept else {})
                 self.kept[job_id] = value
 
         def report(self, job_id: UUID, attempt: int, done: int) -> None:
@@ -360,7 +364,9 @@ def machine(run: Callable[[Coroutine[Any, Any, Any]], Any], jobs: operations.Ope
 
         # The rest is how.
 
-        def spec(self, what: str, which: int, **policy: Any) -> tuple[domain.Spec, str | None]:
+        def spec(
+            self, what: str, which: int, *, parent_id: UUID | None = None, **policy: Any
+        ) -> tuple[domain.Spec, str | None]:
             """Give a spec, and why it will be refused."""
             given: dict[str, Any] = {}
             refusal = None
@@ -377,7 +383,7 @@ def machine(run: Callable[[Coroutine[Any, Any, Any]], Any], jobs: operations.Ope
             elif what == "undone":
                 given = {"undoes": True}
             elif what == "child" and self.seen:
-                parent = self.seen[self.job(which)]
+                parent = self.seen[parent_id or self.job(which)]
                 given = {"parent_id": parent.job_id, "concurrency_key": "key" if which % 2 else None}
                 is_closed = parent.state in domain.TERMINAL | {State.CANCELLING}
                 refusal = "parent_ended" if is_closed else None
@@ -426,6 +432,13 @@ def machine(run: Callable[[Coroutine[Any, Any, Any]], Any], jobs: operations.Ope
             run(update())
 
     return Engine
+
+
+def code(result: Any) -> str:
+    """Say what became of one submit of many."""
+    if isinstance(result, errors.Error):
+        return result.code
+    return "created" if result[1] else "known"
 
 
 def _taken(found: dict[UUID, domain.Job]) -> Counter[str]:
