@@ -12,7 +12,6 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import outbox
-from repruv.jobs.v1 import job_events_pb2
 from services.jobs import domain, rows, statements
 from services.jobs.domain import Action, Job, State
 from services.jobs.schema import attempts, job_events, jobs
@@ -349,25 +348,21 @@ async def next_sequences(conn: AsyncConnection, counts: Mapping[UUID, int]) -> d
 
 
 async def insert_events(
-    conn: AsyncConnection,
-    moved: Sequence[tuple[Job, str]],
-    events: Sequence[job_events_pb2.JobEvent],
-    payloads: Sequence[bytes],
-    messages: Sequence[outbox.Message],
+    conn: AsyncConnection, events: Sequence[tuple[Job, str, int, bytes]], messages: Sequence[outbox.Message]
 ) -> None:
-    """Append events, `payloads` being their bytes, to their owners' logs, and the messages that tell of them to the outbox."""
+    """Append events (job, reason, sequence, as bytes) to their owners' logs, and what tells of them to the outbox."""
     given = {
         "message_ids": [message.message_id for message in messages],
         "subjects": [message.subject for message in messages],
         "payloads": [message.payload for message in messages],
         "delay": outbox.HEAD_START,
-        "owner_ids": [job.spec.owner_id for job, _ in moved],
-        "sequences": [event.sequence for event in events],
-        "job_ids": [job.job_id for job, _ in moved],
-        "states": [job.state.value for job, _ in moved],
-        "attempts": [job.attempt for job, _ in moved],
-        "reasons": [reason for _, reason in moved],
-        "events": list(payloads),
+        "owner_ids": [job.spec.owner_id for job, _, _, _ in events],
+        "sequences": [sequence for _, _, sequence, _ in events],
+        "job_ids": [job.job_id for job, _, _, _ in events],
+        "states": [job.state.value for job, _, _, _ in events],
+        "attempts": [job.attempt for job, _, _, _ in events],
+        "reasons": [reason for _, reason, _, _ in events],
+        "events": [payload for _, _, _, payload in events],
     }
     await conn.execute(statements.INSERT_EVENTS, given)
 

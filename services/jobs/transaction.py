@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from operator import itemgetter
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -88,25 +89,30 @@ class Transaction:
             self.rings |= await storage.admit_keys(self.conn, keys)
 
     async def _record(self) -> list[outbox.Message]:
-        numbers = [self.numbers.pop(job.job_id, 0) for job, _ in self.moved]
-        unnumbered = Counter(
-            job.spec.owner_id for (job, _), number in zip(self.moved, numbers, strict=True) if not number
-        )
-        next_sequence = await storage.next_sequences(self.conn, unnumbered) if unnumbered else {}
         occurred_at = datetime.now(UTC)
-        events: list[job_events_pb2.JobEvent] = []
-        for (job, reason), number in zip(self.moved, numbers, strict=True):
-            sequence = number or next_sequence[job.spec.owner_id]
-            if not number:
-                next_sequence[job.spec.owner_id] += 1
-            events.append(convert.event_to_proto(job, sequence=sequence, reason=reason, occurred_at=occurred_at))
-        payloads = [event.SerializeToString() for event in events]
+        events = []
         by_kind: dict[str, list[bytes]] = defaultdict(list)
-        for (job, _), payload in zip(self.moved, payloads, strict=True):
+        for sequence, job, reason in await self._number():
+            event = convert.event_to_proto(job, sequence=sequence, reason=reason, occurred_at=occurred_at)
+            payload = event.SerializeToString()
+            events.append((job, reason, sequence, payload))
             by_kind[job.spec.kind].append(payload)
-        messages = [message for kind, told in by_kind.items() for message in _messages(kind, told)]
-        await storage.insert_events(self.conn, self.moved, events, payloads, messages)
+        messages = [message for kind, payloads in by_kind.items() for message in _messages(kind, payloads)]
+        await storage.insert_events(self.conn, events, messages)
         return messages
+
+    async def _number(self) -> list[tuple[int, Job, str]]:
+        """Give each move its place in its owner's sequence, in the order of those."""
+        numbers = [self.numbers.pop(job.job_id, 0) for job, _ in self.moved]
+        missing = Counter(job.spec.owner_id for (job, _), number in zip(self.moved, numbers, strict=True) if not number)
+        following = await storage.next_sequences(self.conn, missing) if missing else {}
+        numbered = []
+        for (job, reason), number in zip(self.moved, numbers, strict=True):
+            if not number:
+                number = following[job.spec.owner_id]
+                following[job.spec.owner_id] += 1
+            numbered.append((number, job, reason))
+        return sorted(numbered, key=itemgetter(0))
 
 
 def _messages(kind: str, payloads: Iterable[bytes]) -> Iterable[outbox.Message]:

@@ -9,7 +9,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.jobs import domain, limits
+from services.jobs import domain, limits, operations
 from services.jobs.operations import Operations
 
 Submit = Callable[..., Awaitable[domain.Job]]
@@ -56,15 +56,22 @@ async def expire(engine: AsyncEngine, job_id: UUID) -> None:
 async def crash(jobs: Operations, engine: AsyncEngine, job_id: UUID) -> domain.Job:
     """Let the worker of a job have died, and somebody have found it out."""
     await expire(engine, job_id)
-    await jobs.rescue(grace=timedelta())
+    await rescue(jobs)
     return await jobs.get(job_id, owner_id=None)
+
+
+async def rescue(jobs: Operations) -> None:
+    """Judge all whose lease has expired, what other tests have left behind included."""
+    while await jobs.rescue(grace=timedelta()) == operations.BATCH:
+        pass
 
 
 async def come_due(jobs: Operations, engine: AsyncEngine, *job_ids: UUID) -> None:
     """Let the time have come for which scheduled jobs and next attempts wait."""
     for job_id in job_ids:
         await shift(engine, job_id, "run_at = now()")
-    await jobs.promote()
+    while await jobs.promote() == operations.BATCH:
+        pass
 
 
 async def limit(jobs: Operations, kind: str, **given: int | timedelta) -> None:

@@ -50,7 +50,7 @@ async def test_a_renewed_lease_is_not_rescued(
     await steps.claim_one(jobs, kind)
     await steps.expire(jobs_engine, job.job_id)
     await jobs.heartbeat(worker="w1", held=[(job.job_id, 1)])
-    await jobs.rescue(grace=timedelta())
+    await steps.rescue(jobs)
     assert (await jobs.get(job.job_id, owner_id=None)).state is State.RUNNING
 
 

@@ -237,7 +237,7 @@ def machine(run: Callable[[Coroutine[Any, Any, Any]], Any], jobs: operations.Ope
         def worker_dies(self, job_id: UUID) -> None:
             before = self.seen[job_id]
             self.shift("lease_until = now() - interval '1 s'", "lease_until IS NOT NULL", job_id)
-            run(jobs.rescue(grace=timedelta()))
+            run(steps.rescue(jobs))
             if before.state in domain.HELD:
                 self.ended_attempts[job_id, before.attempt] = "crashed"
                 assert run(steps.state(jobs, job_id)) in {State.RETRYING, State.CANCELLED, State.FAILED}
@@ -259,7 +259,7 @@ def machine(run: Callable[[Coroutine[Any, Any, Any]], Any], jobs: operations.Ope
                 " deadline = deadline - interval '2 h'",
                 "owner_id = :owner",
             )
-            run(jobs.rescue(grace=timedelta()))
+            run(steps.rescue(jobs))
             for job in self.seen.values():
                 if job.state in domain.HELD:
                     self.ended_attempts[job.job_id, job.attempt] = "crashed"
@@ -267,7 +267,7 @@ def machine(run: Callable[[Coroutine[Any, Any, Any]], Any], jobs: operations.Ope
             run(jobs.fail_overdue())
 
         def tidy(self, job_id: UUID) -> None:
-            run(jobs.rescue(grace=timedelta()))
+            run(steps.rescue(jobs))
             run(jobs.cancel_orphans())
             assert run(jobs.free_keys()) == 0, "no place was forgotten"
             run(jobs.advance_turns())
