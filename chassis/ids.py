@@ -14,7 +14,7 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def uuid7() -> uuid.UUID:
-    """Make a UUIDv7 (RFC 9562 §5.7, §6.2 method 3): Unix milliseconds, 12 bits of the fraction of the millisecond, 62 random bits.
+    """Make a UUIDv7 (RFC 9562 §5.7, §6.2 method 3): Unix milliseconds, 12 bits of their fraction, 62 random bits.
 
     So what one process makes sorts in the order in which it was made.
     """
