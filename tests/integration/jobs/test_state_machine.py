@@ -51,6 +51,8 @@ OUTCOMES = st.sampled_from(
     ]
 )
 WHAT = st.sampled_from(("plain", "keyed", "keyed", "keyed", "unique", "deadline", "scheduled", "undone", "child"))
+ADMIN_ACTS = ("pause", "resume", "run_one", "run_two", "run_all", "one_a_key", "two_a_key")
+ACTS = ("worker_dies", "pause_ends", "deadline_passes", "clock_jumps", "tidy") * 3 + ("resume", *ADMIN_ACTS)
 LEGAL = {(source, target) for sources, target in domain.TRANSITIONS.values() for source in sources}
 WAITING = {State.SCHEDULED, State.PENDING, State.RETRYING}
 
@@ -60,8 +62,8 @@ def machine(run: Callable[[Coroutine[Any, Any, Any]], Any], jobs: operations.Ope
     steering = limits.Steering(jobs)
 
     class Engine(RuleBasedStateMachine):
-        @initialize()
-        def begin(self) -> None:
+        @initialize(whats=st.lists(WHAT, min_size=2, max_size=4))
+        def begin(self, whats: list[str]) -> None:
             self.owner_id = uuid4()
             self.kind = f"machine.{uuid4().hex}"
             self.kinds = [self.kind, self.kind + domain.UNDO]
@@ -73,11 +75,17 @@ def machine(run: Callable[[Coroutine[Any, Any, Any]], Any], jobs: operations.Ope
             self.max_running = 0
             self.max_per_key = 1
             self.is_paused = False
+            for what in whats:
+                self.submit(what, 0, 2, 0)
+                self.only_what_is_legal_happens()
 
         # What owners do.
 
         @precondition(lambda self: len(self.seen) < MAX_JOBS)
         @rule(what=WHAT, which=WHICH, max_attempts=st.integers(1, 3), priority=st.integers(0, 1))
+        def submit_one(self, what: str, which: int, max_attempts: int, priority: int) -> None:
+            self.submit(what, which, max_attempts, priority)
+
         def submit(self, what: str, which: int, max_attempts: int, priority: int) -> None:
             spec, refusal = self.spec(what, which, max_attempts=max_attempts, priority=priority)
             job_id = ids.uuid7()
@@ -143,7 +151,18 @@ def machine(run: Callable[[Coroutine[Any, Any, Any]], Any], jobs: operations.Ope
         # What workers do.
 
         @precondition(lambda self: any(job.state in domain.CLAIMABLE for job in self.seen.values()))
+        @rule(limit=st.integers(1, 4), which=WHICH, outcome=OUTCOMES, done=st.integers(0, 10))
+        def claim_and_work(self, limit: int, which: int, outcome: domain.Outcome, done: int) -> None:
+            self.claim(limit)
+            self.only_what_is_legal_happens()
+            if held := [token for token in self.tokens if self.is_current(*token)]:
+                self.work(*held[which % len(held)], outcome, done)
+
+        @precondition(lambda self: any(job.state in domain.CLAIMABLE for job in self.seen.values()))
         @rule(limit=st.integers(1, 4))
+        def only_claim(self, limit: int) -> None:
+            self.claim(limit)
+
         def claim(self, limit: int) -> None:
             ready = [job for job in self.seen.values() if job.ready]
             claimed = run(jobs.claim(worker="w", kinds=self.kinds, limit=limit))
@@ -161,14 +180,16 @@ def machine(run: Callable[[Coroutine[Any, Any, Any]], Any], jobs: operations.Ope
         @rule(which=WHICH, outcome=OUTCOMES, done=st.integers(0, 10))
         def worker(self, which: int, outcome: domain.Outcome, done: int) -> None:
             """Let an attempt, living or overtaken, do all that a worker does."""
-            token = self.token(which)
-            if outcome == domain.Waiting() and self.is_current(*token) and len(self.seen) < 2 * MAX_JOBS:
-                spec, refusal = self.spec("child", which, parent_id=token[0])
+            self.work(*self.token(which), outcome, done)
+
+        def work(self, job_id: UUID, attempt: int, outcome: domain.Outcome, done: int) -> None:
+            if outcome == domain.Waiting() and self.is_current(job_id, attempt) and len(self.seen) < 2 * MAX_JOBS:
+                spec, refusal = self.spec("child", done, parent_id=job_id)
                 assert code(run(jobs.submit_many([(ids.uuid7(), spec)]))[0]) == (refusal or "created")
-            self.heartbeat(*token)
-            self.keep(*token, done)
-            self.report(*token, done)
-            self.finish(*token, outcome)
+            self.heartbeat(job_id, attempt)
+            self.keep(job_id, attempt, done)
+            self.report(job_id, attempt, done)
+            self.finish(job_id, attempt, outcome)
 
         @precondition(lambda self: len(self.tokens) > 1)
         @rule(outcomes=st.lists(OUTCOMES, min_size=2, max_size=4), which=WHICH)
@@ -230,9 +251,12 @@ def machine(run: Callable[[Coroutine[Any, Any, Any]], Any], jobs: operations.Ope
         # What happens by itself.
 
         @precondition(lambda self: self.seen)
-        @rule(which=WHICH, act=st.sampled_from(("worker_dies", "pause_ends", "deadline_passes", "clock_jumps", "tidy")))
+        @rule(which=WHICH, act=st.sampled_from(ACTS))
         def world(self, which: int, act: str) -> None:
-            getattr(self, act)(self.job(which))
+            if act in ADMIN_ACTS:
+                self.admin(act)
+            else:
+                getattr(self, act)(self.job(which))
 
         def worker_dies(self, job_id: UUID) -> None:
             before = self.seen[job_id]
@@ -272,7 +296,6 @@ def machine(run: Callable[[Coroutine[Any, Any, Any]], Any], jobs: operations.Ope
             assert run(jobs.free_keys()) == 0, "no place was forgotten"
             run(jobs.advance_turns())
 
-        @rule(act=st.sampled_from(("pause", "resume", "run_one", "run_two", "run_all", "one_a_key", "two_a_key")))
         def admin(self, act: str) -> None:
             if act in {"pause", "resume"}:
                 self.is_paused = act == "pause"
