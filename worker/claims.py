@@ -19,7 +19,9 @@ logger = logging.getLogger(__name__)
 
 LOOP = "claim"
 POLL_SECONDS = 1.0
-"""How long the loop rests when nothing wakes it: doorbells may be lost."""
+"""How long the loop rests when doorbells cannot be heard."""
+RELAXED_POLL_SECONDS = 4.0
+"""How long it rests when they can: one may be lost, but for jobs that wait the jobs service rings again every second."""
 GATHER_SECONDS = 0.01
 """Between two claims: what comes or gets free within it is claimed together.
 
@@ -39,8 +41,9 @@ class Claims:
         liveness: Liveness,
         *,
         start: Callable[[job_pb2.Job], None],
+        hears: Callable[[], bool],
     ) -> None:
-        """`start` is given each claimed job."""
+        """`start` is given each claimed job; `hears` says whether doorbells can be heard."""
         self.lease = 3.0
         """How long a lease lasts, in seconds, as last heard."""
         self.wake = asyncio.Event()
@@ -51,6 +54,7 @@ class Claims:
         self._running = running
         self._liveness = liveness
         self._start = start
+        self._hears = hears
         self._claiming: asyncio.Task[int] | None = None
         self._claimed_at = 0.0
         self._was_full = False
@@ -77,7 +81,8 @@ class Claims:
             # Only here, and where nobody answered: a loop that breaks each time turns as little as one that hangs.
             self._liveness.turned(LOOP)
             if not wants_more:
-                await run.wait(self.wake, POLL_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311
+                rest = RELAXED_POLL_SECONDS if self._hears() else POLL_SECONDS
+                await run.wait(self.wake, rest * random.uniform(0.75, 1.25))  # noqa: S311
         self._liveness.ended(LOOP)
 
     async def stop(self) -> None:

@@ -87,7 +87,15 @@ class Worker:
             for kind_name, kind in served.items()
         }
         self._running = Running(concurrency, freed=self._wake, stuck=lambda: self._threads.stuck)
-        self._claims = Claims(self.name, list(served), jobs, self._running, self._liveness, start=self._start)
+        self._claims = Claims(
+            self.name,
+            list(served),
+            jobs,
+            self._running,
+            self._liveness,
+            start=self._start,
+            hears=lambda: bus.is_connected,
+        )
         self._heartbeats = Heartbeats(self.name, jobs, self._running, self._liveness, lease=lambda: self._claims.lease)
         self._metrics = Metrics(
             served, held=lambda: len(self._running), turned=lambda: self._liveness.seconds_since(LOOP)

@@ -70,7 +70,7 @@ class Operations:
             raise
         self._relay.send(messages)
         for kind in tx.rings:
-            self._tell(f"jobs.wake.{kind}", job_events_pb2.JobSubmitted(kind=kind))
+            self._ring(kind)
         for job, _ in tx.moved:
             if job.state is State.CANCELLING:
                 self._tell("jobs.cancel", job_events_pb2.JobCancelRequested(job_id=str(job.job_id)))
@@ -283,6 +283,13 @@ class Operations:
                 tx.rings |= await storage.admit_keys(tx.conn, free)
         return len(free)
 
+    async def ring_again(self) -> None:
+        """Ring for every kind of which a job can be claimed: doorbells may be lost, and limits let some begin by and by."""
+        async with self._single.connect() as conn:
+            waiting = await storage.waiting_kinds(conn)
+        for kind in waiting:
+            self._ring(kind)
+
     async def advance_turns(self) -> None:
         """Let the kinds' turns follow the claims."""
         async with self._single.connect() as conn:
@@ -308,6 +315,9 @@ class Operations:
     async def _finish_together(self, ended: Sequence[finishes.Finish]) -> Sequence[Job | errors.Error]:
         async with self.transaction() as tx:
             return await finishes.end(tx, ended)
+
+    def _ring(self, kind: str) -> None:
+        self._tell(f"jobs.wake.{kind}", job_events_pb2.JobSubmitted(kind=kind))
 
     def _show(self, job: Job) -> None:
         self._tell(f"jobs.progress.{job.spec.owner_id}", job_events_pb2.JobProgressed(job=convert.job_to_proto(job)))

@@ -9,6 +9,8 @@ from services.jobs import operations
 
 TURN_SECONDS = 0.25
 TIDY_SECONDS = 2.0
+RING_SECONDS = 1.0
+"""Doorbells are rung again so often while jobs wait."""
 STANDSTILL = 0.75
 """So long (in leases) without a judgement means that this process stood still: what remains of a lease after a heartbeat."""
 
@@ -22,6 +24,7 @@ class Reconciler:
         self._lease = jobs.lease.total_seconds()
         self._judge_after = self._clock() + self._lease
         self._judged_at = self._clock()
+        self._rung_at = self._clock()
 
     async def turn(self) -> None:
         """Look whether there is anything to do, by one query, and do it."""
@@ -35,6 +38,9 @@ class Reconciler:
             await self.promote()
         if found.waiting:
             await self._jobs.advance_turns()
+            if self._clock() - self._rung_at >= RING_SECONDS:
+                self._rung_at = self._clock()
+                await self._jobs.ring_again()
 
     async def rescue(self, *, expired: bool = True) -> None:
         """Rescue expired leases, if there are any; but not when nobody could renew: then the workers first get the time to do so.

@@ -308,6 +308,11 @@ LIMIT :limit FOR NO KEY UPDATE OF c SKIP LOCKED
 """)
 
 
+WAITING_KINDS = sa.text("""
+SELECT k.kind FROM jobs.kinds k WHERE EXISTS (SELECT 1 FROM jobs.jobs j WHERE j.kind = k.kind AND j.ready)
+""")
+"""Kinds of which a job can be claimed."""
+
 ADVANCE_TURNS = sa.text("""
 UPDATE jobs.kinds k SET turn = f.turn
 FROM (

@@ -330,6 +330,11 @@ async def lock_orphans(conn: AsyncConnection, *, limit: int, parent_id: UUID | N
     return await _jobs(conn, statements.orphans(of_one=parent_id is not None), {"limit": limit, "parent_id": parent_id})
 
 
+async def waiting_kinds(conn: AsyncConnection) -> list[str]:
+    """List the kinds of which a job can be claimed."""
+    return list((await conn.execute(statements.WAITING_KINDS)).scalars())
+
+
 async def advance_turns(conn: AsyncConnection) -> None:
     """Bring each kind's present turn to that of the job that is next."""
     await conn.execute(statements.ADVANCE_TURNS)
