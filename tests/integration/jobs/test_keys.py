@@ -66,6 +66,7 @@ async def test_a_job_that_waits_for_its_next_attempt_keeps_its_place(
     await steps.claim_one(jobs, kind)
     await jobs.finish(first.job_id, 1, steps.ERROR)
     await steps.shift(jobs_engine, first.job_id, "run_at = now() + interval '1 hour'")
+    await submitted(concurrency_key=KEY)
     await jobs.free_keys()
     assert await steps.claim(jobs, kind) == []
     await steps.come_due(jobs, jobs_engine, first.job_id)
