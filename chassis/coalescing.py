@@ -20,8 +20,15 @@ MAX_ITEMS = 1_000
 MAX_BYTES = 1_000_000
 """A little below the 1 MiB of a message: the framing of a thousand items needs room too."""
 CAPACITY = 10_000
+MANY = 10
+LONGER = 3
 ANSWER_TURNS = 3
 """So many turns of the event loop an answer takes to reach who asked, and the next question to come here."""
+
+
+def apart(seconds: float, items: int) -> float:
+    """Give the least time between two calls, the first of which had so many items."""
+    return seconds * LONGER if items >= MANY else seconds
 
 
 def batches(items: Sequence[Item], *, size: Callable[[Item], int]) -> Iterator[list[Item]]:
@@ -65,7 +72,8 @@ class Coalescer(Generic[Item, Result]):
     ) -> None:
         """`call` answers each item in order, or raises for all of them; `size` gives an item's bytes.
 
-        Calls begin at least `apart` seconds after each other, unless one is full: for items that may wait so long.
+        Calls begin at least `apart` seconds after each other, unless one is full: for items that may wait so long. After one with
+        `MANY` items the next waits `LONGER` times as long: who is busy gains more by fewer calls than by quick ones.
         """
         self._call = call
         self._size = size
@@ -73,6 +81,7 @@ class Coalescer(Generic[Item, Result]):
         self._max_bytes = max_bytes
         self._apart = apart
         self._called_at = -math.inf
+        self._called_with = 0
         self._room = asyncio.Semaphore(capacity)
         self._waiting: deque[_Asked[Item, Result]] = deque()
         self._sending: asyncio.Task[None] | None = None
@@ -96,6 +105,7 @@ class Coalescer(Generic[Item, Result]):
             while self._waiting:
                 await self._keep_apart()
                 if batch := self._next_batch():
+                    self._called_with = len(batch)
                     await self._send_batch(batch)
                 # Whoever was answered may ask again at once: together with those who waited, not always one call behind them.
                 for _ in range(ANSWER_TURNS):
@@ -109,7 +119,7 @@ class Coalescer(Generic[Item, Result]):
 
     async def _keep_apart(self) -> None:
         loop = asyncio.get_running_loop()
-        early = self._called_at + self._apart - loop.time()
+        early = self._called_at + apart(self._apart, self._called_with) - loop.time()
         if early > 0 and len(self._waiting) < self._max_items:
             await asyncio.sleep(early)
         self._called_at = loop.time()

@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Callable
 
-from chassis import errors, run
+from chassis import coalescing, errors, run
 from repruv.jobs.v1 import job_pb2
 from worker.client import MAX_CLAIMS, TIMEOUT, JobsClient
 from worker.liveness import Liveness
@@ -23,7 +23,7 @@ POLL_SECONDS = 1.0
 RELAXED_POLL_SECONDS = 4.0
 """How long it rests when they can: one may be lost, but for jobs that wait the jobs service rings again every second."""
 GATHER_SECONDS = 0.01
-"""Between two claims: what comes or gets free within it is claimed together.
+"""Between two claims, and longer after one of many: what comes or gets free within it is claimed together.
 
 A claim after a rest is made at once, and so is one when there is surely enough to do and room for it.
 """
@@ -57,6 +57,7 @@ class Claims:
         self._hears = hears
         self._claiming: asyncio.Task[int] | None = None
         self._claimed_at = 0.0
+        self._claimed = 0
         self._was_full = False
         self._stopping = False
 
@@ -97,13 +98,14 @@ class Claims:
 
     async def _claim(self) -> bool:
         """Claim once; says whether there may be more that there is room for."""
-        early = self._claimed_at + GATHER_SECONDS - time.monotonic()
+        early = self._claimed_at + coalescing.apart(GATHER_SECONDS, self._claimed) - time.monotonic()
         if early > 0 and not (self._was_full and self._running.is_mostly_free):
             await asyncio.sleep(early)
         self._claimed_at = time.monotonic()
         limit = min(self._running.free, MAX_CLAIMS)
         self._claiming = asyncio.create_task(self._claim_batch(limit))
-        self._was_full = await asyncio.shield(self._claiming) == limit
+        self._claimed = await asyncio.shield(self._claiming)
+        self._was_full = self._claimed == limit
         return self._was_full
 
     async def _claim_batch(self, limit: int) -> int:
