@@ -84,7 +84,9 @@ async def _work(stop: asyncio.Event) -> None:
     nats = bus.Bus(os.environ["NATS_URL"], name="noop")
     async with _channel(os.environ) as (channel, call), run.Background() as background:
         jobs = worker.JobsClient(channel, call)
-        works = worker.Worker(name="noop", kinds=[worker.Kind(KIND, noop)], jobs=jobs, bus=nats, concurrency=CONCURRENCY)
+        works = worker.Worker(
+            name="noop", kinds=[worker.Kind(KIND, noop)], jobs=jobs, bus=nats, concurrency=CONCURRENCY
+        )
         background.start("bus", nats.run)
         await works.run(stop)
 

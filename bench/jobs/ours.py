@@ -23,7 +23,7 @@ from dev import Stack, children
 from dev.launcher.stack import ROOT
 
 NAME = "Repruv"
-SETTINGS = "jobs service, one worker process (20 at once), NATS; events, outbox, signed calls, logs: all as delivered"
+SETTINGS = "jobs service, one worker process (100 at once), NATS; events, outbox, signed calls, logs: all as delivered"
 IDLE_SECONDS = 20.0
 IDLE_SETTLE_SECONDS = 5.0
 KILLS = 5

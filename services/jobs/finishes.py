@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from chassis import errors
@@ -33,6 +34,22 @@ async def end(tx: Transaction, finishes: Sequence[Finish]) -> list[Job | errors.
         ended[positions[position]] if position in positions else await _late(tx, now_are.get(finish[0]), finish)
         for position, finish in enumerate(finishes)
     ]
+
+
+async def complete(tx: Transaction, finishes: Sequence[Finish]) -> dict[tuple[UUID, int], Job]:
+    """Complete the jobs for which nothing has to be decided; gives those. The others are for `end`, in a transaction of its own.
+
+    Of its own, since owners are locked here already, and jobs must not be after them.
+    """
+    results: dict[tuple[UUID, int], dict[str, Any]] = {}
+    for job_id, attempt, outcome in finishes:
+        if isinstance(outcome, domain.Completed):
+            results.setdefault((job_id, attempt), outcome.result)
+    if not results:
+        return {}
+    ended = await storage.complete_attempts(tx.conn, results, tx.numbers)
+    tx.moved += [(job, "completed") for job in ended.values()]
+    return {(job.job_id, job.attempt): job for job in ended.values()}
 
 
 async def apply(

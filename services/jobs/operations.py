@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -314,7 +314,13 @@ class Operations:
 
     async def _finish_together(self, ended: Sequence[finishes.Finish]) -> Sequence[Job | errors.Error]:
         async with self.transaction() as tx:
-            return await finishes.end(tx, ended)
+            done = await finishes.complete(tx, ended)
+        rest = [one for one in ended if not _is_among(done, one)]
+        results: Iterator[Job | errors.Error] = iter(())
+        if rest:
+            async with self.transaction() as tx:
+                results = iter(await finishes.end(tx, rest))
+        return [done[one[:2]] if _is_among(done, one) else next(results) for one in ended]
 
     def _ring(self, kind: str) -> None:
         self._tell(f"jobs.wake.{kind}", job_events_pb2.JobSubmitted(kind=kind))
@@ -340,6 +346,11 @@ async def _cancel(tx: Transaction, job: Job, reason: str) -> Job:
     cancelled = _held_by_lock(await move(tx.conn, job, reason))
     tx.moved.append((cancelled, "cancel_requested"))
     return cancelled
+
+
+def _is_among(done: Mapping[tuple[UUID, int], Job], finish: finishes.Finish) -> bool:
+    # Another outcome of the same attempt is another matter.
+    return finish[:2] in done and isinstance(finish[2], domain.Completed)
 
 
 def _one(item: object) -> int:

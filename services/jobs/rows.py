@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -102,6 +102,16 @@ def specs(submits: Sequence[tuple[UUID, domain.Spec]]) -> str:
 def ends(decided: Sequence[tuple[Job, domain.Outcome, domain.Decision]]) -> str:
     """Write what was decided, as the JSON that `statements.END_ATTEMPTS` takes."""
     return json.dumps([_end(held, outcome, decision) for held, outcome, decision in decided])
+
+
+def completions(results: Mapping[tuple[UUID, int], Mapping[str, Any]]) -> str:
+    """Write what completed, as the JSON that `statements.COMPLETE_ATTEMPTS` takes."""
+    return json.dumps(
+        [
+            {"job_id": str(job_id), "attempt": attempt, "result": result}
+            for (job_id, attempt), result in sorted(results.items())
+        ]
+    )
 
 
 def _end(held: Job, outcome: domain.Outcome, decision: domain.Decision) -> dict[str, Any]:

@@ -253,6 +253,14 @@ async def end_attempts(
     return _by_id(await _numbered(conn, statements.END_ATTEMPTS_NUMBERED, given, numbers))
 
 
+async def complete_attempts(
+    conn: AsyncConnection, results: Mapping[tuple[UUID, int], Mapping[str, Any]], numbers: Numbers
+) -> dict[UUID, Job]:
+    """Complete jobs whose attempt holds them and for which neither a parent nor somebody with the same key waits; gives those."""
+    given = {"rows": rows.completions(results)}
+    return _by_id(await _numbered(conn, statements.COMPLETE_ATTEMPTS, given, numbers))
+
+
 async def attempt_outcome(conn: AsyncConnection, job_id: UUID, attempt: int) -> str | None:
     """Read how an attempt ended; None while it runs, or if there is no such attempt."""
     statement = sa.select(attempts.c.outcome).where(attempts.c.job_id == job_id, attempts.c.attempt == attempt)
