@@ -1,0 +1,221 @@
+"""What the engine promises, checked against every job of one owner after each step of `test_state_machine`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import sqlalchemy as sa
+from hypothesis.stateful import RuleBasedStateMachine, invariant
+
+from chassis import errors
+from repruv.jobs.v1 import job_events_pb2, job_pb2
+from services.jobs import domain, limits, operations
+from services.jobs.domain import State
+from tests.integration.jobs import steps
+
+LEGAL = {(source, target) for sources, target in domain.TRANSITIONS.values() for source in sources}
+
+
+class Model(RuleBasedStateMachine):
+    """The jobs as they were last seen, what workers know, what admins have set; the rules are the subclass's."""
+
+    run: Callable[[Coroutine[Any, Any, Any]], Any]
+    jobs: operations.Operations
+    engine: Any
+    steering: limits.Steering
+
+    def reset(self) -> None:
+        """Begin with nothing, for an owner and a kind without a past."""
+        self.owner_id = uuid4()
+        self.kind = f"machine.{uuid4().hex}"
+        self.kinds = [self.kind, self.kind + domain.UNDO]
+        self.seen: dict[UUID, domain.Job] = {}
+        self.tokens: list[tuple[UUID, int]] = []
+        self.ended_attempts: dict[tuple[UUID, int], str] = {}
+        self.kept: dict[UUID, int] = {}
+        self.retried: set[UUID] = set()
+        self.max_running = 0
+        self.max_per_key = 1
+        self.is_paused = False
+
+    # What is promised.
+
+    @invariant()
+    def only_what_is_legal_happens(self) -> None:
+        if not hasattr(self, "seen"):
+            return
+        before, self.seen = self.seen, self.look()
+        for job_id, job in self.seen.items():
+            assert 0 <= job.attempt <= job.max_attempts
+            assert 0 <= job.crashes <= domain.CRASH_LIMIT
+            assert (job.finished_at is not None) == (job.state in domain.TERMINAL)
+            was = before.get(job_id)
+            if was and was.state is not job.state:
+                steps_between = [(was.state, between) for between in State if (between, job.state) in LEGAL]
+                assert (was.state, job.state) in LEGAL or any(step in LEGAL for step in steps_between)
+                assert was.state not in domain.TERMINAL or job_id in self.retried
+            if was and job != was:
+                assert job.version > was.version or replace(job, ready=was.ready) == was or self.is_shifted(was, job)
+        self.retried.clear()
+        self.limits_are_kept(before)
+        self.parents_know_their_children()
+
+    def limits_are_kept(self, before: dict[UUID, domain.Job]) -> None:
+        taken, taken_before = _taken(self.seen), _taken(before)
+        for key, count in taken.items():
+            assert count <= max(self.max_per_key, taken_before[key])
+        for job in self.seen.values():
+            if job.state is State.PENDING and not job.ready:
+                assert taken[job.spec.concurrency_key or ""] >= self.max_per_key, "a free place is taken at once"
+        was_held = sum(job.state in domain.HELD and job.spec.kind == self.kind for job in before.values())
+        assert not self.max_running or self.held() <= max(self.max_running, was_held)
+
+    def parents_know_their_children(self) -> None:
+        for parent in self.seen.values():
+            if parent.state in domain.TERMINAL:
+                continue
+            states = [job.state for job in self.seen.values() if job.spec.parent_id == parent.job_id]
+            ended = [state for state in states if state in domain.TERMINAL]
+            unsuccessful = len(ended) - ended.count(State.COMPLETED)
+            truth = domain.Children(total=len(states), ended=len(ended), unsuccessful=unsuccessful)
+            assert parent.children == truth
+            assert not parent.awaits_children or truth.ended < truth.total
+
+    def teardown(self) -> None:
+        if getattr(self, "seen", None):
+            self.events_tell_the_whole_story()
+            self.everything_ends()
+
+    def events_tell_the_whole_story(self) -> None:
+        raw, latest = self.run(self.jobs.list_events(self.owner_id, after=0, limit=500))
+        events = [job_events_pb2.JobEvent.FromString(event) for event in raw]
+        assert [event.sequence for event in events] == list(range(1, latest + 1))
+        last: dict[UUID, tuple[State, int]] = {}
+        for event in events:
+            job_id, attempt = UUID(event.job.job_id), event.job.attempt
+            state = State(job_pb2.JobState.Name(event.job.state).removeprefix("JOB_STATE_").lower())
+            if job_id in last:
+                was, attempt_before = last[job_id]
+                assert (was, state) in LEGAL
+                assert attempt == attempt_before + (state is State.RUNNING)
+            last[job_id] = (state, attempt)
+        assert last == {job_id: (job.state, job.attempt) for job_id, job in self.seen.items()}
+
+    def everything_ends(self) -> None:
+        if self.is_paused:
+            self.run(self.steering.resume(self.kind))
+        if self.max_running:
+            self.max_running = 0
+            self.set_limits()
+        self.jobs.kinds.forget()
+        self.clock_jumps(next(iter(self.seen)))
+        for _ in range(5 * len(self.look())):
+            claimed = self.run(self.jobs.claim(worker="last", kinds=self.kinds, limit=100))
+            self.run(steps.complete(self.jobs, *(job.job_id for job in claimed)))
+            self.run(self.promote())
+        assert {job.state for job in self.look().values()} <= domain.TERMINAL, "something was forgotten"
+
+    # The rest is how.
+
+    def spec(
+        self, what: str, which: int, *, parent_id: UUID | None = None, **policy: Any
+    ) -> tuple[domain.Spec, str | None]:
+        """Give a spec, and why it will be refused."""
+        given: dict[str, Any] = {}
+        refusal = None
+        if what == "keyed":
+            given = {"concurrency_key": "key"}
+        elif what == "unique":
+            given = {"unique_key": self.kind}
+            living = [job for job in self.seen.values() if job.state not in domain.TERMINAL]
+            refusal = "unique_key_taken" if any(job.spec.unique_key == self.kind for job in living) else None
+        elif what == "deadline":
+            given = {"total_timeout": steps.HOUR}
+        elif what == "scheduled":
+            given = {"run_at": datetime.now(UTC) + steps.HOUR, "concurrency_key": "key" if which % 2 else None}
+        elif what == "undone":
+            given = {"undoes": True}
+        elif what == "child" and self.seen:
+            parent = self.seen[parent_id or self.job(which)]
+            given = {"parent_id": parent.job_id, "concurrency_key": "key" if which % 2 else None}
+            is_closed = parent.state in domain.TERMINAL | {State.CANCELLING}
+            refusal = "parent_ended" if is_closed else None
+        payload = {"n": len(self.seen)}
+        return domain.Spec(kind=self.kind, owner_id=self.owner_id, payload=payload, **given, **policy), refusal
+
+    def job(self, which: int) -> UUID:
+        return list(self.seen)[which % len(self.seen)]
+
+    def token(self, which: int) -> tuple[UUID, int]:
+        return self.tokens[which % len(self.tokens)]
+
+    def is_current(self, job_id: UUID, attempt: int) -> bool:
+        return self.seen[job_id].attempt == attempt and self.seen[job_id].state in domain.HELD
+
+    def is_shifted(self, was: domain.Job, job: domain.Job) -> bool:
+        return replace(job, run_at=was.run_at, deadline=was.deadline, ready=was.ready) == was
+
+    def held(self) -> int:
+        return sum(job.state in domain.HELD and job.spec.kind == self.kind for job in self.seen.values())
+
+    def look(self) -> dict[UUID, domain.Job]:
+        page = self.run(
+            self.jobs.list_page(
+                owner_id=self.owner_id, states=[], kinds=[], parent_id=None, page_size=100, page_token=""
+            )
+        )
+        return {job.job_id: job for job in page.jobs[::-1]}
+
+    def set_limits(self) -> None:
+        self.run(steps.limit(self.jobs, self.kind, max_running=self.max_running, max_running_per_key=self.max_per_key))
+
+    async def promote(self) -> None:
+        while await self.jobs.promote() == operations.BATCH:
+            pass
+
+    def shift(self, change: str, condition: str, job_id: UUID | None = None) -> None:
+        async def update() -> None:
+            statement = sa.text(
+                f"UPDATE jobs.jobs SET {change} WHERE owner_id = :owner AND {condition}"
+                " AND (CAST(:id AS uuid) IS NULL OR job_id = :id)"
+            )
+            async with self.engine.begin() as conn:
+                await conn.execute(statement, {"owner": self.owner_id, "id": job_id})
+
+        self.run(update())
+
+    def clock_jumps(self, job_id: UUID) -> None:
+        """Let two hours pass for everybody."""
+        self.shift(
+            "lease_until = lease_until - interval '2 h', run_at = run_at - interval '2 h',"
+            " deadline = deadline - interval '2 h'",
+            "owner_id = :owner",
+        )
+        self.run(steps.rescue(self.jobs))
+        for job in self.seen.values():
+            if job.state in domain.HELD:
+                self.ended_attempts[job.job_id, job.attempt] = "crashed"
+        self.run(self.promote())
+        self.run(self.jobs.fail_overdue())
+
+
+def code(result: Any) -> str:
+    """Say what became of one submit of many."""
+    if isinstance(result, errors.Error):
+        return result.code
+    return "created" if result[1] else "known"
+
+
+def _taken(found: dict[UUID, domain.Job]) -> Counter[str]:
+    """Count the places that are taken of each concurrency key."""
+    keeps = {State.RUNNING, State.RETRYING, State.CANCELLING}
+    return Counter(
+        job.spec.concurrency_key
+        for job in found.values()
+        if job.spec.concurrency_key and (job.ready or job.state in keeps)
+    )
