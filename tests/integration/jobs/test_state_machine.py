@@ -91,7 +91,7 @@ class Engine(model.Model):
         assert [model.code(result) for result in self.run(self.jobs.submit_many(wanted))] == expected
 
     @precondition(lambda self: self.seen)
-    @rule(which=WHICH, act=st.sampled_from(("submit_again", "cancel", "retry", "retry")))
+    @rule(which=WHICH, act=st.sampled_from(("submit_again", "cancel", "retry", "retry_ended", "retry_ended")))
     def owner(self, which: int, act: str) -> None:
         getattr(self, act)(self.job(which))
 
@@ -107,6 +107,10 @@ class Engine(model.Model):
             assert before.state in {State.COMPLETED, State.FAILED}
             return
         assert after.state is (State.CANCELLING if before.state in domain.HELD else State.CANCELLED)
+
+    def retry_ended(self, job_id: UUID) -> None:
+        ended = [job.job_id for job in self.seen.values() if job.state in {State.FAILED, State.CANCELLED}]
+        self.retry(ended[list(self.seen).index(job_id) % len(ended)] if ended else job_id)
 
     def retry(self, job_id: UUID) -> None:
         before = self.seen[job_id]
@@ -234,6 +238,8 @@ class Engine(model.Model):
     def world(self, which: int, act: str) -> None:
         if act in ADMIN_ACTS:
             self.admin(act)
+            self.only_what_is_legal_happens()
+            self.claim(which % 4 + 1)
         else:
             getattr(self, act)(self.job(which))
 
