@@ -13,7 +13,8 @@ from typing import Any
 from uuid import UUID
 
 from google.protobuf.message import Message
-from sqlalchemy.exc import DataError, IntegrityError
+from psycopg.errors import DeadlockDetected
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import bus, coalescing, errors, outbox, paging, postgres
@@ -313,6 +314,15 @@ class Operations:
             return errors.Internal("Something went wrong on our side.")
 
     async def _finish_together(self, ended: Sequence[finishes.Finish]) -> Sequence[Job | errors.Error]:
+        try:
+            return await self._finish_once(ended)
+        except OperationalError as error:
+            if not isinstance(error.orig, DeadlockDetected):
+                raise
+            # Families that end crosswise lock each other's parents: one of them gave way, and nothing of it is left.
+            return await self._finish_once(ended)
+
+    async def _finish_once(self, ended: Sequence[finishes.Finish]) -> Sequence[Job | errors.Error]:
         async with self.transaction() as tx:
             done = await finishes.complete(tx, ended)
         rest = [one for one in ended if not _is_among(done, one)]

@@ -195,7 +195,7 @@ Global___JobProgress: _TypeAlias = JobProgress  # noqa: Y015
 
 @_typing.final
 class JobChildren(_message.Message):
-    """JobChildren counts the children of a job."""
+    """JobChildren counts the children of a job. Those that end after their parent has ended are not counted any more."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
