@@ -8,7 +8,7 @@ from collections.abc import Callable
 from services.jobs import operations
 
 TURN_SECONDS = 0.25
-TIDY_SECONDS = 2.0
+TIDY_SECONDS = 5.0
 RING_SECONDS = 1.0
 """Doorbells are rung again so often while jobs wait."""
 STANDSTILL = 0.75

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 _Found = TypeVar("_Found")
 
-FIRE_SECONDS = 0.5
+FIRE_SECONDS = 1.0
 DECLARED_MOST = 100
 PUT_OFF = timedelta(minutes=10)
 """After so long a schedule whose times cannot be read (its time zone is gone) is looked at again."""
