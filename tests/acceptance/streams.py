@@ -74,6 +74,14 @@ class Stream:
             "job", lambda data: data["job_id"] == job_id and data["status"] == status, seconds=seconds
         )
 
+    async def reconnects(self) -> None:
+        """Wait until it is read by another connection than the first."""
+
+        async def look() -> bool:
+            return self.connections > 1
+
+        await waiting.until(look, "the stream is connected again")
+
     def transitions(self, job_id: str) -> list[str]:
         """The states that a job was told to have moved to, in order."""
         return [event.data["status"] for event in self.numbered if event.data["job_id"] == job_id]

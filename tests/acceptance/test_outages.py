@@ -29,12 +29,13 @@ async def test_job_and_stream_survive(part: str, how: str, system: System, user:
         print(f"\n  {part} {how}: away {back_at - gone_at:.1f} s, end told {time.monotonic() - back_at:.1f} s after")
         await user.status_is("enabled")
         await stream.has("demo", lambda data: data["status"] == "enabled")
+        if part == "gateway":
+            # A gateway that stops tells to the end what happens meanwhile, so even the job's end may come before the cut.
+            await stream.reconnects()
     # The worker has lived through it, and so has its attempt.
     assert stream.transitions(job_id) == ["pending", "running", "completed"]
     stream.must_be_gap_free()
     stream.must_never_fall_back()
-    if part == "gateway":
-        assert stream.connections > 1
     assert len(await user.everything("/interactions", "interactions")) == 2000
 
 
