@@ -97,7 +97,7 @@ class Bus:
 
         async def heard(message: Msg) -> None:
             try:
-                await handler(Received(subject=message.subject, payload=message.data, message_id=_message_id(message)))
+                await handler(_received(message))
             except Exception:
                 logger.exception("message could not be handled", extra={"subject": subject})
 
@@ -112,7 +112,7 @@ class Bus:
 
         async def delivered(message: NatsMessage) -> None:
             try:
-                await handler(_received(message))
+                await handler(_received(message.raw_message))
             except Undecodable:
                 logger.exception("undecodable message dropped", extra={"stream": service})
                 await message.reject()
@@ -216,12 +216,7 @@ async def _undecoded(message: NatsMessage) -> NatsMessage:
     return message
 
 
-def _message_id(message: Msg) -> str:
-    return (message.headers or {}).get("Nats-Msg-Id", "")
-
-
-def _received(message: NatsMessage) -> Received:
-    body = message.body if isinstance(message.body, bytes) else bytes(message.body)
+def _received(message: Msg) -> Received:
     return Received(
-        subject=message.raw_message.subject, payload=body, message_id=(message.headers or {}).get("Nats-Msg-Id", "")
+        subject=message.subject, payload=message.data, message_id=(message.headers or {}).get("Nats-Msg-Id", "")
     )

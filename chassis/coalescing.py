@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 
 MAX_ITEMS = 1_000
 MAX_BYTES = 1_000_000
-"""A little below the 1 MiB of a message: the framing of a thousand items needs room too."""
+"""Well below what a server takes in one message: a call that carries so much should not hold up the next one."""
 CAPACITY = 10_000
 MANY = 10
 LONGER = 3
@@ -64,13 +64,14 @@ class Coalescer(Generic[Item, Result]):
         self,
         call: Callable[[list[Item]], Awaitable[Sequence[Result | Exception]]],
         *,
-        size: Callable[[Item], int],
+        size: Callable[[Item], int] = lambda _: 1,
         max_items: int = MAX_ITEMS,
         max_bytes: int = MAX_BYTES,
         capacity: int = CAPACITY,
         apart: float = 0.0,
     ) -> None:
-        """`call` answers each item in order, or raises for all of them; `size` gives an item's bytes.
+        """`call` answers each item in order, or raises for all of them; `size` gives an item's bytes,
+        where only their number would not bound a call.
 
         Calls begin at least `apart` seconds after each other, unless one is full: for items that may wait so long. After one with
         `MANY` items the next waits `LONGER` times as long: who is busy gains more by fewer calls than by quick ones.

@@ -8,11 +8,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from services.jobs import storage
-from services.jobs.domain import Job
+from services.jobs.domain import ALL_KINDS, Job
 from services.jobs.transaction import Transaction
-
-ALL = "*"
-"""The kind that stands for all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +37,7 @@ async def claim(
     if limits:
         # By a statement after the lock: it must see what the claim before this one has claimed.
         held = await storage.count_held(tx.conn)
-        everything = _allowed(limits.get(ALL), sum(held.values()), limit)
+        everything = _allowed(limits.get(ALL_KINDS), sum(held.values()), limit)
         limit = min(limit, everything)
         quotas = {kind: min(limit, _allowed(limits.get(kind), held.get(kind, 0), limit)) for kind in kinds}
     if limit <= 0 or not any(quotas.values()):
@@ -49,7 +46,7 @@ async def claim(
         tx.conn, worker=worker, quotas=quotas, is_locked=limited, limit=limit, lease=lease, numbers=tx.numbers
     )
     tokens = {
-        one.kind: one.tokens - sum(one.kind in (ALL, job.spec.kind) for job in claimed)
+        one.kind: one.tokens - sum(one.kind in (ALL_KINDS, job.spec.kind) for job in claimed)
         for one in limits.values()
         if one.tokens is not None
     }

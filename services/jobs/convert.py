@@ -110,14 +110,14 @@ def job_to_proto(job: domain.Job) -> job_pb2.Job:
             owner_id=str(job.spec.owner_id),
             payload=json_to_proto(job.spec.payload),
             priority=job.spec.priority,
-            run_at=_time(job.spec.run_at),
+            run_at=time_to_proto(job.spec.run_at),
             max_attempts=job.spec.max_attempts,
-            backoff=_duration(job.spec.backoff),
-            max_backoff=_duration(job.spec.max_backoff),
-            attempt_timeout=_duration(job.spec.attempt_timeout),
+            backoff=duration_to_proto(job.spec.backoff),
+            max_backoff=duration_to_proto(job.spec.max_backoff),
+            attempt_timeout=duration_to_proto(job.spec.attempt_timeout),
             unique_key=job.spec.unique_key or "",
             concurrency_key=job.spec.concurrency_key or "",
-            total_timeout=_duration(job.spec.total_timeout) if job.spec.total_timeout else None,
+            total_timeout=duration_to_proto(job.spec.total_timeout),
             parent_id=str(job.spec.parent_id) if job.spec.parent_id else "",
         ),
         state=state_to_proto(job.state),
@@ -128,18 +128,18 @@ def job_to_proto(job: domain.Job) -> job_pb2.Job:
             done=job.progress.done,
             total=job.progress.total,
             message=job.progress.message,
-            estimate_time=_time(job.progress.estimate),
+            estimate_time=time_to_proto(job.progress.estimate),
         ),
         result=json_to_proto(job.result) if job.result is not None else None,
         error=_error_to_proto(job.error),
         cancel_reason=job.cancel_reason or "",
         version=job.version,
-        create_time=_time(job.created_at),
-        start_time=_time(job.started_at),
-        finish_time=_time(job.finished_at),
+        create_time=time_to_proto(job.created_at),
+        start_time=time_to_proto(job.started_at),
+        finish_time=time_to_proto(job.finished_at),
         errors=job.errors,
-        deadline=_time(job.deadline),
-        next_run_time=_time(job.run_at) if job.state in _LATER and not job.awaits_children else None,
+        deadline=time_to_proto(job.deadline),
+        next_run_time=time_to_proto(job.run_at) if job.state in _LATER and not job.awaits_children else None,
         children=_children_to_proto(job.children) if job.children.total else None,
         notifies=job.spec.notifies,
     )
@@ -164,7 +164,7 @@ def event_to_proto(job: domain.Job, *, sequence: int, reason: str, occurred_at: 
         sequence=sequence,
         reason=reason,
         job=snapshot,
-        occur_time=_time(occurred_at),
+        occur_time=time_to_proto(occurred_at),
     )
 
 
@@ -174,8 +174,8 @@ def attempt_to_proto(row: Mapping[str, Any]) -> job_pb2.Attempt:
     return job_pb2.Attempt(
         attempt=row["attempt"],
         worker=row["worker"],
-        start_time=_time(row["started_at"]),
-        finish_time=_time(row["finished_at"]),
+        start_time=time_to_proto(row["started_at"]),
+        finish_time=time_to_proto(row["finished_at"]),
         outcome=row["outcome"] or "",
         error=_error_to_proto(error),
     )
@@ -188,7 +188,7 @@ def transition_to_proto(row: Mapping[str, Any]) -> job_pb2.Transition:
         state=state_to_proto(domain.State(row["state"])),
         attempt=row["attempt"],
         reason=row["reason"],
-        occur_time=_time(row["occurred_at"]),
+        occur_time=time_to_proto(row["occurred_at"]),
     )
 
 
@@ -297,7 +297,8 @@ def _text(value: str, limit: int) -> str:
     return value.replace("\x00", "")[:limit]
 
 
-def _time(value: datetime | None) -> Timestamp | None:
+def time_to_proto(value: datetime | None) -> Timestamp | None:
+    """Write a time."""
     if value is None:
         return None
     message = Timestamp()
@@ -305,7 +306,10 @@ def _time(value: datetime | None) -> Timestamp | None:
     return message
 
 
-def _duration(value: timedelta) -> Duration:
+def duration_to_proto(value: timedelta | None) -> Duration | None:
+    """Write a duration."""
+    if value is None:
+        return None
     message = Duration()
     message.FromTimedelta(value)
     return message

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
 from typing import Any
-
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from repruv.jobs.v1 import admin_service_pb2, kind_pb2
 from services.jobs import convert, limits, overview, recurrence
@@ -34,13 +30,13 @@ def kind_to_proto(row: Mapping[str, Any]) -> kind_pb2.Kind:
             max_running=row["max_running"] or 0,
             max_running_per_key=row["max_running_per_key"] or 1,
             rate_count=row["rate_count"] or 0,
-            rate_period=_duration(row["rate_period"]),
+            rate_period=convert.duration_to_proto(row["rate_period"]),
         ),
-        pause_time=_time(row["paused_at"]),
-        declare_time=_time(row["declared_at"]),
+        pause_time=convert.time_to_proto(row["paused_at"]),
+        declare_time=convert.time_to_proto(row["declared_at"]),
         served=row["served"],
         counts=row["counts"],
-        oldest_waiting_time=_time(row["oldest_waiting_at"]),
+        oldest_waiting_time=convert.time_to_proto(row["oldest_waiting_at"]),
     )
 
 
@@ -57,9 +53,9 @@ def schedule_to_proto(schedule: recurrence.Schedule) -> kind_pb2.Schedule:
             catch_up=kind_pb2.CatchUp.Value(f"CATCH_UP_{declared.catch_up.upper()}"),
             overlap=kind_pb2.Overlap.Value(f"OVERLAP_{declared.overlap.upper()}"),
         ),
-        pause_time=_time(schedule.paused_at),
-        next_time=_time(schedule.next_at),
-        last_time=_time(schedule.last_at),
+        pause_time=convert.time_to_proto(schedule.paused_at),
+        next_time=convert.time_to_proto(schedule.next_at),
+        last_time=convert.time_to_proto(schedule.last_at),
         last_job_id=str(schedule.last_job_id or ""),
     )
 
@@ -67,7 +63,7 @@ def schedule_to_proto(schedule: recurrence.Schedule) -> kind_pb2.Schedule:
 def stuck_to_proto(stuck: overview.Stuck) -> admin_service_pb2.StuckJob:
     """Write a job that needs somebody's eye."""
     return admin_service_pb2.StuckJob(
-        job=convert.job_to_proto(stuck.job), reason=stuck.reason, age=_duration(stuck.age)
+        job=convert.job_to_proto(stuck.job), reason=stuck.reason, age=convert.duration_to_proto(stuck.age)
     )
 
 
@@ -76,9 +72,9 @@ def worker_to_proto(worker: overview.Worker) -> admin_service_pb2.Worker:
     return admin_service_pb2.Worker(
         worker=worker.worker,
         kinds=worker.kinds,
-        seen_time=_time(worker.seen_at),
+        seen_time=convert.time_to_proto(worker.seen_at),
         held_count=worker.held,
-        lease_time=_time(worker.lease_until),
+        lease_time=convert.time_to_proto(worker.lease_until),
     )
 
 
@@ -87,29 +83,13 @@ def _declaration(row: Mapping[str, Any]) -> kind_pb2.KindDeclaration:
         kind=row["kind"],
         defaults=kind_pb2.KindDefaults(
             max_attempts=row["max_attempts"] or 0,
-            backoff=_duration(row["backoff"]),
-            max_backoff=_duration(row["max_backoff"]),
-            attempt_timeout=_duration(row["attempt_timeout"]),
-            total_timeout=_duration(row["total_timeout"]),
+            backoff=convert.duration_to_proto(row["backoff"]),
+            max_backoff=convert.duration_to_proto(row["max_backoff"]),
+            attempt_timeout=convert.duration_to_proto(row["attempt_timeout"]),
+            total_timeout=convert.duration_to_proto(row["total_timeout"]),
             priority=row["priority"] or 0,
         ),
         notifies=row["notifies"],
         undoes=row["undoes"],
-        retention=_duration(row["retention"]),
+        retention=convert.duration_to_proto(row["retention"]),
     )
-
-
-def _time(value: datetime | None) -> Timestamp | None:
-    if value is None:
-        return None
-    message = Timestamp()
-    message.FromDatetime(value)
-    return message
-
-
-def _duration(value: timedelta | None) -> Duration | None:
-    if value is None:
-        return None
-    message = Duration()
-    message.FromTimedelta(value)
-    return message

@@ -15,6 +15,8 @@ from chassis import errors
 
 SYSTEM = UUID(int=0)
 """The owner of the jobs that nobody but the system itself asked for."""
+ALL_KINDS = "*"
+"""The kind that stands for all of them: it can be limited and paused, nothing else."""
 UNDO = ".undo"
 """A kind's name and this is the kind that undoes it."""
 CRASH_LIMIT = 5

@@ -37,9 +37,9 @@ async def end(tx: Transaction, finishes: Sequence[Finish]) -> list[Job | errors.
 
 
 async def complete(tx: Transaction, finishes: Sequence[Finish]) -> dict[tuple[UUID, int], Job]:
-    """Complete the jobs for which nothing has to be decided; gives those. The others are for `end`, in a transaction of its own.
+    """Complete the jobs for which nothing has to be decided; gives those. The others are for `end`.
 
-    Of its own, since owners are locked here already, and jobs must not be after them.
+    In a transaction of its own if there are any: then owners are locked already, and jobs must not be after them.
     """
     results: dict[tuple[UUID, int], dict[str, Any]] = {}
     for job_id, attempt, outcome in finishes:

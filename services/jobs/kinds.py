@@ -16,7 +16,6 @@ from chassis import postgres
 from services.jobs import domain, schema
 from services.jobs.schema import kinds
 
-ALL = "*"
 FRESH_SECONDS = 1.0
 SERVED = timedelta(minutes=2)
 CACHED = 10_000
@@ -67,7 +66,7 @@ class Kinds:
         """Give kinds; one that nobody has heard of yet is noted. Names that no kind can have are left out."""
         oldest = time.monotonic() - FRESH_SECONDS
         known = {name: cached for name in names if (cached := self._cached.get(name)) and cached[0] > oldest}
-        missing = [name for name in names if name not in known and (name == ALL or domain.is_name(name))]
+        missing = [name for name in names if name not in known and (name == domain.ALL_KINDS or domain.is_name(name))]
         if missing:
             known |= await self._load(missing)
         return {name: kind for name, (_, kind) in known.items()}

@@ -8,7 +8,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from chassis import errors
-from services.jobs import domain, kinds, operations, storage
+from services.jobs import domain, operations, storage
 from services.jobs.transaction import Transaction
 
 MOST = 1_000_000
@@ -53,7 +53,7 @@ class Limits:
         require_kind(self.kind)
         for name in ("max_running", "max_running_per_key", "rate_count"):
             _require(0 <= getattr(self, name) <= MOST, name, f"between 0 and {MOST:,}")
-        is_everything = self.kind == kinds.ALL
+        is_everything = self.kind == domain.ALL_KINDS
         _require(not (is_everything and self.max_running_per_key), "max_running_per_key", "left out for all kinds")
         _require(
             self.rate_period is None or timedelta() < self.rate_period <= MAX_PERIOD,
@@ -65,7 +65,7 @@ class Limits:
 
 def require_kind(kind: str) -> None:
     """Refuse what names neither a kind nor all of them."""
-    if kind != kinds.ALL:
+    if kind != domain.ALL_KINDS:
         domain.require_kind(kind, "kind")
 
 

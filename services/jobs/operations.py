@@ -19,7 +19,19 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import bus, coalescing, errors, outbox, paging, postgres
 from repruv.jobs.v1 import job_events_pb2
-from services.jobs import checkpoints, claims, convert, domain, finishes, kinds, recurrence, schedules, storage, submits
+from services.jobs import (
+    checkpoints,
+    claims,
+    convert,
+    domain,
+    event_log,
+    finishes,
+    kinds,
+    recurrence,
+    schedules,
+    storage,
+    submits,
+)
 from services.jobs.domain import Job, State
 from services.jobs.transaction import Transaction
 
@@ -54,8 +66,8 @@ class Operations:
         self.lease = lease
         self.kinds = kinds.Kinds(engine)
         self._told: set[asyncio.Task[None]] = set()
-        self._submits = coalescing.Coalescer(self._submit_together, size=_one, max_items=GROUPED)
-        self._finishes = coalescing.Coalescer(self._finish_together, size=_one, max_items=GROUPED)
+        self._submits = coalescing.Coalescer(self._submit_together, max_items=GROUPED)
+        self._finishes = coalescing.Coalescer(self._finish_together, max_items=GROUPED)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
@@ -171,10 +183,10 @@ class Operations:
     async def list_events(self, owner_id: UUID, *, after: int, limit: int) -> tuple[list[bytes], int]:
         """Read the owner's events after a sequence, in order, and the newest sequence. Raises `cursor_unknown`."""
         async with self._single.connect() as conn:
-            latest = (await storage.last_sequences(conn, [owner_id])).get(owner_id, 0)
+            latest = (await event_log.last_sequences(conn, [owner_id])).get(owner_id, 0)
             if not 0 <= after <= latest:
                 raise errors.OutOfRange(f"There is no event {after}; the newest is {latest}.", code="cursor_unknown")
-            events = await storage.list_events(conn, owner_id, after=after, limit=limit)
+            events = await event_log.list_events(conn, owner_id, after=after, limit=limit)
         if after < latest and not events:
             raise errors.OutOfRange(f"What came after event {after} is no longer kept.", code="cursor_unknown")
         sizes = itertools.accumulate(len(event) for event in events)
@@ -184,7 +196,7 @@ class Operations:
     async def positions(self, owner_ids: Collection[UUID]) -> dict[UUID, int]:
         """Read the newest sequence of each owner that has events."""
         async with self._single.connect() as conn:
-            return await storage.last_sequences(conn, owner_ids)
+            return await event_log.last_sequences(conn, owner_ids)
 
     async def declare(
         self, worker: str, declared: Collection[kinds.Declaration], repeated: Sequence[recurrence.Declaration]
@@ -197,7 +209,7 @@ class Operations:
 
     async def claim(self, *, worker: str, kinds: Collection[str], limit: int) -> list[Job]:
         """Give a worker jobs to run, each under a new attempt and a lease."""
-        known = await self.kinds.get([*kinds, claims.ALL])
+        known = await self.kinds.get([*kinds, domain.ALL_KINDS])
         limited = any(kind.is_limited for kind in known.values())
         async with self.transaction() as tx:
             return await claims.claim(tx, worker=worker, kinds=kinds, limited=limited, limit=limit, lease=self.lease)
@@ -232,7 +244,7 @@ class Operations:
         return await self._finishes((job_id, attempt, outcome))
 
     async def finish_many(self, ended: Sequence[finishes.Finish]) -> Sequence[Job | errors.Error]:
-        """End attempts in one transaction; for each what `finish` gives, or the error that it raises."""
+        """End attempts together; for each what `finish` gives, or the error that it raises."""
         return await self._finish_together(ended)
 
     async def look(self) -> storage.Found:
@@ -325,6 +337,9 @@ class Operations:
     async def _finish_once(self, ended: Sequence[finishes.Finish]) -> Sequence[Job | errors.Error]:
         async with self.transaction() as tx:
             done = await finishes.complete(tx, ended)
+            if not done:
+                # No owner is locked yet, so the jobs may be: one transaction does.
+                return await finishes.end(tx, ended)
         rest = [one for one in ended if not _is_among(done, one)]
         results: Iterator[Job | errors.Error] = iter(())
         if rest:
@@ -361,11 +376,6 @@ async def _cancel(tx: Transaction, job: Job, reason: str) -> Job:
 def _is_among(done: Mapping[tuple[UUID, int], Job], finish: finishes.Finish) -> bool:
     # Another outcome of the same attempt is another matter.
     return finish[:2] in done and isinstance(finish[2], domain.Completed)
-
-
-def _one(item: object) -> int:
-    # Calls are bounded by their number; each is small enough already.
-    return 1
 
 
 def _position(position: list[str]) -> UUID:

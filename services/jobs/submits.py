@@ -50,18 +50,15 @@ async def _store_generation(
     results: dict[int, Result] = {}
     parents = await storage.lock_jobs(conn, {spec.parent_id for _, (_, spec) in wanted if spec.parent_id})
     refused: dict[int, errors.Error] = {}
-    remaining = []
-    for position, item in wanted:
-        if refusal := _refuse_parent(item[1], parents):
+    for position, (_, spec) in wanted:
+        if refusal := _refuse_parent(spec, parents):
             refused[position] = refusal
-        else:
-            remaining.append((position, item))
-    if refused:
-        # What is stored already is known, whatever has become of its parent.
-        known = await storage.get_jobs(conn, {job_id for position, (job_id, _) in wanted if position in refused})
-        for position, (job_id, spec) in wanted:
-            if position in refused:
-                results[position] = _explain(job_id, spec, known, {}) or refused[position]
+    # What is stored already is known, whatever has become of its parent.
+    known = await storage.get_jobs(conn, {job_id for position, (job_id, _) in wanted if position in refused})
+    for position, (job_id, spec) in wanted:
+        if position in refused:
+            results[position] = _explain(job_id, spec, known, {}) or refused[position]
+    remaining = [item for item in wanted if item[0] not in refused]
     added: Counter[UUID] = Counter()
     for _ in range(_TRIES):
         if not remaining:
@@ -75,10 +72,8 @@ async def _store_generation(
         added.update(job.spec.parent_id for job in stored.values() if job.spec.parent_id)
         results |= {first[job_id][0]: (job, True) for job_id, job in stored.items()}
         met = [(position, item) for position, item in remaining if position not in results]
-        known = await storage.get_jobs(conn, {job_id for _, (job_id, _) in met}) if met else {}
-        holders = (
-            await storage.holders(conn, {spec.unique_key for _, (_, spec) in met if spec.unique_key}) if met else {}
-        )
+        known = await storage.get_jobs(conn, {job_id for _, (job_id, _) in met})
+        holders = await storage.holders(conn, {spec.unique_key for _, (_, spec) in met if spec.unique_key})
         remaining = []
         for position, (job_id, spec) in met:
             if (found := _explain(job_id, spec, known, holders)) is None:

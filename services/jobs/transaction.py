@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import errors, ids, outbox
 from repruv.jobs.v1 import job_events_pb2
-from services.jobs import convert, domain, storage, submits
+from services.jobs import convert, domain, event_log, storage, submits
 from services.jobs.domain import Job, State
 
 MESSAGE_BYTES = 96 * 1024
@@ -98,14 +98,14 @@ class Transaction:
             events.append((job, reason, sequence, payload))
             by_kind[job.spec.kind].append(payload)
         messages = [message for kind, payloads in by_kind.items() for message in _messages(kind, payloads)]
-        await storage.insert_events(self.conn, events, messages)
+        await event_log.insert_events(self.conn, events, messages)
         return messages
 
     async def _number(self) -> list[tuple[int, Job, str]]:
         """Give each move its place in its owner's sequence, in the order of those."""
         numbers = [self.numbers.pop(job.job_id, 0) for job, _ in self.moved]
         missing = Counter(job.spec.owner_id for (job, _), number in zip(self.moved, numbers, strict=True) if not number)
-        following = await storage.next_sequences(self.conn, missing) if missing else {}
+        following = await event_log.next_sequences(self.conn, missing) if missing else {}
         numbered = []
         for (job, reason), number in zip(self.moved, numbers, strict=True):
             if not number:

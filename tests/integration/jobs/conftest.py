@@ -12,10 +12,11 @@ import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import bus, ids, migrations, outbox, postgres
+from chassis import bus, identity, ids, migrations, outbox, postgres
 from dev.engines import Engines
 from provision import roles
 from services.jobs import domain, operations, schema
+from tests.integration.jobs.served import Served, reached
 
 MIGRATIONS = Path(operations.__file__).parent / "migrations"
 LEASE = timedelta(seconds=30)
@@ -62,6 +63,13 @@ async def replica(quiet_url: str, nats_url: str) -> AsyncIterator[operations.Ope
 def owner_id() -> UUID:
     """An owner without a past."""
     return uuid4()
+
+
+@pytest.fixture
+async def served(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[Served]:
+    """The jobs service as its callers see it; with a database of its own, that of the other services."""
+    async with reached(jobs_target, signer) as found:
+        yield found
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,25 +11,11 @@ import sqlalchemy as sa
 from google.protobuf.duration_pb2 import Duration
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import errors, identity
+from chassis import errors
 from repruv.jobs.v1 import admin_service_pb2, jobs_service_pb2, kind_pb2
 from repruv.jobs.v1.kind_pb2 import KindLimits
 from services.jobs import convert_admin, domain, overview
-from tests.integration.jobs import served as serving
 from tests.integration.jobs.served import Served
-
-
-@pytest.fixture
-async def served(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[Served]:
-    """The jobs service."""
-    async with serving.reached(jobs_target, signer) as found:
-        yield found
-
-
-@pytest.fixture
-def kind() -> str:
-    """A kind that no other test uses."""
-    return f"demo.{uuid4().hex}"
 
 
 async def ask(served: Served, rpc: str, **given: Any) -> Any:

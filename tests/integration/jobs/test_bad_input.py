@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
 from typing import Any
 from uuid import uuid4
 
@@ -11,9 +10,8 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from chassis import errors, identity, ids
+from chassis import errors, ids
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2, kind_pb2
-from tests.integration.jobs import served as serving
 from tests.integration.jobs.served import Served
 
 KIND = "demo.bad_input"
@@ -21,13 +19,6 @@ ID = str(ids.uuid7())
 LAST_SECOND = Timestamp(seconds=253_402_300_799)
 ATTEMPT = jobs_service_pb2.JobAttempt(job_id=ID, attempt=1)
 Finish = jobs_service_pb2.FinishJobRequest
-
-
-@pytest.fixture
-async def served(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[Served]:
-    """The jobs service."""
-    async with serving.reached(jobs_target, signer) as found:
-        yield found
 
 
 def payload(**given: Any) -> Struct:

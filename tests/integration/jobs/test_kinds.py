@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -10,20 +9,12 @@ from uuid import uuid4
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from chassis import errors, identity, ids
+from chassis import errors, ids
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2, kind_pb2
 from services.jobs import kinds
 from services.jobs.operations import Operations
-from tests.integration.jobs import served as serving
 from tests.integration.jobs import steps
 from tests.integration.jobs.served import Served
-
-
-@pytest.fixture
-async def served(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[Served]:
-    """The jobs service."""
-    async with serving.reached(jobs_target, signer) as found:
-        yield found
 
 
 async def submit(served: Served, kind: str, **spec: Any) -> jobs_service_pb2.SubmitJobResponse:

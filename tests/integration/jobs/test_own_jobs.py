@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from google.protobuf import json_format
 
-from chassis import errors, identity, ids
+from chassis import errors, ids
 from repruv.jobs.v1 import admin_service_pb2, job_pb2, jobs_service_pb2, kind_pb2
 from tests.integration.jobs import served as serving
 from tests.integration.jobs.served import WORKER, Served
@@ -17,13 +17,6 @@ from tests.integration.jobs.served import WORKER, Served
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 ENDED = {job_pb2.JOB_STATE_COMPLETED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED}
 CLEANUP = "jobs.cleanup"
-
-
-@pytest.fixture
-async def served(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[Served]:
-    """The jobs service."""
-    async with serving.reached(jobs_target, signer) as found:
-        yield found
 
 
 @pytest.fixture

@@ -6,15 +6,14 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
-from chassis import identity, ids
+from chassis import ids
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2, kind_pb2
 from tests.integration.jobs import served as serving
 from tests.integration.jobs.served import Served
@@ -39,19 +38,6 @@ class Ended:
 
 
 Tool = Callable[..., Awaitable[Ended]]
-
-
-@pytest.fixture
-async def served(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[Served]:
-    """The jobs service."""
-    async with serving.reached(jobs_target, signer) as found:
-        yield found
-
-
-@pytest.fixture
-def kind() -> str:
-    """A kind that no other test uses."""
-    return f"demo.{uuid4().hex}"
 
 
 @pytest.fixture

@@ -12,26 +12,12 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import bus, errors, identity, ids
+from chassis import bus, errors, ids
 from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2
 from services.jobs import convert, domain, operations, schema, watching
-from tests.integration.jobs import served as serving
 from tests.integration.jobs.served import Served
 
 SECONDS = 10.0
-
-
-@pytest.fixture
-async def served(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[Served]:
-    """The jobs service."""
-    async with serving.reached(jobs_target, signer) as found:
-        yield found
-
-
-@pytest.fixture
-def kind() -> str:
-    """A kind of the demo service that no other test uses."""
-    return f"demo.{uuid4().hex}"
 
 
 def watch(served: Served, job: job_pb2.Job, *, after: int = 0, **caller: str) -> AsyncGenerator[Any, None]:
