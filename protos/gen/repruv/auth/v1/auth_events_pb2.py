@@ -23,15 +23,18 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from repruv.auth.v1 import connection_pb2 as repruv_dot_auth_dot_v1_dot_connection__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n repruv/auth/v1/auth_events.proto\x12\x0erepruv.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"w\n\x0fSessionsRevoked\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x13\n\x0bsession_ids\x18\x02 \x03(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12.\n\noccur_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n repruv/auth/v1/auth_events.proto\x12\x0erepruv.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1frepruv/auth/v1/connection.proto\"w\n\x0fSessionsRevoked\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x13\n\x0bsession_ids\x18\x02 \x03(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12.\n\noccur_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x81\x01\n\x0f\x43onnectionEvent\x12.\n\nconnection\x18\x01 \x01(\x0b\x32\x1a.repruv.auth.v1.Connection\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12.\n\noccur_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'repruv.auth.v1.auth_events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SESSIONSREVOKED']._serialized_start=85
-  _globals['_SESSIONSREVOKED']._serialized_end=204
+  _globals['_SESSIONSREVOKED']._serialized_start=118
+  _globals['_SESSIONSREVOKED']._serialized_end=237
+  _globals['_CONNECTIONEVENT']._serialized_start=240
+  _globals['_CONNECTIONEVENT']._serialized_end=369
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from repruv.auth.v1 import connection_pb2 as _connection_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -21,8 +22,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class SessionsRevoked(_message.Message):
-    """SessionsRevoked tells that sessions of a user ended before their time. Published on `auth.events.<user_id>` of stream
-    AUTH, at least once.
+    """SessionsRevoked tells that sessions of a user ended before their time, or that what is remembered of them is no longer
+    right. Published on `auth.events.<user_id>` of stream AUTH, at least once.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -34,7 +35,10 @@ class SessionsRevoked(_message.Message):
     user_id: _builtins.str
     """Whose sessions."""
     reason: _builtins.str
-    """`logout`, `revoked` or `revoked_all`."""
+    """Why they ended: `logout`, `revoked` (by their user, or as the oldest of too many), `revoked_all`, `password_changed`,
+    `password_reset`, `role_changed`, `account_disabled` or `revoked_by_admin`. Or `refreshed`: they live on, under a new token
+    or with changed facts about their user; whoever remembers them must forget what it knows.
+    """
     @_builtins.property
     def session_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Which ones."""
@@ -58,3 +62,40 @@ class SessionsRevoked(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SessionsRevoked: _TypeAlias = SessionsRevoked  # noqa: Y015
+
+@_typing.final
+class ConnectionEvent(_message.Message):
+    """ConnectionEvent tells of one committed transition of a platform connection. Published on
+    `auth.events.connections.<user_id>` of stream AUTH, at least once; (connection.user_id, connection.platform,
+    connection.version) identifies it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONNECTION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    OCCUR_TIME_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """What caused it, for example `connect_begun`, `connected`, `refresh_failed`, `abandoned`."""
+    @_builtins.property
+    def connection(self) -> _connection_pb2.Connection:
+        """The connection right after the transition."""
+
+    @_builtins.property
+    def occur_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was committed."""
+
+    def __init__(
+        self,
+        *,
+        connection: _connection_pb2.Connection | None = ...,
+        reason: _builtins.str = ...,
+        occur_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["connection", b"connection", "occur_time", b"occur_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connection", b"connection", "occur_time", b"occur_time", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConnectionEvent: _TypeAlias = ConnectionEvent  # noqa: Y015

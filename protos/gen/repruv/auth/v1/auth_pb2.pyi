@@ -53,6 +53,10 @@ class User(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    EMAIL_VERIFIED_FIELD_NUMBER: _builtins.int
+    HAS_SECOND_FACTOR_FIELD_NUMBER: _builtins.int
+    DISABLE_TIME_FIELD_NUMBER: _builtins.int
+    CAN_ACCESS_DASHBOARD_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """UUID."""
     email: _builtins.str
@@ -61,9 +65,21 @@ class User(_message.Message):
     """Display name; may be empty."""
     role: Global___UserRole.ValueType
     """What the user may do."""
+    email_verified: _builtins.bool
+    """Whether the user has shown to receive mail at the address."""
+    has_second_factor: _builtins.bool
+    """Whether signing in takes a code of an authenticator app beside the password."""
+    can_access_dashboard: _builtins.bool
+    """Whether the user may see the dashboard and what it is made of: the address is verified, or the account still within the
+    days that it has for that (EMAIL_VERIFICATION_DAYS). Services refuse those calls otherwise, by the signed identity.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the account was made."""
+
+    @_builtins.property
+    def disable_time(self) -> _timestamp_pb2.Timestamp:
+        """When an admin disabled the account: unset while it is not. A disabled one has no sessions and gets none."""
 
     def __init__(
         self,
@@ -73,10 +89,14 @@ class User(_message.Message):
         name: _builtins.str = ...,
         role: Global___UserRole.ValueType = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        email_verified: _builtins.bool = ...,
+        has_second_factor: _builtins.bool = ...,
+        disable_time: _timestamp_pb2.Timestamp | None = ...,
+        can_access_dashboard: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "disable_time", b"disable_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "email", b"email", "name", b"name", "role", b"role", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["can_access_dashboard", b"can_access_dashboard", "create_time", b"create_time", "disable_time", b"disable_time", "email", b"email", "email_verified", b"email_verified", "has_second_factor", b"has_second_factor", "name", b"name", "role", b"role", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -96,6 +116,9 @@ class Session(_message.Message):
     LAST_SEEN_TIME_FIELD_NUMBER: _builtins.int
     IDLE_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     ABSOLUTE_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    CLIENT_NAME_FIELD_NUMBER: _builtins.int
+    IS_REMEMBERED_FIELD_NUMBER: _builtins.int
+    AUTHENTICATE_TIME_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """UUID; safe to show and to log."""
     user_id: _builtins.str
@@ -104,6 +127,10 @@ class Session(_message.Message):
     """What the client called itself, at most 400 characters."""
     ip_address: _builtins.str
     """Address of the client."""
+    client_name: _builtins.str
+    """What the user agent is in words that people know, for example `Firefox on Linux`; empty when it says nothing."""
+    is_remembered: _builtins.bool
+    """Whether the user asked to stay signed in; else it ends with the browser, and sooner by itself."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it began."""
@@ -120,6 +147,12 @@ class Session(_message.Message):
     def absolute_expire_time(self) -> _timestamp_pb2.Timestamp:
         """When it ends at the latest."""
 
+    @_builtins.property
+    def authenticate_time(self) -> _timestamp_pb2.Timestamp:
+        """When the user last proved who they are in it: by signing in, or by Reauthenticate. Sensitive calls ask for a proof that
+        is at most ten minutes old.
+        """
+
     def __init__(
         self,
         *,
@@ -131,10 +164,13 @@ class Session(_message.Message):
         last_seen_time: _timestamp_pb2.Timestamp | None = ...,
         idle_expire_time: _timestamp_pb2.Timestamp | None = ...,
         absolute_expire_time: _timestamp_pb2.Timestamp | None = ...,
+        client_name: _builtins.str = ...,
+        is_remembered: _builtins.bool = ...,
+        authenticate_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["absolute_expire_time", b"absolute_expire_time", "create_time", b"create_time", "idle_expire_time", b"idle_expire_time", "last_seen_time", b"last_seen_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["absolute_expire_time", b"absolute_expire_time", "authenticate_time", b"authenticate_time", "create_time", b"create_time", "idle_expire_time", b"idle_expire_time", "last_seen_time", b"last_seen_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["absolute_expire_time", b"absolute_expire_time", "create_time", b"create_time", "idle_expire_time", b"idle_expire_time", "ip_address", b"ip_address", "last_seen_time", b"last_seen_time", "session_id", b"session_id", "user_agent", b"user_agent", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absolute_expire_time", b"absolute_expire_time", "authenticate_time", b"authenticate_time", "client_name", b"client_name", "create_time", b"create_time", "idle_expire_time", b"idle_expire_time", "ip_address", b"ip_address", "is_remembered", b"is_remembered", "last_seen_time", b"last_seen_time", "session_id", b"session_id", "user_agent", b"user_agent", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,39 +24,88 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from repruv.auth.v1 import auth_pb2 as repruv_dot_auth_dot_v1_dot_auth__pb2
+from repruv.auth.v1 import security_event_pb2 as repruv_dot_auth_dot_v1_dot_security__event__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!repruv/auth/v1/auth_service.proto\x12\x0erepruv.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19repruv/auth/v1/auth.proto\"h\n\x0fRegisterRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12&\n\x06\x63lient\x18\x04 \x01(\x0b\x32\x16.repruv.auth.v1.Client\"o\n\x10RegisterResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.repruv.auth.v1.User\x12(\n\x07session\x18\x02 \x01(\x0b\x32\x17.repruv.auth.v1.Session\x12\r\n\x05token\x18\x03 \x01(\t\"W\n\x0cLoginRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12&\n\x06\x63lient\x18\x03 \x01(\x0b\x32\x16.repruv.auth.v1.Client\"l\n\rLoginResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.repruv.auth.v1.User\x12(\n\x07session\x18\x02 \x01(\x0b\x32\x17.repruv.auth.v1.Session\x12\r\n\x05token\x18\x03 \x01(\t\"\'\n\x16ValidateSessionRequest\x12\r\n\x05token\x18\x01 \x01(\t\"\xb3\x01\n\x17ValidateSessionResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.repruv.auth.v1.User\x12(\n\x07session\x18\x02 \x01(\x0b\x32\x17.repruv.auth.v1.Session\x12\x10\n\x08identity\x18\x03 \x01(\t\x12\x38\n\x14identity_expire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x15\n\x13ListSessionsRequest\"A\n\x14ListSessionsResponse\x12)\n\x08sessions\x18\x01 \x03(\x0b\x32\x17.repruv.auth.v1.Session\":\n\x14RevokeSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x17\n\x15RevokeSessionResponse\"5\n\x18RevokeAllSessionsRequest\x12\x19\n\x11\x65xcept_session_id\x18\x01 \x01(\t\"2\n\x19RevokeAllSessionsResponse\x12\x15\n\rrevoked_count\x18\x01 \x01(\x05\x32\xa9\x04\n\x0b\x41uthService\x12M\n\x08Register\x12\x1f.repruv.auth.v1.RegisterRequest\x1a .repruv.auth.v1.RegisterResponse\x12\x44\n\x05Login\x12\x1c.repruv.auth.v1.LoginRequest\x1a\x1d.repruv.auth.v1.LoginResponse\x12\x62\n\x0fValidateSession\x12&.repruv.auth.v1.ValidateSessionRequest\x1a\'.repruv.auth.v1.ValidateSessionResponse\x12Y\n\x0cListSessions\x12#.repruv.auth.v1.ListSessionsRequest\x1a$.repruv.auth.v1.ListSessionsResponse\x12\\\n\rRevokeSession\x12$.repruv.auth.v1.RevokeSessionRequest\x1a%.repruv.auth.v1.RevokeSessionResponse\x12h\n\x11RevokeAllSessions\x12(.repruv.auth.v1.RevokeAllSessionsRequest\x1a).repruv.auth.v1.RevokeAllSessionsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!repruv/auth/v1/auth_service.proto\x12\x0erepruv.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19repruv/auth/v1/auth.proto\x1a#repruv/auth/v1/security_event.proto\"z\n\x0fRegisterRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12&\n\x06\x63lient\x18\x04 \x01(\x0b\x32\x16.repruv.auth.v1.Client\x12\x10\n\x08remember\x18\x05 \x01(\x08\"o\n\x10RegisterResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.repruv.auth.v1.User\x12(\n\x07session\x18\x02 \x01(\x0b\x32\x17.repruv.auth.v1.Session\x12\r\n\x05token\x18\x03 \x01(\t\"i\n\x0cLoginRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12&\n\x06\x63lient\x18\x03 \x01(\x0b\x32\x16.repruv.auth.v1.Client\x12\x10\n\x08remember\x18\x04 \x01(\x08\"\xba\x01\n\rLoginResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.repruv.auth.v1.User\x12(\n\x07session\x18\x02 \x01(\x0b\x32\x17.repruv.auth.v1.Session\x12\r\n\x05token\x18\x03 \x01(\t\x12\x11\n\tchallenge\x18\x04 \x01(\t\x12\x39\n\x15\x63hallenge_expire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"]\n\x12\x46inishLoginRequest\x12\x11\n\tchallenge\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12&\n\x06\x63lient\x18\x03 \x01(\x0b\x32\x16.repruv.auth.v1.Client\"r\n\x13\x46inishLoginResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.repruv.auth.v1.User\x12(\n\x07session\x18\x02 \x01(\x0b\x32\x17.repruv.auth.v1.Session\x12\r\n\x05token\x18\x03 \x01(\t\"\'\n\x16ValidateSessionRequest\x12\r\n\x05token\x18\x01 \x01(\t\"\xc7\x01\n\x17ValidateSessionResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.repruv.auth.v1.User\x12(\n\x07session\x18\x02 \x01(\x0b\x32\x17.repruv.auth.v1.Session\x12\x10\n\x08identity\x18\x03 \x01(\t\x12\x38\n\x14identity_expire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nis_renewed\x18\x05 \x01(\x08\"_\n\x15ReauthenticateRequest\x12\x10\n\x08password\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12&\n\x06\x63lient\x18\x03 \x01(\x0b\x32\x16.repruv.auth.v1.Client\"Q\n\x16ReauthenticateResponse\x12(\n\x07session\x18\x01 \x01(\x0b\x32\x17.repruv.auth.v1.Session\x12\r\n\x05token\x18\x02 \x01(\t\"\x15\n\x13ListSessionsRequest\"A\n\x14ListSessionsResponse\x12)\n\x08sessions\x18\x01 \x03(\x0b\x32\x17.repruv.auth.v1.Session\":\n\x14RevokeSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x17\n\x15RevokeSessionResponse\"5\n\x18RevokeAllSessionsRequest\x12\x19\n\x11\x65xcept_session_id\x18\x01 \x01(\t\"2\n\x19RevokeAllSessionsResponse\x12\x15\n\rrevoked_count\x18\x01 \x01(\x05\"o\n\x15\x43hangePasswordRequest\x12\x18\n\x10\x63urrent_password\x18\x01 \x01(\t\x12\x14\n\x0cnew_password\x18\x02 \x01(\t\x12&\n\x06\x63lient\x18\x03 \x01(\x0b\x32\x16.repruv.auth.v1.Client\"h\n\x16\x43hangePasswordResponse\x12(\n\x07session\x18\x01 \x01(\x0b\x32\x17.repruv.auth.v1.Session\x12\r\n\x05token\x18\x02 \x01(\t\x12\x15\n\rrevoked_count\x18\x03 \x01(\x05\"T\n\x1bRequestPasswordResetRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12&\n\x06\x63lient\x18\x02 \x01(\x0b\x32\x16.repruv.auth.v1.Client\"\x1e\n\x1cRequestPasswordResetResponse\"_\n\x14ResetPasswordRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12&\n\x06\x63lient\x18\x03 \x01(\x0b\x32\x16.repruv.auth.v1.Client\"\x17\n\x15ResetPasswordResponse\"!\n\x1fRequestEmailVerificationRequest\"\"\n RequestEmailVerificationResponse\"K\n\x12VerifyEmailRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12&\n\x06\x63lient\x18\x02 \x01(\x0b\x32\x16.repruv.auth.v1.Client\"\x15\n\x13VerifyEmailResponse\"\x12\n\x10\x42\x65ginTotpRequest\"a\n\x11\x42\x65ginTotpResponse\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12\x0b\n\x03uri\x18\x02 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\"\n\x12\x43onfirmTotpRequest\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\"f\n\x13\x43onfirmTotpResponse\x12\x16\n\x0erecovery_codes\x18\x01 \x03(\t\x12(\n\x07session\x18\x02 \x01(\x0b\x32\x17.repruv.auth.v1.Session\x12\r\n\x05token\x18\x03 \x01(\t\"\"\n\x12\x44isableTotpRequest\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\"N\n\x13\x44isableTotpResponse\x12(\n\x07session\x18\x01 \x01(\x0b\x32\x17.repruv.auth.v1.Session\x12\r\n\x05token\x18\x02 \x01(\t\" \n\x1eRegenerateRecoveryCodesRequest\"9\n\x1fRegenerateRecoveryCodesResponse\x12\x16\n\x0erecovery_codes\x18\x01 \x03(\t\"\x14\n\x12GetSecurityRequest\"\xad\x02\n\x13GetSecurityResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.repruv.auth.v1.User\x12\x38\n\x14password_change_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x12second_factor_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1b\n\x13recovery_codes_left\x18\x04 \x01(\x05\x12\x34\n\x10\x66resh_until_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x06\x65vents\x18\x06 \x03(\x0b\x32\x1d.repruv.auth.v1.SecurityEvent2\xc1\r\n\x0b\x41uthService\x12M\n\x08Register\x12\x1f.repruv.auth.v1.RegisterRequest\x1a .repruv.auth.v1.RegisterResponse\x12\x44\n\x05Login\x12\x1c.repruv.auth.v1.LoginRequest\x1a\x1d.repruv.auth.v1.LoginResponse\x12V\n\x0b\x46inishLogin\x12\".repruv.auth.v1.FinishLoginRequest\x1a#.repruv.auth.v1.FinishLoginResponse\x12\x62\n\x0fValidateSession\x12&.repruv.auth.v1.ValidateSessionRequest\x1a\'.repruv.auth.v1.ValidateSessionResponse\x12_\n\x0eReauthenticate\x12%.repruv.auth.v1.ReauthenticateRequest\x1a&.repruv.auth.v1.ReauthenticateResponse\x12Y\n\x0cListSessions\x12#.repruv.auth.v1.ListSessionsRequest\x1a$.repruv.auth.v1.ListSessionsResponse\x12\\\n\rRevokeSession\x12$.repruv.auth.v1.RevokeSessionRequest\x1a%.repruv.auth.v1.RevokeSessionResponse\x12h\n\x11RevokeAllSessions\x12(.repruv.auth.v1.RevokeAllSessionsRequest\x1a).repruv.auth.v1.RevokeAllSessionsResponse\x12_\n\x0e\x43hangePassword\x12%.repruv.auth.v1.ChangePasswordRequest\x1a&.repruv.auth.v1.ChangePasswordResponse\x12q\n\x14RequestPasswordReset\x12+.repruv.auth.v1.RequestPasswordResetRequest\x1a,.repruv.auth.v1.RequestPasswordResetResponse\x12\\\n\rResetPassword\x12$.repruv.auth.v1.ResetPasswordRequest\x1a%.repruv.auth.v1.ResetPasswordResponse\x12}\n\x18RequestEmailVerification\x12/.repruv.auth.v1.RequestEmailVerificationRequest\x1a\x30.repruv.auth.v1.RequestEmailVerificationResponse\x12V\n\x0bVerifyEmail\x12\".repruv.auth.v1.VerifyEmailRequest\x1a#.repruv.auth.v1.VerifyEmailResponse\x12P\n\tBeginTotp\x12 .repruv.auth.v1.BeginTotpRequest\x1a!.repruv.auth.v1.BeginTotpResponse\x12V\n\x0b\x43onfirmTotp\x12\".repruv.auth.v1.ConfirmTotpRequest\x1a#.repruv.auth.v1.ConfirmTotpResponse\x12V\n\x0b\x44isableTotp\x12\".repruv.auth.v1.DisableTotpRequest\x1a#.repruv.auth.v1.DisableTotpResponse\x12z\n\x17RegenerateRecoveryCodes\x12..repruv.auth.v1.RegenerateRecoveryCodesRequest\x1a/.repruv.auth.v1.RegenerateRecoveryCodesResponse\x12V\n\x0bGetSecurity\x12\".repruv.auth.v1.GetSecurityRequest\x1a#.repruv.auth.v1.GetSecurityResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'repruv.auth.v1.auth_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REGISTERREQUEST']._serialized_start=113
-  _globals['_REGISTERREQUEST']._serialized_end=217
-  _globals['_REGISTERRESPONSE']._serialized_start=219
-  _globals['_REGISTERRESPONSE']._serialized_end=330
-  _globals['_LOGINREQUEST']._serialized_start=332
-  _globals['_LOGINREQUEST']._serialized_end=419
-  _globals['_LOGINRESPONSE']._serialized_start=421
-  _globals['_LOGINRESPONSE']._serialized_end=529
-  _globals['_VALIDATESESSIONREQUEST']._serialized_start=531
-  _globals['_VALIDATESESSIONREQUEST']._serialized_end=570
-  _globals['_VALIDATESESSIONRESPONSE']._serialized_start=573
-  _globals['_VALIDATESESSIONRESPONSE']._serialized_end=752
-  _globals['_LISTSESSIONSREQUEST']._serialized_start=754
-  _globals['_LISTSESSIONSREQUEST']._serialized_end=775
-  _globals['_LISTSESSIONSRESPONSE']._serialized_start=777
-  _globals['_LISTSESSIONSRESPONSE']._serialized_end=842
-  _globals['_REVOKESESSIONREQUEST']._serialized_start=844
-  _globals['_REVOKESESSIONREQUEST']._serialized_end=902
-  _globals['_REVOKESESSIONRESPONSE']._serialized_start=904
-  _globals['_REVOKESESSIONRESPONSE']._serialized_end=927
-  _globals['_REVOKEALLSESSIONSREQUEST']._serialized_start=929
-  _globals['_REVOKEALLSESSIONSREQUEST']._serialized_end=982
-  _globals['_REVOKEALLSESSIONSRESPONSE']._serialized_start=984
-  _globals['_REVOKEALLSESSIONSRESPONSE']._serialized_end=1034
-  _globals['_AUTHSERVICE']._serialized_start=1037
-  _globals['_AUTHSERVICE']._serialized_end=1590
+  _globals['_REGISTERREQUEST']._serialized_start=150
+  _globals['_REGISTERREQUEST']._serialized_end=272
+  _globals['_REGISTERRESPONSE']._serialized_start=274
+  _globals['_REGISTERRESPONSE']._serialized_end=385
+  _globals['_LOGINREQUEST']._serialized_start=387
+  _globals['_LOGINREQUEST']._serialized_end=492
+  _globals['_LOGINRESPONSE']._serialized_start=495
+  _globals['_LOGINRESPONSE']._serialized_end=681
+  _globals['_FINISHLOGINREQUEST']._serialized_start=683
+  _globals['_FINISHLOGINREQUEST']._serialized_end=776
+  _globals['_FINISHLOGINRESPONSE']._serialized_start=778
+  _globals['_FINISHLOGINRESPONSE']._serialized_end=892
+  _globals['_VALIDATESESSIONREQUEST']._serialized_start=894
+  _globals['_VALIDATESESSIONREQUEST']._serialized_end=933
+  _globals['_VALIDATESESSIONRESPONSE']._serialized_start=936
+  _globals['_VALIDATESESSIONRESPONSE']._serialized_end=1135
+  _globals['_REAUTHENTICATEREQUEST']._serialized_start=1137
+  _globals['_REAUTHENTICATEREQUEST']._serialized_end=1232
+  _globals['_REAUTHENTICATERESPONSE']._serialized_start=1234
+  _globals['_REAUTHENTICATERESPONSE']._serialized_end=1315
+  _globals['_LISTSESSIONSREQUEST']._serialized_start=1317
+  _globals['_LISTSESSIONSREQUEST']._serialized_end=1338
+  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1340
+  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1405
+  _globals['_REVOKESESSIONREQUEST']._serialized_start=1407
+  _globals['_REVOKESESSIONREQUEST']._serialized_end=1465
+  _globals['_REVOKESESSIONRESPONSE']._serialized_start=1467
+  _globals['_REVOKESESSIONRESPONSE']._serialized_end=1490
+  _globals['_REVOKEALLSESSIONSREQUEST']._serialized_start=1492
+  _globals['_REVOKEALLSESSIONSREQUEST']._serialized_end=1545
+  _globals['_REVOKEALLSESSIONSRESPONSE']._serialized_start=1547
+  _globals['_REVOKEALLSESSIONSRESPONSE']._serialized_end=1597
+  _globals['_CHANGEPASSWORDREQUEST']._serialized_start=1599
+  _globals['_CHANGEPASSWORDREQUEST']._serialized_end=1710
+  _globals['_CHANGEPASSWORDRESPONSE']._serialized_start=1712
+  _globals['_CHANGEPASSWORDRESPONSE']._serialized_end=1816
+  _globals['_REQUESTPASSWORDRESETREQUEST']._serialized_start=1818
+  _globals['_REQUESTPASSWORDRESETREQUEST']._serialized_end=1902
+  _globals['_REQUESTPASSWORDRESETRESPONSE']._serialized_start=1904
+  _globals['_REQUESTPASSWORDRESETRESPONSE']._serialized_end=1934
+  _globals['_RESETPASSWORDREQUEST']._serialized_start=1936
+  _globals['_RESETPASSWORDREQUEST']._serialized_end=2031
+  _globals['_RESETPASSWORDRESPONSE']._serialized_start=2033
+  _globals['_RESETPASSWORDRESPONSE']._serialized_end=2056
+  _globals['_REQUESTEMAILVERIFICATIONREQUEST']._serialized_start=2058
+  _globals['_REQUESTEMAILVERIFICATIONREQUEST']._serialized_end=2091
+  _globals['_REQUESTEMAILVERIFICATIONRESPONSE']._serialized_start=2093
+  _globals['_REQUESTEMAILVERIFICATIONRESPONSE']._serialized_end=2127
+  _globals['_VERIFYEMAILREQUEST']._serialized_start=2129
+  _globals['_VERIFYEMAILREQUEST']._serialized_end=2204
+  _globals['_VERIFYEMAILRESPONSE']._serialized_start=2206
+  _globals['_VERIFYEMAILRESPONSE']._serialized_end=2227
+  _globals['_BEGINTOTPREQUEST']._serialized_start=2229
+  _globals['_BEGINTOTPREQUEST']._serialized_end=2247
+  _globals['_BEGINTOTPRESPONSE']._serialized_start=2249
+  _globals['_BEGINTOTPRESPONSE']._serialized_end=2346
+  _globals['_CONFIRMTOTPREQUEST']._serialized_start=2348
+  _globals['_CONFIRMTOTPREQUEST']._serialized_end=2382
+  _globals['_CONFIRMTOTPRESPONSE']._serialized_start=2384
+  _globals['_CONFIRMTOTPRESPONSE']._serialized_end=2486
+  _globals['_DISABLETOTPREQUEST']._serialized_start=2488
+  _globals['_DISABLETOTPREQUEST']._serialized_end=2522
+  _globals['_DISABLETOTPRESPONSE']._serialized_start=2524
+  _globals['_DISABLETOTPRESPONSE']._serialized_end=2602
+  _globals['_REGENERATERECOVERYCODESREQUEST']._serialized_start=2604
+  _globals['_REGENERATERECOVERYCODESREQUEST']._serialized_end=2636
+  _globals['_REGENERATERECOVERYCODESRESPONSE']._serialized_start=2638
+  _globals['_REGENERATERECOVERYCODESRESPONSE']._serialized_end=2695
+  _globals['_GETSECURITYREQUEST']._serialized_start=2697
+  _globals['_GETSECURITYREQUEST']._serialized_end=2717
+  _globals['_GETSECURITYRESPONSE']._serialized_start=2720
+  _globals['_GETSECURITYRESPONSE']._serialized_end=3021
+  _globals['_AUTHSERVICE']._serialized_start=3024
+  _globals['_AUTHSERVICE']._serialized_end=4753
 # @@protoc_insertion_point(module_scope)

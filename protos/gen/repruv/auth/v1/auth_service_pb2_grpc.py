@@ -27,9 +27,13 @@ if _version_not_supported:
 
 class AuthServiceStub:
     """AuthService knows users and their sessions. Calls carry the signed identity of the calling service (metadata
-    `authorization`); calls about the caller's own account also carry the user's (`x-user-identity`). Every call can fail
-    with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (try again). Errors carry a stable code in trailing metadata
-    `error-code`, and the name of the offending field in `error-field`.
+    `authorization`); calls about the caller's own account also carry the user's (`x-user-identity`), and are about the session
+    that it names. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (try again). Errors carry a
+    stable code in trailing metadata `error-code`, and the name of the offending field in `error-field`.
+
+    A call marked (fresh) fails with PERMISSION_DENIED `reauthentication_required` unless the user proved who they are within
+    the last ten minutes: by signing in, or by Reauthenticate. No answer, and no answer's time, tells whether an address has an
+    account, with the one exception that Register names.
     """
 
     def __init__(self, channel):
@@ -48,10 +52,20 @@ class AuthServiceStub:
                 request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.LoginRequest.SerializeToString,
                 response_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.LoginResponse.FromString,
                 _registered_method=True)
+        self.FinishLogin = channel.unary_unary(
+                '/repruv.auth.v1.AuthService/FinishLogin',
+                request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.FinishLoginRequest.SerializeToString,
+                response_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.FinishLoginResponse.FromString,
+                _registered_method=True)
         self.ValidateSession = channel.unary_unary(
                 '/repruv.auth.v1.AuthService/ValidateSession',
                 request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.ValidateSessionRequest.SerializeToString,
                 response_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.ValidateSessionResponse.FromString,
+                _registered_method=True)
+        self.Reauthenticate = channel.unary_unary(
+                '/repruv.auth.v1.AuthService/Reauthenticate',
+                request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.ReauthenticateRequest.SerializeToString,
+                response_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.ReauthenticateResponse.FromString,
                 _registered_method=True)
         self.ListSessions = channel.unary_unary(
                 '/repruv.auth.v1.AuthService/ListSessions',
@@ -68,27 +82,92 @@ class AuthServiceStub:
                 request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.RevokeAllSessionsRequest.SerializeToString,
                 response_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.RevokeAllSessionsResponse.FromString,
                 _registered_method=True)
+        self.ChangePassword = channel.unary_unary(
+                '/repruv.auth.v1.AuthService/ChangePassword',
+                request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.ChangePasswordRequest.SerializeToString,
+                response_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.ChangePasswordResponse.FromString,
+                _registered_method=True)
+        self.RequestPasswordReset = channel.unary_unary(
+                '/repruv.auth.v1.AuthService/RequestPasswordReset',
+                request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.RequestPasswordResetRequest.SerializeToString,
+                response_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.RequestPasswordResetResponse.FromString,
+                _registered_method=True)
+        self.ResetPassword = channel.unary_unary(
+                '/repruv.auth.v1.AuthService/ResetPassword',
+                request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.ResetPasswordRequest.SerializeToString,
+                response_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.ResetPasswordResponse.FromString,
+                _registered_method=True)
+        self.RequestEmailVerification = channel.unary_unary(
+                '/repruv.auth.v1.AuthService/RequestEmailVerification',
+                request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.RequestEmailVerificationRequest.SerializeToString,
+                response_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.RequestEmailVerificationResponse.FromString,
+                _registered_method=True)
+        self.VerifyEmail = channel.unary_unary(
+                '/repruv.auth.v1.AuthService/VerifyEmail',
+                request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.VerifyEmailRequest.SerializeToString,
+                response_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.VerifyEmailResponse.FromString,
+                _registered_method=True)
+        self.BeginTotp = channel.unary_unary(
+                '/repruv.auth.v1.AuthService/BeginTotp',
+                request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.BeginTotpRequest.SerializeToString,
+                response_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.BeginTotpResponse.FromString,
+                _registered_method=True)
+        self.ConfirmTotp = channel.unary_unary(
+                '/repruv.auth.v1.AuthService/ConfirmTotp',
+                request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.ConfirmTotpRequest.SerializeToString,
+                response_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.ConfirmTotpResponse.FromString,
+                _registered_method=True)
+        self.DisableTotp = channel.unary_unary(
+                '/repruv.auth.v1.AuthService/DisableTotp',
+                request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.DisableTotpRequest.SerializeToString,
+                response_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.DisableTotpResponse.FromString,
+                _registered_method=True)
+        self.RegenerateRecoveryCodes = channel.unary_unary(
+                '/repruv.auth.v1.AuthService/RegenerateRecoveryCodes',
+                request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.RegenerateRecoveryCodesRequest.SerializeToString,
+                response_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.RegenerateRecoveryCodesResponse.FromString,
+                _registered_method=True)
+        self.GetSecurity = channel.unary_unary(
+                '/repruv.auth.v1.AuthService/GetSecurity',
+                request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.GetSecurityRequest.SerializeToString,
+                response_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.GetSecurityResponse.FromString,
+                _registered_method=True)
 
 
 class AuthServiceServicer:
     """AuthService knows users and their sessions. Calls carry the signed identity of the calling service (metadata
-    `authorization`); calls about the caller's own account also carry the user's (`x-user-identity`). Every call can fail
-    with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (try again). Errors carry a stable code in trailing metadata
-    `error-code`, and the name of the offending field in `error-field`.
+    `authorization`); calls about the caller's own account also carry the user's (`x-user-identity`), and are about the session
+    that it names. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (try again). Errors carry a
+    stable code in trailing metadata `error-code`, and the name of the offending field in `error-field`.
+
+    A call marked (fresh) fails with PERMISSION_DENIED `reauthentication_required` unless the user proved who they are within
+    the last ten minutes: by signing in, or by Reauthenticate. No answer, and no answer's time, tells whether an address has an
+    account, with the one exception that Register names.
     """
 
     def Register(self, request, context):
-        """Register makes an account and its first session. Fails with INVALID_ARGUMENT (`email`, `password`, `name`) or
-        ALREADY_EXISTS `email_taken`, or RESOURCE_EXHAUSTED `too_many_attempts` or `too_busy`.
+        """Register makes an account. It begins its first session, or (REGISTRATION=verified) sends a mail instead: then the answer
+        is the same for an address that has an account, whose owner gets another mail. Fails with INVALID_ARGUMENT (`email`,
+        `password`, `name`), RESOURCE_EXHAUSTED `too_many_attempts` or `too_busy`, and (REGISTRATION=open) ALREADY_EXISTS
+        `email_taken`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Login(self, request, context):
-        """Login begins a session. Fails with UNAUTHENTICATED `invalid_credentials`, the same for an unknown address and a wrong
-        password, INVALID_ARGUMENT `email`, or RESOURCE_EXHAUSTED `too_many_attempts` (metadata
-        `error-detail-retry-after-seconds`) or `too_busy`.
+        """Login begins a session, or asks for the second factor. Fails with UNAUTHENTICATED `invalid_credentials`, the same for an
+        unknown address, a wrong password and a disabled account, INVALID_ARGUMENT `email`, or RESOURCE_EXHAUSTED
+        `too_many_attempts` (metadata `error-detail-retry-after-seconds`) or `too_busy`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FinishLogin(self, request, context):
+        """FinishLogin answers the challenge that Login gave with a code, and begins the session. Fails with UNAUTHENTICATED
+        `challenge_invalid` (unknown, older than five minutes, used, or tried five times: sign in anew) or `invalid_code` (field
+        `code`), or RESOURCE_EXHAUSTED `too_many_attempts`. A code of the app counts once; so does a recovery code.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -102,6 +181,14 @@ class AuthServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Reauthenticate(self, request, context):
+        """Reauthenticate proves again who the user is. The session goes on under a new token; the old one is dead. Fails with
+        UNAUTHENTICATED `invalid_credentials` or `invalid_code`, or RESOURCE_EXHAUSTED `too_many_attempts` or `too_busy`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListSessions(self, request, context):
         """ListSessions answers with the user's living sessions, most recently used first.
         """
@@ -110,14 +197,95 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RevokeSession(self, request, context):
-        """RevokeSession ends one of the user's sessions. Ending it twice is no error. Fails with NOT_FOUND.
+        """RevokeSession ends one of the user's sessions; another one than the current is (fresh). Ending it twice is no error. Fails
+        with NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RevokeAllSessions(self, request, context):
-        """RevokeAllSessions ends all of the user's sessions, or all but one.
+        """RevokeAllSessions ends all of the user's sessions, or all but one. (fresh)
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangePassword(self, request, context):
+        """ChangePassword replaces the password, ends all other sessions, and gives this one a new token. Fails with UNAUTHENTICATED
+        `invalid_credentials` (field `current_password`), INVALID_ARGUMENT (`new_password`), or RESOURCE_EXHAUSTED
+        `too_many_attempts` or `too_busy`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RequestPasswordReset(self, request, context):
+        """RequestPasswordReset sends a mail with a link to the address, if it has an account; the answer is always the same. Fails
+        with INVALID_ARGUMENT `email` or RESOURCE_EXHAUSTED `too_many_attempts`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetPassword(self, request, context):
+        """ResetPassword sets the password by a link that is at most 30 minutes old and not used, ends all sessions, and begins none:
+        a second factor is still asked for at sign-in. Fails with INVALID_ARGUMENT `token_invalid` (`token`) or (`password`), or
+        RESOURCE_EXHAUSTED `too_busy`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RequestEmailVerification(self, request, context):
+        """RequestEmailVerification sends the user a mail with a link; nothing if the address is verified. Fails with
+        RESOURCE_EXHAUSTED `too_many_attempts`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyEmail(self, request, context):
+        """VerifyEmail takes the link of that mail, at most 24 hours old and not used; in any session or none. Fails with
+        INVALID_ARGUMENT `token_invalid` (`token`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BeginTotp(self, request, context):
+        """BeginTotp makes the secret of an authenticator app (RFC 6238: SHA-1, 6 digits, 30 s); it counts once ConfirmTotp was given
+        a code of it, within ten minutes. Fails with FAILED_PRECONDITION `second_factor_enabled`. (fresh)
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmTotp(self, request, context):
+        """ConfirmTotp turns the second factor on, and gives this session a new token. Fails with UNAUTHENTICATED `invalid_code`
+        (`code`), FAILED_PRECONDITION `second_factor_not_begun`, or RESOURCE_EXHAUSTED `too_many_attempts`. (fresh)
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DisableTotp(self, request, context):
+        """DisableTotp turns the second factor off, and gives this session a new token. Fails with UNAUTHENTICATED `invalid_code`
+        (`code`), FAILED_PRECONDITION `second_factor_not_enabled`, or RESOURCE_EXHAUSTED `too_many_attempts`. (fresh)
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RegenerateRecoveryCodes(self, request, context):
+        """RegenerateRecoveryCodes replaces all recovery codes. Fails with FAILED_PRECONDITION `second_factor_not_enabled`. (fresh)
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSecurity(self, request, context):
+        """GetSecurity answers how the user's account is protected, and what happened to it lately.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -136,10 +304,20 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     request_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.LoginRequest.FromString,
                     response_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.LoginResponse.SerializeToString,
             ),
+            'FinishLogin': grpc.unary_unary_rpc_method_handler(
+                    servicer.FinishLogin,
+                    request_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.FinishLoginRequest.FromString,
+                    response_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.FinishLoginResponse.SerializeToString,
+            ),
             'ValidateSession': grpc.unary_unary_rpc_method_handler(
                     servicer.ValidateSession,
                     request_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.ValidateSessionRequest.FromString,
                     response_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.ValidateSessionResponse.SerializeToString,
+            ),
+            'Reauthenticate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reauthenticate,
+                    request_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.ReauthenticateRequest.FromString,
+                    response_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.ReauthenticateResponse.SerializeToString,
             ),
             'ListSessions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSessions,
@@ -156,6 +334,56 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     request_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.RevokeAllSessionsRequest.FromString,
                     response_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.RevokeAllSessionsResponse.SerializeToString,
             ),
+            'ChangePassword': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangePassword,
+                    request_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.ChangePasswordRequest.FromString,
+                    response_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.ChangePasswordResponse.SerializeToString,
+            ),
+            'RequestPasswordReset': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestPasswordReset,
+                    request_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.RequestPasswordResetRequest.FromString,
+                    response_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.RequestPasswordResetResponse.SerializeToString,
+            ),
+            'ResetPassword': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetPassword,
+                    request_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.ResetPasswordRequest.FromString,
+                    response_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.ResetPasswordResponse.SerializeToString,
+            ),
+            'RequestEmailVerification': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestEmailVerification,
+                    request_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.RequestEmailVerificationRequest.FromString,
+                    response_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.RequestEmailVerificationResponse.SerializeToString,
+            ),
+            'VerifyEmail': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyEmail,
+                    request_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.VerifyEmailRequest.FromString,
+                    response_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.VerifyEmailResponse.SerializeToString,
+            ),
+            'BeginTotp': grpc.unary_unary_rpc_method_handler(
+                    servicer.BeginTotp,
+                    request_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.BeginTotpRequest.FromString,
+                    response_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.BeginTotpResponse.SerializeToString,
+            ),
+            'ConfirmTotp': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmTotp,
+                    request_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.ConfirmTotpRequest.FromString,
+                    response_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.ConfirmTotpResponse.SerializeToString,
+            ),
+            'DisableTotp': grpc.unary_unary_rpc_method_handler(
+                    servicer.DisableTotp,
+                    request_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.DisableTotpRequest.FromString,
+                    response_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.DisableTotpResponse.SerializeToString,
+            ),
+            'RegenerateRecoveryCodes': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegenerateRecoveryCodes,
+                    request_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.RegenerateRecoveryCodesRequest.FromString,
+                    response_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.RegenerateRecoveryCodesResponse.SerializeToString,
+            ),
+            'GetSecurity': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSecurity,
+                    request_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.GetSecurityRequest.FromString,
+                    response_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.GetSecurityResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'repruv.auth.v1.AuthService', rpc_method_handlers)
@@ -166,9 +394,13 @@ def add_AuthServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class AuthService:
     """AuthService knows users and their sessions. Calls carry the signed identity of the calling service (metadata
-    `authorization`); calls about the caller's own account also carry the user's (`x-user-identity`). Every call can fail
-    with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (try again). Errors carry a stable code in trailing metadata
-    `error-code`, and the name of the offending field in `error-field`.
+    `authorization`); calls about the caller's own account also carry the user's (`x-user-identity`), and are about the session
+    that it names. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (try again). Errors carry a
+    stable code in trailing metadata `error-code`, and the name of the offending field in `error-field`.
+
+    A call marked (fresh) fails with PERMISSION_DENIED `reauthentication_required` unless the user proved who they are within
+    the last ten minutes: by signing in, or by Reauthenticate. No answer, and no answer's time, tells whether an address has an
+    account, with the one exception that Register names.
     """
 
     @staticmethod
@@ -226,6 +458,33 @@ class AuthService:
             _registered_method=True)
 
     @staticmethod
+    def FinishLogin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.auth.v1.AuthService/FinishLogin',
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.FinishLoginRequest.SerializeToString,
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.FinishLoginResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ValidateSession(request,
             target,
             options=(),
@@ -242,6 +501,33 @@ class AuthService:
             '/repruv.auth.v1.AuthService/ValidateSession',
             repruv_dot_auth_dot_v1_dot_auth__service__pb2.ValidateSessionRequest.SerializeToString,
             repruv_dot_auth_dot_v1_dot_auth__service__pb2.ValidateSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reauthenticate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.auth.v1.AuthService/Reauthenticate',
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.ReauthenticateRequest.SerializeToString,
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.ReauthenticateResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -323,6 +609,276 @@ class AuthService:
             '/repruv.auth.v1.AuthService/RevokeAllSessions',
             repruv_dot_auth_dot_v1_dot_auth__service__pb2.RevokeAllSessionsRequest.SerializeToString,
             repruv_dot_auth_dot_v1_dot_auth__service__pb2.RevokeAllSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangePassword(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.auth.v1.AuthService/ChangePassword',
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.ChangePasswordRequest.SerializeToString,
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.ChangePasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestPasswordReset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.auth.v1.AuthService/RequestPasswordReset',
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.RequestPasswordResetRequest.SerializeToString,
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.RequestPasswordResetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetPassword(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.auth.v1.AuthService/ResetPassword',
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.ResetPasswordRequest.SerializeToString,
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.ResetPasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestEmailVerification(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.auth.v1.AuthService/RequestEmailVerification',
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.RequestEmailVerificationRequest.SerializeToString,
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.RequestEmailVerificationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyEmail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.auth.v1.AuthService/VerifyEmail',
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.VerifyEmailRequest.SerializeToString,
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.VerifyEmailResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BeginTotp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.auth.v1.AuthService/BeginTotp',
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.BeginTotpRequest.SerializeToString,
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.BeginTotpResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmTotp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.auth.v1.AuthService/ConfirmTotp',
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.ConfirmTotpRequest.SerializeToString,
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.ConfirmTotpResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DisableTotp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.auth.v1.AuthService/DisableTotp',
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.DisableTotpRequest.SerializeToString,
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.DisableTotpResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegenerateRecoveryCodes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.auth.v1.AuthService/RegenerateRecoveryCodes',
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.RegenerateRecoveryCodesRequest.SerializeToString,
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.RegenerateRecoveryCodesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSecurity(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.auth.v1.AuthService/GetSecurity',
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.GetSecurityRequest.SerializeToString,
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.GetSecurityResponse.FromString,
             options,
             channel_credentials,
             insecure,

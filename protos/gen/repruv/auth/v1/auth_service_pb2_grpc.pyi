@@ -28,9 +28,13 @@ GRPC_VERSION: str
 
 class AuthServiceStub:
     """AuthService knows users and their sessions. Calls carry the signed identity of the calling service (metadata
-    `authorization`); calls about the caller's own account also carry the user's (`x-user-identity`). Every call can fail
-    with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (try again). Errors carry a stable code in trailing metadata
-    `error-code`, and the name of the offending field in `error-field`.
+    `authorization`); calls about the caller's own account also carry the user's (`x-user-identity`), and are about the session
+    that it names. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (try again). Errors carry a
+    stable code in trailing metadata `error-code`, and the name of the offending field in `error-field`.
+
+    A call marked (fresh) fails with PERMISSION_DENIED `reauthentication_required` unless the user proved who they are within
+    the last ten minutes: by signing in, or by Reauthenticate. No answer, and no answer's time, tells whether an address has an
+    account, with the one exception that Register names.
     """
 
     @_typing.overload
@@ -38,59 +42,169 @@ class AuthServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AuthServiceAsyncStub: ...
     Register: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RegisterRequest, _auth_service_pb2.RegisterResponse]
-    """Register makes an account and its first session. Fails with INVALID_ARGUMENT (`email`, `password`, `name`) or
-    ALREADY_EXISTS `email_taken`, or RESOURCE_EXHAUSTED `too_many_attempts` or `too_busy`.
+    """Register makes an account. It begins its first session, or (REGISTRATION=verified) sends a mail instead: then the answer
+    is the same for an address that has an account, whose owner gets another mail. Fails with INVALID_ARGUMENT (`email`,
+    `password`, `name`), RESOURCE_EXHAUSTED `too_many_attempts` or `too_busy`, and (REGISTRATION=open) ALREADY_EXISTS
+    `email_taken`.
     """
     Login: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.LoginRequest, _auth_service_pb2.LoginResponse]
-    """Login begins a session. Fails with UNAUTHENTICATED `invalid_credentials`, the same for an unknown address and a wrong
-    password, INVALID_ARGUMENT `email`, or RESOURCE_EXHAUSTED `too_many_attempts` (metadata
-    `error-detail-retry-after-seconds`) or `too_busy`.
+    """Login begins a session, or asks for the second factor. Fails with UNAUTHENTICATED `invalid_credentials`, the same for an
+    unknown address, a wrong password and a disabled account, INVALID_ARGUMENT `email`, or RESOURCE_EXHAUSTED
+    `too_many_attempts` (metadata `error-detail-retry-after-seconds`) or `too_busy`.
+    """
+    FinishLogin: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.FinishLoginRequest, _auth_service_pb2.FinishLoginResponse]
+    """FinishLogin answers the challenge that Login gave with a code, and begins the session. Fails with UNAUTHENTICATED
+    `challenge_invalid` (unknown, older than five minutes, used, or tried five times: sign in anew) or `invalid_code` (field
+    `code`), or RESOURCE_EXHAUSTED `too_many_attempts`. A code of the app counts once; so does a recovery code.
     """
     ValidateSession: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ValidateSessionRequest, _auth_service_pb2.ValidateSessionResponse]
     """ValidateSession answers whose session a token is, renews it, and mints the user's identity for calls to services.
     Fails with UNAUTHENTICATED `session_invalid`.
     """
+    Reauthenticate: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ReauthenticateRequest, _auth_service_pb2.ReauthenticateResponse]
+    """Reauthenticate proves again who the user is. The session goes on under a new token; the old one is dead. Fails with
+    UNAUTHENTICATED `invalid_credentials` or `invalid_code`, or RESOURCE_EXHAUSTED `too_many_attempts` or `too_busy`.
+    """
     ListSessions: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ListSessionsRequest, _auth_service_pb2.ListSessionsResponse]
     """ListSessions answers with the user's living sessions, most recently used first."""
     RevokeSession: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RevokeSessionRequest, _auth_service_pb2.RevokeSessionResponse]
-    """RevokeSession ends one of the user's sessions. Ending it twice is no error. Fails with NOT_FOUND."""
+    """RevokeSession ends one of the user's sessions; another one than the current is (fresh). Ending it twice is no error. Fails
+    with NOT_FOUND.
+    """
     RevokeAllSessions: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RevokeAllSessionsRequest, _auth_service_pb2.RevokeAllSessionsResponse]
-    """RevokeAllSessions ends all of the user's sessions, or all but one."""
+    """RevokeAllSessions ends all of the user's sessions, or all but one. (fresh)"""
+    ChangePassword: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ChangePasswordRequest, _auth_service_pb2.ChangePasswordResponse]
+    """ChangePassword replaces the password, ends all other sessions, and gives this one a new token. Fails with UNAUTHENTICATED
+    `invalid_credentials` (field `current_password`), INVALID_ARGUMENT (`new_password`), or RESOURCE_EXHAUSTED
+    `too_many_attempts` or `too_busy`.
+    """
+    RequestPasswordReset: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RequestPasswordResetRequest, _auth_service_pb2.RequestPasswordResetResponse]
+    """RequestPasswordReset sends a mail with a link to the address, if it has an account; the answer is always the same. Fails
+    with INVALID_ARGUMENT `email` or RESOURCE_EXHAUSTED `too_many_attempts`.
+    """
+    ResetPassword: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ResetPasswordRequest, _auth_service_pb2.ResetPasswordResponse]
+    """ResetPassword sets the password by a link that is at most 30 minutes old and not used, ends all sessions, and begins none:
+    a second factor is still asked for at sign-in. Fails with INVALID_ARGUMENT `token_invalid` (`token`) or (`password`), or
+    RESOURCE_EXHAUSTED `too_busy`.
+    """
+    RequestEmailVerification: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RequestEmailVerificationRequest, _auth_service_pb2.RequestEmailVerificationResponse]
+    """RequestEmailVerification sends the user a mail with a link; nothing if the address is verified. Fails with
+    RESOURCE_EXHAUSTED `too_many_attempts`.
+    """
+    VerifyEmail: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.VerifyEmailRequest, _auth_service_pb2.VerifyEmailResponse]
+    """VerifyEmail takes the link of that mail, at most 24 hours old and not used; in any session or none. Fails with
+    INVALID_ARGUMENT `token_invalid` (`token`).
+    """
+    BeginTotp: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.BeginTotpRequest, _auth_service_pb2.BeginTotpResponse]
+    """BeginTotp makes the secret of an authenticator app (RFC 6238: SHA-1, 6 digits, 30 s); it counts once ConfirmTotp was given
+    a code of it, within ten minutes. Fails with FAILED_PRECONDITION `second_factor_enabled`. (fresh)
+    """
+    ConfirmTotp: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ConfirmTotpRequest, _auth_service_pb2.ConfirmTotpResponse]
+    """ConfirmTotp turns the second factor on, and gives this session a new token. Fails with UNAUTHENTICATED `invalid_code`
+    (`code`), FAILED_PRECONDITION `second_factor_not_begun`, or RESOURCE_EXHAUSTED `too_many_attempts`. (fresh)
+    """
+    DisableTotp: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.DisableTotpRequest, _auth_service_pb2.DisableTotpResponse]
+    """DisableTotp turns the second factor off, and gives this session a new token. Fails with UNAUTHENTICATED `invalid_code`
+    (`code`), FAILED_PRECONDITION `second_factor_not_enabled`, or RESOURCE_EXHAUSTED `too_many_attempts`. (fresh)
+    """
+    RegenerateRecoveryCodes: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RegenerateRecoveryCodesRequest, _auth_service_pb2.RegenerateRecoveryCodesResponse]
+    """RegenerateRecoveryCodes replaces all recovery codes. Fails with FAILED_PRECONDITION `second_factor_not_enabled`. (fresh)"""
+    GetSecurity: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.GetSecurityRequest, _auth_service_pb2.GetSecurityResponse]
+    """GetSecurity answers how the user's account is protected, and what happened to it lately."""
 
 @_typing.type_check_only
 class AuthServiceAsyncStub(AuthServiceStub):
     """AuthService knows users and their sessions. Calls carry the signed identity of the calling service (metadata
-    `authorization`); calls about the caller's own account also carry the user's (`x-user-identity`). Every call can fail
-    with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (try again). Errors carry a stable code in trailing metadata
-    `error-code`, and the name of the offending field in `error-field`.
+    `authorization`); calls about the caller's own account also carry the user's (`x-user-identity`), and are about the session
+    that it names. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (try again). Errors carry a
+    stable code in trailing metadata `error-code`, and the name of the offending field in `error-field`.
+
+    A call marked (fresh) fails with PERMISSION_DENIED `reauthentication_required` unless the user proved who they are within
+    the last ten minutes: by signing in, or by Reauthenticate. No answer, and no answer's time, tells whether an address has an
+    account, with the one exception that Register names.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Register: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RegisterRequest, _auth_service_pb2.RegisterResponse]  # type: ignore[assignment]
-    """Register makes an account and its first session. Fails with INVALID_ARGUMENT (`email`, `password`, `name`) or
-    ALREADY_EXISTS `email_taken`, or RESOURCE_EXHAUSTED `too_many_attempts` or `too_busy`.
+    """Register makes an account. It begins its first session, or (REGISTRATION=verified) sends a mail instead: then the answer
+    is the same for an address that has an account, whose owner gets another mail. Fails with INVALID_ARGUMENT (`email`,
+    `password`, `name`), RESOURCE_EXHAUSTED `too_many_attempts` or `too_busy`, and (REGISTRATION=open) ALREADY_EXISTS
+    `email_taken`.
     """
     Login: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.LoginRequest, _auth_service_pb2.LoginResponse]  # type: ignore[assignment]
-    """Login begins a session. Fails with UNAUTHENTICATED `invalid_credentials`, the same for an unknown address and a wrong
-    password, INVALID_ARGUMENT `email`, or RESOURCE_EXHAUSTED `too_many_attempts` (metadata
-    `error-detail-retry-after-seconds`) or `too_busy`.
+    """Login begins a session, or asks for the second factor. Fails with UNAUTHENTICATED `invalid_credentials`, the same for an
+    unknown address, a wrong password and a disabled account, INVALID_ARGUMENT `email`, or RESOURCE_EXHAUSTED
+    `too_many_attempts` (metadata `error-detail-retry-after-seconds`) or `too_busy`.
+    """
+    FinishLogin: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.FinishLoginRequest, _auth_service_pb2.FinishLoginResponse]  # type: ignore[assignment]
+    """FinishLogin answers the challenge that Login gave with a code, and begins the session. Fails with UNAUTHENTICATED
+    `challenge_invalid` (unknown, older than five minutes, used, or tried five times: sign in anew) or `invalid_code` (field
+    `code`), or RESOURCE_EXHAUSTED `too_many_attempts`. A code of the app counts once; so does a recovery code.
     """
     ValidateSession: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ValidateSessionRequest, _auth_service_pb2.ValidateSessionResponse]  # type: ignore[assignment]
     """ValidateSession answers whose session a token is, renews it, and mints the user's identity for calls to services.
     Fails with UNAUTHENTICATED `session_invalid`.
     """
+    Reauthenticate: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ReauthenticateRequest, _auth_service_pb2.ReauthenticateResponse]  # type: ignore[assignment]
+    """Reauthenticate proves again who the user is. The session goes on under a new token; the old one is dead. Fails with
+    UNAUTHENTICATED `invalid_credentials` or `invalid_code`, or RESOURCE_EXHAUSTED `too_many_attempts` or `too_busy`.
+    """
     ListSessions: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ListSessionsRequest, _auth_service_pb2.ListSessionsResponse]  # type: ignore[assignment]
     """ListSessions answers with the user's living sessions, most recently used first."""
     RevokeSession: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RevokeSessionRequest, _auth_service_pb2.RevokeSessionResponse]  # type: ignore[assignment]
-    """RevokeSession ends one of the user's sessions. Ending it twice is no error. Fails with NOT_FOUND."""
+    """RevokeSession ends one of the user's sessions; another one than the current is (fresh). Ending it twice is no error. Fails
+    with NOT_FOUND.
+    """
     RevokeAllSessions: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RevokeAllSessionsRequest, _auth_service_pb2.RevokeAllSessionsResponse]  # type: ignore[assignment]
-    """RevokeAllSessions ends all of the user's sessions, or all but one."""
+    """RevokeAllSessions ends all of the user's sessions, or all but one. (fresh)"""
+    ChangePassword: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ChangePasswordRequest, _auth_service_pb2.ChangePasswordResponse]  # type: ignore[assignment]
+    """ChangePassword replaces the password, ends all other sessions, and gives this one a new token. Fails with UNAUTHENTICATED
+    `invalid_credentials` (field `current_password`), INVALID_ARGUMENT (`new_password`), or RESOURCE_EXHAUSTED
+    `too_many_attempts` or `too_busy`.
+    """
+    RequestPasswordReset: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RequestPasswordResetRequest, _auth_service_pb2.RequestPasswordResetResponse]  # type: ignore[assignment]
+    """RequestPasswordReset sends a mail with a link to the address, if it has an account; the answer is always the same. Fails
+    with INVALID_ARGUMENT `email` or RESOURCE_EXHAUSTED `too_many_attempts`.
+    """
+    ResetPassword: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ResetPasswordRequest, _auth_service_pb2.ResetPasswordResponse]  # type: ignore[assignment]
+    """ResetPassword sets the password by a link that is at most 30 minutes old and not used, ends all sessions, and begins none:
+    a second factor is still asked for at sign-in. Fails with INVALID_ARGUMENT `token_invalid` (`token`) or (`password`), or
+    RESOURCE_EXHAUSTED `too_busy`.
+    """
+    RequestEmailVerification: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RequestEmailVerificationRequest, _auth_service_pb2.RequestEmailVerificationResponse]  # type: ignore[assignment]
+    """RequestEmailVerification sends the user a mail with a link; nothing if the address is verified. Fails with
+    RESOURCE_EXHAUSTED `too_many_attempts`.
+    """
+    VerifyEmail: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.VerifyEmailRequest, _auth_service_pb2.VerifyEmailResponse]  # type: ignore[assignment]
+    """VerifyEmail takes the link of that mail, at most 24 hours old and not used; in any session or none. Fails with
+    INVALID_ARGUMENT `token_invalid` (`token`).
+    """
+    BeginTotp: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.BeginTotpRequest, _auth_service_pb2.BeginTotpResponse]  # type: ignore[assignment]
+    """BeginTotp makes the secret of an authenticator app (RFC 6238: SHA-1, 6 digits, 30 s); it counts once ConfirmTotp was given
+    a code of it, within ten minutes. Fails with FAILED_PRECONDITION `second_factor_enabled`. (fresh)
+    """
+    ConfirmTotp: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ConfirmTotpRequest, _auth_service_pb2.ConfirmTotpResponse]  # type: ignore[assignment]
+    """ConfirmTotp turns the second factor on, and gives this session a new token. Fails with UNAUTHENTICATED `invalid_code`
+    (`code`), FAILED_PRECONDITION `second_factor_not_begun`, or RESOURCE_EXHAUSTED `too_many_attempts`. (fresh)
+    """
+    DisableTotp: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.DisableTotpRequest, _auth_service_pb2.DisableTotpResponse]  # type: ignore[assignment]
+    """DisableTotp turns the second factor off, and gives this session a new token. Fails with UNAUTHENTICATED `invalid_code`
+    (`code`), FAILED_PRECONDITION `second_factor_not_enabled`, or RESOURCE_EXHAUSTED `too_many_attempts`. (fresh)
+    """
+    RegenerateRecoveryCodes: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RegenerateRecoveryCodesRequest, _auth_service_pb2.RegenerateRecoveryCodesResponse]  # type: ignore[assignment]
+    """RegenerateRecoveryCodes replaces all recovery codes. Fails with FAILED_PRECONDITION `second_factor_not_enabled`. (fresh)"""
+    GetSecurity: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.GetSecurityRequest, _auth_service_pb2.GetSecurityResponse]  # type: ignore[assignment]
+    """GetSecurity answers how the user's account is protected, and what happened to it lately."""
 
 class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     """AuthService knows users and their sessions. Calls carry the signed identity of the calling service (metadata
-    `authorization`); calls about the caller's own account also carry the user's (`x-user-identity`). Every call can fail
-    with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (try again). Errors carry a stable code in trailing metadata
-    `error-code`, and the name of the offending field in `error-field`.
+    `authorization`); calls about the caller's own account also carry the user's (`x-user-identity`), and are about the session
+    that it names. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (try again). Errors carry a
+    stable code in trailing metadata `error-code`, and the name of the offending field in `error-field`.
+
+    A call marked (fresh) fails with PERMISSION_DENIED `reauthentication_required` unless the user proved who they are within
+    the last ten minutes: by signing in, or by Reauthenticate. No answer, and no answer's time, tells whether an address has an
+    account, with the one exception that Register names.
     """
 
     @_abc_1.abstractmethod
@@ -99,8 +213,10 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_service_pb2.RegisterRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.RegisterResponse, _abc.Awaitable[_auth_service_pb2.RegisterResponse]]:
-        """Register makes an account and its first session. Fails with INVALID_ARGUMENT (`email`, `password`, `name`) or
-        ALREADY_EXISTS `email_taken`, or RESOURCE_EXHAUSTED `too_many_attempts` or `too_busy`.
+        """Register makes an account. It begins its first session, or (REGISTRATION=verified) sends a mail instead: then the answer
+        is the same for an address that has an account, whose owner gets another mail. Fails with INVALID_ARGUMENT (`email`,
+        `password`, `name`), RESOURCE_EXHAUSTED `too_many_attempts` or `too_busy`, and (REGISTRATION=open) ALREADY_EXISTS
+        `email_taken`.
         """
 
     @_abc_1.abstractmethod
@@ -109,9 +225,20 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_service_pb2.LoginRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.LoginResponse, _abc.Awaitable[_auth_service_pb2.LoginResponse]]:
-        """Login begins a session. Fails with UNAUTHENTICATED `invalid_credentials`, the same for an unknown address and a wrong
-        password, INVALID_ARGUMENT `email`, or RESOURCE_EXHAUSTED `too_many_attempts` (metadata
-        `error-detail-retry-after-seconds`) or `too_busy`.
+        """Login begins a session, or asks for the second factor. Fails with UNAUTHENTICATED `invalid_credentials`, the same for an
+        unknown address, a wrong password and a disabled account, INVALID_ARGUMENT `email`, or RESOURCE_EXHAUSTED
+        `too_many_attempts` (metadata `error-detail-retry-after-seconds`) or `too_busy`.
+        """
+
+    @_abc_1.abstractmethod
+    def FinishLogin(
+        self,
+        request: _auth_service_pb2.FinishLoginRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.FinishLoginResponse, _abc.Awaitable[_auth_service_pb2.FinishLoginResponse]]:
+        """FinishLogin answers the challenge that Login gave with a code, and begins the session. Fails with UNAUTHENTICATED
+        `challenge_invalid` (unknown, older than five minutes, used, or tried five times: sign in anew) or `invalid_code` (field
+        `code`), or RESOURCE_EXHAUSTED `too_many_attempts`. A code of the app counts once; so does a recovery code.
         """
 
     @_abc_1.abstractmethod
@@ -122,6 +249,16 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_auth_service_pb2.ValidateSessionResponse, _abc.Awaitable[_auth_service_pb2.ValidateSessionResponse]]:
         """ValidateSession answers whose session a token is, renews it, and mints the user's identity for calls to services.
         Fails with UNAUTHENTICATED `session_invalid`.
+        """
+
+    @_abc_1.abstractmethod
+    def Reauthenticate(
+        self,
+        request: _auth_service_pb2.ReauthenticateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.ReauthenticateResponse, _abc.Awaitable[_auth_service_pb2.ReauthenticateResponse]]:
+        """Reauthenticate proves again who the user is. The session goes on under a new token; the old one is dead. Fails with
+        UNAUTHENTICATED `invalid_credentials` or `invalid_code`, or RESOURCE_EXHAUSTED `too_many_attempts` or `too_busy`.
         """
 
     @_abc_1.abstractmethod
@@ -138,7 +275,9 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_service_pb2.RevokeSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.RevokeSessionResponse, _abc.Awaitable[_auth_service_pb2.RevokeSessionResponse]]:
-        """RevokeSession ends one of the user's sessions. Ending it twice is no error. Fails with NOT_FOUND."""
+        """RevokeSession ends one of the user's sessions; another one than the current is (fresh). Ending it twice is no error. Fails
+        with NOT_FOUND.
+        """
 
     @_abc_1.abstractmethod
     def RevokeAllSessions(
@@ -146,6 +285,104 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_service_pb2.RevokeAllSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.RevokeAllSessionsResponse, _abc.Awaitable[_auth_service_pb2.RevokeAllSessionsResponse]]:
-        """RevokeAllSessions ends all of the user's sessions, or all but one."""
+        """RevokeAllSessions ends all of the user's sessions, or all but one. (fresh)"""
+
+    @_abc_1.abstractmethod
+    def ChangePassword(
+        self,
+        request: _auth_service_pb2.ChangePasswordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.ChangePasswordResponse, _abc.Awaitable[_auth_service_pb2.ChangePasswordResponse]]:
+        """ChangePassword replaces the password, ends all other sessions, and gives this one a new token. Fails with UNAUTHENTICATED
+        `invalid_credentials` (field `current_password`), INVALID_ARGUMENT (`new_password`), or RESOURCE_EXHAUSTED
+        `too_many_attempts` or `too_busy`.
+        """
+
+    @_abc_1.abstractmethod
+    def RequestPasswordReset(
+        self,
+        request: _auth_service_pb2.RequestPasswordResetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.RequestPasswordResetResponse, _abc.Awaitable[_auth_service_pb2.RequestPasswordResetResponse]]:
+        """RequestPasswordReset sends a mail with a link to the address, if it has an account; the answer is always the same. Fails
+        with INVALID_ARGUMENT `email` or RESOURCE_EXHAUSTED `too_many_attempts`.
+        """
+
+    @_abc_1.abstractmethod
+    def ResetPassword(
+        self,
+        request: _auth_service_pb2.ResetPasswordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.ResetPasswordResponse, _abc.Awaitable[_auth_service_pb2.ResetPasswordResponse]]:
+        """ResetPassword sets the password by a link that is at most 30 minutes old and not used, ends all sessions, and begins none:
+        a second factor is still asked for at sign-in. Fails with INVALID_ARGUMENT `token_invalid` (`token`) or (`password`), or
+        RESOURCE_EXHAUSTED `too_busy`.
+        """
+
+    @_abc_1.abstractmethod
+    def RequestEmailVerification(
+        self,
+        request: _auth_service_pb2.RequestEmailVerificationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.RequestEmailVerificationResponse, _abc.Awaitable[_auth_service_pb2.RequestEmailVerificationResponse]]:
+        """RequestEmailVerification sends the user a mail with a link; nothing if the address is verified. Fails with
+        RESOURCE_EXHAUSTED `too_many_attempts`.
+        """
+
+    @_abc_1.abstractmethod
+    def VerifyEmail(
+        self,
+        request: _auth_service_pb2.VerifyEmailRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.VerifyEmailResponse, _abc.Awaitable[_auth_service_pb2.VerifyEmailResponse]]:
+        """VerifyEmail takes the link of that mail, at most 24 hours old and not used; in any session or none. Fails with
+        INVALID_ARGUMENT `token_invalid` (`token`).
+        """
+
+    @_abc_1.abstractmethod
+    def BeginTotp(
+        self,
+        request: _auth_service_pb2.BeginTotpRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.BeginTotpResponse, _abc.Awaitable[_auth_service_pb2.BeginTotpResponse]]:
+        """BeginTotp makes the secret of an authenticator app (RFC 6238: SHA-1, 6 digits, 30 s); it counts once ConfirmTotp was given
+        a code of it, within ten minutes. Fails with FAILED_PRECONDITION `second_factor_enabled`. (fresh)
+        """
+
+    @_abc_1.abstractmethod
+    def ConfirmTotp(
+        self,
+        request: _auth_service_pb2.ConfirmTotpRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.ConfirmTotpResponse, _abc.Awaitable[_auth_service_pb2.ConfirmTotpResponse]]:
+        """ConfirmTotp turns the second factor on, and gives this session a new token. Fails with UNAUTHENTICATED `invalid_code`
+        (`code`), FAILED_PRECONDITION `second_factor_not_begun`, or RESOURCE_EXHAUSTED `too_many_attempts`. (fresh)
+        """
+
+    @_abc_1.abstractmethod
+    def DisableTotp(
+        self,
+        request: _auth_service_pb2.DisableTotpRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.DisableTotpResponse, _abc.Awaitable[_auth_service_pb2.DisableTotpResponse]]:
+        """DisableTotp turns the second factor off, and gives this session a new token. Fails with UNAUTHENTICATED `invalid_code`
+        (`code`), FAILED_PRECONDITION `second_factor_not_enabled`, or RESOURCE_EXHAUSTED `too_many_attempts`. (fresh)
+        """
+
+    @_abc_1.abstractmethod
+    def RegenerateRecoveryCodes(
+        self,
+        request: _auth_service_pb2.RegenerateRecoveryCodesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.RegenerateRecoveryCodesResponse, _abc.Awaitable[_auth_service_pb2.RegenerateRecoveryCodesResponse]]:
+        """RegenerateRecoveryCodes replaces all recovery codes. Fails with FAILED_PRECONDITION `second_factor_not_enabled`. (fresh)"""
+
+    @_abc_1.abstractmethod
+    def GetSecurity(
+        self,
+        request: _auth_service_pb2.GetSecurityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.GetSecurityResponse, _abc.Awaitable[_auth_service_pb2.GetSecurityResponse]]:
+        """GetSecurity answers how the user's account is protected, and what happened to it lately."""
 
 def add_AuthServiceServicer_to_server(servicer: AuthServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
