@@ -18,7 +18,8 @@ LOCAL_ONLY_SEEDS = {caller: f"local-only-identity-of-{caller}-".ljust(43, "A") f
 def fresh() -> dict[str, str]:
     """Give a new random set of all secrets, by the names docker-compose.yml reads them by."""
     seeds = {caller: _encode(secrets.token_bytes(32)) for caller in CALLERS}
-    return {**{name: _password() for name in PASSWORDS}, **identity_variables(seeds)}
+    sealing = {"SEALING_KEYS": f"first:{_encode(secrets.token_bytes(32))}"}
+    return {**{name: _password() for name in PASSWORDS}, **sealing, **identity_variables(seeds)}
 
 
 def identity_variables(seeds: dict[str, str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The auth process: `python -m services.auth serve|migrate`. Reads the environment and wires the parts together."""
+"""Composition root of the auth service: `python -m services.auth serve | work | migrate`."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ import asyncio
 import logging
 import os
 import sys
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import exc
 
+import worker
 from chassis import bus, errors, identity, logs, outbox, postgres, run, settings
-from chassis.rpc import server
+from chassis.rpc import client, server
 from repruv.auth.v1 import auth_service_pb2_grpc
 from services.auth import domain, schema, servicer
 from services.auth.operations import Operations
 from services.auth.passwords import Passwords
-from services.auth.settings import Settings
+from services.auth.settings import Settings, WorkerSettings
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +71,35 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
         await engine.dispose()
 
 
+async def work(config: WorkerSettings, stop: asyncio.Event) -> None:
+    """Run jobs until `stop` is set."""
+    engine = postgres.engine(config.database_url, name="auth-worker", pool_size=config.worker_concurrency + 4)
+    nats = bus.Bus(config.nats_url, name="auth-worker")
+    channel = worker.client.channel(config.jobs_target)
+    call = client.Caller(identity.Signer("auth", config.identity_key))
+    relay = outbox.Relay(engine, schema.outbox, {"auth.events.": nats.publish})
+    nats.on_connected(relay.wake)
+    kinds: list[worker.Kind[Any]] = []
+    schedules: list[worker.Schedule] = []
+    runs = worker.Worker(
+        name="auth",
+        kinds=kinds,
+        schedules=schedules,
+        jobs=worker.JobsClient(channel, call),
+        bus=nats,
+        concurrency=config.worker_concurrency,
+        metrics_listen=config.worker_metrics_listen,
+        translate=postgres.translate,
+    )
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(engine.dispose)
+        stack.push_async_callback(channel.close)
+        background = await stack.enter_async_context(run.Background(translate=postgres.translate))
+        background.start("bus", nats.run)
+        background.start("relay", relay.run)
+        await runs.run(stop)
+
+
 async def _seed_admin(operations: Operations, config: Settings, stop: asyncio.Event) -> None:
     while not stop.is_set():
         try:
@@ -96,21 +128,31 @@ def migrate(config: Settings) -> None:
     migrations.upgrade(config.database_url, "auth", Path(__file__).parent / "migrations")
 
 
-def main(arguments: list[str]) -> None:
-    """Run the command that `arguments` name."""
-    if arguments not in (["serve"], ["migrate"]):
-        sys.exit("usage: python -m services.auth serve|migrate")
+def main() -> None:
+    """Read the settings and do what the command says."""
+    command = sys.argv[1] if len(sys.argv) == 2 else ""
+    if command not in {"serve", "work", "migrate"}:
+        sys.exit("usage: python -m services.auth serve | work | migrate")
     try:
-        config = settings.read(Settings, os.environ)
-        logs.configure("auth", level=config.log_level, form=config.log_format)
-        if arguments == ["migrate"]:
-            migrate(config)
-        else:
-            run.until_signal(partial(serve, config))
+        _run(command)
     except settings.SettingsError as error:
         print(f"auth cannot start: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
 
 
+def _run(command: str) -> None:
+    if command == "work":
+        worker_config = settings.read(WorkerSettings, os.environ)
+        logs.configure("auth-worker", level=worker_config.log_level, form=worker_config.log_format)
+        run.until_signal(partial(work, worker_config))
+        return
+    config = settings.read(Settings, os.environ)
+    logs.configure("auth", level=config.log_level, form=config.log_format)
+    if command == "serve":
+        run.until_signal(partial(serve, config))
+    else:
+        migrate(config)
+
+
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

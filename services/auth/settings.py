@@ -1,29 +1,66 @@
-"""What the auth service is told by its environment."""
+"""What the auth service and its worker are told by their environment."""
 
 from __future__ import annotations
 
 import dataclasses
 
 from chassis import settings
+from services.auth import sealing
 
 ARGON2_LEAST_KIB = 8
 PRODUCTION_LEAST_KIB = 19_456  # OWASP's floor for argon2id with two passes
+REGISTRATIONS = ("open", "verified")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Settings(settings.Process):
-    """Settings of the auth service. The seeded admin is optional: both of its settings, or neither."""
+class _Both(settings.Process):
+    """What `serve` and `work` are both told."""
+
+    database_url: str
+    jobs_target: str
+    """host:port of the jobs service."""
+    sealing_keys: str
+    """Keys for secrets at rest, the newest first: `<name>:<32 bytes, base64url>,…`."""
+    public_url: str = "http://127.0.0.1:8080"
+    """How browsers reach the gateway: links in mails and redirect URIs of platforms begin with it."""
+
+    def __post_init__(self) -> None:
+        self.check()
+
+    def check(self) -> None:
+        """Refuse what cannot be meant."""
+        try:
+            sealing.Ring.read(self.sealing_keys)
+        except ValueError as error:
+            raise settings.SettingsError(f"SEALING_KEYS cannot be used: {error}") from error
+
+    @property
+    def ring(self) -> sealing.Ring:
+        """The keys for secrets at rest."""
+        return sealing.Ring.read(self.sealing_keys)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(_Both):
+    """Settings of `serve` and `migrate`. The seeded admin is optional: both of its settings, or neither."""
 
     listen: str = "0.0.0.0:50051"
-    database_url: str
+    demo_target: str
+    """host:port of the demo service, which is asked whether demo mode stands in the way of a connection."""
     admin_email: str = ""
     admin_password: str = ""
     password_memory_kib: int = 65_536
     """Memory that hashing one password takes; more makes guessing dearer."""
     registrations_per_address: int = 30
     """How often one network address may try to register within 15 minutes."""
+    registration: str = ""
+    """`open`: registering begins a session at once; `verified`: it sends a mail. By itself verified in production."""
+    email_verification_days: int = 7
+    """How long an account may see the dashboard before its address is verified; 0: for ever."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Refuse what cannot be meant."""
+        super(Settings, self).check()
         if bool(self.admin_email) != bool(self.admin_password):
             raise settings.SettingsError("ADMIN_EMAIL and ADMIN_PASSWORD belong together: give both or none")
         least = PRODUCTION_LEAST_KIB if self.environment == "production" else ARGON2_LEAST_KIB
@@ -31,3 +68,28 @@ class Settings(settings.Process):
             raise settings.SettingsError(f"PASSWORD_MEMORY_KIB must be at least {least}")
         if self.registrations_per_address < 1:
             raise settings.SettingsError("REGISTRATIONS_PER_ADDRESS must be at least 1")
+        if self.registration not in ("", *REGISTRATIONS):
+            raise settings.SettingsError(f"REGISTRATION must be {' or '.join(REGISTRATIONS)}")
+        if not 0 <= self.email_verification_days <= 365:
+            raise settings.SettingsError("EMAIL_VERIFICATION_DAYS must be between 0 and 365")
+
+    @property
+    def is_registration_open(self) -> bool:
+        """Whether registering begins a session at once."""
+        return (self.registration or ("verified" if self.environment == "production" else "open")) == "open"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings(_Both):
+    """Settings of `work`."""
+
+    worker_concurrency: int = 8
+    """How many jobs one process runs at once; 1 to 100. Most of them wait for a platform or a mail server."""
+    worker_metrics_listen: str = ""
+    """host:port of `/healthz` and `/metrics`; empty for none."""
+
+    def check(self) -> None:
+        """Refuse what cannot be meant."""
+        super(WorkerSettings, self).check()
+        if not 1 <= self.worker_concurrency <= 100:
+            raise settings.SettingsError("WORKER_CONCURRENCY must be between 1 and 100")

@@ -14,8 +14,9 @@ from chassis import bus, identity, logs, outbox, postgres, run, settings
 from chassis.rpc import client, server
 from repruv.demo.v1 import demo_service_pb2_grpc
 from services.demo import expiry, handlers, operations, reconciler, schema, servicer, submissions, subscribers, views
-from services.demo.jobs import Jobs
 from services.demo.settings import Settings, WorkerSettings
+from worker import submissions as worker_submissions
+from worker.requests import Jobs
 
 
 async def serve(config: Settings, stop: asyncio.Event) -> None:
@@ -27,7 +28,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     channel = client.channel(config.jobs_target, service=worker.client.SERVICE)
     jobs = Jobs(channel, client.Caller(identity.Signer("demo", config.identity_key)))
     submits = submissions.Submissions(engine, jobs)
-    relay = outbox.Relay(engine, schema.outbox, {"demo.events.": nats.publish, submissions.PREFIX: submits.send})
+    relay = outbox.Relay(engine, schema.outbox, {"demo.events.": nats.publish, worker_submissions.PREFIX: submits.send})
     demo = operations.Operations(engine, jobs, submits, relay)
     nats.consume("jobs", subscribers.DURABLE, subscribers.JobEvents(demo).heard, wanted=subscribers.KINDS)
     nats.on_connected(relay.wake)
@@ -69,7 +70,7 @@ async def work(config: WorkerSettings, stop: asyncio.Event) -> None:
     jobs = Jobs(channel, call)
     submits = submissions.Submissions(engine, jobs)
     # A relay here too: that demo mode is enabled is told when it is committed, not when a replica of `serve` looks next.
-    relay = outbox.Relay(engine, schema.outbox, {"demo.events.": nats.publish, submissions.PREFIX: submits.send})
+    relay = outbox.Relay(engine, schema.outbox, {"demo.events.": nats.publish, worker_submissions.PREFIX: submits.send})
     nats.on_connected(relay.wake)
     dependencies = handlers.Dependencies(
         engine=engine,

@@ -15,7 +15,8 @@ from chassis import errors, ids, outbox, postgres
 from repruv.jobs.v1 import job_pb2
 from services.demo import announcements, convert, domain, schema, storage, submissions, wishes
 from services.demo.domain import Action, Mode, State
-from services.demo.jobs import Jobs
+from worker import submissions as worker_submissions
+from worker.requests import Jobs
 
 logger = logging.getLogger(__name__)
 
@@ -178,7 +179,7 @@ class Operations:
             mode = await accept(conn, job_id)
             if mode is None:
                 raise domain.refusal(action, (await storage.get_mode(conn, owner_id)).state)
-            messages = [announcements.event(mode, action), submissions.kept(convert.submit_to_proto(mode))]
+            messages = [announcements.event(mode, action), worker_submissions.kept(convert.submit_to_proto(mode))]
             await outbox.add(conn, schema.outbox, messages)
         self._relay.send(messages)
         return Accepted(mode=mode, job_id=job_id, is_replayed=False)

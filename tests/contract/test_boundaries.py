@@ -18,7 +18,7 @@ ALLOWED = {
     "worker": ("chassis", "repruv.jobs"),
     "gateway": ("chassis", "repruv"),
     "provision": ("chassis",),
-    "services.auth": ("chassis", "repruv.auth"),
+    "services.auth": ("chassis", "worker", "repruv.auth", "repruv.demo", "repruv.jobs"),
     "services.jobs": ("chassis", "worker", "repruv.jobs"),
     "services.demo": ("chassis", "worker", "repruv.demo", "repruv.jobs"),
 }

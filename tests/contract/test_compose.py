@@ -51,7 +51,17 @@ def dockerfile_of(name: str) -> str:
 
 
 def test_every_process_of_the_design_is_named() -> None:
-    assert set(DEFINITIONS) == {"postgres", "nats", "migrate", "auth", "demo", "jobs", "demo-worker", "gateway"}
+    assert set(DEFINITIONS) == {
+        "postgres",
+        "nats",
+        "migrate",
+        "auth",
+        "auth-worker",
+        "demo",
+        "jobs",
+        "demo-worker",
+        "gateway",
+    }
 
 
 def test_the_launcher_starts_this_very_file() -> None:

@@ -35,6 +35,9 @@ def environment(
         "IDENTITY_KEY": seeds["auth"],
         "IDENTITY_TRUST": identity_trust,
         "PASSWORD_MEMORY_KIB": "64",
+        "JOBS_TARGET": "127.0.0.1:1",
+        "DEMO_TARGET": "127.0.0.1:1",
+        "SEALING_KEYS": "a:" + "A" * 43,
     }
 
 

@@ -19,7 +19,8 @@ from dev import children
 from repruv.demo.v1 import demo_events_pb2
 from repruv.jobs.v1 import jobs_service_pb2, jobs_service_pb2_grpc
 from services.demo import dataset, domain, handlers, operations, rows, schema, storage, submissions, views, wishes
-from services.demo.jobs import Jobs
+from worker import submissions as worker_submissions
+from worker.requests import Jobs
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 
@@ -91,7 +92,7 @@ def make_demo(engine: AsyncEngine, jobs: Jobs) -> operations.Operations:
     """Make the operations, with a relay that submits jobs after the commit, but neither polls nor publishes."""
     submits = submissions.Submissions(engine, jobs)
     return operations.Operations(
-        engine, jobs, submits, outbox.Relay(engine, schema.outbox, {submissions.PREFIX: submits.send})
+        engine, jobs, submits, outbox.Relay(engine, schema.outbox, {worker_submissions.PREFIX: submits.send})
     )
 
 
@@ -211,7 +212,7 @@ class Owner:
     async def kept_submits(self) -> list[jobs_service_pb2.SubmitJobRequest]:
         """The submits that wait in the outbox."""
         async with self.engine.connect() as conn:
-            statement = sa.select(schema.outbox.c.payload).where(schema.outbox.c.subject == submissions.SUBJECT)
+            statement = sa.select(schema.outbox.c.payload).where(schema.outbox.c.subject == worker_submissions.SUBJECT)
             found = (await conn.execute(statement)).scalars()
             requests = [jobs_service_pb2.SubmitJobRequest.FromString(payload) for payload in found]
         return [request for request in requests if request.spec.owner_id == str(self.owner_id)]

@@ -16,8 +16,9 @@ from chassis import errors, ids, outbox, postgres
 from repruv.jobs.v1 import job_pb2
 from services.demo import convert, domain, operations, schema, storage, submissions
 from services.demo.domain import JobPhase, State
-from services.demo.jobs import Jobs
 from tests.integration.demo.conftest import Owner
+from worker import submissions as worker_submissions
+from worker.requests import Jobs
 
 MakeOwner = Callable[..., Owner]
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
@@ -51,12 +52,12 @@ async def test_the_outbox_submits_what_did_not_arrive_and_only_after_a_while(
     accepted = await owner.enable()
     async with engine.connect() as conn:
         statement = sa.select(schema.outbox.c.send_after - sa.func.now(), schema.outbox.c.payload)
-        kept = (await conn.execute(statement.where(schema.outbox.c.subject == submissions.SUBJECT))).all()
+        kept = (await conn.execute(statement.where(schema.outbox.c.subject == worker_submissions.SUBJECT))).all()
     request = convert.submit_to_proto(accepted.mode).SerializeToString()
     (delay,) = [remaining for remaining, payload in kept if payload == request]
     assert timedelta() < delay <= outbox.HEAD_START
     for _ in range(2):
-        await submissions.Submissions(engine, jobs).send("id", submissions.SUBJECT, request)
+        await submissions.Submissions(engine, jobs).send("id", worker_submissions.SUBJECT, request)
     assert await jobs.get(str(accepted.job_id))
 
 
@@ -64,7 +65,7 @@ async def test_a_submit_that_fails_is_repeated(owner: Owner, engine: AsyncEngine
     accepted = await owner.enable()
     request = convert.submit_to_proto(accepted.mode).SerializeToString()
     with pytest.raises(errors.Unavailable):
-        await submissions.Submissions(engine, silent_jobs).send("id", submissions.SUBJECT, request)
+        await submissions.Submissions(engine, silent_jobs).send("id", worker_submissions.SUBJECT, request)
     assert (await owner.mode()).state is State.ENABLING
 
 
@@ -74,7 +75,7 @@ async def test_a_job_that_is_refused_for_ever_fails_demo_mode(owner: Owner, engi
     taken.spec.payload.update({"generation": 77})
     await jobs.submit(taken)
     request = convert.submit_to_proto(accepted.mode).SerializeToString()
-    await submissions.Submissions(engine, jobs).send("id", submissions.SUBJECT, request)
+    await submissions.Submissions(engine, jobs).send("id", worker_submissions.SUBJECT, request)
     mode = await owner.mode()
     assert mode.state is State.FAILED
     assert mode.error

@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.demo import handlers, operations, reconciler, schema, storage
 from services.demo.domain import JobPhase, State
-from services.demo.jobs import Jobs
 from tests.integration.demo.conftest import Crashing, Owner
+from worker.requests import Jobs
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 

@@ -12,6 +12,9 @@ ENVIRONMENT = {
     "IDENTITY_KEY": "key",
     "IDENTITY_TRUST": "auth:key",
     "DATABASE_URL": "postgresql://auth@postgres/repruv",
+    "JOBS_TARGET": "jobs:50053",
+    "DEMO_TARGET": "demo:50052",
+    "SEALING_KEYS": "a:" + "A" * 43,
 }
 
 

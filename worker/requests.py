@@ -1,4 +1,4 @@
-"""The jobs service as the demo service uses it: submit a job, ask how one stands."""
+"""The jobs service as a service uses it whose state its jobs move: submit a job, ask how one stands."""
 
 from __future__ import annotations
 
