@@ -16,6 +16,7 @@ from dev.launcher import addresses, compose, stack
 from gateway.settings import Settings as GatewaySettings
 from provision import keys, settings
 from services.auth.settings import Settings as AuthSettings
+from services.auth.settings import WorkerSettings as AuthWorkerSettings
 from services.demo.settings import Settings as DemoSettings
 from services.demo.settings import WorkerSettings
 from services.jobs.settings import Settings as JobsSettings
@@ -31,7 +32,7 @@ CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
 # What each image may hold, besides its dependencies.
 SHARED = {"protos/gen", "chassis"}
 CONTENTS = {
-    "services/auth/Dockerfile": {*SHARED, "services/auth"},
+    "services/auth/Dockerfile": {*SHARED, "worker", "services/auth"},
     "services/demo/Dockerfile": {*SHARED, "worker", "services/demo"},
     "services/jobs/Dockerfile": {*SHARED, "worker", "services/jobs"},
     "gateway/Dockerfile": {*SHARED, "gateway"},
@@ -39,6 +40,7 @@ CONTENTS = {
 }
 SETTINGS = {
     "auth": AuthSettings,
+    "auth-worker": AuthWorkerSettings,
     "demo": DemoSettings,
     "demo-worker": WorkerSettings,
     "jobs": JobsSettings,
@@ -171,10 +173,12 @@ def test_secrets_fall_back_to_the_published_ones_and_all_can_be_replaced() -> No
         assert set(re.findall(rf"\$\{{{name}:-([^}}]*)\}}", text)) == {value}
     for name in keys.PASSWORDS:
         assert set(re.findall(rf"\$\{{{name}:-([^}}]*)\}}", text)) == {f"local-only-{name.split('_')[0].lower()}"}
-    assert keys.fresh().keys() == {*published, *keys.PASSWORDS}
+    sealing = set(re.findall(r"\$\{SEALING_KEYS:-([^}]*)\}", text))
+    assert all(settings.LOCAL_ONLY in keyring for keyring in sealing) and len(sealing) == 1
+    assert keys.fresh().keys() == {*published, *keys.PASSWORDS, "SEALING_KEYS"}
 
 
-@pytest.mark.parametrize("name", [*SERVING, "demo-worker"])
+@pytest.mark.parametrize("name", [*SERVING, "auth-worker", "demo-worker"])
 def test_each_process_signs_as_its_own_service(name: str) -> None:
     service = name.removesuffix("-worker")
     assert DEFINITIONS[name].environment["IDENTITY_KEY"] == keys.LOCAL_ONLY_SEEDS[service]
