@@ -1,4 +1,4 @@
-"""Benchmarks: `python -m bench [enable|latency|bulk|reads|all ...]` prints one table and leaves nothing behind."""
+"""Benchmarks: `python -m bench [enable|latency|bulk|reads|sessions|all ...]` prints one table and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import uvloop
 from rich.console import Console
 
-from bench import bulk, enable, latency, reads, report
+from bench import bulk, enable, latency, reads, report, sessions
 from bench.samples import Section
 from bench.system import SETTINGS, System, running
 
 Suite = Callable[[System], Awaitable[list[Section]]]
-SUITES: Mapping[str, Suite] = {"enable": enable.run, "latency": latency.run, "bulk": bulk.run, "reads": reads.run}
+SUITES: Mapping[str, Suite] = {
+    "enable": enable.run,
+    "latency": latency.run,
+    "bulk": bulk.run,
+    "reads": reads.run,
+    "sessions": sessions.run_suite,
+}
 
 CONDITIONS = (
     "The delivered processes, one of each, with PostgreSQL and NATS syncing every commit to disk; load and system share "
