@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from chassis import identity, ids
+from chassis import errors, identity, ids
 from repruv.auth.v1 import auth_service_pb2, auth_service_pb2_grpc
 from services.auth import convert, domain
 from services.auth.operations import Operations
@@ -22,6 +22,18 @@ CALLERS = {
     "ListSessions": _GATEWAY,
     "RevokeSession": _GATEWAY,
     "RevokeAllSessions": _GATEWAY,
+    "FinishLogin": _GATEWAY,
+    "Reauthenticate": _GATEWAY,
+    "ChangePassword": _GATEWAY,
+    "RequestPasswordReset": _GATEWAY,
+    "ResetPassword": _GATEWAY,
+    "RequestEmailVerification": _GATEWAY,
+    "VerifyEmail": _GATEWAY,
+    "BeginTotp": _GATEWAY,
+    "ConfirmTotp": _GATEWAY,
+    "DisableTotp": _GATEWAY,
+    "RegenerateRecoveryCodes": _GATEWAY,
+    "GetSecurity": _GATEWAY,
 }
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -84,6 +96,66 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         keep = ids.parse(request.except_session_id, "except_session_id") if request.except_session_id else None
         revoked_count = await self._operations.revoke_all_sessions(_user_id(), keep=keep)
         return auth_service_pb2.RevokeAllSessionsResponse(revoked_count=revoked_count)
+
+    async def FinishLogin(
+        self, request: auth_service_pb2.FinishLoginRequest, context: Context
+    ) -> auth_service_pb2.FinishLoginResponse:
+        raise errors.Unavailable("This is not served yet.")
+
+    async def Reauthenticate(
+        self, request: auth_service_pb2.ReauthenticateRequest, context: Context
+    ) -> auth_service_pb2.ReauthenticateResponse:
+        raise errors.Unavailable("This is not served yet.")
+
+    async def ChangePassword(
+        self, request: auth_service_pb2.ChangePasswordRequest, context: Context
+    ) -> auth_service_pb2.ChangePasswordResponse:
+        raise errors.Unavailable("This is not served yet.")
+
+    async def RequestPasswordReset(
+        self, request: auth_service_pb2.RequestPasswordResetRequest, context: Context
+    ) -> auth_service_pb2.RequestPasswordResetResponse:
+        raise errors.Unavailable("This is not served yet.")
+
+    async def ResetPassword(
+        self, request: auth_service_pb2.ResetPasswordRequest, context: Context
+    ) -> auth_service_pb2.ResetPasswordResponse:
+        raise errors.Unavailable("This is not served yet.")
+
+    async def RequestEmailVerification(
+        self, request: auth_service_pb2.RequestEmailVerificationRequest, context: Context
+    ) -> auth_service_pb2.RequestEmailVerificationResponse:
+        raise errors.Unavailable("This is not served yet.")
+
+    async def VerifyEmail(
+        self, request: auth_service_pb2.VerifyEmailRequest, context: Context
+    ) -> auth_service_pb2.VerifyEmailResponse:
+        raise errors.Unavailable("This is not served yet.")
+
+    async def BeginTotp(
+        self, request: auth_service_pb2.BeginTotpRequest, context: Context
+    ) -> auth_service_pb2.BeginTotpResponse:
+        raise errors.Unavailable("This is not served yet.")
+
+    async def ConfirmTotp(
+        self, request: auth_service_pb2.ConfirmTotpRequest, context: Context
+    ) -> auth_service_pb2.ConfirmTotpResponse:
+        raise errors.Unavailable("This is not served yet.")
+
+    async def DisableTotp(
+        self, request: auth_service_pb2.DisableTotpRequest, context: Context
+    ) -> auth_service_pb2.DisableTotpResponse:
+        raise errors.Unavailable("This is not served yet.")
+
+    async def RegenerateRecoveryCodes(
+        self, request: auth_service_pb2.RegenerateRecoveryCodesRequest, context: Context
+    ) -> auth_service_pb2.RegenerateRecoveryCodesResponse:
+        raise errors.Unavailable("This is not served yet.")
+
+    async def GetSecurity(
+        self, request: auth_service_pb2.GetSecurityRequest, context: Context
+    ) -> auth_service_pb2.GetSecurityResponse:
+        raise errors.Unavailable("This is not served yet.")
 
 
 def _user_id() -> uuid.UUID:
