@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar, Unpack
 
 import grpc
@@ -108,10 +109,16 @@ class JobsClient:
         request = jobs_service_pb2.DeclareKindsRequest(worker=worker, kinds=declared, schedules=schedules)
         await self._ask(self._stub.DeclareKinds, request)
 
-    async def claim(self, worker: str, kinds: Iterable[str], limit: int) -> tuple[list[job_pb2.Job], float]:
-        """Claim at most `limit` jobs, and at most `MAX_CLAIMS`; gives them and how long a lease lasts, in seconds."""
+    async def claim(
+        self, worker: str, kinds: Iterable[str], limit: int, *, wait: float = 0.0
+    ) -> tuple[list[job_pb2.Job], float]:
+        """Claim at most `limit` jobs, and at most `MAX_CLAIMS`; gives them and how long a lease lasts, in seconds.
+
+        While there is none it waits for one in the service, for `wait` seconds (at most 20). Cancelled, it claims nothing.
+        """
         request = jobs_service_pb2.ClaimJobsRequest(worker=worker, kinds=kinds, max_jobs=min(limit, MAX_CLAIMS))
-        response = await self._ask(self._stub.ClaimJobs, request)
+        request.wait.FromTimedelta(timedelta(seconds=wait))
+        response = await self._call(self._stub.ClaimJobs, request, timeout=TIMEOUT + wait, user_token="")
         return list(response.jobs), response.lease.ToTimedelta().total_seconds()
 
     async def heartbeat(self, worker: str, held: Iterable[Held], *, timeout: float) -> Beat:

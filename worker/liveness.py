@@ -12,7 +12,7 @@ from collections.abc import Callable
 logger = logging.getLogger(__name__)
 
 STALLED_SECONDS = 15.0
-"""Every turn of a loop is over sooner by far: its calls and pauses take 5 s at most."""
+"""Every turn of a loop is over sooner by far: its calls and pauses take 8 s at most, of which a claim waits 5 s."""
 EXIT_LOOP_STALLED = 72
 
 

@@ -17,7 +17,7 @@ from chassis import errors, run
 from repruv.jobs.v1 import job_pb2
 from worker import calls, heartbeats, liveness, probes
 from worker.attempt import CANCEL_GRACE_SECONDS, Attempt, Fate
-from worker.claims import LOOP, Claims
+from worker.claims import LOOP, WAIT_SECONDS, Claims
 from worker.client import JobsClient
 from worker.heartbeats import Heartbeats
 from worker.kinds import Kind, Schedule, by_name
@@ -94,16 +94,15 @@ class Worker:
             self._running,
             self._liveness,
             start=self._start,
-            hears=lambda: bus.is_connected,
+            # The loop turns well before it is taken for one that stands still.
+            wait=min(WAIT_SECONDS, stalled_seconds / 3),
         )
         self._heartbeats = Heartbeats(self.name, jobs, self._running, self._liveness, lease=lambda: self._claims.lease)
         self._metrics = Metrics(
             served, held=lambda: len(self._running), turned=lambda: self._liveness.seconds_since(LOOP)
         )
-        for kind_name in served:
-            bus.listen(f"jobs.wake.{kind_name}", self._rung)
         bus.listen("jobs.cancel", self._cancel_told)
-        bus.on_connected(self._connected)
+        bus.on_connected(self._declare_now.set)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then claim no more, let what runs finish within the grace, hand back the rest."""
@@ -169,13 +168,6 @@ class Worker:
 
     def _wake(self) -> None:
         self._claims.wake.set()
-
-    def _connected(self) -> None:
-        self._wake()
-        self._declare_now.set()
-
-    async def _rung(self, received: buses.Received) -> None:
-        self._wake()
 
     async def _cancel_told(self, received: buses.Received) -> None:
         # Only a hint to ask now: the truth is in the answer to the heartbeat.

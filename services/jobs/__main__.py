@@ -45,6 +45,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     jobs = operations.Operations(engine, relay, nats, lease=timedelta(seconds=config.jobs_lease_seconds))
     watches = watching.Watches(engine, jobs)
     watches.listen(nats)
+    jobs.waiters.listen(nats)
     served = servicer.JobsServicer(jobs, watches, notifications.Notifications(engine))
     repeating = schedules.Schedules(engine, jobs.transaction, jobs.kinds)
     seen = overview.Overview(engine)
@@ -97,6 +98,8 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
                 translate=postgres.translate,
             )
         )
+        # When all else is over, so that the server need not wait for who waits for jobs.
+        stack.callback(jobs.waiters.stop)
         await works.run(stop)
 
 

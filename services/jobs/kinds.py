@@ -71,6 +71,10 @@ class Kinds:
             known |= await self._load(missing)
         return {name: kind for name, (_, kind) in known.items()}
 
+    async def are_limited(self, names: Collection[str]) -> bool:
+        """Say whether claims of these kinds have limits to look at."""
+        return any(kind.is_limited for kind in (await self.get([*names, domain.ALL_KINDS])).values())
+
     def forget(self) -> None:
         """Read everything anew."""
         self._cached.clear()

@@ -8,7 +8,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from chassis import errors
-from services.jobs import domain, operations, storage
+from services.jobs import domain, operations, storage, waiters
 from services.jobs.transaction import Transaction
 
 MOST = 1_000_000
@@ -107,7 +107,8 @@ class Steering:
 
 
 async def _ring(tx: Transaction, kind: str) -> None:
-    tx.rings |= set((await tx.conn.execute(_READY_KINDS, {"kind": kind})).scalars())
+    ready = (await tx.conn.execute(_READY_KINDS, {"kind": kind})).scalars()
+    tx.rings.update(dict.fromkeys(ready, waiters.ANY))
 
 
 def _require(holds: bool, name: str, bound: str) -> None:

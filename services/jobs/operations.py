@@ -31,6 +31,7 @@ from services.jobs import (
     schedules,
     storage,
     submits,
+    waiters,
 )
 from services.jobs.domain import Job, State
 from services.jobs.transaction import Transaction
@@ -65,6 +66,7 @@ class Operations:
         self._bus = nats
         self.lease = lease
         self.kinds = kinds.Kinds(engine)
+        self.waiters = waiters.Waiters(self._tell)
         self._told: set[asyncio.Task[None]] = set()
         self._submits = coalescing.Coalescer(self._submit_together, max_items=GROUPED)
         self._finishes = coalescing.Coalescer(self._finish_together, max_items=GROUPED)
@@ -82,8 +84,8 @@ class Operations:
                 raise submits.unique_key_taken(None) from error
             raise
         self._relay.send(messages)
-        for kind in tx.rings:
-            self._ring(kind)
+        for kind, ready in tx.rings.items():
+            self.waiters.ring(kind, ready)
         for job, _ in tx.moved:
             if job.state is State.CANCELLING:
                 self._tell("jobs.cancel", job_events_pb2.JobCancelRequested(job_id=str(job.job_id)))
@@ -209,8 +211,7 @@ class Operations:
 
     async def claim(self, *, worker: str, kinds: Collection[str], limit: int) -> list[Job]:
         """Give a worker jobs to run, each under a new attempt and a lease."""
-        known = await self.kinds.get([*kinds, domain.ALL_KINDS])
-        limited = any(kind.is_limited for kind in known.values())
+        limited = await self.kinds.are_limited(kinds)
         async with self.transaction() as tx:
             return await claims.claim(tx, worker=worker, kinds=kinds, limited=limited, limit=limit, lease=self.lease)
 
@@ -270,7 +271,7 @@ class Operations:
             promoted = await storage.promote_due(tx.conn, limit=BATCH)
             tx.moved += [(job, "due") for job in promoted]
             retried = await storage.ready_retries(tx.conn, limit=BATCH)
-            tx.rings |= set(retried)
+            tx.rings.update(retried)
         return max(len(promoted), len(retried))
 
     async def fail_overdue(self) -> int:
@@ -293,15 +294,15 @@ class Operations:
         async with self.transaction() as tx:
             free = await storage.free_keys(tx.conn, limit=BATCH)
             if free:
-                tx.rings |= await storage.admit_keys(tx.conn, free)
+                tx.rings.update(await storage.admit_keys(tx.conn, free))
         return len(free)
 
     async def ring_again(self) -> None:
-        """Ring for every kind of which a job can be claimed: doorbells may be lost, and limits let some begin by and by."""
+        """Wake whoever waits for a job that can be claimed: doorbells may be lost, and limits let some begin by and by."""
         async with self._single.connect() as conn:
             waiting = await storage.waiting_kinds(conn)
         for kind in waiting:
-            self._ring(kind)
+            self.waiters.ring_here(kind)
 
     async def advance_turns(self) -> None:
         """Let the kinds' turns follow the claims."""
@@ -346,9 +347,6 @@ class Operations:
             async with self.transaction() as tx:
                 results = iter(await finishes.end(tx, rest))
         return [done[one[:2]] if _is_among(done, one) else next(results) for one in ended]
-
-    def _ring(self, kind: str) -> None:
-        self._tell(f"jobs.wake.{kind}", job_events_pb2.JobSubmitted(kind=kind))
 
     def _show(self, job: Job) -> None:
         self._tell(f"jobs.progress.{job.spec.owner_id}", job_events_pb2.JobProgressed(job=convert.job_to_proto(job)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
@@ -12,7 +13,17 @@ from grpc import aio
 
 from chassis import errors, identity, ids
 from repruv.jobs.v1 import job_events_pb2, jobs_service_pb2
-from services.jobs import convert, domain, kinds, notifications, operations, reading_servicer, visibility, watching
+from services.jobs import (
+    claiming,
+    convert,
+    domain,
+    kinds,
+    notifications,
+    operations,
+    reading_servicer,
+    visibility,
+    watching,
+)
 
 SERVICE = "repruv.jobs.v1.JobsService"
 
@@ -58,6 +69,7 @@ class JobsServicer(reading_servicer.ReadingServicer):
     ) -> None:
         super().__init__(watches, unread)
         self._jobs = jobs
+        self._claiming = claiming.Claiming(jobs)
 
     async def SubmitJob(
         self, request: jobs_service_pb2.SubmitJobRequest, context: Context
@@ -173,7 +185,13 @@ class JobsServicer(reading_servicer.ReadingServicer):
             raise errors.InvalidArgument("max_jobs must be between 1 and 100.", field="max_jobs")
         _require_own(request.kinds)
         kinds = _kinds(request.kinds)
-        jobs = await self._jobs.claim(worker=_worker(request.worker), kinds=kinds, limit=request.max_jobs)
+        wait = request.wait.ToTimedelta()
+        if not timedelta() <= wait <= claiming.MAX_WAIT:
+            message = f"wait must be between 0 and {claiming.MAX_WAIT.total_seconds():.0f} s."
+            raise errors.InvalidArgument(message, field="wait")
+        jobs = await self._claiming.claim(
+            worker=_worker(request.worker), kinds=kinds, limit=request.max_jobs, wait=wait
+        )
         lease = Duration()
         lease.FromTimedelta(self._jobs.lease)
         return jobs_service_pb2.ClaimJobsResponse(jobs=map(convert.job_to_proto, jobs), lease=lease)

@@ -181,14 +181,14 @@ async def claim_jobs(
     return sorted(claimed, key=lambda job: (-job.spec.priority, job.job_id))
 
 
-async def admit_keys(conn: AsyncConnection, keys: Collection[tuple[str, str]]) -> set[str]:
-    """Make jobs ready that wait for a place under their (kind, concurrency key), as many as there are; gives their kinds."""
+async def admit_keys(conn: AsyncConnection, keys: Collection[tuple[str, str]]) -> list[str]:
+    """Make jobs ready that wait for a place under their (kind, concurrency key), as many as there are; gives the kind of each."""
     # The lock comes by a statement of its own, so that the next one sees what its last holder has committed. A key is locked
     # after the rows, so rows that others hold are left out: their holders come here after their change.
     ordered = sorted(keys)
     await conn.execute(statements.LOCK_KEYS, {"keys": [f"{kind} {key}" for kind, key in ordered]})
     given = {"kinds": [kind for kind, _ in ordered], "keys": [key for _, key in ordered]}
-    return set((await conn.execute(statements.ADMIT_JOBS, given)).scalars())
+    return list((await conn.execute(statements.ADMIT_JOBS, given)).scalars())
 
 
 async def free_keys(conn: AsyncConnection, *, limit: int) -> set[tuple[str, str]]:

@@ -36,8 +36,8 @@ class Transaction:
         """Jobs as they stand after a transition each, with the reason, in the order in which it happened."""
         self.shown: list[Job] = []
         """Jobs of which only the progress changed."""
-        self.rings: set[str] = set()
-        """Kinds of which a job has become ready."""
+        self.rings: Counter[str] = Counter()
+        """How many jobs of each kind have become ready."""
         self.numbers: storage.Numbers = {}
         """Of moves whose events have a place in their owners' sequences already."""
 
@@ -55,7 +55,7 @@ class Transaction:
         await self._undo()
         await self._count_children()
         await self._admit()
-        self.rings |= {job.spec.kind for job, _ in self.moved if job.ready}
+        self.rings.update(job.spec.kind for job, _ in self.moved if job.ready)
         return await self._record()
 
     async def _undo(self) -> None:
@@ -86,7 +86,7 @@ class Transaction:
             if job.spec.concurrency_key and (job.state in _LEAVES_KEY or (job.state is State.PENDING and not job.ready))
         }
         if keys:
-            self.rings |= await storage.admit_keys(self.conn, keys)
+            self.rings.update(await storage.admit_keys(self.conn, keys))
 
     async def _record(self) -> list[outbox.Message]:
         occurred_at = datetime.now(UTC)

@@ -299,8 +299,8 @@ async def test_a_claim_under_way_at_shutdown_is_handed_back(
     claiming, go_on = asyncio.Event(), asyncio.Event()
     claim = jobs_client.claim
 
-    async def slow(*arguments: Any) -> Any:
-        answer = await claim(*arguments)
+    async def slow(*arguments: Any, **options: Any) -> Any:
+        answer = await claim(*arguments, **options)
         if answer[0]:
             claiming.set()
             await go_on.wait()
@@ -325,11 +325,11 @@ async def test_a_claim_loop_that_breaks_is_started_again(
     claim = jobs_client.claim
     broken = asyncio.Event()
 
-    async def breaks_once(*arguments: Any) -> Any:
+    async def breaks_once(*arguments: Any, **options: Any) -> Any:
         if not broken.is_set():
             broken.set()
             raise ValueError("a bug")
-        return await claim(*arguments)
+        return await claim(*arguments, **options)
 
     async def handler(context: Context) -> None:
         pass

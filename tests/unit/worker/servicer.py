@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +10,7 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Value
 
-from chassis import ids
+from chassis import ids, run
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2, jobs_service_pb2_grpc
 
 LEASE_SECONDS = 1.0
@@ -31,6 +32,7 @@ class Fake(jobs_service_pb2_grpc.JobsServiceServicer):
     down: set[str] = field(default_factory=set)
     lost: set[str] = field(default_factory=set)
     cancelling: set[str] = field(default_factory=set)
+    _added: asyncio.Event = field(default_factory=asyncio.Event)
 
     def add(self, kind: str, payload: dict[str, Any] | None = None, *, attempt: int = 0, **fields: Any) -> str:
         """Make a job that can be claimed."""
@@ -41,6 +43,7 @@ class Fake(jobs_service_pb2_grpc.JobsServiceServicer):
             job.spec.attempt_timeout.FromSeconds(60)
         self.jobs[job.job_id] = job
         self.ready.append(job.job_id)
+        self._added.set()
         return job.job_id
 
     def ended(self, job_id: str) -> jobs_service_pb2.FinishJobRequest | None:
@@ -55,12 +58,18 @@ class Fake(jobs_service_pb2_grpc.JobsServiceServicer):
 
     async def ClaimJobs(self, request: Any, context: Any) -> Any:
         await self._called("ClaimJobs", context)
-        found = [one for one in self.ready if self.jobs[one].spec.kind in request.kinds][: request.max_jobs]
+        if not self._found(request):
+            self._added.clear()
+            await run.wait(self._added, request.wait.ToTimedelta().total_seconds())
+        found = self._found(request)
         for job_id in found:
             self.ready.remove(job_id)
             self.jobs[job_id].attempt += 1
         lease = Duration(nanos=int(LEASE_SECONDS * 1e9) % 10**9, seconds=int(LEASE_SECONDS))
         return jobs_service_pb2.ClaimJobsResponse(jobs=[self.jobs[one] for one in found], lease=lease)
+
+    def _found(self, request: Any) -> list[str]:
+        return [one for one in self.ready if self.jobs[one].spec.kind in request.kinds][: request.max_jobs]
 
     async def HeartbeatJobs(self, request: Any, context: Any) -> Any:
         await self._called("HeartbeatJobs", context)
@@ -93,6 +102,7 @@ class Fake(jobs_service_pb2_grpc.JobsServiceServicer):
         self.outcomes.setdefault(job.job_id, []).append(one)
         if one.WhichOneof("outcome") not in ENDS:
             self.ready.append(job.job_id)
+            self._added.set()
         return jobs_service_pb2.FinishJobResult()
 
     async def SubmitJobs(self, request: Any, context: Any) -> Any:

@@ -145,7 +145,7 @@ async def test_a_thread_that_does_not_end_keeps_its_slot_and_can_say_nothing_mor
     async def turns_on() -> bool:
         return turns.count(claims.LOOP) > 10
 
-    monkeypatch.setattr(claims, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(claims, "ROOM_SECONDS", 0.01)
     monkeypatch.setattr(liveness.Liveness, "turned", counting)
     kinds = [worker.Kind("test.deaf", deaf, pool="thread"), worker.Kind("test.fine", fine)]
     async with working(*kinds, concurrency=1):

@@ -116,21 +116,31 @@ Global___JobProgressed: _TypeAlias = JobProgressed  # noqa: Y015
 
 @_typing.final
 class JobSubmitted(_message.Message):
-    """JobSubmitted is the doorbell: a job of this kind can be claimed. Published on `jobs.wake.<kind>` without a stream."""
+    """JobSubmitted is the doorbell: jobs of this kind can be claimed for which nobody waits at the replica that rings. Published on
+    `jobs.wake.<kind>` without a stream, for the other replicas.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     KIND_FIELD_NUMBER: _builtins.int
+    JOBS_FIELD_NUMBER: _builtins.int
+    REPLICA_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
-    """Its kind."""
+    """Their kind."""
+    jobs: _builtins.int
+    """How many there are; 0 if nobody has counted."""
+    replica: _builtins.str
+    """Who rings, as it calls itself."""
     def __init__(
         self,
         *,
         kind: _builtins.str = ...,
+        jobs: _builtins.int = ...,
+        replica: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs", "kind", b"kind", "replica", b"replica"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

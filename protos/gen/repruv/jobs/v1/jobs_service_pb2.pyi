@@ -889,6 +889,7 @@ class ClaimJobsRequest(_message.Message):
     WORKER_FIELD_NUMBER: _builtins.int
     KINDS_FIELD_NUMBER: _builtins.int
     MAX_JOBS_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
     worker: _builtins.str
     """Name of the worker process, unique among the living; 1 to 100 characters."""
     max_jobs: _builtins.int
@@ -897,16 +898,24 @@ class ClaimJobsRequest(_message.Message):
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The kinds it has handlers for; at least one."""
 
+    @_builtins.property
+    def wait(self) -> _duration_pb2.Duration:
+        """How long to wait for a job while there is none: 0, the default, to 20 s. The answer comes with the first that can be
+        claimed, or empty when the time is over. It comes empty at once while too many others wait, or when the replica stops; so
+        pause before the next call if the answer was early. The deadline of the call should be longer by that of any other.
+        """
+
     def __init__(
         self,
         *,
         worker: _builtins.str = ...,
         kinds: _abc.Iterable[_builtins.str] | None = ...,
         max_jobs: _builtins.int = ...,
+        wait: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["wait", b"wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "max_jobs", b"max_jobs", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "max_jobs", b"max_jobs", "wait", b"wait", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

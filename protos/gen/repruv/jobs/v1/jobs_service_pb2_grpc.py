@@ -267,7 +267,8 @@ class JobsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ClaimJobs(self, request, context):
-        """ClaimJobs hands runnable jobs to a worker, each with a lease.
+        """ClaimJobs hands runnable jobs to a worker, each with a lease. While there is none it waits, if asked to; a call that is
+        cancelled meanwhile claims nothing, and what it had claimed already is handed back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -91,7 +91,9 @@ class JobsServiceStub:
     Fails with INVALID_ARGUMENT. Only for workers, as are all calls after it.
     """
     ClaimJobs: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.ClaimJobsRequest, _jobs_service_pb2.ClaimJobsResponse]
-    """ClaimJobs hands runnable jobs to a worker, each with a lease."""
+    """ClaimJobs hands runnable jobs to a worker, each with a lease. While there is none it waits, if asked to; a call that is
+    cancelled meanwhile claims nothing, and what it had claimed already is handed back.
+    """
     HeartbeatJobs: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.HeartbeatJobsRequest, _jobs_service_pb2.HeartbeatJobsResponse]
     """HeartbeatJobs renews the leases of the jobs a worker runs and answers for each what the worker must know."""
     ReportProgress: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.ReportProgressRequest, _jobs_service_pb2.ReportProgressResponse]
@@ -172,7 +174,9 @@ class JobsServiceAsyncStub(JobsServiceStub):
     Fails with INVALID_ARGUMENT. Only for workers, as are all calls after it.
     """
     ClaimJobs: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.ClaimJobsRequest, _jobs_service_pb2.ClaimJobsResponse]  # type: ignore[assignment]
-    """ClaimJobs hands runnable jobs to a worker, each with a lease."""
+    """ClaimJobs hands runnable jobs to a worker, each with a lease. While there is none it waits, if asked to; a call that is
+    cancelled meanwhile claims nothing, and what it had claimed already is handed back.
+    """
     HeartbeatJobs: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.HeartbeatJobsRequest, _jobs_service_pb2.HeartbeatJobsResponse]  # type: ignore[assignment]
     """HeartbeatJobs renews the leases of the jobs a worker runs and answers for each what the worker must know."""
     ReportProgress: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.ReportProgressRequest, _jobs_service_pb2.ReportProgressResponse]  # type: ignore[assignment]
@@ -340,7 +344,9 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.ClaimJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.ClaimJobsResponse, _abc.Awaitable[_jobs_service_pb2.ClaimJobsResponse]]:
-        """ClaimJobs hands runnable jobs to a worker, each with a lease."""
+        """ClaimJobs hands runnable jobs to a worker, each with a lease. While there is none it waits, if asked to; a call that is
+        cancelled meanwhile claims nothing, and what it had claimed already is handed back.
+        """
 
     @_abc_1.abstractmethod
     def HeartbeatJobs(

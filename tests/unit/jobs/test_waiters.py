@@ -1,0 +1,136 @@
+"""Who is woken for which jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+
+from chassis import bus
+from repruv.jobs.v1 import job_events_pb2
+from services.jobs import waiters
+
+LONG = 10.0
+
+
+class Room:
+    """A replica's waiters, and the doorbells that it rings for others."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, int]] = []
+        self.waiters = waiters.Waiters(self._tell)
+        self.turned: list[str] = []
+
+    def _tell(self, subject: str, message: job_events_pb2.JobSubmitted) -> None:
+        assert subject == f"jobs.wake.{message.kind}"
+        self.told.append((message.kind, message.jobs))
+
+    def come(self, name: str, kinds: Collection[str], claims: Collection[str], *, limit: int = 1) -> asyncio.Task[None]:
+        """Wait, and claim jobs of those kinds when woken; a first look has found nothing."""
+
+        async def wait() -> None:
+            with self.waiters.joined(kinds, limit) as waiter:
+                waiter.claimed([], limited=True)
+                assert await waiter.turn(asyncio.get_running_loop().time() + LONG)
+                self.turned.append(name)
+                waiter.claimed(list(claims), limited=False)
+
+        return asyncio.create_task(wait())
+
+
+async def rested() -> None:
+    """Let everybody come to rest."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_as_many_are_woken_as_the_jobs_need_and_others_hear_of_the_rest() -> None:
+    room = Room()
+    first, second, third = (room.come(name, ["k"], ["k", "k"], limit=2) for name in "abc")
+    await rested()
+    room.waiters.ring("k", 3)
+    await asyncio.gather(first, second)
+    assert (room.turned, third.done()) == (["a", "b"], False)
+    # What the second was promised and got twice is nobody's any more.
+    assert room.told == []
+    room.waiters.ring("k", 5)
+    await third
+    assert room.told == [("k", 3)]
+
+
+async def test_who_got_another_job_passes_on_what_it_was_woken_for() -> None:
+    room = Room()
+    both = room.come("both", ["j", "k"], ["j"])
+    await rested()
+    only = room.come("only", ["k"], ["k"])
+    await rested()
+    room.waiters.ring("k", 1)
+    await asyncio.gather(both, only)
+    assert room.turned == ["both", "only"]
+
+
+async def test_who_leaves_when_woken_passes_it_on() -> None:
+    room = Room()
+    leaving = room.come("leaving", ["k"], [])
+    await rested()
+    room.waiters.ring("k", 1)
+    leaving.cancel()
+    await asyncio.wait([leaving])
+    assert (room.turned, room.told, room.waiters.count) == ([], [("k", 1)], 0)
+
+
+async def test_what_is_rung_for_during_a_claim_is_looked_for_at_once() -> None:
+    room = Room()
+    with room.waiters.joined(["k"], 1) as waiter:
+        assert await waiter.turn(0.0)
+        room.waiters.ring("k", 1)
+        waiter.claimed([], limited=False)
+        async with asyncio.timeout(LONG):
+            assert await waiter.turn(asyncio.get_running_loop().time() + 10 * LONG)
+    assert "k" not in room.waiters.exhausted
+
+
+async def test_nobody_looks_where_nothing_is_left_until_somebody_rings() -> None:
+    room = Room()
+    with room.waiters.joined(["k"], 2) as waiter:
+        assert await waiter.turn(0.0)
+        waiter.claimed(["k"], limited=False)
+    next_one = asyncio.create_task(_turn(room, "k"))
+    await rested()
+    assert not next_one.done()
+    room.waiters.ring_here("k")
+    assert await next_one
+    assert room.told == []
+
+
+async def test_the_echo_of_an_own_doorbell_wakes_nobody() -> None:
+    room = Room()
+    waiting = room.come("a", ["k"], ["k"])
+    await rested()
+    said: list[job_events_pb2.JobSubmitted] = []
+    ringing = waiters.Waiters(lambda _, message: said.append(message))
+    ringing.ring("k", 1)
+    ringing.exhaust(["k"])
+    received = bus.Received(subject="jobs.wake.k", payload=said[0].SerializeToString(), message_id="")
+    await ringing.hear(received)
+    assert "k" in ringing.exhausted
+    await room.waiters.hear(received)
+    await waiting
+
+
+async def test_a_stop_ends_all_waits_and_those_that_come_after_it() -> None:
+    room = Room()
+    with room.waiters.joined(["k"], 1) as waiter:
+        waiter.claimed([], limited=True)
+        resting = asyncio.create_task(waiter.turn(asyncio.get_running_loop().time() + LONG))
+        await rested()
+        room.waiters.stop()
+        assert not await resting
+        assert not await waiter.turn(asyncio.get_running_loop().time() + LONG)
+    assert not room.waiters.has_room
+
+
+async def _turn(room: Room, kind: str) -> bool:
+    with room.waiters.joined([kind], 1) as waiter:
+        turned = await waiter.turn(asyncio.get_running_loop().time() + LONG)
+        waiter.claimed([kind], limited=False)
+        return turned
