@@ -20,6 +20,8 @@ from chassis import errors
 CALLER_LIFETIME = 120
 USER_LIFETIME = 300
 _LEEWAY = 10
+_SERVICE = "service/"
+"""The audience of a caller token is this and the service that is called: another one cannot use it to call in its name."""
 _CACHE_LIMIT = 10_000
 _VOUCHES_FOR_USERS = "auth"
 
@@ -77,16 +79,16 @@ class Signer:
         self.service = service
         self._key = Ed25519PrivateKey.from_private_bytes(_decode(seed))
         self._key_id = public_key(seed)
-        self._token = ""
-        self._renew_at = 0.0
+        self._tokens: dict[str, tuple[str, float]] = {}
 
-    def caller_token(self) -> str:
-        """Give a token saying that this service calls; the same one for half its life, since signing costs."""
+    def caller_token(self, audience: str) -> str:
+        """Give a token saying that this service calls the service `audience`; the same for half its life: signing costs."""
         now = time.time()
-        if now >= self._renew_at:
-            self._token = self._sign({"iss": self.service, "aud": "service"}, now, CALLER_LIFETIME)
-            self._renew_at = now + CALLER_LIFETIME / 2
-        return self._token
+        token, renew_at = self._tokens.get(audience, ("", 0.0))
+        if now >= renew_at:
+            token = self._sign({"iss": self.service, "aud": _SERVICE + audience}, now, CALLER_LIFETIME)
+            self._tokens[audience] = token, now + CALLER_LIFETIME / 2
+        return token
 
     def user_token(self, user: User, *, lifetime: float = USER_LIFETIME) -> tuple[str, float]:
         """Vouch for a user, for `lifetime` seconds but never more than five minutes.
@@ -113,9 +115,9 @@ class Verifier:
             self._keys[key] = (service, Ed25519PublicKey.from_public_bytes(_decode(key)))
         self._verified: dict[tuple[str, str], dict[str, str]] = {}
 
-    def service(self, token: str) -> str:
-        """Give the service that signed a caller token, or raise `Unauthenticated`."""
-        return self._verify(token, "service")["iss"]
+    def service(self, token: str, audience: str) -> str:
+        """Give the service that signed a token to call the service `audience`, or raise `Unauthenticated`."""
+        return self._verify(token, _SERVICE + audience)["iss"]
 
     def user(self, token: str) -> User:
         """Give the user that auth vouches for, or raise `Unauthenticated`."""

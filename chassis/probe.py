@@ -1,33 +1,49 @@
 """Asks a process whether it is ready: `python -m chassis.probe grpc://127.0.0.1:50051` (or http://…/readyz); exit 0 if so.
 
+Shows the certificate of the process itself where TLS_CERTIFICATE, TLS_KEY and TLS_AUTHORITY name one.
+
 The health check of the containers, and what the local launcher waits for.
 """
 
 from __future__ import annotations
 
 import http.client
+import os
 import sys
 from urllib.parse import urlsplit
+
+from chassis import tls
 
 TIMEOUT_SECONDS = 2.0
 
 
-def is_ready(url: str, timeout: float = TIMEOUT_SECONDS) -> bool:
+def is_ready(url: str, timeout: float = TIMEOUT_SECONDS, *, own: tls.Certificate | None = None) -> bool:
     """Whether the process at `url` (scheme grpc or http) says that it is ready, within `timeout` seconds."""
     parts = urlsplit(url)
     if parts.scheme == "grpc":
-        return _is_serving(parts.netloc, timeout)
+        return _is_serving(parts.netloc, timeout, own)
     if parts.scheme == "http":
         return _answers_ok(parts.hostname or "", parts.port or 80, parts.path or "/", timeout)
     raise ValueError(f"cannot probe {url!r}: the scheme must be grpc or http")
 
 
-def _is_serving(target: str, timeout: float) -> bool:
+def _is_serving(target: str, timeout: float, own: tls.Certificate | None) -> bool:
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+    from chassis.rpc import credentials
+
     # A pool of its own: otherwise the pause after an earlier failed connect would be shared between probes.
-    with grpc.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    try:
+        encrypted = credentials.for_channel(own.material()) if own else None
+    except tls.Unusable:
+        return False
+    with (
+        grpc.secure_channel(target, encrypted, options=options)
+        if encrypted
+        else grpc.insecure_channel(target, options=options)
+    ) as channel:
         try:
             check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]  # missing in the types
             answer = check(health_pb2.HealthCheckRequest(), timeout=timeout)
@@ -48,4 +64,4 @@ def _answers_ok(host: str, port: int, path: str, timeout: float) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if is_ready(sys.argv[1]) else 1)
+    sys.exit(0 if is_ready(sys.argv[1], own=tls.from_environment(os.environ)) else 1)

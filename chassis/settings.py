@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Mapping
+from urllib.parse import parse_qs, urlsplit
+
+from chassis import tls
 
 ENVIRONMENTS = ("local", "production")
 LOCAL_ONLY = "local-only"
@@ -36,6 +39,16 @@ class Process:
     """Private Ed25519 seed of this service, base64url."""
     identity_trust: str
     """Public keys of all services: `auth:<key>,demo:<key>,…`; a service may have several while its key rotates."""
+    tls_certificate: str = ""
+    """Path of this service's certificate; with it everything that leaves the process is encrypted. Production requires it."""
+    tls_key: str = ""
+    tls_authority: str = ""
+    """Path of the certificates of whom to believe."""
+
+    @property
+    def own(self) -> tls.Certificate | None:
+        """This service's certificate, None where connections are plain. Each call gives another object."""
+        return tls.of(self.tls_certificate, self.tls_key, self.tls_authority)
 
 
 T = typing.TypeVar("T", bound=Process)
@@ -64,9 +77,29 @@ def read(cls: type[T], environ: Mapping[str, str]) -> T:
             secret in text for secret in (LOCAL_ONLY, *_LOCAL_ONLY_KEYS)
         ):
             mistakes.append(f"{name} holds a published local-only secret; production needs one of its own")
+    mistakes += _exposed(environ)
     if mistakes:
         raise SettingsError("; ".join(mistakes))
-    return cls(**values)  # type: ignore[arg-type]
+    told = cls(**values)  # type: ignore[arg-type]
+    try:
+        if told.own is not None:
+            told.own.await_files()
+    except tls.Unusable as error:
+        raise SettingsError(f"the certificate cannot be used: {error}") from error
+    return told
+
+
+def _exposed(environ: Mapping[str, str]) -> list[str]:
+    """Name what would cross a network in the clear in production."""
+    if environ.get("ENVIRONMENT") != "production":
+        return []
+    names = ("TLS_CERTIFICATE", "TLS_KEY", "TLS_AUTHORITY")
+    found = [f"{name} is missing; production needs it" for name in names if not environ.get(name)]
+    for name in ("DATABASE_URL", "ADMIN_DATABASE_URL"):
+        mode = parse_qs(urlsplit(environ.get(name, "")).query).get("sslmode", ["verify-full"])[-1]
+        if mode != "verify-full":
+            found.append(f"{name} has sslmode={mode}; production needs verify-full")
+    return found
 
 
 def _cast(kind: type, text: str) -> object:

@@ -1,8 +1,9 @@
-"""A channel that finds a service again within seconds, however long it was away.
+"""A channel that finds a service again within seconds, however long it was away, and shows the certificate of the day.
 
 gRPC asks for a name that is not known ever more rarely, up to every two minutes, and no option changes that. A container
 that is down has no name, so its callers would miss its return by that long. Hence a channel that has been failing for some
-seconds is replaced by a new one, which asks at once.
+seconds is replaced by a new one, which asks at once. So is one whose certificate has been replaced on disk; calls under
+way end on the old one.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import grpc
+
+from chassis import tls
+from chassis.rpc import credentials, metadata
 
 RENEW_SECONDS = 5.0
 CLOSE_SECONDS = 30.0
@@ -21,13 +24,21 @@ CLOSE_SECONDS = 30.0
 
 
 class Channel(grpc.aio.Channel):
-    """Behaves as `grpc.aio.insecure_channel(target, options)` does."""
+    """Behaves as `grpc.aio.secure_channel` does, or `insecure_channel` without a certificate."""
 
     def __init__(
-        self, target: str, options: Sequence[tuple[str, Any]], *, renew_seconds: float = RENEW_SECONDS
+        self,
+        target: str,
+        options: Sequence[tuple[str, Any]],
+        *,
+        own: tls.Certificate | None = None,
+        renew_seconds: float = RENEW_SECONDS,
     ) -> None:
-        """`renew_seconds` is how long it may fail before it is replaced."""
-        self._open: Callable[[], grpc.aio.Channel] = partial(grpc.aio.insecure_channel, target, options=options)
+        """`renew_seconds` is how long it may fail before it is replaced. Raises `tls.Unusable`."""
+        self._target = target
+        self._options = options
+        self._own = own
+        self._shown: tls.Material | None = None
         self._renew_seconds = renew_seconds
         self._inner = self._open()
         self._failing_since: float | None = None
@@ -35,6 +46,8 @@ class Channel(grpc.aio.Channel):
 
     def current(self) -> grpc.aio.Channel:
         """Give the channel for the next call."""
+        if self._own is not None and self._own.material() is not self._shown:
+            self._replace()
         if self._inner.get_state() is not grpc.ChannelConnectivity.TRANSIENT_FAILURE:
             self._failing_since = None
         elif self._failing_since is None:
@@ -43,6 +56,12 @@ class Channel(grpc.aio.Channel):
             self._failing_since = None
             self._replace()
         return self._inner
+
+    def _open(self) -> grpc.aio.Channel:
+        if self._own is None:
+            return grpc.aio.insecure_channel(self._target, options=self._options)
+        self._shown = self._own.material()
+        return grpc.aio.secure_channel(self._target, credentials.for_channel(self._shown), options=self._options)
 
     def _replace(self) -> None:
         closing = asyncio.create_task(self._inner.close(CLOSE_SECONDS))
@@ -64,17 +83,17 @@ class Channel(grpc.aio.Channel):
     async def channel_ready(self) -> None:
         await self._inner.channel_ready()
 
-    def unary_unary(self, *args: Any, **kwargs: Any) -> Any:
-        return _Method(self, lambda channel: channel.unary_unary(*args, **kwargs))
+    def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return Method(self, method, lambda channel: channel.unary_unary(method, *args, **kwargs))
 
-    def unary_stream(self, *args: Any, **kwargs: Any) -> Any:
-        return _Method(self, lambda channel: channel.unary_stream(*args, **kwargs))
+    def unary_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return Method(self, method, lambda channel: channel.unary_stream(method, *args, **kwargs))
 
-    def stream_unary(self, *args: Any, **kwargs: Any) -> Any:
-        return _Method(self, lambda channel: channel.stream_unary(*args, **kwargs))
+    def stream_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return Method(self, method, lambda channel: channel.stream_unary(method, *args, **kwargs))
 
-    def stream_stream(self, *args: Any, **kwargs: Any) -> Any:
-        return _Method(self, lambda channel: channel.stream_stream(*args, **kwargs))
+    def stream_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return Method(self, method, lambda channel: channel.stream_stream(method, *args, **kwargs))
 
     async def __aenter__(self) -> Channel:
         return self
@@ -83,10 +102,12 @@ class Channel(grpc.aio.Channel):
         await self.close()
 
 
-class _Method:
+class Method:
     """An rpc of a channel, whichever channel that is at the moment."""
 
-    def __init__(self, channel: Channel, bind: Callable[[grpc.aio.Channel], Any]) -> None:
+    def __init__(self, channel: Channel, name: str, bind: Callable[[grpc.aio.Channel], Any]) -> None:
+        self.service = metadata.owner(name)
+        """The service that is called."""
         self._channel = channel
         self._bind = bind
         self._bound_to: grpc.aio.Channel | None = None

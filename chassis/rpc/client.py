@@ -9,7 +9,7 @@ from typing import TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from chassis import errors, identity, logs
+from chassis import errors, identity, logs, tls
 from chassis.rpc import channel as renewing
 from chassis.rpc import metadata
 
@@ -38,10 +38,14 @@ _RETRY = {
 }
 
 
-def channel(target: str, *, service: str, idempotent: Iterable[str] = ()) -> grpc.aio.Channel:
+def channel(
+    target: str, *, service: str, idempotent: Iterable[str] = (), own: tls.Certificate | None = None
+) -> grpc.aio.Channel:
     """Open a channel to `target` (host:port) for `service` (its full proto name), balanced over all its addresses.
 
-    Calls of the rpcs named in `idempotent` are repeated when the connection breaks. Close it with `await channel.close()`.
+    Calls of the rpcs named in `idempotent` are repeated when the connection breaks. With `own`, the certificate of this
+    process, whoever answers must have one that is for the service, by whatever name or address it was reached; without, the
+    connection is plain. Close it with `await channel.close()`.
     """
     names = [{"service": service, "method": method} for method in idempotent]
     config = {
@@ -49,7 +53,10 @@ def channel(target: str, *, service: str, idempotent: Iterable[str] = ()) -> grp
         "methodConfig": [{"name": names, "retryPolicy": _RETRY}] if names else [],
         "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
     }
-    return renewing.Channel(f"dns:///{target}", [*_OPTIONS, ("grpc.service_config", json.dumps(config))])
+    options: list[tuple[str, int | str]] = [*_OPTIONS, ("grpc.service_config", json.dumps(config))]
+    if own is not None:
+        options.append(("grpc.ssl_target_name_override", metadata.owner(f"{service}/")))
+    return renewing.Channel(f"dns:///{target}", options, own=own)
 
 
 class Caller:
@@ -73,7 +80,7 @@ class Caller:
         With `wait_for_ready` the call rides over a restart of the other side, up to its deadline; without, it fails at once
         with `Unavailable` when nobody is there.
         """
-        sent = self._metadata(user_token)
+        sent = self._metadata(method, user_token)
         try:
             return await method(request, timeout=timeout, metadata=sent, wait_for_ready=wait_for_ready)
         except grpc.aio.AioRpcError as error:
@@ -92,7 +99,7 @@ class Caller:
         Without `timeout` it lasts as long as the peer does: one that froze ends it with `Unavailable` within eight seconds.
         Fails at once with `Unavailable` when nobody is there. To leave early, close the generator (`contextlib.aclosing`).
         """
-        call = method(request, timeout=timeout, metadata=self._metadata(user_token))
+        call = method(request, timeout=timeout, metadata=self._metadata(method, user_token))
         try:
             async for response in call:
                 yield response
@@ -101,8 +108,10 @@ class Caller:
         finally:
             call.cancel()
 
-    def _metadata(self, user_token: str | None) -> tuple[tuple[str, str], ...]:
-        sent = [(metadata.AUTHORIZATION, f"Bearer {self._signer.caller_token()}")]
+    def _metadata(self, method: object, user_token: str | None) -> tuple[tuple[str, str], ...]:
+        if not isinstance(method, renewing.Method):
+            raise TypeError("the rpc is not of a channel that was opened here")
+        sent = [(metadata.AUTHORIZATION, f"Bearer {self._signer.caller_token(method.service)}")]
         if user_token is None:
             serving = identity.current.get()
             user_token = serving.user_token if serving else ""

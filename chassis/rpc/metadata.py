@@ -1,4 +1,4 @@
-"""Names of the metadata keys that calls and their errors carry."""
+"""Names of the metadata keys that calls and their errors carry, and whose an rpc is."""
 
 from __future__ import annotations
 
@@ -9,3 +9,9 @@ REQUEST_ID = "x-request-id"
 ERROR_CODE = "error-code"
 ERROR_FIELD = "error-field"
 ERROR_DETAIL_PREFIX = "error-detail-"
+
+
+def owner(method: str) -> str:
+    """Give the service that serves an rpc, from its full name: `jobs` of `/repruv.jobs.v1.JobsService/GetJob`."""
+    parts = method.removeprefix("/").split(".")
+    return parts[1] if parts[0] == "repruv" and len(parts) > 2 else ""

@@ -14,8 +14,8 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from chassis import errors, identity, logs
-from chassis.rpc import metadata
+from chassis import errors, identity, tls
+from chassis.rpc import admission, credentials, metadata
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ OPTIONS = [
 ]
 
 Translate = Callable[[Exception], errors.Error | None]
-Context = grpc.aio.ServicerContext[Any, Any]
+Context = admission.Context
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,22 +55,32 @@ class Service:
 
 @asynccontextmanager
 async def serving(
-    *, listen: str, services: Sequence[Service], verifier: identity.Verifier, translate: Translate
+    *,
+    listen: str,
+    services: Sequence[Service],
+    verifier: identity.Verifier,
+    translate: Translate,
+    own: tls.Certificate | None = None,
 ) -> AsyncIterator[int]:
     """Serve `services` until the context ends; yields the port.
+
+    With `own`, the certificate of this process, a caller must show one too, and it must name the service that signed the
+    call. Without, connections are plain: for tests, and for what never leaves a machine.
 
     `translate` turns what libraries raise (a database that is gone) into our errors; what it gives back None for becomes
     INTERNAL. Streams that are open when the context ends are told UNAVAILABLE `restarting`, so that nobody waits for them.
     """
     streams = _Streams()
-    server = grpc.aio.server(options=OPTIONS, interceptors=[_Interceptor(services, verifier, translate, streams)])
+    guard = admission.Admission(verifier, is_encrypted=own is not None)
+    server = grpc.aio.server(options=OPTIONS, interceptors=[_Interceptor(services, guard, translate, streams)])
     for service in services:
         service.register(server)
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     names = [service.name for service in services]
     reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    port = server.add_insecure_port(listen)
+    credential = credentials.for_server(own) if own else None
+    port = server.add_secure_port(listen, credential) if credential else server.add_insecure_port(listen)
     await server.start()
     for name in ("", *names):
         await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
@@ -85,10 +95,10 @@ async def serving(
 
 class _Interceptor(grpc.aio.ServerInterceptor):
     def __init__(
-        self, services: Sequence[Service], verifier: identity.Verifier, translate: Translate, streams: _Streams
+        self, services: Sequence[Service], guard: admission.Admission, translate: Translate, streams: _Streams
     ) -> None:
         self._callers = {service.name: service.callers for service in services}
-        self._verifier = verifier
+        self._admission = guard
         self._translate = translate
         self._streams = streams
 
@@ -98,63 +108,52 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         handler = await continuation(handler_call_details)
-        service, _, rpc = handler_call_details.method.removeprefix("/").rpartition("/")
-        # Health and reflection are for anybody who reaches the port.
+        service, _, name = handler_call_details.method.removeprefix("/").rpartition("/")
+        # Health and reflection are for anybody who can connect.
         if handler is None or service not in self._callers:
             return handler
-        allowed = self._callers[service].get(rpc, frozenset())
+        callers = self._callers[service].get(name, frozenset())
+        rpc = admission.Rpc(owner=metadata.owner(handler_call_details.method), name=name, callers=callers)
         coding = {
             "request_deserializer": handler.request_deserializer,
             "response_serializer": handler.response_serializer,
         }
         if handler.unary_unary is not None:
-            return grpc.unary_unary_rpc_method_handler(self._guard(rpc, allowed, handler.unary_unary), **coding)
+            return grpc.unary_unary_rpc_method_handler(self._guard(rpc, handler.unary_unary), **coding)
         if handler.unary_stream is not None:
-            return grpc.unary_stream_rpc_method_handler(
-                self._guard_stream(rpc, allowed, handler.unary_stream), **coding
-            )
+            return grpc.unary_stream_rpc_method_handler(self._guard_stream(rpc, handler.unary_stream), **coding)
         # Nothing of ours takes a stream of requests, and what is not guarded is not served.
         return None
 
     def _guard(
-        self, rpc: str, allowed: frozenset[str], method: Callable[[Any, Any], Awaitable[Message]]
+        self, rpc: admission.Rpc, method: Callable[[Any, Any], Awaitable[Message]]
     ) -> Callable[[Any, Any], Awaitable[Any]]:
         async def guarded(request: Message, context: Context) -> Message:
             try:
-                self._admit(context, rpc, allowed)
+                self._admission.admit(context, rpc)
                 async with asyncio.timeout(_deadline(context)):
                     response: Message = await method(request, context)
                     return response
             except Exception as error:  # noqa: BLE001 - every error is told to the caller
-                return await _abort(context, self._failure(rpc, error))
+                return await _abort(context, self._failure(rpc.name, error))
 
         return guarded
 
     def _guard_stream(
-        self, rpc: str, allowed: frozenset[str], method: Callable[[Any, Any], Any]
+        self, rpc: admission.Rpc, method: Callable[[Any, Any], Any]
     ) -> Callable[[Any, Any], AsyncGenerator[Message, None]]:
         async def guarded(request: Message, context: Context) -> AsyncGenerator[Message, None]:
             try:
-                self._admit(context, rpc, allowed)
+                self._admission.admit(context, rpc)
                 # No deadline of ours: it ends when the caller leaves, at the caller's deadline, or with this server.
                 made: AsyncGenerator[Message, None] = method(request, context)
                 async with aclosing(made) as responses:
                     async for response in self._streams.until_stopped(responses):
                         yield response
             except Exception as error:  # noqa: BLE001 - every error is told to the caller
-                await _abort(context, self._failure(rpc, error))
+                await _abort(context, self._failure(rpc.name, error))
 
         return guarded
-
-    def _admit(self, context: Context, rpc: str, allowed: frozenset[str]) -> None:
-        sent = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-        logs.request_id.set(sent.get(metadata.REQUEST_ID, ""))
-        service = self._verifier.service(sent.get(metadata.AUTHORIZATION, "").removeprefix("Bearer "))
-        if service not in allowed:
-            raise errors.PermissionDenied(f"{service} may not call {rpc}.", code="caller_not_allowed")
-        user_token = sent.get(metadata.USER_IDENTITY, "")
-        user = self._verifier.user(user_token) if user_token else None
-        identity.current.set(identity.Caller(service=service, user=user, user_token=user_token))
 
     def _failure(self, rpc: str, error: Exception) -> errors.Error:
         if isinstance(error, errors.Error):

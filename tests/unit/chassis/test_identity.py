@@ -21,14 +21,14 @@ def forge(service: str, **claims: object) -> str:
     """Sign whatever is asked for with the key of a service."""
     raw = base64.urlsafe_b64decode(SEEDS[service] + "=")
     now = int(time.time())
-    body = {"iss": service, "aud": "service", "iat": now, "exp": now + 60, **claims}
+    body = {"iss": service, "aud": "service/jobs", "iat": now, "exp": now + 60, **claims}
     key = Ed25519PrivateKey.from_private_bytes(raw)
     return jwt.encode(body, key, algorithm="EdDSA", headers={"kid": identity.public_key(SEEDS[service])})
 
 
 def test_a_signed_caller_is_known() -> None:
-    token = identity.Signer("demo", SEEDS["demo"]).caller_token()
-    assert identity.Verifier(TRUST).service(token) == "demo"
+    token = identity.Signer("demo", SEEDS["demo"]).caller_token("jobs")
+    assert identity.Verifier(TRUST).service(token, "jobs") == "demo"
 
 
 def test_auth_vouches_for_users() -> None:
@@ -50,45 +50,47 @@ def test_nobody_else_vouches_for_users() -> None:
         {"iss": "auth"},
         {"aud": "user"},
         {"aud": "elsewhere"},
+        {"aud": "service/demo"},
+        {"aud": "jobs"},
     ],
 )
 def test_expired_or_misused_tokens_are_refused(claims: dict[str, object]) -> None:
     with pytest.raises(errors.Unauthenticated):
-        identity.Verifier(TRUST).service(forge("demo", **claims))
+        identity.Verifier(TRUST).service(forge("demo", **claims), "jobs")
 
 
 @pytest.mark.parametrize("token", ["", "x", "a.b.c", "." * 10])
 def test_what_is_no_token_is_refused(token: str) -> None:
     with pytest.raises(errors.Unauthenticated):
-        identity.Verifier(TRUST).service(token)
+        identity.Verifier(TRUST).service(token, "jobs")
 
 
 def test_an_unsigned_token_is_refused() -> None:
-    body = {"iss": "demo", "aud": "service", "exp": int(time.time()) + 60}
+    body = {"iss": "demo", "aud": "service/jobs", "exp": int(time.time()) + 60}
     token = jwt.encode(body, "", algorithm="none", headers={"kid": identity.public_key(SEEDS["demo"])})
     with pytest.raises(errors.Unauthenticated):
-        identity.Verifier(TRUST).service(token)
+        identity.Verifier(TRUST).service(token, "jobs")
 
 
 def test_a_key_that_is_not_trusted_is_refused() -> None:
     stranger = base64.urlsafe_b64encode(secrets.token_bytes(32)).rstrip(b"=").decode()
     with pytest.raises(errors.Unauthenticated):
-        identity.Verifier(TRUST).service(identity.Signer("demo", stranger).caller_token())
+        identity.Verifier(TRUST).service(identity.Signer("demo", stranger).caller_token("jobs"), "jobs")
 
 
 def test_two_keys_of_a_service_are_trusted_while_it_rotates() -> None:
     new = base64.urlsafe_b64encode(secrets.token_bytes(32)).rstrip(b"=").decode()
     verifier = identity.Verifier(f"{TRUST},demo:{identity.public_key(new)}")
     for seed in (SEEDS["demo"], new):
-        assert verifier.service(identity.Signer("demo", seed).caller_token()) == "demo"
+        assert verifier.service(identity.Signer("demo", seed).caller_token("jobs"), "jobs") == "demo"
 
 
 def test_a_remembered_token_still_ends() -> None:
     verifier = identity.Verifier(TRUST)
     # Within the leeway, so that it is accepted once; and over before it can be accepted again.
     token = forge("demo", exp=int(time.time()) - 8)
-    assert verifier.service(token) == "demo"
+    assert verifier.service(token, "jobs") == "demo"
     with pytest.raises(errors.Unauthenticated):
         for _ in range(1_000):
-            verifier.service(token)
+            verifier.service(token, "jobs")
             time.sleep(0.01)

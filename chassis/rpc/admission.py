@@ -1,0 +1,49 @@
+"""Who may make a call: whoever shows the certificate of the service that signed it, if that service may use the rpc."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from chassis import errors, identity, logs
+from chassis.rpc import credentials, metadata
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rpc:
+    """An rpc that is guarded."""
+
+    owner: str
+    """The service whose rpc it is: for it a call must be signed."""
+    name: str
+    callers: frozenset[str]
+
+
+class Admission:
+    """The guard of a server."""
+
+    def __init__(self, verifier: identity.Verifier, *, is_encrypted: bool) -> None:
+        """`is_encrypted` says that every connection has a certificate, which must then agree with the signature."""
+        self._verifier = verifier
+        self._is_encrypted = is_encrypted
+
+    def admit(self, context: Context, rpc: Rpc) -> None:
+        """Note who calls, for whom and why. Raises `Unauthenticated` or `PermissionDenied`."""
+        sent = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+        logs.request_id.set(sent.get(metadata.REQUEST_ID, ""))
+        token = sent.get(metadata.AUTHORIZATION, "").removeprefix("Bearer ")
+        service = self._verifier.service(token, rpc.owner)
+        if self._is_encrypted and (shown := credentials.peer(context.auth_context())) != service:
+            raise errors.Unauthenticated(
+                f"The call is signed by {service}, the certificate is of {shown or 'nobody'}.",
+                code="certificate_mismatch",
+            )
+        if service not in rpc.callers:
+            raise errors.PermissionDenied(f"{service} may not call {rpc.name}.", code="caller_not_allowed")
+        user_token = sent.get(metadata.USER_IDENTITY, "")
+        user = self._verifier.user(user_token) if user_token else None
+        identity.current.set(identity.Caller(service=service, user=user, user_token=user_token))

@@ -1,0 +1,46 @@
+"""The certificate of a process as gRPC takes it, on both ends of a connection, and who the other end is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import grpc
+
+from chassis import tls
+
+_URI = "peer_spiffe_id"
+
+
+def for_server(own: tls.Certificate) -> grpc.ServerCredentials:
+    """Serve with `own`, whatever its files hold when a connection comes; who calls must have a certificate too."""
+    used: list[tls.Material] = [own.material()]
+
+    def renewed() -> Any:
+        # Called for every connection, by a thread of gRPC's. None is for what has not changed.
+        material = own.material()
+        if material is used[0]:
+            return None
+        used[0] = material
+        return _configuration(material)
+
+    return grpc.dynamic_ssl_server_credentials(_configuration(used[0]), renewed, require_client_authentication=True)
+
+
+def for_channel(material: tls.Material) -> grpc.ChannelCredentials:
+    """Connect with a certificate."""
+    return grpc.ssl_channel_credentials(
+        root_certificates=material.authority, private_key=material.key, certificate_chain=material.certificate
+    )
+
+
+def peer(auth_context: Mapping[str, Iterable[bytes]]) -> str:
+    """Give the service that the other end's certificate names; empty without a certificate, or when it names none."""
+    uris = list(auth_context.get(_URI, ()))
+    return tls.service_of(uris[0].decode()) if len(uris) == 1 else ""
+
+
+def _configuration(material: tls.Material) -> Any:
+    return grpc.ssl_server_certificate_configuration(
+        [(material.key, material.certificate)], root_certificates=material.authority
+    )

@@ -1,0 +1,143 @@
+"""The certificate of a process: three files that may be replaced while it runs.
+
+Whoever opens or accepts a connection asks here for what the files hold now. A pair that does not fit together (one file is
+replaced, the other not yet) and files that are gone change nothing: what was read last stays in use.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+WAIT_SECONDS = 60.0
+"""How long a process that starts waits for its files: beside it something may be making them."""
+_LOOK_SECONDS = 1.0
+_POLL_SECONDS = 0.1
+SPIFFE = "spiffe://repruv/"
+"""What the URI of a certificate's owner begins with; the service's name follows (SPIFFE-ID 1.0)."""
+
+
+class Unusable(Exception):
+    """The files are missing, are not what they should be, or do not belong together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What the files held when they were read, in PEM."""
+
+    certificate: bytes
+    """The process's own certificate, and those between it and the authority, if any."""
+    key: bytes
+    authority: bytes
+    """The certificates of whom to believe; two while the authority changes."""
+
+
+class Certificate:
+    """The certificate with which a process shows who it is, and whom it believes."""
+
+    def __init__(self, certificate: str, key: str, authority: str) -> None:
+        """Take the paths of the three files. Nothing is read yet."""
+        self.certificate = certificate
+        self.key = key
+        self.authority = authority
+        self._read: tuple[Material, object] | None = None
+        self._look_again_at = 0.0
+
+    def await_files(self, seconds: float = WAIT_SECONDS) -> None:
+        """Return when the files can be used; blocks. Raises `Unusable` when they cannot after `seconds`."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                self._load()
+            except Unusable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_POLL_SECONDS)
+            else:
+                return
+
+    def material(self) -> Material:
+        """Give what the files hold, at most a second old; the same object until they change. Raises `Unusable`."""
+        now = time.monotonic()
+        if self._read is not None and now < self._look_again_at:
+            return self._read[0]
+        self._look_again_at = now + _LOOK_SECONDS
+        try:
+            return self._load()
+        except Unusable as error:
+            if self._read is None:
+                raise
+            logger.warning(
+                "the certificate's files cannot be used; going on with the last", extra={"cause": str(error)}
+            )
+            return self._read[0]
+
+    def client_context(self) -> ssl.SSLContext:
+        """Make the settings of a connection to a server that must be whom its name says. Raises `Unusable`."""
+        material = self.material()
+        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cadata=material.authority.decode())
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        # From the files and not from what was read, which Python cannot take from memory.
+        try:
+            context.load_cert_chain(self.certificate, self.key)
+        except (OSError, ssl.SSLError) as error:
+            raise Unusable(str(error)) from error
+        return context
+
+    def _load(self) -> Material:
+        try:
+            stamp = self._stamp()
+            if self._read is not None and self._read[1] == stamp:
+                return self._read[0]
+            certificate, key, authority = (Path(path).read_bytes() for path in self._paths)
+            # Does the key belong to the certificate, and is the authority one?
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.load_cert_chain(self.certificate, self.key)
+            context.load_verify_locations(cadata=authority.decode())
+            if self._stamp() != stamp:
+                raise Unusable("they are just being replaced")
+        except (OSError, ValueError) as error:
+            raise Unusable(f"{', '.join(self._paths)}: {error}") from error
+        material = Material(certificate=certificate, key=key, authority=authority)
+        if self._read is not None:
+            logger.info("the certificate was replaced")
+        self._read = material, stamp
+        return material
+
+    def _stamp(self) -> list[tuple[int, int, int]]:
+        return [(found.st_mtime_ns, found.st_ino, found.st_size) for found in map(os.stat, self._paths)]
+
+    @property
+    def _paths(self) -> tuple[str, str, str]:
+        return self.certificate, self.key, self.authority
+
+
+def from_environment(environ: Mapping[str, str]) -> Certificate | None:
+    """Give the certificate that TLS_CERTIFICATE, TLS_KEY and TLS_AUTHORITY name; None when none of them is set.
+
+    Raises `Unusable` when only some of them are.
+    """
+    paths = [environ.get(name, "") for name in ("TLS_CERTIFICATE", "TLS_KEY", "TLS_AUTHORITY")]
+    return of(*paths)
+
+
+def of(certificate: str, key: str, authority: str) -> Certificate | None:
+    """Give the certificate of three paths; None when all are empty. Raises `Unusable` when only some of them are."""
+    paths = (certificate, key, authority)
+    if not any(paths):
+        return None
+    if not all(paths):
+        raise Unusable("TLS_CERTIFICATE, TLS_KEY and TLS_AUTHORITY belong together: give all or none")
+    return Certificate(*paths)
+
+
+def service_of(uri: str) -> str:
+    """Give the service that a certificate's URI names; empty if it names none."""
+    return uri.removeprefix(SPIFFE) if uri.startswith(SPIFFE) else ""
