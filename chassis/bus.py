@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, PullSub
 from faststream.nats.message import NatsMessage
+from faststream.nats.security import NatsSecurity
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from chassis import errors, run, streams
+from chassis import errors, run, streams, tls
 
 logger = logging.getLogger(__name__)
 
@@ -51,9 +52,21 @@ Handler = Callable[[Received], Awaitable[None]]
 class Bus:
     """The connection of one process to NATS."""
 
-    def __init__(self, url: str, *, name: str, translate: run.Translate = lambda error: None) -> None:
-        """`translate` recognises what is no bug but a part of the system that does not answer."""
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str,
+        translate: run.Translate = lambda error: None,
+        own: tls.Certificate | None = None,
+    ) -> None:
+        """`translate` recognises what is no bug but a part of the system that does not answer.
+
+        With `own`, the certificate of this process, the connection is encrypted, and to a NATS whose certificate is good.
+        """
         self._translate = translate
+        self._own = own
+        self._shown = own.material() if own else None
         self._client: Client | None = None
         self._listeners: list[tuple[str, Callable[[Msg], Awaitable[None]]]] = []
         self._consumers: list[tuple[str, str, str]] = []
@@ -62,6 +75,15 @@ class Bus:
         self._broker = NatsBroker(
             url,
             name=name,
+            security=NatsSecurity(
+                ssl_context=own.client_context(),
+                use_ssl=True,
+                # Not after the server's greeting, in which somebody between us could say that there is no encryption.
+                tls_handshake_first=True,
+            )
+            if own
+            else None,
+            inbox_prefix=streams.inbox_prefix(url),
             max_reconnect_attempts=-1,
             reconnect_time_wait=1,
             connect_timeout=3,
@@ -158,13 +180,14 @@ class Bus:
             for subject, heard in self._listeners:
                 await self._client.subscribe(subject, cb=heard)
             self._connected()
-            await run.every(_WATCH_SECONDS, self._ensure_if_connected)
+            await run.every(_WATCH_SECONDS, self._watch)
         finally:
             self._stopping = True
             if self.is_connected:
                 await self._broker.stop()
 
-    async def _ensure_if_connected(self) -> None:
+    async def _watch(self) -> None:
+        await self._renew_certificate()
         if not self.is_connected:
             return
         try:
@@ -172,6 +195,17 @@ class Bus:
         except (NatsError, OSError) as error:
             # JetStream has its moments (an election, a slow disk); what is said without it is still heard meanwhile.
             logger.warning("JetStream does not answer", extra={"cause": repr(error)[:200]})
+
+    async def _renew_certificate(self) -> None:
+        if self._own is None or self._client is None or self._own.material() is self._shown:
+            return
+        try:
+            self._client.options["tls"] = self._own.client_context()
+        except tls.Unusable:
+            return  # they are just being replaced again
+        self._shown = self._own.material()
+        # A connection is only as good as the certificates it was made with. What is missed meanwhile is as with any reconnect.
+        await self._client.force_reconnect()
 
     async def _ensure(self) -> None:
         # A pull loop whose consumer was deleted spins without ever saying so; and a server that lost its store has none.

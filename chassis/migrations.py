@@ -16,6 +16,8 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 
+from chassis import database_url, tls
+
 logger = logging.getLogger(__name__)
 
 ENVIRONMENT = Path(__file__).parent / "alembic"
@@ -31,10 +33,13 @@ class MigrationBusy(TimeoutError):
     """Another upgrade of the same schema did not end in time."""
 
 
-def upgrade(url: str, schema: str, directory: Path) -> None:
-    """Apply what `schema` lacks of the migrations in `directory`. Raises `MigrationBusy` or what the database says."""
+def upgrade(url: str, schema: str, directory: Path, *, own: tls.Certificate | None = None) -> None:
+    """Apply what `schema` lacks of the migrations in `directory`. Raises `MigrationBusy` or what the database says.
+
+    With `own`, the certificate of this process, the connection is encrypted unless `url` says otherwise.
+    """
     engine = sqlalchemy.create_engine(
-        url.replace("postgresql://", "postgresql+psycopg://", 1),
+        database_url.protect(url, own).replace("postgresql://", "postgresql+psycopg://", 1),
         poolclass=sqlalchemy.NullPool,
         connect_args={"connect_timeout": CONNECT_SECONDS, "application_name": f"migrate {schema}"},
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import select
-import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -13,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import event, exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from chassis import errors, tls
+from chassis import database_url, errors, tls
 
 POOL_TIMEOUT = 3.0
 # The server looks after us as we look after it: the locks of a host that has vanished are free again in seconds, not in hours.
@@ -34,32 +33,15 @@ def engine(url: str, *, name: str, pool_size: int = 10, own: tls.Certificate | N
 
     It has a twin for `autocommit`, with as many connections of its own at most, which is disposed of together with it.
     """
-    encryption = encrypted(url, own)
-    made = _engine(url, encryption, name=name, pool_size=pool_size)
-    twin = _engine(
-        url, encryption, name=name, pool_size=pool_size, isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True
-    )
+    url = database_url.protect(url, own)
+    made = _engine(url, name=name, pool_size=pool_size)
+    twin = _engine(url, name=name, pool_size=pool_size, isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True)
     _autocommit_twins[made] = twin
     event.listen(made.sync_engine, "engine_disposed", lambda _: twin.sync_engine.dispose())
     return made
 
 
-def encrypted(url: str, own: tls.Certificate | None) -> dict[str, str]:
-    """Give the driver's settings for a connection that is encrypted on both sides' certificates; what `url` says wins."""
-    if own is None:
-        return {}
-    said = urllib.parse.parse_qs(urllib.parse.urlsplit(url).query)
-    wanted = {
-        "sslmode": "verify-full",
-        "sslrootcert": own.authority,
-        "sslcert": own.certificate,
-        "sslkey": own.key,
-        "ssl_min_protocol_version": "TLSv1.3",
-    }
-    return {name: value for name, value in wanted.items() if name not in said}
-
-
-def _engine(url: str, encryption: Mapping[str, str], *, name: str, pool_size: int, **options: Any) -> AsyncEngine:
+def _engine(url: str, *, name: str, pool_size: int, **options: Any) -> AsyncEngine:
     made = create_async_engine(
         url.replace("postgresql://", "postgresql+psycopg://", 1),
         **options,
@@ -70,7 +52,6 @@ def _engine(url: str, encryption: Mapping[str, str], *, name: str, pool_size: in
         # The connection used last is the one whose statements are prepared and whose backend is in the caches.
         pool_use_lifo=True,
         connect_args={
-            **encryption,
             "application_name": name,
             "connect_timeout": 3,
             "options": _SERVER_SETTINGS,

@@ -5,20 +5,21 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Mapping
-from urllib.parse import parse_qs, urlsplit
 
-from chassis import tls
+from chassis import database_url, tls
 
 ENVIRONMENTS = ("local", "production")
 LOCAL_ONLY = "local-only"
 """Every published secret of docker-compose.yml contains this text."""
-_LOCAL_ONLY_KEYS = (
+_PUBLISHED = (
     "nomCkzUa10_IHKlmtsXFW7qZ37v1V6sHOoF7ZSn26JU",
     "FDq3Q5KTLhjLLoV_Tz36tUQP5SaRhVT7NRYVyAd-luc",
     "qt3Hmrepg1CPH6hLM0vHOfbLZpd5IXojgTMOaRe4THs",
     "3-yYjeHlfqi4hfO-umdQ01kH5S95usKv0JDDZVfwtvM",
+    "bG9jYWwtb25seS1zZWFscy1wcm90ZWN0LW5vdGhpbmc",
 )
-# The public keys that belong to the published identity seeds: whoever trusts them trusts everybody.
+# The public keys that belong to the published identity seeds: whoever trusts them trusts everybody. And the published
+# sealing key, by whatever name.
 
 
 class SettingsError(Exception):
@@ -73,11 +74,9 @@ def read(cls: type[T], environ: Mapping[str, str]) -> T:
             values[field.name] = _cast(types[field.name], text)
         except ValueError:
             mistakes.append(f"{name}={text!r} is not of type {types[field.name].__name__}")
-        if environ.get("ENVIRONMENT") == "production" and any(
-            secret in text for secret in (LOCAL_ONLY, *_LOCAL_ONLY_KEYS)
-        ):
+        if environ.get("ENVIRONMENT") == "production" and any(secret in text for secret in (LOCAL_ONLY, *_PUBLISHED)):
             mistakes.append(f"{name} holds a published local-only secret; production needs one of its own")
-    mistakes += _exposed(environ)
+    mistakes += exposed(environ)
     if mistakes:
         raise SettingsError("; ".join(mistakes))
     told = cls(**values)  # type: ignore[arg-type]
@@ -89,17 +88,18 @@ def read(cls: type[T], environ: Mapping[str, str]) -> T:
     return told
 
 
-def _exposed(environ: Mapping[str, str]) -> list[str]:
+def exposed(environ: Mapping[str, str]) -> list[str]:
     """Name what would cross a network in the clear in production."""
     if environ.get("ENVIRONMENT") != "production":
         return []
     names = ("TLS_CERTIFICATE", "TLS_KEY", "TLS_AUTHORITY")
-    found = [f"{name} is missing; production needs it" for name in names if not environ.get(name)]
-    for name in ("DATABASE_URL", "ADMIN_DATABASE_URL"):
-        mode = parse_qs(urlsplit(environ.get(name, "")).query).get("sslmode", ["verify-full"])[-1]
-        if mode != "verify-full":
-            found.append(f"{name} has sslmode={mode}; production needs verify-full")
-    return found
+    missing = [f"{name} is missing; production needs it" for name in names if not environ.get(name)]
+    modes = {name: database_url.mode(environ.get(name, "")) for name in ("DATABASE_URL", "ADMIN_DATABASE_URL")}
+    return missing + [
+        f"{name} has sslmode={mode}; production needs {database_url.VERIFIED}"
+        for name, mode in modes.items()
+        if mode != database_url.VERIFIED
+    ]
 
 
 def _cast(kind: type, text: str) -> object:

@@ -5,6 +5,8 @@ Defined once, so that the provisioning and a service that finds its stream gone 
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
@@ -57,6 +59,12 @@ def consumer_config(service: str, durable: str, wanted: str) -> ConsumerConfig:
         max_deliver=-1,
         max_ack_pending=256,
     )
+
+
+def inbox_prefix(url: str) -> str:
+    """Give where answers to a service come: a place of its own, which nobody else may listen to."""
+    user = urlsplit(url).username
+    return f"_INBOX.{user}" if user else "_INBOX"
 
 
 async def ensure_stream(js: JetStreamContext, service: str) -> None:

@@ -31,7 +31,7 @@ class _Client:
     def __init__(self, name: str, target: str, caller: client.Caller, idempotent: Sequence[str]) -> None:
         self.name = name
         service = f"repruv.{name}.v1.{name.capitalize()}Service"
-        self._channel = client.channel(target, service=service, idempotent=idempotent)
+        self._channel = client.channel(target, service=service, idempotent=idempotent, own=caller.own)
         self._caller = caller
 
     async def close(self) -> None:

@@ -40,11 +40,12 @@ class Parts:
 
 def assemble(told: settings.Settings) -> Parts:
     """Put the parts together; nothing is connected yet."""
-    caller = client.Caller(identity.Signer("gateway", told.identity_key))
+    own = told.own
+    caller = client.Caller(identity.Signer("gateway", told.identity_key), own)
     auth = clients.Auth(told.auth_target, caller)
     demo = clients.Demo(told.demo_target, caller)
     jobs = clients.Jobs(told.jobs_target, caller)
-    nats = bus.Bus(told.nats_url, name="gateway")
+    nats = bus.Bus(told.nats_url, name="gateway", own=own)
     validator = Sessions(auth, hears=lambda: nats.is_connected)
     arrivals = Arrivals(jobs, demo)
     streams = hub.Hub(jobs=jobs, demo=demo, arrivals=arrivals, validator=validator)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, Unpack
 import grpc
 from google.protobuf.message import Message
 
-from chassis import coalescing, errors
+from chassis import coalescing, errors, tls
 from chassis.rpc import client
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2, jobs_service_pb2_grpc, kind_pb2
 from worker import jobs, kinds, outcomes, values
@@ -51,9 +51,9 @@ class Beat:
     lost: Sequence[Held]
 
 
-def channel(target: str) -> grpc.aio.Channel:
+def channel(target: str, own: tls.Certificate | None = None) -> grpc.aio.Channel:
     """Open a channel to the jobs service, for a worker or for whoever submits jobs."""
-    return client.channel(target, service=SERVICE, idempotent=IDEMPOTENT)
+    return client.channel(target, service=SERVICE, idempotent=IDEMPOTENT, own=own)
 
 
 class JobsClient:

@@ -62,8 +62,10 @@ def channel(
 class Caller:
     """Makes calls as one service."""
 
-    def __init__(self, signer: identity.Signer) -> None:
+    def __init__(self, signer: identity.Signer, own: tls.Certificate | None = None) -> None:
+        """`own` is the certificate that goes with the signature, for whoever opens channels to make these calls."""
         self._signer = signer
+        self.own = own
 
     async def __call__(
         self,

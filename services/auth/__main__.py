@@ -30,8 +30,9 @@ ADMIN_RETRY_SECONDS = 1.0
 
 async def serve(config: Settings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set."""
-    engine = postgres.engine(config.database_url, name="auth")
-    events = bus.Bus(config.nats_url, name="auth")
+    own = config.own
+    engine = postgres.engine(config.database_url, name="auth", own=own)
+    events = bus.Bus(config.nats_url, name="auth", own=own)
     events.owns_stream("auth")
     relay = outbox.Relay(engine, schema.outbox, {"auth.events.": events.publish})
     events.on_connected(relay.wake)
@@ -55,6 +56,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
             )
         ],
         verifier=identity.Verifier(config.identity_trust),
+        own=own,
         translate=postgres.translate,
     )
     try:
@@ -73,9 +75,10 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
 
 async def work(config: WorkerSettings, stop: asyncio.Event) -> None:
     """Run jobs until `stop` is set."""
-    engine = postgres.engine(config.database_url, name="auth-worker", pool_size=config.worker_concurrency + 4)
-    nats = bus.Bus(config.nats_url, name="auth-worker")
-    channel = worker.client.channel(config.jobs_target)
+    own = config.own
+    engine = postgres.engine(config.database_url, name="auth-worker", pool_size=config.worker_concurrency + 4, own=own)
+    nats = bus.Bus(config.nats_url, name="auth-worker", own=own)
+    channel = worker.client.channel(config.jobs_target, own)
     call = client.Caller(identity.Signer("auth", config.identity_key))
     relay = outbox.Relay(engine, schema.outbox, {"auth.events.": nats.publish})
     nats.on_connected(relay.wake)
@@ -125,7 +128,7 @@ def migrate(config: Settings) -> None:
     """Bring the tables up to date."""
     from chassis import migrations  # the image that serves has no Alembic
 
-    migrations.upgrade(config.database_url, "auth", Path(__file__).parent / "migrations")
+    migrations.upgrade(config.database_url, "auth", Path(__file__).parent / "migrations", own=config.own)
 
 
 def main() -> None:

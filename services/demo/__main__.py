@@ -21,11 +21,12 @@ from worker.requests import Jobs
 
 async def serve(config: Settings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set."""
-    engine = postgres.engine(config.database_url, name="demo", pool_size=20)
-    nats = bus.Bus(config.nats_url, name="demo", translate=postgres.translate)
+    own = config.own
+    engine = postgres.engine(config.database_url, name="demo", pool_size=20, own=own)
+    nats = bus.Bus(config.nats_url, name="demo", own=own, translate=postgres.translate)
     nats.owns_stream("demo")
     # Without repeats: whoever calls the jobs service here answers somebody, and has another way when it is down.
-    channel = client.channel(config.jobs_target, service=worker.client.SERVICE)
+    channel = client.channel(config.jobs_target, service=worker.client.SERVICE, own=own)
     jobs = Jobs(channel, client.Caller(identity.Signer("demo", config.identity_key)))
     submits = submissions.Submissions(engine, jobs)
     relay = outbox.Relay(engine, schema.outbox, {"demo.events.": nats.publish, worker_submissions.PREFIX: submits.send})
@@ -55,6 +56,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
                     )
                 ],
                 verifier=identity.Verifier(config.identity_trust),
+                own=own,
                 translate=postgres.translate,
             )
         )
@@ -63,9 +65,10 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
 
 async def work(config: WorkerSettings, stop: asyncio.Event) -> None:
     """Run jobs until `stop` is set."""
-    engine = postgres.engine(config.database_url, name="demo-worker", pool_size=config.worker_concurrency + 4)
-    nats = bus.Bus(config.nats_url, name="demo-worker")
-    channel = worker.client.channel(config.jobs_target)
+    own = config.own
+    engine = postgres.engine(config.database_url, name="demo-worker", pool_size=config.worker_concurrency + 4, own=own)
+    nats = bus.Bus(config.nats_url, name="demo-worker", own=own)
+    channel = worker.client.channel(config.jobs_target, own)
     call = client.Caller(identity.Signer("demo", config.identity_key))
     jobs = Jobs(channel, call)
     submits = submissions.Submissions(engine, jobs)
@@ -128,7 +131,7 @@ def _run(command: str) -> None:
         # Alembic is only needed here, and only in images that migrate.
         from chassis import migrations
 
-        migrations.upgrade(config.database_url, "demo", Path(__file__).parent / "migrations")
+        migrations.upgrade(config.database_url, "demo", Path(__file__).parent / "migrations", own=config.own)
 
 
 if __name__ == "__main__":

@@ -38,8 +38,9 @@ OWN_DRAIN_SECONDS = 1.0
 
 async def serve(config: Settings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set."""
-    engine = postgres.engine(config.database_url, name="jobs", pool_size=20)
-    nats = bus.Bus(config.nats_url, name="jobs")
+    own = config.own
+    engine = postgres.engine(config.database_url, name="jobs", pool_size=20, own=own)
+    nats = bus.Bus(config.nats_url, name="jobs", own=own)
     nats.owns_stream("jobs")
     relay = outbox.Relay(engine, schema.outbox, {"jobs.events.": nats.publish})
     jobs = operations.Operations(engine, relay, nats, lease=timedelta(seconds=config.jobs_lease_seconds))
@@ -52,7 +53,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     admin = admin_servicer.AdminServicer(seen, limits.Steering(jobs), repeating)
     loops = reconciler.Reconciler(jobs)
     nats.on_connected(relay.wake)
-    channel = worker.client.channel(_own_target(config.listen))
+    channel = worker.client.channel(_own_target(config.listen), own)
     works = worker.Worker(
         name="jobs",
         kinds=handlers.kinds(engine),
@@ -95,6 +96,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
                     ),
                 ],
                 verifier=identity.Verifier(config.identity_trust),
+                own=own,
                 translate=postgres.translate,
             )
         )
@@ -128,7 +130,7 @@ def main() -> None:
         # Alembic is only needed here, and only in images that migrate.
         from chassis import migrations
 
-        migrations.upgrade(config.database_url, "jobs", Path(__file__).parent / "migrations")
+        migrations.upgrade(config.database_url, "jobs", Path(__file__).parent / "migrations", own=config.own)
     else:
         run.until_signal(partial(serve, config))
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from chassis import identity
+from chassis import identity, tls
 from chassis.rpc import client
 from repruv.jobs.v1 import admin_service_pb2_grpc, jobs_service_pb2_grpc
 
@@ -49,7 +49,11 @@ async def connected(environ: Mapping[str, str]) -> AsyncIterator[Connection]:
     """Reach the jobs service that the environment names. Raises `NotConfigured`."""
     target = environ.get("JOBS_TARGET") or DEFAULT_TARGET
     signer = _signer(environ)
-    channel = client.channel(target, service="repruv.jobs.v1.JobsService")
+    try:
+        own = tls.from_environment(environ)
+        channel = client.channel(target, service="repruv.jobs.v1.JobsService", own=own)
+    except tls.Unusable as error:
+        raise NotConfigured(f"the certificate of the jobs service cannot be used: {error}") from error
     try:
         yield Connection(channel, signer, target)
     finally:
