@@ -122,6 +122,11 @@ def _taking(table: sa.Table) -> dml.ReturningDelete[UUID, str, bytes]:
     return sa.delete(table).where(chosen).returning(table.c.message_id, table.c.subject, table.c.payload)
 
 
+@functools.cache
+def _looking(table: sa.Table) -> sa.Select[bool]:
+    return sa.select(sa.exists().where(table.c.send_after <= sa.func.now()))
+
+
 async def first_time(conn: AsyncConnection, table: sa.Table, *, consumer: str, message_id: str) -> bool:
     """Note that a message takes effect in this transaction; False if it did before, and the caller must do nothing."""
     parameters = {"consumer": consumer, "message_id": message_id}
@@ -146,6 +151,7 @@ class Relay:
         `send(message_id, subject, payload)` raises if the message was not accepted; then it is sent again later.
         """
         self._engine = engine
+        self._single = postgres.autocommit(engine)
         self._table = table
         self._routes = routes
         self._wake = asyncio.Event()
@@ -179,12 +185,18 @@ class Relay:
 
     async def _drain(self) -> bool:
         """Send what is due; False as soon as something was refused."""
-        while True:
+        while self._arrived or await self._is_due():
             taken, refused = await self._send_batch()
             if refused:
                 return False
             if taken < BATCH:
-                return True
+                break
+        return True
+
+    async def _is_due(self) -> bool:
+        """Look whether anything is due: most polls find nothing, and need no transaction for it."""
+        async with self._single.connect() as conn:
+            return bool((await conn.execute(_looking(self._table))).scalar_one())
 
     async def _send_batch(self) -> tuple[int, int]:
         """Send a batch; gives how many messages were taken, and how many of them refused."""

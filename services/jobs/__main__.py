@@ -70,7 +70,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
         background = await stack.enter_async_context(run.Background(translate=postgres.translate))
         background.start("bus", nats.run)
         background.start("relay", relay.run)
-        background.start("reconciler", partial(run.every, reconciler.TURN_SECONDS, loops.turn))
+        background.start("reconciler", loops.run)
         background.start("fire", partial(run.every, schedules.FIRE_SECONDS, repeating.fire))
         background.start("tidy", partial(run.every, reconciler.TIDY_SECONDS, loops.tidy))
         if config.jobs_metrics_listen:

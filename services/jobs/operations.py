@@ -67,6 +67,8 @@ class Operations:
         self.lease = lease
         self.kinds = kinds.Kinds(engine)
         self.waiters = waiters.Waiters(self._tell)
+        self.moved = asyncio.Event()
+        """Set when jobs have moved here: what is due, and when, may be another now."""
         self._told: set[asyncio.Task[None]] = set()
         self._submits = coalescing.Coalescer(self._submit_together, max_items=GROUPED)
         self._finishes = coalescing.Coalescer(self._finish_together, max_items=GROUPED)
@@ -83,9 +85,11 @@ class Operations:
             if postgres.violated_constraint(error) == "jobs_unique_key":
                 raise submits.unique_key_taken(None) from error
             raise
-        self._relay.send(messages)
-        for kind, ready in tx.rings.items():
+        for kind, ready in tx.rings.items():  # First of all: these claims have the longest way to go.
             self.waiters.ring(kind, ready)
+        self._relay.send(messages)
+        if tx.moved:
+            self.moved.set()
         for job, _ in tx.moved:
             if job.state is State.CANCELLING:
                 self._tell("jobs.cancel", job_events_pb2.JobCancelRequested(job_id=str(job.job_id)))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 import time
 from collections.abc import Callable
 
+from chassis import run
 from services.jobs import operations
 
 TURN_SECONDS = 0.25
+IDLE_SECONDS = 1.0
+"""How long it rests at most, where it knows that there is nothing to do until then."""
 TIDY_SECONDS = 5.0
 RING_SECONDS = 1.0
 """Doorbells are rung again so often while jobs wait."""
@@ -25,9 +30,19 @@ class Reconciler:
         self._judge_after = self._clock() + self._lease
         self._judged_at = self._clock()
         self._rung_at = self._clock()
+        # A small part of a lease: a longer rest would look like a standstill.
+        self._longest = min(IDLE_SECONDS, self._lease / 3)
 
-    async def turn(self) -> None:
-        """Look whether there is anything to do, by one query, and do it."""
+    async def run(self) -> None:
+        """Turn for ever: four times a second while jobs move here or wait, else when something is due, once a second at least."""
+        while True:
+            self._jobs.moved.clear()
+            rest = await self.turn()
+            await asyncio.sleep(TURN_SECONDS * random.uniform(0.75, 1.0))  # noqa: S311
+            await run.wait(self._jobs.moved, rest - TURN_SECONDS)
+
+    async def turn(self) -> float:
+        """Look whether there is anything to do, by one query, and do it; gives in how many seconds to look again."""
         try:
             found = await self._jobs.look()
         except Exception:
@@ -41,6 +56,8 @@ class Reconciler:
             if self._clock() - self._rung_at >= RING_SECONDS:
                 self._rung_at = self._clock()
                 await self._jobs.ring_again()
+            return TURN_SECONDS
+        return self._longest if found.rest is None else min(self._longest, max(TURN_SECONDS, found.rest))
 
     async def rescue(self, *, expired: bool = True) -> None:
         """Rescue expired leases, if there are any; but not when nobody could renew: then the workers first get the time to do so.

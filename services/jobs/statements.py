@@ -270,14 +270,17 @@ WITH given AS (
 
 LOOK = sa.text(f"""
 SELECT
-    EXISTS (SELECT 1 FROM jobs.jobs WHERE state IN {_HELD} AND lease_until < now()) AS expired,
-    EXISTS (SELECT 1 FROM jobs.jobs
-        WHERE state IN ('scheduled', 'retrying') AND NOT ready AND NOT awaits_children AND run_at <= now()) AS due,
-    EXISTS (SELECT 1 FROM jobs.jobs
-        WHERE deadline IS NOT NULL AND deadline <= now() AND state IN ('scheduled', 'pending', 'retrying')) AS overdue,
-    EXISTS (SELECT 1 FROM jobs.jobs WHERE ready) AS waiting
+    coalesce(t.lease_until < now(), false) AS expired, coalesce(t.run_at <= now(), false) AS due,
+    coalesce(t.deadline <= now(), false) AS overdue, EXISTS (SELECT 1 FROM jobs.jobs WHERE ready) AS waiting,
+    CAST(extract(epoch FROM least(t.lease_until, t.run_at, t.deadline) - now()) AS double precision) AS rest
+FROM (SELECT
+    (SELECT min(lease_until) FROM jobs.jobs WHERE state IN {_HELD}) AS lease_until,
+    (SELECT min(run_at) FROM jobs.jobs
+        WHERE state IN ('scheduled', 'retrying') AND NOT ready AND NOT awaits_children) AS run_at,
+    (SELECT min(deadline) FROM jobs.jobs
+        WHERE deadline IS NOT NULL AND state IN ('scheduled', 'pending', 'retrying')) AS deadline) t
 """)
-"""Whether there is anything for the reconciler to do: one cheap look instead of a transaction for each."""
+"""Whether there is anything for the reconciler to do, and when there will be: one look instead of a transaction for each."""
 
 LOCK_EXPIRED_JOBS = sa.text(f"""
 SELECT {_columns("j")} FROM jobs.jobs j

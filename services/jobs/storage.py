@@ -30,6 +30,8 @@ class Found:
     """The deadline of a waiting job has passed."""
     waiting: bool
     """A job can be claimed, so turns may have to be brought on."""
+    rest: float | None
+    """Seconds until the next lease expires, or the next time of the others comes; None if none will."""
 
 
 _now = sa.func.now()

@@ -119,3 +119,24 @@ async def test_rescues_and_claims_of_many_owners_do_not_deadlock(
             *(jobs.claim(worker="lives", kinds=[kind], limit=3) for _ in range(2)),
             *(submit(owner_id) for owner_id in owners),
         )
+
+
+async def test_the_reconciler_knows_when_to_look_again(
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str
+) -> None:
+    loops = reconciler.Reconciler(jobs)
+
+    async def rest() -> float | None:
+        return (await jobs.look()).rest
+
+    job = await submitted()
+    assert await loops.turn() == reconciler.TURN_SECONDS, "a job waits"
+    await steps.claim_one(jobs, kind)
+    await steps.shift(jobs_engine, job.job_id, "lease_until = now() + interval '600 ms'")
+    found = await rest()
+    assert found is not None
+    assert found <= 0.6, "a lease expires"
+    await jobs.finish(job.job_id, 1, domain.Snoozed(delay=timedelta(seconds=0.4)))
+    found = await rest()
+    assert found is not None
+    assert found <= 0.4, "a job is due"
