@@ -96,16 +96,39 @@ export function pollUntil<T>(
 export function pollJobStatus(jobId: string, options?: PollOptions & { onUpdate?: (job: Job) => void }): Promise<Job>;
 export function pollDemoStatus(options?: PollOptions & { onUpdate?: (demo: Demo) => void }): Promise<Demo>;
 
+/**
+ * What a hidden tab is told at once. Snapshots that are held back are not lost: when somebody looks, the newest one of
+ * each job, of demo mode and of each connection is told, unless a newer one was told in the meantime.
+ *
+ * - `ends` (default): jobs that have ended, demo mode at rest, and notifications: what a title or a sound is made of.
+ * - `all`: everything, as if somebody were looking.
+ * - `none`: nothing but the stream's own words (`hello`, `reset`, `bye`, `state`).
+ */
+export type Background = 'ends' | 'all' | 'none';
+
 export interface WatchOptions {
-  /** Where to resume, as a page or an earlier watch knew it. */
+  /**
+   * Whose page this is: the `user_id` of the signed-in user. By default what `<meta name="repruv-user" content="…">`
+   * says. All watches of one user in one browser, in whatever tab, share one stream: one tab holds it, and another one
+   * takes over when that is closed, crashes, freezes or goes into the back-forward cache. Where Web Locks or
+   * BroadcastChannel are missing (pages without TLS, old browsers), each tab has a stream.
+   *
+   * Before every connection but a new page's first the module asks whether the browser is still this user's, and
+   * otherwise ends all watches with `signed-out`. Without a user ('' also when the page names one) each watch has a
+   * stream of its own; take that for jobs of other owners, which admins may watch.
+   */
+  user?: string;
+  /** Where to resume, as a page or an earlier watch knew it. Without, the watch begins with how things stand. */
   lastEventId?: string;
   /** Pause between polls while streaming does not work; 5000. */
   pollInterval?: number;
+  background?: Background;
 }
 
 export interface Watch {
   /** Ends it; nothing is called afterwards but `state('closed')`. */
   close(): void;
+  /** How the stream stands, whichever tab holds it. */
   readonly state: StreamState;
   readonly lastEventId: string;
 }

@@ -1,20 +1,17 @@
 /* Repruv in the browser: how jobs and demo mode stand, by polling or as it happens. Types are in repruv.d.ts. */
 
-import { HttpError, getter, pollUntil } from './repruv/http.js';
+import { HttpError, getter, pollUntil, signedInAs } from './repruv/http.js';
+import { TYPES, isTerminal, isTransitioning, newerOnly, whenSeen } from './repruv/resources.js';
+import { join } from './repruv/shared.js';
+import { snapshots } from './repruv/snapshots.js';
 import { openStream } from './repruv/stream.js';
 
-export { HttpError, pollUntil };
+export { HttpError, isTerminal, isTransitioning, pollUntil };
 
 const API = '/api/v1';
-const TYPES = ['job', 'demo', 'connection', 'notification'];
-const TERMINAL = new Set(['completed', 'failed', 'cancelled']);
-const MOVING = new Set(['enabling', 'disabling']);
-
-/** Whether a job has ended. */
-export const isTerminal = (job) => TERMINAL.has(job.status);
-
-/** Whether demo mode is on its way from one state to another. */
-export const isTransitioning = (demo) => MOVING.has(demo.status);
+const EVENTS = `${API}/events`;
+const POLL_MS = 5000;
+const ENDS = new Set(['closed', 'signed-out']);
 
 /** Polls a job until it has ended, and answers with it; `onUpdate(job)` gets each newer snapshot on the way. */
 export function pollJobStatus(jobId, { onUpdate, ...options } = {}) {
@@ -30,54 +27,97 @@ export function pollDemoStatus({ onUpdate, ...options } = {}) {
  * Watches everything of the signed-in user. Handlers by name: `job`, `demo`, `connection`, `notification` get newer
  * snapshots only, `hello`, `reset` and `bye` get the stream's own words, `state` gets how the stream stands.
  */
-export function watchEvents(handlers, { url = `${API}/events`, lastEventId, pollInterval } = {}) {
-  const tell = newerOnly(handlers);
-  const demo = handlers.demo && getter(`${API}/demo/status`);
-  const jobs = handlers.job && getter(`${API}/jobs?page_size=20`);
-  return openStream({
-    url,
-    probe: `${API}/demo/status`,
-    types: TYPES,
-    lastEventId,
-    pollInterval,
-    onEvent: tell,
-    onState: (state) => handlers.state?.(state),
-    snapshot: async (options) => {
-      if (demo) tell('demo', await demo(options));
-      if (jobs) for (const job of (await jobs(options)).jobs) tell('job', job);
-    },
-  });
+export function watchEvents(handlers, options = {}) {
+  const { url = EVENTS, user = pageUser(), lastEventId = '', pollInterval = POLL_MS, background } = options;
+  const tell = (type, data) => handlers[type]?.(data);
+  const member = watcher(handlers, tell, { lastEventId, background });
+  const fetch = everything(handlers);
+  if (user) return share(member, fetch, { url, user, pollInterval });
+  return alone(member, fetch, { url, ask: getter(`${API}/demo/status`), types: TYPES, pollInterval });
 }
 
 /** Watches one job: `update(job)` with each newer snapshot, `done(job)` once when it has ended, `state(state)`. */
-export function watchJob(jobId, handlers, { lastEventId, pollInterval } = {}) {
+export function watchJob(jobId, handlers, { user = pageUser(), lastEventId = '', pollInterval = POLL_MS, background } = {}) {
   const path = `${API}/jobs/${encodeURIComponent(jobId)}`;
   const get = getter(path);
-  const tell = newerOnly({
-    job: (job) => {
-      if (job.job_id !== jobId) return;
-      handlers.update?.(job);
-      if (!isTerminal(job)) return;
-      stream.close(); // before `done`, so that it may watch the next one
-      handlers.done?.(job);
-    },
-  });
-  const stream = openStream({
-    url: `${path}/events`,
-    probe: path,
-    types: ['job'],
+  const tell = (_, job) => {
+    handlers.update?.(job);
+    if (!isTerminal(job)) return;
+    watch.close(); // before `done`, so that it may watch the next one
+    handlers.done?.(job);
+  };
+  const isOurs = (type, data) => type === 'job' && data.job_id === jobId;
+  const member = watcher(handlers, tell, { lastEventId, background, isOurs });
+  const fetch = async (request, take) => take('job', await get(request));
+  const watch = user
+    ? share(member, fetch, { url: EVENTS, user, pollInterval, isRider: true })
+    : alone(member, fetch, { url: `${path}/events`, ask: get, types: ['job'], pollInterval });
+  return watch;
+}
+
+function watcher(handlers, tell, { lastEventId, background, isOurs = () => true }) {
+  const seen = whenSeen(tell, background);
+  const newer = newerOnly(seen.take);
+  return {
     lastEventId,
-    pollInterval,
-    onEvent: tell,
-    onState: (state) => handlers.state?.(state),
-    snapshot: async (options) => tell('job', await get(options)),
+    take: (type, data) => isOurs(type, data) && newer(type, data),
+    state(next) {
+      if (ENDS.has(next)) seen.drop();
+      handlers.state?.(next);
+    },
+  };
+}
+
+/** Gives a watcher a stream of its own. */
+function alone({ lastEventId, take, state }, fetch, options) {
+  return openStream({ ...options, lastEventId, onEvent: take, onState: state, snapshot: (request) => fetch(request, take) });
+}
+
+/** Lets a watcher take part in the user's stream. While that polls, a rider polls what the stream does not poll for it. */
+function share(member, fetch, { user, pollInterval, isRider = false, url }) {
+  const ask = signedInAs(user);
+  const all = everything({ demo: true, job: true });
+  const guarded = (fetch) => async (request, take) => {
+    await ask(request);
+    await fetch(request, take);
+  };
+  const own = snapshots((request) => guarded(fetch)(request, member.take), {
+    interval: pollInterval,
+    onSignedOut: () => joined.signOut(),
   });
-  return stream;
+  const joined = join(
+    {
+      ...member,
+      catchUp: (isAlone) => (isAlone || isRider) && own.once(),
+      state(next) {
+        if (ENDS.has(next)) own.close();
+        else if (isRider && next === 'polling') own.start();
+        else own.stop();
+        member.state(next);
+      },
+    },
+    { user, url, ask, types: TYPES, pollInterval, snapshot: guarded(all) },
+  );
+  return joined.watch;
+}
+
+function everything({ demo, job }) {
+  const getDemo = demo && getter(`${API}/demo/status`);
+  const getJobs = job && getter(`${API}/jobs?page_size=20`);
+  return async (request, take) => {
+    if (getDemo) take('demo', await getDemo(request));
+    if (getJobs) for (const each of (await getJobs(request)).jobs) take('job', each);
+  };
+}
+
+// Only pages that say whose they are share a stream: two users of one browser must never mix.
+function pageUser() {
+  return document.querySelector('meta[name="repruv-user"]')?.content;
 }
 
 async function poll(type, url, until, onUpdate, options) {
   const get = getter(url);
-  const tell = newerOnly({ [type]: onUpdate });
+  const tell = newerOnly((_, value) => onUpdate?.(value));
   return pollUntil(
     async (request) => {
       const value = await get(request);
@@ -86,20 +126,4 @@ async function poll(type, url, until, onUpdate, options) {
     },
     { until, ...options },
   );
-}
-
-// Streams repeat, polls overtake: of each thing only what is newer than the last gets through. Demo mode's version
-// stands still while its job makes progress, so there the same version with other content is news as well.
-function newerOnly(handlers) {
-  const known = new Map();
-  return (type, data) => {
-    if (data.version !== undefined) {
-      const key = type === 'demo' ? type : `${type}/${data.job_id ?? data.platform ?? data.notification_id}`;
-      const last = known.get(key);
-      const text = type === 'demo' ? JSON.stringify(data) : '';
-      if (last && (data.version < last.version || (data.version === last.version && text === last.text))) return;
-      known.set(key, { version: data.version, text });
-    }
-    handlers[type]?.(data);
-  };
 }

@@ -4,7 +4,7 @@ import { mock } from 'node:test';
 
 /** Lets promises that are ready run on. */
 export async function settle() {
-  for (let round = 0; round < 20; round++) await new Promise((resolve) => setImmediate(resolve));
+  for (let round = 0; round < 30; round++) await new Promise((resolve) => setImmediate(resolve));
 }
 
 /** Moves the clock, in small steps, so that what one timer starts has its own time. */
@@ -27,6 +27,7 @@ class FakeEventSource extends EventTarget {
     super();
     this.url = url;
     this.closed = false;
+    this.id = '';
     FakeEventSource.all.push(this);
   }
 
@@ -35,7 +36,8 @@ class FakeEventSource extends EventTarget {
   }
 
   emit(type, data = {}, id = '') {
-    this.dispatchEvent(Object.assign(new Event(type), { data: JSON.stringify(data), lastEventId: id }));
+    if (id) this.id = id; // an event without one has that of the event before
+    this.dispatchEvent(Object.assign(new Event(type), { data: JSON.stringify(data), lastEventId: this.id }));
   }
 
   hello(id = '1', more = {}) {
@@ -52,7 +54,7 @@ export function browser() {
   FakeEventSource.all = [];
   const server = { answers: new Map(), requests: [] };
   const window = new EventTarget();
-  const page = Object.assign(new EventTarget(), { hidden: false });
+  const page = Object.assign(new EventTarget(), { hidden: false, user: null, querySelector: () => page.user && { content: page.user } });
   mock.timers.enable({ apis: ['setTimeout', 'Date'] });
   mock.method(Math, 'random', () => 0.5);
   globalThis.EventSource = FakeEventSource;

@@ -63,6 +63,14 @@ export function getter(url) {
   };
 }
 
+/** A function that throws as if signed out when the browser is signed in as somebody else than `user`. */
+export function signedInAs(user) {
+  const me = getter('/api/v1/auth/me');
+  return async (options) => {
+    if ((await me(options)).user_id !== user) throw new HttpError(401);
+  };
+}
+
 /**
  * Calls `fn` until `until(value)` holds, and answers with that value. The pause starts at `interval` and grows to
  * `maxInterval` (milliseconds, ±20 %); a server's Retry-After is honoured. Errors that may pass are waited out, others

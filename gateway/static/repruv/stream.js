@@ -1,6 +1,7 @@
 /* One event stream that stays: it resumes where it was cut, falls back to polling, and returns to streaming. */
 
-import { HttpError, getter, pollUntil } from './http.js';
+import { HttpError } from './http.js';
+import { snapshots } from './snapshots.js';
 
 const FIRST_RETRY_MS = 1000;
 const LAST_RETRY_MS = 30_000;
@@ -13,14 +14,17 @@ const CONTROL = ['hello', 'ping', 'reset', 'bye'];
 /**
  * Opens a stream and keeps it open until `close()`.
  *
- * `onEvent(type, data)` gets each of `types`, and `hello`, `reset` and `bye`. `onState(state)` gets `connecting`,
- * `open`, `reconnecting`, `polling`, `offline`, `signed-out` and `closed`. `snapshot({ signal })` fetches what events
- * would have told: it is called when events may have been missed, and every `pollInterval` ms while nothing streams.
- * `probe` is a URL whose status tells why a stream was refused, which an EventSource does not.
+ * `onEvent(type, data, id)` gets each of `types`, and `hello`, `ping`, `reset` and `bye`. `onState(state)` gets
+ * `connecting`, `open`, `reconnecting`, `polling`, `offline`, `signed-out` and `closed`. `snapshot({ signal })` fetches
+ * what events would have told: it is called when events may have been missed, and every `pollInterval` ms while nothing
+ * streams. `ask({ signal })` throws what says why a stream was refused, which an EventSource does not. With `isSure`
+ * true or false it also tells whether the browser is still signed in as the page was, and is called before every
+ * connection, but for the first if that is sure.
  */
-export function openStream({ url, probe, types, lastEventId = '', snapshot, pollInterval = 5000, onEvent, onState }) {
+export function openStream({ url, ask, types, lastEventId = '', isSure, snapshot, pollInterval = 5000, onEvent, onState }) {
   const ended = new AbortController();
-  const ask = getter(probe);
+  const isCautious = isSure !== undefined;
+  const fetching = snapshots(snapshot, { interval: pollInterval, onSignedOut: signOut });
   let state = '';
   let source = null;
   let failures = 0;
@@ -31,8 +35,6 @@ export function openStream({ url, probe, types, lastEventId = '', snapshot, poll
   let watchdog;
   let retry;
   let attempt = 0; // tells a probe that is still under way that its time has passed
-  let polling = null;
-  let catching = null;
 
   function enter(next) {
     if (next === state || state === 'closed') return;
@@ -40,7 +42,6 @@ export function openStream({ url, probe, types, lastEventId = '', snapshot, poll
     onState(next);
   }
 
-  // The only place that opens a connection: one stream for all tabs would begin here.
   function connect() {
     drop();
     frameAt = Date.now();
@@ -55,26 +56,29 @@ export function openStream({ url, probe, types, lastEventId = '', snapshot, poll
   function receive(type, event) {
     frameAt = Date.now();
     watch();
+    // Browsers give an event without an id that of the one before.
+    const id = event.lastEventId === lastEventId && !CONTROL.includes(type) ? '' : event.lastEventId;
     if (event.lastEventId) lastEventId = event.lastEventId;
-    if (type === 'ping') return;
     const data = parse(event.data);
     if (type === 'hello') {
       heartbeat = (data.heartbeat_s || DEFAULT_HEARTBEAT_S) * 1000;
       openedAt = Date.now();
       refused = false;
-      stopPolling();
+      fetching.stop();
       enter('open');
       watch();
     } else if (type === 'reset') {
-      catchUp();
+      fetching.once();
     }
-    onEvent(type, data);
+    onEvent(type, data, id);
     if (type === 'bye') leave(data.reason ?? '');
   }
 
   function leave(reason) {
-    if (reason.startsWith('session')) signOut();
-    else lost();
+    if (!reason.startsWith('session')) return lost();
+    if (!isCautious) return signOut();
+    drop(); // the user may have signed in again in another tab
+    reconnect();
   }
 
   function watch() {
@@ -90,10 +94,15 @@ export function openStream({ url, probe, types, lastEventId = '', snapshot, poll
     const offline = globalThis.navigator?.onLine === false;
     const poll = failures > FAILURES_BEFORE_POLLING;
     enter(offline ? 'offline' : poll ? 'polling' : 'reconnecting');
-    if (poll) startPolling();
+    if (poll) fetching.start();
     // A hidden tab is in no hurry, and a thousand of them would all come at once.
     const most = document.hidden ? LAST_RETRY_MS : Math.min(FIRST_RETRY_MS * 2 ** (failures - 1), LAST_RETRY_MS);
     retryIn(Math.random() * most);
+  }
+
+  function resume() {
+    if (isCautious) reconnect();
+    else connect();
   }
 
   function retryIn(ms) {
@@ -105,7 +114,7 @@ export function openStream({ url, probe, types, lastEventId = '', snapshot, poll
     clearTimeout(retry);
     retry = undefined;
     const mine = ++attempt;
-    if (refused) {
+    if (refused || isCautious) {
       try {
         await ask({ signal: ended.signal });
       } catch (error) {
@@ -113,6 +122,7 @@ export function openStream({ url, probe, types, lastEventId = '', snapshot, poll
         if (error.signedOut) return signOut();
         if (error.retryAfter) return retryIn(error.retryAfter + Math.random() * FIRST_RETRY_MS);
         if (!(error instanceof HttpError)) throw error;
+        if (isCautious) return lost();
       }
       if (mine !== attempt || ended.signal.aborted) return;
     }
@@ -129,36 +139,6 @@ export function openStream({ url, probe, types, lastEventId = '', snapshot, poll
     openedAt = 0;
   }
 
-  function startPolling() {
-    if (polling) return;
-    polling = new AbortController();
-    follow(pollUntil(snapshot, { until: () => false, interval: pollInterval, maxInterval: pollInterval, signal: polling.signal }));
-  }
-
-  function stopPolling() {
-    polling?.abort();
-    polling = null;
-  }
-
-  function catchUp() {
-    if (catching) return;
-    catching = follow(pollUntil(snapshot, { until: () => true, timeout: 60_000, signal: ended.signal }));
-    catching.finally(() => (catching = null));
-  }
-
-  // Polling ends by being aborted or by an answer that no patience changes.
-  function follow(promise) {
-    return promise.then(
-      () => {},
-      (error) => {
-        if (error.name === 'AbortError' || error.name === 'TimeoutError') return;
-        if (!(error instanceof HttpError)) throw error;
-        if (error.signedOut) signOut();
-        else console.error(error);
-      },
-    );
-  }
-
   function signOut() {
     finish('signed-out');
   }
@@ -167,7 +147,7 @@ export function openStream({ url, probe, types, lastEventId = '', snapshot, poll
     enter(last);
     state = 'closed';
     drop();
-    stopPolling();
+    fetching.close();
     ended.abort();
   }
 
@@ -180,10 +160,10 @@ export function openStream({ url, probe, types, lastEventId = '', snapshot, poll
   on(globalThis, 'pagehide', () => {
     away = true;
     drop();
-    stopPolling();
+    fetching.stop();
   });
   on(globalThis, 'pageshow', () => {
-    if (away) connect();
+    if (away) resume();
     away = false;
   });
   on(globalThis, 'online', () => !source && !away && reconnect());
@@ -192,11 +172,12 @@ export function openStream({ url, probe, types, lastEventId = '', snapshot, poll
   on(document, 'visibilitychange', () => {
     if (document.hidden || away) return;
     if (retry !== undefined) reconnect();
-    else if (source && Date.now() - frameAt > HEARTBEATS_MISSED * heartbeat) connect();
+    else if (source && Date.now() - frameAt > HEARTBEATS_MISSED * heartbeat) resume();
   });
 
   enter('connecting');
-  connect();
+  if (isSure === false) reconnect();
+  else connect();
   return {
     close: () => state === 'closed' || finish('closed'),
     get state() {

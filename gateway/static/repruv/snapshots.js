@@ -1,0 +1,54 @@
+/* Fetching what events would have told, when they may have been missed or do not come at all. */
+
+import { HttpError, pollUntil } from './http.js';
+
+const CATCH_UP_WITHIN_MS = 60_000;
+
+/**
+ * Calls `fetch({ signal })`: `once()` until it has succeeded, between `start()` and `stop()` every `interval` ms.
+ * `onSignedOut` is called when only a new sign-in would help. `close()` ends it all.
+ */
+export function snapshots(fetch, { interval, onSignedOut }) {
+  let polling = null;
+  let catching = null;
+
+  function start() {
+    if (polling) return;
+    polling = new AbortController();
+    follow(pollUntil(fetch, { until: () => false, interval, maxInterval: interval, signal: polling.signal }));
+  }
+
+  function stop() {
+    polling?.abort();
+    polling = null;
+  }
+
+  function once() {
+    if (catching) return;
+    const mine = (catching = new AbortController());
+    follow(pollUntil(fetch, { until: () => true, timeout: CATCH_UP_WITHIN_MS, signal: mine.signal })).finally(() => {
+      if (catching === mine) catching = null;
+    });
+  }
+
+  function close() {
+    stop();
+    catching?.abort();
+    catching = null;
+  }
+
+  // It ends by being aborted or by an answer that no patience changes.
+  function follow(promise) {
+    return promise.then(
+      () => {},
+      (error) => {
+        if (error.name === 'AbortError' || error.name === 'TimeoutError') return;
+        if (!(error instanceof HttpError)) throw error;
+        if (error.signedOut) onSignedOut();
+        else console.error(error);
+      },
+    );
+  }
+
+  return { start, stop, once, close };
+}
