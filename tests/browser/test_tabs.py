@@ -1,0 +1,180 @@
+"""Several tabs of one user: one stream for all of them, whatever happens to the tab that holds it."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+from playwright.async_api import Browser, BrowserContext, Page, Route, async_playwright
+
+from tests.acceptance import waiting
+from tests.acceptance.streams import Stream
+from tests.acceptance.system import System
+from tests.acceptance.users import User
+from tests.browser import chromium
+
+PATH = "/tabs-under-test"
+WISH = {"niche": "food", "interaction_count": 300}
+# A page that notes what its watch is told. It is served by the test, so that it is about the module alone.
+PAGE = """<!doctype html><title>Tab</title><meta name="repruv-user" content="{user_id}">
+<script type="module">
+  import {{ watchEvents }} from '/static/repruv.js';
+  window.told = {{ jobs: [], demo: '', states: [], resets: 0, restored: 0 }};
+  window.watched = watchEvents(
+    {{
+      job: (job) => told.jobs.push([job.job_id, job.status]),
+      demo: (demo) => (told.demo = demo.status),
+      state: (state) => told.states.push(state),
+      reset: () => told.resets++,
+    }},
+    {{ lastEventId: '{cursor}', background: 'all' }},
+  );
+  addEventListener('pageshow', (event) => event.persisted && told.restored++);
+</script>"""
+
+
+class Tabs:
+    """Tabs of one user's browser, and a reader of the stream to compare them with."""
+
+    def __init__(self, context: BrowserContext, user: User, stream: Stream) -> None:
+        self.user = user
+        self.stream = stream
+        self._context = context
+
+    async def open(self) -> Page:
+        """Open one, and wait until it hears the stream."""
+        page = await self._context.new_page()
+        await page.goto(PATH)
+        await page.wait_for_function("window.watched?.state === 'open'")
+        return page
+
+    async def hear_all(self, *pages: Page) -> None:
+        """Wait until each has heard of everything that has happened; all have been told the same as the reader."""
+        expected = _moves([(event.data["job_id"], event.data["status"]) for event in self.stream.numbered])
+        last = str(self.stream.numbered[-1].id)
+        for page in pages:
+            await page.wait_for_function("last => watched.lastEventId === last", arg=last)
+            told = await page.evaluate("told")
+            assert _moves([(job_id, status) for job_id, status in told["jobs"]]) == expected
+            assert told["resets"] == 0
+            assert set(told["states"]) <= {"connecting", "open"}
+
+    async def enable(self) -> str:
+        """Have demo mode enabled; gives the job's id."""
+        job_id = await self.user.enable(WISH)
+        await self.stream.tells_end(job_id, "completed")
+        await self.user.status_is("enabled")
+        return job_id
+
+    async def disable(self) -> None:
+        """Have demo mode disabled."""
+        await self.stream.tells_end(await self.user.disable(), "completed")
+        await self.user.status_is("disabled")
+
+    async def streams(self, count: int) -> None:
+        """Wait until the gateway holds so many streams beside the reader's."""
+
+        async def look() -> bool:
+            metrics = (await self.user.http.get("/metrics")).text
+            found = re.search(r"^stream_connections ([\d.]+)", metrics, re.MULTILINE)
+            return found is not None and float(found[1]) == count + 1
+
+        await waiting.until(look, f"{count} streams are open")
+
+
+def _moves(seen: list[tuple[str, str]]) -> dict[str, list[str]]:
+    jobs: dict[str, list[str]] = {}
+    for job_id, status in seen:
+        jobs.setdefault(job_id, []).append(status)
+    return {job_id: [status for status, _ in itertools.groupby(all_)] for job_id, all_ in jobs.items()}
+
+
+@pytest.fixture(scope="module")
+async def remembering_browser() -> AsyncIterator[Browser]:
+    """A browser whose back-forward cache has not been switched off."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=chromium.executable(),
+            args=list(chromium.ARGUMENTS),
+            ignore_default_args=["--disable-back-forward-cache"],
+        )
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def tabs(remembering_browser: Browser, system: System, user: User) -> AsyncIterator[Tabs]:
+    """The user's browser."""
+    context = await remembering_browser.new_context(base_url=system.url)
+    await context.add_cookies([{"name": "session", "value": user.http.cookies["session"], "url": system.url}])
+    async with Stream(user) as stream:
+        cursor = next(event.id for event in stream.events if event.name == "hello")
+
+        async def serve(route: Route) -> None:
+            await route.fulfill(content_type="text/html", body=PAGE.format(user_id=user.user_id, cursor=cursor))
+
+        await context.route(f"**{PATH}", serve)
+        yield Tabs(context, user, stream)
+        await context.close()
+
+
+async def test_three_tabs_have_one_stream_and_are_in_step(tabs: Tabs) -> None:
+    three = [await tabs.open() for _ in range(3)]
+    await tabs.streams(1)
+    await tabs.enable()
+    await tabs.disable()
+    await tabs.hear_all(*three)
+    for page in three:
+        await page.wait_for_function("told.demo === 'disabled'")
+    late = await tabs.open()
+    await tabs.hear_all(late)
+    await tabs.streams(1)
+
+
+@pytest.mark.parametrize("end", ["closed", "crashed", "frozen"])
+async def test_when_the_leader_goes_the_others_miss_nothing(tabs: Tabs, end: str) -> None:
+    leader, second, third = [await tabs.open() for _ in range(3)]
+    job_id = await tabs.user.enable({"niche": "food", "interaction_count": 1_500})
+    await tabs.user.job_is(job_id, "running")
+    session = await leader.context.new_cdp_session(leader)
+    if end == "closed":
+        await leader.close()
+    elif end == "crashed":
+        leader.on("crash", lambda _: None)
+        await session.send("Page.enable")
+        with pytest.raises(Exception, match="crash"):
+            await leader.goto("chrome://crash")
+    else:
+        await session.send("Page.setWebLifecycleState", {"state": "frozen"})
+    await tabs.stream.tells_end(job_id, "completed")
+    await tabs.user.status_is("enabled")
+    await tabs.hear_all(second, third)
+    await tabs.streams(1)
+    if end == "frozen":
+        await session.send("Page.setWebLifecycleState", {"state": "active"})
+        await tabs.disable()
+        await tabs.hear_all(leader, second, third)
+        await tabs.streams(1)
+
+
+async def test_signing_out_in_one_tab_ends_all(tabs: Tabs) -> None:
+    three = [await tabs.open() for _ in range(3)]
+    await three[1].evaluate("fetch('/api/v1/auth/logout', { method: 'POST' })")
+    for page in three:
+        await page.wait_for_function("told.states.at(-1) === 'signed-out' && watched.state === 'closed'")
+
+
+async def test_a_tab_comes_back_from_the_back_forward_cache_to_what_it_missed(tabs: Tabs) -> None:
+    first, second = await tabs.open(), await tabs.open()
+    await first.goto("/healthz")
+    await tabs.enable()
+    await tabs.hear_all(second)
+    await tabs.streams(1)
+    await first.go_back(wait_until="commit")
+    await first.wait_for_function("window.watched?.state === 'open'")
+    assert await first.evaluate("told.restored") == 1
+    await tabs.disable()
+    await tabs.hear_all(first, second)
+    await tabs.streams(1)
