@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from bench import cpu, load
 from bench.samples import Row, Section, percentile
 from bench.system import System
+from chassis.rpc import credentials
 
 LOADS = ((20.0, 500), (100.0, 1000))
 """Requests a second, and how many of them."""
@@ -78,13 +79,18 @@ async def _enable(system: System, parts: dict[str, Probe], *, rate: float, count
     return Section(title=f"Enable, {rate:.0f} requests/s, each by a user of its own", rows=rows, notes=notes)
 
 
+def _open(system: System) -> grpc.aio.Channel:
+    own = system.stack.certificate("gateway").material()
+    return grpc.aio.secure_channel(system.stack.target("demo"), credentials.for_channel(own))
+
+
 @contextlib.asynccontextmanager
 async def _parts(system: System) -> AsyncIterator[dict[str, Probe]]:
     async with await system.connect_database() as conn:
         await conn.execute("CREATE SCHEMA bench")
         await conn.execute("CREATE TABLE bench.rows (id bigserial PRIMARY KEY, text text NOT NULL)")
     async with contextlib.AsyncExitStack() as stack:
-        channel = await stack.enter_async_context(grpc.aio.insecure_channel(system.stack.target("demo")))
+        channel = await stack.enter_async_context(_open(system))
         check: Any = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]  # missing in the types
         idle = [await stack.enter_async_context(await system.connect_database()) for _ in range(8)]
 

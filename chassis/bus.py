@@ -67,6 +67,7 @@ class Bus:
         self._translate = translate
         self._own = own
         self._shown = own.material() if own else None
+        self._inbox_prefix = streams.inbox_prefix(url)
         self._client: Client | None = None
         self._listeners: list[tuple[str, Callable[[Msg], Awaitable[None]]]] = []
         self._consumers: list[tuple[str, str, str]] = []
@@ -83,7 +84,7 @@ class Bus:
             )
             if own
             else None,
-            inbox_prefix=streams.inbox_prefix(url),
+            inbox_prefix=self._inbox_prefix,
             max_reconnect_attempts=-1,
             reconnect_time_wait=1,
             connect_timeout=3,
@@ -98,6 +99,7 @@ class Bus:
             reconnected_cb=self._reconnected,
             disconnected_cb=self._disconnected,
             closed_cb=self._closed,
+            error_cb=self._refused,
         )
         self._stopping = False
 
@@ -155,6 +157,7 @@ class Bus:
             durable=durable,
             pull_sub=PullSub(batch_size=20, timeout=5.0),
             no_reply=True,
+            inbox_prefix=f"{self._inbox_prefix}.".encode(),
         )(delivered)
 
     async def publish(self, message_id: str, subject: str, payload: bytes) -> None:
@@ -232,6 +235,11 @@ class Bus:
     async def _disconnected(self) -> None:
         if not self._stopping:
             logger.warning("lost NATS; trying again every second")
+
+    async def _refused(self, error: Exception) -> None:
+        # All else that NATS says here is told when it matters; but who may not listen would just hear nothing.
+        if "permissions violation" in str(error).lower():
+            logger.error("NATS does not let this service do that", extra={"cause": str(error)[:200]})
 
     async def _closed(self) -> None:
         # With endless reconnects only an unrecoverable error closes a connection, and nothing in this process can reopen it.

@@ -21,6 +21,12 @@ def configure(service: str, *, level: str, form: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for noisy in ("httpx", "httpcore", "faststream", "asyncio", "uvicorn.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("asyncio").addFilter(_is_worth_telling)
+
+
+def _is_worth_telling(record: logging.LogRecord) -> bool:
+    # Said at the end of each encrypted connection to NATS, about what asyncio's own streams do there.
+    return "eof_received() has no effect when using ssl" not in record.getMessage()
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from dev.launcher import secrets, targets
+from dev.launcher import certificates, secrets, targets
 from services.jobs.admin import tool
 
 
@@ -17,9 +17,13 @@ def main(arguments: list[str], data_dir: Path) -> int:
         print(f"jobs admin: {error}", file=sys.stderr)
         return 1
     known = secrets.load(data_dir)
+    own = certificates.of(data_dir.absolute(), "jobs")
     told = {
         "JOBS_TARGET": target,
         "IDENTITY_KEY": known["JOBS_IDENTITY_KEY"],
         "IDENTITY_TRUST": known["IDENTITY_TRUST"],
+        "TLS_CERTIFICATE": own.certificate,
+        "TLS_KEY": own.key,
+        "TLS_AUTHORITY": own.authority,
     }
     return tool.main(arguments, told)

@@ -8,15 +8,27 @@ import shutil
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from chassis import tls
 from dev import children
 from dev.engine import Engine, EngineFailed, NotReady
 
-# The containers run with the same file, so a limit found on a laptop is the limit found in production.
-CONFIG = Path(__file__).parent.parent / "deploy" / "nats.conf"
+# The containers run with the same files, so a limit found on a laptop is the limit found in production.
+DEPLOYED = Path(__file__).parent.parent / "deploy" / "nats"
 USER = "repruv"
+PLAIN = "authorization { user: repruv, password: $NATS_PASSWORD }\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protection:
+    """What makes a server refuse strangers, as in production."""
+
+    certificate: tls.Certificate
+    passwords: Mapping[str, str]
+    """Of each account of deploy/nats/users.conf, by the name of the variable that it is read from."""
 
 
 class Nats(Engine):
@@ -25,14 +37,22 @@ class Nats(Engine):
     name = "nats"
     stop_signal = signal.SIGTERM
 
-    def __init__(self, data_dir: Path, port: int = 0, *, password: str) -> None:
+    def __init__(
+        self, data_dir: Path, port: int = 0, *, password: str = "", protection: Protection | None = None
+    ) -> None:
+        """Without `protection` it has one account, which may do everything with `password`, and plain connections."""
         super().__init__(data_dir, port)
         self.monitor_port = children.free_port({self.port})
         self.password = password
+        self.protection = protection
 
     @property
     def url(self) -> str:
-        return f"nats://{USER}:{quote(self.password, safe='')}@127.0.0.1:{self.port}"
+        """The URL of the one account of a server without protection."""
+        return self.url_for(USER, self.password)
+
+    def url_for(self, user: str, password: str) -> str:
+        return f"nats://{user}:{quote(password, safe='')}@127.0.0.1:{self.port}"
 
     @property
     def monitor_url(self) -> str:
@@ -41,11 +61,13 @@ class Nats(Engine):
 
     def prepare(self) -> None:
         """nats-server makes its own directories."""
+        if self.protection is None:
+            (self.home() / "plain.conf").write_text(PLAIN + (DEPLOYED / "limits.conf").read_text())
 
     def command(self) -> Sequence[str | Path]:
         return [
             _binary(),
-            f"--config={CONFIG}",
+            f"--config={self.home() / 'plain.conf' if self.protection is None else DEPLOYED / 'nats.conf'}",
             "--name=repruv-1",
             "--addr=127.0.0.1",
             f"--port={self.port}",
@@ -54,7 +76,11 @@ class Nats(Engine):
         ]
 
     def environment(self) -> Mapping[str, str]:
-        return {**super().environment(), "NATS_PASSWORD": self.password}
+        if self.protection is None:
+            return {**super().environment(), "NATS_PASSWORD": self.password}
+        own = self.protection.certificate
+        paths = {"TLS_CERTIFICATE": own.certificate, "TLS_KEY": own.key, "TLS_AUTHORITY": own.authority}
+        return {**super().environment(), **self.protection.passwords, **paths}
 
     def probe(self) -> None:
         monitor = http.client.HTTPConnection("127.0.0.1", self.monitor_port, timeout=2)

@@ -1,4 +1,5 @@
-"""`python -m provision` brings PostgreSQL and NATS to what the services need; `… keys` prints new secrets for .env."""
+"""`python -m provision` brings PostgreSQL and NATS to what the services need; `… keys` prints new secrets for .env;
+`… certificates FOLDER` makes certificates for development, and renews those that end soon."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from chassis import logs, migrations
+from chassis import database_url, logs, migrations
 from provision import roles, settings, streams
 
 logger = logging.getLogger("provision")
@@ -21,6 +22,8 @@ def main(arguments: list[str]) -> int:
     """Run a command; gives its exit code."""
     if arguments == ["keys"]:
         return print_keys()
+    if arguments[:1] == ["certificates"] and len(arguments) == 2:
+        return make_certificates(Path(arguments[1]))
     if arguments:
         sys.stderr.write(f"{__doc__}\n")
         return 2
@@ -41,18 +44,29 @@ def main(arguments: list[str]) -> int:
 
 def provision(chosen: settings.Settings) -> None:
     """Take the three steps: roles, migrations, streams."""
-    roles.await_database(chosen.admin_database_url, seconds=WAIT_SECONDS)
-    roles.provision(chosen.admin_database_url, chosen.passwords)
+    admin_url = database_url.protect(chosen.admin_database_url, chosen.own)
+    roles.await_database(admin_url, seconds=WAIT_SECONDS)
+    roles.provision(admin_url, chosen.passwords)
     for service, password in chosen.passwords.items():
-        url = roles.service_url(chosen.admin_database_url, service, password)
+        url = roles.service_url(admin_url, service, password)
         migrations.upgrade(url, service, SERVICES_FOLDER / service / "migrations")
-    asyncio.run(streams.provision(chosen.nats_url, tuple(chosen.passwords), seconds=WAIT_SECONDS))
+    asyncio.run(streams.provision(chosen.nats_url, tuple(chosen.passwords), seconds=WAIT_SECONDS, own=chosen.own))
     logger.info("everything is in place")
+
+
+def make_certificates(folder: Path) -> int:
+    """Bring the certificates below `folder` to what they should be."""
+    from provision import certificates
+
+    logs.configure("certificates", level=os.environ.get("LOG_LEVEL", "info"), form=os.environ.get("LOG_FORMAT", "text"))
+    if not certificates.make(folder):
+        logger.info("all certificates are good")
+    return 0
 
 
 def print_keys() -> int:
     """Print a new set of secrets, as lines for .env."""
-    from provision import keys  # needs a cryptography package, which the one-shot does without
+    from provision import keys
 
     sys.stdout.writelines(f"{name}={value}\n" for name, value in keys.fresh().items())
     return 0

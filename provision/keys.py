@@ -8,7 +8,8 @@ import secrets
 from chassis import identity
 
 CALLERS = ("auth", "demo", "jobs", "gateway")
-PASSWORDS = ("POSTGRES_PASSWORD", "AUTH_DB_PASSWORD", "DEMO_DB_PASSWORD", "JOBS_DB_PASSWORD", "NATS_PASSWORD")
+NATS_PASSWORDS = tuple(f"{user.upper()}_NATS_PASSWORD" for user in (*CALLERS, "provision"))
+PASSWORDS = ("POSTGRES_PASSWORD", "AUTH_DB_PASSWORD", "DEMO_DB_PASSWORD", "JOBS_DB_PASSWORD", *NATS_PASSWORDS)
 
 # The seeds that docker-compose.yml falls back to. Everybody can read them, so they protect nothing: every process
 # refuses them when ENVIRONMENT is production.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from chassis import settings, tls
+
 SERVICES = ("auth", "demo", "jobs")
 """Each has a role, a schema, a stream and a folder of migrations of this name."""
 LOCAL_ONLY = "local-only"
@@ -24,6 +26,8 @@ class Settings:
     passwords: Mapping[str, str] = field(repr=False)
     """The password of each service's role."""
     nats_url: str = field(repr=False)
+    own: tls.Certificate | None = None
+    """The certificate of the provisioning; None where connections are plain."""
     log_level: str
     log_format: str
 
@@ -39,12 +43,21 @@ def read(environ: Mapping[str, str]) -> Settings:
         mistakes += [
             f"{name} holds a published local-only secret" for name in needed if LOCAL_ONLY in environ.get(name, "")
         ]
+        mistakes += settings.exposed(environ)
+    own = None
+    try:
+        own = tls.from_environment(environ)
+        if own and not mistakes:
+            own.await_files()
+    except tls.Unusable as error:
+        mistakes.append(str(error))
     if mistakes:
         raise SettingsError("; ".join(mistakes))
     return Settings(
         admin_database_url=environ["ADMIN_DATABASE_URL"],
         passwords={service: environ[name] for service, name in passwords.items()},
         nats_url=environ["NATS_URL"],
+        own=own,
         log_level=environ.get("LOG_LEVEL") or "info",
         log_format=environ.get("LOG_FORMAT") or "text",
     )

@@ -8,7 +8,7 @@ import nats
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from chassis import streams
+from chassis import streams, tls
 
 logger = logging.getLogger(__name__)
 
@@ -19,11 +19,14 @@ CONSUMERS = (("jobs", "demo", "demo.>"),)
 """(service whose events are consumed, name of the durable consumer, which of them)"""
 
 
-async def provision(url: str, services: tuple[str, ...], *, seconds: float) -> None:
+async def provision(url: str, services: tuple[str, ...], *, seconds: float, own: tls.Certificate | None = None) -> None:
     """Make all streams and consumers, or bring them to what they should be; waits `seconds` for NATS to answer."""
     client = await nats.connect(
         url,
         name="provision",
+        tls=own.client_context() if own else None,
+        tls_handshake_first=own is not None,
+        inbox_prefix=streams.inbox_prefix(url),
         connect_timeout=CONNECT_SECONDS,
         reconnect_time_wait=RETRY_SECONDS,
         max_reconnect_attempts=int(seconds / RETRY_SECONDS),

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import identity, postgres
+from chassis import identity, postgres, tls
 from dev.engines import Engines, Nats, Postgres
+from dev.launcher import certificates
 from provision import __main__ as provisioning
 from provision import roles, settings
 
@@ -98,6 +99,14 @@ def verifier(identity_trust: str) -> identity.Verifier:
 def signer(seeds: dict[str, str]) -> Callable[[str], identity.Signer]:
     """Give the signer of a service."""
     return lambda service: identity.Signer(service, seeds[service])
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tls.Certificate]:
+    """Give the certificate of an identity; all are of one authority."""
+    folder = tmp_path_factory.mktemp("certificates")
+    certificates.make(folder)
+    return lambda name: certificates.of(folder, name)
 
 
 @pytest.fixture(scope="session")

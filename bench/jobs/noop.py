@@ -14,7 +14,7 @@ import psycopg
 
 import worker
 from bench.jobs.peers import contract
-from chassis import bus, identity, logs, run
+from chassis import bus, identity, logs, run, tls
 from chassis.rpc import client
 
 KIND = "demo.noop"
@@ -81,7 +81,7 @@ async def connected(environment: Mapping[str, str]) -> AsyncIterator[Client]:
 
 
 async def _work(stop: asyncio.Event) -> None:
-    nats = bus.Bus(os.environ["NATS_URL"], name="noop")
+    nats = bus.Bus(os.environ["NATS_URL"], name="noop", own=tls.from_environment(os.environ))
     async with _channel(os.environ) as (channel, call), run.Background() as background:
         jobs = worker.JobsClient(channel, call)
         works = worker.Worker(
@@ -93,7 +93,7 @@ async def _work(stop: asyncio.Event) -> None:
 
 @contextlib.asynccontextmanager
 async def _channel(environment: Mapping[str, str]) -> AsyncIterator[tuple[grpc.aio.Channel, client.Caller]]:
-    channel = worker.client.channel(environment["JOBS_TARGET"])
+    channel = worker.client.channel(environment["JOBS_TARGET"], tls.from_environment(environment))
     try:
         yield channel, client.Caller(identity.Signer("demo", environment["IDENTITY_KEY"]))
     finally:

@@ -16,7 +16,7 @@ import yaml
 
 KNOWN_KEYS = frozenset({
     "build", "image", "command", "environment", "depends_on", "healthcheck", "ports", "restart", "stop_grace_period",
-    "init", "volumes", "stop_signal", "shm_size",
+    "init", "volumes", "stop_signal", "shm_size", "entrypoint",
 })  # fmt: skip
 CONDITIONS = frozenset({"service_started", "service_healthy", "service_completed_successfully"})
 DEFAULT_GRACE_SECONDS = 10.0
@@ -79,6 +79,8 @@ def _definition(name: str, body: dict[str, Any], environ: Mapping[str, str]) -> 
     depends_on = {other: setting["condition"] for other, setting in body.get("depends_on", {}).items()}
     if strange := sorted(set(depends_on.values()) - CONDITIONS):
         raise ComposeError(f"{name}: unknown condition {', '.join(strange)}")
+    if "build" in body and "entrypoint" in body:
+        raise ComposeError(f"{name}: the launcher runs a built service by its command alone")
     if "build" in body and not command:
         raise ComposeError(f"{name}: a built service needs a command")
     ports = body.get("ports", [])

@@ -29,6 +29,6 @@ def run(data_dir: Path) -> int:
 def erase(data_dir: Path) -> None:
     """Delete all data of the stack in `data_dir`, wherever it lies. Raises `AlreadyRunning` while it is in use."""
     with ownership.of(data_dir):
-        for engine in (Postgres(data_dir, password=""), Nats(data_dir, password="")):
+        for engine in (Postgres(data_dir, password=""), Nats(data_dir)):
             engine.erase()
         shutil.rmtree(data_dir)

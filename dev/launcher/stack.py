@@ -11,12 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
-from chassis import probe
+from chassis import probe, tls
 from dev import children
 from dev.engines import Engines, Nats, Postgres
-from dev.launcher import addresses, compose, lines, ownership, reset, secrets, targets
+from dev.launcher import addresses, certificates, compose, lines, ownership, reset, secrets, targets
 from dev.launcher.compose import Definition
 from dev.launcher.replica import Log, Replica
+from dev.nats_server import Protection
+from provision import keys
 
 ROOT = Path(__file__).parent.parent.parent
 LAUNCHER = "launcher"
@@ -76,6 +78,7 @@ class Stack:
         try:
             self._held.enter_context(ownership.of(self.data_dir))
             self._read_definitions()
+            certificates.make(self.data_dir)
             self._start_engines()
             self._place_replicas()
             self._note_targets()
@@ -139,6 +142,14 @@ class Stack:
         """The gRPC target (host:port) of a service."""
         return f"127.0.0.1:{self._addresses.of_replica(self._definitions[name], 0)}"
 
+    def certificate(self, name: str) -> tls.Certificate:
+        """The certificate of a service."""
+        return certificates.of(self.data_dir, name)
+
+    def nats_url(self, user: str) -> str:
+        """The URL of NATS for a service's account; connections must be encrypted."""
+        return self.engines.nats.url_for(user, self._variables[f"{user.upper()}_NATS_PASSWORD"])
+
     def database_url(self, name: str = "postgres") -> str:
         """The database URL of a service's role, by default the superuser's."""
         return self.engines.postgres.url_for(name, self._variables[_password_name(name)])
@@ -189,7 +200,11 @@ class Stack:
         known = compose.variables(self.compose_file)
         if unknown := sorted(self._env.keys() - known):
             raise ValueError(f"{self.compose_file.name} does not read {', '.join(unknown)}")
-        defaults = {"PUBLIC_URL": f"http://127.0.0.1:{self._gateway_port}"}
+        defaults = {
+            "PUBLIC_URL": f"http://127.0.0.1:{self._gateway_port}",
+            # The embedded PostgreSQL is built without encryption, and reached over the loopback only.
+            "POSTGRES_SSLMODE": "disable",
+        }
         chosen = {"GATEWAY_PORT": str(self._gateway_port)}
         self._variables = {**defaults, **os.environ, **secrets.load(self.data_dir), **self._env, **chosen}
         self._definitions = compose.read(self.compose_file, self._variables)
@@ -200,7 +215,7 @@ class Stack:
     def _start_engines(self) -> None:
         self.engines = Engines(
             postgres=Postgres(self.data_dir, password=self._variables["POSTGRES_PASSWORD"]),
-            nats=Nats(self.data_dir, password=self._variables["NATS_PASSWORD"]),
+            nats=Nats(self.data_dir, protection=self._protection()),
         )
         images = {(d.image or "").partition(":")[0] for d in self._definitions.values()}
         if strange := sorted(images - {"", "postgres", "nats"}):
@@ -211,6 +226,10 @@ class Stack:
                 engine.start()
                 self._log(LAUNCHER, f"{engine.name} is up on port {engine.port}")
                 self._give_up_if_asked()
+
+    def _protection(self) -> Protection:
+        passwords = {name: self._variables[name] for name in keys.NATS_PASSWORDS}
+        return Protection(certificate=certificates.of(self.data_dir, "nats"), passwords=passwords)
 
     def _place_replicas(self) -> None:
         built = [definition for definition in self._definitions.values() if definition.image is None]
@@ -228,7 +247,8 @@ class Stack:
 
     def _replica(self, definition: Definition, index: int) -> Replica:
         root = self.compose_file.parent
-        program, *arguments = definition.command
+        program, *arguments = (certificates.localized(word, self.data_dir) for word in definition.command)
+        environment = self._addresses.environment(definition, index)
         return Replica(
             definition.name if self._count(definition) == 1 else f"{definition.name}-{index + 1}",
             [sys.executable if program == "python" else program, *arguments],
@@ -236,7 +256,7 @@ class Stack:
                 **{name: os.environ[name] for name in INHERITED if name in os.environ},
                 "PYTHONPATH": f"{root}:{root / 'protos' / 'gen'}",
                 "PYTHONUNBUFFERED": "1",
-                **self._addresses.environment(definition, index),
+                **{name: certificates.localized(value, self.data_dir) for name, value in environment.items()},
             },
             directory=root,
             log=self._log,
@@ -302,7 +322,8 @@ class Stack:
 
 
 def _is_ready(replica: Replica) -> bool:
-    return replica.pid is not None and (replica.probe_url is None or probe.is_ready(replica.probe_url))
+    own = tls.from_environment(replica.environment)
+    return replica.pid is not None and (replica.probe_url is None or probe.is_ready(replica.probe_url, own=own))
 
 
 def _password_name(role: str) -> str:

@@ -14,7 +14,7 @@ import yaml
 from dev import postgres
 from dev.launcher import addresses, compose, stack
 from gateway.settings import Settings as GatewaySettings
-from provision import keys, settings
+from provision import certificates, keys, settings
 from services.auth.settings import Settings as AuthSettings
 from services.auth.settings import WorkerSettings as AuthWorkerSettings
 from services.demo.settings import Settings as DemoSettings
@@ -54,6 +54,7 @@ def dockerfile_of(name: str) -> str:
 
 def test_every_process_of_the_design_is_named() -> None:
     assert set(DEFINITIONS) == {
+        "certificates",
         "postgres",
         "nats",
         "migrate",
@@ -106,6 +107,31 @@ def test_no_host_name_of_a_container_is_left_in_a_launched_process(name: str) ->
     for variable, value in ports.environment(DEFINITIONS[name], 0).items():
         hosts = re.findall(r"(?:@|^)([a-z-]+):\d+", value)
         assert not hosts, f"{variable} of {name} still names {hosts}"
+
+
+def test_each_container_reads_its_own_certificate_and_no_other() -> None:
+    names = {identity.name for identity in certificates.IDENTITIES}
+    assert set(re.findall(r"certificates-([a-z]+):\n", COMPOSE_FILE.read_text())) == {"authority", *names}
+    for name, service in DOCUMENT["services"].items():
+        mounted = [volume for volume in service["volumes"] if volume.startswith("certificates-")]
+        if name == "certificates":
+            assert mounted == [f"certificates-{one}:/certificates/{one}" for one in ("authority", *names_in_order())]
+            continue
+        own = {"migrate": "provision"}.get(name, name.removesuffix("-worker"))
+        assert mounted == [f"certificates-{own}:/certificates/{own}:ro"]
+        given = {key: DEFINITIONS[name].environment[f"TLS_{key}"] for key in ("CERTIFICATE", "KEY", "AUTHORITY")}
+        files = {"CERTIFICATE": certificates.CERTIFICATE, "KEY": certificates.KEY, "AUTHORITY": certificates.AUTHORITY}
+        assert given == {key: f"/certificates/{own}/{file}" for key, file in files.items()}
+
+
+def names_in_order() -> list[str]:
+    return [identity.name for identity in certificates.IDENTITIES]
+
+
+def test_each_process_speaks_to_nats_as_its_own_service() -> None:
+    for name in (*SETTINGS, "migrate"):
+        user = {"migrate": "provision"}.get(name, name.removesuffix("-worker"))
+        assert DEFINITIONS[name].environment["NATS_URL"] == f"nats://{user}:local-only-{user}@nats:4222"
 
 
 @pytest.mark.parametrize("name", SERVING)

@@ -120,4 +120,8 @@ def test_all_mistakes_are_named_at_once(environ: dict[str, str]) -> None:
     faulty = {**environ, "NATS_URL": "", "JOBS_DB_PASSWORD": "local-only-jobs", "ENVIRONMENT": "production"}
     with pytest.raises(settings.SettingsError) as caught:
         settings.read(faulty)
-    assert str(caught.value) == "NATS_URL is missing; JOBS_DB_PASSWORD holds a published local-only secret"
+    assert str(caught.value) == (
+        "NATS_URL is missing; JOBS_DB_PASSWORD holds a published local-only secret; "
+        "TLS_CERTIFICATE is missing; production needs it; TLS_KEY is missing; production needs it; "
+        "TLS_AUTHORITY is missing; production needs it"
+    )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 
-from chassis import settings
+from chassis import settings, tls
 from provision import keys
 
 
@@ -61,3 +62,33 @@ def test_production_takes_no_published_secret(published: dict[str, str]) -> None
     with pytest.raises(settings.SettingsError) as caught:
         settings.read(Settings, {**GOOD, **published, "ENVIRONMENT": "production"})
     assert next(iter(published)) in str(caught.value)
+
+
+TLS = ("TLS_CERTIFICATE", "TLS_KEY", "TLS_AUTHORITY")
+
+
+def test_production_needs_encryption() -> None:
+    with pytest.raises(settings.SettingsError) as caught:
+        settings.read(
+            Settings, {**GOOD, "ENVIRONMENT": "production", "DATABASE_URL": "postgresql://d@h/r?sslmode=require"}
+        )
+    for said in (*(f"{name} is missing" for name in TLS), "DATABASE_URL has sslmode=require"):
+        assert said in str(caught.value)
+
+
+def test_some_of_the_certificate_is_a_mistake() -> None:
+    with pytest.raises(settings.SettingsError, match="belong together"):
+        settings.read(Settings, {**GOOD, "TLS_KEY": "/somewhere"})
+
+
+def test_production_starts_with_a_certificate(certificate: Callable[[str], tls.Certificate]) -> None:
+    own = certificate("demo")
+    paths = dict(zip(TLS, (own.certificate, own.key, own.authority), strict=True))
+    read = settings.read(Settings, {**GOOD, **paths, "ENVIRONMENT": "production"})
+    assert read.own is not None
+
+
+def test_the_published_sealing_key_is_refused_by_whatever_name() -> None:
+    published = "mine:bG9jYWwtb25seS1zZWFscy1wcm90ZWN0LW5vdGhpbmc"
+    with pytest.raises(settings.SettingsError, match="DATABASE_URL holds a published"):
+        settings.read(Settings, {**GOOD, "ENVIRONMENT": "production", "DATABASE_URL": published})

@@ -18,10 +18,10 @@ def test_they_are_made_once(tmp_path: Path) -> None:
 def test_a_missing_password_is_added_and_the_others_kept(tmp_path: Path) -> None:
     first = secrets.load(tmp_path)
     file = tmp_path / "secrets.env"
-    file.write_text("".join(line for line in file.read_text().splitlines(True) if "NATS" not in line))
+    file.write_text("".join(line for line in file.read_text().splitlines(True) if "DEMO_NATS" not in line))
     second = secrets.load(tmp_path)
     assert second.keys() == first.keys()
-    assert {name for name in first if first[name] != second[name]} == {"NATS_PASSWORD"}
+    assert {name for name in first if first[name] != second[name]} == {"DEMO_NATS_PASSWORD"}
 
 
 def test_seeds_and_trust_are_made_anew_together(tmp_path: Path) -> None:
