@@ -1,0 +1,123 @@
+"""A certificate's files may be replaced at any moment; only what fits together is used."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from chassis import database_url, tls
+from dev.launcher import certificates as local
+from provision import certificates
+
+OWN = tls.Certificate("/c/tls.crt", "/c/tls.key", "/c/ca.crt")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A place with certificates."""
+    local.make(tmp_path)
+    return tmp_path
+
+
+def replace(folder: Path, name: str) -> None:
+    """Make one certificate anew."""
+    shutil.rmtree(folder / "certificates" / name)
+    assert certificates.make(folder / "certificates") == [name]
+
+
+def look_again(own: tls.Certificate) -> tls.Material:
+    """Do what comes by itself a second later."""
+    own._look_again_at = 0.0
+    return own.material()
+
+
+def test_nothing_changes_while_the_files_do_not(folder: Path) -> None:
+    own = local.of(folder, "demo")
+    assert look_again(own) is look_again(own)
+
+
+def test_replaced_files_are_read(folder: Path) -> None:
+    own = local.of(folder, "demo")
+    before = own.material()
+    replace(folder, "demo")
+    after = look_again(own)
+    assert after != before
+    assert after.certificate == Path(own.certificate).read_bytes()
+
+
+def test_a_key_of_another_certificate_changes_nothing(folder: Path) -> None:
+    own = local.of(folder, "demo")
+    before = own.material()
+    shutil.copy(folder / "certificates/jobs/tls.key", own.key)
+    assert look_again(own) is before
+    Path(own.certificate).unlink()
+    assert look_again(own) is before
+
+
+@pytest.mark.parametrize("file", ["certificate", "key", "authority"])
+def test_what_was_never_good_cannot_be_used(folder: Path, file: str) -> None:
+    own = local.of(folder, "demo")
+    Path(getattr(own, file)).write_text("nonsense")
+    with pytest.raises(tls.Unusable):
+        own.material()
+
+
+def test_files_that_come_later_are_waited_for(tmp_path: Path) -> None:
+    own = local.of(tmp_path, "demo")
+    making = threading.Thread(target=local.make, args=(tmp_path,))
+    making.start()
+    own.await_files()
+    making.join()
+    with pytest.raises(tls.Unusable):
+        local.of(tmp_path, "nobody").await_files(seconds=0.0)
+
+
+def test_three_paths_or_none() -> None:
+    assert tls.of("", "", "") is None
+    with pytest.raises(tls.Unusable, match="belong together"):
+        tls.of("/c/tls.crt", "", "/c/ca.crt")
+
+
+def test_certificates_are_kept_until_they_end_soon(folder: Path) -> None:
+    names = [identity.name for identity in certificates.IDENTITIES]
+    authority = (folder / "certificates/authority/ca.crt").read_bytes()
+    now = datetime.now(UTC)
+    lasting = timedelta(days=certificates.LEAF_DAYS - certificates.RENEW_DAYS)
+    assert certificates.make(folder / "certificates", now=now + lasting - timedelta(days=1)) == []
+    assert certificates.make(folder / "certificates", now=now + lasting + timedelta(days=1)) == names
+    assert (folder / "certificates/authority/ca.crt").read_bytes() == authority
+
+
+def test_certificates_of_a_lost_authority_are_made_anew(folder: Path) -> None:
+    shutil.rmtree(folder / "certificates/authority")
+    assert len(certificates.make(folder / "certificates")) == len(certificates.IDENTITIES)
+    local.of(folder, "demo").material()
+
+
+def test_private_keys_are_for_their_owner_only(folder: Path) -> None:
+    for key in (folder / "certificates").rglob("*.key"):
+        assert key.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgresql://a:p%2Fw@h/d", "verify-full&sslrootcert=/c/ca.crt&sslcert=/c/tls.crt&sslkey=/c/tls.key"),
+        (
+            "postgresql://a:p%2Fw@h/d?sslmode=disable",
+            "disable&sslrootcert=/c/ca.crt&sslcert=/c/tls.crt&sslkey=/c/tls.key",
+        ),
+        (
+            "postgresql://a:p%2Fw@h/d?sslrootcert=/other",
+            "verify-full&sslrootcert=/other&sslcert=/c/tls.crt&sslkey=/c/tls.key",
+        ),
+    ],
+)
+def test_a_database_is_reached_encrypted_unless_its_url_says_otherwise(url: str, expected: str) -> None:
+    base = "postgresql://a:p%2Fw@h/d?sslmode="
+    assert database_url.protect(url, OWN) == f"{base}{expected}&ssl_min_protocol_version=TLSv1.3"
+    assert database_url.protect(url, None) == url
