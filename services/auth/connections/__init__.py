@@ -1,0 +1,1 @@
+"""Platform connections: access to users' accounts elsewhere; see README.md beside it."""

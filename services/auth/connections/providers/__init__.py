@@ -1,0 +1,1 @@
+"""What differs between platforms: how access is asked for, got, renewed and given back."""

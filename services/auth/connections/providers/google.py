@@ -1,0 +1,121 @@
+"""YouTube: Google's OAuth 2.0 and the YouTube Data API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from services.auth.connections.domain import Account, Item, Tokens
+from services.auth.connections.platforms import Platform
+from services.auth.connections.providers import provider
+from services.auth.connections.providers.outbound import Outbound, Untrustworthy
+from services.auth.connections.providers.provider import Asking, Transaction
+
+_METHOD = "client_secret_post"
+
+
+class Google:
+    """Refresh tokens come for `access_type=offline` only, and surely only after the page of consent was shown."""
+
+    def __init__(self, platform: Platform, outbound: Outbound) -> None:
+        self.platform = platform
+        self._client = provider.Client(platform, outbound)
+
+    async def ask(self, transaction: Transaction) -> Asking:
+        """Give the page of consent."""
+        url = self._client.consent_url(
+            self.platform.authorize_url,
+            transaction,
+            access_type="offline",
+            prompt="consent",
+            include_granted_scopes="false",
+        )
+        # Google sends `iss`, but does not everywhere promise to.
+        return Asking(url=url, issuer=self.platform.issuer, is_issuer_required=False)
+
+    async def exchange(self, code: str, transaction: Transaction) -> Tokens:
+        """Get tokens for a code."""
+        answer = await self._client.token(
+            self.platform.token_url,
+            "authorization_code",
+            method=_METHOD,
+            code=code,
+            redirect_uri=transaction.redirect_uri,
+            code_verifier=transaction.verifier,
+        )
+        return provider.read_tokens(answer, required=self.platform.scopes)
+
+    def is_renewable(self, tokens: Tokens) -> bool:
+        """Say whether a refresh token came."""
+        return bool(tokens.refresh_token)
+
+    async def refresh(self, tokens: Tokens, issued_at: datetime, now: datetime) -> Tokens:
+        """Renew access."""
+        if not tokens.refresh_token:
+            raise provider.NotRenewable("there is no refresh token")
+        answer = await self._client.token(
+            self.platform.token_url, "refresh_token", method=_METHOD, refresh_token=tokens.refresh_token
+        )
+        return provider.read_tokens(answer, refresh_token=tokens.refresh_token)
+
+    async def revoke(self, tokens: Tokens) -> bool:
+        """Give access back: with one token everything the account ever gave us."""
+        token = tokens.refresh_token or tokens.access_token
+        hint = "refresh_token" if tokens.refresh_token else "access_token"
+        await self._client.revoke_token(self.platform.revoke_url, token, hint=hint, method=_METHOD)
+        return True
+
+    async def account(self, tokens: Tokens) -> Account:
+        """Say whose access it is: the channel."""
+        channel = await self._channel(tokens)
+        snippet = _part(channel, "snippet")
+        external_id = provider.identifier(channel.get("id"))
+        return Account(
+            external_id=external_id,
+            name=provider.text(snippet.get("title")),
+            url=provider.link(f"https://www.youtube.com/channel/{external_id}"),
+            picture_url=provider.link(_part(_part(snippet, "thumbnails"), "default").get("url")),
+        )
+
+    async def items(self, tokens: Tokens) -> list[Item]:
+        """Give what the channel published last."""
+        uploads = _part(_part(await self._channel(tokens), "contentDetails"), "relatedPlaylists").get("uploads")
+        if not isinstance(uploads, str) or not uploads:
+            return []
+        query = {"part": "snippet", "playlistId": uploads, "maxResults": str(provider.MAX_ITEMS)}
+        listed = await self._client.get(
+            f"{self.platform.api_url}/playlistItems", bearer=tokens.access_token, query=query
+        )
+        found = [_item(_part(entry, "snippet")) for entry in _entries(listed, "items")]
+        return [item for item in found if item][: provider.MAX_ITEMS]
+
+    async def _channel(self, tokens: Tokens) -> Mapping[str, Any]:
+        query = {"part": "snippet,contentDetails", "mine": "true"}
+        answer = await self._client.get(f"{self.platform.api_url}/channels", bearer=tokens.access_token, query=query)
+        if not (channels := _entries(answer, "items")):
+            raise Untrustworthy("the account has no channel")
+        return channels[0]
+
+
+def _item(snippet: Mapping[str, Any]) -> Item | None:
+    video = _part(snippet, "resourceId").get("videoId")
+    published_at = provider.time(snippet.get("publishedAt"))
+    if not isinstance(video, str) or not video or len(video) > 100 or published_at is None:
+        return None
+    return Item(
+        external_id=video,
+        title=provider.text(snippet.get("title"), limit=500),
+        url=provider.link(f"https://www.youtube.com/watch?v={video}"),
+        published_at=published_at,
+    )
+
+
+def _part(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = value.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _entries(value: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    found = value.get(name)
+    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []

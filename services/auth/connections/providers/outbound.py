@@ -1,0 +1,190 @@
+"""HTTP to platforms: to the hosts in the settings only, without redirects, bounded in time and size, and silent about secrets.
+
+Nothing of an address, a request or an answer is ever part of an error or a log record: tokens and codes travel in them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any, Self
+
+import httpx
+
+from services.auth.connections.domain import Tokens
+from services.auth.connections.platforms import Platform
+
+TIMEOUT = 10.0
+CONNECT_TIMEOUT = 3.0
+MAX_BYTES = 1 << 20
+MAX_PAUSE = timedelta(hours=1)
+
+
+class Failed(Exception):
+    """A platform did not give what was asked for. Its text is ours."""
+
+    got: Tokens | None = None
+    """Tokens that came all the same, and that nobody will use: to be given back."""
+
+
+class Unavailable(Failed):
+    """The platform does not answer, or says that it cannot now; what was asked did not count there. Again later may help."""
+
+    def __init__(self, message: str, *, after: timedelta | None = None) -> None:
+        super().__init__(message)
+        self.after = after
+        """How long the platform asks to be left alone; None if it does not say."""
+
+
+class Lost(Unavailable):
+    """No answer came to what was sent: whether it counted is not known."""
+
+
+class Refused(Failed):
+    """The platform says no, and will again."""
+
+    def __init__(self, message: str, *, code: str = "", number: int = 0) -> None:
+        super().__init__(message)
+        self.number = number
+        """The number that some platforms' APIs give instead; 0 for none."""
+        self.code = code
+        """The `error` of RFC 6749, of those that this RFC and its successors name; empty for any other."""
+
+
+class Untrustworthy(Failed):
+    """What the platform answered must not be believed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a platform answered."""
+
+    status: int
+    body: Mapping[str, Any]
+    """A JSON object; empty for anything else."""
+
+
+_OAUTH_ERRORS = frozenset(
+    {
+        "access_denied",
+        "insufficient_scope",
+        "invalid_client",
+        "invalid_grant",
+        "invalid_request",
+        "invalid_scope",
+        "invalid_token",
+        "unauthorized_client",
+        "unsupported_grant_type",
+        "unsupported_token_type",
+    }
+)
+
+
+class Outbound:
+    """Calls of one process to platforms."""
+
+    def __init__(self, *, timeout: float = TIMEOUT, max_bytes: int = MAX_BYTES) -> None:
+        # httpx tells every address at `info`, httpcore every header at `debug`: tokens, whatever LOG_LEVEL says.
+        for name in ("httpx", "httpcore"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        self._timeout = timeout
+        self._max_bytes = max_bytes
+        self._client = httpx.AsyncClient(
+            follow_redirects=False,
+            # Neither proxies nor ~/.netrc of the surroundings: where secrets go is said in the settings alone.
+            trust_env=False,
+            verify=ssl.create_default_context(),
+            timeout=httpx.Timeout(timeout, connect=min(CONNECT_TIMEOUT, timeout)),
+            limits=httpx.Limits(max_connections=50, max_keepalive_connections=10),
+            headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "Repruv"},
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
+
+    async def get(
+        self,
+        platform: Platform,
+        url: str,
+        *,
+        bearer: str = "",
+        query: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Read. Raises `Failed` for anything but a good answer."""
+        headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
+        request = self._client.build_request("GET", url, params=query or None, headers=headers)
+        return await self._send(platform, request)
+
+    async def post(
+        self, platform: Platform, url: str, body: str, *, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Send a form, encoded already. Raises `Failed` for anything but a good answer."""
+        sent = {"Content-Type": "application/x-www-form-urlencoded", **(headers or {})}
+        return await self._send(platform, self._client.build_request("POST", url, content=body.encode(), headers=sent))
+
+    async def _send(self, platform: Platform, request: httpx.Request) -> Answer:
+        if not platform.allows(str(request.url)):
+            raise Untrustworthy(f"{platform.name}: an address that the settings do not allow")
+        # `from None`: the causes hold the request, and with it what must not be read.
+        try:
+            async with asyncio.timeout(self._timeout):
+                response = await self._client.send(request, stream=True)
+                try:
+                    body = await self._read(response)
+                finally:
+                    await response.aclose()
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
+            raise Unavailable(f"{platform.name} cannot be reached") from None
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ssl.SSLError):
+            raise Lost(f"{platform.name} did not answer") from None
+        return _judge(platform, response, body)
+
+    async def _read(self, response: httpx.Response) -> bytes:
+        body = bytearray()
+        async for chunk in response.aiter_raw():
+            body += chunk
+            if len(body) > self._max_bytes:
+                raise httpx.DecodingError("too long")
+        return bytes(body)
+
+
+def _judge(platform: Platform, response: httpx.Response, body: bytes) -> Answer:
+    status = response.status_code
+    if status == 429 or status >= 500:
+        raise Unavailable(f"{platform.name} answered {status}", after=_retry_after(response)) from None
+    if 300 <= status < 400:
+        raise Refused(f"{platform.name} answered {status}: redirects are not followed")
+    try:
+        read = json.loads(body) if body else {}
+    except (ValueError, RecursionError):
+        read = {}
+    answer = Answer(status=status, body=read if isinstance(read, dict) else {})
+    if status >= 400 or "error" in answer.body:
+        said = answer.body.get("error")
+        raise Refused(
+            f"{platform.name} answered {status}",
+            code=said if isinstance(said, str) and said in _OAUTH_ERRORS else "",
+            number=number if isinstance(said, dict) and isinstance(number := said.get("code"), int) else 0,
+        )
+    return answer
+
+
+def _retry_after(response: httpx.Response) -> timedelta | None:
+    text = response.headers.get("Retry-After", "")
+    try:
+        if text.isdecimal():
+            pause = timedelta(seconds=min(int(text[:9]), MAX_PAUSE.total_seconds()))
+        else:
+            pause = parsedate_to_datetime(text) - datetime.now(UTC)
+    except (ValueError, TypeError):
+        return None
+    return max(timedelta(seconds=1), min(pause, MAX_PAUSE))

@@ -1,0 +1,84 @@
+"""The tables of platform connections as SQLAlchemy sees them; the migrations make them."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from services.auth.schema import metadata
+
+_time = sa.DateTime(timezone=True)
+
+connections = sa.Table(
+    "connections",
+    metadata,
+    sa.Column("user_id", sa.Uuid, primary_key=True),
+    sa.Column("platform", sa.Text, primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("previous_state", sa.Text, nullable=False),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("job_id", sa.Uuid),
+    sa.Column("job_kind", sa.Text),
+    sa.Column("job_version", sa.BigInteger, nullable=False),
+    sa.Column("external_id", sa.Text),
+    sa.Column("account_name", sa.Text),
+    sa.Column("account_url", sa.Text),
+    sa.Column("account_picture_url", sa.Text),
+    sa.Column("error_code", sa.Text),
+    sa.Column("error_message", sa.Text),
+    sa.Column("item_count", sa.Integer, nullable=False),
+    sa.Column("connected_at", _time),
+    sa.Column("synced_at", _time),
+    sa.Column("access_expires_at", _time),
+    sa.Column("refresh_at", _time),
+    sa.Column("changed_at", _time, nullable=False),
+    sa.Column("checked_at", _time),
+)
+
+# One-time transactions: what a callback must match.
+authorizations = sa.Table(
+    "connection_authorizations",
+    metadata,
+    sa.Column("state_hash", sa.LargeBinary, primary_key=True),
+    sa.Column("user_id", sa.Uuid, nullable=False),
+    sa.Column("platform", sa.Text, nullable=False),
+    sa.Column("session_id", sa.Uuid, nullable=False),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+    sa.Column("sealed_verifier", sa.LargeBinary, nullable=False),
+    sa.Column("sealed_nonce", sa.LargeBinary, nullable=False),
+    sa.Column("issuer", sa.Text, nullable=False),
+    sa.Column("is_issuer_required", sa.Boolean, nullable=False),
+    sa.Column("return_to", sa.Text, nullable=False),
+    sa.Column("expires_at", _time, nullable=False),
+)
+
+# A consent that was given and not used yet: code, verifier, nonce. Or what came of it: tokens.
+secrets = sa.Table(
+    "connection_secrets",
+    metadata,
+    sa.Column("user_id", sa.Uuid, primary_key=True),
+    sa.Column("platform", sa.Text, primary_key=True),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("sealed_code", sa.LargeBinary),
+    sa.Column("sealed_verifier", sa.LargeBinary),
+    sa.Column("sealed_nonce", sa.LargeBinary),
+    sa.Column("code_sent_at", _time),
+    sa.Column("sealed_access_token", sa.LargeBinary),
+    sa.Column("sealed_refresh_token", sa.LargeBinary),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("issued_at", _time),
+    sa.Column("expires_at", _time),
+)
+
+items = sa.Table(
+    "connection_items",
+    metadata,
+    sa.Column("user_id", sa.Uuid, primary_key=True),
+    sa.Column("platform", sa.Text, primary_key=True),
+    sa.Column("external_id", sa.Text, primary_key=True),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("published_at", _time, nullable=False),
+)

@@ -1,0 +1,254 @@
+"""What must not be read by others, sealed: authorizations that wait for their user, codes on their way, tokens."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.auth import sealing
+from services.auth.connections.domain import AUTHORIZATION_LIFETIME, Connection, Tokens
+from services.auth.connections.schema import authorizations
+from services.auth.connections.schema import secrets as table
+
+_now = sa.func.now()
+
+SEALED_COLUMNS = (
+    "sealed_code",
+    "sealed_verifier",
+    "sealed_nonce",
+    "sealed_access_token",
+    "sealed_refresh_token",
+)
+"""Those of `connection_secrets`, for whoever seals anew what an old key has sealed; `place` gives each one's place.
+Authorizations end within ten minutes, so nothing of theirs is worth it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authorization:
+    """A transaction that its user has come back from."""
+
+    generation: int
+    sealed_verifier: bytes = field(repr=False)
+    sealed_nonce: bytes = field(repr=False)
+    issuer: str
+    is_issuer_required: bool
+    return_to: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consent:
+    """A code, and what must be shown with it to get tokens."""
+
+    code: str = field(repr=False)
+    verifier: str = field(repr=False)
+    nonce: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What is kept for a connection: a consent, or tokens."""
+
+    generation: int
+    revision: int
+    """Grows each time tokens are replaced."""
+    consent: Consent | None
+    code_sent_at: datetime | None
+    """When the code was sent to the platform, if the answer is not known."""
+    tokens: Tokens | None
+    issued_at: datetime | None
+
+
+def place(column: str, user_id: UUID, platform: str) -> str:
+    """Say where a sealed secret lies; it opens nowhere else."""
+    return f"connection|{user_id}|{platform}|{column}"
+
+
+class Vault:
+    """Seals what is stored, and opens it."""
+
+    def __init__(self, ring: sealing.Ring) -> None:
+        self._ring = ring
+
+    async def keep_authorization(
+        self,
+        conn: AsyncConnection,
+        connection: Connection,
+        *,
+        state: str,
+        verifier: str,
+        nonce: str,
+        session_id: UUID,
+        issuer: str,
+        is_issuer_required: bool,
+        return_to: str,
+    ) -> datetime:
+        """Keep what a callback must match, in place of what the one before had to; gives when it ends."""
+        row = {
+            "state_hash": _hash(state),
+            "user_id": connection.user_id,
+            "platform": connection.platform,
+            "session_id": session_id,
+            "generation": connection.generation,
+            "sealed_verifier": self._seal(verifier, "sealed_verifier", connection),
+            "sealed_nonce": self._seal(nonce, "sealed_nonce", connection),
+            "issuer": issuer,
+            "is_issuer_required": is_issuer_required,
+            "return_to": return_to,
+            "expires_at": _now + AUTHORIZATION_LIFETIME,
+        }
+        key = [authorizations.c.user_id, authorizations.c.platform]
+        insert = postgresql.insert(authorizations).values(row)
+        statement = insert.on_conflict_do_update(index_elements=key, set_=row).returning(authorizations.c.expires_at)
+        expires_at: datetime = (await conn.execute(statement)).scalar_one()
+        return expires_at
+
+    async def keep_code(
+        self, conn: AsyncConnection, connection: Connection, authorization: Authorization, code: str
+    ) -> None:
+        """Keep a code with what the authorization knew."""
+        row = {
+            "user_id": connection.user_id,
+            "platform": connection.platform,
+            "generation": connection.generation,
+            "sealed_code": self._seal(code, "sealed_code", connection),
+            "sealed_verifier": authorization.sealed_verifier,
+            "sealed_nonce": authorization.sealed_nonce,
+        }
+        await delete(conn, connection.user_id, connection.platform)
+        await conn.execute(sa.insert(table).values(row))
+
+    async def keep_tokens(
+        self,
+        conn: AsyncConnection,
+        connection: Connection,
+        tokens: Tokens,
+        *,
+        of_generation: int,
+        of_revision: int,
+    ) -> datetime | None:
+        """Keep tokens in place of a code or of other tokens; None if these are not any more those they were got for.
+
+        Gives when they were issued, as the database has it.
+        """
+        row = {
+            "revision": table.c.revision + 1,
+            "sealed_code": None,
+            "sealed_verifier": None,
+            "sealed_nonce": None,
+            "code_sent_at": None,
+            "sealed_access_token": self._seal(tokens.access_token, "sealed_access_token", connection),
+            "sealed_refresh_token": (
+                self._seal(tokens.refresh_token, "sealed_refresh_token", connection) if tokens.refresh_token else None
+            ),
+            "subject": tokens.subject,
+            "issued_at": _now,
+            "expires_at": _now + tokens.lifetime if tokens.lifetime is not None else None,
+        }
+        guard = (table.c.generation == of_generation, table.c.revision == of_revision)
+        statement = sa.update(table).where(*_mine(connection.user_id, connection.platform), *guard).values(row)
+        issued_at: datetime | None = (await conn.execute(statement.returning(table.c.issued_at))).scalar_one_or_none()
+        return issued_at
+
+    async def get(self, conn: AsyncConnection, connection: Connection) -> Kept | None:
+        """Open what is kept; None if nothing is. Raises `sealing.CannotOpen`."""
+        statement = sa.select(table).where(*_mine(connection.user_id, connection.platform))
+        if (row := (await conn.execute(statement)).mappings().first()) is None:
+            return None
+
+        def opened(column: str) -> str:
+            return self._ring.open(row[column], place=place(column, connection.user_id, connection.platform))
+
+        consent = tokens = None
+        if row["sealed_code"] is not None:
+            consent = Consent(
+                code=opened("sealed_code"), verifier=opened("sealed_verifier"), nonce=opened("sealed_nonce")
+            )
+        if row["sealed_access_token"] is not None:
+            tokens = Tokens(
+                access_token=opened("sealed_access_token"),
+                refresh_token=opened("sealed_refresh_token") if row["sealed_refresh_token"] is not None else "",
+                lifetime=row["expires_at"] - row["issued_at"] if row["expires_at"] else None,
+                subject=row["subject"],
+            )
+        return Kept(
+            generation=row["generation"],
+            revision=row["revision"],
+            consent=consent,
+            code_sent_at=row["code_sent_at"],
+            tokens=tokens,
+            issued_at=row["issued_at"],
+        )
+
+    def _seal(self, secret: str, column: str, connection: Connection) -> bytes:
+        return self._ring.seal(secret, place=place(column, connection.user_id, connection.platform))
+
+
+async def take_authorization(
+    conn: AsyncConnection, *, state: str, user_id: UUID, session_id: UUID, platform: str
+) -> Authorization | None:
+    """Take what a callback must match, once; None if nothing does, or its time is over."""
+    statement = (
+        sa.delete(authorizations)
+        .where(
+            authorizations.c.state_hash == _hash(state),
+            authorizations.c.user_id == user_id,
+            authorizations.c.session_id == session_id,
+            authorizations.c.platform == platform,
+            authorizations.c.expires_at > _now,
+        )
+        .returning(authorizations)
+    )
+    row = (await conn.execute(statement)).mappings().first()
+    return _authorization(row) if row else None
+
+
+async def mark_code_sent(conn: AsyncConnection, connection: Connection, *, is_sent: bool) -> None:
+    """Note that the code is on its way to the platform; or that it surely did not count there."""
+    statement = sa.update(table).where(*_mine(connection.user_id, connection.platform))
+    await conn.execute(statement.values(code_sent_at=_now if is_sent else None))
+
+
+async def issued_at(conn: AsyncConnection, connection: Connection) -> datetime:
+    """Say when the tokens of a connection were issued; there are tokens."""
+    statement = sa.select(table.c.issued_at).where(*_mine(connection.user_id, connection.platform))
+    found: datetime = (await conn.execute(statement)).scalar_one()
+    return found
+
+
+async def delete(conn: AsyncConnection, user_id: UUID, platform: str) -> None:
+    """Delete everything secret of a connection."""
+    await conn.execute(sa.delete(table).where(*_mine(user_id, platform)))
+    mine = (authorizations.c.user_id == user_id, authorizations.c.platform == platform)
+    await conn.execute(sa.delete(authorizations).where(*mine))
+
+
+async def delete_expired(conn: AsyncConnection, *, older: timedelta = timedelta()) -> int:
+    """Delete authorizations whose time is over; gives how many."""
+    return (await conn.execute(sa.delete(authorizations).where(authorizations.c.expires_at <= _now - older))).rowcount
+
+
+def _mine(user_id: UUID, platform: str) -> tuple[sa.ColumnElement[bool], ...]:
+    return table.c.user_id == user_id, table.c.platform == platform
+
+
+def _authorization(row: Mapping[Any, Any]) -> Authorization:
+    return Authorization(
+        generation=row["generation"],
+        sealed_verifier=row["sealed_verifier"],
+        sealed_nonce=row["sealed_nonce"],
+        issuer=row["issuer"],
+        is_issuer_required=row["is_issuer_required"],
+        return_to=row["return_to"],
+    )
+
+
+def _hash(state: str) -> bytes:
+    return hashlib.sha256(state.encode()).digest()

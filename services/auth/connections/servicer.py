@@ -1,0 +1,77 @@
+"""gRPC in: request, operation, response. Every call acts for the user of the call, on that user's connections only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from grpc import aio
+
+from chassis import identity, ids
+from repruv.auth.v1 import connections_service_pb2 as pb
+from repruv.auth.v1 import connections_service_pb2_grpc as pb_grpc
+from services.auth.connections import convert, domain, operations
+
+SERVICE = pb.DESCRIPTOR.services_by_name["ConnectionsService"].full_name
+
+_GATEWAY = frozenset({"gateway"})
+CALLERS = {
+    "ListConnections": _GATEWAY,
+    "GetConnection": _GATEWAY,
+    "BeginConnect": _GATEWAY,
+    "FinishConnect": _GATEWAY,
+    "Disconnect": _GATEWAY,
+}
+"""Which services may use which rpc."""
+
+Context = aio.ServicerContext[Any, Any]
+
+
+class ConnectionsServicer(pb_grpc.ConnectionsServiceServicer):
+    """Serves `repruv.auth.v1.ConnectionsService`; the protos say what each rpc means."""
+
+    def __init__(self, connections: operations.Operations) -> None:
+        self._connections = connections
+
+    async def ListConnections(self, request: pb.ListConnectionsRequest, context: Context) -> pb.ListConnectionsResponse:
+        """See the proto."""
+        found = await self._connections.list(_user().user_id)
+        return pb.ListConnectionsResponse(connections=map(self._shown, found))
+
+    async def GetConnection(self, request: pb.GetConnectionRequest, context: Context) -> pb.GetConnectionResponse:
+        """See the proto."""
+        found = await self._connections.get(_user().user_id, request.platform)
+        return pb.GetConnectionResponse(connection=self._shown(found))
+
+    async def BeginConnect(self, request: pb.BeginConnectRequest, context: Context) -> pb.BeginConnectResponse:
+        """See the proto."""
+        begun = await self._connections.begin(_user(), request.platform, return_to=request.return_to)
+        return pb.BeginConnectResponse(
+            connection=self._shown(begun.connection),
+            authorization_url=begun.authorization_url,
+            expire_time=convert.time(begun.expires_at),
+        )
+
+    async def FinishConnect(self, request: pb.FinishConnectRequest, context: Context) -> pb.FinishConnectResponse:
+        """See the proto."""
+        returned = operations.Returned(
+            state=request.state, code=request.code, error=request.error, issuer=request.issuer
+        )
+        connection, return_to = await self._connections.finish(_user(), request.platform, returned)
+        return pb.FinishConnectResponse(connection=self._shown(connection), return_to=return_to)
+
+    async def Disconnect(self, request: pb.DisconnectRequest, context: Context) -> pb.DisconnectResponse:
+        """See the proto."""
+        return pb.DisconnectResponse(
+            connection=self._shown(await self._connections.disconnect(_user(), request.platform))
+        )
+
+    def _shown(self, connection: domain.Connection) -> Any:
+        title = self._connections.title(connection.platform)
+        return convert.connection_to_proto(connection, title=title)
+
+
+def _user() -> operations.User:
+    user = identity.caller().require_user()
+    return operations.User(
+        user_id=ids.parse(user.user_id, "user_id"), session_id=ids.parse(user.session_id, "session_id")
+    )
