@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 CONNECT_SECONDS = 2
 REQUEST_SECONDS = 10.0
 RETRY_SECONDS = 0.5
-CONSUMERS = (("jobs", "demo", "demo.>"),)
+CONSUMERS = (("jobs", "demo", "demo.>"), ("jobs", "auth", "auth.>"))
 """(service whose events are consumed, name of the durable consumer, which of them)"""
 
 

@@ -18,7 +18,8 @@ CALLERS = {
     "EnableDemo": _GATEWAY,
     "DisableDemo": _GATEWAY,
     "DismissDemo": _GATEWAY,
-    "GetDemo": _GATEWAY,
+    # auth asks whether demo mode stands in the way of a platform connection.
+    "GetDemo": _GATEWAY | {"auth"},
     "GetDashboard": _GATEWAY,
     "ListContent": _GATEWAY,
     "ListInteractions": _GATEWAY,

@@ -27,8 +27,7 @@ SEALED_COLUMNS = (
     "sealed_access_token",
     "sealed_refresh_token",
 )
-"""Those of `connection_secrets`, for whoever seals anew what an old key has sealed; `place` gives each one's place.
-Authorizations end within ten minutes, so nothing of theirs is worth it."""
+"""Those of `connection_secrets`; `place` gives each one's place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

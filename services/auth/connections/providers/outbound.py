@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any, Self
+from typing import Any
 
 import httpx
 
@@ -105,10 +105,8 @@ class Outbound:
             headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "Repruv"},
         )
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
+    async def close(self) -> None:
+        """Close what is open."""
         await self._client.aclose()
 
     async def get(

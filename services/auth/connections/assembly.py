@@ -1,0 +1,102 @@
+"""How the parts of connections are put together, for `serve` and for `work`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+import worker
+from chassis import outbox
+from chassis.rpc import server
+from repruv.auth.v1 import connections_service_pb2_grpc as pb_grpc
+from services.auth import resealing, sealing
+from services.auth.connections import (
+    announcements,
+    handlers,
+    operations,
+    secrets,
+    servicer,
+    settling,
+    tasks,
+)
+from services.auth.connections.platforms import Platform
+from services.auth.connections.providers import choose, outbound
+from services.auth.connections.schema import secrets as table
+from worker.requests import Jobs
+from worker.submissions import Submissions
+
+
+class Assembly:
+    """Connections over one database, one relay, and calls to the platforms that are offered."""
+
+    def __init__(
+        self,
+        *,
+        engine: AsyncEngine,
+        jobs: Jobs,
+        submits: Submissions,
+        announced: announcements.Announcements,
+        relay: outbox.Relay,
+        offered: Sequence[Platform],
+        ring: sealing.Ring,
+        public_url: str,
+    ) -> None:
+        self._engine = engine
+        self._announced = announced
+        self._relay = relay
+        self._public_url = public_url
+        self._vault = secrets.Vault(ring)
+        self._outbound = outbound.Outbound()
+        self._providers = choose.providers(offered, self._outbound)
+        self.settlement = settling.Settlement(
+            engine=engine, jobs=jobs, submits=submits, announced=announced, relay=relay
+        )
+
+    def service(self, demo: operations.Gate) -> server.Service:
+        """Give what answers calls."""
+        served = operations.Operations(
+            engine=self._engine,
+            providers=self._providers,
+            vault=self._vault,
+            settlement=self.settlement,
+            announced=self._announced,
+            relay=self._relay,
+            demo=demo,
+            public_url=self._public_url,
+        )
+        return server.Service(
+            name=servicer.SERVICE,
+            register=partial(pb_grpc.add_ConnectionsServiceServicer_to_server, servicer.ConnectionsServicer(served)),
+            callers=servicer.CALLERS,
+        )
+
+    def kinds(self, jobs: worker.JobsClient) -> list[worker.Kind[Any]]:
+        """Give what the worker serves; its schedules are `handlers.SCHEDULES`."""
+        dependencies = tasks.Dependencies(
+            engine=self._engine,
+            providers=self._providers,
+            vault=self._vault,
+            announced=self._announced,
+            relay=self._relay,
+            public_url=self._public_url,
+        )
+        return handlers.kinds(dependencies, self.settlement, jobs.submit_many)
+
+    async def close(self) -> None:
+        """Close the connections to platforms."""
+        await self._outbound.close()
+
+
+def sealed_columns() -> list[resealing.Sealed]:
+    """Give the columns that hold what was sealed. Authorizations are none of them: they end within ten minutes."""
+    return [
+        resealing.Sealed(
+            column=table.c[name],
+            key=(table.c.user_id, table.c.platform),
+            place=lambda row, name=name: secrets.place(name, row.user_id, row.platform),  # type: ignore[misc]
+        )
+        for name in secrets.SEALED_COLUMNS
+    ]
