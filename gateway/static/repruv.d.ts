@@ -147,6 +147,8 @@ export interface EventHandlers {
 export interface JobHandlers {
   update?: (job: Job) => void;
   done?: (job: Job) => void;
+  /** There is no such job of this user; the watch has been closed. */
+  missing?: (error: HttpError) => void;
   state?: (state: StreamState) => void;
 }
 

@@ -36,7 +36,10 @@ export function watchEvents(handlers, options = {}) {
   return alone(member, fetch, { url, ask: getter(`${API}/demo/status`), types: TYPES, pollInterval });
 }
 
-/** Watches one job: `update(job)` with each newer snapshot, `done(job)` once when it has ended, `state(state)`. */
+/**
+ * Watches one job: `update(job)` with each newer snapshot, `done(job)` once when it has ended, `missing(error)` instead if
+ * there is no such job, `state(state)`.
+ */
 export function watchJob(jobId, handlers, { user = pageUser(), lastEventId = '', pollInterval = POLL_MS, background } = {}) {
   const path = `${API}/jobs/${encodeURIComponent(jobId)}`;
   const get = getter(path);
@@ -49,9 +52,10 @@ export function watchJob(jobId, handlers, { user = pageUser(), lastEventId = '',
   const isOurs = (type, data) => type === 'job' && data.job_id === jobId;
   const member = watcher(handlers, tell, { lastEventId, background, isOurs });
   const fetch = async (request, take) => take('job', await get(request));
+  const onMissing = (error) => handlers.missing?.(error);
   const watch = user
-    ? share(member, fetch, { url: EVENTS, user, pollInterval, isRider: true })
-    : alone(member, fetch, { url: `${path}/events`, ask: get, types: ['job'], pollInterval });
+    ? share(member, fetch, { url: EVENTS, user, pollInterval, onMissing })
+    : alone(member, fetch, { url: `${path}/events`, ask: get, types: ['job'], pollInterval, onMissing });
   return watch;
 }
 
@@ -68,13 +72,13 @@ function watcher(handlers, tell, { lastEventId, background, isOurs = () => true 
   };
 }
 
-/** Gives a watcher a stream of its own. */
+// Gives a watcher a stream of its own.
 function alone({ lastEventId, take, state }, fetch, options) {
   return openStream({ ...options, lastEventId, onEvent: take, onState: state, snapshot: (request) => fetch(request, take) });
 }
 
-/** Lets a watcher take part in the user's stream. While that polls, a rider polls what the stream does not poll for it. */
-function share(member, fetch, { user, pollInterval, isRider = false, url }) {
+// Lets a watcher take part in the user's stream. One that may find its thing missing polls for it, while the stream polls for all.
+function share(member, fetch, { url, user, pollInterval, onMissing }) {
   const ask = signedInAs(user);
   const all = everything({ demo: true, job: true });
   const guarded = (fetch) => async (request, take) => {
@@ -83,15 +87,20 @@ function share(member, fetch, { user, pollInterval, isRider = false, url }) {
   };
   const own = snapshots((request) => guarded(fetch)(request, member.take), {
     interval: pollInterval,
-    onSignedOut: () => joined.signOut(),
+    onRefused(error) {
+      if (error.signedOut) return joined.signOut();
+      if (error.status !== 404 || !onMissing) return console.error(error);
+      joined.watch.close();
+      onMissing(error);
+    },
   });
   const joined = join(
     {
       ...member,
-      catchUp: (isAlone) => (isAlone || isRider) && own.once(),
+      catchUp: (isAlone) => (isAlone || onMissing) && own.once(),
       state(next) {
         if (ENDS.has(next)) own.close();
-        else if (isRider && next === 'polling') own.start();
+        else if (onMissing && next === 'polling') own.start();
         else own.stop();
         member.state(next);
       },

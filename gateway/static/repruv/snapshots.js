@@ -6,9 +6,9 @@ const CATCH_UP_WITHIN_MS = 60_000;
 
 /**
  * Calls `fetch({ signal })`: `once()` until it has succeeded, between `start()` and `stop()` every `interval` ms.
- * `onSignedOut` is called when only a new sign-in would help. `close()` ends it all.
+ * `onRefused(error)` is called with an answer that no patience changes. `close()` ends it all.
  */
-export function snapshots(fetch, { interval, onSignedOut }) {
+export function snapshots(fetch, { interval, onRefused }) {
   let polling = null;
   let catching = null;
 
@@ -37,15 +37,13 @@ export function snapshots(fetch, { interval, onSignedOut }) {
     catching = null;
   }
 
-  // It ends by being aborted or by an answer that no patience changes.
   function follow(promise) {
     return promise.then(
       () => {},
       (error) => {
         if (error.name === 'AbortError' || error.name === 'TimeoutError') return;
         if (!(error instanceof HttpError)) throw error;
-        if (error.signedOut) onSignedOut();
-        else console.error(error);
+        onRefused(error);
       },
     );
   }

@@ -17,14 +17,15 @@ const CONTROL = ['hello', 'ping', 'reset', 'bye'];
  * `onEvent(type, data, id)` gets each of `types`, and `hello`, `ping`, `reset` and `bye`. `onState(state)` gets
  * `connecting`, `open`, `reconnecting`, `polling`, `offline`, `signed-out` and `closed`. `snapshot({ signal })` fetches
  * what events would have told: it is called when events may have been missed, and every `pollInterval` ms while nothing
- * streams. `ask({ signal })` throws what says why a stream was refused, which an EventSource does not. With `isSure`
+ * streams. `onMissing(error)` is called, after the end, when there is nothing to stream; without it, an answer like that is
+ * only logged. `ask({ signal })` throws what says why a stream was refused, which an EventSource does not. With `isSure`
  * true or false it also tells whether the browser is still signed in as the page was, and is called before every
  * connection, but for the first if that is sure.
  */
-export function openStream({ url, ask, types, lastEventId = '', isSure, snapshot, pollInterval = 5000, onEvent, onState }) {
+export function openStream({ url, ask, types, lastEventId = '', isSure, snapshot, pollInterval = 5000, onEvent, onState, onMissing }) {
   const ended = new AbortController();
   const isCautious = isSure !== undefined;
-  const fetching = snapshots(snapshot, { interval: pollInterval, onSignedOut: signOut });
+  const fetching = snapshots(snapshot, { interval: pollInterval, onRefused });
   let state = '';
   let source = null;
   let failures = 0;
@@ -119,7 +120,7 @@ export function openStream({ url, ask, types, lastEventId = '', isSure, snapshot
         await ask({ signal: ended.signal });
       } catch (error) {
         if (mine !== attempt || ended.signal.aborted) return;
-        if (error.signedOut) return signOut();
+        if (error.signedOut || (error.status === 404 && onMissing)) return onRefused(error);
         if (error.retryAfter) return retryIn(error.retryAfter + Math.random() * FIRST_RETRY_MS);
         if (!(error instanceof HttpError)) throw error;
         if (isCautious) return lost();
@@ -137,6 +138,13 @@ export function openStream({ url, ask, types, lastEventId = '', isSure, snapshot
     source?.close();
     source = null;
     openedAt = 0;
+  }
+
+  function onRefused(error) {
+    if (error.signedOut) return signOut();
+    if (error.status !== 404 || !onMissing) return console.error(error);
+    finish('closed');
+    onMissing(error);
   }
 
   function signOut() {

@@ -6,8 +6,10 @@ import gzip
 import pathlib
 import re
 import subprocess
+import sys
 
 import playwright
+import pytest
 
 ROOT = pathlib.Path(__file__).parents[3]
 TESTS = ROOT / "tests" / "browser_module"
@@ -20,6 +22,17 @@ MAX_BYTES = 10_000
 _COMMENTS = re.compile(r"^\s*/\*[\s\S]*?\*/\s*?$|^\s*//.*$|(?<=[;,{}(]) // .*$", re.MULTILINE)
 
 
+@pytest.fixture(scope="module")
+def react() -> None:
+    """React as the lock file names it; it is fetched once."""
+    installed = TESTS / "node_modules" / ".package-lock.json"
+    lock = TESTS / "package-lock.json"
+    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+        npm = [pathlib.Path(sys.executable).with_name("npm"), "ci", "--no-audit", "--no-fund"]
+        subprocess.run(npm, cwd=TESTS, capture_output=True, timeout=100, check=True)
+
+
+@pytest.mark.usefixtures("react")
 def test_the_browser_module() -> None:
     tests = sorted(TESTS.glob("*.test.mjs"))
     done = subprocess.run(
