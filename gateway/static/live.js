@@ -1,41 +1,83 @@
-/* Keeps a page as true as it was when it arrived: the server renders every change, this puts it in its place. */
+/* Keeps a page as true as it was when it arrived: the server renders every change, this puts it in its place.
 
-import { isTerminal, isTransitioning, pollUntil, watchEvents } from './repruv.js';
+   A page says in its markup what it lives on, so that nothing here knows any page:
+   data-subject="job:…"   an element shows this thing, with data-status, and data-version (data-attempt) where it is known;
+                          an event of a newer version with another status has the fragment asked for
+   data-hears="job"       #live shows things of this type as a list: events of things that are not on it count as well
+   data-every="10"        #live asks every so many seconds, for what no event tells
+   data-announce          what is said when the status of this element becomes another
+   data-after="enabling"  shown to whoever saw #live with this status before
+   data-progress="…"      a progress bar of this job; data-main: its page's title shows it, and its quarters are said */
+
+import { ended, fresh, restTitle, showShare } from './attention.js';
+import { isTerminal, pollUntil, watchEvents } from './repruv.js';
 import { request } from './repruv/http.js';
 
 const NOTICE_AFTER_MS = 2500; // most cuts heal sooner, and then nobody needs to know
 const REFRESH_WITHIN_MS = 30_000;
+const PAUSE_MS = 250; // however fast events come
+const STALE_AFTER_MS = 20_000;
 const number = new Intl.NumberFormat('en');
-const title = document.title;
 const live = () => document.getElementById('live');
 
-let unpainted = null; // what the newest fragment says, until it is on the page
-const shown = () => unpainted ?? live().dataset;
+let unpainted = null; // the newest fragment, until it is on the page
 
 /** Starts with the data attributes of the body: `stream`, a URL, and `lastEventId`, where the page was rendered. */
 export function liven({ stream, lastEventId }) {
-  watchEvents({ demo: onDemo, job: onJob, reset: () => refresh('reset', () => true), state: showLink }, { url: stream, lastEventId });
+  if (!live()) return;
+  const handlers = { demo: onDemo, job: onJob, connection: onConnection, reset: () => refresh('reset'), state: showLink };
+  watchEvents(handlers, { url: stream, lastEventId });
+  document.addEventListener('visibilitychange', look);
+  addEventListener('pageshow', (event) => event.persisted && refresh('back'));
+  const seconds = Number(live().dataset.every);
+  if (seconds) setInterval(() => document.hidden || refresh('every'), seconds * 1000);
 }
 
 function onDemo(demo) {
-  showTitle(demo);
-  const version = Number(shown().version);
-  if (demo.version > version) refresh('demo', (page) => Number(page.version) >= demo.version);
-  else if (demo.version === version && demo.job_id) progressOf(demo.job_id, demo.job_status, demo.progress);
+  hear('demo', demo);
+  // A page that shows demo mode knows of its job what demo mode says of it.
+  const { job_id: jobId, job_status: status, progress } = demo;
+  if (jobId && find(`job:${jobId}`)?.version === undefined) hear(`job:${jobId}`, { status, progress }, { isKnown: true });
 }
 
 function onJob(job) {
-  const ended = isTerminal(job);
-  if (job.job_id !== shown().jobId || !isTransitioning(shown())) return;
-  if (ended) refresh('job', (page) => page.jobId !== job.job_id || !isTransitioning(page));
-  else progressOf(job.job_id, job.status, job.progress);
+  if (isTerminal(job)) {
+    ended(job);
+    refresh('ended'); // what is unread has become more
+  }
+  hear(`job:${job.job_id}`, job);
 }
 
-function progressOf(jobId, status, progress) {
-  const { jobId: current, jobStatus: before } = shown();
-  if (jobId !== current || !isTransitioning(shown())) return;
-  if (status !== before) refresh('status', (page) => page.jobStatus !== before);
-  if (progress?.total && status === 'running') paint('progress', () => drawProgress(jobId, progress));
+function onConnection(connection) {
+  hear(`connection:${connection.platform}`, connection);
+}
+
+/* What is heard is compared with what is shown. */
+
+function hear(subject, news, { isKnown = false } = {}) {
+  const shown = find(subject);
+  if (!shown) {
+    const [type] = subject.split(':');
+    if (!isKnown && live().dataset.hears?.split(' ').includes(type)) refresh(subject);
+  } else if (isNews(shown, news)) {
+    refresh(subject, (page) => page === undefined || !isNews(page, news));
+  } else if (news.progress?.total && news.status === 'running') {
+    paint(`progress ${subject}`, () => drawProgress(subject.replace('job:', ''), news));
+  }
+}
+
+function isNews({ version, status, attempt }, news) {
+  if (version === undefined) return news.status !== undefined && news.status !== status;
+  if (news.version === undefined || news.version <= Number(version)) return false;
+  // A job's version grows with its progress, which is drawn without the server.
+  return news.attempt === undefined || news.status !== status || news.attempt !== Number(attempt);
+}
+
+const find = (subject) => subjects(unpainted ?? document).get(subject);
+
+/** The data attributes of each thing that a page shows, by its name. */
+function subjects(page) {
+  return new Map([...page.querySelectorAll('[data-subject]')].map(({ dataset }) => [dataset.subject, dataset]));
 }
 
 /* Painting waits for a frame, and hidden tabs have none: they catch up when somebody looks. */
@@ -51,9 +93,10 @@ function paint(what, draw) {
   canvas.set(what, draw);
 }
 
-function drawProgress(jobId, { done, total, message }) {
+function drawProgress(jobId, { progress, estimated_finish_at: end }) {
   const box = document.querySelector(`[data-progress="${CSS.escape(jobId)}"]`);
   if (!box) return;
+  const { done, total, message } = progress;
   const percent = Math.min(100, Math.floor((100 * done) / total));
   const count = `${number.format(done)} of ${number.format(total)}`;
   const bar = box.querySelector('progress');
@@ -61,30 +104,55 @@ function drawProgress(jobId, { done, total, message }) {
   const next = quarter > Math.floor(bar.value / 25) && quarter < 4;
   bar.value = percent;
   bar.setAttribute('aria-valuetext', `${percent}%, ${count}`);
-  box.querySelector('[data-percent]').textContent = `${percent}%`;
-  box.querySelector('[data-count]').textContent = count;
-  if (message) box.querySelector('[data-step]').textContent = message;
-  document.title = `(${percent}%) ${title}`;
+  write(box, 'percent', `${percent}%`);
+  write(box, 'count', count);
+  if (message) write(box, 'step', message);
+  if (end) write(box, 'eta', left(end));
+  if (!('main' in box.dataset)) return;
+  showShare(percent);
   if (next) announce(`${bar.getAttribute('aria-label')}: ${25 * quarter}%`);
+}
+
+function write(box, part, text) {
+  const element = box.querySelector(`[data-${part}]`);
+  if (element && element.textContent !== text) element.textContent = text;
+}
+
+/** The same words as the `left` filter of the server. */
+function left(end) {
+  const seconds = Math.round((Date.parse(end) - Date.now()) / 1000);
+  if (seconds < 5) return 'almost done';
+  if (seconds < 60) return `about ${Math.ceil(seconds / 5) * 5} s left`;
+  return seconds < 3600 ? `about ${Math.ceil(seconds / 60)} min left` : `about ${Math.ceil(seconds / 3600)} h left`;
 }
 
 /* Fragments: asked for until they are as new as what the event told of, since a page can be read a moment too early. */
 
 const wanted = new Map();
-let fetching = false;
+let isFetching = false;
+let fetchedAt = Date.now();
 
-async function refresh(reason, enough) {
-  wanted.set(reason, enough);
-  if (fetching) return;
-  fetching = true;
+function look() {
+  if (document.hidden) return;
+  if (!live().querySelector('[data-main]')) restTitle();
+  if (Date.now() - fetchedAt > STALE_AFTER_MS) refresh('look');
+}
+
+async function refresh(reason, isEnough = () => true) {
+  wanted.set(reason, { subject: reason, isEnough });
+  if (isFetching) return;
+  isFetching = true;
   try {
+    const wait = fetchedAt + PAUSE_MS - Date.now();
+    if (wait > 0) await new Promise((resolve) => setTimeout(resolve, wait));
     await pollUntil(fetchFragment, { until: () => !wanted.size, interval: 400, maxInterval: 4000, timeout: REFRESH_WITHIN_MS });
   } catch (error) {
-    if (error.signedOut) return showLink('signed-out');
-    if (error.name !== 'TimeoutError') throw error;
     wanted.clear(); // the next event asks again
+    if (error.signedOut) return showLink('signed-out');
+    if (error.status === 404) return location.reload(); // it is no longer there, which the server says best
+    if (error.name !== 'TimeoutError' && !error.status) throw error;
   } finally {
-    fetching = false;
+    isFetching = false;
   }
 }
 
@@ -92,47 +160,60 @@ async function fetchFragment() {
   const asked = [...wanted];
   const response = await request(document.body.dataset.page + location.search, { headers: { 'X-Fragment': 'status' }, redirect: 'manual' });
   const page = new DOMParser().parseFromString(await response.text(), 'text/html');
-  const fresh = page.getElementById('live');
-  if (!fresh) return;
-  for (const [reason, enough] of asked) if (enough(fresh.dataset) && wanted.get(reason) === enough) wanted.delete(reason);
-  unpainted = { ...fresh.dataset };
-  paint('fragment', () => replace(page, fresh));
+  if (!page.getElementById('live')) return;
+  fetchedAt = Date.now();
+  const found = subjects(page);
+  for (const [reason, want] of asked) if (want.isEnough(found.get(want.subject)) && wanted.get(reason) === want) wanted.delete(reason);
+  unpainted = page;
+  fresh(page);
+  paint('fragment', () => replace(page));
 }
 
-function replace(page, fresh) {
+function replace(page) {
   unpainted = null;
-  const before = { ...live().dataset };
-  const now = { ...fresh.dataset };
-  const same = ['version', 'status', 'jobId', 'jobStatus'].every((name) => before[name] === now[name]);
-  if (same || Number(now.version) < Number(before.version)) return; // what somebody is typing stays
+  const now = page.getElementById('live');
+  if (isKept(now)) now.remove();
+  const before = subjects(document);
   const focused = document.activeElement;
   const inside = live().contains(focused);
+  const open = [...live().querySelectorAll('details[open][id]')].map(({ id }) => id);
   for (const element of [...page.body.children]) {
     const old = element.id && document.getElementById(element.id);
-    if (old) old.replaceWith(element);
+    if (old && old.outerHTML !== element.outerHTML) old.replaceWith(element);
   }
+  if (!now.isConnected || now.ownerDocument !== document) return;
+  for (const id of open) document.getElementById(id)?.setAttribute('open', '');
   if (inside) (document.getElementById(focused.id) ?? live()).focus({ preventScroll: true });
-  if (before.status === now.status) return;
+  tell(before);
+}
+
+/** What somebody is typing or being asked stays, and so does what has not changed, or comes too late to be true. */
+function isKept(now) {
+  const { activeElement: focused } = document;
+  if (live().querySelector('dialog[open]') && live().dataset.status === now.dataset.status) return true;
+  if (live().contains(focused) && focused.matches('input:not([type="hidden"]), select, textarea') && 'every' in now.dataset) return true;
+  const before = subjects(document);
+  const after = subjects(now.ownerDocument);
+  if (!before.size && !after.size) return now.textContent === live().textContent;
+  const facts = ({ version, status, attempt, jobId }) => [version, status, attempt, jobId].join();
+  if ([...after].some(([name, { version }]) => Number(version) < Number(before.get(name)?.version))) return true;
+  return now.textContent === live().textContent || ([...before.keys()].join() === [...after.keys()].join() && [...after].every(([name, data]) => facts(data) === facts(before.get(name))));
+}
+
+function tell(before) {
+  if (!live().querySelector('[data-main]')) restTitle();
+  const changed = [...subjects(document).values()].filter(({ subject, status }) => before.get(subject)?.status !== status);
+  if (!changed.length) return;
   document.getElementById('flash')?.remove(); // it spoke of the state before
-  for (const element of live().querySelectorAll(`[data-after="${before.status}"]`)) element.hidden = false;
-  announce(now.announce);
+  const was = before.get(live().dataset.subject)?.status;
+  if (was) for (const element of live().querySelectorAll(`[data-after="${was}"]`)) element.hidden = false;
+  const sentences = changed.map(({ announce }) => announce).filter(Boolean);
+  if (sentences.length) announce(sentences.slice(0, 3).join('. '));
 }
 
 function announce(text) {
   document.getElementById('announcer').textContent = text;
 }
-
-/* A background tab tells how it ended in its title, until somebody looks. */
-
-function showTitle(demo) {
-  const { done = 0, total = 0 } = demo.progress ?? {};
-  if (isTransitioning(demo)) document.title = total ? `(${Math.floor((100 * done) / total)}%) ${title}` : title;
-  else document.title = document.hidden && document.title !== title ? `${demo.status === 'failed' ? '✕' : '✓'} ${title}` : title;
-}
-
-document.addEventListener('visibilitychange', () => {
-  if (!document.hidden && !isTransitioning(live().dataset)) document.title = title;
-});
 
 let notice;
 

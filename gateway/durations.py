@@ -1,0 +1,60 @@
+"""Spans of time as people say them, behind them and ahead of them."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+
+_NONE = "–"
+_STEPS = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s"))
+_AHEAD = ((86_400, "day"), (3_600, "hour"), (60, "minute"))
+
+
+def duration(seconds: float | None) -> str:
+    """0.4 s, 12 s, 3 min 20 s, 2 h 5 min, 3 d 4 h: two units at most."""
+    if seconds is None:
+        return _NONE
+    seconds = max(0.0, seconds)
+    if seconds < 9.95:
+        return f"{seconds:.1f} s" if seconds >= 0.05 else "under 0.1 s"
+    whole = round(seconds)
+    for size, unit, smaller, smaller_unit in _STEPS:
+        if whole >= size:
+            rest = whole % size // smaller
+            return f"{whole // size} {unit} {rest} {smaller_unit}" if rest else f"{whole // size} {unit}"
+    return f"{whole} s"
+
+
+def between(begin: str | None, end: str | None) -> float | None:
+    """Give the seconds from one ISO time to another; None if one is missing."""
+    if not begin or not end:
+        return None
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds()
+
+
+def left(end: str | None, now: datetime | None = None) -> str:
+    """Say how long something will take yet: "about 20 s left"; empty when nobody knows. The browser has the same words."""
+    if not end:
+        return ""
+    seconds = (datetime.fromisoformat(end) - (now or datetime.now(UTC))).total_seconds()
+    if seconds < 5:
+        return "almost done"
+    if seconds < 60:
+        return f"about {math.ceil(seconds / 5) * 5} s left"
+    if seconds < 3_600:
+        return f"about {math.ceil(seconds / 60)} min left"
+    return f"about {math.ceil(seconds / 3_600)} h left"
+
+
+def until(moment: str | None, now: datetime | None = None) -> str:
+    """Say how far ahead a time is: "in 3 days", "in 5 minutes", "any moment"; a dash for no time."""
+    if not moment:
+        return _NONE
+    seconds = (datetime.fromisoformat(moment) - (now or datetime.now(UTC))).total_seconds()
+    if seconds < 60:
+        return "any moment" if seconds < 5 else "in less than a minute"
+    for size, unit in _AHEAD:
+        if seconds >= size:
+            count = int(seconds // size)
+            return f"in {count} {unit}{'' if count == 1 else 's'}"
+    raise AssertionError("unreachable: a minute and more has a unit")

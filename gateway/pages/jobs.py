@@ -1,0 +1,193 @@
+"""Jobs: the history of a person's long operations, and each of them by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from chassis import errors, ids
+from gateway import parts, views, wording
+from gateway.pages import reading, redirects, timeline, visit
+from repruv.jobs.v1 import job_pb2, jobs_service_pb2
+
+PATH = "/jobs"
+PAGE = 20
+CHILDREN = 50
+SAYS: Mapping[str, str] = {
+    "job_already_finished": "job_finished",
+    "job_not_retryable": "job_not_retryable",
+    "undo_not_ended": "job_undoing",
+    "unique_key_taken": "job_of_the_same",
+    "job_on_its_way": "job_on_its_way",
+    "unavailable": "job_unavailable",
+    "deadline_exceeded": "unanswered",
+}
+"""What pages tell of errors of a cancel or a retry."""
+_BY_NAME = {name: value for value, name in views.JOB_STATES.items()}
+FILTERS: Mapping[str, tuple[str, ...]] = {
+    "active": wording.ACTIVE,
+    "completed": ("completed",),
+    "failed": ("failed",),
+    "cancelled": ("cancelled",),
+}
+"""The states that a filter lets through."""
+
+
+class Jobs:
+    """`/jobs` and `/jobs/{job_id}`."""
+
+    def __init__(self, assembled: parts.Parts) -> None:
+        self._parts = assembled
+        self._secure = assembled.settings.is_https
+        actions = {"cancel": self.cancel, "retry": self.retry}
+        self.routes = [
+            Route(PATH, self.show_all),
+            Route(f"{PATH}/{{job_id}}", self.show),
+            *(
+                Route(f"{PATH}/{{job_id}}/{name}", visit.posting(act, self.show, says=SAYS), methods=["POST"])
+                for name, act in actions.items()
+            ),
+            *(Route(f"{PATH}/{{job_id}}/{name}", self.go_to_page) for name in actions),
+        ]
+
+    async def show_all(self, request: Request) -> Response:
+        """Show the person's jobs, newest first."""
+        visitor = await visit.begin(request, self._parts)
+        wish = wish_of(request)
+        asked = jobs_service_pb2.ListJobsRequest(owner_id=visitor.session.user_id, page_size=PAGE)
+        wish.apply(asked)
+        demo = await reading.demo_status(self._parts.demo, visitor.identity)
+        try:
+            page = await self._parts.jobs.list_jobs(asked, user=visitor.identity)
+        except errors.InvalidArgument:
+            # A page of other filters, or of another release: there is nothing older to show.
+            return redirects.see(wish.address(PATH), secure=self._secure)
+        except errors.Unavailable:
+            return visitor.show("jobs", PATH, {"demo": demo, **_listing(wish, None)}, status=503)
+        return visitor.show("jobs", PATH, {"demo": demo, **_listing(wish, page)})
+
+    async def show(self, request: Request) -> Response:
+        """Show how a job stands, and what happened to it."""
+        visitor = await visit.begin(request, self._parts)
+        job_id = _job_id(request)
+        job = await self._parts.arrivals.get_job(job_id, user=visitor.identity)
+        history, children, demo = await asyncio.gather(
+            self._history(job_id, visitor.identity),
+            self._children(job, visitor.identity),
+            reading.demo_status(self._parts.demo, visitor.identity),
+        )
+        context = {
+            "demo": demo,
+            "job": views.job(job),
+            "owner_id": "" if job.spec.owner_id == visitor.session.user_id else job.spec.owner_id,
+            "entries": timeline.entries(history),
+            "children": children,
+        }
+        return visitor.show("job", f"{PATH}/{job_id}", context)
+
+    async def go_to_page(self, request: Request) -> Response:
+        """Send to the job's page."""
+        return redirects.see(f"{PATH}/{_job_id(request)}", secure=self._secure)
+
+    async def cancel(self, request: Request) -> Response:
+        """Stop the job."""
+        return await self._act(request, self._parts.jobs.cancel_job, "job_cancelled")
+
+    async def retry(self, request: Request) -> Response:
+        """Reopen the job."""
+        return await self._act(request, self._parts.jobs.retry_job, "job_retried")
+
+    async def _act(self, request: Request, call: Callable[..., Awaitable[job_pb2.Job]], say: str) -> Response:
+        session, sent = await visit.posted(request, self._parts, "origin")
+        job_id = _job_id(request)
+        ask = partial(call, job_id, user=session.identity)
+        job = await self._parts.arrivals.wait(job_id, ask, user=session.identity)
+        if views.job_state(job) == "cancelling":
+            say = "job_cancelling"
+        return redirects.see(redirects.local(sent["origin"]) or f"{PATH}/{job_id}", say=say, secure=self._secure)
+
+    async def _history(self, job_id: str, identity: str) -> views.Json:
+        try:
+            return views.job_history(job_id, await self._parts.jobs.get_job_history(job_id, user=identity))
+        except errors.NotFound:
+            # Accepted an instant ago: nothing has happened yet.
+            return {"attempts": [], "transitions": []}
+
+    async def _children(self, job: job_pb2.Job, identity: str) -> list[views.Json]:
+        if not job.HasField("children"):
+            return []
+        asked = jobs_service_pb2.ListJobsRequest(
+            owner_id=job.spec.owner_id, parent_id=job.job_id, page_size=CHILDREN
+        )
+        return [views.job(child) for child in (await self._parts.jobs.list_jobs(asked, user=identity)).jobs]
+
+
+class Wish:
+    """Which jobs somebody wants to see: filters, and a page of them."""
+
+    def __init__(self, *, state: str, kind: str, page_token: str, owner: str = "") -> None:
+        self.state = state
+        self.kind = kind
+        self.owner = owner
+        self.page_token = page_token
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether some jobs are left out."""
+        return bool(self.state or self.kind or self.owner)
+
+    def apply(self, asked: jobs_service_pb2.ListJobsRequest) -> None:
+        """Ask for just these jobs."""
+        asked.states.extend(_BY_NAME[name] for name in FILTERS.get(self.state, ()))
+        asked.kinds.extend([self.kind] if self.kind else [])
+        asked.page_token = self.page_token
+        if self.owner:
+            asked.owner_id = self.owner
+
+    def address(self, path: str, page_token: str = "") -> str:
+        """Give the address of a page of the same jobs; the newest unless a token is given."""
+        query = {"state": self.state, "kind": self.kind, "owner": self.owner, "page_token": page_token}
+        told = urlencode({name: value for name, value in query.items() if value})
+        return f"{path}?{told}" if told else path
+
+
+def wish_of(request: Request) -> Wish:
+    """Read what is wanted from an address; what makes no sense is left out."""
+    query = request.query_params
+    state = query.get("state", "")
+    return Wish(
+        state=state if state in FILTERS else "",
+        kind=_plain(query.get("kind", ""))[:100],
+        owner=_plain(query.get("owner", ""))[:100],
+        page_token=_plain(query.get("page_token", "")),
+    )
+
+
+def _plain(text: str) -> str:
+    # Neither protobuf nor PostgreSQL takes half characters or NUL.
+    return text.encode("utf-8", "replace").decode().replace("\0", "").strip()
+
+
+def _listing(wish: Wish, page: jobs_service_pb2.ListJobsResponse | None) -> dict[str, object]:
+    found = [views.job(job) for job in page.jobs] if page else []
+    kinds = dict.fromkeys((*wording.OWN_KINDS, *(job["kind"] for job in found), *([wish.kind] if wish.kind else [])))
+    return {
+        "jobs": found if page else None,
+        "wish": wish,
+        "kinds": list(kinds),
+        "newest": wish.address(PATH) if wish.page_token else "",
+        "older": wish.address(PATH, page.next_page_token) if page and page.next_page_token else "",
+    }
+
+
+def _job_id(request: Request) -> str:
+    try:
+        return str(ids.parse(request.path_params["job_id"], "job_id"))
+    except errors.InvalidArgument as error:
+        raise errors.NotFound("There is no such job.", code="job_not_found") from error

@@ -1,0 +1,97 @@
+"""What happened to a job, attempts and transitions in one line of events, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gateway import durations, views
+
+_TITLES: Mapping[str, str] = {
+    "submitted": "Submitted",
+    "due": "Its time has come",
+    "claimed": "Attempt {attempt} began",
+    "completed": "Completed",
+    "failed": "Failed",
+    "cancelled": "Cancelled",
+    "cancel_requested": "Asked to stop",
+    "parent_ended": "Stopped together with its group",
+    "attempt_failed": "Attempt {attempt} did not succeed",
+    "lease_expired": "Attempt {attempt} was lost",
+    "deadline_exceeded": "Ran out of time",
+    "released": "Attempt {attempt} was handed back",
+    "snoozed": "Put off by itself",
+    "waiting": "Waits for the jobs that it started",
+    "retried": "Retried by request",
+}
+_EXPLANATIONS: Mapping[str, str] = {
+    "lease_expired": "Its worker no longer answered, so that another one takes over.",
+    "released": "Its worker was stopped in order; the work goes on elsewhere.",
+    "deadline_exceeded": "It had not ended by the time it was given.",
+    "attempt_failed": "Another attempt follows.",
+}
+_TONES = {"completed": "good", "failed": "bad", "cancelled": "plain", "retrying": "busy", "running": "on"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One thing that happened."""
+
+    title: str
+    at: str | None
+    tone: str
+    """`good`, `bad`, `busy`, `on` or `plain`."""
+    detail: str
+    code: str
+    """The error's code; may be empty."""
+    worker: str
+    """Who began the attempt; empty for anything else."""
+    seconds: float | None
+    """How long the attempt took that ended so."""
+
+
+def entries(history: views.Json) -> list[Entry]:
+    """Tell a job's history, oldest first."""
+    attempts = {attempt["attempt"]: attempt for attempt in history["attempts"]}
+    return [_entry(transition, attempts.get(transition["attempt"])) for transition in history["transitions"]]
+
+
+def _entry(transition: views.Json, attempt: views.Json | None) -> Entry:
+    reason, status = transition["reason"], transition["status"]
+    began = reason == "claimed"
+    is_end = attempt is not None and not began and attempt["finished_at"] is not None and _ended_so(transition, attempt)
+    error = attempt["error"] if attempt and is_end else None
+    return Entry(
+        title=_title(transition),
+        at=transition["occurred_at"],
+        tone=_TONES.get(status, "plain"),
+        detail=_detail(reason, status, error),
+        code=error["code"] if error else "",
+        worker=attempt["worker"] if attempt and began else "",
+        seconds=durations.between(attempt["started_at"], attempt["finished_at"]) if attempt and is_end else None,
+    )
+
+
+def _title(transition: views.Json) -> str:
+    reason, status = transition["reason"], transition["status"]
+    if reason == "submitted" and status == "scheduled":
+        return "Submitted, for later"
+    if reason == "cancel_requested" and status == "cancelled":
+        return "Cancelled before it had begun" if not transition["attempt"] else "Cancelled"
+    title = _TITLES.get(reason, reason.replace("_", " ").capitalize())
+    return title.format(attempt=transition["attempt"])
+
+
+def _detail(reason: str, status: str, error: dict[str, Any] | None) -> str:
+    explanation = _EXPLANATIONS.get(reason, "")
+    if reason == "lease_expired" and status in views.FINISHED:
+        explanation = "Its worker no longer answered."
+    message = error["message"] if error else ""
+    return f"{message} {explanation}".strip()
+
+
+def _ended_so(transition: views.Json, attempt: views.Json) -> bool:
+    """Whether a transition is the end of its attempt: what comes later, as a retry, only names the latest attempt."""
+    gap = durations.between(attempt["finished_at"], transition["occurred_at"])
+    return gap is not None and abs(gap) < 1 and transition["reason"] not in {"retried", "due"}

@@ -1,0 +1,61 @@
+"""The engine's words as people read them: kinds, states, and what caused a change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+KINDS: Mapping[str, str] = {
+    "demo.enable": "Set up demo mode",
+    "demo.disable": "Remove demo data",
+    "demo.expire": "End expired demo modes",
+    "auth.connect": "Connect a platform",
+    "auth.disconnect": "Disconnect a platform",
+    "auth.refresh": "Renew access to platforms",
+    "auth.mail": "Send a mail",
+    "jobs.group": "Group of jobs",
+    "jobs.cleanup": "Clear out old jobs",
+    "*": "All kinds together",
+}
+OWN_KINDS = ("demo.enable", "demo.disable", "auth.connect", "auth.disconnect")
+"""Kinds of jobs that people start themselves."""
+STATES: Mapping[str, str] = {
+    "scheduled": "Scheduled",
+    "pending": "Waiting",
+    "running": "Running",
+    "retrying": "Retrying",
+    "cancelling": "Cancelling",
+    "completed": "Completed",
+    "failed": "Failed",
+    "cancelled": "Cancelled",
+}
+ACTIVE = ("scheduled", "pending", "running", "retrying", "cancelling")
+_UNDO = ".undo"
+_STUCK: Mapping[str, str] = {
+    "unserved": "No worker serves its kind",
+    "paused": "Its kind is paused",
+    "waiting": "It could have begun long ago",
+    "overrun": "Its attempt takes longer than it may",
+    "cancelling": "Its worker does not stop",
+    "crashing": "Its workers died more than once",
+}
+
+
+def kind(name: str) -> str:
+    """Name a kind: what its jobs do."""
+    if known := KINDS.get(name):
+        return known
+    if name.endswith(_UNDO):
+        return f"Undo: {kind(name.removesuffix(_UNDO))}"
+    service, _, verb = name.partition(".")
+    words = (verb or service).replace("_", " ").replace(".", " ").strip().capitalize()
+    return f"{words} ({service})" if verb else words
+
+
+def state(name: str) -> str:
+    """Name a job's state."""
+    return STATES.get(name, name.replace("_", " ").capitalize())
+
+
+def stuck(reason: str) -> str:
+    """Say why a job needs somebody's eye."""
+    return _STUCK.get(reason, reason.replace("_", " ").capitalize())
