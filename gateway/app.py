@@ -11,8 +11,21 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
 from chassis import run
-from gateway import docs, errors, middleware
-from gateway.api import auth, content, demo, dependencies, events, jobs, notifications
+from gateway import docs, errors, headers, limits, middleware, origin, renewal
+from gateway.api import (
+    admin_jobs,
+    admin_users,
+    auth,
+    connections,
+    content,
+    demo,
+    dependencies,
+    events,
+    jobs,
+    notifications,
+    security,
+    sessions,
+)
 from gateway.api.dependencies import Gateway
 from gateway.parts import Parts
 from gateway.stream import response
@@ -34,10 +47,12 @@ def create(parts: Parts, *, pages: Sequence[BaseRoute] = (), error_page: errors.
     )
     app.state.parts = parts
     app.include_router(probes)
-    for router in (auth.router, demo.router, jobs.router, notifications.router, content.router, events.router):
+    accounts = (auth.router, sessions.router, security.router)
+    rest = (connections.router, notifications.router, content.router, events.router, admin_jobs.router, admin_users.router)
+    for router in (*accounts, demo.router, jobs.router, *rest):
         app.include_router(router, prefix=dependencies.BASE)
     # The frontend's older paths.
-    for router in (auth.router, demo.router, jobs.router):
+    for router in (*accounts, demo.router, jobs.router):
         app.include_router(router, prefix="/api", include_in_schema=False)
     docs.install(app, parts.cookie)
     app.router.routes.extend(pages)
@@ -45,9 +60,11 @@ def create(parts: Parts, *, pages: Sequence[BaseRoute] = (), error_page: errors.
     answers.install(app)
     # The last one added is the first one passed.
     app.add_middleware(middleware.BodyLimit, answers=answers)
-    app.add_middleware(middleware.SameOrigin, public_origin=parts.settings.public_origin, answers=answers)
+    app.add_middleware(origin.SameOrigin, public_origin=parts.settings.public_origin, answers=answers)
+    app.add_middleware(limits.Limit, limits=parts.settings.rate_limits, answers=answers)
+    app.add_middleware(renewal.Renewal, cookie=parts.cookie)
     app.add_middleware(middleware.Observe, answers=answers)
-    app.add_middleware(middleware.SecurityHeaders, https=parts.settings.is_https)
+    app.add_middleware(headers.SecurityHeaders, https=parts.settings.is_https)
     app.add_middleware(middleware.RequestId)
     app.add_middleware(response.HandOff)
     return app

@@ -11,8 +11,9 @@ from fastapi.openapi.utils import get_openapi
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from gateway import middleware, sessions
+from gateway import cookies
 
+PATH = "/docs"
 ASSETS = Path(fastapi_offline.__file__).parent / "static"
 DESCRIPTION = """Long operations that survive anything, and events that always know how they stand.
 
@@ -69,7 +70,7 @@ _PROBLEM = {
 }
 
 
-def install(app: FastAPI, cookie: sessions.Cookie) -> None:
+def install(app: FastAPI, cookie: cookies.Cookie) -> None:
     """Document `app`."""
 
     def openapi() -> dict[str, Any]:
@@ -92,6 +93,6 @@ def install(app: FastAPI, cookie: sessions.Cookie) -> None:
         return Response(_START, media_type="text/javascript")
 
     app.openapi = openapi  # type: ignore[method-assign]
-    app.add_api_route(middleware.DOCS_PATH, page, include_in_schema=False)
-    app.add_api_route(f"{middleware.DOCS_PATH}/start.js", start, include_in_schema=False)
-    app.mount(f"{middleware.DOCS_PATH}/assets", StaticFiles(directory=ASSETS))
+    app.add_api_route(PATH, page, include_in_schema=False)
+    app.add_api_route(f"{PATH}/start.js", start, include_in_schema=False)
+    app.mount(f"{PATH}/assets", StaticFiles(directory=ASSETS))

@@ -1,45 +1,24 @@
-"""What every request passes through: its id, its log line, limits and headers. Pure ASGI, so that streams stay streams."""
+"""What every request passes through: its id, its log line, and a limit to its size. Pure ASGI, so that streams stay streams."""
 
 from __future__ import annotations
 
 import logging
 import re
 import time
-from collections.abc import Mapping
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from chassis import errors as failures
 from chassis import ids, logs
-from gateway import errors, metrics, sessions
+from gateway import errors, headers, metrics
 
 logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 64 * 1024
-DOCS_PATH = "/docs"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _QUIET_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
-
-_CONTENT_POLICY = (
-    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self';"
-    " frame-ancestors 'none'"
-)
-# Swagger UI writes style attributes.
-_DOCS_CONTENT_POLICY = f"{_CONTENT_POLICY}; style-src 'self' 'unsafe-inline'"
-_SECURITY_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    "Cache-Control": "no-store",
-}
-_STRICT_TRANSPORT = "max-age=31536000; includeSubDomains"
 
 
 class RequestId:
@@ -56,7 +35,7 @@ class RequestId:
         request_id = sent if _REQUEST_ID.fullmatch(sent) else str(ids.uuid7())
         token = logs.request_id.set(request_id)
         try:
-            await self._app(scope, receive, _adding({"X-Request-Id": request_id}, send))
+            await self._app(scope, receive, headers.adding({"X-Request-Id": request_id}, send))
         finally:
             logs.request_id.reset(token)
 
@@ -104,58 +83,6 @@ class Observe:
         logger.log(level, "answered", extra=facts)
 
 
-class SecurityHeaders:
-    """Tells browsers what our answers may do; an answer that says otherwise itself is left alone."""
-
-    def __init__(self, app: ASGIApp, *, https: bool) -> None:
-        self._app = app
-        self._headers = {**_SECURITY_HEADERS, "Content-Security-Policy": _CONTENT_POLICY}
-        if https:
-            self._headers["Strict-Transport-Security"] = _STRICT_TRANSPORT
-        self._docs_headers = {**self._headers, "Content-Security-Policy": _DOCS_CONTENT_POLICY}
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        headers = self._docs_headers if scope["path"] == DOCS_PATH else self._headers
-        await self._app(scope, receive, _adding(headers, send))
-
-
-class SameOrigin:
-    """Refuses what another site makes a browser send: unsafe methods whose origin is not ours.
-
-    Requests with a bearer token pass, since no browser adds that by itself and their cookie is not looked at. So do requests
-    that name no origin in any way: browsers always do.
-    """
-
-    def __init__(self, app: ASGIApp, *, public_origin: str, answers: errors.Answers) -> None:
-        self._app = app
-        self._answers = answers
-        self._public_origin = public_origin
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] not in _SAFE_METHODS and self._is_foreign(HTTPConnection(scope)):
-            refusal = failures.PermissionDenied("Another site sent this request.", code="cross_site_request")
-            response = await self._answers(Request(scope), refusal)
-            await response(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
-
-    def _is_foreign(self, request: HTTPConnection) -> bool:
-        if sessions.bearer(request) is not None:
-            return False
-        site = request.headers.get("sec-fetch-site")
-        if site is not None:
-            # `none` is the user's own doing, for example a reload.
-            return site not in {"same-origin", "none"}
-        origin = request.headers.get("origin")
-        if origin is None:
-            return False
-        own = f"{request.url.scheme}://{request.headers.get('host', '')}"
-        return origin not in {self._public_origin, own}
-
-
 class BodyLimit:
     """Refuses bodies above 64 KiB, whether or not they say their length."""
 
@@ -189,14 +116,3 @@ class BodyLimit:
 def _too_large() -> HTTPException:
     # The connection stays open: the server skips the rest of the body, while a close would cut off the answer.
     return HTTPException(413, f"The body is larger than {MAX_BODY_BYTES // 1024} KiB.")
-
-
-def _adding(headers: Mapping[str, str], send: Send) -> Send:
-    async def adding(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            sent = MutableHeaders(scope=message)
-            for name, value in headers.items():
-                sent.setdefault(name, value)
-        await send(message)
-
-    return adding

@@ -9,7 +9,9 @@ from chassis import bus, identity
 from chassis.rpc import client
 from gateway import clients, settings
 from gateway.arrivals import Arrivals
-from gateway.sessions import Cookie, Sessions
+from gateway.cookies import Cookie, Visit
+from gateway.forgery import FormTokens
+from gateway.sessions import Sessions
 from gateway.stream import hub
 
 
@@ -19,12 +21,17 @@ class Parts:
 
     settings: settings.Settings
     auth: clients.Auth
+    admin: clients.Admin
+    connections: clients.Connections
     demo: clients.Demo
     jobs: clients.Jobs
+    engine: clients.Engine
     arrivals: Arrivals
     bus: bus.Bus
     sessions: Sessions
     cookie: Cookie
+    visit: Visit
+    form_tokens: FormTokens
     streams: hub.Hub
 
     async def are_ready(self) -> dict[str, bool]:
@@ -35,7 +42,8 @@ class Parts:
 
     async def close(self) -> None:
         """Close the connections to the services."""
-        await asyncio.gather(self.auth.close(), self.demo.close(), self.jobs.close())
+        services = (self.auth, self.admin, self.connections, self.demo, self.jobs, self.engine)
+        await asyncio.gather(*(service.close() for service in services))
 
 
 def assemble(told: settings.Settings) -> Parts:
@@ -43,22 +51,28 @@ def assemble(told: settings.Settings) -> Parts:
     own = told.own
     caller = client.Caller(identity.Signer("gateway", told.identity_key), own)
     auth = clients.Auth(told.auth_target, caller)
+    connections = clients.Connections(told.auth_target, caller)
     demo = clients.Demo(told.demo_target, caller)
     jobs = clients.Jobs(told.jobs_target, caller)
     nats = bus.Bus(told.nats_url, name="gateway", own=own)
     validator = Sessions(auth, hears=lambda: nats.is_connected)
     arrivals = Arrivals(jobs, demo)
-    streams = hub.Hub(jobs=jobs, demo=demo, arrivals=arrivals, validator=validator)
+    streams = hub.Hub(jobs=jobs, demo=demo, connections=connections, arrivals=arrivals, validator=validator)
     validator.listen(nats)
     streams.listen(nats)
     return Parts(
         settings=told,
         auth=auth,
+        admin=clients.Admin(told.auth_target, caller),
+        connections=connections,
         demo=demo,
         jobs=jobs,
+        engine=clients.Engine(told.jobs_target, caller),
         arrivals=arrivals,
         bus=nats,
         sessions=validator,
         cookie=Cookie(secure=told.is_https),
+        visit=Visit(secure=told.is_https),
+        form_tokens=FormTokens(told.identity_key),
         streams=streams,
     )

@@ -10,11 +10,8 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
-
-from starlette.requests import HTTPConnection
-from starlette.responses import Response
 
 from chassis import bus, errors
 from repruv.auth.v1 import auth_events_pb2, auth_pb2, auth_service_pb2
@@ -36,6 +33,8 @@ class Session:
     """Signed identity of the user, for calls to services."""
     identity_expires: float
     """Unix seconds."""
+    is_renewed: bool = False
+    """Whether this very validation moved the session's end away."""
 
     @property
     def user_id(self) -> str:
@@ -64,6 +63,9 @@ class Validator(Protocol):
 
 
 Revoked = Callable[[str, Collection[str] | None], None]
+Refreshed = Callable[[str, Collection[str]], None]
+REFRESHED = "refreshed"
+"""The reason of an event that ends nothing: the sessions live on under a new token, or with other facts about their user."""
 
 
 class Sessions:
@@ -77,6 +79,7 @@ class Sessions:
         self._generation = 0
         self._cache: dict[bytes, tuple[Session, float]] = {}
         self._on_revoked: list[Revoked] = []
+        self._on_refreshed: list[Refreshed] = []
 
     @property
     def hears(self) -> bool:
@@ -85,12 +88,16 @@ class Sessions:
 
     def listen(self, heard: bus.Bus) -> None:
         """Hear of revocations, and start afresh when some may have been missed."""
-        heard.listen("auth.events.>", self._hear)
+        heard.listen("auth.events.*", self._hear)
         heard.on_connected(self.forget_all)
 
     def on_revoked(self, callback: Revoked) -> None:
         """Call `callback(user_id, session_ids)` when sessions end before their time; None: perhaps all of the user's."""
         self._on_revoked.append(callback)
+
+    def on_refreshed(self, callback: Refreshed) -> None:
+        """Call `callback(user_id, session_ids)` when sessions live on and what was known of them may be wrong."""
+        self._on_refreshed.append(callback)
 
     async def validate(self, token: str) -> Session:
         """Give the session of `token`. Raises `Unauthenticated` `session_invalid`, or `Unavailable`."""
@@ -113,17 +120,26 @@ class Sessions:
 
     def revoked(self, user_id: str, session_ids: Collection[str] | None) -> None:
         """Forget sessions of a user that ended; None: all of the user's."""
-        self._generation += 1
-        for key, (session, _) in list(self._cache.items()):
-            if session.user_id == user_id and (session_ids is None or session.session_id in session_ids):
-                del self._cache[key]
+        self._forget(user_id, session_ids)
         for callback in self._on_revoked:
+            callback(user_id, session_ids)
+
+    def refreshed(self, user_id: str, session_ids: Collection[str]) -> None:
+        """Forget sessions of a user that live on, under a new token or with other facts."""
+        self._forget(user_id, session_ids)
+        for callback in self._on_refreshed:
             callback(user_id, session_ids)
 
     def forget_all(self) -> None:
         """Forget everything: a revocation may have been missed."""
         self._generation += 1
         self._cache.clear()
+
+    def _forget(self, user_id: str, session_ids: Collection[str] | None) -> None:
+        self._generation += 1
+        for key, (session, _) in list(self._cache.items()):
+            if session.user_id == user_id and (session_ids is None or session.session_id in session_ids):
+                del self._cache[key]
 
     async def _ask(self, token: str) -> Session:
         answer = await self._auth.validate_session(token)
@@ -133,6 +149,7 @@ class Sessions:
             login=answer.session,
             identity=answer.identity,
             identity_expires=answer.identity_expire_time.ToNanoseconds() / 1e9,
+            is_renewed=answer.is_renewed,
         )
 
     def _recall(self, key: bytes) -> Session | None:
@@ -144,53 +161,9 @@ class Sessions:
         while len(self._cache) >= CACHE_LIMIT:
             del self._cache[next(iter(self._cache))]
         until = min(self._clock() + TTL_SECONDS, session.identity_expires, session.expires)
-        self._cache[key] = (session, until)
+        self._cache[key] = (replace(session, is_renewed=False), until)
 
     async def _hear(self, received: bus.Received) -> None:
         event = auth_events_pb2.SessionsRevoked.FromString(received.payload)
-        self.revoked(event.user_id, frozenset(event.session_ids))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cookie:
-    """The cookie that carries a session's token."""
-
-    secure: bool
-
-    @property
-    def name(self) -> str:
-        """`__Host-session` over TLS, where browsers bind it to this host; plain `session` otherwise."""
-        return "__Host-session" if self.secure else "session"
-
-    def put(self, response: Response, token: str, login: auth_pb2.Session) -> None:
-        """Set it, until the session ends at the latest."""
-        age = int(login.absolute_expire_time.seconds - time.time())
-        self._set(response, token, max(age, 0))
-
-    def clear(self, response: Response) -> None:
-        """Delete it."""
-        self._set(response, "", 0)
-
-    def _set(self, response: Response, value: str, max_age: int) -> None:
-        response.set_cookie(
-            self.name, value, max_age=max_age, path="/", secure=self.secure, httponly=True, samesite="lax"
-        )
-
-
-def bearer(request: HTTPConnection) -> str | None:
-    """Give the bearer token of a request; None if it has none."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else None
-
-
-def token_of(request: HTTPConnection, cookie: Cookie) -> str:
-    """Give the token of a request: the bearer token if there is one, whatever cookie came with it.
-
-    Raises `Unauthenticated`.
-    """
-    token = bearer(request)
-    if token is None:
-        token = request.cookies.get(cookie.name)
-    if token is None:
-        raise errors.Unauthenticated("Sign in first.")
-    return token
+        tell = self.refreshed if event.reason == REFRESHED else self.revoked
+        tell(event.user_id, frozenset(event.session_ids))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from chassis import settings
+from gateway import limits
 
 NO_PROXIES = "none"
 
@@ -22,8 +23,17 @@ class Settings(settings.Process):
     """How browsers reach us; https makes the cookie Secure."""
     trusted_proxies: str = ""
     """Addresses whose X-Forwarded-For and X-Forwarded-Proto count, comma-separated; empty or `none`: nobody's."""
+    rate_limit_user: str = "6000/60"
+    """How often each user may ask, as requests/seconds; `off`: as often as they like. By each replica for itself."""
+    rate_limit_network: str = "6000/60"
+    """The same for callers who are not known, by address, or /64 of IPv6."""
+    rate_limit_sign_in: str = "600/60"
+    """The same for signing in, making accounts and resetting passwords, by address, or /64 of IPv6."""
 
     def __post_init__(self) -> None:
+        for name in ("user", "network", "sign_in"):
+            if (told := getattr(self, f"rate_limit_{name}")) != limits.OFF:
+                limits.Bucket(name, told)
         if self.environment != "production":
             return
         if not self.is_https and urlsplit(self.public_url).hostname not in ("localhost", "127.0.0.1"):
@@ -46,6 +56,13 @@ class Settings(settings.Process):
     def proxies(self) -> str:
         """The trusted proxies, comma-separated; empty when there are none."""
         return "" if self.trusted_proxies.strip() == NO_PROXIES else self.trusted_proxies
+
+    @property
+    def rate_limits(self) -> limits.Limits:
+        """How often callers may ask."""
+        return limits.Limits(
+            user=self.rate_limit_user, network=self.rate_limit_network, sign_in=self.rate_limit_sign_in
+        )
 
     @property
     def public_origin(self) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import jinja2
 
-from gateway import charts
+from gateway import charts, durations, wording
 
 TEMPLATES = pathlib.Path(__file__).parent / "templates"
 STATIC = pathlib.Path(__file__).parent / "static"
@@ -33,10 +33,11 @@ def environment(*, reload: bool = False) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    env.filters.update(
-        compact=compact, number=number, percent=percent, ago=ago, date=date, label=label, initials=initials, tone=tone
-    )
-    env.tests["recent"] = recent
+    filters = (compact, number, percent, ago, date, clock, label, happening, initials, tone)
+    spans = (durations.duration, durations.left, durations.until)
+    env.filters.update({made.__name__: made for made in (*filters, *spans)})
+    env.filters.update(kind_name=wording.kind, state_name=wording.state, stuck_words=wording.stuck)
+    env.tests.update(recent=recent, future=future)
     env.globals.update(asset=asset, bar_chart=charts.bar_chart, segments=charts.segments)
     return env
 
@@ -98,10 +99,49 @@ def date(value: str | datetime | None, style: str = "day") -> str:
     return f"{day} {moment.year}, {moment:%H:%M} UTC" if style == "minute" else f"{day} {moment.year}"
 
 
+def clock(value: str | datetime | None) -> str:
+    """14 Nov, 09:30:05 UTC: for things that follow each other quickly."""
+    moment = _moment(value)
+    return _NONE if moment is None else f"{moment.day} {moment:%b}, {moment:%H:%M:%S} UTC"
+
+
 def recent(value: str | datetime | None, minutes: float = 10) -> bool:
     """Whether a time lies within the last minutes."""
     moment = _moment(value)
     return moment is not None and (datetime.now(UTC) - moment).total_seconds() < minutes * 60
+
+
+def future(value: str | datetime | None) -> bool:
+    """Whether a time is still to come."""
+    moment = _moment(value)
+    return moment is not None and moment > datetime.now(UTC)
+
+
+_HAPPENINGS = {
+    "registered": "Account made",
+    "login_succeeded": "Signed in",
+    "login_failed": "Wrong password at sign-in",
+    "second_factor_failed": "Wrong code at sign-in",
+    "reauthenticated": "Showed who you are",
+    "reauthentication_failed": "Wrong password or code at a sensitive step",
+    "session_revoked": "A session was ended",
+    "sessions_revoked": "Sessions were ended",
+    "password_change_failed": "Wrong password when changing it",
+    "password_reset_requested": "New password asked for",
+    "password_reset": "New password set by mail",
+    "email_verification_requested": "Verification mail asked for",
+    "email_verified": "Address verified",
+    "second_factor_enabled": "Second factor turned on",
+    "second_factor_disabled": "Second factor turned off",
+    "recovery_code_used": "Recovery code used",
+    "recovery_codes_replaced": "New recovery codes made",
+    "connection_begun": "Connecting begun",
+}
+
+
+def happening(kind: str) -> str:
+    """What happened, in words: `login_failed` is Wrong password at sign-in."""
+    return _HAPPENINGS.get(kind) or label(kind)
 
 
 _NAMES = {"auto": "Pick for me", "youtube": "YouTube", "tiktok": "TikTok", "linkedin": "LinkedIn", "x": "X"}

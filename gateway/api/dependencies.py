@@ -10,17 +10,21 @@ from fastapi import Depends, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from chassis import errors, ids
+from gateway import authentication, parts, sessions, views
 from gateway import errors as problems
-from gateway import parts, sessions, views
 from gateway.api import schemas
+from repruv.auth.v1 import auth_pb2
 
 BASE = "/api/v1"
+MAX_USER_AGENT = 400
+PUBLIC: dict[str, Any] = {"security": []}
+"""OpenAPI of routes for callers who need not be signed in."""
 Documented = dict[int | str, dict[str, Any]]
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _MEANINGS = {
     400: "The request cannot be understood.",
     401: "Nobody is signed in.",
-    403: "Another site sent the request.",
+    403: "Another site sent the request, or the caller may not do this; `code` says which.",
     404: "There is no such thing, or it belongs to somebody else.",
     406: "The client takes no event stream.",
     409: "The present state forbids it; `code` says why.",
@@ -46,7 +50,7 @@ Gateway = Annotated[parts.Parts, Depends(parts_of)]
 
 async def signed_in(request: Request, gateway: Gateway) -> sessions.Session:
     """Give the session of a request. Raises `Unauthenticated`."""
-    return await gateway.sessions.validate(sessions.token_of(request, gateway.cookie))
+    return await authentication.session_of(request, gateway.sessions, gateway.cookie)
 
 
 SignedIn = Annotated[sessions.Session, Depends(signed_in)]
@@ -61,11 +65,8 @@ def page_size(asked: int) -> int:
 
 
 async def job_id(job_id: str) -> str:
-    """Read a job's id from the path. What is no id names no job, so the answer is the same."""
-    try:
-        return str(ids.parse(job_id, "job_id"))
-    except errors.InvalidArgument as error:
-        raise errors.NotFound("There is no such job.", code="job_not_found") from error
+    """Read a job's id from the path."""
+    return _parsed(job_id, "job")
 
 
 JobId = Annotated[str, Depends(job_id)]
@@ -84,6 +85,34 @@ def checked_key(key: str | None) -> str:
         message = "Idempotency-Key must be 1 to 255 visible ASCII characters."
         raise errors.InvalidArgument(message, code="idempotency_key_invalid", field="Idempotency-Key")
     return key
+
+
+async def user_id(user_id: str) -> str:
+    """Read a user's id from the path."""
+    return _parsed(user_id, "user")
+
+
+async def session_id(session_id: str) -> str:
+    """Read a session's id from the path."""
+    return _parsed(session_id, "session")
+
+
+UserId = Annotated[str, Depends(user_id)]
+SessionId = Annotated[str, Depends(session_id)]
+
+
+def _parsed(text: str, thing: str) -> str:
+    """Read an id. What is no id names nothing, so the answer is the same."""
+    try:
+        return str(ids.parse(text, f"{thing}_id"))
+    except errors.InvalidArgument as error:
+        raise errors.NotFound(f"There is no such {thing}.", code=f"{thing}_not_found") from error
+
+
+def client_of(request: Request) -> auth_pb2.Client:
+    """Say who calls, as far as that is known."""
+    agent = request.headers.get("user-agent", "")[:MAX_USER_AGENT]
+    return auth_pb2.Client(user_agent=agent, ip_address=request.client.host if request.client else "")
 
 
 def answer(body: views.Json, status: int = 200, headers: dict[str, str] | None = None) -> Response:

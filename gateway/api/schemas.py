@@ -28,25 +28,6 @@ class Body(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
 
-class Credentials(Body):
-    """Who wants to sign in."""
-
-    email: Text = Field(examples=["mina@example.com"])
-    password: Text = Field(examples=["correct horse battery staple"])
-
-
-class Registration(Credentials):
-    """Who wants an account."""
-
-    name: Text = Field("", examples=["Mina Okafor"])
-
-
-class RevokeAll(Body):
-    """Which sessions to end."""
-
-    keep_current: bool = Field(False, description="Spare the session that asks.")
-
-
 class EnableDemo(Body):
     """Which demo data to make."""
 
@@ -57,64 +38,6 @@ class EnableDemo(Body):
     expires_in_seconds: int | None = Field(
         None, ge=600, le=7_776_000, description="Disable it by itself so long after it was enabled; never unless given."
     )
-
-
-class User(BaseModel):
-    """A person with an account."""
-
-    user_id: str
-    email: str
-    name: str
-    role: Literal["user", "admin"]
-    created_at: str | None
-
-
-class Me(BaseModel):
-    """The signed-in user, and where to go after signing in."""
-
-    user_id: str
-    email: str
-    name: str
-    role: Literal["user", "admin"]
-    can_access_dashboard: bool
-    redirect_path: str = Field(examples=["/dashboard"])
-
-
-class Session(BaseModel):
-    """One login."""
-
-    session_id: str
-    user_agent: str
-    ip_address: str
-    created_at: str | None
-    last_seen_at: str | None
-    expires_at: str | None
-    current: bool
-
-
-class Registered(BaseModel):
-    """The new account."""
-
-    user: User
-
-
-class SignedIn(Registered):
-    """The account and its new session."""
-
-    session: Session
-
-
-class Token(BaseModel):
-    """A bearer token, told only once."""
-
-    token: str
-    expires_at: str | None
-
-
-class Sessions(BaseModel):
-    """Living sessions, most recently used first."""
-
-    sessions: list[Session]
 
 
 class Error(BaseModel):

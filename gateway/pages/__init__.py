@@ -7,7 +7,19 @@ from collections.abc import Sequence
 from starlette.routing import BaseRoute
 
 from gateway import parts
-from gateway.pages import dashboard, demo_mode, entrance, static
+from gateway.pages import (
+    connections,
+    dashboard,
+    demo_mode,
+    devices,
+    entrance,
+    jobs,
+    notifications,
+    reauthentication,
+    recovery,
+    security,
+    static,
+)
 from gateway.pages.problems import error_page
 
 __all__ = ["error_page", "routes"]
@@ -17,7 +29,14 @@ def routes(assembled: parts.Parts) -> Sequence[BaseRoute]:
     """Give the routes of all pages, and of the files that they load."""
     return [
         *entrance.Entrance(assembled).routes,
+        *recovery.Recovery(assembled).routes,
+        *reauthentication.Reauthentication(assembled).routes,
         *dashboard.Dashboard(assembled).routes,
         *demo_mode.DemoMode(assembled).routes,
+        *jobs.Jobs(assembled).routes,
+        *notifications.Notifications(assembled).routes,
+        *connections.Connections(assembled).routes,
+        *security.Security(assembled).routes,
+        *devices.Devices(assembled).routes,
         static.Static().route,
     ]

@@ -35,7 +35,10 @@ class DemoMode:
         }
         self.routes = [
             Route(views.DEMO_PATH, self.show),
-            *(Route(f"{views.DEMO_PATH}/{name}", act, methods=["POST"]) for name, act in actions.items()),
+            *(
+                Route(f"{views.DEMO_PATH}/{name}", visit.posting(act, self.show), methods=["POST"])
+                for name, act in actions.items()
+            ),
             # Whoever reloads the answer to a form by its address wants the page.
             *(Route(f"{views.DEMO_PATH}/{name}", self.go_to_page) for name in actions),
         ]
@@ -50,8 +53,7 @@ class DemoMode:
 
     async def enable(self, request: Request) -> Response:
         """Ask for demo data."""
-        session = await visit.session_of(request, self._parts)
-        sent = await forms.read(request, *FIELDS, "idempotency_key")
+        session, sent = await visit.posted(request, self._parts, *FIELDS, "idempotency_key")
         if mistakes := choices.mistakes(sent):
             return await self._show(request, forms.filled(sent, mistakes), status=422)
         asked = demo_service_pb2.EnableDemoRequest(
@@ -73,8 +75,7 @@ class DemoMode:
 
     async def disable(self, request: Request) -> Response:
         """Ask to remove the demo data."""
-        session = await visit.session_of(request, self._parts)
-        sent = await forms.read(request, "idempotency_key")
+        session, sent = await visit.posted(request, self._parts, "idempotency_key")
         try:
             accepted = await self._parts.demo.disable_demo(idempotency_key=_key(sent), user=session.identity)
         except errors.Error as error:
@@ -83,8 +84,7 @@ class DemoMode:
 
     async def retry(self, request: Request) -> Response:
         """Reopen the job that failed: the one that the person saw."""
-        session = await visit.session_of(request, self._parts)
-        sent = await forms.read(request, "job_id", "origin")
+        session, sent = await visit.posted(request, self._parts, "job_id", "origin")
         try:
             job_id = _job_id(sent)
             ask = partial(self._parts.jobs.retry_job, job_id, user=session.identity)
@@ -95,8 +95,7 @@ class DemoMode:
 
     async def cancel(self, request: Request) -> Response:
         """Stop the job that is under way: the one that the person saw."""
-        session = await visit.session_of(request, self._parts)
-        sent = await forms.read(request, "job_id", "origin")
+        session, sent = await visit.posted(request, self._parts, "job_id", "origin")
         try:
             job_id = _job_id(sent)
             ask = partial(self._parts.jobs.cancel_job, job_id, user=session.identity)
@@ -107,8 +106,7 @@ class DemoMode:
 
     async def dismiss(self, request: Request) -> Response:
         """Set a failed demo mode back to disabled."""
-        session = await visit.session_of(request, self._parts)
-        sent = await forms.read(request, "origin")
+        session, sent = await visit.posted(request, self._parts, "origin")
         try:
             await self._parts.demo.dismiss_demo(user=session.identity)
         except errors.Error as error:

@@ -2,42 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Any
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors
-from gateway import errors as problems
-from gateway import parts, sessions, views
+from gateway import cookies, headers, parts, sessions, views
 from gateway.api import auth
-from gateway.pages import flash, forms, redirects, rendering, visit
-from repruv.auth.v1 import auth_service_pb2
+from gateway.api.dependencies import client_of
+from gateway.pages import anonymous, redirects, rendering, visit
 
-LOGIN_FIELDS = ("email", "password")
-REGISTER_FIELDS = ("name", "email", "password")
+LOGIN_FIELDS = ("email", "password", "remember", "next")
+REGISTER_FIELDS = ("name", "email", "password", "remember", "next")
+CODE_PATH = f"{redirects.LOGIN}/code"
 
 
-class Entrance:
-    """`/`, `/login`, `/register` and `/logout`."""
+class Entrance(anonymous.Anonymous):
+    """`/`, `/login`, `/login/code`, `/register` and `/logout`."""
 
     def __init__(self, assembled: parts.Parts) -> None:
-        self._parts = assembled
-        self._secure = assembled.settings.is_https
+        super().__init__(assembled)
+        self._challenge = cookies.challenge(secure=assembled.settings.is_https)
         self.routes = [
             Route("/", self.front),
             Route(redirects.LOGIN, self.show_login),
             Route(redirects.LOGIN, self.login, methods=["POST"]),
+            Route(CODE_PATH, self.show_code),
+            Route(CODE_PATH, self.finish, methods=["POST"]),
             Route("/register", self.show_register),
             Route("/register", self.register, methods=["POST"]),
-            Route("/logout", self.logout, methods=["POST"]),
+            Route("/logout", visit.posting(self.logout, self.show_logout), methods=["POST"]),
         ]
 
     async def front(self, request: Request) -> Response:
         """Send to where this person goes first."""
         session = await self._session(request)
-        return self._see(await self._first_page(session) if session else redirects.LOGIN)
+        return self.see(await self._first_page(session) if session else redirects.LOGIN)
 
     async def show_login(self, request: Request) -> Response:
         """Show the form; somebody who is signed in needs none."""
@@ -47,71 +49,102 @@ class Entrance:
         """Show the form; somebody who is signed in needs none."""
         return await self._show_entrance(request, "register.html")
 
+    async def show_code(self, request: Request) -> Response:
+        """Show the form of the second step; without a first one there is none."""
+        if not self._challenge.read(request):
+            return self.see(redirects.LOGIN)
+        wanted = redirects.local(request.query_params.get("next", ""))
+        return self.show(request, "login_code.html", {"values": {"next": wanted}, "errors": {}})
+
+    async def show_logout(self, request: Request) -> Response:
+        """Ask whether to sign out: for those whose form had expired."""
+        visitor = await visit.begin(request, self._parts)
+        return visitor.show("logout", "/logout", {})
+
     async def login(self, request: Request) -> Response:
-        """Begin a session."""
-        sent = await forms.read(request, *LOGIN_FIELDS, "next")
+        """Begin a session, or go on to the second step."""
+        sent = await self.read(request, *LOGIN_FIELDS)
         try:
+            self.require(request, sent)
             made = await self._parts.auth.login(
-                email=sent["email"], password=sent["password"], client=auth.client_of(request)
+                email=sent["email"],
+                password=sent["password"],
+                remember=bool(sent["remember"]),
+                client=client_of(request),
             )
         except errors.Error as error:
-            return self._show_again("login.html", sent, error)
-        return await self._welcome(made, redirects.local(sent["next"]))
+            return self.show_again(request, "login.html", sent, error)
+        if made.challenge:
+            query = f"?next={quote(sent['next'], safe='/')}" if sent["next"] else ""
+            response = self.see(f"{CODE_PATH}{query}")
+            self._challenge.set(response, made.challenge, cookies.CHALLENGE_SECONDS)
+            return response
+        return await self._welcome(made, sent["next"])
+
+    async def finish(self, request: Request) -> Response:
+        """Answer the challenge of the first step with a code."""
+        sent = await self.read(request, "code", "next")
+        try:
+            self.require(request, sent)
+            made = await self._parts.auth.finish_login(
+                challenge=self._challenge.read(request) or "", code=sent["code"], client=client_of(request)
+            )
+        except errors.Unauthenticated as error:
+            if error.code == "invalid_code":
+                return self.show_again(request, "login_code.html", sent, error)
+            response = self.see(redirects.LOGIN, say="signed_in_anew")
+            self._challenge.clear(response)
+            return response
+        except errors.Error as error:
+            return self.show_again(request, "login_code.html", sent, error)
+        return await self._welcome(made, sent["next"])
 
     async def register(self, request: Request) -> Response:
-        """Make an account and begin its first session."""
-        sent = await forms.read(request, *REGISTER_FIELDS, "next")
+        """Make an account and begin its first session, or say that a mail was sent."""
+        sent = await self.read(request, *REGISTER_FIELDS)
         try:
+            self.require(request, sent)
             made = await self._parts.auth.register(
-                email=sent["email"], password=sent["password"], name=sent["name"], client=auth.client_of(request)
+                email=sent["email"],
+                password=sent["password"],
+                name=sent["name"],
+                remember=bool(sent["remember"]),
+                client=client_of(request),
             )
         except errors.Error as error:
-            return self._show_again("register.html", sent, error)
-        return await self._welcome(made, redirects.local(sent["next"]))
+            return self.show_again(request, "register.html", sent, error)
+        if not made.token:
+            return rendering.answer(
+                "mail_sent.html", {"email": sent["email"], "flash": None, "purpose": "register"}, 202
+            )
+        return await self._welcome(made, sent["next"])
 
     async def logout(self, request: Request) -> Response:
         """End the session. Without a living one there is nothing to do, which is no error."""
-        response = redirects.see(redirects.LOGIN, say="signed_out", secure=self._secure)
+        response = self.see(redirects.LOGIN, say="signed_out")
+        response.headers.update(headers.SIGNED_OUT)
         self._parts.cookie.clear(response)
         try:
-            session = await visit.session_of(request, self._parts)
+            session, _ = await visit.posted(request, self._parts)
             await self._parts.auth.revoke_session(session.session_id, reason="logout", user=session.identity)
         except errors.Unauthenticated:
             return response
         self._parts.sessions.revoked(session.user_id, {session.session_id})
         return response
 
-    async def _welcome(
-        self, made: auth_service_pb2.LoginResponse | auth_service_pb2.RegisterResponse, wanted: str
-    ) -> Response:
-        response = self._see(wanted or await self._first_page(await self._parts.sessions.validate(made.token)))
+    async def _welcome(self, made: auth.Began, wanted: str) -> Response:
+        response = self.see(wanted or await self._first_page(await self._parts.sessions.validate(made.token)))
         self._parts.cookie.put(response, made.token, made.session)
+        # Nothing of before goes on after.
+        self._parts.visit.jar.clear(response)
+        self._challenge.clear(response)
         return response
 
     async def _show_entrance(self, request: Request, template: str) -> Response:
         wanted = redirects.local(request.query_params.get("next", ""))
         if session := await self._session(request):
-            return self._see(wanted or await self._first_page(session))
-        said = flash.take(request)
-        response = self._show(template, forms.filled({"next": wanted}, {}), said)
-        if said is not None:
-            flash.clear(response, secure=self._secure)
-        return response
-
-    def _show_again(self, template: str, sent: dict[str, str], error: errors.Error) -> Response:
-        shown = forms.mistakes_of(error, sent.keys())
-        if shown is None:
-            raise error
-        status, mistakes = shown
-        kept = {**sent, "next": redirects.local(sent["next"])}
-        del kept["password"]
-        response = self._show(template, forms.filled(kept, mistakes), None, status)
-        if status in {429, 503}:
-            response.headers.update(problems.problem_of(error).headers)
-        return response
-
-    def _show(self, template: str, form: dict[str, Any], said: flash.Flash | None, status: int = 200) -> Response:
-        return rendering.answer(template, {"form": form, "flash": said, "next": form["values"]["next"]}, status)
+            return self.see(wanted or await self._first_page(session))
+        return self.show(request, template, {"values": {"next": wanted}, "errors": {}})
 
     async def _session(self, request: Request) -> sessions.Session | None:
         """Give the session of a request, if it has one that lives."""
@@ -123,6 +156,3 @@ class Entrance:
     async def _first_page(self, session: sessions.Session) -> str:
         path: str = views.me(session.user, await auth.known_demo(session, self._parts))["redirect_path"]
         return path
-
-    def _see(self, path: str) -> Response:
-        return redirects.see(path, secure=self._secure)

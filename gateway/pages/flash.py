@@ -27,6 +27,35 @@ class Flash:
 MESSAGES: Mapping[str, Flash] = {
     "signed_out": Flash(kind="info", message="You have signed out."),
     "session_ended": Flash(kind="info", message="Your session has ended. Sign in again to go on."),
+    "signed_in_anew": Flash(
+        kind="info", message="That took too long, or too many codes were wrong. Please sign in again."
+    ),
+    "password_reset": Flash(
+        kind="success", message="Your password is set, and all sessions have ended. Sign in with it."
+    ),
+    "email_verified": Flash(kind="success", message="Your address is verified."),
+    "proved": Flash(kind="success", message="Thank you. For the next ten minutes you can change what is sensitive."),
+    "password_changed": Flash(kind="success", message="Your password is changed, and all other sessions have ended."),
+    "mail_sent": Flash(kind="success", message="A mail is on its way. Follow its link within 24 hours."),
+    "factor_disabled": Flash(kind="success", message="Signing in takes no code any more."),
+    "session_revoked": Flash(kind="success", message="That session has ended."),
+    "others_revoked": Flash(kind="success", message="All other sessions have ended."),
+    "everywhere_out": Flash(kind="info", message="You have signed out everywhere."),
+    "session_unknown": Flash(kind="info", message="That session had ended before."),
+    "factor_changed": Flash(
+        kind="error", message="Your second factor had changed in the meantime. This is how it stands now."
+    ),
+    "disconnecting": Flash(kind="info", message="The access is being taken back."),
+    "consent_invalid": Flash(
+        kind="error", message="The platform's answer had expired or was not for this session. Please connect again."
+    ),
+    "connection_unavailable": Flash(
+        kind="error", message="That does not work at the moment. Please try again shortly."
+    ),
+    "connection_changed": Flash(
+        kind="error", message="The connection had changed in the meantime. This is how it stands now."
+    ),
+    "platform_unknown": Flash(kind="error", message="There is no such platform."),
     "cancelled": Flash(kind="info", message="Setting up demo mode was cancelled."),
     "dismissed": Flash(kind="info", message="The failure was dismissed. You can set up demo mode again."),
     "changed": Flash(kind="error", message="Demo mode had changed in the meantime. This is how it stands now."),
@@ -36,6 +65,17 @@ MESSAGES: Mapping[str, Flash] = {
     ),
     "unanswered": Flash(
         kind="error", message="There was no answer in time. What you asked for may still have happened."
+    ),
+    "job_cancelled": Flash(kind="info", message="The job was cancelled."),
+    "job_cancelling": Flash(kind="info", message="The job was asked to stop. That takes a moment."),
+    "job_retried": Flash(kind="info", message="The job begins again."),
+    "job_finished": Flash(kind="error", message="The job had already ended, so there was nothing to cancel."),
+    "job_not_retryable": Flash(kind="error", message="The job cannot be retried as it stands now."),
+    "job_undoing": Flash(kind="error", message="What the job had done is still being undone. Please try again shortly."),
+    "job_of_the_same": Flash(kind="error", message="Another job of the same sort is under way."),
+    "job_on_its_way": Flash(kind="error", message="The job has not begun yet. Please try again in a moment."),
+    "job_unavailable": Flash(
+        kind="error", message="Jobs cannot be reached right now, so nothing was changed. Please try again in a moment."
     ),
     "too_much": Flash(kind="error", message="That was too much at once. Please try again in a moment."),
 }

@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from chassis import errors
 from gateway import errors as problems
+from gateway import forgery
 
 MAX_FIELDS = 20
 WHOLE = "form"
@@ -37,8 +38,10 @@ async def read(request: Request, *names: str) -> dict[str, str]:
 
 def mistakes_of(error: errors.Error, fields: Collection[str]) -> tuple[int, dict[str, str]] | None:
     """Say how a form that failed with `error` is shown again: status, and sentences by field. None: not at all."""
-    if error.code == "invalid_credentials":
-        return 422, {WHOLE: error.message}
+    if error.code == forgery.CODE:
+        return 403, {WHOLE: error.message}
+    if error.code in {"invalid_credentials", "invalid_code"}:
+        return 422, {error.field if error.field in fields else WHOLE: error.message}
     if isinstance(error, errors.InvalidArgument | errors.AlreadyExists):
         return 422, {error.field if error.field in fields else WHOLE: error.message}
     if isinstance(error, errors.ResourceExhausted | errors.Unavailable):

@@ -50,7 +50,14 @@ async def demo_status(client: clients.Demo, identity: str) -> views.Json:
     found = await _if_there(client.get_demo(user=identity, quick=True))
     if found is None:
         return _unknown()
-    return views.demo_status(found.demo, found.job if found.HasField("job") else None)
+    shown = views.demo_status(found.demo, found.job if found.HasField("job") else None)
+    return {**shown, "estimated_finish_at": views.optional_time(found.job.progress, "estimate_time")}
+
+
+async def connections(client: clients.Connections, identity: str) -> list[views.Json] | None:
+    """Answer how the connections to platforms stand; None when nobody can say."""
+    found = await _if_there(client.list_connections(user=identity, quick=True))
+    return None if found is None else [views.connection(connection) for connection in found]
 
 
 async def overview(client: clients.Demo, identity: str) -> Overview:
@@ -100,6 +107,7 @@ def _unknown() -> views.Json:
         "job_kind": None,
         "job_status": None,
         "progress": None,
+        "estimated_finish_at": None,
         "profile": None,
         "error": None,
         "stats": None,

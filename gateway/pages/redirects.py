@@ -11,10 +11,20 @@ from starlette.responses import RedirectResponse
 from gateway.pages import flash
 
 LOGIN = "/login"
+REAUTHENTICATE = "/reauthenticate"
 MAX_LENGTH = 1_000
 _LOCAL = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f]*")
 # Not pages, or none that anybody wants to come back to.
-_ELSEWHERE = ("/api", "/static", "/login", "/register", "/logout")
+_ENTRANCE = (
+    "/login",
+    "/register",
+    "/logout",
+    "/forgot-password",
+    "/reset-password",
+    "/verify-email",
+    "/reauthenticate",
+)
+_ELSEWHERE = ("/api", "/static", *_ENTRANCE)
 
 
 def see(path: str, *, say: str = "", secure: bool) -> RedirectResponse:
@@ -40,6 +50,11 @@ def page_of(request: Request) -> str:
     if request.method not in {"GET", "HEAD"}:
         return local(path.rpartition("/")[0])
     return local(f"{path}?{request.url.query}" if request.url.query else path)
+
+
+def to_reauthentication(request: Request) -> str:
+    """Give the address of the page that asks who it is, and leads back to the page of `request`."""
+    return f"{REAUTHENTICATE}?next={quote(page_of(request), safe='/')}"
 
 
 def to_login(request: Request) -> str:

@@ -1,8 +1,10 @@
-"""A signed-in person before a page: who it is, and what every page shows them."""
+"""A signed-in person before a page: who it is, what every page shows them, and whether a form is really theirs."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +12,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from chassis import errors, ids
-from gateway import parts, sessions, views
-from gateway.pages import flash, forms, rendering
+from gateway import authentication, forgery, parts, sessions, views
+from gateway.pages import flash, forms, redirects, rendering
 
 logger = logging.getLogger(__name__)
 
 FRAGMENT_HEADER = "X-Fragment"
 FRAGMENT = "status"
+FRAGMENTS = frozenset({"dashboard", "demo_mode", "connections"})
+UNREAD = 5
+"""So many notifications every page knows of; more are on their own page."""
+_SAID = "said"
+
+Handler = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +37,9 @@ class Visit:
     last_event_id: str | None
     """Where the page's stream goes on; None: from wherever it stands by then."""
     flash: flash.Flash | None
+    form_token: str
+    unread: views.Json | None
+    """What ended and was not read of yet, the latest of it; None when nobody can say."""
     secure: bool
 
     @property
@@ -43,10 +54,13 @@ class Visit:
             "path": path,
             "flash": self.flash,
             "form": forms.blank(),
+            "form_token": self.form_token,
+            "unread": self.unread,
             "last_event_id": self.last_event_id,
             "idempotency_key": f"page-{ids.uuid7()}",
+            "demo": None,
         }
-        template = f"{page}_fragment.html" if self.is_fragment else f"{page}.html"
+        template = f"{page}_fragment.html" if self.is_fragment and page in FRAGMENTS else f"{page}.html"
         response = rendering.answer(template, {**common, **context}, status)
         if self.flash is not None:
             flash.clear(response, secure=self.secure)
@@ -57,19 +71,58 @@ async def begin(request: Request, assembled: parts.Parts) -> Visit:
     """Say who looks at a page. Call it before reading what the page shows. Raises `Unauthenticated`."""
     session = await session_of(request, assembled)
     is_fragment = request.headers.get(FRAGMENT_HEADER) == FRAGMENT
+    position, unread = await asyncio.gather(_position(session, assembled), _unread(session, assembled))
     return Visit(
         session=session,
         is_fragment=is_fragment,
-        last_event_id=None if is_fragment else await _position(session, assembled),
+        last_event_id=None if is_fragment else position,
         # A fragment has no room for it: it stays for the next whole page.
-        flash=None if is_fragment else flash.take(request),
+        flash=None if is_fragment else getattr(request.state, _SAID, None) or flash.take(request),
+        form_token=assembled.form_tokens.of_session(session.session_id),
+        unread=unread,
         secure=assembled.settings.is_https,
     )
 
 
 async def session_of(request: Request, assembled: parts.Parts) -> sessions.Session:
     """Give the session of a request. Raises `Unauthenticated`."""
-    return await assembled.sessions.validate(sessions.token_of(request, assembled.cookie))
+    return await authentication.session_of(request, assembled.sessions, assembled.cookie)
+
+
+async def posted(request: Request, assembled: parts.Parts, *names: str) -> tuple[sessions.Session, dict[str, str]]:
+    """Give the session and the named fields of a form. Raises `Unauthenticated`, `PermissionDenied` `form_expired`."""
+    session = await session_of(request, assembled)
+    sent = await forms.read(request, *names, forgery.FIELD)
+    assembled.form_tokens.require(assembled.form_tokens.of_session(session.session_id), sent.pop(forgery.FIELD))
+    return session, sent
+
+
+def posting(act: Handler, show: Handler, *, says: Mapping[str, str] | None = None) -> Handler:
+    """Make the handler of a form: what is refused leads back to `show`, or to where one proves who one is.
+
+    `says` gives codes of `flash` for codes of errors that the page tells of.
+    """
+
+    async def handle(request: Request) -> Response:
+        try:
+            return await act(request)
+        except errors.PermissionDenied as error:
+            if error.code == "reauthentication_required":
+                secure = request.app.state.parts.settings.is_https
+                return redirects.see(redirects.to_reauthentication(request), secure=secure)
+            if error.code != forgery.CODE:
+                raise
+            setattr(request.state, _SAID, flash.Flash(kind="error", message=error.message))
+            response = await show(request)
+            response.status_code = 403
+            return response
+        except errors.Error as error:
+            if says is None or error.code not in says:
+                raise
+            secure = request.app.state.parts.settings.is_https
+            return redirects.see(redirects.page_of(request), say=says[error.code], secure=secure)
+
+    return handle
 
 
 async def _position(session: sessions.Session, assembled: parts.Parts) -> str | None:
@@ -78,3 +131,14 @@ async def _position(session: sessions.Session, assembled: parts.Parts) -> str | 
     except errors.Error as error:
         logger.warning("the page's place in the events is not known", extra={"cause": error.code})
         return None
+
+
+async def _unread(session: sessions.Session, assembled: parts.Parts) -> views.Json | None:
+    try:
+        page = await assembled.jobs.list_notifications(
+            page_size=UNREAD, page_token="", user=session.identity, quick=True
+        )
+    except errors.Error as error:
+        logger.warning("what is unread is not known", extra={"cause": error.code})
+        return None
+    return views.notifications(page)

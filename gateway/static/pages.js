@@ -65,3 +65,9 @@ if (document.body.dataset.stream) {
   const { liven } = await import('./live.js');
   liven(document.body.dataset);
 }
+
+const notify = document.getElementById('notify');
+if (notify) {
+  const { offerNotifications } = await import('./attention.js');
+  offerNotifications(notify);
+}

@@ -19,6 +19,8 @@ MAX_TRANSITIONS = 256
 MAX_PROGRESS = 128
 RECHECK_SECONDS = 5.0
 
+REFRESHED = "refreshed"
+"""The session goes on under a new token: come again with that."""
 DISCONNECTED = "disconnected"
 FINISHED = "finished"
 _SILENT = frozenset({DISCONNECTED, FINISHED})
@@ -26,19 +28,20 @@ _SILENT = frozenset({DISCONNECTED, FINISHED})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """What a feed tells: a job's transition (it has a sequence), its progress, or demo mode."""
+    """What a feed tells: a job's transition (it has a sequence), its progress, demo mode, or a connection to a platform."""
 
     event: str
     data: bytes
     version: int
     sequence: int = 0
     job_id: str = ""
+    platform: str = ""
     is_final: bool = False
 
     @property
     def key(self) -> str:
         """Frames with the same key replace each other while they wait."""
-        return f"#{self.sequence}" if self.sequence else f"{self.event} {self.job_id}"
+        return f"#{self.sequence}" if self.sequence else f"{self.event} {self.job_id or self.platform}"
 
 
 class Connection:
@@ -53,6 +56,7 @@ class Connection:
         "_validator",
         "_waiting_transitions",
         "_wake",
+        "_was_refreshed",
         "job_id",
         "max_age",
         "session",
@@ -68,6 +72,7 @@ class Connection:
         self._waiting_transitions = 0
         self._wake = asyncio.Event()
         self._closing = ""
+        self._was_refreshed = False
         now = asyncio.get_running_loop().time()
         self._ends_at = now + self.max_age
         self._ping_at = now + PING_SECONDS
@@ -111,6 +116,13 @@ class Connection:
         """End the stream after what is queued. The first reason counts."""
         self._closing = self._closing or reason
         self._wake.set()
+
+    def refresh(self) -> None:
+        """Note that the session lives on, perhaps under a new token: then this one's reader has to come with that.
+
+        Nothing ends before the next ping, which asks.
+        """
+        self._was_refreshed = True
 
     def recheck(self) -> None:
         """Ask auth within seconds whether the session still lives; spread, so that auth can answer."""
@@ -158,8 +170,8 @@ class Connection:
             self.close("max_age")
             return b""
         pinging = now >= self._ping_at
-        # Revocations are heard over NATS; while that is away, each ping asks.
-        if now >= self._check_at or (pinging and not self._validator.hears):
+        # Revocations are heard over NATS; whatever went wrong with that, nobody is told for longer than a ping that all is well.
+        if pinging or now >= self._check_at:
             await self._check()
         if not pinging or self._closing:
             return b""
@@ -171,7 +183,7 @@ class Connection:
         try:
             await self.identity()
         except errors.Unauthenticated:
-            self.close("session_expired")
+            self.close(REFRESHED if self._was_refreshed else "session_expired")
         except errors.Error:
             # Auth does not answer: what was known holds until the session's own end.
             if _seconds_left(self.session) <= 0:

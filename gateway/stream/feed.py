@@ -13,7 +13,8 @@ from typing import Protocol
 
 from chassis import errors
 from gateway import metrics, views
-from gateway.stream import connection, frames, snapshots
+from gateway.stream import connection, frames, platforms, snapshots
+from repruv.auth.v1 import connection_pb2
 from repruv.demo.v1 import demo_pb2
 from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2
 
@@ -39,6 +40,7 @@ class Feed:
         self.owner_id = owner_id
         self.connections: set[connection.Connection] = set()
         self.known = snapshots.Snapshots()
+        self.platforms = platforms.Platforms()
         self.idle_since = asyncio.get_running_loop().time()
         self._journal = journal
         self._position: int | None = None
@@ -85,6 +87,11 @@ class Feed:
         if self.known.note_demo(demo) and (frame := self.demo_frame()):
             self._tell(frame)
 
+    def hear_connection(self, snapshot: connection_pb2.Connection) -> None:
+        """Take a snapshot of a connection to a platform; one that is not newer is news to nobody."""
+        if self.platforms.note(snapshot) and snapshot.version:
+            self._tell(connection_frame(views.connection(snapshot)))
+
     def demo_frame(self) -> connection.Frame | None:
         """Show demo mode as it was last heard of; None when it never was."""
         status = self.known.demo_status()
@@ -105,6 +112,7 @@ class Feed:
         self._position = self._heard = latest
         self._ring.clear()
         self.known.forget()
+        self.platforms.forget()
         logger.warning("feed restarted", extra={"owner_id": self.owner_id, "sequence": latest})
         for stream in self.connections:
             stream.restart("cursor_unknown", latest)
@@ -171,6 +179,12 @@ def snapshot_frame(job: job_pb2.Job) -> connection.Frame:
         job_id=job.job_id,
         is_final=shown["status"] in views.FINISHED,
     )
+
+
+def connection_frame(shown: views.Json) -> connection.Frame:
+    """Show how a connection to a platform stands."""
+    data = frames.encode("connection", shown)
+    return connection.Frame(event="connection", data=data, version=shown["version"], platform=shown["platform"])
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

@@ -12,6 +12,7 @@ from chassis import bus, errors
 from gateway import clients, metrics, sessions
 from gateway.arrivals import Arrivals
 from gateway.stream import connection, feed, opening, response
+from repruv.auth.v1 import auth_events_pb2
 from repruv.demo.v1 import demo_events_pb2
 from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2
 
@@ -31,11 +32,19 @@ class Hub:
     """Opens streams and keeps them fed. `listen` before NATS connects, `run` beside the server, `drain` before it stops."""
 
     def __init__(
-        self, *, jobs: clients.Jobs, demo: clients.Demo, arrivals: Arrivals, validator: sessions.Sessions
+        self,
+        *,
+        jobs: clients.Jobs,
+        demo: clients.Demo,
+        connections: clients.Connections,
+        arrivals: Arrivals,
+        validator: sessions.Sessions,
     ) -> None:
         self._jobs = jobs
         self._validator = validator
-        self._opening = opening.Opening(jobs, demo, arrivals, hears=lambda: validator.hears)
+        self._opening = opening.Opening(
+            jobs=jobs, demo=demo, connections=connections, arrivals=arrivals, hears=lambda: validator.hears
+        )
         self._feeds: dict[str, feed.Feed] = {}
         self._streams: dict[str, set[connection.Connection]] = {}
         self._wake = asyncio.Event()
@@ -49,8 +58,10 @@ class Hub:
         heard.listen("jobs.events.>", self._hear_event)
         heard.listen("jobs.progress.>", self._hear_progress)
         heard.listen("demo.events.>", self._hear_demo)
+        heard.listen("auth.events.connections.*", self._hear_connection)
         heard.on_connected(self._connected)
         self._validator.on_revoked(self._revoked)
+        self._validator.on_refreshed(self._refreshed)
 
     async def position(self, owner_id: str) -> int:
         """Give the cursor that stands for this moment: a page shows it, and its stream goes on from it.
@@ -157,10 +168,15 @@ class Hub:
         if (owner := self._feeds.get(_owner_id(received))) is not None:
             owner.hear_demo(demo_events_pb2.DemoEvent.FromString(received.payload).demo)
 
+    async def _hear_connection(self, received: bus.Received) -> None:
+        if (owner := self._feeds.get(_owner_id(received))) is not None:
+            owner.hear_connection(auth_events_pb2.ConnectionEvent.FromString(received.payload).connection)
+
     def _connected(self) -> None:
         """NATS is there again: what was said meanwhile was said to nobody."""
         for owner in self._feeds.values():
             owner.known.distrust_demo()
+            owner.platforms.distrust()
         for stream in self._all_streams():
             stream.recheck()
         self._wake.set()
@@ -171,6 +187,11 @@ class Hub:
                 stream.recheck()
             elif stream.session.session_id in session_ids:
                 stream.close("session_expired")
+
+    def _refreshed(self, user_id: str, session_ids: Collection[str]) -> None:
+        for stream in self._streams.get(user_id, ()):
+            if stream.session.session_id in session_ids:
+                stream.refresh()
 
     async def _sweep(self) -> None:
         self._forget_idle()
@@ -184,6 +205,7 @@ class Hub:
         listened = [owner for owner in owners if owner.connections]
         hears = self._validator.hears
         await asyncio.gather(*(self._ask_demo(owner) for owner in listened if owner.known.wants_demo(hears=hears)))
+        await asyncio.gather(*(self._ask_connections(owner) for owner in listened if owner.platforms.wants(hears=hears)))
         if not hears:
             running = [owner for owner in listened if owner.known.has_running_job]
             await asyncio.gather(*(self._poll_progress(owner) for owner in running[:POLLED_OWNERS]))
@@ -204,6 +226,12 @@ class Hub:
         if stream is not None:
             async with self._calls:
                 await self._opening.ask_demo(owner, stream)
+
+    async def _ask_connections(self, owner: feed.Feed) -> None:
+        stream = next((stream for stream in owner.connections if not stream.job_id), None)
+        if stream is not None:
+            async with self._calls:
+                await self._opening.ask_connections(owner, stream)
 
     async def _poll_progress(self, owner: feed.Feed) -> None:
         states = (job_pb2.JOB_STATE_RUNNING, job_pb2.JOB_STATE_CANCELLING)

@@ -37,12 +37,19 @@ class Opening:
     """Begins streams."""
 
     def __init__(
-        self, jobs: clients.Jobs, demo: clients.Demo, arrivals: Arrivals, *, hears: Callable[[], bool]
+        self,
+        *,
+        jobs: clients.Jobs,
+        demo: clients.Demo,
+        connections: clients.Connections,
+        arrivals: Arrivals,
+        hears: Callable[[], bool],
     ) -> None:
         """`hears` says whether NATS reaches this process at the moment."""
         self._hears = hears
         self._jobs = jobs
         self._demo = demo
+        self._connections = connections
         self._arrivals = arrivals
 
     async def begin(self, owner: feed.Feed, stream: connection.Connection, cursor: str | None) -> bytes:
@@ -74,7 +81,11 @@ class Opening:
         if stream.job_id:
             await self._show_job(stream, was_told=bool(missed) and missed[-1].is_final, resumed=resumed)
         else:
-            await asyncio.gather(self._show_demo(owner, stream), self._show_jobs(owner, stream, resumed=resumed))
+            await asyncio.gather(
+                self._show_demo(owner, stream),
+                self._show_connections(owner, stream),
+                self._show_jobs(owner, stream, resumed=resumed),
+            )
         return opening + b"".join(frame.data for frame in missed)
 
     async def _show_job(self, stream: connection.Connection, *, was_told: bool, resumed: bool) -> None:
@@ -100,6 +111,24 @@ class Opening:
             await self.ask_demo(owner, stream)
         if frame := owner.demo_frame():
             stream.tell(frame)
+
+    async def _show_connections(self, owner: feed.Feed, stream: connection.Connection) -> None:
+        if not (self._hears() and owner.platforms.is_sure):
+            await self.ask_connections(owner, stream)
+        for shown in owner.platforms.snapshots():
+            stream.tell(feed.connection_frame(shown))
+
+    async def ask_connections(self, owner: feed.Feed, stream: connection.Connection) -> None:
+        """Ask how the connections stand, in the name of `stream`; if nobody answers, it will be asked again."""
+        try:
+            found = await self._connections.list_connections(user=await stream.identity(), quick=True)
+        except errors.Error as error:
+            owner.platforms.distrust()
+            logger.info("connections are not known", extra={"owner_id": owner.owner_id, "cause": error.code})
+            return
+        for snapshot in found:
+            owner.hear_connection(snapshot)
+        owner.platforms.confirm()
 
     async def ask_demo(self, owner: feed.Feed, stream: connection.Connection) -> None:
         """Ask how demo mode stands, in the name of `stream`; if nobody answers, it will be asked again."""

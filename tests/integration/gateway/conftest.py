@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,11 +20,14 @@ from gateway import __main__ as gateway_process
 from gateway.settings import Settings
 from services.auth import __main__ as auth_service
 from services.auth.settings import Settings as AuthSettings
+from services.auth.settings import WorkerSettings as AuthWorkerSettings
 from services.demo import __main__ as demo_service
 from services.demo.settings import Settings as DemoSettings
 from services.demo.settings import WorkerSettings
 
 PASSWORD = "tulip-anvil-rowing"
+ADMIN_EMAIL = "admin@example.org"
+SEALING_KEYS = f"test:{base64.urlsafe_b64encode(bytes(32)).decode().rstrip('=')}"
 READY_SECONDS = 20.0
 
 Serve = Callable[[asyncio.Event], Awaitable[None]]
@@ -60,20 +65,56 @@ def identities(nats_url: str, seeds: dict[str, str], identity_trust: str) -> Cal
 
 
 @pytest.fixture(scope="session")
+def mails(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where mails are put."""
+    return tmp_path_factory.mktemp("mails")
+
+
+@pytest.fixture(scope="session")
+def auth_settings(
+    database_url: Callable[[str], str],
+    identities: Callable[[str], dict[str, str]],
+    jobs_target: str,
+    demo_target: str,
+) -> Callable[..., AuthSettings]:
+    """Settings of one more auth service, with cheap passwords and no end of registrations."""
+
+    def settings(**changed: Any) -> AuthSettings:
+        told: dict[str, Any] = {
+            "listen": f"127.0.0.1:{children.free_port()}",
+            "database_url": database_url("auth"),
+            "jobs_target": jobs_target,
+            "demo_target": demo_target,
+            "sealing_keys": SEALING_KEYS,
+            "password_memory_kib": 64,
+            "registrations_per_address": 1_000_000,
+            "admin_email": ADMIN_EMAIL,
+            "admin_password": PASSWORD,
+            **identities("auth"),
+            **changed,
+        }
+        return AuthSettings(**told)
+
+    return settings
+
+
+@pytest.fixture(scope="session")
 async def auth_target(
-    database_url: Callable[[str], str], identities: Callable[[str], dict[str, str]]
+    auth_settings: Callable[..., AuthSettings], identities: Callable[[str], dict[str, str]], mails: Path
 ) -> AsyncIterator[str]:
-    """The auth service, with cheap passwords."""
-    target = f"127.0.0.1:{children.free_port()}"
-    config = AuthSettings(
-        listen=target,
-        database_url=database_url("auth"),
-        password_memory_kib=64,
-        registrations_per_address=1_000_000,
+    """The auth service and its worker."""
+    config = auth_settings()
+    worker_config = AuthWorkerSettings(
+        database_url=config.database_url,
+        jobs_target=config.jobs_target,
+        sealing_keys=SEALING_KEYS,
+        mail_url=f"folder:{mails}",
         **identities("auth"),
     )
-    async with serving(partial(auth_service.serve, config)):
-        yield target
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(serving(partial(auth_service.serve, config)))
+        await stack.enter_async_context(serving(partial(auth_service.work, worker_config)))
+        yield config.listen
 
 
 @pytest.fixture(scope="session")
@@ -92,19 +133,21 @@ async def demo_target(
 @pytest.fixture(scope="session")
 def gateway_settings(
     identities: Callable[[str], dict[str, str]], auth_target: str, demo_target: str, jobs_target: str
-) -> Callable[[], Settings]:
+) -> Callable[..., Settings]:
     """Settings of one more gateway."""
 
-    def settings() -> Settings:
+    def settings(**changed: Any) -> Settings:
         listen = f"127.0.0.1:{children.free_port()}"
-        return Settings(
-            listen=listen,
-            auth_target=auth_target,
-            demo_target=demo_target,
-            jobs_target=jobs_target,
-            public_url=f"http://{listen}",
+        told: dict[str, Any] = {
+            "listen": listen,
+            "auth_target": auth_target,
+            "demo_target": demo_target,
+            "jobs_target": jobs_target,
+            "public_url": f"http://{listen}",
             **identities("gateway"),
-        )
+            **changed,
+        }
+        return Settings(**told)
 
     return settings
 
@@ -128,7 +171,7 @@ async def _is_ready(client: httpx.AsyncClient, probe: str) -> bool:
 
 
 @pytest.fixture(scope="session")
-async def url(gateway_settings: Callable[[], Settings]) -> AsyncIterator[str]:
+async def url(gateway_settings: Callable[..., Settings]) -> AsyncIterator[str]:
     """A gateway that all tests share."""
     async with gateway_serving(gateway_settings()) as found:
         yield found

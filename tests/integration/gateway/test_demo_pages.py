@@ -248,24 +248,28 @@ async def test_retry_and_cancel_concern_the_job_that_was_seen(account: Account, 
     job_id = active.attributes["live"]["data-job-id"]
     for name in ("retry", "cancel"):
         for http in (account.http, (await register()).http):
-            sent = {"job_id": job_id, "origin": "https://evil.example"}
+            token = Page(await http.get(SETTINGS)).forms["/logout"]["form_token"]
+            sent = {"job_id": job_id, "origin": "https://evil.example", "form_token": token}
             answer = await http.post(f"{SETTINGS}/{name}", data=sent)
             assert (answer.status_code, answer.headers["location"]) == (303, SETTINGS)
             assert "Demo mode had changed in the meantime." in Page(await http.get(SETTINGS)).text
-        assert (await account.http.post(f"{SETTINGS}/{name}", data={"job_id": "x"})).status_code == 422
+        token = active.forms["/logout"]["form_token"]
+        sent = {"job_id": "x", "form_token": token}
+        assert (await account.http.post(f"{SETTINGS}/{name}", data=sent)).status_code == 422
     assert (await look(account)).attributes["live"]["data-status"] == "enabled"
 
 
 async def test_without_the_demo_service_pages_say_what_is_missing(
     without_demo: str, register: Register, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clients, "TIMEOUT", 0.5)
+    monkeypatch.setattr(clients.service, "TIMEOUT", 0.5)
     account = await register(without_demo)
     page = await look(account)
     assert "Demo mode does not answer" in page.text
     assert page.attributes["live"]["data-version"] == "-1"
     assert "Your numbers cannot be read right now" in (await look(account, "/dashboard")).text
-    await account.http.post(f"{SETTINGS}/disable", data={})
+    sent = {"form_token": page.forms["/logout"]["form_token"]}
+    await account.http.post(f"{SETTINGS}/disable", data=sent)
     assert "Demo mode does not answer, so nothing was changed." in (await look(account)).text
     assert (await account.http.get("/", headers={"Accept": "text/html"})).headers["location"] == "/dashboard"
 
@@ -279,13 +283,14 @@ async def test_without_the_jobs_service_pages_are_whole(without_jobs: str, regis
 async def test_without_the_auth_service_a_page_says_so(
     gateway_settings: Callable[[], Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clients, "TIMEOUT", 0.5)
+    monkeypatch.setattr(clients.service, "TIMEOUT", 0.5)
     config = dataclasses.replace(gateway_settings(), auth_target=f"127.0.0.1:{children.free_port()}")
     async with (
         gateway_serving(config, probe="/healthz") as url,
         httpx.AsyncClient(base_url=url, headers={"Accept": "text/html"}, timeout=20.0) as http,
     ):
-        answer = await http.post("/login", data={"email": "mina@example.org", "password": "tulip-anvil-rowing"})
+        page = Page(await http.get("/login"))
+        answer = await submit(http, page, "/login", email="mina@example.org", password="tulip-anvil-rowing")
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         assert "This does not work at the moment." in Page(answer).text
         assert Page(answer).forms["/login"]["email"] == "mina@example.org"

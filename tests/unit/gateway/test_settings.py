@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from chassis import settings
+from chassis import settings, tls
 from gateway import server
 from gateway.settings import Settings
 
@@ -17,6 +19,12 @@ ENVIRONMENT = {
     "DEMO_TARGET": "demo:50052",
     "JOBS_TARGET": "jobs:50053",
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _certificate(certificate: Callable[[str], tls.Certificate]) -> None:
+    own = certificate("gateway")
+    ENVIRONMENT.update(TLS_CERTIFICATE=own.certificate, TLS_KEY=own.key, TLS_AUTHORITY=own.authority)
 
 
 def read(**changed: str) -> Settings:
@@ -59,3 +67,10 @@ async def test_only_named_proxies_are_believed(given: str, trusted: str | None) 
     assert config.proxy_headers == (trusted is not None)
     if trusted:
         assert config.forwarded_allow_ips == trusted
+
+
+@pytest.mark.parametrize("limit", ["60", "0/60", "60/0", "60/60/60", "-1/60", "many", "OFF"])
+def test_a_limit_is_requests_by_seconds(limit: str) -> None:
+    with pytest.raises(settings.SettingsError, match="is no limit"):
+        read(RATE_LIMIT_SIGN_IN=limit)
+    assert read(RATE_LIMIT_SIGN_IN="off").rate_limits.sign_in == "off"

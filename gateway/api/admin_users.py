@@ -1,0 +1,137 @@
+"""Accounts of others, for admins: 403 `admin_required` for everybody else."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from chassis import errors, ids
+from gateway import views
+from gateway.api import schemas, schemas_admin
+from gateway.api.dependencies import Gateway, PageSize, PageToken, SignedIn, UserId, answer, documented, page_size
+from repruv.auth.v1 import admin_service_pb2, auth_pb2
+
+router = APIRouter(prefix="/admin", tags=["admin"])
+
+_ROLES = {"user": auth_pb2.USER_ROLE_USER, "admin": auth_pb2.USER_ROLE_ADMIN}
+
+
+@router.get("/users", summary="List accounts", responses=documented(200, schemas_admin.Users, "A page of them.", 403))
+async def list_users(
+    session: SignedIn,
+    gateway: Gateway,
+    email: Annotated[schemas.Text, Query(description="Only addresses that begin with this.")] = "",
+    page_size_: PageSize = 50,
+    page_token: PageToken = "",
+) -> Response:
+    """Give accounts, newest first."""
+    page = await gateway.admin.list_users(
+        email_prefix=email, page_size=page_size(page_size_), page_token=page_token, user=session.identity
+    )
+    return answer({"users": [views.user(found) for found in page.users], "next_page_token": page.next_page_token})
+
+
+@router.get(
+    "/users/{user_id}",
+    summary="An account",
+    responses=documented(200, schemas_admin.UserWithSessions, "The account and its living sessions.", 403, 404),
+)
+async def get_user(user_id: UserId, session: SignedIn, gateway: Gateway) -> Response:
+    """Give an account and its living sessions."""
+    found = await gateway.admin.get_user(user_id, user=session.identity)
+    shown = [views.session(login, current_id=session.session_id) for login in found.sessions]
+    return answer({"user": views.user(found.user), "sessions": shown})
+
+
+@router.post(
+    "/users/{user_id}/role",
+    summary="Change a role",
+    responses=documented(200, schemas_admin.OneUser, "Changed; all their sessions ended.", 400, 403, 404, 409),
+)
+async def set_user_role(user_id: UserId, body: schemas_admin.NewRole, session: SignedIn, gateway: Gateway) -> Response:
+    """Change a role, not one's own. 403 `reauthentication_required`."""
+    changed = await gateway.admin.set_user_role(user_id, _ROLES[body.role], user=session.identity)
+    return _ended(gateway, changed)
+
+
+@router.post(
+    "/users/{user_id}/disable",
+    summary="Close an account",
+    responses=documented(200, schemas_admin.OneUser, "Closed; all their sessions ended.", 403, 404, 409),
+)
+async def disable_user(user_id: UserId, session: SignedIn, gateway: Gateway) -> Response:
+    """Close an account, not one's own. 403 `reauthentication_required`."""
+    return _ended(gateway, await gateway.admin.disable_user(user_id, user=session.identity))
+
+
+@router.post(
+    "/users/{user_id}/enable",
+    summary="Open an account again",
+    responses=documented(200, schemas_admin.OneUser, "Open.", 403, 404),
+)
+async def enable_user(user_id: UserId, session: SignedIn, gateway: Gateway) -> Response:
+    """Open a disabled account again. 403 `reauthentication_required`."""
+    return answer({"user": views.user(await gateway.admin.enable_user(user_id, user=session.identity))})
+
+
+@router.post(
+    "/users/{user_id}/sessions/revoke",
+    summary="End sessions of an account",
+    responses=documented(200, schemas_admin.Revoked, "They have ended.", 400, 403, 404),
+)
+async def revoke_user_sessions(
+    user_id: UserId, session: SignedIn, gateway: Gateway, body: schemas_admin.WhichSession | None = None
+) -> Response:
+    """End one session of an account, or all. 403 `reauthentication_required`."""
+    wanted = _session_id(body.session_id) if body and body.session_id else ""
+    count = await gateway.admin.revoke_user_sessions(user_id, wanted, user=session.identity)
+    gateway.sessions.revoked(user_id, {wanted} if wanted else None)
+    return answer({"revoked_count": count})
+
+
+@router.post(
+    "/users/{user_id}/password-reset",
+    status_code=202,
+    summary="Send a password reset",
+    responses=documented(202, None, "The mail is on its way.", 403, 404),
+)
+async def send_password_reset(user_id: UserId, session: SignedIn, gateway: Gateway) -> Response:
+    """Have the mail sent by which the user sets a new password; admins never choose one. 403 `reauthentication_required`."""
+    await gateway.admin.send_password_reset(user_id, user=session.identity)
+    return Response(status_code=202)
+
+
+@router.get(
+    "/security-events",
+    summary="List security events",
+    responses=documented(200, schemas_admin.SecurityEvents, "A page of them, newest first.", 403),
+)
+async def list_security_events(
+    session: SignedIn,
+    gateway: Gateway,
+    user_id: Annotated[schemas.Text, Query(description="Only of this account.")] = "",
+    kind: Annotated[list[schemas.Text], Query(description="Only these; any unless given.")] = [],  # noqa: B006
+    page_size_: PageSize = 50,
+    page_token: PageToken = "",
+) -> Response:
+    """Give security events, newest first."""
+    asked = admin_service_pb2.ListSecurityEventsRequest(
+        user_id=user_id, kinds=kind, page_size=page_size(page_size_), page_token=page_token
+    )
+    page = await gateway.admin.list_security_events(asked, user=session.identity)
+    events = [views.security_event(event) for event in page.events]
+    return answer({"events": events, "next_page_token": page.next_page_token})
+
+
+def _ended(gateway: Gateway, changed: auth_pb2.User) -> Response:
+    gateway.sessions.revoked(changed.user_id, None)
+    return answer({"user": views.user(changed)})
+
+
+def _session_id(text: str) -> str:
+    try:
+        return str(ids.parse(text, "session_id"))
+    except errors.InvalidArgument as error:
+        raise errors.NotFound("There is no such session.", code="session_not_found") from error

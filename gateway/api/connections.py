@@ -1,0 +1,118 @@
+"""Connections to platforms."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.responses import RedirectResponse, Response
+
+from chassis import errors
+from gateway import headers, views
+from gateway.api import dependencies, schemas_connections
+from gateway.api.dependencies import Gateway, SignedIn, answer, documented
+from gateway.pages import redirects
+from repruv.auth.v1 import connections_service_pb2
+
+router = APIRouter(prefix="/connections", tags=["connections"])
+
+MAX_PARAMETER = 4_096
+_PARAMETERS = {"state": "state", "code": "code", "error": "error", "iss": "issuer"}
+
+
+@router.get(
+    "",
+    summary="List connections",
+    responses=documented(200, schemas_connections.Connections, "One for each platform."),
+)
+async def list_connections(session: SignedIn, gateway: Gateway) -> Response:
+    """Give one connection for each platform, disconnected ones included."""
+    found = await gateway.connections.list_connections(user=session.identity)
+    return answer({"connections": [views.connection(item) for item in found]})
+
+
+@router.get(
+    "/{platform}",
+    summary="How a connection stands",
+    responses=documented(200, schemas_connections.Connection, "The connection.", 404),
+)
+async def get_connection(platform: str, session: SignedIn, gateway: Gateway) -> Response:
+    """Answer how a connection stands."""
+    return answer(views.connection(await gateway.connections.get_connection(platform, user=session.identity)))
+
+
+@router.post(
+    "/{platform}/connect",
+    status_code=202,
+    summary="Connect",
+    responses=documented(202, schemas_connections.Connecting, "Send the browser to the URL.", 400, 403, 404, 409, 429),
+)
+async def connect(
+    platform: str, session: SignedIn, gateway: Gateway, body: schemas_connections.Connect | None = None
+) -> Response:
+    """Ask where the browser must go to consent. 409 `demo_mode_active` while connections are simulated."""
+    begun = await gateway.connections.begin_connect(
+        platform, return_to=body.return_to if body else "", user=session.identity
+    )
+    shown = views.connection(begun.connection)
+    return answer(
+        {
+            "status": shown["status"],
+            "authorization_url": begun.authorization_url,
+            "expires_at": views.optional_time(begun, "expire_time"),
+            "connection": shown,
+        },
+        202,
+    )
+
+
+@router.get(
+    "/{platform}/callback",
+    status_code=303,
+    summary="Back from the platform",
+    responses=documented(303, None, "Where the user came from; the connection says how it went.", 404),
+)
+async def callback(platform: str, request: Request, gateway: Gateway) -> Response:
+    """Take what the platform sent the browser back with. It counts once, in the session that began."""
+    secure = gateway.settings.is_https
+    try:
+        session = await dependencies.signed_in(request, gateway)
+        sent = connections_service_pb2.FinishConnectRequest(platform=platform, **_parameters(request))
+        finished = await gateway.connections.finish_connect(sent, user=session.identity)
+    except errors.Unauthenticated:
+        # Whoever signs in again comes to the page; the consent is not lost, but must be given in that session.
+        return _leaving(
+            redirects.see(f"{redirects.LOGIN}?next={views.CONNECTIONS_PATH}", say="session_ended", secure=secure)
+        )
+    except errors.InvalidArgument:
+        return _leaving(redirects.see(views.CONNECTIONS_PATH, say="consent_invalid", secure=secure))
+    except errors.Unavailable:
+        return _leaving(redirects.see(views.CONNECTIONS_PATH, say="connection_unavailable", secure=secure))
+    return _leaving(redirects.see(redirects.local(finished.return_to) or views.CONNECTIONS_PATH, secure=secure))
+
+
+@router.post(
+    "/{platform}/disconnect",
+    status_code=202,
+    summary="Disconnect",
+    responses=documented(202, schemas_connections.Disconnecting, "The access is being taken back.", 403, 404, 409),
+)
+async def disconnect(platform: str, session: SignedIn, gateway: Gateway) -> Response:
+    """Take the access back at the platform and delete what was kept; also dismisses a failure."""
+    shown = views.connection(await gateway.connections.disconnect(platform, user=session.identity))
+    return answer({"status": shown["status"], "job_id": shown["job_id"], "connection": shown}, 202)
+
+
+def _parameters(request: Request) -> dict[str, str]:
+    """Read the answer of the platform. A parameter that comes twice or too long is none that a platform sends."""
+    read = {}
+    for sent, name in _PARAMETERS.items():
+        values = request.query_params.getlist(sent)
+        if len(values) > 1 or any(len(value) > MAX_PARAMETER or "\0" in value for value in values):
+            raise errors.InvalidArgument(f"{sent} is not valid.", code="state_invalid", field=sent)
+        read[name] = values[0].encode("utf-8", "replace").decode() if values else ""
+    return read
+
+
+def _leaving(response: RedirectResponse) -> Response:
+    """Keep the code and the state in our own address out of the next request."""
+    response.headers.update(headers.NO_REFERRER)
+    return response

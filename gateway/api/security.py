@@ -1,0 +1,173 @@
+"""How an account is protected: password, address, second factor, and a fresh proof of who the user is."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from gateway import authentication, rotation, views
+from gateway.api import schemas_auth
+from gateway.api.auth import MAIL_SENT
+from gateway.api.dependencies import PUBLIC, Gateway, SignedIn, answer, client_of, documented
+from repruv.auth.v1 import auth_service_pb2
+
+router = APIRouter(prefix="/auth", tags=["security"])
+
+_FRESH = "The session goes on under a new token. 401 `invalid_credentials` or `invalid_code`."
+
+
+@router.get(
+    "/security",
+    summary="How the account is protected",
+    responses=documented(200, schemas_auth.Security, "As it is, and what happened lately."),
+)
+async def get_security(session: SignedIn, gateway: Gateway) -> Response:
+    """Answer how the user's account is protected, and what happened to it lately."""
+    return answer(views.security(await gateway.auth.get_security(user=session.identity)))
+
+
+@router.post(
+    "/reauthenticate",
+    summary="Prove who you are",
+    responses=documented(200, schemas_auth.Refreshed, _FRESH, 400, 403, 429),
+)
+async def reauthenticate(body: schemas_auth.Proof, request: Request, session: SignedIn, gateway: Gateway) -> Response:
+    """Prove again who the user is: sensitive calls are then allowed for ten minutes."""
+    proved = await gateway.auth.reauthenticate(
+        password=body.password, code=body.code, client=client_of(request), user=session.identity
+    )
+    return _refreshed(request, gateway, proved)
+
+
+@router.post(
+    "/password",
+    summary="Change the password",
+    responses=documented(200, schemas_auth.PasswordChanged, f"All other sessions ended. {_FRESH}", 400, 403, 429),
+)
+async def change_password(
+    body: schemas_auth.NewPassword, request: Request, session: SignedIn, gateway: Gateway
+) -> Response:
+    """Replace the password; all other sessions end."""
+    changed = await gateway.auth.change_password(
+        current=body.current_password, new=body.new_password, client=client_of(request), user=session.identity
+    )
+    response = _refreshed(request, gateway, changed, revoked_count=changed.revoked_count)
+    gateway.sessions.revoked(session.user_id, None)
+    return response
+
+
+@router.post(
+    "/password/forgot",
+    status_code=202,
+    summary="Forgot the password",
+    openapi_extra=PUBLIC,
+    responses=documented(202, schemas_auth.Message, "The same whether there is an account.", 400, 403, 429),
+)
+async def forgot_password(body: schemas_auth.Email, request: Request, gateway: Gateway) -> Response:
+    """Have a mail with a link sent to the address, if it has an account."""
+    await gateway.auth.request_password_reset(email=body.email, client=client_of(request))
+    return answer({"message": "If this address has an account, we have sent a mail to it."}, 202)
+
+
+@router.post(
+    "/password/reset",
+    status_code=204,
+    summary="Set a password by a mailed link",
+    openapi_extra=PUBLIC,
+    responses=documented(204, None, "It is set, and all sessions have ended: sign in.", 400, 403, 429),
+)
+async def reset_password(body: schemas_auth.PasswordReset, request: Request, gateway: Gateway) -> Response:
+    """Set the password by a mailed link. All sessions end and none begins."""
+    await gateway.auth.reset_password(token=body.token, password=body.password, client=client_of(request))
+    # Whose sessions ended is not ours to know before the event comes; until then nobody's is taken from memory.
+    gateway.sessions.forget_all()
+    return Response(status_code=204)
+
+
+@router.post(
+    "/email/verification",
+    status_code=202,
+    summary="Send the verification mail",
+    responses=documented(202, schemas_auth.Message, "Sent, unless the address is verified already.", 403, 429),
+)
+async def request_email_verification(session: SignedIn, gateway: Gateway) -> Response:
+    """Have a mail with a link sent to the user's address."""
+    await gateway.auth.request_email_verification(user=session.identity)
+    return answer({"message": MAIL_SENT}, 202)
+
+
+@router.post(
+    "/email/verify",
+    status_code=204,
+    summary="Verify an address by a mailed link",
+    openapi_extra=PUBLIC,
+    responses=documented(204, None, "The address is verified.", 400, 403, 429),
+)
+async def verify_email(body: schemas_auth.MailToken, request: Request, gateway: Gateway) -> Response:
+    """Take the link of the verification mail; in any session or none."""
+    await gateway.auth.verify_email(token=body.token, client=client_of(request))
+    gateway.sessions.forget_all()
+    return Response(status_code=204)
+
+
+@router.post(
+    "/totp",
+    summary="Begin with an authenticator app",
+    responses=documented(200, schemas_auth.TotpSecret, "What the app needs; confirm it with a code.", 403, 409),
+)
+async def begin_totp(session: SignedIn, gateway: Gateway) -> Response:
+    """Make the secret of an authenticator app. 403 `reauthentication_required`."""
+    made = await gateway.auth.begin_totp(user=session.identity)
+    return answer({"secret": made.secret, "uri": made.uri, "expires_at": views.optional_time(made, "expire_time")})
+
+
+@router.post(
+    "/totp/confirm",
+    summary="Turn the second factor on",
+    responses=documented(
+        200, schemas_auth.SecondFactorEnabled, f"Keep the recovery codes. {_FRESH}", 400, 403, 409, 429
+    ),
+)
+async def confirm_totp(body: schemas_auth.Code, request: Request, session: SignedIn, gateway: Gateway) -> Response:
+    """Show that the app has the secret: from now on signing in takes a code. 403 `reauthentication_required`."""
+    confirmed = await gateway.auth.confirm_totp(code=body.code, user=session.identity)
+    return _refreshed(request, gateway, confirmed, recovery_codes=list(confirmed.recovery_codes))
+
+
+@router.post(
+    "/totp/disable",
+    summary="Turn the second factor off",
+    responses=documented(200, schemas_auth.Refreshed, _FRESH, 400, 403, 409, 429),
+)
+async def disable_totp(body: schemas_auth.Code, request: Request, session: SignedIn, gateway: Gateway) -> Response:
+    """Turn the second factor off. 403 `reauthentication_required`."""
+    return _refreshed(request, gateway, await gateway.auth.disable_totp(code=body.code, user=session.identity))
+
+
+@router.post(
+    "/recovery-codes",
+    summary="Replace the recovery codes",
+    responses=documented(200, schemas_auth.RecoveryCodes, "The new ones; the old ones count no more.", 403, 409),
+)
+async def regenerate_recovery_codes(session: SignedIn, gateway: Gateway) -> Response:
+    """Replace all recovery codes. 403 `reauthentication_required`."""
+    return answer({"recovery_codes": list(await gateway.auth.regenerate_recovery_codes(user=session.identity))})
+
+
+Rotated = (
+    auth_service_pb2.ReauthenticateResponse
+    | auth_service_pb2.ChangePasswordResponse
+    | auth_service_pb2.ConfirmTotpResponse
+    | auth_service_pb2.DisableTotpResponse
+)
+
+
+def _refreshed(request: Request, gateway: Gateway, made: Rotated, **more: object) -> Response:
+    """Tell of the session under its new token, which goes to whoever sent the old one, and the same way."""
+    by_cookie = authentication.is_by_cookie(request)
+    body = {"session": views.session(made.session, current_id=made.session.session_id), **more}
+    if not by_cookie:
+        body |= {"token": made.token, "expires_at": views.optional_time(made.session, "absolute_expire_time")}
+    response = answer(body)
+    rotation.rotate(gateway.sessions, gateway.cookie, response, made.token, made.session, by_cookie=by_cookie)
+    return response

@@ -1,0 +1,59 @@
+"""The user's sessions."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from gateway import headers, views
+from gateway.api import schemas_auth
+from gateway.api.dependencies import Gateway, SessionId, SignedIn, answer, documented
+
+router = APIRouter(prefix="/auth/sessions", tags=["sessions"])
+
+
+@router.get("", summary="List sessions", responses=documented(200, schemas_auth.Sessions, "Living sessions."))
+async def list_sessions(session: SignedIn, gateway: Gateway) -> Response:
+    """Give the user's living sessions, most recently used first."""
+    found = await gateway.auth.list_sessions(user=session.identity)
+    return answer({"sessions": [views.session(login, current_id=session.session_id) for login in found]})
+
+
+@router.delete(
+    "/{session_id}",
+    status_code=204,
+    summary="End a session",
+    responses=documented(204, None, "It has ended, or had already.", 403, 404),
+)
+async def revoke_session(session_id: SessionId, session: SignedIn, gateway: Gateway) -> Response:
+    """End one session of the user, here and on every open stream.
+
+    Another one than one's own asks for a fresh proof of who one is: 403 `reauthentication_required`.
+    """
+    is_current = session_id == session.session_id
+    await gateway.auth.revoke_session(session_id, reason="logout" if is_current else "", user=session.identity)
+    gateway.sessions.revoked(session.user_id, {session_id})
+    return _ended(gateway, is_current=is_current)
+
+
+@router.post(
+    "/revoke-all",
+    status_code=204,
+    summary="End all sessions",
+    responses=documented(204, None, "They have ended.", 400, 403),
+)
+async def revoke_all_sessions(
+    session: SignedIn, gateway: Gateway, body: schemas_auth.RevokeAll | None = None
+) -> Response:
+    """End the user's sessions everywhere, this one included unless told otherwise. 403 `reauthentication_required`."""
+    kept = session.session_id if body and body.keep_current else ""
+    await gateway.auth.revoke_all_sessions(except_session_id=kept, user=session.identity)
+    gateway.sessions.revoked(session.user_id, None)
+    return _ended(gateway, is_current=not kept)
+
+
+def _ended(gateway: Gateway, *, is_current: bool) -> Response:
+    response = Response(status_code=204, headers=headers.SIGNED_OUT if is_current else None)
+    if is_current:
+        gateway.cookie.clear(response)
+    return response

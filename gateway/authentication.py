@@ -1,0 +1,59 @@
+"""Who makes a request: by bearer token, or else by cookie. One rule for the API, for pages and for streams."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from starlette.requests import HTTPConnection
+from starlette.types import Scope
+
+from chassis import errors
+from gateway.cookies import Cookie
+from gateway.sessions import Session, Sessions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authenticated:
+    """Whom a request was found to come from."""
+
+    session: Session
+    by_cookie: bool
+
+
+_KEY = "authenticated"
+
+
+def bearer(request: HTTPConnection) -> str | None:
+    """Give the bearer token of a request; None if it has none."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+async def session_of(request: HTTPConnection, sessions: Sessions, cookie: Cookie) -> Session:
+    """Give the session of a request: of the bearer token if there is one, whatever cookie came with it. Asked once.
+
+    Raises `Unauthenticated`, `Unavailable`.
+    """
+    if (known := found(request.scope)) is not None:
+        return known.session
+    token = bearer(request)
+    by_cookie = token is None
+    if token is None:
+        token = cookie.read(request)
+    if token is None:
+        raise errors.Unauthenticated("Sign in first.")
+    session = await sessions.validate(token)
+    request.scope["state"][_KEY] = Authenticated(session=session, by_cookie=by_cookie)
+    return session
+
+
+def found(scope: Scope) -> Authenticated | None:
+    """Give whom a request was found to come from; None while nobody asked, or if it is nobody."""
+    known: Authenticated | None = scope.get("state", {}).get(_KEY)
+    return known
+
+
+def is_by_cookie(request: HTTPConnection) -> bool:
+    """Whether the session of a request was found by its cookie."""
+    known = found(request.scope)
+    return known is not None and known.by_cookie

@@ -1,0 +1,64 @@
+"""The job engine as a whole, for admins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chassis.rpc import client
+from gateway.clients import service
+from repruv.jobs.v1 import admin_service_pb2, admin_service_pb2_grpc, job_pb2, kind_pb2
+
+
+class Engine(service.Client):
+    """The jobs service, as admins see and steer it."""
+
+    def __init__(self, target: str, caller: client.Caller) -> None:
+        reads = ("ListKinds", "ListSchedules", "ListStuckJobs", "ListWorkers")
+        changes = ("SetKindLimits", "PauseKind", "ResumeKind", "PauseSchedule", "ResumeSchedule", "TriggerSchedule")
+        super().__init__("jobs", target, caller, (*reads, *changes), service="Admin")
+        self._stub = admin_service_pb2_grpc.AdminServiceStub(self._channel)
+
+    async def list_kinds(self, *, user: str) -> Sequence[kind_pb2.Kind]:
+        """Give all kinds, by name."""
+        return (await self.call(self._stub.ListKinds, admin_service_pb2.ListKindsRequest(), user)).kinds
+
+    async def set_kind_limits(self, kind: str, limits: kind_pb2.KindLimits, *, user: str) -> kind_pb2.Kind:
+        """Replace the limits of a kind."""
+        request = admin_service_pb2.SetKindLimitsRequest(kind=kind, limits=limits)
+        return (await self.call(self._stub.SetKindLimits, request, user)).kind
+
+    async def pause_kind(self, kind: str, *, user: str) -> kind_pb2.Kind:
+        """Let nothing of a kind begin."""
+        return (await self.call(self._stub.PauseKind, admin_service_pb2.PauseKindRequest(kind=kind), user)).kind
+
+    async def resume_kind(self, kind: str, *, user: str) -> kind_pb2.Kind:
+        """Let a kind go on."""
+        return (await self.call(self._stub.ResumeKind, admin_service_pb2.ResumeKindRequest(kind=kind), user)).kind
+
+    async def list_schedules(self, *, user: str) -> Sequence[kind_pb2.Schedule]:
+        """Give all schedules, by name."""
+        return (await self.call(self._stub.ListSchedules, admin_service_pb2.ListSchedulesRequest(), user)).schedules
+
+    async def pause_schedule(self, name: str, *, user: str) -> kind_pb2.Schedule:
+        """Stop a schedule."""
+        request = admin_service_pb2.PauseScheduleRequest(name=name)
+        return (await self.call(self._stub.PauseSchedule, request, user)).schedule
+
+    async def resume_schedule(self, name: str, *, user: str) -> kind_pb2.Schedule:
+        """Let a schedule go on."""
+        request = admin_service_pb2.ResumeScheduleRequest(name=name)
+        return (await self.call(self._stub.ResumeSchedule, request, user)).schedule
+
+    async def trigger_schedule(self, name: str, job_id: str, *, user: str) -> job_pb2.Job:
+        """Make a job of a schedule now; the same `job_id` makes it once."""
+        request = admin_service_pb2.TriggerScheduleRequest(name=name, job_id=job_id)
+        return (await self.call(self._stub.TriggerSchedule, request, user)).job
+
+    async def list_stuck_jobs(self, page_size: int, *, user: str) -> Sequence[admin_service_pb2.StuckJob]:
+        """Give jobs that need somebody's eye, the longest stuck first."""
+        request = admin_service_pb2.ListStuckJobsRequest(page_size=page_size)
+        return (await self.call(self._stub.ListStuckJobs, request, user)).jobs
+
+    async def list_workers(self, *, user: str) -> Sequence[admin_service_pb2.Worker]:
+        """Give the workers that were seen lately, by name."""
+        return (await self.call(self._stub.ListWorkers, admin_service_pb2.ListWorkersRequest(), user)).workers

@@ -1,0 +1,64 @@
+"""Jobs, their events, and what ended unread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chassis.rpc import client
+from gateway.clients import service
+from repruv.jobs.v1 import job_pb2, jobs_service_pb2, jobs_service_pb2_grpc
+
+
+class Jobs(service.Client):
+    """The jobs service."""
+
+    def __init__(self, target: str, caller: client.Caller) -> None:
+        reads = ("GetJob", "ListJobs", "GetJobHistory", "ListJobEvents", "GetEventPositions", "ListNotifications")
+        super().__init__("jobs", target, caller, (*reads, "CancelJob", "MarkNotificationsRead"))
+        self._stub = jobs_service_pb2_grpc.JobsServiceStub(self._channel)
+
+    async def get_job(self, job_id: str, *, user: str) -> job_pb2.Job:
+        """Give one job that the user may see."""
+        return (await self.call(self._stub.GetJob, jobs_service_pb2.GetJobRequest(job_id=job_id), user)).job
+
+    async def list_jobs(
+        self, request: jobs_service_pb2.ListJobsRequest, *, user: str
+    ) -> jobs_service_pb2.ListJobsResponse:
+        """Give a page of jobs, newest first."""
+        return await self.call(self._stub.ListJobs, request, user)
+
+    async def get_job_history(self, job_id: str, *, user: str) -> jobs_service_pb2.GetJobHistoryResponse:
+        """Give a job's attempts and transitions."""
+        request = jobs_service_pb2.GetJobHistoryRequest(job_id=job_id)
+        return await self.call(self._stub.GetJobHistory, request, user)
+
+    async def cancel_job(self, job_id: str, *, user: str) -> job_pb2.Job:
+        """Stop a job."""
+        return (await self.call(self._stub.CancelJob, jobs_service_pb2.CancelJobRequest(job_id=job_id), user)).job
+
+    async def retry_job(self, job_id: str, *, user: str) -> job_pb2.Job:
+        """Reopen a failed or cancelled job."""
+        return (await self.call(self._stub.RetryJob, jobs_service_pb2.RetryJobRequest(job_id=job_id), user)).job
+
+    async def list_notifications(
+        self, *, page_size: int, page_token: str, user: str, quick: bool = False
+    ) -> jobs_service_pb2.ListNotificationsResponse:
+        """Give a page of the jobs that ended and that the user has not read of yet, the latest first."""
+        request = jobs_service_pb2.ListNotificationsRequest(page_size=page_size, page_token=page_token)
+        return await self.call(self._stub.ListNotifications, request, user, quick=quick)
+
+    async def mark_notifications_read(self, job_ids: Sequence[str], *, user: str) -> None:
+        """Note that the user has read of jobs; of all that ended if none is named."""
+        request = jobs_service_pb2.MarkNotificationsReadRequest(job_ids=job_ids)
+        await self.call(self._stub.MarkNotificationsRead, request, user)
+
+    async def list_job_events(self, owner_id: str, *, after: int) -> jobs_service_pb2.ListJobEventsResponse:
+        """Give an owner's events after a sequence, up to 500. Raises `OutOfRange` when it is not one that is kept."""
+        request = jobs_service_pb2.ListJobEventsRequest(owner_id=owner_id, after_sequence=after)
+        return await self.call(self._stub.ListJobEvents, request, "")
+
+    async def get_event_positions(self, owner_ids: Sequence[str], *, quick: bool = False) -> dict[str, int]:
+        """Give the newest sequence of each of up to 10,000 owners; 0 for those without events."""
+        request = jobs_service_pb2.GetEventPositionsRequest(owner_ids=owner_ids)
+        found = (await self.call(self._stub.GetEventPositions, request, "", quick=quick)).latest_sequences
+        return {owner_id: found.get(owner_id, 0) for owner_id in owner_ids}

@@ -1,0 +1,63 @@
+"""What every client has in common: a channel, deadlines, and errors that say whether anything happened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from chassis import errors
+from chassis.rpc import client
+
+TIMEOUT = 3.0
+QUICK_TIMEOUT = 1.0
+HEALTH_TIMEOUT = 1.0
+
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response", bound=Message)
+
+
+class Client:
+    """Calls of one gRPC service; `name` is the process that serves it."""
+
+    def __init__(
+        self, name: str, target: str, caller: client.Caller, idempotent: Sequence[str], *, service: str = ""
+    ) -> None:
+        self.name = name
+        service = f"repruv.{name}.v1.{service or name.capitalize()}Service"
+        self._channel = client.channel(target, service=service, idempotent=idempotent, own=caller.own)
+        self._caller = caller
+
+    async def close(self) -> None:
+        """Close the channel; calls under way get a second."""
+        await self._channel.close(grace=1.0)
+
+    async def is_ready(self) -> bool:
+        """Whether the service says that it serves."""
+        stub: Any = health_pb2_grpc.HealthStub(self._channel)
+        try:
+            answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=HEALTH_TIMEOUT)
+        except grpc.aio.AioRpcError:
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    async def call(
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        user: str,
+        *,
+        quick: bool = False,
+    ) -> Response:
+        """Give the answer to `request`, or raise the error it answered with."""
+        timeout = QUICK_TIMEOUT if quick else TIMEOUT
+        try:
+            return await self._caller(method, request, timeout=timeout, user_token=user, wait_for_ready=not quick)
+        except errors.DeadlineExceeded as error:
+            if self._channel.get_state() is grpc.ChannelConnectivity.READY:
+                raise
+            # The time went by waiting for somebody to send it to: nothing has happened.
+            raise errors.Unavailable(f"The {self.name} service does not answer; try again.") from error

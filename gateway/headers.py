@@ -1,0 +1,61 @@
+"""Tells browsers what our answers may do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+CONTENT_POLICY = (
+    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self';"
+    " frame-ancestors 'none'"
+)
+NO_REFERRER = {"Referrer-Policy": "no-referrer"}
+"""For pages whose address holds what nobody else must learn."""
+SIGNED_OUT = {"Clear-Site-Data": '"cache", "storage"'}
+"""For the answer that signs out: pages kept for Back go as well. Not `"cookies"`: that would take those of every subdomain,
+and what the next page has to say; the session's cookie is deleted by name."""
+_NOTHING = ("accelerometer", "camera", "display-capture", "geolocation", "gyroscope", "magnetometer", "microphone")
+_MORE = ("midi", "payment", "publickey-credentials-get", "screen-wake-lock", "usb", "xr-spatial-tracking")
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": ", ".join(f"{feature}=()" for feature in (*_NOTHING, *_MORE)),
+    "Cache-Control": "no-store",
+}
+_STRICT_TRANSPORT = "max-age=31536000; includeSubDomains"
+
+
+class SecurityHeaders:
+    """Adds the headers to every answer; one that says otherwise itself is left alone."""
+
+    def __init__(self, app: ASGIApp, *, https: bool) -> None:
+        self._app = app
+        self._headers = {**_HEADERS, "Content-Security-Policy": CONTENT_POLICY}
+        if https:
+            self._headers["Content-Security-Policy"] += "; upgrade-insecure-requests"
+            self._headers["Strict-Transport-Security"] = _STRICT_TRANSPORT
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        await self._app(scope, receive, adding(self._headers, send))
+
+
+def adding(headers: Mapping[str, str], send: Send) -> Send:
+    """Add headers to an answer that does not have them."""
+
+    async def add(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            sent = MutableHeaders(scope=message)
+            for name, value in headers.items():
+                sent.setdefault(name, value)
+        await send(message)
+
+    return add

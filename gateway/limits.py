@@ -1,0 +1,198 @@
+"""How often a caller may ask: a bucket for each user, one for each network of callers nobody knows, a smaller one for signing in.
+
+Buckets are kept by each replica for itself, so what counts in all is this times the number of replicas; the throttles of
+auth, which guard passwords and codes, are shared. What is told follows draft-ietf-httpapi-ratelimit-headers (10 and later).
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import ipaddress
+import math
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from chassis import errors as failures
+from chassis import settings
+from gateway import authentication, errors
+
+OFF = "off"
+MAX_BUCKETS = 50_000
+MAX_CALLERS = 50_000
+_QUOTA = re.compile(r"([1-9]\d{0,8})/([1-9]\d{0,5})")
+_FREE_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+_FREE_PREFIXES = ("/static/", "/docs/")
+_PAGES = (
+    "/login",
+    "/login/code",
+    "/register",
+    "/forgot-password",
+    "/reset-password",
+    "/verify-email",
+    "/reauthenticate",
+)
+_CALLS = (
+    "login",
+    "login/code",
+    "register",
+    "token",
+    "reauthenticate",
+    "password/forgot",
+    "password/reset",
+    "email/verify",
+)
+SIGN_IN_PATHS = frozenset({*_PAGES, *(f"{base}/auth/{call}" for base in ("/api", "/api/v1") for call in _CALLS)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much is allowed, as `requests/seconds`; `off`: everything."""
+
+    user: str
+    network: str
+    sign_in: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What a request found in its bucket."""
+
+    remaining: int
+    full_after: int
+    """Seconds."""
+    retry_after: int
+    """Seconds; 0 when the request may pass."""
+
+
+class Bucket:
+    """One policy: `quota` requests at once, and as many again in each window. The bucket longest unused is forgotten first."""
+
+    def __init__(self, name: str, told: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """`told` is `requests/seconds`. Raises `SettingsError`."""
+        if (found := _QUOTA.fullmatch(told)) is None:
+            raise settings.SettingsError(
+                f"{told!r} is no limit; write requests/seconds, for example 600/60, or `{OFF}`"
+            )
+        self.quota, self.window = int(found[1]), int(found[2])
+        self.name = name
+        self.policy = f'"{name}";q={self.quota};w={self.window}'
+        self._each = self.window / self.quota
+        self._clock = clock
+        # When each would be full again: all that a bucket has to remember.
+        self._full_at: dict[str, float] = {}
+
+    def take(self, key: str) -> State:
+        """Take one from the bucket of `key`."""
+        now = self._clock()
+        known = self._full_at.pop(key, now)
+        full_at = max(known, now) + self._each
+        missing = full_at - now - self.window
+        # A hair is the rounding of adding up fractions.
+        is_refused = missing > self._each * 1e-6
+        if is_refused:
+            full_at -= self._each
+        while len(self._full_at) >= MAX_BUCKETS:
+            del self._full_at[next(iter(self._full_at))]
+        self._full_at[key] = full_at
+        left = full_at - now
+        return State(
+            remaining=max(0, int((self.window - left) / self._each + 1e-6)),
+            full_after=math.ceil(left),
+            retry_after=max(1, math.ceil(missing)) if is_refused else 0,
+        )
+
+
+class Limit:
+    """Refuses callers who ask too often, and tells everybody how they stand. Files and probes are free."""
+
+    def __init__(self, app: ASGIApp, *, limits: Limits, answers: errors.Answers) -> None:
+        self._app = app
+        self._answers = answers
+        self._user, self._network, self._sign_in = (
+            Bucket(name, told) if told != OFF else None
+            for name, told in (("user", limits.user), ("network", limits.network), ("sign-in", limits.sign_in))
+        )
+        self._callers: dict[bytes, str] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer 429."""
+        if scope["type"] != "http" or scope["path"] in _FREE_PATHS or scope["path"].startswith(_FREE_PREFIXES):
+            await self._app(scope, receive, send)
+            return
+        shown = _shown(scope)
+        user_id = self._callers.get(shown) if shown else None
+        taken = self._take(scope, user_id)
+
+        async def telling(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                if shown and user_id is None and (known := authentication.found(scope)) is not None:
+                    self._note(shown, known.session.user_id)
+                if taken:
+                    _tell(MutableHeaders(scope=message), taken)
+            await send(message)
+
+        if wait := max((state.retry_after for _, state in taken), default=0):
+            refusal = failures.ResourceExhausted(
+                "That was too much at once.", code="rate_limited", details={"retry_after_seconds": str(wait)}
+            )
+            response = await self._answers(Request(scope), refusal)
+            await response(scope, receive, telling)
+            return
+        await self._app(scope, receive, telling)
+
+    def _take(self, scope: Scope, user_id: str | None) -> list[tuple[Bucket, State]]:
+        host = scope["client"][0] if scope.get("client") else ""
+        taken = []
+        if user_id is not None:
+            if self._user:
+                taken.append((self._user, self._user.take(user_id)))
+        elif self._network:
+            taken.append((self._network, self._network.take(network(host))))
+        if self._sign_in and scope["method"] == "POST" and scope["path"] in SIGN_IN_PATHS:
+            taken.append((self._sign_in, self._sign_in.take(network(host))))
+        return taken
+
+    def _note(self, shown: bytes, user_id: str) -> None:
+        """Remember whose bucket this is; it says nothing about whether the session lives."""
+        while len(self._callers) >= MAX_CALLERS:
+            del self._callers[next(iter(self._callers))]
+        self._callers[shown] = user_id
+
+
+@functools.lru_cache(maxsize=10_000)
+def network(host: str) -> str:
+    """Give the network that a caller comes from: the address itself, or the /64 that an IPv6 customer has for itself."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((address, 64), strict=False))
+
+
+def _shown(scope: Scope) -> bytes | None:
+    """Give a digest of what the caller shows of itself; None if that is nothing."""
+    cookie = None
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            return hashlib.sha256(value).digest()
+        if name == b"cookie":
+            cookie = value
+    return hashlib.sha256(cookie).digest() if cookie else None
+
+
+def _tell(headers: MutableHeaders, taken: list[tuple[Bucket, State]]) -> None:
+    headers["RateLimit-Policy"] = ", ".join(bucket.policy for bucket, _ in taken)
+    headers["RateLimit"] = ", ".join(
+        f'"{bucket.name}";r={state.remaining};t={state.full_after}' for bucket, state in taken
+    )

@@ -1,0 +1,77 @@
+"""Connections to platforms: a card for each, and the way to the platform's page of consent."""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from chassis import errors
+from gateway import headers, parts, views
+from gateway.pages import reading, redirects, visit
+
+PATH = views.CONNECTIONS_PATH
+_SAYS = {
+    "connection_connected": "connection_changed",
+    "connection_disconnecting": "connection_changed",
+    "demo_mode_active": "connection_changed",
+    "platform_not_found": "platform_unknown",
+    "unavailable": "connection_unavailable",
+    "deadline_exceeded": "unanswered",
+    "too_many_attempts": "too_much",
+}
+
+
+class Connections:
+    """`/settings/connections`."""
+
+    def __init__(self, assembled: parts.Parts) -> None:
+        self._parts = assembled
+        actions = {"connect": self.connect, "disconnect": self.disconnect}
+        self.routes = [
+            Route(PATH, self.show),
+            *(
+                Route(f"{PATH}/{name}", visit.posting(act, self.show, says=_SAYS), methods=["POST"])
+                for name, act in actions.items()
+            ),
+            *(Route(f"{PATH}/{name}", self.go_to_page) for name in actions),
+        ]
+
+    async def show(self, request: Request) -> Response:
+        """Show how they stand."""
+        visitor = await visit.begin(request, self._parts)
+        demo, connections = await asyncio.gather(
+            reading.demo_status(self._parts.demo, visitor.identity),
+            reading.connections(self._parts.connections, visitor.identity),
+        )
+        context = {"demo": demo, "connections": connections, "confirm": request.query_params.get("confirm")}
+        return visitor.show("connections", PATH, context)
+
+    async def go_to_page(self, request: Request) -> Response:
+        """Send to the page."""
+        return self._see()
+
+    async def connect(self, request: Request) -> Response:
+        """Show a page that goes on to the platform: the content policy lets no form lead there."""
+        session, sent = await visit.posted(request, self._parts, "platform")
+        begun = await self._parts.connections.begin_connect(sent["platform"], return_to=PATH, user=session.identity)
+        if urlsplit(begun.authorization_url).scheme not in {"https", "http"}:
+            raise errors.Internal("The platform's page of consent has an address that no browser must follow.")
+        visitor = await visit.begin(request, self._parts)
+        context = {"connection": views.connection(begun.connection), "authorization_url": begun.authorization_url}
+        response = visitor.show("connecting", PATH, context)
+        response.headers.update(headers.NO_REFERRER)
+        return response
+
+    async def disconnect(self, request: Request) -> Response:
+        """Take the access back; also dismisses a failure."""
+        session, sent = await visit.posted(request, self._parts, "platform")
+        connection = await self._parts.connections.disconnect(sent["platform"], user=session.identity)
+        is_moving = views.connection_state(connection) in views.CONNECTION_MOVING
+        return self._see(say="disconnecting" if is_moving else "")
+
+    def _see(self, *, say: str = "") -> Response:
+        return redirects.see(PATH, say=say, secure=self._parts.settings.is_https)

@@ -1,0 +1,52 @@
+"""Who is it, once more: before something sensitive."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from chassis import errors
+from gateway import parts, rotation, views
+from gateway.api.dependencies import client_of
+from gateway.pages import forms, redirects, visit
+
+FIELDS = ("password", "code", "next")
+
+
+class Reauthentication:
+    """`/reauthenticate`."""
+
+    def __init__(self, assembled: parts.Parts) -> None:
+        self._parts = assembled
+        self.routes = [
+            Route(redirects.REAUTHENTICATE, self.show),
+            Route(redirects.REAUTHENTICATE, visit.posting(self.prove, self.show), methods=["POST"]),
+        ]
+
+    async def show(self, request: Request) -> Response:
+        """Show the form."""
+        return await self._show(request, request.query_params.get("next", ""), {})
+
+    async def prove(self, request: Request) -> Response:
+        """Prove it, and go on to what was sensitive under a new token."""
+        session, sent = await visit.posted(request, self._parts, *FIELDS)
+        try:
+            made = await self._parts.auth.reauthenticate(
+                password=sent["password"], code=sent["code"], client=client_of(request), user=session.identity
+            )
+        except errors.Error as error:
+            if error.code == "session_invalid" or (shown := forms.mistakes_of(error, FIELDS)) is None:
+                raise
+            return await self._show(request, sent["next"], shown[1], status=shown[0])
+        wanted = redirects.local(sent["next"]) or views.SECURITY_PATH
+        response = redirects.see(wanted, say="proved", secure=self._parts.settings.is_https)
+        rotation.rotate(self._parts.sessions, self._parts.cookie, response, made.token, made.session, by_cookie=True)
+        return response
+
+    async def _show(self, request: Request, wanted: str, mistakes: dict[str, str], *, status: int = 200) -> Response:
+        visitor = await visit.begin(request, self._parts)
+        context: dict[str, Any] = {"next": redirects.local(wanted), "form": forms.filled({}, mistakes)}
+        return visitor.show("reauthenticate", redirects.REAUTHENTICATE, context, status=status)

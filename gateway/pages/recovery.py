@@ -1,0 +1,94 @@
+"""Links that come by mail: a new password, a verified address. They work in any browser, signed in or not.
+
+A mail scanner follows links, so looking at one changes nothing: its page has a button. The address holds the link's token, which
+is why these pages send no referrer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from chassis import errors
+from gateway import headers, parts
+from gateway.api.dependencies import client_of
+from gateway.pages import anonymous, forms, redirects, rendering
+
+FORGOT, RESET, VERIFY = "/forgot-password", "/reset-password", "/verify-email"
+MAX_TOKEN = 256
+
+
+class Recovery(anonymous.Anonymous):
+    """`/forgot-password`, `/reset-password` and `/verify-email`."""
+
+    def __init__(self, assembled: parts.Parts) -> None:
+        super().__init__(assembled)
+        self.routes = [
+            Route(FORGOT, self.show_forgot),
+            Route(FORGOT, self.forgot, methods=["POST"]),
+            Route(RESET, self.show_reset),
+            Route(RESET, self.reset, methods=["POST"]),
+            Route(VERIFY, self.show_verify),
+            Route(VERIFY, self.verify, methods=["POST"]),
+        ]
+
+    async def show_forgot(self, request: Request) -> Response:
+        """Ask for the address."""
+        return self.show(request, "forgot_password.html")
+
+    async def forgot(self, request: Request) -> Response:
+        """Have a mail sent, if the address has an account; the answer is the same if not."""
+        sent = await self.read(request, "email")
+        try:
+            self.require(request, sent)
+            await self._parts.auth.request_password_reset(email=sent["email"], client=client_of(request))
+        except errors.Error as error:
+            return self.show_again(request, "forgot_password.html", sent, error)
+        return rendering.answer("mail_sent.html", {"email": sent["email"], "flash": None, "purpose": "reset"}, 202)
+
+    async def show_reset(self, request: Request) -> Response:
+        """Ask for the new password."""
+        return self._show_link(request, "reset_password.html")
+
+    async def reset(self, request: Request) -> Response:
+        """Set it. All sessions end and none begins."""
+        sent = await self.read(request, "token", "password")
+        try:
+            self.require(request, sent)
+            await self._parts.auth.reset_password(
+                token=sent["token"], password=sent["password"], client=client_of(request)
+            )
+        except errors.Error as error:
+            return _private(self.show_again(request, "reset_password.html", sent, error, {"token": sent["token"]}))
+        self._parts.sessions.forget_all()
+        response = self.see(redirects.LOGIN, say="password_reset")
+        self._parts.cookie.clear(response)
+        return response
+
+    async def show_verify(self, request: Request) -> Response:
+        """Offer to verify the address."""
+        return self._show_link(request, "verify_email.html")
+
+    async def verify(self, request: Request) -> Response:
+        """Verify it."""
+        sent = await self.read(request, "token")
+        try:
+            self.require(request, sent)
+            await self._parts.auth.verify_email(token=sent["token"], client=client_of(request))
+        except errors.Error as error:
+            return _private(self.show_again(request, "verify_email.html", sent, error, {"token": sent["token"]}))
+        self._parts.sessions.forget_all()
+        return self.see("/", say="email_verified")
+
+    def _show_link(self, request: Request, template: str) -> Response:
+        token = request.query_params.get("token", "")
+        more: dict[str, Any] = {"token": token if len(token) <= MAX_TOKEN else ""}
+        return _private(self.show(request, template, forms.blank(), more=more))
+
+
+def _private(response: Response) -> Response:
+    response.headers.update(headers.NO_REFERRER)
+    return response

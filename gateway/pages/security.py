@@ -1,0 +1,162 @@
+"""How the account is protected: password, address, second factor, and what happened lately."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from chassis import errors
+from gateway import errors as problems
+from gateway import parts, rotation, views
+from gateway.api.dependencies import client_of
+from gateway.pages import forms, qr, redirects, visit
+from repruv.auth.v1 import auth_service_pb2
+
+PATH = views.SECURITY_PATH
+PASSWORD_FIELDS = ("current_password", "new_password")
+_CHANGED = {"second_factor_enabled": "factor_changed", "second_factor_not_enabled": "factor_changed"}
+
+
+class Security:
+    """`/settings/security`."""
+
+    def __init__(self, assembled: parts.Parts) -> None:
+        self._parts = assembled
+        actions = {
+            "password": self.change_password,
+            "verification": self.request_verification,
+            "totp": self.begin_totp,
+            "confirm-totp": self.confirm_totp,
+            "disable-totp": self.disable_totp,
+            "recovery-codes": self.regenerate_codes,
+        }
+        says = {**_CHANGED, "second_factor_not_begun": "factor_changed"}
+        self.routes = [
+            Route(PATH, self.show),
+            *(
+                Route(f"{PATH}/{name}", visit.posting(act, self.show, says=says), methods=["POST"])
+                for name, act in actions.items()
+            ),
+            *(Route(f"{PATH}/{name}", self.go_to_page) for name in actions),
+        ]
+
+    async def show(self, request: Request) -> Response:
+        """Show how it is protected."""
+        return await self._show(request)
+
+    async def go_to_page(self, request: Request) -> Response:
+        """Send to the page."""
+        return self._see()
+
+    async def change_password(self, request: Request) -> Response:
+        """Replace the password; all other sessions end."""
+        session, sent = await visit.posted(request, self._parts, *PASSWORD_FIELDS)
+        try:
+            changed = await self._parts.auth.change_password(
+                current=sent["current_password"],
+                new=sent["new_password"],
+                client=client_of(request),
+                user=session.identity,
+            )
+        except errors.Error as error:
+            return await self._show_again(request, error, PASSWORD_FIELDS, "password")
+        response = self._see(say="password_changed")
+        self._rotate(response, changed)
+        self._parts.sessions.revoked(session.user_id, None)
+        return response
+
+    async def request_verification(self, request: Request) -> Response:
+        """Have the verification mail sent."""
+        session, _ = await visit.posted(request, self._parts)
+        try:
+            await self._parts.auth.request_email_verification(user=session.identity)
+        except errors.Error as error:
+            return await self._show_again(request, error, (), "verification")
+        return self._see(say="mail_sent")
+
+    async def begin_totp(self, request: Request) -> Response:
+        """Show what the authenticator app needs. It is told only once, so this answer is the page itself."""
+        session, _ = await visit.posted(request, self._parts)
+        made = await self._parts.auth.begin_totp(user=session.identity)
+        return await self._show_enrolment(request, made.uri, {})
+
+    async def confirm_totp(self, request: Request) -> Response:
+        """Turn the second factor on, and show the recovery codes, once."""
+        session, sent = await visit.posted(request, self._parts, "code", "uri")
+        try:
+            confirmed = await self._parts.auth.confirm_totp(code=sent["code"], user=session.identity)
+        except errors.Error as error:
+            shown = forms.mistakes_of(error, ("code",))
+            # The form brings back what was told only once; with anything else in it there is nothing to go on with.
+            if shown is None or qr.secret_of(sent["uri"]) is None:
+                raise
+            return await self._show_enrolment(request, sent["uri"], shown[1], status=shown[0])
+        response = await self._show_codes(request, list(confirmed.recovery_codes), is_new=True)
+        self._rotate(response, confirmed)
+        return response
+
+    async def disable_totp(self, request: Request) -> Response:
+        """Turn the second factor off."""
+        session, sent = await visit.posted(request, self._parts, "code")
+        try:
+            disabled = await self._parts.auth.disable_totp(code=sent["code"], user=session.identity)
+        except errors.Error as error:
+            return await self._show_again(request, error, ("code",), "totp")
+        response = self._see(say="factor_disabled")
+        self._rotate(response, disabled)
+        return response
+
+    async def regenerate_codes(self, request: Request) -> Response:
+        """Replace the recovery codes, and show them, once."""
+        session, _ = await visit.posted(request, self._parts)
+        codes = await self._parts.auth.regenerate_recovery_codes(user=session.identity)
+        return await self._show_codes(request, list(codes), is_new=False)
+
+    async def _show(
+        self, request: Request, form: dict[str, Any] | None = None, *, about: str = "", status: int = 200
+    ) -> Response:
+        visitor = await visit.begin(request, self._parts)
+        found = await self._parts.auth.get_security(user=visitor.identity)
+        context = {"security": views.security(found), "form": form or forms.blank(), "about": about}
+        return visitor.show("security", PATH, context, status=status)
+
+    async def _show_again(self, request: Request, error: errors.Error, fields: tuple[str, ...], about: str) -> Response:
+        """Show the page with what is wrong with the form `about` something; raises `error` again if no form can tell."""
+        if error.code == "session_invalid" or (shown := forms.mistakes_of(error, fields)) is None:
+            raise error
+        status, mistakes = shown
+        response = await self._show(request, forms.filled({}, mistakes), about=about, status=status)
+        if status in {429, 503}:
+            response.headers.update(problems.problem_of(error).headers)
+        return response
+
+    async def _show_enrolment(
+        self, request: Request, uri: str, mistakes: dict[str, str], *, status: int = 200
+    ) -> Response:
+        visitor = await visit.begin(request, self._parts)
+        context = {
+            "uri": uri,
+            "secret": qr.secret_of(uri),
+            "image": qr.svg(uri),
+            "form": forms.filled({}, mistakes),
+        }
+        return visitor.show("totp", PATH, context, status=status)
+
+    async def _show_codes(self, request: Request, codes: list[str], *, is_new: bool) -> Response:
+        visitor = await visit.begin(request, self._parts)
+        return visitor.show("recovery_codes", PATH, {"codes": codes, "is_new": is_new})
+
+    def _rotate(
+        self,
+        response: Response,
+        made: auth_service_pb2.ChangePasswordResponse
+        | auth_service_pb2.ConfirmTotpResponse
+        | auth_service_pb2.DisableTotpResponse,
+    ) -> None:
+        rotation.rotate(self._parts.sessions, self._parts.cookie, response, made.token, made.session, by_cookie=True)
+
+    def _see(self, *, say: str = "") -> Response:
+        return redirects.see(PATH, say=say, secure=self._parts.settings.is_https)

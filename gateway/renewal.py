@@ -1,0 +1,41 @@
+"""Sends the session's cookie again when the service has renewed the session."""
+
+from __future__ import annotations
+
+from starlette.datastructures import MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway import authentication
+from gateway.cookies import Cookie
+
+
+class Renewal:
+    """For whoever came by cookie; bearer clients have nothing that could be set. An answer that sets the cookie itself wins."""
+
+    def __init__(self, app: ASGIApp, *, cookie: Cookie) -> None:
+        self._app = app
+        self._cookie = cookie
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope.setdefault("state", {})
+
+        async def renewing(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                known = authentication.found(scope)
+                if known is not None and known.by_cookie and known.session.is_renewed:
+                    self._put(MutableHeaders(scope=message), known)
+            await send(message)
+
+        await self._app(scope, receive, renewing)
+
+    def _put(self, headers: MutableHeaders, known: authentication.Authenticated) -> None:
+        if any(sent.startswith(f"{self._cookie.name}=") for sent in headers.getlist("set-cookie")):
+            return
+        carrier = Response()
+        self._cookie.put(carrier, known.session.token, known.session.login)
+        headers.append("set-cookie", carrier.headers["set-cookie"])
