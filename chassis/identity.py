@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 import time
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -33,6 +35,8 @@ class User:
     user_id: str
     role: str
     session_id: str
+    can_access_dashboard: bool = False
+    """Whether the user may see the dashboard and what it is made of; a token that does not say so does not allow it."""
 
     @property
     def is_admin(self) -> bool:
@@ -97,10 +101,17 @@ class Signer:
         """
         now = time.time()
         lifetime = min(lifetime, USER_LIFETIME)
-        claims = {"iss": self.service, "aud": "user", "sub": user.user_id, "role": user.role, "sid": user.session_id}
+        claims: dict[str, str | bool] = {
+            "iss": self.service,
+            "aud": "user",
+            "sub": user.user_id,
+            "role": user.role,
+            "sid": user.session_id,
+            "dashboard": user.can_access_dashboard,
+        }
         return self._sign(claims, now, lifetime), now + lifetime
 
-    def _sign(self, claims: dict[str, str], now: float, lifetime: float) -> str:
+    def _sign(self, claims: Mapping[str, str | bool], now: float, lifetime: float) -> str:
         timed = {**claims, "iat": int(now), "exp": int(now + lifetime)}
         return jwt.encode(timed, self._key, algorithm="EdDSA", headers={"kid": self._key_id})
 
@@ -113,20 +124,25 @@ class Verifier:
         for entry in filter(None, (part.strip() for part in trust.split(","))):
             service, _, key = entry.partition(":")
             self._keys[key] = (service, Ed25519PublicKey.from_public_bytes(_decode(key)))
-        self._verified: dict[tuple[str, str], dict[str, str]] = {}
+        self._verified: dict[tuple[str, str], dict[str, Any]] = {}
 
     def service(self, token: str, audience: str) -> str:
         """Give the service that signed a token to call the service `audience`, or raise `Unauthenticated`."""
-        return self._verify(token, _SERVICE + audience)["iss"]
+        return str(self._verify(token, _SERVICE + audience)["iss"])
 
     def user(self, token: str) -> User:
         """Give the user that auth vouches for, or raise `Unauthenticated`."""
         claims = self._verify(token, "user")
         if claims["iss"] != _VOUCHES_FOR_USERS:
             raise errors.Unauthenticated(f"{claims['iss']} may not vouch for users.")
-        return User(user_id=claims["sub"], role=claims["role"], session_id=claims["sid"])
+        return User(
+            user_id=claims["sub"],
+            role=claims["role"],
+            session_id=claims["sid"],
+            can_access_dashboard=claims.get("dashboard") is True,
+        )
 
-    def _verify(self, token: str, audience: str) -> dict[str, str]:
+    def _verify(self, token: str, audience: str) -> dict[str, Any]:
         remembered = self._verified.get((token, audience))
         if remembered is not None and float(remembered["exp"]) > time.time() - _LEEWAY:
             return remembered

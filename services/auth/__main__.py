@@ -1,4 +1,4 @@
-"""Composition root of the auth service: `python -m services.auth serve | work | migrate`."""
+"""Composition root of the auth service: `python -m services.auth serve | work | migrate | reseal`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -16,44 +17,88 @@ from sqlalchemy import exc
 import worker
 from chassis import bus, errors, identity, logs, outbox, postgres, run, settings
 from chassis.rpc import client, server
-from repruv.auth.v1 import auth_service_pb2_grpc
-from services.auth import domain, schema, servicer
-from services.auth.operations import Operations
+from repruv.auth.v1 import admin_service_pb2_grpc, auth_service_pb2_grpc
+from services.auth import admin_servicer, domain, handlers, mails, resealing, schema, servicer
+from services.auth.connections import announcements, assembly, platforms, settling, subscribers
+from services.auth.connections import demo as demo_mode
+from services.auth.connections import handlers as connection_handlers
+from services.auth.connections.submissions import Submissions as ConnectionSubmissions
+from services.auth.foundation import Foundation
 from services.auth.passwords import Passwords
 from services.auth.settings import Settings, WorkerSettings
+from services.auth.upkeep import Upkeep
+from worker import submissions
+from worker.requests import Jobs
 
 logger = logging.getLogger(__name__)
 
 CLEANING_SECONDS = 600.0
 ADMIN_RETRY_SECONDS = 1.0
 
+SEALED = [resealing.SECOND_FACTORS, *assembly.sealed_columns()]
+"""The columns that hold what SEALING_KEYS sealed."""
 
-async def serve(config: Settings, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set."""
+
+async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[platforms.Platform] = ()) -> None:
+    """Serve until `stop` is set; `offered` are the platforms that users may connect."""
     own = config.own
     engine = postgres.engine(config.database_url, name="auth", own=own)
     events = bus.Bus(config.nats_url, name="auth", own=own)
     events.owns_stream("auth")
-    relay = outbox.Relay(engine, schema.outbox, {"auth.events.": events.publish})
+    signer = identity.Signer("auth", config.identity_key)
+    # Without repeats: the outbox repeats what did not arrive.
+    jobs_channel = client.channel(config.jobs_target, service=worker.client.SERVICE, own=own)
+    demo_channel = client.channel(config.demo_target, service=demo_mode.SERVICE, own=own)
+    call = client.Caller(signer)
+    jobs = Jobs(jobs_channel, call)
+    announced = announcements.Announcements({platform.name: platform.title for platform in offered})
+    submits = ConnectionSubmissions(engine, jobs, announced, others=mails.Submissions(jobs))
+    relay = outbox.Relay(engine, schema.outbox, {"auth.events.": events.publish, submissions.PREFIX: submits.send})
+    connections = assembly.Assembly(
+        engine=engine,
+        jobs=jobs,
+        submits=submits,
+        announced=announced,
+        relay=relay,
+        offered=offered,
+        ring=config.ring,
+        public_url=config.public_url,
+    )
+    events.consume(
+        "jobs", subscribers.DURABLE, subscribers.JobEvents(connections.settlement).heard, wanted=subscribers.KINDS
+    )
     events.on_connected(relay.wake)
     passwords = Passwords(memory_kib=config.password_memory_kib)
-    operations = Operations(
+    foundation = Foundation(
         engine=engine,
         passwords=passwords,
-        signer=identity.Signer("auth", config.identity_key),
-        wake_relay=relay.wake,
+        signer=signer,
+        ring=config.ring,
+        send=relay.send,
         registrations_per_address=config.registrations_per_address,
+        is_registration_open=config.is_registration_open,
+        verification_period=config.verification_period,
     )
+    upkeep = Upkeep(foundation)
     serving = server.serving(
         listen=config.listen,
         services=[
             server.Service(
                 name=servicer.SERVICE,
                 register=partial(
-                    auth_service_pb2_grpc.add_AuthServiceServicer_to_server, servicer.AuthServicer(operations)
+                    auth_service_pb2_grpc.add_AuthServiceServicer_to_server, servicer.AuthServicer(foundation)
                 ),
                 callers=servicer.CALLERS,
-            )
+            ),
+            server.Service(
+                name=admin_servicer.SERVICE,
+                register=partial(
+                    admin_service_pb2_grpc.add_AuthAdminServiceServicer_to_server,
+                    admin_servicer.AuthAdminServicer(foundation),
+                ),
+                callers=admin_servicer.CALLERS,
+            ),
+            connections.service(demo_mode.DemoMode(demo_channel, call)),
         ],
         verifier=identity.Verifier(config.identity_trust),
         own=own,
@@ -61,34 +106,54 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     )
     try:
         if config.admin_email:
-            await _seed_admin(operations, config, stop)
+            await seed_admin(upkeep, config, stop)
         async with run.Background(translate=postgres.translate) as background:
             background.start("bus", events.run)
             background.start("relay", relay.run)
-            background.start("cleaning", partial(run.every, CLEANING_SECONDS, operations.delete_ended))
+            background.start("cleaning", partial(run.every, CLEANING_SECONDS, upkeep.delete_ended))
+            background.start("settle", partial(run.every, settling.SECONDS, connections.settlement.settle_stale))
             async with serving:
                 await stop.wait()
     finally:
         passwords.close()
+        await connections.close()
+        await jobs_channel.close()
+        await demo_channel.close()
         await engine.dispose()
 
 
-async def work(config: WorkerSettings, stop: asyncio.Event) -> None:
-    """Run jobs until `stop` is set."""
+async def work(config: WorkerSettings, stop: asyncio.Event, *, offered: Sequence[platforms.Platform] = ()) -> None:
+    """Run jobs until `stop` is set; `offered` are the platforms that users may connect."""
     own = config.own
     engine = postgres.engine(config.database_url, name="auth-worker", pool_size=config.worker_concurrency + 4, own=own)
     nats = bus.Bus(config.nats_url, name="auth-worker", own=own)
     channel = worker.client.channel(config.jobs_target, own)
     call = client.Caller(identity.Signer("auth", config.identity_key))
-    relay = outbox.Relay(engine, schema.outbox, {"auth.events.": nats.publish})
+    requests, clients = Jobs(channel, call), worker.JobsClient(channel, call)
+    announced = announcements.Announcements({platform.name: platform.title for platform in offered})
+    submits = ConnectionSubmissions(engine, requests, announced, others=mails.Submissions(requests))
+    # A relay here too: that a platform is connected is told when it is committed, not when a replica of `serve` looks next.
+    relay = outbox.Relay(engine, schema.outbox, {"auth.events.": nats.publish, submissions.PREFIX: submits.send})
     nats.on_connected(relay.wake)
-    kinds: list[worker.Kind[Any]] = []
-    schedules: list[worker.Schedule] = []
+    connections = assembly.Assembly(
+        engine=engine,
+        jobs=requests,
+        submits=submits,
+        announced=announced,
+        relay=relay,
+        offered=offered,
+        ring=config.ring,
+        public_url=config.public_url,
+    )
+    mailer = handlers.Mailer(engine=engine, sender=config.open_sender(), public_url=config.public_url)
+    kinds: list[worker.Kind[Any]] = [handlers.kind(mailer), resealing.kind(engine, config.ring, SEALED)]
+    kinds += connections.kinds(clients)
+    schedules: list[worker.Schedule] = [resealing.SCHEDULE, *connection_handlers.SCHEDULES]
     runs = worker.Worker(
         name="auth",
         kinds=kinds,
         schedules=schedules,
-        jobs=worker.JobsClient(channel, call),
+        jobs=clients,
         bus=nats,
         concurrency=config.worker_concurrency,
         metrics_listen=config.worker_metrics_listen,
@@ -97,16 +162,30 @@ async def work(config: WorkerSettings, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as stack:
         stack.push_async_callback(engine.dispose)
         stack.push_async_callback(channel.close)
+        stack.push_async_callback(connections.close)
         background = await stack.enter_async_context(run.Background(translate=postgres.translate))
         background.start("bus", nats.run)
         background.start("relay", relay.run)
         await runs.run(stop)
 
 
-async def _seed_admin(operations: Operations, config: Settings, stop: asyncio.Event) -> None:
+async def reseal(config: Settings) -> None:
+    """Seal again what an older key sealed, now and to the end."""
+    engine = postgres.engine(config.database_url, name="auth-reseal", own=config.own)
+    try:
+        outcome = await resealing.reseal(engine, config.ring, SEALED)
+    finally:
+        await engine.dispose()
+    logger.info("resealed", extra={"count": outcome.resealed, "lost": outcome.lost})
+    if outcome.lost:
+        sys.exit(1)
+
+
+async def seed_admin(upkeep: Upkeep, config: Settings, stop: asyncio.Event) -> None:
+    """Make the admin of the settings, once the database answers."""
     while not stop.is_set():
         try:
-            await operations.ensure_admin(email=config.admin_email, password=config.admin_password)
+            await upkeep.ensure_admin(email=config.admin_email, password=config.admin_password)
         except errors.InvalidArgument as error:
             raise settings.SettingsError(f"ADMIN_{error.field.upper()} cannot be used: {error.message}") from error
         except domain.EmailTaken as error:
@@ -134,8 +213,8 @@ def migrate(config: Settings) -> None:
 def main() -> None:
     """Read the settings and do what the command says."""
     command = sys.argv[1] if len(sys.argv) == 2 else ""
-    if command not in {"serve", "work", "migrate"}:
-        sys.exit("usage: python -m services.auth serve | work | migrate")
+    if command not in {"serve", "work", "migrate", "reseal"}:
+        sys.exit("usage: python -m services.auth serve | work | migrate | reseal")
     try:
         _run(command)
     except settings.SettingsError as error:
@@ -147,12 +226,14 @@ def _run(command: str) -> None:
     if command == "work":
         worker_config = settings.read(WorkerSettings, os.environ)
         logs.configure("auth-worker", level=worker_config.log_level, form=worker_config.log_format)
-        run.until_signal(partial(work, worker_config))
+        run.until_signal(partial(work, worker_config, offered=platforms.read(os.environ)))
         return
     config = settings.read(Settings, os.environ)
     logs.configure("auth", level=config.log_level, form=config.log_format)
     if command == "serve":
-        run.until_signal(partial(serve, config))
+        run.until_signal(partial(serve, config, offered=platforms.read(os.environ)))
+    elif command == "reseal":
+        asyncio.run(reseal(config))
     else:
         migrate(config)
 

@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import uuid
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from chassis import outbox, streams
-from repruv.auth.v1 import auth_events_pb2, auth_pb2
-from services.auth import domain
+from chassis import errors, outbox, streams
+from repruv.auth.v1 import auth_events_pb2, auth_pb2, security_event_pb2
+from services.auth import audit, clients, domain, validation
 
 ROLES = {domain.Role.USER: auth_pb2.USER_ROLE_USER, domain.Role.ADMIN: auth_pb2.USER_ROLE_ADMIN}
 
 
-def user_to_proto(user: domain.User) -> auth_pb2.User:
-    """Show a user."""
+_ROLES: dict[int, domain.Role] = {proto: role for role, proto in ROLES.items()}
+
+
+def user_to_proto(user: domain.User, verification_period: timedelta) -> auth_pb2.User:
+    """Show a user; the period is what an account has to verify its address."""
     return auth_pb2.User(
         user_id=str(user.user_id),
         email=user.email,
         name=user.name,
         role=ROLES[user.role],
         create_time=timestamp(user.created_at),
+        email_verified=user.email_verified_at is not None,
+        has_second_factor=user.has_second_factor,
+        disable_time=timestamp(user.disabled_at) if user.disabled_at else None,
+        can_access_dashboard=user.can_access_dashboard(verification_period),
     )
+
+
+def role_from_proto(role: int) -> domain.Role:
+    """Read a role. Raises `InvalidArgument`."""
+    if (found := _ROLES.get(role)) is None:
+        raise errors.InvalidArgument("The role must be user or admin.", field="role")
+    return found
 
 
 def session_to_proto(session: domain.Session) -> auth_pb2.Session:
@@ -35,12 +51,31 @@ def session_to_proto(session: domain.Session) -> auth_pb2.Session:
         last_seen_time=timestamp(session.last_seen_at),
         idle_expire_time=timestamp(session.idle_expires_at),
         absolute_expire_time=timestamp(session.absolute_expires_at),
+        client_name=session.client_name,
+        is_remembered=session.is_remembered,
+        authenticate_time=timestamp(session.authenticated_at),
+    )
+
+
+def event_to_proto(event: audit.Event) -> security_event_pb2.SecurityEvent:
+    """Show what happened."""
+    return security_event_pb2.SecurityEvent(
+        event_id=str(event.event_id),
+        kind=event.kind.value,
+        user_id=_text(event.user_id),
+        actor_id=_text(event.actor_id),
+        session_id=_text(event.session_id),
+        ip_address=event.ip_address,
+        client_name=event.client_name,
+        details=event.details,
+        occur_time=timestamp(event.occurred_at),
     )
 
 
 def client_from_proto(client: auth_pb2.Client) -> domain.Client:
     """Read who calls. Raises `InvalidArgument`."""
-    return domain.clean_client(user_agent=client.user_agent, ip_address=client.ip_address)
+    cleaned = validation.clean_client(user_agent=client.user_agent, ip_address=client.ip_address)
+    return replace(cleaned, name=clients.name(cleaned.user_agent))
 
 
 def sessions_revoked(revocation: domain.Revocation) -> outbox.Message:
@@ -48,11 +83,13 @@ def sessions_revoked(revocation: domain.Revocation) -> outbox.Message:
     event = auth_events_pb2.SessionsRevoked(
         user_id=str(revocation.user_id),
         session_ids=[str(session_id) for session_id in revocation.session_ids],
-        reason=revocation.reason.value,
+        reason=revocation.reason,
         occur_time=timestamp(revocation.revoked_at),
     )
     return outbox.Message(
-        subject=streams.events_subject("auth", str(revocation.user_id)), payload=event.SerializeToString()
+        subject=streams.events_subject("auth", str(revocation.user_id)),
+        payload=event.SerializeToString(),
+        delay=outbox.HEAD_START,
     )
 
 
@@ -61,3 +98,7 @@ def timestamp(moment: datetime) -> Timestamp:
     written = Timestamp()
     written.FromDatetime(moment)
     return written
+
+
+def _text(value: uuid.UUID | None) -> str:
+    return str(value) if value else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from chassis import outbox as chassis_outbox
 
@@ -18,6 +19,9 @@ users = sa.Table(
     sa.Column("role", sa.Text, nullable=False),
     sa.Column("password_hash", sa.Text, nullable=False),
     sa.Column("created_at", _Time, nullable=False, server_default=sa.func.now()),
+    sa.Column("email_verified_at", _Time),
+    sa.Column("password_changed_at", _Time, nullable=False, server_default=sa.func.now()),
+    sa.Column("disabled_at", _Time),
 )
 
 sessions = sa.Table(
@@ -34,9 +38,66 @@ sessions = sa.Table(
     sa.Column("absolute_expires_at", _Time, nullable=False),
     sa.Column("revoked_at", _Time),
     sa.Column("revoke_reason", sa.Text),
+    sa.Column("is_remembered", sa.Boolean, nullable=False),
+    sa.Column("authenticated_at", _Time, nullable=False, server_default=sa.func.now()),
+    sa.Column("client_name", sa.Text, nullable=False),
 )
 
-# Registrations are counted here too, under keys of their own.
+# An authenticator app: it waits to be confirmed, or counts. The secret is sealed for `totp|<user_id>`.
+second_factors = sa.Table(
+    "second_factors",
+    metadata,
+    sa.Column("user_id", sa.Uuid, primary_key=True),
+    sa.Column("sealed_secret", sa.LargeBinary, nullable=False),
+    sa.Column("confirm_before", _Time),
+    sa.Column("enabled_at", _Time),
+    sa.Column("last_step", sa.BigInteger),
+)
+
+recovery_codes = sa.Table(
+    "recovery_codes",
+    metadata,
+    sa.Column("user_id", sa.Uuid, primary_key=True),
+    sa.Column("code_hash", sa.LargeBinary, primary_key=True),
+    sa.Column("used_at", _Time),
+)
+
+login_challenges = sa.Table(
+    "login_challenges",
+    metadata,
+    sa.Column("challenge_hash", sa.LargeBinary, primary_key=True),
+    sa.Column("user_id", sa.Uuid, nullable=False),
+    sa.Column("is_remembered", sa.Boolean, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("expires_at", _Time, nullable=False),
+    sa.Column("used_at", _Time),
+)
+
+mail_tokens = sa.Table(
+    "mail_tokens",
+    metadata,
+    sa.Column("token_hash", sa.LargeBinary, primary_key=True),
+    sa.Column("user_id", sa.Uuid, nullable=False),
+    sa.Column("purpose", sa.Text, nullable=False),
+    sa.Column("expires_at", _Time, nullable=False),
+    sa.Column("used_at", _Time),
+)
+
+security_events = sa.Table(
+    "security_events",
+    metadata,
+    sa.Column("event_id", sa.Uuid, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("user_id", sa.Uuid),
+    sa.Column("actor_id", sa.Uuid),
+    sa.Column("session_id", sa.Uuid),
+    sa.Column("ip_address", sa.Text, nullable=False),
+    sa.Column("client_name", sa.Text, nullable=False),
+    sa.Column("details", postgresql.JSONB, nullable=False),
+    sa.Column("occurred_at", _Time, nullable=False, server_default=sa.func.now()),
+)
+
+# Registrations, codes and requests for mails are counted here too, under keys of their own.
 login_failures = sa.Table(
     "login_failures",
     metadata,

@@ -60,6 +60,11 @@ class Ring:
         except (KeyError, InvalidTag) as error:
             raise CannotOpen(place) from error
 
+    @property
+    def mark(self) -> bytes:
+        """What everything that the newest key sealed begins with."""
+        return self._newest.encode() + b":"
+
     def is_outdated(self, sealed: bytes) -> bool:
         """Say whether another key than the newest sealed it."""
         return sealed.partition(b":")[0] != self._newest.encode()

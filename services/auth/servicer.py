@@ -7,10 +7,14 @@ from typing import Any
 
 import grpc
 
-from chassis import errors, identity, ids
-from repruv.auth.v1 import auth_service_pb2, auth_service_pb2_grpc
-from services.auth import convert, domain
-from services.auth.operations import Operations
+from chassis import identity, ids
+from repruv.auth.v1 import auth_pb2, auth_service_pb2, auth_service_pb2_grpc
+from services.auth import convert, domain, validation
+from services.auth.foundation import Foundation
+from services.auth.operations import Challenged, Operations
+from services.auth.recovery import Recovery
+from services.auth.second_factor import SecondFactor
+from services.auth.sessions import Sessions
 
 SERVICE = auth_service_pb2.DESCRIPTOR.services_by_name["AuthService"].full_name
 
@@ -18,12 +22,12 @@ _GATEWAY = frozenset({"gateway"})
 CALLERS = {
     "Register": _GATEWAY,
     "Login": _GATEWAY,
+    "FinishLogin": _GATEWAY,
     "ValidateSession": _GATEWAY,
+    "Reauthenticate": _GATEWAY,
     "ListSessions": _GATEWAY,
     "RevokeSession": _GATEWAY,
     "RevokeAllSessions": _GATEWAY,
-    "FinishLogin": _GATEWAY,
-    "Reauthenticate": _GATEWAY,
     "ChangePassword": _GATEWAY,
     "RequestPasswordReset": _GATEWAY,
     "ResetPassword": _GATEWAY,
@@ -42,8 +46,12 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
     """The rpcs; errors are raised and mapped by the server."""
 
-    def __init__(self, operations: Operations) -> None:
-        self._operations = operations
+    def __init__(self, foundation: Foundation) -> None:
+        self._operations = Operations(foundation)
+        self._sessions = Sessions(foundation)
+        self._recovery = Recovery(foundation)
+        self._second_factor = SecondFactor(foundation)
+        self._verification_period = foundation.verification_period
 
     async def Register(
         self, request: auth_service_pb2.RegisterRequest, context: Context
@@ -53,17 +61,37 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
             password=request.password,
             name=request.name,
             client=convert.client_from_proto(request.client),
+            is_remembered=request.remember,
         )
+        if begun is None:
+            return auth_service_pb2.RegisterResponse()
         return auth_service_pb2.RegisterResponse(
-            user=convert.user_to_proto(begun.user), session=convert.session_to_proto(begun.session), token=begun.token
+            user=self._user(begun.user), session=convert.session_to_proto(begun.session), token=begun.token
         )
 
     async def Login(self, request: auth_service_pb2.LoginRequest, context: Context) -> auth_service_pb2.LoginResponse:
         begun = await self._operations.login(
-            email=request.email, password=request.password, client=convert.client_from_proto(request.client)
+            email=request.email,
+            password=request.password,
+            client=convert.client_from_proto(request.client),
+            is_remembered=request.remember,
         )
+        if isinstance(begun, Challenged):
+            return auth_service_pb2.LoginResponse(
+                challenge=begun.challenge, challenge_expire_time=convert.timestamp(begun.expires_at)
+            )
         return auth_service_pb2.LoginResponse(
-            user=convert.user_to_proto(begun.user), session=convert.session_to_proto(begun.session), token=begun.token
+            user=self._user(begun.user), session=convert.session_to_proto(begun.session), token=begun.token
+        )
+
+    async def FinishLogin(
+        self, request: auth_service_pb2.FinishLoginRequest, context: Context
+    ) -> auth_service_pb2.FinishLoginResponse:
+        begun = await self._operations.finish_login(
+            challenge=request.challenge, code=request.code, client=convert.client_from_proto(request.client)
+        )
+        return auth_service_pb2.FinishLoginResponse(
+            user=self._user(begun.user), session=convert.session_to_proto(begun.session), token=begun.token
         )
 
     async def ValidateSession(
@@ -71,92 +99,133 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
     ) -> auth_service_pb2.ValidateSessionResponse:
         validated = await self._operations.validate_session(request.token)
         return auth_service_pb2.ValidateSessionResponse(
-            user=convert.user_to_proto(validated.user),
+            user=self._user(validated.user),
             session=convert.session_to_proto(validated.session),
             identity=validated.identity,
             identity_expire_time=convert.timestamp(validated.identity_expires_at),
+            is_renewed=validated.is_renewed,
         )
+
+    async def Reauthenticate(
+        self, request: auth_service_pb2.ReauthenticateRequest, context: Context
+    ) -> auth_service_pb2.ReauthenticateResponse:
+        session, token = await self._sessions.reauthenticate(
+            actor(),
+            password=request.password,
+            code=request.code,
+            client=convert.client_from_proto(request.client),
+        )
+        return auth_service_pb2.ReauthenticateResponse(session=convert.session_to_proto(session), token=token)
 
     async def ListSessions(
         self, request: auth_service_pb2.ListSessionsRequest, context: Context
     ) -> auth_service_pb2.ListSessionsResponse:
-        found = await self._operations.list_sessions(_user_id())
+        found = await self._sessions.list_sessions(actor().user_id)
         return auth_service_pb2.ListSessionsResponse(sessions=map(convert.session_to_proto, found))
 
     async def RevokeSession(
         self, request: auth_service_pb2.RevokeSessionRequest, context: Context
     ) -> auth_service_pb2.RevokeSessionResponse:
         session_id = ids.parse(request.session_id, "session_id")
-        await self._operations.revoke_session(_user_id(), session_id, domain.read_revoke_reason(request.reason))
+        reason = validation.read_revoke_reason(request.reason)
+        await self._sessions.revoke_session(actor(), session_id, reason)
         return auth_service_pb2.RevokeSessionResponse()
 
     async def RevokeAllSessions(
         self, request: auth_service_pb2.RevokeAllSessionsRequest, context: Context
     ) -> auth_service_pb2.RevokeAllSessionsResponse:
         keep = ids.parse(request.except_session_id, "except_session_id") if request.except_session_id else None
-        revoked_count = await self._operations.revoke_all_sessions(_user_id(), keep=keep)
+        revoked_count = await self._sessions.revoke_all_sessions(actor(), keep=keep)
         return auth_service_pb2.RevokeAllSessionsResponse(revoked_count=revoked_count)
-
-    async def FinishLogin(
-        self, request: auth_service_pb2.FinishLoginRequest, context: Context
-    ) -> auth_service_pb2.FinishLoginResponse:
-        raise errors.Unavailable("This is not served yet.")
-
-    async def Reauthenticate(
-        self, request: auth_service_pb2.ReauthenticateRequest, context: Context
-    ) -> auth_service_pb2.ReauthenticateResponse:
-        raise errors.Unavailable("This is not served yet.")
 
     async def ChangePassword(
         self, request: auth_service_pb2.ChangePasswordRequest, context: Context
     ) -> auth_service_pb2.ChangePasswordResponse:
-        raise errors.Unavailable("This is not served yet.")
+        changed = await self._recovery.change_password(
+            actor(),
+            current=request.current_password,
+            new=request.new_password,
+            client=convert.client_from_proto(request.client),
+        )
+        return auth_service_pb2.ChangePasswordResponse(
+            session=convert.session_to_proto(changed.session), token=changed.token, revoked_count=changed.revoked_count
+        )
 
     async def RequestPasswordReset(
         self, request: auth_service_pb2.RequestPasswordResetRequest, context: Context
     ) -> auth_service_pb2.RequestPasswordResetResponse:
-        raise errors.Unavailable("This is not served yet.")
+        await self._recovery.request_reset(email=request.email, client=convert.client_from_proto(request.client))
+        return auth_service_pb2.RequestPasswordResetResponse()
 
     async def ResetPassword(
         self, request: auth_service_pb2.ResetPasswordRequest, context: Context
     ) -> auth_service_pb2.ResetPasswordResponse:
-        raise errors.Unavailable("This is not served yet.")
+        await self._recovery.reset_password(
+            token=request.token, password=request.password, client=convert.client_from_proto(request.client)
+        )
+        return auth_service_pb2.ResetPasswordResponse()
 
     async def RequestEmailVerification(
         self, request: auth_service_pb2.RequestEmailVerificationRequest, context: Context
     ) -> auth_service_pb2.RequestEmailVerificationResponse:
-        raise errors.Unavailable("This is not served yet.")
+        await self._recovery.request_verification(actor())
+        return auth_service_pb2.RequestEmailVerificationResponse()
 
     async def VerifyEmail(
         self, request: auth_service_pb2.VerifyEmailRequest, context: Context
     ) -> auth_service_pb2.VerifyEmailResponse:
-        raise errors.Unavailable("This is not served yet.")
+        await self._recovery.verify_email(token=request.token, client=convert.client_from_proto(request.client))
+        return auth_service_pb2.VerifyEmailResponse()
 
     async def BeginTotp(
         self, request: auth_service_pb2.BeginTotpRequest, context: Context
     ) -> auth_service_pb2.BeginTotpResponse:
-        raise errors.Unavailable("This is not served yet.")
+        offered = await self._second_factor.begin(actor())
+        return auth_service_pb2.BeginTotpResponse(
+            secret=offered.secret, uri=offered.uri, expire_time=convert.timestamp(offered.expires_at)
+        )
 
     async def ConfirmTotp(
         self, request: auth_service_pb2.ConfirmTotpRequest, context: Context
     ) -> auth_service_pb2.ConfirmTotpResponse:
-        raise errors.Unavailable("This is not served yet.")
+        enabled = await self._second_factor.confirm(actor(), request.code)
+        return auth_service_pb2.ConfirmTotpResponse(
+            recovery_codes=enabled.recovery_codes,
+            session=convert.session_to_proto(enabled.session),
+            token=enabled.token,
+        )
 
     async def DisableTotp(
         self, request: auth_service_pb2.DisableTotpRequest, context: Context
     ) -> auth_service_pb2.DisableTotpResponse:
-        raise errors.Unavailable("This is not served yet.")
+        session, token = await self._second_factor.disable(actor(), request.code)
+        return auth_service_pb2.DisableTotpResponse(session=convert.session_to_proto(session), token=token)
 
     async def RegenerateRecoveryCodes(
         self, request: auth_service_pb2.RegenerateRecoveryCodesRequest, context: Context
     ) -> auth_service_pb2.RegenerateRecoveryCodesResponse:
-        raise errors.Unavailable("This is not served yet.")
+        made = await self._second_factor.regenerate_recovery_codes(actor())
+        return auth_service_pb2.RegenerateRecoveryCodesResponse(recovery_codes=made)
 
     async def GetSecurity(
         self, request: auth_service_pb2.GetSecurityRequest, context: Context
     ) -> auth_service_pb2.GetSecurityResponse:
-        raise errors.Unavailable("This is not served yet.")
+        security = await self._sessions.get_security(actor())
+        since = security.second_factor_since
+        return auth_service_pb2.GetSecurityResponse(
+            user=self._user(security.user),
+            password_change_time=convert.timestamp(security.password_changed_at),
+            second_factor_time=convert.timestamp(since) if since else None,
+            recovery_codes_left=security.recovery_codes_left,
+            fresh_until_time=convert.timestamp(security.fresh_until),
+            events=map(convert.event_to_proto, security.events),
+        )
+
+    def _user(self, user: domain.User) -> auth_pb2.User:
+        return convert.user_to_proto(user, self._verification_period)
 
 
-def _user_id() -> uuid.UUID:
-    return uuid.UUID(identity.caller().require_user().user_id)
+def actor() -> domain.Actor:
+    """Give who makes the call that is being served. Raises `Unauthenticated` when it is made for nobody."""
+    user = identity.caller().require_user()
+    return domain.Actor(user_id=uuid.UUID(user.user_id), session_id=uuid.UUID(user.session_id))

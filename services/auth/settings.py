@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import timedelta
 
 from chassis import settings
-from services.auth import sealing
+from services.auth import mail, sealing
 
 ARGON2_LEAST_KIB = 8
 PRODUCTION_LEAST_KIB = 19_456  # OWASP's floor for argon2id with two passes
@@ -78,6 +79,11 @@ class Settings(_Both):
         """Whether registering begins a session at once."""
         return (self.registration or ("verified" if self.environment == "production" else "open")) == "open"
 
+    @property
+    def verification_period(self) -> timedelta:
+        """How long an account may see the dashboard before its address is verified; 0 for ever."""
+        return timedelta(days=self.email_verification_days)
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings(_Both):
@@ -87,9 +93,24 @@ class WorkerSettings(_Both):
     """How many jobs one process runs at once; 1 to 100. Most of them wait for a platform or a mail server."""
     worker_metrics_listen: str = ""
     """host:port of `/healthz` and `/metrics`; empty for none."""
+    mail_url: str = "folder:/tmp/repruv-mails"
+    """Where mails go: `folder:<path>` (not in production), `smtp://[user:password@]host[:port]` or `smtps://…`."""
+    mail_from: str = "Repruv <no-reply@localhost>"
+    """Whom mails come from."""
 
     def check(self) -> None:
         """Refuse what cannot be meant."""
         super(WorkerSettings, self).check()
+        self.open_sender()
+        if self.environment == "production" and self.mail_from.endswith("@localhost>"):
+            raise settings.SettingsError("MAIL_FROM is missing: production needs an address that receives mail")
         if not 1 <= self.worker_concurrency <= 100:
             raise settings.SettingsError("WORKER_CONCURRENCY must be between 1 and 100")
+
+    def open_sender(self) -> mail.Sender:
+        """Give who takes mails."""
+        is_production = self.environment == "production"
+        try:
+            return mail.open_sender(self.mail_url, sender=self.mail_from, is_production=is_production)
+        except ValueError as error:
+            raise settings.SettingsError(f"MAIL_URL or MAIL_FROM cannot be used: {error}") from error

@@ -9,30 +9,44 @@ import pytest
 
 from chassis import errors, identity
 from chassis.rpc import client
-from repruv.auth.v1 import auth_service_pb2
-from services.auth import servicer
+from repruv.auth.v1 import admin_service_pb2, auth_pb2, auth_service_pb2
+from services.auth import admin_servicer, servicer
 from tests.integration.auth.conftest import Gateway
 
-RPCS = [method.name for method in auth_service_pb2.DESCRIPTOR.services_by_name["AuthService"].methods]
-OF_A_USER = ("ListSessions", "RevokeSession", "RevokeAllSessions")
+PUBLIC = [method.name for method in auth_service_pb2.DESCRIPTOR.services_by_name["AuthService"].methods]
+ADMIN = [method.name for method in admin_service_pb2.DESCRIPTOR.services_by_name["AuthAdminService"].methods]
+RPCS = [*PUBLIC, *ADMIN]
+OF_NOBODY = {
+    "Register",
+    "Login",
+    "FinishLogin",
+    "ValidateSession",
+    "RequestPasswordReset",
+    "ResetPassword",
+    "VerifyEmail",
+}
+OF_A_USER = [rpc for rpc in RPCS if rpc not in OF_NOBODY]
 SESSION_ID = "00000000-0000-0000-0000-000000000000"
 
 
 def request(rpc: str) -> object:
-    made = getattr(auth_service_pb2, f"{rpc}Request")()
+    made = getattr(admin_service_pb2 if rpc in ADMIN else auth_service_pb2, f"{rpc}Request")()
     if rpc == "RevokeSession":
         made.session_id = SESSION_ID
+    if rpc == "SetUserRole":
+        made.role = auth_pb2.USER_ROLE_ADMIN
     return made
 
 
 def test_every_rpc_says_who_may_call_it() -> None:
-    assert set(servicer.CALLERS) == set(RPCS)
+    assert set(servicer.CALLERS) == set(PUBLIC)
+    assert set(admin_servicer.CALLERS) == set(ADMIN)
 
 
 @pytest.mark.parametrize("rpc", RPCS)
 async def test_an_unsigned_call_is_refused(gateway: Gateway, rpc: str) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await getattr(gateway.stub, rpc)(request(rpc), timeout=10)
+        await getattr(gateway.admin_stub if rpc in ADMIN else gateway.stub, rpc)(request(rpc), timeout=10)
     assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 

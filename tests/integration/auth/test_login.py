@@ -12,7 +12,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors
-from services.auth import domain, storage
+from services.auth import domain, storage, throttling
+from services.auth.foundation import Foundation
 from services.auth.operations import Operations
 from services.auth.passwords import Passwords, TooBusy
 from tests.integration.auth.conftest import MEMORY_KIB, PASSWORD, Gateway, new_address, new_email
@@ -32,10 +33,10 @@ def client(ip_address: str) -> domain.Client:
 
 
 @pytest.fixture
-def stuck(operations: Operations) -> Iterator[Operations]:
+def stuck(foundation: Foundation) -> Iterator[Operations]:
     """Operations without a place for hashing, in which every hash is refused."""
     passwords = Passwords(memory_kib=MEMORY_KIB, cores=1, waiting_per_core=-1)
-    yield replace(operations, passwords=passwords)
+    yield Operations(replace(foundation, passwords=passwords))
     passwords.close()
 
 
@@ -87,7 +88,7 @@ async def test_an_email_that_cannot_be_stored_is_refused(gateway: Gateway) -> No
 
 async def test_guessing_at_an_account_is_stopped_for_that_address_alone(gateway: Gateway) -> None:
     account = await gateway.account()
-    await fail(gateway, account.email, account.ip_address, domain.FAILURES_PER_ACCOUNT)
+    await fail(gateway, account.email, account.ip_address, throttling.FAILURES_PER_ACCOUNT)
     with pytest.raises(errors.ResourceExhausted) as refused:
         await gateway.login(account.email, ip_address=account.ip_address)
     assert refused.value.code == "too_many_attempts"
@@ -97,7 +98,7 @@ async def test_guessing_at_an_account_is_stopped_for_that_address_alone(gateway:
 
 async def test_an_unknown_account_is_throttled_alike(gateway: Gateway) -> None:
     email, ip_address = new_email(), new_address()
-    await fail(gateway, email, ip_address, domain.FAILURES_PER_ACCOUNT)
+    await fail(gateway, email, ip_address, throttling.FAILURES_PER_ACCOUNT)
     with pytest.raises(errors.ResourceExhausted):
         await gateway.login(email, password=WRONG, ip_address=ip_address)
 
@@ -105,18 +106,18 @@ async def test_an_unknown_account_is_throttled_alike(gateway: Gateway) -> None:
 async def test_success_forgets_the_failures_of_the_account(gateway: Gateway) -> None:
     account = await gateway.account()
     for _ in range(2):
-        await fail(gateway, account.email, account.ip_address, domain.FAILURES_PER_ACCOUNT - 1)
+        await fail(gateway, account.email, account.ip_address, throttling.FAILURES_PER_ACCOUNT - 1)
         await gateway.login(account.email, ip_address=account.ip_address)
 
 
 async def test_the_window_ends_and_counting_begins_anew(gateway: Gateway, sql: Any) -> None:
     account = await gateway.account()
-    await fail(gateway, account.email, account.ip_address, domain.FAILURES_PER_ACCOUNT)
+    await fail(gateway, account.email, account.ip_address, throttling.FAILURES_PER_ACCOUNT)
     await sql(
         "UPDATE auth.login_failures SET window_ends_at = window_ends_at - interval '15 minutes' WHERE key LIKE :key",
         key=f"account:{account.email}|%",
     )
-    await fail(gateway, account.email, account.ip_address, domain.FAILURES_PER_ACCOUNT - 1)
+    await fail(gateway, account.email, account.ip_address, throttling.FAILURES_PER_ACCOUNT - 1)
     assert await gateway.login(account.email, ip_address=account.ip_address)
 
 
@@ -133,8 +134,8 @@ async def test_going_on_does_not_prolong_the_window(gateway: Gateway, sql: Any) 
 async def test_guessing_at_many_accounts_stops_the_address(gateway: Gateway, engine: AsyncEngine) -> None:
     account = await gateway.account()
     async with engine.begin() as conn:
-        for _ in range(domain.FAILURES_PER_ADDRESS - 1):
-            await storage.count_attempt(conn, [f"address:{account.ip_address}"])
+        for _ in range(throttling.FAILURES_PER_ADDRESS - 1):
+            await throttling.count_attempt(conn, [f"address:{account.ip_address}"])
     await gateway.login(account.email, ip_address=account.ip_address)
     await fail(gateway, new_email(), account.ip_address, 1)
     with pytest.raises(errors.ResourceExhausted):
@@ -144,7 +145,7 @@ async def test_guessing_at_many_accounts_stops_the_address(gateway: Gateway, eng
 async def test_an_ipv6_customer_is_one_address(gateway: Gateway) -> None:
     account = await gateway.account()
     network = f"2001:db8:{uuid.uuid4().hex[:4]}:1"
-    for host in range(domain.FAILURES_PER_ACCOUNT):
+    for host in range(throttling.FAILURES_PER_ACCOUNT):
         await fail(gateway, account.email, f"{network}::{host + 1:x}", 1)
     with pytest.raises(errors.ResourceExhausted):
         await gateway.login(account.email, ip_address=f"{network}::ffff")
@@ -152,7 +153,7 @@ async def test_an_ipv6_customer_is_one_address(gateway: Gateway) -> None:
 
 async def test_throttling_comes_before_hashing(gateway: Gateway, stuck: Operations) -> None:
     account = await gateway.account()
-    await fail(gateway, account.email, account.ip_address, domain.FAILURES_PER_ACCOUNT)
+    await fail(gateway, account.email, account.ip_address, throttling.FAILURES_PER_ACCOUNT)
     with pytest.raises(domain.TooManyAttempts):
         await stuck.login(email=account.email, password=PASSWORD, client=client(account.ip_address))
 
@@ -169,7 +170,7 @@ async def test_a_burst_of_guesses_gets_no_more_of_them(
             return await waiting_for_locks() == 1
 
         await eventually(waits)
-        await fail(gateway, account.email, account.ip_address, domain.FAILURES_PER_ACCOUNT)
+        await fail(gateway, account.email, account.ip_address, throttling.FAILURES_PER_ACCOUNT)
     with pytest.raises(errors.ResourceExhausted):
         await right
 
@@ -188,7 +189,7 @@ async def test_many_at_once_with_the_right_password_are_all_let_in(gateway: Gate
     assert len({one.session.session_id for one in begun}) == 15
 
 
-async def test_an_outdated_hash_is_renewed_at_login(gateway: Gateway, operations: Operations, sql: Any) -> None:
+async def test_an_outdated_hash_is_renewed_at_login(gateway: Gateway, foundation: Foundation, sql: Any) -> None:
     account = await gateway.account()
 
     async def stored() -> str:
@@ -200,7 +201,7 @@ async def test_an_outdated_hash_is_renewed_at_login(gateway: Gateway, operations
     await gateway.login(account.email, ip_address=account.ip_address)
     assert await stored() == before
     stronger = Passwords(memory_kib=MEMORY_KIB * 2)
-    later = replace(operations, passwords=stronger)
+    later = Operations(replace(foundation, passwords=stronger))
     await later.login(email=account.email, password=PASSWORD, client=client(account.ip_address))
     assert f"m={MEMORY_KIB * 2}," in await stored()
     await later.login(email=account.email, password=PASSWORD, client=client(account.ip_address))
@@ -210,11 +211,14 @@ async def test_an_outdated_hash_is_renewed_at_login(gateway: Gateway, operations
 async def test_a_password_changed_meanwhile_is_not_undone(gateway: Gateway, engine: AsyncEngine) -> None:
     account = await gateway.account()
     async with engine.begin() as conn:
-        found = await storage.find_user(conn, account.email)
+        found = await storage.find_account(conn, account.email)
         await storage.replace_password_hash(
             conn, uuid.UUID(account.user_id), old="$argon2id$of-yesterday", new="$argon2id$of-yesterday-renewed"
         )
-        assert await storage.find_user(conn, account.email) == found
+        kept = await storage.find_account(conn, account.email)
+    assert found is not None
+    assert kept is not None
+    assert kept.password_hash == found.password_hash
 
 
 async def test_a_user_has_at_most_twenty_living_sessions(gateway: Gateway) -> None:

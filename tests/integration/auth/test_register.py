@@ -9,8 +9,9 @@ import pytest
 
 from chassis import errors
 from repruv.auth.v1 import auth_pb2
-from services.auth import domain
-from services.auth.operations import Operations
+from services.auth import domain, tokens
+from services.auth.foundation import Foundation
+from services.auth.upkeep import Upkeep
 from tests.integration.auth.conftest import PASSWORD, Gateway, new_address, new_email
 
 
@@ -73,13 +74,15 @@ async def test_neither_password_nor_token_is_stored(gateway: Gateway, sql: Any) 
     assert "$argon2id$" in stored
     assert PASSWORD not in stored
     assert begun.token not in stored
-    assert domain.token_hash(begun.token).hex() in stored
+    token_hash = tokens.of_session(begun.token)
+    assert token_hash is not None
+    assert token_hash.hex() in stored
 
 
-async def test_the_admin_is_made_once_and_keeps_a_changed_password(gateway: Gateway, operations: Operations) -> None:
+async def test_the_admin_is_made_once_and_keeps_a_changed_password(gateway: Gateway, foundation: Foundation) -> None:
     email, address = new_email(), new_address()
-    await asyncio.gather(*(operations.ensure_admin(email=email, password=PASSWORD) for _ in range(4)))
-    await operations.ensure_admin(email=email.upper(), password="another-password-of-the-admin")
+    await asyncio.gather(*(Upkeep(foundation).ensure_admin(email=email, password=PASSWORD) for _ in range(4)))
+    await Upkeep(foundation).ensure_admin(email=email.upper(), password="another-password-of-the-admin")
     begun = await gateway.login(email, ip_address=address)
     assert begun.user.role == auth_pb2.USER_ROLE_ADMIN
     with pytest.raises(errors.Unauthenticated):
@@ -87,9 +90,9 @@ async def test_the_admin_is_made_once_and_keeps_a_changed_password(gateway: Gate
 
 
 async def test_whoever_registered_the_admins_address_first_is_not_promoted(
-    gateway: Gateway, operations: Operations
+    gateway: Gateway, foundation: Foundation
 ) -> None:
     account = await gateway.account()
     with pytest.raises(domain.EmailTaken):
-        await operations.ensure_admin(email=account.email, password="another-password-of-the-admin")
+        await Upkeep(foundation).ensure_admin(email=account.email, password="another-password-of-the-admin")
     assert (await gateway.validate(account.token)).user.role == auth_pb2.USER_ROLE_USER

@@ -12,6 +12,7 @@ import pytest
 
 from chassis import errors
 from services.auth import domain
+from services.auth.foundation import Foundation
 from services.auth.operations import Operations
 from services.auth.passwords import Passwords
 from tests.integration.auth.conftest import (
@@ -25,10 +26,10 @@ from tests.integration.auth.conftest import (
 
 
 @pytest.fixture
-def stuck(operations: Operations) -> Iterator[Operations]:
+def stuck(foundation: Foundation) -> Iterator[Operations]:
     """Operations in which every hash is refused."""
     passwords = Passwords(memory_kib=MEMORY_KIB, cores=1, waiting_per_core=-1)
-    yield replace(operations, passwords=passwords)
+    yield Operations(replace(foundation, passwords=passwords))
     passwords.close()
 
 

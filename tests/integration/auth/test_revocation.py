@@ -15,8 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors
 from repruv.auth.v1 import auth_events_pb2
-from services.auth import domain, storage
-from services.auth.operations import Operations
+from services.auth import domain, session_storage
+from services.auth.foundation import Foundation
+from services.auth.sessions import Sessions
 from tests.integration.auth.conftest import Account, Gateway
 
 
@@ -51,11 +52,11 @@ async def test_ending_a_session_twice_is_no_error_and_no_news(gateway: Gateway, 
     account = await gateway.account()
     for reason in ("", "logout", ""):
         await gateway.revoke(account.session_id, user=account.identity, reason=reason)
-    again = await gateway.login(account.email, ip_address=account.ip_address)
-    await gateway.revoke(again.session.session_id, user=account.identity)
+    again = await gateway.again(account)
+    await gateway.revoke(again.session_id, user=again.identity)
     first, second = await heard(jetstream, account, 2)
     assert (list(first.session_ids), first.reason) == ([account.session_id], "revoked")
-    assert list(second.session_ids) == [again.session.session_id]
+    assert list(second.session_ids) == [again.session_id]
 
 
 async def test_nobody_ends_the_session_of_another(gateway: Gateway) -> None:
@@ -90,8 +91,10 @@ async def test_all_sessions_end(gateway: Gateway) -> None:
     account = await gateway.account()
     await gateway.login(account.email, ip_address=account.ip_address)
     assert await gateway.revoke_all(user=account.identity) == 2
-    assert await gateway.revoke_all(user=account.identity) == 0
     assert await gateway.sessions(account.identity) == []
+    with pytest.raises(errors.Unauthenticated) as refused:
+        await gateway.revoke_all(user=account.identity)
+    assert refused.value.code == "session_invalid"
 
 
 async def test_sessions_beyond_the_limit_are_told_of(gateway: Gateway, jetstream: JetStreamContext) -> None:
@@ -102,26 +105,26 @@ async def test_sessions_beyond_the_limit_are_told_of(gateway: Gateway, jetstream
     assert (list(event.session_ids), event.reason) == ([account.session_id], "revoked")
 
 
-async def test_the_relay_is_woken_only_after_news(gateway: Gateway, operations: Operations) -> None:
+async def test_only_news_are_sent(gateway: Gateway, foundation: Foundation) -> None:
     account = await gateway.account()
-    woken: list[int] = []
-    watched = replace(operations, wake_relay=lambda: woken.append(1))
-    user_id, session_id = uuid.UUID(account.user_id), uuid.UUID(account.session_id)
-    await watched.revoke_session(user_id, session_id, domain.RevokeReason.LOGOUT)
-    assert woken == [1]
-    await watched.revoke_session(user_id, session_id, domain.RevokeReason.LOGOUT)
-    await watched.revoke_all_sessions(user_id, keep=None)
-    assert woken == [1]
+    sent: list[int] = []
+    watched = Sessions(replace(foundation, send=lambda messages: sent.append(len(messages))))
+    actor = domain.Actor(user_id=uuid.UUID(account.user_id), session_id=uuid.UUID(account.session_id))
+    assert await watched.revoke_all_sessions(actor, keep=actor.session_id) == 0
+    await watched.revoke_session(actor, actor.session_id, domain.RevokeReason.LOGOUT)
+    await watched.revoke_session(actor, actor.session_id, domain.RevokeReason.LOGOUT)
+    assert sent == [1]
 
 
 async def test_without_its_news_a_revocation_does_not_happen(
-    gateway: Gateway, operations: Operations, sql: Any
+    gateway: Gateway, foundation: Foundation, sql: Any
 ) -> None:
     account = await gateway.account()
+    actor = domain.Actor(user_id=uuid.UUID(account.user_id), session_id=uuid.UUID(account.session_id))
     await sql("ALTER TABLE auth.outbox ADD CONSTRAINT no_news CHECK (false) NOT VALID")
     try:
         with pytest.raises(exc.IntegrityError, match="no_news"):
-            await operations.revoke_all_sessions(uuid.UUID(account.user_id), keep=None)
+            await Sessions(foundation).revoke_all_sessions(actor, keep=None)
     finally:
         await sql("ALTER TABLE auth.outbox DROP CONSTRAINT no_news")
     assert (await gateway.validate(account.token)).session.session_id == account.session_id
@@ -130,9 +133,9 @@ async def test_without_its_news_a_revocation_does_not_happen(
 async def test_a_session_begun_during_a_revocation_can_end_in_it(gateway: Gateway, engine: AsyncEngine) -> None:
     account = await gateway.account()
     async with engine.begin() as conn:
-        await storage.list_sessions(conn, uuid.UUID(account.user_id))  # the transaction's time is now
+        await session_storage.list_sessions(conn, uuid.UUID(account.user_id))  # the transaction's time is now
         later = await gateway.login(account.email, ip_address=account.ip_address)
-        revocation = await storage.revoke_all_sessions(conn, uuid.UUID(account.user_id), keep=None)
+        revocation = await session_storage.revoke_all_sessions(conn, uuid.UUID(account.user_id), keep=None)
     assert revocation is not None
     assert uuid.UUID(later.session.session_id) in revocation.session_ids
 

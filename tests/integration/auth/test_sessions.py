@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors, identity, postgres
-from services.auth import domain, operations, storage
+from services.auth import domain, operations, session_storage, upkeep
+from services.auth.foundation import Foundation
 from tests.integration.auth.conftest import Gateway
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
@@ -26,7 +27,7 @@ async def test_validation_vouches_for_the_user(gateway: Gateway, identity_trust:
     assert validated.session.session_id == account.session_id
     elsewhere = identity.Verifier(identity_trust)
     assert elsewhere.user(validated.identity) == identity.User(
-        user_id=account.user_id, role="user", session_id=account.session_id
+        user_id=account.user_id, role="user", session_id=account.session_id, can_access_dashboard=True
     )
     assert _lifetime(validated.identity) <= identity.USER_LIFETIME
 
@@ -51,9 +52,9 @@ async def test_a_token_nobody_was_given_is_invalid(gateway: Gateway, token: str)
 
 async def test_a_session_not_used_for_two_weeks_ends(gateway: Gateway, shift: Any) -> None:
     account = await gateway.account()
-    await shift(account.session_id, domain.IDLE_LIFETIME - timedelta(minutes=1))
+    await shift(account.session_id, domain.REMEMBERED.idle - timedelta(minutes=1))
     await gateway.validate(account.token)
-    await shift(account.session_id, domain.IDLE_LIFETIME)
+    await shift(account.session_id, domain.REMEMBERED.idle)
     with pytest.raises(errors.Unauthenticated) as refused:
         await gateway.validate(account.token)
     assert refused.value.code == "session_invalid"
@@ -80,7 +81,7 @@ async def test_a_session_is_renewed_once_five_minutes_have_passed(gateway: Gatew
     await shift(account.session_id, timedelta(minutes=2))
     renewed = (await gateway.validate(account.token)).session
     assert renewed.last_seen_time.ToDatetime() >= renewed.create_time.ToDatetime() + timedelta(minutes=6)
-    assert renewed.idle_expire_time.ToDatetime() == renewed.last_seen_time.ToDatetime() + domain.IDLE_LIFETIME
+    assert renewed.idle_expire_time.ToDatetime() == renewed.last_seen_time.ToDatetime() + domain.REMEMBERED.idle
     assert (await gateway.validate(account.token)).session == renewed
 
 
@@ -108,7 +109,7 @@ async def test_of_many_validations_at_once_one_renews(
 
 
 async def test_validation_is_one_query_when_nothing_is_due(
-    gateway: Gateway, operations: operations.Operations, engine: AsyncEngine
+    gateway: Gateway, foundation: Foundation, engine: AsyncEngine
 ) -> None:
     account = await gateway.account()
     statements: list[str] = []
@@ -119,7 +120,7 @@ async def test_validation_is_one_query_when_nothing_is_due(
     single = postgres.autocommit(engine)
     sa.event.listen(single.sync_engine, "before_cursor_execute", note)
     try:
-        await operations.validate_session(account.token)
+        await operations.Operations(foundation).validate_session(account.token)
     finally:
         sa.event.remove(single.sync_engine, "before_cursor_execute", note)
     assert len([statement for statement in statements if "auth.sessions" in statement]) == 1
@@ -136,7 +137,7 @@ async def test_renewal_does_not_resurrect_a_session_revoked_meanwhile(
     await shift(account.session_id, timedelta(minutes=6))
     async with engine.begin() as revoking:
         session_id, user_id = uuid.UUID(account.session_id), uuid.UUID(account.user_id)
-        await storage.revoke_session(revoking, user_id, session_id, domain.RevokeReason.REVOKED)
+        await session_storage.revoke_session(revoking, user_id, session_id, domain.RevokeReason.REVOKED)
         validating = asyncio.create_task(gateway.validate(account.token))
 
         async def waits() -> bool:
@@ -156,19 +157,19 @@ async def test_renewal_leaves_an_ended_session_alone(
     await sql(f"UPDATE auth.sessions SET {end} WHERE session_id = :id", id=account.session_id)
     before = await sql("SELECT * FROM auth.sessions WHERE session_id = :id", id=account.session_id)
     async with engine.begin() as conn:
-        await storage.renew_session(conn, uuid.UUID(account.session_id))
+        await session_storage.renew_session(conn, uuid.UUID(account.session_id))
     assert await sql("SELECT * FROM auth.sessions WHERE session_id = :id", id=account.session_id) == before
 
 
 async def test_long_ended_sessions_and_closed_windows_are_deleted(
-    gateway: Gateway, operations: operations.Operations, shift: Any, sql: Any
+    gateway: Gateway, foundation: Foundation, shift: Any, sql: Any
 ) -> None:
     old, recent, living = await gateway.account(), await gateway.account(), await gateway.account()
     await shift(old.session_id, timedelta(days=21, minutes=1))
     await shift(recent.session_id, timedelta(days=20))
     await sql("INSERT INTO auth.login_failures VALUES ('test:closed', 1, now() - interval '1 s')")
     await sql("INSERT INTO auth.login_failures VALUES ('test:open', 1, now() + interval '1 h')")
-    await operations.delete_ended()
+    await upkeep.Upkeep(foundation).delete_ended()
     kept = await sql(
         "SELECT session_id::text AS id FROM auth.sessions WHERE user_id IN (:a, :b, :c)",
         a=old.user_id,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chassis import errors
-from services.auth import domain
+from services.auth import domain, tokens, validation
 
 GOOD = "tulip-anvil-rowing"
 
@@ -23,8 +23,8 @@ GOOD = "tulip-anvil-rowing"
     ],
 )
 def test_an_email_has_one_spelling(typed: str, stored: str) -> None:
-    assert domain.normalize_email(typed) == stored
-    assert domain.normalize_email(stored) == stored
+    assert validation.normalize_email(typed) == stored
+    assert validation.normalize_email(stored) == stored
 
 
 @pytest.mark.parametrize(
@@ -59,13 +59,13 @@ def test_an_email_has_one_spelling(typed: str, stored: str) -> None:
 )
 def test_what_is_no_email_is_refused(typed: str) -> None:
     with pytest.raises(errors.InvalidArgument) as refused:
-        domain.normalize_email(typed)
+        validation.normalize_email(typed)
     assert refused.value.field == "email"
 
 
 @pytest.mark.parametrize("password", [GOOD, "x7!Kq-2_vB", "  spaces are fine  ", "пароль-из-слов", "ab1$" * 32])
 def test_a_password_of_ones_own_is_taken(password: str) -> None:
-    domain.check_password(password, email="ada@example.org")
+    validation.check_password(password, email="ada@example.org")
 
 
 @pytest.mark.parametrize(
@@ -89,32 +89,32 @@ def test_a_password_of_ones_own_is_taken(password: str) -> None:
 )
 def test_a_weak_password_is_refused(password: str, code: str) -> None:
     with pytest.raises(errors.InvalidArgument) as refused:
-        domain.check_password(password, email="ada.lovelace@example.org")
+        validation.check_password(password, email="ada.lovelace@example.org")
     assert (refused.value.field, refused.value.code) == ("password", code)
 
 
 def test_the_refusal_of_a_password_says_what_would_be_right() -> None:
     with pytest.raises(errors.InvalidArgument, match="10 to 128 characters"):
-        domain.check_password("short", email="ada@example.org")
+        validation.check_password("short", email="ada@example.org")
 
 
 @pytest.mark.parametrize(
     ("typed", "stored"), [("", ""), ("  Ada  ", "Ada"), ("Ада 👩‍💻", "Ада 👩‍💻"), ("x" * 100, "x" * 100)]
 )
 def test_a_name_is_trimmed(typed: str, stored: str) -> None:
-    assert domain.clean_name(typed) == stored
+    assert validation.clean_name(typed) == stored
 
 
 @pytest.mark.parametrize("typed", ["x" * 101, "A\x00da", "A\nda", "A\x1bda", "A\x85da", "A\u2029da"])
 def test_a_name_that_is_too_long_or_not_readable_is_refused(typed: str) -> None:
     with pytest.raises(errors.InvalidArgument) as refused:
-        domain.clean_name(typed)
+        validation.clean_name(typed)
     assert refused.value.field == "name"
 
 
 def test_a_user_agent_is_made_showable() -> None:
-    assert domain.clean_client(user_agent="Fire\x00fox\n", ip_address="").user_agent == "Fire fox"
-    assert domain.clean_client(user_agent="x" * 5000, ip_address="").user_agent == "x" * 400
+    assert validation.clean_client(user_agent="Fire\x00fox\n", ip_address="").user_agent == "Fire fox"
+    assert validation.clean_client(user_agent="x" * 5000, ip_address="").user_agent == "x" * 400
 
 
 @pytest.mark.parametrize(
@@ -128,35 +128,42 @@ def test_a_user_agent_is_made_showable() -> None:
     ],
 )
 def test_an_address_has_one_spelling_and_a_network(given: str, stored: str, network: str) -> None:
-    client = domain.clean_client(user_agent="", ip_address=given)
+    client = validation.clean_client(user_agent="", ip_address=given)
     assert (client.ip_address, client.network) == (stored, network)
 
 
 @pytest.mark.parametrize("given", ["localhost", "203.0.113", "203.0.113.9\x00", "x" * 5000])
 def test_what_is_no_address_is_refused(given: str) -> None:
     with pytest.raises(errors.InvalidArgument) as refused:
-        domain.clean_client(user_agent="", ip_address=given)
+        validation.clean_client(user_agent="", ip_address=given)
     assert refused.value.field == "client"
 
 
 def test_tokens_are_long_unlike_and_recognisable() -> None:
-    tokens = {domain.new_token() for _ in range(1000)}
-    assert len(tokens) == 1000
-    assert all(token.startswith("rpv_") and len(token) == 4 + 43 for token in tokens)
-    assert len({domain.token_hash(token) for token in tokens}) == 1000
+    made = {tokens.new_session() for _ in range(1000)}
+    assert len(made) == 1000
+    assert all(token.startswith("rpv_") and len(token) == 4 + 43 for token in made)
+    assert len({tokens.of_session(token) for token in made}) == 1000
 
 
 @pytest.mark.parametrize(
     "token", ["", "rpv_", "rpv_" + "x" * 42, "rpv_" + "x" * 44, "RPV_" + "x" * 43, "rpv_" + "é" * 43]
 )
-def test_what_cannot_be_a_token_is_an_invalid_session(token: str) -> None:
-    with pytest.raises(domain.SessionInvalid):
-        domain.token_hash(token)
+def test_what_cannot_be_a_token_is_none(token: str) -> None:
+    assert tokens.of_session(token) is None
+
+
+def test_one_kind_of_token_is_not_taken_for_another() -> None:
+    assert tokens.of_session(tokens.new_challenge()) is None
+    assert tokens.of_session(tokens.new_link()) is None
+    assert tokens.of_challenge(tokens.new_session()) is None
+    assert tokens.of_link(tokens.new_session()) is None
+    assert tokens.of_link(tokens.new_challenge()) is None
 
 
 def test_reasons_that_a_caller_may_give() -> None:
-    assert domain.read_revoke_reason("") is domain.RevokeReason.REVOKED
-    assert domain.read_revoke_reason("logout") is domain.RevokeReason.LOGOUT
+    assert validation.read_revoke_reason("") is domain.RevokeReason.REVOKED
+    assert validation.read_revoke_reason("logout") is domain.RevokeReason.LOGOUT
     for other in ("revoked_all", "because", "logout\x00"):
         with pytest.raises(errors.InvalidArgument):
-            domain.read_revoke_reason(other)
+            validation.read_revoke_reason(other)

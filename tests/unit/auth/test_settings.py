@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chassis import settings
-from services.auth.settings import Settings
+from services.auth.settings import Settings, WorkerSettings
 
 ENVIRONMENT = {
     "NATS_URL": "nats://nats",
@@ -15,6 +15,9 @@ ENVIRONMENT = {
     "JOBS_TARGET": "jobs:50053",
     "DEMO_TARGET": "demo:50052",
     "SEALING_KEYS": "a:" + "A" * 43,
+    "TLS_CERTIFICATE": "/certificate.pem",
+    "TLS_KEY": "/key.pem",
+    "TLS_AUTHORITY": "/authority.pem",
 }
 
 
@@ -39,3 +42,35 @@ def test_hashing_that_is_too_cheap_is_a_mistake(environment: str, memory: str) -
 def test_somebody_must_be_able_to_register() -> None:
     with pytest.raises(settings.SettingsError, match="REGISTRATIONS_PER_ADDRESS"):
         settings.read(Settings, {**ENVIRONMENT, "REGISTRATIONS_PER_ADDRESS": "0"})
+
+
+@pytest.mark.parametrize(
+    ("told", "is_open"),
+    [
+        ({}, True),
+        ({"ENVIRONMENT": "production"}, False),
+        ({"ENVIRONMENT": "production", "REGISTRATION": "open"}, True),
+        ({"REGISTRATION": "verified"}, False),
+    ],
+)
+def test_production_registers_by_mail_unless_told_otherwise(told: dict[str, str], is_open: bool) -> None:
+    assert settings.read(Settings, {**ENVIRONMENT, **told}).is_registration_open is is_open
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"MAIL_URL": "folder:/tmp/mails"}, "a folder is for development"),
+        ({"MAIL_URL": "https://mail.example.org"}, "it must be"),
+        ({"MAIL_URL": "smtp://"}, "it must be"),
+        ({"MAIL_FROM": "nobody"}, "must be an address"),
+        ({"MAIL_FROM": "Repruv <a@example.org>\nBcc: b@example.org"}, "must be an address"),
+        ({"MAIL_FROM": ""}, "MAIL_FROM is missing"),
+    ],
+)
+def test_production_sends_real_mails(told: dict[str, str], said: str) -> None:
+    good = {"MAIL_URL": "smtps://u:p@mail.example.org", "MAIL_FROM": "Repruv <a@example.org>"}
+    production = {**ENVIRONMENT, "ENVIRONMENT": "production", **good}
+    assert settings.read(WorkerSettings, production).mail_from == "Repruv <a@example.org>"
+    with pytest.raises(settings.SettingsError, match=said):
+        settings.read(WorkerSettings, {**production, **told})

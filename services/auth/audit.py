@@ -1,0 +1,143 @@
+"""What happened to accounts: written in the transaction that did it, kept as it is for a year."""
+
+from __future__ import annotations
+
+import unicodedata
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis import ids
+from services.auth import domain, storage
+from services.auth.schema import security_events, sessions
+
+KEPT_FOR = timedelta(days=366)
+DETAIL_LIMIT = 300
+
+
+class Kind(StrEnum):
+    """What happened."""
+
+    REGISTERED = "registered"
+    LOGIN_SUCCEEDED = "login_succeeded"
+    LOGIN_FAILED = "login_failed"
+    SECOND_FACTOR_FAILED = "second_factor_failed"
+    REAUTHENTICATED = "reauthenticated"
+    REAUTHENTICATION_FAILED = "reauthentication_failed"
+    SESSION_REVOKED = "session_revoked"
+    SESSIONS_REVOKED = "sessions_revoked"
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105 - a kind
+    PASSWORD_CHANGE_FAILED = "password_change_failed"  # noqa: S105 - a kind
+    PASSWORD_RESET_REQUESTED = "password_reset_requested"  # noqa: S105 - a kind
+    PASSWORD_RESET = "password_reset"  # noqa: S105 - a kind
+    EMAIL_VERIFICATION_REQUESTED = "email_verification_requested"
+    EMAIL_VERIFIED = "email_verified"
+    SECOND_FACTOR_ENABLED = "second_factor_enabled"
+    SECOND_FACTOR_DISABLED = "second_factor_disabled"
+    RECOVERY_CODE_USED = "recovery_code_used"
+    RECOVERY_CODES_REPLACED = "recovery_codes_replaced"
+    ROLE_CHANGED = "role_changed"
+    ACCOUNT_DISABLED = "account_disabled"
+    ACCOUNT_ENABLED = "account_enabled"
+    CONNECTION_BEGUN = "connection_begun"
+    CONNECTED = "connected"
+    CONNECTION_FAILED = "connection_failed"
+    DISCONNECTED = "disconnected"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened to an account, or to an address without one."""
+
+    event_id: uuid.UUID
+    kind: Kind
+    user_id: uuid.UUID | None
+    actor_id: uuid.UUID | None
+    session_id: uuid.UUID | None
+    ip_address: str
+    client_name: str
+    details: Mapping[str, str]
+    occurred_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Whose account it happened to, and where it came from."""
+
+    user_id: uuid.UUID | None
+    """None for an address that has no account."""
+    actor_id: uuid.UUID | None = None
+    """Who did it; None for a stranger and for the service itself."""
+    session_id: uuid.UUID | None = None
+    client: domain.Client | None = None
+    """None: where the session began."""
+
+
+def by_owner(actor: domain.Actor, client: domain.Client | None = None) -> Origin:
+    """Give the origin of what a user does to the own account."""
+    return Origin(user_id=actor.user_id, actor_id=actor.user_id, session_id=actor.session_id, client=client)
+
+
+async def record(conn: AsyncConnection, kind: Kind, origin: Origin, **details: str) -> None:
+    """Write down what happened; no detail may be a secret."""
+    came_from = _client_of(origin.session_id) if origin.client is None else _client(origin.client)
+    event = sa.insert(security_events).values(
+        event_id=ids.uuid7(),
+        kind=kind.value,
+        user_id=origin.user_id,
+        actor_id=origin.actor_id,
+        session_id=origin.session_id,
+        details={name: _shown(detail) for name, detail in details.items()},
+        **came_from,
+    )
+    await conn.execute(event)
+
+
+async def list_events(
+    conn: AsyncConnection,
+    *,
+    user_id: uuid.UUID | None,
+    kinds: Sequence[str] = (),
+    before: uuid.UUID | None = None,
+    limit: int,
+) -> Sequence[Event]:
+    """List events of an account, or of all, newest first, those before a position."""
+    statement = sa.select(security_events)
+    if user_id is not None:
+        statement = statement.where(security_events.c.user_id == user_id)
+    if kinds:
+        statement = statement.where(security_events.c.kind.in_(kinds))
+    if before is not None:
+        statement = statement.where(security_events.c.event_id < before)
+    rows = await conn.execute(statement.order_by(security_events.c.event_id.desc()).limit(limit))
+    return [Event(**{**row._mapping, "kind": Kind(row.kind)}) for row in rows]
+
+
+async def delete_old(conn: AsyncConnection, *, limit: int) -> int:
+    """Delete events that were kept for a year; gives how many."""
+    old = security_events.c.occurred_at < storage.NOW - KEPT_FOR
+    return await storage.delete_some(conn, security_events, security_events.c.event_id, old, limit)
+
+
+def _client(client: domain.Client) -> dict[str, object]:
+    return {"ip_address": client.ip_address, "client_name": client.name}
+
+
+def _client_of(session_id: uuid.UUID | None) -> dict[str, object]:
+    return {name: _of_session(sessions.c[name], session_id) for name in ("ip_address", "client_name")}
+
+
+def _of_session(column: sa.Column[str], session_id: uuid.UUID | None) -> sa.ColumnElement[str]:
+    known = sa.select(column).where(sessions.c.session_id == sa.cast(session_id, postgresql.UUID)).scalar_subquery()
+    return sa.func.coalesce(known, "")
+
+
+def _shown(detail: str) -> str:
+    # Whoever reads events line by line must not be shown lines that a stranger wrote.
+    return "".join(" " if unicodedata.category(one)[0] in "CZ" else one for one in detail[:DETAIL_LIMIT])

@@ -1,0 +1,79 @@
+"""Mails are sent by jobs of kind `auth.mail`; what asks for one says what for, and holds no secret."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+import worker
+from chassis import outbox
+from repruv.jobs.v1 import jobs_service_pb2
+from services.auth.letters import Notice
+from worker import submissions
+
+KIND = "auth.mail"
+
+logger = logging.getLogger(__name__)
+
+
+class Purpose(StrEnum):
+    """What a mail is for."""
+
+    VERIFY = "verify"
+    """A link that shows that the address receives mail."""
+    REGISTERED = "registered"
+    """There is an account already."""
+    RESET = "reset"
+    """A link that sets a new password."""
+    NOTICE = "notice"
+    """Something was done to the account."""
+
+
+LINK_LIFETIMES = {Purpose.VERIFY: timedelta(hours=24), Purpose.RESET: timedelta(minutes=30)}
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """What the job is told: an account, or an address that may have one."""
+
+    purpose: Purpose
+    user_id: str = ""
+    email: str = ""
+    notice: Notice | None = None
+
+
+def verify(user_id: uuid.UUID) -> outbox.Message:
+    """Ask for a link that verifies the user's address."""
+    return _submit(Payload(Purpose.VERIFY, user_id=str(user_id)))
+
+
+def registered(email: str) -> outbox.Message:
+    """Ask for a mail that tells an owner of the account that there is."""
+    return _submit(Payload(Purpose.REGISTERED, email=email))
+
+
+def reset(email: str) -> outbox.Message:
+    """Ask for a link that sets a new password, if the address has an account."""
+    return _submit(Payload(Purpose.RESET, email=email))
+
+
+def notice(user_id: uuid.UUID, what: Notice) -> outbox.Message:
+    """Ask for a mail that tells an owner what was done."""
+    return _submit(Payload(Purpose.NOTICE, user_id=str(user_id), notice=what))
+
+
+def _submit(payload: Payload) -> outbox.Message:
+    told = {name: value for name, value in dataclasses.asdict(payload).items() if value}
+    return submissions.kept(worker.new_job(KIND, told))
+
+
+class Submissions(submissions.Submissions):
+    """Brings jobs to the jobs service."""
+
+    async def rejected(self, request: jobs_service_pb2.SubmitJobRequest) -> None:
+        """Say that a mail will not be sent; whoever waits for it asks again."""
+        logger.error("a mail will not be sent", extra={"job_id": request.job_id})

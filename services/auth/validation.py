@@ -1,0 +1,140 @@
+"""The rules for what people type in and what clients say of themselves. Pure: no database, no clock."""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import re
+import unicodedata
+from pathlib import Path
+
+from chassis import errors
+from services.auth.domain import Client, RevokeReason
+
+EMAIL_LENGTHS = (3, 254)
+PASSWORD_LENGTHS = (10, 128)
+NAME_LIMIT = 100
+USER_AGENT_LIMIT = 400
+CODE_LIMIT = 40
+
+_LOCAL_PART = re.compile(r"[a-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}")
+_DOMAIN_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+def normalize_email(email: str) -> str:
+    """Give the one spelling under which an address is stored: lower case, international domains in their xn-- form."""
+    least, most = EMAIL_LENGTHS
+    trimmed = email.strip()
+    if len(trimmed) > most:  # before anything that takes its time with long texts
+        raise _invalid_email()
+    _refuse_control_characters(trimmed, "email")
+    local_part, _, host = trimmed.lower().rpartition("@")
+    normalized = f"{local_part}@{_ascii_domain(host)}"
+    if not _LOCAL_PART.fullmatch(local_part) or not least <= len(normalized) <= most:
+        raise _invalid_email()
+    return normalized
+
+
+def check_password(password: str, *, email: str, field: str = "password") -> None:
+    """Raise `InvalidArgument` naming `field` unless `password` may protect the account of the normalised `email`."""
+    least, most = PASSWORD_LENGTHS
+    if not least <= len(password) <= most:
+        raise errors.InvalidArgument(
+            f"The password must have {least} to {most} characters.", code="invalid_password", field=field
+        )
+    _refuse_control_characters(password, field)
+    folded = password.strip().lower()
+    if folded in (email, email.partition("@")[0]):
+        raise errors.InvalidArgument(
+            "The password must not be your e-mail address; choose one that others cannot derive from it.",
+            code="weak_password",
+            field=field,
+        )
+    if folded in _common_passwords() or len(set(folded)) < 4:
+        raise errors.InvalidArgument(
+            "This password is among the first that others try; choose one that only you would think of, "
+            "for example a few unrelated words.",
+            code="weak_password",
+            field=field,
+        )
+
+
+def clean_code(code: str) -> str:
+    """Give a code as it is compared: spaces and hyphens do not count, nor does case; empty for what cannot be one."""
+    if len(code) > CODE_LIMIT or not code.isascii():
+        return ""
+    return code.replace(" ", "").replace("-", "").lower()
+
+
+def clean_name(name: str) -> str:
+    """Give a display name without surrounding space; it may be empty."""
+    cleaned = name.strip()
+    if len(cleaned) > NAME_LIMIT:
+        raise errors.InvalidArgument(f"The name must have at most {NAME_LIMIT} characters.", field="name")
+    _refuse_control_characters(cleaned, "name")
+    return cleaned
+
+
+def clean_client(*, user_agent: str, ip_address: str) -> Client:
+    """Describe where a login comes from.
+
+    The user agent is only shown, so what cannot be shown is replaced: a browser's odd header must not keep anybody out.
+    """
+    shown = "".join(" " if _is_control(character) else character for character in user_agent[:USER_AGENT_LIMIT])
+    return Client(user_agent=shown.strip(), ip_address=_clean_address(ip_address))
+
+
+def read_revoke_reason(reason: str) -> RevokeReason:
+    """Read the reason of a revocation: `logout`, or empty for any other."""
+    if reason not in ("", RevokeReason.LOGOUT):
+        raise errors.InvalidArgument("The reason must be `logout` or empty.", field="reason")
+    return RevokeReason(reason or RevokeReason.REVOKED)
+
+
+def _ascii_domain(host: str) -> str:
+    plain = unicodedata.normalize("NFKC", host)
+    try:
+        encoded = plain.encode("idna").decode()
+        # Python's codec maps a few letters (ß, ς) to others, which would be somebody else's domain.
+        is_lossless = encoded.encode().decode("idna") == plain or encoded == plain
+    except UnicodeError:
+        raise _invalid_email() from None
+    if not is_lossless or not all(map(_DOMAIN_LABEL.fullmatch, encoded.split("."))):
+        raise _invalid_email()
+    return encoded
+
+
+def _clean_address(text: str) -> str:
+    if not text:
+        return ""
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        raise errors.InvalidArgument("The client's address must be an IP address.", field="client") from None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return str(address)
+
+
+def _refuse_control_characters(text: str, field: str) -> None:
+    # PostgreSQL takes no NUL in a text, and no other one has business in what people read.
+    if any(map(_is_control, text)):
+        raise errors.InvalidArgument(f"The {field} must not contain control characters.", field=field)
+
+
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Zl", "Zp")
+
+
+def _invalid_email() -> errors.InvalidArgument:
+    return errors.InvalidArgument(
+        "The e-mail address must look like name@example.org: 3 to 254 characters with one @, "
+        "and only ASCII letters, digits and punctuation before it.",
+        code="invalid_email",
+        field="email",
+    )
+
+
+@functools.cache
+def _common_passwords() -> frozenset[str]:
+    return frozenset(Path(__file__).with_name("common_passwords.txt").read_text(encoding="utf-8").split("\n"))
