@@ -72,6 +72,7 @@ export interface Hello {
 
 /** `status` is 0 when there was no answer; `retryAfter` is 0 when the server did not say. */
 export class HttpError extends Error {
+  constructor(status: number, options?: { code?: string; message?: string; retryAfter?: number; cause?: unknown });
   readonly status: number;
   readonly code: string;
   readonly retryAfter: number;

@@ -14,6 +14,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[3]
 TESTS = ROOT / "tests" / "browser_module"
 STATIC = ROOT / "gateway" / "static"
+FRONTEND = ROOT / "docs" / "frontend.md"
 MODULE = [STATIC / "repruv.js", *sorted((STATIC / "repruv").glob("*.js"))]
 # Playwright's wheel brings the node that it runs on. Each tab of a test is a context with modules of its own.
 NODE = pathlib.Path(playwright.__file__).parent / "driver" / "node"
@@ -45,3 +46,12 @@ def test_it_is_small() -> None:
     # Less than any minifier would do: comments and indentation go, names stay; each file is compressed by itself.
     plain = [re.sub(r"\n\s+", "\n", _COMMENTS.sub("", path.read_text())) for path in MODULE]
     assert sum(len(gzip.compress(text.encode(), mtime=0)) for text in plain) <= MAX_BYTES
+
+
+def test_the_codes_that_frontends_are_told_of_exist() -> None:
+    table = FRONTEND.read_text().partition("## Errors")[2].partition("|---|")[2]
+    cells = [line.split("|")[2] for line in table.splitlines() if line.count("|") == 4]
+    codes = re.findall(r"`([a-z_]+)`", "".join(cells))
+    sources = [path.read_text() for room in ("gateway", "services", "chassis") for path in (ROOT / room).rglob("*.py")]
+    assert len(codes) > 10
+    assert [code for code in codes if not any(f'"{code}"' in source for source in sources)] == []
