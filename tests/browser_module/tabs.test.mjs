@@ -259,6 +259,48 @@ test('a session that ended goes on when the same user has signed in again', asyn
   for (const tab of two) assert.deepEqual(tab.seen.jobs, [1]);
 });
 
+test('a leader that has heard nothing yet resets nobody', async () => {
+  server.isUp = false;
+  await browser.tab({ lastEventId: '' });
+  server.journal.push(job(1));
+  const second = await browser.tab({ lastEventId: '1' });
+  server.isUp = true;
+  await pass(2000);
+  await server.tell(job(2));
+  assert.deepEqual(second.seen.jobs, [2]);
+  assert.equal(second.seen.resets, 0);
+  assert.equal(second.watched.lastEventId, '2');
+});
+
+test('tabs that do not hear each other do not fight for the lead', async () => {
+  const [first, second] = await tabs(2);
+  for (const tab of [first, second]) tab.hears = false;
+  second.show(true);
+  for (let time = 0; time < 3; time++) {
+    await pass(11_000);
+    await server.show('ping', {});
+  }
+  assert.ok(server.opened.length <= 2, `${server.opened.length} streams`);
+});
+
+test('one watch that fails keeps nothing from the others', async () => {
+  const tab = await browser.tab({ watch: false });
+  const errors = [];
+  tab.globals.queueMicrotask = tab.context.queueMicrotask = (callback) => queueMicrotask(() => {
+    try {
+      callback();
+    } catch (error) {
+      errors.push(error.message);
+    }
+  });
+  tab.repruv.watchEvents({ job: () => { throw new Error('a mistake'); } }, { user: 'mina', lastEventId: '0' });
+  tab.watch({ lastEventId: '0' });
+  await settle();
+  await server.tell(job(1));
+  assert.deepEqual(tab.seen.jobs, [1]);
+  assert.deepEqual(errors, ['a mistake']);
+});
+
 test('users share nothing', async () => {
   const mina = await browser.tab();
   const jonas = await browser.tab({ user: 'jonas' });

@@ -2,6 +2,7 @@
 
 const TERMINAL = new Set(['completed', 'failed', 'cancelled']);
 const MOVING = new Set(['enabling', 'disabling']);
+const REMEMBERED = 1000;
 const NAMES = { job: 'job_id', connection: 'platform', notification: 'notification_id' };
 
 /** The types of events that are snapshots. */
@@ -28,7 +29,9 @@ export function newerOnly(tell) {
       const last = known.get(key);
       const text = type === 'demo' ? JSON.stringify(data) : '';
       if (last && (data.version < last.version || (data.version === last.version && text === last.text))) return;
+      known.delete(key);
       known.set(key, { version: data.version, text });
+      if (known.size > REMEMBERED) known.delete(known.keys().next().value);
     }
     tell(type, data);
   };

@@ -56,7 +56,7 @@ function openHub(name, { snapshot, ...options }, lastEventId, onEnd) {
 
   function follow() {
     drop();
-    ask();
+    ask(SILENCE_MS); // who has taken the lead is awake
   }
 
   function drop() {
@@ -74,7 +74,20 @@ function openHub(name, { snapshot, ...options }, lastEventId, onEnd) {
     state = next;
     const all = [...members];
     if (next === 'signed-out') end();
-    for (const member of all) member.state(next);
+    each(all, (member) => member.state(next));
+  }
+
+  // One member's mistake is no other's.
+  function each(all, call) {
+    for (const member of all) {
+      try {
+        call(member);
+      } catch (error) {
+        queueMicrotask(() => {
+          throw error;
+        });
+      }
+    }
   }
 
   // What the leader's stream tells goes to all.
@@ -93,10 +106,10 @@ function openHub(name, { snapshot, ...options }, lastEventId, onEnd) {
       position = id;
     }
     remembered.note({ type, data, id });
-    for (const member of [...members]) {
+    each([...members], (member) => {
       if (type === 'reset') member.catchUp(isOurs);
       member.take(type, data);
-    }
+    });
   }
 
   function restart(id) {
@@ -127,10 +140,10 @@ function openHub(name, { snapshot, ...options }, lastEventId, onEnd) {
     if (asking ? isStart || frame.type === 'ping' : isGap) ask();
   }
 
-  function ask() {
+  function ask(ms = document.hidden ? SILENCE_MS : ANSWER_WITHIN_MS) {
     asking = true;
     tabs.send({ ask: me, after: position });
-    wait(document.hidden ? SILENCE_MS : ANSWER_WITHIN_MS);
+    wait(ms);
   }
 
   function answer({ ask: to, after }) {
@@ -138,10 +151,11 @@ function openHub(name, { snapshot, ...options }, lastEventId, onEnd) {
   }
 
   function hearAnswer({ frames, before }) {
+    if (before === '') return; // it has yet to hear of the stream itself; its `hello` makes us ask again
     asking = false;
     if (!frames) return take({ type: 'reset', data: { reason: 'cursor_too_old' }, id: before, isOurs: true });
     // A page may have been made with what the leader is yet to hear: then that is told once more.
-    if (before && (position === '' || order(position) > order(before))) restart(before);
+    if (position === '' || order(position) > order(before)) restart(before);
     for (const frame of frames) take(frame);
   }
 
