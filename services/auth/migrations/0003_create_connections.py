@@ -23,8 +23,9 @@ CREATE TABLE connections (
     job_version bigint NOT NULL DEFAULT 0,
     external_id text CONSTRAINT connections_external_id_length CHECK (length(external_id) BETWEEN 1 AND 255),
     account_name text CHECK (length(account_name) <= 200),
-    account_url text CHECK (account_url ~ '^(https://.{1,1000})?$'),
-    account_picture_url text CHECK (account_picture_url ~ '^(https://.{1,1000})?$'),
+    account_url text CHECK (account_url ~ '^(https://.*)?$' AND length(account_url) <= 1000),
+    account_picture_url text
+        CHECK (account_picture_url ~ '^(https://.*)?$' AND length(account_picture_url) <= 1000),
     error_code text,
     error_message text,
     item_count integer NOT NULL DEFAULT 0 CHECK (item_count >= 0),
@@ -88,7 +89,8 @@ CREATE TABLE connection_authorizations (
     issuer text NOT NULL,
     is_issuer_required boolean NOT NULL,
     return_to text NOT NULL
-        CONSTRAINT connection_authorizations_return_to_is_ours CHECK (return_to ~ '^/([^/\\\\].{0,498})?$'),
+        CONSTRAINT connection_authorizations_return_to_is_ours CHECK (
+            return_to ~ '^/([^/\\\\].*)?$' AND length(return_to) <= 500),
     expires_at timestamptz NOT NULL,
     -- One that was begun anew replaces the one before.
     CONSTRAINT connection_authorizations_key UNIQUE (user_id, platform),
@@ -126,7 +128,7 @@ CREATE TABLE connection_items (
     platform text NOT NULL,
     external_id text NOT NULL CHECK (length(external_id) BETWEEN 1 AND 255),
     title text NOT NULL CHECK (length(title) <= 500),
-    url text NOT NULL CHECK (url ~ '^(https://.{1,1000})?$'),
+    url text NOT NULL CHECK (url ~ '^(https://.*)?$' AND length(url) <= 1000),
     published_at timestamptz NOT NULL,
     PRIMARY KEY (user_id, platform, external_id),
     FOREIGN KEY (user_id, platform) REFERENCES connections ON DELETE CASCADE

@@ -1,0 +1,132 @@
+"""The whole way at a certified OpenID provider: consent, access, renewal with rotation, giving back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import urljoin
+
+import httpx
+import pytest
+
+from services.auth.connections.domain import State, StateInvalid
+from services.auth.connections.platforms import Platform
+
+
+async def consent(authorization_url: str, *, login: str, refuse: bool = False) -> str:
+    """Sign in and consent as a user would in a browser; gives the address that the browser is sent back to."""
+    async with httpx.AsyncClient(follow_redirects=False) as http:
+        url, sent = authorization_url, None
+        for _ in range(12):
+            answer = await (http.post(url, data=sent) if sent else http.get(url))
+            if answer.is_redirect:
+                url, sent = urljoin(url, answer.headers["Location"]), None
+                if url.startswith("http://127.0.0.1:8080/"):
+                    return url
+                continue
+            page = answer.text
+            assert answer.status_code == 200, page
+            if refuse and (abort := re.search(r'href="([^"]*/abort)"', page)):
+                url, sent = urljoin(url, abort[1]), None
+                continue
+            [prompt] = re.findall(r'name="prompt" value="(\w+)"', page)
+            [action] = re.findall(r'<form[^>]*action="([^"]+)"', page)
+            url = urljoin(url, action)
+            sent = {"prompt": prompt, "login": login, "password": "x"} if prompt == "login" else {"prompt": prompt}
+    raise AssertionError("the provider never sent the browser back")
+
+
+@pytest.fixture
+async def honest(new_owner: Callable[..., Awaitable[Any]]) -> Any:
+    return await new_owner("honest")
+
+
+async def test_access_is_got_renewed_with_another_refresh_token_and_given_back(honest: Any, query: Any) -> None:
+    begun = await honest.begin("/demo?tab=1")
+    asked = query(begun.authorization_url)
+    assert (asked["code_challenge_method"], len(asked["code_challenge"])) == ("S256", 43)
+    assert asked["redirect_uri"] == "http://127.0.0.1:8080/api/v1/connections/honest/callback"
+
+    back = query(await consent(begun.authorization_url, login=str(honest.user_id)))
+    assert back["iss"]
+    assert (await honest.come_back(back)).is_moving
+    await honest.connect()
+
+    connected = await honest.connection()
+    assert connected.state is State.CONNECTED
+    assert connected.account.external_id == str(honest.user_id)
+    assert connected.account.name == f"Ada {honest.user_id}"
+    assert connected.account.picture_url == "https://images.example/ada.png"
+    assert connected.account.url == "", "a link must be https"
+    first = await honest.tokens()
+
+    await honest.age("refresh_at", "1 day")
+    assert await honest.refresh() == {"refreshed": True}
+    second = await honest.tokens()
+    assert first.refresh_token != second.refresh_token
+    assert first.access_token != second.access_token
+
+    await honest.disconnect()
+    assert await honest.take_back() == {"revoked": True}
+    gone = await honest.connection()
+    assert (gone.state, gone.account, await honest.kept()) == (State.DISCONNECTED, None, None)
+    assert [reason for reason, _ in await honest.told()] == [
+        "connect_begun",
+        "consent_given",
+        "connected",
+        "refreshed",
+        "disconnect_accepted",
+        "disconnected",
+    ]
+    versions = [version for _, version in await honest.told()]
+    assert versions == list(range(1, len(versions) + 1))
+
+
+async def test_what_was_given_back_is_dead_at_the_provider(
+    honest: Any, query: Any, offered: tuple[Platform, ...]
+) -> None:
+    begun = await honest.begin()
+    await honest.come_back(query(await consent(begun.authorization_url, login=str(honest.user_id))))
+    await honest.connect()
+    tokens = await honest.tokens()
+    provider = honest.parts.dependencies.providers["honest"]
+    assert (await provider.account(tokens)).external_id == str(honest.user_id)
+    await honest.disconnect()
+    await honest.take_back()
+    with pytest.raises(Exception, match="answered 401"):
+        await provider.account(tokens)
+
+
+async def test_a_user_who_refuses_is_disconnected(honest: Any, query: Any) -> None:
+    begun = await honest.begin()
+    back = query(await consent(begun.authorization_url, login=str(honest.user_id), refuse=True))
+    assert back["error"] == "access_denied"
+    assert (await honest.come_back(back)).state is State.DISCONNECTED
+    assert (await honest.told())[-1][0] == "access_denied"
+    assert not await honest.row_exists("connection_secrets")
+
+
+async def test_an_answer_without_issuer_or_from_another_does_not_count_and_uses_up_nothing(
+    honest: Any, query: Any
+) -> None:
+    begun = await honest.begin()
+    back = query(await consent(begun.authorization_url, login=str(honest.user_id)))
+    for issuer in ("", "https://evil.example", back["iss"] + "/"):
+        with pytest.raises(StateInvalid):
+            await honest.come_back({**back, "iss": issuer})
+    assert (await honest.come_back(back)).is_moving
+
+
+async def test_a_code_of_another_transaction_is_refused_by_the_provider(
+    honest: Any, query: Any, new_owner: Callable[..., Awaitable[Any]]
+) -> None:
+    victim = await new_owner("honest")
+    stolen = query(await consent((await victim.begin()).authorization_url, login=str(victim.user_id)))
+    back = query(await consent((await honest.begin()).authorization_url, login=str(honest.user_id)))
+    await honest.come_back({**back, "code": stolen["code"]})
+    with pytest.raises(Exception, match="consent could not be used"):
+        await honest.connect()
+    failed = await honest.connection()
+    assert (failed.state, failed.error.code) == (State.FAILED, "consent_expired")
+    assert await honest.kept() is None
