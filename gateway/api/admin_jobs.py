@@ -112,7 +112,9 @@ async def resume_kind(kind: schemas.Text, session: Admin, gateway: Gateway) -> R
     summary="Limit a kind",
     responses=documented(200, schemas_engine.Kind, "It is so limited.", 403),
 )
-async def set_kind_limits(kind: schemas.Text, body: schemas_engine.Limits, session: Admin, gateway: Gateway) -> Response:
+async def set_kind_limits(
+    kind: schemas.Text, body: schemas_engine.Limits, session: Admin, gateway: Gateway
+) -> Response:
     """Replace all limits of a kind, which need not be known yet."""
     limits = kind_pb2.KindLimits(
         max_running=body.max_running, max_running_per_key=body.max_running_per_key, rate_count=body.rate_count

@@ -8,6 +8,7 @@ from starlette.routing import BaseRoute
 
 from gateway import parts
 from gateway.pages import (
+    admin,
     connections,
     dashboard,
     demo_mode,
@@ -38,5 +39,6 @@ def routes(assembled: parts.Parts) -> Sequence[BaseRoute]:
         *connections.Connections(assembled).routes,
         *security.Security(assembled).routes,
         *devices.Devices(assembled).routes,
+        *admin.routes(assembled),
         static.Static().route,
     ]

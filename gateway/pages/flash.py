@@ -77,6 +77,25 @@ MESSAGES: Mapping[str, Flash] = {
     "job_unavailable": Flash(
         kind="error", message="Jobs cannot be reached right now, so nothing was changed. Please try again in a moment."
     ),
+    "job_unknown": Flash(kind="error", message="There is no such job any more."),
+    "kind_paused": Flash(kind="info", message="Paused: nothing of it begins until it is resumed. What runs goes on."),
+    "kind_resumed": Flash(kind="info", message="Resumed."),
+    "kind_limited": Flash(kind="info", message="The limits were set."),
+    "limits_not_valid": Flash(
+        kind="error", message="These limits make no sense: whole numbers, and a period of up to a day with a rate."
+    ),
+    "schedule_paused": Flash(kind="info", message="The schedule is paused."),
+    "schedule_resumed": Flash(kind="info", message="The schedule goes on with the next time that comes."),
+    "schedule_unknown": Flash(kind="error", message="There is no such schedule any more."),
+    "account_changed": Flash(kind="info", message="The role was changed, and all sessions of the account ended."),
+    "account_disabled": Flash(kind="info", message="The account is closed, and all its sessions ended."),
+    "account_enabled": Flash(kind="info", message="The account is open again."),
+    "account_signed_out": Flash(kind="info", message="The session has ended there."),
+    "account_reset_sent": Flash(kind="info", message="The mail to set a new password is on its way."),
+    "own_account": Flash(kind="error", message="That cannot be done to your own account."),
+    "admin_unavailable": Flash(
+        kind="error", message="A part of Repruv does not answer, so nothing was changed. Please try again in a moment."
+    ),
     "too_much": Flash(kind="error", message="That was too much at once. Please try again in a moment."),
 }
 

@@ -122,9 +122,7 @@ class Jobs:
     async def _children(self, job: job_pb2.Job, identity: str) -> list[views.Json]:
         if not job.HasField("children"):
             return []
-        asked = jobs_service_pb2.ListJobsRequest(
-            owner_id=job.spec.owner_id, parent_id=job.job_id, page_size=CHILDREN
-        )
+        asked = jobs_service_pb2.ListJobsRequest(owner_id=job.spec.owner_id, parent_id=job.job_id, page_size=CHILDREN)
         return [views.job(child) for child in (await self._parts.jobs.list_jobs(asked, user=identity)).jobs]
 
 

@@ -189,9 +189,8 @@ function replace(page) {
 
 /** What somebody is typing or being asked stays, and so does what has not changed, or comes too late to be true. */
 function isKept(now) {
-  const { activeElement: focused } = document;
   if (live().querySelector('dialog[open]') && live().dataset.status === now.dataset.status) return true;
-  if (live().contains(focused) && focused.matches('input:not([type="hidden"]), select, textarea') && 'every' in now.dataset) return true;
+  if ('every' in now.dataset && live().querySelector('details[open] form, input:focus, select:focus')) return true;
   const before = subjects(document);
   const after = subjects(now.ownerDocument);
   if (!before.size && !after.size) return now.textContent === live().textContent;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from google.protobuf.duration_pb2 import Duration
 
-from gateway.views import jobs, times
+from gateway.views import job_snapshots, times
 from gateway.views.times import Json
 from repruv.jobs.v1 import admin_service_pb2, job_pb2, kind_pb2
 
@@ -14,7 +14,7 @@ SYSTEM = "00000000-0000-0000-0000-000000000000"
 
 def owned_job(snapshot: job_pb2.Job) -> Json:
     """A job of whomever."""
-    return {**jobs.job(snapshot), "owner_id": snapshot.spec.owner_id, "crashes": snapshot.crashes}
+    return {**job_snapshots.job(snapshot), "owner_id": snapshot.spec.owner_id, "crashes": snapshot.crashes}
 
 
 def kind(found: kind_pb2.Kind) -> Json:

@@ -1,0 +1,50 @@
+"""Who may look at pages for admins, and how their forms are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from chassis import errors
+from gateway import parts, sessions
+from gateway.pages import redirects, visit
+from repruv.auth.v1 import auth_pb2
+
+SAYS: Mapping[str, str] = {"unavailable": "admin_unavailable", "deadline_exceeded": "unanswered"}
+"""What all of these pages tell of errors."""
+
+
+async def begin(request: Request, assembled: parts.Parts) -> visit.Visit:
+    """Say which admin looks at a page. Raises `NotFound` for everybody else."""
+    visitor = await visit.begin(request, assembled)
+    _require_admin(visitor.session)
+    return visitor
+
+
+async def posted(request: Request, assembled: parts.Parts, *names: str) -> tuple[sessions.Session, dict[str, str]]:
+    """Give the session of an admin and the named fields of a form. Raises `NotFound` for everybody else."""
+    _require_admin(await visit.session_of(request, assembled))
+    return await visit.posted(request, assembled, *names)
+
+
+def forms_of(
+    path: str, show: visit.Handler, actions: Mapping[str, visit.Handler], says: Mapping[str, str] | None = None
+) -> list[Route]:
+    """Give the routes of the forms below a page; whoever asks for their addresses is sent to the page."""
+
+    async def go_to_page(request: Request) -> Response:
+        return redirects.see(redirects.local(request.url.path.rpartition("/")[0]) or path, secure=False)
+
+    told = {**SAYS, **(says or {})}
+    posts = [
+        Route(f"{path}/{name}", visit.posting(act, show, says=told), methods=["POST"]) for name, act in actions.items()
+    ]
+    return [*posts, *(Route(f"{path}/{name}", go_to_page) for name in actions)]
+
+
+def _require_admin(session: sessions.Session) -> None:
+    if session.user.role != auth_pb2.USER_ROLE_ADMIN:
+        raise errors.NotFound("There is nothing here.")

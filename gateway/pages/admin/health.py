@@ -1,0 +1,35 @@
+"""What needs an operator's eye: stuck jobs, and the workers."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway import parts
+from gateway.pages.admin import admission
+from gateway.views import engine
+
+STUCK_PATH = "/admin/stuck"
+WORKERS_PATH = "/admin/workers"
+STUCK = 100
+
+
+class Health:
+    """`/admin/stuck` and `/admin/workers`."""
+
+    def __init__(self, assembled: parts.Parts) -> None:
+        self._parts = assembled
+        self.routes = [Route(STUCK_PATH, self.show_stuck), Route(WORKERS_PATH, self.show_workers)]
+
+    async def show_stuck(self, request: Request) -> Response:
+        """Show jobs that do not get on, the longest stuck first."""
+        visitor = await admission.begin(request, self._parts)
+        found = await self._parts.engine.list_stuck_jobs(STUCK, user=visitor.identity)
+        return visitor.show("admin/stuck", STUCK_PATH, {"stuck": [engine.stuck(one) for one in found]})
+
+    async def show_workers(self, request: Request) -> Response:
+        """Show the workers, and what they hold."""
+        visitor = await admission.begin(request, self._parts)
+        found = await self._parts.engine.list_workers(user=visitor.identity)
+        return visitor.show("admin/workers", WORKERS_PATH, {"workers": [engine.worker(one) for one in found]})

@@ -1,0 +1,78 @@
+"""Jobs of everybody."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from chassis import errors, ids
+from gateway import parts, views, wording
+from gateway.pages import jobs, redirects
+from gateway.pages.admin import admission
+from gateway.views import engine
+from repruv.jobs.v1 import job_pb2, jobs_service_pb2
+
+PATH = "/admin/jobs"
+
+
+class Jobs:
+    """`/admin/jobs`."""
+
+    def __init__(self, assembled: parts.Parts) -> None:
+        self._parts = assembled
+        self._secure = assembled.settings.is_https
+        actions = {"cancel": self.cancel, "retry": self.retry}
+        says = {**jobs.SAYS, "job_not_found": "job_unknown"}
+        self.routes = [
+            Route("/admin", self.go_to_page),
+            Route(PATH, self.show),
+            *admission.forms_of(PATH, self.show, actions, says),
+        ]
+
+    async def show(self, request: Request) -> Response:
+        """Show jobs across owners, newest first."""
+        visitor = await admission.begin(request, self._parts)
+        wish = jobs.wish_of(request)
+        asked = jobs_service_pb2.ListJobsRequest(page_size=jobs.PAGE)
+        wish.apply(asked)
+        try:
+            page = await self._parts.jobs.list_jobs(asked, user=visitor.identity)
+            known = [found.kind for found in await self._parts.engine.list_kinds(user=visitor.identity)]
+        except errors.InvalidArgument as error:
+            # An owner that is no id has no jobs; a page of other filters is none.
+            is_owner = error.field == "owner_id"
+            page, known = jobs_service_pb2.ListJobsResponse(), []
+            if not is_owner and wish.page_token:
+                return redirects.see(wish.address(PATH), secure=self._secure)
+        kinds = dict.fromkeys(name for name in (*known, wish.kind) if name and name != "*")
+        context = {
+            "jobs": [engine.owned_job(job) for job in page.jobs],
+            "wish": wish,
+            "kinds": sorted(kinds, key=wording.kind),
+            "newest": wish.address(PATH) if wish.page_token else "",
+            "older": wish.address(PATH, page.next_page_token) if page.next_page_token else "",
+            "system": engine.SYSTEM,
+        }
+        return visitor.show("admin/jobs", PATH, context)
+
+    async def go_to_page(self, request: Request) -> Response:
+        """Send to the first page for admins."""
+        return RedirectResponse(PATH, 303)
+
+    async def cancel(self, request: Request) -> Response:
+        """Stop a job."""
+        return await self._act(request, self._parts.jobs.cancel_job, "job_cancelled")
+
+    async def retry(self, request: Request) -> Response:
+        """Reopen a job."""
+        return await self._act(request, self._parts.jobs.retry_job, "job_retried")
+
+    async def _act(self, request: Request, call: Callable[..., Awaitable[job_pb2.Job]], say: str) -> Response:
+        session, sent = await admission.posted(request, self._parts, "job_id", "origin")
+        job = await call(str(ids.parse(sent["job_id"], "job_id")), user=session.identity)
+        if views.job_state(job) == "cancelling":
+            say = "job_cancelling"
+        return redirects.see(redirects.local(sent["origin"]) or PATH, say=say, secure=self._secure)

@@ -1,0 +1,63 @@
+"""What happened to accounts."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from chassis import errors
+from gateway import parts, views
+from gateway.pages import redirects
+from gateway.pages.admin import admission
+from repruv.auth.v1 import admin_service_pb2
+
+PATH = "/admin/security-events"
+PAGE = 50
+KINDS = (
+    *("registered", "login_succeeded", "login_failed", "second_factor_failed", "reauthenticated"),
+    *("reauthentication_failed", "session_revoked", "sessions_revoked", "password_changed", "password_change_failed"),
+    *("password_reset_requested", "password_reset", "email_verification_requested", "email_verified"),
+    *("second_factor_enabled", "second_factor_disabled", "recovery_code_used", "recovery_codes_replaced"),
+    *("role_changed", "account_disabled", "account_enabled"),
+    *("connection_begun", "connected", "connection_failed", "disconnected"),
+)
+"""What `SecurityEvent.kind` can be, as the proto says."""
+
+
+class SecurityEvents:
+    """`/admin/security-events`."""
+
+    def __init__(self, assembled: parts.Parts) -> None:
+        self._parts = assembled
+        self.routes = [Route(PATH, self.show)]
+
+    async def show(self, request: Request) -> Response:
+        """Show them, newest first."""
+        visitor = await admission.begin(request, self._parts)
+        wish = {name: request.query_params.get(name, "").replace("\0", "").strip()[:100] for name in ("user", "kind")}
+        token = request.query_params.get("page_token", "")
+        asked = admin_service_pb2.ListSecurityEventsRequest(
+            user_id=wish["user"], kinds=[wish["kind"]] if wish["kind"] else [], page_size=PAGE, page_token=token
+        )
+        try:
+            page = await self._parts.admin.list_security_events(asked, user=visitor.identity)
+        except errors.InvalidArgument as error:
+            if error.field != "user_id":
+                return redirects.see(_address(wish, ""), secure=self._parts.settings.is_https)
+            page = admin_service_pb2.ListSecurityEventsResponse()
+        context = {
+            "events": [views.security_event(event) for event in page.events],
+            "happenings": KINDS,
+            "wish": wish,
+            "newest": _address(wish, "") if token else "",
+            "older": _address(wish, page.next_page_token) if page.next_page_token else "",
+        }
+        return visitor.show("admin/security_events", PATH, context)
+
+
+def _address(wish: dict[str, str], token: str) -> str:
+    query = urlencode({name: text for name, text in {**wish, "page_token": token}.items() if text})
+    return f"{PATH}?{query}" if query else PATH

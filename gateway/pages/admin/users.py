@@ -1,0 +1,133 @@
+"""Accounts of others: roles, sessions, the way in and its closing."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from chassis import errors, ids
+from gateway import parts, views
+from gateway.pages import redirects
+from gateway.pages.admin import admission
+from repruv.auth.v1 import admin_service_pb2, auth_pb2
+
+PATH = "/admin/users"
+PAGE = 50
+EVENTS = 20
+_ROLES = {"user": auth_pb2.USER_ROLE_USER, "admin": auth_pb2.USER_ROLE_ADMIN}
+
+
+class Users:
+    """`/admin/users` and `/admin/users/{user_id}`."""
+
+    def __init__(self, assembled: parts.Parts) -> None:
+        self._parts = assembled
+        self._secure = assembled.settings.is_https
+        actions = {
+            "role": self.set_role,
+            "disable": self.disable,
+            "enable": self.enable,
+            "sign-out": self.sign_out,
+            "password-reset": self.send_password_reset,
+        }
+        says = {"own_account": "own_account", "session_not_found": "session_unknown"}
+        self.routes = [
+            Route(PATH, self.show_all),
+            Route(f"{PATH}/{{user_id}}", self.show),
+            *admission.forms_of(f"{PATH}/{{user_id}}", self.show, actions, says),
+        ]
+
+    async def show_all(self, request: Request) -> Response:
+        """Show accounts, newest first."""
+        visitor = await admission.begin(request, self._parts)
+        prefix = request.query_params.get("email", "").replace("\0", "").strip()[:254]
+        token = request.query_params.get("page_token", "")
+        try:
+            page = await self._parts.admin.list_users(
+                email_prefix=prefix, page_size=PAGE, page_token=token, user=visitor.identity
+            )
+        except errors.InvalidArgument:
+            return redirects.see(_address(prefix, ""), secure=self._secure)
+        context = {
+            "users": [views.user(account) for account in page.users],
+            "email": prefix,
+            "newest": _address(prefix, "") if token else "",
+            "older": _address(prefix, page.next_page_token) if page.next_page_token else "",
+        }
+        return visitor.show("admin/users", PATH, context)
+
+    async def show(self, request: Request) -> Response:
+        """Show an account, its living sessions, and what happened to it lately."""
+        visitor = await admission.begin(request, self._parts)
+        user_id = _user_id(request)
+        found = await self._parts.admin.get_user(user_id, user=visitor.identity)
+        asked = admin_service_pb2.ListSecurityEventsRequest(user_id=user_id, page_size=EVENTS)
+        events = await self._parts.admin.list_security_events(asked, user=visitor.identity)
+        context = {
+            "account": views.user(found.user),
+            "sessions": [views.session(login, current_id=visitor.session.session_id) for login in found.sessions],
+            "events": [views.security_event(event) for event in events.events],
+            "is_own": user_id == visitor.session.user_id,
+        }
+        return visitor.show("admin/user", f"{PATH}/{user_id}", context)
+
+    async def set_role(self, request: Request) -> Response:
+        """Change the role; all sessions of the account end."""
+        session, sent = await admission.posted(request, self._parts, "role")
+        user_id = _user_id(request)
+        if sent["role"] not in _ROLES:
+            raise errors.InvalidArgument("There is no such role.", field="role")
+        await self._parts.admin.set_user_role(user_id, _ROLES[sent["role"]], user=session.identity)
+        return self._changed(user_id, "account_changed")
+
+    async def disable(self, request: Request) -> Response:
+        """Close the account; all its sessions end."""
+        session, _ = await admission.posted(request, self._parts)
+        user_id = _user_id(request)
+        await self._parts.admin.disable_user(user_id, user=session.identity)
+        return self._changed(user_id, "account_disabled")
+
+    async def enable(self, request: Request) -> Response:
+        """Open the account again."""
+        session, _ = await admission.posted(request, self._parts)
+        user_id = _user_id(request)
+        await self._parts.admin.enable_user(user_id, user=session.identity)
+        return self._see(user_id, "account_enabled")
+
+    async def sign_out(self, request: Request) -> Response:
+        """End one session of the account, or all if none is named."""
+        session, sent = await admission.posted(request, self._parts, "session_id")
+        user_id = _user_id(request)
+        wanted = str(ids.parse(sent["session_id"], "session_id")) if sent["session_id"] else ""
+        await self._parts.admin.revoke_user_sessions(user_id, wanted, user=session.identity)
+        self._parts.sessions.revoked(user_id, {wanted} if wanted else None)
+        return self._see(user_id, "account_signed_out")
+
+    async def send_password_reset(self, request: Request) -> Response:
+        """Have the mail sent by which the user sets a new password."""
+        session, _ = await admission.posted(request, self._parts)
+        user_id = _user_id(request)
+        await self._parts.admin.send_password_reset(user_id, user=session.identity)
+        return self._see(user_id, "account_reset_sent")
+
+    def _changed(self, user_id: str, say: str) -> Response:
+        self._parts.sessions.revoked(user_id, None)
+        return self._see(user_id, say)
+
+    def _see(self, user_id: str, say: str) -> Response:
+        return redirects.see(f"{PATH}/{user_id}", say=say, secure=self._secure)
+
+
+def _address(prefix: str, token: str) -> str:
+    query = urlencode({name: text for name, text in (("email", prefix), ("page_token", token)) if text})
+    return f"{PATH}?{query}" if query else PATH
+
+
+def _user_id(request: Request) -> str:
+    try:
+        return str(ids.parse(request.path_params["user_id"], "user_id"))
+    except errors.InvalidArgument as error:
+        raise errors.NotFound("There is no such user.", code="user_not_found") from error
