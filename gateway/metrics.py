@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from prometheus_client import Counter, Gauge, Histogram
 
 REQUESTS = Counter("http_requests", "Answered requests.", ["method", "route", "status"])
@@ -17,3 +19,14 @@ STREAMS_CLOSED = Counter("stream_closed", "Event streams by why they ended.", ["
 STREAM_FRAMES = Counter("stream_frames", "Frames handed to streams.", ["event"])
 STREAM_COALESCED = Counter("stream_coalesced", "Progress frames that a newer one replaced before they were sent.")
 STREAM_GAPS = Counter("stream_gaps", "Times that a feed had to ask for events it had missed.")
+
+
+def sent(event: str) -> None:
+    """Count a frame."""
+    _frames(event).inc()
+
+
+@functools.cache
+def _frames(event: str) -> Counter:
+    # Looking up a label costs more than counting.
+    return STREAM_FRAMES.labels(event)

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway import settings
-from gateway.stream import response
+from gateway.stream import line
 
 GRACEFUL_SECONDS = 6
 DRAIN_SECONDS = 2.0
@@ -55,7 +55,7 @@ class Server(uvicorn.Server):
 
 
 class Protocol(HttpToolsProtocol):
-    """Lets a response drop its connection, and notices peers that vanished."""
+    """Lets a stream take over its connection, and notices peers that vanished."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Watch over the socket."""
@@ -70,7 +70,23 @@ class Protocol(HttpToolsProtocol):
         """Offer the extension."""
         super().on_message_begin()
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
-        scope["extensions"] = {response.ABORT: self.transport.abort}
+        scope["extensions"] = {line.TAKE_OVER: self.take_over}
+
+    def take_over(self, writer: line.Writer) -> None:
+        """Leave the connection, whose response has begun, to `writer`."""
+        was_lost = self.cycle.disconnected or self.transport.is_closing()
+        # For uvicorn that was all: it neither waits for the end of this response nor misses it.
+        self.cycle.disconnected = True
+        if was_lost:
+            writer.lost()
+            return
+        self.connections.discard(self)
+        self.flow.resume_reading()
+        self.transport.set_write_buffer_limits(high=line.BUFFER_BYTES)
+        is_chunked = bool(self.cycle.chunked_encoding)
+        taken = line.Line(self.transport, writer, is_chunked=is_chunked, is_full=self.flow.write_paused)
+        self.transport.set_protocol(taken)
+        writer.start(taken)
 
 
 def configure(app: ASGIApp, told: settings.Settings) -> uvicorn.Config:

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 import random
-from collections.abc import AsyncGenerator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from chassis import errors
 from gateway import metrics, sessions
-from gateway.stream import frames
+from gateway.stream import frames, line
+
+logger = logging.getLogger(__name__)
 
 PING_SECONDS = 15.0
 MAX_AGE_SECONDS = 600.0
 MAX_TRANSITIONS = 256
 MAX_PROGRESS = 128
 RECHECK_SECONDS = 5.0
+SEND_TIMEOUT = 5.0
+"""How long a reader may take nothing at all."""
+RETRY_MS = (1_000, 3_000)
+CROWDED_RETRY_MS = (30_000, 60_000)
+"""For a reader who has made room for newer streams of the same user: they would throw each other out for ever."""
 
 REFRESHED = "refreshed"
 """The session goes on under a new token: come again with that."""
+TOO_MANY = "too_many_streams"
+STALLED = "stalled"
 DISCONNECTED = "disconnected"
 FINISHED = "finished"
 _SILENT = frozenset({DISCONNECTED, FINISHED})
@@ -45,20 +56,26 @@ class Frame:
 
 
 class Connection:
-    """One open stream of a session."""
+    """One open stream of a session. It has no task of its own: what is told is written at once, the rest is a timer."""
 
     __slots__ = (
         "_check_at",
+        "_checking",
         "_closing",
         "_ends_at",
+        "_has_ended",
+        "_line",
         "_ping_at",
         "_queue",
+        "_stuck_at",
+        "_timer",
         "_validator",
         "_waiting_transitions",
-        "_wake",
         "_was_refreshed",
         "job_id",
         "max_age",
+        "on_end",
+        "opening",
         "session",
     )
 
@@ -67,24 +84,50 @@ class Connection:
         self.session = session
         self.job_id = job_id
         self.max_age = MAX_AGE_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311
+        self.opening = b""
+        """What is sent before everything that is told."""
+        self.on_end: Callable[[], None] = _nothing
+        """Called once, when the reader is gone."""
         self._validator = validator
         self._queue: dict[str, Frame] = {}
         self._waiting_transitions = 0
-        self._wake = asyncio.Event()
+        self._line: line.Line | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._checking: asyncio.Task[None] | None = None
         self._closing = ""
+        self._has_ended = False
         self._was_refreshed = False
-        now = asyncio.get_running_loop().time()
+        now = _now()
         self._ends_at = now + self.max_age
-        self._ping_at = now + PING_SECONDS
+        self._ping_at = now + _until_ping()
         self._check_at = now + _seconds_left(session)
+        self._stuck_at = math.inf
 
     @property
     def close_reason(self) -> str:
         """Why it ends; empty while it is meant to go on."""
         return self._closing
 
+    @property
+    def is_started(self) -> bool:
+        """Whether it has a socket."""
+        return self._line is not None
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether its reader takes no more at the moment."""
+        return self._line is not None and self._line.is_full
+
+    @property
+    def waiting(self) -> int:
+        """How many frames wait for it."""
+        return len(self._queue)
+
     def tell(self, frame: Frame) -> None:
-        """Queue a frame. Progress and demo snapshots replace older ones; a reader too slow for the rest is cut off."""
+        """Send a frame, or queue it for a reader who is slow: there progress and snapshots replace older ones.
+
+        A reader too slow for the rest is cut off.
+        """
         if self._closing or (self.job_id and frame.job_id != self.job_id):
             return
         if frame.sequence:
@@ -102,7 +145,8 @@ class Connection:
             self.close("too_slow")
         elif self.job_id and frame.is_final:
             self.close(FINISHED)
-        self._wake.set()
+        else:
+            self._flush()
 
     def restart(self, reason: str, sequence: int) -> None:
         """Tell the reader to ask for everything anew; what comes after `sequence` follows."""
@@ -110,12 +154,15 @@ class Connection:
         self._waiting_transitions = 0
         data = frames.encode("reset", {"reason": reason}, sequence=sequence)
         self._queue["reset"] = Frame(event="reset", data=data, version=0)
-        self._wake.set()
+        self._flush()
 
     def close(self, reason: str) -> None:
-        """End the stream after what is queued. The first reason counts."""
-        self._closing = self._closing or reason
-        self._wake.set()
+        """End the stream after what is queued, or without it if the reader does not take it. The first reason counts."""
+        if not self._closing:
+            self._closing = reason
+            self._stuck_at = min(self._stuck_at, _now() + SEND_TIMEOUT)
+            self._arm()
+        self._flush()
 
     def refresh(self) -> None:
         """Note that the session lives on, perhaps under a new token: then this one's reader has to come with that.
@@ -127,59 +174,108 @@ class Connection:
     def recheck(self) -> None:
         """Ask auth within seconds whether the session still lives; spread, so that auth can answer."""
         delay = random.uniform(0.0, RECHECK_SECONDS)  # noqa: S311
-        self._check_at = min(self._check_at, asyncio.get_running_loop().time() + delay)
-        self._wake.set()
+        self._check_at = min(self._check_at, _now() + delay)
+        self._arm()
 
     async def identity(self) -> str:
         """Give the user's signed identity. Raises `Unauthenticated` when the session has ended."""
         self.session = await self._validator.validate(self.session.token)
         return self.session.identity
 
-    async def chunks(self, opening: bytes) -> AsyncGenerator[bytes, None]:
-        """Give `opening`, then what is told, a ping every 15 s, and at the end a goodbye."""
-        yield opening
-        while True:
-            if due := await self._due():
-                yield due
-            if self._queue:
-                yield self._take()
-            elif self._closing:
-                break
-            else:
-                await self._wait()
-        if self._closing not in _SILENT:
-            yield frames.encode("bye", {"reason": self._closing})
+    # --- called by the line ---
+
+    def start(self, taken: line.Line) -> None:
+        """Send the opening, then what is told, a ping every 15 s, and at the end a goodbye."""
+        self._line = taken
+        taken.write(self.opening)
+        self.opening = b""
+        if taken.is_full:
+            self.full()
+        self._flush()
+        self._arm()
+
+    def full(self) -> None:
+        """The reader takes no more: wait, but not for ever."""
+        self._stuck_at = min(self._stuck_at, _now() + SEND_TIMEOUT)
+        self._arm()
+
+    def free(self) -> None:
+        """The reader takes more."""
+        if not self._closing:
+            self._stuck_at = math.inf
+        self._flush()
+
+    def lost(self) -> None:
+        """The reader is gone."""
+        self._closing = self._closing or DISCONNECTED
+        self._line = None
+        self._queue.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._checking is not None:
+            self._checking.cancel()
+        on_end, self.on_end = self.on_end, _nothing
+        on_end()
+
+    # --- what is sent ---
+
+    def _flush(self) -> None:
+        taken = self._line
+        if taken is None or taken.is_full or self._has_ended:
+            return
+        if self._queue:
+            taken.write(self._take())
+        if self._closing:
+            self._has_ended = True
+            if self._closing not in _SILENT:
+                taken.write(bye(self._closing))
+            taken.end()
 
     def _take(self) -> bytes:
-        taken = list(self._queue.values())
+        waiting = list(self._queue.values())
         self._queue.clear()
         self._waiting_transitions = 0
-        for frame in taken:
-            metrics.STREAM_FRAMES.labels(frame.event).inc()
-        return b"".join(frame.data for frame in taken)
+        for frame in waiting:
+            metrics.sent(frame.event)
+        return waiting[0].data if len(waiting) == 1 else b"".join(frame.data for frame in waiting)
 
     def _forget_older(self, frame: Frame) -> None:
-        waiting = self._queue.get(f"{frame.event} {frame.job_id}")
+        waiting = self._queue.get(f"{frame.event} {frame.job_id}") if self._queue else None
         if waiting is not None and waiting.version <= frame.version:
             del self._queue[waiting.key]
 
-    async def _due(self) -> bytes:
-        """Do what the clock asks for; gives the ping if it is time for one."""
-        now = asyncio.get_running_loop().time()
+    # --- what the clock asks for ---
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._line is None:
+            return
+        due = self._stuck_at
+        if not self._closing:
+            due = min(due, self._ends_at)
+            if self._checking is None:
+                due = min(due, self._ping_at, self._check_at)
+        if due < math.inf:
+            self._timer = asyncio.get_running_loop().call_at(due, self._tick)
+
+    def _tick(self) -> None:
+        now = _now()
+        if self._line is not None and now >= self._stuck_at:
+            logger.info("stalled reader dropped", extra={"user_id": self.session.user_id})
+            self._closing = self._closing or STALLED
+            self._line.abort()
+            return
         if now >= self._ends_at:
             self.close("max_age")
-            return b""
-        pinging = now >= self._ping_at
-        # Revocations are heard over NATS; whatever went wrong with that, nobody is told for longer than a ping that all is well.
-        if pinging or now >= self._check_at:
-            await self._check()
-        if not pinging or self._closing:
-            return b""
-        self._ping_at = now + PING_SECONDS
-        return frames.PING
+        elif self._checking is None and now >= min(self._ping_at, self._check_at):
+            # Revocations are heard over NATS; whatever went wrong with that, no ping is sent to a session that has ended.
+            self._checking = asyncio.create_task(self._check(pinging=now >= self._ping_at))
+        self._arm()
 
-    async def _check(self) -> None:
-        loop = asyncio.get_running_loop()
+    async def _check(self, *, pinging: bool) -> None:
         try:
             await self.identity()
         except errors.Unauthenticated:
@@ -188,19 +284,16 @@ class Connection:
             # Auth does not answer: what was known holds until the session's own end.
             if _seconds_left(self.session) <= 0:
                 self.close("session_expired")
-            self._check_at = loop.time() + RECHECK_SECONDS
+            self._check_at = _now() + RECHECK_SECONDS
         else:
-            self._check_at = loop.time() + max(_seconds_left(self.session), 1.0)
-
-    async def _wait(self) -> None:
-        self._wake.clear()
-        if self._queue or self._closing:
-            return
-        try:
-            async with asyncio.timeout_at(min(self._ends_at, self._ping_at, self._check_at)):
-                await self._wake.wait()
-        except TimeoutError:
-            return
+            self._check_at = _now() + max(_seconds_left(self.session), 1.0)
+        finally:
+            self._checking = None
+            if pinging:
+                self._ping_at = _now() + _until_ping()
+            if pinging and not self._closing and self._line is not None and not self._line.is_full:
+                self._line.write(frames.PING)
+            self._arm()
 
 
 def hello(connection: Connection, *, resumed: bool, replayed: int, sequence: int) -> bytes:
@@ -212,8 +305,26 @@ def hello(connection: Connection, *, resumed: bool, replayed: int, sequence: int
         "heartbeat_s": int(PING_SECONDS),
         "max_age_s": int(connection.max_age),
     }
-    return frames.encode("hello", data, sequence=sequence, retry_ms=random.randint(1000, 3000))  # noqa: S311
+    return frames.encode("hello", data, sequence=sequence, retry_ms=random.randint(*RETRY_MS))  # noqa: S311
+
+
+def bye(reason: str) -> bytes:
+    """Write the last frame of a stream, with a time to come back at that is not everybody's."""
+    span = CROWDED_RETRY_MS if reason == TOO_MANY else RETRY_MS
+    return frames.encode("bye", {"reason": reason}, retry_ms=random.randint(*span))  # noqa: S311
 
 
 def _seconds_left(session: sessions.Session) -> float:
     return session.expires - datetime.now(UTC).timestamp()
+
+
+def _until_ping() -> float:
+    return PING_SECONDS * random.uniform(0.8, 1.0)  # noqa: S311
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _nothing() -> None:
+    return

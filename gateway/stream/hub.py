@@ -7,6 +7,7 @@ import itertools
 import logging
 import random
 from collections.abc import Collection, Iterable
+from functools import partial
 
 from chassis import bus, errors
 from gateway import clients, metrics, sessions
@@ -18,6 +19,7 @@ from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2
 
 logger = logging.getLogger(__name__)
 
+MAX_STREAMS = 50_000
 MAX_STREAMS_PER_USER = 20
 SWEEP_SECONDS = 2.0
 DEAF_SWEEP_SECONDS = 0.5
@@ -46,7 +48,9 @@ class Hub:
             jobs=jobs, demo=demo, connections=connections, arrivals=arrivals, hears=lambda: validator.hears
         )
         self._feeds: dict[str, feed.Feed] = {}
-        self._streams: dict[str, set[connection.Connection]] = {}
+        # Of each user, the oldest first.
+        self._streams: dict[str, dict[connection.Connection, None]] = {}
+        self._count = 0
         self._wake = asyncio.Event()
         self._calls = asyncio.Semaphore(CALLS_AT_ONCE)
         self._is_draining = False
@@ -75,22 +79,19 @@ class Hub:
     ) -> response.EventStream:
         """Open a stream of everything that concerns the user, or of one job.
 
-        Raises `ResourceExhausted` `too_many_streams`, `Unauthenticated`, `Unavailable`.
+        Of more than 20 streams of one user the oldest ends. Raises `Unauthenticated`, `Unavailable`.
         """
         stream = self._admit(session, job.job_id if job else "")
         owner = self._feed(job.spec.owner_id if job else session.user_id)
+        stream.on_end = partial(self._remove, stream, owner)
         try:
             # The session may have been revoked between its validation and `_admit`, since when we would be told.
             await stream.identity()
-            first = await self._opening.begin(owner, stream, cursor)
+            stream.opening = await self._opening.begin(owner, stream, cursor)
         except BaseException:
-            self._remove(stream, owner)
+            stream.lost()
             raise
-        return response.EventStream(
-            stream.chunks(first),
-            on_gone=lambda: stream.close(connection.DISCONNECTED),
-            on_end=lambda: self._remove(stream, owner),
-        )
+        return response.EventStream(stream)
 
     async def run(self) -> None:
         """Sweep for ever."""
@@ -122,13 +123,17 @@ class Hub:
     def _admit(self, session: sessions.Session, job_id: str) -> connection.Connection:
         if self._is_draining:
             raise errors.Unavailable("This server is about to stop; try again.")
-        streams = self._streams.setdefault(session.user_id, set())
-        if len(streams) >= MAX_STREAMS_PER_USER:
-            details = {"retry_after_seconds": "10"}
-            message = f"More than {MAX_STREAMS_PER_USER} streams are open; close one first."
-            raise errors.ResourceExhausted(message, code="too_many_streams", details=details)
+        if self._count >= MAX_STREAMS:
+            raise errors.Unavailable("This server holds as many streams as it can; try again.")
+        streams = self._streams.setdefault(session.user_id, {})
+        while len(streams) >= MAX_STREAMS_PER_USER:
+            # The oldest, which is not counted any more, however long its reader takes to go.
+            oldest = next(iter(streams))
+            del streams[oldest]
+            oldest.close(connection.TOO_MANY)
         stream = connection.Connection(session, self._validator, job_id=job_id)
-        streams.add(stream)
+        streams[stream] = None
+        self._count += 1
         self._empty.clear()
         metrics.STREAMS.inc()
         return stream
@@ -136,11 +141,12 @@ class Hub:
     def _remove(self, stream: connection.Connection, owner: feed.Feed) -> None:
         owner.connections.discard(stream)
         owner.idle_since = asyncio.get_running_loop().time()
-        streams = self._streams[stream.session.user_id]
-        streams.discard(stream)
+        streams = self._streams.get(stream.session.user_id, {})
+        streams.pop(stream, None)
         if not streams:
-            del self._streams[stream.session.user_id]
-        if not self._streams:
+            self._streams.pop(stream.session.user_id, None)
+        self._count -= 1
+        if not self._count:
             self._empty.set()
         metrics.STREAMS.dec()
         metrics.STREAMS_CLOSED.labels(stream.close_reason or "failed").inc()
@@ -182,7 +188,7 @@ class Hub:
         self._wake.set()
 
     def _revoked(self, user_id: str, session_ids: Collection[str] | None) -> None:
-        for stream in self._streams.get(user_id, ()):
+        for stream in list(self._streams.get(user_id, ())):
             if session_ids is None:
                 stream.recheck()
             elif stream.session.session_id in session_ids:
@@ -205,7 +211,9 @@ class Hub:
         listened = [owner for owner in owners if owner.connections]
         hears = self._validator.hears
         await asyncio.gather(*(self._ask_demo(owner) for owner in listened if owner.known.wants_demo(hears=hears)))
-        await asyncio.gather(*(self._ask_connections(owner) for owner in listened if owner.platforms.wants(hears=hears)))
+        await asyncio.gather(
+            *(self._ask_connections(owner) for owner in listened if owner.platforms.wants(hears=hears))
+        )
         if not hears:
             running = [owner for owner in listened if owner.known.has_running_job]
             await asyncio.gather(*(self._poll_progress(owner) for owner in running[:POLLED_OWNERS]))

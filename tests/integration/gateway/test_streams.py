@@ -172,21 +172,39 @@ async def test_a_stream_ends_with_its_session_wherever_that_was_revoked(
         assert (await account.http.get("/api/v1/auth/me")).status_code == 401
 
 
-async def test_a_user_has_so_many_streams(account: Account) -> None:
+async def test_of_too_many_streams_the_oldest_ends(account: Account) -> None:
     async with AsyncExitStack() as stack:
-        for _ in range(hub.MAX_STREAMS_PER_USER):
-            await stack.enter_async_context(opened(account.http))
-        refused = await account.http.get("/api/v1/events")
-        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_streams")
-        assert refused.headers["retry-after"]
+        oldest = await stack.enter_async_context(opened(account.http))
+        second = await stack.enter_async_context(opened(account.http))
+        for _ in range(hub.MAX_STREAMS_PER_USER - 1):
+            newest = await stack.enter_async_context(opened(account.http))
+        assert (await oldest.rest())[-1] == Event(name="bye", data={"reason": "too_many_streams"}, id=None)
+        # Not at once: it would throw out the next.
+        assert (oldest.retry or 0) >= 30_000
+        await enable(account)
+        for stream in (second, newest):
+            await stream.until(is_job("completed"))
 
-    # The server has yet to notice that the others have left.
-    async with asyncio.timeout(streaming.SECONDS):
-        while True:
-            async with account.http.stream("GET", "/api/v1/events") as answer:
-                if answer.status_code == 200:
-                    return
-            await asyncio.sleep(0.02)
+
+async def test_no_cursor_gives_events_of_somebody_else(register: Register) -> None:
+    account, stranger = await register(), await register()
+    job_id = await enable_to_the_end(account)
+    for cursor in (0, 1, 3):
+        async with opened(stranger.http, header=cursor) as stream:
+            first = [event for event in await stream.until(is_demo("disabled")) if event.name == "job"]
+            own = await enable(stranger) if cursor == 0 else ""
+            told = await stream.until(is_job("completed")) if own else []
+        assert job_id not in {event.data["job_id"] for event in [*first, *told] if event.name == "job"}
+        if cursor == 0:
+            await stranger.http.post("/api/v1/demo/disable")
+            await _until_disabled(stranger)
+    refused = await stranger.http.get(f"/api/v1/jobs/{job_id}/events", headers={"Last-Event-ID": "0"})
+    assert (refused.status_code, refused.json()["code"]) == (404, "job_not_found")
+
+
+async def _until_disabled(account: Account) -> None:
+    async with opened(account.http) as stream:
+        await stream.until(is_demo("disabled"))
 
 
 async def test_only_those_who_take_a_stream_get_one(account: Account) -> None:

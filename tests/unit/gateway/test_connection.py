@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 
 import pytest
 
 from chassis import errors
 from gateway import sessions
-from gateway.stream import connection, frames, response
+from gateway.stream import connection, frames
 from gateway.stream.connection import Connection, Frame
 from repruv.auth.v1 import auth_pb2, auth_service_pb2
 
@@ -46,9 +47,42 @@ def transition(sequence: int, *, version: int = 0, job_id: str = "j", final: boo
     return Frame(event="job", data=data, version=version, sequence=sequence, job_id=job_id, is_final=final)
 
 
+class Line:
+    """The socket: takes what is written unless it is full."""
+
+    def __init__(self) -> None:
+        self.is_full = False
+        self.written = b""
+        self.gone = asyncio.Event()
+        self.was_aborted = False
+        self.wrote = asyncio.Event()
+
+    def write(self, data: bytes) -> None:
+        assert not self.is_full
+        self.written += data
+        self.wrote.set()
+
+    def end(self) -> None:
+        self.gone.set()
+
+    def abort(self) -> None:
+        self.was_aborted = True
+        self.gone.set()
+
+
+def started(stream: Connection) -> Line:
+    line = Line()
+    stream.start(line)  # type: ignore[arg-type]
+    return line
+
+
 async def sent(stream: Connection) -> bytes:
-    """Everything up to the end of the stream."""
-    return b"".join([chunk async for chunk in stream.chunks(b"")])
+    """Everything up to the end of the stream, without the times to come back at."""
+    line = started(stream)
+    async with asyncio.timeout(10):
+        await line.gone.wait()
+    stream.lost()
+    return re.sub(rb"retry: \d+\n", b"", line.written)
 
 
 def bye(reason: str) -> bytes:
@@ -107,9 +141,13 @@ async def test_a_stream_does_not_outlive_its_age(auth: Auth, monkeypatch: pytest
 async def test_a_silent_stream_pings(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "PING_SECONDS", 0.01)
     stream = await opened(auth)
-    chunks = stream.chunks(b"hello")
-    assert [await anext(chunks), await anext(chunks), await anext(chunks)] == [b"hello", frames.PING, frames.PING]
-    await chunks.aclose()
+    stream.opening = b"hello "
+    line = started(stream)
+    for _ in range(2):
+        line.wrote.clear()
+        await line.wrote.wait()
+    stream.lost()
+    assert line.written.startswith(b"hello " + frames.PING * 2)
 
 
 async def test_a_ping_asks_for_the_session_while_revocations_are_not_heard(
@@ -129,48 +167,65 @@ async def test_a_session_in_doubt_is_asked_for(auth: Auth, monkeypatch: pytest.M
     assert await sent(stream) == bye("session_expired")
 
 
-async def test_a_reader_who_stalls_is_dropped(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(response, "SEND_TIMEOUT", 0.01)
+async def test_who_reads_is_told_at_once(auth: Auth) -> None:
     stream = await opened(auth)
-    happened: list[str] = []
-    answer = response.EventStream(
-        stream.chunks(b"hello"), on_gone=lambda: happened.append("gone"), on_end=lambda: happened.append("end")
-    )
-
-    async def receive() -> dict[str, str]:
-        await never()
-        return {}
-
-    async def send(message: object) -> None:
-        if isinstance(message, dict) and message["type"] == "http.response.body":
-            await never()
-
-    scope = {"type": "http", "extensions": {response.ABORT: lambda: happened.append("abort")}}
-    await answer(scope, receive, send)
-    assert happened == ["abort", "end"]
+    line = started(stream)
+    stream.tell(progress(1))
+    assert line.written == b"p1 "
+    stream.tell(transition(1, version=2))
+    assert line.written == b"p1 t1 "
+    stream.lost()
 
 
-async def test_a_client_who_leaves_ends_the_stream(auth: Auth) -> None:
+async def test_who_is_slow_is_told_the_newest_of_each_job_and_every_end(auth: Auth) -> None:
+    stream = await opened(auth)
+    line = started(stream)
+    line.is_full = True
+    stream.full()
+    for version in range(1, 50):
+        stream.tell(progress(version, "j"))
+        stream.tell(progress(version, "k"))
+    stream.tell(transition(1, version=50, job_id="k", final=True))
+    assert line.written == b""
+    line.is_full = False
+    stream.free()
+    assert line.written == b"p49 t1 "
+    stream.lost()
+
+
+async def test_a_reader_who_stalls_is_dropped(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "SEND_TIMEOUT", 0.01)
+    stream = await opened(auth)
+    line = started(stream)
+    line.is_full = True
+    stream.full()
+    async with asyncio.timeout(10):
+        await line.gone.wait()
+    assert line.was_aborted
+    stream.lost()
+    assert stream.close_reason == connection.STALLED
+
+
+async def test_a_goodbye_that_nobody_takes_is_not_waited_for(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "SEND_TIMEOUT", 0.01)
+    stream = await opened(auth)
+    line = started(stream)
+    line.is_full = True
+    stream.close("draining")
+    async with asyncio.timeout(10):
+        await line.gone.wait()
+    assert (line.was_aborted, line.written) == (True, b"")
+    stream.lost()
+    assert stream.close_reason == "draining"
+
+
+async def test_a_client_who_leaves_ends_the_stream_once(auth: Auth) -> None:
     stream = await opened(auth)
     ended: list[bool] = []
-    answer = response.EventStream(
-        stream.chunks(b"hello"),
-        on_gone=lambda: stream.close(connection.DISCONNECTED),
-        on_end=lambda: ended.append(True),
-    )
-    messages: list[object] = []
-
-    async def receive() -> dict[str, str]:
-        return {"type": "http.disconnect"}
-
-    async def send(message: object) -> None:
-        messages.append(message)
-
-    await answer({"type": "http"}, receive, send)
+    stream.on_end = lambda: ended.append(True)
+    started(stream)
+    stream.lost()
+    stream.lost()
+    stream.tell(progress(1))
     assert ended == [True]
-    assert messages[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
-
-
-async def never() -> None:
-    """Wait for nothing."""
-    await asyncio.Event().wait()
+    assert stream.close_reason == connection.DISCONNECTED
