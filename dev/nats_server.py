@@ -19,7 +19,7 @@ from dev.engine import Engine, EngineFailed, NotReady
 # The containers run with the same files, so a limit found on a laptop is the limit found in production.
 DEPLOYED = Path(__file__).parent.parent / "deploy" / "nats"
 USER = "repruv"
-PLAIN = "authorization { user: repruv, password: $NATS_PASSWORD }\n"
+PLAIN = "server_name: repruv-1\nauthorization { user: repruv, password: $NATS_PASSWORD }\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,6 @@ class Nats(Engine):
         return [
             _binary(),
             f"--config={self.home() / 'plain.conf' if self.protection is None else DEPLOYED / 'nats.conf'}",
-            "--name=repruv-1",
             "--addr=127.0.0.1",
             f"--port={self.port}",
             f"--http_port={self.monitor_port}",

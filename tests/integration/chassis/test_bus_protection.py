@@ -1,0 +1,255 @@
+"""NATS as it is deployed: encrypted, an account a service, and each says and hears only what is its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import nats
+import pytest
+from nats.aio.client import Client
+
+from chassis import bus, run, streams, tls
+from dev.launcher import certificates as local
+from dev.nats_server import Nats, Protection
+from provision import certificates, keys
+from provision import streams as provisioning
+
+Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
+Certificates = Callable[[str], tls.Certificate]
+
+# A client that is refused leaves its connection to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+PASSWORD = "p1"
+SERVICES = ("auth", "demo", "jobs", "gateway")
+SAYS = {
+    "auth": {"auth.events.u", "auth.events.connections.u"},
+    "demo": {"demo.events.u"},
+    "jobs": {"jobs.events.demo.enable", "jobs.progress.u", "jobs.wake.demo.enable", "jobs.cancel"},
+    "gateway": set[str](),
+    "provision": set[str](),
+}
+HEARS = {
+    "auth": {"jobs.cancel"},
+    "demo": {"jobs.cancel"},
+    "jobs": {"jobs.events.demo.enable", "jobs.progress.u", "jobs.wake.demo.enable", "jobs.cancel"},
+    "gateway": {
+        "auth.events.u", "auth.events.connections.u", "demo.events.u", "jobs.events.demo.enable", "jobs.progress.u",
+    },
+    "provision": set[str](),
+}  # fmt: skip
+ALL = set[str]().union(*SAYS.values())
+FOREIGN = {
+    "auth": {"$JS.API.STREAM.DELETE.AUTH", "$JS.API.STREAM.INFO.DEMO", "$JS.API.CONSUMER.DELETE.JOBS.demo"},
+    "demo": {"$JS.API.STREAM.DELETE.DEMO", "$JS.API.STREAM.PURGE.JOBS", "$JS.API.CONSUMER.CREATE.JOBS.auth.x",
+             "$JS.API.CONSUMER.MSG.NEXT.JOBS.auth", "$JS.ACK.JOBS.auth.1", "_INBOX.gateway.x"},
+    "jobs": {"$JS.API.STREAM.DELETE.JOBS", "$JS.API.STREAM.CREATE.DEMO", "$JS.API.CONSUMER.CREATE.JOBS.demo.x"},
+    "gateway": {"$JS.API.STREAM.INFO.JOBS", "$JS.API.CONSUMER.CREATE.JOBS.x.y", "$JS.API.INFO", "anything"},
+    "provision": {"$JS.API.STREAM.DELETE.JOBS", "$JS.API.STREAM.MSG.GET.JOBS", "$JS.API.CONSUMER.DELETE.JOBS.demo"},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
+    """A NATS as deployed, with certificates of its own below its data directory."""
+    folder = tmp_path_factory.mktemp("protected")
+    local.make(folder)
+    protection = Protection(
+        certificate=local.of(folder, "nats"), passwords=dict.fromkeys(keys.NATS_PASSWORDS, PASSWORD)
+    )
+    engine = Nats(folder, protection=protection)
+    engine.start()
+    asyncio.run(
+        provisioning.provision(
+            engine.url_for("provision", PASSWORD), ("auth", "demo", "jobs"), seconds=10, own=own(engine, "provision")
+        )
+    )
+    yield engine
+    engine.erase()
+
+
+def own(server: Nats, user: str) -> tls.Certificate:
+    return local.of(server.data_dir, user)
+
+
+@asynccontextmanager
+async def connected(server: Nats, user: str, refused: list[str] | None = None) -> AsyncIterator[Client]:
+    """Connect as a service does, and note what is refused."""
+
+    async def note(error: Exception) -> None:
+        if refused is not None:
+            refused.append(str(error))
+
+    client = await nats.connect(
+        server.url_for(user, PASSWORD),
+        tls=own(server, user).client_context(),
+        tls_handshake_first=True,
+        inbox_prefix=f"_INBOX.{user}",
+        error_cb=note,
+    )
+    yield client
+    await client.close()
+
+
+def all_refused(subjects: set[str], said: list[str]) -> Callable[[], Awaitable[bool]]:
+    """Whether the server has refused each of them."""
+
+    async def check() -> bool:
+        return all(any(f'"{subject}"'.lower() in one.lower() for one in said) for subject in subjects)
+
+    return check
+
+
+@pytest.mark.parametrize("user", SAYS)
+async def test_a_service_says_only_what_is_its_own(server: Nats, user: str, eventually: Eventually) -> None:
+    refused: list[str] = []
+    async with connected(server, user, refused) as client:
+        for subject in SAYS[user]:
+            await client.publish(subject, b"")
+        await client.flush()
+        assert refused == []
+        others = (ALL - SAYS[user]) | FOREIGN[user]
+        for subject in others:
+            await client.publish(subject, b"")
+        await eventually(all_refused(others, refused))
+
+
+@pytest.mark.parametrize("user", HEARS)
+async def test_a_service_hears_only_what_it_needs(server: Nats, user: str, eventually: Eventually) -> None:
+    refused: list[str] = []
+    async with connected(server, user, refused) as client:
+        for subject in HEARS[user]:
+            await client.subscribe(subject)
+        await client.flush()
+        assert refused == []
+        inboxes = {f"_INBOX.{other}.>" for other in SAYS if other != user}
+        others = (ALL - HEARS[user]) | inboxes | {"_INBOX.>", ">", "$JS.>", "*.events.>", "$SYS.>"}
+        for subject in others:
+            await client.subscribe(subject)
+        await eventually(all_refused(others, refused))
+
+
+async def test_what_jobs_tells_reaches_who_needs_it(server: Nats, eventually: Eventually) -> None:
+    heard: dict[str, list[bytes]] = {"gateway": [], "demo": []}
+
+    def hearing(name: str) -> bus.Handler:
+        async def handler(received: bus.Received) -> None:
+            heard[name].append(received.payload)
+
+        return handler
+
+    buses = {name: bus.Bus(server.url_for(name, PASSWORD), name=name, own=own(server, name)) for name in SERVICES}
+    ready = {name: asyncio.Event() for name in buses}
+    for name, one in buses.items():
+        one.on_connected(ready[name].set)
+        if name != "gateway":
+            one.owns_stream(name)
+    buses["gateway"].listen("jobs.events.>", hearing("gateway"))
+    buses["demo"].consume("jobs", "demo", hearing("demo"), wanted="demo.>")
+    async with run.Background() as background:
+        for name, one in buses.items():
+            background.start(name, one.run)
+        for event in ready.values():
+            await asyncio.wait_for(event.wait(), 20)
+        payload = uuid4().bytes
+        await buses["jobs"].publish(str(uuid4()), "jobs.events.demo.enable", payload)
+
+        async def all_have_heard() -> bool:
+            return all(payload in told for told in heard.values())
+
+        await eventually(all_have_heard)
+        with pytest.raises((nats.errors.Error, TimeoutError), match=r"(?i)timeout|no response|permission"):
+            await buses["demo"].publish(str(uuid4()), "jobs.events.demo.enable", b"forged")
+
+
+async def test_streams_that_are_lost_are_made_again_by_their_services(tmp_path: Path, eventually: Eventually) -> None:
+    local.make(tmp_path)
+    protection = Protection(
+        certificate=local.of(tmp_path, "nats"), passwords=dict.fromkeys(keys.NATS_PASSWORDS, PASSWORD)
+    )
+    engine = Nats(tmp_path, protection=protection)
+    await asyncio.to_thread(engine.start)
+    try:
+        one = bus.Bus(engine.url_for("demo", PASSWORD), name="demo", own=own(engine, "demo"))
+        one.owns_stream("demo")
+        heard = asyncio.Event()
+
+        async def hear(received: bus.Received) -> None:
+            heard.set()
+
+        one.consume("jobs", "demo", hear, wanted="demo.>")
+        jobs = bus.Bus(engine.url_for("jobs", PASSWORD), name="jobs", own=own(engine, "jobs"))
+        async with run.Background() as background:
+            background.start("demo", one.run)
+            background.start("jobs", jobs.run)
+
+            async def is_published() -> bool:
+                try:
+                    await jobs.publish(str(uuid4()), "jobs.events.demo.enable", b"x")
+                except (TimeoutError, nats.errors.Error, ConnectionError):
+                    return False
+                return True
+
+            await eventually(is_published)
+            await asyncio.wait_for(heard.wait(), 20)
+    finally:
+        await asyncio.to_thread(engine.erase)
+
+
+async def test_nobody_without_a_certificate_gets_in(server: Nats, certificate: Certificates) -> None:
+    url = server.url_for("demo", PASSWORD)
+    trusting = ssl.create_default_context(cafile=own(server, "demo").authority)
+    for context in (trusting, certificate("demo").client_context()):
+        with pytest.raises((ssl.SSLError, OSError, nats.errors.Error)):
+            await nats.connect(url, tls=context, tls_handshake_first=True, allow_reconnect=False, connect_timeout=2)
+    with pytest.raises((OSError, nats.errors.Error, asyncio.TimeoutError)):
+        await nats.connect(url, allow_reconnect=False, connect_timeout=2)
+
+
+async def test_a_wrong_password_is_refused_with_a_good_certificate(server: Nats) -> None:
+    context = own(server, "demo").client_context()
+    with pytest.raises(nats.errors.Error, match=r"(?i)authorization"):
+        await nats.connect(
+            server.url_for("demo", "wrong"), tls=context, tls_handshake_first=True, allow_reconnect=False
+        )
+
+
+async def test_a_bus_shows_its_new_certificate_and_takes_the_servers(server: Nats, eventually: Eventually) -> None:
+    connections = 0
+    one = bus.Bus(server.url_for("jobs", PASSWORD), name="renewing", own=own(server, "jobs"))
+
+    def count() -> None:
+        nonlocal connections
+        connections += 1
+
+    one.on_connected(count)
+    one.owns_stream("jobs")
+    async with run.Background() as background:
+        background.start("bus", one.run)
+
+        async def is_up() -> bool:
+            return connections == 1 and one.is_connected
+
+        await eventually(is_up)
+        # A new authority: the old certificates are worth nothing to the server once it has read the new ones.
+        shutil.rmtree(server.data_dir / "certificates")
+        local.make(server.data_dir)
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGHUP)
+
+        async def has_come_back() -> bool:
+            return connections >= 2 and one.is_connected
+
+        await eventually(has_come_back)
+        await one.publish(str(uuid4()), "jobs.events.demo.enable", b"after")
+    async with connected(server, "demo") as client:
+        await client.jetstream().consumer_info(streams.stream_name("jobs"), "demo")
+    assert certificates.make(server.data_dir / "certificates") == []

@@ -1,0 +1,229 @@
+"""Connections between services: encrypted, with certificates on both ends that agree with the signatures."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from chassis import errors, identity, probe, tls
+from chassis.rpc import client, credentials, metadata, server
+from dev.launcher import certificates as local
+from provision import certificates
+from repruv.jobs.v1 import jobs_service_pb2, jobs_service_pb2_grpc
+
+SERVICE = "repruv.jobs.v1.JobsService"
+Certificates = Callable[[str], tls.Certificate]
+Signers = Callable[[str], identity.Signer]
+
+
+class Servicer(jobs_service_pb2_grpc.JobsServiceServicer):
+    """Tells which certificate it was shown."""
+
+    def __init__(self) -> None:
+        self.shown: list[bytes] = []
+
+    async def GetJob(self, request: Any, context: Any) -> jobs_service_pb2.GetJobResponse:  # noqa: N802
+        self.shown += context.auth_context()["x509_pem_cert"]
+        return jobs_service_pb2.GetJobResponse()
+
+    async def WatchJob(self, request: Any, context: Any) -> AsyncGenerator[jobs_service_pb2.WatchJobResponse, None]:  # noqa: N802
+        while True:
+            yield jobs_service_pb2.WatchJobResponse()
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def serving(own: tls.Certificate, verifier: identity.Verifier) -> AsyncIterator[tuple[str, Servicer]]:
+    """Serve the jobs service's GetJob and WatchJob to demo and gateway."""
+    servicer = Servicer()  # type: ignore[abstract] # the rest is not called
+    service = server.Service(
+        name=SERVICE,
+        register=partial(jobs_service_pb2_grpc.add_JobsServiceServicer_to_server, servicer),
+        callers={"GetJob": frozenset({"demo", "gateway"}), "WatchJob": frozenset({"gateway"})},
+    )
+    async with server.serving(
+        listen="127.0.0.1:0", services=[service], verifier=verifier, translate=lambda error: None, own=own
+    ) as port:
+        yield f"127.0.0.1:{port}", servicer
+
+
+@pytest.fixture
+async def target(certificate: Certificates, verifier: identity.Verifier) -> AsyncIterator[str]:
+    """Where jobs serves with its certificate."""
+    async with serving(certificate("jobs"), verifier) as (target, _):
+        yield target
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path) -> Path:
+    """Certificates of this test's own, by another authority than all others."""
+    local.make(tmp_path)
+    return tmp_path
+
+
+async def get_job(target: str, own: tls.Certificate | None, signer: identity.Signer) -> None:
+    """Make one call over a new connection."""
+    channel = client.channel(target, service=SERVICE, own=own)
+    try:
+        stub = jobs_service_pb2_grpc.JobsServiceStub(channel)
+        request = jobs_service_pb2.GetJobRequest()
+        await client.Caller(signer)(stub.GetJob, request, timeout=5.0, user_token="", wait_for_ready=False)
+    finally:
+        await channel.close()
+
+
+async def test_a_service_calls_with_its_certificate(target: str, certificate: Certificates, signer: Signers) -> None:
+    await get_job(target, certificate("demo"), signer("demo"))
+
+
+async def test_without_a_certificate_nothing_is_served(target: str, signer: Signers) -> None:
+    with pytest.raises(errors.Unavailable):
+        await get_job(target, None, signer("demo"))
+    assert not await asyncio.to_thread(probe.is_ready, f"grpc://{target}")
+
+
+async def test_encryption_alone_is_not_enough(target: str, certificate: Certificates, signer: Signers) -> None:
+    roots = certificate("demo").material().authority
+    async with grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(roots)) as channel:
+        stub = jobs_service_pb2_grpc.JobsServiceStub(channel)
+        sent = ((metadata.AUTHORIZATION, f"Bearer {signer('demo').caller_token('jobs')}"),)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.GetJob(jobs_service_pb2.GetJobRequest(), timeout=5.0, metadata=sent)
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_the_certificate_of_another_authority_is_refused(
+    target: str, certificate: Certificates, own_folder: Path, signer: Signers
+) -> None:
+    foreign = local.of(own_folder, "demo")
+    with pytest.raises(errors.Unavailable):
+        await get_job(target, foreign, signer("demo"))
+    # The same, but believing the server: then it is the server that refuses.
+    shutil.copy(certificate("demo").authority, foreign.authority)
+    with pytest.raises(errors.Unavailable):
+        await get_job(target, local.of(own_folder, "demo"), signer("demo"))
+
+
+async def test_an_expired_certificate_is_refused(
+    own_folder: Path, verifier: identity.Verifier, signer: Signers
+) -> None:
+    async with serving(local.of(own_folder, "jobs"), verifier) as (target, _):
+        await get_job(target, local.of(own_folder, "demo"), signer("demo"))
+        shutil.rmtree(own_folder / "certificates/demo")
+        long_ago = datetime.now(UTC) - timedelta(days=certificates.LEAF_DAYS + 1)
+        certificates.make(own_folder / "certificates", now=long_ago)
+        with pytest.raises(errors.Unavailable):
+            await get_job(target, local.of(own_folder, "demo"), signer("demo"))
+
+
+@pytest.mark.parametrize("shown", ["demo", "auth", "provision"])
+async def test_a_certificate_and_a_signature_must_agree(
+    target: str, certificate: Certificates, signer: Signers, shown: str
+) -> None:
+    with pytest.raises(errors.Unauthenticated) as refused:
+        await get_job(target, certificate(shown), signer("gateway"))
+    assert refused.value.code == "certificate_mismatch"
+
+
+async def test_a_servers_certificate_opens_no_connection(
+    target: str, certificate: Certificates, signer: Signers
+) -> None:
+    with pytest.raises(errors.Unavailable):
+        await get_job(target, certificate("nats"), signer("demo"))
+
+
+@pytest.mark.parametrize("impostor", ["demo", "gateway", "nats"])
+async def test_another_service_cannot_answer_for_the_one_that_is_called(
+    certificate: Certificates, verifier: identity.Verifier, signer: Signers, impostor: str
+) -> None:
+    async with serving(certificate(impostor), verifier) as (target, _):
+        with pytest.raises(errors.Unavailable):
+            await get_job(target, certificate("gateway"), signer("gateway"))
+
+
+async def test_a_signature_is_for_the_service_that_is_called(
+    target: str, certificate: Certificates, signer: Signers
+) -> None:
+    own = certificate("demo").material()
+    options = [("grpc.ssl_target_name_override", "jobs")]
+    async with grpc.aio.secure_channel(target, credentials.for_channel(own), options=options) as channel:
+        stub = jobs_service_pb2_grpc.JobsServiceStub(channel)
+        for audience, code in (("jobs", None), ("auth", grpc.StatusCode.UNAUTHENTICATED)):
+            sent = ((metadata.AUTHORIZATION, f"Bearer {signer('demo').caller_token(audience)}"),)
+            call = stub.GetJob(jobs_service_pb2.GetJobRequest(), timeout=5.0, metadata=sent)
+            if code is None:
+                await call
+                continue
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await call
+            assert refused.value.code() is code
+
+
+async def test_an_identity_key_is_replaced_without_a_pause(
+    certificate: Certificates, seeds: dict[str, str], identity_trust: str, signer: Signers
+) -> None:
+    new_seed = "new-identity-of-demo-".ljust(43, "A")
+    new = identity.Signer("demo", new_seed)
+    both = f"{identity_trust},demo:{identity.public_key(new_seed)}"
+    async with serving(certificate("jobs"), identity.Verifier(both)) as (target, _):
+        for one in (signer("demo"), new):
+            await get_job(target, certificate("demo"), one)
+    after = both.replace(f"demo:{identity.public_key(seeds['demo'])},", "")
+    async with serving(certificate("jobs"), identity.Verifier(after)) as (target, _):
+        await get_job(target, certificate("demo"), new)
+        with pytest.raises(errors.Unauthenticated):
+            await get_job(target, certificate("demo"), signer("demo"))
+
+
+async def test_certificates_are_replaced_while_calls_run(
+    own_folder: Path,
+    verifier: identity.Verifier,
+    signer: Signers,
+    eventually: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]],
+) -> None:
+    async with serving(local.of(own_folder, "jobs"), verifier) as (target, servicer):
+        own = local.of(own_folder, "gateway")
+        channel = client.channel(target, service=SERVICE, own=own)
+        stub = jobs_service_pb2_grpc.JobsServiceStub(channel)
+        call = client.Caller(signer("gateway"))
+        stop = asyncio.Event()
+
+        async def work() -> None:
+            while not stop.is_set():
+                await call(stub.GetJob, jobs_service_pb2.GetJobRequest(), timeout=5.0, wait_for_ready=False)
+
+        watching = call.stream(stub.WatchJob, jobs_service_pb2.WatchJobRequest())
+        await anext(watching)
+        working = [asyncio.create_task(work()) for _ in range(4)]
+        for name in ("gateway", "jobs"):
+            shutil.rmtree(own_folder / "certificates" / name)
+        assert certificates.make(own_folder / "certificates") == ["jobs", "gateway"]
+        new = local.of(own_folder, "gateway").material().certificate
+
+        async def is_shown() -> bool:
+            return new in servicer.shown
+
+        await eventually(is_shown)
+        served = await asyncio.to_thread(_certificate_of, target)
+        assert served.encode() == local.of(own_folder, "jobs").material().certificate
+        stop.set()
+        await asyncio.gather(*working)
+        # What was under way goes on over the connection that it began on.
+        await anext(watching)
+        await watching.aclose()
+        await channel.close()
+
+
+def _certificate_of(target: str) -> str:
+    host, _, port = target.partition(":")
+    return ssl.get_server_certificate((host, int(port)))
