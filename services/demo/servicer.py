@@ -7,7 +7,7 @@ from uuid import UUID
 
 from grpc import aio
 
-from chassis import identity, ids
+from chassis import errors, identity, ids
 from repruv.demo.v1 import demo_service_pb2, demo_service_pb2_grpc
 from services.demo import convert, listing, operations, views
 
@@ -79,14 +79,14 @@ class DemoServicer(demo_service_pb2_grpc.DemoServiceServicer):
         self, request: demo_service_pb2.GetDashboardRequest, context: Context
     ) -> demo_service_pb2.GetDashboardResponse:
         """See the proto."""
-        return convert.dashboard_to_proto(await self._views.dashboard(_owner()))
+        return convert.dashboard_to_proto(await self._views.dashboard(_viewer()))
 
     async def ListContent(
         self, request: demo_service_pb2.ListContentRequest, context: Context
     ) -> demo_service_pb2.ListContentResponse:
         """See the proto."""
         page = await self._views.list_content(
-            _owner(), order_by=request.order_by, page_size=request.page_size, page_token=request.page_token
+            _viewer(), order_by=request.order_by, page_size=request.page_size, page_token=request.page_token
         )
         return demo_service_pb2.ListContentResponse(
             content=map(convert.content_to_proto, page.content), next_page_token=page.next_page_token
@@ -103,7 +103,7 @@ class DemoServicer(demo_service_pb2_grpc.DemoServiceServicer):
             content_id=request.content_id,
         )
         page = await self._views.list_interactions(
-            _owner(), filters, page_size=request.page_size, page_token=request.page_token
+            _viewer(), filters, page_size=request.page_size, page_token=request.page_token
         )
         return demo_service_pb2.ListInteractionsResponse(
             interactions=map(convert.interaction_to_proto, page.interactions), next_page_token=page.next_page_token
@@ -112,3 +112,13 @@ class DemoServicer(demo_service_pb2_grpc.DemoServiceServicer):
 
 def _owner() -> UUID:
     return ids.parse(identity.caller().require_user().user_id, "user_id")
+
+
+def _viewer() -> UUID:
+    """Give the owner, if the identity says that the dashboard and what it is made of may be seen."""
+    if not identity.caller().require_user().can_access_dashboard:
+        raise errors.PermissionDenied(
+            "Verify your e-mail address to see the dashboard: ask for the mail in your security settings.",
+            code="email_unverified",
+        )
+    return _owner()

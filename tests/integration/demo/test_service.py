@@ -121,13 +121,18 @@ class User:
 
 
 @pytest.fixture
-async def make_user(demo_target: str, jobs_target: str, signer: Signers) -> AsyncIterator[Callable[[], User]]:
+async def make_user(demo_target: str, jobs_target: str, signer: Signers) -> AsyncIterator[Callable[..., User]]:
     """Make a user without a past."""
     channel = client.channel(demo_target, service=servicer.SERVICE)
     jobs_channel = worker.client.channel(jobs_target)
 
-    def make() -> User:
-        user = identity.User(user_id=str(uuid4()), role="user", session_id=str(uuid4()))
+    def make(*, can_access_dashboard: bool = True) -> User:
+        user = identity.User(
+            user_id=str(uuid4()),
+            role="user",
+            session_id=str(uuid4()),
+            can_access_dashboard=can_access_dashboard,
+        )
         return User(
             demo=demo_service_pb2_grpc.DemoServiceStub(channel),
             jobs=jobs_service_pb2_grpc.JobsServiceStub(jobs_channel),
@@ -141,9 +146,19 @@ async def make_user(demo_target: str, jobs_target: str, signer: Signers) -> Asyn
 
 
 @pytest.fixture
-def user(make_user: Callable[[], User]) -> User:
+def user(make_user: Callable[..., User]) -> User:
     """A user without a past."""
     return make_user()
+
+
+@pytest.mark.parametrize("rpc", ["GetDashboard", "ListContent", "ListInteractions"])
+async def test_the_dashboard_takes_a_verified_address(make_user: Callable[..., User], rpc: str) -> None:
+    user = make_user(can_access_dashboard=False)
+    request = getattr(demo_service_pb2, f"{rpc}Request")()
+    with pytest.raises(errors.PermissionDenied) as refused:
+        await user.call(getattr(user.demo, rpc), request, timeout=5.0, user_token=user.token)
+    assert refused.value.code == "email_unverified"
+    await user.get()
 
 
 async def test_enable_and_disable_from_end_to_end(
@@ -249,7 +264,7 @@ async def test_lists_and_numbers_through_grpc(
         assert row.needs_reply == (row.sentiment == "negative" and not row.replied)
 
 
-async def test_users_act_on_their_own_demo_mode_only(make_user: Callable[[], User]) -> None:
+async def test_users_act_on_their_own_demo_mode_only(make_user: Callable[..., User]) -> None:
     first, second = make_user(), make_user()
     await first.enable()
     assert (await second.get()).demo.state == demo_pb2.DEMO_STATE_DISABLED

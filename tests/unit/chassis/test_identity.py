@@ -37,6 +37,18 @@ def test_auth_vouches_for_users() -> None:
     assert expires_at - time.time() <= identity.USER_LIFETIME
 
 
+def test_the_identity_says_whether_the_dashboard_may_be_seen() -> None:
+    allowed = identity.User(user_id="u1", role="user", session_id="s1", can_access_dashboard=True)
+    token, _ = identity.Signer("auth", SEEDS["auth"]).user_token(allowed)
+    assert identity.Verifier(TRUST).user(token) == allowed
+
+
+@pytest.mark.parametrize("claims", [{}, {"dashboard": None}, {"dashboard": 1}, {"dashboard": "true"}])
+def test_an_identity_that_does_not_clearly_say_so_shows_no_dashboard(claims: dict[str, object]) -> None:
+    token = forge("auth", aud="user", sub="u1", role="user", sid="s1", **claims)
+    assert not identity.Verifier(TRUST).user(token).can_access_dashboard
+
+
 def test_nobody_else_vouches_for_users() -> None:
     token, _ = identity.Signer("demo", SEEDS["demo"]).user_token(USER)
     with pytest.raises(errors.Unauthenticated):

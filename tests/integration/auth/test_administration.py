@@ -1,0 +1,230 @@
+"""What admins do with the accounts of others, and what others may not."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from chassis import errors
+from repruv.auth.v1 import auth_pb2
+from services.auth import domain
+from services.auth.foundation import Foundation
+from services.auth.upkeep import Upkeep
+from tests.integration.auth.conftest import PASSWORD, Account, Gateway, Post, new_address, new_email
+
+CHANGING: dict[str, dict[str, Any]] = {
+    "SetUserRole": {"role": auth_pb2.USER_ROLE_ADMIN},
+    "DisableUser": {},
+    "EnableUser": {},
+    "RevokeUserSessions": {},
+    "SendPasswordReset": {},
+}
+READING: dict[str, dict[str, Any]] = {"ListUsers": {}, "GetUser": {}, "ListSecurityEvents": {}}
+OF_ONE = {*CHANGING, "GetUser"}
+NOBODY = "00000000-0000-0000-0000-000000000000"
+
+
+def fields(rpc: str, user_id: str) -> dict[str, Any]:
+    return {**CHANGING.get(rpc, {}), **({"user_id": user_id} if rpc in OF_ONE else {})}
+
+
+@pytest.mark.parametrize("rpc", [*CHANGING, *READING])
+async def test_others_may_not(gateway: Gateway, rpc: str) -> None:
+    account, other = await gateway.account(), await gateway.account()
+    with pytest.raises(errors.PermissionDenied) as refused:
+        await gateway.admin(rpc, user=account.identity, **fields(rpc, other.user_id))
+    assert refused.value.code == "admin_required"
+
+
+@pytest.mark.parametrize("rpc", [*CHANGING, *READING])
+async def test_an_admin_who_was_one_may_no_longer(
+    gateway: Gateway, admin: Account, foundation: Foundation, sql: Any, rpc: str
+) -> None:
+    other = await gateway.account()
+    await sql("UPDATE auth.users SET role = 'user' WHERE user_id = :id", id=admin.user_id)
+    with pytest.raises(errors.PermissionDenied):
+        await gateway.admin(rpc, user=admin.identity, **fields(rpc, other.user_id))
+    await gateway.revoke(admin.session_id, user=admin.identity)
+    with pytest.raises(errors.Unauthenticated):
+        await gateway.admin(rpc, user=admin.identity, **fields(rpc, other.user_id))
+
+
+@pytest.mark.parametrize("rpc", CHANGING)
+async def test_changes_take_a_recent_proof(gateway: Gateway, admin: Account, shift: Any, rpc: str) -> None:
+    account = await gateway.account()
+    await shift(admin.session_id, domain.FRESH_FOR + timedelta(seconds=1))
+    with pytest.raises(errors.PermissionDenied) as refused:
+        await gateway.admin(rpc, user=admin.identity, **fields(rpc, account.user_id))
+    assert refused.value.code == "reauthentication_required"
+    assert await gateway.admin("GetUser", user=admin.identity, user_id=account.user_id)
+
+
+@pytest.mark.parametrize("rpc", sorted(OF_ONE))
+async def test_an_account_must_exist(gateway: Gateway, admin: Account, rpc: str) -> None:
+    with pytest.raises(errors.NotFound) as refused:
+        await gateway.admin(rpc, user=admin.identity, **fields(rpc, NOBODY))
+    assert refused.value.code == "user_not_found"
+
+
+@pytest.mark.parametrize("rpc", ["SetUserRole", "DisableUser"])
+async def test_the_own_account_is_refused(gateway: Gateway, admin: Account, rpc: str) -> None:
+    with pytest.raises(errors.FailedPrecondition) as refused:
+        await gateway.admin(rpc, user=admin.identity, **fields(rpc, admin.user_id))
+    assert refused.value.code == "own_account"
+    assert await gateway.is_valid(admin.token)
+
+
+async def test_the_seeded_admin_is_verified(gateway: Gateway, admin: Account) -> None:
+    assert (await gateway.validate(admin.token)).user.email_verified
+
+
+async def test_a_role_ends_all_sessions(gateway: Gateway, admin: Account) -> None:
+    account = await gateway.account()
+    changed = await gateway.admin(
+        "SetUserRole", user=admin.identity, user_id=account.user_id, role=auth_pb2.USER_ROLE_ADMIN
+    )
+    assert changed.user.role == auth_pb2.USER_ROLE_ADMIN
+    assert not await gateway.is_valid(account.token)
+    promoted = await gateway.again(account)
+    assert await gateway.admin("ListUsers", user=promoted.identity)
+    # The same again changes nothing, and ends nothing.
+    await gateway.admin("SetUserRole", user=admin.identity, user_id=account.user_id, role=auth_pb2.USER_ROLE_ADMIN)
+    assert await gateway.is_valid(promoted.token)
+    with pytest.raises(errors.InvalidArgument) as refused:
+        await gateway.admin("SetUserRole", user=admin.identity, user_id=account.user_id)
+    assert refused.value.field == "role"
+
+
+async def test_of_two_admins_who_demote_each_other_one_is_too_late(gateway: Gateway, foundation: Foundation) -> None:
+    admins = []
+    for _ in range(2):
+        email, ip_address = new_email(), new_address()
+        await Upkeep(foundation).ensure_admin(email=email, password=PASSWORD)
+        admins.append(await gateway.described(await gateway.login(email, ip_address=ip_address), ip_address))
+    first, second = admins
+    role = auth_pb2.USER_ROLE_USER
+    answers = await asyncio.gather(
+        gateway.admin("SetUserRole", user=first.identity, user_id=second.user_id, role=role),
+        gateway.admin("SetUserRole", user=second.identity, user_id=first.user_id, role=role),
+        return_exceptions=True,
+    )
+    assert [answer.code for answer in answers if isinstance(answer, errors.Error)] == ["session_invalid"]
+
+
+async def test_a_disabled_account_has_no_sessions_and_gets_none(gateway: Gateway, admin: Account, post: Post) -> None:
+    account = await gateway.account()
+    await gateway.auth("RequestPasswordReset", email=account.email)
+    link = await post.link(account, "reset")
+    for _ in range(2):
+        disabled = await gateway.admin("DisableUser", user=admin.identity, user_id=account.user_id)
+        assert disabled.user.HasField("disable_time")
+    assert not await gateway.is_valid(account.token)
+    with pytest.raises(errors.Unauthenticated) as refused:
+        await gateway.login(account.email, ip_address=account.ip_address)
+    assert (refused.value.code, refused.value.field) == ("invalid_credentials", "")
+    with pytest.raises(errors.InvalidArgument):
+        await gateway.auth("ResetPassword", token=link, password="orchid-lantern-gravel")
+    await gateway.auth("RequestPasswordReset", email=account.email)
+    assert await post.run(post.jobs(account, "reset")[0]) == {"outcome": "no_account"}
+    for _ in range(2):
+        enabled = await gateway.admin("EnableUser", user=admin.identity, user_id=account.user_id)
+        assert not enabled.user.HasField("disable_time")
+    assert not await gateway.is_valid(account.token)
+    assert await gateway.login(account.email, ip_address=account.ip_address)
+
+
+async def test_a_sign_in_at_the_moment_of_disabling_is_no_way_around(gateway: Gateway, admin: Account) -> None:
+    account = await gateway.account()
+    logins = [gateway.login(account.email, ip_address=account.ip_address) for _ in range(6)]
+    disabling = gateway.admin("DisableUser", user=admin.identity, user_id=account.user_id)
+    *answers, _ = await asyncio.gather(*logins, disabling, return_exceptions=True)
+    begun = [answer for answer in answers if not isinstance(answer, BaseException)]
+    assert not any([await gateway.is_valid(one.token) for one in begun])
+    assert await gateway.sessions(account.identity) == []
+
+
+async def test_sessions_of_a_user_end_one_or_all(gateway: Gateway, admin: Account) -> None:
+    account = await gateway.account()
+    second, third = await gateway.again(account), await gateway.again(account)
+
+    async def revoke(**more: str) -> int:
+        answer = await gateway.admin("RevokeUserSessions", user=admin.identity, user_id=account.user_id, **more)
+        return int(answer.revoked_count)
+
+    assert [await revoke(session_id=second.session_id) for _ in range(2)] == [1, 0]
+    assert [await gateway.is_valid(one.token) for one in (account, second, third)] == [True, False, True]
+    with pytest.raises(errors.NotFound) as refused:
+        await revoke(session_id=admin.session_id)
+    assert refused.value.code == "session_not_found"
+    assert [await revoke() for _ in range(2)] == [2, 0]
+    assert await gateway.is_valid(admin.token)
+
+
+async def test_an_admin_begins_a_reset_and_never_chooses_the_password(
+    gateway: Gateway, admin: Account, post: Post
+) -> None:
+    account = await gateway.account()
+    await gateway.admin("SendPasswordReset", user=admin.identity, user_id=account.user_id)
+    mail = await post.deliver(account.email, "reset")
+    assert (mail["To"], mail["Subject"]) == (account.email, "Set a new password")
+
+
+async def test_accounts_are_listed_page_by_page_newest_first(gateway: Gateway, admin: Account) -> None:
+    prefix = new_email().partition("@")[0]
+    emails = [f"{prefix}.{number}_%@example.org" for number in range(5)]
+    for email in emails:
+        await gateway.register(email, ip_address=new_address())
+    found, page_token = [], ""
+    while True:
+        page = await gateway.admin(
+            "ListUsers", user=admin.identity, email_prefix=prefix.upper(), page_size=2, page_token=page_token
+        )
+        found += [user.email for user in page.users]
+        if not (page_token := page.next_page_token):
+            break
+    assert found == emails[::-1]
+    # What means something to LIKE means itself here.
+    odd = await gateway.admin("ListUsers", user=admin.identity, email_prefix=f"{prefix[:-1]}_")
+    assert list(odd.users) == []
+
+
+@pytest.mark.parametrize("rpc", ["ListUsers", "ListSecurityEvents"])
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [({"page_size": -1}, "page_size"), ({"page_token": "x"}, "page_token"), ({"page_token": "é" * 600}, "page_token")],
+)
+async def test_a_page_that_cannot_be_is_refused(
+    gateway: Gateway, admin: Account, rpc: str, given: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(errors.InvalidArgument) as refused:
+        await gateway.admin(rpc, user=admin.identity, **given)
+    assert refused.value.field == field
+
+
+async def test_what_happened_is_listed_by_account_and_kind(gateway: Gateway, admin: Account) -> None:
+    account = await gateway.account()
+    for _ in range(3):
+        await gateway.again(account)
+    await gateway.admin("DisableUser", user=admin.identity, user_id=account.user_id)
+
+    async def listed(**more: Any) -> Any:
+        return await gateway.admin("ListSecurityEvents", user=admin.identity, user_id=account.user_id, **more)
+
+    everything = await listed()
+    kinds = [event.kind for event in everything.events]
+    assert kinds == ["account_disabled", *["login_succeeded"] * 3, "registered"]
+    newest = everything.events[0]
+    assert (newest.user_id, newest.actor_id, newest.session_id) == (account.user_id, admin.user_id, admin.session_id)
+    assert newest.ip_address == admin.ip_address
+    first = await listed(kinds=["login_succeeded"], page_size=2)
+    second = await listed(kinds=["login_succeeded"], page_size=2, page_token=first.next_page_token)
+    assert [len(first.events), len(second.events), second.next_page_token] == [2, 1, ""]
+    assert list((await listed(kinds=["nothing"])).events) == []
+    with pytest.raises(errors.InvalidArgument):
+        await listed(page_token=first.next_page_token)
+    with pytest.raises(errors.InvalidArgument) as refused:
+        await gateway.admin("ListSecurityEvents", user=admin.identity, user_id="x")
+    assert refused.value.field == "user_id"

@@ -1,0 +1,213 @@
+"""Passwords that are changed by who knows them, or reset by who reads the mails."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import Any
+
+import pytest
+
+from chassis import errors
+from services.auth import throttling
+from services.auth.mails import Payload, Purpose
+from tests.integration.auth.conftest import PASSWORD, Account, Gateway, Post, new_address, new_email
+
+NEW = "orchid-lantern-gravel"
+WRONG = "not-the-password-at-all"
+
+
+async def change(gateway: Gateway, account: Account, *, current: str = PASSWORD, new: str = NEW) -> Any:
+    return await gateway.auth(
+        "ChangePassword",
+        user=account.identity,
+        ip_address=account.ip_address,
+        current_password=current,
+        new_password=new,
+    )
+
+
+async def forgot(gateway: Gateway, email: str, ip_address: str = "") -> None:
+    await gateway.auth("RequestPasswordReset", email=email, ip_address=ip_address or new_address())
+
+
+async def reset(gateway: Gateway, token: str, password: str = NEW) -> None:
+    await gateway.auth("ResetPassword", token=token, password=password, ip_address=new_address())
+
+
+async def test_a_change_ends_all_other_sessions_and_gives_this_one_a_new_token(gateway: Gateway, post: Post) -> None:
+    account = await gateway.account()
+    others = [await gateway.again(account) for _ in range(2)]
+    changed = await change(gateway, account)
+    assert (changed.session.session_id, changed.revoked_count) == (account.session_id, 2)
+    for old in (account, *others):
+        assert not await gateway.is_valid(old.token)
+    assert await gateway.is_valid(changed.token)
+    with pytest.raises(errors.Unauthenticated):
+        await gateway.login(account.email, ip_address=account.ip_address)
+    assert await gateway.login(account.email, password=NEW, ip_address=account.ip_address)
+    assert (await post.deliver(account, "notice"))["Subject"] == "Your password was changed"
+
+
+async def test_a_change_takes_the_present_password_and_guesses_are_counted(gateway: Gateway) -> None:
+    account = await gateway.account()
+    for _ in range(throttling.FAILURES_PER_ACCOUNT):
+        with pytest.raises(errors.Unauthenticated) as refused:
+            await change(gateway, account, current=WRONG)
+        assert (refused.value.code, refused.value.field) == ("invalid_credentials", "current_password")
+    with pytest.raises(errors.ResourceExhausted):
+        await change(gateway, account)
+    assert await gateway.is_valid(account.token)
+
+
+@pytest.mark.parametrize("new", ["short", "password123", "x" * 129, "tulip\x00anvil-rowing"])
+async def test_a_bad_new_password_is_refused_before_anything_is_counted(gateway: Gateway, sql: Any, new: str) -> None:
+    account = await gateway.account()
+    with pytest.raises(errors.InvalidArgument) as refused:
+        await change(gateway, account, current=WRONG, new=new)
+    assert refused.value.field == "new_password"
+    assert await sql("SELECT FROM auth.login_failures WHERE key LIKE :key", key=f"account:{account.email}%") == []
+
+
+async def test_of_changes_at_once_one_counts(gateway: Gateway) -> None:
+    account = await gateway.account()
+    answers = await asyncio.gather(
+        *(change(gateway, account, new=f"{NEW}-{position}") for position in range(4)), return_exceptions=True
+    )
+    codes = [answer.code for answer in answers if isinstance(answer, errors.Error)]
+    assert codes == ["invalid_credentials"] * 3
+
+
+async def test_a_link_sets_a_password_once_ends_all_sessions_and_begins_none(gateway: Gateway, post: Post) -> None:
+    account = await gateway.account()
+    await forgot(gateway, account.email.upper())
+    token = await post.link(account, "reset")
+    await reset(gateway, token)
+    assert not await gateway.is_valid(account.token)
+    assert await gateway.sessions(account.identity) == []
+    begun = await gateway.login(account.email, password=NEW, ip_address=account.ip_address)
+    assert begun.user.email_verified  # whoever reads the mails of the address has shown it
+    with pytest.raises(errors.InvalidArgument) as refused:
+        await reset(gateway, token, f"{NEW}-again")
+    assert (refused.value.code, refused.value.field) == ("token_invalid", "token")
+
+
+async def test_of_resets_at_once_one_counts(gateway: Gateway, post: Post) -> None:
+    account = await gateway.account()
+    await forgot(gateway, account.email)
+    token = await post.link(account, "reset")
+    answers = await asyncio.gather(
+        *(reset(gateway, token, f"{NEW}-{position}") for position in range(4)), return_exceptions=True
+    )
+    assert [answer.code for answer in answers if isinstance(answer, errors.Error)] == ["token_invalid"] * 3
+
+
+async def test_a_password_that_is_refused_leaves_the_link_good(gateway: Gateway, post: Post) -> None:
+    account = await gateway.account()
+    await forgot(gateway, account.email)
+    token = await post.link(account, "reset")
+    with pytest.raises(errors.InvalidArgument) as refused:
+        await reset(gateway, token, "short")
+    assert refused.value.field == "password"
+    await reset(gateway, token)
+
+
+async def test_a_link_ends_after_half_an_hour(gateway: Gateway, post: Post, sql: Any) -> None:
+    account = await gateway.account()
+    await forgot(gateway, account.email)
+    token = await post.link(account, "reset")
+    [(lasts,)] = await sql(
+        "UPDATE auth.mail_tokens SET expires_at = expires_at - interval '30 minutes' WHERE user_id = :id"
+        " RETURNING expires_at - now() <= interval '0'",
+        id=account.user_id,
+    )
+    assert lasts
+    with pytest.raises(errors.InvalidArgument):
+        await reset(gateway, token)
+
+
+async def test_the_newest_link_counts(gateway: Gateway, post: Post) -> None:
+    account = await gateway.account()
+    await forgot(gateway, account.email)
+    first = await post.link(account, "reset")
+    await forgot(gateway, account.email)
+    second = await post.link(account, "reset", times=2)
+    with pytest.raises(errors.InvalidArgument):
+        await reset(gateway, first)
+    await reset(gateway, second)
+
+
+@pytest.mark.parametrize("token", ["", "rpl_", "rpl_" + "x" * 43, "rpv_" + "x" * 43, "\x00", "x" * 10_000])
+async def test_a_link_nobody_was_sent_is_invalid(gateway: Gateway, token: str) -> None:
+    for rpc, fields in (("ResetPassword", {"password": NEW}), ("VerifyEmail", {})):
+        with pytest.raises(errors.InvalidArgument) as refused:
+            await gateway.auth(rpc, token=token, **fields)
+        assert (refused.value.code, refused.value.field) == ("token_invalid", "token")
+
+
+async def test_a_link_is_for_its_purpose(gateway: Gateway, post: Post) -> None:
+    account = await gateway.account()
+    verify = await post.link(account, "verify")
+    with pytest.raises(errors.InvalidArgument):
+        await reset(gateway, verify)
+    await gateway.auth("VerifyEmail", token=verify)
+
+
+async def test_a_change_voids_links_and_challenges(gateway: Gateway, post: Post) -> None:
+    account = await gateway.account()
+    await forgot(gateway, account.email)
+    token = await post.link(account, "reset")
+    await change(gateway, account)
+    with pytest.raises(errors.InvalidArgument):
+        await reset(gateway, token)
+
+
+async def test_a_stranger_learns_nothing_and_the_same_job_is_submitted(gateway: Gateway, post: Post, sql: Any) -> None:
+    account, unknown = await gateway.account(), new_email()
+    for email in (account.email, unknown):
+        await forgot(gateway, email)
+    assert await post.link(account.email, "reset")
+    payload = Payload(Purpose.RESET, email=unknown)
+    async with asyncio.timeout(10):
+        while not post.jobs(unknown, "reset"):
+            await asyncio.sleep(0.01)
+    assert post.jobs(unknown, "reset") == [payload]
+    assert await post.run(payload) == {"outcome": "no_account"}
+    rows = await sql(
+        "SELECT user_id, kind FROM auth.security_events WHERE details->>'email' IN (:a, :b)", a=account.email, b=unknown
+    )
+    assert {(row.user_id, row.kind) for row in rows} == {
+        (uuid.UUID(account.user_id), "password_reset_requested"),
+        (None, "password_reset_requested"),
+    }
+
+
+async def test_mails_to_one_address_are_few_from_wherever_they_are_asked_for(gateway: Gateway) -> None:
+    for email in ((await gateway.account()).email, new_email()):
+        for spelling in (email, email.upper(), f" {email} "):
+            await forgot(gateway, spelling)
+        with pytest.raises(errors.ResourceExhausted) as refused:
+            await forgot(gateway, email)
+        assert refused.value.code == "too_many_attempts"
+        assert int(refused.value.details["retry_after_seconds"]) <= 15 * 60
+
+
+async def test_a_burst_has_no_more_mails_sent(gateway: Gateway) -> None:
+    email = new_email()
+    answers = await asyncio.gather(*(forgot(gateway, email) for _ in range(8)), return_exceptions=True)
+    refused = [answer for answer in answers if isinstance(answer, errors.ResourceExhausted)]
+    assert len(refused) == 8 - throttling.MAILS_PER_EMAIL
+
+
+async def test_one_network_has_few_mails_sent(gateway: Gateway) -> None:
+    ip_address = new_address()
+    for _ in range(throttling.MAILS_PER_ADDRESS):
+        await forgot(gateway, new_email(), ip_address)
+    with pytest.raises(errors.ResourceExhausted):
+        await forgot(gateway, new_email(), ip_address)
+
+
+async def test_what_is_no_address_is_refused(gateway: Gateway) -> None:
+    with pytest.raises(errors.InvalidArgument) as refused:
+        await forgot(gateway, "ada\x00@example.org")
+    assert refused.value.field == "email"

@@ -1,0 +1,182 @@
+"""Proving again who one is: what takes it, how long it lasts, and that the old token is dead."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from chassis import errors
+from services.auth import domain, session_storage, throttling
+from tests.integration.auth.conftest import PASSWORD, Account, Gateway, new_address
+
+Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
+LATER = domain.FRESH_FOR + timedelta(seconds=1)
+OTHER = "00000000-0000-0000-0000-000000000000"
+
+
+async def reauthenticate(gateway: Gateway, account: Account, password: str = PASSWORD) -> Any:
+    return await gateway.auth("Reauthenticate", user=account.identity, ip_address=account.ip_address, password=password)
+
+
+@pytest.mark.parametrize(
+    ("rpc", "fields"),
+    [
+        ("RevokeSession", {"session_id": OTHER}),
+        ("RevokeAllSessions", {}),
+        ("BeginTotp", {}),
+        ("ConfirmTotp", {"code": "000000"}),
+        ("DisableTotp", {"code": "000000"}),
+        ("RegenerateRecoveryCodes", {}),
+    ],
+)
+async def test_sensitive_calls_take_a_recent_proof(
+    gateway: Gateway, shift: Any, rpc: str, fields: dict[str, str]
+) -> None:
+    account = await gateway.account()
+    await shift(account.session_id, LATER)
+    with pytest.raises(errors.PermissionDenied) as refused:
+        await gateway.auth(rpc, user=account.identity, **fields)
+    assert refused.value.code == "reauthentication_required"
+    await reauthenticate(gateway, account)
+    try:
+        await gateway.auth(rpc, user=account.identity, **fields)
+    except errors.Error as error:
+        assert error.code != "reauthentication_required"
+
+
+async def test_the_present_session_ends_without_a_proof(gateway: Gateway, shift: Any) -> None:
+    account = await gateway.account()
+    await shift(account.session_id, LATER)
+    await gateway.revoke(account.session_id, user=account.identity, reason="logout")
+    assert not await gateway.is_valid(account.token)
+
+
+async def test_a_proof_gives_a_new_token_to_the_same_session(gateway: Gateway, shift: Any) -> None:
+    account = await gateway.account()
+    await shift(account.session_id, LATER)
+    proven = await reauthenticate(gateway, account)
+    assert proven.session.session_id == account.session_id
+    assert not await gateway.is_valid(account.token)
+    shown = (await gateway.validate(proven.token)).session
+    assert shown.session_id == account.session_id
+    assert shown.authenticate_time.ToDatetime() >= shown.create_time.ToDatetime() + LATER
+
+
+async def test_it_never_outlives_its_absolute_end(gateway: Gateway, shift: Any) -> None:
+    account = await gateway.account(remember=False)
+    await shift(account.session_id, timedelta(hours=11, minutes=30))
+    ends = (await gateway.validate(account.token)).session.absolute_expire_time
+    await shift(account.session_id, timedelta(hours=11, minutes=30))
+    proven = await reauthenticate(gateway, account)
+    assert proven.session.absolute_expire_time.ToDatetime() == ends.ToDatetime() - timedelta(hours=11, minutes=30)
+    assert proven.session.idle_expire_time == proven.session.absolute_expire_time
+
+
+async def test_a_wrong_password_proves_nothing_and_is_counted(gateway: Gateway, shift: Any) -> None:
+    account = await gateway.account()
+    for _ in range(throttling.FAILURES_PER_ACCOUNT):
+        with pytest.raises(errors.Unauthenticated) as refused:
+            await reauthenticate(gateway, account, "wrong")
+        assert refused.value.code == "invalid_credentials"
+    with pytest.raises(errors.ResourceExhausted):
+        await reauthenticate(gateway, account)
+    with pytest.raises(errors.ResourceExhausted):
+        await gateway.login(account.email, ip_address=account.ip_address)
+    assert await gateway.is_valid(account.token)
+
+
+async def test_a_session_that_ended_proves_nothing(gateway: Gateway) -> None:
+    account = await gateway.account()
+    await gateway.revoke(account.session_id, user=account.identity)
+    for rpc, fields in (
+        ("Reauthenticate", {"password": PASSWORD}),
+        ("ChangePassword", {"current_password": PASSWORD, "new_password": "another-good-password"}),
+        ("RequestEmailVerification", {}),
+        ("GetSecurity", {}),
+        ("BeginTotp", {}),
+    ):
+        with pytest.raises(errors.Unauthenticated) as refused:
+            await gateway.auth(rpc, user=account.identity, **fields)
+        assert refused.value.code == "session_invalid"
+
+
+async def test_a_session_revoked_meanwhile_gets_no_token(
+    gateway: Gateway, engine: AsyncEngine, waiting_for_locks: Callable[[], Awaitable[int]], eventually: Eventually
+) -> None:
+    account = await gateway.account()
+    async with engine.begin() as revoking:
+        session_id, user_id = uuid.UUID(account.session_id), uuid.UUID(account.user_id)
+        await session_storage.revoke_session(revoking, user_id, session_id, domain.RevokeReason.REVOKED)
+        proving = asyncio.create_task(reauthenticate(gateway, account))
+
+        async def waits() -> bool:
+            return await waiting_for_locks() == 1
+
+        await eventually(waits)
+    with pytest.raises(errors.Unauthenticated) as refused:
+        await proving
+    assert refused.value.code == "session_invalid"
+    assert await gateway.sessions(account.identity) == []
+
+
+async def test_of_proofs_at_once_one_token_is_left(gateway: Gateway) -> None:
+    account = await gateway.account()
+    proven = await asyncio.gather(*(reauthenticate(gateway, account) for _ in range(6)))
+    valid = [await gateway.is_valid(one.token) for one in proven]
+    assert valid.count(True) == 1
+    assert not await gateway.is_valid(account.token)
+
+
+async def test_validation_that_waits_for_a_new_token_does_not_let_the_old_one_in(
+    gateway: Gateway,
+    engine: AsyncEngine,
+    shift: Any,
+    waiting_for_locks: Callable[[], Awaitable[int]],
+    eventually: Eventually,
+) -> None:
+    account = await gateway.account()
+    await shift(account.session_id, timedelta(minutes=6))
+    actor = domain.Actor(user_id=uuid.UUID(account.user_id), session_id=uuid.UUID(account.session_id))
+    async with engine.begin() as rotating:
+        await session_storage.replace_token(rotating, actor, b"n" * 32)
+        validating = asyncio.create_task(gateway.is_valid(account.token))
+
+        async def waits() -> bool:
+            return await waiting_for_locks() == 1
+
+        await eventually(waits)
+    assert not await validating
+
+
+async def test_renewal_is_told_so_that_the_cookie_is_sent_again(gateway: Gateway, shift: Any) -> None:
+    account = await gateway.account()
+    assert not (await gateway.validate(account.token)).is_renewed
+    await shift(account.session_id, timedelta(minutes=6))
+    assert [(await gateway.validate(account.token)).is_renewed for _ in range(2)] == [True, False]
+
+
+async def test_a_session_that_is_not_remembered_ends_sooner(gateway: Gateway, shift: Any) -> None:
+    account = await gateway.account(remember=False)
+    shown = (await gateway.validate(account.token)).session
+    assert not shown.is_remembered
+    begun = shown.create_time.ToDatetime()
+    assert shown.idle_expire_time.ToDatetime() - begun == timedelta(hours=12)
+    assert shown.absolute_expire_time.ToDatetime() - begun == timedelta(hours=24)
+    await shift(account.session_id, timedelta(hours=11))
+    renewed = (await gateway.validate(account.token)).session
+    assert renewed.idle_expire_time.ToDatetime() - renewed.last_seen_time.ToDatetime() == timedelta(hours=12)
+    await shift(account.session_id, timedelta(hours=12))
+    assert not await gateway.is_valid(account.token)
+
+
+async def test_a_session_says_by_what_it_was_begun(gateway: Gateway) -> None:
+    account = await gateway.account()
+    firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
+    begun = await gateway.login(account.email, ip_address=new_address(), user_agent=firefox)
+    assert begun.session.client_name == "Firefox on Linux"

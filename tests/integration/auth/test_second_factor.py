@@ -1,0 +1,280 @@
+"""The second factor: turning it on and off, signing in with it, codes that count once, guesses that are stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import pyotp
+import pytest
+
+from chassis import errors
+from services.auth import codes, sealing, throttling
+from tests.integration.auth.conftest import PASSWORD, Account, Gateway, Post, new_address
+
+STALE = "UPDATE auth.second_factors SET last_step = last_step - 10 WHERE user_id = :id"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protected:
+    """An account with a second factor; the code that turned it on is spent."""
+
+    account: Account
+    secret: str
+    recovery_codes: list[str]
+    token: str
+
+    def code(self, *, steps: int = 0) -> str:
+        """Give the code of the present step, or of one beside it."""
+        return pyotp.TOTP(self.secret).at(int(time.time()) + 30 * steps)
+
+
+async def begin(gateway: Gateway, account: Account) -> Any:
+    return await gateway.auth("BeginTotp", user=account.identity)
+
+
+@pytest.fixture
+async def protected(gateway: Gateway, sql: Any) -> Protected:
+    """An account whose second factor was turned on a while ago."""
+    account = await gateway.account()
+    secret = (await begin(gateway, account)).secret
+    enabled = await gateway.auth("ConfirmTotp", user=account.identity, code=pyotp.TOTP(secret).now())
+    await sql(STALE, id=account.user_id)
+    return Protected(account=account, secret=secret, recovery_codes=list(enabled.recovery_codes), token=enabled.token)
+
+
+async def challenge(gateway: Gateway, protected: Protected, **fields: Any) -> str:
+    answer = await gateway.login(protected.account.email, ip_address=protected.account.ip_address, **fields)
+    assert (answer.token, answer.HasField("user"), answer.HasField("session")) == ("", False, False)
+    assert answer.challenge.startswith("rpc_")
+    return str(answer.challenge)
+
+
+async def finish(gateway: Gateway, challenge: str, code: str) -> Any:
+    return await gateway.auth("FinishLogin", challenge=challenge, code=code, ip_address=new_address())
+
+
+async def test_it_counts_once_it_was_confirmed_and_gives_a_new_token(gateway: Gateway, post: Post) -> None:
+    account = await gateway.account()
+    other = await gateway.again(account)
+    offered = await begin(gateway, account)
+    assert offered.uri.startswith("otpauth://totp/Repruv:") and f"secret={offered.secret}" in offered.uri
+    assert (await gateway.again(account)).token  # nothing is asked for yet
+    enabled = await gateway.auth("ConfirmTotp", user=account.identity, code=pyotp.TOTP(offered.secret).now())
+    assert len(set(enabled.recovery_codes)) == 10
+    assert not await gateway.is_valid(account.token)
+    shown = await gateway.validate(enabled.token)
+    assert (shown.session.session_id, shown.user.has_second_factor) == (account.session_id, True)
+    assert await gateway.is_valid(other.token)
+    assert (await post.deliver(account, "notice"))["Subject"] == "Two-step sign-in is on"
+    with pytest.raises(errors.FailedPrecondition) as refused:
+        await begin(gateway, account)
+    assert refused.value.code == "second_factor_enabled"
+
+
+async def test_a_wrong_code_does_not_confirm_and_an_old_secret_neither(gateway: Gateway, sql: Any) -> None:
+    account = await gateway.account()
+    with pytest.raises(errors.FailedPrecondition) as refused:
+        await gateway.auth("ConfirmTotp", user=account.identity, code="000000")
+    assert refused.value.code == "second_factor_not_begun"
+    offered = await begin(gateway, account)
+    with pytest.raises(errors.Unauthenticated) as wrong:
+        await gateway.auth("ConfirmTotp", user=account.identity, code="no code")
+    assert (wrong.value.code, wrong.value.field) == ("invalid_code", "code")
+    await sql(
+        "UPDATE auth.second_factors SET confirm_before = confirm_before - interval '10 minutes' WHERE user_id = :id",
+        id=account.user_id,
+    )
+    with pytest.raises(errors.FailedPrecondition):
+        await gateway.auth("ConfirmTotp", user=account.identity, code=pyotp.TOTP(offered.secret).now())
+
+
+async def test_beginning_anew_replaces_the_secret(gateway: Gateway) -> None:
+    account = await gateway.account()
+    first, second = (await begin(gateway, account)).secret, (await begin(gateway, account)).secret
+    assert first != second
+    with pytest.raises(errors.Unauthenticated):
+        await gateway.auth("ConfirmTotp", user=account.identity, code=pyotp.TOTP(first).now())
+    await gateway.auth("ConfirmTotp", user=account.identity, code=pyotp.TOTP(second).now())
+
+
+async def test_signing_in_takes_a_code(gateway: Gateway, protected: Protected) -> None:
+    begun = await finish(gateway, await challenge(gateway, protected, remember=True), protected.code())
+    shown = await gateway.validate(begun.token)
+    assert shown.user.user_id == protected.account.user_id
+    assert shown.session.is_remembered
+
+
+@pytest.mark.parametrize("steps", [-1, 0, 1])
+async def test_a_clock_may_be_half_a_minute_wrong(gateway: Gateway, protected: Protected, steps: int) -> None:
+    assert await finish(gateway, await challenge(gateway, protected), protected.code(steps=steps))
+
+
+@pytest.mark.parametrize("steps", [-3, 3])
+async def test_a_clock_may_not_be_more_wrong(gateway: Gateway, protected: Protected, steps: int) -> None:
+    with pytest.raises(errors.Unauthenticated) as refused:
+        await finish(gateway, await challenge(gateway, protected), protected.code(steps=steps))
+    assert (refused.value.code, refused.value.field) == ("invalid_code", "code")
+
+
+async def test_a_code_counts_once(gateway: Gateway, protected: Protected) -> None:
+    code = protected.code(steps=1)
+    assert await finish(gateway, await challenge(gateway, protected), code)
+    for late in (code, protected.code()):  # nor does one of an earlier step
+        with pytest.raises(errors.Unauthenticated):
+            await finish(gateway, await challenge(gateway, protected), late)
+
+
+async def test_a_code_that_comes_twice_at_once_counts_once(gateway: Gateway, protected: Protected) -> None:
+    code = protected.code()
+    challenges = [await challenge(gateway, protected) for _ in range(4)]
+    answers = await asyncio.gather(*(finish(gateway, one, code) for one in challenges), return_exceptions=True)
+    refused = [answer.code for answer in answers if isinstance(answer, errors.Error)]
+    assert refused == ["invalid_code"] * 3
+
+
+async def test_a_recovery_code_counts_once_however_it_is_typed(gateway: Gateway, protected: Protected) -> None:
+    first, second = protected.recovery_codes[:2]
+    assert await finish(gateway, await challenge(gateway, protected), f" {first.upper().replace('-', ' ')} ")
+    with pytest.raises(errors.Unauthenticated):
+        await finish(gateway, await challenge(gateway, protected), first)
+    assert await finish(gateway, await challenge(gateway, protected), second.replace("-", ""))
+    account = protected.account
+    security = await gateway.auth("GetSecurity", user=account.identity)
+    assert security.recovery_codes_left == 8
+    assert [event.kind for event in security.events].count("recovery_code_used") == 2
+
+
+async def test_a_challenge_is_good_for_one_session(gateway: Gateway, protected: Protected) -> None:
+    asked = await challenge(gateway, protected)
+    answers = await asyncio.gather(
+        *(finish(gateway, asked, code) for code in protected.recovery_codes[:4]), return_exceptions=True
+    )
+    refused = [answer.code for answer in answers if isinstance(answer, errors.Error)]
+    assert refused == ["challenge_invalid"] * 3
+    security = await gateway.auth("GetSecurity", user=protected.account.identity)
+    assert security.recovery_codes_left == 9
+
+
+async def test_a_challenge_has_five_tries_even_at_once(gateway: Gateway, protected: Protected) -> None:
+    asked = await challenge(gateway, protected)
+    answers = await asyncio.gather(*(finish(gateway, asked, "aaaaa-aaaaa") for _ in range(8)), return_exceptions=True)
+    codes_ = sorted(answer.code for answer in answers if isinstance(answer, errors.Error))
+    assert codes_ == ["challenge_invalid"] * 3 + ["invalid_code"] * 5
+    with pytest.raises(errors.Unauthenticated) as refused:
+        await finish(gateway, asked, protected.code())
+    assert refused.value.code == "challenge_invalid"
+
+
+async def test_a_challenge_ends_after_five_minutes(gateway: Gateway, protected: Protected, sql: Any) -> None:
+    asked = await challenge(gateway, protected)
+    await sql(
+        "UPDATE auth.login_challenges SET expires_at = expires_at - interval '5 minutes' WHERE user_id = :id",
+        id=protected.account.user_id,
+    )
+    with pytest.raises(errors.Unauthenticated) as refused:
+        await finish(gateway, asked, protected.code())
+    assert refused.value.code == "challenge_invalid"
+
+
+@pytest.mark.parametrize("asked", ["", "rpc_" + "x" * 43, "rpv_" + "x" * 43, "\x00", "x" * 10_000])
+async def test_a_challenge_nobody_was_given_is_invalid(gateway: Gateway, asked: str) -> None:
+    with pytest.raises(errors.Unauthenticated) as refused:
+        await finish(gateway, asked, "000000")
+    assert refused.value.code == "challenge_invalid"
+
+
+async def test_guessing_is_stopped_across_challenges_and_addresses(gateway: Gateway, protected: Protected) -> None:
+    for _ in range(throttling.CODES_PER_ACCOUNT // 5):
+        asked = await challenge(gateway, protected)
+        for _ in range(5):
+            with pytest.raises(errors.Unauthenticated):
+                await finish(gateway, asked, "aaaaa-aaaaa")
+    with pytest.raises(errors.ResourceExhausted) as refused:
+        await finish(gateway, await challenge(gateway, protected), protected.code())
+    assert refused.value.code == "too_many_attempts"
+
+
+async def test_a_changed_password_voids_challenges(gateway: Gateway, protected: Protected) -> None:
+    asked = await challenge(gateway, protected)
+    await gateway.auth(
+        "ChangePassword",
+        user=protected.account.identity,
+        current_password=PASSWORD,
+        new_password="orchid-lantern-gravel",
+    )
+    with pytest.raises(errors.Unauthenticated) as refused:
+        await finish(gateway, asked, protected.code())
+    assert refused.value.code == "challenge_invalid"
+
+
+async def test_proving_again_takes_a_code_too(gateway: Gateway, protected: Protected) -> None:
+    account = protected.account
+    for code in ("", "aaaaa-aaaaa"):
+        with pytest.raises(errors.Unauthenticated) as refused:
+            await gateway.auth("Reauthenticate", user=account.identity, password=PASSWORD, code=code)
+        assert refused.value.code == "invalid_code"
+    assert await gateway.is_valid(protected.token)
+    assert await gateway.auth("Reauthenticate", user=account.identity, password=PASSWORD, code=protected.code())
+    assert not await gateway.is_valid(protected.token)
+
+
+async def test_turning_it_off_takes_a_code_and_gives_a_new_token(gateway: Gateway, protected: Protected) -> None:
+    account = protected.account
+    with pytest.raises(errors.Unauthenticated):
+        await gateway.auth("DisableTotp", user=account.identity, code="000000")
+    asked = await challenge(gateway, protected)
+    disabled = await gateway.auth("DisableTotp", user=account.identity, code=protected.recovery_codes[0])
+    assert not await gateway.is_valid(protected.token)
+    assert not (await gateway.validate(disabled.token)).user.has_second_factor
+    with pytest.raises(errors.Unauthenticated):
+        await finish(gateway, asked, protected.code())
+    assert (await gateway.again(account)).token
+    for rpc, fields in (("DisableTotp", {"code": "000000"}), ("RegenerateRecoveryCodes", {})):
+        with pytest.raises(errors.FailedPrecondition) as refused:
+            await gateway.auth(rpc, user=account.identity, **fields)
+        assert refused.value.code == "second_factor_not_enabled"
+
+
+async def test_new_recovery_codes_void_the_old_ones(gateway: Gateway, protected: Protected) -> None:
+    made = await gateway.auth("RegenerateRecoveryCodes", user=protected.account.identity)
+    assert not set(made.recovery_codes) & set(protected.recovery_codes)
+    with pytest.raises(errors.Unauthenticated):
+        await finish(gateway, await challenge(gateway, protected), protected.recovery_codes[0])
+    assert await finish(gateway, await challenge(gateway, protected), made.recovery_codes[0])
+
+
+async def test_a_reset_does_not_go_around_it_once_the_address_was_verified(
+    gateway: Gateway, protected: Protected, post: Post, sql: Any
+) -> None:
+    account = protected.account
+    await sql("UPDATE auth.users SET email_verified_at = now() WHERE user_id = :id", id=account.user_id)
+    await gateway.auth("RequestPasswordReset", email=account.email)
+    await gateway.auth("ResetPassword", token=await post.link(account, "reset"), password=PASSWORD)
+    assert await challenge(gateway, protected)
+
+
+async def test_a_reset_takes_away_what_somebody_set_who_never_showed_the_address(
+    gateway: Gateway, protected: Protected, post: Post
+) -> None:
+    account = protected.account
+    await gateway.auth("RequestPasswordReset", email=account.email)
+    await gateway.auth("ResetPassword", token=await post.link(account, "reset"), password=PASSWORD)
+    assert (await gateway.again(account)).token
+
+
+async def test_neither_secret_nor_codes_are_stored_readably(protected: Protected, sql: Any, ring: sealing.Ring) -> None:
+    user_id = protected.account.user_id
+    [(sealed,)] = await sql("SELECT sealed_secret FROM auth.second_factors WHERE user_id = :id", id=user_id)
+    assert protected.secret.encode() not in sealed
+    assert ring.open(sealed, place=codes.place(uuid.UUID(user_id))) == protected.secret
+    with pytest.raises(sealing.CannotOpen):
+        ring.open(sealed, place=codes.place(uuid.uuid4()))
+    hashes = {
+        bytes(row.code_hash)
+        for row in await sql("SELECT code_hash FROM auth.recovery_codes WHERE user_id = :id", id=user_id)
+    }
+    assert hashes == {codes.recovery_hash(protected.secret, code) for code in protected.recovery_codes}

@@ -1,0 +1,159 @@
+"""Addresses that are verified, what that allows, and registering by mail."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from chassis import errors, identity
+from chassis.rpc import client
+from repruv.auth.v1 import auth_service_pb2
+from services.auth import domain, storage
+from services.auth.foundation import Foundation
+from tests.integration.auth.conftest import (
+    PASSWORD,
+    PUBLIC_URL,
+    VERIFICATION_PERIOD,
+    Account,
+    Gateway,
+    Post,
+    new_address,
+    new_email,
+    served,
+    token_in,
+)
+
+
+@pytest.fixture
+async def by_mail(
+    foundation: Foundation, verifier: identity.Verifier, signer: Callable[[str], identity.Signer]
+) -> AsyncIterator[Gateway]:
+    """The service with REGISTRATION=verified."""
+    async with served(replace(foundation, is_registration_open=False), verifier) as channel:
+        yield Gateway(channel, client.Caller(signer("gateway")))
+
+
+async def test_registering_has_a_link_sent_that_verifies_once(gateway: Gateway, post: Post) -> None:
+    account = await gateway.account()
+    assert not (await gateway.validate(account.token)).user.email_verified
+    mail = await post.deliver(account, "verify")
+    assert mail["To"] == account.email
+    token = token_in(mail)
+    html = mail.get_body(("html",))
+    assert html is not None
+    assert f'href="{PUBLIC_URL}/verify-email?token={token}"' in html.get_content()
+    await gateway.auth("VerifyEmail", token=token)
+    assert (await gateway.validate(account.token)).user.email_verified
+    with pytest.raises(errors.InvalidArgument) as refused:
+        await gateway.auth("VerifyEmail", token=token)
+    assert refused.value.code == "token_invalid"
+
+
+async def test_a_second_link_can_be_asked_for_and_only_until_it_is_verified(gateway: Gateway, post: Post) -> None:
+    account = await gateway.account()
+    first = await post.link(account, "verify")
+    await gateway.auth("RequestEmailVerification", user=account.identity)
+    second = await post.link(account, "verify", times=2)
+    with pytest.raises(errors.InvalidArgument):
+        await gateway.auth("VerifyEmail", token=first)
+    await gateway.auth("VerifyEmail", token=second)
+    await gateway.auth("RequestEmailVerification", user=account.identity)
+    assert len(post.jobs(account, "verify")) == 2
+    assert await post.run(post.jobs(account, "verify")[-1]) == {"outcome": "verified_already"}
+
+
+async def test_few_links_can_be_asked_for(gateway: Gateway) -> None:
+    account = await gateway.account()
+    for _ in range(3):
+        await gateway.auth("RequestEmailVerification", user=account.identity)
+    with pytest.raises(errors.ResourceExhausted) as refused:
+        await gateway.auth("RequestEmailVerification", user=account.identity)
+    assert refused.value.code == "too_many_attempts"
+
+
+async def test_a_link_ends_after_a_day(gateway: Gateway, post: Post, sql: Any) -> None:
+    account = await gateway.account()
+    token = await post.link(account, "verify")
+    await sql(
+        "UPDATE auth.mail_tokens SET expires_at = expires_at - interval '24 hours' WHERE user_id = :id",
+        id=account.user_id,
+    )
+    with pytest.raises(errors.InvalidArgument):
+        await gateway.auth("VerifyEmail", token=token)
+
+
+async def test_the_dashboard_is_open_for_some_days_and_to_the_verified(
+    gateway: Gateway, post: Post, sql: Any, verifier: identity.Verifier
+) -> None:
+    account = await gateway.account()
+
+    async def seen(token: str) -> tuple[bool, bool]:
+        validated = await gateway.validate(token)
+        return validated.user.can_access_dashboard, verifier.user(validated.identity).can_access_dashboard
+
+    assert await seen(account.token) == (True, True)
+    await sql(
+        "UPDATE auth.users SET created_at = created_at - :by WHERE user_id = :id",
+        by=VERIFICATION_PERIOD,
+        id=account.user_id,
+    )
+    assert await seen(account.token) == (False, False)
+    await gateway.auth("VerifyEmail", token=await post.link(account, "verify"))
+    assert await seen(account.token) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("role", "is_verified", "period", "allowed"),
+    [
+        (domain.Role.USER, False, timedelta(days=7), False),
+        (domain.Role.USER, False, timedelta(0), True),
+        (domain.Role.USER, False, timedelta(days=9), True),
+        (domain.Role.USER, True, timedelta(days=7), True),
+        (domain.Role.ADMIN, False, timedelta(days=7), True),
+    ],
+)
+async def test_who_may_see_the_dashboard(
+    role: domain.Role, is_verified: bool, period: timedelta, allowed: bool, foundation: Foundation, gateway: Gateway
+) -> None:
+    account = await gateway.account()
+    async with foundation.reading().connect() as conn:
+        found = await storage.find_account(conn, account.email)
+    assert found is not None
+    user = replace(
+        found.user,
+        role=role,
+        age=timedelta(days=8),
+        email_verified_at=found.user.created_at if is_verified else None,
+    )
+    assert user.can_access_dashboard(period) is allowed
+
+
+async def test_by_mail_the_answer_is_the_same_for_new_and_known(by_mail: Gateway, gateway: Gateway, post: Post) -> None:
+    account, fresh = await gateway.account(), new_email()
+    answers = [await by_mail.register(email, ip_address=new_address()) for email in (account.email, fresh)]
+    assert answers == [auth_service_pb2.RegisterResponse()] * 2
+    told = await post.deliver(account.email, "registered")
+    assert told["Subject"] == "You have an account already"
+    assert "rpl_" not in told.as_string()
+    begun = await gateway.login(fresh, ip_address=new_address())
+    registered: Account = await gateway.described(begun, new_address())
+    await gateway.auth("VerifyEmail", token=await post.link(registered, "verify"))
+    assert (await gateway.validate(registered.token)).user.email_verified
+
+
+async def test_by_mail_a_known_account_keeps_its_password(by_mail: Gateway, gateway: Gateway) -> None:
+    account = await gateway.account()
+    await by_mail.register(account.email, password="somebody-elses-password", ip_address=new_address())
+    assert await gateway.login(account.email, password=PASSWORD, ip_address=account.ip_address)
+
+
+async def test_by_mail_one_address_gets_few_mails(by_mail: Gateway, gateway: Gateway) -> None:
+    for email in ((await gateway.account()).email, new_email()):
+        for _ in range(3):
+            await by_mail.register(email, ip_address=new_address())
+        with pytest.raises(errors.ResourceExhausted):
+            await by_mail.register(email, ip_address=new_address())
