@@ -124,11 +124,14 @@ class Tampering:
     """The server that does wrong."""
 
     url: str
+    account: str
+    """Whoever signs in there."""
 
     async def does(self, **misdeeds: Any) -> None:
         """Do this wrong from now on, and nothing else; forget what was asked."""
         async with httpx.AsyncClient() as http:
-            (await http.post(f"{self.url}/control", json=misdeeds)).raise_for_status()
+            answer = await http.post(f"{self.url}/control", json={"external_id": self.account, **misdeeds})
+            answer.raise_for_status()
 
     async def seen(self) -> Any:
         """What it was asked, and what it gave."""
@@ -140,11 +143,11 @@ class Tampering:
         return [one for one in (await self.seen())["asked"] if urlsplit(one["url"]).path == path]
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 async def tampering(tampering_url: str) -> Tampering:
     """The server that does wrong, and nothing yet; every test's account there is another."""
-    server = Tampering(url=tampering_url)
-    await server.does(external_id=f"account-{randomness.token_hex(8)}")
+    server = Tampering(url=tampering_url, account=f"account-{randomness.token_hex(8)}")
+    await server.does()
     return server
 
 

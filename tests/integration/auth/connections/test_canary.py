@@ -1,0 +1,96 @@
+"""What is secret is nowhere to be read: not in the database, not in logs, not in what is told or submitted."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+import worker
+from services.auth.connections import operations
+from services.auth.connections.domain import State
+
+
+async def texts(engine: Any) -> str:
+    """Give everything that stands in the schema, as text; bytes are read as what they would be as text."""
+    found: list[str] = []
+    async with engine.connect() as conn:
+        tables = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'auth'"
+        for table in (await conn.execute(sa.text(tables))).scalars().all():
+            for row in await conn.execute(sa.text(f"SELECT * FROM auth.{table}")):
+                found += [
+                    bytes(value).decode("latin-1") if isinstance(value, bytes | memoryview) else str(value)
+                    for value in row
+                ]
+    return "\n".join(found)
+
+
+@pytest.mark.parametrize("platform", ["tampering", "youtube", "instagram"])
+async def test_no_secret_can_be_read_anywhere(
+    new_owner: Any, tampering: Any, platform: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    owner = await new_owner(platform)
+    read: list[str] = []
+    secrets: set[str] = set()
+
+    back = await owner.consented()
+    secrets |= {back["code"], back["state"]}
+    read.append(await texts(owner.parts.engine))
+    await owner.come_back(back)
+    kept = await owner.kept()
+    secrets |= {kept.consent.code, kept.consent.verifier, kept.consent.nonce}
+    read.append(await texts(owner.parts.engine))
+    await owner.connect()
+    tokens = await owner.tokens()
+    read.append(await texts(owner.parts.engine))
+    shown = [repr(await owner.kept()), repr(tokens), repr(back) if False else ""]
+
+    # What goes wrong tells no more than what goes well.
+    await owner.age("refresh_at", "90 days")
+    for path in ("/token", "/api/refresh_access_token"):
+        await tampering.does(refuse=[{"path": path, "status": 400, "body": {"error": "canary-of-theirs"}, "times": 9}])
+    raised = []
+    with pytest.raises((worker.JobFailed, worker.Snooze)) as refused:
+        await owner.refresh()
+    raised.append(repr(refused.value) + repr(refused.value.__cause__) + repr(refused.getrepr(chain=True)))
+    await owner.disconnect()
+    await owner.take_back()
+    read.append(await texts(owner.parts.engine))
+    assert (await owner.connection()).state is State.DISCONNECTED
+
+    secrets |= {tokens.access_token, "canary-client-secret"}
+    secrets |= {tokens.refresh_token} - {""}
+    logged = "\n".join(f"{record.getMessage()} {record.__dict__} {record.exc_info}" for record in caplog.records)
+    output = capfd.readouterr()
+    for secret in secrets:
+        for place in (*read, logged, output.out, output.err, *shown):
+            assert secret not in place
+    assert all("canary-of-theirs" not in one for one in (*read, logged))
+    assert all(secret not in one.split("\n")[0] for one in raised for secret in secrets)
+
+
+async def test_a_secret_opens_only_where_it_lies(new_owner: Any) -> None:
+    first, second = await new_owner(), await new_owner("youtube")
+    await first.returned()
+    await second.returned()
+    statement = """
+        UPDATE auth.connection_secrets AS here SET sealed_code = there.sealed_code
+        FROM auth.connection_secrets AS there WHERE here.user_id = :here AND there.user_id = :there
+    """
+    async with first.parts.engine.begin() as conn:
+        await conn.execute(sa.text(statement), {"here": second.user_id, "there": first.user_id})
+    with pytest.raises(worker.JobFailed, match="our side"):
+        await second.connect()
+
+
+async def test_values_of_a_flow_are_made_for_it_alone(new_owner: Any) -> None:
+    owner = await new_owner()
+    urls = [(await owner.begin()).authorization_url for _ in range(5)]
+    for name in ("state", "nonce", "code_challenge"):
+        values = {dict(part.split("=") for part in url.split("?")[1].split("&"))[name] for url in urls}
+        assert len(values) == len(urls)
+        assert all(len(value) >= 43 for value in values)
+    assert operations.redirect_uri("https://x/", "a").endswith("/a/callback")

@@ -1,0 +1,323 @@
+"""Whatever happens in whatever order: the rules of connections hold, on the real database."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+import worker
+from chassis import errors
+from services.auth.connections import domain, settling
+from services.auth.connections.domain import JobPhase, State, Tokens
+from services.auth.connections.providers.outbound import Lost, Refused, Unavailable
+from services.auth.connections.providers.provider import Asking
+
+OUTCOMES = st.sampled_from(["good", "good", "unavailable", "lost", "refused"])
+_REFUSED = (worker.JobFailed, worker.Cancelled, worker.Snooze)
+
+
+class Scripted:
+    """A platform in memory: answers as the machine says, and knows which tokens live."""
+
+    def __init__(self, platform: Any) -> None:
+        self.platform = platform
+        self.outcome = "good"
+        self.meanwhile: Callable[[], Any] | None = None
+        self.issued: list[str] = []
+        self.revoked: set[str] = set()
+        self.codes: list[str] = []
+
+    async def ask(self, transaction: Any) -> Asking:
+        return Asking(url=transaction.state, issuer="", is_issuer_required=False)
+
+    async def exchange(self, code: str, transaction: Any) -> Tokens:
+        await self._happen()
+        if code in self.codes:
+            raise AssertionError("a code that counted was sent again")
+        self.codes.append(code)
+        if self.outcome == "lost":
+            raise Lost("lost")
+        return self._tokens()
+
+    def is_renewable(self, tokens: Tokens) -> bool:
+        return True
+
+    async def refresh(self, tokens: Tokens, *_: Any) -> Tokens:
+        await self._happen()
+        if self.outcome == "lost":
+            raise Lost("lost")
+        return self._tokens()
+
+    async def revoke(self, tokens: Tokens) -> bool:
+        if self.outcome == "unavailable":
+            raise Unavailable("down")
+        self.revoked.add(tokens.access_token)
+        return True
+
+    async def account(self, tokens: Tokens) -> domain.Account:
+        assert tokens.access_token in self.issued
+        return domain.Account(external_id=self.platform.name)
+
+    async def items(self, tokens: Tokens) -> list[domain.Item]:
+        return []
+
+    async def _happen(self) -> None:
+        if self.meanwhile:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            await meanwhile()
+        if self.outcome == "unavailable":
+            raise Unavailable("down")
+        if self.outcome == "refused":
+            raise Refused("no", code="invalid_grant")
+
+    def _tokens(self) -> Tokens:
+        self.issued.append(f"token-{len(self.issued)}")
+        return Tokens(access_token=self.issued[-1], refresh_token=f"refresh-{len(self.issued)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """What the machine acts on, from its own thread."""
+
+    loop: asyncio.AbstractEventLoop
+    new_owner: Any
+
+    def run(self, work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout=20)
+
+
+class Machine(RuleBasedStateMachine):
+    """One user's connection, and everybody who acts on it."""
+
+    world: World
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.owner: Any = self.world.run(self.world.new_owner("tampering"))
+        self.platform = Scripted(self.owner.parts.dependencies.providers["tampering"].platform)
+        self.platform.platform = type(self.platform.platform)(
+            name=f"p-{self.owner.user_id.hex[:20]}",
+            title="P",
+            kind="oidc",
+            client_id="c",
+            client_secret="s",
+            scopes=(),
+        )
+        name = self.platform.platform.name
+        providers: Any = {name: self.platform}
+        self.owner = self.world.run(self._over(providers, name))
+        self.authorizations: list[tuple[str, int]] = []
+        self.contexts: list[worker.Context] = []
+        self.news: list[domain.JobNews] = []
+        self.generations: list[int] = []
+        self.attempt = 0
+        self.seen = domain.Connection(user_id=self.owner.user_id, platform=name)
+
+    async def _over(self, providers: Any, name: str) -> Any:
+        from dataclasses import replace
+
+        parts = self.owner.parts
+        parts.operations._providers = providers
+        changed = replace(parts, dependencies=replace(parts.dependencies, providers=providers))
+        return replace(self.owner, parts=changed, platform=name)
+
+    def act(self, work: Any, *, allowed: tuple[type[Exception], ...] = ()) -> Any:
+        with contextlib.suppress(*allowed):
+            return self.world.run(work)
+        return None
+
+    def now(self) -> domain.Connection:
+        found: domain.Connection = self.world.run(self.owner.connection())
+        return found
+
+    @rule()
+    def begin(self) -> None:
+        before = self.now()
+        self.act(self._clear_throttle())
+        begun = self.act(self.owner.begin(), allowed=(errors.FailedPrecondition,))
+        assert (begun is None) == (before.state in {State.CONNECTED, State.DISCONNECTING})
+        if begun:
+            self.authorizations.append((begun.authorization_url, begun.connection.generation))
+            self.generations.append(begun.connection.generation)
+
+    async def _clear_throttle(self) -> None:
+        async with self.owner.parts.engine.begin() as conn:
+            await conn.execute(
+                sa.text("DELETE FROM auth.login_failures WHERE key = :key"),
+                {"key": f"connections:{self.owner.user_id}"},
+            )
+
+    @precondition(lambda self: self.authorizations)
+    @rule(data=st.data(), error=st.sampled_from(["", "", "", "access_denied", "server_error"]), is_other=st.booleans())
+    def finish(self, data: st.DataObject, error: str, is_other: bool) -> None:
+        state, generation = data.draw(st.sampled_from(self.authorizations[-3:]))
+        before = self.now()
+        who = self.owner.in_another_session() if is_other else self.owner
+        counts = not is_other and before.is_away and before.generation == generation
+        code = "" if error else f"code-{generation}"
+        finished = self.act(who.finish(state=state, code=code, error=error), allowed=(domain.StateInvalid,))
+        assert (finished is not None) == counts
+        if finished is None:
+            assert self.now() == before
+        elif finished.is_moving:
+            self._job()
+
+    def _job(self) -> None:
+        self.attempt = 1
+        self.contexts.append(self.world.run(self.owner.context(1)))
+
+    @precondition(lambda self: self.contexts)
+    @rule(data=st.data(), outcome=OUTCOMES, meanwhile=st.sampled_from(["", "", "disconnect", "begin"]))
+    def run_job(self, data: st.DataObject, outcome: str, meanwhile: str) -> None:
+        """Any attempt of any job there ever was, zombies included."""
+        context = data.draw(st.sampled_from(self.contexts[-4:]))
+        is_again = data.draw(st.booleans())
+        if is_again:
+            context = worker.Context.for_test(
+                context.payload,
+                job_id=context.job_id,
+                owner_id=context.owner_id,
+                kind=context.kind,
+                attempt=context.attempt + 1,
+            )
+            self.contexts.append(context)
+        self.platform.outcome = outcome
+        acts = {"disconnect": self.owner.disconnect, "begin": self._begin_quietly}
+        self.platform.meanwhile = acts.get(meanwhile)
+        before = self.now()
+        work = self.owner.connect if context.kind == "auth.connect" else self.owner.take_back
+        self.act(work(context), allowed=_REFUSED)
+        self.platform.meanwhile, self.platform.outcome = None, "good"
+        after = self.now()
+        if context.job_id != str(before.job_id):
+            assert after == before, "an older job changes nothing"
+        if after.is_moving and after.job_id != before.job_id:
+            self._job()
+
+    async def _begin_quietly(self) -> None:
+        await self._clear_throttle()
+        with contextlib.suppress(errors.FailedPrecondition):
+            begun = await self.owner.begin()
+            self.authorizations.append((begun.authorization_url, begun.connection.generation))
+            self.generations.append(begun.connection.generation)
+
+    @rule()
+    def disconnect(self) -> None:
+        before = self.now()
+        after = self.act(self.owner.disconnect())
+        if before.state in {State.DISCONNECTED, State.DISCONNECTING}:
+            assert after == before
+        else:
+            assert after.state is State.DISCONNECTING
+            self._job()
+
+    @precondition(lambda self: self.generations)
+    @rule(data=st.data(), outcome=OUTCOMES, meanwhile=st.sampled_from(["", "", "disconnect"]))
+    def refresh(self, data: st.DataObject, outcome: str, meanwhile: str) -> None:
+        generation = data.draw(st.sampled_from(self.generations[-3:]))
+        before = self.now()
+        self.act(self._make_due())
+        self.platform.outcome = outcome
+        self.platform.meanwhile = self.owner.disconnect if meanwhile else None
+        self.act(self.owner.refresh(generation), allowed=_REFUSED)
+        self.platform.meanwhile, self.platform.outcome = None, "good"
+        after = self.now()
+        if before.state is not State.CONNECTED or before.generation != generation:
+            assert after == before
+        if after.is_moving and after.job_id != before.job_id:
+            self._job()
+
+    async def _make_due(self) -> None:
+        statement = "UPDATE auth.connections SET refresh_at = now() WHERE user_id = :user AND state = 'connected'"
+        async with self.owner.parts.engine.begin() as conn:
+            await conn.execute(sa.text(statement), {"user": self.owner.user_id})
+
+    @precondition(lambda self: self.contexts)
+    @rule(phase=st.sampled_from(JobPhase), version=st.integers(1, 20))
+    def hear(self, phase: JobPhase, version: int) -> None:
+        """News of the present job."""
+        before = self.now()
+        if before.job_id is None:
+            return
+        news = self.world.run(self.owner.news(phase, attempt=before.attempt, version=version))
+        self.news.append(news)
+        self.act(self.owner.parts.settlement.settle(news))
+        if phase is JobPhase.UNDER_WAY or not before.is_moving:
+            assert self.now() == before
+
+    @precondition(lambda self: self.news)
+    @rule(data=st.data())
+    def hear_late(self, data: st.DataObject) -> None:
+        """Old news again."""
+        news = data.draw(st.sampled_from(self.news))
+        before = self.now()
+        self.act(self.owner.parts.settlement.settle(news))
+        if news.job_id != before.job_id:
+            assert self.now() == before
+
+    @rule()
+    def ten_minutes_pass(self) -> None:
+        if self.now().generation == 0:
+            return
+        self.act(self.owner.age("changed_at", "10 minutes"))
+        self.act(self.owner.age("expires_at", "10 minutes"))
+        self.authorizations.clear()
+        found = self.act(self.owner.parts.operations.get(self.owner.user_id, self.owner.platform))
+        assert not found.is_away, "nobody is away for ever"
+
+    @invariant()
+    def the_rules_hold(self) -> None:
+        present, kept, waits, told = self.world.run(self._look())
+        if kept:
+            assert present.state in domain.KEEPS_SECRETS
+            if kept.tokens:
+                assert present.state is not State.CONNECTED or kept.generation == present.generation
+        assert (present.state is State.CONNECTED) <= bool(kept and kept.tokens), "connected is to have access"
+        assert waits <= (present.state is State.CONNECTING or present.state is State.DISCONNECTING)
+        assert present.version >= self.seen.version
+        assert present.generation >= self.seen.generation
+        assert (present.version == self.seen.version) <= (present.state is self.seen.state)
+        assert [version for _, version in told] == list(range(1, present.version + 1)), "each change is told, once"
+        self.seen = present
+
+    async def _look(self) -> Any:
+        waits = await self.owner.row_exists("connection_authorizations")
+        return await self.owner.connection(), await self.owner.kept(), waits, await self.owner.told()
+
+    def teardown(self) -> None:
+        """Whatever it is doing can be ended, and then nothing is left that the platform has not taken back."""
+        if self.now().generation and self.now().state not in {State.DISCONNECTING, State.DISCONNECTED}:
+            self.act(self.owner.disconnect())
+        if self.now().state is State.DISCONNECTING:
+            self.attempt = 99
+            self.act(self.owner.take_back(self.world.run(self.owner.context(99))))
+        assert self.now().state is State.DISCONNECTED
+        assert self.world.run(self.owner.kept()) is None
+
+
+@pytest.fixture
+async def world(new_owner: Any) -> AsyncIterator[World]:
+    yield World(loop=asyncio.get_running_loop(), new_owner=new_owner)
+
+
+@pytest.mark.timeout(110)
+async def test_the_rules_hold_whatever_happens(world: World) -> None:
+    made = type("Bound", (Machine,), {"world": world})
+    bounds = settings(
+        max_examples=40,
+        stateful_step_count=30,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        print_blob=False,
+    )
+    assert settling.STALE
+    await asyncio.to_thread(run_state_machine_as_test, made, settings=bounds)

@@ -1,0 +1,242 @@
+"""Servers, browsers and users that lie: nothing is believed that does not belong to this user, session and transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+import worker
+from chassis import errors
+from services.auth.connections.domain import State, StateInvalid
+
+
+async def failed(owner: Any, code: str) -> None:
+    """Check that the connection has failed for this reason, and that nothing secret is left."""
+    connection = await owner.connection()
+    assert (connection.state, connection.error and connection.error.code) == (State.FAILED, code)
+    assert await owner.kept() is None
+    assert not await owner.row_exists("connection_authorizations")
+    assert ("connection_failed", code) in await owner.recorded()
+
+
+async def test_only_the_session_that_began_can_finish_and_only_once(owner: Any) -> None:
+    back = await owner.consented()
+    with pytest.raises(StateInvalid):
+        await owner.in_another_session().come_back(back)
+    with pytest.raises(StateInvalid):
+        await owner.come_back({**back, "state": back["state"] + "x"})
+    assert (await owner.come_back(back)).is_moving
+    with pytest.raises(StateInvalid):
+        await owner.come_back(back)
+
+
+async def test_another_user_cannot_finish_even_with_the_same_session_id(
+    owner: Any, new_owner: Callable[..., Awaitable[Any]]
+) -> None:
+    back = await owner.consented()
+    other = await new_owner()
+    thief = type(other)(parts=other.parts, user_id=other.user_id, platform=other.platform, session_id=owner.session_id)
+    with pytest.raises(StateInvalid):
+        await thief.come_back(back)
+    assert (await owner.connection()).is_away
+
+
+async def test_an_answer_counts_at_the_platform_it_was_begun_at_only(owner: Any) -> None:
+    back = await owner.consented()
+    for platform in ("youtube", "instagram", "honest"):
+        with pytest.raises(StateInvalid):
+            await owner.at(platform).come_back(back)
+    assert (await owner.come_back(back)).is_moving
+
+
+async def test_an_answer_after_ten_minutes_does_not_count(owner: Any) -> None:
+    back = await owner.consented()
+    await owner.age("expires_at", "10 minutes")
+    with pytest.raises(StateInvalid):
+        await owner.come_back(back)
+
+
+async def test_of_two_tabs_the_last_that_began_counts(owner: Any) -> None:
+    first, second = await owner.consented(), await owner.consented()
+    with pytest.raises(StateInvalid):
+        await owner.come_back(first)
+    assert (await owner.come_back(second)).is_moving
+
+
+async def test_refusals_look_the_same_whatever_is_wrong(owner: Any) -> None:
+    back = await owner.consented()
+    said = set()
+    for wrong in ({"state": "x"}, {"iss": "https://evil.example"}, {"code": ""}, {"code": "c" * 4097}, {"state": ""}):
+        with pytest.raises(StateInvalid) as refused:
+            await owner.come_back({**back, **wrong})
+        said.add((refused.value.message, refused.value.code, refused.value.field))
+    assert len(said) == 1
+    assert (await owner.come_back(back)).is_moving
+
+
+@pytest.mark.parametrize(
+    "misdeeds",
+    [
+        {"claims": {"nonce": "another"}},
+        {"without_claims": ["nonce"]},
+        {"claims": {"aud": "another-client"}},
+        {"claims": {"aud": ["repruv", "another-client"]}},
+        {"claims": {"aud": ["repruv", "another-client"], "azp": "another-client"}},
+        {"claims": {"iss": "https://evil.example"}},
+        {"claims": {"exp": 1}},
+        {"without_claims": ["exp"]},
+        {"without_claims": ["sub"]},
+        {"without": ["id_token"]},
+        {"tokens": {"id_token": "eyJhbGciOiJub25lIn0.eyJzdWIiOiJqb2huZG9lIn0."}},
+        {"userinfo": {"sub": "somebody-else"}},
+        {"tokens": {"token_type": "mac"}},
+        {"tokens": {"access_token": ""}},
+    ],
+    ids=str,
+)
+async def test_what_the_provider_says_must_be_for_us_and_this_transaction(
+    owner: Any, tampering: Any, misdeeds: dict[str, Any]
+) -> None:
+    await tampering.does(**misdeeds)
+    await owner.returned()
+    with pytest.raises(worker.JobFailed):
+        await owner.connect()
+    await failed(owner, "platform_refused")
+    if "tokens" not in misdeeds or "id_token" in misdeeds["tokens"]:
+        assert len(await tampering.asked("/revoke")) == 1, "what came all the same is given back"
+
+
+async def test_less_permission_than_asked_for_is_not_enough(owner: Any, tampering: Any) -> None:
+    await tampering.does(scope="email")
+    await owner.returned()
+    with pytest.raises(worker.JobFailed):
+        await owner.connect()
+    await failed(owner, "permissions_missing")
+    assert len(await tampering.asked("/revoke")) == 1
+
+
+async def test_a_description_that_leads_elsewhere_is_refused(owner: Any, tampering: Any) -> None:
+    for description in (
+        {"token_endpoint": "https://evil.example/token"},
+        {"token_endpoint": "http://169.254.169.254/token"},
+        {"authorization_endpoint": "https://evil.example/authorize"},
+        {"jwks_uri": "file:///etc/passwd"},
+        {"issuer": "https://evil.example"},
+    ):
+        await tampering.does(description=description)
+        with pytest.raises(errors.Unavailable):
+            await owner.begin()
+    assert (await owner.connection()).generation == 0
+
+
+async def test_redirects_of_the_token_endpoint_are_not_followed(owner: Any, tampering: Any) -> None:
+    headers = {"Location": f"{tampering.url}/elsewhere"}
+    await tampering.does(refuse=[{"path": "/token", "status": 307, "headers": headers, "times": 1}])
+    await owner.returned()
+    with pytest.raises(worker.JobFailed):
+        await owner.connect()
+    await failed(owner, "platform_refused")
+    assert await tampering.asked("/elsewhere") == []
+
+
+async def test_an_endless_answer_is_cut_off_and_the_code_not_sent_again(owner: Any, tampering: Any) -> None:
+    await tampering.does(refuse=[{"path": "/token", "status": 200, "size": 3_000_000, "times": 1}])
+    await owner.returned()
+    with pytest.raises(worker.JobFailed):
+        await owner.connect()
+    await failed(owner, "consent_expired")
+
+
+async def test_a_code_that_was_used_before_is_refused(owner: Any, tampering: Any) -> None:
+    refusal = {"path": "/token", "status": 400, "body": {"error": "invalid_grant"}, "times": 1}
+    await tampering.does(refuse=[refusal])
+    await owner.returned()
+    with pytest.raises(worker.JobFailed):
+        await owner.connect()
+    await failed(owner, "consent_expired")
+
+
+@pytest.mark.parametrize("status", [500, 503, 429])
+async def test_a_platform_that_cannot_now_is_asked_again(owner: Any, tampering: Any, status: int) -> None:
+    await tampering.does(refuse=[{"path": "/token", "status": status, "times": 1}])
+    await owner.returned()
+    with pytest.raises(worker.JobFailed) as later:
+        await owner.connect()
+    assert later.value.retryable
+    await owner.connect(await owner.context(attempt=2))
+    assert (await owner.connection()).state is State.CONNECTED
+
+
+async def test_a_platform_that_asks_for_patience_is_given_it(owner: Any, tampering: Any) -> None:
+    headers = {"Retry-After": "7"}
+    await tampering.does(refuse=[{"path": "/token", "status": 429, "headers": headers, "times": 1}])
+    await owner.returned()
+    with pytest.raises(worker.Snooze) as later:
+        await owner.connect()
+    assert later.value.delay == timedelta(seconds=7)
+    await owner.connect(await owner.context(attempt=2))
+    assert (await owner.connection()).state is State.CONNECTED
+
+
+@pytest.mark.parametrize("how", ["lost", "hung"])
+async def test_a_code_whose_answer_was_lost_is_never_sent_again(owner: Any, tampering: Any, how: str) -> None:
+    if how == "lost":
+        await tampering.does(lose=1)
+    else:
+        await tampering.does(refuse=[{"path": "/token", "hang": True, "times": 1}])
+    await owner.returned()
+    with pytest.raises(worker.JobFailed):
+        await owner.connect()
+    await failed(owner, "consent_expired")
+    with pytest.raises(worker.Cancelled):
+        await owner.connect(await owner.context(attempt=2))
+    assert len(await tampering.asked("/token")) == 1
+
+
+async def test_what_a_platform_calls_itself_is_shown_as_text_only(owner: Any, tampering: Any) -> None:
+    said = {
+        "name": "Ada\n\x1b[31m\u202eroot",
+        "picture": "http://images.example/a.png",
+        "profile": "javascript:alert(1)",
+    }
+    await tampering.does(userinfo=said)
+    account = (await owner.connected()).account
+    assert account.name.isprintable()
+    assert (account.url, account.picture_url) == ("", "")
+
+
+@pytest.mark.parametrize(
+    "return_to",
+    [
+        "//evil.example",
+        "/\\evil.example",
+        "\\/evil.example",
+        "https://evil.example",
+        "javascript:alert(1)",
+        "evil",
+        "/\t/evil.example",
+        "/\n/evil.example",
+        "/a\r\nSet-Cookie: x=1",
+        "/a b",
+        "/ä",
+        "/" + "a" * 500,
+        " /a",
+        "@evil.example",
+    ],
+)
+async def test_nobody_is_sent_elsewhere_afterwards(owner: Any, return_to: str) -> None:
+    with pytest.raises(errors.InvalidArgument) as refused:
+        await owner.begin(return_to)
+    assert refused.value.field == "return_to"
+
+
+async def test_beginning_again_and_again_is_stopped(owner: Any) -> None:
+    for _ in range(10):
+        await owner.begin()
+    with pytest.raises(errors.ResourceExhausted) as refused:
+        await owner.begin()
+    assert refused.value.code == "too_many_attempts"
+    assert int(refused.value.details["retry_after_seconds"]) > 0
