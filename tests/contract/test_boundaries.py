@@ -10,6 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ("auth", "demo", "jobs")
+HOUSES = (*SERVICES, "auth/connections")
+"""What has the rooms of a service."""
 OURS = {"bench", "chassis", "dev", "gateway", "provision", "repruv", "services", "worker"}
 
 # What each part may import of ours, as prefixes. Everything may import itself.
@@ -62,12 +64,14 @@ def test_parts_import_only_what_they_may(part: str) -> None:
     assert foreign == set()
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", HOUSES)
 def test_rooms_import_inwards(service: str) -> None:
-    package = f"services.{service}"
+    package = f"services.{service.replace('/', '.')}"
     outward = set()
     for position, room in enumerate(INWARD):
         path = ROOT / "services" / service / f"{room}.py"
+        if room == "__main__" and not path.exists():
+            continue
         later = INWARD[position + 1 :]
         outward |= {
             f"{room} imports {name}"
@@ -77,7 +81,7 @@ def test_rooms_import_inwards(service: str) -> None:
     assert outward == set()
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", HOUSES)
 def test_the_domain_is_pure(service: str) -> None:
     allowed = ("chassis.errors", "chassis.ids", f"services.{service}.dataset")
     third_party = {"grpc", "sqlalchemy", "faststream", "nats", "google", "repruv", "psycopg", "starlette", "asyncio"}
@@ -89,7 +93,7 @@ def test_the_domain_is_pure(service: str) -> None:
     assert {name for name in names if name.split(".")[0] in third_party} == set()
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", HOUSES)
 def test_doors_hold_no_sql(service: str) -> None:
     for room in ("servicer", "subscribers", "convert"):
         path = ROOT / "services" / service / f"{room}.py"

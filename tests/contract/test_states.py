@@ -12,14 +12,23 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from repruv.auth.v1 import connection_pb2
 from repruv.demo.v1 import demo_pb2
 from repruv.jobs.v1 import job_pb2
+from services.auth.connections import domain as connections
 from services.demo import domain as demo
 from services.jobs import domain as jobs
 
 ROOT = Path(__file__).parents[2]
 
 MACHINES: Mapping[str, tuple[type[StrEnum], Mapping[Any, tuple[frozenset[Any], Any]], Any, str, str]] = {
+    "auth/connections": (
+        connections.State,
+        connections.TRANSITIONS,
+        connection_pb2.ConnectionState,
+        "CONNECTION_STATE_",
+        "auth.connections",
+    ),
     "jobs": (jobs.State, jobs.TRANSITIONS, job_pb2.JobState, "JOB_STATE_", "jobs.jobs"),
     "demo": (demo.State, demo.TRANSITIONS, demo_pb2.DemoState, "DEMO_STATE_", "demo.demo_modes"),
 }
@@ -41,7 +50,7 @@ async def test_the_database_knows_the_states_of_the_domain(
         "SELECT pg_get_constraintdef(oid) FROM pg_constraint"
         " WHERE conrelid = CAST(:table AS regclass) AND conname LIKE '%state_known'"
     )
-    async with database(service).connect() as conn:
+    async with database(table.split(".")[0]).connect() as conn:
         definition = (await conn.execute(query, {"table": table})).scalar_one()
     assert set(re.findall(r"'(\w+)'", definition)) == {state.value for state in states}
 
@@ -64,3 +73,16 @@ def test_every_state_can_be_reached_and_says_who_moves_it_out(service: str) -> N
     reached = {target for _, target in transitions.values()}
     first: set[Any] = {jobs.State.SCHEDULED, jobs.State.PENDING, demo.State.DISABLED} & set(states)
     assert reached | first == set(states)
+
+
+async def test_the_database_knows_the_transitions_of_connections(database: Callable[[str], AsyncEngine]) -> None:
+    query = sa.text(
+        "SELECT pg_get_constraintdef(oid) FROM pg_constraint"
+        " WHERE conrelid = CAST('auth.connections' AS regclass) AND conname = :name"
+    )
+    async with database("auth").connect() as conn:
+        definition = (await conn.execute(query, {"name": "connections_transition_known"})).scalar_one()
+        codes = (await conn.execute(query, {"name": "connections_error_known"})).scalar_one()
+    meant = {(source.value, target.value) for sources, target in connections.TRANSITIONS.values() for source in sources}
+    assert set(re.findall(r"'(\w+)>(\w+)'", definition)) == meant
+    assert set(re.findall(r"'(\w+)'", codes)) == {code.value for code in connections.ErrorCode}

@@ -76,6 +76,7 @@ service.on("beforeWellKnownOpenIdConfiguration", (answer) => {
   Object.assign(answer.body, misdeeds.description ?? {});
 });
 service.on("beforeTokenSigning", (token) => {
+  token.payload.jti = crypto.randomUUID();
   if (token.payload.aud !== undefined) {
     token.payload.sub = misdeeds.external_id ?? token.payload.sub;
     Object.assign(token.payload, misdeeds.claims ?? {});

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from typing import Any
 
 import pytest
@@ -46,16 +47,15 @@ async def test_no_secret_can_be_read_anywhere(
     await owner.connect()
     tokens = await owner.tokens()
     read.append(await texts(owner.parts.engine))
-    shown = [repr(await owner.kept()), repr(tokens), repr(back) if False else ""]
+    shown = [repr(await owner.kept()), repr(tokens)]
 
     # What goes wrong tells no more than what goes well.
     await owner.age("refresh_at", "90 days")
-    for path in ("/token", "/api/refresh_access_token"):
-        await tampering.does(refuse=[{"path": path, "status": 400, "body": {"error": "canary-of-theirs"}, "times": 9}])
-    raised = []
+    refusal = {"status": 400, "body": {"error": "canary-of-theirs"}, "times": 1}
+    await tampering.does(refuse=[{"path": path, **refusal} for path in ("/token", "/api/refresh_access_token")])
     with pytest.raises((worker.JobFailed, worker.Snooze)) as refused:
         await owner.refresh()
-    raised.append(repr(refused.value) + repr(refused.value.__cause__) + repr(refused.getrepr(chain=True)))
+    shown.append("".join(traceback.format_exception(refused.value)))
     await owner.disconnect()
     await owner.take_back()
     read.append(await texts(owner.parts.engine))
@@ -69,7 +69,6 @@ async def test_no_secret_can_be_read_anywhere(
         for place in (*read, logged, output.out, output.err, *shown):
             assert secret not in place
     assert all("canary-of-theirs" not in one for one in (*read, logged))
-    assert all(secret not in one.split("\n")[0] for one in raised for secret in secrets)
 
 
 async def test_a_secret_opens_only_where_it_lies(new_owner: Any) -> None:
