@@ -1,0 +1,128 @@
+"""The rules of connections, each state with each action."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+
+from services.auth.connections import domain
+from services.auth.connections.domain import (
+    Action,
+    Beginning,
+    Connection,
+    ErrorCode,
+    Fence,
+    JobKind,
+    JobNews,
+    JobPhase,
+    State,
+    Tokens,
+)
+
+MOVING = Connection(
+    user_id=uuid4(),
+    platform="p",
+    state=State.CONNECTING,
+    generation=3,
+    version=7,
+    attempt=2,
+    job_id=uuid4(),
+    job_kind=JobKind.CONNECT,
+    job_version=5,
+)
+DISCONNECTING = replace(MOVING, state=State.DISCONNECTING, job_kind=JobKind.DISCONNECT)
+
+
+def fence(connection: Connection, **changed: object) -> Fence:
+    assert connection.job_id
+    made = Fence(
+        user_id=connection.user_id,
+        platform=connection.platform,
+        job_id=connection.job_id,
+        generation=connection.generation,
+        attempt=connection.attempt,
+    )
+    return replace(made, **changed)  # type: ignore[arg-type]
+
+
+def news(connection: Connection, phase: JobPhase, **changed: object) -> JobNews:
+    assert connection.job_id
+    made = JobNews(
+        job_id=connection.job_id,
+        user_id=connection.user_id,
+        platform=connection.platform,
+        generation=connection.generation,
+        phase=phase,
+        attempt=connection.attempt,
+        version=connection.job_version + 1,
+    )
+    return replace(made, **changed)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changed", "beginning"),
+    [
+        ({}, Beginning.WORK),
+        ({"attempt": 9}, Beginning.WORK),
+        ({"attempt": 1}, Beginning.SUPERSEDED),
+        ({"generation": 2}, Beginning.SUPERSEDED),
+        ({"generation": 4}, Beginning.SUPERSEDED),
+        ({"job_id": uuid4()}, Beginning.SUPERSEDED),
+    ],
+)
+def test_an_attempt_works_only_with_the_newest_fence(changed: dict[str, object], beginning: Beginning) -> None:
+    assert domain.begin(MOVING, fence(MOVING, **changed), JobKind.CONNECT) is beginning
+    assert domain.begin(MOVING, fence(MOVING, **changed), JobKind.DISCONNECT) is Beginning.SUPERSEDED
+
+
+@pytest.mark.parametrize("state", State)
+def test_a_connect_job_works_in_connecting_only(state: State) -> None:
+    expected = {State.CONNECTING: Beginning.WORK, State.CONNECTED: Beginning.DONE}
+    present = replace(MOVING, state=state)
+    assert domain.begin(present, fence(MOVING), JobKind.CONNECT) is expected.get(state, Beginning.SUPERSEDED)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"version": 5}, {"version": 1}, {"attempt": 1}, {"generation": 2}, {"job_id": uuid4()}]
+)
+def test_old_news_and_news_of_others_does_nothing(changed: dict[str, object]) -> None:
+    assert domain.settle(MOVING, news(MOVING, JobPhase.FAILED, **changed)) is None
+
+
+@pytest.mark.parametrize("phase", JobPhase)
+@pytest.mark.parametrize("state", set(State) - {State.CONNECTING, State.DISCONNECTING})
+def test_news_moves_only_what_a_job_moves(state: State, phase: JobPhase) -> None:
+    present = replace(MOVING, state=state)
+    assert domain.settle(present, news(present, phase)) is None
+
+
+def test_reasons_of_jobs_are_kept_if_they_are_ours_only() -> None:
+    ours = domain.settle(MOVING, news(MOVING, JobPhase.FAILED, error_code="platform_unavailable"))
+    theirs = domain.settle(MOVING, news(MOVING, JobPhase.FAILED, error_code="<script>"))
+    assert ours == (Action.FAIL_CONNECT, domain.error(ErrorCode.PLATFORM_UNAVAILABLE))
+    assert theirs == (Action.FAIL_CONNECT, domain.error(ErrorCode.INTERNAL))
+
+
+@pytest.mark.parametrize("phase", set(JobPhase) - {JobPhase.UNDER_WAY})
+def test_however_a_disconnect_ends_it_is_disconnected(phase: JobPhase) -> None:
+    assert domain.settle(DISCONNECTING, news(DISCONNECTING, phase)) == (Action.FORCE_DISCONNECT, None)
+
+
+def test_every_error_has_a_sentence() -> None:
+    assert all(domain.error(code).message.endswith(".") for code in ErrorCode)
+
+
+def test_access_is_renewed_before_it_ends() -> None:
+    now = datetime.now(UTC)
+    hour = Tokens(access_token="a", lifetime=timedelta(hours=1))
+    assert domain.refresh_time(hour, now, is_renewable=True) == now + timedelta(minutes=45)
+    assert domain.refresh_time(hour, now, is_renewable=False) == now + timedelta(hours=1)
+    assert domain.refresh_time(replace(hour, lifetime=None), now, is_renewable=True) is None
+
+
+@pytest.mark.parametrize("path", ["/", "/demo", "/demo?tab=1&x=%20#part", "/a//b", "/" + "a" * 499])
+def test_paths_of_ours_may_be_returned_to(path: str) -> None:
+    assert domain.clean_return_to(path) == path

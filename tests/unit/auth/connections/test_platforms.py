@@ -1,0 +1,110 @@
+"""What a deployment says of platforms, and where calls may go."""
+
+from __future__ import annotations
+
+import pytest
+
+from chassis import settings
+from services.auth.connections import platforms
+
+GIVEN = {
+    "PLATFORMS": "youtube, instagram,work",
+    "PLATFORM_YOUTUBE_CLIENT_ID": "id",
+    "PLATFORM_YOUTUBE_CLIENT_SECRET": "secret",
+    "PLATFORM_WORK_KIND": "oidc",
+    "PLATFORM_WORK_TITLE": "At work",
+    "PLATFORM_WORK_CLIENT_ID": "id",
+    "PLATFORM_WORK_CLIENT_SECRET": "secret",
+    "PLATFORM_WORK_ISSUER": "https://id.example",
+}
+
+
+def test_platforms_without_a_client_id_are_not_offered() -> None:
+    youtube, work = platforms.read(GIVEN)
+    assert (youtube.name, youtube.title, youtube.kind) == ("youtube", "YouTube", "google")
+    assert youtube.token_url == "https://oauth2.googleapis.com/token"
+    assert (work.title, work.scopes) == ("At work", ("openid", "profile", "offline_access"))
+    assert platforms.read({}) == ()
+
+
+def test_secrets_are_not_shown() -> None:
+    assert "'secret'" not in repr(platforms.read(GIVEN))
+
+
+def test_every_mistake_is_named_at_once() -> None:
+    wrong = {
+        "PLATFORMS": "youtube,work,Bad Name,odd,work",
+        "PLATFORM_YOUTUBE_CLIENT_ID": "id",
+        "PLATFORM_YOUTUBE_TOKEN_URL": "http://token.example",
+        "PLATFORM_YOUTUBE_HOSTS": "a b",
+        "PLATFORM_WORK_CLIENT_ID": "id",
+        "PLATFORM_WORK_KIND": "oidc",
+        "PLATFORM_ODD_CLIENT_ID": "id",
+    }
+    with pytest.raises(settings.SettingsError) as refused:
+        platforms.read(wrong)
+    for name in (
+        "names 'Bad Name'",
+        "names one twice",
+        "PLATFORM_YOUTUBE_CLIENT_SECRET is missing",
+        "PLATFORM_YOUTUBE_TOKEN_URL must be",
+        "PLATFORM_YOUTUBE_HOSTS must be",
+        "PLATFORM_WORK_ISSUER is missing",
+        "PLATFORM_ODD_KIND must be",
+    ):
+        assert name in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://id.example",
+        "ftp://id.example",
+        "https://user@id.example",
+        "https://id.example?a=b",
+        "https://id.example#a",
+        "id.example",
+        "https://[",
+    ],
+)
+def test_addresses_must_be_plain_and_encrypted(url: str) -> None:
+    with pytest.raises(settings.SettingsError, match="ISSUER must be"):
+        platforms.read({**GIVEN, "PLATFORM_WORK_ISSUER": url})
+
+
+def test_loopback_may_do_without_encryption_but_not_in_production() -> None:
+    local = {**GIVEN, "PLATFORM_WORK_ISSUER": "http://127.0.0.1:9000"}
+    assert platforms.read(local)[1].allows("http://127.0.0.1:9000/token")
+    with pytest.raises(settings.SettingsError, match="ISSUER must be"):
+        platforms.read({**local, "ENVIRONMENT": "production"})
+
+
+def test_published_secrets_are_refused_in_production() -> None:
+    given = {**GIVEN, "PLATFORM_WORK_CLIENT_SECRET": "local-only-x", "ENVIRONMENT": "production"}
+    with pytest.raises(settings.SettingsError, match="published"):
+        platforms.read(given)
+
+
+@pytest.mark.parametrize(
+    ("url", "is_allowed"),
+    [
+        ("https://id.example/token", True),
+        ("https://id.example:443/token", True),
+        ("https://api.example/x", True),
+        ("https://ID.example/token", True),
+        ("http://id.example/token", False),
+        ("https://id.example:8443/token", False),
+        ("https://evil.example/token", False),
+        ("https://id.example.evil.example/token", False),
+        ("https://id.example@evil.example/token", False),
+        ("https://evil.example#@id.example", False),
+        ("https://169.254.169.254/latest", False),
+        ("http://127.0.0.1/", False),
+        ("https://user:pw@id.example/", False),
+        ("https://id.example:99999/", False),
+        ("file:///etc/passwd", False),
+    ],
+)
+def test_calls_go_to_the_hosts_in_the_settings_only(url: str, is_allowed: bool) -> None:
+    [platform] = platforms.read({**GIVEN, "PLATFORMS": "work", "PLATFORM_WORK_HOSTS": "api.example"})
+    assert platform.allows(url) is is_allowed
