@@ -38,10 +38,16 @@ test('a hidden tab is told ends at once, and the newest of the rest when somebod
   start();
   happen();
   assert.deepEqual(told.splice(0), [['notification', 'n1'], ['job', 3]]);
+  env.show(false);
+  assert.deepEqual(told, []);
   env.show(true);
   assert.deepEqual(told.splice(0), [['job', 2], ['job', 1], ['demo', 1]]);
   env.source().emit('job', job(4));
-  assert.deepEqual(told, [['job', 4]]);
+  assert.deepEqual(told.splice(0), [['job', 4]]);
+  env.show(false);
+  env.source().emit('job', job(5));
+  env.show(true);
+  assert.deepEqual(told, [['job', 5]]);
 });
 
 test('an end takes the place of what was kept', () => {

@@ -134,12 +134,13 @@ test('a leader that takes over is behind a tab that had heard more, and tells it
   second.hears = false;
   await server.tell(job(1));
   await server.tell(job(1, 'pending', { job_id: 'j2' }));
+  await server.tell({ job_id: 'j3', status: 'running' }); // nothing but its id says that it is told twice
   second.hears = true;
   first.crash();
   await settle();
   assert.deepEqual(browser.leader, [second]);
-  assert.deepEqual(third.seen.jobs, [1, 1]);
-  assert.deepEqual(second.seen.jobs, [1, 1]);
+  assert.deepEqual(third.seen.jobs, [1, 1, undefined]);
+  assert.deepEqual(second.seen.jobs, [1, 1, undefined]);
 });
 
 test('a leader that is frozen without a word is replaced as soon as somebody looks', async () => {
@@ -158,6 +159,45 @@ test('a leader that is frozen without a word is replaced as soon as somebody loo
   await server.tell(job(1, 'pending', { job_id: 'j2' }));
   assert.deepEqual(browser.leader, [second]);
   assert.deepEqual(first.seen.jobs, [1, 2, 1]);
+  second.watched.close();
+  await settle();
+  assert.deepEqual(browser.leader, [first]);
+});
+
+test('a leader minds nobody', async () => {
+  const [first, second] = await tabs(2);
+  const [channel] = second.channels;
+  channel.postMessage({ state: 'offline', hidden: false });
+  await settle();
+  assert.equal(first.watched.state, 'open');
+});
+
+test('a question that was not heard is asked again', async () => {
+  const [first, second] = await tabs(2);
+  second.hears = false;
+  await server.tell(job(1));
+  second.hears = true;
+  first.hears = false;
+  await server.tell(job(2));
+  first.hears = true;
+  assert.deepEqual(second.seen.jobs, []);
+  await server.show('ping', {});
+  assert.deepEqual(second.seen.jobs, [1, 2]);
+});
+
+test('a page from before the events were numbered anew goes on with the others', async () => {
+  await browser.tab();
+  await server.tell(job(1));
+  const old = await browser.tab({ lastEventId: '900' });
+  await server.tell(job(2));
+  assert.equal(old.seen.jobs.at(-1), 2);
+  assert.equal(old.watched.lastEventId, '2');
+});
+
+test('the first tab of all knows where the stream begins', async () => {
+  await server.tell(job(1));
+  const tab = await browser.tab({ lastEventId: '' });
+  assert.equal(tab.watched.lastEventId, '1');
 });
 
 test('a leader whose pings stop is replaced', async () => {
@@ -193,6 +233,38 @@ test('a page in the back-forward cache holds neither stream nor channel nor lock
   await settle();
   assert.deepEqual(first.seen.jobs, [1, 2]);
   assert.deepEqual(browser.leader, [second]);
+  first.fire('pagehide');
+  second.watched.close();
+  await settle();
+  assert.deepEqual(browser.leader, []);
+});
+
+test('a page that never heard of anybody is not sure of its user when it comes back', async () => {
+  const first = await browser.tab();
+  first.freeze();
+  const second = await browser.tab({ hidden: true });
+  second.fire('pagehide');
+  server.user = 'jonas';
+  second.fire('pageshow');
+  second.show(true);
+  await pass(2000);
+  assert.equal(second.seen.states.at(-1), 'signed-out');
+});
+
+test('while nobody can say who is signed in, nothing is opened', async () => {
+  const [first, second] = await tabs(2);
+  const { fetch } = server;
+  server.fetch = async () => {
+    throw new TypeError('fetch failed');
+  };
+  server.user = 'jonas';
+  first.crash();
+  await pass(5000);
+  assert.equal(server.opened.length, 1);
+  server.fetch = fetch;
+  await pass(60_000);
+  assert.equal(second.seen.states.at(-1), 'signed-out');
+  assert.equal(server.opened.length, 1);
 });
 
 test('a lone page that comes back leads again, if its user is still signed in', async () => {
@@ -216,7 +288,11 @@ test('signing out ends all tabs', async () => {
   const three = await tabs(3);
   server.user = null;
   await server.show('bye', { reason: 'session_expired' });
-  for (const tab of three) assert.deepEqual(tab.seen.states, ['connecting', 'open', 'signed-out']);
+  for (const tab of three) {
+    assert.deepEqual(tab.seen.states, ['connecting', 'open', 'signed-out']);
+    assert.equal(tab.watched.state, 'closed');
+    assert.equal(tab.channels.size, 0);
+  }
   await pass(120_000);
   assert.equal(server.opened.length, 1);
   assert.ok(server.requests.every(({ url }) => url === ME));
@@ -315,6 +391,7 @@ for (const lacks of [['locks'], ['BroadcastChannel']]) {
     await server.tell(job(1));
     for (const tab of two) assert.deepEqual(tab.seen.jobs, [1]);
     assert.equal(server.sources.size, 2);
+    assert.deepEqual(browser.said, []);
   });
 }
 
@@ -406,6 +483,17 @@ test('a job that the stream does not poll for is polled by the tab that watches 
   assert.deepEqual(told, [1, 2]);
   server.accept = accept;
   watch.close();
+});
+
+test('after a reset a job is fetched by the tab that watches it', async () => {
+  const tab = await browser.tab();
+  const told = [];
+  tab.repruv.watchJob('old', { update: (each) => told.push(each.version) }, { user: 'mina', lastEventId: '0' });
+  await settle();
+  server.answers.set('/api/v1/jobs/old', job(5, 'running', { job_id: 'old' }));
+  await server.show('reset', { reason: 'cursor_unknown' }, '7');
+  assert.deepEqual(told, [5]);
+  assert.equal(tab.watched.lastEventId, '7');
 });
 
 test('the last watch of a page gives the lead away', async () => {

@@ -134,7 +134,6 @@ function openHub(name, { snapshot, ...options }, lastEventId, onEnd) {
 
   function hearFrame({ frame, before }) {
     const isStart = frame.type === 'hello';
-    if (position === '' && before) restart(before);
     const isGap = position !== '' && Math.max(order(before), isStart && order(frame.id)) > order(position);
     if (!isGap || frame.type === 'reset') take(frame);
     if (asking ? isStart || frame.type === 'ping' : isGap) ask();
