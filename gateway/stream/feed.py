@@ -8,35 +8,37 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
-from typing import Protocol
 
 from chassis import errors
 from gateway import metrics, views
-from gateway.stream import connection, frames, platforms, snapshots
+from gateway.stream import connection, frames, journal, platforms, snapshots
 from repruv.auth.v1 import connection_pb2
 from repruv.demo.v1 import demo_pb2
-from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2
+from repruv.jobs.v1 import job_events_pb2, job_pb2
 
 logger = logging.getLogger(__name__)
 
 RING = 256
 
 
-class Journal(Protocol):
-    """Who keeps every event: the jobs service."""
-
-    async def get_event_positions(self, owner_ids: Sequence[str]) -> dict[str, int]:
-        """Give the newest sequence of each owner; 0 for those without events."""
-
-    async def list_job_events(self, owner_id: str, *, after: int) -> jobs_service_pb2.ListJobEventsResponse:
-        """Give an owner's events after a sequence. Raises `OutOfRange` when it is not one that is kept."""
-
-
 class Feed:
     """What one owner's streams are told."""
 
-    def __init__(self, owner_id: str, journal: Journal) -> None:
+    __slots__ = (
+        "_catching_up",
+        "_heard",
+        "_journal",
+        "_position",
+        "_priming",
+        "_ring",
+        "connections",
+        "idle_since",
+        "known",
+        "owner_id",
+        "platforms",
+    )
+
+    def __init__(self, owner_id: str, journal: journal.Journal) -> None:
         self.owner_id = owner_id
         self.connections: set[connection.Connection] = set()
         self.known = snapshots.Snapshots()
@@ -66,7 +68,7 @@ class Feed:
         """Find out where the owner's sequence stands, unless that is known; gives the position. Raises `Unavailable`."""
         async with self._priming:
             if self._position is None:
-                self._position = (await self._journal.get_event_positions([self.owner_id]))[self.owner_id]
+                self._position = await self._journal.position(self.owner_id)
                 self._follow()
             return self._position
 
@@ -108,7 +110,7 @@ class Feed:
 
     async def restart(self) -> None:
         """Go on from the newest event, since those before it cannot be had, and say so to the streams."""
-        latest = (await self._journal.get_event_positions([self.owner_id]))[self.owner_id]
+        latest = await self._journal.position(self.owner_id)
         self._position = self._heard = latest
         self._ring.clear()
         self.known.forget()
@@ -130,7 +132,7 @@ class Feed:
         after = await self.prime()
         while True:
             try:
-                page = await self._journal.list_job_events(self.owner_id, after=after)
+                page = await self._journal.events(self.owner_id, after=after)
             except errors.OutOfRange:
                 await self.restart()
                 return

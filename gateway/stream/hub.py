@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import random
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from functools import partial
 
 from chassis import bus, errors
 from gateway import clients, metrics, sessions
 from gateway.arrivals import Arrivals
-from gateway.stream import connection, feed, opening, response
+from gateway.stream import connection, feed, journal, opening, response
 from repruv.auth.v1 import auth_events_pb2
 from repruv.demo.v1 import demo_events_pb2
 from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2
@@ -25,7 +24,8 @@ SWEEP_SECONDS = 2.0
 DEAF_SWEEP_SECONDS = 0.5
 LINGER_SECONDS = 60.0
 DRAIN_GRACE_SECONDS = 1.0
-OWNERS_PER_CALL = 10_000
+ARRIVAL_SECONDS = 0.1
+"""What the database knows before NATS has told it may just be on its way."""
 CALLS_AT_ONCE = 8
 POLLED_OWNERS = 50
 
@@ -43,9 +43,15 @@ class Hub:
         validator: sessions.Sessions,
     ) -> None:
         self._jobs = jobs
+        self._journal = journal.Journal(jobs)
         self._validator = validator
         self._opening = opening.Opening(
-            jobs=jobs, demo=demo, connections=connections, arrivals=arrivals, hears=lambda: validator.hears
+            jobs=jobs,
+            kept=self._journal,
+            demo=demo,
+            connections=connections,
+            arrivals=arrivals,
+            hears=lambda: validator.hears,
         )
         self._feeds: dict[str, feed.Feed] = {}
         # Of each user, the oldest first.
@@ -153,7 +159,7 @@ class Hub:
 
     def _feed(self, owner_id: str) -> feed.Feed:
         if owner_id not in self._feeds:
-            self._feeds[owner_id] = feed.Feed(owner_id, self._jobs)
+            self._feeds[owner_id] = feed.Feed(owner_id, self._journal)
         # Nobody forgets it while the stream begins.
         self._feeds[owner_id].idle_since = asyncio.get_running_loop().time()
         return self._feeds[owner_id]
@@ -202,12 +208,14 @@ class Hub:
     async def _sweep(self) -> None:
         self._forget_idle()
         owners = [owner for owner in self._feeds.values() if owner.position is not None]
-        for batch in _batches(owners, OWNERS_PER_CALL):
-            before = {owner.owner_id: owner.position or 0 for owner in batch}
-            latest = await self._jobs.get_event_positions(list(before))
-            await asyncio.gather(
-                *(self._compare(owner, before[owner.owner_id], latest[owner.owner_id]) for owner in batch)
-            )
+        before = {owner.owner_id: owner.position or 0 for owner in owners}
+        latest = await self._journal.positions(list(before))
+        odd = [
+            owner for owner in owners if not before[owner.owner_id] <= latest[owner.owner_id] <= (owner.position or 0)
+        ]
+        if odd and self._validator.hears:
+            await asyncio.sleep(ARRIVAL_SECONDS)
+        await asyncio.gather(*(self._compare(owner, before[owner.owner_id], latest[owner.owner_id]) for owner in odd))
         listened = [owner for owner in owners if owner.connections]
         hears = self._validator.hears
         await asyncio.gather(*(self._ask_demo(owner) for owner in listened if owner.known.wants_demo(hears=hears)))
@@ -260,9 +268,3 @@ class Hub:
 
 def _owner_id(received: bus.Received) -> str:
     return received.subject.rpartition(".")[2]
-
-
-def _batches(items: Iterable[feed.Feed], size: int) -> Iterable[list[feed.Feed]]:
-    remaining = iter(items)
-    while batch := list(itertools.islice(remaining, size)):
-        yield batch

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from chassis import errors
 from gateway import clients, metrics
 from gateway.arrivals import Arrivals
-from gateway.stream import connection, feed
+from gateway.stream import connection, feed, journal
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 
 logger = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ class Opening:
         self,
         *,
         jobs: clients.Jobs,
+        kept: journal.Journal,
         demo: clients.Demo,
         connections: clients.Connections,
         arrivals: Arrivals,
@@ -48,6 +49,7 @@ class Opening:
         """`hears` says whether NATS reaches this process at the moment."""
         self._hears = hears
         self._jobs = jobs
+        self._journal = kept
         self._demo = demo
         self._connections = connections
         self._arrivals = arrivals
@@ -62,7 +64,7 @@ class Opening:
         lost = ""
         if cursor is not None:
             try:
-                missed = await _missed(owner, self._jobs, cursor)
+                missed = await _missed(owner, self._journal, cursor)
             except CursorLost as error:
                 lost = str(error)
         # No await from here to `add`: what `missed` ends with is what the feed goes on from.
@@ -144,7 +146,7 @@ class Opening:
         owner.known.confirm_demo()
 
 
-async def _missed(owner: feed.Feed, jobs: clients.Jobs, cursor: str) -> list[connection.Frame]:
+async def _missed(owner: feed.Feed, kept: journal.Journal, cursor: str) -> list[connection.Frame]:
     """Give the events between `cursor` and where the feed stands at the moment of return, in order."""
     if not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= MAX_CURSOR_DIGITS):
         raise CursorLost("cursor_invalid")
@@ -161,7 +163,7 @@ async def _missed(owner: feed.Feed, jobs: clients.Jobs, cursor: str) -> list[con
         if len(fetched) >= MAX_REPLAY:
             raise CursorLost("cursor_too_old")
         try:
-            page = await jobs.list_job_events(owner.owner_id, after=after)
+            page = await kept.events(owner.owner_id, after=after)
         except errors.OutOfRange as error:
             raise CursorLost("cursor_unknown") from error
         if not page.events:

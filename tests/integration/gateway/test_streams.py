@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -13,7 +12,6 @@ import pytest
 from dev import children
 from gateway.settings import Settings
 from gateway.stream import hub
-from tests.integration.gateway import streaming
 from tests.integration.gateway.conftest import Account, gateway_serving
 from tests.integration.gateway.streaming import Event, is_demo, is_job, opened
 

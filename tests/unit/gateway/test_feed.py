@@ -10,6 +10,7 @@ import pytest
 
 from chassis import errors
 from gateway.stream import connection, feed
+from gateway.stream.journal import Journal
 from repruv.demo.v1 import demo_pb2
 from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2
 
@@ -22,17 +23,19 @@ def event(sequence: int) -> job_events_pb2.JobEvent:
     return job_events_pb2.JobEvent(owner_id=OWNER, sequence=sequence, job=job)
 
 
-class Journal:
+class Kept:
     """Keeps events in memory; `answers` holds it up, `is_down` makes it fail."""
 
     def __init__(self, latest: int = 0) -> None:
         self.latest = latest
         self.asked = 0
+        self.positions_asked = 0
         self.is_down = False
         self.answers = asyncio.Event()
         self.answers.set()
 
     async def get_event_positions(self, owner_ids: Sequence[str]) -> dict[str, int]:
+        self.positions_asked += 1
         latest = self.latest
         await self._answer()
         return dict.fromkeys(owner_ids, latest)
@@ -71,8 +74,8 @@ class Reader:
 
 
 @pytest.fixture
-async def journal() -> Journal:
-    return Journal()
+async def journal() -> Kept:
+    return Kept()
 
 
 @pytest.fixture
@@ -81,26 +84,26 @@ async def reader() -> Reader:
 
 
 @pytest.fixture
-async def owner(journal: Journal, reader: Reader) -> feed.Feed:
-    owner = feed.Feed(OWNER, journal)
+async def owner(journal: Kept, reader: Reader) -> feed.Feed:
+    owner = feed.Feed(OWNER, Journal(journal))
     owner.connections.add(reader)  # type: ignore[arg-type]
     return owner
 
 
-def hear(owner: feed.Feed, journal: Journal, *sequences: int) -> None:
+def hear(owner: feed.Feed, journal: Kept, *sequences: int) -> None:
     for sequence in sequences:
         journal.latest = max(journal.latest, sequence)
         owner.hear_event(event(sequence))
 
 
-async def test_events_in_order_need_no_question(owner: feed.Feed, journal: Journal, reader: Reader) -> None:
+async def test_events_in_order_need_no_question(owner: feed.Feed, journal: Kept, reader: Reader) -> None:
     await owner.prime()
     hear(owner, journal, 1, 2, 2, 1, 3)
     assert reader.sequences == [1, 2, 3]
     assert journal.asked == 0
 
 
-async def test_a_gap_is_filled_by_one_run(owner: feed.Feed, journal: Journal, reader: Reader) -> None:
+async def test_a_gap_is_filled_by_one_run(owner: feed.Feed, journal: Kept, reader: Reader) -> None:
     await owner.prime()
     journal.answers.clear()
     hear(owner, journal, 1, 4, 6, 5, 9)
@@ -111,11 +114,12 @@ async def test_a_gap_is_filled_by_one_run(owner: feed.Feed, journal: Journal, re
     assert journal.asked == 3
 
 
-async def test_what_comes_during_priming_is_not_lost(owner: feed.Feed, journal: Journal, reader: Reader) -> None:
+async def test_what_comes_during_priming_is_not_lost(owner: feed.Feed, journal: Kept, reader: Reader) -> None:
     journal.latest = 5
     journal.answers.clear()
     priming = asyncio.create_task(owner.prime())
-    await asyncio.sleep(0)
+    while not journal.positions_asked:
+        await asyncio.sleep(0)
     hear(owner, journal, 6, 7)
     journal.answers.set()
     assert await priming == 5
@@ -123,7 +127,7 @@ async def test_what_comes_during_priming_is_not_lost(owner: feed.Feed, journal: 
     assert reader.sequences == [6, 7]
 
 
-async def test_any_order_of_arrival_is_told_in_order(owner: feed.Feed, journal: Journal, reader: Reader) -> None:
+async def test_any_order_of_arrival_is_told_in_order(owner: feed.Feed, journal: Kept, reader: Reader) -> None:
     await owner.prime()
     arrivals = [sequence for sequence in range(1, 200) if random.random() < 0.8] * 2
     random.shuffle(arrivals)
@@ -134,7 +138,7 @@ async def test_any_order_of_arrival_is_told_in_order(owner: feed.Feed, journal: 
     assert reader.sequences == list(range(1, max(arrivals) + 1))
 
 
-async def test_an_outage_loses_nothing(owner: feed.Feed, journal: Journal, reader: Reader) -> None:
+async def test_an_outage_loses_nothing(owner: feed.Feed, journal: Kept, reader: Reader) -> None:
     await owner.prime()
     journal.is_down = True
     hear(owner, journal, 2)
@@ -145,7 +149,7 @@ async def test_an_outage_loses_nothing(owner: feed.Feed, journal: Journal, reade
     assert reader.sequences == [1, 2]
 
 
-async def test_another_history_is_told(owner: feed.Feed, journal: Journal, reader: Reader) -> None:
+async def test_another_history_is_told(owner: feed.Feed, journal: Kept, reader: Reader) -> None:
     journal.latest = 5
     await owner.prime()
     journal.latest = 3
@@ -155,7 +159,7 @@ async def test_another_history_is_told(owner: feed.Feed, journal: Journal, reade
     assert reader.sequences == [4]
 
 
-async def test_memory_is_a_ring(owner: feed.Feed, journal: Journal) -> None:
+async def test_memory_is_a_ring(owner: feed.Feed, journal: Kept) -> None:
     await owner.prime()
     hear(owner, journal, *range(1, feed.RING + 11))
     assert not owner.remembers(9)
@@ -165,7 +169,7 @@ async def test_memory_is_a_ring(owner: feed.Feed, journal: Journal) -> None:
     assert [frame.sequence for frame in owner.since(feed.RING + 8)] == [feed.RING + 9, feed.RING + 10]
 
 
-async def test_progress_is_news_only_once(owner: feed.Feed, journal: Journal, reader: Reader) -> None:
+async def test_progress_is_news_only_once(owner: feed.Feed, journal: Kept, reader: Reader) -> None:
     await owner.prime()
     hear(owner, journal, 1)
     for version in (3, 2, 3, 1):
