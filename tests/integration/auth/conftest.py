@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -206,7 +205,8 @@ def new_email() -> str:
 
 def new_address() -> str:
     """Make an address, so that tests do not throttle each other."""
-    return f"10.{random.randrange(256)}.{random.randrange(256)}.{random.randrange(1, 255)}"
+    # Not of `random`, which Hypothesis seeds.
+    return f"10.{secrets.randbelow(256)}.{secrets.randbelow(256)}.{1 + secrets.randbelow(254)}"
 
 
 @pytest.fixture(scope="session")
