@@ -478,3 +478,15 @@ async def owner(new_owner: Callable[..., Awaitable[Owner]]) -> Owner:
 def query() -> Callable[[str], dict[str, str]]:
     """Give the query of an address."""
     return query_of
+
+
+@pytest.fixture(scope="session")
+def go() -> Callable[[str], Awaitable[dict[str, str]]]:
+    """Go to the page of consent of a server that does not ask."""
+    return sent_back
+
+
+@pytest.fixture
+def new_user(engine: AsyncEngine) -> Callable[[], Awaitable[UUID]]:
+    """Make an account."""
+    return lambda: insert_user(engine)

@@ -1,0 +1,198 @@
+"""Mails as they leave: by a mail server or into a folder; refused, late, or never to be logged."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+import worker
+from chassis.rpc import client
+from dev import children
+from services.auth import __main__ as auth_process
+from services.auth import handlers, letters, mails, servicer
+from services.auth.mail import Mail, Sender, open_sender
+from services.auth.mail.folder import Folder
+from services.auth.settings import Settings, WorkerSettings
+from tests.integration.auth.conftest import PUBLIC_URL, Gateway, new_address, new_email
+
+FROM = "Repruv <no-reply@example.org>"
+
+
+@dataclass
+class MailServer:
+    """Speaks as much SMTP as a mail takes; answers RCPT as it is told."""
+
+    recipient_answer: str = "250 fine"
+    offers_tls: bool = False
+    received: list[str] = field(default_factory=list)
+    port: int = 0
+
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        def say(line: str) -> None:
+            writer.write(f"{line}\r\n".encode())
+
+        say("220 mail.test")
+        while line := (await reader.readline()).decode().strip():
+            verb = line[:4].upper()
+            if verb in ("EHLO", "HELO"):
+                say("250 mail.test")
+            elif verb == "RCPT":
+                say(self.recipient_answer)
+            elif verb == "DATA":
+                say("354 go on")
+                self.received.append((await reader.readuntil(b"\r\n.\r\n")).decode())
+                say("250 taken")
+            elif verb == "QUIT":
+                say("221 bye")
+                break
+            else:
+                say("250 fine")
+        await writer.drain()
+        writer.close()
+
+
+@pytest.fixture
+async def mail_server() -> AsyncIterator[MailServer]:
+    """A mail server."""
+    made = MailServer()
+    server = await asyncio.start_server(made.converse, "127.0.0.1", 0)
+    made.port = server.sockets[0].getsockname()[1]
+    yield made
+    server.close()
+    await server.wait_closed()
+
+
+def written(path: Path) -> list[str]:
+    """Give the mails in a folder."""
+    return [one.read_text() for one in path.glob("*.eml")]
+
+
+def mailer(engine: AsyncEngine, url: str, *, is_production: bool = False) -> handlers.Mailer:
+    sender: Sender = open_sender(url, sender=FROM, is_production=is_production)
+    return handlers.Mailer(engine=engine, sender=sender, public_url=PUBLIC_URL)
+
+
+async def send(mailer: handlers.Mailer, user_id: str) -> dict[str, str]:
+    payload = mails.Payload(mails.Purpose.VERIFY, user_id=user_id)
+    return await mailer.send(worker.Context.for_test(), payload)
+
+
+async def test_a_mail_server_is_given_the_mail(gateway: Gateway, engine: AsyncEngine, mail_server: MailServer) -> None:
+    account = await gateway.account()
+    assert await send(mailer(engine, f"smtp://127.0.0.1:{mail_server.port}"), account.user_id) == {"outcome": "sent"}
+    [received] = mail_server.received
+    assert f"To: {account.email}" in received
+    assert f"From: {FROM}" in received
+    assert "Subject: Confirm your e-mail address" in received
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "retryable"),
+    [("550 nobody", "mail_refused", False), ("450 later", "mail_unavailable", True)],
+)
+async def test_what_a_mail_server_says(
+    gateway: Gateway, engine: AsyncEngine, mail_server: MailServer, answer: str, code: str, retryable: bool
+) -> None:
+    mail_server.recipient_answer = answer
+    account = await gateway.account()
+    with pytest.raises(worker.JobFailed) as failed:
+        await send(mailer(engine, f"smtp://127.0.0.1:{mail_server.port}"), account.user_id)
+    assert (failed.value.code, failed.value.retryable) == (code, retryable)
+
+
+async def test_production_gives_no_mail_to_a_server_without_tls(
+    gateway: Gateway, engine: AsyncEngine, mail_server: MailServer
+) -> None:
+    account = await gateway.account()
+    strict = mailer(engine, f"smtp://127.0.0.1:{mail_server.port}", is_production=True)
+    with pytest.raises(worker.JobFailed) as failed:
+        await send(strict, account.user_id)
+    assert (failed.value.code, mail_server.received) == ("mail_unavailable", [])
+
+
+async def test_a_server_that_is_down_is_tried_again_and_no_link_is_logged(
+    gateway: Gateway, engine: AsyncEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    account = await gateway.account()
+    with caplog.at_level(logging.DEBUG), pytest.raises(worker.JobFailed) as failed:
+        await send(mailer(engine, f"smtp://127.0.0.1:{children.free_port()}"), account.user_id)
+    assert failed.value.retryable
+    assert "rpl_" not in caplog.text + str([vars(record) for record in caplog.records])
+
+
+@pytest.mark.parametrize("shown", [True, False])
+async def test_a_folder_shows_links_only_to_whoever_develops(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, shown: bool
+) -> None:
+    mail = letters.verify("ada@example.org", public_url=PUBLIC_URL, token="rpl_secret")
+    with caplog.at_level(logging.INFO):
+        await Folder(tmp_path, sender=FROM, shows_links=shown).send(mail)
+    assert ("rpl_secret" in str([vars(record) for record in caplog.records])) is shown
+    assert len(written(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("changed", [{"to": "a@b.c\r\nBcc: x@y.z"}, {"subject": "hello\r\nBcc: x@y.z"}])
+async def test_nothing_breaks_out_of_its_line(tmp_path: Path, changed: dict[str, str]) -> None:
+    fields = {"to": "ada@example.org", "subject": "hello", "text": "…", **changed}
+    with pytest.raises(ValueError):
+        await open_sender(f"folder:{tmp_path}", sender=FROM, is_production=False).send(Mail(**fields))
+
+
+def test_what_is_shown_as_html_is_escaped() -> None:
+    mail = letters.verify("ada@example.org", public_url='https://x.example/"><script>', token="t&t")
+    assert "<script>" not in mail.html
+    assert "&quot;&gt;&lt;script&gt;" in mail.html
+
+
+async def test_from_a_registration_to_the_folder_through_jobs_and_worker(
+    database_url: Callable[[str], str],
+    nats_url: str,
+    seeds: dict[str, str],
+    identity_trust: str,
+    jobs_target: str,
+    signer: Callable[[str], Any],
+    tmp_path: Path,
+    eventually: Any,
+) -> None:
+    told: dict[str, Any] = {
+        "database_url": database_url("auth"),
+        "nats_url": nats_url,
+        "identity_key": seeds["auth"],
+        "identity_trust": identity_trust,
+        "jobs_target": jobs_target,
+        "sealing_keys": "a:" + "A" * 43,
+    }
+    target = f"127.0.0.1:{children.free_port()}"
+    stop = asyncio.Event()
+    serve = auth_process.serve(Settings(listen=target, demo_target=target, password_memory_kib=64, **told), stop)
+    work = auth_process.work(WorkerSettings(mail_url=f"folder:{tmp_path}", **told), stop)
+    running = asyncio.gather(serve, work)
+    channel = client.channel(target, service=servicer.SERVICE)
+    email = new_email()
+
+    async def is_registered() -> bool:
+        assert not running.done()
+        try:
+            await Gateway(channel, client.Caller(signer("gateway"))).register(email, ip_address=new_address())
+        except Exception as error:  # noqa: BLE001 - until it serves
+            return getattr(error, "code", "") == "email_taken"
+        return True
+
+    async def has_mail() -> bool:
+        assert not running.done()
+        return any(f"To: {email}" in text for text in written(tmp_path))
+
+    try:
+        await eventually(is_registered)
+        await eventually(has_mail)
+    finally:
+        stop.set()
+        await asyncio.wait_for(running, 30)
+        await channel.close()

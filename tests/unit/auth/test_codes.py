@@ -1,0 +1,64 @@
+"""Codes as they are made and compared; names of user agents."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+import pytest
+
+from services.auth import clients, codes, validation
+
+# RFC 6238, appendix B, SHA-1, the last six digits.
+SECRET = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "code"),
+    [(59, "287082"), (1111111109, "081804"), (1234567890, "005924"), (2000000000, "279037")],
+)
+def test_codes_are_those_of_the_standard(seconds: int, code: str) -> None:
+    now = datetime.fromtimestamp(seconds, UTC)
+    assert codes.matching_step(SECRET, code, now=now) == seconds // 30
+
+
+@pytest.mark.parametrize(("off", "matches"), [(-60, False), (-30, True), (0, True), (30, True), (60, False)])
+def test_one_step_aside_is_taken(off: int, matches: bool) -> None:
+    now = datetime.fromtimestamp(1111111109 + off, UTC)
+    assert (codes.matching_step(SECRET, "081804", now=now) is not None) is matches
+
+
+@pytest.mark.parametrize("code", ["", "08180", "0818044", "٠٨١٨٠٤", "081804\n", "x81804"])
+def test_what_is_no_code_matches_nothing(code: str) -> None:
+    assert codes.matching_step(SECRET, code, now=datetime.fromtimestamp(1111111109, UTC)) is None
+
+
+def test_recovery_codes_are_unlike_and_read_back_however_typed() -> None:
+    made = codes.new_recovery_codes()
+    assert len(set(made)) == codes.RECOVERY_CODES
+    assert all(re.fullmatch(r"[a-z2-7]{5}-[a-z2-7]{5}", code) for code in made)
+    typed = f" {made[0].upper()} "
+    assert codes.is_recovery(validation.clean_code(typed))
+    assert codes.recovery_hash(SECRET, validation.clean_code(typed)) == codes.recovery_hash(SECRET, made[0])
+    assert codes.recovery_hash("ANOTHER", made[0]) != codes.recovery_hash(SECRET, made[0])
+
+
+@pytest.mark.parametrize("typed", ["x" * 41, "é", "\x00" * 1000])
+def test_what_cannot_be_a_code_is_none(typed: str) -> None:
+    cleaned = validation.clean_code(typed)
+    assert not codes.is_recovery(cleaned)
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "name"),
+    [
+        ("", ""),
+        ("nothing known", ""),
+        ("curl/8.5.0", "curl"),
+        ("Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0", "Firefox on Linux"),
+        ("\x00" * 400, ""),
+        ("(" * 100_000, ""),
+    ],
+)
+def test_a_client_has_a_name_or_none(user_agent: str, name: str) -> None:
+    assert clients.name(user_agent) == name
