@@ -12,14 +12,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from chassis import errors, ids
-from gateway import authentication, forgery, parts, sessions, views
+from gateway import authentication, forgery, parts, sessions, templating, views
 from gateway.pages import flash, forms, redirects, rendering
 
 logger = logging.getLogger(__name__)
 
 FRAGMENT_HEADER = "X-Fragment"
 FRAGMENT = "status"
-FRAGMENTS = frozenset({"dashboard", "demo_mode", "connections"})
+FRAGMENTS = frozenset(
+    path.relative_to(templating.TEMPLATES).as_posix().removesuffix("_fragment.html")
+    for path in templating.TEMPLATES.rglob("*_fragment.html")
+)
 UNREAD = 5
 """So many notifications every page knows of; more are on their own page."""
 _SAID = "said"

@@ -22,7 +22,7 @@ class Schedules:
         self._parts = assembled
         self._secure = assembled.settings.is_https
         actions = {"pause": self.pause, "resume": self.resume, "trigger": self.trigger}
-        says = {"schedule_not_found": "schedule_unknown", "not_found": "schedule_unknown"}
+        says = {"schedule_not_found": "schedule_unknown"}
         self.routes = [Route(PATH, self.show), *admission.forms_of(PATH, self.show, actions, says)]
 
     async def show(self, request: Request) -> Response:

@@ -16,6 +16,7 @@ class Page(HTMLParser):
         self.attributes: dict[str, dict[str, str]] = {}
         """Attributes of each element that has an id."""
         self.tags: set[str] = set()
+        self.links: list[str] = []
         self._words: list[str] = []
         self._form: dict[str, str] = {}
         self.feed(answer.text)
@@ -25,6 +26,8 @@ class Page(HTMLParser):
         """Note forms, fields and ids."""
         found = {name: value or "" for name, value in attrs}
         self.tags.add(tag)
+        if tag == "a" and "href" in found:
+            self.links.append(found["href"])
         if "id" in found:
             self.attributes[found["id"]] = found
         if tag == "form":

@@ -1,0 +1,171 @@
+"""Pages and API for admins; for everybody else there is nothing there."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from chassis import identity, ids
+from repruv.jobs.v1 import kind_pb2
+from tests.integration.gateway.conftest import ADMIN_EMAIL, PASSWORD, Account
+from tests.integration.gateway.html import Page, submit
+from tests.integration.jobs import served as serving
+from tests.integration.jobs.served import Served
+
+HTML = {"Accept": "text/html"}
+PAGES = ("jobs", "kinds", "schedules", "stuck", "workers", "users", "security-events")
+
+
+@pytest.fixture
+async def served(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[Served]:
+    """The jobs service."""
+    async with serving.reached(jobs_target, signer) as found:
+        yield found
+
+
+@pytest.fixture
+async def admin(url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """The admin at a browser."""
+    async with httpx.AsyncClient(base_url=url, headers=HTML, timeout=20.0) as client:
+        answer = await client.post("/api/v1/auth/login", json={"email": ADMIN_EMAIL, "password": PASSWORD})
+        assert answer.status_code == 200, answer.text
+        yield client
+
+
+@pytest.fixture
+async def kind(served: Served) -> str:
+    """A kind of this test alone, served by nobody who asks for work."""
+    name = f"demo.{uuid4().hex}"
+    await served.declare(kind_pb2.KindDeclaration(kind=name))
+    return name
+
+
+async def look(client: httpx.AsyncClient, path: str) -> Page:
+    answer = await client.get(path, headers=HTML)
+    assert answer.status_code == 200, answer.text
+    return Page(answer)
+
+
+async def press(client: httpx.AsyncClient, page: Page, action: str, **values: str) -> Page:
+    """Send a form; gives the page that it leads to."""
+    answer = await submit(client, page, action, **values)
+    assert answer.status_code == 303, answer.text
+    return await look(client, answer.headers["location"])
+
+
+async def test_everybody_else_finds_nothing(account: Account, admin: httpx.AsyncClient) -> None:
+    for name in PAGES:
+        answer = await account.http.get(f"/admin/{name}", headers=HTML)
+        assert (answer.status_code, "There is nothing here" in Page(answer).text) == (404, True), name
+        assert (await admin.get(f"/admin/{name}")).status_code == 200, name
+    for path in ("jobs/cancel", "jobs/retry", "kinds/pause", "kinds/limits", "schedules/trigger"):
+        answer = await account.http.post(f"/admin/{path}", headers=HTML)
+        assert answer.status_code == 404, path
+    assert (await account.http.post(f"/admin/users/{account.user_id}/role", data={"role": "admin"})).status_code == 404
+    for path in ("jobs", "kinds", "schedules", "stuck", "workers", "users"):
+        answer = await account.http.get(f"/api/v1/admin/{path}")
+        assert (answer.status_code, answer.json()["code"]) == (403, "admin_required"), path
+    assert "/admin/jobs" not in (await look(account.http, "/jobs")).links
+    assert "/admin/jobs" in (await look(admin, "/jobs")).links
+    assert (await admin.get("/admin")).headers["location"] == "/admin/jobs"
+
+
+async def test_jobs_of_everybody_are_stopped_and_begun_again(
+    register: Callable[..., Awaitable[Account]], admin: httpx.AsyncClient, served: Served, kind: str
+) -> None:
+    mine, yours = await register(), await register()
+    job, other = await served.submit(kind, mine.user_id), await served.submit(kind, yours.user_id)
+    page = await look(admin, f"/admin/jobs?kind={kind}")
+    assert {f"/jobs/{job.job_id}", f"/jobs/{other.job_id}"} <= set(page.links)
+    page = await look(admin, f"/admin/jobs?owner={mine.user_id}")
+    assert f"/jobs/{job.job_id}" in page.links
+    assert f"/jobs/{other.job_id}" not in page.links
+    assert "No job is like that" in (await look(admin, "/admin/jobs?owner=nonsense")).text
+
+    page = await press(admin, page, "/admin/jobs/cancel", job_id=job.job_id)
+    assert "The job was cancelled." in page.text
+    page = await press(admin, page, "/admin/jobs/retry", job_id=job.job_id)
+    assert "The job begins again." in page.text
+    page = await look(admin, f"/jobs/{job.job_id}")
+    assert mine.user_id in page.text
+    assert "Retried by request" in (await look(mine.http, f"/jobs/{job.job_id}")).text
+    lost = await press(
+        admin, await look(admin, f"/admin/jobs?kind={kind}"), "/admin/jobs/cancel", job_id=str(ids.uuid7())
+    )
+    assert "There is no such job" in lost.text
+
+
+async def test_kinds_are_paused_and_limited(
+    account: Account, admin: httpx.AsyncClient, served: Served, kind: str
+) -> None:
+    await served.submit(kind, account.user_id)
+    page = await look(admin, "/admin/kinds")
+    assert kind in page.text
+    page = await press(admin, page, "/admin/kinds/pause", kind=kind)
+    assert "Paused" in page.text
+    assert await served.claim(kind) == []
+    stuck = (await admin.get("/api/v1/admin/stuck?page_size=100")).json()["jobs"]
+    assert {"paused"} == {one["reason"] for one in stuck if one["job"]["kind"] == kind}
+    assert "Its kind is paused" in (await look(admin, "/admin/stuck")).text
+    page = await press(admin, page, "/admin/kinds/resume", kind=kind)
+    assert len(await served.claim(kind)) == 1
+
+    wish = {"max_running": "3", "max_running_per_key": "2", "rate_count": "10", "rate_period_seconds": "60"}
+    page = await press(admin, page, "/admin/kinds/limits", kind=kind, **wish)
+    assert "The limits were set." in page.text
+    assert "At most 3 at once, 10 begin in 1 min" in page.text
+    wrong = await press(admin, page, "/admin/kinds/limits", kind=kind, **{**wish, "max_running": "many"})
+    assert "make no sense" in wrong.text
+    limits = {"max_running": 0, "max_running_per_key": 1, "rate_count": 0}
+    freed = await admin.put(f"/api/v1/admin/kinds/{kind}/limits", json=limits)
+    assert freed.json()["limits"] == {**limits, "rate_period_seconds": None}
+
+
+async def test_schedules_are_paused_and_triggered_once(demo_target: str, admin: httpx.AsyncClient) -> None:
+    name = "demo.expire"
+    page = await look(admin, "/admin/schedules")
+    assert name in page.text
+    page = await press(admin, page, "/admin/schedules/pause", name=name)
+    assert "The schedule is paused." in page.text
+    page = await press(admin, page, "/admin/schedules/resume", name=name)
+    job_id = str(ids.uuid7())
+    for _ in range(2):
+        answer = await submit(admin, page, "/admin/schedules/trigger", name=name, job_id=job_id)
+        assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs/{job_id}")
+    assert "End expired demo modes" in (await look(admin, f"/jobs/{job_id}")).text
+    lost = await press(admin, page, "/admin/schedules/pause", name="no.such.schedule")
+    assert "There is no such schedule" in lost.text
+    found = (await admin.get("/api/v1/admin/schedules")).json()["schedules"]
+    assert [one["next_at"] is not None for one in found if one["name"] == name] == [True]
+
+
+async def test_workers_are_listed(admin: httpx.AsyncClient, kind: str) -> None:
+    page = await look(admin, "/admin/workers")
+    assert serving.WORKER in page.text
+    workers = (await admin.get("/api/v1/admin/workers")).json()["workers"]
+    assert serving.WORKER in {one["worker"] for one in workers}
+
+
+async def test_accounts_are_found_closed_and_opened(
+    register: Callable[..., Awaitable[Account]], admin: httpx.AsyncClient
+) -> None:
+    account = await register()
+    page = await look(admin, f"/admin/users?email={account.email[:12].upper()}")
+    path = f"/admin/users/{account.user_id}"
+    assert path in page.links
+    assert "Nobody is called that" in (await look(admin, "/admin/users?email=nobody-at-all")).text
+    page = await press(admin, await look(admin, path), f"{path}/disable")
+    assert "The account is closed" in page.text
+    assert (await account.http.get("/api/v1/auth/me")).status_code == 401
+    page = await press(admin, page, f"{path}/enable")
+    assert "The account is open again." in page.text
+    page = await press(admin, page, f"{path}/role", role="admin")
+    assert "Make a user" in page.text
+    events = await look(admin, f"/admin/security-events?user={account.user_id}")
+    assert path in events.links
+    for missing in (ids.uuid7(), "nonsense"):
+        assert (await admin.get(f"/admin/users/{missing}")).status_code == 404
+    assert "Nothing like that happened" in (await look(admin, "/admin/security-events?user=nonsense")).text

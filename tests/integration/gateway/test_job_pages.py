@@ -1,0 +1,239 @@
+"""The pages of jobs: the history, and one job in each of its states, by forms alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator, Awaitable, Callable
+from uuid import uuid4
+
+import httpx
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.struct_pb2 import Struct
+
+from chassis import identity, ids
+from dev import children
+from gateway.settings import Settings
+from repruv.jobs.v1 import job_pb2, jobs_service_pb2
+from tests.integration.gateway.conftest import Account, gateway_serving
+from tests.integration.gateway.html import Page, submit
+from tests.integration.jobs import served as serving
+from tests.integration.jobs.served import Served
+
+HTML = {"Accept": "text/html"}
+HOSTILE = '<img src=x onerror=alert(1)> & "quotes"'
+Register = Callable[..., Awaitable[Account]]
+
+
+@pytest.fixture
+async def served(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[Served]:
+    """The jobs service."""
+    async with serving.reached(jobs_target, signer) as found:
+        yield found
+
+
+@pytest.fixture
+def kind() -> str:
+    """A kind of this test alone."""
+    return f"demo.{uuid4().hex}"
+
+
+async def look(account: Account, path: str, status: int = 200) -> Page:
+    answer = await account.http.get(path, headers=HTML)
+    assert answer.status_code == status, answer.text
+    return Page(answer)
+
+
+async def claimed(served: Served, kind: str) -> job_pb2.Job:
+    (job,) = await served.claim(kind)
+    return job
+
+
+async def press(account: Account, job: job_pb2.Job, name: str) -> Page:
+    """Press a button of a job's page; gives the page that it leads to."""
+    path = f"/jobs/{job.job_id}"
+    answer = await submit(account.http, await look(account, path), f"{path}/{name}", origin="")
+    assert (answer.status_code, answer.headers["location"]) == (303, path), answer.text
+    return await look(account, path)
+
+
+def rows(page: Page, jobs: list[job_pb2.Job]) -> list[str]:
+    """The jobs that a list shows."""
+    return [job.job_id for job in jobs if f"/jobs/{job.job_id}" in page.links]
+
+
+async def test_the_history_goes_back_page_by_page(account: Account, served: Served, kind: str) -> None:
+    assert "No jobs yet" in (await look(account, "/jobs")).text
+    submitted = [await served.submit(kind, account.user_id) for _ in range(23)]
+    newest = await look(account, "/jobs")
+    assert rows(newest, submitted) == [job.job_id for job in submitted[3:]]
+    (older,) = [link for link in newest.links if "page_token=" in link]
+    oldest = await look(account, older)
+    assert rows(oldest, submitted) == [job.job_id for job in submitted[:3]]
+    assert "/jobs" in oldest.links
+    assert not [link for link in oldest.links if "page_token=" in link]
+
+
+async def test_filters_leave_others_out(account: Account, served: Served, kind: str) -> None:
+    other = f"{kind}.other"
+    waiting, done = await served.submit(kind, account.user_id), await served.submit(other, account.user_id)
+    await served.finish(await claimed(served, other))
+    both = [waiting, done]
+    shown = {
+        query: rows(await look(account, f"/jobs?{query}"), both)
+        for query in (
+            "",
+            "state=active",
+            "state=completed",
+            f"kind={kind}",
+            "state=nonsense",
+            "kind=%00",
+            "page_token=",
+        )
+    }
+    first, second = waiting.job_id, done.job_id
+    assert list(shown.values()) == [
+        [first, second],
+        [first],
+        [second],
+        [first],
+        [first, second],
+        [first, second],
+        [first, second],
+    ]
+    assert "No job is like that" in (await look(account, "/jobs?state=failed")).text
+    lost = await account.http.get("/jobs?state=active&page_token=nonsense", headers=HTML)
+    assert (lost.status_code, lost.headers["location"]) == (303, "/jobs?state=active")
+
+
+async def test_a_job_tells_how_it_stands_and_what_happened(account: Account, served: Served, kind: str) -> None:
+    quick = Duration(nanos=1_000_000)
+    submitted = await served.submit(kind, account.user_id, max_attempts=2, backoff=quick, max_backoff=quick)
+    path = f"/jobs/{submitted.job_id}"
+    assert "Waiting for its turn" in (await look(account, path)).text
+
+    running = await claimed(served, kind)
+    await served.progress(running, 3)
+    page = await look(account, path)
+    for words in ("Running", "30%", "3 of 10", "Attempt 1 began", serving.WORKER, submitted.job_id):
+        assert words in page.text
+    assert f"{path}/retry" not in page.forms
+
+    await served.finish(running, failed=serving.failed("mailbox_full", retryable=True))
+    page = await look(account, path)
+    for words in ("Retrying", "Attempt 1 did not succeed", "It did not work.", "mailbox_full"):
+        assert words in page.text
+
+    await served.finish(await again(served, kind), failed=serving.failed("mailbox_gone"))
+    page = await look(account, path)
+    for words in ("Failed", "mailbox_gone", "Attempt 2 began"):
+        assert words in page.text
+    assert f"{path}/cancel" not in page.forms
+
+    page = await press(account, submitted, "retry")
+    assert "The job begins again." in page.text
+    assert "Retried by request" in page.text
+    result = Struct()
+    result.update({"interaction_count": 4213, "note": HOSTILE})
+    await served.finish(
+        await claimed(served, kind), completed=jobs_service_pb2.FinishJobRequest.Completed(result=result)
+    )
+    answer = await account.http.get(path, headers=HTML)
+    for words in ("Completed", "Done in", "4,213", HOSTILE):
+        assert words in Page(answer).text
+    assert "<img" not in answer.text
+
+
+async def again(served: Served, kind: str) -> job_pb2.Job:
+    """Claim what is due in a moment."""
+    request = jobs_service_pb2.ClaimJobsRequest(
+        worker=serving.WORKER, kinds=[kind], max_jobs=1, wait=Duration(seconds=5)
+    )
+    (job,) = (await served.call(served.jobs.ClaimJobs, request)).jobs
+    found: job_pb2.Job = job
+    return found
+
+
+async def test_a_job_is_cancelled_before_it_ends(account: Account, served: Served, kind: str) -> None:
+    job = await served.submit(kind, account.user_id)
+    path = f"/jobs/{job.job_id}"
+    page = await press(account, job, "cancel")
+    for words in ("The job was cancelled.", "Cancelled before it had begun"):
+        assert words in page.text
+    assert f"{path}/cancel" not in page.forms
+
+    job = await served.submit(kind, account.user_id)
+    path = f"/jobs/{job.job_id}"
+    before = await look(account, path)
+    await served.finish(await claimed(served, kind))
+    late = await submit(account.http, before, f"{path}/cancel")
+    assert (late.status_code, late.headers["location"]) == (303, path)
+    assert "had already ended" in (await look(account, path)).text
+    assert "had already ended" not in (await look(account, path)).text
+
+
+async def test_a_running_job_is_asked_to_stop(account: Account, served: Served, kind: str) -> None:
+    job = await served.submit(kind, account.user_id)
+    running = await claimed(served, kind)
+    page = await press(account, job, "cancel")
+    assert "was asked to stop" in page.text
+    assert "Cancelling" in page.text
+    await served.finish(running, cancelled=jobs_service_pb2.FinishJobRequest.Cancelled())
+    assert "stopped before its work was done" in (await look(account, f"/jobs/{job.job_id}")).text
+
+
+async def test_jobs_of_others_are_not_there(register: Register, served: Served, kind: str) -> None:
+    mine, yours = await register(), await register()
+    job = await served.submit(kind, mine.user_id)
+    page = await look(mine, f"/jobs/{job.job_id}")
+    for path in (f"/jobs/{job.job_id}", f"/jobs/{ids.uuid7()}", "/jobs/not-an-id", "/jobs/%00"):
+        assert "There is nothing here" in (await look(yours, path, 404)).text
+    assert job.job_id not in (await look(yours, f"/jobs?kind={kind}")).text
+    own = await served.submit(kind, yours.user_id)
+    token = (await look(yours, f"/jobs/{own.job_id}")).forms[f"/jobs/{own.job_id}/cancel"]["form_token"]
+    for name in ("cancel", "retry"):
+        answer = await yours.http.post(f"/jobs/{job.job_id}/{name}", data={"form_token": token}, headers=HTML)
+        assert answer.status_code == 404
+    foreign = await mine.http.post(f"/jobs/{job.job_id}/cancel", data={"form_token": token}, headers=HTML)
+    assert (foreign.status_code, "nothing was done" in foreign.text) == (403, True)
+    assert (await mine.http.post(f"/jobs/{job.job_id}/cancel", headers=HTML)).status_code == 403
+    assert "Waiting" in page.text
+    assert "Waiting for its turn" in (await look(mine, f"/jobs/{job.job_id}")).text
+
+
+async def test_a_group_shows_its_jobs(account: Account, served: Served, kind: str) -> None:
+    parent = await served.submit(kind, account.user_id)
+    child = await served.submit(f"{kind}.child", account.user_id, parent_id=parent.job_id)
+    page = await look(account, f"/jobs/{parent.job_id}")
+    assert "0 of 1 ended" in page.text
+    assert f"/jobs/{child.job_id}" in page.links
+    assert f"/jobs/{parent.job_id}" in (await look(account, f"/jobs/{child.job_id}")).links
+
+
+@pytest.mark.parametrize("path", ["/jobs", "/jobs/{}", "/notifications"])
+async def test_fragments_are_what_changes(account: Account, served: Served, kind: str, path: str) -> None:
+    job = await served.submit(kind, account.user_id)
+    fragment = await account.http.get(path.format(job.job_id), headers={"X-Fragment": "status"})
+    page = Page(fragment)
+    assert {"live", "bell"} <= page.attributes.keys()
+    assert not {"html", "head", "header", "main"} & page.tags
+
+
+async def test_nobody_looks_without_signing_in(url: str) -> None:
+    async with httpx.AsyncClient(base_url=url, headers=HTML) as nobody:
+        for path in ("/jobs", f"/jobs/{ids.uuid7()}", "/notifications", "/admin/jobs"):
+            answer = await nobody.get(path)
+            assert (answer.status_code, answer.headers["location"]) == (303, f"/login?next={path}")
+
+
+async def test_without_the_jobs_service_pages_say_so(
+    account: Account, gateway_settings: Callable[[], Settings]
+) -> None:
+    config = dataclasses.replace(gateway_settings(), jobs_target=f"127.0.0.1:{children.free_port()}")
+    async with gateway_serving(config, probe="/healthz") as lonely:
+        cookies = {"session": account.http.cookies["session"]}
+        async with httpx.AsyncClient(base_url=lonely, headers=HTML, cookies=cookies, timeout=20.0) as browser:
+            for path, words in (("/jobs", "Your jobs cannot be read"), ("/notifications", "cannot be read right now")):
+                answer = await browser.get(path)
+                assert (answer.status_code, words in Page(answer).text) == (503, True), path
+            assert (await browser.get(f"/jobs/{ids.uuid7()}")).status_code == 503

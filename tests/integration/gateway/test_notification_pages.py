@@ -1,0 +1,100 @@
+"""What ended while nobody looked: the bell on every page, and the page that it leads to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from chassis import identity
+from repruv.jobs.v1 import kind_pb2
+from tests.integration.gateway.conftest import Account
+from tests.integration.gateway.html import Page, submit
+from tests.integration.jobs import served as serving
+from tests.integration.jobs.served import Served
+
+PATH = "/notifications"
+READ = f"{PATH}/read"
+End = Callable[..., Awaitable[str]]
+
+
+@pytest.fixture
+async def served(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[Served]:
+    """The jobs service."""
+    async with serving.reached(jobs_target, signer) as found:
+        yield found
+
+
+@pytest.fixture
+async def end(served: Served) -> End:
+    """Run jobs to their ends of which their owners are told."""
+    kind = f"demo.{uuid4().hex}"
+    await served.declare(kind_pb2.KindDeclaration(kind=kind, notifies=True))
+
+    async def run(account: Account, **outcome: Any) -> str:
+        await served.submit(kind, account.user_id)
+        (claimed,) = await served.claim(kind)
+        return (await served.finish(claimed, **outcome)).job_id
+
+    return run
+
+
+async def look(account: Account, path: str = PATH) -> Page:
+    answer = await account.http.get(path, headers={"Accept": "text/html"})
+    assert answer.status_code == 200, answer.text
+    return Page(answer)
+
+
+async def test_the_bell_counts_what_was_not_read(account: Account, end: End) -> None:
+    assert "unread" not in (await look(account, "/settings/demo-mode")).text
+    assert "You are up to date" in (await look(account)).text
+    completed = await end(account)
+    failed = await end(account, failed=serving.failed("mailbox_full"))
+    for path in ("/settings/demo-mode", "/jobs", f"/jobs/{failed}"):
+        assert "Notifications: 2 unread" in (await look(account, path)).text
+    page = await look(account)
+    assert page.attributes["bell"]["data-latest"] == failed
+    assert "It did not work." in page.text
+    assert {f"/jobs/{completed}", f"/jobs/{failed}"} <= set(page.links)
+
+
+async def test_reading_one_and_reading_all(account: Account, end: End) -> None:
+    earlier, latest = await end(account), await end(account)
+    page = await look(account)
+    one = await submit(account.http, page, READ, job_id=earlier)
+    assert (one.status_code, one.headers["location"]) == (303, PATH)
+    page = await look(account)
+    assert f"/jobs/{latest}" in page.links
+    assert f"/jobs/{earlier}" not in page.links
+    twice = await submit(account.http, page, READ, job_id=earlier, origin="/jobs")
+    assert (twice.status_code, twice.headers["location"]) == (303, "/jobs")
+    everything = await submit(account.http, page, READ, job_id="", origin="https://elsewhere.example")
+    assert (everything.status_code, everything.headers["location"]) == (303, PATH)
+    assert "You are up to date" in (await look(account)).text
+
+
+async def test_nobody_reads_for_others(register: Callable[..., Awaitable[Account]], end: End) -> None:
+    mine, yours = await register(), await register()
+    job_id = await end(mine)
+    await end(yours)
+    page = await look(yours)
+    assert f"/jobs/{job_id}" not in page.links
+    assert (await submit(yours.http, page, READ, job_id=job_id)).status_code == 303
+    assert (await submit(yours.http, page, READ, job_id="")).status_code == 303
+    assert f"/jobs/{job_id}" in (await look(mine)).links
+    assert (await mine.http.post(READ, data={"job_id": ""}, headers={"Accept": "text/html"})).status_code == 403
+    assert f"/jobs/{job_id}" in (await look(mine)).links
+
+
+async def test_more_than_a_page(account: Account, end: End) -> None:
+    ended = [await end(account) for _ in range(22)]
+    newest = await look(account)
+    assert "Notifications: 22 unread" in newest.text
+    (older,) = [link for link in newest.links if "page_token=" in link]
+    rest = await look(account, older)
+    shown = [job_id for page in (newest, rest) for job_id in ended if f"/jobs/{job_id}" in page.links]
+    assert sorted(shown) == sorted(ended)
+    lost = await account.http.get(f"{PATH}?page_token=nonsense", headers={"Accept": "text/html"})
+    assert (lost.status_code, lost.headers["location"]) == (303, PATH)
