@@ -13,6 +13,8 @@ from dev.engines import EngineFailed
 from dev.launcher import lines
 from dev.launcher.compose import ComposeError
 from dev.launcher.ownership import AlreadyRunning
+from dev.launcher.practising import practising
+from dev.launcher.replica import Log
 from dev.launcher.stack import LAUNCHER, ROOT, Interrupted, Stack, StartFailed
 
 DEFAULT_PORT = 8080
@@ -26,7 +28,13 @@ def run(*, data_dir: Path = ROOT / ".data", scale: Mapping[str, int], compose_fi
     if port and not children.is_port_free(port):
         log(LAUNCHER, f"port {port} is taken by another program; choose another: GATEWAY_PORT={port + 1} make up")
         return 1
-    stack = Stack(data_dir, gateway_port=port, scale=scale, log=log, compose_file=compose_file)
+    port = port or children.free_port()
+    with practising(port) as platforms:
+        stack = Stack(data_dir, gateway_port=port, scale=scale, env=platforms, log=log, compose_file=compose_file)
+        return _run(stack, log)
+
+
+def _run(stack: Stack, log: Log) -> int:
     asked = _handle_signals(stack)
     try:
         stack.start()

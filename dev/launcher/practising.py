@@ -1,0 +1,40 @@
+"""The practice platform beside `make up`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from dev import children, practice
+from dev.launcher.stack import ROOT
+
+STOP_SECONDS = 3.0
+
+
+@contextlib.contextmanager
+def practising(gateway_port: int) -> Iterator[dict[str, str]]:
+    """Run the platform while the context lasts; gives the variables by which the system offers it.
+
+    None, and no platform, where the environment names platforms itself.
+    """
+    if "PLATFORMS" in os.environ:
+        yield {}
+        return
+    beside = gateway_port + 1
+    port = beside if beside < 65_536 and children.is_port_free(beside) else children.free_port({gateway_port})
+    public = os.environ.get("PUBLIC_URL") or f"http://127.0.0.1:{gateway_port}"
+    process = children.spawn(
+        [sys.executable, "-m", "dev.practice", str(port), f"{public}/api/v1/connections/{practice.NAME}/"],
+        environment={**os.environ, "PYTHONPATH": str(ROOT)},
+        directory=ROOT,
+        death_signal=signal.SIGTERM,
+        output=subprocess.DEVNULL,
+    )
+    try:
+        yield practice.settings(port)
+    finally:
+        children.stop(process, request=signal.SIGTERM, grace=STOP_SECONDS)
