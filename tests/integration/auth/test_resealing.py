@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -24,12 +25,12 @@ async def test_old_seals_are_replaced_in_batches_and_lost_ones_told(
         secrets[account.user_id] = (await gateway.auth("BeginTotp", user=account.identity)).secret
     sealed_by = {account.user_id: old for account in accounts[:4]} | {accounts[4].user_id: foreign}
     for user_id, by in sealed_by.items():
-        sealed = by.seal(secrets[user_id], place=place(user_id))
+        sealed = by.seal(secrets[user_id], place=place(uuid.UUID(user_id)))
         await sql("UPDATE auth.second_factors SET sealed_secret = :it WHERE user_id = :id", it=sealed, id=user_id)
     assert await resealing.reseal(engine, ring, COLUMNS, batch=2) == resealing.Outcome(resealed=4, lost=1)
     for account in accounts[:4]:
         [(sealed,)] = await sql("SELECT sealed_secret FROM auth.second_factors WHERE user_id = :id", id=account.user_id)
         assert not ring.is_outdated(sealed)
-        assert ring.open(sealed, place=place(account.user_id)) == secrets[account.user_id]
+        assert ring.open(sealed, place=place(uuid.UUID(account.user_id))) == secrets[account.user_id]
     await sql("DELETE FROM auth.second_factors WHERE user_id = :id", id=accounts[4].user_id)
     assert await resealing.reseal(engine, ring, COLUMNS, batch=2) == resealing.Outcome(resealed=0, lost=0)
