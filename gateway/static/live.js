@@ -26,7 +26,8 @@ let unpainted = null; // the newest fragment, until it is on the page
 export function liven({ stream, lastEventId }) {
   if (!live()) return;
   const handlers = { demo: onDemo, job: onJob, connection: onConnection, reset: () => refresh('reset'), state: showLink };
-  watchEvents(handlers, { url: stream, lastEventId });
+  // Painting waits for a frame anyway, and a hidden tab's title tells how far it is.
+  watchEvents(handlers, { url: stream, lastEventId, background: 'all' });
   document.addEventListener('visibilitychange', look);
   addEventListener('pageshow', (event) => event.persisted && refresh('back'));
   const seconds = Number(live().dataset.every);
