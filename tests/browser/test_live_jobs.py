@@ -1,0 +1,157 @@
+"""Pages of jobs change by themselves, in every tab, and work without JavaScript."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.async_api import Page, expect
+
+from tests.acceptance import waiting
+from tests.acceptance.system import System
+from tests.acceptance.users import User
+from tests.browser.conftest import NewVisitor
+from tests.browser.visitor import PATIENCE_MS, SETTINGS, Visitor, enable, is_still_the_same, mark, shows
+
+SMALL = {"niche": "food", "content_count": 5, "interaction_count": 400}
+LARGE = {"niche": "food", "interaction_count": 20_000}
+
+
+async def hide(page: Page, is_hidden: bool) -> None:
+    """Make a page believe that nobody looks at it, or that somebody does again."""
+    await page.evaluate(
+        """(hidden) => {
+            Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });
+            Object.defineProperty(document, 'visibilityState', { value: hidden ? 'hidden' : 'visible', configurable: true });
+            document.dispatchEvent(new Event('visibilitychange'));
+        }""",
+        is_hidden,
+    )
+
+
+async def test_a_new_job_appears_and_ends_in_both_tabs(mina: Visitor, user: User) -> None:
+    tabs = [await mina.open("/jobs"), await mina.open("/jobs?state=completed")]
+    for page in tabs:
+        await expect(page.locator("#link-state")).to_have_attribute("data-state", "open")
+        await mark(page)
+    await expect(tabs[0].get_by_role("heading", name="No jobs yet")).to_be_visible()
+    job_id = await user.enable({**SMALL, "interaction_count": 1_200})
+    row = tabs[0].locator(f'[data-subject="job:{job_id}"]')
+    await expect(row).to_contain_text("Set up demo mode")
+    await expect(row.locator("[data-percent]")).to_have_text(re.compile(r"[1-9]\d?%"))
+    await expect(tabs[0].locator("#announcer")).to_have_text(re.compile("Set up demo mode: (waiting|running)"))
+    for page in tabs:
+        row = page.locator(f'[data-subject="job:{job_id}"]')
+        await expect(row.get_by_text("Completed")).to_be_visible(timeout=PATIENCE_MS)
+        await expect(page.get_by_role("link", name="Notifications: 1 unread")).to_be_visible()
+        assert await is_still_the_same(page)
+
+
+async def test_one_job_is_followed_and_cancelled(mina: Visitor, user: User) -> None:
+    job_id = await user.enable(LARGE)
+    page, list_page = await mina.open(f"/jobs/{job_id}"), await mina.open("/jobs")
+    await mark(list_page)
+    await expect(page.locator("[data-percent]")).to_have_text(re.compile(r"[1-9]\d?%"))
+    await expect(page.locator("[data-eta]")).to_have_text(re.compile("left|done"))
+    assert await page.title() != "Set up demo mode · Repruv"
+    await expect(page.get_by_text("Attempt 1 began")).to_be_visible()
+    await page.get_by_role("button", name="Cancel this job").click()
+    await expect(page.get_by_role("heading", name="Set up demo mode")).to_be_visible()
+    await expect(page.get_by_text("It was stopped before its work was done")).to_be_visible(timeout=PATIENCE_MS)
+    row = list_page.locator(f'[data-subject="job:{job_id}"]')
+    await expect(row.get_by_text("Cancelled")).to_be_visible(timeout=PATIENCE_MS)
+    assert await is_still_the_same(list_page)
+    assert await page.title() == "Set up demo mode · Repruv"
+
+
+async def test_a_job_that_fails_says_why_and_is_retried(system: System, mina: Visitor, user: User) -> None:
+    async with system.workers(DEMO_FAIL_HANDLERS="enable"):
+        page = await mina.open(f"/jobs/{await user.enable(SMALL)}")
+        await mark(page)
+        await expect(page.locator(".card__error")).to_contain_text("This job was made to fail", timeout=PATIENCE_MS)
+        await expect(page.locator("#announcer")).to_have_text(re.compile("Set up demo mode: failed"))
+        assert await is_still_the_same(page)
+    await page.get_by_role("button", name="Retry").click()
+    await expect(page.get_by_text("Done in")).to_be_visible(timeout=PATIENCE_MS)
+    await expect(page.get_by_text("Retried by request")).to_be_visible()
+
+
+async def test_a_hidden_tab_says_how_it_ended(mina: Visitor, user: User) -> None:
+    page = await mina.open("/jobs")
+    await expect(page.locator("#link-state")).to_have_attribute("data-state", "open")
+    await hide(page, True)
+    await user.enable(SMALL)
+    await expect(page).to_have_title("✓ Jobs · Repruv", timeout=PATIENCE_MS)
+    await expect(page.locator('link[rel="icon"]')).to_have_attribute("href", re.compile("favicon-news"))
+    await hide(page, False)
+    await expect(page).to_have_title("Jobs · Repruv")
+    await expect(page.locator('link[rel="icon"]')).to_have_attribute("href", re.compile(r"favicon\.svg"))
+
+
+async def test_notifications_of_the_browser_are_asked_for_by_a_button(new_visitor: NewVisitor, user: User) -> None:
+    visitor = await new_visitor(permissions=["notifications"])
+    await visitor.is_user(user)
+    page = await visitor.open("/notifications")
+    await expect(page.get_by_text("can tell you when something ends")).to_be_visible()
+    assert await page.evaluate("localStorage.length") == 0
+    await page.get_by_role("button", name="Notify me here").click()
+    await expect(page.get_by_text("This browser tells you when something ends")).to_be_visible()
+    await page.evaluate(
+        """() => {
+            const told = (...all) => (window.told = all);
+            window.Notification = class extends Notification { constructor(...all) { super(...all); told(...all); } };
+        }"""
+    )
+    await hide(page, True)
+    job_id = await user.enable(SMALL)
+    tag, words = await waiting.until(lambda: page.evaluate("window.told && [told[1].tag, told[1].body]"), "it notifies")
+    assert (tag, words) == (job_id, "Set up demo mode: completed")
+    await hide(page, False)
+    await page.get_by_role("button", name="Stop notifying me here").click()
+    await expect(page.get_by_role("button", name="Notify me here")).to_be_visible()
+
+    await page.get_by_role("button", name="Mark read").click()
+    await shows(page, "You are up to date")
+
+
+async def test_jobs_without_javascript(new_visitor: NewVisitor, user: User) -> None:
+    visitor = await new_visitor(java_script_enabled=False)
+    await visitor.is_user(user)
+    page = await visitor.open("/jobs")
+    await shows(page, "No jobs yet")
+    await user.enable(LARGE)
+    await page.reload()
+    await page.get_by_role("link", name="Set up demo mode").click()
+    await page.get_by_role("button", name="Cancel this job").click()
+    await expect(page.get_by_text("It was stopped before its work was done")).to_be_visible(timeout=PATIENCE_MS)
+    await page.get_by_role("link", name="All jobs").click()
+    await page.get_by_label("State").select_option("cancelled")
+    await page.get_by_role("button", name="Show").click()
+    await expect(page.get_by_role("link", name="Set up demo mode")).to_be_visible()
+    await page.get_by_label("State").select_option("failed")
+    await page.get_by_role("button", name="Show").click()
+    await shows(page, "No job is like that")
+
+
+async def test_the_keyboard_enables_and_cancels(mina: Visitor) -> None:
+    page = await mina.open(SETTINGS)
+    await page.get_by_label("Interactions").focus()
+    await page.keyboard.press("ControlOrMeta+a")
+    await page.keyboard.type("20000")
+    await page.keyboard.press("Enter")
+    await shows(page, "Demo mode is being enabled")
+    for _ in range(30):
+        await page.keyboard.press("Tab")
+        if await page.evaluate("document.activeElement.id") == "action-cancel":
+            break
+    await page.keyboard.press("Enter")
+    await shows(page, "Demo mode is off")
+
+
+async def test_what_somebody_types_stays(mina: Visitor, user: User) -> None:
+    page = await mina.open(SETTINGS)
+    await page.get_by_label("Interactions").fill("777")
+    other = await mina.open(SETTINGS)
+    await enable(other, 100)
+    await shows(page, "Demo Mode Active")
+    await user.disable()
+    await shows(page, "Demo mode is off")
