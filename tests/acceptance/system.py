@@ -9,12 +9,14 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, LiteralString, ParamSpec, Self, TypeVar
 
 import httpx
 import psycopg
 from psycopg import rows
 
+from chassis import tls
 from dev.engine import Engine
 from dev.launcher.stack import Stack
 from tests.acceptance import waiting
@@ -47,6 +49,19 @@ class System:
     def url(self) -> str:
         """Where the gateway answers."""
         return self._stack.url
+
+    @property
+    def data_dir(self) -> Path:
+        """Where its data and its secrets are."""
+        return self._stack.data_dir
+
+    def target(self, name: str) -> str:
+        """The gRPC target of a service."""
+        return self._stack.target(name)
+
+    def certificate(self, name: str) -> tls.Certificate:
+        """The certificate of a service."""
+        return self._stack.certificate(name)
 
     @property
     def engines(self) -> dict[str, Engine]:

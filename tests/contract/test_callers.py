@@ -1,0 +1,40 @@
+"""Every rpc says who may use it, and the documentation says the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.contract import callers
+
+TABLES = callers.tables()
+RPCS = [(rpc.containing_service.full_name, rpc.name) for rpc in callers.rpcs()]
+
+
+def test_every_rpc_is_in_its_services_table_and_nothing_else_is() -> None:
+    assert {(service, rpc) for service, table in TABLES.items() for rpc in table} == set(RPCS)
+
+
+def test_only_services_that_there_are_may_call() -> None:
+    named = frozenset[str]().union(*(allowed for table in TABLES.values() for allowed in table.values()))
+    assert named <= set(callers.CALLERS)
+
+
+def test_the_page_of_the_documentation_is_true() -> None:
+    assert callers.DOCUMENT.read_text() == callers.page(), "write it anew: python -m tests.contract.callers"
+
+
+@pytest.mark.parametrize(
+    ("caller", "service", "rpc"),
+    [
+        ("demo", "repruv.auth.v1.AuthService", "RevokeSession"),
+        ("demo", "repruv.auth.v1.AuthService", "ValidateSession"),
+        ("jobs", "repruv.auth.v1.AuthAdminService", "SetUserRole"),
+        ("gateway", "repruv.jobs.v1.JobsService", "ClaimJobs"),
+        ("gateway", "repruv.jobs.v1.JobsService", "FinishJob"),
+        ("gateway", "repruv.jobs.v1.JobsService", "SubmitJob"),
+        ("demo", "repruv.jobs.v1.AdminService", "SetKindLimits"),
+    ],
+)
+def test_what_would_be_grave_is_not_allowed(caller: str, service: str, rpc: str) -> None:
+    assert caller not in TABLES[service].get(rpc, frozenset())
+    assert (service, rpc) in RPCS
