@@ -81,8 +81,8 @@ def submit_to_proto(connection: Connection) -> jobs_service_pb2.SubmitJobRequest
         max_backoff=MAX_BACKOFF,
         attempt_timeout=ATTEMPT_TIMEOUT,
         total_timeout=TOTAL_TIMEOUT,
-        # One at a time: a disconnect begins when the connect that it overtook has given back what it got.
-        concurrency_key=f"{connection.user_id}/{connection.platform}",
+        # Without a concurrency key: one that was overtaken and waits for its next attempt would keep the next from beginning.
+        # The generation decides.
     )
 
 
@@ -98,7 +98,7 @@ def refresh_to_proto(connection: Connection) -> jobs_service_pb2.SubmitJobReques
             "platform": connection.platform,
             "generation": connection.generation,
         },
-        unique_key=f"{connection.user_id}/{connection.platform}",
+        unique_key=f"{REFRESH}:{connection.user_id}/{connection.platform}",
     )
 
 

@@ -66,7 +66,7 @@ def node_servers() -> Path:
         INSTALLED.mkdir(parents=True, exist_ok=True)
         for name in ("package.json", "package-lock.json"):
             shutil.copy(SERVERS / name, INSTALLED)
-        command = [bin_of("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+        command: list[str | Path] = [bin_of("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
         subprocess.run(command, cwd=INSTALLED, check=True, timeout=100, env=node_environment(), capture_output=True)
         mark.write_text(wanted)
     # Modules are found from where a script lies.
@@ -154,8 +154,8 @@ async def tampering(tampering_url: str) -> Tampering:
 @pytest.fixture(scope="session")
 def offered(honest_url: str, tampering_url: str) -> tuple[Platform, ...]:
     """Platforms of every kind."""
-    common = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, "allows_http": True}
-    api = {"authorize_url": f"{tampering_url}/authorize", "token_url": f"{tampering_url}/token"}
+    common: dict[str, Any] = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, "allows_http": True}
+    api: dict[str, Any] = {"authorize_url": f"{tampering_url}/authorize", "token_url": f"{tampering_url}/token"}
     return (
         Platform(
             name="honest",

@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 import worker
 from chassis import errors
-from services.auth.connections import handlers
+from services.auth.connections import convert, handlers, storage, tasks
 from services.auth.connections.domain import JobPhase, State
 
 
@@ -51,8 +52,6 @@ async def test_an_instagram_token_is_renewed_when_it_is_a_day_old(new_owner: Any
 
 async def shift_tokens(owner: Any, interval: str) -> None:
     """Let time pass for the tokens."""
-    import sqlalchemy as sa
-
     statement = sa.text(
         "UPDATE auth.connection_secrets SET issued_at = issued_at - CAST(:by AS interval),"
         " expires_at = expires_at - CAST(:by AS interval) WHERE user_id = :user"
@@ -296,8 +295,6 @@ async def test_a_zombie_attempt_changes_nothing(owner: Any) -> None:
     await owner.returned()
     zombie = await owner.context(attempt=1)
     async with owner.parts.engine.begin() as conn:
-        from services.auth.connections import storage, tasks
-
         await storage.begin_attempt(conn, tasks.fence_of(await owner.context(attempt=2)))
     with pytest.raises(worker.Cancelled):
         await owner.connect(zombie)
@@ -354,8 +351,6 @@ async def test_who_does_not_come_back_is_disconnected_by_reading_or_by_the_sched
 
 
 async def test_a_job_that_is_refused_for_ever_ends_its_transition(owner: Any) -> None:
-    from services.auth.connections import convert
-
     moving = await owner.returned()
     await owner.parts.submits.rejected(convert.submit_to_proto(moving))
     failed = await owner.connection()

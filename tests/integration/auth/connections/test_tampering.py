@@ -39,6 +39,7 @@ async def test_another_user_cannot_finish_even_with_the_same_session_id(
     back = await owner.consented()
     other = await new_owner()
     thief = type(other)(parts=other.parts, user_id=other.user_id, platform=other.platform, session_id=owner.session_id)
+    await thief.begin()
     with pytest.raises(StateInvalid):
         await thief.come_back(back)
     assert (await owner.connection()).is_away
@@ -47,6 +48,7 @@ async def test_another_user_cannot_finish_even_with_the_same_session_id(
 async def test_an_answer_counts_at_the_platform_it_was_begun_at_only(owner: Any) -> None:
     back = await owner.consented()
     for platform in ("youtube", "instagram", "honest"):
+        await owner.at(platform).begin()
         with pytest.raises(StateInvalid):
             await owner.at(platform).come_back(back)
     assert (await owner.come_back(back)).is_moving

@@ -1,0 +1,67 @@
+"""Calls to platforms go where the settings say, and tell nothing of what they carry."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+import pytest
+
+from services.auth.connections.platforms import Platform
+from services.auth.connections.providers.outbound import Failed, Outbound, Refused, Unavailable, Untrustworthy
+
+SECRET = "canary-in-the-query"
+
+
+@pytest.fixture
+def platform(offered: tuple[Platform, ...]) -> Platform:
+    return next(one for one in offered if one.name == "tampering")
+
+
+@pytest.mark.parametrize(
+    "url", ["https://evil.example/", "http://localhost/", "http://127.0.0.1:1/", "file:///etc/passwd"]
+)
+async def test_other_hosts_are_not_called(http: Outbound, platform: Platform, url: str) -> None:
+    with pytest.raises(Untrustworthy):
+        await http.get(platform, url)
+
+
+async def test_redirects_are_not_followed(http: Outbound, platform: Platform, tampering: Any) -> None:
+    headers = {"Location": f"{tampering.url}/elsewhere"}
+    await tampering.does(refuse=[{"path": "/userinfo", "status": 302, "headers": headers, "times": 1}])
+    with pytest.raises(Refused):
+        await http.get(platform, f"{tampering.url}/userinfo")
+    assert await tampering.asked("/elsewhere") == []
+
+
+@pytest.mark.parametrize(
+    "misdeed",
+    [
+        {"status": 500},
+        {"status": 429, "headers": {"Retry-After": "nonsense"}},
+        {"status": 429, "headers": {"Retry-After": "Mon, 23 Nov 2099 00:00:00 GMT"}},
+        {"status": 400, "body": {"error": "canary-of-theirs", "error_description": "canary-of-theirs"}},
+        {"status": 200, "size": 2_000_000},
+        {"status": 200, "body": {"error": ["canary-of-theirs"]}},
+    ],
+    ids=str,
+)
+async def test_errors_tell_neither_address_nor_answer(
+    http: Outbound, platform: Platform, tampering: Any, misdeed: dict[str, Any]
+) -> None:
+    await tampering.does(refuse=[{"path": "/userinfo", "times": 1, **misdeed}])
+    with pytest.raises(Failed) as failed:
+        await http.get(platform, f"{tampering.url}/userinfo", query={"access_token": SECRET})
+    told = "".join(traceback.format_exception(failed.value))
+    assert SECRET not in told
+    assert "canary-of-theirs" not in told
+    if isinstance(failed.value, Unavailable) and failed.value.after:
+        assert failed.value.after.total_seconds() <= 3600
+
+
+async def test_who_does_not_answer_is_not_waited_for(platform: Platform, tampering: Any) -> None:
+    hasty = Outbound(timeout=0.3)
+    await tampering.does(refuse=[{"path": "/userinfo", "hang": True, "times": 1}])
+    with pytest.raises(Unavailable):
+        await hasty.get(platform, f"{tampering.url}/userinfo")
+    await hasty.close()

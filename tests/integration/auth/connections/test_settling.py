@@ -1,0 +1,82 @@
+"""Transitions whose job has ended unheard, or never arrived: repaired by reading and by looking again."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+import worker
+from chassis import errors, identity
+from chassis.rpc import client
+from repruv.jobs.v1 import jobs_service_pb2, jobs_service_pb2_grpc
+from services.auth.connections.domain import State
+from worker.requests import Jobs
+
+Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
+
+
+@pytest.fixture
+async def cancel(
+    jobs_target: str, signer: Callable[[str], identity.Signer], eventually: Eventually
+) -> AsyncIterator[Callable[[str], Awaitable[None]]]:
+    """Cancel a job in the real jobs service, when it has arrived there."""
+    channel = worker.client.channel(jobs_target)
+    stub = jobs_service_pb2_grpc.JobsServiceStub(channel)
+    call = client.Caller(signer("auth"))
+
+    async def cancel(job_id: str) -> None:
+        async def cancelled() -> bool:
+            try:
+                await call(stub.CancelJob, jobs_service_pb2.CancelJobRequest(job_id=job_id), timeout=5.0)
+            except errors.NotFound:
+                return False
+            return True
+
+        await eventually(cancelled)
+
+    yield cancel
+    await channel.close()
+
+
+async def test_a_job_that_never_arrived_is_submitted_again(
+    owner: Any, parts_with_jobs: Any, jobs: Jobs, eventually: Eventually
+) -> None:
+    moving = await owner.returned()
+    assert await jobs.get(str(moving.job_id)) is None
+
+    async def has_arrived() -> bool:
+        await parts_with_jobs.settlement.settle_stale(age=timedelta(0))
+        return await jobs.get(str(moving.job_id)) is not None
+
+    await eventually(has_arrived)
+
+
+async def test_the_end_of_a_job_that_nobody_heard_is_found_by_reading(
+    owner: Any, parts_with_jobs: Any, cancel: Callable[[str], Awaitable[None]]
+) -> None:
+    served = replace(owner, parts=parts_with_jobs)
+    moving = await served.returned()
+    await cancel(str(moving.job_id))
+    read = await served.parts.operations.get(served.user_id, served.platform)
+    assert read.state is State.DISCONNECTED
+    assert await served.kept() is None
+
+
+async def test_the_end_of_a_job_that_nobody_heard_is_found_by_looking(
+    owner: Any, parts_with_jobs: Any, cancel: Callable[[str], Awaitable[None]], eventually: Eventually
+) -> None:
+    served = replace(owner, parts=parts_with_jobs)
+    await served.connected()
+    moving = await served.disconnect()
+    await cancel(str(moving.job_id))
+
+    async def is_settled() -> bool:
+        await served.parts.settlement.settle_stale(age=timedelta(0))
+        return (await served.connection()).state is State.DISCONNECTED
+
+    await eventually(is_settled)
+    assert (await served.told())[-1][0] == "disconnected_unconfirmed"
