@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
 from chassis import run
-from gateway import docs, errors, headers, limits, middleware, origin, renewal
+from gateway import docs, errors, headers, limits, metrics, middleware, origin, renewal
 from gateway.api import (
     admin_jobs,
     admin_users,
@@ -48,7 +48,14 @@ def create(parts: Parts, *, pages: Sequence[BaseRoute] = (), error_page: errors.
     app.state.parts = parts
     app.include_router(probes)
     accounts = (auth.router, sessions.router, security.router)
-    rest = (connections.router, notifications.router, content.router, events.router, admin_jobs.router, admin_users.router)
+    rest = (
+        connections.router,
+        notifications.router,
+        content.router,
+        events.router,
+        admin_jobs.router,
+        admin_users.router,
+    )
     for router in (*accounts, demo.router, jobs.router, *rest):
         app.include_router(router, prefix=dependencies.BASE)
     # The frontend's older paths.
@@ -98,6 +105,6 @@ async def readyz(gateway: Gateway) -> Response:
 
 
 @probes.get("/metrics")
-async def metrics() -> Response:
+async def exposition() -> Response:
     """Answer what Prometheus wants to know."""
-    return Response(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -71,7 +71,9 @@ MESSAGES: Mapping[str, Flash] = {
     "job_retried": Flash(kind="info", message="The job begins again."),
     "job_finished": Flash(kind="error", message="The job had already ended, so there was nothing to cancel."),
     "job_not_retryable": Flash(kind="error", message="The job cannot be retried as it stands now."),
-    "job_undoing": Flash(kind="error", message="What the job had done is still being undone. Please try again shortly."),
+    "job_undoing": Flash(
+        kind="error", message="What the job had done is still being undone. Please try again shortly."
+    ),
     "job_of_the_same": Flash(kind="error", message="Another job of the same sort is under way."),
     "job_on_its_way": Flash(kind="error", message="The job has not begun yet. Please try again in a moment."),
     "job_unavailable": Flash(

@@ -120,7 +120,12 @@ class Security:
     ) -> Response:
         visitor = await visit.begin(request, self._parts)
         found = await self._parts.auth.get_security(user=visitor.identity)
-        context = {"security": views.security(found), "form": form or forms.blank(), "about": about}
+        context = {
+            "security": views.security(found),
+            "can_access_dashboard": found.user.can_access_dashboard,
+            "form": form or forms.blank(),
+            "about": about,
+        }
         return visitor.show("security", PATH, context, status=status)
 
     async def _show_again(self, request: Request, error: errors.Error, fields: tuple[str, ...], about: str) -> Response:

@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import base64
 import secrets
+import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from dev import children
 from gateway import __main__ as gateway_process
 from gateway.settings import Settings
 from services.auth import __main__ as auth_service
+from services.auth.connections import platforms
 from services.auth.settings import Settings as AuthSettings
 from services.auth.settings import WorkerSettings as AuthWorkerSettings
 from services.demo import __main__ as demo_service
@@ -27,6 +32,14 @@ from services.demo.settings import WorkerSettings
 
 PASSWORD = "tulip-anvil-rowing"
 ADMIN_EMAIL = "admin@example.org"
+PLATFORMS = {
+    "PLATFORMS": "youtube,instagram",
+    "PLATFORM_YOUTUBE_CLIENT_ID": "client",
+    "PLATFORM_YOUTUBE_CLIENT_SECRET": "secret",
+    "PLATFORM_INSTAGRAM_CLIENT_ID": "client",
+    "PLATFORM_INSTAGRAM_CLIENT_SECRET": "secret",
+}
+"""Nobody goes there: a browser's way to the platform and back is all that the gateway has to do with."""
 SEALING_KEYS = f"test:{base64.urlsafe_b64encode(bytes(32)).decode().rstrip('=')}"
 READY_SECONDS = 20.0
 
@@ -40,6 +53,20 @@ class Account:
     http: httpx.AsyncClient
     user_id: str
     email: str
+
+
+_AGE = """
+    UPDATE auth.sessions SET
+        created_at = created_at - :by, last_seen_at = last_seen_at - :by, authenticated_at = authenticated_at - :by,
+        idle_expires_at = idle_expires_at - :by, absolute_expires_at = absolute_expires_at - :by
+    WHERE user_id = :user
+"""
+
+
+async def age_sessions(engine: AsyncEngine, user_id: str, by: timedelta) -> None:
+    """Let the sessions of a user be older than they are."""
+    async with engine.begin() as conn:
+        await conn.execute(sa.text(_AGE), {"user": uuid.UUID(user_id), "by": by})
 
 
 @asynccontextmanager
@@ -104,16 +131,12 @@ async def auth_target(
 ) -> AsyncIterator[str]:
     """The auth service and its worker."""
     config = auth_settings()
-    worker_config = AuthWorkerSettings(
-        database_url=config.database_url,
-        jobs_target=config.jobs_target,
-        sealing_keys=SEALING_KEYS,
-        mail_url=f"folder:{mails}",
-        **identities("auth"),
-    )
+    told: dict[str, Any] = {"mail_url": f"folder:{mails}", "sealing_keys": SEALING_KEYS, **identities("auth")}
+    worker_config = AuthWorkerSettings(database_url=config.database_url, jobs_target=config.jobs_target, **told)
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(serving(partial(auth_service.serve, config)))
-        await stack.enter_async_context(serving(partial(auth_service.work, worker_config)))
+        offered = platforms.read(PLATFORMS)
+        await stack.enter_async_context(serving(partial(auth_service.serve, config, offered=offered)))
+        await stack.enter_async_context(serving(partial(auth_service.work, worker_config, offered=offered)))
         yield config.listen
 
 
@@ -196,3 +219,12 @@ async def register(url: str) -> AsyncIterator[Callable[..., Awaitable[Account]]]
 async def account(register: Callable[..., Awaitable[Account]]) -> Account:
     """An account of its own."""
     return await register()
+
+
+@pytest.fixture
+async def admin(url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """The admin, signed in by cookie."""
+    async with httpx.AsyncClient(base_url=url, timeout=20.0) as client:
+        answer = await client.post("/api/v1/auth/login", json={"email": ADMIN_EMAIL, "password": PASSWORD})
+        assert answer.status_code == 200, answer.text
+        yield client

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from chassis import errors
+from chassis import bus, errors
 from gateway import sessions
-from repruv.auth.v1 import auth_pb2, auth_service_pb2
+from repruv.auth.v1 import auth_events_pb2, auth_pb2, auth_service_pb2
 
 TOKEN = "a" * 40
 
@@ -19,6 +19,7 @@ class Auth:
     def __init__(self) -> None:
         self.asked = 0
         self.is_revoked = False
+        self.is_renewing = False
         self.expires = 1_000.0
         self.thinks = asyncio.Event()
         self.may_answer = asyncio.Event()
@@ -34,6 +35,7 @@ class Auth:
         answer = auth_service_pb2.ValidateSessionResponse(
             user=auth_pb2.User(user_id="user"), session=auth_pb2.Session(session_id="session"), identity="signed"
         )
+        answer.is_renewed = self.is_renewing
         answer.identity_expire_time.FromSeconds(int(self.expires))
         answer.session.absolute_expire_time.FromSeconds(100_000)
         return answer
@@ -144,3 +146,26 @@ def test_secrets_are_not_printed() -> None:
         identity_expires=0.0,
     )
     assert "secret" not in repr(session)
+
+
+async def test_a_refreshed_session_is_asked_for_again_and_its_streams_hear_of_it(
+    validator: sessions.Sessions, auth: Auth
+) -> None:
+    ended: list[str] = []
+    lives_on: list[str] = []
+    validator.on_revoked(lambda user_id, _: ended.append(user_id))
+    validator.on_refreshed(lambda user_id, _: lives_on.append(user_id))
+    await validator.validate(TOKEN)
+    for reason in ("refreshed", "revoked"):
+        event = auth_events_pb2.SessionsRevoked(user_id="user", session_ids=["session"], reason=reason)
+        await validator._hear(
+            bus.Received(subject="auth.events.user", payload=event.SerializeToString(), message_id="")
+        )
+        await validator.validate(TOKEN)
+    assert (auth.asked, lives_on, ended) == (3, ["user"], ["user"])
+
+
+async def test_only_the_validation_that_renewed_says_so(validator: sessions.Sessions, auth: Auth) -> None:
+    auth.is_renewing = True
+    assert (await validator.validate(TOKEN)).is_renewed
+    assert not (await validator.validate(TOKEN)).is_renewed

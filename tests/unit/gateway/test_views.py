@@ -9,8 +9,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from pydantic import BaseModel
 
 from gateway import views
-from gateway.api import schemas, schemas_content
-from repruv.auth.v1 import auth_pb2
+from gateway.api import schemas, schemas_auth, schemas_connections, schemas_content
+from repruv.auth.v1 import auth_pb2, auth_service_pb2, connection_pb2, security_event_pb2
 from repruv.demo.v1 import demo_pb2, demo_service_pb2
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 
@@ -175,8 +175,10 @@ def test_the_cleanup_counts_are_told() -> None:
     ],
 )
 def test_where_to_go_after_signing_in(known: demo_pb2.Demo | None, path: str) -> None:
-    user = auth_pb2.User(user_id="u", email="a@b", role=auth_pb2.USER_ROLE_ADMIN)
+    user = auth_pb2.User(user_id="u", email="a@b", role=auth_pb2.USER_ROLE_ADMIN, can_access_dashboard=True)
     assert views.me(user, known)["redirect_path"] == path
+    user.can_access_dashboard = False
+    assert views.me(user, known)["redirect_path"] == "/settings/security"
 
 
 def test_what_is_shown_is_what_is_documented() -> None:
@@ -195,10 +197,19 @@ def test_what_is_shown_is_what_is_documented() -> None:
         sentiment_counts={"positive": 2},
         interactions_per_day=[demo_service_pb2.DayCount(date="2026-11-23", count=2)],
     )
+    event = security_event_pb2.SecurityEvent(event_id="e", kind="connected", details={"platform": "youtube"})
+    connected = connection_pb2.Connection(
+        platform="youtube",
+        state=connection_pb2.CONNECTION_STATE_FAILED,
+        account=connection_pb2.Connection.Account(external_id="a"),
+        error=connection_pb2.ConnectionError(code="access_denied", message="m"),
+    )
     documented: list[tuple[type[BaseModel], views.Json]] = [
-        (schemas.User, views.user(user)),
-        (schemas.Me, views.me(user, None)),
-        (schemas.Session, views.session(login, current_id="s")),
+        (schemas_auth.User, views.user(user)),
+        (schemas_auth.Me, views.me(user, None)),
+        (schemas_auth.Session, views.session(login, current_id="s")),
+        (schemas_auth.Security, views.security(auth_service_pb2.GetSecurityResponse(user=user, events=[event]))),
+        (schemas_connections.Connection, views.connection(connected)),
         (schemas.Job, views.job(job())),
         (schemas.Jobs, views.jobs(jobs_service_pb2.ListJobsResponse(jobs=[job()]))),
         (

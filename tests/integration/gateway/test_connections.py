@@ -1,0 +1,109 @@
+"""Connections to platforms, as browsers see them. What happens at the platform is the auth service's to test."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+
+from tests.integration.gateway.conftest import Account
+from tests.integration.gateway.html import Page, submit
+from tests.integration.gateway.streaming import Event, opened
+
+PATH = "/settings/connections"
+BASE = "/api/v1/connections"
+HTML = {"Accept": "text/html"}
+
+
+async def until(account: Account, status: str, platform: str = "youtube") -> None:
+    async with opened(account.http) as stream:
+        if (await account.http.get(f"{BASE}/{platform}")).json()["status"] != status:
+            await stream.until(lambda event: event.name == "connection" and event.data["status"] == status)
+
+
+async def test_there_is_one_for_each_platform(account: Account) -> None:
+    found = (await account.http.get(BASE)).json()["connections"]
+    assert [(item["platform"], item["status"], item["version"]) for item in found] == [
+        ("youtube", "disconnected", 0),
+        ("instagram", "disconnected", 0),
+    ]
+    assert (await account.http.get(f"{BASE}/youtube")).json() == found[0]
+    unknown = await account.http.get(f"{BASE}/myspace")
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "platform_not_found")
+
+
+async def test_connecting_leads_to_the_platform_and_the_stream_tells(account: Account, url: str) -> None:
+    async with opened(account.http) as stream:
+        begun = await account.http.post(f"{BASE}/youtube/connect", json={"return_to": "/dashboard"})
+        assert (begun.status_code, begun.json()["status"]) == (202, "connecting")
+        asked = parse_qs(urlsplit(begun.json()["authorization_url"]).query)
+        assert asked["redirect_uri"] == ["http://127.0.0.1:8080/api/v1/connections/youtube/callback"]
+        assert asked["code_challenge_method"] == ["S256"]
+        told = (await stream.until(lambda event: event.name == "connection"))[-1]
+        # The same JSON as by asking.
+        assert told.data == (await account.http.get(f"{BASE}/youtube")).json()
+        assert told.id is None
+    # Whoever comes later, or again, is told how it stands.
+    async with opened(account.http, header=0) as again:
+        told_again: list[Event] = await again.until(lambda event: event.name == "connection")
+        assert told_again[-1].data["version"] == told.data["version"]
+    refused = await account.http.get(
+        f"{BASE}/youtube/callback", params={"error": "access_denied", "state": asked["state"][0]}
+    )
+    assert (refused.status_code, refused.headers["location"]) == (303, "/dashboard")
+    await until(account, "disconnected")
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["", "state=x&code=y", "state=x&state=y&code=z", "code=y", f"state={'s' * 5_000}&code=y", "state=%00&code=%ff"],
+)
+async def test_an_answer_that_nobody_waits_for_changes_nothing(account: Account, query: str) -> None:
+    answer = await account.http.get(f"{BASE}/youtube/callback?{query}")
+    assert (answer.status_code, answer.headers["location"]) == (303, PATH)
+    assert "had expired or was not for this session" in Page(await account.http.get(PATH, headers=HTML)).text
+    assert (await account.http.get(f"{BASE}/youtube")).json()["version"] == 0
+
+
+async def test_whoever_is_signed_out_by_then_signs_in_first(url: str) -> None:
+    async with httpx.AsyncClient(base_url=url) as http:
+        answer = await http.get(f"{BASE}/youtube/callback", params={"state": "x", "code": "y"})
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/login?next={PATH}")
+
+
+@pytest.mark.parametrize("return_to", ["https://evil.example", "//evil.example", "/\\evil.example", "dashboard"])
+async def test_nobody_is_sent_elsewhere(account: Account, return_to: str) -> None:
+    answer = await account.http.post(f"{BASE}/youtube/connect", json={"return_to": return_to})
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "return_to")
+
+
+async def test_the_page_goes_on_to_the_platform_without_javascript(account: Account) -> None:
+    http = account.http
+    page = Page(await http.get(PATH, headers=HTML))
+    assert "YouTube" in page.text
+    on = await submit(http, page, f"{PATH}/connect", platform="youtube")
+    assert (on.status_code, on.headers["referrer-policy"]) == (200, "no-referrer")
+    assert '<meta http-equiv="refresh" content="0;url=https://accounts.google.com/' in on.text
+    page = Page(await http.get(PATH, headers=HTML))
+    assert page.attributes["connection-youtube"]["data-status"] == "connecting"
+    cancelled = await submit(http, page, f"{PATH}/disconnect", platform="youtube")
+    assert (cancelled.status_code, cancelled.headers["location"]) == (303, PATH)
+    await until(account, "disconnected")
+    unknown = await submit(http, page, f"{PATH}/disconnect", platform="myspace")
+    assert unknown.status_code == 303
+    assert "There is no such platform." in Page(await http.get(PATH, headers=HTML)).text
+
+
+async def test_while_demo_mode_is_on_they_are_simulated(account: Account) -> None:
+    http = account.http
+    before = Page(await http.get(PATH, headers=HTML))
+    await http.post("/api/v1/demo/enable", json={"content_count": 1, "interaction_count": 1})
+    refused = await http.post(f"{BASE}/youtube/connect")
+    assert (refused.status_code, refused.json()["code"]) == (409, "demo_mode_active")
+    page = Page(await http.get(PATH, headers=HTML))
+    assert "Simulated while demo mode is on." in page.text
+    assert f"{PATH}/connect" not in page.forms
+    late = await submit(http, before, f"{PATH}/connect", platform="youtube")
+    assert (late.status_code, late.headers["location"]) == (303, PATH)
+    assert "Platforms are simulated while demo mode is on." in Page(await http.get("/dashboard", headers=HTML)).text

@@ -1,0 +1,88 @@
+"""Cookies of sessions: how they are set, which are believed, when they are sent again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import httpx
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from gateway.settings import Settings
+from tests.integration.gateway.conftest import PASSWORD, Account, age_sessions, gateway_serving
+
+
+def parsed(header: str) -> tuple[str, set[str]]:
+    pair, *attributes = header.split("; ")
+    return pair, {attribute.lower() for attribute in attributes}
+
+
+async def login(http: httpx.AsyncClient, account: Account, **more: object) -> httpx.Response:
+    return await http.post("/api/v1/auth/login", json={"email": account.email, "password": PASSWORD, **more})
+
+
+async def test_who_is_not_remembered_has_it_until_the_browser_is_closed(account: Account, url: str) -> None:
+    async with httpx.AsyncClient(base_url=url) as http:
+        _, plain = parsed((await login(http, account)).headers["set-cookie"])
+        _, remembered = parsed((await login(http, account, remember=True)).headers["set-cookie"])
+    assert not any(attribute.startswith(("max-age", "expires")) for attribute in plain)
+    assert any(attribute.startswith("max-age=") for attribute in remembered)
+    assert {"httponly", "samesite=lax", "path=/"} <= plain & remembered
+
+
+async def test_behind_tls_only_the_name_that_browsers_guard_counts(
+    account: Account, gateway_settings: Callable[..., Settings]
+) -> None:
+    config = gateway_settings(public_url="https://repruv.example", trusted_proxies="none")
+    async with gateway_serving(config) as served, httpx.AsyncClient(base_url=served) as http:
+        made = await login(http, account)
+        pair, attributes = parsed(made.headers["set-cookie"])
+        assert pair.startswith("__Host-session=")
+        assert {"secure", "httponly", "samesite=lax", "path=/"} <= attributes
+        assert made.headers["strict-transport-security"] == "max-age=31536000; includeSubDomains"
+        assert "upgrade-insecure-requests" in made.headers["content-security-policy"]
+        token = pair.partition("=")[2]
+        http.cookies.clear()
+        for cookie, status in (
+            (f"__Host-session={token}", 200),
+            (f"session={token}", 401),
+            (f"__host-session={token}", 401),
+            (f"__Host-session={token}; __Host-session=other", 401),
+        ):
+            answer = await http.get("/api/v1/auth/me", headers={"Cookie": cookie})
+            assert answer.status_code == status, cookie
+
+
+@pytest.mark.parametrize("value", [b"", b"x" * 8_000, b"\xff\xfe\xfd" * 10, b'"quoted"', b"a b" * 10, b"%00" * 10])
+async def test_what_is_no_token_is_nobody(url: str, value: bytes) -> None:
+    async with httpx.AsyncClient(base_url=url) as http:
+        answer = await http.get("/api/v1/auth/me", headers={b"Cookie": b"session=" + value})
+        assert (answer.status_code, answer.headers["content-type"]) == (401, "application/problem+json")
+        query = await http.get("/api/v1/auth/me", params={"session": "x" * 43, "token": "x" * 43})
+        assert query.status_code == 401
+
+
+async def test_a_renewed_session_has_its_cookie_sent_again_to_whoever_came_by_it(
+    account: Account, database: Callable[[str], AsyncEngine], gateway_settings: Callable[..., Settings]
+) -> None:
+    async def grow_old() -> None:
+        await age_sessions(database("auth"), account.user_id, timedelta(minutes=6))
+
+    token = account.http.cookies["session"]
+    # Another gateway has nothing in memory.
+    async with gateway_serving(gateway_settings()) as url, httpx.AsyncClient(base_url=url) as http:
+        await grow_old()
+        by_bearer = await http.get("/api/v1/auth/me", headers={"Authorization": f"Bearer {token}"})
+        assert "set-cookie" not in by_bearer.headers
+    async with gateway_serving(gateway_settings()) as url, httpx.AsyncClient(base_url=url) as http:
+        await grow_old()
+        http.cookies.set("session", token)
+        renewed = await http.get("/api/v1/auth/me")
+        assert parsed(renewed.headers["set-cookie"])[0] == f"session={token}"
+        assert "set-cookie" not in (await http.get("/api/v1/auth/me")).headers
+        await grow_old()
+    async with gateway_serving(gateway_settings()) as url, httpx.AsyncClient(base_url=url) as http:
+        http.cookies.set("session", token)
+        left = await http.post("/api/v1/auth/logout")
+        assert [parsed(header)[0] for header in left.headers.get_list("set-cookie")] == ['session=""']

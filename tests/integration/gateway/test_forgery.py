@@ -1,0 +1,148 @@
+"""What another site makes a browser send: by where it comes from, and by the token of its form."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Awaitable, Callable
+
+import httpx
+import pytest
+
+from tests.integration.gateway.conftest import PASSWORD, Account
+from tests.integration.gateway.html import Page, submit
+
+HTML = {"Accept": "text/html"}
+ORIGINS = {"ours": "", "bad": "https://evil.example", "null": "null", "absent": None}
+SITES = ("same-origin", "same-site", "cross-site", "none", None)
+TYPES = ("application/json", "application/x-www-form-urlencoded", "text/plain", "multipart/form-data; boundary=x", None)
+
+
+def _may_pass(origin: str, site: str | None, kind: str | None) -> bool:
+    """The rule, as `gateway.origin` states it."""
+    if site is not None and site not in {"same-origin", "none"}:
+        return False
+    if origin == "bad" or (origin == "null" and site is None):
+        return False
+    if origin == "absent" and site is None:
+        return kind in {"application/json", None}
+    return True
+
+
+async def test_one_rule_for_every_caller_by_cookie(account: Account, url: str) -> None:
+    for (origin, value), site, kind in itertools.product(ORIGINS.items(), SITES, TYPES):
+        headers = {
+            **({"Origin": value or url} if value is not None else {}),
+            **({"Sec-Fetch-Site": site} if site else {}),
+            **({"Content-Type": kind} if kind else {}),
+        }
+        body = b'{"keep_current":true}' if kind else b""
+        for path in ("/api/v1/demo/disable", "/api/v1/auth/login"):
+            answer = await account.http.post(path, headers=headers, content=body)
+            is_refused = answer.status_code == 403 and answer.json()["code"] == "cross_site_request"
+            assert is_refused != _may_pass(origin, site, kind), (path, origin, site, kind)
+
+
+async def test_a_bearer_token_passes_because_its_cookie_is_not_looked_at(account: Account, url: str) -> None:
+    async with httpx.AsyncClient(base_url=url) as http:
+        credentials = {"email": account.email, "password": PASSWORD}
+        token = (await http.post("/api/v1/auth/token", json=credentials)).json()["token"]
+    foreign = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
+    both = await account.http.post("/api/v1/demo/disable", headers={**foreign, "Authorization": f"Bearer {token}"})
+    assert both.status_code == 409
+    # A token that is none leaves the cookie unused all the same.
+    wrong = await account.http.post("/api/v1/demo/disable", headers={**foreign, "Authorization": "Bearer nonsense"})
+    assert wrong.status_code == 401
+    # Any other scheme is no bearer token, and the cookie is what counts.
+    basic = await account.http.post("/api/v1/demo/disable", headers={**foreign, "Authorization": "Basic eDp5"})
+    assert basic.status_code == 403
+
+
+async def test_a_body_without_a_type_is_no_way_around(account: Account) -> None:
+    refused = await account.http.post("/api/v1/auth/sessions/revoke-all", content=b'{"keep_current":false}')
+    assert (refused.status_code, refused.json()["code"]) == (403, "cross_site_request")
+    assert (await account.http.get("/api/v1/auth/me")).status_code == 200
+
+
+FORMS = {
+    "/dashboard": ("/logout",),
+    "/settings/demo-mode": ("/settings/demo-mode/enable",),
+    "/settings/security": (
+        "/settings/security/password",
+        "/settings/security/verification",
+        "/settings/security/totp",
+    ),
+    "/settings/sessions": ("/settings/sessions/revoke", "/settings/sessions/revoke-all"),
+    "/settings/connections": ("/settings/connections/connect",),
+    "/reauthenticate": ("/reauthenticate",),
+}
+
+
+@pytest.mark.parametrize(("path", "action"), [(path, action) for path, found in FORMS.items() for action in found])
+async def test_a_form_without_its_token_is_shown_again_and_does_nothing(
+    account: Account, register: Callable[..., Awaitable[Account]], path: str, action: str
+) -> None:
+    page = Page(await account.http.get(path, headers=HTML))
+    assert action in page.forms, page.forms.keys()
+    stranger = Page(await (await register()).http.get(path, headers=HTML))
+    before = (await account.http.get("/api/v1/auth/security")).json()["events"]
+    for token in ("", "x", stranger.forms[action]["form_token"]):
+        answer = await account.http.post(action, data={**page.forms[action], "form_token": token}, headers=HTML)
+        assert answer.status_code == 403
+        again = Page(answer)
+        assert "This form had expired" in again.text
+        assert again.forms[action]["form_token"] == page.forms[action]["form_token"]
+    assert (await account.http.get("/api/v1/auth/security")).json()["events"] == before
+    assert (await account.http.get("/api/v1/auth/me")).status_code == 200
+    assert (await account.http.get("/api/v1/demo/status")).json()["status"] == "disabled"
+
+
+@pytest.mark.parametrize(
+    ("path", "sent"),
+    [
+        ("/login", {"password": PASSWORD}),
+        ("/register", {"email": "somebody-new@example.org", "password": PASSWORD}),
+        ("/forgot-password", {}),
+        ("/reset-password", {"token": "t" * 43, "password": PASSWORD}),
+        ("/verify-email", {"token": "t" * 43}),
+    ],
+)
+async def test_a_form_before_sign_in_is_bound_to_its_browser(
+    account: Account, url: str, path: str, sent: dict[str, str]
+) -> None:
+    filled = {"email": account.email, **sent}
+    async with httpx.AsyncClient(base_url=url, headers=HTML) as mine, httpx.AsyncClient(base_url=url) as other:
+        page, foreign = Page(await mine.get(path)), Page(await other.get(path))
+        visit = mine.cookies["visit"]
+        for token in ("", foreign.forms[path]["form_token"]):
+            answer = await submit(mine, page, path, **{**filled, "form_token": token})
+            assert answer.status_code == 403
+            assert "This form had expired" in Page(answer).text
+            assert "session" not in mine.cookies
+            if "password" in filled:
+                assert PASSWORD not in answer.text
+        # Without the cookie, and with one that nobody made, no token is right.
+        for cookie in ("", "a" * 32):
+            mine.cookies.clear()
+            headers = {"Cookie": f"visit={cookie}"} if cookie else {}
+            answer = await mine.post(path, data={**page.forms[path], **filled}, headers=headers)
+            assert answer.status_code == 403
+        mine.cookies.clear()
+        mine.cookies.set("visit", visit)
+        assert (await submit(mine, page, path, **filled)).status_code != 403
+
+
+async def test_the_cookie_of_a_visit_never_signs_anybody_in(account: Account, url: str) -> None:
+    async with httpx.AsyncClient(base_url=url, headers=HTML) as http:
+        planted = "planted-by-somebody-else-before-1"[:32]
+        http.cookies.set("visit", planted)
+        http.cookies.set("session", "planted-" * 6)
+        page = Page(await http.get("/login"))
+        http.cookies.delete("session")
+        answer = await submit(http, page, "/login", email=account.email, password=PASSWORD)
+        assert answer.status_code == 303
+        assert "planted" not in http.cookies["session"]
+        assert any(header.startswith('visit=""') for header in answer.headers.get_list("set-cookie"))
+        for useless in (planted, "planted-" * 6):
+            http.cookies.clear()
+            http.cookies.set("session", useless)
+            assert (await http.get("/api/v1/auth/me")).status_code == 401

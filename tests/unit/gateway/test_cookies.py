@@ -1,0 +1,74 @@
+"""Cookies as browsers keep and send them."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+
+from gateway import cookies
+from repruv.auth.v1 import auth_pb2
+
+
+def request(*headers: bytes) -> HTTPConnection:
+    return HTTPConnection({"type": "http", "headers": [(b"cookie", header) for header in headers]})
+
+
+def attributes(cookie: cookies.Cookie, login: auth_pb2.Session) -> list[str]:
+    response = Response()
+    cookie.put(response, "token", login)
+    return response.headers["set-cookie"].lower().split("; ")
+
+
+def login(*, remembered: bool) -> auth_pb2.Session:
+    made = auth_pb2.Session(is_remembered=remembered)
+    made.absolute_expire_time.FromSeconds(int(time.time()) + 1_000)
+    return made
+
+
+def test_over_tls_it_is_bound_to_the_host() -> None:
+    sent = attributes(cookies.Cookie(secure=True), login(remembered=True))
+    assert sent[0] == "__host-session=token"
+    assert {"secure", "httponly", "samesite=lax", "path=/"} <= set(sent)
+    assert not any(attribute.startswith("domain") for attribute in sent)
+
+
+def test_only_who_wants_to_be_remembered_is() -> None:
+    remembered = attributes(cookies.Cookie(secure=False), login(remembered=True))
+    assert any(attribute.startswith("max-age=") and 990 <= int(attribute[8:]) <= 1_000 for attribute in remembered)
+    forgotten = attributes(cookies.Cookie(secure=False), login(remembered=False))
+    assert not any(attribute.startswith(("max-age", "expires")) for attribute in forgotten)
+
+
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        ((b"__Host-session=one",), "one"),
+        ((b"a=b; __Host-session=one; c=d",), "one"),
+        ((b"__Host-session=one; __Host-session=one",), "one"),
+        ((b"__Host-session=one; __Host-session=two",), ""),
+        ((b"__Host-session=one", b"__Host-session=two"), ""),
+        ((b"session=one",), None),
+        ((b"__host-session=one",), None),
+        ((b"x__Host-session=one",), None),
+        ((b"__Host-session",), ""),
+        ((b"__Host-session=\xff\xfe",), "ÿþ"),
+        ((), None),
+    ],
+)
+def test_what_is_not_clearly_ours_is_nobodys(sent: tuple[bytes, ...], read: str | None) -> None:
+    assert cookies.Cookie(secure=True).read(request(*sent)) == read
+
+
+def test_without_tls_the_name_that_promises_it_is_ignored() -> None:
+    assert cookies.Cookie(secure=False).read(request(b"__Host-session=one")) is None
+
+
+@pytest.mark.parametrize("value", [b"", b"short", b"x" * 33, b"<script>" * 4, b"a" * 31 + b"\xff"])
+def test_a_visit_is_one_that_we_could_have_made(value: bytes) -> None:
+    visit = cookies.Visit(secure=False)
+    assert visit.read(request(b"visit=" + value)) == ""
+    mine = visit.begin()
+    assert visit.read(request(b"visit=" + mine.encode())) == mine != visit.begin()

@@ -1,0 +1,67 @@
+"""How often callers may ask."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway import limits
+
+
+class Clock:
+    now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_a_bucket_empties_and_fills(clock: Clock) -> None:
+    bucket = limits.Bucket("user", "3/60", clock=clock)
+    assert [bucket.take("a").remaining for _ in range(3)] == [2, 1, 0]
+    refused = bucket.take("a")
+    assert (refused.remaining, refused.retry_after, refused.full_after) == (0, 20, 60)
+    # What was refused costs nothing.
+    assert bucket.take("a").retry_after == 20
+    assert bucket.take("b").retry_after == 0
+    clock.now += 19.9
+    assert bucket.take("a").retry_after == 1
+    clock.now += 0.1
+    assert bucket.take("a") == limits.State(remaining=0, full_after=60, retry_after=0)
+    clock.now += 10_000
+    assert bucket.take("a").remaining == 2
+
+
+@pytest.mark.parametrize("told", ["7/60", "6000/60", "1/1", "600/7"])
+def test_exactly_the_quota_passes_at_once(told: str, clock: Clock) -> None:
+    bucket = limits.Bucket("user", told, clock=clock)
+    passed = [bucket.take("a").retry_after == 0 for _ in range(bucket.quota + 1)]
+    assert passed == [True] * bucket.quota + [False]
+
+
+def test_memory_is_bounded_and_the_longest_unused_goes_first(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_BUCKETS", 2)
+    bucket = limits.Bucket("network", "5/60", clock=clock)
+    for key in ("a", "b", "a", "c"):
+        bucket.take(key)
+    assert bucket.take("a").remaining == 2
+    assert bucket.take("b").remaining == 4
+
+
+@pytest.mark.parametrize(
+    ("host", "network"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff::1", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("somewhere", "somewhere"),
+    ],
+)
+def test_a_network_is_what_one_customer_has(host: str, network: str) -> None:
+    assert limits.network(host) == network
