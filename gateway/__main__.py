@@ -1,28 +1,44 @@
-"""Composition root of the gateway: `python -m gateway serve`."""
+"""Composition root of the gateway: `python -m gateway serve`; with GATEWAY_WORKERS above 1 it runs so many of `… work`."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
+import socket
 import sys
 from functools import partial
 
 from chassis import logs, run, settings
-from gateway import app, pages, parts, server
+from gateway import app, pages, parts, server, workers
 from gateway.settings import Settings
 
 
-async def serve(config: Settings, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set."""
+async def serve(config: Settings, stop: asyncio.Event, *, shared: socket.socket | None = None) -> None:
+    """Serve until `stop` is set; at `shared`, if there is one."""
     assembled = parts.assemble(config)
     application = app.create(assembled, pages=pages.routes(assembled), error_page=pages.error_page)
-    await server.Server(server.configure(application, config), drain=assembled.streams.drain).serve_until(stop)
+    serving = server.Server(server.configure(application, config), drain=assembled.streams.drain)
+    await serving.serve_until(stop, shared=shared)
+
+
+async def work(config: Settings, stop: asyncio.Event) -> None:
+    """Serve as one of several processes, until `stop` is set or the one that started them is gone."""
+
+    async def leave() -> None:
+        await workers.orphaned()
+        stop.set()
+
+    leaving = asyncio.create_task(leave())
+    try:
+        await serve(config, stop, shared=workers.listener(config.address))
+    finally:
+        leaving.cancel()
 
 
 def main() -> None:
     """Read the settings and do what the command says."""
-    if sys.argv[1:] != ["serve"]:
+    if sys.argv[1:] not in (["serve"], ["work"]):
         sys.exit("usage: python -m gateway serve")
     try:
         config = settings.read(Settings, os.environ)
@@ -30,7 +46,12 @@ def main() -> None:
         sys.exit(f"gateway: {error}")
     logs.configure("gateway", level=config.log_level, form=config.log_format)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    run.until_signal(partial(serve, config))
+    if sys.argv[1] == "work":
+        run.until_signal(partial(work, config))
+    elif config.gateway_workers > 1:
+        run.until_signal(partial(workers.supervise, config.address, config.gateway_workers))
+    else:
+        run.until_signal(partial(serve, config))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
-"""What Prometheus is told about the gateway."""
+"""What Prometheus is told about the gateway: of all its processes, whichever of them is asked."""
 
 from __future__ import annotations
 
 import functools
+import os
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+
+from gateway import workers
 
 REQUESTS = Counter("http_requests", "Answered requests.", ["method", "route", "status"])
 REQUEST_SECONDS = Histogram(
@@ -13,12 +16,21 @@ REQUEST_SECONDS = Histogram(
     ["route"],
     buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
 )
-STREAMS = Gauge("stream_connections", "Open event streams.")
+STREAMS = Gauge("stream_connections", "Open event streams.", multiprocess_mode="livesum")
 STREAMS_OPENED = Counter("stream_opened", "Event streams by how they began.", ["start"])
 STREAMS_CLOSED = Counter("stream_closed", "Event streams by why they ended.", ["reason"])
 STREAM_FRAMES = Counter("stream_frames", "Frames handed to streams.", ["event"])
 STREAM_COALESCED = Counter("stream_coalesced", "Progress frames that a newer one replaced before they were sent.")
 STREAM_GAPS = Counter("stream_gaps", "Times that a feed had to ask for events it had missed.")
+
+
+def text() -> bytes:
+    """Write all of it. What Python and the operating system say of a process is there only while there is one."""
+    registry = REGISTRY
+    if workers.METRICS_DIRECTORY in os.environ:
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)
 
 
 def sent(event: str) -> None:

@@ -28,8 +28,8 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._drain = drain
 
-    async def serve_until(self, stop: asyncio.Event) -> None:
-        """Serve until `stop` is set, then end what is open and return."""
+    async def serve_until(self, stop: asyncio.Event, *, shared: socket.socket | None = None) -> None:
+        """Serve until `stop` is set, then end what is open and return. At `shared`, if there is one."""
 
         async def forward() -> None:
             await stop.wait()
@@ -37,7 +37,7 @@ class Server(uvicorn.Server):
 
         forwarding = asyncio.create_task(forward())
         try:
-            await self.serve()
+            await self.serve(sockets=[shared] if shared else None)
         finally:
             forwarding.cancel()
 

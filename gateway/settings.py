@@ -9,6 +9,7 @@ from chassis import settings
 from gateway import limits
 
 NO_PROXIES = "none"
+MAX_WORKERS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +17,8 @@ class Settings(settings.Process):
     """What the gateway is told."""
 
     listen: str = "0.0.0.0:8080"
+    gateway_workers: int = 1
+    """How many processes serve, at most 64; each of them is to the others like another replica."""
     auth_target: str
     demo_target: str
     jobs_target: str
@@ -31,6 +34,8 @@ class Settings(settings.Process):
     """The same for signing in, making accounts and resetting passwords, by address, or /64 of IPv6."""
 
     def __post_init__(self) -> None:
+        if not 1 <= self.gateway_workers <= MAX_WORKERS:
+            raise settings.SettingsError(f"GATEWAY_WORKERS must be between 1 and {MAX_WORKERS}")
         for name in ("user", "network", "sign_in"):
             if (told := getattr(self, f"rate_limit_{name}")) != limits.OFF:
                 limits.Bucket(name, told)

@@ -1,0 +1,108 @@
+"""Several gateway processes on one port, for when one processor is not enough: each is what a single gateway is.
+
+The kernel deals connections out to them (SO_REUSEPORT). This process only starts them, starts those again that die, and
+passes a stop on. Each hears NATS for itself, and keeps sessions, limits and streams for itself, as replicas do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+
+from prometheus_client import multiprocess
+
+from chassis import run
+
+logger = logging.getLogger(__name__)
+
+METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+"""Where the processes leave their counts, so that each can answer for all; `prometheus_client` reads it from there."""
+STOP_SECONDS = 13.0
+"""Longer than a process takes; shorter than the 15 s that Compose gives the container."""
+PAUSES = (0.1, 5.0)
+STABLE_SECONDS = 30.0
+ORPHANED_SECONDS = 1.0
+
+
+async def supervise(address: tuple[str, int], count: int, stop: asyncio.Event) -> None:
+    """Keep `count` processes running until `stop` is set, then end them. Raises `OSError` when the port is taken."""
+    with reserved(address), tempfile.TemporaryDirectory(prefix="gateway-metrics-") as directory:
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(count):
+                workers.create_task(_keep(directory, stop))
+
+
+@contextlib.contextmanager
+def reserved(address: tuple[str, int]) -> Iterator[None]:
+    """Hold the port, so that it is ours also while no worker runs; bound but not listening, it is given no connection."""
+    with _socket(address):
+        yield
+
+
+def listener(address: tuple[str, int]) -> socket.socket:
+    """Give a socket that shares the port with those of the other workers."""
+    return _socket(address)
+
+
+async def orphaned() -> None:
+    """Return once the process that started this one is gone."""
+    parent = os.getppid()
+    while os.getppid() == parent:  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(ORPHANED_SECONDS)
+
+
+def _socket(address: tuple[str, int]) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        made.bind((address[0].strip("[]"), address[1]))
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+async def _keep(directory: str, stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    pause, longest = PAUSES
+    while not stop.is_set():
+        started = loop.time()
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "gateway", "work", env={**os.environ, METRICS_DIRECTORY: directory}
+        )
+        try:
+            await _ended(process, stop)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+            multiprocess.mark_process_dead(process.pid, directory)  # type: ignore[no-untyped-call]
+        if stop.is_set():
+            return
+        logger.error("a worker ended by itself", extra={"pid": process.pid, "status": process.returncode})
+        pause = PAUSES[0] if loop.time() - started > STABLE_SECONDS else min(pause * 2, longest)
+        await run.wait(stop, pause)
+
+
+async def _ended(process: asyncio.subprocess.Process, stop: asyncio.Event) -> None:
+    """Wait until the process has ended, by itself or because it was asked to."""
+    ended, stopped = asyncio.ensure_future(process.wait()), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if ended.done():
+            return
+        process.terminate()
+        await asyncio.wait({ended}, timeout=STOP_SECONDS)
+        if not ended.done():
+            logger.error("a worker does not end and is killed", extra={"pid": process.pid})
+    finally:
+        for task in (ended, stopped):
+            task.cancel()

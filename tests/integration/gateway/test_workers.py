@@ -1,0 +1,134 @@
+"""Several processes behind one port: they serve, they stop, they are started again, and they answer for each other."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import httpx
+
+from gateway.settings import Settings
+from tests.integration.gateway.conftest import Account
+from tests.integration.gateway.streaming import Event, opened
+
+ROOT = Path(__file__).parent.parent.parent.parent
+SECONDS = 40.0
+WORKERS = 2
+Register = Callable[..., Awaitable[Account]]
+
+
+@asynccontextmanager
+async def started(config: Settings) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Start such a gateway; gives the process that starts the others."""
+    told = {field.name.upper(): str(getattr(config, field.name)) for field in dataclasses.fields(config)}
+    paths = os.pathsep.join(map(str, (ROOT, ROOT / "protos" / "gen")))
+    environment = {**os.environ, **told, "PYTHONPATH": paths, "GATEWAY_WORKERS": str(WORKERS), "LOG_LEVEL": "warning"}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "gateway", "serve", cwd=ROOT, env=environment, start_new_session=True
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+@asynccontextmanager
+async def running(config: Settings) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
+    """Start one and wait until each of its processes serves; gives its URL as well."""
+    async with started(config) as process, asyncio.timeout(SECONDS):
+        await until(lambda: len(workers_of(process.pid)) == WORKERS)
+        for worker in workers_of(process.pid):
+            await until(partial(listens, worker))
+        yield f"http://{config.listen}", process
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    while not holds():
+        await asyncio.sleep(0.02)
+
+
+def workers_of(pid: int) -> list[int]:
+    try:
+        return sorted(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+    except OSError:
+        return []
+
+
+def listens(pid: int) -> bool:
+    """Whether a process has a socket on which it is listened."""
+    listening = {
+        line.split()[9] for line in Path("/proc/net/tcp").read_text().splitlines()[1:] if line.split()[3] == "0A"
+    }
+    found = set()
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found |= set(re.findall(r"socket:\[(\d+)\]", str(file.readlink())))
+        except OSError:
+            continue
+    return bool(found & listening)
+
+
+def is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+async def test_all_workers_serve_and_end_together(gateway_settings: Callable[[], Settings], register: Register) -> None:
+    async with AsyncExitStack() as stack, running(gateway_settings()) as (url, process):
+        account = await register(url)
+        streams = [await stack.enter_async_context(opened(account.http)) for _ in range(12)]
+        for stream in streams:
+            await stream.next()
+        # Whoever is asked tells of all.
+        for _ in range(4):
+            async with httpx.AsyncClient() as client:
+                assert "\nstream_connections 12.0\n" in (await client.get(f"{url}/metrics")).text
+        workers = workers_of(process.pid)
+        process.send_signal(signal.SIGTERM)
+        for stream in streams:
+            assert (await stream.rest())[-1] == Event(name="bye", data={"reason": "draining"}, id=None)
+        assert await process.wait() == 0
+        assert not any(map(is_there, workers))
+
+
+async def test_a_worker_that_dies_is_replaced_and_the_others_serve_on(
+    gateway_settings: Callable[[], Settings], register: Register
+) -> None:
+    async with running(gateway_settings()) as (url, process):
+        account = await register(url)
+        victim, other = workers_of(process.pid)
+        os.kill(victim, signal.SIGKILL)
+        await until(lambda: victim not in workers_of(process.pid))
+        async with httpx.AsyncClient(base_url=url, cookies=account.http.cookies) as client:
+            assert (await client.get("/api/v1/auth/me")).status_code == 200
+        await until(lambda: len(workers_of(process.pid)) == WORKERS)
+        assert other in workers_of(process.pid)
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0
+
+
+async def test_workers_do_not_outlive_the_one_who_started_them(gateway_settings: Callable[[], Settings]) -> None:
+    async with running(gateway_settings()) as (_, process):
+        workers = workers_of(process.pid)
+        process.kill()
+        await process.wait()
+        await until(lambda: not any(map(is_there, workers)))
+
+
+async def test_a_port_that_is_taken_is_an_end_not_a_loop(gateway_settings: Callable[[], Settings], url: str) -> None:
+    taken = dataclasses.replace(gateway_settings(), listen=url.removeprefix("http://"))
+    async with started(taken) as process, asyncio.timeout(SECONDS):
+        assert await process.wait() != 0
