@@ -291,6 +291,27 @@ async def test_a_later_attempt_goes_on_with_the_tokens_it_finds(owner: Any, tamp
     assert len(await tampering.asked("/token")) == 1
 
 
+async def test_a_code_is_not_sent_again_by_the_attempt_after_a_worker_that_died(
+    owner: Any, tampering: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await owner.returned()
+    provider = owner.parts.dependencies.providers["tampering"]
+    exchange = type(provider).exchange
+
+    async def dies(self: Any, *given: Any) -> Any:
+        await exchange(self, *given)
+        raise RuntimeError("the worker dies here")
+
+    monkeypatch.setattr(type(provider), "exchange", dies)
+    with pytest.raises(RuntimeError):
+        await owner.connect()
+    monkeypatch.setattr(type(provider), "exchange", exchange)
+    with pytest.raises(worker.JobFailed):
+        await owner.connect(await owner.context(attempt=2))
+    assert (await owner.connection()).error.code == "consent_expired"
+    assert len(await tampering.asked("/token")) == 1
+
+
 async def test_a_zombie_attempt_changes_nothing(owner: Any) -> None:
     await owner.returned()
     zombie = await owner.context(attempt=1)

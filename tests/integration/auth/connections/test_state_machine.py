@@ -22,8 +22,14 @@ from services.auth.connections.platforms import Platform
 from services.auth.connections.providers.outbound import Lost, Refused, Unavailable
 from services.auth.connections.providers.provider import Asking
 
-OUTCOMES = st.sampled_from(["good", "good", "unavailable", "lost", "refused"])
-_REFUSED = (worker.JobFailed, worker.Cancelled, worker.Snooze)
+OUTCOMES = st.sampled_from(["good", "good", "unavailable", "lost", "refused", "dies"])
+
+
+class Died(Exception):
+    """The worker is gone."""
+
+
+_REFUSED = (worker.JobFailed, worker.Cancelled, worker.Snooze, Died)
 
 
 class Scripted:
@@ -45,8 +51,7 @@ class Scripted:
         if code in self.codes:
             raise AssertionError("a code that counted was sent again")
         self.codes.append(code)
-        if self.outcome == "lost":
-            raise Lost("lost")
+        self._vanish()
         return self._tokens()
 
     def is_renewable(self, tokens: Tokens) -> bool:
@@ -54,8 +59,7 @@ class Scripted:
 
     async def refresh(self, tokens: Tokens, *_: Any) -> Tokens:
         await self._happen()
-        if self.outcome == "lost":
-            raise Lost("lost")
+        self._vanish()
         return self._tokens()
 
     async def revoke(self, tokens: Tokens) -> bool:
@@ -79,6 +83,12 @@ class Scripted:
             raise Unavailable("down")
         if self.outcome == "refused":
             raise Refused("no", code="invalid_grant")
+
+    def _vanish(self) -> None:
+        if self.outcome == "lost":
+            raise Lost("lost")
+        if self.outcome == "dies":
+            raise Died
 
     def _tokens(self) -> Tokens:
         self.issued.append(f"token-{len(self.issued)}")
@@ -309,7 +319,7 @@ async def world(new_owner: Any) -> AsyncIterator[World]:
 async def test_the_rules_hold_whatever_happens(world: World) -> None:
     made = type("Bound", (Machine,), {"world": world})
     bounds = settings(
-        max_examples=40,
+        max_examples=25,
         stateful_step_count=30,
         deadline=None,
         suppress_health_check=list(HealthCheck),
