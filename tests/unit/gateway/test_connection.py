@@ -159,6 +159,19 @@ async def test_a_ping_asks_for_the_session_while_revocations_are_not_heard(
     assert await sent(stream) == bye("session_expired")
 
 
+@pytest.mark.parametrize(("is_refreshed", "reason"), [(False, "session_expired"), (True, "refreshed")])
+async def test_no_ping_is_sent_to_a_session_that_ended(
+    auth: Auth, monkeypatch: pytest.MonkeyPatch, is_refreshed: bool, reason: str
+) -> None:
+    monkeypatch.setattr(connection, "PING_SECONDS", 0.01)
+    monkeypatch.setattr(sessions, "TTL_SECONDS", 0.0)
+    stream = await opened(auth)
+    if is_refreshed:
+        stream.refresh()
+    auth.is_revoked = True
+    assert await sent(stream) == bye(reason)
+
+
 async def test_a_session_in_doubt_is_asked_for(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "RECHECK_SECONDS", 0.01)
     stream = await opened(auth, hears=False)

@@ -1,0 +1,93 @@
+"""An account looked after in a browser: sessions, a second factor, and connections that show themselves."""
+
+from __future__ import annotations
+
+import re
+
+import pyotp
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.acceptance.users import PASSWORD, User
+from tests.browser.conftest import NewVisitor
+from tests.browser.visitor import Visitor, shows
+
+SECURITY = "/settings/security"
+
+
+async def sign_in(page: Page, email: str) -> None:
+    await page.goto("/login")
+    await page.get_by_label("Email").fill(email)
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_label("Keep me signed in").check()
+    await page.get_by_role("button", name="Sign in").click()
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+async def test_a_second_factor_and_the_sign_in_that_asks_for_it(
+    new_visitor: NewVisitor, user: User, javascript: bool
+) -> None:
+    mina = await new_visitor(java_script_enabled=javascript)
+    mina.tolerate("422")
+    await mina.is_user(user)
+    page = await mina.open(SECURITY)
+    await page.get_by_role("button", name="Set it up").click()
+    await shows(page, "Set up your app")
+    await expect(page.get_by_role("img", name="QR code")).to_be_visible()
+    app = pyotp.TOTP((await page.locator("#totp-secret").inner_text()).replace(" ", ""))
+    await page.get_by_label("Code that it shows").fill("000000")
+    await page.get_by_role("button", name="Turn on").click()
+    await expect(page.get_by_role("alert")).to_be_visible()
+    await page.get_by_label("Code that it shows").fill(app.now())
+    await page.get_by_role("button", name="Turn on").click()
+    await shows(page, "Your recovery codes")
+    codes = (await page.locator("#recovery-codes").inner_text()).split()
+    assert len(codes) == 10
+    await page.get_by_role("button", name="Sign out").click()
+
+    await sign_in(page, user.email)
+    await shows(page, "One more step")
+    await page.get_by_label("Code").fill(codes[0])
+    await page.get_by_role("button", name="Go on").click()
+    await page.goto(SECURITY)
+    await expect(page.get_by_text("9 recovery codes left")).to_be_visible()
+    kept = [cookie for cookie in await mina.context.cookies() if cookie["name"] == "session"]
+    assert len(kept) == 1
+    assert kept[0]["httpOnly"]
+    assert kept[0]["expires"] > 0
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+async def test_a_session_is_ended_from_another(new_visitor: NewVisitor, user: User, javascript: bool) -> None:
+    mina, thief = await new_visitor(java_script_enabled=javascript), await new_visitor()
+    thief.tolerate("401")
+    stolen = await thief.context.new_page()
+    await sign_in(stolen, user.email)
+    await shows(stolen, "Demo mode is off")
+    await mina.is_user(user)
+    page = await mina.open("/settings/sessions")
+    await expect(page.get_by_text("2 sessions")).to_be_visible()
+    await page.get_by_role("button", name="Sign out all others").click()
+    await expect(page.get_by_text("All other sessions have ended.")).to_be_visible()
+    await expect(page.get_by_text("1 session", exact=True)).to_be_visible()
+    # The open page of the other one hears of it by its stream.
+    await expect(stolen.get_by_text("You have been signed out.").first).to_be_visible()
+    await stolen.goto("/dashboard")
+    await expect(stolen).to_have_url(re.compile("/login"))
+
+
+async def test_signing_out_leaves_nothing_behind_the_back_button(mina: Visitor) -> None:
+    page = await mina.open("/settings/sessions")
+    await page.goto("/settings/demo-mode")
+    await page.get_by_role("button", name="Sign out").click()
+    await shows(page, "Welcome back")
+    await page.go_back()
+    await expect(page).to_have_url(re.compile("/login"))
+
+
+async def test_connections_know_of_demo_mode_while_they_are_looked_at(mina: Visitor, user: User) -> None:
+    page = await mina.open("/settings/connections")
+    await shows(page, "Connections")
+    await expect(page.get_by_text("Simulated while demo mode is on.")).to_have_count(0)
+    await user.http.post("/api/v1/demo/enable", json={"content_count": 1, "interaction_count": 1})
+    await expect(page.get_by_text("Simulated while demo mode is on.")).to_be_visible()
