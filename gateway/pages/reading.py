@@ -20,7 +20,28 @@ READS = 3
 OLDER_THAN_ANY = -1
 """A version that makes an open page ask for its fragment as soon as its stream tells how demo mode stands."""
 
+KINDS = ("comment", "review", "mention")
+SENTIMENTS = ("positive", "neutral", "negative")
+
 Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """Which interactions somebody wants to see; empty: any."""
+
+    kind: str = ""
+    sentiment: str = ""
+    needs_reply: bool = False
+    page_token: str = ""
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether some interactions are left out."""
+        return bool(self.kind or self.sentiment or self.needs_reply or self.page_token)
+
+
+ANY = Wish()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +52,11 @@ class Overview:
     metrics: views.Json | None
     """None: the numbers and lists cannot be read right now."""
     interactions: list[views.Json]
+    older: str
+    """The token of the page of interactions after this one; empty on the last."""
     content: list[views.Json]
+    is_narrow: bool
+    """Whether only some interactions were asked for."""
 
     @property
     def is_of_one_moment(self) -> bool:
@@ -40,7 +65,7 @@ class Overview:
             return True
         return (
             (self.demo["status"] == "enabled") == self.metrics["demo"]
-            and bool(self.interactions) == bool(self.metrics["interaction_count"])
+            and (self.is_narrow or bool(self.interactions) == bool(self.metrics["interaction_count"]))
             and bool(self.content) == bool(self.metrics["content_count"])
         )
 
@@ -60,20 +85,26 @@ async def connections(client: clients.Connections, identity: str) -> list[views.
     return None if found is None else [views.connection(connection) for connection in found]
 
 
-async def overview(client: clients.Demo, identity: str) -> Overview:
-    """Read what the dashboard shows, again if a transition came between."""
-    found = await _overview(client, identity)
+async def overview(client: clients.Demo, identity: str, wish: Wish = ANY) -> Overview:
+    """Read what the dashboard shows, again if a transition came between. Raises `InvalidArgument` for a foreign page."""
+    found = await _overview(client, identity, wish)
     for _ in range(READS - 1):
         if found.is_of_one_moment:
             break
-        found = await _overview(client, identity)
+        found = await _overview(client, identity, wish)
     if found.metrics is None or not found.is_of_one_moment:
         found.demo["version"] = OLDER_THAN_ANY
     return found
 
 
-async def _overview(client: clients.Demo, identity: str) -> Overview:
-    latest = demo_service_pb2.ListInteractionsRequest(page_size=INTERACTIONS)
+async def _overview(client: clients.Demo, identity: str, wish: Wish) -> Overview:
+    latest = demo_service_pb2.ListInteractionsRequest(
+        page_size=INTERACTIONS,
+        page_token=wish.page_token,
+        kind=wish.kind,
+        sentiment=wish.sentiment,
+        needs_reply=wish.needs_reply,
+    )
     most_viewed = demo_service_pb2.ListContentRequest(page_size=CONTENT, order_by="most_viewed")
     demo, numbers, interactions, content = await asyncio.gather(
         demo_status(client, identity),
@@ -82,12 +113,14 @@ async def _overview(client: clients.Demo, identity: str) -> Overview:
         _if_there(client.list_content(most_viewed, user=identity, quick=True)),
     )
     if numbers is None or interactions is None or content is None:
-        return Overview(demo=demo, metrics=None, interactions=[], content=[])
+        return Overview(demo=demo, metrics=None, interactions=[], older="", content=[], is_narrow=wish.is_narrow)
     return Overview(
         demo=demo,
         metrics=views.dashboard(numbers),
         interactions=views.interactions(interactions)["interactions"],
+        older=interactions.next_page_token,
         content=views.content(content)["content"],
+        is_narrow=wish.is_narrow,
     )
 
 

@@ -1,0 +1,126 @@
+"""No page breaks a rule of WCAG 2.2 AA that a machine can check, in light and dark, on phones and desks."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.acceptance.system import System
+from tests.acceptance.users import User
+from tests.browser.conftest import NewVisitor
+from tests.browser.visitor import PATIENCE_MS, SETTINGS, Visitor, shows
+
+HERE = pathlib.Path(__file__).parent
+AXE = HERE / "node_modules" / "axe-core" / "axe.min.js"
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+STRANGER = ("/login", "/register", "/forgot-password", "/nowhere")
+SETTINGS_PAGES = (SETTINGS, "/settings/connections", "/settings/security", "/settings/sessions", "/reauthenticate")
+ADMIN = ("jobs", "kinds", "schedules", "stuck", "workers", "users", "security-events")
+
+
+@pytest.fixture(scope="session")
+def axe() -> pathlib.Path:
+    """axe-core as the lock file names it; it is fetched once."""
+    installed = HERE / "node_modules" / ".package-lock.json"
+    if not installed.exists() or installed.stat().st_mtime < (HERE / "package-lock.json").stat().st_mtime:
+        npm = [pathlib.Path(sys.executable).with_name("npm"), "ci", "--no-audit", "--no-fund"]
+        subprocess.run(npm, cwd=HERE, capture_output=True, timeout=100, check=True)
+    return AXE
+
+
+@pytest.fixture(
+    params=[("light", 360), ("light", 1280), ("dark", 360), ("dark", 1280)], ids=lambda one: f"{one[0]}-{one[1]}"
+)
+async def visitor(request: pytest.FixtureRequest, new_visitor: NewVisitor) -> Visitor:
+    """Somebody whose browser lets us look at its pages with tools of our own."""
+    scheme, width = request.param
+    size = {"width": width, "height": 800}
+    visitor = await new_visitor(bypass_csp=True, color_scheme=scheme, viewport=size, reduced_motion="reduce")
+    visitor.tolerate("404")
+    return visitor
+
+
+async def breaches(page: Page, axe: pathlib.Path) -> list[str]:
+    """Give the rules that a page breaks, and where."""
+    await page.add_script_tag(path=axe)
+    run = "async (rules) => (await axe.run(document, { runOnly: rules, resultTypes: ['violations'] })).violations"
+    return [
+        f"{page.url} {found['id']}: {node['target']} {node['failureSummary']}"
+        for found in await page.evaluate(run, RULES)
+        for node in found["nodes"]
+    ]
+
+
+async def look(visitor: Visitor, axe: pathlib.Path, *paths: str) -> list[str]:
+    page = await visitor.open(paths[0])
+    found = []
+    for path in paths:
+        await page.goto(path)
+        found += await breaches(page, axe)
+    await page.close()
+    return found
+
+
+async def test_pages_for_everybody(visitor: Visitor, user: User, axe: pathlib.Path) -> None:
+    found = await look(visitor, axe, *STRANGER)
+    await visitor.is_user(user)
+    found += await look(visitor, axe, "/dashboard", "/jobs", "/notifications", *SETTINGS_PAGES)
+    assert found == []
+
+
+async def test_pages_in_every_state_of_demo_mode(
+    visitor: Visitor, user: User, system: System, axe: pathlib.Path
+) -> None:
+    await visitor.is_user(user)
+    running = await user.enable({"niche": "food", "interaction_count": 20_000})
+    page = await visitor.open(f"/jobs/{running}")
+    await expect(page.locator("[data-percent]")).to_have_text(re.compile(r"[1-9]\d?%"), timeout=PATIENCE_MS)
+    found = await breaches(page, axe)
+    found += await look(visitor, axe, "/jobs", SETTINGS, "/dashboard")
+    await user.post(f"/jobs/{running}/cancel")
+    await user.status_is("disabled")
+
+    done = await user.enable({"niche": "food", "interaction_count": 200})
+    await user.status_is("enabled")
+    confirm = f"{SETTINGS}?confirm=disable"
+    pages = ("/dashboard", SETTINGS, confirm, f"/jobs/{done}", f"/jobs/{running}", "/jobs", "/notifications")
+    found += await look(visitor, axe, *pages)
+    await user.disable()
+    await user.status_is("disabled")
+    async with system.workers(DEMO_FAIL_HANDLERS="enable"):
+        failed = await user.enable({"niche": "food", "interaction_count": 100})
+        await user.status_is("failed")
+    found += await look(visitor, axe, SETTINGS, "/dashboard", f"/jobs/{failed}", "/jobs?state=failed", "/notifications")
+    assert found == []
+
+
+async def test_the_dialog_and_a_form_with_mistakes(visitor: Visitor, user: User, axe: pathlib.Path) -> None:
+    visitor.tolerate("422")
+    await visitor.is_user(user)
+    page = await visitor.open(SETTINGS)
+    await page.evaluate("document.querySelector('.card form').noValidate = true")
+    await page.get_by_label("Interactions").fill("1000000")
+    await page.get_by_role("button", name="Enable demo mode").click()
+    await expect(page.get_by_role("alert")).to_be_focused()
+    found = await breaches(page, axe)
+    await user.enable({"niche": "food", "interaction_count": 10})
+    await user.status_is("enabled")
+    page = await visitor.open(SETTINGS)
+    await shows(page, "Demo Mode Active")
+    await page.get_by_role("link", name="Disable demo mode").click()
+    found += await breaches(page, axe)
+    assert found == []
+
+
+async def test_pages_for_admins(visitor: Visitor, user: User, system: System, axe: pathlib.Path) -> None:
+    await system.execute("UPDATE auth.users SET role = 'admin' WHERE user_id = %s", user.user_id)
+    admin = await user.again()
+    await visitor.is_user(admin)
+    users = [f"/admin/{name}" for name in ADMIN]
+    assert await look(visitor, axe, *users, f"/admin/users/{user.user_id}") == []
+    await admin.close()

@@ -1,0 +1,41 @@
+"""The dashboard's list: filters and older pages, by a form alone; and what finished meanwhile."""
+
+from __future__ import annotations
+
+from tests.integration.gateway.conftest import Account
+from tests.integration.gateway.html import Page, submit
+from tests.integration.gateway.test_demo_pages import enabled, until
+
+PATH = "/dashboard"
+
+
+async def look(account: Account, path: str = PATH) -> Page:
+    answer = await account.http.get(path, headers={"Accept": "text/html"})
+    assert answer.status_code == 200, answer.text
+    return Page(answer)
+
+
+async def test_interactions_are_filtered_and_paged(account: Account) -> None:
+    await enabled(account)
+    kinds = ("Comment", "Review", "Mention")
+    shown = [await look(account, f"{PATH}?kind={kind.lower()}&sentiment=nonsense") for kind in kinds]
+    found = [[other for other in kinds if f"{other} on" in page.text] for page in shown]
+    assert all(others in ([], [kind]) for kind, others in zip(kinds, found, strict=True))
+    assert any(found)
+    waiting = await look(account, f"{PATH}?needs_reply=yes")
+    assert "Replied" not in waiting.text
+    (older,) = [link for link in (await look(account)).links if "page_token=" in link]
+    second = await look(account, older)
+    assert "Interactions" in second.text
+    assert f"{PATH}" in second.links
+    lost = await account.http.get(f"{PATH}?kind=review&page_token=nonsense", headers={"Accept": "text/html"})
+    assert (lost.status_code, lost.headers["location"]) == (303, f"{PATH}?kind=review#recent")
+
+
+async def test_what_finished_is_told_until_it_was_read(account: Account) -> None:
+    await enabled(account)
+    page = await until(account, "Finished while you were away", PATH)
+    assert "Set up demo mode" in page.text
+    answer = await submit(account.http, page, "/notifications/read", job_id="", origin=PATH)
+    assert (answer.status_code, answer.headers["location"]) == (303, PATH)
+    assert "Finished while you were away" not in (await look(account)).text
