@@ -12,10 +12,10 @@ import ipaddress
 import math
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -60,9 +60,8 @@ class Limits:
     sign_in: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class State:
-    """What a request found in its bucket."""
+class State(NamedTuple):
+    """What a request found in its bucket. A tuple, since one is made for each request."""
 
     remaining: int
     full_after: int
@@ -82,7 +81,7 @@ class Bucket:
             )
         self.quota, self.window = int(found[1]), int(found[2])
         self.name = name
-        self.policy = f'"{name}";q={self.quota};w={self.window}'
+        self.policy = f'"{name}";q={self.quota};w={self.window}'.encode()
         self._each = self.window / self.quota
         self._clock = clock
         # When each would be full again: all that a bucket has to remember.
@@ -119,11 +118,17 @@ class Limit:
             Bucket(name, told) if told != OFF else None
             for name, told in (("user", limits.user), ("network", limits.network), ("sign-in", limits.sign_in))
         )
+        self._is_off = not (self._user or self._network or self._sign_in)
         self._callers: dict[bytes, str] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 429."""
-        if scope["type"] != "http" or scope["path"] in _FREE_PATHS or scope["path"].startswith(_FREE_PREFIXES):
+        if (
+            self._is_off
+            or scope["type"] != "http"
+            or scope["path"] in _FREE_PATHS
+            or scope["path"].startswith(_FREE_PREFIXES)
+        ):
             await self._app(scope, receive, send)
             return
         shown = _shown(scope)
@@ -135,7 +140,7 @@ class Limit:
                 if shown and user_id is None and (known := authentication.found(scope)) is not None:
                     self._note(shown, known.session.user_id)
                 if taken:
-                    _tell(MutableHeaders(scope=message), taken)
+                    message["headers"] = [*message.get("headers", ()), *_told(taken)]
             await send(message)
 
         if wait := max((state.retry_after for _, state in taken), default=0):
@@ -191,8 +196,8 @@ def _shown(scope: Scope) -> bytes | None:
     return hashlib.sha256(cookie).digest() if cookie else None
 
 
-def _tell(headers: MutableHeaders, taken: list[tuple[Bucket, State]]) -> None:
-    headers["RateLimit-Policy"] = ", ".join(bucket.policy for bucket, _ in taken)
-    headers["RateLimit"] = ", ".join(
-        f'"{bucket.name}";r={state.remaining};t={state.full_after}' for bucket, state in taken
-    )
+def _told(taken: list[tuple[Bucket, State]]) -> Iterator[tuple[bytes, bytes]]:
+    """Write the headers, as bytes: this is done for every answer."""
+    yield b"ratelimit-policy", b", ".join([bucket.policy for bucket, _ in taken])
+    shown = ", ".join([f'"{bucket.name}";r={state.remaining};t={state.full_after}' for bucket, state in taken])
+    yield b"ratelimit", shown.encode()
