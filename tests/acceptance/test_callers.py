@@ -39,7 +39,9 @@ async def test_a_service_gets_no_further_than_its_rows(system: System, caller: s
 
 
 async def _try(channel: grpc.aio.Channel, call: client.Caller, rpc: Any, request: Any) -> None:
-    module = importlib.import_module(rpc.containing_service.file.name.replace("/", ".").removesuffix(".proto") + "_pb2_grpc")
+    module = importlib.import_module(
+        rpc.containing_service.file.name.replace("/", ".").removesuffix(".proto") + "_pb2_grpc"
+    )
     method = getattr(getattr(module, f"{rpc.containing_service.name}Stub")(channel), rpc.name)
     if rpc.server_streaming:
         await anext(call.stream(method, request, timeout=5.0, user_token=""))
