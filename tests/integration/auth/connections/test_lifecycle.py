@@ -11,7 +11,7 @@ import sqlalchemy as sa
 import worker
 from chassis import errors
 from services.auth.connections import convert, handlers, storage, tasks
-from services.auth.connections.domain import JobPhase, State
+from services.auth.connections.domain import Action, JobPhase, State
 
 
 async def test_youtube_is_connected_with_its_channel_and_videos(new_owner: Any, tampering: Any) -> None:
@@ -121,8 +121,9 @@ async def test_a_disconnect_during_the_exchange_gives_back_what_came_too_late(
     assert await owner.kept() is None
 
 
+@pytest.mark.parametrize("is_taken_back", [True, False])
 async def test_a_disconnect_wins_over_a_refresh_and_both_tokens_are_given_back(
-    owner: Any, tampering: Any, monkeypatch: pytest.MonkeyPatch
+    owner: Any, tampering: Any, monkeypatch: pytest.MonkeyPatch, is_taken_back: bool
 ) -> None:
     await owner.connected()
     await owner.age("refresh_at", "1 day")
@@ -132,11 +133,14 @@ async def test_a_disconnect_wins_over_a_refresh_and_both_tokens_are_given_back(
     async def overtaken(self: Any, *given: Any) -> Any:
         tokens = await refresh(self, *given)
         await owner.disconnect()
-        await owner.take_back()
+        if is_taken_back:
+            await owner.take_back()
         return tokens
 
     monkeypatch.setattr(type(provider), "refresh", overtaken)
     assert await owner.refresh() == {"refreshed": False}
+    if not is_taken_back:
+        await owner.take_back()
     assert len(await tampering.asked("/revoke")) == 2
     assert (await owner.connection()).state is State.DISCONNECTED
     assert await owner.kept() is None
@@ -312,6 +316,27 @@ async def test_a_code_is_not_sent_again_by_the_attempt_after_a_worker_that_died(
     assert len(await tampering.asked("/token")) == 1
 
 
+async def test_an_attempt_that_is_overtaken_within_the_exchange_keeps_nothing(
+    owner: Any, tampering: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await owner.returned()
+    first, second = await owner.context(attempt=1), await owner.context(attempt=2)
+    provider = owner.parts.dependencies.providers["tampering"]
+    exchange = type(provider).exchange
+
+    async def overtaken(self: Any, *given: Any) -> Any:
+        tokens = await exchange(self, *given)
+        async with owner.parts.engine.begin() as conn:
+            await storage.begin_attempt(conn, tasks.fence_of(second))
+        return tokens
+
+    monkeypatch.setattr(type(provider), "exchange", overtaken)
+    with pytest.raises(worker.Cancelled):
+        await owner.connect(first)
+    assert (await owner.kept()).tokens is None
+    assert len(await tampering.asked("/revoke")) == 1
+
+
 async def test_a_zombie_attempt_changes_nothing(owner: Any) -> None:
     await owner.returned()
     zombie = await owner.context(attempt=1)
@@ -353,6 +378,14 @@ async def test_news_of_an_older_generation_changes_nothing(owner: Any) -> None:
     late = await owner.news(JobPhase.FAILED)
     await owner.returned()
     assert (await owner.parts.settlement.settle(late)).is_moving
+
+
+async def test_a_change_counts_for_its_own_generation_only(owner: Any) -> None:
+    older = await owner.returned()
+    newer = await owner.returned()
+    async with owner.parts.engine.begin() as conn:
+        assert await storage.move(conn, older, Action.CANCEL_CONNECT) is None
+        assert await storage.move(conn, newer, Action.CANCEL_CONNECT) is not None
 
 
 async def test_who_does_not_come_back_is_disconnected_by_reading_or_by_the_schedule(
