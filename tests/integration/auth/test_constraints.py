@@ -43,10 +43,51 @@ async def test_an_illegal_user_is_refused(gateway: Gateway, sql: Any, change: st
         ("absolute_expires_at = idle_expires_at - interval '1 s'", "sessions_times_are_in_order"),
         ("user_agent = repeat('x', 401)", "sessions_user_agent_length"),
         ("ip_address = repeat('1', 46)", "sessions_ip_address_length"),
+        ("client_name = repeat('x', 101)", "sessions_client_name_length"),
+        ("authenticated_at = created_at - interval '1 s'", "sessions_authenticated_within"),
+        ("revoked_at = now(), revoke_reason = 'refreshed'", "sessions_revoke_reason_is_known"),
     ],
 )
 async def test_an_illegal_session_is_refused(gateway: Gateway, sql: Any, change: str, constraint: str) -> None:
     account = await gateway.account()
     with pytest.raises(exc.IntegrityError) as refused:
         await sql(f"UPDATE auth.sessions SET {change} WHERE session_id = :id", id=account.session_id)
+    assert postgres.violated_constraint(refused.value) == constraint
+
+
+SEALED = "decode(repeat('ab', 60), 'hex')"
+HASH = "decode(repeat('ab', 32), 'hex')"
+
+
+@pytest.mark.parametrize(
+    ("statement", "constraint"),
+    [
+        ("second_factors VALUES (:id, 'readable', now())", "second_factors_secret_is_sealed"),
+        (f"second_factors VALUES (:id, {SEALED})", "second_factors_wait_or_count"),
+        (f"second_factors VALUES (:id, {SEALED}, now(), now(), 1)", "second_factors_wait_or_count"),
+        (f"second_factors VALUES (:id, {SEALED}, NULL, now())", "second_factors_were_used"),
+        ("login_challenges VALUES ('short', :id, true, 0, now())", "login_challenges_are_hashed"),
+        (f"login_challenges VALUES ({HASH}, :id, true, 6, now())", "login_challenges_tries_are_few"),
+        ("mail_tokens VALUES ('short', :id, 'reset', now())", "mail_tokens_are_hashed"),
+        (f"mail_tokens VALUES ({HASH}, :id, 'other', now())", "mail_tokens_purpose_is_known"),
+        (
+            f"mail_tokens VALUES ({HASH}, :id, 'reset', now()), (decode(repeat('cd', 32), 'hex'), :id, 'reset', now())",
+            "mail_tokens_one_counts",
+        ),
+        (
+            "security_events VALUES (gen_random_uuid(), 'other', :id, NULL, NULL, '', '', '{}')",
+            "security_events_kind_is_known",
+        ),
+        (
+            "security_events VALUES (gen_random_uuid(), 'connected', :id, NULL, NULL, '', '', '[]')",
+            "security_events_details_are_few",
+        ),
+    ],
+)
+async def test_an_illegal_row_beside_an_account_is_refused(
+    gateway: Gateway, sql: Any, statement: str, constraint: str
+) -> None:
+    account = await gateway.account()
+    with pytest.raises(exc.IntegrityError) as refused:
+        await sql(f"INSERT INTO auth.{statement}", id=account.user_id)
     assert postgres.violated_constraint(refused.value) == constraint

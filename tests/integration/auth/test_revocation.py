@@ -18,7 +18,7 @@ from repruv.auth.v1 import auth_events_pb2
 from services.auth import domain, session_storage
 from services.auth.foundation import Foundation
 from services.auth.sessions import Sessions
-from tests.integration.auth.conftest import Account, Gateway
+from tests.integration.auth.conftest import PASSWORD, Account, Gateway, Post
 
 
 @pytest.fixture
@@ -95,6 +95,33 @@ async def test_all_sessions_end(gateway: Gateway) -> None:
     with pytest.raises(errors.Unauthenticated) as refused:
         await gateway.revoke_all(user=account.identity)
     assert refused.value.code == "session_invalid"
+
+
+async def test_a_new_token_and_a_verified_address_make_others_forget(
+    gateway: Gateway, jetstream: JetStreamContext, post: Post
+) -> None:
+    account = await gateway.account()
+    other = await gateway.again(account)
+    await gateway.auth("Reauthenticate", user=account.identity, password=PASSWORD, ip_address=account.ip_address)
+    await gateway.auth("VerifyEmail", token=await post.link(account, "verify"))
+    told = await heard(jetstream, account, 2)
+    assert sorted((event.reason, sorted(event.session_ids)) for event in told) == sorted(
+        [("refreshed", [account.session_id]), ("refreshed", sorted([account.session_id, other.session_id]))]
+    )
+
+
+async def test_a_changed_password_is_told_as_the_reason(gateway: Gateway, jetstream: JetStreamContext) -> None:
+    account = await gateway.account()
+    other = await gateway.again(account)
+    await gateway.auth(
+        "ChangePassword",
+        user=account.identity,
+        ip_address=account.ip_address,
+        current_password=PASSWORD,
+        new_password="orchid-lantern-gravel",
+    )
+    told = {event.reason: list(event.session_ids) for event in await heard(jetstream, account, 2)}
+    assert told == {"refreshed": [account.session_id], "password_changed": [other.session_id]}
 
 
 async def test_sessions_beyond_the_limit_are_told_of(gateway: Gateway, jetstream: JetStreamContext) -> None:
