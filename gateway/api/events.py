@@ -8,8 +8,9 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from chassis import errors
-from gateway.api.dependencies import Documented, Gateway, JobId, SignedIn, documented
-from gateway.stream import response
+from gateway.api import schemas_events
+from gateway.api.dependencies import Documented, Gateway, JobId, SignedIn, answer, documented
+from gateway.stream import poll, response
 
 router = APIRouter(tags=["events"])
 
@@ -26,6 +27,11 @@ event: ping
 data: {}
 
 """
+After = Annotated[
+    str | None,
+    Query(max_length=100, description="`next` of the answer before, or the id of the last event that the client has."),
+]
+Wait = Annotated[float, Query(ge=0, le=poll.MAX_WAIT_SECONDS, description="How long to wait for news, in seconds.")]
 LastEventId = Annotated[str | None, Query(description="The id of the last event that the client has.")]
 
 
@@ -46,6 +52,21 @@ async def user_events(
     """
     _require_acceptance(request)
     return await gateway.streams.open(session, _cursor(request, last_event_id))
+
+
+@router.get(
+    "/events/poll",
+    summary="Everything that happens, in pieces",
+    responses=documented(200, schemas_events.Piece, "What is new; nothing, when `wait` has passed without."),
+)
+async def poll_events(session: SignedIn, gateway: Gateway, after: After = None, wait: Wait = 20.0) -> Response:
+    """Tell the same events as the stream, for clients that cannot hold one open: ask again with `next`, for ever.
+
+    What is new is told at once, else what comes first within `wait` seconds. Every transition is told, in order, once,
+    as in the stream; `resumed` is false when some may be missing, and a `reset` among the events says why.
+    """
+    piece = await gateway.streams.poll(session, after, wait=wait)
+    return answer({"resumed": piece.resumed, "events": piece.events, "next": str(piece.after)})
 
 
 @router.get("/jobs/{job_id}/events", summary="What happens to one job", responses=_documented(404))

@@ -34,6 +34,7 @@ TOO_MANY = "too_many_streams"
 STALLED = "stalled"
 DISCONNECTED = "disconnected"
 FINISHED = "finished"
+SESSION_ENDED = frozenset({"session_expired", REFRESHED})
 _SILENT = frozenset({DISCONNECTED, FINISHED})
 
 
@@ -91,7 +92,7 @@ class Connection:
         self._validator = validator
         self._queue: dict[str, Frame] = {}
         self._waiting_transitions = 0
-        self._line: line.Line | None = None
+        self._line: line.Sink | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._checking: asyncio.Task[None] | None = None
         self._closing = ""
@@ -184,7 +185,7 @@ class Connection:
 
     # --- called by the line ---
 
-    def start(self, taken: line.Line) -> None:
+    def start(self, taken: line.Sink) -> None:
         """Send the opening, then what is told, a ping every 15 s, and at the end a goodbye."""
         self._line = taken
         taken.write(self.opening)

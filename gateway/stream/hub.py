@@ -11,7 +11,7 @@ from functools import partial
 from chassis import bus, errors
 from gateway import clients, metrics, sessions
 from gateway.arrivals import Arrivals
-from gateway.stream import connection, feed, journal, opening, response
+from gateway.stream import connection, feed, journal, opening, poll, response
 from repruv.auth.v1 import auth_events_pb2
 from repruv.demo.v1 import demo_events_pb2
 from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2
@@ -87,6 +87,21 @@ class Hub:
 
         Of more than 20 streams of one user the oldest ends. Raises `Unauthenticated`, `Unavailable`.
         """
+        stream, _ = await self._begin(session, cursor, job)
+        return response.EventStream(stream)
+
+    async def poll(self, session: sessions.Session, after: str | None, *, wait: float) -> poll.Piece:
+        """Give what happened to the user after a cursor, or what happens first within `wait` seconds. Raises as `open`."""
+        known = poll.Cursor.read(after)
+        stream, owner = await self._begin(session, known.sequence, None)
+        try:
+            return await poll.poll(stream, owner, known, wait=wait)
+        finally:
+            stream.lost()
+
+    async def _begin(
+        self, session: sessions.Session, cursor: str | None, job: job_pb2.Job | None
+    ) -> tuple[connection.Connection, feed.Feed]:
         stream = self._admit(session, job.job_id if job else "")
         owner = self._feed(job.spec.owner_id if job else session.user_id)
         stream.on_end = partial(self._remove, stream, owner)
@@ -97,7 +112,7 @@ class Hub:
         except BaseException:
             stream.lost()
             raise
-        return response.EventStream(stream)
+        return stream, owner
 
     async def run(self) -> None:
         """Sweep for ever."""

@@ -14,10 +14,25 @@ BUFFER_BYTES = 16 * 1024
 """What may be unsent, beside what the kernel holds, before the writer is told to wait."""
 
 
+class Sink(Protocol):
+    """What a writer fills."""
+
+    is_full: bool
+
+    def write(self, data: bytes) -> None:
+        """Send."""
+
+    def end(self) -> None:
+        """Send no more."""
+
+    def abort(self) -> None:
+        """Send not even what was written."""
+
+
 class Writer(Protocol):
     """What fills a line; called in the event loop, never while it writes."""
 
-    def start(self, line: Line) -> None:
+    def start(self, taken: Sink) -> None:
         """Begin to write."""
 
     def full(self) -> None:

@@ -1,0 +1,131 @@
+"""The stream in pieces: nothing missing, nothing twice, nothing waited for in vain."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.settings import Settings
+from tests.integration.gateway.conftest import Account, gateway_serving
+from tests.integration.gateway.streaming import is_demo, opened
+from tests.integration.gateway.test_streams import enable, enable_to_the_end
+
+Register = Callable[..., Awaitable[Account]]
+PATH = "/api/v1/events/poll"
+
+
+async def poll(http: httpx.AsyncClient, *, after: str | None = None, wait: float = 20.0) -> dict[str, Any]:
+    params: dict[str, Any] = {"wait": wait, **({"after": after} if after else {})}
+    answer = await http.get(PATH, params=params, timeout=40)
+    assert answer.status_code == 200, answer.text
+    piece: dict[str, Any] = answer.json()
+    return piece
+
+
+async def polled(
+    http: httpx.AsyncClient, last: Callable[[dict[str, Any]], bool], after: str | None
+) -> list[dict[str, Any]]:
+    """Poll from `after` until an event is the last one; every poll must go on where the one before ended."""
+    events: list[dict[str, Any]] = []
+    async with asyncio.timeout(60):
+        while not any(map(last, events)):
+            piece = await poll(http, after=after)
+            assert piece["resumed"] is True
+            after = piece["next"]
+            events += piece["events"]
+    return events
+
+
+def is_enabled(event: dict[str, Any]) -> bool:
+    return event["event"] == "demo" and bool(event["data"]["status"] == "enabled")
+
+
+async def settled(account: Account) -> None:
+    """Return when demo mode is enabled and no event is under way."""
+    async with opened(account.http) as stream:
+        await stream.until(is_demo("enabled"))
+
+
+async def test_polls_tell_what_a_stream_tells(account: Account) -> None:
+    start = await poll(account.http)
+    assert start["resumed"] is False
+    assert [event["event"] for event in start["events"]] == ["demo"]
+    job_id = await enable(account)
+    events = await polled(account.http, is_enabled, start["next"])
+    transitions = [event for event in events if event["id"] is not None]
+    assert [event["id"] for event in transitions] == list(range(1, len(transitions) + 1))
+    assert {event["data"]["job_id"] for event in transitions} == {job_id}
+
+
+async def test_a_poll_goes_on_where_any_event_was_on_any_replica(
+    account: Account, gateway_settings: Callable[[], Settings]
+) -> None:
+    await enable_to_the_end(account)
+    await settled(account)
+    async with (
+        gateway_serving(gateway_settings()) as other,
+        httpx.AsyncClient(base_url=other, cookies=account.http.cookies) as elsewhere,
+    ):
+        for http in (account.http, elsewhere):
+            for cursor in range(4):
+                piece = await poll(http, after=str(cursor), wait=0)
+                assert piece["resumed"] is True
+                assert [event["id"] for event in piece["events"] if event["id"]] == [1, 2, 3][cursor:]
+                assert piece["next"].startswith("3.")
+
+
+async def test_what_is_known_is_waited_for_and_what_is_new_is_not(account: Account) -> None:
+    await enable_to_the_end(account)
+    await settled(account)
+    known = (await poll(account.http, after="3"))["next"]
+    assert (await poll(account.http, after=known, wait=0))["events"] == []
+    waiting = asyncio.create_task(poll(account.http, after=known))
+    await account.http.post("/api/v1/demo/disable")
+    piece = await waiting
+    assert piece["events"]
+    assert piece["next"] != known
+    job = await polled(account.http, lambda event: event["id"] == 6, "3")
+    assert [event["id"] for event in job if event["id"]] == [4, 5, 6]
+    # Demo mode has no sequence, and yet a poll that knows every transition hears that it has moved.
+    async with opened(account.http) as stream:
+        await stream.until(is_demo("disabled"))
+    late = await poll(account.http, after="6." + known.partition(".")[2])
+    assert [(event["event"], event["data"]["status"]) for event in late["events"]] == [("demo", "disabled")]
+
+
+@pytest.mark.parametrize(
+    ("after", "reason"), [("7", "cursor_unknown"), ("x", "cursor_invalid"), ("-1", "cursor_invalid")]
+)
+async def test_an_unknown_cursor_is_told(account: Account, after: str, reason: str) -> None:
+    piece = await poll(account.http, after=after)
+    assert piece["resumed"] is False
+    assert {"id": 0, "event": "reset", "data": {"reason": reason}} in piece["events"]
+    assert piece["next"].startswith("0.")
+
+
+async def test_a_poll_ends_with_its_session_and_with_its_server(
+    register: Register, gateway_settings: Callable[[], Settings]
+) -> None:
+    account = await register()
+    known = (await poll(account.http))["next"]
+    waiting = asyncio.create_task(account.http.get(PATH, params={"after": known}, timeout=40))
+    async with opened(account.http) as stream:
+        await stream.next()
+        token = dict(account.http.cookies)
+        assert (await account.http.post("/api/v1/auth/sessions/revoke-all")).status_code == 204
+    answer = await waiting
+    assert (answer.status_code, answer.json()["code"]) == (401, "session_invalid")
+    async with httpx.AsyncClient(base_url=account.http.base_url, cookies=token) as gone:
+        assert (await gone.get(PATH)).status_code == 401
+
+    async with gateway_serving(gateway_settings()) as url:
+        account = await register(url)
+        known = (await poll(account.http))["next"]
+        waiting = asyncio.create_task(account.http.get(PATH, params={"after": known}, timeout=40))
+        async with opened(account.http) as stream:
+            await stream.next()
+    assert (await waiting).json() == {"resumed": True, "events": [], "next": known}
