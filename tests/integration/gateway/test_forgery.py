@@ -121,10 +121,11 @@ async def test_a_form_before_sign_in_is_bound_to_its_browser(
             if "password" in filled:
                 assert PASSWORD not in answer.text
         # Without the cookie, and with one that nobody made, no token is right.
-        for cookie in ("", "a" * 32):
+        for cookie, token in itertools.product(("", "a" * 32), ("", page.forms[path]["form_token"])):
             mine.cookies.clear()
             headers = {"Cookie": f"visit={cookie}"} if cookie else {}
-            answer = await mine.post(path, data={**page.forms[path], **filled}, headers=headers)
+            sent_anyway = {**page.forms[path], **filled, "form_token": token}
+            answer = await mine.post(path, data=sent_anyway, headers=headers)
             assert answer.status_code == 403
         mine.cookies.clear()
         mine.cookies.set("visit", visit)
