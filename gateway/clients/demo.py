@@ -12,7 +12,7 @@ class Demo(service.Client):
 
     def __init__(self, target: str, caller: client.Caller) -> None:
         # Enable and disable can be repeated since the gateway never sends them without an idempotency key.
-        reads = ("GetDemo", "GetDashboard", "ListContent", "ListInteractions")
+        reads = ("GetDemo", "PreviewDemo", "GetDashboard", "ListContent", "ListInteractions")
         super().__init__("demo", target, caller, (*reads, "EnableDemo", "DisableDemo", "DismissDemo"))
         self._stub = demo_service_pb2_grpc.DemoServiceStub(self._channel)
 
@@ -34,6 +34,11 @@ class Demo(service.Client):
     async def get_demo(self, *, user: str, quick: bool = False) -> demo_service_pb2.GetDemoResponse:
         """Answer how demo mode stands."""
         return await self.call(self._stub.GetDemo, demo_service_pb2.GetDemoRequest(), user, quick=quick)
+
+    async def preview_demo(self, profile_type: str, niche: str, *, user: str) -> demo_service_pb2.PreviewDemoResponse:
+        """Give an example of what demo mode would show."""
+        request = demo_service_pb2.PreviewDemoRequest(profile_type=profile_type, niche=niche)
+        return await self.call(self._stub.PreviewDemo, request, user)
 
     async def get_dashboard(self, *, user: str, quick: bool = False) -> demo_service_pb2.GetDashboardResponse:
         """Answer the dashboard's numbers."""

@@ -28,6 +28,7 @@ class DemoMode:
         self._secure = assembled.settings.is_https
         actions = {
             "enable": self.enable,
+            "preview": self.preview,
             "disable": self.disable,
             "retry": self.retry,
             "dismiss": self.dismiss,
@@ -73,6 +74,17 @@ class DemoMode:
             return self._see(views.DEMO_PATH, say=_flash_of(error))
         return self._see(views.DEMO_PATH, say=_flash_of_replay(accepted, "enabling"))
 
+    async def preview(self, request: Request) -> Response:
+        """Show the form as it was filled in, and an example of what it would give; nothing happens."""
+        session, sent = await visit.posted(request, self._parts, *FIELDS, "idempotency_key")
+        if mistakes := choices.mistakes(sent):
+            return await self._show(request, forms.filled(sent, mistakes), status=422)
+        try:
+            found = await self._parts.demo.preview_demo(sent["profile_type"], sent["niche"], user=session.identity)
+        except errors.Error as error:
+            return self._see(views.DEMO_PATH, say=_flash_of(error))
+        return await self._show(request, forms.filled(sent, {}), example=views.demo_example(found))
+
     async def disable(self, request: Request) -> Response:
         """Ask to remove the demo data."""
         session, sent = await visit.posted(request, self._parts, "idempotency_key")
@@ -113,11 +125,14 @@ class DemoMode:
             return self._see(_origin(sent), say=_flash_of(error))
         return self._see(_origin(sent), say="dismissed")
 
-    async def _show(self, request: Request, form: dict[str, Any], *, status: int = 200) -> Response:
+    async def _show(
+        self, request: Request, form: dict[str, Any], *, example: views.Json | None = None, status: int = 200
+    ) -> Response:
         visitor = await visit.begin(request, self._parts)
         context = {
             "demo": await reading.demo_status(self._parts.demo, visitor.identity),
             "choices": choices,
+            "example": example,
             "confirm": request.query_params.get("confirm"),
             "form": form,
         }

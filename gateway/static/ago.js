@@ -2,6 +2,17 @@
 
 const STEPS = [[3600, 60, 'min'], [86_400, 3600, 'h'], [604_800, 86_400, 'd']];
 
+const AHEAD = [[86_400, 'day'], [3600, 'hour'], [60, 'minute']];
+
+/** "in 3 days", "in 5 minutes", "any moment": the same words as the `until` filter of the server. */
+export function until(time, now = Date.now()) {
+  const seconds = (Date.parse(time) - now) / 1000;
+  if (seconds < 60) return seconds < 5 ? 'any moment' : 'in less than a minute';
+  const [size, unit] = AHEAD.find(([size]) => seconds >= size);
+  const count = Math.floor(seconds / size);
+  return `in ${count} ${unit}${count === 1 ? '' : 's'}`;
+}
+
 /** "just now", "5 min ago", "3 h ago", "2 d ago"; empty when a week has passed, for the server's date to stay. */
 export function ago(time, now = Date.now()) {
   const seconds = (now - Date.parse(time)) / 1000;

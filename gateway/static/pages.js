@@ -1,6 +1,6 @@
 /* What pages do beyond their forms and links. Everything is delegated, so replaced fragments need no second start. */
 
-import { ago } from './ago.js';
+import { ago, until } from './ago.js';
 
 document.documentElement.classList.add('js');
 
@@ -58,6 +58,10 @@ setInterval(() => {
   for (const time of document.querySelectorAll('time[data-ago]')) {
     const text = ago(time.dateTime);
     if (text && text !== time.textContent) time.textContent = text;
+  }
+  for (const time of document.querySelectorAll('time[data-until]')) {
+    const text = until(time.dateTime);
+    if (text !== time.textContent) time.textContent = text;
   }
 }, 60_000);
 

@@ -33,7 +33,6 @@ def demo_status(demo: demo_pb2.Demo, moved_by: job_pb2.Job | None) -> Json:
     if moved_by is not None and (state not in MOVING | {"failed"} or moved_by.job_id != demo.job_id):
         moved_by = None
     job_status = job_state(moved_by) if moved_by else "pending" if state in MOVING else None
-    profile = demo.profile
     return {
         "status": state,
         "demo_mode": state == "enabled",
@@ -41,17 +40,7 @@ def demo_status(demo: demo_pb2.Demo, moved_by: job_pb2.Job | None) -> Json:
         "job_kind": demo.job_kind or None,
         "job_status": job_status,
         "progress": progress(moved_by) if moved_by else None,
-        "profile": {
-            "profile_type": profile.profile_type,
-            "niche": profile.niche,
-            "name": profile.name,
-            "handle": profile.handle,
-            "tagline": profile.tagline,
-            "avatar": profile.avatar,
-            "platforms": list(profile.platforms),
-        }
-        if demo.HasField("profile")
-        else None,
+        "profile": _profile(demo.profile) if demo.HasField("profile") else None,
         "error": times.error(demo.error) if demo.HasField("error") else None,
         "stats": {
             "content": demo.stats.content_count,
@@ -72,6 +61,17 @@ def demo_accepted(demo: demo_pb2.Demo, job_id: str) -> Json:
     """The answer to an accepted enable or disable."""
     state = demo_state(demo)
     return {"status": state, "job_id": job_id, "message": _demo_message(state, demo)}
+
+
+def demo_example(found: demo_service_pb2.PreviewDemoResponse) -> Json:
+    """An example of what demo mode would show."""
+    return {
+        "profile": _profile(found.profile),
+        "content": content(demo_service_pb2.ListContentResponse(content=found.content))["content"],
+        "interactions": interactions(demo_service_pb2.ListInteractionsResponse(interactions=found.interactions))[
+            "interactions"
+        ],
+    }
 
 
 def content(page: demo_service_pb2.ListContentResponse) -> Json:
@@ -133,6 +133,18 @@ def dashboard(numbers: demo_service_pb2.GetDashboardResponse) -> Json:
         "likes": numbers.likes,
         "interactions_per_day": [{"date": day.date, "count": day.count} for day in numbers.interactions_per_day],
         "computed_at": times.optional_time(numbers, "compute_time"),
+    }
+
+
+def _profile(profile: demo_pb2.DemoProfile) -> Json:
+    return {
+        "profile_type": profile.profile_type,
+        "niche": profile.niche,
+        "name": profile.name,
+        "handle": profile.handle,
+        "tagline": profile.tagline,
+        "avatar": profile.avatar,
+        "platforms": list(profile.platforms),
     }
 
 

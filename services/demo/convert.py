@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from chassis import errors
 from repruv.demo.v1 import demo_events_pb2, demo_pb2, demo_service_pb2
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
-from services.demo import dataset, domain, listing, wishes
+from services.demo import dataset, domain, listing, preview, wishes
 from services.demo.domain import JobPhase, Mode
 
 MAX_ATTEMPTS = 3
@@ -161,6 +161,31 @@ def interaction_to_proto(row: listing.Interaction) -> demo_pb2.Interaction:
         occur_time=_time(row.occurred_at),
         content_id=listing.content_id(row.generation, row.content_position),
         content_title=row.content_title,
+    )
+
+
+def example_to_proto(example: preview.Example) -> demo_service_pb2.PreviewDemoResponse:
+    """Write an example; it has no ids and no times."""
+    titles = [item.title for item in example.content]
+    return demo_service_pb2.PreviewDemoResponse(
+        profile=profile_to_proto(example.profile),
+        content=[
+            demo_pb2.ContentItem(platform=item.platform, title=item.title, views=item.views, likes=item.likes)
+            for item in example.content
+        ],
+        interactions=[
+            demo_pb2.Interaction(
+                kind=row.kind,
+                platform=row.platform,
+                author_name=row.author_name,
+                author_handle=f"@{row.author_handle}",
+                text=row.text,
+                rating=row.rating,
+                sentiment=row.sentiment,
+                content_title=titles[row.content_position] if row.content_position < len(titles) else "",
+            )
+            for row in example.interactions
+        ],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from uuid import UUID
 
@@ -9,7 +10,7 @@ from grpc import aio
 
 from chassis import errors, identity, ids
 from repruv.demo.v1 import demo_service_pb2, demo_service_pb2_grpc
-from services.demo import convert, listing, operations, views
+from services.demo import convert, listing, operations, preview, views
 
 SERVICE = "repruv.demo.v1.DemoService"
 
@@ -20,6 +21,7 @@ CALLERS = {
     "DismissDemo": _GATEWAY,
     # auth asks whether demo mode stands in the way of a platform connection.
     "GetDemo": _GATEWAY | {"auth"},
+    "PreviewDemo": _GATEWAY,
     "GetDashboard": _GATEWAY,
     "ListContent": _GATEWAY,
     "ListInteractions": _GATEWAY,
@@ -74,6 +76,15 @@ class DemoServicer(demo_service_pb2_grpc.DemoServiceServicer):
         """See the proto."""
         mode, job = await self._demo.get(_owner())
         return demo_service_pb2.GetDemoResponse(demo=convert.demo_to_proto(mode), job=job)
+
+    async def PreviewDemo(
+        self, request: demo_service_pb2.PreviewDemoRequest, context: Context
+    ) -> demo_service_pb2.PreviewDemoResponse:
+        """See the proto."""
+        _owner()
+        # The first example of a sort takes some computing.
+        example = await asyncio.to_thread(preview.example, request.profile_type, request.niche)
+        return convert.example_to_proto(example)
 
     async def GetDashboard(
         self, request: demo_service_pb2.GetDashboardRequest, context: Context

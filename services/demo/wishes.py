@@ -20,8 +20,7 @@ def resolve(
     expire_after: timedelta | None = None,
 ) -> domain.Wish:
     """Check the bounds, and choose what was left open. Raises `InvalidArgument` naming the field and what is right."""
-    _require_known("profile_type", profile_type, dataset.PROFILE_TYPES)
-    _require_known("niche", niche, dataset.NICHES)
+    require_choices(profile_type, niche)
     content = dataset.DEFAULT_CONTENT if content_count is None else content_count
     interactions = dataset.DEFAULT_INTERACTIONS if interaction_count is None else interaction_count
     _require_between("content_count", content, 1, dataset.MAX_CONTENT)
@@ -37,6 +36,12 @@ def resolve(
         seed=seed,
         expire_after=expire_after,
     )
+
+
+def require_choices(profile_type: str, niche: str) -> None:
+    """Check what is chosen from a list. Raises `InvalidArgument`."""
+    _require_known("profile_type", profile_type, dataset.PROFILE_TYPES)
+    _require_known("niche", niche, dataset.NICHES)
 
 
 def spec(mode: domain.Mode) -> dataset.Spec:

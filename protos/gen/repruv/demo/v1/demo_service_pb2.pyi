@@ -248,6 +248,68 @@ class GetDemoResponse(_message.Message):
 Global___GetDemoResponse: _TypeAlias = GetDemoResponse  # noqa: Y015
 
 @_typing.final
+class PreviewDemoRequest(_message.Message):
+    """PreviewDemoRequest asks what demo data would look like."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROFILE_TYPE_FIELD_NUMBER: _builtins.int
+    NICHE_FIELD_NUMBER: _builtins.int
+    profile_type: _builtins.str
+    """As in EnableDemoRequest."""
+    niche: _builtins.str
+    """As in EnableDemoRequest."""
+    def __init__(
+        self,
+        *,
+        profile_type: _builtins.str = ...,
+        niche: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["niche", b"niche", "profile_type", b"profile_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewDemoRequest: _TypeAlias = PreviewDemoRequest  # noqa: Y015
+
+@_typing.final
+class PreviewDemoResponse(_message.Message):
+    """PreviewDemoResponse answers PreviewDemo. The same request gives the same example; EnableDemo makes another of its sort."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROFILE_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    INTERACTIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def profile(self) -> _demo_pb2.DemoProfile:
+        """Who it would be."""
+
+    @_builtins.property
+    def content(self) -> _containers.RepeatedCompositeFieldContainer[_demo_pb2.ContentItem]:
+        """What they would have published: some of it."""
+
+    @_builtins.property
+    def interactions(self) -> _containers.RepeatedCompositeFieldContainer[_demo_pb2.Interaction]:
+        """What others would say about it: some of it."""
+
+    def __init__(
+        self,
+        *,
+        profile: _demo_pb2.DemoProfile | None = ...,
+        content: _abc.Iterable[_demo_pb2.ContentItem] | None = ...,
+        interactions: _abc.Iterable[_demo_pb2.Interaction] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["profile", b"profile"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "interactions", b"interactions", "profile", b"profile"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewDemoResponse: _TypeAlias = PreviewDemoResponse  # noqa: Y015
+
+@_typing.final
 class GetDashboardRequest(_message.Message):
     """GetDashboardRequest asks for the numbers."""
 

@@ -58,6 +58,11 @@ class DemoServiceStub:
                 request_serializer=repruv_dot_demo_dot_v1_dot_demo__service__pb2.GetDemoRequest.SerializeToString,
                 response_deserializer=repruv_dot_demo_dot_v1_dot_demo__service__pb2.GetDemoResponse.FromString,
                 _registered_method=True)
+        self.PreviewDemo = channel.unary_unary(
+                '/repruv.demo.v1.DemoService/PreviewDemo',
+                request_serializer=repruv_dot_demo_dot_v1_dot_demo__service__pb2.PreviewDemoRequest.SerializeToString,
+                response_deserializer=repruv_dot_demo_dot_v1_dot_demo__service__pb2.PreviewDemoResponse.FromString,
+                _registered_method=True)
         self.GetDashboard = channel.unary_unary(
                 '/repruv.demo.v1.DemoService/GetDashboard',
                 request_serializer=repruv_dot_demo_dot_v1_dot_demo__service__pb2.GetDashboardRequest.SerializeToString,
@@ -116,6 +121,13 @@ class DemoServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PreviewDemo(self, request, context):
+        """PreviewDemo answers with an example of what EnableDemo would make; it stores nothing. Fails with INVALID_ARGUMENT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetDashboard(self, request, context):
         """GetDashboard answers the numbers of the visible demo data; all zero unless enabled. At most 60 s old, never older
         than the latest transition.
@@ -160,6 +172,11 @@ def add_DemoServiceServicer_to_server(servicer, server):
                     servicer.GetDemo,
                     request_deserializer=repruv_dot_demo_dot_v1_dot_demo__service__pb2.GetDemoRequest.FromString,
                     response_serializer=repruv_dot_demo_dot_v1_dot_demo__service__pb2.GetDemoResponse.SerializeToString,
+            ),
+            'PreviewDemo': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewDemo,
+                    request_deserializer=repruv_dot_demo_dot_v1_dot_demo__service__pb2.PreviewDemoRequest.FromString,
+                    response_serializer=repruv_dot_demo_dot_v1_dot_demo__service__pb2.PreviewDemoResponse.SerializeToString,
             ),
             'GetDashboard': grpc.unary_unary_rpc_method_handler(
                     servicer.GetDashboard,
@@ -289,6 +306,33 @@ class DemoService:
             '/repruv.demo.v1.DemoService/GetDemo',
             repruv_dot_demo_dot_v1_dot_demo__service__pb2.GetDemoRequest.SerializeToString,
             repruv_dot_demo_dot_v1_dot_demo__service__pb2.GetDemoResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewDemo(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.demo.v1.DemoService/PreviewDemo',
+            repruv_dot_demo_dot_v1_dot_demo__service__pb2.PreviewDemoRequest.SerializeToString,
+            repruv_dot_demo_dot_v1_dot_demo__service__pb2.PreviewDemoResponse.FromString,
             options,
             channel_credentials,
             insecure,

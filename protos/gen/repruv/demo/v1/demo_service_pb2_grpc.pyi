@@ -55,6 +55,8 @@ class DemoServiceStub:
     """GetDemo answers how demo mode stands, with the job that moves it. It asks the jobs service while a transition is
     under way, and repairs a state that its job has already left behind.
     """
+    PreviewDemo: _grpc.UnaryUnaryMultiCallable[_demo_service_pb2.PreviewDemoRequest, _demo_service_pb2.PreviewDemoResponse]
+    """PreviewDemo answers with an example of what EnableDemo would make; it stores nothing. Fails with INVALID_ARGUMENT."""
     GetDashboard: _grpc.UnaryUnaryMultiCallable[_demo_service_pb2.GetDashboardRequest, _demo_service_pb2.GetDashboardResponse]
     """GetDashboard answers the numbers of the visible demo data; all zero unless enabled. At most 60 s old, never older
     than the latest transition.
@@ -91,6 +93,8 @@ class DemoServiceAsyncStub(DemoServiceStub):
     """GetDemo answers how demo mode stands, with the job that moves it. It asks the jobs service while a transition is
     under way, and repairs a state that its job has already left behind.
     """
+    PreviewDemo: _aio.UnaryUnaryMultiCallable[_demo_service_pb2.PreviewDemoRequest, _demo_service_pb2.PreviewDemoResponse]  # type: ignore[assignment]
+    """PreviewDemo answers with an example of what EnableDemo would make; it stores nothing. Fails with INVALID_ARGUMENT."""
     GetDashboard: _aio.UnaryUnaryMultiCallable[_demo_service_pb2.GetDashboardRequest, _demo_service_pb2.GetDashboardResponse]  # type: ignore[assignment]
     """GetDashboard answers the numbers of the visible demo data; all zero unless enabled. At most 60 s old, never older
     than the latest transition.
@@ -148,6 +152,14 @@ class DemoServiceServicer(metaclass=_abc_1.ABCMeta):
         """GetDemo answers how demo mode stands, with the job that moves it. It asks the jobs service while a transition is
         under way, and repairs a state that its job has already left behind.
         """
+
+    @_abc_1.abstractmethod
+    def PreviewDemo(
+        self,
+        request: _demo_service_pb2.PreviewDemoRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_demo_service_pb2.PreviewDemoResponse, _abc.Awaitable[_demo_service_pb2.PreviewDemoResponse]]:
+        """PreviewDemo answers with an example of what EnableDemo would make; it stores nothing. Fails with INVALID_ARGUMENT."""
 
     @_abc_1.abstractmethod
     def GetDashboard(

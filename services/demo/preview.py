@@ -1,0 +1,50 @@
+"""An example of what demo mode would show: the same for the same request, made anew for nobody."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from services.demo import dataset, wishes
+
+CONTENT = 12
+INTERACTIONS = 60
+SHOWN = 3
+SEED = 7
+# Nothing of an example is shown with its time.
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """Who it would be, and a few lines of each sort."""
+
+    profile: dataset.Profile
+    content: tuple[dataset.ContentItem, ...]
+    interactions: tuple[dataset.Interaction, ...]
+
+
+def example(profile_type: str, niche: str) -> Example:
+    """Give an example. Raises `InvalidArgument`."""
+    wishes.require_choices(profile_type, niche)
+    return _example(*dataset.resolve(profile_type or wishes.AUTO, niche or wishes.AUTO, SEED))
+
+
+@functools.lru_cache(maxsize=len(dataset.PROFILE_TYPES) * len(dataset.NICHES))
+def _example(profile_type: str, niche: str) -> Example:
+    spec = dataset.Spec(
+        profile_type=profile_type,
+        niche=niche,
+        content_count=CONTENT,
+        interaction_count=INTERACTIONS,
+        seed=SEED,
+        now=NOW,
+    )
+    items = dataset.content(spec)
+    different = {(row.kind, row.sentiment): row for row in dataset.interactions(spec, items, 0)}
+    return Example(
+        profile=dataset.profile(spec),
+        content=tuple(items[:SHOWN]),
+        interactions=tuple(different.values())[:SHOWN],
+    )
