@@ -1,0 +1,38 @@
+"""A new token: the old one is forgotten here before any event tells of it, and only a cookie is answered with a cookie."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from starlette.responses import Response
+
+from gateway import rotation, sessions
+from gateway.cookies import Cookie
+from repruv.auth.v1 import auth_pb2, auth_service_pb2
+
+OLD, NEW = "a" * 43, "b" * 43
+LOGIN = auth_pb2.Session(session_id="session", user_id="user")
+
+
+class Auth:
+    """Counts how often it is asked."""
+
+    asked = 0
+
+    async def validate_session(self, token: str) -> auth_service_pb2.ValidateSessionResponse:
+        self.asked += 1
+        answer = auth_service_pb2.ValidateSessionResponse(user=auth_pb2.User(user_id="user"), session=LOGIN)
+        answer.identity_expire_time.FromSeconds(int(time.time()) + 100)
+        return answer
+
+
+@pytest.mark.parametrize("by_cookie", [True, False])
+async def test_the_old_token_is_forgotten_at_once(by_cookie: bool) -> None:
+    auth, response = Auth(), Response()
+    known = sessions.Sessions(auth, hears=lambda: True)
+    await known.validate(OLD)
+    rotation.rotate(known, Cookie(secure=False), response, NEW, LOGIN, by_cookie=by_cookie)
+    await known.validate(OLD)
+    assert auth.asked == 2
+    assert response.headers.get("set-cookie", "").startswith(f"session={NEW}") == by_cookie
