@@ -11,7 +11,7 @@ VIRTUALENV_VERSION := 21.15.8
 UV_VERSION := 0.13.9
 export PYTHONPATH := $(CURDIR):$(CURDIR)/protos/gen
 
-.PHONY: help up demo admin test chaos containers check format protos bench bench-jobs lock clean reset
+.PHONY: help up demo admin test chaos containers check format protos bench bench-jobs bench-stream lock clean reset
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,10 +55,13 @@ bench: $(INSTALLED) ## Run the benchmarks (ARGS=…)
 bench-jobs: $(INSTALLED) ## Measure the job engine beside its peers (ARGS="--sustain 60 --history 5000000")
 	$(BIN)/python -m bench.jobs $(ARGS)
 
+bench-stream: $(INSTALLED) ## Measure event streams beside their peers (ARGS="--only repruv")
+	$(BIN)/python -m bench.stream $(ARGS)
+
 lock: .venv-bootstrap/uv-$(UV_VERSION) ## Resolve requirements/*.in, and those of the benchmark's peers, anew into *.txt
 	cd requirements && $(lock_with) dev.in -o dev.txt
 	cd requirements && for name in auth demo jobs gateway provision; do $(lock_with) -c dev.txt $$name.in -o $$name.txt || exit 1; done
-	cd bench/jobs/peers && for name in *.in; do $(lock_with) --no-emit-index-url $$name -o $${name%.in}.txt || exit 1; done
+	for peers in bench/jobs/peers bench/stream/peers; do ( cd $$peers && for name in *.in; do $(lock_with) --no-emit-index-url $$name -o $${name%.in}.txt || exit 1; done ) || exit 1; done
 lock_with = $(CURDIR)/.venv-bootstrap/bin/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes
 
 clean: ## Delete the virtual environment and all caches; data stays

@@ -17,9 +17,9 @@ class Missing(Exception):
     """A peer, or what it needs, cannot be had on this machine; the message says why."""
 
 
-def environment(name: str) -> Path:
-    """Give the directory of the environment with exactly `peers/<name>.txt`; raises `Missing`."""
-    lock = PEERS / f"{name}.txt"
+def environment(name: str, peers: Path = PEERS) -> Path:
+    """Give the directory of the environment with exactly `<peers>/<name>.txt`; raises `Missing`."""
+    lock = peers / f"{name}.txt"
     home = CACHE / f"venv-{name}"
     stamp = home / "installed"
     wanted = hashlib.sha256(lock.read_bytes()).hexdigest()
@@ -47,9 +47,9 @@ def environment(name: str) -> Path:
     return home
 
 
-def versions(name: str, *packages: str) -> str:
+def versions(name: str, *packages: str, peers: Path = PEERS) -> str:
     """Read from the lock which versions of these packages are installed, as `celery 5.7.0`."""
     pins = dict(
-        line.split()[0].split("==") for line in (PEERS / f"{name}.txt").read_text().splitlines() if "==" in line
+        line.split()[0].split("==") for line in (peers / f"{name}.txt").read_text().splitlines() if "==" in line
     )
     return ", ".join(f"{package} {pins[package]}" for package in packages)

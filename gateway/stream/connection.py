@@ -180,7 +180,7 @@ class Connection:
 
     async def identity(self) -> str:
         """Give the user's signed identity. Raises `Unauthenticated` when the session has ended."""
-        self.session = await self._validator.validate(self.session.token)
+        self.session = await self._validator.validate(self.session.token, passive=True)
         return self.session.identity
 
     # --- called by the line ---

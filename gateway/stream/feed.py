@@ -11,7 +11,7 @@ from collections import deque
 
 from chassis import errors
 from gateway import metrics, views
-from gateway.stream import connection, frames, journal, platforms, snapshots
+from gateway.stream import connection, frames, journal, platforms, recent, snapshots
 from repruv.auth.v1 import connection_pb2
 from repruv.demo.v1 import demo_pb2
 from repruv.jobs.v1 import job_events_pb2, job_pb2
@@ -30,6 +30,7 @@ class Feed:
         "_journal",
         "_position",
         "_priming",
+        "_recent",
         "_ring",
         "connections",
         "idle_since",
@@ -38,13 +39,14 @@ class Feed:
         "platforms",
     )
 
-    def __init__(self, owner_id: str, journal: journal.Journal) -> None:
+    def __init__(self, owner_id: str, journal: journal.Journal, heard: recent.Recent) -> None:
         self.owner_id = owner_id
         self.connections: set[connection.Connection] = set()
         self.known = snapshots.Snapshots()
         self.platforms = platforms.Platforms()
         self.idle_since = asyncio.get_running_loop().time()
         self._journal = journal
+        self._recent = heard
         self._position: int | None = None
         self._heard = 0
         self._ring: deque[connection.Frame] = deque(maxlen=RING)
@@ -68,7 +70,11 @@ class Feed:
         """Find out where the owner's sequence stands, unless that is known; gives the position. Raises `Unavailable`."""
         async with self._priming:
             if self._position is None:
-                self._position = await self._journal.position(self.owner_id)
+                position = await self._journal.position(self.owner_id)
+                self._ring.extend(map(transition_frame, self._recent.up_to(self.owner_id, position)[-RING:]))
+                self._position = position
+                for event in self._recent.after(self.owner_id, position):
+                    self._take(event)
                 self._follow()
             return self._position
 
@@ -113,6 +119,7 @@ class Feed:
         latest = await self._journal.position(self.owner_id)
         self._position = self._heard = latest
         self._ring.clear()
+        self._recent.forget()
         self.known.forget()
         self.platforms.forget()
         logger.warning("feed restarted", extra={"owner_id": self.owner_id, "sequence": latest})

@@ -11,7 +11,7 @@ from functools import partial
 from chassis import bus, errors
 from gateway import clients, metrics, sessions
 from gateway.arrivals import Arrivals
-from gateway.stream import connection, feed, journal, opening, poll, response
+from gateway.stream import connection, feed, journal, opening, poll, recent, response
 from repruv.auth.v1 import auth_events_pb2
 from repruv.demo.v1 import demo_events_pb2
 from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2
@@ -44,6 +44,7 @@ class Hub:
     ) -> None:
         self._jobs = jobs
         self._journal = journal.Journal(jobs)
+        self._recent = recent.Recent()
         self._validator = validator
         self._opening = opening.Opening(
             jobs=jobs,
@@ -174,7 +175,7 @@ class Hub:
 
     def _feed(self, owner_id: str) -> feed.Feed:
         if owner_id not in self._feeds:
-            self._feeds[owner_id] = feed.Feed(owner_id, self._journal)
+            self._feeds[owner_id] = feed.Feed(owner_id, self._journal, self._recent)
         # Nobody forgets it while the stream begins.
         self._feeds[owner_id].idle_since = asyncio.get_running_loop().time()
         return self._feeds[owner_id]
@@ -184,6 +185,7 @@ class Hub:
 
     async def _hear_event(self, received: bus.Received) -> None:
         for event in job_events_pb2.JobEvents.FromString(received.payload).events:
+            self._recent.note(event)
             if (owner := self._feeds.get(event.owner_id)) is not None:
                 owner.hear_event(event)
 

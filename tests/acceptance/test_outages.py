@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -103,3 +104,23 @@ async def test_job_is_found_again_after_everything_was_killed(system: System, us
         await user.status_is("enabled")
     stream.must_be_gap_free()
     assert len(await user.everything("/interactions", "interactions")) == 2000
+
+
+async def test_nats_comes_back_without_its_store_under_many_streams(system: System, user: User) -> None:
+    async with AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(Stream(user)) for _ in range(8)]
+        job_id = await user.enable(WISH)
+        await user.written(200)
+        await system.kill("nats")
+        await system.erase("nats")
+        await system.start("nats")
+        for stream in streams:
+            await stream.tells_end(job_id, "completed", seconds=45)
+        await user.status_is("enabled")
+        # Who has come back hears what is told now, not only what is found.
+        again = await user.disable()
+        for stream in streams:
+            await stream.tells_end(again, "completed", seconds=45)
+            assert stream.transitions(job_id) == ["pending", "running", "completed"]
+            stream.must_be_gap_free()
+            stream.must_never_fall_back()

@@ -11,6 +11,7 @@ import pytest
 from chassis import errors
 from gateway.stream import connection, feed
 from gateway.stream.journal import Journal
+from gateway.stream.recent import Recent
 from repruv.demo.v1 import demo_pb2
 from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2
 
@@ -85,7 +86,7 @@ async def reader() -> Reader:
 
 @pytest.fixture
 async def owner(journal: Kept, reader: Reader) -> feed.Feed:
-    owner = feed.Feed(OWNER, Journal(journal))
+    owner = feed.Feed(OWNER, Journal(journal), Recent())
     owner.connections.add(reader)  # type: ignore[arg-type]
     return owner
 
@@ -181,3 +182,41 @@ async def test_demo_mode_never_goes_back(owner: feed.Feed, reader: Reader) -> No
     for version in (2, 1, 2, 3):
         owner.hear_demo(demo_pb2.Demo(version=version, state=demo_pb2.DEMO_STATE_ENABLED))
     assert [frame.version for frame in reader.frames] == [2, 3]
+
+
+def strange(journal: Kept, *heard: int, limit: int = 100) -> feed.Feed:
+    """A feed that begins after these events were heard."""
+    known = Recent(limit)
+    for sequence in heard:
+        known.note(event(sequence))
+    journal.latest = max(heard)
+    return feed.Feed(OWNER, Journal(journal), known)
+
+
+async def test_a_feed_begins_with_what_was_heard_before_it(journal: Kept) -> None:
+    owner = strange(journal, 4, 2, 6, 5, 5, 7)
+    assert await owner.prime() == 7
+    # 3 was never heard, so nothing before 4 is of use.
+    assert (owner.remembers(3), owner.remembers(2)) == (True, False)
+    assert [frame.sequence for frame in owner.since(4)] == [5, 6, 7]
+    assert journal.asked == 0
+
+
+async def test_what_was_heard_is_not_believed_beyond_what_is_written(journal: Kept, reader: Reader) -> None:
+    owner = strange(journal, 1, 2, 3, 9)
+    owner.connections.add(reader)  # type: ignore[arg-type]
+    journal.latest = 2
+    # 3 came while the position was asked for; it follows, 9 does not.
+    assert await owner.prime() == 3
+    assert reader.sequences == [3]
+
+
+async def test_what_was_heard_is_forgotten_with_its_history_and_when_it_is_too_much(journal: Kept) -> None:
+    known = Recent(limit=3)
+    for sequence in range(1, 6):
+        known.note(event(sequence))
+    assert [found.sequence for found in known.up_to(OWNER, 5)] == [3, 4, 5]
+    known.forget()
+    known.note(event(1))
+    assert [found.sequence for found in known.up_to(OWNER, 1)] == [1]
+    assert known.up_to("somebody else", 1) == []

@@ -1,0 +1,1 @@
+"""The gateway's event streams beside its peers'."""

@@ -1,0 +1,106 @@
+"""The gateway's event streams beside sse-starlette's and FastAPI's own, in one run: one table. `python -m bench.stream`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import uvloop
+from rich.console import Console
+from rich.status import Status
+
+from bench.jobs import installed
+from bench.stream import measure, process, table
+
+PEERS = {"sse_starlette": ("sse-starlette", "starlette", "uvicorn"), "fastapi": ("fastapi", "starlette", "uvicorn")}
+RATES = (1_000, 5_000)
+FLOW_SECONDS = 5.0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure what is asked for; gives the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m bench.stream", description=__doc__)
+    parser.add_argument(
+        "--only", nargs="+", default=["repruv", *PEERS], choices=["repruv", *PEERS], help="default: all"
+    )
+    parser.add_argument("--streams", type=int, default=3_000, help="that events go to (default: 3000)")
+    parser.add_argument("--most", type=int, default=10_000, help="held by one process of ours (default: 10000)")
+    parser.add_argument("--storm", type=int, default=5_000, help="readers who come back at once (default: 5000)")
+    parser.add_argument("--drain", type=int, default=2_000, help="streams when the process stops (default: 2000)")
+    chosen = parser.parse_args(arguments)
+    report = table.Report()
+    with Console(stderr=True).status("starting") as status:
+        try:
+            uvloop.run(_measure(chosen, report, status))
+        finally:
+            status.stop()
+            report.show()
+    return 0
+
+
+async def _measure(chosen: argparse.Namespace, report: table.Report, status: Status) -> None:
+    with process.surroundings() as around:
+        if "repruv" in chosen.only:
+            status.update("repruv: streams and events")
+            with process.gateway(around) as running:
+                await _streams(around, running, "repruv", chosen.streams, report, status)
+            status.update(f"repruv: {chosen.most} streams")
+            with process.gateway(around) as running:
+                crowd, held = await measure.hold(running, measure.gateway_head, chosen.most)
+                report.held("repruv", held, is_ours=True)
+                await crowd.cut()
+            status.update("repruv: storm")
+            with process.gateway(around) as running, process.gateway(around) as other:
+                report.storm("the same process", await measure.storm(around, running, chosen.storm))
+                elsewhere = await measure.storm(around, running, chosen.storm, back_to=other)
+                report.storm("another replica, to which they are strangers", elsewhere)
+            status.update("repruv: drain")
+            with process.gateway(around) as running:
+                report.drain(await measure.drain(running, chosen.drain))
+        for name, packages in PEERS.items():
+            if name in chosen.only:
+                await _peer(around, name, packages, chosen.streams, report, status)
+
+
+async def _peer(
+    around: process.Surroundings,
+    name: str,
+    packages: Sequence[str],
+    count: int,
+    report: table.Report,
+    status: Status,
+) -> None:
+    title = installed.versions(name, *packages, peers=process.PEERS)
+    status.update(title)
+    try:
+        with process.peer(around, name) as running:
+            await _streams(around, running, title, count, report, status)
+    except (installed.Missing, OSError, RuntimeError, TimeoutError, subprocess.SubprocessError) as error:
+        report.missing(title, error)
+
+
+async def _streams(
+    around: process.Surroundings,
+    running: process.Running,
+    title: str,
+    count: int,
+    report: table.Report,
+    status: Status,
+) -> None:
+    is_ours = title == "repruv"
+    head = measure.gateway_head if is_ours else measure.peer_head
+    crowd, held = await measure.hold(running, head, count)
+    report.held(title, held, is_ours=is_ours)
+    for rate in RATES:
+        status.update(f"{title}: {rate} events/s")
+        flow = await measure.flow(around, running, crowd, rate=rate, seconds=FLOW_SECONDS, peers=not is_ours)
+        report.flow(title, count, flow, is_ours=is_ours)
+        await asyncio.sleep(1.0)
+    await crowd.cut()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,231 @@
+"""What stands behind the gateway while its streams are measured: auth, jobs and demo that answer from memory, and events.
+
+Signing in, the databases and the job engine have benchmarks of their own; here nothing of theirs is in the figures. Commands
+come as JSON lines on stdin, answers go as JSON lines to stdout: `python -m bench.stream.backend NATS_URL`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import json
+import random
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import grpc
+import nats
+import uvloop
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from nats.aio.client import Client
+
+from chassis.rpc import server as rpc
+from gateway import views
+from repruv.auth.v1 import (
+    auth_pb2,
+    auth_service_pb2,
+    auth_service_pb2_grpc,
+    connections_service_pb2,
+    connections_service_pb2_grpc,
+)
+from repruv.demo.v1 import demo_pb2, demo_service_pb2, demo_service_pb2_grpc
+from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2, jobs_service_pb2_grpc
+
+KEPT = 1_000
+TICK_SECONDS = 0.001
+DAY = 86_400
+KIND = "report.build"
+"""Not one of demo mode, whose streams ask the demo service as well when a job of theirs moves."""
+SERVICES = ("auth.v1.AuthService", "jobs.v1.JobsService", "demo.v1.DemoService")
+
+
+def owner(number: int) -> str:
+    """Name a user."""
+    return str(UUID(int=number + 1))
+
+
+def token(number: int) -> str:
+    """Give the session token of a user."""
+    return f"session-of-user-{number:08d}"
+
+
+class Memory:
+    """The events of every owner, and what was asked."""
+
+    def __init__(self) -> None:
+        self.latest: dict[str, int] = {}
+        self.events: dict[str, collections.deque[job_events_pb2.JobEvent]] = {}
+        self.asked: collections.Counter[str] = collections.Counter()
+
+    def happen(self, owner_id: str) -> job_events_pb2.JobEvent:
+        """Make the next event of an owner; it says when."""
+        sequence = self.latest[owner_id] = self.latest.get(owner_id, 0) + 1
+        job = job_pb2.Job(
+            job_id=owner_id,
+            spec=job_pb2.JobSpec(kind=KIND, owner_id=owner_id),
+            state=job_pb2.JOB_STATE_RUNNING,
+            attempt=1,
+            max_attempts=5,
+            version=sequence,
+            progress=job_pb2.JobProgress(done=sequence, total=100, message=str(time.monotonic_ns())),
+        )
+        job.create_time.GetCurrentTime()
+        event = job_events_pb2.JobEvent(owner_id=owner_id, sequence=sequence, job=job)
+        self.events.setdefault(owner_id, collections.deque(maxlen=KEPT)).append(event)
+        return event
+
+
+class Auth(auth_service_pb2_grpc.AuthServiceServicer):
+    """Knows every session."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+
+    async def ValidateSession(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self._memory.asked["ValidateSession"] += 1
+        number = int(request.token.rpartition("-")[2])
+        end = int(time.time()) + DAY
+        answer = auth_service_pb2.ValidateSessionResponse(
+            user=auth_pb2.User(user_id=owner(number), email=f"user{number}@example.com"),
+            session=auth_pb2.Session(session_id=str(UUID(int=number + 1))),
+            identity="i" * 300,
+        )
+        for moment in (
+            answer.identity_expire_time,
+            answer.session.idle_expire_time,
+            answer.session.absolute_expire_time,
+        ):
+            moment.FromSeconds(end)
+        return answer
+
+
+class Connections(connections_service_pb2_grpc.ConnectionsServiceServicer):
+    """Knows no platform."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+
+    async def ListConnections(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self._memory.asked["ListConnections"] += 1
+        return connections_service_pb2.ListConnectionsResponse()
+
+
+class Demo(demo_service_pb2_grpc.DemoServiceServicer):
+    """Nobody's demo mode is on."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+
+    async def GetDemo(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self._memory.asked["GetDemo"] += 1
+        return demo_service_pb2.GetDemoResponse(demo=demo_pb2.Demo(version=1, state=demo_pb2.DEMO_STATE_DISABLED))
+
+
+class Jobs(jobs_service_pb2_grpc.JobsServiceServicer):
+    """Keeps the events."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+
+    async def GetEventPositions(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self._memory.asked["GetEventPositions"] += 1
+        latest = {owner_id: self._memory.latest.get(owner_id, 0) for owner_id in request.owner_ids}
+        return jobs_service_pb2.GetEventPositionsResponse(latest_sequences=latest)
+
+    async def ListJobEvents(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self._memory.asked["ListJobEvents"] += 1
+        kept = self._memory.events.get(request.owner_id, ())
+        events = [event for event in kept if event.sequence > request.after_sequence]
+        latest = self._memory.latest.get(request.owner_id, 0)
+        return jobs_service_pb2.ListJobEventsResponse(events=events[:500], latest_sequence=latest)
+
+    async def ListJobs(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self._memory.asked["ListJobs"] += 1
+        return jobs_service_pb2.ListJobsResponse()
+
+
+class Publisher:
+    """Lets events happen, and tells of them as the jobs service does; for the peers also as ready JSON."""
+
+    def __init__(self, memory: Memory, client: Client) -> None:
+        self._memory = memory
+        self._client = client
+
+    async def each(self, numbers: Sequence[int], times: int) -> None:
+        """Let something happen to each of these owners."""
+        for _ in range(times):
+            for count, number in enumerate(numbers):
+                await self._tell(owner(number), peers=False)
+                if count % 100 == 0:
+                    await asyncio.sleep(0)
+        await self._client.flush(timeout=10)
+
+    async def flow(self, owners: int, *, rate: float, seconds: float, peers: bool) -> int:
+        """Let `rate` events a second happen, to owners at random, for so long; gives how many."""
+        chance = random.Random(1)
+        began = time.perf_counter()
+        told = 0
+        while (passed := time.perf_counter() - began) < seconds:
+            while told < passed * rate:
+                await self._tell(owner(chance.randrange(owners)), peers=peers)
+                told += 1
+            await asyncio.sleep(TICK_SECONDS)
+        return told
+
+    async def _tell(self, owner_id: str, *, peers: bool) -> None:
+        event = self._memory.happen(owner_id)
+        if peers:
+            shown = json.dumps(views.job(event.job), separators=(",", ":"))
+            await self._client.publish(f"peers.events.{owner_id}", shown.encode())
+        else:
+            payload = job_events_pb2.JobEvents(events=[event]).SerializeToString()
+            await self._client.publish(f"jobs.events.{KIND}", payload)
+
+
+async def serve(nats_url: str) -> None:
+    """Answer until stdin ends."""
+    memory = Memory()
+    server = grpc.aio.server(options=rpc.OPTIONS)
+    auth_service_pb2_grpc.add_AuthServiceServicer_to_server(Auth(memory), server)  # type: ignore[abstract]
+    connections_service_pb2_grpc.add_ConnectionsServiceServicer_to_server(Connections(memory), server)  # type: ignore[abstract]
+    demo_service_pb2_grpc.add_DemoServiceServicer_to_server(Demo(memory), server)  # type: ignore[abstract]
+    jobs_service_pb2_grpc.add_JobsServiceServicer_to_server(Jobs(memory), server)  # type: ignore[abstract]
+    healthy = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    for name in SERVICES:
+        await healthy.set(f"repruv.{name}", health_pb2.HealthCheckResponse.SERVING)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    client = await nats.connect(nats_url, connect_timeout=5, pending_size=64 << 20)
+    publisher = Publisher(memory, client)
+    tell(port=port)
+    loop = asyncio.get_running_loop()
+    try:
+        while line := await loop.run_in_executor(None, sys.stdin.readline):
+            command = json.loads(line)
+            match command.pop("do"):
+                case "each":
+                    await publisher.each(**command)
+                    tell()
+                case "flow":
+                    tell(told=await publisher.flow(**command))
+                case "asked":
+                    tell(asked=dict(memory.asked))
+                    memory.asked.clear()
+                case "latest":
+                    tell(latest=memory.latest)
+    finally:
+        await client.close()
+        await server.stop(0.1)
+
+
+def tell(**answer: object) -> None:
+    """Answer a command."""
+    print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    uvloop.run(serve(sys.argv[1]))

@@ -1,0 +1,176 @@
+"""What is measured: memory and time of opening, events to sockets, a storm of readers who come back, and a drain."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bench.stream import process
+from bench.stream.backend import owner, token
+from bench.stream.readers import Crowd
+
+WARM = 50
+SETTLE_SECONDS = 3.0
+MISSED = 2
+Head = Callable[[int, int | None], bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """Streams that are open and quiet."""
+
+    count: int
+    base: int
+    """Bytes resident of the server before."""
+    resident: int
+    """Bytes resident of the server with all of them."""
+    seconds: float
+    """That opening them took."""
+    cpu: float
+    """Processor seconds that opening them took the server."""
+
+    @property
+    def each(self) -> float:
+        """Bytes a stream."""
+        return (self.resident - self.base) / self.count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """Events that went out."""
+
+    rate: float
+    told: int
+    latencies: Sequence[float]
+    """Seconds from before the event was published to NATS until its reader had it."""
+    cpu: float
+    """Of a processor, that the server took."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storm:
+    """Readers who were cut and came back at once."""
+
+    count: int
+    missed: int
+    seconds: float
+    """Until each had everything that it had missed."""
+    wrong: int
+    """How many did not have exactly that."""
+    asked: dict[str, int]
+    """What the services were asked meanwhile."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drain:
+    """Streams that a server which stops has ended."""
+
+    count: int
+    clean: int
+    """Had a goodbye, a time to come back, and a proper end."""
+    spread: float
+    """Seconds between the first and the last end."""
+    exit: float
+    """Seconds from the signal until the process was gone."""
+    answered: bool
+    """Whether a request that was under way got its answer."""
+
+
+def gateway_head(number: int, cursor: int | None) -> bytes:
+    """Write the request of a reader of ours."""
+    last = f"Last-Event-ID: {cursor}\r\n" if cursor is not None else ""
+    head = "GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n"
+    return f"{head}Cookie: session={token(number)}\r\n{last}\r\n".encode()
+
+
+def peer_head(number: int, cursor: int | None) -> bytes:
+    """Write the request of a peer's reader."""
+    return f"GET /events?user={owner(number)} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n".encode()
+
+
+async def hold(running: process.Running, head: Head, count: int) -> tuple[Crowd, Held]:
+    """Open `count` streams of as many users."""
+    warm = Crowd(running.port, head)
+    await warm.open(WARM)
+    await warm.cut()
+    await asyncio.sleep(SETTLE_SECONDS)
+    base, cpu = running.memory, running.cpu
+    crowd = Crowd(running.port, head)
+    seconds = await crowd.open(count)
+    cpu = running.cpu - cpu
+    await asyncio.sleep(SETTLE_SECONDS)
+    return crowd, Held(count=count, base=base, resident=running.memory, seconds=seconds, cpu=cpu)
+
+
+async def flow(
+    around: process.Surroundings, running: process.Running, crowd: Crowd, *, rate: float, seconds: float, peers: bool
+) -> Flow:
+    """Let events happen to the owners of all streams."""
+    crowd.latencies = []
+    cpu, began = running.cpu, time.perf_counter()
+    arguments = {"owners": len(crowd.readers), "rate": rate, "seconds": seconds, "peers": peers}
+    told = (await asyncio.to_thread(around.backend.do, "flow", **arguments))["told"]
+    cpu = (running.cpu - cpu) / (time.perf_counter() - began)
+    deadline = time.perf_counter() + 10
+    while len(crowd.latencies) < told and time.perf_counter() < deadline:  # noqa: ASYNC110 - one wait, by the clock
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(0.2)
+    latencies, crowd.latencies = crowd.latencies, None
+    return Flow(rate=rate, told=told, latencies=latencies, cpu=cpu)
+
+
+async def storm(
+    around: process.Surroundings, running: process.Running, count: int, *, back_to: process.Running | None = None
+) -> Storm:
+    """Cut everybody, let things happen, and let everybody come back at once; to another replica, if one is given."""
+    crowd = Crowd(running.port, gateway_head)
+    await crowd.open(count)
+    numbers = list(range(count))
+    await asyncio.to_thread(around.backend.do, "each", numbers=numbers, times=1)
+    await crowd.until(lambda: all(reader.seen for reader in crowd.readers))
+    cursors = [reader.cursor for reader in crowd.readers]
+    await crowd.cut()
+    missing = numbers[::2]
+    await asyncio.to_thread(around.backend.do, "each", numbers=missing, times=MISSED)
+    await asyncio.to_thread(around.backend.do, "asked")
+    back = Crowd((back_to or running).port, gateway_head)
+    wanted = len(missing) * MISSED
+    began = time.perf_counter()
+    await back.open(count, cursors=cursors, at_once=count)
+    await back.until(lambda: sum(len(reader.seen) for reader in back.readers) >= wanted)
+    seconds = time.perf_counter() - began
+    asked = (await asyncio.to_thread(around.backend.do, "asked"))["asked"]
+    wrong = 0
+    for number, reader in enumerate(back.readers):
+        after = cursors[number] or 0
+        wrong += reader.seen != ([] if number % 2 else list(range(after + 1, after + MISSED + 1)))
+    await back.cut()
+    return Storm(count=count, missed=wanted, seconds=seconds, wrong=wrong, asked=asked)
+
+
+async def drain(running: process.Running, count: int) -> Drain:
+    """Open streams, and ask the server to stop."""
+    crowd = Crowd(running.port, gateway_head)
+    await crowd.open(count)
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+    body = b'{"email": "somebody@example.com"'
+    head = b"POST /api/v1/auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: "
+    writer.write(head + str(len(body) + 1).encode() + b"\r\n\r\n" + body)
+    await asyncio.sleep(0.2)
+    began = time.perf_counter()
+    running.process.send_signal(signal.SIGTERM)
+    await asyncio.sleep(0.5)
+    writer.write(b"}")
+    answer = await asyncio.wait_for(reader.readline(), 10)
+    writer.close()
+    await asyncio.to_thread(running.process.wait, process.STOP_SECONDS)
+    gone = time.perf_counter() - began
+    await crowd.until(lambda: all(stream.ended_at for stream in crowd.readers))
+    ends = [stream.ended_at - began for stream in crowd.readers]
+    clean = sum(stream.has_bye and stream.is_clean for stream in crowd.readers)
+    return Drain(
+        count=count, clean=clean, spread=max(ends) - min(ends), exit=gone, answered=answer.startswith(b"HTTP/1.1 ")
+    )

@@ -1,0 +1,67 @@
+"""What every peer does: it hears the same events over NATS, as ready JSON, and passes each on to the streams of its owner.
+
+The applications run in virtual environments of their own, so here is nothing of ours. No sign-in, no resuming, no limits: only
+what a stream costs. A queue for each stream, as the documentation of both shows it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+
+import nats
+import uvicorn
+
+QUEUED = 100
+
+queues: dict[str, set[asyncio.Queue[tuple[int, str]]]] = {}
+_count = 0
+
+
+async def hear(message: Any) -> None:
+    """Pass an event on."""
+    global _count
+    _count += 1
+    for queue in queues.get(message.subject.rpartition(".")[2], ()):
+        with contextlib.suppress(asyncio.QueueFull):
+            queue.put_nowait((_count, message.data.decode()))
+
+
+@contextlib.contextmanager
+def listening(user: str) -> Any:
+    """Give a queue of what happens to the user."""
+    queue: asyncio.Queue[tuple[int, str]] = asyncio.Queue(QUEUED)
+    queues.setdefault(user, set()).add(queue)
+    try:
+        yield queue
+    finally:
+        queues[user].discard(queue)
+        if not queues[user]:
+            del queues[user]
+
+
+@contextlib.asynccontextmanager
+async def lifespan(app: object) -> AsyncIterator[None]:
+    """Hear NATS."""
+    client = await nats.connect(os.environ["BENCH_NATS_URL"])
+    await client.subscribe("peers.events.>", cb=hear)
+    yield
+    await client.close()
+
+
+def run(app: Any) -> None:
+    """Serve as our gateway does."""
+    uvicorn.run(
+        app,
+        host="127.0.0.1",
+        port=int(os.environ["BENCH_PORT"]),
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
+        log_level="error",
+        backlog=2048,
+        timeout_graceful_shutdown=3,
+    )

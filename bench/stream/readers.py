@@ -1,0 +1,156 @@
+"""Thousands of readers of streams in one process: raw sockets, since each must cost far less than what it measures."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import struct
+import time
+from collections.abc import Callable, Sequence
+from typing import cast
+
+PER_ADDRESS = 10_000
+"""Streams from one source address: beyond some 28,000 the kernel has no more ports for one."""
+AT_ONCE = 200
+DEADLINE_SECONDS = 60.0
+_TOLD = re.compile(rb'"message":\s*"(\d+)"')
+_TRANSITION = re.compile(rb"id: (\d+)\nevent: job\n")
+_RESET = struct.pack("ii", 1, 0)
+
+
+class Reader(asyncio.Protocol):
+    """One stream, from request to end."""
+
+    __slots__ = (
+        "_buffer",
+        "_crowd",
+        "_head",
+        "cursor",
+        "ended_at",
+        "has_bye",
+        "is_clean",
+        "is_open",
+        "seen",
+        "transport",
+    )
+
+    def __init__(self, crowd: Crowd, head: bytes, cursor: int | None) -> None:
+        self._crowd = crowd
+        self._head = head
+        self._buffer = b""
+        self.cursor = cursor
+        self.seen: list[int] = []
+        self.is_open = self.has_bye = self.is_clean = False
+        self.ended_at = 0.0
+        self.transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.write(self._head)
+
+    def data_received(self, data: bytes) -> None:
+        now = time.monotonic_ns()
+        if self._crowd.latencies is not None:
+            self._crowd.latencies += [(now - int(told)) / 1e9 for told in _TOLD.findall(data)]
+            return
+        if not self.is_open:
+            self._buffer += data
+            if b"\r\n\r\n" not in self._buffer:
+                return
+            if not self._buffer.startswith(b"HTTP/1.1 200"):
+                self._crowd.failures.append(self._buffer[:300].decode(errors="replace"))
+                self.transport.close()
+                return
+            data, self._buffer = self._buffer, b""
+            self.is_open = True
+            self._crowd.opened(self)
+        for sequence in _TRANSITION.findall(data):
+            self.seen.append(int(sequence))
+            self.cursor = self.seen[-1]
+            self._crowd.heard(self)
+        if b"event: bye" in data and b"retry: " in data:
+            self.has_bye = True
+        if data.endswith(b"0\r\n\r\n"):
+            self.is_clean = True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ended_at = time.perf_counter()
+        self._crowd.ended(self)
+
+    def cut(self) -> None:
+        """Vanish as a client does whose process dies."""
+        sock = self.transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.transport.abort()
+
+
+class Crowd:
+    """All readers."""
+
+    def __init__(self, port: int, head: Callable[[int, int | None], bytes]) -> None:
+        self._port = port
+        self._head = head
+        self.readers: list[Reader] = []
+        self.latencies: list[float] | None = None
+        """Where the age of each event goes; nothing else is looked at meanwhile."""
+        self.failures: list[str] = []
+        self._wait: Callable[[], bool] = lambda: True
+        self._done = asyncio.Event()
+
+    async def open(self, count: int, *, cursors: Sequence[int | None] = (), at_once: int = AT_ONCE) -> float:
+        """Open the streams of users 0 to `count` - 1; gives the seconds until all have begun."""
+        began = time.perf_counter()
+        gate = asyncio.Semaphore(at_once)
+        first = len(self.readers)
+
+        async def one(number: int) -> Reader:
+            cursor = cursors[number] if cursors else None
+            async with gate:
+                return await self._connect(number, cursor)
+
+        self._left = count
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            self.readers += await asyncio.gather(*(one(number) for number in range(count)))
+            await self.until(lambda: sum(reader.is_open for reader in self.readers[first:]) == count)
+        return time.perf_counter() - began
+
+    async def until(self, wanted: Callable[[], bool]) -> None:
+        """Return once `wanted` holds. Raises `TimeoutError`, or what a stream was refused with."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while not wanted():
+                if self.failures:
+                    raise ConnectionError(self.failures[0])
+                await asyncio.sleep(0.01)
+
+    async def cut(self) -> None:
+        """Cut all at once."""
+        for reader in self.readers:
+            reader.cut()
+        await self.until(lambda: all(reader.ended_at for reader in self.readers))
+
+    def opened(self, reader: Reader) -> None:
+        """A stream has begun."""
+
+    def heard(self, reader: Reader) -> None:
+        """A transition has come."""
+
+    def ended(self, reader: Reader) -> None:
+        """A stream has ended."""
+
+    async def _connect(self, number: int, cursor: int | None) -> Reader:
+        source = f"127.0.0.{2 + number // PER_ADDRESS}"
+        loop = asyncio.get_running_loop()
+        head = self._head(number, cursor)
+        for attempt in range(5):
+            try:
+                _, reader = await loop.create_connection(
+                    lambda: Reader(self, head, cursor), "127.0.0.1", self._port, local_addr=(source, 0)
+                )
+            except OSError:
+                if attempt == 4:
+                    raise
+                await asyncio.sleep(0.2)
+            else:
+                return reader
+        raise AssertionError

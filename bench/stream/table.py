@@ -1,0 +1,91 @@
+"""The one table that is printed, with what we aim at and whether that was met."""
+
+from __future__ import annotations
+
+import os
+import platform
+
+from rich import markup
+from rich.console import Console
+from rich.table import Table
+
+from bench.samples import percentile
+from bench.stream.measure import Drain, Flow, Held, Storm
+from gateway import server
+
+WIDTH = 150
+KIB = 1024
+MAX_KIB = 20.0
+# By events a second: p50 and p99 in seconds.
+LATENCY = {1_000: (0.001, 0.010), 5_000: (0.025, 0.025)}
+STORM_SECONDS = 10.0
+EXIT_SECONDS = server.DRAIN_SECONDS + 1.0
+NOTES = """\
+One server process each, uvicorn with uvloop and httptools. NATS, the readers, and what answers our gateway's calls from memory
+  (bench/stream/backend.py) are processes of their own on the same machine: sign-in, PostgreSQL and the job engine are not in
+  these figures. Every stream has a user of its own.
+Ours is the delivered gateway: sessions checked, resumable, bounded; the peers sign nobody in and resume nothing.
+Memory: resident after, less before, by stream. Connecting: 200 at a time. Processor: of the server, 100 % is one.
+Latency: from before an event is published to NATS until its reader's socket has it; ours comes as protobuf, the peers' as JSON.
+"""
+
+
+class Report:
+    """Rows in the order in which they were measured; shown at the end, whatever happened on the way."""
+
+    def __init__(self) -> None:
+        self._table = Table(title=f"Event streams on {os.cpu_count()} processors, Python {platform.python_version()}")
+        self._table.add_column("", overflow="fold")
+        self._table.add_column("figures", overflow="fold")
+        self._table.add_column("aim", overflow="fold")
+
+    def held(self, name: str, held: Held, *, is_ours: bool) -> None:
+        """Add streams that were held."""
+        each, base, cost = held.each / KIB, held.base / KIB / KIB, held.cpu / held.count * 1000
+        connects = f"connected {held.count / held.seconds:,.0f}/s, {cost:.2f} ms of processor each"
+        figures = f"{each:.1f} KiB a stream on {base:.0f} MiB; {connects}"
+        aim = _verdict(held.each / KIB <= MAX_KIB, f"{MAX_KIB:.0f} KiB a stream") if is_ours else ""
+        self._table.add_section()
+        self._table.add_row(f"[bold]{name}[/]: {held.count:,} streams", figures, aim)
+
+    def flow(self, name: str, count: int, flow: Flow, *, is_ours: bool) -> None:
+        """Add events that went out."""
+        p50, p99 = (percentile(flow.latencies, rank) for rank in (50, 99))
+        lost = flow.told - len(flow.latencies)
+        figures = f"p50 {p50 * 1000:.2f} ms, p99 {p99 * 1000:.2f} ms; processor {flow.cpu:.0%}"
+        figures += f"; {lost} not read" if lost else ""
+        wanted = dict(zip((p50, p99), LATENCY[int(flow.rate)], strict=True))
+        aims = [f"p{rank} < {most * 1000:.0f} ms" for rank, most in zip((50, 99), wanted.values(), strict=True)]
+        is_met = all(found < most for found, most in wanted.items()) and not lost
+        aim = _verdict(is_met, ", ".join(aims)) if is_ours else ""
+        self._table.add_row(f"{name}: {flow.rate:,.0f} events/s to {count:,} streams", figures, aim)
+
+    def storm(self, where: str, storm: Storm) -> None:
+        """Add readers who came back."""
+        asked = ", ".join(f"{name} {count:,}" for name, count in sorted(storm.asked.items())) or "nothing"
+        figures = f"{storm.seconds:.1f} s until each had what it missed ({storm.missed:,} events), {storm.wrong} wrong; {asked}"
+        aim = _verdict(storm.seconds < STORM_SECONDS and not storm.wrong, f"< {STORM_SECONDS:.0f} s, 0 wrong")
+        self._table.add_row(f"repruv: {storm.count:,} cut, all back at once at {where}", figures, aim)
+
+    def drain(self, drain: Drain) -> None:
+        """Add a process that stopped."""
+        answered = "answered" if drain.answered else "NOT ANSWERED"
+        ends = f"{drain.clean:,} with goodbye and clean end, over {drain.spread:.2f} s"
+        figures = f"gone after {drain.exit:.2f} s; {ends}; a request under way was {answered}"
+        is_met = drain.exit <= EXIT_SECONDS and drain.clean == drain.count and drain.answered
+        aim = _verdict(is_met, f"gone within {EXIT_SECONDS:.0f} s, all clean")
+        self._table.add_row(f"repruv: SIGTERM with {drain.count:,} streams", figures, aim)
+
+    def missing(self, name: str, error: Exception) -> None:
+        """Name what was not measured, and why."""
+        self._table.add_row(name, f"NOT MEASURED: {markup.escape(str(error) or repr(error))}", "")
+
+    def show(self) -> None:
+        """Print everything."""
+        console = Console(width=None if os.isatty(1) else WIDTH, highlight=False)
+        console.print(self._table)
+        console.print(NOTES, markup=False)
+
+
+def _verdict(is_met: bool, aim: str) -> str:
+    return f"[green]met[/]: {aim}" if is_met else f"[red]MISSED[/]: {aim}"
