@@ -16,7 +16,7 @@ def duration(seconds: float | None) -> str:
         return _NONE
     seconds = max(0.0, seconds)
     if seconds < 9.95:
-        return f"{seconds:.1f} s" if seconds >= 0.05 else "under 0.1 s"
+        return f"{seconds:.1f} s" if seconds >= 0.05 else "less than 0.1 s"
     whole = round(seconds)
     for size, unit, smaller, smaller_unit in _STEPS:
         if whole >= size:

@@ -10,7 +10,10 @@ KINDS: Mapping[str, str] = {
     "demo.expire": "End expired demo modes",
     "auth.connect": "Connect a platform",
     "auth.disconnect": "Disconnect a platform",
-    "auth.refresh": "Renew access to platforms",
+    "auth.refresh": "Renew access to a platform",
+    "auth.refresh-due": "Find access that needs renewal",
+    "auth.connections-abandoned": "End abandoned connecting",
+    "auth.reseal": "Seal secrets with the newest key",
     "auth.mail": "Send a mail",
     "jobs.group": "Group of jobs",
     "jobs.cleanup": "Clear out old jobs",
@@ -47,7 +50,7 @@ def kind(name: str) -> str:
     if name.endswith(_UNDO):
         return f"Undo: {kind(name.removesuffix(_UNDO))}"
     service, _, verb = name.partition(".")
-    words = (verb or service).replace("_", " ").replace(".", " ").strip().capitalize()
+    words = (verb or service).replace("_", " ").replace("-", " ").replace(".", " ").strip().capitalize()
     return f"{words} ({service})" if verb else words
 
 

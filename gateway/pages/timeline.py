@@ -79,7 +79,7 @@ def _title(transition: views.Json) -> str:
         return "Submitted, for later"
     if reason == "cancel_requested" and status == "cancelled":
         return "Cancelled before it had begun" if not transition["attempt"] else "Cancelled"
-    title = _TITLES.get(reason, reason.replace("_", " ").capitalize())
+    title: str = _TITLES.get(reason, reason.replace("_", " ").capitalize())
     return title.format(attempt=transition["attempt"])
 
 

@@ -28,7 +28,7 @@ def axe() -> pathlib.Path:
     """axe-core as the lock file names it; it is fetched once."""
     installed = HERE / "node_modules" / ".package-lock.json"
     if not installed.exists() or installed.stat().st_mtime < (HERE / "package-lock.json").stat().st_mtime:
-        npm = [pathlib.Path(sys.executable).with_name("npm"), "ci", "--no-audit", "--no-fund"]
+        npm: list[str | pathlib.Path] = [pathlib.Path(sys.executable).with_name("npm"), "ci", "--no-audit", "--no-fund"]
         subprocess.run(npm, cwd=HERE, capture_output=True, timeout=100, check=True)
     return AXE
 

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from gateway import durations, wording
+from gateway.pages import timeline
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+def after(**span: float) -> str:
+    return (NOW + timedelta(**span)).isoformat()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (None, "–"),
+        (0, "less than 0.1 s"),
+        (0.42, "0.4 s"),
+        (9.94, "9.9 s"),
+        (9.96, "10 s"),
+        (59.6, "1 min"),
+        (200, "3 min 20 s"),
+        (3_600, "1 h"),
+        (7_500, "2 h 5 min"),
+        (90_000, "1 d 1 h"),
+        (-3, "less than 0.1 s"),
+    ],
+)
+def test_duration(seconds: float | None, shown: str) -> None:
+    assert durations.duration(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("end", "shown"),
+    [
+        (None, ""),
+        (after(seconds=-5), "almost done"),
+        (after(seconds=21), "about 25 s left"),
+        (after(seconds=61), "about 2 min left"),
+        (after(minutes=61), "about 2 h left"),
+    ],
+)
+def test_what_is_left(end: str | None, shown: str) -> None:
+    assert durations.left(end, NOW) == shown
+
+
+@pytest.mark.parametrize(
+    ("moment", "shown"),
+    [
+        (None, "–"),
+        (after(seconds=-60), "any moment"),
+        (after(seconds=30), "in less than a minute"),
+        (after(seconds=60), "in 1 minute"),
+        (after(hours=5), "in 5 hours"),
+        (after(days=30), "in 30 days"),
+    ],
+)
+def test_how_far_ahead(moment: str | None, shown: str) -> None:
+    assert durations.until(moment, NOW) == shown
+
+
+@pytest.mark.parametrize(
+    ("kind", "shown"),
+    [
+        ("demo.enable", "Set up demo mode"),
+        ("demo.enable.undo", "Undo: Set up demo mode"),
+        ("mail.send_digest", "Send digest (mail)"),
+        ("tidy", "Tidy"),
+    ],
+)
+def test_kinds_have_names(kind: str, shown: str) -> None:
+    assert wording.kind(kind) == shown
+
+
+def test_the_history_of_a_job_whose_worker_died_is_told_in_order() -> None:
+    def transition(reason: str, status: str, attempt: int, at: int) -> dict[str, object]:
+        return {"reason": reason, "status": status, "attempt": attempt, "occurred_at": after(seconds=at)}
+
+    attempts = [
+        {"attempt": 1, "worker": "w-1", "started_at": after(), "finished_at": after(seconds=9), "error": None},
+        {"attempt": 2, "worker": "w-2", "started_at": after(seconds=10), "finished_at": None, "error": None},
+    ]
+    transitions = [
+        transition("submitted", "pending", 0, 0),
+        transition("claimed", "running", 1, 0),
+        transition("lease_expired", "retrying", 1, 9),
+        transition("claimed", "running", 2, 10),
+        transition("something_new", "running", 2, 11),
+    ]
+    told = timeline.entries({"attempts": attempts, "transitions": transitions})
+    assert [entry.title for entry in told] == [
+        "Submitted",
+        "Attempt 1 began",
+        "Attempt 1 was lost",
+        "Attempt 2 began",
+        "Something new",
+    ]
+    assert [entry.worker for entry in told] == ["", "w-1", "", "w-2", ""]
+    assert [entry.seconds for entry in told] == [None, None, 9.0, None, None]
+    assert "another one takes over" in told[2].detail
