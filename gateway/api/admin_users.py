@@ -94,6 +94,7 @@ async def revoke_user_sessions(
 @router.post(
     "/users/{user_id}/password-reset",
     status_code=202,
+    response_class=Response,
     summary="Send a password reset",
     responses=documented(202, None, "The mail is on its way.", 403, 404),
 )

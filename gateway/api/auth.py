@@ -8,9 +8,9 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from chassis import errors
-from gateway import headers, sessions, views
+from gateway import headers, sessions, succession, views
 from gateway.api import dependencies, schemas_auth
-from gateway.api.dependencies import PUBLIC, Gateway, SignedIn, answer, client_of, documented
+from gateway.api.dependencies import MAYBE, PUBLIC, Gateway, SignedIn, answer, client_of, documented
 from repruv.auth.v1 import auth_service_pb2
 from repruv.demo.v1 import demo_pb2
 
@@ -44,6 +44,7 @@ async def register(body: schemas_auth.Registration, request: Request, gateway: G
     )
     if not made.token:
         return answer({"message": MAIL_SENT}, 202)
+    await succession.end_previous(request, gateway)
     response = answer({"user": views.user(made.user)}, 201)
     gateway.cookie.put(response, made.token, made.session)
     return response
@@ -56,17 +57,18 @@ async def register(body: schemas_auth.Registration, request: Request, gateway: G
     responses={**documented(200, schemas_auth.SignedIn, _SIGNED_IN, 400, 403, 429), **_CHALLENGED},
 )
 async def login(body: schemas_auth.Login, request: Request, gateway: Gateway) -> Response:
-    """Begin a session: the cookie is set. A wrong password and an unknown address get the same answer.
+    """Begin a session: the cookie is set, and the session that it stood for until now ends.
 
-    With a second factor the answer is 202 and a challenge, unless the code was sent at once.
+    A wrong password and an unknown address get the same answer. With a second factor the answer is 202 and a challenge,
+    unless the code was sent at once.
     """
     client = client_of(request)
     made = await gateway.auth.login(email=body.email, password=body.password, remember=body.remember, client=client)
     if not made.challenge:
-        return _signed_in(gateway, made)
+        return await _signed_in(request, gateway, made)
     if body.code:
         finished = await gateway.auth.finish_login(challenge=made.challenge, code=body.code, client=client)
-        return _signed_in(gateway, finished)
+        return await _signed_in(request, gateway, finished)
     challenge = {
         "status": "second_factor_required",
         "challenge": made.challenge,
@@ -84,7 +86,7 @@ async def login(body: schemas_auth.Login, request: Request, gateway: Gateway) ->
 async def login_code(body: schemas_auth.ChallengeAnswer, request: Request, gateway: Gateway) -> Response:
     """Answer the challenge with a code: the cookie is set. 401 `invalid_code`, or `challenge_invalid`: sign in anew."""
     made = await gateway.auth.finish_login(challenge=body.challenge, code=body.code, client=client_of(request))
-    return _signed_in(gateway, made)
+    return await _signed_in(request, gateway, made)
 
 
 @router.post(
@@ -104,7 +106,13 @@ async def token(body: schemas_auth.TokenLogin, request: Request, gateway: Gatewa
     return answer({"token": made.token, "expires_at": views.time(made.session.absolute_expire_time)})
 
 
-@router.post("/logout", status_code=204, summary="Sign out", responses=documented(204, None, "Signed out.", 403))
+@router.post(
+    "/logout",
+    status_code=204,
+    summary="Sign out",
+    openapi_extra=MAYBE,
+    responses=documented(204, None, "Signed out.", 403),
+)
 async def logout(request: Request, gateway: Gateway) -> Response:
     """End the session and delete the cookie. Without a living session there is nothing to do, which is no error."""
     response = Response(status_code=204, headers=headers.SIGNED_OUT)
@@ -133,7 +141,8 @@ async def known_demo(session: sessions.Session, gateway: Gateway) -> demo_pb2.De
         return None
 
 
-def _signed_in(gateway: Gateway, made: Began) -> Response:
+async def _signed_in(request: Request, gateway: Gateway, made: Began) -> Response:
+    await succession.end_previous(request, gateway)
     shown = views.session(made.session, current_id=made.session.session_id)
     response = answer({"user": views.user(made.user), "session": shown})
     gateway.cookie.put(response, made.token, made.session)

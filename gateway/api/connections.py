@@ -67,6 +67,7 @@ async def connect(
 @router.get(
     "/{platform}/callback",
     status_code=303,
+    response_class=RedirectResponse,
     summary="Back from the platform",
     responses=documented(303, None, "Where the user came from; the connection says how it went.", 404),
 )

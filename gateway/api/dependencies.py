@@ -19,6 +19,8 @@ BASE = "/api/v1"
 MAX_USER_AGENT = 400
 PUBLIC: dict[str, Any] = {"security": []}
 """OpenAPI of routes for callers who need not be signed in."""
+MAYBE: dict[str, Any] = {"security": [{}, {"cookie": []}, {"bearer": []}]}
+"""OpenAPI of routes that do without a session what is left to do."""
 Documented = dict[int | str, dict[str, Any]]
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _MEANINGS = {
@@ -28,12 +30,13 @@ _MEANINGS = {
     404: "There is no such thing, or it belongs to somebody else.",
     406: "The client takes no event stream.",
     409: "The present state forbids it; `code` says why.",
+    413: "The body is larger than 64 KiB.",
     422: "An input is not valid; `errors` says which.",
     429: "Too much at once; `Retry-After` says when to come back.",
     503: "A service does not answer; try again.",
     504: "A service did not answer in time; what was asked may have happened.",
 }
-_ALWAYS = (401, 422, 503, 504)
+_ALWAYS = (401, 422, 429, 503, 504)
 
 
 # Dependencies are coroutines also where they wait for nothing: FastAPI runs plain functions in a thread, which costs more.
@@ -123,7 +126,8 @@ def answer(body: views.Json, status: int = 200, headers: dict[str, str] | None =
 def documented(status: int, model: type | None, description: str, *problem_statuses: int) -> Documented:
     """Document what a route answers: its success, and the problems it can have beside those of every route."""
     found: Documented = {status: {"description": description, **({"model": model} if model else {})}}
-    for code in sorted({*problem_statuses, *_ALWAYS}):
+    of_bodies = {413} if 400 in problem_statuses else set()
+    for code in sorted({*problem_statuses, *_ALWAYS, *of_bodies}):
         content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
         found[code] = {"description": _MEANINGS[code], "content": content}
     return found
@@ -134,7 +138,7 @@ IDEMPOTENCY = {
         {
             "name": "Idempotency-Key",
             "in": "header",
-            "schema": {"type": "string", "maxLength": 255},
+            "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
             "description": "The same key with the same request gives the same job for 24 hours.",
         }
     ]

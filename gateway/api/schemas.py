@@ -33,8 +33,14 @@ class EnableDemo(Body):
 
     profile_type: Text = Field("auto", description="`auto`, `creator`, `brand` or `local_business`.")
     niche: Text = Field("auto", description="`auto` or a niche.", examples=["tech_reviews"])
-    content_count: Count | None = Field(None, description="Content items, 1 to 1,000; 60 unless given.")
-    interaction_count: Count | None = Field(None, description="Interactions, 0 to 100,000; 2,000 unless given.")
+    content_count: Count | None = Field(
+        None,
+        description="Content items, 1 to 1,000; 60 unless given.",
+        json_schema_extra={"minimum": 1, "maximum": 1_000},
+    )
+    interaction_count: Count | None = Field(
+        None, description="Interactions, 0 to 100,000; 2,000 unless given.", json_schema_extra={"maximum": 100_000}
+    )
     expires_in_seconds: int | None = Field(
         None, ge=600, le=7_776_000, description="Disable it by itself so long after it was enabled; never unless given."
     )

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from gateway.api.schemas import Body, Text
 
 Role = Literal["user", "admin"]
+_PASSWORD = Field(description="10 to 128 characters.", json_schema_extra={"minLength": 10, "maxLength": 128})
 _CODE = "Six digits of the authenticator app, or a recovery code."
 
 
@@ -40,6 +41,7 @@ class TokenLogin(Credentials):
 class Registration(Credentials):
     """Who wants an account."""
 
+    password: Text = _PASSWORD
     name: Text = Field("", examples=["Mina Okafor"])
     remember: bool = Field(False, description="Stay signed in when the browser is closed.")
 
@@ -67,14 +69,14 @@ class NewPassword(Body):
     """A password instead of another."""
 
     current_password: Text
-    new_password: Text = Field(description="10 to 128 characters.")
+    new_password: Text = _PASSWORD
 
 
 class PasswordReset(Body):
     """A password by a mailed link."""
 
     token: Text = Field(description="From the link.")
-    password: Text = Field(description="10 to 128 characters.")
+    password: Text = _PASSWORD
 
 
 class MailToken(Body):

@@ -19,6 +19,22 @@ async def list_sessions(session: SignedIn, gateway: Gateway) -> Response:
     return answer({"sessions": [views.session(login, current_id=session.session_id) for login in found]})
 
 
+@router.post(
+    "/revoke-all",
+    status_code=204,
+    summary="End all sessions",
+    responses=documented(204, None, "They have ended.", 400, 403),
+)
+async def revoke_all_sessions(
+    session: SignedIn, gateway: Gateway, body: schemas_auth.RevokeAll | None = None
+) -> Response:
+    """End the user's sessions everywhere, this one included unless told otherwise. 403 `reauthentication_required`."""
+    kept = session.session_id if body and body.keep_current else ""
+    await gateway.auth.revoke_all_sessions(except_session_id=kept, user=session.identity)
+    gateway.sessions.revoked(session.user_id, None)
+    return _ended(gateway, is_current=not kept)
+
+
 @router.delete(
     "/{session_id}",
     status_code=204,
@@ -34,22 +50,6 @@ async def revoke_session(session_id: SessionId, session: SignedIn, gateway: Gate
     await gateway.auth.revoke_session(session_id, reason="logout" if is_current else "", user=session.identity)
     gateway.sessions.revoked(session.user_id, {session_id})
     return _ended(gateway, is_current=is_current)
-
-
-@router.post(
-    "/revoke-all",
-    status_code=204,
-    summary="End all sessions",
-    responses=documented(204, None, "They have ended.", 400, 403),
-)
-async def revoke_all_sessions(
-    session: SignedIn, gateway: Gateway, body: schemas_auth.RevokeAll | None = None
-) -> Response:
-    """End the user's sessions everywhere, this one included unless told otherwise. 403 `reauthentication_required`."""
-    kept = session.session_id if body and body.keep_current else ""
-    await gateway.auth.revoke_all_sessions(except_session_id=kept, user=session.identity)
-    gateway.sessions.revoked(session.user_id, None)
-    return _ended(gateway, is_current=not kept)
 
 
 def _ended(gateway: Gateway, *, is_current: bool) -> Response:

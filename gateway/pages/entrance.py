@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors
-from gateway import cookies, headers, parts, sessions, views
+from gateway import cookies, headers, parts, sessions, succession, views
 from gateway.api import auth
 from gateway.api.dependencies import client_of
 from gateway.pages import anonymous, redirects, rendering, visit
@@ -79,7 +79,7 @@ class Entrance(anonymous.Anonymous):
             response = self.see(f"{CODE_PATH}{query}")
             self._challenge.set(response, made.challenge, cookies.CHALLENGE_SECONDS)
             return response
-        return await self._welcome(made, sent["next"])
+        return await self._welcome(request, made, sent["next"])
 
     async def finish(self, request: Request) -> Response:
         """Answer the challenge of the first step with a code."""
@@ -97,7 +97,7 @@ class Entrance(anonymous.Anonymous):
             return response
         except errors.Error as error:
             return self.show_again(request, "login_code.html", sent, error)
-        return await self._welcome(made, sent["next"])
+        return await self._welcome(request, made, sent["next"])
 
     async def register(self, request: Request) -> Response:
         """Make an account and begin its first session, or say that a mail was sent."""
@@ -117,7 +117,7 @@ class Entrance(anonymous.Anonymous):
             return rendering.answer(
                 "mail_sent.html", {"email": sent["email"], "flash": None, "purpose": "register"}, 202
             )
-        return await self._welcome(made, sent["next"])
+        return await self._welcome(request, made, sent["next"])
 
     async def logout(self, request: Request) -> Response:
         """End the session. Without a living one there is nothing to do, which is no error."""
@@ -132,7 +132,8 @@ class Entrance(anonymous.Anonymous):
         self._parts.sessions.revoked(session.user_id, {session.session_id})
         return response
 
-    async def _welcome(self, made: auth.Began, wanted: str) -> Response:
+    async def _welcome(self, request: Request, made: auth.Began, wanted: str) -> Response:
+        await succession.end_previous(request, self._parts)
         response = self.see(wanted or await self._first_page(await self._parts.sessions.validate(made.token)))
         self._parts.cookie.put(response, made.token, made.session)
         # Nothing of before goes on after.

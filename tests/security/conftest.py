@@ -1,0 +1,153 @@
+"""One whole system for all attacks: real processes, encrypted between each other as delivered, the gateway twice."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from dev import children
+from dev.launcher.practising import practising
+from dev.launcher.stack import Stack
+from tests.acceptance import waiting
+from tests.acceptance.system import System
+from tests.acceptance.users import PASSWORD
+from tests.security.people import Person
+
+ADMIN_EMAIL = "admin@example.org"
+TRUSTED_PROXY = "127.0.0.1"
+"""Whoever comes from another loopback address is a client that nobody believes anything."""
+
+NewPerson = Callable[..., Awaitable[Person]]
+
+
+class Replicated(System):
+    """The system with two gateways, its lines and its mails."""
+
+    def __init__(self, stack: Stack, *, directory: Path) -> None:
+        super().__init__(stack)
+        self.log = directory / "log"
+        self.mails = directory / "mails"
+
+    @property
+    def urls(self) -> list[str]:
+        """Where each gateway answers."""
+        return self._stack.urls
+
+    @property
+    def sealing_keys(self) -> str:
+        """The keys that secrets at rest are sealed with."""
+        return self._stack.environment("auth")["SEALING_KEYS"]
+
+    @property
+    def database_url(self) -> str:
+        """The database as the superuser sees it."""
+        return self._stack.database_url()
+
+    @asynccontextmanager
+    async def auth(self, **variables: str) -> AsyncIterator[None]:
+        """Let auth run with other variables while the context lasts."""
+        before = self._stack.environment("auth")
+        await self._do(lambda: self._stack.restart("auth", env=variables))
+        await waiting.until(self.is_healthy, "auth is found again")
+        try:
+            yield
+        finally:
+            restored = {name: before.get(name, "") for name in variables}
+            await self._do(lambda: self._stack.restart("auth", env=restored))
+
+    @asynccontextmanager
+    async def paused(self, name: str) -> AsyncIterator[Callable[[], None]]:
+        """Stop a process in its tracks; gives what wakes it, which the end of the context does at the latest."""
+
+        def wake() -> None:
+            self.signal(name, signal.SIGCONT)
+
+        self.signal(name, signal.SIGSTOP)
+        try:
+            yield wake
+        finally:
+            wake()
+
+    async def is_healthy(self) -> bool:
+        """Whether every process runs and both gateways find all services and NATS."""
+        names = [*self.engines, *self.processes]
+        if any(len(self.pids(name)) != (2 if name == "gateway" else 1) for name in names):
+            return False
+        for url in self.urls:
+            try:
+                async with httpx.AsyncClient(base_url=url, timeout=5.0) as client:
+                    answer = await client.get("/readyz")
+            except httpx.TransportError:
+                return False
+            if answer.status_code != 200 or not answer.json()["nats"]:
+                return False
+        return True
+
+
+@pytest.fixture(scope="session")
+async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Replicated]:
+    """The system; use `system` instead, which is left healthy by every test."""
+    directory = tmp_path_factory.mktemp("security")
+    port = children.free_port()
+    with practising(port) as platforms:
+        variables = {
+            "PASSWORD_MEMORY_KIB": "1024",
+            "REGISTRATIONS_PER_ADDRESS": "1000000",
+            "RATE_LIMIT_SIGN_IN": "off",
+            "TRUSTED_PROXIES": TRUSTED_PROXY,
+            "ADMIN_EMAIL": ADMIN_EMAIL,
+            "ADMIN_PASSWORD": PASSWORD,
+            "MAIL_URL": f"folder:{directory / 'mails'}",
+            "LOG_LEVEL": "debug",
+            **platforms,
+        }
+        stack = Stack(directory / "data", gateway_port=port, scale={"gateway": 2}, env=variables, log=directory / "log")
+        async with Replicated(stack, directory=directory) as system:
+            yield system
+
+
+@pytest.fixture
+async def system(running: Replicated) -> AsyncIterator[Replicated]:
+    """The system, healthy; a test that leaves it otherwise fails (and it is healed for the others)."""
+    yield running
+    try:
+        # A gateway needs a moment to find a service again.
+        await waiting.until(running.is_healthy, "the test leaves the system healthy", seconds=10.0)
+    except AssertionError:
+        await running.heal()
+        raise
+
+
+@pytest.fixture
+async def new_person(system: Replicated) -> AsyncIterator[NewPerson]:
+    """Make people with accounts, each in a network of their own."""
+    made: list[Person] = []
+
+    async def register(url: str = "") -> Person:
+        made.append(await Person.register(url or system.url))
+        return made[-1]
+
+    yield register
+    for person in made:
+        await person.close()
+
+
+@pytest.fixture
+async def person(new_person: NewPerson) -> Person:
+    """Somebody with an account."""
+    return await new_person()
+
+
+@pytest.fixture
+async def admin(system: Replicated) -> AsyncIterator[Person]:
+    """The admin, who has just signed in."""
+    found = Person(system.url, email=ADMIN_EMAIL)
+    answer = await found.post("/auth/login", json=found.credentials)
+    assert answer.status_code == 200, answer.text
+    yield found
+    await found.close()

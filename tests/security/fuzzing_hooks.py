@@ -1,0 +1,34 @@
+"""Loaded by schemathesis: whose the cases are. Whoever is signed out by a case signs in anew."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import httpx
+import schemathesis
+
+_BY = os.environ["FUZZ_BY"]
+
+
+class Somebody:
+    """The account that the cases belong to, by bearer token or by cookie."""
+
+    def get(self, case: schemathesis.Case[Any], context: schemathesis.AuthContext) -> str:
+        """Sign in."""
+        sent = {"email": os.environ["FUZZ_EMAIL"], "password": os.environ["FUZZ_PASSWORD"]}
+        answer = httpx.post(f"{os.environ['FUZZ_URL']}/api/v1/auth/token", json=sent, timeout=20.0)
+        answer.raise_for_status()
+        token: str = answer.json()["token"]
+        return token
+
+    def set(self, case: schemathesis.Case[Any], data: str, context: schemathesis.AuthContext) -> None:
+        """Show the token."""
+        if _BY == "bearer":
+            case.headers["Authorization"] = f"Bearer {data}"
+        else:
+            case.cookies["session"] = data
+
+
+if _BY != "nothing":
+    schemathesis.auth(refresh_interval=300)(Somebody)

@@ -1,0 +1,81 @@
+"""People at browsers and programs, each in a network of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import ssl
+from collections.abc import Mapping
+from email import policy
+from email.parser import BytesParser
+from pathlib import Path
+
+import httpx
+
+from tests.acceptance import waiting
+from tests.acceptance.users import PASSWORD, User
+
+_TLS = ssl.create_default_context()
+"""Never used, since gateways are asked in the clear; but httpx would make one for each client, which takes a while."""
+_LINK = re.compile(r"https?://\S+[?&]token=(rpl_[A-Za-z0-9_-]{43})")
+
+
+def new_address() -> str:
+    """Give an address of the loopback to come from, so that nobody is throttled for others."""
+    return f"127.{1 + secrets.randbelow(254)}.{secrets.randbelow(256)}.{1 + secrets.randbelow(254)}"
+
+
+class Person(User):
+    """Somebody with an account, who may come from an address of their own."""
+
+    def __init__(self, url: str, *, email: str = "", address: str = "") -> None:
+        super().__init__(url, email=email)
+        self.address = address or new_address()
+        transport = httpx.AsyncHTTPTransport(local_address=self.address, verify=_TLS)
+        self.http = httpx.AsyncClient(base_url=url, timeout=20.0, transport=transport)
+
+    @property
+    def credentials(self) -> Mapping[str, str]:
+        """What signs them in."""
+        return {"email": self.email, "password": PASSWORD}
+
+    @property
+    def token(self) -> str:
+        """The token of their cookie."""
+        return self.http.cookies["session"]
+
+    async def new_token(self) -> str:
+        """Begin a session of a program."""
+        answer = await self.post("/auth/token", json=self.credentials)
+        assert answer.status_code == 200, answer.text
+        token: str = answer.json()["token"]
+        return token
+
+
+def at(url: str, token: str = "", *, address: str = "") -> httpx.AsyncClient:
+    """Give a client that shows a bearer token, if any, and comes from an address."""
+    transport = httpx.AsyncHTTPTransport(local_address=address or None, verify=_TLS)
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return httpx.AsyncClient(base_url=url, timeout=20.0, transport=transport, headers=headers)
+
+
+async def status(url: str, token: str, path: str = "/api/v1/auth/me") -> int:
+    """Show a token at a gateway; gives the status of the answer."""
+    async with at(url, token) as http:
+        return (await http.get(path)).status_code
+
+
+async def mailed_token(folder: Path, email: str, word: str) -> str:
+    """Wait for a mail to an address whose text has this word; gives the secret of its link."""
+
+    def find() -> str | None:
+        for path in sorted(folder.glob("*.eml"), reverse=True):
+            message = BytesParser(policy=policy.default).parsebytes(path.read_bytes())
+            text = message.get_body(("plain",))
+            if message["to"] == email and text is not None and word in text.get_content():
+                found = _LINK.search(text.get_content())
+                return found[1] if found else None
+        return None
+
+    return await waiting.until(lambda: asyncio.to_thread(find), f"a mail to {email} about {word}")

@@ -1,0 +1,128 @@
+"""After a full use no secret can be read where it does not belong."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, parse_qsl, urlsplit
+
+import httpx
+import pyotp
+
+from dev import practice
+from services.auth import codes, sealing
+from services.auth.connections import secrets as connection_secrets
+from tests.acceptance import waiting
+from tests.acceptance.users import PASSWORD
+from tests.security import people, secrets_seen
+from tests.security.conftest import Replicated
+from tests.security.people import Person
+
+CHANGED = "canary-changed-anvil-rowing"
+RESET = "canary-reset-anvil-rowing"
+GUESSED = "canary-guessed-anvil-rowing"
+CONNECTIONS = f"/connections/{practice.NAME}"
+
+
+async def turn_second_factor_on(person: Person, seen: dict[str, str]) -> None:
+    begun = (await person.post("/auth/totp")).json()
+    seen["TOTP secret"] = begun["secret"]
+    app = pyotp.TOTP(begun["secret"])
+    seen["confirming code"] = app.now()
+    confirmed = await person.post("/auth/totp/confirm", json={"code": seen["confirming code"]})
+    assert confirmed.status_code == 200, confirmed.text
+    seen |= {f"recovery code {number}": code for number, code in enumerate(confirmed.json()["recovery_codes"])}
+    seen["token after the second factor"] = person.token
+
+
+async def sign_in_by_two_steps(person: Person, seen: dict[str, str], password: str) -> None:
+    challenged = await person.post("/auth/login", json={"email": person.email, "password": password})
+    assert challenged.status_code == 202, challenged.text
+    seen["challenge"] = challenged.json()["challenge"]
+    wrong = await person.post("/auth/login/code", json={"challenge": seen["challenge"], "code": "wrong-code"})
+    assert wrong.status_code == 401
+    sent = {"challenge": seen["challenge"], "code": seen["recovery code 0"]}
+    answer = await person.post("/auth/login/code", json=sent)
+    assert answer.status_code == 200, answer.text
+    seen["token after two steps"] = person.token
+
+
+async def connect(system: Replicated, person: Person, seen: dict[str, str]) -> None:
+    begun = await person.post(f"{CONNECTIONS}/connect", json={"return_to": "/settings/connections"})
+    assert begun.status_code == 202, begun.text
+    url = begun.json()["authorization_url"]
+    asked = dict(parse_qsl(urlsplit(url).query))
+    seen |= {"state": asked["state"], "nonce": asked["nonce"]}
+    seen |= await opened(system, person, "connection_authorizations", "sealed_verifier")
+    async with httpx.AsyncClient() as browser:
+        consented = await browser.post(url.partition("?")[0], data={**asked, "choice": "allow", "name": person.email})
+    back = urlsplit(consented.headers["location"])
+    seen["authorization code"] = parse_qs(back.query)["code"][0]
+    assert (await person.get(f"{back.path}?{back.query}")).status_code == 303
+
+    async def is_connected() -> bool:
+        return bool((await person.get(CONNECTIONS)).json()["status"] == "connected")
+
+    await waiting.until(is_connected, "the platform is connected")
+    for column in ("sealed_access_token", "sealed_refresh_token"):
+        seen |= await opened(system, person, "connection_secrets", column)
+
+
+async def opened(system: Replicated, person: Person, table: str, column: str) -> dict[str, str]:
+    """Give what is sealed there."""
+    statement: Any = f"SELECT {column} AS sealed FROM auth.{table} WHERE user_id = %s"
+    [row] = await system.query(statement, person.user_id)
+    place = connection_secrets.place(column, uuid.UUID(person.user_id), practice.NAME)
+    return {f"what {column} seals": sealing.Ring.read(system.sealing_keys).open(row["sealed"], place=place)}
+
+
+async def reset_password(system: Replicated, person: Person, seen: dict[str, str]) -> None:
+    assert (await person.post("/auth/password/forgot", json={"email": person.email})).status_code == 202
+    seen["reset link"] = await people.mailed_token(system.mails, person.email, "reset-password")
+    answer = await person.post("/auth/password/reset", json={"token": seen["reset link"], "password": RESET})
+    assert answer.status_code == 204, answer.text
+
+
+async def test_no_secret_can_be_read_after_a_full_use(system: Replicated, person: Person) -> None:
+    seen = {"password": PASSWORD, "changed password": CHANGED, "reset password": RESET, "guessed password": GUESSED}
+    seen |= {"first token": person.token, "bearer token": await person.new_token()}
+    seen["verification link"] = await people.mailed_token(system.mails, person.email, "verify-email")
+    assert (await person.post("/auth/email/verify", json={"token": seen["verification link"]})).status_code == 204
+    await person.post("/auth/login", json={"email": person.email, "password": GUESSED})
+    await person.post("/auth/login", json={"email": person.email, "password": [GUESSED], "nonsense": GUESSED})
+    await turn_second_factor_on(person, seen)
+    changed = {"current_password": PASSWORD, "new_password": CHANGED}
+    assert (await person.post("/auth/password", json=changed)).status_code == 200
+    seen["token after the change"] = person.token
+    await sign_in_by_two_steps(person, seen, CHANGED)
+    await connect(system, person, seen)
+    while_connected = await secrets_seen.tables(system.database_url)
+    assert (await person.post(f"{CONNECTIONS}/disconnect")).status_code == 202
+    await reset_password(system, person, seen)
+
+    places = {
+        "tables while connected": while_connected,
+        "tables": await secrets_seen.tables(system.database_url),
+        "lines": await asyncio.to_thread(secrets_seen.lines, system.log),
+        "NATS": await asyncio.to_thread(secrets_seen.files, Path(system.data_dir / "nats")),
+        "metrics": b"".join([(await person.http.get(f"{url}/metrics")).content for url in system.urls]),
+    }
+    # What is looked at is really there.
+    assert person.email.encode() in places["tables"]
+    assert person.user_id.encode() in places["tables while connected"]
+    assert all(person.user_id.encode() in places[name] for name in ("lines", "NATS"))
+    assert b"/auth/login" in places["metrics"]
+    seen |= {f"{name}, as typed": codes_typed(code) for name, code in seen.items() if name.startswith("recovery")}
+    # Six digits alone would be found in any number; the app's code is not stored at all.
+    del seen["confirming code"]
+    assert len(seen) > 30
+    assert not list(secrets_seen.found(seen, places))
+
+
+def codes_typed(code: str) -> str:
+    """Give a recovery code without what only makes it readable."""
+    typed = code.replace("-", "").lower()
+    assert codes.is_recovery(typed)
+    return typed

@@ -1,0 +1,76 @@
+"""Who has an account is nobody's business: answers are the same, byte for byte, for addresses with one and without."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Mapping
+
+import httpx
+import pytest
+
+from tests.acceptance.users import PASSWORD
+from tests.security import people
+from tests.security.conftest import NewPerson, Replicated
+from tests.security.people import Person
+
+Body = dict[str, str]
+_OWN = frozenset({"date", "x-request-id"})
+_REQUEST_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
+_BUCKET = re.compile(r"r=\d+;t=\d+")
+
+CALLS: Mapping[str, tuple[int, Callable[[str], Body]]] = {
+    "/auth/login": (401, lambda email: {"email": email, "password": "wrong-anvil-rowing"}),
+    "/auth/token": (401, lambda email: {"email": email, "password": "wrong-anvil-rowing"}),
+    "/auth/password/forgot": (202, lambda email: {"email": email}),
+}
+
+
+def told(answer: httpx.Response, email: str) -> tuple[int, dict[str, str], str]:
+    """Give all that an answer says but what belongs to the single request: time, ids, how often one may still ask."""
+    headers = {name: value for name, value in answer.headers.items() if name not in _OWN}
+    if "ratelimit" in headers:
+        headers["ratelimit"] = _BUCKET.sub("", headers["ratelimit"])
+    return answer.status_code, headers, _REQUEST_ID.sub("", answer.text).replace(email, "")
+
+
+async def ask(url: str, path: str, sent: Body) -> tuple[int, dict[str, str], str]:
+    async with people.at(url, address=people.new_address()) as http:
+        return told(await http.post(f"/api/v1{path}", json=sent), sent["email"])
+
+
+def nobody() -> str:
+    return f"user-{secrets.token_hex(6)}@example.com"
+
+
+@pytest.mark.parametrize("path", CALLS)
+async def test_known_unknown_and_closed_accounts_are_told_the_same(
+    system: Replicated, new_person: NewPerson, admin: Person, path: str
+) -> None:
+    known, closed = await new_person(), await new_person()
+    assert (await admin.post(f"/admin/users/{closed.user_id}/disable")).status_code == 200
+    expected, body = CALLS[path]
+    answers = [await ask(system.url, path, body(email)) for email in (known.email, closed.email, nobody())]
+    assert answers[0][0] == expected
+    assert answers[1:] == answers[:1] * 2
+
+
+async def test_the_right_password_of_a_closed_account_is_a_wrong_one(
+    system: Replicated, person: Person, admin: Person
+) -> None:
+    assert (await admin.post(f"/admin/users/{person.user_id}/disable")).status_code == 200
+    right = await ask(system.url, "/auth/login", dict(person.credentials))
+    assert right[0] == 401
+    assert right == await ask(system.url, "/auth/login", {"email": nobody(), "password": PASSWORD})
+
+
+async def test_registering_by_mail_tells_nobody_who_is_registered(system: Replicated, person: Person) -> None:
+    async with system.auth(REGISTRATION="verified"):
+        known = await ask(system.url, "/auth/register", dict(person.credentials))
+        new = nobody()
+        assert known[0] == 202
+        assert known == await ask(system.url, "/auth/register", {"email": new, "password": PASSWORD})
+        assert "set-cookie" not in known[1]
+        # The owner learns of it, without a link that would verify anything; the other gets one.
+        assert await people.mailed_token(system.mails, new, "verify-email")
+        assert (await person.get("/auth/me")).status_code == 200

@@ -1,0 +1,175 @@
+"""Sessions that end, on both gateways: at once where they were ended, a moment later elsewhere, whatever is away meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from tests.acceptance import waiting
+from tests.acceptance.streams import Stream
+from tests.acceptance.users import PASSWORD
+from tests.security import people
+from tests.security.conftest import NewPerson, Replicated
+from tests.security.people import Person
+from tests.security.watching import Watch
+
+SESSIONS_EACH = 10
+CACHE_SECONDS = 5.0
+SLACK_SECONDS = 5.0
+OTHER_PASSWORD = "another-anvil-rowing"
+
+
+async def end_all(person: Person) -> None:
+    """End all sessions; tried again while a part of the system is away."""
+
+    async def is_done() -> bool:
+        answer = await person.post("/auth/sessions/revoke-all")
+        # 401: it was done, and the answer lost.
+        assert answer.status_code in {204, 401, 503, 504}, answer.text
+        return answer.status_code in {204, 401}
+
+    await waiting.until(is_done, "the sessions are ended")
+
+
+async def test_forty_warm_sessions_end_on_every_gateway(system: Replicated, new_person: NewPerson) -> None:
+    owners = [await new_person() for _ in range(4)]
+    tokens = [await owner.new_token() for owner in owners for _ in range(SESSIONS_EACH)]
+    here, there = system.urls
+    for url in (here, there):
+        assert {await people.status(url, token) for token in tokens} == {200}
+    async with Watch(here, tokens) as at_once, Watch(there, tokens) as soon:
+        await asyncio.gather(*(end_all(owner) for owner in owners))
+        at_once.over()
+        await at_once.has_refused_all()
+        await soon.has_refused_all(seconds=CACHE_SECONDS + SLACK_SECONDS)
+
+
+async def test_without_nats_nothing_that_ended_is_remembered(system: Replicated, person: Person) -> None:
+    tokens = [await person.new_token() for _ in range(SESSIONS_EACH)]
+    here, there = system.urls
+    async with Watch(here, tokens) as at_once, Watch(there, tokens) as soon:
+        await at_once.sees(200)
+        await soon.sees(200)
+        async with system.down("nats"):
+            await end_all(person)
+            at_once.over()
+            await at_once.has_refused_all()
+            await soon.has_refused_all(seconds=CACHE_SECONDS + SLACK_SECONDS)
+        await waiting.until(system.is_healthy, "NATS is heard again")
+        assert {await people.status(url, token) for token in tokens for url in (here, there)} == {401}
+
+
+async def test_what_was_asked_while_auth_stood_still_is_not_remembered(system: Replicated, person: Person) -> None:
+    tokens = [await person.new_token() for _ in range(SESSIONS_EACH)]
+    here, there = system.urls
+    # The session that ends the others is known, so that only the ending itself waits for auth.
+    assert (await person.get("/auth/me")).status_code == 200
+    async with system.paused("auth") as wake, Watch(here, tokens) as at_once, Watch(there, tokens) as soon:
+        ending = asyncio.create_task(end_all(person))
+        # Nobody is let in on trust, and every gateway has questions under way.
+        for watch in (at_once, soon):
+            await watch.sees(503, 504)
+            assert not watch.statuses[200]
+        wake()
+        await ending
+        at_once.over()
+        await at_once.has_refused_all()
+        await soon.has_refused_all(seconds=CACHE_SECONDS + SLACK_SECONDS)
+
+
+async def test_a_stream_tells_nothing_after_its_session(system: Replicated, person: Person) -> None:
+    here, there = system.urls
+    doomed = [Person(url, email=person.email) for url in (here, there)]
+    for browser in doomed:
+        assert (await browser.post("/auth/login", json=browser.credentials)).status_code == 200
+    async with (
+        Stream(person) as lives,
+        Stream(doomed[0], reconnects=False) as first,
+        Stream(doomed[1], reconnects=False) as second,
+    ):
+        ended = await person.post("/auth/sessions/revoke-all", json={"keep_current": True})
+        assert ended.status_code == 204
+        await second.has("bye", seconds=CACHE_SECONDS)
+        await person.enable({"niche": "tech_reviews", "interaction_count": 10})
+        await lives.has("demo", lambda data: data["status"] == "enabled")
+        for stream, browser in ((first, doomed[0]), (second, doomed[1])):
+            await waiting.until(_ended(stream), "the stream has ended", seconds=CACHE_SECONDS)
+            assert stream.events[-1].name == "bye"
+            assert stream.events[-1].data == {"reason": "session_expired"}
+            assert not [event for event in stream.events if event.name == "job"]
+            again = await browser.get("/events", headers={"Accept": "text/event-stream"})
+            assert again.status_code == 401
+            await browser.close()
+
+
+async def change(system: Replicated, admin: Person, person: Person) -> None:
+    before = person.token
+    sent = {"current_password": PASSWORD, "new_password": OTHER_PASSWORD}
+    answer = await person.post("/auth/password", json=sent)
+    assert answer.status_code == 200, answer.text
+    # The session goes on, under another token.
+    assert person.token != before
+    assert [await people.status(url, person.token) for url in system.urls] == [200, 200]
+    await refused_everywhere(system, before)
+    assert (await person.post("/auth/token", json=person.credentials)).status_code == 401
+
+
+async def reset(system: Replicated, admin: Person, person: Person) -> None:
+    assert (await person.post("/auth/password/forgot", json={"email": person.email})).status_code == 202
+    token = await people.mailed_token(system.mails, person.email, "reset-password")
+    answer = await person.post("/auth/password/reset", json={"token": token, "password": OTHER_PASSWORD})
+    assert answer.status_code == 204, answer.text
+    assert "set-cookie" not in answer.headers
+    again = await person.post("/auth/password/reset", json={"token": token, "password": OTHER_PASSWORD})
+    assert (again.status_code, again.json()["code"]) == (422, "token_invalid")
+    assert (await person.post("/auth/token", json=person.credentials)).status_code == 401
+
+
+async def disable(system: Replicated, admin: Person, person: Person) -> None:
+    assert (await admin.post(f"/admin/users/{person.user_id}/disable")).status_code == 200
+    refused = await person.post("/auth/token", json=person.credentials)
+    assert (refused.status_code, refused.json()["code"]) == (401, "invalid_credentials")
+
+
+async def promote(system: Replicated, admin: Person, person: Person) -> None:
+    answer = await admin.post(f"/admin/users/{person.user_id}/role", json={"role": "admin"})
+    assert answer.status_code == 200, answer.text
+    assert await people.status(system.url, await person.new_token(), "/api/v1/admin/users") == 200
+
+
+async def demote(system: Replicated, admin: Person, person: Person) -> None:
+    assert (await admin.post(f"/admin/users/{person.user_id}/role", json={"role": "user"})).status_code == 200
+    assert await people.status(system.url, await person.new_token(), "/api/v1/admin/users") == 403
+
+
+async def refused_everywhere(system: Replicated, token: str) -> None:
+    here, there = system.urls
+    assert await people.status(here, token) == 401
+
+    async def is_refused() -> bool:
+        return await people.status(there, token) == 401
+
+    await waiting.until(is_refused, "the other gateway refuses it", seconds=CACHE_SECONDS + SLACK_SECONDS)
+
+
+@pytest.mark.parametrize("end", [change, reset, disable, promote, demote])
+async def test_what_changes_an_account_ends_its_sessions(
+    system: Replicated, admin: Person, person: Person, end: Callable[..., Awaitable[None]]
+) -> None:
+    if end is demote:
+        await promote(system, admin, person)
+    tokens = [await person.new_token() for _ in range(2)]
+    for url in system.urls:
+        assert [await people.status(url, token) for token in tokens] == [200, 200]
+    await end(system, admin, person)
+    for token in tokens:
+        await refused_everywhere(system, token)
+
+
+def _ended(stream: Stream) -> Callable[[], Awaitable[bool]]:
+    async def look() -> bool:
+        return stream.has_ended
+
+    return look

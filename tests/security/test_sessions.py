@@ -1,0 +1,97 @@
+"""Sessions that begin and go on: no token of before counts after, and use alone writes next to nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+
+import pytest
+
+from tests.integration.gateway.html import Page, submit
+from tests.security import people
+from tests.security.conftest import Replicated
+from tests.security.people import Person
+
+REQUESTS = 200
+_COUNTING = """
+    CREATE TABLE public.session_writes (session_id uuid);
+    CREATE FUNCTION public.note_session_write() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
+        'BEGIN INSERT INTO public.session_writes VALUES (NEW.session_id); RETURN NEW; END';
+    CREATE TRIGGER counting AFTER UPDATE ON auth.sessions FOR EACH ROW EXECUTE FUNCTION public.note_session_write();
+"""
+_NOT_COUNTING = """
+    DROP TRIGGER counting ON auth.sessions;
+    DROP FUNCTION public.note_session_write;
+    DROP TABLE public.session_writes;
+"""
+_AGE = """
+    UPDATE auth.sessions SET
+        created_at = created_at - interval '6 minutes', last_seen_at = last_seen_at - interval '6 minutes',
+        authenticated_at = authenticated_at - interval '6 minutes',
+        idle_expires_at = idle_expires_at - interval '6 minutes',
+        absolute_expires_at = absolute_expires_at - interval '6 minutes'
+    WHERE session_id = %s
+"""
+
+
+@pytest.mark.parametrize("path", ["/auth/login", "/auth/register"])
+async def test_a_planted_token_is_nobody_before_and_after_signing_in(
+    system: Replicated, person: Person, path: str
+) -> None:
+    planted = f"rpv_{secrets.token_urlsafe(32)}"
+    async with people.at(system.url) as browser:
+        browser.cookies.set("session", planted, domain="127.0.0.1")
+        email = person.email if path == "/auth/login" else f"new-{person.email}"
+        answer = await browser.post(f"/api/v1{path}", json={**person.credentials, "email": email})
+        assert answer.is_success, answer.text
+        begun = answer.cookies["session"]
+    assert begun != planted
+    for url in system.urls:
+        assert await people.status(url, begun) == 200
+        assert await people.status(url, planted) == 401
+
+
+@pytest.mark.parametrize("path", ["/auth/login", "/auth/register"])
+async def test_signing_in_over_a_session_ends_it(system: Replicated, person: Person, path: str) -> None:
+    before = person.token
+    email = person.email if path == "/auth/login" else f"new-{person.email}"
+    answer = await person.post(path, json={**person.credentials, "email": email})
+    assert answer.is_success, answer.text
+    assert person.token != before
+    assert await people.status(system.url, before) == 401
+    assert (await person.get("/auth/me")).status_code == 200
+    # A program that gets a token of its own ends nothing, whatever cookie came along.
+    assert await people.status(system.url, await person.new_token() if path == "/auth/login" else person.token) == 200
+    assert (await person.get("/auth/me")).status_code == 200
+
+
+async def test_the_page_ends_the_session_before_too(system: Replicated, person: Person) -> None:
+    before = person.token
+    async with people.at(system.url) as browser:
+        page = Page(await browser.get("/login", headers={"Accept": "text/html"}))
+        browser.cookies.set("session", before, domain="127.0.0.1", path="/")
+        answer = await submit(browser, page, "/login", **person.credentials)
+        assert answer.status_code == 303
+        assert await people.status(system.url, answer.cookies["session"]) == 200
+    assert await people.status(system.url, before) == 401
+
+
+async def test_use_renews_a_session_by_one_write(system: Replicated, person: Person) -> None:
+    """Both gateways at once, with nothing in their memory: each of the first questions reaches the database."""
+    token = await person.new_token()
+    [found] = await system.query(
+        "SELECT session_id FROM auth.sessions WHERE user_id = %s ORDER BY created_at DESC LIMIT 1", person.user_id
+    )
+    await system.execute(_AGE, found["session_id"])
+    await system.execute(_COUNTING)
+    try:
+        async with people.at(system.urls[0], token) as here, people.at(system.urls[1], token) as there:
+            for _ in range(REQUESTS // 40):
+                answers = await asyncio.gather(
+                    *(http.get("/api/v1/auth/me") for http in (here, there) for _ in range(20))
+                )
+                assert {answer.status_code for answer in answers} == {200}
+        writes = await system.query("SELECT session_id FROM public.session_writes")
+    finally:
+        await system.execute(_NOT_COUNTING)
+    assert [row["session_id"] for row in writes] == [found["session_id"]]

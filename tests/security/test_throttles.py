@@ -1,0 +1,113 @@
+"""Guessing through the real doors: whatever is varied, the count is one; and nobody locks anybody else out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import httpx
+
+from services.auth import throttling
+from tests.acceptance.users import PASSWORD
+from tests.security import people
+from tests.security.conftest import TRUSTED_PROXY, Replicated
+from tests.security.people import Person
+
+WRONG = "wrong-anvil-rowing"
+BURST = 50
+
+
+async def guess(http: httpx.AsyncClient, email: str, password: str = WRONG, **headers: str) -> httpx.Response:
+    return await http.post("/api/v1/auth/token", json={"email": email, "password": password}, headers=headers)
+
+
+def must_be_blocked(answer: httpx.Response) -> None:
+    assert (answer.status_code, answer.json()["code"]) == (429, "too_many_attempts"), answer.text
+    assert 0 < int(answer.headers["retry-after"]) <= throttling.WINDOW.total_seconds()
+
+
+async def test_a_burst_is_counted_to_the_last_guess_and_locks_out_its_own_network_only(
+    system: Replicated, person: Person
+) -> None:
+    address = people.new_address()
+    async with people.at(system.urls[0], address=address) as here, people.at(system.urls[1], address=address) as there:
+        burst = (guess((here, there)[number % 2], person.email) for number in range(BURST))
+        answers = await asyncio.gather(*burst)
+        assert {answer.status_code for answer in answers} <= {401, 429}
+        assert all("retry-after" in answer.headers for answer in answers if answer.status_code == 429)
+        refused = Counter(answer.status_code for answer in answers)[401]
+        [counted] = await system.query(
+            "SELECT failures FROM auth.login_failures WHERE key = %s", f"account:{person.email}|{address}"
+        )
+        assert counted["failures"] == refused >= throttling.FAILURES_PER_ACCOUNT
+        # The right password comes too late, at either gateway.
+        for http in (here, there):
+            must_be_blocked(await guess(http, person.email, PASSWORD))
+    # Its owner, elsewhere, is let in.
+    assert await person.new_token()
+
+
+async def test_an_address_is_one_however_it_is_written(system: Replicated, person: Person) -> None:
+    local, _, host = person.email.partition("@")
+    wide = "".join(chr(ord(letter) + 0xFEE0) if letter.isalnum() else letter for letter in host)
+    spellings = [
+        person.email.upper(),
+        f"  {person.email}",
+        f"{local.title()}@{host}",
+        f"{local}@{wide}",
+        f"{person.email}\t",
+    ]
+    # What is no spelling of an address is none of a guess either.
+    others = [f"{local.replace('u', 'ｕ')}@{host}", f"{local}\u200b@{host}", f"{local}@{host}.", f"{person.email}\0"]
+    async with people.at(system.url, address=people.new_address()) as http:
+        for email in others:
+            assert (await guess(http, email)).status_code == 422, email
+        for number in range(throttling.FAILURES_PER_ACCOUNT):
+            answer = await guess(http, spellings[number % len(spellings)])
+            assert answer.status_code == 401, (spellings[number % len(spellings)], answer.text)
+        for email in spellings:
+            must_be_blocked(await guess(http, email, PASSWORD))
+
+
+async def test_nobody_chooses_where_they_come_from(system: Replicated, person: Person) -> None:
+    address = people.new_address()
+    async with people.at(system.url, address=address) as http:
+        for number in range(throttling.FAILURES_PER_ACCOUNT):
+            claimed = f"203.0.113.{number}"
+            sent = {"X-Forwarded-For": claimed, "X-Real-IP": claimed, "Forwarded": f"for={claimed}"}
+            assert (await guess(http, person.email, **sent)).status_code == 401
+        must_be_blocked(await guess(http, person.email, PASSWORD, **{"X-Forwarded-For": "198.51.100.1"}))
+    # Behind a proxy that is believed, only what the proxy itself wrote counts: the last address.
+    async with people.at(system.url, address=TRUSTED_PROXY) as http:
+        for number in range(throttling.FAILURES_PER_ACCOUNT):
+            seen = {"X-Forwarded-For": f"203.0.113.{number}, 192.0.2.77"}
+            assert (await guess(http, person.email, **seen)).status_code == 401
+        must_be_blocked(await guess(http, person.email, PASSWORD, **{"X-Forwarded-For": "198.51.100.1, 192.0.2.77"}))
+    assert await person.new_token()
+
+
+async def test_a_network_of_ipv6_is_one_customer(system: Replicated, person: Person) -> None:
+    async with people.at(system.url, address=TRUSTED_PROXY) as http:
+        for number in range(throttling.FAILURES_PER_ACCOUNT):
+            sent = {"X-Forwarded-For": f"2001:db8:7:1:{number:x}::{number:x}"}
+            assert (await guess(http, person.email, **sent)).status_code == 401
+        must_be_blocked(await guess(http, person.email, PASSWORD, **{"X-Forwarded-For": "2001:db8:7:1:ffff::1"}))
+        neighbour = await guess(http, person.email, PASSWORD, **{"X-Forwarded-For": "2001:db8:7:2::1"})
+        assert neighbour.status_code == 200
+
+
+async def test_a_megabyte_of_password_reaches_nobody(system: Replicated, person: Person) -> None:
+    address = people.new_address()
+    async with people.at(system.url, address=address) as http:
+        answers = await asyncio.gather(*(guess(http, person.email, "x" * 1_000_000) for _ in range(20)))
+        assert {answer.status_code for answer in answers} == {413}
+        counted = await system.query("SELECT key FROM auth.login_failures WHERE key LIKE %s", f"%{address}")
+        assert not counted
+        # The longest that fits is wrong like any other, and is counted like any other.
+        assert (await guess(http, person.email, "x" * 60_000)).status_code == 401
+        for path, sent in (
+            ("/auth/register", {"email": f"new-{person.email}", "password": "x1y2z3" * 10_000}),
+            ("/auth/password/reset", {"token": "x" * 43, "password": "x1y2z3" * 10_000}),
+        ):
+            answer = await http.post(f"/api/v1{path}", json=sent)
+            assert answer.status_code == 422, answer.text

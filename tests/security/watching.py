@@ -1,0 +1,76 @@
+"""Tokens that are shown at a gateway without a pause, so that validations are under way whenever a session ends."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from typing import Self
+
+from tests.acceptance import waiting
+from tests.security import people
+
+TOGETHER = 4
+_PROVED = 3
+"""How often each token must have been refused."""
+
+
+class Watch:
+    """Asks one gateway while the context lasts."""
+
+    def __init__(self, url: str, tokens: Sequence[str]) -> None:
+        self.statuses: Counter[int] = Counter()
+        self._url = url
+        self._tokens = tokens
+        self._over = False
+        self._refused: Counter[str] = Counter()
+        self._let_in_after_all: list[str] = []
+        self._asking: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        turns = itertools.cycle(self._tokens)
+        self._asking = [asyncio.create_task(self._ask(turns)) for _ in range(TOGETHER)]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._asking:
+            task.cancel()
+        outcomes = await asyncio.gather(*self._asking, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
+        assert not self._let_in_after_all
+
+    def over(self) -> None:
+        """From now on nothing that begins may be let in: the call that ended the sessions has been answered."""
+        self._over = True
+
+    async def sees(self, *statuses: int, seconds: float = 20.0) -> None:
+        """Wait for an answer with one of these statuses."""
+
+        async def look() -> bool:
+            return any(self.statuses[status] for status in statuses)
+
+        await waiting.until(look, f"{self._url} answers {statuses}", seconds=seconds)
+
+    async def has_refused_all(self, *, seconds: float = 20.0) -> None:
+        """Wait until every token has been refused, again and again; none of them may be let in afterwards."""
+
+        async def look() -> bool:
+            return all(self._refused[token] >= _PROVED for token in self._tokens)
+
+        await waiting.until(look, f"{self._url} refuses all tokens", seconds=seconds)
+
+    async def _ask(self, turns: itertools.cycle[str]) -> None:
+        async with people.at(self._url) as http:
+            while True:
+                token = next(turns)
+                is_dead = self._over or bool(self._refused[token])
+                answer = await http.get("/api/v1/auth/me", headers={"Authorization": f"Bearer {token}"})
+                assert answer.status_code in {200, 401, 503, 504}, answer.text
+                self.statuses[answer.status_code] += 1
+                if answer.status_code == 401:
+                    self._refused[token] += 1
+                elif answer.status_code == 200 and is_dead:
+                    self._let_in_after_all.append(token)
