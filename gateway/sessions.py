@@ -58,7 +58,7 @@ class Session:
 class Validator(Protocol):
     """Who knows whose a token is."""
 
-    async def validate_session(self, token: str) -> auth_service_pb2.ValidateSessionResponse:
+    async def validate_session(self, token: str, *, passive: bool = False) -> auth_service_pb2.ValidateSessionResponse:
         """Answer whose session a token is, or raise `Unauthenticated`."""
 
 
@@ -99,8 +99,11 @@ class Sessions:
         """Call `callback(user_id, session_ids)` when sessions live on and what was known of them may be wrong."""
         self._on_refreshed.append(callback)
 
-    async def validate(self, token: str) -> Session:
-        """Give the session of `token`. Raises `Unauthenticated` `session_invalid`, or `Unavailable`."""
+    async def validate(self, token: str, *, passive: bool = False) -> Session:
+        """Give the session of `token`. Raises `Unauthenticated` `session_invalid`, or `Unavailable`.
+
+        `passive` when nobody is there behind it: a page left open keeps no session alive.
+        """
         if not _TOKEN.fullmatch(token):
             raise errors.Unauthenticated("The session has ended; sign in again.", code="session_invalid")
         key = hashlib.sha256(token.encode()).digest()
@@ -110,7 +113,7 @@ class Sessions:
         while True:
             attempt += 1
             generation = self._generation
-            session = await self._ask(token)
+            session = await self._ask(token, passive=passive)
             if generation == self._generation:
                 self._remember(key, session)
                 return session
@@ -141,8 +144,8 @@ class Sessions:
             if session.user_id == user_id and (session_ids is None or session.session_id in session_ids):
                 del self._cache[key]
 
-    async def _ask(self, token: str) -> Session:
-        answer = await self._auth.validate_session(token)
+    async def _ask(self, token: str, *, passive: bool) -> Session:
+        answer = await self._auth.validate_session(token, passive=passive)
         return Session(
             token=token,
             user=answer.user,

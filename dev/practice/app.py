@@ -59,6 +59,7 @@ class Practice:
                 Route("/token", self.token, methods=["POST"]),
                 Route("/userinfo", self.userinfo),
                 Route("/revoke", self.revoke, methods=["POST"]),
+                Route("/favicon.ico", _no_icon),
             ]
         )
 
@@ -187,6 +188,10 @@ class Practice:
             "exp": now + ACCESS_SECONDS,
         }
         return jwt.encode({"alg": "RS256", "kid": self._key.kid}, claims, self._key)
+
+
+async def _no_icon(request: Request) -> Response:
+    return Response(status_code=204)
 
 
 async def _form(request: Request) -> dict[str, str]:

@@ -41,9 +41,9 @@ class Auth(service.Client):
         request = auth_service_pb2.FinishLoginRequest(challenge=challenge, code=code, client=client)
         return await self.call(self._stub.FinishLogin, request, "")
 
-    async def validate_session(self, token: str) -> auth_service_pb2.ValidateSessionResponse:
-        """Answer whose session a token is."""
-        request = auth_service_pb2.ValidateSessionRequest(token=token)
+    async def validate_session(self, token: str, *, passive: bool = False) -> auth_service_pb2.ValidateSessionResponse:
+        """Answer whose session a token is; `passive` renews nothing."""
+        request = auth_service_pb2.ValidateSessionRequest(token=token, passive=passive)
         return await self.call(self._stub.ValidateSession, request, "")
 
     async def reauthenticate(

@@ -166,13 +166,13 @@ class Operations:
         logger.info("user logged in", extra={"user_id": user_id, "session_id": begun.session.session_id})
         return begun
 
-    async def validate_session(self, token: str) -> Validated:
-        """Answer whose session a token is, renew it when due, vouch for the user. Raises `SessionInvalid`."""
+    async def validate_session(self, token: str, *, passive: bool = False) -> Validated:
+        """Answer whose session a token is, renew it when due unless `passive`, vouch for the user. Raises `SessionInvalid`."""
         token_hash = foundation.stored(token)
         is_renewed = False
         async with self.foundation.reading().connect() as conn:
             login = await session_storage.find_login(conn, token_hash)
-            if login is not None and login.is_due:
+            if login is not None and login.is_due and not passive:
                 is_renewed = await session_storage.renew_session(conn, login.session.session_id)
                 login = await session_storage.find_login(conn, token_hash)
         if login is None:

@@ -97,7 +97,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
     async def ValidateSession(
         self, request: auth_service_pb2.ValidateSessionRequest, context: Context
     ) -> auth_service_pb2.ValidateSessionResponse:
-        validated = await self._operations.validate_session(request.token)
+        validated = await self._operations.validate_session(request.token, passive=request.passive)
         return auth_service_pb2.ValidateSessionResponse(
             user=self._user(validated.user),
             session=convert.session_to_proto(validated.session),

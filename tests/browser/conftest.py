@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 
 import pytest
 from playwright.async_api import Browser
 
+from dev import children
+from dev.launcher.practising import practising
 from dev.launcher.stack import Stack
 from tests.acceptance.system import System
 from tests.acceptance.users import User
@@ -30,11 +32,27 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-async def system(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
+def gateway_port() -> int:
+    """Where the system is reached."""
+    return children.free_port()
+
+
+@pytest.fixture(scope="session")
+def platforms(gateway_port: int) -> Iterator[dict[str, str]]:
+    """The platform to practise on; gives the variables by which the system offers it."""
+    with practising(gateway_port) as variables:
+        yield variables
+
+
+@pytest.fixture(scope="session")
+async def system(
+    browser: Browser, tmp_path_factory: pytest.TempPathFactory, gateway_port: int, platforms: dict[str, str]
+) -> AsyncIterator[System]:
     """The system; every test leaves it as it was."""
     directory = tmp_path_factory.mktemp("browser")
     variables = {"PASSWORD_MEMORY_KIB": "1024", "REGISTRATIONS_PER_ADDRESS": "1000000", "DEMO_BATCH_PAUSE_MS": PAUSE_MS}
-    async with System(Stack(directory / "data", env=variables, log=directory / "log")) as running:
+    stack = Stack(directory / "data", gateway_port=gateway_port, env={**variables, **platforms}, log=directory / "log")
+    async with System(stack) as running:
         yield running
 
 

@@ -25,6 +25,7 @@ class Visitor:
         self.complaints: list[str] = []
         self.foreign: list[str] = []
         self._tolerated: list[str] = []
+        self._visited: tuple[str, ...] = (f"{url}/", "data:")
         context.set_default_timeout(PATIENCE_MS)
         context.on("console", self._note_message)
         context.on("weberror", self._note_error)
@@ -56,6 +57,10 @@ class Visitor:
         """Take messages with these words as part of what the test is about."""
         self._tolerated.append(words)
 
+    def visits(self, url: str) -> None:
+        """Take a page elsewhere as part of what the test is about."""
+        self._visited += (url,)
+
     def must_be_content(self) -> None:
         """Fail if a page complained about anything, or loaded something from elsewhere."""
         unexpected = [text for text in self.complaints if not any(words in text for words in self._tolerated)]
@@ -71,7 +76,7 @@ class Visitor:
         self.complaints.append(str(error.error))
 
     def _note_request(self, request: Request) -> None:
-        if not request.url.startswith((f"{self.url}/", "data:")):
+        if not request.url.startswith(self._visited):
             self.foreign.append(request.url)
 
 

@@ -103,8 +103,8 @@ class Gateway:
         request = auth_service_pb2.LoginRequest(email=email, password=password, client=came_from, **fields)
         return await self.call("Login", request)
 
-    async def validate(self, token: str) -> Any:
-        return await self.call("ValidateSession", auth_service_pb2.ValidateSessionRequest(token=token))
+    async def validate(self, token: str, *, passive: bool = False) -> Any:
+        return await self.call("ValidateSession", auth_service_pb2.ValidateSessionRequest(token=token, passive=passive))
 
     async def is_valid(self, token: str) -> bool:
         """Whether a token is one of a living session."""

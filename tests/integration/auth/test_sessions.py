@@ -85,6 +85,15 @@ async def test_a_session_is_renewed_once_five_minutes_have_passed(gateway: Gatew
     assert (await gateway.validate(account.token)).session == renewed
 
 
+async def test_a_page_left_open_keeps_no_session_alive(gateway: Gateway, shift: Any) -> None:
+    account = await gateway.account()
+    await shift(account.session_id, timedelta(hours=1))
+    looked_at = await gateway.validate(account.token, passive=True)
+    assert looked_at.session.last_seen_time == looked_at.session.create_time
+    assert not looked_at.is_renewed
+    assert (await gateway.validate(account.token)).is_renewed
+
+
 async def test_of_many_validations_at_once_one_renews(
     gateway: Gateway,
     engine: AsyncEngine,

@@ -20,7 +20,7 @@ from repruv.auth.v1 import auth_pb2, auth_service_pb2
 class Auth:
     """Knows every session."""
 
-    async def validate_session(self, token: str) -> auth_service_pb2.ValidateSessionResponse:
+    async def validate_session(self, token: str, *, passive: bool = False) -> auth_service_pb2.ValidateSessionResponse:
         answer = auth_service_pb2.ValidateSessionResponse(user=auth_pb2.User(user_id="user"))
         answer.identity_expire_time.FromSeconds(int(time.time()) + 100)
         return answer

@@ -20,7 +20,7 @@ class Auth:
 
     is_revoked = False
 
-    async def validate_session(self, token: str) -> auth_service_pb2.ValidateSessionResponse:
+    async def validate_session(self, token: str, *, passive: bool = False) -> auth_service_pb2.ValidateSessionResponse:
         if self.is_revoked:
             raise errors.Unauthenticated(code="session_invalid")
         answer = auth_service_pb2.ValidateSessionResponse(user=auth_pb2.User(user_id="user"))

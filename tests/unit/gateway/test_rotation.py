@@ -20,7 +20,7 @@ class Auth:
 
     asked = 0
 
-    async def validate_session(self, token: str) -> auth_service_pb2.ValidateSessionResponse:
+    async def validate_session(self, token: str, *, passive: bool = False) -> auth_service_pb2.ValidateSessionResponse:
         self.asked += 1
         answer = auth_service_pb2.ValidateSessionResponse(user=auth_pb2.User(user_id="user"), session=LOGIN)
         answer.identity_expire_time.FromSeconds(int(time.time()) + 100)

@@ -25,7 +25,7 @@ class Auth:
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
-    async def validate_session(self, token: str) -> auth_service_pb2.ValidateSessionResponse:
+    async def validate_session(self, token: str, *, passive: bool = False) -> auth_service_pb2.ValidateSessionResponse:
         self.asked += 1
         was_revoked = self.is_revoked
         self.thinks.set()
