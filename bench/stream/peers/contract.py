@@ -61,7 +61,7 @@ def run(app: Any) -> None:
         loop="uvloop",
         http="httptools",
         access_log=False,
-        log_level="error",
+        log_level="critical",
         backlog=2048,
         timeout_graceful_shutdown=3,
     )
