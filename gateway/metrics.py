@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
@@ -27,7 +26,7 @@ STREAM_GAPS = Counter("stream_gaps", "Times that a feed had to ask for events it
 def text() -> bytes:
     """Write all of it. What Python and the operating system say of a process is there only while there is one."""
     registry = REGISTRY
-    if workers.METRICS_DIRECTORY in os.environ:
+    if workers.is_one_of_several():
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return generate_latest(registry)

@@ -30,6 +30,11 @@ STABLE_SECONDS = 30.0
 ORPHANED_SECONDS = 1.0
 
 
+def is_one_of_several() -> bool:
+    """Whether this process counts together with others."""
+    return METRICS_DIRECTORY in os.environ
+
+
 async def supervise(address: tuple[str, int], count: int, stop: asyncio.Event) -> None:
     """Keep `count` processes running until `stop` is set, then end them. Raises `OSError` when the port is taken."""
     with reserved(address), tempfile.TemporaryDirectory(prefix="gateway-metrics-") as directory:

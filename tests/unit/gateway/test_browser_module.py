@@ -29,7 +29,7 @@ def react() -> None:
     installed = TESTS / "node_modules" / ".package-lock.json"
     lock = TESTS / "package-lock.json"
     if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        npm = [pathlib.Path(sys.executable).with_name("npm"), "ci", "--no-audit", "--no-fund"]
+        npm = [str(pathlib.Path(sys.executable).with_name("npm")), "ci", "--no-audit", "--no-fund"]
         subprocess.run(npm, cwd=TESTS, capture_output=True, timeout=100, check=True)
 
 

@@ -72,7 +72,7 @@ class Line:
 
 def started(stream: Connection) -> Line:
     line = Line()
-    stream.start(line)  # type: ignore[arg-type]
+    stream.start(line)
     return line
 
 
