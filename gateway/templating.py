@@ -119,6 +119,7 @@ def future(value: str | datetime | None) -> bool:
 
 _HAPPENINGS = {
     "registered": "Account made",
+    "registration_repeated": "Registered again",
     "login_succeeded": "Signed in",
     "login_failed": "Wrong password at sign-in",
     "second_factor_failed": "Wrong code at sign-in",

@@ -25,6 +25,7 @@ class Kind(StrEnum):
     """What happened."""
 
     REGISTERED = "registered"
+    REGISTRATION_REPEATED = "registration_repeated"
     LOGIN_SUCCEEDED = "login_succeeded"
     LOGIN_FAILED = "login_failed"
     SECOND_FACTOR_FAILED = "second_factor_failed"

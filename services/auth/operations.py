@@ -86,6 +86,10 @@ class Operations:
                 transaction.conn, email=email, name=name, role=domain.Role.USER, password_hash=password_hash
             )
             if user is None:
+                # Without the account's id, to look for which would take longer than an address without one takes.
+                await record(
+                    transaction.conn, Kind.REGISTRATION_REPEATED, Origin(user_id=None, client=client), email=email
+                )
                 transaction.mail(mails.registered(email))
             else:
                 await _registered(transaction, user, client, None)

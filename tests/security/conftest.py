@@ -8,7 +8,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
+from psycopg import sql
 
 from dev import children
 from dev.launcher.practising import practising
@@ -59,6 +61,16 @@ class Replicated(System):
         finally:
             restored = {name: before.get(name, "") for name in variables}
             await self._do(lambda: self._stack.restart("auth", env=restored))
+
+    @asynccontextmanager
+    async def held(self, table: str, column: str, value: object) -> AsyncIterator[None]:
+        """Lock a row while the context lasts."""
+        statement = sql.SQL("SELECT 1 FROM {} WHERE {} = %s FOR UPDATE").format(
+            sql.Identifier(*table.split(".")), sql.Identifier(column)
+        )
+        async with await psycopg.AsyncConnection.connect(self.database_url, connect_timeout=5) as conn:
+            await conn.execute(statement, [value])
+            yield
 
     @asynccontextmanager
     async def paused(self, name: str) -> AsyncIterator[Callable[[], None]]:

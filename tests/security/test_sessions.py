@@ -7,12 +7,13 @@ import secrets
 
 import pytest
 
+from tests.acceptance import waiting
 from tests.integration.gateway.html import Page, submit
 from tests.security import people
 from tests.security.conftest import Replicated
 from tests.security.people import Person
 
-REQUESTS = 200
+TOGETHER = 10
 _COUNTING = """
     CREATE TABLE public.session_writes (session_id uuid);
     CREATE FUNCTION public.note_session_write() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
@@ -24,6 +25,7 @@ _NOT_COUNTING = """
     DROP FUNCTION public.note_session_write;
     DROP TABLE public.session_writes;
 """
+_WAITING = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'auth' AND wait_event_type = 'Lock'"
 _AGE = """
     UPDATE auth.sessions SET
         created_at = created_at - interval '6 minutes', last_seen_at = last_seen_at - interval '6 minutes',
@@ -77,7 +79,7 @@ async def test_the_page_ends_the_session_before_too(system: Replicated, person: 
 
 
 async def test_use_renews_a_session_by_one_write(system: Replicated, person: Person) -> None:
-    """Both gateways at once, with nothing in their memory: each of the first questions reaches the database."""
+    """Both gateways at once, with nothing in their memory, and the row held until several renewals wait for it."""
     token = await person.new_token()
     [found] = await system.query(
         "SELECT session_id FROM auth.sessions WHERE user_id = %s ORDER BY created_at DESC LIMIT 1", person.user_id
@@ -86,11 +88,17 @@ async def test_use_renews_a_session_by_one_write(system: Replicated, person: Per
     await system.execute(_COUNTING)
     try:
         async with people.at(system.urls[0], token) as here, people.at(system.urls[1], token) as there:
-            for _ in range(REQUESTS // 40):
-                answers = await asyncio.gather(
-                    *(http.get("/api/v1/auth/me") for http in (here, there) for _ in range(20))
-                )
-                assert {answer.status_code for answer in answers} == {200}
+            async with system.held("auth.sessions", "session_id", found["session_id"]):
+                asking = [asyncio.ensure_future(http.get("/api/v1/auth/me")) for http in (here, there) * TOGETHER]
+
+                async def wait() -> bool:
+                    [waiting_now] = await system.query(_WAITING)
+                    return int(waiting_now["count"]) > 1
+
+                await waiting.until(wait, "renewals wait for each other", seconds=2.0)
+            assert {answer.status_code for answer in await asyncio.gather(*asking)} == {200}
+            for _ in range(100):
+                assert (await here.get("/api/v1/auth/me")).status_code == 200
         writes = await system.query("SELECT session_id FROM public.session_writes")
     finally:
         await system.execute(_NOT_COUNTING)

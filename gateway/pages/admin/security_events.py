@@ -17,7 +17,14 @@ from repruv.auth.v1 import admin_service_pb2
 PATH = "/admin/security-events"
 PAGE = 50
 KINDS = (
-    *("registered", "login_succeeded", "login_failed", "second_factor_failed", "reauthenticated"),
+    *(
+        "registered",
+        "registration_repeated",
+        "login_succeeded",
+        "login_failed",
+        "second_factor_failed",
+        "reauthenticated",
+    ),
     *("reauthentication_failed", "session_revoked", "sessions_revoked", "password_changed", "password_change_failed"),
     *("password_reset_requested", "password_reset", "email_verification_requested", "email_verified"),
     *("second_factor_enabled", "second_factor_disabled", "recovery_code_used", "recovery_codes_replaced"),

@@ -1,0 +1,121 @@
+"""Known, closed and unknown addresses cost the same work: as many hashes, the same statements; so no clock tells them apart."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from chassis import postgres
+from services.auth import domain
+from services.auth.foundation import Foundation
+from services.auth.operations import Operations
+from services.auth.passwords import Passwords
+from services.auth.recovery import Recovery
+from tests.integration.auth.conftest import MEMORY_KIB, PASSWORD, Gateway, new_address, new_email
+
+WRONG = "not-the-password-at-all"
+Call = Callable[["Work", str], Awaitable[None]]
+
+
+class Counted(Passwords):
+    """Passwords that note each hash."""
+
+    def __init__(self) -> None:
+        super().__init__(memory_kib=MEMORY_KIB)
+        self.hashes: list[str] = []
+
+    async def hash(self, password: str) -> str:
+        """Note it."""
+        self.hashes.append("hash")
+        return await super().hash(password)
+
+    async def verify(self, stored: str | None, password: str) -> bool:
+        """Note it."""
+        self.hashes.append("verify")
+        return await super().verify(stored, password)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """Operations on an engine of their own, and what they did."""
+
+    foundation: Foundation
+    passwords: Counted
+    statements: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note what is done while the context lasts."""
+
+        def note(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            self.statements.append(statement)
+
+        engine = self.foundation.engine.sync_engine
+        self.statements.clear()
+        self.passwords.hashes.clear()
+        sa.event.listen(engine, "before_cursor_execute", note)
+        try:
+            yield
+        finally:
+            sa.event.remove(engine, "before_cursor_execute", note)
+
+
+@pytest.fixture
+async def work(foundation: Foundation, database_url: Callable[[str], str]) -> AsyncIterator[Work]:
+    """Operations whose work is noted; the relay works elsewhere."""
+    engine = postgres.engine(database_url("auth"), name="test-auth-work", pool_size=2)
+    passwords = Counted()
+    changed = replace(foundation, engine=engine, passwords=passwords, is_registration_open=False)
+    yield Work(foundation=changed, passwords=passwords)
+    passwords.close()
+    await engine.dispose()
+
+
+def somewhere() -> domain.Client:
+    return domain.Client(user_agent="", ip_address=new_address())
+
+
+async def wrong(work: Work, email: str) -> None:
+    with pytest.raises(domain.InvalidCredentials):
+        await Operations(work.foundation).login(email=email, password=WRONG, client=somewhere())
+
+
+async def right_if_it_were_open(work: Work, email: str) -> None:
+    password = PASSWORD if "closed" in email else WRONG
+    with pytest.raises(domain.InvalidCredentials):
+        await Operations(work.foundation).login(email=email, password=password, client=somewhere())
+
+
+async def forgot(work: Work, email: str) -> None:
+    await Recovery(work.foundation).request_reset(email=email, client=somewhere())
+
+
+async def register(work: Work, email: str) -> None:
+    operations = Operations(work.foundation)
+    assert await operations.register(email=email, password=PASSWORD, name="", client=somewhere()) is None
+
+
+@pytest.mark.parametrize(
+    ("call", "hashes"),
+    [(wrong, ["verify"]), (right_if_it_were_open, ["verify"]), (forgot, []), (register, ["hash"])],
+)
+async def test_the_same_is_done_whoever_it_is(
+    gateway: Gateway, work: Work, sql: Any, call: Call, hashes: list[str]
+) -> None:
+    known, closed = new_email(), f"closed-{uuid.uuid4().hex[:12]}@example.org"
+    for email in (known, closed):
+        await gateway.register(email, ip_address=new_address())
+    await sql("UPDATE auth.users SET disabled_at = now() WHERE email = :email", email=closed)
+    done = []
+    for email in (known, closed, new_email()):
+        with work.noted():
+            await call(work, email)
+        assert work.passwords.hashes == hashes
+        done.append(list(work.statements))
+    assert done[0] == done[1] == done[2]
