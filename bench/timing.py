@@ -1,4 +1,4 @@
-"""`python -m bench.timing [samples]`: do answers to known, unknown and closed addresses take the same time?
+"""`python -m bench.timing [samples [call]]`: do answers to known, unknown and closed addresses take the same time?
 
 Each of the calls that strangers can make, at production's cost of a hash, one at a time, in random order, from a network of
 its own each. Two samples differ when a Mann-Whitney U test says so (p < 0.01) and their medians are more than 5 % apart.
@@ -63,8 +63,8 @@ def p_value(first: Sequence[float], second: Sequence[float]) -> float:
     return math.erfc(z / math.sqrt(2))
 
 
-async def measure(url: str, samples: int) -> dict[str, Durations]:
-    """Measure all calls."""
+async def measure(url: str, samples: int, only: str) -> dict[str, Durations]:
+    """Measure all calls, or those whose name begins so."""
     found: dict[str, Durations] = {}
     networks = count(1)
     async with httpx.AsyncClient(base_url=f"{url}/api/v1", timeout=30.0) as http:
@@ -79,6 +79,8 @@ async def measure(url: str, samples: int) -> dict[str, Durations]:
             return took
 
         for name, (path, body, expected) in CALLS.items():
+            if not name.startswith(only):
+                continue
             # Whoever has an account that is open would be let in with its password.
             kinds = ("closed", "unknown") if name == _BY_PASSWORD else ("known", "closed", "unknown")
             turns = [(kind, number) for kind in kinds for number in range(1, samples + 1)]
@@ -124,6 +126,7 @@ async def prepare(stack: Stack, samples: int) -> None:
 def main(arguments: Sequence[str]) -> int:
     """Measure; gives 1 if something can be told apart."""
     samples = int(arguments[0]) if arguments else SAMPLES
+    only = arguments[1] if len(arguments) > 1 else ""
     with tempfile.TemporaryDirectory(prefix="repruv-timing-") as directory:
         stack = Stack(Path(directory), env=SETTINGS)
         try:
@@ -131,7 +134,7 @@ def main(arguments: Sequence[str]) -> int:
 
             async def run() -> dict[str, Durations]:
                 await prepare(stack, samples)
-                return await measure(stack.url, samples)
+                return await measure(stack.url, samples, only)
 
             measured = asyncio.run(run())
         finally:
