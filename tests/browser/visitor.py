@@ -64,7 +64,7 @@ class Visitor:
     def must_be_content(self) -> None:
         """Fail if a page complained about anything, or loaded something from elsewhere."""
         unexpected = [text for text in self.complaints if not any(words in text for words in self._tolerated)]
-        assert unexpected == []
+        assert not unexpected, unexpected
         assert self.foreign == []
 
     def _note_message(self, message: ConsoleMessage) -> None:
