@@ -11,7 +11,7 @@ VIRTUALENV_VERSION := 21.15.8
 UV_VERSION := 0.13.9
 export PYTHONPATH := $(CURDIR):$(CURDIR)/protos/gen
 
-.PHONY: help up demo admin test chaos fuzz containers check format protos bench bench-jobs bench-stream lock clean reset
+.PHONY: help up demo admin test chaos fuzz postgres containers check format protos bench bench-jobs bench-stream lock clean reset
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ chaos: $(INSTALLED) ## Disturb a system at random (CHAOS_SECONDS=60 CHAOS_SEED=â
 
 fuzz: $(INSTALLED) ## Send the API what its document allows and what not (FUZZ_EXAMPLES=50)
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-50} $(BIN)/python -m pytest tests/security/test_openapi.py $(ARGS)
+
+postgres: $(INSTALLED) ## Check that PostgreSQL is reached encrypted only, with the PostgreSQL of this system
+	$(BIN)/python -m pytest tests/system_postgres $(ARGS)
 
 containers: ## Run docker-compose.yml and check what users do with it (COMPOSE="docker compose")
 	@COMPOSE="$(COMPOSE)" tests/containers/run

@@ -28,6 +28,8 @@ RETRY_MS = (1_000, 3_000)
 CROWDED_RETRY_MS = (30_000, 60_000)
 """For a reader who has made room for newer streams of the same user: they would throw each other out for ever."""
 
+CONFIRM_SECONDS = 60.0
+"""How long a stream's session is believed to live while revocations are heard."""
 REFRESHED = "refreshed"
 """The session goes on under a new token: come again with that."""
 TOO_MANY = "too_many_streams"
@@ -63,6 +65,7 @@ class Connection:
         "_check_at",
         "_checking",
         "_closing",
+        "_confirmed_at",
         "_ends_at",
         "_has_ended",
         "_line",
@@ -102,6 +105,7 @@ class Connection:
         self._ends_at = now + self.max_age
         self._ping_at = now + _until_ping()
         self._check_at = now + _seconds_left(session)
+        self._confirmed_at = now
         self._stuck_at = math.inf
 
     @property
@@ -272,9 +276,24 @@ class Connection:
         if now >= self._ends_at:
             self.close("max_age")
         elif self._checking is None and now >= min(self._ping_at, self._check_at):
-            # Revocations are heard over NATS; whatever went wrong with that, no ping is sent to a session that has ended.
-            self._checking = asyncio.create_task(self._check(pinging=now >= self._ping_at))
+            if self._is_trusted(now):
+                self._ping()
+            else:
+                self._checking = asyncio.create_task(self._check(pinging=now >= self._ping_at))
         self._arm()
+
+    def _is_trusted(self, now: float) -> bool:
+        """Whether nobody has to be asked about the session: its end would have been heard, and auth was asked not long ago.
+
+        Whatever goes wrong with the hearing, a dead session's stream is found out within a minute.
+        """
+        is_known = now < min(self._check_at, self._confirmed_at + CONFIRM_SECONDS) and not self._was_refreshed
+        return is_known and self._validator.hears
+
+    def _ping(self) -> None:
+        self._ping_at = _now() + _until_ping()
+        if not self._closing and self._line is not None and not self._line.is_full:
+            self._line.write(frames.PING)
 
     async def _check(self, *, pinging: bool) -> None:
         try:
@@ -287,13 +306,12 @@ class Connection:
                 self.close("session_expired")
             self._check_at = _now() + RECHECK_SECONDS
         else:
-            self._check_at = _now() + max(_seconds_left(self.session), 1.0)
+            self._confirmed_at = _now()
+            self._check_at = self._confirmed_at + max(_seconds_left(self.session), 1.0)
         finally:
             self._checking = None
             if pinging:
-                self._ping_at = _now() + _until_ping()
-            if pinging and not self._closing and self._line is not None and not self._line.is_full:
-                self._line.write(frames.PING)
+                self._ping()
             self._arm()
 
 

@@ -159,12 +159,26 @@ async def test_a_ping_asks_for_the_session_while_revocations_are_not_heard(
     assert await sent(stream) == bye("session_expired")
 
 
+async def test_a_ping_asks_nobody_while_revocations_are_heard(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "PING_SECONDS", 0.01)
+    monkeypatch.setattr(sessions, "TTL_SECONDS", 0.0)
+    stream = await opened(auth)
+    line = started(stream)
+    auth.is_revoked = True
+    for _ in range(3):
+        line.wrote.clear()
+        await line.wrote.wait()
+    assert line.written == frames.PING * 3
+    stream.lost()
+
+
 @pytest.mark.parametrize(("is_refreshed", "reason"), [(False, "session_expired"), (True, "refreshed")])
 async def test_no_ping_is_sent_to_a_session_that_ended(
     auth: Auth, monkeypatch: pytest.MonkeyPatch, is_refreshed: bool, reason: str
 ) -> None:
     monkeypatch.setattr(connection, "PING_SECONDS", 0.01)
     monkeypatch.setattr(sessions, "TTL_SECONDS", 0.0)
+    monkeypatch.setattr(connection, "CONFIRM_SECONDS", 60.0 if is_refreshed else 0.0)
     stream = await opened(auth)
     if is_refreshed:
         stream.refresh()

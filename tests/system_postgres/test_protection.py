@@ -1,6 +1,6 @@
 """PostgreSQL as it is deployed: encrypted, sure of whom one reached, and closed to whoever shows no certificate.
 
-The embedded PostgreSQL is built without encryption; these take the system's own, where there is one.
+The embedded PostgreSQL is built without encryption, so these take the system's own: `make postgres`.
 """
 
 from __future__ import annotations
@@ -22,16 +22,15 @@ from dev import children
 from dev.launcher import certificates as local
 from provision import certificates, roles
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").exists() else []
 Certificates = Callable[[str], tls.Certificate]
-
-pytestmark = pytest.mark.skipif(not PROGRAMS, reason="this machine has no PostgreSQL that is built with encryption")
-
 
 @pytest.fixture(scope="module")
 def url(certificate: Certificates) -> Iterator[str]:
     """The superuser's URL of a server that runs with deploy/postgres."""
+    if not PROGRAMS:
+        pytest.fail("install PostgreSQL first (Debian: apt-get install postgresql)", pytrace=False)
     home = Path(tempfile.mkdtemp(prefix="repruv-encrypted-"))
     own = certificate("postgres")
     for file in (own.certificate, own.key, own.authority):
