@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[2]
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").exists() else []
 Certificates = Callable[[str], tls.Certificate]
 
+
 @pytest.fixture(scope="module")
 def url(certificate: Certificates) -> Iterator[str]:
     """The superuser's URL of a server that runs with deploy/postgres."""
