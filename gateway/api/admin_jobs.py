@@ -110,7 +110,7 @@ async def resume_kind(kind: schemas.Text, session: Admin, gateway: Gateway) -> R
 @router.put(
     "/kinds/{kind}/limits",
     summary="Limit a kind",
-    responses=documented(200, schemas_engine.Kind, "It is so limited.", 403),
+    responses=documented(200, schemas_engine.Kind, "It is so limited.", 400, 403),
 )
 async def set_kind_limits(
     kind: schemas.Text, body: schemas_engine.Limits, session: Admin, gateway: Gateway
@@ -159,7 +159,7 @@ async def resume_schedule(name: schemas.Text, session: Admin, gateway: Gateway) 
     "/schedules/{name}/trigger",
     status_code=202,
     summary="Trigger a schedule",
-    responses=documented(202, schemas_engine.OwnedJob, "The job that was made.", 403, 404),
+    responses=documented(202, schemas_engine.OwnedJob, "The job that was made.", 400, 403, 404),
 )
 async def trigger_schedule(
     name: schemas.Text, session: Admin, gateway: Gateway, body: schemas_engine.Trigger | None = None
