@@ -159,7 +159,7 @@ async def resume_schedule(name: schemas.Text, session: Admin, gateway: Gateway) 
     "/schedules/{name}/trigger",
     status_code=202,
     summary="Trigger a schedule",
-    responses=documented(202, schemas_engine.OwnedJob, "The job that was made.", 400, 403, 404),
+    responses=documented(202, schemas_engine.OwnedJob, "The job that was made.", 400, 403, 404, 409),
 )
 async def trigger_schedule(
     name: schemas.Text, session: Admin, gateway: Gateway, body: schemas_engine.Trigger | None = None
