@@ -29,29 +29,35 @@ class SameOrigin:
         self._public_origin = public_origin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer 403."""
-        if scope["type"] == "http" and scope["method"] not in _SAFE_METHODS and self._is_foreign(HTTPConnection(scope)):
-            refusal = failures.PermissionDenied("Another site sent this request.", code="cross_site_request")
-            response = await self._answers(Request(scope), refusal)
-            await response(scope, receive, send)
-            return
+        """Pass the request on, or refuse it."""
+        if scope["type"] == "http" and scope["method"] not in _SAFE_METHODS:
+            refusal = self._refusal(HTTPConnection(scope))
+            if refusal is not None:
+                response = await self._answers(Request(scope), refusal)
+                await response(scope, receive, send)
+                return
         await self._app(scope, receive, send)
 
-    def _is_foreign(self, request: HTTPConnection) -> bool:
+    def _refusal(self, request: HTTPConnection) -> failures.Error | None:
         if authentication.bearer(request) is not None:
-            return False
+            return None
         site = request.headers.get("sec-fetch-site")
         origin = request.headers.get("origin")
         if site is not None and site not in _OURS:
-            return True
+            return _foreign()
         if origin is not None and not (origin == "null" and site is not None):
-            return not self._is_own(origin, request)
-        if site is not None or not request.url.path.startswith("/api/"):
-            return False
-        return _could_be_a_form(request)
+            return None if self._is_own(origin, request) else _foreign()
+        if site is None and request.url.path.startswith("/api/") and _could_be_a_form(request):
+            message = "The body must be JSON, and say so: send Content-Type: application/json."
+            return failures.InvalidArgument(message, field="content-type")
+        return None
 
     def _is_own(self, origin: str, request: HTTPConnection) -> bool:
         return origin in {self._public_origin, f"{request.url.scheme}://{request.headers.get('host', '')}"}
+
+
+def _foreign() -> failures.Error:
+    return failures.PermissionDenied("Another site sent this request.", code="cross_site_request")
 
 
 def _could_be_a_form(request: HTTPConnection) -> bool:
