@@ -27,7 +27,7 @@ admin: $(INSTALLED) ## See and steer the job engine of the running system (ARGS=
 
 test: $(INSTALLED) ## Run the tests (ARGS="tests/unit -k name")
 	@tests/browser/install
-	$(BIN)/python -m pytest $(ARGS)
+	@PYTEST="$(BIN)/python -m pytest" tests/run $(ARGS)
 
 chaos: $(INSTALLED) ## Disturb a system at random (CHAOS_SECONDS=60 CHAOS_SEED=…)
 	$(BIN)/python -m pytest tests/chaos -s $(ARGS)

@@ -32,7 +32,7 @@ class Claiming:
             return await self._claim(worker, kinds, limit)
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + wait.total_seconds()
-        with waiters.joined(kinds, limit) as waiter:
+        with waiters.joined(kinds, limit, worker) as waiter:
             while await waiter.turn(ends_at):
                 limited = await self._jobs.kinds.are_limited(kinds)
                 # From here on nothing is waited for that could be cancelled: what was claimed is answered.

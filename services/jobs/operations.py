@@ -261,6 +261,7 @@ class Operations:
         """Judge the jobs whose lease has expired; gives how many. Nobody within `grace` of the database's start."""
         async with self.transaction() as tx:
             expired = await storage.expired_jobs(tx.conn, limit=BATCH, grace=grace)
+            self.waiters.dismiss({job.worker for job in expired if job.worker})
             crashed, now = domain.Crashed(), datetime.now(UTC)
             decided = [(job, crashed, domain.decide(job, crashed, jitter=domain.jitter(), now=now)) for job in expired]
             ended = await finishes.apply(tx, decided)

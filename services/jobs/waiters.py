@@ -24,14 +24,16 @@ _EXHAUSTED_KINDS = 10_000
 class Waiter:
     """A call that waits for jobs of some kinds."""
 
-    def __init__(self, waiters: Waiters, kinds: Collection[str], limit: int) -> None:
+    def __init__(self, waiters: Waiters, kinds: Collection[str], limit: int, worker: str) -> None:
         self.kinds = kinds
+        self.worker = worker
         self.promised: Counter[str] = Counter()
         """Jobs that it was woken for and has not claimed, by kind: nobody else was woken for them."""
         self._waiters = waiters
         self._limit = limit
         self._woken = asyncio.Event()
         self._rests = False
+        self._dismissed = False
         self._missed: set[str] = set()
         # Where a claim has just found that nothing is left, the next one would find the same.
         self._claims_now = not waiters.exhausted.issuperset(kinds)
@@ -46,7 +48,7 @@ class Waiter:
                 self._rests = False
         self._woken.clear()
         self._missed.clear()
-        return not self._waiters.stopped
+        return not (self._waiters.stopped or self._dismissed)
 
     def claimed(self, kinds: Collection[str], *, limited: bool) -> None:
         """Say of which kinds the jobs are that it got, and whether limits may have kept others back."""
@@ -59,7 +61,7 @@ class Waiter:
 
     def wake(self, kind: str, jobs: int) -> int:
         """Wake it for so many jobs, if it rests; gives how many of them it takes."""
-        taken = min(jobs, self._limit - self.promised.total()) if self._rests else 0
+        taken = min(jobs, self._limit - self.promised.total()) if self._rests and not self._dismissed else 0
         if taken:
             self.promised[kind] += taken
             self._woken.set()
@@ -71,6 +73,11 @@ class Waiter:
 
     def stop(self) -> None:
         """Let it wait no longer."""
+        self._woken.set()
+
+    def dismiss(self) -> None:
+        """Let it get nothing any more."""
+        self._dismissed = True
         self._woken.set()
 
 
@@ -103,9 +110,9 @@ class Waiters:
         nats.listen("jobs.wake.>", self.hear)
 
     @contextmanager
-    def joined(self, kinds: Collection[str], limit: int) -> Iterator[Waiter]:
+    def joined(self, kinds: Collection[str], limit: int, worker: str = "") -> Iterator[Waiter]:
         """Wait for at most `limit` jobs; what is rung for from now on is not missed."""
-        waiter = Waiter(self, kinds, limit)
+        waiter = Waiter(self, kinds, limit, worker)
         self._count += 1
         for kind in kinds:
             self._of_kind.setdefault(kind, {})[waiter] = None
@@ -149,6 +156,16 @@ class Waiters:
         for waiters in self._of_kind.values():
             for waiter in waiters:
                 waiter.stop()
+
+    def dismiss(self, workers: Collection[str]) -> None:
+        """Give nothing to calls that these workers have made: they have just lost leases, and may be frozen.
+
+        One that lives calls again at once. Calls at other replicas are over within the seconds that they wait.
+        """
+        for waiters in self._of_kind.values():
+            for waiter in waiters:
+                if waiter.worker in workers:
+                    waiter.dismiss()
 
     async def hear(self, received: bus.Received) -> None:
         """Hear a doorbell; not the echo of an own one."""

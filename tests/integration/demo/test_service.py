@@ -280,6 +280,7 @@ async def test_every_rpc_needs_a_user(user: User) -> None:
         (user.demo.GetDashboard, demo_service_pb2.GetDashboardRequest()),
         (user.demo.ListContent, demo_service_pb2.ListContentRequest()),
         (user.demo.ListInteractions, demo_service_pb2.ListInteractionsRequest()),
+        (user.demo.PreviewDemo, demo_service_pb2.PreviewDemoRequest()),
     ]
     assert len(methods) == len(servicer.CALLERS)
     for method, request in methods:
@@ -287,8 +288,15 @@ async def test_every_rpc_needs_a_user(user: User) -> None:
             await user.call(method, request, timeout=5.0, user_token="")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("service_name", ["auth", "jobs", "demo"])
-async def test_nobody_but_the_gateway_may_call(user: User, signer: Signers, service_name: str) -> None:
+async def test_auth_may_ask_how_demo_mode_stands_and_nothing_else(user: User, signer: Signers) -> None:
+    auth = replace(user, call=client.Caller(signer("auth")))
+    assert (await auth.get()).demo.state == demo_pb2.DEMO_STATE_DISABLED
+    with pytest.raises(errors.PermissionDenied):
+        await auth.enable()
+
+
+@pytest.mark.parametrize("service_name", ["jobs", "demo"])
+async def test_nobody_else_but_the_gateway_may_call(user: User, signer: Signers, service_name: str) -> None:
     other = replace(user, call=client.Caller(signer(service_name)))
     with pytest.raises(errors.PermissionDenied):
         await other.get()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from chassis import settings
+from chassis import settings, tls
 from services.auth.settings import Settings, WorkerSettings
 
 ENVIRONMENT = {
@@ -15,33 +17,38 @@ ENVIRONMENT = {
     "JOBS_TARGET": "jobs:50053",
     "DEMO_TARGET": "demo:50052",
     "SEALING_KEYS": "a:" + "A" * 43,
-    "TLS_CERTIFICATE": "/certificate.pem",
-    "TLS_KEY": "/key.pem",
-    "TLS_AUTHORITY": "/authority.pem",
 }
 
 
-def test_the_admin_is_optional() -> None:
-    read = settings.read(Settings, ENVIRONMENT)
+@pytest.fixture
+def environment(certificate: Callable[[str], tls.Certificate]) -> dict[str, str]:
+    """What the process is given at least."""
+    own = certificate("auth")
+    files = {"TLS_CERTIFICATE": own.certificate, "TLS_KEY": own.key, "TLS_AUTHORITY": own.authority}
+    return {**ENVIRONMENT, **{name: str(path) for name, path in files.items()}}
+
+
+def test_the_admin_is_optional(environment: dict[str, str]) -> None:
+    read = settings.read(Settings, environment)
     assert (read.admin_email, read.admin_password) == ("", "")
     assert (read.password_memory_kib, read.registrations_per_address) == (65_536, 30)
 
 
 @pytest.mark.parametrize("given", ["ADMIN_EMAIL", "ADMIN_PASSWORD"])
-def test_half_an_admin_is_a_mistake(given: str) -> None:
+def test_half_an_admin_is_a_mistake(environment: dict[str, str], given: str) -> None:
     with pytest.raises(settings.SettingsError, match="belong together"):
-        settings.read(Settings, {**ENVIRONMENT, given: "something"})
+        settings.read(Settings, {**environment, given: "something"})
 
 
-@pytest.mark.parametrize(("environment", "memory"), [("local", "7"), ("production", "19455")])
-def test_hashing_that_is_too_cheap_is_a_mistake(environment: str, memory: str) -> None:
+@pytest.mark.parametrize(("kind", "memory"), [("local", "7"), ("production", "19455")])
+def test_hashing_that_is_too_cheap_is_a_mistake(environment: dict[str, str], kind: str, memory: str) -> None:
     with pytest.raises(settings.SettingsError, match="PASSWORD_MEMORY_KIB"):
-        settings.read(Settings, {**ENVIRONMENT, "ENVIRONMENT": environment, "PASSWORD_MEMORY_KIB": memory})
+        settings.read(Settings, {**environment, "ENVIRONMENT": kind, "PASSWORD_MEMORY_KIB": memory})
 
 
-def test_somebody_must_be_able_to_register() -> None:
+def test_somebody_must_be_able_to_register(environment: dict[str, str]) -> None:
     with pytest.raises(settings.SettingsError, match="REGISTRATIONS_PER_ADDRESS"):
-        settings.read(Settings, {**ENVIRONMENT, "REGISTRATIONS_PER_ADDRESS": "0"})
+        settings.read(Settings, {**environment, "REGISTRATIONS_PER_ADDRESS": "0"})
 
 
 @pytest.mark.parametrize(
@@ -53,8 +60,10 @@ def test_somebody_must_be_able_to_register() -> None:
         ({"REGISTRATION": "verified"}, False),
     ],
 )
-def test_production_registers_by_mail_unless_told_otherwise(told: dict[str, str], is_open: bool) -> None:
-    assert settings.read(Settings, {**ENVIRONMENT, **told}).is_registration_open is is_open
+def test_production_registers_by_mail_unless_told_otherwise(
+    environment: dict[str, str], told: dict[str, str], is_open: bool
+) -> None:
+    assert settings.read(Settings, {**environment, **told}).is_registration_open is is_open
 
 
 @pytest.mark.parametrize(
@@ -68,9 +77,9 @@ def test_production_registers_by_mail_unless_told_otherwise(told: dict[str, str]
         ({"MAIL_FROM": ""}, "MAIL_FROM is missing"),
     ],
 )
-def test_production_sends_real_mails(told: dict[str, str], said: str) -> None:
+def test_production_sends_real_mails(environment: dict[str, str], told: dict[str, str], said: str) -> None:
     good = {"MAIL_URL": "smtps://u:p@mail.example.org", "MAIL_FROM": "Repruv <a@example.org>"}
-    production = {**ENVIRONMENT, "ENVIRONMENT": "production", **good}
+    production = {**environment, "ENVIRONMENT": "production", **good}
     assert settings.read(WorkerSettings, production).mail_from == "Repruv <a@example.org>"
     with pytest.raises(settings.SettingsError, match=said):
         settings.read(WorkerSettings, {**production, **told})

@@ -134,3 +134,19 @@ async def _turn(room: Room, kind: str) -> bool:
         turned = await waiter.turn(asyncio.get_running_loop().time() + LONG)
         waiter.claimed([kind], limited=False)
         return turned
+
+
+async def test_who_has_lost_a_lease_gets_nothing_by_a_call_it_had_made() -> None:
+    room = Room()
+    with room.waiters.joined(["k"], 1, "frozen") as frozen, room.waiters.joined(["k"], 1, "lives") as lives:
+        for waiter in (frozen, lives):
+            waiter.claimed([], limited=True)
+        ends_at = asyncio.get_running_loop().time() + LONG
+        turns = [asyncio.create_task(waiter.turn(ends_at)) for waiter in (frozen, lives)]
+        await rested()
+        room.waiters.dismiss({"frozen"})
+        room.waiters.ring("k", 1)
+        assert await asyncio.gather(*turns) == [False, True]
+        assert (frozen.promised.total(), lives.promised.total()) == (0, 1)
+        lives.claimed(["k"], limited=False)
+    assert room.told == []
