@@ -34,10 +34,10 @@ async def test_a_new_job_appears_and_ends_in_both_tabs(mina: Visitor, user: User
         await expect(page.locator("#link-state")).to_have_attribute("data-state", "open")
         await mark(page)
     await expect(tabs[0].get_by_role("heading", name="No jobs yet")).to_be_visible()
-    job_id = await user.enable({**SMALL, "interaction_count": 1_200})
+    job_id = await user.enable({**SMALL, "interaction_count": 5_000})  # five seconds of it
     row = tabs[0].locator(f'[data-subject="job:{job_id}"]')
     await expect(row).to_contain_text("Set up demo mode")
-    await expect(row.locator("[data-percent]")).to_have_text(re.compile(r"[1-9]\d?%"))
+    await expect(row.locator("[data-percent]")).to_have_text(re.compile(r"[1-9]\d?%"), timeout=PATIENCE_MS)
     await expect(tabs[0].locator("#announcer")).to_have_text(re.compile("Set up demo mode: (waiting|running)"))
     for page in tabs:
         row = page.locator(f'[data-subject="job:{job_id}"]')
