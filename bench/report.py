@@ -51,4 +51,6 @@ def _verdict(row: Row) -> str:
 def _duration(seconds: float) -> str:
     if math.isnan(seconds):
         return "-"
+    if seconds < 0.0005:
+        return f"{seconds * 1e6:.0f} µs"
     return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.1f} ms"

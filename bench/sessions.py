@@ -9,6 +9,7 @@ import os
 import secrets
 import sys
 import time
+from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -179,7 +180,14 @@ async def _second_gateway(system: System) -> AsyncIterator[str]:
     port = children.free_port()
     environment = {**system.stack.environment("gateway"), "LISTEN": f"127.0.0.1:{port}"}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gateway", "serve", cwd=ROOT, env={**os.environ, **environment}
+        sys.executable,
+        "-m",
+        "gateway",
+        "serve",
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=DEVNULL,
+        stderr=DEVNULL,
     )
     url = f"http://127.0.0.1:{port}"
     try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,6 +26,18 @@ LANES = 1
 WAITING_PER_CORE = 16
 
 T = TypeVar("T")
+
+
+NICENESS = 10
+
+
+def _stand_back() -> None:
+    """Let every event loop of the machine go before the thread that calls this: whoever signs in waits for a while anyway.
+
+    Linux keeps the priority of each thread apart; elsewhere it would be the whole process's, so it stays as it is.
+    """
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 class TooBusy(errors.ResourceExhausted):
@@ -44,7 +57,7 @@ class Passwords:
         self._hasher = argon2.PasswordHasher(
             time_cost=PASSES, memory_cost=memory_kib, parallelism=LANES, type=argon2.Type.ID
         )
-        self._threads = ThreadPoolExecutor(max_workers=cores, thread_name_prefix="passwords")
+        self._threads = ThreadPoolExecutor(max_workers=cores, thread_name_prefix="passwords", initializer=_stand_back)
         places = cores * (1 + waiting_per_core)
         self._places_for_logins = threading.BoundedSemaphore(places)
         self._places_for_new = threading.BoundedSemaphore((places + 1) // 2)
