@@ -74,11 +74,13 @@ async def begin(request: Request, assembled: parts.Parts) -> Visit:
     """Say who looks at a page. Call it before reading what the page shows. Raises `Unauthenticated`."""
     session = await session_of(request, assembled)
     is_fragment = request.headers.get(FRAGMENT_HEADER) == FRAGMENT
-    position, unread = await asyncio.gather(_position(session, assembled), _unread(session, assembled))
+    position, unread = await asyncio.gather(
+        _position(session, assembled, is_fragment=is_fragment), _unread(session, assembled)
+    )
     return Visit(
         session=session,
         is_fragment=is_fragment,
-        last_event_id=None if is_fragment else position,
+        last_event_id=position,
         # A fragment has no room for it: it stays for the next whole page.
         flash=None if is_fragment else getattr(request.state, _SAID, None) or flash.take(request),
         form_token=assembled.form_tokens.of_session(session.session_id),
@@ -128,7 +130,9 @@ def posting(act: Handler, show: Handler, *, says: Mapping[str, str] | None = Non
     return handle
 
 
-async def _position(session: sessions.Session, assembled: parts.Parts) -> str | None:
+async def _position(session: sessions.Session, assembled: parts.Parts, *, is_fragment: bool) -> str | None:
+    if is_fragment:  # It goes into a page that has its place already.
+        return None
     try:
         return str(await assembled.streams.position(session.user_id))
     except errors.Error as error:

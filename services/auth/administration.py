@@ -140,8 +140,9 @@ class Administration:
         async with self.foundation.transaction() as transaction:
             conn = transaction.conn
             await storage.lock_users(conn, {actor.user_id, user_id})
-            _require_admin(await session_storage.get_present(conn, actor))
-            await session_storage.require_fresh(conn, actor)
+            present = await session_storage.get_present(conn, actor)
+            _require_admin(present)
+            present.require_fresh()
             account = await storage.get_account(conn, user_id)
             if account is None:
                 raise domain.UserNotFound()

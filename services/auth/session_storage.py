@@ -66,6 +66,11 @@ class Present:
     """Whether the user has lately proved who they are."""
     fresh_until: datetime
 
+    def require_fresh(self) -> None:
+        """Raise `ReauthenticationRequired` without a recent proof."""
+        if not self.is_fresh:
+            raise domain.ReauthenticationRequired()
+
 
 async def insert_session(
     conn: AsyncConnection, user_id: uuid.UUID, *, token_hash: bytes, client: domain.Client, is_remembered: bool
@@ -152,8 +157,7 @@ async def get_present(conn: AsyncConnection, actor: domain.Actor) -> Present:
 async def require_fresh(conn: AsyncConnection, actor: domain.Actor) -> Present:
     """Read the session in which a call is made that takes a recent proof. Raises `ReauthenticationRequired` without one."""
     present = await get_present(conn, actor)
-    if not present.is_fresh:
-        raise domain.ReauthenticationRequired()
+    present.require_fresh()
     return present
 
 
