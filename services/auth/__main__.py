@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import exc
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 import worker
 from chassis import bus, errors, identity, logs, outbox, postgres, run, settings
@@ -51,19 +52,7 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
     demo_channel = client.channel(config.demo_target, service=demo_mode.SERVICE, own=own)
     call = client.Caller(signer)
     jobs = Jobs(jobs_channel, call)
-    announced = announcements.Announcements({platform.name: platform.title for platform in offered})
-    submits = ConnectionSubmissions(engine, jobs, announced, others=mails.Submissions(jobs))
-    relay = outbox.Relay(engine, schema.outbox, {"auth.events.": events.publish, submissions.PREFIX: submits.send})
-    connections = assembly.Assembly(
-        engine=engine,
-        jobs=jobs,
-        submits=submits,
-        announced=announced,
-        relay=relay,
-        offered=offered,
-        ring=config.ring,
-        public_url=config.public_url,
-    )
+    relay, connections = _connections(config, engine, jobs, events, offered)
     events.consume(
         "jobs", subscribers.DURABLE, subscribers.JobEvents(connections.settlement).heard, wanted=subscribers.KINDS
     )
@@ -130,21 +119,9 @@ async def work(config: WorkerSettings, stop: asyncio.Event, *, offered: Sequence
     channel = worker.client.channel(config.jobs_target, own)
     call = client.Caller(identity.Signer("auth", config.identity_key))
     requests, clients = Jobs(channel, call), worker.JobsClient(channel, call)
-    announced = announcements.Announcements({platform.name: platform.title for platform in offered})
-    submits = ConnectionSubmissions(engine, requests, announced, others=mails.Submissions(requests))
     # A relay here too: that a platform is connected is told when it is committed, not when a replica of `serve` looks next.
-    relay = outbox.Relay(engine, schema.outbox, {"auth.events.": nats.publish, submissions.PREFIX: submits.send})
+    relay, connections = _connections(config, engine, requests, nats, offered)
     nats.on_connected(relay.wake)
-    connections = assembly.Assembly(
-        engine=engine,
-        jobs=requests,
-        submits=submits,
-        announced=announced,
-        relay=relay,
-        offered=offered,
-        ring=config.ring,
-        public_url=config.public_url,
-    )
     mailer = handlers.Mailer(engine=engine, sender=config.open_sender(), public_url=config.public_url)
     kinds: list[worker.Kind[Any]] = [handlers.kind(mailer), resealing.kind(engine, config.ring, SEALED)]
     kinds += connections.kinds(clients)
@@ -167,6 +144,30 @@ async def work(config: WorkerSettings, stop: asyncio.Event, *, offered: Sequence
         background.start("bus", nats.run)
         background.start("relay", relay.run)
         await runs.run(stop)
+
+
+def _connections(
+    config: Settings | WorkerSettings,
+    engine: AsyncEngine,
+    jobs: Jobs,
+    nats: bus.Bus,
+    offered: Sequence[platforms.Platform],
+) -> tuple[outbox.Relay, assembly.Assembly]:
+    """Put together what `serve` and `work` both have: the relay of what was committed, and the wing of connections."""
+    announced = announcements.Announcements({platform.name: platform.title for platform in offered})
+    submits = ConnectionSubmissions(engine, jobs, announced, others=mails.Submissions(jobs))
+    relay = outbox.Relay(engine, schema.outbox, {"auth.events.": nats.publish, submissions.PREFIX: submits.send})
+    connections = assembly.Assembly(
+        engine=engine,
+        jobs=jobs,
+        submits=submits,
+        announced=announced,
+        relay=relay,
+        offered=offered,
+        ring=config.ring,
+        public_url=config.public_url,
+    )
+    return relay, connections
 
 
 async def reseal(config: Settings) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -14,6 +14,11 @@ from services.jobs.transaction import Transaction
 
 Finish = tuple[UUID, int, domain.Outcome]
 """Job, attempt, how it ended."""
+
+
+def is_done(done: Mapping[tuple[UUID, int], Job], finish: Finish) -> bool:
+    """Say whether `complete` has done it: another outcome of the same attempt is another matter."""
+    return finish[:2] in done and isinstance(finish[2], domain.Completed)
 
 
 async def end(tx: Transaction, finishes: Sequence[Finish]) -> list[Job | errors.Error]:

@@ -346,12 +346,12 @@ class Operations:
             if not done:
                 # No owner is locked yet, so the jobs may be: one transaction does.
                 return await finishes.end(tx, ended)
-        rest = [one for one in ended if not _is_among(done, one)]
+        rest = [one for one in ended if not finishes.is_done(done, one)]
         results: Iterator[Job | errors.Error] = iter(())
         if rest:
             async with self.transaction() as tx:
                 results = iter(await finishes.end(tx, rest))
-        return [done[one[:2]] if _is_among(done, one) else next(results) for one in ended]
+        return [done[one[:2]] if finishes.is_done(done, one) else next(results) for one in ended]
 
     def _show(self, job: Job) -> None:
         self._tell(f"jobs.progress.{job.spec.owner_id}", job_events_pb2.JobProgressed(job=convert.job_to_proto(job)))
@@ -374,11 +374,6 @@ async def _cancel(tx: Transaction, job: Job, reason: str) -> Job:
     cancelled = _held_by_lock(await move(tx.conn, job, reason))
     tx.moved.append((cancelled, "cancel_requested"))
     return cancelled
-
-
-def _is_among(done: Mapping[tuple[UUID, int], Job], finish: finishes.Finish) -> bool:
-    # Another outcome of the same attempt is another matter.
-    return finish[:2] in done and isinstance(finish[2], domain.Completed)
 
 
 def _position(position: list[str]) -> UUID:

@@ -110,7 +110,7 @@ class Waiters:
         nats.listen("jobs.wake.>", self.hear)
 
     @contextmanager
-    def joined(self, kinds: Collection[str], limit: int, worker: str = "") -> Iterator[Waiter]:
+    def joined(self, kinds: Collection[str], limit: int, worker: str) -> Iterator[Waiter]:
         """Wait for at most `limit` jobs; what is rung for from now on is not missed."""
         waiter = Waiter(self, kinds, limit, worker)
         self._count += 1

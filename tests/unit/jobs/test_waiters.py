@@ -28,7 +28,7 @@ class Room:
         """Wait, and claim jobs of those kinds when woken; a first look has found nothing."""
 
         async def wait() -> None:
-            with self.waiters.joined(kinds, limit) as waiter:
+            with self.waiters.joined(kinds, limit, name) as waiter:
                 waiter.claimed([], limited=True)
                 assert await waiter.turn(asyncio.get_running_loop().time() + LONG)
                 self.turned.append(name)
@@ -80,7 +80,7 @@ async def test_who_leaves_when_woken_passes_it_on() -> None:
 
 async def test_what_is_rung_for_during_a_claim_is_looked_for_at_once() -> None:
     room = Room()
-    with room.waiters.joined(["k"], 1) as waiter:
+    with room.waiters.joined(["k"], 1, "w") as waiter:
         assert await waiter.turn(0.0)
         room.waiters.ring("k", 1)
         waiter.claimed([], limited=False)
@@ -91,7 +91,7 @@ async def test_what_is_rung_for_during_a_claim_is_looked_for_at_once() -> None:
 
 async def test_nobody_looks_where_nothing_is_left_until_somebody_rings() -> None:
     room = Room()
-    with room.waiters.joined(["k"], 2) as waiter:
+    with room.waiters.joined(["k"], 2, "w") as waiter:
         assert await waiter.turn(0.0)
         waiter.claimed(["k"], limited=False)
     next_one = asyncio.create_task(_turn(room, "k"))
@@ -119,7 +119,7 @@ async def test_the_echo_of_an_own_doorbell_wakes_nobody() -> None:
 
 async def test_a_stop_ends_all_waits_and_those_that_come_after_it() -> None:
     room = Room()
-    with room.waiters.joined(["k"], 1) as waiter:
+    with room.waiters.joined(["k"], 1, "w") as waiter:
         waiter.claimed([], limited=True)
         resting = asyncio.create_task(waiter.turn(asyncio.get_running_loop().time() + LONG))
         await rested()
@@ -130,7 +130,7 @@ async def test_a_stop_ends_all_waits_and_those_that_come_after_it() -> None:
 
 
 async def _turn(room: Room, kind: str) -> bool:
-    with room.waiters.joined([kind], 1) as waiter:
+    with room.waiters.joined([kind], 1, "w") as waiter:
         turned = await waiter.turn(asyncio.get_running_loop().time() + LONG)
         waiter.claimed([kind], limited=False)
         return turned
