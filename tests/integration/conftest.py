@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from chassis import identity
+from chassis import errors, identity
 from chassis.rpc import client
 from dev import children
+from repruv.jobs.v1 import jobs_service_pb2, jobs_service_pb2_grpc
 from services.jobs import __main__ as jobs_service
 from services.jobs.settings import Settings as JobsSettings
 from worker import client as worker_client
+from worker.requests import Jobs
+
+Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 
 JOBS_LEASE_SECONDS = 2.0
 
@@ -36,6 +40,44 @@ async def jobs_target(
     yield target
     stop.set()
     await serving
+
+
+@pytest.fixture
+async def jobs_of(signer: Callable[[str], identity.Signer]) -> AsyncIterator[Callable[[str, str], Jobs]]:
+    """Give the jobs service at a target as a service sees it whose state its jobs move. To be called in the event loop."""
+    opened = []
+
+    def of(service: str, target: str) -> Jobs:
+        opened.append(worker_client.channel(target))
+        return Jobs(opened[-1], client.Caller(signer(service)))
+
+    yield of
+    for channel in opened:
+        await channel.close()
+
+
+@pytest.fixture
+async def cancel_job_of(
+    jobs_target: str, signer: Callable[[str], identity.Signer], eventually: Eventually
+) -> AsyncIterator[Callable[[str, str], Awaitable[None]]]:
+    """Have a service cancel a job in the real jobs service, when it has arrived there."""
+    channel = worker_client.channel(jobs_target)
+    stub = jobs_service_pb2_grpc.JobsServiceStub(channel)
+
+    async def cancel(service: str, job_id: str) -> None:
+        call = client.Caller(signer(service))
+
+        async def cancelled() -> bool:
+            try:
+                await call(stub.CancelJob, jobs_service_pb2.CancelJobRequest(job_id=job_id), timeout=5.0)
+            except errors.NotFound:
+                return False
+            return True
+
+        await eventually(cancelled)
+
+    yield cancel
+    await channel.close()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,11 +13,10 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import worker
-from chassis import errors, identity, ids, outbox
-from chassis.rpc import client
+from chassis import ids, outbox
 from dev import children
 from repruv.demo.v1 import demo_events_pb2
-from repruv.jobs.v1 import jobs_service_pb2, jobs_service_pb2_grpc
+from repruv.jobs.v1 import jobs_service_pb2
 from services.demo import dataset, domain, handlers, operations, rows, schema, storage, submissions, views, wishes
 from worker import submissions as worker_submissions
 from worker.requests import Jobs
@@ -38,42 +37,21 @@ def owner_id() -> UUID:
 
 
 @pytest.fixture
-async def silent_jobs(signer: Callable[[str], identity.Signer]) -> AsyncIterator[Jobs]:
+async def silent_jobs(jobs_of: Callable[[str, str], Jobs]) -> Jobs:
     """A jobs service that is down."""
-    channel = worker.client.channel(f"127.0.0.1:{children.free_port()}")
-    yield Jobs(channel, client.Caller(signer("demo")))
-    await channel.close()
+    return jobs_of("demo", f"127.0.0.1:{children.free_port()}")
 
 
 @pytest.fixture
-async def jobs(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[Jobs]:
+async def jobs(jobs_of: Callable[[str, str], Jobs], jobs_target: str) -> Jobs:
     """The real jobs service."""
-    channel = worker.client.channel(jobs_target)
-    yield Jobs(channel, client.Caller(signer("demo")))
-    await channel.close()
+    return jobs_of("demo", jobs_target)
 
 
 @pytest.fixture
-async def cancel_job(
-    jobs_target: str, signer: Callable[[str], identity.Signer], eventually: Eventually
-) -> AsyncIterator[Callable[[UUID], Awaitable[None]]]:
+def cancel_job(cancel_job_of: Callable[[str, str], Awaitable[None]]) -> Callable[[UUID], Awaitable[None]]:
     """Cancel a job in the real jobs service, when it has arrived there."""
-    channel = worker.client.channel(jobs_target)
-    stub = jobs_service_pb2_grpc.JobsServiceStub(channel)
-    call = client.Caller(signer("demo"))
-
-    async def cancel(job_id: UUID) -> None:
-        async def cancelled() -> bool:
-            try:
-                await call(stub.CancelJob, jobs_service_pb2.CancelJobRequest(job_id=str(job_id)), timeout=5.0)
-            except errors.NotFound:
-                return False
-            return True
-
-        await eventually(cancelled)
-
-    yield cancel
-    await channel.close()
+    return lambda job_id: cancel_job_of("demo", str(job_id))
 
 
 @pytest.fixture

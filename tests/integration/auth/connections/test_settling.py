@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-import worker
-from chassis import errors, identity
-from chassis.rpc import client
-from repruv.jobs.v1 import jobs_service_pb2, jobs_service_pb2_grpc
 from services.auth.connections.domain import State
 from worker.requests import Jobs
 
@@ -20,26 +16,9 @@ Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 
 
 @pytest.fixture
-async def cancel(
-    jobs_target: str, signer: Callable[[str], identity.Signer], eventually: Eventually
-) -> AsyncIterator[Callable[[str], Awaitable[None]]]:
+def cancel(cancel_job_of: Callable[[str, str], Awaitable[None]]) -> Callable[[str], Awaitable[None]]:
     """Cancel a job in the real jobs service, when it has arrived there."""
-    channel = worker.client.channel(jobs_target)
-    stub = jobs_service_pb2_grpc.JobsServiceStub(channel)
-    call = client.Caller(signer("auth"))
-
-    async def cancel(job_id: str) -> None:
-        async def cancelled() -> bool:
-            try:
-                await call(stub.CancelJob, jobs_service_pb2.CancelJobRequest(job_id=job_id), timeout=5.0)
-            except errors.NotFound:
-                return False
-            return True
-
-        await eventually(cancelled)
-
-    yield cancel
-    await channel.close()
+    return lambda job_id: cancel_job_of("auth", job_id)
 
 
 async def test_a_job_that_never_arrived_is_submitted_again(

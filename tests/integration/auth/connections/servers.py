@@ -1,0 +1,95 @@
+"""Authorization servers that we did not write, as processes beside the tests."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from dev import children
+
+ROOT = Path(__file__).parents[4]
+SERVERS = ROOT / "tests" / "oauth_servers"
+INSTALLED = ROOT / ".data" / "oauth_servers"
+
+
+def install() -> Path:
+    """Install them once a checkout; gives their directory."""
+    lock = (SERVERS / "package-lock.json").read_bytes()
+    mark = INSTALLED / "installed"
+    wanted = hashlib.sha256(lock).hexdigest()
+    if not mark.exists() or mark.read_text() != wanted:
+        INSTALLED.mkdir(parents=True, exist_ok=True)
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(SERVERS / name, INSTALLED)
+        command: list[str | Path] = [bin_of("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+        subprocess.run(command, cwd=INSTALLED, check=True, timeout=100, env=node_environment(), capture_output=True)
+        mark.write_text(wanted)
+    # Modules are found from where a script lies.
+    for script in SERVERS.glob("*.mjs"):
+        shutil.copy(script, INSTALLED)
+    return INSTALLED
+
+
+def bin_of(name: str) -> Path:
+    """Give a program of the virtual environment."""
+    return Path(sys.executable).parent / name
+
+
+def node_environment() -> dict[str, str]:
+    """Give what Node is started with."""
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "NODE_ENV": "test"}
+
+
+def started(directory: Path, script: str, *arguments: str, log: Path) -> Iterator[str]:
+    """Run a server until the generator is closed; gives its address when it listens."""
+    port = children.free_port()
+    with log.open("wb") as output:
+        process = children.spawn(
+            [bin_of("node"), directory / script, str(port), *arguments],
+            environment=node_environment(),
+            directory=directory,
+            death_signal=signal.SIGKILL,
+            output=output,
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        with httpx.Client(transport=httpx.HTTPTransport(retries=10)) as http:
+            http.get(f"{url}/.well-known/openid-configuration").raise_for_status()
+        yield url
+    finally:
+        children.kill(process)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tampering:
+    """The server that does wrong."""
+
+    url: str
+    account: str
+    """Whoever signs in there."""
+
+    async def does(self, **misdeeds: Any) -> None:
+        """Do this wrong from now on, and nothing else; forget what was asked."""
+        async with httpx.AsyncClient() as http:
+            answer = await http.post(f"{self.url}/control", json={"external_id": self.account, **misdeeds})
+            answer.raise_for_status()
+
+    async def seen(self) -> Any:
+        """What it was asked, and what it gave."""
+        async with httpx.AsyncClient() as http:
+            return (await http.get(f"{self.url}/control")).json()
+
+    async def asked(self, path: str) -> list[Any]:
+        """The requests of a path."""
+        return [one for one in (await self.seen())["asked"] if urlsplit(one["url"]).path == path]

@@ -1,0 +1,168 @@
+"""Access that is renewed in time, refused, or overtaken."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+import worker
+from services.auth.connections import handlers
+from services.auth.connections.domain import State
+
+
+async def test_an_instagram_token_is_renewed_when_it_is_a_day_old(new_owner: Any, tampering: Any) -> None:
+    owner = await new_owner("instagram")
+    await owner.connected()
+    first = await owner.tokens()
+    await owner.age("refresh_at", "60 days")
+    with pytest.raises(worker.Snooze):
+        await owner.refresh()
+    assert await tampering.asked("/api/refresh_access_token") == []
+    await shift_tokens(owner, "25 hours")
+    assert await owner.refresh() == {"refreshed": True}
+    assert (await owner.tokens()).access_token != first.access_token
+
+
+async def shift_tokens(owner: Any, interval: str) -> None:
+    """Let time pass for the tokens."""
+    statement = sa.text(
+        "UPDATE auth.connection_secrets SET issued_at = issued_at - CAST(:by AS interval),"
+        " expires_at = expires_at - CAST(:by AS interval) WHERE user_id = :user"
+    )
+    async with owner.parts.engine.begin() as conn:
+        await conn.execute(statement, {"by": interval, "user": owner.user_id})
+
+
+@pytest.mark.parametrize("is_taken_back", [True, False])
+async def test_a_disconnect_wins_over_a_refresh_and_both_tokens_are_given_back(
+    owner: Any, tampering: Any, monkeypatch: pytest.MonkeyPatch, is_taken_back: bool
+) -> None:
+    await owner.connected()
+    await owner.age("refresh_at", "1 day")
+    provider = owner.parts.dependencies.providers["tampering"]
+    refresh = type(provider).refresh
+
+    async def overtaken(self: Any, *given: Any) -> Any:
+        tokens = await refresh(self, *given)
+        await owner.disconnect()
+        if is_taken_back:
+            await owner.take_back()
+        return tokens
+
+    monkeypatch.setattr(type(provider), "refresh", overtaken)
+    assert await owner.refresh() == {"refreshed": False}
+    if not is_taken_back:
+        await owner.take_back()
+    assert len(await tampering.asked("/revoke")) == 2
+    assert (await owner.connection()).state is State.DISCONNECTED
+    assert await owner.kept() is None
+
+
+async def test_of_two_refreshes_at_once_one_counts_and_the_refusal_of_the_other_does_not(
+    owner: Any, tampering: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await owner.connected()
+    await owner.age("refresh_at", "1 day")
+    provider = owner.parts.dependencies.providers["tampering"]
+    refresh = type(provider).refresh
+    is_inner = False
+
+    async def overtaken(self: Any, *given: Any) -> Any:
+        nonlocal is_inner
+        if is_inner:
+            return await refresh(self, *given)
+        is_inner = True
+        assert await owner.refresh() == {"refreshed": True}
+        # As a provider says whose refresh tokens count once.
+        await tampering.does(refuse=[{"path": "/token", "status": 400, "body": {"error": "invalid_grant"}, "times": 1}])
+        return await refresh(self, *given)
+
+    monkeypatch.setattr(type(provider), "refresh", overtaken)
+    with pytest.raises(worker.Cancelled):
+        await owner.refresh()
+    assert (await owner.connection()).state is State.CONNECTED
+    assert await tampering.asked("/revoke") == []
+
+
+async def test_a_refresh_that_is_refused_for_good_fails_the_connection(owner: Any, tampering: Any) -> None:
+    await owner.connected()
+    await owner.age("refresh_at", "1 day")
+    await tampering.does(refuse=[{"path": "/token", "status": 400, "body": {"error": "invalid_grant"}, "times": 1}])
+    with pytest.raises(worker.JobFailed) as refused:
+        await owner.refresh()
+    assert not refused.value.retryable
+    failed = await owner.connection()
+    assert (failed.state, failed.error.code) == (State.FAILED, "reauthorization_required")
+    assert failed.account is not None
+    assert await owner.kept() is None
+    assert (await owner.returned()).state is State.CONNECTING
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [{"status": 503}, {"status": 429}, {"status": 401, "body": {"error": "invalid_client"}}, {"hang": True}],
+    ids=str,
+)
+async def test_a_refresh_that_may_go_well_later_keeps_the_access(
+    owner: Any, tampering: Any, refusal: dict[str, Any]
+) -> None:
+    await owner.connected()
+    await owner.age("refresh_at", "1 day")
+    before = await owner.tokens()
+    await tampering.does(refuse=[{"path": "/token", "times": 1, **refusal}])
+    with pytest.raises(worker.JobFailed) as later:
+        await owner.refresh()
+    assert later.value.retryable
+    assert (await owner.connection()).state is State.CONNECTED
+    assert await owner.tokens() == before
+    assert await owner.refresh() == {"refreshed": True}
+
+
+async def test_a_refresh_without_a_new_refresh_token_keeps_the_old_one(owner: Any, tampering: Any) -> None:
+    await owner.connected()
+    before = await owner.tokens()
+    await owner.age("refresh_at", "1 day")
+    await tampering.does(without=["refresh_token"])
+    assert await owner.refresh() == {"refreshed": True}
+    after = await owner.tokens()
+    assert after.refresh_token == before.refresh_token
+    assert after.access_token != before.access_token
+
+
+async def test_access_that_cannot_be_renewed_ends_with_a_reason(owner: Any, tampering: Any) -> None:
+    await tampering.does(without=["refresh_token"])
+    connection = await owner.connected()
+    assert connection.refresh_at == connection.access_expires_at
+    await owner.age("refresh_at", "1 day")
+    with pytest.raises(worker.JobFailed):
+        await owner.refresh()
+    assert (await owner.connection()).error.code == "reauthorization_required"
+
+
+async def test_a_refresh_of_an_older_generation_changes_nothing(owner: Any) -> None:
+    first = await owner.connected()
+    await owner.disconnect()
+    await owner.take_back()
+    await owner.connected()
+    await owner.age("refresh_at", "1 day")
+    assert await owner.refresh(first.generation) == {"refreshed": False}
+
+
+async def test_what_is_due_gets_one_job_and_is_left_alone_for_a_minute(owner: Any) -> None:
+    await owner.connected()
+    await owner.age("refresh_at", "1 day")
+    submitted: list[Any] = []
+
+    async def submit(new: Any) -> list[Any]:
+        found = list(new)
+        submitted.extend(found)
+        return [worker.Submitted(job_id=one.job_id, created=True, served=True, state="pending") for one in found]
+
+    for _ in range(2):
+        await handlers.refresh_due(owner.parts.dependencies, submit, worker.Context.for_test())
+    mine = [one for one in submitted if one.spec.payload["user_id"] == str(owner.user_id)]
+    assert len(mine) == 1
+    assert mine[0].spec.owner_id == worker.SYSTEM
+    assert mine[0].spec.unique_key
