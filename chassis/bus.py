@@ -188,6 +188,8 @@ class Bus:
             self._stopping = True
             if self.is_connected:
                 await self._broker.stop()
+            elif self._client is not None:
+                await self._client.close()  # else it would go on trying to reconnect
 
     async def _watch(self) -> None:
         await self._renew_certificate()
