@@ -6,9 +6,7 @@ auth, which guard passwords and codes, are shared. What is told follows draft-ie
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import ipaddress
 import math
 import re
 import time
@@ -19,8 +17,8 @@ from typing import NamedTuple
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from chassis import addresses, settings
 from chassis import errors as failures
-from chassis import settings
 from gateway import authentication, errors
 
 OFF = "off"
@@ -159,9 +157,9 @@ class Limit:
             if self._user:
                 taken.append((self._user, self._user.take(user_id)))
         elif self._network:
-            taken.append((self._network, self._network.take(network(host))))
+            taken.append((self._network, self._network.take(addresses.network(host))))
         if self._sign_in and scope["method"] == "POST" and scope["path"] in SIGN_IN_PATHS:
-            taken.append((self._sign_in, self._sign_in.take(network(host))))
+            taken.append((self._sign_in, self._sign_in.take(addresses.network(host))))
         return taken
 
     def _note(self, shown: bytes, user_id: str) -> None:
@@ -169,20 +167,6 @@ class Limit:
         while len(self._callers) >= MAX_CALLERS:
             del self._callers[next(iter(self._callers))]
         self._callers[shown] = user_id
-
-
-@functools.lru_cache(maxsize=10_000)
-def network(host: str) -> str:
-    """Give the network that a caller comes from: the address itself, or the /64 that an IPv6 customer has for itself."""
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return host
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.ip_network((address, 64), strict=False))
 
 
 def _shown(scope: Scope) -> bytes | None:

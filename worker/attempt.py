@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from datetime import UTC
 
-from chassis import errors, run
+from chassis import errors, run, values
 from repruv.jobs.v1 import job_pb2
-from worker import outcomes, values
+from worker import outcomes
 from worker.calls import Begin
 from worker.client import JobsClient
 from worker.context import Context

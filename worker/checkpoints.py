@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from chassis import errors
-from worker import values
+from chassis import errors, values
 from worker.jobs import Held
 from worker.outcomes import JobFailed
 from worker.patience import patiently

@@ -10,10 +10,10 @@ from typing import Any, TypeVar, Unpack
 import grpc
 from google.protobuf.message import Message
 
-from chassis import coalescing, errors, tls
+from chassis import coalescing, errors, tls, values
 from chassis.rpc import client
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2, jobs_service_pb2_grpc, kind_pb2
-from worker import jobs, kinds, outcomes, values
+from worker import jobs, kinds, outcomes
 from worker.jobs import Held
 
 SERVICE = "repruv.jobs.v1.JobsService"

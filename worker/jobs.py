@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, TypedDict, TypeVar, Unpack, cast
 from uuid import UUID
 
-from chassis import ids
+from chassis import ids, values
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
-from worker import kinds, values
+from worker import kinds
 
 P = TypeVar("P")
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Generic, Literal
 from google.protobuf.message import Message
 from typing_extensions import TypeVar
 
+from chassis import values
 from repruv.jobs.v1 import kind_pb2
-from worker import payloads, values
+from worker import payloads
 
 if TYPE_CHECKING:
     from worker.blocking import Blocking

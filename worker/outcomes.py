@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from chassis import values
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
-from worker import values
 
 Finish = jobs_service_pb2.FinishJobRequest
 MAX_SNOOZE = timedelta(days=30)

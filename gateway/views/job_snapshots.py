@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from google.protobuf import json_format
-
+from chassis import values
 from gateway.views import times
 from gateway.views.times import Json
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
@@ -48,7 +45,7 @@ def job(snapshot: job_pb2.Job) -> Json:
         "deadline_at": times.optional_time(snapshot, "deadline"),
         "parent_id": snapshot.spec.parent_id or None,
         "children": _children(snapshot.children) if snapshot.HasField("children") else None,
-        "result": _whole_numbers(json_format.MessageToDict(snapshot.result)) if snapshot.HasField("result") else None,
+        "result": values.from_struct(snapshot.result) if snapshot.HasField("result") else None,
         "error": times.error(snapshot.error) if snapshot.HasField("error") else None,
         "cancel_reason": snapshot.cancel_reason or None,
         "cancellable": state in CANCELLABLE,
@@ -133,14 +130,3 @@ def _duration(snapshot: job_pb2.Job) -> float | None:
 
 def _children(children: job_pb2.JobChildren) -> Json:
     return {"total": children.total, "ended": children.ended, "unsuccessful": children.unsuccessful}
-
-
-def _whole_numbers(value: Any) -> Any:
-    """Undo what a Struct does to integers: it knows only floating point."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, dict):
-        return {key: _whole_numbers(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_whole_numbers(item) for item in value]
-    return value

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from chassis import errors
+from chassis import addresses, errors
 
 RENEW_AFTER = timedelta(minutes=5)
 SESSIONS_PER_USER = 20
@@ -102,9 +101,7 @@ class Client:
     @property
     def network(self) -> str:
         """The address as throttling sees it: an IPv6 customer has a whole /64 to come from."""
-        if ":" not in self.ip_address:
-            return self.ip_address
-        return str(ipaddress.ip_network(f"{self.ip_address}/64", strict=False))
+        return addresses.network(self.ip_address)
 
 
 NOWHERE = Client(user_agent="", ip_address="")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
+
+from chassis import values
 
 Answer = TypeVar("Answer", bound=Message)
 
@@ -24,19 +26,9 @@ def give(chosen: argparse.Namespace, answer: Answer, show: Callable[[Answer], No
 
 def plain(value: Struct) -> str:
     """Write what a job was given, or gave, as it was before the message made floating point of its integers."""
-    return json.dumps(_whole_numbers(json_format.MessageToDict(value)), ensure_ascii=False)
+    return json.dumps(values.from_struct(value), ensure_ascii=False)
 
 
 def to_json(answer: Message, *, indent: int | None = None) -> str:
     """Write a message as JSON, with the field names of the protos; what is not set is left out."""
     return json_format.MessageToJson(answer, preserving_proto_field_name=True, indent=indent, ensure_ascii=False)
-
-
-def _whole_numbers(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, dict):
-        return {key: _whole_numbers(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_whole_numbers(item) for item in value]
-    return value

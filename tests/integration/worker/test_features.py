@@ -15,10 +15,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import worker
-from chassis import bus, errors, identity, run
+from chassis import bus, errors, identity, run, values
 from chassis.rpc import client
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2, jobs_service_pb2_grpc
-from worker import values
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 import worker
-from chassis import errors
+from chassis import errors, values
 from tests.unit.worker.servicer import Fake
-from worker import values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

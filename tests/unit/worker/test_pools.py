@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 import worker
+from chassis import values
 from tests.unit.worker.servicer import Fake
-from worker import claims, liveness, values
+from worker import claims, liveness
 from worker import worker as runtime
 
 
