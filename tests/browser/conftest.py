@@ -8,12 +8,11 @@ from contextlib import AsyncExitStack
 import pytest
 from playwright.async_api import Browser
 
-from dev import children
+from dev import children, chromium
 from dev.launcher.practising import practising
 from dev.launcher.stack import Stack
 from tests.acceptance.system import System
 from tests.acceptance.users import User
-from tests.browser import chromium
 from tests.browser.visitor import Visitor
 
 PAUSE_MS = "100"

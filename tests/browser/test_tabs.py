@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, Route, async_playwright
 
+from dev import chromium
 from tests.acceptance import waiting
 from tests.acceptance.streams import Stream
 from tests.acceptance.system import System
 from tests.acceptance.users import User
-from tests.browser import chromium
 
 PATH = "/tabs-under-test"
 WISH = {"niche": "food", "interaction_count": 300}

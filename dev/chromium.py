@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from playwright.async_api import Browser, async_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-MISSING = "The browser tests need chromium: apt-get install chromium"
+MISSING = "This needs chromium: apt-get install chromium"
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
