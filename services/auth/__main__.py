@@ -18,8 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 import worker
 from chassis import bus, errors, identity, logs, outbox, postgres, run, settings
 from chassis.rpc import client, server
-from repruv.auth.v1 import admin_service_pb2_grpc, auth_service_pb2_grpc
-from services.auth import admin_servicer, domain, handlers, mails, resealing, schema, servicer
+from repruv.auth.v1 import admin_service_pb2_grpc, auth_service_pb2_grpc, passkey_service_pb2_grpc
+from services.auth import admin_servicer, domain, handlers, mails, passkey_servicer, resealing, schema, servicer
 from services.auth.connections import announcements, assembly, platforms, settling, subscribers
 from services.auth.connections import demo as demo_mode
 from services.auth.connections import handlers as connection_handlers
@@ -67,6 +67,7 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
         registrations_per_address=config.registrations_per_address,
         is_registration_open=config.is_registration_open,
         verification_period=config.verification_period,
+        relying_party=config.relying_party,
     )
     upkeep = Upkeep(foundation)
     serving = server.serving(
@@ -86,6 +87,14 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
                     admin_servicer.AuthAdminServicer(foundation),
                 ),
                 callers=admin_servicer.CALLERS,
+            ),
+            server.Service(
+                name=passkey_servicer.SERVICE,
+                register=partial(
+                    passkey_service_pb2_grpc.add_PasskeyServiceServicer_to_server,
+                    passkey_servicer.PasskeyServicer(foundation),
+                ),
+                callers=passkey_servicer.CALLERS,
             ),
             connections.service(demo_mode.DemoMode(demo_channel, call)),
         ],

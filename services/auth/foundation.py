@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from chassis import identity, outbox, postgres
 from services.auth import convert, domain, schema, sealing, session_storage, storage, tokens
 from services.auth.passwords import Passwords
+from services.auth.relying_party import RelyingParty
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ class Foundation:
     """Whether registering begins a session at once; else it sends a mail."""
     verification_period: timedelta = timedelta()
     """How long an account may see the dashboard before its address is verified; 0 for ever."""
+    relying_party: RelyingParty | None = None
+    """Who we are to authenticators; None where there can be no passkeys."""
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:

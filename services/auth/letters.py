@@ -15,6 +15,8 @@ class Notice(StrEnum):
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - what happened
     SECOND_FACTOR_ENABLED = "second_factor_enabled"
     SECOND_FACTOR_DISABLED = "second_factor_disabled"
+    PASSKEY_ADDED = "passkey_added"
+    PASSKEY_REMOVED = "passkey_removed"
 
 
 _HAPPENED = {
@@ -27,6 +29,11 @@ _HAPPENED = {
         "Two-step sign-in is off",
         "Signing in to your Repruv account no longer takes a code of your authenticator app",
     ),
+    Notice.PASSKEY_ADDED: (
+        "A passkey was added",
+        "A passkey was added to your Repruv account, with which one can sign in without the password",
+    ),
+    Notice.PASSKEY_REMOVED: ("A passkey was removed", "A passkey of your Repruv account was removed"),
 }
 
 
@@ -62,7 +69,10 @@ def reset(to: str, *, public_url: str, token: str) -> Mail:
     return _mail(
         to,
         "Set a new password",
-        ["A new password was asked for. The link is good for 30 minutes, and counts once. All your sessions will end."],
+        [
+            "A new password was asked for. The link is good for 30 minutes, and counts once.",
+            "All your sessions will end, and your passkeys will be removed.",
+        ],
         ("Set a new password", link),
         "If this was not you, leave this mail alone: your password stays as it is.",
     )

@@ -11,6 +11,7 @@ from services.auth import (
     factor_storage,
     links,
     mails,
+    passkey_storage,
     proofs,
     session_storage,
     storage,
@@ -92,7 +93,9 @@ class Recovery:
             transaction.mail(mails.reset(email))
 
     async def reset_password(self, *, token: str, password: str, client: domain.Client) -> None:
-        """Set the password by a link; all sessions end. Raises `LinkInvalid`, `InvalidArgument` and `TooBusy`.
+        """Set the password by a link; all sessions end, all passkeys go. Raises `LinkInvalid`, `InvalidArgument` and `TooBusy`.
+
+        Passkeys, since whoever had the password before may have added one: a reset leaves no way in but the new password.
 
         Who reads the mails of an address is its owner. If nobody had shown that before, whoever turned a second factor on
         may have been somebody else, so that goes too; else it stays, and signing in asks for it.
@@ -110,6 +113,8 @@ class Recovery:
                 transaction, user, password_hash, keep=None, reason=domain.RevokeReason.PASSWORD_RESET
             )
             await record(conn, Kind.PASSWORD_RESET, Origin(user_id=user_id, client=client))
+            if removed := await passkey_storage.delete_passkeys(conn, user_id):
+                await record(conn, Kind.PASSKEY_REMOVED, Origin(user_id=user_id, client=client), count=str(removed))
             if user.email_verified_at is None:
                 await storage.set_verified(conn, user_id)
                 await record(conn, Kind.EMAIL_VERIFIED, Origin(user_id=user_id, client=client))

@@ -73,6 +73,33 @@ login_challenges = sa.Table(
     sa.Column("used_at", _Time),
 )
 
+passkeys = sa.Table(
+    "passkeys",
+    metadata,
+    sa.Column("passkey_id", sa.Uuid, primary_key=True),
+    sa.Column("user_id", sa.Uuid, nullable=False),
+    sa.Column("credential_id", sa.LargeBinary, nullable=False),
+    sa.Column("public_key", sa.LargeBinary, nullable=False),
+    sa.Column("sign_count", sa.BigInteger, nullable=False),
+    sa.Column("transports", postgresql.ARRAY(sa.Text), nullable=False),
+    sa.Column("aaguid", sa.Uuid, nullable=False),
+    sa.Column("is_syncable", sa.Boolean, nullable=False),
+    sa.Column("is_synced", sa.Boolean, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("created_at", _Time, nullable=False, server_default=sa.func.now()),
+    sa.Column("last_used_at", _Time),
+)
+
+# What an authenticator is asked to sign: the SHA-256 of a secret that only the browser has which began.
+passkey_challenges = sa.Table(
+    "passkey_challenges",
+    metadata,
+    sa.Column("challenge", sa.LargeBinary, primary_key=True),
+    sa.Column("purpose", sa.Text, nullable=False),
+    sa.Column("session_id", sa.Uuid),
+    sa.Column("expires_at", _Time, nullable=False),
+)
+
 mail_tokens = sa.Table(
     "mail_tokens",
     metadata,

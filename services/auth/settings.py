@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from chassis import settings
 from services.auth import mail, sealing
+from services.auth.relying_party import RelyingParty
 
 ARGON2_LEAST_KIB = 8
 PRODUCTION_LEAST_KIB = 19_456  # OWASP's floor for argon2id with two passes
@@ -58,6 +59,8 @@ class Settings(_Both):
     """`open`: registering begins a session at once; `verified`: it sends a mail. By itself verified in production."""
     email_verification_days: int = 7
     """How long an account may see the dashboard before its address is verified; 0: for ever."""
+    passkey_domain: str = ""
+    """The domain that passkeys are bound to: the host of PUBLIC_URL, or one above it. By itself that host."""
 
     def check(self) -> None:
         """Refuse what cannot be meant."""
@@ -73,11 +76,20 @@ class Settings(_Both):
             raise settings.SettingsError(f"REGISTRATION must be {' or '.join(REGISTRATIONS)}")
         if not 0 <= self.email_verification_days <= 365:
             raise settings.SettingsError("EMAIL_VERIFICATION_DAYS must be between 0 and 365")
+        try:
+            RelyingParty.of(self.public_url, self.passkey_domain)
+        except ValueError as error:
+            raise settings.SettingsError(f"PASSKEY_DOMAIN cannot be used: {error}") from error
 
     @property
     def is_registration_open(self) -> bool:
         """Whether registering begins a session at once."""
         return (self.registration or ("verified" if self.environment == "production" else "open")) == "open"
+
+    @property
+    def relying_party(self) -> RelyingParty | None:
+        """Who we are to authenticators; None where there can be no passkeys."""
+        return RelyingParty.of(self.public_url, self.passkey_domain)
 
     @property
     def verification_period(self) -> timedelta:

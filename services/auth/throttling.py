@@ -22,6 +22,7 @@ from services.auth.storage import NOW
 FAILURES_PER_ACCOUNT = 10
 FAILURES_PER_ADDRESS = 100
 CODES_PER_ACCOUNT = 10
+CEREMONIES_PER_ADDRESS = 300
 MAILS_PER_EMAIL = 3
 MAILS_PER_ADDRESS = 20
 WINDOW = timedelta(minutes=15)
@@ -33,6 +34,16 @@ Limits = dict[str, int]
 def of_password(email: str, client: domain.Client) -> Limits:
     """Give what a wrong password counts for."""
     return {account_key(email, client): FAILURES_PER_ACCOUNT, **_of_network("address", client, FAILURES_PER_ADDRESS)}
+
+
+def of_passkeys(client: domain.Client) -> Limits:
+    """Give what a passkey that was refused counts for: the network, since nobody can guess at the one of an account."""
+    return _of_network("address", client, FAILURES_PER_ADDRESS)
+
+
+def of_ceremonies(client: domain.Client) -> Limits:
+    """Give what a sign-in with a passkey counts for that begins: strangers have it written down."""
+    return _of_network("ceremonies", client, CEREMONIES_PER_ADDRESS)
 
 
 def of_codes(user_id: uuid.UUID) -> Limits:

@@ -1,4 +1,4 @@
-"""The secrets that are told once: of sessions, of challenges, of links in mails. Only their SHA-256 is stored.
+"""The secrets that are told once: of sessions, challenges, links in mails, ceremonies with passkeys. Only SHA-256 is stored.
 
 A fast hash suffices, since nobody can guess 256 random bits.
 """
@@ -12,7 +12,8 @@ import secrets
 _SESSION = "rpv_"
 _CHALLENGE = "rpc_"
 _LINK = "rpl_"
-_SECRET = re.compile(r"(rpv_|rpc_|rpl_)[A-Za-z0-9_-]{43}")
+_CEREMONY = "rpk_"
+_SECRET = re.compile(r"(rpv_|rpc_|rpl_|rpk_)[A-Za-z0-9_-]{43}")
 # The prefixes let scanners for leaked secrets find ours, and keep one kind from being taken for another.
 
 
@@ -31,6 +32,11 @@ def new_link() -> str:
     return _new(_LINK)
 
 
+def new_ceremony() -> str:
+    """Make the secret of a ceremony with a passkey."""
+    return _new(_CEREMONY)
+
+
 def of_session(token: str) -> bytes | None:
     """Give what is stored of a session's secret; None when it cannot be one."""
     return _hash(token, _SESSION)
@@ -44,6 +50,11 @@ def of_challenge(token: str) -> bytes | None:
 def of_link(token: str) -> bytes | None:
     """Give what is stored of a link's secret; None when it cannot be one."""
     return _hash(token, _LINK)
+
+
+def of_ceremony(token: str) -> bytes | None:
+    """Give what is stored of a ceremony, which is the challenge to be signed; None when it cannot be one."""
+    return _hash(token, _CEREMONY)
 
 
 def _new(prefix: str) -> str:

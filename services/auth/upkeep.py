@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
-from services.auth import audit, domain, factor_storage, links, session_storage, storage, throttling, validation
+from services.auth import (
+    audit,
+    domain,
+    factor_storage,
+    links,
+    passkey_storage,
+    session_storage,
+    storage,
+    throttling,
+    validation,
+)
 from services.auth.audit import Kind, Origin, record
 from services.auth.foundation import Foundation
 
@@ -24,6 +34,7 @@ _DELETIONS: Sequence[Callable[..., Awaitable[int]]] = (
     factor_storage.delete_ended_challenges,
     factor_storage.delete_unconfirmed_factors,
     links.delete_ended_links,
+    passkey_storage.delete_ended_ceremonies,
     audit.delete_old,
 )
 

@@ -31,12 +31,16 @@ from repruv.auth.v1 import (
     auth_pb2,
     auth_service_pb2,
     auth_service_pb2_grpc,
+    passkey_service_pb2,
+    passkey_service_pb2_grpc,
 )
 from repruv.jobs.v1 import jobs_service_pb2
-from services.auth import admin_servicer, handlers, mails, schema, sealing, servicer
+from services.auth import admin_servicer, handlers, mails, passkey_servicer, schema, sealing, servicer
+from services.auth.connections import announcements
 from services.auth.foundation import Foundation
 from services.auth.mail import folder
 from services.auth.passwords import Passwords
+from services.auth.relying_party import RelyingParty
 from services.auth.upkeep import Upkeep
 from worker import submissions
 
@@ -72,11 +76,12 @@ class Gateway:
     def __init__(self, channel: grpc.aio.Channel, caller: client.Caller) -> None:
         self.stub = auth_service_pb2_grpc.AuthServiceStub(channel)
         self.admin_stub = admin_service_pb2_grpc.AuthAdminServiceStub(channel)
+        self.passkey_stub = passkey_service_pb2_grpc.PasskeyServiceStub(channel)
         self._caller = caller
 
     async def call(self, rpc: str, request: Any, *, user: str = "") -> Any:
         """Call an rpc, for the user of the signed identity `user`."""
-        stub = self.stub if hasattr(self.stub, rpc) else self.admin_stub
+        stub = next(stub for stub in (self.stub, self.admin_stub, self.passkey_stub) if hasattr(stub, rpc))
         return await self._caller(getattr(stub, rpc), request, timeout=20.0, user_token=user)
 
     async def auth(self, rpc: str, *, user: str = "", ip_address: str = "", **fields: Any) -> Any:
@@ -88,6 +93,12 @@ class Gateway:
     async def admin(self, rpc: str, *, user: str, **fields: Any) -> Any:
         """Call an rpc of AuthAdminService with these fields."""
         return await self.call(rpc, getattr(admin_service_pb2, f"{rpc}Request")(**fields), user=user)
+
+    async def passkey(self, rpc: str, *, user: str = "", ip_address: str = "", **fields: Any) -> Any:
+        """Call an rpc of PasskeyService with these fields."""
+        if ip_address:
+            fields["client"] = auth_pb2.Client(ip_address=ip_address)
+        return await self.call(rpc, getattr(passkey_service_pb2, f"{rpc}Request")(**fields), user=user)
 
     async def register(
         self, email: str, *, password: str = PASSWORD, ip_address: str = "", user_agent: str = "", **fields: Any
@@ -249,6 +260,7 @@ async def foundation(
             send=relay.send,
             registrations_per_address=REGISTRATIONS_PER_ADDRESS,
             verification_period=VERIFICATION_PERIOD,
+            relying_party=RelyingParty.of(PUBLIC_URL),
         )
     passwords.close()
 
@@ -262,7 +274,7 @@ async def channel(foundation: Foundation, verifier: identity.Verifier) -> AsyncI
 
 @asynccontextmanager
 async def served(foundation: Foundation, verifier: identity.Verifier) -> AsyncIterator[grpc.aio.Channel]:
-    """Serve both services; gives a channel to them."""
+    """Serve the services; gives a channel to them."""
     serving = server.serving(
         listen="127.0.0.1:0",
         services=[
@@ -277,9 +289,17 @@ async def served(foundation: Foundation, verifier: identity.Verifier) -> AsyncIt
                 name=admin_servicer.SERVICE,
                 register=partial(
                     admin_service_pb2_grpc.add_AuthAdminServiceServicer_to_server,
-                    admin_servicer.AuthAdminServicer(foundation),
+                    admin_servicer.AuthAdminServicer(foundation, announcements.Announcements({})),
                 ),
                 callers=admin_servicer.CALLERS,
+            ),
+            server.Service(
+                name=passkey_servicer.SERVICE,
+                register=partial(
+                    passkey_service_pb2_grpc.add_PasskeyServiceServicer_to_server,
+                    passkey_servicer.PasskeyServicer(foundation),
+                ),
+                callers=passkey_servicer.CALLERS,
             ),
         ],
         verifier=verifier,

@@ -1,0 +1,352 @@
+"""Passkeys: added, used and removed as their owner means it, and refused whenever anything about them is not right."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from chassis import errors
+from chassis.rpc import client
+from services.auth.foundation import Foundation
+from services.auth.relying_party import RelyingParty
+from services.auth.upkeep import Upkeep
+from tests.integration.auth.authenticator import PRESENT, SYNCABLE, SYNCED, VERIFIED, Authenticator
+from tests.integration.auth.conftest import PASSWORD, PUBLIC_URL, Account, Gateway, Post, new_address, served
+
+RP_ID = "repruv.example"
+
+
+def new_authenticator(**more: Any) -> Authenticator:
+    return Authenticator(rp_id=RP_ID, origin=PUBLIC_URL, **more)
+
+
+async def begin(gateway: Gateway, account: Account) -> Any:
+    return (await gateway.passkey("BeginAddPasskey", user=account.identity)).ceremony
+
+
+async def finish(gateway: Gateway, account: Account, ceremony: str, credential: str, name: str = "") -> Any:
+    request = {"ceremony": ceremony, "credential": credential, "name": name}
+    return (await gateway.passkey("FinishAddPasskey", user=account.identity, **request)).passkey
+
+
+async def add(gateway: Gateway, account: Account, name: str = "", **more: Any) -> Authenticator:
+    authenticator, begun = new_authenticator(**more), await begin(gateway, account)
+    await finish(gateway, account, begun.ceremony, authenticator.make(begun.options), name)
+    return authenticator
+
+
+async def begin_login(gateway: Gateway, ip_address: str = "") -> Any:
+    return (await gateway.passkey("BeginPasskeyLogin", ip_address=ip_address)).ceremony
+
+
+async def log_in(gateway: Gateway, authenticator: Authenticator, ip_address: str = "", **changed: str) -> Any:
+    begun = await begin_login(gateway)
+    signed = authenticator.sign(begun.options, **changed)
+    return await gateway.passkey(
+        "FinishPasskeyLogin", ceremony=begun.ceremony, credential=signed, ip_address=ip_address, remember=True
+    )
+
+
+async def is_refused(code: str, call: Any) -> bool:
+    with pytest.raises(errors.Error) as refused:
+        await call
+    assert refused.value.code == code
+    return True
+
+
+async def kinds(gateway: Gateway, account: Account) -> list[str]:
+    return [event.kind for event in (await gateway.auth("GetSecurity", user=account.identity)).events]
+
+
+async def passkeys(gateway: Gateway, account: Account) -> list[Any]:
+    return list((await gateway.passkey("ListPasskeys", user=account.identity)).passkeys)
+
+
+async def test_a_passkey_signs_in_without_password_and_code(gateway: Gateway, post: Post) -> None:
+    account = await gateway.account()
+    begun = await begin(gateway, account)
+    told = json.loads(begun.options)
+    assert told["rp"] == {"id": RP_ID, "name": "Repruv"}
+    assert told["attestation"] == "none"
+    wanted = {"residentKey": "required", "requireResidentKey": True, "userVerification": "required"}
+    assert told["authenticatorSelection"] == wanted
+    authenticator = new_authenticator()
+    added = await finish(gateway, account, begun.ceremony, authenticator.make(begun.options), "Phone")
+    assert (added.name, added.is_syncable, added.is_synced, added.HasField("last_use_time")) == (
+        "Phone",
+        True,
+        True,
+        False,
+    )
+    assert (await post.deliver(account, "notice"))["Subject"] == "A passkey was added"
+
+    signing = json.loads((await begin_login(gateway)).options)
+    assert (signing["allowCredentials"], signing["userVerification"], signing["rpId"]) == ([], "required", RP_ID)
+    made = await log_in(gateway, authenticator)
+    assert (made.user.user_id, made.session.is_remembered) == (account.user_id, True)
+    again = await gateway.described(made, account.ip_address)
+    assert (await kinds(gateway, again))[:3] == ["passkey_used", "login_succeeded", "passkey_added"]
+    [shown] = await passkeys(gateway, account)
+    assert shown.HasField("last_use_time")
+    # Fresh at once: it adds a second one, which may not be the first again.
+    told = json.loads((await begin(gateway, again)).options)
+    assert len(told["excludeCredentials"]) == 1
+
+
+async def test_a_passkey_proves_again_who_it_is(gateway: Gateway, shift: Any) -> None:
+    account = await gateway.account()
+    authenticator = await add(gateway, account)
+    await shift(account.session_id, timedelta(minutes=11))
+    assert await is_refused("reauthentication_required", begin(gateway, account))
+    user = {"user": account.identity}
+    begun = (await gateway.passkey("BeginPasskeyReauthentication", **user)).ceremony
+    proof = {"ceremony": begun.ceremony, "credential": authenticator.sign(begun.options)}
+    proved = await gateway.passkey("FinishPasskeyReauthentication", **user, **proof)
+    assert not await gateway.is_valid(account.token)
+    assert (await gateway.validate(proved.token)).session.session_id == account.session_id
+    await begin(gateway, account)
+    assert (await kinds(gateway, account))[:2] == ["passkey_used", "reauthenticated"]
+    assert await is_refused("challenge_invalid", gateway.passkey("FinishPasskeyReauthentication", **user, **proof))
+
+
+async def test_another_ones_passkey_proves_nothing(gateway: Gateway) -> None:
+    account, other = await gateway.account(), await gateway.account()
+    await add(gateway, account)
+    theirs = await add(gateway, other)
+    begun = (await gateway.passkey("BeginPasskeyReauthentication", user=account.identity)).ceremony
+    proof = {"ceremony": begun.ceremony, "credential": theirs.sign(begun.options)}
+    call = gateway.passkey("FinishPasskeyReauthentication", user=account.identity, **proof)
+    assert await is_refused("passkey_invalid", call)
+    assert await gateway.is_valid(account.token)
+    # It is written down where it was tried, and not where the passkey is of.
+    assert (await kinds(gateway, account))[0] == "passkey_failed"
+    assert "passkey_failed" not in await kinds(gateway, other)
+
+
+@pytest.mark.parametrize(
+    ("lie", "changed"),
+    [
+        ({"origin": "https://repruv.example.org"}, {}),
+        ({"origin": "https://login.repruv.example"}, {}),
+        ({"origin": "https://repruv.example:8443"}, {}),
+        ({"rp_id": "example.org"}, {}),
+        ({"flags": PRESENT | SYNCABLE | SYNCED}, {}),
+        ({"flags": VERIFIED | SYNCABLE | SYNCED}, {}),
+        ({"flags": PRESENT | VERIFIED}, {}),
+        ({"user_handle": uuid.uuid4().bytes}, {}),
+        ({"user_handle": None}, {}),
+        ({}, {"challenge": "AAAA"}),
+        ({}, {"type": "webauthn.create"}),
+    ],
+)
+async def test_a_sign_in_that_is_not_right_is_refused(
+    gateway: Gateway, lie: dict[str, Any], changed: dict[str, str]
+) -> None:
+    account = await gateway.account()
+    authenticator = await add(gateway, account)
+    assert await is_refused("passkey_invalid", log_in(gateway, authenticator.but(**lie), **changed))
+    assert (await kinds(gateway, account))[0] == "passkey_failed"
+    assert (await log_in(gateway, authenticator)).token
+
+
+async def test_an_unknown_passkey_a_foreign_key_and_a_disabled_account_are_the_same(
+    gateway: Gateway, admin: Account
+) -> None:
+    account = await gateway.account()
+    authenticator = await add(gateway, account)
+    assert await is_refused("passkey_invalid", log_in(gateway, new_authenticator(user_handle=b"1" * 16)))
+    assert await is_refused("passkey_invalid", log_in(gateway, authenticator.but(key=new_authenticator().key)))
+    await gateway.admin("DisableUser", user=admin.identity, user_id=account.user_id)
+    assert await is_refused("passkey_invalid", log_in(gateway, authenticator))
+    await gateway.admin("EnableUser", user=admin.identity, user_id=account.user_id)
+    assert (await log_in(gateway, authenticator)).token
+
+
+@pytest.mark.parametrize("credential", ["", "{", "[]", "{}", '{"id": 1}', "x" * 20_000, "[" * 16_000])
+async def test_rubbish_is_refused_like_anything_else(gateway: Gateway, credential: str) -> None:
+    begun = await begin_login(gateway)
+    sent = {"ceremony": begun.ceremony, "credential": credential}
+    assert await is_refused("passkey_invalid", gateway.passkey("FinishPasskeyLogin", **sent))
+    account = await gateway.account()
+    begun = await begin(gateway, account)
+    assert await is_refused("passkey_unusable", finish(gateway, account, begun.ceremony, credential))
+
+
+async def test_a_ceremony_counts_once_and_for_what_it_was_begun(gateway: Gateway, sql: Any) -> None:
+    account = await gateway.account()
+    authenticator = await add(gateway, account)
+    begun = await begin_login(gateway)
+    sent = {"ceremony": begun.ceremony, "credential": authenticator.sign(begun.options)}
+    # A failed answer has spent it too.
+    rubbish = gateway.passkey("FinishPasskeyLogin", ceremony=begun.ceremony, credential="{}")
+    assert await is_refused("passkey_invalid", rubbish)
+    assert await is_refused("challenge_invalid", gateway.passkey("FinishPasskeyLogin", **sent))
+    begun = await begin_login(gateway)
+    sent = {"ceremony": begun.ceremony, "credential": authenticator.sign(begun.options)}
+    assert (await gateway.passkey("FinishPasskeyLogin", **sent)).token
+    assert await is_refused("challenge_invalid", gateway.passkey("FinishPasskeyLogin", **sent))
+    # Not for anything else, not by what is signed in its place, not in another session, not too late.
+    adding = await begin(gateway, account)
+    sent = {"ceremony": adding.ceremony, "credential": authenticator.sign(adding.options)}
+    assert await is_refused("challenge_invalid", gateway.passkey("FinishPasskeyLogin", **sent))
+    challenge = json.loads(adding.options)["challenge"]
+    assert await is_refused("challenge_invalid", finish(gateway, account, f"rpk_{challenge}", "{}"))
+    elsewhere = await gateway.again(account)
+    made = new_authenticator().make(adding.options)
+    assert await is_refused("challenge_invalid", finish(gateway, elsewhere, adding.ceremony, made))
+    # A later one takes its place; that one is too late.
+    later = await begin(gateway, account)
+    assert await is_refused("challenge_invalid", finish(gateway, account, adding.ceremony, made))
+    await sql("UPDATE auth.passkey_challenges SET expires_at = now() WHERE session_id = :id", id=account.session_id)
+    made = new_authenticator().make(later.options)
+    assert await is_refused("challenge_invalid", finish(gateway, account, later.ceremony, made))
+
+
+async def test_ceremonies_that_are_over_are_deleted(gateway: Gateway, foundation: Foundation, sql: Any) -> None:
+    await begin_login(gateway)
+    await sql("UPDATE auth.passkey_challenges SET expires_at = now() - interval '1 s'")
+    await Upkeep(foundation).delete_ended()
+    assert await sql("SELECT 1 FROM auth.passkey_challenges") == []
+
+
+async def test_a_counter_that_does_not_go_on_is_a_copy(gateway: Gateway) -> None:
+    account = await gateway.account()
+    authenticator = await add(gateway, account, sign_count=7)
+    copy = authenticator.but()
+    assert (await log_in(gateway, authenticator)).token
+    assert await is_refused("passkey_invalid", log_in(gateway, copy))
+    assert (await kinds(gateway, account))[0] == "passkey_copied"
+    assert await is_refused("passkey_invalid", log_in(gateway, authenticator.but(sign_count=0)))
+    assert (await log_in(gateway, authenticator)).token
+
+
+@pytest.mark.parametrize(
+    ("lie", "changed"),
+    [
+        ({"origin": "https://evil.example"}, {}),
+        ({"rp_id": "evil.example"}, {}),
+        ({"flags": PRESENT}, {}),
+        ({"flags": PRESENT | VERIFIED | SYNCED}, {}),
+        ({"credential_id": b"short"}, {}),
+        ({}, {"challenge": "AAAA"}),
+        ({}, {"type": "webauthn.get"}),
+    ],
+)
+async def test_a_new_passkey_that_is_not_right_is_refused(
+    gateway: Gateway, lie: dict[str, Any], changed: dict[str, str]
+) -> None:
+    account = await gateway.account()
+    begun = await begin(gateway, account)
+    made = new_authenticator().but(**lie).make(begun.options, **changed)
+    assert await is_refused("passkey_unusable", finish(gateway, account, begun.ceremony, made))
+    assert await passkeys(gateway, account) == []
+
+
+async def test_a_passkey_is_of_one_account_and_an_account_has_ten(gateway: Gateway) -> None:
+    account, other = await gateway.account(), await gateway.account()
+    authenticator = await add(gateway, account)
+    begun = await begin(gateway, other)
+    again = authenticator.but().make(begun.options)
+    assert await is_refused("passkey_taken", finish(gateway, other, begun.ceremony, again))
+    waiting = await begin(gateway, account)
+    elsewhere = await gateway.again(account)
+    for _ in range(9):
+        await add(gateway, elsewhere)
+    assert await is_refused("passkeys_too_many", begin(gateway, account))
+    made = new_authenticator().make(waiting.options)
+    assert await is_refused("passkeys_too_many", finish(gateway, account, waiting.ceremony, made))
+
+
+async def test_owners_name_and_remove_their_own(gateway: Gateway, shift: Any, post: Post) -> None:
+    account, other = await gateway.account(), await gateway.account()
+    authenticator = await add(gateway, account)
+    [passkey] = await passkeys(gateway, account)
+    assert passkey.name == "Passkey"
+    mine = {"user": account.identity, "passkey_id": passkey.passkey_id}
+    theirs = {"user": other.identity, "passkey_id": passkey.passkey_id}
+    assert (await gateway.passkey("RenamePasskey", name=" Key ", **mine)).passkey.name == "Key"
+    for rpc, more in (("RenamePasskey", {"name": "x"}), ("RemovePasskey", {})):
+        assert await is_refused("passkey_not_found", gateway.passkey(rpc, **theirs, **more))
+    await shift(account.session_id, timedelta(minutes=11))
+    assert await is_refused("reauthentication_required", gateway.passkey("RemovePasskey", **mine))
+    account = await gateway.again(account)
+    mine["user"] = account.identity
+    await gateway.passkey("RemovePasskey", **mine)
+    assert await is_refused("passkey_not_found", gateway.passkey("RemovePasskey", **mine))
+    assert (await kinds(gateway, account))[0] == "passkey_removed"
+    assert (await post.deliver(account, "notice", times=2))["Subject"] == "A passkey was removed"
+    assert await is_refused("passkey_invalid", log_in(gateway, authenticator))
+    assert await is_refused("passkey_not_found", gateway.passkey("BeginPasskeyReauthentication", user=account.identity))
+
+
+async def test_a_password_set_by_mail_leaves_no_passkey(gateway: Gateway, post: Post) -> None:
+    account = await gateway.account()
+    authenticator = await add(gateway, account)
+    await gateway.auth("RequestPasswordReset", email=account.email, ip_address=account.ip_address)
+    token = await post.link(account, "reset")
+    await gateway.auth("ResetPassword", token=token, password="marble-otter-kettle")
+    assert await is_refused("passkey_invalid", log_in(gateway, authenticator))
+    again = await gateway.again(account, password="marble-otter-kettle")
+    assert "passkey_removed" in await kinds(gateway, again)
+
+
+async def test_a_passkey_stays_when_its_owner_changes_the_password(gateway: Gateway) -> None:
+    account = await gateway.account()
+    authenticator = await add(gateway, account)
+    change = {"current_password": PASSWORD, "new_password": "marble-otter-kettle"}
+    await gateway.auth("ChangePassword", user=account.identity, ip_address=account.ip_address, **change)
+    assert (await log_in(gateway, authenticator)).token
+
+
+async def test_refused_passkeys_count_as_wrong_passwords_of_a_network(gateway: Gateway, sql: Any) -> None:
+    account, network = await gateway.account(), new_address()
+    authenticator = await add(gateway, account)
+    assert await is_refused("passkey_invalid", log_in(gateway, authenticator.but(flags=PRESENT), network))
+    [(count,)] = await sql("SELECT failures FROM auth.login_failures WHERE key = :key", key=f"address:{network}")
+    assert count == 1
+    await sql("UPDATE auth.login_failures SET failures = 100 WHERE key = :key", key=f"address:{network}")
+    assert await is_refused("too_many_attempts", begin_login(gateway, network))
+    assert await is_refused("too_many_attempts", log_in(gateway, authenticator, network))
+    elsewhere = new_address()
+    await begin_login(gateway, elsewhere)
+    await sql("UPDATE auth.login_failures SET failures = 300 WHERE key = :key", key=f"ceremonies:{elsewhere}")
+    assert await is_refused("too_many_attempts", begin_login(gateway, elsewhere))
+
+
+async def test_where_there_can_be_none_everybody_is_told(
+    foundation: Foundation, verifier: Any, gateway: Gateway, signer: Any
+) -> None:
+    account = await gateway.account()
+    async with served(replace(foundation, relying_party=None), verifier) as channel:
+        without = Gateway(channel, client.Caller(signer("gateway")))
+        assert await is_refused("passkeys_unavailable", begin_login(without))
+        assert await is_refused("passkeys_unavailable", begin(without, account))
+        shown = await without.passkey("ListPasskeys", user=account.identity)
+        assert (list(shown.passkeys), shown.is_available) == ([], False)
+
+
+@pytest.mark.parametrize(
+    ("url", "domain", "expected"),
+    [
+        ("https://Repruv.example", "", ("repruv.example", "https://repruv.example")),
+        ("https://app.repruv.example:443/", "repruv.example", ("repruv.example", "https://app.repruv.example")),
+        ("http://localhost:8080", "", ("localhost", "http://localhost:8080")),
+        ("http://127.0.0.1:8080", "", None),
+        ("https://[::1]:8443", "", None),
+        ("http://repruv.example", "", None),
+    ],
+)
+def test_where_passkeys_are_of(url: str, domain: str, expected: tuple[str, str] | None) -> None:
+    party = RelyingParty.of(url, domain)
+    assert (party and (party.rp_id, party.origin)) == expected
+
+
+@pytest.mark.parametrize("domain", ["example.org", "pruv.example", "www.repruv.example"])
+def test_a_domain_that_is_not_above_the_address_is_a_mistake(domain: str) -> None:
+    with pytest.raises(ValueError, match="must be the host"):
+        RelyingParty.of("https://repruv.example", domain)
