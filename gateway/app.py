@@ -23,6 +23,7 @@ from gateway.api import (
     events,
     jobs,
     notifications,
+    passkeys,
     security,
     sessions,
 )
@@ -49,6 +50,7 @@ def create(parts: Parts, *, pages: Sequence[BaseRoute] = (), error_page: errors.
     app.include_router(probes)
     accounts = (auth.router, sessions.router, security.router)
     rest = (
+        passkeys.router,
         connections.router,
         notifications.router,
         content.router,

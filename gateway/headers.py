@@ -17,14 +17,17 @@ SIGNED_OUT = {"Clear-Site-Data": '"cache", "storage"'}
 """For the answer that signs out: pages kept for Back go as well. Not `"cookies"`: that would take those of every subdomain,
 and what the next page has to say; the session's cookie is deleted by name."""
 _NOTHING = ("accelerometer", "camera", "display-capture", "geolocation", "gyroscope", "magnetometer", "microphone")
-_MORE = ("midi", "payment", "publickey-credentials-get", "screen-wake-lock", "usb", "xr-spatial-tracking")
+_MORE = ("midi", "payment", "screen-wake-lock", "usb", "xr-spatial-tracking")
+_OWN = ("publickey-credentials-create", "publickey-credentials-get")
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": ", ".join(f"{feature}=()" for feature in (*_NOTHING, *_MORE)),
+    "Permissions-Policy": ", ".join(
+        [*(f"{feature}=()" for feature in (*_NOTHING, *_MORE)), *(f"{feature}=(self)" for feature in _OWN)]
+    ),
     "Cache-Control": "no-store",
 }
 _STRICT_TRANSPORT = "max-age=31536000; includeSubDomains"

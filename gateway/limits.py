@@ -39,9 +39,12 @@ _PAGES = (
 _CALLS = (
     "login",
     "login/code",
+    "login/passkey",
+    "login/passkey/options",
     "register",
     "token",
     "reauthenticate",
+    "reauthenticate/passkey",
     "password/forgot",
     "password/reset",
     "email/verify",

@@ -23,6 +23,7 @@ class Parts:
     auth: clients.Auth
     admin: clients.Admin
     connections: clients.Connections
+    passkeys: clients.Passkeys
     demo: clients.Demo
     jobs: clients.Jobs
     engine: clients.Engine
@@ -42,7 +43,7 @@ class Parts:
 
     async def close(self) -> None:
         """Close the connections to the services."""
-        services = (self.auth, self.admin, self.connections, self.demo, self.jobs, self.engine)
+        services = (self.auth, self.admin, self.connections, self.passkeys, self.demo, self.jobs, self.engine)
         await asyncio.gather(*(service.close() for service in services))
 
 
@@ -65,6 +66,7 @@ def assemble(told: settings.Settings) -> Parts:
         auth=auth,
         admin=clients.Admin(told.auth_target, caller),
         connections=connections,
+        passkeys=clients.Passkeys(told.auth_target, caller),
         demo=demo,
         jobs=jobs,
         engine=clients.Engine(told.jobs_target, caller),

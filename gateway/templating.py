@@ -136,6 +136,11 @@ _HAPPENINGS = {
     "second_factor_disabled": "Second factor turned off",
     "recovery_code_used": "Recovery code used",
     "recovery_codes_replaced": "New recovery codes made",
+    "passkey_added": "Passkey added",
+    "passkey_removed": "Passkey removed",
+    "passkey_used": "Passkey used",
+    "passkey_failed": "Passkey refused",
+    "passkey_copied": "Passkey refused: it may have been copied",
     "connection_begun": "Connecting begun",
 }
 

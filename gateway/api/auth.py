@@ -11,7 +11,7 @@ from chassis import errors
 from gateway import headers, sessions, succession, views
 from gateway.api import dependencies, schemas_auth
 from gateway.api.dependencies import MAYBE, PUBLIC, Gateway, SignedIn, answer, client_of, documented
-from repruv.auth.v1 import auth_service_pb2
+from repruv.auth.v1 import auth_service_pb2, passkey_service_pb2
 from repruv.demo.v1 import demo_pb2
 
 logger = logging.getLogger(__name__)
@@ -19,12 +19,18 @@ logger = logging.getLogger(__name__)
 router = APIRouter(prefix="/auth", tags=["auth"])
 
 MAIL_SENT = "We have sent a mail to this address. Follow its link to go on."
-_SIGNED_IN = "The account; the session's cookie is set."
+SIGNED_IN = "The account; the session's cookie is set."
+"""What the answer to a sign-in is."""
 _CHALLENGED: dependencies.Documented = {
     202: {"model": schemas_auth.Challenge, "description": "A code is needed too: send it to `/auth/login/code`."},
 }
 
-Began = auth_service_pb2.LoginResponse | auth_service_pb2.FinishLoginResponse | auth_service_pb2.RegisterResponse
+Began = (
+    auth_service_pb2.LoginResponse
+    | auth_service_pb2.FinishLoginResponse
+    | auth_service_pb2.RegisterResponse
+    | passkey_service_pb2.FinishPasskeyLoginResponse
+)
 
 
 @router.post(
@@ -33,7 +39,7 @@ Began = auth_service_pb2.LoginResponse | auth_service_pb2.FinishLoginResponse | 
     summary="Make an account",
     openapi_extra=PUBLIC,
     responses={
-        **documented(201, schemas_auth.Registered, _SIGNED_IN, 400, 403, 409, 429),
+        **documented(201, schemas_auth.Registered, SIGNED_IN, 400, 403, 409, 429),
         202: {"model": schemas_auth.Message, "description": "A mail was sent; the same whether there is an account."},
     },
 )
@@ -54,7 +60,7 @@ async def register(body: schemas_auth.Registration, request: Request, gateway: G
     "/login",
     summary="Sign in",
     openapi_extra=PUBLIC,
-    responses={**documented(200, schemas_auth.SignedIn, _SIGNED_IN, 400, 403, 429), **_CHALLENGED},
+    responses={**documented(200, schemas_auth.SignedIn, SIGNED_IN, 400, 403, 429), **_CHALLENGED},
 )
 async def login(body: schemas_auth.Login, request: Request, gateway: Gateway) -> Response:
     """Begin a session: the cookie is set, and the session that it stood for until now ends.
@@ -65,10 +71,10 @@ async def login(body: schemas_auth.Login, request: Request, gateway: Gateway) ->
     client = client_of(request)
     made = await gateway.auth.login(email=body.email, password=body.password, remember=body.remember, client=client)
     if not made.challenge:
-        return await _signed_in(request, gateway, made)
+        return await signed_in_by(request, gateway, made)
     if body.code:
         finished = await gateway.auth.finish_login(challenge=made.challenge, code=body.code, client=client)
-        return await _signed_in(request, gateway, finished)
+        return await signed_in_by(request, gateway, finished)
     challenge = {
         "status": "second_factor_required",
         "challenge": made.challenge,
@@ -81,12 +87,12 @@ async def login(body: schemas_auth.Login, request: Request, gateway: Gateway) ->
     "/login/code",
     summary="Sign in: the second step",
     openapi_extra=PUBLIC,
-    responses=documented(200, schemas_auth.SignedIn, _SIGNED_IN, 400, 403, 429),
+    responses=documented(200, schemas_auth.SignedIn, SIGNED_IN, 400, 403, 429),
 )
 async def login_code(body: schemas_auth.ChallengeAnswer, request: Request, gateway: Gateway) -> Response:
     """Answer the challenge with a code: the cookie is set. 401 `invalid_code`, or `challenge_invalid`: sign in anew."""
     made = await gateway.auth.finish_login(challenge=body.challenge, code=body.code, client=client_of(request))
-    return await _signed_in(request, gateway, made)
+    return await signed_in_by(request, gateway, made)
 
 
 @router.post(
@@ -141,7 +147,8 @@ async def known_demo(session: sessions.Session, gateway: Gateway) -> demo_pb2.De
         return None
 
 
-async def _signed_in(request: Request, gateway: Gateway, made: Began) -> Response:
+async def signed_in_by(request: Request, gateway: Gateway, made: Began) -> Response:
+    """Answer somebody who has just signed in; the session that the browser had ends."""
     await succession.end_previous(request, gateway)
     shown = views.session(made.session, current_id=made.session.session_id)
     response = answer({"user": views.user(made.user), "session": shown})

@@ -100,8 +100,14 @@ async def session_id(session_id: str) -> str:
     return _parsed(session_id, "session")
 
 
+async def passkey_id(passkey_id: str) -> str:
+    """Read a passkey's id from the path."""
+    return _parsed(passkey_id, "passkey")
+
+
 UserId = Annotated[str, Depends(user_id)]
 SessionId = Annotated[str, Depends(session_id)]
+PasskeyId = Annotated[str, Depends(passkey_id)]
 
 
 def _parsed(text: str, thing: str) -> str:

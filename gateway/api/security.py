@@ -9,11 +9,12 @@ from gateway import authentication, rotation, views
 from gateway.api import schemas_auth
 from gateway.api.auth import MAIL_SENT
 from gateway.api.dependencies import PUBLIC, Gateway, SignedIn, answer, client_of, documented
-from repruv.auth.v1 import auth_service_pb2
+from repruv.auth.v1 import auth_service_pb2, passkey_service_pb2
 
 router = APIRouter(prefix="/auth", tags=["security"])
 
-_FRESH = "The session goes on under a new token. 401 `invalid_credentials` or `invalid_code`."
+FRESH = "The session goes on under a new token. 401 `invalid_credentials` or `invalid_code`."
+"""What the answer to a proof is."""
 
 
 @router.get(
@@ -29,20 +30,20 @@ async def get_security(session: SignedIn, gateway: Gateway) -> Response:
 @router.post(
     "/reauthenticate",
     summary="Prove who you are",
-    responses=documented(200, schemas_auth.Refreshed, _FRESH, 400, 403, 429),
+    responses=documented(200, schemas_auth.Refreshed, FRESH, 400, 403, 429),
 )
 async def reauthenticate(body: schemas_auth.Proof, request: Request, session: SignedIn, gateway: Gateway) -> Response:
     """Prove again who the user is: sensitive calls are then allowed for ten minutes."""
     proved = await gateway.auth.reauthenticate(
         password=body.password, code=body.code, client=client_of(request), user=session.identity
     )
-    return _refreshed(request, gateway, proved)
+    return refreshed(request, gateway, proved)
 
 
 @router.post(
     "/password",
     summary="Change the password",
-    responses=documented(200, schemas_auth.PasswordChanged, f"All other sessions ended. {_FRESH}", 400, 403, 429),
+    responses=documented(200, schemas_auth.PasswordChanged, f"All other sessions ended. {FRESH}", 400, 403, 429),
 )
 async def change_password(
     body: schemas_auth.NewPassword, request: Request, session: SignedIn, gateway: Gateway
@@ -51,7 +52,7 @@ async def change_password(
     changed = await gateway.auth.change_password(
         current=body.current_password, new=body.new_password, client=client_of(request), user=session.identity
     )
-    response = _refreshed(request, gateway, changed, revoked_count=changed.revoked_count)
+    response = refreshed(request, gateway, changed, revoked_count=changed.revoked_count)
     gateway.sessions.revoked(session.user_id, None)
     return response
 
@@ -125,23 +126,23 @@ async def begin_totp(session: SignedIn, gateway: Gateway) -> Response:
     "/totp/confirm",
     summary="Turn the second factor on",
     responses=documented(
-        200, schemas_auth.SecondFactorEnabled, f"Keep the recovery codes. {_FRESH}", 400, 403, 409, 429
+        200, schemas_auth.SecondFactorEnabled, f"Keep the recovery codes. {FRESH}", 400, 403, 409, 429
     ),
 )
 async def confirm_totp(body: schemas_auth.Code, request: Request, session: SignedIn, gateway: Gateway) -> Response:
     """Show that the app has the secret: from now on signing in takes a code. 403 `reauthentication_required`."""
     confirmed = await gateway.auth.confirm_totp(code=body.code, user=session.identity)
-    return _refreshed(request, gateway, confirmed, recovery_codes=list(confirmed.recovery_codes))
+    return refreshed(request, gateway, confirmed, recovery_codes=list(confirmed.recovery_codes))
 
 
 @router.post(
     "/totp/disable",
     summary="Turn the second factor off",
-    responses=documented(200, schemas_auth.Refreshed, _FRESH, 400, 403, 409, 429),
+    responses=documented(200, schemas_auth.Refreshed, FRESH, 400, 403, 409, 429),
 )
 async def disable_totp(body: schemas_auth.Code, request: Request, session: SignedIn, gateway: Gateway) -> Response:
     """Turn the second factor off. 403 `reauthentication_required`."""
-    return _refreshed(request, gateway, await gateway.auth.disable_totp(code=body.code, user=session.identity))
+    return refreshed(request, gateway, await gateway.auth.disable_totp(code=body.code, user=session.identity))
 
 
 @router.post(
@@ -159,10 +160,11 @@ Rotated = (
     | auth_service_pb2.ChangePasswordResponse
     | auth_service_pb2.ConfirmTotpResponse
     | auth_service_pb2.DisableTotpResponse
+    | passkey_service_pb2.FinishPasskeyReauthenticationResponse
 )
 
 
-def _refreshed(request: Request, gateway: Gateway, made: Rotated, **more: object) -> Response:
+def refreshed(request: Request, gateway: Gateway, made: Rotated, **more: object) -> Response:
     """Tell of the session under its new token, which goes to whoever sent the old one, and the same way."""
     by_cookie = authentication.is_by_cookie(request)
     body = {"session": views.session(made.session, current_id=made.session.session_id), **more}

@@ -12,6 +12,7 @@ from gateway.clients.connections import Connections
 from gateway.clients.demo import Demo
 from gateway.clients.engine import Engine
 from gateway.clients.jobs import Jobs
+from gateway.clients.passkeys import Passkeys
 from gateway.clients.service import QUICK_TIMEOUT, TIMEOUT
 
-__all__ = ["QUICK_TIMEOUT", "TIMEOUT", "Admin", "Auth", "Connections", "Demo", "Engine", "Jobs"]
+__all__ = ["QUICK_TIMEOUT", "TIMEOUT", "Admin", "Auth", "Connections", "Demo", "Engine", "Jobs", "Passkeys"]

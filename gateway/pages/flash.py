@@ -31,13 +31,19 @@ MESSAGES: Mapping[str, Flash] = {
         kind="info", message="That took too long, or too many codes were wrong. Please sign in again."
     ),
     "password_reset": Flash(
-        kind="success", message="Your password is set, and all sessions have ended. Sign in with it."
+        kind="success",
+        message="Your password is set. All sessions have ended, and passkeys were removed. Sign in with it.",
     ),
     "email_verified": Flash(kind="success", message="Your address is verified."),
     "proved": Flash(kind="success", message="Thank you. For the next ten minutes you can change what is sensitive."),
     "password_changed": Flash(kind="success", message="Your password is changed, and all other sessions have ended."),
     "mail_sent": Flash(kind="success", message="A mail is on its way. Follow its link within 24 hours."),
     "factor_disabled": Flash(kind="success", message="Signing in takes no code any more."),
+    "passkey_renamed": Flash(kind="success", message="The passkey has its new name."),
+    "passkey_removed": Flash(
+        kind="success", message="That passkey opens nothing any more. Sessions that it began go on."
+    ),
+    "passkey_unknown": Flash(kind="info", message="There is no such passkey any more."),
     "session_revoked": Flash(kind="success", message="That session has ended."),
     "others_revoked": Flash(kind="success", message="All other sessions have ended."),
     "everywhere_out": Flash(kind="info", message="You have signed out everywhere."),

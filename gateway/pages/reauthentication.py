@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from starlette.requests import Request
@@ -12,6 +13,8 @@ from chassis import errors
 from gateway import parts, rotation, views
 from gateway.api.dependencies import client_of
 from gateway.pages import forms, redirects, visit
+
+logger = logging.getLogger(__name__)
 
 FIELDS = ("password", "code", "next")
 
@@ -48,5 +51,18 @@ class Reauthentication:
 
     async def _show(self, request: Request, wanted: str, mistakes: dict[str, str], *, status: int = 200) -> Response:
         visitor = await visit.begin(request, self._parts)
-        context: dict[str, Any] = {"next": redirects.local(wanted), "form": forms.filled({}, mistakes)}
+        context: dict[str, Any] = {
+            "next": redirects.local(wanted),
+            "form": forms.filled({}, mistakes),
+            "has_passkey": await self._has_passkey(visitor.identity),
+        }
         return visitor.show("reauthenticate", redirects.REAUTHENTICATE, context, status=status)
+
+    async def _has_passkey(self, identity: str) -> bool:
+        try:
+            found = await self._parts.passkeys.list_passkeys(user=identity, quick=True)
+        except (errors.Unavailable, errors.DeadlineExceeded) as error:
+            # There is still the password.
+            logger.warning("passkeys are not known", extra={"cause": error.code})
+            return False
+        return found.is_available and bool(found.passkeys)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from chassis import errors
+from chassis import errors, ids
 from gateway import errors as problems
 from gateway import parts, rotation, views
 from gateway.api.dependencies import client_of
@@ -32,8 +33,10 @@ class Security:
             "confirm-totp": self.confirm_totp,
             "disable-totp": self.disable_totp,
             "recovery-codes": self.regenerate_codes,
+            "rename-passkey": self.rename_passkey,
+            "remove-passkey": self.remove_passkey,
         }
-        says = {**_CHANGED, "second_factor_not_begun": "factor_changed"}
+        says = {**_CHANGED, "second_factor_not_begun": "factor_changed", "passkey_not_found": "passkey_unknown"}
         self.routes = [
             Route(PATH, self.show),
             *(
@@ -115,13 +118,32 @@ class Security:
         codes = await self._parts.auth.regenerate_recovery_codes(user=session.identity)
         return await self._show_codes(request, list(codes), is_new=False)
 
+    async def rename_passkey(self, request: Request) -> Response:
+        """Give a passkey another name. Adding one is for the browser module: it takes the browser's authenticators."""
+        session, sent = await visit.posted(request, self._parts, "passkey_id", "name")
+        try:
+            await self._parts.passkeys.rename(_passkey_id(sent), sent["name"], user=session.identity)
+        except errors.InvalidArgument as error:
+            return await self._show_again(request, error, (), "passkeys")
+        return self._see(say="passkey_renamed")
+
+    async def remove_passkey(self, request: Request) -> Response:
+        """Remove a passkey."""
+        session, sent = await visit.posted(request, self._parts, "passkey_id")
+        await self._parts.passkeys.remove(_passkey_id(sent), user=session.identity)
+        return self._see(say="passkey_removed")
+
     async def _show(
         self, request: Request, form: dict[str, Any] | None = None, *, about: str = "", status: int = 200
     ) -> Response:
         visitor = await visit.begin(request, self._parts)
-        found = await self._parts.auth.get_security(user=visitor.identity)
+        found, kept = await asyncio.gather(
+            self._parts.auth.get_security(user=visitor.identity),
+            self._parts.passkeys.list_passkeys(user=visitor.identity),
+        )
         context = {
             "security": views.security(found),
+            "passkeys": views.passkeys(kept),
             "can_access_dashboard": found.user.can_access_dashboard,
             "form": form or forms.blank(),
             "about": about,
@@ -165,3 +187,7 @@ class Security:
 
     def _see(self, *, say: str = "") -> Response:
         return redirects.see(PATH, say=say, secure=self._parts.settings.is_https)
+
+
+def _passkey_id(sent: dict[str, str]) -> str:
+    return str(ids.parse(sent["passkey_id"], "passkey_id"))

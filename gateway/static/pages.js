@@ -70,6 +70,11 @@ if (document.body.dataset.stream) {
   liven(document.body.dataset);
 }
 
+if (document.querySelector('[data-passkey]')) {
+  const { offerPasskeys } = await import('./passkeys.js');
+  offerPasskeys();
+}
+
 const notify = document.getElementById('notify');
 if (notify) {
   const { offerNotifications } = await import('./attention.js');

@@ -38,6 +38,7 @@ from gateway.views.job_snapshots import (
     notifications,
     progress,
 )
+from gateway.views.passkeys import ceremony, passkey, passkeys
 from gateway.views.times import Json, optional_time, time
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "SECURITY_PATH",
     "SESSIONS_PATH",
     "Json",
+    "ceremony",
     "connection",
     "connection_state",
     "content",
@@ -70,6 +72,8 @@ __all__ = [
     "notification",
     "notifications",
     "optional_time",
+    "passkey",
+    "passkeys",
     "progress",
     "security",
     "security_event",

@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, LiteralString, ParamSpec, Self, TypeVar
 
@@ -122,16 +122,20 @@ class System:
         finally:
             await self.start(name, index)
 
-    @asynccontextmanager
-    async def workers(self, **variables: str) -> AsyncIterator[None]:
+    def workers(self, **variables: str) -> AbstractAsyncContextManager[None]:
         """Let all workers run with other variables while the context lasts."""
-        before = self._stack.environment(WORKER)
-        await self._do(lambda: self._stack.restart(WORKER, env=variables))
+        return self.told(WORKER, **variables)
+
+    @asynccontextmanager
+    async def told(self, name: str, **variables: str) -> AsyncIterator[None]:
+        """Let a process run with other variables while the context lasts."""
+        before = self._stack.environment(name)
+        await self._do(lambda: self._stack.restart(name, env=variables))
         try:
             yield
         finally:
-            restored = {name: before[name] for name in variables}
-            await self._do(lambda: self._stack.restart(WORKER, env=restored))
+            restored = {variable: before[variable] for variable in variables}
+            await self._do(lambda: self._stack.restart(name, env=restored))
 
     def worker_index(self, worker: str) -> int:
         """Say which replica a worker's name (…-<host>-<pid>-<random>) belongs to."""

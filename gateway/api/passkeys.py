@@ -1,0 +1,132 @@
+"""Passkeys: a user's own, and signing in and proving who one is with them."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from gateway import views
+from gateway.api import schemas_auth, schemas_passkeys
+from gateway.api.auth import SIGNED_IN, signed_in_by
+from gateway.api.dependencies import PUBLIC, Gateway, PasskeyId, SignedIn, answer, client_of, documented
+from gateway.api.security import FRESH, refreshed
+
+router = APIRouter(prefix="/auth", tags=["passkeys"])
+
+_BEGUN = "For `PublicKeyCredential.parse…OptionsFromJSON`; the answer is due in five minutes."
+_NOT_HERE = "409 `passkeys_unavailable` where the address can have none."
+
+
+@router.get("/passkeys", summary="List passkeys", responses=documented(200, schemas_passkeys.Passkeys, "Oldest first."))
+async def list_passkeys(session: SignedIn, gateway: Gateway) -> Response:
+    """Give the user's passkeys, and whether there can be any."""
+    return answer(views.passkeys(await gateway.passkeys.list_passkeys(user=session.identity)))
+
+
+@router.post(
+    "/passkeys/options",
+    summary="Begin to add a passkey",
+    responses=documented(200, schemas_passkeys.Ceremony, f"{_BEGUN} {_NOT_HERE}", 403, 409),
+)
+async def begin_adding(session: SignedIn, gateway: Gateway) -> Response:
+    """Say which passkey an authenticator shall make. 403 `reauthentication_required`."""
+    return answer(views.ceremony(await gateway.passkeys.begin_adding(user=session.identity)))
+
+
+@router.post(
+    "/passkeys",
+    status_code=201,
+    summary="Add a passkey",
+    responses=documented(201, schemas_passkeys.AddedPasskey, "It can be used to sign in.", 400, 403, 409),
+)
+async def finish_adding(body: schemas_passkeys.NewPasskey, session: SignedIn, gateway: Gateway) -> Response:
+    """Add what the authenticator made. 401 `challenge_invalid`: begin anew. 403 `reauthentication_required`."""
+    added = await gateway.passkeys.finish_adding(
+        ceremony=body.ceremony, credential=_json(body.credential), name=body.name, user=session.identity
+    )
+    return answer({"passkey": views.passkey(added)}, 201)
+
+
+@router.patch(
+    "/passkeys/{passkey_id}",
+    summary="Rename a passkey",
+    responses=documented(200, schemas_passkeys.AddedPasskey, "With its new name.", 400, 403, 404),
+)
+async def rename(
+    passkey_id: PasskeyId, body: schemas_passkeys.PasskeyName, session: SignedIn, gateway: Gateway
+) -> Response:
+    """Give a passkey of the user another name."""
+    renamed = await gateway.passkeys.rename(passkey_id, body.name, user=session.identity)
+    return answer({"passkey": views.passkey(renamed)})
+
+
+@router.delete(
+    "/passkeys/{passkey_id}",
+    status_code=204,
+    summary="Remove a passkey",
+    responses=documented(204, None, "It opens nothing any more; sessions that it began go on.", 403, 404),
+)
+async def remove(passkey_id: PasskeyId, session: SignedIn, gateway: Gateway) -> Response:
+    """Remove a passkey of the user. 403 `reauthentication_required`."""
+    await gateway.passkeys.remove(passkey_id, user=session.identity)
+    return Response(status_code=204)
+
+
+@router.post(
+    "/login/passkey/options",
+    summary="Begin to sign in with a passkey",
+    openapi_extra=PUBLIC,
+    responses=documented(200, schemas_passkeys.Ceremony, f"{_BEGUN} {_NOT_HERE}", 403, 409),
+)
+async def begin_login(request: Request, gateway: Gateway) -> Response:
+    """Say what an authenticator shall sign; the same for everybody, since nobody has said yet who they are."""
+    return answer(views.ceremony(await gateway.passkeys.begin_login(client=client_of(request))))
+
+
+@router.post(
+    "/login/passkey",
+    summary="Sign in with a passkey",
+    openapi_extra=PUBLIC,
+    responses=documented(200, schemas_auth.SignedIn, SIGNED_IN, 400, 403, 409),
+)
+async def finish_login(body: schemas_passkeys.PasskeyLogin, request: Request, gateway: Gateway) -> Response:
+    """Begin a session: the cookie is set. No code is asked for. 401 `passkey_invalid`, or `challenge_invalid`: begin anew."""
+    made = await gateway.passkeys.finish_login(
+        ceremony=body.ceremony,
+        credential=_json(body.credential),
+        remember=body.remember,
+        client=client_of(request),
+    )
+    return await signed_in_by(request, gateway, made)
+
+
+@router.post(
+    "/reauthenticate/passkey/options",
+    summary="Begin to prove who you are with a passkey",
+    responses=documented(200, schemas_passkeys.Ceremony, f"{_BEGUN} {_NOT_HERE}", 403, 404, 409),
+)
+async def begin_reauthentication(session: SignedIn, gateway: Gateway) -> Response:
+    """Say what an authenticator shall sign, with a passkey of the user. 404 `passkey_not_found`: there is none."""
+    return answer(views.ceremony(await gateway.passkeys.begin_reauthentication(user=session.identity)))
+
+
+@router.post(
+    "/reauthenticate/passkey",
+    summary="Prove who you are with a passkey",
+    responses=documented(200, schemas_auth.Refreshed, FRESH, 400, 403, 409),
+)
+async def finish_reauthentication(
+    body: schemas_passkeys.PasskeyProof, request: Request, session: SignedIn, gateway: Gateway
+) -> Response:
+    """Prove again who the user is: sensitive calls are then allowed for ten minutes. 401 `passkey_invalid`."""
+    proved = await gateway.passkeys.finish_reauthentication(
+        ceremony=body.ceremony,
+        credential=_json(body.credential),
+        client=client_of(request),
+        user=session.identity,
+    )
+    return refreshed(request, gateway, proved)
+
+
+def _json(credential: schemas_passkeys.NewCredential | schemas_passkeys.UsedCredential) -> str:
+    return credential.model_dump_json(exclude_none=True)

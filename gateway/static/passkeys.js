@@ -1,0 +1,79 @@
+/* Passkeys: signing in, proving who one is, adding one. The server begins a ceremony, an authenticator answers, the server judges. */
+
+import { HttpError, request } from './repruv/http.js';
+
+const API = '/api/v1/auth/';
+const CEREMONIES = {
+  login: { path: 'login/passkey', options: 'login/passkey/options', ask: use, more: remembering },
+  reauthenticate: { path: 'reauthenticate/passkey', options: 'reauthenticate/passkey/options', ask: use },
+  add: { path: 'passkeys', options: 'passkeys/options', ask: make, more: naming },
+};
+const TROUBLE = {
+  NotAllowedError: 'Nothing was done: that was cancelled, or took too long.',
+  InvalidStateError: 'This device has a passkey for your account already.',
+  SecurityError: 'Passkeys do not work at this address.',
+};
+
+/** Shows what can be done with passkeys here, or says why nothing can. */
+export function offerPasskeys() {
+  const obstacle = obstacleHere();
+  for (const without of document.querySelectorAll('[data-passkey-without]')) {
+    without.hidden = !obstacle;
+    without.querySelector('span').textContent = obstacle;
+  }
+  if (obstacle) return;
+  for (const place of document.querySelectorAll('[data-passkey]')) {
+    place.hidden = false;
+    place.addEventListener(place.matches('form') ? 'submit' : 'click', (event) => {
+      if (event.type === 'click' && !event.target.closest('button')) return;
+      event.preventDefault();
+      event.stopPropagation(); // nothing is sent as a form
+      hold(place, CEREMONIES[place.dataset.passkey]);
+    });
+  }
+}
+
+function obstacleHere() {
+  if (/^[\d.]+$|^\[/.test(location.hostname)) return 'Passkeys are bound to a name, and this address is a number.';
+  if (!isSecureContext) return 'Passkeys work over https only.';
+  return 'parseCreationOptionsFromJSON' in (globalThis.PublicKeyCredential ?? {}) ? '' : 'This browser knows no passkeys.';
+}
+
+async function hold(place, ceremony) {
+  const [button, trouble] = [place.querySelector('button'), place.querySelector('[role="alert"]')];
+  if (button.ariaDisabled) return; // the same button, once more
+  button.ariaDisabled = 'true';
+  trouble.hidden = true;
+  try {
+    const { ceremony: secret, options } = await post(ceremony.options);
+    const credential = await ceremony.ask(options);
+    await post(ceremony.path, { ceremony: secret, credential: credential.toJSON(), ...ceremony.more?.(place) });
+    location.assign(place.dataset.next);
+  } catch (error) {
+    if (error.code === 'reauthentication_required') return location.assign(`/reauthenticate?next=${place.dataset.next}`);
+    trouble.textContent = TROUBLE[error.name] ?? (error instanceof HttpError ? error.message : 'That did not work.');
+    trouble.hidden = false;
+    button.ariaDisabled = null;
+  }
+}
+
+async function post(path, body = {}) {
+  const headers = { 'Content-Type': 'application/json', Accept: 'application/json' };
+  return (await request(API + path, { method: 'POST', headers, body: JSON.stringify(body) })).json();
+}
+
+function make(options) {
+  return navigator.credentials.create({ publicKey: PublicKeyCredential.parseCreationOptionsFromJSON(options) });
+}
+
+function use(options) {
+  return navigator.credentials.get({ publicKey: PublicKeyCredential.parseRequestOptionsFromJSON(options) });
+}
+
+function remembering() {
+  return { remember: document.getElementById('remember').checked };
+}
+
+function naming(form) {
+  return { name: form.elements.name.value };
+}
