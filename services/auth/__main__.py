@@ -84,7 +84,7 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
                 name=admin_servicer.SERVICE,
                 register=partial(
                     admin_service_pb2_grpc.add_AuthAdminServiceServicer_to_server,
-                    admin_servicer.AuthAdminServicer(foundation),
+                    admin_servicer.AuthAdminServicer(foundation, connections.announced),
                 ),
                 callers=admin_servicer.CALLERS,
             ),
@@ -120,8 +120,14 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
         await engine.dispose()
 
 
-async def work(config: WorkerSettings, stop: asyncio.Event, *, offered: Sequence[platforms.Platform] = ()) -> None:
-    """Run jobs until `stop` is set; `offered` are the platforms that users may connect."""
+async def work(
+    config: WorkerSettings,
+    stop: asyncio.Event,
+    *,
+    offered: Sequence[platforms.Platform] = (),
+    withdrawn: Sequence[platforms.Platform] = (),
+) -> None:
+    """Run jobs until `stop` is set; at `offered` platforms users may connect, at `withdrawn` ones access is given back."""
     own = config.own
     engine = postgres.engine(config.database_url, name="auth-worker", pool_size=config.worker_concurrency + 4, own=own)
     nats = bus.Bus(config.nats_url, name="auth-worker", own=own)
@@ -129,7 +135,7 @@ async def work(config: WorkerSettings, stop: asyncio.Event, *, offered: Sequence
     call = client.Caller(identity.Signer("auth", config.identity_key))
     requests, clients = Jobs(channel, call), worker.JobsClient(channel, call)
     # A relay here too: that a platform is connected is told when it is committed, not when a replica of `serve` looks next.
-    relay, connections = _connections(config, engine, requests, nats, offered)
+    relay, connections = _connections(config, engine, requests, nats, offered, withdrawn)
     nats.on_connected(relay.wake)
     mailer = handlers.Mailer(engine=engine, sender=config.open_sender(), public_url=config.public_url)
     kinds: list[worker.Kind[Any]] = [handlers.kind(mailer), resealing.kind(engine, config.ring, SEALED)]
@@ -161,9 +167,10 @@ def _connections(
     jobs: Jobs,
     nats: bus.Bus,
     offered: Sequence[platforms.Platform],
+    withdrawn: Sequence[platforms.Platform] = (),
 ) -> tuple[outbox.Relay, assembly.Assembly]:
     """Put together what `serve` and `work` both have: the relay of what was committed, and the wing of connections."""
-    announced = announcements.Announcements({platform.name: platform.title for platform in offered})
+    announced = announcements.Announcements({platform.name: platform.title for platform in (*offered, *withdrawn)})
     submits = ConnectionSubmissions(engine, jobs, announced, others=mails.Submissions(jobs))
     relay = outbox.Relay(engine, schema.outbox, {"auth.events.": nats.publish, submissions.PREFIX: submits.send})
     connections = assembly.Assembly(
@@ -173,6 +180,7 @@ def _connections(
         announced=announced,
         relay=relay,
         offered=offered,
+        withdrawn=withdrawn,
         ring=config.ring,
         public_url=config.public_url,
     )
@@ -236,7 +244,8 @@ def _run(command: str) -> None:
     if command == "work":
         worker_config = settings.read(WorkerSettings, os.environ)
         logs.configure("auth-worker", level=worker_config.log_level, form=worker_config.log_format)
-        run.until_signal(partial(work, worker_config, offered=platforms.read(os.environ)))
+        offered, withdrawn = platforms.read(os.environ), platforms.withdrawn(os.environ)
+        run.until_signal(partial(work, worker_config, offered=offered, withdrawn=withdrawn))
         return
     config = settings.read(Settings, os.environ)
     logs.configure("auth", level=config.log_level, form=config.log_format)

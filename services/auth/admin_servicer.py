@@ -10,6 +10,7 @@ from chassis import ids
 from repruv.auth.v1 import admin_service_pb2, admin_service_pb2_grpc, auth_pb2
 from services.auth import convert, domain
 from services.auth.administration import Administration
+from services.auth.connections import announcements
 from services.auth.foundation import Foundation
 from services.auth.servicer import actor
 
@@ -33,8 +34,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class AuthAdminServicer(admin_service_pb2_grpc.AuthAdminServiceServicer):
     """The rpcs; errors are raised and mapped by the server."""
 
-    def __init__(self, foundation: Foundation) -> None:
-        self._administration = Administration(foundation)
+    def __init__(self, foundation: Foundation, announced: announcements.Announcements) -> None:
+        self._administration = Administration(foundation, announced)
         self._verification_period = foundation.verification_period
 
     async def ListUsers(

@@ -14,6 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from chassis import ids, paging
 from services.auth import audit, domain, factor_storage, links, mails, session_storage, storage
 from services.auth.audit import Kind, Origin, record
+from services.auth.connections import announcements
+from services.auth.connections import upkeep as connections
 from services.auth.foundation import Foundation, Transaction
 
 logger = logging.getLogger(__name__)
@@ -28,6 +30,7 @@ class Administration:
     """The operations. All raise `AdminRequired` and `SessionInvalid`; what changes something `ReauthenticationRequired`."""
 
     foundation: Foundation
+    announced: announcements.Announcements
 
     async def list_users(
         self, actor: domain.Actor, *, email_prefix: str, page_size: int, page_token: str
@@ -64,7 +67,7 @@ class Administration:
             return await self._present(transaction, user_id)
 
     async def disable(self, actor: domain.Actor, user_id: uuid.UUID) -> domain.User:
-        """Close an account: sessions, challenges and links end. Raises `UserNotFound` and `OwnAccount`."""
+        """Close an account: sessions, challenges, links and access to platforms end. Raises `UserNotFound` and `OwnAccount`."""
         async with self._changing(actor, user_id) as (transaction, user):
             if user_id == actor.user_id:
                 raise domain.OwnAccount()
@@ -75,11 +78,12 @@ class Administration:
                 await factor_storage.void_challenges(conn, user_id)
                 for purpose in mails.LINK_LIFETIMES:
                     await links.void_link(conn, user_id, purpose)
+                transaction.written.extend(await connections.end_of_user(conn, self.announced, user_id, actor))
                 await self._record(transaction, actor, Kind.ACCOUNT_DISABLED, user_id)
             return await self._present(transaction, user_id)
 
     async def enable(self, actor: domain.Actor, user_id: uuid.UUID) -> domain.User:
-        """Open a disabled account again. Raises `UserNotFound`."""
+        """Open a disabled account again; its user signs in and connects platforms anew. Raises `UserNotFound`."""
         async with self._changing(actor, user_id) as (transaction, user):
             if user.disabled_at is not None:
                 await storage.set_disabled(transaction.conn, user_id, is_disabled=False)

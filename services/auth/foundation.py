@@ -22,6 +22,8 @@ class Transaction:
 
     conn: AsyncConnection
     messages: list[outbox.Message] = field(default_factory=list)
+    written: list[outbox.Message] = field(default_factory=list)
+    """What is in the outbox already."""
 
     def tell(self, revocation: domain.Revocation | None) -> None:
         """Tell of sessions that ended, or that others must forget."""
@@ -68,8 +70,8 @@ class Foundation:
             transaction = Transaction(conn)
             yield transaction
             await outbox.add(conn, schema.outbox, transaction.messages)
-        if transaction.messages:
-            self.send(transaction.messages)
+        if leaving := transaction.messages + transaction.written:
+            self.send(leaving)
 
     def reading(self) -> AsyncEngine:
         """Give the engine whose statements are transactions of their own."""

@@ -9,7 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import outbox, streams
 from services.auth import audit, schema
-from services.auth.connections import convert
+from services.auth import domain as accounts
+from services.auth.connections import convert, domain, secrets
 from services.auth.connections.domain import Action, Connection
 from worker import submissions
 
@@ -24,10 +25,12 @@ _RECORDED: Mapping[Action, audit.Kind] = {
     Action.FAIL_REFRESH: audit.Kind.CONNECTION_FAILED,
     # Asked for, by whom and from where; and done.
     Action.DISCONNECT: audit.Kind.DISCONNECTED,
+    Action.CLOSE: audit.Kind.DISCONNECTED,
+    Action.WITHDRAW: audit.Kind.DISCONNECTED,
     Action.COMPLETE_DISCONNECT: audit.Kind.DISCONNECTED,
     Action.FORCE_DISCONNECT: audit.Kind.DISCONNECTED,
 }
-_SUBMITTING = frozenset({Action.RETURN, Action.DISCONNECT})
+_SUBMITTING = frozenset({Action.RETURN, *domain.ENDING})
 
 
 class Announcements:
@@ -41,21 +44,32 @@ class Announcements:
         return self._titles.get(platform, platform)
 
     async def announce(
-        self, conn: AsyncConnection, connection: Connection, action: Action, *, session_id: UUID | None = None
+        self,
+        conn: AsyncConnection,
+        connection: Connection,
+        action: Action,
+        *,
+        session_id: UUID | None = None,
+        admin: accounts.Actor | None = None,
     ) -> list[outbox.Message]:
         """Write what the transition that led to `connection` makes true; gives what to send after the commit.
 
-        `session_id` is the session of the user who did it.
+        `session_id` is the session of the user who did it; or `admin` did.
         """
         told = convert.event_to_proto(connection, action, title=self.title(connection.platform))
         subject = streams.events_subject("auth", f"connections.{connection.user_id}")
         messages = [outbox.Message(subject=subject, payload=told.SerializeToString(), delay=outbox.HEAD_START)]
         if action in _SUBMITTING:
             messages.append(submissions.kept(convert.submit_to_proto(connection)))
+        of = (connection.user_id, connection.platform, connection.generation)
+        if action in domain.LEAVES_TOKENS and await secrets.has_leftover(conn, *of):
+            messages.append(submissions.kept(convert.give_back_to_proto(connection)))
         await outbox.add(conn, schema.outbox, messages)
         if kind := _RECORDED.get(action):
+            user_id = connection.user_id
+            by = accounts.Actor(user_id=user_id, session_id=session_id) if session_id else admin
             origin = audit.Origin(
-                user_id=connection.user_id, actor_id=connection.user_id if session_id else None, session_id=session_id
+                user_id=user_id, actor_id=by.user_id if by else None, session_id=by.session_id if by else None
             )
             reason = connection.error.code.value if connection.error else action.value
             await audit.record(conn, kind, origin, platform=connection.platform, reason=reason)

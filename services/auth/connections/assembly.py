@@ -24,6 +24,7 @@ from services.auth.connections import (
 )
 from services.auth.connections.platforms import Platform
 from services.auth.connections.providers import choose, outbound
+from services.auth.connections.schema import leftovers
 from services.auth.connections.schema import secrets as table
 from worker.requests import Jobs
 from worker.submissions import Submissions
@@ -41,16 +42,19 @@ class Assembly:
         announced: announcements.Announcements,
         relay: outbox.Relay,
         offered: Sequence[Platform],
+        withdrawn: Sequence[Platform] = (),
         ring: sealing.Ring,
         public_url: str,
     ) -> None:
+        """At `withdrawn` platforms nobody connects any more, but jobs give access back."""
         self._engine = engine
-        self._announced = announced
+        self.announced = announced
         self._relay = relay
         self._public_url = public_url
         self._vault = secrets.Vault(ring)
         self._outbound = outbound.Outbound()
         self._providers = choose.providers(offered, self._outbound)
+        self._withdrawn = choose.providers(withdrawn, self._outbound)
         self.settlement = settling.Settlement(
             engine=engine, jobs=jobs, submits=submits, announced=announced, relay=relay
         )
@@ -62,7 +66,7 @@ class Assembly:
             providers=self._providers,
             vault=self._vault,
             settlement=self.settlement,
-            announced=self._announced,
+            announced=self.announced,
             relay=self._relay,
             demo=demo,
             public_url=self._public_url,
@@ -77,11 +81,12 @@ class Assembly:
         """Give what the worker serves; its schedules are `handlers.SCHEDULES`."""
         dependencies = tasks.Dependencies(
             engine=self._engine,
-            providers=self._providers,
+            providers={**self._withdrawn, **self._providers},
             vault=self._vault,
-            announced=self._announced,
+            announced=self.announced,
             relay=self._relay,
             public_url=self._public_url,
+            offered=frozenset(self._providers),
         )
         return handlers.kinds(dependencies, self.settlement, jobs.submit_many)
 
@@ -99,4 +104,11 @@ def sealed_columns() -> list[resealing.Sealed]:
             place=lambda row, name=name: secrets.place(name, row.user_id, row.platform),  # type: ignore[misc]
         )
         for name in secrets.SEALED_COLUMNS
+    ] + [
+        resealing.Sealed(
+            column=leftovers.c[name],
+            key=(leftovers.c.user_id, leftovers.c.platform, leftovers.c.generation),
+            place=lambda row, name=name: secrets.place(name, row.user_id, row.platform),  # type: ignore[misc]
+        )
+        for name in ("sealed_access_token", "sealed_refresh_token")
     ]

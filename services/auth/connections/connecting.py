@@ -18,7 +18,7 @@ from services.auth.connections.tasks import Attempt, Dependencies
 logger = logging.getLogger(__name__)
 
 LAST_TRY = 5
-"""The attempt that gives up itself what does not answer: it can still give the access back."""
+"""The attempt that gives up itself what does not answer, so that the user is told why."""
 
 
 async def connect(dependencies: Dependencies, context: worker.Context) -> dict[str, Any]:
@@ -30,7 +30,7 @@ async def connect(dependencies: Dependencies, context: worker.Context) -> dict[s
     if provider is None or attempt.kept is None:
         raise await _fail(dependencies, attempt, ErrorCode.INTERNAL)
     tokens = attempt.kept.tokens
-    await _stop_if_cancelled(dependencies, context, attempt, tokens)
+    await _stop_if_cancelled(dependencies, context, attempt)
     if tokens is None:
         await context.progress(0, 3, "Getting access")
         tokens = await _exchange(dependencies, attempt, attempt.kept, provider)
@@ -42,11 +42,11 @@ async def connect(dependencies: Dependencies, context: worker.Context) -> dict[s
     except Unavailable as error:
         if context.attempt < LAST_TRY:
             raise tasks.later(error, attempt.fence.platform) from None
-        raise await _fail(dependencies, attempt, ErrorCode.PLATFORM_UNAVAILABLE, tokens) from None
+        raise await _fail(dependencies, attempt, ErrorCode.PLATFORM_UNAVAILABLE) from None
     except Failed as error:
         _log(attempt, error)
-        raise await _fail(dependencies, attempt, _code(error), tokens) from None
-    await _stop_if_cancelled(dependencies, context, attempt, tokens)
+        raise await _fail(dependencies, attempt, _code(error)) from None
+    await _stop_if_cancelled(dependencies, context, attempt)
     await _complete(dependencies, attempt, provider, tokens, account, items)
     return {"items": len(items)}
 
@@ -132,13 +132,9 @@ async def _complete(
     dependencies.relay.send(messages)
 
 
-async def _stop_if_cancelled(
-    dependencies: Dependencies, context: worker.Context, attempt: Attempt, tokens: Tokens | None
-) -> None:
+async def _stop_if_cancelled(dependencies: Dependencies, context: worker.Context, attempt: Attempt) -> None:
     if not context.is_cancelled:
         return
-    if tokens:
-        await tasks.give_back(dependencies, attempt.fence.platform, tokens)
     await tasks.end(dependencies, attempt.fence, State.CONNECTING, Action.CANCEL_CONNECT)
     raise worker.Cancelled("requested")
 
@@ -146,7 +142,10 @@ async def _stop_if_cancelled(
 async def _fail(
     dependencies: Dependencies, attempt: Attempt, code: ErrorCode, tokens: Tokens | None = None
 ) -> worker.JobFailed:
-    """Fail the connection and give `tokens` back; gives what is to be raised. Raises `worker.Cancelled` if it has moved on."""
+    """Fail the connection; gives what is to be raised. Raises `worker.Cancelled` if it has moved on.
+
+    Tokens that are kept are set aside with it, to be given back; `tokens`, which were not, are given back here.
+    """
     error = domain.error(code)
     try:
         await tasks.end(dependencies, attempt.fence, State.CONNECTING, Action.FAIL_CONNECT, error)

@@ -16,6 +16,7 @@ from services.auth.connections import domain
 from services.auth.connections.domain import Connection, JobKind, JobPhase, State
 
 REFRESH = "auth.refresh"
+GIVE_BACK = "auth.give-back"
 MAX_ATTEMPTS = 6
 BACKOFF = timedelta(seconds=1)
 MAX_BACKOFF = timedelta(seconds=30)
@@ -99,6 +100,20 @@ def refresh_to_proto(connection: Connection) -> jobs_service_pb2.SubmitJobReques
             "generation": connection.generation,
         },
         unique_key=f"{REFRESH}:{connection.user_id}/{connection.platform}",
+    )
+
+
+def give_back_to_proto(connection: Connection) -> jobs_service_pb2.SubmitJobRequest:
+    """Write the submit of a job that gives back what was set aside of this generation; there is at most one at a time."""
+    of = f"{connection.user_id}/{connection.platform}/{connection.generation}"
+    return worker.new_job(
+        GIVE_BACK,
+        {
+            "user_id": str(connection.user_id),
+            "platform": connection.platform,
+            "generation": connection.generation,
+        },
+        unique_key=f"{GIVE_BACK}:{of}",
     )
 
 

@@ -12,6 +12,8 @@ from chassis import errors
 
 AUTHORIZATION_LIFETIME = timedelta(minutes=10)
 """How long a user may be away at the platform; and after how long without return the attempt counts as abandoned."""
+SYNC_AFTER = timedelta(days=1)
+"""After how long what a connection shows of its account is read again."""
 
 
 class State(StrEnum):
@@ -50,8 +52,11 @@ class Action(StrEnum):
     CANCEL_CONNECT = "connect_cancelled"
     FAIL_CONNECT = "connect_failed"
     REFRESH = "refreshed"
+    SYNC = "synced"
     FAIL_REFRESH = "refresh_failed"
     DISCONNECT = "disconnect_accepted"
+    CLOSE = "account_disabled"
+    WITHDRAW = "platform_withdrawn"
     COMPLETE_DISCONNECT = "disconnected"
     FORCE_DISCONNECT = "disconnected_unconfirmed"
 
@@ -60,6 +65,9 @@ TRANSITIONS: Mapping[Action, tuple[frozenset[State], State]] = {
     # By the user. BEGIN and DISCONNECT take a new generation, so that whatever was under way changes nothing any more.
     Action.BEGIN: (frozenset({State.DISCONNECTED, State.FAILED, State.CONNECTING}), State.CONNECTING),
     Action.DISCONNECT: (frozenset({State.CONNECTING, State.CONNECTED, State.FAILED}), State.DISCONNECTING),
+    # By an admin who disables the account, or a deployment that no longer offers the platform; a new generation too.
+    Action.CLOSE: (frozenset({State.CONNECTING, State.CONNECTED}), State.DISCONNECTING),
+    Action.WITHDRAW: (frozenset({State.CONNECTING, State.CONNECTED}), State.DISCONNECTING),
     # By what the platform sent the user's browser back with; a job takes over, or it ends here.
     Action.RETURN: (frozenset({State.CONNECTING}), State.CONNECTING),
     Action.DENY: (frozenset({State.CONNECTING}), State.DISCONNECTED),
@@ -72,6 +80,7 @@ TRANSITIONS: Mapping[Action, tuple[frozenset[State], State]] = {
     Action.FAIL_CONNECT: (frozenset({State.CONNECTING}), State.FAILED),
     # By refresh jobs, beside the job of the transition.
     Action.REFRESH: (frozenset({State.CONNECTED}), State.CONNECTED),
+    Action.SYNC: (frozenset({State.CONNECTED}), State.CONNECTED),
     Action.FAIL_REFRESH: (frozenset({State.CONNECTED}), State.FAILED),
     # By the disconnect job's handler; or, if the job ended without success, by whoever learns that first.
     Action.COMPLETE_DISCONNECT: (frozenset({State.DISCONNECTING}), State.DISCONNECTED),
@@ -82,6 +91,12 @@ TRANSITIONS: Mapping[Action, tuple[frozenset[State], State]] = {
 
 KEEPS_SECRETS = frozenset({State.CONNECTING, State.CONNECTED, State.DISCONNECTING})
 """Whatever moves to another state deletes the secrets in its transaction."""
+
+ENDING = frozenset({Action.DISCONNECT, Action.CLOSE, Action.WITHDRAW})
+"""What submits a job that takes the access back."""
+
+LEAVES_TOKENS = frozenset({Action.CANCEL_CONNECT, Action.FAIL_CONNECT, Action.FORCE_DISCONNECT})
+"""What may end while the platform still honours tokens that are kept: these are set aside until a job has given them back."""
 
 TARGETS: Mapping[JobKind, tuple[State, State]] = {
     JobKind.CONNECT: (State.CONNECTING, State.CONNECTED),
@@ -229,6 +244,14 @@ def begin(connection: Connection, fence: Fence, kind: JobKind) -> Beginning:
     if connection.state is working and fence.attempt >= connection.attempt:
         return Beginning.WORK
     return Beginning.SUPERSEDED
+
+
+def leaves_tokens(action: Action, error_code: str | None) -> bool:
+    """Whether tokens that are kept when `action` ends a connection are to be given back to the platform.
+
+    Not those of an account that is another user's here: revoking them would end that one's access.
+    """
+    return action in LEAVES_TOKENS and error_code != ErrorCode.ACCOUNT_ALREADY_CONNECTED
 
 
 def shares_grant(present: Connection, generation: int) -> bool:

@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors, ids, outbox, postgres
-from services.auth import throttling
+from services.auth import foundation, throttling
 from services.auth.connections import announcements, domain, secrets, settling, storage
 from services.auth.connections.domain import Action, Connection
 from services.auth.connections.providers.outbound import Failed
@@ -88,17 +88,22 @@ class Operations:
         self._public_url = public_url
 
     async def list(self, user_id: UUID) -> list[Connection]:
-        """Read a user's connections, one for each platform; what a job or time has left behind is repaired first."""
+        """Read a user's connections, one for each platform; what a job or time has left behind is repaired first.
+
+        Of platforms that are not offered any more those to which there still is access.
+        """
         async with self._single.connect() as conn:
             known = await storage.list_of_user(conn, user_id)
         found = [known.get(name) or Connection(user_id=user_id, platform=name) for name in self._providers]
+        found += [one for name, one in known.items() if name not in self._providers and _has_access(one)]
         return list(await asyncio.gather(*map(self._settlement.repaired, found)))
 
     async def get(self, user_id: UUID, platform: str) -> Connection:
         """Read a connection; what its job or time has left behind is repaired first. Raises `platform_not_found`."""
-        self._provider(platform)
         async with self._single.connect() as conn:
             connection = await storage.get(conn, user_id, platform)
+        if not _has_access(connection):
+            self._provider(platform)
         return await self._settlement.repaired(connection)
 
     async def begin(self, user: User, platform: str, *, return_to: str) -> Begun:
@@ -116,6 +121,7 @@ class Operations:
         )
         asking = await self._ask(provider, transaction)
         async with self._engine.begin() as conn:
+            await foundation.lock_account(conn, user.user_id)
             if (connection := await storage.begin(conn, user.user_id, platform)) is None:
                 raise domain.refusal((await storage.get(conn, user.user_id, platform)).state)
             expires_at = await self._vault.keep_authorization(
@@ -141,6 +147,7 @@ class Operations:
             raise domain.StateInvalid()
         # What raises in here is rolled back: an answer that does not count uses up nothing.
         async with self._engine.begin() as conn:
+            await foundation.lock_account(conn, user.user_id)
             authorization = await secrets.take_authorization(
                 conn, state=returned.state, user_id=user.user_id, session_id=user.session_id, platform=platform
             )
@@ -168,10 +175,10 @@ class Operations:
 
     async def disconnect(self, user: User, platform: str) -> Connection:
         """Take access back, and stop what is under way; nothing if there is neither."""
-        self._provider(platform)
         async with self._engine.begin() as conn:
             connection = await storage.disconnect(conn, user.user_id, platform, ids.uuid7())
             if connection is None:
+                self._provider(platform)
                 return await storage.get(conn, user.user_id, platform)
             messages = await self._announced.announce(conn, connection, Action.DISCONNECT, session_id=user.session_id)
         self._relay.send(messages)
@@ -200,6 +207,10 @@ class Operations:
 def redirect_uri(public_url: str, platform: str) -> str:
     """Give where a platform sends browsers back to; each has one of its own, so that answers cannot be mixed up."""
     return f"{public_url.rstrip('/')}/api/v1/connections/{platform}/callback"
+
+
+def _has_access(connection: Connection) -> bool:
+    return connection.state in domain.KEEPS_SECRETS
 
 
 def _is_from(authorization: secrets.Authorization, issuer: str) -> bool:

@@ -95,6 +95,17 @@ def read(environ: Mapping[str, str]) -> tuple[Platform, ...]:
     return tuple(platform for platform in offered if platform)
 
 
+def withdrawn(environ: Mapping[str, str]) -> tuple[Platform, ...]:
+    """Read platforms that have settings but are not in PLATFORMS (any more): there access can still be given back."""
+    listed = {name.strip() for name in environ.get("PLATFORMS", "").split(",")}
+    found = (match[1] for match in map(re.compile(r"PLATFORM_([A-Z0-9_]+)_CLIENT_ID").fullmatch, environ) if match)
+    names = {name.lower().replace("_", "-") for name in found} - listed
+    mistakes: list[str] = []
+    # Mistakes here keep nothing from starting: without them there is only nowhere to give access back.
+    read_anyway = [_read_one(name, environ, mistakes) for name in sorted(names) if _NAME.fullmatch(name)]
+    return tuple(platform for platform in read_anyway if platform and not mistakes)
+
+
 def _read_one(name: str, environ: Mapping[str, str], mistakes: list[str]) -> Platform | None:
     prefix = f"PLATFORM_{name.upper().replace('-', '_')}_"
 

@@ -1,4 +1,6 @@
-"""The handler of `auth.refresh`: access is renewed before it ends. It works beside the state, guarded by the secrets' revision.
+"""The handler of `auth.refresh`: access is renewed before it ends, and what the connection shows is read again once a day.
+
+It works beside the state, guarded by the secrets' revision.
 
 Tokens are replaced only where those lie that they were got for, in a connection that is still connected. So of two attempts
 that overlap the first to answer counts; a refusal counts only if what was refused is still what is kept; and a disconnect wins.
@@ -22,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 async def refresh(dependencies: Dependencies, context: worker.Context) -> dict[str, Any]:
-    """Renew access, if it is still wanted and due; the result says whether it was."""
+    """Renew access, and read what the connection shows, each if it is still wanted and due; the result says what was done."""
     platform, generation = convert.of_payload(context.payload)
     user_id = UUID(str(context.payload["user_id"]))
     provider = dependencies.providers.get(platform)
@@ -32,7 +34,8 @@ async def refresh(dependencies: Dependencies, context: worker.Context) -> dict[s
         connection = await storage.get(conn, user_id, platform)
         now = await storage.now(conn)
         is_due = connection.refresh_at is not None and connection.refresh_at <= now
-        if (connection.state, connection.generation, is_due) != (State.CONNECTED, generation, True):
+        is_old = connection.synced_at is not None and connection.synced_at <= now - domain.SYNC_AFTER
+        if (connection.state, connection.generation) != (State.CONNECTED, generation) or not (is_due or is_old):
             return {"refreshed": False}
         try:
             kept = await dependencies.vault.get(conn, connection)
@@ -41,13 +44,18 @@ async def refresh(dependencies: Dependencies, context: worker.Context) -> dict[s
             raise tasks.failed(domain.error(ErrorCode.INTERNAL)) from None
     if kept is None or kept.tokens is None or kept.issued_at is None:
         raise tasks.failed(domain.error(ErrorCode.INTERNAL))
-    try:
-        tokens = await provider.refresh(kept.tokens, kept.issued_at, now)
-    except Unavailable as error:
-        raise tasks.later(error, platform) from None
-    except Failed as error:
-        raise await _refused(dependencies, connection, kept, error) from None
-    return {"refreshed": await _keep(dependencies, connection, kept, provider, tokens)}
+    tokens, done = kept.tokens, {"refreshed": False}
+    if is_due:
+        try:
+            tokens = await provider.refresh(kept.tokens, kept.issued_at, now)
+        except Unavailable as error:
+            raise tasks.later(error, platform) from None
+        except Failed as error:
+            raise await _refused(dependencies, connection, kept, error) from None
+        done["refreshed"] = await _keep(dependencies, connection, kept, provider, tokens)
+    if is_old and (done["refreshed"] or not is_due):
+        done["synced"] = await _sync(dependencies, connection, provider, tokens)
+    return done
 
 
 async def _keep(
@@ -84,6 +92,27 @@ async def _keep(
     if not is_kept and (present.state, present.generation) != (State.CONNECTED, generation):
         await tasks.drop(dependencies, present, generation, tokens)
     return is_kept
+
+
+async def _sync(dependencies: Dependencies, connection: Connection, provider: Provider, tokens: Tokens) -> bool:
+    """Show what the platform says of the account now; what it does not say at the moment is asked for again in an hour."""
+    try:
+        account, items = await provider.account(tokens), await provider.items(tokens)
+    except Failed as error:
+        # Not a reason to end the connection: whether access has ended is for the renewal to find out.
+        said = {"platform": connection.platform, "user_id": connection.user_id, "cause": str(error)}
+        logger.warning("a connection was not read again", extra=said)
+        return False
+    async with dependencies.engine.begin() as conn:
+        present = await storage.get(conn, connection.user_id, connection.platform, lock=True)
+        known = present.account.external_id if present.account else ""
+        if (present.generation, known) != (connection.generation, account.external_id):
+            return False
+        if (synced := await storage.sync(conn, present, account, items)) is None:
+            return False
+        messages = await dependencies.announced.announce(conn, synced, Action.SYNC)
+    dependencies.relay.send(messages)
+    return True
 
 
 async def _refused(

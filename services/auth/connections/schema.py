@@ -72,6 +72,27 @@ secrets = sa.Table(
     sa.Column("expires_at", _time),
 )
 
+# Tokens that wait to be given back to their platform.
+leftovers = sa.Table(
+    "connection_leftovers",
+    metadata,
+    sa.Column("user_id", sa.Uuid, primary_key=True),
+    sa.Column("platform", sa.Text, primary_key=True),
+    sa.Column("generation", sa.BigInteger, primary_key=True),
+    sa.Column("sealed_access_token", sa.LargeBinary, nullable=False),
+    sa.Column("sealed_refresh_token", sa.LargeBinary),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("set_aside_at", _time, nullable=False),
+)
+
+# Which platforms there are, or were, and when each was last seen among those that are offered.
+platforms = sa.Table(
+    "connection_platforms",
+    metadata,
+    sa.Column("platform", sa.Text, primary_key=True),
+    sa.Column("offered_at", _time, nullable=False),
+)
+
 items = sa.Table(
     "connection_items",
     metadata,

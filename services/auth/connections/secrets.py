@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.auth import sealing
 from services.auth.connections.domain import AUTHORIZATION_LIFETIME, Connection, Tokens
-from services.auth.connections.schema import authorizations
+from services.auth.connections.schema import authorizations, leftovers
 from services.auth.connections.schema import secrets as table
 
 _now = sa.func.now()
@@ -186,6 +186,21 @@ class Vault:
             issued_at=row["issued_at"],
         )
 
+    async def get_leftover(self, conn: AsyncConnection, user_id: UUID, platform: str, generation: int) -> Tokens | None:
+        """Open what was set aside of a generation; None if nothing is (any more). Raises `sealing.CannotOpen`."""
+        statement = sa.select(leftovers).where(*leftover_of(user_id, platform, generation))
+        if (row := (await conn.execute(statement)).mappings().first()) is None:
+            return None
+
+        def opened(column: str) -> str:
+            return self._ring.open(row[column], place=place(column, user_id, platform))
+
+        return Tokens(
+            access_token=opened("sealed_access_token"),
+            refresh_token=opened("sealed_refresh_token") if row["sealed_refresh_token"] is not None else "",
+            subject=row["subject"],
+        )
+
     def _seal(self, secret: str, column: str, connection: Connection) -> bytes:
         return self._ring.seal(secret, place=place(column, connection.user_id, connection.platform))
 
@@ -222,6 +237,24 @@ async def issued_at(conn: AsyncConnection, connection: Connection) -> datetime:
     return found
 
 
+async def set_aside(conn: AsyncConnection, user_id: UUID, platform: str, *, generation: int) -> None:
+    """Move the tokens that are kept, if there are any, to where the job `auth.give-back` finds them; sealed as they are.
+
+    `generation` is the one that ends now.
+    """
+    columns = ("user_id", "platform", "sealed_access_token", "sealed_refresh_token", "subject")
+    kept = sa.select(*(table.c[name] for name in columns), sa.literal(generation)).where(
+        *_mine(user_id, platform), table.c.sealed_access_token.is_not(None)
+    )
+    insert = postgresql.insert(leftovers).from_select([*columns, "generation"], kept, include_defaults=False)
+    await conn.execute(insert)
+
+
+async def has_leftover(conn: AsyncConnection, user_id: UUID, platform: str, generation: int) -> bool:
+    """Say whether something was set aside of a generation."""
+    return bool(await conn.scalar(sa.select(sa.exists().where(*leftover_of(user_id, platform, generation)))))
+
+
 async def delete(conn: AsyncConnection, user_id: UUID, platform: str) -> None:
     """Delete everything secret of a connection."""
     await conn.execute(sa.delete(table).where(*_mine(user_id, platform)))
@@ -232,6 +265,12 @@ async def delete(conn: AsyncConnection, user_id: UUID, platform: str) -> None:
 async def delete_expired(conn: AsyncConnection, *, older: timedelta = timedelta()) -> int:
     """Delete authorizations whose time is over; gives how many."""
     return (await conn.execute(sa.delete(authorizations).where(authorizations.c.expires_at <= _now - older))).rowcount
+
+
+def leftover_of(user_id: UUID, platform: str, generation: int) -> tuple[sa.ColumnElement[bool], ...]:
+    """Give the conditions of the one row."""
+    of_user, of_platform = leftovers.c.user_id == user_id, leftovers.c.platform == platform
+    return of_user, of_platform, leftovers.c.generation == generation
 
 
 def _mine(user_id: UUID, platform: str) -> tuple[sa.ColumnElement[bool], ...]:

@@ -22,11 +22,15 @@ _NO_ACCESS = {"connected_at": None, "access_expires_at": None, "refresh_at": Non
 _NOBODY = {"external_id": None, "account_name": None, "account_url": None, "account_picture_url": None}
 _NOTHING = {**_NOBODY, "item_count": 0, "synced_at": None}
 _NEW_GENERATION = {"generation": connections.c.generation + 1, "attempt": 0, "job_version": 0}
+_ENDING = {**_NEW_GENERATION, "job_kind": JobKind.DISCONNECT, **_NO_ACCESS, **_NO_ERROR}
 _CHANGES: Mapping[Action, Mapping[str, Any]] = {
     Action.BEGIN: {**_NEW_GENERATION, **_NO_JOB, **_NOTHING, **_NO_ERROR},
     Action.RETURN: {"job_kind": JobKind.CONNECT},
-    Action.DISCONNECT: {**_NEW_GENERATION, "job_kind": JobKind.DISCONNECT, **_NO_ACCESS, **_NO_ERROR},
+    Action.DISCONNECT: _ENDING,
+    Action.CLOSE: _ENDING,
+    Action.WITHDRAW: _ENDING,
     Action.COMPLETE_CONNECT: {"connected_at": _now, "synced_at": _now},
+    Action.SYNC: {"synced_at": _now},
     Action.FAIL_REFRESH: {**_NO_JOB, **_NO_ACCESS},
     Action.COMPLETE_DISCONNECT: _NOTHING,
     Action.FORCE_DISCONNECT: _NOTHING,

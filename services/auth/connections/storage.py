@@ -39,17 +39,20 @@ async def begin(conn: AsyncConnection, user_id: UUID, platform: str) -> Connecti
     return begun
 
 
-async def disconnect(conn: AsyncConnection, user_id: UUID, platform: str, job_id: UUID) -> Connection | None:
-    """Begin a generation that disconnects; None if the state forbids it."""
+async def disconnect(
+    conn: AsyncConnection, user_id: UUID, platform: str, job_id: UUID, action: Action = Action.DISCONNECT
+) -> Connection | None:
+    """Begin a generation that disconnects, by one of `domain.ENDING`; None if the state forbids it."""
     columns = {"new_job_id": job_id}
-    statement = statements.move(Action.DISCONNECT, frozenset({"job_id"}), is_guarded=False)
+    statement = statements.move(action, frozenset({"job_id"}), is_guarded=False)
     return await _one(conn, statement, _of(user_id, platform) | columns)
 
 
 async def move(conn: AsyncConnection, connection: Connection, action: Action, **columns: Any) -> Connection | None:
     """Change the state of the connection's generation by `action`, and columns with it; None if the state forbids it.
 
-    Where the new state keeps no secrets they are gone with this transaction; items go with a disconnect.
+    Where the new state keeps no secrets they are gone with this transaction, or set aside to be given back; items go with a
+    disconnect.
     """
     statement = statements.move(action, frozenset(columns), is_guarded=True)
     given = {f"new_{name}": value for name, value in columns.items()}
@@ -57,6 +60,8 @@ async def move(conn: AsyncConnection, connection: Connection, action: Action, **
     if (moved := await _one(conn, statement, of | given)) is None:
         return None
     if moved.state not in domain.KEEPS_SECRETS:
+        if domain.leaves_tokens(action, columns.get("error_code")):
+            await secrets.set_aside(conn, moved.user_id, moved.platform, generation=moved.generation)
         await secrets.delete(conn, moved.user_id, moved.platform)
     if moved.state is State.DISCONNECTED:
         await _delete_items(conn, moved)
@@ -90,6 +95,25 @@ async def complete(
         raise errors.Internal("A locked connection changed its state.")
     await _replace_items(conn, connected, different.values())
     return connected
+
+
+async def sync(
+    conn: AsyncConnection, connection: Connection, account: Account, found: Sequence[domain.Item]
+) -> Connection | None:
+    """Let a connected connection, which is locked, show what the platform says now; None if it has moved on."""
+    different = {item.external_id: item for item in found}
+    synced = await move(
+        conn,
+        connection,
+        Action.SYNC,
+        account_name=account.name,
+        account_url=account.url,
+        account_picture_url=account.picture_url,
+        item_count=len(different),
+    )
+    if synced:
+        await _replace_items(conn, synced, different.values())
+    return synced
 
 
 async def fail(
@@ -153,17 +177,23 @@ async def now(conn: AsyncConnection) -> datetime:
 
 async def take_to_refresh(conn: AsyncConnection, *, age: timedelta, limit: int) -> list[Connection]:
     """Give connections whose access must be renewed by now, each at most once per `age`, the longest due first."""
-    due = (
+    return await _check(conn, _due(connections.c.refresh_at, connections.c.refresh_at <= _now, age, limit))
+
+
+async def take_to_sync(conn: AsyncConnection, *, age: timedelta, limit: int) -> list[Connection]:
+    """Give connections that were last read `domain.SYNC_AFTER` ago, each at most once per `age`, the longest ago first."""
+    is_old = sa.and_(connections.c.state == State.CONNECTED, connections.c.synced_at <= _now - domain.SYNC_AFTER)
+    return await _check(conn, _due(connections.c.synced_at, is_old, age, limit))
+
+
+def _due(by: sa.Column[Any], is_due: sa.ColumnElement[bool], age: timedelta, limit: int) -> sa.Select[Any]:
+    return (
         sa.select(connections.c.user_id, connections.c.platform)
-        .where(
-            connections.c.refresh_at <= _now,
-            sa.or_(connections.c.checked_at.is_(None), connections.c.checked_at < _now - age),
-        )
-        .order_by(connections.c.refresh_at)
+        .where(is_due, sa.or_(connections.c.checked_at.is_(None), connections.c.checked_at < _now - age))
+        .order_by(by)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return await _check(conn, due)
 
 
 async def _replace_items(conn: AsyncConnection, connection: Connection, found: Iterable[domain.Item]) -> None:

@@ -31,6 +31,9 @@ class Submissions(submissions.Submissions):
 
     async def rejected(self, request: jobs_service_pb2.SubmitJobRequest) -> None:
         """Fail the connect, or end the disconnect without its job; unless the connection has moved on."""
+        if request.spec.kind == convert.GIVE_BACK:
+            # What was set aside stays, and the upkeep submits it again.
+            return
         if request.spec.kind not in set(JobKind):
             await self._others.rejected(request)
             return

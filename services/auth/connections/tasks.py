@@ -38,6 +38,8 @@ class Dependencies:
     announced: announcements.Announcements
     relay: outbox.Relay
     public_url: str
+    offered: frozenset[str] = frozenset()
+    """The platforms that users may connect; `providers` has in addition those that access can still be given back at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -136,6 +136,26 @@ async def test_a_disabled_account_has_no_sessions_and_gets_none(gateway: Gateway
     assert await gateway.login(account.email, ip_address=account.ip_address)
 
 
+async def test_disabling_takes_access_to_platforms_back_and_enabling_does_not_give_it_again(
+    gateway: Gateway, admin: Account, sql: Any
+) -> None:
+    account = await gateway.account()
+    await sql(
+        "INSERT INTO auth.connections (user_id, platform, state, previous_state, generation, version)"
+        " VALUES (:id, 'youtube', 'connecting', 'disconnected', 1, 1)",
+        id=account.user_id,
+    )
+    await gateway.admin("DisableUser", user=admin.identity, user_id=account.user_id)
+    await gateway.admin("EnableUser", user=admin.identity, user_id=account.user_id)
+    [row] = await sql("SELECT state, job_kind FROM auth.connections WHERE user_id = :id", id=account.user_id)
+    assert tuple(row) == ("disconnecting", "auth.disconnect")
+    [event] = await sql(
+        "SELECT actor_id, details FROM auth.security_events WHERE user_id = :id AND kind = 'disconnected'",
+        id=account.user_id,
+    )
+    assert (str(event.actor_id), event.details["reason"]) == (admin.user_id, "account_disabled")
+
+
 async def test_a_sign_in_at_the_moment_of_disabling_is_no_way_around(gateway: Gateway, admin: Account) -> None:
     account = await gateway.account()
     logins = [gateway.login(account.email, ip_address=account.ip_address) for _ in range(6)]

@@ -16,12 +16,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 import worker
 from chassis import errors, ids, outbox
 from repruv.auth.v1 import auth_events_pb2
+from repruv.jobs.v1 import jobs_service_pb2
 from services.auth import schema, sealing
 from services.auth.connections import (
     announcements,
     connecting,
     disconnecting,
     domain,
+    leftovers,
     operations,
     refreshing,
     secrets,
@@ -94,7 +96,13 @@ def make_parts(
         public_url=PUBLIC_URL,
     )
     dependencies = tasks.Dependencies(
-        engine=engine, providers=providers, vault=vault, announced=announced, relay=relay, public_url=PUBLIC_URL
+        engine=engine,
+        providers=providers,
+        vault=vault,
+        announced=announced,
+        relay=relay,
+        public_url=PUBLIC_URL,
+        offered=frozenset(providers),
     )
     return Parts(
         engine=engine,
@@ -172,6 +180,34 @@ class Owner:
             "generation": generation or (await self.connection()).generation,
         }
         return await refreshing.refresh(self.parts.dependencies, worker.Context.for_test(payload))
+
+    async def give_back(self) -> Any:
+        """Do what the job does that was submitted for what was set aside last."""
+        payload = {
+            "user_id": str(self.user_id),
+            "platform": self.platform,
+            "generation": (await self.connection()).generation,
+        }
+        return await leftovers.give_back(self.parts.dependencies, worker.Context.for_test(payload))
+
+    async def submitted(self) -> list[str]:
+        """The kinds of jobs in the outbox that are about this connection."""
+        async with self.parts.engine.connect() as conn:
+            statement = sa.select(schema.outbox.c.payload).order_by(schema.outbox.c.message_id)
+            rows = (
+                await conn.execute(statement.where(schema.outbox.c.subject == worker_submissions.SUBJECT))
+            ).scalars()
+            specs = [jobs_service_pb2.SubmitJobRequest.FromString(row).spec for row in rows]
+        mine = {(str(self.user_id), self.platform)}
+        return [
+            spec.kind
+            for spec in specs
+            if (
+                spec.payload.fields["user_id"].string_value or spec.owner_id,
+                spec.payload.fields["platform"].string_value,
+            )
+            in mine
+        ]
 
     async def context(self, attempt: int = 1) -> worker.Context:
         """The context of an attempt of the present job."""

@@ -143,6 +143,7 @@ async def test_a_job_that_is_cancelled_gives_back_what_it_got(owner: Any, tamper
         await owner.connect(context)
     assert (await owner.connection()).state is State.DISCONNECTED
     assert await owner.kept() is None
+    assert await owner.give_back() == {"revoked": True}
     assert len(await tampering.asked("/revoke")) == 1
 
 

@@ -166,3 +166,41 @@ async def test_what_is_due_gets_one_job_and_is_left_alone_for_a_minute(owner: An
     assert len(mine) == 1
     assert mine[0].spec.owner_id == worker.SYSTEM
     assert mine[0].spec.unique_key
+
+
+async def test_what_a_connection_shows_is_read_again_once_a_day(
+    new_owner: Any, tampering: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = await new_owner("youtube")
+    assert (await owner.connected()).item_count == 3
+    provider = type(owner.parts.dependencies.providers["youtube"])
+    items = provider.items
+
+    async def fewer(self: Any, *given: Any) -> Any:
+        return (await items(self, *given))[:1]
+
+    monkeypatch.setattr(provider, "items", fewer)
+    assert await owner.refresh() == {"refreshed": False}
+    await owner.age("synced_at", "25 hours")
+    await tampering.does(refuse=[{"path": "/api/channels", "status": 503, "times": 1}])
+    assert await owner.refresh() == {"refreshed": False, "synced": False}
+    assert (await owner.connection()).item_count == 3
+    assert await owner.refresh() == {"refreshed": False, "synced": True}
+    synced = await owner.connection()
+    assert (synced.state, synced.item_count) == (State.CONNECTED, 1)
+    assert (await owner.told())[-1] == ("synced", synced.version)
+    assert await owner.refresh() == {"refreshed": False}
+
+
+async def test_a_connection_that_was_read_a_day_ago_gets_a_job_at_most_once_an_hour(owner: Any) -> None:
+    await owner.connected()
+    submitted: list[Any] = []
+
+    async def submit(new: Any) -> list[Any]:
+        submitted.extend(new)
+        return []
+
+    await owner.age("synced_at", "25 hours")
+    for _ in range(2):
+        await handlers.refresh_due(owner.parts.dependencies, submit, worker.Context.for_test())
+    assert [one.spec.payload["user_id"] for one in submitted].count(str(owner.user_id)) == 1

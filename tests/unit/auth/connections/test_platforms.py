@@ -27,6 +27,13 @@ def test_platforms_without_a_client_id_are_not_offered() -> None:
     assert platforms.read({}) == ()
 
 
+def test_what_is_taken_out_of_the_list_is_still_known_where_it_has_settings() -> None:
+    given = GIVEN | {"PLATFORMS": "youtube", "PLATFORM_OLD_CLIENT_ID": ""}
+    assert [one.name for one in platforms.withdrawn(given)] == ["work"]
+    assert platforms.withdrawn(GIVEN) == ()
+    assert platforms.withdrawn(given | {"PLATFORM_WORK_ISSUER": ""}) == (), "a mistake here stops nothing"
+
+
 def test_secrets_are_not_shown() -> None:
     assert "'secret'" not in repr(platforms.read(GIVEN))
 

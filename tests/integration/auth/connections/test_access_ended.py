@@ -1,0 +1,182 @@
+"""Access that nobody may have any more: of disabled accounts, at platforms that are gone, of jobs that died."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+import worker
+from services.auth import domain as accounts
+from services.auth.connections import upkeep
+from services.auth.connections.domain import JobPhase, State
+
+
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Give a connection whose connect job got tokens and then ended unheard; in a way that a test names."""
+
+    async def end(owner: Any, tampering: Any, phase: JobPhase) -> None:
+        await tampering.does(refuse=[{"path": "/userinfo", "status": 503, "times": 1}])
+        await owner.returned()
+        with pytest.raises(worker.JobFailed):
+            await owner.connect()
+        assert (await owner.tokens()).access_token
+        await owner.parts.settlement.settle(await owner.news(phase))
+
+    return end
+
+
+async def run_upkeep(owner: Any) -> tuple[dict[str, int], list[Any]]:
+    """Give what the hourly job did, and what it submitted."""
+    submitted: list[Any] = []
+
+    async def submit(new: Any) -> list[Any]:
+        submitted.extend(new)
+        return []
+
+    return await upkeep.upkeep(owner.parts.dependencies, submit, worker.Context.for_test()), submitted
+
+
+async def execute(owner: Any, statement: str, **values: Any) -> Any:
+    async with owner.parts.engine.begin() as conn:
+        return await conn.execute(sa.text(statement), values)
+
+
+@pytest.mark.parametrize("phase", [JobPhase.FAILED, JobPhase.CANCELLED])
+async def test_tokens_of_a_connect_that_ended_unheard_are_given_back(
+    owner: Any, tampering: Any, ended: Any, phase: JobPhase
+) -> None:
+    await ended(owner, tampering, phase)
+    assert await owner.kept() is None
+    assert await owner.submitted() == ["auth.connect", "auth.give-back"]
+    await tampering.does(refuse=[{"path": "/revoke", "status": 503, "times": 1}])
+    with pytest.raises(worker.JobFailed) as later:
+        await owner.give_back()
+    assert later.value.retryable
+    assert await owner.give_back() == {"revoked": True}
+    assert len(await tampering.asked("/revoke")) == 2
+    assert await owner.give_back() == {"revoked": False}
+    assert not await owner.row_exists("connection_leftovers")
+
+
+async def test_tokens_of_a_disconnect_that_ended_unheard_are_given_back(owner: Any, tampering: Any) -> None:
+    await owner.connected()
+    await owner.disconnect()
+    await owner.parts.settlement.settle(await owner.news(JobPhase.CANCELLED))
+    assert (await owner.submitted())[-1] == "auth.give-back"
+    assert await owner.give_back() == {"revoked": True}
+    assert len(await tampering.asked("/revoke")) == 1
+
+
+async def test_what_is_left_over_waits_for_a_user_who_connects_anew_and_spares_the_new_access(
+    owner: Any, tampering: Any, ended: Any
+) -> None:
+    await ended(owner, tampering, JobPhase.FAILED)
+    failed = await owner.connection()
+    payload = {"user_id": str(owner.user_id), "platform": owner.platform, "generation": failed.generation}
+    context = worker.Context.for_test(payload)
+    await owner.begin()
+    with pytest.raises(worker.Snooze):
+        await upkeep.leftovers.give_back(owner.parts.dependencies, context)
+    await owner.connected()
+    assert await upkeep.leftovers.give_back(owner.parts.dependencies, context) == {"revoked": False}
+    assert await tampering.asked("/revoke") == []
+    assert not await owner.row_exists("connection_leftovers")
+
+
+async def test_what_is_left_over_is_submitted_again_and_forgotten_after_a_week(
+    owner: Any, tampering: Any, ended: Any
+) -> None:
+    await ended(owner, tampering, JobPhase.FAILED)
+    older = (
+        "UPDATE auth.connection_leftovers SET set_aside_at = set_aside_at - CAST(:by AS interval) WHERE user_id = :id"
+    )
+
+    async def mine() -> list[str]:
+        _, submitted = await run_upkeep(owner)
+        return [one.spec.kind for one in submitted if one.spec.payload["user_id"] == str(owner.user_id)]
+
+    assert await mine() == []
+    await execute(owner, older, by="2 hours", id=owner.user_id)
+    assert await mine() == ["auth.give-back"]
+    await execute(owner, older, by="7 days", id=owner.user_id)
+    assert await mine() == []
+    assert not await owner.row_exists("connection_leftovers")
+
+
+async def test_disabling_an_account_takes_its_access_back_and_enabling_does_not_connect_it(
+    owner: Any, tampering: Any, new_owner: Any
+) -> None:
+    other = await new_owner()
+    await owner.connected()
+    away = owner.at("youtube")
+    await away.begin()
+    async with owner.parts.engine.begin() as conn:
+        admin = accounts.Actor(user_id=other.user_id, session_id=other.session_id)
+        await upkeep.end_of_user(conn, owner.parts.dependencies.announced, owner.user_id, admin)
+    assert [(await one.connection()).state for one in (owner, away)] == [State.DISCONNECTING] * 2
+    assert (await owner.told())[-1][0] == "account_disabled"
+    assert ("disconnected", "account_disabled") in await owner.recorded()
+    assert (await owner.submitted())[-1] == "auth.disconnect"
+    assert await owner.take_back() == {"revoked": True}
+    assert len(await tampering.asked("/revoke")) == 1
+
+
+async def test_a_disabled_account_begins_and_finishes_nothing_with_an_identity_that_still_counts(owner: Any) -> None:
+    values = await owner.consented()
+    await execute(owner, "UPDATE auth.users SET disabled_at = now() WHERE user_id = :id", id=owner.user_id)
+    with pytest.raises(accounts.SessionInvalid):
+        await owner.come_back(values)
+    with pytest.raises(accounts.SessionInvalid):
+        await owner.begin()
+    assert (await owner.connection()).is_away
+
+
+async def test_access_that_a_disabled_account_has_all_the_same_ends_within_the_hour(owner: Any) -> None:
+    await owner.connected()
+    await execute(owner, "UPDATE auth.users SET disabled_at = now() WHERE user_id = :id", id=owner.user_id)
+    done, _ = await run_upkeep(owner)
+    assert done["account_disabled"] >= 1
+    assert (await owner.connection()).state is State.DISCONNECTING
+
+
+async def test_a_platform_that_is_gone_for_a_day_is_disconnected_and_its_tokens_given_back(
+    owner: Any, tampering: Any, parts: Any
+) -> None:
+    await owner.connected()
+    others = parts.dependencies.offered - {"tampering"}
+    gone = replace(owner, parts=replace(parts, dependencies=replace(parts.dependencies, offered=others)))
+    await run_upkeep(owner)
+    await run_upkeep(gone)
+    assert (await owner.connection()).state is State.CONNECTED, "it may be missing by mistake"
+    older = "UPDATE auth.connection_platforms SET offered_at = now() - interval '25 hours' WHERE platform = 'tampering'"
+    await execute(owner, older)
+    done, _ = await run_upkeep(gone)
+    assert done["platform_withdrawn"] >= 1
+    assert ("disconnected", "platform_withdrawn") in await owner.recorded()
+    assert await gone.take_back() == {"revoked": True}
+    assert await owner.kept() is None
+    await run_upkeep(owner)
+
+
+async def test_a_platform_without_settings_is_forgotten(owner: Any, tampering: Any, parts: Any) -> None:
+    await owner.connected()
+    await owner.disconnect()
+    unknown = replace(owner, parts=replace(parts, dependencies=replace(parts.dependencies, providers={})))
+    assert await unknown.take_back() == {"revoked": False}
+    assert await owner.kept() is None
+    assert (await owner.connection()).state is State.DISCONNECTED
+
+
+async def test_access_at_a_platform_that_is_gone_is_shown_and_can_be_taken_back(owner: Any, parts: Any) -> None:
+    await owner.connected()
+    without = {name: one for name, one in parts.dependencies.providers.items() if name != "tampering"}
+    parts.operations._providers = without
+    assert [one.platform for one in await parts.operations.list(owner.user_id)][-1] == "tampering"
+    assert (await parts.operations.get(owner.user_id, "tampering")).state is State.CONNECTED
+    assert (await owner.disconnect()).state is State.DISCONNECTING
+    await owner.take_back()
+    assert "tampering" not in [one.platform for one in await parts.operations.list(owner.user_id)]
