@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 import worker
 from services.auth import domain as accounts
-from services.auth.connections import upkeep
+from services.auth.connections import leftovers, upkeep
 from services.auth.connections.domain import JobPhase, State
 
 
@@ -80,9 +80,9 @@ async def test_what_is_left_over_waits_for_a_user_who_connects_anew_and_spares_t
     context = worker.Context.for_test(payload)
     await owner.begin()
     with pytest.raises(worker.Snooze):
-        await upkeep.leftovers.give_back(owner.parts.dependencies, context)
+        await leftovers.give_back(owner.parts.dependencies, context)
     await owner.connected()
-    assert await upkeep.leftovers.give_back(owner.parts.dependencies, context) == {"revoked": False}
+    assert await leftovers.give_back(owner.parts.dependencies, context) == {"revoked": False}
     assert await tampering.asked("/revoke") == []
     assert not await owner.row_exists("connection_leftovers")
 
