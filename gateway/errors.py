@@ -5,7 +5,7 @@ from __future__ import annotations
 import http
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fastapi import FastAPI
@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 
 from chassis import errors, logs
 
@@ -44,6 +45,7 @@ _STATUSES_BY_CODE = {
     "not_acceptable": 406,
 }
 _CODES_BY_STATUS = {400: "malformed_json", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _INTERNAL_DETAIL = "Something went wrong on our side. If it happens again, tell us the request id."
 
 
@@ -103,6 +105,8 @@ class Answers:
     async def __call__(self, request: Request, error: Exception) -> Response:
         """Answer `request`, which failed with `error`."""
         problem = problem_of(error)
+        if problem.status == 405:
+            problem = replace(problem, headers={"Allow": ", ".join(_allowed(request))})
         if problem.status == 500:
             logger.error("request failed", exc_info=error, extra={"path": request.url.path})
         if self._page is not None and _wants_page(request):
@@ -113,6 +117,13 @@ class Answers:
         """Answer for every error that a route of `app` raises."""
         for kind in (errors.Error, RequestValidationError, HTTPException):
             app.add_exception_handler(kind, self)
+
+
+def _allowed(request: Request) -> list[str]:
+    """Name the methods of all routes of a path: the router itself names those of the first alone."""
+    routes = request.app.router.routes
+    asked = [(method, {**request.scope, "method": method}) for method in _METHODS]
+    return [method for method, scope in asked if any(route.matches(scope)[0] is Match.FULL for route in routes)]
 
 
 def _wants_page(request: Request) -> bool:

@@ -70,7 +70,7 @@ class Passkeys:
         party = relying_party(self.foundation)
         name = validation.clean_name(name)
         async with self.foundation.transaction() as transaction:
-            present = await session_storage.require_fresh(transaction.conn, actor)
+            present = await session_storage.get_present(transaction.conn, actor)
             # Spent by itself, whatever comes of it.
             challenge = await spend_ceremony(transaction, ceremony, Purpose.ADD, actor.session_id)
         made = party.read_made(credential, challenge)

@@ -161,6 +161,10 @@ async def test_an_unknown_passkey_a_foreign_key_and_a_disabled_account_are_the_s
     authenticator = await add(gateway, account)
     assert await is_refused("passkey_invalid", log_in(gateway, new_authenticator(user_handle=b"1" * 16)))
     assert await is_refused("passkey_invalid", log_in(gateway, authenticator.but(key=new_authenticator().key)))
+    begun = await begin_login(gateway)
+    long = json.dumps(json.loads(authenticator.sign(begun.options)) | {"more": "x" * 16_384})
+    sent = {"ceremony": begun.ceremony, "credential": long}
+    assert await is_refused("passkey_invalid", gateway.passkey("FinishPasskeyLogin", **sent))
     await gateway.admin("DisableUser", user=admin.identity, user_id=account.user_id)
     assert await is_refused("passkey_invalid", log_in(gateway, authenticator))
     await gateway.admin("EnableUser", user=admin.identity, user_id=account.user_id)
@@ -194,6 +198,9 @@ async def test_a_ceremony_counts_once_and_for_what_it_was_begun(gateway: Gateway
     adding = await begin(gateway, account)
     sent = {"ceremony": adding.ceremony, "credential": authenticator.sign(adding.options)}
     assert await is_refused("challenge_invalid", gateway.passkey("FinishPasskeyLogin", **sent))
+    proving = (await gateway.passkey("BeginPasskeyReauthentication", user=account.identity)).ceremony
+    made = new_authenticator().make(json.dumps(json.loads(adding.options) | json.loads(proving.options)))
+    assert await is_refused("challenge_invalid", finish(gateway, account, proving.ceremony, made))
     challenge = json.loads(adding.options)["challenge"]
     assert await is_refused("challenge_invalid", finish(gateway, account, f"rpk_{challenge}", "{}"))
     elsewhere = await gateway.again(account)
