@@ -11,7 +11,7 @@ VIRTUALENV_VERSION := 21.15.8
 UV_VERSION := 0.13.9
 export PYTHONPATH := $(CURDIR):$(CURDIR)/protos/gen
 
-.PHONY: help up demo admin test chaos fuzz postgres containers check format protos bench bench-jobs bench-stream lock clean reset
+.PHONY: help up demo admin test chaos fuzz postgres containers check format protos bench bench-jobs bench-pages bench-stream lighthouse lock clean reset
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,8 +61,16 @@ bench: $(INSTALLED) ## Run the benchmarks (ARGS=…)
 bench-jobs: $(INSTALLED) ## Measure the job engine beside its peers (ARGS="--sustain 60 --history 5000000")
 	$(BIN)/python -m bench.jobs $(ARGS)
 
+bench-pages: $(INSTALLED) ## Measure the pages as browsers see them (ARGS="dashboard --loads 30")
+	@tests/browser/install
+	@$(BIN)/python -m bench.pages $(ARGS)
+
 bench-stream: $(INSTALLED) ## Measure event streams beside their peers (ARGS="--only repruv")
 	$(BIN)/python -m bench.stream $(ARGS)
+
+lighthouse: $(INSTALLED) ## Let Lighthouse judge every page, about ten minutes (ARGS="dashboard --preset mobile")
+	@tests/browser/install
+	@$(BIN)/python -m bench.lighthouse $(ARGS)
 
 lock: .venv-bootstrap/uv-$(UV_VERSION) ## Resolve requirements/*.in, and those of the benchmark's peers, anew into *.txt
 	cd requirements && $(lock_with) dev.in -o dev.txt

@@ -108,10 +108,10 @@ async def _number(conn: psycopg.AsyncConnection, query: LiteralString) -> int:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Stack]:
-    """Start the system on empty engines; afterwards nothing of it is left."""
+def running(*, gateway_port: int = 0, env: Mapping[str, str] | None = None) -> Iterator[Stack]:
+    """Start the system on empty engines, with `env` besides `SETTINGS`; afterwards nothing of it is left."""
     with tempfile.TemporaryDirectory(prefix="repruv-bench-") as directory:
-        stack = Stack(Path(directory), env=SETTINGS)
+        stack = Stack(Path(directory), gateway_port=gateway_port, env={**SETTINGS, **(env or {})})
         try:
             stack.start()
             yield stack
