@@ -13,7 +13,6 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Match
 
 from chassis import errors, logs
 
@@ -45,7 +44,7 @@ _STATUSES_BY_CODE = {
     "not_acceptable": 406,
 }
 _CODES_BY_STATUS = {400: "malformed_json", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+_API = "/api/v1"
 _INTERNAL_DETAIL = "Something went wrong on our side. If it happens again, tell us the request id."
 
 
@@ -106,7 +105,7 @@ class Answers:
         """Answer `request`, which failed with `error`."""
         problem = problem_of(error)
         if problem.status == 405:
-            problem = replace(problem, headers={"Allow": ", ".join(_allowed(request))})
+            problem = _of_path(request, problem)
         if problem.status == 500:
             logger.error("request failed", exc_info=error, extra={"path": request.url.path})
         if self._page is not None and _wants_page(request):
@@ -119,11 +118,11 @@ class Answers:
             app.add_exception_handler(kind, self)
 
 
-def _allowed(request: Request) -> list[str]:
-    """Name the methods of all routes of a path: the router itself names those of the first alone."""
-    routes = request.app.router.routes
-    asked = [(method, {**request.scope, "method": method}) for method in _METHODS]
-    return [method for method, scope in asked if any(route.matches(scope)[0] is Match.FULL for route in routes)]
+def _of_path(request: Request, problem: Problem) -> Problem:
+    """Name the methods of all routes of a path, as the document has them: the router names those of the first one alone."""
+    path = _API + getattr(request.scope.get("route"), "path", "")
+    documented = request.app.openapi()["paths"].get(path)
+    return replace(problem, headers={"Allow": ", ".join(map(str.upper, documented))}) if documented else problem
 
 
 def _wants_page(request: Request) -> bool:

@@ -45,7 +45,7 @@ def _run(stack: Stack, log: Log) -> int:
         log(LAUNCHER, str(error))
         return 1
     try:
-        log(LAUNCHER, f"Repruv is up at {stack.url}")
+        log(LAUNCHER, f"Repruv is up at {os.environ.get('PUBLIC_URL') or stack.url}")
         while not asked.is_set():
             time.sleep(GLANCE_SECONDS)
         log(LAUNCHER, "stopping; Ctrl-C again to hasten")
