@@ -46,6 +46,13 @@ class Revoked(BaseModel):
     revoked_count: int
 
 
+class EverybodyRevoked(BaseModel):
+    """How many sessions ended, and whether some are left: then ask again."""
+
+    revoked_count: int
+    has_more: bool
+
+
 class SecurityEvents(BaseModel):
     """A page of security events, newest first."""
 

@@ -12,7 +12,7 @@ class Admin(service.Client):
 
     def __init__(self, target: str, caller: client.Caller) -> None:
         reads = ("ListUsers", "GetUser", "ListSecurityEvents")
-        changes = ("SetUserRole", "DisableUser", "EnableUser", "RevokeUserSessions")
+        changes = ("SetUserRole", "DisableUser", "EnableUser", "RevokeUserSessions", "RevokeEverybodysSessions")
         super().__init__("auth", target, caller, (*reads, *changes), service="AuthAdmin")
         self._stub = admin_service_pb2_grpc.AuthAdminServiceStub(self._channel)
 
@@ -48,6 +48,11 @@ class Admin(service.Client):
         """End one session of an account, or all if none is named; gives how many ended."""
         request = admin_service_pb2.RevokeUserSessionsRequest(user_id=user_id, session_id=session_id)
         return (await self.call(self._stub.RevokeUserSessions, request, user)).revoked_count
+
+    async def revoke_everybodys_sessions(self, *, user: str) -> admin_service_pb2.RevokeEverybodysSessionsResponse:
+        """End the sessions of everybody but that of the call; says how many ended, and whether some are left."""
+        request = admin_service_pb2.RevokeEverybodysSessionsRequest()
+        return await self.call(self._stub.RevokeEverybodysSessions, request, user)
 
     async def send_password_reset(self, user_id: str, *, user: str) -> None:
         """Have the mail sent by which the user sets a new password."""

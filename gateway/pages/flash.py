@@ -98,6 +98,11 @@ MESSAGES: Mapping[str, Flash] = {
     "account_changed": Flash(kind="info", message="The role was changed, and all sessions of the account ended."),
     "account_disabled": Flash(kind="info", message="The account is closed, and all its sessions ended."),
     "account_enabled": Flash(kind="info", message="The account is open again."),
+    "everybody_signed_out": Flash(kind="info", message="All sessions but this one have ended."),
+    "everybody_signed_out_partly": Flash(
+        kind="error", message="Many sessions have ended, but some are left. Do it again until none is."
+    ),
+    "not_confirmed": Flash(kind="error", message="Nothing was done: tick the box to confirm."),
     "account_signed_out": Flash(kind="info", message="The session has ended there."),
     "account_reset_sent": Flash(kind="info", message="The mail to set a new password is on its way."),
     "own_account": Flash(kind="error", message="That cannot be done to your own account."),

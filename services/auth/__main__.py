@@ -1,4 +1,4 @@
-"""Composition root of the auth service: `python -m services.auth serve | work | migrate | reseal`."""
+"""Composition root of the auth service: `python -m services.auth serve | work | migrate | reseal | end-sessions`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,17 @@ import worker
 from chassis import bus, errors, identity, logs, outbox, postgres, run, settings
 from chassis.rpc import client, server
 from repruv.auth.v1 import admin_service_pb2_grpc, auth_service_pb2_grpc, passkey_service_pb2_grpc
-from services.auth import admin_servicer, domain, handlers, mails, passkey_servicer, resealing, schema, servicer
+from services.auth import (
+    admin_servicer,
+    domain,
+    everybody,
+    handlers,
+    mails,
+    passkey_servicer,
+    resealing,
+    schema,
+    servicer,
+)
 from services.auth.connections import announcements, assembly, platforms, settling, subscribers
 from services.auth.connections import demo as demo_mode
 from services.auth.connections import handlers as connection_handlers
@@ -35,6 +45,7 @@ logger = logging.getLogger(__name__)
 
 CLEANING_SECONDS = 600.0
 ADMIN_RETRY_SECONDS = 1.0
+END_SESSIONS_SECONDS = 600.0
 
 SEALED = [resealing.SECOND_FACTORS, *assembly.sealed_columns()]
 """The columns that hold what SEALING_KEYS sealed."""
@@ -199,6 +210,28 @@ async def reseal(config: Settings) -> None:
         sys.exit(1)
 
 
+async def end_sessions(config: Settings) -> None:
+    """End everybody's sessions, admins' too; the relays of those that serve tell the gateways."""
+    engine = postgres.engine(config.database_url, name="auth-end-sessions", own=config.own)
+    passwords = Passwords(memory_kib=config.password_memory_kib)
+    foundation = Foundation(
+        engine=engine,
+        passwords=passwords,
+        signer=identity.Signer("auth", config.identity_key),
+        ring=config.ring,
+        send=lambda _: None,
+        registrations_per_address=config.registrations_per_address,
+    )
+    try:
+        ended = await everybody.end_sessions(foundation, admin=None, seconds=END_SESSIONS_SECONDS)
+    finally:
+        passwords.close()
+        await engine.dispose()
+    print(f"{ended.count} sessions ended")  # noqa: T201
+    if ended.has_more:
+        sys.exit("some are left: call again")
+
+
 async def seed_admin(upkeep: Upkeep, config: Settings, stop: asyncio.Event) -> None:
     """Make the admin of the settings, once the database answers."""
     while not stop.is_set():
@@ -231,8 +264,8 @@ def migrate(config: Settings) -> None:
 def main() -> None:
     """Read the settings and do what the command says."""
     command = sys.argv[1] if len(sys.argv) == 2 else ""
-    if command not in {"serve", "work", "migrate", "reseal"}:
-        sys.exit("usage: python -m services.auth serve | work | migrate | reseal")
+    if command not in {"serve", "work", "migrate", "reseal", "end-sessions"}:
+        sys.exit("usage: python -m services.auth serve | work | migrate | reseal | end-sessions")
     try:
         _run(command)
     except settings.SettingsError as error:
@@ -251,6 +284,8 @@ def _run(command: str) -> None:
     logs.configure("auth", level=config.log_level, form=config.log_format)
     if command == "serve":
         run.until_signal(partial(serve, config, offered=platforms.read(os.environ)))
+    elif command == "end-sessions":
+        asyncio.run(end_sessions(config))
     elif command == "reseal":
         asyncio.run(reseal(config))
     else:

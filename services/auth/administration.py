@@ -12,7 +12,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import ids, paging
-from services.auth import audit, domain, factor_storage, links, mails, session_storage, storage
+from services.auth import audit, domain, everybody, factor_storage, links, mails, session_storage, storage
 from services.auth.audit import Kind, Origin, record
 from services.auth.connections import announcements
 from services.auth.connections import upkeep as connections
@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 PAGE = 50
 KINDS_LIMIT = 50
 PREFIX_LIMIT = 254
+EVERYBODY_SECONDS = 3.0
+"""How long a call ends sessions; who called does so again if some are left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,14 @@ class Administration:
             count = len(revocation.session_ids)
             await self._record(transaction, actor, Kind.SESSIONS_REVOKED, user_id, count=str(count))
             return count
+
+    async def revoke_everybodys_sessions(self, actor: domain.Actor) -> everybody.Ended:
+        """End the sessions of everybody but that of the call."""
+        async with self.foundation.reading().connect() as conn:
+            present = await session_storage.get_present(conn, actor)
+        _require_admin(present)
+        present.require_fresh()
+        return await everybody.end_sessions(self.foundation, admin=actor, seconds=EVERYBODY_SECONDS)
 
     async def send_reset(self, actor: domain.Actor, user_id: uuid.UUID) -> None:
         """Send the user a link for a new password: nobody else chooses it. Raises `UserNotFound`."""

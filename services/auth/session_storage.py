@@ -204,6 +204,39 @@ async def revoke_all_sessions(
     return await _revoke(conn, user_id, which, reason)
 
 
+async def revoke_some_of_everybody(
+    conn: AsyncConnection, *, begun_before: datetime, keep: uuid.UUID | None, limit: int
+) -> Sequence[domain.Revocation]:
+    """End at most `limit` living sessions but `keep`, whosever they are; those that somebody else changes are left for later."""
+    which = [_IS_LIVING, sessions.c.created_at <= begun_before]
+    if keep is not None:
+        which.append(sessions.c.session_id != keep)
+    some = sa.select(sessions.c.session_id).where(*which).limit(limit).with_for_update(skip_locked=True)
+    reason = domain.RevokeReason.REVOKED_BY_ADMIN.value
+    statement = (
+        sa.update(sessions)
+        .where(sessions.c.session_id.in_(some))
+        .values(revoked_at=NOW, revoke_reason=reason)
+        .returning(sessions.c.user_id, sessions.c.session_id, sessions.c.revoked_at)
+    )
+    ended: dict[uuid.UUID, list[uuid.UUID]] = {}
+    rows = (await conn.execute(statement)).all()
+    for row in rows:
+        ended.setdefault(row.user_id, []).append(row.session_id)
+    return [
+        domain.Revocation(user_id=user_id, session_ids=tuple(mine), reason=reason, revoked_at=rows[0].revoked_at)
+        for user_id, mine in ended.items()
+    ]
+
+
+async def has_others(conn: AsyncConnection, *, begun_before: datetime, keep: uuid.UUID | None) -> bool:
+    """Say whether a session but `keep` lives that had begun by then."""
+    others = sa.exists().where(_IS_LIVING, sessions.c.created_at <= begun_before)
+    if keep is not None:
+        others = others.where(sessions.c.session_id != keep)
+    return bool(await conn.scalar(sa.select(others)))
+
+
 async def revoke_surplus_sessions(
     conn: AsyncConnection, user_id: uuid.UUID, *, newest: uuid.UUID
 ) -> domain.Revocation | None:

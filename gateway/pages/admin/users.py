@@ -36,6 +36,7 @@ class Users:
         says = {"own_account": "own_account", "session_not_found": "session_unknown"}
         self.routes = [
             Route(PATH, self.show_all),
+            *admission.forms_of(PATH, self.show_all, {"sign-out-everybody": self.sign_out_everybody}),
             Route(f"{PATH}/{{user_id}}", self.show),
             *admission.forms_of(f"{PATH}/{{user_id}}", self.show, actions, says),
         ]
@@ -105,6 +106,16 @@ class Users:
         await self._parts.admin.revoke_user_sessions(user_id, wanted, user=session.identity)
         self._parts.sessions.revoked(user_id, {wanted} if wanted else None)
         return self._see(user_id, "account_signed_out")
+
+    async def sign_out_everybody(self, request: Request) -> Response:
+        """End the sessions of everybody but this one."""
+        session, sent = await admission.posted(request, self._parts, "confirmed")
+        if sent["confirmed"] != "yes":
+            return redirects.see(PATH, say="not_confirmed", secure=self._secure)
+        ended = await self._parts.admin.revoke_everybodys_sessions(user=session.identity)
+        self._parts.sessions.forget_all()
+        say = "everybody_signed_out_partly" if ended.has_more else "everybody_signed_out"
+        return redirects.see(PATH, say=say, secure=self._secure)
 
     async def send_password_reset(self, request: Request) -> Response:
         """Have the mail sent by which the user sets a new password."""

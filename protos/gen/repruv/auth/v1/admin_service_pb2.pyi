@@ -321,6 +321,49 @@ class RevokeUserSessionsResponse(_message.Message):
 Global___RevokeUserSessionsResponse: _TypeAlias = RevokeUserSessionsResponse  # noqa: Y015
 
 @_typing.final
+class RevokeEverybodysSessionsRequest(_message.Message):
+    """RevokeEverybodysSessionsRequest asks for the end of all sessions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeEverybodysSessionsRequest: _TypeAlias = RevokeEverybodysSessionsRequest  # noqa: Y015
+
+@_typing.final
+class RevokeEverybodysSessionsResponse(_message.Message):
+    """RevokeEverybodysSessionsResponse answers RevokeEverybodysSessions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVOKED_COUNT_FIELD_NUMBER: _builtins.int
+    HAS_MORE_FIELD_NUMBER: _builtins.int
+    revoked_count: _builtins.int
+    """How many ended."""
+    has_more: _builtins.bool
+    """Whether some are left for which the time was too short; call again."""
+    def __init__(
+        self,
+        *,
+        revoked_count: _builtins.int = ...,
+        has_more: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_more", b"has_more", "revoked_count", b"revoked_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeEverybodysSessionsResponse: _TypeAlias = RevokeEverybodysSessionsResponse  # noqa: Y015
+
+@_typing.final
 class SendPasswordResetRequest(_message.Message):
     """SendPasswordResetRequest names an account."""
 

@@ -66,6 +66,11 @@ class AuthAdminServiceStub:
                 request_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeUserSessionsRequest.SerializeToString,
                 response_deserializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeUserSessionsResponse.FromString,
                 _registered_method=True)
+        self.RevokeEverybodysSessions = channel.unary_unary(
+                '/repruv.auth.v1.AuthAdminService/RevokeEverybodysSessions',
+                request_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeEverybodysSessionsRequest.SerializeToString,
+                response_deserializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeEverybodysSessionsResponse.FromString,
+                _registered_method=True)
         self.SendPasswordReset = channel.unary_unary(
                 '/repruv.auth.v1.AuthAdminService/SendPasswordReset',
                 request_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.SendPasswordResetRequest.SerializeToString,
@@ -106,14 +111,14 @@ class AuthAdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DisableUser(self, request, context):
-        """DisableUser closes an account and ends all its sessions; twice is no error. Fails like SetUserRole. (fresh)
+        """DisableUser closes an account, ends all its sessions and takes its access to platforms back; twice is no error. Fails like SetUserRole. (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EnableUser(self, request, context):
-        """EnableUser opens a disabled account again; twice is no error. Fails with NOT_FOUND `user_not_found`. (fresh)
+        """EnableUser opens a disabled account again, which connects platforms anew; twice is no error. Fails with NOT_FOUND `user_not_found`. (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -122,6 +127,14 @@ class AuthAdminServiceServicer:
     def RevokeUserSessions(self, request, context):
         """RevokeUserSessions ends one or all sessions of a user. Fails with NOT_FOUND `user_not_found` or `session_not_found`.
         (fresh)
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeEverybodysSessions(self, request, context):
+        """RevokeEverybodysSessions ends the sessions of everybody but the one of this call, as after a break-in: those that had begun
+        when it was called, for 3 s at most. (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -174,6 +187,11 @@ def add_AuthAdminServiceServicer_to_server(servicer, server):
                     servicer.RevokeUserSessions,
                     request_deserializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeUserSessionsRequest.FromString,
                     response_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeUserSessionsResponse.SerializeToString,
+            ),
+            'RevokeEverybodysSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeEverybodysSessions,
+                    request_deserializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeEverybodysSessionsRequest.FromString,
+                    response_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeEverybodysSessionsResponse.SerializeToString,
             ),
             'SendPasswordReset': grpc.unary_unary_rpc_method_handler(
                     servicer.SendPasswordReset,
@@ -350,6 +368,33 @@ class AuthAdminService:
             '/repruv.auth.v1.AuthAdminService/RevokeUserSessions',
             repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeUserSessionsRequest.SerializeToString,
             repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeUserSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeEverybodysSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.auth.v1.AuthAdminService/RevokeEverybodysSessions',
+            repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeEverybodysSessionsRequest.SerializeToString,
+            repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeEverybodysSessionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,12 +44,16 @@ class AuthAdminServiceStub:
     `role`, or FAILED_PRECONDITION `own_account`. (fresh)
     """
     DisableUser: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.DisableUserRequest, _admin_service_pb2.DisableUserResponse]
-    """DisableUser closes an account and ends all its sessions; twice is no error. Fails like SetUserRole. (fresh)"""
+    """DisableUser closes an account, ends all its sessions and takes its access to platforms back; twice is no error. Fails like SetUserRole. (fresh)"""
     EnableUser: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.EnableUserRequest, _admin_service_pb2.EnableUserResponse]
-    """EnableUser opens a disabled account again; twice is no error. Fails with NOT_FOUND `user_not_found`. (fresh)"""
+    """EnableUser opens a disabled account again, which connects platforms anew; twice is no error. Fails with NOT_FOUND `user_not_found`. (fresh)"""
     RevokeUserSessions: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeUserSessionsRequest, _admin_service_pb2.RevokeUserSessionsResponse]
     """RevokeUserSessions ends one or all sessions of a user. Fails with NOT_FOUND `user_not_found` or `session_not_found`.
     (fresh)
+    """
+    RevokeEverybodysSessions: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeEverybodysSessionsRequest, _admin_service_pb2.RevokeEverybodysSessionsResponse]
+    """RevokeEverybodysSessions ends the sessions of everybody but the one of this call, as after a break-in: those that had begun
+    when it was called, for 3 s at most. (fresh)
     """
     SendPasswordReset: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SendPasswordResetRequest, _admin_service_pb2.SendPasswordResetResponse]
     """SendPasswordReset sends the user the mail of RequestPasswordReset: admins begin a reset, and never choose a password.
@@ -74,12 +78,16 @@ class AuthAdminServiceAsyncStub(AuthAdminServiceStub):
     `role`, or FAILED_PRECONDITION `own_account`. (fresh)
     """
     DisableUser: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.DisableUserRequest, _admin_service_pb2.DisableUserResponse]  # type: ignore[assignment]
-    """DisableUser closes an account and ends all its sessions; twice is no error. Fails like SetUserRole. (fresh)"""
+    """DisableUser closes an account, ends all its sessions and takes its access to platforms back; twice is no error. Fails like SetUserRole. (fresh)"""
     EnableUser: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.EnableUserRequest, _admin_service_pb2.EnableUserResponse]  # type: ignore[assignment]
-    """EnableUser opens a disabled account again; twice is no error. Fails with NOT_FOUND `user_not_found`. (fresh)"""
+    """EnableUser opens a disabled account again, which connects platforms anew; twice is no error. Fails with NOT_FOUND `user_not_found`. (fresh)"""
     RevokeUserSessions: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeUserSessionsRequest, _admin_service_pb2.RevokeUserSessionsResponse]  # type: ignore[assignment]
     """RevokeUserSessions ends one or all sessions of a user. Fails with NOT_FOUND `user_not_found` or `session_not_found`.
     (fresh)
+    """
+    RevokeEverybodysSessions: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeEverybodysSessionsRequest, _admin_service_pb2.RevokeEverybodysSessionsResponse]  # type: ignore[assignment]
+    """RevokeEverybodysSessions ends the sessions of everybody but the one of this call, as after a break-in: those that had begun
+    when it was called, for 3 s at most. (fresh)
     """
     SendPasswordReset: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SendPasswordResetRequest, _admin_service_pb2.SendPasswordResetResponse]  # type: ignore[assignment]
     """SendPasswordReset sends the user the mail of RequestPasswordReset: admins begin a reset, and never choose a password.
@@ -125,7 +133,7 @@ class AuthAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.DisableUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.DisableUserResponse, _abc.Awaitable[_admin_service_pb2.DisableUserResponse]]:
-        """DisableUser closes an account and ends all its sessions; twice is no error. Fails like SetUserRole. (fresh)"""
+        """DisableUser closes an account, ends all its sessions and takes its access to platforms back; twice is no error. Fails like SetUserRole. (fresh)"""
 
     @_abc_1.abstractmethod
     def EnableUser(
@@ -133,7 +141,7 @@ class AuthAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.EnableUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.EnableUserResponse, _abc.Awaitable[_admin_service_pb2.EnableUserResponse]]:
-        """EnableUser opens a disabled account again; twice is no error. Fails with NOT_FOUND `user_not_found`. (fresh)"""
+        """EnableUser opens a disabled account again, which connects platforms anew; twice is no error. Fails with NOT_FOUND `user_not_found`. (fresh)"""
 
     @_abc_1.abstractmethod
     def RevokeUserSessions(
@@ -143,6 +151,16 @@ class AuthAdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_service_pb2.RevokeUserSessionsResponse, _abc.Awaitable[_admin_service_pb2.RevokeUserSessionsResponse]]:
         """RevokeUserSessions ends one or all sessions of a user. Fails with NOT_FOUND `user_not_found` or `session_not_found`.
         (fresh)
+        """
+
+    @_abc_1.abstractmethod
+    def RevokeEverybodysSessions(
+        self,
+        request: _admin_service_pb2.RevokeEverybodysSessionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.RevokeEverybodysSessionsResponse, _abc.Awaitable[_admin_service_pb2.RevokeEverybodysSessionsResponse]]:
+        """RevokeEverybodysSessions ends the sessions of everybody but the one of this call, as after a break-in: those that had begun
+        when it was called, for 3 s at most. (fresh)
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,78 @@
+"""Everybody's sessions end, as after a break-in."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from chassis import errors, outbox
+from repruv.auth.v1 import auth_events_pb2
+from services.auth import domain, everybody
+from services.auth.foundation import Foundation
+from tests.integration.auth.conftest import Account, Gateway
+
+RPC = "RevokeEverybodysSessions"
+
+
+async def test_an_admin_ends_everybodys_sessions_and_goes_on(
+    gateway: Gateway, admin: Account, sql: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(everybody, "BATCH", 2)
+    accounts = [await gateway.account() for _ in range(3)]
+    accounts.append(await gateway.again(accounts[0]))
+    ended = await gateway.admin(RPC, user=admin.identity)
+    assert (ended.revoked_count >= 4, ended.has_more) == (True, False)
+    assert not any([await gateway.is_valid(one.token) for one in accounts])
+    assert await gateway.is_valid(admin.token)
+    assert await gateway.again(accounts[0])
+    [event] = await sql(
+        "SELECT kind, user_id, details FROM auth.security_events WHERE actor_id = :id ORDER BY event_id DESC LIMIT 1",
+        id=admin.user_id,
+    )
+    assert (event.kind, event.user_id, event.details["scope"]) == ("sessions_revoked", None, "everybody")
+
+
+async def test_at_the_shell_admins_too_are_signed_out_and_every_end_is_told(
+    gateway: Gateway, admin: Account, foundation: Foundation
+) -> None:
+    account = await gateway.account()
+    sent: list[outbox.Message] = []
+    ended = await everybody.end_sessions(replace(foundation, send=sent.extend), admin=None, seconds=20)
+    assert not ended.has_more
+    assert [await gateway.is_valid(one.token) for one in (account, admin)] == [False, False]
+    told = [auth_events_pb2.SessionsRevoked.FromString(message.payload) for message in sent]
+    assert {(account.user_id, account.session_id), (admin.user_id, admin.session_id)} <= {
+        (event.user_id, session_id) for event in told for session_id in event.session_ids
+    }
+    assert {event.reason for event in told} == {"revoked_by_admin"}
+
+
+async def test_a_session_that_is_being_changed_is_not_forgotten(
+    gateway: Gateway, admin: Account, foundation: Foundation, engine: AsyncEngine
+) -> None:
+    account = await gateway.account()
+    actor = domain.Actor(user_id=uuid.UUID(admin.user_id), session_id=uuid.UUID(admin.session_id))
+    async with engine.begin() as conn:
+        lock = sa.text("SELECT 1 FROM auth.sessions WHERE session_id = :id FOR UPDATE")
+        await conn.execute(lock, {"id": account.session_id})
+        assert (await everybody.end_sessions(foundation, admin=actor, seconds=0.2)).has_more
+    assert not (await everybody.end_sessions(foundation, admin=actor, seconds=20)).has_more
+    assert not await gateway.is_valid(account.token)
+
+
+async def test_others_may_not_nor_an_admin_without_a_recent_proof(gateway: Gateway, admin: Account, shift: Any) -> None:
+    account = await gateway.account()
+    with pytest.raises(errors.PermissionDenied) as refused:
+        await gateway.admin(RPC, user=account.identity)
+    assert refused.value.code == "admin_required"
+    await shift(admin.session_id, domain.FRESH_FOR + timedelta(seconds=1))
+    with pytest.raises(errors.PermissionDenied) as refused:
+        await gateway.admin(RPC, user=admin.identity)
+    assert refused.value.code == "reauthentication_required"
+    assert await gateway.is_valid(account.token)
