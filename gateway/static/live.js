@@ -11,7 +11,7 @@
 
 import { ended, fresh, restTitle, showShare } from './attention.js';
 import { isTerminal, pollUntil, watchEvents } from './repruv.js';
-import { request } from './repruv/http.js';
+import { request, signedInAs } from './repruv/http.js';
 
 const NOTICE_AFTER_MS = 2500; // most cuts heal sooner, and then nobody needs to know
 const REFRESH_WITHIN_MS = 30_000;
@@ -24,14 +24,27 @@ let unpainted = null; // the newest fragment, until it is on the page
 
 /** Starts with the data attributes of the body: `stream`, a URL, and `lastEventId`, where the page was rendered. */
 export function liven({ stream, lastEventId }) {
-  if (!live()) return;
-  const handlers = { demo: onDemo, job: onJob, connection: onConnection, reset: () => refresh('reset'), state: showLink };
+  addEventListener('pageshow', ({ persisted }) => persisted && returned());
+  // A page on which nothing moves hears at least that its session has ended.
+  if (!live()) return void watchEvents({ state: showLink }, { url: stream, lastEventId, background: 'all' });
+  const handlers = { demo: onDemo, job: onJob, connection: onConnection, notification: () => refresh('read'), hello: look, reset: () => refresh('reset'), state: showLink };
   // Painting waits for a frame anyway, and a hidden tab's title tells how far it is.
   watchEvents(handlers, { url: stream, lastEventId, background: 'all' });
   document.addEventListener('visibilitychange', look);
   addEventListener('pageshow', (event) => event.persisted && refresh('back'));
   const seconds = Number(live().dataset.every);
   if (seconds) setInterval(() => document.hidden || refresh('every'), seconds * 1000);
+}
+
+/** Shows a page that the browser had kept only to whom it was made for: they may have signed out meanwhile. */
+async function returned() {
+  document.body.hidden = true;
+  try {
+    await signedInAs(document.querySelector('meta[name="repruv-user"]').content)();
+  } catch (error) {
+    if (error.signedOut) return location.reload(); // which leads to the sign-in
+  }
+  document.body.hidden = false;
 }
 
 function onDemo(demo) {

@@ -8,6 +8,7 @@ import pyotp
 import pytest
 from playwright.async_api import Page, expect
 
+from tests.acceptance.system import System
 from tests.acceptance.users import PASSWORD, User
 from tests.browser.conftest import NewVisitor
 from tests.browser.visitor import Visitor, shows
@@ -83,6 +84,56 @@ async def test_signing_out_leaves_nothing_behind_the_back_button(mina: Visitor) 
     await shows(page, "Welcome back")
     await page.go_back()
     await expect(page).to_have_url(re.compile("/login"))
+
+
+@pytest.mark.parametrize("path", [SECURITY, "/settings/sessions"])
+async def test_a_page_on_which_nothing_moves_notices_that_its_session_has_ended(
+    mina: Visitor, user: User, path: str
+) -> None:
+    mina.tolerate("401")
+    page = await mina.open(path)
+    # Not before the stream is open: what happened before it is told by its refusal.
+    await user.http.post("/api/v1/auth/logout")
+    await expect(page.get_by_text("You have been signed out.").first).to_be_visible()
+    await expect(page.get_by_role("link", name="Sign in again")).to_be_visible()
+
+
+async def test_a_page_that_the_browser_had_kept_is_shown_to_nobody_else(mina: Visitor, user: User) -> None:
+    mina.tolerate("401")
+    page = await mina.open(SECURITY)
+    back = "dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))"
+    await page.evaluate(back)
+    await shows(page, "Security")
+    # No stream, so that the page is told of nothing.
+    await page.route("**/api/v1/events*", lambda route: route.abort())
+    await user.http.post("/api/v1/auth/logout")
+    await page.evaluate(f"{back}; window.wasHidden = document.body.hidden")
+    await expect(page).to_have_url(re.compile("/login"))
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+async def test_something_sensitive_asks_for_the_password_when_the_last_proof_is_old(
+    new_visitor: NewVisitor, user: User, system: System, javascript: bool
+) -> None:
+    mina = await new_visitor(java_script_enabled=javascript)
+    mina.tolerate("422")
+    await mina.is_user(user)
+    page = await mina.open(SECURITY)
+    await system.execute(
+        "UPDATE auth.sessions SET created_at = created_at - interval '1 hour',"
+        " authenticated_at = authenticated_at - interval '1 hour' WHERE user_id = %s",
+        user.user_id,
+    )
+    await page.get_by_role("button", name="Set it up").click()
+    await expect(page).to_have_url(re.compile("/reauthenticate"))
+    await page.get_by_label("Password").fill("not-the-password")
+    await page.get_by_role("button", name="Go on").click()
+    await expect(page.get_by_role("alert")).to_be_visible()
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_role("button", name="Go on").click()
+    await expect(page).to_have_url(re.compile(f"{SECURITY}$"))
+    await page.get_by_role("button", name="Set it up").click()
+    await shows(page, "Set up your app")
 
 
 async def test_connections_know_of_demo_mode_while_they_are_looked_at(mina: Visitor, user: User) -> None:
