@@ -1,13 +1,15 @@
 /* How a tab that nobody looks at says that something ended: its title, its icon, and, for whoever wished so, a notification. */
 
 const WISH = 'repruv-notify';
-const title = document.title;
+// What is unread stands before the page's own name; a progress or an outcome takes its place.
+const name = document.title.replace(/^\(\d+\+?\) /, '');
+let title = document.title;
 const icon = document.querySelector('link[rel="icon"]');
 const plain = icon?.href;
 
 /** Shows how far the page's job has come, in percent. */
 export function showShare(percent) {
-  document.title = `(${percent}%) ${title}`;
+  document.title = `(${percent}%) ${name}`;
 }
 
 /** Shows the plain title, and icon, again. */
@@ -20,13 +22,16 @@ export function restTitle() {
 /** Marks a hidden tab with how a job ended. */
 export function ended(job) {
   if (!document.hidden) return;
-  document.title = `${job.status === 'failed' ? '✕' : '✓'} ${title}`;
+  document.title = `${job.status === 'failed' ? '✕' : '✓'} ${name}`;
   if (icon) icon.href = (job.status === 'failed' && icon.dataset.failed) || icon.dataset.news || plain;
 }
 
-/** Tells of the newest notification of a fragment that has come, if it is another than the page's. */
+/** Counts what is unread in a fragment that has come, and tells of the newest of it, if it is another than the page's. */
 export function fresh(page) {
-  const { latest, text } = page.getElementById('bell')?.dataset ?? {};
+  const { latest, text, count } = page.getElementById('bell')?.dataset ?? {};
+  const before = title;
+  title = count ? `(${count}) ${name}` : name;
+  if (document.title === before) document.title = title;
   if (!latest || latest === told) return;
   told = latest;
   if (!document.hidden || !mayNotify()) return;

@@ -90,6 +90,12 @@ class Feed:
         if self.known.note_job(job):
             self._tell(snapshot_frame(job))
 
+    def hear_read(self, read: job_events_pb2.NotificationsRead) -> None:
+        """Take how much is unread after somebody has read: another tab's, or another device's, doing."""
+        shown = views.notifications_read(read)
+        data = frames.encode("notification", shown)
+        self._tell(connection.Frame(event="notification", data=data, version=shown["version"]))
+
     def hear_demo(self, demo: demo_pb2.Demo) -> None:
         """Take a snapshot of demo mode; one that is not newer is news to nobody."""
         if self.known.note_demo(demo) and (frame := self.demo_frame()):

@@ -68,6 +68,7 @@ class Hub:
         """Hear what the services tell."""
         heard.listen("jobs.events.>", self._hear_event)
         heard.listen("jobs.progress.>", self._hear_progress)
+        heard.listen("jobs.read.*", self._hear_read)
         heard.listen("demo.events.>", self._hear_demo)
         heard.listen("auth.events.connections.*", self._hear_connection)
         heard.on_connected(self._connected)
@@ -193,6 +194,10 @@ class Hub:
         if (owner := self._feeds.get(_owner_id(received))) is not None:
             owner.hear_progress(job_events_pb2.JobProgressed.FromString(received.payload).job)
 
+    async def _hear_read(self, received: bus.Received) -> None:
+        if (owner := self._feeds.get(_owner_id(received))) is not None:
+            owner.hear_read(job_events_pb2.NotificationsRead.FromString(received.payload))
+
     async def _hear_demo(self, received: bus.Received) -> None:
         if (owner := self._feeds.get(_owner_id(received))) is not None:
             owner.hear_demo(demo_events_pb2.DemoEvent.FromString(received.payload).demo)
@@ -249,8 +254,7 @@ class Hub:
                 # Sequences only grow: another history has taken the place of the one that was told (a restored backup).
                 await owner.restart()
             elif latest > (owner.position or 0):
-                async with self._calls:
-                    await owner.catch_up()
+                await owner.catch_up()
         except errors.Error as error:
             logger.warning("owner is behind", extra={"owner_id": owner.owner_id, "cause": error.code})
 

@@ -36,6 +36,7 @@ from gateway.views.job_snapshots import (
     jobs,
     notification,
     notifications,
+    notifications_read,
     progress,
 )
 from gateway.views.passkeys import ceremony, passkey, passkeys
@@ -71,6 +72,7 @@ __all__ = [
     "me",
     "notification",
     "notifications",
+    "notifications_read",
     "optional_time",
     "passkey",
     "passkeys",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from chassis import values
 from gateway.views import times
 from gateway.views.times import Json
-from repruv.jobs.v1 import job_pb2, jobs_service_pb2
+from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2
 
 JOB_STATES = {value: name.removeprefix("JOB_STATE_").lower() for name, value in job_pb2.JobState.items()}
 CANCELLABLE = frozenset({"scheduled", "pending", "running", "retrying"})
@@ -91,6 +91,11 @@ def notifications(page: jobs_service_pb2.ListNotificationsResponse) -> Json:
         "unread_count": page.unread_count,
         "next_page_token": page.next_page_token,
     }
+
+
+def notifications_read(read: job_events_pb2.NotificationsRead) -> Json:
+    """How much is unread since somebody has read; of two, the higher version holds."""
+    return {"unread_count": read.unread_count, "version": read.count_time.ToMicroseconds()}
 
 
 def job_history(job_id: str, history: jobs_service_pb2.GetJobHistoryResponse) -> Json:

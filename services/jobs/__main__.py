@@ -47,7 +47,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     watches = watching.Watches(engine, jobs)
     watches.listen(nats)
     jobs.waiters.listen(nats)
-    served = servicer.JobsServicer(jobs, watches, notifications.Notifications(engine))
+    served = servicer.JobsServicer(jobs, watches, notifications.Notifications(engine, nats))
     repeating = schedules.Schedules(engine, jobs.transaction, jobs.kinds)
     seen = overview.Overview(engine)
     admin = admin_servicer.AdminServicer(seen, limits.Steering(jobs), repeating)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+import nats.errors
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from chassis import paging, postgres
-from services.jobs import domain, rows
+from chassis import bus, paging, postgres
+from repruv.jobs.v1 import job_events_pb2
+from services.jobs import convert, domain, rows
 from services.jobs.schema import jobs
+
+logger = logging.getLogger(__name__)
 
 COUNTED = 100
 """More unread ones than these count as so many."""
@@ -34,8 +39,10 @@ class Page:
 class Notifications:
     """The notifications of all owners."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, nats: bus.Bus) -> None:
+        """`nats` hears how much is unread after somebody has read."""
         self._single = postgres.autocommit(engine)
+        self._bus = nats
 
     async def list_page(self, owner_id: UUID, *, page_size: int, page_token: str) -> Page:
         """Read jobs that ended and were not read of, the latest first, and how many there are, up to 100."""
@@ -45,10 +52,9 @@ class Notifications:
         page = unread.order_by(jobs.c.finished_at.desc(), jobs.c.job_id.desc()).limit(limit + 1)
         if position:
             page = page.where(sa.tuple_(jobs.c.finished_at, jobs.c.job_id) < sa.tuple_(*_read(position)))
-        counted = unread.with_only_columns(jobs.c.job_id).limit(COUNTED).subquery()
         async with self._single.connect() as conn:
             found = [rows.job(row) for row in await conn.execute(page)]
-            unread_count = (await conn.execute(sa.select(sa.func.count()).select_from(counted))).scalar_one()
+            unread_count, _ = await _count(conn, owner_id)
         more = len(found) > limit
         token = paging.token(_written(found[limit - 1]), filters=filters) if more else ""
         return Page(jobs=found[:limit], next_page_token=token, unread_count=unread_count)
@@ -60,7 +66,27 @@ class Notifications:
             while batch == MARK_BATCH:
                 batch = await _mark(conn, owner_id, job_ids)
                 marked += batch
+            if marked:
+                unread_count, counted_at = await _count(conn, owner_id)
+        if marked:
+            await self._tell(owner_id, unread_count, counted_at)
         return marked
+
+    async def _tell(self, owner_id: UUID, unread_count: int, counted_at: datetime) -> None:
+        message = job_events_pb2.NotificationsRead(
+            unread_count=unread_count, count_time=convert.time_to_proto(counted_at)
+        )
+        try:
+            await self._bus.tell(f"jobs.read.{owner_id}", message.SerializeToString())
+        except (nats.errors.Error, OSError) as error:
+            # They are read all the same; other tabs find out when somebody looks at them.
+            logger.warning("NATS was not told", extra={"cause": repr(error)[:200]})
+
+
+async def _count(conn: AsyncConnection, owner_id: UUID) -> tuple[int, datetime]:
+    unread = sa.select(jobs.c.job_id).where(jobs.c.owner_id == owner_id, _IS_UNREAD).limit(COUNTED).subquery()
+    row = (await conn.execute(sa.select(sa.func.count(), sa.func.now()).select_from(unread))).one()
+    return row[0], row[1]
 
 
 async def _mark(conn: AsyncConnection, owner_id: UUID, job_ids: Sequence[UUID]) -> int:

@@ -60,7 +60,7 @@ async def test_one_job_is_followed_and_cancelled(mina: Visitor, user: User) -> N
     row = list_page.locator(f'[data-subject="job:{job_id}"]')
     await expect(row.get_by_text("Cancelled")).to_be_visible(timeout=PATIENCE_MS)
     assert await is_still_the_same(list_page)
-    assert await page.title() == "Set up demo mode · Repruv"
+    await expect(page).to_have_title("(1) Set up demo mode · Repruv")
 
 
 async def test_a_job_that_fails_says_why_and_is_retried(system: System, mina: Visitor, user: User) -> None:
@@ -83,8 +83,29 @@ async def test_a_hidden_tab_says_how_it_ended(mina: Visitor, user: User) -> None
     await expect(page).to_have_title("✓ Jobs · Repruv", timeout=PATIENCE_MS)
     await expect(page.locator('link[rel="icon"]')).to_have_attribute("href", re.compile("favicon-news"))
     await hide(page, False)
-    await expect(page).to_have_title("Jobs · Repruv")
+    await expect(page).to_have_title("(1) Jobs · Repruv")
     await expect(page.locator('link[rel="icon"]')).to_have_attribute("href", re.compile(r"favicon\.svg"))
+
+
+async def test_what_was_read_at_one_browser_is_read_at_every_other(
+    mina: Visitor, new_visitor: NewVisitor, user: User
+) -> None:
+    phone = await new_visitor()
+    await phone.is_user(user)
+    await user.enable(SMALL)
+    await user.status_is("enabled")
+    here, there = await mina.open("/notifications"), await phone.open("/dashboard")
+    for page in (here, there):
+        await expect(page).to_have_title(re.compile(r"^\(1\) "))
+        await expect(page.locator("#link-state")).to_have_attribute("data-state", "open")
+        await mark(page)
+    await expect(there.get_by_role("heading", name="Finished while you were away")).to_be_visible()
+    await here.get_by_role("button", name="Mark all read").click()
+    await expect(here.get_by_role("heading", name="You are up to date")).to_be_visible()
+    await expect(there.get_by_role("heading", name="Finished while you were away")).to_have_count(0)
+    await expect(there).to_have_title("Dashboard · Repruv")
+    await expect(there.locator(".bell__count")).to_have_count(0)
+    assert await is_still_the_same(there)
 
 
 async def test_notifications_of_the_browser_are_asked_for_by_a_button(new_visitor: NewVisitor, user: User) -> None:

@@ -9,9 +9,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import errors, ids
+from chassis import bus, errors, ids
 from repruv.jobs.v1 import job_events_pb2
-from services.jobs import domain, notifications, schema
+from services.jobs import domain, event_log, notifications, schema
 from services.jobs.operations import Operations
 from tests.integration.jobs import steps
 
@@ -50,6 +50,57 @@ async def test_events_can_be_read_from_any_position_but_not_from_the_future(
     with pytest.raises(errors.OutOfRange) as caught:
         await jobs.list_events(owner_id, after=4, limit=500)
     assert caught.value.code == "cursor_unknown"
+
+
+async def test_events_of_many_owners_are_read_together_and_each_cursor_is_judged_alone(
+    jobs: Operations, jobs_engine: AsyncEngine, spec: steps.MakeSpec, owner_id: UUID
+) -> None:
+    other, strange, holed = uuid4(), uuid4(), uuid4()
+    owners = [owner_id] * 3 + [other] * 2 + [holed] * 3
+    await jobs.submit_many([(ids.uuid7(), spec(owner_id=one)) for one in owners])
+    async with jobs_engine.begin() as conn:
+        events = schema.job_events.c
+        await conn.execute(sa.delete(schema.job_events).where(events.owner_id == holed, events.sequence == 2))
+    cursors = [(owner_id, 0), (other, 2), (owner_id, 2), (strange, 0), (strange, 1), (holed, 0), (holed, 1), (other, 3)]
+    pages = await jobs.pages(cursors, limit=2)
+    assert [_shown(page) for page in pages] == [
+        ([1, 2], 3),
+        ([], 2),
+        ([3], 3),
+        ([], 0),
+        "cursor_unknown",
+        ([1], 3),
+        "cursor_unknown",
+        "cursor_unknown",
+    ]
+
+
+async def test_an_answer_with_events_of_many_owners_is_bounded_and_says_whom_it_leaves_out(
+    jobs: Operations, jobs_engine: AsyncEngine, spec: steps.MakeSpec
+) -> None:
+    owners = [uuid4() for _ in range(3)]
+    await jobs.submit_many([(ids.uuid7(), spec(owner_id=one)) for one in owners for _ in range(2)])
+    cursors = [(one, 0) for one in owners]
+    async with jobs_engine.connect() as conn:
+        (whole,) = await event_log.pages(conn, cursors[:1], limit=500, size=1 << 20)
+        assert isinstance(whole, event_log.Page)
+        first, second = map(len, whole.events)
+        shown = {
+            size: [_shown(page) for page in await event_log.pages(conn, cursors, limit=500, size=size)]
+            for size in (1, first, first + second, first + second + first)
+        }
+    assert shown == {
+        1: [([1], 2)],  # never nothing: who asks again gets on
+        first: [([1], 2)],
+        first + second: [([1, 2], 2)],
+        first + second + first: [([1, 2], 2), ([1], 2)],
+    }
+
+
+def _shown(page: event_log.Page | errors.Error) -> tuple[list[int], int] | str:
+    if isinstance(page, errors.Error):
+        return page.code
+    return [job_events_pb2.JobEvent.FromString(event).sequence for event in page.events], page.latest
 
 
 async def told(engine: AsyncEngine, kind: str) -> list[job_events_pb2.JobEvents]:
@@ -132,7 +183,7 @@ async def test_a_change_that_is_undone_tells_nothing(
 async def test_a_retry_makes_a_notification_unread_again(
     jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str, owner_id: UUID
 ) -> None:
-    unread = notifications.Notifications(jobs_engine)
+    unread = notifications.Notifications(jobs_engine, bus.Bus("", name="test"))
     job = await submitted(notifies=True, max_attempts=1)
 
     async def listed() -> list[UUID]:

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import errors, ids
+from chassis import bus, errors, ids
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2, kind_pb2
 from services.jobs import notifications
 from tests.integration.jobs import served as serving
@@ -157,7 +157,7 @@ async def test_many_are_counted_up_to_a_hundred_and_marked_all_at_once(
     """)
     async with jobs_engine.begin() as conn:
         await conn.execute(insert, {"owner_id": owner_id})
-    unread_of = notifications.Notifications(jobs_engine)
+    unread_of = notifications.Notifications(jobs_engine, bus.Bus("", name="test"))
     assert (await unread_of.list_page(owner_id, page_size=100, page_token="")).unread_count == 100
     assert await unread_of.mark_read(owner_id, []) == 120
     assert (await unread_of.list_page(owner_id, page_size=100, page_token="")).unread_count == 0

@@ -115,6 +115,36 @@ class JobProgressed(_message.Message):
 Global___JobProgressed: _TypeAlias = JobProgressed  # noqa: Y015
 
 @_typing.final
+class NotificationsRead(_message.Message):
+    """NotificationsRead carries how much an owner has left to read of. Published on `jobs.read.<owner_id>` without a stream: it
+    may be lost, since whoever looks at a page again asks how things stand.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNREAD_COUNT_FIELD_NUMBER: _builtins.int
+    COUNT_TIME_FIELD_NUMBER: _builtins.int
+    unread_count: _builtins.int
+    """Notifications that were not read yet, counted up to 100."""
+    @_builtins.property
+    def count_time(self) -> _timestamp_pb2.Timestamp:
+        """When they were counted, by the database's clock: of two counts the later one holds."""
+
+    def __init__(
+        self,
+        *,
+        unread_count: _builtins.int = ...,
+        count_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["count_time", b"count_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count_time", b"count_time", "unread_count", b"unread_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NotificationsRead: _TypeAlias = NotificationsRead  # noqa: Y015
+
+@_typing.final
 class JobSubmitted(_message.Message):
     """JobSubmitted is the doorbell: jobs of this kind can be claimed for which nobody waits at the replica that rings. Published on
     `jobs.wake.<kind>` without a stream, for the other replicas.
