@@ -69,18 +69,24 @@ class Coalescer(Generic[Item, Result]):
         max_bytes: int = MAX_BYTES,
         capacity: int = CAPACITY,
         apart: float = 0.0,
+        patience: float | None = None,
     ) -> None:
         """`call` answers each item in order, or raises for all of them; `size` gives an item's bytes,
         where only their number would not bound a call.
 
         Calls begin at least `apart` seconds after each other, unless one is full: for items that may wait so long. After one with
         `MANY` items the next waits `LONGER` times as long: who is busy gains more by fewer calls than by quick ones.
+
+        With `patience`, those who wait are sent after so many seconds though the call before them is still under way: one answer
+        that does not come holds up nobody else.
         """
         self._call = call
         self._size = size
         self._max_items = max_items
         self._max_bytes = max_bytes
         self._apart = apart
+        self._patience = patience
+        self._late: set[asyncio.Task[None]] = set()
         self._called_at = -math.inf
         self._called_with = 0
         self._room = asyncio.Semaphore(capacity)
@@ -101,19 +107,18 @@ class Coalescer(Generic[Item, Result]):
             return await asked.answer
 
     async def _send(self) -> None:
-        batch: list[_Asked[Item, Result]] = []
         try:
             while self._waiting:
                 await self._keep_apart()
                 if batch := self._next_batch():
                     self._called_with = len(batch)
-                    await self._send_batch(batch)
+                    await self._send_patiently(batch)
                 # Whoever was answered may ask again at once: together with those who waited, not always one call behind them.
                 for _ in range(ANSWER_TURNS):
                     await asyncio.sleep(0)
         finally:
             # Otherwise only when this task was cancelled: nobody shall wait for what will not come.
-            for asked in (*batch, *self._waiting):
+            for asked in self._waiting:
                 asked.answer.cancel()
             self._waiting.clear()
             self._sending = None
@@ -138,18 +143,36 @@ class Coalescer(Generic[Item, Result]):
                 total += asked.size
         return batch
 
+    async def _send_patiently(self, batch: list[_Asked[Item, Result]]) -> None:
+        if self._patience is None:
+            await self._send_batch(batch)
+            return
+        sending = asyncio.create_task(self._send_batch(batch))
+        self._late.add(sending)
+        sending.add_done_callback(self._late.discard)
+        await asyncio.wait({sending}, timeout=self._patience)
+
     async def _send_batch(self, batch: list[_Asked[Item, Result]]) -> None:
+        try:
+            answers = await self._answers(batch)
+            for asked, answer in zip(batch, answers, strict=True):
+                if asked.answer.done():
+                    continue
+                if isinstance(answer, Exception):
+                    asked.answer.set_exception(answer)
+                else:
+                    asked.answer.set_result(answer)
+        finally:
+            # As above: who has an answer keeps it.
+            for asked in batch:
+                asked.answer.cancel()
+
+    async def _answers(self, batch: list[_Asked[Item, Result]]) -> Sequence[Result | Exception]:
         try:
             answers = await self._call([asked.item for asked in batch])
         except Exception as error:  # noqa: BLE001 - every caller gets it
             # Copies of what is known to be copyable: each caller adds its own traceback.
-            answers = [copy.copy(error) if isinstance(error, errors.Error) else error for _ in batch]
+            return [copy.copy(error) if isinstance(error, errors.Error) else error for _ in batch]
         if len(answers) != len(batch):
-            answers = [RuntimeError(f"{len(answers)} answers to {len(batch)} items") for _ in batch]
-        for asked, answer in zip(batch, answers, strict=True):
-            if asked.answer.done():
-                continue
-            if isinstance(answer, Exception):
-                asked.answer.set_exception(answer)
-            else:
-                asked.answer.set_result(answer)
+            return [RuntimeError(f"{len(answers)} answers to {len(batch)} items") for _ in batch]
+        return answers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from chassis import errors
 from chassis.rpc import client
 from gateway.clients import service
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2, jobs_service_pb2_grpc
@@ -13,7 +14,7 @@ class Jobs(service.Client):
     """The jobs service."""
 
     def __init__(self, target: str, caller: client.Caller) -> None:
-        reads = ("GetJob", "ListJobs", "GetJobHistory", "ListJobEvents", "GetEventPositions", "ListNotifications")
+        reads = ("GetJob", "ListJobs", "GetJobHistory", "ListEventsOfOwners", "GetEventPositions", "ListNotifications")
         super().__init__("jobs", target, caller, (*reads, "CancelJob", "MarkNotificationsRead"))
         self._stub = jobs_service_pb2_grpc.JobsServiceStub(self._channel)
 
@@ -52,13 +53,26 @@ class Jobs(service.Client):
         request = jobs_service_pb2.MarkNotificationsReadRequest(job_ids=job_ids)
         await self.call(self._stub.MarkNotificationsRead, request, user)
 
-    async def list_job_events(self, owner_id: str, *, after: int) -> jobs_service_pb2.ListJobEventsResponse:
-        """Give an owner's events after a sequence, up to 500. Raises `OutOfRange` when it is not one that is kept."""
-        request = jobs_service_pb2.ListJobEventsRequest(owner_id=owner_id, after_sequence=after)
-        return await self.call(self._stub.ListJobEvents, request, "")
+    async def list_events(
+        self, cursors: Sequence[tuple[str, int]]
+    ) -> Sequence[jobs_service_pb2.ListJobEventsResponse | errors.Error]:
+        """Give the events after each cursor (owner, sequence; up to 500): of the first, as many as there is room for.
+
+        `OutOfRange` is the answer to a sequence that is not one that is kept.
+        """
+        request = jobs_service_pb2.ListEventsOfOwnersRequest()
+        for owner_id, after in cursors:
+            request.cursors.add(owner_id=owner_id, after_sequence=after)
+        response = await self.call(self._stub.ListEventsOfOwners, request, "")
+        return [_error(one.error) if one.HasField("error") else one.page for one in response.results]
 
     async def get_event_positions(self, owner_ids: Sequence[str], *, quick: bool = False) -> dict[str, int]:
         """Give the newest sequence of each of up to 10,000 owners; 0 for those without events."""
         request = jobs_service_pb2.GetEventPositionsRequest(owner_ids=owner_ids)
         found = (await self.call(self._stub.GetEventPositions, request, "", quick=quick)).latest_sequences
         return {owner_id: found.get(owner_id, 0) for owner_id in owner_ids}
+
+
+def _error(error: jobs_service_pb2.CallError) -> errors.Error:
+    kind = errors.by_status(error.status)
+    return kind(error.message, code=error.code, field=error.field, details=dict(error.details))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
-from chassis import errors
+from chassis import coalescing, errors
 from repruv.jobs.v1 import jobs_service_pb2
 
 OWNERS_PER_CALL = 500
 """More would hold up the event loop for longer than an event should take."""
-READS_AT_ONCE = 8
+PATIENCE_SECONDS = 0.25
+"""A call that takes longer is not waited for by the next."""
+
+Page = jobs_service_pb2.ListJobEventsResponse
+Cursor = tuple[str, int]
+"""An owner, and the sequence of the last event that is known."""
 
 
 class Kept(Protocol):
@@ -21,29 +24,23 @@ class Kept(Protocol):
     async def get_event_positions(self, owner_ids: Sequence[str]) -> dict[str, int]:
         """Give the newest sequence of each owner; 0 for those without events."""
 
-    async def list_job_events(self, owner_id: str, *, after: int) -> jobs_service_pb2.ListJobEventsResponse:
-        """Give an owner's events after a sequence. Raises `OutOfRange` when it is not one that is kept."""
+    async def list_events(self, cursors: Sequence[Cursor]) -> Sequence[Page | errors.Error]:
+        """Give the events after the first of these cursors; `OutOfRange` is the answer to one that is not kept."""
 
 
 class Journal:
-    """Asks for positions of many owners in one call, and reads the events of few of them at a time."""
+    """Asks in one call for all who ask at the same time: the first at once, the others when that has been answered."""
 
     def __init__(self, jobs: Kept) -> None:
         self._jobs = jobs
-        self._reads = asyncio.Semaphore(READS_AT_ONCE)
-        self._waiting: deque[tuple[str, asyncio.Future[int]]] = deque()
-        self._asking: asyncio.Task[None] | None = None
+        self._positions = coalescing.Coalescer(
+            self._ask_positions, max_items=OWNERS_PER_CALL, patience=PATIENCE_SECONDS
+        )
+        self._events = coalescing.Coalescer(self._ask_events, max_items=OWNERS_PER_CALL, patience=PATIENCE_SECONDS)
 
     async def position(self, owner_id: str) -> int:
-        """Give the newest sequence of an owner, read after this was called. Raises `Unavailable`.
-
-        What is asked while a call is under way goes into the next one, together.
-        """
-        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._waiting.append((owner_id, answer))
-        if self._asking is None:
-            self._asking = asyncio.create_task(self._ask(), name="positions")
-        return await answer
+        """Give the newest sequence of an owner, read after this was called. Raises `Unavailable`."""
+        return await self._positions(owner_id)
 
     async def positions(self, owner_ids: Sequence[str]) -> dict[str, int]:
         """Give the newest sequence of each owner. Raises `Unavailable`."""
@@ -52,26 +49,22 @@ class Journal:
             found |= await self._jobs.get_event_positions(owner_ids[first : first + OWNERS_PER_CALL])
         return found
 
-    async def events(self, owner_id: str, *, after: int) -> jobs_service_pb2.ListJobEventsResponse:
-        """Give an owner's events after a sequence. Raises `Unavailable`, or `OutOfRange` when it is not one that is kept."""
-        async with self._reads:
-            return await self._jobs.list_job_events(owner_id, after=after)
+    async def events(self, owner_id: str, *, after: int) -> Page:
+        """Give an owner's events after a sequence, or the first of them.
 
-    async def _ask(self) -> None:
-        try:
-            while self._waiting:
-                asked = [self._waiting.popleft() for _ in range(min(len(self._waiting), OWNERS_PER_CALL))]
-                try:
-                    found = await self._jobs.get_event_positions(list(dict.fromkeys(owner for owner, _ in asked)))
-                except BaseException as error:
-                    for _, answer in asked:
-                        if not answer.done():
-                            answer.set_exception(error if isinstance(error, errors.Error) else errors.Unavailable())
-                    if not isinstance(error, errors.Error):
-                        raise
-                else:
-                    for owner, answer in asked:
-                        if not answer.done():
-                            answer.set_result(found[owner])
-        finally:
-            self._asking = None
+        Raises `Unavailable`, or `OutOfRange` when the sequence is not one that is kept.
+        """
+        return await self._events((owner_id, after))
+
+    async def _ask_positions(self, owner_ids: list[str]) -> Sequence[int]:
+        found = await self._jobs.get_event_positions(list(dict.fromkeys(owner_ids)))
+        return [found[owner_id] for owner_id in owner_ids]
+
+    async def _ask_events(self, cursors: list[Cursor]) -> Sequence[Page | Exception]:
+        answers: list[Page | Exception] = []
+        while len(answers) < len(cursors):
+            found = await self._jobs.list_events(cursors[len(answers) :])
+            if not found:
+                raise errors.Internal("The jobs service answered with no events of anybody.")
+            answers += found
+        return answers

@@ -2,31 +2,76 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis import outbox
+from chassis import errors, outbox
 from services.jobs import statements
 from services.jobs.domain import Job
-from services.jobs.schema import job_events
+
+_PAGES = sa.text("""
+SELECT place, last_sequence, sequence, event
+FROM (
+    SELECT c.place, coalesce(o.last_sequence, 0) AS last_sequence, e.sequence, e.event,
+        sum(coalesce(octet_length(e.event), 0)) OVER (ORDER BY c.place, e.sequence) AS total
+    FROM unnest(CAST(:owner_ids AS uuid[]), CAST(:afters AS bigint[])) WITH ORDINALITY AS c (owner_id, after, place)
+    LEFT JOIN jobs.owners o ON o.owner_id = c.owner_id
+    LEFT JOIN LATERAL (
+        SELECT sequence, event FROM jobs.job_events
+        WHERE owner_id = c.owner_id AND sequence > c.after ORDER BY sequence LIMIT :limit
+    ) e ON true
+) found
+WHERE total <= :size OR total = octet_length(event)
+ORDER BY place, sequence
+""")
+"""One snapshot: an owner's newest sequence is that of the newest event. The first event is given whatever its size."""
 
 
-async def list_events(conn: AsyncConnection, owner_id: UUID, *, after: int, limit: int) -> list[bytes]:
-    """Read the events of an owner that follow a sequence, in order, each as the JobEvent message that was published.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Events of an owner that follow a sequence."""
 
-    Only up to the next that was deleted: so there is none if the very next one was.
+    events: list[bytes]
+    """In order and without gaps, each as the JobEvent message that was published."""
+    latest: int
+    """The owner's newest sequence; more pages follow while it is above the last event's."""
+
+
+async def pages(
+    conn: AsyncConnection, cursors: Sequence[tuple[UUID, int]], *, limit: int, size: int
+) -> list[Page | errors.OutOfRange]:
+    """Read what follows each cursor (owner, sequence): up to `limit` events of each, and up to `size` bytes of all.
+
+    Gives what became of the first cursors: at least one, and as many as there is room for, the last perhaps in part.
+    `cursor_unknown` is a cursor in the future, or whose very next event was deleted.
     """
-    statement = (
-        sa.select(job_events.c.sequence, job_events.c.event)
-        .where(job_events.c.owner_id == owner_id, job_events.c.sequence > after)
-        .order_by(job_events.c.sequence)
-        .limit(limit)
-    )
-    rows = await conn.execute(statement)
-    return [event for expected, (sequence, event) in enumerate(rows, after + 1) if sequence == expected]
+    given = {
+        "owner_ids": [owner_id for owner_id, _ in cursors],
+        "afters": [after for _, after in cursors],
+        "limit": limit,
+        "size": size,
+    }
+    found = (await conn.execute(_PAGES, given)).all()
+    by_place = itertools.groupby(found, key=operator.attrgetter("place"))
+    return [_page(after, list(rows)) for (_, after), (_, rows) in zip(cursors, by_place, strict=False)]
+
+
+def _page(after: int, rows: Sequence[sa.Row[Any]]) -> Page | errors.OutOfRange:
+    latest = rows[0].last_sequence
+    if not 0 <= after <= latest:
+        return errors.OutOfRange(f"There is no event {after}; the newest is {latest}.", code="cursor_unknown")
+    # Only up to the next that was deleted: so there is none if the very next one was.
+    events = [row.event for expected, row in enumerate(rows, after + 1) if row.sequence == expected]
+    if after < latest and not events:
+        return errors.OutOfRange(f"What came after event {after} is no longer kept.", code="cursor_unknown")
+    return Page(events=events, latest=latest)
 
 
 async def last_sequences(conn: AsyncConnection, owner_ids: Collection[UUID]) -> dict[UUID, int]:

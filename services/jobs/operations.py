@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -188,16 +187,17 @@ class Operations:
 
     async def list_events(self, owner_id: UUID, *, after: int, limit: int) -> tuple[list[bytes], int]:
         """Read the owner's events after a sequence, in order, and the newest sequence. Raises `cursor_unknown`."""
+        (page,) = await self.pages([(owner_id, after)], limit=limit)
+        if isinstance(page, errors.Error):
+            raise page
+        return page.events, page.latest
+
+    async def pages(
+        self, cursors: Sequence[tuple[UUID, int]], *, limit: int
+    ) -> list[event_log.Page | errors.OutOfRange]:
+        """Read up to `limit` events of each owner after a sequence; of the first so many that fit into an answer."""
         async with self._single.connect() as conn:
-            latest = (await event_log.last_sequences(conn, [owner_id])).get(owner_id, 0)
-            if not 0 <= after <= latest:
-                raise errors.OutOfRange(f"There is no event {after}; the newest is {latest}.", code="cursor_unknown")
-            events = await event_log.list_events(conn, owner_id, after=after, limit=limit)
-        if after < latest and not events:
-            raise errors.OutOfRange(f"What came after event {after} is no longer kept.", code="cursor_unknown")
-        sizes = itertools.accumulate(len(event) for event in events)
-        fitting = sum(size <= EVENTS_PAGE_BYTES for size in sizes)
-        return events[: max(fitting, 1)], latest
+            return await event_log.pages(conn, cursors, limit=limit, size=EVENTS_PAGE_BYTES)
 
     async def positions(self, owner_ids: Collection[UUID]) -> dict[UUID, int]:
         """Read the newest sequence of each owner that has events."""

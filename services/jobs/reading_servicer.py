@@ -1,4 +1,4 @@
-"""gRPC in, the rpcs by which jobs are followed: watches and notifications."""
+"""gRPC in, the rpcs by which jobs are followed: events of many owners, watches and notifications."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 
 from grpc import aio
 
-from chassis import errors, ids
+from chassis import errors, identity, ids
 from repruv.jobs.v1 import job_events_pb2, jobs_service_pb2, jobs_service_pb2_grpc
-from services.jobs import convert, notifications, visibility, watching
+from services.jobs import convert, notifications, operations, visibility, watching
 
 MAX_MARKED = 100
+MAX_CURSORS = 500
+MAX_EVENTS = 5_000
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -20,9 +22,33 @@ Context = aio.ServicerContext[Any, Any]
 class ReadingServicer(jobs_service_pb2_grpc.JobsServiceServicer):
     """Serves a part of `repruv.jobs.v1.JobsService`; the protos say what each rpc means."""
 
-    def __init__(self, watches: watching.Watches, unread: notifications.Notifications) -> None:
+    def __init__(
+        self, jobs: operations.Operations, watches: watching.Watches, unread: notifications.Notifications
+    ) -> None:
+        self._jobs = jobs
         self._watches = watches
         self._unread = unread
+
+    async def ListEventsOfOwners(
+        self, request: jobs_service_pb2.ListEventsOfOwnersRequest, context: Context
+    ) -> jobs_service_pb2.ListEventsOfOwnersResponse:
+        """See the proto."""
+        if identity.caller().user:
+            raise errors.PermissionDenied("Only services read the events of many owners.")
+        if not 1 <= len(request.cursors) <= MAX_CURSORS:
+            raise errors.InvalidArgument(f"cursors must be 1 to {MAX_CURSORS}.", field="cursors")
+        cursors = [(ids.parse(cursor.owner_id, "cursors"), cursor.after_sequence) for cursor in request.cursors]
+        limit = min(MAX_EVENTS // len(cursors), operations.EVENTS_PAGE)
+        response = jobs_service_pb2.ListEventsOfOwnersResponse()
+        for page in await self._jobs.pages(cursors, limit=limit):
+            if isinstance(page, errors.Error):
+                response.results.add(error=convert.error_to_proto(page))
+            else:
+                events = map(job_events_pb2.JobEvent.FromString, page.events)
+                response.results.add(
+                    page=jobs_service_pb2.ListJobEventsResponse(events=events, latest_sequence=page.latest)
+                )
+        return response
 
     async def WatchJob(
         self, request: jobs_service_pb2.WatchJobRequest, context: Context

@@ -38,6 +38,7 @@ CALLERS = {
     "CancelJob": _READERS,
     "RetryJob": _READERS,
     "ListJobEvents": _READERS,
+    "ListEventsOfOwners": _READERS,
     "GetEventPositions": _READERS,
     "WatchJob": _READERS,
     "WatchJobs": _READERS,
@@ -67,8 +68,7 @@ class JobsServicer(reading_servicer.ReadingServicer):
     def __init__(
         self, jobs: operations.Operations, watches: watching.Watches, unread: notifications.Notifications
     ) -> None:
-        super().__init__(watches, unread)
-        self._jobs = jobs
+        super().__init__(jobs, watches, unread)
         self._claiming = claiming.Claiming(jobs)
 
     async def SubmitJob(

@@ -10,10 +10,10 @@ import pytest
 
 from chassis import errors
 from gateway.stream import connection, feed
-from gateway.stream.journal import Journal
+from gateway.stream.journal import Cursor, Journal, Page
 from gateway.stream.recent import Recent
 from repruv.demo.v1 import demo_pb2
-from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2
+from repruv.jobs.v1 import job_events_pb2, job_pb2
 
 OWNER = "owner"
 PAGE = 3
@@ -41,14 +41,17 @@ class Kept:
         await self._answer()
         return dict.fromkeys(owner_ids, latest)
 
-    async def list_job_events(self, owner_id: str, *, after: int) -> jobs_service_pb2.ListJobEventsResponse:
+    async def list_events(self, cursors: Sequence[Cursor]) -> Sequence[Page | errors.Error]:
         self.asked += 1
         latest = self.latest
         await self._answer()
+        return [self._page(after, latest) for _, after in cursors]
+
+    def _page(self, after: int, latest: int) -> Page | errors.Error:
         if after > latest:
-            raise errors.OutOfRange(code="cursor_unknown")
+            return errors.OutOfRange(code="cursor_unknown")
         events = [event(sequence) for sequence in range(after + 1, min(after + PAGE, latest) + 1)]
-        return jobs_service_pb2.ListJobEventsResponse(events=events, latest_sequence=latest)
+        return Page(events=events, latest_sequence=latest)
 
     async def _answer(self) -> None:
         await self.answers.wait()

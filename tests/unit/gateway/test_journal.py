@@ -9,7 +9,6 @@ import pytest
 
 from chassis import errors
 from gateway.stream import journal
-from repruv.jobs.v1 import jobs_service_pb2
 
 
 class Kept:
@@ -17,7 +16,8 @@ class Kept:
 
     def __init__(self) -> None:
         self.calls: list[list[str]] = []
-        self.reading = self.most_at_once = 0
+        self.read: list[list[journal.Cursor]] = []
+        self.room = 1_000
         self.failure: BaseException | None = None
         self.answers = asyncio.Event()
         self.latest = 1
@@ -30,12 +30,13 @@ class Kept:
             raise self.failure
         return dict.fromkeys(owner_ids, latest)
 
-    async def list_job_events(self, owner_id: str, *, after: int) -> jobs_service_pb2.ListJobEventsResponse:
-        self.reading += 1
-        self.most_at_once = max(self.most_at_once, self.reading)
-        await asyncio.sleep(0)
-        self.reading -= 1
-        return jobs_service_pb2.ListJobEventsResponse()
+    async def list_events(self, cursors: Sequence[journal.Cursor]) -> Sequence[journal.Page | errors.Error]:
+        """Has room for the answers to `room` cursors."""
+        self.read.append(list(cursors))
+        return [
+            errors.OutOfRange() if after > self.latest else journal.Page(latest_sequence=after)
+            for _, after in cursors[: self.room]
+        ]
 
 
 @pytest.fixture
@@ -92,7 +93,28 @@ async def test_who_gives_up_holds_up_nobody(kept: Kept) -> None:
     assert await patient == 1
 
 
-async def test_few_read_at_a_time(kept: Kept) -> None:
+async def test_events_of_a_crowd_are_read_together_in_as_many_calls_as_their_answers_need(kept: Kept) -> None:
+    kept.latest, kept.room = 100, 40
     asked = journal.Journal(kept)
-    await asyncio.gather(*(asked.events(str(number), after=0) for number in range(100)))
-    assert kept.most_at_once == journal.READS_AT_ONCE
+    pages = await asyncio.gather(*(asked.events("a", after=number) for number in range(100)))
+    # Each has its own answer, though several ask for the same owner.
+    assert [page.latest_sequence for page in pages] == list(range(100))
+    assert [len(cursors) for cursors in kept.read] == [100, 60, 20]
+
+
+async def test_a_cursor_that_is_lost_is_so_for_its_reader_only(kept: Kept) -> None:
+    asked = journal.Journal(kept)
+    lost, found = await asyncio.gather(asked.events("a", after=2), asked.events("b", after=1), return_exceptions=True)
+    assert isinstance(lost, errors.OutOfRange)
+    assert isinstance(found, journal.Page)
+
+
+async def test_a_call_that_does_not_return_holds_up_nobody_else(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "PATIENCE_SECONDS", 0.01)
+    asked = journal.Journal(kept)
+    stuck = asyncio.create_task(asked.position("a"))
+    await called(kept, 1)
+    behind = asyncio.create_task(asked.position("b"))
+    await called(kept, 2)
+    kept.answers.set()
+    assert (await stuck, await behind) == (1, 1)

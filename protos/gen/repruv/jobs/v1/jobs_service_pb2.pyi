@@ -550,6 +550,112 @@ class ListJobEventsResponse(_message.Message):
 Global___ListJobEventsResponse: _TypeAlias = ListJobEventsResponse  # noqa: Y015
 
 @_typing.final
+class EventCursor(_message.Message):
+    """EventCursor is a place in the events of an owner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OWNER_ID_FIELD_NUMBER: _builtins.int
+    AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    owner_id: _builtins.str
+    """Whose events."""
+    after_sequence: _builtins.int
+    """The sequence of the last event that the reader has; 0: from the beginning."""
+    def __init__(
+        self,
+        *,
+        owner_id: _builtins.str = ...,
+        after_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "owner_id", b"owner_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventCursor: _TypeAlias = EventCursor  # noqa: Y015
+
+@_typing.final
+class ListEventsOfOwnersRequest(_message.Message):
+    """ListEventsOfOwnersRequest asks for what came after many positions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURSORS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def cursors(self) -> _containers.RepeatedCompositeFieldContainer[Global___EventCursor]:
+        """1 to 500; an owner may come more than once."""
+
+    def __init__(
+        self,
+        *,
+        cursors: _abc.Iterable[Global___EventCursor] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursors", b"cursors"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEventsOfOwnersRequest: _TypeAlias = ListEventsOfOwnersRequest  # noqa: Y015
+
+@_typing.final
+class ListEventsOfOwnersResponse(_message.Message):
+    """ListEventsOfOwnersResponse answers ListEventsOfOwners."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListEventsOfOwnersResult]:
+        """Of the first cursors, in their order: at least one, and as many as there is room for."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___ListEventsOfOwnersResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEventsOfOwnersResponse: _TypeAlias = ListEventsOfOwnersResponse  # noqa: Y015
+
+@_typing.final
+class ListEventsOfOwnersResult(_message.Message):
+    """ListEventsOfOwnersResult says what became of one cursor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def page(self) -> Global___ListJobEventsResponse:
+        """At least one, unless the owner has none after the cursor; up to as many as each cursor's share of 5,000, at most 500."""
+
+    @_builtins.property
+    def error(self) -> Global___CallError:
+        """What ListJobEvents would have failed with."""
+
+    def __init__(
+        self,
+        *,
+        page: Global___ListJobEventsResponse | None = ...,
+        error: Global___CallError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "page", b"page", "result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "page", b"page", "result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["page", "error"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___ListEventsOfOwnersResult: _TypeAlias = ListEventsOfOwnersResult  # noqa: Y015
+
+@_typing.final
 class GetEventPositionsRequest(_message.Message):
     """GetEventPositionsRequest names owners."""
 

@@ -79,6 +79,11 @@ class JobsServiceStub:
                 request_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.ListJobEventsRequest.SerializeToString,
                 response_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.ListJobEventsResponse.FromString,
                 _registered_method=True)
+        self.ListEventsOfOwners = channel.unary_unary(
+                '/repruv.jobs.v1.JobsService/ListEventsOfOwners',
+                request_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.ListEventsOfOwnersRequest.SerializeToString,
+                response_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.ListEventsOfOwnersResponse.FromString,
+                _registered_method=True)
         self.GetEventPositions = channel.unary_unary(
                 '/repruv.jobs.v1.JobsService/GetEventPositions',
                 request_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.GetEventPositionsRequest.SerializeToString,
@@ -213,6 +218,15 @@ class JobsServiceServicer:
     def ListJobEvents(self, request, context):
         """ListJobEvents answers with an owner's events after a sequence, in order, without gaps.
         Fails with OUT_OF_RANGE `cursor_unknown` when after_sequence is newer than the newest event or older than what is kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEventsOfOwners(self, request, context):
+        """ListEventsOfOwners answers with the events of many owners, each as ListJobEvents would: how the readers of many streams catch up
+        together. An answer carries up to 5,000 events and 2 MiB: ask again for the owners that it leaves out, and for the rest of those
+        of whom it has a part. Fails with INVALID_ARGUMENT (`cursors`). Only for services.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -360,6 +374,11 @@ def add_JobsServiceServicer_to_server(servicer, server):
                     servicer.ListJobEvents,
                     request_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.ListJobEventsRequest.FromString,
                     response_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.ListJobEventsResponse.SerializeToString,
+            ),
+            'ListEventsOfOwners': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEventsOfOwners,
+                    request_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.ListEventsOfOwnersRequest.FromString,
+                    response_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.ListEventsOfOwnersResponse.SerializeToString,
             ),
             'GetEventPositions': grpc.unary_unary_rpc_method_handler(
                     servicer.GetEventPositions,
@@ -648,6 +667,33 @@ class JobsService:
             '/repruv.jobs.v1.JobsService/ListJobEvents',
             repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.ListJobEventsRequest.SerializeToString,
             repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.ListJobEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEventsOfOwners(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.jobs.v1.JobsService/ListEventsOfOwners',
+            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.ListEventsOfOwnersRequest.SerializeToString,
+            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.ListEventsOfOwnersResponse.FromString,
             options,
             channel_credentials,
             insecure,

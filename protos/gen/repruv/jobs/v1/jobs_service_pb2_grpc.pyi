@@ -67,6 +67,11 @@ class JobsServiceStub:
     """ListJobEvents answers with an owner's events after a sequence, in order, without gaps.
     Fails with OUT_OF_RANGE `cursor_unknown` when after_sequence is newer than the newest event or older than what is kept.
     """
+    ListEventsOfOwners: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.ListEventsOfOwnersRequest, _jobs_service_pb2.ListEventsOfOwnersResponse]
+    """ListEventsOfOwners answers with the events of many owners, each as ListJobEvents would: how the readers of many streams catch up
+    together. An answer carries up to 5,000 events and 2 MiB: ask again for the owners that it leaves out, and for the rest of those
+    of whom it has a part. Fails with INVALID_ARGUMENT (`cursors`). Only for services.
+    """
     GetEventPositions: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.GetEventPositionsRequest, _jobs_service_pb2.GetEventPositionsResponse]
     """GetEventPositions answers with the newest sequence of each owner: how a reader finds out that it missed something.
     Only for services.
@@ -149,6 +154,11 @@ class JobsServiceAsyncStub(JobsServiceStub):
     ListJobEvents: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.ListJobEventsRequest, _jobs_service_pb2.ListJobEventsResponse]  # type: ignore[assignment]
     """ListJobEvents answers with an owner's events after a sequence, in order, without gaps.
     Fails with OUT_OF_RANGE `cursor_unknown` when after_sequence is newer than the newest event or older than what is kept.
+    """
+    ListEventsOfOwners: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.ListEventsOfOwnersRequest, _jobs_service_pb2.ListEventsOfOwnersResponse]  # type: ignore[assignment]
+    """ListEventsOfOwners answers with the events of many owners, each as ListJobEvents would: how the readers of many streams catch up
+    together. An answer carries up to 5,000 events and 2 MiB: ask again for the owners that it leaves out, and for the rest of those
+    of whom it has a part. Fails with INVALID_ARGUMENT (`cursors`). Only for services.
     """
     GetEventPositions: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.GetEventPositionsRequest, _jobs_service_pb2.GetEventPositionsResponse]  # type: ignore[assignment]
     """GetEventPositions answers with the newest sequence of each owner: how a reader finds out that it missed something.
@@ -277,6 +287,17 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_jobs_service_pb2.ListJobEventsResponse, _abc.Awaitable[_jobs_service_pb2.ListJobEventsResponse]]:
         """ListJobEvents answers with an owner's events after a sequence, in order, without gaps.
         Fails with OUT_OF_RANGE `cursor_unknown` when after_sequence is newer than the newest event or older than what is kept.
+        """
+
+    @_abc_1.abstractmethod
+    def ListEventsOfOwners(
+        self,
+        request: _jobs_service_pb2.ListEventsOfOwnersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_service_pb2.ListEventsOfOwnersResponse, _abc.Awaitable[_jobs_service_pb2.ListEventsOfOwnersResponse]]:
+        """ListEventsOfOwners answers with the events of many owners, each as ListJobEvents would: how the readers of many streams catch up
+        together. An answer carries up to 5,000 events and 2 MiB: ask again for the owners that it leaves out, and for the rest of those
+        of whom it has a part. Fails with INVALID_ARGUMENT (`cursors`). Only for services.
         """
 
     @_abc_1.abstractmethod
