@@ -57,6 +57,7 @@ async def test_an_illegal_session_is_refused(gateway: Gateway, sql: Any, change:
 
 SEALED = "decode(repeat('ab', 60), 'hex')"
 HASH = "decode(repeat('ab', 32), 'hex')"
+PASSKEY = f"passkeys VALUES (gen_random_uuid(), :id, {HASH}, {HASH}, 0, '{{}}', gen_random_uuid()"
 
 
 @pytest.mark.parametrize(
@@ -74,6 +75,11 @@ HASH = "decode(repeat('ab', 32), 'hex')"
             f"mail_tokens VALUES ({HASH}, :id, 'reset', now()), (decode(repeat('cd', 32), 'hex'), :id, 'reset', now())",
             "mail_tokens_one_counts",
         ),
+        (f"{PASSKEY}, false, true, 'Key')", "passkeys_synced_if_syncable"),
+        (f"{PASSKEY}, false, false, '')", "passkeys_name_length"),
+        (f"{PASSKEY}, false, false, 'A'), {PASSKEY[16:]}, false, false, 'B')", "passkeys_credential_id_key"),
+        (f"passkey_challenges VALUES ({HASH}, 'add', NULL, now())", "passkey_challenges_are_of_sessions"),
+        (f"passkey_challenges VALUES ({HASH}, 'other', :id, now())", "passkey_challenges_purpose_is_known"),
         (
             "security_events VALUES (gen_random_uuid(), 'other', :id, NULL, NULL, '', '', '{}')",
             "security_events_kind_is_known",
