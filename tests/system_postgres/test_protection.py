@@ -6,9 +6,9 @@ The embedded PostgreSQL is built without encryption, so these take the system's 
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,47 +20,48 @@ import sqlalchemy as sa
 from chassis import database_url, migrations, postgres, tls
 from dev import children
 from dev.launcher import certificates as local
-from provision import certificates, roles
+from provision import roles
 
-ROOT = Path(__file__).parents[2]
+DEPLOYED = Path(__file__).parents[2] / "deploy" / "postgres"
+STAND_IN = Path(__file__).with_name("docker-entrypoint.sh")
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").exists() else []
 Certificates = Callable[[str], tls.Certificate]
 
 
 @pytest.fixture(scope="module")
 def url(certificate: Certificates) -> Iterator[str]:
-    """The superuser's URL of a server that runs with deploy/postgres."""
+    """The superuser's URL of a server that deploy/postgres/start has started, as docker-compose.yml has it do."""
     if not PROGRAMS:
         pytest.fail("install PostgreSQL first (Debian: apt-get install postgresql)", pytrace=False)
     home = Path(tempfile.mkdtemp(prefix="repruv-encrypted-"))
-    own = certificate("postgres")
-    for file in (own.certificate, own.key, own.authority):
+    home.chmod(0o755)  # the server's account reads pg_hba.conf in it
+    for file in (DEPLOYED / "start", DEPLOYED / "pg_hba.conf", STAND_IN):
         shutil.copy(file, home)
-    shutil.copy(ROOT / "deploy/postgres/pg_hba.conf", home)
-    (home / "password").write_text("p")
-    account = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
-    for path in (home, *home.iterdir()):
-        os.chown(path, account.pw_uid, account.pw_gid)
-    user = account.pw_uid if os.geteuid() == 0 else None
+    own = certificate("postgres")
     port = children.free_port()
-    subprocess.run(
-        [PROGRAMS[-1] / "initdb", f"--pgdata={home}/data", "--username=postgres", f"--pwfile={home}/password"],
-        check=True, capture_output=True, cwd=home, timeout=60, user=user, group=user,
-    )  # fmt: skip
-    settings = {
-        "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off", "ssl": "on",
-        "ssl_min_protocol_version": "TLSv1.3", "hba_file": home / "pg_hba.conf",
-        "ssl_cert_file": home / certificates.CERTIFICATE, "ssl_key_file": home / certificates.KEY,
-        "ssl_ca_file": home / certificates.AUTHORITY,
-    }  # fmt: skip
+    environment = {
+        "PATH": f"{home}:{PROGRAMS[-1]}:{os.environ['PATH']}",
+        "LC_ALL": "C.UTF-8",
+        "PGDATA": str(home / "data"),
+        "PORT": str(port),
+        "POSTGRES_PASSWORD": "p",
+        "TLS_CERTIFICATE": str(own.certificate),
+        "TLS_KEY": str(own.key),
+        "TLS_AUTHORITY": str(own.authority),
+        "CERTIFICATE_COPY": str(home / "certificate"),
+    }
+    settings = {"port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": home / "data", "fsync": "off"}
     options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-    server = subprocess.Popen(
-        [PROGRAMS[-1] / "postgres", "-D", home / "data", "-p", str(port), *options],
-        cwd=home, stderr=subprocess.DEVNULL, user=user, group=user,
-    )  # fmt: skip
+    command: list[str | Path] = ["sh", DEPLOYED.parent / "with-certificate", "sh", home / "start", *options]
+    with (home / "log").open("wb") as log:
+        server = subprocess.Popen(command, cwd=home, env=environment, stdout=log, stderr=log)
     made = f"postgresql://postgres:p@127.0.0.1:{port}/postgres"
     try:
-        roles.await_database(database_url.protect(made, certificate("provision")), seconds=30)
+        try:
+            roles.await_database(database_url.protect(made, certificate("provision")), seconds=30)
+        except Exception:
+            sys.stderr.write((home / "log").read_text())
+            raise
         yield made
     finally:
         server.terminate()
