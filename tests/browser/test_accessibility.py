@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import pathlib
 import re
 import subprocess
 import sys
+from typing import Literal
 
 import pytest
 from playwright.async_api import Page, expect
@@ -18,6 +20,8 @@ from tests.browser.visitor import PATIENCE_MS, SETTINGS, Visitor, shows
 HERE = pathlib.Path(__file__).parent
 AXE = HERE / "node_modules" / "axe-core" / "axe.min.js"
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+WIDTHS = (360, 1280)
 STRANGER = ("/login", "/register", "/forgot-password", "/nowhere")
 SETTINGS_PAGES = (SETTINGS, "/settings/connections", "/settings/security", "/settings/sessions", "/reauthenticate")
 ADMIN = ("jobs", "kinds", "schedules", "stuck", "workers", "users", "security-events")
@@ -33,33 +37,34 @@ def axe() -> pathlib.Path:
     return AXE
 
 
-@pytest.fixture(
-    params=[("light", 360), ("light", 1280), ("dark", 360), ("dark", 1280)], ids=lambda one: f"{one[0]}-{one[1]}"
-)
-async def visitor(request: pytest.FixtureRequest, new_visitor: NewVisitor) -> Visitor:
+@pytest.fixture
+async def visitor(new_visitor: NewVisitor) -> Visitor:
     """Somebody whose browser lets us look at its pages with tools of our own."""
-    scheme, width = request.param
-    size = {"width": width, "height": 800}
-    visitor = await new_visitor(bypass_csp=True, color_scheme=scheme, viewport=size, reduced_motion="reduce")
+    visitor = await new_visitor(bypass_csp=True, reduced_motion="reduce")
     visitor.tolerate("404")
     return visitor
 
 
 async def breaches(page: Page, axe: pathlib.Path) -> list[str]:
-    """Give the rules that a page breaks, and where."""
+    """Give the rules that a page breaks, where, and how it was looked at."""
     await page.add_script_tag(path=axe)
     run = "async (rules) => (await axe.run(document, { runOnly: rules, resultTypes: ['violations'] })).violations"
-    return [
-        f"{page.url} {found['id']}: {node['target']} {node['failureSummary']}"
-        for found in await page.evaluate(run, RULES)
-        for node in found["nodes"]
-    ]
+    broken = []
+    for scheme, width in itertools.product(SCHEMES, WIDTHS):
+        await page.emulate_media(color_scheme=scheme)
+        await page.set_viewport_size({"width": width, "height": 800})
+        broken += [
+            f"{page.url} {scheme} {width} {found['id']}: {node['target']} {node['failureSummary']}"
+            for found in await page.evaluate(run, RULES)
+            for node in found["nodes"]
+        ]
+    return broken
 
 
 async def look(visitor: Visitor, axe: pathlib.Path, *paths: str) -> list[str]:
     page = await visitor.open(paths[0])
-    found = []
-    for path in paths:
+    found = await breaches(page, axe)
+    for path in paths[1:]:
         await page.goto(path)
         found += await breaches(page, axe)
     await page.close()
