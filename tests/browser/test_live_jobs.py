@@ -108,6 +108,35 @@ async def test_what_was_read_at_one_browser_is_read_at_every_other(
     assert await is_still_the_same(there)
 
 
+async def test_a_hidden_tab_paints_nothing_until_somebody_looks(mina: Visitor, user: User) -> None:
+    page = await mina.open(SETTINGS)
+    await expect(page.locator("#link-state")).to_have_attribute("data-state", "open", timeout=PATIENCE_MS)
+    # Headless pages have frames though they believe to be hidden; real ones have none.
+    await page.evaluate(
+        """() => {
+            window.held = [];
+            window.real = requestAnimationFrame;
+            window.requestAnimationFrame = (draw) => held.push(draw);
+        }"""
+    )
+    await hide(page, True)
+    await user.enable(SMALL)
+    await expect(page).to_have_title(re.compile("^✓"), timeout=PATIENCE_MS)
+    await user.status_is("enabled")
+    await expect(page.get_by_role("heading", name="Demo mode is off")).to_be_visible()
+    await page.evaluate("() => { window.requestAnimationFrame = real; for (const draw of held) real(draw); }")
+    await hide(page, False)
+    await shows(page, "Demo Mode Active")
+
+
+async def test_a_browser_that_forbids_notifications_says_so(new_visitor: NewVisitor, user: User) -> None:
+    visitor = await new_visitor(permissions=[])
+    await visitor.is_user(user)
+    page = await visitor.open("/notifications")
+    await expect(page.get_by_text("was told not to show notifications")).to_be_visible()
+    await expect(page.get_by_role("button", name="Notify me here")).to_be_hidden()
+
+
 async def test_notifications_of_the_browser_are_asked_for_by_a_button(new_visitor: NewVisitor, user: User) -> None:
     visitor = await new_visitor(permissions=["notifications"])
     await visitor.is_user(user)

@@ -15,29 +15,33 @@ async def test_a_failure_is_red_and_can_be_retried_or_dismissed(
 ) -> None:
     settings, dashboard = await mina.open(SETTINGS), await mina.open("/dashboard")
     await mark(dashboard)
-    other, other_user = await new_visitor(), await User.register(system.url)
-    await other.is_user(other_user)
+    others = {javascript: await User.register(system.url) for javascript in (True, False)}
     async with system.workers(DEMO_FAIL_HANDLERS="enable"):
-        await other_user.enable()
+        for other_user in others.values():
+            await other_user.enable()
         await enable(settings, 300)
         await shows(dashboard, "Demo Mode Failed")
         assert await tint(dashboard.locator(".banner")) == "red"
         assert await is_still_the_same(dashboard)
         await shows(settings, "Enabling demo mode failed")
         await expect(settings.locator(".card__error")).to_contain_text("This job was made to fail")
-        await other_user.status_is("failed")
+        for other_user in others.values():
+            await other_user.status_is("failed")
     await dashboard.get_by_role("button", name="Retry").click()
     await shows(dashboard, "Demo Mode Active")
     await dashboard.wait_for_url("**/dashboard")
     await shows(settings, "Demo Mode Active")
 
-    page = await other.open(SETTINGS)
-    await page.get_by_role("button", name="Dismiss").click()
-    await shows(page, "Demo mode is off")
-    await expect(page.get_by_text("The failure was dismissed.")).to_be_visible()
-    await enable(page, 100)
-    await shows(page, "Demo Mode Active")
-    await other_user.close()
+    for javascript, other_user in others.items():
+        other = await new_visitor(java_script_enabled=javascript)
+        await other.is_user(other_user)
+        page = await other.open(SETTINGS)
+        await page.get_by_role("button", name="Dismiss").click()
+        await shows(page, "Demo mode is off")
+        await expect(page.get_by_text("The failure was dismissed.")).to_be_visible()
+        await enable(page, 100)
+        await shows(page, "Demo Mode Active")
+        await other_user.close()
 
 
 async def test_cancel_leads_back_to_off(mina: Visitor) -> None:
