@@ -86,6 +86,14 @@ class Auth(auth_service_pb2_grpc.AuthServiceServicer):
 
     async def ValidateSession(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._memory.asked["ValidateSession"] += 1
+        return self._session(request)
+
+    async def ValidateSessions(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self._memory.asked["ValidateSessions"] += 1
+        results = [auth_service_pb2.ValidateSessionsResult(validated=self._session(each)) for each in request.sessions]
+        return auth_service_pb2.ValidateSessionsResponse(results=results)
+
+    def _session(self, request: Any) -> auth_service_pb2.ValidateSessionResponse:
         number = int(request.token.rpartition("-")[2])
         end = int(time.time()) + DAY
         answer = auth_service_pb2.ValidateSessionResponse(
@@ -135,12 +143,16 @@ class Jobs(jobs_service_pb2_grpc.JobsServiceServicer):
         latest = {owner_id: self._memory.latest.get(owner_id, 0) for owner_id in request.owner_ids}
         return jobs_service_pb2.GetEventPositionsResponse(latest_sequences=latest)
 
-    async def ListJobEvents(self, request: Any, context: Any) -> Any:  # noqa: N802
-        self._memory.asked["ListJobEvents"] += 1
-        kept = self._memory.events.get(request.owner_id, ())
-        events = [event for event in kept if event.sequence > request.after_sequence]
-        latest = self._memory.latest.get(request.owner_id, 0)
-        return jobs_service_pb2.ListJobEventsResponse(events=events[:500], latest_sequence=latest)
+    async def ListEventsOfOwners(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self._memory.asked["ListEventsOfOwners"] += 1
+        response = jobs_service_pb2.ListEventsOfOwnersResponse()
+        for cursor in request.cursors:
+            kept = self._memory.events.get(cursor.owner_id, ())
+            events = [event for event in kept if event.sequence > cursor.after_sequence]
+            latest = self._memory.latest.get(cursor.owner_id, 0)
+            page = jobs_service_pb2.ListJobEventsResponse(events=events[:10], latest_sequence=latest)
+            response.results.add(page=page)
+        return response
 
     async def ListJobs(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._memory.asked["ListJobs"] += 1

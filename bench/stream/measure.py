@@ -6,6 +6,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from bench.stream import process
@@ -123,9 +124,17 @@ async def flow(
 
 
 async def storm(
-    around: process.Surroundings, running: process.Running, count: int, *, back_to: process.Running | None = None
+    around: process.Surroundings,
+    running: process.Running,
+    count: int,
+    *,
+    back_to: process.Running | None = None,
+    fresh: AbstractContextManager[process.Running] | None = None,
 ) -> Storm:
-    """Cut everybody, let things happen, and let everybody come back at once; to another replica, if one is given."""
+    """Cut everybody, let things happen, and let everybody come back at once.
+
+    To another replica, if one is given; to one that is started after those things happened, if one is given to start.
+    """
     crowd = Crowd(running.port, gateway_head)
     await crowd.open(count)
     numbers = list(range(count))
@@ -136,18 +145,19 @@ async def storm(
     missing = numbers[::2]
     await asyncio.to_thread(around.backend.do, "each", numbers=missing, times=MISSED)
     await asyncio.to_thread(around.backend.do, "asked")
-    back = Crowd((back_to or running).port, gateway_head)
     wanted = len(missing) * MISSED
-    began = time.perf_counter()
-    await back.open(count, cursors=cursors, at_once=count)
-    await back.until(lambda: sum(len(reader.seen) for reader in back.readers) >= wanted)
-    seconds = time.perf_counter() - began
+    with fresh or nullcontext(back_to or running) as target:
+        back = Crowd(target.port, gateway_head)
+        began = time.perf_counter()
+        await back.open(count, cursors=cursors, at_once=count)
+        await back.until(lambda: sum(len(reader.seen) for reader in back.readers) >= wanted)
+        seconds = time.perf_counter() - began
+        await back.cut()
     asked = (await asyncio.to_thread(around.backend.do, "asked"))["asked"]
     wrong = 0
     for number, reader in enumerate(back.readers):
         after = cursors[number] or 0
         wrong += reader.seen != ([] if number % 2 else list(range(after + 1, after + MISSED + 1)))
-    await back.cut()
     return Storm(count=count, missed=wanted, seconds=seconds, wrong=wrong, asked=asked)
 
 

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
+from chassis import coalescing, errors
 from chassis.rpc import client as rpc
 from gateway.clients import service
 from repruv.auth.v1 import auth_pb2, auth_service_pb2, auth_service_pb2_grpc
+
+VALIDATED_TOGETHER = 100
+PATIENCE_SECONDS = 0.02
+"""Whoever comes while a validation is under way waits for it, but not longer, and then goes together with the others who do."""
 
 
 class Auth(service.Client):
@@ -14,9 +20,12 @@ class Auth(service.Client):
 
     def __init__(self, target: str, caller: rpc.Caller) -> None:
         # A mail asked for twice is one mail too many; what takes a code or a link would find it used.
-        reads = ("ValidateSession", "ListSessions", "GetSecurity")
+        reads = ("ValidateSession", "ValidateSessions", "ListSessions", "GetSecurity")
         super().__init__("auth", target, caller, (*reads, "RevokeSession", "RevokeAllSessions"))
         self._stub = auth_service_pb2_grpc.AuthServiceStub(self._channel)
+        self._validations = coalescing.Coalescer(
+            self._validate, max_items=VALIDATED_TOGETHER, patience=PATIENCE_SECONDS
+        )
 
     async def register(
         self, *, email: str, password: str, name: str, remember: bool, client: auth_pb2.Client
@@ -43,8 +52,17 @@ class Auth(service.Client):
 
     async def validate_session(self, token: str, *, passive: bool = False) -> auth_service_pb2.ValidateSessionResponse:
         """Answer whose session a token is; `passive` renews nothing."""
-        request = auth_service_pb2.ValidateSessionRequest(token=token, passive=passive)
-        return await self.call(self._stub.ValidateSession, request, "")
+        return await self._validations(auth_service_pb2.ValidateSessionRequest(token=token, passive=passive))
+
+    async def _validate(
+        self, asked: list[auth_service_pb2.ValidateSessionRequest]
+    ) -> Sequence[auth_service_pb2.ValidateSessionResponse | Exception]:
+        if len(asked) == 1:
+            return [await self.call(self._stub.ValidateSession, asked[0], "")]
+        request = auth_service_pb2.ValidateSessionsRequest(sessions=asked)
+        response = await self.call(self._stub.ValidateSessions, request, "")
+        invalid = partial(errors.Unauthenticated, "The session has ended; sign in again.", code="session_invalid")
+        return [one.validated if one.HasField("validated") else invalid() for one in response.results]
 
     async def reauthenticate(
         self, *, password: str, code: str, client: auth_pb2.Client, user: str

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from uuid import UUID
 
 from chassis import identity
 from services.auth import (
     domain,
     factor_storage,
-    foundation,
     mails,
     proofs,
     session_storage,
@@ -172,15 +173,32 @@ class Operations:
 
     async def validate_session(self, token: str, *, passive: bool = False) -> Validated:
         """Answer whose session a token is, renew it when due unless `passive`, vouch for the user. Raises `SessionInvalid`."""
-        token_hash = foundation.stored(token)
-        is_renewed = False
-        async with self.foundation.reading().connect() as conn:
-            login = await session_storage.find_login(conn, token_hash)
-            if login is not None and login.is_due and not passive:
-                is_renewed = await session_storage.renew_session(conn, login.session.session_id)
-                login = await session_storage.find_login(conn, token_hash)
-        if login is None:
+        (validated,) = await self.validate_sessions([(token, passive)])
+        if validated is None:
             raise domain.SessionInvalid()
+        return validated
+
+    async def validate_sessions(self, shown: Sequence[tuple[str, bool]]) -> list[Validated | None]:
+        """Do what `validate_session` does for many (token, passive); None for those that are invalid."""
+        asked = [(tokens.of_session(token), passive) for token, passive in shown]
+        hashes = {token_hash for token_hash, _ in asked if token_hash is not None}
+        renewed: set[UUID] = set()
+        async with self.foundation.reading().connect() as conn:
+            found = await session_storage.find_logins(conn, hashes)
+            active = {found[key].session.session_id for key, passive in asked if not passive and key in found}
+            due = [login.session.session_id for login in found.values() if login.is_due]
+            if wanted := [session_id for session_id in due if session_id in active]:
+                # One by one: who waits for two rows can deadlock with whoever ends several sessions.
+                renewed = {each for each in wanted if await session_storage.renew_session(conn, each)}
+                found = await session_storage.find_logins(conn, hashes)
+        return [
+            self._vouch(login, is_renewed=not passive and login.session.session_id in renewed)
+            if token_hash is not None and (login := found.get(token_hash))
+            else None
+            for token_hash, passive in asked
+        ]
+
+    def _vouch(self, login: session_storage.Login, *, is_renewed: bool) -> Validated:
         user = identity.User(
             user_id=str(login.user.user_id),
             role=login.user.role,

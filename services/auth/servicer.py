@@ -7,11 +7,11 @@ from typing import Any
 
 import grpc
 
-from chassis import identity, ids
+from chassis import errors, identity, ids
 from repruv.auth.v1 import auth_pb2, auth_service_pb2, auth_service_pb2_grpc
 from services.auth import convert, domain, validation
 from services.auth.foundation import Foundation
-from services.auth.operations import Challenged, Operations
+from services.auth.operations import Challenged, Operations, Validated
 from services.auth.recovery import Recovery
 from services.auth.second_factor import SecondFactor
 from services.auth.sessions import Sessions
@@ -24,6 +24,7 @@ CALLERS = {
     "Login": _GATEWAY,
     "FinishLogin": _GATEWAY,
     "ValidateSession": _GATEWAY,
+    "ValidateSessions": _GATEWAY,
     "Reauthenticate": _GATEWAY,
     "ListSessions": _GATEWAY,
     "RevokeSession": _GATEWAY,
@@ -39,6 +40,9 @@ CALLERS = {
     "RegenerateRecoveryCodes": _GATEWAY,
     "GetSecurity": _GATEWAY,
 }
+
+MAX_TOGETHER = 100
+"""So many tokens are looked at in one call."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -97,7 +101,20 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
     async def ValidateSession(
         self, request: auth_service_pb2.ValidateSessionRequest, context: Context
     ) -> auth_service_pb2.ValidateSessionResponse:
-        validated = await self._operations.validate_session(request.token, passive=request.passive)
+        return self._validated(await self._operations.validate_session(request.token, passive=request.passive))
+
+    async def ValidateSessions(
+        self, request: auth_service_pb2.ValidateSessionsRequest, context: Context
+    ) -> auth_service_pb2.ValidateSessionsResponse:
+        if not 1 <= len(request.sessions) <= MAX_TOGETHER:
+            raise errors.InvalidArgument(f"sessions must be 1 to {MAX_TOGETHER}.", field="sessions")
+        shown = [(each.token, each.passive) for each in request.sessions]
+        response = auth_service_pb2.ValidateSessionsResponse()
+        for validated in await self._operations.validate_sessions(shown):
+            response.results.add(validated=self._validated(validated) if validated else None)
+        return response
+
+    def _validated(self, validated: Validated) -> auth_service_pb2.ValidateSessionResponse:
         return auth_service_pb2.ValidateSessionResponse(
             user=self._user(validated.user),
             session=convert.session_to_proto(validated.session),

@@ -21,6 +21,7 @@ OF_NOBODY = {
     "Login",
     "FinishLogin",
     "ValidateSession",
+    "ValidateSessions",
     "RequestPasswordReset",
     "ResetPassword",
     "VerifyEmail",

@@ -50,6 +50,24 @@ async def test_a_token_nobody_was_given_is_invalid(gateway: Gateway, token: str)
     assert refused.value.code == "session_invalid"
 
 
+async def test_tokens_validated_together_are_each_judged_and_renewed_alone(gateway: Gateway, shift: Any) -> None:
+    living, revoked, passive = [await gateway.account() for _ in range(3)]
+    for account in (living, passive):
+        await shift(account.session_id, domain.RENEW_AFTER)
+    await gateway.auth("RevokeAllSessions", user=revoked.identity)
+    shown = [(living, False), (revoked, False), (passive, True), (living, True), (None, False)]
+    answer = await gateway.auth(
+        "ValidateSessions",
+        sessions=[{"token": account.token if account else "x", "passive": is_passive} for account, is_passive in shown],
+    )
+    found = [
+        (one.validated.session.session_id, one.validated.is_renewed) if one.HasField("validated") else None
+        for one in answer.results
+    ]
+    unchanged = (living.session_id, False)
+    assert found == [(living.session_id, True), None, (passive.session_id, False), unchanged, None]
+
+
 async def test_a_session_not_used_for_two_weeks_ends(gateway: Gateway, shift: Any) -> None:
     account = await gateway.account()
     await shift(account.session_id, domain.REMEMBERED.idle - timedelta(minutes=1))

@@ -314,6 +314,78 @@ class ValidateSessionResponse(_message.Message):
 Global___ValidateSessionResponse: _TypeAlias = ValidateSessionResponse  # noqa: Y015
 
 @_typing.final
+class ValidateSessionsRequest(_message.Message):
+    """ValidateSessionsRequest shows many tokens."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ValidateSessionRequest]:
+        """1 to 100; a token may come more than once."""
+
+    def __init__(
+        self,
+        *,
+        sessions: _abc.Iterable[Global___ValidateSessionRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sessions", b"sessions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ValidateSessionsRequest: _TypeAlias = ValidateSessionsRequest  # noqa: Y015
+
+@_typing.final
+class ValidateSessionsResponse(_message.Message):
+    """ValidateSessionsResponse answers ValidateSessions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___ValidateSessionsResult]:
+        """One for each token, in the same order."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___ValidateSessionsResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ValidateSessionsResponse: _TypeAlias = ValidateSessionsResponse  # noqa: Y015
+
+@_typing.final
+class ValidateSessionsResult(_message.Message):
+    """ValidateSessionsResult is what became of one token."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALIDATED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def validated(self) -> Global___ValidateSessionResponse:
+        """Absent: the call of its own would have failed with UNAUTHENTICATED `session_invalid`."""
+
+    def __init__(
+        self,
+        *,
+        validated: Global___ValidateSessionResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["validated", b"validated"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["validated", b"validated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ValidateSessionsResult: _TypeAlias = ValidateSessionsResult  # noqa: Y015
+
+@_typing.final
 class ReauthenticateRequest(_message.Message):
     """ReauthenticateRequest proves who the user is."""
 

@@ -62,6 +62,11 @@ class AuthServiceStub:
                 request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.ValidateSessionRequest.SerializeToString,
                 response_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.ValidateSessionResponse.FromString,
                 _registered_method=True)
+        self.ValidateSessions = channel.unary_unary(
+                '/repruv.auth.v1.AuthService/ValidateSessions',
+                request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.ValidateSessionsRequest.SerializeToString,
+                response_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.ValidateSessionsResponse.FromString,
+                _registered_method=True)
         self.Reauthenticate = channel.unary_unary(
                 '/repruv.auth.v1.AuthService/Reauthenticate',
                 request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.ReauthenticateRequest.SerializeToString,
@@ -176,6 +181,14 @@ class AuthServiceServicer:
     def ValidateSession(self, request, context):
         """ValidateSession answers whose session a token is, renews it, and mints the user's identity for calls to services.
         Fails with UNAUTHENTICATED `session_invalid`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ValidateSessions(self, request, context):
+        """ValidateSessions answers for many tokens, for each as ValidateSession would; one that is invalid does not keep the others back.
+        Fails with INVALID_ARGUMENT (`sessions`) only when there are none, or too many.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -313,6 +326,11 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.ValidateSession,
                     request_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.ValidateSessionRequest.FromString,
                     response_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.ValidateSessionResponse.SerializeToString,
+            ),
+            'ValidateSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ValidateSessions,
+                    request_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.ValidateSessionsRequest.FromString,
+                    response_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.ValidateSessionsResponse.SerializeToString,
             ),
             'Reauthenticate': grpc.unary_unary_rpc_method_handler(
                     servicer.Reauthenticate,
@@ -501,6 +519,33 @@ class AuthService:
             '/repruv.auth.v1.AuthService/ValidateSession',
             repruv_dot_auth_dot_v1_dot_auth__service__pb2.ValidateSessionRequest.SerializeToString,
             repruv_dot_auth_dot_v1_dot_auth__service__pb2.ValidateSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ValidateSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.auth.v1.AuthService/ValidateSessions',
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.ValidateSessionsRequest.SerializeToString,
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.ValidateSessionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -61,6 +61,10 @@ class AuthServiceStub:
     """ValidateSession answers whose session a token is, renews it, and mints the user's identity for calls to services.
     Fails with UNAUTHENTICATED `session_invalid`.
     """
+    ValidateSessions: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ValidateSessionsRequest, _auth_service_pb2.ValidateSessionsResponse]
+    """ValidateSessions answers for many tokens, for each as ValidateSession would; one that is invalid does not keep the others back.
+    Fails with INVALID_ARGUMENT (`sessions`) only when there are none, or too many.
+    """
     Reauthenticate: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ReauthenticateRequest, _auth_service_pb2.ReauthenticateResponse]
     """Reauthenticate proves again who the user is. The session goes on under a new token; the old one is dead. Fails with
     UNAUTHENTICATED `invalid_credentials` or `invalid_code`, or RESOURCE_EXHAUSTED `too_many_attempts` or `too_busy`.
@@ -144,6 +148,10 @@ class AuthServiceAsyncStub(AuthServiceStub):
     ValidateSession: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ValidateSessionRequest, _auth_service_pb2.ValidateSessionResponse]  # type: ignore[assignment]
     """ValidateSession answers whose session a token is, renews it, and mints the user's identity for calls to services.
     Fails with UNAUTHENTICATED `session_invalid`.
+    """
+    ValidateSessions: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ValidateSessionsRequest, _auth_service_pb2.ValidateSessionsResponse]  # type: ignore[assignment]
+    """ValidateSessions answers for many tokens, for each as ValidateSession would; one that is invalid does not keep the others back.
+    Fails with INVALID_ARGUMENT (`sessions`) only when there are none, or too many.
     """
     Reauthenticate: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ReauthenticateRequest, _auth_service_pb2.ReauthenticateResponse]  # type: ignore[assignment]
     """Reauthenticate proves again who the user is. The session goes on under a new token; the old one is dead. Fails with
@@ -249,6 +257,16 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_auth_service_pb2.ValidateSessionResponse, _abc.Awaitable[_auth_service_pb2.ValidateSessionResponse]]:
         """ValidateSession answers whose session a token is, renews it, and mints the user's identity for calls to services.
         Fails with UNAUTHENTICATED `session_invalid`.
+        """
+
+    @_abc_1.abstractmethod
+    def ValidateSessions(
+        self,
+        request: _auth_service_pb2.ValidateSessionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.ValidateSessionsResponse, _abc.Awaitable[_auth_service_pb2.ValidateSessionsResponse]]:
+        """ValidateSessions answers for many tokens, for each as ValidateSession would; one that is invalid does not keep the others back.
+        Fails with INVALID_ARGUMENT (`sessions`) only when there are none, or too many.
         """
 
     @_abc_1.abstractmethod
