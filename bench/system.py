@@ -8,7 +8,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -41,6 +41,8 @@ class User:
 
     user_id: str
     cookie: str
+    account: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """E-mail address and password."""
 
 
 class System:
@@ -58,10 +60,15 @@ class System:
             account = {"email": f"{secrets.token_hex(8)}@example.com", "password": secrets.token_urlsafe(16)}
             answer = await self.http.request("POST", "/api/v1/auth/register", expected=201, body=account)
             cookie = answer.headers["set-cookie"].partition(";")[0]
-            users.append(User(user_id=answer.json()["user"]["user_id"], cookie=cookie))
+            users.append(User(user_id=answer.json()["user"]["user_id"], cookie=cookie, account=account))
 
         await load.each(register, count=count, at_once=REGISTRATIONS_AT_ONCE)
         return users
+
+    async def sign_in(self, user: User) -> User:
+        """Sign in once more: the same user in a session that the gateway has not seen."""
+        answer = await self.http.request("POST", "/api/v1/auth/login", expected=200, body=user.account)
+        return replace(user, cookie=answer.headers["set-cookie"].partition(";")[0])
 
     async def enable(self, user: User, wish: Mapping[str, Any]) -> str:
         """Ask for demo data; gives the id of the job."""

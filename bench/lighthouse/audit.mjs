@@ -7,6 +7,7 @@ import puppeteer from 'puppeteer-core';
 
 const CATEGORIES = ['performance', 'accessibility', 'best-practices'];
 const METRICS = ['first-contentful-paint', 'largest-contentful-paint', 'total-blocking-time', 'cumulative-layout-shift'];
+const ATTEMPTS = 3;
 const CONFIGS = { mobile: undefined, desktop: desktopConfig };
 // Lighthouse deletes nothing but caches before a visit, so cookies that were set before are sent with it.
 const FLAGS = { onlyCategories: CATEGORIES, logLevel: 'silent' };
@@ -15,11 +16,19 @@ const { chromium, args, url, audits } = JSON.parse(await text(process.stdin));
 const browser = await puppeteer.launch({ executablePath: chromium, args, headless: true });
 try {
   for (const { page, preset } of audits) {
-    const { lhr } = await visited(page, (tab) => lighthouse(url + page.path, FLAGS, CONFIGS[preset], tab));
+    const lhr = await audit(page, preset);
     process.stdout.write(`${JSON.stringify({ page: page.name, preset, ...judged(lhr) })}\n`);
   }
 } finally {
   await browser.close();
+}
+
+/** Judges a page; once more where Lighthouse could not (now and then Chromium's trace lacks the navigation), never for a low score. */
+async function audit(page, preset) {
+  for (let attempt = 1; ; attempt += 1) {
+    const { lhr } = await visited(page, (tab) => lighthouse(url + page.path, FLAGS, CONFIGS[preset], tab));
+    if (!lhr.runtimeError || attempt === ATTEMPTS) return lhr;
+  }
 }
 
 /** Does something in a tab of a browser that has the cookie of the page's visitor and nothing else. */

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.system import System, User, running
@@ -29,6 +29,10 @@ class Page:
     path: str
     cookie: str = ""
     """`name=value` of the session; empty: nobody is signed in."""
+
+    def seen_in(self, sessions: Mapping[str, Sequence[str]]) -> Sequence[str]:
+        """Give more sessions of the same person, of those that `sessions` has for the first session of each."""
+        return sessions.get(self.cookie, ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

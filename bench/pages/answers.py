@@ -1,0 +1,43 @@
+"""The first byte of a page: a lean client asks, one request at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from bench import load
+from bench.pages.people import Page, People
+from bench.system import System
+from gateway import sessions
+
+COUNT = 100
+COLD = 9
+"""Sessions more of everybody; a user may have but so many."""
+
+
+async def known(system: System, page: Page, count: int = COUNT) -> list[float]:
+    """Give the seconds of requests whose session the gateway remembers."""
+
+    async def get(_: int) -> None:
+        await system.http.request("GET", page.path, expected=200, cookie=page.cookie)
+
+    await get(0)
+    return await load.each(get, count=count, at_once=1)
+
+
+async def unknown(system: System, page: Page, cookies: Sequence[str]) -> list[float]:
+    """Give the seconds of a request with each of these sessions; none of them is remembered."""
+
+    async def get(index: int) -> None:
+        await system.http.request("GET", page.path, expected=200, cookie=cookies[index])
+
+    await asyncio.sleep(sessions.TTL_SECONDS)
+    return await load.each(get, count=len(cookies), at_once=1)
+
+
+async def more_sessions(system: System, people: People) -> dict[str, list[str]]:
+    """Sign everybody in a few times more; by the session that they had."""
+    return {
+        user.cookie: [(await system.sign_in(user)).cookie for _ in range(COLD)]
+        for user in (people.veteran, people.newcomer, people.waiting, people.admin)
+    }

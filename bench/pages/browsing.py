@@ -1,0 +1,93 @@
+"""Pages in Chromium: what it says of each load, and how soon it answers to keys and clicks while events arrive."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from playwright.async_api import Browser
+from playwright.async_api import Page as Tab
+
+from bench.pages.people import Page
+
+WATCHING = Path(__file__).parent / "watching.js"
+SETTLE_MS = 400
+"""After the load event: by then a page has shifted and blocked whatever it will by itself."""
+INTERACTIONS = 20
+SHORTEST = 16.0
+"""Milliseconds; Chromium tells only of interactions that took at least so long, in steps of eight."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """One load of a page, with empty caches; times in milliseconds."""
+
+    first_paint: float
+    largest_paint: float
+    shift: float
+    blocked: float
+    """The sum of tasks of more than 50 ms."""
+
+
+async def loads(browser: Browser, url: str, page: Page, count: int) -> list[Load]:
+    """Open a page so many times, each time in a browser that has seen nothing."""
+    return [await _load(browser, url, page) for _ in range(count)]
+
+
+async def answers(browser: Browser, url: str, page: Page, act: Callable[[Tab], Awaitable[None]]) -> list[float]:
+    """Do something `INTERACTIONS` times on a page; gives the milliseconds until the browser had painted each answer."""
+    async with _tab(browser, url, page) as tab:
+        for _ in range(INTERACTIONS):
+            await act(tab)
+        await tab.wait_for_timeout(SETTLE_MS)
+        seen = (await _seen(tab))["interactions"]
+    return list(seen.values())
+
+
+async def keys_and_clicks(tab: Tab) -> None:
+    """Move on by keyboard, and click where nothing leads away."""
+    await tab.keyboard.press("Tab")
+    await tab.locator("h1").click()
+
+
+async def form(tab: Tab) -> None:
+    """Fill in the form of demo mode."""
+    for label in ("Brand", "Local business"):
+        await tab.get_by_text(label).first.click()
+    await tab.get_by_label("Interactions").press("End")
+    await tab.keyboard.type("12")
+    await tab.keyboard.press("Backspace")
+    await tab.keyboard.press("Backspace")
+
+
+async def _load(browser: Browser, url: str, page: Page) -> Load:
+    async with _tab(browser, url, page) as tab:
+        await tab.wait_for_timeout(SETTLE_MS)
+        seen = await _seen(tab)
+    return Load(
+        first_paint=seen["first"], largest_paint=seen["lcp"], shift=seen["cls"], blocked=float(sum(seen["long"]))
+    )
+
+
+async def _seen(tab: Tab) -> Mapping[str, Any]:
+    first = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? NaN"
+    found: dict[str, Any] = await tab.evaluate(f"({{ ...window.seen, first: {first} }})")
+    return found
+
+
+@asynccontextmanager
+async def _tab(browser: Browser, url: str, page: Page) -> AsyncIterator[Tab]:
+    context = await browser.new_context(base_url=url)
+    try:
+        if page.cookie:
+            name, _, value = page.cookie.partition("=")
+            await context.add_cookies([{"name": name, "value": value, "url": url}])
+        await context.add_init_script(path=WATCHING)
+        tab = await context.new_page()
+        await tab.goto(page.path, wait_until="load")
+        yield tab
+    finally:
+        await context.close()

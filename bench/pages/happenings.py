@@ -1,0 +1,65 @@
+"""Events for somebody's pages: jobs of theirs that run, and tell their progress through the whole system."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import worker
+from bench.events import Events, Frame
+from bench.system import System, User
+from chassis import bus, identity, run, tls
+from chassis.rpc import client
+
+KIND = "demo.steady"
+RATE = 20
+JOBS = 4
+TOTAL = 100_000
+WARM_UP_SECONDS = 60.0
+
+
+@asynccontextmanager
+async def happening(system: System, user: User) -> AsyncIterator[Events]:
+    """Let about `RATE` events a second happen to a user; gives a stream of theirs that hears them too."""
+    environment = system.stack.environment("demo-worker")
+    own = tls.from_environment(environment)
+    is_over = asyncio.Event()
+
+    async def steady(context: worker.Context) -> None:
+        done = 0
+        while not is_over.is_set():
+            done += 1
+            await context.progress(done, TOTAL, f"Step {done}")
+            await asyncio.sleep(JOBS / RATE)
+
+    nats = bus.Bus(environment["NATS_URL"], name="steady", own=own)
+    channel = worker.client.channel(environment["JOBS_TARGET"], own)
+    jobs = worker.JobsClient(channel, client.Caller(identity.Signer("demo", environment["IDENTITY_KEY"])))
+    works = worker.Worker(name="steady", kinds=[worker.Kind(KIND, steady)], jobs=jobs, bus=nats, concurrency=JOBS)
+    try:
+        async with run.Background() as background, system.watch(user) as events:
+            background.start("bus", nats.run)
+            stop = asyncio.Event()
+            working = asyncio.create_task(works.run(stop))
+            for _ in range(JOBS):
+                await jobs.submit(KIND, {}, owner_id=user.user_id)
+            await events.until(lambda frame: "Step 3" in str(frame.data), timeout=WARM_UP_SECONDS)
+            yield events
+            is_over.set()
+            await events.until(_Ended(JOBS), timeout=WARM_UP_SECONDS)
+            stop.set()
+            await working
+    finally:
+        await channel.close()
+
+
+class _Ended:
+    """Is true for the frame that tells of the end of the last of so many jobs."""
+
+    def __init__(self, count: int) -> None:
+        self._left = count
+
+    def __call__(self, frame: Frame) -> bool:
+        self._left -= frame.data.get("kind") == KIND and frame.data.get("status") == "completed"
+        return self._left == 0
