@@ -11,7 +11,7 @@ VIRTUALENV_VERSION := 21.15.8
 UV_VERSION := 0.13.9
 export PYTHONPATH := $(CURDIR):$(CURDIR)/protos/gen
 
-.PHONY: help up demo admin test chaos fuzz postgres containers check format protos bench bench-jobs bench-pages bench-stream lighthouse lock clean reset
+.PHONY: help up demo admin test screenshots chaos fuzz postgres containers check format protos bench bench-jobs bench-pages bench-stream lighthouse lock clean reset
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ admin: $(INSTALLED) ## See and steer the job engine of the running system (ARGS=
 test: $(INSTALLED) ## Run the tests (ARGS="tests/unit -k name")
 	@tests/browser/install
 	@PYTEST="$(BIN)/python -m pytest" tests/run $(ARGS)
+
+screenshots: $(INSTALLED) ## Take the pictures of the README again, from the running system (GATEWAY_PORT=…)
+	$(BIN)/python -m tests.browser.screenshots
 
 chaos: $(INSTALLED) ## Disturb a system at random (CHAOS_SECONDS=60 CHAOS_SEED=…)
 	$(BIN)/python -m pytest tests/chaos -s $(ARGS)

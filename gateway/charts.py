@@ -89,6 +89,33 @@ def segments(counts: Mapping[Any, int], names: Iterable[str], *, width: float = 
     return tuple(parts)
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One day's parts of its whole, on top of each other; none on a day without any."""
+
+    date: str
+    counts: Mapping[str, int]
+    x: float
+    width: float
+    parts: tuple[tuple[str, float, float], ...]
+    """Name, y and height in chart units, y growing downwards."""
+
+
+def share_columns(
+    days: Sequence[Mapping[str, Any]], names: Sequence[str], *, width: float = 600, height: float = 100
+) -> tuple[Column, ...]:
+    """The days of `[{date, sentiment}]`, oldest first, each as high as the chart; the first name is at the bottom."""
+    slot = width / len(days) if days else width
+    columns = []
+    for position, day in enumerate(days):
+        counts = {name: int(day["sentiment"][name]) for name in names}
+        stacked = segments(counts, names, width=height)
+        parts = tuple((one.name, round(height - one.x - one.width, 2), one.width) for one in stacked if one.count)
+        x, slim = round(position * slot + slot * 0.14, 2), round(slot * 0.72, 2)
+        columns.append(Column(date=str(day["date"]), counts=counts, x=x, width=slim, parts=parts))
+    return tuple(columns)
+
+
 def nice_ceiling(value: int) -> int:
     """The lowest even 1, 1.5, 2, 3, 4, 5, 6 or 8 times a power of ten that is not below `value`; at least 4.
 

@@ -38,7 +38,9 @@ def environment(*, reload: bool = False) -> jinja2.Environment:
     env.filters.update({made.__name__: made for made in (*filters, *spans)})
     env.filters.update(kind_name=wording.kind, state_name=wording.state, stuck_words=wording.stuck)
     env.tests.update(recent=recent, future=future)
-    env.globals.update(asset=asset, bar_chart=charts.bar_chart, segments=charts.segments)
+    env.globals.update(
+        asset=asset, bar_chart=charts.bar_chart, segments=charts.segments, share_columns=charts.share_columns
+    )
     return env
 
 

@@ -69,19 +69,20 @@ class Interactions(BaseModel):
     next_page_token: str = Field(description="Empty on the last page.")
 
 
-class DayCount(BaseModel):
-    """Interactions of one day (UTC)."""
-
-    date: str = Field(examples=["2026-11-23"])
-    count: int
-
-
 class SentimentCounts(BaseModel):
     """Interactions by sentiment."""
 
     positive: int
     neutral: int
     negative: int
+
+
+class DayCount(BaseModel):
+    """Interactions of one day (UTC)."""
+
+    date: str = Field(examples=["2026-11-23"])
+    count: int
+    sentiment: SentimentCounts
 
 
 class Dashboard(BaseModel):

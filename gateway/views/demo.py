@@ -14,6 +14,7 @@ from repruv.jobs.v1 import job_pb2
 DEMO_STATES = {value: name.removeprefix("DEMO_STATE_").lower() for name, value in demo_pb2.DemoState.items()}
 MOVING = frozenset({"enabling", "disabling"})
 
+_SENTIMENTS = ("positive", "neutral", "negative")
 _DEMO_MESSAGES = {
     "enabling": "Demo mode is being enabled.",
     "enabled": "Demo mode is active.",
@@ -128,10 +129,13 @@ def dashboard(numbers: demo_service_pb2.GetDashboardResponse) -> Json:
         "rating_counts": _counts(numbers.rating_counts, range(1, 6)),
         "response_rate": numbers.response_rate if numbers.HasField("response_rate") else None,
         "needs_reply": numbers.needs_reply_count,
-        "sentiment": _counts(numbers.sentiment_counts, ("positive", "neutral", "negative")),
+        "sentiment": _counts(numbers.sentiment_counts, _SENTIMENTS),
         "views": numbers.views,
         "likes": numbers.likes,
-        "interactions_per_day": [{"date": day.date, "count": day.count} for day in numbers.interactions_per_day],
+        "interactions_per_day": [
+            {"date": day.date, "count": day.count, "sentiment": _counts(day.sentiment_counts, _SENTIMENTS)}
+            for day in numbers.interactions_per_day
+        ],
         "computed_at": times.optional_time(numbers, "compute_time"),
     }
 

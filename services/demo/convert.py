@@ -203,7 +203,8 @@ def dashboard_to_proto(numbers: listing.Dashboard) -> demo_service_pb2.GetDashbo
         views=numbers.views,
         likes=numbers.likes,
         interactions_per_day=[
-            demo_service_pb2.DayCount(date=day.isoformat(), count=count) for day, count in numbers.interactions_per_day
+            demo_service_pb2.DayCount(date=day.date.isoformat(), count=day.count, sentiment_counts=day.sentiment_counts)
+            for day in numbers.interactions_per_day
         ],
         compute_time=_time(numbers.computed_at),
     )

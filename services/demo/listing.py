@@ -72,6 +72,15 @@ class Filters:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Day:
+    """Interactions of one day (UTC)."""
+
+    date: date
+    count: int
+    sentiment_counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dashboard:
     """Numbers of the visible data; see GetDashboardResponse in the protos."""
 
@@ -85,7 +94,7 @@ class Dashboard:
     sentiment_counts: Mapping[str, int]
     views: int = 0
     likes: int = 0
-    interactions_per_day: Sequence[tuple[date, int]]
+    interactions_per_day: Sequence[Day]
     computed_at: datetime
 
 

@@ -145,12 +145,11 @@ def _interaction_groups(owner_id: UUID, generation: int) -> sa.Select[int | None
     )
 
 
-def _per_day(
-    groups: Sequence[sa.Row[int | None, str, bool, date | None, int]], now: datetime
-) -> list[tuple[date, int]]:
+def _per_day(groups: Sequence[sa.Row[int | None, str, bool, date | None, int]], now: datetime) -> list[listing.Day]:
     today = now.astimezone(UTC).date()
-    counts = {today - timedelta(days=ago): 0 for ago in range(listing.DAYS - 1, -1, -1)}
+    days = [today - timedelta(days=ago) for ago in range(listing.DAYS - 1, -1, -1)]
+    counts = {day: dict.fromkeys(listing.SENTIMENTS, 0) for day in days}
     for group in groups:
         if group.day in counts:
-            counts[group.day] += group.number
-    return list(counts.items())
+            counts[group.day][group.sentiment] += group.number
+    return [listing.Day(date=day, count=sum(found.values()), sentiment_counts=found) for day, found in counts.items()]

@@ -173,10 +173,13 @@ async def test_the_dashboard_agrees_with_a_count_by_hand(owner: Owner, shown: vi
     assert numbers.needs_reply_count == sum(row.sentiment == "negative" and not row.replied for row in rows)
     assert numbers.sentiment_counts == Counter(row.sentiment for row in rows)
     assert (numbers.views, numbers.likes) == (sum(item.views for item in items), sum(item.likes for item in items))
-    days = Counter(row.occurred_at.astimezone(UTC).date() for row in rows)
+    days = Counter((row.occurred_at.astimezone(UTC).date(), row.sentiment) for row in rows)
     today = numbers.computed_at.astimezone(UTC).date()
     expected = [today - timedelta(days=ago) for ago in range(29, -1, -1)]
-    assert numbers.interactions_per_day == [(day, days[day]) for day in expected]
+    assert [day.date for day in numbers.interactions_per_day] == expected
+    for day in numbers.interactions_per_day:
+        counts = {name: days[day.date, name] for name in listing.SENTIMENTS}
+        assert (day.sentiment_counts, day.count) == (counts, sum(counts.values()))
 
 
 async def test_the_dashboard_without_interactions(owner: Owner, shown: views.Views) -> None:

@@ -59,3 +59,12 @@ def test_segments_lie_side_by_side_and_fill_the_whole() -> None:
 def test_segments_of_nothing_are_empty_and_keys_may_be_numbers() -> None:
     assert [part.width for part in charts.segments({}, ["1", "2"])] == [0, 0]
     assert charts.segments({5: 2}, ["5"])[0].count == 2
+
+
+def test_a_day_is_as_high_as_the_chart_whatever_its_parts_and_empty_without_any() -> None:
+    names = ("positive", "neutral", "negative")
+    counts = [dict(zip(names, found, strict=True)) for found in ((2, 1, 1), (0, 0, 0))]
+    shown = [{"date": f"2026-11-0{day}", "sentiment": found} for day, found in enumerate(counts, 1)]
+    full, empty = charts.share_columns(shown, names, width=200, height=100)
+    assert full.parts == (("positive", 50, 50), ("neutral", 25, 25), ("negative", 0, 25))
+    assert (full.counts, empty.parts, empty.x - full.x) == (counts[0], (), 100)

@@ -1,0 +1,57 @@
+"""`make screenshots`: takes the pictures of the README again, from the running system, as a new user."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pathlib
+import re
+
+from playwright.async_api import Page, expect
+
+from dev import chromium
+from tests.acceptance.users import User
+
+HERE = pathlib.Path(__file__).parent
+IMAGES = HERE.parents[1] / "docs" / "images"
+URL = f"http://127.0.0.1:{os.environ.get('GATEWAY_PORT', '8080')}"
+WISH = {"profile_type": "local_business", "niche": "food", "content_count": 60}
+DESK, PHONE = {"width": 1180, "height": 800}, {"width": 360, "height": 740}
+PATIENCE_SECONDS = 120.0
+
+
+async def main() -> None:
+    """Take them; `DEMO_BATCH_PAUSE_MS=20 make up` gives the one of the progress time enough."""
+    user = await User.register(URL)
+    async with chromium.running() as browser:
+
+        async def open_page(path: str, size: dict[str, int], scheme: str) -> Page:
+            context = await browser.new_context(
+                base_url=URL,
+                viewport=size,  # type: ignore[arg-type]
+                color_scheme=scheme,  # type: ignore[arg-type]
+                reduced_motion="reduce",
+            )
+            await context.add_cookies([{"name": "session", "value": user.http.cookies["session"], "url": URL}])
+            page = await context.new_page()
+            await page.goto(path)
+            return page
+
+        page = await open_page("/settings/demo-mode", {**DESK, "height": 520}, "light")
+        job_id = await user.enable({**WISH, "interaction_count": 20_000})
+        await expect(page.locator("[data-percent]")).to_have_text(re.compile(r"[4-9]\d%"), timeout=60_000)
+        await page.screenshot(path=IMAGES / "enabling.png")
+        await user.status_is("enabled", seconds=PATIENCE_SECONDS)
+        for name, path, size, scheme in (
+            ("job", f"/jobs/{job_id}", {**DESK, "height": 720}, "dark"),
+            ("dashboard", "/dashboard", {**DESK, "height": 1_040}, "light"),
+            ("mobile-dark", "/dashboard", {**PHONE, "height": 1_240}, "dark"),
+        ):
+            await (await open_page(path, size, scheme)).screenshot(path=IMAGES / f"{name}.png")
+            if name == "job":
+                await user.post("/notifications/read-all")
+    await user.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
