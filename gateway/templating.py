@@ -173,8 +173,20 @@ def tone(name: str, tones: int = 6) -> int:
 
 @functools.cache
 def asset(path: str) -> str:
-    """The URL of a static file, changing with its content, so that it may be cached for ever."""
-    return f"/static/{path}?v={version_of((STATIC / path).read_bytes())}"
+    """The URL of a static file, changing with each release, so that it may be cached for ever.
+
+    The release stands before the path: modules import each other by relative addresses, and so from the same release.
+    """
+    if not (STATIC / path).is_file():
+        raise FileNotFoundError(path)
+    return f"/static/{release()}/{path}"
+
+
+@functools.cache
+def release() -> str:
+    """Name the content of all static files together."""
+    files = sorted(path for path in STATIC.rglob("*") if path.is_file())
+    return version_of(b"".join(version_of(path.read_bytes()).encode() for path in files))
 
 
 def version_of(content: bytes) -> str:

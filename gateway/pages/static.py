@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from starlette.routing import Route
 from gateway import templating
 
 FOR_EVER = "public, max-age=31536000, immutable"
-# Modules import each other without a version, so their addresses stay; asking whether they are the same costs a 304.
 ASK_AGAIN = "no-cache"
+"""For addresses without a release, and with another one than ours: asking whether the file is the same costs a 304."""
+_RELEASE = re.compile(r"([0-9a-f]{12})/")
 _TYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -32,26 +34,28 @@ class File:
     compressed: bytes
     media_type: str
     tag: str
-    version: str
 
 
 class Static:
-    """`/static/…`."""
+    """`/static/…`, and `/static/<release>/…`, which is what pages name."""
 
     def __init__(self, directory: Path = templating.STATIC) -> None:
         self._files = {
             path.relative_to(directory).as_posix(): _read(path) for path in directory.rglob("*") if path.is_file()
         }
+        self._release = templating.release()
         self.route = Route("/static/{path:path}", self.serve)
 
     async def serve(self, request: Request) -> Response:
         """Send a file, or say that the browser has it."""
-        file = self._files.get(request.path_params["path"])
+        path = request.path_params["path"]
+        named = _RELEASE.match(path)
+        file = self._files.get(path[named.end() :] if named else path)
         if file is None:
             raise HTTPException(404)
-        is_versioned = request.query_params.get("v") == file.version
+        is_ours = named is not None and named[1] == self._release
         headers = {
-            "Cache-Control": FOR_EVER if is_versioned else ASK_AGAIN,
+            "Cache-Control": FOR_EVER if is_ours else ASK_AGAIN,
             "ETag": file.tag,
             "Vary": "Accept-Encoding",
         }
@@ -65,12 +69,10 @@ class Static:
 
 def _read(path: Path) -> File:
     body = path.read_bytes()
-    version = templating.version_of(body)
     return File(
         body=body,
         compressed=gzip.compress(body, mtime=0),
         media_type=_TYPES[path.suffix],
         # Weak: the same for the compressed and the plain bytes.
-        tag=f'W/"{version}"',
-        version=version,
+        tag=f'W/"{templating.version_of(body)}"',
     )

@@ -18,16 +18,21 @@ async def client() -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=transport, base_url="http://gateway", headers={"Accept-Encoding": "identity"})
 
 
-async def test_versioned_files_are_kept_for_ever(client: httpx.AsyncClient) -> None:
+async def test_files_of_this_release_are_kept_for_ever_also_those_that_modules_import(
+    client: httpx.AsyncClient,
+) -> None:
+    page = httpx.URL(f"http://gateway{templating.asset('pages.js')}")
+    for address in (templating.asset("base.css"), page.join("./repruv/http.js")):
+        answer = await client.get(address)
+        assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
     answer = await client.get(templating.asset("base.css"))
     assert answer.status_code == 200
-    assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
     assert answer.headers["content-type"] == "text/css; charset=utf-8"
     assert answer.content == (templating.STATIC / "base.css").read_bytes()
 
 
-@pytest.mark.parametrize("address", ["/static/repruv.js", "/static/repruv.js?v=000000000000"])
-async def test_files_without_their_version_are_asked_for_again(client: httpx.AsyncClient, address: str) -> None:
+@pytest.mark.parametrize("address", ["/static/repruv.js", "/static/000000000000/repruv.js"])
+async def test_files_of_no_or_another_release_are_asked_for_again(client: httpx.AsyncClient, address: str) -> None:
     answer = await client.get(address)
     assert answer.headers["cache-control"] == "no-cache"
     assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
@@ -45,7 +50,16 @@ async def test_files_are_compressed_for_whoever_takes_that(client: httpx.AsyncCl
 
 
 @pytest.mark.parametrize(
-    "path", ["nothing.js", "", "../templating.py", "%2e%2e/templating.py", "..%2ftemplating.py", "repruv"]
+    "path",
+    [
+        "nothing.js",
+        "",
+        "../templating.py",
+        "%2e%2e/templating.py",
+        "..%2ftemplating.py",
+        "repruv",
+        "000000000000/nothing.js",
+    ],
 )
 async def test_there_is_nothing_else(client: httpx.AsyncClient, path: str) -> None:
     assert (await client.get(f"/static/{path}")).status_code == 404

@@ -93,8 +93,10 @@ def test_the_same_name_always_has_the_same_tone() -> None:
     assert {templating.tone(f"name {position}") for position in range(200)} == {1, 2, 3, 4, 5, 6}
 
 
-def test_assets_carry_the_version_of_their_content() -> None:
-    assert templating.asset("base.css").startswith("/static/base.css?v=")
+def test_assets_carry_the_release_and_have_to_be_there() -> None:
+    assert templating.asset("base.css") == f"/static/{templating.release()}/base.css"
+    with pytest.raises(FileNotFoundError):
+        templating.asset("nothing.css")
 
 
 def test_pages_escape_what_people_wrote_and_refuse_missing_names() -> None:
