@@ -19,7 +19,7 @@ async def known(system: System, page: Page, count: int = COUNT) -> list[float]:
     """Give the seconds of requests whose session the gateway remembers."""
 
     async def get(_: int) -> None:
-        await system.http.request("GET", page.path, expected=200, cookie=page.cookie)
+        await system.http.request("GET", page.path, expected=page.status, cookie=page.cookie)
 
     await get(0)
     return await load.each(get, count=count, at_once=1)

@@ -30,6 +30,11 @@ class Page:
     cookie: str = ""
     """`name=value` of the session; empty: nobody is signed in."""
 
+    @property
+    def status(self) -> int:
+        """With which status it answers: the front door leads on."""
+        return 303 if self.path == "/" else 200
+
     def seen_in(self, sessions: Mapping[str, Sequence[str]]) -> Sequence[str]:
         """Give more sessions of the same person, of those that `sessions` has for the first session of each."""
         return sessions.get(self.cookie, ())
