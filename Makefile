@@ -11,7 +11,7 @@ VIRTUALENV_VERSION := 21.15.8
 UV_VERSION := 0.13.9
 export PYTHONPATH := $(CURDIR):$(CURDIR)/protos/gen
 
-.PHONY: help up demo admin test screenshots chaos fuzz postgres containers check format protos bench bench-jobs bench-pages bench-stream lighthouse lock clean reset
+.PHONY: help up demo admin test screenshots chaos fuzz postgres containers check format protos bench bench-jobs bench-pages bench-stream lighthouse soak lock clean reset
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ bench-stream: $(INSTALLED) ## Measure event streams beside their peers (ARGS="--
 lighthouse: $(INSTALLED) ## Let Lighthouse judge every page, about ten minutes (ARGS="dashboard --preset mobile")
 	@tests/browser/install
 	@$(BIN)/python -m bench.lighthouse $(ARGS)
+
+soak: $(INSTALLED) ## Let streams come and go for minutes: nothing may grow or be lost (ARGS="--minutes 30")
+	$(BIN)/python -m bench.stream.soak $(ARGS)
 
 lock: .venv-bootstrap/uv-$(UV_VERSION) ## Resolve requirements/*.in, and those of the benchmark's peers, anew into *.txt
 	cd requirements && $(lock_with) dev.in -o dev.txt

@@ -20,6 +20,10 @@ STREAMS_OPENED = Counter("stream_opened", "Event streams by how they began.", ["
 STREAMS_CLOSED = Counter("stream_closed", "Event streams by why they ended.", ["reason"])
 STREAM_FRAMES = Counter("stream_frames", "Frames handed to streams.", ["event"])
 STREAM_COALESCED = Counter("stream_coalesced", "Progress frames that a newer one replaced before they were sent.")
+STREAM_FEEDS = Gauge(
+    "stream_feeds", "Owners whose events are remembered for their streams.", multiprocess_mode="livesum"
+)
+TASKS = Gauge("event_loop_tasks", "What is being done at the same time.", multiprocess_mode="livesum")
 STREAM_GAPS = Counter("stream_gaps", "Times that a feed had to ask for events it had missed.")
 
 

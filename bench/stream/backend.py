@@ -25,6 +25,7 @@ from nats.aio.client import Client
 from chassis.rpc import server as rpc
 from gateway import views
 from repruv.auth.v1 import (
+    auth_events_pb2,
     auth_pb2,
     auth_service_pb2,
     auth_service_pb2_grpc,
@@ -59,6 +60,7 @@ class Memory:
         self.latest: dict[str, int] = {}
         self.events: dict[str, collections.deque[job_events_pb2.JobEvent]] = {}
         self.asked: collections.Counter[str] = collections.Counter()
+        self.revoked: set[int] = set()
 
     def happen(self, owner_id: str) -> job_events_pb2.JobEvent:
         """Make the next event of an owner; it says when."""
@@ -86,15 +88,19 @@ class Auth(auth_service_pb2_grpc.AuthServiceServicer):
 
     async def ValidateSession(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._memory.asked["ValidateSession"] += 1
-        return self._session(request)
+        if (answer := self._session(request)) is None:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED)
+        return answer
 
     async def ValidateSessions(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._memory.asked["ValidateSessions"] += 1
         results = [auth_service_pb2.ValidateSessionsResult(validated=self._session(each)) for each in request.sessions]
         return auth_service_pb2.ValidateSessionsResponse(results=results)
 
-    def _session(self, request: Any) -> auth_service_pb2.ValidateSessionResponse:
+    def _session(self, request: Any) -> auth_service_pb2.ValidateSessionResponse | None:
         number = int(request.token.rpartition("-")[2])
+        if number in self._memory.revoked:
+            return None
         end = int(time.time()) + DAY
         answer = auth_service_pb2.ValidateSessionResponse(
             user=auth_pb2.User(user_id=owner(number), email=f"user{number}@example.com"),
@@ -175,6 +181,16 @@ class Publisher:
                     await asyncio.sleep(0)
         await self._client.flush(timeout=10)
 
+    async def revoke(self, numbers: Sequence[int]) -> None:
+        """End the sessions of these owners, and let those of all others live."""
+        self._memory.revoked = set(numbers)
+        for number in numbers:
+            event = auth_events_pb2.SessionsRevoked(
+                user_id=owner(number), session_ids=[owner(number)], reason="revoked"
+            )
+            await self._client.publish(f"auth.events.{owner(number)}", event.SerializeToString())
+        await self._client.flush(timeout=10)
+
     async def flow(self, owners: int, *, rate: float, seconds: float, peers: bool) -> int:
         """Let `rate` events a second happen, to owners at random, for so long; gives how many."""
         chance = random.Random(1)
@@ -221,6 +237,9 @@ async def serve(nats_url: str) -> None:
             match command.pop("do"):
                 case "each":
                     await publisher.each(**command)
+                    tell()
+                case "revoke":
+                    await publisher.revoke(**command)
                     tell()
                 case "flow":
                     tell(told=await publisher.flow(**command))

@@ -126,7 +126,8 @@ class Crowd:
     async def cut(self) -> None:
         """Cut all at once."""
         for reader in self.readers:
-            reader.cut()
+            if not reader.ended_at:
+                reader.cut()
         await self.until(lambda: all(reader.ended_at for reader in self.readers))
 
     def opened(self, reader: Reader) -> None:

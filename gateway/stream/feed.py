@@ -18,7 +18,8 @@ from repruv.jobs.v1 import job_events_pb2, job_pb2
 
 logger = logging.getLogger(__name__)
 
-RING = 256
+RING = 64
+"""Events of an owner that are ready to be told again, about 1 KiB each; older ones are read, many owners' in one call."""
 
 
 class Feed:

@@ -229,6 +229,8 @@ class Hub:
 
     async def _sweep(self) -> None:
         self._forget_idle()
+        metrics.STREAM_FEEDS.set(len(self._feeds))
+        metrics.TASKS.set(len(asyncio.all_tasks()))
         owners = [owner for owner in self._feeds.values() if owner.position is not None]
         before = {owner.owner_id: owner.position or 0 for owner in owners}
         latest = await self._journal.positions(list(before))

@@ -1,0 +1,172 @@
+"""Readers who come, are cut, resume and are signed out, again and again, before one gateway: what must not grow, and what
+must not be lost. Fails when anything does. `python -m bench.stream.soak --minutes 5`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvloop
+
+from bench.stream import measure, process
+from bench.stream.backend import owner
+from bench.stream.readers import Crowd
+from gateway.stream import feed, recent
+
+WARM_CYCLES = 5
+"""What is made once, and what the allocator keeps for the next time, is there by then."""
+GROWTH_BYTES = 24 << 20
+"""Of the mean of the last cycles above the mean of the first after the warm ones."""
+MEAN_OF = 5
+SPARE_DESCRIPTORS = 20
+SPARE_TASKS = 20
+LINGER_SECONDS = 75.0
+"""Feeds live for a minute after their last stream."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """The gateway when nobody is there."""
+
+    resident: int
+    descriptors: int
+    tasks: int
+    feeds: int
+    streams: int
+
+    @staticmethod
+    def of(running: process.Running) -> Sample:
+        """Look at it."""
+        told = dict(_metrics(running.port))
+        return Sample(
+            resident=running.memory,
+            descriptors=sum(1 for _ in Path(f"/proc/{running.process.pid}/fd").iterdir()),
+            tasks=int(told["event_loop_tasks"]),
+            feeds=int(told["stream_feeds"]),
+            streams=int(told["stream_connections"]),
+        )
+
+    def __str__(self) -> str:
+        parts = f"{self.descriptors} descriptors, {self.tasks} tasks, {self.feeds} feeds, {self.streams} streams"
+        return f"{self.resident / (1 << 20):.1f} MiB, {parts}"
+
+
+class Soak:
+    """One gateway and its readers."""
+
+    def __init__(self, around: process.Surroundings, running: process.Running, count: int) -> None:
+        self._around = around
+        self._running = running
+        self._numbers = list(range(count))
+        self._cursors: list[int | None] = [None] * count
+
+    async def fill(self) -> None:
+        """Let as much happen as the gateway remembers: from here on nothing has a reason to grow."""
+        crowd = await self._come()
+        await self._do("each", numbers=self._numbers, times=max(feed.RING, recent.MAX_EVENTS // len(self._numbers)))
+        await self._all_told(crowd)
+        await crowd.cut()
+
+    async def cycle(self) -> None:
+        """Let everybody come, some be signed out, all be cut, and come back. Raises when somebody is told too much or little."""
+        signed_out = self._numbers[::5]
+        crowd = await self._come()
+        await self._do("each", numbers=self._numbers, times=1)
+        await self._all_told(crowd)
+        await self._do("revoke", numbers=signed_out)
+        await crowd.until(lambda: all(crowd.readers[number].ended_at for number in signed_out))
+        if not all(crowd.readers[number].has_bye for number in signed_out):
+            raise AssertionError("a stream of a session that was revoked ended without saying so")
+        if sum(bool(reader.ended_at) for reader in crowd.readers) != len(signed_out):
+            raise AssertionError("a stream ended whose session lives")
+        await crowd.cut()
+        await self._do("revoke", numbers=[])
+        await self._do("each", numbers=self._numbers[::2], times=measure.MISSED)
+        crowd = await self._come()
+        await self._all_told(crowd)
+        await crowd.cut()
+
+    async def _come(self) -> Crowd:
+        crowd = Crowd(self._running.port, measure.gateway_head)
+        await crowd.open(len(self._numbers), cursors=self._cursors)
+        return crowd
+
+    async def _all_told(self, crowd: Crowd) -> None:
+        latest = (await self._do("latest"))["latest"]
+        await crowd.until(
+            lambda: all((reader.cursor or 0) >= latest.get(owner(n), 0) for n, reader in enumerate(crowd.readers))
+        )
+        for number, reader in enumerate(crowd.readers):
+            known = self._cursors[number]
+            first = latest[owner(number)] - len(reader.seen) if known is None else known
+            if reader.seen != list(range(first + 1, latest[owner(number)] + 1)):
+                raise AssertionError(f"reader {number} was told {reader.seen} after {known}")
+            self._cursors[number] = reader.cursor
+
+    async def _do(self, command: str, **arguments: object) -> dict[str, dict[str, int]]:
+        return await asyncio.to_thread(self._around.backend.do, command, **arguments)
+
+
+async def _soak(minutes: float, count: int) -> list[str]:
+    with process.surroundings() as around, process.gateway(around) as running:
+        soak, samples = Soak(around, running, count), list[Sample]()
+        await soak.fill()
+        until = time.monotonic() + minutes * 60
+        while time.monotonic() < until or len(samples) < WARM_CYCLES + 2 * MEAN_OF:
+            await soak.cycle()
+            # The sweep that tells of tasks and feeds comes every two seconds.
+            await asyncio.sleep(2.5)
+            samples.append(Sample.of(running))
+            print(f"cycle {len(samples)}: {samples[-1]}; load {os.getloadavg()[0]:.1f}", flush=True)
+        await asyncio.sleep(LINGER_SECONDS)
+        end = Sample.of(running)
+        print(f"after {LINGER_SECONDS:.0f} s without anybody: {end}")
+        return _failures(samples, end)
+
+
+def _failures(samples: Sequence[Sample], end: Sample) -> list[str]:
+    counted = samples[WARM_CYCLES:]
+    before, after = (
+        sum(sample.resident for sample in some) / len(some) for some in (counted[:MEAN_OF], counted[-MEAN_OF:])
+    )
+    print(f"memory: {before / (1 << 20):.1f} MiB in the first cycles, {after / (1 << 20):.1f} MiB in the last")
+    first = counted[0]
+    checks = {
+        f"memory grew by {(after - before) / (1 << 20):.1f} MiB": after - before > GROWTH_BYTES,
+        f"descriptors: {first.descriptors}, then {end.descriptors}": end.descriptors
+        > first.descriptors + SPARE_DESCRIPTORS,
+        f"tasks: {first.tasks}, then {end.tasks}": end.tasks > first.tasks + SPARE_TASKS,
+        f"{end.feeds} feeds are left": end.feeds > 0,
+        f"{end.streams} streams are left": end.streams > 0,
+    }
+    return [failure for failure, holds in checks.items() if holds]
+
+
+def _metrics(port: int) -> Iterator[tuple[str, float]]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        for line in answer.read().decode().splitlines():
+            name, _, value = line.partition(" ")
+            if not line.startswith("#") and "{" not in name:
+                yield name, float(value)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Soak; gives the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m bench.stream.soak", description=Path(__file__).stem)
+    parser.add_argument("--minutes", type=float, default=4.0, help="of cycles (default: 4)")
+    parser.add_argument("--streams", type=int, default=1_000, help="at a time (default: 1000)")
+    chosen = parser.parse_args(arguments)
+    failures = uvloop.run(_soak(chosen.minutes, chosen.streams))
+    print("\n".join(failures) or "nothing grew, nothing was lost")
+    return bool(failures)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
