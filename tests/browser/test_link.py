@@ -71,7 +71,7 @@ async def test_a_cut_is_spoken_of_when_it_lasts(mina: Visitor, user: User) -> No
     await page.clock.run_for(200)
     await expect(link.get_by_text("Reconnecting…")).to_be_visible()
 
-    # What was asked for never comes: it is given up after two and a half heartbeats, and asked for again.
+    # What kept the stream back lets go.
     await user.enable(SMALL)
     await user.status_is("enabled")
     await page.wait_for_function("streams.length > 1", polling=100)
