@@ -138,7 +138,8 @@ export interface EventHandlers {
   job?: (job: Job) => void;
   demo?: (demo: Demo) => void;
   connection?: (connection: Record<string, unknown>) => void;
-  notification?: (notification: Record<string, unknown>) => void;
+  /** Notifications were read, in whatever tab or on whatever device: how many are left, counted up to 100. */
+  notification?: (notification: { unread_count: number; version: number }) => void;
   hello?: (hello: Hello) => void;
   reset?: (reset: Record<string, unknown>) => void;
   bye?: (bye: { reason: string }) => void;
