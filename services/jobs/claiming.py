@@ -33,13 +33,20 @@ class Claiming:
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + wait.total_seconds()
         with waiters.joined(kinds, limit, worker) as waiter:
-            while await waiter.turn(ends_at):
-                limited = await self._jobs.kinds.are_limited(kinds)
-                # From here on nothing is waited for that could be cancelled: what was claimed is answered.
-                found = await self._claim(worker, kinds, limit)
-                waiter.claimed([job.spec.kind for job in found], limited=limited)
-                if found or loop.time() >= ends_at:
-                    return found
+            try:
+                while await waiter.turn(ends_at):
+                    limited = not waiter.served and await self._jobs.kinds.are_limited(kinds)
+                    # From here on nothing is waited for that could be cancelled: what was claimed is answered.
+                    found = await (
+                        asyncio.shield(waiter.served) if waiter.served else self._claim(worker, kinds, limit)
+                    )
+                    waiter.claimed([job.spec.kind for job in found], limited=limited)
+                    if found or loop.time() >= ends_at:
+                        return found
+            except asyncio.CancelledError:
+                if waiter.served:
+                    self._return(waiter.served)
+                raise
         return []
 
     async def _claim(self, worker: str, kinds: Collection[str], limit: int) -> list[Job]:
@@ -47,13 +54,16 @@ class Claiming:
         try:
             return await asyncio.shield(claim)
         except asyncio.CancelledError:
-            # Otherwise they would be lost until their lease is, and whoever asked for them would be blamed.
-            returning = asyncio.create_task(self._hand_back(claim))
-            self._returning.add(returning)
-            returning.add_done_callback(self._returning.discard)
+            self._return(claim)
             raise
 
-    async def _hand_back(self, claim: asyncio.Task[list[Job]]) -> None:
+    def _return(self, claim: asyncio.Future[list[Job]]) -> None:
+        # Otherwise they would be lost until their lease is, and whoever asked for them would be blamed.
+        returning = asyncio.create_task(self._hand_back(claim))
+        self._returning.add(returning)
+        returning.add_done_callback(self._returning.discard)
+
+    async def _hand_back(self, claim: asyncio.Future[list[Job]]) -> None:
         try:
             if claimed := await claim:
                 await self._jobs.finish_many([(job.job_id, job.attempt, domain.Released()) for job in claimed])

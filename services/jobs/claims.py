@@ -42,8 +42,14 @@ async def claim(
         quotas = {kind: min(limit, _allowed(limits.get(kind), held.get(kind, 0), limit)) for kind in kinds}
     if limit <= 0 or not any(quotas.values()):
         return []
-    claimed = await storage.claim_jobs(
-        tx.conn, worker=worker, quotas=quotas, is_locked=limited, limit=limit, lease=lease, numbers=tx.numbers
+    claimed, tx.sequences = await storage.claim_jobs(
+        tx.conn,
+        worker=worker,
+        quotas=quotas,
+        is_locked=limited,
+        limit=limit,
+        lease=lease,
+        told=tx.moved_by_owner(),
     )
     tokens = {
         one.kind: one.tokens - sum(one.kind in (ALL_KINDS, job.spec.kind) for job in claimed)

@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from google.protobuf.message import Message
 from psycopg.errors import DeadlockDetected
 from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -21,15 +20,16 @@ from repruv.jobs.v1 import job_events_pb2
 from services.jobs import (
     checkpoints,
     claims,
-    convert,
     domain,
     event_log,
     finishes,
     kinds,
     recurrence,
     schedules,
+    serving,
     storage,
     submits,
+    telling,
     waiters,
 )
 from services.jobs.domain import Job, State
@@ -62,38 +62,46 @@ class Operations:
         self._engine = engine
         self._single = postgres.autocommit(engine)
         self._relay = relay
-        self._bus = nats
+        self._telling = telling.Telling(nats)
         self.lease = lease
         self.kinds = kinds.Kinds(engine)
-        self.waiters = waiters.Waiters(self._tell)
+        self.waiters = waiters.Waiters(self._telling.tell)
         self.moved = asyncio.Event()
         """Set when jobs have moved here: what is due, and when, may be another now."""
-        self._told: set[asyncio.Task[None]] = set()
         self._submits = coalescing.Coalescer(self._submit_together, max_items=GROUPED)
         self._finishes = coalescing.Coalescer(self._finish_together, max_items=GROUPED)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Transaction]:
-        """Open a transaction; when it is committed, its events are sent and the doorbells rung."""
+    async def transaction(self, *, waiter: waiters.Waiter | None = None) -> AsyncIterator[Transaction]:
+        """Open a transaction; when it is committed, its events are sent and the doorbells rung.
+
+        If `waiter` still rests when jobs have become ready in it, it claims for that one.
+        """
+        service = serving.Serving(waiter)
         try:
             async with self._engine.begin() as conn:
                 tx = Transaction(conn)
                 yield tx
-                messages = await tx.close()
+                await tx.follow()
+                await service.claim(tx, lease=self.lease)
+                messages = await tx.record()
+            service.committed()
         except IntegrityError as error:
             if postgres.violated_constraint(error) == "jobs_unique_key":
                 raise submits.unique_key_taken(None) from error
             raise
-        for kind, ready in tx.rings.items():  # First of all: these claims have the longest way to go.
+        finally:
+            service.end()
+        for kind, ready in (+tx.rings).items():  # First of all: these claims have the longest way to go.
             self.waiters.ring(kind, ready)
         self._relay.send(messages)
         if tx.moved:
             self.moved.set()
         for job, _ in tx.moved:
             if job.state is State.CANCELLING:
-                self._tell("jobs.cancel", job_events_pb2.JobCancelRequested(job_id=str(job.job_id)))
+                self._telling.tell("jobs.cancel", job_events_pb2.JobCancelRequested(job_id=str(job.job_id)))
         for job in tx.shown:
-            self._show(job)
+            self._telling.show(job)
 
     async def submit(self, job_id: UUID, spec: domain.Spec) -> tuple[Job, bool]:
         """Store a job; the second value says whether it is new. The same id with another spec raises `AlreadyExists`."""
@@ -232,7 +240,7 @@ class Operations:
             job = await storage.set_progress(conn, job_id, attempt, progress)
         if not job:
             raise finishes.lease_lost(job_id, attempt)
-        self._show(job)
+        self._telling.show(job)
 
     async def save_checkpoint(self, job_id: UUID, attempt: int, name: str, value: Any) -> None:
         """Keep a value for later attempts. Raises `lease_lost`, or `too_many_checkpoints`."""
@@ -316,8 +324,9 @@ class Operations:
 
     async def _submit_together(self, wanted: Sequence[tuple[UUID, domain.Spec]]) -> Sequence[submits.Result]:
         try:
-            async with self.transaction() as tx:
-                return await tx.submit(wanted)
+            waiter = await serving.who_waits(self.waiters, self.kinds, wanted)
+            async with self.transaction(waiter=waiter) as tx:
+                return await tx.submit(wanted, is_last=waiter is None)
         except (IntegrityError, DataError):
             if len(wanted) == 1:
                 raise
@@ -352,20 +361,6 @@ class Operations:
             async with self.transaction() as tx:
                 results = iter(await finishes.end(tx, rest))
         return [done[one[:2]] if finishes.is_done(done, one) else next(results) for one in ended]
-
-    def _show(self, job: Job) -> None:
-        self._tell(f"jobs.progress.{job.spec.owner_id}", job_events_pb2.JobProgressed(job=convert.job_to_proto(job)))
-
-    def _tell(self, subject: str, message: Message) -> None:
-        # Nobody waits for a doorbell: it is rung beside the answer.
-        task = asyncio.create_task(self._bus.tell(subject, message.SerializeToString()))
-        self._told.add(task)
-        task.add_done_callback(self._told_done)
-
-    def _told_done(self, task: asyncio.Task[None]) -> None:
-        self._told.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            logger.warning("NATS was not told", extra={"cause": repr(error)[:200]})
 
 
 async def _cancel(tx: Transaction, job: Job, reason: str) -> Job:

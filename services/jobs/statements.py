@@ -130,14 +130,29 @@ WITH chosen AS MATERIALIZED (
     LIMIT :limit
 ), claimed AS (
     UPDATE jobs.jobs j SET state = {_to(Action.CLAIM)}, ready = false, attempt = j.attempt + 1, worker = :worker,
-        lease_until = now() + :lease, started_at = coalesce(j.started_at, now()), version = j.version + 1
+        -- By the clock: locks may have been waited for since the transaction began.
+        lease_until = clock_timestamp() + :lease, started_at = coalesce(j.started_at, now()), version = j.version + 1
     WHERE j.job_id = ANY(ARRAY(SELECT job_id FROM chosen)) AND j.state IN {_from(Action.CLAIM)} AND j.ready
     RETURNING {_columns("j")}
 ), begun AS (
     INSERT INTO jobs.attempts (job_id, attempt, worker, started_at) SELECT job_id, attempt, :worker, now() FROM claimed
-){_numbered("claimed")}""")
-"""Puts ready jobs under a new attempt each, and numbers their events. Kinds with a limit are left out unless their rows
-in `kinds` are locked."""
+), counted AS (
+    SELECT owner_id, sum(count)::bigint AS count FROM (
+        SELECT owner_id, 1 AS count FROM claimed
+        UNION ALL SELECT * FROM unnest(CAST(:owner_ids AS uuid[]), CAST(:counts AS bigint[]))
+    ) told (owner_id, count) GROUP BY owner_id
+), advanced AS (
+    INSERT INTO jobs.owners AS o (owner_id, last_sequence) SELECT owner_id, count FROM counted ORDER BY owner_id
+    ON CONFLICT (owner_id) DO UPDATE SET last_sequence = o.last_sequence + excluded.last_sequence
+    RETURNING o.owner_id, o.last_sequence
+)
+SELECT {_columns("m")}, a.owner_id, a.last_sequence - c.count + 1
+FROM advanced a JOIN counted c ON c.owner_id = a.owner_id LEFT JOIN claimed m ON m.owner_id = a.owner_id
+""")
+"""Puts ready jobs under a new attempt each. Kinds with a limit are left out unless their rows in `kinds` are locked.
+
+Advances the sequences of their owners, and of those of moves before it, by the number of their events; each owner's first new
+one comes with its jobs, or with an empty row if it has none. So all owners of a transaction are locked at once, in one order."""
 
 LOCK_LIMITED = sa.text("""
 SELECT kind, max_running, paused_at IS NOT NULL AS is_paused,

@@ -39,6 +39,8 @@ _now = sa.func.now()
 
 Numbers = dict[UUID, int]
 """By job, the place of its event in its owner's sequence."""
+Sequences = dict[UUID, int]
+"""By owner, the next free place in its sequence; the owner is locked."""
 
 
 async def insert_jobs(
@@ -168,9 +170,13 @@ async def claim_jobs(
     is_locked: bool,
     limit: int,
     lease: timedelta,
-    numbers: Numbers,
-) -> list[Job]:
-    """Give ready jobs to a worker, each under a new attempt, the most urgent first; of each kind at most its quota."""
+    told: Mapping[UUID, int],
+) -> tuple[list[Job], Sequences]:
+    """Give ready jobs to a worker, each under a new attempt, the most urgent first; of each kind at most its quota.
+
+    Also advances the sequences of their owners, and those of `told` (owner: how many events before these).
+    """
+    owner_ids = list(told)
     given = {
         "kinds": list(quotas),
         "quotas": list(quotas.values()),
@@ -178,9 +184,16 @@ async def claim_jobs(
         "limit": limit,
         "worker": worker,
         "lease": lease,
+        "owner_ids": owner_ids,
+        "counts": [told[owner_id] for owner_id in owner_ids],
     }
-    claimed = await _numbered(conn, statements.CLAIM_JOBS, given, numbers)
-    return sorted(claimed, key=lambda job: (-job.spec.priority, job.job_id))
+    claimed, sequences = [], {}
+    for row in await conn.execute(statements.CLAIM_JOBS, given):
+        *columns, owner_id, sequence = row
+        sequences[owner_id] = sequence
+        if columns[0] is not None:
+            claimed.append(rows.job(columns))
+    return sorted(claimed, key=lambda job: (-job.spec.priority, job.job_id)), sequences
 
 
 async def admit_keys(conn: AsyncConnection, keys: Collection[tuple[str, str]]) -> list[str]:

@@ -5,6 +5,7 @@ that undoes it, places of concurrency keys are given on, and each move becomes a
 
 Locks are taken in one order, or not waited for: jobs, then their parents, then concurrency keys, then owners. A statement that
 moves jobs may lock their owners itself, and so number their events, where none of the others can follow: a round trip less.
+Owners are locked by one statement of a transaction only: a second one could lock them in another order.
 """
 
 from __future__ import annotations
@@ -40,23 +41,32 @@ class Transaction:
         """How many jobs of each kind have become ready."""
         self.numbers: storage.Numbers = {}
         """Of moves whose events have a place in their owners' sequences already."""
+        self.sequences: storage.Sequences = {}
+        """Where the events of all moves without such a place go, if their owners are locked already."""
 
-    async def submit(self, wanted: Sequence[tuple[UUID, domain.Spec]]) -> list[tuple[Job, bool] | errors.Error]:
-        """Store jobs; for each the job and whether it is new, or why it was refused."""
-        results = await submits.store(self.conn, wanted, self.numbers if not self.moved else None)
+    async def submit(
+        self, wanted: Sequence[tuple[UUID, domain.Spec]], *, is_last: bool = True
+    ) -> list[tuple[Job, bool] | errors.Error]:
+        """Store jobs; for each the job and whether it is new, or why it was refused. Not `is_last`: other moves follow."""
+        results = await submits.store(self.conn, wanted, self.numbers if is_last and not self.moved else None)
         new = [result[0] for result in results if not isinstance(result, errors.Error) and result[1]]
         self.moved += [(job, "submitted") for job in new]
         return results
 
-    async def close(self) -> list[outbox.Message]:
-        """Let everything follow that follows from the moves; gives what is to be sent after the commit."""
-        if not self.moved:
-            return []
+    async def follow(self) -> None:
+        """Let everything follow that follows from the moves, up to `rings`."""
         await self._undo()
         await self._count_children()
         await self._admit()
         self.rings.update(job.spec.kind for job, _ in self.moved if job.ready)
-        return await self._record()
+
+    async def record(self) -> list[outbox.Message]:
+        """Make an event of each move, the last that is done; gives what is to be sent after the commit."""
+        return await self._record() if self.moved else []
+
+    def moved_by_owner(self) -> Counter[UUID]:
+        """Count the moves of each owner's jobs."""
+        return Counter(job.spec.owner_id for job, _ in self.moved)
 
     async def _undo(self) -> None:
         undone = [job for job, _ in self.moved if job.state is State.CANCELLED and job.spec.undoes and job.attempt > 0]
@@ -105,7 +115,7 @@ class Transaction:
         """Give each move its place in its owner's sequence, in the order of those."""
         numbers = [self.numbers.pop(job.job_id, 0) for job, _ in self.moved]
         missing = Counter(job.spec.owner_id for (job, _), number in zip(self.moved, numbers, strict=True) if not number)
-        following = await event_log.next_sequences(self.conn, missing) if missing else {}
+        following = self.sequences or (await event_log.next_sequences(self.conn, missing) if missing else {})
         numbered = []
         for (job, reason), number in zip(self.moved, numbers, strict=True):
             if not number:

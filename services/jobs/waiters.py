@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from chassis import bus, run
 from repruv.jobs.v1 import job_events_pb2
+from services.jobs.domain import Job
 
 MAX_WAITERS = 1_000
 ANY = 1_000_000
@@ -27,10 +28,12 @@ class Waiter:
     def __init__(self, waiters: Waiters, kinds: Collection[str], limit: int, worker: str) -> None:
         self.kinds = kinds
         self.worker = worker
+        self.limit = limit
+        self.served: asyncio.Future[list[Job]] | None = None
+        """Set while somebody else's transaction claims for it: what it gets, nothing if that is not committed."""
         self.promised: Counter[str] = Counter()
         """Jobs that it was woken for and has not claimed, by kind: nobody else was woken for them."""
         self._waiters = waiters
-        self._limit = limit
         self._woken = asyncio.Event()
         self._rests = False
         self._dismissed = False
@@ -39,7 +42,10 @@ class Waiter:
         self._claims_now = not waiters.exhausted.issuperset(kinds)
 
     async def turn(self, ends_at: float) -> bool:
-        """Wait until it is time to claim: at once, when woken, at last at `ends_at` by the loop's clock. False: claim no more."""
+        """Wait until it is time to claim: at once, when woken, at last at `ends_at` by the loop's clock. False: claim no more.
+
+        When it is `served` meanwhile, it is time to wait for that instead.
+        """
         if not self._claims_now and not self._waiters.stopped:
             self._rests = True
             try:
@@ -47,12 +53,15 @@ class Waiter:
             finally:
                 self._rests = False
         self._woken.clear()
+        if self.served:
+            return True
         self._missed.clear()
         return not (self._waiters.stopped or self._dismissed)
 
     def claimed(self, kinds: Collection[str], *, limited: bool) -> None:
         """Say of which kinds the jobs are that it got, and whether limits may have kept others back."""
-        is_full = len(kinds) >= self._limit
+        self.served = None
+        is_full = len(kinds) >= self.limit
         # With room for more it would have got what it was woken for, unless somebody else has.
         self.promised = self.promised - Counter(kinds) if is_full else Counter()
         if not is_full and not limited:
@@ -61,11 +70,30 @@ class Waiter:
 
     def wake(self, kind: str, jobs: int) -> int:
         """Wake it for so many jobs, if it rests; gives how many of them it takes."""
-        taken = min(jobs, self._limit - self.promised.total()) if self._rests and not self._dismissed else 0
+        taken = min(jobs, self.limit - self.promised.total()) if self._rests and not self._dismissed else 0
         if taken:
             self.promised[kind] += taken
             self._woken.set()
         return taken
+
+    @property
+    def rests(self) -> bool:
+        """Whether it waits, and nobody has woken it yet."""
+        return self._rests and not self._woken.is_set()
+
+    def serve(self) -> None:
+        """Let it wait for what is claimed for it from now on; it must rest. `give` has to follow, whatever happens."""
+        self._rests = False
+        self._missed.clear()
+        self.served = asyncio.get_running_loop().create_future()
+        self._woken.set()
+
+    def give(self, claimed: list[Job] | None) -> None:
+        """Give it what was claimed for it and committed; None: nothing was committed, it has to look itself."""
+        if claimed is None:
+            self._missed.update(self.kinds)
+        if self.served:
+            self.served.set_result(claimed or [])
 
     def miss(self, kind: str) -> None:
         """Say that jobs came which a claim that is under way may not find."""
@@ -126,6 +154,11 @@ class Waiters:
                     del self._of_kind[kind]
             for kind, jobs in waiter.promised.items():
                 self.ring(kind, jobs)
+
+    def first(self, kinds: Iterable[str]) -> Waiter | None:
+        """Give who rests, and has waited longest, for jobs of one of these kinds."""
+        waiting = (waiter for kind in kinds for waiter in self._of_kind.get(kind, {}))
+        return next((waiter for waiter in waiting if waiter.rests), None)
 
     def ring(self, kind: str, jobs: int) -> None:
         """Say that so many more jobs of a kind can be claimed: who waits longest is woken, here or elsewhere."""

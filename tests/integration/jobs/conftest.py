@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -12,10 +13,11 @@ import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import bus, identity, ids, migrations, outbox, postgres
+from chassis import bus, identity, ids, migrations, outbox, postgres, run
 from dev.engines import Engines
 from provision import roles
 from services.jobs import domain, operations, schema
+from tests.integration.jobs.callers import SOON, Callers, Eventually
 from tests.integration.jobs.served import Served, reached
 
 MIGRATIONS = Path(operations.__file__).parent / "migrations"
@@ -97,3 +99,29 @@ def submitted(jobs: operations.Operations, spec: Callable[..., domain.Spec]) -> 
         return job
 
     return submit
+
+
+@pytest.fixture
+def here(jobs: operations.Operations, eventually: Eventually) -> Callers:
+    """Those who wait at the replica where jobs are submitted."""
+    return Callers(jobs, eventually)
+
+
+@pytest.fixture
+async def heard(quiet_url: str, nats_url: str, eventually: Eventually) -> AsyncIterator[list[Callers]]:
+    """Two replicas that hear each other."""
+    engine = postgres.engine(quiet_url, name="test-heard", pool_size=10)
+    found, connected = [], []
+    async with run.Background() as background:
+        for name in ("one", "other"):
+            nats = bus.Bus(nats_url, name=name)
+            jobs = operations.Operations(engine, outbox.Relay(engine, schema.outbox, {}), nats, lease=LEASE)
+            jobs.waiters.listen(nats)
+            connected.append(asyncio.Event())
+            nats.on_connected(connected[-1].set)
+            background.start(name, nats.run)
+            found.append(Callers(jobs, eventually))
+        for event in connected:
+            await asyncio.wait_for(event.wait(), SOON)
+        yield found
+    await engine.dispose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from uuid import UUID
@@ -9,7 +10,8 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.jobs import domain, limits, operations
+from chassis import ids
+from services.jobs import claiming, domain, limits, operations, submits
 from services.jobs.operations import Operations
 
 Submit = Callable[..., Awaitable[domain.Job]]
@@ -28,6 +30,26 @@ async def claim_one(jobs: Operations, kind: str, worker: str = "w1") -> domain.J
 async def claim(jobs: Operations, kind: str, limit: int = 100) -> list[UUID]:
     """Claim jobs of a kind; gives their ids in the order in which they are to be run."""
     return [job.job_id for job in await jobs.claim(worker="w1", kinds=[kind], limit=limit)]
+
+
+async def submit_to_who_waits(
+    jobs: Operations, spec: domain.Spec, kinds: list[str], limit: int
+) -> tuple[submits.Result, list[domain.Job]]:
+    """Submit a job while somebody waits, unless something is there already; gives also what that one gets."""
+    called = claiming.Claiming(jobs).claim(worker="w", kinds=kinds, limit=limit, wait=claiming.MAX_WAIT)
+    call = asyncio.create_task(called)
+    await _done_or_resting(jobs, call, kinds)
+    (result,) = await jobs.submit_many([(ids.uuid7(), spec)])
+    await _done_or_resting(jobs, call, kinds)
+    call.cancel()
+    await asyncio.wait([call])
+    return result, [] if call.cancelled() else await call
+
+
+async def _done_or_resting(jobs: Operations, call: asyncio.Task[list[domain.Job]], kinds: list[str]) -> None:
+    async with asyncio.timeout(10):
+        while not call.done() and not jobs.waiters.first(kinds):
+            await asyncio.sleep(0.001)
 
 
 async def complete(jobs: Operations, *job_ids: UUID) -> None:

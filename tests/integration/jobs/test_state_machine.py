@@ -159,6 +159,21 @@ class Engine(model.Model):
         assert len(claimed) == min(limit, allowed + len(ready) - len(bounded))
         assert sum(job.spec.kind == self.kind for job in claimed) <= allowed
 
+    @precondition(lambda self: len(self.seen) < MAX_JOBS)
+    @rule(what=WHAT, which=WHICH, limit=st.integers(1, 3))
+    def submit_while_somebody_waits(self, what: str, which: int, limit: int) -> None:
+        spec, refusal = self.spec(what, which)
+        ready = {job.job_id for job in self.seen.values() if job.ready}
+        result, claimed = self.run(steps.submit_to_who_waits(self.jobs, spec, self.kinds, limit))
+        assert model.code(result) == (refusal or "created")
+        # At most what was there, and what has just come.
+        assert {job.job_id for job in claimed} <= ready | ({result[0].job_id} if refusal is None else set())
+        self.tokens += [(job.job_id, job.attempt) for job in claimed]
+        self.only_what_is_legal_happens()
+        is_open = not self.is_paused and (not self.max_running or self.held() < self.max_running)
+        left = [job for job in self.seen.values() if job.ready and (is_open or job.spec.kind != self.kind)]
+        assert claimed or not left, "nobody waits beside what can run"
+
     @precondition(lambda self: self.tokens)
     @rule(which=WHICH, outcome=OUTCOMES, done=st.integers(0, 10))
     def worker(self, which: int, outcome: domain.Outcome, done: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -12,79 +12,18 @@ import sqlalchemy as sa
 from google.protobuf.duration_pb2 import Duration
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import bus, errors, ids, outbox, postgres, run
+from chassis import errors, ids
 from dev import children
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 from services.jobs import __main__ as jobs_service
-from services.jobs import claiming, domain, limits, schema, waiters
+from services.jobs import claiming, domain, limits, waiters
 from services.jobs.operations import Operations
 from services.jobs.settings import Settings
 from tests.integration.jobs import steps
-from tests.integration.jobs.conftest import LEASE
+from tests.integration.jobs.callers import LONG, SOON, Callers, Eventually, got
 from tests.integration.jobs.served import Served, reached
 
-Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 Signed = Callable[[str], Any]
-LONG = timedelta(seconds=20)
-SOON = 10.0
-"""Seconds: much sooner than the end of a long wait."""
-
-
-class Callers:
-    """Those who wait at one replica."""
-
-    def __init__(self, jobs: Operations, eventually: Eventually) -> None:
-        self.jobs = jobs
-        self._claiming = claiming.Claiming(jobs)
-        self._eventually = eventually
-
-    async def waiting(self, *kinds: str, limit: int = 1, wait: timedelta = LONG) -> asyncio.Task[list[domain.Job]]:
-        """Make a call that waits."""
-        before = self.jobs.waiters.count
-        called = self._claiming.claim(worker="waits", kinds=kinds, limit=limit, wait=wait)
-        task = asyncio.create_task(called)
-        await self.come(before + 1)
-        return task
-
-    async def come(self, count: int) -> None:
-        """Wait until so many wait."""
-
-        async def has_come() -> bool:
-            return self.jobs.waiters.count == count
-
-        await self._eventually(has_come)
-
-
-async def got(call: asyncio.Task[list[domain.Job]]) -> list[Any]:
-    """What a call was answered, soon."""
-    async with asyncio.timeout(SOON):
-        return [job.job_id for job in await call]
-
-
-@pytest.fixture
-def here(jobs: Operations, eventually: Eventually) -> Callers:
-    """Those who wait at the replica where jobs are submitted."""
-    return Callers(jobs, eventually)
-
-
-@pytest.fixture
-async def heard(quiet_url: str, nats_url: str, eventually: Eventually) -> AsyncIterator[list[Callers]]:
-    """Two replicas that hear each other."""
-    engine = postgres.engine(quiet_url, name="test-heard", pool_size=10)
-    found, connected = [], []
-    async with run.Background() as background:
-        for name in ("one", "other"):
-            nats = bus.Bus(nats_url, name=name)
-            jobs = Operations(engine, outbox.Relay(engine, schema.outbox, {}), nats, lease=LEASE)
-            jobs.waiters.listen(nats)
-            connected.append(asyncio.Event())
-            nats.on_connected(connected[-1].set)
-            background.start(name, nats.run)
-            found.append(Callers(jobs, eventually))
-        for event in connected:
-            await asyncio.wait_for(event.wait(), SOON)
-        yield found
-    await engine.dispose()
 
 
 async def test_whoever_waits_gets_what_is_submitted_meanwhile(

@@ -1,0 +1,64 @@
+"""Those who wait for jobs at a replica, in these tests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+from services.jobs import claiming, domain
+from services.jobs.operations import Operations
+
+Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
+LONG = timedelta(seconds=20)
+SOON = 10.0
+"""Seconds: much sooner than the end of a long wait."""
+
+
+class Callers:
+    """Those who wait at one replica."""
+
+    def __init__(self, jobs: Operations, eventually: Eventually) -> None:
+        self.jobs = jobs
+        self._claiming = claiming.Claiming(jobs)
+        self._eventually = eventually
+
+    async def call(
+        self, *kinds: str, limit: int = 1, wait: timedelta = LONG, worker: str = "waits"
+    ) -> list[domain.Job]:
+        """Claim as a worker does."""
+        return await self._claiming.claim(worker=worker, kinds=kinds, limit=limit, wait=wait)
+
+    async def waiting(self, *kinds: str, limit: int = 1, wait: timedelta = LONG) -> asyncio.Task[list[domain.Job]]:
+        """Make a call that waits."""
+        before = self.jobs.waiters.count
+        task = asyncio.create_task(self.call(*kinds, limit=limit, wait=wait))
+        await self.come(before + 1)
+        return task
+
+    async def resting(self, *kinds: str, limit: int = 1, worker: str = "waits") -> asyncio.Task[list[domain.Job]]:
+        """Make a call that has found nothing, and rests."""
+        before = self.jobs.waiters.count
+        task = asyncio.create_task(self.call(*kinds, limit=limit, worker=worker))
+
+        async def rests() -> bool:
+            # Who comes to a kind of which nothing is left rests at once.
+            return self.jobs.waiters.count > before and self.jobs.waiters.first(kinds) is not None
+
+        await self._eventually(rests)
+        return task
+
+    async def come(self, count: int) -> None:
+        """Wait until so many wait."""
+
+        async def has_come() -> bool:
+            return self.jobs.waiters.count == count
+
+        await self._eventually(has_come)
+
+
+async def got(call: asyncio.Task[list[domain.Job]]) -> list[Any]:
+    """What a call was answered, soon."""
+    async with asyncio.timeout(SOON):
+        return [job.job_id for job in await call]
