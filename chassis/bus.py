@@ -102,11 +102,18 @@ class Bus:
             error_cb=self._refused,
         )
         self._stopping = False
+        self._all_know = False
+        """Whether everybody who wanted to know has been told of this connection."""
 
     @property
     def is_connected(self) -> bool:
         """Whether NATS can be reached at this moment."""
         return self._client is not None and self._client.is_connected
+
+    @property
+    def hears(self) -> bool:
+        """Whether nothing can be missed at this moment, and whoever may have missed something before has been told."""
+        return self._all_know and self.is_connected
 
     def owns_stream(self, service: str) -> None:
         """Say that this process publishes the events of `service`, and so keeps its stream alive."""
@@ -182,6 +189,7 @@ class Bus:
             # Without FastStream, which is for what must not be lost: a message heard costs a tenth of the time this way.
             for subject, heard in self._listeners:
                 await self._client.subscribe(subject, cb=heard)
+            await self._client.flush(timeout=PUBLISH_TIMEOUT)  # until then NATS may not know that somebody listens
             self._connected()
             await run.every(_WATCH_SECONDS, self._watch)
         finally:
@@ -230,11 +238,13 @@ class Bus:
         logger.info("connected to NATS")
         for callback in self._on_connected:
             callback()
+        self._all_know = True
 
     async def _reconnected(self) -> None:
         self._connected()
 
     async def _disconnected(self) -> None:
+        self._all_know = False
         if not self._stopping:
             logger.warning("lost NATS; trying again every second")
 

@@ -56,7 +56,7 @@ def assemble(told: settings.Settings) -> Parts:
     demo = clients.Demo(told.demo_target, caller)
     jobs = clients.Jobs(told.jobs_target, caller)
     nats = bus.Bus(told.nats_url, name="gateway", own=own)
-    validator = Sessions(auth, hears=lambda: nats.is_connected)
+    validator = Sessions(auth, hears=lambda: nats.hears)
     arrivals = Arrivals(jobs, demo)
     streams = hub.Hub(jobs=jobs, demo=demo, connections=connections, arrivals=arrivals, validator=validator)
     validator.listen(nats)

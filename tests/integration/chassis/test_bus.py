@@ -70,6 +70,28 @@ async def test_events_are_stored_and_delivered_with_their_id(server: Nats, event
     assert heard.ids == ["id-1"]
 
 
+async def test_it_hears_only_when_all_know_that_something_may_have_been_missed(
+    server: Nats, eventually: Eventually
+) -> None:
+    one = bus.Bus(server.url, name="test")
+    heard_already: list[bool] = []
+    one.on_connected(lambda: heard_already.append(one.hears))
+
+    def hears(connections: int) -> Callable[[], Awaitable[bool]]:
+        async def check() -> bool:
+            return len(heard_already) == connections and one.hears
+
+        return check
+
+    async with run.Background() as background:
+        background.start("bus", one.run)
+        await eventually(hears(1))
+        await asyncio.to_thread(server.stop)
+        await asyncio.to_thread(server.start)
+        await eventually(hears(2))
+    assert heard_already == [False, False]
+
+
 async def test_the_same_event_published_twice_is_stored_once(server: Nats, eventually: Eventually) -> None:
     heard, one = Heard(), bus.Bus(server.url, name="test")
     one.owns_stream("jobs")
