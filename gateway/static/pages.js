@@ -4,12 +4,16 @@ import { ago, until } from './ago.js';
 
 document.documentElement.classList.add('js');
 
+// The server has answered or given up by then; who has stopped the browser, or lost the network, may send again.
+const SENT_FOR_MS = 20_000;
+
 // One click is one request: the button says what is going on, and a second click does nothing.
 document.addEventListener('submit', (event) => {
   const form = event.target;
   if (form.method === 'dialog') return;
   if (form.dataset.sent) return event.preventDefault();
   form.dataset.sent = 'yes';
+  setTimeout(release, SENT_FOR_MS, form);
   const button = event.submitter ?? form.querySelector('button');
   if (!button?.dataset.busy) return;
   button.dataset.text = button.textContent;
@@ -20,14 +24,16 @@ document.addEventListener('submit', (event) => {
 // A page that comes back from the back-forward cache is ready for another click.
 addEventListener('pageshow', (event) => {
   if (!event.persisted) return;
-  for (const form of document.querySelectorAll('form[data-sent]')) {
-    delete form.dataset.sent;
-    for (const button of form.querySelectorAll('[data-text]')) {
-      button.textContent = button.dataset.text;
-      button.removeAttribute('aria-disabled');
-    }
-  }
+  for (const form of document.querySelectorAll('form[data-sent]')) release(form);
 });
+
+function release(form) {
+  delete form.dataset.sent;
+  for (const button of form.querySelectorAll('[data-text]')) {
+    button.textContent = button.dataset.text;
+    button.removeAttribute('aria-disabled');
+  }
+}
 
 document.addEventListener('click', (event) => {
   const opener = event.target.closest('[data-dialog]');

@@ -53,6 +53,22 @@ async def test_cancel_leads_back_to_off(mina: Visitor) -> None:
     await expect(page.get_by_label("Niche")).to_be_visible()
 
 
+async def test_a_form_whose_sending_was_stopped_can_be_sent_again(mina: Visitor) -> None:
+    mina.tolerate("net::ERR_")
+    page = await mina.context.new_page()
+    await page.clock.install()
+    await page.goto(SETTINGS)
+    # The browser's stop button: the page stays, and no answer comes.
+    await page.route("**/settings/demo-mode/enable", lambda route: route.abort("aborted"), times=1)
+    button = page.locator("main form .button--primary")
+    await button.click(no_wait_after=True)
+    await expect(button).to_have_attribute("aria-disabled", "true")
+    await page.clock.fast_forward(20_000)
+    await expect(button).to_have_text("Enable demo mode")
+    await button.click()
+    await shows(page, "Demo Mode Active")
+
+
 async def test_the_page_goes_on_when_the_gateway_is_back(system: System, mina: Visitor) -> None:
     # The browser itself logs each request that a killed gateway leaves unanswered, or a starting one cannot answer yet.
     mina.tolerate("net::ERR_")

@@ -110,6 +110,18 @@ test('a silent stream is given up after two and a half heartbeats', async () => 
   assert.equal(watch.state, 'reconnecting');
 });
 
+test('a stream of which nothing arrives at all is polled for after ten seconds', async () => {
+  start();
+  await pass(9_900);
+  assert.equal(env.source().closed, false);
+  await pass(100);
+  assert.equal(watch.state, 'polling');
+  await pass(9000); // half of the pause that failures in a row have come to
+  assert.equal(env.sources().length, 2);
+  env.source().hello();
+  assert.equal(watch.state, 'open');
+});
+
 test('after four failures it polls, and returns to streaming', async () => {
   start();
   await failUntilPolling();

@@ -7,6 +7,7 @@ const FIRST_RETRY_MS = 1000;
 const LAST_RETRY_MS = 30_000;
 const FAILURES_BEFORE_POLLING = 4;
 const STABLE_MS = 5000; // a stream that broke sooner counts as a failure in a row
+const HELLO_WITHIN_MS = 10_000; // it is the first thing that is sent: on the way something keeps it back
 const HEARTBEATS_MISSED = 2.5;
 const DEFAULT_HEARTBEAT_S = 15;
 const CONTROL = ['hello', 'ping', 'reset', 'bye'];
@@ -30,7 +31,7 @@ export function openStream({ url, ask, types, lastEventId = '', isSure, snapshot
   let source = null;
   let failures = 0;
   let heartbeat = DEFAULT_HEARTBEAT_S * 1000;
-  let openedAt = 0; // 0 until hello
+  let openedAt = null; // until hello
   let frameAt = 0;
   let refused = false; // the last attempt never said hello
   let watchdog;
@@ -46,7 +47,7 @@ export function openStream({ url, ask, types, lastEventId = '', isSure, snapshot
   function connect() {
     drop();
     frameAt = Date.now();
-    openedAt = 0;
+    openedAt = null;
     const opened = new EventSource(lastEventId ? `${url}?last_event_id=${encodeURIComponent(lastEventId)}` : url);
     source = opened;
     for (const type of [...CONTROL, ...types]) opened.addEventListener(type, (event) => opened === source && receive(type, event));
@@ -84,12 +85,18 @@ export function openStream({ url, ask, types, lastEventId = '', isSure, snapshot
 
   function watch() {
     clearTimeout(watchdog);
-    watchdog = setTimeout(lost, HEARTBEATS_MISSED * heartbeat);
+    watchdog = openedAt === null ? setTimeout(mute, HELLO_WITHIN_MS) : setTimeout(lost, HEARTBEATS_MISSED * heartbeat);
+  }
+
+  // A proxy that keeps back what streams will do so again: nobody has to wait for more failures.
+  function mute() {
+    failures = Math.max(failures, FAILURES_BEFORE_POLLING);
+    lost();
   }
 
   function lost() {
-    const stable = openedAt && Date.now() - openedAt >= STABLE_MS;
-    refused = !openedAt;
+    const stable = openedAt !== null && Date.now() - openedAt >= STABLE_MS;
+    refused = openedAt === null;
     failures = stable ? 1 : failures + 1;
     drop();
     const offline = globalThis.navigator?.onLine === false;
@@ -137,7 +144,7 @@ export function openStream({ url, ask, types, lastEventId = '', isSure, snapshot
     retry = undefined;
     source?.close();
     source = null;
-    openedAt = 0;
+    openedAt = null;
   }
 
   function onRefused(error) {
