@@ -50,7 +50,7 @@ async function hold(place, ceremony) {
     await post(ceremony.path, { ceremony: secret, credential: credential.toJSON(), ...ceremony.more?.(place) });
     location.assign(place.dataset.next);
   } catch (error) {
-    if (error.code === 'reauthentication_required') return location.assign(`/reauthenticate?next=${place.dataset.next}`);
+    if (error.code === 'reauthentication_required') return location.assign(`/reauthenticate?next=${encodeURIComponent(place.dataset.next)}`);
     trouble.textContent = TROUBLE[error.name] ?? (error instanceof HttpError ? error.message : 'That did not work.');
     trouble.hidden = false;
     button.ariaDisabled = null;
