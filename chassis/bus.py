@@ -189,7 +189,7 @@ class Bus:
             # Without FastStream, which is for what must not be lost: a message heard costs a tenth of the time this way.
             for subject, heard in self._listeners:
                 await self._client.subscribe(subject, cb=heard)
-            await self._client.flush(timeout=PUBLISH_TIMEOUT)  # until then NATS may not know that somebody listens
+            await self._client.flush(timeout=int(PUBLISH_TIMEOUT))  # until then NATS may not know that somebody listens
             self._connected()
             await run.every(_WATCH_SECONDS, self._watch)
         finally:

@@ -22,6 +22,8 @@ export function offerPasskeys() {
     without.querySelector('span').textContent = obstacle;
   }
   if (obstacle) return;
+  // A page that comes back from the back-forward cache is ready for another try.
+  addEventListener('pageshow', () => document.querySelectorAll('[data-passkey] button').forEach((button) => { button.ariaDisabled = null; }));
   for (const place of document.querySelectorAll('[data-passkey]')) {
     place.hidden = false;
     place.addEventListener(place.matches('form') ? 'submit' : 'click', (event) => {
