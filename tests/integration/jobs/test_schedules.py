@@ -198,7 +198,8 @@ async def test_skip_leaves_a_time_out_while_the_previous_job_is_under_way(schedu
     await schedule.complete(held[0])
     await schedule.make_due(timedelta(days=1))
     await schedule.schedules.fire()
-    [_, second] = await schedule.fired()
+    # Before noon its time is yesterday's, and it comes before the first.
+    [second] = [job for job in await schedule.fired() if job.job_id != first.job_id]
     assert ids.made_at(second.job_id).hour == 12
     assert (await schedule.get()).last_job_id == second.job_id
 
