@@ -23,7 +23,8 @@ class EventStream(Response):
     media_type = MEDIA_TYPE
 
     def __init__(self, stream: connection.Connection) -> None:
-        headers = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
+        # The line is closed with the stream: a client that used it for its next request would race with that.
+        headers = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no", "Connection": "close"}
         super().__init__(headers=headers, media_type=f"{MEDIA_TYPE}; charset=utf-8")
         del self.headers["content-length"]
         self._stream = stream

@@ -72,6 +72,8 @@ async def opened(
     async with http.stream("GET", path, headers=headers, params=params, timeout=SECONDS) as response:
         assert response.status_code == 200, (await response.aread()).decode()
         assert response.headers["content-type"].startswith("text/event-stream")
+        # Nobody sends another request on a connection that is closed with its stream.
+        assert response.headers["connection"] == "close"
         yield Stream(response)
 
 
