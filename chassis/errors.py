@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import ClassVar, Protocol
 
 
 class Error(Exception):
@@ -124,3 +125,30 @@ _BY_STATUS: dict[str, type[Error]] = {
 def by_status(status: str) -> type[Error]:
     """Give the error class of a gRPC status name; `Internal` for one that no operation raises."""
     return _BY_STATUS.get(status, Internal)
+
+
+class Carried(Protocol):
+    """An error within an answer, as a call gives it that has many results."""
+
+    @property
+    def status(self) -> str:
+        """The name of a gRPC status."""
+
+    @property
+    def message(self) -> str:
+        """See `Error`, like what follows."""
+
+    @property
+    def code(self) -> str: ...
+
+    @property
+    def field(self) -> str: ...
+
+    @property
+    def details(self) -> Mapping[str, str]: ...
+
+
+def from_answer(carried: Carried) -> Error:
+    """Give the error that an answer carries."""
+    kind = by_status(carried.status)
+    return kind(carried.message, code=carried.code, field=carried.field, details=dict(carried.details))

@@ -21,19 +21,19 @@ logger = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = "1"
 
-_STATUSES: dict[type[errors.Error], int] = {
-    errors.InvalidArgument: 422,
-    errors.OutOfRange: 400,
-    errors.Unauthenticated: 401,
-    errors.PermissionDenied: 403,
-    errors.NotFound: 404,
-    errors.AlreadyExists: 409,
-    errors.FailedPrecondition: 409,
-    errors.Aborted: 409,
-    errors.ResourceExhausted: 429,
-    errors.Unavailable: 503,
-    errors.DeadlineExceeded: 504,
-    errors.Internal: 500,
+_STATUSES: dict[str, int] = {
+    errors.InvalidArgument.status: 422,
+    errors.OutOfRange.status: 400,
+    errors.Unauthenticated.status: 401,
+    errors.PermissionDenied.status: 403,
+    errors.NotFound.status: 404,
+    errors.AlreadyExists.status: 409,
+    errors.FailedPrecondition.status: 409,
+    errors.Aborted.status: 409,
+    errors.ResourceExhausted.status: 429,
+    errors.Unavailable.status: 503,
+    errors.DeadlineExceeded.status: 504,
+    errors.Internal.status: 500,
 }
 # The same class of error, but the client's mistake is of another kind.
 _STATUSES_BY_CODE = {
@@ -130,7 +130,7 @@ def _wants_page(request: Request) -> bool:
 
 
 def _of_error(error: errors.Error) -> Problem:
-    status = _STATUSES_BY_CODE.get(error.code) or _STATUSES.get(type(error), 500)
+    status = _STATUSES_BY_CODE.get(error.code) or _STATUSES.get(error.status, 500)
     if status == 500:
         return Problem(status=500, code="internal", detail=_INTERNAL_DETAIL)
     headers: dict[str, str] = {}

@@ -22,6 +22,12 @@ _ATTEMPTS = 3
 _TOKEN = re.compile(r"[\x21-\x7e]{16,256}")
 
 
+class SessionInvalid(errors.Unauthenticated):
+    """The session has ended; sign in again."""
+
+    default_code = "session_invalid"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """A session that auth has confirmed."""
@@ -105,7 +111,7 @@ class Sessions:
         `passive` when nobody is there behind it: a page left open keeps no session alive.
         """
         if not _TOKEN.fullmatch(token):
-            raise errors.Unauthenticated("The session has ended; sign in again.", code="session_invalid")
+            raise SessionInvalid()
         key = hashlib.sha256(token.encode()).digest()
         if (remembered := self._recall(key)) is not None:
             return remembered

@@ -157,13 +157,14 @@ class JobsClient:
     async def _submit_all(self, new: list[jobs.New]) -> list[jobs.Submitted | errors.Error]:
         response = await self._ask(self._stub.SubmitJobs, jobs_service_pb2.SubmitJobsRequest(jobs=new))
         return [
-            _error(one.error) if one.HasField("error") else jobs.submitted(one.submitted) for one in response.results
+            errors.from_answer(one.error) if one.HasField("error") else jobs.submitted(one.submitted)
+            for one in response.results
         ]
 
     async def _finish_all(self, ends: list[outcomes.Finish]) -> list[errors.Error | None]:
         request = jobs_service_pb2.FinishJobsRequest(finishes=ends)
         response = await self._ask(self._stub.FinishJobs, request)
-        return [_error(one.error) if one.HasField("error") else None for one in response.results]
+        return [errors.from_answer(one.error) if one.HasField("error") else None for one in response.results]
 
     async def _ask(self, method: Any, request: Message) -> Any:
         return await self._call(method, request, timeout=TIMEOUT, user_token="")
@@ -171,11 +172,6 @@ class JobsClient:
 
 def _attempt(held: Held) -> jobs_service_pb2.JobAttempt:
     return jobs_service_pb2.JobAttempt(job_id=held[0], attempt=held[1])
-
-
-def _error(error: jobs_service_pb2.CallError) -> errors.Error:
-    kind = errors.by_status(error.status)
-    return kind(error.message, code=error.code, field=error.field, details=dict(error.details))
 
 
 def _size(message: Message) -> int:

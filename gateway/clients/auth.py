@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
-from chassis import coalescing, errors
+from chassis import coalescing
 from chassis.rpc import client as rpc
+from gateway import sessions
 from gateway.clients import service
 from repruv.auth.v1 import auth_pb2, auth_service_pb2, auth_service_pb2_grpc
 
@@ -61,8 +61,7 @@ class Auth(service.Client):
             return [await self.call(self._stub.ValidateSession, asked[0], "")]
         request = auth_service_pb2.ValidateSessionsRequest(sessions=asked)
         response = await self.call(self._stub.ValidateSessions, request, "")
-        invalid = partial(errors.Unauthenticated, "The session has ended; sign in again.", code="session_invalid")
-        return [one.validated if one.HasField("validated") else invalid() for one in response.results]
+        return [one.validated if one.HasField("validated") else sessions.SessionInvalid() for one in response.results]
 
     async def reauthenticate(
         self, *, password: str, code: str, client: auth_pb2.Client, user: str

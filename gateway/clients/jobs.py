@@ -64,15 +64,10 @@ class Jobs(service.Client):
         for owner_id, after in cursors:
             request.cursors.add(owner_id=owner_id, after_sequence=after)
         response = await self.call(self._stub.ListEventsOfOwners, request, "")
-        return [_error(one.error) if one.HasField("error") else one.page for one in response.results]
+        return [errors.from_answer(one.error) if one.HasField("error") else one.page for one in response.results]
 
     async def get_event_positions(self, owner_ids: Sequence[str], *, quick: bool = False) -> dict[str, int]:
         """Give the newest sequence of each of up to 10,000 owners; 0 for those without events."""
         request = jobs_service_pb2.GetEventPositionsRequest(owner_ids=owner_ids)
         found = (await self.call(self._stub.GetEventPositions, request, "", quick=quick)).latest_sequences
         return {owner_id: found.get(owner_id, 0) for owner_id in owner_ids}
-
-
-def _error(error: jobs_service_pb2.CallError) -> errors.Error:
-    kind = errors.by_status(error.status)
-    return kind(error.message, code=error.code, field=error.field, details=dict(error.details))

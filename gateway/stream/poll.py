@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from chassis import errors
+from gateway import sessions
 from gateway.stream import connection, feed, frames
 
 MAX_WAIT_SECONDS = 25.0
@@ -90,7 +90,7 @@ async def poll(stream: connection.Connection, owner: feed.Feed, known: Cursor, *
     while not _events(told) and not reply.has_ended and await reply.wait(deadline):
         told += reply.take()
     if stream.close_reason in connection.SESSION_ENDED:
-        raise errors.Unauthenticated("The session has ended; sign in again.", code="session_invalid")
+        raise sessions.SessionInvalid()
     ids = [frame.id for frame in (hello, *told) if frame.id is not None]
     after = Cursor(sequence=ids[-1], state=state_of(owner))
     return Piece(resumed=resumed, events=_events(told), after=after)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-import nats.errors
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import bus, paging, postgres
 from repruv.jobs.v1 import job_events_pb2
-from services.jobs import convert, domain, rows
+from services.jobs import convert, domain, rows, telling
 from services.jobs.schema import jobs
-
-logger = logging.getLogger(__name__)
 
 COUNTED = 100
 """More unread ones than these count as so many."""
@@ -42,7 +38,7 @@ class Notifications:
     def __init__(self, engine: AsyncEngine, nats: bus.Bus) -> None:
         """`nats` hears how much is unread after somebody has read."""
         self._single = postgres.autocommit(engine)
-        self._bus = nats
+        self._telling = telling.Telling(nats)
 
     async def list_page(self, owner_id: UUID, *, page_size: int, page_token: str) -> Page:
         """Read jobs that ended and were not read of, the latest first, and how many there are, up to 100."""
@@ -69,18 +65,15 @@ class Notifications:
             if marked:
                 unread_count, counted_at = await _count(conn, owner_id)
         if marked:
-            await self._tell(owner_id, unread_count, counted_at)
+            self._tell(owner_id, unread_count, counted_at)
         return marked
 
-    async def _tell(self, owner_id: UUID, unread_count: int, counted_at: datetime) -> None:
+    def _tell(self, owner_id: UUID, unread_count: int, counted_at: datetime) -> None:
         message = job_events_pb2.NotificationsRead(
             unread_count=unread_count, count_time=convert.time_to_proto(counted_at)
         )
-        try:
-            await self._bus.tell(f"jobs.read.{owner_id}", message.SerializeToString())
-        except (nats.errors.Error, OSError) as error:
-            # They are read all the same; other tabs find out when somebody looks at them.
-            logger.warning("NATS was not told", extra={"cause": repr(error)[:200]})
+        # Lost, it changes nothing: they are read all the same, and other tabs find out when somebody looks at them.
+        self._telling.tell(f"jobs.read.{owner_id}", message)
 
 
 async def _count(conn: AsyncConnection, owner_id: UUID) -> tuple[int, datetime]:

@@ -62,7 +62,19 @@ class Transaction:
 
     async def record(self) -> list[outbox.Message]:
         """Make an event of each move, the last that is done; gives what is to be sent after the commit."""
-        return await self._record() if self.moved else []
+        if not self.moved:
+            return []
+        occurred_at = datetime.now(UTC)
+        events = []
+        by_kind: dict[str, list[bytes]] = defaultdict(list)
+        for sequence, job, reason in await self._number():
+            event = convert.event_to_proto(job, sequence=sequence, reason=reason, occurred_at=occurred_at)
+            payload = event.SerializeToString()
+            events.append((job, reason, sequence, payload))
+            by_kind[job.spec.kind].append(payload)
+        messages = [message for kind, payloads in by_kind.items() for message in _messages(kind, payloads)]
+        await event_log.insert_events(self.conn, events, messages)
+        return messages
 
     def moved_by_owner(self) -> Counter[UUID]:
         """Count the moves of each owner's jobs."""
@@ -97,19 +109,6 @@ class Transaction:
         }
         if keys:
             self.rings.update(await storage.admit_keys(self.conn, keys))
-
-    async def _record(self) -> list[outbox.Message]:
-        occurred_at = datetime.now(UTC)
-        events = []
-        by_kind: dict[str, list[bytes]] = defaultdict(list)
-        for sequence, job, reason in await self._number():
-            event = convert.event_to_proto(job, sequence=sequence, reason=reason, occurred_at=occurred_at)
-            payload = event.SerializeToString()
-            events.append((job, reason, sequence, payload))
-            by_kind[job.spec.kind].append(payload)
-        messages = [message for kind, payloads in by_kind.items() for message in _messages(kind, payloads)]
-        await event_log.insert_events(self.conn, events, messages)
-        return messages
 
     async def _number(self) -> list[tuple[int, Job, str]]:
         """Give each move its place in its owner's sequence, in the order of those."""
