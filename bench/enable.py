@@ -80,8 +80,8 @@ async def _enable(system: System, parts: dict[str, Probe], *, rate: float, count
 
 
 def _open(system: System) -> grpc.aio.Channel:
-    own = system.stack.certificate("gateway").material()
-    return grpc.aio.secure_channel(system.stack.target("demo"), credentials.for_channel(own))
+    certificate = system.stack.certificate("gateway").material()
+    return grpc.aio.secure_channel(system.stack.target("demo"), credentials.for_channel(certificate))
 
 
 @contextlib.asynccontextmanager

@@ -47,12 +47,12 @@ async def measure(
         services=[service],
         verifier=identity.Verifier(trust),
         translate=lambda error: None,
-        own=serves,
+        certificate=serves,
     ) as port:
         call, request = client.Caller(signer), jobs_service_pb2.GetJobRequest()
 
         async def connect(times: int) -> None:
-            channel = client.channel(f"127.0.0.1:{port}", service=SERVICE, own=calls)
+            channel = client.channel(f"127.0.0.1:{port}", service=SERVICE, certificate=calls)
             stub = jobs_service_pb2_grpc.JobsServiceStub(channel)
             for _ in range(times):
                 await call(stub.GetJob, request, timeout=5.0, user_token="")

@@ -58,15 +58,15 @@ class Bus:
         *,
         name: str,
         translate: run.Translate = lambda error: None,
-        own: tls.Certificate | None = None,
+        certificate: tls.Certificate | None = None,
     ) -> None:
         """`translate` recognises what is no bug but a part of the system that does not answer.
 
-        With `own`, the certificate of this process, the connection is encrypted, and to a NATS whose certificate is good.
+        With `certificate`, the certificate of this process, the connection is encrypted, and to a NATS whose certificate is good.
         """
         self._translate = translate
-        self._own = own
-        self._shown = own.material() if own else None
+        self._own = certificate
+        self._shown = certificate.material() if certificate else None
         self._inbox_prefix = streams.inbox_prefix(url)
         self._client: Client | None = None
         self._listeners: list[tuple[str, Callable[[Msg], Awaitable[None]]]] = []
@@ -77,12 +77,12 @@ class Bus:
             url,
             name=name,
             security=NatsSecurity(
-                ssl_context=own.client_context(),
+                ssl_context=certificate.client_context(),
                 use_ssl=True,
                 # Not after the server's greeting, in which somebody between us could say that there is no encryption.
                 tls_handshake_first=True,
             )
-            if own
+            if certificate
             else None,
             inbox_prefix=self._inbox_prefix,
             max_reconnect_attempts=-1,
@@ -102,7 +102,7 @@ class Bus:
             error_cb=self._refused,
         )
         self._stopping = False
-        self._all_know = False
+        self._callbacks_notified = False
         """Whether everybody who wanted to know has been told of this connection."""
 
     @property
@@ -111,9 +111,9 @@ class Bus:
         return self._client is not None and self._client.is_connected
 
     @property
-    def hears(self) -> bool:
+    def is_caught_up(self) -> bool:
         """Whether nothing can be missed at this moment, and whoever may have missed something before has been told."""
-        return self._all_know and self.is_connected
+        return self._callbacks_notified and self.is_connected
 
     def owns_stream(self, service: str) -> None:
         """Say that this process publishes the events of `service`, and so keeps its stream alive."""
@@ -123,7 +123,7 @@ class Bus:
         """Call `callback` after each connect and reconnect: messages without a stream may have been missed until then."""
         self._on_connected.append(callback)
 
-    def listen(self, subject: str, handler: Handler) -> None:
+    def subscribe(self, subject: str, handler: Handler) -> None:
         """Hear what is said on `subject` from now on; what is said while nobody listens is not repeated."""
 
         async def heard(message: Msg) -> None:
@@ -134,12 +134,12 @@ class Bus:
 
         self._listeners.append((subject, heard))
 
-    def consume(self, service: str, durable: str, handler: Handler, *, wanted: str = ">") -> None:
+    def consume(self, service: str, durable: str, handler: Handler, *, filter_subject: str = ">") -> None:
         """Hear every event of `service`, at least once; a handler that raises hears it again later.
 
-        `wanted` is how the subjects of those that matter go on after `<service>.events.`.
+        `filter_subject` is how the subjects of those that matter go on after `<service>.events.`.
         """
-        self._consumers.append((service, durable, wanted))
+        self._consumers.append((service, durable, filter_subject))
 
         async def delivered(message: NatsMessage) -> None:
             try:
@@ -159,7 +159,7 @@ class Bus:
 
         stream = JStream(streams.stream_name(service), declare=False)
         self._broker.subscriber(
-            streams.events_subject(service, wanted),
+            streams.events_subject(service, filter_subject),
             stream=stream,
             durable=durable,
             pull_sub=PullSub(batch_size=20, timeout=5.0),
@@ -174,7 +174,7 @@ class Bus:
         headers = {"Nats-Msg-Id": message_id}
         await self._broker.publish(payload, subject, headers=headers, stream=stream, timeout=PUBLISH_TIMEOUT)
 
-    async def tell(self, subject: str, payload: bytes) -> None:
+    async def publish_ephemeral(self, subject: str, payload: bytes) -> None:
         """Say something that nobody depends on; silently nothing while NATS is gone."""
         if self.is_connected:
             await self._broker.publish(payload, subject, timeout=PUBLISH_TIMEOUT)
@@ -225,8 +225,8 @@ class Bus:
         js = self._require_connection().jetstream(timeout=PUBLISH_TIMEOUT)
         if self._stream:
             await streams.ensure_stream(js, self._stream)
-        for service, durable, wanted in self._consumers:
-            if await streams.ensure_consumer(js, service, durable, wanted):
+        for service, durable, filter_subject in self._consumers:
+            if await streams.ensure_consumer(js, service, durable, filter_subject):
                 logger.warning("consumer was missing and has been made", extra={"stream": service, "consumer": durable})
 
     def _require_connection(self) -> Client:
@@ -238,13 +238,13 @@ class Bus:
         logger.info("connected to NATS")
         for callback in self._on_connected:
             callback()
-        self._all_know = True
+        self._callbacks_notified = True
 
     async def _reconnected(self) -> None:
         self._connected()
 
     async def _disconnected(self) -> None:
-        self._all_know = False
+        self._callbacks_notified = False
         if not self._stopping:
             logger.warning("lost NATS; trying again every second")
 

@@ -10,19 +10,19 @@ VERIFIED = "verify-full"
 """The one mode in which a connection cannot be read, changed, or answered by somebody else."""
 
 
-def protect(url: str, own: tls.Certificate | None) -> str:
+def protect(url: str, certificate: tls.Certificate | None) -> str:
     """Give `url` with the certificate of this process and the will to verify the server's; what it says itself wins.
 
     The driver reads the files for each connection. As given without a certificate.
     """
-    if own is None:
+    if certificate is None:
         return url
     parts = urlsplit(url)
     wanted = {
         "sslmode": VERIFIED,
-        "sslrootcert": own.authority,
-        "sslcert": own.certificate,
-        "sslkey": own.key,
+        "sslrootcert": certificate.authority,
+        "sslcert": certificate.certificate,
+        "sslkey": certificate.key,
         "ssl_min_protocol_version": "TLSv1.3",
     }
     return urlunsplit(parts._replace(query=urlencode({**wanted, **dict(parse_qsl(parts.query))}, safe="/")))

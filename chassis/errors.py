@@ -127,7 +127,7 @@ def by_status(status: str) -> type[Error]:
     return _BY_STATUS.get(status, Internal)
 
 
-class Carried(Protocol):
+class ErrorPayload(Protocol):
     """An error within an answer, as a call gives it that has many results."""
 
     @property
@@ -148,7 +148,7 @@ class Carried(Protocol):
     def details(self) -> Mapping[str, str]: ...
 
 
-def from_answer(carried: Carried) -> Error:
+def from_payload(carried: ErrorPayload) -> Error:
     """Give the error that an answer carries."""
     kind = by_status(carried.status)
     return kind(carried.message, code=carried.code, field=carried.field, details=dict(carried.details))

@@ -25,7 +25,7 @@ _LEEWAY = 10
 _SERVICE = "service/"
 """The audience of a caller token is this and the service that is called: another one cannot use it to call in its name."""
 _CACHE_LIMIT = 10_000
-_VOUCHES_FOR_USERS = "auth"
+USER_ISSUER = "auth"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +133,7 @@ class Verifier:
     def user(self, token: str) -> User:
         """Give the user that auth vouches for, or raise `Unauthenticated`."""
         claims = self._verify(token, "user")
-        if claims["iss"] != _VOUCHES_FOR_USERS:
+        if claims["iss"] != USER_ISSUER:
             raise errors.Unauthenticated(f"{claims['iss']} may not vouch for users.")
         return User(
             user_id=claims["sub"],

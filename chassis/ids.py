@@ -35,7 +35,7 @@ def _uuid7(milliseconds: int, lower_bits: int) -> uuid.UUID:
     return uuid.UUID(int=value)
 
 
-def made_at(value: uuid.UUID) -> datetime:
+def timestamp_of(value: uuid.UUID) -> datetime:
     """Give the time that a UUIDv7 carries: when it was made, by its maker's clock, to the millisecond."""
     return datetime.fromtimestamp((value.int >> 80) / 1000, UTC)
 

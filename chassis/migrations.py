@@ -33,13 +33,13 @@ class MigrationBusy(TimeoutError):
     """Another upgrade of the same schema did not end in time."""
 
 
-def upgrade(url: str, schema: str, directory: Path, *, own: tls.Certificate | None = None) -> None:
+def upgrade(url: str, schema: str, directory: Path, *, certificate: tls.Certificate | None = None) -> None:
     """Apply what `schema` lacks of the migrations in `directory`. Raises `MigrationBusy` or what the database says.
 
-    With `own`, the certificate of this process, the connection is encrypted unless `url` says otherwise.
+    With `certificate`, the certificate of this process, the connection is encrypted unless `url` says otherwise.
     """
     engine = sqlalchemy.create_engine(
-        database_url.protect(url, own).replace("postgresql://", "postgresql+psycopg://", 1),
+        database_url.protect(url, certificate).replace("postgresql://", "postgresql+psycopg://", 1),
         poolclass=sqlalchemy.NullPool,
         connect_args={"connect_timeout": CONNECT_SECONDS, "application_name": f"migrate {schema}"},
     )

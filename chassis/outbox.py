@@ -30,7 +30,7 @@ BATCH = 200
 POLL_SECONDS = 1.0
 SEND_TIMEOUT = 5.0
 SENDING_AT_ONCE = 1_000
-HEAD_START = timedelta(seconds=2)
+RELAY_DELAY = timedelta(seconds=2)
 PAUSE = timedelta(seconds=2)
 """How long a message that was not accepted stays back."""
 _uuids = postgresql.ARRAY(sa.Uuid)
@@ -43,7 +43,7 @@ class Message:
     subject: str
     payload: bytes
     delay: timedelta = timedelta()
-    """How long polls leave it alone: `HEAD_START` for what is given to `Relay.send` after the commit."""
+    """How long polls leave it alone: `RELAY_DELAY` for what is given to `Relay.send` after the commit."""
     message_id: UUID = field(default_factory=ids.uuid7)
 
 
@@ -159,7 +159,7 @@ class Relay:
         self._arrived: set[UUID] = set()
 
     def send(self, messages: Iterable[Message]) -> None:
-        """Send what was committed with `HEAD_START`, beside the caller; what does not arrive is left to the polls.
+        """Send what was committed with `RELAY_DELAY`, beside the caller; what does not arrive is left to the polls.
 
         So a message leaves without being read back, and the rows of those that have arrived are deleted many at once.
         """

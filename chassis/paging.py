@@ -32,18 +32,18 @@ def position(page_token: str, *, filters: object, length: int) -> list[str] | No
     if not page_token:
         return None
     if len(page_token) > MAX_TOKEN_LENGTH:
-        raise refusal()
+        raise invalid_token()
     try:
         raw = base64.urlsafe_b64decode(page_token + "=" * (-len(page_token) % 4))
         digest, *found = json.loads(raw)
     except (binascii.Error, ValueError, TypeError, RecursionError):
         digest, found = "", []
     if digest != _digest(filters) or len(found) != length or not all(isinstance(part, str) for part in found):
-        raise refusal()
+        raise invalid_token()
     return [str(part) for part in found]
 
 
-def refusal() -> errors.InvalidArgument:
+def invalid_token() -> errors.InvalidArgument:
     """Give the error for a token that was not made here; also for one whose position makes no sense."""
     message = "page_token must be the next_page_token of the previous page, with the same filters."
     return errors.InvalidArgument(message, field="page_token")

@@ -25,15 +25,15 @@ _SERVER_SETTINGS = (
 _autocommit_twins: WeakKeyDictionary[AsyncEngine, AsyncEngine] = WeakKeyDictionary()
 
 
-def engine(url: str, *, name: str, pool_size: int = 10, own: tls.Certificate | None = None) -> AsyncEngine:
+def engine(url: str, *, name: str, pool_size: int = 10, certificate: tls.Certificate | None = None) -> AsyncEngine:
     """Make the engine of a process; `name` is shown in pg_stat_activity. Connects when first used.
 
-    With `own`, the certificate of this process, connections are encrypted and to the server that the URL names and no other,
+    With `certificate` connections are encrypted and the server must be the one that the URL names,
     unless the URL says otherwise (`sslmode`). The files are read for each connection, and none gets older than ten minutes.
 
     It has a twin for `autocommit`, with as many connections of its own at most, which is disposed of together with it.
     """
-    url = database_url.protect(url, own)
+    url = database_url.protect(url, certificate)
     made = _engine(url, name=name, pool_size=pool_size)
     twin = _engine(url, name=name, pool_size=pool_size, isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True)
     _autocommit_twins[made] = twin

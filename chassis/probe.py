@@ -1,6 +1,6 @@
 """Asks a process whether it is ready: `python -m chassis.probe grpc://127.0.0.1:50051` (or http://…/readyz); exit 0 if so.
 
-Shows the certificate of the process itself where TLS_CERTIFICATE, TLS_KEY and TLS_AUTHORITY name one.
+Shows the certificate of the process itself where TLS_CERTIFICATE, TLS_KEY and TLS_CA name one.
 
 The health check of the containers, and what the local launcher waits for.
 """
@@ -17,17 +17,17 @@ from chassis import tls
 TIMEOUT_SECONDS = 2.0
 
 
-def is_ready(url: str, timeout: float = TIMEOUT_SECONDS, *, own: tls.Certificate | None = None) -> bool:
+def is_ready(url: str, timeout: float = TIMEOUT_SECONDS, *, certificate: tls.Certificate | None = None) -> bool:
     """Whether the process at `url` (scheme grpc or http) says that it is ready, within `timeout` seconds."""
     parts = urlsplit(url)
     if parts.scheme == "grpc":
-        return _is_serving(parts.netloc, timeout, own)
+        return _is_serving(parts.netloc, timeout, certificate)
     if parts.scheme == "http":
         return _answers_ok(parts.hostname or "", parts.port or 80, parts.path or "/", timeout)
     raise ValueError(f"cannot probe {url!r}: the scheme must be grpc or http")
 
 
-def _is_serving(target: str, timeout: float, own: tls.Certificate | None) -> bool:
+def _is_serving(target: str, timeout: float, certificate: tls.Certificate | None) -> bool:
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -36,7 +36,7 @@ def _is_serving(target: str, timeout: float, own: tls.Certificate | None) -> boo
     # A pool of its own: otherwise the pause after an earlier failed connect would be shared between probes.
     options = [("grpc.use_local_subchannel_pool", 1)]
     try:
-        encrypted = credentials.for_channel(own.material()) if own else None
+        encrypted = credentials.for_channel(certificate.material()) if certificate else None
     except tls.Unusable:
         return False
     with (
@@ -64,4 +64,4 @@ def _answers_ok(host: str, port: int, path: str, timeout: float) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if is_ready(sys.argv[1], own=tls.from_environment(os.environ)) else 1)
+    sys.exit(0 if is_ready(sys.argv[1], certificate=tls.from_environment(os.environ)) else 1)

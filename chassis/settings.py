@@ -38,18 +38,18 @@ class Process:
     nats_url: str
     identity_key: str
     """Private Ed25519 seed of this service, base64url."""
-    identity_trust: str
+    trusted_identity_keys: str
     """Public keys of all services: `auth:<key>,demo:<key>,…`; a service may have several while its key rotates."""
     tls_certificate: str = ""
     """Path of this service's certificate; with it everything that leaves the process is encrypted. Production requires it."""
     tls_key: str = ""
-    tls_authority: str = ""
+    tls_ca: str = ""
     """Path of the certificates of whom to believe."""
 
     @property
-    def own(self) -> tls.Certificate | None:
+    def certificate(self) -> tls.Certificate | None:
         """This service's certificate, None where connections are plain. Each call gives another object."""
-        return tls.of(self.tls_certificate, self.tls_key, self.tls_authority)
+        return tls.from_paths(self.tls_certificate, self.tls_key, self.tls_ca)
 
 
 T = typing.TypeVar("T", bound=Process)
@@ -76,23 +76,23 @@ def read(cls: type[T], environ: Mapping[str, str]) -> T:
             mistakes.append(f"{name}={text!r} is not of type {types[field.name].__name__}")
         if environ.get("ENVIRONMENT") == "production" and any(secret in text for secret in (LOCAL_ONLY, *_PUBLISHED)):
             mistakes.append(f"{name} holds a published local-only secret; production needs one of its own")
-    mistakes += exposed(environ)
+    mistakes += insecure_settings(environ)
     if mistakes:
         raise SettingsError("; ".join(mistakes))
-    told = cls(**values)  # type: ignore[arg-type]
+    settings = cls(**values)  # type: ignore[arg-type]
     try:
-        if told.own is not None:
-            told.own.await_files()
+        if settings.certificate is not None:
+            settings.certificate.await_files()
     except tls.Unusable as error:
         raise SettingsError(f"the certificate cannot be used: {error}") from error
-    return told
+    return settings
 
 
-def exposed(environ: Mapping[str, str]) -> list[str]:
+def insecure_settings(environ: Mapping[str, str]) -> list[str]:
     """Name what would cross a network in the clear in production."""
     if environ.get("ENVIRONMENT") != "production":
         return []
-    names = ("TLS_CERTIFICATE", "TLS_KEY", "TLS_AUTHORITY")
+    names = ("TLS_CERTIFICATE", "TLS_KEY", "TLS_CA")
     missing = [f"{name} is missing; production needs it" for name in names if not environ.get(name)]
     modes = {name: database_url.mode(environ.get(name, "")) for name in ("DATABASE_URL", "ADMIN_DATABASE_URL")}
     return missing + [

@@ -46,14 +46,14 @@ def stream_config(service: str) -> StreamConfig:
     )
 
 
-def consumer_config(service: str, durable: str, wanted: str) -> ConsumerConfig:
-    """Define a durable pull consumer of a service's events; of those whose subject goes on with `wanted`.
+def consumer_config(service: str, durable: str, filter_subject: str) -> ConsumerConfig:
+    """Define a durable pull consumer of a service's events; of those whose subject goes on with `filter_subject`.
 
     Without the server's own `backoff`: it would be added to the delay that a handler asks for when it refuses a message.
     """
     return ConsumerConfig(
         durable_name=durable,
-        filter_subject=events_subject(service, wanted),
+        filter_subject=events_subject(service, filter_subject),
         ack_policy=AckPolicy.EXPLICIT,
         ack_wait=ACK_WAIT_SECONDS,
         max_deliver=-1,
@@ -75,12 +75,12 @@ async def ensure_stream(js: JetStreamContext, service: str) -> None:
         await js.add_stream(stream_config(service))
 
 
-async def ensure_consumer(js: JetStreamContext, service: str, durable: str, wanted: str) -> bool:
+async def ensure_consumer(js: JetStreamContext, service: str, durable: str, filter_subject: str) -> bool:
     """Make a durable consumer unless it is there; says whether it had to. Leaves the settings of an existing one alone."""
     try:
         await js.consumer_info(stream_name(service), durable)
     except NotFoundError:
         await ensure_stream(js, service)
-        await js.add_consumer(stream_name(service), consumer_config(service, durable, wanted))
+        await js.add_consumer(stream_name(service), consumer_config(service, durable, filter_subject))
         return True
     return False

@@ -120,21 +120,21 @@ class Certificate:
 
 
 def from_environment(environ: Mapping[str, str]) -> Certificate | None:
-    """Give the certificate that TLS_CERTIFICATE, TLS_KEY and TLS_AUTHORITY name; None when none of them is set.
+    """Give the certificate that TLS_CERTIFICATE, TLS_KEY and TLS_CA name; None when none of them is set.
 
     Raises `Unusable` when only some of them are.
     """
-    paths = [environ.get(name, "") for name in ("TLS_CERTIFICATE", "TLS_KEY", "TLS_AUTHORITY")]
-    return of(*paths)
+    paths = [environ.get(name, "") for name in ("TLS_CERTIFICATE", "TLS_KEY", "TLS_CA")]
+    return from_paths(*paths)
 
 
-def of(certificate: str, key: str, authority: str) -> Certificate | None:
+def from_paths(certificate: str, key: str, authority: str) -> Certificate | None:
     """Give the certificate of three paths; None when all are empty. Raises `Unusable` when only some of them are."""
     paths = (certificate, key, authority)
     if not any(paths):
         return None
     if not all(paths):
-        raise Unusable("TLS_CERTIFICATE, TLS_KEY and TLS_AUTHORITY belong together: give all or none")
+        raise Unusable("TLS_CERTIFICATE, TLS_KEY and TLS_CA belong together: give all or none")
     return Certificate(*paths)
 
 

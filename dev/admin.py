@@ -17,13 +17,13 @@ def main(arguments: list[str], data_dir: Path) -> int:
         print(f"jobs admin: {error}", file=sys.stderr)
         return 1
     known = secrets.load(data_dir)
-    own = certificates.of(data_dir.absolute(), "jobs")
+    certificate = certificates.of(data_dir.absolute(), "jobs")
     told = {
         "JOBS_TARGET": target,
         "IDENTITY_KEY": known["JOBS_IDENTITY_KEY"],
-        "IDENTITY_TRUST": known["IDENTITY_TRUST"],
-        "TLS_CERTIFICATE": own.certificate,
-        "TLS_KEY": own.key,
-        "TLS_AUTHORITY": own.authority,
+        "TRUSTED_IDENTITY_KEYS": known["TRUSTED_IDENTITY_KEYS"],
+        "TLS_CERTIFICATE": certificate.certificate,
+        "TLS_KEY": certificate.key,
+        "TLS_CA": certificate.authority,
     }
     return tool.main(arguments, told)

@@ -77,8 +77,12 @@ class Nats(Engine):
     def environment(self) -> Mapping[str, str]:
         if self.protection is None:
             return {**super().environment(), "NATS_PASSWORD": self.password}
-        own = self.protection.certificate
-        paths = {"TLS_CERTIFICATE": own.certificate, "TLS_KEY": own.key, "TLS_AUTHORITY": own.authority}
+        certificate = self.protection.certificate
+        paths = {
+            "TLS_CERTIFICATE": certificate.certificate,
+            "TLS_KEY": certificate.key,
+            "TLS_CA": certificate.authority,
+        }
         return {**super().environment(), **self.protection.passwords, **paths}
 
     def probe(self) -> None:

@@ -39,7 +39,7 @@ class Arrivals:
             return await self._jobs.get_job(job_id, user=user)
 
     async def wait(self, job_id: str, ask: Callable[[], Awaitable[Answer]], *, user: str) -> Answer:
-        """Ask the jobs service about a job, again while it is on its way. Raises `NotFound`, or `job_on_its_way`."""
+        """Ask the jobs service about a job, again while it is on its way. Raises `NotFound`, or `job_not_ready`."""
         for pause in PAUSES:
             try:
                 return await ask()
@@ -48,7 +48,7 @@ class Arrivals:
                     return await ask()
             await asyncio.sleep(pause)
         raise errors.Unavailable(
-            "This job was accepted and has not begun; try again in a moment.", code="job_on_its_way"
+            "This job was accepted and has not begun; try again in a moment.", code="job_not_ready"
         )
 
     async def _accepted(self, job_id: str, user: str) -> demo_pb2.Demo | None:
@@ -63,5 +63,5 @@ def _pending(mode: demo_pb2.Demo) -> job_pb2.Job:
         spec=job_pb2.JobSpec(kind=mode.job_kind, owner_id=mode.owner_id),
         state=job_pb2.JOB_STATE_PENDING,
     )
-    job.create_time.FromDatetime(ids.made_at(UUID(mode.job_id)))
+    job.create_time.FromDatetime(ids.timestamp_of(UUID(mode.job_id)))
     return job

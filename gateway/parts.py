@@ -49,18 +49,18 @@ class Parts:
 
 def assemble(told: settings.Settings) -> Parts:
     """Put the parts together; nothing is connected yet."""
-    own = told.own
-    caller = client.Caller(identity.Signer("gateway", told.identity_key), own)
+    certificate = told.certificate
+    caller = client.Caller(identity.Signer("gateway", told.identity_key), certificate)
     auth = clients.Auth(told.auth_target, caller)
     connections = clients.Connections(told.auth_target, caller)
     demo = clients.Demo(told.demo_target, caller)
     jobs = clients.Jobs(told.jobs_target, caller)
-    nats = bus.Bus(told.nats_url, name="gateway", own=own)
-    validator = Sessions(auth, hears=lambda: nats.hears)
+    nats = bus.Bus(told.nats_url, name="gateway", certificate=certificate)
+    validator = Sessions(auth, hears=lambda: nats.is_caught_up)
     arrivals = Arrivals(jobs, demo)
     streams = hub.Hub(jobs=jobs, demo=demo, connections=connections, arrivals=arrivals, validator=validator)
-    validator.listen(nats)
-    streams.listen(nats)
+    validator.subscribe(nats)
+    streams.subscribe(nats)
     return Parts(
         settings=told,
         auth=auth,

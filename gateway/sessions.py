@@ -88,13 +88,13 @@ class Sessions:
         self._on_refreshed: list[Refreshed] = []
 
     @property
-    def hears(self) -> bool:
+    def is_live(self) -> bool:
         """Whether revocations reach this process at the moment."""
         return self._hears()
 
-    def listen(self, heard: bus.Bus) -> None:
+    def subscribe(self, heard: bus.Bus) -> None:
         """Hear of revocations, and start afresh when some may have been missed."""
-        heard.listen("auth.events.*", self._hear)
+        heard.subscribe("auth.events.*", self._hear)
         heard.on_connected(self.forget_all)
 
     def on_revoked(self, callback: Revoked) -> None:

@@ -142,7 +142,7 @@ _HAPPENINGS = {
     "passkey_removed": "Passkey removed",
     "passkey_used": "Passkey used",
     "passkey_failed": "Passkey refused",
-    "passkey_copied": "Passkey refused: it may have been copied",
+    "passkey_counter_regressed": "Passkey refused: it may have been copied",
     "connection_begun": "Connecting begun",
 }
 

@@ -14,7 +14,7 @@ KINDS: Mapping[str, str] = {
     "auth.refresh-due": "Find access that needs renewal",
     "auth.connections-abandoned": "End abandoned connecting",
     "auth.reseal": "Seal secrets with the newest key",
-    "auth.mail": "Send a mail",
+    "auth.email": "Send a mail",
     "jobs.group": "Group of jobs",
     "jobs.cleanup": "Clear out old jobs",
     "*": "All kinds together",

@@ -44,13 +44,17 @@ def main(arguments: list[str]) -> int:
 
 def provision(chosen: settings.Settings) -> None:
     """Take the three steps: roles, migrations, streams."""
-    admin_url = database_url.protect(chosen.admin_database_url, chosen.own)
+    admin_url = database_url.protect(chosen.admin_database_url, chosen.certificate)
     roles.await_database(admin_url, seconds=WAIT_SECONDS)
     roles.provision(admin_url, chosen.passwords)
     for service, password in chosen.passwords.items():
         url = roles.service_url(admin_url, service, password)
         migrations.upgrade(url, service, SERVICES_FOLDER / service / "migrations")
-    asyncio.run(streams.provision(chosen.nats_url, tuple(chosen.passwords), seconds=WAIT_SECONDS, own=chosen.own))
+    asyncio.run(
+        streams.provision(
+            chosen.nats_url, tuple(chosen.passwords), seconds=WAIT_SECONDS, certificate=chosen.certificate
+        )
+    )
     logger.info("everything is in place")
 
 

@@ -19,20 +19,20 @@ LOCAL_ONLY_SEEDS = {caller: f"local-only-identity-of-{caller}-".ljust(43, "A") f
 def fresh() -> dict[str, str]:
     """Give a new random set of all secrets, by the names docker-compose.yml reads them by."""
     seeds = {caller: _encode(secrets.token_bytes(32)) for caller in CALLERS}
-    sealing = {"SEALING_KEYS": f"first:{_encode(secrets.token_bytes(32))}"}
+    sealing = {"ENCRYPTION_KEYS": f"first:{_encode(secrets.token_bytes(32))}"}
     return {**{name: _password() for name in PASSWORDS}, **sealing, **identity_variables(seeds)}
 
 
 def identity_variables(seeds: dict[str, str]) -> dict[str, str]:
-    """Give the variables for the callers' private seeds, and IDENTITY_TRUST with the public keys that belong to them."""
+    """Give the variables for the callers' private seeds, and TRUSTED_IDENTITY_KEYS with the public keys that belong to them."""
     private = {f"{caller.upper()}_IDENTITY_KEY": seed for caller, seed in seeds.items()}
     trust = ",".join(f"{caller}:{identity.public_key(seed)}" for caller, seed in seeds.items())
-    return {**private, "IDENTITY_TRUST": trust}
+    return {**private, "TRUSTED_IDENTITY_KEYS": trust}
 
 
 def identity_names() -> frozenset[str]:
     """Give the names of the variables that `identity_variables` gives."""
-    return frozenset({"IDENTITY_TRUST", *(f"{caller.upper()}_IDENTITY_KEY" for caller in CALLERS)})
+    return frozenset({"TRUSTED_IDENTITY_KEYS", *(f"{caller.upper()}_IDENTITY_KEY" for caller in CALLERS)})
 
 
 def _password() -> str:

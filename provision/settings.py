@@ -26,7 +26,7 @@ class Settings:
     passwords: Mapping[str, str] = field(repr=False)
     """The password of each service's role."""
     nats_url: str = field(repr=False)
-    own: tls.Certificate | None = None
+    certificate: tls.Certificate | None = None
     """The certificate of the provisioning; None where connections are plain."""
     log_level: str
     log_format: str
@@ -43,12 +43,12 @@ def read(environ: Mapping[str, str]) -> Settings:
         mistakes += [
             f"{name} holds a published local-only secret" for name in needed if LOCAL_ONLY in environ.get(name, "")
         ]
-        mistakes += settings.exposed(environ)
-    own = None
+        mistakes += settings.insecure_settings(environ)
+    certificate = None
     try:
-        own = tls.from_environment(environ)
-        if own and not mistakes:
-            own.await_files()
+        certificate = tls.from_environment(environ)
+        if certificate and not mistakes:
+            certificate.await_files()
     except tls.Unusable as error:
         mistakes.append(str(error))
     if mistakes:
@@ -57,7 +57,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         admin_database_url=environ["ADMIN_DATABASE_URL"],
         passwords={service: environ[name] for service, name in passwords.items()},
         nats_url=environ["NATS_URL"],
-        own=own,
+        certificate=certificate,
         log_level=environ.get("LOG_LEVEL") or "info",
         log_format=environ.get("LOG_FORMAT") or "text",
     )

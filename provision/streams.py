@@ -19,13 +19,15 @@ CONSUMERS = (("jobs", "demo", "demo.>"), ("jobs", "auth", "auth.>"))
 """(service whose events are consumed, name of the durable consumer, which of them)"""
 
 
-async def provision(url: str, services: tuple[str, ...], *, seconds: float, own: tls.Certificate | None = None) -> None:
+async def provision(
+    url: str, services: tuple[str, ...], *, seconds: float, certificate: tls.Certificate | None = None
+) -> None:
     """Make all streams and consumers, or bring them to what they should be; waits `seconds` for NATS to answer."""
     client = await nats.connect(
         url,
         name="provision",
-        tls=own.client_context() if own else None,
-        tls_handshake_first=own is not None,
+        tls=certificate.client_context() if certificate else None,
+        tls_handshake_first=certificate is not None,
         inbox_prefix=streams.inbox_prefix(url),
         connect_timeout=CONNECT_SECONDS,
         reconnect_time_wait=RETRY_SECONDS,
@@ -37,9 +39,11 @@ async def provision(url: str, services: tuple[str, ...], *, seconds: float, own:
         js = client.jetstream(timeout=REQUEST_SECONDS)
         for service in services:
             await _provision_stream(js, service)
-        for service, durable, wanted in CONSUMERS:
+        for service, durable, filter_subject in CONSUMERS:
             # The server creates it or updates it, whichever is needed, and refuses what cannot be changed.
-            await js.add_consumer(streams.stream_name(service), streams.consumer_config(service, durable, wanted))
+            await js.add_consumer(
+                streams.stream_name(service), streams.consumer_config(service, durable, filter_subject)
+            )
             logger.info("consumer %s/%s is in place", streams.stream_name(service), durable)
     finally:
         await client.close()

@@ -84,15 +84,15 @@ def seeds() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def identity_trust(seeds: dict[str, str]) -> str:
-    """The public keys of all services, as IDENTITY_TRUST has them."""
+def trusted_identity_keys(seeds: dict[str, str]) -> str:
+    """The public keys of all services, as TRUSTED_IDENTITY_KEYS has them."""
     return ",".join(f"{name}:{identity.public_key(seed)}" for name, seed in seeds.items())
 
 
 @pytest.fixture(scope="session")
-def verifier(identity_trust: str) -> identity.Verifier:
+def verifier(trusted_identity_keys: str) -> identity.Verifier:
     """Verifies what `signer` signs."""
-    return identity.Verifier(identity_trust)
+    return identity.Verifier(trusted_identity_keys)
 
 
 @pytest.fixture(scope="session")

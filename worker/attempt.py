@@ -15,11 +15,11 @@ from worker import outcomes
 from worker.calls import Begin
 from worker.client import JobsClient
 from worker.context import Context
-from worker.jobs import Children, Held
+from worker.jobs import AttemptKey, Children
 from worker.metrics import KindMetrics
 from worker.outcomes import Cancelled, JobFailed, Snooze, WaitForChildren
-from worker.patience import pauses
 from worker.reporting import Reporter
+from worker.retry import backoff
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ SLOW_SECONDS = 1.0
 """Attempts that took longer, or did not complete, are logged."""
 
 
-class Fate(enum.Enum):
+class StopReason(enum.Enum):
     """Why an attempt was stopped from outside."""
 
     CANCELLED = enum.auto()
@@ -54,7 +54,7 @@ class Attempt:
         grace: float = CANCEL_GRACE_SECONDS,
     ) -> None:
         """`worked` is called when the handler has ended and only the outcome is to be told. `grace`: for one told to stop."""
-        self.held: Held = (job.job_id, job.attempt)
+        self.held: AttemptKey = (job.job_id, job.attempt)
         self.context = Context(
             job_id=job.job_id,
             owner_id=job.spec.owner_id,
@@ -66,7 +66,7 @@ class Attempt:
             ),
             service=jobs,
         )
-        self.context.on_lost = lambda: self.stop(Fate.LOST)
+        self.context.on_lost = lambda: self.stop(StopReason.LOST)
         self.is_working = True
         """Whether the handler runs; else only the outcome is to be told."""
         self._begin = begin
@@ -77,7 +77,7 @@ class Attempt:
         self._grace = grace
         self._reporter = Reporter(self.context, jobs, lost=self.context.on_lost)
         self._timeout, self._has_deadline = _timeout(job)
-        self._fate: Fate | None = None
+        self._fate: StopReason | None = None
         self._task: asyncio.Task[None] | None = None
         self._hard_stop: asyncio.TimerHandle | None = None
 
@@ -108,11 +108,11 @@ class Attempt:
         """Ask the handler to stop; if it does not within the grace, stop it."""
         if not self.context.is_cancelled:
             self.context.cancelled.set()
-            self._hard_stop = asyncio.get_running_loop().call_later(self._grace, self.stop, Fate.CANCELLED)
+            self._hard_stop = asyncio.get_running_loop().call_later(self._grace, self.stop, StopReason.CANCELLED)
 
-    def stop(self, fate: Fate) -> None:
+    def stop(self, fate: StopReason) -> None:
         """Stop the handler at once."""
-        if self._fate in {None, Fate.CANCELLED} or fate is Fate.LOST:
+        if self._fate in {None, StopReason.CANCELLED} or fate is StopReason.LOST:
             self._fate = fate
         # A task that has not begun would never hear of it; it looks at its fate first.
         if self._task and self.is_working:
@@ -156,7 +156,7 @@ class Attempt:
             return _refused(error)
 
     def _stopped(self) -> outcomes.Finish:
-        return outcomes.released() if self._fate is Fate.RELEASED else outcomes.cancelled("requested")
+        return outcomes.released() if self._fate is StopReason.RELEASED else outcomes.cancelled("requested")
 
     async def _handle(self) -> object:
         call = self._begin(self.context)
@@ -165,7 +165,7 @@ class Attempt:
             async with deadline:
                 # Again and again while a part of the system does not answer: the handler goes on where it stopped. That is
                 # nobody's fault, and so costs no attempt. The attempt's timeout bounds it, and so does a lost lease.
-                for pause in pauses():
+                for pause in backoff():
                     try:
                         return await call()
                     except Exception as error:
@@ -185,8 +185,8 @@ class Attempt:
     async def _tell(self, outcome: outcomes.Finish) -> str | None:
         """Tell it until it is taken; gives which one was, or None when another attempt has taken over."""
         is_refused = False
-        for pause in pauses(first=0.1):
-            if self._fate is Fate.LOST:
+        for pause in backoff(first=0.1):
+            if self._fate is StopReason.LOST:
                 return None
             try:
                 await self._reporter.flush()

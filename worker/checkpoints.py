@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from chassis import errors, values
-from worker.jobs import Held
+from worker.jobs import AttemptKey
 from worker.outcomes import JobFailed
-from worker.patience import patiently
+from worker.retry import retry_while_unavailable
 
 STATE = "@state"
 """The name under which `Context.checkpoint` saves; steps have other ones."""
@@ -18,17 +18,17 @@ STATE = "@state"
 class Store(Protocol):
     """Where checkpoints are kept."""
 
-    async def save_checkpoint(self, held: Held, name: str, value: Any) -> None:
+    async def save_checkpoint(self, held: AttemptKey, name: str, value: Any) -> None:
         """Keep a JSON value."""
 
-    async def get_checkpoints(self, held: Held) -> dict[str, Any]:
+    async def get_checkpoints(self, held: AttemptKey) -> dict[str, Any]:
         """Give all that were kept."""
 
 
 class Checkpoints:
     """The values that the attempts of a job have saved. Read once, when first needed."""
 
-    def __init__(self, store: Store, held: Held, *, lost: Callable[[], None]) -> None:
+    def __init__(self, store: Store, held: AttemptKey, *, lost: Callable[[], None]) -> None:
         """`lost` is called when the lease turns out to be gone; it ends the task that it is called in."""
         self._store = store
         self._held = held
@@ -47,7 +47,7 @@ class Checkpoints:
         kept = values.from_value(values.to_value(value))
         found = await self._read()
         try:
-            await patiently(lambda: self._store.save_checkpoint(self._held, name, kept))
+            await retry_while_unavailable(lambda: self._store.save_checkpoint(self._held, name, kept))
         except (errors.Aborted, errors.NotFound):
             await self._stop()
             raise
@@ -63,7 +63,7 @@ class Checkpoints:
         async with self._reading:
             if self._values is None:
                 try:
-                    self._values = await patiently(lambda: self._store.get_checkpoints(self._held))
+                    self._values = await retry_while_unavailable(lambda: self._store.get_checkpoints(self._held))
                 except (errors.Aborted, errors.NotFound):
                     await self._stop()
                     raise

@@ -7,11 +7,11 @@ import logging
 import time
 from collections.abc import Callable
 
-from chassis import coalescing, errors, run
+from chassis import batching, errors, run
 from repruv.jobs.v1 import job_pb2
 from worker.client import MAX_CLAIMS, JobsClient
 from worker.liveness import Liveness
-from worker.patience import pauses
+from worker.retry import backoff
 from worker.running import Running
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class Claims:
 
     async def run(self) -> None:
         """Claim until told to stop."""
-        failures, refusals = pauses(first=0.1), pauses(first=0.1)
+        failures, refusals = backoff(first=0.1), backoff(first=0.1)
         while not self._stopping:
             self.wake.clear()
             rest = 0.0
@@ -73,10 +73,10 @@ class Claims:
             else:
                 try:
                     if await self._claim():
-                        refusals = pauses(first=0.1)
+                        refusals = backoff(first=0.1)
                     else:
                         rest = next(refusals)
-                    failures = pauses(first=0.1)
+                    failures = backoff(first=0.1)
                 except errors.Error as error:
                     # An outage passes by itself; anything else is for somebody to mend.
                     level = logging.WARNING if isinstance(error, errors.Unavailable) else logging.ERROR
@@ -103,7 +103,7 @@ class Claims:
 
     async def _claim(self) -> bool:
         """Claim once; False for an answer that did not wait, though there was nothing to claim."""
-        early = self._claimed_at + coalescing.apart(GATHER_SECONDS, self._claimed) - time.monotonic()
+        early = self._claimed_at + batching.min_interval(GATHER_SECONDS, self._claimed) - time.monotonic()
         if early > 0 and not (self._was_full and self._running.is_mostly_free):
             await asyncio.sleep(early)
             if self._stopping:

@@ -10,11 +10,11 @@ from typing import Any, TypeVar, Unpack
 import grpc
 from google.protobuf.message import Message
 
-from chassis import coalescing, errors, tls, values
+from chassis import batching, errors, tls, values
 from chassis.rpc import client
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2, jobs_service_pb2_grpc, kind_pb2
 from worker import jobs, kinds, outcomes
-from worker.jobs import Held
+from worker.jobs import AttemptKey
 
 SERVICE = "repruv.jobs.v1.JobsService"
 IDEMPOTENT = (
@@ -22,7 +22,7 @@ IDEMPOTENT = (
     "SubmitJobs",
     "GetJob",
     "ListJobs",
-    "DeclareKinds",
+    "RegisterKinds",
     "HeartbeatJobs",
     "ReportProgress",
     "FinishJob",
@@ -47,13 +47,13 @@ M = TypeVar("M", bound=Message)
 class Beat:
     """The answer to a heartbeat."""
 
-    cancelling: Sequence[Held]
-    lost: Sequence[Held]
+    cancelling: Sequence[AttemptKey]
+    lost: Sequence[AttemptKey]
 
 
-def channel(target: str, own: tls.Certificate | None = None) -> grpc.aio.Channel:
+def channel(target: str, certificate: tls.Certificate | None = None) -> grpc.aio.Channel:
     """Open a channel to the jobs service, for a worker or for whoever submits jobs."""
-    return client.channel(target, service=SERVICE, idempotent=IDEMPOTENT, own=own)
+    return client.channel(target, service=SERVICE, idempotent=IDEMPOTENT, certificate=certificate)
 
 
 class JobsClient:
@@ -65,8 +65,8 @@ class JobsClient:
     def __init__(self, channel: grpc.aio.Channel, call: client.Caller) -> None:
         self._stub = jobs_service_pb2_grpc.JobsServiceStub(channel)
         self._call = call
-        self._submits = coalescing.Coalescer(self._submit_all, size=_size)
-        self._finishes = coalescing.Coalescer(self._finish_all, size=_size, apart=FINISHES_APART_SECONDS)
+        self._submits = batching.Batcher(self._submit_all, size=_size)
+        self._finishes = batching.Batcher(self._finish_all, size=_size, min_interval=FINISHES_APART_SECONDS)
 
     async def submit(
         self, kind: kinds.Kind[P] | str, payload: P | Mapping[str, Any], **options: Unpack[jobs.Options]
@@ -84,7 +84,7 @@ class JobsClient:
         Raises `Unavailable` like `submit`: some may be stored, so submit the same list again.
         """
         found: list[jobs.Submitted | errors.Error] = []
-        for batch in coalescing.batches([_bounded(one, "payload") for one in new], size=_size):
+        for batch in batching.batches([_bounded(one, "payload") for one in new], size=_size):
             found += await self._submit_all(batch)
         return found
 
@@ -106,8 +106,8 @@ class JobsClient:
         schedules: Iterable[kind_pb2.ScheduleDeclaration],
     ) -> None:
         """Say what a worker serves."""
-        request = jobs_service_pb2.DeclareKindsRequest(worker=worker, kinds=declared, schedules=schedules)
-        await self._ask(self._stub.DeclareKinds, request)
+        request = jobs_service_pb2.RegisterKindsRequest(worker=worker, kinds=declared, schedules=schedules)
+        await self._ask(self._stub.RegisterKinds, request)
 
     async def claim(
         self, worker: str, kinds: Iterable[str], limit: int, *, wait: float = 0.0
@@ -121,7 +121,7 @@ class JobsClient:
         response = await self._call(self._stub.ClaimJobs, request, timeout=TIMEOUT + wait, user_token="")
         return list(response.jobs), response.lease.ToTimedelta().total_seconds()
 
-    async def heartbeat(self, worker: str, held: Iterable[Held], *, timeout: float) -> Beat:
+    async def heartbeat(self, worker: str, held: Iterable[AttemptKey], *, timeout: float) -> Beat:
         """Renew at most `MAX_BEATS` leases."""
         request = jobs_service_pb2.HeartbeatJobsRequest(worker=worker, attempts=map(_attempt, held))
         response = await self._call(self._stub.HeartbeatJobs, request, timeout=timeout, user_token="")
@@ -130,25 +130,25 @@ class JobsClient:
             lost=[(one.job_id, one.attempt) for one in response.lost],
         )
 
-    async def report_progress(self, held: Held, progress: jobs.Progress) -> None:
+    async def report_progress(self, held: AttemptKey, progress: jobs.Progress) -> None:
         """Report progress. Raises `Aborted` for a stale attempt."""
         message = job_pb2.JobProgress(done=progress.done, total=progress.total, message=progress.message)
         request = jobs_service_pb2.ReportProgressRequest(attempt=_attempt(held), progress=message)
         await self._ask(self._stub.ReportProgress, request)
 
-    async def finish(self, held: Held, outcome: outcomes.Finish) -> None:
+    async def finish(self, held: AttemptKey, outcome: outcomes.Finish) -> None:
         """End an attempt. Raises `Aborted` for a stale attempt, `InvalidArgument` for an outcome that cannot be stored."""
         outcome.attempt.job_id, outcome.attempt.attempt = held
         await self._finishes(_bounded(outcome, "result"))
 
-    async def save_checkpoint(self, held: Held, name: str, value: Any) -> None:
+    async def save_checkpoint(self, held: AttemptKey, name: str, value: Any) -> None:
         """Keep a JSON value. Raises `Aborted` for a stale attempt, `InvalidArgument`, `ResourceExhausted`."""
         request = jobs_service_pb2.SaveCheckpointRequest(
             attempt=_attempt(held), name=name, value=values.to_value(value)
         )
         await self._ask(self._stub.SaveCheckpoint, _bounded(request, "value"))
 
-    async def get_checkpoints(self, held: Held) -> dict[str, Any]:
+    async def get_checkpoints(self, held: AttemptKey) -> dict[str, Any]:
         """Give what earlier attempts have kept. Raises `Aborted` for a stale attempt."""
         request = jobs_service_pb2.GetCheckpointsRequest(attempt=_attempt(held))
         response = await self._ask(self._stub.GetCheckpoints, request)
@@ -157,20 +157,20 @@ class JobsClient:
     async def _submit_all(self, new: list[jobs.New]) -> list[jobs.Submitted | errors.Error]:
         response = await self._ask(self._stub.SubmitJobs, jobs_service_pb2.SubmitJobsRequest(jobs=new))
         return [
-            errors.from_answer(one.error) if one.HasField("error") else jobs.submitted(one.submitted)
+            errors.from_payload(one.error) if one.HasField("error") else jobs.submitted(one.submitted)
             for one in response.results
         ]
 
     async def _finish_all(self, ends: list[outcomes.Finish]) -> list[errors.Error | None]:
         request = jobs_service_pb2.FinishJobsRequest(finishes=ends)
         response = await self._ask(self._stub.FinishJobs, request)
-        return [errors.from_answer(one.error) if one.HasField("error") else None for one in response.results]
+        return [errors.from_payload(one.error) if one.HasField("error") else None for one in response.results]
 
     async def _ask(self, method: Any, request: Message) -> Any:
         return await self._call(method, request, timeout=TIMEOUT, user_token="")
 
 
-def _attempt(held: Held) -> jobs_service_pb2.JobAttempt:
+def _attempt(held: AttemptKey) -> jobs_service_pb2.JobAttempt:
     return jobs_service_pb2.JobAttempt(job_id=held[0], attempt=held[1])
 
 
@@ -180,8 +180,8 @@ def _size(message: Message) -> int:
 
 def _bounded(message: M, field: str) -> M:
     """Refuse here what would break the call, and with it those of others. What is stored is bounded by the service."""
-    if message.ByteSize() > coalescing.MAX_BYTES:
+    if message.ByteSize() > batching.MAX_BYTES:
         raise errors.InvalidArgument(
-            f"The {field} is larger than {coalescing.MAX_BYTES:,} bytes.", code="too_large", field=field
+            f"The {field} is larger than {batching.MAX_BYTES:,} bytes.", code="too_large", field=field
         )
     return message

@@ -10,9 +10,9 @@ from typing import Any, Protocol, Self, TypeVar, Unpack, overload
 
 from chassis import errors, ids
 from worker import checkpoints, jobs, kinds, recorded
-from worker.jobs import Held
+from worker.jobs import AttemptKey
 from worker.outcomes import Cancelled
-from worker.patience import patiently
+from worker.retry import retry_while_unavailable
 
 P = TypeVar("P")
 T = TypeVar("T")
@@ -99,7 +99,7 @@ class Context:
         return self._service
 
     @property
-    def held(self) -> Held:
+    def held(self) -> AttemptKey:
         """The fencing token."""
         return self.job_id, self.attempt
 
@@ -179,7 +179,7 @@ class Context:
             child.spec.parent_id, child.spec.owner_id = self.job_id, self.owner_id
             self._positions[key] += 1
         found: list[jobs.Submitted] = []
-        for one in await patiently(lambda: self._service.submit_many(children)):
+        for one in await retry_while_unavailable(lambda: self._service.submit_many(children)):
             if isinstance(one, errors.Error):
                 raise one
             found.append(one)
@@ -187,7 +187,7 @@ class Context:
 
     async def list_children(self) -> list[jobs.Child]:
         """List the children of this job as they stand, in the order of their submits as far as their ids tell."""
-        return await patiently(lambda: self._service.list_children(self.job_id))
+        return await retry_while_unavailable(lambda: self._service.list_children(self.job_id))
 
     def begin_again(self) -> None:
         """Say that the handler is called again, within the same attempt."""

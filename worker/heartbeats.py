@@ -9,7 +9,7 @@ from collections.abc import Callable
 from itertools import islice
 
 from chassis import errors, run
-from worker.attempt import Fate
+from worker.attempt import StopReason
 from worker.client import MAX_BEATS, JobsClient
 from worker.liveness import Liveness
 from worker.running import Running
@@ -64,13 +64,13 @@ class Heartbeats:
             while some := list(islice(held, MAX_BEATS)):
                 # Not longer than until the next one is due: a replica that froze must not cost the lease.
                 beat = await self._jobs.heartbeat(self._worker, some, timeout=timeout)
-                self._running.stop(beat.lost, Fate.LOST)
+                self._running.stop(beat.lost, StopReason.LOST)
                 self._running.request_cancel(beat.cancelling)
         except errors.Error as error:
             logger.warning("heartbeat not answered", extra={"cause": error.code})
             if time.monotonic() - self._heard_at > self._lease() * LEASES_WITHOUT_CONTACT:
                 # What has ended goes on telling its outcome, which is accepted unless another attempt was made.
-                self._running.stop(self._running.working, Fate.LOST)
+                self._running.stop(self._running.working, StopReason.LOST)
             return False
         self._heard_at = sent_at
         return True

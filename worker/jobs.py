@@ -23,7 +23,7 @@ New = jobs_service_pb2.SubmitJobRequest
 State = Literal["scheduled", "pending", "running", "retrying", "cancelling", "completed", "failed", "cancelled"]
 
 
-Held = tuple[str, int]
+AttemptKey = tuple[str, int]
 """(job_id, attempt): the fencing token."""
 
 

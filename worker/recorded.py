@@ -34,11 +34,11 @@ class Recorded:
             unsuccessful=sum(state in _UNSUCCESSFUL for state in states),
         )
 
-    async def save_checkpoint(self, held: jobs.Held, name: str, value: Any) -> None:
+    async def save_checkpoint(self, held: jobs.AttemptKey, name: str, value: Any) -> None:
         """Keep a value."""
         self.checkpoints[name] = value
 
-    async def get_checkpoints(self, held: jobs.Held) -> dict[str, Any]:
+    async def get_checkpoints(self, held: jobs.AttemptKey) -> dict[str, Any]:
         """Give all values."""
         return dict(self.checkpoints)
 

@@ -6,8 +6,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 
-from worker.attempt import Attempt, Fate
-from worker.jobs import Held
+from worker.attempt import Attempt, StopReason
+from worker.jobs import AttemptKey
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ class Running:
         self._freed = freed
         self._stuck = stuck
         self._working = 0
-        self._attempts: dict[Held, Attempt] = {}
+        self._attempts: dict[AttemptKey, Attempt] = {}
         self.tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
@@ -38,12 +38,12 @@ class Running:
         return 2 * self.free >= self._concurrency
 
     @property
-    def held(self) -> list[Held]:
+    def held(self) -> list[AttemptKey]:
         """All that is held."""
         return list(self._attempts)
 
     @property
-    def working(self) -> list[Held]:
+    def working(self) -> list[AttemptKey]:
         """Those whose handlers run."""
         return [held for held, attempt in self._attempts.items() if attempt.is_working]
 
@@ -63,13 +63,13 @@ class Running:
             # Jobs may wait that there was no room for; otherwise the last claim has taken all there were.
             self._freed()
 
-    def stop(self, attempts: Iterable[Held], fate: Fate) -> None:
+    def stop(self, attempts: Iterable[AttemptKey], fate: StopReason) -> None:
         """Stop some at once."""
         for held in attempts:
             if attempt := self._attempts.get(held):
                 attempt.stop(fate)
 
-    def request_cancel(self, attempts: Iterable[Held]) -> None:
+    def request_cancel(self, attempts: Iterable[AttemptKey]) -> None:
         """Ask some to stop."""
         for held in attempts:
             if attempt := self._attempts.get(held):

@@ -19,7 +19,7 @@ _REJECTIONS = (errors.InvalidArgument, errors.AlreadyExists, errors.PermissionDe
 
 def kept(request: jobs_service_pb2.SubmitJobRequest) -> outbox.Message:
     """Write what the outbox keeps of a submit, from the transaction that accepts the job until the submit has arrived."""
-    return outbox.Message(subject=SUBJECT, payload=request.SerializeToString(), delay=outbox.HEAD_START)
+    return outbox.Message(subject=SUBJECT, payload=request.SerializeToString(), delay=outbox.RELAY_DELAY)
 
 
 class Submissions(ABC):

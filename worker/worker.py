@@ -16,7 +16,7 @@ from chassis import bus as buses
 from chassis import errors, run
 from repruv.jobs.v1 import job_pb2
 from worker import calls, heartbeats, liveness, probes
-from worker.attempt import CANCEL_GRACE_SECONDS, Attempt, Fate
+from worker.attempt import CANCEL_GRACE_SECONDS, Attempt, StopReason
 from worker.claims import LOOP, WAIT_SECONDS, Claims
 from worker.client import JobsClient
 from worker.heartbeats import Heartbeats
@@ -47,7 +47,7 @@ class Worker:
         bus: buses.Bus,
         concurrency: int,
         schedules: Iterable[Schedule] = (),
-        metrics_listen: str = "",
+        metrics_address: str = "",
         drain_seconds: float = DRAIN_SECONDS,
         stalled_seconds: float = liveness.STALLED_SECONDS,
         die: Callable[[], None] = liveness.end_process,
@@ -55,7 +55,7 @@ class Worker:
     ) -> None:
         """Wire it up; nothing happens before `run`. Raises ValueError for what cannot be meant.
 
-        `concurrency`: how many handlers run at once, 1 to 1,000. `metrics_listen`: host:port of `/healthz` and `/metrics`,
+        `concurrency`: how many handlers run at once, 1 to 1,000. `metrics_address`: host:port of `/healthz` and `/metrics`,
         empty for none. `drain_seconds`: how long handlers may go on when the worker is to stop. `stalled_seconds`: when a
         loop did not turn for so long, `die` is called. `translate` recognises errors of a database that does not answer:
         its outages are waited out.
@@ -71,7 +71,7 @@ class Worker:
         self._jobs = jobs
         self._translate = translate
         self._drain_seconds = drain_seconds
-        self._metrics_listen = metrics_listen
+        self._metrics_address = metrics_address
         self._stopping = False
         self._declare_now = asyncio.Event()
         self._liveness = liveness.Liveness(stalled_seconds=stalled_seconds, die=die)
@@ -101,14 +101,14 @@ class Worker:
         self._metrics = Metrics(
             served, held=lambda: len(self._running), turned=lambda: self._liveness.seconds_since(LOOP)
         )
-        bus.listen("jobs.cancel", self._cancel_told)
+        bus.subscribe("jobs.cancel", self._cancel_told)
         bus.on_connected(self._declare_now.set)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then claim no more, let what runs finish within the grace, hand back the rest."""
         async with contextlib.AsyncExitStack() as stack:
-            if self._metrics_listen:
-                stack.enter_context(probes.serving(self._metrics_listen, self._liveness, self._metrics))
+            if self._metrics_address:
+                stack.enter_context(probes.serving(self._metrics_address, self._liveness, self._metrics))
             stack.callback(self._processes.close)
             background = await stack.enter_async_context(run.Background())
             for loop in (LOOP, heartbeats.LOOP):
@@ -137,7 +137,7 @@ class Worker:
             grace=self._graces[kind],
         )
         if self._stopping:
-            attempt.stop(Fate.RELEASED)
+            attempt.stop(StopReason.RELEASED)
         self._running.start(attempt)
 
     async def _declare(self) -> None:
@@ -158,7 +158,7 @@ class Worker:
             return
         logger.info("draining", extra={"running": len(running), "grace_seconds": self._drain_seconds})
         await asyncio.wait(running.tasks, timeout=self._drain_seconds)
-        running.stop(running.held, Fate.RELEASED)
+        running.stop(running.held, StopReason.RELEASED)
         if running.tasks:
             _, abandoned = await asyncio.wait(running.tasks, timeout=RELEASE_SECONDS)
             for task in abandoned:

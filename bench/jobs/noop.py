@@ -81,7 +81,7 @@ async def connected(environment: Mapping[str, str]) -> AsyncIterator[Client]:
 
 
 async def _work(stop: asyncio.Event) -> None:
-    nats = bus.Bus(os.environ["NATS_URL"], name="noop", own=tls.from_environment(os.environ))
+    nats = bus.Bus(os.environ["NATS_URL"], name="noop", certificate=tls.from_environment(os.environ))
     async with _channel(os.environ) as (channel, call), run.Background() as background:
         jobs = worker.JobsClient(channel, call)
         works = worker.Worker(

@@ -23,7 +23,7 @@ WARM_UP_SECONDS = 60.0
 async def happening(system: System, user: User) -> AsyncIterator[Events]:
     """Let about `RATE` events a second happen to a user; gives a stream of theirs that hears them too."""
     environment = system.stack.environment("demo-worker")
-    own = tls.from_environment(environment)
+    certificate = tls.from_environment(environment)
     is_over = asyncio.Event()
 
     async def steady(context: worker.Context) -> None:
@@ -33,8 +33,8 @@ async def happening(system: System, user: User) -> AsyncIterator[Events]:
             await context.progress(done, TOTAL, f"Step {done}")
             await asyncio.sleep(JOBS / RATE)
 
-    nats = bus.Bus(environment["NATS_URL"], name="steady", own=own)
-    channel = worker.client.channel(environment["JOBS_TARGET"], own)
+    nats = bus.Bus(environment["NATS_URL"], name="steady", certificate=certificate)
+    channel = worker.client.channel(environment["JOBS_TARGET"], certificate)
     jobs = worker.JobsClient(channel, client.Caller(identity.Signer("demo", environment["IDENTITY_KEY"])))
     works = worker.Worker(name="steady", kinds=[worker.Kind(KIND, steady)], jobs=jobs, bus=nats, concurrency=JOBS)
     try:

@@ -144,14 +144,14 @@ class Jobs(jobs_service_pb2_grpc.JobsServiceServicer):
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
 
-    async def GetEventPositions(self, request: Any, context: Any) -> Any:  # noqa: N802
-        self._memory.asked["GetEventPositions"] += 1
+    async def BatchGetEventPositions(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self._memory.asked["BatchGetEventPositions"] += 1
         latest = {owner_id: self._memory.latest.get(owner_id, 0) for owner_id in request.owner_ids}
-        return jobs_service_pb2.GetEventPositionsResponse(latest_sequences=latest)
+        return jobs_service_pb2.BatchGetEventPositionsResponse(latest_sequences=latest)
 
-    async def ListEventsOfOwners(self, request: Any, context: Any) -> Any:  # noqa: N802
-        self._memory.asked["ListEventsOfOwners"] += 1
-        response = jobs_service_pb2.ListEventsOfOwnersResponse()
+    async def BatchListJobEvents(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self._memory.asked["BatchListJobEvents"] += 1
+        response = jobs_service_pb2.BatchListJobEventsResponse()
         for cursor in request.cursors:
             kept = self._memory.events.get(cursor.owner_id, ())
             events = [event for event in kept if event.sequence > cursor.after_sequence]

@@ -117,7 +117,7 @@ def gateway(around: Surroundings, **settings: str) -> Iterator[Running]:
         "JOBS_TARGET": target,
         "NATS_URL": around.nats_url,
         "IDENTITY_KEY": secrets.token_urlsafe(32),
-        "IDENTITY_TRUST": "gateway:" + secrets.token_urlsafe(32),
+        "TRUSTED_IDENTITY_KEYS": "gateway:" + secrets.token_urlsafe(32),
         "RATE_LIMIT_USER": "off",
         "RATE_LIMIT_NETWORK": "off",
         "RATE_LIMIT_SIGN_IN": "off",

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.samples import percentile
-from bench.stream.measure import Drain, Flow, Held, Storm
+from bench.stream.measure import AttemptKey, Drain, Flow, Storm
 from gateway import server
 
 WIDTH = 150
@@ -39,7 +39,7 @@ class Report:
         self._table.add_column("figures", overflow="fold")
         self._table.add_column("aim", overflow="fold")
 
-    def held(self, name: str, held: Held, *, is_ours: bool) -> None:
+    def held(self, name: str, held: AttemptKey, *, is_ours: bool) -> None:
         """Add streams that were held."""
         each, base, cost = held.each / KIB, held.base / KIB / KIB, held.cpu / held.count * 1000
         connects = f"connected {held.count / held.seconds:,.0f}/s, {cost:.2f} ms of processor each"

@@ -31,13 +31,13 @@ class Channel(grpc.aio.Channel):
         target: str,
         options: Sequence[tuple[str, Any]],
         *,
-        own: tls.Certificate | None = None,
+        certificate: tls.Certificate | None = None,
         renew_seconds: float = RENEW_SECONDS,
     ) -> None:
         """`renew_seconds` is how long it may fail before it is replaced. Raises `tls.Unusable`."""
         self._target = target
         self._options = options
-        self._own = own
+        self._own = certificate
         self._shown: tls.Material | None = None
         self._renew_seconds = renew_seconds
         self._inner = self._open()

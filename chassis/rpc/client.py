@@ -39,11 +39,11 @@ _RETRY = {
 
 
 def channel(
-    target: str, *, service: str, idempotent: Iterable[str] = (), own: tls.Certificate | None = None
+    target: str, *, service: str, idempotent: Iterable[str] = (), certificate: tls.Certificate | None = None
 ) -> grpc.aio.Channel:
     """Open a channel to `target` (host:port) for `service` (its full proto name), balanced over all its addresses.
 
-    Calls of the rpcs named in `idempotent` are repeated when the connection breaks. With `own`, the certificate of this
+    Calls of the rpcs named in `idempotent` are repeated when the connection breaks. With `certificate`, the certificate of this
     process, whoever answers must have one that is for the service, by whatever name or address it was reached; without, the
     connection is plain. Close it with `await channel.close()`.
     """
@@ -54,18 +54,18 @@ def channel(
         "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
     }
     options: list[tuple[str, int | str]] = [*_OPTIONS, ("grpc.service_config", json.dumps(config))]
-    if own is not None:
+    if certificate is not None:
         options.append(("grpc.ssl_target_name_override", metadata.owner(f"{service}/")))
-    return renewing.Channel(f"dns:///{target}", options, own=own)
+    return renewing.Channel(f"dns:///{target}", options, certificate=certificate)
 
 
 class Caller:
     """Makes calls as one service."""
 
-    def __init__(self, signer: identity.Signer, own: tls.Certificate | None = None) -> None:
-        """`own` is the certificate that goes with the signature, for whoever opens channels to make these calls."""
+    def __init__(self, signer: identity.Signer, certificate: tls.Certificate | None = None) -> None:
+        """`certificate` is the certificate that goes with the signature, for whoever opens channels to make these calls."""
         self._signer = signer
-        self.own = own
+        self.certificate = certificate
 
     async def __call__(
         self,

@@ -12,13 +12,13 @@ from chassis import tls
 _URI = "peer_spiffe_id"
 
 
-def for_server(own: tls.Certificate) -> grpc.ServerCredentials:
-    """Serve with `own`, whatever its files hold when a connection comes; who calls must have a certificate too."""
-    used: list[tls.Material] = [own.material()]
+def for_server(certificate: tls.Certificate) -> grpc.ServerCredentials:
+    """Serve with `certificate`, whatever its files hold when a connection comes; who calls must have a certificate too."""
+    used: list[tls.Material] = [certificate.material()]
 
     def renewed() -> Any:
         # Called for every connection, by a thread of gRPC's. None is for what has not changed.
-        material = own.material()
+        material = certificate.material()
         if material is used[0]:
             return None
         used[0] = material

@@ -60,18 +60,18 @@ async def serving(
     services: Sequence[Service],
     verifier: identity.Verifier,
     translate: Translate,
-    own: tls.Certificate | None = None,
+    certificate: tls.Certificate | None = None,
 ) -> AsyncIterator[int]:
     """Serve `services` until the context ends; yields the port.
 
-    With `own`, the certificate of this process, a caller must show one too, and it must name the service that signed the
+    With `certificate`, the certificate of this process, a caller must show one too, and it must name the service that signed the
     call. Without, connections are plain: for tests, and for what never leaves a machine.
 
     `translate` turns what libraries raise (a database that is gone) into our errors; what it gives back None for becomes
     INTERNAL. Streams that are open when the context ends are told UNAVAILABLE `restarting`, so that nobody waits for them.
     """
     streams = _Streams()
-    guard = admission.Admission(verifier, is_encrypted=own is not None)
+    guard = admission.Admission(verifier, is_encrypted=certificate is not None)
     server = grpc.aio.server(options=OPTIONS, interceptors=[_Interceptor(services, guard, translate, streams)])
     for service in services:
         service.register(server)
@@ -79,7 +79,7 @@ async def serving(
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     names = [service.name for service in services]
     reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    credential = credentials.for_server(own) if own else None
+    credential = credentials.for_server(certificate) if certificate else None
     port = server.add_secure_port(listen, credential) if credential else server.add_insecure_port(listen)
     await server.start()
     for name in ("", *names):

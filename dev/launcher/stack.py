@@ -322,8 +322,10 @@ class Stack:
 
 
 def _is_ready(replica: Replica) -> bool:
-    own = tls.from_environment(replica.environment)
-    return replica.pid is not None and (replica.probe_url is None or probe.is_ready(replica.probe_url, own=own))
+    certificate = tls.from_environment(replica.environment)
+    return replica.pid is not None and (
+        replica.probe_url is None or probe.is_ready(replica.probe_url, certificate=certificate)
+    )
 
 
 def _password_name(role: str) -> str:

@@ -98,9 +98,9 @@ async def revoke_user_sessions(
         200, schemas_admin.EverybodyRevoked, "They have ended, or those that there was time for.", 403
     ),
 )
-async def revoke_everybodys_sessions(session: SignedIn, gateway: Gateway) -> Response:
+async def revoke_all_users_sessions(session: SignedIn, gateway: Gateway) -> Response:
     """End the sessions of everybody but this one, as after a break-in. 403 `reauthentication_required`."""
-    ended = await gateway.admin.revoke_everybodys_sessions(user=session.identity)
+    ended = await gateway.admin.revoke_all_users_sessions(user=session.identity)
     gateway.sessions.forget_all()
     return answer({"revoked_count": ended.revoked_count, "has_more": ended.has_more})
 

@@ -12,7 +12,7 @@ class Admin(service.Client):
 
     def __init__(self, target: str, caller: client.Caller) -> None:
         reads = ("ListUsers", "GetUser", "ListSecurityEvents")
-        changes = ("SetUserRole", "DisableUser", "EnableUser", "RevokeUserSessions", "RevokeEverybodysSessions")
+        changes = ("SetUserRole", "DisableUser", "EnableUser", "RevokeUserSessions", "RevokeAllUsersSessions")
         super().__init__("auth", target, caller, (*reads, *changes), service="AuthAdmin")
         self._stub = admin_service_pb2_grpc.AuthAdminServiceStub(self._channel)
 
@@ -49,10 +49,10 @@ class Admin(service.Client):
         request = admin_service_pb2.RevokeUserSessionsRequest(user_id=user_id, session_id=session_id)
         return (await self.call(self._stub.RevokeUserSessions, request, user)).revoked_count
 
-    async def revoke_everybodys_sessions(self, *, user: str) -> admin_service_pb2.RevokeEverybodysSessionsResponse:
+    async def revoke_all_users_sessions(self, *, user: str) -> admin_service_pb2.RevokeAllUsersSessionsResponse:
         """End the sessions of everybody but that of the call; says how many ended, and whether some are left."""
-        request = admin_service_pb2.RevokeEverybodysSessionsRequest()
-        return await self.call(self._stub.RevokeEverybodysSessions, request, user)
+        request = admin_service_pb2.RevokeAllUsersSessionsRequest()
+        return await self.call(self._stub.RevokeAllUsersSessions, request, user)
 
     async def send_password_reset(self, user_id: str, *, user: str) -> None:
         """Have the mail sent by which the user sets a new password."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chassis import coalescing
+from chassis import batching
 from chassis.rpc import client as rpc
 from gateway import sessions
 from gateway.clients import service
 from repruv.auth.v1 import auth_pb2, auth_service_pb2, auth_service_pb2_grpc
 
 VALIDATED_TOGETHER = 100
-PATIENCE_SECONDS = 0.02
+MAX_WAIT_SECONDS = 0.02
 """Whoever comes while a validation is under way waits for it, but not longer, and then goes together with the others who do."""
 
 
@@ -23,9 +23,7 @@ class Auth(service.Client):
         reads = ("ValidateSession", "ValidateSessions", "ListSessions", "GetSecurity")
         super().__init__("auth", target, caller, (*reads, "RevokeSession", "RevokeAllSessions"))
         self._stub = auth_service_pb2_grpc.AuthServiceStub(self._channel)
-        self._validations = coalescing.Coalescer(
-            self._validate, max_items=VALIDATED_TOGETHER, patience=PATIENCE_SECONDS
-        )
+        self._validations = batching.Batcher(self._validate, max_items=VALIDATED_TOGETHER, max_wait=MAX_WAIT_SECONDS)
 
     async def register(
         self, *, email: str, password: str, name: str, remember: bool, client: auth_pb2.Client

@@ -14,7 +14,14 @@ class Jobs(service.Client):
     """The jobs service."""
 
     def __init__(self, target: str, caller: client.Caller) -> None:
-        reads = ("GetJob", "ListJobs", "GetJobHistory", "ListEventsOfOwners", "GetEventPositions", "ListNotifications")
+        reads = (
+            "GetJob",
+            "ListJobs",
+            "GetJobHistory",
+            "BatchListJobEvents",
+            "BatchGetEventPositions",
+            "ListNotifications",
+        )
         super().__init__("jobs", target, caller, (*reads, "CancelJob", "MarkNotificationsRead"))
         self._stub = jobs_service_pb2_grpc.JobsServiceStub(self._channel)
 
@@ -60,14 +67,14 @@ class Jobs(service.Client):
 
         `OutOfRange` is the answer to a sequence that is not one that is kept.
         """
-        request = jobs_service_pb2.ListEventsOfOwnersRequest()
+        request = jobs_service_pb2.BatchListJobEventsRequest()
         for owner_id, after in cursors:
             request.cursors.add(owner_id=owner_id, after_sequence=after)
-        response = await self.call(self._stub.ListEventsOfOwners, request, "")
-        return [errors.from_answer(one.error) if one.HasField("error") else one.page for one in response.results]
+        response = await self.call(self._stub.BatchListJobEvents, request, "")
+        return [errors.from_payload(one.error) if one.HasField("error") else one.page for one in response.results]
 
-    async def get_event_positions(self, owner_ids: Sequence[str], *, quick: bool = False) -> dict[str, int]:
+    async def batch_get_event_positions(self, owner_ids: Sequence[str], *, quick: bool = False) -> dict[str, int]:
         """Give the newest sequence of each of up to 10,000 owners; 0 for those without events."""
-        request = jobs_service_pb2.GetEventPositionsRequest(owner_ids=owner_ids)
-        found = (await self.call(self._stub.GetEventPositions, request, "", quick=quick)).latest_sequences
+        request = jobs_service_pb2.BatchGetEventPositionsRequest(owner_ids=owner_ids)
+        found = (await self.call(self._stub.BatchGetEventPositions, request, "", quick=quick)).latest_sequences
         return {owner_id: found.get(owner_id, 0) for owner_id in owner_ids}

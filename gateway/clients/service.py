@@ -28,7 +28,7 @@ class Client:
     ) -> None:
         self.name = name
         service = f"repruv.{name}.v1.{service or name.capitalize()}Service"
-        self._channel = client.channel(target, service=service, idempotent=idempotent, own=caller.own)
+        self._channel = client.channel(target, service=service, idempotent=idempotent, certificate=caller.certificate)
         self._caller = caller
 
     async def close(self) -> None:

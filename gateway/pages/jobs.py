@@ -22,9 +22,9 @@ CHILDREN = 50
 SAYS: Mapping[str, str] = {
     "job_already_finished": "job_finished",
     "job_not_retryable": "job_not_retryable",
-    "undo_not_ended": "job_undoing",
+    "undo_in_progress": "job_undoing",
     "unique_key_taken": "job_of_the_same",
-    "job_on_its_way": "job_on_its_way",
+    "job_not_ready": "job_not_ready",
     "unavailable": "job_unavailable",
     "deadline_exceeded": "unanswered",
 }

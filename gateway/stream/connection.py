@@ -288,7 +288,7 @@ class Connection:
         Whatever goes wrong with the hearing, a dead session's stream is found out within a minute.
         """
         is_known = now < min(self._check_at, self._confirmed_at + CONFIRM_SECONDS) and not self._was_refreshed
-        return is_known and self._validator.hears
+        return is_known and self._validator.is_live
 
     def _ping(self) -> None:
         self._ping_at = _now() + _until_ping()

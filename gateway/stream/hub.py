@@ -52,7 +52,7 @@ class Hub:
             demo=demo,
             connections=connections,
             arrivals=arrivals,
-            hears=lambda: validator.hears,
+            hears=lambda: validator.is_live,
         )
         self._feeds: dict[str, feed.Feed] = {}
         # Of each user, the oldest first.
@@ -64,13 +64,13 @@ class Hub:
         self._empty = asyncio.Event()
         self._empty.set()
 
-    def listen(self, heard: bus.Bus) -> None:
+    def subscribe(self, heard: bus.Bus) -> None:
         """Hear what the services tell."""
-        heard.listen("jobs.events.>", self._hear_event)
-        heard.listen("jobs.progress.>", self._hear_progress)
-        heard.listen("jobs.read.*", self._hear_read)
-        heard.listen("demo.events.>", self._hear_demo)
-        heard.listen("auth.events.connections.*", self._hear_connection)
+        heard.subscribe("jobs.events.>", self._hear_event)
+        heard.subscribe("jobs.progress.>", self._hear_progress)
+        heard.subscribe("jobs.notifications_read.*", self._hear_read)
+        heard.subscribe("demo.events.>", self._hear_demo)
+        heard.subscribe("auth.events.connections.*", self._hear_connection)
         heard.on_connected(self._connected)
         self._validator.on_revoked(self._revoked)
         self._validator.on_refreshed(self._refreshed)
@@ -80,7 +80,7 @@ class Hub:
 
         Ask before reading what the page shows. Raises `Unavailable`, at once when the jobs service is not there.
         """
-        return (await self._jobs.get_event_positions([owner_id], quick=True))[owner_id]
+        return (await self._jobs.batch_get_event_positions([owner_id], quick=True))[owner_id]
 
     async def open(
         self, session: sessions.Session, cursor: str | None, job: job_pb2.Job | None = None
@@ -124,7 +124,7 @@ class Hub:
                 await self._sweep()
             except errors.Error as error:
                 logger.warning("sweep failed", extra={"cause": error.code})
-            pause = SWEEP_SECONDS if self._validator.hears else DEAF_SWEEP_SECONDS
+            pause = SWEEP_SECONDS if self._validator.is_live else DEAF_SWEEP_SECONDS
             try:
                 async with asyncio.timeout(pause):
                     await self._wake.wait()
@@ -237,11 +237,11 @@ class Hub:
         odd = [
             owner for owner in owners if not before[owner.owner_id] <= latest[owner.owner_id] <= (owner.position or 0)
         ]
-        if odd and self._validator.hears:
+        if odd and self._validator.is_live:
             await asyncio.sleep(ARRIVAL_SECONDS)
         await asyncio.gather(*(self._compare(owner, before[owner.owner_id], latest[owner.owner_id]) for owner in odd))
         listened = [owner for owner in owners if owner.connections]
-        hears = self._validator.hears
+        hears = self._validator.is_live
         await asyncio.gather(*(self._ask_demo(owner) for owner in listened if owner.known.wants_demo(hears=hears)))
         await asyncio.gather(
             *(self._ask_connections(owner) for owner in listened if owner.platforms.wants(hears=hears))

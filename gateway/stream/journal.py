@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from chassis import coalescing, errors
+from chassis import batching, errors
 from repruv.jobs.v1 import jobs_service_pb2
 
 OWNERS_PER_CALL = 500
 """More would hold up the event loop for longer than an event should take."""
-PATIENCE_SECONDS = 0.25
+MAX_WAIT_SECONDS = 0.25
 """A call that takes longer is not waited for by the next."""
 
 Page = jobs_service_pb2.ListJobEventsResponse
@@ -21,7 +21,7 @@ Cursor = tuple[str, int]
 class Kept(Protocol):
     """The jobs service."""
 
-    async def get_event_positions(self, owner_ids: Sequence[str]) -> dict[str, int]:
+    async def batch_get_event_positions(self, owner_ids: Sequence[str]) -> dict[str, int]:
         """Give the newest sequence of each owner; 0 for those without events."""
 
     async def list_events(self, cursors: Sequence[Cursor]) -> Sequence[Page | errors.Error]:
@@ -33,10 +33,8 @@ class Journal:
 
     def __init__(self, jobs: Kept) -> None:
         self._jobs = jobs
-        self._positions = coalescing.Coalescer(
-            self._ask_positions, max_items=OWNERS_PER_CALL, patience=PATIENCE_SECONDS
-        )
-        self._events = coalescing.Coalescer(self._ask_events, max_items=OWNERS_PER_CALL, patience=PATIENCE_SECONDS)
+        self._positions = batching.Batcher(self._ask_positions, max_items=OWNERS_PER_CALL, max_wait=MAX_WAIT_SECONDS)
+        self._events = batching.Batcher(self._ask_events, max_items=OWNERS_PER_CALL, max_wait=MAX_WAIT_SECONDS)
 
     async def position(self, owner_id: str) -> int:
         """Give the newest sequence of an owner, read after this was called. Raises `Unavailable`."""
@@ -46,7 +44,7 @@ class Journal:
         """Give the newest sequence of each owner. Raises `Unavailable`."""
         found: dict[str, int] = {}
         for first in range(0, len(owner_ids), OWNERS_PER_CALL):
-            found |= await self._jobs.get_event_positions(owner_ids[first : first + OWNERS_PER_CALL])
+            found |= await self._jobs.batch_get_event_positions(owner_ids[first : first + OWNERS_PER_CALL])
         return found
 
     async def events(self, owner_id: str, *, after: int) -> Page:
@@ -57,7 +55,7 @@ class Journal:
         return await self._events((owner_id, after))
 
     async def _ask_positions(self, owner_ids: list[str]) -> Sequence[int]:
-        found = await self._jobs.get_event_positions(list(dict.fromkeys(owner_ids)))
+        found = await self._jobs.batch_get_event_positions(list(dict.fromkeys(owner_ids)))
         return [found[owner_id] for owner_id in owner_ids]
 
     async def _ask_events(self, cursors: list[Cursor]) -> Sequence[Page | Exception]:

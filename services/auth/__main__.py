@@ -48,24 +48,27 @@ ADMIN_RETRY_SECONDS = 1.0
 END_SESSIONS_SECONDS = 600.0
 
 SEALED = [resealing.SECOND_FACTORS, *assembly.sealed_columns()]
-"""The columns that hold what SEALING_KEYS sealed."""
+"""The columns that hold what ENCRYPTION_KEYS sealed."""
 
 
 async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[platforms.Platform] = ()) -> None:
     """Serve until `stop` is set; `offered` are the platforms that users may connect."""
-    own = config.own
-    engine = postgres.engine(config.database_url, name="auth", own=own)
-    events = bus.Bus(config.nats_url, name="auth", own=own)
+    certificate = config.certificate
+    engine = postgres.engine(config.database_url, name="auth", certificate=certificate)
+    events = bus.Bus(config.nats_url, name="auth", certificate=certificate)
     events.owns_stream("auth")
     signer = identity.Signer("auth", config.identity_key)
     # Without repeats: the outbox repeats what did not arrive.
-    jobs_channel = client.channel(config.jobs_target, service=worker.client.SERVICE, own=own)
-    demo_channel = client.channel(config.demo_target, service=demo_mode.SERVICE, own=own)
+    jobs_channel = client.channel(config.jobs_target, service=worker.client.SERVICE, certificate=certificate)
+    demo_channel = client.channel(config.demo_target, service=demo_mode.SERVICE, certificate=certificate)
     call = client.Caller(signer)
     jobs = Jobs(jobs_channel, call)
     relay, connections = _connections(config, engine, jobs, events, offered)
     events.consume(
-        "jobs", subscribers.DURABLE, subscribers.JobEvents(connections.settlement).heard, wanted=subscribers.KINDS
+        "jobs",
+        subscribers.DURABLE,
+        subscribers.JobEvents(connections.settlement).heard,
+        filter_subject=subscribers.KINDS,
     )
     events.on_connected(relay.wake)
     passwords = Passwords(memory_kib=config.password_memory_kib)
@@ -109,8 +112,8 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
             ),
             connections.service(demo_mode.DemoMode(demo_channel, call)),
         ],
-        verifier=identity.Verifier(config.identity_trust),
-        own=own,
+        verifier=identity.Verifier(config.trusted_identity_keys),
+        certificate=certificate,
         translate=postgres.translate,
     )
     try:
@@ -139,10 +142,12 @@ async def work(
     withdrawn: Sequence[platforms.Platform] = (),
 ) -> None:
     """Run jobs until `stop` is set; at `offered` platforms users may connect, at `withdrawn` ones access is given back."""
-    own = config.own
-    engine = postgres.engine(config.database_url, name="auth-worker", pool_size=config.worker_concurrency + 4, own=own)
-    nats = bus.Bus(config.nats_url, name="auth-worker", own=own)
-    channel = worker.client.channel(config.jobs_target, own)
+    certificate = config.certificate
+    engine = postgres.engine(
+        config.database_url, name="auth-worker", pool_size=config.worker_concurrency + 4, certificate=certificate
+    )
+    nats = bus.Bus(config.nats_url, name="auth-worker", certificate=certificate)
+    channel = worker.client.channel(config.jobs_target, certificate)
     call = client.Caller(identity.Signer("auth", config.identity_key))
     requests, clients = Jobs(channel, call), worker.JobsClient(channel, call)
     # A relay here too: that a platform is connected is told when it is committed, not when a replica of `serve` looks next.
@@ -159,7 +164,7 @@ async def work(
         jobs=clients,
         bus=nats,
         concurrency=config.worker_concurrency,
-        metrics_listen=config.worker_metrics_listen,
+        metrics_address=config.worker_metrics_address,
         translate=postgres.translate,
     )
     async with AsyncExitStack() as stack:
@@ -200,7 +205,7 @@ def _connections(
 
 async def reseal(config: Settings) -> None:
     """Seal again what an older key sealed, now and to the end."""
-    engine = postgres.engine(config.database_url, name="auth-reseal", own=config.own)
+    engine = postgres.engine(config.database_url, name="auth-reseal", certificate=config.certificate)
     try:
         outcome = await resealing.reseal(engine, config.ring, SEALED)
     finally:
@@ -212,7 +217,7 @@ async def reseal(config: Settings) -> None:
 
 async def end_sessions(config: Settings) -> None:
     """End everybody's sessions, admins' too; the relays of those that serve tell the gateways."""
-    engine = postgres.engine(config.database_url, name="auth-end-sessions", own=config.own)
+    engine = postgres.engine(config.database_url, name="auth-end-sessions", certificate=config.certificate)
     passwords = Passwords(memory_kib=config.password_memory_kib)
     foundation = Foundation(
         engine=engine,
@@ -258,7 +263,9 @@ def migrate(config: Settings) -> None:
     """Bring the tables up to date."""
     from chassis import migrations  # the image that serves has no Alembic
 
-    migrations.upgrade(config.database_url, "auth", Path(__file__).parent / "migrations", own=config.own)
+    migrations.upgrade(
+        config.database_url, "auth", Path(__file__).parent / "migrations", certificate=config.certificate
+    )
 
 
 def main() -> None:

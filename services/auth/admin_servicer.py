@@ -24,7 +24,7 @@ CALLERS = {
     "DisableUser": _GATEWAY,
     "EnableUser": _GATEWAY,
     "RevokeUserSessions": _GATEWAY,
-    "RevokeEverybodysSessions": _GATEWAY,
+    "RevokeAllUsersSessions": _GATEWAY,
     "SendPasswordReset": _GATEWAY,
     "ListSecurityEvents": _GATEWAY,
 }
@@ -86,11 +86,11 @@ class AuthAdminServicer(admin_service_pb2_grpc.AuthAdminServiceServicer):
         )
         return admin_service_pb2.RevokeUserSessionsResponse(revoked_count=revoked_count)
 
-    async def RevokeEverybodysSessions(
-        self, request: admin_service_pb2.RevokeEverybodysSessionsRequest, context: Context
-    ) -> admin_service_pb2.RevokeEverybodysSessionsResponse:
-        ended = await self._administration.revoke_everybodys_sessions(actor())
-        return admin_service_pb2.RevokeEverybodysSessionsResponse(revoked_count=ended.count, has_more=ended.has_more)
+    async def RevokeAllUsersSessions(
+        self, request: admin_service_pb2.RevokeAllUsersSessionsRequest, context: Context
+    ) -> admin_service_pb2.RevokeAllUsersSessionsResponse:
+        ended = await self._administration.revoke_all_users_sessions(actor())
+        return admin_service_pb2.RevokeAllUsersSessionsResponse(revoked_count=ended.count, has_more=ended.has_more)
 
     async def SendPasswordReset(
         self, request: admin_service_pb2.SendPasswordResetRequest, context: Context

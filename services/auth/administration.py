@@ -109,7 +109,7 @@ class Administration:
             await self._record(transaction, actor, Kind.SESSIONS_REVOKED, user_id, count=str(count))
             return count
 
-    async def revoke_everybodys_sessions(self, actor: domain.Actor) -> everybody.Ended:
+    async def revoke_all_users_sessions(self, actor: domain.Actor) -> everybody.Ended:
         """End the sessions of everybody but that of the call."""
         async with self.foundation.reading().connect() as conn:
             present = await session_storage.get_present(conn, actor)
@@ -189,9 +189,9 @@ def _user_position(position: list[str]) -> tuple[datetime, uuid.UUID]:
     try:
         moment = datetime.fromisoformat(position[0])
     except ValueError:
-        raise paging.refusal() from None
+        raise paging.invalid_token() from None
     if moment.tzinfo is None:
-        raise paging.refusal()
+        raise paging.invalid_token()
     return moment, ids.parse(position[1], "page_token")
 
 

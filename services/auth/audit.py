@@ -47,7 +47,7 @@ class Kind(StrEnum):
     PASSKEY_REMOVED = "passkey_removed"
     PASSKEY_USED = "passkey_used"
     PASSKEY_FAILED = "passkey_failed"
-    PASSKEY_COPIED = "passkey_copied"
+    PASSKEY_COPIED = "passkey_counter_regressed"
     ROLE_CHANGED = "role_changed"
     ACCOUNT_DISABLED = "account_disabled"
     ACCOUNT_ENABLED = "account_enabled"

@@ -89,7 +89,7 @@ def sessions_revoked(revocation: domain.Revocation) -> outbox.Message:
     return outbox.Message(
         subject=streams.events_subject("auth", str(revocation.user_id)),
         payload=event.SerializeToString(),
-        delay=outbox.HEAD_START,
+        delay=outbox.RELAY_DELAY,
     )
 
 

@@ -1,4 +1,4 @@
-"""The handler of the job `auth.mail`: finds out whom a mail goes to, makes its one-time link, gives it to the mail server."""
+"""The handler of the job `auth.email`: finds out whom a mail goes to, makes its one-time link, gives it to the mail server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mails are sent by jobs of kind `auth.mail`; what asks for one says what for, and holds no secret."""
+"""Mails are sent by jobs of kind `auth.email`; what asks for one says what for, and holds no secret."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from services.auth.letters import Notice
 from worker import submissions
 from worker.jobs import Options
 
-KIND = "auth.mail"
+KIND = "auth.email"
 RESET_DELAY = timedelta(seconds=1)
 
 logger = logging.getLogger(__name__)

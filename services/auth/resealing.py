@@ -78,7 +78,7 @@ async def _handle(
 ) -> dict[str, int]:
     outcome = await reseal(engine, ring, columns)
     if outcome.lost:
-        message = f"{outcome.lost} secrets cannot be opened: their key is no longer in SEALING_KEYS."
+        message = f"{outcome.lost} secrets cannot be opened: their key is no longer in ENCRYPTION_KEYS."
         raise worker.JobFailed("sealing_key_missing", message, retryable=False)
     return {"resealed": outcome.resealed}
 

@@ -21,7 +21,7 @@ class _Both(settings.Process):
     database_url: str
     jobs_target: str
     """host:port of the jobs service."""
-    sealing_keys: str
+    encryption_keys: str
     """Keys for secrets at rest, the newest first: `<name>:<32 bytes, base64url>,…`."""
     public_url: str = "http://127.0.0.1:8080"
     """How browsers reach the gateway: links in mails and redirect URIs of platforms begin with it."""
@@ -32,14 +32,14 @@ class _Both(settings.Process):
     def check(self) -> None:
         """Refuse what cannot be meant."""
         try:
-            sealing.Ring.read(self.sealing_keys)
+            sealing.Ring.read(self.encryption_keys)
         except ValueError as error:
-            raise settings.SettingsError(f"SEALING_KEYS cannot be used: {error}") from error
+            raise settings.SettingsError(f"ENCRYPTION_KEYS cannot be used: {error}") from error
 
     @property
     def ring(self) -> sealing.Ring:
         """The keys for secrets at rest."""
-        return sealing.Ring.read(self.sealing_keys)
+        return sealing.Ring.read(self.encryption_keys)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,19 +103,19 @@ class WorkerSettings(_Both):
 
     worker_concurrency: int = 8
     """How many jobs one process runs at once; 1 to 100. Most of them wait for a platform or a mail server."""
-    worker_metrics_listen: str = ""
+    worker_metrics_address: str = ""
     """host:port of `/healthz` and `/metrics`; empty for none."""
-    mail_url: str = "folder:/tmp/repruv-mails"
+    email_url: str = "folder:/tmp/repruv-mails"
     """Where mails go: `folder:<path>` (not in production), `smtp://[user:password@]host[:port]` or `smtps://…`."""
-    mail_from: str = "Repruv <no-reply@localhost>"
+    email_from: str = "Repruv <no-reply@localhost>"
     """Whom mails come from."""
 
     def check(self) -> None:
         """Refuse what cannot be meant."""
         super(WorkerSettings, self).check()
         self.open_sender()
-        if self.environment == "production" and self.mail_from.endswith("@localhost>"):
-            raise settings.SettingsError("MAIL_FROM is missing: production needs an address that receives mail")
+        if self.environment == "production" and self.email_from.endswith("@localhost>"):
+            raise settings.SettingsError("EMAIL_FROM is missing: production needs an address that receives mail")
         if not 1 <= self.worker_concurrency <= 100:
             raise settings.SettingsError("WORKER_CONCURRENCY must be between 1 and 100")
 
@@ -123,6 +123,6 @@ class WorkerSettings(_Both):
         """Give who takes mails."""
         is_production = self.environment == "production"
         try:
-            return mail.open_sender(self.mail_url, sender=self.mail_from, is_production=is_production)
+            return mail.open_sender(self.email_url, sender=self.email_from, is_production=is_production)
         except ValueError as error:
-            raise settings.SettingsError(f"MAIL_URL or MAIL_FROM cannot be used: {error}") from error
+            raise settings.SettingsError(f"EMAIL_URL or EMAIL_FROM cannot be used: {error}") from error

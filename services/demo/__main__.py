@@ -21,17 +21,17 @@ from worker.requests import Jobs
 
 async def serve(config: Settings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set."""
-    own = config.own
-    engine = postgres.engine(config.database_url, name="demo", pool_size=20, own=own)
-    nats = bus.Bus(config.nats_url, name="demo", own=own, translate=postgres.translate)
+    certificate = config.certificate
+    engine = postgres.engine(config.database_url, name="demo", pool_size=20, certificate=certificate)
+    nats = bus.Bus(config.nats_url, name="demo", certificate=certificate, translate=postgres.translate)
     nats.owns_stream("demo")
     # Without repeats: whoever calls the jobs service here answers somebody, and has another way when it is down.
-    channel = client.channel(config.jobs_target, service=worker.client.SERVICE, own=own)
+    channel = client.channel(config.jobs_target, service=worker.client.SERVICE, certificate=certificate)
     jobs = Jobs(channel, client.Caller(identity.Signer("demo", config.identity_key)))
     submits = submissions.Submissions(engine, jobs)
     relay = outbox.Relay(engine, schema.outbox, {"demo.events.": nats.publish, worker_submissions.PREFIX: submits.send})
     demo = operations.Operations(engine, jobs, submits, relay)
-    nats.consume("jobs", subscribers.DURABLE, subscribers.JobEvents(demo).heard, wanted=subscribers.KINDS)
+    nats.consume("jobs", subscribers.DURABLE, subscribers.JobEvents(demo).heard, filter_subject=subscribers.KINDS)
     nats.on_connected(relay.wake)
     loops = reconciler.Reconciler(engine, demo)
     served = servicer.DemoServicer(demo, views.Views(engine))
@@ -55,8 +55,8 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
                         callers=servicer.CALLERS,
                     )
                 ],
-                verifier=identity.Verifier(config.identity_trust),
-                own=own,
+                verifier=identity.Verifier(config.trusted_identity_keys),
+                certificate=certificate,
                 translate=postgres.translate,
             )
         )
@@ -65,10 +65,12 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
 
 async def work(config: WorkerSettings, stop: asyncio.Event) -> None:
     """Run jobs until `stop` is set."""
-    own = config.own
-    engine = postgres.engine(config.database_url, name="demo-worker", pool_size=config.worker_concurrency + 4, own=own)
-    nats = bus.Bus(config.nats_url, name="demo-worker", own=own)
-    channel = worker.client.channel(config.jobs_target, own)
+    certificate = config.certificate
+    engine = postgres.engine(
+        config.database_url, name="demo-worker", pool_size=config.worker_concurrency + 4, certificate=certificate
+    )
+    nats = bus.Bus(config.nats_url, name="demo-worker", certificate=certificate)
+    channel = worker.client.channel(config.jobs_target, certificate)
     call = client.Caller(identity.Signer("demo", config.identity_key))
     jobs = Jobs(channel, call)
     submits = submissions.Submissions(engine, jobs)
@@ -94,7 +96,7 @@ async def work(config: WorkerSettings, stop: asyncio.Event) -> None:
         jobs=worker.JobsClient(channel, call),
         bus=nats,
         concurrency=config.worker_concurrency,
-        metrics_listen=config.worker_metrics_listen,
+        metrics_address=config.worker_metrics_address,
         translate=postgres.translate,
     )
     async with AsyncExitStack() as stack:
@@ -131,7 +133,9 @@ def _run(command: str) -> None:
         # Alembic is only needed here, and only in images that migrate.
         from chassis import migrations
 
-        migrations.upgrade(config.database_url, "demo", Path(__file__).parent / "migrations", own=config.own)
+        migrations.upgrade(
+            config.database_url, "demo", Path(__file__).parent / "migrations", certificate=config.certificate
+        )
 
 
 if __name__ == "__main__":

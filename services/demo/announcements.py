@@ -21,4 +21,4 @@ def event(mode: Mode, action: Action) -> outbox.Message:
     """Write what tells of the transition that led to `mode`, for `outbox.Relay.send`."""
     payload = convert.event_to_proto(mode, action).SerializeToString()
     subject = streams.events_subject("demo", str(mode.owner_id))
-    return outbox.Message(subject=subject, payload=payload, delay=outbox.HEAD_START)
+    return outbox.Message(subject=subject, payload=payload, delay=outbox.RELAY_DELAY)

@@ -32,7 +32,7 @@ class WorkerSettings(settings.Process):
     jobs_target: str
     worker_concurrency: int = 4
     """How many jobs one process runs at once; 1 to 100."""
-    worker_metrics_listen: str = ""
+    worker_metrics_address: str = ""
     """host:port of `/healthz` and `/metrics`; empty for none."""
     demo_fail_handlers: str = ""
     """Makes handlers fail, to show and test what happens then: `enable`, `disable`, `all`, or empty for none."""

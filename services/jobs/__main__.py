@@ -38,22 +38,22 @@ OWN_DRAIN_SECONDS = 1.0
 
 async def serve(config: Settings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set."""
-    own = config.own
-    engine = postgres.engine(config.database_url, name="jobs", pool_size=20, own=own)
-    nats = bus.Bus(config.nats_url, name="jobs", own=own)
+    certificate = config.certificate
+    engine = postgres.engine(config.database_url, name="jobs", pool_size=20, certificate=certificate)
+    nats = bus.Bus(config.nats_url, name="jobs", certificate=certificate)
     nats.owns_stream("jobs")
     relay = outbox.Relay(engine, schema.outbox, {"jobs.events.": nats.publish})
     jobs = operations.Operations(engine, relay, nats, lease=timedelta(seconds=config.jobs_lease_seconds))
     watches = watching.Watches(engine, jobs)
-    watches.listen(nats)
-    jobs.waiters.listen(nats)
+    watches.subscribe(nats)
+    jobs.waiters.subscribe(nats)
     served = servicer.JobsServicer(jobs, watches, notifications.Notifications(engine, nats))
     repeating = schedules.Schedules(engine, jobs.transaction, jobs.kinds)
     seen = overview.Overview(engine)
     admin = admin_servicer.AdminServicer(seen, limits.Steering(jobs), repeating)
     loops = reconciler.Reconciler(jobs)
     nats.on_connected(relay.wake)
-    channel = worker.client.channel(_own_target(config.listen), own)
+    channel = worker.client.channel(_own_target(config.listen), certificate)
     works = worker.Worker(
         name="jobs",
         kinds=handlers.kinds(engine),
@@ -73,11 +73,11 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
         background.start("reconciler", loops.run)
         background.start("fire", partial(run.every, schedules.FIRE_SECONDS, repeating.fire))
         background.start("tidy", partial(run.every, reconciler.TIDY_SECONDS, loops.tidy))
-        if config.jobs_metrics_listen:
+        if config.jobs_metrics_address:
             measured = metrics.Metrics(engine, seen, watches=lambda: watches.count)
             background.start("metrics", partial(run.every, metrics.MEASURE_SECONDS, measured.measure))
             # That the event loop stands still is seen by `chassis.run`: what else there is starts itself again.
-            stack.enter_context(probes.serving(config.jobs_metrics_listen, liveness.Liveness(), measured))
+            stack.enter_context(probes.serving(config.jobs_metrics_address, liveness.Liveness(), measured))
         background.start("watches", watches.read)
         background.start("watches-poll", watches.poll)
         await stack.enter_async_context(
@@ -95,8 +95,8 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
                         callers=admin_servicer.CALLERS,
                     ),
                 ],
-                verifier=identity.Verifier(config.identity_trust),
-                own=own,
+                verifier=identity.Verifier(config.trusted_identity_keys),
+                certificate=certificate,
                 translate=postgres.translate,
             )
         )
@@ -130,7 +130,9 @@ def main() -> None:
         # Alembic is only needed here, and only in images that migrate.
         from chassis import migrations
 
-        migrations.upgrade(config.database_url, "jobs", Path(__file__).parent / "migrations", own=config.own)
+        migrations.upgrade(
+            config.database_url, "jobs", Path(__file__).parent / "migrations", certificate=config.certificate
+        )
     else:
         run.until_signal(partial(serve, config))
 

@@ -100,7 +100,7 @@ async def insert_events(
         "message_ids": [message.message_id for message in messages],
         "subjects": [message.subject for message in messages],
         "payloads": [message.payload for message in messages],
-        "delay": outbox.HEAD_START,
+        "delay": outbox.RELAY_DELAY,
         "owner_ids": [job.spec.owner_id for job, _, _, _ in events],
         "sequences": [sequence for _, _, sequence, _ in events],
         "job_ids": [job.job_id for job, _, _, _ in events],

@@ -73,7 +73,7 @@ class Notifications:
             unread_count=unread_count, count_time=convert.time_to_proto(counted_at)
         )
         # Lost, it changes nothing: they are read all the same, and other tabs find out when somebody looks at them.
-        self._telling.tell(f"jobs.read.{owner_id}", message)
+        self._telling.tell(f"jobs.notifications_read.{owner_id}", message)
 
 
 async def _count(conn: AsyncConnection, owner_id: UUID) -> tuple[int, datetime]:
@@ -100,4 +100,4 @@ def _read(position: list[str]) -> tuple[datetime, UUID]:
     try:
         return datetime.fromisoformat(position[0]), UUID(position[1])
     except ValueError:
-        raise paging.refusal() from None
+        raise paging.invalid_token() from None

@@ -15,7 +15,7 @@ from psycopg.errors import DeadlockDetected
 from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import bus, coalescing, errors, outbox, paging, postgres
+from chassis import batching, bus, errors, outbox, paging, postgres
 from repruv.jobs.v1 import job_events_pb2
 from services.jobs import (
     checkpoints,
@@ -68,8 +68,8 @@ class Operations:
         self.waiters = waiters.Waiters(self._telling.tell)
         self.moved = asyncio.Event()
         """Set when jobs have moved here: what is due, and when, may be another now."""
-        self._submits = coalescing.Coalescer(self._submit_together, max_items=GROUPED)
-        self._finishes = coalescing.Coalescer(self._finish_together, max_items=GROUPED)
+        self._submits = batching.Batcher(self._submit_together, max_items=GROUPED)
+        self._finishes = batching.Batcher(self._finish_together, max_items=GROUPED)
 
     @asynccontextmanager
     async def transaction(self, *, waiter: waiters.Waiter | None = None) -> AsyncIterator[Transaction]:
@@ -175,7 +175,7 @@ class Operations:
         return cancelled
 
     async def retry(self, job_id: UUID, *, owner_id: UUID | None) -> Job:
-        """Reopen a failed or cancelled job. Raises `job_not_retryable`, `undo_not_ended`, or `unique_key_taken`."""
+        """Reopen a failed or cancelled job. Raises `job_not_retryable`, `undo_in_progress`, or `unique_key_taken`."""
         async with self.transaction() as tx:
             job = _owned(await storage.lock_job(tx.conn, job_id), owner_id)
             if job.state not in domain.TRANSITIONS[domain.Action.RETRY][0]:
@@ -186,7 +186,7 @@ class Operations:
             if undo_key in holders:
                 message = "What this job has done is still being undone; try again when that has ended."
                 details = {"job_id": str(holders[undo_key])}
-                raise errors.FailedPrecondition(message, code="undo_not_ended", details=details)
+                raise errors.FailedPrecondition(message, code="undo_in_progress", details=details)
             if unique_key in holders:
                 raise submits.unique_key_taken(holders[unique_key])
             reopened = _held_by_lock(await storage.reopen(tx.conn, job))
@@ -375,7 +375,7 @@ def _position(position: list[str]) -> UUID:
     try:
         return UUID(position[0])
     except ValueError:
-        raise paging.refusal() from None
+        raise paging.invalid_token() from None
 
 
 def _owned(job: Job | None, owner_id: UUID | None) -> Job:

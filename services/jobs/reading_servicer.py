@@ -29,9 +29,9 @@ class ReadingServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         self._watches = watches
         self._unread = unread
 
-    async def ListEventsOfOwners(
-        self, request: jobs_service_pb2.ListEventsOfOwnersRequest, context: Context
-    ) -> jobs_service_pb2.ListEventsOfOwnersResponse:
+    async def BatchListJobEvents(
+        self, request: jobs_service_pb2.BatchListJobEventsRequest, context: Context
+    ) -> jobs_service_pb2.BatchListJobEventsResponse:
         """See the proto."""
         if identity.caller().user:
             raise errors.PermissionDenied("Only services read the events of many owners.")
@@ -39,7 +39,7 @@ class ReadingServicer(jobs_service_pb2_grpc.JobsServiceServicer):
             raise errors.InvalidArgument(f"cursors must be 1 to {MAX_CURSORS}.", field="cursors")
         cursors = [(ids.parse(cursor.owner_id, "cursors"), cursor.after_sequence) for cursor in request.cursors]
         limit = min(MAX_EVENTS // len(cursors), operations.EVENTS_PAGE)
-        response = jobs_service_pb2.ListEventsOfOwnersResponse()
+        response = jobs_service_pb2.BatchListJobEventsResponse()
         for page in await self._jobs.pages(cursors, limit=limit):
             if isinstance(page, errors.Error):
                 response.results.add(error=convert.error_to_proto(page))

@@ -38,8 +38,8 @@ CALLERS = {
     "CancelJob": _READERS,
     "RetryJob": _READERS,
     "ListJobEvents": _READERS,
-    "ListEventsOfOwners": _READERS,
-    "GetEventPositions": _READERS,
+    "BatchListJobEvents": _READERS,
+    "BatchGetEventPositions": _READERS,
     "WatchJob": _READERS,
     "WatchJobs": _READERS,
     "ListNotifications": _READERS,
@@ -51,7 +51,7 @@ CALLERS = {
     "FinishJobs": _WORKERS,
     "SaveCheckpoint": _WORKERS,
     "GetCheckpoints": _WORKERS,
-    "DeclareKinds": _WORKERS,
+    "RegisterKinds": _WORKERS,
 }
 """Which services may use which rpc; jobs itself is the admin's tool, and the worker of its own kinds."""
 
@@ -162,16 +162,16 @@ class JobsServicer(reading_servicer.ReadingServicer):
             events=map(job_events_pb2.JobEvent.FromString, events), latest_sequence=latest
         )
 
-    async def GetEventPositions(
-        self, request: jobs_service_pb2.GetEventPositionsRequest, context: Context
-    ) -> jobs_service_pb2.GetEventPositionsResponse:
+    async def BatchGetEventPositions(
+        self, request: jobs_service_pb2.BatchGetEventPositionsRequest, context: Context
+    ) -> jobs_service_pb2.BatchGetEventPositionsResponse:
         """See the proto."""
         if identity.caller().user:
             raise errors.PermissionDenied("Only services read positions.")
         if len(request.owner_ids) > 10_000:
             raise errors.InvalidArgument("owner_ids must be at most 10,000.", field="owner_ids")
         positions = await self._jobs.positions([ids.parse(owner_id, "owner_ids") for owner_id in request.owner_ids])
-        return jobs_service_pb2.GetEventPositionsResponse(
+        return jobs_service_pb2.BatchGetEventPositionsResponse(
             latest_sequences={str(owner_id): sequence for owner_id, sequence in positions.items()}
         )
 
@@ -263,9 +263,9 @@ class JobsServicer(reading_servicer.ReadingServicer):
             values={name: convert.value_to_proto(value) for name, value in kept.items()}
         )
 
-    async def DeclareKinds(
-        self, request: jobs_service_pb2.DeclareKindsRequest, context: Context
-    ) -> jobs_service_pb2.DeclareKindsResponse:
+    async def RegisterKinds(
+        self, request: jobs_service_pb2.RegisterKindsRequest, context: Context
+    ) -> jobs_service_pb2.RegisterKindsResponse:
         """See the proto."""
         if not 1 <= len(request.kinds) <= MAX_DECLARED or len(request.schedules) > MAX_DECLARED:
             message = f"kinds must be 1 to {MAX_DECLARED}, schedules at most {MAX_DECLARED}."
@@ -274,15 +274,15 @@ class JobsServicer(reading_servicer.ReadingServicer):
         repeated = list(map(convert.schedule_from_proto, request.schedules))
         declared = {one.kind: convert.declaration_from_proto(one) for one in request.kinds}
         await self._jobs.declare(_worker(request.worker), list(declared.values()), repeated)
-        return jobs_service_pb2.DeclareKindsResponse()
+        return jobs_service_pb2.RegisterKindsResponse()
 
 
 def _require_own(kinds: Iterable[str]) -> None:
     """Refuse that a service serves the jobs of another one: its own begin with its name and a dot."""
-    own = f"{identity.caller().service}."
-    if foreign := [kind for kind in kinds if not kind.startswith(own)]:
-        message = f"Kinds that are served must begin with {own}, unlike {foreign[0][:100]!r}."
-        raise errors.PermissionDenied(message, code="kind_not_own", field="kinds")
+    prefix = f"{identity.caller().service}."
+    if foreign := [kind for kind in kinds if not kind.startswith(prefix)]:
+        message = f"Kinds that are served must begin with {prefix}, unlike {foreign[0][:100]!r}."
+        raise errors.PermissionDenied(message, code="kind_not_owned", field="kinds")
 
 
 def _submit(request: jobs_service_pb2.SubmitJobRequest, known: Mapping[str, kinds.Kind]) -> tuple[UUID, domain.Spec]:

@@ -15,5 +15,5 @@ class Settings(settings.Process):
     database_url: str
     jobs_lease_seconds: float = 3.0
     """How long a worker may be silent before its jobs go to another one."""
-    jobs_metrics_listen: str = ""
+    jobs_metrics_address: str = ""
     """host:port of `/healthz` and `/metrics`; empty for none."""

@@ -28,7 +28,7 @@ class Telling:
 
     def tell(self, subject: str, message: Message) -> None:
         """Send a message that may be lost."""
-        task = asyncio.create_task(self._bus.tell(subject, message.SerializeToString()))
+        task = asyncio.create_task(self._bus.publish_ephemeral(subject, message.SerializeToString()))
         self._told.add(task)
         task.add_done_callback(self._told_done)
 

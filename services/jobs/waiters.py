@@ -133,9 +133,9 @@ class Waiters:
         """Whether one more may wait."""
         return self._count < self._limit and not self.stopped
 
-    def listen(self, nats: bus.Bus) -> None:
+    def subscribe(self, nats: bus.Bus) -> None:
         """Hear the doorbells of other replicas."""
-        nats.listen("jobs.wake.>", self.hear)
+        nats.subscribe("jobs.wake.>", self.hear)
 
     @contextmanager
     def joined(self, kinds: Collection[str], limit: int, worker: str) -> Iterator[Waiter]:

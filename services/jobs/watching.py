@@ -90,10 +90,10 @@ class Watches:
         """How many there are."""
         return self._count
 
-    def listen(self, nats: bus.Bus) -> None:
+    def subscribe(self, nats: bus.Bus) -> None:
         """Hear the doorbells."""
-        nats.listen("jobs.events.>", self._hear_events)
-        nats.listen("jobs.progress.>", self._hear_progress)
+        nats.subscribe("jobs.events.>", self._hear_events)
+        nats.subscribe("jobs.progress.>", self._hear_progress)
 
     async def read(self) -> None:
         """Read the jobs that have changed, all that did meanwhile at once, for ever."""

@@ -48,8 +48,8 @@ async def test_bearer_token_works_like_the_cookie(system: System, user: User) ->
 
 
 async def test_request_id_goes_in_and_comes_out(user: User) -> None:
-    own = await user.get("/auth/me", headers={"X-Request-Id": "my-request-1"})
-    assert own.headers["x-request-id"] == "my-request-1"
+    certificate = await user.get("/auth/me", headers={"X-Request-Id": "my-request-1"})
+    assert certificate.headers["x-request-id"] == "my-request-1"
     problem = await user.get("/nothing", headers={"X-Request-Id": "my-request-2"})
     assert problem.json()["request_id"] == problem.headers["x-request-id"] == "my-request-2"
     fresh = await user.get("/auth/me")

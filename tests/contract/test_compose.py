@@ -125,11 +125,11 @@ def test_each_container_reads_its_own_certificate_and_no_other() -> None:
         if name == "certificates":
             assert mounted == [f"certificates-{one}:/certificates/{one}" for one in ("authority", *names_in_order())]
             continue
-        own = {"migrate": "provision"}.get(name, name.removesuffix("-worker"))
-        assert mounted == [f"certificates-{own}:/certificates/{own}:ro"]
-        given = {key: DEFINITIONS[name].environment[f"TLS_{key}"] for key in ("CERTIFICATE", "KEY", "AUTHORITY")}
-        files = {"CERTIFICATE": certificates.CERTIFICATE, "KEY": certificates.KEY, "AUTHORITY": certificates.AUTHORITY}
-        assert given == {key: f"/certificates/{own}/{file}" for key, file in files.items()}
+        owner = {"migrate": "provision"}.get(name, name.removesuffix("-worker"))
+        assert mounted == [f"certificates-{owner}:/certificates/{owner}:ro"]
+        given = {key: DEFINITIONS[name].environment[f"TLS_{key}"] for key in ("CERTIFICATE", "KEY", "CA")}
+        files = {"CERTIFICATE": certificates.CERTIFICATE, "KEY": certificates.KEY, "CA": certificates.AUTHORITY}
+        assert given == {key: f"/certificates/{owner}/{file}" for key, file in files.items()}
 
 
 def names_in_order() -> list[str]:
@@ -207,9 +207,9 @@ def test_secrets_fall_back_to_the_published_ones_and_all_can_be_replaced() -> No
         assert set(re.findall(rf"\$\{{{name}:-([^}}]*)\}}", text)) == {value}
     for name in keys.PASSWORDS:
         assert set(re.findall(rf"\$\{{{name}:-([^}}]*)\}}", text)) == {f"local-only-{name.split('_')[0].lower()}"}
-    sealing = set(re.findall(r"\$\{SEALING_KEYS:-([^}]*)\}", text))
+    sealing = set(re.findall(r"\$\{ENCRYPTION_KEYS:-([^}]*)\}", text))
     assert all(settings.LOCAL_ONLY in keyring for keyring in sealing) and len(sealing) == 1
-    assert keys.fresh().keys() == {*published, *keys.PASSWORDS, "SEALING_KEYS"}
+    assert keys.fresh().keys() == {*published, *keys.PASSWORDS, "ENCRYPTION_KEYS"}
 
 
 @pytest.mark.parametrize("name", [*SERVING, "auth-worker", "demo-worker"])

@@ -23,7 +23,7 @@ JOBS_LEASE_SECONDS = 2.0
 
 @pytest.fixture(scope="session")
 async def jobs_target(
-    database_url: Callable[[str], str], nats_url: str, seeds: dict[str, str], identity_trust: str
+    database_url: Callable[[str], str], nats_url: str, seeds: dict[str, str], trusted_identity_keys: str
 ) -> AsyncIterator[str]:
     """The jobs service, with a lease of two seconds; gives its gRPC target."""
     target = f"127.0.0.1:{children.free_port()}"
@@ -32,7 +32,7 @@ async def jobs_target(
         database_url=database_url("jobs"),
         nats_url=nats_url,
         identity_key=seeds["jobs"],
-        identity_trust=identity_trust,
+        trusted_identity_keys=trusted_identity_keys,
         jobs_lease_seconds=JOBS_LEASE_SECONDS,
     )
     stop = asyncio.Event()

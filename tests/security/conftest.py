@@ -41,9 +41,9 @@ class Replicated(System):
         return self._stack.urls
 
     @property
-    def sealing_keys(self) -> str:
+    def encryption_keys(self) -> str:
         """The keys that secrets at rest are sealed with."""
-        return self._stack.environment("auth")["SEALING_KEYS"]
+        return self._stack.environment("auth")["ENCRYPTION_KEYS"]
 
     @property
     def database_url(self) -> str:
@@ -114,7 +114,7 @@ async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rep
             "TRUSTED_PROXIES": TRUSTED_PROXY,
             "ADMIN_EMAIL": ADMIN_EMAIL,
             "ADMIN_PASSWORD": PASSWORD,
-            "MAIL_URL": f"folder:{directory / 'mails'}",
+            "EMAIL_URL": f"folder:{directory / 'mails'}",
             "LOG_LEVEL": "debug",
             **platforms,
         }

@@ -75,7 +75,7 @@ async def opened(system: Replicated, person: Person, table: str, column: str) ->
     statement: Any = f"SELECT {column} AS sealed FROM auth.{table} WHERE user_id = %s"
     [row] = await system.query(statement, person.user_id)
     place = connection_secrets.place(column, uuid.UUID(person.user_id), practice.NAME)
-    return {f"what {column} seals": sealing.Ring.read(system.sealing_keys).open(row["sealed"], place=place)}
+    return {f"what {column} seals": sealing.Ring.read(system.encryption_keys).open(row["sealed"], place=place)}
 
 
 async def reset_password(system: Replicated, person: Person, seen: dict[str, str]) -> None:

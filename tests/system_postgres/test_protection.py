@@ -37,7 +37,7 @@ def url(certificate: Certificates) -> Iterator[str]:
     home.chmod(0o755)  # the server's account reads pg_hba.conf in it
     for file in (DEPLOYED / "start", DEPLOYED / "pg_hba.conf", STAND_IN):
         shutil.copy(file, home)
-    own = certificate("postgres")
+    identity_files = certificate("postgres")
     port = children.free_port()
     environment = {
         "PATH": f"{home}:{PROGRAMS[-1]}:{os.environ['PATH']}",
@@ -45,9 +45,9 @@ def url(certificate: Certificates) -> Iterator[str]:
         "PGDATA": str(home / "data"),
         "PORT": str(port),
         "POSTGRES_PASSWORD": "p",
-        "TLS_CERTIFICATE": str(own.certificate),
-        "TLS_KEY": str(own.key),
-        "TLS_AUTHORITY": str(own.authority),
+        "TLS_CERTIFICATE": str(identity_files.certificate),
+        "TLS_KEY": str(identity_files.key),
+        "TLS_CA": str(identity_files.authority),
         "CERTIFICATE_COPY": str(home / "certificate"),
     }
     settings = {"port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": home / "data", "fsync": "off"}
@@ -81,7 +81,7 @@ def test_a_connection_is_encrypted_on_both_certificates(url: str, certificate: C
 
 
 async def test_the_engine_of_a_service_is_encrypted(url: str, certificate: Certificates) -> None:
-    engine = postgres.engine(url, name="test", own=certificate("demo"))
+    engine = postgres.engine(url, name="test", certificate=certificate("demo"))
     for one in (engine, postgres.autocommit(engine)):
         async with one.connect() as conn:
             query = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
@@ -92,7 +92,7 @@ async def test_the_engine_of_a_service_is_encrypted(url: str, certificate: Certi
 def test_migrations_are_encrypted(url: str, certificate: Certificates, tmp_path: Path) -> None:
     with psycopg.connect(database_url.protect(url, certificate("provision")), autocommit=True) as connection:
         connection.execute("CREATE SCHEMA migrated")
-    migrations.upgrade(url, "migrated", tmp_path, own=certificate("provision"))
+    migrations.upgrade(url, "migrated", tmp_path, certificate=certificate("provision"))
 
 
 @pytest.mark.parametrize(

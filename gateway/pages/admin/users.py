@@ -112,7 +112,7 @@ class Users:
         session, sent = await admission.posted(request, self._parts, "confirmed")
         if sent["confirmed"] != "yes":
             return redirects.see(PATH, say="not_confirmed", secure=self._secure)
-        ended = await self._parts.admin.revoke_everybodys_sessions(user=session.identity)
+        ended = await self._parts.admin.revoke_all_users_sessions(user=session.identity)
         self._parts.sessions.forget_all()
         say = "everybody_signed_out_partly" if ended.has_more else "everybody_signed_out"
         return redirects.see(PATH, say=say, secure=self._secure)

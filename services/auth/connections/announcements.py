@@ -58,7 +58,7 @@ class Announcements:
         """
         told = convert.event_to_proto(connection, action, title=self.title(connection.platform))
         subject = streams.events_subject("auth", f"connections.{connection.user_id}")
-        messages = [outbox.Message(subject=subject, payload=told.SerializeToString(), delay=outbox.HEAD_START)]
+        messages = [outbox.Message(subject=subject, payload=told.SerializeToString(), delay=outbox.RELAY_DELAY)]
         if action in _SUBMITTING:
             messages.append(submissions.kept(convert.submit_to_proto(connection)))
         of = (connection.user_id, connection.platform, connection.generation)

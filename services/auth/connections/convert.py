@@ -16,7 +16,7 @@ from services.auth.connections import domain
 from services.auth.connections.domain import Connection, JobKind, JobPhase, State
 
 REFRESH = "auth.refresh"
-GIVE_BACK = "auth.give-back"
+GIVE_BACK = "auth.revoke-tokens"
 MAX_ATTEMPTS = 6
 BACKOFF = timedelta(seconds=1)
 MAX_BACKOFF = timedelta(seconds=30)

@@ -1,6 +1,6 @@
 """Tokens that nobody uses any more and the platform may still honour.
 
-They are set aside, sealed as they were, by the transaction that ends what they were got for; the job `auth.give-back` takes
+They are set aside, sealed as they were, by the transaction that ends what they were got for; the job `auth.revoke-tokens` takes
 them to the platform, and deletes them.
 """
 

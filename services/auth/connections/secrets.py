@@ -238,7 +238,7 @@ async def issued_at(conn: AsyncConnection, connection: Connection) -> datetime:
 
 
 async def set_aside(conn: AsyncConnection, user_id: UUID, platform: str, *, generation: int) -> None:
-    """Move the tokens that are kept, if there are any, to where the job `auth.give-back` finds them; sealed as they are.
+    """Move the tokens that are kept, if there are any, to where the job `auth.revoke-tokens` finds them; sealed as they are.
 
     `generation` is the one that ends now.
     """

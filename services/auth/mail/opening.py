@@ -1,4 +1,4 @@
-"""MAIL_URL: where mails go."""
+"""EMAIL_URL: where mails go."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def upgrade() -> None:
                 'password_change_failed', 'password_reset_requested', 'password_reset', 'email_verification_requested',
                 'email_verified', 'second_factor_enabled', 'second_factor_disabled', 'recovery_code_used',
                 'recovery_codes_replaced', 'passkey_added', 'passkey_removed', 'passkey_used', 'passkey_failed',
-                'passkey_copied', 'role_changed', 'account_disabled', 'account_enabled', 'connection_begun', 'connected',
-                'connection_failed', 'disconnected'
+                'passkey_counter_regressed', 'role_changed', 'account_disabled', 'account_enabled', 'connection_begun',
+                'connected', 'connection_failed', 'disconnected'
             ))
     """)

@@ -12,7 +12,7 @@ _UNITS = {"s": 1, "second": 1, "m": 60, "minute": 60, "h": 3600, "hour": 3600, "
 _RATE = re.compile(r"(\d+)/(\d*)(second|minute|hour|day|s|m|h)")
 
 _DESCRIPTION = """See and steer the job engine. The jobs service is the one at JOBS_TARGET (host:port); calls are signed with
-IDENTITY_KEY, as the service whose public key IDENTITY_TRUST names, without IDENTITY_TRUST as `jobs`."""
+IDENTITY_KEY, as the service whose public key TRUSTED_IDENTITY_KEYS names, without TRUSTED_IDENTITY_KEYS as `jobs`."""
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

@@ -50,8 +50,8 @@ async def connected(environ: Mapping[str, str]) -> AsyncIterator[Connection]:
     target = environ.get("JOBS_TARGET") or DEFAULT_TARGET
     signer = _signer(environ)
     try:
-        own = tls.from_environment(environ)
-        channel = client.channel(target, service="repruv.jobs.v1.JobsService", own=own)
+        certificate = tls.from_environment(environ)
+        channel = client.channel(target, service="repruv.jobs.v1.JobsService", certificate=certificate)
     except tls.Unusable as error:
         raise NotConfigured(f"the certificate of the jobs service cannot be used: {error}") from error
     try:
@@ -61,7 +61,7 @@ async def connected(environ: Mapping[str, str]) -> AsyncIterator[Connection]:
 
 
 def _signer(environ: Mapping[str, str]) -> identity.Signer:
-    seed, trust = environ.get("IDENTITY_KEY", ""), environ.get("IDENTITY_TRUST", "")
+    seed, trust = environ.get("IDENTITY_KEY", ""), environ.get("TRUSTED_IDENTITY_KEYS", "")
     try:
         key = identity.public_key(seed)
     except ValueError as error:

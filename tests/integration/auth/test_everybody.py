@@ -17,7 +17,7 @@ from services.auth import domain, everybody
 from services.auth.foundation import Foundation
 from tests.integration.auth.conftest import Account, Gateway
 
-RPC = "RevokeEverybodysSessions"
+RPC = "RevokeAllUsersSessions"
 
 
 async def test_an_admin_ends_everybodys_sessions_and_goes_on(

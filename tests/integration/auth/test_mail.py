@@ -155,7 +155,7 @@ async def test_from_a_registration_to_the_folder_through_jobs_and_worker(
     database_url: Callable[[str], str],
     nats_url: str,
     seeds: dict[str, str],
-    identity_trust: str,
+    trusted_identity_keys: str,
     jobs_target: str,
     signer: Callable[[str], Any],
     tmp_path: Path,
@@ -165,14 +165,14 @@ async def test_from_a_registration_to_the_folder_through_jobs_and_worker(
         "database_url": database_url("auth"),
         "nats_url": nats_url,
         "identity_key": seeds["auth"],
-        "identity_trust": identity_trust,
+        "trusted_identity_keys": trusted_identity_keys,
         "jobs_target": jobs_target,
-        "sealing_keys": "a:" + "A" * 43,
+        "encryption_keys": "a:" + "A" * 43,
     }
     target = f"127.0.0.1:{children.free_port()}"
     stop = asyncio.Event()
     serve = auth_process.serve(Settings(listen=target, demo_target=target, password_memory_kib=64, **told), stop)
-    work = auth_process.work(WorkerSettings(mail_url=f"folder:{tmp_path}", **told), stop)
+    work = auth_process.work(WorkerSettings(email_url=f"folder:{tmp_path}", **told), stop)
     running = asyncio.gather(serve, work)
     channel = client.channel(target, service=servicer.SERVICE)
     email = new_email()

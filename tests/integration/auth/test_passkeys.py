@@ -227,7 +227,7 @@ async def test_a_counter_that_does_not_go_on_is_a_copy(gateway: Gateway) -> None
     copy = authenticator.but()
     assert (await log_in(gateway, authenticator)).token
     assert await is_refused("passkey_invalid", log_in(gateway, copy))
-    assert (await kinds(gateway, account))[0] == "passkey_copied"
+    assert (await kinds(gateway, account))[0] == "passkey_counter_regressed"
     assert await is_refused("passkey_invalid", log_in(gateway, authenticator.but(sign_count=0)))
     assert (await log_in(gateway, authenticator)).token
 

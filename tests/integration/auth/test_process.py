@@ -29,7 +29,7 @@ Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 
 @pytest.fixture
 def environment(
-    database_url: Callable[[str], str], nats_url: str, seeds: dict[str, str], identity_trust: str
+    database_url: Callable[[str], str], nats_url: str, seeds: dict[str, str], trusted_identity_keys: str
 ) -> dict[str, str]:
     return {
         "PATH": os.environ["PATH"],
@@ -38,11 +38,11 @@ def environment(
         "DATABASE_URL": database_url("auth"),
         "NATS_URL": nats_url,
         "IDENTITY_KEY": seeds["auth"],
-        "IDENTITY_TRUST": identity_trust,
+        "TRUSTED_IDENTITY_KEYS": trusted_identity_keys,
         "PASSWORD_MEMORY_KIB": "64",
         "JOBS_TARGET": "127.0.0.1:1",
         "DEMO_TARGET": "127.0.0.1:1",
-        "SEALING_KEYS": "a:" + "A" * 43,
+        "ENCRYPTION_KEYS": "a:" + "A" * 43,
     }
 
 

@@ -21,11 +21,11 @@ from tests.integration.auth.conftest import Gateway
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 
 
-async def test_validation_vouches_for_the_user(gateway: Gateway, identity_trust: str) -> None:
+async def test_validation_vouches_for_the_user(gateway: Gateway, trusted_identity_keys: str) -> None:
     account = await gateway.account()
     validated = await gateway.validate(account.token)
     assert validated.session.session_id == account.session_id
-    elsewhere = identity.Verifier(identity_trust)
+    elsewhere = identity.Verifier(trusted_identity_keys)
     assert elsewhere.user(validated.identity) == identity.User(
         user_id=account.user_id, role="user", session_id=account.session_id, can_access_dashboard=True
     )

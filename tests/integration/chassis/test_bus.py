@@ -75,11 +75,11 @@ async def test_it_hears_only_when_all_know_that_something_may_have_been_missed(
 ) -> None:
     one = bus.Bus(server.url, name="test")
     heard_already: list[bool] = []
-    one.on_connected(lambda: heard_already.append(one.hears))
+    one.on_connected(lambda: heard_already.append(one.is_caught_up))
 
     def hears(connections: int) -> Callable[[], Awaitable[bool]]:
         async def check() -> bool:
-            return len(heard_already) == connections and one.hears
+            return len(heard_already) == connections and one.is_caught_up
 
         return check
 
@@ -164,7 +164,7 @@ async def test_it_goes_on_after_nats_was_killed(server: Nats, eventually: Eventu
 
     one.owns_stream("jobs")
     one.consume("jobs", "demo", heard)
-    one.listen("jobs.wake.x", listened)
+    one.subscribe("jobs.wake.x", listened)
     one.on_connected(count)
     is_connected = connected(one)
     async with run.Background() as background:
@@ -176,13 +176,13 @@ async def test_it_goes_on_after_nats_was_killed(server: Nats, eventually: Eventu
             return not one.is_connected
 
         await eventually(is_gone)
-        await one.tell("jobs.wake.x", b"nobody hears this, and nobody minds")
+        await one.publish_ephemeral("jobs.wake.x", b"nobody hears this, and nobody minds")
         with pytest.raises(ConnectionError):
             await one.publish("id-1", "jobs.events.owner", b"first")
         await asyncio.to_thread(server.start)
         await eventually(is_connected)
         await one.publish("id-1", "jobs.events.owner", b"first")
-        await one.tell("jobs.wake.x", b"ring")
+        await one.publish_ephemeral("jobs.wake.x", b"ring")
         await eventually(heard.has(b"first"))
         await eventually(listened.has(b"ring"))
     assert reconnects == 2
@@ -219,7 +219,7 @@ async def test_it_heals_a_nats_that_lost_its_store(
 async def test_it_starts_before_nats_does(tmp_path: Path, eventually: Eventually) -> None:
     engine = Nats(tmp_path, password="p")
     heard, one = Heard(), bus.Bus(engine.url, name="test")
-    one.listen("jobs.wake.x", heard)
+    one.subscribe("jobs.wake.x", heard)
     is_connected = connected(one)
     async with run.Background() as background:
         background.start("bus", one.run)
@@ -227,7 +227,7 @@ async def test_it_starts_before_nats_does(tmp_path: Path, eventually: Eventually
         await eventually(is_connected)
 
         async def is_heard() -> bool:
-            await one.tell("jobs.wake.x", b"ring")
+            await one.publish_ephemeral("jobs.wake.x", b"ring")
             return b"ring" in heard.payloads
 
         await eventually(is_heard)

@@ -69,14 +69,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
     engine.start()
     asyncio.run(
         provisioning.provision(
-            engine.url_for("provision", PASSWORD), ("auth", "demo", "jobs"), seconds=10, own=own(engine, "provision")
+            engine.url_for("provision", PASSWORD),
+            ("auth", "demo", "jobs"),
+            seconds=10,
+            certificate=server_certificate(engine, "provision"),
         )
     )
     yield engine
     engine.erase()
 
 
-def own(server: Nats, user: str) -> tls.Certificate:
+def server_certificate(server: Nats, user: str) -> tls.Certificate:
     return local.of(server.data_dir, user)
 
 
@@ -90,7 +93,7 @@ async def connected(server: Nats, user: str, refused: list[str] | None = None) -
 
     client = await nats.connect(
         server.url_for(user, PASSWORD),
-        tls=own(server, user).client_context(),
+        tls=server_certificate(server, user).client_context(),
         tls_handshake_first=True,
         inbox_prefix=f"_INBOX.{user}",
         error_cb=note,
@@ -146,14 +149,17 @@ async def test_what_jobs_tells_reaches_who_needs_it(server: Nats, eventually: Ev
 
         return handler
 
-    buses = {name: bus.Bus(server.url_for(name, PASSWORD), name=name, own=own(server, name)) for name in SERVICES}
+    buses = {
+        name: bus.Bus(server.url_for(name, PASSWORD), name=name, certificate=server_certificate(server, name))
+        for name in SERVICES
+    }
     ready = {name: asyncio.Event() for name in buses}
     for name, one in buses.items():
         one.on_connected(ready[name].set)
         if name != "gateway":
             one.owns_stream(name)
-    buses["gateway"].listen("jobs.events.>", hearing("gateway"))
-    buses["demo"].consume("jobs", "demo", hearing("demo"), wanted="demo.>")
+    buses["gateway"].subscribe("jobs.events.>", hearing("gateway"))
+    buses["demo"].consume("jobs", "demo", hearing("demo"), filter_subject="demo.>")
     async with run.Background() as background:
         for name, one in buses.items():
             background.start(name, one.run)
@@ -178,15 +184,15 @@ async def test_streams_that_are_lost_are_made_again_by_their_services(tmp_path: 
     engine = Nats(tmp_path, protection=protection)
     await asyncio.to_thread(engine.start)
     try:
-        one = bus.Bus(engine.url_for("demo", PASSWORD), name="demo", own=own(engine, "demo"))
+        one = bus.Bus(engine.url_for("demo", PASSWORD), name="demo", certificate=server_certificate(engine, "demo"))
         one.owns_stream("demo")
         heard = asyncio.Event()
 
         async def hear(received: bus.Received) -> None:
             heard.set()
 
-        one.consume("jobs", "demo", hear, wanted="demo.>")
-        jobs = bus.Bus(engine.url_for("jobs", PASSWORD), name="jobs", own=own(engine, "jobs"))
+        one.consume("jobs", "demo", hear, filter_subject="demo.>")
+        jobs = bus.Bus(engine.url_for("jobs", PASSWORD), name="jobs", certificate=server_certificate(engine, "jobs"))
         async with run.Background() as background:
             background.start("demo", one.run)
             background.start("jobs", jobs.run)
@@ -206,7 +212,7 @@ async def test_streams_that_are_lost_are_made_again_by_their_services(tmp_path: 
 
 async def test_nobody_without_a_certificate_gets_in(server: Nats, certificate: Certificates) -> None:
     url = server.url_for("demo", PASSWORD)
-    trusting = ssl.create_default_context(cafile=own(server, "demo").authority)
+    trusting = ssl.create_default_context(cafile=server_certificate(server, "demo").authority)
     for context in (trusting, certificate("demo").client_context()):
         with pytest.raises((ssl.SSLError, OSError, nats.errors.Error)):
             await nats.connect(url, tls=context, tls_handshake_first=True, allow_reconnect=False, connect_timeout=2)
@@ -215,7 +221,7 @@ async def test_nobody_without_a_certificate_gets_in(server: Nats, certificate: C
 
 
 async def test_a_wrong_password_is_refused_with_a_good_certificate(server: Nats) -> None:
-    context = own(server, "demo").client_context()
+    context = server_certificate(server, "demo").client_context()
     with pytest.raises(nats.errors.Error, match=r"(?i)authorization"):
         await nats.connect(
             server.url_for("demo", "wrong"), tls=context, tls_handshake_first=True, allow_reconnect=False
@@ -224,7 +230,7 @@ async def test_a_wrong_password_is_refused_with_a_good_certificate(server: Nats)
 
 async def test_a_bus_shows_its_new_certificate_and_takes_the_servers(server: Nats, eventually: Eventually) -> None:
     connections = 0
-    one = bus.Bus(server.url_for("jobs", PASSWORD), name="renewing", own=own(server, "jobs"))
+    one = bus.Bus(server.url_for("jobs", PASSWORD), name="renewing", certificate=server_certificate(server, "jobs"))
 
     def count() -> None:
         nonlocal connections

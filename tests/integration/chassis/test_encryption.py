@@ -43,7 +43,7 @@ class Servicer(jobs_service_pb2_grpc.JobsServiceServicer):
 
 
 @asynccontextmanager
-async def serving(own: tls.Certificate, verifier: identity.Verifier) -> AsyncIterator[tuple[str, Servicer]]:
+async def serving(certificate: tls.Certificate, verifier: identity.Verifier) -> AsyncIterator[tuple[str, Servicer]]:
     """Serve the jobs service's GetJob and WatchJob to demo and gateway."""
     servicer = Servicer()  # type: ignore[abstract] # the rest is not called
     service = server.Service(
@@ -52,7 +52,11 @@ async def serving(own: tls.Certificate, verifier: identity.Verifier) -> AsyncIte
         callers={"GetJob": frozenset({"demo", "gateway"}), "WatchJob": frozenset({"gateway"})},
     )
     async with server.serving(
-        listen="127.0.0.1:0", services=[service], verifier=verifier, translate=lambda error: None, own=own
+        listen="127.0.0.1:0",
+        services=[service],
+        verifier=verifier,
+        translate=lambda error: None,
+        certificate=certificate,
     ) as port:
         yield f"127.0.0.1:{port}", servicer
 
@@ -71,9 +75,9 @@ def own_folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-async def get_job(target: str, own: tls.Certificate | None, signer: identity.Signer) -> None:
+async def get_job(target: str, certificate: tls.Certificate | None, signer: identity.Signer) -> None:
     """Make one call over a new connection."""
-    channel = client.channel(target, service=SERVICE, own=own)
+    channel = client.channel(target, service=SERVICE, certificate=certificate)
     try:
         stub = jobs_service_pb2_grpc.JobsServiceStub(channel)
         request = jobs_service_pb2.GetJobRequest()
@@ -154,9 +158,9 @@ async def test_another_service_cannot_answer_for_the_one_that_is_called(
 async def test_a_signature_is_for_the_service_that_is_called(
     target: str, certificate: Certificates, signer: Signers
 ) -> None:
-    own = certificate("demo").material()
+    identity_files = certificate("demo").material()
     options = [("grpc.ssl_target_name_override", "jobs")]
-    async with grpc.aio.secure_channel(target, credentials.for_channel(own), options=options) as channel:
+    async with grpc.aio.secure_channel(target, credentials.for_channel(identity_files), options=options) as channel:
         stub = jobs_service_pb2_grpc.JobsServiceStub(channel)
         for audience, code in (("jobs", None), ("auth", grpc.StatusCode.UNAUTHENTICATED)):
             sent = ((metadata.AUTHORIZATION, f"Bearer {signer('demo').caller_token(audience)}"),)
@@ -170,11 +174,11 @@ async def test_a_signature_is_for_the_service_that_is_called(
 
 
 async def test_an_identity_key_is_replaced_without_a_pause(
-    certificate: Certificates, seeds: dict[str, str], identity_trust: str, signer: Signers
+    certificate: Certificates, seeds: dict[str, str], trusted_identity_keys: str, signer: Signers
 ) -> None:
     new_seed = "new-identity-of-demo-".ljust(43, "A")
     new = identity.Signer("demo", new_seed)
-    both = f"{identity_trust},demo:{identity.public_key(new_seed)}"
+    both = f"{trusted_identity_keys},demo:{identity.public_key(new_seed)}"
     async with serving(certificate("jobs"), identity.Verifier(both)) as (target, _):
         for one in (signer("demo"), new):
             await get_job(target, certificate("demo"), one)
@@ -192,8 +196,8 @@ async def test_certificates_are_replaced_while_calls_run(
     eventually: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]],
 ) -> None:
     async with serving(local.of(own_folder, "jobs"), verifier) as (target, servicer):
-        own = local.of(own_folder, "gateway")
-        channel = client.channel(target, service=SERVICE, own=own)
+        certificate = local.of(own_folder, "gateway")
+        channel = client.channel(target, service=SERVICE, certificate=certificate)
         stub = jobs_service_pb2_grpc.JobsServiceStub(channel)
         call = client.Caller(signer("gateway"))
         stop = asyncio.Event()

@@ -55,7 +55,7 @@ async def test_the_outbox_submits_what_did_not_arrive_and_only_after_a_while(
         kept = (await conn.execute(statement.where(schema.outbox.c.subject == worker_submissions.SUBJECT))).all()
     request = convert.submit_to_proto(accepted.mode).SerializeToString()
     (delay,) = [remaining for remaining, payload in kept if payload == request]
-    assert timedelta() < delay <= outbox.HEAD_START
+    assert timedelta() < delay <= outbox.RELAY_DELAY
     for _ in range(2):
         await submissions.Submissions(engine, jobs).send("id", worker_submissions.SUBJECT, request)
     assert await jobs.get(str(accepted.job_id))

@@ -26,7 +26,11 @@ Signers = Callable[[str], identity.Signer]
 
 @pytest.fixture(scope="session")
 async def demo_target(
-    database_url: Callable[[str], str], nats_url: str, seeds: dict[str, str], identity_trust: str, jobs_target: str
+    database_url: Callable[[str], str],
+    nats_url: str,
+    seeds: dict[str, str],
+    trusted_identity_keys: str,
+    jobs_target: str,
 ) -> AsyncIterator[str]:
     """The demo service beside the real jobs service; gives its gRPC target."""
     target = f"127.0.0.1:{children.free_port()}"
@@ -35,7 +39,7 @@ async def demo_target(
         database_url=database_url("demo"),
         nats_url=nats_url,
         identity_key=seeds["demo"],
-        identity_trust=identity_trust,
+        trusted_identity_keys=trusted_identity_keys,
         jobs_target=jobs_target,
     )
     stop = asyncio.Event()
@@ -47,14 +51,18 @@ async def demo_target(
 
 @pytest.fixture(scope="session")
 def worker_settings(
-    database_url: Callable[[str], str], nats_url: str, seeds: dict[str, str], identity_trust: str, jobs_target: str
+    database_url: Callable[[str], str],
+    nats_url: str,
+    seeds: dict[str, str],
+    trusted_identity_keys: str,
+    jobs_target: str,
 ) -> WorkerSettings:
     """What a demo worker is told."""
     return WorkerSettings(
         database_url=database_url("demo"),
         nats_url=nats_url,
         identity_key=seeds["demo"],
-        identity_trust=identity_trust,
+        trusted_identity_keys=trusted_identity_keys,
         jobs_target=jobs_target,
     )
 

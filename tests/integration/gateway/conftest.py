@@ -40,7 +40,7 @@ PLATFORMS = {
     "PLATFORM_INSTAGRAM_CLIENT_SECRET": "secret",
 }
 """Nobody goes there: a browser's way to the platform and back is all that the gateway has to do with."""
-SEALING_KEYS = f"test:{base64.urlsafe_b64encode(bytes(32)).decode().rstrip('=')}"
+ENCRYPTION_KEYS = f"test:{base64.urlsafe_b64encode(bytes(32)).decode().rstrip('=')}"
 READY_SECONDS = 20.0
 
 Serve = Callable[[asyncio.Event], Awaitable[None]]
@@ -82,12 +82,12 @@ async def serving(serve: Serve) -> AsyncGenerator[None, None]:
 
 
 @pytest.fixture(scope="session")
-def identities(nats_url: str, seeds: dict[str, str], identity_trust: str) -> Callable[[str], dict[str, str]]:
+def identities(nats_url: str, seeds: dict[str, str], trusted_identity_keys: str) -> Callable[[str], dict[str, str]]:
     """What every process is told."""
     return lambda service: {
         "nats_url": nats_url,
         "identity_key": seeds[service],
-        "identity_trust": identity_trust,
+        "trusted_identity_keys": trusted_identity_keys,
     }
 
 
@@ -112,7 +112,7 @@ def auth_settings(
             "database_url": database_url("auth"),
             "jobs_target": jobs_target,
             "demo_target": demo_target,
-            "sealing_keys": SEALING_KEYS,
+            "encryption_keys": ENCRYPTION_KEYS,
             "password_memory_kib": 64,
             "registrations_per_address": 1_000_000,
             "admin_email": ADMIN_EMAIL,
@@ -131,7 +131,7 @@ async def auth_target(
 ) -> AsyncIterator[str]:
     """The auth service and its worker."""
     config = auth_settings()
-    told: dict[str, Any] = {"mail_url": f"folder:{mails}", "sealing_keys": SEALING_KEYS, **identities("auth")}
+    told: dict[str, Any] = {"email_url": f"folder:{mails}", "encryption_keys": ENCRYPTION_KEYS, **identities("auth")}
     worker_config = AuthWorkerSettings(database_url=config.database_url, jobs_target=config.jobs_target, **told)
     async with AsyncExitStack() as stack:
         offered = platforms.read(PLATFORMS)

@@ -197,8 +197,8 @@ async def test_the_list_of_sessions_ends_each_of_them(account: Account, browser:
     await sign_in(browser, account.email)
     assert (await submit(account.http, page, f"{path}/revoke-others")).status_code == 303
     assert (await browser.get(path)).status_code == 303
-    own = (await account.http.get("/api/v1/auth/sessions")).json()["sessions"][0]["session_id"]
-    out = await submit(account.http, page, f"{path}/revoke", session_id=own)
+    certificate = (await account.http.get("/api/v1/auth/sessions")).json()["sessions"][0]["session_id"]
+    out = await submit(account.http, page, f"{path}/revoke", session_id=certificate)
     assert (out.headers["location"], "session" in account.http.cookies) == ("/login", False)
 
 

@@ -66,7 +66,7 @@ async def test_a_cancel_waits_for_the_job_that_it_cancels(
     async def cancelled() -> bool:
         answer = await user.http.post(f"{path}/cancel")
         assert answer.status_code in {202, 503}, answer.text
-        assert answer.status_code == 202 or answer.json()["code"] == "job_on_its_way"
+        assert answer.status_code == 202 or answer.json()["code"] == "job_not_ready"
         return answer.status_code == 202
 
     await eventually(cancelled)

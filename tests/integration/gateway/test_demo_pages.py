@@ -24,7 +24,7 @@ SETTINGS = "/settings/demo-mode"
 SMALL = {"content_count": "5", "interaction_count": "40"}
 HOSTILE = '<img src=x onerror=alert(1)> & "quotes"'
 Register = Callable[..., Awaitable[Account]]
-Held = Callable[[], AbstractAsyncContextManager[None]]
+AttemptKey = Callable[[], AbstractAsyncContextManager[None]]
 
 
 async def look(account: Account, path: str = SETTINGS) -> Page:
@@ -53,7 +53,7 @@ async def enabled(account: Account) -> Page:
 
 
 @pytest.fixture
-def writes_held(database: Callable[[str], AsyncEngine]) -> Held:
+def writes_held(database: Callable[[str], AsyncEngine]) -> AttemptKey:
     """Let no job write or remove rows while the context lasts."""
 
     @asynccontextmanager
@@ -81,7 +81,7 @@ async def without_jobs(gateway_settings: Callable[[], Settings]) -> AsyncIterato
         yield url
 
 
-async def test_from_off_to_active_and_back(account: Account, writes_held: Held) -> None:
+async def test_from_off_to_active_and_back(account: Account, writes_held: AttemptKey) -> None:
     page = await look(account)
     assert "Demo mode is off" in page.text
     assert page.attributes["live"]["data-status"] == "disabled"
@@ -174,7 +174,7 @@ async def test_empty_counts_are_the_defaults(account: Account) -> None:
     await until(account, "Demo Mode Active")
 
 
-async def test_cancel_leads_back_to_off(account: Account, writes_held: Held) -> None:
+async def test_cancel_leads_back_to_off(account: Account, writes_held: AttemptKey) -> None:
     page = await look(account)
     async with writes_held():
         await act(account, page, "enable", **SMALL)

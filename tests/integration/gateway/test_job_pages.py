@@ -189,8 +189,8 @@ async def test_jobs_of_others_are_not_there(register: Register, served: Served, 
     for path in (f"/jobs/{job.job_id}", f"/jobs/{ids.uuid7()}", "/jobs/not-an-id", "/jobs/%00"):
         assert "There is nothing here" in (await look(yours, path, 404)).text
     assert job.job_id not in (await look(yours, f"/jobs?kind={kind}")).text
-    own = await served.submit(kind, yours.user_id)
-    token = (await look(yours, f"/jobs/{own.job_id}")).forms[f"/jobs/{own.job_id}/cancel"]["form_token"]
+    yours_job = await served.submit(kind, yours.user_id)
+    token = (await look(yours, f"/jobs/{yours_job.job_id}")).forms[f"/jobs/{yours_job.job_id}/cancel"]["form_token"]
     for name in ("cancel", "retry"):
         answer = await yours.http.post(f"/jobs/{job.job_id}/{name}", data={"form_token": token}, headers=HTML)
         assert answer.status_code == 404

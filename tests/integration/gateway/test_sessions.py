@@ -111,8 +111,8 @@ async def test_a_bearer_token_counts_before_the_cookie(account: Account, registe
 async def test_only_our_own_pages_may_change_things_by_cookie(
     account: Account, headers: dict[str, str], status: int
 ) -> None:
-    own = str(account.http.base_url).rstrip("/")
-    sent = {name: value.replace("OWN", own) for name, value in headers.items()}
+    certificate = str(account.http.base_url).rstrip("/")
+    sent = {name: value.replace("OWN", certificate) for name, value in headers.items()}
     answer = await account.http.post("/api/v1/demo/dismiss", headers=sent)
     assert answer.status_code == status
     if status == 403:

@@ -190,8 +190,8 @@ async def test_no_cursor_gives_events_of_somebody_else(register: Register) -> No
     for cursor in (0, 1, 3):
         async with opened(stranger.http, header=cursor) as stream:
             first = [event for event in await stream.until(is_demo("disabled")) if event.name == "job"]
-            own = await enable(stranger) if cursor == 0 else ""
-            told = await stream.until(is_job("completed")) if own else []
+            certificate = await enable(stranger) if cursor == 0 else ""
+            told = await stream.until(is_job("completed")) if certificate else []
         assert job_id not in {event.data["job_id"] for event in [*first, *told] if event.name == "job"}
         if cursor == 0:
             await stranger.http.post("/api/v1/demo/disable")

@@ -116,7 +116,7 @@ async def heard(quiet_url: str, nats_url: str, eventually: Eventually) -> AsyncI
         for name in ("one", "other"):
             nats = bus.Bus(nats_url, name=name)
             jobs = operations.Operations(engine, outbox.Relay(engine, schema.outbox, {}), nats, lease=LEASE)
-            jobs.waiters.listen(nats)
+            jobs.waiters.subscribe(nats)
             connected.append(asyncio.Event())
             nats.on_connected(connected[-1].set)
             background.start(name, nats.run)

@@ -59,8 +59,8 @@ class Served:
 
     async def declare(self, *kinds: kind_pb2.KindDeclaration, worker: str = WORKER) -> None:
         """Say what a worker serves."""
-        request = jobs_service_pb2.DeclareKindsRequest(worker=worker, kinds=kinds)
-        await self.call(self.jobs.DeclareKinds, request)
+        request = jobs_service_pb2.RegisterKindsRequest(worker=worker, kinds=kinds)
+        await self.call(self.jobs.RegisterKinds, request)
 
     async def claim(self, kind: str, limit: int = 1) -> list[job_pb2.Job]:
         """Claim jobs."""

@@ -34,10 +34,10 @@ def submit(**spec: Any) -> jobs_service_pb2.SubmitJobRequest:
     return jobs_service_pb2.SubmitJobRequest(job_id=str(ids.uuid7()), spec=made)
 
 
-def declare(kind: str = KIND, **schedule: Any) -> jobs_service_pb2.DeclareKindsRequest:
+def declare(kind: str = KIND, **schedule: Any) -> jobs_service_pb2.RegisterKindsRequest:
     """Declare a kind and a schedule."""
     given = {"name": "bad.input", "kind": kind, "cron": "* * * * *", **schedule}
-    return jobs_service_pb2.DeclareKindsRequest(
+    return jobs_service_pb2.RegisterKindsRequest(
         worker="w", kinds=[kind_pb2.KindDeclaration(kind=kind)], schedules=[kind_pb2.ScheduleDeclaration(**given)]
     )
 
@@ -126,10 +126,10 @@ BAD_CALLS: list[tuple[Any, str]] = [
     (jobs_service_pb2.CancelJobRequest(job_id=ID, reason="r" * 101), "reason"),
     (jobs_service_pb2.ListJobEventsRequest(owner_id=ID, page_size=501), "page_size"),
     (jobs_service_pb2.ListJobEventsRequest(), "owner_id"),
-    (jobs_service_pb2.ListEventsOfOwnersRequest(), "cursors"),
-    (jobs_service_pb2.ListEventsOfOwnersRequest(cursors=[jobs_service_pb2.EventCursor(owner_id="x")]), "cursors"),
-    (jobs_service_pb2.ListEventsOfOwnersRequest(cursors=[jobs_service_pb2.EventCursor(owner_id=ID)] * 501), "cursors"),
-    (jobs_service_pb2.GetEventPositionsRequest(owner_ids=["x"]), "owner_ids"),
+    (jobs_service_pb2.BatchListJobEventsRequest(), "cursors"),
+    (jobs_service_pb2.BatchListJobEventsRequest(cursors=[jobs_service_pb2.EventCursor(owner_id="x")]), "cursors"),
+    (jobs_service_pb2.BatchListJobEventsRequest(cursors=[jobs_service_pb2.EventCursor(owner_id=ID)] * 501), "cursors"),
+    (jobs_service_pb2.BatchGetEventPositionsRequest(owner_ids=["x"]), "owner_ids"),
     (jobs_service_pb2.ClaimJobsRequest(worker="w", kinds=["demo.\x00"], max_jobs=1), "kinds"),
     (jobs_service_pb2.ClaimJobsRequest(worker="w", kinds=["demo.*"], max_jobs=1), "kinds"),
     (jobs_service_pb2.ClaimJobsRequest(worker="w\x00", kinds=[KIND], max_jobs=1), "worker"),
@@ -157,15 +157,15 @@ BAD_CALLS: list[tuple[Any, str]] = [
         jobs_service_pb2.SaveCheckpointRequest(attempt=ATTEMPT, name="n", value=Value(number_value=float("nan"))),
         "value",
     ),
-    (jobs_service_pb2.DeclareKindsRequest(worker="w"), "kinds"),
+    (jobs_service_pb2.RegisterKindsRequest(worker="w"), "kinds"),
     (
-        jobs_service_pb2.DeclareKindsRequest(
+        jobs_service_pb2.RegisterKindsRequest(
             worker="w", kinds=[kind_pb2.KindDeclaration(kind=KIND, retention=Duration(seconds=59))]
         ),
         "retention",
     ),
     (
-        jobs_service_pb2.DeclareKindsRequest(
+        jobs_service_pb2.RegisterKindsRequest(
             worker="w", kinds=[kind_pb2.KindDeclaration(kind=KIND, retention=Duration(seconds=2**62))]
         ),
         "retention",

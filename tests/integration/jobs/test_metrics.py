@@ -57,23 +57,23 @@ async def test_the_service_tells_them_where_it_is_told_to(
     database_url: Callable[[str], str],
     nats_url: str,
     seeds: dict[str, str],
-    identity_trust: str,
+    trusted_identity_keys: str,
     eventually: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]],
 ) -> None:
-    listen, metrics_listen = (f"127.0.0.1:{children.free_port()}" for _ in range(2))
+    listen, metrics_address = (f"127.0.0.1:{children.free_port()}" for _ in range(2))
     config = Settings(
         listen=listen,
         database_url=database_url("jobs"),
         nats_url=nats_url,
         identity_key=seeds["jobs"],
-        identity_trust=identity_trust,
-        jobs_metrics_listen=metrics_listen,
+        trusted_identity_keys=trusted_identity_keys,
+        jobs_metrics_address=metrics_address,
     )
     stop = asyncio.Event()
     serving = asyncio.ensure_future(jobs_service.serve(config, stop))
 
     async def is_told() -> bool:
-        text = await asyncio.to_thread(read, metrics_listen, path)
+        text = await asyncio.to_thread(read, metrics_address, path)
         return "ok" in text if path == "/healthz" else "jobs_measured_timestamp_seconds" in text
 
     await eventually(is_told)

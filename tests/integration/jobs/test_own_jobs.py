@@ -50,10 +50,10 @@ async def declared(served: Served, kind: str, **given: Any) -> str:
     """Declare a schedule that will not come within this test; gives its name."""
     name = f"{kind}.yearly"
     schedule = kind_pb2.ScheduleDeclaration(**{"name": name, "kind": kind, "cron": "0 0 29 2 *", **given})
-    request = jobs_service_pb2.DeclareKindsRequest(
+    request = jobs_service_pb2.RegisterKindsRequest(
         worker=WORKER, kinds=[kind_pb2.KindDeclaration(kind=kind)], schedules=[schedule]
     )
-    await served.call(served.jobs.DeclareKinds, request)
+    await served.call(served.jobs.RegisterKinds, request)
     return name
 
 
@@ -176,16 +176,16 @@ async def test_a_bad_schedule_is_refused_by_its_field(
 
 @pytest.mark.parametrize(("service", "kind"), [("demo", "jobs.group"), ("demo", "demonic.x"), ("jobs", "demo.enable")])
 async def test_services_serve_their_own_kinds_only(served: Served, service: str, kind: str) -> None:
-    own = f"{service}.{uuid4().hex}"
-    declaration = kind_pb2.KindDeclaration(kind=own)
-    schedule = kind_pb2.ScheduleDeclaration(name=f"{own}.s", kind=kind, cron="0 0 1 1 *")
+    theirs = f"{service}.{uuid4().hex}"
+    declaration = kind_pb2.KindDeclaration(kind=theirs)
+    schedule = kind_pb2.ScheduleDeclaration(name=f"{theirs}.s", kind=kind, cron="0 0 1 1 *")
     requests = [
-        jobs_service_pb2.ClaimJobsRequest(worker=WORKER, kinds=[own, kind], max_jobs=1),
-        jobs_service_pb2.DeclareKindsRequest(worker=WORKER, kinds=[declaration, kind_pb2.KindDeclaration(kind=kind)]),
-        jobs_service_pb2.DeclareKindsRequest(worker=WORKER, kinds=[declaration], schedules=[schedule]),
+        jobs_service_pb2.ClaimJobsRequest(worker=WORKER, kinds=[theirs, kind], max_jobs=1),
+        jobs_service_pb2.RegisterKindsRequest(worker=WORKER, kinds=[declaration, kind_pb2.KindDeclaration(kind=kind)]),
+        jobs_service_pb2.RegisterKindsRequest(worker=WORKER, kinds=[declaration], schedules=[schedule]),
     ]
     for request in requests:
         rpc = getattr(served.jobs, type(request).__name__.removesuffix("Request"))
         with pytest.raises(errors.PermissionDenied) as refused:
             await served.call(rpc, request, service=service)
-        assert refused.value.code == "kind_not_own"
+        assert refused.value.code == "kind_not_owned"

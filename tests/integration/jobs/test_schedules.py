@@ -159,7 +159,7 @@ async def test_missed_times_are_caught_up(schedule: Replica, catch_up: CatchUp, 
     assert await schedule.schedules.fire() == 1
     made = await schedule.fired()
     times = [latest - timedelta(days=day) for day in range(count - 1, -1, -1)]
-    assert [ids.made_at(job.job_id) for job in made] == times
+    assert [ids.timestamp_of(job.job_id) for job in made] == times
     assert (await schedule.get()).last_job_id == made[-1].job_id
 
 
@@ -168,7 +168,7 @@ async def test_none_makes_the_job_of_a_time_that_has_just_come(schedule: Replica
     await schedule.set(next_at=datetime.now(UTC) - timedelta(minutes=7))
     assert await schedule.schedules.fire() == 1
     [job] = await schedule.fired()
-    assert datetime.now(UTC) - ids.made_at(job.job_id) < timedelta(minutes=2)
+    assert datetime.now(UTC) - ids.timestamp_of(job.job_id) < timedelta(minutes=2)
 
 
 async def test_what_none_missed_is_left_out(schedule: Replica) -> None:
@@ -200,7 +200,7 @@ async def test_skip_leaves_a_time_out_while_the_previous_job_is_under_way(schedu
     await schedule.schedules.fire()
     # Before noon its time is yesterday's, and it comes before the first.
     [second] = [job for job in await schedule.fired() if job.job_id != first.job_id]
-    assert ids.made_at(second.job_id).hour == 12
+    assert ids.timestamp_of(second.job_id).hour == 12
     assert (await schedule.get()).last_job_id == second.job_id
 
 

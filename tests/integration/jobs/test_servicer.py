@@ -65,8 +65,8 @@ async def test_a_list_for_a_user_is_of_that_user_whatever_it_asks_for(
 ) -> None:
     call = client.Caller(signer("gateway"))
     request = jobs_service_pb2.ListJobsRequest(owner_id=job.spec.owner_id)
-    own = await call(stub.ListJobs, request, timeout=5, user_token=signed(job.spec.owner_id))
-    assert [one.job_id for one in own.jobs] == [job.job_id]
+    certificate = await call(stub.ListJobs, request, timeout=5, user_token=signed(job.spec.owner_id))
+    assert [one.job_id for one in certificate.jobs] == [job.job_id]
     strange = await call(stub.ListJobs, request, timeout=5, user_token=signed(str(uuid4())))
     assert list(strange.jobs) == []
     events = jobs_service_pb2.ListJobEventsRequest(owner_id=job.spec.owner_id)

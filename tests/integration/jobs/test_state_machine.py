@@ -122,7 +122,7 @@ class Engine(model.Model):
             assert before.spec.unique_key in living
             return
         except errors.FailedPrecondition as error:
-            assert error.code == ("undo_not_ended" if is_ended else "job_not_retryable")
+            assert error.code == ("undo_in_progress" if is_ended else "job_not_retryable")
             assert is_ended == (domain.undo_key(job_id) in living)
             return
         assert is_ended

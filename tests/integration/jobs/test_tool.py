@@ -41,14 +41,14 @@ Tool = Callable[..., Awaitable[Ended]]
 
 
 @pytest.fixture
-def environment(jobs_target: str, seeds: dict[str, str], identity_trust: str) -> dict[str, str]:
+def environment(jobs_target: str, seeds: dict[str, str], trusted_identity_keys: str) -> dict[str, str]:
     """What the tool is told."""
     return {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": f"{ROOT}:{ROOT / 'protos' / 'gen'}",
         "JOBS_TARGET": jobs_target,
         "IDENTITY_KEY": seeds["jobs"],
-        "IDENTITY_TRUST": identity_trust,
+        "TRUSTED_IDENTITY_KEYS": trusted_identity_keys,
     }
 
 

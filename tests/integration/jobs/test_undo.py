@@ -80,7 +80,7 @@ async def test_a_job_is_not_retried_before_it_is_undone(jobs: Operations, submit
     (undo,) = await undoes(jobs, kind)
     with pytest.raises(errors.FailedPrecondition) as caught:
         await jobs.retry(job_id, owner_id=None)
-    assert (caught.value.code, caught.value.details) == ("undo_not_ended", {"job_id": str(undo.job_id)})
+    assert (caught.value.code, caught.value.details) == ("undo_in_progress", {"job_id": str(undo.job_id)})
     await steps.claim_one(jobs, f"{kind}.undo")
     await jobs.finish(undo.job_id, 1, domain.Completed())
     assert (await jobs.retry(job_id, owner_id=None)).state is State.PENDING

@@ -222,7 +222,7 @@ async def test_a_service_that_stops_ends_the_wait(
     database_url: Callable[[str], str],
     nats_url: str,
     seeds: dict[str, str],
-    identity_trust: str,
+    trusted_identity_keys: str,
     signer: Signed,
     kind: str,
 ) -> None:
@@ -232,7 +232,7 @@ async def test_a_service_that_stops_ends_the_wait(
         database_url=database_url("jobs"),
         nats_url=nats_url,
         identity_key=seeds["jobs"],
-        identity_trust=identity_trust,
+        trusted_identity_keys=trusted_identity_keys,
     )
     stop = asyncio.Event()
     serving = asyncio.create_task(jobs_service.serve(config, stop))

@@ -210,7 +210,7 @@ async def test_the_doorbells_wake_those_whom_they_concern(
     eventually: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]],
 ) -> None:
     nats = bus.Bus(nats_url, name="test-watching")
-    watches.listen(nats)
+    watches.subscribe(nats)
     running = asyncio.ensure_future(nats.run())
 
     async def is_connected() -> bool:
@@ -227,12 +227,12 @@ async def test_the_doorbells_wake_those_whom_they_concern(
     async with asyncio.timeout(SECONDS):
         # Again and again: that the subscription has reached the server is seen only by what comes.
         while not all(one.done() for one in coming):
-            await nats.tell(f"jobs.events.{kind}", rung)
+            await nats.publish_ephemeral(f"jobs.events.{kind}", rung)
             await asyncio.wait(coming, timeout=0.05)
     await jobs.report_progress(claimed.job_id, claimed.attempt, domain.Progress(done=5, total=9))
     reported = await jobs.get(claimed.job_id, owner_id=None)
     shown = job_events_pb2.JobProgressed(job=convert.job_to_proto(reported)).SerializeToString()
-    await nats.tell(f"jobs.progress.{job.spec.owner_id}", shown)
+    await nats.publish_ephemeral(f"jobs.progress.{job.spec.owner_id}", shown)
     async with asyncio.timeout(SECONDS):
         assert (await anext(snapshots)).progress.done == 5
     await snapshots.aclose()

@@ -123,5 +123,5 @@ def test_all_mistakes_are_named_at_once(environ: dict[str, str]) -> None:
     assert str(caught.value) == (
         "NATS_URL is missing; JOBS_DB_PASSWORD holds a published local-only secret; "
         "TLS_CERTIFICATE is missing; production needs it; TLS_KEY is missing; production needs it; "
-        "TLS_AUTHORITY is missing; production needs it"
+        "TLS_CA is missing; production needs it"
     )

@@ -12,19 +12,23 @@ from services.auth.settings import Settings, WorkerSettings
 ENVIRONMENT = {
     "NATS_URL": "nats://nats",
     "IDENTITY_KEY": "key",
-    "IDENTITY_TRUST": "auth:key",
+    "TRUSTED_IDENTITY_KEYS": "auth:key",
     "DATABASE_URL": "postgresql://auth@postgres/repruv",
     "JOBS_TARGET": "jobs:50053",
     "DEMO_TARGET": "demo:50052",
-    "SEALING_KEYS": "a:" + "A" * 43,
+    "ENCRYPTION_KEYS": "a:" + "A" * 43,
 }
 
 
 @pytest.fixture
 def environment(certificate: Callable[[str], tls.Certificate]) -> dict[str, str]:
     """What the process is given at least."""
-    own = certificate("auth")
-    files = {"TLS_CERTIFICATE": own.certificate, "TLS_KEY": own.key, "TLS_AUTHORITY": own.authority}
+    identity_files = certificate("auth")
+    files = {
+        "TLS_CERTIFICATE": identity_files.certificate,
+        "TLS_KEY": identity_files.key,
+        "TLS_CA": identity_files.authority,
+    }
     return {**ENVIRONMENT, **{name: str(path) for name, path in files.items()}}
 
 
@@ -69,17 +73,17 @@ def test_production_registers_by_mail_unless_told_otherwise(
 @pytest.mark.parametrize(
     ("told", "said"),
     [
-        ({"MAIL_URL": "folder:/tmp/mails"}, "a folder is for development"),
-        ({"MAIL_URL": "https://mail.example.org"}, "it must be"),
-        ({"MAIL_URL": "smtp://"}, "it must be"),
-        ({"MAIL_FROM": "nobody"}, "must be an address"),
-        ({"MAIL_FROM": "Repruv <a@example.org>\nBcc: b@example.org"}, "must be an address"),
-        ({"MAIL_FROM": ""}, "MAIL_FROM is missing"),
+        ({"EMAIL_URL": "folder:/tmp/mails"}, "a folder is for development"),
+        ({"EMAIL_URL": "https://mail.example.org"}, "it must be"),
+        ({"EMAIL_URL": "smtp://"}, "it must be"),
+        ({"EMAIL_FROM": "nobody"}, "must be an address"),
+        ({"EMAIL_FROM": "Repruv <a@example.org>\nBcc: b@example.org"}, "must be an address"),
+        ({"EMAIL_FROM": ""}, "EMAIL_FROM is missing"),
     ],
 )
 def test_production_sends_real_mails(environment: dict[str, str], told: dict[str, str], said: str) -> None:
-    good = {"MAIL_URL": "smtps://u:p@mail.example.org", "MAIL_FROM": "Repruv <a@example.org>"}
+    good = {"EMAIL_URL": "smtps://u:p@mail.example.org", "EMAIL_FROM": "Repruv <a@example.org>"}
     production = {**environment, "ENVIRONMENT": "production", **good}
-    assert settings.read(WorkerSettings, production).mail_from == "Repruv <a@example.org>"
+    assert settings.read(WorkerSettings, production).email_from == "Repruv <a@example.org>"
     with pytest.raises(settings.SettingsError, match=said):
         settings.read(WorkerSettings, {**production, **told})

@@ -23,7 +23,7 @@ class Settings(settings.Process):
 GOOD = {
     "NATS_URL": "nats://127.0.0.1:4222",
     "IDENTITY_KEY": "key",
-    "IDENTITY_TRUST": "demo:key",
+    "TRUSTED_IDENTITY_KEYS": "demo:key",
     "DATABASE_URL": "postgresql://demo@127.0.0.1/repruv",
 }
 
@@ -40,7 +40,7 @@ def test_an_empty_variable_counts_as_not_set() -> None:
 def test_all_mistakes_are_named_at_once() -> None:
     with pytest.raises(settings.SettingsError) as caught:
         settings.read(Settings, {"LEASE_SECONDS": "soon", "IS_SLOW": "perhaps"})
-    for name in ("NATS_URL", "IDENTITY_KEY", "IDENTITY_TRUST", "DATABASE_URL", "LEASE_SECONDS", "IS_SLOW"):
+    for name in ("NATS_URL", "IDENTITY_KEY", "TRUSTED_IDENTITY_KEYS", "DATABASE_URL", "LEASE_SECONDS", "IS_SLOW"):
         assert name in str(caught.value)
 
 
@@ -54,7 +54,7 @@ def test_a_misspelt_environment_is_refused() -> None:
     [
         {"DATABASE_URL": "postgresql://demo:local-only-demo@postgres/repruv"},
         {"IDENTITY_KEY": keys.LOCAL_ONLY_SEEDS["demo"]},
-        {"IDENTITY_TRUST": keys.identity_variables(keys.LOCAL_ONLY_SEEDS)["IDENTITY_TRUST"]},
+        {"TRUSTED_IDENTITY_KEYS": keys.identity_variables(keys.LOCAL_ONLY_SEEDS)["TRUSTED_IDENTITY_KEYS"]},
     ],
 )
 def test_production_takes_no_published_secret(published: dict[str, str]) -> None:
@@ -64,7 +64,7 @@ def test_production_takes_no_published_secret(published: dict[str, str]) -> None
     assert next(iter(published)) in str(caught.value)
 
 
-TLS = ("TLS_CERTIFICATE", "TLS_KEY", "TLS_AUTHORITY")
+TLS = ("TLS_CERTIFICATE", "TLS_KEY", "TLS_CA")
 
 
 def test_production_needs_encryption() -> None:
@@ -82,10 +82,10 @@ def test_some_of_the_certificate_is_a_mistake() -> None:
 
 
 def test_production_starts_with_a_certificate(certificate: Callable[[str], tls.Certificate]) -> None:
-    own = certificate("demo")
-    paths = dict(zip(TLS, (own.certificate, own.key, own.authority), strict=True))
+    identity_files = certificate("demo")
+    paths = dict(zip(TLS, (identity_files.certificate, identity_files.key, identity_files.authority), strict=True))
     read = settings.read(Settings, {**GOOD, **paths, "ENVIRONMENT": "production"})
-    assert read.own is not None
+    assert read.certificate is not None
 
 
 def test_the_published_sealing_key_is_refused_by_whatever_name() -> None:

@@ -29,57 +29,57 @@ def replace(folder: Path, name: str) -> None:
     assert certificates.make(folder / "certificates") == [name]
 
 
-def look_again(own: tls.Certificate) -> tls.Material:
+def look_again(certificate: tls.Certificate) -> tls.Material:
     """Do what comes by itself a second later."""
-    own._look_again_at = 0.0
-    return own.material()
+    certificate._look_again_at = 0.0
+    return certificate.material()
 
 
 def test_nothing_changes_while_the_files_do_not(folder: Path) -> None:
-    own = local.of(folder, "demo")
-    assert look_again(own) is look_again(own)
+    certificate = local.of(folder, "demo")
+    assert look_again(certificate) is look_again(certificate)
 
 
 def test_replaced_files_are_read(folder: Path) -> None:
-    own = local.of(folder, "demo")
-    before = own.material()
+    certificate = local.of(folder, "demo")
+    before = certificate.material()
     replace(folder, "demo")
-    after = look_again(own)
+    after = look_again(certificate)
     assert after != before
-    assert after.certificate == Path(own.certificate).read_bytes()
+    assert after.certificate == Path(certificate.certificate).read_bytes()
 
 
 def test_a_key_of_another_certificate_changes_nothing(folder: Path) -> None:
-    own = local.of(folder, "demo")
-    before = own.material()
-    shutil.copy(folder / "certificates/jobs/tls.key", own.key)
-    assert look_again(own) is before
-    Path(own.certificate).unlink()
-    assert look_again(own) is before
+    certificate = local.of(folder, "demo")
+    before = certificate.material()
+    shutil.copy(folder / "certificates/jobs/tls.key", certificate.key)
+    assert look_again(certificate) is before
+    Path(certificate.certificate).unlink()
+    assert look_again(certificate) is before
 
 
 @pytest.mark.parametrize("file", ["certificate", "key", "authority"])
 def test_what_was_never_good_cannot_be_used(folder: Path, file: str) -> None:
-    own = local.of(folder, "demo")
-    Path(getattr(own, file)).write_text("nonsense")
+    certificate = local.of(folder, "demo")
+    Path(getattr(certificate, file)).write_text("nonsense")
     with pytest.raises(tls.Unusable):
-        own.material()
+        certificate.material()
 
 
 def test_files_that_come_later_are_waited_for(tmp_path: Path) -> None:
-    own = local.of(tmp_path, "demo")
+    certificate = local.of(tmp_path, "demo")
     making = threading.Thread(target=local.make, args=(tmp_path,))
     making.start()
-    own.await_files()
+    certificate.await_files()
     making.join()
     with pytest.raises(tls.Unusable):
         local.of(tmp_path, "nobody").await_files(seconds=0.0)
 
 
 def test_three_paths_or_none() -> None:
-    assert tls.of("", "", "") is None
+    assert tls.from_paths("", "", "") is None
     with pytest.raises(tls.Unusable, match="belong together"):
-        tls.of("/c/tls.crt", "", "/c/ca.crt")
+        tls.from_paths("/c/tls.crt", "", "/c/ca.crt")
 
 
 def test_certificates_are_kept_until_they_end_soon(folder: Path) -> None:

@@ -75,14 +75,14 @@ def test_texts_talk_about_the_niche(world: tuple[tuple[str, str], Sample]) -> No
 def test_comments_name_the_subject_of_their_own_item(world: tuple[tuple[str, str], Sample]) -> None:
     key, (items, rows) = world
     names = {name.lower() for group in niches.WORLDS[key].groups for name in group.subject_names()}
-    own = sum(
+    certificate = sum(
         name in items[row.content_position].title.lower()
         for row in rows
         for name in names
         if f"the {name} " in row.text
     )
     named = sum(f"the {name} " in row.text for row in rows for name in names)
-    assert own >= 0.95 * named
+    assert certificate >= 0.95 * named
 
 
 def test_ratings_and_sentiments_agree(world: tuple[tuple[str, str], Sample]) -> None:

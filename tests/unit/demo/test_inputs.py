@@ -16,7 +16,7 @@ WISH = {"profile_type": "", "niche": "", "content_count": None, "interaction_cou
 ENVIRONMENT = {
     "NATS_URL": "nats://127.0.0.1:4222",
     "IDENTITY_KEY": "key",
-    "IDENTITY_TRUST": "demo:key",
+    "TRUSTED_IDENTITY_KEYS": "demo:key",
     "DATABASE_URL": "postgresql://demo@127.0.0.1/repruv",
     "JOBS_TARGET": "127.0.0.1:50053",
 }

@@ -29,6 +29,6 @@ def test_seeds_and_trust_are_made_anew_together(tmp_path: Path) -> None:
     secrets.load(tmp_path)
     file.write_text("".join(line for line in file.read_text().splitlines(True) if "DEMO_IDENTITY" not in line))
     mended = secrets.load(tmp_path)
-    public = dict(entry.split(":") for entry in mended["IDENTITY_TRUST"].split(","))
+    public = dict(entry.split(":") for entry in mended["TRUSTED_IDENTITY_KEYS"].split(","))
     for caller, key in public.items():
         assert identity.public_key(mended[f"{caller.upper()}_IDENTITY_KEY"]) == key

@@ -35,7 +35,7 @@ class Kept:
         self.answers = asyncio.Event()
         self.answers.set()
 
-    async def get_event_positions(self, owner_ids: Sequence[str]) -> dict[str, int]:
+    async def batch_get_event_positions(self, owner_ids: Sequence[str]) -> dict[str, int]:
         self.positions_asked += 1
         latest = self.latest
         await self._answer()

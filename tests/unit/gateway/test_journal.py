@@ -22,7 +22,7 @@ class Kept:
         self.answers = asyncio.Event()
         self.latest = 1
 
-    async def get_event_positions(self, owner_ids: Sequence[str]) -> dict[str, int]:
+    async def batch_get_event_positions(self, owner_ids: Sequence[str]) -> dict[str, int]:
         self.calls.append(list(owner_ids))
         latest = self.latest
         await self.answers.wait()
@@ -110,7 +110,7 @@ async def test_a_cursor_that_is_lost_is_so_for_its_reader_only(kept: Kept) -> No
 
 
 async def test_a_call_that_does_not_return_holds_up_nobody_else(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(journal, "MAX_WAIT_SECONDS", 0.01)
     asked = journal.Journal(kept)
     stuck = asyncio.create_task(asked.position("a"))
     await called(kept, 1)

@@ -14,7 +14,7 @@ ENVIRONMENT = {
     "ENVIRONMENT": "production",
     "NATS_URL": "nats://nats",
     "IDENTITY_KEY": "key",
-    "IDENTITY_TRUST": "auth:key",
+    "TRUSTED_IDENTITY_KEYS": "auth:key",
     "AUTH_TARGET": "auth:50051",
     "DEMO_TARGET": "demo:50052",
     "JOBS_TARGET": "jobs:50053",
@@ -23,8 +23,10 @@ ENVIRONMENT = {
 
 @pytest.fixture(scope="module", autouse=True)
 def _certificate(certificate: Callable[[str], tls.Certificate]) -> None:
-    own = certificate("gateway")
-    ENVIRONMENT.update(TLS_CERTIFICATE=own.certificate, TLS_KEY=own.key, TLS_AUTHORITY=own.authority)
+    identity_files = certificate("gateway")
+    ENVIRONMENT.update(
+        TLS_CERTIFICATE=identity_files.certificate, TLS_KEY=identity_files.key, TLS_CA=identity_files.authority
+    )
 
 
 def read(**changed: str) -> Settings:

@@ -160,6 +160,6 @@ def test_the_id_of_a_firing_is_always_the_same_and_tells_its_time() -> None:
     # Written down: another release must not make another one of it.
     assert made == UUID("019e830e-1a00-73cd-a42b-b83cdefc020e")
     assert (made.version, made.variant) == (7, "specified in RFC 4122")
-    assert ids.made_at(made) == NOON
+    assert ids.timestamp_of(made) == NOON
     others = {recurrence.job_id("test.other", NOON), recurrence.job_id("test.nightly", NOON + timedelta(minutes=1))}
     assert made not in others

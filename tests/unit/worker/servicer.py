@@ -26,7 +26,7 @@ class Fake(jobs_service_pb2_grpc.JobsServiceServicer):
     checkpoints: dict[str, dict[str, Value]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     finishes: list[int] = field(default_factory=list)
-    declared: list[jobs_service_pb2.DeclareKindsRequest] = field(default_factory=list)
+    declared: list[jobs_service_pb2.RegisterKindsRequest] = field(default_factory=list)
     beats: list[list[str]] = field(default_factory=list)
     ready: list[str] = field(default_factory=list)
     down: set[str] = field(default_factory=set)
@@ -84,10 +84,10 @@ class Fake(jobs_service_pb2_grpc.JobsServiceServicer):
         self.jobs[request.attempt.job_id].progress.CopyFrom(request.progress)
         return jobs_service_pb2.ReportProgressResponse()
 
-    async def DeclareKinds(self, request: Any, context: Any) -> Any:
-        await self._called("DeclareKinds", context)
+    async def RegisterKinds(self, request: Any, context: Any) -> Any:
+        await self._called("RegisterKinds", context)
         self.declared.append(request)
-        return jobs_service_pb2.DeclareKindsResponse()
+        return jobs_service_pb2.RegisterKindsResponse()
 
     async def FinishJobs(self, request: Any, context: Any) -> Any:
         await self._called("FinishJobs", context)

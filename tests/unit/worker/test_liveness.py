@@ -135,7 +135,7 @@ async def test_a_worker_counts_what_it_does(
             raise worker.JobFailed("broken", "It broke.", retryable=False)
 
     monkeypatch.setattr(probes, "serving", keeping)
-    async with working(worker.Kind("test.kind", handle), metrics_listen="127.0.0.1:0"):
+    async with working(worker.Kind("test.kind", handle), metrics_address="127.0.0.1:0"):
         for fails in (True, False, False):
             await ended(fake.add("test.kind", {"fails": fails}))
     counts = {

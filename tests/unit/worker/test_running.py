@@ -174,7 +174,7 @@ async def test_a_service_that_knows_no_declarations_is_worked_for_all_the_same(
     async def handle(context: worker.Context) -> None:
         pass
 
-    fake.down = {"DeclareKinds"}
+    fake.down = {"RegisterKinds"}
     async with working(worker.Kind("test.kind", handle)):
         assert (await ended(fake.add("test.kind"))).WhichOneof("outcome") == "completed"
     assert not fake.declared

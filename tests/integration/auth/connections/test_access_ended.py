@@ -51,7 +51,7 @@ async def test_tokens_of_a_connect_that_ended_unheard_are_given_back(
 ) -> None:
     await ended(owner, tampering, phase)
     assert await owner.kept() is None
-    assert await owner.submitted() == ["auth.connect", "auth.give-back"]
+    assert await owner.submitted() == ["auth.connect", "auth.revoke-tokens"]
     await tampering.does(refuse=[{"path": "/revoke", "status": 503, "times": 1}])
     with pytest.raises(worker.JobFailed) as later:
         await owner.give_back()
@@ -66,7 +66,7 @@ async def test_tokens_of_a_disconnect_that_ended_unheard_are_given_back(owner: A
     await owner.connected()
     await owner.disconnect()
     await owner.parts.settlement.settle(await owner.news(JobPhase.CANCELLED))
-    assert (await owner.submitted())[-1] == "auth.give-back"
+    assert (await owner.submitted())[-1] == "auth.revoke-tokens"
     assert await owner.give_back() == {"revoked": True}
     assert len(await tampering.asked("/revoke")) == 1
 
@@ -101,7 +101,7 @@ async def test_what_is_left_over_is_submitted_again_and_forgotten_after_a_week(
 
     assert await mine() == []
     await execute(owner, older, by="2 hours", id=owner.user_id)
-    assert await mine() == ["auth.give-back"]
+    assert await mine() == ["auth.revoke-tokens"]
     await execute(owner, older, by="7 days", id=owner.user_id)
     assert await mine() == []
     assert not await owner.row_exists("connection_leftovers")

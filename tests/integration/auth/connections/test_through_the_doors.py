@@ -68,7 +68,7 @@ async def doors(
     database_url: Callable[[str], str],
     nats_url: str,
     seeds: dict[str, str],
-    identity_trust: str,
+    trusted_identity_keys: str,
     jobs_target: str,
     signer: Callable[[str], identity.Signer],
     engine: AsyncEngine,
@@ -76,12 +76,16 @@ async def doors(
     new_user: Callable[[], Awaitable[Any]],
 ) -> AsyncIterator[Doors]:
     auth_target, demo_target = (f"127.0.0.1:{children.free_port()}" for _ in range(2))
-    shared: dict[str, Any] = {"nats_url": nats_url, "identity_trust": identity_trust, "jobs_target": jobs_target}
+    shared: dict[str, Any] = {
+        "nats_url": nats_url,
+        "trusted_identity_keys": trusted_identity_keys,
+        "jobs_target": jobs_target,
+    }
     mine: dict[str, Any] = {
         **shared,
         "database_url": database_url("auth"),
         "identity_key": seeds["auth"],
-        "sealing_keys": "a:" + "A" * 43,
+        "encryption_keys": "a:" + "A" * 43,
     }
     stop = asyncio.Event()
     demo_config = DemoSettings(
@@ -128,8 +132,8 @@ async def test_a_platform_is_connected_and_disconnected_through_the_real_service
         published.append(received.payload)
 
     listening = bus.Bus(nats_url, name="test-listening")
-    listening.listen(f"auth.events.connections.{doors.user_id}", hear)
-    listening.listen("jobs.>", hear_anything)
+    listening.subscribe(f"auth.events.connections.{doors.user_id}", hear)
+    listening.subscribe("jobs.>", hear_anything)
     hearing = asyncio.create_task(listening.run())
 
     async def is_listening() -> bool:

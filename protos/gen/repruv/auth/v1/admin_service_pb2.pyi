@@ -321,8 +321,8 @@ class RevokeUserSessionsResponse(_message.Message):
 Global___RevokeUserSessionsResponse: _TypeAlias = RevokeUserSessionsResponse  # noqa: Y015
 
 @_typing.final
-class RevokeEverybodysSessionsRequest(_message.Message):
-    """RevokeEverybodysSessionsRequest asks for the end of all sessions."""
+class RevokeAllUsersSessionsRequest(_message.Message):
+    """RevokeAllUsersSessionsRequest asks for the end of all sessions."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -335,11 +335,11 @@ class RevokeEverybodysSessionsRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___RevokeEverybodysSessionsRequest: _TypeAlias = RevokeEverybodysSessionsRequest  # noqa: Y015
+Global___RevokeAllUsersSessionsRequest: _TypeAlias = RevokeAllUsersSessionsRequest  # noqa: Y015
 
 @_typing.final
-class RevokeEverybodysSessionsResponse(_message.Message):
-    """RevokeEverybodysSessionsResponse answers RevokeEverybodysSessions."""
+class RevokeAllUsersSessionsResponse(_message.Message):
+    """RevokeAllUsersSessionsResponse answers RevokeAllUsersSessions."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -361,7 +361,7 @@ class RevokeEverybodysSessionsResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___RevokeEverybodysSessionsResponse: _TypeAlias = RevokeEverybodysSessionsResponse  # noqa: Y015
+Global___RevokeAllUsersSessionsResponse: _TypeAlias = RevokeAllUsersSessionsResponse  # noqa: Y015
 
 @_typing.final
 class SendPasswordResetRequest(_message.Message):

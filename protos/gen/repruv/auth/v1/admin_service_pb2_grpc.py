@@ -66,10 +66,10 @@ class AuthAdminServiceStub:
                 request_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeUserSessionsRequest.SerializeToString,
                 response_deserializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeUserSessionsResponse.FromString,
                 _registered_method=True)
-        self.RevokeEverybodysSessions = channel.unary_unary(
-                '/repruv.auth.v1.AuthAdminService/RevokeEverybodysSessions',
-                request_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeEverybodysSessionsRequest.SerializeToString,
-                response_deserializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeEverybodysSessionsResponse.FromString,
+        self.RevokeAllUsersSessions = channel.unary_unary(
+                '/repruv.auth.v1.AuthAdminService/RevokeAllUsersSessions',
+                request_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeAllUsersSessionsRequest.SerializeToString,
+                response_deserializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeAllUsersSessionsResponse.FromString,
                 _registered_method=True)
         self.SendPasswordReset = channel.unary_unary(
                 '/repruv.auth.v1.AuthAdminService/SendPasswordReset',
@@ -132,8 +132,8 @@ class AuthAdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def RevokeEverybodysSessions(self, request, context):
-        """RevokeEverybodysSessions ends the sessions of everybody but the one of this call, as after a break-in: those that had begun
+    def RevokeAllUsersSessions(self, request, context):
+        """RevokeAllUsersSessions ends the sessions of everybody but the one of this call, as after a break-in: those that had begun
         when it was called, for 3 s at most. (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -188,10 +188,10 @@ def add_AuthAdminServiceServicer_to_server(servicer, server):
                     request_deserializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeUserSessionsRequest.FromString,
                     response_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeUserSessionsResponse.SerializeToString,
             ),
-            'RevokeEverybodysSessions': grpc.unary_unary_rpc_method_handler(
-                    servicer.RevokeEverybodysSessions,
-                    request_deserializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeEverybodysSessionsRequest.FromString,
-                    response_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeEverybodysSessionsResponse.SerializeToString,
+            'RevokeAllUsersSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeAllUsersSessions,
+                    request_deserializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeAllUsersSessionsRequest.FromString,
+                    response_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeAllUsersSessionsResponse.SerializeToString,
             ),
             'SendPasswordReset': grpc.unary_unary_rpc_method_handler(
                     servicer.SendPasswordReset,
@@ -379,7 +379,7 @@ class AuthAdminService:
             _registered_method=True)
 
     @staticmethod
-    def RevokeEverybodysSessions(request,
+    def RevokeAllUsersSessions(request,
             target,
             options=(),
             channel_credentials=None,
@@ -392,9 +392,9 @@ class AuthAdminService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/repruv.auth.v1.AuthAdminService/RevokeEverybodysSessions',
-            repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeEverybodysSessionsRequest.SerializeToString,
-            repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeEverybodysSessionsResponse.FromString,
+            '/repruv.auth.v1.AuthAdminService/RevokeAllUsersSessions',
+            repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeAllUsersSessionsRequest.SerializeToString,
+            repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeAllUsersSessionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

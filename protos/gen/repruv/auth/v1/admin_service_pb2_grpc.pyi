@@ -51,8 +51,8 @@ class AuthAdminServiceStub:
     """RevokeUserSessions ends one or all sessions of a user. Fails with NOT_FOUND `user_not_found` or `session_not_found`.
     (fresh)
     """
-    RevokeEverybodysSessions: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeEverybodysSessionsRequest, _admin_service_pb2.RevokeEverybodysSessionsResponse]
-    """RevokeEverybodysSessions ends the sessions of everybody but the one of this call, as after a break-in: those that had begun
+    RevokeAllUsersSessions: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeAllUsersSessionsRequest, _admin_service_pb2.RevokeAllUsersSessionsResponse]
+    """RevokeAllUsersSessions ends the sessions of everybody but the one of this call, as after a break-in: those that had begun
     when it was called, for 3 s at most. (fresh)
     """
     SendPasswordReset: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SendPasswordResetRequest, _admin_service_pb2.SendPasswordResetResponse]
@@ -85,8 +85,8 @@ class AuthAdminServiceAsyncStub(AuthAdminServiceStub):
     """RevokeUserSessions ends one or all sessions of a user. Fails with NOT_FOUND `user_not_found` or `session_not_found`.
     (fresh)
     """
-    RevokeEverybodysSessions: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeEverybodysSessionsRequest, _admin_service_pb2.RevokeEverybodysSessionsResponse]  # type: ignore[assignment]
-    """RevokeEverybodysSessions ends the sessions of everybody but the one of this call, as after a break-in: those that had begun
+    RevokeAllUsersSessions: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeAllUsersSessionsRequest, _admin_service_pb2.RevokeAllUsersSessionsResponse]  # type: ignore[assignment]
+    """RevokeAllUsersSessions ends the sessions of everybody but the one of this call, as after a break-in: those that had begun
     when it was called, for 3 s at most. (fresh)
     """
     SendPasswordReset: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SendPasswordResetRequest, _admin_service_pb2.SendPasswordResetResponse]  # type: ignore[assignment]
@@ -154,12 +154,12 @@ class AuthAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
-    def RevokeEverybodysSessions(
+    def RevokeAllUsersSessions(
         self,
-        request: _admin_service_pb2.RevokeEverybodysSessionsRequest,
+        request: _admin_service_pb2.RevokeAllUsersSessionsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_service_pb2.RevokeEverybodysSessionsResponse, _abc.Awaitable[_admin_service_pb2.RevokeEverybodysSessionsResponse]]:
-        """RevokeEverybodysSessions ends the sessions of everybody but the one of this call, as after a break-in: those that had begun
+    ) -> _typing.Union[_admin_service_pb2.RevokeAllUsersSessionsResponse, _abc.Awaitable[_admin_service_pb2.RevokeAllUsersSessionsResponse]]:
+        """RevokeAllUsersSessions ends the sessions of everybody but the one of this call, as after a break-in: those that had begun
         when it was called, for 3 s at most. (fresh)
         """
 

@@ -116,7 +116,7 @@ Global___JobProgressed: _TypeAlias = JobProgressed  # noqa: Y015
 
 @_typing.final
 class NotificationsRead(_message.Message):
-    """NotificationsRead carries how much an owner has left to read of. Published on `jobs.read.<owner_id>` without a stream: it
+    """NotificationsRead carries how much an owner has left to read of. Published on `jobs.notifications_read.<owner_id>` without a stream: it
     may be lost, since whoever looks at a page again asks how things stand.
     """
 

@@ -576,8 +576,8 @@ class EventCursor(_message.Message):
 Global___EventCursor: _TypeAlias = EventCursor  # noqa: Y015
 
 @_typing.final
-class ListEventsOfOwnersRequest(_message.Message):
-    """ListEventsOfOwnersRequest asks for what came after many positions."""
+class BatchListJobEventsRequest(_message.Message):
+    """BatchListJobEventsRequest asks for what came after many positions."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -597,23 +597,23 @@ class ListEventsOfOwnersRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListEventsOfOwnersRequest: _TypeAlias = ListEventsOfOwnersRequest  # noqa: Y015
+Global___BatchListJobEventsRequest: _TypeAlias = BatchListJobEventsRequest  # noqa: Y015
 
 @_typing.final
-class ListEventsOfOwnersResponse(_message.Message):
-    """ListEventsOfOwnersResponse answers ListEventsOfOwners."""
+class BatchListJobEventsResponse(_message.Message):
+    """BatchListJobEventsResponse answers BatchListJobEvents."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RESULTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListEventsOfOwnersResult]:
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchListJobEventsResult]:
         """Of the first cursors, in their order: at least one, and as many as there is room for."""
 
     def __init__(
         self,
         *,
-        results: _abc.Iterable[Global___ListEventsOfOwnersResult] | None = ...,
+        results: _abc.Iterable[Global___BatchListJobEventsResult] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -621,11 +621,11 @@ class ListEventsOfOwnersResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListEventsOfOwnersResponse: _TypeAlias = ListEventsOfOwnersResponse  # noqa: Y015
+Global___BatchListJobEventsResponse: _TypeAlias = BatchListJobEventsResponse  # noqa: Y015
 
 @_typing.final
-class ListEventsOfOwnersResult(_message.Message):
-    """ListEventsOfOwnersResult says what became of one cursor."""
+class BatchListJobEventsResult(_message.Message):
+    """BatchListJobEventsResult says what became of one cursor."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -653,11 +653,11 @@ class ListEventsOfOwnersResult(_message.Message):
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 
-Global___ListEventsOfOwnersResult: _TypeAlias = ListEventsOfOwnersResult  # noqa: Y015
+Global___BatchListJobEventsResult: _TypeAlias = BatchListJobEventsResult  # noqa: Y015
 
 @_typing.final
-class GetEventPositionsRequest(_message.Message):
-    """GetEventPositionsRequest names owners."""
+class BatchGetEventPositionsRequest(_message.Message):
+    """BatchGetEventPositionsRequest names owners."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -677,11 +677,11 @@ class GetEventPositionsRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___GetEventPositionsRequest: _TypeAlias = GetEventPositionsRequest  # noqa: Y015
+Global___BatchGetEventPositionsRequest: _TypeAlias = BatchGetEventPositionsRequest  # noqa: Y015
 
 @_typing.final
-class GetEventPositionsResponse(_message.Message):
-    """GetEventPositionsResponse answers GetEventPositions."""
+class BatchGetEventPositionsResponse(_message.Message):
+    """BatchGetEventPositionsResponse answers BatchGetEventPositions."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -721,7 +721,7 @@ class GetEventPositionsResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___GetEventPositionsResponse: _TypeAlias = GetEventPositionsResponse  # noqa: Y015
+Global___BatchGetEventPositionsResponse: _TypeAlias = BatchGetEventPositionsResponse  # noqa: Y015
 
 @_typing.final
 class WatchJobRequest(_message.Message):
@@ -936,8 +936,8 @@ class MarkNotificationsReadResponse(_message.Message):
 Global___MarkNotificationsReadResponse: _TypeAlias = MarkNotificationsReadResponse  # noqa: Y015
 
 @_typing.final
-class DeclareKindsRequest(_message.Message):
-    """DeclareKindsRequest says what a worker serves."""
+class RegisterKindsRequest(_message.Message):
+    """RegisterKindsRequest says what a worker serves."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -967,11 +967,11 @@ class DeclareKindsRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___DeclareKindsRequest: _TypeAlias = DeclareKindsRequest  # noqa: Y015
+Global___RegisterKindsRequest: _TypeAlias = RegisterKindsRequest  # noqa: Y015
 
 @_typing.final
-class DeclareKindsResponse(_message.Message):
-    """DeclareKindsResponse answers DeclareKinds."""
+class RegisterKindsResponse(_message.Message):
+    """RegisterKindsResponse answers RegisterKinds."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -984,7 +984,7 @@ class DeclareKindsResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___DeclareKindsResponse: _TypeAlias = DeclareKindsResponse  # noqa: Y015
+Global___RegisterKindsResponse: _TypeAlias = RegisterKindsResponse  # noqa: Y015
 
 @_typing.final
 class ClaimJobsRequest(_message.Message):

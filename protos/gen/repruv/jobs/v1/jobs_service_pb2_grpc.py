@@ -79,15 +79,15 @@ class JobsServiceStub:
                 request_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.ListJobEventsRequest.SerializeToString,
                 response_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.ListJobEventsResponse.FromString,
                 _registered_method=True)
-        self.ListEventsOfOwners = channel.unary_unary(
-                '/repruv.jobs.v1.JobsService/ListEventsOfOwners',
-                request_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.ListEventsOfOwnersRequest.SerializeToString,
-                response_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.ListEventsOfOwnersResponse.FromString,
+        self.BatchListJobEvents = channel.unary_unary(
+                '/repruv.jobs.v1.JobsService/BatchListJobEvents',
+                request_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.BatchListJobEventsRequest.SerializeToString,
+                response_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.BatchListJobEventsResponse.FromString,
                 _registered_method=True)
-        self.GetEventPositions = channel.unary_unary(
-                '/repruv.jobs.v1.JobsService/GetEventPositions',
-                request_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.GetEventPositionsRequest.SerializeToString,
-                response_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.GetEventPositionsResponse.FromString,
+        self.BatchGetEventPositions = channel.unary_unary(
+                '/repruv.jobs.v1.JobsService/BatchGetEventPositions',
+                request_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.BatchGetEventPositionsRequest.SerializeToString,
+                response_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.BatchGetEventPositionsResponse.FromString,
                 _registered_method=True)
         self.WatchJob = channel.unary_stream(
                 '/repruv.jobs.v1.JobsService/WatchJob',
@@ -109,10 +109,10 @@ class JobsServiceStub:
                 request_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.MarkNotificationsReadRequest.SerializeToString,
                 response_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.MarkNotificationsReadResponse.FromString,
                 _registered_method=True)
-        self.DeclareKinds = channel.unary_unary(
-                '/repruv.jobs.v1.JobsService/DeclareKinds',
-                request_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.DeclareKindsRequest.SerializeToString,
-                response_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.DeclareKindsResponse.FromString,
+        self.RegisterKinds = channel.unary_unary(
+                '/repruv.jobs.v1.JobsService/RegisterKinds',
+                request_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.RegisterKindsRequest.SerializeToString,
+                response_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.RegisterKindsResponse.FromString,
                 _registered_method=True)
         self.ClaimJobs = channel.unary_unary(
                 '/repruv.jobs.v1.JobsService/ClaimJobs',
@@ -208,7 +208,7 @@ class JobsServiceServicer:
 
     def RetryJob(self, request, context):
         """RetryJob reopens a failed or cancelled job with a fresh budget of attempts. Fails with NOT_FOUND,
-        FAILED_PRECONDITION `job_not_retryable` or `undo_not_ended` (what it had done is still being undone), or ALREADY_EXISTS
+        FAILED_PRECONDITION `job_not_retryable` or `undo_in_progress` (what it had done is still being undone), or ALREADY_EXISTS
         `unique_key_taken`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -223,8 +223,8 @@ class JobsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ListEventsOfOwners(self, request, context):
-        """ListEventsOfOwners answers with the events of many owners, each as ListJobEvents would: how the readers of many streams catch up
+    def BatchListJobEvents(self, request, context):
+        """BatchListJobEvents answers with the events of many owners, each as ListJobEvents would: how the readers of many streams catch up
         together. An answer carries up to 5,000 events and 2 MiB: ask again for the owners that it leaves out, and for the rest of those
         of whom it has a part. Fails with INVALID_ARGUMENT (`cursors`). Only for services.
         """
@@ -232,8 +232,8 @@ class JobsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def GetEventPositions(self, request, context):
-        """GetEventPositions answers with the newest sequence of each owner: how a reader finds out that it missed something.
+    def BatchGetEventPositions(self, request, context):
+        """BatchGetEventPositions answers with the newest sequence of each owner: how a reader finds out that it missed something.
         Only for services.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -271,8 +271,8 @@ class JobsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def DeclareKinds(self, request, context):
-        """DeclareKinds says what a worker serves: the defaults and properties of its kinds, and the schedules that belong to them. A
+    def RegisterKinds(self, request, context):
+        """RegisterKinds says what a worker serves: the defaults and properties of its kinds, and the schedules that belong to them. A
         worker does so when it starts and every 30 s. Limits and pauses that an admin has set stay as they are.
         Fails with INVALID_ARGUMENT. Only for workers, as are all calls after it.
         """
@@ -375,15 +375,15 @@ def add_JobsServiceServicer_to_server(servicer, server):
                     request_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.ListJobEventsRequest.FromString,
                     response_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.ListJobEventsResponse.SerializeToString,
             ),
-            'ListEventsOfOwners': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListEventsOfOwners,
-                    request_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.ListEventsOfOwnersRequest.FromString,
-                    response_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.ListEventsOfOwnersResponse.SerializeToString,
+            'BatchListJobEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchListJobEvents,
+                    request_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.BatchListJobEventsRequest.FromString,
+                    response_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.BatchListJobEventsResponse.SerializeToString,
             ),
-            'GetEventPositions': grpc.unary_unary_rpc_method_handler(
-                    servicer.GetEventPositions,
-                    request_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.GetEventPositionsRequest.FromString,
-                    response_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.GetEventPositionsResponse.SerializeToString,
+            'BatchGetEventPositions': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetEventPositions,
+                    request_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.BatchGetEventPositionsRequest.FromString,
+                    response_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.BatchGetEventPositionsResponse.SerializeToString,
             ),
             'WatchJob': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchJob,
@@ -405,10 +405,10 @@ def add_JobsServiceServicer_to_server(servicer, server):
                     request_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.MarkNotificationsReadRequest.FromString,
                     response_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.MarkNotificationsReadResponse.SerializeToString,
             ),
-            'DeclareKinds': grpc.unary_unary_rpc_method_handler(
-                    servicer.DeclareKinds,
-                    request_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.DeclareKindsRequest.FromString,
-                    response_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.DeclareKindsResponse.SerializeToString,
+            'RegisterKinds': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegisterKinds,
+                    request_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.RegisterKindsRequest.FromString,
+                    response_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.RegisterKindsResponse.SerializeToString,
             ),
             'ClaimJobs': grpc.unary_unary_rpc_method_handler(
                     servicer.ClaimJobs,
@@ -678,7 +678,7 @@ class JobsService:
             _registered_method=True)
 
     @staticmethod
-    def ListEventsOfOwners(request,
+    def BatchListJobEvents(request,
             target,
             options=(),
             channel_credentials=None,
@@ -691,9 +691,9 @@ class JobsService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/repruv.jobs.v1.JobsService/ListEventsOfOwners',
-            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.ListEventsOfOwnersRequest.SerializeToString,
-            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.ListEventsOfOwnersResponse.FromString,
+            '/repruv.jobs.v1.JobsService/BatchListJobEvents',
+            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.BatchListJobEventsRequest.SerializeToString,
+            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.BatchListJobEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -705,7 +705,7 @@ class JobsService:
             _registered_method=True)
 
     @staticmethod
-    def GetEventPositions(request,
+    def BatchGetEventPositions(request,
             target,
             options=(),
             channel_credentials=None,
@@ -718,9 +718,9 @@ class JobsService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/repruv.jobs.v1.JobsService/GetEventPositions',
-            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.GetEventPositionsRequest.SerializeToString,
-            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.GetEventPositionsResponse.FromString,
+            '/repruv.jobs.v1.JobsService/BatchGetEventPositions',
+            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.BatchGetEventPositionsRequest.SerializeToString,
+            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.BatchGetEventPositionsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -840,7 +840,7 @@ class JobsService:
             _registered_method=True)
 
     @staticmethod
-    def DeclareKinds(request,
+    def RegisterKinds(request,
             target,
             options=(),
             channel_credentials=None,
@@ -853,9 +853,9 @@ class JobsService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/repruv.jobs.v1.JobsService/DeclareKinds',
-            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.DeclareKindsRequest.SerializeToString,
-            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.DeclareKindsResponse.FromString,
+            '/repruv.jobs.v1.JobsService/RegisterKinds',
+            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.RegisterKindsRequest.SerializeToString,
+            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.RegisterKindsResponse.FromString,
             options,
             channel_credentials,
             insecure,

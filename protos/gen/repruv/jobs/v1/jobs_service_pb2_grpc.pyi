@@ -60,20 +60,20 @@ class JobsServiceStub:
     """
     RetryJob: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.RetryJobRequest, _jobs_service_pb2.RetryJobResponse]
     """RetryJob reopens a failed or cancelled job with a fresh budget of attempts. Fails with NOT_FOUND,
-    FAILED_PRECONDITION `job_not_retryable` or `undo_not_ended` (what it had done is still being undone), or ALREADY_EXISTS
+    FAILED_PRECONDITION `job_not_retryable` or `undo_in_progress` (what it had done is still being undone), or ALREADY_EXISTS
     `unique_key_taken`.
     """
     ListJobEvents: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.ListJobEventsRequest, _jobs_service_pb2.ListJobEventsResponse]
     """ListJobEvents answers with an owner's events after a sequence, in order, without gaps.
     Fails with OUT_OF_RANGE `cursor_unknown` when after_sequence is newer than the newest event or older than what is kept.
     """
-    ListEventsOfOwners: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.ListEventsOfOwnersRequest, _jobs_service_pb2.ListEventsOfOwnersResponse]
-    """ListEventsOfOwners answers with the events of many owners, each as ListJobEvents would: how the readers of many streams catch up
+    BatchListJobEvents: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.BatchListJobEventsRequest, _jobs_service_pb2.BatchListJobEventsResponse]
+    """BatchListJobEvents answers with the events of many owners, each as ListJobEvents would: how the readers of many streams catch up
     together. An answer carries up to 5,000 events and 2 MiB: ask again for the owners that it leaves out, and for the rest of those
     of whom it has a part. Fails with INVALID_ARGUMENT (`cursors`). Only for services.
     """
-    GetEventPositions: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.GetEventPositionsRequest, _jobs_service_pb2.GetEventPositionsResponse]
-    """GetEventPositions answers with the newest sequence of each owner: how a reader finds out that it missed something.
+    BatchGetEventPositions: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.BatchGetEventPositionsRequest, _jobs_service_pb2.BatchGetEventPositionsResponse]
+    """BatchGetEventPositions answers with the newest sequence of each owner: how a reader finds out that it missed something.
     Only for services.
     """
     WatchJob: _grpc.UnaryStreamMultiCallable[_jobs_service_pb2.WatchJobRequest, _jobs_service_pb2.WatchJobResponse]
@@ -90,8 +90,8 @@ class JobsServiceStub:
     """
     MarkNotificationsRead: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.MarkNotificationsReadRequest, _jobs_service_pb2.MarkNotificationsReadResponse]
     """MarkNotificationsRead says that the owner has read of jobs that ended. Doing so twice is no error; unknown ones are ignored."""
-    DeclareKinds: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.DeclareKindsRequest, _jobs_service_pb2.DeclareKindsResponse]
-    """DeclareKinds says what a worker serves: the defaults and properties of its kinds, and the schedules that belong to them. A
+    RegisterKinds: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.RegisterKindsRequest, _jobs_service_pb2.RegisterKindsResponse]
+    """RegisterKinds says what a worker serves: the defaults and properties of its kinds, and the schedules that belong to them. A
     worker does so when it starts and every 30 s. Limits and pauses that an admin has set stay as they are.
     Fails with INVALID_ARGUMENT. Only for workers, as are all calls after it.
     """
@@ -148,20 +148,20 @@ class JobsServiceAsyncStub(JobsServiceStub):
     """
     RetryJob: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.RetryJobRequest, _jobs_service_pb2.RetryJobResponse]  # type: ignore[assignment]
     """RetryJob reopens a failed or cancelled job with a fresh budget of attempts. Fails with NOT_FOUND,
-    FAILED_PRECONDITION `job_not_retryable` or `undo_not_ended` (what it had done is still being undone), or ALREADY_EXISTS
+    FAILED_PRECONDITION `job_not_retryable` or `undo_in_progress` (what it had done is still being undone), or ALREADY_EXISTS
     `unique_key_taken`.
     """
     ListJobEvents: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.ListJobEventsRequest, _jobs_service_pb2.ListJobEventsResponse]  # type: ignore[assignment]
     """ListJobEvents answers with an owner's events after a sequence, in order, without gaps.
     Fails with OUT_OF_RANGE `cursor_unknown` when after_sequence is newer than the newest event or older than what is kept.
     """
-    ListEventsOfOwners: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.ListEventsOfOwnersRequest, _jobs_service_pb2.ListEventsOfOwnersResponse]  # type: ignore[assignment]
-    """ListEventsOfOwners answers with the events of many owners, each as ListJobEvents would: how the readers of many streams catch up
+    BatchListJobEvents: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.BatchListJobEventsRequest, _jobs_service_pb2.BatchListJobEventsResponse]  # type: ignore[assignment]
+    """BatchListJobEvents answers with the events of many owners, each as ListJobEvents would: how the readers of many streams catch up
     together. An answer carries up to 5,000 events and 2 MiB: ask again for the owners that it leaves out, and for the rest of those
     of whom it has a part. Fails with INVALID_ARGUMENT (`cursors`). Only for services.
     """
-    GetEventPositions: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.GetEventPositionsRequest, _jobs_service_pb2.GetEventPositionsResponse]  # type: ignore[assignment]
-    """GetEventPositions answers with the newest sequence of each owner: how a reader finds out that it missed something.
+    BatchGetEventPositions: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.BatchGetEventPositionsRequest, _jobs_service_pb2.BatchGetEventPositionsResponse]  # type: ignore[assignment]
+    """BatchGetEventPositions answers with the newest sequence of each owner: how a reader finds out that it missed something.
     Only for services.
     """
     WatchJob: _aio.UnaryStreamMultiCallable[_jobs_service_pb2.WatchJobRequest, _jobs_service_pb2.WatchJobResponse]  # type: ignore[assignment]
@@ -178,8 +178,8 @@ class JobsServiceAsyncStub(JobsServiceStub):
     """
     MarkNotificationsRead: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.MarkNotificationsReadRequest, _jobs_service_pb2.MarkNotificationsReadResponse]  # type: ignore[assignment]
     """MarkNotificationsRead says that the owner has read of jobs that ended. Doing so twice is no error; unknown ones are ignored."""
-    DeclareKinds: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.DeclareKindsRequest, _jobs_service_pb2.DeclareKindsResponse]  # type: ignore[assignment]
-    """DeclareKinds says what a worker serves: the defaults and properties of its kinds, and the schedules that belong to them. A
+    RegisterKinds: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.RegisterKindsRequest, _jobs_service_pb2.RegisterKindsResponse]  # type: ignore[assignment]
+    """RegisterKinds says what a worker serves: the defaults and properties of its kinds, and the schedules that belong to them. A
     worker does so when it starts and every 30 s. Limits and pauses that an admin has set stay as they are.
     Fails with INVALID_ARGUMENT. Only for workers, as are all calls after it.
     """
@@ -275,7 +275,7 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.RetryJobResponse, _abc.Awaitable[_jobs_service_pb2.RetryJobResponse]]:
         """RetryJob reopens a failed or cancelled job with a fresh budget of attempts. Fails with NOT_FOUND,
-        FAILED_PRECONDITION `job_not_retryable` or `undo_not_ended` (what it had done is still being undone), or ALREADY_EXISTS
+        FAILED_PRECONDITION `job_not_retryable` or `undo_in_progress` (what it had done is still being undone), or ALREADY_EXISTS
         `unique_key_taken`.
         """
 
@@ -290,23 +290,23 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
-    def ListEventsOfOwners(
+    def BatchListJobEvents(
         self,
-        request: _jobs_service_pb2.ListEventsOfOwnersRequest,
+        request: _jobs_service_pb2.BatchListJobEventsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_jobs_service_pb2.ListEventsOfOwnersResponse, _abc.Awaitable[_jobs_service_pb2.ListEventsOfOwnersResponse]]:
-        """ListEventsOfOwners answers with the events of many owners, each as ListJobEvents would: how the readers of many streams catch up
+    ) -> _typing.Union[_jobs_service_pb2.BatchListJobEventsResponse, _abc.Awaitable[_jobs_service_pb2.BatchListJobEventsResponse]]:
+        """BatchListJobEvents answers with the events of many owners, each as ListJobEvents would: how the readers of many streams catch up
         together. An answer carries up to 5,000 events and 2 MiB: ask again for the owners that it leaves out, and for the rest of those
         of whom it has a part. Fails with INVALID_ARGUMENT (`cursors`). Only for services.
         """
 
     @_abc_1.abstractmethod
-    def GetEventPositions(
+    def BatchGetEventPositions(
         self,
-        request: _jobs_service_pb2.GetEventPositionsRequest,
+        request: _jobs_service_pb2.BatchGetEventPositionsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_jobs_service_pb2.GetEventPositionsResponse, _abc.Awaitable[_jobs_service_pb2.GetEventPositionsResponse]]:
-        """GetEventPositions answers with the newest sequence of each owner: how a reader finds out that it missed something.
+    ) -> _typing.Union[_jobs_service_pb2.BatchGetEventPositionsResponse, _abc.Awaitable[_jobs_service_pb2.BatchGetEventPositionsResponse]]:
+        """BatchGetEventPositions answers with the newest sequence of each owner: how a reader finds out that it missed something.
         Only for services.
         """
 
@@ -349,12 +349,12 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         """MarkNotificationsRead says that the owner has read of jobs that ended. Doing so twice is no error; unknown ones are ignored."""
 
     @_abc_1.abstractmethod
-    def DeclareKinds(
+    def RegisterKinds(
         self,
-        request: _jobs_service_pb2.DeclareKindsRequest,
+        request: _jobs_service_pb2.RegisterKindsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_jobs_service_pb2.DeclareKindsResponse, _abc.Awaitable[_jobs_service_pb2.DeclareKindsResponse]]:
-        """DeclareKinds says what a worker serves: the defaults and properties of its kinds, and the schedules that belong to them. A
+    ) -> _typing.Union[_jobs_service_pb2.RegisterKindsResponse, _abc.Awaitable[_jobs_service_pb2.RegisterKindsResponse]]:
+        """RegisterKinds says what a worker serves: the defaults and properties of its kinds, and the schedules that belong to them. A
         worker does so when it starts and every 30 s. Limits and pauses that an admin has set stay as they are.
         Fails with INVALID_ARGUMENT. Only for workers, as are all calls after it.
         """

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from chassis import errors
-from chassis.coalescing import Coalescer
+from chassis.batching import Batcher
 
 
 class Calls:
@@ -27,7 +27,7 @@ class Calls:
         return [errors.NotFound(str(item)) if item < 0 else item * 10 for item in items]
 
 
-async def begin(coalescer: Coalescer[int, int], *items: int) -> list[asyncio.Task[int]]:
+async def begin(coalescer: Batcher[int, int], *items: int) -> list[asyncio.Task[int]]:
     """Ask for all, and let them begin."""
     asked = [asyncio.create_task(coalescer(item)) for item in items]
     for _ in range(3):
@@ -37,7 +37,7 @@ async def begin(coalescer: Coalescer[int, int], *items: int) -> list[asyncio.Tas
 
 async def test_the_first_goes_at_once_and_the_others_together() -> None:
     calls = Calls()
-    coalescer = Coalescer(calls, size=lambda _: 1)
+    coalescer = Batcher(calls, size=lambda _: 1)
     asked = await begin(coalescer, 1)
     asked += await begin(coalescer, 2)
     asked += await begin(coalescer, 3, -4)
@@ -51,7 +51,7 @@ async def test_the_first_goes_at_once_and_the_others_together() -> None:
 @pytest.mark.parametrize("bounds", [{"max_items": 2}, {"max_bytes": 25}])
 async def test_a_call_is_bounded(bounds: dict[str, int]) -> None:
     calls = Calls()
-    coalescer = Coalescer(calls, size=lambda _: 10, **bounds)
+    coalescer = Batcher(calls, size=lambda _: 10, **bounds)
     asked = await begin(coalescer, *range(5))
     calls.go.set()
     assert await asyncio.gather(*asked) == [0, 10, 20, 30, 40]
@@ -61,7 +61,7 @@ async def test_a_call_is_bounded(bounds: dict[str, int]) -> None:
 async def test_an_item_that_is_too_large_goes_alone() -> None:
     calls = Calls()
     calls.go.set()
-    coalescer = Coalescer(calls, size=lambda item: item, max_bytes=10)
+    coalescer = Batcher(calls, size=lambda item: item, max_bytes=10)
     asked = await begin(coalescer, 1, 100, 1)
     assert await asyncio.gather(*asked) == [10, 1000, 10]
     assert calls.made == [[1], [100], [1]]
@@ -71,7 +71,7 @@ async def test_an_error_reaches_everybody_as_one_of_his_own() -> None:
     calls = Calls()
     calls.go.set()
     calls.error = errors.Unavailable(code="jobs_unavailable")
-    asked = await begin(Coalescer(calls, size=lambda _: 1), 1, 2)
+    asked = await begin(Batcher(calls, size=lambda _: 1), 1, 2)
     answers = await asyncio.gather(*asked, return_exceptions=True)
     assert [getattr(answer, "code", "") for answer in answers] == ["jobs_unavailable"] * 2
     assert answers[0] is not answers[1]
@@ -79,7 +79,7 @@ async def test_an_error_reaches_everybody_as_one_of_his_own() -> None:
 
 async def test_what_is_cancelled_before_it_was_sent_is_not_sent() -> None:
     calls = Calls()
-    coalescer = Coalescer(calls, size=lambda _: 1)
+    coalescer = Batcher(calls, size=lambda _: 1)
     first, *others = (*(await begin(coalescer, 1)), *(await begin(coalescer, 2, 3)))
     others[0].cancel()
     first.cancel()
@@ -90,7 +90,7 @@ async def test_what_is_cancelled_before_it_was_sent_is_not_sent() -> None:
 
 async def test_more_than_there_is_room_for_waits() -> None:
     calls = Calls()
-    coalescer = Coalescer(calls, size=lambda _: 1, capacity=2)
+    coalescer = Batcher(calls, size=lambda _: 1, capacity=2)
     asked = await begin(coalescer, 1, 2, 3)
     calls.go.set()
     assert await asyncio.gather(*asked) == [10, 20, 30]
@@ -100,7 +100,7 @@ async def test_more_than_there_is_room_for_waits() -> None:
 async def test_a_caller_that_calls_again_at_once_is_answered() -> None:
     calls = Calls()
     calls.go.set()
-    coalescer = Coalescer(calls, size=lambda _: 1)
+    coalescer = Batcher(calls, size=lambda _: 1)
     async with asyncio.timeout(5):
         for item in range(100):
             assert await coalescer(item) == item * 10

@@ -15,7 +15,7 @@ FIRST_SECONDS = 0.2
 MOST_SECONDS = 2.0
 
 
-def pauses(first: float = FIRST_SECONDS, most: float = MOST_SECONDS) -> Iterator[float]:
+def backoff(first: float = FIRST_SECONDS, most: float = MOST_SECONDS) -> Iterator[float]:
     """Give growing pauses with jitter, in seconds, without end."""
     pause = first
     while True:
@@ -23,9 +23,9 @@ def pauses(first: float = FIRST_SECONDS, most: float = MOST_SECONDS) -> Iterator
         pause = min(pause * 2, most)
 
 
-async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+async def retry_while_unavailable(call: Callable[[], Awaitable[T]]) -> T:
     """Call until it is answered. Only for calls that may be repeated; what bounds them is the attempt's timeout."""
-    for pause in pauses():
+    for pause in backoff():
         try:
             return await call()
         except errors.Unavailable:

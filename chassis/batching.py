@@ -20,15 +20,15 @@ MAX_ITEMS = 1_000
 MAX_BYTES = 1_000_000
 """Well below what a server takes in one message: a call that carries so much should not hold up the next one."""
 CAPACITY = 10_000
-MANY = 10
-LONGER = 3
-ANSWER_TURNS = 3
+BUSY_BATCH = 10
+BUSY_FACTOR = 3
+YIELDS_AFTER_ANSWER = 3
 """So many turns of the event loop an answer takes to reach who asked, and the next question to come here."""
 
 
-def apart(seconds: float, items: int) -> float:
+def min_interval(seconds: float, items: int) -> float:
     """Give the least time between two calls, the first of which had so many items."""
-    return seconds * LONGER if items >= MANY else seconds
+    return seconds * BUSY_FACTOR if items >= BUSY_BATCH else seconds
 
 
 def batches(items: Sequence[Item], *, size: Callable[[Item], int]) -> Iterator[list[Item]]:
@@ -47,13 +47,13 @@ def batches(items: Sequence[Item], *, size: Callable[[Item], int]) -> Iterator[l
 
 
 @dataclass(slots=True)
-class _Asked(Generic[Item, Result]):
+class _Pending(Generic[Item, Result]):
     item: Item
     size: int
     answer: asyncio.Future[Result]
 
 
-class Coalescer(Generic[Item, Result]):
+class Batcher(Generic[Item, Result]):
     """Sends items by one call at a time: the first at once, those that come while it is under way together in the next.
 
     So an idle caller waits for nobody, and a busy one makes few calls. At most `CAPACITY` items wait;
@@ -68,29 +68,29 @@ class Coalescer(Generic[Item, Result]):
         max_items: int = MAX_ITEMS,
         max_bytes: int = MAX_BYTES,
         capacity: int = CAPACITY,
-        apart: float = 0.0,
-        patience: float | None = None,
+        min_interval: float = 0.0,
+        max_wait: float | None = None,
     ) -> None:
         """`call` answers each item in order, or raises for all of them; `size` gives an item's bytes,
         where only their number would not bound a call.
 
-        Calls begin at least `apart` seconds after each other, unless one is full: for items that may wait so long. After one with
-        `MANY` items the next waits `LONGER` times as long: who is busy gains more by fewer calls than by quick ones.
+        Calls start at least `min_interval` seconds apart unless a batch is full. After a batch of
+        `BUSY_BATCH` or more the interval grows by `BUSY_FACTOR`: under load, fewer calls beat faster ones.
 
-        With `patience`, those who wait are sent after so many seconds though the call before them is still under way: one answer
-        that does not come holds up nobody else.
+        With `max_wait`, pending items are sent after that many seconds even while an earlier call is still under way, so one call
+        that does not return delays nobody else.
         """
         self._call = call
         self._size = size
         self._max_items = max_items
         self._max_bytes = max_bytes
-        self._apart = apart
-        self._patience = patience
+        self._min_interval = min_interval
+        self._max_wait = max_wait
         self._late: set[asyncio.Task[None]] = set()
         self._called_at = -math.inf
         self._called_with = 0
         self._room = asyncio.Semaphore(capacity)
-        self._waiting: deque[_Asked[Item, Result]] = deque()
+        self._waiting: deque[_Pending[Item, Result]] = deque()
         self._sending: asyncio.Task[None] | None = None
 
     async def __call__(self, item: Item) -> Result:
@@ -99,7 +99,7 @@ class Coalescer(Generic[Item, Result]):
         Cancelled before it was sent, it is not sent; cancelled later, its answer is dropped.
         """
         async with self._room:
-            asked: _Asked[Item, Result] = _Asked(item, self._size(item), asyncio.get_running_loop().create_future())
+            asked: _Pending[Item, Result] = _Pending(item, self._size(item), asyncio.get_running_loop().create_future())
             self._waiting.append(asked)
             if self._sending is None:
                 # In a context of its own: what is known of the first caller must not stick to the others' calls.
@@ -112,9 +112,9 @@ class Coalescer(Generic[Item, Result]):
                 await self._keep_apart()
                 if batch := self._next_batch():
                     self._called_with = len(batch)
-                    await self._send_patiently(batch)
+                    await self._send_within_max_wait(batch)
                 # Whoever was answered may ask again at once: together with those who waited, not always one call behind them.
-                for _ in range(ANSWER_TURNS):
+                for _ in range(YIELDS_AFTER_ANSWER):
                     await asyncio.sleep(0)
         finally:
             # Otherwise only when this task was cancelled: nobody shall wait for what will not come.
@@ -125,13 +125,13 @@ class Coalescer(Generic[Item, Result]):
 
     async def _keep_apart(self) -> None:
         loop = asyncio.get_running_loop()
-        early = self._called_at + apart(self._apart, self._called_with) - loop.time()
+        early = self._called_at + min_interval(self._min_interval, self._called_with) - loop.time()
         if early > 0 and len(self._waiting) < self._max_items:
             await asyncio.sleep(early)
         self._called_at = loop.time()
 
-    def _next_batch(self) -> list[_Asked[Item, Result]]:
-        batch: list[_Asked[Item, Result]] = []
+    def _next_batch(self) -> list[_Pending[Item, Result]]:
+        batch: list[_Pending[Item, Result]] = []
         total = 0
         while self._waiting and len(batch) < self._max_items:
             asked = self._waiting[0]
@@ -143,16 +143,16 @@ class Coalescer(Generic[Item, Result]):
                 total += asked.size
         return batch
 
-    async def _send_patiently(self, batch: list[_Asked[Item, Result]]) -> None:
-        if self._patience is None:
+    async def _send_within_max_wait(self, batch: list[_Pending[Item, Result]]) -> None:
+        if self._max_wait is None:
             await self._send_batch(batch)
             return
         sending = asyncio.create_task(self._send_batch(batch))
         self._late.add(sending)
         sending.add_done_callback(self._late.discard)
-        await asyncio.wait({sending}, timeout=self._patience)
+        await asyncio.wait({sending}, timeout=self._max_wait)
 
-    async def _send_batch(self, batch: list[_Asked[Item, Result]]) -> None:
+    async def _send_batch(self, batch: list[_Pending[Item, Result]]) -> None:
         try:
             answers = await self._answers(batch)
             for asked, answer in zip(batch, answers, strict=True):
@@ -167,7 +167,7 @@ class Coalescer(Generic[Item, Result]):
             for asked in batch:
                 asked.answer.cancel()
 
-    async def _answers(self, batch: list[_Asked[Item, Result]]) -> Sequence[Result | Exception]:
+    async def _answers(self, batch: list[_Pending[Item, Result]]) -> Sequence[Result | Exception]:
         try:
             answers = await self._call([asked.item for asked in batch])
         except Exception as error:  # noqa: BLE001 - every caller gets it
