@@ -81,7 +81,7 @@ soak: $(INSTALLED) ## Let streams come and go for minutes: nothing may grow or b
 lock: .venv-bootstrap/uv-$(UV_VERSION) ## Resolve requirements/*.in, and those of the benchmark's peers, anew into *.txt
 	cd requirements && $(lock_with) dev.in -o dev.txt
 	cd requirements && for name in auth demo jobs gateway provision; do $(lock_with) -c dev.txt $$name.in -o $$name.txt || exit 1; done
-	for peers in bench/jobs/peers bench/stream/peers; do ( cd $$peers && for name in *.in; do $(lock_with) --no-emit-index-url $$name -o $${name%.in}.txt || exit 1; done ) || exit 1; done
+	for peers in bench/jobs/peers bench/stream/peers bench/monolith; do ( cd $$peers && for name in *.in; do $(lock_with) --no-emit-index-url $$name -o $${name%.in}.txt || exit 1; done ) || exit 1; done
 lock_with = $(CURDIR)/.venv-bootstrap/bin/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes
 
 clean: ## Delete the virtual environment and all caches; data stays

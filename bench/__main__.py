@@ -1,4 +1,4 @@
-"""Benchmarks: `python -m bench [enable|latency|bulk|reads|sessions|all ...]` prints one table and leaves nothing behind."""
+"""Benchmarks: `python -m bench [SUITE ...]` prints one table and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import uvloop
 from rich.console import Console
 
 from bench import bulk, enable, latency, reads, report, sessions
+from bench.monolith import enable as monolith
 from bench.samples import Section
 from bench.system import SETTINGS, System, running
 
 Suite = Callable[[System], Awaitable[list[Section]]]
 SUITES: Mapping[str, Suite] = {
     "enable": enable.run,
+    "monolith": monolith.run,
     "latency": latency.run,
     "bulk": bulk.run,
     "reads": reads.run,
