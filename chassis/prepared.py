@@ -1,0 +1,65 @@
+"""Statements of hot paths: SQLAlchemy compiles each of them once, and the driver executes it.
+
+SQLAlchemy's execution costs about three times what psycopg's does: a greenlet, a cursor result and its metadata every time.
+A `Prepared` statement keeps what SQLAlchemy is for (tables, types, transactions, the pool) and skips the rest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+from sqlalchemy import exc
+from sqlalchemy.dialects.postgresql.psycopg import PGDialectAsync_psycopg
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.elements import ClauseElement
+
+_EXPANDING = re.compile(r"__\[POSTCOMPILE_(\w+)\]")
+_dialect = PGDialectAsync_psycopg()  # type: ignore[no-untyped-call]
+
+
+class Prepared:
+    """A statement that is compiled once, and prepared on each connection when it first executes there.
+
+    `IN` takes constant lists only; use `= ANY(:names)` with a parameter. Values are what psycopg adapts.
+    """
+
+    def __init__(self, statement: ClauseElement) -> None:
+        compiled = statement.compile(dialect=_dialect)
+        self._required = {name for name, bind in getattr(compiled, "binds", {}).items() if bind.required}
+        self._literals = {name: value for name, value in (compiled.params or {}).items() if name not in self._required}
+        self.sql = _EXPANDING.sub(self._expand, str(compiled))
+
+    def _expand(self, match: re.Match[str]) -> str:
+        """Return the parameters of a constant list: SQLAlchemy writes them only when it executes the statement."""
+        names = {f"{match[1]}_{position}": value for position, value in enumerate(self._literals.pop(match[1]))}
+        self._literals |= names
+        return ", ".join(f"%({name})s" for name in names)
+
+    async def execute(self, conn: AsyncConnection, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Execute in the transaction of `conn` and return the rows, each a tuple in the order of the columns.
+
+        Return an empty list for a statement that returns no rows. Raise the errors of SQLAlchemy, and `TypeError` for a missing
+        parameter.
+        """
+        if missing := self._required - parameters.keys():
+            raise TypeError(f"the statement lacks {', '.join(sorted(missing))}")
+        driver = driver_connection(conn)
+        try:
+            cursor = await driver.execute(self.sql, {**self._literals, **parameters}, prepare=True)
+            return await cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
+        except psycopg.Error as error:
+            if driver.closed:
+                await conn.invalidate(error)
+            raise exc.DBAPIError.instance(self.sql, None, error, psycopg.Error, dialect=_dialect) from error
+
+
+def driver_connection(conn: AsyncConnection) -> psycopg.AsyncConnection:
+    """Return the driver's connection below SQLAlchemy's. Both are in the same transaction."""
+    sync = conn.sync_connection
+    assert sync is not None  # noqa: S101 - only an opened connection gets here
+    driver = sync.connection.driver_connection
+    assert isinstance(driver, psycopg.AsyncConnection)  # noqa: S101 - by the dialect of the URL
+    return driver
