@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import uvloop
 from rich.console import Console
 
-from bench import bulk, enable, latency, reads, report, sessions
+from bench import budget, bulk, enable, latency, reads, report, sessions
 from bench.monolith import enable as monolith
 from bench.samples import Section
 from bench.system import SETTINGS, System, running
@@ -18,6 +18,7 @@ Suite = Callable[[System], Awaitable[list[Section]]]
 SUITES: Mapping[str, Suite] = {
     "enable": enable.run,
     "monolith": monolith.run,
+    "budget": budget.run,
     "latency": latency.run,
     "bulk": bulk.run,
     "reads": reads.run,

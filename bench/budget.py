@@ -1,0 +1,152 @@
+"""What PostgreSQL does for an enable with its job: statements, write transactions and bytes of WAL, counted and not timed.
+
+Counted over enables at a steady rate; what the idle system does in the same time is subtracted. PostgreSQL logs every statement
+meanwhile, so this suite belongs into a run of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from bench import load
+from bench.enable import WISH
+from bench.samples import Section
+from bench.system import System, User
+
+RATE = 10.0
+COUNT = 100
+STATEMENTS = 22.0
+COMMITS = 4.0
+WAL_BYTES = 9 * 1024.0
+IDLE_STATEMENTS = 8.0
+"""A second, of the whole idle system."""
+
+SUPERUSER = b"postgres"
+"""Who counts, and is not counted."""
+_SETTINGS = {"log_min_duration_sample": "0", "log_statement_sample_rate": "1", "log_line_prefix": "%u|"}
+_LINE = re.compile(rb"^(\w+)\|LOG:  duration: [\d.]+ ms  (?:statement|execute [^:]*): *(.*(?:\n\s.*)*)", re.MULTILINE)
+_LITERAL = re.compile(r"\s+|\$\d+|%\(\w+\)s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What PostgreSQL did in a period."""
+
+    seconds: float
+    statements: Counter[str]
+    """By role and the beginning of the text."""
+    commits: int
+    """Transactions that wrote."""
+    wal_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What one enable with its job takes, without the idle system's part."""
+
+    statements: dict[str, float]
+    commits: float
+    wal_bytes: float
+    idle_statements: float
+    """Statements a second of the idle system."""
+
+    @property
+    def total(self) -> float:
+        """Statements of an enable with its job."""
+        return sum(self.statements.values())
+
+
+async def run(system: System) -> list[Section]:
+    """Count, and print every statement with its number."""
+    budget = await measure(system)
+    lines = [
+        f"{budget.total:.1f} statements an enable with its job (target {STATEMENTS:.0f})",
+        f"{budget.commits:.1f} transactions that write (target {COMMITS:.0f})",
+        f"{budget.wal_bytes / 1024:.1f} KiB of WAL (target {WAL_BYTES / 1024:.0f})",
+        f"{budget.idle_statements:.1f} statements a second of the idle system (target {IDLE_STATEMENTS:.0f})",
+    ]
+    shares = sorted(budget.statements.items(), key=lambda item: -item[1])
+    lines += [f"{number:5.2f}  {text}" for text, number in shares if number >= 0.01]
+    return [Section(title="Budget of an enable", rows=[], notes=lines)]
+
+
+async def measure(system: System) -> Budget:
+    """Count what an enable with its job takes."""
+    users = await system.sign_up(COUNT + 20)
+    async with await system.connect_database() as conn:
+        await _set(conn, _SETTINGS)
+        try:
+            await _enable(system, users[COUNT:])
+            idle = await _during(system, conn, lambda: asyncio.sleep(COUNT / RATE))
+            busy = await _during(system, conn, lambda: _enable(system, users[:COUNT]))
+        finally:
+            await _set(conn, dict.fromkeys(_SETTINGS))
+    share = busy.seconds / idle.seconds
+    statements = {
+        text: (busy.statements[text] - idle.statements[text] * share) / COUNT
+        for text in busy.statements | idle.statements
+    }
+    return Budget(
+        statements=statements,
+        commits=(busy.commits - idle.commits * share) / COUNT,
+        wal_bytes=(busy.wal_bytes - idle.wal_bytes * share) / COUNT,
+        idle_statements=idle.statements.total() / idle.seconds,
+    )
+
+
+async def _enable(system: System, users: Sequence[User]) -> None:
+    async def enable(index: int) -> None:
+        await system.enable(users[index], WISH)
+
+    await load.offer(enable, rate=RATE, count=len(users))
+    await system.quiet()
+
+
+async def _during(system: System, conn: psycopg.AsyncConnection, work: Callable[[], Awaitable[object]]) -> Work:
+    log = system.stack.engines.postgres.log_path
+    began = asyncio.get_running_loop().time()
+    offset, (transactions, wal) = log.stat().st_size, await _counters(conn)
+    await work()
+    transactions_after, wal_after = await _counters(conn)
+    with log.open("rb") as file:
+        file.seek(offset)
+        lines = _LINE.findall(file.read())
+    statements = Counter(f"{role.decode()}: {_shorten(text.decode())}" for role, text in lines if role != SUPERUSER)
+    return Work(
+        seconds=asyncio.get_running_loop().time() - began,
+        statements=statements,
+        commits=transactions_after - transactions,
+        wal_bytes=wal_after - wal,
+    )
+
+
+async def _counters(conn: psycopg.AsyncConnection) -> tuple[int, int]:
+    cursor = await conn.execute(
+        "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint, pg_current_wal_insert_lsn() - '0/0'"
+    )
+    row = await cursor.fetchone()
+    assert row
+    return int(row[0]), int(row[1])
+
+
+async def _set(conn: psycopg.AsyncConnection, settings: Mapping[str, str | None]) -> None:
+    for name, value in settings.items():
+        change = (
+            sql.SQL("SET {} = {}").format(sql.Identifier(name), value)
+            if value
+            else sql.SQL("RESET {}").format(sql.Identifier(name))
+        )
+        await conn.execute(sql.SQL("ALTER SYSTEM ") + change)
+    await conn.execute("SELECT pg_reload_conf()")
+    await asyncio.sleep(0.5)  # every backend reads its settings between two statements
+
+
+def _shorten(text: str) -> str:
+    return _LITERAL.sub(" ", text).strip()[:100]
