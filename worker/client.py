@@ -13,8 +13,8 @@ from google.protobuf.message import Message
 from chassis import batching, errors, tls, values
 from chassis.rpc import client
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2, jobs_service_pb2_grpc, kind_pb2
-from worker import jobs, kinds, outcomes
-from worker.jobs import AttemptKey
+from worker._api import jobs, kinds, outcomes
+from worker._api.jobs import AttemptKey
 
 SERVICE = "repruv.jobs.v1.JobsService"
 IDEMPOTENT = (
@@ -31,6 +31,9 @@ IDEMPOTENT = (
     "GetCheckpoints",
 )
 TIMEOUT = 3.0
+SUBMIT_TIMEOUT = 1.0
+GET_TIMEOUT = 0.4
+"""Less than the gateway waits for an answer that includes the job."""
 MAX_CLAIMS = 100
 """Jobs that one call can claim."""
 MAX_BEATS = 1_000
@@ -44,7 +47,7 @@ M = TypeVar("M", bound=Message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Beat:
+class HeartbeatResult:
     """The answer to a heartbeat."""
 
     cancelling: Sequence[AttemptKey]
@@ -69,8 +72,8 @@ class JobsClient:
         self._finishes = batching.Batcher(self._finish_all, size=_size, min_interval=FINISHES_APART_SECONDS)
 
     async def submit(
-        self, kind: kinds.Kind[P] | str, payload: P | Mapping[str, Any], **options: Unpack[jobs.Options]
-    ) -> jobs.Submitted:
+        self, kind: kinds.Kind[P] | str, payload: P | Mapping[str, Any], **options: Unpack[jobs.JobOptions]
+    ) -> jobs.SubmittedJob:
         """Submit a job; returns when it is stored. The same `job_id` again is no error.
 
         Raises `Unavailable` when no answer came within 3 s: the job may be stored, so submit it again with the same id.
@@ -78,12 +81,27 @@ class JobsClient:
         """
         return await self._submits(_bounded(jobs.new_job(kind, payload, **options), "payload"))
 
-    async def submit_many(self, new: Iterable[jobs.New]) -> list[jobs.Submitted | errors.Error]:
+    async def submit_request(self, request: jobs_service_pb2.SubmitJobRequest) -> job_pb2.Job:
+        """Submit a job within 1 s, for callers that repeat it later. The same `job_id` again is no error."""
+        response = await self._ask_briefly(self._stub.SubmitJob, request, SUBMIT_TIMEOUT)
+        job: job_pb2.Job = response.job
+        return job
+
+    async def get(self, job_id: str) -> job_pb2.Job | None:
+        """Return a job, or None when the jobs service has none of this id. Takes 0.4 s at most."""
+        request = jobs_service_pb2.GetJobRequest(job_id=job_id)
+        try:
+            job: job_pb2.Job = (await self._ask_briefly(self._stub.GetJob, request, GET_TIMEOUT)).job
+        except errors.NotFound:
+            return None
+        return job
+
+    async def submit_many(self, new: Iterable[jobs.NewJob]) -> list[jobs.SubmittedJob | errors.Error]:
         """Submit jobs made by `new_job`, however many; gives for each, in order, what became of it.
 
         Raises `Unavailable` like `submit`: some may be stored, so submit the same list again.
         """
-        found: list[jobs.Submitted | errors.Error] = []
+        found: list[jobs.SubmittedJob | errors.Error] = []
         for batch in batching.batches([_bounded(one, "payload") for one in new], size=_size):
             found += await self._submit_all(batch)
         return found
@@ -121,11 +139,11 @@ class JobsClient:
         response = await self._call(self._stub.ClaimJobs, request, timeout=TIMEOUT + wait, user_token="")
         return list(response.jobs), response.lease.ToTimedelta().total_seconds()
 
-    async def heartbeat(self, worker: str, held: Iterable[AttemptKey], *, timeout: float) -> Beat:
+    async def heartbeat(self, worker: str, held: Iterable[AttemptKey], *, timeout: float) -> HeartbeatResult:
         """Renew at most `MAX_BEATS` leases."""
         request = jobs_service_pb2.HeartbeatJobsRequest(worker=worker, attempts=map(_attempt, held))
         response = await self._call(self._stub.HeartbeatJobs, request, timeout=timeout, user_token="")
-        return Beat(
+        return HeartbeatResult(
             cancelling=[(one.job_id, one.attempt) for one in response.cancelling],
             lost=[(one.job_id, one.attempt) for one in response.lost],
         )
@@ -154,7 +172,7 @@ class JobsClient:
         response = await self._ask(self._stub.GetCheckpoints, request)
         return {name: values.from_value(value) for name, value in response.values.items()}
 
-    async def _submit_all(self, new: list[jobs.New]) -> list[jobs.Submitted | errors.Error]:
+    async def _submit_all(self, new: list[jobs.NewJob]) -> list[jobs.SubmittedJob | errors.Error]:
         response = await self._ask(self._stub.SubmitJobs, jobs_service_pb2.SubmitJobsRequest(jobs=new))
         return [
             errors.from_payload(one.error) if one.HasField("error") else jobs.submitted(one.submitted)
@@ -165,6 +183,9 @@ class JobsClient:
         request = jobs_service_pb2.FinishJobsRequest(finishes=ends)
         response = await self._ask(self._stub.FinishJobs, request)
         return [errors.from_payload(one.error) if one.HasField("error") else None for one in response.results]
+
+    async def _ask_briefly(self, method: Any, request: Message, timeout: float) -> Any:
+        return await self._call(method, request, timeout=timeout, user_token="", wait_for_ready=False)
 
     async def _ask(self, method: Any, request: Message) -> Any:
         return await self._call(method, request, timeout=TIMEOUT, user_token="")

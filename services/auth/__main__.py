@@ -38,8 +38,8 @@ from services.auth.foundation import Foundation
 from services.auth.passwords import Passwords
 from services.auth.settings import Settings, WorkerSettings
 from services.auth.upkeep import Upkeep
-from worker import submissions
-from worker.requests import Jobs
+from worker import JobsClient
+from worker import outbox as worker_outbox
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
     jobs_channel = client.channel(config.jobs_target, service=worker.client.SERVICE, certificate=certificate)
     demo_channel = client.channel(config.demo_target, service=demo_mode.SERVICE, certificate=certificate)
     call = client.Caller(signer)
-    jobs = Jobs(jobs_channel, call)
+    jobs = JobsClient(jobs_channel, call)
     relay, connections = _connections(config, engine, jobs, events, offered)
     events.consume(
         "jobs",
@@ -149,7 +149,7 @@ async def work(
     nats = bus.Bus(config.nats_url, name="auth-worker", certificate=certificate)
     channel = worker.client.channel(config.jobs_target, certificate)
     call = client.Caller(identity.Signer("auth", config.identity_key))
-    requests, clients = Jobs(channel, call), worker.JobsClient(channel, call)
+    requests, clients = JobsClient(channel, call), worker.JobsClient(channel, call)
     # A relay here too: that a platform is connected is told when it is committed, not when a replica of `serve` looks next.
     relay, connections = _connections(config, engine, requests, nats, offered, withdrawn)
     nats.on_connected(relay.wake)
@@ -180,7 +180,7 @@ async def work(
 def _connections(
     config: Settings | WorkerSettings,
     engine: AsyncEngine,
-    jobs: Jobs,
+    jobs: JobsClient,
     nats: bus.Bus,
     offered: Sequence[platforms.Platform],
     withdrawn: Sequence[platforms.Platform] = (),
@@ -188,7 +188,7 @@ def _connections(
     """Put together what `serve` and `work` both have: the relay of what was committed, and the wing of connections."""
     announced = announcements.Announcements({platform.name: platform.title for platform in (*offered, *withdrawn)})
     submits = ConnectionSubmissions(engine, jobs, announced, others=mails.Submissions(jobs))
-    relay = outbox.Relay(engine, schema.outbox, {"auth.events.": nats.publish, submissions.PREFIX: submits.send})
+    relay = outbox.Relay(engine, schema.outbox, {"auth.events.": nats.publish, worker_outbox.PREFIX: submits.send})
     connections = assembly.Assembly(
         engine=engine,
         jobs=jobs,

@@ -15,8 +15,7 @@ import worker
 from chassis import outbox
 from repruv.jobs.v1 import jobs_service_pb2
 from services.auth.letters import Notice
-from worker import submissions
-from worker.jobs import Options
+from worker import outbox as worker_outbox
 
 KIND = "auth.email"
 RESET_DELAY = timedelta(seconds=1)
@@ -75,14 +74,14 @@ def notice(user_id: uuid.UUID, what: Notice) -> outbox.Message:
     return _submit(Payload(Purpose.NOTICE, user_id=str(user_id), notice=what))
 
 
-def _submit(payload: Payload, **options: Unpack[Options]) -> outbox.Message:
+def _submit(payload: Payload, **options: Unpack[worker.JobOptions]) -> outbox.Message:
     told = {name: value for name, value in dataclasses.asdict(payload).items() if value}
-    return submissions.kept(worker.new_job(KIND, told, **options))
+    return worker_outbox.submit_message(worker.new_job(KIND, told, **options))
 
 
-class Submissions(submissions.Submissions):
+class Submissions(worker_outbox.Submitter):
     """Brings jobs to the jobs service."""
 
-    async def rejected(self, request: jobs_service_pb2.SubmitJobRequest) -> None:
+    async def on_rejected(self, request: jobs_service_pb2.SubmitJobRequest) -> None:
         """Say that a mail will not be sent; whoever waits for it asks again."""
         logger.error("a mail will not be sent", extra={"job_id": request.job_id})

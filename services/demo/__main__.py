@@ -15,8 +15,8 @@ from chassis.rpc import client, server
 from repruv.demo.v1 import demo_service_pb2_grpc
 from services.demo import expiry, handlers, operations, reconciler, schema, servicer, submissions, subscribers, views
 from services.demo.settings import Settings, WorkerSettings
-from worker import submissions as worker_submissions
-from worker.requests import Jobs
+from worker import JobsClient
+from worker import outbox as worker_outbox
 
 
 async def serve(config: Settings, stop: asyncio.Event) -> None:
@@ -27,9 +27,9 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     nats.owns_stream("demo")
     # Without repeats: whoever calls the jobs service here answers somebody, and has another way when it is down.
     channel = client.channel(config.jobs_target, service=worker.client.SERVICE, certificate=certificate)
-    jobs = Jobs(channel, client.Caller(identity.Signer("demo", config.identity_key)))
+    jobs = JobsClient(channel, client.Caller(identity.Signer("demo", config.identity_key)))
     submits = submissions.Submissions(engine, jobs)
-    relay = outbox.Relay(engine, schema.outbox, {"demo.events.": nats.publish, worker_submissions.PREFIX: submits.send})
+    relay = outbox.Relay(engine, schema.outbox, {"demo.events.": nats.publish, worker_outbox.PREFIX: submits.send})
     demo = operations.Operations(engine, jobs, submits, relay)
     nats.consume("jobs", subscribers.DURABLE, subscribers.JobEvents(demo).heard, filter_subject=subscribers.KINDS)
     nats.on_connected(relay.wake)
@@ -72,10 +72,10 @@ async def work(config: WorkerSettings, stop: asyncio.Event) -> None:
     nats = bus.Bus(config.nats_url, name="demo-worker", certificate=certificate)
     channel = worker.client.channel(config.jobs_target, certificate)
     call = client.Caller(identity.Signer("demo", config.identity_key))
-    jobs = Jobs(channel, call)
+    jobs = JobsClient(channel, call)
     submits = submissions.Submissions(engine, jobs)
     # A relay here too: that demo mode is enabled is told when it is committed, not when a replica of `serve` looks next.
-    relay = outbox.Relay(engine, schema.outbox, {"demo.events.": nats.publish, worker_submissions.PREFIX: submits.send})
+    relay = outbox.Relay(engine, schema.outbox, {"demo.events.": nats.publish, worker_outbox.PREFIX: submits.send})
     nats.on_connected(relay.wake)
     dependencies = handlers.Dependencies(
         engine=engine,
@@ -88,8 +88,8 @@ async def work(config: WorkerSettings, stop: asyncio.Event) -> None:
     runs = worker.Worker(
         name="demo",
         kinds=[
-            worker.Kind("demo.enable", partial(handlers.enable, dependencies), notifies=True),
-            worker.Kind("demo.disable", partial(handlers.disable, dependencies), notifies=True),
+            worker.Kind("demo.enable", partial(handlers.enable, dependencies), notify_owner=True),
+            worker.Kind("demo.disable", partial(handlers.disable, dependencies), notify_owner=True),
             expiry.kind(engine, operations.Operations(engine, jobs, submits, relay)),
         ],
         schedules=[expiry.SCHEDULE],

@@ -15,8 +15,8 @@ from chassis import errors, ids, outbox, postgres
 from repruv.jobs.v1 import job_pb2
 from services.demo import announcements, convert, domain, schema, storage, submissions, wishes
 from services.demo.domain import Action, Mode, State
-from worker import submissions as worker_submissions
-from worker.requests import Jobs
+from worker import JobsClient
+from worker import outbox as worker_outbox
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,9 @@ class Accepted:
 class Operations:
     """The operations on demo modes, over one database and the jobs service."""
 
-    def __init__(self, engine: AsyncEngine, jobs: Jobs, submits: submissions.Submissions, relay: outbox.Relay) -> None:
+    def __init__(
+        self, engine: AsyncEngine, jobs: JobsClient, submits: submissions.Submissions, relay: outbox.Relay
+    ) -> None:
         self._engine = engine
         self._single = postgres.autocommit(engine)
         self._jobs = jobs
@@ -179,7 +181,7 @@ class Operations:
             mode = await accept(conn, job_id)
             if mode is None:
                 raise domain.refusal(action, (await storage.get_mode(conn, owner_id)).state)
-            messages = [announcements.event(mode, action), worker_submissions.kept(convert.submit_to_proto(mode))]
+            messages = [announcements.event(mode, action), worker_outbox.submit_message(convert.submit_to_proto(mode))]
             await outbox.add(conn, schema.outbox, messages)
         self._relay.send(messages)
         return Accepted(mode=mode, job_id=job_id, is_replayed=False)

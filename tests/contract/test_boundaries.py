@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import worker
+
 ROOT = Path(__file__).parents[2]
 SERVICES = ("auth", "demo", "jobs")
 HOUSES = (*SERVICES, "auth/connections")
@@ -24,6 +26,9 @@ ALLOWED = {
     "services.jobs": ("chassis", "worker", "repruv.jobs"),
     "services.demo": ("chassis", "worker", "repruv.demo", "repruv.jobs"),
 }
+
+PUBLIC_WORKER_MODULES = {"worker.client", "worker.liveness", "worker.outbox", "worker.probes", "worker.testing"}
+"""What the rest of the tree imports beside the names that `worker/__init__.py` exports."""
 
 # Rooms of a service, from the inside out: none imports one that stands after it.
 INWARD = ("domain", "schema", "storage", "operations", "servicer", "__main__")
@@ -62,6 +67,21 @@ def test_parts_import_only_what_they_may(part: str) -> None:
         and not any(is_within(name, allowed) for allowed in ALLOWED[part])
     }
     assert foreign == set()
+
+
+def test_only_public_modules_of_worker_are_imported() -> None:
+    exported = {f"worker.{name}" for name in worker.__all__}
+    modules = {f"worker.{path.stem}" for path in (ROOT / "worker").glob("[!_]*.py")}
+    assert modules == PUBLIC_WORKER_MODULES
+    private = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for part in (*OURS - {"worker", "repruv"}, "tests.integration", "tests.acceptance", "tests.chaos")
+        for path in files(part)
+        for name in imports(path)
+        if is_within(name, "worker") and name not in exported | {"worker"}
+        if not any(is_within(name, module) for module in modules)
+    }
+    assert private == set()
 
 
 @pytest.mark.parametrize("service", HOUSES)

@@ -13,8 +13,8 @@ from dev import children
 from repruv.jobs.v1 import jobs_service_pb2, jobs_service_pb2_grpc
 from services.jobs import __main__ as jobs_service
 from services.jobs.settings import Settings as JobsSettings
+from worker import JobsClient
 from worker import client as worker_client
-from worker.requests import Jobs
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 
@@ -43,13 +43,13 @@ async def jobs_target(
 
 
 @pytest.fixture
-async def jobs_of(signer: Callable[[str], identity.Signer]) -> AsyncIterator[Callable[[str, str], Jobs]]:
+async def jobs_of(signer: Callable[[str], identity.Signer]) -> AsyncIterator[Callable[[str, str], JobsClient]]:
     """Give the jobs service at a target as a service sees it whose state its jobs move. To be called in the event loop."""
     opened = []
 
-    def of(service: str, target: str) -> Jobs:
+    def of(service: str, target: str) -> JobsClient:
         opened.append(worker_client.channel(target))
-        return Jobs(opened[-1], client.Caller(signer(service)))
+        return JobsClient(opened[-1], client.Caller(signer(service)))
 
     yield of
     for channel in opened:

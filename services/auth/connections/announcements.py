@@ -12,7 +12,7 @@ from services.auth import audit, schema
 from services.auth import domain as accounts
 from services.auth.connections import convert, domain, secrets
 from services.auth.connections.domain import Action, Connection
-from worker import submissions
+from worker import outbox as worker_outbox
 
 _RECORDED: Mapping[Action, audit.Kind] = {
     Action.BEGIN: audit.Kind.CONNECTION_BEGUN,
@@ -60,10 +60,10 @@ class Announcements:
         subject = streams.events_subject("auth", f"connections.{connection.user_id}")
         messages = [outbox.Message(subject=subject, payload=told.SerializeToString(), delay=outbox.RELAY_DELAY)]
         if action in _SUBMITTING:
-            messages.append(submissions.kept(convert.submit_to_proto(connection)))
+            messages.append(worker_outbox.submit_message(convert.submit_to_proto(connection)))
         of = (connection.user_id, connection.platform, connection.generation)
         if action in domain.LEAVES_TOKENS and await secrets.has_leftover(conn, *of):
-            messages.append(submissions.kept(convert.give_back_to_proto(connection)))
+            messages.append(worker_outbox.submit_message(convert.give_back_to_proto(connection)))
         await outbox.add(conn, schema.outbox, messages)
         if kind := _RECORDED.get(action):
             user_id = connection.user_id

@@ -26,8 +26,8 @@ from services.auth.connections.platforms import Platform
 from services.auth.connections.providers import choose, outbound
 from services.auth.connections.schema import leftovers
 from services.auth.connections.schema import secrets as table
-from worker.requests import Jobs
-from worker.submissions import Submissions
+from worker import JobsClient
+from worker.outbox import Submitter
 
 
 class Assembly:
@@ -37,8 +37,8 @@ class Assembly:
         self,
         *,
         engine: AsyncEngine,
-        jobs: Jobs,
-        submits: Submissions,
+        jobs: JobsClient,
+        submits: Submitter,
         announced: announcements.Announcements,
         relay: outbox.Relay,
         offered: Sequence[Platform],

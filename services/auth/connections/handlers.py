@@ -21,7 +21,6 @@ from services.auth.connections import (
     upkeep,
 )
 from services.auth.connections.tasks import Dependencies
-from worker import jobs
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +44,10 @@ def kinds(dependencies: Dependencies, settlement: settling.Settlement, submit: S
     """Give what the worker serves."""
     swept = timedelta(days=1)
     return [
-        worker.Kind(domain.JobKind.CONNECT.value, partial(connecting.connect, dependencies), notifies=True),
-        worker.Kind(domain.JobKind.DISCONNECT.value, partial(disconnecting.disconnect, dependencies), notifies=True),
+        worker.Kind(domain.JobKind.CONNECT.value, partial(connecting.connect, dependencies), notify_owner=True),
+        worker.Kind(
+            domain.JobKind.DISCONNECT.value, partial(disconnecting.disconnect, dependencies), notify_owner=True
+        ),
         worker.Kind(
             convert.REFRESH,
             partial(refreshing.refresh, dependencies),
@@ -81,7 +82,7 @@ async def refresh_due(dependencies: Dependencies, submit: Submit, context: worke
             due = await storage.take_to_refresh(conn, age=REFRESH_PAUSE, limit=BATCH)
             due += await storage.take_to_sync(conn, age=SYNC_PAUSE, limit=BATCH)
         for answer in await submit(convert.refresh_to_proto(connection) for connection in due) if due else []:
-            if isinstance(answer, jobs.Submitted):
+            if isinstance(answer, worker.SubmittedJob):
                 submitted += 1
             elif not isinstance(answer, errors.AlreadyExists):
                 # It is due again in a minute.

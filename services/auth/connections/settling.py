@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chassis import errors, outbox, postgres
 from services.auth.connections import announcements, convert, domain, secrets, storage
 from services.auth.connections.domain import Action, Connection
-from worker.requests import Jobs
-from worker.submissions import Submissions
+from worker import JobsClient
+from worker.outbox import Submitter
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +28,8 @@ class Settlement:
         self,
         *,
         engine: AsyncEngine,
-        jobs: Jobs,
-        submits: Submissions,
+        jobs: JobsClient,
+        submits: Submitter,
         announced: announcements.Announcements,
         relay: outbox.Relay,
     ) -> None:

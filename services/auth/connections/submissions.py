@@ -9,19 +9,20 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from repruv.jobs.v1 import jobs_service_pb2
 from services.auth.connections import announcements, convert, domain, storage
 from services.auth.connections.domain import Action, JobKind, State
-from worker import requests, submissions
+from worker import JobsClient
+from worker import outbox as worker_outbox
 
 
-class Submissions(submissions.Submissions):
+class Submissions(worker_outbox.Submitter):
     """Brings the auth service's jobs to the jobs service."""
 
     def __init__(
         self,
         engine: AsyncEngine,
-        jobs: requests.Jobs,
+        jobs: JobsClient,
         announced: announcements.Announcements,
         *,
-        others: submissions.Submissions,
+        others: worker_outbox.Submitter,
     ) -> None:
         """`others` are told when a job is refused that is none of a connection's."""
         super().__init__(jobs)
@@ -29,13 +30,13 @@ class Submissions(submissions.Submissions):
         self._announced = announced
         self._others = others
 
-    async def rejected(self, request: jobs_service_pb2.SubmitJobRequest) -> None:
+    async def on_rejected(self, request: jobs_service_pb2.SubmitJobRequest) -> None:
         """Fail the connect, or end the disconnect without its job; unless the connection has moved on."""
         if request.spec.kind == convert.GIVE_BACK:
             # What was set aside stays, and the upkeep submits it again.
             return
         if request.spec.kind not in set(JobKind):
-            await self._others.rejected(request)
+            await self._others.on_rejected(request)
             return
         platform, generation = convert.of_payload(dict(request.spec.payload))
         async with self._engine.begin() as conn:

@@ -19,7 +19,6 @@ from services.auth.connections.domain import Action
 from services.auth.connections.schema import connections, platforms
 from services.auth.connections.tasks import Dependencies
 from services.auth.schema import users
-from worker import jobs
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +30,7 @@ LEFTOVER_AGE = timedelta(hours=1)
 """How long the job that gives tokens back is left alone with them; then it is submitted again."""
 LEFTOVER_KEPT_FOR = timedelta(days=7)
 
-Submit = Callable[[Iterable[jobs.New]], Awaitable[list[jobs.Submitted | errors.Error]]]
+Submit = Callable[[Iterable[worker.NewJob]], Awaitable[list[worker.SubmittedJob | errors.Error]]]
 
 _now = sa.func.now()
 _HAS_ACCESS = connections.c.state.in_(sorted(domain.TRANSITIONS[Action.CLOSE][0]))

@@ -42,7 +42,8 @@ from services.auth.mail import folder
 from services.auth.passwords import Passwords
 from services.auth.relying_party import RelyingParty
 from services.auth.upkeep import Upkeep
-from worker import submissions
+from worker import outbox as worker_outbox
+from worker import testing
 
 PASSWORD = "tulip-anvil-rowing"
 MEMORY_KIB = 64
@@ -190,7 +191,7 @@ class Post:
             while len(found := self.jobs(account, purpose)) < times:
                 await asyncio.sleep(0.01)
         before = set(self._folder.glob("*.eml"))
-        assert (await self._mailer.send(worker.Context.for_test(), found[-1]))["outcome"] == "sent"
+        assert (await self._mailer.send(testing.RecordingContext(), found[-1]))["outcome"] == "sent"
         [path] = set(self._folder.glob("*.eml")) - before
         return BytesParser(policy=email_policy.default).parsebytes(path.read_bytes())
 
@@ -200,7 +201,7 @@ class Post:
 
     async def run(self, payload: mails.Payload) -> dict[str, str]:
         """Run a job."""
-        return await self._mailer.send(worker.Context.for_test(), payload)
+        return await self._mailer.send(testing.RecordingContext(), payload)
 
 
 def token_in(message: EmailMessage) -> str:
@@ -249,7 +250,7 @@ async def foundation(
     """What the operations stand on, with relay and bus running."""
     events = bus.Bus(nats_url, name="test-auth")
     events.owns_stream("auth")
-    relay = outbox.Relay(engine, schema.outbox, {"auth.events.": events.publish, submissions.PREFIX: post.submit})
+    relay = outbox.Relay(engine, schema.outbox, {"auth.events.": events.publish, worker_outbox.PREFIX: post.submit})
     passwords = Passwords(memory_kib=MEMORY_KIB)
     async with run.Background() as background:
         background.start("bus", events.run)

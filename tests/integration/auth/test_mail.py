@@ -21,6 +21,7 @@ from services.auth.mail import Mail, Sender, open_sender
 from services.auth.mail.folder import Folder
 from services.auth.settings import Settings, WorkerSettings
 from tests.integration.auth.conftest import PUBLIC_URL, Gateway, new_address, new_email
+from worker import testing
 
 FROM = "Repruv <no-reply@example.org>"
 
@@ -81,7 +82,7 @@ def mailer(engine: AsyncEngine, url: str, *, is_production: bool = False) -> han
 
 async def send(mailer: handlers.Mailer, user_id: str) -> dict[str, str]:
     payload = mails.Payload(mails.Purpose.VERIFY, user_id=user_id)
-    return await mailer.send(worker.Context.for_test(), payload)
+    return await mailer.send(testing.RecordingContext(), payload)
 
 
 async def test_a_mail_server_is_given_the_mail(gateway: Gateway, engine: AsyncEngine, mail_server: MailServer) -> None:

@@ -13,13 +13,13 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import worker
-from chassis import ids, outbox
+from chassis import outbox
 from dev import children
 from repruv.demo.v1 import demo_events_pb2
 from repruv.jobs.v1 import jobs_service_pb2
 from services.demo import dataset, domain, handlers, operations, rows, schema, storage, submissions, views, wishes
-from worker import submissions as worker_submissions
-from worker.requests import Jobs
+from worker import JobsClient, testing
+from worker import outbox as worker_outbox
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 
@@ -37,13 +37,13 @@ def owner_id() -> UUID:
 
 
 @pytest.fixture
-async def silent_jobs(jobs_of: Callable[[str, str], Jobs]) -> Jobs:
+async def silent_jobs(jobs_of: Callable[[str, str], JobsClient]) -> JobsClient:
     """A jobs service that is down."""
     return jobs_of("demo", f"127.0.0.1:{children.free_port()}")
 
 
 @pytest.fixture
-async def jobs(jobs_of: Callable[[str, str], Jobs], jobs_target: str) -> Jobs:
+async def jobs(jobs_of: Callable[[str, str], JobsClient], jobs_target: str) -> JobsClient:
     """The real jobs service."""
     return jobs_of("demo", jobs_target)
 
@@ -55,22 +55,22 @@ def cancel_job(cancel_job_of: Callable[[str, str], Awaitable[None]]) -> Callable
 
 
 @pytest.fixture
-def demo(engine: AsyncEngine, silent_jobs: Jobs) -> operations.Operations:
+def demo(engine: AsyncEngine, silent_jobs: JobsClient) -> operations.Operations:
     """The operations while the jobs service is down: what they promise must not depend on it."""
     return make_demo(engine, silent_jobs)
 
 
 @pytest.fixture
-def demo_with_jobs(engine: AsyncEngine, jobs: Jobs) -> operations.Operations:
+def demo_with_jobs(engine: AsyncEngine, jobs: JobsClient) -> operations.Operations:
     """The operations beside the real jobs service; no worker runs its jobs."""
     return make_demo(engine, jobs)
 
 
-def make_demo(engine: AsyncEngine, jobs: Jobs) -> operations.Operations:
+def make_demo(engine: AsyncEngine, jobs: JobsClient) -> operations.Operations:
     """Make the operations, with a relay that submits jobs after the commit, but neither polls nor publishes."""
     submits = submissions.Submissions(engine, jobs)
     return operations.Operations(
-        engine, jobs, submits, outbox.Relay(engine, schema.outbox, {worker_submissions.PREFIX: submits.send})
+        engine, jobs, submits, outbox.Relay(engine, schema.outbox, {worker_outbox.PREFIX: submits.send})
     )
 
 
@@ -107,7 +107,9 @@ class Owner:
         await handlers.enable(self.dependencies, await self.context())
         return accepted
 
-    async def context(self, attempt: int = 1, kind: type[worker.Context] = worker.Context) -> worker.Context:
+    async def context(
+        self, attempt: int = 1, kind: type[testing.RecordingContext] = testing.RecordingContext
+    ) -> worker.Context:
         """The context of an attempt of the present job."""
         mode = await self.mode()
         return kind(
@@ -190,7 +192,7 @@ class Owner:
     async def kept_submits(self) -> list[jobs_service_pb2.SubmitJobRequest]:
         """The submits that wait in the outbox."""
         async with self.engine.connect() as conn:
-            statement = sa.select(schema.outbox.c.payload).where(schema.outbox.c.subject == worker_submissions.SUBJECT)
+            statement = sa.select(schema.outbox.c.payload).where(schema.outbox.c.subject == worker_outbox.SUBJECT)
             found = (await conn.execute(statement)).scalars()
             requests = [jobs_service_pb2.SubmitJobRequest.FromString(payload) for payload in found]
         return [request for request in requests if request.spec.owner_id == str(self.owner_id)]
@@ -221,7 +223,7 @@ def owner(make_owner: Callable[..., Owner]) -> Owner:
     return make_owner()
 
 
-class Crashing(worker.Context):
+class Crashing(testing.RecordingContext):
     """Its handler dies when it has reported this much progress, right after the transaction before it."""
 
     dies_at = 700
@@ -232,7 +234,7 @@ class Crashing(worker.Context):
             raise RuntimeError("the worker dies here")
 
 
-class Cancelling(worker.Context):
+class Cancelling(testing.RecordingContext):
     """It is asked to stop when it has reported this much progress."""
 
     stops_at = 700
@@ -243,7 +245,7 @@ class Cancelling(worker.Context):
             self.cancelled.set()
 
 
-class Paused(worker.Context):
+class Paused(testing.RecordingContext):
     """Its handler stands still when it has reported this much progress, until `go` is set."""
 
     pauses_at = 700
@@ -262,8 +264,7 @@ class Paused(worker.Context):
 
 def other_job(context: worker.Context) -> worker.Context:
     """The same attempt of another job."""
-    return worker.Context(
-        job_id=str(ids.uuid7()),
+    return testing.RecordingContext(
         owner_id=context.owner_id,
         kind=context.kind,
         attempt=context.attempt,

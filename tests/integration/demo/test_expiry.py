@@ -17,6 +17,7 @@ from chassis import errors
 from services.demo import convert, domain, expiry, handlers, operations, schema, statements
 from services.demo.domain import State
 from tests.integration.demo.conftest import Owner
+from worker import testing
 
 MakeOwner = Callable[..., Owner]
 DAY = timedelta(days=1)
@@ -47,7 +48,7 @@ async def make_due(owner: Owner, ago: timedelta = timedelta()) -> None:
 
 
 async def expire(owner: Owner, demo: operations.Operations | None = None, **given: Any) -> dict[str, int]:
-    return await expiry.Expiry(owner.engine, demo or owner.demo, **given).expire(worker.Context.for_test())
+    return await expiry.Expiry(owner.engine, demo or owner.demo, **given).expire(testing.RecordingContext())
 
 
 async def test_the_time_begins_when_the_data_is_there(owner: Owner) -> None:

@@ -17,8 +17,8 @@ from repruv.jobs.v1 import job_pb2
 from services.demo import convert, domain, operations, schema, storage, submissions
 from services.demo.domain import JobPhase, State
 from tests.integration.demo.conftest import Owner
-from worker import submissions as worker_submissions
-from worker.requests import Jobs
+from worker import JobsClient
+from worker import outbox as worker_outbox
 
 MakeOwner = Callable[..., Owner]
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
@@ -35,7 +35,7 @@ async def test_enable_is_accepted_while_the_jobs_service_is_down(owner: Owner) -
 
 
 async def test_an_accepted_job_is_submitted_at_once(
-    make_owner: MakeOwner, demo_with_jobs: operations.Operations, jobs: Jobs, eventually: Eventually
+    make_owner: MakeOwner, demo_with_jobs: operations.Operations, jobs: JobsClient, eventually: Eventually
 ) -> None:
     owner = make_owner(demo=demo_with_jobs)
     accepted = await owner.enable()
@@ -47,35 +47,37 @@ async def test_an_accepted_job_is_submitted_at_once(
 
 
 async def test_the_outbox_submits_what_did_not_arrive_and_only_after_a_while(
-    owner: Owner, engine: AsyncEngine, jobs: Jobs
+    owner: Owner, engine: AsyncEngine, jobs: JobsClient
 ) -> None:
     accepted = await owner.enable()
     async with engine.connect() as conn:
         statement = sa.select(schema.outbox.c.send_after - sa.func.now(), schema.outbox.c.payload)
-        kept = (await conn.execute(statement.where(schema.outbox.c.subject == worker_submissions.SUBJECT))).all()
+        kept = (await conn.execute(statement.where(schema.outbox.c.subject == worker_outbox.SUBJECT))).all()
     request = convert.submit_to_proto(accepted.mode).SerializeToString()
     (delay,) = [remaining for remaining, payload in kept if payload == request]
     assert timedelta() < delay <= outbox.RELAY_DELAY
     for _ in range(2):
-        await submissions.Submissions(engine, jobs).send("id", worker_submissions.SUBJECT, request)
+        await submissions.Submissions(engine, jobs).send("id", worker_outbox.SUBJECT, request)
     assert await jobs.get(str(accepted.job_id))
 
 
-async def test_a_submit_that_fails_is_repeated(owner: Owner, engine: AsyncEngine, silent_jobs: Jobs) -> None:
+async def test_a_submit_that_fails_is_repeated(owner: Owner, engine: AsyncEngine, silent_jobs: JobsClient) -> None:
     accepted = await owner.enable()
     request = convert.submit_to_proto(accepted.mode).SerializeToString()
     with pytest.raises(errors.Unavailable):
-        await submissions.Submissions(engine, silent_jobs).send("id", worker_submissions.SUBJECT, request)
+        await submissions.Submissions(engine, silent_jobs).send("id", worker_outbox.SUBJECT, request)
     assert (await owner.mode()).state is State.ENABLING
 
 
-async def test_a_job_that_is_refused_for_ever_fails_demo_mode(owner: Owner, engine: AsyncEngine, jobs: Jobs) -> None:
+async def test_a_job_that_is_refused_for_ever_fails_demo_mode(
+    owner: Owner, engine: AsyncEngine, jobs: JobsClient
+) -> None:
     accepted = await owner.enable()
     taken = convert.submit_to_proto(accepted.mode)
     taken.spec.payload.update({"generation": 77})
-    await jobs.submit(taken)
+    await jobs.submit_request(taken)
     request = convert.submit_to_proto(accepted.mode).SerializeToString()
-    await submissions.Submissions(engine, jobs).send("id", worker_submissions.SUBJECT, request)
+    await submissions.Submissions(engine, jobs).send("id", worker_outbox.SUBJECT, request)
     mode = await owner.mode()
     assert mode.state is State.FAILED
     assert mode.error

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.demo import handlers, operations, reconciler, schema, storage
 from services.demo.domain import JobPhase, State
 from tests.integration.demo.conftest import Crashing, Owner
-from worker.requests import Jobs
+from worker import JobsClient
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 
@@ -48,7 +48,7 @@ async def test_a_transition_whose_job_ended_unheard_is_settled(
 
 
 async def test_a_job_that_was_never_submitted_is_submitted(
-    owner: Owner, loops: reconciler.Reconciler, jobs: Jobs, engine: AsyncEngine, eventually: Eventually
+    owner: Owner, loops: reconciler.Reconciler, jobs: JobsClient, engine: AsyncEngine, eventually: Eventually
 ) -> None:
     accepted = await owner.enable()
     async with engine.begin() as conn:

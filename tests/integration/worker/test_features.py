@@ -197,8 +197,8 @@ async def test_what_was_cancelled_after_it_had_begun_is_undone(service: Service,
         context.raise_if_cancelled()
 
     async def undo(context: worker.Context, payload: Pages) -> None:
-        assert context.undoes
-        undone.put_nowait((context.undoes.job_id, context.undoes.attempt, payload))
+        assert context.undone_job
+        undone.put_nowait((context.undone_job.job_id, context.undone_job.attempt, payload))
 
     kind = worker.Kind(name, handle, payload=Pages, undo=undo)
     async with service.working(kind):
@@ -219,7 +219,7 @@ async def test_what_a_kind_declares_is_what_its_jobs_get(service: Service, name:
         max_attempts=7,
         backoff=timedelta(seconds=2),
         priority=5,
-        notifies=True,
+        notify_owner=True,
         retention=timedelta(days=2),
     )
     schedule = worker.Schedule(name, kind=kind, cron="0 3 * * *", time_zone="Europe/Berlin")
@@ -237,7 +237,7 @@ async def test_errors_of_submits_are_their_own(service: Service, name: str) -> N
     first = worker.new_job(name, {}, unique_key=name)
     second = worker.new_job(name, {}, unique_key=name)
     stored, refused = await service.jobs.submit_many([first, second])
-    assert isinstance(stored, worker.Submitted)
+    assert isinstance(stored, worker.SubmittedJob)
     assert isinstance(refused, errors.AlreadyExists)
     assert (refused.code, refused.details["job_id"]) == ("unique_key_taken", first.job_id)
     with pytest.raises(errors.AlreadyExists):

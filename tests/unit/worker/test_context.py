@@ -11,6 +11,7 @@ import pytest
 import worker
 from chassis import errors, values
 from tests.unit.worker.servicer import Fake
+from worker import testing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,7 @@ async def import_shop(context: worker.Context) -> dict[str, Any]:
 
 
 async def test_a_handler_is_tested_like_a_function() -> None:
-    context = worker.Context.for_test()
+    context = testing.RecordingContext()
     with pytest.raises(worker.WaitForChildren):
         await import_shop(context)
     assert context.recorded.checkpoints == {"count": 3}
@@ -52,7 +53,7 @@ async def test_a_later_attempt_is_tested_like_a_function() -> None:
         worker.Child(job_id=str(n), kind=PAGE.name, state="completed", payload={"number": n}, result={}, error_code="")
         for n in range(4)
     ]
-    context = worker.Context.for_test(checkpoints={"count": 4, "@state": 2}, children=ended)
+    context = testing.RecordingContext(checkpoints={"count": 4, "@state": 2}, children=ended)
     assert await import_shop(context) == {"done": [0, 1, 2, 3]}
     assert context.attempt == 2
     assert [progress.done for progress in context.recorded.progress] == [3, 4]
@@ -60,7 +61,7 @@ async def test_a_later_attempt_is_tested_like_a_function() -> None:
 
 
 async def test_what_was_submitted_before_is_not_submitted_again() -> None:
-    context = worker.Context.for_test()
+    context = testing.RecordingContext()
     first = [await context.submit(PAGE, Page(number=n)) for n in range(2)]
     named = await context.submit(PAGE, Page(number=0), name="named")
     context.begin_again()
@@ -68,7 +69,7 @@ async def test_what_was_submitted_before_is_not_submitted_again() -> None:
     assert [one.job_id for one in again] == [one.job_id for one in first]
     assert ([one.created for one in first], [one.created for one in again]) == ([True] * 2, [False] * 2)
     assert len({one.job_id for one in (*first, named)}) == 3
-    other = worker.Context.for_test()
+    other = testing.RecordingContext()
     assert (await other.submit(PAGE, Page(number=0))).job_id not in {one.job_id for one in first}
 
 

@@ -12,7 +12,8 @@ import pytest
 
 import worker
 from tests.unit.worker.servicer import Fake
-from worker import JobsClient, liveness, metrics, probes
+from worker import JobsClient, liveness, probes
+from worker._runtime import metrics
 
 
 async def endless(context: worker.Context) -> None:

@@ -14,11 +14,12 @@ import pytest
 import worker
 from chassis import values
 from tests.unit.worker.servicer import Fake
-from worker import claims, liveness
-from worker import worker as runtime
+from worker import liveness
+from worker._runtime import claims
+from worker._runtime import worker as runtime
 
 
-def everything(context: worker.Blocking) -> dict[str, Any]:
+def everything(context: worker.BlockingContext) -> dict[str, Any]:
     """Use all of a context."""
     context.progress(1, 2, "half")
     found = context.step("first", lambda: [1, 2])
@@ -29,17 +30,17 @@ def everything(context: worker.Blocking) -> dict[str, Any]:
     return {"found": found, "state": context.state(), "same": same, "pid": os.getpid(), "n": context.payload["n"]}
 
 
-def refuse(context: worker.Blocking) -> None:
+def refuse(context: worker.BlockingContext) -> None:
     """Fail as an async handler would."""
     raise worker.JobFailed("no_such_shop", "There is no such shop.", retryable=False)
 
 
-def crash(context: worker.Blocking) -> None:
+def crash(context: worker.BlockingContext) -> None:
     """Die as a process does that ran out of memory."""
     os._exit(9)
 
 
-def hang(context: worker.Blocking) -> None:
+def hang(context: worker.BlockingContext) -> None:
     """Hear nothing."""
     context.step("pid", os.getpid)
     time.sleep(600)
@@ -108,7 +109,7 @@ async def test_a_process_is_killed_when_its_job_is_cancelled(
 async def test_heartbeats_go_on_beside_a_thread(fake: Fake, working: Any, ended: Any, eventually: Any) -> None:
     release = threading.Event()
 
-    def block(context: worker.Blocking) -> None:
+    def block(context: worker.BlockingContext) -> None:
         release.wait(30)
 
     async def several_beats() -> bool:
@@ -126,7 +127,7 @@ async def test_a_thread_that_does_not_end_keeps_its_slot_and_can_say_nothing_mor
 ) -> None:
     release, refused = threading.Event(), threading.Event()
 
-    def deaf(context: worker.Blocking) -> None:
+    def deaf(context: worker.BlockingContext) -> None:
         release.wait(30)
         try:
             context.checkpoint("too late")

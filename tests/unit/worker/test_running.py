@@ -88,16 +88,18 @@ async def test_undoing_gets_the_original_payload(fake: Fake, working: Any, ended
         raise AssertionError("must not be called")
 
     async def undo(context: worker.Context, payload: Import) -> dict[str, Any]:
-        assert context.undoes
-        return {"url": payload.url, "job_id": context.undoes.job_id, "attempt": context.undoes.attempt}
+        assert context.undone_job
+        return {"url": payload.url, "job_id": context.undone_job.job_id, "attempt": context.undone_job.attempt}
 
-    async with working(worker.Kind("shop.import", handle, payload=Import, undo=undo, notifies=True, max_attempts=7)):
+    async with working(
+        worker.Kind("shop.import", handle, payload=Import, undo=undo, notify_owner=True, max_attempts=7)
+    ):
         done = {"job_id": "that", "attempt": 2, "payload": {"url": "u"}}
         outcome = await ended(fake.add("shop.import.undo", done))
     assert values.from_struct(outcome.completed.result) == {"url": "u", "job_id": "that", "attempt": 2}
-    kind, undoes = fake.declared[0].kinds
+    kind, undo_kind = fake.declared[0].kinds
     assert (kind.kind, kind.undoes, kind.notifies, kind.defaults.max_attempts) == ("shop.import", True, True, 7)
-    assert (undoes.kind, undoes.undoes, undoes.notifies) == ("shop.import.undo", False, False)
+    assert (undo_kind.kind, undo_kind.undoes, undo_kind.notifies) == ("shop.import.undo", False, False)
 
 
 async def test_a_refused_result_does_not_refuse_its_neighbours(fake: Fake, working: Any, ended: Any) -> None:

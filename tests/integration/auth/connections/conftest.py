@@ -28,7 +28,7 @@ from tests.integration.auth.connections.owners import (
     sent_back,
 )
 from tests.integration.auth.connections.servers import Tampering
-from worker.requests import Jobs
+from worker import JobsClient
 
 CLIENT_ID, CLIENT_SECRET = "repruv", "canary-client-secret"
 
@@ -100,13 +100,13 @@ def offered(honest_url: str, tampering_url: str) -> tuple[Platform, ...]:
 
 
 @pytest.fixture
-async def silent_jobs(jobs_of: Callable[[str, str], Jobs]) -> Jobs:
+async def silent_jobs(jobs_of: Callable[[str, str], JobsClient]) -> JobsClient:
     """A jobs service that is down."""
     return jobs_of("auth", f"127.0.0.1:{children.free_port()}")
 
 
 @pytest.fixture
-async def jobs(jobs_of: Callable[[str, str], Jobs], jobs_target: str) -> Jobs:
+async def jobs(jobs_of: Callable[[str, str], JobsClient], jobs_target: str) -> JobsClient:
     """The real jobs service."""
     return jobs_of("auth", jobs_target)
 
@@ -120,13 +120,17 @@ async def http() -> AsyncIterator[outbound.Outbound]:
 
 
 @pytest.fixture
-def parts(engine: AsyncEngine, silent_jobs: Jobs, offered: tuple[Platform, ...], http: outbound.Outbound) -> Parts:
+def parts(
+    engine: AsyncEngine, silent_jobs: JobsClient, offered: tuple[Platform, ...], http: outbound.Outbound
+) -> Parts:
     """Connections while the jobs service is down: what they promise must not depend on it."""
     return make_parts(engine, silent_jobs, offered, http)
 
 
 @pytest.fixture
-def parts_with_jobs(engine: AsyncEngine, jobs: Jobs, offered: tuple[Platform, ...], http: outbound.Outbound) -> Parts:
+def parts_with_jobs(
+    engine: AsyncEngine, jobs: JobsClient, offered: tuple[Platform, ...], http: outbound.Outbound
+) -> Parts:
     """Connections beside the real jobs service; no worker runs its jobs."""
     return make_parts(engine, jobs, offered, http)
 

@@ -34,8 +34,8 @@ from services.auth.connections import (
 )
 from services.auth.connections.platforms import Platform
 from services.auth.connections.providers import choose, outbound
-from worker import submissions as worker_submissions
-from worker.requests import Jobs
+from worker import JobsClient, testing
+from worker import outbox as worker_outbox
 
 PUBLIC_URL = "http://127.0.0.1:8080"
 KEY = base64.urlsafe_b64encode(b"k" * 32).decode()
@@ -51,10 +51,10 @@ class OpenGate:
             raise self.refusal
 
 
-class NobodyElse(worker_submissions.Submissions):
+class NobodyElse(worker_outbox.Submitter):
     """Jobs of other kinds, of which there are none."""
 
-    async def rejected(self, request: Any) -> None:
+    async def on_rejected(self, request: Any) -> None:
         raise AssertionError(request)
 
 
@@ -72,7 +72,7 @@ class Parts:
 
 def make_parts(
     engine: AsyncEngine,
-    jobs: Jobs,
+    jobs: JobsClient,
     offered: tuple[Platform, ...],
     http: outbound.Outbound,
     routes: Mapping[str, Any] = {},
@@ -80,7 +80,7 @@ def make_parts(
     """Put connections together, with a relay that submits jobs after the commit, but neither polls nor publishes."""
     announced = announcements.Announcements({platform.name: platform.title for platform in offered})
     submits = submissions.Submissions(engine, jobs, announced, others=NobodyElse(jobs))
-    relay = outbox.Relay(engine, schema.outbox, {worker_submissions.PREFIX: submits.send, **routes})
+    relay = outbox.Relay(engine, schema.outbox, {worker_outbox.PREFIX: submits.send, **routes})
     settlement = settling.Settlement(engine=engine, jobs=jobs, submits=submits, announced=announced, relay=relay)
     providers = choose.providers(offered, http)
     vault = secrets.Vault(sealing.Ring.read(f"test:{KEY}"))
@@ -179,7 +179,7 @@ class Owner:
             "platform": self.platform,
             "generation": generation or (await self.connection()).generation,
         }
-        return await refreshing.refresh(self.parts.dependencies, worker.Context.for_test(payload))
+        return await refreshing.refresh(self.parts.dependencies, testing.RecordingContext(payload))
 
     async def give_back(self) -> Any:
         """Do what the job does that was submitted for what was set aside last."""
@@ -188,15 +188,13 @@ class Owner:
             "platform": self.platform,
             "generation": (await self.connection()).generation,
         }
-        return await leftovers.give_back(self.parts.dependencies, worker.Context.for_test(payload))
+        return await leftovers.give_back(self.parts.dependencies, testing.RecordingContext(payload))
 
     async def submitted(self) -> list[str]:
         """The kinds of jobs in the outbox that are about this connection."""
         async with self.parts.engine.connect() as conn:
             statement = sa.select(schema.outbox.c.payload).order_by(schema.outbox.c.message_id)
-            rows = (
-                await conn.execute(statement.where(schema.outbox.c.subject == worker_submissions.SUBJECT))
-            ).scalars()
+            rows = (await conn.execute(statement.where(schema.outbox.c.subject == worker_outbox.SUBJECT))).scalars()
             specs = [jobs_service_pb2.SubmitJobRequest.FromString(row).spec for row in rows]
         mine = {(str(self.user_id), self.platform)}
         return [
@@ -212,7 +210,7 @@ class Owner:
     async def context(self, attempt: int = 1) -> worker.Context:
         """The context of an attempt of the present job."""
         connection = await self.connection()
-        return worker.Context.for_test(
+        return testing.RecordingContext(
             {"platform": self.platform, "generation": float(connection.generation)},
             job_id=str(connection.job_id or ids.uuid7()),
             owner_id=str(self.user_id),

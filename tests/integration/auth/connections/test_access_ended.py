@@ -12,6 +12,7 @@ import worker
 from services.auth import domain as accounts
 from services.auth.connections import leftovers, upkeep
 from services.auth.connections.domain import JobPhase, State
+from worker import testing
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ async def run_upkeep(owner: Any) -> tuple[dict[str, int], list[Any]]:
         submitted.extend(new)
         return []
 
-    return await upkeep.upkeep(owner.parts.dependencies, submit, worker.Context.for_test()), submitted
+    return await upkeep.upkeep(owner.parts.dependencies, submit, testing.RecordingContext()), submitted
 
 
 async def execute(owner: Any, statement: str, **values: Any) -> Any:
@@ -77,7 +78,7 @@ async def test_what_is_left_over_waits_for_a_user_who_connects_anew_and_spares_t
     await ended(owner, tampering, JobPhase.FAILED)
     failed = await owner.connection()
     payload = {"user_id": str(owner.user_id), "platform": owner.platform, "generation": failed.generation}
-    context = worker.Context.for_test(payload)
+    context = testing.RecordingContext(payload)
     await owner.begin()
     with pytest.raises(worker.Snooze):
         await leftovers.give_back(owner.parts.dependencies, context)

@@ -11,6 +11,7 @@ import worker
 from chassis import errors
 from services.auth.connections import convert, handlers, storage, tasks
 from services.auth.connections.domain import Action, JobPhase, State
+from worker import testing
 
 
 async def test_youtube_is_connected_with_its_channel_and_videos(new_owner: Any, tampering: Any) -> None:
@@ -259,7 +260,7 @@ async def test_who_does_not_come_back_is_disconnected_by_reading_or_by_the_sched
         assert (await one.parts.operations.get(one.user_id, one.platform)).is_away
         await one.age("changed_at", "10 minutes")
     assert (await owner.parts.operations.get(owner.user_id, owner.platform)).state is State.DISCONNECTED
-    await handlers.abandon(other.parts.settlement, worker.Context.for_test())
+    await handlers.abandon(other.parts.settlement, testing.RecordingContext())
     assert (await other.connection()).state is State.DISCONNECTED
     for one in (owner, other):
         assert [reason for reason, _ in await one.told()] == ["connect_begun", "abandoned"]
@@ -268,11 +269,11 @@ async def test_who_does_not_come_back_is_disconnected_by_reading_or_by_the_sched
 
 async def test_a_job_that_is_refused_for_ever_ends_its_transition(owner: Any) -> None:
     moving = await owner.returned()
-    await owner.parts.submits.rejected(convert.submit_to_proto(moving))
+    await owner.parts.submits.on_rejected(convert.submit_to_proto(moving))
     failed = await owner.connection()
     assert (failed.state, failed.error.code) == (State.FAILED, "job_rejected")
     moving = await owner.disconnect()
-    await owner.parts.submits.rejected(convert.submit_to_proto(moving))
+    await owner.parts.submits.on_rejected(convert.submit_to_proto(moving))
     assert (await owner.connection()).state is State.DISCONNECTED
 
 

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 import worker
 from services.auth.connections import handlers
 from services.auth.connections.domain import State
+from worker import testing
 
 
 async def test_an_instagram_token_is_renewed_when_it_is_a_day_old(new_owner: Any, tampering: Any) -> None:
@@ -158,10 +159,10 @@ async def test_what_is_due_gets_one_job_and_is_left_alone_for_a_minute(owner: An
     async def submit(new: Any) -> list[Any]:
         found = list(new)
         submitted.extend(found)
-        return [worker.Submitted(job_id=one.job_id, created=True, served=True, state="pending") for one in found]
+        return [worker.SubmittedJob(job_id=one.job_id, created=True, has_worker=True, state="pending") for one in found]
 
     for _ in range(2):
-        await handlers.refresh_due(owner.parts.dependencies, submit, worker.Context.for_test())
+        await handlers.refresh_due(owner.parts.dependencies, submit, testing.RecordingContext())
     mine = [one for one in submitted if one.spec.payload["user_id"] == str(owner.user_id)]
     assert len(mine) == 1
     assert mine[0].spec.owner_id == worker.SYSTEM
@@ -202,5 +203,5 @@ async def test_a_connection_that_was_read_a_day_ago_gets_a_job_at_most_once_an_h
 
     await owner.age("synced_at", "25 hours")
     for _ in range(2):
-        await handlers.refresh_due(owner.parts.dependencies, submit, worker.Context.for_test())
+        await handlers.refresh_due(owner.parts.dependencies, submit, testing.RecordingContext())
     assert [one.spec.payload["user_id"] for one in submitted].count(str(owner.user_id)) == 1

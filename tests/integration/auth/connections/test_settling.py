@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from services.auth.connections.domain import State
-from worker.requests import Jobs
+from worker import JobsClient
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 
@@ -22,7 +22,7 @@ def cancel(cancel_job_of: Callable[[str, str], Awaitable[None]]) -> Callable[[st
 
 
 async def test_a_job_that_never_arrived_is_submitted_again(
-    owner: Any, parts_with_jobs: Any, jobs: Jobs, eventually: Eventually
+    owner: Any, parts_with_jobs: Any, jobs: JobsClient, eventually: Eventually
 ) -> None:
     moving = await owner.returned()
     assert await jobs.get(str(moving.job_id)) is None

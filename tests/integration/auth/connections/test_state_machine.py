@@ -21,6 +21,7 @@ from services.auth.connections.domain import JobPhase, State, Tokens
 from services.auth.connections.platforms import Platform
 from services.auth.connections.providers.outbound import Lost, Refused, Unavailable
 from services.auth.connections.providers.provider import Asking
+from worker import testing
 
 OUTCOMES = st.sampled_from(["good", "good", "unavailable", "lost", "refused", "dies"])
 
@@ -189,7 +190,7 @@ class Machine(RuleBasedStateMachine):
         context = data.draw(st.sampled_from(self.contexts[-4:]))
         is_again = data.draw(st.booleans())
         if is_again:
-            context = worker.Context.for_test(
+            context = testing.RecordingContext(
                 context.payload,
                 job_id=context.job_id,
                 owner_id=context.owner_id,

@@ -6,13 +6,13 @@ import asyncio
 import inspect
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import Any, Protocol, Self, TypeVar, Unpack, overload
+from typing import Any, Protocol, TypeVar, Unpack, overload
 
-from chassis import errors, ids
-from worker import checkpoints, jobs, kinds, recorded
-from worker.jobs import AttemptKey
-from worker.outcomes import Cancelled
-from worker.retry import retry_while_unavailable
+from chassis import errors
+from worker._api import checkpoints, jobs, kinds
+from worker._api.jobs import AttemptKey
+from worker._api.outcomes import Cancelled
+from worker._api.retry import retry_while_unavailable
 
 P = TypeVar("P")
 T = TypeVar("T")
@@ -21,7 +21,7 @@ T = TypeVar("T")
 class Service(checkpoints.Store, Protocol):
     """What a context needs of the jobs service."""
 
-    async def submit_many(self, new: Iterable[jobs.New]) -> list[jobs.Submitted | errors.Error]:
+    async def submit_many(self, new: Iterable[jobs.NewJob]) -> list[jobs.SubmittedJob | errors.Error]:
         """Submit jobs."""
 
     async def list_children(self, job_id: str) -> list[jobs.Child]:
@@ -40,9 +40,8 @@ class Context:
         attempt: int,
         payload: Mapping[str, Any],
         children: jobs.Children = jobs.Children(),  # noqa: B008 - frozen
-        service: Service | None = None,
+        service: Service,
     ) -> None:
-        """`service` is the jobs service; without it nothing leaves this process, which is for tests."""
         self.job_id = job_id
         self.owner_id = owner_id
         self.kind = kind
@@ -51,52 +50,16 @@ class Context:
         self.payload = dict(payload)
         self.children = children
         """How many children there were, and how they stood, when this attempt began."""
-        self.undoes: jobs.Undone | None = None
+        self.undone_job: jobs.UndoneJob | None = None
         """In a handler that undoes: whose work."""
         self.cancelled = asyncio.Event()
         """Set when the handler should stop."""
         self.latest_progress: jobs.Progress | None = None
         self.on_progress: Callable[[jobs.Progress], None] = _nothing
         self.on_lost: Callable[[], None] = _nothing
-        self._service = service or recorded.Recorded()
+        self._service = service
         self._positions = Counter[str]()
         self._checkpoints: checkpoints.Checkpoints | None = None
-
-    @classmethod
-    def for_test(
-        cls,
-        payload: Mapping[str, Any] | None = None,
-        *,
-        attempt: int = 1,
-        checkpoints: Mapping[str, Any] | None = None,
-        children: Iterable[jobs.Child] = (),
-        **given: Any,
-    ) -> Self:
-        """Make a context for calling a handler in a test, without any service.
-
-        `checkpoints` are what earlier attempts have saved, so this is then the second one at least. What the handler does is
-        found in `recorded`.
-        """
-        service = recorded.Recorded(checkpoints=dict(checkpoints or {}), children=list(children))
-        if checkpoints and attempt == 1:
-            attempt = 2
-        identity = {"job_id": str(ids.uuid7()), "owner_id": str(ids.uuid7()), "kind": "test.kind"}
-        context = cls(
-            **{**identity, **given},
-            attempt=attempt,
-            payload=payload or {},
-            children=service.counts(),
-            service=service,
-        )
-        context.on_progress = service.progress.append
-        return context
-
-    @property
-    def recorded(self) -> recorded.Recorded:
-        """What the handler did, in a context for tests."""
-        if not isinstance(self._service, recorded.Recorded):
-            raise TypeError("only a context for tests records")
-        return self._service
 
     @property
     def held(self) -> AttemptKey:
@@ -160,12 +123,12 @@ class Context:
         payload: P | Mapping[str, Any],
         *,
         name: str = "",
-        **options: Unpack[jobs.Options],
-    ) -> jobs.Submitted:
+        **options: Unpack[jobs.JobOptions],
+    ) -> jobs.SubmittedJob:
         """Submit a child of this job. See `submit_children`."""
         return (await self.submit_children([jobs.new_job(kind, payload, **options)], name=name))[0]
 
-    async def submit_children(self, new: Iterable[jobs.New], *, name: str = "") -> list[jobs.Submitted]:
+    async def submit_children(self, new: Iterable[jobs.NewJob], *, name: str = "") -> list[jobs.SubmittedJob]:
         """Submit children of this job, for its owner. After that the handler may raise `WaitForChildren`.
 
         A child is known by `name` (its kind, if not given) and by its position among those of that name; so when the handler
@@ -178,7 +141,7 @@ class Context:
             child.job_id = jobs.child_id(self.job_id, key, self._positions[key])
             child.spec.parent_id, child.spec.owner_id = self.job_id, self.owner_id
             self._positions[key] += 1
-        found: list[jobs.Submitted] = []
+        found: list[jobs.SubmittedJob] = []
         for one in await retry_while_unavailable(lambda: self._service.submit_many(children)):
             if isinstance(one, errors.Error):
                 raise one

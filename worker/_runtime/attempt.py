@@ -11,15 +11,15 @@ from datetime import UTC
 
 from chassis import errors, run, values
 from repruv.jobs.v1 import job_pb2
-from worker import outcomes
-from worker.calls import Begin
+from worker._api import outcomes
+from worker._api.context import Context
+from worker._api.jobs import AttemptKey, Children
+from worker._api.outcomes import Cancelled, JobFailed, Snooze, WaitForChildren
+from worker._api.retry import backoff
+from worker._runtime.invocation import Begin
+from worker._runtime.metrics import KindMetrics
+from worker._runtime.progress import Reporter
 from worker.client import JobsClient
-from worker.context import Context
-from worker.jobs import AttemptKey, Children
-from worker.metrics import KindMetrics
-from worker.outcomes import Cancelled, JobFailed, Snooze, WaitForChildren
-from worker.reporting import Reporter
-from worker.retry import backoff
 
 logger = logging.getLogger(__name__)
 

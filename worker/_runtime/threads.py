@@ -14,9 +14,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from worker import blocking
-from worker.context import Context
-from worker.outcomes import Cancelled
+from worker._api import blocking
+from worker._api.context import Context
+from worker._api.outcomes import Cancelled
 
 OVER = "the attempt is over"
 
@@ -77,10 +77,10 @@ class Link:
         self._is_over = False
         self._calls: set[concurrent.futures.Future[Any]] = set()
 
-    def blocking(self) -> blocking.Blocking:
+    def blocking(self) -> blocking.BlockingContext:
         """Give the context that the handler sees."""
-        return blocking.Blocking(
-            **blocking.facts(self._context),
+        return blocking.BlockingContext(
+            **blocking.snapshot(self._context),
             call=self.call,
             is_cancelled=lambda: self._is_over or self._context.is_cancelled,
         )

@@ -19,10 +19,10 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
-from worker import blocking
-from worker.context import Context
-from worker.outcomes import JobFailed
-from worker.threads import Threads
+from worker._api import blocking
+from worker._api.context import Context
+from worker._api.outcomes import JobFailed
+from worker._runtime.threads import Threads
 
 END_SECONDS = 3.0
 
@@ -62,12 +62,12 @@ class _Child:
         theirs.close()
         self.is_idle = True
 
-    def run(self, handler: Callable[..., object], context: blocking.Blocking, *arguments: object) -> object:
+    def run(self, handler: Callable[..., object], context: blocking.BlockingContext, *arguments: object) -> object:
         """Have it call the handler, and answer what it asks of the context meanwhile. Called in a thread."""
         self.is_idle = False
-        facts = {name: value for name, value in vars(context).items() if name in blocking.FACTS}
+        snapshot = {name: value for name, value in vars(context).items() if name in blocking.FIELDS}
         try:
-            self._pipe.send((handler, facts, arguments))
+            self._pipe.send((handler, snapshot, arguments))
             while True:
                 said, *what = self._pipe.recv()
                 if said != "call":
@@ -93,8 +93,8 @@ def _serve(pipe: Connection) -> None:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
-        handler, facts, arguments = pipe.recv()
-        context = blocking.Blocking(**facts, call=partial(_ask, pipe), is_cancelled=lambda: False)
+        handler, snapshot, arguments = pipe.recv()
+        context = blocking.BlockingContext(**snapshot, call=partial(_ask, pipe), is_cancelled=lambda: False)
         pipe.send(_try(handler, context, *arguments))
 
 

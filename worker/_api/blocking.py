@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, Unpack
 
-from worker import jobs, kinds
-from worker.context import Context
-from worker.outcomes import Cancelled
+from worker._api import jobs, kinds
+from worker._api.context import Context
+from worker._api.outcomes import Cancelled
 
 P = TypeVar("P")
 T = TypeVar("T")
 
 
-class Blocking:
+class BlockingContext:
     """One attempt of one job, as a handler in a thread or process sees it. Its calls mean what those of `Context` do.
 
     When the attempt is over, since its time is up for example, they raise `Cancelled`.
@@ -28,7 +28,7 @@ class Blocking:
         attempt: int,
         payload: Mapping[str, Any],
         children: jobs.Children,
-        undoes: jobs.Undone | None,
+        undone_job: jobs.UndoneJob | None,
         call: Callable[..., Any],
         is_cancelled: Callable[[], bool],
     ) -> None:
@@ -39,7 +39,7 @@ class Blocking:
         self.attempt = attempt
         self.payload = dict(payload)
         self.children = children
-        self.undoes = undoes
+        self.undone_job = undone_job
         self.call = call
         self._is_cancelled = is_cancelled
 
@@ -76,14 +76,14 @@ class Blocking:
         payload: P | Mapping[str, Any],
         *,
         name: str = "",
-        **options: Unpack[jobs.Options],
-    ) -> jobs.Submitted:
+        **options: Unpack[jobs.JobOptions],
+    ) -> jobs.SubmittedJob:
         """Submit a child of this job."""
         return self.submit_children([jobs.new_job(kind, payload, **options)], name=name)[0]
 
-    def submit_children(self, new: Iterable[jobs.New], *, name: str = "") -> list[jobs.Submitted]:
+    def submit_children(self, new: Iterable[jobs.NewJob], *, name: str = "") -> list[jobs.SubmittedJob]:
         """Submit children of this job."""
-        submitted: list[jobs.Submitted] = self.call("submit_children", list(new), name=name)
+        submitted: list[jobs.SubmittedJob] = self.call("submit_children", list(new), name=name)
         return submitted
 
     def list_children(self) -> list[jobs.Child]:
@@ -92,10 +92,10 @@ class Blocking:
         return children
 
 
-FACTS = ("job_id", "owner_id", "kind", "attempt", "payload", "children", "undoes")
+FIELDS = ("job_id", "owner_id", "kind", "attempt", "payload", "children", "undone_job")
 """What is known of an attempt without asking."""
 
 
-def facts(context: Context) -> dict[str, Any]:
+def snapshot(context: Context) -> dict[str, Any]:
     """Give what is known of an attempt without asking."""
-    return {name: getattr(context, name) for name in FACTS}
+    return {name: getattr(context, name) for name in FIELDS}

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from worker import jobs, kinds, payloads
-from worker.context import Context
-from worker.processes import Processes
-from worker.threads import Threads
+from worker._api import jobs, kinds, payloads
+from worker._api.context import Context
+from worker._runtime.processes import Processes
+from worker._runtime.threads import Threads
 
 Call = Callable[[], Awaitable[object]]
 """Calls the handler; may be called again within the attempt."""
@@ -19,8 +19,8 @@ Begin = Callable[[Context], Call]
 
 def begin(kind: kinds.Kind[Any], name: str, threads: Threads, processes: Processes) -> Begin:
     """Give how attempts of the jobs of this name begin: those of the kind itself, or those that undo them."""
-    undoes = name != kind.name
-    handler: Callable[..., Any] = kind.undo if undoes and kind.undo else kind.handler
+    is_undo = name != kind.name
+    handler: Callable[..., Any] = kind.undo if is_undo and kind.undo else kind.handler
     runs: dict[str | None, Callable[..., Awaitable[object]]] = {
         None: _call,
         "thread": threads.run,
@@ -29,9 +29,9 @@ def begin(kind: kinds.Kind[Any], name: str, threads: Threads, processes: Process
     run = runs[kind.pool]
 
     def read(context: Context) -> Call:
-        if undoes:
+        if is_undo:
             undone = context.payload
-            context.undoes = jobs.Undone(job_id=undone["job_id"], attempt=int(undone["attempt"]))
+            context.undone_job = jobs.UndoneJob(job_id=undone["job_id"], attempt=int(undone["attempt"]))
             context.payload = undone["payload"]
         if kind.payload is None:
             return partial(run, handler, context)

@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 from chassis import batching, errors, run
 from repruv.jobs.v1 import job_pb2
+from worker._api.retry import backoff
+from worker._runtime.slots import Slots
 from worker.client import MAX_CLAIMS, JobsClient
 from worker.liveness import Liveness
-from worker.retry import backoff
-from worker.running import Running
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Claims:
         worker: str,
         kinds: list[str],
         jobs: JobsClient,
-        running: Running,
+        running: Slots,
         liveness: Liveness,
         *,
         start: Callable[[job_pb2.Job], None],

@@ -7,9 +7,9 @@ import logging
 from collections.abc import Callable
 
 from chassis import errors
+from worker._api.context import Context
+from worker._api.jobs import Progress
 from worker.client import JobsClient
-from worker.context import Context
-from worker.jobs import Progress
 
 logger = logging.getLogger(__name__)
 

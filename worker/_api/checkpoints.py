@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from chassis import errors, values
-from worker.jobs import AttemptKey
-from worker.outcomes import JobFailed
-from worker.retry import retry_while_unavailable
+from worker._api.jobs import AttemptKey
+from worker._api.outcomes import JobFailed
+from worker._api.retry import retry_while_unavailable
 
 STATE = "@state"
 """The name under which `Context.checkpoint` saves; steps have other ones."""

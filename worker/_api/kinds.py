@@ -15,11 +15,11 @@ from typing_extensions import TypeVar
 
 from chassis import values
 from repruv.jobs.v1 import kind_pb2
-from worker import payloads
+from worker._api import payloads
 
 if TYPE_CHECKING:
-    from worker.blocking import Blocking
-    from worker.context import Context
+    from worker._api.blocking import BlockingContext
+    from worker._api.context import Context
 
 P = TypeVar("P", default=Mapping[str, Any])
 Pool = Literal["thread", "process"]
@@ -41,8 +41,8 @@ class Kind(Generic[P]):
     handler: (
         Callable[[Context, P], Awaitable[object]]
         | Callable[[Context], Awaitable[object]]
-        | Callable[[Blocking, P], object]
-        | Callable[[Blocking], object]
+        | Callable[[BlockingContext, P], object]
+        | Callable[[BlockingContext], object]
     )
     """`async def handler(context, payload)`; without `payload` type `async def handler(context)`; with a pool a plain `def`."""
     _: KW_ONLY
@@ -60,7 +60,7 @@ class Kind(Generic[P]):
     """How long the job may take, attempts and pauses included."""
     priority: int = 0
     """Higher is claimed first; -100 to 100."""
-    notifies: bool = False
+    notify_owner: bool = False
     """Whether owners are told when such a job ends, until they have read it."""
     undo: Callable[..., Any] | None = None
     """Called with the original payload, like `handler`, after a job was cancelled whose work had begun."""
@@ -84,7 +84,7 @@ class Kind(Generic[P]):
 
     def declarations(self) -> list[kind_pb2.KindDeclaration]:
         """What the jobs service is told: this kind and, if it can be undone, the kind that does so."""
-        said = kind_pb2.KindDeclaration(kind=self.name, notifies=self.notifies, undoes=self.undo is not None)
+        said = kind_pb2.KindDeclaration(kind=self.name, notifies=self.notify_owner, undoes=self.undo is not None)
         said.defaults.max_attempts = self.max_attempts
         said.defaults.priority = self.priority
         _set(said.defaults, "backoff", self.backoff)

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from itertools import islice
 
 from chassis import errors, run
-from worker.attempt import StopReason
+from worker._runtime.attempt import StopReason
+from worker._runtime.slots import Slots
 from worker.client import MAX_BEATS, JobsClient
 from worker.liveness import Liveness
-from worker.running import Running
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Heartbeats:
     """Keeps the leases of a worker."""
 
     def __init__(
-        self, worker: str, jobs: JobsClient, running: Running, liveness: Liveness, *, lease: Callable[[], float]
+        self, worker: str, jobs: JobsClient, running: Slots, liveness: Liveness, *, lease: Callable[[], float]
     ) -> None:
         """`lease` gives how long a lease lasts, in seconds."""
         self.now = asyncio.Event()

@@ -6,13 +6,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 
-from worker.attempt import Attempt, StopReason
-from worker.jobs import AttemptKey
+from worker._api.jobs import AttemptKey
+from worker._runtime.attempt import Attempt, StopReason
 
 logger = logging.getLogger(__name__)
 
 
-class Running:
+class Slots:
     """The attempts that a worker holds: those whose handlers run, and those whose outcomes are being told."""
 
     def __init__(self, concurrency: int, *, freed: Callable[[], None], stuck: Callable[[], int]) -> None:

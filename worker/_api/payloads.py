@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import pydantic
 
-from worker.outcomes import JobFailed
+from worker._api.outcomes import JobFailed
 
 P = TypeVar("P")
 

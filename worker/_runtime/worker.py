@@ -15,16 +15,17 @@ from typing import Any
 from chassis import bus as buses
 from chassis import errors, run
 from repruv.jobs.v1 import job_pb2
-from worker import calls, heartbeats, liveness, probes
-from worker.attempt import CANCEL_GRACE_SECONDS, Attempt, StopReason
-from worker.claims import LOOP, WAIT_SECONDS, Claims
+from worker import liveness, probes
+from worker._api.kinds import Kind, Schedule, by_name
+from worker._runtime import heartbeats, invocation
+from worker._runtime.attempt import CANCEL_GRACE_SECONDS, Attempt, StopReason
+from worker._runtime.claims import LOOP, WAIT_SECONDS, Claims
+from worker._runtime.heartbeats import Heartbeats
+from worker._runtime.metrics import Metrics
+from worker._runtime.processes import Processes
+from worker._runtime.slots import Slots
+from worker._runtime.threads import Threads
 from worker.client import JobsClient
-from worker.heartbeats import Heartbeats
-from worker.kinds import Kind, Schedule, by_name
-from worker.metrics import Metrics
-from worker.processes import Processes
-from worker.running import Running
-from worker.threads import Threads
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ class Worker:
         self._threads = Threads(freed=self._wake)
         self._processes = Processes(self._threads)
         self._begins = {
-            kind_name: calls.begin(kind, kind_name, self._threads, self._processes)
+            kind_name: invocation.begin(kind, kind_name, self._threads, self._processes)
             for kind_name, kind in served.items()
         }
         self._graces = {
@@ -86,7 +87,7 @@ class Worker:
             kind_name: 0.0 if kind.pool == "process" else CANCEL_GRACE_SECONDS
             for kind_name, kind in served.items()
         }
-        self._running = Running(concurrency, freed=self._wake, stuck=lambda: self._threads.stuck)
+        self._running = Slots(concurrency, freed=self._wake, stuck=lambda: self._threads.stuck)
         self._claims = Claims(
             self.name,
             list(served),

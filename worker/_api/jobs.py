@@ -11,13 +11,13 @@ from uuid import UUID
 
 from chassis import ids, values
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
-from worker import kinds
+from worker._api import kinds
 
 P = TypeVar("P")
 
 SYSTEM = str(UUID(int=0))
 """The owner of jobs that belong to no user."""
-New = jobs_service_pb2.SubmitJobRequest
+NewJob = jobs_service_pb2.SubmitJobRequest
 """A job that is not submitted yet."""
 
 State = Literal["scheduled", "pending", "running", "retrying", "cancelling", "completed", "failed", "cancelled"]
@@ -27,7 +27,7 @@ AttemptKey = tuple[str, int]
 """(job_id, attempt): the fencing token."""
 
 
-class Options(TypedDict, total=False):
+class JobOptions(TypedDict, total=False):
     """What may be said of a job beside its kind and payload; what is not said is as the kind declares. See JobSpec."""
 
     job_id: str
@@ -50,13 +50,13 @@ class Options(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Submitted:
+class SubmittedJob:
     """A job that is stored."""
 
     job_id: str
     created: bool
     """Whether by this very submit, and not by an earlier one of the same id."""
-    served: bool
+    has_worker: bool
     """Whether a worker that serves its kind was seen lately."""
     state: State
 
@@ -95,7 +95,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Undone:
+class UndoneJob:
     """What an undoing job undoes."""
 
     job_id: str
@@ -103,10 +103,10 @@ class Undone:
     """The last attempt that was made."""
 
 
-def new_job(kind: kinds.Kind[P] | str, payload: P | Mapping[str, Any], **options: Unpack[Options]) -> New:
+def new_job(kind: kinds.Kind[P] | str, payload: P | Mapping[str, Any], **options: Unpack[JobOptions]) -> NewJob:
     """Make a job to be submitted. Raises ValueError or TypeError for a payload that JSON cannot say."""
     job_id = options.pop("job_id", "") or str(ids.uuid7())
-    new = New(job_id=job_id, spec=job_pb2.JobSpec(kind=kinds.name_of(kind), payload=values.to_struct(payload)))
+    new = NewJob(job_id=job_id, spec=job_pb2.JobSpec(kind=kinds.name_of(kind), payload=values.to_struct(payload)))
     new.spec.owner_id = SYSTEM
     for name, value in options.items():
         if isinstance(value, timedelta):
@@ -129,10 +129,10 @@ def child_id(parent_id: str, name: str, position: int) -> str:
     return str(UUID(int=value))
 
 
-def submitted(answer: jobs_service_pb2.SubmitJobResponse) -> Submitted:
+def submitted(answer: jobs_service_pb2.SubmitJobResponse) -> SubmittedJob:
     """Read the answer to a submit."""
     job = answer.job
-    return Submitted(job_id=job.job_id, created=answer.created, served=answer.served, state=_state(job))
+    return SubmittedJob(job_id=job.job_id, created=answer.created, has_worker=answer.served, state=_state(job))
 
 
 def child(job: job_pb2.Job) -> Child:

@@ -1,0 +1,1 @@
+"""What handlers and submitters use; `worker/__init__.py` exports it."""

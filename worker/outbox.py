@@ -1,0 +1,45 @@
+"""Submits jobs through the outbox: the job is stored with the change that needs it, and sent after the commit."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+
+from chassis import errors, outbox
+from repruv.jobs.v1 import jobs_service_pb2
+from worker.client import JobsClient
+
+logger = logging.getLogger(__name__)
+
+PREFIX = "submit."
+SUBJECT = "submit.job"
+
+_REJECTIONS = (errors.InvalidArgument, errors.AlreadyExists, errors.PermissionDenied)
+
+
+def submit_message(request: jobs_service_pb2.SubmitJobRequest) -> outbox.Message:
+    """Return the outbox message of a submit. The outbox keeps it until the jobs service has accepted the job."""
+    return outbox.Message(subject=SUBJECT, payload=request.SerializeToString(), delay=outbox.RELAY_DELAY)
+
+
+class Submitter(ABC):
+    """Sends accepted jobs to the jobs service. A repeated submit is the same job."""
+
+    def __init__(self, jobs: JobsClient) -> None:
+        self._jobs = jobs
+
+    @abstractmethod
+    async def on_rejected(self, request: jobs_service_pb2.SubmitJobRequest) -> None:
+        """Close the change whose job can never be accepted. Called before the outbox drops the submit."""
+
+    async def send(self, message_id: str, subject: str, payload: bytes) -> None:
+        """Submit a job of the outbox. Raises errors after which the outbox repeats it."""
+        await self.submit(jobs_service_pb2.SubmitJobRequest.FromString(payload))
+
+    async def submit(self, request: jobs_service_pb2.SubmitJobRequest) -> None:
+        """Submit a job. Raises errors that a later submit may not meet."""
+        try:
+            await self._jobs.submit_request(request)
+        except _REJECTIONS as error:
+            logger.exception("job rejected", extra={"job_id": request.job_id, "code": error.code})
+            await self.on_rejected(request)

@@ -1,0 +1,86 @@
+"""A context for tests: calls a handler as a function, without a jobs service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from chassis import errors, ids
+from worker._api import jobs
+from worker._api.context import Context
+
+_UNSUCCESSFUL = {"failed", "cancelled"}
+_TERMINAL = {"completed", *_UNSUCCESSFUL}
+
+
+@dataclass(slots=True, kw_only=True)
+class Recorded:
+    """What a handler did. Takes the place of the jobs service."""
+
+    progress: list[jobs.Progress] = field(default_factory=list)
+    checkpoints: dict[str, Any] = field(default_factory=dict)
+    """Results of steps by name; the value of `checkpoint` is under `@state`."""
+    submitted: list[jobs.NewJob] = field(default_factory=list)
+    """The children, each once."""
+    children: list[jobs.Child] = field(default_factory=list)
+    """The children that `list_children` returns."""
+
+    def counts(self) -> jobs.Children:
+        """Count the children."""
+        states = [child.state for child in self.children]
+        return jobs.Children(
+            total=len(states),
+            ended=sum(state in _TERMINAL for state in states),
+            unsuccessful=sum(state in _UNSUCCESSFUL for state in states),
+        )
+
+    async def save_checkpoint(self, key: jobs.AttemptKey, name: str, value: Any) -> None:
+        """Save a value."""
+        self.checkpoints[name] = value
+
+    async def get_checkpoints(self, key: jobs.AttemptKey) -> dict[str, Any]:
+        """Return all values."""
+        return dict(self.checkpoints)
+
+    async def submit_many(self, new_jobs: Iterable[jobs.NewJob]) -> list[jobs.SubmittedJob | errors.Error]:
+        """Accept children as the jobs service would."""
+        return [self._submit(job) for job in new_jobs]
+
+    async def list_children(self, job_id: str) -> list[jobs.Child]:
+        """Return the children that the test has set."""
+        return list(self.children)
+
+    def _submit(self, job: jobs.NewJob) -> jobs.SubmittedJob:
+        created = all(earlier.job_id != job.job_id for earlier in self.submitted)
+        if created:
+            self.submitted.append(job)
+        return jobs.SubmittedJob(job_id=job.job_id, created=created, has_worker=True, state="pending")
+
+
+class RecordingContext(Context):
+    """The context of one attempt, with random ids where the test sets none. `recorded` holds what the handler did."""
+
+    def __init__(
+        self,
+        payload: Mapping[str, Any] | None = None,
+        *,
+        job_id: str = "",
+        owner_id: str = "",
+        kind: str = "test.kind",
+        attempt: int = 1,
+        checkpoints: Mapping[str, Any] | None = None,
+        children: Iterable[jobs.Child] = (),
+    ) -> None:
+        """`checkpoints` are those of earlier attempts: with them the attempt is at least the second."""
+        self.recorded = Recorded(checkpoints=dict(checkpoints or {}), children=list(children))
+        super().__init__(
+            job_id=job_id or str(ids.uuid7()),
+            owner_id=owner_id or str(ids.uuid7()),
+            kind=kind,
+            attempt=max(attempt, 2) if checkpoints else attempt,
+            payload=payload or {},
+            children=self.recorded.counts(),
+            service=self.recorded,
+        )
+        self.on_progress = self.recorded.progress.append
