@@ -15,19 +15,19 @@ from chassis import bus, identity, logs, outbox, postgres, run, settings
 from chassis.rpc import client, server
 from repruv.jobs.v1 import admin_service_pb2_grpc, jobs_service_pb2_grpc
 from services.jobs import (
-    admin_servicer,
     handlers,
-    limits,
+    maintenance,
     metrics,
     notifications,
     operations,
-    overview,
     reconciler,
-    schedules,
     schema,
     servicer,
-    watching,
+    watches,
 )
+from services.jobs.operators import kind_controls, overview
+from services.jobs.operators import servicer as admin_servicer
+from services.jobs.schedules import operations as schedule_operations
 from services.jobs.settings import Settings
 from worker import liveness, probes
 
@@ -44,14 +44,14 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     nats.owns_stream("jobs")
     relay = outbox.Relay(engine, schema.outbox, {"jobs.events.": nats.publish})
     jobs = operations.Operations(engine, relay, nats, lease=timedelta(seconds=config.jobs_lease_seconds))
-    watches = watching.Watches(engine, jobs)
-    watches.subscribe(nats)
+    job_watches = watches.Watches(engine, jobs)
+    job_watches.subscribe(nats)
     jobs.waiters.subscribe(nats)
-    served = servicer.JobsServicer(jobs, watches, notifications.Notifications(engine, nats))
-    repeating = schedules.Schedules(engine, jobs.transaction, jobs.kinds)
+    served = servicer.JobsServicer(jobs, job_watches, notifications.Notifications(engine, nats))
+    repeating = schedule_operations.Schedules(engine, jobs.transaction, jobs.kinds)
     seen = overview.Overview(engine)
-    admin = admin_servicer.AdminServicer(seen, limits.Steering(jobs), repeating)
-    loops = reconciler.Reconciler(jobs)
+    admin = admin_servicer.AdminServicer(seen, kind_controls.KindControls(jobs), repeating)
+    loops = reconciler.Reconciler(maintenance.Maintenance(jobs))
     nats.on_connected(relay.wake)
     channel = worker.client.channel(_own_target(config.listen), certificate)
     works = worker.Worker(
@@ -71,15 +71,15 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
         background.start("bus", nats.run)
         background.start("relay", relay.run)
         background.start("reconciler", loops.run)
-        background.start("fire", partial(run.every, schedules.FIRE_SECONDS, repeating.fire))
+        background.start("fire", partial(run.every, schedule_operations.FIRE_SECONDS, repeating.fire))
         background.start("tidy", partial(run.every, reconciler.TIDY_SECONDS, loops.tidy))
         if config.jobs_metrics_address:
-            measured = metrics.Metrics(engine, seen, watches=lambda: watches.count)
+            measured = metrics.Metrics(engine, seen, watches=lambda: job_watches.count)
             background.start("metrics", partial(run.every, metrics.MEASURE_SECONDS, measured.measure))
             # That the event loop stands still is seen by `chassis.run`: what else there is starts itself again.
             stack.enter_context(probes.serving(config.jobs_metrics_address, liveness.Liveness(), measured))
-        background.start("watches", watches.read)
-        background.start("watches-poll", watches.poll)
+        background.start("watches", job_watches.read)
+        background.start("watches-poll", job_watches.poll)
         await stack.enter_async_context(
             server.serving(
                 listen=config.listen,

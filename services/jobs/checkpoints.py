@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import errors
-from services.jobs import finishes
+from services.jobs import finish
 from services.jobs.schema import checkpoints
 
 MOST = 1_000
@@ -44,7 +44,7 @@ async def save(conn: AsyncConnection, job_id: UUID, attempt: int, name: str, val
     given = {"job_id": job_id, "attempt": attempt, "name": name, "value": value, "most": MOST}
     is_held, is_saved = (await conn.execute(_SAVE, given)).one()
     if not is_held:
-        raise finishes.lease_lost(job_id, attempt)
+        raise finish.lease_lost(job_id, attempt)
     if not is_saved:
         raise errors.ResourceExhausted(f"A job keeps at most {MOST} checkpoints.", code="too_many_checkpoints")
 
@@ -52,5 +52,5 @@ async def save(conn: AsyncConnection, job_id: UUID, attempt: int, name: str, val
 async def get(conn: AsyncConnection, job_id: UUID, attempt: int) -> dict[str, Any]:
     """Give what was kept. Raises `lease_lost`."""
     if (await conn.execute(_HELD, {"job_id": job_id, "attempt": attempt})).first() is None:
-        raise finishes.lease_lost(job_id, attempt)
+        raise finish.lease_lost(job_id, attempt)
     return {row.name: row.value for row in await conn.execute(_GET, {"job_id": job_id})}

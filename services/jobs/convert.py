@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from chassis import errors, ids
 from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2, kind_pb2
-from services.jobs import domain, kinds, recurrence
+from services.jobs import domain, kinds
 
 MAX_PAYLOAD_BYTES = 256 * 1024
 MAX_RESULT_BYTES = 64 * 1024
@@ -60,8 +60,8 @@ def _policy(message: job_pb2.JobSpec | kind_pb2.KindDefaults) -> dict[str, Any]:
         "attempt_timeout": message.attempt_timeout if message.HasField("attempt_timeout") else None,
         "total_timeout": message.total_timeout if message.HasField("total_timeout") else None,
     }
-    numbers = {"max_attempts": message.max_attempts, "priority": message.priority}
-    return {name: number for name, number in numbers.items() if number} | {
+    sequence_of = {"max_attempts": message.max_attempts, "priority": message.priority}
+    return {name: number for name, number in sequence_of.items() if number} | {
         name: duration_from_proto(value, name) for name, value in durations.items() if value is not None
     }
 
@@ -77,27 +77,6 @@ def declaration_from_proto(message: kind_pb2.KindDeclaration) -> kinds.Declarati
         notifies=message.notifies,
         undoes=message.undoes,
         **retention,
-    )
-
-
-def schedule_from_proto(message: kind_pb2.ScheduleDeclaration) -> recurrence.Declaration:
-    """Read what a worker says of a schedule. Raises `InvalidArgument` for a choice that is not known here."""
-    try:
-        catch_up = kind_pb2.CatchUp.Name(message.catch_up).removeprefix("CATCH_UP_").lower()
-    except ValueError:
-        raise errors.InvalidArgument("catch_up must be LAST, NONE or ALL.", field="catch_up") from None
-    try:
-        overlap = kind_pb2.Overlap.Name(message.overlap).removeprefix("OVERLAP_").lower()
-    except ValueError:
-        raise errors.InvalidArgument("overlap must be SKIP, ALLOW or QUEUE.", field="overlap") from None
-    return recurrence.Declaration(
-        name=message.name,
-        kind=message.kind,
-        payload=json_from_proto(message.payload, "payload", MAX_PAYLOAD_BYTES),
-        cron=message.cron,
-        time_zone=message.time_zone or "UTC",
-        catch_up=recurrence.CatchUp("last" if message.catch_up == kind_pb2.CATCH_UP_UNSPECIFIED else catch_up),
-        overlap=recurrence.Overlap("skip" if message.overlap == kind_pb2.OVERLAP_UNSPECIFIED else overlap),
     )
 
 

@@ -17,7 +17,7 @@ from services.jobs import domain, schema
 from services.jobs.schema import kinds
 
 FRESH_SECONDS = 1.0
-SERVED = timedelta(minutes=2)
+ALIVE = timedelta(minutes=2)
 CACHED = 10_000
 DEFAULTS = ("max_attempts", "backoff", "max_backoff", "attempt_timeout", "total_timeout", "priority")
 
@@ -50,9 +50,9 @@ class Kind:
     declared_at: datetime | None
 
     @property
-    def is_served(self) -> bool:
+    def has_worker(self) -> bool:
         """Whether a worker declared it lately."""
-        return self.declared_at is not None and datetime.now(UTC) - self.declared_at < SERVED
+        return self.declared_at is not None and datetime.now(UTC) - self.declared_at < ALIVE
 
 
 class Kinds:
@@ -93,7 +93,7 @@ class Kinds:
         return loaded
 
 
-async def declare(conn: AsyncConnection, worker: str, declared: Collection[Declaration]) -> None:
+async def register(conn: AsyncConnection, worker: str, declared: Collection[Declaration]) -> None:
     """Note what a worker serves. Limits and pauses stay as they are."""
     # In one order: two workers of a service declare the same.
     for one in sorted(declared, key=lambda one: one.kind):

@@ -12,7 +12,8 @@ from prometheus_client.registry import Collector
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import postgres
-from services.jobs import overview, schema
+from services.jobs import schema
+from services.jobs.operators import overview
 
 MEASURE_SECONDS = 10.0
 OUTBOX_COUNTED = 100_000

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import bus, paging, postgres
 from repruv.jobs.v1 import job_events_pb2
-from services.jobs import convert, domain, rows, telling
+from services.jobs import broadcast, convert, domain, mapping
 from services.jobs.schema import jobs
 
 COUNTED = 100
@@ -38,7 +38,7 @@ class Notifications:
     def __init__(self, engine: AsyncEngine, nats: bus.Bus) -> None:
         """`nats` hears how much is unread after somebody has read."""
         self._single = postgres.autocommit(engine)
-        self._telling = telling.Telling(nats)
+        self._broadcaster = broadcast.Broadcaster(nats)
 
     async def list_page(self, owner_id: UUID, *, page_size: int, page_token: str) -> Page:
         """Read jobs that ended and were not read of, the latest first, and how many there are, up to 100."""
@@ -49,7 +49,7 @@ class Notifications:
         if position:
             page = page.where(sa.tuple_(jobs.c.finished_at, jobs.c.job_id) < sa.tuple_(*_read(position)))
         async with self._single.connect() as conn:
-            found = [rows.job(row) for row in await conn.execute(page)]
+            found = [mapping.job(row) for row in await conn.execute(page)]
             unread_count, _ = await _count(conn, owner_id)
         more = len(found) > limit
         token = paging.token(_written(found[limit - 1]), filters=filters) if more else ""
@@ -73,7 +73,7 @@ class Notifications:
             unread_count=unread_count, count_time=convert.time_to_proto(counted_at)
         )
         # Lost, it changes nothing: they are read all the same, and other tabs find out when somebody looks at them.
-        self._telling.tell(f"jobs.notifications_read.{owner_id}", message)
+        self._broadcaster.send(f"jobs.notifications_read.{owner_id}", message)
 
 
 async def _count(conn: AsyncConnection, owner_id: UUID) -> tuple[int, datetime]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from chassis import run
-from services.jobs import operations
+from services.jobs import maintenance
 
 TURN_SECONDS = 0.25
 IDLE_SECONDS = 1.0
@@ -23,10 +23,11 @@ STANDSTILL = 0.75
 class Reconciler:
     """Runs in every replica; rows are locked with SKIP LOCKED, so that several share the work."""
 
-    def __init__(self, jobs: operations.Operations, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._jobs = jobs
+    def __init__(self, work: maintenance.Maintenance, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._maintenance = work
+        self._jobs = work.jobs
         self._clock = clock
-        self._lease = jobs.lease.total_seconds()
+        self._lease = work.jobs.lease.total_seconds()
         self._judge_after = self._clock() + self._lease
         self._judged_at = self._clock()
         self._rung_at = self._clock()
@@ -36,15 +37,15 @@ class Reconciler:
     async def run(self) -> None:
         """Turn for ever: four times a second while jobs move here or wait, else when something is due, once a second at least."""
         while True:
-            self._jobs.moved.clear()
+            self._jobs.changed.clear()
             rest = await self.turn()
             await asyncio.sleep(TURN_SECONDS * random.uniform(0.75, 1.0))  # noqa: S311
-            await run.wait(self._jobs.moved, rest - TURN_SECONDS)
+            await run.wait(self._jobs.changed, rest - TURN_SECONDS)
 
     async def turn(self) -> float:
         """Look whether there is anything to do, by one query, and do it; gives in how many seconds to look again."""
         try:
-            found = await self._jobs.look()
+            found = await self._maintenance.find_work()
         except Exception:
             self._judge_after = self._clock() + self._lease
             raise
@@ -52,10 +53,10 @@ class Reconciler:
         if found.due or found.overdue:
             await self.promote()
         if found.waiting:
-            await self._jobs.advance_turns()
+            await self._maintenance.advance_fair_ranks()
             if self._clock() - self._rung_at >= RING_SECONDS:
                 self._rung_at = self._clock()
-                await self._jobs.ring_again()
+                await self._maintenance.wake_all()
             return TURN_SECONDS
         return self._longest if found.rest is None else min(self._longest, max(TURN_SECONDS, found.rest))
 
@@ -72,7 +73,7 @@ class Reconciler:
         if not expired or now < self._judge_after:
             return
         try:
-            while await self._jobs.rescue(grace=self._jobs.lease) == operations.BATCH:
+            while await self._maintenance.rescue(grace=self._jobs.lease) == maintenance.BATCH:
                 pass
         except Exception:
             self._judge_after = self._clock() + self._lease
@@ -82,12 +83,12 @@ class Reconciler:
 
     async def promote(self) -> None:
         """Make ready what has become due, and fail what is overdue."""
-        for step in (self._jobs.promote, self._jobs.fail_overdue):
-            while await step() == operations.BATCH:
+        for step in (self._maintenance.promote_due, self._maintenance.fail_overdue):
+            while await step() == maintenance.BATCH:
                 pass
 
     async def tidy(self) -> None:
         """Cancel the children of parents that have ended, and give on places of concurrency keys that were forgotten."""
-        for step in (self._jobs.cancel_orphans, self._jobs.free_keys):
-            while await step() == operations.BATCH:
+        for step in (self._maintenance.cancel_orphans, self._maintenance.admit_waiting):
+            while await step() == maintenance.BATCH:
                 pass

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import postgres
-from services.jobs import schedule_rows
+from services.jobs.schedules import storage
 
 BATCH = 1_000
 BATCHES_MOST = 500
@@ -149,5 +149,5 @@ async def _clean_rest(engine: AsyncEngine) -> Deleted:
     async with engine.begin() as conn:
         workers = await conn.execute(_DELETE_WORKERS, {"age": WORKER_UNSEEN})
         kinds = await conn.execute(DELETE_KINDS, {"age": KIND_UNUSED})
-        schedules = await schedule_rows.delete_undeclared(conn, age=SCHEDULE_UNDECLARED)
+        schedules = await storage.delete_undeclared(conn, age=SCHEDULE_UNDECLARED)
     return Deleted(workers=workers.rowcount, kinds=kinds.rowcount, schedules=schedules)

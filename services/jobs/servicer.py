@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import aclosing
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -12,18 +13,10 @@ from google.protobuf.duration_pb2 import Duration
 from grpc import aio
 
 from chassis import errors, identity, ids
-from repruv.jobs.v1 import job_events_pb2, jobs_service_pb2
-from services.jobs import (
-    claiming,
-    convert,
-    domain,
-    kinds,
-    notifications,
-    operations,
-    reading_servicer,
-    visibility,
-    watching,
-)
+from repruv.jobs.v1 import job_events_pb2, jobs_service_pb2, jobs_service_pb2_grpc
+from services.jobs import access, convert, domain, kinds, notifications, operations, watches
+from services.jobs.claims import long_poll
+from services.jobs.schedules import convert as schedule_convert
 
 SERVICE = "repruv.jobs.v1.JobsService"
 
@@ -58,23 +51,26 @@ CALLERS = {
 Context = aio.ServicerContext[Any, Any]
 Read = TypeVar("Read")
 
-MAX_TOGETHER = 1_000
-MAX_DECLARED = 100
+MAX_BATCH = 1_000
+MAX_REGISTERED = 100
+MAX_MARKED = 100
+MAX_CURSORS = 500
+MAX_EVENTS = 5_000
 
 
-class JobsServicer(reading_servicer.ReadingServicer):
+class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
     """Serves `repruv.jobs.v1.JobsService`; the protos say what each rpc means."""
 
     def __init__(
-        self, jobs: operations.Operations, watches: watching.Watches, unread: notifications.Notifications
+        self, jobs: operations.Operations, job_watches: watches.Watches, unread: notifications.Notifications
     ) -> None:
-        super().__init__(jobs, watches, unread)
-        self._claiming = claiming.Claiming(jobs)
+        self._jobs = jobs
+        self._watches = job_watches
+        self._notifications = unread
 
     async def SubmitJob(
         self, request: jobs_service_pb2.SubmitJobRequest, context: Context
     ) -> jobs_service_pb2.SubmitJobResponse:
-        """See the proto."""
         kinds = await self._jobs.kinds.get([request.spec.kind])
         job, created = await self._jobs.submit(*_submit(request, kinds))
         return _submitted(job, created, kinds)
@@ -82,9 +78,8 @@ class JobsServicer(reading_servicer.ReadingServicer):
     async def SubmitJobs(
         self, request: jobs_service_pb2.SubmitJobsRequest, context: Context
     ) -> jobs_service_pb2.SubmitJobsResponse:
-        """See the proto."""
-        if not 1 <= len(request.jobs) <= MAX_TOGETHER:
-            raise errors.InvalidArgument(f"jobs must be 1 to {MAX_TOGETHER}.", field="jobs")
+        if not 1 <= len(request.jobs) <= MAX_BATCH:
+            raise errors.InvalidArgument(f"jobs must be 1 to {MAX_BATCH}.", field="jobs")
         kinds = await self._jobs.kinds.get({one.spec.kind for one in request.jobs})
         read = [_tried(partial(_submit, one, kinds)) for one in request.jobs]
         wanted = [one for one in read if not isinstance(one, errors.Error)]
@@ -101,16 +96,14 @@ class JobsServicer(reading_servicer.ReadingServicer):
     async def GetJob(
         self, request: jobs_service_pb2.GetJobRequest, context: Context
     ) -> jobs_service_pb2.GetJobResponse:
-        """See the proto."""
-        job = await self._jobs.get(ids.parse(request.job_id, "job_id"), owner_id=visibility.visible_owner())
+        job = await self._jobs.get(ids.parse(request.job_id, "job_id"), owner_id=access.visible_owner())
         return jobs_service_pb2.GetJobResponse(job=convert.job_to_proto(job))
 
     async def ListJobs(
         self, request: jobs_service_pb2.ListJobsRequest, context: Context
     ) -> jobs_service_pb2.ListJobsResponse:
-        """See the proto."""
         page = await self._jobs.list_page(
-            owner_id=visibility.owner(request.owner_id),
+            owner_id=access.owner(request.owner_id),
             states={convert.state_from_proto(state) for state in request.states},
             kinds=_kinds(request.kinds),
             parent_id=ids.parse(request.parent_id, "parent_id") if request.parent_id else None,
@@ -124,9 +117,8 @@ class JobsServicer(reading_servicer.ReadingServicer):
     async def GetJobHistory(
         self, request: jobs_service_pb2.GetJobHistoryRequest, context: Context
     ) -> jobs_service_pb2.GetJobHistoryResponse:
-        """See the proto."""
         job_id = ids.parse(request.job_id, "job_id")
-        attempts, transitions = await self._jobs.history(job_id, owner_id=visibility.visible_owner())
+        attempts, transitions = await self._jobs.history(job_id, owner_id=access.visible_owner())
         return jobs_service_pb2.GetJobHistoryResponse(
             attempts=map(convert.attempt_to_proto, attempts), transitions=map(convert.transition_to_proto, transitions)
         )
@@ -134,25 +126,22 @@ class JobsServicer(reading_servicer.ReadingServicer):
     async def CancelJob(
         self, request: jobs_service_pb2.CancelJobRequest, context: Context
     ) -> jobs_service_pb2.CancelJobResponse:
-        """See the proto."""
         if len(request.reason) > 100 or "\x00" in request.reason:
             raise errors.InvalidArgument("reason must be at most 100 characters, without NUL.", field="reason")
         job_id = ids.parse(request.job_id, "job_id")
-        job = await self._jobs.cancel(job_id, owner_id=visibility.visible_owner(), reason=request.reason or "requested")
+        job = await self._jobs.cancel(job_id, owner_id=access.visible_owner(), reason=request.reason or "requested")
         return jobs_service_pb2.CancelJobResponse(job=convert.job_to_proto(job))
 
     async def RetryJob(
         self, request: jobs_service_pb2.RetryJobRequest, context: Context
     ) -> jobs_service_pb2.RetryJobResponse:
-        """See the proto."""
-        job = await self._jobs.retry(ids.parse(request.job_id, "job_id"), owner_id=visibility.visible_owner())
+        job = await self._jobs.retry(ids.parse(request.job_id, "job_id"), owner_id=access.visible_owner())
         return jobs_service_pb2.RetryJobResponse(job=convert.job_to_proto(job))
 
     async def ListJobEvents(
         self, request: jobs_service_pb2.ListJobEventsRequest, context: Context
     ) -> jobs_service_pb2.ListJobEventsResponse:
-        """See the proto."""
-        owner_id = visibility.required_owner(request.owner_id)
+        owner_id = access.required_owner(request.owner_id)
         if not 0 <= request.page_size <= operations.EVENTS_PAGE:
             message = f"page_size must be between 1 and {operations.EVENTS_PAGE}."
             raise errors.InvalidArgument(message, field="page_size")
@@ -162,10 +151,29 @@ class JobsServicer(reading_servicer.ReadingServicer):
             events=map(job_events_pb2.JobEvent.FromString, events), latest_sequence=latest
         )
 
+    async def BatchListJobEvents(
+        self, request: jobs_service_pb2.BatchListJobEventsRequest, context: Context
+    ) -> jobs_service_pb2.BatchListJobEventsResponse:
+        if identity.caller().user:
+            raise errors.PermissionDenied("Only services read the events of many owners.")
+        if not 1 <= len(request.cursors) <= MAX_CURSORS:
+            raise errors.InvalidArgument(f"cursors must be 1 to {MAX_CURSORS}.", field="cursors")
+        cursors = [(ids.parse(cursor.owner_id, "cursors"), cursor.after_sequence) for cursor in request.cursors]
+        limit = min(MAX_EVENTS // len(cursors), operations.EVENTS_PAGE)
+        response = jobs_service_pb2.BatchListJobEventsResponse()
+        for page in await self._jobs.pages(cursors, limit=limit):
+            if isinstance(page, errors.Error):
+                response.results.add(error=convert.error_to_proto(page))
+            else:
+                events = map(job_events_pb2.JobEvent.FromString, page.events)
+                response.results.add(
+                    page=jobs_service_pb2.ListJobEventsResponse(events=events, latest_sequence=page.latest)
+                )
+        return response
+
     async def BatchGetEventPositions(
         self, request: jobs_service_pb2.BatchGetEventPositionsRequest, context: Context
     ) -> jobs_service_pb2.BatchGetEventPositionsResponse:
-        """See the proto."""
         if identity.caller().user:
             raise errors.PermissionDenied("Only services read positions.")
         if len(request.owner_ids) > 10_000:
@@ -175,10 +183,54 @@ class JobsServicer(reading_servicer.ReadingServicer):
             latest_sequences={str(owner_id): sequence for owner_id, sequence in positions.items()}
         )
 
+    async def WatchJob(
+        self, request: jobs_service_pb2.WatchJobRequest, context: Context
+    ) -> AsyncGenerator[jobs_service_pb2.WatchJobResponse, None]:
+        if request.after_version < 0:
+            raise errors.InvalidArgument("after_version must not be below 0.", field="after_version")
+        snapshots = self._watches.watch_job(
+            ids.parse(request.job_id, "job_id"),
+            owner_id=access.visible_owner(),
+            after_version=request.after_version,
+        )
+        async with aclosing(snapshots):
+            async for job in snapshots:
+                yield jobs_service_pb2.WatchJobResponse(job=convert.job_to_proto(job))
+
+    async def WatchJobs(
+        self, request: jobs_service_pb2.WatchJobsRequest, context: Context
+    ) -> AsyncGenerator[jobs_service_pb2.WatchJobsResponse, None]:
+        owner_id = access.required_owner(request.owner_id)
+        events = self._watches.watch_owner(owner_id, after=request.after_sequence)
+        async with aclosing(events):
+            async for event in events:
+                yield jobs_service_pb2.WatchJobsResponse(event=job_events_pb2.JobEvent.FromString(event))
+
+    async def ListNotifications(
+        self, request: jobs_service_pb2.ListNotificationsRequest, context: Context
+    ) -> jobs_service_pb2.ListNotificationsResponse:
+        owner_id = access.own_owner(request.owner_id)
+        page = await self._notifications.list_page(owner_id, page_size=request.page_size, page_token=request.page_token)
+        return jobs_service_pb2.ListNotificationsResponse(
+            jobs=map(convert.job_to_proto, page.jobs),
+            next_page_token=page.next_page_token,
+            unread_count=page.unread_count,
+        )
+
+    async def MarkNotificationsRead(
+        self, request: jobs_service_pb2.MarkNotificationsReadRequest, context: Context
+    ) -> jobs_service_pb2.MarkNotificationsReadResponse:
+        if len(request.job_ids) > MAX_MARKED:
+            raise errors.InvalidArgument(f"job_ids must be at most {MAX_MARKED}.", field="job_ids")
+        owner_id = access.own_owner(request.owner_id)
+        marked = await self._notifications.mark_read(
+            owner_id, [ids.parse(job_id, "job_ids") for job_id in request.job_ids]
+        )
+        return jobs_service_pb2.MarkNotificationsReadResponse(marked_count=marked)
+
     async def ClaimJobs(
         self, request: jobs_service_pb2.ClaimJobsRequest, context: Context
     ) -> jobs_service_pb2.ClaimJobsResponse:
-        """See the proto."""
         if not request.kinds:
             raise errors.InvalidArgument("kinds must name at least one kind.", field="kinds")
         if not 1 <= request.max_jobs <= 100:
@@ -186,10 +238,10 @@ class JobsServicer(reading_servicer.ReadingServicer):
         _require_own(request.kinds)
         kinds = _kinds(request.kinds)
         wait = request.wait.ToTimedelta()
-        if not timedelta() <= wait <= claiming.MAX_WAIT:
-            message = f"wait must be between 0 and {claiming.MAX_WAIT.total_seconds():.0f} s."
+        if not timedelta() <= wait <= long_poll.MAX_WAIT:
+            message = f"wait must be between 0 and {long_poll.MAX_WAIT.total_seconds():.0f} s."
             raise errors.InvalidArgument(message, field="wait")
-        jobs = await self._claiming.claim(
+        jobs = await self._jobs.long_poll.claim(
             worker=_worker(request.worker), kinds=kinds, limit=request.max_jobs, wait=wait
         )
         lease = Duration()
@@ -199,7 +251,6 @@ class JobsServicer(reading_servicer.ReadingServicer):
     async def HeartbeatJobs(
         self, request: jobs_service_pb2.HeartbeatJobsRequest, context: Context
     ) -> jobs_service_pb2.HeartbeatJobsResponse:
-        """See the proto."""
         if len(request.attempts) > 1_000:
             raise errors.InvalidArgument("attempts must be at most 1,000.", field="attempts")
         held = [_attempt(attempt) for attempt in request.attempts]
@@ -215,7 +266,6 @@ class JobsServicer(reading_servicer.ReadingServicer):
     async def ReportProgress(
         self, request: jobs_service_pb2.ReportProgressRequest, context: Context
     ) -> jobs_service_pb2.ReportProgressResponse:
-        """See the proto."""
         job_id, attempt = _attempt(request.attempt)
         await self._jobs.report_progress(job_id, attempt, convert.progress_from_proto(request.progress))
         return jobs_service_pb2.ReportProgressResponse()
@@ -223,7 +273,6 @@ class JobsServicer(reading_servicer.ReadingServicer):
     async def FinishJob(
         self, request: jobs_service_pb2.FinishJobRequest, context: Context
     ) -> jobs_service_pb2.FinishJobResponse:
-        """See the proto."""
         job_id, attempt = _attempt(request.attempt)
         job = await self._jobs.finish(job_id, attempt, convert.outcome_from_proto(request))
         return jobs_service_pb2.FinishJobResponse(job=convert.job_to_proto(job))
@@ -231,9 +280,8 @@ class JobsServicer(reading_servicer.ReadingServicer):
     async def FinishJobs(
         self, request: jobs_service_pb2.FinishJobsRequest, context: Context
     ) -> jobs_service_pb2.FinishJobsResponse:
-        """See the proto."""
-        if not 1 <= len(request.finishes) <= MAX_TOGETHER:
-            raise errors.InvalidArgument(f"finishes must be 1 to {MAX_TOGETHER}.", field="finishes")
+        if not 1 <= len(request.finishes) <= MAX_BATCH:
+            raise errors.InvalidArgument(f"finishes must be 1 to {MAX_BATCH}.", field="finishes")
         read = [_tried(partial(_finish, one)) for one in request.finishes]
         wanted = [one for one in read if not isinstance(one, errors.Error)]
         if len({job_id for job_id, _, _ in wanted}) < len(wanted):
@@ -248,7 +296,6 @@ class JobsServicer(reading_servicer.ReadingServicer):
     async def SaveCheckpoint(
         self, request: jobs_service_pb2.SaveCheckpointRequest, context: Context
     ) -> jobs_service_pb2.SaveCheckpointResponse:
-        """See the proto."""
         job_id, attempt = _attempt(request.attempt)
         value = convert.value_from_proto(request.value, "value")
         await self._jobs.save_checkpoint(job_id, attempt, request.name, value)
@@ -257,7 +304,6 @@ class JobsServicer(reading_servicer.ReadingServicer):
     async def GetCheckpoints(
         self, request: jobs_service_pb2.GetCheckpointsRequest, context: Context
     ) -> jobs_service_pb2.GetCheckpointsResponse:
-        """See the proto."""
         kept = await self._jobs.get_checkpoints(*_attempt(request.attempt))
         return jobs_service_pb2.GetCheckpointsResponse(
             values={name: convert.value_to_proto(value) for name, value in kept.items()}
@@ -266,14 +312,13 @@ class JobsServicer(reading_servicer.ReadingServicer):
     async def RegisterKinds(
         self, request: jobs_service_pb2.RegisterKindsRequest, context: Context
     ) -> jobs_service_pb2.RegisterKindsResponse:
-        """See the proto."""
-        if not 1 <= len(request.kinds) <= MAX_DECLARED or len(request.schedules) > MAX_DECLARED:
-            message = f"kinds must be 1 to {MAX_DECLARED}, schedules at most {MAX_DECLARED}."
+        if not 1 <= len(request.kinds) <= MAX_REGISTERED or len(request.schedules) > MAX_REGISTERED:
+            message = f"kinds must be 1 to {MAX_REGISTERED}, schedules at most {MAX_REGISTERED}."
             raise errors.InvalidArgument(message, field="kinds")
         _require_own([*(one.kind for one in request.kinds), *(one.kind for one in request.schedules)])
-        repeated = list(map(convert.schedule_from_proto, request.schedules))
+        repeated = list(map(schedule_convert.schedule_from_proto, request.schedules))
         declared = {one.kind: convert.declaration_from_proto(one) for one in request.kinds}
-        await self._jobs.declare(_worker(request.worker), list(declared.values()), repeated)
+        await self._jobs.register(_worker(request.worker), list(declared.values()), repeated)
         return jobs_service_pb2.RegisterKindsResponse()
 
 
@@ -293,7 +338,7 @@ def _submit(request: jobs_service_pb2.SubmitJobRequest, known: Mapping[str, kind
 
 
 def _submitted(job: domain.Job, created: bool, known: Mapping[str, kinds.Kind]) -> jobs_service_pb2.SubmitJobResponse:
-    served = job.spec.kind in known and known[job.spec.kind].is_served
+    served = job.spec.kind in known and known[job.spec.kind].has_worker
     return jobs_service_pb2.SubmitJobResponse(job=convert.job_to_proto(job), created=created, served=served)
 
 

@@ -168,7 +168,7 @@ WHERE k.kind = g.kind
 """)
 
 LOCK_KEYS = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(key, 0)) FROM unnest(CAST(:keys AS text[])) AS key")
-ADMIT_JOBS = sa.text("""
+ADMIT_WAITING = sa.text("""
 UPDATE jobs.jobs j SET ready = true
 WHERE j.state = 'pending' AND j.job_id = ANY(ARRAY(
     SELECT c.job_id
@@ -187,7 +187,7 @@ RETURNING j.kind
 """)
 """Makes waiting jobs ready for which their concurrency key has a place. The keys must be locked by a statement before it."""
 
-FREE_KEYS = sa.text("""
+KEYS_WITH_FREE_SLOTS = sa.text("""
 SELECT w.kind, w.concurrency_key
 FROM (SELECT DISTINCT kind, concurrency_key FROM jobs.jobs WHERE state = 'pending' AND NOT ready) w
 LEFT JOIN jobs.kinds k ON k.kind = w.kind
@@ -283,7 +283,7 @@ WITH given AS (
 ){_numbered("ended")}""")
 """Completes jobs that nobody waits for, the most common end by far, without reading them first; and numbers their events."""
 
-LOOK = sa.text(f"""
+FIND_WORK = sa.text(f"""
 SELECT
     coalesce(t.lease_until < now(), false) AS expired, coalesce(t.run_at <= now(), false) AS due,
     coalesce(t.deadline <= now(), false) AS overdue, EXISTS (SELECT 1 FROM jobs.jobs WHERE ready) AS waiting,
@@ -346,12 +346,12 @@ LIMIT :limit FOR NO KEY UPDATE OF c SKIP LOCKED
 """)
 
 
-WAITING_KINDS = sa.text("""
+READY_KINDS = sa.text("""
 SELECT k.kind FROM jobs.kinds k WHERE EXISTS (SELECT 1 FROM jobs.jobs j WHERE j.kind = k.kind AND j.ready)
 """)
 """Kinds of which a job can be claimed."""
 
-ADVANCE_TURNS = sa.text("""
+ADVANCE_FAIR_RANKS = sa.text("""
 UPDATE jobs.kinds k SET turn = f.turn
 FROM (
     SELECT known.kind, front.turn FROM jobs.kinds known

@@ -11,7 +11,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.jobs import domain, rows, statements
+from services.jobs import domain, mapping, statements
 from services.jobs.domain import Action, Job, State
 from services.jobs.schema import attempts, job_events, jobs
 
@@ -19,7 +19,7 @@ Attempts = Sequence[tuple[UUID, int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class PendingWork:
     """What there is to do for the reconciler."""
 
     expired: bool
@@ -37,24 +37,24 @@ class Found:
 _now = sa.func.now()
 
 
-Numbers = dict[UUID, int]
+SequenceByJob = dict[UUID, int]
 """By job, the place of its event in its owner's sequence."""
-Sequences = dict[UUID, int]
+NextByOwner = dict[UUID, int]
 """By owner, the next free place in its sequence; the owner is locked."""
 
 
 async def insert_jobs(
-    conn: AsyncConnection, wanted: Sequence[tuple[UUID, domain.Spec]], numbers: Numbers | None
+    conn: AsyncConnection, wanted: Sequence[tuple[UUID, domain.Spec]], sequence_of: SequenceByJob | None
 ) -> dict[UUID, Job]:
     """Insert jobs; gives those that met neither one with their id nor a living one with their unique key.
 
-    With `numbers` their events are numbered at once, here as below, which locks their owners: nothing else may be locked
+    With `sequence_of` their events are numbered at once, here as below, which locks their owners: nothing else may be locked
     after it.
     """
-    given = {"rows": rows.specs(wanted)}
-    if numbers is None:
+    given = {"rows": mapping.specs(wanted)}
+    if sequence_of is None:
         return _by_id(await _jobs(conn, statements.INSERT_JOBS, given))
-    return _by_id(await _numbered(conn, statements.INSERT_JOBS_NUMBERED, given, numbers))
+    return _by_id(await _numbered(conn, statements.INSERT_JOBS_NUMBERED, given, sequence_of))
 
 
 async def get_job(conn: AsyncConnection, job_id: UUID) -> Job | None:
@@ -170,13 +170,13 @@ async def claim_jobs(
     is_locked: bool,
     limit: int,
     lease: timedelta,
-    told: Mapping[UUID, int],
-) -> tuple[list[Job], Sequences]:
+    event_counts: Mapping[UUID, int],
+) -> tuple[list[Job], NextByOwner]:
     """Give ready jobs to a worker, each under a new attempt, the most urgent first; of each kind at most its quota.
 
     Also advances the sequences of their owners, and those of `told` (owner: how many events before these).
     """
-    owner_ids = list(told)
+    owner_ids = list(event_counts)
     given = {
         "kinds": list(quotas),
         "quotas": list(quotas.values()),
@@ -185,30 +185,30 @@ async def claim_jobs(
         "worker": worker,
         "lease": lease,
         "owner_ids": owner_ids,
-        "counts": [told[owner_id] for owner_id in owner_ids],
+        "counts": [event_counts[owner_id] for owner_id in owner_ids],
     }
     claimed, sequences = [], {}
     for row in await conn.execute(statements.CLAIM_JOBS, given):
         *columns, owner_id, sequence = row
         sequences[owner_id] = sequence
         if columns[0] is not None:
-            claimed.append(rows.job(columns))
+            claimed.append(mapping.job(columns))
     return sorted(claimed, key=lambda job: (-job.spec.priority, job.job_id)), sequences
 
 
-async def admit_keys(conn: AsyncConnection, keys: Collection[tuple[str, str]]) -> list[str]:
+async def admit_waiting(conn: AsyncConnection, keys: Collection[tuple[str, str]]) -> list[str]:
     """Make jobs ready that wait for a place under their (kind, concurrency key), as many as there are; gives the kind of each."""
     # The lock comes by a statement of its own, so that the next one sees what its last holder has committed. A key is locked
     # after the rows, so rows that others hold are left out: their holders come here after their change.
     ordered = sorted(keys)
     await conn.execute(statements.LOCK_KEYS, {"keys": [f"{kind} {key}" for kind, key in ordered]})
     given = {"kinds": [kind for kind, _ in ordered], "keys": [key for _, key in ordered]}
-    return list((await conn.execute(statements.ADMIT_JOBS, given)).scalars())
+    return list((await conn.execute(statements.ADMIT_WAITING, given)).scalars())
 
 
-async def free_keys(conn: AsyncConnection, *, limit: int) -> set[tuple[str, str]]:
+async def keys_with_free_slots(conn: AsyncConnection, *, limit: int) -> set[tuple[str, str]]:
     """Find concurrency keys with a free place for which somebody waits."""
-    return {(row[0], row[1]) for row in await conn.execute(statements.FREE_KEYS, {"limit": limit})}
+    return {(row[0], row[1]) for row in await conn.execute(statements.KEYS_WITH_FREE_SLOTS, {"limit": limit})}
 
 
 async def renew_leases(
@@ -239,21 +239,21 @@ async def set_progress(conn: AsyncConnection, job_id: UUID, attempt: int, progre
 async def end_attempts(
     conn: AsyncConnection,
     decided: Sequence[tuple[Job, domain.Outcome, domain.Decision]],
-    numbers: Numbers | None = None,
+    sequence_of: SequenceByJob | None = None,
 ) -> dict[UUID, Job]:
     """Apply what was decided about held jobs; gives those whose attempt still held them."""
-    given = {"rows": rows.ends(decided)}
-    if numbers is None:
+    given = {"rows": mapping.ends(decided)}
+    if sequence_of is None:
         return _by_id(await _jobs(conn, statements.END_ATTEMPTS, given))
-    return _by_id(await _numbered(conn, statements.END_ATTEMPTS_NUMBERED, given, numbers))
+    return _by_id(await _numbered(conn, statements.END_ATTEMPTS_NUMBERED, given, sequence_of))
 
 
 async def complete_attempts(
-    conn: AsyncConnection, results: Mapping[tuple[UUID, int], Mapping[str, Any]], numbers: Numbers
+    conn: AsyncConnection, results: Mapping[tuple[UUID, int], Mapping[str, Any]], sequence_of: SequenceByJob
 ) -> dict[UUID, Job]:
     """Complete jobs whose attempt holds them and for which neither a parent nor somebody with the same key waits; gives those."""
-    given = {"rows": rows.completions(results)}
-    return _by_id(await _numbered(conn, statements.COMPLETE_ATTEMPTS, given, numbers))
+    given = {"rows": mapping.completions(results)}
+    return _by_id(await _numbered(conn, statements.COMPLETE_ATTEMPTS, given, sequence_of))
 
 
 async def attempt_outcome(conn: AsyncConnection, job_id: UUID, attempt: int) -> str | None:
@@ -298,9 +298,9 @@ async def reopen(conn: AsyncConnection, job: Job) -> Job | None:
     return await _move(conn, job, Action.RETRY, fresh)
 
 
-async def look(conn: AsyncConnection) -> Found:
+async def find_work(conn: AsyncConnection) -> PendingWork:
     """Look what there is to do for the reconciler."""
-    return Found(**(await conn.execute(statements.LOOK)).mappings().one())
+    return PendingWork(**(await conn.execute(statements.FIND_WORK)).mappings().one())
 
 
 async def expired_jobs(conn: AsyncConnection, *, limit: int, grace: timedelta) -> list[Job]:
@@ -333,14 +333,14 @@ async def lock_orphans(conn: AsyncConnection, *, limit: int, parent_id: UUID | N
     return await _jobs(conn, statements.orphans(of_one=parent_id is not None), {"limit": limit, "parent_id": parent_id})
 
 
-async def waiting_kinds(conn: AsyncConnection) -> list[str]:
+async def ready_kinds(conn: AsyncConnection) -> list[str]:
     """List the kinds of which a job can be claimed."""
-    return list((await conn.execute(statements.WAITING_KINDS)).scalars())
+    return list((await conn.execute(statements.READY_KINDS)).scalars())
 
 
-async def advance_turns(conn: AsyncConnection) -> None:
+async def advance_fair_ranks(conn: AsyncConnection) -> None:
     """Bring each kind's present turn to that of the job that is next."""
-    await conn.execute(statements.ADVANCE_TURNS)
+    await conn.execute(statements.ADVANCE_FAIR_RANKS)
 
 
 async def _move(conn: AsyncConnection, job: Job, action: Action, values: Mapping[str, Any]) -> Job | None:
@@ -355,17 +355,17 @@ async def _move(conn: AsyncConnection, job: Job, action: Action, values: Mapping
 
 
 async def _jobs(conn: AsyncConnection, statement: sa.Executable, given: Mapping[str, Any]) -> list[Job]:
-    return [rows.job(row) for row in await conn.execute(statement, given)]
+    return [mapping.job(row) for row in await conn.execute(statement, given)]
 
 
 async def _numbered(
-    conn: AsyncConnection, statement: sa.Executable, given: Mapping[str, Any], numbers: Numbers
+    conn: AsyncConnection, statement: sa.Executable, given: Mapping[str, Any], sequence_of: SequenceByJob
 ) -> list[Job]:
     found = []
     for row in await conn.execute(statement, given):
         *columns, sequence = row
-        job = rows.job(columns)
-        numbers[job.job_id] = sequence
+        job = mapping.job(columns)
+        sequence_of[job.job_id] = sequence
         found.append(job)
     return found
 

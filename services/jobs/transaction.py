@@ -1,11 +1,12 @@
-"""One transaction on jobs: what moves in it, and everything that follows from a move, is committed together or not at all.
+"""One transaction on jobs: transitions, and everything that follows from them, are committed together or not at all.
 
-Whoever moves a job appends it to `moved`. At the end ended children are counted in their parents, cancelled work gets the job
-that undoes it, places of concurrency keys are given on, and each move becomes an event in its owner's log and in the outbox.
+Code that moves a job appends it to `transitions`. At the end, finished children are counted in their parents, cancelled work
+gets its undo job, free slots of concurrency keys admit waiting jobs, and each transition becomes an event in the log of its owner
+and in the outbox.
 
-Locks are taken in one order, or not waited for: jobs, then their parents, then concurrency keys, then owners. A statement that
-moves jobs may lock their owners itself, and so number their events, where none of the others can follow: a round trip less.
-Owners are locked by one statement of a transaction only: a second one could lock them in another order.
+Locks are taken in one order, or skipped when held: jobs, parents, concurrency keys, owners. A statement that moves jobs may also
+lock their owners, and so number their events, where no other lock can follow: this saves a round trip. Only one statement of a
+transaction locks owners: a second one could lock them in another order.
 """
 
 from __future__ import annotations
@@ -20,49 +21,55 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import errors, ids, outbox
 from repruv.jobs.v1 import job_events_pb2
-from services.jobs import convert, domain, event_log, storage, submits
+from services.jobs import convert, domain, event_log, storage, submit
 from services.jobs.domain import Job, State
+from services.jobs.submit import SubmitResult
 
 MESSAGE_BYTES = 96 * 1024
-"""So much of events goes into one message, unless a single one is larger."""
-_LEAVES_KEY = domain.TERMINAL | {State.SCHEDULED}
+"""Bytes of events in one message; a larger single event gets its own message."""
+_FREES_SLOT = domain.TERMINAL | {State.SCHEDULED}
 
 
 class Transaction:
-    """What happens to jobs in one transaction; `Operations.transaction` opens and closes it."""
+    """The jobs moved in one transaction; `Operations.transaction` opens and commits it."""
 
     def __init__(self, conn: AsyncConnection) -> None:
         self.conn = conn
-        self.moved: list[tuple[Job, str]] = []
-        """Jobs as they stand after a transition each, with the reason, in the order in which it happened."""
-        self.shown: list[Job] = []
-        """Jobs of which only the progress changed."""
-        self.rings: Counter[str] = Counter()
-        """How many jobs of each kind have become ready."""
-        self.numbers: storage.Numbers = {}
-        """Of moves whose events have a place in their owners' sequences already."""
-        self.sequences: storage.Sequences = {}
-        """Where the events of all moves without such a place go, if their owners are locked already."""
+        self.transitions: list[tuple[Job, str]] = []
+        """Jobs after each transition, with its reason, in the order in which they happened."""
+        self.progressed: list[Job] = []
+        """Jobs whose progress alone has changed."""
+        self.wakeups: Counter[str] = Counter()
+        """The number of jobs by kind that have become ready."""
+        self.sequence_of: storage.SequenceByJob = {}
+        """Sequences of events that the statement of the transition has already numbered."""
+        self.next_of_owner: storage.NextByOwner = {}
+        """The next sequences for all other events, if the owners are already locked."""
 
-    async def submit(
-        self, wanted: Sequence[tuple[UUID, domain.Spec]], *, is_last: bool = True
-    ) -> list[tuple[Job, bool] | errors.Error]:
-        """Store jobs; for each the job and whether it is new, or why it was refused. Not `is_last`: other moves follow."""
-        results = await submits.store(self.conn, wanted, self.numbers if is_last and not self.moved else None)
+    async def submit(self, submits: Sequence[tuple[UUID, domain.Spec]], *, is_last: bool = True) -> list[SubmitResult]:
+        """Store jobs; return for each the job and whether it is new, or the error. Without `is_last` other transitions follow."""
+        results = await submit.store(self.conn, submits, self.sequence_of if is_last and not self.transitions else None)
         new = [result[0] for result in results if not isinstance(result, errors.Error) and result[1]]
-        self.moved += [(job, "submitted") for job in new]
+        self.transitions += [(job, "submitted") for job in new]
         return results
 
-    async def follow(self) -> None:
-        """Let everything follow that follows from the moves, up to `rings`."""
+    async def cancel(self, job: Job, reason: str) -> Job:
+        """Cancel a locked job that has not ended, or ask the worker of a running one to stop."""
+        move = storage.request_cancel if job.state is State.RUNNING else storage.cancel_waiting
+        cancelled = require_moved(await move(self.conn, job, reason))
+        self.transitions.append((cancelled, "cancel_requested"))
+        return cancelled
+
+    async def apply_effects(self) -> None:
+        """Apply what follows from the transitions, and collect `wakeups`."""
         await self._undo()
         await self._count_children()
-        await self._admit()
-        self.rings.update(job.spec.kind for job, _ in self.moved if job.ready)
+        await self._admit_waiting()
+        self.wakeups.update(job.spec.kind for job, _ in self.transitions if job.ready)
 
-    async def record(self) -> list[outbox.Message]:
-        """Make an event of each move, the last that is done; gives what is to be sent after the commit."""
-        if not self.moved:
+    async def write_events(self) -> list[outbox.Message]:
+        """Write an event for each transition, the last step; return the messages to publish after the commit."""
+        if not self.transitions:
             return []
         occurred_at = datetime.now(UTC)
         events = []
@@ -76,19 +83,21 @@ class Transaction:
         await event_log.insert_events(self.conn, events, messages)
         return messages
 
-    def moved_by_owner(self) -> Counter[UUID]:
-        """Count the moves of each owner's jobs."""
-        return Counter(job.spec.owner_id for job, _ in self.moved)
+    def transitions_by_owner(self) -> Counter[UUID]:
+        """Count the transitions of each owner's jobs."""
+        return Counter(job.spec.owner_id for job, _ in self.transitions)
 
     async def _undo(self) -> None:
-        undone = [job for job, _ in self.moved if job.state is State.CANCELLED and job.spec.undoes and job.attempt > 0]
-        if undone:
-            await self.submit([(ids.uuid7(), domain.undo(job)) for job in undone])
+        cancelled = [
+            job for job, _ in self.transitions if job.state is State.CANCELLED and job.spec.undoes and job.attempt > 0
+        ]
+        if cancelled:
+            await self.submit([(ids.uuid7(), domain.undo(job)) for job in cancelled])
 
     async def _count_children(self) -> None:
         ended: Counter[UUID] = Counter()
         unsuccessful: Counter[UUID] = Counter()
-        for job, reason in self.moved:
+        for job, reason in self.transitions:
             if job.spec.parent_id is None:
                 continue
             if job.state in domain.TERMINAL:
@@ -98,30 +107,40 @@ class Transaction:
                 ended[job.spec.parent_id] -= 1
                 unsuccessful[job.spec.parent_id] -= 1
         if ended:
-            self.shown += await storage.count_children(self.conn, ended, unsuccessful)
+            self.progressed += await storage.count_children(self.conn, ended, unsuccessful)
 
-    async def _admit(self) -> None:
-        """Give the places on that have become free, or that a new job may take."""
+    async def _admit_waiting(self) -> None:
+        """Admit jobs to slots of concurrency keys that have become free, or that a new job may take."""
         keys = {
             (job.spec.kind, job.spec.concurrency_key)
-            for job, _ in self.moved
-            if job.spec.concurrency_key and (job.state in _LEAVES_KEY or (job.state is State.PENDING and not job.ready))
+            for job, _ in self.transitions
+            if job.spec.concurrency_key and (job.state in _FREES_SLOT or (job.state is State.PENDING and not job.ready))
         }
         if keys:
-            self.rings.update(await storage.admit_keys(self.conn, keys))
+            self.wakeups.update(await storage.admit_waiting(self.conn, keys))
 
     async def _number(self) -> list[tuple[int, Job, str]]:
-        """Give each move its place in its owner's sequence, in the order of those."""
-        numbers = [self.numbers.pop(job.job_id, 0) for job, _ in self.moved]
-        missing = Counter(job.spec.owner_id for (job, _), number in zip(self.moved, numbers, strict=True) if not number)
-        following = self.sequences or (await event_log.next_sequences(self.conn, missing) if missing else {})
+        """Return each transition with its sequence, in the order of the sequences."""
+        sequences = [self.sequence_of.pop(job.job_id, 0) for job, _ in self.transitions]
+        missing = Counter(
+            job.spec.owner_id for (job, _), sequence in zip(self.transitions, sequences, strict=True) if not sequence
+        )
+        following = self.next_of_owner or (await event_log.next_sequences(self.conn, missing) if missing else {})
         numbered = []
-        for (job, reason), number in zip(self.moved, numbers, strict=True):
-            if not number:
-                number = following[job.spec.owner_id]
+        for (job, reason), sequence in zip(self.transitions, sequences, strict=True):
+            if not sequence:
+                sequence = following[job.spec.owner_id]
                 following[job.spec.owner_id] += 1
-            numbered.append((number, job, reason))
+            numbered.append((sequence, job, reason))
         return sorted(numbered, key=itemgetter(0))
+
+
+def require_moved(job: Job | None) -> Job:
+    """Return the job that a guarded update of a locked row has moved."""
+    # The row is locked and its state was read in this transaction: an update without a row is a bug.
+    if job is None:
+        raise errors.Internal("A locked job changed its state.")
+    return job
 
 
 def _messages(kind: str, payloads: Iterable[bytes]) -> Iterable[outbox.Message]:

@@ -17,8 +17,8 @@ from chassis import bus, identity, ids, migrations, outbox, postgres, run
 from dev.engines import Engines
 from provision import roles
 from services.jobs import domain, operations, schema
-from tests.integration.jobs.callers import SOON, Callers, Eventually
-from tests.integration.jobs.served import Served, reached
+from tests.integration.jobs.claim_calls import SOON, Callers, Eventually
+from tests.integration.jobs.jobs_server import Served, reached
 
 MIGRATIONS = Path(operations.__file__).parent / "migrations"
 LEASE = timedelta(seconds=30)

@@ -14,9 +14,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 
 from chassis import errors
 from repruv.jobs.v1 import job_events_pb2, job_pb2
-from services.jobs import domain, limits, operations
+from services.jobs import domain, maintenance, operations
 from services.jobs.domain import State
-from tests.integration.jobs import steps
+from services.jobs.maintenance import Maintenance
+from services.jobs.operators import kind_controls
+from tests.integration.jobs import jobs_helpers
 
 LEGAL = {(source, target) for sources, target in domain.TRANSITIONS.values() for source in sources}
 
@@ -27,7 +29,7 @@ class Model(RuleBasedStateMachine):
     run: Callable[[Coroutine[Any, Any, Any]], Any]
     jobs: operations.Operations
     engine: Any
-    steering: limits.Steering
+    steering: kind_controls.KindControls
 
     def reset(self) -> None:
         """Begin with nothing, for an owner and a kind without a past."""
@@ -116,7 +118,7 @@ class Model(RuleBasedStateMachine):
         self.clock_jumps(next(iter(self.seen)))
         for _ in range(5 * len(self.look())):
             claimed = self.run(self.jobs.claim(worker="last", kinds=self.kinds, limit=100))
-            self.run(steps.complete(self.jobs, *(job.job_id for job in claimed)))
+            self.run(jobs_helpers.complete(self.jobs, *(job.job_id for job in claimed)))
             self.run(self.promote())
         assert {job.state for job in self.look().values()} <= domain.TERMINAL, "something was forgotten"
 
@@ -135,9 +137,9 @@ class Model(RuleBasedStateMachine):
             living = [job for job in self.seen.values() if job.state not in domain.TERMINAL]
             refusal = "unique_key_taken" if any(job.spec.unique_key == self.kind for job in living) else None
         elif what == "deadline":
-            given = {"total_timeout": steps.HOUR}
+            given = {"total_timeout": jobs_helpers.HOUR}
         elif what == "scheduled":
-            given = {"run_at": datetime.now(UTC) + steps.HOUR, "concurrency_key": "key" if which % 2 else None}
+            given = {"run_at": datetime.now(UTC) + jobs_helpers.HOUR, "concurrency_key": "key" if which % 2 else None}
         elif what == "undone":
             given = {"undoes": True}
         elif what == "child" and self.seen:
@@ -172,10 +174,12 @@ class Model(RuleBasedStateMachine):
         return {job.job_id: job for job in page.jobs[::-1]}
 
     def set_limits(self) -> None:
-        self.run(steps.limit(self.jobs, self.kind, max_running=self.max_running, max_running_per_key=self.max_per_key))
+        self.run(
+            jobs_helpers.limit(self.jobs, self.kind, max_running=self.max_running, max_running_per_key=self.max_per_key)
+        )
 
     async def promote(self) -> None:
-        while await self.jobs.promote() == operations.BATCH:
+        while await Maintenance(self.jobs).promote_due() == maintenance.BATCH:
             pass
 
     def shift(self, change: str, condition: str, job_id: UUID | None = None) -> None:
@@ -196,12 +200,12 @@ class Model(RuleBasedStateMachine):
             " deadline = deadline - interval '2 h'",
             "owner_id = :owner",
         )
-        self.run(steps.rescue(self.jobs))
+        self.run(jobs_helpers.rescue(self.jobs))
         for job in self.seen.values():
             if job.state in domain.HELD:
                 self.ended_attempts[job.job_id, job.attempt] = "crashed"
         self.run(self.promote())
-        self.run(self.jobs.fail_overdue())
+        self.run(Maintenance(self.jobs).fail_overdue())
 
 
 def code(result: Any) -> str:

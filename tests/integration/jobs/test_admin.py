@@ -14,8 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chassis import errors
 from repruv.jobs.v1 import admin_service_pb2, jobs_service_pb2, kind_pb2
 from repruv.jobs.v1.kind_pb2 import KindLimits
-from services.jobs import convert_admin, domain, overview
-from tests.integration.jobs.served import Served
+from services.jobs import domain
+from services.jobs.maintenance import Maintenance
+from services.jobs.operators import convert, overview
+from tests.integration.jobs.jobs_server import Served
 
 
 async def ask(served: Served, rpc: str, **given: Any) -> Any:
@@ -189,7 +191,7 @@ async def test_a_kind_that_was_forgotten_is_listed_while_it_has_jobs(
 ) -> None:
     await submitted(run_at=datetime.now(UTC) + timedelta(days=3))
     await change(jobs_engine, "DELETE FROM jobs.kinds WHERE kind = :kind", kind=kind)
-    kinds = {one.kind: one for one in map(convert_admin.kind_to_proto, await seen.list_kinds())}
+    kinds = {one.kind: one for one in map(convert.kind_to_proto, await seen.list_kinds())}
     assert (dict(kinds[kind].counts), kinds[kind].limits.max_running_per_key) == ({"scheduled": 1}, 1)
 
 
@@ -237,7 +239,7 @@ async def test_jobs_whose_workers_die_are_found(
         await jobs.claim(worker="w", kinds=[kind], limit=1)
         expire = "UPDATE jobs.jobs SET lease_until = now() - interval '1 s' WHERE job_id = :job_id"
         await change(jobs_engine, expire, job_id=job.job_id)
-        await jobs.rescue(grace=timedelta())
+        await Maintenance(jobs).rescue(grace=timedelta())
         stuck = {one.job.job_id: one for one in await seen.list_stuck(limit=100)}
         assert (job.job_id in stuck) == (crashes == 2)
     assert stuck[job.job_id].reason == "crashing"
@@ -255,11 +257,11 @@ async def test_what_has_ended_costs_nothing(jobs_engine: AsyncEngine) -> None:
     """
     await change(jobs_engine, insert)
     given = {
-        "served": overview.SERVED,
+        "served": overview.ALIVE,
         "kind": None,
-        "seen": overview.SERVED,
-        "waits": overview.WAITS,
-        "cancels": overview.CANCELS,
+        "seen": overview.ALIVE,
+        "waits": overview.WAITING_TOO_LONG,
+        "cancels": overview.CANCELLING_TOO_LONG,
         "crashes": overview.CRASHES,
         "limit": 20,
     }

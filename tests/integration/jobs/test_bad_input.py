@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from chassis import errors, ids
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2, kind_pb2
-from tests.integration.jobs.served import Served
+from tests.integration.jobs.jobs_server import Served
 
 KIND = "demo.bad_input"
 ID = str(ids.uuid7())

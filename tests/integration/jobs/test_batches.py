@@ -13,7 +13,7 @@ from chassis import errors, ids
 from services.jobs import domain
 from services.jobs.domain import State
 from services.jobs.operations import Operations
-from tests.integration.jobs import steps
+from tests.integration.jobs import jobs_helpers
 
 
 def code(result: object) -> str:
@@ -24,7 +24,7 @@ def code(result: object) -> str:
 
 
 async def test_one_that_is_refused_does_not_keep_the_others_back(
-    jobs: Operations, spec: steps.MakeSpec, owner_id: UUID
+    jobs: Operations, spec: jobs_helpers.MakeSpec, owner_id: UUID
 ) -> None:
     taken, key, parent = ids.uuid7(), uuid4().hex, ids.uuid7()
     holder = ids.uuid7()
@@ -60,7 +60,9 @@ async def test_one_that_is_refused_does_not_keep_the_others_back(
     assert (await jobs.get(parent, owner_id=owner_id)).children.total == 1
 
 
-async def test_of_several_with_one_id_or_one_key_the_first_is_taken(jobs: Operations, spec: steps.MakeSpec) -> None:
+async def test_of_several_with_one_id_or_one_key_the_first_is_taken(
+    jobs: Operations, spec: jobs_helpers.MakeSpec
+) -> None:
     job_id, key = ids.uuid7(), uuid4().hex
     same_key = [ids.uuid7() for _ in range(3)][::-1]
     results = await jobs.submit_many(
@@ -78,7 +80,7 @@ async def test_of_several_with_one_id_or_one_key_the_first_is_taken(jobs: Operat
 
 
 async def test_children_may_come_before_their_parents_but_not_lead_back_to_themselves(
-    jobs: Operations, spec: steps.MakeSpec
+    jobs: Operations, spec: jobs_helpers.MakeSpec
 ) -> None:
     parent, child, grandchild, circle, itself = (ids.uuid7() for _ in range(5))
     results = await jobs.submit_many(
@@ -95,10 +97,10 @@ async def test_children_may_come_before_their_parents_but_not_lead_back_to_thems
 
 
 async def test_a_child_that_is_submitted_again_is_known_although_its_parent_has_ended(
-    jobs: Operations, spec: steps.MakeSpec, submitted: steps.Submit, kind: str
+    jobs: Operations, spec: jobs_helpers.MakeSpec, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     parent = await submitted()
-    await steps.claim_one(jobs, kind)
+    await jobs_helpers.claim_one(jobs, kind)
     child = ids.uuid7()
     await jobs.submit(child, spec(parent_id=parent.job_id))
     await jobs.finish(parent.job_id, 1, domain.Completed())
@@ -109,7 +111,7 @@ async def test_a_child_that_is_submitted_again_is_known_although_its_parent_has_
     assert caught.value.code == "parent_ended"
 
 
-async def test_the_same_payload_is_the_same_whatever_its_numbers(jobs: Operations, spec: steps.MakeSpec) -> None:
+async def test_the_same_payload_is_the_same_whatever_its_numbers(jobs: Operations, spec: jobs_helpers.MakeSpec) -> None:
     job_id, payload = ids.uuid7(), {"large": 1e23, "larger": 1.7e308, "small": 5e-324, "zero": -0.0, "list": [1.0, 2]}
     await jobs.submit(job_id, spec(payload=payload))
     _, is_new = await jobs.submit(job_id, spec(payload=payload))
@@ -119,7 +121,7 @@ async def test_the_same_payload_is_the_same_whatever_its_numbers(jobs: Operation
 
 
 async def test_replicas_that_are_told_the_same_in_any_order_store_it_once(
-    jobs: Operations, replica: Operations, spec: steps.MakeSpec
+    jobs: Operations, replica: Operations, spec: jobs_helpers.MakeSpec
 ) -> None:
     chance = random.Random(7)
 
@@ -141,7 +143,7 @@ async def test_replicas_that_are_told_the_same_in_any_order_store_it_once(
 
 
 async def test_replicas_agree_on_who_holds_a_unique_key(
-    jobs: Operations, replica: Operations, spec: steps.MakeSpec
+    jobs: Operations, replica: Operations, spec: jobs_helpers.MakeSpec
 ) -> None:
     key = uuid4().hex
     results = await asyncio.gather(
@@ -154,22 +156,22 @@ async def test_replicas_agree_on_who_holds_a_unique_key(
 
 
 async def test_each_of_many_finishes_is_fenced_by_itself(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     good, stale, waiting = [await submitted() for _ in range(3)]
     await jobs.claim(worker="w1", kinds=[kind], limit=2)
-    await steps.crash(jobs, jobs_engine, stale.job_id)
+    await jobs_helpers.crash(jobs, jobs_engine, stale.job_id)
     done = domain.Completed(result={"n": 1})
     results = await jobs.finish_many(
         [(stale.job_id, 1, done), (good.job_id, 1, done), (waiting.job_id, 1, done), (ids.uuid7(), 1, done)]
     )
     said = [result.code if isinstance(result, errors.Error) else result.state for result in results]
     assert said == ["lease_lost", State.COMPLETED, "lease_lost", "job_not_found"]
-    assert [await steps.state(jobs, job.job_id) for job in (stale, waiting)] == [State.RETRYING, State.PENDING]
+    assert [await jobs_helpers.state(jobs, job.job_id) for job in (stale, waiting)] == [State.RETRYING, State.PENDING]
 
 
 async def test_of_two_outcomes_of_an_attempt_that_come_at_once_one_counts(
-    jobs: Operations, submitted: steps.Submit, kind: str
+    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     job, other = await submitted(), await submitted()
     await jobs.claim(worker="w1", kinds=[kind], limit=2)
@@ -177,7 +179,7 @@ async def test_of_two_outcomes_of_an_attempt_that_come_at_once_one_counts(
     first, again, against, beside = await asyncio.gather(
         jobs.finish(job.job_id, 1, done),
         jobs.finish(job.job_id, 1, done),
-        jobs.finish(job.job_id, 1, steps.ERROR),
+        jobs.finish(job.job_id, 1, jobs_helpers.ERROR),
         jobs.finish(other.job_id, 1, done),
         return_exceptions=True,
     )
@@ -191,7 +193,7 @@ async def test_of_two_outcomes_of_an_attempt_that_come_at_once_one_counts(
 
 
 async def test_finishes_and_heartbeats_of_the_same_jobs_do_not_deadlock(
-    jobs: Operations, replica: Operations, submitted: steps.Submit, kind: str
+    jobs: Operations, replica: Operations, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     """Both lock many rows: they must do so in one order."""
     for _ in range(10):

@@ -11,10 +11,12 @@ from chassis import errors
 from services.jobs import domain
 from services.jobs.domain import State
 from services.jobs.operations import Operations
-from tests.integration.jobs import steps
+from tests.integration.jobs import jobs_helpers
 
 
-async def test_waiting_jobs_are_cancelled_on_the_spot(jobs: Operations, submitted: steps.Submit, kind: str) -> None:
+async def test_waiting_jobs_are_cancelled_on_the_spot(
+    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
+) -> None:
     for job in (await submitted(), await submitted(run_at=datetime.now(UTC) + timedelta(hours=1))):
         cancelled = await jobs.cancel(job.job_id, owner_id=None, reason="requested")
         assert (cancelled.state, cancelled.cancel_reason) == (State.CANCELLED, "requested")
@@ -23,10 +25,10 @@ async def test_waiting_jobs_are_cancelled_on_the_spot(jobs: Operations, submitte
 
 
 async def test_a_running_job_is_asked_to_stop_by_its_heartbeat(
-    jobs: Operations, submitted: steps.Submit, kind: str
+    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     job = await submitted()
-    await steps.claim_one(jobs, kind)
+    await jobs_helpers.claim_one(jobs, kind)
     assert (await jobs.cancel(job.job_id, owner_id=None, reason="requested")).state is State.CANCELLING
     assert await jobs.heartbeat(worker="w1", held=[(job.job_id, 1)]) == [(job.job_id, 1, State.CANCELLING)]
     stopped = await jobs.finish(job.job_id, 1, domain.Cancelled(reason="requested"))
@@ -34,10 +36,10 @@ async def test_a_running_job_is_asked_to_stop_by_its_heartbeat(
 
 
 async def test_a_handler_that_finishes_before_the_cancel_arrives_wins(
-    jobs: Operations, submitted: steps.Submit, kind: str
+    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     job = await submitted()
-    await steps.claim_one(jobs, kind)
+    await jobs_helpers.claim_one(jobs, kind)
     await jobs.cancel(job.job_id, owner_id=None, reason="requested")
     assert (await jobs.finish(job.job_id, 1, domain.Completed())).state is State.COMPLETED
     with pytest.raises(errors.FailedPrecondition) as caught:
@@ -46,10 +48,10 @@ async def test_a_handler_that_finishes_before_the_cancel_arrives_wins(
 
 
 async def test_a_cancelling_job_whose_worker_died_is_cancelled(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     job = await submitted()
-    await steps.claim_one(jobs, kind)
+    await jobs_helpers.claim_one(jobs, kind)
     await jobs.cancel(job.job_id, owner_id=None, reason="because")
-    rescued = await steps.crash(jobs, jobs_engine, job.job_id)
+    rescued = await jobs_helpers.crash(jobs, jobs_engine, job.job_id)
     assert (rescued.state, rescued.cancel_reason) == (State.CANCELLED, "because")

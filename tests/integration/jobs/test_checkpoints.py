@@ -12,14 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chassis import errors, ids
 from services.jobs import checkpoints, domain
 from services.jobs.operations import Operations
-from tests.integration.jobs import steps
+from tests.integration.jobs import jobs_helpers
 
 
 @pytest.fixture
-async def job_id(jobs: Operations, submitted: steps.Submit, kind: str) -> UUID:
+async def job_id(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> UUID:
     """A job that runs its first attempt."""
     job = await submitted()
-    await steps.claim_one(jobs, kind)
+    await jobs_helpers.claim_one(jobs, kind)
     return job.job_id
 
 
@@ -30,8 +30,8 @@ async def test_a_later_attempt_finds_what_earlier_ones_kept(
     for name, value in kept.items():
         await jobs.save_checkpoint(job_id, 1, name, value)
     await jobs.save_checkpoint(job_id, 1, "a", {"n": 2})
-    await steps.crash(jobs, jobs_engine, job_id)
-    await steps.claim_one(jobs, kind)
+    await jobs_helpers.crash(jobs, jobs_engine, job_id)
+    await jobs_helpers.claim_one(jobs, kind)
     assert await jobs.get_checkpoints(job_id, 2) == {**kept, "a": {"n": 2}}
 
 
@@ -39,7 +39,7 @@ async def test_a_stale_attempt_neither_keeps_nor_sees_anything(
     jobs: Operations, jobs_engine: AsyncEngine, job_id: UUID, kind: str
 ) -> None:
     await jobs.save_checkpoint(job_id, 1, "a", 1)
-    await steps.crash(jobs, jobs_engine, job_id)
+    await jobs_helpers.crash(jobs, jobs_engine, job_id)
 
     async def refused(attempt: int) -> None:
         for call in (jobs.save_checkpoint(job_id, attempt, "a", 2), jobs.get_checkpoints(job_id, attempt)):
@@ -48,7 +48,7 @@ async def test_a_stale_attempt_neither_keeps_nor_sees_anything(
             assert caught.value.code == "lease_lost"
 
     await refused(1)
-    await steps.claim_one(jobs, kind)
+    await jobs_helpers.claim_one(jobs, kind)
     await refused(1)
     assert await jobs.get_checkpoints(job_id, 2) == {"a": 1}
     await jobs.finish(job_id, 2, domain.Completed())
@@ -63,9 +63,9 @@ async def test_a_job_that_is_asked_to_stop_may_still_keep_what_it_has(jobs: Oper
 
 async def test_checkpoints_survive_a_retry(jobs: Operations, job_id: UUID, kind: str) -> None:
     await jobs.save_checkpoint(job_id, 1, "a", 1)
-    await jobs.finish(job_id, 1, steps.FINAL)
+    await jobs.finish(job_id, 1, jobs_helpers.FINAL)
     await jobs.retry(job_id, owner_id=None)
-    await steps.claim_one(jobs, kind)
+    await jobs_helpers.claim_one(jobs, kind)
     assert await jobs.get_checkpoints(job_id, 2) == {"a": 1}
 
 

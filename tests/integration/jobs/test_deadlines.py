@@ -8,14 +8,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.jobs import domain
 from services.jobs.domain import State
+from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
-from tests.integration.jobs import steps
+from tests.integration.jobs import jobs_helpers
 
 HOUR = timedelta(hours=1)
 PAST = "deadline = now() - interval '1 second'"
 
 
-async def test_a_deadline_counts_from_when_the_job_may_begin(jobs: Operations, submitted: steps.Submit) -> None:
+async def test_a_deadline_counts_from_when_the_job_may_begin(jobs: Operations, submitted: jobs_helpers.Submit) -> None:
     at_once, later = (
         await submitted(total_timeout=HOUR),
         await submitted(total_timeout=HOUR, run_at=datetime.now(UTC) + 2 * HOUR),
@@ -26,103 +27,103 @@ async def test_a_deadline_counts_from_when_the_job_may_begin(jobs: Operations, s
 
 
 async def test_whatever_waits_beyond_its_deadline_fails(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     pausing = await submitted(total_timeout=HOUR)
-    await steps.claim_one(jobs, kind)
-    await jobs.finish(pausing.job_id, 1, steps.ERROR)
+    await jobs_helpers.claim_one(jobs, kind)
+    await jobs.finish(pausing.job_id, 1, jobs_helpers.ERROR)
     scheduled = await submitted(total_timeout=HOUR, run_at=datetime.now(UTC) + HOUR)
     holder, keyed = await submitted(concurrency_key="k"), await submitted(concurrency_key="k", total_timeout=HOUR)
     pending = await submitted(total_timeout=HOUR)
     in_time = await submitted(total_timeout=HOUR)
     for job in (pausing, scheduled, keyed, pending):
-        await steps.shift(jobs_engine, job.job_id, PAST)
-    await jobs.fail_overdue()
+        await jobs_helpers.shift(jobs_engine, job.job_id, PAST)
+    await Maintenance(jobs).fail_overdue()
     for job in (pausing, scheduled, keyed, pending):
         failed = await jobs.get(job.job_id, owner_id=None)
         assert (failed.state, failed.error) == (State.FAILED, domain.DEADLINE_EXCEEDED)
-    assert await steps.claim(jobs, kind) == [holder.job_id, in_time.job_id]
+    assert await jobs_helpers.claim(jobs, kind) == [holder.job_id, in_time.job_id]
 
 
 async def test_a_running_attempt_may_finish_beyond_the_deadline_but_no_other_follows(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     outcomes: list[tuple[domain.Outcome, State, str | None]] = [
         (domain.Completed(), State.COMPLETED, None),
-        (steps.ERROR, State.FAILED, "boom"),
+        (jobs_helpers.ERROR, State.FAILED, "boom"),
         (domain.Released(), State.FAILED, "deadline_exceeded"),
         (domain.Snoozed(delay=HOUR), State.FAILED, "deadline_exceeded"),
     ]
     for outcome, state, code in outcomes:
         job = await submitted(total_timeout=HOUR)
-        await steps.claim_one(jobs, kind)
-        await steps.shift(jobs_engine, job.job_id, PAST)
-        await jobs.fail_overdue()
-        assert await steps.state(jobs, job.job_id) is State.RUNNING
+        await jobs_helpers.claim_one(jobs, kind)
+        await jobs_helpers.shift(jobs_engine, job.job_id, PAST)
+        await Maintenance(jobs).fail_overdue()
+        assert await jobs_helpers.state(jobs, job.job_id) is State.RUNNING
         ended = await jobs.finish(job.job_id, 1, outcome)
         assert (ended.state, ended.error and ended.error.code) == (state, code)
 
 
 async def test_a_rescue_beyond_the_deadline_fails_the_job(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     job = await submitted(total_timeout=HOUR)
-    await steps.claim_one(jobs, kind)
-    await steps.shift(jobs_engine, job.job_id, PAST)
-    rescued = await steps.crash(jobs, jobs_engine, job.job_id)
+    await jobs_helpers.claim_one(jobs, kind)
+    await jobs_helpers.shift(jobs_engine, job.job_id, PAST)
+    rescued = await jobs_helpers.crash(jobs, jobs_engine, job.job_id)
     assert (rescued.state, rescued.error, rescued.crashes) == (State.FAILED, domain.DEADLINE_EXCEEDED, 1)
 
 
 async def test_a_retry_gives_a_new_deadline(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     job = await submitted(total_timeout=HOUR)
-    await steps.shift(jobs_engine, job.job_id, PAST)
-    await jobs.fail_overdue()
+    await jobs_helpers.shift(jobs_engine, job.job_id, PAST)
+    await Maintenance(jobs).fail_overdue()
     reopened = await jobs.retry(job.job_id, owner_id=None)
     assert reopened.deadline is not None
     assert reopened.deadline > datetime.now(UTC)
     assert reopened.error is None
-    await jobs.fail_overdue()
-    assert await steps.claim(jobs, kind) == [job.job_id]
+    await Maintenance(jobs).fail_overdue()
+    assert await jobs_helpers.claim(jobs, kind) == [job.job_id]
 
 
 async def test_a_snoozed_job_goes_on_later_and_it_costs_nothing(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     job = await submitted(max_attempts=1)
     for attempt in range(1, 4):
-        assert (await steps.claim_one(jobs, kind)).attempt == attempt
+        assert (await jobs_helpers.claim_one(jobs, kind)).attempt == attempt
         snoozed = await jobs.finish(job.job_id, attempt, domain.Snoozed(delay=HOUR))
         assert (snoozed.state, snoozed.errors, snoozed.crashes) == (State.SCHEDULED, 0, 0)
         assert snoozed.run_at is not None
         assert snoozed.run_at > datetime.now(UTC) + HOUR / 2
-        await jobs.promote()
-        assert await steps.claim(jobs, kind) == []
-        await steps.come_due(jobs, jobs_engine, job.job_id)
-    await steps.claim_one(jobs, kind)
-    assert (await jobs.finish(job.job_id, 4, steps.ERROR)).state is State.FAILED
+        await Maintenance(jobs).promote_due()
+        assert await jobs_helpers.claim(jobs, kind) == []
+        await jobs_helpers.come_due(jobs, jobs_engine, job.job_id)
+    await jobs_helpers.claim_one(jobs, kind)
+    assert (await jobs.finish(job.job_id, 4, jobs_helpers.ERROR)).state is State.FAILED
 
 
 async def test_a_cancelling_job_is_cancelled_when_its_handler_pauses(
-    jobs: Operations, submitted: steps.Submit, kind: str
+    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     for outcome in (domain.Snoozed(delay=HOUR), domain.Waiting(), domain.Released()):
         job = await submitted()
-        await steps.claim_one(jobs, kind)
+        await jobs_helpers.claim_one(jobs, kind)
         await jobs.cancel(job.job_id, owner_id=None, reason="why")
         ended = await jobs.finish(job.job_id, 1, outcome)
         assert (ended.state, ended.cancel_reason) == (State.CANCELLED, "why")
 
 
 async def test_a_pause_between_attempts_is_waited_for(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     job = await submitted(backoff=HOUR, max_backoff=HOUR)
-    await steps.claim_one(jobs, kind)
-    await jobs.finish(job.job_id, 1, steps.ERROR)
-    await steps.shift(jobs_engine, job.job_id, "run_at = now() + interval '1 minute'")
-    await jobs.promote()
-    assert await steps.claim(jobs, kind) == []
-    await steps.come_due(jobs, jobs_engine, job.job_id)
-    assert (await steps.claim_one(jobs, kind)).attempt == 2
+    await jobs_helpers.claim_one(jobs, kind)
+    await jobs.finish(job.job_id, 1, jobs_helpers.ERROR)
+    await jobs_helpers.shift(jobs_engine, job.job_id, "run_at = now() + interval '1 minute'")
+    await Maintenance(jobs).promote_due()
+    assert await jobs_helpers.claim(jobs, kind) == []
+    await jobs_helpers.come_due(jobs, jobs_engine, job.job_id)
+    assert (await jobs_helpers.claim_one(jobs, kind)).attempt == 2

@@ -13,11 +13,11 @@ from chassis import bus, errors, ids
 from repruv.jobs.v1 import job_events_pb2
 from services.jobs import domain, event_log, notifications, schema
 from services.jobs.operations import Operations
-from tests.integration.jobs import steps
+from tests.integration.jobs import jobs_helpers
 
 
 async def test_every_transition_is_an_event_and_the_owners_sequence_has_no_gaps(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str, owner_id: UUID
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, owner_id: UUID
 ) -> None:
     made = await asyncio.gather(*(submitted() for _ in range(10)))
     claimed = await jobs.claim(worker="w1", kinds=[kind], limit=6)
@@ -40,7 +40,7 @@ async def test_every_transition_is_an_event_and_the_owners_sequence_has_no_gaps(
 
 
 async def test_events_can_be_read_from_any_position_but_not_from_the_future(
-    jobs: Operations, submitted: steps.Submit, owner_id: UUID
+    jobs: Operations, submitted: jobs_helpers.Submit, owner_id: UUID
 ) -> None:
     for _ in range(3):
         await submitted()
@@ -53,7 +53,7 @@ async def test_events_can_be_read_from_any_position_but_not_from_the_future(
 
 
 async def test_events_of_many_owners_are_read_together_and_each_cursor_is_judged_alone(
-    jobs: Operations, jobs_engine: AsyncEngine, spec: steps.MakeSpec, owner_id: UUID
+    jobs: Operations, jobs_engine: AsyncEngine, spec: jobs_helpers.MakeSpec, owner_id: UUID
 ) -> None:
     other, strange, holed = uuid4(), uuid4(), uuid4()
     owners = [owner_id] * 3 + [other] * 2 + [holed] * 3
@@ -76,7 +76,7 @@ async def test_events_of_many_owners_are_read_together_and_each_cursor_is_judged
 
 
 async def test_an_answer_with_events_of_many_owners_is_bounded_and_says_whom_it_leaves_out(
-    jobs: Operations, jobs_engine: AsyncEngine, spec: steps.MakeSpec
+    jobs: Operations, jobs_engine: AsyncEngine, spec: jobs_helpers.MakeSpec
 ) -> None:
     owners = [uuid4() for _ in range(3)]
     await jobs.submit_many([(ids.uuid7(), spec(owner_id=one)) for one in owners for _ in range(2)])
@@ -85,11 +85,11 @@ async def test_an_answer_with_events_of_many_owners_is_bounded_and_says_whom_it_
         (whole,) = await event_log.pages(conn, cursors[:1], limit=500, size=1 << 20)
         assert isinstance(whole, event_log.Page)
         first, second = map(len, whole.events)
-        shown = {
+        progressed = {
             size: [_shown(page) for page in await event_log.pages(conn, cursors, limit=500, size=size)]
             for size in (1, first, first + second, first + second + first)
         }
-    assert shown == {
+    assert progressed == {
         1: [([1], 2)],  # never nothing: who asks again gets on
         first: [([1], 2)],
         first + second: [([1, 2], 2)],
@@ -112,7 +112,7 @@ async def told(engine: AsyncEngine, kind: str) -> list[job_events_pb2.JobEvents]
 
 
 async def test_what_was_committed_together_is_one_message_a_kind(
-    jobs: Operations, jobs_engine: AsyncEngine, spec: steps.MakeSpec, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, spec: jobs_helpers.MakeSpec, kind: str
 ) -> None:
     other, strangers = f"{kind}.other", uuid4()
     await jobs.submit_many(
@@ -125,7 +125,7 @@ async def test_what_was_committed_together_is_one_message_a_kind(
 
 
 async def test_a_message_has_each_owners_events_in_their_order(
-    jobs: Operations, jobs_engine: AsyncEngine, spec: steps.MakeSpec, kind: str, owner_id: UUID
+    jobs: Operations, jobs_engine: AsyncEngine, spec: jobs_helpers.MakeSpec, kind: str, owner_id: UUID
 ) -> None:
     owners = [owner_id, uuid4()]
     made = [ids.uuid7() for _ in range(12)][::-1]
@@ -140,7 +140,7 @@ async def test_a_message_has_each_owners_events_in_their_order(
 
 
 async def test_a_large_payload_or_result_is_shown_but_not_told(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str, owner_id: UUID
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, owner_id: UUID
 ) -> None:
     large, small = {"text": "x" * 20_000}, {"n": 1}
     job, beside = await submitted(payload=large), await submitted(payload=small)
@@ -155,12 +155,12 @@ async def test_a_large_payload_or_result_is_shown_but_not_told(
         assert event.job.spec.HasField("payload") is not is_large
         if event.job.finish_time.seconds:
             assert event.job.HasField("result") is not is_large
-    shown = await jobs.get(job.job_id, owner_id=None)
-    assert (shown.spec.payload, shown.result) == (large, large)
+    progressed = await jobs.get(job.job_id, owner_id=None)
+    assert (progressed.spec.payload, progressed.result) == (large, large)
 
 
 async def test_messages_stay_small_enough_to_be_sent(
-    jobs: Operations, jobs_engine: AsyncEngine, spec: steps.MakeSpec, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, spec: jobs_helpers.MakeSpec, kind: str
 ) -> None:
     payload = {"text": "x" * 15_000}
     await jobs.submit_many([(ids.uuid7(), spec(payload=payload)) for _ in range(40)])
@@ -170,7 +170,7 @@ async def test_messages_stay_small_enough_to_be_sent(
 
 
 async def test_a_change_that_is_undone_tells_nothing(
-    jobs: Operations, jobs_engine: AsyncEngine, spec: steps.MakeSpec, kind: str, owner_id: UUID
+    jobs: Operations, jobs_engine: AsyncEngine, spec: jobs_helpers.MakeSpec, kind: str, owner_id: UUID
 ) -> None:
     with pytest.raises(ZeroDivisionError):
         async with jobs.transaction() as tx:
@@ -181,7 +181,7 @@ async def test_a_change_that_is_undone_tells_nothing(
 
 
 async def test_a_retry_makes_a_notification_unread_again(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str, owner_id: UUID
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, owner_id: UUID
 ) -> None:
     unread = notifications.Notifications(jobs_engine, bus.Bus("", name="test"))
     job = await submitted(notifies=True, max_attempts=1)
@@ -190,9 +190,9 @@ async def test_a_retry_makes_a_notification_unread_again(
         return [one.job_id for one in (await unread.list_page(owner_id, page_size=10, page_token="")).jobs]
 
     for attempt in (1, 2):
-        await steps.claim_one(jobs, kind)
+        await jobs_helpers.claim_one(jobs, kind)
         assert await listed() == []
-        await jobs.finish(job.job_id, attempt, steps.ERROR)
+        await jobs.finish(job.job_id, attempt, jobs_helpers.ERROR)
         assert await listed() == [job.job_id]
         await unread.mark_read(owner_id, [job.job_id])
         assert await listed() == []

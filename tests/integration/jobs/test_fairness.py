@@ -8,11 +8,12 @@ import pytest
 
 from chassis import ids
 from services.jobs import domain
+from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
-from tests.integration.jobs import steps
+from tests.integration.jobs import jobs_helpers
 
 
-async def submit(jobs: Operations, spec: steps.MakeSpec, count: int, **given: object) -> list[UUID]:
+async def submit(jobs: Operations, spec: jobs_helpers.MakeSpec, count: int, **given: object) -> list[UUID]:
     """Submit many jobs at once; gives their ids."""
     made = [ids.uuid7() for _ in range(count)]
     # As every call that submits does first.
@@ -28,18 +29,18 @@ async def owners(jobs: Operations, kind: str, limit: int) -> list[UUID]:
 
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_one_job_does_not_wait_for_a_thousand_of_somebody_else(
-    jobs: Operations, spec: steps.MakeSpec, owner_id: UUID, kind: str, at_once: bool
+    jobs: Operations, spec: jobs_helpers.MakeSpec, owner_id: UUID, kind: str, at_once: bool
 ) -> None:
     for count in [1_000] if at_once else [1] * 30:
         await submit(jobs, spec, count)
     assert set(await owners(jobs, kind, 5)) == {owner_id}
-    await jobs.advance_turns()
+    await Maintenance(jobs).advance_fair_ranks()
     other = uuid4()
     await submit(jobs, spec, 1, owner_id=other)
     assert other in await owners(jobs, kind, 2)
 
 
-async def test_owners_take_turns(jobs: Operations, spec: steps.MakeSpec, owner_id: UUID, kind: str) -> None:
+async def test_owners_take_turns(jobs: Operations, spec: jobs_helpers.MakeSpec, owner_id: UUID, kind: str) -> None:
     others = [uuid4(), uuid4()]
     for one in (owner_id, *others):
         await submit(jobs, spec, 4, owner_id=one)
@@ -48,12 +49,12 @@ async def test_owners_take_turns(jobs: Operations, spec: steps.MakeSpec, owner_i
 
 
 async def test_who_has_been_served_is_not_penalised_afterwards(
-    jobs: Operations, spec: steps.MakeSpec, owner_id: UUID, kind: str
+    jobs: Operations, spec: jobs_helpers.MakeSpec, owner_id: UUID, kind: str
 ) -> None:
     await submit(jobs, spec, 300)
     for _ in range(3):
         assert len(await owners(jobs, kind, 100)) == 100
-        await jobs.advance_turns()
+        await Maintenance(jobs).advance_fair_ranks()
     other = uuid4()
     await submit(jobs, spec, 2, owner_id=other)
     await submit(jobs, spec, 2)
@@ -61,37 +62,37 @@ async def test_who_has_been_served_is_not_penalised_afterwards(
 
 
 async def test_who_has_waited_for_nothing_has_saved_up_nothing(
-    jobs: Operations, spec: steps.MakeSpec, owner_id: UUID, kind: str
+    jobs: Operations, spec: jobs_helpers.MakeSpec, owner_id: UUID, kind: str
 ) -> None:
     other = uuid4()
     await submit(jobs, spec, 1, owner_id=other)
     await submit(jobs, spec, 100)
     await owners(jobs, kind, 60)
-    await jobs.advance_turns()
+    await Maintenance(jobs).advance_fair_ranks()
     await submit(jobs, spec, 10, owner_id=other)
     assert (await owners(jobs, kind, 6)).count(owner_id) == 3
 
 
 async def test_the_urgent_go_first_whoever_has_waited(
-    jobs: Operations, spec: steps.MakeSpec, owner_id: UUID, kind: str
+    jobs: Operations, spec: jobs_helpers.MakeSpec, owner_id: UUID, kind: str
 ) -> None:
     other = uuid4()
     await submit(jobs, spec, 3, owner_id=other)
     urgent = await submit(jobs, spec, 3, priority=1)
-    assert await steps.claim(jobs, kind, 3) == urgent
+    assert await jobs_helpers.claim(jobs, kind, 3) == urgent
 
 
-async def test_kinds_take_turns(jobs: Operations, spec: steps.MakeSpec, kind: str) -> None:
+async def test_kinds_take_turns(jobs: Operations, spec: jobs_helpers.MakeSpec, kind: str) -> None:
     other = f"{kind}.other"
     await submit(jobs, spec, 50)
-    await steps.claim(jobs, kind, 40)
+    await jobs_helpers.claim(jobs, kind, 40)
     await submit(jobs, spec, 10, kind=other)
     claimed = await jobs.claim(worker="w1", kinds=[kind, other], limit=10)
     assert sorted(job.spec.kind for job in claimed) == [kind] * 5 + [other] * 5
 
 
-async def test_a_job_that_comes_back_keeps_its_turn(jobs: Operations, spec: steps.MakeSpec, kind: str) -> None:
+async def test_a_job_that_comes_back_keeps_its_turn(jobs: Operations, spec: jobs_helpers.MakeSpec, kind: str) -> None:
     first, *_ = await submit(jobs, spec, 20)
-    assert await steps.claim(jobs, kind, 1) == [first]
+    assert await jobs_helpers.claim(jobs, kind, 1) == [first]
     await jobs.finish(first, 1, domain.Released())
-    assert await steps.claim(jobs, kind, 1) == [first]
+    assert await jobs_helpers.claim(jobs, kind, 1) == [first]

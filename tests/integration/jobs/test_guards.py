@@ -15,8 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chassis import errors, ids
 from services.jobs import domain, storage
 from services.jobs.domain import State
+from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
-from tests.integration.jobs import steps
+from tests.integration.jobs import jobs_helpers
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 Meanwhile = Callable[[UUID, str, Coroutine[Any, Any, Any]], Awaitable[Any]]
@@ -48,85 +49,85 @@ def meanwhile(jobs_engine: AsyncEngine, eventually: Eventually) -> Meanwhile:
 
 
 async def test_a_finish_sees_what_overtook_it(
-    jobs: Operations, submitted: steps.Submit, kind: str, meanwhile: Meanwhile
+    jobs: Operations, submitted: jobs_helpers.Submit, kind: str, meanwhile: Meanwhile
 ) -> None:
     job = await submitted()
-    await steps.claim_one(jobs, kind)
+    await jobs_helpers.claim_one(jobs, kind)
     answer = await meanwhile(job.job_id, _CRASHED, jobs.finish(job.job_id, 1, domain.Completed()))
     assert isinstance(answer, errors.Aborted)
-    assert await steps.state(jobs, job.job_id) is State.RETRYING
+    assert await jobs_helpers.state(jobs, job.job_id) is State.RETRYING
 
 
 async def test_a_checkpoint_is_not_kept_by_an_attempt_that_is_being_overtaken(
-    jobs: Operations, submitted: steps.Submit, kind: str, meanwhile: Meanwhile
+    jobs: Operations, submitted: jobs_helpers.Submit, kind: str, meanwhile: Meanwhile
 ) -> None:
     job = await submitted()
-    await steps.claim_one(jobs, kind)
+    await jobs_helpers.claim_one(jobs, kind)
     answer = await meanwhile(job.job_id, _CRASHED, jobs.save_checkpoint(job.job_id, 1, "a", 1))
     assert isinstance(answer, errors.Aborted)
-    await steps.claim_one(jobs, kind)
+    await jobs_helpers.claim_one(jobs, kind)
     assert await jobs.get_checkpoints(job.job_id, 2) == {}
 
 
 async def test_a_lease_is_not_renewed_for_an_attempt_that_is_being_overtaken(
-    jobs: Operations, submitted: steps.Submit, kind: str, meanwhile: Meanwhile
+    jobs: Operations, submitted: jobs_helpers.Submit, kind: str, meanwhile: Meanwhile
 ) -> None:
     job = await submitted()
-    await steps.claim_one(jobs, kind)
+    await jobs_helpers.claim_one(jobs, kind)
     renewal = jobs.heartbeat(worker="w1", held=[(job.job_id, 1)])
     assert await meanwhile(job.job_id, "attempt = 2, max_attempts = 5", renewal) == []
 
 
 async def test_a_parent_that_is_ending_takes_no_child(
-    jobs: Operations, submitted: steps.Submit, spec: steps.MakeSpec, kind: str, meanwhile: Meanwhile
+    jobs: Operations, submitted: jobs_helpers.Submit, spec: jobs_helpers.MakeSpec, kind: str, meanwhile: Meanwhile
 ) -> None:
     parent = await submitted()
-    await steps.claim_one(jobs, kind)
+    await jobs_helpers.claim_one(jobs, kind)
     answer = await meanwhile(parent.job_id, _COMPLETED, jobs.submit(ids.uuid7(), spec(parent_id=parent.job_id)))
     assert isinstance(answer, errors.FailedPrecondition)
     assert answer.code == "parent_ended"
 
 
 async def test_a_cancel_sees_that_the_job_has_just_ended(
-    jobs: Operations, submitted: steps.Submit, kind: str, meanwhile: Meanwhile
+    jobs: Operations, submitted: jobs_helpers.Submit, kind: str, meanwhile: Meanwhile
 ) -> None:
     job = await submitted()
-    await steps.claim_one(jobs, kind)
+    await jobs_helpers.claim_one(jobs, kind)
     answer = await meanwhile(job.job_id, _COMPLETED, jobs.cancel(job.job_id, owner_id=None, reason="r"))
     assert isinstance(answer, errors.FailedPrecondition)
     assert answer.code == "job_already_finished"
 
 
 async def test_nobody_waits_for_a_job_that_somebody_else_holds(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     held, free = await submitted(), await submitted()
-    due = await submitted(run_at=datetime.now(UTC) + steps.HOUR)
-    await steps.shift(jobs_engine, due.job_id, "run_at = now()")
+    due = await submitted(run_at=datetime.now(UTC) + jobs_helpers.HOUR)
+    await jobs_helpers.shift(jobs_engine, due.job_id, "run_at = now()")
     async with jobs_engine.begin() as conn:
         lock = sa.text("SELECT 1 FROM jobs.jobs WHERE job_id = ANY(:ids) FOR NO KEY UPDATE")
         await conn.execute(lock, {"ids": [held.job_id, due.job_id]})
         async with asyncio.timeout(2):
-            assert await steps.claim(jobs, kind) == [free.job_id]
-            await jobs.promote()
-            await jobs.fail_overdue()
-            await jobs.cancel_orphans()
-    assert await steps.claim(jobs, kind) == [held.job_id]
+            assert await jobs_helpers.claim(jobs, kind) == [free.job_id]
+            await Maintenance(jobs).promote_due()
+            await Maintenance(jobs).fail_overdue()
+            await Maintenance(jobs).cancel_orphans()
+    assert await jobs_helpers.claim(jobs, kind) == [held.job_id]
 
 
 @pytest.mark.parametrize("stale", ["attempt", "state"])
 async def test_the_statement_that_ends_attempts_is_guarded_by_itself(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str, stale: str
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, stale: str
 ) -> None:
     job = await submitted()
-    running = await steps.claim_one(jobs, kind)
+    running = await jobs_helpers.claim_one(jobs, kind)
     done = domain.Completed()
     decided = [(running, done, domain.decide(running, done, jitter=0.5, now=datetime.now(UTC)))]
     if stale == "attempt":
-        await steps.crash(jobs, jobs_engine, job.job_id)
-        await steps.claim_one(jobs, kind)
+        await jobs_helpers.crash(jobs, jobs_engine, job.job_id)
+        await jobs_helpers.claim_one(jobs, kind)
     else:
-        await steps.crash(jobs, jobs_engine, job.job_id)
+        await jobs_helpers.crash(jobs, jobs_engine, job.job_id)
     before = await jobs.get(job.job_id, owner_id=None)
     async with jobs_engine.begin() as conn:
         assert await storage.end_attempts(conn, decided) == {}
@@ -134,7 +135,7 @@ async def test_the_statement_that_ends_attempts_is_guarded_by_itself(
 
 
 async def test_the_unique_key_of_a_job_that_is_retried_is_taken_meanwhile(
-    jobs: Operations, submitted: steps.Submit, spec: steps.MakeSpec
+    jobs: Operations, submitted: jobs_helpers.Submit, spec: jobs_helpers.MakeSpec
 ) -> None:
     for n in range(10):
         key = f"{ids.uuid7()}.{n}"

@@ -12,125 +12,128 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chassis import ids
 from services.jobs import domain
 from services.jobs.domain import State
+from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
-from tests.integration.jobs import steps
+from tests.integration.jobs import jobs_helpers
 
 KEY = "one"
 
 
 async def test_jobs_with_one_key_run_one_after_the_other_in_their_order(
-    jobs: Operations, submitted: steps.Submit, kind: str
+    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     first, later, urgent = [await submitted(concurrency_key=KEY, priority=priority) for priority in (0, 0, 5)]
     beside = await submitted(concurrency_key="another")
-    assert await steps.claim(jobs, kind) == [first.job_id, beside.job_id]
+    assert await jobs_helpers.claim(jobs, kind) == [first.job_id, beside.job_id]
     for before, after in ((first, urgent), (urgent, later)):
-        await steps.complete(jobs, before.job_id)
-        assert await steps.claim(jobs, kind) == [after.job_id]
+        await jobs_helpers.complete(jobs, before.job_id)
+        assert await jobs_helpers.claim(jobs, kind) == [after.job_id]
 
 
 async def test_what_comes_later_stays_behind_whenever_it_comes(
-    jobs: Operations, submitted: steps.Submit, kind: str
+    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     first, second = await submitted(concurrency_key=KEY), await submitted(concurrency_key=KEY)
-    assert await steps.claim(jobs, kind) == [first.job_id]
+    assert await jobs_helpers.claim(jobs, kind) == [first.job_id]
     third = await submitted(concurrency_key=KEY)
     fourth = await submitted(concurrency_key=KEY, owner_id=uuid4())
     for before, after in ((first, second), (second, third), (third, fourth)):
-        await steps.complete(jobs, before.job_id)
-        assert await steps.claim(jobs, kind) == [after.job_id]
+        await jobs_helpers.complete(jobs, before.job_id)
+        assert await jobs_helpers.claim(jobs, kind) == [after.job_id]
 
 
-async def test_a_key_is_a_kinds_own(jobs: Operations, submitted: steps.Submit, kind: str) -> None:
+async def test_a_key_is_a_kinds_own(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> None:
     await submitted(concurrency_key=KEY)
     other = await submitted(concurrency_key=KEY, kind=f"{kind}.other")
-    assert await steps.claim(jobs, f"{kind}.other") == [other.job_id]
+    assert await jobs_helpers.claim(jobs, f"{kind}.other") == [other.job_id]
 
 
-async def test_a_kind_may_allow_more_of_a_key_at_once(jobs: Operations, submitted: steps.Submit, kind: str) -> None:
+async def test_a_kind_may_allow_more_of_a_key_at_once(
+    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
+) -> None:
     made = [(await submitted(concurrency_key=KEY)).job_id for _ in range(5)]
-    assert await steps.claim(jobs, kind) == made[:1]
-    await steps.limit(jobs, kind, max_running_per_key=3)
-    assert await steps.claim(jobs, kind) == made[1:3]
-    await steps.limit(jobs, kind, max_running_per_key=1)
-    await steps.complete(jobs, *made[:2])
-    assert await steps.claim(jobs, kind) == []
-    await steps.complete(jobs, made[2])
-    assert await steps.claim(jobs, kind) == made[3:4]
+    assert await jobs_helpers.claim(jobs, kind) == made[:1]
+    await jobs_helpers.limit(jobs, kind, max_running_per_key=3)
+    assert await jobs_helpers.claim(jobs, kind) == made[1:3]
+    await jobs_helpers.limit(jobs, kind, max_running_per_key=1)
+    await jobs_helpers.complete(jobs, *made[:2])
+    assert await jobs_helpers.claim(jobs, kind) == []
+    await jobs_helpers.complete(jobs, made[2])
+    assert await jobs_helpers.claim(jobs, kind) == made[3:4]
 
 
 async def test_a_job_that_waits_for_its_next_attempt_keeps_its_place(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     first, second = await submitted(concurrency_key=KEY), await submitted(concurrency_key=KEY)
-    await steps.claim_one(jobs, kind)
-    await jobs.finish(first.job_id, 1, steps.ERROR)
-    await steps.shift(jobs_engine, first.job_id, "run_at = now() + interval '1 hour'")
+    await jobs_helpers.claim_one(jobs, kind)
+    await jobs.finish(first.job_id, 1, jobs_helpers.ERROR)
+    await jobs_helpers.shift(jobs_engine, first.job_id, "run_at = now() + interval '1 hour'")
     await submitted(concurrency_key=KEY)
-    await jobs.free_keys()
-    assert await steps.claim(jobs, kind) == []
-    await steps.come_due(jobs, jobs_engine, first.job_id)
-    assert await steps.claim(jobs, kind) == [first.job_id]
-    await steps.complete(jobs, first.job_id)
-    assert await steps.claim(jobs, kind) == [second.job_id]
+    await Maintenance(jobs).admit_waiting()
+    assert await jobs_helpers.claim(jobs, kind) == []
+    await jobs_helpers.come_due(jobs, jobs_engine, first.job_id)
+    assert await jobs_helpers.claim(jobs, kind) == [first.job_id]
+    await jobs_helpers.complete(jobs, first.job_id)
+    assert await jobs_helpers.claim(jobs, kind) == [second.job_id]
 
 
 async def test_a_scheduled_job_takes_no_place_before_its_time(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     later = await submitted(concurrency_key=KEY, run_at=datetime.now(UTC) + timedelta(hours=1))
     first = await submitted(concurrency_key=KEY)
-    assert await steps.claim(jobs, kind) == [first.job_id]
-    await steps.come_due(jobs, jobs_engine, later.job_id)
-    assert await steps.state(jobs, later.job_id) is State.PENDING
-    assert await steps.claim(jobs, kind) == []
-    await steps.complete(jobs, first.job_id)
-    assert await steps.claim(jobs, kind) == [later.job_id]
+    assert await jobs_helpers.claim(jobs, kind) == [first.job_id]
+    await jobs_helpers.come_due(jobs, jobs_engine, later.job_id)
+    assert await jobs_helpers.state(jobs, later.job_id) is State.PENDING
+    assert await jobs_helpers.claim(jobs, kind) == []
+    await jobs_helpers.complete(jobs, first.job_id)
+    assert await jobs_helpers.claim(jobs, kind) == [later.job_id]
 
 
 @pytest.mark.parametrize("way", ["complete", "fail", "cancel", "cancel_running", "snooze", "die", "expire"])
 async def test_a_place_is_given_on_however_its_holder_leaves(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str, way: str
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, way: str
 ) -> None:
     holder = await submitted(concurrency_key=KEY, max_attempts=1, total_timeout=timedelta(hours=1))
     waiting = await submitted(concurrency_key=KEY)
     if way == "cancel":
         await jobs.cancel(holder.job_id, owner_id=None, reason="r")
     elif way == "expire":
-        await steps.shift(jobs_engine, holder.job_id, "deadline = now()")
-        await jobs.fail_overdue()
+        await jobs_helpers.shift(jobs_engine, holder.job_id, "deadline = now()")
+        await Maintenance(jobs).fail_overdue()
     else:
-        await steps.claim_one(jobs, kind)
+        await jobs_helpers.claim_one(jobs, kind)
         if way in {"cancel_running", "die"}:
             await jobs.cancel(holder.job_id, owner_id=None, reason="r")
-            assert await steps.claim(jobs, kind) == []
+            assert await jobs_helpers.claim(jobs, kind) == []
         outcomes: dict[str, domain.Outcome] = {
             "complete": domain.Completed(),
-            "fail": steps.ERROR,
+            "fail": jobs_helpers.ERROR,
             "cancel_running": domain.Cancelled(reason="r"),
             "snooze": domain.Snoozed(delay=timedelta(hours=1)),
         }
         if way == "die":
-            await steps.crash(jobs, jobs_engine, holder.job_id)
+            await jobs_helpers.crash(jobs, jobs_engine, holder.job_id)
         else:
             await jobs.finish(holder.job_id, 1, outcomes[way])
-    assert await steps.claim(jobs, kind) == [waiting.job_id]
+    assert await jobs_helpers.claim(jobs, kind) == [waiting.job_id]
 
 
 async def test_a_job_that_is_retried_waits_for_its_key_again(
-    jobs: Operations, submitted: steps.Submit, kind: str
+    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     first, second = await submitted(concurrency_key=KEY), await submitted(concurrency_key=KEY)
     await jobs.cancel(first.job_id, owner_id=None, reason="r")
-    assert await steps.claim(jobs, kind) == [second.job_id]
+    assert await jobs_helpers.claim(jobs, kind) == [second.job_id]
     await jobs.retry(first.job_id, owner_id=None)
-    assert await steps.claim(jobs, kind) == []
-    await steps.complete(jobs, second.job_id)
-    assert await steps.claim(jobs, kind) == [first.job_id]
+    assert await jobs_helpers.claim(jobs, kind) == []
+    await jobs_helpers.complete(jobs, second.job_id)
+    assert await jobs_helpers.claim(jobs, kind) == [first.job_id]
 
 
 async def test_racing_submits_and_finishes_neither_forget_a_place_nor_give_it_twice(
-    jobs: Operations, replica: Operations, spec: steps.MakeSpec, kind: str
+    jobs: Operations, replica: Operations, spec: jobs_helpers.MakeSpec, kind: str
 ) -> None:
     wanted = [(ids.uuid7(), spec(concurrency_key=KEY)) for _ in range(60)]
     running = most = 0
@@ -143,7 +146,7 @@ async def test_racing_submits_and_finishes_neither_forget_a_place_nor_give_it_tw
     async def work(on: Operations) -> None:
         nonlocal running, most
         while len(order) < len(wanted):
-            for job_id in await steps.claim(on, kind):
+            for job_id in await jobs_helpers.claim(on, kind):
                 running += 1
                 most = max(most, running)
                 order.append(job_id)
@@ -158,7 +161,7 @@ async def test_racing_submits_and_finishes_neither_forget_a_place_nor_give_it_tw
 
 
 async def test_submits_that_meet_in_a_key_take_one_place(
-    jobs: Operations, replica: Operations, spec: steps.MakeSpec, kind: str
+    jobs: Operations, replica: Operations, spec: jobs_helpers.MakeSpec, kind: str
 ) -> None:
     for n in range(10):
         key = f"{KEY}.{n}"
@@ -169,10 +172,10 @@ async def test_submits_that_meet_in_a_key_take_one_place(
 
 
 async def test_a_place_that_was_forgotten_is_found(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     first, _ = await submitted(concurrency_key=KEY), await submitted(concurrency_key=KEY)
-    await steps.shift(jobs_engine, first.job_id, "ready = false")
-    assert await steps.claim(jobs, kind) == []
-    await jobs.free_keys()
-    assert await steps.claim(jobs, kind) == [first.job_id]
+    await jobs_helpers.shift(jobs_engine, first.job_id, "ready = false")
+    assert await jobs_helpers.claim(jobs, kind) == []
+    await Maintenance(jobs).admit_waiting()
+    assert await jobs_helpers.claim(jobs, kind) == [first.job_id]

@@ -13,8 +13,8 @@ from chassis import errors, ids
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2, kind_pb2
 from services.jobs import kinds
 from services.jobs.operations import Operations
-from tests.integration.jobs import steps
-from tests.integration.jobs.served import Served
+from tests.integration.jobs import jobs_helpers
+from tests.integration.jobs.jobs_server import Served
 
 
 async def submit(served: Served, kind: str, **spec: Any) -> jobs_service_pb2.SubmitJobResponse:
@@ -71,19 +71,19 @@ async def test_what_a_spec_leaves_open_is_taken_from_the_kind(served: Served, ki
 
 
 async def test_the_latest_declaration_counts_and_limits_stay(jobs: Operations, kind: str) -> None:
-    await steps.limit(jobs, kind, max_running=2)
+    await jobs_helpers.limit(jobs, kind, max_running=2)
     for attempts in (5, None):
         defaults = {"max_attempts": attempts} if attempts else {}
-        await jobs.declare("w1", [kinds.Declaration(kind=kind, defaults=defaults, undoes=True)], [])
+        await jobs.register("w1", [kinds.Declaration(kind=kind, defaults=defaults, undoes=True)], [])
         known = (await jobs.kinds.get([kind]))[kind]
         assert known.given.get("max_attempts") == attempts
-        assert (known.is_limited, known.is_served, known.given["undoes"]) == (True, True, True)
+        assert (known.is_limited, known.has_worker, known.given["undoes"]) == (True, True, True)
 
 
 async def test_a_kind_is_served_for_two_minutes_after_its_declaration() -> None:
     now = datetime.now(UTC)
     ages = (timedelta(seconds=119), timedelta(seconds=121))
-    assert [kinds.Kind(given={}, is_limited=False, declared_at=now - age).is_served for age in ages] == [True, False]
+    assert [kinds.Kind(given={}, is_limited=False, declared_at=now - age).has_worker for age in ages] == [True, False]
 
 
 @pytest.mark.parametrize(

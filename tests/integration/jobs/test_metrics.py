@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from dev import children
 from services.jobs import __main__ as jobs_service
-from services.jobs import domain, metrics, operations, overview
+from services.jobs import domain, metrics, operations
+from services.jobs.operators import overview
 from services.jobs.settings import Settings
 from worker import liveness, probes
 

@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chassis import bus, errors, ids
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2, kind_pb2
 from services.jobs import notifications
-from tests.integration.jobs import served as serving
-from tests.integration.jobs.served import Served
+from tests.integration.jobs import jobs_server
+from tests.integration.jobs.jobs_server import Served
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ async def mark(served: Served, owner_id: str, *job_ids: str) -> int:
 async def test_what_ended_is_told_latest_first_until_it_was_read(served: Served, kind: str) -> None:
     owner_id = str(uuid4())
     completed = await end(served, kind, owner_id)
-    failed = await end(served, kind, owner_id, failed=serving.failed("mailbox_full"))
+    failed = await end(served, kind, owner_id, failed=jobs_server.failed("mailbox_full"))
     await served.submit(kind, owner_id)  # has not ended
     told = await unread(served, owner_id)
     assert ([job.job_id for job in told.jobs], told.unread_count) == ([failed.job_id, completed.job_id], 2)
@@ -72,7 +72,7 @@ async def test_kinds_that_do_not_notify_tell_nothing(served: Served) -> None:
 
 async def test_what_ends_again_is_told_again(served: Served, kind: str) -> None:
     owner_id = str(uuid4())
-    failed = await end(served, kind, owner_id, failed=serving.failed("mailbox_full"))
+    failed = await end(served, kind, owner_id, failed=jobs_server.failed("mailbox_full"))
     await mark(served, owner_id)
     await served.call(served.jobs.RetryJob, jobs_service_pb2.RetryJobRequest(job_id=failed.job_id))
     assert list((await unread(served, owner_id)).jobs) == []

@@ -11,8 +11,8 @@ from google.protobuf import json_format
 
 from chassis import errors, ids
 from repruv.jobs.v1 import admin_service_pb2, job_pb2, jobs_service_pb2, kind_pb2
-from tests.integration.jobs import served as serving
-from tests.integration.jobs.served import WORKER, Served
+from tests.integration.jobs import jobs_server
+from tests.integration.jobs.jobs_server import WORKER, Served
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 ENDED = {job_pb2.JOB_STATE_COMPLETED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED}
@@ -107,7 +107,7 @@ async def test_a_group_completes_when_its_children_have(served: Served, ended: E
 
 async def test_a_group_fails_for_good_when_a_child_did(served: Served, ended: Ended, kind: str) -> None:
     group_id, (first, second) = await group_of_two(served, kind, str(uuid4()))
-    await served.finish(first, failed=serving.failed("broken"))
+    await served.finish(first, failed=jobs_server.failed("broken"))
     await served.finish(second)
     group = await ended(group_id)
     assert (group.state, group.error.code) == (job_pb2.JOB_STATE_FAILED, "children_failed")

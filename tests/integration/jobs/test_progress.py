@@ -11,11 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chassis import errors
 from services.jobs import domain
 from services.jobs.operations import Operations
-from tests.integration.jobs import steps
+from tests.integration.jobs import jobs_helpers
 
 
 async def test_progress_never_falls_within_an_attempt_nor_passes_the_total(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     job = await submitted()
 
@@ -24,26 +24,26 @@ async def test_progress_never_falls_within_an_attempt_nor_passes_the_total(
         progress = (await jobs.get(job.job_id, owner_id=None)).progress
         return progress.done, progress.total
 
-    await steps.claim_one(jobs, kind)
+    await jobs_helpers.claim_one(jobs, kind)
     assert await report(1, 5, 10) == (5, 10)
     assert await report(1, 3, 10) == (5, 10)
     assert await report(1, 8, 6) == (6, 6)
-    await steps.crash(jobs, jobs_engine, job.job_id)
-    await steps.claim_one(jobs, kind)
+    await jobs_helpers.crash(jobs, jobs_engine, job.job_id)
+    await jobs_helpers.claim_one(jobs, kind)
     assert await report(2, 1, 10) == (1, 10)
 
 
 @pytest.fixture
-async def running(jobs: Operations, submitted: steps.Submit, kind: str) -> UUID:
+async def running(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> UUID:
     """A job that runs its first attempt."""
     job = await submitted()
-    await steps.claim_one(jobs, kind)
+    await jobs_helpers.claim_one(jobs, kind)
     return job.job_id
 
 
 async def report(jobs: Operations, engine: AsyncEngine, job_id: UUID, done: int, *, after: float) -> domain.Job:
     """Report progress so many seconds after the report before."""
-    await steps.shift(engine, job_id, f"progress_at = clock_timestamp() - make_interval(secs => {after})")
+    await jobs_helpers.shift(engine, job_id, f"progress_at = clock_timestamp() - make_interval(secs => {after})")
     await jobs.report_progress(job_id, 1, domain.Progress(done=done, total=100))
     return await jobs.get(job_id, owner_id=None)
 
@@ -82,8 +82,8 @@ async def test_the_next_attempt_estimates_anew(
 ) -> None:
     await jobs.report_progress(running, 1, domain.Progress(done=0, total=100))
     assert (await report(jobs, jobs_engine, running, 50, after=1)).progress.estimate is not None
-    assert (await steps.crash(jobs, jobs_engine, running)).progress.estimate is None
-    await steps.claim_one(jobs, kind)
+    assert (await jobs_helpers.crash(jobs, jobs_engine, running)).progress.estimate is None
+    await jobs_helpers.claim_one(jobs, kind)
     assert (await jobs.get(running, owner_id=None)).progress.estimate is None
     await jobs.report_progress(running, 2, domain.Progress(done=60, total=100))
     assert (await jobs.get(running, owner_id=None)).progress.estimate is None
@@ -92,10 +92,10 @@ async def test_the_next_attempt_estimates_anew(
 async def test_a_stale_attempt_reports_nothing(
     jobs: Operations, jobs_engine: AsyncEngine, running: UUID, kind: str
 ) -> None:
-    await steps.crash(jobs, jobs_engine, running)
+    await jobs_helpers.crash(jobs, jobs_engine, running)
     with pytest.raises(errors.Aborted):
         await jobs.report_progress(running, 1, domain.Progress(done=9, total=10))
-    await steps.claim_one(jobs, kind)
+    await jobs_helpers.claim_one(jobs, kind)
     with pytest.raises(errors.Aborted):
         await jobs.report_progress(running, 1, domain.Progress(done=9, total=10))
     assert (await jobs.get(running, owner_id=None)).progress == domain.Progress()

@@ -13,10 +13,10 @@ from chassis import errors, paging
 from services.jobs import domain
 from services.jobs.domain import State
 from services.jobs.operations import Operations
-from tests.integration.jobs import steps
+from tests.integration.jobs import jobs_helpers
 
 
-async def test_jobs_of_others_do_not_exist(jobs: Operations, submitted: steps.Submit) -> None:
+async def test_jobs_of_others_do_not_exist(jobs: Operations, submitted: jobs_helpers.Submit) -> None:
     job = await submitted()
     stranger = uuid4()
     for call in (
@@ -31,13 +31,13 @@ async def test_jobs_of_others_do_not_exist(jobs: Operations, submitted: steps.Su
 
 
 async def test_history_tells_attempts_and_transitions(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     job = await submitted()
-    await steps.claim_one(jobs, kind, "first")
-    await jobs.finish(job.job_id, 1, steps.ERROR)
-    await steps.come_due(jobs, jobs_engine, job.job_id)
-    await steps.claim_one(jobs, kind, "second")
+    await jobs_helpers.claim_one(jobs, kind, "first")
+    await jobs.finish(job.job_id, 1, jobs_helpers.ERROR)
+    await jobs_helpers.come_due(jobs, jobs_engine, job.job_id)
+    await jobs_helpers.claim_one(jobs, kind, "second")
     await jobs.finish(job.job_id, 2, domain.Completed())
     attempts, transitions = await jobs.history(job.job_id, owner_id=None)
     assert [(a["worker"], a["outcome"]) for a in attempts] == [("first", "failed"), ("second", "completed")]
@@ -45,7 +45,7 @@ async def test_history_tells_attempts_and_transitions(
 
 
 async def test_pages_of_jobs_are_newest_first_and_complete(
-    jobs: Operations, submitted: steps.Submit, owner_id: UUID
+    jobs: Operations, submitted: jobs_helpers.Submit, owner_id: UUID
 ) -> None:
     made = [(await submitted()).job_id for _ in range(5)]
     seen: list[UUID] = []
@@ -90,7 +90,7 @@ async def test_a_position_that_makes_no_sense_is_the_clients_mistake(
     ],
 )
 async def test_the_database_refuses_illegal_states(
-    jobs_engine: AsyncEngine, submitted: steps.Submit, change: str
+    jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, change: str
 ) -> None:
     job = await submitted()
     with pytest.raises(IntegrityError):

@@ -13,18 +13,19 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chassis import errors, ids
 from services.jobs import domain, reconciler
 from services.jobs.domain import State
+from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
-from tests.integration.jobs import steps
+from tests.integration.jobs import jobs_helpers
 
 
 async def test_a_zombie_can_neither_finish_nor_report_nor_renew(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     job = await submitted()
-    await steps.claim_one(jobs, kind, "zombie")
-    await steps.crash(jobs, jobs_engine, job.job_id)
-    await steps.claim_one(jobs, kind, "successor")
-    for outcome in (domain.Completed(), steps.ERROR, domain.Cancelled(reason="x"), domain.Released()):
+    await jobs_helpers.claim_one(jobs, kind, "zombie")
+    await jobs_helpers.crash(jobs, jobs_engine, job.job_id)
+    await jobs_helpers.claim_one(jobs, kind, "successor")
+    for outcome in (domain.Completed(), jobs_helpers.ERROR, domain.Cancelled(reason="x"), domain.Released()):
         with pytest.raises(errors.Aborted) as caught:
             await jobs.finish(job.job_id, 1, outcome)
         assert caught.value.code == "lease_lost"
@@ -36,31 +37,31 @@ async def test_a_zombie_can_neither_finish_nor_report_nor_renew(
     assert (await jobs.finish(job.job_id, 2, domain.Completed())).state is State.COMPLETED
 
 
-async def test_another_worker_cannot_renew_a_lease(jobs: Operations, submitted: steps.Submit, kind: str) -> None:
+async def test_another_worker_cannot_renew_a_lease(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> None:
     job = await submitted()
-    await steps.claim_one(jobs, kind, "owner")
+    await jobs_helpers.claim_one(jobs, kind, "owner")
     assert await jobs.heartbeat(worker="thief", held=[(job.job_id, 1)]) == []
     assert await jobs.heartbeat(worker="owner", held=[(job.job_id, 1)]) == [(job.job_id, 1, State.RUNNING)]
 
 
 async def test_a_renewed_lease_is_not_rescued(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     job = await submitted()
-    await steps.claim_one(jobs, kind)
-    await steps.expire(jobs_engine, job.job_id)
+    await jobs_helpers.claim_one(jobs, kind)
+    await jobs_helpers.expire(jobs_engine, job.job_id)
     await jobs.heartbeat(worker="w1", held=[(job.job_id, 1)])
-    await steps.rescue(jobs)
+    await jobs_helpers.rescue(jobs)
     assert (await jobs.get(job.job_id, owner_id=None)).state is State.RUNNING
 
 
 async def test_crashes_do_not_use_up_attempts_but_have_a_limit(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     job = await submitted(max_attempts=1)
     for crash in range(1, domain.CRASH_LIMIT + 1):
-        await steps.claim_one(jobs, kind)
-        rescued = await steps.crash(jobs, jobs_engine, job.job_id)
+        await jobs_helpers.claim_one(jobs, kind)
+        rescued = await jobs_helpers.crash(jobs, jobs_engine, job.job_id)
         assert rescued.crashes == crash
         assert rescued.attempt <= rescued.max_attempts
         assert rescued.state is (State.FAILED if crash == domain.CRASH_LIMIT else State.RETRYING)
@@ -69,12 +70,16 @@ async def test_crashes_do_not_use_up_attempts_but_have_a_limit(
 
 
 async def test_after_a_standstill_the_workers_get_time_to_renew(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str, monkeypatch: pytest.MonkeyPatch
+    jobs: Operations,
+    jobs_engine: AsyncEngine,
+    submitted: jobs_helpers.Submit,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 0.0
     job = await submitted()
-    await steps.claim_one(jobs, kind)
-    await steps.expire(jobs_engine, job.job_id)
+    await jobs_helpers.claim_one(jobs, kind)
+    await jobs_helpers.expire(jobs_engine, job.job_id)
 
     async def is_rescued() -> bool:
         await loops.rescue()
@@ -84,7 +89,7 @@ async def test_after_a_standstill_the_workers_get_time_to_renew(
         up = await conn.scalar(sa.text("SELECT extract(epoch FROM now() - pg_postmaster_start_time())"))
     lease = min(3.0, float(up or 0) / 2)
     monkeypatch.setattr(jobs, "lease", timedelta(seconds=lease))
-    loops = reconciler.Reconciler(jobs, clock=lambda: now)
+    loops = reconciler.Reconciler(Maintenance(jobs), clock=lambda: now)
     assert not await is_rescued(), "it has just started"
     now += 100
     assert not await is_rescued(), "it stood still"
@@ -115,24 +120,24 @@ async def test_rescues_and_claims_of_many_owners_do_not_deadlock(
                 )
                 await conn.execute(past, {"id": job.job_id, "age": age})
         await asyncio.gather(
-            jobs.rescue(grace=timedelta()),
+            Maintenance(jobs).rescue(grace=timedelta()),
             *(jobs.claim(worker="lives", kinds=[kind], limit=3) for _ in range(2)),
             *(submit(owner_id) for owner_id in owners),
         )
 
 
 async def test_the_reconciler_knows_when_to_look_again(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
-    loops = reconciler.Reconciler(jobs)
+    loops = reconciler.Reconciler(Maintenance(jobs))
 
     async def rest() -> float | None:
-        return (await jobs.look()).rest
+        return (await Maintenance(jobs).find_work()).rest
 
     job = await submitted()
     assert await loops.turn() == reconciler.TURN_SECONDS, "a job waits"
-    await steps.claim_one(jobs, kind)
-    await steps.shift(jobs_engine, job.job_id, "lease_until = now() + interval '600 ms'")
+    await jobs_helpers.claim_one(jobs, kind)
+    await jobs_helpers.shift(jobs_engine, job.job_id, "lease_until = now() + interval '600 ms'")
     found = await rest()
     assert found is not None
     assert found <= 0.6, "a lease expires"

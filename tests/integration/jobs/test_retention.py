@@ -93,11 +93,11 @@ async def test_ended_jobs_go_with_everything_after_seven_days(
 async def test_a_kind_keeps_its_jobs_as_long_as_it_declares(
     jobs: operations.Operations, jobs_engine: AsyncEngine, ended: Ended, clean: Clean, kind: str
 ) -> None:
-    await jobs.declare("w", [kinds.Declaration(kind=kind, retention=timedelta(days=30))], [])
+    await jobs.register("w", [kinds.Declaration(kind=kind, retention=timedelta(days=30))], [])
     job = await ended(timedelta(days=29))
     await clean()
     assert await rows_of(jobs_engine, job.job_id) == THERE
-    await jobs.declare("w", [kinds.Declaration(kind=kind, retention=timedelta(days=1))], [])
+    await jobs.register("w", [kinds.Declaration(kind=kind, retention=timedelta(days=1))], [])
     await clean()
     assert await rows_of(jobs_engine, job.job_id) == GONE
 
@@ -200,7 +200,7 @@ async def test_workers_that_were_not_seen_for_a_day_go(
     jobs: operations.Operations, jobs_engine: AsyncEngine, clean: Clean, kind: str
 ) -> None:
     for name in ("seen", "gone"):
-        await jobs.declare(f"{kind}-{name}", [kinds.Declaration(kind=kind)], [])
+        await jobs.register(f"{kind}-{name}", [kinds.Declaration(kind=kind)], [])
     async with jobs_engine.begin() as conn:
         statement = sa.update(schema.workers).where(schema.workers.c.worker == f"{kind}-gone")
         await conn.execute(statement.values(seen_at=sa.func.now() - timedelta(hours=25)))
@@ -222,7 +222,7 @@ async def test_kinds_that_say_nothing_go(
     await submitted()
     unused, limited, per_key, paused, declared, young = (f"{kind}.{uuid4().hex[:6]}" for _ in range(6))
     await jobs.kinds.get([unused, limited, per_key, paused, young])
-    await jobs.declare("w", [kinds.Declaration(kind=declared)], [])
+    await jobs.register("w", [kinds.Declaration(kind=declared)], [])
     row = sa.update(schema.kinds)
     async with jobs_engine.begin() as conn:
         await conn.execute(row.where(schema.kinds.c.kind == limited).values(max_running=3))

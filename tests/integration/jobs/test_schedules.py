@@ -13,9 +13,11 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors, ids
-from services.jobs import domain, kinds, operations, recurrence, schedules, schema
+from services.jobs import domain, kinds, operations, schema
 from services.jobs.domain import State
-from services.jobs.recurrence import CatchUp, Overlap, Schedule
+from services.jobs.schedules import cron
+from services.jobs.schedules import operations as schedule_operations
+from services.jobs.schedules.cron import CatchUp, Overlap, Schedule
 
 DAILY = "0 0 * * *"
 """A minute could pass within a test; that midnight does is rare."""
@@ -29,12 +31,12 @@ class Replica:
         self.kind = kind
         self.engine = engine
         self.jobs = jobs
-        self.schedules = schedules.Schedules(engine, jobs.transaction, jobs.kinds)
+        self.schedules = schedule_operations.Schedules(engine, jobs.transaction, jobs.kinds)
 
     async def declare(self, **given: Any) -> Schedule:
         declared = {"name": self.name, "kind": self.kind, "payload": {"n": 1}, "cron": DAILY, **given}
         async with self.engine.begin() as conn:
-            await schedules.declare(conn, [recurrence.Declaration(**declared)], datetime.now(UTC))
+            await schedule_operations.register(conn, [cron.Declaration(**declared)], datetime.now(UTC))
         return await self.get()
 
     async def get(self) -> Schedule:
@@ -77,7 +79,7 @@ async def schedule(jobs_engine: AsyncEngine, jobs: operations.Operations, kind: 
 async def test_a_declared_schedule_comes_at_its_next_time(schedule: Replica) -> None:
     before = datetime.now(UTC)
     declared = await schedule.declare(cron="0 9 * * *", time_zone="Europe/Berlin")
-    assert declared.next_at == recurrence.Recurrence("0 9 * * *", "Europe/Berlin").next(before)
+    assert declared.next_at == cron.CronExpression("0 9 * * *", "Europe/Berlin").next(before)
     assert (declared.paused_at, declared.last_at, declared.last_job_id) == (None, None, None)
     assert declared.declaration.time_zone == "Europe/Berlin"
     assert await schedule.schedules.fire() == 0
@@ -89,7 +91,7 @@ async def test_a_due_schedule_makes_one_job_of_the_system(schedule: Replica) -> 
     time = await schedule.make_due()
     assert await schedule.schedules.fire() == 1
     [job] = await schedule.fired()
-    assert job.job_id == recurrence.job_id(schedule.name, time)
+    assert job.job_id == cron.job_id(schedule.name, time)
     assert (job.spec.owner_id, job.spec.payload, job.state) == (UUID(int=0), {"batch": 7}, State.PENDING)
     after = await schedule.get()
     assert after.last_job_id == job.job_id
@@ -102,7 +104,7 @@ async def test_the_job_has_the_defaults_of_its_kind(schedule: Replica) -> None:
     declared = kinds.Declaration(
         kind=schedule.kind, defaults={"max_attempts": 9, "attempt_timeout": timedelta(seconds=5)}
     )
-    await schedule.jobs.declare("w", [declared], [])
+    await schedule.jobs.register("w", [declared], [])
     await schedule.declare()
     await schedule.make_due()
     await schedule.schedules.fire()
@@ -115,11 +117,12 @@ async def test_two_replicas_that_fire_at_once_make_one_job(schedule: Replica) ->
     for _ in range(5):
         time = await schedule.make_due()
         replicas = [
-            schedules.Schedules(schedule.engine, schedule.jobs.transaction, schedule.jobs.kinds) for _ in range(4)
+            schedule_operations.Schedules(schedule.engine, schedule.jobs.transaction, schedule.jobs.kinds)
+            for _ in range(4)
         ]
         fired = await asyncio.gather(*(replica.fire() for replica in replicas))
         assert sum(fired) == 1
-    assert [job.job_id for job in await schedule.fired()] == [recurrence.job_id(schedule.name, time)]
+    assert [job.job_id for job in await schedule.fired()] == [cron.job_id(schedule.name, time)]
 
 
 async def test_a_time_that_was_fired_before_a_backup_was_restored_is_not_fired_again(schedule: Replica) -> None:
@@ -239,7 +242,7 @@ async def test_other_times_are_computed_anew(schedule: Replica, other: dict[str,
     await schedule.declare()
     await schedule.make_due()
     again = await schedule.declare(**other)
-    expected = recurrence.Recurrence(other["cron"], other.get("time_zone", "UTC")).next(datetime.now(UTC))
+    expected = cron.CronExpression(other["cron"], other.get("time_zone", "UTC")).next(datetime.now(UTC))
     assert again.next_at == expected
 
 
@@ -297,8 +300,8 @@ async def test_a_time_zone_that_is_gone_stops_no_other_schedule(schedule: Replic
     await schedule.declare()
     broken = f"{schedule.kind}.broken"
     async with schedule.engine.begin() as conn:
-        row = recurrence.Declaration(name=broken, kind=schedule.kind, payload={}, cron="* * * * *")
-        await schedules.declare(conn, [row], datetime.now(UTC))
+        row = cron.Declaration(name=broken, kind=schedule.kind, payload={}, cron="* * * * *")
+        await schedule_operations.register(conn, [row], datetime.now(UTC))
         gone = {"time_zone": "Atlantis/Capital", "next_at": datetime(2020, 1, 1, tzinfo=UTC)}
         await conn.execute(sa.update(schema.schedules).where(schema.schedules.c.name == broken).values(**gone))
     await schedule.make_due()
@@ -308,12 +311,12 @@ async def test_a_time_zone_that_is_gone_stops_no_other_schedule(schedule: Replic
 
 
 async def test_bad_declarations_are_refused_and_store_nothing(schedule: Replica) -> None:
-    good = recurrence.Declaration(name=schedule.name, kind=schedule.kind, payload={}, cron="* * * * *")
-    bad = recurrence.Declaration(name=f"{schedule.name}.2", kind=schedule.kind, payload={}, cron="* * * *")
+    good = cron.Declaration(name=schedule.name, kind=schedule.kind, payload={}, cron="* * * * *")
+    bad = cron.Declaration(name=f"{schedule.name}.2", kind=schedule.kind, payload={}, cron="* * * *")
     for declared, field in (([good, bad], "cron"), ([good, good], "name"), ([good] * 101, "schedules")):
         async with schedule.engine.begin() as conn:
             with pytest.raises(errors.InvalidArgument) as refused:
-                await schedules.declare(conn, declared, datetime.now(UTC))
+                await schedule_operations.register(conn, declared, datetime.now(UTC))
         assert refused.value.field == field
     assert schedule.name not in {one.declaration.name for one in await schedule.schedules.list_all()}
 

@@ -24,9 +24,11 @@ from hypothesis.stateful import (
 )
 
 from chassis import bus, errors, ids, outbox, postgres
-from services.jobs import domain, limits, operations, schema
+from services.jobs import domain, operations, schema
 from services.jobs.domain import State
-from tests.integration.jobs import model, steps
+from services.jobs.maintenance import Maintenance
+from services.jobs.operators import kind_controls
+from tests.integration.jobs import jobs_helpers, model
 
 MAX_JOBS = 6
 """Few, so that what happens to one is likely to happen to the same one again."""
@@ -34,11 +36,11 @@ WHICH = st.integers(0, 11)
 OUTCOMES = st.sampled_from(
     [
         domain.Completed(result={"done": True}),
-        steps.ERROR,
-        steps.FINAL,
+        jobs_helpers.ERROR,
+        jobs_helpers.FINAL,
         domain.Cancelled(reason="superseded"),
         domain.Released(),
-        domain.Snoozed(delay=steps.HOUR),
+        domain.Snoozed(delay=jobs_helpers.HOUR),
         domain.Waiting(),
     ]
 )
@@ -164,7 +166,7 @@ class Engine(model.Model):
     def submit_while_somebody_waits(self, what: str, which: int, limit: int) -> None:
         spec, refusal = self.spec(what, which)
         ready = {job.job_id for job in self.seen.values() if job.ready}
-        result, claimed = self.run(steps.submit_to_who_waits(self.jobs, spec, self.kinds, limit))
+        result, claimed = self.run(jobs_helpers.submit_to_who_waits(self.jobs, spec, self.kinds, limit))
         assert model.code(result) == (refusal or "created")
         # At most what was there, and what has just come.
         assert {job.job_id for job in claimed} <= ready | ({result[0].job_id} if refusal is None else set())
@@ -261,10 +263,10 @@ class Engine(model.Model):
     def worker_dies(self, job_id: UUID) -> None:
         before = self.seen[job_id]
         self.shift("lease_until = now() - interval '1 s'", "lease_until IS NOT NULL", job_id)
-        self.run(steps.rescue(self.jobs))
+        self.run(jobs_helpers.rescue(self.jobs))
         if before.state in domain.HELD:
             self.ended_attempts[job_id, before.attempt] = "crashed"
-            assert self.run(steps.state(self.jobs, job_id)) in {State.RETRYING, State.CANCELLED, State.FAILED}
+            assert self.run(jobs_helpers.state(self.jobs, job_id)) in {State.RETRYING, State.CANCELLED, State.FAILED}
 
     def pause_ends(self, job_id: UUID) -> None:
         self.shift("run_at = now()", "run_at > now()", job_id)
@@ -272,15 +274,15 @@ class Engine(model.Model):
 
     def deadline_passes(self, job_id: UUID) -> None:
         self.shift("deadline = now()", "deadline > now()", job_id)
-        self.run(self.jobs.fail_overdue())
+        self.run(Maintenance(self.jobs).fail_overdue())
         after = self.run(self.jobs.get(job_id, owner_id=None))
         assert after.deadline is None or after.state not in WAITING
 
     def tidy(self, job_id: UUID) -> None:
-        self.run(steps.rescue(self.jobs))
-        self.run(self.jobs.cancel_orphans())
-        assert self.run(self.jobs.free_keys()) == 0, "no place was forgotten"
-        self.run(self.jobs.advance_turns())
+        self.run(jobs_helpers.rescue(self.jobs))
+        self.run(Maintenance(self.jobs).cancel_orphans())
+        assert self.run(Maintenance(self.jobs).admit_waiting()) == 0, "no place was forgotten"
+        self.run(Maintenance(self.jobs).advance_fair_ranks())
 
     def admin(self, act: str) -> None:
         if act in {"pause", "resume"}:
@@ -302,7 +304,7 @@ def test_the_engine_keeps_its_promises_in_any_order(
         engine = postgres.engine(quiet_url, name="machine")
         relay = outbox.Relay(engine, schema.outbox, {})
         jobs = operations.Operations(engine, relay, bus.Bus(nats_url, name="machine"), lease=timedelta(seconds=30))
-        connected = {"run": runner.run, "jobs": jobs, "engine": engine, "steering": limits.Steering(jobs)}
+        connected = {"run": runner.run, "jobs": jobs, "engine": engine, "steering": kind_controls.KindControls(jobs)}
         try:
             run_state_machine_as_test(
                 type("Engine", (Engine,), connected),

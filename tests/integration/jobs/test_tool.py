@@ -15,8 +15,8 @@ import pytest
 
 from chassis import ids
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2, kind_pb2
-from tests.integration.jobs import served as serving
-from tests.integration.jobs.served import Served
+from tests.integration.jobs import jobs_server
+from tests.integration.jobs.jobs_server import Served
 
 ROOT = Path(__file__).parents[3]
 SECONDS = 30.0
@@ -103,10 +103,10 @@ async def test_more_jobs_than_a_page_are_listed(served: Served, kind: str, tool:
 async def test_a_job_is_shown_with_its_history_retried_and_cancelled(served: Served, kind: str, tool: Tool) -> None:
     job = await served.submit(kind)
     (claimed,) = await served.claim(kind)
-    await served.finish(claimed, failed=serving.failed("mailbox_full"))
-    shown = (await tool("show", job.job_id)).out
-    for text in (job.job_id, "mailbox_full: It did not work.", serving.WORKER, "submitted", "claimed"):
-        assert text in shown
+    await served.finish(claimed, failed=jobs_server.failed("mailbox_full"))
+    progressed = (await tool("show", job.job_id)).out
+    for text in (job.job_id, "mailbox_full: It did not work.", jobs_server.WORKER, "submitted", "claimed"):
+        assert text in progressed
     whole = (await tool("show", job.job_id, "--json")).json
     assert whole["job"]["state"] == "JOB_STATE_FAILED"
     assert [one["reason"] for one in whole["history"]["transitions"]] == ["submitted", "claimed", "failed"]
@@ -136,8 +136,8 @@ async def test_workers_and_what_is_stuck_are_listed(served: Served, kind: str, t
     await served.declare(kind_pb2.KindDeclaration(kind=kind))
     await served.submit(f"{kind}.unserved")
     workers = (await tool("workers", "--json")).json["workers"]
-    assert serving.WORKER in {worker["worker"] for worker in workers}
-    assert serving.WORKER in (await tool("workers")).out
+    assert jobs_server.WORKER in {worker["worker"] for worker in workers}
+    assert jobs_server.WORKER in (await tool("workers")).out
     stuck = (await tool("stuck", "--json", "--limit", "100")).json["jobs"]
     assert "unserved" in {one["reason"] for one in stuck}
     assert stuck[0]["job"]["job_id"] in (await tool("stuck")).out
@@ -145,7 +145,7 @@ async def test_workers_and_what_is_stuck_are_listed(served: Served, kind: str, t
 
 
 async def test_a_job_is_watched_to_its_end(served: Served, kind: str, environment: dict[str, str]) -> None:
-    for outcome, code in (({}, 0), ({"failed": serving.failed("mailbox_full")}, 1)):
+    for outcome, code in (({}, 0), ({"failed": jobs_server.failed("mailbox_full")}, 1)):
         job = await served.submit(kind)
         process = await begin(environment, "watch", job.job_id, "--json")
         assert process.stdout

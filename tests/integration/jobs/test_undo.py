@@ -11,7 +11,7 @@ from chassis import errors
 from services.jobs import domain, kinds
 from services.jobs.domain import State
 from services.jobs.operations import Operations
-from tests.integration.jobs import steps
+from tests.integration.jobs import jobs_helpers
 
 
 async def undoes(jobs: Operations, kind: str) -> list[domain.Job]:
@@ -22,10 +22,10 @@ async def undoes(jobs: Operations, kind: str) -> list[domain.Job]:
     return page.jobs
 
 
-async def cancelled(jobs: Operations, submitted: steps.Submit, kind: str) -> UUID:
+async def cancelled(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> UUID:
     """Cancel a job that is undone, while it runs."""
     job = await submitted(undoes=True, payload={"account": 7})
-    await steps.claim_one(jobs, kind)
+    await jobs_helpers.claim_one(jobs, kind)
     await jobs.cancel(job.job_id, owner_id=None, reason="r")
     assert await undoes(jobs, kind) == [], "its worker has not answered yet"
     await jobs.finish(job.job_id, 1, domain.Cancelled(reason="r"))
@@ -33,55 +33,57 @@ async def cancelled(jobs: Operations, submitted: steps.Submit, kind: str) -> UUI
 
 
 async def test_what_a_cancelled_job_has_done_is_undone(
-    jobs: Operations, submitted: steps.Submit, kind: str, owner_id: UUID
+    jobs: Operations, submitted: jobs_helpers.Submit, kind: str, owner_id: UUID
 ) -> None:
     job_id = await cancelled(jobs, submitted, kind)
     (undo,) = await undoes(jobs, kind)
     assert undo.spec.payload == {"job_id": str(job_id), "attempt": 1, "payload": {"account": 7}}
     assert (undo.spec.owner_id, undo.state) == (owner_id, State.PENDING)
-    assert await steps.claim(jobs, f"{kind}.undo") == [undo.job_id]
+    assert await jobs_helpers.claim(jobs, f"{kind}.undo") == [undo.job_id]
 
 
 @pytest.mark.parametrize("way", ["between_attempts", "dead_worker", "handler"])
 async def test_it_is_undone_however_it_was_cancelled(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str, way: str
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, way: str
 ) -> None:
     job = await submitted(undoes=True)
-    await steps.claim_one(jobs, kind)
+    await jobs_helpers.claim_one(jobs, kind)
     if way == "handler":
         await jobs.finish(job.job_id, 1, domain.Cancelled(reason="superseded"))
     elif way == "between_attempts":
-        await jobs.finish(job.job_id, 1, steps.ERROR)
+        await jobs.finish(job.job_id, 1, jobs_helpers.ERROR)
         await jobs.cancel(job.job_id, owner_id=None, reason="r")
     else:
         await jobs.cancel(job.job_id, owner_id=None, reason="r")
-        await steps.crash(jobs, jobs_engine, job.job_id)
-    assert await steps.state(jobs, job.job_id) is State.CANCELLED
+        await jobs_helpers.crash(jobs, jobs_engine, job.job_id)
+    assert await jobs_helpers.state(jobs, job.job_id) is State.CANCELLED
     assert len(await undoes(jobs, kind)) == 1
 
 
 async def test_nothing_is_undone_that_never_began_or_has_ended_otherwise(
-    jobs: Operations, submitted: steps.Submit, kind: str
+    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     waiting = await submitted(undoes=True)
     await jobs.cancel(waiting.job_id, owner_id=None, reason="r")
-    for outcome in (domain.Completed(), steps.FINAL):
+    for outcome in (domain.Completed(), jobs_helpers.FINAL):
         job = await submitted(undoes=True)
-        await steps.claim_one(jobs, kind)
+        await jobs_helpers.claim_one(jobs, kind)
         await jobs.finish(job.job_id, 1, outcome)
     plain = await submitted()
-    await steps.claim_one(jobs, kind)
+    await jobs_helpers.claim_one(jobs, kind)
     await jobs.finish(plain.job_id, 1, domain.Cancelled(reason="r"))
     assert await undoes(jobs, kind) == []
 
 
-async def test_a_job_is_not_retried_before_it_is_undone(jobs: Operations, submitted: steps.Submit, kind: str) -> None:
+async def test_a_job_is_not_retried_before_it_is_undone(
+    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
+) -> None:
     job_id = await cancelled(jobs, submitted, kind)
     (undo,) = await undoes(jobs, kind)
     with pytest.raises(errors.FailedPrecondition) as caught:
         await jobs.retry(job_id, owner_id=None)
     assert (caught.value.code, caught.value.details) == ("undo_in_progress", {"job_id": str(undo.job_id)})
-    await steps.claim_one(jobs, f"{kind}.undo")
+    await jobs_helpers.claim_one(jobs, f"{kind}.undo")
     await jobs.finish(undo.job_id, 1, domain.Completed())
     assert (await jobs.retry(job_id, owner_id=None)).state is State.PENDING
 

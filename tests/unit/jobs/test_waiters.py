@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from chassis import bus
 from repruv.jobs.v1 import job_events_pb2
-from services.jobs import waiters
+from services.jobs.claims import waiters
 
 LONG = 10.0
 
@@ -28,11 +28,11 @@ class Room:
         """Wait, and claim jobs of those kinds when woken; a first look has found nothing."""
 
         async def wait() -> None:
-            with self.waiters.joined(kinds, limit, name) as waiter:
-                waiter.claimed([], limited=True)
-                assert await waiter.turn(asyncio.get_running_loop().time() + LONG)
+            with self.waiters.register(kinds, limit, name) as waiter:
+                waiter.record_claim([], limited=True)
+                assert await waiter.wait(asyncio.get_running_loop().time() + LONG)
                 self.turned.append(name)
-                waiter.claimed(list(claims), limited=False)
+                waiter.record_claim(list(claims), limited=False)
 
         return asyncio.create_task(wait())
 
@@ -47,12 +47,12 @@ async def test_as_many_are_woken_as_the_jobs_need_and_others_hear_of_the_rest() 
     room = Room()
     first, second, third = (room.come(name, ["k"], ["k", "k"], limit=2) for name in "abc")
     await rested()
-    room.waiters.ring("k", 3)
+    room.waiters.wake("k", 3)
     await asyncio.gather(first, second)
     assert (room.turned, third.done()) == (["a", "b"], False)
     # What the second was promised and got twice is nobody's any more.
     assert room.told == []
-    room.waiters.ring("k", 5)
+    room.waiters.wake("k", 5)
     await third
     assert room.told == [("k", 3)]
 
@@ -63,7 +63,7 @@ async def test_who_got_another_job_passes_on_what_it_was_woken_for() -> None:
     await rested()
     only = room.come("only", ["k"], ["k"])
     await rested()
-    room.waiters.ring("k", 1)
+    room.waiters.wake("k", 1)
     await asyncio.gather(both, only)
     assert room.turned == ["both", "only"]
 
@@ -72,7 +72,7 @@ async def test_who_leaves_when_woken_passes_it_on() -> None:
     room = Room()
     leaving = room.come("leaving", ["k"], [])
     await rested()
-    room.waiters.ring("k", 1)
+    room.waiters.wake("k", 1)
     leaving.cancel()
     await asyncio.wait([leaving])
     assert (room.turned, room.told, room.waiters.count) == ([], [("k", 1)], 0)
@@ -80,24 +80,24 @@ async def test_who_leaves_when_woken_passes_it_on() -> None:
 
 async def test_what_is_rung_for_during_a_claim_is_looked_for_at_once() -> None:
     room = Room()
-    with room.waiters.joined(["k"], 1, "w") as waiter:
-        assert await waiter.turn(0.0)
-        room.waiters.ring("k", 1)
-        waiter.claimed([], limited=False)
+    with room.waiters.register(["k"], 1, "w") as waiter:
+        assert await waiter.wait(0.0)
+        room.waiters.wake("k", 1)
+        waiter.record_claim([], limited=False)
         async with asyncio.timeout(LONG):
-            assert await waiter.turn(asyncio.get_running_loop().time() + 10 * LONG)
-    assert "k" not in room.waiters.exhausted
+            assert await waiter.wait(asyncio.get_running_loop().time() + 10 * LONG)
+    assert "k" not in room.waiters.drained
 
 
 async def test_nobody_looks_where_nothing_is_left_until_somebody_rings() -> None:
     room = Room()
-    with room.waiters.joined(["k"], 2, "w") as waiter:
-        assert await waiter.turn(0.0)
-        waiter.claimed(["k"], limited=False)
+    with room.waiters.register(["k"], 2, "w") as waiter:
+        assert await waiter.wait(0.0)
+        waiter.record_claim(["k"], limited=False)
     next_one = asyncio.create_task(_turn(room, "k"))
     await rested()
     assert not next_one.done()
-    room.waiters.ring_here("k")
+    room.waiters.wake_here("k")
     assert await next_one
     assert room.told == []
 
@@ -108,45 +108,45 @@ async def test_the_echo_of_an_own_doorbell_wakes_nobody() -> None:
     await rested()
     said: list[job_events_pb2.JobSubmitted] = []
     ringing = waiters.Waiters(lambda _, message: said.append(message))
-    ringing.ring("k", 1)
-    ringing.exhaust(["k"])
+    ringing.wake("k", 1)
+    ringing.mark_drained(["k"])
     received = bus.Received(subject="jobs.wake.k", payload=said[0].SerializeToString(), message_id="")
-    await ringing.hear(received)
-    assert "k" in ringing.exhausted
-    await room.waiters.hear(received)
+    await ringing.on_wakeup(received)
+    assert "k" in ringing.drained
+    await room.waiters.on_wakeup(received)
     await waiting
 
 
 async def test_a_stop_ends_all_waits_and_those_that_come_after_it() -> None:
     room = Room()
-    with room.waiters.joined(["k"], 1, "w") as waiter:
-        waiter.claimed([], limited=True)
-        resting = asyncio.create_task(waiter.turn(asyncio.get_running_loop().time() + LONG))
+    with room.waiters.register(["k"], 1, "w") as waiter:
+        waiter.record_claim([], limited=True)
+        resting = asyncio.create_task(waiter.wait(asyncio.get_running_loop().time() + LONG))
         await rested()
         room.waiters.stop()
         assert not await resting
-        assert not await waiter.turn(asyncio.get_running_loop().time() + LONG)
+        assert not await waiter.wait(asyncio.get_running_loop().time() + LONG)
     assert not room.waiters.has_room
 
 
 async def _turn(room: Room, kind: str) -> bool:
-    with room.waiters.joined([kind], 1, "w") as waiter:
-        turned = await waiter.turn(asyncio.get_running_loop().time() + LONG)
-        waiter.claimed([kind], limited=False)
+    with room.waiters.register([kind], 1, "w") as waiter:
+        turned = await waiter.wait(asyncio.get_running_loop().time() + LONG)
+        waiter.record_claim([kind], limited=False)
         return turned
 
 
 async def test_who_has_lost_a_lease_gets_nothing_by_a_call_it_had_made() -> None:
     room = Room()
-    with room.waiters.joined(["k"], 1, "frozen") as frozen, room.waiters.joined(["k"], 1, "lives") as lives:
+    with room.waiters.register(["k"], 1, "frozen") as frozen, room.waiters.register(["k"], 1, "lives") as lives:
         for waiter in (frozen, lives):
-            waiter.claimed([], limited=True)
+            waiter.record_claim([], limited=True)
         ends_at = asyncio.get_running_loop().time() + LONG
-        turns = [asyncio.create_task(waiter.turn(ends_at)) for waiter in (frozen, lives)]
+        turns = [asyncio.create_task(waiter.wait(ends_at)) for waiter in (frozen, lives)]
         await rested()
-        room.waiters.dismiss({"frozen"})
-        room.waiters.ring("k", 1)
+        room.waiters.evict({"frozen"})
+        room.waiters.wake("k", 1)
         assert await asyncio.gather(*turns) == [False, True]
-        assert (frozen.promised.total(), lives.promised.total()) == (0, 1)
-        lives.claimed(["k"], limited=False)
+        assert (frozen.reserved.total(), lives.reserved.total()) == (0, 1)
+        lives.record_claim(["k"], limited=False)
     assert room.told == []

@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.jobs.domain import State
+from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
-from tests.integration.jobs import steps
+from tests.integration.jobs import jobs_helpers
 
 
-async def test_two_workers_never_get_the_same_job(jobs: Operations, submitted: steps.Submit, kind: str) -> None:
+async def test_two_workers_never_get_the_same_job(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> None:
     wanted = {(await submitted()).job_id for _ in range(20)}
     claims = await asyncio.gather(*(jobs.claim(worker=f"w{n}", kinds=[kind], limit=3) for n in range(10)))
     got = [job.job_id for claimed in claims for job in claimed]
@@ -20,7 +21,7 @@ async def test_two_workers_never_get_the_same_job(jobs: Operations, submitted: s
     assert set(got) <= wanted
 
 
-async def test_urgent_jobs_are_claimed_first(jobs: Operations, submitted: steps.Submit, kind: str) -> None:
+async def test_urgent_jobs_are_claimed_first(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> None:
     later, urgent = await submitted(priority=0), await submitted(priority=5)
     claimed = await jobs.claim(worker="w1", kinds=[kind], limit=1)
     assert [job.job_id for job in claimed] == [urgent.job_id]
@@ -29,12 +30,12 @@ async def test_urgent_jobs_are_claimed_first(jobs: Operations, submitted: steps.
 
 
 async def test_a_scheduled_job_waits_for_its_time(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     job = await submitted(run_at=datetime.now(UTC) + timedelta(hours=1))
-    await jobs.promote()
+    await Maintenance(jobs).promote_due()
     assert (await jobs.get(job.job_id, owner_id=None)).state is State.SCHEDULED
     assert await jobs.claim(worker="w1", kinds=[kind], limit=10) == []
-    await steps.come_due(jobs, jobs_engine, job.job_id)
+    await jobs_helpers.come_due(jobs, jobs_engine, job.job_id)
     assert (await jobs.get(job.job_id, owner_id=None)).state is State.PENDING
-    assert (await steps.claim_one(jobs, kind)).job_id == job.job_id
+    assert (await jobs_helpers.claim_one(jobs, kind)).job_id == job.job_id

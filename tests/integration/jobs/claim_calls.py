@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
-from services.jobs import claiming, domain
+from services.jobs import domain
 from services.jobs.operations import Operations
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
@@ -21,14 +21,13 @@ class Callers:
 
     def __init__(self, jobs: Operations, eventually: Eventually) -> None:
         self.jobs = jobs
-        self._claiming = claiming.Claiming(jobs)
         self._eventually = eventually
 
     async def call(
         self, *kinds: str, limit: int = 1, wait: timedelta = LONG, worker: str = "waits"
     ) -> list[domain.Job]:
         """Claim as a worker does."""
-        return await self._claiming.claim(worker=worker, kinds=kinds, limit=limit, wait=wait)
+        return await self.jobs.long_poll.claim(worker=worker, kinds=kinds, limit=limit, wait=wait)
 
     async def waiting(self, *kinds: str, limit: int = 1, wait: timedelta = LONG) -> asyncio.Task[list[domain.Job]]:
         """Make a call that waits."""
@@ -44,7 +43,7 @@ class Callers:
 
         async def rests() -> bool:
             # Who comes to a kind of which nothing is left rests at once.
-            return self.jobs.waiters.count > before and self.jobs.waiters.first(kinds) is not None
+            return self.jobs.waiters.count > before and self.jobs.waiters.longest_idle(kinds) is not None
 
         await self._eventually(rests)
         return task

@@ -11,17 +11,19 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.jobs import domain, limits, storage
+from services.jobs import domain, storage
+from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
-from tests.integration.jobs import steps
+from services.jobs.operators import kind_controls
+from tests.integration.jobs import jobs_helpers
 
 
 @pytest.fixture
 async def unlimited(jobs: Operations) -> AsyncIterator[None]:
     """Lift what a test does to all kinds."""
     yield
-    await steps.limit(jobs, "*")
-    await limits.Steering(jobs).resume("*")
+    await jobs_helpers.limit(jobs, "*")
+    await kind_controls.KindControls(jobs).resume("*")
 
 
 async def pass_time(engine: AsyncEngine, kind: str, seconds: float) -> None:
@@ -32,9 +34,9 @@ async def pass_time(engine: AsyncEngine, kind: str, seconds: float) -> None:
 
 
 async def test_never_more_run_than_may_however_many_claim(
-    jobs: Operations, replica: Operations, submitted: steps.Submit, kind: str
+    jobs: Operations, replica: Operations, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
-    await steps.limit(jobs, kind, max_running=3)
+    await jobs_helpers.limit(jobs, kind, max_running=3)
     count = 24
     await asyncio.gather(*(submitted() for _ in range(count)))
     held, most, done = 0, 0, 0
@@ -57,12 +59,12 @@ async def test_never_more_run_than_may_however_many_claim(
 
 
 async def test_claims_that_come_at_once_share_what_is_left(
-    jobs: Operations, replica: Operations, submitted: steps.Submit, kind: str
+    jobs: Operations, replica: Operations, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
-    await steps.limit(jobs, kind, max_running=4)
+    await jobs_helpers.limit(jobs, kind, max_running=4)
     for _ in range(6):
         await asyncio.gather(*(submitted() for _ in range(10)))
-        claims = await asyncio.gather(*(steps.claim(on, kind, 2) for on in (jobs, replica, jobs, replica, jobs)))
+        claims = await asyncio.gather(*(jobs_helpers.claim(on, kind, 2) for on in (jobs, replica, jobs, replica, jobs)))
         claimed = [job_id for batch in claims for job_id in batch]
         assert 2 <= len(claimed) <= 4
         assert len(await jobs.claim(worker="w1", kinds=[kind], limit=100)) == 4 - len(claimed)
@@ -70,11 +72,11 @@ async def test_claims_that_come_at_once_share_what_is_left(
             owner_id=None, states=list(domain.HELD), kinds=[kind], parent_id=None, page_size=100, page_token=""
         )
         assert len(listed.jobs) == 4
-        await steps.complete(jobs, *(job.job_id for job in listed.jobs))
+        await jobs_helpers.complete(jobs, *(job.job_id for job in listed.jobs))
 
 
 async def test_a_limit_for_all_kinds_bounds_them_together(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str, unlimited: None
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, unlimited: None
 ) -> None:
     other = f"{kind}.other"
     for _ in range(3):
@@ -82,34 +84,34 @@ async def test_a_limit_for_all_kinds_bounds_them_together(
         await submitted(kind=other)
     async with jobs_engine.connect() as conn:
         held = sum((await storage.count_held(conn)).values())  # by other tests
-    await steps.limit(jobs, "*", max_running=held + 4)
+    await jobs_helpers.limit(jobs, "*", max_running=held + 4)
     claimed = await jobs.claim(worker="w1", kinds=[kind, other], limit=100)
     assert sorted(job.spec.kind for job in claimed) == [kind] * 2 + [other] * 2
     assert await jobs.claim(worker="w1", kinds=[kind, other], limit=100) == []
 
 
 async def test_a_limited_kind_does_not_keep_the_others_back(
-    jobs: Operations, submitted: steps.Submit, kind: str
+    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     other = f"{kind}.other"
     for _ in range(3):
         await submitted(priority=9)
         await submitted(kind=other)
-    await steps.limit(jobs, kind, max_running=1)
+    await jobs_helpers.limit(jobs, kind, max_running=1)
     claimed = await jobs.claim(worker="w1", kinds=[kind, other], limit=100)
     assert sorted(job.spec.kind for job in claimed) == [kind] + [other] * 3
 
 
 async def test_a_limit_is_kept_by_a_replica_that_has_not_heard_of_it(
-    jobs: Operations, replica: Operations, submitted: steps.Submit, kind: str
+    jobs: Operations, replica: Operations, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
-    assert await steps.claim(replica, kind) == []
-    await steps.limit(jobs, kind, max_running=1)
+    assert await jobs_helpers.claim(replica, kind) == []
+    await jobs_helpers.limit(jobs, kind, max_running=1)
     await submitted()
     await submitted()
-    assert len(await steps.claim(replica, kind)) <= 1
+    assert len(await jobs_helpers.claim(replica, kind)) <= 1
     replica.kinds.forget()
-    await steps.claim(replica, kind)
+    await jobs_helpers.claim(replica, kind)
     listed = await jobs.list_page(
         owner_id=None, states=list(domain.HELD), kinds=[kind], parent_id=None, page_size=100, page_token=""
     )
@@ -117,60 +119,62 @@ async def test_a_limit_is_kept_by_a_replica_that_has_not_heard_of_it(
 
 
 async def test_so_many_begin_in_a_period_and_no_more(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     made = [(await submitted()).job_id for _ in range(12)]
-    await steps.limit(jobs, kind, rate_count=4, rate_period=timedelta(hours=1))
-    assert await steps.claim(jobs, kind) == made[:4]
-    assert await steps.claim(jobs, kind) == []
+    await jobs_helpers.limit(jobs, kind, rate_count=4, rate_period=timedelta(hours=1))
+    assert await jobs_helpers.claim(jobs, kind) == made[:4]
+    assert await jobs_helpers.claim(jobs, kind) == []
     await pass_time(jobs_engine, kind, 60 * 14)
-    assert await steps.claim(jobs, kind) == []
+    assert await jobs_helpers.claim(jobs, kind) == []
     await pass_time(jobs_engine, kind, 60 * 2)
-    assert await steps.claim(jobs, kind) == made[4:5]
+    assert await jobs_helpers.claim(jobs, kind) == made[4:5]
     await pass_time(jobs_engine, kind, 3600 * 24)
-    assert await steps.claim(jobs, kind) == made[5:9], "a burst is never more than the count"
+    assert await jobs_helpers.claim(jobs, kind) == made[5:9], "a burst is never more than the count"
 
 
-async def test_setting_a_rate_again_gives_no_second_burst(jobs: Operations, submitted: steps.Submit, kind: str) -> None:
+async def test_setting_a_rate_again_gives_no_second_burst(
+    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
+) -> None:
     made = [(await submitted()).job_id for _ in range(9)]
     for _ in range(2):
-        await steps.limit(jobs, kind, rate_count=4, rate_period=timedelta(hours=1))
-        await steps.claim(jobs, kind)
-    await steps.limit(jobs, kind)
-    assert await steps.claim(jobs, kind) == made[4:]
+        await jobs_helpers.limit(jobs, kind, rate_count=4, rate_period=timedelta(hours=1))
+        await jobs_helpers.claim(jobs, kind)
+    await jobs_helpers.limit(jobs, kind)
+    assert await jobs_helpers.claim(jobs, kind) == made[4:]
 
 
 @pytest.mark.parametrize("paused", ["kind", "*"])
 async def test_nothing_of_a_paused_kind_begins_and_what_runs_goes_on(
-    jobs: Operations, submitted: steps.Submit, kind: str, unlimited: None, paused: str
+    jobs: Operations, submitted: jobs_helpers.Submit, kind: str, unlimited: None, paused: str
 ) -> None:
-    steering, name = limits.Steering(jobs), kind if paused == "kind" else "*"
+    steering, name = kind_controls.KindControls(jobs), kind if paused == "kind" else "*"
     running = await submitted()
-    await steps.claim_one(jobs, kind)
+    await jobs_helpers.claim_one(jobs, kind)
     waiting = await submitted()
     await steering.pause(name)
     jobs.kinds.forget()
-    assert await steps.claim(jobs, kind) == []
-    await steps.complete(jobs, running.job_id)
+    assert await jobs_helpers.claim(jobs, kind) == []
+    await jobs_helpers.complete(jobs, running.job_id)
     await steering.resume(name)
     jobs.kinds.forget()
-    assert await steps.claim(jobs, kind) == [waiting.job_id]
+    assert await jobs_helpers.claim(jobs, kind) == [waiting.job_id]
 
 
 async def test_the_limits_of_a_kind_nobody_knows_can_be_set(jobs: Operations) -> None:
     kind = f"demo.{uuid4().hex}"
-    await steps.limit(jobs, kind, max_running=2)
+    await jobs_helpers.limit(jobs, kind, max_running=2)
     assert (await jobs.kinds.get([kind]))[kind].is_limited
 
 
 async def test_turns_advance_past_a_kind_that_somebody_has_locked(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     """A claim locks the limits of several kinds in its order: who waited for them in another one could meet it half-way."""
     for _ in range(2):
         await submitted()
-    assert len(await steps.claim(jobs, kind, 1)) == 1
+    assert len(await jobs_helpers.claim(jobs, kind, 1)) == 1
     async with jobs_engine.begin() as conn:
         await conn.execute(sa.text("SELECT 1 FROM jobs.kinds WHERE kind = :kind FOR NO KEY UPDATE"), {"kind": kind})
         async with asyncio.timeout(2):
-            await jobs.advance_turns()
+            await Maintenance(jobs).advance_fair_ranks()

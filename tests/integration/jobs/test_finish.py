@@ -9,13 +9,13 @@ from chassis import errors
 from services.jobs import domain
 from services.jobs.domain import State
 from services.jobs.operations import Operations
-from tests.integration.jobs import steps
+from tests.integration.jobs import jobs_helpers
 
 
-async def test_a_job_runs_from_submit_to_result(jobs: Operations, submitted: steps.Submit, kind: str) -> None:
+async def test_a_job_runs_from_submit_to_result(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> None:
     job = await submitted()
     assert job.state is State.PENDING
-    running = await steps.claim_one(jobs, kind)
+    running = await jobs_helpers.claim_one(jobs, kind)
     assert (running.job_id, running.state, running.attempt) == (job.job_id, State.RUNNING, 1)
     done = await jobs.finish(job.job_id, 1, domain.Completed(result={"rows": 3}))
     assert (done.state, done.result) == (State.COMPLETED, {"rows": 3})
@@ -24,54 +24,54 @@ async def test_a_job_runs_from_submit_to_result(jobs: Operations, submitted: ste
 
 
 async def test_errors_are_retried_until_the_budget_is_used_up(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     job = await submitted(max_attempts=3)
     for attempt, expected in ((1, State.RETRYING), (2, State.RETRYING), (3, State.FAILED)):
-        await steps.claim_one(jobs, kind)
-        ended = await jobs.finish(job.job_id, attempt, steps.ERROR)
+        await jobs_helpers.claim_one(jobs, kind)
+        ended = await jobs.finish(job.job_id, attempt, jobs_helpers.ERROR)
         assert ended.state is expected
-        await steps.come_due(jobs, jobs_engine, job.job_id)
-    assert ended.error == steps.ERROR.error
+        await jobs_helpers.come_due(jobs, jobs_engine, job.job_id)
+    assert ended.error == jobs_helpers.ERROR.error
     assert await jobs.claim(worker="w1", kinds=[kind], limit=10) == []
 
 
-async def test_a_final_error_is_not_retried(jobs: Operations, submitted: steps.Submit, kind: str) -> None:
+async def test_a_final_error_is_not_retried(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> None:
     job = await submitted()
-    await steps.claim_one(jobs, kind)
-    final = domain.Failed(error=steps.ERROR.error, retryable=False)
+    await jobs_helpers.claim_one(jobs, kind)
+    final = domain.Failed(error=jobs_helpers.ERROR.error, retryable=False)
     assert (await jobs.finish(job.job_id, 1, final)).state is State.FAILED
 
 
 async def test_a_released_job_is_claimed_again_and_costs_nothing(
-    jobs: Operations, submitted: steps.Submit, kind: str
+    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     job = await submitted(max_attempts=1)
-    await steps.claim_one(jobs, kind)
+    await jobs_helpers.claim_one(jobs, kind)
     assert (await jobs.finish(job.job_id, 1, domain.Released())).state is State.RETRYING
-    again = await steps.claim_one(jobs, kind)
+    again = await jobs_helpers.claim_one(jobs, kind)
     assert (again.attempt, again.max_attempts) == (2, 2)
 
 
-async def test_a_finish_told_twice_counts_once(jobs: Operations, submitted: steps.Submit, kind: str) -> None:
+async def test_a_finish_told_twice_counts_once(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> None:
     job = await submitted()
-    await steps.claim_one(jobs, kind)
+    await jobs_helpers.claim_one(jobs, kind)
     first = await jobs.finish(job.job_id, 1, domain.Completed(result={"a": 1}))
     second = await jobs.finish(job.job_id, 1, domain.Completed(result={"a": 1}))
     assert second == first
     with pytest.raises(errors.Aborted):
-        await jobs.finish(job.job_id, 1, steps.ERROR)
+        await jobs.finish(job.job_id, 1, jobs_helpers.ERROR)
 
 
 async def test_retry_reopens_with_a_fresh_budget_and_new_attempt_numbers(
-    jobs: Operations, submitted: steps.Submit, kind: str
+    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     job = await submitted(max_attempts=1)
-    await steps.claim_one(jobs, kind)
-    await jobs.finish(job.job_id, 1, steps.ERROR)
+    await jobs_helpers.claim_one(jobs, kind)
+    await jobs.finish(job.job_id, 1, jobs_helpers.ERROR)
     reopened = await jobs.retry(job.job_id, owner_id=None)
     assert (reopened.state, reopened.error, reopened.finished_at) == (State.PENDING, None, None)
-    again = await steps.claim_one(jobs, kind)
+    again = await jobs_helpers.claim_one(jobs, kind)
     assert (again.attempt, again.max_attempts) == (2, 2)
     with pytest.raises(errors.FailedPrecondition) as caught:
         await jobs.retry(job.job_id, owner_id=None)

@@ -8,7 +8,10 @@ from grpc import aio
 
 from chassis import errors, identity, ids, paging
 from repruv.jobs.v1 import admin_service_pb2, admin_service_pb2_grpc
-from services.jobs import convert, convert_admin, limits, overview, schedules
+from services.jobs.convert import job_to_proto
+from services.jobs.operators import convert, kind_controls, overview
+from services.jobs.schedules import convert as schedule_convert
+from services.jobs.schedules import operations as schedule_operations
 
 SERVICE = "repruv.jobs.v1.AdminService"
 
@@ -33,7 +36,9 @@ Context = aio.ServicerContext[Any, Any]
 class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
     """Serves `repruv.jobs.v1.AdminService`; the protos say what each rpc means."""
 
-    def __init__(self, seen: overview.Overview, steering: limits.Steering, repeating: schedules.Schedules) -> None:
+    def __init__(
+        self, seen: overview.Overview, steering: kind_controls.KindControls, repeating: schedule_operations.Schedules
+    ) -> None:
         self._overview = seen
         self._steering = steering
         self._schedules = repeating
@@ -44,16 +49,16 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         """See the proto."""
         _require_operator()
         kinds = await self._overview.list_kinds()
-        return admin_service_pb2.ListKindsResponse(kinds=map(convert_admin.kind_to_proto, kinds))
+        return admin_service_pb2.ListKindsResponse(kinds=map(convert.kind_to_proto, kinds))
 
     async def SetKindLimits(
         self, request: admin_service_pb2.SetKindLimitsRequest, context: Context
     ) -> admin_service_pb2.SetKindLimitsResponse:
         """See the proto."""
         _require_operator()
-        await self._steering.set_limits(convert_admin.limits_from_proto(request.kind, request.limits))
+        await self._steering.set_limits(convert.limits_from_proto(request.kind, request.limits))
         kind = await self._overview.get_kind(request.kind)
-        return admin_service_pb2.SetKindLimitsResponse(kind=convert_admin.kind_to_proto(kind))
+        return admin_service_pb2.SetKindLimitsResponse(kind=convert.kind_to_proto(kind))
 
     async def PauseKind(
         self, request: admin_service_pb2.PauseKindRequest, context: Context
@@ -62,7 +67,7 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         _require_operator()
         await self._steering.pause(request.kind)
         kind = await self._overview.get_kind(request.kind)
-        return admin_service_pb2.PauseKindResponse(kind=convert_admin.kind_to_proto(kind))
+        return admin_service_pb2.PauseKindResponse(kind=convert.kind_to_proto(kind))
 
     async def ResumeKind(
         self, request: admin_service_pb2.ResumeKindRequest, context: Context
@@ -71,7 +76,7 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         _require_operator()
         await self._steering.resume(request.kind)
         kind = await self._overview.get_kind(request.kind)
-        return admin_service_pb2.ResumeKindResponse(kind=convert_admin.kind_to_proto(kind))
+        return admin_service_pb2.ResumeKindResponse(kind=convert.kind_to_proto(kind))
 
     async def ListSchedules(
         self, request: admin_service_pb2.ListSchedulesRequest, context: Context
@@ -79,7 +84,7 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         """See the proto."""
         _require_operator()
         found = await self._schedules.list_all()
-        return admin_service_pb2.ListSchedulesResponse(schedules=map(convert_admin.schedule_to_proto, found))
+        return admin_service_pb2.ListSchedulesResponse(schedules=map(schedule_convert.schedule_to_proto, found))
 
     async def PauseSchedule(
         self, request: admin_service_pb2.PauseScheduleRequest, context: Context
@@ -87,7 +92,7 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         """See the proto."""
         _require_operator()
         schedule = await self._schedules.pause(request.name)
-        return admin_service_pb2.PauseScheduleResponse(schedule=convert_admin.schedule_to_proto(schedule))
+        return admin_service_pb2.PauseScheduleResponse(schedule=schedule_convert.schedule_to_proto(schedule))
 
     async def ResumeSchedule(
         self, request: admin_service_pb2.ResumeScheduleRequest, context: Context
@@ -95,7 +100,7 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         """See the proto."""
         _require_operator()
         schedule = await self._schedules.resume(request.name)
-        return admin_service_pb2.ResumeScheduleResponse(schedule=convert_admin.schedule_to_proto(schedule))
+        return admin_service_pb2.ResumeScheduleResponse(schedule=schedule_convert.schedule_to_proto(schedule))
 
     async def TriggerSchedule(
         self, request: admin_service_pb2.TriggerScheduleRequest, context: Context
@@ -103,7 +108,7 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         """See the proto."""
         _require_operator()
         job = await self._schedules.trigger(request.name, ids.parse(request.job_id, "job_id"))
-        return admin_service_pb2.TriggerScheduleResponse(job=convert.job_to_proto(job))
+        return admin_service_pb2.TriggerScheduleResponse(job=job_to_proto(job))
 
     async def ListStuckJobs(
         self, request: admin_service_pb2.ListStuckJobsRequest, context: Context
@@ -111,7 +116,7 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         """See the proto."""
         _require_operator()
         stuck = await self._overview.list_stuck(limit=paging.size(request.page_size))
-        return admin_service_pb2.ListStuckJobsResponse(jobs=map(convert_admin.stuck_to_proto, stuck))
+        return admin_service_pb2.ListStuckJobsResponse(jobs=map(convert.stuck_to_proto, stuck))
 
     async def ListWorkers(
         self, request: admin_service_pb2.ListWorkersRequest, context: Context
@@ -119,7 +124,7 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         """See the proto."""
         _require_operator()
         workers = await self._overview.list_workers()
-        return admin_service_pb2.ListWorkersResponse(workers=map(convert_admin.worker_to_proto, workers))
+        return admin_service_pb2.ListWorkersResponse(workers=map(convert.worker_to_proto, workers))
 
 
 def _require_operator() -> None:

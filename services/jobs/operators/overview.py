@@ -93,16 +93,16 @@ WITH waiting AS (
 SELECT job_id, reason, now() - since AS age FROM found ORDER BY since, job_id LIMIT :limit
 """)  # noqa: S608
 
-SERVED = timedelta(minutes=2)
+ALIVE = timedelta(minutes=2)
 """A kind that was declared, or a worker that was seen, so lately is alive."""
-WAITS = timedelta(minutes=5)
-CANCELS = timedelta(minutes=1)
+WAITING_TOO_LONG = timedelta(minutes=5)
+CANCELLING_TOO_LONG = timedelta(minutes=1)
 CRASHES = 2
 """Jobs are stuck that wait, are asked to stop, or have lost their workers for longer or more often than this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stuck:
+class StuckJob:
     """A job that needs somebody's eye."""
 
     job: domain.Job
@@ -141,21 +141,27 @@ class Overview:
         async with self._single.connect() as conn:
             return (await _kinds(conn, kind))[0]
 
-    async def list_stuck(self, *, limit: int) -> list[Stuck]:
+    async def list_stuck(self, *, limit: int) -> list[StuckJob]:
         """Read jobs that need somebody's eye, the longest stuck first."""
-        given = {"served": SERVED, "waits": WAITS, "cancels": CANCELS, "crashes": CRASHES, "limit": limit}
+        given = {
+            "served": ALIVE,
+            "waits": WAITING_TOO_LONG,
+            "cancels": CANCELLING_TOO_LONG,
+            "crashes": CRASHES,
+            "limit": limit,
+        }
         async with self._single.connect() as conn:
             found = [(row.job_id, row.reason, row.age) for row in await conn.execute(STUCK, given)]
             jobs: Mapping[UUID, domain.Job] = await storage.get_jobs(conn, [job_id for job_id, _, _ in found])
-        return [Stuck(job=jobs[job_id], reason=reason, age=age) for job_id, reason, age in found if job_id in jobs]
+        return [StuckJob(job=jobs[job_id], reason=reason, age=age) for job_id, reason, age in found if job_id in jobs]
 
     async def list_workers(self) -> list[Worker]:
         """Read the workers that were seen in the last two minutes, or hold jobs, by name."""
         async with self._single.connect() as conn:
-            rows = await conn.execute(WORKERS, {"seen": SERVED})
+            rows = await conn.execute(WORKERS, {"seen": ALIVE})
             return [Worker(**row) for row in rows.mappings()]
 
 
 async def _kinds(conn: AsyncConnection, kind: str | None) -> list[Mapping[str, Any]]:
-    rows = await conn.execute(KINDS, {"served": SERVED, "kind": kind})
+    rows = await conn.execute(KINDS, {"served": ALIVE, "kind": kind})
     return [dict(row) for row in rows.mappings()]

@@ -14,59 +14,58 @@ from services.jobs.transaction import Transaction
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """What bounds the claims of a kind at this moment."""
+    """The limit on claims of a kind at this moment."""
 
     kind: str
     max_running: int
     is_paused: bool
     tokens: float | None
-    """How many may begin now, under a rate limit."""
+    """How many jobs may start now under the rate limit; None without one."""
 
 
 async def claim(
     tx: Transaction, *, worker: str, kinds: Collection[str], limited: bool, limit: int, lease: timedelta
 ) -> list[Job]:
-    """Give a worker ready jobs, each under a new attempt. With `limited` claims of kinds that have limits wait for each other.
+    """Claim ready jobs for a worker, each under a new attempt. With `limited`, claims of limited kinds wait for each other.
 
-    Without it such kinds are left out: who is not up to date gets less, never too much.
+    Without `limited`, such kinds are left out: a caller with an outdated view gets fewer jobs, never too many.
     """
     quotas = dict.fromkeys(kinds, limit)
     limits: Mapping[str, Limit] = {}
     if limited:
         limits = {row["kind"]: Limit(**row) for row in await storage.lock_limits(tx.conn, kinds)}
     if limits:
-        # By a statement after the lock: it must see what the claim before this one has claimed.
+        # A statement after the lock: it must see what the previous claim has claimed.
         held = await storage.count_held(tx.conn)
-        everything = _allowed(limits.get(ALL_KINDS), sum(held.values()), limit)
-        limit = min(limit, everything)
+        limit = min(limit, _allowed(limits.get(ALL_KINDS), sum(held.values()), limit))
         quotas = {kind: min(limit, _allowed(limits.get(kind), held.get(kind, 0), limit)) for kind in kinds}
     if limit <= 0 or not any(quotas.values()):
         return []
-    claimed, tx.sequences = await storage.claim_jobs(
+    claimed, tx.next_of_owner = await storage.claim_jobs(
         tx.conn,
         worker=worker,
         quotas=quotas,
         is_locked=limited,
         limit=limit,
         lease=lease,
-        told=tx.moved_by_owner(),
+        event_counts=tx.transitions_by_owner(),
     )
     tokens = {
-        one.kind: one.tokens - sum(one.kind in (ALL_KINDS, job.spec.kind) for job in claimed)
-        for one in limits.values()
-        if one.tokens is not None
+        kind_limit.kind: kind_limit.tokens - sum(kind_limit.kind in (ALL_KINDS, job.spec.kind) for job in claimed)
+        for kind_limit in limits.values()
+        if kind_limit.tokens is not None
     }
     if claimed and tokens:
         await storage.set_tokens(tx.conn, tokens)
-    tx.moved += [(job, "claimed") for job in claimed]
+    tx.transitions += [(job, "claimed") for job in claimed]
     return claimed
 
 
-def _allowed(limit: Limit | None, held: int, wanted: int) -> int:
+def _allowed(limit: Limit | None, held: int, requested: int) -> int:
     if limit is None:
-        return wanted
+        return requested
     if limit.is_paused:
         return 0
-    running = limit.max_running - held if limit.max_running else wanted
-    beginning = math.floor(limit.tokens) if limit.tokens is not None else wanted
-    return max(0, min(wanted, running, beginning))
+    by_concurrency = limit.max_running - held if limit.max_running else requested
+    by_rate = math.floor(limit.tokens) if limit.tokens is not None else requested
+    return max(0, min(requested, by_concurrency, by_rate))

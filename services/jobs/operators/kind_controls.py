@@ -8,7 +8,8 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from chassis import errors
-from services.jobs import domain, operations, storage, waiters
+from services.jobs import domain, operations, storage
+from services.jobs.claims import waiters
 from services.jobs.transaction import Transaction
 
 MOST = 1_000_000
@@ -69,7 +70,7 @@ def require_kind(kind: str) -> None:
         domain.require_kind(kind, "kind")
 
 
-class Steering:
+class KindControls:
     """Changes what may run."""
 
     def __init__(self, jobs: operations.Operations) -> None:
@@ -86,9 +87,11 @@ class Steering:
         }
         async with self._jobs.transaction() as tx:
             await tx.conn.execute(_SET, given)
-            free = {key for key in await storage.free_keys(tx.conn, limit=ADMIT_BATCH) if key[0] == limits.kind}
+            free = {
+                key for key in await storage.keys_with_free_slots(tx.conn, limit=ADMIT_BATCH) if key[0] == limits.kind
+            }
             if free:
-                await storage.admit_keys(tx.conn, free)
+                await storage.admit_waiting(tx.conn, free)
             await _ring(tx, limits.kind)
         self._jobs.kinds.forget()
 
@@ -108,7 +111,7 @@ class Steering:
 
 async def _ring(tx: Transaction, kind: str) -> None:
     ready = (await tx.conn.execute(_READY_KINDS, {"kind": kind})).scalars()
-    tx.rings.update(dict.fromkeys(ready, waiters.ANY))
+    tx.wakeups.update(dict.fromkeys(ready, waiters.ANY))
 
 
 def _require(holds: bool, name: str, bound: str) -> None:

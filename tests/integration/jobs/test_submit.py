@@ -11,10 +11,10 @@ from chassis import errors, ids
 from services.jobs import domain
 from services.jobs.domain import State
 from services.jobs.operations import Operations
-from tests.integration.jobs import steps
+from tests.integration.jobs import jobs_helpers
 
 
-async def test_the_same_submit_twice_is_one_job(jobs: Operations, spec: steps.MakeSpec, owner_id: UUID) -> None:
+async def test_the_same_submit_twice_is_one_job(jobs: Operations, spec: jobs_helpers.MakeSpec, owner_id: UUID) -> None:
     job_id = ids.uuid7()
     answers = await asyncio.gather(*(jobs.submit(job_id, spec()) for _ in range(5)))
     assert sorted(created for _, created in answers) == [False] * 4 + [True]
@@ -22,7 +22,7 @@ async def test_the_same_submit_twice_is_one_job(jobs: Operations, spec: steps.Ma
     assert [job.job_id for job in page.jobs] == [job_id]
 
 
-async def test_an_id_cannot_be_taken_for_another_job(jobs: Operations, spec: steps.MakeSpec) -> None:
+async def test_an_id_cannot_be_taken_for_another_job(jobs: Operations, spec: jobs_helpers.MakeSpec) -> None:
     job_id = ids.uuid7()
     await jobs.submit(job_id, spec())
     with pytest.raises(errors.AlreadyExists) as caught:
@@ -31,14 +31,14 @@ async def test_an_id_cannot_be_taken_for_another_job(jobs: Operations, spec: ste
 
 
 async def test_a_unique_key_admits_one_job_that_has_not_ended(
-    jobs: Operations, submitted: steps.Submit, kind: str
+    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     key = uuid4().hex
     first = await submitted(unique_key=key)
     with pytest.raises(errors.AlreadyExists) as caught:
         await submitted(unique_key=key)
     assert caught.value.code == "unique_key_taken"
-    await steps.claim_one(jobs, kind)
+    await jobs_helpers.claim_one(jobs, kind)
     await jobs.finish(first.job_id, 1, domain.Completed())
     second = await submitted(unique_key=key)
     assert second.state is State.PENDING

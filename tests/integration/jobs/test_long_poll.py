@@ -16,25 +16,30 @@ from chassis import errors, ids
 from dev import children
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 from services.jobs import __main__ as jobs_service
-from services.jobs import claiming, domain, limits, waiters
+from services.jobs import domain
+from services.jobs.claims import long_poll, waiters
+from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
+from services.jobs.operators import kind_controls
 from services.jobs.settings import Settings
-from tests.integration.jobs import steps
-from tests.integration.jobs.callers import LONG, SOON, Callers, Eventually, got
-from tests.integration.jobs.served import Served, reached
+from tests.integration.jobs import jobs_helpers
+from tests.integration.jobs.claim_calls import LONG, SOON, Callers, Eventually, got
+from tests.integration.jobs.jobs_server import Served, reached
 
 Signed = Callable[[str], Any]
 
 
 async def test_whoever_waits_gets_what_is_submitted_meanwhile(
-    here: Callers, submitted: steps.Submit, kind: str
+    here: Callers, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     call = await here.waiting(kind)
     job = await submitted()
     assert await got(call) == [job.job_id]
 
 
-async def test_whoever_asks_again_waits_for_the_next_one(here: Callers, submitted: steps.Submit, kind: str) -> None:
+async def test_whoever_asks_again_waits_for_the_next_one(
+    here: Callers, submitted: jobs_helpers.Submit, kind: str
+) -> None:
     for _ in range(5):
         call = await here.waiting(kind, limit=10)
         job = await submitted()
@@ -42,7 +47,7 @@ async def test_whoever_asks_again_waits_for_the_next_one(here: Callers, submitte
 
 
 async def test_of_two_the_first_gets_the_job_and_the_other_one_goes_on_waiting(
-    here: Callers, submitted: steps.Submit, kind: str
+    here: Callers, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     first, second = await here.waiting(kind), await here.waiting(kind)
     for call in (first, second):
@@ -57,21 +62,21 @@ async def test_a_wait_ends_empty(here: Callers, kind: str) -> None:
     assert here.jobs.waiters.count == 0
 
 
-async def test_what_was_there_already_needs_no_wait(here: Callers, submitted: steps.Submit, kind: str) -> None:
+async def test_what_was_there_already_needs_no_wait(here: Callers, submitted: jobs_helpers.Submit, kind: str) -> None:
     made = [(await submitted()).job_id for _ in range(3)]
     assert await got(await here_now(here, kind)) == made
 
 
 async def here_now(here: Callers, kind: str) -> asyncio.Task[list[domain.Job]]:
     """Call where there is something to claim."""
-    called = claiming.Claiming(here.jobs).claim(worker="waits", kinds=[kind], limit=10, wait=LONG)
+    called = here.jobs.long_poll.claim(worker="waits", kinds=[kind], limit=10, wait=LONG)
     return asyncio.create_task(called)
 
 
-async def test_none_is_lost_however_many_come_and_go(here: Callers, submitted: steps.Submit, kind: str) -> None:
+async def test_none_is_lost_however_many_come_and_go(here: Callers, submitted: jobs_helpers.Submit, kind: str) -> None:
     wanted: set[Any] = set()
     found: list[Any] = []
-    served = claiming.Claiming(here.jobs)
+    served = here.jobs.long_poll
 
     async def work() -> None:
         while len(found) < 60:
@@ -88,7 +93,7 @@ async def test_none_is_lost_however_many_come_and_go(here: Callers, submitted: s
 
 
 async def test_jobs_of_other_replicas_wake_who_waits_here(
-    heard: list[Callers], spec: steps.MakeSpec, kind: str
+    heard: list[Callers], spec: jobs_helpers.MakeSpec, kind: str
 ) -> None:
     one, other = heard
     call = await one.waiting(kind)
@@ -97,38 +102,38 @@ async def test_jobs_of_other_replicas_wake_who_waits_here(
 
 
 async def test_what_no_doorbell_told_is_found_by_the_reconciler(
-    here: Callers, replica: Operations, spec: steps.MakeSpec, kind: str
+    here: Callers, replica: Operations, spec: jobs_helpers.MakeSpec, kind: str
 ) -> None:
     call = await here.waiting(kind)
     job, _ = await replica.submit(ids.uuid7(), spec())
-    await here.jobs.ring_again()
+    await Maintenance(here.jobs).wake_all()
     assert await got(call) == [job.job_id]
 
 
 async def test_whatever_makes_a_job_runnable_wakes(
-    here: Callers, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str
+    here: Callers, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     jobs = here.jobs
     holder, follower = await submitted(concurrency_key="k"), await submitted(concurrency_key="k")
-    assert await steps.claim(jobs, kind) == [holder.job_id]
+    assert await jobs_helpers.claim(jobs, kind) == [holder.job_id]
     call = await here.waiting(kind)
     await jobs.finish(holder.job_id, 1, domain.Released())
     assert await got(call) == [holder.job_id], "handed back"
     call = await here.waiting(kind)
-    await jobs.finish(holder.job_id, 2, steps.FINAL)
+    await jobs.finish(holder.job_id, 2, jobs_helpers.FINAL)
     assert await got(call) == [follower.job_id], "its place was given on"
     call = await here.waiting(kind)
     await jobs.retry(holder.job_id, owner_id=None)
     await jobs.finish(follower.job_id, 1, domain.Completed())
     assert await got(call) == [holder.job_id], "reopened"
     call = await here.waiting(kind)
-    await jobs.finish(holder.job_id, 3, domain.Snoozed(delay=steps.HOUR))
-    await steps.come_due(jobs, jobs_engine, holder.job_id)
+    await jobs.finish(holder.job_id, 3, domain.Snoozed(delay=jobs_helpers.HOUR))
+    await jobs_helpers.come_due(jobs, jobs_engine, holder.job_id)
     assert await got(call) == [holder.job_id], "its time has come"
 
 
-async def test_a_pause_that_ends_wakes(here: Callers, submitted: steps.Submit, kind: str) -> None:
-    steering = limits.Steering(here.jobs)
+async def test_a_pause_that_ends_wakes(here: Callers, submitted: jobs_helpers.Submit, kind: str) -> None:
+    steering = kind_controls.KindControls(here.jobs)
     await steering.pause(kind)
     job = await submitted()
     call = await here.waiting(kind)
@@ -136,16 +141,18 @@ async def test_a_pause_that_ends_wakes(here: Callers, submitted: steps.Submit, k
     assert await got(call) == [job.job_id]
 
 
-async def test_whoever_leaves_claims_nothing(here: Callers, submitted: steps.Submit, kind: str) -> None:
+async def test_whoever_leaves_claims_nothing(here: Callers, submitted: jobs_helpers.Submit, kind: str) -> None:
     call = await here.waiting(kind)
     call.cancel()
     await here.come(0)
     job = await submitted()
     assert (job.state, job.attempt) == (domain.State.PENDING, 0)
-    assert await steps.claim(here.jobs, kind) == [job.job_id]
+    assert await jobs_helpers.claim(here.jobs, kind) == [job.job_id]
 
 
-async def test_the_job_of_one_who_leaves_goes_to_the_next(here: Callers, submitted: steps.Submit, kind: str) -> None:
+async def test_the_job_of_one_who_leaves_goes_to_the_next(
+    here: Callers, submitted: jobs_helpers.Submit, kind: str
+) -> None:
     first, second = await here.waiting(kind), await here.waiting(kind)
     job = await submitted()
     first.cancel()
@@ -159,9 +166,9 @@ async def test_the_job_of_one_who_leaves_goes_to_the_next(here: Callers, submitt
 
 
 async def test_what_was_claimed_for_one_who_left_is_handed_back(
-    here: Callers, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str, eventually: Eventually
+    here: Callers, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, eventually: Eventually
 ) -> None:
-    await limits.Steering(here.jobs).set_limits(limits.Limits(kind=kind, max_running=5))
+    await kind_controls.KindControls(here.jobs).set_limits(kind_controls.Limits(kind=kind, max_running=5))
     job = await submitted()
     async with jobs_engine.begin() as conn:
         # A claim of a kind with limits waits for the row of the kind.
@@ -183,15 +190,18 @@ async def test_what_was_claimed_for_one_who_left_is_handed_back(
         return (now.state, now.attempt, now.crashes) == (domain.State.RETRYING, 1, 0)
 
     await eventually(is_back)
-    assert await steps.claim(here.jobs, kind) == [job.job_id]
+    assert await jobs_helpers.claim(here.jobs, kind) == [job.job_id]
 
 
 async def test_a_full_house_answers_at_once(replica: Operations, eventually: Eventually, kind: str) -> None:
     replica.waiters = waiters.Waiters(lambda *_: None, limit=1)
+    replica.long_poll = long_poll.LongPoll(
+        replica.waiters, replica.kinds, claim=replica.claim, finish_many=replica.finish_many
+    )
     callers = Callers(replica, eventually)
     call = await callers.waiting(kind)
     async with asyncio.timeout(SOON):
-        assert await claiming.Claiming(replica).claim(worker="w", kinds=[kind], limit=1, wait=LONG) == []
+        assert await replica.long_poll.claim(worker="w", kinds=[kind], limit=1, wait=LONG) == []
     call.cancel()
     await callers.come(0)
 

@@ -11,15 +11,17 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import ids
-from services.jobs import domain, limits, transaction
+from services.jobs import domain, transaction
 from services.jobs.domain import State
+from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
-from tests.integration.jobs import steps
-from tests.integration.jobs.callers import Callers, Eventually, got
+from services.jobs.operators import kind_controls
+from tests.integration.jobs import jobs_helpers
+from tests.integration.jobs.claim_calls import Callers, Eventually, got
 
 
 async def test_it_is_submitted_and_claimed_by_one_transaction(
-    here: Callers, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str
+    here: Callers, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     call = await here.resting(kind)
     job = await submitted()
@@ -33,16 +35,16 @@ async def test_it_is_submitted_and_claimed_by_one_transaction(
 
 
 async def test_what_is_not_committed_is_given_to_nobody(
-    here: Callers, submitted: steps.Submit, kind: str, monkeypatch: pytest.MonkeyPatch
+    here: Callers, submitted: jobs_helpers.Submit, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call = await here.resting(kind)
     with monkeypatch.context() as patched:
 
         async def fail(self: transaction.Transaction) -> None:
-            assert [reason for _, reason in self.moved] == ["submitted", "claimed"]
+            assert [reason for _, reason in self.transitions] == ["submitted", "claimed"]
             raise RuntimeError("nothing of it is left")
 
-        patched.setattr(transaction.Transaction, "record", fail)
+        patched.setattr(transaction.Transaction, "write_events", fail)
         with pytest.raises(RuntimeError):
             await submitted()
     assert here.jobs.waiters.count == 1
@@ -51,7 +53,7 @@ async def test_what_is_not_committed_is_given_to_nobody(
 
 
 async def test_who_waits_gets_what_is_best_and_the_next_one_what_was_submitted(
-    here: Callers, replica: Operations, spec: steps.MakeSpec, submitted: steps.Submit, kind: str
+    here: Callers, replica: Operations, spec: jobs_helpers.MakeSpec, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     first, second = await here.resting(kind), await here.resting(kind)
     # No doorbell tells of it here.
@@ -60,61 +62,66 @@ async def test_who_waits_gets_what_is_best_and_the_next_one_what_was_submitted(
     assert (await got(first), await got(second)) == ([urgent.job_id], [job.job_id])
 
 
-async def test_owners_take_turns(here: Callers, replica: Operations, spec: steps.MakeSpec, kind: str) -> None:
+async def test_owners_take_turns(here: Callers, replica: Operations, spec: jobs_helpers.MakeSpec, kind: str) -> None:
     call = await here.resting(kind, limit=2)
     one, _ = await replica.submit(ids.uuid7(), spec(owner_id=uuid4()))
     many = [(ids.uuid7(), spec()) for _ in range(3)]
     await here.jobs.submit_many(many)
     assert await got(call) == [one.job_id, many[0][0]]
-    assert await steps.claim(here.jobs, kind) == [job_id for job_id, _ in many[1:]]
+    assert await jobs_helpers.claim(here.jobs, kind) == [job_id for job_id, _ in many[1:]]
 
 
-async def test_of_one_key_one_runs(here: Callers, spec: steps.MakeSpec, kind: str) -> None:
+async def test_of_one_key_one_runs(here: Callers, spec: jobs_helpers.MakeSpec, kind: str) -> None:
     call = await here.resting(kind, limit=10)
     wanted = [(ids.uuid7(), spec(concurrency_key="k")) for _ in range(3)]
     await here.jobs.submit_many(wanted)
     assert await got(call) == [wanted[0][0]]
-    assert await steps.claim(here.jobs, kind) == []
+    assert await jobs_helpers.claim(here.jobs, kind) == []
 
 
 @pytest.mark.parametrize("is_known", [True, False], ids=["known here", "set elsewhere just now"])
 @pytest.mark.parametrize("allowed", [{}, {"max_running": 1}, {"rate_count": 1, "rate_period": timedelta(hours=1)}])
 async def test_limits_are_kept(
-    here: Callers, replica: Operations, spec: steps.MakeSpec, kind: str, allowed: dict[str, object], is_known: bool
+    here: Callers,
+    replica: Operations,
+    spec: jobs_helpers.MakeSpec,
+    kind: str,
+    allowed: dict[str, object],
+    is_known: bool,
 ) -> None:
     call = await here.resting(kind, limit=10)
-    steering = limits.Steering(here.jobs if is_known else replica)
+    steering = kind_controls.KindControls(here.jobs if is_known else replica)
     if allowed:
-        await steering.set_limits(limits.Limits(kind=kind, **allowed))  # type: ignore[arg-type]
+        await steering.set_limits(kind_controls.Limits(kind=kind, **allowed))  # type: ignore[arg-type]
     else:
         await steering.pause(kind)
     wanted = [(ids.uuid7(), spec()) for _ in range(3)]
     await here.jobs.submit_many(wanted)
     here.jobs.kinds.forget()
-    await here.jobs.ring_again()
+    await Maintenance(here.jobs).wake_all()
     if allowed:
         assert await got(call) == [wanted[0][0]]
-        assert await steps.claim(here.jobs, kind) == []
+        assert await jobs_helpers.claim(here.jobs, kind) == []
     else:
-        assert [await steps.state(here.jobs, job_id) for job_id, _ in wanted] == [State.PENDING] * 3
+        assert [await jobs_helpers.state(here.jobs, job_id) for job_id, _ in wanted] == [State.PENDING] * 3
         await steering.resume(kind)
         here.jobs.kinds.forget()
-        await here.jobs.ring_again()
+        await Maintenance(here.jobs).wake_all()
         assert await got(call) == [job_id for job_id, _ in wanted]
 
 
-async def test_one_who_lost_a_lease_is_not_served(here: Callers, submitted: steps.Submit, kind: str) -> None:
+async def test_one_who_lost_a_lease_is_not_served(here: Callers, submitted: jobs_helpers.Submit, kind: str) -> None:
     frozen, lives = await here.resting(kind, worker="frozen"), await here.resting(kind)
-    here.jobs.waiters.dismiss({"frozen"})
+    here.jobs.waiters.evict({"frozen"})
     job = await submitted()
     assert (await got(frozen), await got(lives)) == ([], [job.job_id])
 
 
 async def test_what_was_claimed_for_one_who_left_meanwhile_is_handed_back(
-    here: Callers, jobs_engine: AsyncEngine, submitted: steps.Submit, kind: str, eventually: Eventually
+    here: Callers, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, eventually: Eventually
 ) -> None:
     before = await submitted()
-    assert await steps.claim(here.jobs, kind) == [before.job_id]
+    assert await jobs_helpers.claim(here.jobs, kind) == [before.job_id]
     call = await here.resting(kind)
     async with jobs_engine.begin() as conn:
         # Its owner is what a claim locks last.
@@ -137,10 +144,10 @@ async def test_what_was_claimed_for_one_who_left_meanwhile_is_handed_back(
         return (now.state, now.attempt, now.crashes) == (State.RETRYING, 1, 0)
 
     await eventually(is_back)
-    assert await steps.claim(here.jobs, kind) == [job.job_id]
+    assert await jobs_helpers.claim(here.jobs, kind) == [job.job_id]
 
 
-async def test_two_replicas_serve_crosswise(heard: list[Callers], spec: steps.MakeSpec, kind: str) -> None:
+async def test_two_replicas_serve_crosswise(heard: list[Callers], spec: jobs_helpers.MakeSpec, kind: str) -> None:
     owners = [uuid4() for _ in range(4)]
     wanted = [[(ids.uuid7(), spec(owner_id=owner)) for owner in (*owners, *owners[::-1])] for _ in range(12)]
     found: list[domain.Job] = []

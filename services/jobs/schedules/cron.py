@@ -79,7 +79,7 @@ class Schedule:
         return None if self.declaration.overlap is Overlap.ALLOW else f"schedule:{self.declaration.name}"
 
 
-class Recurrence:
+class CronExpression:
     """The times of a cron expression in a time zone.
 
     As Debian's cron has it: a fixed time that a change of the clock leaves out comes right after the gap, one that comes
@@ -136,7 +136,7 @@ def require(declared: Declaration) -> None:
     """Refuse what cannot be a schedule. Raises `InvalidArgument` naming the field."""
     domain.require_kind(declared.name, "name")
     domain.require_kind(declared.kind, "kind")
-    Recurrence(declared.cron, declared.time_zone)
+    CronExpression(declared.cron, declared.time_zone)
 
 
 def due(schedule: Schedule, now: datetime) -> list[datetime]:
@@ -145,13 +145,13 @@ def due(schedule: Schedule, now: datetime) -> list[datetime]:
         return []
     declared = schedule.declaration
     most = CATCH_UP_MOST if declared.catch_up is CatchUp.ALL else 1
-    times = Recurrence(declared.cron, declared.time_zone).last(schedule.next_at, now, most=most)
+    times = CronExpression(declared.cron, declared.time_zone).last(schedule.next_at, now, most=most)
     return [time for time in times if declared.catch_up is not CatchUp.NONE or now - time <= LATE]
 
 
 def next_time(declared: Declaration, now: datetime) -> datetime:
     """Give the first time of a schedule after now."""
-    return Recurrence(declared.cron, declared.time_zone).next(now)
+    return CronExpression(declared.cron, declared.time_zone).next(now)
 
 
 def job_id(name: str, time: datetime) -> UUID:

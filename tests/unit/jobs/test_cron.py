@@ -11,16 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chassis import errors, ids
-from services.jobs import recurrence
-from services.jobs.recurrence import CatchUp, Recurrence
+from services.jobs.schedules import cron
+from services.jobs.schedules.cron import CatchUp, CronExpression
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
 
-def declaration(**given: Any) -> recurrence.Declaration:
-    return recurrence.Declaration(
-        **{"name": "test.nightly", "kind": "test.run", "payload": {}, "cron": "* * * * *", **given}
-    )
+def declaration(**given: Any) -> cron.Declaration:
+    return cron.Declaration(**{"name": "test.nightly", "kind": "test.run", "payload": {}, "cron": "* * * * *", **given})
 
 
 def moments(cron: str, zone: str, after: str, count: int) -> list[str]:
@@ -28,7 +26,7 @@ def moments(cron: str, zone: str, after: str, count: int) -> list[str]:
     moment = datetime.fromisoformat(after)
     found = []
     for _ in range(count):
-        moment = Recurrence(cron, zone).next(moment)
+        moment = CronExpression(cron, zone).next(moment)
         found.append(f"{moment:%Y-%m-%dT%H:%M}")
     return found
 
@@ -67,7 +65,7 @@ def test_an_interval_goes_on_evenly_while_the_clock_changes(day: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cron", "named"),
+    ("expression", "named"),
     [
         ("* * * *", "it has 4"),
         ("0 * * * * *", "it has 6"),
@@ -85,9 +83,9 @@ def test_an_interval_goes_on_evenly_while_the_clock_changes(day: str) -> None:
         (f"{'1,' * 200}1 * * * *", "at most 200 characters"),
     ],
 )
-def test_a_cron_that_is_none_is_refused_and_said_why(cron: str, named: str) -> None:
+def test_invalid_cron_is_refused_with_the_reason(expression: str, named: str) -> None:
     with pytest.raises(errors.InvalidArgument) as refused:
-        recurrence.require(declaration(cron=cron))
+        cron.require(declaration(cron=expression))
     assert refused.value.field == "cron"
     assert named in refused.value.message
 
@@ -95,7 +93,7 @@ def test_a_cron_that_is_none_is_refused_and_said_why(cron: str, named: str) -> N
 @given(st.text(alphabet="0123456789*,-/L#WMON? ", max_size=30))
 def test_whatever_the_cron_it_is_read_or_refused(cron: str) -> None:
     try:
-        read = Recurrence(cron, "UTC")
+        read = CronExpression(cron, "UTC")
     except errors.InvalidArgument:
         return
     assert read.next(NOON) > NOON
@@ -104,7 +102,7 @@ def test_whatever_the_cron_it_is_read_or_refused(cron: str) -> None:
 @pytest.mark.parametrize("zone", ["", "Mars/Olympus", "Europe", "../etc/passwd", "a\0b", "x" * 300, "/etc/localtime"])
 def test_an_unknown_time_zone_is_refused(zone: str) -> None:
     with pytest.raises(errors.InvalidArgument) as refused:
-        recurrence.require(declaration(time_zone=zone))
+        cron.require(declaration(time_zone=zone))
     assert refused.value.field == "time_zone"
 
 
@@ -112,7 +110,7 @@ def test_an_unknown_time_zone_is_refused(zone: str) -> None:
 @pytest.mark.parametrize("value", ["", "Nightly", "a b", "a" * 101])
 def test_a_bad_name_is_refused(field: str, value: str) -> None:
     with pytest.raises(errors.InvalidArgument) as refused:
-        recurrence.require(declaration(**{field: value}))
+        cron.require(declaration(**{field: value}))
     assert refused.value.field == field
 
 
@@ -130,36 +128,34 @@ def test_a_bad_name_is_refused(field: str, value: str) -> None:
     ],
 )
 def test_what_was_missed_is_caught_up_as_declared(catch_up: CatchUp, missed: timedelta, expected: list[int]) -> None:
-    schedule = recurrence.Schedule(declaration=declaration(catch_up=catch_up), next_at=NOON - missed)
-    times = recurrence.due(schedule, NOON + timedelta(seconds=20))
+    schedule = cron.Schedule(declaration=declaration(catch_up=catch_up), next_at=NOON - missed)
+    times = cron.due(schedule, NOON + timedelta(seconds=20))
     assert [(NOON - time) // timedelta(minutes=1) for time in times] == expected
 
 
 def test_what_was_missed_by_more_than_a_minute_is_left_out_by_none() -> None:
-    schedule = recurrence.Schedule(declaration=declaration(cron="0 * * * *", catch_up=CatchUp.NONE), next_at=NOON)
-    assert recurrence.due(schedule, NOON + timedelta(seconds=60)) == [NOON]
-    assert recurrence.due(schedule, NOON + timedelta(seconds=61)) == []
+    schedule = cron.Schedule(declaration=declaration(cron="0 * * * *", catch_up=CatchUp.NONE), next_at=NOON)
+    assert cron.due(schedule, NOON + timedelta(seconds=60)) == [NOON]
+    assert cron.due(schedule, NOON + timedelta(seconds=61)) == []
 
 
 def test_a_rare_time_of_long_ago_is_found() -> None:
     declared = declaration(cron="0 0 29 2 *")
-    schedule = recurrence.Schedule(declaration=declared, next_at=datetime(2008, 2, 29, tzinfo=UTC))
-    assert recurrence.due(schedule, NOON) == [datetime(2024, 2, 29, tzinfo=UTC)]
+    schedule = cron.Schedule(declaration=declared, next_at=datetime(2008, 2, 29, tzinfo=UTC))
+    assert cron.due(schedule, NOON) == [datetime(2024, 2, 29, tzinfo=UTC)]
 
 
 def test_nothing_is_due_before_its_time_or_while_paused() -> None:
-    assert (
-        recurrence.due(recurrence.Schedule(declaration=declaration(), next_at=NOON), NOON - timedelta(seconds=1)) == []
-    )
-    assert recurrence.due(recurrence.Schedule(declaration=declaration(), paused_at=NOON), NOON) == []
+    assert cron.due(cron.Schedule(declaration=declaration(), next_at=NOON), NOON - timedelta(seconds=1)) == []
+    assert cron.due(cron.Schedule(declaration=declaration(), paused_at=NOON), NOON) == []
 
 
 def test_the_id_of_a_firing_is_always_the_same_and_tells_its_time() -> None:
-    made = recurrence.job_id("test.nightly", NOON)
-    assert made == recurrence.job_id("test.nightly", NOON)
+    made = cron.job_id("test.nightly", NOON)
+    assert made == cron.job_id("test.nightly", NOON)
     # Written down: another release must not make another one of it.
     assert made == UUID("019e830e-1a00-73cd-a42b-b83cdefc020e")
     assert (made.version, made.variant) == (7, "specified in RFC 4122")
     assert ids.timestamp_of(made) == NOON
-    others = {recurrence.job_id("test.other", NOON), recurrence.job_id("test.nightly", NOON + timedelta(minutes=1))}
+    others = {cron.job_id("test.other", NOON), cron.job_id("test.nightly", NOON + timedelta(minutes=1))}
     assert made not in others

@@ -12,8 +12,8 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import postgres
-from services.jobs import recurrence
-from services.jobs.recurrence import CatchUp, Declaration, Overlap, Schedule
+from services.jobs.schedules import cron
+from services.jobs.schedules.cron import CatchUp, Declaration, Overlap, Schedule
 from services.jobs.schema import schedules
 
 _now = sa.func.now()
@@ -63,7 +63,7 @@ async def upsert(conn: AsyncConnection, declarations: Sequence[Declaration], *, 
             "time_zone": declared.time_zone,
             "catch_up": declared.catch_up,
             "overlap": declared.overlap,
-            "next_at": recurrence.next_time(declared, now),
+            "next_at": cron.next_time(declared, now),
         }
         for declared in sorted(declarations, key=lambda declared: declared.name)
     ]

@@ -14,8 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import bus, errors, ids
 from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2
-from services.jobs import convert, domain, operations, schema, watching
-from tests.integration.jobs.served import Served
+from services.jobs import convert, domain, operations, schema
+from services.jobs.watches import NOW, Watches
+from tests.integration.jobs.jobs_server import Served
 
 SECONDS = 10.0
 
@@ -140,7 +141,7 @@ async def test_events_of_an_owner_come_in_order_without_gaps_wherever_the_watche
 async def test_a_watch_from_now_on_tells_nothing_of_before(served: Served, kind: str) -> None:
     owner_id = str(uuid4())
     await served.submit(kind, owner_id)
-    async with aclosing(watch_owner(served, owner_id, after=watching.NOW)) as events:
+    async with aclosing(watch_owner(served, owner_id, after=NOW)) as events:
         coming = asyncio.ensure_future(upcoming(events))
         # The watch is there when an event after its position makes it speak.
         while not coming.done():
@@ -164,13 +165,13 @@ async def test_a_position_that_is_none_is_refused(served: Served, kind: str, aft
 
 
 @pytest.fixture
-def watches(jobs_engine: AsyncEngine, jobs: operations.Operations) -> watching.Watches:
+def watches(jobs_engine: AsyncEngine, jobs: operations.Operations) -> Watches:
     """Watches that no doorbell rings for: only a comparison with the database finds what has changed."""
-    return watching.Watches(jobs_engine, jobs, limit=2)
+    return Watches(jobs_engine, jobs, limit=2)
 
 
 @pytest.fixture
-async def reading(watches: watching.Watches) -> AsyncIterator[None]:
+async def reading(watches: Watches) -> AsyncIterator[None]:
     """Their loop."""
     task = asyncio.ensure_future(watches.read())
     yield
@@ -178,7 +179,7 @@ async def reading(watches: watching.Watches) -> AsyncIterator[None]:
 
 
 async def test_what_no_doorbell_tells_is_found_by_comparing(
-    watches: watching.Watches,
+    watches: Watches,
     reading: None,
     jobs: operations.Operations,
     submitted: Callable[..., Awaitable[domain.Job]],
@@ -201,7 +202,7 @@ async def test_what_no_doorbell_tells_is_found_by_comparing(
 
 
 async def test_the_doorbells_wake_those_whom_they_concern(
-    watches: watching.Watches,
+    watches: Watches,
     reading: None,
     nats_url: str,
     jobs: operations.Operations,
@@ -231,8 +232,8 @@ async def test_the_doorbells_wake_those_whom_they_concern(
             await asyncio.wait(coming, timeout=0.05)
     await jobs.report_progress(claimed.job_id, claimed.attempt, domain.Progress(done=5, total=9))
     reported = await jobs.get(claimed.job_id, owner_id=None)
-    shown = job_events_pb2.JobProgressed(job=convert.job_to_proto(reported)).SerializeToString()
-    await nats.publish_ephemeral(f"jobs.progress.{job.spec.owner_id}", shown)
+    progressed = job_events_pb2.JobProgressed(job=convert.job_to_proto(reported)).SerializeToString()
+    await nats.publish_ephemeral(f"jobs.progress.{job.spec.owner_id}", progressed)
     async with asyncio.timeout(SECONDS):
         assert (await anext(snapshots)).progress.done == 5
     await snapshots.aclose()
@@ -242,7 +243,7 @@ async def test_the_doorbells_wake_those_whom_they_concern(
 
 
 async def test_a_slow_watcher_gets_the_newest_snapshot_only(
-    watches: watching.Watches,
+    watches: Watches,
     reading: None,
     jobs: operations.Operations,
     submitted: Callable[..., Awaitable[domain.Job]],
@@ -268,7 +269,7 @@ async def test_a_slow_watcher_gets_the_newest_snapshot_only(
 
 
 async def test_there_are_only_so_many_watches_and_those_that_end_make_room(
-    watches: watching.Watches, submitted: Callable[..., Awaitable[domain.Job]]
+    watches: Watches, submitted: Callable[..., Awaitable[domain.Job]]
 ) -> None:
     job = await submitted()
 
@@ -289,7 +290,7 @@ async def test_there_are_only_so_many_watches_and_those_that_end_make_room(
 
 
 async def test_a_watched_job_that_is_deleted_ends_its_watch(
-    watches: watching.Watches,
+    watches: Watches,
     reading: None,
     jobs_engine: AsyncEngine,
     submitted: Callable[..., Awaitable[domain.Job]],
@@ -306,7 +307,7 @@ async def test_a_watched_job_that_is_deleted_ends_its_watch(
 
 
 async def test_events_that_are_no_longer_kept_are_told_as_a_gap_not_skipped(
-    watches: watching.Watches, jobs_engine: AsyncEngine, submitted: Callable[..., Awaitable[domain.Job]]
+    watches: Watches, jobs_engine: AsyncEngine, submitted: Callable[..., Awaitable[domain.Job]]
 ) -> None:
     jobs = [await submitted() for _ in range(3)]
     owner_id = jobs[0].spec.owner_id

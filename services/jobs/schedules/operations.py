@@ -12,8 +12,10 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import errors, postgres
-from services.jobs import domain, kinds, recurrence, schedule_rows, storage
-from services.jobs.recurrence import Declaration, Overlap, Schedule
+from services.jobs import domain, kinds
+from services.jobs import storage as job_storage
+from services.jobs.schedules import cron, storage
+from services.jobs.schedules.cron import Declaration, Overlap, Schedule
 from services.jobs.transaction import Transaction
 
 logger = logging.getLogger(__name__)
@@ -26,7 +28,7 @@ PUT_OFF = timedelta(minutes=10)
 """After so long a schedule whose times cannot be read (its time zone is gone) is looked at again."""
 
 
-async def declare(conn: AsyncConnection, declarations: Sequence[Declaration], now: datetime) -> None:
+async def register(conn: AsyncConnection, declarations: Sequence[Declaration], now: datetime) -> None:
     """Store the schedules that a worker says it has. Raises `InvalidArgument` naming the field.
 
     A pause stays, and the next time is computed anew only for a new one, or with another cron or time zone.
@@ -34,16 +36,16 @@ async def declare(conn: AsyncConnection, declarations: Sequence[Declaration], no
     if len(declarations) > DECLARED_MOST:
         raise errors.InvalidArgument(f"schedules must be at most {DECLARED_MOST}.", field="schedules")
     for declared in declarations:
-        recurrence.require(declared)
+        cron.require(declared)
     if len({declared.name for declared in declarations}) < len(declarations):
         raise errors.InvalidArgument("name must not come twice.", field="name")
     if not declarations:
         return
-    owners = await schedule_rows.kinds_of(conn, [declared.name for declared in declarations])
+    owners = await storage.kinds_of(conn, [declared.name for declared in declarations])
     for declared in declarations:
         if _service(owners.get(declared.name, declared.kind)) != _service(declared.kind):
             raise errors.InvalidArgument(f"The schedule {declared.name} belongs to another service.", field="name")
-    await schedule_rows.upsert(conn, declarations, now=now)
+    await storage.upsert(conn, declarations, now=now)
 
 
 class Schedules:
@@ -71,55 +73,55 @@ class Schedules:
     async def list_all(self) -> list[Schedule]:
         """Read all schedules, by name."""
         async with self._single.connect() as conn:
-            return await schedule_rows.list_all(conn)
+            return await storage.list_all(conn)
 
     async def pause(self, name: str) -> Schedule:
         """Stop a schedule. Pausing a paused one is no error. Raises `schedule_not_found`."""
         async with self._single.connect() as conn:
-            return _found(await schedule_rows.pause(conn, name))
+            return _found(await storage.pause(conn, name))
 
     async def resume(self, name: str) -> Schedule:
         """Let a schedule go on with the next time that comes. Raises `schedule_not_found`."""
         async with self._transaction() as tx:
-            schedule, now = _found(await schedule_rows.lock(tx.conn, name))
+            schedule, now = _found(await storage.lock(tx.conn, name))
             if schedule.paused_at is None:
                 return schedule
-            next_at = recurrence.next_time(schedule.declaration, now)
-            return _found(await schedule_rows.resume(tx.conn, name, next_at))
+            next_at = cron.next_time(schedule.declaration, now)
+            return _found(await storage.resume(tx.conn, name, next_at))
 
     async def trigger(self, name: str, job_id: UUID) -> domain.Job:
         """Make a job of a schedule now; the same id again gives the same job. Raises `schedule_not_found`, `job_id_taken`."""
         async with self._transaction() as tx:
-            schedule, _ = _found(await schedule_rows.lock(tx.conn, name))
+            schedule, _ = _found(await storage.lock(tx.conn, name))
             result = (await tx.submit([(job_id, await self._spec(schedule))]))[0]
             if isinstance(result, errors.Error):
                 raise result
             job, is_new = result
             if is_new:
-                await schedule_rows.note_fired(tx.conn, name, job_id)
+                await storage.note_fired(tx.conn, name, job_id)
             return job
 
     async def _is_due(self) -> bool:
         async with self._single.connect() as conn:
-            return await schedule_rows.is_due(conn)
+            return await storage.is_due(conn)
 
     async def _fire_next(self) -> bool:
         """Make the jobs of one due schedule, and advance it with them; False if others have locked all that are due."""
         async with self._transaction() as tx:
-            locked = await schedule_rows.lock_due(tx.conn)
+            locked = await storage.lock_due(tx.conn)
             if locked is None:
                 return False
             schedule, now = locked
             name = schedule.declaration.name
             try:
-                times = recurrence.due(schedule, now)
-                next_at = recurrence.next_time(schedule.declaration, now)
+                times = cron.due(schedule, now)
+                next_at = cron.next_time(schedule.declaration, now)
             except errors.InvalidArgument as error:
                 logger.error("schedule put off", extra={"schedule": name, "cause": error.message})  # noqa: TRY400
-                await schedule_rows.put_off(tx.conn, name, PUT_OFF)
+                await storage.put_off(tx.conn, name, PUT_OFF)
                 return True
             await self._make_jobs(tx, schedule, times)
-            await schedule_rows.advance(tx.conn, name, next_at)
+            await storage.advance(tx.conn, name, next_at)
         return True
 
     async def _make_jobs(self, tx: Transaction, schedule: Schedule, times: Sequence[datetime]) -> None:
@@ -133,18 +135,18 @@ class Schedules:
         if not times:
             return
         spec = await self._spec(schedule)
-        results = await tx.submit([(recurrence.job_id(declared.name, time), spec) for time in times])
+        results = await tx.submit([(cron.job_id(declared.name, time), spec) for time in times])
         for result in results:
             if isinstance(result, errors.Error):
                 # Made before, by what was restored from a backup since; or never to be made.
                 logger.warning("schedule made no job", extra={"schedule": declared.name, "cause": result.code})
         made = [result[0].job_id for result in results if not isinstance(result, errors.Error) and result[1]]
         if made:
-            await schedule_rows.note_fired(tx.conn, declared.name, made[-1])
+            await storage.note_fired(tx.conn, declared.name, made[-1])
             logger.info("schedule fired", extra={"schedule": declared.name, "jobs": len(made)})
 
     async def _is_under_way(self, conn: AsyncConnection, job_id: UUID | None) -> bool:
-        job = await storage.get_job(conn, job_id) if job_id else None
+        job = await job_storage.get_job(conn, job_id) if job_id else None
         return job is not None and job.state not in domain.TERMINAL
 
     async def _spec(self, schedule: Schedule) -> domain.Spec:

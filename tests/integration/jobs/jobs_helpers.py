@@ -11,8 +11,11 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import ids
-from services.jobs import claiming, domain, limits, operations, submits
+from services.jobs import domain, maintenance, submit
+from services.jobs.claims import long_poll
+from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
+from services.jobs.operators import kind_controls
 
 Submit = Callable[..., Awaitable[domain.Job]]
 MakeSpec = Callable[..., domain.Spec]
@@ -34,9 +37,9 @@ async def claim(jobs: Operations, kind: str, limit: int = 100) -> list[UUID]:
 
 async def submit_to_who_waits(
     jobs: Operations, spec: domain.Spec, kinds: list[str], limit: int
-) -> tuple[submits.Result, list[domain.Job]]:
+) -> tuple[submit.SubmitResult, list[domain.Job]]:
     """Submit a job while somebody waits, unless something is there already; gives also what that one gets."""
-    called = claiming.Claiming(jobs).claim(worker="w", kinds=kinds, limit=limit, wait=claiming.MAX_WAIT)
+    called = jobs.long_poll.claim(worker="w", kinds=kinds, limit=limit, wait=long_poll.MAX_WAIT)
     call = asyncio.create_task(called)
     await _done_or_resting(jobs, call, kinds)
     (result,) = await jobs.submit_many([(ids.uuid7(), spec)])
@@ -48,7 +51,7 @@ async def submit_to_who_waits(
 
 async def _done_or_resting(jobs: Operations, call: asyncio.Task[list[domain.Job]], kinds: list[str]) -> None:
     async with asyncio.timeout(10):
-        while not call.done() and not jobs.waiters.first(kinds):
+        while not call.done() and not jobs.waiters.longest_idle(kinds):
             await asyncio.sleep(0.001)
 
 
@@ -84,7 +87,7 @@ async def crash(jobs: Operations, engine: AsyncEngine, job_id: UUID) -> domain.J
 
 async def rescue(jobs: Operations) -> None:
     """Judge all whose lease has expired, what other tests have left behind included."""
-    while await jobs.rescue(grace=timedelta()) == operations.BATCH:
+    while await Maintenance(jobs).rescue(grace=timedelta()) == maintenance.BATCH:
         pass
 
 
@@ -92,10 +95,10 @@ async def come_due(jobs: Operations, engine: AsyncEngine, *job_ids: UUID) -> Non
     """Let the time have come for which scheduled jobs and next attempts wait."""
     for job_id in job_ids:
         await shift(engine, job_id, "run_at = now()")
-    while await jobs.promote() == operations.BATCH:
+    while await Maintenance(jobs).promote_due() == maintenance.BATCH:
         pass
 
 
 async def limit(jobs: Operations, kind: str, **given: int | timedelta) -> None:
     """Limit a kind, as an admin does."""
-    await limits.Steering(jobs).set_limits(limits.Limits(kind=kind, **given))  # type: ignore[arg-type]
+    await kind_controls.KindControls(jobs).set_limits(kind_controls.Limits(kind=kind, **given))  # type: ignore[arg-type]

@@ -1,0 +1,38 @@
+"""Broadcasts over NATS beside the durable events: wake-ups, progress and cancel requests. Any of them may be lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from google.protobuf.message import Message
+
+from chassis import bus
+from repruv.jobs.v1 import job_events_pb2
+from services.jobs import convert
+from services.jobs.domain import Job
+
+logger = logging.getLogger(__name__)
+
+
+class Broadcaster:
+    """Sends ephemeral messages without waiting for them."""
+
+    def __init__(self, nats: bus.Bus) -> None:
+        self._bus = nats
+        self._sending: set[asyncio.Task[None]] = set()
+
+    def progress(self, job: Job) -> None:
+        """Broadcast the progress of a job to its watchers."""
+        self.send(f"jobs.progress.{job.spec.owner_id}", job_events_pb2.JobProgressed(job=convert.job_to_proto(job)))
+
+    def send(self, subject: str, message: Message) -> None:
+        """Broadcast a message."""
+        task = asyncio.create_task(self._bus.publish_ephemeral(subject, message.SerializeToString()))
+        self._sending.add(task)
+        task.add_done_callback(self._on_sent)
+
+    def _on_sent(self, task: asyncio.Task[None]) -> None:
+        self._sending.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            logger.warning("a broadcast failed", extra={"cause": repr(error)[:200]})

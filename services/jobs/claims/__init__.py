@@ -1,0 +1,1 @@
+"""Claims: which ready jobs a worker gets, and how a ClaimJobs call waits for them."""

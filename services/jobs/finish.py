@@ -1,0 +1,88 @@
+"""Finishing attempts: many per call, each fenced separately."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from chassis import errors
+from services.jobs import domain, storage
+from services.jobs.domain import Job
+from services.jobs.transaction import Transaction
+
+Finish = tuple[UUID, int, domain.Outcome]
+"""Job, attempt, outcome."""
+
+
+def is_completed(completed: Mapping[tuple[UUID, int], Job], finish: Finish) -> bool:
+    """Return whether `complete` has applied this finish; another outcome of the same attempt does not count."""
+    return finish[:2] in completed and isinstance(finish[2], domain.Completed)
+
+
+async def end(tx: Transaction, finishes: Sequence[Finish]) -> list[Job | errors.Error]:
+    """End attempts; return for each the job after it, or the error."""
+    held = await storage.lock_jobs(tx.conn, {job_id for job_id, _, _ in finishes})
+    now = datetime.now(UTC)
+    decisions: dict[UUID, tuple[Job, domain.Outcome, domain.Decision]] = {}
+    positions = {}
+    for position, (job_id, attempt, outcome) in enumerate(finishes):
+        job = held.get(job_id)
+        # Of two finishes of one attempt in one call the first counts.
+        if job and job.attempt == attempt and job.state in domain.HELD and job_id not in decisions:
+            decisions[job_id] = (job, outcome, domain.decide(job, outcome, jitter=domain.jitter(), now=now))
+            positions[position] = (job_id, attempt)
+    ended = await apply(tx, list(decisions.values()))
+    current = held | {job.job_id: job for job in ended.values()}
+    return [
+        ended[positions[position]] if position in positions else await _late(tx, current.get(finish[0]), finish)
+        for position, finish in enumerate(finishes)
+    ]
+
+
+async def complete(tx: Transaction, finishes: Sequence[Finish]) -> dict[tuple[UUID, int], Job]:
+    """Complete the jobs that need no decision, and return them; `end` takes the others.
+
+    If it completes any, `end` needs another transaction: owners are locked now, and jobs must be locked before owners.
+    """
+    results: dict[tuple[UUID, int], dict[str, Any]] = {}
+    for job_id, attempt, outcome in finishes:
+        if isinstance(outcome, domain.Completed):
+            results.setdefault((job_id, attempt), outcome.result)
+    if not results:
+        return {}
+    completed = await storage.complete_attempts(tx.conn, results, tx.sequence_of)
+    tx.transitions += [(job, "completed") for job in completed.values()]
+    return {(job.job_id, job.attempt): job for job in completed.values()}
+
+
+async def apply(
+    tx: Transaction, decisions: Sequence[tuple[Job, domain.Outcome, domain.Decision]]
+) -> dict[tuple[UUID, int], Job]:
+    """Apply decisions to locked jobs."""
+    if not decisions:
+        return {}
+    has_effects = any(job.spec.concurrency_key or job.spec.parent_id or job.spec.undoes for job, _, _ in decisions)
+    ended = await storage.end_attempts(tx.conn, decisions, None if has_effects or tx.transitions else tx.sequence_of)
+    if len(ended) != len(decisions):
+        # The rows are locked and their states were read in this transaction: an update without a row is a bug.
+        raise errors.Internal("A locked job changed its state.")
+    for job, _, decision in decisions:
+        tx.transitions.append((ended[job.job_id], decision.reason))
+    return {(job.job_id, job.attempt): ended[job.job_id] for job, _, _ in decisions}
+
+
+async def _late(tx: Transaction, job: Job | None, finish: Finish) -> Job | errors.Error:
+    """Answer a finish of an attempt that holds no lease; repeating the recorded outcome is no error."""
+    job_id, attempt, outcome = finish
+    if job is None:
+        return errors.NotFound("There is no such job.", code="job_not_found")
+    if await storage.attempt_outcome(tx.conn, job_id, attempt) == domain.outcome_name(outcome):
+        return job
+    return lease_lost(job_id, attempt)
+
+
+def lease_lost(job_id: UUID, attempt: int) -> errors.Aborted:
+    """Return the error for a write of a stale attempt."""
+    return errors.Aborted(f"Attempt {attempt} of job {job_id} no longer holds the lease.", code="lease_lost")

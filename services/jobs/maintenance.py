@@ -1,0 +1,87 @@
+"""What the reconciler does to jobs. Each method is one transaction over at most `BATCH` jobs and returns how many it moved."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+
+from chassis import postgres
+from services.jobs import domain, finish, storage
+from services.jobs.operations import Operations
+
+logger = logging.getLogger(__name__)
+
+BATCH = 100
+"""Jobs moved in one transaction."""
+
+
+class Maintenance:
+    """Moves jobs that no call moves: expired leases, due and overdue jobs, orphans, free slots."""
+
+    def __init__(self, jobs: Operations) -> None:
+        self.jobs = jobs
+        self._single = postgres.autocommit(jobs.engine)
+
+    async def find_work(self) -> storage.PendingWork:
+        """Return what there is to do, by one query."""
+        async with self._single.connect() as conn:
+            return await storage.find_work(conn)
+
+    async def rescue(self, *, grace: timedelta) -> int:
+        """Return jobs with an expired lease to the queue, or end them; none within `grace` of the database's start."""
+        async with self.jobs.transaction() as tx:
+            expired = await storage.expired_jobs(tx.conn, limit=BATCH, grace=grace)
+            self.jobs.waiters.evict({job.worker for job in expired if job.worker})
+            crashed, now = domain.Crashed(), datetime.now(UTC)
+            decisions = [
+                (job, crashed, domain.decide(job, crashed, jitter=domain.jitter(), now=now)) for job in expired
+            ]
+            rescued = await finish.apply(tx, decisions)
+        for job in expired:
+            state = rescued[job.job_id, job.attempt].state
+            logger.warning("lease expired", extra={"job_id": job.job_id, "worker": job.worker, "state": state})
+        return len(expired)
+
+    async def promote_due(self) -> int:
+        """Make due jobs claimable: scheduled jobs whose time has come, and retries whose backoff is over."""
+        async with self.jobs.transaction() as tx:
+            promoted = await storage.promote_due(tx.conn, limit=BATCH)
+            tx.transitions += [(job, "due") for job in promoted]
+            retry_kinds = await storage.ready_retries(tx.conn, limit=BATCH)
+            tx.wakeups.update(retry_kinds)
+        return max(len(promoted), len(retry_kinds))
+
+    async def fail_overdue(self) -> int:
+        """Fail waiting jobs whose deadline has passed."""
+        async with self.jobs.transaction() as tx:
+            failed = await storage.fail_overdue(tx.conn, limit=BATCH)
+            tx.transitions += [(job, "deadline_exceeded") for job in failed]
+        return len(failed)
+
+    async def cancel_orphans(self) -> int:
+        """Cancel unfinished children of parents that failed or were cancelled."""
+        async with self.jobs.transaction() as tx:
+            orphans = await storage.lock_orphans(tx.conn, limit=BATCH)
+            for job in orphans:
+                await tx.cancel(job, "parent_ended")
+        return len(orphans)
+
+    async def admit_waiting(self) -> int:
+        """Admit jobs to free slots of concurrency keys that a transaction has missed; return the number of keys."""
+        async with self.jobs.transaction() as tx:
+            keys = await storage.keys_with_free_slots(tx.conn, limit=BATCH)
+            if keys:
+                tx.wakeups.update(await storage.admit_waiting(tx.conn, keys))
+        return len(keys)
+
+    async def wake_all(self) -> None:
+        """Wake every waiting claim of a kind with ready jobs: wake-ups may be lost, and rate limits release jobs over time."""
+        async with self._single.connect() as conn:
+            kinds = await storage.ready_kinds(conn)
+        for kind in kinds:
+            self.jobs.waiters.wake_here(kind)
+
+    async def advance_fair_ranks(self) -> None:
+        """Advance each kind's fair rank to that of its next job."""
+        async with self._single.connect() as conn:
+            await storage.advance_fair_ranks(conn)

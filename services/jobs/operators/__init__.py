@@ -1,0 +1,1 @@
+"""What operators see and control: kinds, limits, pauses, workers and stuck jobs."""

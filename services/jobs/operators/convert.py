@@ -1,0 +1,76 @@
+"""What operators see, as messages. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from repruv.jobs.v1 import admin_service_pb2, kind_pb2
+from services.jobs.convert import duration_to_proto, job_to_proto, time_to_proto
+from services.jobs.operators import kind_controls, overview
+
+
+def limits_from_proto(kind: str, message: kind_pb2.KindLimits) -> kind_controls.Limits:
+    """Read the limits of a kind. Raises `InvalidArgument`."""
+    return kind_controls.Limits(
+        kind=kind,
+        max_running=message.max_running,
+        max_running_per_key=message.max_running_per_key,
+        rate_count=message.rate_count,
+        rate_period=message.rate_period.ToTimedelta() if message.HasField("rate_period") else None,
+    )
+
+
+def kind_to_proto(row: Mapping[str, Any]) -> kind_pb2.Kind:
+    """Write a kind, as `overview.Overview.list_kinds` gives it."""
+    is_declared = row["declared_at"] is not None
+    return kind_pb2.Kind(
+        kind=row["kind"],
+        declaration=_declaration(row) if is_declared else None,
+        limits=kind_pb2.KindLimits(
+            max_running=row["max_running"] or 0,
+            max_running_per_key=row["max_running_per_key"] or 1,
+            rate_count=row["rate_count"] or 0,
+            rate_period=duration_to_proto(row["rate_period"]),
+        ),
+        pause_time=time_to_proto(row["paused_at"]),
+        declare_time=time_to_proto(row["declared_at"]),
+        served=row["served"],
+        counts=row["counts"],
+        oldest_waiting_time=time_to_proto(row["oldest_waiting_at"]),
+    )
+
+
+def stuck_to_proto(stuck: overview.StuckJob) -> admin_service_pb2.StuckJob:
+    """Write a job that needs somebody's eye."""
+    return admin_service_pb2.StuckJob(
+        job=job_to_proto(stuck.job), reason=stuck.reason, age=duration_to_proto(stuck.age)
+    )
+
+
+def worker_to_proto(worker: overview.Worker) -> admin_service_pb2.Worker:
+    """Write a worker."""
+    return admin_service_pb2.Worker(
+        worker=worker.worker,
+        kinds=worker.kinds,
+        seen_time=time_to_proto(worker.seen_at),
+        held_count=worker.held,
+        lease_time=time_to_proto(worker.lease_until),
+    )
+
+
+def _declaration(row: Mapping[str, Any]) -> kind_pb2.KindDeclaration:
+    return kind_pb2.KindDeclaration(
+        kind=row["kind"],
+        defaults=kind_pb2.KindDefaults(
+            max_attempts=row["max_attempts"] or 0,
+            backoff=duration_to_proto(row["backoff"]),
+            max_backoff=duration_to_proto(row["max_backoff"]),
+            attempt_timeout=duration_to_proto(row["attempt_timeout"]),
+            total_timeout=duration_to_proto(row["total_timeout"]),
+            priority=row["priority"] or 0,
+        ),
+        notifies=row["notifies"],
+        undoes=row["undoes"],
+        retention=duration_to_proto(row["retention"]),
+    )

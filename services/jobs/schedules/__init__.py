@@ -1,0 +1,1 @@
+"""Schedules: workers register them, and any replica fires them."""

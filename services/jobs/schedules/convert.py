@@ -1,0 +1,49 @@
+"""Schedules as messages and back. Pure."""
+
+from __future__ import annotations
+
+from chassis import errors
+from repruv.jobs.v1 import kind_pb2
+from services.jobs.convert import MAX_PAYLOAD_BYTES, json_from_proto, json_to_proto, time_to_proto
+from services.jobs.schedules import cron
+
+
+def schedule_from_proto(message: kind_pb2.ScheduleDeclaration) -> cron.Declaration:
+    """Read what a worker says of a schedule. Raises `InvalidArgument` for a choice that is not known here."""
+    try:
+        catch_up = kind_pb2.CatchUp.Name(message.catch_up).removeprefix("CATCH_UP_").lower()
+    except ValueError:
+        raise errors.InvalidArgument("catch_up must be LAST, NONE or ALL.", field="catch_up") from None
+    try:
+        overlap = kind_pb2.Overlap.Name(message.overlap).removeprefix("OVERLAP_").lower()
+    except ValueError:
+        raise errors.InvalidArgument("overlap must be SKIP, ALLOW or QUEUE.", field="overlap") from None
+    return cron.Declaration(
+        name=message.name,
+        kind=message.kind,
+        payload=json_from_proto(message.payload, "payload", MAX_PAYLOAD_BYTES),
+        cron=message.cron,
+        time_zone=message.time_zone or "UTC",
+        catch_up=cron.CatchUp("last" if message.catch_up == kind_pb2.CATCH_UP_UNSPECIFIED else catch_up),
+        overlap=cron.Overlap("skip" if message.overlap == kind_pb2.OVERLAP_UNSPECIFIED else overlap),
+    )
+
+
+def schedule_to_proto(schedule: cron.Schedule) -> kind_pb2.Schedule:
+    """Write a schedule."""
+    declared = schedule.declaration
+    return kind_pb2.Schedule(
+        declaration=kind_pb2.ScheduleDeclaration(
+            name=declared.name,
+            kind=declared.kind,
+            payload=json_to_proto(declared.payload),
+            cron=declared.cron,
+            time_zone=declared.time_zone,
+            catch_up=kind_pb2.CatchUp.Value(f"CATCH_UP_{declared.catch_up.upper()}"),
+            overlap=kind_pb2.Overlap.Value(f"OVERLAP_{declared.overlap.upper()}"),
+        ),
+        pause_time=time_to_proto(schedule.paused_at),
+        next_time=time_to_proto(schedule.next_at),
+        last_time=time_to_proto(schedule.last_at),
+        last_job_id=str(schedule.last_job_id or ""),
+    )
