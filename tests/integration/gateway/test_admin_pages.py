@@ -12,8 +12,8 @@ from chassis import identity, ids
 from repruv.jobs.v1 import kind_pb2
 from tests.integration.gateway.conftest import ADMIN_EMAIL, PASSWORD, Account
 from tests.integration.gateway.html import Page, submit
-from tests.integration.jobs import served as serving
-from tests.integration.jobs.served import Served
+from tests.integration.jobs import jobs_server
+from tests.integration.jobs.jobs_server import Served
 
 HTML = {"Accept": "text/html"}
 PAGES = ("jobs", "kinds", "schedules", "stuck", "workers", "users", "security-events")
@@ -22,7 +22,7 @@ PAGES = ("jobs", "kinds", "schedules", "stuck", "workers", "users", "security-ev
 @pytest.fixture
 async def served(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[Served]:
     """The jobs service."""
-    async with serving.reached(jobs_target, signer) as found:
+    async with jobs_server.reached(jobs_target, signer) as found:
         yield found
 
 
@@ -144,9 +144,9 @@ async def test_schedules_are_paused_and_triggered_once(demo_target: str, admin: 
 
 async def test_workers_are_listed(admin: httpx.AsyncClient, kind: str) -> None:
     page = await look(admin, "/admin/workers")
-    assert serving.WORKER in page.text
+    assert jobs_server.WORKER in page.text
     workers = (await admin.get("/api/v1/admin/workers")).json()["workers"]
-    assert serving.WORKER in {one["worker"] for one in workers}
+    assert jobs_server.WORKER in {one["worker"] for one in workers}
 
 
 async def test_accounts_are_found_closed_and_opened(

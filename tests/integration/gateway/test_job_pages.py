@@ -17,8 +17,8 @@ from gateway.settings import Settings
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 from tests.integration.gateway.conftest import Account, gateway_serving
 from tests.integration.gateway.html import Page, submit
-from tests.integration.jobs import served as serving
-from tests.integration.jobs.served import Served
+from tests.integration.jobs import jobs_server
+from tests.integration.jobs.jobs_server import Served
 
 HTML = {"Accept": "text/html"}
 HOSTILE = '<img src=x onerror=alert(1)> & "quotes"'
@@ -28,7 +28,7 @@ Register = Callable[..., Awaitable[Account]]
 @pytest.fixture
 async def served(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[Served]:
     """The jobs service."""
-    async with serving.reached(jobs_target, signer) as found:
+    async with jobs_server.reached(jobs_target, signer) as found:
         yield found
 
 
@@ -115,16 +115,16 @@ async def test_a_job_tells_how_it_stands_and_what_happened(account: Account, ser
     running = await claimed(served, kind)
     await served.progress(running, 3)
     page = await look(account, path)
-    for words in ("Running", "30%", "3 of 10", "Attempt 1 began", serving.WORKER, submitted.job_id):
+    for words in ("Running", "30%", "3 of 10", "Attempt 1 began", jobs_server.WORKER, submitted.job_id):
         assert words in page.text
     assert f"{path}/retry" not in page.forms
 
-    await served.finish(running, failed=serving.failed("mailbox_full", retryable=True))
+    await served.finish(running, failed=jobs_server.failed("mailbox_full", retryable=True))
     page = await look(account, path)
     for words in ("Retrying", "Attempt 1 did not succeed", "It did not work.", "mailbox_full"):
         assert words in page.text
 
-    await served.finish(await again(served, kind), failed=serving.failed("mailbox_gone"))
+    await served.finish(await again(served, kind), failed=jobs_server.failed("mailbox_gone"))
     page = await look(account, path)
     for words in ("Failed", "mailbox_gone", "Attempt 2 began"):
         assert words in page.text
@@ -147,7 +147,7 @@ async def test_a_job_tells_how_it_stands_and_what_happened(account: Account, ser
 async def again(served: Served, kind: str) -> job_pb2.Job:
     """Claim what is due in a moment."""
     request = jobs_service_pb2.ClaimJobsRequest(
-        worker=serving.WORKER, kinds=[kind], max_jobs=1, wait=Duration(seconds=5)
+        worker=jobs_server.WORKER, kinds=[kind], max_jobs=1, wait=Duration(seconds=5)
     )
     (job,) = (await served.call(served.jobs.ClaimJobs, request)).jobs
     found: job_pb2.Job = job

@@ -12,8 +12,8 @@ from chassis import identity
 from repruv.jobs.v1 import kind_pb2
 from tests.integration.gateway.conftest import Account
 from tests.integration.gateway.html import Page, submit
-from tests.integration.jobs import served as serving
-from tests.integration.jobs.served import Served
+from tests.integration.jobs import jobs_server
+from tests.integration.jobs.jobs_server import Served
 
 PATH = "/notifications"
 READ = f"{PATH}/read"
@@ -23,7 +23,7 @@ End = Callable[..., Awaitable[str]]
 @pytest.fixture
 async def served(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[Served]:
     """The jobs service."""
-    async with serving.reached(jobs_target, signer) as found:
+    async with jobs_server.reached(jobs_target, signer) as found:
         yield found
 
 
@@ -51,7 +51,7 @@ async def test_the_bell_counts_what_was_not_read(account: Account, end: End) -> 
     assert "unread" not in (await look(account, "/settings/demo-mode")).text
     assert "You are up to date" in (await look(account)).text
     completed = await end(account)
-    failed = await end(account, failed=serving.failed("mailbox_full"))
+    failed = await end(account, failed=jobs_server.failed("mailbox_full"))
     for path in ("/settings/demo-mode", "/jobs", f"/jobs/{failed}"):
         assert "Notifications: 2 unread" in (await look(account, path)).text
     page = await look(account)

@@ -12,8 +12,8 @@ import pytest
 from chassis import identity, ids
 from repruv.jobs.v1 import admin_service_pb2, kind_pb2
 from tests.integration.gateway.conftest import Account
-from tests.integration.jobs import served as serving
-from tests.integration.jobs.served import Served
+from tests.integration.jobs import jobs_server
+from tests.integration.jobs.jobs_server import Served
 
 PATH = "/api/v1/notifications"
 
@@ -21,7 +21,7 @@ PATH = "/api/v1/notifications"
 @pytest.fixture
 async def served(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[Served]:
     """The jobs service."""
-    async with serving.reached(jobs_target, signer) as found:
+    async with jobs_server.reached(jobs_target, signer) as found:
         yield found
 
 
@@ -49,7 +49,7 @@ async def unread(account: Account, **query: Any) -> Any:
 
 async def test_what_ended_is_told_until_it_was_read(account: Account, end: Callable[..., Awaitable[str]]) -> None:
     completed = await end(account)
-    failed = await end(account, failed=serving.failed("mailbox_full"))
+    failed = await end(account, failed=jobs_server.failed("mailbox_full"))
     told = await unread(account)
     assert (told["unread_count"], told["next_page_token"]) == (2, "")
     latest, earlier = told["notifications"]
