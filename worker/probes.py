@@ -1,4 +1,4 @@
-"""`/healthz` and `/metrics` of a worker, served by a thread: they answer even when the event loop does not."""
+"""`/healthz` and `/metrics` of a worker. A thread serves them, so they answer while the event loop is blocked."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from worker.liveness import Liveness
 
 
-class Measured(Protocol):
-    """Whatever has metrics."""
+class HasRegistry(Protocol):
+    """An object with a registry of metrics."""
 
     registry: CollectorRegistry
 
 
 @contextlib.contextmanager
-def serving(listen: str, liveness: Liveness, metrics: Measured) -> Iterator[int]:
-    """Serve on `listen` (host:port; port 0: any) until the context ends; gives the port. Raises OSError if it is taken."""
+def serving(listen: str, liveness: Liveness, metrics: HasRegistry) -> Iterator[int]:
+    """Serve on `listen` (host:port; 0 for any free port) and yield the port. Raises OSError when the port is taken."""
     host, _, port = listen.rpartition(":")
 
     class Handler(BaseHTTPRequestHandler):
@@ -47,7 +47,7 @@ def serving(listen: str, liveness: Liveness, metrics: Measured) -> Iterator[int]
             self.wfile.write(body)
 
         def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - named by http.server
-            """Say nothing: probes come every few seconds."""
+            """Log nothing: a probe comes every few seconds."""
 
     server = ThreadingHTTPServer((host, int(port)), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.5}, name="probes", daemon=True)

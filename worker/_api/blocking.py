@@ -1,4 +1,4 @@
-"""The context of a handler that blocks: what `Context` offers, as plain functions that wait."""
+"""The context of a blocking handler: the methods of `Context` as plain functions."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ T = TypeVar("T")
 
 
 class BlockingContext:
-    """One attempt of one job, as a handler in a thread or process sees it. Its calls mean what those of `Context` do.
+    """One attempt of one job, as a handler in a thread or process sees it. The methods do what those of `Context` do.
 
-    When the attempt is over, since its time is up for example, they raise `Cancelled`.
+    They raise `Cancelled` when the attempt is over, for example after its timeout.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class BlockingContext:
         call: Callable[..., Any],
         is_cancelled: Callable[[], bool],
     ) -> None:
-        """`call` does what the method of `Context` of this name does, and waits for it."""
+        """`call` runs the method of `Context` of a name and waits for its result."""
         self.job_id = job_id
         self.owner_id = owner_id
         self.kind = kind
@@ -45,7 +45,7 @@ class BlockingContext:
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether the handler should stop. In a process never: it is killed instead."""
+        """Whether the handler should stop. Always false in a process, which is killed instead."""
         return self._is_cancelled()
 
     def raise_if_cancelled(self) -> None:
@@ -54,20 +54,20 @@ class BlockingContext:
             raise Cancelled("requested")
 
     def progress(self, done: int, total: int = 0, message: str = "") -> None:
-        """Tell how far the attempt has come."""
+        """Report progress."""
         self.call("progress", done, total, message)
 
     def step(self, name: str, work: Callable[[], T]) -> T:
-        """Do a part of the work once."""
-        found, value = self.call("find_step", name)
-        return value if found else self.call("save_step", name, work())  # type: ignore[no-any-return]
+        """Run a part of the work once."""
+        is_saved, value = self.call("find_step", name)
+        return value if is_saved else self.call("save_step", name, work())  # type: ignore[no-any-return]
 
     def checkpoint(self, state: object) -> None:
-        """Keep where a loop has come to."""
+        """Save the position of a loop."""
         self.call("checkpoint", state)
 
     def state(self) -> Any:
-        """Give what was last kept."""
+        """Return the value that `checkpoint` saved last."""
         return self.call("state")
 
     def submit(
@@ -81,21 +81,21 @@ class BlockingContext:
         """Submit a child of this job."""
         return self.submit_children([jobs.new_job(kind, payload, **options)], name=name)[0]
 
-    def submit_children(self, new: Iterable[jobs.NewJob], *, name: str = "") -> list[jobs.SubmittedJob]:
+    def submit_children(self, new_jobs: Iterable[jobs.NewJob], *, name: str = "") -> list[jobs.SubmittedJob]:
         """Submit children of this job."""
-        submitted: list[jobs.SubmittedJob] = self.call("submit_children", list(new), name=name)
+        submitted: list[jobs.SubmittedJob] = self.call("submit_children", list(new_jobs), name=name)
         return submitted
 
     def list_children(self) -> list[jobs.Child]:
-        """List the children of this job as they stand."""
+        """Return the children of this job in their current states."""
         children: list[jobs.Child] = self.call("list_children")
         return children
 
 
 FIELDS = ("job_id", "owner_id", "kind", "attempt", "payload", "children", "undone_job")
-"""What is known of an attempt without asking."""
+"""The attributes of a context that need no call."""
 
 
 def snapshot(context: Context) -> dict[str, Any]:
-    """Give what is known of an attempt without asking."""
+    """Return the attributes of a context that need no call."""
     return {name: getattr(context, name) for name in FIELDS}

@@ -1,4 +1,4 @@
-"""What an attempt keeps for the next ones."""
+"""Values that an attempt saves for later attempts."""
 
 from __future__ import annotations
 
@@ -12,64 +12,64 @@ from worker._api.outcomes import JobFailed
 from worker._api.retry import retry_while_unavailable
 
 STATE = "@state"
-"""The name under which `Context.checkpoint` saves; steps have other ones."""
+"""The name of the value that `Context.checkpoint` saves. Names of steps do not begin with @."""
 
 
 class Store(Protocol):
-    """Where checkpoints are kept."""
+    """Where checkpoints are stored."""
 
-    async def save_checkpoint(self, held: AttemptKey, name: str, value: Any) -> None:
-        """Keep a JSON value."""
+    async def save_checkpoint(self, key: AttemptKey, name: str, value: Any) -> None:
+        """Save a JSON value."""
 
-    async def get_checkpoints(self, held: AttemptKey) -> dict[str, Any]:
-        """Give all that were kept."""
+    async def get_checkpoints(self, key: AttemptKey) -> dict[str, Any]:
+        """Return all saved values."""
 
 
 class Checkpoints:
-    """The values that the attempts of a job have saved. Read once, when first needed."""
+    """The saved values of a job. They are read once, at the first use."""
 
-    def __init__(self, store: Store, held: AttemptKey, *, lost: Callable[[], None]) -> None:
-        """`lost` is called when the lease turns out to be gone; it ends the task that it is called in."""
+    def __init__(self, store: Store, key: AttemptKey, *, on_lost: Callable[[], None]) -> None:
+        """`on_lost` is called when the lease is lost; it cancels the calling task."""
         self._store = store
-        self._held = held
-        self._lost = lost
+        self._key = key
+        self._on_lost = on_lost
         # The first attempt has nothing to read.
-        self._values: dict[str, Any] | None = {} if held[1] == 1 else None
-        self._reading = asyncio.Lock()
+        self._values: dict[str, Any] | None = {} if key[1] == 1 else None
+        self._lock = asyncio.Lock()
 
     async def find(self, name: str) -> tuple[bool, Any]:
-        """Say whether there is a value of this name, and which."""
-        found = await self._read()
-        return name in found, found.get(name)
+        """Return whether a value of this name is saved, and the value."""
+        saved = await self._load()
+        return name in saved, saved.get(name)
 
     async def save(self, name: str, value: object) -> Any:
-        """Keep a value and give it as later attempts will see it. Raises `JobFailed` for one that cannot be kept."""
-        kept = values.from_value(values.to_value(value))
-        found = await self._read()
+        """Save a value and return it as later attempts will read it. Raises `JobFailed` when it cannot be stored."""
+        json_value = values.from_value(values.to_value(value))
+        saved = await self._load()
         try:
-            await retry_while_unavailable(lambda: self._store.save_checkpoint(self._held, name, kept))
+            await retry_while_unavailable(lambda: self._store.save_checkpoint(self._key, name, json_value))
         except (errors.Aborted, errors.NotFound):
             await self._stop()
             raise
         except (errors.InvalidArgument, errors.ResourceExhausted) as error:
             message = f"The checkpoint {name} could not be stored: {error.message}"
             raise JobFailed("checkpoint_refused", message, retryable=False) from error
-        found[name] = kept
-        return kept
+        saved[name] = json_value
+        return json_value
 
-    async def _read(self) -> dict[str, Any]:
+    async def _load(self) -> dict[str, Any]:
         if self._values is not None:
             return self._values
-        async with self._reading:
+        async with self._lock:
             if self._values is None:
                 try:
-                    self._values = await retry_while_unavailable(lambda: self._store.get_checkpoints(self._held))
+                    self._values = await retry_while_unavailable(lambda: self._store.get_checkpoints(self._key))
                 except (errors.Aborted, errors.NotFound):
                     await self._stop()
                     raise
         return self._values
 
     async def _stop(self) -> None:
-        self._lost()
-        # The cancellation arrives here; nothing of the handler runs after it.
+        self._on_lost()
+        # The cancellation is raised here, so that the handler does nothing more.
         await asyncio.sleep(0)

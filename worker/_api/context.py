@@ -18,10 +18,10 @@ P = TypeVar("P")
 T = TypeVar("T")
 
 
-class Service(checkpoints.Store, Protocol):
-    """What a context needs of the jobs service."""
+class JobsService(checkpoints.Store, Protocol):
+    """The calls of the jobs service that a context makes."""
 
-    async def submit_many(self, new: Iterable[jobs.NewJob]) -> list[jobs.SubmittedJob | errors.Error]:
+    async def submit_many(self, new_jobs: Iterable[jobs.NewJob]) -> list[jobs.SubmittedJob | errors.Error]:
         """Submit jobs."""
 
     async def list_children(self, job_id: str) -> list[jobs.Child]:
@@ -40,29 +40,29 @@ class Context:
         attempt: int,
         payload: Mapping[str, Any],
         children: jobs.Children = jobs.Children(),  # noqa: B008 - frozen
-        service: Service,
+        service: JobsService,
     ) -> None:
         self.job_id = job_id
         self.owner_id = owner_id
         self.kind = kind
         self.attempt = attempt
-        """With job_id the fencing token: whatever the handler writes elsewhere must be guarded by it."""
+        """With job_id the fencing token: every write of the handler elsewhere must be guarded by it."""
         self.payload = dict(payload)
         self.children = children
-        """How many children there were, and how they stood, when this attempt began."""
+        """The children when this attempt started."""
         self.undone_job: jobs.UndoneJob | None = None
-        """In a handler that undoes: whose work."""
+        """The job that this handler undoes, if it is an undo handler."""
         self.cancelled = asyncio.Event()
         """Set when the handler should stop."""
         self.latest_progress: jobs.Progress | None = None
-        self.on_progress: Callable[[jobs.Progress], None] = _nothing
-        self.on_lost: Callable[[], None] = _nothing
+        self.on_progress: Callable[[jobs.Progress], None] = _ignore
+        self.on_lost: Callable[[], None] = _ignore
         self._service = service
         self._positions = Counter[str]()
         self._checkpoints: checkpoints.Checkpoints | None = None
 
     @property
-    def held(self) -> AttemptKey:
+    def key(self) -> AttemptKey:
         """The fencing token."""
         return self.job_id, self.attempt
 
@@ -77,7 +77,7 @@ class Context:
             raise Cancelled("requested")
 
     async def progress(self, done: int, total: int = 0, message: str = "") -> None:
-        """Tell how far the attempt has come. Cheap: it is sent beside the work, the newest only, a few times a second."""
+        """Report progress. Cheap: only the latest report is sent, in the background, a few times a second."""
         self.latest_progress = jobs.Progress(done=done, total=total, message=message)
         self.on_progress(self.latest_progress)
 
@@ -88,34 +88,34 @@ class Context:
     async def step(self, name: str, work: Callable[[], T]) -> T: ...
 
     async def step(self, name: str, work: Callable[[], object]) -> object:
-        """Do a part of the work once: later attempts get what it returned, without doing it again.
+        """Run a part of the work once. Later attempts get its result without running it.
 
-        `name` is one of the job's own, 1 to 100 characters; `work` returns what JSON can say, at most 64 KiB, and is got back as
-        JSON has it. If the worker dies between the work and its saving, the work is done again.
+        `name` is unique within the job, 1 to 100 characters. The result is JSON of at most 64 KiB and is returned as JSON
+        represents it. If the worker dies between the work and the save, the work runs again.
         """
-        found, value = await self.find_step(name)
-        if found:
+        is_saved, value = await self.find_step(name)
+        if is_saved:
             return value
         result = work()
         return await self.save_step(name, await result if inspect.isawaitable(result) else result)
 
     async def find_step(self, name: str) -> tuple[bool, Any]:
-        """Say whether a step was done before, and what it returned."""
+        """Return whether a step has run before, and its result."""
         if not 1 <= len(name) <= 100 or name.startswith("@"):
-            raise ValueError("a step needs a name of 1 to 100 characters that does not begin with @")
-        return await self._saved.find(name)
+            raise ValueError("the name of a step has 1 to 100 characters and does not begin with @")
+        return await self._saved_values.find(name)
 
     async def save_step(self, name: str, value: object) -> Any:
-        """Say that a step is done; gives what it returned as JSON has it."""
-        return await self._saved.save(name, value)
+        """Save the result of a step and return it as JSON represents it."""
+        return await self._saved_values.save(name, value)
 
     async def checkpoint(self, state: object) -> None:
-        """Keep where a loop has come to, for the next attempt; replaces what was kept before. At most 64 KiB of JSON."""
-        await self._saved.save(checkpoints.STATE, state)
+        """Save the position of a loop for later attempts, at most 64 KiB of JSON. Replaces the previous one."""
+        await self._saved_values.save(checkpoints.STATE, state)
 
     async def state(self) -> Any:
-        """Give what was last kept by `checkpoint`, by this attempt or an earlier one; None if nothing was."""
-        return (await self._saved.find(checkpoints.STATE))[1]
+        """Return the value that `checkpoint` saved last, in this attempt or an earlier one, or None."""
+        return (await self._saved_values.find(checkpoints.STATE))[1]
 
     async def submit(
         self,
@@ -128,40 +128,39 @@ class Context:
         """Submit a child of this job. See `submit_children`."""
         return (await self.submit_children([jobs.new_job(kind, payload, **options)], name=name))[0]
 
-    async def submit_children(self, new: Iterable[jobs.NewJob], *, name: str = "") -> list[jobs.SubmittedJob]:
+    async def submit_children(self, new_jobs: Iterable[jobs.NewJob], *, name: str = "") -> list[jobs.SubmittedJob]:
         """Submit children of this job, for its owner. After that the handler may raise `WaitForChildren`.
 
-        A child is known by `name` (its kind, if not given) and by its position among those of that name; so when the handler
-        runs again it gets the children that are there, provided that it submits the same ones in the same order. Raises the
-        first error of those that were refused.
+        `name` (by default the kind) and the position among children of that name identify a child. A handler that runs again
+        and submits the same children in the same order gets the existing ones. Raises the first error of a rejected child.
         """
-        children = list(new)
+        children = list(new_jobs)
         for child in children:
             key = name or child.spec.kind
             child.job_id = jobs.child_id(self.job_id, key, self._positions[key])
             child.spec.parent_id, child.spec.owner_id = self.job_id, self.owner_id
             self._positions[key] += 1
-        found: list[jobs.SubmittedJob] = []
-        for one in await retry_while_unavailable(lambda: self._service.submit_many(children)):
-            if isinstance(one, errors.Error):
-                raise one
-            found.append(one)
-        return found
+        submitted: list[jobs.SubmittedJob] = []
+        for result in await retry_while_unavailable(lambda: self._service.submit_many(children)):
+            if isinstance(result, errors.Error):
+                raise result
+            submitted.append(result)
+        return submitted
 
     async def list_children(self) -> list[jobs.Child]:
-        """List the children of this job as they stand, in the order of their submits as far as their ids tell."""
+        """Return the children of this job in their current states, ordered by id."""
         return await retry_while_unavailable(lambda: self._service.list_children(self.job_id))
 
-    def begin_again(self) -> None:
-        """Say that the handler is called again, within the same attempt."""
+    def restart(self) -> None:
+        """Prepare another call of the handler within the same attempt."""
         self._positions.clear()
 
     @property
-    def _saved(self) -> checkpoints.Checkpoints:
+    def _saved_values(self) -> checkpoints.Checkpoints:
         if self._checkpoints is None:
-            self._checkpoints = checkpoints.Checkpoints(self._service, self.held, lost=lambda: self.on_lost())
+            self._checkpoints = checkpoints.Checkpoints(self._service, self.key, on_lost=lambda: self.on_lost())
         return self._checkpoints
 
 
-def _nothing(*_: object) -> None:
+def _ignore(*_: object) -> None:
     pass

@@ -1,4 +1,4 @@
-"""Jobs to be submitted, and what becomes of them."""
+"""New jobs, submitted jobs, children and progress."""
 
 from __future__ import annotations
 
@@ -22,31 +22,30 @@ NewJob = jobs_service_pb2.SubmitJobRequest
 
 State = Literal["scheduled", "pending", "running", "retrying", "cancelling", "completed", "failed", "cancelled"]
 
-
 AttemptKey = tuple[str, int]
 """(job_id, attempt): the fencing token."""
 
 
 class JobOptions(TypedDict, total=False):
-    """What may be said of a job beside its kind and payload; what is not said is as the kind declares. See JobSpec."""
+    """Options of a job. The kind declares the defaults. See JobSpec of the protos."""
 
     job_id: str
-    """UUIDv7; made if it is not given. Whoever may submit again, since no answer came, gives the same one."""
+    """A UUIDv7; random by default. Set it to make a repeated submit the same job."""
     owner_id: str
-    """The user (UUID) for whom it runs; the system if not given. A child has its parent's."""
+    """The user (UUID) whose job it is; by default the system. A child has the owner of its parent."""
     priority: int
     """-100 to 100, higher first."""
     run_at: datetime
-    """Not before this time."""
+    """The earliest time to run."""
     max_attempts: int
     backoff: timedelta
     max_backoff: timedelta
     attempt_timeout: timedelta
     total_timeout: timedelta
     unique_key: str
-    """At most one job that has not ended carries it."""
+    """At most one job that has not ended has this key."""
     concurrency_key: str
-    """Those of a kind that share it run one after the other."""
+    """Jobs of a kind with the same key run one after the other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,25 +54,25 @@ class SubmittedJob:
 
     job_id: str
     created: bool
-    """Whether by this very submit, and not by an earlier one of the same id."""
+    """Whether this submit stored it, and not an earlier one with the same id."""
     has_worker: bool
-    """Whether a worker that serves its kind was seen lately."""
+    """Whether a worker for its kind was seen lately."""
     state: State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Children:
-    """How many children a job has."""
+    """The number of children of a job."""
 
     total: int = 0
     ended: int = 0
     unsuccessful: int = 0
-    """How many of those that ended did so failed or cancelled."""
+    """Children that ended failed or cancelled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Child:
-    """A child as it stands."""
+    """A child in its current state."""
 
     job_id: str
     kind: str
@@ -82,12 +81,12 @@ class Child:
     result: Mapping[str, Any] | None
     """Set when completed."""
     error_code: str
-    """Empty unless it failed, or retries after an error."""
+    """Empty unless the child failed or retries after an error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far an attempt has come; `total` 0 means unknown."""
+    """The progress of an attempt; `total` 0 means unknown."""
 
     done: int
     total: int
@@ -96,47 +95,47 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UndoneJob:
-    """What an undoing job undoes."""
+    """The job that an undo job undoes."""
 
     job_id: str
     attempt: int
-    """The last attempt that was made."""
+    """Its last attempt."""
 
 
 def new_job(kind: kinds.Kind[P] | str, payload: P | Mapping[str, Any], **options: Unpack[JobOptions]) -> NewJob:
-    """Make a job to be submitted. Raises ValueError or TypeError for a payload that JSON cannot say."""
+    """Build a job to submit. Raises ValueError or TypeError for a payload that is not JSON."""
     job_id = options.pop("job_id", "") or str(ids.uuid7())
-    new = NewJob(job_id=job_id, spec=job_pb2.JobSpec(kind=kinds.name_of(kind), payload=values.to_struct(payload)))
-    new.spec.owner_id = SYSTEM
+    job = NewJob(job_id=job_id, spec=job_pb2.JobSpec(kind=kinds.name_of(kind), payload=values.to_struct(payload)))
+    job.spec.owner_id = SYSTEM
     for name, value in options.items():
         if isinstance(value, timedelta):
-            getattr(new.spec, name).FromTimedelta(value)
+            getattr(job.spec, name).FromTimedelta(value)
         elif isinstance(value, datetime):
             if value.tzinfo is None:
-                raise ValueError(f"{name} must name its time zone")
-            getattr(new.spec, name).FromDatetime(value)
+                raise ValueError(f"{name} must have a time zone")
+            getattr(job.spec, name).FromDatetime(value)
         else:
-            setattr(new.spec, name, value)
-    return new
+            setattr(job.spec, name, value)
+    return job
 
 
 def child_id(parent_id: str, name: str, position: int) -> str:
-    """Give the id of a child: the same whenever the parent submits the child of this name and position."""
+    """Return the id of a child. The same parent, name and position give the same id."""
     digest = hashlib.sha256(f"{parent_id}\n{name}\n{position}".encode()).digest()
-    # Shaped as a UUIDv7 of the parent's time, so that children sort beside their parent.
+    # A UUIDv7 with the time of the parent, so that children sort beside their parent.
     value = UUID(parent_id).int >> 80 << 80 | int.from_bytes(digest[:10], "big")
     value = value & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62
     return str(UUID(int=value))
 
 
-def submitted(answer: jobs_service_pb2.SubmitJobResponse) -> SubmittedJob:
-    """Read the answer to a submit."""
-    job = answer.job
-    return SubmittedJob(job_id=job.job_id, created=answer.created, has_worker=answer.served, state=_state(job))
+def from_response(response: jobs_service_pb2.SubmitJobResponse) -> SubmittedJob:
+    """Convert the response to a submit."""
+    job = response.job
+    return SubmittedJob(job_id=job.job_id, created=response.created, has_worker=response.served, state=_state(job))
 
 
-def child(job: job_pb2.Job) -> Child:
-    """Read a child."""
+def child_from_proto(job: job_pb2.Job) -> Child:
+    """Convert a child."""
     return Child(
         job_id=job.job_id,
         kind=job.spec.kind,

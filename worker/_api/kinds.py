@@ -1,4 +1,4 @@
-"""What a worker serves: kinds of jobs with their handlers, and schedules."""
+"""Kinds of jobs with their handlers, and schedules."""
 
 from __future__ import annotations
 
@@ -30,84 +30,84 @@ UNDO = ".undo"
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[P]):
-    """A kind of jobs: its name, its handler, and what its jobs get when their submitters do not say otherwise.
+    """A kind of jobs: its name, its handler and the defaults of its jobs.
 
-    What is not given here is as `JobSpec` and `KindDeclaration` of the protos say: 3 attempts of at most 10 minutes each,
-    pauses from 1 s to 60 s between them, kept for 7 days after they have ended.
+    `JobSpec` and `KindDeclaration` of the protos define the values of fields that are not set: 3 attempts of at most
+    10 minutes, a backoff from 1 s to 60 s, a retention of 7 days after the end.
     """
 
     name: str
-    """`<service>.<verb>`; 1 to 100 characters of [a-z0-9_.-]."""
+    """`<service>.<verb>`, 1 to 100 characters of [a-z0-9_.-]."""
     handler: (
         Callable[[Context, P], Awaitable[object]]
         | Callable[[Context], Awaitable[object]]
         | Callable[[BlockingContext, P], object]
         | Callable[[BlockingContext], object]
     )
-    """`async def handler(context, payload)`; without `payload` type `async def handler(context)`; with a pool a plain `def`."""
+    """`async def handler(context, payload)`; without a payload type `async def handler(context)`; with a pool a `def`."""
     _: KW_ONLY
     payload: type[P] | None = None
-    """A frozen dataclass, or whatever else pydantic can read; without one the handler reads `context.payload`."""
+    """A frozen dataclass or another type that pydantic reads. Without one the handler reads `context.payload`."""
     max_attempts: int = 0
-    """How many attempts may end in an error; 1 to 100."""
+    """Attempts that may end in an error, 1 to 100."""
     backoff: timedelta | None = None
-    """Pause before the second attempt; doubles with each further one."""
+    """Pause before the second attempt. It doubles with each further attempt."""
     max_backoff: timedelta | None = None
     """Upper bound of that pause."""
     attempt_timeout: timedelta | None = None
-    """How long one attempt may run."""
+    """Time that one attempt may take."""
     total_timeout: timedelta | None = None
-    """How long the job may take, attempts and pauses included."""
+    """Time that the job may take, attempts and pauses included."""
     priority: int = 0
-    """Higher is claimed first; -100 to 100."""
+    """Jobs of a higher priority are claimed first; -100 to 100."""
     notify_owner: bool = False
-    """Whether owners are told when such a job ends, until they have read it."""
+    """Whether the owner gets a notification when such a job ends."""
     undo: Callable[..., Any] | None = None
-    """Called with the original payload, like `handler`, after a job was cancelled whose work had begun."""
+    """Called like `handler`, with the original payload, when a job is cancelled after it had started."""
     retention: timedelta | None = None
-    """How long jobs are kept after they have ended; 1 minute to 10 years."""
+    """Time that jobs are kept after their end, 1 minute to 10 years."""
     pool: Pool | None = None
-    """Where the handler blocks; None for one that is async."""
+    """Where a blocking handler runs. None for an async handler."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant, with ValueError; and a payload that nothing can read."""
+        """Validate the fields. Raises ValueError, and the error of pydantic for a payload type that it cannot read."""
         if not NAME.fullmatch(self.name + (UNDO if self.undo else "")):
-            raise ValueError(f"{self.name!r} is no name of a kind: 1 to 100 characters of [a-z0-9_.-]")
+            raise ValueError(f"{self.name!r} is not a name of a kind: 1 to 100 characters of [a-z0-9_.-]")
         if not 0 <= self.max_attempts <= 100 or not -100 <= self.priority <= 100:
             raise ValueError(f"{self.name}: max_attempts must be 1 to 100, priority -100 to 100")
         if self.pool and any(map(inspect.iscoroutinefunction, (self.handler, self.undo))):
-            raise ValueError(f"{self.name}: a pool is for handlers that block, without async")
+            raise ValueError(f"{self.name}: a pool runs plain functions, not async ones")
         if self.pool == "process":
             pickle.dumps((self.handler, self.undo))
         if self.payload is not None:
             payloads.prepare(self.payload)
 
     def declarations(self) -> list[kind_pb2.KindDeclaration]:
-        """What the jobs service is told: this kind and, if it can be undone, the kind that does so."""
-        said = kind_pb2.KindDeclaration(kind=self.name, notifies=self.notify_owner, undoes=self.undo is not None)
-        said.defaults.max_attempts = self.max_attempts
-        said.defaults.priority = self.priority
-        _set(said.defaults, "backoff", self.backoff)
-        _set(said.defaults, "max_backoff", self.max_backoff)
-        _set(said.defaults, "attempt_timeout", self.attempt_timeout)
-        _set(said.defaults, "total_timeout", self.total_timeout)
-        _set(said, "retention", self.retention)
+        """Return the declaration of this kind and, with `undo`, that of its undo kind."""
+        declaration = kind_pb2.KindDeclaration(kind=self.name, notifies=self.notify_owner, undoes=self.undo is not None)
+        declaration.defaults.max_attempts = self.max_attempts
+        declaration.defaults.priority = self.priority
+        _set(declaration.defaults, "backoff", self.backoff)
+        _set(declaration.defaults, "max_backoff", self.max_backoff)
+        _set(declaration.defaults, "attempt_timeout", self.attempt_timeout)
+        _set(declaration.defaults, "total_timeout", self.total_timeout)
+        _set(declaration, "retention", self.retention)
         if self.undo is None:
-            return [said]
+            return [declaration]
         undo = kind_pb2.KindDeclaration()
-        undo.CopyFrom(said)
+        undo.CopyFrom(declaration)
         undo.kind, undo.undoes, undo.notifies = self.name + UNDO, False, False
-        # What was begun must be undone, however long that takes.
+        # An undo must succeed however long it takes.
         undo.defaults.ClearField("total_timeout")
-        return [said, undo]
+        return [declaration, undo]
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Jobs that come by themselves. They belong to the system, not to a user."""
+    """Jobs that are submitted at fixed times. The system owns them."""
 
     name: str
-    """Unique among all; like a kind's."""
+    """Unique among all schedules; same characters as the name of a kind."""
     _: KW_ONLY
     kind: Kind[Any] | str
     cron: str
@@ -117,12 +117,12 @@ class Schedule:
     time_zone: str = "UTC"
     """An IANA time zone."""
     catch_up: Literal["last", "none", "all"] = "last"
-    """For the times that passed while nobody could fire: one job for all of them, none, or one each (up to 100)."""
+    """Jobs for the times missed in an outage: one for all of them, none, or one each (up to 100)."""
     overlap: Literal["skip", "allow", "queue"] = "skip"
-    """While the previous job has not ended: leave this time out, run beside it, or after it."""
+    """While the previous job has not ended: skip this time, run beside it, or run after it."""
 
     def declaration(self) -> kind_pb2.ScheduleDeclaration:
-        """What the jobs service is told."""
+        """Return the declaration of this schedule."""
         return kind_pb2.ScheduleDeclaration(
             name=self.name,
             kind=name_of(self.kind),
@@ -135,16 +135,16 @@ class Schedule:
 
 
 def name_of(kind: Kind[Any] | str) -> str:
-    """Give the name of a kind, which other services know by its name only."""
+    """Return the name of a kind. Other services know a kind by its name only."""
     return kind if isinstance(kind, str) else kind.name
 
 
 def by_name(kinds: list[Kind[Any]]) -> Mapping[str, Kind[Any]]:
-    """Give what serves each name, undoing included. Raises ValueError for a name that is there twice."""
-    served = {declared.kind: kind for kind in kinds for declared in kind.declarations()}
-    if len(served) != sum(len(kind.declarations()) for kind in kinds):
-        raise ValueError("a kind is served twice")
-    return served
+    """Return the kinds by name, undo kinds included. Raises ValueError for a duplicate name."""
+    named = {declaration.kind: kind for kind in kinds for declaration in kind.declarations()}
+    if len(named) != sum(len(kind.declarations()) for kind in kinds):
+        raise ValueError("two kinds have the same name")
+    return named
 
 
 def _set(message: Message, name: str, value: timedelta | None) -> None:

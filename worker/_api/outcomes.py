@@ -1,4 +1,4 @@
-"""How an attempt ends, other than with a result: what a handler may raise, and what the jobs service is told."""
+"""Outcomes of an attempt: the exceptions that a handler may raise, and the requests that report them."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ MESSAGE_LENGTH = 500
 
 
 class JobFailed(Exception):
-    """Raised by a handler: the attempt failed, for a reason that the user may read."""
+    """Raised by a handler: the attempt failed. The user reads the message."""
 
     def __init__(self, code: str, message: str, *, retryable: bool) -> None:
-        """`code` is stable, `message` one sentence without internals; `retryable`: another attempt may help."""
+        """`code` is stable; `message` is one sentence without internals; `retryable`: another attempt may succeed."""
         super().__init__(code, message, retryable)
         self.code = code
         self.message = message
         self.retryable = retryable
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _failed, (self.code, self.message, self.retryable)
+        return _job_failed, (self.code, self.message, self.retryable)
 
 
 class Cancelled(Exception):
-    """Raised by a handler: it stopped since it was asked to, or since its work had become pointless."""
+    """Raised by a handler: it stopped because it was asked to, or because its work had become pointless."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -35,59 +35,59 @@ class Cancelled(Exception):
 
 
 class Discard(Cancelled):
-    """Raised by a handler: nobody needs this job any more. It ends cancelled, with this reason, whatever attempts are left."""
+    """Raised by a handler: the job is no longer needed. It ends cancelled with this reason, whatever attempts are left."""
 
 
 class Snooze(Exception):
-    """Raised by a handler: go on after a while, in a new attempt that costs nothing of the budget."""
+    """Raised by a handler: resume later in a new attempt. It does not count against `max_attempts`."""
 
     def __init__(self, delay: timedelta) -> None:
-        """`delay` is above 0 and at most 30 days; else ValueError."""
+        """`delay` is above 0 and at most 30 days; otherwise ValueError."""
         if not timedelta(0) < delay <= MAX_SNOOZE:
-            raise ValueError("a job can be snoozed for more than nothing and at most 30 days")
+            raise ValueError("the delay of a snooze must be above 0 and at most 30 days")
         super().__init__(delay)
         self.delay = delay
 
 
 class WaitForChildren(Exception):
-    """Raised by a handler: go on when all children have ended, in a new attempt that costs nothing of the budget."""
+    """Raised by a handler: resume in a new attempt when all children have ended. Does not count against `max_attempts`."""
 
 
 def completed(result: object) -> Finish:
-    """The work is done. Raises ValueError or TypeError for a result that JSON cannot say."""
+    """Return the outcome of a completed attempt. Raises ValueError or TypeError for a result that is not JSON."""
     return Finish(completed=Finish.Completed(result=values.to_struct({} if result is None else result)))
 
 
 def failed(code: str, message: str, *, retryable: bool) -> Finish:
-    """An error."""
+    """Return the outcome of a failed attempt."""
     error = job_pb2.JobError(code=code, message=message[:MESSAGE_LENGTH])
     return Finish(failed=Finish.Failed(error=error, retryable=retryable))
 
 
 def cancelled(reason: str) -> Finish:
-    """The handler stopped."""
+    """Return the outcome of a handler that stopped."""
     return Finish(cancelled=Finish.Cancelled(reason=reason))
 
 
 def released() -> Finish:
-    """The worker hands the job back unfinished."""
+    """Return the outcome with which a worker hands a job back unfinished."""
     return Finish(released=Finish.Released())
 
 
 def snoozed(delay: timedelta) -> Finish:
-    """The handler goes on later."""
+    """Return the outcome of a handler that resumes after a delay."""
     finish = Finish(snoozed=Finish.Snoozed())
     finish.snoozed.delay.FromTimedelta(delay)
     return finish
 
 
 def waiting() -> Finish:
-    """The handler goes on when the children have ended."""
+    """Return the outcome of a handler that resumes when its children have ended."""
     return Finish(waiting=Finish.Waiting())
 
 
-def of(error: JobFailed | Cancelled | Snooze | WaitForChildren) -> Finish:
-    """What a handler meant by raising this."""
+def from_exception(error: JobFailed | Cancelled | Snooze | WaitForChildren) -> Finish:
+    """Return the outcome that an exception of a handler means."""
     match error:
         case JobFailed():
             return failed(error.code, error.message, retryable=error.retryable)
@@ -99,5 +99,5 @@ def of(error: JobFailed | Cancelled | Snooze | WaitForChildren) -> Finish:
             return waiting()
 
 
-def _failed(code: str, message: str, retryable: bool) -> JobFailed:
+def _job_failed(code: str, message: str, retryable: bool) -> JobFailed:
     return JobFailed(code, message, retryable=retryable)

@@ -13,28 +13,28 @@ from worker._api.outcomes import JobFailed
 P = TypeVar("P")
 
 
-def read(payload: type[P], given: Mapping[str, Any]) -> P:
-    """Make the dataclass of a payload. Fields that it does not know are ignored: a newer submitter may send them.
+def read(payload_type: type[P], fields: Mapping[str, Any]) -> P:
+    """Build the dataclass of a payload. Unknown fields are ignored: a newer submitter may send them.
 
-    Raises `JobFailed` `payload_invalid`, which no other attempt would mend, naming the first field that is wrong.
+    Raises `JobFailed` `payload_invalid`, not retryable, which names the first invalid field.
     """
     try:
-        kind: Any = payload
-        made: P = _adapter(kind).validate_python(dict(given))
+        key: Any = payload_type
+        payload: P = _adapter(key).validate_python(dict(fields))
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "payload"
         message = f"The payload is not valid: {field}: {first['msg']}."
         raise JobFailed("payload_invalid", message, retryable=False) from error
-    return made
+    return payload
 
 
-def prepare(payload: Any) -> None:
-    """Build what reads this type, so that a type which nothing can read is found when the worker starts."""
-    _adapter(payload)
+def prepare(payload_type: Any) -> None:
+    """Build the validator of a type. A type that pydantic cannot read fails at the start of the worker."""
+    _adapter(payload_type)
 
 
 @cache
-def _adapter(payload: Hashable) -> pydantic.TypeAdapter[Any]:
-    known: Any = payload
-    return pydantic.TypeAdapter(known)
+def _adapter(payload_type: Hashable) -> pydantic.TypeAdapter[Any]:
+    any_type: Any = payload_type
+    return pydantic.TypeAdapter(any_type)

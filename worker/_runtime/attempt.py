@@ -1,4 +1,4 @@
-"""One attempt: runs the handler, sends its progress, tells the outcome until it is heard or no longer matters."""
+"""One attempt: runs the handler, sends its progress, and delivers the outcome."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from worker._api.context import Context
 from worker._api.jobs import AttemptKey, Children
 from worker._api.outcomes import Cancelled, JobFailed, Snooze, WaitForChildren
 from worker._api.retry import backoff
-from worker._runtime.invocation import Begin
+from worker._runtime.invocation import Prepare
 from worker._runtime.metrics import KindMetrics
-from worker._runtime.progress import Reporter
+from worker._runtime.progress import ProgressReporter
 from worker.client import JobsClient
 
 logger = logging.getLogger(__name__)
@@ -29,14 +29,14 @@ SLOW_SECONDS = 1.0
 
 
 class StopReason(enum.Enum):
-    """Why an attempt was stopped from outside."""
+    """Why the worker stopped an attempt."""
 
     CANCELLED = enum.auto()
-    """Asked to stop and did not within the grace."""
+    """The handler was asked to stop and did not within the grace period."""
     RELEASED = enum.auto()
     """The worker is shutting down."""
     LOST = enum.auto()
-    """The lease is gone: another attempt may already run, and nobody wants to hear of this one."""
+    """The lease is lost: another attempt may run, and the outcome of this one is not wanted."""
 
 
 class Attempt:
@@ -45,16 +45,16 @@ class Attempt:
     def __init__(
         self,
         job: job_pb2.Job,
-        begin: Begin,
+        prepare: Prepare,
         jobs: JobsClient,
         *,
         metrics: KindMetrics,
         translate: run.Translate,
-        worked: Callable[[], None],
+        on_handler_done: Callable[[], None],
         grace: float = CANCEL_GRACE_SECONDS,
     ) -> None:
-        """`worked` is called when the handler has ended and only the outcome is to be told. `grace`: for one told to stop."""
-        self.held: AttemptKey = (job.job_id, job.attempt)
+        """`on_handler_done` is called before the outcome is delivered. `grace`: seconds for a handler to stop when asked."""
+        self.key: AttemptKey = (job.job_id, job.attempt)
         self.context = Context(
             job_id=job.job_id,
             owner_id=job.spec.owner_id,
@@ -67,71 +67,71 @@ class Attempt:
             service=jobs,
         )
         self.context.on_lost = lambda: self.stop(StopReason.LOST)
-        self.is_working = True
-        """Whether the handler runs; else only the outcome is to be told."""
-        self._begin = begin
+        self.is_running = True
+        """Whether the handler runs. Afterwards only the outcome is delivered."""
+        self._prepare = prepare
         self._jobs = jobs
         self._metrics = metrics
         self._translate = translate
-        self._worked = worked
+        self._on_handler_done = on_handler_done
         self._grace = grace
-        self._reporter = Reporter(self.context, jobs, lost=self.context.on_lost)
+        self._progress = ProgressReporter(self.context, jobs, on_lost=self.context.on_lost)
         self._timeout, self._has_deadline = _timeout(job)
-        self._fate: StopReason | None = None
+        self._stop_reason: StopReason | None = None
         self._task: asyncio.Task[None] | None = None
         self._hard_stop: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
-        """Run the handler and tell the outcome. Returns when the outcome was taken, or when the lease is lost."""
+        """Run the handler and deliver the outcome. Return when the outcome is stored or the lease is lost."""
         self._task = asyncio.current_task()
         started = time.monotonic()
         try:
-            outcome = await self._outcome()
+            outcome = await self._run_handler()
         finally:
-            self.is_working = False
-            self._worked()
-            self._reporter.stop()
+            self.is_running = False
+            self._on_handler_done()
+            self._progress.stop()
             if self._hard_stop:
                 self._hard_stop.cancel()
         seconds = time.monotonic() - started
         self._metrics.seconds.observe(seconds)
-        told = await self._tell(outcome)
-        if told is None:
+        delivered = await self._deliver(outcome)
+        if delivered is None:
             self._metrics.lost.inc()
             logger.warning("attempt lost its lease", extra=self._log)
             return
-        self._metrics.finished[told].inc()
-        if seconds > SLOW_SECONDS or told != "completed":
-            logger.info("attempt ended", extra={**self._log, "outcome": told, "seconds": round(seconds, 3)})
+        self._metrics.finished[delivered].inc()
+        if seconds > SLOW_SECONDS or delivered != "completed":
+            logger.info("attempt ended", extra={**self._log, "outcome": delivered, "seconds": round(seconds, 3)})
 
     def request_cancel(self) -> None:
-        """Ask the handler to stop; if it does not within the grace, stop it."""
+        """Ask the handler to stop, and stop it after the grace period."""
         if not self.context.is_cancelled:
             self.context.cancelled.set()
             self._hard_stop = asyncio.get_running_loop().call_later(self._grace, self.stop, StopReason.CANCELLED)
 
-    def stop(self, fate: StopReason) -> None:
+    def stop(self, reason: StopReason) -> None:
         """Stop the handler at once."""
-        if self._fate in {None, StopReason.CANCELLED} or fate is StopReason.LOST:
-            self._fate = fate
-        # A task that has not begun would never hear of it; it looks at its fate first.
-        if self._task and self.is_working:
+        if self._stop_reason in {None, StopReason.CANCELLED} or reason is StopReason.LOST:
+            self._stop_reason = reason
+        # A task that has not started cannot be cancelled within: it checks the stop reason first.
+        if self._task and self.is_running:
             self._task.cancel()
 
     @property
     def _log(self) -> dict[str, object]:
         return {"job_id": self.context.job_id, "kind": self.context.kind, "attempt": self.context.attempt}
 
-    async def _outcome(self) -> outcomes.Finish:
-        if self._fate:
+    async def _run_handler(self) -> outcomes.Finish:
+        if self._stop_reason:
             return self._stopped()
         try:
             result = await self._handle()
-        except (Cancelled, Snooze, WaitForChildren) as ended:
-            return outcomes.of(ended)
-        except JobFailed as failed:
-            logger.warning("attempt failed", extra={**self._log, "code": failed.code, "cause": failed.message})
-            return outcomes.of(failed)
+        except (Cancelled, Snooze, WaitForChildren) as error:
+            return outcomes.from_exception(error)
+        except JobFailed as error:
+            logger.warning("attempt failed", extra={**self._log, "code": error.code, "cause": error.message})
+            return outcomes.from_exception(error)
         except TimeoutError:
             logger.warning("attempt timed out", extra=self._log)
             if self._has_deadline:
@@ -140,10 +140,10 @@ class Attempt:
             message = f"The attempt took longer than {self._timeout:g} s."
             return outcomes.failed("attempt_timeout", message, retryable=True)
         except asyncio.CancelledError:
-            if self._fate is None:
+            if self._stop_reason is None:
                 raise
             if self._task:
-                # Meant for the handler; what follows goes on as if nothing had been.
+                # The cancellation was for the handler only.
                 self._task.uncancel()
             return self._stopped()
         except Exception:
@@ -152,52 +152,52 @@ class Attempt:
         try:
             return outcomes.completed(result)
         except (ValueError, TypeError) as error:
-            logger.exception("result is nothing that JSON can say", extra=self._log)
+            logger.exception("result is not JSON", extra=self._log)
             return _refused(error)
 
     def _stopped(self) -> outcomes.Finish:
-        return outcomes.released() if self._fate is StopReason.RELEASED else outcomes.cancelled("requested")
+        return outcomes.released() if self._stop_reason is StopReason.RELEASED else outcomes.cancelled("requested")
 
     async def _handle(self) -> object:
-        call = self._begin(self.context)
+        call = self._prepare(self.context)
         deadline = asyncio.timeout(self._timeout)
         try:
             async with deadline:
-                # Again and again while a part of the system does not answer: the handler goes on where it stopped. That is
-                # nobody's fault, and so costs no attempt. The attempt's timeout bounds it, and so does a lost lease.
+                # Repeats the handler while a part of the system does not answer. An outage does not count against
+                # max_attempts. The attempt's timeout and a lost lease bound the loop.
                 for pause in backoff():
                     try:
                         return await call()
                     except Exception as error:
-                        known = error if isinstance(error, errors.Error) else self._translate(error)
-                        if not isinstance(known, errors.Unavailable):
+                        translated = error if isinstance(error, errors.Error) else self._translate(error)
+                        if not isinstance(translated, errors.Unavailable):
                             raise
-                        logger.warning("attempt waits", extra={**self._log, "cause": known.code})
+                        logger.warning("attempt waits", extra={**self._log, "cause": translated.code})
                     await asyncio.sleep(pause)
-                    self.context.begin_again()
+                    self.context.restart()
         except TimeoutError:
             if deadline.expired():
                 raise
-            # The handler's own: a call of it took too long. That is an error like any other.
+            # Raised by a call of the handler, not by the attempt's timeout: an error like any other.
             raise JobFailed("timeout", "A part of the system did not answer in time.", retryable=True) from None
-        raise AssertionError("pauses never end")
+        raise AssertionError("backoff never ends")
 
-    async def _tell(self, outcome: outcomes.Finish) -> str | None:
-        """Tell it until it is taken; gives which one was, or None when another attempt has taken over."""
+    async def _deliver(self, outcome: outcomes.Finish) -> str | None:
+        """Send the outcome until it is stored. Return the stored outcome, or None when another attempt has taken over."""
         is_refused = False
         for pause in backoff(first=0.1):
-            if self._fate is StopReason.LOST:
+            if self._stop_reason is StopReason.LOST:
                 return None
             try:
-                await self._reporter.flush()
-                await self._jobs.finish(self.held, outcome)
+                await self._progress.flush()
+                await self._jobs.finish(self.key, outcome)
             except (errors.Aborted, errors.NotFound):
                 return None
             except (errors.Unavailable, errors.ResourceExhausted, errors.Internal) as error:
-                logger.warning("outcome not told yet", extra={**self._log, "cause": error.code})
+                logger.warning("outcome not delivered yet", extra={**self._log, "cause": error.code})
                 await asyncio.sleep(pause)
             except errors.Error as error:
-                # Too large, for example: the same again would be refused again.
+                # For example too large: a repetition would be refused too.
                 logger.exception("outcome refused", extra=self._log)
                 if is_refused:
                     return None
@@ -214,7 +214,7 @@ def _refused(error: Exception) -> outcomes.Finish:
 
 
 def _timeout(job: job_pb2.Job) -> tuple[float, bool]:
-    """Give how long the attempt may take, in seconds, and whether it is the whole job's time that is up then."""
+    """Return the timeout in seconds, and whether it is the deadline of the whole job."""
     seconds = job.spec.attempt_timeout.ToTimedelta().total_seconds()
     if not job.HasField("deadline"):
         return seconds, False

@@ -1,4 +1,4 @@
-"""The claim loop: while there is room, a call to the jobs service waits for jobs."""
+"""The claim loop: while slots are free, one call waits in the jobs service for jobs."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ logger = logging.getLogger(__name__)
 
 LOOP = "claim"
 WAIT_SECONDS = 5.0
-"""How long a claim waits in the jobs service."""
-ROOM_SECONDS = 4.0
-"""How long the loop waits for room at once, so that it turns."""
-ANSWER_SECONDS = 0.3
-"""So long a claim may take to be answered when the worker is to stop. One that only waits is ended then."""
-GATHER_SECONDS = 0.01
-"""Between two claims, and longer after one of many: what comes or gets free within it is claimed together.
+"""Time that a claim waits in the jobs service."""
+FREE_SLOT_SECONDS = 4.0
+"""Time that one iteration waits for a free slot."""
+STOP_SECONDS = 0.3
+"""Time for a claim to be answered when the worker stops. A claim that still waits is cancelled."""
+MIN_INTERVAL_SECONDS = 0.01
+"""Time between two claims, longer after a large one: jobs and slots of the interval are claimed together.
 
-A claim after a rest is made at once, and so is one when there is surely enough to do and room for it.
+A claim after a pause starts at once. So does one after a full claim while most slots are free.
 """
 
 
@@ -38,21 +38,21 @@ class Claims:
         worker: str,
         kinds: list[str],
         jobs: JobsClient,
-        running: Slots,
+        slots: Slots,
         liveness: Liveness,
         *,
         start: Callable[[job_pb2.Job], None],
         wait: float = WAIT_SECONDS,
     ) -> None:
-        """`start` is given each claimed job; `wait`: how long a claim waits in the jobs service, in seconds."""
+        """`start` is called with each claimed job. `wait`: seconds that a claim waits in the jobs service."""
         self.lease = 3.0
-        """How long a lease lasts, in seconds, as last heard."""
+        """Duration of a lease in seconds, from the last claim."""
         self.wake = asyncio.Event()
-        """Set it when there is room again."""
+        """Set it when a slot becomes free."""
         self._worker = worker
         self._kinds = kinds
         self._jobs = jobs
-        self._running = running
+        self._slots = slots
         self._liveness = liveness
         self._start = start
         self._wait = wait
@@ -63,53 +63,53 @@ class Claims:
         self._stopping = False
 
     async def run(self) -> None:
-        """Claim until told to stop."""
-        failures, refusals = backoff(first=0.1), backoff(first=0.1)
+        """Claim until `stop` is called."""
+        failures, empty_answers = backoff(first=0.1), backoff(first=0.1)
         while not self._stopping:
             self.wake.clear()
-            rest = 0.0
-            if self._running.free <= 0:
-                rest = ROOM_SECONDS
+            pause = 0.0
+            if self._slots.free <= 0:
+                pause = FREE_SLOT_SECONDS
             else:
                 try:
                     if await self._claim():
-                        refusals = backoff(first=0.1)
+                        empty_answers = backoff(first=0.1)
                     else:
-                        rest = next(refusals)
+                        pause = next(empty_answers)
                     failures = backoff(first=0.1)
                 except errors.Error as error:
-                    # An outage passes by itself; anything else is for somebody to mend.
+                    # An outage is temporary. Any other error needs an operator.
                     level = logging.WARNING if isinstance(error, errors.Unavailable) else logging.ERROR
                     logger.log(level, "could not claim", extra={"cause": error.code, "detail": error.message})
-                    self._liveness.turned(LOOP)
+                    self._liveness.beat(LOOP)
                     await asyncio.sleep(next(failures))
                     continue
-            # Only here, and where nobody answered: a loop that breaks each time turns as little as one that hangs.
-            self._liveness.turned(LOOP)
-            if rest:
-                await run.wait(self.wake, rest)
-        self._liveness.ended(LOOP)
+            # Only here and after an unanswered call: a loop that raises in each iteration counts as stalled.
+            self._liveness.beat(LOOP)
+            if pause:
+                await run.wait(self.wake, pause)
+        self._liveness.finish(LOOP)
 
     async def stop(self) -> None:
-        """Claim no more. A claim that is answered now becomes attempts, to be handed back in order; one that waits is ended."""
+        """Stop claiming. Jobs of an answered claim become attempts that are handed back; a waiting claim is cancelled."""
         self._stopping = True
-        self._liveness.ended(LOOP)
+        self._liveness.finish(LOOP)
         self.wake.set()
         if self._claiming:
-            _, unanswered = await asyncio.wait([self._claiming], timeout=ANSWER_SECONDS)
+            _, unanswered = await asyncio.wait([self._claiming], timeout=STOP_SECONDS)
             for task in unanswered:
-                # What it has claimed in this very moment is handed back by the jobs service.
+                # The jobs service hands back what a cancelled claim has taken.
                 task.cancel()
 
     async def _claim(self) -> bool:
-        """Claim once; False for an answer that did not wait, though there was nothing to claim."""
-        early = self._claimed_at + batching.min_interval(GATHER_SECONDS, self._claimed) - time.monotonic()
-        if early > 0 and not (self._was_full and self._running.is_mostly_free):
-            await asyncio.sleep(early)
+        """Claim once. Return False for an empty answer that came without waiting."""
+        delay = self._claimed_at + batching.min_interval(MIN_INTERVAL_SECONDS, self._claimed) - time.monotonic()
+        if delay > 0 and not (self._was_full and self._slots.is_mostly_free):
+            await asyncio.sleep(delay)
             if self._stopping:
                 return True
         self._claimed_at = time.monotonic()
-        limit = min(self._running.free, MAX_CLAIMS)
+        limit = min(self._slots.free, MAX_CLAIMS)
         self._claiming = asyncio.create_task(self._claim_batch(limit))
         self._claimed = await asyncio.shield(self._claiming)
         self._was_full = self._claimed == limit

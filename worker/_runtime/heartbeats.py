@@ -1,4 +1,4 @@
-"""The heartbeat loop: keeps the leases of what runs, stops what was lost or is unwanted."""
+"""The heartbeat loop: renews leases, stops attempts that lost theirs, forwards cancel requests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from itertools import islice
 from chassis import errors, run
 from worker._runtime.attempt import StopReason
 from worker._runtime.slots import Slots
-from worker.client import MAX_BEATS, JobsClient
+from worker.client import MAX_HEARTBEATS, JobsClient
 from worker.liveness import Liveness
 
 logger = logging.getLogger(__name__)
@@ -19,58 +19,58 @@ logger = logging.getLogger(__name__)
 LOOP = "heartbeat"
 BEATS_PER_LEASE = 4
 REPEAT_SECONDS = 0.1
-"""Pause before a heartbeat that was not answered is repeated."""
+"""Pause before an unanswered heartbeat is repeated."""
 LEASES_WITHOUT_CONTACT = 3
-"""After so many leases without an answer the attempts are given up: by then others have surely taken over."""
-MOST_SECONDS = 5.0
+"""After this many leases without an answer the attempts are stopped: other workers have taken over by then."""
+MAX_PAUSE_SECONDS = 5.0
 
 
 class Heartbeats:
-    """Keeps the leases of a worker."""
+    """Renews the leases of a worker."""
 
     def __init__(
-        self, worker: str, jobs: JobsClient, running: Slots, liveness: Liveness, *, lease: Callable[[], float]
+        self, worker: str, jobs: JobsClient, slots: Slots, liveness: Liveness, *, lease: Callable[[], float]
     ) -> None:
-        """`lease` gives how long a lease lasts, in seconds."""
+        """`lease` returns the duration of a lease in seconds."""
         self.now = asyncio.Event()
-        """Set it to beat at once."""
+        """Set it to send a heartbeat at once."""
         self._worker = worker
         self._jobs = jobs
-        self._running = running
+        self._slots = slots
         self._liveness = liveness
         self._lease = lease
-        self._heard_at = time.monotonic()
+        self._answered_at = time.monotonic()
 
     async def run(self) -> None:
-        """Beat for ever."""
-        self._heard_at = time.monotonic()
+        """Run the loop."""
+        self._answered_at = time.monotonic()
         answered = True
         while True:
-            pause = min(self._lease() / BEATS_PER_LEASE, MOST_SECONDS)
+            pause = min(self._lease() / BEATS_PER_LEASE, MAX_PAUSE_SECONDS)
             await run.wait(self.now, pause if answered else min(pause, REPEAT_SECONDS))
             self.now.clear()
-            if not self._running:
-                self._heard_at = time.monotonic()
+            if not self._slots:
+                self._answered_at = time.monotonic()
             elif not self._liveness.stalled:
-                # A worker that claims nothing any more must not look alive.
+                # A worker that no longer claims must not keep its leases.
                 answered = await self._beat(pause)
-            self._liveness.turned(LOOP)
+            self._liveness.beat(LOOP)
 
     async def _beat(self, timeout: float) -> bool:
-        """Renew all leases; says whether that was answered."""
+        """Renew all leases. Return whether the jobs service answered."""
         sent_at = time.monotonic()
-        held = iter(self._running.held)
+        keys = iter(self._slots.keys)
         try:
-            while some := list(islice(held, MAX_BEATS)):
-                # Not longer than until the next one is due: a replica that froze must not cost the lease.
-                beat = await self._jobs.heartbeat(self._worker, some, timeout=timeout)
-                self._running.stop(beat.lost, StopReason.LOST)
-                self._running.request_cancel(beat.cancelling)
+            while batch := list(islice(keys, MAX_HEARTBEATS)):
+                # The timeout ends when the next heartbeat is due: a frozen replica must not cost the lease.
+                response = await self._jobs.heartbeat(self._worker, batch, timeout=timeout)
+                self._slots.stop(response.lost, StopReason.LOST)
+                self._slots.request_cancel(response.cancelling)
         except errors.Error as error:
             logger.warning("heartbeat not answered", extra={"cause": error.code})
-            if time.monotonic() - self._heard_at > self._lease() * LEASES_WITHOUT_CONTACT:
-                # What has ended goes on telling its outcome, which is accepted unless another attempt was made.
-                self._running.stop(self._running.working, StopReason.LOST)
+            if time.monotonic() - self._answered_at > self._lease() * LEASES_WITHOUT_CONTACT:
+                # Attempts whose handlers have ended still deliver their outcome. It counts unless another attempt exists.
+                self._slots.stop(self._slots.running_keys, StopReason.LOST)
             return False
-        self._heard_at = sent_at
+        self._answered_at = sent_at
         return True

@@ -1,4 +1,4 @@
-"""What Prometheus is told about a worker."""
+"""The Prometheus metrics of a worker."""
 
 from __future__ import annotations
 
@@ -11,25 +11,27 @@ BUCKETS = (0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_60
 
 
 class Metrics:
-    """The metrics of one worker, in a registry of their own."""
+    """The metrics of one worker in their own registry."""
 
-    def __init__(self, kinds: Iterable[str], *, held: Callable[[], float], turned: Callable[[], float]) -> None:
-        """`held` gives how many jobs are held, `turned` the seconds since the claim loop last turned."""
+    def __init__(
+        self, kinds: Iterable[str], *, held_jobs: Callable[[], float], claim_loop_seconds: Callable[[], float]
+    ) -> None:
+        """`claim_loop_seconds` returns the seconds since the last iteration of the claim loop."""
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         claimed = Counter("jobs_claimed", "Claimed jobs.", ["kind"], registry=self.registry)
         finished = Counter(
-            "jobs_finished", "Attempts whose outcome was taken.", ["kind", "outcome"], registry=self.registry
+            "jobs_finished", "Attempts whose outcome was stored.", ["kind", "outcome"], registry=self.registry
         )
         lost = Counter("jobs_lost", "Attempts that lost their lease.", ["kind"], registry=self.registry)
         seconds = Histogram(
-            "jobs_run_seconds", "How long handlers ran.", ["kind"], buckets=BUCKETS, registry=self.registry
+            "jobs_run_seconds", "Duration of handlers.", ["kind"], buckets=BUCKETS, registry=self.registry
         )
-        Gauge("jobs_held", "Jobs that are held.", registry=self.registry).set_function(held)
-        Gauge("claim_loop_seconds", "Since the last turn of the claim loop.", registry=self.registry).set_function(
-            turned
-        )
-        self.of = {
+        Gauge("jobs_held", "Jobs that the worker holds.", registry=self.registry).set_function(held_jobs)
+        Gauge(
+            "claim_loop_seconds", "Seconds since the last iteration of the claim loop.", registry=self.registry
+        ).set_function(claim_loop_seconds)
+        self.by_kind = {
             kind: KindMetrics(
                 claimed=claimed.labels(kind),
                 finished={outcome: finished.labels(kind, outcome) for outcome in OUTCOMES},
@@ -41,7 +43,7 @@ class Metrics:
 
 
 class KindMetrics:
-    """Those of one kind, found once: looking labels up costs more than counting."""
+    """The metrics of one kind. Looking up labels costs more than counting, so it happens once."""
 
     __slots__ = ("claimed", "finished", "lost", "seconds")
 

@@ -1,7 +1,7 @@
-"""Handlers that block, each in a process of its own: killed when their attempt is cancelled, times out or loses its lease.
+"""Blocking handlers in child processes. A process is killed when its attempt is cancelled, times out or loses its lease.
 
-Processes are started when they are first needed and used again. Each is spoken to by a thread, which ends with it. Handler,
-payload and result are pickled: the handler must be a function that can be imported.
+Processes are started on demand and reused. A thread of the worker talks to each through a pipe. Handler, payload and result
+are pickled, so the handler must be a function that can be imported.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from worker._api.context import Context
 from worker._api.outcomes import JobFailed
 from worker._runtime.threads import Threads
 
-END_SECONDS = 3.0
+EXIT_SECONDS = 3.0
 
 
 class Processes:
-    """The processes of a worker."""
+    """The child processes of a worker."""
 
     def __init__(self, threads: Threads) -> None:
         self._threads = threads
         self._idle: list[_Child] = []
 
     async def run(self, handler: Callable[..., object], context: Context, *arguments: object) -> object:
-        """Call `handler(blocking context, *arguments)` in a process that does nothing else meanwhile."""
+        """Call `handler(blocking context, *arguments)` in a process that runs nothing else meanwhile."""
         child = self._idle.pop() if self._idle else await asyncio.to_thread(_Child)
         try:
             return await self._threads.run(partial(child.run, handler), context, *arguments)
@@ -46,74 +46,74 @@ class Processes:
                 child.kill()
 
     def close(self) -> None:
-        """End all that are idle."""
+        """Kill the idle processes."""
         while self._idle:
             self._idle.pop().kill()
 
 
 class _Child:
-    """A process, seen from the worker."""
+    """A child process, seen from the worker."""
 
     def __init__(self) -> None:
         spawning = multiprocessing.get_context("spawn")
-        self._pipe, theirs = spawning.Pipe()
-        self._process = spawning.Process(target=_serve, args=(theirs,), name="job handler")
+        self._pipe, child_pipe = spawning.Pipe()
+        self._process = spawning.Process(target=_serve, args=(child_pipe,), name="job handler")
         self._process.start()
-        theirs.close()
+        child_pipe.close()
         self.is_idle = True
 
     def run(self, handler: Callable[..., object], context: blocking.BlockingContext, *arguments: object) -> object:
-        """Have it call the handler, and answer what it asks of the context meanwhile. Called in a thread."""
+        """Run the handler in the process and serve its calls of the context. Called in a thread."""
         self.is_idle = False
-        snapshot = {name: value for name, value in vars(context).items() if name in blocking.FIELDS}
+        fields = {name: value for name, value in vars(context).items() if name in blocking.FIELDS}
         try:
-            self._pipe.send((handler, snapshot, arguments))
+            self._pipe.send((handler, fields, arguments))
             while True:
-                said, *what = self._pipe.recv()
-                if said != "call":
+                message, *content = self._pipe.recv()
+                if message != "call":
                     break
-                self._pipe.send(_try(context.call, *what[0], **what[1]))
-        except (EOFError, OSError) as gone:
-            self._process.join(END_SECONDS)
-            message = "The process that did the work ended before it was done."
-            raise JobFailed("process_died", message, retryable=True) from gone
+                self._pipe.send(_try(context.call, *content[0], **content[1]))
+        except (EOFError, OSError) as error:
+            self._process.join(EXIT_SECONDS)
+            text = "The process that did the work ended before it was done."
+            raise JobFailed("process_died", text, retryable=True) from error
         self.is_idle = True
-        return _get(said, what[0])
+        return _result(message, content[0])
 
     def kill(self) -> None:
-        """End it at once, and with it what `run` waits for."""
+        """Kill the process. A pending `run` raises `JobFailed`."""
         self.is_idle = False
         self._process.kill()
 
 
 def _serve(pipe: Connection) -> None:
-    """Live in the process: call handlers until the worker is gone."""
+    """Run the main loop of the child process: call handlers until the worker is gone."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        # Meant for the worker, which drains; it ends this process when it likes.
+        # These signals are for the worker: it drains, then kills this process.
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     while True:
-        handler, snapshot, arguments = pipe.recv()
-        context = blocking.BlockingContext(**snapshot, call=partial(_ask, pipe), is_cancelled=lambda: False)
+        handler, fields, arguments = pipe.recv()
+        context = blocking.BlockingContext(**fields, call=partial(_call_parent, pipe), is_cancelled=lambda: False)
         pipe.send(_try(handler, context, *arguments))
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
         os._exit(1)
 
 
-def _ask(pipe: Connection, *arguments: Any, **named: Any) -> Any:
-    pipe.send(("call", arguments, named))
-    return _get(*pipe.recv())
+def _call_parent(pipe: Connection, *arguments: Any, **keywords: Any) -> Any:
+    pipe.send(("call", arguments, keywords))
+    return _result(*pipe.recv())
 
 
-def _try(function: Callable[..., object], *arguments: Any, **named: Any) -> tuple[str, object]:
-    """Call, and give what can be sent: the result, or what was raised."""
+def _try(function: Callable[..., object], *arguments: Any, **keywords: Any) -> tuple[str, object]:
+    """Call a function and return a message that can be pickled: its result or its error."""
     try:
-        result = function(*arguments, **named)
+        result = function(*arguments, **keywords)
         pickle.dumps(result)
     except Exception as error:  # noqa: BLE001 - raised again at the other end
         error.add_note(f"in another process:\n{traceback.format_exc()}")
@@ -124,7 +124,7 @@ def _try(function: Callable[..., object], *arguments: Any, **named: Any) -> tupl
     return "returned", result
 
 
-def _get(said: str, what: Any) -> Any:
-    if said == "raised":
-        raise what
-    return what
+def _result(message: str, content: Any) -> Any:
+    if message == "raised":
+        raise content
+    return content

@@ -1,4 +1,4 @@
-"""Sends the progress of an attempt beside its work: the newest only, a few times a second."""
+"""Sends the progress of an attempt in the background: only the latest report, a few times a second."""
 
 from __future__ import annotations
 
@@ -16,52 +16,52 @@ logger = logging.getLogger(__name__)
 PROGRESS_SECONDS = 0.15
 
 
-class Reporter:
-    """Begins when a handler first tells its progress; most never do."""
+class ProgressReporter:
+    """Starts its task at the first report of the handler. Most handlers never report."""
 
-    def __init__(self, context: Context, jobs: JobsClient, *, lost: Callable[[], None]) -> None:
-        """`lost` is called when the lease turns out to be gone."""
+    def __init__(self, context: Context, jobs: JobsClient, *, on_lost: Callable[[], None]) -> None:
+        """`on_lost` is called when the lease is lost."""
         self._context = context
         self._jobs = jobs
-        self._lost = lost
+        self._on_lost = on_lost
         self._sent: Progress | None = None
-        self._told = asyncio.Event()
-        self._sending: asyncio.Task[None] | None = None
-        context.on_progress = self._tell
+        self._reported = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        context.on_progress = self._on_progress
 
     def stop(self) -> None:
-        """End the sending; `flush` sends what is left."""
-        if self._sending:
-            self._sending.cancel()
+        """Stop the task. `flush` sends the rest."""
+        if self._task:
+            self._task.cancel()
         self._context.on_progress = lambda progress: None
 
     async def flush(self) -> None:
-        """Send the newest progress unless it was sent. Raises the errors of `chassis.errors`."""
+        """Send the latest report unless it was sent. Raises the errors of `chassis.errors`."""
         progress = self._context.latest_progress
         if progress is self._sent or progress is None:
             return
         try:
-            await self._jobs.report_progress(self._context.held, progress)
+            await self._jobs.report_progress(self._context.key, progress)
         except errors.InvalidArgument as error:
-            # The handler's mistake, but not worth the work that it has done.
+            # A mistake of the handler, but not a reason to discard its work.
             logger.warning("progress refused", extra={"job_id": self._context.job_id, "cause": error.message})
         self._sent = progress
 
-    def _tell(self, progress: Progress) -> None:
-        self._told.set()
-        if self._sending is None:
-            self._sending = asyncio.create_task(self._send())
+    def _on_progress(self, progress: Progress) -> None:
+        self._reported.set()
+        if self._task is None:
+            self._task = asyncio.create_task(self._send())
 
     async def _send(self) -> None:
         while True:
-            await self._told.wait()
-            self._told.clear()
+            await self._reported.wait()
+            self._reported.clear()
             try:
                 await self.flush()
             except errors.Aborted:
-                self._lost()
+                self._on_lost()
                 return
             except errors.Error as error:
-                # The next one says more; heartbeats notice if the jobs service stays away.
+                # A later report follows. Heartbeats detect a longer outage of the jobs service.
                 logger.debug("progress not stored", extra={"job_id": self._context.job_id, "cause": error.code})
             await asyncio.sleep(PROGRESS_SECONDS)

@@ -1,4 +1,4 @@
-"""The attempts that a worker holds, and how many more it can take."""
+"""The attempts that a worker holds, and the slots that are free."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ logger = logging.getLogger(__name__)
 
 
 class Slots:
-    """The attempts that a worker holds: those whose handlers run, and those whose outcomes are being told."""
+    """The attempts that a worker holds. A slot is taken while the handler runs, not while the outcome is delivered."""
 
-    def __init__(self, concurrency: int, *, freed: Callable[[], None], stuck: Callable[[], int]) -> None:
-        """`freed` is called when there is room again; `stuck` gives how many slots are taken by what cannot be stopped."""
+    def __init__(self, concurrency: int, *, on_free: Callable[[], None], stuck_threads: Callable[[], int]) -> None:
+        """`on_free` is called when a slot becomes free and none was. `stuck_threads` returns slots that threads keep."""
         self._concurrency = concurrency
-        self._freed = freed
-        self._stuck = stuck
-        self._working = 0
+        self._on_free = on_free
+        self._stuck_threads = stuck_threads
+        self._running_handlers = 0
         self._attempts: dict[AttemptKey, Attempt] = {}
         self.tasks: set[asyncio.Task[None]] = set()
 
@@ -29,8 +29,11 @@ class Slots:
 
     @property
     def free(self) -> int:
-        """How many jobs can be taken. What only waits for its outcome to be heard takes no slot, unless that becomes many."""
-        return min(self._concurrency - self._working - self._stuck(), 2 * self._concurrency - len(self._attempts))
+        """The number of jobs to claim. Attempts that only deliver their outcome count when they exceed the concurrency."""
+        return min(
+            self._concurrency - self._running_handlers - self._stuck_threads(),
+            2 * self._concurrency - len(self._attempts),
+        )
 
     @property
     def is_mostly_free(self) -> bool:
@@ -38,50 +41,50 @@ class Slots:
         return 2 * self.free >= self._concurrency
 
     @property
-    def held(self) -> list[AttemptKey]:
-        """All that is held."""
+    def keys(self) -> list[AttemptKey]:
+        """The keys of all attempts."""
         return list(self._attempts)
 
     @property
-    def working(self) -> list[AttemptKey]:
-        """Those whose handlers run."""
-        return [held for held, attempt in self._attempts.items() if attempt.is_working]
+    def running_keys(self) -> list[AttemptKey]:
+        """The keys of the attempts whose handlers run."""
+        return [key for key, attempt in self._attempts.items() if attempt.is_running]
 
     def start(self, attempt: Attempt) -> None:
         """Run an attempt."""
-        self._attempts[attempt.held] = attempt
-        self._working += 1
+        self._attempts[attempt.key] = attempt
+        self._running_handlers += 1
         task = asyncio.create_task(self._run(attempt))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    def worked(self) -> None:
-        """Say that the handler of an attempt has ended."""
+    def on_handler_done(self) -> None:
+        """Free the slot of a handler that has ended."""
         was_full = self.free <= 0
-        self._working -= 1
+        self._running_handlers -= 1
         if was_full:
-            # Jobs may wait that there was no room for; otherwise the last claim has taken all there were.
-            self._freed()
+            # Jobs may wait for a slot. Otherwise the last claim has taken all jobs there were.
+            self._on_free()
 
-    def stop(self, attempts: Iterable[AttemptKey], fate: StopReason) -> None:
-        """Stop some at once."""
-        for held in attempts:
-            if attempt := self._attempts.get(held):
-                attempt.stop(fate)
+    def stop(self, keys: Iterable[AttemptKey], reason: StopReason) -> None:
+        """Stop attempts at once."""
+        for key in keys:
+            if attempt := self._attempts.get(key):
+                attempt.stop(reason)
 
-    def request_cancel(self, attempts: Iterable[AttemptKey]) -> None:
-        """Ask some to stop."""
-        for held in attempts:
-            if attempt := self._attempts.get(held):
+    def request_cancel(self, keys: Iterable[AttemptKey]) -> None:
+        """Ask the handlers of attempts to stop."""
+        for key in keys:
+            if attempt := self._attempts.get(key):
                 attempt.request_cancel()
 
     async def _run(self, attempt: Attempt) -> None:
         try:
             await attempt.run()
         except Exception:
-            logger.exception("attempt broke", extra={"job_id": attempt.held[0], "attempt": attempt.held[1]})
+            logger.exception("attempt broke", extra={"job_id": attempt.key[0], "attempt": attempt.key[1]})
         finally:
             was_full = self.free <= 0
-            del self._attempts[attempt.held]
+            del self._attempts[attempt.key]
             if was_full:
-                self._freed()
+                self._on_free()

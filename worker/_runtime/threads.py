@@ -1,8 +1,7 @@
-"""Handlers that block, each in a thread of its own. A thread cannot be stopped, only asked to, and ignored from then on.
+"""Blocking handlers, each in its own thread. A thread cannot be stopped, only asked to stop.
 
-So a handler in a thread should look at `is_cancelled` now and then. Whatever happens to its attempt meanwhile, its slot of the
-worker stays taken until it returns: there are never more threads than the worker's concurrency. What it still says after
-the end of its attempt is refused, and its result is dropped.
+A handler in a thread checks `is_cancelled`. Its slot stays taken until it returns, so there are never more threads than the
+concurrency of the worker. After the end of its attempt its calls are refused and its result is dropped.
 """
 
 from __future__ import annotations
@@ -18,58 +17,58 @@ from worker._api import blocking
 from worker._api.context import Context
 from worker._api.outcomes import Cancelled
 
-OVER = "the attempt is over"
+ATTEMPT_OVER = "the attempt is over"
 
 
 class Threads:
-    """The threads of a worker. They do not keep the process from ending."""
+    """The threads of a worker. They are daemons: the process does not wait for them."""
 
-    def __init__(self, *, freed: Callable[[], None]) -> None:
-        """`freed` is called when a thread ends that its attempt had left behind."""
+    def __init__(self, *, on_free: Callable[[], None]) -> None:
+        """`on_free` is called when a stuck thread ends."""
         self.stuck = 0
-        """Threads whose attempts are over."""
-        self._freed = freed
+        """Threads that outlive their attempts."""
+        self._on_free = on_free
 
     async def run(self, handler: Callable[..., object], context: Context, *arguments: object) -> object:
         """Call `handler(blocking context, *arguments)` in a new thread."""
-        link = Link(context)
-        ended: asyncio.Future[object] = link.loop.create_future()
-        left = False
+        proxy = ContextProxy(context)
+        outcome: asyncio.Future[object] = proxy.loop.create_future()
+        is_stuck = False
 
-        def settle(result: object, error: BaseException | None) -> None:
-            if left:
+        def resolve(result: object, error: BaseException | None) -> None:
+            if is_stuck:
                 self.stuck -= 1
-                self._freed()
-            elif not ended.done():
-                ended.set_exception(error) if error else ended.set_result(result)
+                self._on_free()
+            elif not outcome.done():
+                outcome.set_exception(error) if error else outcome.set_result(result)
 
         def work() -> None:
             result: object = None
             error: BaseException | None = None
             try:
-                result = handler(link.blocking(), *arguments)
+                result = handler(proxy.blocking(), *arguments)
             except StopIteration as raised:
-                # Which no future can carry.
+                # A future cannot hold it.
                 error = RuntimeError(repr(raised))
-            except BaseException as raised:  # noqa: BLE001 - told where the attempt runs
+            except BaseException as raised:  # noqa: BLE001 - raised again in the event loop
                 error = raised
-            link.say(settle, result, error)
+            proxy.call_soon(resolve, result, error)
 
         threading.Thread(
             target=contextvars.copy_context().run, args=(work,), name=f"{context.kind} {context.job_id}", daemon=True
         ).start()
         try:
-            return await ended
+            return await outcome
         except asyncio.CancelledError:
-            left = True
+            is_stuck = True
             self.stuck += 1
             raise
         finally:
-            link.close()
+            proxy.close()
 
 
-class Link:
-    """Lets a thread use the context of an attempt that lives in the event loop."""
+class ContextProxy:
+    """Calls the context of an attempt from a thread. The context lives in the event loop."""
 
     def __init__(self, context: Context) -> None:
         self.loop = asyncio.get_running_loop()
@@ -78,35 +77,35 @@ class Link:
         self._calls: set[concurrent.futures.Future[Any]] = set()
 
     def blocking(self) -> blocking.BlockingContext:
-        """Give the context that the handler sees."""
+        """Return the context for the handler."""
         return blocking.BlockingContext(
             **blocking.snapshot(self._context),
             call=self.call,
             is_cancelled=lambda: self._is_over or self._context.is_cancelled,
         )
 
-    def call(self, method: str, *arguments: Any, **named: Any) -> Any:
-        """Await a method of the context from the thread."""
-        coroutine = getattr(self._context, method)(*arguments, **named)
+    def call(self, method: str, *arguments: Any, **keywords: Any) -> Any:
+        """Call a method of the context in the event loop and wait for its result."""
+        coroutine = getattr(self._context, method)(*arguments, **keywords)
         if self._is_over:
             coroutine.close()
-            raise Cancelled(OVER)
+            raise Cancelled(ATTEMPT_OVER)
         call = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
         self._calls.add(call)
         try:
             return call.result()
         except concurrent.futures.CancelledError:
-            raise Cancelled(OVER) from None
+            raise Cancelled(ATTEMPT_OVER) from None
         finally:
             self._calls.discard(call)
 
-    def say(self, callback: Callable[..., None], *arguments: object) -> None:
-        """Call something in the event loop, if that still runs."""
+    def call_soon(self, callback: Callable[..., None], *arguments: object) -> None:
+        """Call a function in the event loop, unless the loop is closed."""
         if not self.loop.is_closed():
             self.loop.call_soon_threadsafe(callback, *arguments)
 
     def close(self) -> None:
-        """End what the thread waits for, and refuse what it asks from now on."""
+        """Cancel pending calls of the thread and refuse further ones."""
         self._is_over = True
         for call in tuple(self._calls):
             call.cancel()

@@ -1,4 +1,4 @@
-"""The worker process: claims jobs up to its concurrency, keeps their leases, stops them when they are lost or unwanted."""
+"""The worker process: wires its loops, registers its kinds, and drains at the end."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from worker.client import JobsClient
 logger = logging.getLogger(__name__)
 
 MAX_CONCURRENCY = 1_000
-MAX_DECLARED = 100
-DECLARE_SECONDS = 30.0
+MAX_KINDS = 100
+REGISTER_SECONDS = 30.0
 DRAIN_SECONDS = 10.0
 RELEASE_SECONDS = 3.0
 
 
 class Worker:
-    """Runs jobs of the kinds that it is given, in one process. As many processes as are wanted may do the same."""
+    """Runs jobs of its kinds in one process. Any number of processes may run the same kinds."""
 
     def __init__(
         self,
@@ -51,74 +51,77 @@ class Worker:
         metrics_address: str = "",
         drain_seconds: float = DRAIN_SECONDS,
         stalled_seconds: float = liveness.STALLED_SECONDS,
-        die: Callable[[], None] = liveness.end_process,
+        on_stalled: Callable[[], None] = liveness.end_process,
         translate: run.Translate = lambda error: None,
     ) -> None:
-        """Wire it up; nothing happens before `run`. Raises ValueError for what cannot be meant.
+        """Wire the worker; nothing happens before `run`. Raises ValueError for invalid arguments.
 
-        `concurrency`: how many handlers run at once, 1 to 1,000. `metrics_address`: host:port of `/healthz` and `/metrics`,
-        empty for none. `drain_seconds`: how long handlers may go on when the worker is to stop. `stalled_seconds`: when a
-        loop did not turn for so long, `die` is called. `translate` recognises errors of a database that does not answer:
-        its outages are waited out.
+        `concurrency`: handlers that run at once, 1 to 1,000. `metrics_address`: host:port of `/healthz` and `/metrics`, or
+        empty. `drain_seconds`: time that handlers have to finish when the worker stops. `on_stalled` is called when a loop
+        has not iterated for `stalled_seconds`. `translate` maps the errors of an unavailable database to `Unavailable`:
+        attempts wait for its return.
         """
-        served = by_name(given := list(kinds))
+        all_kinds = list(kinds)
+        kinds_by_name = by_name(all_kinds)
         if not 1 <= concurrency <= MAX_CONCURRENCY:
             raise ValueError(f"concurrency must be between 1 and {MAX_CONCURRENCY}")
         self.name = f"{name}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-        self._declarations = [one for kind in given for one in kind.declarations()]
+        self._declarations = [declaration for kind in all_kinds for declaration in kind.declarations()]
         self._schedules = [schedule.declaration() for schedule in schedules]
-        if not 1 <= len(self._declarations) <= MAX_DECLARED or len(self._schedules) > MAX_DECLARED:
-            raise ValueError(f"a worker serves 1 to {MAX_DECLARED} kinds, and at most as many schedules")
+        if not 1 <= len(self._declarations) <= MAX_KINDS or len(self._schedules) > MAX_KINDS:
+            raise ValueError(f"a worker has 1 to {MAX_KINDS} kinds and at most {MAX_KINDS} schedules")
         self._jobs = jobs
         self._translate = translate
         self._drain_seconds = drain_seconds
         self._metrics_address = metrics_address
         self._stopping = False
-        self._declare_now = asyncio.Event()
-        self._liveness = liveness.Liveness(stalled_seconds=stalled_seconds, die=die)
-        self._threads = Threads(freed=self._wake)
+        self._register_now = asyncio.Event()
+        self._liveness = liveness.Liveness(stalled_seconds=stalled_seconds, on_stalled=on_stalled)
+        self._threads = Threads(on_free=self._wake)
         self._processes = Processes(self._threads)
-        self._begins = {
-            kind_name: invocation.begin(kind, kind_name, self._threads, self._processes)
-            for kind_name, kind in served.items()
+        self._prepare = {
+            kind_name: invocation.prepare(kind, kind_name, self._threads, self._processes)
+            for kind_name, kind in kinds_by_name.items()
         }
         self._graces = {
             # A process cannot be asked to stop.
             kind_name: 0.0 if kind.pool == "process" else CANCEL_GRACE_SECONDS
-            for kind_name, kind in served.items()
+            for kind_name, kind in kinds_by_name.items()
         }
-        self._running = Slots(concurrency, freed=self._wake, stuck=lambda: self._threads.stuck)
+        self._slots = Slots(concurrency, on_free=self._wake, stuck_threads=lambda: self._threads.stuck)
         self._claims = Claims(
             self.name,
-            list(served),
+            list(kinds_by_name),
             jobs,
-            self._running,
+            self._slots,
             self._liveness,
             start=self._start,
-            # The loop turns well before it is taken for one that stands still.
+            # The loop iterates well within `stalled_seconds`.
             wait=min(WAIT_SECONDS, stalled_seconds / 3),
         )
-        self._heartbeats = Heartbeats(self.name, jobs, self._running, self._liveness, lease=lambda: self._claims.lease)
+        self._heartbeats = Heartbeats(self.name, jobs, self._slots, self._liveness, lease=lambda: self._claims.lease)
         self._metrics = Metrics(
-            served, held=lambda: len(self._running), turned=lambda: self._liveness.seconds_since(LOOP)
+            kinds_by_name,
+            held_jobs=lambda: len(self._slots),
+            claim_loop_seconds=lambda: self._liveness.seconds_since(LOOP),
         )
-        bus.subscribe("jobs.cancel", self._cancel_told)
-        bus.on_connected(self._declare_now.set)
+        bus.subscribe("jobs.cancel", self._on_cancel)
+        bus.on_connected(self._register_now.set)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set; then claim no more, let what runs finish within the grace, hand back the rest."""
+        """Work until `stop` is set. Then stop claiming, let handlers finish within `drain_seconds`, hand back the rest."""
         async with contextlib.AsyncExitStack() as stack:
             if self._metrics_address:
                 stack.enter_context(probes.serving(self._metrics_address, self._liveness, self._metrics))
             stack.callback(self._processes.close)
             background = await stack.enter_async_context(run.Background())
             for loop in (LOOP, heartbeats.LOOP):
-                self._liveness.turned(loop)
+                self._liveness.beat(loop)
             background.start("watch", self._liveness.watch)
-            background.start("declare", self._declare)
+            background.start("register", self._register)
             background.start(heartbeats.LOOP, self._heartbeats.run)
             background.start(LOOP, self._claims.run)
-            logger.info("worker is ready", extra={"worker": self.name, "kinds": sorted(self._begins)})
+            logger.info("worker is ready", extra={"worker": self.name, "kinds": sorted(self._prepare)})
             await stop.wait()
             self._stopping = True
             await self._claims.stop()
@@ -126,50 +129,50 @@ class Worker:
 
     def _start(self, job: job_pb2.Job) -> None:
         kind = job.spec.kind
-        metrics = self._metrics.of[kind]
+        metrics = self._metrics.by_kind[kind]
         metrics.claimed.inc()
         attempt = Attempt(
             job,
-            self._begins[kind],
+            self._prepare[kind],
             self._jobs,
             metrics=metrics,
             translate=self._translate,
-            worked=self._running.worked,
+            on_handler_done=self._slots.on_handler_done,
             grace=self._graces[kind],
         )
         if self._stopping:
             attempt.stop(StopReason.RELEASED)
-        self._running.start(attempt)
+        self._slots.start(attempt)
 
-    async def _declare(self) -> None:
+    async def _register(self) -> None:
         while True:
-            self._declare_now.clear()
+            self._register_now.clear()
             if not self._liveness.stalled:
                 try:
-                    await self._jobs.declare(self.name, self._declarations, self._schedules)
+                    await self._jobs.register_kinds(self.name, self._declarations, self._schedules)
                 except errors.Error as error:
-                    # Jobs that are there can be worked on all the same.
+                    # Existing jobs can run without it.
                     level = logging.WARNING if isinstance(error, errors.Unavailable) else logging.ERROR
-                    logger.log(level, "kinds not declared", extra={"cause": error.code, "detail": error.message})
-            await run.wait(self._declare_now, DECLARE_SECONDS * random.uniform(0.75, 1.0))  # noqa: S311
+                    logger.log(level, "kinds not registered", extra={"cause": error.code, "detail": error.message})
+            await run.wait(self._register_now, REGISTER_SECONDS * random.uniform(0.75, 1.0))  # noqa: S311
 
     async def _drain(self) -> None:
-        running = self._running
-        if not running.tasks:
+        slots = self._slots
+        if not slots.tasks:
             return
-        logger.info("draining", extra={"running": len(running), "grace_seconds": self._drain_seconds})
-        await asyncio.wait(running.tasks, timeout=self._drain_seconds)
-        running.stop(running.held, StopReason.RELEASED)
-        if running.tasks:
-            _, abandoned = await asyncio.wait(running.tasks, timeout=RELEASE_SECONDS)
+        logger.info("draining", extra={"running": len(slots), "grace_seconds": self._drain_seconds})
+        await asyncio.wait(slots.tasks, timeout=self._drain_seconds)
+        slots.stop(slots.keys, StopReason.RELEASED)
+        if slots.tasks:
+            _, abandoned = await asyncio.wait(slots.tasks, timeout=RELEASE_SECONDS)
             for task in abandoned:
-                # Nobody heard us; the lease says it in seconds.
+                # The outcome was not delivered; the lease will expire.
                 task.cancel()
             await asyncio.gather(*abandoned, return_exceptions=True)
 
     def _wake(self) -> None:
         self._claims.wake.set()
 
-    async def _cancel_told(self, received: buses.Received) -> None:
-        # Only a hint to ask now: the truth is in the answer to the heartbeat.
+    async def _on_cancel(self, received: buses.Received) -> None:
+        # Only a wake-up: the answer to the heartbeat decides.
         self._heartbeats.now.set()

@@ -150,7 +150,7 @@ async def test_a_parent_goes_on_when_its_children_have_ended(service: Service, n
             children = [worker.new_job(pages, Pages(count=n, fails=n == 2)) for n in range(payload.count)]
             await context.submit_children(children)
             # As after a crash between the submit and the end of the attempt.
-            context.begin_again()
+            context.restart()
             assert not any(one.created for one in await context.submit_children(children))
             raise worker.WaitForChildren
         ended = await context.list_children()

@@ -64,7 +64,7 @@ async def test_what_was_submitted_before_is_not_submitted_again() -> None:
     context = testing.RecordingContext()
     first = [await context.submit(PAGE, Page(number=n)) for n in range(2)]
     named = await context.submit(PAGE, Page(number=0), name="named")
-    context.begin_again()
+    context.restart()
     again = [await context.submit(PAGE, Page(number=n)) for n in range(2)]
     assert [one.job_id for one in again] == [one.job_id for one in first]
     assert ([one.created for one in first], [one.created for one in again]) == ([True] * 2, [False] * 2)

@@ -55,7 +55,7 @@ async def test_a_claim_loop_that_does_not_turn_ends_the_worker_and_its_leases(
     async def holds() -> bool:
         return len(fake.beats) > 1
 
-    async with working(worker.Kind("test.kind", endless), stalled_seconds=2.0, die=died.set):
+    async with working(worker.Kind("test.kind", endless), stalled_seconds=2.0, on_stalled=died.set):
         fake.add("test.kind")
         await eventually(holds)
         monkeypatch.setattr(jobs, "claim", fault)
@@ -73,7 +73,7 @@ async def test_a_heartbeat_loop_that_does_not_turn_ends_the_worker(
 ) -> None:
     died = asyncio.Event()
     monkeypatch.setattr(jobs, "heartbeat", hang)
-    async with working(worker.Kind("test.kind", endless), stalled_seconds=2.0, die=died.set):
+    async with working(worker.Kind("test.kind", endless), stalled_seconds=2.0, on_stalled=died.set):
         fake.add("test.kind")
         await asyncio.wait_for(died.wait(), 20)
 
@@ -85,7 +85,7 @@ async def test_an_outage_of_the_jobs_service_is_no_standstill(fake: Fake, workin
     async def several_failures() -> bool:
         return fake.calls.count("ClaimJobs") > 4
 
-    async with working(worker.Kind("test.kind", endless), stalled_seconds=3.0, die=died.set):
+    async with working(worker.Kind("test.kind", endless), stalled_seconds=3.0, on_stalled=died.set):
         await eventually(several_failures)
     assert not died.is_set()
 
@@ -98,10 +98,10 @@ def test_the_process_ends_with_a_code_of_its_own() -> None:
 
 async def test_health_and_metrics_are_answered() -> None:
     alive = liveness.Liveness(stalled_seconds=3_600.0)
-    alive.turned("claim")
-    counted = metrics.Metrics(["test.kind"], held=lambda: 3.0, turned=lambda: 0.5)
-    counted.of["test.kind"].claimed.inc(5)
-    counted.of["test.kind"].finished["completed"].inc(2)
+    alive.beat("claim")
+    counted = metrics.Metrics(["test.kind"], held_jobs=lambda: 3.0, claim_loop_seconds=lambda: 0.5)
+    counted.by_kind["test.kind"].claimed.inc(5)
+    counted.by_kind["test.kind"].finished["completed"].inc(2)
     with probes.serving("127.0.0.1:0", alive, counted) as port:
         assert await ask(port, "/healthz") == (200, "ok\n")
         assert (await ask(port, "/else"))[0] == 404
@@ -115,8 +115,8 @@ async def test_health_and_metrics_are_answered() -> None:
 
 async def test_health_says_which_loop_stands_still() -> None:
     dead = liveness.Liveness(stalled_seconds=0.0)
-    dead.turned("claim")
-    counted = metrics.Metrics([], held=lambda: 0.0, turned=lambda: 0.0)
+    dead.beat("claim")
+    counted = metrics.Metrics([], held_jobs=lambda: 0.0, claim_loop_seconds=lambda: 0.0)
     with probes.serving("127.0.0.1:0", dead, counted) as port:
         assert await ask(port, "/healthz") == (503, "stalled: claim\n")
 

@@ -138,7 +138,7 @@ async def test_a_thread_that_does_not_end_keeps_its_slot_and_can_say_nothing_mor
         assert release.is_set()
 
     turns: list[str] = []
-    turned = liveness.Liveness.turned
+    turned = liveness.Liveness.beat
 
     def counting(self: liveness.Liveness, loop: str) -> None:
         turns.append(loop)
@@ -147,8 +147,8 @@ async def test_a_thread_that_does_not_end_keeps_its_slot_and_can_say_nothing_mor
     async def turns_on() -> bool:
         return turns.count(claims.LOOP) > 10
 
-    monkeypatch.setattr(claims, "ROOM_SECONDS", 0.01)
-    monkeypatch.setattr(liveness.Liveness, "turned", counting)
+    monkeypatch.setattr(claims, "FREE_SLOT_SECONDS", 0.01)
+    monkeypatch.setattr(liveness.Liveness, "beat", counting)
     kinds = [worker.Kind("test.deaf", deaf, pool="thread"), worker.Kind("test.fine", fine)]
     async with working(*kinds, concurrency=1):
         first = fake.add("test.deaf")
