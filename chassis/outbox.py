@@ -1,8 +1,18 @@
-"""Outbox and inbox: facts leave in the transaction that made them, and take effect once however often they arrive.
+"""Transactional outbox: messages are stored in the transaction that causes them and published after its commit.
 
-The outbox is a table in the service's schema. A relay in each replica sends its rows and deletes those that were accepted;
-several relays share the work by SKIP LOCKED, so the order of arrival is not promised: receivers go by the sequence or
-version in the message. See docs/decisions/.
+The outbox is a table in the service's schema. `transaction` is the one way to commit and then publish:
+
+    async with outbox.transaction(engine, schema.outbox, relay) as tx:
+        await storage.move(tx.conn, ...)
+        tx.publish(outbox.Message(subject=..., payload=...))
+
+At the end of the block one statement inserts the messages, the transaction commits, and the relay sends them. An exception
+rolls back everything. A caller that inserts its messages in a statement of its own (`insertion`, `parameters`) publishes them
+with `stored=True`: they are only sent.
+
+A `Relay` in each replica sends committed messages and deletes those that were accepted. Its polls send whatever a crash or an
+unreachable receiver leaves in the table. Several relays share the rows by SKIP LOCKED, so order of arrival is not guaranteed
+and a message may arrive twice: receivers compare the sequence or version in the message.
 """
 
 from __future__ import annotations
@@ -11,10 +21,11 @@ import asyncio
 import functools
 import logging
 import random
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -31,8 +42,8 @@ POLL_SECONDS = 1.0
 SEND_TIMEOUT = 5.0
 SENDING_AT_ONCE = 1_000
 RELAY_DELAY = timedelta(seconds=2)
-PAUSE = timedelta(seconds=2)
-"""How long a message that was not accepted stays back."""
+RETRY_DELAY = timedelta(seconds=2)
+"""Time until a message that was not accepted is sent again."""
 _uuids = postgresql.ARRAY(sa.Uuid)
 
 
@@ -43,7 +54,7 @@ class Message:
     subject: str
     payload: bytes
     delay: timedelta = timedelta()
-    """How long polls leave it alone: `RELAY_DELAY` for what is given to `Relay.send` after the commit."""
+    """Time for which polls leave the message alone; `transaction` sets it."""
     message_id: UUID = field(default_factory=ids.uuid7)
 
 
@@ -109,7 +120,7 @@ def _deletion(table: sa.Table) -> sa.Delete:
 
 
 @functools.cache
-def _taking(table: sa.Table) -> dml.ReturningDelete[UUID, str, bytes]:
+def _take_batch(table: sa.Table) -> dml.ReturningDelete[UUID, str, bytes]:
     """Give the statement that takes a batch of due messages: they are gone unless the transaction is rolled back."""
     due = (
         sa.select(table.c.message_id)
@@ -123,7 +134,7 @@ def _taking(table: sa.Table) -> dml.ReturningDelete[UUID, str, bytes]:
 
 
 @functools.cache
-def _looking(table: sa.Table) -> sa.Select[bool]:
+def _is_due(table: sa.Table) -> sa.Select[bool]:
     return sa.select(sa.exists().where(table.c.send_after <= sa.func.now()))
 
 
@@ -138,6 +149,47 @@ def _first_time(table: sa.Table) -> dml.ReturningInsert[str]:
     given = postgresql.insert(table).values(consumer=sa.bindparam("consumer"), message_id=sa.bindparam("message_id"))
     # Not by rowcount, which SQLAlchemy does not keep for an INSERT.
     return given.on_conflict_do_nothing().returning(table.c.message_id)
+
+
+class Sender(Protocol):
+    """A `Relay`, or a test double of one."""
+
+    def send(self, messages: Iterable[Message]) -> None:
+        """Send committed messages without waiting for their arrival."""
+
+
+class Transaction:
+    """An open database transaction and the messages to publish after its commit."""
+
+    def __init__(self, conn: AsyncConnection) -> None:
+        self.conn = conn
+        self.messages: list[Message] = []
+        """All published messages, in order."""
+        self._to_store: list[Message] = []
+
+    def publish(self, *messages: Message, stored: bool = False) -> None:
+        """Publish messages after the commit. With `stored` the caller has already inserted them into the outbox."""
+        self.messages += messages
+        if not stored:
+            self._to_store += messages
+
+    async def store(self, table: sa.Table, delay: timedelta) -> None:
+        """Insert the messages that the caller has not inserted; `transaction` does this before the commit."""
+        await add(self.conn, table, [replace(message, delay=delay) for message in self._to_store])
+
+
+@asynccontextmanager
+async def transaction(engine: AsyncEngine, table: sa.Table, relay: Sender | None = None) -> AsyncIterator[Transaction]:
+    """Open a transaction that publishes: at the end of the block, store its messages, commit, and send them.
+
+    Polls leave the messages alone for `RELAY_DELAY`. Without `relay`, the next poll of another process sends them.
+    """
+    async with engine.begin() as conn:
+        tx = Transaction(conn)
+        yield tx
+        await tx.store(table, timedelta() if relay is None else RELAY_DELAY)
+    if relay is not None and tx.messages:
+        relay.send(tx.messages)
 
 
 class Relay:
@@ -185,7 +237,7 @@ class Relay:
 
     async def _drain(self) -> bool:
         """Send what is due; False as soon as something was refused."""
-        while self._arrived or await self._is_due():
+        while self._arrived or await self._has_due():
             taken, refused = await self._send_batch()
             if refused:
                 return False
@@ -193,10 +245,10 @@ class Relay:
                 break
         return True
 
-    async def _is_due(self) -> bool:
+    async def _has_due(self) -> bool:
         """Look whether anything is due: most polls find nothing, and need no transaction for it."""
         async with self._single.connect() as conn:
-            return bool((await conn.execute(_looking(self._table))).scalar_one())
+            return bool((await conn.execute(_is_due(self._table))).scalar_one())
 
     async def _send_batch(self) -> tuple[int, int]:
         """Send a batch; gives how many messages were taken, and how many of them refused."""
@@ -204,13 +256,16 @@ class Relay:
         async with self._engine.begin() as conn:
             if arrived:
                 await withdraw(conn, self._table, arrived)
-            rows = sorted(await conn.execute(_taking(self._table)))
+            rows = sorted(await conn.execute(_take_batch(self._table)))
             sending = [self._send(str(id_), subject, payload) for id_, subject, payload in rows]
             results = await asyncio.gather(*sending, return_exceptions=True)
             failures = [result for result in results if result is not None]
             refused = [row for row, result in zip(rows, results, strict=True) if result is not None]
             if refused:
-                back = [Message(message_id=id_, subject=name, payload=data, delay=PAUSE) for id_, name, data in refused]
+                back = [
+                    Message(message_id=id_, subject=name, payload=data, delay=RETRY_DELAY)
+                    for id_, name, data in refused
+                ]
                 await add(conn, self._table, back)
         self._arrived.difference_update(arrived)
         if failures:

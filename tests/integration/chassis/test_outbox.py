@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import outbox, run
@@ -129,6 +130,94 @@ async def test_two_relays_send_each_message_once(engine: AsyncEngine, prefix: st
             background.start(name, outbox.Relay(engine, schema.outbox, {prefix: send, "": ignore}).run)
         await eventually(all_have_left)
     assert sorted(sent) == sorted(subjects)
+
+
+class Sent:
+    """Records the messages that a transaction sends after its commit."""
+
+    def __init__(self, engine: AsyncEngine, prefix: str) -> None:
+        self._engine = engine
+        self._prefix = prefix
+        self.batches: list[list[str]] = []
+        self.statements: list[str] = []
+
+    def note_statement(self, _: object, __: object, statement: str, *___: object) -> None:
+        """Record an executed statement."""
+        self.statements.append(statement)
+
+    def send(self, messages: Iterable[outbox.Message]) -> None:
+        """Record the subjects."""
+        self.batches.append([message.subject.removeprefix(self._prefix) for message in messages])
+
+    async def stored(self) -> list[tuple[str, bool]]:
+        """Return each stored subject, and whether polls leave it alone for now."""
+        outbox_table = schema.outbox
+        query = sa.select(outbox_table.c.subject, outbox_table.c.send_after > sa.func.now())
+        query = query.where(outbox_table.c.subject.startswith(self._prefix)).order_by(outbox_table.c.message_id)
+        async with self._engine.connect() as conn:
+            rows = (await conn.execute(query)).all()
+        return [(subject.removeprefix(self._prefix), is_delayed) for subject, is_delayed in rows]
+
+
+@pytest.fixture
+async def sent(engine: AsyncEngine, prefix: str) -> AsyncIterator[Sent]:
+    """A recording relay; the messages of the test are deleted afterwards, so that no relay of another test finds them."""
+    recorder = Sent(engine, prefix)
+    event.listen(engine.sync_engine, "before_cursor_execute", recorder.note_statement)
+    yield recorder
+    event.remove(engine.sync_engine, "before_cursor_execute", recorder.note_statement)
+    async with engine.begin() as conn:
+        await conn.execute(sa.delete(schema.outbox).where(schema.outbox.c.subject.startswith(prefix)))
+
+
+async def test_transaction_stores_messages_with_one_statement_and_sends_them_after_the_commit(
+    engine: AsyncEngine, prefix: str, sent: Sent
+) -> None:
+    async with outbox.transaction(engine, schema.outbox, sent) as tx:
+        assert await tx.conn.scalar(sa.select(1)) == 1
+        tx.publish(outbox.Message(subject=f"{prefix}a", payload=b"a"))
+        tx.publish(*(outbox.Message(subject=f"{prefix}{name}", payload=b"") for name in "bc"))
+        assert sent.batches == []
+        assert await sent.stored() == []
+        sent.statements.clear()
+    assert len(sent.statements) == 1
+    assert sent.batches == [["a", "b", "c"]]
+    assert await sent.stored() == [("a", True), ("b", True), ("c", True)]
+
+
+async def test_transaction_that_fails_stores_and_sends_nothing(engine: AsyncEngine, prefix: str, sent: Sent) -> None:
+    with pytest.raises(RuntimeError):
+        async with outbox.transaction(engine, schema.outbox, sent) as tx:
+            tx.publish(outbox.Message(subject=f"{prefix}lost", payload=b""))
+            raise RuntimeError("roll back")
+    assert sent.batches == []
+    assert await sent.stored() == []
+
+
+async def test_transaction_only_sends_messages_that_its_caller_has_stored(
+    engine: AsyncEngine, prefix: str, sent: Sent
+) -> None:
+    first, second = (outbox.Message(subject=f"{prefix}{name}", payload=b"") for name in "ab")
+    async with outbox.transaction(engine, schema.outbox, sent) as tx:
+        await outbox.add(tx.conn, schema.outbox, [first])
+        tx.publish(first, stored=True)
+        tx.publish(second)
+    assert sent.batches == [["a", "b"]]
+    assert await sent.stored() == [("a", False), ("b", True)]
+
+
+async def test_transaction_without_a_relay_leaves_its_messages_to_the_next_poll(
+    engine: AsyncEngine, prefix: str, sent: Sent
+) -> None:
+    async with outbox.transaction(engine, schema.outbox) as tx:
+        tx.publish(outbox.Message(subject=f"{prefix}a", payload=b""))
+    assert await sent.stored() == [("a", False)]
+
+
+async def test_transaction_without_messages_sends_nothing(engine: AsyncEngine, sent: Sent) -> None:
+    async with outbox.transaction(engine, schema.outbox, sent):
+        pass
+    assert sent.batches == []
 
 
 async def test_a_message_takes_effect_once(engine: AsyncEngine) -> None:
