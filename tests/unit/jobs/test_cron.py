@@ -99,7 +99,10 @@ def test_whatever_the_cron_it_is_read_or_refused(cron: str) -> None:
     assert read.next(NOON) > NOON
 
 
-@pytest.mark.parametrize("zone", ["", "Mars/Olympus", "Europe", "../etc/passwd", "a\0b", "x" * 300, "/etc/localtime"])
+@pytest.mark.parametrize(
+    "zone",
+    ["", "Mars/Olympus", "Europe", "../etc/passwd", "a\0b", "x" * 300, "/etc/localtime", "localtime", "right/UTC"],
+)
 def test_an_unknown_time_zone_is_refused(zone: str) -> None:
     with pytest.raises(errors.InvalidArgument) as refused:
         cron.require(declaration(time_zone=zone))
