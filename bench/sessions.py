@@ -21,7 +21,7 @@ from bench.system import System, User
 from chassis import ids, run, settings
 from dev import children
 from dev.launcher.stack import ROOT
-from gateway import parts
+from gateway import container
 from gateway.settings import Settings
 
 REMEMBERED_CALLS, CALLS_A_SAMPLE = 200, 1_000
@@ -57,7 +57,7 @@ _REVOCATION_NOTES = ["From sending the revocation to the one gateway to the firs
 
 async def _checks(system: System) -> list[Row]:
     tokens = await _new_sessions(system, UNCACHED_COUNT)
-    assembled = parts.assemble(settings.read(Settings, system.stack.environment("gateway")))
+    assembled = container.assemble(settings.read(Settings, system.stack.environment("gateway")))
     async with run.Background() as background:
         background.start("bus", assembled.bus.run)
         await _until_heard(assembled)
@@ -168,7 +168,7 @@ async def _new_sessions(system: System, count: int) -> list[str]:
     return tokens
 
 
-async def _until_heard(assembled: parts.Parts) -> None:
+async def _until_heard(assembled: container.Container) -> None:
     async with asyncio.timeout(START_SECONDS):
         while not assembled.bus.is_connected:  # noqa: ASYNC110 - once, before anything is measured
             await asyncio.sleep(0.02)

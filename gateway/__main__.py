@@ -11,7 +11,7 @@ import sys
 from functools import partial
 
 from chassis import logs, run, settings
-from gateway import app, pages, parts, server, workers
+from gateway import app, container, pages, server, workers
 from gateway.settings import Settings
 
 GC_THRESHOLDS = (10_000, 20, 20)
@@ -19,7 +19,7 @@ GC_THRESHOLDS = (10_000, 20, 20)
 
 async def serve(config: Settings, stop: asyncio.Event, *, shared: socket.socket | None = None) -> None:
     """Serve until `stop` is set; at `shared`, if there is one."""
-    assembled = parts.assemble(config)
+    assembled = container.assemble(config)
     application = app.create(assembled, pages=pages.routes(assembled), error_page=pages.error_page)
     # With thousands of streams a look through everything that lives holds all of them up for a tenth of a second or more, and
     # finds next to nothing: what is there now stays, and what ends later is freed without it.

@@ -1,4 +1,4 @@
-"""The application: its routes, its life, and what every request passes through."""
+"""The ASGI application: routes, middleware, lifespan, and the probes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
 from chassis import run
-from gateway import docs, errors, headers, limits, metrics, middleware, origin, renewal
+from gateway import metrics, openapi, problems
 from gateway.api import (
     admin_jobs,
     admin_users,
@@ -28,7 +28,16 @@ from gateway.api import (
     sessions,
 )
 from gateway.api.dependencies import Gateway
-from gateway.parts import Parts
+from gateway.container import Container
+from gateway.middleware import (
+    access_log,
+    body_limit,
+    cookie_renewal,
+    headers,
+    rate_limits,
+    request_id,
+    same_origin,
+)
 from gateway.stream import response
 
 VERSION = "1.0.0"
@@ -36,8 +45,10 @@ VERSION = "1.0.0"
 probes = APIRouter(include_in_schema=False)
 
 
-def create(parts: Parts, *, pages: Sequence[BaseRoute] = (), error_page: errors.Page | None = None) -> FastAPI:
-    """Make the application. `pages` are routes of pages; `error_page` shows problems to people who asked for one."""
+def create(
+    container: Container, *, pages: Sequence[BaseRoute] = (), error_page: problems.Page | None = None
+) -> FastAPI:
+    """Build the application. `error_page` renders problems for requests that accept HTML."""
     app = FastAPI(
         title="Repruv",
         version=VERSION,
@@ -46,7 +57,7 @@ def create(parts: Parts, *, pages: Sequence[BaseRoute] = (), error_page: errors.
         redirect_slashes=False,
         lifespan=_lifespan,
     )
-    app.state.parts = parts
+    app.state.container = container
     app.include_router(probes)
     accounts = (auth.router, sessions.router, security.router)
     rest = (
@@ -63,50 +74,50 @@ def create(parts: Parts, *, pages: Sequence[BaseRoute] = (), error_page: errors.
     # The frontend's older paths.
     for router in (*accounts, demo.router, jobs.router):
         app.include_router(router, prefix="/api", include_in_schema=False)
-    docs.install(app, parts.cookie)
+    openapi.install(app, container.cookie)
     app.router.routes.extend(pages)
-    answers = errors.Answers(error_page)
-    answers.install(app)
-    # The last one added is the first one passed.
-    app.add_middleware(middleware.BodyLimit, answers=answers)
-    app.add_middleware(origin.SameOrigin, public_origin=parts.settings.public_origin, answers=answers)
-    app.add_middleware(limits.Limit, limits=parts.settings.rate_limits, answers=answers)
-    app.add_middleware(renewal.Renewal, cookie=parts.cookie)
-    app.add_middleware(middleware.Observe, answers=answers)
-    app.add_middleware(headers.SecurityHeaders, https=parts.settings.is_https)
-    app.add_middleware(middleware.RequestId)
+    responder = problems.ErrorResponder(error_page)
+    responder.install(app)
+    # Requests pass the last one added first.
+    app.add_middleware(body_limit.BodyLimit, responder=responder)
+    app.add_middleware(same_origin.SameOrigin, public_origin=container.settings.public_origin, responder=responder)
+    app.add_middleware(rate_limits.RateLimit, limits=container.settings.rate_limits, responder=responder)
+    app.add_middleware(cookie_renewal.CookieRenewal, cookie=container.cookie)
+    app.add_middleware(access_log.AccessLog, responder=responder)
+    app.add_middleware(headers.SecurityHeaders, https=container.settings.is_https)
+    app.add_middleware(request_id.RequestId)
     app.add_middleware(response.HandOff)
     return app
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    parts: Parts = app.state.parts
+    container: Container = app.state.container
     try:
         async with run.Background() as background:
-            background.start("bus", parts.bus.run)
-            background.start("streams", parts.streams.run)
+            background.start("bus", container.bus.run)
+            background.start("streams", container.streams.run)
             yield
     finally:
-        await parts.close()
+        await container.close()
 
 
 @probes.get("/healthz")
 async def healthz() -> Response:
-    """Answer that the process lives."""
+    """Report that the process is alive."""
     return JSONResponse({"status": "ok"})
 
 
 @probes.get("/readyz")
 async def readyz(gateway: Gateway) -> Response:
-    """Answer whether requests can be served. NATS is no condition: without it events are found by asking."""
+    """Report whether requests can be handled. NATS is not required: without it events are polled from the services."""
     services = await gateway.are_ready()
     is_ready = all(services.values())
-    answer = {"status": "ok" if is_ready else "unavailable", "services": services, "nats": gateway.bus.is_connected}
-    return JSONResponse(answer, 200 if is_ready else 503)
+    body = {"status": "ok" if is_ready else "unavailable", "services": services, "nats": gateway.bus.is_connected}
+    return JSONResponse(body, 200 if is_ready else 503)
 
 
 @probes.get("/metrics")
 async def exposition() -> Response:
-    """Answer what Prometheus wants to know."""
+    """Return the metrics in the format of Prometheus."""
     return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from chassis import settings
-from gateway import limits
+from gateway.middleware import rate_limits
 
 NO_PROXIES = "none"
 MAX_WORKERS = 64
@@ -37,8 +37,8 @@ class Settings(settings.Process):
         if not 1 <= self.gateway_workers <= MAX_WORKERS:
             raise settings.SettingsError(f"GATEWAY_WORKERS must be between 1 and {MAX_WORKERS}")
         for name in ("user", "network", "sign_in"):
-            if (told := getattr(self, f"rate_limit_{name}")) != limits.OFF:
-                limits.Bucket(name, told)
+            if (told := getattr(self, f"rate_limit_{name}")) != rate_limits.OFF:
+                rate_limits.Bucket(name, told)
         if self.environment != "production":
             return
         if not self.is_https and urlsplit(self.public_url).hostname not in ("localhost", "127.0.0.1"):
@@ -63,9 +63,9 @@ class Settings(settings.Process):
         return "" if self.trusted_proxies.strip() == NO_PROXIES else self.trusted_proxies
 
     @property
-    def rate_limits(self) -> limits.Limits:
+    def rate_limits(self) -> rate_limits.RateLimits:
         """How often callers may ask."""
-        return limits.Limits(
+        return rate_limits.RateLimits(
             user=self.rate_limit_user, network=self.rate_limit_network, sign_in=self.rate_limit_sign_in
         )
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from bench import load
 from bench.pages.people import Page, People
 from bench.system import System
-from gateway import sessions
+from gateway.identity import sessions
 
 COUNT = 100
 COLD = 9

@@ -10,7 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from starlette.responses import Response
 
 from chassis import errors, ids
-from gateway import sessions, views
+from gateway import views
 from gateway.api import schemas, schemas_engine
 from gateway.api.dependencies import (
     Gateway,
@@ -22,6 +22,7 @@ from gateway.api.dependencies import (
     documented,
     page_size,
 )
+from gateway.identity import sessions
 from gateway.views import engine
 from repruv.auth.v1 import auth_pb2
 from repruv.jobs.v1 import jobs_service_pb2, kind_pb2

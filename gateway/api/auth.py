@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from chassis import errors
-from gateway import headers, sessions, succession, views
+from gateway import clients, views
 from gateway.api import dependencies, schemas_auth
-from gateway.api.dependencies import MAYBE, PUBLIC, Gateway, SignedIn, answer, client_of, documented
-from repruv.auth.v1 import auth_service_pb2, passkey_service_pb2
-from repruv.demo.v1 import demo_pb2
-
-logger = logging.getLogger(__name__)
+from gateway.api.dependencies import MAYBE, PUBLIC, Gateway, SignedIn, answer, documented
+from gateway.identity.client_info import client_info
+from gateway.middleware import headers
+from repruv.auth.v1 import auth_service_pb2
 
 router = APIRouter(prefix="/auth", tags=["auth"])
 
@@ -24,13 +21,6 @@ SIGNED_IN = "The account; the session's cookie is set."
 _CHALLENGED: dependencies.Documented = {
     202: {"model": schemas_auth.Challenge, "description": "A code is needed too: send it to `/auth/login/code`."},
 }
-
-Began = (
-    auth_service_pb2.LoginResponse
-    | auth_service_pb2.FinishLoginResponse
-    | auth_service_pb2.RegisterResponse
-    | passkey_service_pb2.FinishPasskeyLoginResponse
-)
 
 
 @router.post(
@@ -46,11 +36,11 @@ Began = (
 async def register(body: schemas_auth.Registration, request: Request, gateway: Gateway) -> Response:
     """Make an account and sign in: the cookie is set. Where addresses are verified first, a mail is sent instead."""
     made = await gateway.auth.register(
-        email=body.email, password=body.password, name=body.name, remember=body.remember, client=client_of(request)
+        email=body.email, password=body.password, name=body.name, remember=body.remember, client=client_info(request)
     )
     if not made.token:
         return answer({"message": MAIL_SENT}, 202)
-    await succession.end_previous(request, gateway)
+    await gateway.end_previous_session(request)
     response = answer({"user": views.user(made.user)}, 201)
     gateway.cookie.put(response, made.token, made.session)
     return response
@@ -68,7 +58,7 @@ async def login(body: schemas_auth.Login, request: Request, gateway: Gateway) ->
     A wrong password and an unknown address get the same answer. With a second factor the answer is 202 and a challenge,
     unless the code was sent at once.
     """
-    client = client_of(request)
+    client = client_info(request)
     made = await gateway.auth.login(email=body.email, password=body.password, remember=body.remember, client=client)
     if not made.challenge:
         return await signed_in_by(request, gateway, made)
@@ -91,7 +81,7 @@ async def login(body: schemas_auth.Login, request: Request, gateway: Gateway) ->
 )
 async def login_code(body: schemas_auth.ChallengeAnswer, request: Request, gateway: Gateway) -> Response:
     """Answer the challenge with a code: the cookie is set. 401 `invalid_code`, or `challenge_invalid`: sign in anew."""
-    made = await gateway.auth.finish_login(challenge=body.challenge, code=body.code, client=client_of(request))
+    made = await gateway.auth.finish_login(challenge=body.challenge, code=body.code, client=client_info(request))
     return await signed_in_by(request, gateway, made)
 
 
@@ -103,13 +93,15 @@ async def login_code(body: schemas_auth.ChallengeAnswer, request: Request, gatew
 )
 async def token(body: schemas_auth.TokenLogin, request: Request, gateway: Gateway) -> Response:
     """Begin a session for a client that sends `Authorization: Bearer`. 401 `second_factor_required` asks for the code."""
-    client = client_of(request)
-    made: Began = await gateway.auth.login(email=body.email, password=body.password, remember=True, client=client)
-    if isinstance(made, auth_service_pb2.LoginResponse) and made.challenge:
+    client = client_info(request)
+    signed_in: clients.SignInResponse = await gateway.auth.login(
+        email=body.email, password=body.password, remember=True, client=client
+    )
+    if isinstance(signed_in, auth_service_pb2.LoginResponse) and signed_in.challenge:
         if not body.code:
             raise errors.Unauthenticated("A code is needed too.", code="second_factor_required", field="code")
-        made = await gateway.auth.finish_login(challenge=made.challenge, code=body.code, client=client)
-    return answer({"token": made.token, "expires_at": views.time(made.session.absolute_expire_time)})
+        signed_in = await gateway.auth.finish_login(challenge=signed_in.challenge, code=body.code, client=client)
+    return answer({"token": signed_in.token, "expires_at": views.time(signed_in.session.absolute_expire_time)})
 
 
 @router.post(
@@ -135,22 +127,13 @@ async def logout(request: Request, gateway: Gateway) -> Response:
 @router.get("/me", summary="Who is signed in", responses=documented(200, schemas_auth.Me, "The signed-in user."))
 async def me(session: SignedIn, gateway: Gateway) -> Response:
     """Answer who is signed in, and where to go first: to demo mode as long as there is nothing to see elsewhere."""
-    return answer(views.me(session.user, await known_demo(session, gateway)))
+    return answer(views.me(session.user, await gateway.demo.find_demo(user=session.identity)))
 
 
-async def known_demo(session: sessions.Session, gateway: Gateway) -> demo_pb2.Demo | None:
-    """Give the user's demo mode; None when nobody knows how it stands."""
-    try:
-        return (await gateway.demo.get_demo(user=session.identity, quick=True)).demo
-    except errors.Unavailable as error:
-        logger.warning("demo mode is not known", extra={"cause": error.code})
-        return None
-
-
-async def signed_in_by(request: Request, gateway: Gateway, made: Began) -> Response:
-    """Answer somebody who has just signed in; the session that the browser had ends."""
-    await succession.end_previous(request, gateway)
-    shown = views.session(made.session, current_id=made.session.session_id)
-    response = answer({"user": views.user(made.user), "session": shown})
-    gateway.cookie.put(response, made.token, made.session)
+async def signed_in_by(request: Request, gateway: Gateway, signed_in: clients.SignInResponse) -> Response:
+    """Answer a sign-in and end the browser's previous session."""
+    await gateway.end_previous_session(request)
+    shown = views.session(signed_in.session, current_id=signed_in.session.session_id)
+    response = answer({"user": views.user(signed_in.user), "session": shown})
+    gateway.cookie.put(response, signed_in.token, signed_in.session)
     return response

@@ -6,10 +6,10 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from chassis import errors
-from gateway import headers, views
+from gateway import redirects, views
 from gateway.api import dependencies, schemas_connections
 from gateway.api.dependencies import Gateway, SignedIn, answer, documented
-from gateway.pages import redirects
+from gateway.middleware import headers
 from repruv.auth.v1 import connections_service_pb2
 
 router = APIRouter(prefix="/connections", tags=["connections"])

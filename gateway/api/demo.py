@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from google.protobuf.duration_pb2 import Duration
 from starlette.responses import Response
 
-from gateway import views
+from gateway import idempotency, views
 from gateway.api import dependencies, schemas
 from gateway.api.dependencies import Gateway, SignedIn, answer, documented
 from repruv.demo.v1 import demo_pb2, demo_service_pb2
@@ -25,7 +25,7 @@ async def enable(
     request: Request, session: SignedIn, gateway: Gateway, body: schemas.EnableDemo | None = None
 ) -> Response:
     """Ask for demo data. The answer comes at once; the job makes the data, and its events tell how it stands."""
-    key = dependencies.idempotency_key(request)
+    key = idempotency.idempotency_key(request.headers.get("idempotency-key"))
     wish = body or schemas.EnableDemo.model_construct()
     asked = demo_service_pb2.EnableDemoRequest(
         profile_type=wish.profile_type,
@@ -48,7 +48,7 @@ async def enable(
 )
 async def disable(request: Request, session: SignedIn, gateway: Gateway) -> Response:
     """Ask to remove the demo data. It is out of sight at once; the job removes it."""
-    key = dependencies.idempotency_key(request)
+    key = idempotency.idempotency_key(request.headers.get("idempotency-key"))
     accepted = await gateway.demo.disable_demo(idempotency_key=key, user=session.identity)
     return _accepted(accepted.demo, accepted.job_id, replayed=accepted.replayed)
 

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import re
-import uuid
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from chassis import errors, ids
-from gateway import authentication, parts, sessions, views
-from gateway import errors as problems
+from gateway import problems, views
 from gateway.api import schemas
-from repruv.auth.v1 import auth_pb2
+from gateway.container import Container
+from gateway.identity import authentication, sessions
 
 BASE = "/api/v1"
-MAX_USER_AGENT = 400
 PUBLIC: dict[str, Any] = {"security": []}
 """OpenAPI of routes for callers who need not be signed in."""
 MAYBE: dict[str, Any] = {"security": [{}, {"cookie": []}, {"bearer": []}]}
 """OpenAPI of routes that do without a session what is left to do."""
 Documented = dict[int | str, dict[str, Any]]
-_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _MEANINGS = {
     400: "The request cannot be understood.",
     401: "Nobody is signed in.",
@@ -42,13 +38,13 @@ _ALWAYS = (401, 422, 429, 503, 504)
 # Dependencies are coroutines also where they wait for nothing: FastAPI runs plain functions in a thread, which costs more.
 
 
-async def parts_of(request: Request) -> parts.Parts:
+async def parts_of(request: Request) -> Container:
     """Give what the routes work with."""
-    found: parts.Parts = request.app.state.parts
+    found: Container = request.app.state.container
     return found
 
 
-Gateway = Annotated[parts.Parts, Depends(parts_of)]
+Gateway = Annotated[Container, Depends(parts_of)]
 
 
 async def signed_in(request: Request, gateway: Gateway) -> sessions.Session:
@@ -73,21 +69,6 @@ async def job_id(job_id: str) -> str:
 
 
 JobId = Annotated[str, Depends(job_id)]
-
-
-def idempotency_key(request: Request) -> str:
-    """Give the client's idempotency key."""
-    return checked_key(request.headers.get("idempotency-key"))
-
-
-def checked_key(key: str | None) -> str:
-    """Check an idempotency key, or give a fresh one: then at least our own retries do not ask twice."""
-    if key is None:
-        return f"gateway-{uuid.uuid4()}"
-    if not _KEY.fullmatch(key):
-        message = "Idempotency-Key must be 1 to 255 visible ASCII characters."
-        raise errors.InvalidArgument(message, code="idempotency_key_invalid", field="Idempotency-Key")
-    return key
 
 
 async def user_id(user_id: str) -> str:
@@ -116,12 +97,6 @@ def _parsed(text: str, thing: str) -> str:
         return str(ids.parse(text, f"{thing}_id"))
     except errors.InvalidArgument as error:
         raise errors.NotFound(f"There is no such {thing}.", code=f"{thing}_not_found") from error
-
-
-def client_of(request: Request) -> auth_pb2.Client:
-    """Say who calls, as far as that is known."""
-    agent = request.headers.get("user-agent", "")[:MAX_USER_AGENT]
-    return auth_pb2.Client(user_agent=agent, ip_address=request.client.host if request.client else "")
 
 
 def answer(body: views.Json, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -8,8 +8,9 @@ from starlette.responses import Response
 from gateway import views
 from gateway.api import schemas_auth, schemas_passkeys
 from gateway.api.auth import SIGNED_IN, signed_in_by
-from gateway.api.dependencies import PUBLIC, Gateway, PasskeyId, SignedIn, answer, client_of, documented
+from gateway.api.dependencies import PUBLIC, Gateway, PasskeyId, SignedIn, answer, documented
 from gateway.api.security import FRESH, refreshed
+from gateway.identity.client_info import client_info
 
 router = APIRouter(prefix="/auth", tags=["passkeys"])
 
@@ -80,7 +81,7 @@ async def remove(passkey_id: PasskeyId, session: SignedIn, gateway: Gateway) -> 
 )
 async def begin_login(request: Request, gateway: Gateway) -> Response:
     """Say what an authenticator shall sign; the same for everybody, since nobody has said yet who they are."""
-    return answer(views.ceremony(await gateway.passkeys.begin_login(client=client_of(request))))
+    return answer(views.ceremony(await gateway.passkeys.begin_login(client=client_info(request))))
 
 
 @router.post(
@@ -95,7 +96,7 @@ async def finish_login(body: schemas_passkeys.PasskeyLogin, request: Request, ga
         ceremony=body.ceremony,
         credential=_json(body.credential),
         remember=body.remember,
-        client=client_of(request),
+        client=client_info(request),
     )
     return await signed_in_by(request, gateway, made)
 
@@ -122,7 +123,7 @@ async def finish_reauthentication(
     proved = await gateway.passkeys.finish_reauthentication(
         ceremony=body.ceremony,
         credential=_json(body.credential),
-        client=client_of(request),
+        client=client_info(request),
         user=session.identity,
     )
     return refreshed(request, gateway, proved)

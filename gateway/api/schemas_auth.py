@@ -165,7 +165,7 @@ class Token(BaseModel):
 
 
 class Refreshed(BaseModel):
-    """The session goes on under a new token: in `Set-Cookie` for cookie callers, in `token` for bearer callers."""
+    """The session goes on under a new token: in `Set-SessionCookie` for cookie callers, in `token` for bearer callers."""
 
     session: Session
     token: str | None = None

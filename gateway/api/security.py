@@ -5,11 +5,12 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from gateway import authentication, rotation, views
+from gateway import clients, views
 from gateway.api import schemas_auth
 from gateway.api.auth import MAIL_SENT
-from gateway.api.dependencies import PUBLIC, Gateway, SignedIn, answer, client_of, documented
-from repruv.auth.v1 import auth_service_pb2, passkey_service_pb2
+from gateway.api.dependencies import PUBLIC, Gateway, SignedIn, answer, documented
+from gateway.identity import authentication
+from gateway.identity.client_info import client_info
 
 router = APIRouter(prefix="/auth", tags=["security"])
 
@@ -35,7 +36,7 @@ async def get_security(session: SignedIn, gateway: Gateway) -> Response:
 async def reauthenticate(body: schemas_auth.Proof, request: Request, session: SignedIn, gateway: Gateway) -> Response:
     """Prove again who the user is: sensitive calls are then allowed for ten minutes."""
     proved = await gateway.auth.reauthenticate(
-        password=body.password, code=body.code, client=client_of(request), user=session.identity
+        password=body.password, code=body.code, client=client_info(request), user=session.identity
     )
     return refreshed(request, gateway, proved)
 
@@ -50,7 +51,7 @@ async def change_password(
 ) -> Response:
     """Replace the password; all other sessions end."""
     changed = await gateway.auth.change_password(
-        current=body.current_password, new=body.new_password, client=client_of(request), user=session.identity
+        current=body.current_password, new=body.new_password, client=client_info(request), user=session.identity
     )
     response = refreshed(request, gateway, changed, revoked_count=changed.revoked_count)
     gateway.sessions.revoked(session.user_id, None)
@@ -66,7 +67,7 @@ async def change_password(
 )
 async def forgot_password(body: schemas_auth.Email, request: Request, gateway: Gateway) -> Response:
     """Have a mail with a link sent to the address, if it has an account."""
-    await gateway.auth.request_password_reset(email=body.email, client=client_of(request))
+    await gateway.auth.request_password_reset(email=body.email, client=client_info(request))
     return answer({"message": "If this address has an account, we have sent a mail to it."}, 202)
 
 
@@ -79,7 +80,7 @@ async def forgot_password(body: schemas_auth.Email, request: Request, gateway: G
 )
 async def reset_password(body: schemas_auth.PasswordReset, request: Request, gateway: Gateway) -> Response:
     """Set the password by a mailed link. All sessions end and none begins."""
-    await gateway.auth.reset_password(token=body.token, password=body.password, client=client_of(request))
+    await gateway.auth.reset_password(token=body.token, password=body.password, client=client_info(request))
     # Whose sessions ended is not ours to know before the event comes; until then nobody's is taken from memory.
     gateway.sessions.forget_all()
     return Response(status_code=204)
@@ -106,7 +107,7 @@ async def request_email_verification(session: SignedIn, gateway: Gateway) -> Res
 )
 async def verify_email(body: schemas_auth.MailToken, request: Request, gateway: Gateway) -> Response:
     """Take the link of the verification mail; in any session or none."""
-    await gateway.auth.verify_email(token=body.token, client=client_of(request))
+    await gateway.auth.verify_email(token=body.token, client=client_info(request))
     gateway.sessions.forget_all()
     return Response(status_code=204)
 
@@ -155,21 +156,12 @@ async def regenerate_recovery_codes(session: SignedIn, gateway: Gateway) -> Resp
     return answer({"recovery_codes": list(await gateway.auth.regenerate_recovery_codes(user=session.identity))})
 
 
-Rotated = (
-    auth_service_pb2.ReauthenticateResponse
-    | auth_service_pb2.ChangePasswordResponse
-    | auth_service_pb2.ConfirmTotpResponse
-    | auth_service_pb2.DisableTotpResponse
-    | passkey_service_pb2.FinishPasskeyReauthenticationResponse
-)
-
-
-def refreshed(request: Request, gateway: Gateway, made: Rotated, **more: object) -> Response:
-    """Tell of the session under its new token, which goes to whoever sent the old one, and the same way."""
+def refreshed(request: Request, gateway: Gateway, rotated: clients.RotatedToken, **more: object) -> Response:
+    """Answer with the session. Its new token goes back the way the old one came: cookie or body."""
     by_cookie = authentication.is_by_cookie(request)
-    body = {"session": views.session(made.session, current_id=made.session.session_id), **more}
+    body = {"session": views.session(rotated.session, current_id=rotated.session.session_id), **more}
     if not by_cookie:
-        body |= {"token": made.token, "expires_at": views.optional_time(made.session, "absolute_expire_time")}
+        body |= {"token": rotated.token, "expires_at": views.optional_time(rotated.session, "absolute_expire_time")}
     response = answer(body)
-    rotation.rotate(gateway.sessions, gateway.cookie, response, made.token, made.session, by_cookie=by_cookie)
+    gateway.rotate_token(response, rotated, by_cookie=by_cookie)
     return response

@@ -5,9 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from gateway import headers, views
+from gateway import views
 from gateway.api import schemas_auth
 from gateway.api.dependencies import Gateway, SessionId, SignedIn, answer, documented
+from gateway.middleware import headers
 
 router = APIRouter(prefix="/auth/sessions", tags=["sessions"])
 

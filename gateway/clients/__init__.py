@@ -7,7 +7,7 @@ when nobody is there, and soon when somebody is.
 from __future__ import annotations
 
 from gateway.clients.admin import Admin
-from gateway.clients.auth import Auth
+from gateway.clients.auth import Auth, RotatedToken, SignInResponse
 from gateway.clients.connections import Connections
 from gateway.clients.demo import Demo
 from gateway.clients.engine import Engine
@@ -15,4 +15,16 @@ from gateway.clients.jobs import Jobs
 from gateway.clients.passkeys import Passkeys
 from gateway.clients.service import QUICK_TIMEOUT, TIMEOUT
 
-__all__ = ["QUICK_TIMEOUT", "TIMEOUT", "Admin", "Auth", "Connections", "Demo", "Engine", "Jobs", "Passkeys"]
+__all__ = [
+    "QUICK_TIMEOUT",
+    "TIMEOUT",
+    "Admin",
+    "Auth",
+    "Connections",
+    "Demo",
+    "Engine",
+    "Jobs",
+    "Passkeys",
+    "RotatedToken",
+    "SignInResponse",
+]

@@ -6,9 +6,25 @@ from collections.abc import Sequence
 
 from chassis import batching
 from chassis.rpc import client as rpc
-from gateway import sessions
 from gateway.clients import service
-from repruv.auth.v1 import auth_pb2, auth_service_pb2, auth_service_pb2_grpc
+from gateway.identity import sessions
+from repruv.auth.v1 import auth_pb2, auth_service_pb2, auth_service_pb2_grpc, passkey_service_pb2
+
+SignInResponse = (
+    auth_service_pb2.LoginResponse
+    | auth_service_pb2.FinishLoginResponse
+    | auth_service_pb2.RegisterResponse
+    | passkey_service_pb2.FinishPasskeyLoginResponse
+)
+"""Responses that carry a new session and its token."""
+RotatedToken = (
+    auth_service_pb2.ReauthenticateResponse
+    | auth_service_pb2.ChangePasswordResponse
+    | auth_service_pb2.ConfirmTotpResponse
+    | auth_service_pb2.DisableTotpResponse
+    | passkey_service_pb2.FinishPasskeyReauthenticationResponse
+)
+"""Responses that carry a session's new token."""
 
 VALIDATED_TOGETHER = 100
 MAX_WAIT_SECONDS = 0.02

@@ -6,39 +6,39 @@ from collections.abc import Sequence
 
 from starlette.routing import BaseRoute
 
-from gateway import parts
+from gateway.container import Container
 from gateway.pages import (
     admin,
     connections,
     dashboard,
     demo_mode,
-    devices,
-    entrance,
     jobs,
+    login,
     notifications,
     reauthentication,
     recovery,
     security,
+    sessions,
     static,
 )
-from gateway.pages.problems import error_page
+from gateway.pages.error_page import error_page
 
 __all__ = ["error_page", "routes"]
 
 
-def routes(assembled: parts.Parts) -> Sequence[BaseRoute]:
+def routes(container: Container) -> Sequence[BaseRoute]:
     """Give the routes of all pages, and of the files that they load."""
     return [
-        *entrance.Entrance(assembled).routes,
-        *recovery.Recovery(assembled).routes,
-        *reauthentication.Reauthentication(assembled).routes,
-        *dashboard.Dashboard(assembled).routes,
-        *demo_mode.DemoMode(assembled).routes,
-        *jobs.Jobs(assembled).routes,
-        *notifications.Notifications(assembled).routes,
-        *connections.Connections(assembled).routes,
-        *security.Security(assembled).routes,
-        *devices.Devices(assembled).routes,
-        *admin.routes(assembled),
+        *login.Entrance(container).routes,
+        *recovery.Recovery(container).routes,
+        *reauthentication.Reauthentication(container).routes,
+        *dashboard.Dashboard(container).routes,
+        *demo_mode.DemoMode(container).routes,
+        *jobs.Jobs(container).routes,
+        *notifications.Notifications(container).routes,
+        *connections.Connections(container).routes,
+        *security.Security(container).routes,
+        *sessions.Devices(container).routes,
+        *admin.routes(container),
         static.Static().route,
     ]

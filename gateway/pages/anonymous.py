@@ -9,9 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from chassis import errors
-from gateway import errors as problems
-from gateway import forgery, parts
-from gateway.pages import flash, forms, redirects, rendering
+from gateway import flash, problems, redirects
+from gateway.container import Container
+from gateway.middleware import form_tokens
+from gateway.pages import forms, rendering
 
 SECRETS = frozenset({"password", "code"})
 
@@ -19,9 +20,9 @@ SECRETS = frozenset({"password", "code"})
 class Anonymous:
     """Shows forms and reads what they send."""
 
-    def __init__(self, assembled: parts.Parts) -> None:
-        self._parts = assembled
-        self._secure = assembled.settings.is_https
+    def __init__(self, container: Container) -> None:
+        self._container = container
+        self._secure = container.settings.is_https
 
     def show(
         self,
@@ -34,36 +35,36 @@ class Anonymous:
     ) -> Response:
         """Render a page with forms, and begin a visit if there is none."""
         form = form or forms.blank()
-        known = self._parts.visit.read(request)
-        visit = known or self._parts.visit.begin()
+        known = self._container.anonymous_cookie.read(request)
+        visit = known or self._container.anonymous_cookie.begin()
         said = None if status != 200 else flash.take(request)
         context = {
             "form": form,
             "flash": said,
             "next": form["values"].get("next", ""),
-            "form_token": self._parts.form_tokens.of_visit(visit),
+            "form_token": self._container.form_tokens.of_visit(visit),
             **(more or {}),
         }
         response = rendering.answer(template, context, status)
         if not known:
-            self._parts.visit.jar.set(response, visit, None)
+            self._container.anonymous_cookie.jar.set(response, visit, None)
         if said is not None:
             flash.clear(response, secure=self._secure)
         return response
 
     async def read(self, request: Request, *names: str) -> dict[str, str]:
         """Read the named fields of a form, and the form token, which `require` looks at."""
-        sent = await forms.read(request, *names, forgery.FIELD)
+        sent = await forms.read(request, *names, form_tokens.FIELD)
         if "next" in sent:
             sent["next"] = redirects.local(sent["next"])
         return sent
 
     def require(self, request: Request, sent: Mapping[str, str]) -> None:
         """Raise `PermissionDenied` `form_expired` unless a page of ours gave the form to this browser."""
-        visit = self._parts.visit.read(request)
-        expected = self._parts.form_tokens.of_visit(visit) if visit else ""
+        visit = self._container.anonymous_cookie.read(request)
+        expected = self._container.form_tokens.of_visit(visit) if visit else ""
         # Without a visit there is no right token, and an empty one is none either.
-        self._parts.form_tokens.require(expected or "-", sent[forgery.FIELD])
+        self._container.form_tokens.require(expected or "-", sent[form_tokens.FIELD])
 
     def show_again(
         self,
@@ -77,7 +78,7 @@ class Anonymous:
         if (shown := forms.mistakes_of(error, sent.keys())) is None:
             raise error
         status, mistakes = shown
-        kept = {name: text for name, text in sent.items() if name not in SECRETS and name != forgery.FIELD}
+        kept = {name: text for name, text in sent.items() if name not in SECRETS and name != form_tokens.FIELD}
         response = self.show(request, template, forms.filled(kept, mistakes), status=status, more=more)
         if status in {429, 503}:
             response.headers.update(problems.problem_of(error).headers)

@@ -10,8 +10,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors
-from gateway import headers, parts, views
-from gateway.pages import reading, redirects, visit
+from gateway import redirects, views
+from gateway.container import Container
+from gateway.middleware import headers
+from gateway.pages import loaders, page_request
 
 PATH = views.CONNECTIONS_PATH
 _SAYS = {
@@ -28,13 +30,13 @@ _SAYS = {
 class Connections:
     """`/settings/connections`."""
 
-    def __init__(self, assembled: parts.Parts) -> None:
-        self._parts = assembled
+    def __init__(self, container: Container) -> None:
+        self._container = container
         actions = {"connect": self.connect, "disconnect": self.disconnect}
         self.routes = [
             Route(PATH, self.show),
             *(
-                Route(f"{PATH}/{name}", visit.posting(act, self.show, says=_SAYS), methods=["POST"])
+                Route(f"{PATH}/{name}", page_request.posting(act, self.show, says=_SAYS), methods=["POST"])
                 for name, act in actions.items()
             ),
             *(Route(f"{PATH}/{name}", self.go_to_page) for name in actions),
@@ -42,10 +44,10 @@ class Connections:
 
     async def show(self, request: Request) -> Response:
         """Show how they stand."""
-        visitor = await visit.begin(request, self._parts)
+        visitor = await page_request.begin(request, self._container)
         demo, connections = await asyncio.gather(
-            reading.demo_status(self._parts.demo, visitor.identity),
-            reading.connections(self._parts.connections, visitor.identity),
+            loaders.demo_status(self._container.demo, visitor.identity),
+            loaders.connections(self._container.connections, visitor.identity),
         )
         context = {"demo": demo, "connections": connections, "confirm": request.query_params.get("confirm")}
         return visitor.show("connections", PATH, context)
@@ -56,11 +58,11 @@ class Connections:
 
     async def connect(self, request: Request) -> Response:
         """Show a page that goes on to the platform: the content policy lets no form lead there."""
-        session, sent = await visit.posted(request, self._parts, "platform")
-        begun = await self._parts.connections.begin_connect(sent["platform"], return_to=PATH, user=session.identity)
+        session, sent = await page_request.posted(request, self._container, "platform")
+        begun = await self._container.connections.begin_connect(sent["platform"], return_to=PATH, user=session.identity)
         if urlsplit(begun.authorization_url).scheme not in {"https", "http"}:
             raise errors.Internal("The platform's page of consent has an address that no browser must follow.")
-        visitor = await visit.begin(request, self._parts)
+        visitor = await page_request.begin(request, self._container)
         context = {"connection": views.connection(begun.connection), "authorization_url": begun.authorization_url}
         response = visitor.show("connecting", PATH, context)
         response.headers.update(headers.NO_REFERRER)
@@ -68,10 +70,10 @@ class Connections:
 
     async def disconnect(self, request: Request) -> Response:
         """Take the access back; also dismisses a failure."""
-        session, sent = await visit.posted(request, self._parts, "platform")
-        connection = await self._parts.connections.disconnect(sent["platform"], user=session.identity)
+        session, sent = await page_request.posted(request, self._container, "platform")
+        connection = await self._container.connections.disconnect(sent["platform"], user=session.identity)
         is_moving = views.connection_state(connection) in views.CONNECTION_MOVING
         return self._see(say="disconnecting" if is_moving else "")
 
     def _see(self, *, say: str = "") -> Response:
-        return redirects.see(PATH, say=say, secure=self._parts.settings.is_https)
+        return redirects.see(PATH, say=say, secure=self._container.settings.is_https)

@@ -11,8 +11,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors
-from gateway import parts, views
-from gateway.pages import reading, redirects, visit
+from gateway import redirects, views
+from gateway.container import Container
+from gateway.pages import loaders, page_request
 
 UNVERIFIED = "email_unverified"
 
@@ -20,24 +21,24 @@ UNVERIFIED = "email_unverified"
 class Dashboard:
     """`/dashboard`."""
 
-    def __init__(self, assembled: parts.Parts) -> None:
-        self._parts = assembled
+    def __init__(self, container: Container) -> None:
+        self._container = container
         self.routes = [Route(views.DASHBOARD_PATH, self.show)]
 
     async def show(self, request: Request) -> Response:
         """Show the numbers, the latest interactions and the most viewed content; or why there is nothing to see yet."""
-        visitor = await visit.begin(request, self._parts)
+        visitor = await page_request.begin(request, self._container)
         if not visitor.session.user.can_access_dashboard:
             return self._show_closed(visitor)
         wish = _wish_of(request)
         try:
             found, connections = await asyncio.gather(
-                reading.overview(self._parts.demo, visitor.identity, wish),
-                reading.connections(self._parts.connections, visitor.identity),
+                loaders.overview(self._container.demo, visitor.identity, wish),
+                loaders.connections(self._container.connections, visitor.identity),
             )
         except errors.InvalidArgument:
             # A page of other filters: there is nothing older to show.
-            return redirects.see(_address(wish), secure=self._parts.settings.is_https)
+            return redirects.see(_address(wish), secure=self._container.settings.is_https)
         except errors.PermissionDenied as error:
             # The services judge by the signed identity, which may be minutes older than what auth said.
             if error.code != UNVERIFIED:
@@ -48,7 +49,7 @@ class Dashboard:
             "metrics": found.metrics,
             "interactions": found.interactions,
             "wish": wish,
-            "choices": reading,
+            "choices": loaders,
             "newest": _address(wish) if wish.page_token else "",
             "older": _address(wish, found.older) if found.older else "",
             "content": found.content,
@@ -56,23 +57,23 @@ class Dashboard:
         }
         return visitor.show("dashboard", views.DASHBOARD_PATH, context)
 
-    def _show_closed(self, visitor: visit.Visit) -> Response:
+    def _show_closed(self, visitor: page_request.Visit) -> Response:
         return visitor.show("dashboard_closed", views.DASHBOARD_PATH, {})
 
 
-def _wish_of(request: Request) -> reading.Wish:
+def _wish_of(request: Request) -> loaders.Wish:
     """Read which interactions are wanted; what makes no sense is left out."""
     query = request.query_params
     kind, sentiment = query.get("kind", ""), query.get("sentiment", "")
-    return reading.Wish(
-        kind=kind if kind in reading.KINDS else "",
-        sentiment=sentiment if sentiment in reading.SENTIMENTS else "",
+    return loaders.Wish(
+        kind=kind if kind in loaders.KINDS else "",
+        sentiment=sentiment if sentiment in loaders.SENTIMENTS else "",
         needs_reply=query.get("needs_reply") == "yes",
         page_token=query.get("page_token", "").encode("utf-8", "replace").decode().replace("\0", ""),
     )
 
 
-def _address(wish: reading.Wish, page_token: str = "") -> str:
+def _address(wish: loaders.Wish, page_token: str = "") -> str:
     query = {
         "kind": wish.kind,
         "sentiment": wish.sentiment,

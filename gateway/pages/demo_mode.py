@@ -10,9 +10,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors, ids
-from gateway import parts, views
-from gateway.api import dependencies
-from gateway.pages import choices, forms, reading, redirects, visit
+from gateway import idempotency, redirects, views
+from gateway.container import Container
+from gateway.pages import choices, forms, loaders, page_request
 from repruv.demo.v1 import demo_service_pb2
 
 FIELDS = ("profile_type", "niche", "content_count", "interaction_count", "expires")
@@ -23,9 +23,9 @@ _ORIGINS = frozenset({views.DASHBOARD_PATH, views.DEMO_PATH})
 class DemoMode:
     """`/settings/demo-mode`."""
 
-    def __init__(self, assembled: parts.Parts) -> None:
-        self._parts = assembled
-        self._secure = assembled.settings.is_https
+    def __init__(self, container: Container) -> None:
+        self._container = container
+        self._secure = container.settings.is_https
         actions = {
             "enable": self.enable,
             "preview": self.preview,
@@ -37,7 +37,7 @@ class DemoMode:
         self.routes = [
             Route(views.DEMO_PATH, self.show),
             *(
-                Route(f"{views.DEMO_PATH}/{name}", visit.posting(act, self.show), methods=["POST"])
+                Route(f"{views.DEMO_PATH}/{name}", page_request.posting(act, self.show), methods=["POST"])
                 for name, act in actions.items()
             ),
             # Whoever reloads the answer to a form by its address wants the page.
@@ -54,7 +54,7 @@ class DemoMode:
 
     async def enable(self, request: Request) -> Response:
         """Ask for demo data."""
-        session, sent = await visit.posted(request, self._parts, *FIELDS, "idempotency_key")
+        session, sent = await page_request.posted(request, self._container, *FIELDS, "idempotency_key")
         if mistakes := choices.mistakes(sent):
             return await self._show(request, forms.filled(sent, mistakes), status=422)
         asked = demo_service_pb2.EnableDemoRequest(
@@ -66,7 +66,7 @@ class DemoMode:
             idempotency_key=_key(sent),
         )
         try:
-            accepted = await self._parts.demo.enable_demo(asked, user=session.identity)
+            accepted = await self._container.demo.enable_demo(asked, user=session.identity)
         except errors.InvalidArgument as error:
             _, mistakes = forms.mistakes_of(error, FIELDS) or (422, {})
             return await self._show(request, forms.filled(sent, mistakes), status=422)
@@ -76,51 +76,51 @@ class DemoMode:
 
     async def preview(self, request: Request) -> Response:
         """Show the form as it was filled in, and an example of what it would give; nothing happens."""
-        session, sent = await visit.posted(request, self._parts, *FIELDS, "idempotency_key")
+        session, sent = await page_request.posted(request, self._container, *FIELDS, "idempotency_key")
         if mistakes := choices.mistakes(sent):
             return await self._show(request, forms.filled(sent, mistakes), status=422)
         try:
-            found = await self._parts.demo.preview_demo(sent["profile_type"], sent["niche"], user=session.identity)
+            found = await self._container.demo.preview_demo(sent["profile_type"], sent["niche"], user=session.identity)
         except errors.Error as error:
             return self._see(views.DEMO_PATH, say=_flash_of(error))
         return await self._show(request, forms.filled(sent, {}), example=views.demo_example(found))
 
     async def disable(self, request: Request) -> Response:
         """Ask to remove the demo data."""
-        session, sent = await visit.posted(request, self._parts, "idempotency_key")
+        session, sent = await page_request.posted(request, self._container, "idempotency_key")
         try:
-            accepted = await self._parts.demo.disable_demo(idempotency_key=_key(sent), user=session.identity)
+            accepted = await self._container.demo.disable_demo(idempotency_key=_key(sent), user=session.identity)
         except errors.Error as error:
             return self._see(views.DEMO_PATH, say=_flash_of(error))
         return self._see(views.DEMO_PATH, say=_flash_of_replay(accepted, "disabling"))
 
     async def retry(self, request: Request) -> Response:
         """Reopen the job that failed: the one that the person saw."""
-        session, sent = await visit.posted(request, self._parts, "job_id", "origin")
+        session, sent = await page_request.posted(request, self._container, "job_id", "origin")
         try:
             job_id = _job_id(sent)
-            ask = partial(self._parts.jobs.retry_job, job_id, user=session.identity)
-            await self._parts.arrivals.wait(job_id, ask, user=session.identity)
+            ask = partial(self._container.jobs.retry_job, job_id, user=session.identity)
+            await self._container.arrivals.wait(job_id, ask, user=session.identity)
         except errors.Error as error:
             return self._see(_origin(sent), say=_flash_of(error))
         return self._see(_origin(sent))
 
     async def cancel(self, request: Request) -> Response:
         """Stop the job that is under way: the one that the person saw."""
-        session, sent = await visit.posted(request, self._parts, "job_id", "origin")
+        session, sent = await page_request.posted(request, self._container, "job_id", "origin")
         try:
             job_id = _job_id(sent)
-            ask = partial(self._parts.jobs.cancel_job, job_id, user=session.identity)
-            job = await self._parts.arrivals.wait(job_id, ask, user=session.identity)
+            ask = partial(self._container.jobs.cancel_job, job_id, user=session.identity)
+            job = await self._container.arrivals.wait(job_id, ask, user=session.identity)
         except errors.Error as error:
             return self._see(_origin(sent), say=_flash_of(error))
         return self._see(_origin(sent), say="cancelled" if views.job_state(job) == "cancelled" else "")
 
     async def dismiss(self, request: Request) -> Response:
         """Set a failed demo mode back to disabled."""
-        session, sent = await visit.posted(request, self._parts, "origin")
+        session, sent = await page_request.posted(request, self._container, "origin")
         try:
-            await self._parts.demo.dismiss_demo(user=session.identity)
+            await self._container.demo.dismiss_demo(user=session.identity)
         except errors.Error as error:
             return self._see(_origin(sent), say=_flash_of(error))
         return self._see(_origin(sent), say="dismissed")
@@ -128,9 +128,9 @@ class DemoMode:
     async def _show(
         self, request: Request, form: dict[str, Any], *, example: views.Json | None = None, status: int = 200
     ) -> Response:
-        visitor = await visit.begin(request, self._parts)
+        visitor = await page_request.begin(request, self._container)
         context = {
-            "demo": await reading.demo_status(self._parts.demo, visitor.identity),
+            "demo": await loaders.demo_status(self._container.demo, visitor.identity),
             "choices": choices,
             "example": example,
             "confirm": request.query_params.get("confirm"),
@@ -143,7 +143,7 @@ class DemoMode:
 
 
 def _key(sent: dict[str, str]) -> str:
-    return dependencies.checked_key(sent["idempotency_key"] or None)
+    return idempotency.idempotency_key(sent["idempotency_key"] or None)
 
 
 def _job_id(sent: dict[str, str]) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 from starlette.requests import Request
 
 from chassis import errors
-from gateway import errors as problems
-from gateway import forgery
+from gateway import problems
+from gateway.middleware import form_tokens
 
 MAX_FIELDS = 20
 WHOLE = "form"
@@ -38,7 +38,7 @@ async def read(request: Request, *names: str) -> dict[str, str]:
 
 def mistakes_of(error: errors.Error, fields: Collection[str]) -> tuple[int, dict[str, str]] | None:
     """Say how a form that failed with `error` is shown again: status, and sentences by field. None: not at all."""
-    if error.code == forgery.CODE:
+    if error.code == form_tokens.CODE:
         return 403, {WHOLE: error.message}
     if error.code in {"invalid_credentials", "invalid_code"}:
         return 422, {error.field if error.field in fields else WHOLE: error.message}

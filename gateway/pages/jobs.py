@@ -12,8 +12,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors, ids
-from gateway import parts, views, wording
-from gateway.pages import reading, redirects, timeline, visit
+from gateway import redirects, views
+from gateway.container import Container
+from gateway.pages import labels, loaders, page_request, timeline
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 
 PATH = "/jobs"
@@ -31,7 +32,7 @@ SAYS: Mapping[str, str] = {
 """What pages tell of errors of a cancel or a retry."""
 _BY_NAME = {name: value for value, name in views.JOB_STATES.items()}
 FILTERS: Mapping[str, tuple[str, ...]] = {
-    "active": wording.ACTIVE,
+    "active": labels.ACTIVE,
     "completed": ("completed",),
     "failed": ("failed",),
     "cancelled": ("cancelled",),
@@ -42,15 +43,15 @@ FILTERS: Mapping[str, tuple[str, ...]] = {
 class Jobs:
     """`/jobs` and `/jobs/{job_id}`."""
 
-    def __init__(self, assembled: parts.Parts) -> None:
-        self._parts = assembled
-        self._secure = assembled.settings.is_https
+    def __init__(self, container: Container) -> None:
+        self._container = container
+        self._secure = container.settings.is_https
         actions = {"cancel": self.cancel, "retry": self.retry}
         self.routes = [
             Route(PATH, self.show_all),
             Route(f"{PATH}/{{job_id}}", self.show),
             *(
-                Route(f"{PATH}/{{job_id}}/{name}", visit.posting(act, self.show, says=SAYS), methods=["POST"])
+                Route(f"{PATH}/{{job_id}}/{name}", page_request.posting(act, self.show, says=SAYS), methods=["POST"])
                 for name, act in actions.items()
             ),
             *(Route(f"{PATH}/{{job_id}}/{name}", self.go_to_page) for name in actions),
@@ -58,13 +59,13 @@ class Jobs:
 
     async def show_all(self, request: Request) -> Response:
         """Show the person's jobs, newest first."""
-        visitor = await visit.begin(request, self._parts)
+        visitor = await page_request.begin(request, self._container)
         wish = wish_of(request)
         asked = jobs_service_pb2.ListJobsRequest(owner_id=visitor.session.user_id, page_size=PAGE)
         wish.apply(asked)
-        demo = await reading.demo_status(self._parts.demo, visitor.identity)
+        demo = await loaders.demo_status(self._container.demo, visitor.identity)
         try:
-            page = await self._parts.jobs.list_jobs(asked, user=visitor.identity)
+            page = await self._container.jobs.list_jobs(asked, user=visitor.identity)
         except errors.InvalidArgument:
             # A page of other filters, or of another release: there is nothing older to show.
             return redirects.see(wish.address(PATH), secure=self._secure)
@@ -74,13 +75,13 @@ class Jobs:
 
     async def show(self, request: Request) -> Response:
         """Show how a job stands, and what happened to it."""
-        visitor = await visit.begin(request, self._parts)
+        visitor = await page_request.begin(request, self._container)
         job_id = _job_id(request)
-        job = await self._parts.arrivals.get_job(job_id, user=visitor.identity)
+        job = await self._container.arrivals.get_job(job_id, user=visitor.identity)
         history, children, demo = await asyncio.gather(
             self._history(job_id, visitor.identity),
             self._children(job, visitor.identity),
-            reading.demo_status(self._parts.demo, visitor.identity),
+            loaders.demo_status(self._container.demo, visitor.identity),
         )
         context = {
             "demo": demo,
@@ -97,24 +98,24 @@ class Jobs:
 
     async def cancel(self, request: Request) -> Response:
         """Stop the job."""
-        return await self._act(request, self._parts.jobs.cancel_job, "job_cancelled")
+        return await self._act(request, self._container.jobs.cancel_job, "job_cancelled")
 
     async def retry(self, request: Request) -> Response:
         """Reopen the job."""
-        return await self._act(request, self._parts.jobs.retry_job, "job_retried")
+        return await self._act(request, self._container.jobs.retry_job, "job_retried")
 
     async def _act(self, request: Request, call: Callable[..., Awaitable[job_pb2.Job]], say: str) -> Response:
-        session, sent = await visit.posted(request, self._parts, "origin")
+        session, sent = await page_request.posted(request, self._container, "origin")
         job_id = _job_id(request)
         ask = partial(call, job_id, user=session.identity)
-        job = await self._parts.arrivals.wait(job_id, ask, user=session.identity)
+        job = await self._container.arrivals.wait(job_id, ask, user=session.identity)
         if views.job_state(job) == "cancelling":
             say = "job_cancelling"
         return redirects.see(redirects.local(sent["origin"]) or f"{PATH}/{job_id}", say=say, secure=self._secure)
 
     async def _history(self, job_id: str, identity: str) -> views.Json:
         try:
-            return views.job_history(job_id, await self._parts.jobs.get_job_history(job_id, user=identity))
+            return views.job_history(job_id, await self._container.jobs.get_job_history(job_id, user=identity))
         except errors.NotFound:
             # Accepted an instant ago: nothing has happened yet.
             return {"attempts": [], "transitions": []}
@@ -123,7 +124,7 @@ class Jobs:
         if not job.HasField("children"):
             return []
         asked = jobs_service_pb2.ListJobsRequest(owner_id=job.spec.owner_id, parent_id=job.job_id, page_size=CHILDREN)
-        return [views.job(child) for child in (await self._parts.jobs.list_jobs(asked, user=identity)).jobs]
+        return [views.job(child) for child in (await self._container.jobs.list_jobs(asked, user=identity)).jobs]
 
 
 class Wish:
@@ -174,7 +175,7 @@ def _plain(text: str) -> str:
 
 def _listing(wish: Wish, page: jobs_service_pb2.ListJobsResponse | None) -> dict[str, object]:
     found = [views.job(job) for job in page.jobs] if page else []
-    kinds = dict.fromkeys((*wording.OWN_KINDS, *(job["kind"] for job in found), *([wish.kind] if wish.kind else [])))
+    kinds = dict.fromkeys((*labels.OWN_KINDS, *(job["kind"] for job in found), *([wish.kind] if wish.kind else [])))
     return {
         "jobs": found if page else None,
         "wish": wish,

@@ -9,8 +9,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors, ids
-from gateway import parts, views
-from gateway.pages import reading, redirects, visit
+from gateway import redirects, views
+from gateway.container import Container
+from gateway.pages import loaders, page_request
 
 PATH = "/notifications"
 PAGE = 20
@@ -20,23 +21,23 @@ _SAYS: Mapping[str, str] = {"unavailable": "job_unavailable", "deadline_exceeded
 class Notifications:
     """`/notifications`."""
 
-    def __init__(self, assembled: parts.Parts) -> None:
-        self._parts = assembled
-        self._secure = assembled.settings.is_https
+    def __init__(self, container: Container) -> None:
+        self._container = container
+        self._secure = container.settings.is_https
         self.routes = [
             Route(PATH, self.show),
-            Route(f"{PATH}/read", visit.posting(self.read, self.show, says=_SAYS), methods=["POST"]),
+            Route(f"{PATH}/read", page_request.posting(self.read, self.show, says=_SAYS), methods=["POST"]),
             Route(f"{PATH}/read", self.go_to_page),
         ]
 
     async def show(self, request: Request) -> Response:
         """Show what was not read yet, the latest first."""
-        visitor = await visit.begin(request, self._parts)
+        visitor = await page_request.begin(request, self._container)
         token = request.query_params.get("page_token", "")
-        demo = await reading.demo_status(self._parts.demo, visitor.identity)
+        demo = await loaders.demo_status(self._container.demo, visitor.identity)
         try:
             page = views.notifications(
-                await self._parts.jobs.list_notifications(page_size=PAGE, page_token=token, user=visitor.identity)
+                await self._container.jobs.list_notifications(page_size=PAGE, page_token=token, user=visitor.identity)
             )
         except errors.InvalidArgument:
             return redirects.see(PATH, secure=self._secure)
@@ -50,7 +51,7 @@ class Notifications:
 
     async def read(self, request: Request) -> Response:
         """Note that one was read, or all of them if none is named, and go on to where the form says."""
-        session, sent = await visit.posted(request, self._parts, "job_id", "origin")
+        session, sent = await page_request.posted(request, self._container, "job_id", "origin")
         named = [str(ids.parse(sent["job_id"], "job_id"))] if sent["job_id"] else []
-        await self._parts.jobs.mark_notifications_read(named, user=session.identity)
+        await self._container.jobs.mark_notifications_read(named, user=session.identity)
         return redirects.see(redirects.local(sent["origin"]) or PATH, secure=self._secure)

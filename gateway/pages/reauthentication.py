@@ -10,9 +10,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors
-from gateway import parts, rotation, views
-from gateway.api.dependencies import client_of
-from gateway.pages import forms, redirects, visit
+from gateway import redirects, views
+from gateway.container import Container
+from gateway.identity.client_info import client_info
+from gateway.pages import forms, page_request
 
 logger = logging.getLogger(__name__)
 
@@ -22,11 +23,11 @@ FIELDS = ("password", "code", "next")
 class Reauthentication:
     """`/reauthenticate`."""
 
-    def __init__(self, assembled: parts.Parts) -> None:
-        self._parts = assembled
+    def __init__(self, container: Container) -> None:
+        self._container = container
         self.routes = [
             Route(redirects.REAUTHENTICATE, self.show),
-            Route(redirects.REAUTHENTICATE, visit.posting(self.prove, self.show), methods=["POST"]),
+            Route(redirects.REAUTHENTICATE, page_request.posting(self.prove, self.show), methods=["POST"]),
         ]
 
     async def show(self, request: Request) -> Response:
@@ -35,22 +36,22 @@ class Reauthentication:
 
     async def prove(self, request: Request) -> Response:
         """Prove it, and go on to what was sensitive under a new token."""
-        session, sent = await visit.posted(request, self._parts, *FIELDS)
+        session, sent = await page_request.posted(request, self._container, *FIELDS)
         try:
-            made = await self._parts.auth.reauthenticate(
-                password=sent["password"], code=sent["code"], client=client_of(request), user=session.identity
+            made = await self._container.auth.reauthenticate(
+                password=sent["password"], code=sent["code"], client=client_info(request), user=session.identity
             )
         except errors.Error as error:
             if error.code == "session_invalid" or (shown := forms.mistakes_of(error, FIELDS)) is None:
                 raise
             return await self._show(request, sent["next"], shown[1], status=shown[0])
         wanted = redirects.local(sent["next"]) or views.SECURITY_PATH
-        response = redirects.see(wanted, say="proved", secure=self._parts.settings.is_https)
-        rotation.rotate(self._parts.sessions, self._parts.cookie, response, made.token, made.session, by_cookie=True)
+        response = redirects.see(wanted, say="proved", secure=self._container.settings.is_https)
+        self._container.rotate_token(response, made, by_cookie=True)
         return response
 
     async def _show(self, request: Request, wanted: str, mistakes: dict[str, str], *, status: int = 200) -> Response:
-        visitor = await visit.begin(request, self._parts)
+        visitor = await page_request.begin(request, self._container)
         context: dict[str, Any] = {
             "next": redirects.local(wanted),
             "form": forms.filled({}, mistakes),
@@ -60,7 +61,7 @@ class Reauthentication:
 
     async def _has_passkey(self, identity: str) -> bool:
         try:
-            found = await self._parts.passkeys.list_passkeys(user=identity, quick=True)
+            found = await self._container.passkeys.list_passkeys(user=identity, quick=True)
         except (errors.Unavailable, errors.DeadlineExceeded) as error:
             # There is still the password.
             logger.warning("passkeys are not known", extra={"cause": error.code})

@@ -13,9 +13,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors
-from gateway import headers, parts
-from gateway.api.dependencies import client_of
-from gateway.pages import anonymous, forms, redirects, rendering
+from gateway import redirects
+from gateway.container import Container
+from gateway.identity.client_info import client_info
+from gateway.middleware import headers
+from gateway.pages import anonymous, forms, rendering
 
 FORGOT, RESET, VERIFY = "/forgot-password", "/reset-password", "/verify-email"
 MAX_TOKEN = 256
@@ -24,8 +26,8 @@ MAX_TOKEN = 256
 class Recovery(anonymous.Anonymous):
     """`/forgot-password`, `/reset-password` and `/verify-email`."""
 
-    def __init__(self, assembled: parts.Parts) -> None:
-        super().__init__(assembled)
+    def __init__(self, container: Container) -> None:
+        super().__init__(container)
         self.routes = [
             Route(FORGOT, self.show_forgot),
             Route(FORGOT, self.forgot, methods=["POST"]),
@@ -44,7 +46,7 @@ class Recovery(anonymous.Anonymous):
         sent = await self.read(request, "email")
         try:
             self.require(request, sent)
-            await self._parts.auth.request_password_reset(email=sent["email"], client=client_of(request))
+            await self._container.auth.request_password_reset(email=sent["email"], client=client_info(request))
         except errors.Error as error:
             return self.show_again(request, "forgot_password.html", sent, error)
         return rendering.answer("mail_sent.html", {"email": sent["email"], "flash": None, "purpose": "reset"}, 202)
@@ -58,14 +60,14 @@ class Recovery(anonymous.Anonymous):
         sent = await self.read(request, "token", "password")
         try:
             self.require(request, sent)
-            await self._parts.auth.reset_password(
-                token=sent["token"], password=sent["password"], client=client_of(request)
+            await self._container.auth.reset_password(
+                token=sent["token"], password=sent["password"], client=client_info(request)
             )
         except errors.Error as error:
             return _private(self.show_again(request, "reset_password.html", sent, error, {"token": sent["token"]}))
-        self._parts.sessions.forget_all()
+        self._container.sessions.forget_all()
         response = self.see(redirects.LOGIN, say="password_reset")
-        self._parts.cookie.clear(response)
+        self._container.cookie.clear(response)
         return response
 
     async def show_verify(self, request: Request) -> Response:
@@ -77,10 +79,10 @@ class Recovery(anonymous.Anonymous):
         sent = await self.read(request, "token")
         try:
             self.require(request, sent)
-            await self._parts.auth.verify_email(token=sent["token"], client=client_of(request))
+            await self._container.auth.verify_email(token=sent["token"], client=client_info(request))
         except errors.Error as error:
             return _private(self.show_again(request, "verify_email.html", sent, error, {"token": sent["token"]}))
-        self._parts.sessions.forget_all()
+        self._container.sessions.forget_all()
         return self.see("/", say="email_verified")
 
     def _show_link(self, request: Request, template: str) -> Response:

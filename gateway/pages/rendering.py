@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 from starlette.responses import HTMLResponse
 
-from gateway import templating
+from gateway.pages import templating
 
 Context = dict[str, Any]
 

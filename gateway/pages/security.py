@@ -10,11 +10,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors, ids
-from gateway import errors as problems
-from gateway import parts, rotation, views
-from gateway.api.dependencies import client_of
-from gateway.pages import forms, qr, redirects, visit
-from repruv.auth.v1 import auth_service_pb2
+from gateway import problems, redirects, views
+from gateway.container import Container
+from gateway.identity.client_info import client_info
+from gateway.pages import forms, page_request, qr
 
 PATH = views.SECURITY_PATH
 PASSWORD_FIELDS = ("current_password", "new_password")
@@ -24,8 +23,8 @@ _CHANGED = {"second_factor_enabled": "factor_changed", "second_factor_not_enable
 class Security:
     """`/settings/security`."""
 
-    def __init__(self, assembled: parts.Parts) -> None:
-        self._parts = assembled
+    def __init__(self, container: Container) -> None:
+        self._container = container
         actions = {
             "password": self.change_password,
             "verification": self.request_verification,
@@ -40,7 +39,7 @@ class Security:
         self.routes = [
             Route(PATH, self.show),
             *(
-                Route(f"{PATH}/{name}", visit.posting(act, self.show, says=says), methods=["POST"])
+                Route(f"{PATH}/{name}", page_request.posting(act, self.show, says=says), methods=["POST"])
                 for name, act in actions.items()
             ),
             *(Route(f"{PATH}/{name}", self.go_to_page) for name in actions),
@@ -56,41 +55,41 @@ class Security:
 
     async def change_password(self, request: Request) -> Response:
         """Replace the password; all other sessions end."""
-        session, sent = await visit.posted(request, self._parts, *PASSWORD_FIELDS)
+        session, sent = await page_request.posted(request, self._container, *PASSWORD_FIELDS)
         try:
-            changed = await self._parts.auth.change_password(
+            changed = await self._container.auth.change_password(
                 current=sent["current_password"],
                 new=sent["new_password"],
-                client=client_of(request),
+                client=client_info(request),
                 user=session.identity,
             )
         except errors.Error as error:
             return await self._show_again(request, error, PASSWORD_FIELDS, "password")
         response = self._see(say="password_changed")
-        self._rotate(response, changed)
-        self._parts.sessions.revoked(session.user_id, None)
+        self._container.rotate_token(response, changed, by_cookie=True)
+        self._container.sessions.revoked(session.user_id, None)
         return response
 
     async def request_verification(self, request: Request) -> Response:
         """Have the verification mail sent."""
-        session, _ = await visit.posted(request, self._parts)
+        session, _ = await page_request.posted(request, self._container)
         try:
-            await self._parts.auth.request_email_verification(user=session.identity)
+            await self._container.auth.request_email_verification(user=session.identity)
         except errors.Error as error:
             return await self._show_again(request, error, (), "verification")
         return self._see(say="mail_sent")
 
     async def begin_totp(self, request: Request) -> Response:
         """Show what the authenticator app needs. It is told only once, so this answer is the page itself."""
-        session, _ = await visit.posted(request, self._parts)
-        made = await self._parts.auth.begin_totp(user=session.identity)
+        session, _ = await page_request.posted(request, self._container)
+        made = await self._container.auth.begin_totp(user=session.identity)
         return await self._show_enrolment(request, made.uri, {})
 
     async def confirm_totp(self, request: Request) -> Response:
         """Turn the second factor on, and show the recovery codes, once."""
-        session, sent = await visit.posted(request, self._parts, "code", "uri")
+        session, sent = await page_request.posted(request, self._container, "code", "uri")
         try:
-            confirmed = await self._parts.auth.confirm_totp(code=sent["code"], user=session.identity)
+            confirmed = await self._container.auth.confirm_totp(code=sent["code"], user=session.identity)
         except errors.Error as error:
             shown = forms.mistakes_of(error, ("code",))
             # The form brings back what was told only once; with anything else in it there is nothing to go on with.
@@ -98,48 +97,48 @@ class Security:
                 raise
             return await self._show_enrolment(request, sent["uri"], shown[1], status=shown[0])
         response = await self._show_codes(request, list(confirmed.recovery_codes), is_new=True)
-        self._rotate(response, confirmed)
+        self._container.rotate_token(response, confirmed, by_cookie=True)
         return response
 
     async def disable_totp(self, request: Request) -> Response:
         """Turn the second factor off."""
-        session, sent = await visit.posted(request, self._parts, "code")
+        session, sent = await page_request.posted(request, self._container, "code")
         try:
-            disabled = await self._parts.auth.disable_totp(code=sent["code"], user=session.identity)
+            disabled = await self._container.auth.disable_totp(code=sent["code"], user=session.identity)
         except errors.Error as error:
             return await self._show_again(request, error, ("code",), "totp")
         response = self._see(say="factor_disabled")
-        self._rotate(response, disabled)
+        self._container.rotate_token(response, disabled, by_cookie=True)
         return response
 
     async def regenerate_codes(self, request: Request) -> Response:
         """Replace the recovery codes, and show them, once."""
-        session, _ = await visit.posted(request, self._parts)
-        codes = await self._parts.auth.regenerate_recovery_codes(user=session.identity)
+        session, _ = await page_request.posted(request, self._container)
+        codes = await self._container.auth.regenerate_recovery_codes(user=session.identity)
         return await self._show_codes(request, list(codes), is_new=False)
 
     async def rename_passkey(self, request: Request) -> Response:
         """Give a passkey another name. Adding one is for the browser module: it takes the browser's authenticators."""
-        session, sent = await visit.posted(request, self._parts, "passkey_id", "name")
+        session, sent = await page_request.posted(request, self._container, "passkey_id", "name")
         try:
-            await self._parts.passkeys.rename(_passkey_id(sent), sent["name"], user=session.identity)
+            await self._container.passkeys.rename(_passkey_id(sent), sent["name"], user=session.identity)
         except errors.InvalidArgument as error:
             return await self._show_again(request, error, (), "passkeys")
         return self._see(say="passkey_renamed")
 
     async def remove_passkey(self, request: Request) -> Response:
         """Remove a passkey."""
-        session, sent = await visit.posted(request, self._parts, "passkey_id")
-        await self._parts.passkeys.remove(_passkey_id(sent), user=session.identity)
+        session, sent = await page_request.posted(request, self._container, "passkey_id")
+        await self._container.passkeys.remove(_passkey_id(sent), user=session.identity)
         return self._see(say="passkey_removed")
 
     async def _show(
         self, request: Request, form: dict[str, Any] | None = None, *, about: str = "", status: int = 200
     ) -> Response:
-        visitor = await visit.begin(request, self._parts)
+        visitor = await page_request.begin(request, self._container)
         found, kept = await asyncio.gather(
-            self._parts.auth.get_security(user=visitor.identity),
-            self._parts.passkeys.list_passkeys(user=visitor.identity),
+            self._container.auth.get_security(user=visitor.identity),
+            self._container.passkeys.list_passkeys(user=visitor.identity),
         )
         context = {
             "security": views.security(found),
@@ -163,7 +162,7 @@ class Security:
     async def _show_enrolment(
         self, request: Request, uri: str, mistakes: dict[str, str], *, status: int = 200
     ) -> Response:
-        visitor = await visit.begin(request, self._parts)
+        visitor = await page_request.begin(request, self._container)
         context = {
             "uri": uri,
             "secret": qr.secret_of(uri),
@@ -173,20 +172,11 @@ class Security:
         return visitor.show("totp", PATH, context, status=status)
 
     async def _show_codes(self, request: Request, codes: list[str], *, is_new: bool) -> Response:
-        visitor = await visit.begin(request, self._parts)
+        visitor = await page_request.begin(request, self._container)
         return visitor.show("recovery_codes", PATH, {"codes": codes, "is_new": is_new})
 
-    def _rotate(
-        self,
-        response: Response,
-        made: auth_service_pb2.ChangePasswordResponse
-        | auth_service_pb2.ConfirmTotpResponse
-        | auth_service_pb2.DisableTotpResponse,
-    ) -> None:
-        rotation.rotate(self._parts.sessions, self._parts.cookie, response, made.token, made.session, by_cookie=True)
-
     def _see(self, *, say: str = "") -> Response:
-        return redirects.see(PATH, say=say, secure=self._parts.settings.is_https)
+        return redirects.see(PATH, say=say, secure=self._container.settings.is_https)
 
 
 def _passkey_id(sent: dict[str, str]) -> str:

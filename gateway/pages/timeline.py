@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway import durations, views
+from gateway import views
+from gateway.pages import durations
 
 _TITLES: Mapping[str, str] = {
     "submitted": "Submitted",

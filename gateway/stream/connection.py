@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from chassis import errors
-from gateway import metrics, sessions
+from gateway import metrics
+from gateway.identity import sessions
 from gateway.stream import frames, line
 
 logger = logging.getLogger(__name__)

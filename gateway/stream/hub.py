@@ -9,8 +9,9 @@ from collections.abc import Collection
 from functools import partial
 
 from chassis import bus, errors
-from gateway import clients, metrics, sessions
+from gateway import clients, metrics
 from gateway.arrivals import Arrivals
+from gateway.identity import sessions
 from gateway.stream import connection, feed, journal, opening, poll, recent, response
 from repruv.auth.v1 import auth_events_pb2
 from repruv.demo.v1 import demo_events_pb2

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from gateway import sessions
+from gateway.identity import sessions
 from gateway.stream import connection, feed, frames
 
 MAX_WAIT_SECONDS = 25.0

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 from starlette.routing import BaseRoute
 
-from gateway import parts
+from gateway.container import Container
 from gateway.pages.admin import health, jobs, kinds, schedules, security_events, users
 
 
-def routes(assembled: parts.Parts) -> Sequence[BaseRoute]:
+def routes(container: Container) -> Sequence[BaseRoute]:
     """Give the routes of all pages for admins."""
     return [
-        *jobs.Jobs(assembled).routes,
-        *kinds.Kinds(assembled).routes,
-        *schedules.Schedules(assembled).routes,
-        *health.Health(assembled).routes,
-        *users.Users(assembled).routes,
-        *security_events.SecurityEvents(assembled).routes,
+        *jobs.Jobs(container).routes,
+        *kinds.Kinds(container).routes,
+        *schedules.Schedules(container).routes,
+        *health.Health(container).routes,
+        *users.Users(container).routes,
+        *security_events.SecurityEvents(container).routes,
     ]

@@ -9,29 +9,34 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors
-from gateway import parts, sessions
-from gateway.pages import redirects, visit
+from gateway import redirects
+from gateway.container import Container
+from gateway.identity import sessions
+from gateway.pages import page_request
 from repruv.auth.v1 import auth_pb2
 
 SAYS: Mapping[str, str] = {"unavailable": "admin_unavailable", "deadline_exceeded": "unanswered"}
 """What all of these pages tell of errors."""
 
 
-async def begin(request: Request, assembled: parts.Parts) -> visit.Visit:
+async def begin(request: Request, container: Container) -> page_request.Visit:
     """Say which admin looks at a page. Raises `NotFound` for everybody else."""
-    visitor = await visit.begin(request, assembled)
+    visitor = await page_request.begin(request, container)
     _require_admin(visitor.session)
     return visitor
 
 
-async def posted(request: Request, assembled: parts.Parts, *names: str) -> tuple[sessions.Session, dict[str, str]]:
+async def posted(request: Request, container: Container, *names: str) -> tuple[sessions.Session, dict[str, str]]:
     """Give the session of an admin and the named fields of a form. Raises `NotFound` for everybody else."""
-    _require_admin(await visit.session_of(request, assembled))
-    return await visit.posted(request, assembled, *names)
+    _require_admin(await page_request.session_of(request, container))
+    return await page_request.posted(request, container, *names)
 
 
 def forms_of(
-    path: str, show: visit.Handler, actions: Mapping[str, visit.Handler], says: Mapping[str, str] | None = None
+    path: str,
+    show: page_request.Handler,
+    actions: Mapping[str, page_request.Handler],
+    says: Mapping[str, str] | None = None,
 ) -> list[Route]:
     """Give the routes of the forms below a page; whoever asks for their addresses is sent to the page."""
 
@@ -40,7 +45,8 @@ def forms_of(
 
     told = {**SAYS, **(says or {})}
     posts = [
-        Route(f"{path}/{name}", visit.posting(act, show, says=told), methods=["POST"]) for name, act in actions.items()
+        Route(f"{path}/{name}", page_request.posting(act, show, says=told), methods=["POST"])
+        for name, act in actions.items()
     ]
     return [*posts, *(Route(f"{path}/{name}", go_to_page) for name in actions)]
 

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway import parts
+from gateway.container import Container
 from gateway.pages.admin import admission
 from gateway.views import engine
 
@@ -18,18 +18,18 @@ STUCK = 100
 class Health:
     """`/admin/stuck` and `/admin/workers`."""
 
-    def __init__(self, assembled: parts.Parts) -> None:
-        self._parts = assembled
+    def __init__(self, container: Container) -> None:
+        self._container = container
         self.routes = [Route(STUCK_PATH, self.show_stuck), Route(WORKERS_PATH, self.show_workers)]
 
     async def show_stuck(self, request: Request) -> Response:
         """Show jobs that do not get on, the longest stuck first."""
-        visitor = await admission.begin(request, self._parts)
-        found = await self._parts.engine.list_stuck_jobs(STUCK, user=visitor.identity)
+        visitor = await admission.begin(request, self._container)
+        found = await self._container.engine.list_stuck_jobs(STUCK, user=visitor.identity)
         return visitor.show("admin/stuck", STUCK_PATH, {"stuck": [engine.stuck(one) for one in found]})
 
     async def show_workers(self, request: Request) -> Response:
         """Show the workers, and what they hold."""
-        visitor = await admission.begin(request, self._parts)
-        found = await self._parts.engine.list_workers(user=visitor.identity)
+        visitor = await admission.begin(request, self._container)
+        found = await self._container.engine.list_workers(user=visitor.identity)
         return visitor.show("admin/workers", WORKERS_PATH, {"workers": [engine.worker(one) for one in found]})

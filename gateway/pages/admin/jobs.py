@@ -9,8 +9,9 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from chassis import errors, ids
-from gateway import parts, views, wording
-from gateway.pages import jobs, redirects
+from gateway import redirects, views
+from gateway.container import Container
+from gateway.pages import jobs, labels
 from gateway.pages.admin import admission
 from gateway.views import engine
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
@@ -21,9 +22,9 @@ PATH = "/admin/jobs"
 class Jobs:
     """`/admin/jobs`."""
 
-    def __init__(self, assembled: parts.Parts) -> None:
-        self._parts = assembled
-        self._secure = assembled.settings.is_https
+    def __init__(self, container: Container) -> None:
+        self._container = container
+        self._secure = container.settings.is_https
         actions = {"cancel": self.cancel, "retry": self.retry}
         says = {**jobs.SAYS, "job_not_found": "job_unknown"}
         self.routes = [
@@ -34,13 +35,13 @@ class Jobs:
 
     async def show(self, request: Request) -> Response:
         """Show jobs across owners, newest first."""
-        visitor = await admission.begin(request, self._parts)
+        visitor = await admission.begin(request, self._container)
         wish = jobs.wish_of(request)
         asked = jobs_service_pb2.ListJobsRequest(page_size=jobs.PAGE)
         wish.apply(asked)
         try:
-            page = await self._parts.jobs.list_jobs(asked, user=visitor.identity)
-            known = [found.kind for found in await self._parts.engine.list_kinds(user=visitor.identity)]
+            page = await self._container.jobs.list_jobs(asked, user=visitor.identity)
+            known = [found.kind for found in await self._container.engine.list_kinds(user=visitor.identity)]
         except errors.InvalidArgument as error:
             # An owner that is no id has no jobs; a page of other filters is none.
             is_owner = error.field == "owner_id"
@@ -51,7 +52,7 @@ class Jobs:
         context = {
             "jobs": [engine.owned_job(job) for job in page.jobs],
             "wish": wish,
-            "kinds": sorted(kinds, key=wording.kind),
+            "kinds": sorted(kinds, key=labels.kind),
             "newest": wish.address(PATH) if wish.page_token else "",
             "older": wish.address(PATH, page.next_page_token) if page.next_page_token else "",
             "system": engine.SYSTEM,
@@ -64,14 +65,14 @@ class Jobs:
 
     async def cancel(self, request: Request) -> Response:
         """Stop a job."""
-        return await self._act(request, self._parts.jobs.cancel_job, "job_cancelled")
+        return await self._act(request, self._container.jobs.cancel_job, "job_cancelled")
 
     async def retry(self, request: Request) -> Response:
         """Reopen a job."""
-        return await self._act(request, self._parts.jobs.retry_job, "job_retried")
+        return await self._act(request, self._container.jobs.retry_job, "job_retried")
 
     async def _act(self, request: Request, call: Callable[..., Awaitable[job_pb2.Job]], say: str) -> Response:
-        session, sent = await admission.posted(request, self._parts, "job_id", "origin")
+        session, sent = await admission.posted(request, self._container, "job_id", "origin")
         job = await call(str(ids.parse(sent["job_id"], "job_id")), user=session.identity)
         if views.job_state(job) == "cancelling":
             say = "job_cancelling"

@@ -10,8 +10,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors
-from gateway import parts
-from gateway.pages import redirects
+from gateway import redirects
+from gateway.container import Container
 from gateway.pages.admin import admission
 from gateway.views import engine
 from repruv.jobs.v1 import kind_pb2
@@ -25,36 +25,36 @@ LONGEST_SECONDS = 86_400
 class Kinds:
     """`/admin/kinds`."""
 
-    def __init__(self, assembled: parts.Parts) -> None:
-        self._parts = assembled
-        self._secure = assembled.settings.is_https
+    def __init__(self, container: Container) -> None:
+        self._container = container
+        self._secure = container.settings.is_https
         actions = {"pause": self.pause, "resume": self.resume, "limits": self.limit}
         says = {"invalid_argument": "limits_not_valid"}
         self.routes = [Route(PATH, self.show), *admission.forms_of(PATH, self.show, actions, says)]
 
     async def show(self, request: Request) -> Response:
         """Show all kinds."""
-        visitor = await admission.begin(request, self._parts)
-        found = [engine.kind(one) for one in await self._parts.engine.list_kinds(user=visitor.identity)]
+        visitor = await admission.begin(request, self._container)
+        found = [engine.kind(one) for one in await self._container.engine.list_kinds(user=visitor.identity)]
         everything = next((one for one in found if one["kind"] == "*"), None)
         return visitor.show("admin/kinds", PATH, {"kinds": found, "is_everything_paused": _is_paused(everything)})
 
     async def pause(self, request: Request) -> Response:
         """Let nothing of a kind begin."""
-        session, sent = await admission.posted(request, self._parts, "kind")
-        await self._parts.engine.pause_kind(sent["kind"], user=session.identity)
+        session, sent = await admission.posted(request, self._container, "kind")
+        await self._container.engine.pause_kind(sent["kind"], user=session.identity)
         return self._see("kind_paused")
 
     async def resume(self, request: Request) -> Response:
         """Let a kind go on."""
-        session, sent = await admission.posted(request, self._parts, "kind")
-        await self._parts.engine.resume_kind(sent["kind"], user=session.identity)
+        session, sent = await admission.posted(request, self._container, "kind")
+        await self._container.engine.resume_kind(sent["kind"], user=session.identity)
         return self._see("kind_resumed")
 
     async def limit(self, request: Request) -> Response:
         """Replace the limits of a kind."""
-        session, sent = await admission.posted(request, self._parts, "kind", *LIMITS)
-        await self._parts.engine.set_kind_limits(sent["kind"], _limits(sent), user=session.identity)
+        session, sent = await admission.posted(request, self._container, "kind", *LIMITS)
+        await self._container.engine.set_kind_limits(sent["kind"], _limits(sent), user=session.identity)
         return self._see("kind_limited")
 
     def _see(self, say: str) -> Response:

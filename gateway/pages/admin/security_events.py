@@ -9,8 +9,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors
-from gateway import parts, views
-from gateway.pages import redirects
+from gateway import redirects, views
+from gateway.container import Container
 from gateway.pages.admin import admission
 from repruv.auth.v1 import admin_service_pb2
 
@@ -38,23 +38,23 @@ KINDS = (
 class SecurityEvents:
     """`/admin/security-events`."""
 
-    def __init__(self, assembled: parts.Parts) -> None:
-        self._parts = assembled
+    def __init__(self, container: Container) -> None:
+        self._container = container
         self.routes = [Route(PATH, self.show)]
 
     async def show(self, request: Request) -> Response:
         """Show them, newest first."""
-        visitor = await admission.begin(request, self._parts)
+        visitor = await admission.begin(request, self._container)
         wish = {name: request.query_params.get(name, "").replace("\0", "").strip()[:100] for name in ("user", "kind")}
         token = request.query_params.get("page_token", "")
         asked = admin_service_pb2.ListSecurityEventsRequest(
             user_id=wish["user"], kinds=[wish["kind"]] if wish["kind"] else [], page_size=PAGE, page_token=token
         )
         try:
-            page = await self._parts.admin.list_security_events(asked, user=visitor.identity)
+            page = await self._container.admin.list_security_events(asked, user=visitor.identity)
         except errors.InvalidArgument as error:
             if error.field != "user_id":
-                return redirects.see(_address(wish, ""), secure=self._parts.settings.is_https)
+                return redirects.see(_address(wish, ""), secure=self._container.settings.is_https)
             page = admin_service_pb2.ListSecurityEventsResponse()
         context = {
             "events": [views.security_event(event) for event in page.events],

@@ -9,8 +9,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors, ids
-from gateway import parts, views
-from gateway.pages import redirects
+from gateway import redirects, views
+from gateway.container import Container
 from gateway.pages.admin import admission
 from repruv.auth.v1 import admin_service_pb2, auth_pb2
 
@@ -23,9 +23,9 @@ _ROLES = {"user": auth_pb2.USER_ROLE_USER, "admin": auth_pb2.USER_ROLE_ADMIN}
 class Users:
     """`/admin/users` and `/admin/users/{user_id}`."""
 
-    def __init__(self, assembled: parts.Parts) -> None:
-        self._parts = assembled
-        self._secure = assembled.settings.is_https
+    def __init__(self, container: Container) -> None:
+        self._container = container
+        self._secure = container.settings.is_https
         actions = {
             "role": self.set_role,
             "disable": self.disable,
@@ -43,11 +43,11 @@ class Users:
 
     async def show_all(self, request: Request) -> Response:
         """Show accounts, newest first."""
-        visitor = await admission.begin(request, self._parts)
+        visitor = await admission.begin(request, self._container)
         prefix = request.query_params.get("email", "").replace("\0", "").strip()[:254]
         token = request.query_params.get("page_token", "")
         try:
-            page = await self._parts.admin.list_users(
+            page = await self._container.admin.list_users(
                 email_prefix=prefix, page_size=PAGE, page_token=token, user=visitor.identity
             )
         except errors.InvalidArgument:
@@ -62,11 +62,11 @@ class Users:
 
     async def show(self, request: Request) -> Response:
         """Show an account, its living sessions, and what happened to it lately."""
-        visitor = await admission.begin(request, self._parts)
+        visitor = await admission.begin(request, self._container)
         user_id = _user_id(request)
-        found = await self._parts.admin.get_user(user_id, user=visitor.identity)
+        found = await self._container.admin.get_user(user_id, user=visitor.identity)
         asked = admin_service_pb2.ListSecurityEventsRequest(user_id=user_id, page_size=EVENTS)
-        events = await self._parts.admin.list_security_events(asked, user=visitor.identity)
+        events = await self._container.admin.list_security_events(asked, user=visitor.identity)
         context = {
             "account": views.user(found.user),
             "sessions": [views.session(login, current_id=visitor.session.session_id) for login in found.sessions],
@@ -77,55 +77,55 @@ class Users:
 
     async def set_role(self, request: Request) -> Response:
         """Change the role; all sessions of the account end."""
-        session, sent = await admission.posted(request, self._parts, "role")
+        session, sent = await admission.posted(request, self._container, "role")
         user_id = _user_id(request)
         if sent["role"] not in _ROLES:
             raise errors.InvalidArgument("There is no such role.", field="role")
-        await self._parts.admin.set_user_role(user_id, _ROLES[sent["role"]], user=session.identity)
+        await self._container.admin.set_user_role(user_id, _ROLES[sent["role"]], user=session.identity)
         return self._changed(user_id, "account_changed")
 
     async def disable(self, request: Request) -> Response:
         """Close the account; all its sessions end."""
-        session, _ = await admission.posted(request, self._parts)
+        session, _ = await admission.posted(request, self._container)
         user_id = _user_id(request)
-        await self._parts.admin.disable_user(user_id, user=session.identity)
+        await self._container.admin.disable_user(user_id, user=session.identity)
         return self._changed(user_id, "account_disabled")
 
     async def enable(self, request: Request) -> Response:
         """Open the account again."""
-        session, _ = await admission.posted(request, self._parts)
+        session, _ = await admission.posted(request, self._container)
         user_id = _user_id(request)
-        await self._parts.admin.enable_user(user_id, user=session.identity)
+        await self._container.admin.enable_user(user_id, user=session.identity)
         return self._see(user_id, "account_enabled")
 
     async def sign_out(self, request: Request) -> Response:
         """End one session of the account, or all if none is named."""
-        session, sent = await admission.posted(request, self._parts, "session_id")
+        session, sent = await admission.posted(request, self._container, "session_id")
         user_id = _user_id(request)
         wanted = str(ids.parse(sent["session_id"], "session_id")) if sent["session_id"] else ""
-        await self._parts.admin.revoke_user_sessions(user_id, wanted, user=session.identity)
-        self._parts.sessions.revoked(user_id, {wanted} if wanted else None)
+        await self._container.admin.revoke_user_sessions(user_id, wanted, user=session.identity)
+        self._container.sessions.revoked(user_id, {wanted} if wanted else None)
         return self._see(user_id, "account_signed_out")
 
     async def sign_out_everybody(self, request: Request) -> Response:
         """End the sessions of everybody but this one."""
-        session, sent = await admission.posted(request, self._parts, "confirmed")
+        session, sent = await admission.posted(request, self._container, "confirmed")
         if sent["confirmed"] != "yes":
             return redirects.see(PATH, say="not_confirmed", secure=self._secure)
-        ended = await self._parts.admin.revoke_all_users_sessions(user=session.identity)
-        self._parts.sessions.forget_all()
+        ended = await self._container.admin.revoke_all_users_sessions(user=session.identity)
+        self._container.sessions.forget_all()
         say = "everybody_signed_out_partly" if ended.has_more else "everybody_signed_out"
         return redirects.see(PATH, say=say, secure=self._secure)
 
     async def send_password_reset(self, request: Request) -> Response:
         """Have the mail sent by which the user sets a new password."""
-        session, _ = await admission.posted(request, self._parts)
+        session, _ = await admission.posted(request, self._container)
         user_id = _user_id(request)
-        await self._parts.admin.send_password_reset(user_id, user=session.identity)
+        await self._container.admin.send_password_reset(user_id, user=session.identity)
         return self._see(user_id, "account_reset_sent")
 
     def _changed(self, user_id: str, say: str) -> Response:
-        self._parts.sessions.revoked(user_id, None)
+        self._container.sessions.revoked(user_id, None)
         return self._see(user_id, say)
 
     def _see(self, user_id: str, say: str) -> Response:

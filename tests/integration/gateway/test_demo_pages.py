@@ -15,7 +15,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from dev import children
 from gateway import clients
-from gateway.pages import reading
 from gateway.settings import Settings
 from tests.integration.gateway.conftest import Account, gateway_serving
 from tests.integration.gateway.html import Page, submit
@@ -303,7 +302,7 @@ async def test_the_unforeseen_is_a_page_too(account: Account, monkeypatch: pytes
     async def fail(*_: object) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(reading, "demo_status", fail)
+    monkeypatch.setattr(loaders, "demo_status", fail)
     answer = await account.http.get(SETTINGS, headers={"Accept": "text/html"})
     assert answer.status_code == 500
     assert "Something went wrong" in Page(answer).text

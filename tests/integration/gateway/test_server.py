@@ -12,7 +12,8 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from gateway import server, sessions
+from gateway import server
+from gateway.identity import sessions
 from gateway.stream import connection, response
 from repruv.auth.v1 import auth_pb2, auth_service_pb2
 

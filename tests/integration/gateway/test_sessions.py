@@ -9,7 +9,7 @@ import httpx
 import pytest
 from starlette.responses import Response
 
-from gateway import cookies, sessions
+from gateway.identity import cookies, sessions
 from gateway.settings import Settings
 from repruv.auth.v1 import auth_pb2
 from tests.integration.gateway.conftest import PASSWORD, Account, gateway_serving
@@ -33,7 +33,7 @@ async def test_the_cookie_is_for_the_server_only(account: Account, url: str) -> 
 
 def test_over_tls_the_cookie_is_bound_to_the_host() -> None:
     response = Response()
-    cookies.Cookie(secure=True).put(response, "token", auth_pb2.Session())
+    cookies.SessionCookie(secure=True).put(response, "token", auth_pb2.Session())
     attributes = response.headers["set-cookie"].lower().split("; ")
     assert attributes[0] == "__host-session=token"
     assert {"secure", "httponly", "samesite=lax", "path=/"} <= set(attributes)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import charts
+from gateway.pages import charts
 
 
 def days(*counts: int) -> list[dict[str, object]]:

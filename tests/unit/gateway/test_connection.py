@@ -9,7 +9,7 @@ import time
 import pytest
 
 from chassis import errors
-from gateway import sessions
+from gateway.identity import sessions
 from gateway.stream import connection, frames
 from gateway.stream.connection import Connection, Frame
 from repruv.auth.v1 import auth_pb2, auth_service_pb2

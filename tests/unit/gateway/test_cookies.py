@@ -8,7 +8,7 @@ import pytest
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
-from gateway import cookies
+from gateway.identity import cookies
 from repruv.auth.v1 import auth_pb2
 
 
@@ -16,7 +16,7 @@ def request(*headers: bytes) -> HTTPConnection:
     return HTTPConnection({"type": "http", "headers": [(b"cookie", header) for header in headers]})
 
 
-def attributes(cookie: cookies.Cookie, login: auth_pb2.Session) -> list[str]:
+def attributes(cookie: cookies.SessionCookie, login: auth_pb2.Session) -> list[str]:
     response = Response()
     cookie.put(response, "token", login)
     return response.headers["set-cookie"].lower().split("; ")
@@ -29,16 +29,16 @@ def login(*, remembered: bool) -> auth_pb2.Session:
 
 
 def test_over_tls_it_is_bound_to_the_host() -> None:
-    sent = attributes(cookies.Cookie(secure=True), login(remembered=True))
+    sent = attributes(cookies.SessionCookie(secure=True), login(remembered=True))
     assert sent[0] == "__host-session=token"
     assert {"secure", "httponly", "samesite=lax", "path=/"} <= set(sent)
     assert not any(attribute.startswith("domain") for attribute in sent)
 
 
 def test_only_who_wants_to_be_remembered_is() -> None:
-    remembered = attributes(cookies.Cookie(secure=False), login(remembered=True))
+    remembered = attributes(cookies.SessionCookie(secure=False), login(remembered=True))
     assert any(attribute.startswith("max-age=") and 990 <= int(attribute[8:]) <= 1_000 for attribute in remembered)
-    forgotten = attributes(cookies.Cookie(secure=False), login(remembered=False))
+    forgotten = attributes(cookies.SessionCookie(secure=False), login(remembered=False))
     assert not any(attribute.startswith(("max-age", "expires")) for attribute in forgotten)
 
 
@@ -59,16 +59,16 @@ def test_only_who_wants_to_be_remembered_is() -> None:
     ],
 )
 def test_what_is_not_clearly_ours_is_nobodys(sent: tuple[bytes, ...], read: str | None) -> None:
-    assert cookies.Cookie(secure=True).read(request(*sent)) == read
+    assert cookies.SessionCookie(secure=True).read(request(*sent)) == read
 
 
 def test_without_tls_the_name_that_promises_it_is_ignored() -> None:
-    assert cookies.Cookie(secure=False).read(request(b"__Host-session=one")) is None
+    assert cookies.SessionCookie(secure=False).read(request(b"__Host-session=one")) is None
 
 
 @pytest.mark.parametrize("value", [b"", b"short", b"x" * 33, b"<script>" * 4, b"a" * 31 + b"\xff"])
 def test_a_visit_is_one_that_we_could_have_made(value: bytes) -> None:
-    visit = cookies.Visit(secure=False)
+    visit = cookies.AnonymousCookie(secure=False)
     assert visit.read(request(b"visit=" + value)) == ""
     mine = visit.begin()
     assert visit.read(request(b"visit=" + mine.encode())) == mine != visit.begin()

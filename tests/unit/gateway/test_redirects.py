@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from starlette.requests import Request
 
-from gateway.pages import redirects
+from gateway import redirects
 
 
 @pytest.mark.parametrize(

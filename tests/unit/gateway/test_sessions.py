@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from chassis import bus, errors
-from gateway import sessions
+from gateway.identity import sessions
 from repruv.auth.v1 import auth_events_pb2, auth_pb2, auth_service_pb2
 
 TOKEN = "a" * 40

@@ -8,8 +8,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from gateway import templating
-from gateway.pages import static
+from gateway.pages import static, templating
 
 
 @pytest.fixture

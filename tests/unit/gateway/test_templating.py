@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import jinja2
 import pytest
 
-from gateway import templating
+from gateway.pages import templating
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 

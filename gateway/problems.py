@@ -95,7 +95,7 @@ def response(problem: Problem) -> Response:
 Page = Callable[[Request, Problem], Awaitable[Response]]
 
 
-class Answers:
+class ErrorResponder:
     """Answers for errors: with a problem, which `page` shows to people who asked for a page."""
 
     def __init__(self, page: Page | None = None) -> None:

@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
 
-from gateway.pages import flash
+from gateway import flash
 
 LOGIN = "/login"
 REAUTHENTICATE = "/reauthenticate"

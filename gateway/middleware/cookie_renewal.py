@@ -6,14 +6,14 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway import authentication
-from gateway.cookies import Cookie
+from gateway.identity import authentication
+from gateway.identity.cookies import SessionCookie
 
 
-class Renewal:
+class CookieRenewal:
     """For whoever came by cookie; bearer clients have nothing that could be set. An answer that sets the cookie itself wins."""
 
-    def __init__(self, app: ASGIApp, *, cookie: Cookie) -> None:
+    def __init__(self, app: ASGIApp, *, cookie: SessionCookie) -> None:
         self._app = app
         self._cookie = cookie
 

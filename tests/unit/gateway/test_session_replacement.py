@@ -7,8 +7,8 @@ import time
 import pytest
 from starlette.responses import Response
 
-from gateway import rotation, sessions
-from gateway.cookies import Cookie
+from gateway.identity import session_replacement, sessions
+from gateway.identity.cookies import SessionCookie
 from repruv.auth.v1 import auth_pb2, auth_service_pb2
 
 OLD, NEW = "a" * 43, "b" * 43
@@ -30,9 +30,9 @@ class Auth:
 @pytest.mark.parametrize("by_cookie", [True, False])
 async def test_the_old_token_is_forgotten_at_once(by_cookie: bool) -> None:
     auth, response = Auth(), Response()
-    known = sessions.Sessions(auth, hears=lambda: True)
-    await known.validate(OLD)
-    rotation.rotate(known, Cookie(secure=False), response, NEW, LOGIN, by_cookie=by_cookie)
-    await known.validate(OLD)
+    cache = sessions.Sessions(auth, hears=lambda: True)
+    await cache.validate(OLD)
+    session_replacement.rotate_token(cache, SessionCookie(secure=False), response, NEW, LOGIN, by_cookie=by_cookie)
+    await cache.validate(OLD)
     assert auth.asked == 2
     assert response.headers.get("set-cookie", "").startswith(f"session={NEW}") == by_cookie

@@ -5,27 +5,27 @@ from __future__ import annotations
 import pytest
 
 from chassis import errors
-from gateway import forgery
+from gateway.middleware import form_tokens
 
 KEY = "A" * 43
 
 
 def test_a_token_is_of_one_session_one_visit_and_one_key() -> None:
-    tokens = forgery.FormTokens(KEY)
+    tokens = form_tokens.FormTokens(KEY)
     made = {
         tokens.of_session("1"),
         tokens.of_session("2"),
         tokens.of_visit("1"),
-        forgery.FormTokens("B" * 43).of_session("1"),
+        form_tokens.FormTokens("B" * 43).of_session("1"),
     }
     assert len(made) == 4
-    assert tokens.of_session("1") == forgery.FormTokens(KEY).of_session("1")
+    assert tokens.of_session("1") == form_tokens.FormTokens(KEY).of_session("1")
     assert KEY not in "".join(made)
 
 
 @pytest.mark.parametrize("sent", ["", "x", "\ud800", "é"])
 def test_anything_else_is_refused(sent: str) -> None:
-    tokens = forgery.FormTokens(KEY)
+    tokens = form_tokens.FormTokens(KEY)
     right = tokens.of_session("1")
     tokens.require(right, right)
     for wrong in (sent, right + sent[:1] + " ", right[:-1], right.lower()):

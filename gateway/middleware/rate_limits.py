@@ -19,7 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis import addresses, settings
 from chassis import errors as failures
-from gateway import authentication, errors
+from gateway import problems
+from gateway.identity import authentication
 
 OFF = "off"
 MAX_BUCKETS = 50_000
@@ -53,7 +54,7 @@ SIGN_IN_PATHS = frozenset({*_PAGES, *(f"{base}/auth/{call}" for base in ("/api",
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class RateLimits:
     """How much is allowed, as `requests/seconds`; `off`: everything."""
 
     user: str
@@ -109,12 +110,12 @@ class Bucket:
         )
 
 
-class Limit:
+class RateLimit:
     """Refuses callers who ask too often, and tells everybody how they stand. Files and probes are free."""
 
-    def __init__(self, app: ASGIApp, *, limits: Limits, answers: errors.Answers) -> None:
+    def __init__(self, app: ASGIApp, *, limits: RateLimits, responder: problems.ErrorResponder) -> None:
         self._app = app
-        self._answers = answers
+        self._responder = responder
         self._user, self._network, self._sign_in = (
             Bucket(name, told) if told != OFF else None
             for name, told in (("user", limits.user), ("network", limits.network), ("sign-in", limits.sign_in))
@@ -148,7 +149,7 @@ class Limit:
             refusal = failures.ResourceExhausted(
                 "That was too much at once.", code="rate_limited", details={"retry_after_seconds": str(wait)}
             )
-            response = await self._answers(Request(scope), refusal)
+            response = await self._responder(Request(scope), refusal)
             await response(scope, receive, telling)
             return
         await self._app(scope, receive, telling)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from gateway import clients
-from gateway.pages import reading
+from gateway.pages import loaders
 from repruv.demo.v1 import demo_pb2, demo_service_pb2
 
 
@@ -32,8 +32,8 @@ class Service:
         return demo_service_pb2.ListContentResponse(content=[demo_pb2.ContentItem(content_id="c")])
 
 
-async def read(service: Service) -> reading.Overview:
-    return await reading.overview(cast(clients.Demo, service), "identity")
+async def read(service: Service) -> loaders.Overview:
+    return await loaders.overview(cast(clients.Demo, service), "identity")
 
 
 async def test_what_is_of_one_moment_is_read_once() -> None:
@@ -52,4 +52,4 @@ async def test_a_transition_between_the_reads_has_them_read_again() -> None:
 async def test_what_stays_contradictory_is_shown_as_older_than_anything() -> None:
     service = Service(late=9)
     found = await read(service)
-    assert (service.rounds, found.demo["version"]) == (reading.READS, reading.OLDER_THAN_ANY)
+    assert (service.rounds, found.demo["version"]) == (loaders.READS, loaders.OLDER_THAN_ANY)

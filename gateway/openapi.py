@@ -11,7 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from gateway import cookies
+from gateway.identity import cookies
 
 PATH = "/docs"
 ASSETS = Path(fastapi_offline.__file__).parent / "static"
@@ -70,7 +70,7 @@ _PROBLEM = {
 }
 
 
-def install(app: FastAPI, cookie: cookies.Cookie) -> None:
+def install(app: FastAPI, cookie: cookies.SessionCookie) -> None:
     """Document `app`."""
 
     def openapi() -> dict[str, Any]:

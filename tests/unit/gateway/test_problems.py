@@ -9,7 +9,7 @@ import pytest
 from starlette.exceptions import HTTPException
 
 from chassis import errors as failures
-from gateway import errors
+from gateway import problems
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ from gateway import errors
     ],
 )
 def test_each_error_has_its_status(error: Exception, status: int, code: str) -> None:
-    problem = errors.problem_of(error)
+    problem = problems.problem_of(error)
     assert (problem.status, problem.code) == (status, code)
     assert "secret" not in problem.detail
 
@@ -44,12 +44,12 @@ def test_each_error_has_its_status(error: Exception, status: int, code: str) -> 
 def test_every_class_of_error_is_mapped() -> None:
     kinds = set(failures.Error.__subclasses__()) | set(failures.Unavailable.__subclasses__())
     assert {
-        kind for kind in kinds if kind is not failures.Internal and errors.problem_of(kind()).status == 500
+        kind for kind in kinds if kind is not failures.Internal and problems.problem_of(kind()).status == 500
     } == set()
 
 
 def test_a_problem_says_who_where_and_what() -> None:
-    answer = errors.response(errors.problem_of(failures.InvalidArgument("Unknown niche.", field="niche")))
+    answer = problems.response(problems.problem_of(failures.InvalidArgument("Unknown niche.", field="niche")))
     body: dict[str, Any] = json.loads(bytes(answer.body))
     assert answer.media_type == "application/problem+json"
     assert body == {
@@ -74,4 +74,4 @@ def test_a_problem_says_who_where_and_what() -> None:
     ],
 )
 def test_a_client_is_told_when_to_come_back(error: failures.Error, after: str | None) -> None:
-    assert errors.problem_of(error).headers.get("Retry-After") == after
+    assert problems.problem_of(error).headers.get("Retry-After") == after

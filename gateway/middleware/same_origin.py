@@ -6,7 +6,8 @@ from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chassis import errors as failures
-from gateway import authentication, errors
+from gateway import problems
+from gateway.identity import authentication
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _OURS = frozenset({"same-origin", "none"})  # `none` is the user's own doing, for example a reload
@@ -23,9 +24,9 @@ class SameOrigin:
        their form tokens.
     """
 
-    def __init__(self, app: ASGIApp, *, public_origin: str, answers: errors.Answers) -> None:
+    def __init__(self, app: ASGIApp, *, public_origin: str, responder: problems.ErrorResponder) -> None:
         self._app = app
-        self._answers = answers
+        self._responder = responder
         self._public_origin = public_origin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -33,7 +34,7 @@ class SameOrigin:
         if scope["type"] == "http" and scope["method"] not in _SAFE_METHODS:
             refusal = self._refusal(HTTPConnection(scope))
             if refusal is not None:
-                response = await self._answers(Request(scope), refusal)
+                response = await self._responder(Request(scope), refusal)
                 await response(scope, receive, send)
                 return
         await self._app(scope, receive, send)

@@ -4,8 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway import durations, wording
-from gateway.pages import timeline
+from gateway.pages import durations, labels, timeline
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -73,7 +72,7 @@ def test_how_far_ahead(moment: str | None, shown: str) -> None:
     ],
 )
 def test_kinds_have_names(kind: str, shown: str) -> None:
-    assert wording.kind(kind) == shown
+    assert labels.kind(kind) == shown
 
 
 def test_the_history_of_a_job_whose_worker_died_is_told_in_order() -> None:

@@ -12,8 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from chassis import errors, ids
-from gateway import authentication, forgery, parts, sessions, templating, views
-from gateway.pages import flash, forms, redirects, rendering
+from gateway import flash, redirects, views
+from gateway.container import Container
+from gateway.identity import authentication, sessions
+from gateway.middleware import form_tokens
+from gateway.pages import forms, rendering, templating
 
 logger = logging.getLogger(__name__)
 
@@ -70,12 +73,12 @@ class Visit:
         return response
 
 
-async def begin(request: Request, assembled: parts.Parts) -> Visit:
+async def begin(request: Request, container: Container) -> Visit:
     """Say who looks at a page. Call it before reading what the page shows. Raises `Unauthenticated`."""
-    session = await session_of(request, assembled)
+    session = await session_of(request, container)
     is_fragment = request.headers.get(FRAGMENT_HEADER) == FRAGMENT
     position, unread = await asyncio.gather(
-        _position(session, assembled, is_fragment=is_fragment), _unread(session, assembled)
+        _position(session, container, is_fragment=is_fragment), _unread(session, container)
     )
     return Visit(
         session=session,
@@ -83,22 +86,22 @@ async def begin(request: Request, assembled: parts.Parts) -> Visit:
         last_event_id=position,
         # A fragment has no room for it: it stays for the next whole page.
         flash=None if is_fragment else getattr(request.state, _SAID, None) or flash.take(request),
-        form_token=assembled.form_tokens.of_session(session.session_id),
+        form_token=container.form_tokens.of_session(session.session_id),
         unread=unread,
-        secure=assembled.settings.is_https,
+        secure=container.settings.is_https,
     )
 
 
-async def session_of(request: Request, assembled: parts.Parts) -> sessions.Session:
+async def session_of(request: Request, container: Container) -> sessions.Session:
     """Give the session of a request. Raises `Unauthenticated`."""
-    return await authentication.session_of(request, assembled.sessions, assembled.cookie)
+    return await authentication.session_of(request, container.sessions, container.cookie)
 
 
-async def posted(request: Request, assembled: parts.Parts, *names: str) -> tuple[sessions.Session, dict[str, str]]:
+async def posted(request: Request, container: Container, *names: str) -> tuple[sessions.Session, dict[str, str]]:
     """Give the session and the named fields of a form. Raises `Unauthenticated`, `PermissionDenied` `form_expired`."""
-    session = await session_of(request, assembled)
-    sent = await forms.read(request, *names, forgery.FIELD)
-    assembled.form_tokens.require(assembled.form_tokens.of_session(session.session_id), sent.pop(forgery.FIELD))
+    session = await session_of(request, container)
+    sent = await forms.read(request, *names, form_tokens.FIELD)
+    container.form_tokens.require(container.form_tokens.of_session(session.session_id), sent.pop(form_tokens.FIELD))
     return session, sent
 
 
@@ -113,9 +116,9 @@ def posting(act: Handler, show: Handler, *, says: Mapping[str, str] | None = Non
             return await act(request)
         except errors.PermissionDenied as error:
             if error.code == "reauthentication_required":
-                secure = request.app.state.parts.settings.is_https
+                secure = request.app.state.container.settings.is_https
                 return redirects.see(redirects.to_reauthentication(request), secure=secure)
-            if error.code != forgery.CODE:
+            if error.code != form_tokens.CODE:
                 raise
             setattr(request.state, _SAID, flash.Flash(kind="error", message=error.message))
             response = await show(request)
@@ -124,25 +127,25 @@ def posting(act: Handler, show: Handler, *, says: Mapping[str, str] | None = Non
         except errors.Error as error:
             if says is None or error.code not in says:
                 raise
-            secure = request.app.state.parts.settings.is_https
+            secure = request.app.state.container.settings.is_https
             return redirects.see(redirects.page_of(request), say=says[error.code], secure=secure)
 
     return handle
 
 
-async def _position(session: sessions.Session, assembled: parts.Parts, *, is_fragment: bool) -> str | None:
+async def _position(session: sessions.Session, container: Container, *, is_fragment: bool) -> str | None:
     if is_fragment:  # It goes into a page that has its place already.
         return None
     try:
-        return str(await assembled.streams.position(session.user_id))
+        return str(await container.streams.position(session.user_id))
     except errors.Error as error:
         logger.warning("the page's place in the events is not known", extra={"cause": error.code})
         return None
 
 
-async def _unread(session: sessions.Session, assembled: parts.Parts) -> views.Json | None:
+async def _unread(session: sessions.Session, container: Container) -> views.Json | None:
     try:
-        page = await assembled.jobs.list_notifications(
+        page = await container.jobs.list_notifications(
             page_size=UNREAD, page_token="", user=session.identity, quick=True
         )
     except errors.Error as error:

@@ -8,8 +8,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from chassis import logs
-from gateway import errors, parts
-from gateway.pages import redirects, rendering
+from gateway import problems, redirects
+from gateway.container import Container
+from gateway.pages import rendering
 
 _TITLES: Mapping[int, str] = {
     403: "This is not allowed",
@@ -28,11 +29,11 @@ _DETAILS: Mapping[int, str] = {
 }
 
 
-async def error_page(request: Request, problem: errors.Problem) -> Response:
+async def error_page(request: Request, problem: problems.Problem) -> Response:
     """Show a problem; whoever is not signed in is sent to the login page, and from there back."""
-    assembled: parts.Parts = request.app.state.parts
+    container: Container = request.app.state.container
     if problem.status == 401:
-        return _to_login(request, assembled)
+        return _to_login(request, container)
     is_repeatable = request.method in {"GET", "HEAD"}
     context = {
         "status": problem.status,
@@ -46,10 +47,10 @@ async def error_page(request: Request, problem: errors.Problem) -> Response:
     return response
 
 
-def _to_login(request: Request, assembled: parts.Parts) -> Response:
-    had_session = assembled.cookie.name in request.cookies
-    secure = assembled.settings.is_https
+def _to_login(request: Request, container: Container) -> Response:
+    had_session = container.cookie.name in request.cookies
+    secure = container.settings.is_https
     response = redirects.see(redirects.to_login(request), say="session_ended" if had_session else "", secure=secure)
     if had_session:
-        assembled.cookie.clear(response)
+        container.cookie.clear(response)
     return response

@@ -7,8 +7,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import ids
-from gateway import headers, parts, views
-from gateway.pages import redirects, visit
+from gateway import redirects, views
+from gateway.container import Container
+from gateway.middleware import headers
+from gateway.pages import page_request
 
 PATH = views.SESSIONS_PATH
 
@@ -16,14 +18,14 @@ PATH = views.SESSIONS_PATH
 class Devices:
     """`/settings/sessions`."""
 
-    def __init__(self, assembled: parts.Parts) -> None:
-        self._parts = assembled
+    def __init__(self, container: Container) -> None:
+        self._container = container
         actions = {"revoke": self.revoke, "revoke-others": self.revoke_others, "revoke-all": self.revoke_all}
         says = {"session_not_found": "session_unknown", "invalid_argument": "session_unknown"}
         self.routes = [
             Route(PATH, self.show),
             *(
-                Route(f"{PATH}/{name}", visit.posting(act, self.show, says=says), methods=["POST"])
+                Route(f"{PATH}/{name}", page_request.posting(act, self.show, says=says), methods=["POST"])
                 for name, act in actions.items()
             ),
             *(Route(f"{PATH}/{name}", self.go_to_page) for name in actions),
@@ -31,8 +33,8 @@ class Devices:
 
     async def show(self, request: Request) -> Response:
         """Show the living sessions, this one first."""
-        visitor = await visit.begin(request, self._parts)
-        found = await self._parts.auth.list_sessions(user=visitor.identity)
+        visitor = await page_request.begin(request, self._container)
+        found = await self._container.auth.list_sessions(user=visitor.identity)
         shown = [views.session(login, current_id=visitor.session.session_id) for login in found]
         # Sorting keeps the order of the rest: most recently used first.
         shown.sort(key=lambda login: not login["current"])
@@ -44,32 +46,32 @@ class Devices:
 
     async def revoke(self, request: Request) -> Response:
         """End one session; one's own is signing out."""
-        session, sent = await visit.posted(request, self._parts, "session_id")
+        session, sent = await page_request.posted(request, self._container, "session_id")
         wanted = str(ids.parse(sent["session_id"], "session_id"))
         is_current = wanted == session.session_id
-        await self._parts.auth.revoke_session(wanted, reason="logout" if is_current else "", user=session.identity)
-        self._parts.sessions.revoked(session.user_id, {wanted})
+        await self._container.auth.revoke_session(wanted, reason="logout" if is_current else "", user=session.identity)
+        self._container.sessions.revoked(session.user_id, {wanted})
         return self._leave("signed_out") if is_current else self._see(PATH, say="session_revoked")
 
     async def revoke_others(self, request: Request) -> Response:
         """End all other sessions."""
-        session, _ = await visit.posted(request, self._parts)
-        await self._parts.auth.revoke_all_sessions(except_session_id=session.session_id, user=session.identity)
-        self._parts.sessions.revoked(session.user_id, None)
+        session, _ = await page_request.posted(request, self._container)
+        await self._container.auth.revoke_all_sessions(except_session_id=session.session_id, user=session.identity)
+        self._container.sessions.revoked(session.user_id, None)
         return self._see(PATH, say="others_revoked")
 
     async def revoke_all(self, request: Request) -> Response:
         """End all sessions, this one as well."""
-        session, _ = await visit.posted(request, self._parts)
-        await self._parts.auth.revoke_all_sessions(user=session.identity)
-        self._parts.sessions.revoked(session.user_id, None)
+        session, _ = await page_request.posted(request, self._container)
+        await self._container.auth.revoke_all_sessions(user=session.identity)
+        self._container.sessions.revoked(session.user_id, None)
         return self._leave("everywhere_out")
 
     def _leave(self, say: str) -> Response:
         response = self._see(redirects.LOGIN, say=say)
         response.headers.update(headers.SIGNED_OUT)
-        self._parts.cookie.clear(response)
+        self._container.cookie.clear(response)
         return response
 
     def _see(self, path: str, *, say: str = "") -> Response:
-        return redirects.see(path, say=say, secure=self._parts.settings.is_https)
+        return redirects.see(path, say=say, secure=self._container.settings.is_https)

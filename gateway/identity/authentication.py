@@ -8,8 +8,8 @@ from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
 from chassis import errors
-from gateway.cookies import Cookie
-from gateway.sessions import Session, Sessions
+from gateway.identity.cookies import SessionCookie
+from gateway.identity.sessions import Session, Sessions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ def bearer(request: HTTPConnection) -> str | None:
     return token.strip() if scheme.lower() == "bearer" else None
 
 
-async def session_of(request: HTTPConnection, sessions: Sessions, cookie: Cookie) -> Session:
+async def session_of(request: HTTPConnection, sessions: Sessions, cookie: SessionCookie) -> Session:
     """Give the session of a request: of the bearer token if there is one, whatever cookie came with it. Asked once.
 
     Raises `Unauthenticated`, `Unavailable`.

@@ -50,7 +50,7 @@ class Jar:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cookie:
+class SessionCookie:
     """The cookie that carries a session's token."""
 
     secure: bool
@@ -83,7 +83,7 @@ class Cookie:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Visit:
+class AnonymousCookie:
     """A random cookie of a browser that is not signed in. It proves nothing but that two requests are of one browser."""
 
     secure: bool

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from starlette.requests import Request
+from starlette.responses import Response
+
 from chassis import bus, identity
 from chassis.rpc import client
 from gateway import clients, settings
 from gateway.arrivals import Arrivals
-from gateway.cookies import Cookie, Visit
-from gateway.forgery import FormTokens
-from gateway.sessions import Sessions
+from gateway.identity import session_replacement
+from gateway.identity.cookies import AnonymousCookie, SessionCookie
+from gateway.identity.sessions import Sessions
+from gateway.middleware.form_tokens import FormTokens
 from gateway.stream import hub
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class Container:
     """The parts of a gateway. They need a running event loop."""
 
     settings: settings.Settings
@@ -30,10 +34,20 @@ class Parts:
     arrivals: Arrivals
     bus: bus.Bus
     sessions: Sessions
-    cookie: Cookie
-    visit: Visit
+    cookie: SessionCookie
+    anonymous_cookie: AnonymousCookie
     form_tokens: FormTokens
     streams: hub.Hub
+
+    async def end_previous_session(self, request: Request) -> None:
+        """End the session whose cookie came with a sign-in request."""
+        await session_replacement.end_previous(request, auth=self.auth, sessions=self.sessions, cookie=self.cookie)
+
+    def rotate_token(self, response: Response, rotated: clients.RotatedToken, *, by_cookie: bool) -> None:
+        """Continue a session under its new token."""
+        session_replacement.rotate_token(
+            self.sessions, self.cookie, response, rotated.token, rotated.session, by_cookie=by_cookie
+        )
 
     async def are_ready(self) -> dict[str, bool]:
         """Say for each service whether it serves."""
@@ -47,7 +61,7 @@ class Parts:
         await asyncio.gather(*(service.close() for service in services))
 
 
-def assemble(told: settings.Settings) -> Parts:
+def assemble(told: settings.Settings) -> Container:
     """Put the parts together; nothing is connected yet."""
     certificate = told.certificate
     caller = client.Caller(identity.Signer("gateway", told.identity_key), certificate)
@@ -61,7 +75,7 @@ def assemble(told: settings.Settings) -> Parts:
     streams = hub.Hub(jobs=jobs, demo=demo, connections=connections, arrivals=arrivals, validator=validator)
     validator.subscribe(nats)
     streams.subscribe(nats)
-    return Parts(
+    return Container(
         settings=told,
         auth=auth,
         admin=clients.Admin(told.auth_target, caller),
@@ -73,8 +87,8 @@ def assemble(told: settings.Settings) -> Parts:
         arrivals=arrivals,
         bus=nats,
         sessions=validator,
-        cookie=Cookie(secure=told.is_https),
-        visit=Visit(secure=told.is_https),
+        cookie=SessionCookie(secure=told.is_https),
+        anonymous_cookie=AnonymousCookie(secure=told.is_https),
         form_tokens=FormTokens(told.identity_key),
         streams=streams,
     )

@@ -10,10 +10,10 @@ from typing import Any
 
 import jinja2
 
-from gateway import charts, durations, wording
+from gateway.pages import charts, durations, labels
 
-TEMPLATES = pathlib.Path(__file__).parent / "templates"
-STATIC = pathlib.Path(__file__).parent / "static"
+TEMPLATES = pathlib.Path(__file__).parents[1] / "templates"
+STATIC = pathlib.Path(__file__).parents[1] / "static"
 
 _UNITS = ((1_000_000_000, "B"), (1_000_000, "M"), (1_000, "K"))
 _AGES = ((86_400 * 7, 86_400, "d"), (86_400, 3_600, "h"), (3_600, 60, "min"))
@@ -36,7 +36,7 @@ def environment(*, reload: bool = False) -> jinja2.Environment:
     filters = (compact, number, percent, ago, date, clock, label, happening, initials, tone)
     spans = (durations.duration, durations.left, durations.until)
     env.filters.update({made.__name__: made for made in (*filters, *spans)})
-    env.filters.update(kind_name=wording.kind, state_name=wording.state, stuck_words=wording.stuck)
+    env.filters.update(kind_name=labels.kind, state_name=labels.state, stuck_words=labels.stuck)
     env.tests.update(recent=recent, future=future)
     env.globals.update(
         asset=asset, bar_chart=charts.bar_chart, segments=charts.segments, share_columns=charts.share_columns

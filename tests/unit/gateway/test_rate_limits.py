@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway import limits
+from gateway.middleware import rate_limits
 
 
 class Clock:
@@ -20,7 +20,7 @@ def clock() -> Clock:
 
 
 def test_a_bucket_empties_and_fills(clock: Clock) -> None:
-    bucket = limits.Bucket("user", "3/60", clock=clock)
+    bucket = rate_limits.Bucket("user", "3/60", clock=clock)
     assert [bucket.take("a").remaining for _ in range(3)] == [2, 1, 0]
     refused = bucket.take("a")
     assert (refused.remaining, refused.retry_after, refused.full_after) == (0, 20, 60)
@@ -30,21 +30,21 @@ def test_a_bucket_empties_and_fills(clock: Clock) -> None:
     clock.now += 19.9
     assert bucket.take("a").retry_after == 1
     clock.now += 0.1
-    assert bucket.take("a") == limits.State(remaining=0, full_after=60, retry_after=0)
+    assert bucket.take("a") == rate_limits.State(remaining=0, full_after=60, retry_after=0)
     clock.now += 10_000
     assert bucket.take("a").remaining == 2
 
 
 @pytest.mark.parametrize("told", ["7/60", "6000/60", "1/1", "600/7"])
 def test_exactly_the_quota_passes_at_once(told: str, clock: Clock) -> None:
-    bucket = limits.Bucket("user", told, clock=clock)
+    bucket = rate_limits.Bucket("user", told, clock=clock)
     passed = [bucket.take("a").retry_after == 0 for _ in range(bucket.quota + 1)]
     assert passed == [True] * bucket.quota + [False]
 
 
 def test_memory_is_bounded_and_the_longest_unused_goes_first(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MAX_BUCKETS", 2)
-    bucket = limits.Bucket("network", "5/60", clock=clock)
+    monkeypatch.setattr(rate_limits, "MAX_BUCKETS", 2)
+    bucket = rate_limits.Bucket("network", "5/60", clock=clock)
     for key in ("a", "b", "a", "c"):
         bucket.take(key)
     assert bucket.take("a").remaining == 2

@@ -9,10 +9,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors
-from gateway import cookies, headers, parts, sessions, succession, views
-from gateway.api import auth
-from gateway.api.dependencies import client_of
-from gateway.pages import anonymous, redirects, rendering, visit
+from gateway import clients, redirects, views
+from gateway.container import Container
+from gateway.identity import cookies, sessions
+from gateway.identity.client_info import client_info
+from gateway.middleware import headers
+from gateway.pages import anonymous, page_request, rendering
 
 LOGIN_FIELDS = ("email", "password", "remember", "next")
 REGISTER_FIELDS = ("name", "email", "password", "remember", "next")
@@ -22,9 +24,9 @@ CODE_PATH = f"{redirects.LOGIN}/code"
 class Entrance(anonymous.Anonymous):
     """`/`, `/login`, `/login/code`, `/register` and `/logout`."""
 
-    def __init__(self, assembled: parts.Parts) -> None:
-        super().__init__(assembled)
-        self._challenge = cookies.challenge(secure=assembled.settings.is_https)
+    def __init__(self, container: Container) -> None:
+        super().__init__(container)
+        self._challenge = cookies.challenge(secure=container.settings.is_https)
         self.routes = [
             Route("/", self.front),
             Route(redirects.LOGIN, self.show_login),
@@ -33,7 +35,7 @@ class Entrance(anonymous.Anonymous):
             Route(CODE_PATH, self.finish, methods=["POST"]),
             Route("/register", self.show_register),
             Route("/register", self.register, methods=["POST"]),
-            Route("/logout", visit.posting(self.logout, self.show_logout), methods=["POST"]),
+            Route("/logout", page_request.posting(self.logout, self.show_logout), methods=["POST"]),
         ]
 
     async def front(self, request: Request) -> Response:
@@ -58,7 +60,7 @@ class Entrance(anonymous.Anonymous):
 
     async def show_logout(self, request: Request) -> Response:
         """Ask whether to sign out: for those whose form had expired."""
-        visitor = await visit.begin(request, self._parts)
+        visitor = await page_request.begin(request, self._container)
         return visitor.show("logout", "/logout", {})
 
     async def login(self, request: Request) -> Response:
@@ -66,11 +68,11 @@ class Entrance(anonymous.Anonymous):
         sent = await self.read(request, *LOGIN_FIELDS)
         try:
             self.require(request, sent)
-            made = await self._parts.auth.login(
+            made = await self._container.auth.login(
                 email=sent["email"],
                 password=sent["password"],
                 remember=bool(sent["remember"]),
-                client=client_of(request),
+                client=client_info(request),
             )
         except errors.Error as error:
             return self.show_again(request, "login.html", sent, error)
@@ -86,8 +88,8 @@ class Entrance(anonymous.Anonymous):
         sent = await self.read(request, "code", "next")
         try:
             self.require(request, sent)
-            made = await self._parts.auth.finish_login(
-                challenge=self._challenge.read(request) or "", code=sent["code"], client=client_of(request)
+            made = await self._container.auth.finish_login(
+                challenge=self._challenge.read(request) or "", code=sent["code"], client=client_info(request)
             )
         except errors.Unauthenticated as error:
             if error.code == "invalid_code":
@@ -104,12 +106,12 @@ class Entrance(anonymous.Anonymous):
         sent = await self.read(request, *REGISTER_FIELDS)
         try:
             self.require(request, sent)
-            made = await self._parts.auth.register(
+            made = await self._container.auth.register(
                 email=sent["email"],
                 password=sent["password"],
                 name=sent["name"],
                 remember=bool(sent["remember"]),
-                client=client_of(request),
+                client=client_info(request),
             )
         except errors.Error as error:
             return self.show_again(request, "register.html", sent, error)
@@ -123,21 +125,21 @@ class Entrance(anonymous.Anonymous):
         """End the session. Without a living one there is nothing to do, which is no error."""
         response = self.see(redirects.LOGIN, say="signed_out")
         response.headers.update(headers.SIGNED_OUT)
-        self._parts.cookie.clear(response)
+        self._container.cookie.clear(response)
         try:
-            session, _ = await visit.posted(request, self._parts)
-            await self._parts.auth.revoke_session(session.session_id, reason="logout", user=session.identity)
+            session, _ = await page_request.posted(request, self._container)
+            await self._container.auth.revoke_session(session.session_id, reason="logout", user=session.identity)
         except errors.Unauthenticated:
             return response
-        self._parts.sessions.revoked(session.user_id, {session.session_id})
+        self._container.sessions.revoked(session.user_id, {session.session_id})
         return response
 
-    async def _welcome(self, request: Request, made: auth.Began, wanted: str) -> Response:
-        await succession.end_previous(request, self._parts)
-        response = self.see(wanted or await self._first_page(await self._parts.sessions.validate(made.token)))
-        self._parts.cookie.put(response, made.token, made.session)
+    async def _welcome(self, request: Request, made: clients.SignInResponse, wanted: str) -> Response:
+        await self._container.end_previous_session(request)
+        response = self.see(wanted or await self._first_page(await self._container.sessions.validate(made.token)))
+        self._container.cookie.put(response, made.token, made.session)
         # Nothing of before goes on after.
-        self._parts.visit.jar.clear(response)
+        self._container.anonymous_cookie.jar.clear(response)
         self._challenge.clear(response)
         return response
 
@@ -150,10 +152,10 @@ class Entrance(anonymous.Anonymous):
     async def _session(self, request: Request) -> sessions.Session | None:
         """Give the session of a request, if it has one that lives."""
         try:
-            return await visit.session_of(request, self._parts)
+            return await page_request.session_of(request, self._container)
         except errors.Unauthenticated:
             return None
 
     async def _first_page(self, session: sessions.Session) -> str:
-        path: str = views.me(session.user, await auth.known_demo(session, self._parts))["redirect_path"]
+        path: str = views.me(session.user, await self._container.demo.find_demo(user=session.identity))["redirect_path"]
         return path

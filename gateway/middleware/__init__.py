@@ -1,0 +1,1 @@
+"""What every request passes through, one duty a module. Pure ASGI, so that streams are not buffered."""
