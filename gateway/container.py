@@ -70,7 +70,7 @@ def assemble(told: settings.Settings) -> Container:
     demo = clients.Demo(told.demo_target, caller)
     jobs = clients.Jobs(told.jobs_target, caller)
     nats = bus.Bus(told.nats_url, name="gateway", certificate=certificate)
-    validator = Sessions(auth, hears=lambda: nats.is_caught_up)
+    validator = Sessions(auth, is_live=lambda: nats.is_caught_up)
     arrivals = Arrivals(jobs, demo)
     streams = hub.Hub(jobs=jobs, demo=demo, connections=connections, arrivals=arrivals, validator=validator)
     validator.subscribe(nats)

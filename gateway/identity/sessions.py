@@ -77,10 +77,10 @@ REFRESHED = "refreshed"
 class Sessions:
     """Validates tokens."""
 
-    def __init__(self, auth: Validator, *, hears: Callable[[], bool], clock: Callable[[], float] = time.time) -> None:
-        """`hears` says whether revocations reach this process at the moment."""
+    def __init__(self, auth: Validator, *, is_live: Callable[[], bool], clock: Callable[[], float] = time.time) -> None:
+        """`is_live` returns whether revocations reach this process at the moment."""
         self._auth = auth
-        self._hears = hears
+        self._is_live = is_live
         self._clock = clock
         self._generation = 0
         self._cache: dict[bytes, tuple[Session, float]] = {}
@@ -90,7 +90,7 @@ class Sessions:
     @property
     def is_live(self) -> bool:
         """Whether revocations reach this process at the moment."""
-        return self._hears()
+        return self._is_live()
 
     def subscribe(self, heard: bus.Bus) -> None:
         """Hear of revocations, and start afresh when some may have been missed."""
@@ -163,7 +163,7 @@ class Sessions:
 
     def _recall(self, key: bytes) -> Session | None:
         session, until = self._cache.get(key, (None, 0.0))
-        return session if until > self._clock() and self._hears() else None
+        return session if until > self._clock() and self._is_live() else None
 
     def _remember(self, key: bytes, session: Session) -> None:
         self._cache.pop(key, None)

@@ -32,6 +32,17 @@ PUBLIC_WORKER_MODULES = {"worker.client", "worker.liveness", "worker.outbox", "w
 
 # Rooms of a service, from the inside out: none imports one that stands after it.
 INWARD = ("domain", "schema", "storage", "operations", "servicer", "__main__")
+# Rooms of the gateway, from the inside out: none imports one of its own or a later row.
+GATEWAY_ROOMS = (
+    ("metrics", "problems", "views", "idempotency", "flash"),
+    ("identity", "redirects"),
+    ("clients",),
+    ("middleware",),
+    ("stream",),
+    ("container",),
+    ("api", "pages"),
+    ("app",),
+)
 OUTERMOST = {"servicer", "subscribers", "handlers", "__main__"}
 
 
@@ -98,6 +109,21 @@ def test_rooms_import_inwards(service: str) -> None:
             for name in imports(path)
             if any(is_within(name, f"{package}.{other}") for other in later)
         }
+    assert outward == set()
+
+
+def test_rooms_of_the_gateway_import_inwards() -> None:
+    rows = {room: row for row, rooms in enumerate(GATEWAY_ROOMS) for room in rooms}
+    outward = {
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in files("gateway")
+        if (room := path.relative_to(ROOT / "gateway").parts[0].removesuffix(".py")) in rows
+        for name in imports(path)
+        if is_within(name, "gateway")
+        and (other := name.split(".")[1]) in rows
+        and other != room
+        and rows[other] >= rows[room]
+    }
     assert outward == set()
 
 

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from dev import children
 from gateway import clients
+from gateway.pages import loaders
 from gateway.settings import Settings
 from tests.integration.gateway.conftest import Account, gateway_serving
 from tests.integration.gateway.html import Page, submit

@@ -28,7 +28,7 @@ class Auth:
 
 
 async def opened() -> connection.Connection:
-    validator = sessions.Sessions(Auth(), hears=lambda: True)
+    validator = sessions.Sessions(Auth(), is_live=lambda: True)
     return connection.Connection(await validator.validate("a" * 40), validator)
 
 

@@ -33,8 +33,8 @@ async def auth() -> Auth:
     return Auth()
 
 
-async def opened(auth: Auth, *, job_id: str = "", hears: bool = True) -> Connection:
-    validator = sessions.Sessions(auth, hears=lambda: hears)
+async def opened(auth: Auth, *, job_id: str = "", is_live: bool = True) -> Connection:
+    validator = sessions.Sessions(auth, is_live=lambda: is_live)
     return Connection(await validator.validate("a" * 40), validator, job_id=job_id)
 
 
@@ -154,7 +154,7 @@ async def test_a_ping_asks_for_the_session_while_revocations_are_not_heard(
     auth: Auth, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "PING_SECONDS", 0.01)
-    stream = await opened(auth, hears=False)
+    stream = await opened(auth, is_live=False)
     auth.is_revoked = True
     assert await sent(stream) == bye("session_expired")
 
@@ -188,7 +188,7 @@ async def test_no_ping_is_sent_to_a_session_that_ended(
 
 async def test_a_session_in_doubt_is_asked_for(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "RECHECK_SECONDS", 0.01)
-    stream = await opened(auth, hears=False)
+    stream = await opened(auth, is_live=False)
     auth.is_revoked = True
     stream.recheck()
     assert await sent(stream) == bye("session_expired")

@@ -30,7 +30,7 @@ class Auth:
 @pytest.mark.parametrize("by_cookie", [True, False])
 async def test_the_old_token_is_forgotten_at_once(by_cookie: bool) -> None:
     auth, response = Auth(), Response()
-    cache = sessions.Sessions(auth, hears=lambda: True)
+    cache = sessions.Sessions(auth, is_live=lambda: True)
     await cache.validate(OLD)
     session_replacement.rotate_token(cache, SessionCookie(secure=False), response, NEW, LOGIN, by_cookie=by_cookie)
     await cache.validate(OLD)

@@ -60,7 +60,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def validator(auth: Auth, clock: Clock) -> sessions.Sessions:
-    return sessions.Sessions(auth, hears=lambda: True, clock=clock)
+    return sessions.Sessions(auth, is_live=lambda: True, clock=clock)
 
 
 async def test_a_session_is_remembered_for_seconds(validator: sessions.Sessions, auth: Auth, clock: Clock) -> None:
@@ -113,10 +113,10 @@ async def test_a_validation_under_way_does_not_bring_a_dead_session_back(
 
 
 async def test_nothing_is_remembered_while_nothing_is_heard(auth: Auth, clock: Clock) -> None:
-    hears = True
-    validator = sessions.Sessions(auth, hears=lambda: hears, clock=clock)
+    is_live = True
+    validator = sessions.Sessions(auth, is_live=lambda: is_live, clock=clock)
     await validator.validate(TOKEN)
-    hears = False
+    is_live = False
     auth.is_revoked = True
     with pytest.raises(errors.Unauthenticated):
         await validator.validate(TOKEN)
