@@ -49,18 +49,18 @@ def test_one_that_was_never_used_is_nothing_to_tell(known: platforms.Platforms) 
 
 
 def test_what_is_heard_needs_no_question_and_a_silence_does(known: platforms.Platforms, clock: Clock) -> None:
-    assert known.wants(is_live=True)
+    assert known.wants(hears=True)
     known.confirm()
     known.note(connection(1, CONNECTING))
-    assert not known.wants(is_live=True)
+    assert not known.wants(hears=True)
     clock.now += platforms.ASK_AGAIN_SECONDS
-    assert not known.wants(is_live=True)
-    assert known.wants(is_live=False)
-    assert not known.wants(is_live=False)
+    assert not known.wants(hears=True)
+    assert known.wants(hears=False)
+    assert not known.wants(hears=False)
     clock.now += platforms.ASK_AGAIN_SECONDS
-    assert known.wants(is_live=False)
+    assert known.wants(hears=False)
     known.note(connection(2, CONNECTED))
     clock.now += platforms.ASK_AGAIN_SECONDS
-    assert not known.wants(is_live=False)
+    assert not known.wants(hears=False)
     known.distrust()
-    assert known.wants(is_live=True)
+    assert known.wants(hears=True)
