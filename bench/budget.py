@@ -110,7 +110,7 @@ async def _enable(system: System, users: Sequence[User]) -> None:
 
 
 async def _during(system: System, conn: psycopg.AsyncConnection, work: Callable[[], Awaitable[object]]) -> Work:
-    log = system.stack.engines.postgres.log_path
+    log = system.stack.servers.postgres.log_path
     began = asyncio.get_running_loop().time()
     offset, (transactions, wal) = log.stat().st_size, await _counters(conn)
     await work()

@@ -15,11 +15,11 @@ def seconds(stack: Stack) -> dict[str, float]:
     """Give the processor seconds of each process (of all its replicas) since it started; empty where there is no /proc."""
     if not Path("/proc/self/stat").exists():
         return {}
-    postgres = stack.engines.postgres.pid
+    postgres = stack.servers.postgres.pid
     pids: dict[str, Sequence[int | None]] = {
         **{name: [*stack.pids(name)] for name in stack.names},
         "postgres": tree(postgres),
-        "nats": [stack.engines.nats.pid],
+        "nats": [stack.servers.nats.pid],
         "this benchmark": [os.getpid()],
     }
     return {name: taken(pid for pid in found if pid is not None) for name, found in pids.items()}

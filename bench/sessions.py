@@ -19,7 +19,7 @@ from bench import http, load
 from bench.samples import Row, Section
 from bench.system import System, User
 from chassis import ids, run, settings
-from dev import children
+from dev import subprocesses
 from dev.launcher.stack import ROOT
 from gateway import container
 from gateway.settings import Settings
@@ -177,7 +177,7 @@ async def _until_heard(assembled: container.Container) -> None:
 @contextlib.asynccontextmanager
 async def _second_gateway(system: System) -> AsyncIterator[str]:
     """Run another gateway beside the stack's."""
-    port = children.free_port()
+    port = subprocesses.free_port()
     environment = {**system.stack.environment("gateway"), "LISTEN": f"127.0.0.1:{port}"}
     process = await asyncio.create_subprocess_exec(
         sys.executable,

@@ -125,4 +125,4 @@ def running(*, gateway_port: int = 0, env: Mapping[str, str] | None = None) -> I
         finally:
             stack.stop()
             if hasattr(stack, "engines"):
-                stack.engines.erase()
+                stack.servers.erase()

@@ -140,7 +140,7 @@ def main(arguments: Sequence[str]) -> int:
         finally:
             stack.stop()
             if hasattr(stack, "engines"):
-                stack.engines.erase()
+                stack.servers.erase()
     return 0 if show(measured) else 1
 
 

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import identity, postgres, tls
-from dev.engines import Engines, Nats, Postgres
+from dev.embedded import EmbeddedServers, Nats, Postgres
 from dev.launcher import certificates
 from provision import __main__ as provisioning
 from provision import roles, settings
@@ -25,33 +25,33 @@ EVENTUALLY_SECONDS = 20.0
 
 
 @pytest.fixture(scope="session")
-def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
     """PostgreSQL and NATS, without anything in them."""
     directory: Path = tmp_path_factory.mktemp("engines")
-    both = Engines(postgres=Postgres(directory, password="superuser"), nats=Nats(directory, password="nats"))
+    both = EmbeddedServers(postgres=Postgres(directory, password="superuser"), nats=Nats(directory, password="nats"))
     both.start()
     yield both
     both.erase()
 
 
 @pytest.fixture(scope="session")
-def provisioned(engines: Engines) -> Engines:
+def provisioned(servers: EmbeddedServers) -> EmbeddedServers:
     """The engines with roles, schemas, tables and streams."""
     passwords = {service: f"{service}-password" for service in settings.SERVICES}
     provisioning.provision(
         settings.Settings(
-            admin_database_url=engines.postgres.url,
+            admin_database_url=servers.postgres.url,
             passwords=passwords,
-            nats_url=engines.nats.url,
+            nats_url=servers.nats.url,
             log_level="info",
             log_format="text",
         )
     )
-    return engines
+    return servers
 
 
 @pytest.fixture(scope="session")
-def database_url(provisioned: Engines) -> Callable[[str], str]:
+def database_url(provisioned: EmbeddedServers) -> Callable[[str], str]:
     """Give the database URL of a service's role."""
     return lambda service: roles.service_url(provisioned.postgres.url, service, f"{service}-password")
 
@@ -72,7 +72,7 @@ async def database(database_url: Callable[[str], str]) -> AsyncIterator[Callable
 
 
 @pytest.fixture(scope="session")
-def nats_url(provisioned: Engines) -> str:
+def nats_url(provisioned: EmbeddedServers) -> str:
     """The URL of NATS."""
     return provisioned.nats.url
 

@@ -17,7 +17,7 @@ from rich.status import Status
 
 from bench.jobs import contest, history, installed, measure, ours, table
 from bench.jobs.subject import Failed
-from dev.engines import EngineFailed
+from dev.embedded import ServerFailed
 
 CONDITIONS = (
     "jobs/s: n no-op jobs, submitted one by one by 20 clients in one process while one worker process does them.",
@@ -85,7 +85,7 @@ def _peer(report: table.Report, plan: measure.Plan, peer: contest.Peer, status: 
     try:
         with _directory() as directory, contest.ready(peer, directory) as subject:
             figures = measure.measure(subject, plan, status)
-    except (installed.Missing, EngineFailed, Failed, OSError, subprocess.SubprocessError, psycopg.Error) as error:
+    except (installed.Missing, ServerFailed, Failed, OSError, subprocess.SubprocessError, psycopg.Error) as error:
         report.add_missing(f"[bold]{peer.name}[/]\n{peer.settings}", str(error))
         return
     report.add(f"[bold]{peer.name}[/]\n{peer.settings}\n{peer.store}", figures)

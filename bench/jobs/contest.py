@@ -15,8 +15,8 @@ from bench.jobs import installed
 from bench.jobs.redis import SETTINGS as REDIS_SETTINGS
 from bench.jobs.redis import Redis
 from bench.jobs.subject import Subject
-from dev.engines import Postgres
-from dev.postgres import SETTINGS as POSTGRES_SETTINGS
+from dev.embedded import Postgres
+from dev.embedded.postgres import SETTINGS as POSTGRES_SETTINGS
 
 POSTGRES = f"PostgreSQL 18, fsync {POSTGRES_SETTINGS['fsync']}, as ours"
 REDIS = f"Redis 6.2, {' '.join(REDIS_SETTINGS)}"
@@ -91,7 +91,7 @@ PEERS = (
 
 @contextlib.contextmanager
 def ready(peer: Peer, directory: Path) -> Iterator[Subject]:
-    """Start what the peer needs, all of it empty; raises `installed.Missing`, `EngineFailed`, or what its setup raises."""
+    """Start what the peer needs, all of it empty; raises `installed.Missing`, `ServerFailed`, or what its setup raises."""
     python = installed.environment(peer.key) / "bin" / "python"
     engine = Redis(directory) if peer.store == REDIS else Postgres(directory, password=PASSWORD)
     try:

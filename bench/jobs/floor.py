@@ -17,7 +17,7 @@ import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from chassis import postgres
-from dev.postgres import Postgres
+from dev.embedded.postgres import Postgres
 from services.jobs import convert, domain
 
 TIMES = 2_000

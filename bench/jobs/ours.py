@@ -19,7 +19,7 @@ from bench.jobs import contest, noop
 from bench.jobs.measure import Numbers, Throughput, throughput
 from bench.jobs.peers.contract import Record
 from bench.jobs.subject import Failed, Subject
-from dev import Stack, children
+from dev import Stack, subprocesses
 from dev.launcher.stack import ROOT
 
 NAME = "Repruv"
@@ -64,8 +64,8 @@ def ready(directory: Path) -> Iterator[tuple[Stack, Subject]]:
                 directory=directory,
                 servers=lambda: {
                     "jobs": stack.pids("jobs"),
-                    "postgres": cpu.tree(stack.engines.postgres.pid),
-                    "nats": cpu.tree(stack.engines.nats.pid),
+                    "postgres": cpu.tree(stack.servers.postgres.pid),
+                    "nats": cpu.tree(stack.servers.nats.pid),
                 },
                 checkpoint=lambda: contest.checkpoint(stack.database_url()),
             ),
@@ -73,7 +73,7 @@ def ready(directory: Path) -> Iterator[tuple[Stack, Subject]]:
     finally:
         stack.stop()
         if hasattr(stack, "engines"):
-            stack.engines.erase()
+            stack.servers.erase()
 
 
 def rest(stack: Stack) -> None:
@@ -91,8 +91,8 @@ def idle(stack: Stack, subject: Subject, seconds: float = IDLE_SECONDS) -> Idle:
 
         def pids() -> dict[str, list[int]]:
             ours = {name: stack.pids(name) for name in stack.names}
-            engines = {engine.name: cpu.tree(engine.pid) for engine in (stack.engines.postgres, stack.engines.nats)}
-            return {**ours, "no-op worker": [worker.pid], **engines}
+            servers = {engine.name: cpu.tree(engine.pid) for engine in (stack.servers.postgres, stack.servers.nats)}
+            return {**ours, "no-op worker": [worker.pid], **servers}
 
         before, began = {name: cpu.taken(found) for name, found in pids().items()}, time.monotonic()
         time.sleep(seconds)
@@ -123,7 +123,7 @@ def kills(subject: Subject, count: int = KILLS) -> list[float]:
         def start(number: int) -> subprocess.Popen[bytes]:
             log = f"killed-{number}.log"
             worker = subject.start_worker(path, log)
-            workers.callback(children.kill, worker)
+            workers.callback(subprocesses.kill, worker)
             _until(lambda: b"worker is ready" in (subject.directory / log).read_bytes(), "a worker was not ready")
             return worker
 

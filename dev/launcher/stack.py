@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Self
 
 from chassis import probe, tls
-from dev import children
-from dev.engines import Engines, Nats, Postgres
-from dev.launcher import addresses, certificates, compose, lines, ownership, reset, secrets, targets
+from dev import subprocesses
+from dev.embedded import EmbeddedServers, Nats, Postgres
+from dev.embedded.nats_server import Protection
+from dev.launcher import addresses, certificates, compose, log_output, ownership, reset, secrets, targets
 from dev.launcher.compose import Definition
 from dev.launcher.replica import Log, Replica
-from dev.nats_server import Protection
 from provision import keys
 
 ROOT = Path(__file__).parent.parent.parent
@@ -58,13 +58,13 @@ class Stack:
     ) -> None:
         self.data_dir = data_dir.absolute()
         self.compose_file = compose_file.absolute()
-        self.engines: Engines
-        self._gateway_port = gateway_port or children.free_port()
+        self.servers: EmbeddedServers
+        self._gateway_port = gateway_port or subprocesses.free_port()
         self._scale = dict(scale or {})
         self._env = dict(env or {})
-        self._log: Log = lines.to_file(log) if isinstance(log, Path) else log or lines.nowhere
-        self._stop_requested = children.Flag()
-        self._hasten = children.Flag()
+        self._log: Log = log_output.to_file(log) if isinstance(log, Path) else log or log_output.discard
+        self._stop_requested = subprocesses.Flag()
+        self._hasten = subprocesses.Flag()
         self._variables: dict[str, str] = {}
         self._definitions: dict[str, Definition] = {}
         self._addresses = addresses.Addresses()
@@ -148,11 +148,11 @@ class Stack:
 
     def nats_url(self, user: str) -> str:
         """The URL of NATS for a service's account; connections must be encrypted."""
-        return self.engines.nats.url_for(user, self._variables[f"{user.upper()}_NATS_PASSWORD"])
+        return self.servers.nats.url_for(user, self._variables[f"{user.upper()}_NATS_PASSWORD"])
 
     def database_url(self, name: str = "postgres") -> str:
         """The database URL of a service's role, by default the superuser's."""
-        return self.engines.postgres.url_for(name, self._variables[_password_name(name)])
+        return self.servers.postgres.url_for(name, self._variables[_password_name(name)])
 
     def environment(self, name: str, index: int = 0) -> dict[str, str]:
         """The variables that a process is started with."""
@@ -213,14 +213,14 @@ class Stack:
             raise ValueError(f"cannot scale {', '.join(foreign)}: {self.compose_file.name} builds no such process")
 
     def _start_engines(self) -> None:
-        self.engines = Engines(
+        self.servers = EmbeddedServers(
             postgres=Postgres(self.data_dir, password=self._variables["POSTGRES_PASSWORD"]),
             nats=Nats(self.data_dir, protection=self._protection()),
         )
         images = {(d.image or "").partition(":")[0] for d in self._definitions.values()}
         if strange := sorted(images - {"", "postgres", "nats"}):
             raise StartFailed(f"there is no embedded engine for the image {', '.join(strange)}")
-        for engine in (self.engines.postgres, self.engines.nats):
+        for engine in (self.servers.postgres, self.servers.nats):
             if engine.name in images:
                 self._held.callback(engine.stop)
                 engine.start()
@@ -234,7 +234,7 @@ class Stack:
     def _place_replicas(self) -> None:
         built = [definition for definition in self._definitions.values() if definition.image is None]
         self._addresses = addresses.Addresses(
-            dict(addresses.engines(self.engines.postgres.port, self.engines.nats.port))
+            dict(addresses.servers(self.servers.postgres.port, self.servers.nats.port))
         )
         for definition in built:
             self._addresses.reserve(definition, self._count(definition), published=self._gateway_port)

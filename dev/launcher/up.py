@@ -8,12 +8,12 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from dev import children
-from dev.engines import EngineFailed
-from dev.launcher import lines
+from dev import subprocesses
+from dev.embedded import ServerFailed
+from dev.launcher import fake_provider as local_provider
+from dev.launcher import log_output
 from dev.launcher.compose import ComposeError
 from dev.launcher.ownership import AlreadyRunning
-from dev.launcher.practising import practising
 from dev.launcher.replica import Log
 from dev.launcher.stack import LAUNCHER, ROOT, Interrupted, Stack, StartFailed
 
@@ -23,13 +23,13 @@ GLANCE_SECONDS = 0.2
 
 def run(*, data_dir: Path = ROOT / ".data", scale: Mapping[str, int], compose_file: Path) -> int:
     """Bring everything up, show its lines, and take it down at SIGINT, SIGTERM or SIGHUP; gives the exit code."""
-    log = lines.to_terminal()
+    log = log_output.to_terminal()
     port = int(os.environ.get("GATEWAY_PORT") or DEFAULT_PORT)
-    if port and not children.is_port_free(port):
+    if port and not subprocesses.is_port_free(port):
         log(LAUNCHER, f"port {port} is taken by another program; choose another: GATEWAY_PORT={port + 1} make up")
         return 1
-    port = port or children.free_port()
-    with practising(port) as platforms:
+    port = port or subprocesses.free_port()
+    with local_provider.running(port) as platforms:
         stack = Stack(data_dir, gateway_port=port, scale=scale, env=platforms, log=log, compose_file=compose_file)
         return _run(stack, log)
 
@@ -41,7 +41,7 @@ def _run(stack: Stack, log: Log) -> int:
     except Interrupted:
         log(LAUNCHER, "stopped before it was up")
         return 130
-    except (StartFailed, EngineFailed, AlreadyRunning, ComposeError, ValueError) as error:
+    except (StartFailed, ServerFailed, AlreadyRunning, ComposeError, ValueError) as error:
         log(LAUNCHER, str(error))
         return 1
     try:
@@ -55,9 +55,9 @@ def _run(stack: Stack, log: Log) -> int:
     return 0
 
 
-def _handle_signals(stack: Stack) -> children.Flag:
+def _handle_signals(stack: Stack) -> subprocesses.Flag:
     """The first signal asks the stack to stop, every further one hastens it."""
-    asked = children.Flag()
+    asked = subprocesses.Flag()
 
     def handle(*_: object) -> None:
         if asked.is_set():

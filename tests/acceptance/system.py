@@ -17,7 +17,7 @@ import psycopg
 from psycopg import rows
 
 from chassis import tls
-from dev.engine import Engine
+from dev.embedded.server import EmbeddedServer
 from dev.launcher.stack import Stack
 from tests.acceptance import waiting
 
@@ -64,9 +64,9 @@ class System:
         return self._stack.certificate(name)
 
     @property
-    def engines(self) -> dict[str, Engine]:
+    def servers(self) -> dict[str, EmbeddedServer]:
         """The engines by name."""
-        return {"postgres": self._stack.engines.postgres, "nats": self._stack.engines.nats}
+        return {"postgres": self._stack.servers.postgres, "nats": self._stack.servers.nats}
 
     @property
     def processes(self) -> list[str]:
@@ -75,28 +75,28 @@ class System:
 
     def pids(self, name: str) -> list[int]:
         """The process ids of what runs under this name."""
-        if name in self.engines:
-            return [pid] if (pid := self.engines[name].pid) else []
+        if name in self.servers:
+            return [pid] if (pid := self.servers[name].pid) else []
         return self._stack.pids(name)
 
     async def start(self, name: str, index: int | None = None, *, wait: bool = True) -> None:
         """Start what is down, and wait until it is ready (engines always do)."""
-        if name in self.engines:
-            await self._do(self.engines[name].start)
+        if name in self.servers:
+            await self._do(self.servers[name].start)
         else:
             await self._do(lambda: self._stack.start_process(name, index, wait=wait))
 
     async def stop(self, name: str, index: int | None = None) -> None:
         """End it in order; it stays down."""
-        if name in self.engines:
-            await self._do(self.engines[name].stop)
+        if name in self.servers:
+            await self._do(self.servers[name].stop)
         else:
             await self._do(self._stack.stop_process, name, index)
 
     async def kill(self, name: str, index: int | None = None) -> None:
         """End it by SIGKILL; it stays down."""
-        if name in self.engines:
-            await self._do(self.engines[name].kill)
+        if name in self.servers:
+            await self._do(self.servers[name].kill)
         else:
             await self._do(self._stack.kill, name, index)
 
@@ -111,7 +111,7 @@ class System:
 
     async def erase(self, name: str) -> None:
         """Stop an engine and delete all its data."""
-        await self._do(self.engines[name].erase)
+        await self._do(self.servers[name].erase)
 
     @asynccontextmanager
     async def down(self, name: str, index: int | None = None) -> AsyncIterator[None]:
@@ -143,7 +143,7 @@ class System:
 
     async def is_healthy(self) -> bool:
         """Whether every process runs and the gateway finds all services and NATS."""
-        names = [*self.engines, *self.processes]
+        names = [*self.servers, *self.processes]
         if any(len(self.pids(name)) != (2 if name == WORKER else 1) for name in names):
             return False
         try:
@@ -155,10 +155,10 @@ class System:
 
     async def heal(self) -> None:
         """Wake what is paused, start what is down, and wait until all is well."""
-        for name in (*self.engines, *self.processes):
+        for name in (*self.servers, *self.processes):
             for index in range(len(self.pids(name))):
                 self.signal(name, signal.SIGCONT, index)
-        for name in (*self.engines, *self.processes):
+        for name in (*self.servers, *self.processes):
             await self.start(name)
         await waiting.until(self.is_healthy, "the system is healthy", seconds=60.0)
 

@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack
 import pytest
 from playwright.async_api import Browser
 
-from dev import children, chromium
-from dev.launcher.practising import practising
+from dev import chromium, subprocesses
+from dev.launcher import fake_provider as local_provider
 from dev.launcher.stack import Stack
 from tests.acceptance.system import System
 from tests.acceptance.users import User
@@ -33,13 +33,13 @@ async def browser() -> AsyncIterator[Browser]:
 @pytest.fixture(scope="session")
 def gateway_port() -> int:
     """Where the system is reached."""
-    return children.free_port()
+    return subprocesses.free_port()
 
 
 @pytest.fixture(scope="session")
 def platforms(gateway_port: int) -> Iterator[dict[str, str]]:
     """The platform to practise on; gives the variables by which the system offers it."""
-    with practising(gateway_port) as variables:
+    with local_provider.running(gateway_port) as variables:
         yield variables
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import Locator, Page, expect
 
-from dev import practice
+from dev import fake_provider
 from tests.acceptance.users import User
 from tests.browser.conftest import NewVisitor
 from tests.browser.visitor import PATIENCE_MS, Visitor
@@ -16,18 +16,18 @@ CONNECTIONS = "/settings/connections"
 @pytest.fixture
 def platform(platforms: dict[str, str]) -> str:
     """Where the platform to practise on answers."""
-    return platforms[f"PLATFORM_{practice.NAME.upper()}_ISSUER"]
+    return platforms[f"PLATFORM_{fake_provider.NAME.upper()}_ISSUER"]
 
 
 def card(page: Page) -> Locator:
     """The platform's card."""
-    return page.get_by_role("listitem").filter(has=page.get_by_role("heading", name=practice.TITLE))
+    return page.get_by_role("listitem").filter(has=page.get_by_role("heading", name=fake_provider.TITLE))
 
 
 async def consent(page: Page, choice: str, *, name: str = "Mina Okafor") -> None:
     """Connect, and decide at the platform."""
     await card(page).get_by_role("button", name="Connect").click()
-    await expect(page.get_by_role("heading", name=practice.TITLE)).to_be_visible(timeout=PATIENCE_MS)
+    await expect(page.get_by_role("heading", name=fake_provider.TITLE)).to_be_visible(timeout=PATIENCE_MS)
     await page.get_by_label("Who do you want to be?").fill(name)
     await page.get_by_role("button", name=choice).click()
     await expect(page.get_by_role("heading", name="Connections", exact=True)).to_be_visible(timeout=PATIENCE_MS)
@@ -58,7 +58,7 @@ async def test_who_does_not_come_back_may_begin_anew_or_cancel(mina: Visitor, pl
     mina.visits(platform)
     page = await mina.open(CONNECTIONS)
     await card(page).get_by_role("button", name="Connect").click()
-    await expect(page.get_by_role("heading", name=practice.TITLE)).to_be_visible(timeout=PATIENCE_MS)
+    await expect(page.get_by_role("heading", name=fake_provider.TITLE)).to_be_visible(timeout=PATIENCE_MS)
     await page.close()
     page = await mina.open(CONNECTIONS)
     await expect(card(page)).to_contain_text("Waiting for your consent", timeout=PATIENCE_MS)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dev import postgres
+from dev.embedded import postgres
 from dev.launcher import addresses, compose, stack
 from gateway.settings import Settings as GatewaySettings
 from provision import certificates, keys, settings

@@ -9,7 +9,7 @@ import pytest
 
 from chassis import errors, identity
 from chassis.rpc import client
-from dev import children
+from dev import subprocesses
 from repruv.jobs.v1 import jobs_service_pb2, jobs_service_pb2_grpc
 from services.jobs import __main__ as jobs_service
 from services.jobs.settings import Settings as JobsSettings
@@ -26,7 +26,7 @@ async def jobs_target(
     database_url: Callable[[str], str], nats_url: str, seeds: dict[str, str], trusted_identity_keys: str
 ) -> AsyncIterator[str]:
     """The jobs service, with a lease of two seconds; gives its gRPC target."""
-    target = f"127.0.0.1:{children.free_port()}"
+    target = f"127.0.0.1:{subprocesses.free_port()}"
     config = JobsSettings(
         listen=target,
         database_url=database_url("jobs"),

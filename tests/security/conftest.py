@@ -12,8 +12,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from dev import children
-from dev.launcher.practising import practising
+from dev import subprocesses
+from dev.launcher import fake_provider as local_provider
 from dev.launcher.stack import Stack
 from tests.acceptance import waiting
 from tests.acceptance.system import System
@@ -87,7 +87,7 @@ class Replicated(System):
 
     async def is_healthy(self) -> bool:
         """Whether every process runs and both gateways find all services and NATS."""
-        names = [*self.engines, *self.processes]
+        names = [*self.servers, *self.processes]
         if any(len(self.pids(name)) != (2 if name == "gateway" else 1) for name in names):
             return False
         for url in self.urls:
@@ -105,8 +105,8 @@ class Replicated(System):
 async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Replicated]:
     """The system; use `system` instead, which is left healthy by every test."""
     directory = tmp_path_factory.mktemp("security")
-    port = children.free_port()
-    with practising(port) as platforms:
+    port = subprocesses.free_port()
+    with local_provider.running(port) as platforms:
         variables = {
             "PASSWORD_MEMORY_KIB": "1024",
             "REGISTRATIONS_PER_ADDRESS": "1000000",

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 import httpx
 import pyotp
 
-from dev import practice
+from dev import fake_provider
 from services.auth import codes, sealing
 from services.auth.connections import secrets as connection_secrets
 from tests.acceptance import waiting
@@ -23,7 +23,7 @@ from tests.security.people import Person
 CHANGED = "canary-changed-anvil-rowing"
 RESET = "canary-reset-anvil-rowing"
 GUESSED = "canary-guessed-anvil-rowing"
-CONNECTIONS = f"/connections/{practice.NAME}"
+CONNECTIONS = f"/connections/{fake_provider.NAME}"
 
 
 async def turn_second_factor_on(person: Person, seen: dict[str, str]) -> None:
@@ -74,7 +74,7 @@ async def opened(system: Replicated, person: Person, table: str, column: str) ->
     """Give what is sealed there."""
     statement: Any = f"SELECT {column} AS sealed FROM auth.{table} WHERE user_id = %s"
     [row] = await system.query(statement, person.user_id)
-    place = connection_secrets.place(column, uuid.UUID(person.user_id), practice.NAME)
+    place = connection_secrets.place(column, uuid.UUID(person.user_id), fake_provider.NAME)
     return {f"what {column} seals": sealing.Ring.read(system.encryption_keys).open(row["sealed"], place=place)}
 
 

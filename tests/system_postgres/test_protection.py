@@ -18,7 +18,7 @@ import pytest
 import sqlalchemy as sa
 
 from chassis import database_url, migrations, postgres, tls
-from dev import children
+from dev import subprocesses
 from dev.launcher import certificates as local
 from provision import roles
 
@@ -38,7 +38,7 @@ def url(certificate: Certificates) -> Iterator[str]:
     for file in (DEPLOYED / "start", DEPLOYED / "pg_hba.conf", STAND_IN):
         shutil.copy(file, home)
     identity_files = certificate("postgres")
-    port = children.free_port()
+    port = subprocesses.free_port()
     environment = {
         "PATH": f"{home}:{PROGRAMS[-1]}:{os.environ['PATH']}",
         "LC_ALL": "C.UTF-8",

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 import worker
 from chassis.rpc import client
-from dev import children
+from dev import subprocesses
 from services.auth import __main__ as auth_process
 from services.auth import handlers, letters, mails, servicer
 from services.auth.mail import Mail, Sender, open_sender
@@ -123,7 +123,7 @@ async def test_a_server_that_is_down_is_tried_again_and_no_link_is_logged(
 ) -> None:
     account = await gateway.account()
     with caplog.at_level(logging.DEBUG), pytest.raises(worker.JobFailed) as failed:
-        await send(mailer(engine, f"smtp://127.0.0.1:{children.free_port()}"), account.user_id)
+        await send(mailer(engine, f"smtp://127.0.0.1:{subprocesses.free_port()}"), account.user_id)
     assert failed.value.retryable
     assert "rpl_" not in caplog.text + str([vars(record) for record in caplog.records])
 
@@ -170,7 +170,7 @@ async def test_from_a_registration_to_the_folder_through_jobs_and_worker(
         "jobs_target": jobs_target,
         "encryption_keys": "a:" + "A" * 43,
     }
-    target = f"127.0.0.1:{children.free_port()}"
+    target = f"127.0.0.1:{subprocesses.free_port()}"
     stop = asyncio.Event()
     serve = auth_process.serve(Settings(listen=target, demo_target=target, password_memory_kib=64, **told), stop)
     work = auth_process.work(WorkerSettings(email_url=f"folder:{tmp_path}", **told), stop)

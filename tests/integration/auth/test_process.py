@@ -14,7 +14,7 @@ import pytest
 
 from chassis import identity, probe, settings
 from chassis.rpc import client
-from dev import children
+from dev import subprocesses
 from repruv.auth.v1 import auth_pb2
 from services.auth import __main__ as auth_process
 from services.auth import servicer
@@ -34,7 +34,7 @@ def environment(
     return {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": f"{ROOT}:{ROOT / 'protos' / 'gen'}",
-        "LISTEN": f"127.0.0.1:{children.free_port()}",
+        "LISTEN": f"127.0.0.1:{subprocesses.free_port()}",
         "DATABASE_URL": database_url("auth"),
         "NATS_URL": nats_url,
         "IDENTITY_KEY": seeds["auth"],

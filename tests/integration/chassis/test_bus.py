@@ -11,7 +11,7 @@ import nats
 import pytest
 
 from chassis import bus, run, streams
-from dev.engines import Nats
+from dev.embedded import Nats
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 

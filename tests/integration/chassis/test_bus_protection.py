@@ -17,8 +17,8 @@ import pytest
 from nats.aio.client import Client
 
 from chassis import bus, run, streams, tls
+from dev.embedded.nats_server import Nats, Protection
 from dev.launcher import certificates as local
-from dev.nats_server import Nats, Protection
 from provision import certificates, keys
 from provision import streams as provisioning
 

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import postgres
 from chassis.prepared import Prepared
-from dev.engines import Engines
+from dev.embedded import EmbeddedServers
 
 metadata = sa.MetaData()
 rows = sa.Table(
@@ -41,8 +41,8 @@ AGE = Prepared(
 
 
 @pytest.fixture
-async def engine(engines: Engines) -> AsyncIterator[AsyncEngine]:
-    engine = postgres.engine(engines.postgres.url, name="prepared")
+async def engine(servers: EmbeddedServers) -> AsyncIterator[AsyncEngine]:
+    engine = postgres.engine(servers.postgres.url, name="prepared")
     async with engine.begin() as conn:
         await conn.run_sync(metadata.create_all)
     yield engine

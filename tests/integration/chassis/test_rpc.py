@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from chassis import errors, identity
 from chassis.rpc import client, server
-from dev import children
+from dev import subprocesses
 from repruv.jobs.v1 import admin_service_pb2, admin_service_pb2_grpc, jobs_service_pb2, jobs_service_pb2_grpc
 
 SERVICE = "repruv.jobs.v1.JobsService"
@@ -237,7 +237,7 @@ async def test_a_stopping_server_is_unavailable_at_worst(
     verifier: identity.Verifier, signer: Callable[[str], identity.Signer]
 ) -> None:
     """A call that meets a server just as it stops is told CANCELLED by gRPC, which is no fault of ours."""
-    port = children.free_port()
+    port = subprocesses.free_port()
     serving = partial(
         server.serving,
         listen=f"127.0.0.1:{port}",

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 import worker
 from chassis import outbox
-from dev import children
+from dev import subprocesses
 from repruv.demo.v1 import demo_events_pb2
 from repruv.jobs.v1 import jobs_service_pb2
 from services.demo import dataset, domain, handlers, operations, rows, schema, storage, submissions, views, wishes
@@ -39,7 +39,7 @@ def owner_id() -> UUID:
 @pytest.fixture
 async def silent_jobs(jobs_of: Callable[[str, str], JobsClient]) -> JobsClient:
     """A jobs service that is down."""
-    return jobs_of("demo", f"127.0.0.1:{children.free_port()}")
+    return jobs_of("demo", f"127.0.0.1:{subprocesses.free_port()}")
 
 
 @pytest.fixture

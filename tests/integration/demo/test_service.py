@@ -13,7 +13,7 @@ import pytest
 import worker
 from chassis import errors, identity
 from chassis.rpc import client
-from dev import children
+from dev import subprocesses
 from repruv.demo.v1 import demo_pb2, demo_service_pb2, demo_service_pb2_grpc
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2, jobs_service_pb2_grpc
 from services.demo import __main__ as service
@@ -33,7 +33,7 @@ async def demo_target(
     jobs_target: str,
 ) -> AsyncIterator[str]:
     """The demo service beside the real jobs service; gives its gRPC target."""
-    target = f"127.0.0.1:{children.free_port()}"
+    target = f"127.0.0.1:{subprocesses.free_port()}"
     config = Settings(
         listen=target,
         database_url=database_url("demo"),

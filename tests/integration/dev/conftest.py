@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from dev.engines import Engines, Nats, Postgres
+from dev.embedded import EmbeddedServers, Nats, Postgres
 
 PASSWORD = "p/ss%word"
 
 
 @pytest.fixture
-def engines(tmp_path: Path) -> Iterator[Engines]:
+def servers(tmp_path: Path) -> Iterator[EmbeddedServers]:
     """Both engines, not started yet."""
-    pair = Engines(postgres=Postgres(tmp_path, password=PASSWORD), nats=Nats(tmp_path, password="token"))
+    pair = EmbeddedServers(postgres=Postgres(tmp_path, password=PASSWORD), nats=Nats(tmp_path, password="token"))
     yield pair
     pair.erase()

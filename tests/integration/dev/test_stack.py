@@ -119,11 +119,11 @@ def test_everything_comes_up_in_order_and_leaves_no_process(make_stack: MakeStac
     stack.start()
     assert httpx.get(stack.url + "/readyz", timeout=5).text == "ready"
     port = stack.url.rpartition(":")[2]
-    assert f"migrate: migrating {stack.engines.postgres.url}" in lines.lines
+    assert f"migrate: migrating {stack.servers.postgres.url}" in lines.lines
     assert eventually(lambda: f"demo-worker-2: works brave 127.0.0.1:{port}" in lines.lines)
-    assert lines.lines.index("launcher: postgres is up on port " + str(stack.engines.postgres.port)) == 0
+    assert lines.lines.index("launcher: postgres is up on port " + str(stack.servers.postgres.port)) == 0
     assert stack.names == ["demo-worker", "gateway"]
-    pids = [*stack.pids("demo-worker"), *stack.pids("gateway"), stack.engines.postgres.pid]
+    pids = [*stack.pids("demo-worker"), *stack.pids("gateway"), stack.servers.postgres.pid]
     assert len(set(pids)) == 4
     stack.stop()
     for pid in pids:
@@ -164,7 +164,7 @@ def test_a_process_that_cannot_start_stops_everything(make_stack: MakeStack, lin
         stack.start()
     assert "gateway: it cannot" in lines.lines
     assert stack.pids("demo-worker") == []
-    assert stack.engines.postgres.pid is None
+    assert stack.servers.postgres.pid is None
 
 
 def test_a_second_start_finds_data_and_secrets(make_stack: MakeStack, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from dev import children
+from dev import subprocesses
 from gateway import __main__ as gateway_process
 from gateway.settings import Settings
 from services.auth import __main__ as auth_service
@@ -108,7 +108,7 @@ def auth_settings(
 
     def settings(**changed: Any) -> AuthSettings:
         told: dict[str, Any] = {
-            "listen": f"127.0.0.1:{children.free_port()}",
+            "listen": f"127.0.0.1:{subprocesses.free_port()}",
             "database_url": database_url("auth"),
             "jobs_target": jobs_target,
             "demo_target": demo_target,
@@ -145,7 +145,7 @@ async def demo_target(
     database_url: Callable[[str], str], identities: Callable[[str], dict[str, str]], jobs_target: str
 ) -> AsyncIterator[str]:
     """The demo service and its worker."""
-    target = f"127.0.0.1:{children.free_port()}"
+    target = f"127.0.0.1:{subprocesses.free_port()}"
     told: dict[str, Any] = {**identities("demo"), "database_url": database_url("demo"), "jobs_target": jobs_target}
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(serving(partial(demo_service.serve, DemoSettings(listen=target, **told))))
@@ -160,7 +160,7 @@ def gateway_settings(
     """Settings of one more gateway."""
 
     def settings(**changed: Any) -> Settings:
-        listen = f"127.0.0.1:{children.free_port()}"
+        listen = f"127.0.0.1:{subprocesses.free_port()}"
         told: dict[str, Any] = {
             "listen": listen,
             "auth_target": auth_target,

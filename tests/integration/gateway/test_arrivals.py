@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from chassis import ids
-from dev import children
+from dev import subprocesses
 from gateway.settings import Settings
 from services.demo import __main__ as demo_service
 from services.demo.settings import Settings as DemoSettings
@@ -27,7 +27,7 @@ async def far_url(
     identities: Callable[[str], dict[str, str]],
 ) -> AsyncIterator[str]:
     """A gateway whose demo service cannot reach the jobs service; the other demo service's relay submits in its place, later."""
-    listen, nobody = (f"127.0.0.1:{children.free_port()}" for _ in range(2))
+    listen, nobody = (f"127.0.0.1:{subprocesses.free_port()}" for _ in range(2))
     config = DemoSettings(listen=listen, database_url=database_url("demo"), jobs_target=nobody, **identities("demo"))
     async with (
         serving(partial(demo_service.serve, config)),

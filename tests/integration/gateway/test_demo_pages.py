@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from dev import children
+from dev import subprocesses
 from gateway import clients
 from gateway.pages import loaders
 from gateway.settings import Settings
@@ -68,7 +68,7 @@ def writes_held(database: Callable[[str], AsyncEngine]) -> AttemptKey:
 @pytest.fixture
 async def without_demo(gateway_settings: Callable[[], Settings]) -> AsyncIterator[str]:
     """A gateway whose demo service is not there."""
-    config = dataclasses.replace(gateway_settings(), demo_target=f"127.0.0.1:{children.free_port()}")
+    config = dataclasses.replace(gateway_settings(), demo_target=f"127.0.0.1:{subprocesses.free_port()}")
     async with gateway_serving(config, probe="/healthz") as url:
         yield url
 
@@ -76,7 +76,7 @@ async def without_demo(gateway_settings: Callable[[], Settings]) -> AsyncIterato
 @pytest.fixture
 async def without_jobs(gateway_settings: Callable[[], Settings]) -> AsyncIterator[str]:
     """A gateway whose jobs service is not there."""
-    config = dataclasses.replace(gateway_settings(), jobs_target=f"127.0.0.1:{children.free_port()}")
+    config = dataclasses.replace(gateway_settings(), jobs_target=f"127.0.0.1:{subprocesses.free_port()}")
     async with gateway_serving(config, probe="/healthz") as url:
         yield url
 
@@ -284,7 +284,7 @@ async def test_without_the_auth_service_a_page_says_so(
     gateway_settings: Callable[[], Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clients.service, "TIMEOUT", 0.5)
-    config = dataclasses.replace(gateway_settings(), auth_target=f"127.0.0.1:{children.free_port()}")
+    config = dataclasses.replace(gateway_settings(), auth_target=f"127.0.0.1:{subprocesses.free_port()}")
     async with (
         gateway_serving(config, probe="/healthz") as url,
         httpx.AsyncClient(base_url=url, headers={"Accept": "text/html"}, timeout=20.0) as http,

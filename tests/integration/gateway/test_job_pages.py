@@ -12,7 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct
 
 from chassis import identity, ids
-from dev import children
+from dev import subprocesses
 from gateway.settings import Settings
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 from tests.integration.gateway.conftest import Account, gateway_serving
@@ -229,7 +229,7 @@ async def test_nobody_looks_without_signing_in(url: str) -> None:
 async def test_without_the_jobs_service_pages_say_so(
     account: Account, gateway_settings: Callable[[], Settings]
 ) -> None:
-    config = dataclasses.replace(gateway_settings(), jobs_target=f"127.0.0.1:{children.free_port()}")
+    config = dataclasses.replace(gateway_settings(), jobs_target=f"127.0.0.1:{subprocesses.free_port()}")
     async with gateway_serving(config, probe="/healthz") as lonely:
         cookies = {"session": account.http.cookies["session"]}
         async with httpx.AsyncClient(base_url=lonely, headers=HTML, cookies=cookies, timeout=20.0) as browser:

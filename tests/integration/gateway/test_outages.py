@@ -13,7 +13,7 @@ import pytest
 
 from chassis import identity
 from chassis.rpc import server
-from dev import children
+from dev import subprocesses
 from gateway import clients
 from gateway.settings import Settings
 from repruv.demo.v1 import demo_service_pb2_grpc
@@ -37,7 +37,7 @@ class Troubled(demo_service_pb2_grpc.DemoServiceServicer):
 @pytest.fixture
 async def without_demo(gateway_settings: Callable[[], Settings]) -> AsyncIterator[str]:
     """A gateway whose demo service is not there."""
-    nowhere = f"127.0.0.1:{children.free_port()}"
+    nowhere = f"127.0.0.1:{subprocesses.free_port()}"
     config = dataclasses.replace(gateway_settings(), demo_target=nowhere)
     async with gateway_serving(config, probe="/healthz") as url:
         yield url

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 import httpx
 import pytest
 
-from dev import children
+from dev import subprocesses
 from gateway.settings import Settings
 from gateway.stream import hub
 from tests.integration.gateway.conftest import Account, gateway_serving
@@ -38,7 +38,7 @@ async def enable_to_the_end(account: Account) -> str:
 @pytest.fixture(scope="session")
 async def deaf_url(gateway_settings: Callable[[], Settings]) -> AsyncIterator[str]:
     """A gateway whose NATS is not there."""
-    nowhere = f"nats://127.0.0.1:{children.free_port()}"
+    nowhere = f"nats://127.0.0.1:{subprocesses.free_port()}"
     async with gateway_serving(dataclasses.replace(gateway_settings(), nats_url=nowhere)) as found:
         yield found
 

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import bus, identity, ids, migrations, outbox, postgres, run
-from dev.engines import Engines
+from dev.embedded import EmbeddedServers
 from provision import roles
 from services.jobs import domain, operations, schema
 from tests.integration.jobs.claim_calls import SOON, Callers, Eventually
@@ -25,7 +25,7 @@ LEASE = timedelta(seconds=30)
 
 
 @pytest.fixture(scope="session")
-def quiet_url(provisioned: Engines) -> str:
+def quiet_url(provisioned: EmbeddedServers) -> str:
     """A database of these tests' own: in the shared one a jobs service may be running, which rescues and relays."""
     server = provisioned.postgres
     with psycopg.connect(server.url, autocommit=True) as connection:

@@ -13,7 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors, ids
-from dev import children
+from dev import subprocesses
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 from services.jobs import __main__ as jobs_service
 from services.jobs import domain
@@ -236,7 +236,7 @@ async def test_a_service_that_stops_ends_the_wait(
     signer: Signed,
     kind: str,
 ) -> None:
-    target = f"127.0.0.1:{children.free_port()}"
+    target = f"127.0.0.1:{subprocesses.free_port()}"
     config = Settings(
         listen=target,
         database_url=database_url("jobs"),

@@ -9,7 +9,7 @@ from urllib import request
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from dev import children
+from dev import subprocesses
 from services.jobs import __main__ as jobs_service
 from services.jobs import domain, metrics, operations
 from services.jobs.operators import overview
@@ -61,7 +61,7 @@ async def test_the_service_tells_them_where_it_is_told_to(
     trusted_identity_keys: str,
     eventually: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]],
 ) -> None:
-    listen, metrics_address = (f"127.0.0.1:{children.free_port()}" for _ in range(2))
+    listen, metrics_address = (f"127.0.0.1:{subprocesses.free_port()}" for _ in range(2))
     config = Settings(
         listen=listen,
         database_url=database_url("jobs"),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dev.engines import Engines, Nats, Postgres
+from dev.embedded import EmbeddedServers, Nats, Postgres
 from provision import __main__ as provisioning
 from provision import settings
 
@@ -14,17 +14,17 @@ PASSWORDS = {service: f"{service}%/p@ss" for service in settings.SERVICES}
 
 
 @pytest.fixture(scope="module")
-def fresh_engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
+def fresh_engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
     """Both engines as a new installation finds them."""
     directory = tmp_path_factory.mktemp("fresh")
-    pair = Engines(postgres=Postgres(directory, password="p/w"), nats=Nats(directory, password="token"))
+    pair = EmbeddedServers(postgres=Postgres(directory, password="p/w"), nats=Nats(directory, password="token"))
     pair.start()
     yield pair
     pair.erase()
 
 
 @pytest.fixture(scope="module")
-def environ(fresh_engines: Engines) -> dict[str, str]:
+def environ(fresh_engines: EmbeddedServers) -> dict[str, str]:
     """What the one-shot reads."""
     passwords = {f"{service.upper()}_DB_PASSWORD": password for service, password in PASSWORDS.items()}
     return {"ADMIN_DATABASE_URL": fresh_engines.postgres.url, "NATS_URL": fresh_engines.nats.url, **passwords}

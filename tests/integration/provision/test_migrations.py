@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from chassis import migrations
-from dev.engines import Engines
+from dev.embedded import EmbeddedServers
 
 CREATE = """
 from alembic import op
@@ -38,7 +38,7 @@ def upgrade():
 
 
 @pytest.fixture
-def url(fresh_engines: Engines) -> Iterator[str]:
+def url(fresh_engines: EmbeddedServers) -> Iterator[str]:
     """A role with a schema of its own, named `shop`."""
     with psycopg.connect(fresh_engines.postgres.url, autocommit=True) as connection:
         connection.execute("CREATE ROLE shop LOGIN PASSWORD 'x'")

@@ -10,7 +10,7 @@ import pytest
 from nats.js.api import AckPolicy, DiscardPolicy, RetentionPolicy, StorageType
 
 from chassis import streams
-from dev.engines import Engines
+from dev.embedded import EmbeddedServers
 from provision import roles, settings
 from tests.integration.provision.conftest import PASSWORDS
 
@@ -18,12 +18,12 @@ pytestmark = pytest.mark.usefixtures("provisioned_twice")
 SERVICES_FOLDER = Path(__file__).parent.parent.parent.parent / "services"
 
 
-def connect_as(engines: Engines, service: str) -> psycopg.Connection:
-    return psycopg.connect(engines.postgres.url_for(service, PASSWORDS[service]), autocommit=True)
+def connect_as(servers: EmbeddedServers, service: str) -> psycopg.Connection:
+    return psycopg.connect(servers.postgres.url_for(service, PASSWORDS[service]), autocommit=True)
 
 
 @pytest.mark.parametrize("service", settings.SERVICES)
-def test_everything_in_a_schema_belongs_to_its_service(fresh_engines: Engines, service: str) -> None:
+def test_everything_in_a_schema_belongs_to_its_service(fresh_engines: EmbeddedServers, service: str) -> None:
     with psycopg.connect(fresh_engines.postgres.url) as connection:
         owners = connection.execute(
             "SELECT DISTINCT pg_get_userbyid(relowner) FROM pg_class WHERE relnamespace = %s::regnamespace", [service]
@@ -36,7 +36,7 @@ def test_everything_in_a_schema_belongs_to_its_service(fresh_engines: Engines, s
 
 
 @pytest.mark.parametrize("service", settings.SERVICES)
-def test_every_schema_is_at_its_newest_migration(fresh_engines: Engines, service: str) -> None:
+def test_every_schema_is_at_its_newest_migration(fresh_engines: EmbeddedServers, service: str) -> None:
     files = sorted(path.name for path in (SERVICES_FOLDER / service / "migrations").glob("[0-9]*.py"))
     with connect_as(fresh_engines, service) as connection:
         row = connection.execute("SELECT version_num FROM schema_version").fetchone()
@@ -45,7 +45,7 @@ def test_every_schema_is_at_its_newest_migration(fresh_engines: Engines, service
 
 
 @pytest.mark.parametrize("service", settings.SERVICES)
-def test_a_role_sees_no_other_schema(fresh_engines: Engines, service: str) -> None:
+def test_a_role_sees_no_other_schema(fresh_engines: EmbeddedServers, service: str) -> None:
     with connect_as(fresh_engines, service) as connection:
         for other in {*settings.SERVICES, "public"} - {service}:
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -56,7 +56,7 @@ def test_a_role_sees_no_other_schema(fresh_engines: Engines, service: str) -> No
 
 
 @pytest.mark.parametrize("service", settings.SERVICES)
-def test_a_role_is_limited(fresh_engines: Engines, service: str) -> None:
+def test_a_role_is_limited(fresh_engines: EmbeddedServers, service: str) -> None:
     names = "search_path", "statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"
     with connect_as(fresh_engines, service) as connection:
         limits = [connection.execute(f"SHOW {name}").fetchone() for name in names]
@@ -68,7 +68,7 @@ def test_a_role_is_limited(fresh_engines: Engines, service: str) -> None:
     assert powers == (False,)
 
 
-def test_a_stranger_cannot_connect(fresh_engines: Engines) -> None:
+def test_a_stranger_cannot_connect(fresh_engines: EmbeddedServers) -> None:
     with psycopg.connect(fresh_engines.postgres.url, autocommit=True) as connection:
         connection.execute("CREATE ROLE stranger LOGIN PASSWORD 'x'")
         try:
@@ -78,7 +78,7 @@ def test_a_stranger_cannot_connect(fresh_engines: Engines) -> None:
             connection.execute("DROP ROLE stranger")
 
 
-async def test_streams_and_consumers_have_their_settings(fresh_engines: Engines) -> None:
+async def test_streams_and_consumers_have_their_settings(fresh_engines: EmbeddedServers) -> None:
     client = await nats.connect(fresh_engines.nats.url)
     js = client.jetstream()
     for service in settings.SERVICES:
@@ -100,7 +100,7 @@ async def test_streams_and_consumers_have_their_settings(fresh_engines: Engines)
 
 
 def test_a_database_of_another_encoding_is_refused(
-    fresh_engines: Engines,
+    fresh_engines: EmbeddedServers,
 ) -> None:
     with psycopg.connect(fresh_engines.postgres.url, autocommit=True) as connection:
         connection.execute(

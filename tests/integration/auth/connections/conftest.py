@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from dev import children
+from dev import subprocesses
 from services.auth.connections import (
     operations,
 )
@@ -102,7 +102,7 @@ def offered(honest_url: str, tampering_url: str) -> tuple[Platform, ...]:
 @pytest.fixture
 async def silent_jobs(jobs_of: Callable[[str, str], JobsClient]) -> JobsClient:
     """A jobs service that is down."""
-    return jobs_of("auth", f"127.0.0.1:{children.free_port()}")
+    return jobs_of("auth", f"127.0.0.1:{subprocesses.free_port()}")
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from dev import children
+from dev import subprocesses
 
 ROOT = Path(__file__).parents[4]
 SERVERS = ROOT / "tests" / "oauth_servers"
@@ -53,9 +53,9 @@ def node_environment() -> dict[str, str]:
 
 def started(directory: Path, script: str, *arguments: str, log: Path) -> Iterator[str]:
     """Run a server until the generator is closed; gives its address when it listens."""
-    port = children.free_port()
+    port = subprocesses.free_port()
     with log.open("wb") as output:
-        process = children.spawn(
+        process = subprocesses.spawn(
             [bin_of("node"), directory / script, str(port), *arguments],
             environment=node_environment(),
             directory=directory,
@@ -68,7 +68,7 @@ def started(directory: Path, script: str, *arguments: str, log: Path) -> Iterato
             http.get(f"{url}/.well-known/openid-configuration").raise_for_status()
         yield url
     finally:
-        children.kill(process)
+        subprocesses.kill(process)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import bus, errors, identity
 from chassis.rpc import client
-from dev import children
+from dev import subprocesses
 from repruv.auth.v1 import auth_events_pb2, connection_pb2
 from repruv.auth.v1 import connections_service_pb2 as pb
 from repruv.auth.v1 import connections_service_pb2_grpc as pb_grpc
@@ -75,7 +75,7 @@ async def doors(
     offered: tuple[Platform, ...],
     new_user: Callable[[], Awaitable[Any]],
 ) -> AsyncIterator[Doors]:
-    auth_target, demo_target = (f"127.0.0.1:{children.free_port()}" for _ in range(2))
+    auth_target, demo_target = (f"127.0.0.1:{subprocesses.free_port()}" for _ in range(2))
     shared: dict[str, Any] = {
         "nats_url": nats_url,
         "trusted_identity_keys": trusted_identity_keys,

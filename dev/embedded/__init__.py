@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from dev.engine import EngineFailed
-from dev.nats_server import Nats
-from dev.postgres import Postgres
+from dev.embedded.nats_server import Nats
+from dev.embedded.postgres import Postgres
+from dev.embedded.server import ServerFailed
 
-__all__ = ["EngineFailed", "Engines", "Nats", "Postgres"]
+__all__ = ["EmbeddedServers", "Nats", "Postgres", "ServerFailed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Engines:
+class EmbeddedServers:
     """Both engines, started and stopped together; also a context manager."""
 
     postgres: Postgres

@@ -9,14 +9,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from dev import children, practice
+from dev import fake_provider, subprocesses
 from dev.launcher.stack import ROOT
 
 STOP_SECONDS = 3.0
 
 
 @contextlib.contextmanager
-def practising(gateway_port: int) -> Iterator[dict[str, str]]:
+def running(gateway_port: int) -> Iterator[dict[str, str]]:
     """Run the platform while the context lasts; gives the variables by which the system offers it.
 
     None, and no platform, where the environment names platforms itself.
@@ -25,16 +25,16 @@ def practising(gateway_port: int) -> Iterator[dict[str, str]]:
         yield {}
         return
     beside = gateway_port + 1
-    port = beside if beside < 65_536 and children.is_port_free(beside) else children.free_port({gateway_port})
+    port = beside if beside < 65_536 and subprocesses.is_port_free(beside) else subprocesses.free_port({gateway_port})
     public = os.environ.get("PUBLIC_URL") or f"http://127.0.0.1:{gateway_port}"
-    process = children.spawn(
-        [sys.executable, "-m", "dev.practice", str(port), f"{public}/api/v1/connections/{practice.NAME}/"],
+    process = subprocesses.spawn(
+        [sys.executable, "-m", "dev.fake_provider", str(port), f"{public}/api/v1/connections/{fake_provider.NAME}/"],
         environment={**os.environ, "PYTHONPATH": str(ROOT)},
         directory=ROOT,
         death_signal=signal.SIGTERM,
         output=subprocess.DEVNULL,
     )
     try:
-        yield practice.settings(port)
+        yield fake_provider.settings(port)
     finally:
-        children.stop(process, request=signal.SIGTERM, grace=STOP_SECONDS)
+        subprocesses.stop(process, request=signal.SIGTERM, grace=STOP_SECONDS)

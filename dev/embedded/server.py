@@ -14,13 +14,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, ClassVar, cast
 
-from dev import children
+from dev import subprocesses
 
 LOG_LIMIT_BYTES = 5_000_000
 POLL_SECONDS = 0.05
 
 
-class EngineFailed(RuntimeError):
+class ServerFailed(RuntimeError):
     """An engine could not be started; the message ends with the last lines of its log."""
 
 
@@ -28,7 +28,7 @@ class NotReady(Exception):
     """The engine does not serve yet; try again."""
 
 
-class Engine(ABC):
+class EmbeddedServer(ABC):
     """A server process that keeps its data in a home of its own below `data_dir`, and listens on 127.0.0.1.
 
     The port is kept from one start to the next, so clients find a restarted engine where they left it.
@@ -40,8 +40,8 @@ class Engine(ABC):
 
     def __init__(self, data_dir: Path, port: int = 0) -> None:
         self.data_dir = data_dir.absolute()
-        self.port = port or children.free_port()
-        self.user: children.User | None = None
+        self.port = port or subprocesses.free_port()
+        self.user: subprocesses.User | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -54,14 +54,14 @@ class Engine(ABC):
         return self.home() / "log"
 
     def start(self, timeout: float = 60.0) -> None:
-        """Return once the engine answers; `EngineFailed` if it does not within `timeout` seconds."""
+        """Return once the engine answers; `ServerFailed` if it does not within `timeout` seconds."""
         if self.pid:
             return
         deadline = time.monotonic() + timeout
         with self._sole_ownership(deadline) as lock:
             self.prepare()
             with self._open_log() as log:
-                self._process = children.spawn(
+                self._process = subprocesses.spawn(
                     self.command(),
                     environment=self.environment(),
                     directory=self.home(),
@@ -79,13 +79,13 @@ class Engine(ABC):
     def stop(self) -> None:
         """Shut down in order; does nothing when the engine is down."""
         if self._process:
-            children.stop(self._process, request=self.stop_signal, grace=self.stop_grace_seconds)
+            subprocesses.stop(self._process, request=self.stop_signal, grace=self.stop_grace_seconds)
             self._process = None
 
     def kill(self) -> None:
         """End it by SIGKILL, as a power cut would."""
         if self._process:
-            children.kill(self._process)
+            subprocesses.kill(self._process)
             self._process = None
 
     def restart(self) -> None:
@@ -121,12 +121,12 @@ class Engine(ABC):
     def environment(self) -> Mapping[str, str]:
         return {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C", "TZ": "UTC"}
 
-    def failure(self, reason: str) -> EngineFailed:
+    def failure(self, reason: str) -> ServerFailed:
         """The error that says `reason` and shows the end of the log."""
         with contextlib.suppress(FileNotFoundError):
             tail = self.log_path.read_text(errors="replace").splitlines()[-15:]
             reason = "\n  ".join([reason, *tail])
-        return EngineFailed(f"{self.name}: {reason}")
+        return ServerFailed(f"{self.name}: {reason}")
 
     def _await_ready(self, deadline: float) -> None:
         while True:

@@ -12,15 +12,15 @@ import nats
 import psycopg
 import pytest
 
-from dev import children
-from dev.engines import EngineFailed, Engines, Postgres
+from dev import subprocesses
+from dev.embedded import EmbeddedServers, Postgres, ServerFailed
 
 ROOT = Path(__file__).parent.parent.parent.parent
 
 LAUNCHER = """
 import sys
 from pathlib import Path
-from dev.engines import Engines, Nats, Postgres
+from dev.embedded import Engines, Nats, Postgres
 directory, postgres_port, nats_port, password = sys.argv[1:]
 Engines(
     postgres=Postgres(Path(directory), int(postgres_port), password=password),
@@ -31,9 +31,9 @@ sys.stdin.read()
 """
 
 
-def test_a_new_cluster_has_the_database_and_durable_settings(engines: Engines) -> None:
-    engines.postgres.start()
-    with psycopg.connect(engines.postgres.url) as connection:
+def test_a_new_cluster_has_the_database_and_durable_settings(servers: EmbeddedServers) -> None:
+    servers.postgres.start()
+    with psycopg.connect(servers.postgres.url) as connection:
         names = "server_version_num", "fsync", "synchronous_commit", "TimeZone", "jit", "max_connections"
         settings = {name: connection.execute(f"SHOW {name}").fetchone()[0] for name in names}  # type: ignore[index]
     assert settings.pop("server_version_num").startswith("18")
@@ -46,21 +46,21 @@ def test_a_new_cluster_has_the_database_and_durable_settings(engines: Engines) -
     }
 
 
-def test_a_wrong_password_is_refused(engines: Engines) -> None:
-    engines.postgres.start()
+def test_a_wrong_password_is_refused(servers: EmbeddedServers) -> None:
+    servers.postgres.start()
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
-        psycopg.connect(engines.postgres.url_for("postgres", "wrong"))
+        psycopg.connect(servers.postgres.url_for("postgres", "wrong"))
 
 
-def test_another_password_than_the_clusters_is_said_at_once(engines: Engines) -> None:
-    engines.postgres.start()
-    engines.postgres.stop()
-    with pytest.raises(EngineFailed, match="has another password"):
-        Postgres(engines.postgres.data_dir, password="other").start()
+def test_another_password_than_the_clusters_is_said_at_once(servers: EmbeddedServers) -> None:
+    servers.postgres.start()
+    servers.postgres.stop()
+    with pytest.raises(ServerFailed, match="has another password"):
+        Postgres(servers.postgres.data_dir, password="other").start()
 
 
-def test_postgres_keeps_committed_rows_over_kill_and_restart(engines: Engines) -> None:
-    postgres = engines.postgres
+def test_postgres_keeps_committed_rows_over_kill_and_restart(servers: EmbeddedServers) -> None:
+    postgres = servers.postgres
     postgres.start()
     with psycopg.connect(postgres.url) as connection:
         connection.execute("CREATE TABLE kept (n int)")
@@ -74,13 +74,13 @@ def test_postgres_keeps_committed_rows_over_kill_and_restart(engines: Engines) -
         assert connection.execute("SELECT n FROM kept").fetchall() == [(1,)]
 
 
-def test_postgres_starts_over_a_stale_pid_file_that_names_a_living_process(engines: Engines) -> None:
-    postgres = engines.postgres
+def test_postgres_starts_over_a_stale_pid_file_that_names_a_living_process(servers: EmbeddedServers) -> None:
+    postgres = servers.postgres
     postgres.start()
     pid_file = postgres.home() / "cluster" / "postmaster.pid"
     lines = pid_file.read_text().splitlines()
     postgres.kill()
-    bystander = children.spawn(
+    bystander = subprocesses.spawn(
         ["sleep", "60"],
         environment={},
         directory=Path("/"),
@@ -93,24 +93,24 @@ def test_postgres_starts_over_a_stale_pid_file_that_names_a_living_process(engin
         postgres.start()
         assert bystander.poll() is None
     finally:
-        children.kill(bystander)
+        subprocesses.kill(bystander)
 
 
-async def test_nats_keeps_acknowledged_messages_over_kill(engines: Engines) -> None:
-    engines.nats.start()
-    client = await nats.connect(engines.nats.url)
+async def test_nats_keeps_acknowledged_messages_over_kill(servers: EmbeddedServers) -> None:
+    servers.nats.start()
+    client = await nats.connect(servers.nats.url)
     await client.jetstream().add_stream(name="KEPT", subjects=["kept"])
     await client.jetstream().publish("kept", b"1")
     await client.close()
-    engines.nats.kill()
-    engines.nats.start()
-    client = await nats.connect(engines.nats.url)
+    servers.nats.kill()
+    servers.nats.start()
+    client = await nats.connect(servers.nats.url)
     assert (await client.jetstream().stream_info("KEPT")).state.messages == 1
     await client.close()
 
 
-def test_engines_die_with_a_killed_launcher_and_start_again(engines: Engines) -> None:
-    postgres, nats_server = engines.postgres, engines.nats
+def test_engines_die_with_a_killed_launcher_and_start_again(servers: EmbeddedServers) -> None:
+    postgres, nats_server = servers.postgres, servers.nats
     launcher = subprocess.Popen(
         [
             sys.executable,
@@ -130,28 +130,28 @@ def test_engines_die_with_a_killed_launcher_and_start_again(engines: Engines) ->
         assert launcher.stdout.readline() == b"up\n"
         launcher.kill()
     # Each start waits until the last process of its predecessor is gone, or else fails.
-    engines.start()
+    servers.start()
     with psycopg.connect(postgres.url) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
-def test_a_second_one_on_the_same_directory_is_refused(engines: Engines) -> None:
-    engines.postgres.start()
-    with pytest.raises(EngineFailed, match="another one still runs"):
-        Postgres(engines.postgres.data_dir, password=engines.postgres.password).start(timeout=0.2)
+def test_a_second_one_on_the_same_directory_is_refused(servers: EmbeddedServers) -> None:
+    servers.postgres.start()
+    with pytest.raises(ServerFailed, match="another one still runs"):
+        Postgres(servers.postgres.data_dir, password=servers.postgres.password).start(timeout=0.2)
 
 
-def test_a_failure_shows_the_end_of_the_log(engines: Engines) -> None:
-    engines.postgres.start()
-    engines.postgres.stop()
-    (engines.postgres.home() / "cluster" / "PG_VERSION").write_text("9.6\n")
-    with pytest.raises(EngineFailed, match="incompatible"):
-        engines.postgres.start()
+def test_a_failure_shows_the_end_of_the_log(servers: EmbeddedServers) -> None:
+    servers.postgres.start()
+    servers.postgres.stop()
+    (servers.postgres.home() / "cluster" / "PG_VERSION").write_text("9.6\n")
+    with pytest.raises(ServerFailed, match="incompatible"):
+        servers.postgres.start()
 
 
-def test_postgres_never_runs_as_root(engines: Engines) -> None:
-    engines.postgres.start()
-    assert engines.postgres.pid is not None
-    owner = Path(f"/proc/{engines.postgres.pid}").stat().st_uid
+def test_postgres_never_runs_as_root(servers: EmbeddedServers) -> None:
+    servers.postgres.start()
+    assert servers.postgres.pid is not None
+    owner = Path(f"/proc/{servers.postgres.pid}").stat().st_uid
     assert owner != 0
     assert owner == os.geteuid() or os.geteuid() == 0

@@ -1,4 +1,4 @@
-"""`python -m dev.practice PORT REDIRECT_PREFIX` serves the practice platform on 127.0.0.1 until it is told to stop."""
+"""`python -m dev.fake_provider PORT REDIRECT_PREFIX` serves the practice platform on 127.0.0.1 until it is told to stop."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import sys
 
 import uvicorn
 
-from dev import practice
-from dev.practice.app import Practice
+from dev import fake_provider
+from dev.fake_provider.app import FakeProvider
 
 
 def main(arguments: list[str]) -> None:
     """Serve."""
     port, redirect_prefix = int(arguments[0]), arguments[1]
-    served = Practice(practice.issuer(port), redirect_prefix).app
+    served = FakeProvider(fake_provider.issuer(port), redirect_prefix).app
     uvicorn.run(served, host="127.0.0.1", port=port, log_level="warning")
 
 

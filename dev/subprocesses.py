@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-CHILD = Path(__file__).with_name("child.py")
+DIE_WITH_PARENT = Path(__file__).with_name("die_with_parent.py")
 # Below the range from which the kernel takes ports for outgoing connections: no client can sit on the port of a
 # server that is down, nor connect to itself there.
 PORTS = range(20_000, 32_000)
@@ -73,7 +73,7 @@ def spawn(
         sys.executable,
         "-I",
         "-S",
-        CHILD,
+        DIE_WITH_PARENT,
         str(os.getpid()),
         str(int(death_signal)),
         account,

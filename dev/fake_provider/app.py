@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from dev import practice
-from dev.practice.grants import ACCESS_SECONDS, Grant, Grants, Refused
+from dev import fake_provider
+from dev.fake_provider.grants import ACCESS_SECONDS, Grant, Grants, Refused
 
 _ASKED = ("client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge")
 _NAME_LIMIT = 60
@@ -38,7 +38,7 @@ no account is needed, and nothing leaves this machine.</p>
 <button name="choice" value="deny" formnovalidate>Deny</button></form></main></html>"""
 
 
-class Practice:
+class FakeProvider:
     """The provider that calls itself `issuer`; only `redirect_prefix`es of the gateway are sent back to."""
 
     def __init__(self, issuer: str, redirect_prefix: str) -> None:
@@ -96,7 +96,7 @@ class Practice:
         hidden = "".join(
             f'<input type="hidden" name="{name}" value="{html.escape(value)}">' for name, value in asked.items()
         )
-        return HTMLResponse(_PAGE.format(title=practice.TITLE, hidden=hidden))
+        return HTMLResponse(_PAGE.format(title=fake_provider.TITLE, hidden=hidden))
 
     async def decide(self, request: Request) -> Response:
         """Send the browser back with a code, or with a refusal."""
@@ -153,7 +153,7 @@ class Practice:
         return Response(status_code=200)
 
     def _mistake(self, asked: Mapping[str, str], said: Mapping[str, str]) -> str | None:
-        if asked["client_id"] != practice.CLIENT_ID or not asked["redirect_uri"].startswith(self._redirect_prefix):
+        if asked["client_id"] != fake_provider.CLIENT_ID or not asked["redirect_uri"].startswith(self._redirect_prefix):
             return "This client, or where it wants to be answered, is not known here."
         if (
             said.get("response_type") != "code"
@@ -180,7 +180,7 @@ class Practice:
         now = int(time.time())
         claims = {
             "iss": self._issuer,
-            "aud": practice.CLIENT_ID,
+            "aud": fake_provider.CLIENT_ID,
             "sub": grant.subject,
             "name": grant.name,
             "nonce": grant.nonce,
@@ -204,5 +204,5 @@ def _is_client(authorization: str) -> bool:
     except ValueError:
         return False
     return secrets.compare_digest(
-        f"{unquote(name)}:{unquote(secret)}", f"{practice.CLIENT_ID}:{practice.CLIENT_SECRET}"
+        f"{unquote(name)}:{unquote(secret)}", f"{fake_provider.CLIENT_ID}:{fake_provider.CLIENT_SECRET}"
     )

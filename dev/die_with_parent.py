@@ -1,7 +1,7 @@
-"""Becomes another command that dies with its parent: `python -I -S child.py PARENT SIGNAL UID:GID -- command…`.
+"""Becomes another command that dies with its parent: `python -I -S die_with_parent.py PARENT SIGNAL UID:GID -- command…`.
 
 A program of its own rather than a `preexec_fn`, because forking without exec is unsafe in a process that has threads.
-Linux sends the signal when the *thread* that started us ends, hence the one long-lived spawner in `dev.children`.
+Linux sends the signal when the *thread* that started us ends, hence the one long-lived spawner in `dev.subprocesses`.
 Elsewhere the kernel has no such thing: there only an orderly launcher takes its children with it.
 """
 
