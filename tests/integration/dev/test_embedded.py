@@ -20,9 +20,9 @@ ROOT = Path(__file__).parent.parent.parent.parent
 LAUNCHER = """
 import sys
 from pathlib import Path
-from dev.embedded import Engines, Nats, Postgres
+from dev.embedded import EmbeddedServers, Nats, Postgres
 directory, postgres_port, nats_port, password = sys.argv[1:]
-Engines(
+EmbeddedServers(
     postgres=Postgres(Path(directory), int(postgres_port), password=password),
     nats=Nats(Path(directory), int(nats_port), password="token"),
 ).start()
