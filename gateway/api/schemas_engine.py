@@ -79,7 +79,7 @@ class StuckJob(BaseModel):
     """A job that needs somebody's eye."""
 
     job: OwnedJob
-    reason: Literal["unserved", "paused", "waiting", "overrun", "cancelling", "crashing"]
+    reason: Literal["no_worker", "paused", "waiting", "overrun", "cancelling", "crashing"]
     age_seconds: float
 
 

@@ -34,7 +34,7 @@ STATES: Mapping[str, str] = {
 ACTIVE = ("scheduled", "pending", "running", "retrying", "cancelling")
 _UNDO = ".undo"
 _STUCK: Mapping[str, str] = {
-    "unserved": "No worker serves its kind",
+    "no_worker": "No worker serves its kind",
     "paused": "Its kind is paused",
     "waiting": "It could have begun long ago",
     "overrun": "Its attempt takes longer than it may",

@@ -22,8 +22,8 @@ def kind(found: kind_pb2.Kind) -> Json:
     limits = found.limits
     return {
         "kind": found.kind,
-        "served": found.served,
-        "declared_at": times.optional_time(found, "declare_time"),
+        "served": found.has_worker,
+        "declared_at": times.optional_time(found, "register_time"),
         "paused_at": times.optional_time(found, "pause_time"),
         "oldest_waiting_at": times.optional_time(found, "oldest_waiting_time"),
         "counts": dict(found.counts),

@@ -74,8 +74,8 @@ def declaration_from_proto(message: kind_pb2.KindDeclaration) -> kinds.Declarati
     return kinds.Declaration(
         kind=message.kind,
         defaults=_policy(message.defaults),
-        notifies=message.notifies,
-        undoes=message.undoes,
+        notifies=message.notify_owner,
+        undoes=message.has_undo,
         **retention,
     )
 
@@ -120,7 +120,7 @@ def job_to_proto(job: domain.Job) -> job_pb2.Job:
         deadline=time_to_proto(job.deadline),
         next_run_time=time_to_proto(job.run_at) if job.state in _LATER and not job.awaits_children else None,
         children=_children_to_proto(job.children) if job.children.total else None,
-        notifies=job.spec.notifies,
+        notify_owner=job.spec.notifies,
     )
 
 

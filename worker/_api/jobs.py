@@ -131,7 +131,7 @@ def child_id(parent_id: str, name: str, position: int) -> str:
 def from_response(response: jobs_service_pb2.SubmitJobResponse) -> SubmittedJob:
     """Convert the response to a submit."""
     job = response.job
-    return SubmittedJob(job_id=job.job_id, created=response.created, has_worker=response.served, state=_state(job))
+    return SubmittedJob(job_id=job.job_id, created=response.created, has_worker=response.has_worker, state=_state(job))
 
 
 def child_from_proto(job: job_pb2.Job) -> Child:

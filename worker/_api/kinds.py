@@ -84,7 +84,7 @@ class Kind(Generic[P]):
 
     def declarations(self) -> list[kind_pb2.KindDeclaration]:
         """Return the declaration of this kind and, with `undo`, that of its undo kind."""
-        declaration = kind_pb2.KindDeclaration(kind=self.name, notifies=self.notify_owner, undoes=self.undo is not None)
+        declaration = kind_pb2.KindDeclaration(kind=self.name, notify_owner=self.notify_owner, has_undo=self.undo is not None)
         declaration.defaults.max_attempts = self.max_attempts
         declaration.defaults.priority = self.priority
         _set(declaration.defaults, "backoff", self.backoff)
@@ -96,7 +96,7 @@ class Kind(Generic[P]):
             return [declaration]
         undo = kind_pb2.KindDeclaration()
         undo.CopyFrom(declaration)
-        undo.kind, undo.undoes, undo.notifies = self.name + UNDO, False, False
+        undo.kind, undo.has_undo, undo.notify_owner = self.name + UNDO, False, False
         # An undo must succeed however long it takes.
         undo.defaults.ClearField("total_timeout")
         return [declaration, undo]

@@ -101,7 +101,7 @@ def _show_kinds(kinds: Sequence[kind_pb2.Kind]) -> None:
     rows = [
         (
             kind.kind,
-            tables.NOTHING if kind.kind == "*" else "yes" if kind.served else "no",
+            tables.NOTHING if kind.kind == "*" else "yes" if kind.has_worker else "no",
             f"since {tables.at(kind, 'pause_time')}" if kind.HasField("pause_time") else tables.NOTHING,
             _limits(kind.limits),
             ", ".join(f"{count:,} {state}" for state, count in sorted(kind.counts.items())) or tables.NOTHING,

@@ -34,8 +34,8 @@ def kind_to_proto(row: Mapping[str, Any]) -> kind_pb2.Kind:
             rate_period=duration_to_proto(row["rate_period"]),
         ),
         pause_time=time_to_proto(row["paused_at"]),
-        declare_time=time_to_proto(row["declared_at"]),
-        served=row["served"],
+        register_time=time_to_proto(row["declared_at"]),
+        has_worker=row["served"],
         counts=row["counts"],
         oldest_waiting_time=time_to_proto(row["oldest_waiting_at"]),
     )
@@ -70,7 +70,7 @@ def _declaration(row: Mapping[str, Any]) -> kind_pb2.KindDeclaration:
             total_timeout=duration_to_proto(row["total_timeout"]),
             priority=row["priority"] or 0,
         ),
-        notifies=row["notifies"],
-        undoes=row["undoes"],
+        notify_owner=row["notifies"],
+        has_undo=row["undoes"],
         retention=duration_to_proto(row["retention"]),
     )

@@ -59,7 +59,7 @@ ORDER BY 1
 STUCK = sa.text(f"""
 WITH waiting AS (
     SELECT j.job_id, j.run_at AS since,
-        CASE WHEN k.declared_at IS NULL OR k.declared_at < now() - CAST(:served AS interval) THEN 'unserved'
+        CASE WHEN k.declared_at IS NULL OR k.declared_at < now() - CAST(:served AS interval) THEN 'no_worker'
             WHEN k.paused_at IS NOT NULL OR everything.paused_at IS NOT NULL THEN 'paused'
             WHEN j.crashes < :crashes AND j.run_at < now() - CAST(:waits AS interval) THEN 'waiting' END AS reason
     FROM jobs.jobs j LEFT JOIN jobs.kinds k ON k.kind = j.kind LEFT JOIN jobs.kinds everything ON everything.kind = '*'

@@ -31,7 +31,7 @@ async def served(jobs_target: str, signer: Callable[[str], identity.Signer]) -> 
 async def end(served: Served) -> End:
     """Run jobs to their ends of which their owners are told."""
     kind = f"demo.{uuid4().hex}"
-    await served.declare(kind_pb2.KindDeclaration(kind=kind, notifies=True))
+    await served.declare(kind_pb2.KindDeclaration(kind=kind, notify_owner=True))
 
     async def run(account: Account, **outcome: Any) -> str:
         await served.submit(kind, account.user_id)

@@ -29,7 +29,7 @@ async def served(jobs_target: str, signer: Callable[[str], identity.Signer]) -> 
 async def end(served: Served) -> Callable[..., Awaitable[str]]:
     """Run jobs to their ends of which their owners are told."""
     kind = f"demo.{uuid4().hex}"
-    await served.declare(kind_pb2.KindDeclaration(kind=kind, notifies=True))
+    await served.declare(kind_pb2.KindDeclaration(kind=kind, notify_owner=True))
 
     async def run(account: Account, **outcome: Any) -> str:
         await served.submit(kind, account.user_id)
@@ -118,7 +118,7 @@ async def test_demo_mode_tells_its_owner_when_it_is_done(
     async def is_declared() -> bool:
         request = admin_service_pb2.ListKindsRequest()
         kinds = (await served.call(served.admin.ListKinds, request, service="jobs")).kinds
-        return any(one.kind == "demo.enable" and one.declaration.notifies for one in kinds)
+        return any(one.kind == "demo.enable" and one.declaration.notify_owner for one in kinds)
 
     await eventually(is_declared)
     wish = {"profile_type": "creator", "niche": "auto", "content_count": 1, "interaction_count": 1}

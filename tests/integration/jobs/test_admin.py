@@ -63,7 +63,7 @@ async def test_only_admins_and_the_tool_may(served: Served, kind: str, rpc: str)
 
 
 async def test_kinds_are_counted_by_state(served: Served, kind: str) -> None:
-    await served.declare(kind_pb2.KindDeclaration(kind=kind, notifies=True, retention=seconds(3600)))
+    await served.declare(kind_pb2.KindDeclaration(kind=kind, notify_owner=True, retention=seconds(3600)))
     for _ in range(4):
         await served.submit(kind)
     ended, running = await served.claim(kind, 2)
@@ -76,7 +76,7 @@ async def test_kinds_are_counted_by_state(served: Served, kind: str) -> None:
     await served.submit(kind, concurrency_key="k")
     seen = await found(served, kind)
     assert dict(seen.counts) == {"pending": 5, "running": 1, "scheduled": 1}
-    assert (seen.served, seen.declaration.notifies, seen.declaration.retention) == (True, True, seconds(3600))
+    assert (seen.has_worker, seen.declaration.notify_owner, seen.declaration.retention) == (True, True, seconds(3600))
     assert seen.oldest_waiting_time.ToDatetime() > running.create_time.ToDatetime()
     assert not (await found(served, "*")).counts
 
@@ -93,7 +93,7 @@ async def test_what_waits_for_children_is_counted_too(served: Served, kind: str)
 async def test_a_kind_that_nobody_declared_is_unserved(served: Served, kind: str) -> None:
     await served.submit(kind)
     seen = await found(served, kind)
-    assert (seen.served, seen.HasField("declaration"), seen.HasField("declare_time")) == (False, False, False)
+    assert (seen.has_worker, seen.HasField("declaration"), seen.HasField("register_time")) == (False, False, False)
 
 
 async def test_limits_hold_and_what_they_allow_more_begins_at_once(served: Served, kind: str) -> None:
@@ -205,7 +205,7 @@ async def test_jobs_that_need_somebodys_eye_are_found_with_the_reason(
 
     await jobs.kinds.get([kind])
     job = await submitted()
-    assert await reason(job.job_id) == "unserved"
+    assert await reason(job.job_id) == "no_worker"
     await change(jobs_engine, "UPDATE jobs.kinds SET declared_at = now() WHERE kind = :kind", kind=kind)
     assert await reason(job.job_id) is None
     await change(jobs_engine, "UPDATE jobs.kinds SET paused_at = now() WHERE kind = :kind", kind=kind)

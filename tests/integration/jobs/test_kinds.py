@@ -27,7 +27,7 @@ async def submit(served: Served, kind: str, **spec: Any) -> jobs_service_pb2.Sub
 
 async def test_a_kind_that_nobody_serves_is_accepted_and_told(served: Served, kind: str) -> None:
     answer = await submit(served, kind)
-    assert (answer.created, answer.served) == (True, False)
+    assert (answer.created, answer.has_worker) == (True, False)
     job = answer.job
     assert (job.max_attempts, job.spec.backoff.seconds, job.spec.max_backoff.seconds) == (3, 1, 60)
     assert (job.spec.attempt_timeout.seconds, job.HasField("deadline")) == (600, False)
@@ -42,7 +42,7 @@ async def test_what_a_spec_leaves_open_is_taken_from_the_kind(served: Served, ki
         total_timeout=Duration(seconds=300),
         priority=5,
     )
-    await served.declare(kind_pb2.KindDeclaration(kind=kind, defaults=defaults, notifies=True))
+    await served.declare(kind_pb2.KindDeclaration(kind=kind, defaults=defaults, notify_owner=True))
     open_, given = (
         await submit(served, kind),
         await submit(
@@ -56,7 +56,7 @@ async def test_what_a_spec_leaves_open_is_taken_from_the_kind(served: Served, ki
             priority=-1,
         ),
     )
-    assert (open_.served, given.served) == (True, True)
+    assert (open_.has_worker, given.has_worker) == (True, True)
 
     def taken(job: job_pb2.Job) -> tuple[int, ...]:
         spec = job.spec
@@ -65,7 +65,7 @@ async def test_what_a_spec_leaves_open_is_taken_from_the_kind(served: Served, ki
 
     assert taken(open_.job) == (7, 2, 20, 30, 300, 5)
     assert taken(given.job) == (2, 3, 4, 5, 6, -1)
-    assert open_.job.notifies
+    assert open_.job.notify_owner
     assert open_.job.max_attempts == 7
     assert open_.job.deadline.ToDatetime(UTC) == open_.job.create_time.ToDatetime(UTC) + timedelta(seconds=300)
 

@@ -20,7 +20,7 @@ from tests.integration.jobs.jobs_server import Served
 async def kind(served: Served) -> str:
     """A kind whose owners are told."""
     name = f"demo.{uuid4().hex}"
-    await served.declare(kind_pb2.KindDeclaration(kind=name, notifies=True))
+    await served.declare(kind_pb2.KindDeclaration(kind=name, notify_owner=True))
     return name
 
 

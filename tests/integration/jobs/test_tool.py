@@ -134,12 +134,12 @@ async def test_kinds_are_limited_paused_and_resumed(served: Served, kind: str, t
 
 async def test_workers_and_what_is_stuck_are_listed(served: Served, kind: str, tool: Tool) -> None:
     await served.declare(kind_pb2.KindDeclaration(kind=kind))
-    await served.submit(f"{kind}.unserved")
+    await served.submit(f"{kind}.no_worker")
     workers = (await tool("workers", "--json")).json["workers"]
     assert jobs_server.WORKER in {worker["worker"] for worker in workers}
     assert jobs_server.WORKER in (await tool("workers")).out
     stuck = (await tool("stuck", "--json", "--limit", "100")).json["jobs"]
-    assert "unserved" in {one["reason"] for one in stuck}
+    assert "no_worker" in {one["reason"] for one in stuck}
     assert stuck[0]["job"]["job_id"] in (await tool("stuck")).out
     assert (await tool("schedules")).code == 0
 

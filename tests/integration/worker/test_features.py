@@ -226,7 +226,7 @@ async def test_what_a_kind_declares_is_what_its_jobs_get(service: Service, name:
     async with service.working(kind, schedules=[schedule]):
         await service.knows(name)
         job = await service.get((await service.jobs.submit(kind, {})).job_id)
-    assert (job.spec.max_attempts, job.spec.priority, job.notifies) == (7, 5, True)
+    assert (job.spec.max_attempts, job.spec.priority, job.notify_owner) == (7, 5, True)
     assert job.spec.backoff.ToTimedelta() == timedelta(seconds=2)
     async with service.database.connect() as conn:
         query = sa.text("SELECT time_zone FROM jobs.schedules WHERE name = :name")

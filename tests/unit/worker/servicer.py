@@ -118,7 +118,7 @@ class Fake(jobs_service_pb2_grpc.JobsServiceServicer):
         created = one.job_id not in self.jobs
         if created:
             self.jobs[one.job_id] = job_pb2.Job(job_id=one.job_id, spec=one.spec, state=job_pb2.JOB_STATE_PENDING)
-        answer = jobs_service_pb2.SubmitJobResponse(job=self.jobs[one.job_id], created=created, served=True)
+        answer = jobs_service_pb2.SubmitJobResponse(job=self.jobs[one.job_id], created=created, has_worker=True)
         return jobs_service_pb2.SubmitJobResult(submitted=answer)
 
     async def SaveCheckpoint(self, request: Any, context: Any) -> Any:

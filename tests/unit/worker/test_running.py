@@ -98,8 +98,8 @@ async def test_undoing_gets_the_original_payload(fake: Fake, working: Any, ended
         outcome = await ended(fake.add("shop.import.undo", done))
     assert values.from_struct(outcome.completed.result) == {"url": "u", "job_id": "that", "attempt": 2}
     kind, undo_kind = fake.declared[0].kinds
-    assert (kind.kind, kind.undoes, kind.notifies, kind.defaults.max_attempts) == ("shop.import", True, True, 7)
-    assert (undo_kind.kind, undo_kind.undoes, undo_kind.notifies) == ("shop.import.undo", False, False)
+    assert (kind.kind, kind.has_undo, kind.notify_owner, kind.defaults.max_attempts) == ("shop.import", True, True, 7)
+    assert (undo_kind.kind, undo_kind.has_undo, undo_kind.notify_owner) == ("shop.import.undo", False, False)
 
 
 async def test_a_refused_result_does_not_refuse_its_neighbours(fake: Fake, working: Any, ended: Any) -> None:

@@ -273,7 +273,7 @@ class Job(_message.Message):
     DEADLINE_FIELD_NUMBER: _builtins.int
     NEXT_RUN_TIME_FIELD_NUMBER: _builtins.int
     CHILDREN_FIELD_NUMBER: _builtins.int
-    NOTIFIES_FIELD_NUMBER: _builtins.int
+    NOTIFY_OWNER_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """UUIDv7, made by the submitter."""
     state: Global___JobState.ValueType
@@ -292,7 +292,7 @@ class Job(_message.Message):
     """Grows with every change of the snapshot, progress included: of two snapshots the higher one is the newer."""
     errors: _builtins.int
     """How many attempts ended in an error since the job was submitted or retried."""
-    notifies: _builtins.bool
+    notify_owner: _builtins.bool
     """Whether its owner is told when it ends, until it was read (ListNotifications)."""
     @_builtins.property
     def spec(self) -> Global___JobSpec:
@@ -355,11 +355,11 @@ class Job(_message.Message):
         deadline: _timestamp_pb2.Timestamp | None = ...,
         next_run_time: _timestamp_pb2.Timestamp | None = ...,
         children: Global___JobChildren | None = ...,
-        notifies: _builtins.bool = ...,
+        notify_owner: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["children", b"children", "create_time", b"create_time", "deadline", b"deadline", "error", b"error", "finish_time", b"finish_time", "next_run_time", b"next_run_time", "progress", b"progress", "result", b"result", "spec", b"spec", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cancel_reason", b"cancel_reason", "children", b"children", "crashes", b"crashes", "create_time", b"create_time", "deadline", b"deadline", "error", b"error", "errors", b"errors", "finish_time", b"finish_time", "job_id", b"job_id", "max_attempts", b"max_attempts", "next_run_time", b"next_run_time", "notifies", b"notifies", "progress", b"progress", "result", b"result", "spec", b"spec", "start_time", b"start_time", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cancel_reason", b"cancel_reason", "children", b"children", "crashes", b"crashes", "create_time", b"create_time", "deadline", b"deadline", "error", b"error", "errors", b"errors", "finish_time", b"finish_time", "job_id", b"job_id", "max_attempts", b"max_attempts", "next_run_time", b"next_run_time", "notify_owner", b"notify_owner", "progress", b"progress", "result", b"result", "spec", b"spec", "start_time", b"start_time", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -59,10 +59,10 @@ class SubmitJobResponse(_message.Message):
 
     JOB_FIELD_NUMBER: _builtins.int
     CREATED_FIELD_NUMBER: _builtins.int
-    SERVED_FIELD_NUMBER: _builtins.int
+    HAS_WORKER_FIELD_NUMBER: _builtins.int
     created: _builtins.bool
     """Whether this call created it."""
-    served: _builtins.bool
+    has_worker: _builtins.bool
     """Whether a worker that serves its kind was seen in the last two minutes; if not, the job waits until there is one."""
     @_builtins.property
     def job(self) -> _job_pb2.Job:
@@ -73,11 +73,11 @@ class SubmitJobResponse(_message.Message):
         *,
         job: _job_pb2.Job | None = ...,
         created: _builtins.bool = ...,
-        served: _builtins.bool = ...,
+        has_worker: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "job", b"job", "served", b"served"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "has_worker", b"has_worker", "job", b"job"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

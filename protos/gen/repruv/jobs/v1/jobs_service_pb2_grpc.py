@@ -258,7 +258,7 @@ class JobsServiceServicer:
 
     def ListNotifications(self, request, context):
         """ListNotifications answers with the jobs that ended and that their owner has not read of yet, newest first. Only kinds that
-        declare `notifies` have them. Fails with INVALID_ARGUMENT (page_token, page_size).
+        set `notify_owner` have them. Fails with INVALID_ARGUMENT (page_token, page_size).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -86,7 +86,7 @@ class JobsServiceStub:
     """
     ListNotifications: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.ListNotificationsRequest, _jobs_service_pb2.ListNotificationsResponse]
     """ListNotifications answers with the jobs that ended and that their owner has not read of yet, newest first. Only kinds that
-    declare `notifies` have them. Fails with INVALID_ARGUMENT (page_token, page_size).
+    set `notify_owner` have them. Fails with INVALID_ARGUMENT (page_token, page_size).
     """
     MarkNotificationsRead: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.MarkNotificationsReadRequest, _jobs_service_pb2.MarkNotificationsReadResponse]
     """MarkNotificationsRead says that the owner has read of jobs that ended. Doing so twice is no error; unknown ones are ignored."""
@@ -174,7 +174,7 @@ class JobsServiceAsyncStub(JobsServiceStub):
     """
     ListNotifications: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.ListNotificationsRequest, _jobs_service_pb2.ListNotificationsResponse]  # type: ignore[assignment]
     """ListNotifications answers with the jobs that ended and that their owner has not read of yet, newest first. Only kinds that
-    declare `notifies` have them. Fails with INVALID_ARGUMENT (page_token, page_size).
+    set `notify_owner` have them. Fails with INVALID_ARGUMENT (page_token, page_size).
     """
     MarkNotificationsRead: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.MarkNotificationsReadRequest, _jobs_service_pb2.MarkNotificationsReadResponse]  # type: ignore[assignment]
     """MarkNotificationsRead says that the owner has read of jobs that ended. Doing so twice is no error; unknown ones are ignored."""
@@ -337,7 +337,7 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.ListNotificationsResponse, _abc.Awaitable[_jobs_service_pb2.ListNotificationsResponse]]:
         """ListNotifications answers with the jobs that ended and that their owner has not read of yet, newest first. Only kinds that
-        declare `notifies` have them. Fails with INVALID_ARGUMENT (page_token, page_size).
+        set `notify_owner` have them. Fails with INVALID_ARGUMENT (page_token, page_size).
         """
 
     @_abc_1.abstractmethod

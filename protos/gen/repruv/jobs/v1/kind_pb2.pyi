@@ -86,14 +86,14 @@ class KindDeclaration(_message.Message):
 
     KIND_FIELD_NUMBER: _builtins.int
     DEFAULTS_FIELD_NUMBER: _builtins.int
-    NOTIFIES_FIELD_NUMBER: _builtins.int
-    UNDOES_FIELD_NUMBER: _builtins.int
+    NOTIFY_OWNER_FIELD_NUMBER: _builtins.int
+    HAS_UNDO_FIELD_NUMBER: _builtins.int
     RETENTION_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """The kind, as in JobSpec."""
-    notifies: _builtins.bool
+    notify_owner: _builtins.bool
     """Whether owners are told when such a job ends, until they have read it."""
-    undoes: _builtins.bool
+    has_undo: _builtins.bool
     """Whether a job of this kind that is cancelled after an attempt has begun is undone: by a job of kind `<kind>.undo` with the
     payload {job_id, attempt, payload}, which the same worker serves.
     """
@@ -110,13 +110,13 @@ class KindDeclaration(_message.Message):
         *,
         kind: _builtins.str = ...,
         defaults: Global___KindDefaults | None = ...,
-        notifies: _builtins.bool = ...,
-        undoes: _builtins.bool = ...,
+        notify_owner: _builtins.bool = ...,
+        has_undo: _builtins.bool = ...,
         retention: _duration_pb2.Duration | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "retention", b"retention"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "kind", b"kind", "notifies", b"notifies", "retention", b"retention", "undoes", b"undoes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "has_undo", b"has_undo", "kind", b"kind", "notify_owner", b"notify_owner", "retention", b"retention"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -238,13 +238,13 @@ class Kind(_message.Message):
     DECLARATION_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     PAUSE_TIME_FIELD_NUMBER: _builtins.int
-    DECLARE_TIME_FIELD_NUMBER: _builtins.int
-    SERVED_FIELD_NUMBER: _builtins.int
+    REGISTER_TIME_FIELD_NUMBER: _builtins.int
+    HAS_WORKER_FIELD_NUMBER: _builtins.int
     COUNTS_FIELD_NUMBER: _builtins.int
     OLDEST_WAITING_TIME_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """Its name."""
-    served: _builtins.bool
+    has_worker: _builtins.bool
     """Whether that was in the last two minutes."""
     @_builtins.property
     def declaration(self) -> Global___KindDeclaration:
@@ -259,7 +259,7 @@ class Kind(_message.Message):
         """When it was paused; absent while it is not. Nothing of a paused kind is claimed; what runs goes on."""
 
     @_builtins.property
-    def declare_time(self) -> _timestamp_pb2.Timestamp:
+    def register_time(self) -> _timestamp_pb2.Timestamp:
         """When a worker last declared it; absent: never."""
 
     @_builtins.property
@@ -277,14 +277,14 @@ class Kind(_message.Message):
         declaration: Global___KindDeclaration | None = ...,
         limits: Global___KindLimits | None = ...,
         pause_time: _timestamp_pb2.Timestamp | None = ...,
-        declare_time: _timestamp_pb2.Timestamp | None = ...,
-        served: _builtins.bool = ...,
+        register_time: _timestamp_pb2.Timestamp | None = ...,
+        has_worker: _builtins.bool = ...,
         counts: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         oldest_waiting_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["declaration", b"declaration", "declare_time", b"declare_time", "limits", b"limits", "oldest_waiting_time", b"oldest_waiting_time", "pause_time", b"pause_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["declaration", b"declaration", "limits", b"limits", "oldest_waiting_time", b"oldest_waiting_time", "pause_time", b"pause_time", "register_time", b"register_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "declaration", b"declaration", "declare_time", b"declare_time", "kind", b"kind", "limits", b"limits", "oldest_waiting_time", b"oldest_waiting_time", "pause_time", b"pause_time", "served", b"served"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "declaration", b"declaration", "has_worker", b"has_worker", "kind", b"kind", "limits", b"limits", "oldest_waiting_time", b"oldest_waiting_time", "pause_time", b"pause_time", "register_time", b"register_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
