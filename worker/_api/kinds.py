@@ -84,7 +84,9 @@ class Kind(Generic[P]):
 
     def declarations(self) -> list[kind_pb2.KindDeclaration]:
         """Return the declaration of this kind and, with `undo`, that of its undo kind."""
-        declaration = kind_pb2.KindDeclaration(kind=self.name, notify_owner=self.notify_owner, has_undo=self.undo is not None)
+        declaration = kind_pb2.KindDeclaration(
+            kind=self.name, notify_owner=self.notify_owner, has_undo=self.undo is not None
+        )
         declaration.defaults.max_attempts = self.max_attempts
         declaration.defaults.priority = self.priority
         _set(declaration.defaults, "backoff", self.backoff)

@@ -446,7 +446,7 @@ class StuckJob(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     AGE_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """Why: `unserved` (could be claimed, but no worker serves its kind), `paused` (its kind is), `waiting` (could be claimed for
+    """Why: `no_worker` (could be claimed, but no worker serves its kind), `paused` (its kind is), `waiting` (could be claimed for
     more than five minutes), `overrun` (an attempt runs longer than its timeout), `cancelling` (asked to stop a minute ago),
     `crashing` (its workers died at least twice).
     """

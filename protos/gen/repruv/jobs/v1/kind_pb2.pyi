@@ -248,7 +248,7 @@ class Kind(_message.Message):
     """Whether that was in the last two minutes."""
     @_builtins.property
     def declaration(self) -> Global___KindDeclaration:
-        """What its worker declared last; absent for one that is unserved since ever."""
+        """What its worker declared last; absent for one that is no_worker since ever."""
 
     @_builtins.property
     def limits(self) -> Global___KindLimits:
