@@ -10,7 +10,7 @@ from typing import Any, TypeVar, Unpack
 import grpc
 from google.protobuf.message import Message
 
-from chassis import batching, errors, tls, values
+from chassis import batching, errors, protobuf, tls
 from chassis.rpc import client
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2, jobs_service_pb2_grpc, kind_pb2
 from worker._api import jobs, kinds, outcomes
@@ -163,14 +163,16 @@ class JobsClient:
 
     async def save_checkpoint(self, key: AttemptKey, name: str, value: Any) -> None:
         """Save a JSON value. Raises `Aborted` for a stale attempt, `InvalidArgument`, `ResourceExhausted`."""
-        request = jobs_service_pb2.SaveCheckpointRequest(attempt=_attempt(key), name=name, value=values.to_value(value))
+        request = jobs_service_pb2.SaveCheckpointRequest(
+            attempt=_attempt(key), name=name, value=protobuf.to_value(value)
+        )
         await self._request(self._stub.SaveCheckpoint, _check_size(request, "value"))
 
     async def get_checkpoints(self, key: AttemptKey) -> dict[str, Any]:
         """Return the values that all attempts have saved. Raises `Aborted` for a stale attempt."""
         request = jobs_service_pb2.GetCheckpointsRequest(attempt=_attempt(key))
         response = await self._request(self._stub.GetCheckpoints, request)
-        return {name: values.from_value(value) for name, value in response.values.items()}
+        return {name: protobuf.from_value(value) for name, value in response.values.items()}
 
     async def _submit_all(self, new_jobs: list[jobs.NewJob]) -> list[jobs.SubmittedJob | errors.Error]:
         response = await self._request(self._stub.SubmitJobs, jobs_service_pb2.SubmitJobsRequest(jobs=new_jobs))

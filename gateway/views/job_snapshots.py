@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chassis import values
+from chassis import protobuf
 from gateway.views import times
 from gateway.views.times import Json
 from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2
@@ -45,7 +45,7 @@ def job(snapshot: job_pb2.Job) -> Json:
         "deadline_at": times.optional_time(snapshot, "deadline"),
         "parent_id": snapshot.spec.parent_id or None,
         "children": _children(snapshot.children) if snapshot.HasField("children") else None,
-        "result": values.from_struct(snapshot.result) if snapshot.HasField("result") else None,
+        "result": protobuf.from_struct(snapshot.result) if snapshot.HasField("result") else None,
         "error": times.error(snapshot.error) if snapshot.HasField("error") else None,
         "cancel_reason": snapshot.cancel_reason or None,
         "cancellable": state in CANCELLABLE,

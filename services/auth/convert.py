@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
-from chassis import errors, outbox, streams
+from chassis import errors, outbox, protobuf, streams
 from repruv.auth.v1 import auth_events_pb2, auth_pb2, security_event_pb2
 from services.auth import audit, clients, domain, validation
 
@@ -25,10 +23,10 @@ def user_to_proto(user: domain.User, verification_period: timedelta) -> auth_pb2
         email=user.email,
         name=user.name,
         role=ROLES[user.role],
-        create_time=timestamp(user.created_at),
+        create_time=protobuf.to_timestamp(user.created_at),
         email_verified=user.email_verified_at is not None,
         has_second_factor=user.has_second_factor,
-        disable_time=timestamp(user.disabled_at) if user.disabled_at else None,
+        disable_time=protobuf.to_timestamp(user.disabled_at),
         can_access_dashboard=user.can_access_dashboard(verification_period),
     )
 
@@ -47,13 +45,13 @@ def session_to_proto(session: domain.Session) -> auth_pb2.Session:
         user_id=str(session.user_id),
         user_agent=session.user_agent,
         ip_address=session.ip_address,
-        create_time=timestamp(session.created_at),
-        last_seen_time=timestamp(session.last_seen_at),
-        idle_expire_time=timestamp(session.idle_expires_at),
-        absolute_expire_time=timestamp(session.absolute_expires_at),
+        create_time=protobuf.to_timestamp(session.created_at),
+        last_seen_time=protobuf.to_timestamp(session.last_seen_at),
+        idle_expire_time=protobuf.to_timestamp(session.idle_expires_at),
+        absolute_expire_time=protobuf.to_timestamp(session.absolute_expires_at),
         client_name=session.client_name,
         is_remembered=session.is_remembered,
-        authenticate_time=timestamp(session.authenticated_at),
+        authenticate_time=protobuf.to_timestamp(session.authenticated_at),
     )
 
 
@@ -68,7 +66,7 @@ def event_to_proto(event: audit.Event) -> security_event_pb2.SecurityEvent:
         ip_address=event.ip_address,
         client_name=event.client_name,
         details=event.details,
-        occur_time=timestamp(event.occurred_at),
+        occur_time=protobuf.to_timestamp(event.occurred_at),
     )
 
 
@@ -84,20 +82,13 @@ def sessions_revoked(revocation: domain.Revocation) -> outbox.Message:
         user_id=str(revocation.user_id),
         session_ids=[str(session_id) for session_id in revocation.session_ids],
         reason=revocation.reason,
-        occur_time=timestamp(revocation.revoked_at),
+        occur_time=protobuf.to_timestamp(revocation.revoked_at),
     )
     return outbox.Message(
         subject=streams.events_subject("auth", str(revocation.user_id)),
         payload=event.SerializeToString(),
         delay=outbox.RELAY_DELAY,
     )
-
-
-def timestamp(moment: datetime) -> Timestamp:
-    """Write a moment."""
-    written = Timestamp()
-    written.FromDatetime(moment)
-    return written
 
 
 def _text(value: uuid.UUID | None) -> str:

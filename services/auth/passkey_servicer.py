@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 
-from chassis import ids
+from chassis import ids, protobuf
 from repruv.auth.v1 import passkey_pb2, passkey_service_pb2, passkey_service_pb2_grpc
 from services.auth import convert
 from services.auth.foundation import Foundation
@@ -120,7 +120,7 @@ class PasskeyServicer(passkey_service_pb2_grpc.PasskeyServiceServicer):
 
 def _ceremony(begun: Ceremony) -> passkey_service_pb2.Ceremony:
     return passkey_service_pb2.Ceremony(
-        ceremony=begun.ceremony, options=begun.options, expire_time=convert.timestamp(begun.expires_at)
+        ceremony=begun.ceremony, options=begun.options, expire_time=protobuf.to_timestamp(begun.expires_at)
     )
 
 
@@ -128,8 +128,8 @@ def _passkey(passkey: Passkey) -> passkey_pb2.Passkey:
     return passkey_pb2.Passkey(
         passkey_id=str(passkey.passkey_id),
         name=passkey.name,
-        create_time=convert.timestamp(passkey.created_at),
-        last_use_time=convert.timestamp(passkey.last_used_at) if passkey.last_used_at else None,
+        create_time=protobuf.to_timestamp(passkey.created_at),
+        last_use_time=protobuf.to_timestamp(passkey.last_used_at),
         is_syncable=passkey.is_syncable,
         is_synced=passkey.is_synced,
     )

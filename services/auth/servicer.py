@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from chassis import errors, identity, ids
+from chassis import errors, identity, ids, protobuf
 from repruv.auth.v1 import auth_pb2, auth_service_pb2, auth_service_pb2_grpc
 from services.auth import convert, domain, validation
 from services.auth.foundation import Foundation
@@ -82,7 +82,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         )
         if isinstance(begun, Challenged):
             return auth_service_pb2.LoginResponse(
-                challenge=begun.challenge, challenge_expire_time=convert.timestamp(begun.expires_at)
+                challenge=begun.challenge, challenge_expire_time=protobuf.to_timestamp(begun.expires_at)
             )
         return auth_service_pb2.LoginResponse(
             user=self._user(begun.user), session=convert.session_to_proto(begun.session), token=begun.token
@@ -119,7 +119,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
             user=self._user(validated.user),
             session=convert.session_to_proto(validated.session),
             identity=validated.identity,
-            identity_expire_time=convert.timestamp(validated.identity_expires_at),
+            identity_expire_time=protobuf.to_timestamp(validated.identity_expires_at),
             is_renewed=validated.is_renewed,
         )
 
@@ -199,7 +199,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
     ) -> auth_service_pb2.BeginTotpResponse:
         offered = await self._second_factor.begin(actor())
         return auth_service_pb2.BeginTotpResponse(
-            secret=offered.secret, uri=offered.uri, expire_time=convert.timestamp(offered.expires_at)
+            secret=offered.secret, uri=offered.uri, expire_time=protobuf.to_timestamp(offered.expires_at)
         )
 
     async def ConfirmTotp(
@@ -231,10 +231,10 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         since = security.second_factor_since
         return auth_service_pb2.GetSecurityResponse(
             user=self._user(security.user),
-            password_change_time=convert.timestamp(security.password_changed_at),
-            second_factor_time=convert.timestamp(since) if since else None,
+            password_change_time=protobuf.to_timestamp(security.password_changed_at),
+            second_factor_time=protobuf.to_timestamp(since),
             recovery_codes_left=security.recovery_codes_left,
-            fresh_until_time=convert.timestamp(security.fresh_until),
+            fresh_until_time=protobuf.to_timestamp(security.fresh_until),
             events=map(convert.event_to_proto, security.events),
         )
 

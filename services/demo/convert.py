@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from google.protobuf import struct_pb2
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
 
-from chassis import errors
+from chassis import errors, protobuf
 from repruv.demo.v1 import demo_events_pb2, demo_pb2, demo_service_pb2
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 from services.demo import dataset, domain, listing, preview, wishes
@@ -53,9 +51,9 @@ def demo_to_proto(mode: Mode) -> demo_pb2.Demo:
             content_removed=mode.content_removed,
             interactions_removed=mode.interactions_removed,
         ),
-        enable_time=_time(mode.enabled_at),
-        expire_time=_time(mode.expires_at),
-        change_time=_time(mode.changed_at),
+        enable_time=protobuf.to_timestamp(mode.enabled_at),
+        expire_time=protobuf.to_timestamp(mode.expires_at),
+        change_time=protobuf.to_timestamp(mode.changed_at),
     )
 
 
@@ -74,7 +72,9 @@ def profile_to_proto(profile: dataset.Profile) -> demo_pb2.DemoProfile:
 
 def event_to_proto(mode: Mode, action: domain.Action) -> demo_events_pb2.DemoEvent:
     """Write the event of a transition that led to `mode`."""
-    return demo_events_pb2.DemoEvent(demo=demo_to_proto(mode), reason=action.value, occur_time=_time(mode.changed_at))
+    return demo_events_pb2.DemoEvent(
+        demo=demo_to_proto(mode), reason=action.value, occur_time=protobuf.to_timestamp(mode.changed_at)
+    )
 
 
 def expire_after_from_proto(request: demo_service_pb2.EnableDemoRequest) -> timedelta | None:
@@ -98,9 +98,9 @@ def submit_to_proto(mode: Mode) -> jobs_service_pb2.SubmitJobRequest:
         owner_id=str(mode.owner_id),
         payload=payload,
         max_attempts=MAX_ATTEMPTS,
-        backoff=_duration(BACKOFF),
-        max_backoff=_duration(MAX_BACKOFF),
-        attempt_timeout=_duration(ATTEMPT_TIMEOUT),
+        backoff=protobuf.to_duration(BACKOFF),
+        max_backoff=protobuf.to_duration(MAX_BACKOFF),
+        attempt_timeout=protobuf.to_duration(ATTEMPT_TIMEOUT),
         # One job of an owner at a time: the next one begins when this one has told how it ended.
         concurrency_key=str(mode.owner_id),
     )
@@ -136,7 +136,7 @@ def content_to_proto(item: listing.Content) -> demo_pb2.ContentItem:
         content_id=listing.content_id(item.generation, item.position),
         platform=item.platform,
         title=item.title,
-        publish_time=_time(item.published_at),
+        publish_time=protobuf.to_timestamp(item.published_at),
         views=item.views,
         likes=item.likes,
         interaction_count=item.interaction_count,
@@ -158,7 +158,7 @@ def interaction_to_proto(row: listing.Interaction) -> demo_pb2.Interaction:
         reply_text=row.reply_text or "",
         needs_reply=row.sentiment == "negative" and not row.replied,
         likes=row.likes,
-        occur_time=_time(row.occurred_at),
+        occur_time=protobuf.to_timestamp(row.occurred_at),
         content_id=listing.content_id(row.generation, row.content_position),
         content_title=row.content_title,
     )
@@ -206,19 +206,5 @@ def dashboard_to_proto(numbers: listing.Dashboard) -> demo_service_pb2.GetDashbo
             demo_service_pb2.DayCount(date=day.date.isoformat(), count=day.count, sentiment_counts=day.sentiment_counts)
             for day in numbers.interactions_per_day
         ],
-        compute_time=_time(numbers.computed_at),
+        compute_time=protobuf.to_timestamp(numbers.computed_at),
     )
-
-
-def _time(value: datetime | None) -> Timestamp | None:
-    if value is None:
-        return None
-    message = Timestamp()
-    message.FromDatetime(value.astimezone(UTC))
-    return message
-
-
-def _duration(value: timedelta) -> Duration:
-    message = Duration()
-    message.FromTimedelta(value)
-    return message

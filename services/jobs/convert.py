@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from google.protobuf import json_format, struct_pb2
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
 
-from chassis import errors, ids
+from chassis import errors, ids, protobuf
 from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2, kind_pb2
 from services.jobs import domain, kinds
 
@@ -39,7 +37,7 @@ def spec_from_proto(message: job_pb2.JobSpec, given: Mapping[str, Any] | None = 
     """Read a spec; what is not set is taken from `given`, what its kind declared. Raises `InvalidArgument`."""
     asked: dict[str, Any] = dict(given or {})
     if message.HasField("run_at"):
-        asked["run_at"] = time_from_proto(message.run_at, "run_at")
+        asked["run_at"] = protobuf.from_timestamp(message.run_at, "run_at")
     asked |= _policy(message)
     return domain.Spec(
         kind=message.kind,
@@ -62,14 +60,14 @@ def _policy(message: job_pb2.JobSpec | kind_pb2.KindDefaults) -> dict[str, Any]:
     }
     sequence_of = {"max_attempts": message.max_attempts, "priority": message.priority}
     return {name: number for name, number in sequence_of.items() if number} | {
-        name: duration_from_proto(value, name) for name, value in durations.items() if value is not None
+        name: protobuf.from_duration(value, name) for name, value in durations.items() if value is not None
     }
 
 
 def declaration_from_proto(message: kind_pb2.KindDeclaration) -> kinds.Declaration:
     """Read what a worker says of a kind. Raises `InvalidArgument`."""
     retention = (
-        {"retention": duration_from_proto(message.retention, "retention")} if message.HasField("retention") else {}
+        {"retention": protobuf.from_duration(message.retention, "retention")} if message.HasField("retention") else {}
     )
     return kinds.Declaration(
         kind=message.kind,
@@ -89,14 +87,14 @@ def job_to_proto(job: domain.Job) -> job_pb2.Job:
             owner_id=str(job.spec.owner_id),
             payload=json_to_proto(job.spec.payload),
             priority=job.spec.priority,
-            run_at=time_to_proto(job.spec.run_at),
+            run_at=protobuf.to_timestamp(job.spec.run_at),
             max_attempts=job.spec.max_attempts,
-            backoff=duration_to_proto(job.spec.backoff),
-            max_backoff=duration_to_proto(job.spec.max_backoff),
-            attempt_timeout=duration_to_proto(job.spec.attempt_timeout),
+            backoff=protobuf.to_duration(job.spec.backoff),
+            max_backoff=protobuf.to_duration(job.spec.max_backoff),
+            attempt_timeout=protobuf.to_duration(job.spec.attempt_timeout),
             unique_key=job.spec.unique_key or "",
             concurrency_key=job.spec.concurrency_key or "",
-            total_timeout=duration_to_proto(job.spec.total_timeout),
+            total_timeout=protobuf.to_duration(job.spec.total_timeout),
             parent_id=str(job.spec.parent_id) if job.spec.parent_id else "",
         ),
         state=state_to_proto(job.state),
@@ -107,18 +105,18 @@ def job_to_proto(job: domain.Job) -> job_pb2.Job:
             done=job.progress.done,
             total=job.progress.total,
             message=job.progress.message,
-            estimate_time=time_to_proto(job.progress.estimate),
+            estimate_time=protobuf.to_timestamp(job.progress.estimate),
         ),
         result=json_to_proto(job.result) if job.result is not None else None,
         error=_error_to_proto(job.error),
         cancel_reason=job.cancel_reason or "",
         version=job.version,
-        create_time=time_to_proto(job.created_at),
-        start_time=time_to_proto(job.started_at),
-        finish_time=time_to_proto(job.finished_at),
+        create_time=protobuf.to_timestamp(job.created_at),
+        start_time=protobuf.to_timestamp(job.started_at),
+        finish_time=protobuf.to_timestamp(job.finished_at),
         errors=job.errors,
-        deadline=time_to_proto(job.deadline),
-        next_run_time=time_to_proto(job.run_at) if job.state in _LATER and not job.awaits_children else None,
+        deadline=protobuf.to_timestamp(job.deadline),
+        next_run_time=protobuf.to_timestamp(job.run_at) if job.state in _LATER and not job.awaits_children else None,
         children=_children_to_proto(job.children) if job.children.total else None,
         notify_owner=job.spec.notifies,
     )
@@ -143,7 +141,7 @@ def event_to_proto(job: domain.Job, *, sequence: int, reason: str, occurred_at: 
         sequence=sequence,
         reason=reason,
         job=snapshot,
-        occur_time=time_to_proto(occurred_at),
+        occur_time=protobuf.to_timestamp(occurred_at),
     )
 
 
@@ -153,8 +151,8 @@ def attempt_to_proto(row: Mapping[str, Any]) -> job_pb2.Attempt:
     return job_pb2.Attempt(
         attempt=row["attempt"],
         worker=row["worker"],
-        start_time=time_to_proto(row["started_at"]),
-        finish_time=time_to_proto(row["finished_at"]),
+        start_time=protobuf.to_timestamp(row["started_at"]),
+        finish_time=protobuf.to_timestamp(row["finished_at"]),
         outcome=row["outcome"] or "",
         error=_error_to_proto(error),
     )
@@ -167,7 +165,7 @@ def transition_to_proto(row: Mapping[str, Any]) -> job_pb2.Transition:
         state=state_to_proto(domain.State(row["state"])),
         attempt=row["attempt"],
         reason=row["reason"],
-        occur_time=time_to_proto(row["occurred_at"]),
+        occur_time=protobuf.to_timestamp(row["occurred_at"]),
     )
 
 
@@ -195,7 +193,7 @@ def outcome_from_proto(message: jobs_service_pb2.FinishJobRequest) -> domain.Out
         case "released":
             return domain.Released()
         case "snoozed":
-            delay = duration_from_proto(message.snoozed.delay, "delay")
+            delay = protobuf.from_duration(message.snoozed.delay, "delay")
             if not timedelta() < delay <= MAX_SNOOZE:
                 raise errors.InvalidArgument("delay must be above 0 and at most 30 days.", field="delay")
             return domain.Snoozed(delay=delay)
@@ -229,22 +227,6 @@ def value_to_proto(value: Any) -> struct_pb2.Value:
     return message
 
 
-def time_from_proto(message: Timestamp, field: str) -> datetime:
-    """Read a time. Raises `InvalidArgument` for one that no calendar has."""
-    try:
-        return message.ToDatetime(UTC)
-    except (ValueError, OverflowError):
-        raise errors.InvalidArgument(f"{field} must be a time between the years 1 and 9999.", field=field) from None
-
-
-def duration_from_proto(message: Duration, field: str) -> timedelta:
-    """Read a duration. Raises `InvalidArgument` for one that is none."""
-    try:
-        return message.ToTimedelta()
-    except (ValueError, OverflowError):
-        raise errors.InvalidArgument(f"{field} must be a duration.", field=field) from None
-
-
 def json_from_proto(message: struct_pb2.Struct, field: str, most: int) -> dict[str, Any]:
     """Read a JSON object. Raises `InvalidArgument` above `most` bytes or with NUL characters, which PostgreSQL cannot keep."""
     try:
@@ -274,21 +256,3 @@ def _error_to_proto(error: domain.JobError | None) -> job_pb2.JobError | None:
 
 def _text(value: str, limit: int) -> str:
     return value.replace("\x00", "")[:limit]
-
-
-def time_to_proto(value: datetime | None) -> Timestamp | None:
-    """Write a time."""
-    if value is None:
-        return None
-    message = Timestamp()
-    message.FromDatetime(value)
-    return message
-
-
-def duration_to_proto(value: timedelta | None) -> Duration | None:
-    """Write a duration."""
-    if value is None:
-        return None
-    message = Duration()
-    message.FromTimedelta(value)
-    return message

@@ -10,9 +10,9 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from chassis import bus, paging, postgres
+from chassis import bus, paging, postgres, protobuf
 from repruv.jobs.v1 import job_events_pb2
-from services.jobs import broadcast, convert, domain, mapping
+from services.jobs import broadcast, domain, mapping
 from services.jobs.schema import jobs
 
 COUNTED = 100
@@ -70,7 +70,7 @@ class Notifications:
 
     def _tell(self, owner_id: UUID, unread_count: int, counted_at: datetime) -> None:
         message = job_events_pb2.NotificationsRead(
-            unread_count=unread_count, count_time=convert.time_to_proto(counted_at)
+            unread_count=unread_count, count_time=protobuf.to_timestamp(counted_at)
         )
         # Lost, it changes nothing: they are read all the same, and other tabs find out when somebody looks at them.
         self._broadcaster.send(f"jobs.notifications_read.{owner_id}", message)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from chassis import errors, values
+from chassis import errors, protobuf
 from worker._api.jobs import AttemptKey
 from worker._api.outcomes import JobFailed
 from worker._api.retry import retry_while_unavailable
@@ -44,7 +44,7 @@ class Checkpoints:
 
     async def save(self, name: str, value: object) -> Any:
         """Save a value and return it as later attempts will read it. Raises `JobFailed` when it cannot be stored."""
-        json_value = values.from_value(values.to_value(value))
+        json_value = protobuf.from_value(protobuf.to_value(value))
         saved = await self._load()
         try:
             await retry_while_unavailable(lambda: self._store.save_checkpoint(self._key, name, json_value))

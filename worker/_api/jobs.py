@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, TypedDict, TypeVar, Unpack, cast
 from uuid import UUID
 
-from chassis import ids, values
+from chassis import ids, protobuf
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 from worker._api import kinds
 
@@ -105,7 +105,7 @@ class UndoneJob:
 def new_job(kind: kinds.Kind[P] | str, payload: P | Mapping[str, Any], **options: Unpack[JobOptions]) -> NewJob:
     """Build a job to submit. Raises ValueError or TypeError for a payload that is not JSON."""
     job_id = options.pop("job_id", "") or str(ids.uuid7())
-    job = NewJob(job_id=job_id, spec=job_pb2.JobSpec(kind=kinds.name_of(kind), payload=values.to_struct(payload)))
+    job = NewJob(job_id=job_id, spec=job_pb2.JobSpec(kind=kinds.name_of(kind), payload=protobuf.to_struct(payload)))
     job.spec.owner_id = SYSTEM
     for name, value in options.items():
         if isinstance(value, timedelta):
@@ -140,8 +140,8 @@ def child_from_proto(job: job_pb2.Job) -> Child:
         job_id=job.job_id,
         kind=job.spec.kind,
         state=_state(job),
-        payload=values.from_struct(job.spec.payload),
-        result=values.from_struct(job.result) if job.HasField("result") else None,
+        payload=protobuf.from_struct(job.spec.payload),
+        result=protobuf.from_struct(job.result) if job.HasField("result") else None,
         error_code=job.error.code,
     )
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal
 from google.protobuf.message import Message
 from typing_extensions import TypeVar
 
-from chassis import values
+from chassis import protobuf
 from repruv.jobs.v1 import kind_pb2
 from worker._api import payloads
 
@@ -128,7 +128,7 @@ class Schedule:
         return kind_pb2.ScheduleDeclaration(
             name=self.name,
             kind=name_of(self.kind),
-            payload=values.to_struct(self.payload),
+            payload=protobuf.to_struct(self.payload),
             cron=self.cron,
             time_zone=self.time_zone,
             catch_up=kind_pb2.CatchUp.Value(f"CATCH_UP_{self.catch_up.upper()}"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from chassis import values
+from chassis import protobuf
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 
 Finish = jobs_service_pb2.FinishJobRequest
@@ -55,7 +55,7 @@ class WaitForChildren(Exception):
 
 def completed(result: object) -> Finish:
     """Return the outcome of a completed attempt. Raises ValueError or TypeError for a result that is not JSON."""
-    return Finish(completed=Finish.Completed(result=values.to_struct({} if result is None else result)))
+    return Finish(completed=Finish.Completed(result=protobuf.to_struct({} if result is None else result)))
 
 
 def failed(code: str, message: str, *, retryable: bool) -> Finish:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC
 
-from chassis import errors, run, values
+from chassis import errors, protobuf, run
 from repruv.jobs.v1 import job_pb2
 from worker._api import outcomes
 from worker._api.context import Context
@@ -60,7 +60,7 @@ class Attempt:
             owner_id=job.spec.owner_id,
             kind=job.spec.kind,
             attempt=job.attempt,
-            payload=values.from_struct(job.spec.payload),
+            payload=protobuf.from_struct(job.spec.payload),
             children=Children(
                 total=job.children.total, ended=job.children.ended, unsuccessful=job.children.unsuccessful
             ),

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 import worker
+from chassis import protobuf
 from repruv.auth.v1 import auth_events_pb2, connection_pb2
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 from services.auth.connections import domain
@@ -48,11 +47,11 @@ def connection_to_proto(connection: Connection, *, title: str) -> connection_pb2
         job_id=str(connection.job_id or "") if connection.state in _SHOW_JOB else "",
         account=_account(connection.account) if connection.account else None,
         error=_error(connection.error) if connection.error else None,
-        connect_time=time(connection.connected_at),
-        sync_time=time(connection.synced_at),
-        access_expire_time=time(connection.access_expires_at),
+        connect_time=protobuf.to_timestamp(connection.connected_at),
+        sync_time=protobuf.to_timestamp(connection.synced_at),
+        access_expire_time=protobuf.to_timestamp(connection.access_expires_at),
         item_count=connection.item_count,
-        update_time=time(connection.changed_at),
+        update_time=protobuf.to_timestamp(connection.changed_at),
     )
 
 
@@ -61,7 +60,7 @@ def event_to_proto(connection: Connection, action: domain.Action, *, title: str)
     return auth_events_pb2.ConnectionEvent(
         connection=connection_to_proto(connection, title=title),
         reason=action.value,
-        occur_time=time(connection.changed_at),
+        occur_time=protobuf.to_timestamp(connection.changed_at),
     )
 
 
@@ -140,15 +139,6 @@ def of_payload(payload: Mapping[str, Any]) -> tuple[str, int]:
         return str(payload["platform"]), int(payload["generation"])
     except (KeyError, TypeError):
         raise ValueError("not the payload of a connection's job") from None
-
-
-def time(value: datetime | None) -> Timestamp | None:
-    """Write a time."""
-    if value is None:
-        return None
-    message = Timestamp()
-    message.FromDatetime(value.astimezone(UTC))
-    return message
 
 
 def _account(account: domain.Account) -> connection_pb2.Connection.Account:

@@ -6,7 +6,7 @@ from typing import Any
 
 from grpc import aio
 
-from chassis import identity, ids
+from chassis import identity, ids, protobuf
 from repruv.auth.v1 import connections_service_pb2 as pb
 from repruv.auth.v1 import connections_service_pb2_grpc as pb_grpc
 from services.auth.connections import convert, domain, operations
@@ -48,7 +48,7 @@ class ConnectionsServicer(pb_grpc.ConnectionsServiceServicer):
         return pb.BeginConnectResponse(
             connection=self._shown(begun.connection),
             authorization_url=begun.authorization_url,
-            expire_time=convert.time(begun.expires_at),
+            expire_time=protobuf.to_timestamp(begun.expires_at),
         )
 
     async def FinishConnect(self, request: pb.FinishConnectRequest, context: Context) -> pb.FinishConnectResponse:

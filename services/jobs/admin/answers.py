@@ -11,7 +11,7 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 
-from chassis import values
+from chassis import protobuf
 
 Answer = TypeVar("Answer", bound=Message)
 
@@ -26,7 +26,7 @@ def give(chosen: argparse.Namespace, answer: Answer, show: Callable[[Answer], No
 
 def plain(value: Struct) -> str:
     """Write what a job was given, or gave, as it was before the message made floating point of its integers."""
-    return json.dumps(values.from_struct(value), ensure_ascii=False)
+    return json.dumps(protobuf.from_struct(value), ensure_ascii=False)
 
 
 def to_json(answer: Message, *, indent: int | None = None) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from chassis import protobuf
 from repruv.jobs.v1 import admin_service_pb2, kind_pb2
-from services.jobs.convert import duration_to_proto, job_to_proto, time_to_proto
+from services.jobs.convert import job_to_proto
 from services.jobs.operators import kind_controls, overview
 
 
@@ -31,20 +32,20 @@ def kind_to_proto(row: Mapping[str, Any]) -> kind_pb2.Kind:
             max_running=row["max_running"] or 0,
             max_running_per_key=row["max_running_per_key"] or 1,
             rate_count=row["rate_count"] or 0,
-            rate_period=duration_to_proto(row["rate_period"]),
+            rate_period=protobuf.to_duration(row["rate_period"]),
         ),
-        pause_time=time_to_proto(row["paused_at"]),
-        register_time=time_to_proto(row["declared_at"]),
+        pause_time=protobuf.to_timestamp(row["paused_at"]),
+        register_time=protobuf.to_timestamp(row["declared_at"]),
         has_worker=row["served"],
         counts=row["counts"],
-        oldest_waiting_time=time_to_proto(row["oldest_waiting_at"]),
+        oldest_waiting_time=protobuf.to_timestamp(row["oldest_waiting_at"]),
     )
 
 
 def stuck_to_proto(stuck: overview.StuckJob) -> admin_service_pb2.StuckJob:
     """Write a job that needs somebody's eye."""
     return admin_service_pb2.StuckJob(
-        job=job_to_proto(stuck.job), reason=stuck.reason, age=duration_to_proto(stuck.age)
+        job=job_to_proto(stuck.job), reason=stuck.reason, age=protobuf.to_duration(stuck.age)
     )
 
 
@@ -53,9 +54,9 @@ def worker_to_proto(worker: overview.Worker) -> admin_service_pb2.Worker:
     return admin_service_pb2.Worker(
         worker=worker.worker,
         kinds=worker.kinds,
-        seen_time=time_to_proto(worker.seen_at),
+        seen_time=protobuf.to_timestamp(worker.seen_at),
         held_count=worker.held,
-        lease_time=time_to_proto(worker.lease_until),
+        lease_time=protobuf.to_timestamp(worker.lease_until),
     )
 
 
@@ -64,13 +65,13 @@ def _declaration(row: Mapping[str, Any]) -> kind_pb2.KindDeclaration:
         kind=row["kind"],
         defaults=kind_pb2.KindDefaults(
             max_attempts=row["max_attempts"] or 0,
-            backoff=duration_to_proto(row["backoff"]),
-            max_backoff=duration_to_proto(row["max_backoff"]),
-            attempt_timeout=duration_to_proto(row["attempt_timeout"]),
-            total_timeout=duration_to_proto(row["total_timeout"]),
+            backoff=protobuf.to_duration(row["backoff"]),
+            max_backoff=protobuf.to_duration(row["max_backoff"]),
+            attempt_timeout=protobuf.to_duration(row["attempt_timeout"]),
+            total_timeout=protobuf.to_duration(row["total_timeout"]),
             priority=row["priority"] or 0,
         ),
         notify_owner=row["notifies"],
         has_undo=row["undoes"],
-        retention=duration_to_proto(row["retention"]),
+        retention=protobuf.to_duration(row["retention"]),
     )

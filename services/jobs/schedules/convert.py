@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from chassis import errors
+from chassis import errors, protobuf
 from repruv.jobs.v1 import kind_pb2
-from services.jobs.convert import MAX_PAYLOAD_BYTES, json_from_proto, json_to_proto, time_to_proto
+from services.jobs.convert import MAX_PAYLOAD_BYTES, json_from_proto, json_to_proto
 from services.jobs.schedules import cron
 
 
@@ -42,8 +42,8 @@ def schedule_to_proto(schedule: cron.Schedule) -> kind_pb2.Schedule:
             catch_up=kind_pb2.CatchUp.Value(f"CATCH_UP_{declared.catch_up.upper()}"),
             overlap=kind_pb2.Overlap.Value(f"OVERLAP_{declared.overlap.upper()}"),
         ),
-        pause_time=time_to_proto(schedule.paused_at),
-        next_time=time_to_proto(schedule.next_at),
-        last_time=time_to_proto(schedule.last_at),
+        pause_time=protobuf.to_timestamp(schedule.paused_at),
+        next_time=protobuf.to_timestamp(schedule.next_at),
+        last_time=protobuf.to_timestamp(schedule.last_at),
         last_job_id=str(schedule.last_job_id or ""),
     )

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import worker
-from chassis import bus, errors, identity, run, values
+from chassis import bus, errors, identity, protobuf, run
 from chassis.rpc import client
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2, jobs_service_pb2_grpc
 
@@ -84,7 +84,7 @@ class Service:
         ends = (job_pb2.JOB_STATE_COMPLETED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED)
         job = await self.reaches(job_id, *ends)
         assert job.state == job_pb2.JOB_STATE_COMPLETED, job
-        return values.from_struct(job.result)
+        return protobuf.from_struct(job.result)
 
 
 @pytest.fixture

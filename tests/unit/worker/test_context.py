@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import worker
-from chassis import errors, values
+from chassis import errors, protobuf
 from tests.unit.worker.servicer import Fake
 from worker import testing
 
@@ -42,7 +42,7 @@ async def test_a_handler_is_tested_like_a_function() -> None:
     with pytest.raises(worker.WaitForChildren):
         await import_shop(context)
     assert context.recorded.checkpoints == {"count": 3}
-    assert [values.from_struct(new.spec.payload) for new in context.recorded.submitted] == [
+    assert [protobuf.from_struct(new.spec.payload) for new in context.recorded.submitted] == [
         {"number": n} for n in range(3)
     ]
     assert {new.spec.parent_id for new in context.recorded.submitted} == {context.job_id}
@@ -94,7 +94,7 @@ async def test_steps_are_done_once_over_attempts(fake: Fake, working: Any, ended
     async with working(worker.Kind("test.kind", handle)):
         outcome = await ended(fake.add("test.kind"))
     assert done == ["fetch", "write"]
-    assert values.from_struct(outcome.completed.result) == {
+    assert protobuf.from_struct(outcome.completed.result) == {
         "fetched": {"rows": 2, "rate": 0.5},
         "written": [1, 2],
         "state": {"attempt": 2},
@@ -145,7 +145,7 @@ async def test_saving_waits_out_outages(
     monkeypatch.setattr(jobs, "save_checkpoint", failing)
     async with working(worker.Kind("test.kind", handle)):
         outcome = await ended(fake.add("test.kind"))
-    assert values.from_struct(outcome.completed.result) == {"value": 1}
+    assert protobuf.from_struct(outcome.completed.result) == {"value": 1}
 
 
 async def test_a_number_that_json_would_bend_is_refused() -> None:

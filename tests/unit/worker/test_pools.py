@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import worker
-from chassis import values
+from chassis import protobuf
 from tests.unit.worker.servicer import Fake
 from worker import liveness
 from worker._runtime import claims
@@ -49,14 +49,14 @@ def hang(context: worker.BlockingContext) -> None:
 async def test_a_thread_uses_its_context(fake: Fake, working: Any, ended: Any) -> None:
     async with working(worker.Kind("test.kind", everything, pool="thread")):
         outcome = await ended(fake.add("test.kind", {"n": 5}))
-    result = values.from_struct(outcome.completed.result)
+    result = protobuf.from_struct(outcome.completed.result)
     assert result == {"found": [1, 2], "state": {"n": 1}, "same": True, "pid": os.getpid(), "n": 5}
 
 
 async def test_a_process_uses_its_context_and_is_used_again(fake: Fake, working: Any, ended: Any) -> None:
     async with working(worker.Kind("test.kind", everything, pool="process")):
         first, second = [await ended(fake.add("test.kind", {"n": n})) for n in (5, 6)]
-    results = [values.from_struct(outcome.completed.result) for outcome in (first, second)]
+    results = [protobuf.from_struct(outcome.completed.result) for outcome in (first, second)]
     assert [result["n"] for result in results] == [5, 6]
     assert results[0] == {"found": [1, 2], "state": {"n": 1}, "same": True, "pid": results[0]["pid"], "n": 5}
     assert results[0]["pid"] == results[1]["pid"] != os.getpid()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import worker
-from chassis import errors, values
+from chassis import errors, protobuf
 from tests.unit.worker.servicer import Fake
 
 
@@ -29,7 +29,7 @@ async def test_a_typed_handler_gets_its_payload(fake: Fake, working: Any, ended:
 
     async with working(worker.Kind("shop.import", handle, payload=Import)):
         outcome = await ended(fake.add("shop.import", {"url": "u", "limit": 3.0, "unknown": True}))
-    assert values.from_struct(outcome.completed.result) == {"url": "u", "limit": "3", "attempt": 1}
+    assert protobuf.from_struct(outcome.completed.result) == {"url": "u", "limit": "3", "attempt": 1}
 
 
 async def test_a_payload_that_is_not_valid_fails_for_good(fake: Fake, working: Any, ended: Any) -> None:
@@ -96,7 +96,7 @@ async def test_undoing_gets_the_original_payload(fake: Fake, working: Any, ended
     ):
         done = {"job_id": "that", "attempt": 2, "payload": {"url": "u"}}
         outcome = await ended(fake.add("shop.import.undo", done))
-    assert values.from_struct(outcome.completed.result) == {"url": "u", "job_id": "that", "attempt": 2}
+    assert protobuf.from_struct(outcome.completed.result) == {"url": "u", "job_id": "that", "attempt": 2}
     kind, undo_kind = fake.declared[0].kinds
     assert (kind.kind, kind.has_undo, kind.notify_owner, kind.defaults.max_attempts) == ("shop.import", True, True, 7)
     assert (undo_kind.kind, undo_kind.has_undo, undo_kind.notify_owner) == ("shop.import.undo", False, False)
@@ -199,7 +199,7 @@ async def test_schedules_are_declared(fake: Fake, working: Any, eventually: Any)
     (schedule,) = fake.declared[0].schedules
     assert (schedule.name, schedule.kind, schedule.cron) == ("shop.nightly", "shop.import", "0 3 * * *")
     assert (schedule.time_zone, schedule.overlap, schedule.catch_up) == ("Europe/Berlin", 3, 1)
-    assert values.from_struct(schedule.payload) == {"url": "u", "limit": 100}
+    assert protobuf.from_struct(schedule.payload) == {"url": "u", "limit": 100}
     assert fake.declared[0].kinds[0].retention.ToTimedelta() == timedelta(days=1)
 
 

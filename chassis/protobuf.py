@@ -1,0 +1,124 @@
+"""Conversions between Python values and protobuf's Timestamp, Duration, Struct and Value.
+
+All numbers of a Struct are floats. Larger integers than a float represents exactly are rejected, not rounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pydantic_core
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.struct_pb2 import ListValue, Struct, Value
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from chassis import errors
+
+MAX_INTEGER = 2**53
+"""Up to this absolute value every integer has an exact float."""
+
+
+def to_timestamp(moment: datetime | None) -> Timestamp | None:
+    """Return a time as protobuf, None for None."""
+    if moment is None:
+        return None
+    message = Timestamp()
+    message.FromDatetime(moment)
+    return message
+
+
+def from_timestamp(message: Timestamp, field: str) -> datetime:
+    """Return a time in UTC. Raise `InvalidArgument` naming `field` for a time outside the calendar."""
+    try:
+        return message.ToDatetime(UTC)
+    except (ValueError, OverflowError):
+        raise errors.InvalidArgument(f"{field} must be a time between the years 1 and 9999.", field=field) from None
+
+
+def to_duration(duration: timedelta | None) -> Duration | None:
+    """Return a duration as protobuf, None for None."""
+    if duration is None:
+        return None
+    message = Duration()
+    message.FromTimedelta(duration)
+    return message
+
+
+def from_duration(message: Duration, field: str) -> timedelta:
+    """Return a duration. Raise `InvalidArgument` naming `field` for one that is out of range."""
+    try:
+        return message.ToTimedelta()
+    except (ValueError, OverflowError):
+        raise errors.InvalidArgument(f"{field} must be a duration.", field=field) from None
+
+
+def to_struct(source: object) -> Struct:
+    """Return a mapping or dataclass as a Struct.
+
+    Values may be JSON types, dataclasses, times, UUIDs and enums. Raise `ValueError` or `TypeError` for anything else.
+    """
+    fields = pydantic_core.to_jsonable_python(source, inf_nan_mode="constants")
+    if not isinstance(fields, Mapping):
+        raise TypeError(f"{type(source).__name__} is not a JSON object; pass a mapping or a dataclass")
+    struct = Struct()
+    _fill(struct, fields)
+    return struct
+
+
+def to_value(source: object) -> Value:
+    """Return any JSON value as a Value; types and errors as in `to_struct`."""
+    value = Value()
+    _set(value, pydantic_core.to_jsonable_python(source, inf_nan_mode="constants"))
+    return value
+
+
+def from_struct(struct: Struct) -> dict[str, Any]:
+    """Return a JSON object; whole numbers become int."""
+    return {name: from_value(value) for name, value in struct.fields.items()}
+
+
+def from_value(value: Value) -> Any:
+    """Return a JSON value; whole numbers become int."""
+    match value.WhichOneof("kind"):
+        case "string_value":
+            return value.string_value
+        case "number_value":
+            number = value.number_value
+            return int(number) if number.is_integer() and abs(number) <= MAX_INTEGER else number
+        case "bool_value":
+            return value.bool_value
+        case "struct_value":
+            return from_struct(value.struct_value)
+        case "list_value":
+            return [from_value(item) for item in value.list_value.values]
+        case _:
+            return None
+
+
+def _fill(struct: Struct, source: Mapping[str, Any]) -> None:
+    fields = struct.fields
+    for name, item in source.items():
+        _set(fields[name], item)
+
+
+def _set(value: Value, source: Any) -> None:
+    if source is None:
+        value.null_value = 0  # type: ignore[assignment]
+    elif isinstance(source, bool):
+        value.bool_value = source
+    elif isinstance(source, str):
+        value.string_value = source
+    elif isinstance(source, int | float):
+        if isinstance(source, int) and abs(source) > MAX_INTEGER:
+            raise ValueError(f"{source} is too large for a JSON number; write it as a string")
+        value.number_value = source
+    elif isinstance(source, Mapping):
+        value.struct_value.SetInParent()
+        _fill(value.struct_value, source)
+    else:
+        items: ListValue = value.list_value
+        items.SetInParent()
+        for item in source:
+            _set(items.values.add(), item)
