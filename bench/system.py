@@ -124,5 +124,5 @@ def running(*, gateway_port: int = 0, env: Mapping[str, str] | None = None) -> I
             yield stack
         finally:
             stack.stop()
-            if hasattr(stack, "engines"):
+            if hasattr(stack, "servers"):
                 stack.servers.erase()

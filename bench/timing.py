@@ -139,7 +139,7 @@ def main(arguments: Sequence[str]) -> int:
             measured = asyncio.run(run())
         finally:
             stack.stop()
-            if hasattr(stack, "engines"):
+            if hasattr(stack, "servers"):
                 stack.servers.erase()
     return 0 if show(measured) else 1
 

@@ -15,8 +15,8 @@ import psycopg
 from rich.console import Console
 from rich.status import Status
 
-from bench.jobs import contest, history, installed, measure, ours, table
-from bench.jobs.subject import Failed
+from bench.jobs import comparison, history, installed, measure, repruv_engine, table
+from bench.jobs.measured_engine import Failed
 from dev.embedded import ServerFailed
 
 CONDITIONS = (
@@ -37,8 +37,8 @@ def main(arguments: Sequence[str]) -> int:
     with Console(stderr=True).status("starting") as status:
         try:
             if "repruv" in chosen.only:
-                _ours(report, plan, chosen, partial(_show, status, ours.NAME))
-            for peer in contest.PEERS:
+                _ours(report, plan, chosen, partial(_show, status, repruv_engine.NAME))
+            for peer in comparison.PEERS:
                 if peer.key in chosen.only:
                     _peer(report, plan, peer, partial(_show, status, peer.key))
         finally:
@@ -50,41 +50,43 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _ours(report: table.Report, plan: measure.Plan, chosen: argparse.Namespace, status: Callable[[str], None]) -> None:
-    with _directory() as directory, ours.ready(directory) as (stack, subject):
+    with _directory() as directory, repruv_engine.ready(directory) as (stack, target):
         status("idle")
-        rest = ours.idle(stack, subject, chosen.idle_seconds)
-        ours.rest(stack)
-        figures = measure.measure(subject, plan, status)
-        report.add(f"[bold]{ours.NAME}[/]\n{ours.SETTINGS}\n{contest.POSTGRES}", figures)
-        report.note(table.costs(ours.NAME, figures.throughput))
+        rest = repruv_engine.idle(stack, target, chosen.idle_seconds)
+        repruv_engine.rest(stack)
+        figures = measure.measure(target, plan, status)
+        report.add(f"[bold]{repruv_engine.NAME}[/]\n{repruv_engine.SETTINGS}\n{comparison.POSTGRES}", figures)
+        report.note(table.costs(repruv_engine.NAME, figures.throughput))
         if chosen.sustain:
             status(f"{chosen.sustain:.0f} s without a pause")
-            subject.checkpoint()
-            done = ours.sustained(subject, chosen.sustain)
+            target.checkpoint()
+            done = repruv_engine.sustained(target, chosen.sustain)
             report.add_throughput(f"  the same for {chosen.sustain:.0f} s without a pause", done)
             report.note(table.costs(f"{chosen.sustain:.0f} s without a pause", done))
         status("killed workers")
-        taken_over = ours.kills(subject, chosen.kills)
+        taken_over = repruv_engine.kills(target, chosen.kills)
         if chosen.history:
             history.prefill(stack.database_url(), chosen.history, status)
             size = history.size(stack.database_url())
-            figures = measure.measure(subject, plan, status)
+            figures = measure.measure(target, plan, status)
             report.add(f"  with {chosen.history:,} finished jobs in the table ({size})", figures)
             report.note(table.costs(f"With {chosen.history:,} finished jobs", figures.throughput))
     report.note(
-        f"{ours.NAME}, worker killed (SIGKILL) -> its job runs elsewhere: at most {max(taken_over):.1f} s "
+        f"{repruv_engine.NAME}, worker killed (SIGKILL) -> its job runs elsewhere: at most {max(taken_over):.1f} s "
         f"of {', '.join(f'{seconds:.1f}' for seconds in taken_over)}."
     )
     report.note(table.idle(rest))
     report.note(table.memory(rest))
-    report.note(f"While {ours.NAME} is compared, {', '.join(ours.BYSTANDERS)} rest: they run no jobs of others.")
+    report.note(
+        f"While {repruv_engine.NAME} is compared, {', '.join(repruv_engine.BYSTANDERS)} rest: they run no jobs of others."
+    )
 
 
-def _peer(report: table.Report, plan: measure.Plan, peer: contest.Peer, status: Callable[[str], None]) -> None:
+def _peer(report: table.Report, plan: measure.Plan, peer: comparison.Peer, status: Callable[[str], None]) -> None:
     report.section()
     try:
-        with _directory() as directory, contest.ready(peer, directory) as subject:
-            figures = measure.measure(subject, plan, status)
+        with _directory() as directory, comparison.ready(peer, directory) as target:
+            figures = measure.measure(target, plan, status)
     except (installed.Missing, ServerFailed, Failed, OSError, subprocess.SubprocessError, psycopg.Error) as error:
         report.add_missing(f"[bold]{peer.name}[/]\n{peer.settings}", str(error))
         return
@@ -103,13 +105,15 @@ def _directory() -> Iterator[Path]:
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    names = ["repruv", *dict.fromkeys(peer.key for peer in contest.PEERS)]
+    names = ["repruv", *dict.fromkeys(peer.key for peer in comparison.PEERS)]
     parser = argparse.ArgumentParser(prog="python -m bench.jobs", description=__doc__)
     parser.add_argument("--only", nargs="+", default=names, choices=names, help="default: all")
     parser.add_argument("--count", type=int, default=5_000, help="jobs of a measurement (default: 5000)")
     parser.add_argument("--pickup-seconds", type=float, default=10.0, help="how long pickup is measured (default: 10)")
-    parser.add_argument("--idle-seconds", type=float, default=ours.IDLE_SECONDS, help="default: 20")
-    parser.add_argument("--kills", type=int, default=ours.KILLS, help="how many workers are killed (default: 5)")
+    parser.add_argument("--idle-seconds", type=float, default=repruv_engine.IDLE_SECONDS, help="default: 20")
+    parser.add_argument(
+        "--kills", type=int, default=repruv_engine.KILLS, help="how many workers are killed (default: 5)"
+    )
     parser.add_argument("--sustain", type=float, default=0.0, metavar="SECONDS", help="ours: submit for so long")
     parser.add_argument("--history", type=int, default=0, metavar="JOBS", help="ours: again with so many finished jobs")
     return parser.parse_args(arguments)

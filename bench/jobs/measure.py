@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import cpu
+from bench.jobs.measured_engine import MeasuredEngine
 from bench.jobs.peers.contract import WARM_UP, Record
-from bench.jobs.subject import Subject
 
 PILOT = 100
 """Jobs by which the engine's speed is guessed."""
@@ -62,34 +62,36 @@ def fitting(count: int, rate: float, seconds: float = SECONDS) -> int:
     return min(count, max(LEAST, int(rate * seconds)))
 
 
-def measure(subject: Subject, plan: Plan, status: Callable[[str], None]) -> Figures:
+def measure(target: MeasuredEngine, plan: Plan, status: Callable[[str], None]) -> Figures:
     """Measure everything; raises `Failed`."""
-    path = subject.directory / "record"
+    path = target.directory / "record"
     paced = round(plan.pickup_seconds / EVERY)
     numbers = Numbers(path, 3 * plan.count + paced + PILOT + 4 * WARM_UP)
-    with subject.working(path) as worker:
+    with target.working(path) as worker:
         status("first jobs")
-        pilot = throughput(subject, worker.pid, numbers, PILOT)
+        pilot = throughput(target, worker.pid, numbers, PILOT)
         count = fitting(plan.count, pilot.rate)
-        subject.checkpoint()
+        target.checkpoint()
         status(f"{count} jobs")
-        done = throughput(subject, worker.pid, numbers, count)
-        subject.checkpoint()
+        done = throughput(target, worker.pid, numbers, count)
+        target.checkpoint()
         status("pickup")
-        picked, _ = subject.run("submit", *numbers.take(paced), f"--every={EVERY}")
+        picked, _ = target.run("submit", *numbers.take(paced), f"--every={EVERY}")
     status(f"{count} waiting jobs")
     return Figures(
         throughput=done,
-        drain=_drain(subject, numbers, count),
+        drain=_drain(target, numbers, count),
         pickups=picked["pickups"],
         submits=picked["submits"],
     )
 
 
-def throughput(subject: Subject, worker: int, numbers: Numbers, count: int, *, seconds: float = 0.0) -> Throughput:
+def throughput(
+    target: MeasuredEngine, worker: int, numbers: Numbers, count: int, *, seconds: float = 0.0
+) -> Throughput:
     """Submit by 20 clients at once, while one worker works; for so many seconds, if they are given, and not above `count`."""
     before = cpu.taken(cpu.tree(worker))
-    told, costs = subject.run("submit", *numbers.take(count), f"--seconds={seconds}", seconds=seconds)
+    told, costs = target.run("submit", *numbers.take(count), f"--seconds={seconds}", seconds=seconds)
     costs = {"worker": cpu.taken(cpu.tree(worker)) - before, "client": told["cpu"], **costs}
     return Throughput(
         count=len(told["submits"]),
@@ -100,13 +102,13 @@ def throughput(subject: Subject, worker: int, numbers: Numbers, count: int, *, s
     )
 
 
-def _drain(subject: Subject, numbers: Numbers, count: int) -> float:
+def _drain(target: MeasuredEngine, numbers: Numbers, count: int) -> float:
     """Let a worker start when all jobs wait; from its first handler on, so the start of the process is not counted."""
     arguments = numbers.take(count)
-    subject.run("submit", *arguments, "--leave", "--warm-up=0")
-    subject.checkpoint()
-    with subject.working(numbers.path):
-        told, _ = subject.run("wait", *arguments)
+    target.run("submit", *arguments, "--leave", "--warm-up=0")
+    target.checkpoint()
+    with target.working(numbers.path):
+        told, _ = target.run("wait", *arguments)
     first, record = int(arguments[1]), Record(numbers.path)
     completed: float = told["completed"]
     return count / (completed - min(record[index] for index in range(first, first + count)))

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.jobs.measure import Figures, Throughput
-from bench.jobs.ours import Idle
+from bench.jobs.repruv_engine import Idle
 from bench.samples import percentile
 
 WIDTH = 150

@@ -14,7 +14,7 @@ from rich.table import Table
 from bench import report
 from bench.lighthouse import lighthouse
 from bench.lighthouse.lighthouse import Audit, Verdict
-from bench.pages import people
+from bench.pages import users
 from bench.system import System
 from dev import chromium
 
@@ -36,11 +36,11 @@ def main(arguments: Sequence[str]) -> int:
         parser.error(chromium.MISSING)
     directory = lighthouse.install()
     verdicts = []
-    with Console(stderr=True).status("starting") as status, people.home() as stack:
-        residents = asyncio.run(people.move_in(System(stack)))
+    with Console(stderr=True).status("starting") as status, users.running_system() as stack:
+        everyone = asyncio.run(users.prepare_users(System(stack)))
         audits = [
             Audit(page=page, preset=preset)
-            for page in residents.pages()
+            for page in everyone.pages()
             if not chosen.pages or any(word in page.name for word in chosen.pages)
             for preset in PRESETS
             if preset == (chosen.preset or preset)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.pages.people import Page
+from bench.pages.users import Page
 from dev import chromium
 
 HERE = Path(__file__).parent

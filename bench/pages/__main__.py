@@ -1,4 +1,4 @@
-"""How fast pages are: the first byte, painting, shifts and blocking of each; answers to keys and clicks while events arrive."""
+"""The speed of pages: first byte, paint, layout shift and blocking of each, and interactions while events arrive."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from rich.status import Status
 from rich.table import Table
 
 from bench import report
-from bench.pages import answers, browsing, happenings, people
-from bench.pages.people import Page, People
+from bench.pages import browser_page, first_byte, page_events, users
+from bench.pages.users import Page, Users
 from bench.samples import percentile
 from bench.system import System
 from dev import chromium
 
 FIRST_BYTE, FIRST_PAINT, LARGEST_PAINT, SHIFT, INTERACTION = 50.0, 300.0, 500.0, 0.01, 50.0
-"""What we aim at: milliseconds, p95 of first bytes, medians of paintings, the score of shifts, p98 of interactions."""
+"""Targets: p95 of first bytes, medians of paints (ms), the score of shifts, p98 of interactions (ms)."""
 CONDITIONS = (
-    f"ms. First byte: one request at a time, p50 / p95; its session remembered by the gateway (n = {answers.COUNT}) and not (n = "
-    f"{answers.COLD}). Painting, shift and blocking: medians of loads in a Chromium that has nothing in its cache, on the same "
-    f"processors as the system. Aims: first byte p95 < {FIRST_BYTE:.0f}, FCP < {FIRST_PAINT:.0f}, LCP < {LARGEST_PAINT:.0f}, "
+    f"ms. First byte: one request at a time, p50 / p95; with a session in the gateway's cache (n = {first_byte.COUNT}) and "
+    f"without (n = {first_byte.COLD}). Paint, shift and blocking: medians of loads in Chromium with an empty cache, on the "
+    f"same processors as the system. Targets: first byte p95 < {FIRST_BYTE:.0f}, FCP < {FIRST_PAINT:.0f}, LCP < {LARGEST_PAINT:.0f}, "
     f"CLS < {SHIFT}."
 )
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure and print; gives the exit code."""
+    """Measure and print. Return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench.pages", description=__doc__)
     parser.add_argument("pages", nargs="*", metavar="page", help="only pages whose name has one of these words in it")
     parser.add_argument("--loads", type=int, default=10, help="of each page in the browser")
     chosen = parser.parse_args(arguments)
     if chromium.executable() is None:
         parser.error(chromium.MISSING)
-    with Console(stderr=True).status("starting") as status, people.home() as stack:
+    with Console(stderr=True).status("starting") as status, users.running_system() as stack:
         tables = asyncio.run(_measure(System(stack), status, chosen.pages, chosen.loads))
     console = Console(width=None if os.isatty(1) else report.WIDTH, highlight=False)
     for table in tables:
@@ -50,14 +50,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 async def _measure(system: System, status: Status, words: Sequence[str], count: int) -> list[Table]:
-    residents = await people.move_in(system)
-    pages = [page for page in residents.pages() if not words or any(word in page.name for word in words)]
+    everyone = await users.prepare_users(system)
+    pages = [page for page in everyone.pages() if not words or any(word in page.name for word in words)]
     async with chromium.running() as browser:
-        await browsing.loads(
-            browser, system.stack.url, pages[0], 3
-        )  # the first ones are those of a browser that starts
-        answered = await _answers(system, browser, status, residents)
-        loaded = await _loads(system, browser, status, pages, count, await answers.more_sessions(system, residents))
+        await browser_page.loads(browser, system.stack.url, pages[0], 3)  # warm-up of the browser
+        answered = await _answers(system, browser, status, everyone)
+        loaded = await _loads(system, browser, status, pages, count, await first_byte.more_sessions(system, everyone))
     return [loaded, answered]
 
 
@@ -74,10 +72,10 @@ async def _loads(
         table.add_column(name, no_wrap=True, justify="left" if name == "page" else "right")
     for page in pages:
         status.update(f"measuring {page.name}, load {os.getloadavg()[0]:.1f}")
-        known = await answers.known(system, page)
-        more = page.seen_in(sessions)
-        unknown = await answers.unknown(system, page, more) if more else []
-        found = await browsing.loads(browser, system.stack.url, page, count)
+        warm = await first_byte.warm(system, page)
+        more = page.other_sessions(sessions)
+        cold = await first_byte.cold(system, page, more) if more else []
+        found = await browser_page.loads(browser, system.stack.url, page, count)
         median = {
             "FCP": statistics.median(load.first_paint for load in found),
             "LCP": statistics.median(load.largest_paint for load in found),
@@ -85,8 +83,8 @@ async def _loads(
         }
         table.add_row(
             page.name,
-            _bytes(known),
-            _bytes(unknown) if unknown else "",
+            _bytes(warm),
+            _bytes(cold) if cold else "",
             _judged(median["FCP"], FIRST_PAINT),
             _judged(median["LCP"], LARGEST_PAINT),
             _judged(median["CLS"], SHIFT, digits=3),
@@ -95,29 +93,29 @@ async def _loads(
     return table
 
 
-async def _answers(system: System, browser: Browser, status: Status, residents: People) -> Table:
+async def _answers(system: System, browser: Browser, status: Status, everyone: Users) -> Table:
     table = Table(
-        caption=f"ms, as Chromium tells them: in steps of 8, and none below {browsing.SHORTEST:.0f}, which are the ones that it "
-        f"does not count. Aim: p98 < {INTERACTION:.0f}.",
+        caption=f"ms, as Chromium reports them: in steps of 8, and none below {browser_page.SHORTEST:.0f}. "
+        f"Target: p98 < {INTERACTION:.0f}.",
         caption_justify="left",
     )
     for name in ("keys and clicks while events arrive", "events/s", "counted", "p50", "p98", "max"):
         table.add_column(name, no_wrap=True, justify="right" if table.columns else "left")
     scenes = (
-        ("/dashboard", residents.veteran, browsing.keys_and_clicks),
-        ("/jobs", residents.veteran, browsing.keys_and_clicks),
-        ("/settings/demo-mode", residents.newcomer, browsing.form),
+        ("/dashboard", everyone.veteran, browser_page.keys_and_clicks),
+        ("/jobs", everyone.veteran, browser_page.keys_and_clicks),
+        ("/settings/demo-mode", everyone.newcomer, browser_page.form),
     )
     for path, user, act in scenes:
         status.update(f"typing and clicking on {path}")
-        async with happenings.happening(system, user) as events:
+        async with page_events.running_jobs(system, user) as events:
             before, began = len(events.frames), time.perf_counter()
-            took = await browsing.answers(
+            took = await browser_page.interactions(
                 browser, system.stack.url, Page(name=path, path=path, cookie=user.cookie), act
             )
             rate = (len(events.frames) - before) / (time.perf_counter() - began)
         ranks = (percentile(took, 50), percentile(took, 98), percentile(took, 100))
-        shown = [_judged(value, INTERACTION) if took else f"< {browsing.SHORTEST:.0f}" for value in ranks]
+        shown = [_judged(value, INTERACTION) if took else f"< {browser_page.SHORTEST:.0f}" for value in ranks]
         table.add_row(path, f"{rate:.0f}", f"{len(took)}", *shown)
     return table
 

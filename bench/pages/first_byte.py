@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from bench import load
-from bench.pages.people import Page, People
+from bench.pages.users import Page, Users
 from bench.system import System
 from gateway.identity import sessions
 
@@ -15,7 +15,7 @@ COLD = 9
 """Sessions more of everybody; a user may have but so many."""
 
 
-async def known(system: System, page: Page, count: int = COUNT) -> list[float]:
+async def warm(system: System, page: Page, count: int = COUNT) -> list[float]:
     """Give the seconds of requests whose session the gateway remembers."""
 
     async def get(_: int) -> None:
@@ -25,7 +25,7 @@ async def known(system: System, page: Page, count: int = COUNT) -> list[float]:
     return await load.each(get, count=count, at_once=1)
 
 
-async def unknown(system: System, page: Page, cookies: Sequence[str]) -> list[float]:
+async def cold(system: System, page: Page, cookies: Sequence[str]) -> list[float]:
     """Give the seconds of a request with each of these sessions; none of them is remembered."""
 
     async def get(index: int) -> None:
@@ -35,9 +35,9 @@ async def unknown(system: System, page: Page, cookies: Sequence[str]) -> list[fl
     return await load.each(get, count=len(cookies), at_once=1)
 
 
-async def more_sessions(system: System, people: People) -> dict[str, list[str]]:
+async def more_sessions(system: System, everyone: Users) -> dict[str, list[str]]:
     """Sign everybody in a few times more; by the session that they had."""
     return {
         user.cookie: [(await system.sign_in(user)).cookie for _ in range(COLD)]
-        for user in (people.veteran, people.newcomer, people.waiting, people.admin)
+        for user in (everyone.veteran, everyone.newcomer, everyone.waiting, everyone.admin)
     }

@@ -35,13 +35,13 @@ class Page:
         """With which status it answers: the front door leads on."""
         return 303 if self.path == "/" else 200
 
-    def seen_in(self, sessions: Mapping[str, Sequence[str]]) -> Sequence[str]:
+    def other_sessions(self, sessions: Mapping[str, Sequence[str]]) -> Sequence[str]:
         """Give more sessions of the same person, of those that `sessions` has for the first session of each."""
         return sessions.get(self.cookie, ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class People:
+class Users:
     """Everybody."""
 
     veteran: User
@@ -84,14 +84,14 @@ class People:
 
 
 @contextlib.contextmanager
-def home() -> Iterator[Stack]:
+def running_system() -> Iterator[Stack]:
     """Start the system, with a platform to connect."""
     port = subprocesses.free_port()
     with local_provider.running(port) as platforms, running(gateway_port=port, env=platforms) as stack:
         yield stack
 
 
-async def move_in(system: System) -> People:
+async def prepare_users(system: System) -> Users:
     """Make everybody, and let the past happen."""
     veteran, newcomer, waiting, admin = await system.sign_up(4)
     for _ in range(ROUNDS):
@@ -105,6 +105,4 @@ async def move_in(system: System) -> People:
         await conn.execute("UPDATE auth.users SET role = 'admin' WHERE user_id = %s", [admin.user_id])
     await asyncio.to_thread(system.stack.restart, "demo-worker", env={"DEMO_BATCH_PAUSE_MS": PAUSE_MS})
     running_id = await system.enable(waiting, LONG)
-    return People(
-        veteran=veteran, newcomer=newcomer, waiting=waiting, admin=admin, job_id=job_id, running_id=running_id
-    )
+    return Users(veteran=veteran, newcomer=newcomer, waiting=waiting, admin=admin, job_id=job_id, running_id=running_id)

@@ -11,9 +11,9 @@ from typing import Any
 from playwright.async_api import Browser
 from playwright.async_api import Page as Tab
 
-from bench.pages.people import Page
+from bench.pages.users import Page
 
-WATCHING = Path(__file__).parent / "watching.js"
+WATCHING = Path(__file__).parent / "observe.js"
 SETTLE_MS = 400
 """After the load event: by then a page has shifted and blocked whatever it will by itself."""
 INTERACTIONS = 20
@@ -37,7 +37,7 @@ async def loads(browser: Browser, url: str, page: Page, count: int) -> list[Load
     return [await _load(browser, url, page) for _ in range(count)]
 
 
-async def answers(browser: Browser, url: str, page: Page, act: Callable[[Tab], Awaitable[None]]) -> list[float]:
+async def interactions(browser: Browser, url: str, page: Page, act: Callable[[Tab], Awaitable[None]]) -> list[float]:
     """Do something `INTERACTIONS` times on a page; gives the milliseconds until the browser had painted each answer."""
     async with _tab(browser, url, page) as tab:
         for _ in range(INTERACTIONS):

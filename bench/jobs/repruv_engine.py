@@ -15,10 +15,10 @@ from functools import partial
 from pathlib import Path
 
 from bench import cpu
-from bench.jobs import contest, noop
+from bench.jobs import comparison, noop
 from bench.jobs.measure import Numbers, Throughput, throughput
+from bench.jobs.measured_engine import Failed, MeasuredEngine
 from bench.jobs.peers.contract import Record
-from bench.jobs.subject import Failed, Subject
 from dev import Stack, subprocesses
 from dev.launcher.stack import ROOT
 
@@ -46,7 +46,7 @@ class Idle:
 
 
 @contextlib.contextmanager
-def ready(directory: Path) -> Iterator[tuple[Stack, Subject]]:
+def ready(directory: Path) -> Iterator[tuple[Stack, MeasuredEngine]]:
     """Start the whole system on empty engines."""
     stack = Stack(directory, env={"LOG_FORMAT": "json"}, log=directory / "stack.log")
     try:
@@ -58,7 +58,7 @@ def ready(directory: Path) -> Iterator[tuple[Stack, Subject]]:
         }
         yield (
             stack,
-            Subject(
+            MeasuredEngine(
                 command=[sys.executable, "-m", noop.__name__],
                 environment=environment,
                 directory=directory,
@@ -67,12 +67,12 @@ def ready(directory: Path) -> Iterator[tuple[Stack, Subject]]:
                     "postgres": cpu.tree(stack.servers.postgres.pid),
                     "nats": cpu.tree(stack.servers.nats.pid),
                 },
-                checkpoint=lambda: contest.checkpoint(stack.database_url()),
+                checkpoint=lambda: comparison.checkpoint(stack.database_url()),
             ),
         )
     finally:
         stack.stop()
-        if hasattr(stack, "engines"):
+        if hasattr(stack, "servers"):
             stack.servers.erase()
 
 
@@ -82,11 +82,11 @@ def rest(stack: Stack) -> None:
         stack.stop_process(name)
 
 
-def idle(stack: Stack, subject: Subject, seconds: float = IDLE_SECONDS) -> Idle:
+def idle(stack: Stack, target: MeasuredEngine, seconds: float = IDLE_SECONDS) -> Idle:
     """Leave the whole system, and our worker, alone for a while."""
-    path = subject.directory / "record-idle"
+    path = target.directory / "record-idle"
     Record.make(path, 1)
-    with subject.working(path) as worker:
+    with target.working(path) as worker:
         time.sleep(IDLE_SETTLE_SECONDS)
 
         def pids() -> dict[str, list[int]]:
@@ -102,16 +102,16 @@ def idle(stack: Stack, subject: Subject, seconds: float = IDLE_SECONDS) -> Idle:
     return Idle(cpu=used, memory=memory)
 
 
-def sustained(subject: Subject, seconds: float) -> Throughput:
+def sustained(target: MeasuredEngine, seconds: float) -> Throughput:
     """Submit as fast as 20 clients can for so long."""
-    numbers = Numbers(subject.directory / "record-sustained", round(seconds * SUSTAINED_LIMIT) + 1_000)
-    with subject.working(numbers.path) as worker:
-        return throughput(subject, worker.pid, numbers, round(seconds * SUSTAINED_LIMIT), seconds=seconds)
+    numbers = Numbers(target.directory / "record-sustained", round(seconds * SUSTAINED_LIMIT) + 1_000)
+    with target.working(numbers.path) as worker:
+        return throughput(target, worker.pid, numbers, round(seconds * SUSTAINED_LIMIT), seconds=seconds)
 
 
-def kills(subject: Subject, count: int = KILLS) -> list[float]:
+def kills(target: MeasuredEngine, count: int = KILLS) -> list[float]:
     """Kill a worker while it runs a job; gives the seconds until another worker has begun it, for each of `count` times."""
-    path = subject.directory / "record-kills"
+    path = target.directory / "record-kills"
     record = Record.make(path, 2 * count)
     seconds = []
 
@@ -122,14 +122,14 @@ def kills(subject: Subject, count: int = KILLS) -> list[float]:
 
         def start(number: int) -> subprocess.Popen[bytes]:
             log = f"killed-{number}.log"
-            worker = subject.start_worker(path, log)
+            worker = target.start_worker(path, log)
             workers.callback(subprocesses.kill, worker)
-            _until(lambda: b"worker is ready" in (subject.directory / log).read_bytes(), "a worker was not ready")
+            _until(lambda: b"worker is ready" in (target.directory / log).read_bytes(), "a worker was not ready")
             return worker
 
         victim = start(0)
         for number in range(count):
-            asyncio.run(_submit(subject, 2 * number))
+            asyncio.run(_submit(target, 2 * number))
             _until(partial(has_started, 2 * number), "the job did not start")
             successor = start(number + 1)
             killed = time.monotonic()
@@ -140,8 +140,8 @@ def kills(subject: Subject, count: int = KILLS) -> list[float]:
     return seconds
 
 
-async def _submit(subject: Subject, index: int) -> None:
-    async with noop.connected(subject.environment) as client:
+async def _submit(target: MeasuredEngine, index: int) -> None:
+    async with noop.connected(target.environment) as client:
         await client.submit_holding(index, HOLD_SECONDS)
 
 

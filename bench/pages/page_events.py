@@ -20,7 +20,7 @@ WARM_UP_SECONDS = 60.0
 
 
 @asynccontextmanager
-async def happening(system: System, user: User) -> AsyncIterator[Events]:
+async def running_jobs(system: System, user: User) -> AsyncIterator[Events]:
     """Let about `RATE` events a second happen to a user; gives a stream of theirs that hears them too."""
     environment = system.stack.environment("demo-worker")
     certificate = tls.from_environment(environment)

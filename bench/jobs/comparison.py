@@ -12,9 +12,9 @@ import psycopg
 
 from bench import cpu
 from bench.jobs import installed
+from bench.jobs.measured_engine import MeasuredEngine
 from bench.jobs.redis import SETTINGS as REDIS_SETTINGS
 from bench.jobs.redis import Redis
-from bench.jobs.subject import Subject
 from dev.embedded import Postgres
 from dev.embedded.postgres import SETTINGS as POSTGRES_SETTINGS
 
@@ -90,13 +90,13 @@ PEERS = (
 
 
 @contextlib.contextmanager
-def ready(peer: Peer, directory: Path) -> Iterator[Subject]:
+def ready(peer: Peer, directory: Path) -> Iterator[MeasuredEngine]:
     """Start what the peer needs, all of it empty; raises `installed.Missing`, `ServerFailed`, or what its setup raises."""
     python = installed.environment(peer.key) / "bin" / "python"
     engine = Redis(directory) if peer.store == REDIS else Postgres(directory, password=PASSWORD)
     try:
         engine.start()
-        subject = Subject(
+        target = MeasuredEngine(
             command=[python, installed.PEERS / f"{peer.key}_bench.py"],
             environment={
                 **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
@@ -107,8 +107,8 @@ def ready(peer: Peer, directory: Path) -> Iterator[Subject]:
             servers=lambda: {engine.name: cpu.tree(engine.pid)},
             checkpoint=lambda: checkpoint(engine.url) if isinstance(engine, Postgres) else None,
         )
-        subject.run("setup")
-        yield subject
+        target.run("setup")
+        yield target
     finally:
         engine.erase()
 

@@ -26,7 +26,7 @@ class Failed(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+class MeasuredEngine:
     """An engine that is ready to be measured."""
 
     command: Sequence[str | Path]
