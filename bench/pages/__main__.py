@@ -27,7 +27,7 @@ FIRST_BYTE, FIRST_PAINT, LARGEST_PAINT, SHIFT, INTERACTION = 50.0, 300.0, 500.0,
 CONDITIONS = (
     f"ms. First byte: one request at a time, p50 / p95; with a session in the gateway's cache (n = {first_byte.COUNT}) and "
     f"without (n = {first_byte.COLD}). Paint, shift and blocking: medians of loads in Chromium with an empty cache, on the "
-    f"same processors as the system. Targets: first byte p95 < {FIRST_BYTE:.0f}, FCP < {FIRST_PAINT:.0f}, LCP < {LARGEST_PAINT:.0f}, "
+    f"system's processors. Targets: first byte p95 < {FIRST_BYTE:.0f}, FCP < {FIRST_PAINT:.0f}, LCP < {LARGEST_PAINT:.0f}, "
     f"CLS < {SHIFT}."
 )
 
