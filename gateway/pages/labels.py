@@ -13,7 +13,7 @@ KINDS: Mapping[str, str] = {
     "auth.refresh": "Renew access to a platform",
     "auth.refresh-due": "Find access that needs renewal",
     "auth.connections-abandoned": "End abandoned connecting",
-    "auth.reseal": "Seal secrets with the newest key",
+    "auth.rotate-keys": "Encrypt secrets with the newest key",
     "auth.email": "Send a mail",
     "jobs.group": "Group of jobs",
     "jobs.cleanup": "Clear out old jobs",

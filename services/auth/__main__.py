@@ -1,4 +1,4 @@
-"""Composition root of the auth service: `python -m services.auth serve | work | migrate | reseal | end-sessions`."""
+"""Composition root of the auth service: `python -m services.auth serve | work | migrate | reencrypt | end-sessions`."""
 
 from __future__ import annotations
 
@@ -19,25 +19,22 @@ import worker
 from chassis import bus, errors, identity, logs, outbox, postgres, run, settings
 from chassis.rpc import client, server
 from repruv.auth.v1 import admin_service_pb2_grpc, auth_service_pb2_grpc, passkey_service_pb2_grpc
-from services.auth import (
-    admin_servicer,
-    domain,
-    everybody,
-    handlers,
-    mails,
-    passkey_servicer,
-    resealing,
-    schema,
-    servicer,
-)
+from services.auth import domain, schema, servicer
+from services.auth.accounts.passwords import Passwords
+from services.auth.admin import servicer as admin_servicer
 from services.auth.connections import announcements, assembly, platforms, settling, subscribers
 from services.auth.connections import demo as demo_mode
 from services.auth.connections import handlers as connection_handlers
 from services.auth.connections.submissions import Submissions as ConnectionSubmissions
-from services.auth.foundation import Foundation
-from services.auth.passwords import Passwords
+from services.auth.context import Context
+from services.auth.email import handlers as email_handlers
+from services.auth.email import jobs as email_jobs
+from services.auth.encryption import key_rotation
+from services.auth.maintenance import Maintenance
+from services.auth.passkeys import servicer as passkey_servicer
+from services.auth.second_factor.storage import ENCRYPTED_SECRET
+from services.auth.sessions import revoke_all_sessions
 from services.auth.settings import Settings, WorkerSettings
-from services.auth.upkeep import Upkeep
 from worker import JobsClient
 from worker import outbox as worker_outbox
 
@@ -47,8 +44,8 @@ CLEANING_SECONDS = 600.0
 ADMIN_RETRY_SECONDS = 1.0
 END_SESSIONS_SECONDS = 600.0
 
-SEALED = [resealing.SECOND_FACTORS, *assembly.sealed_columns()]
-"""The columns that hold what ENCRYPTION_KEYS sealed."""
+ENCRYPTED_COLUMNS = [ENCRYPTED_SECRET, *assembly.encrypted_columns()]
+"""The columns that ENCRYPTION_KEYS encrypt."""
 
 
 async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[platforms.Platform] = ()) -> None:
@@ -72,25 +69,25 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
     )
     events.on_connected(relay.wake)
     passwords = Passwords(memory_kib=config.password_memory_kib)
-    foundation = Foundation(
+    context = Context(
         engine=engine,
         passwords=passwords,
         signer=signer,
-        ring=config.ring,
+        keyring=config.keyring,
         send=relay.send,
         registrations_per_address=config.registrations_per_address,
         is_registration_open=config.is_registration_open,
         verification_period=config.verification_period,
         relying_party=config.relying_party,
     )
-    upkeep = Upkeep(foundation)
+    upkeep = Maintenance(context)
     serving = server.serving(
         listen=config.listen,
         services=[
             server.Service(
                 name=servicer.SERVICE,
                 register=partial(
-                    auth_service_pb2_grpc.add_AuthServiceServicer_to_server, servicer.AuthServicer(foundation)
+                    auth_service_pb2_grpc.add_AuthServiceServicer_to_server, servicer.AuthServicer(context)
                 ),
                 callers=servicer.CALLERS,
             ),
@@ -98,7 +95,7 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
                 name=admin_servicer.SERVICE,
                 register=partial(
                     admin_service_pb2_grpc.add_AuthAdminServiceServicer_to_server,
-                    admin_servicer.AuthAdminServicer(foundation, connections.announced),
+                    admin_servicer.AuthAdminServicer(context, connections.announced),
                 ),
                 callers=admin_servicer.CALLERS,
             ),
@@ -106,7 +103,7 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
                 name=passkey_servicer.SERVICE,
                 register=partial(
                     passkey_service_pb2_grpc.add_PasskeyServiceServicer_to_server,
-                    passkey_servicer.PasskeyServicer(foundation),
+                    passkey_servicer.PasskeyServicer(context),
                 ),
                 callers=passkey_servicer.CALLERS,
             ),
@@ -153,10 +150,13 @@ async def work(
     # A relay here too: that a platform is connected is told when it is committed, not when a replica of `serve` looks next.
     relay, connections = _connections(config, engine, requests, nats, offered, withdrawn)
     nats.on_connected(relay.wake)
-    mailer = handlers.Mailer(engine=engine, sender=config.open_sender(), public_url=config.public_url)
-    kinds: list[worker.Kind[Any]] = [handlers.kind(mailer), resealing.kind(engine, config.ring, SEALED)]
+    mailer = email_handlers.EmailJobHandler(engine=engine, sender=config.open_sender(), public_url=config.public_url)
+    kinds: list[worker.Kind[Any]] = [
+        email_handlers.kind(mailer),
+        key_rotation.kind(engine, config.keyring, ENCRYPTED_COLUMNS),
+    ]
     kinds += connections.kinds(clients)
-    schedules: list[worker.Schedule] = [resealing.SCHEDULE, *connection_handlers.SCHEDULES]
+    schedules: list[worker.Schedule] = [key_rotation.SCHEDULE, *connection_handlers.SCHEDULES]
     runs = worker.Worker(
         name="auth",
         kinds=kinds,
@@ -187,7 +187,7 @@ def _connections(
 ) -> tuple[outbox.Relay, assembly.Assembly]:
     """Put together what `serve` and `work` both have: the relay of what was committed, and the wing of connections."""
     announced = announcements.Announcements({platform.name: platform.title for platform in (*offered, *withdrawn)})
-    submits = ConnectionSubmissions(engine, jobs, announced, others=mails.Submissions(jobs))
+    submits = ConnectionSubmissions(engine, jobs, announced, others=email_jobs.Submissions(jobs))
     relay = outbox.Relay(engine, schema.outbox, {"auth.events.": nats.publish, worker_outbox.PREFIX: submits.send})
     connections = assembly.Assembly(
         engine=engine,
@@ -197,20 +197,20 @@ def _connections(
         relay=relay,
         offered=offered,
         withdrawn=withdrawn,
-        ring=config.ring,
+        keyring=config.keyring,
         public_url=config.public_url,
     )
     return relay, connections
 
 
-async def reseal(config: Settings) -> None:
-    """Seal again what an older key sealed, now and to the end."""
-    engine = postgres.engine(config.database_url, name="auth-reseal", certificate=config.certificate)
+async def rotate_keys(config: Settings) -> None:
+    """Re-encrypt what older keys encrypted, once."""
+    engine = postgres.engine(config.database_url, name="auth-rotate-keys", certificate=config.certificate)
     try:
-        outcome = await resealing.reseal(engine, config.ring, SEALED)
+        outcome = await key_rotation.rotate_keys(engine, config.keyring, ENCRYPTED_COLUMNS)
     finally:
         await engine.dispose()
-    logger.info("resealed", extra={"count": outcome.resealed, "lost": outcome.lost})
+    logger.info("secrets re-encrypted", extra={"count": outcome.reencrypted, "lost": outcome.lost})
     if outcome.lost:
         sys.exit(1)
 
@@ -219,16 +219,16 @@ async def end_sessions(config: Settings) -> None:
     """End everybody's sessions, admins' too; the relays of those that serve tell the gateways."""
     engine = postgres.engine(config.database_url, name="auth-end-sessions", certificate=config.certificate)
     passwords = Passwords(memory_kib=config.password_memory_kib)
-    foundation = Foundation(
+    context = Context(
         engine=engine,
         passwords=passwords,
         signer=identity.Signer("auth", config.identity_key),
-        ring=config.ring,
+        keyring=config.keyring,
         send=lambda _: None,
         registrations_per_address=config.registrations_per_address,
     )
     try:
-        ended = await everybody.end_sessions(foundation, admin=None, seconds=END_SESSIONS_SECONDS)
+        ended = await revoke_all_sessions.end_sessions(context, admin=None, seconds=END_SESSIONS_SECONDS)
     finally:
         passwords.close()
         await engine.dispose()
@@ -237,7 +237,7 @@ async def end_sessions(config: Settings) -> None:
         sys.exit("some are left: call again")
 
 
-async def seed_admin(upkeep: Upkeep, config: Settings, stop: asyncio.Event) -> None:
+async def seed_admin(upkeep: Maintenance, config: Settings, stop: asyncio.Event) -> None:
     """Make the admin of the settings, once the database answers."""
     while not stop.is_set():
         try:
@@ -271,8 +271,8 @@ def migrate(config: Settings) -> None:
 def main() -> None:
     """Read the settings and do what the command says."""
     command = sys.argv[1] if len(sys.argv) == 2 else ""
-    if command not in {"serve", "work", "migrate", "reseal", "end-sessions"}:
-        sys.exit("usage: python -m services.auth serve | work | migrate | reseal | end-sessions")
+    if command not in {"serve", "work", "migrate", "rotate-keys", "end-sessions"}:
+        sys.exit("usage: python -m services.auth serve | work | migrate | rotate-keys | end-sessions")
     try:
         _run(command)
     except settings.SettingsError as error:
@@ -293,8 +293,8 @@ def _run(command: str) -> None:
         run.until_signal(partial(serve, config, offered=platforms.read(os.environ)))
     elif command == "end-sessions":
         asyncio.run(end_sessions(config))
-    elif command == "reseal":
-        asyncio.run(reseal(config))
+    elif command == "rotate-keys":
+        asyncio.run(rotate_keys(config))
     else:
         migrate(config)
 

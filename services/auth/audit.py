@@ -14,7 +14,8 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import ids
-from services.auth import domain, storage
+from services.auth import domain
+from services.auth.accounts import storage as account_storage
 from services.auth.schema import security_events, sessions
 
 KEPT_FOR = timedelta(days=366)
@@ -127,8 +128,8 @@ async def list_events(
 
 async def delete_old(conn: AsyncConnection, *, limit: int) -> int:
     """Delete events that were kept for a year; gives how many."""
-    old = security_events.c.occurred_at < storage.NOW - KEPT_FOR
-    return await storage.delete_some(conn, security_events, security_events.c.event_id, old, limit)
+    old = security_events.c.occurred_at < account_storage.NOW - KEPT_FOR
+    return await account_storage.delete_some(conn, security_events, security_events.c.event_id, old, limit)
 
 
 def _client(client: domain.Client) -> dict[str, object]:

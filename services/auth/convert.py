@@ -8,7 +8,9 @@ from datetime import timedelta
 
 from chassis import errors, outbox, protobuf, streams
 from repruv.auth.v1 import auth_events_pb2, auth_pb2, security_event_pb2
-from services.auth import audit, clients, domain, validation
+from services.auth import audit, domain
+from services.auth.accounts import validation
+from services.auth.sessions import user_agents
 
 ROLES = {domain.Role.USER: auth_pb2.USER_ROLE_USER, domain.Role.ADMIN: auth_pb2.USER_ROLE_ADMIN}
 
@@ -73,7 +75,7 @@ def event_to_proto(event: audit.Event) -> security_event_pb2.SecurityEvent:
 def client_from_proto(client: auth_pb2.Client) -> domain.Client:
     """Read who calls. Raises `InvalidArgument`."""
     cleaned = validation.clean_client(user_agent=client.user_agent, ip_address=client.ip_address)
-    return replace(cleaned, name=clients.name(cleaned.user_agent))
+    return replace(cleaned, name=user_agents.name(cleaned.user_agent))
 
 
 def sessions_revoked(revocation: domain.Revocation) -> outbox.Message:

@@ -9,12 +9,13 @@ import grpc
 
 from chassis import errors, identity, ids, protobuf
 from repruv.auth.v1 import auth_pb2, auth_service_pb2, auth_service_pb2_grpc
-from services.auth import convert, domain, validation
-from services.auth.foundation import Foundation
-from services.auth.operations import Challenged, Operations, Validated
-from services.auth.recovery import Recovery
-from services.auth.second_factor import SecondFactor
-from services.auth.sessions import Sessions
+from services.auth import convert, domain
+from services.auth.accounts import validation
+from services.auth.accounts.recovery import Recovery
+from services.auth.context import Context
+from services.auth.second_factor.operations import SecondFactor
+from services.auth.sessions.operations import Sessions
+from services.auth.sign_in.operations import ChallengeRequired, Operations, Validated
 
 SERVICE = auth_service_pb2.DESCRIPTOR.services_by_name["AuthService"].full_name
 
@@ -44,21 +45,21 @@ CALLERS = {
 MAX_TOGETHER = 100
 """So many tokens are looked at in one call."""
 
-Context = grpc.aio.ServicerContext[Any, Any]
+RpcContext = grpc.aio.ServicerContext[Any, Any]
 
 
 class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
     """The rpcs; errors are raised and mapped by the server."""
 
-    def __init__(self, foundation: Foundation) -> None:
-        self._operations = Operations(foundation)
-        self._sessions = Sessions(foundation)
-        self._recovery = Recovery(foundation)
-        self._second_factor = SecondFactor(foundation)
-        self._verification_period = foundation.verification_period
+    def __init__(self, context: Context) -> None:
+        self._operations = Operations(context)
+        self._sessions = Sessions(context)
+        self._recovery = Recovery(context)
+        self._second_factor = SecondFactor(context)
+        self._verification_period = context.verification_period
 
     async def Register(
-        self, request: auth_service_pb2.RegisterRequest, context: Context
+        self, request: auth_service_pb2.RegisterRequest, context: RpcContext
     ) -> auth_service_pb2.RegisterResponse:
         begun = await self._operations.register(
             email=request.email,
@@ -73,14 +74,16 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
             user=self._user(begun.user), session=convert.session_to_proto(begun.session), token=begun.token
         )
 
-    async def Login(self, request: auth_service_pb2.LoginRequest, context: Context) -> auth_service_pb2.LoginResponse:
+    async def Login(
+        self, request: auth_service_pb2.LoginRequest, context: RpcContext
+    ) -> auth_service_pb2.LoginResponse:
         begun = await self._operations.login(
             email=request.email,
             password=request.password,
             client=convert.client_from_proto(request.client),
             is_remembered=request.remember,
         )
-        if isinstance(begun, Challenged):
+        if isinstance(begun, ChallengeRequired):
             return auth_service_pb2.LoginResponse(
                 challenge=begun.challenge, challenge_expire_time=protobuf.to_timestamp(begun.expires_at)
             )
@@ -89,7 +92,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         )
 
     async def FinishLogin(
-        self, request: auth_service_pb2.FinishLoginRequest, context: Context
+        self, request: auth_service_pb2.FinishLoginRequest, context: RpcContext
     ) -> auth_service_pb2.FinishLoginResponse:
         begun = await self._operations.finish_login(
             challenge=request.challenge, code=request.code, client=convert.client_from_proto(request.client)
@@ -99,12 +102,12 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         )
 
     async def ValidateSession(
-        self, request: auth_service_pb2.ValidateSessionRequest, context: Context
+        self, request: auth_service_pb2.ValidateSessionRequest, context: RpcContext
     ) -> auth_service_pb2.ValidateSessionResponse:
         return self._validated(await self._operations.validate_session(request.token, passive=request.passive))
 
     async def ValidateSessions(
-        self, request: auth_service_pb2.ValidateSessionsRequest, context: Context
+        self, request: auth_service_pb2.ValidateSessionsRequest, context: RpcContext
     ) -> auth_service_pb2.ValidateSessionsResponse:
         if not 1 <= len(request.sessions) <= MAX_TOGETHER:
             raise errors.InvalidArgument(f"sessions must be 1 to {MAX_TOGETHER}.", field="sessions")
@@ -124,7 +127,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         )
 
     async def Reauthenticate(
-        self, request: auth_service_pb2.ReauthenticateRequest, context: Context
+        self, request: auth_service_pb2.ReauthenticateRequest, context: RpcContext
     ) -> auth_service_pb2.ReauthenticateResponse:
         session, token = await self._sessions.reauthenticate(
             actor(),
@@ -135,13 +138,13 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         return auth_service_pb2.ReauthenticateResponse(session=convert.session_to_proto(session), token=token)
 
     async def ListSessions(
-        self, request: auth_service_pb2.ListSessionsRequest, context: Context
+        self, request: auth_service_pb2.ListSessionsRequest, context: RpcContext
     ) -> auth_service_pb2.ListSessionsResponse:
         found = await self._sessions.list_sessions(actor().user_id)
         return auth_service_pb2.ListSessionsResponse(sessions=map(convert.session_to_proto, found))
 
     async def RevokeSession(
-        self, request: auth_service_pb2.RevokeSessionRequest, context: Context
+        self, request: auth_service_pb2.RevokeSessionRequest, context: RpcContext
     ) -> auth_service_pb2.RevokeSessionResponse:
         session_id = ids.parse(request.session_id, "session_id")
         reason = validation.read_revoke_reason(request.reason)
@@ -149,14 +152,14 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         return auth_service_pb2.RevokeSessionResponse()
 
     async def RevokeAllSessions(
-        self, request: auth_service_pb2.RevokeAllSessionsRequest, context: Context
+        self, request: auth_service_pb2.RevokeAllSessionsRequest, context: RpcContext
     ) -> auth_service_pb2.RevokeAllSessionsResponse:
         keep = ids.parse(request.except_session_id, "except_session_id") if request.except_session_id else None
         revoked_count = await self._sessions.revoke_all_sessions(actor(), keep=keep)
         return auth_service_pb2.RevokeAllSessionsResponse(revoked_count=revoked_count)
 
     async def ChangePassword(
-        self, request: auth_service_pb2.ChangePasswordRequest, context: Context
+        self, request: auth_service_pb2.ChangePasswordRequest, context: RpcContext
     ) -> auth_service_pb2.ChangePasswordResponse:
         changed = await self._recovery.change_password(
             actor(),
@@ -169,13 +172,13 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         )
 
     async def RequestPasswordReset(
-        self, request: auth_service_pb2.RequestPasswordResetRequest, context: Context
+        self, request: auth_service_pb2.RequestPasswordResetRequest, context: RpcContext
     ) -> auth_service_pb2.RequestPasswordResetResponse:
         await self._recovery.request_reset(email=request.email, client=convert.client_from_proto(request.client))
         return auth_service_pb2.RequestPasswordResetResponse()
 
     async def ResetPassword(
-        self, request: auth_service_pb2.ResetPasswordRequest, context: Context
+        self, request: auth_service_pb2.ResetPasswordRequest, context: RpcContext
     ) -> auth_service_pb2.ResetPasswordResponse:
         await self._recovery.reset_password(
             token=request.token, password=request.password, client=convert.client_from_proto(request.client)
@@ -183,19 +186,19 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         return auth_service_pb2.ResetPasswordResponse()
 
     async def RequestEmailVerification(
-        self, request: auth_service_pb2.RequestEmailVerificationRequest, context: Context
+        self, request: auth_service_pb2.RequestEmailVerificationRequest, context: RpcContext
     ) -> auth_service_pb2.RequestEmailVerificationResponse:
         await self._recovery.request_verification(actor())
         return auth_service_pb2.RequestEmailVerificationResponse()
 
     async def VerifyEmail(
-        self, request: auth_service_pb2.VerifyEmailRequest, context: Context
+        self, request: auth_service_pb2.VerifyEmailRequest, context: RpcContext
     ) -> auth_service_pb2.VerifyEmailResponse:
         await self._recovery.verify_email(token=request.token, client=convert.client_from_proto(request.client))
         return auth_service_pb2.VerifyEmailResponse()
 
     async def BeginTotp(
-        self, request: auth_service_pb2.BeginTotpRequest, context: Context
+        self, request: auth_service_pb2.BeginTotpRequest, context: RpcContext
     ) -> auth_service_pb2.BeginTotpResponse:
         offered = await self._second_factor.begin(actor())
         return auth_service_pb2.BeginTotpResponse(
@@ -203,7 +206,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         )
 
     async def ConfirmTotp(
-        self, request: auth_service_pb2.ConfirmTotpRequest, context: Context
+        self, request: auth_service_pb2.ConfirmTotpRequest, context: RpcContext
     ) -> auth_service_pb2.ConfirmTotpResponse:
         enabled = await self._second_factor.confirm(actor(), request.code)
         return auth_service_pb2.ConfirmTotpResponse(
@@ -213,19 +216,19 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         )
 
     async def DisableTotp(
-        self, request: auth_service_pb2.DisableTotpRequest, context: Context
+        self, request: auth_service_pb2.DisableTotpRequest, context: RpcContext
     ) -> auth_service_pb2.DisableTotpResponse:
         session, token = await self._second_factor.disable(actor(), request.code)
         return auth_service_pb2.DisableTotpResponse(session=convert.session_to_proto(session), token=token)
 
     async def RegenerateRecoveryCodes(
-        self, request: auth_service_pb2.RegenerateRecoveryCodesRequest, context: Context
+        self, request: auth_service_pb2.RegenerateRecoveryCodesRequest, context: RpcContext
     ) -> auth_service_pb2.RegenerateRecoveryCodesResponse:
         made = await self._second_factor.regenerate_recovery_codes(actor())
         return auth_service_pb2.RegenerateRecoveryCodesResponse(recovery_codes=made)
 
     async def GetSecurity(
-        self, request: auth_service_pb2.GetSecurityRequest, context: Context
+        self, request: auth_service_pb2.GetSecurityRequest, context: RpcContext
     ) -> auth_service_pb2.GetSecurityResponse:
         security = await self._sessions.get_security(actor())
         since = security.second_factor_since

@@ -6,8 +6,10 @@ import dataclasses
 from datetime import timedelta
 
 from chassis import settings
-from services.auth import mail, sealing
-from services.auth.relying_party import RelyingParty
+from services.auth.email.message import Sender
+from services.auth.email.senders import open_sender
+from services.auth.encryption.keyring import Keyring
+from services.auth.passkeys.relying_party import RelyingParty
 
 ARGON2_LEAST_KIB = 8
 PRODUCTION_LEAST_KIB = 19_456  # OWASP's floor for argon2id with two passes
@@ -32,14 +34,14 @@ class _Both(settings.Process):
     def check(self) -> None:
         """Refuse what cannot be meant."""
         try:
-            sealing.Ring.read(self.encryption_keys)
+            Keyring.read(self.encryption_keys)
         except ValueError as error:
             raise settings.SettingsError(f"ENCRYPTION_KEYS cannot be used: {error}") from error
 
     @property
-    def ring(self) -> sealing.Ring:
+    def keyring(self) -> Keyring:
         """The keys for secrets at rest."""
-        return sealing.Ring.read(self.encryption_keys)
+        return Keyring.read(self.encryption_keys)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,10 +121,10 @@ class WorkerSettings(_Both):
         if not 1 <= self.worker_concurrency <= 100:
             raise settings.SettingsError("WORKER_CONCURRENCY must be between 1 and 100")
 
-    def open_sender(self) -> mail.Sender:
+    def open_sender(self) -> Sender:
         """Give who takes mails."""
         is_production = self.environment == "production"
         try:
-            return mail.open_sender(self.email_url, sender=self.email_from, is_production=is_production)
+            return open_sender(self.email_url, sender=self.email_from, is_production=is_production)
         except ValueError as error:
             raise settings.SettingsError(f"EMAIL_URL or EMAIL_FROM cannot be used: {error}") from error

@@ -15,9 +15,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.auth import domain, storage
+from services.auth import domain
+from services.auth.accounts import storage as account_storage
+from services.auth.accounts.storage import NOW
 from services.auth.schema import login_failures
-from services.auth.storage import NOW
 
 FAILURES_PER_ACCOUNT = 10
 FAILURES_PER_ADDRESS = 100
@@ -120,4 +121,4 @@ async def forget(conn: AsyncConnection, keys: Iterable[str]) -> None:
 async def delete_closed_windows(conn: AsyncConnection, *, limit: int) -> int:
     """Delete counts of attempts whose window is over."""
     closed = login_failures.c.window_ends_at < NOW
-    return await storage.delete_some(conn, login_failures, login_failures.c.key, closed, limit)
+    return await account_storage.delete_some(conn, login_failures, login_failures.c.key, closed, limit)

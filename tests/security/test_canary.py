@@ -12,8 +12,9 @@ import httpx
 import pyotp
 
 from dev import fake_provider
-from services.auth import codes, sealing
 from services.auth.connections import secrets as connection_secrets
+from services.auth.encryption.keyring import Keyring
+from services.auth.second_factor import codes
 from tests.acceptance import waiting
 from tests.acceptance.users import PASSWORD
 from tests.security import people, secrets_seen
@@ -71,11 +72,15 @@ async def connect(system: Replicated, person: Person, seen: dict[str, str]) -> N
 
 
 async def opened(system: Replicated, person: Person, table: str, column: str) -> dict[str, str]:
-    """Give what is sealed there."""
-    statement: Any = f"SELECT {column} AS sealed FROM auth.{table} WHERE user_id = %s"
+    """Return the decrypted secret of a column."""
+    statement: Any = f"SELECT {column} AS ciphertext FROM auth.{table} WHERE user_id = %s"
     [row] = await system.query(statement, person.user_id)
-    place = connection_secrets.place(column, uuid.UUID(person.user_id), fake_provider.NAME)
-    return {f"what {column} seals": sealing.Ring.read(system.encryption_keys).open(row["sealed"], place=place)}
+    associated_data = connection_secrets.associated_data(column, uuid.UUID(person.user_id), fake_provider.NAME)
+    return {
+        f"the secret in {column}": Keyring.read(system.encryption_keys).decrypt(
+            row["ciphertext"], associated_data=associated_data
+        )
+    }
 
 
 async def reset_password(system: Replicated, person: Person, seen: dict[str, str]) -> None:

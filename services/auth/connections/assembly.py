@@ -12,7 +12,6 @@ import worker
 from chassis import outbox
 from chassis.rpc import server
 from repruv.auth.v1 import connections_service_pb2_grpc as pb_grpc
-from services.auth import resealing, sealing
 from services.auth.connections import (
     announcements,
     handlers,
@@ -26,6 +25,8 @@ from services.auth.connections.platforms import Platform
 from services.auth.connections.providers import choose, outbound
 from services.auth.connections.schema import leftovers
 from services.auth.connections.schema import secrets as table
+from services.auth.encryption import key_rotation
+from services.auth.encryption.keyring import Keyring
 from worker import JobsClient
 from worker.outbox import Submitter
 
@@ -43,7 +44,7 @@ class Assembly:
         relay: outbox.Relay,
         offered: Sequence[Platform],
         withdrawn: Sequence[Platform] = (),
-        ring: sealing.Ring,
+        keyring: Keyring,
         public_url: str,
     ) -> None:
         """At `withdrawn` platforms nobody connects any more, but jobs give access back."""
@@ -51,7 +52,7 @@ class Assembly:
         self.announced = announced
         self._relay = relay
         self._public_url = public_url
-        self._vault = secrets.Vault(ring)
+        self._vault = secrets.Vault(keyring)
         self._outbound = outbound.Outbound()
         self._providers = choose.providers(offered, self._outbound)
         self._withdrawn = choose.providers(withdrawn, self._outbound)
@@ -95,20 +96,20 @@ class Assembly:
         await self._outbound.close()
 
 
-def sealed_columns() -> list[resealing.Sealed]:
-    """Give the columns that hold what was sealed. Authorizations are none of them: they end within ten minutes."""
+def encrypted_columns() -> list[key_rotation.EncryptedColumn]:
+    """Return the encrypted columns. Authorizations are not rotated: they end within ten minutes."""
     return [
-        resealing.Sealed(
+        key_rotation.EncryptedColumn(
             column=table.c[name],
             key=(table.c.user_id, table.c.platform),
-            place=lambda row, name=name: secrets.place(name, row.user_id, row.platform),  # type: ignore[misc]
+            associated_data=lambda row, name=name: secrets.associated_data(name, row.user_id, row.platform),  # type: ignore[misc]
         )
         for name in secrets.SEALED_COLUMNS
     ] + [
-        resealing.Sealed(
+        key_rotation.EncryptedColumn(
             column=leftovers.c[name],
             key=(leftovers.c.user_id, leftovers.c.platform, leftovers.c.generation),
-            place=lambda row, name=name: secrets.place(name, row.user_id, row.platform),  # type: ignore[misc]
+            associated_data=lambda row, name=name: secrets.associated_data(name, row.user_id, row.platform),  # type: ignore[misc]
         )
         for name in ("sealed_access_token", "sealed_refresh_token")
     ]

@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors, ids, outbox, postgres
-from services.auth import foundation, throttling
+from services.auth import context, throttling
 from services.auth.connections import announcements, domain, secrets, settling, storage
 from services.auth.connections.domain import Action, Connection
 from services.auth.connections.providers.outbound import Failed
@@ -44,7 +44,7 @@ class User:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Begun:
+class NewSession:
     """The answer to BeginConnect."""
 
     connection: Connection
@@ -106,7 +106,7 @@ class Operations:
             self._provider(platform)
         return await self._settlement.repaired(connection)
 
-    async def begin(self, user: User, platform: str, *, return_to: str) -> Begun:
+    async def begin(self, user: User, platform: str, *, return_to: str) -> NewSession:
         """Begin to connect; gives where the browser must go. See the proto for what it raises."""
         provider = self._provider(platform)
         return_to = domain.clean_return_to(return_to)
@@ -121,7 +121,7 @@ class Operations:
         )
         asking = await self._ask(provider, transaction)
         async with self._engine.begin() as conn:
-            await foundation.lock_account(conn, user.user_id)
+            await context.lock_account(conn, user.user_id)
             if (connection := await storage.begin(conn, user.user_id, platform)) is None:
                 raise domain.refusal((await storage.get(conn, user.user_id, platform)).state)
             expires_at = await self._vault.keep_authorization(
@@ -137,7 +137,7 @@ class Operations:
             )
             messages = await self._announced.announce(conn, connection, Action.BEGIN, session_id=user.session_id)
         self._relay.send(messages)
-        return Begun(connection=connection, authorization_url=asking.url, expires_at=expires_at)
+        return NewSession(connection=connection, authorization_url=asking.url, expires_at=expires_at)
 
     async def finish(self, user: User, platform: str, returned: Returned) -> tuple[Connection, str]:
         """Take what a platform sent the browser back with, once; gives how it stands, and where to go. Raises `StateInvalid`."""
@@ -147,7 +147,7 @@ class Operations:
             raise domain.StateInvalid()
         # What raises in here is rolled back: an answer that does not count uses up nothing.
         async with self._engine.begin() as conn:
-            await foundation.lock_account(conn, user.user_id)
+            await context.lock_account(conn, user.user_id)
             authorization = await secrets.take_authorization(
                 conn, state=returned.state, user_id=user.user_id, session_id=user.session_id, platform=platform
             )

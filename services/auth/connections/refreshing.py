@@ -13,12 +13,12 @@ from typing import Any
 from uuid import UUID
 
 import worker
-from services.auth import sealing
 from services.auth.connections import convert, domain, secrets, storage, tasks
 from services.auth.connections.domain import Action, Connection, ErrorCode, State, Tokens
 from services.auth.connections.providers.outbound import Failed, Refused, Unavailable
 from services.auth.connections.providers.provider import NotRenewable, Provider
 from services.auth.connections.tasks import Dependencies
+from services.auth.encryption.keyring import DecryptionFailed
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ async def refresh(dependencies: Dependencies, context: worker.Context) -> dict[s
             return {"refreshed": False}
         try:
             kept = await dependencies.vault.get(conn, connection)
-        except sealing.CannotOpen:
+        except DecryptionFailed:
             logger.exception("secrets cannot be opened", extra={"platform": platform, "user_id": user_id})
             raise tasks.failed(domain.error(ErrorCode.INTERNAL)) from None
     if kept is None or kept.tokens is None or kept.issued_at is None:

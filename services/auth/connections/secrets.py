@@ -13,10 +13,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.auth import sealing
 from services.auth.connections.domain import AUTHORIZATION_LIFETIME, Connection, Tokens
 from services.auth.connections.schema import authorizations, leftovers
 from services.auth.connections.schema import secrets as table
+from services.auth.encryption.keyring import Keyring
 
 _now = sa.func.now()
 
@@ -27,7 +27,7 @@ SEALED_COLUMNS = (
     "sealed_access_token",
     "sealed_refresh_token",
 )
-"""Those of `connection_secrets`; `place` gives each one's place."""
+"""The encrypted columns of `connection_secrets`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,16 +65,16 @@ class Kept:
     issued_at: datetime | None
 
 
-def place(column: str, user_id: UUID, platform: str) -> str:
-    """Say where a sealed secret lies; it opens nowhere else."""
+def associated_data(column: str, user_id: UUID, platform: str) -> str:
+    """Return the associated data that binds a ciphertext to its column, user and platform."""
     return f"connection|{user_id}|{platform}|{column}"
 
 
 class Vault:
     """Seals what is stored, and opens it."""
 
-    def __init__(self, ring: sealing.Ring) -> None:
-        self._ring = ring
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
 
     async def keep_authorization(
         self,
@@ -96,8 +96,8 @@ class Vault:
             "platform": connection.platform,
             "session_id": session_id,
             "generation": connection.generation,
-            "sealed_verifier": self._seal(verifier, "sealed_verifier", connection),
-            "sealed_nonce": self._seal(nonce, "sealed_nonce", connection),
+            "sealed_verifier": self._encrypt(verifier, "sealed_verifier", connection),
+            "sealed_nonce": self._encrypt(nonce, "sealed_nonce", connection),
             "issuer": issuer,
             "is_issuer_required": is_issuer_required,
             "return_to": return_to,
@@ -117,7 +117,7 @@ class Vault:
             "user_id": connection.user_id,
             "platform": connection.platform,
             "generation": connection.generation,
-            "sealed_code": self._seal(code, "sealed_code", connection),
+            "sealed_code": self._encrypt(code, "sealed_code", connection),
             "sealed_verifier": authorization.sealed_verifier,
             "sealed_nonce": authorization.sealed_nonce,
         }
@@ -143,9 +143,11 @@ class Vault:
             "sealed_verifier": None,
             "sealed_nonce": None,
             "code_sent_at": None,
-            "sealed_access_token": self._seal(tokens.access_token, "sealed_access_token", connection),
+            "sealed_access_token": self._encrypt(tokens.access_token, "sealed_access_token", connection),
             "sealed_refresh_token": (
-                self._seal(tokens.refresh_token, "sealed_refresh_token", connection) if tokens.refresh_token else None
+                self._encrypt(tokens.refresh_token, "sealed_refresh_token", connection)
+                if tokens.refresh_token
+                else None
             ),
             "subject": tokens.subject,
             "issued_at": _now,
@@ -157,13 +159,15 @@ class Vault:
         return issued_at
 
     async def get(self, conn: AsyncConnection, connection: Connection) -> Kept | None:
-        """Open what is kept; None if nothing is. Raises `sealing.CannotOpen`."""
+        """Open what is kept; None if nothing is. Raises `DecryptionFailed`."""
         statement = sa.select(table).where(*_mine(connection.user_id, connection.platform))
         if (row := (await conn.execute(statement)).mappings().first()) is None:
             return None
 
         def opened(column: str) -> str:
-            return self._ring.open(row[column], place=place(column, connection.user_id, connection.platform))
+            return self._keyring.decrypt(
+                row[column], associated_data=associated_data(column, connection.user_id, connection.platform)
+            )
 
         consent = tokens = None
         if row["sealed_code"] is not None:
@@ -187,13 +191,13 @@ class Vault:
         )
 
     async def get_leftover(self, conn: AsyncConnection, user_id: UUID, platform: str, generation: int) -> Tokens | None:
-        """Open what was set aside of a generation; None if nothing is (any more). Raises `sealing.CannotOpen`."""
+        """Open what was set aside of a generation; None if nothing is (any more). Raises `DecryptionFailed`."""
         statement = sa.select(leftovers).where(*leftover_of(user_id, platform, generation))
         if (row := (await conn.execute(statement)).mappings().first()) is None:
             return None
 
         def opened(column: str) -> str:
-            return self._ring.open(row[column], place=place(column, user_id, platform))
+            return self._keyring.decrypt(row[column], associated_data=associated_data(column, user_id, platform))
 
         return Tokens(
             access_token=opened("sealed_access_token"),
@@ -201,8 +205,10 @@ class Vault:
             subject=row["subject"],
         )
 
-    def _seal(self, secret: str, column: str, connection: Connection) -> bytes:
-        return self._ring.seal(secret, place=place(column, connection.user_id, connection.platform))
+    def _encrypt(self, secret: str, column: str, connection: Connection) -> bytes:
+        return self._keyring.encrypt(
+            secret, associated_data=associated_data(column, connection.user_id, connection.platform)
+        )
 
 
 async def take_authorization(

@@ -14,11 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 import worker
 from chassis import outbox, postgres
-from services.auth import sealing
 from services.auth.connections import announcements, convert, domain, secrets, storage
 from services.auth.connections.domain import Action, Beginning, Connection, Fence, JobKind, State, Tokens
 from services.auth.connections.providers.outbound import Failed, Unavailable
 from services.auth.connections.providers.provider import Provider
+from services.auth.encryption.keyring import DecryptionFailed
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ async def begin(dependencies: Dependencies, context: worker.Context, kind: JobKi
         await storage.begin_attempt(conn, fence)
         try:
             kept = await dependencies.vault.get(conn, connection)
-        except sealing.CannotOpen:
+        except DecryptionFailed:
             logger.exception("secrets cannot be opened", extra={"platform": fence.platform, "user_id": fence.user_id})
             kept = None
     return Attempt(fence=fence, connection=connection, kept=kept, is_done=False)

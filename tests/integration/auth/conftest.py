@@ -35,13 +35,18 @@ from repruv.auth.v1 import (
     passkey_service_pb2_grpc,
 )
 from repruv.jobs.v1 import jobs_service_pb2
-from services.auth import admin_servicer, handlers, mails, passkey_servicer, schema, sealing, servicer
+from services.auth import schema, servicer
+from services.auth.accounts.passwords import Passwords
+from services.auth.admin import servicer as admin_servicer
 from services.auth.connections import announcements
-from services.auth.foundation import Foundation
-from services.auth.mail import folder
-from services.auth.passwords import Passwords
-from services.auth.relying_party import RelyingParty
-from services.auth.upkeep import Upkeep
+from services.auth.context import Context
+from services.auth.email import folder
+from services.auth.email import handlers as email_handlers
+from services.auth.email import jobs as email_jobs
+from services.auth.encryption.keyring import Keyring
+from services.auth.maintenance import Maintenance
+from services.auth.passkeys import servicer as passkey_servicer
+from services.auth.passkeys.relying_party import RelyingParty
 from worker import outbox as worker_outbox
 from worker import testing
 
@@ -164,22 +169,22 @@ class Gateway:
 class Post:
     """The jobs service and the worker, as far as mails need them: jobs that were submitted run when a test says so."""
 
-    def __init__(self, mailer: handlers.Mailer, folder: Path) -> None:
+    def __init__(self, mailer: email_handlers.EmailJobHandler, folder: Path) -> None:
         self._mailer = mailer
         self._folder = folder
-        self._submitted: list[mails.Payload] = []
+        self._submitted: list[email_jobs.Payload] = []
 
     async def submit(self, message_id: str, subject: str, payload: bytes) -> None:
         """Take a job."""
         spec = jobs_service_pb2.SubmitJobRequest.FromString(payload).spec
         if spec.kind == "auth.disconnect":
             return
-        assert (spec.kind, spec.owner_id) == (mails.KIND, worker.SYSTEM)
+        assert (spec.kind, spec.owner_id) == (email_jobs.KIND, worker.SYSTEM)
         told = dict(spec.payload)
         assert not any("rpl_" in str(value) for value in told.values())
-        self._submitted.append(pydantic.TypeAdapter(mails.Payload).validate_python(told))
+        self._submitted.append(pydantic.TypeAdapter(email_jobs.Payload).validate_python(told))
 
-    def jobs(self, account: Account | str, purpose: str) -> list[mails.Payload]:
+    def jobs(self, account: Account | str, purpose: str) -> list[email_jobs.Payload]:
         """Give the jobs of an account, or an address."""
         names = {account} if isinstance(account, str) else {account.user_id, account.email}
         mine = [one for one in self._submitted if one.user_id in names or one.email in names]
@@ -199,7 +204,7 @@ class Post:
         """Give the secret of the link in a mail."""
         return token_in(await self.deliver(account, purpose, times=times))
 
-    async def run(self, payload: mails.Payload) -> dict[str, str]:
+    async def run(self, payload: email_jobs.Payload) -> dict[str, str]:
         """Run a job."""
         return await self._mailer.send(testing.RecordingContext(), payload)
 
@@ -230,9 +235,9 @@ def engine(database: Callable[[str], AsyncEngine]) -> AsyncEngine:
 
 
 @pytest.fixture(scope="session")
-def ring() -> sealing.Ring:
+def keyring() -> Keyring:
     """The keys for secrets at rest."""
-    return sealing.Ring({"b": b"B" * 32, "a": b"A" * 32})
+    return Keyring({"b": b"B" * 32, "a": b"A" * 32})
 
 
 @pytest.fixture(scope="session")
@@ -240,13 +245,13 @@ def post(engine: AsyncEngine, tmp_path_factory: pytest.TempPathFactory) -> Post:
     """Where mails are asked for and written."""
     path = tmp_path_factory.mktemp("mails")
     sender = folder.Folder(path, sender="Repruv <no-reply@example.org>", shows_links=False)
-    return Post(handlers.Mailer(engine=engine, sender=sender, public_url=PUBLIC_URL), path)
+    return Post(email_handlers.EmailJobHandler(engine=engine, sender=sender, public_url=PUBLIC_URL), path)
 
 
 @pytest.fixture(scope="session")
-async def foundation(
-    engine: AsyncEngine, nats_url: str, signer: Callable[[str], identity.Signer], ring: sealing.Ring, post: Post
-) -> AsyncIterator[Foundation]:
+async def context(
+    engine: AsyncEngine, nats_url: str, signer: Callable[[str], identity.Signer], keyring: Keyring, post: Post
+) -> AsyncIterator[Context]:
     """What the operations stand on, with relay and bus running."""
     events = bus.Bus(nats_url, name="test-auth")
     events.owns_stream("auth")
@@ -255,11 +260,11 @@ async def foundation(
     async with run.Background() as background:
         background.start("bus", events.run)
         background.start("relay", relay.run)
-        yield Foundation(
+        yield Context(
             engine=engine,
             passwords=passwords,
             signer=signer("auth"),
-            ring=ring,
+            keyring=keyring,
             send=relay.send,
             registrations_per_address=REGISTRATIONS_PER_ADDRESS,
             verification_period=VERIFICATION_PERIOD,
@@ -269,14 +274,14 @@ async def foundation(
 
 
 @pytest.fixture(scope="session")
-async def channel(foundation: Foundation, verifier: identity.Verifier) -> AsyncIterator[grpc.aio.Channel]:
+async def channel(context: Context, verifier: identity.Verifier) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to the service."""
-    async with served(foundation, verifier) as opened:
+    async with served(context, verifier) as opened:
         yield opened
 
 
 @asynccontextmanager
-async def served(foundation: Foundation, verifier: identity.Verifier) -> AsyncIterator[grpc.aio.Channel]:
+async def served(context: Context, verifier: identity.Verifier) -> AsyncIterator[grpc.aio.Channel]:
     """Serve the services; gives a channel to them."""
     serving = server.serving(
         listen="127.0.0.1:0",
@@ -284,7 +289,7 @@ async def served(foundation: Foundation, verifier: identity.Verifier) -> AsyncIt
             server.Service(
                 name=servicer.SERVICE,
                 register=partial(
-                    auth_service_pb2_grpc.add_AuthServiceServicer_to_server, servicer.AuthServicer(foundation)
+                    auth_service_pb2_grpc.add_AuthServiceServicer_to_server, servicer.AuthServicer(context)
                 ),
                 callers=servicer.CALLERS,
             ),
@@ -292,7 +297,7 @@ async def served(foundation: Foundation, verifier: identity.Verifier) -> AsyncIt
                 name=admin_servicer.SERVICE,
                 register=partial(
                     admin_service_pb2_grpc.add_AuthAdminServiceServicer_to_server,
-                    admin_servicer.AuthAdminServicer(foundation, announcements.Announcements({})),
+                    admin_servicer.AuthAdminServicer(context, announcements.Announcements({})),
                 ),
                 callers=admin_servicer.CALLERS,
             ),
@@ -300,7 +305,7 @@ async def served(foundation: Foundation, verifier: identity.Verifier) -> AsyncIt
                 name=passkey_servicer.SERVICE,
                 register=partial(
                     passkey_service_pb2_grpc.add_PasskeyServiceServicer_to_server,
-                    passkey_servicer.PasskeyServicer(foundation),
+                    passkey_servicer.PasskeyServicer(context),
                 ),
                 callers=passkey_servicer.CALLERS,
             ),
@@ -321,10 +326,10 @@ def gateway(channel: grpc.aio.Channel, signer: Callable[[str], identity.Signer])
 
 
 @pytest.fixture
-async def admin(gateway: Gateway, foundation: Foundation) -> Account:
+async def admin(gateway: Gateway, context: Context) -> Account:
     """An admin who has just signed in."""
     email, ip_address = new_email(), new_address()
-    await Upkeep(foundation).ensure_admin(email=email, password=PASSWORD)
+    await Maintenance(context).ensure_admin(email=email, password=PASSWORD)
     return await gateway.described(await gateway.login(email, ip_address=ip_address), ip_address)
 
 

@@ -11,8 +11,8 @@ import pytest
 from chassis import errors
 from repruv.auth.v1 import auth_pb2
 from services.auth import domain
-from services.auth.foundation import Foundation
-from services.auth.upkeep import Upkeep
+from services.auth.context import Context
+from services.auth.maintenance import Maintenance
 from tests.integration.auth.conftest import PASSWORD, Account, Gateway, Post, new_address, new_email
 
 CHANGING: dict[str, dict[str, Any]] = {
@@ -41,7 +41,7 @@ async def test_others_may_not(gateway: Gateway, rpc: str) -> None:
 
 @pytest.mark.parametrize("rpc", [*CHANGING, *READING])
 async def test_an_admin_who_was_one_may_no_longer(
-    gateway: Gateway, admin: Account, foundation: Foundation, sql: Any, rpc: str
+    gateway: Gateway, admin: Account, context: Context, sql: Any, rpc: str
 ) -> None:
     other = await gateway.account()
     await sql("UPDATE auth.users SET role = 'user' WHERE user_id = :id", id=admin.user_id)
@@ -98,11 +98,11 @@ async def test_a_role_ends_all_sessions(gateway: Gateway, admin: Account) -> Non
     assert refused.value.field == "role"
 
 
-async def test_of_two_admins_who_demote_each_other_one_is_too_late(gateway: Gateway, foundation: Foundation) -> None:
+async def test_of_two_admins_who_demote_each_other_one_is_too_late(gateway: Gateway, context: Context) -> None:
     admins = []
     for _ in range(2):
         email, ip_address = new_email(), new_address()
-        await Upkeep(foundation).ensure_admin(email=email, password=PASSWORD)
+        await Maintenance(context).ensure_admin(email=email, password=PASSWORD)
         admins.append(await gateway.described(await gateway.login(email, ip_address=ip_address), ip_address))
     first, second = admins
     role = auth_pb2.USER_ROLE_USER

@@ -10,8 +10,8 @@ from sqlalchemy import exc
 
 from chassis import errors, postgres
 from services.auth import audit, domain
-from services.auth.foundation import Foundation
-from services.auth.upkeep import Upkeep
+from services.auth.context import Context
+from services.auth.maintenance import Maintenance
 from tests.integration.auth.conftest import PASSWORD, Account, Gateway, Post, new_address, new_email
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
@@ -54,9 +54,9 @@ async def test_without_its_event_nothing_happens(gateway: Gateway, sql: Any) -> 
     assert await gateway.is_valid(account.token)
 
 
-async def test_a_detail_cannot_forge_a_line(foundation: Foundation, gateway: Gateway) -> None:
+async def test_a_detail_cannot_forge_a_line(context: Context, gateway: Gateway) -> None:
     account = await gateway.account()
-    async with foundation.engine.begin() as conn:
+    async with context.engine.begin() as conn:
         actor = domain.Actor(user_id=uuid.UUID(account.user_id), session_id=uuid.UUID(account.session_id))
         odd = "youtube\r\n2026-01-01 login_succeeded\x1b[2J\u2028" + "x" * 500
         await audit.record(conn, audit.Kind.CONNECTED, audit.by_owner(actor), platform=odd)
@@ -76,7 +76,7 @@ async def test_what_was_written_is_kept_for_a_year(gateway: Gateway, sql: Any, c
     assert postgres.violated_constraint(refused.value) == "security_events_are_kept"
 
 
-async def test_after_a_year_it_is_deleted(foundation: Foundation, sql: Any) -> None:
+async def test_after_a_year_it_is_deleted(context: Context, sql: Any) -> None:
     insert = (
         "INSERT INTO auth.security_events (event_id, kind, ip_address, client_name, details, occurred_at)"
         " VALUES (gen_random_uuid(), 'registered', '', :name, '{}', now() - CAST(:ago AS interval))"
@@ -84,7 +84,7 @@ async def test_after_a_year_it_is_deleted(foundation: Foundation, sql: Any) -> N
     mark = new_email()
     await sql(insert, name=mark, ago="367 days")
     await sql(insert, name=mark, ago="365 days")
-    await Upkeep(foundation).delete_ended()
+    await Maintenance(context).delete_ended()
     rows = await sql(
         "SELECT now() - occurred_at < interval '366 days' AS is_young FROM auth.security_events WHERE client_name = :name",
         name=mark,

@@ -10,7 +10,8 @@ import pytest
 from chassis import errors, identity
 from chassis.rpc import client
 from repruv.auth.v1 import admin_service_pb2, auth_pb2, auth_service_pb2
-from services.auth import admin_servicer, servicer
+from services.auth import servicer
+from services.auth.admin import servicer as admin_servicer
 from tests.integration.auth.conftest import Gateway
 
 PUBLIC = [method.name for method in auth_service_pb2.DESCRIPTOR.services_by_name["AuthService"].methods]

@@ -55,7 +55,7 @@ async def test_an_illegal_session_is_refused(gateway: Gateway, sql: Any, change:
     assert postgres.violated_constraint(refused.value) == constraint
 
 
-SEALED = "decode(repeat('ab', 60), 'hex')"
+ENCRYPTED_COLUMNS = "decode(repeat('ab', 60), 'hex')"
 HASH = "decode(repeat('ab', 32), 'hex')"
 PASSKEY = f"passkeys VALUES (gen_random_uuid(), :id, {HASH}, {HASH}, 0, '{{}}', gen_random_uuid()"
 
@@ -64,9 +64,9 @@ PASSKEY = f"passkeys VALUES (gen_random_uuid(), :id, {HASH}, {HASH}, 0, '{{}}', 
     ("statement", "constraint"),
     [
         ("second_factors VALUES (:id, 'readable', now())", "second_factors_secret_is_sealed"),
-        (f"second_factors VALUES (:id, {SEALED})", "second_factors_wait_or_count"),
-        (f"second_factors VALUES (:id, {SEALED}, now(), now(), 1)", "second_factors_wait_or_count"),
-        (f"second_factors VALUES (:id, {SEALED}, NULL, now())", "second_factors_were_used"),
+        (f"second_factors VALUES (:id, {ENCRYPTED_COLUMNS})", "second_factors_wait_or_count"),
+        (f"second_factors VALUES (:id, {ENCRYPTED_COLUMNS}, now(), now(), 1)", "second_factors_wait_or_count"),
+        (f"second_factors VALUES (:id, {ENCRYPTED_COLUMNS}, NULL, now())", "second_factors_were_used"),
         ("login_challenges VALUES ('short', :id, true, 0, now())", "login_challenges_are_hashed"),
         (f"login_challenges VALUES ({HASH}, :id, true, 6, now())", "login_challenges_tries_are_few"),
         ("mail_tokens VALUES ('short', :id, 'reset', now())", "mail_tokens_are_hashed"),

@@ -13,10 +13,10 @@ import sqlalchemy as sa
 
 from chassis import postgres
 from services.auth import domain
-from services.auth.foundation import Foundation
-from services.auth.operations import Operations
-from services.auth.passwords import Passwords
-from services.auth.recovery import Recovery
+from services.auth.accounts.passwords import Passwords
+from services.auth.accounts.recovery import Recovery
+from services.auth.context import Context
+from services.auth.sign_in.operations import Operations
 from tests.integration.auth.conftest import MEMORY_KIB, PASSWORD, Gateway, new_address, new_email
 
 WRONG = "not-the-password-at-all"
@@ -45,7 +45,7 @@ class Counted(Passwords):
 class Work:
     """Operations on an engine of their own, and what they did."""
 
-    foundation: Foundation
+    context: Context
     passwords: Counted
     statements: list[str] = field(default_factory=list)
 
@@ -56,7 +56,7 @@ class Work:
         def note(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
             self.statements.append(statement)
 
-        engine = self.foundation.engine.sync_engine
+        engine = self.context.engine.sync_engine
         self.statements.clear()
         self.passwords.hashes.clear()
         sa.event.listen(engine, "before_cursor_execute", note)
@@ -67,12 +67,12 @@ class Work:
 
 
 @pytest.fixture
-async def work(foundation: Foundation, database_url: Callable[[str], str]) -> AsyncIterator[Work]:
+async def work(context: Context, database_url: Callable[[str], str]) -> AsyncIterator[Work]:
     """Operations whose work is noted; the relay works elsewhere."""
     engine = postgres.engine(database_url("auth"), name="test-auth-work", pool_size=2)
     passwords = Counted()
-    changed = replace(foundation, engine=engine, passwords=passwords, is_registration_open=False)
-    yield Work(foundation=changed, passwords=passwords)
+    changed = replace(context, engine=engine, passwords=passwords, is_registration_open=False)
+    yield Work(context=changed, passwords=passwords)
     passwords.close()
     await engine.dispose()
 
@@ -83,21 +83,21 @@ def somewhere() -> domain.Client:
 
 async def wrong(work: Work, email: str) -> None:
     with pytest.raises(domain.InvalidCredentials):
-        await Operations(work.foundation).login(email=email, password=WRONG, client=somewhere())
+        await Operations(work.context).login(email=email, password=WRONG, client=somewhere())
 
 
 async def right_if_it_were_open(work: Work, email: str) -> None:
     password = PASSWORD if "closed" in email else WRONG
     with pytest.raises(domain.InvalidCredentials):
-        await Operations(work.foundation).login(email=email, password=password, client=somewhere())
+        await Operations(work.context).login(email=email, password=password, client=somewhere())
 
 
 async def forgot(work: Work, email: str) -> None:
-    await Recovery(work.foundation).request_reset(email=email, client=somewhere())
+    await Recovery(work.context).request_reset(email=email, client=somewhere())
 
 
 async def register(work: Work, email: str) -> None:
-    operations = Operations(work.foundation)
+    operations = Operations(work.context)
     assert await operations.register(email=email, password=PASSWORD, name="", client=somewhere()) is None
 
 

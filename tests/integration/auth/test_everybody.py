@@ -13,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors, outbox
 from repruv.auth.v1 import auth_events_pb2
-from services.auth import domain, everybody
-from services.auth.foundation import Foundation
+from services.auth import domain
+from services.auth.context import Context
+from services.auth.sessions import revoke_all_sessions
 from tests.integration.auth.conftest import Account, Gateway
 
 RPC = "RevokeAllUsersSessions"
@@ -23,7 +24,7 @@ RPC = "RevokeAllUsersSessions"
 async def test_an_admin_ends_everybodys_sessions_and_goes_on(
     gateway: Gateway, admin: Account, sql: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(everybody, "BATCH", 2)
+    monkeypatch.setattr(revoke_all_sessions, "BATCH", 2)
     accounts = [await gateway.account() for _ in range(3)]
     accounts.append(await gateway.again(accounts[0]))
     ended = await gateway.admin(RPC, user=admin.identity)
@@ -39,11 +40,11 @@ async def test_an_admin_ends_everybodys_sessions_and_goes_on(
 
 
 async def test_at_the_shell_admins_too_are_signed_out_and_every_end_is_told(
-    gateway: Gateway, admin: Account, foundation: Foundation
+    gateway: Gateway, admin: Account, context: Context
 ) -> None:
     account = await gateway.account()
     sent: list[outbox.Message] = []
-    ended = await everybody.end_sessions(replace(foundation, send=sent.extend), admin=None, seconds=20)
+    ended = await revoke_all_sessions.end_sessions(replace(context, send=sent.extend), admin=None, seconds=20)
     assert not ended.has_more
     assert [await gateway.is_valid(one.token) for one in (account, admin)] == [False, False]
     told = [auth_events_pb2.SessionsRevoked.FromString(message.payload) for message in sent]
@@ -54,15 +55,15 @@ async def test_at_the_shell_admins_too_are_signed_out_and_every_end_is_told(
 
 
 async def test_a_session_that_is_being_changed_is_not_forgotten(
-    gateway: Gateway, admin: Account, foundation: Foundation, engine: AsyncEngine
+    gateway: Gateway, admin: Account, context: Context, engine: AsyncEngine
 ) -> None:
     account = await gateway.account()
     actor = domain.Actor(user_id=uuid.UUID(admin.user_id), session_id=uuid.UUID(admin.session_id))
     async with engine.begin() as conn:
         lock = sa.text("SELECT 1 FROM auth.sessions WHERE session_id = :id FOR UPDATE")
         await conn.execute(lock, {"id": account.session_id})
-        assert (await everybody.end_sessions(foundation, admin=actor, seconds=0.2)).has_more
-    assert not (await everybody.end_sessions(foundation, admin=actor, seconds=20)).has_more
+        assert (await revoke_all_sessions.end_sessions(context, admin=actor, seconds=0.2)).has_more
+    assert not (await revoke_all_sessions.end_sessions(context, admin=actor, seconds=20)).has_more
     assert not await gateway.is_valid(account.token)
 
 

@@ -12,10 +12,11 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors
-from services.auth import domain, storage, throttling
-from services.auth.foundation import Foundation
-from services.auth.operations import Operations
-from services.auth.passwords import Passwords, TooBusy
+from services.auth import domain, throttling
+from services.auth.accounts import storage as account_storage
+from services.auth.accounts.passwords import Passwords, TooBusy
+from services.auth.context import Context
+from services.auth.sign_in.operations import Operations
 from tests.integration.auth.conftest import MEMORY_KIB, PASSWORD, Gateway, new_address, new_email
 
 WRONG = "not-the-password-at-all"
@@ -33,10 +34,10 @@ def client(ip_address: str) -> domain.Client:
 
 
 @pytest.fixture
-def stuck(foundation: Foundation) -> Iterator[Operations]:
+def stuck(context: Context) -> Iterator[Operations]:
     """Operations without a place for hashing, in which every hash is refused."""
     passwords = Passwords(memory_kib=MEMORY_KIB, cores=1, waiting_per_core=-1)
-    yield Operations(replace(foundation, passwords=passwords))
+    yield Operations(replace(context, passwords=passwords))
     passwords.close()
 
 
@@ -163,7 +164,7 @@ async def test_a_burst_of_guesses_gets_no_more_of_them(
 ) -> None:
     account = await gateway.account()
     async with engine.begin() as holding:
-        await storage.lock_user(holding, uuid.UUID(account.user_id))
+        await account_storage.lock_user(holding, uuid.UUID(account.user_id))
         right = asyncio.create_task(gateway.login(account.email, ip_address=account.ip_address))
 
         async def waits() -> bool:
@@ -189,7 +190,7 @@ async def test_many_at_once_with_the_right_password_are_all_let_in(gateway: Gate
     assert len({one.session.session_id for one in begun}) == 15
 
 
-async def test_an_outdated_hash_is_renewed_at_login(gateway: Gateway, foundation: Foundation, sql: Any) -> None:
+async def test_an_outdated_hash_is_renewed_at_login(gateway: Gateway, context: Context, sql: Any) -> None:
     account = await gateway.account()
 
     async def stored() -> str:
@@ -201,7 +202,7 @@ async def test_an_outdated_hash_is_renewed_at_login(gateway: Gateway, foundation
     await gateway.login(account.email, ip_address=account.ip_address)
     assert await stored() == before
     stronger = Passwords(memory_kib=MEMORY_KIB * 2)
-    later = Operations(replace(foundation, passwords=stronger))
+    later = Operations(replace(context, passwords=stronger))
     await later.login(email=account.email, password=PASSWORD, client=client(account.ip_address))
     assert f"m={MEMORY_KIB * 2}," in await stored()
     await later.login(email=account.email, password=PASSWORD, client=client(account.ip_address))
@@ -211,11 +212,11 @@ async def test_an_outdated_hash_is_renewed_at_login(gateway: Gateway, foundation
 async def test_a_password_changed_meanwhile_is_not_undone(gateway: Gateway, engine: AsyncEngine) -> None:
     account = await gateway.account()
     async with engine.begin() as conn:
-        found = await storage.find_account(conn, account.email)
-        await storage.replace_password_hash(
+        found = await account_storage.find_account(conn, account.email)
+        await account_storage.replace_password_hash(
             conn, uuid.UUID(account.user_id), old="$argon2id$of-yesterday", new="$argon2id$of-yesterday-renewed"
         )
-        kept = await storage.find_account(conn, account.email)
+        kept = await account_storage.find_account(conn, account.email)
     assert found is not None
     assert kept is not None
     assert kept.password_hash == found.password_hash

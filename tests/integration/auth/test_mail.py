@@ -16,9 +16,13 @@ import worker
 from chassis.rpc import client
 from dev import subprocesses
 from services.auth import __main__ as auth_process
-from services.auth import handlers, letters, mails, servicer
-from services.auth.mail import Mail, Sender, open_sender
-from services.auth.mail.folder import Folder
+from services.auth import servicer
+from services.auth.email import handlers as email_handlers
+from services.auth.email import jobs as email_jobs
+from services.auth.email import templates
+from services.auth.email.folder import Folder
+from services.auth.email.message import Email, Sender
+from services.auth.email.senders import open_sender
 from services.auth.settings import Settings, WorkerSettings
 from tests.integration.auth.conftest import PUBLIC_URL, Gateway, new_address, new_email
 from worker import testing
@@ -75,13 +79,13 @@ def written(path: Path) -> list[str]:
     return [one.read_text() for one in path.glob("*.eml")]
 
 
-def mailer(engine: AsyncEngine, url: str, *, is_production: bool = False) -> handlers.Mailer:
+def mailer(engine: AsyncEngine, url: str, *, is_production: bool = False) -> email_handlers.EmailJobHandler:
     sender: Sender = open_sender(url, sender=FROM, is_production=is_production)
-    return handlers.Mailer(engine=engine, sender=sender, public_url=PUBLIC_URL)
+    return email_handlers.EmailJobHandler(engine=engine, sender=sender, public_url=PUBLIC_URL)
 
 
-async def send(mailer: handlers.Mailer, user_id: str) -> dict[str, str]:
-    payload = mails.Payload(mails.Purpose.VERIFY, user_id=user_id)
+async def send(mailer: email_handlers.EmailJobHandler, user_id: str) -> dict[str, str]:
+    payload = email_jobs.Payload(email_jobs.Purpose.VERIFY, user_id=user_id)
     return await mailer.send(testing.RecordingContext(), payload)
 
 
@@ -132,7 +136,7 @@ async def test_a_server_that_is_down_is_tried_again_and_no_link_is_logged(
 async def test_a_folder_shows_links_only_to_whoever_develops(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, shown: bool
 ) -> None:
-    mail = letters.verify("ada@example.org", public_url=PUBLIC_URL, token="rpl_secret")
+    mail = templates.verify("ada@example.org", public_url=PUBLIC_URL, token="rpl_secret")
     with caplog.at_level(logging.INFO):
         await Folder(tmp_path, sender=FROM, shows_links=shown).send(mail)
     assert ("rpl_secret" in str([vars(record) for record in caplog.records])) is shown
@@ -143,11 +147,11 @@ async def test_a_folder_shows_links_only_to_whoever_develops(
 async def test_nothing_breaks_out_of_its_line(tmp_path: Path, changed: dict[str, str]) -> None:
     fields = {"to": "ada@example.org", "subject": "hello", "text": "…", **changed}
     with pytest.raises(ValueError):
-        await open_sender(f"folder:{tmp_path}", sender=FROM, is_production=False).send(Mail(**fields))
+        await open_sender(f"folder:{tmp_path}", sender=FROM, is_production=False).send(Email(**fields))
 
 
 def test_what_is_shown_as_html_is_escaped() -> None:
-    mail = letters.verify("ada@example.org", public_url='https://x.example/"><script>', token="t&t")
+    mail = templates.verify("ada@example.org", public_url='https://x.example/"><script>', token="t&t")
     assert "<script>" not in mail.html
     assert "&quot;&gt;&lt;script&gt;" in mail.html
 

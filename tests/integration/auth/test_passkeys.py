@@ -12,9 +12,9 @@ import pytest
 
 from chassis import errors
 from chassis.rpc import client
-from services.auth.foundation import Foundation
-from services.auth.relying_party import RelyingParty
-from services.auth.upkeep import Upkeep
+from services.auth.context import Context
+from services.auth.maintenance import Maintenance
+from services.auth.passkeys.relying_party import RelyingParty
 from tests.integration.auth.authenticator import PRESENT, SYNCABLE, SYNCED, VERIFIED, Authenticator
 from tests.integration.auth.conftest import PASSWORD, PUBLIC_URL, Account, Gateway, Post, new_address, served
 
@@ -214,10 +214,10 @@ async def test_a_ceremony_counts_once_and_for_what_it_was_begun(gateway: Gateway
     assert await is_refused("challenge_invalid", finish(gateway, account, later.ceremony, made))
 
 
-async def test_ceremonies_that_are_over_are_deleted(gateway: Gateway, foundation: Foundation, sql: Any) -> None:
+async def test_ceremonies_that_are_over_are_deleted(gateway: Gateway, context: Context, sql: Any) -> None:
     await begin_login(gateway)
     await sql("UPDATE auth.passkey_challenges SET expires_at = now() - interval '1 s'")
-    await Upkeep(foundation).delete_ended()
+    await Maintenance(context).delete_ended()
     assert await sql("SELECT 1 FROM auth.passkey_challenges") == []
 
 
@@ -326,10 +326,10 @@ async def test_refused_passkeys_count_as_wrong_passwords_of_a_network(gateway: G
 
 
 async def test_where_there_can_be_none_everybody_is_told(
-    foundation: Foundation, verifier: Any, gateway: Gateway, signer: Any
+    context: Context, verifier: Any, gateway: Gateway, signer: Any
 ) -> None:
     account = await gateway.account()
-    async with served(replace(foundation, relying_party=None), verifier) as channel:
+    async with served(replace(context, relying_party=None), verifier) as channel:
         without = Gateway(channel, client.Caller(signer("gateway")))
         assert await is_refused("passkeys_unavailable", begin_login(without))
         assert await is_refused("passkeys_unavailable", begin(without, account))

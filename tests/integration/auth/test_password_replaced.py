@@ -10,7 +10,7 @@ import pytest
 
 from chassis import errors
 from services.auth import throttling
-from services.auth.mails import Payload, Purpose
+from services.auth.email.jobs import Payload, Purpose
 from tests.integration.auth.conftest import PASSWORD, Account, Gateway, Post, new_address, new_email
 
 NEW = "orchid-lantern-gravel"

@@ -18,9 +18,9 @@ from dev import subprocesses
 from repruv.auth.v1 import auth_pb2
 from services.auth import __main__ as auth_process
 from services.auth import servicer
-from services.auth.foundation import Foundation
+from services.auth.context import Context
+from services.auth.maintenance import Maintenance
 from services.auth.settings import Settings
-from services.auth.upkeep import Upkeep
 from tests.integration.auth.conftest import PASSWORD, Gateway, new_email
 
 ROOT = Path(__file__).parents[3]
@@ -85,13 +85,13 @@ async def test_it_makes_the_admin_serves_and_stops(
 
 
 async def test_in_production_an_admin_who_cannot_be_made_is_a_mistake(
-    environment: dict[str, str], gateway: Gateway, foundation: Foundation
+    environment: dict[str, str], gateway: Gateway, context: Context
 ) -> None:
     account = await gateway.account()
     told = {**environment, "ADMIN_EMAIL": account.email, "ADMIN_PASSWORD": PASSWORD}
     config = replace(settings.read(Settings, told), environment="production", password_memory_kib=19_456)
     with pytest.raises(settings.SettingsError, match="ADMIN_EMAIL belongs to an ordinary user"):
-        await auth_process.seed_admin(Upkeep(foundation), config, asyncio.Event())
+        await auth_process.seed_admin(Maintenance(context), config, asyncio.Event())
 
 
 async def test_migrating_again_changes_nothing(environment: dict[str, str]) -> None:

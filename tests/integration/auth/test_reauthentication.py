@@ -12,7 +12,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors
-from services.auth import domain, session_storage, throttling
+from services.auth import domain, throttling
+from services.auth.sessions import storage as session_storage
 from tests.integration.auth.conftest import PASSWORD, Account, Gateway, new_address
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]

@@ -12,9 +12,9 @@ import pytest
 
 from chassis import errors
 from services.auth import domain
-from services.auth.foundation import Foundation
-from services.auth.operations import Operations
-from services.auth.passwords import Passwords
+from services.auth.accounts.passwords import Passwords
+from services.auth.context import Context
+from services.auth.sign_in.operations import Operations
 from tests.integration.auth.conftest import (
     MEMORY_KIB,
     PASSWORD,
@@ -26,10 +26,10 @@ from tests.integration.auth.conftest import (
 
 
 @pytest.fixture
-def stuck(foundation: Foundation) -> Iterator[Operations]:
+def stuck(context: Context) -> Iterator[Operations]:
     """Operations in which every hash is refused."""
     passwords = Passwords(memory_kib=MEMORY_KIB, cores=1, waiting_per_core=-1)
-    yield Operations(replace(foundation, passwords=passwords))
+    yield Operations(replace(context, passwords=passwords))
     passwords.close()
 
 

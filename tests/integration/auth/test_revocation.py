@@ -15,9 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors
 from repruv.auth.v1 import auth_events_pb2
-from services.auth import domain, session_storage
-from services.auth.foundation import Foundation
-from services.auth.sessions import Sessions
+from services.auth import domain
+from services.auth.context import Context
+from services.auth.sessions import storage as session_storage
+from services.auth.sessions.operations import Sessions
 from tests.integration.auth.conftest import PASSWORD, Account, Gateway, Post
 
 
@@ -132,10 +133,10 @@ async def test_sessions_beyond_the_limit_are_told_of(gateway: Gateway, jetstream
     assert (list(event.session_ids), event.reason) == ([account.session_id], "revoked")
 
 
-async def test_only_news_are_sent(gateway: Gateway, foundation: Foundation) -> None:
+async def test_only_news_are_sent(gateway: Gateway, context: Context) -> None:
     account = await gateway.account()
     sent: list[int] = []
-    watched = Sessions(replace(foundation, send=lambda messages: sent.append(len(messages))))
+    watched = Sessions(replace(context, send=lambda messages: sent.append(len(messages))))
     actor = domain.Actor(user_id=uuid.UUID(account.user_id), session_id=uuid.UUID(account.session_id))
     assert await watched.revoke_all_sessions(actor, keep=actor.session_id) == 0
     await watched.revoke_session(actor, actor.session_id, domain.RevokeReason.LOGOUT)
@@ -143,15 +144,13 @@ async def test_only_news_are_sent(gateway: Gateway, foundation: Foundation) -> N
     assert sent == [1]
 
 
-async def test_without_its_news_a_revocation_does_not_happen(
-    gateway: Gateway, foundation: Foundation, sql: Any
-) -> None:
+async def test_without_its_news_a_revocation_does_not_happen(gateway: Gateway, context: Context, sql: Any) -> None:
     account = await gateway.account()
     actor = domain.Actor(user_id=uuid.UUID(account.user_id), session_id=uuid.UUID(account.session_id))
     await sql("ALTER TABLE auth.outbox ADD CONSTRAINT no_news CHECK (false) NOT VALID")
     try:
         with pytest.raises(exc.IntegrityError, match="no_news"):
-            await Sessions(foundation).revoke_all_sessions(actor, keep=None)
+            await Sessions(context).revoke_all_sessions(actor, keep=None)
     finally:
         await sql("ALTER TABLE auth.outbox DROP CONSTRAINT no_news")
     assert (await gateway.validate(account.token)).session.session_id == account.session_id

@@ -12,7 +12,9 @@ import pyotp
 import pytest
 
 from chassis import errors
-from services.auth import codes, sealing, throttling
+from services.auth import throttling
+from services.auth.encryption.keyring import DecryptionFailed, Keyring
+from services.auth.second_factor import codes
 from tests.integration.auth.conftest import PASSWORD, Account, Gateway, Post, new_address
 
 STALE = "UPDATE auth.second_factors SET last_step = last_step - 10 WHERE user_id = :id"
@@ -266,13 +268,13 @@ async def test_a_reset_takes_away_what_somebody_set_who_never_showed_the_address
     assert (await gateway.again(account)).token
 
 
-async def test_neither_secret_nor_codes_are_stored_readably(protected: Protected, sql: Any, ring: sealing.Ring) -> None:
+async def test_neither_secret_nor_codes_are_stored_readably(protected: Protected, sql: Any, keyring: Keyring) -> None:
     user_id = protected.account.user_id
     [(sealed,)] = await sql("SELECT sealed_secret FROM auth.second_factors WHERE user_id = :id", id=user_id)
     assert protected.secret.encode() not in sealed
-    assert ring.open(sealed, place=codes.place(uuid.UUID(user_id))) == protected.secret
-    with pytest.raises(sealing.CannotOpen):
-        ring.open(sealed, place=codes.place(uuid.uuid4()))
+    assert keyring.decrypt(sealed, associated_data=codes.associated_data(uuid.UUID(user_id))) == protected.secret
+    with pytest.raises(DecryptionFailed):
+        keyring.decrypt(sealed, associated_data=codes.associated_data(uuid.uuid4()))
     hashes = {
         bytes(row.code_hash)
         for row in await sql("SELECT code_hash FROM auth.recovery_codes WHERE user_id = :id", id=user_id)

@@ -19,8 +19,8 @@ from chassis import errors, identity, outbox
 from chassis.rpc import client
 from repruv.auth.v1 import auth_events_pb2, auth_pb2
 from services.auth import domain
-from services.auth.foundation import Foundation
-from services.auth.upkeep import Upkeep
+from services.auth.context import Context
+from services.auth.maintenance import Maintenance
 from tests.integration.auth.conftest import PASSWORD, Gateway, new_address, new_email, served
 
 _SHIFT_ALL = """
@@ -56,7 +56,7 @@ class Machine(RuleBasedStateMachine):
     """One user, with all that can happen to the sessions; an admin beside."""
 
     gateway: Gateway
-    foundation: Foundation
+    context: Context
     sql: Any
     loop: asyncio.AbstractEventLoop
     told: list[bytes]
@@ -80,7 +80,7 @@ class Machine(RuleBasedStateMachine):
 
     async def _make_admin(self) -> str:
         email = new_email()
-        await Upkeep(self.foundation).ensure_admin(email=email, password=PASSWORD)
+        await Maintenance(self.context).ensure_admin(email=email, password=PASSWORD)
         begun = await self.gateway.login(email, ip_address=new_address())
         return str((await self.gateway.validate(begun.token)).identity)
 
@@ -290,7 +290,7 @@ class Machine(RuleBasedStateMachine):
 
 
 async def test_sessions_as_a_machine(
-    foundation: Foundation,
+    context: Context,
     verifier: identity.Verifier,
     signer: Callable[[str], identity.Signer],
     sql: Any,
@@ -299,11 +299,11 @@ async def test_sessions_as_a_machine(
 
     def note(messages: Sequence[outbox.Message]) -> None:
         told.extend(message.payload for message in messages if message.subject.startswith("auth.events."))
-        foundation.send(messages)
+        context.send(messages)
 
-    Machine.sql, Machine.told, Machine.foundation = staticmethod(sql), told, foundation
+    Machine.sql, Machine.told, Machine.context = staticmethod(sql), told, context
     Machine.loop = asyncio.get_running_loop()
     limits = settings(max_examples=12, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
-    async with served(replace(foundation, send=note), verifier) as channel:
+    async with served(replace(context, send=note), verifier) as channel:
         Machine.gateway = Gateway(channel, client.Caller(signer("gateway")))
         await asyncio.to_thread(run_state_machine_as_test, Machine, settings=limits)

@@ -14,8 +14,10 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors, identity, postgres
-from services.auth import domain, operations, session_storage, upkeep
-from services.auth.foundation import Foundation
+from services.auth import domain, maintenance
+from services.auth.context import Context
+from services.auth.sessions import storage as session_storage
+from services.auth.sign_in import operations
 from tests.integration.auth.conftest import Gateway
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
@@ -136,7 +138,7 @@ async def test_of_many_validations_at_once_one_renews(
 
 
 async def test_validation_is_one_query_when_nothing_is_due(
-    gateway: Gateway, foundation: Foundation, engine: AsyncEngine
+    gateway: Gateway, context: Context, engine: AsyncEngine
 ) -> None:
     account = await gateway.account()
     statements: list[str] = []
@@ -147,7 +149,7 @@ async def test_validation_is_one_query_when_nothing_is_due(
     single = postgres.autocommit(engine)
     sa.event.listen(single.sync_engine, "before_cursor_execute", note)
     try:
-        await operations.Operations(foundation).validate_session(account.token)
+        await operations.Operations(context).validate_session(account.token)
     finally:
         sa.event.remove(single.sync_engine, "before_cursor_execute", note)
     assert len([statement for statement in statements if "auth.sessions" in statement]) == 1
@@ -189,14 +191,14 @@ async def test_renewal_leaves_an_ended_session_alone(
 
 
 async def test_long_ended_sessions_and_closed_windows_are_deleted(
-    gateway: Gateway, foundation: Foundation, shift: Any, sql: Any
+    gateway: Gateway, context: Context, shift: Any, sql: Any
 ) -> None:
     old, recent, living = await gateway.account(), await gateway.account(), await gateway.account()
     await shift(old.session_id, timedelta(days=21, minutes=1))
     await shift(recent.session_id, timedelta(days=20))
     await sql("INSERT INTO auth.login_failures VALUES ('test:closed', 1, now() - interval '1 s')")
     await sql("INSERT INTO auth.login_failures VALUES ('test:open', 1, now() + interval '1 h')")
-    await upkeep.Upkeep(foundation).delete_ended()
+    await maintenance.Maintenance(context).delete_ended()
     kept = await sql(
         "SELECT session_id::text AS id FROM auth.sessions WHERE user_id IN (:a, :b, :c)",
         a=old.user_id,

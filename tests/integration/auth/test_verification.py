@@ -12,8 +12,9 @@ import pytest
 from chassis import errors, identity
 from chassis.rpc import client
 from repruv.auth.v1 import auth_service_pb2
-from services.auth import domain, storage
-from services.auth.foundation import Foundation
+from services.auth import domain
+from services.auth.accounts import storage as account_storage
+from services.auth.context import Context
 from tests.integration.auth.conftest import (
     PASSWORD,
     PUBLIC_URL,
@@ -30,10 +31,10 @@ from tests.integration.auth.conftest import (
 
 @pytest.fixture
 async def by_mail(
-    foundation: Foundation, verifier: identity.Verifier, signer: Callable[[str], identity.Signer]
+    context: Context, verifier: identity.Verifier, signer: Callable[[str], identity.Signer]
 ) -> AsyncIterator[Gateway]:
     """The service with REGISTRATION=verified."""
-    async with served(replace(foundation, is_registration_open=False), verifier) as channel:
+    async with served(replace(context, is_registration_open=False), verifier) as channel:
         yield Gateway(channel, client.Caller(signer("gateway")))
 
 
@@ -117,11 +118,11 @@ async def test_the_dashboard_is_open_for_some_days_and_to_the_verified(
     ],
 )
 async def test_who_may_see_the_dashboard(
-    role: domain.Role, is_verified: bool, period: timedelta, allowed: bool, foundation: Foundation, gateway: Gateway
+    role: domain.Role, is_verified: bool, period: timedelta, allowed: bool, context: Context, gateway: Gateway
 ) -> None:
     account = await gateway.account()
-    async with foundation.reading().connect() as conn:
-        found = await storage.find_account(conn, account.email)
+    async with context.reading().connect() as conn:
+        found = await account_storage.find_account(conn, account.email)
     assert found is not None
     user = replace(
         found.user,

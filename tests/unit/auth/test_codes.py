@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from services.auth import clients, codes, validation
+from services.auth.accounts import validation
+from services.auth.second_factor import codes
+from services.auth.sessions import user_agents
 
 # RFC 6238, appendix B, SHA-1, the last six digits.
 SECRET = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
@@ -61,4 +63,4 @@ def test_what_cannot_be_a_code_is_none(typed: str) -> None:
     ],
 )
 def test_a_client_has_a_name_or_none(user_agent: str, name: str) -> None:
-    assert clients.name(user_agent) == name
+    assert user_agents.name(user_agent) == name

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from chassis import errors
-from services.auth import domain, tokens, validation
+from services.auth import domain, tokens
+from services.auth.accounts import validation
 
 GOOD = "tulip-anvil-rowing"
 

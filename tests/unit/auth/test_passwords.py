@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from services.auth.passwords import Passwords, TooBusy
+from services.auth.accounts.passwords import Passwords, TooBusy
 
 
 @pytest.fixture

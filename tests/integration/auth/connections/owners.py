@@ -17,7 +17,7 @@ import worker
 from chassis import errors, ids, outbox
 from repruv.auth.v1 import auth_events_pb2
 from repruv.jobs.v1 import jobs_service_pb2
-from services.auth import schema, sealing
+from services.auth import schema
 from services.auth.connections import (
     announcements,
     connecting,
@@ -34,6 +34,7 @@ from services.auth.connections import (
 )
 from services.auth.connections.platforms import Platform
 from services.auth.connections.providers import choose, outbound
+from services.auth.encryption.keyring import Keyring
 from worker import JobsClient, testing
 from worker import outbox as worker_outbox
 
@@ -83,7 +84,7 @@ def make_parts(
     relay = outbox.Relay(engine, schema.outbox, {worker_outbox.PREFIX: submits.send, **routes})
     settlement = settling.Settlement(engine=engine, jobs=jobs, submits=submits, announced=announced, relay=relay)
     providers = choose.providers(offered, http)
-    vault = secrets.Vault(sealing.Ring.read(f"test:{KEY}"))
+    vault = secrets.Vault(Keyring.read(f"test:{KEY}"))
     gate = OpenGate()
     served = operations.Operations(
         engine=engine,
@@ -133,7 +134,7 @@ class Owner:
     def in_another_session(self) -> Owner:
         return replace(self, session_id=uuid4())
 
-    async def begin(self, return_to: str = "") -> operations.Begun:
+    async def begin(self, return_to: str = "") -> operations.NewSession:
         return await self.parts.operations.begin(self.user, self.platform, return_to=return_to)
 
     async def finish(self, *, state: str, code: str = "", error: str = "", issuer: str = "") -> domain.Connection:

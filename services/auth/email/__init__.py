@@ -1,0 +1,1 @@
+"""Emails: templates, one-time links, the job that sends them, and senders."""

@@ -1,0 +1,99 @@
+"""The handler of the job `auth.email`: finds out whom a mail goes to, makes its one-time link, gives it to the mail server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+import worker
+from services.auth import tokens
+from services.auth.accounts import storage as account_storage
+from services.auth.email import jobs as email_jobs
+from services.auth.email import links, templates
+from services.auth.email.jobs import Payload, Purpose
+from services.auth.email.message import Email, EmailRefused, Sender
+
+logger = logging.getLogger(__name__)
+
+SEND_SECONDS = 30.0
+
+
+def kind(mailer: EmailJobHandler) -> worker.Kind[Any]:
+    """What the worker serves. Mails come late rather than never: a server may be away for an hour."""
+    return worker.Kind(
+        email_jobs.KIND,
+        mailer.send,
+        payload=Payload,
+        max_attempts=10,
+        backoff=timedelta(seconds=5),
+        max_backoff=timedelta(minutes=10),
+        attempt_timeout=timedelta(minutes=2),
+        retention=timedelta(days=1),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmailJobHandler:
+    """Sends what was asked for."""
+
+    engine: AsyncEngine
+    sender: Sender
+    public_url: str
+
+    async def send(self, context: worker.Context, payload: Payload) -> dict[str, str]:
+        """Send one mail; gives what became of it.
+
+        The link is made in the attempt that sends it, and voids the one of an attempt before: nobody knows whether that one
+        arrived. So a mail may come twice, and the later one counts.
+        """
+        account = await self._account(payload)
+        if account is None or account.user.disabled_at is not None:
+            return {"outcome": "no_account"}
+        mail = await self._write(payload, account)
+        if mail is None:
+            return {"outcome": "verified_already"}
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                await self.sender.send(mail)
+        except EmailRefused as error:
+            logger.warning("mail refused", extra={"job_id": context.job_id, "cause": str(error)[:200]})
+            raise worker.JobFailed("mail_refused", "The mail server refuses this address.", retryable=False) from error
+        except Exception as error:  # noqa: BLE001 - whatever it was, it may be over later
+            # Without the mail: what libraries say of their errors may hold it.
+            logger.warning("mail waits", extra={"job_id": context.job_id, "cause": type(error).__name__})
+            raise worker.JobFailed("mail_unavailable", "The mail server does not answer.", retryable=True) from None
+        return {"outcome": "sent"}
+
+    async def _account(self, payload: Payload) -> account_storage.Account | None:
+        async with self.engine.connect() as conn:
+            if payload.user_id:
+                return await account_storage.get_account(conn, uuid.UUID(payload.user_id))
+            return await account_storage.find_account(conn, payload.email)
+
+    async def _write(self, payload: Payload, account: account_storage.Account) -> Email | None:
+        to, user_id, public_url = account.user.email, account.user.user_id, self.public_url
+        match payload.purpose:
+            case Purpose.VERIFY:
+                if account.user.email_verified_at is not None:
+                    return None
+                return templates.verify(to, public_url=public_url, token=await self._link(user_id, Purpose.VERIFY))
+            case Purpose.RESET:
+                return templates.reset(to, public_url=public_url, token=await self._link(user_id, Purpose.RESET))
+            case Purpose.REGISTERED:
+                return templates.registered(to, public_url=public_url)
+            case Purpose.NOTICE if payload.notice is not None:
+                return templates.notice(to, payload.notice, public_url=public_url)
+        raise worker.JobFailed("payload_invalid", "A notice must say of what.", retryable=False)
+
+    async def _link(self, user_id: uuid.UUID, purpose: Purpose) -> str:
+        token = tokens.new_link()
+        async with self.engine.begin() as conn:
+            await account_storage.lock_user(conn, user_id)
+            await links.replace_link(conn, user_id, purpose, token_hash=tokens.of_link(token) or b"")
+        return token

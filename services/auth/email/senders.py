@@ -1,0 +1,37 @@
+"""EMAIL_URL: where mails go."""
+
+from __future__ import annotations
+
+import urllib.parse
+from pathlib import Path
+
+from services.auth.email import folder, smtp
+from services.auth.email.message import Sender
+
+PORTS = {"smtp": 587, "smtps": 465}
+
+
+def open_sender(url: str, *, sender: str, is_production: bool) -> Sender:
+    """Read `folder:<path>`, `smtp://[user:password@]host[:port]` (STARTTLS) or `smtps://…` (TLS). Raises `ValueError`.
+
+    Production takes no folder, and no server without TLS.
+    """
+    if "@" not in sender or any(not character.isprintable() for character in sender):
+        raise ValueError("the sender must be an address, or a name with one: `Repruv <no-reply@example.org>`")
+    scheme, _, path = url.partition(":")
+    if scheme == "folder" and path:
+        if is_production:
+            raise ValueError("a folder is for development: give a mail server, `smtps://…` or `smtp://…`")
+        return folder.Folder(Path(path), sender=sender, shows_links=True)
+    parsed = urllib.parse.urlsplit(url)
+    if parsed.scheme not in PORTS or not parsed.hostname:
+        raise ValueError("it must be `folder:<path>`, `smtp://[user:password@]host[:port]` or `smtps://…`")
+    server = smtp.Server(
+        host=parsed.hostname,
+        port=parsed.port or PORTS[parsed.scheme],
+        username=urllib.parse.unquote(parsed.username or ""),
+        password=urllib.parse.unquote(parsed.password or ""),
+        uses_tls=parsed.scheme == "smtps",
+        requires_tls=is_production,
+    )
+    return smtp.Smtp(server, sender=sender)

@@ -1,0 +1,169 @@
+"""Second factors, recovery codes and challenges in schema `auth`. The caller has locked the account."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.auth.accounts import storage as account_storage
+from services.auth.accounts.storage import NOW
+from services.auth.encryption.key_rotation import EncryptedColumn
+from services.auth.schema import login_challenges, recovery_codes, second_factors
+from services.auth.second_factor import codes
+
+CHALLENGE_LIFETIME = timedelta(minutes=5)
+CHALLENGE_TRIES = 5
+CONFIRM_WITHIN = timedelta(minutes=10)
+ENCRYPTED_SECRET = EncryptedColumn(
+    column=second_factors.c.sealed_secret,
+    key=(second_factors.c.user_id,),
+    associated_data=lambda row: codes.associated_data(row.user_id),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Factor:
+    """An authenticator app: it waits to be confirmed, or counts since `enabled_at`."""
+
+    user_id: uuid.UUID
+    sealed_secret: bytes
+    enabled_at: datetime | None
+    is_waiting: bool
+    """Whether it can still be confirmed."""
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Challenge:
+    """A sign-in that lacks the second factor."""
+
+    user_id: uuid.UUID
+    is_remembered: bool
+
+
+async def get_factor(conn: AsyncConnection, user_id: uuid.UUID) -> Factor | None:
+    """Read the second factor of an account."""
+    factor = second_factors
+    is_waiting = sa.func.coalesce(factor.c.confirm_before > NOW, sa.false()).label("is_waiting")
+    statement = sa.select(
+        factor.c.user_id,
+        factor.c.sealed_secret,
+        factor.c.enabled_at,
+        is_waiting,
+        sa.func.clock_timestamp().label("now"),  # not the transaction's, which may have waited for its lock
+    ).where(factor.c.user_id == user_id)
+    row = (await conn.execute(statement)).one_or_none()
+    return Factor(**row._mapping) if row else None
+
+
+async def begin_factor(conn: AsyncConnection, user_id: uuid.UUID, sealed_secret: bytes) -> datetime:
+    """Store a secret that waits to be confirmed, in the place of one that does; gives until when."""
+    values = {"sealed_secret": sealed_secret, "confirm_before": NOW + CONFIRM_WITHIN}
+    statement = postgresql.insert(second_factors).values(user_id=user_id, **values)
+    again = statement.on_conflict_do_update(
+        index_elements=["user_id"], set_=values, where=second_factors.c.enabled_at.is_(None)
+    )
+    until: datetime = (await conn.execute(again.returning(second_factors.c.confirm_before))).scalar_one()
+    return until
+
+
+async def enable_factor(conn: AsyncConnection, user_id: uuid.UUID, *, step: int) -> bool:
+    """Let a secret that waits count; the step of the code that confirmed it is spent. Says whether there was one."""
+    waiting = sa.and_(second_factors.c.user_id == user_id, second_factors.c.confirm_before > NOW)
+    values = {"enabled_at": NOW, "confirm_before": None, "last_step": step}
+    return (await conn.execute(sa.update(second_factors).where(waiting).values(values))).rowcount == 1
+
+
+async def spend_step(conn: AsyncConnection, user_id: uuid.UUID, step: int) -> bool:
+    """Spend the code of a step; False if it, or a later one, was spent already."""
+    later = sa.and_(second_factors.c.user_id == user_id, second_factors.c.last_step < step)
+    return (await conn.execute(sa.update(second_factors).where(later).values(last_step=step))).rowcount == 1
+
+
+async def delete_factor(conn: AsyncConnection, user_id: uuid.UUID) -> bool:
+    """Forget a second factor with its recovery codes; says whether there was one."""
+    deleted = await conn.execute(sa.delete(second_factors).where(second_factors.c.user_id == user_id))
+    return deleted.rowcount == 1
+
+
+async def replace_recovery_codes(conn: AsyncConnection, user_id: uuid.UUID, hashes: Collection[bytes]) -> None:
+    """Store recovery codes in the place of all earlier ones."""
+    await conn.execute(sa.delete(recovery_codes).where(recovery_codes.c.user_id == user_id))
+    await conn.execute(sa.insert(recovery_codes), [{"user_id": user_id, "code_hash": one} for one in hashes])
+
+
+async def spend_recovery_code(conn: AsyncConnection, user_id: uuid.UUID, code_hash: bytes) -> bool:
+    """Spend a recovery code; False if there is none such, or it was spent already."""
+    unused = sa.and_(
+        recovery_codes.c.user_id == user_id, recovery_codes.c.code_hash == code_hash, recovery_codes.c.used_at.is_(None)
+    )
+    return (await conn.execute(sa.update(recovery_codes).where(unused).values(used_at=NOW))).rowcount == 1
+
+
+async def count_recovery_codes(conn: AsyncConnection, user_id: uuid.UUID) -> int:
+    """Count the recovery codes that are left."""
+    unused = sa.and_(recovery_codes.c.user_id == user_id, recovery_codes.c.used_at.is_(None))
+    return int(await conn.scalar(sa.select(sa.func.count()).select_from(recovery_codes).where(unused)) or 0)
+
+
+async def insert_challenge(
+    conn: AsyncConnection, user_id: uuid.UUID, *, challenge_hash: bytes, is_remembered: bool
+) -> datetime:
+    """Begin a challenge; gives when it ends."""
+    statement = sa.insert(login_challenges).values(
+        challenge_hash=challenge_hash,
+        user_id=user_id,
+        is_remembered=is_remembered,
+        expires_at=NOW + CHALLENGE_LIFETIME,
+    )
+    until: datetime = (await conn.execute(statement.returning(login_challenges.c.expires_at))).scalar_one()
+    return until
+
+
+async def challenged_user(conn: AsyncConnection, challenge_hash: bytes) -> uuid.UUID | None:
+    """Say whose challenge it is, so that the account can be locked."""
+    mine = login_challenges.c.challenge_hash == challenge_hash
+    return (await conn.execute(sa.select(login_challenges.c.user_id).where(mine))).scalar_one_or_none()
+
+
+async def try_challenge(conn: AsyncConnection, challenge_hash: bytes) -> Challenge | None:
+    """Count a try; None if the challenge is too old, was used, or has had all its tries."""
+    open_ = sa.and_(
+        login_challenges.c.challenge_hash == challenge_hash,
+        login_challenges.c.used_at.is_(None),
+        login_challenges.c.expires_at > NOW,
+        login_challenges.c.tries < CHALLENGE_TRIES,
+    )
+    tried = sa.update(login_challenges).where(open_).values(tries=login_challenges.c.tries + 1)
+    found = await conn.execute(tried.returning(login_challenges.c.user_id, login_challenges.c.is_remembered))
+    row = found.one_or_none()
+    return Challenge(user_id=row.user_id, is_remembered=row.is_remembered) if row else None
+
+
+async def use_challenge(conn: AsyncConnection, challenge_hash: bytes) -> None:
+    """Note that a challenge was answered."""
+    mine = login_challenges.c.challenge_hash == challenge_hash
+    await conn.execute(sa.update(login_challenges).where(mine).values(used_at=NOW))
+
+
+async def void_challenges(conn: AsyncConnection, user_id: uuid.UUID) -> None:
+    """Forget the challenges of an account: the password that began them no longer counts."""
+    await conn.execute(sa.delete(login_challenges).where(login_challenges.c.user_id == user_id))
+
+
+async def delete_ended_challenges(conn: AsyncConnection, *, limit: int) -> int:
+    """Delete challenges that have ended; gives how many."""
+    over = login_challenges.c.expires_at < NOW
+    return await account_storage.delete_some(conn, login_challenges, login_challenges.c.challenge_hash, over, limit)
+
+
+async def delete_unconfirmed_factors(conn: AsyncConnection, *, limit: int) -> int:
+    """Delete secrets that nobody confirmed in time; gives how many."""
+    over = second_factors.c.confirm_before < NOW
+    return await account_storage.delete_some(conn, second_factors, second_factors.c.user_id, over, limit)

@@ -1,0 +1,1 @@
+"""Sign-in with a password and a second factor, and reauthentication."""
