@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,6 @@ import worker
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ("auth", "demo", "jobs")
-HOUSES = (*SERVICES, "auth/connections")
-"""What has the rooms of a service."""
 OURS = {"bench", "chassis", "dev", "gateway", "provision", "repruv", "services", "worker"}
 
 # What each part may import of ours, as prefixes. Everything may import itself.
@@ -30,8 +29,9 @@ ALLOWED = {
 PUBLIC_WORKER_MODULES = {"worker.client", "worker.liveness", "worker.outbox", "worker.probes", "worker.testing"}
 """What the rest of the tree imports beside the names that `worker/__init__.py` exports."""
 
-# Rooms of a service, from the inside out: none imports one that stands after it.
-INWARD = ("domain", "schema", "storage", "operations", "servicer", "__main__")
+# Rooms of a service and of its features, from the inside out: none imports one that stands after it.
+INWARD = ("domain", "schema", "storage", "context", "operations", "servicer", "__main__")
+OPTIONAL = {"context"}
 # Rooms of the gateway, from the inside out: none imports one of its own or a later row.
 GATEWAY_ROOMS = (
     ("metrics", "problems", "views", "idempotency", "flash"),
@@ -43,7 +43,6 @@ GATEWAY_ROOMS = (
     ("api", "pages"),
     ("app",),
 )
-OUTERMOST = {"servicer", "subscribers", "handlers", "__main__"}
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -95,20 +94,19 @@ def test_only_public_modules_of_worker_are_imported() -> None:
     assert private == set()
 
 
-@pytest.mark.parametrize("service", HOUSES)
+@pytest.mark.parametrize("service", SERVICES)
 def test_rooms_import_inwards(service: str) -> None:
-    package = f"services.{service.replace('/', '.')}"
-    outward = set()
-    for position, room in enumerate(INWARD):
-        path = ROOT / "services" / service / f"{room}.py"
-        if room == "__main__" and not path.exists():
-            continue
-        later = INWARD[position + 1 :]
-        outward |= {
-            f"{room} imports {name}"
-            for name in imports(path)
-            if any(is_within(name, f"{package}.{other}") for other in later)
-        }
+    package = f"services.{service}"
+    assert {path.stem for path in files(package)} >= set(INWARD) - OPTIONAL
+    outward = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in files(package)
+        if path.stem in INWARD
+        for name in imports(path)
+        if is_within(name, package)
+        for room in name.split(".")[2:]
+        if room in INWARD[INWARD.index(path.stem) + 1 :]
+    }
     assert outward == set()
 
 
@@ -127,23 +125,35 @@ def test_rooms_of_the_gateway_import_inwards() -> None:
     assert outward == set()
 
 
-@pytest.mark.parametrize("service", HOUSES)
-def test_the_domain_is_pure(service: str) -> None:
+@pytest.mark.parametrize("service", SERVICES)
+def test_modules_do_not_import_in_circles(service: str) -> None:
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in files(f"services.{service}")}
+    graph = {
+        module: {other for other in modules for name in imports(path) if other != module and is_within(name, other)}
+        for module, path in modules.items()
+    }
+    assert list(TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_domains_are_pure(service: str) -> None:
     allowed = ("chassis.addresses", "chassis.errors", "chassis.ids", f"services.{service}.dataset")
     third_party = {"grpc", "sqlalchemy", "faststream", "nats", "google", "repruv", "psycopg", "starlette", "asyncio"}
-    names = set(imports(ROOT / "services" / service / "domain.py"))
-    ours = {name for name in names if name.split(".")[0] in OURS}
-    assert {name for name in ours if not any(is_within(name, one) or one.startswith(name) for one in allowed)} - {
-        "chassis.errors"
-    } == set()
-    assert {name for name in names if name.split(".")[0] in third_party} == set()
+    domains = [path for path in files(f"services.{service}") if path.stem == "domain"]
+    assert domains
+    for path in domains:
+        names = set(imports(path))
+        ours = {name for name in names if name.split(".")[0] in OURS}
+        assert {name for name in ours if not any(is_within(name, one) or one.startswith(name) for one in allowed)} - {
+            "chassis.errors"
+        } == set(), path
+        assert {name for name in names if name.split(".")[0] in third_party} == set(), path
 
 
-@pytest.mark.parametrize("service", HOUSES)
+@pytest.mark.parametrize("service", SERVICES)
 def test_doors_hold_no_sql(service: str) -> None:
-    for room in ("servicer", "subscribers", "convert"):
-        path = ROOT / "services" / service / f"{room}.py"
-        if path.exists():
+    for path in files(f"services.{service}"):
+        if path.stem in {"servicer", "subscribers", "convert"}:
             assert not {name for name in imports(path) if is_within(name, "sqlalchemy")}, path
 
 
