@@ -30,11 +30,11 @@ class ListUsersRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     email_prefix: _builtins.str
-    """Only addresses that begin with this, in any case; empty: all."""
+    """Only addresses with this prefix, in any case; empty: all."""
     page_size: _builtins.int
     """1 to 100; 0: 50."""
     page_token: _builtins.str
-    """From the page before; empty: the first."""
+    """next_page_token of the previous response; empty: the first page."""
     def __init__(
         self,
         *,
@@ -59,7 +59,7 @@ class ListUsersResponse(_message.Message):
     USERS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty when there are no more."""
+    """Empty on the last page."""
     @_builtins.property
     def users(self) -> _containers.RepeatedCompositeFieldContainer[_auth_pb2.User]:
         """Newest first."""
@@ -114,7 +114,7 @@ class GetUserResponse(_message.Message):
 
     @_builtins.property
     def sessions(self) -> _containers.RepeatedCompositeFieldContainer[_auth_pb2.Session]:
-        """Its living sessions, most recently used first."""
+        """Its active sessions, most recently used first."""
 
     def __init__(
         self,
@@ -139,7 +139,7 @@ class SetUserRoleRequest(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Whose; not one's own."""
+    """The account; not the admin's own."""
     role: _auth_pb2.UserRole.ValueType
     """The new role."""
     def __init__(
@@ -165,7 +165,7 @@ class SetUserRoleResponse(_message.Message):
     USER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def user(self) -> _auth_pb2.User:
-        """With the new role."""
+        """The account with its new role."""
 
     def __init__(
         self,
@@ -182,13 +182,13 @@ Global___SetUserRoleResponse: _TypeAlias = SetUserRoleResponse  # noqa: Y015
 
 @_typing.final
 class DisableUserRequest(_message.Message):
-    """DisableUserRequest closes an account."""
+    """DisableUserRequest names an account to disable."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     USER_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Whose; not one's own."""
+    """The account; not the admin's own."""
     def __init__(
         self,
         *,
@@ -228,13 +228,13 @@ Global___DisableUserResponse: _TypeAlias = DisableUserResponse  # noqa: Y015
 
 @_typing.final
 class EnableUserRequest(_message.Message):
-    """EnableUserRequest opens an account."""
+    """EnableUserRequest names an account to enable."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     USER_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Whose."""
+    """The account."""
     def __init__(
         self,
         *,
@@ -274,16 +274,16 @@ Global___EnableUserResponse: _TypeAlias = EnableUserResponse  # noqa: Y015
 
 @_typing.final
 class RevokeUserSessionsRequest(_message.Message):
-    """RevokeUserSessionsRequest ends sessions."""
+    """RevokeUserSessionsRequest names the sessions to end."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     USER_ID_FIELD_NUMBER: _builtins.int
     SESSION_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Whose."""
+    """The account."""
     session_id: _builtins.str
-    """Which; empty: all."""
+    """The session; empty: all sessions of the account."""
     def __init__(
         self,
         *,
@@ -322,7 +322,7 @@ Global___RevokeUserSessionsResponse: _TypeAlias = RevokeUserSessionsResponse  # 
 
 @_typing.final
 class RevokeAllUsersSessionsRequest(_message.Message):
-    """RevokeAllUsersSessionsRequest asks for the end of all sessions."""
+    """RevokeAllUsersSessionsRequest asks to end all sessions."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -348,7 +348,7 @@ class RevokeAllUsersSessionsResponse(_message.Message):
     revoked_count: _builtins.int
     """How many ended."""
     has_more: _builtins.bool
-    """Whether some are left for which the time was too short; call again."""
+    """Whether sessions are left after 3 s; call again."""
     def __init__(
         self,
         *,
@@ -371,7 +371,7 @@ class SendPasswordResetRequest(_message.Message):
 
     USER_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Whose."""
+    """The account."""
     def __init__(
         self,
         *,
@@ -413,14 +413,14 @@ class ListSecurityEventsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Only of this account; empty: of all, and of addresses without one."""
+    """Only events of this account; empty: of all accounts and of addresses without one."""
     page_size: _builtins.int
     """1 to 100; 0: 50."""
     page_token: _builtins.str
-    """From the page before; empty: the first."""
+    """next_page_token of the previous response; empty: the first page."""
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only of these kinds; none: all."""
+        """Only events of these kinds; empty: all."""
 
     def __init__(
         self,
@@ -447,7 +447,7 @@ class ListSecurityEventsResponse(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty when there are no more."""
+    """Empty on the last page."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_security_event_pb2.SecurityEvent]:
         """Newest first."""

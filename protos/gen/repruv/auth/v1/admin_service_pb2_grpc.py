@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class AuthAdminServiceStub:
-    """AuthAdminService is for admins: every call is made for a user whose role is admin, else PERMISSION_DENIED `admin_required`.
-    Calls that change something are (fresh), as AuthService says, and leave a SecurityEvent with the admin as actor.
+    """AuthAdminService is for admins: a call for a user without the role admin fails with PERMISSION_DENIED `admin_required`.
+    Calls that change something are (fresh), as defined in AuthService, and write a SecurityEvent with the admin as actor.
     """
 
     def __init__(self, channel):
@@ -84,19 +84,19 @@ class AuthAdminServiceStub:
 
 
 class AuthAdminServiceServicer:
-    """AuthAdminService is for admins: every call is made for a user whose role is admin, else PERMISSION_DENIED `admin_required`.
-    Calls that change something are (fresh), as AuthService says, and leave a SecurityEvent with the admin as actor.
+    """AuthAdminService is for admins: a call for a user without the role admin fails with PERMISSION_DENIED `admin_required`.
+    Calls that change something are (fresh), as defined in AuthService, and write a SecurityEvent with the admin as actor.
     """
 
     def ListUsers(self, request, context):
-        """ListUsers answers with accounts, newest first. Fails with INVALID_ARGUMENT `page_token` or `page_size`.
+        """ListUsers returns accounts, newest first. Fails with INVALID_ARGUMENT `page_token` or `page_size`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetUser(self, request, context):
-        """GetUser answers with an account and its living sessions. Fails with NOT_FOUND `user_not_found`.
+        """GetUser returns an account and its active sessions. Fails with NOT_FOUND `user_not_found`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -111,14 +111,16 @@ class AuthAdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DisableUser(self, request, context):
-        """DisableUser closes an account, ends all its sessions and takes its access to platforms back; twice is no error. Fails like SetUserRole. (fresh)
+        """DisableUser disables an account, ends all its sessions and revokes its access to platforms. Repeating the call succeeds. Fails
+        like SetUserRole. (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EnableUser(self, request, context):
-        """EnableUser opens a disabled account again, which connects platforms anew; twice is no error. Fails with NOT_FOUND `user_not_found`. (fresh)
+        """EnableUser enables a disabled account; its user must connect platforms again. Repeating the call succeeds. Fails with NOT_FOUND
+        `user_not_found`. (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -133,15 +135,15 @@ class AuthAdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RevokeAllUsersSessions(self, request, context):
-        """RevokeAllUsersSessions ends the sessions of everybody but the one of this call, as after a break-in: those that had begun
-        when it was called, for 3 s at most. (fresh)
+        """RevokeAllUsersSessions ends all sessions of all users except the session of this call, for use after a break-in. It ends the
+        sessions that had begun at the time of the call and works for at most 3 s. (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SendPasswordReset(self, request, context):
-        """SendPasswordReset sends the user the mail of RequestPasswordReset: admins begin a reset, and never choose a password.
+        """SendPasswordReset sends the user the email of RequestPasswordReset. Admins begin a reset but never choose a password.
         Fails with NOT_FOUND `user_not_found`. (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -149,7 +151,7 @@ class AuthAdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListSecurityEvents(self, request, context):
-        """ListSecurityEvents answers with events, newest first. Fails with INVALID_ARGUMENT `page_token`, `page_size` or `user_id`.
+        """ListSecurityEvents returns events, newest first. Fails with INVALID_ARGUMENT `page_token`, `page_size` or `user_id`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -212,8 +214,8 @@ def add_AuthAdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AuthAdminService:
-    """AuthAdminService is for admins: every call is made for a user whose role is admin, else PERMISSION_DENIED `admin_required`.
-    Calls that change something are (fresh), as AuthService says, and leave a SecurityEvent with the admin as actor.
+    """AuthAdminService is for admins: a call for a user without the role admin fails with PERMISSION_DENIED `admin_required`.
+    Calls that change something are (fresh), as defined in AuthService, and write a SecurityEvent with the admin as actor.
     """
 
     @staticmethod

@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AuthAdminServiceStub:
-    """AuthAdminService is for admins: every call is made for a user whose role is admin, else PERMISSION_DENIED `admin_required`.
-    Calls that change something are (fresh), as AuthService says, and leave a SecurityEvent with the admin as actor.
+    """AuthAdminService is for admins: a call for a user without the role admin fails with PERMISSION_DENIED `admin_required`.
+    Calls that change something are (fresh), as defined in AuthService, and write a SecurityEvent with the admin as actor.
     """
 
     @_typing.overload
@@ -36,69 +36,77 @@ class AuthAdminServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AuthAdminServiceAsyncStub: ...
     ListUsers: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListUsersRequest, _admin_service_pb2.ListUsersResponse]
-    """ListUsers answers with accounts, newest first. Fails with INVALID_ARGUMENT `page_token` or `page_size`."""
+    """ListUsers returns accounts, newest first. Fails with INVALID_ARGUMENT `page_token` or `page_size`."""
     GetUser: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetUserRequest, _admin_service_pb2.GetUserResponse]
-    """GetUser answers with an account and its living sessions. Fails with NOT_FOUND `user_not_found`."""
+    """GetUser returns an account and its active sessions. Fails with NOT_FOUND `user_not_found`."""
     SetUserRole: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetUserRoleRequest, _admin_service_pb2.SetUserRoleResponse]
     """SetUserRole changes a role and ends all sessions of that user. Fails with NOT_FOUND `user_not_found`, INVALID_ARGUMENT
     `role`, or FAILED_PRECONDITION `own_account`. (fresh)
     """
     DisableUser: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.DisableUserRequest, _admin_service_pb2.DisableUserResponse]
-    """DisableUser closes an account, ends all its sessions and takes its access to platforms back; twice is no error. Fails like SetUserRole. (fresh)"""
+    """DisableUser disables an account, ends all its sessions and revokes its access to platforms. Repeating the call succeeds. Fails
+    like SetUserRole. (fresh)
+    """
     EnableUser: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.EnableUserRequest, _admin_service_pb2.EnableUserResponse]
-    """EnableUser opens a disabled account again, which connects platforms anew; twice is no error. Fails with NOT_FOUND `user_not_found`. (fresh)"""
+    """EnableUser enables a disabled account; its user must connect platforms again. Repeating the call succeeds. Fails with NOT_FOUND
+    `user_not_found`. (fresh)
+    """
     RevokeUserSessions: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeUserSessionsRequest, _admin_service_pb2.RevokeUserSessionsResponse]
     """RevokeUserSessions ends one or all sessions of a user. Fails with NOT_FOUND `user_not_found` or `session_not_found`.
     (fresh)
     """
     RevokeAllUsersSessions: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeAllUsersSessionsRequest, _admin_service_pb2.RevokeAllUsersSessionsResponse]
-    """RevokeAllUsersSessions ends the sessions of everybody but the one of this call, as after a break-in: those that had begun
-    when it was called, for 3 s at most. (fresh)
+    """RevokeAllUsersSessions ends all sessions of all users except the session of this call, for use after a break-in. It ends the
+    sessions that had begun at the time of the call and works for at most 3 s. (fresh)
     """
     SendPasswordReset: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SendPasswordResetRequest, _admin_service_pb2.SendPasswordResetResponse]
-    """SendPasswordReset sends the user the mail of RequestPasswordReset: admins begin a reset, and never choose a password.
+    """SendPasswordReset sends the user the email of RequestPasswordReset. Admins begin a reset but never choose a password.
     Fails with NOT_FOUND `user_not_found`. (fresh)
     """
     ListSecurityEvents: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListSecurityEventsRequest, _admin_service_pb2.ListSecurityEventsResponse]
-    """ListSecurityEvents answers with events, newest first. Fails with INVALID_ARGUMENT `page_token`, `page_size` or `user_id`."""
+    """ListSecurityEvents returns events, newest first. Fails with INVALID_ARGUMENT `page_token`, `page_size` or `user_id`."""
 
 @_typing.type_check_only
 class AuthAdminServiceAsyncStub(AuthAdminServiceStub):
-    """AuthAdminService is for admins: every call is made for a user whose role is admin, else PERMISSION_DENIED `admin_required`.
-    Calls that change something are (fresh), as AuthService says, and leave a SecurityEvent with the admin as actor.
+    """AuthAdminService is for admins: a call for a user without the role admin fails with PERMISSION_DENIED `admin_required`.
+    Calls that change something are (fresh), as defined in AuthService, and write a SecurityEvent with the admin as actor.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListUsers: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListUsersRequest, _admin_service_pb2.ListUsersResponse]  # type: ignore[assignment]
-    """ListUsers answers with accounts, newest first. Fails with INVALID_ARGUMENT `page_token` or `page_size`."""
+    """ListUsers returns accounts, newest first. Fails with INVALID_ARGUMENT `page_token` or `page_size`."""
     GetUser: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetUserRequest, _admin_service_pb2.GetUserResponse]  # type: ignore[assignment]
-    """GetUser answers with an account and its living sessions. Fails with NOT_FOUND `user_not_found`."""
+    """GetUser returns an account and its active sessions. Fails with NOT_FOUND `user_not_found`."""
     SetUserRole: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetUserRoleRequest, _admin_service_pb2.SetUserRoleResponse]  # type: ignore[assignment]
     """SetUserRole changes a role and ends all sessions of that user. Fails with NOT_FOUND `user_not_found`, INVALID_ARGUMENT
     `role`, or FAILED_PRECONDITION `own_account`. (fresh)
     """
     DisableUser: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.DisableUserRequest, _admin_service_pb2.DisableUserResponse]  # type: ignore[assignment]
-    """DisableUser closes an account, ends all its sessions and takes its access to platforms back; twice is no error. Fails like SetUserRole. (fresh)"""
+    """DisableUser disables an account, ends all its sessions and revokes its access to platforms. Repeating the call succeeds. Fails
+    like SetUserRole. (fresh)
+    """
     EnableUser: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.EnableUserRequest, _admin_service_pb2.EnableUserResponse]  # type: ignore[assignment]
-    """EnableUser opens a disabled account again, which connects platforms anew; twice is no error. Fails with NOT_FOUND `user_not_found`. (fresh)"""
+    """EnableUser enables a disabled account; its user must connect platforms again. Repeating the call succeeds. Fails with NOT_FOUND
+    `user_not_found`. (fresh)
+    """
     RevokeUserSessions: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeUserSessionsRequest, _admin_service_pb2.RevokeUserSessionsResponse]  # type: ignore[assignment]
     """RevokeUserSessions ends one or all sessions of a user. Fails with NOT_FOUND `user_not_found` or `session_not_found`.
     (fresh)
     """
     RevokeAllUsersSessions: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeAllUsersSessionsRequest, _admin_service_pb2.RevokeAllUsersSessionsResponse]  # type: ignore[assignment]
-    """RevokeAllUsersSessions ends the sessions of everybody but the one of this call, as after a break-in: those that had begun
-    when it was called, for 3 s at most. (fresh)
+    """RevokeAllUsersSessions ends all sessions of all users except the session of this call, for use after a break-in. It ends the
+    sessions that had begun at the time of the call and works for at most 3 s. (fresh)
     """
     SendPasswordReset: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SendPasswordResetRequest, _admin_service_pb2.SendPasswordResetResponse]  # type: ignore[assignment]
-    """SendPasswordReset sends the user the mail of RequestPasswordReset: admins begin a reset, and never choose a password.
+    """SendPasswordReset sends the user the email of RequestPasswordReset. Admins begin a reset but never choose a password.
     Fails with NOT_FOUND `user_not_found`. (fresh)
     """
     ListSecurityEvents: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListSecurityEventsRequest, _admin_service_pb2.ListSecurityEventsResponse]  # type: ignore[assignment]
-    """ListSecurityEvents answers with events, newest first. Fails with INVALID_ARGUMENT `page_token`, `page_size` or `user_id`."""
+    """ListSecurityEvents returns events, newest first. Fails with INVALID_ARGUMENT `page_token`, `page_size` or `user_id`."""
 
 class AuthAdminServiceServicer(metaclass=_abc_1.ABCMeta):
-    """AuthAdminService is for admins: every call is made for a user whose role is admin, else PERMISSION_DENIED `admin_required`.
-    Calls that change something are (fresh), as AuthService says, and leave a SecurityEvent with the admin as actor.
+    """AuthAdminService is for admins: a call for a user without the role admin fails with PERMISSION_DENIED `admin_required`.
+    Calls that change something are (fresh), as defined in AuthService, and write a SecurityEvent with the admin as actor.
     """
 
     @_abc_1.abstractmethod
@@ -107,7 +115,7 @@ class AuthAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.ListUsersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ListUsersResponse, _abc.Awaitable[_admin_service_pb2.ListUsersResponse]]:
-        """ListUsers answers with accounts, newest first. Fails with INVALID_ARGUMENT `page_token` or `page_size`."""
+        """ListUsers returns accounts, newest first. Fails with INVALID_ARGUMENT `page_token` or `page_size`."""
 
     @_abc_1.abstractmethod
     def GetUser(
@@ -115,7 +123,7 @@ class AuthAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.GetUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.GetUserResponse, _abc.Awaitable[_admin_service_pb2.GetUserResponse]]:
-        """GetUser answers with an account and its living sessions. Fails with NOT_FOUND `user_not_found`."""
+        """GetUser returns an account and its active sessions. Fails with NOT_FOUND `user_not_found`."""
 
     @_abc_1.abstractmethod
     def SetUserRole(
@@ -133,7 +141,9 @@ class AuthAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.DisableUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.DisableUserResponse, _abc.Awaitable[_admin_service_pb2.DisableUserResponse]]:
-        """DisableUser closes an account, ends all its sessions and takes its access to platforms back; twice is no error. Fails like SetUserRole. (fresh)"""
+        """DisableUser disables an account, ends all its sessions and revokes its access to platforms. Repeating the call succeeds. Fails
+        like SetUserRole. (fresh)
+        """
 
     @_abc_1.abstractmethod
     def EnableUser(
@@ -141,7 +151,9 @@ class AuthAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.EnableUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.EnableUserResponse, _abc.Awaitable[_admin_service_pb2.EnableUserResponse]]:
-        """EnableUser opens a disabled account again, which connects platforms anew; twice is no error. Fails with NOT_FOUND `user_not_found`. (fresh)"""
+        """EnableUser enables a disabled account; its user must connect platforms again. Repeating the call succeeds. Fails with NOT_FOUND
+        `user_not_found`. (fresh)
+        """
 
     @_abc_1.abstractmethod
     def RevokeUserSessions(
@@ -159,8 +171,8 @@ class AuthAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.RevokeAllUsersSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.RevokeAllUsersSessionsResponse, _abc.Awaitable[_admin_service_pb2.RevokeAllUsersSessionsResponse]]:
-        """RevokeAllUsersSessions ends the sessions of everybody but the one of this call, as after a break-in: those that had begun
-        when it was called, for 3 s at most. (fresh)
+        """RevokeAllUsersSessions ends all sessions of all users except the session of this call, for use after a break-in. It ends the
+        sessions that had begun at the time of the call and works for at most 3 s. (fresh)
         """
 
     @_abc_1.abstractmethod
@@ -169,7 +181,7 @@ class AuthAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.SendPasswordResetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.SendPasswordResetResponse, _abc.Awaitable[_admin_service_pb2.SendPasswordResetResponse]]:
-        """SendPasswordReset sends the user the mail of RequestPasswordReset: admins begin a reset, and never choose a password.
+        """SendPasswordReset sends the user the email of RequestPasswordReset. Admins begin a reset but never choose a password.
         Fails with NOT_FOUND `user_not_found`. (fresh)
         """
 
@@ -179,6 +191,6 @@ class AuthAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.ListSecurityEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ListSecurityEventsResponse, _abc.Awaitable[_admin_service_pb2.ListSecurityEventsResponse]]:
-        """ListSecurityEvents answers with events, newest first. Fails with INVALID_ARGUMENT `page_token`, `page_size` or `user_id`."""
+        """ListSecurityEvents returns events, newest first. Fails with INVALID_ARGUMENT `page_token`, `page_size` or `user_id`."""
 
 def add_AuthAdminServiceServicer_to_server(servicer: AuthAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -22,9 +22,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class SessionsRevoked(_message.Message):
-    """SessionsRevoked tells that sessions of a user ended before their time, or that what is remembered of them is no longer
-    right. Published on `auth.events.<user_id>` of stream AUTH, at least once.
-    """
+    """SessionsRevoked reports that sessions of a user ended early, or that cached facts about them are no longer valid. Published on `auth.events.<user_id>` of stream AUTH, at least once."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -33,15 +31,15 @@ class SessionsRevoked(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     OCCUR_TIME_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Whose sessions."""
+    """The user."""
     reason: _builtins.str
-    """Why they ended: `logout`, `revoked` (by their user, or as the oldest of too many), `revoked_all`, `password_changed`,
-    `password_reset`, `role_changed`, `account_disabled` or `revoked_by_admin`. Or `refreshed`: they live on, under a new token
-    or with changed facts about their user; whoever remembers them must forget what it knows.
+    """The reason of the end: `logout`, `revoked` (by their user, or as the oldest of too many), `revoked_all`, `password_changed`,
+    `password_reset`, `role_changed`, `account_disabled` or `revoked_by_admin`. Or `refreshed`: the sessions continue with a new
+    token or changed user facts, and receivers must drop what they cached about them.
     """
     @_builtins.property
     def session_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Which ones."""
+        """The sessions."""
 
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:
@@ -65,7 +63,7 @@ Global___SessionsRevoked: _TypeAlias = SessionsRevoked  # noqa: Y015
 
 @_typing.final
 class ConnectionEvent(_message.Message):
-    """ConnectionEvent tells of one committed transition of a platform connection. Published on
+    """ConnectionEvent is one committed transition of a platform connection. Published on
     `auth.events.connections.<user_id>` of stream AUTH, at least once; (connection.user_id, connection.platform,
     connection.version) identifies it.
     """
@@ -76,7 +74,7 @@ class ConnectionEvent(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     OCCUR_TIME_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """What caused it, for example `connect_begun`, `connected`, `refresh_failed`, `abandoned`."""
+    """The cause, for example `connect_begun`, `connected`, `refresh_failed`, `abandoned`."""
     @_builtins.property
     def connection(self) -> _connection_pb2.Connection:
         """The connection right after the transition."""

@@ -27,19 +27,19 @@ class _UserRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UserRole.Val
     USER_ROLE_UNSPECIFIED: _UserRole.ValueType  # 0
     """No role was given; never stored."""
     USER_ROLE_USER: _UserRole.ValueType  # 1
-    """Sees and changes what is theirs."""
+    """May see and change their own data."""
     USER_ROLE_ADMIN: _UserRole.ValueType  # 2
-    """Also sees and changes what belongs to others, through the admin calls."""
+    """May also see and change the data of others, through the admin calls."""
 
 class UserRole(_UserRole, metaclass=_UserRoleEnumTypeWrapper):
-    """UserRole is what a user may do."""
+    """UserRole is the role of a user."""
 
 USER_ROLE_UNSPECIFIED: UserRole.ValueType  # 0
 """No role was given; never stored."""
 USER_ROLE_USER: UserRole.ValueType  # 1
-"""Sees and changes what is theirs."""
+"""May see and change their own data."""
 USER_ROLE_ADMIN: UserRole.ValueType  # 2
-"""Also sees and changes what belongs to others, through the admin calls."""
+"""May also see and change the data of others, through the admin calls."""
 Global___UserRole: _TypeAlias = UserRole  # noqa: Y015
 
 @_typing.final
@@ -64,22 +64,22 @@ class User(_message.Message):
     name: _builtins.str
     """Display name; may be empty."""
     role: Global___UserRole.ValueType
-    """What the user may do."""
+    """The role."""
     email_verified: _builtins.bool
-    """Whether the user has shown to receive mail at the address."""
+    """Whether the user has proved that they receive email at the address."""
     has_second_factor: _builtins.bool
-    """Whether signing in takes a code of an authenticator app beside the password."""
+    """Whether sign-in takes a code of an authenticator app in addition to the password."""
     can_access_dashboard: _builtins.bool
-    """Whether the user may see the dashboard and what it is made of: the address is verified, or the account still within the
-    days that it has for that (EMAIL_VERIFICATION_DAYS). Services refuse those calls otherwise, by the signed identity.
+    """Whether the user may see the dashboard and its data: the address is verified, or the account is younger than
+    EMAIL_VERIFICATION_DAYS. Services enforce it by the signed identity.
     """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When the account was made."""
+        """When the account was created."""
 
     @_builtins.property
     def disable_time(self) -> _timestamp_pb2.Timestamp:
-        """When an admin disabled the account: unset while it is not. A disabled one has no sessions and gets none."""
+        """When an admin disabled the account; unset if it is not disabled. A disabled account has no sessions and gets none."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ Global___User: _TypeAlias = User  # noqa: Y015
 
 @_typing.final
 class Session(_message.Message):
-    """Session is one login of a user. Its token is never part of it."""
+    """Session is one sign-in of a user. It never contains the token."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -122,26 +122,26 @@ class Session(_message.Message):
     session_id: _builtins.str
     """UUID; safe to show and to log."""
     user_id: _builtins.str
-    """Whose login."""
+    """The user."""
     user_agent: _builtins.str
-    """What the client called itself, at most 400 characters."""
+    """The client's User-Agent header, at most 400 characters."""
     ip_address: _builtins.str
-    """Address of the client."""
+    """The client's address."""
     client_name: _builtins.str
-    """What the user agent is in words that people know, for example `Firefox on Linux`; empty when it says nothing."""
+    """Browser and system in plain words, for example `Firefox on Linux`; empty if unknown."""
     is_remembered: _builtins.bool
-    """Whether the user asked to stay signed in; else it ends with the browser, and sooner by itself."""
+    """Whether the user asked to stay signed in; otherwise the session ends with the browser and has a shorter lifetime."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it began."""
 
     @_builtins.property
     def last_seen_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was last used; kept to five minutes."""
+        """When it was last used; accurate to five minutes."""
 
     @_builtins.property
     def idle_expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When it ends unless it is used before."""
+        """When it ends if it is not used before."""
 
     @_builtins.property
     def absolute_expire_time(self) -> _timestamp_pb2.Timestamp:
@@ -149,8 +149,8 @@ class Session(_message.Message):
 
     @_builtins.property
     def authenticate_time(self) -> _timestamp_pb2.Timestamp:
-        """When the user last proved who they are in it: by signing in, or by Reauthenticate. Sensitive calls ask for a proof that
-        is at most ten minutes old.
+        """When the user last proved their identity in this session, by sign-in or Reauthenticate. Sensitive calls require a proof that is
+        at most ten minutes old.
         """
 
     def __init__(
@@ -178,14 +178,14 @@ Global___Session: _TypeAlias = Session  # noqa: Y015
 
 @_typing.final
 class Client(_message.Message):
-    """Client is what the gateway knows of who calls."""
+    """Client describes the client of a request as the gateway sees it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     USER_AGENT_FIELD_NUMBER: _builtins.int
     IP_ADDRESS_FIELD_NUMBER: _builtins.int
     user_agent: _builtins.str
-    """What the client calls itself; cut to 400 characters."""
+    """The User-Agent header, cut to 400 characters."""
     ip_address: _builtins.str
     """Its address."""
     def __init__(

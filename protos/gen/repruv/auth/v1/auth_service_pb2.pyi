@@ -42,7 +42,7 @@ class RegisterRequest(_message.Message):
     """Whether to stay signed in."""
     @_builtins.property
     def client(self) -> _auth_pb2.Client:
-        """Who asks."""
+        """The client."""
 
     def __init__(
         self,
@@ -71,14 +71,14 @@ class RegisterResponse(_message.Message):
     SESSION_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
     token: _builtins.str
-    """The session's secret; told only here, stored nowhere. Empty when a mail was sent instead."""
+    """The session's token. It is returned only here and never stored. Empty if an email was sent instead."""
     @_builtins.property
     def user(self) -> _auth_pb2.User:
-        """The account; unset when a mail was sent instead."""
+        """The account; unset if an email was sent instead."""
 
     @_builtins.property
     def session(self) -> _auth_pb2.Session:
-        """Its first session; unset when a mail was sent instead."""
+        """Its first session; unset if an email was sent instead."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class LoginRequest(_message.Message):
     """Whether to stay signed in."""
     @_builtins.property
     def client(self) -> _auth_pb2.Client:
-        """Who asks."""
+        """The client."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ Global___LoginRequest: _TypeAlias = LoginRequest  # noqa: Y015
 
 @_typing.final
 class LoginResponse(_message.Message):
-    """LoginResponse answers Login: with a session, or with a challenge."""
+    """LoginResponse answers Login with a session or a challenge."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -143,9 +143,9 @@ class LoginResponse(_message.Message):
     CHALLENGE_FIELD_NUMBER: _builtins.int
     CHALLENGE_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     token: _builtins.str
-    """The session's secret; told only here, stored nowhere. Empty with a challenge."""
+    """The session's token. It is returned only here and never stored. Empty with a challenge."""
     challenge: _builtins.str
-    """To be answered by FinishLogin; empty unless the account has a second factor. A secret: told only here, stored nowhere."""
+    """The challenge for FinishLogin; empty if the account has no second factor. A secret that is returned only here and never stored."""
     @_builtins.property
     def user(self) -> _auth_pb2.User:
         """The account; unset with a challenge."""
@@ -185,12 +185,12 @@ class FinishLoginRequest(_message.Message):
     CODE_FIELD_NUMBER: _builtins.int
     CLIENT_FIELD_NUMBER: _builtins.int
     challenge: _builtins.str
-    """As Login gave it."""
+    """The challenge from Login."""
     code: _builtins.str
-    """Six digits of the app, or a recovery code; spaces and hyphens do not count, nor does case."""
+    """Six digits of the app, or a recovery code; spaces, hyphens and case are ignored."""
     @_builtins.property
     def client(self) -> _auth_pb2.Client:
-        """Who asks."""
+        """The client."""
 
     def __init__(
         self,
@@ -217,7 +217,7 @@ class FinishLoginResponse(_message.Message):
     SESSION_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
     token: _builtins.str
-    """The session's secret; told only here, stored nowhere."""
+    """The session's token. It is returned only here and never stored."""
     @_builtins.property
     def user(self) -> _auth_pb2.User:
         """The account."""
@@ -243,17 +243,17 @@ Global___FinishLoginResponse: _TypeAlias = FinishLoginResponse  # noqa: Y015
 
 @_typing.final
 class ValidateSessionRequest(_message.Message):
-    """ValidateSessionRequest shows a token."""
+    """ValidateSessionRequest carries a token."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TOKEN_FIELD_NUMBER: _builtins.int
     PASSIVE_FIELD_NUMBER: _builtins.int
     token: _builtins.str
-    """The session's secret."""
+    """The session's token."""
     passive: _builtins.bool
-    """Whether nobody is there behind it, as when an open stream is looked at again: then nothing is renewed, so that a page left
-    open keeps no session alive.
+    """Whether the check is automatic, as for an open stream. Then the session is not renewed, so that an open page does not keep it
+    alive.
     """
     def __init__(
         self,
@@ -283,10 +283,10 @@ class ValidateSessionResponse(_message.Message):
     identity: _builtins.str
     """Signed identity of the user, for metadata `x-user-identity`."""
     is_renewed: _builtins.bool
-    """Whether this call moved the session's idle end away: then the cookie is to be sent again."""
+    """Whether this call extended the session's idle expiry; then send the cookie again."""
     @_builtins.property
     def user(self) -> _auth_pb2.User:
-        """Whose session."""
+        """The user."""
 
     @_builtins.property
     def session(self) -> _auth_pb2.Session:
@@ -294,7 +294,7 @@ class ValidateSessionResponse(_message.Message):
 
     @_builtins.property
     def identity_expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When that identity ends; ask again before."""
+        """When that identity expires; validate again before."""
 
     def __init__(
         self,
@@ -315,14 +315,14 @@ Global___ValidateSessionResponse: _TypeAlias = ValidateSessionResponse  # noqa: 
 
 @_typing.final
 class ValidateSessionsRequest(_message.Message):
-    """ValidateSessionsRequest shows many tokens."""
+    """ValidateSessionsRequest carries many tokens."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SESSIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ValidateSessionRequest]:
-        """1 to 100; a token may come more than once."""
+        """1 to 100; a token may occur more than once."""
 
     def __init__(
         self,
@@ -346,7 +346,7 @@ class ValidateSessionsResponse(_message.Message):
     RESULTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___ValidateSessionsResult]:
-        """One for each token, in the same order."""
+        """One result per token, in the same order."""
 
     def __init__(
         self,
@@ -363,14 +363,14 @@ Global___ValidateSessionsResponse: _TypeAlias = ValidateSessionsResponse  # noqa
 
 @_typing.final
 class ValidateSessionsResult(_message.Message):
-    """ValidateSessionsResult is what became of one token."""
+    """ValidateSessionsResult is the result for one token."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     VALIDATED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def validated(self) -> Global___ValidateSessionResponse:
-        """Absent: the call of its own would have failed with UNAUTHENTICATED `session_invalid`."""
+        """Absent: the token is invalid (ValidateSession: UNAUTHENTICATED `session_invalid`)."""
 
     def __init__(
         self,
@@ -387,7 +387,7 @@ Global___ValidateSessionsResult: _TypeAlias = ValidateSessionsResult  # noqa: Y0
 
 @_typing.final
 class ReauthenticateRequest(_message.Message):
-    """ReauthenticateRequest proves who the user is."""
+    """ReauthenticateRequest proves the user's identity."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -400,7 +400,7 @@ class ReauthenticateRequest(_message.Message):
     """Six digits of the app or a recovery code; empty for an account without a second factor."""
     @_builtins.property
     def client(self) -> _auth_pb2.Client:
-        """Who asks."""
+        """The client."""
 
     def __init__(
         self,
@@ -426,7 +426,7 @@ class ReauthenticateResponse(_message.Message):
     SESSION_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
     token: _builtins.str
-    """Its new secret; told only here, stored nowhere."""
+    """The new token. It is returned only here and never stored."""
     @_builtins.property
     def session(self) -> _auth_pb2.Session:
         """The same session, now fresh."""
@@ -497,7 +497,7 @@ class RevokeSessionRequest(_message.Message):
     session_id: _builtins.str
     """The session."""
     reason: _builtins.str
-    """`logout` when it is the user's own current one; else empty."""
+    """`logout` for the current session; else empty."""
     def __init__(
         self,
         *,
@@ -583,12 +583,12 @@ class ChangePasswordRequest(_message.Message):
     NEW_PASSWORD_FIELD_NUMBER: _builtins.int
     CLIENT_FIELD_NUMBER: _builtins.int
     current_password: _builtins.str
-    """The one to be replaced."""
+    """The password to replace."""
     new_password: _builtins.str
     """Rules as in RegisterRequest."""
     @_builtins.property
     def client(self) -> _auth_pb2.Client:
-        """Who asks."""
+        """The client."""
 
     def __init__(
         self,
@@ -615,7 +615,7 @@ class ChangePasswordResponse(_message.Message):
     TOKEN_FIELD_NUMBER: _builtins.int
     REVOKED_COUNT_FIELD_NUMBER: _builtins.int
     token: _builtins.str
-    """Its new secret; told only here, stored nowhere."""
+    """The new token. It is returned only here and never stored."""
     revoked_count: _builtins.int
     """How many other sessions ended."""
     @_builtins.property
@@ -649,7 +649,7 @@ class RequestPasswordResetRequest(_message.Message):
     """Any case."""
     @_builtins.property
     def client(self) -> _auth_pb2.Client:
-        """Who asks."""
+        """The client."""
 
     def __init__(
         self,
@@ -697,7 +697,7 @@ class ResetPasswordRequest(_message.Message):
     """Rules as in RegisterRequest."""
     @_builtins.property
     def client(self) -> _auth_pb2.Client:
-        """Who asks."""
+        """The client."""
 
     def __init__(
         self,
@@ -733,7 +733,7 @@ Global___ResetPasswordResponse: _TypeAlias = ResetPasswordResponse  # noqa: Y015
 
 @_typing.final
 class RequestEmailVerificationRequest(_message.Message):
-    """RequestEmailVerificationRequest asks for a mail."""
+    """RequestEmailVerificationRequest asks for an email."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -767,7 +767,7 @@ Global___RequestEmailVerificationResponse: _TypeAlias = RequestEmailVerification
 
 @_typing.final
 class VerifyEmailRequest(_message.Message):
-    """VerifyEmailRequest shows a link's token."""
+    """VerifyEmailRequest carries a link's token."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -777,7 +777,7 @@ class VerifyEmailRequest(_message.Message):
     """From the link."""
     @_builtins.property
     def client(self) -> _auth_pb2.Client:
-        """Who asks."""
+        """The client."""
 
     def __init__(
         self,
@@ -837,12 +837,12 @@ class BeginTotpResponse(_message.Message):
     URI_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     secret: _builtins.str
-    """The secret in base32, to be typed in; told only here."""
+    """The secret in base32, for typing in. It is returned only here."""
     uri: _builtins.str
-    """The same as `otpauth://` URI, for a QR code."""
+    """The secret as `otpauth://` URI, for a QR code."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When ConfirmTotp must have come."""
+        """When the secret expires without ConfirmTotp."""
 
     def __init__(
         self,
@@ -861,7 +861,7 @@ Global___BeginTotpResponse: _TypeAlias = BeginTotpResponse  # noqa: Y015
 
 @_typing.final
 class ConfirmTotpRequest(_message.Message):
-    """ConfirmTotpRequest shows that the app has the secret."""
+    """ConfirmTotpRequest proves that the app has the secret."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -891,10 +891,10 @@ class ConfirmTotpResponse(_message.Message):
     SESSION_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
     token: _builtins.str
-    """Its new secret; told only here, stored nowhere."""
+    """The new token. It is returned only here and never stored."""
     @_builtins.property
     def recovery_codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Ten codes that count once each, for when the app is lost; told only here."""
+        """Ten codes, each valid once, for when the app is lost. They are returned only here."""
 
     @_builtins.property
     def session(self) -> _auth_pb2.Session:
@@ -946,7 +946,7 @@ class DisableTotpResponse(_message.Message):
     SESSION_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
     token: _builtins.str
-    """Its new secret; told only here, stored nowhere."""
+    """The new token. It is returned only here and never stored."""
     @_builtins.property
     def session(self) -> _auth_pb2.Session:
         """The same session."""
@@ -991,7 +991,7 @@ class RegenerateRecoveryCodesResponse(_message.Message):
     RECOVERY_CODES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def recovery_codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Ten codes; told only here."""
+        """Ten codes. They are returned only here."""
 
     def __init__(
         self,
@@ -1008,7 +1008,7 @@ Global___RegenerateRecoveryCodesResponse: _TypeAlias = RegenerateRecoveryCodesRe
 
 @_typing.final
 class GetSecurityRequest(_message.Message):
-    """GetSecurityRequest asks how the user's account is protected."""
+    """GetSecurityRequest asks for the protection of the user's account."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1051,11 +1051,11 @@ class GetSecurityResponse(_message.Message):
 
     @_builtins.property
     def fresh_until_time(self) -> _timestamp_pb2.Timestamp:
-        """Until when sensitive calls are allowed in this session; in the past if they are not."""
+        """Until when this session may make (fresh) calls; in the past if it may not."""
 
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_security_event_pb2.SecurityEvent]:
-        """The last 20, newest first."""
+        """The last 20 events, newest first."""
 
     def __init__(
         self,

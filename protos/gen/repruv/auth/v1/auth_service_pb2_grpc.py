@@ -26,14 +26,14 @@ if _version_not_supported:
 
 
 class AuthServiceStub:
-    """AuthService knows users and their sessions. Calls carry the signed identity of the calling service (metadata
-    `authorization`); calls about the caller's own account also carry the user's (`x-user-identity`), and are about the session
-    that it names. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (try again). Errors carry a
-    stable code in trailing metadata `error-code`, and the name of the offending field in `error-field`.
+    """AuthService manages users and their sessions. Calls carry the signed identity of the calling service (metadata
+    `authorization`). Calls about a user's own account also carry the user's identity (`x-user-identity`) and concern the session
+    that it names. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (retry). Errors carry a stable code
+    in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
 
-    A call marked (fresh) fails with PERMISSION_DENIED `reauthentication_required` unless the user proved who they are within
-    the last ten minutes: by signing in, or by Reauthenticate. No answer, and no answer's time, tells whether an address has an
-    account, with the one exception that Register names.
+    A call marked (fresh) fails with PERMISSION_DENIED `reauthentication_required` unless the user proved their identity within the
+    last ten minutes, by sign-in or Reauthenticate. Neither the response nor its duration reveals whether an address has an account;
+    the one exception is stated at Register.
     """
 
     def __init__(self, channel):
@@ -140,19 +140,19 @@ class AuthServiceStub:
 
 
 class AuthServiceServicer:
-    """AuthService knows users and their sessions. Calls carry the signed identity of the calling service (metadata
-    `authorization`); calls about the caller's own account also carry the user's (`x-user-identity`), and are about the session
-    that it names. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (try again). Errors carry a
-    stable code in trailing metadata `error-code`, and the name of the offending field in `error-field`.
+    """AuthService manages users and their sessions. Calls carry the signed identity of the calling service (metadata
+    `authorization`). Calls about a user's own account also carry the user's identity (`x-user-identity`) and concern the session
+    that it names. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (retry). Errors carry a stable code
+    in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
 
-    A call marked (fresh) fails with PERMISSION_DENIED `reauthentication_required` unless the user proved who they are within
-    the last ten minutes: by signing in, or by Reauthenticate. No answer, and no answer's time, tells whether an address has an
-    account, with the one exception that Register names.
+    A call marked (fresh) fails with PERMISSION_DENIED `reauthentication_required` unless the user proved their identity within the
+    last ten minutes, by sign-in or Reauthenticate. Neither the response nor its duration reveals whether an address has an account;
+    the one exception is stated at Register.
     """
 
     def Register(self, request, context):
-        """Register makes an account. It begins its first session, or (REGISTRATION=verified) sends a mail instead: then the answer
-        is the same for an address that has an account, whose owner gets another mail. Fails with INVALID_ARGUMENT (`email`,
+        """Register creates an account. With REGISTRATION=open it begins the first session. With REGISTRATION=verified it sends an email
+        instead; the response is the same for an address that has an account, whose owner gets a different email. Fails with INVALID_ARGUMENT (`email`,
         `password`, `name`), RESOURCE_EXHAUSTED `too_many_attempts` or `too_busy`, and (REGISTRATION=open) ALREADY_EXISTS
         `email_taken`.
         """
@@ -161,8 +161,8 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Login(self, request, context):
-        """Login begins a session, or asks for the second factor. Fails with UNAUTHENTICATED `invalid_credentials`, the same for an
-        unknown address, a wrong password and a disabled account, INVALID_ARGUMENT `email`, or RESOURCE_EXHAUSTED
+        """Login begins a session, or returns a challenge for the second factor. Fails with UNAUTHENTICATED `invalid_credentials` (unknown
+        address, wrong password or disabled account), INVALID_ARGUMENT `email`, or RESOURCE_EXHAUSTED
         `too_many_attempts` (metadata `error-detail-retry-after-seconds`) or `too_busy`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -170,16 +170,16 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def FinishLogin(self, request, context):
-        """FinishLogin answers the challenge that Login gave with a code, and begins the session. Fails with UNAUTHENTICATED
-        `challenge_invalid` (unknown, older than five minutes, used, or tried five times: sign in anew) or `invalid_code` (field
-        `code`), or RESOURCE_EXHAUSTED `too_many_attempts`. A code of the app counts once; so does a recovery code.
+        """FinishLogin answers Login's challenge with a code and begins the session. Fails with UNAUTHENTICATED `challenge_invalid`
+        (unknown, older than five minutes, used, or tried five times: start over) or `invalid_code` (field `code`), or
+        RESOURCE_EXHAUSTED `too_many_attempts`. A code of the app is valid once; so is a recovery code.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ValidateSession(self, request, context):
-        """ValidateSession answers whose session a token is, renews it, and mints the user's identity for calls to services.
+        """ValidateSession returns the user and session of a token, renews the session, and mints the user's identity for calls to services.
         Fails with UNAUTHENTICATED `session_invalid`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -187,15 +187,15 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ValidateSessions(self, request, context):
-        """ValidateSessions answers for many tokens, for each as ValidateSession would; one that is invalid does not keep the others back.
-        Fails with INVALID_ARGUMENT (`sessions`) only when there are none, or too many.
+        """ValidateSessions validates many tokens, each like ValidateSession. An invalid token does not affect the others. Fails with
+        INVALID_ARGUMENT (`sessions`) only if there are no tokens or too many.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Reauthenticate(self, request, context):
-        """Reauthenticate proves again who the user is. The session goes on under a new token; the old one is dead. Fails with
+        """Reauthenticate proves the user's identity again. The session continues with a new token; the old token is invalid. Fails with
         UNAUTHENTICATED `invalid_credentials` or `invalid_code`, or RESOURCE_EXHAUSTED `too_many_attempts` or `too_busy`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -203,15 +203,15 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListSessions(self, request, context):
-        """ListSessions answers with the user's living sessions, most recently used first.
+        """ListSessions returns the user's active sessions, most recently used first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RevokeSession(self, request, context):
-        """RevokeSession ends one of the user's sessions; another one than the current is (fresh). Ending it twice is no error. Fails
-        with NOT_FOUND.
+        """RevokeSession ends one of the user's sessions; for a session other than the current one it is (fresh). Repeating the call
+        succeeds. Fails with NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -225,7 +225,7 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ChangePassword(self, request, context):
-        """ChangePassword replaces the password, ends all other sessions, and gives this one a new token. Fails with UNAUTHENTICATED
+        """ChangePassword replaces the password, ends all other sessions and gives this session a new token. Fails with UNAUTHENTICATED
         `invalid_credentials` (field `current_password`), INVALID_ARGUMENT (`new_password`), or RESOURCE_EXHAUSTED
         `too_many_attempts` or `too_busy`.
         """
@@ -234,16 +234,16 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RequestPasswordReset(self, request, context):
-        """RequestPasswordReset sends a mail with a link to the address, if it has an account; the answer is always the same. Fails
-        with INVALID_ARGUMENT `email` or RESOURCE_EXHAUSTED `too_many_attempts`.
+        """RequestPasswordReset emails a link to the address if it has an account. The response is always the same. Fails with
+        INVALID_ARGUMENT `email` or RESOURCE_EXHAUSTED `too_many_attempts`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResetPassword(self, request, context):
-        """ResetPassword sets the password by a link that is at most 30 minutes old and not used, ends all sessions, and begins none:
-        a second factor is still asked for at sign-in. Fails with INVALID_ARGUMENT `token_invalid` (`token`) or (`password`), or
+        """ResetPassword sets the password with an unused link that is at most 30 minutes old. It ends all sessions and begins none: the
+        next sign-in still takes the second factor. Fails with INVALID_ARGUMENT `token_invalid` (`token`) or (`password`), or
         RESOURCE_EXHAUSTED `too_busy`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -251,7 +251,7 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RequestEmailVerification(self, request, context):
-        """RequestEmailVerification sends the user a mail with a link; nothing if the address is verified. Fails with
+        """RequestEmailVerification emails the user a link, unless the address is verified. Fails with
         RESOURCE_EXHAUSTED `too_many_attempts`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -259,7 +259,7 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def VerifyEmail(self, request, context):
-        """VerifyEmail takes the link of that mail, at most 24 hours old and not used; in any session or none. Fails with
+        """VerifyEmail verifies the address with an unused link that is at most 24 hours old; in any session or without one. Fails with
         INVALID_ARGUMENT `token_invalid` (`token`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -267,15 +267,15 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BeginTotp(self, request, context):
-        """BeginTotp makes the secret of an authenticator app (RFC 6238: SHA-1, 6 digits, 30 s); it counts once ConfirmTotp was given
-        a code of it, within ten minutes. Fails with FAILED_PRECONDITION `second_factor_enabled`. (fresh)
+        """BeginTotp creates the secret of an authenticator app (RFC 6238: SHA-1, 6 digits, 30 s). It takes effect when ConfirmTotp
+        receives a code of it within ten minutes. Fails with FAILED_PRECONDITION `second_factor_enabled`. (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ConfirmTotp(self, request, context):
-        """ConfirmTotp turns the second factor on, and gives this session a new token. Fails with UNAUTHENTICATED `invalid_code`
+        """ConfirmTotp turns the second factor on and gives this session a new token. Fails with UNAUTHENTICATED `invalid_code`
         (`code`), FAILED_PRECONDITION `second_factor_not_begun`, or RESOURCE_EXHAUSTED `too_many_attempts`. (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -283,7 +283,7 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DisableTotp(self, request, context):
-        """DisableTotp turns the second factor off, and gives this session a new token. Fails with UNAUTHENTICATED `invalid_code`
+        """DisableTotp turns the second factor off and gives this session a new token. Fails with UNAUTHENTICATED `invalid_code`
         (`code`), FAILED_PRECONDITION `second_factor_not_enabled`, or RESOURCE_EXHAUSTED `too_many_attempts`. (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -298,7 +298,7 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetSecurity(self, request, context):
-        """GetSecurity answers how the user's account is protected, and what happened to it lately.
+        """GetSecurity returns how the user's account is protected, and its recent security events.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -411,14 +411,14 @@ def add_AuthServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AuthService:
-    """AuthService knows users and their sessions. Calls carry the signed identity of the calling service (metadata
-    `authorization`); calls about the caller's own account also carry the user's (`x-user-identity`), and are about the session
-    that it names. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (try again). Errors carry a
-    stable code in trailing metadata `error-code`, and the name of the offending field in `error-field`.
+    """AuthService manages users and their sessions. Calls carry the signed identity of the calling service (metadata
+    `authorization`). Calls about a user's own account also carry the user's identity (`x-user-identity`) and concern the session
+    that it names. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (retry). Errors carry a stable code
+    in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
 
-    A call marked (fresh) fails with PERMISSION_DENIED `reauthentication_required` unless the user proved who they are within
-    the last ten minutes: by signing in, or by Reauthenticate. No answer, and no answer's time, tells whether an address has an
-    account, with the one exception that Register names.
+    A call marked (fresh) fails with PERMISSION_DENIED `reauthentication_required` unless the user proved their identity within the
+    last ten minutes, by sign-in or Reauthenticate. Neither the response nor its duration reveals whether an address has an account;
+    the one exception is stated at Register.
     """
 
     @staticmethod

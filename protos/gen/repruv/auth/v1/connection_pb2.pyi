@@ -27,33 +27,33 @@ class _ConnectionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Conne
     CONNECTION_STATE_UNSPECIFIED: _ConnectionState.ValueType  # 0
     """Never used."""
     CONNECTION_STATE_DISCONNECTED: _ConnectionState.ValueType  # 1
-    """There is no access, and no secret is kept. BeginConnect moves it out."""
+    """There is no access, and no secret is stored. BeginConnect moves it out."""
     CONNECTION_STATE_CONNECTING: _ConnectionState.ValueType  # 2
-    """The user is at the platform to consent, or has come back and a job gets the access. An abandoned one goes back to
-    disconnected by itself, ten minutes after it was begun.
+    """The user is at the platform to consent, or has returned and a job obtains the access. A sweep moves an abandoned connection to
+    disconnected ten minutes after BeginConnect.
     """
     CONNECTION_STATE_CONNECTED: _ConnectionState.ValueType  # 3
-    """There is access; a job renews it before it ends. Disconnect moves it out, or a renewal that the platform refuses."""
+    """There is access; a job renews it before it expires. Disconnect moves it out, or a renewal that the platform refuses."""
     CONNECTION_STATE_DISCONNECTING: _ConnectionState.ValueType  # 4
-    """A job takes the access back at the platform, and deletes what was kept."""
+    """A job revokes the access at the platform and deletes the tokens."""
     CONNECTION_STATE_FAILED: _ConnectionState.ValueType  # 5
     """The last step ended without success; `error` says why. BeginConnect and Disconnect move it out."""
 
 class ConnectionState(_ConnectionState, metaclass=_ConnectionStateEnumTypeWrapper):
-    """ConnectionState is where a user's connection to a platform stands."""
+    """ConnectionState is the state of a user's connection to a platform."""
 
 CONNECTION_STATE_UNSPECIFIED: ConnectionState.ValueType  # 0
 """Never used."""
 CONNECTION_STATE_DISCONNECTED: ConnectionState.ValueType  # 1
-"""There is no access, and no secret is kept. BeginConnect moves it out."""
+"""There is no access, and no secret is stored. BeginConnect moves it out."""
 CONNECTION_STATE_CONNECTING: ConnectionState.ValueType  # 2
-"""The user is at the platform to consent, or has come back and a job gets the access. An abandoned one goes back to
-disconnected by itself, ten minutes after it was begun.
+"""The user is at the platform to consent, or has returned and a job obtains the access. A sweep moves an abandoned connection to
+disconnected ten minutes after BeginConnect.
 """
 CONNECTION_STATE_CONNECTED: ConnectionState.ValueType  # 3
-"""There is access; a job renews it before it ends. Disconnect moves it out, or a renewal that the platform refuses."""
+"""There is access; a job renews it before it expires. Disconnect moves it out, or a renewal that the platform refuses."""
 CONNECTION_STATE_DISCONNECTING: ConnectionState.ValueType  # 4
-"""A job takes the access back at the platform, and deletes what was kept."""
+"""A job revokes the access at the platform and deletes the tokens."""
 CONNECTION_STATE_FAILED: ConnectionState.ValueType  # 5
 """The last step ended without success; `error` says why. BeginConnect and Disconnect move it out."""
 Global___ConnectionState: _TypeAlias = ConnectionState  # noqa: Y015
@@ -66,7 +66,7 @@ class Connection(_message.Message):
 
     @_typing.final
     class Account(_message.Message):
-        """Account is whom the platform knows the user as."""
+        """Account is the user's account at the platform."""
 
         DESCRIPTOR: _descriptor.Descriptor
 
@@ -75,9 +75,9 @@ class Connection(_message.Message):
         URL_FIELD_NUMBER: _builtins.int
         PICTURE_URL_FIELD_NUMBER: _builtins.int
         external_id: _builtins.str
-        """The platform's own id of it (`sub` for an OpenID provider); never changes."""
+        """The platform's id of the account (`sub` for an OpenID provider); never changes."""
         name: _builtins.str
-        """What it is called; may be empty."""
+        """Its display name; may be empty."""
         url: _builtins.str
         """Its page, https only; may be empty."""
         picture_url: _builtins.str
@@ -110,26 +110,26 @@ class Connection(_message.Message):
     ITEM_COUNT_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Whose."""
+    """The user."""
     platform: _builtins.str
     """Name of the platform in our settings, for example `youtube`."""
     title: _builtins.str
-    """What people call the platform, for example `YouTube`."""
+    """The display name of the platform, for example `YouTube`."""
     state: Global___ConnectionState.ValueType
-    """Where it stands."""
+    """The current state."""
     version: _builtins.int
-    """Grows with each change; of two snapshots the one with the higher version is the newer. 0: nothing was ever changed."""
+    """Grows with each change; the snapshot with the higher version is newer. 0: never changed."""
     job_id: _builtins.str
-    """The job of the transition that is under way or failed last; empty while the user is at the platform and when there is none."""
+    """The job of the current or last failed transition; empty while the user is at the platform and when there is none."""
     item_count: _builtins.int
-    """How many items the last synchronisation found."""
+    """Number of items in the last synchronisation."""
     @_builtins.property
     def account(self) -> Global___Connection.Account:
         """The account at the platform; unset until it is known."""
 
     @_builtins.property
     def error(self) -> Global___ConnectionError:
-        """Why it failed; unset otherwise."""
+        """The error of a failed connection; unset otherwise."""
 
     @_builtins.property
     def connect_time(self) -> _timestamp_pb2.Timestamp:
@@ -141,11 +141,11 @@ class Connection(_message.Message):
 
     @_builtins.property
     def access_expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When the access ends unless it is renewed; unset if the platform does not say, or there is none."""
+        """When the access ends if it is not renewed; unset if the platform does not say, or without access."""
 
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
-        """When it came into its present state; unset for one that was never begun."""
+        """When it entered its current state; unset if it was never used."""
 
     def __init__(
         self,
@@ -174,7 +174,7 @@ Global___Connection: _TypeAlias = Connection  # noqa: Y015
 
 @_typing.final
 class ConnectionError(_message.Message):
-    """ConnectionError says why a connection failed."""
+    """ConnectionError is the reason why a connection failed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -185,7 +185,7 @@ class ConnectionError(_message.Message):
     `account_already_connected`, `permissions_missing`, `job_rejected` or `internal`.
     """
     message: _builtins.str
-    """For the user."""
+    """One sentence for the user."""
     def __init__(
         self,
         *,

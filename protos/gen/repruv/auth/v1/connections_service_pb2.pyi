@@ -46,7 +46,7 @@ class ListConnectionsResponse(_message.Message):
     CONNECTIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def connections(self) -> _containers.RepeatedCompositeFieldContainer[_connection_pb2.Connection]:
-        """One for each platform."""
+        """One per platform."""
 
     def __init__(
         self,
@@ -118,7 +118,7 @@ class BeginConnectRequest(_message.Message):
     platform: _builtins.str
     """The platform."""
     return_to: _builtins.str
-    """Where to go afterwards: a path of ours that begins with one `/`, at most 500 characters; empty: the connections' page."""
+    """Path on this site to return to; begins with exactly one `/`; at most 500 characters; empty: the connections page."""
     def __init__(
         self,
         *,
@@ -143,14 +143,14 @@ class BeginConnectResponse(_message.Message):
     AUTHORIZATION_URL_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     authorization_url: _builtins.str
-    """The platform's page of consent, with everything in its query."""
+    """URL of the platform's consent page, including its query."""
     @_builtins.property
     def connection(self) -> _connection_pb2.Connection:
-        """Now connecting."""
+        """The connection, connecting."""
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When the user must be back."""
+        """By when the user must return."""
 
     def __init__(
         self,
@@ -169,7 +169,7 @@ Global___BeginConnectResponse: _TypeAlias = BeginConnectResponse  # noqa: Y015
 
 @_typing.final
 class FinishConnectRequest(_message.Message):
-    """FinishConnectRequest is what came back in the query; each at most 4,096 characters."""
+    """FinishConnectRequest carries the query of the redirect; each field at most 4,096 characters."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -179,7 +179,7 @@ class FinishConnectRequest(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     ISSUER_FIELD_NUMBER: _builtins.int
     platform: _builtins.str
-    """The platform by whose redirect URI it came."""
+    """The platform of the redirect URI."""
     state: _builtins.str
     """`state`."""
     code: _builtins.str
@@ -187,7 +187,7 @@ class FinishConnectRequest(_message.Message):
     error: _builtins.str
     """`error` (RFC 6749 4.1.2.1); empty when there is a code."""
     issuer: _builtins.str
-    """`iss` (RFC 9207); empty if none came."""
+    """`iss` (RFC 9207); empty if absent."""
     def __init__(
         self,
         *,
@@ -214,10 +214,10 @@ class FinishConnectResponse(_message.Message):
     CONNECTION_FIELD_NUMBER: _builtins.int
     RETURN_TO_FIELD_NUMBER: _builtins.int
     return_to: _builtins.str
-    """Where BeginConnect said to go."""
+    """The return_to of BeginConnect."""
     @_builtins.property
     def connection(self) -> _connection_pb2.Connection:
-        """How it stands now."""
+        """The connection after the call."""
 
     def __init__(
         self,
@@ -264,7 +264,7 @@ class DisconnectResponse(_message.Message):
     CONNECTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def connection(self) -> _connection_pb2.Connection:
-        """How it stands now."""
+        """The connection after the call."""
 
     def __init__(
         self,

@@ -27,8 +27,8 @@ if _version_not_supported:
 
 class ConnectionsServiceStub:
     """ConnectionsService connects users with their accounts at platforms, by OAuth 2.0 with authorization code and PKCE (RFC 6749,
-    RFC 7636, RFC 9700). Every call is made for a user and is about that user's connections. Calls and errors otherwise as in
-    AuthService. An unknown platform is NOT_FOUND `platform_not_found`.
+    RFC 7636, RFC 9700). Every call is made for a user and concerns that user's connections. Calls and errors are otherwise as
+    in AuthService. An unknown platform is NOT_FOUND `platform_not_found`.
     """
 
     def __init__(self, channel):
@@ -66,30 +66,30 @@ class ConnectionsServiceStub:
 
 class ConnectionsServiceServicer:
     """ConnectionsService connects users with their accounts at platforms, by OAuth 2.0 with authorization code and PKCE (RFC 6749,
-    RFC 7636, RFC 9700). Every call is made for a user and is about that user's connections. Calls and errors otherwise as in
-    AuthService. An unknown platform is NOT_FOUND `platform_not_found`.
+    RFC 7636, RFC 9700). Every call is made for a user and concerns that user's connections. Calls and errors are otherwise as
+    in AuthService. An unknown platform is NOT_FOUND `platform_not_found`.
     """
 
     def ListConnections(self, request, context):
-        """ListConnections answers with one connection for each platform in the settings, disconnected ones included, in the order
-        of the settings. A transition that its job has left behind is repaired first.
+        """ListConnections returns one connection per configured platform, including disconnected ones, in the order of the settings. A
+        connection whose job has already finished is settled first (read repair).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetConnection(self, request, context):
-        """GetConnection answers with one.
+        """GetConnection returns the connection to one platform.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BeginConnect(self, request, context):
-        """BeginConnect moves to connecting and answers where the user's browser must go. While connecting it begins anew, and what
-        the first one led to is refused. Fails with FAILED_PRECONDITION `connection_connected`, `connection_disconnecting` or
-        `demo_mode_active` (connections are simulated while demo mode is not disabled), INVALID_ARGUMENT `return_to`, UNAVAILABLE
-        when demo mode cannot be asked for or the platform's description cannot be read, and RESOURCE_EXHAUSTED
+        """BeginConnect moves to connecting and returns the URL for the user's browser. While connecting it starts over, and a return from
+        the earlier attempt is refused. Fails with FAILED_PRECONDITION `connection_connected`, `connection_disconnecting` or
+        `demo_mode_active` (connections are simulated unless demo mode is disabled), INVALID_ARGUMENT `return_to`, UNAVAILABLE
+        if the state of demo mode or the platform's discovery document cannot be read, and RESOURCE_EXHAUSTED
         `too_many_attempts`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -97,18 +97,18 @@ class ConnectionsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def FinishConnect(self, request, context):
-        """FinishConnect takes what the platform sent the browser back with, and submits the job that gets the access. It counts
-        once, within ten minutes, in the session that began, and for the platform it was begun at: anything else is
-        INVALID_ARGUMENT `state_invalid`, and changes nothing. A refusal by user or platform is no error of this call: the
-        connection is then disconnected (`access_denied` by the user) or failed.
+        """FinishConnect takes the query of the platform's redirect and submits the job that obtains the access. It is valid once, within
+        ten minutes, in the session that called BeginConnect and for the same platform. Anything else fails with INVALID_ARGUMENT
+        `state_invalid` and changes nothing. A refusal by the user or the platform is not an error of this call: the connection is
+        then disconnected (`access_denied` by the user) or failed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Disconnect(self, request, context):
-        """Disconnect moves to disconnecting and submits the job that takes the access back; from connecting and failed too. Doing so
-        to a disconnected one is no error. Whatever job is under way changes nothing any more.
+        """Disconnect moves to disconnecting and submits the job that revokes the access; also from connecting and failed. A disconnected
+        connection stays disconnected. Jobs that are still running have no further effect.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -152,8 +152,8 @@ def add_ConnectionsServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class ConnectionsService:
     """ConnectionsService connects users with their accounts at platforms, by OAuth 2.0 with authorization code and PKCE (RFC 6749,
-    RFC 7636, RFC 9700). Every call is made for a user and is about that user's connections. Calls and errors otherwise as in
-    AuthService. An unknown platform is NOT_FOUND `platform_not_found`.
+    RFC 7636, RFC 9700). Every call is made for a user and concerns that user's connections. Calls and errors are otherwise as
+    in AuthService. An unknown platform is NOT_FOUND `platform_not_found`.
     """
 
     @staticmethod

@@ -19,7 +19,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Passkey(_message.Message):
-    """Passkey is a WebAuthn credential with which its owner signs in. Neither its key nor its credential id is part of it."""
+    """Passkey is a WebAuthn credential with which its owner signs in. It contains neither the key nor the credential id."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -32,18 +32,18 @@ class Passkey(_message.Message):
     passkey_id: _builtins.str
     """UUIDv7; safe to show and to log."""
     name: _builtins.str
-    """What its owner calls it, 1 to 100 characters."""
+    """The owner's name for it, 1 to 100 characters."""
     is_syncable: _builtins.bool
-    """Whether its authenticator may copy it to other devices of its owner."""
+    """Whether its authenticator may copy it to other devices of the owner (WebAuthn: backup eligible)."""
     is_synced: _builtins.bool
-    """Whether it was so copied when it was last used: then it outlives the device."""
+    """Whether it had been copied when it was last used (WebAuthn: backup state); then it survives the loss of the device."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was added."""
 
     @_builtins.property
     def last_use_time(self) -> _timestamp_pb2.Timestamp:
-        """When somebody last signed in or proved who they are with it; unset: never."""
+        """When it was last used to sign in or to prove the owner's identity; unset: never."""
 
     def __init__(
         self,

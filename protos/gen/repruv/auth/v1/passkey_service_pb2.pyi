@@ -23,7 +23,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Ceremony(_message.Message):
-    """Ceremony is one that has begun."""
+    """Ceremony is a WebAuthn ceremony that has begun."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -31,14 +31,14 @@ class Ceremony(_message.Message):
     OPTIONS_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     ceremony: _builtins.str
-    """To be given back with what the authenticator answered: a secret of the browser that began."""
+    """Send it back with the authenticator's response. It is a secret of the browser that began the ceremony."""
     options: _builtins.str
-    """What the authenticator is to be told: JSON, as WebAuthn's PublicKeyCredentialCreationOptionsJSON (adding) or
+    """Options for the authenticator: JSON, as WebAuthn's PublicKeyCredentialCreationOptionsJSON (adding) or
     PublicKeyCredentialRequestOptionsJSON.
     """
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When it must have been finished."""
+        """When the ceremony expires."""
 
     def __init__(
         self,
@@ -82,9 +82,9 @@ class ListPasskeysResponse(_message.Message):
     IS_AVAILABLE_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     is_available: _builtins.bool
-    """Whether passkeys can be added and used here at all."""
+    """Whether passkeys can be added and used with this PUBLIC_URL."""
     limit: _builtins.int
-    """How many a user may have."""
+    """Maximum number of passkeys per user."""
     @_builtins.property
     def passkeys(self) -> _containers.RepeatedCompositeFieldContainer[_passkey_pb2.Passkey]:
         """Oldest first."""
@@ -106,7 +106,7 @@ Global___ListPasskeysResponse: _TypeAlias = ListPasskeysResponse  # noqa: Y015
 
 @_typing.final
 class BeginAddPasskeyRequest(_message.Message):
-    """BeginAddPasskeyRequest asks for a ceremony."""
+    """BeginAddPasskeyRequest begins a ceremony."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -130,7 +130,7 @@ class BeginAddPasskeyResponse(_message.Message):
     CEREMONY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def ceremony(self) -> Global___Ceremony:
-        """What has begun."""
+        """The ceremony."""
 
     def __init__(
         self,
@@ -147,7 +147,7 @@ Global___BeginAddPasskeyResponse: _TypeAlias = BeginAddPasskeyResponse  # noqa: 
 
 @_typing.final
 class FinishAddPasskeyRequest(_message.Message):
-    """FinishAddPasskeyRequest brings what the authenticator answered."""
+    """FinishAddPasskeyRequest carries the authenticator's response."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -155,11 +155,11 @@ class FinishAddPasskeyRequest(_message.Message):
     CREDENTIAL_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     ceremony: _builtins.str
-    """As BeginAddPasskey gave it."""
+    """The value from BeginAddPasskey."""
     credential: _builtins.str
     """JSON, as WebAuthn's RegistrationResponseJSON; at most 16 KiB."""
     name: _builtins.str
-    """What to call it, at most 100 characters; empty: after the client."""
+    """The name, at most 100 characters; empty: the client's name."""
     def __init__(
         self,
         *,
@@ -184,7 +184,7 @@ class FinishAddPasskeyResponse(_message.Message):
     PASSKEY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def passkey(self) -> _passkey_pb2.Passkey:
-        """What was added."""
+        """The new passkey."""
 
     def __init__(
         self,
@@ -201,14 +201,14 @@ Global___FinishAddPasskeyResponse: _TypeAlias = FinishAddPasskeyResponse  # noqa
 
 @_typing.final
 class RenamePasskeyRequest(_message.Message):
-    """RenamePasskeyRequest names a passkey anew."""
+    """RenamePasskeyRequest renames a passkey."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PASSKEY_ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     passkey_id: _builtins.str
-    """Which, of the user's own."""
+    """The passkey, one of the user's own."""
     name: _builtins.str
     """1 to 100 characters."""
     def __init__(
@@ -234,7 +234,7 @@ class RenamePasskeyResponse(_message.Message):
     PASSKEY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def passkey(self) -> _passkey_pb2.Passkey:
-        """With its new name."""
+        """The passkey with its new name."""
 
     def __init__(
         self,
@@ -257,7 +257,7 @@ class RemovePasskeyRequest(_message.Message):
 
     PASSKEY_ID_FIELD_NUMBER: _builtins.int
     passkey_id: _builtins.str
-    """Which, of the user's own."""
+    """The passkey, one of the user's own."""
     def __init__(
         self,
         *,
@@ -290,14 +290,14 @@ Global___RemovePasskeyResponse: _TypeAlias = RemovePasskeyResponse  # noqa: Y015
 
 @_typing.final
 class BeginPasskeyLoginRequest(_message.Message):
-    """BeginPasskeyLoginRequest asks for a ceremony."""
+    """BeginPasskeyLoginRequest begins a ceremony."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CLIENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def client(self) -> _auth_pb2.Client:
-        """Who asks."""
+        """The client."""
 
     def __init__(
         self,
@@ -321,7 +321,7 @@ class BeginPasskeyLoginResponse(_message.Message):
     CEREMONY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def ceremony(self) -> Global___Ceremony:
-        """What has begun."""
+        """The ceremony."""
 
     def __init__(
         self,
@@ -338,7 +338,7 @@ Global___BeginPasskeyLoginResponse: _TypeAlias = BeginPasskeyLoginResponse  # no
 
 @_typing.final
 class FinishPasskeyLoginRequest(_message.Message):
-    """FinishPasskeyLoginRequest brings what the authenticator answered."""
+    """FinishPasskeyLoginRequest carries the authenticator's response."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -347,14 +347,14 @@ class FinishPasskeyLoginRequest(_message.Message):
     CLIENT_FIELD_NUMBER: _builtins.int
     REMEMBER_FIELD_NUMBER: _builtins.int
     ceremony: _builtins.str
-    """As BeginPasskeyLogin gave it."""
+    """The value from BeginPasskeyLogin."""
     credential: _builtins.str
     """JSON, as WebAuthn's AuthenticationResponseJSON; at most 16 KiB."""
     remember: _builtins.bool
     """Whether to stay signed in."""
     @_builtins.property
     def client(self) -> _auth_pb2.Client:
-        """Who asks."""
+        """The client."""
 
     def __init__(
         self,
@@ -382,7 +382,7 @@ class FinishPasskeyLoginResponse(_message.Message):
     SESSION_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
     token: _builtins.str
-    """The session's secret; told only here, stored nowhere."""
+    """The session's token. It is returned only here and never stored."""
     @_builtins.property
     def user(self) -> _auth_pb2.User:
         """The account."""
@@ -408,7 +408,7 @@ Global___FinishPasskeyLoginResponse: _TypeAlias = FinishPasskeyLoginResponse  # 
 
 @_typing.final
 class BeginPasskeyReauthenticationRequest(_message.Message):
-    """BeginPasskeyReauthenticationRequest asks for a ceremony."""
+    """BeginPasskeyReauthenticationRequest begins a ceremony."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -432,7 +432,7 @@ class BeginPasskeyReauthenticationResponse(_message.Message):
     CEREMONY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def ceremony(self) -> Global___Ceremony:
-        """What has begun."""
+        """The ceremony."""
 
     def __init__(
         self,
@@ -449,7 +449,7 @@ Global___BeginPasskeyReauthenticationResponse: _TypeAlias = BeginPasskeyReauthen
 
 @_typing.final
 class FinishPasskeyReauthenticationRequest(_message.Message):
-    """FinishPasskeyReauthenticationRequest brings what the authenticator answered."""
+    """FinishPasskeyReauthenticationRequest carries the authenticator's response."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -457,12 +457,12 @@ class FinishPasskeyReauthenticationRequest(_message.Message):
     CREDENTIAL_FIELD_NUMBER: _builtins.int
     CLIENT_FIELD_NUMBER: _builtins.int
     ceremony: _builtins.str
-    """As BeginPasskeyReauthentication gave it."""
+    """The value from BeginPasskeyReauthentication."""
     credential: _builtins.str
     """JSON, as WebAuthn's AuthenticationResponseJSON; at most 16 KiB."""
     @_builtins.property
     def client(self) -> _auth_pb2.Client:
-        """Who asks."""
+        """The client."""
 
     def __init__(
         self,
@@ -488,7 +488,7 @@ class FinishPasskeyReauthenticationResponse(_message.Message):
     SESSION_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
     token: _builtins.str
-    """Its new secret; told only here, stored nowhere."""
+    """The new token. It is returned only here and never stored."""
     @_builtins.property
     def session(self) -> _auth_pb2.Session:
         """The same session, now fresh."""

@@ -26,13 +26,13 @@ if _version_not_supported:
 
 
 class PasskeyServiceStub:
-    """PasskeyService knows passkeys (WebAuthn level 3): they are added, named, removed, and stand for the password and the second
-    factor together, since the authenticator has verified its user. What AuthService says of identities, errors and (fresh) holds
-    here too. Each ceremony has two calls: the first gives what the browser's authenticator is to be told, the second takes what it
-    answered, within five minutes and once, whatever becomes of it.
+    """PasskeyService manages passkeys (WebAuthn level 3) and signs users in with them. A passkey replaces password and second factor,
+    because the authenticator verifies its user. Identities, errors and (fresh) are as in AuthService. Each ceremony has two calls:
+    the first returns the options for the browser's authenticator, the second takes its response. The second call is valid once,
+    within five minutes, whether it succeeds or fails.
 
-    All calls but ListPasskeys, RenamePasskey and RemovePasskey fail with FAILED_PRECONDITION `passkeys_unavailable` where
-    PUBLIC_URL is no origin that passkeys can be of: an IP address, or plain http elsewhere than at localhost.
+    All calls but ListPasskeys, RenamePasskey and RemovePasskey fail with FAILED_PRECONDITION `passkeys_unavailable` if PUBLIC_URL
+    cannot have passkeys: an IP address, or plain http on a host other than localhost.
     """
 
     def __init__(self, channel):
@@ -89,24 +89,24 @@ class PasskeyServiceStub:
 
 
 class PasskeyServiceServicer:
-    """PasskeyService knows passkeys (WebAuthn level 3): they are added, named, removed, and stand for the password and the second
-    factor together, since the authenticator has verified its user. What AuthService says of identities, errors and (fresh) holds
-    here too. Each ceremony has two calls: the first gives what the browser's authenticator is to be told, the second takes what it
-    answered, within five minutes and once, whatever becomes of it.
+    """PasskeyService manages passkeys (WebAuthn level 3) and signs users in with them. A passkey replaces password and second factor,
+    because the authenticator verifies its user. Identities, errors and (fresh) are as in AuthService. Each ceremony has two calls:
+    the first returns the options for the browser's authenticator, the second takes its response. The second call is valid once,
+    within five minutes, whether it succeeds or fails.
 
-    All calls but ListPasskeys, RenamePasskey and RemovePasskey fail with FAILED_PRECONDITION `passkeys_unavailable` where
-    PUBLIC_URL is no origin that passkeys can be of: an IP address, or plain http elsewhere than at localhost.
+    All calls but ListPasskeys, RenamePasskey and RemovePasskey fail with FAILED_PRECONDITION `passkeys_unavailable` if PUBLIC_URL
+    cannot have passkeys: an IP address, or plain http on a host other than localhost.
     """
 
     def ListPasskeys(self, request, context):
-        """ListPasskeys answers with the user's passkeys, oldest first.
+        """ListPasskeys returns the user's passkeys, oldest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BeginAddPasskey(self, request, context):
-        """BeginAddPasskey begins the ceremony that adds one, in this session. Fails with FAILED_PRECONDITION `passkeys_too_many`.
+        """BeginAddPasskey begins the ceremony that adds a passkey, in this session. Fails with FAILED_PRECONDITION `passkeys_too_many`.
         (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -114,8 +114,8 @@ class PasskeyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def FinishAddPasskey(self, request, context):
-        """FinishAddPasskey adds it, and mails its owner. Fails with UNAUTHENTICATED `challenge_invalid` (unknown, too old, used, or of
-        another session: begin anew), INVALID_ARGUMENT `passkey_unusable` (`credential`) or (`name`), ALREADY_EXISTS `passkey_taken`,
+        """FinishAddPasskey adds the passkey and sends its owner an email. Fails with UNAUTHENTICATED `challenge_invalid` (unknown, expired,
+        used, or of another session: start over), INVALID_ARGUMENT `passkey_unusable` (`credential`) or (`name`), ALREADY_EXISTS `passkey_taken`,
         or FAILED_PRECONDITION `passkeys_too_many`. (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -123,14 +123,14 @@ class PasskeyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RenamePasskey(self, request, context):
-        """RenamePasskey gives one another name. Fails with NOT_FOUND `passkey_not_found` or INVALID_ARGUMENT (`name`).
+        """RenamePasskey renames a passkey. Fails with NOT_FOUND `passkey_not_found` or INVALID_ARGUMENT (`name`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RemovePasskey(self, request, context):
-        """RemovePasskey removes one, and mails its owner. Sessions that it began go on. Fails with NOT_FOUND `passkey_not_found`.
+        """RemovePasskey removes a passkey and sends its owner an email. Sessions that it began continue. Fails with NOT_FOUND `passkey_not_found`.
         (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -138,16 +138,16 @@ class PasskeyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BeginPasskeyLogin(self, request, context):
-        """BeginPasskeyLogin begins a sign-in. The answer is of the same kind for everybody: nobody says who they are before the
-        authenticator does. Fails with RESOURCE_EXHAUSTED `too_many_attempts`.
+        """BeginPasskeyLogin begins a sign-in. The response does not depend on the user, whom only the authenticator's response
+        identifies. Fails with RESOURCE_EXHAUSTED `too_many_attempts`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def FinishPasskeyLogin(self, request, context):
-        """FinishPasskeyLogin begins the session; no code is asked for. Fails with UNAUTHENTICATED `challenge_invalid` (sign in anew) or
-        `passkey_invalid`, the same for an unknown passkey, one that is not rightly signed for and a disabled account, or
+        """FinishPasskeyLogin begins the session without a further code. Fails with UNAUTHENTICATED `challenge_invalid` (start over) or
+        `passkey_invalid` (unknown passkey, wrong signature or disabled account), or
         RESOURCE_EXHAUSTED `too_many_attempts`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -155,15 +155,15 @@ class PasskeyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BeginPasskeyReauthentication(self, request, context):
-        """BeginPasskeyReauthentication begins a proof of who the user is, in this session. Fails with NOT_FOUND `passkey_not_found` for
-        a user who has none.
+        """BeginPasskeyReauthentication begins a proof of the user's identity, in this session. Fails with NOT_FOUND `passkey_not_found`
+        for a user without passkeys.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def FinishPasskeyReauthentication(self, request, context):
-        """FinishPasskeyReauthentication is what Reauthenticate is, with a passkey of the user: the session goes on under a new token.
+        """FinishPasskeyReauthentication is Reauthenticate with a passkey: the session continues with a new token.
         Fails like FinishPasskeyLogin.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -227,13 +227,13 @@ def add_PasskeyServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PasskeyService:
-    """PasskeyService knows passkeys (WebAuthn level 3): they are added, named, removed, and stand for the password and the second
-    factor together, since the authenticator has verified its user. What AuthService says of identities, errors and (fresh) holds
-    here too. Each ceremony has two calls: the first gives what the browser's authenticator is to be told, the second takes what it
-    answered, within five minutes and once, whatever becomes of it.
+    """PasskeyService manages passkeys (WebAuthn level 3) and signs users in with them. A passkey replaces password and second factor,
+    because the authenticator verifies its user. Identities, errors and (fresh) are as in AuthService. Each ceremony has two calls:
+    the first returns the options for the browser's authenticator, the second takes its response. The second call is valid once,
+    within five minutes, whether it succeeds or fails.
 
-    All calls but ListPasskeys, RenamePasskey and RemovePasskey fail with FAILED_PRECONDITION `passkeys_unavailable` where
-    PUBLIC_URL is no origin that passkeys can be of: an IP address, or plain http elsewhere than at localhost.
+    All calls but ListPasskeys, RenamePasskey and RemovePasskey fail with FAILED_PRECONDITION `passkeys_unavailable` if PUBLIC_URL
+    cannot have passkeys: an IP address, or plain http on a host other than localhost.
     """
 
     @staticmethod

@@ -57,30 +57,30 @@ class SecurityEvent(_message.Message):
     event_id: _builtins.str
     """UUIDv7."""
     kind: _builtins.str
-    """What happened: `registered`, `registration_repeated` (with the address of an account), `login_succeeded`,
-    `login_failed`, `second_factor_failed`, `reauthenticated`, `reauthentication_failed`, `session_revoked`, `sessions_revoked`, `password_changed`, `password_change_failed`,
-    `password_reset_requested`, `password_reset`, `email_verification_requested`, `email_verified`, `second_factor_enabled`,
+    """The kind of event: `registered`, `registration_repeated` (with the address of an account), `login_succeeded`, `login_failed`,
+    `second_factor_failed`, `reauthenticated`, `reauthentication_failed`, `session_revoked`, `sessions_revoked`,
+    `password_changed`, `password_change_failed`, `password_reset_requested`, `password_reset`, `email_verification_requested`, `email_verified`, `second_factor_enabled`,
     `second_factor_disabled`, `recovery_code_used`, `recovery_codes_replaced`, `passkey_added`, `passkey_removed`, `passkey_used`,
-    `passkey_failed`, `passkey_counter_regressed` (its counter went back: refused), `role_changed`, `account_disabled`, `account_enabled`,
+    `passkey_failed`, `passkey_counter_regressed` (its counter decreased: refused), `role_changed`, `account_disabled`, `account_enabled`,
     `connection_begun`, `connected`, `connection_failed`, `disconnected`.
     """
     user_id: _builtins.str
-    """Whose account; empty for an address that has none."""
+    """The account; empty for an address without one."""
     actor_id: _builtins.str
-    """Who did it: the same user, an admin, or empty for a stranger and for the service itself."""
+    """The user who did it: the same user or an admin; empty for an unauthenticated client and for the service."""
     session_id: _builtins.str
-    """In which session; empty for none."""
+    """The session; empty for none."""
     ip_address: _builtins.str
-    """From where; empty when unknown."""
+    """The client's address; empty if unknown."""
     client_name: _builtins.str
-    """By what, for example `Firefox on Linux`; empty when unknown."""
+    """Browser and system, for example `Firefox on Linux`; empty if unknown."""
     @_builtins.property
     def details(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """What else there is to know, for example `platform` or `role`."""
+        """Further details, for example `platform` or `role`."""
 
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:
-        """When."""
+        """When it happened."""
 
     def __init__(
         self,

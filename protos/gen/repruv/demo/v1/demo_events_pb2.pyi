@@ -20,7 +20,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class DemoEvent(_message.Message):
-    """DemoEvent tells of one committed transition of demo mode. Published on `demo.events.<owner_id>` of stream DEMO, at
+    """DemoEvent is one committed transition of demo mode. Published on `demo.events.<owner_id>` of stream DEMO, at
     least once; (demo.owner_id, demo.version) identifies it.
     """
 
@@ -30,7 +30,7 @@ class DemoEvent(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     OCCUR_TIME_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """What caused it, for example `enable_accepted`, `job_failed`."""
+    """The cause, for example `enable_accepted`, `job_failed`."""
     @_builtins.property
     def demo(self) -> _demo_pb2.Demo:
         """Demo mode right after the transition."""

@@ -43,7 +43,7 @@ class _DemoStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DemoState.V
     """
 
 class DemoState(_DemoState, metaclass=_DemoStateEnumTypeWrapper):
-    """DemoState is where an owner's demo mode stands."""
+    """DemoState is the state of an owner's demo mode."""
 
 DEMO_STATE_UNSPECIFIED: DemoState.ValueType  # 0
 """No state was given; never stored."""
@@ -80,11 +80,11 @@ class Demo(_message.Message):
     CHANGE_TIME_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     owner_id: _builtins.str
-    """Whose demo mode."""
+    """The owner."""
     state: Global___DemoState.ValueType
-    """Where it stands."""
+    """The current state."""
     generation: _builtins.int
-    """Grows by one with each accepted enable, disable and dismiss: the fencing token of demo rows."""
+    """Grows by 1 with each accepted enable, disable and dismiss; the fencing token of demo rows."""
     version: _builtins.int
     """Grows with every change of this snapshot."""
     job_id: _builtins.str
@@ -113,7 +113,7 @@ class Demo(_message.Message):
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When it is disabled by itself; set while enabled, if that was asked for."""
+        """When demo mode is disabled automatically; set while enabled, if requested."""
 
     def __init__(
         self,
@@ -141,7 +141,7 @@ Global___Demo: _TypeAlias = Demo  # noqa: Y015
 
 @_typing.final
 class DemoProfile(_message.Message):
-    """DemoProfile is who the demo data pretends the owner to be."""
+    """DemoProfile is the fictional profile that the demo data belongs to."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -200,9 +200,9 @@ class DemoStats(_message.Message):
     CONTENT_REMOVED_FIELD_NUMBER: _builtins.int
     INTERACTIONS_REMOVED_FIELD_NUMBER: _builtins.int
     content_count: _builtins.int
-    """Content items asked for."""
+    """Content items requested."""
     interaction_count: _builtins.int
-    """Interactions asked for."""
+    """Interactions requested."""
     content_written: _builtins.int
     """Content items written so far."""
     interactions_written: _builtins.int
@@ -315,11 +315,11 @@ class Interaction(_message.Message):
     sentiment: _builtins.str
     """`positive`, `neutral` or `negative`."""
     replied: _builtins.bool
-    """Whether it was answered."""
+    """Whether it has a reply."""
     reply_text: _builtins.str
-    """The answer, if any."""
+    """The reply; empty without one."""
     needs_reply: _builtins.bool
-    """Whether it asks for an answer: negative and not answered."""
+    """Whether it needs a reply: negative and without one."""
     likes: _builtins.int
     """Likes so far."""
     content_id: _builtins.str

@@ -43,10 +43,10 @@ class EnableDemoRequest(_message.Message):
     interaction_count: _builtins.int
     """Interactions, 0 to 100,000; absent: 2,000."""
     idempotency_key: _builtins.str
-    """The same key with the same request answers with the same job for 24 hours; at most 255 characters; empty: none."""
+    """For 24 hours the same key with the same request returns the same job; at most 255 characters; empty: none."""
     @_builtins.property
     def expire_after(self) -> _duration_pb2.Duration:
-        """How long after it was enabled it is disabled by itself, 10 minutes to 90 days, in whole seconds; absent: never."""
+        """Disable demo mode automatically this long after it was enabled; 10 minutes to 90 days, in whole seconds; absent: never."""
 
     def __init__(
         self,
@@ -83,12 +83,12 @@ class EnableDemoResponse(_message.Message):
     JOB_ID_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
-    """The job that was accepted."""
+    """The job that does the work."""
     replayed: _builtins.bool
-    """Whether this call only repeated an earlier one."""
+    """Whether this call repeated an earlier one."""
     @_builtins.property
     def demo(self) -> _demo_pb2.Demo:
-        """Enabling; or how it stands by now when the idempotency key was seen before."""
+        """Demo mode, enabling; the current one if the idempotency key was used before."""
 
     def __init__(
         self,
@@ -137,12 +137,12 @@ class DisableDemoResponse(_message.Message):
     JOB_ID_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
-    """The job that was accepted."""
+    """The job that does the work."""
     replayed: _builtins.bool
-    """Whether this call only repeated an earlier one."""
+    """Whether this call repeated an earlier one."""
     @_builtins.property
     def demo(self) -> _demo_pb2.Demo:
-        """Disabling; or how it stands by now when the idempotency key was seen before."""
+        """Demo mode, disabling; the current one if the idempotency key was used before."""
 
     def __init__(
         self,
@@ -161,7 +161,7 @@ Global___DisableDemoResponse: _TypeAlias = DisableDemoResponse  # noqa: Y015
 
 @_typing.final
 class DismissDemoRequest(_message.Message):
-    """DismissDemoRequest accepts that demo mode failed."""
+    """DismissDemoRequest dismisses a failure."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -185,7 +185,7 @@ class DismissDemoResponse(_message.Message):
     DEMO_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def demo(self) -> _demo_pb2.Demo:
-        """Disabled."""
+        """Demo mode, disabled."""
 
     def __init__(
         self,
@@ -202,7 +202,7 @@ Global___DismissDemoResponse: _TypeAlias = DismissDemoResponse  # noqa: Y015
 
 @_typing.final
 class GetDemoRequest(_message.Message):
-    """GetDemoRequest asks how demo mode stands."""
+    """GetDemoRequest asks for the user's demo mode."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -227,7 +227,7 @@ class GetDemoResponse(_message.Message):
     JOB_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def demo(self) -> _demo_pb2.Demo:
-        """How it stands."""
+        """Demo mode."""
 
     @_builtins.property
     def job(self) -> _job_pb2.Job:
@@ -249,7 +249,7 @@ Global___GetDemoResponse: _TypeAlias = GetDemoResponse  # noqa: Y015
 
 @_typing.final
 class PreviewDemoRequest(_message.Message):
-    """PreviewDemoRequest asks what demo data would look like."""
+    """PreviewDemoRequest asks for an example of demo data."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -275,7 +275,7 @@ Global___PreviewDemoRequest: _TypeAlias = PreviewDemoRequest  # noqa: Y015
 
 @_typing.final
 class PreviewDemoResponse(_message.Message):
-    """PreviewDemoResponse answers PreviewDemo. The same request gives the same example; EnableDemo makes another of its sort."""
+    """PreviewDemoResponse answers PreviewDemo. The same request returns the same example; EnableDemo creates different data of the same sort."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -284,15 +284,15 @@ class PreviewDemoResponse(_message.Message):
     INTERACTIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def profile(self) -> _demo_pb2.DemoProfile:
-        """Who it would be."""
+        """The profile."""
 
     @_builtins.property
     def content(self) -> _containers.RepeatedCompositeFieldContainer[_demo_pb2.ContentItem]:
-        """What they would have published: some of it."""
+        """Some content items of the profile."""
 
     @_builtins.property
     def interactions(self) -> _containers.RepeatedCompositeFieldContainer[_demo_pb2.Interaction]:
-        """What others would say about it: some of it."""
+        """Some interactions with them."""
 
     def __init__(
         self,
@@ -311,7 +311,7 @@ Global___PreviewDemoResponse: _TypeAlias = PreviewDemoResponse  # noqa: Y015
 
 @_typing.final
 class GetDashboardRequest(_message.Message):
-    """GetDashboardRequest asks for the numbers."""
+    """GetDashboardRequest asks for the dashboard's numbers."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -393,9 +393,9 @@ class GetDashboardResponse(_message.Message):
     average_rating: _builtins.float
     """Mean rating of the reviews; absent without reviews."""
     response_rate: _builtins.float
-    """Share of interactions that were answered, 0 to 1; absent without interactions."""
+    """Share of interactions with a reply, 0 to 1; absent without interactions."""
     needs_reply_count: _builtins.int
-    """Interactions that ask for an answer."""
+    """Interactions that need a reply."""
     views: _builtins.int
     """Views of all content items."""
     likes: _builtins.int
@@ -509,9 +509,9 @@ class ListContentRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     ORDER_BY_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """At most this many, 1 to 100; 0: 20. More than 100 counts as 100."""
+    """Maximum number, 1 to 100; 0: 20. Above 100 counts as 100."""
     page_token: _builtins.str
-    """next_page_token of the previous answer."""
+    """next_page_token of the previous response."""
     order_by: _builtins.str
     """`newest` or `most_viewed`; empty: `newest`."""
     def __init__(
@@ -570,17 +570,17 @@ class ListInteractionsRequest(_message.Message):
     NEEDS_REPLY_FIELD_NUMBER: _builtins.int
     CONTENT_ID_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """At most this many, 1 to 100; 0: 20. More than 100 counts as 100."""
+    """Maximum number, 1 to 100; 0: 20. Above 100 counts as 100."""
     page_token: _builtins.str
-    """next_page_token of the previous answer to the same filters."""
+    """next_page_token of the previous response with the same filters."""
     kind: _builtins.str
     """`comment`, `review` or `mention`; empty: any."""
     sentiment: _builtins.str
     """`positive`, `neutral` or `negative`; empty: any."""
     needs_reply: _builtins.bool
-    """Only those that ask for an answer."""
+    """Only interactions that need a reply."""
     content_id: _builtins.str
-    """Only those about this content item; empty: any."""
+    """Only interactions with this content item; empty: any."""
     def __init__(
         self,
         *,

@@ -26,10 +26,9 @@ if _version_not_supported:
 
 
 class DemoServiceStub:
-    """DemoService turns demo mode on and off and answers what is in it. Every call is made for a user (metadata
-    `x-user-identity`) and concerns that user's demo mode only. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED
-    and UNAVAILABLE (try again). Errors carry a stable code in trailing metadata `error-code`, and the name of the
-    offending field in `error-field`.
+    """DemoService enables and disables demo mode and reads its data. Every call is made for a user (metadata `x-user-identity`) and
+    concerns only that user's demo mode. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (retry).
+    Errors carry a stable code in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
     """
 
     def __init__(self, channel):
@@ -81,16 +80,15 @@ class DemoServiceStub:
 
 
 class DemoServiceServicer:
-    """DemoService turns demo mode on and off and answers what is in it. Every call is made for a user (metadata
-    `x-user-identity`) and concerns that user's demo mode only. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED
-    and UNAVAILABLE (try again). Errors carry a stable code in trailing metadata `error-code`, and the name of the
-    offending field in `error-field`.
+    """DemoService enables and disables demo mode and reads its data. Every call is made for a user (metadata `x-user-identity`) and
+    concerns only that user's demo mode. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (retry).
+    Errors carry a stable code in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
     """
 
     def EnableDemo(self, request, context):
-        """EnableDemo accepts the request and submits the job that builds the demo data; it never waits for that job.
+        """EnableDemo accepts the request and submits the job that builds the demo data; it does not wait for that job.
         Fails with INVALID_ARGUMENT, FAILED_PRECONDITION `demo_already_enabled`, `demo_enabling`, `demo_disabling`, or
-        ALREADY_EXISTS `idempotency_key_reused` when the key came with another request before.
+        ALREADY_EXISTS `idempotency_key_reused` if the key was used with a different request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -106,7 +104,7 @@ class DemoServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DismissDemo(self, request, context):
-        """DismissDemo sets a failed demo mode back to disabled. Idempotent: a disabled one stays so.
+        """DismissDemo moves a failed demo mode to disabled. Idempotent: disabled stays disabled.
         Fails with FAILED_PRECONDITION `demo_not_failed`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -114,37 +112,37 @@ class DemoServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetDemo(self, request, context):
-        """GetDemo answers how demo mode stands, with the job that moves it. It asks the jobs service while a transition is
-        under way, and repairs a state that its job has already left behind.
+        """GetDemo returns the user's demo mode and its job. During a transition it reads the job from the jobs service and settles a
+        state whose job has already finished (read repair).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PreviewDemo(self, request, context):
-        """PreviewDemo answers with an example of what EnableDemo would make; it stores nothing. Fails with INVALID_ARGUMENT.
+        """PreviewDemo returns an example of the data that EnableDemo would create; it stores nothing. Fails with INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetDashboard(self, request, context):
-        """GetDashboard answers the numbers of the visible demo data; all zero unless enabled. At most 60 s old, never older
-        than the latest transition.
+        """GetDashboard returns the numbers of the visible demo data; all are zero unless enabled. They are at most 60 s old and never
+        older than the latest transition.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListContent(self, request, context):
-        """ListContent answers with visible content items. Fails with INVALID_ARGUMENT.
+        """ListContent returns visible content items. Fails with INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListInteractions(self, request, context):
-        """ListInteractions answers with visible interactions, newest first. Fails with INVALID_ARGUMENT.
+        """ListInteractions returns visible interactions, newest first. Fails with INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -202,10 +200,9 @@ def add_DemoServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DemoService:
-    """DemoService turns demo mode on and off and answers what is in it. Every call is made for a user (metadata
-    `x-user-identity`) and concerns that user's demo mode only. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED
-    and UNAVAILABLE (try again). Errors carry a stable code in trailing metadata `error-code`, and the name of the
-    offending field in `error-field`.
+    """DemoService enables and disables demo mode and reads its data. Every call is made for a user (metadata `x-user-identity`) and
+    concerns only that user's demo mode. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (retry).
+    Errors carry a stable code in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
     """
 
     @staticmethod

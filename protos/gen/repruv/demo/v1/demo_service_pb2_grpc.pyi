@@ -27,10 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class DemoServiceStub:
-    """DemoService turns demo mode on and off and answers what is in it. Every call is made for a user (metadata
-    `x-user-identity`) and concerns that user's demo mode only. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED
-    and UNAVAILABLE (try again). Errors carry a stable code in trailing metadata `error-code`, and the name of the
-    offending field in `error-field`.
+    """DemoService enables and disables demo mode and reads its data. Every call is made for a user (metadata `x-user-identity`) and
+    concerns only that user's demo mode. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (retry).
+    Errors carry a stable code in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
     """
 
     @_typing.overload
@@ -38,9 +37,9 @@ class DemoServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> DemoServiceAsyncStub: ...
     EnableDemo: _grpc.UnaryUnaryMultiCallable[_demo_service_pb2.EnableDemoRequest, _demo_service_pb2.EnableDemoResponse]
-    """EnableDemo accepts the request and submits the job that builds the demo data; it never waits for that job.
+    """EnableDemo accepts the request and submits the job that builds the demo data; it does not wait for that job.
     Fails with INVALID_ARGUMENT, FAILED_PRECONDITION `demo_already_enabled`, `demo_enabling`, `demo_disabling`, or
-    ALREADY_EXISTS `idempotency_key_reused` when the key came with another request before.
+    ALREADY_EXISTS `idempotency_key_reused` if the key was used with a different request.
     """
     DisableDemo: _grpc.UnaryUnaryMultiCallable[_demo_service_pb2.DisableDemoRequest, _demo_service_pb2.DisableDemoResponse]
     """DisableDemo accepts the request and submits the job that removes the demo data.
@@ -48,37 +47,36 @@ class DemoServiceStub:
     ALREADY_EXISTS `idempotency_key_reused`.
     """
     DismissDemo: _grpc.UnaryUnaryMultiCallable[_demo_service_pb2.DismissDemoRequest, _demo_service_pb2.DismissDemoResponse]
-    """DismissDemo sets a failed demo mode back to disabled. Idempotent: a disabled one stays so.
+    """DismissDemo moves a failed demo mode to disabled. Idempotent: disabled stays disabled.
     Fails with FAILED_PRECONDITION `demo_not_failed`.
     """
     GetDemo: _grpc.UnaryUnaryMultiCallable[_demo_service_pb2.GetDemoRequest, _demo_service_pb2.GetDemoResponse]
-    """GetDemo answers how demo mode stands, with the job that moves it. It asks the jobs service while a transition is
-    under way, and repairs a state that its job has already left behind.
+    """GetDemo returns the user's demo mode and its job. During a transition it reads the job from the jobs service and settles a
+    state whose job has already finished (read repair).
     """
     PreviewDemo: _grpc.UnaryUnaryMultiCallable[_demo_service_pb2.PreviewDemoRequest, _demo_service_pb2.PreviewDemoResponse]
-    """PreviewDemo answers with an example of what EnableDemo would make; it stores nothing. Fails with INVALID_ARGUMENT."""
+    """PreviewDemo returns an example of the data that EnableDemo would create; it stores nothing. Fails with INVALID_ARGUMENT."""
     GetDashboard: _grpc.UnaryUnaryMultiCallable[_demo_service_pb2.GetDashboardRequest, _demo_service_pb2.GetDashboardResponse]
-    """GetDashboard answers the numbers of the visible demo data; all zero unless enabled. At most 60 s old, never older
-    than the latest transition.
+    """GetDashboard returns the numbers of the visible demo data; all are zero unless enabled. They are at most 60 s old and never
+    older than the latest transition.
     """
     ListContent: _grpc.UnaryUnaryMultiCallable[_demo_service_pb2.ListContentRequest, _demo_service_pb2.ListContentResponse]
-    """ListContent answers with visible content items. Fails with INVALID_ARGUMENT."""
+    """ListContent returns visible content items. Fails with INVALID_ARGUMENT."""
     ListInteractions: _grpc.UnaryUnaryMultiCallable[_demo_service_pb2.ListInteractionsRequest, _demo_service_pb2.ListInteractionsResponse]
-    """ListInteractions answers with visible interactions, newest first. Fails with INVALID_ARGUMENT."""
+    """ListInteractions returns visible interactions, newest first. Fails with INVALID_ARGUMENT."""
 
 @_typing.type_check_only
 class DemoServiceAsyncStub(DemoServiceStub):
-    """DemoService turns demo mode on and off and answers what is in it. Every call is made for a user (metadata
-    `x-user-identity`) and concerns that user's demo mode only. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED
-    and UNAVAILABLE (try again). Errors carry a stable code in trailing metadata `error-code`, and the name of the
-    offending field in `error-field`.
+    """DemoService enables and disables demo mode and reads its data. Every call is made for a user (metadata `x-user-identity`) and
+    concerns only that user's demo mode. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (retry).
+    Errors carry a stable code in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     EnableDemo: _aio.UnaryUnaryMultiCallable[_demo_service_pb2.EnableDemoRequest, _demo_service_pb2.EnableDemoResponse]  # type: ignore[assignment]
-    """EnableDemo accepts the request and submits the job that builds the demo data; it never waits for that job.
+    """EnableDemo accepts the request and submits the job that builds the demo data; it does not wait for that job.
     Fails with INVALID_ARGUMENT, FAILED_PRECONDITION `demo_already_enabled`, `demo_enabling`, `demo_disabling`, or
-    ALREADY_EXISTS `idempotency_key_reused` when the key came with another request before.
+    ALREADY_EXISTS `idempotency_key_reused` if the key was used with a different request.
     """
     DisableDemo: _aio.UnaryUnaryMultiCallable[_demo_service_pb2.DisableDemoRequest, _demo_service_pb2.DisableDemoResponse]  # type: ignore[assignment]
     """DisableDemo accepts the request and submits the job that removes the demo data.
@@ -86,29 +84,28 @@ class DemoServiceAsyncStub(DemoServiceStub):
     ALREADY_EXISTS `idempotency_key_reused`.
     """
     DismissDemo: _aio.UnaryUnaryMultiCallable[_demo_service_pb2.DismissDemoRequest, _demo_service_pb2.DismissDemoResponse]  # type: ignore[assignment]
-    """DismissDemo sets a failed demo mode back to disabled. Idempotent: a disabled one stays so.
+    """DismissDemo moves a failed demo mode to disabled. Idempotent: disabled stays disabled.
     Fails with FAILED_PRECONDITION `demo_not_failed`.
     """
     GetDemo: _aio.UnaryUnaryMultiCallable[_demo_service_pb2.GetDemoRequest, _demo_service_pb2.GetDemoResponse]  # type: ignore[assignment]
-    """GetDemo answers how demo mode stands, with the job that moves it. It asks the jobs service while a transition is
-    under way, and repairs a state that its job has already left behind.
+    """GetDemo returns the user's demo mode and its job. During a transition it reads the job from the jobs service and settles a
+    state whose job has already finished (read repair).
     """
     PreviewDemo: _aio.UnaryUnaryMultiCallable[_demo_service_pb2.PreviewDemoRequest, _demo_service_pb2.PreviewDemoResponse]  # type: ignore[assignment]
-    """PreviewDemo answers with an example of what EnableDemo would make; it stores nothing. Fails with INVALID_ARGUMENT."""
+    """PreviewDemo returns an example of the data that EnableDemo would create; it stores nothing. Fails with INVALID_ARGUMENT."""
     GetDashboard: _aio.UnaryUnaryMultiCallable[_demo_service_pb2.GetDashboardRequest, _demo_service_pb2.GetDashboardResponse]  # type: ignore[assignment]
-    """GetDashboard answers the numbers of the visible demo data; all zero unless enabled. At most 60 s old, never older
-    than the latest transition.
+    """GetDashboard returns the numbers of the visible demo data; all are zero unless enabled. They are at most 60 s old and never
+    older than the latest transition.
     """
     ListContent: _aio.UnaryUnaryMultiCallable[_demo_service_pb2.ListContentRequest, _demo_service_pb2.ListContentResponse]  # type: ignore[assignment]
-    """ListContent answers with visible content items. Fails with INVALID_ARGUMENT."""
+    """ListContent returns visible content items. Fails with INVALID_ARGUMENT."""
     ListInteractions: _aio.UnaryUnaryMultiCallable[_demo_service_pb2.ListInteractionsRequest, _demo_service_pb2.ListInteractionsResponse]  # type: ignore[assignment]
-    """ListInteractions answers with visible interactions, newest first. Fails with INVALID_ARGUMENT."""
+    """ListInteractions returns visible interactions, newest first. Fails with INVALID_ARGUMENT."""
 
 class DemoServiceServicer(metaclass=_abc_1.ABCMeta):
-    """DemoService turns demo mode on and off and answers what is in it. Every call is made for a user (metadata
-    `x-user-identity`) and concerns that user's demo mode only. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED
-    and UNAVAILABLE (try again). Errors carry a stable code in trailing metadata `error-code`, and the name of the
-    offending field in `error-field`.
+    """DemoService enables and disables demo mode and reads its data. Every call is made for a user (metadata `x-user-identity`) and
+    concerns only that user's demo mode. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (retry).
+    Errors carry a stable code in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
     """
 
     @_abc_1.abstractmethod
@@ -117,9 +114,9 @@ class DemoServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _demo_service_pb2.EnableDemoRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_demo_service_pb2.EnableDemoResponse, _abc.Awaitable[_demo_service_pb2.EnableDemoResponse]]:
-        """EnableDemo accepts the request and submits the job that builds the demo data; it never waits for that job.
+        """EnableDemo accepts the request and submits the job that builds the demo data; it does not wait for that job.
         Fails with INVALID_ARGUMENT, FAILED_PRECONDITION `demo_already_enabled`, `demo_enabling`, `demo_disabling`, or
-        ALREADY_EXISTS `idempotency_key_reused` when the key came with another request before.
+        ALREADY_EXISTS `idempotency_key_reused` if the key was used with a different request.
         """
 
     @_abc_1.abstractmethod
@@ -139,7 +136,7 @@ class DemoServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _demo_service_pb2.DismissDemoRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_demo_service_pb2.DismissDemoResponse, _abc.Awaitable[_demo_service_pb2.DismissDemoResponse]]:
-        """DismissDemo sets a failed demo mode back to disabled. Idempotent: a disabled one stays so.
+        """DismissDemo moves a failed demo mode to disabled. Idempotent: disabled stays disabled.
         Fails with FAILED_PRECONDITION `demo_not_failed`.
         """
 
@@ -149,8 +146,8 @@ class DemoServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _demo_service_pb2.GetDemoRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_demo_service_pb2.GetDemoResponse, _abc.Awaitable[_demo_service_pb2.GetDemoResponse]]:
-        """GetDemo answers how demo mode stands, with the job that moves it. It asks the jobs service while a transition is
-        under way, and repairs a state that its job has already left behind.
+        """GetDemo returns the user's demo mode and its job. During a transition it reads the job from the jobs service and settles a
+        state whose job has already finished (read repair).
         """
 
     @_abc_1.abstractmethod
@@ -159,7 +156,7 @@ class DemoServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _demo_service_pb2.PreviewDemoRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_demo_service_pb2.PreviewDemoResponse, _abc.Awaitable[_demo_service_pb2.PreviewDemoResponse]]:
-        """PreviewDemo answers with an example of what EnableDemo would make; it stores nothing. Fails with INVALID_ARGUMENT."""
+        """PreviewDemo returns an example of the data that EnableDemo would create; it stores nothing. Fails with INVALID_ARGUMENT."""
 
     @_abc_1.abstractmethod
     def GetDashboard(
@@ -167,8 +164,8 @@ class DemoServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _demo_service_pb2.GetDashboardRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_demo_service_pb2.GetDashboardResponse, _abc.Awaitable[_demo_service_pb2.GetDashboardResponse]]:
-        """GetDashboard answers the numbers of the visible demo data; all zero unless enabled. At most 60 s old, never older
-        than the latest transition.
+        """GetDashboard returns the numbers of the visible demo data; all are zero unless enabled. They are at most 60 s old and never
+        older than the latest transition.
         """
 
     @_abc_1.abstractmethod
@@ -177,7 +174,7 @@ class DemoServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _demo_service_pb2.ListContentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_demo_service_pb2.ListContentResponse, _abc.Awaitable[_demo_service_pb2.ListContentResponse]]:
-        """ListContent answers with visible content items. Fails with INVALID_ARGUMENT."""
+        """ListContent returns visible content items. Fails with INVALID_ARGUMENT."""
 
     @_abc_1.abstractmethod
     def ListInteractions(
@@ -185,6 +182,6 @@ class DemoServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _demo_service_pb2.ListInteractionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_demo_service_pb2.ListInteractionsResponse, _abc.Awaitable[_demo_service_pb2.ListInteractionsResponse]]:
-        """ListInteractions answers with visible interactions, newest first. Fails with INVALID_ARGUMENT."""
+        """ListInteractions returns visible interactions, newest first. Fails with INVALID_ARGUMENT."""
 
 def add_DemoServiceServicer_to_server(servicer: DemoServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

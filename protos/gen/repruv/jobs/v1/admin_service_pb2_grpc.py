@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class AdminServiceStub:
-    """AdminService is how operators see and steer the job engine as a whole. For services that act for themselves, and for users who
-    are admins; everybody else gets PERMISSION_DENIED. Errors are as in JobsService.
+    """AdminService lets operators inspect and control the job engine. Services that act for themselves and users who are admins may
+    call it; other users get PERMISSION_DENIED. Errors are as in JobsService.
     """
 
     def __init__(self, channel):
@@ -89,75 +89,75 @@ class AdminServiceStub:
 
 
 class AdminServiceServicer:
-    """AdminService is how operators see and steer the job engine as a whole. For services that act for themselves, and for users who
-    are admins; everybody else gets PERMISSION_DENIED. Errors are as in JobsService.
+    """AdminService lets operators inspect and control the job engine. Services that act for themselves and users who are admins may
+    call it; other users get PERMISSION_DENIED. Errors are as in JobsService.
     """
 
     def ListKinds(self, request, context):
-        """ListKinds answers with all kinds that were ever declared, limited, paused or submitted and not cleaned up since, by name.
+        """ListKinds returns all kinds that were registered, limited, paused or submitted and not cleaned up since, by name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetKindLimits(self, request, context):
-        """SetKindLimits replaces the limits of a kind, which need not be known yet. Fails with INVALID_ARGUMENT.
+        """SetKindLimits replaces the limits of a kind; the kind need not exist yet. Fails with INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PauseKind(self, request, context):
-        """PauseKind stops claims of a kind; what runs goes on. Pausing a paused one is no error.
+        """PauseKind stops claims of a kind; running jobs continue. Pausing a paused kind succeeds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResumeKind(self, request, context):
-        """ResumeKind ends a pause. Resuming one that is not paused is no error.
+        """ResumeKind ends a pause. Resuming a kind that is not paused succeeds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListSchedules(self, request, context):
-        """ListSchedules answers with all schedules, by name.
+        """ListSchedules returns all schedules, by name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PauseSchedule(self, request, context):
-        """PauseSchedule stops a schedule. Pausing a paused one is no error. Fails with NOT_FOUND.
+        """PauseSchedule stops a schedule. Pausing a paused schedule succeeds. Fails with NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResumeSchedule(self, request, context):
-        """ResumeSchedule lets a schedule go on with the next time that comes. Fails with NOT_FOUND.
+        """ResumeSchedule resumes a schedule at its next time. Fails with NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def TriggerSchedule(self, request, context):
-        """TriggerSchedule makes a job of a schedule now, paused or not, whatever else is under way. Fails with NOT_FOUND.
+        """TriggerSchedule submits a job of a schedule now, even if it is paused or its previous job is unfinished. Fails with NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListStuckJobs(self, request, context):
-        """ListStuckJobs answers with jobs that need somebody's eye, the longest stuck first.
+        """ListStuckJobs returns jobs that need attention, the longest stuck first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListWorkers(self, request, context):
-        """ListWorkers answers with the workers that were seen in the last two minutes, or hold jobs, by name.
+        """ListWorkers returns the workers that registered in the last two minutes or hold jobs, by name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -225,8 +225,8 @@ def add_AdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AdminService:
-    """AdminService is how operators see and steer the job engine as a whole. For services that act for themselves, and for users who
-    are admins; everybody else gets PERMISSION_DENIED. Errors are as in JobsService.
+    """AdminService lets operators inspect and control the job engine. Services that act for themselves and users who are admins may
+    call it; other users get PERMISSION_DENIED. Errors are as in JobsService.
     """
 
     @staticmethod

@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AdminServiceStub:
-    """AdminService is how operators see and steer the job engine as a whole. For services that act for themselves, and for users who
-    are admins; everybody else gets PERMISSION_DENIED. Errors are as in JobsService.
+    """AdminService lets operators inspect and control the job engine. Services that act for themselves and users who are admins may
+    call it; other users get PERMISSION_DENIED. Errors are as in JobsService.
     """
 
     @_typing.overload
@@ -36,57 +36,57 @@ class AdminServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AdminServiceAsyncStub: ...
     ListKinds: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListKindsRequest, _admin_service_pb2.ListKindsResponse]
-    """ListKinds answers with all kinds that were ever declared, limited, paused or submitted and not cleaned up since, by name."""
+    """ListKinds returns all kinds that were registered, limited, paused or submitted and not cleaned up since, by name."""
     SetKindLimits: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetKindLimitsRequest, _admin_service_pb2.SetKindLimitsResponse]
-    """SetKindLimits replaces the limits of a kind, which need not be known yet. Fails with INVALID_ARGUMENT."""
+    """SetKindLimits replaces the limits of a kind; the kind need not exist yet. Fails with INVALID_ARGUMENT."""
     PauseKind: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.PauseKindRequest, _admin_service_pb2.PauseKindResponse]
-    """PauseKind stops claims of a kind; what runs goes on. Pausing a paused one is no error."""
+    """PauseKind stops claims of a kind; running jobs continue. Pausing a paused kind succeeds."""
     ResumeKind: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ResumeKindRequest, _admin_service_pb2.ResumeKindResponse]
-    """ResumeKind ends a pause. Resuming one that is not paused is no error."""
+    """ResumeKind ends a pause. Resuming a kind that is not paused succeeds."""
     ListSchedules: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListSchedulesRequest, _admin_service_pb2.ListSchedulesResponse]
-    """ListSchedules answers with all schedules, by name."""
+    """ListSchedules returns all schedules, by name."""
     PauseSchedule: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.PauseScheduleRequest, _admin_service_pb2.PauseScheduleResponse]
-    """PauseSchedule stops a schedule. Pausing a paused one is no error. Fails with NOT_FOUND."""
+    """PauseSchedule stops a schedule. Pausing a paused schedule succeeds. Fails with NOT_FOUND."""
     ResumeSchedule: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ResumeScheduleRequest, _admin_service_pb2.ResumeScheduleResponse]
-    """ResumeSchedule lets a schedule go on with the next time that comes. Fails with NOT_FOUND."""
+    """ResumeSchedule resumes a schedule at its next time. Fails with NOT_FOUND."""
     TriggerSchedule: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.TriggerScheduleRequest, _admin_service_pb2.TriggerScheduleResponse]
-    """TriggerSchedule makes a job of a schedule now, paused or not, whatever else is under way. Fails with NOT_FOUND."""
+    """TriggerSchedule submits a job of a schedule now, even if it is paused or its previous job is unfinished. Fails with NOT_FOUND."""
     ListStuckJobs: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListStuckJobsRequest, _admin_service_pb2.ListStuckJobsResponse]
-    """ListStuckJobs answers with jobs that need somebody's eye, the longest stuck first."""
+    """ListStuckJobs returns jobs that need attention, the longest stuck first."""
     ListWorkers: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListWorkersRequest, _admin_service_pb2.ListWorkersResponse]
-    """ListWorkers answers with the workers that were seen in the last two minutes, or hold jobs, by name."""
+    """ListWorkers returns the workers that registered in the last two minutes or hold jobs, by name."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
-    """AdminService is how operators see and steer the job engine as a whole. For services that act for themselves, and for users who
-    are admins; everybody else gets PERMISSION_DENIED. Errors are as in JobsService.
+    """AdminService lets operators inspect and control the job engine. Services that act for themselves and users who are admins may
+    call it; other users get PERMISSION_DENIED. Errors are as in JobsService.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListKinds: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListKindsRequest, _admin_service_pb2.ListKindsResponse]  # type: ignore[assignment]
-    """ListKinds answers with all kinds that were ever declared, limited, paused or submitted and not cleaned up since, by name."""
+    """ListKinds returns all kinds that were registered, limited, paused or submitted and not cleaned up since, by name."""
     SetKindLimits: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetKindLimitsRequest, _admin_service_pb2.SetKindLimitsResponse]  # type: ignore[assignment]
-    """SetKindLimits replaces the limits of a kind, which need not be known yet. Fails with INVALID_ARGUMENT."""
+    """SetKindLimits replaces the limits of a kind; the kind need not exist yet. Fails with INVALID_ARGUMENT."""
     PauseKind: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.PauseKindRequest, _admin_service_pb2.PauseKindResponse]  # type: ignore[assignment]
-    """PauseKind stops claims of a kind; what runs goes on. Pausing a paused one is no error."""
+    """PauseKind stops claims of a kind; running jobs continue. Pausing a paused kind succeeds."""
     ResumeKind: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ResumeKindRequest, _admin_service_pb2.ResumeKindResponse]  # type: ignore[assignment]
-    """ResumeKind ends a pause. Resuming one that is not paused is no error."""
+    """ResumeKind ends a pause. Resuming a kind that is not paused succeeds."""
     ListSchedules: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListSchedulesRequest, _admin_service_pb2.ListSchedulesResponse]  # type: ignore[assignment]
-    """ListSchedules answers with all schedules, by name."""
+    """ListSchedules returns all schedules, by name."""
     PauseSchedule: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.PauseScheduleRequest, _admin_service_pb2.PauseScheduleResponse]  # type: ignore[assignment]
-    """PauseSchedule stops a schedule. Pausing a paused one is no error. Fails with NOT_FOUND."""
+    """PauseSchedule stops a schedule. Pausing a paused schedule succeeds. Fails with NOT_FOUND."""
     ResumeSchedule: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ResumeScheduleRequest, _admin_service_pb2.ResumeScheduleResponse]  # type: ignore[assignment]
-    """ResumeSchedule lets a schedule go on with the next time that comes. Fails with NOT_FOUND."""
+    """ResumeSchedule resumes a schedule at its next time. Fails with NOT_FOUND."""
     TriggerSchedule: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.TriggerScheduleRequest, _admin_service_pb2.TriggerScheduleResponse]  # type: ignore[assignment]
-    """TriggerSchedule makes a job of a schedule now, paused or not, whatever else is under way. Fails with NOT_FOUND."""
+    """TriggerSchedule submits a job of a schedule now, even if it is paused or its previous job is unfinished. Fails with NOT_FOUND."""
     ListStuckJobs: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListStuckJobsRequest, _admin_service_pb2.ListStuckJobsResponse]  # type: ignore[assignment]
-    """ListStuckJobs answers with jobs that need somebody's eye, the longest stuck first."""
+    """ListStuckJobs returns jobs that need attention, the longest stuck first."""
     ListWorkers: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListWorkersRequest, _admin_service_pb2.ListWorkersResponse]  # type: ignore[assignment]
-    """ListWorkers answers with the workers that were seen in the last two minutes, or hold jobs, by name."""
+    """ListWorkers returns the workers that registered in the last two minutes or hold jobs, by name."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
-    """AdminService is how operators see and steer the job engine as a whole. For services that act for themselves, and for users who
-    are admins; everybody else gets PERMISSION_DENIED. Errors are as in JobsService.
+    """AdminService lets operators inspect and control the job engine. Services that act for themselves and users who are admins may
+    call it; other users get PERMISSION_DENIED. Errors are as in JobsService.
     """
 
     @_abc_1.abstractmethod
@@ -95,7 +95,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.ListKindsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ListKindsResponse, _abc.Awaitable[_admin_service_pb2.ListKindsResponse]]:
-        """ListKinds answers with all kinds that were ever declared, limited, paused or submitted and not cleaned up since, by name."""
+        """ListKinds returns all kinds that were registered, limited, paused or submitted and not cleaned up since, by name."""
 
     @_abc_1.abstractmethod
     def SetKindLimits(
@@ -103,7 +103,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.SetKindLimitsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.SetKindLimitsResponse, _abc.Awaitable[_admin_service_pb2.SetKindLimitsResponse]]:
-        """SetKindLimits replaces the limits of a kind, which need not be known yet. Fails with INVALID_ARGUMENT."""
+        """SetKindLimits replaces the limits of a kind; the kind need not exist yet. Fails with INVALID_ARGUMENT."""
 
     @_abc_1.abstractmethod
     def PauseKind(
@@ -111,7 +111,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.PauseKindRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.PauseKindResponse, _abc.Awaitable[_admin_service_pb2.PauseKindResponse]]:
-        """PauseKind stops claims of a kind; what runs goes on. Pausing a paused one is no error."""
+        """PauseKind stops claims of a kind; running jobs continue. Pausing a paused kind succeeds."""
 
     @_abc_1.abstractmethod
     def ResumeKind(
@@ -119,7 +119,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.ResumeKindRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ResumeKindResponse, _abc.Awaitable[_admin_service_pb2.ResumeKindResponse]]:
-        """ResumeKind ends a pause. Resuming one that is not paused is no error."""
+        """ResumeKind ends a pause. Resuming a kind that is not paused succeeds."""
 
     @_abc_1.abstractmethod
     def ListSchedules(
@@ -127,7 +127,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.ListSchedulesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ListSchedulesResponse, _abc.Awaitable[_admin_service_pb2.ListSchedulesResponse]]:
-        """ListSchedules answers with all schedules, by name."""
+        """ListSchedules returns all schedules, by name."""
 
     @_abc_1.abstractmethod
     def PauseSchedule(
@@ -135,7 +135,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.PauseScheduleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.PauseScheduleResponse, _abc.Awaitable[_admin_service_pb2.PauseScheduleResponse]]:
-        """PauseSchedule stops a schedule. Pausing a paused one is no error. Fails with NOT_FOUND."""
+        """PauseSchedule stops a schedule. Pausing a paused schedule succeeds. Fails with NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def ResumeSchedule(
@@ -143,7 +143,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.ResumeScheduleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ResumeScheduleResponse, _abc.Awaitable[_admin_service_pb2.ResumeScheduleResponse]]:
-        """ResumeSchedule lets a schedule go on with the next time that comes. Fails with NOT_FOUND."""
+        """ResumeSchedule resumes a schedule at its next time. Fails with NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def TriggerSchedule(
@@ -151,7 +151,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.TriggerScheduleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.TriggerScheduleResponse, _abc.Awaitable[_admin_service_pb2.TriggerScheduleResponse]]:
-        """TriggerSchedule makes a job of a schedule now, paused or not, whatever else is under way. Fails with NOT_FOUND."""
+        """TriggerSchedule submits a job of a schedule now, even if it is paused or its previous job is unfinished. Fails with NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def ListStuckJobs(
@@ -159,7 +159,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.ListStuckJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ListStuckJobsResponse, _abc.Awaitable[_admin_service_pb2.ListStuckJobsResponse]]:
-        """ListStuckJobs answers with jobs that need somebody's eye, the longest stuck first."""
+        """ListStuckJobs returns jobs that need attention, the longest stuck first."""
 
     @_abc_1.abstractmethod
     def ListWorkers(
@@ -167,6 +167,6 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.ListWorkersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ListWorkersResponse, _abc.Awaitable[_admin_service_pb2.ListWorkersResponse]]:
-        """ListWorkers answers with the workers that were seen in the last two minutes, or hold jobs, by name."""
+        """ListWorkers returns the workers that registered in the last two minutes or hold jobs, by name."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

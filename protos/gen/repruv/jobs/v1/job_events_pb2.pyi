@@ -22,8 +22,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class JobEvents(_message.Message):
-    """JobEvents tells of committed transitions of jobs of one kind. Published on `jobs.events.<kind>` of stream JOBS, at least once.
-    Those that were committed together come together: a thousand jobs submitted at once are a few messages.
+    """JobEvents carries committed transitions of jobs of one kind. Published on `jobs.events.<kind>` of stream JOBS, at least once.
+    Transitions of one transaction travel together: a thousand jobs submitted at once make a few messages.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -31,7 +31,7 @@ class JobEvents(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobEvent]:
-        """Each owner's in the order of their sequences."""
+        """The events; those of one owner are in the order of their sequences."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ Global___JobEvents: _TypeAlias = JobEvents  # noqa: Y015
 
 @_typing.final
 class JobEvent(_message.Message):
-    """JobEvent tells of one committed transition; (owner_id, sequence) identifies it, and an owner's sequences have no gaps."""
+    """JobEvent is one committed transition. (owner_id, sequence) identifies it; an owner's sequences have no gaps."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -60,12 +60,12 @@ class JobEvent(_message.Message):
     owner_id: _builtins.str
     """The owner of the job."""
     sequence: _builtins.int
-    """Place in the owner's sequence; the first is 1."""
+    """The owner's sequence; the first event has 1."""
     reason: _builtins.str
-    """What caused it, for example `submitted`, `claimed`, `lease_expired`."""
+    """The cause, for example `submitted`, `claimed`, `lease_expired`."""
     @_builtins.property
     def job(self) -> _job_pb2.Job:
-        """The job right after the transition; without a payload or a result that is larger than 16 KiB, which GetJob shows."""
+        """The job right after the transition. A payload or result above 16 KiB is left out; GetJob returns it."""
 
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:
@@ -90,8 +90,8 @@ Global___JobEvent: _TypeAlias = JobEvent  # noqa: Y015
 
 @_typing.final
 class JobProgressed(_message.Message):
-    """JobProgressed carries the newest progress of a running job. Published on `jobs.progress.<owner_id>` without a stream:
-    it may be lost, since the next one, or the next transition, says more.
+    """JobProgressed carries the newest progress of a running job. Broadcast on `jobs.progress.<owner_id>`, without a stream. It may be
+    lost: the next progress or transition replaces it.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -116,8 +116,8 @@ Global___JobProgressed: _TypeAlias = JobProgressed  # noqa: Y015
 
 @_typing.final
 class NotificationsRead(_message.Message):
-    """NotificationsRead carries how much an owner has left to read of. Published on `jobs.notifications_read.<owner_id>` without a stream: it
-    may be lost, since whoever looks at a page again asks how things stand.
+    """NotificationsRead carries an owner's number of unread notifications. Broadcast on `jobs.notifications_read.<owner_id>`, without a
+    stream. It may be lost: each page view reads the current number.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -125,10 +125,10 @@ class NotificationsRead(_message.Message):
     UNREAD_COUNT_FIELD_NUMBER: _builtins.int
     COUNT_TIME_FIELD_NUMBER: _builtins.int
     unread_count: _builtins.int
-    """Notifications that were not read yet, counted up to 100."""
+    """Unread notifications; 100 stands for 100 or more."""
     @_builtins.property
     def count_time(self) -> _timestamp_pb2.Timestamp:
-        """When they were counted, by the database's clock: of two counts the later one holds."""
+        """When they were counted, by the database's clock; the later of two counts is valid."""
 
     def __init__(
         self,
@@ -146,8 +146,8 @@ Global___NotificationsRead: _TypeAlias = NotificationsRead  # noqa: Y015
 
 @_typing.final
 class JobSubmitted(_message.Message):
-    """JobSubmitted is the doorbell: jobs of this kind can be claimed for which nobody waits at the replica that rings. Published on
-    `jobs.wake.<kind>` without a stream, for the other replicas.
+    """JobSubmitted is the wake-up: jobs of this kind became claimable, and no ClaimJobs call waits for them at the sending replica.
+    Broadcast on `jobs.wake.<kind>`, without a stream, to the other replicas.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -158,9 +158,9 @@ class JobSubmitted(_message.Message):
     kind: _builtins.str
     """Their kind."""
     jobs: _builtins.int
-    """How many there are; 0 if nobody has counted."""
+    """How many jobs became claimable; 0 if unknown."""
     replica: _builtins.str
-    """Who rings, as it calls itself."""
+    """The name of the sending replica."""
     def __init__(
         self,
         *,
@@ -178,8 +178,8 @@ Global___JobSubmitted: _TypeAlias = JobSubmitted  # noqa: Y015
 
 @_typing.final
 class JobCancelRequested(_message.Message):
-    """JobCancelRequested tells workers that a running job was asked to stop. Published on `jobs.cancel` without a stream;
-    the reply to the next heartbeat says the same.
+    """JobCancelRequested asks the workers to stop a running job. Broadcast on `jobs.cancel`, without a stream. It may be lost: the
+    response to the next heartbeat carries the same request.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -29,49 +29,49 @@ class _JobStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobState.Val
     JOB_STATE_UNSPECIFIED: _JobState.ValueType  # 0
     """No state was given; never stored."""
     JOB_STATE_SCHEDULED: _JobState.ValueType  # 1
-    """The job waits for its run_at, or for its children. The jobs service moves it to pending when that has come."""
+    """The job waits for its run_at or for its children. The jobs service then moves it to pending."""
     JOB_STATE_PENDING: _JobState.ValueType  # 2
-    """The job can be claimed, once its concurrency key lets it. A worker's claim moves it to running, a cancel to cancelled."""
+    """The job can be claimed once its concurrency key has a free slot. A claim moves it to running, a cancel to cancelled."""
     JOB_STATE_RUNNING: _JobState.ValueType  # 3
-    """A worker holds the lease. Its finish moves the job on; if the worker dies, the rescue does when the lease has expired."""
+    """A worker holds the lease. Its FinishJob moves the job out; if the worker dies, the rescue does after the lease has expired."""
     JOB_STATE_RETRYING: _JobState.ValueType  # 4
-    """An attempt ended without a result and another one follows. A worker's claim moves it to running once run_at has come."""
+    """An attempt ended without a result and another one follows. A claim moves the job to running after run_at."""
     JOB_STATE_CANCELLING: _JobState.ValueType  # 5
-    """Somebody asked a running job to stop. The worker answers with a finish; if it dies, the rescue cancels the job."""
+    """A running job was asked to stop. The worker ends it with FinishJob; if the worker dies, the rescue cancels the job."""
     JOB_STATE_COMPLETED: _JobState.ValueType  # 6
     """The handler finished its work. Nothing moves it out."""
     JOB_STATE_FAILED: _JobState.ValueType  # 7
-    """The attempts are used up, or the handler called its error final. Only RetryJob reopens it."""
+    """All attempts are used up, or the handler's error was not retryable. Only RetryJob reopens it."""
     JOB_STATE_CANCELLED: _JobState.ValueType  # 8
     """The job was stopped before its work was done. Only RetryJob reopens it."""
 
 class JobState(_JobState, metaclass=_JobStateEnumTypeWrapper):
-    """JobState is where a job stands. Completed, failed and cancelled are terminal: the worker can change nothing in them."""
+    """JobState is the state of a job. Completed, failed and cancelled are terminal: no worker can change them."""
 
 JOB_STATE_UNSPECIFIED: JobState.ValueType  # 0
 """No state was given; never stored."""
 JOB_STATE_SCHEDULED: JobState.ValueType  # 1
-"""The job waits for its run_at, or for its children. The jobs service moves it to pending when that has come."""
+"""The job waits for its run_at or for its children. The jobs service then moves it to pending."""
 JOB_STATE_PENDING: JobState.ValueType  # 2
-"""The job can be claimed, once its concurrency key lets it. A worker's claim moves it to running, a cancel to cancelled."""
+"""The job can be claimed once its concurrency key has a free slot. A claim moves it to running, a cancel to cancelled."""
 JOB_STATE_RUNNING: JobState.ValueType  # 3
-"""A worker holds the lease. Its finish moves the job on; if the worker dies, the rescue does when the lease has expired."""
+"""A worker holds the lease. Its FinishJob moves the job out; if the worker dies, the rescue does after the lease has expired."""
 JOB_STATE_RETRYING: JobState.ValueType  # 4
-"""An attempt ended without a result and another one follows. A worker's claim moves it to running once run_at has come."""
+"""An attempt ended without a result and another one follows. A claim moves the job to running after run_at."""
 JOB_STATE_CANCELLING: JobState.ValueType  # 5
-"""Somebody asked a running job to stop. The worker answers with a finish; if it dies, the rescue cancels the job."""
+"""A running job was asked to stop. The worker ends it with FinishJob; if the worker dies, the rescue cancels the job."""
 JOB_STATE_COMPLETED: JobState.ValueType  # 6
 """The handler finished its work. Nothing moves it out."""
 JOB_STATE_FAILED: JobState.ValueType  # 7
-"""The attempts are used up, or the handler called its error final. Only RetryJob reopens it."""
+"""All attempts are used up, or the handler's error was not retryable. Only RetryJob reopens it."""
 JOB_STATE_CANCELLED: JobState.ValueType  # 8
 """The job was stopped before its work was done. Only RetryJob reopens it."""
 Global___JobState: _TypeAlias = JobState  # noqa: Y015
 
 @_typing.final
 class JobSpec(_message.Message):
-    """JobSpec is what a caller asks for. What is not set is taken from the defaults that the kind's worker declared (KindDefaults),
-    or, where those say nothing either, from the defaults that stand here; a job that is read shows what was taken.
+    """JobSpec describes the job to run. An unset field takes the default that the kind's worker registered (KindDefaults); without
+    one it takes the default named here. A job that is read shows the effective values.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -90,33 +90,33 @@ class JobSpec(_message.Message):
     TOTAL_TIMEOUT_FIELD_NUMBER: _builtins.int
     PARENT_ID_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
-    """Which handler runs it, as `<service>.<verb>`, for example `demo.enable`; 1 to 100 characters of [a-z0-9_.-]."""
+    """The kind, which selects the handler: `<service>.<verb>`, for example `demo.enable`; 1 to 100 characters of [a-z0-9_.-]."""
     owner_id: _builtins.str
-    """The user (UUID) on whose behalf it runs; only this user and admins can see it. The nil UUID is the system itself."""
+    """The user (UUID) who owns the job; only this user and admins can see it. The nil UUID stands for the system."""
     priority: _builtins.int
     """Higher is claimed first; -100 to 100, default 0."""
     max_attempts: _builtins.int
-    """How many attempts may end in an error before the job fails; 1 to 100, default (0) 3. Crashes are counted apart."""
+    """How many attempts may end in an error before the job fails; 1 to 100; 0: the default, 3. Crashes are counted separately."""
     unique_key: _builtins.str
-    """At most one job that has not ended may carry this key; empty: no such limit; at most 200 characters."""
+    """Unique key: at most one unfinished job may have it; empty: no limit; at most 200 characters."""
     concurrency_key: _builtins.str
-    """Jobs of one kind with the same key run one after the other, in order of priority and submit, unless the kind allows more of
-    them at once (KindLimits.max_running_per_key). A job that waits for its next attempt keeps its place. Empty: no such limit;
-    at most 200 characters; the owner's id makes it one job per owner.
+    """Concurrency key: jobs of one kind with the same key run one after the other, in order of priority and submit, unless the kind
+    allows more at once (KindLimits.max_running_per_key). A job that waits for its next attempt keeps its slot. Empty: no limit;
+    at most 200 characters. The owner's id as key runs one job per owner at a time.
     """
     parent_id: _builtins.str
-    """The job of the same owner (UUID) whose child this is; it must not have ended. Cancelling the parent cancels its children."""
+    """The parent job (UUID), of the same owner and unfinished; empty: none. Cancelling the parent cancels its children."""
     @_builtins.property
     def payload(self) -> _struct_pb2.Struct:
-        """What the handler is given; at most 256 KiB as JSON."""
+        """The handler's input; at most 256 KiB as JSON."""
 
     @_builtins.property
     def run_at(self) -> _timestamp_pb2.Timestamp:
-        """Not before this time; absent: at once."""
+        """The earliest start; absent: at once."""
 
     @_builtins.property
     def backoff(self) -> _duration_pb2.Duration:
-        """Pause before the second attempt; doubles with each further one, with full jitter; default 1 s, at most 1 hour."""
+        """Pause before the second attempt; it doubles with each further attempt, with full jitter; default 1 s, at most 1 hour."""
 
     @_builtins.property
     def max_backoff(self) -> _duration_pb2.Duration:
@@ -128,8 +128,8 @@ class JobSpec(_message.Message):
 
     @_builtins.property
     def total_timeout(self) -> _duration_pb2.Duration:
-        """How long after run_at (or the submit, or a retry) the job must have ended, attempts and pauses included; then it fails with
-        `deadline_exceeded`. Default: no such limit; at most 30 days.
+        """How long the job may take from run_at (or from the submit or a retry) to its end, including attempts and pauses. After that
+        it fails with `deadline_exceeded`. Default: no limit; at most 30 days.
         """
 
     def __init__(
@@ -159,7 +159,7 @@ Global___JobSpec: _TypeAlias = JobSpec  # noqa: Y015
 
 @_typing.final
 class JobProgress(_message.Message):
-    """JobProgress is how far the current attempt has come."""
+    """JobProgress is the progress of the current attempt."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -168,14 +168,14 @@ class JobProgress(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     ESTIMATE_TIME_FIELD_NUMBER: _builtins.int
     done: _builtins.int
-    """Units done; 0 to total, never falls within an attempt."""
+    """Units done; 0 to total, never decreases within an attempt."""
     total: _builtins.int
     """Units in all; 0 while unknown."""
     message: _builtins.str
-    """What is being done, for the user; at most 200 characters."""
+    """The current step, for the user; at most 200 characters."""
     @_builtins.property
     def estimate_time(self) -> _timestamp_pb2.Timestamp:
-        """When it will be done, at the rate of the last seconds; absent while that is unknown. Ignored in what a worker reports."""
+        """Estimated end, at the rate of the last seconds; absent while unknown. Ignored when a worker reports progress."""
 
     def __init__(
         self,
@@ -195,7 +195,7 @@ Global___JobProgress: _TypeAlias = JobProgress  # noqa: Y015
 
 @_typing.final
 class JobChildren(_message.Message):
-    """JobChildren counts the children of a job. Those that end after their parent has ended are not counted any more."""
+    """JobChildren counts the children of a job. A child that ends after its parent is not counted."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -207,7 +207,7 @@ class JobChildren(_message.Message):
     ended: _builtins.int
     """How many of those have ended."""
     unsuccessful: _builtins.int
-    """How many of those ended failed or cancelled."""
+    """How many of those ended as failed or cancelled."""
     def __init__(
         self,
         *,
@@ -225,7 +225,7 @@ Global___JobChildren: _TypeAlias = JobChildren  # noqa: Y015
 
 @_typing.final
 class JobError(_message.Message):
-    """JobError says why an attempt or a job ended without a result."""
+    """JobError is the reason why an attempt or a job ended without a result."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -275,36 +275,36 @@ class Job(_message.Message):
     CHILDREN_FIELD_NUMBER: _builtins.int
     NOTIFY_OWNER_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
-    """UUIDv7, made by the submitter."""
+    """UUIDv7, generated by the submitter."""
     state: Global___JobState.ValueType
-    """Where it stands."""
+    """The current state."""
     attempt: _builtins.int
-    """The number of the latest attempt; 0 before the first. With job_id it is the fencing token of every worker's write."""
+    """The number of the latest attempt; 0 before the first. (job_id, attempt) is the fencing token of every write of a worker."""
     max_attempts: _builtins.int
-    """The last attempt that may be made. Grows by one with each crash and each hand-back, which are not the handler's fault;
-    RetryJob sets it to the present attempt plus the spec's budget.
+    """The number of the last permitted attempt. It grows by 1 with each crash and each release, which are not the handler's fault.
+    RetryJob sets it to the current attempt plus the spec's max_attempts.
     """
     crashes: _builtins.int
     """How many attempts ended because their worker died since the job was submitted or retried."""
     cancel_reason: _builtins.str
-    """Why the job was cancelled or is cancelling: `requested`, `superseded`, or what the handler said."""
+    """Why the job was cancelled or is cancelling: `requested`, `superseded`, or the handler's own reason."""
     version: _builtins.int
-    """Grows with every change of the snapshot, progress included: of two snapshots the higher one is the newer."""
+    """Grows with every change of the snapshot, including progress: the snapshot with the higher version is newer."""
     errors: _builtins.int
     """How many attempts ended in an error since the job was submitted or retried."""
     notify_owner: _builtins.bool
-    """Whether its owner is told when it ends, until it was read (ListNotifications)."""
+    """Whether the owner gets a notification when the job ends (ListNotifications)."""
     @_builtins.property
     def spec(self) -> Global___JobSpec:
-        """What was asked for."""
+        """The job as submitted, with effective defaults."""
 
     @_builtins.property
     def progress(self) -> Global___JobProgress:
-        """How far the latest attempt has come."""
+        """Progress of the latest attempt."""
 
     @_builtins.property
     def result(self) -> _struct_pb2.Struct:
-        """What the handler returned; set when completed."""
+        """The handler's result; set when completed."""
 
     @_builtins.property
     def error(self) -> Global___JobError:
@@ -312,7 +312,7 @@ class Job(_message.Message):
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was submitted."""
+        """When the job was submitted."""
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
@@ -324,15 +324,15 @@ class Job(_message.Message):
 
     @_builtins.property
     def deadline(self) -> _timestamp_pb2.Timestamp:
-        """When it must have ended; absent without total_timeout."""
+        """The time by which the job must have ended; absent without total_timeout."""
 
     @_builtins.property
     def next_run_time(self) -> _timestamp_pb2.Timestamp:
-        """When it can be claimed next; set while scheduled or retrying, but not while it waits for its children."""
+        """When the job can be claimed next; set while scheduled or retrying, except while it waits for its children."""
 
     @_builtins.property
     def children(self) -> Global___JobChildren:
-        """Its children; absent when it never had any."""
+        """Counts of its children; absent if it never had any."""
 
     def __init__(
         self,
@@ -380,7 +380,7 @@ class Attempt(_message.Message):
     attempt: _builtins.int
     """1 for the first."""
     worker: _builtins.str
-    """Which worker ran it."""
+    """The name of the worker."""
     outcome: _builtins.str
     """`completed`, `failed`, `cancelled`, `released`, `snoozed`, `waiting` (for children) or `crashed`; empty while it runs."""
     @_builtins.property
@@ -425,13 +425,13 @@ class Transition(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     OCCUR_TIME_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Its place in the owner's sequence of events."""
+    """The owner's event sequence."""
     state: Global___JobState.ValueType
-    """The state it led to."""
+    """The new state."""
     attempt: _builtins.int
-    """The attempt at that moment."""
+    """The attempt at that time."""
     reason: _builtins.str
-    """What caused it, for example `submitted`, `claimed`, `lease_expired`."""
+    """The cause, for example `submitted`, `claimed`, `lease_expired`."""
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:
         """When it happened, by the database's clock."""

@@ -26,11 +26,11 @@ if _version_not_supported:
 
 
 class JobsServiceStub:
-    """JobsService keeps every long operation: what was asked, who runs it, how it stands, how it ended.
-    Calls carry a signed identity (metadata `authorization`, and `x-user-identity` when made for a user). A call made for a
-    user sees that user's jobs only, unless the user is an admin; other jobs are NOT_FOUND. Every call can fail with
-    UNAUTHENTICATED, PERMISSION_DENIED (this caller may not use the rpc) and UNAVAILABLE (try again).
-    Errors carry a stable code in trailing metadata `error-code`, and the name of the offending field in `error-field`.
+    """JobsService stores jobs and their states, attempts, events and results.
+    Calls carry a signed identity (metadata `authorization`, and `x-user-identity` when made for a user). A call for a user sees only
+    that user's jobs, unless the user is an admin; other jobs are NOT_FOUND. Every call can fail with UNAUTHENTICATED,
+    PERMISSION_DENIED (this caller may not use the rpc) and UNAVAILABLE (retry).
+    Errors carry a stable code in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
     """
 
     def __init__(self, channel):
@@ -152,173 +152,170 @@ class JobsServiceStub:
 
 
 class JobsServiceServicer:
-    """JobsService keeps every long operation: what was asked, who runs it, how it stands, how it ended.
-    Calls carry a signed identity (metadata `authorization`, and `x-user-identity` when made for a user). A call made for a
-    user sees that user's jobs only, unless the user is an admin; other jobs are NOT_FOUND. Every call can fail with
-    UNAUTHENTICATED, PERMISSION_DENIED (this caller may not use the rpc) and UNAVAILABLE (try again).
-    Errors carry a stable code in trailing metadata `error-code`, and the name of the offending field in `error-field`.
+    """JobsService stores jobs and their states, attempts, events and results.
+    Calls carry a signed identity (metadata `authorization`, and `x-user-identity` when made for a user). A call for a user sees only
+    that user's jobs, unless the user is an admin; other jobs are NOT_FOUND. Every call can fail with UNAUTHENTICATED,
+    PERMISSION_DENIED (this caller may not use the rpc) and UNAVAILABLE (retry).
+    Errors carry a stable code in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
     """
 
     def SubmitJob(self, request, context):
-        """SubmitJob stores a job. Idempotent by job_id: a second submit with the same id answers with the job as it stands.
-        Fails with INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to a job of another owner, kind or payload) or
-        ALREADY_EXISTS `unique_key_taken` (a job that has not ended holds the unique key; error detail `job_id` names it), or with
-        FAILED_PRECONDITION `parent_ended`, NOT_FOUND `parent_not_found`.
+        """SubmitJob stores a job. Idempotent by job_id: a second submit with the same id returns the current job.
+        Fails with INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to a job with another owner,
+        kind or payload), ALREADY_EXISTS `unique_key_taken` (an unfinished job has the unique key; error detail `job_id` names it),
+        FAILED_PRECONDITION `parent_ended` or NOT_FOUND `parent_not_found`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SubmitJobs(self, request, context):
-        """SubmitJobs stores many jobs, each as SubmitJob would; one that is refused does not keep the others back. A parent and its
-        children may come together, the parent first. Fails with INVALID_ARGUMENT only when there are none, or too many.
+        """SubmitJobs stores many jobs, each like SubmitJob. A rejected job does not affect the others. A parent and its children may be
+        in one call, the parent first. Fails with INVALID_ARGUMENT only if there are no jobs or too many.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetJob(self, request, context):
-        """GetJob answers with one job. Fails with NOT_FOUND.
+        """GetJob returns a job. Fails with NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListJobs(self, request, context):
-        """ListJobs answers with jobs, newest first. Fails with INVALID_ARGUMENT (page_token, page_size).
+        """ListJobs returns jobs, newest first. Fails with INVALID_ARGUMENT (page_token, page_size).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetJobHistory(self, request, context):
-        """GetJobHistory answers with a job's attempts and transitions, oldest first. Fails with NOT_FOUND.
+        """GetJobHistory returns a job's attempts and transitions, oldest first. Fails with NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelJob(self, request, context):
-        """CancelJob stops a job: at once if no worker holds it, else by asking the worker. Asking twice is no error.
-        Fails with NOT_FOUND, or FAILED_PRECONDITION `job_already_finished` when it is too late.
+        """CancelJob cancels a job at once if no worker holds it; otherwise it asks the worker to stop. Repeating the call succeeds.
+        Fails with NOT_FOUND, or FAILED_PRECONDITION `job_already_finished` after the job has ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RetryJob(self, request, context):
-        """RetryJob reopens a failed or cancelled job with a fresh budget of attempts. Fails with NOT_FOUND,
-        FAILED_PRECONDITION `job_not_retryable` or `undo_in_progress` (what it had done is still being undone), or ALREADY_EXISTS
-        `unique_key_taken`.
+        """RetryJob reopens a failed or cancelled job with a new budget of attempts. Fails with NOT_FOUND, FAILED_PRECONDITION
+        `job_not_retryable` or `undo_in_progress` (its undo job has not ended), or ALREADY_EXISTS `unique_key_taken`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListJobEvents(self, request, context):
-        """ListJobEvents answers with an owner's events after a sequence, in order, without gaps.
-        Fails with OUT_OF_RANGE `cursor_unknown` when after_sequence is newer than the newest event or older than what is kept.
+        """ListJobEvents returns an owner's events after a sequence, in order and without gaps.
+        Fails with OUT_OF_RANGE `cursor_unknown` if after_sequence is newer than the newest event or older than the oldest kept one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchListJobEvents(self, request, context):
-        """BatchListJobEvents answers with the events of many owners, each as ListJobEvents would: how the readers of many streams catch up
-        together. An answer carries up to 5,000 events and 2 MiB: ask again for the owners that it leaves out, and for the rest of those
-        of whom it has a part. Fails with INVALID_ARGUMENT (`cursors`). Only for services.
+        """BatchListJobEvents returns the events of many owners, each like ListJobEvents. Readers of many streams catch up with it. A
+        response carries up to 5,000 events and 2 MiB; call again for the owners it omits and for the rest of a partial page.
+        Fails with INVALID_ARGUMENT (`cursors`). Only for services.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchGetEventPositions(self, request, context):
-        """BatchGetEventPositions answers with the newest sequence of each owner: how a reader finds out that it missed something.
-        Only for services.
+        """BatchGetEventPositions returns the newest sequence of each owner, so that a reader detects missed events. Only for services.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchJob(self, request, context):
-        """WatchJob streams snapshots of one job: as it stands, then each newer one, progress included, until it has ended; then the
-        stream ends. Fails with NOT_FOUND, RESOURCE_EXHAUSTED `too_many_watches`, and UNAVAILABLE when this replica stops: watch again.
+        """WatchJob streams snapshots of one job: the current one, then each newer one, including progress, until the job has ended.
+        Fails with NOT_FOUND, RESOURCE_EXHAUSTED `too_many_watches`, and UNAVAILABLE when this replica stops (call again).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchJobs(self, request, context):
-        """WatchJobs streams an owner's events after a sequence, in order, without gaps, for ever. Fails like ListJobEvents, and with
-        RESOURCE_EXHAUSTED and UNAVAILABLE like WatchJob; go on from the last sequence.
+        """WatchJobs streams an owner's events after a sequence, in order and without gaps, without an end. Fails like ListJobEvents, and
+        with RESOURCE_EXHAUSTED and UNAVAILABLE like WatchJob; continue from the last sequence.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListNotifications(self, request, context):
-        """ListNotifications answers with the jobs that ended and that their owner has not read of yet, newest first. Only kinds that
-        set `notify_owner` have them. Fails with INVALID_ARGUMENT (page_token, page_size).
+        """ListNotifications returns the finished jobs that their owner has not read yet, newest first. Only kinds with `notify_owner`
+        have notifications. Fails with INVALID_ARGUMENT (page_token, page_size).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def MarkNotificationsRead(self, request, context):
-        """MarkNotificationsRead says that the owner has read of jobs that ended. Doing so twice is no error; unknown ones are ignored.
+        """MarkNotificationsRead marks notifications as read. Repeating the call succeeds; unknown jobs are ignored.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RegisterKinds(self, request, context):
-        """RegisterKinds says what a worker serves: the defaults and properties of its kinds, and the schedules that belong to them. A
-        worker does so when it starts and every 30 s. Limits and pauses that an admin has set stay as they are.
-        Fails with INVALID_ARGUMENT. Only for workers, as are all calls after it.
+        """RegisterKinds registers a worker's kinds with their defaults, and their schedules. A worker calls it at start and every 30 s.
+        Limits and pauses set by an admin stay. Fails with INVALID_ARGUMENT. This rpc and all following ones are only for workers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ClaimJobs(self, request, context):
-        """ClaimJobs hands runnable jobs to a worker, each with a lease. While there is none it waits, if asked to; a call that is
-        cancelled meanwhile claims nothing, and what it had claimed already is handed back.
+        """ClaimJobs assigns claimable jobs to a worker, each with a lease. Without such jobs it waits for up to `wait`. A call that is
+        cancelled claims nothing; jobs that it has already claimed are released.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def HeartbeatJobs(self, request, context):
-        """HeartbeatJobs renews the leases of the jobs a worker runs and answers for each what the worker must know.
+        """HeartbeatJobs renews the leases of a worker's jobs and returns which jobs to stop.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReportProgress(self, request, context):
-        """ReportProgress stores how far an attempt has come. Fails with ABORTED `lease_lost` for a stale attempt.
+        """ReportProgress stores the progress of an attempt. Fails with ABORTED `lease_lost` for a stale attempt.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def FinishJob(self, request, context):
-        """FinishJob ends an attempt. Idempotent for the attempt that ended the job. Fails with ABORTED `lease_lost` for a stale
-        attempt: another one has taken over, and its outcome counts.
+        """FinishJob ends an attempt. Idempotent for the attempt that ended the job. Fails with ABORTED `lease_lost` for a stale attempt:
+        a later attempt decides the outcome.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def FinishJobs(self, request, context):
-        """FinishJobs ends many attempts, each as FinishJob would; one that is refused does not keep the others back.
+        """FinishJobs ends many attempts, each like FinishJob. A rejected attempt does not affect the others.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SaveCheckpoint(self, request, context):
-        """SaveCheckpoint keeps a value that later attempts of the job go on from. Saving the same name again replaces the value.
+        """SaveCheckpoint stores a value from which later attempts of the job resume. Saving the same name again replaces the value.
         Fails with ABORTED `lease_lost` for a stale attempt, INVALID_ARGUMENT, or RESOURCE_EXHAUSTED `too_many_checkpoints`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -326,7 +323,7 @@ class JobsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetCheckpoints(self, request, context):
-        """GetCheckpoints answers with everything that earlier attempts have saved. Fails with ABORTED `lease_lost`.
+        """GetCheckpoints returns all checkpoints of the job. Fails with ABORTED `lease_lost`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -454,11 +451,11 @@ def add_JobsServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class JobsService:
-    """JobsService keeps every long operation: what was asked, who runs it, how it stands, how it ended.
-    Calls carry a signed identity (metadata `authorization`, and `x-user-identity` when made for a user). A call made for a
-    user sees that user's jobs only, unless the user is an admin; other jobs are NOT_FOUND. Every call can fail with
-    UNAUTHENTICATED, PERMISSION_DENIED (this caller may not use the rpc) and UNAVAILABLE (try again).
-    Errors carry a stable code in trailing metadata `error-code`, and the name of the offending field in `error-field`.
+    """JobsService stores jobs and their states, attempts, events and results.
+    Calls carry a signed identity (metadata `authorization`, and `x-user-identity` when made for a user). A call for a user sees only
+    that user's jobs, unless the user is an admin; other jobs are NOT_FOUND. Every call can fail with UNAUTHENTICATED,
+    PERMISSION_DENIED (this caller may not use the rpc) and UNAVAILABLE (retry).
+    Errors carry a stable code in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
     """
 
     @staticmethod

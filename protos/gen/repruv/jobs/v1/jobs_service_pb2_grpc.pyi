@@ -27,11 +27,11 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class JobsServiceStub:
-    """JobsService keeps every long operation: what was asked, who runs it, how it stands, how it ended.
-    Calls carry a signed identity (metadata `authorization`, and `x-user-identity` when made for a user). A call made for a
-    user sees that user's jobs only, unless the user is an admin; other jobs are NOT_FOUND. Every call can fail with
-    UNAUTHENTICATED, PERMISSION_DENIED (this caller may not use the rpc) and UNAVAILABLE (try again).
-    Errors carry a stable code in trailing metadata `error-code`, and the name of the offending field in `error-field`.
+    """JobsService stores jobs and their states, attempts, events and results.
+    Calls carry a signed identity (metadata `authorization`, and `x-user-identity` when made for a user). A call for a user sees only
+    that user's jobs, unless the user is an admin; other jobs are NOT_FOUND. Every call can fail with UNAUTHENTICATED,
+    PERMISSION_DENIED (this caller may not use the rpc) and UNAVAILABLE (retry).
+    Errors carry a stable code in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
     """
 
     @_typing.overload
@@ -39,177 +39,169 @@ class JobsServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> JobsServiceAsyncStub: ...
     SubmitJob: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.SubmitJobRequest, _jobs_service_pb2.SubmitJobResponse]
-    """SubmitJob stores a job. Idempotent by job_id: a second submit with the same id answers with the job as it stands.
-    Fails with INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to a job of another owner, kind or payload) or
-    ALREADY_EXISTS `unique_key_taken` (a job that has not ended holds the unique key; error detail `job_id` names it), or with
-    FAILED_PRECONDITION `parent_ended`, NOT_FOUND `parent_not_found`.
+    """SubmitJob stores a job. Idempotent by job_id: a second submit with the same id returns the current job.
+    Fails with INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to a job with another owner,
+    kind or payload), ALREADY_EXISTS `unique_key_taken` (an unfinished job has the unique key; error detail `job_id` names it),
+    FAILED_PRECONDITION `parent_ended` or NOT_FOUND `parent_not_found`.
     """
     SubmitJobs: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.SubmitJobsRequest, _jobs_service_pb2.SubmitJobsResponse]
-    """SubmitJobs stores many jobs, each as SubmitJob would; one that is refused does not keep the others back. A parent and its
-    children may come together, the parent first. Fails with INVALID_ARGUMENT only when there are none, or too many.
+    """SubmitJobs stores many jobs, each like SubmitJob. A rejected job does not affect the others. A parent and its children may be
+    in one call, the parent first. Fails with INVALID_ARGUMENT only if there are no jobs or too many.
     """
     GetJob: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.GetJobRequest, _jobs_service_pb2.GetJobResponse]
-    """GetJob answers with one job. Fails with NOT_FOUND."""
+    """GetJob returns a job. Fails with NOT_FOUND."""
     ListJobs: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.ListJobsRequest, _jobs_service_pb2.ListJobsResponse]
-    """ListJobs answers with jobs, newest first. Fails with INVALID_ARGUMENT (page_token, page_size)."""
+    """ListJobs returns jobs, newest first. Fails with INVALID_ARGUMENT (page_token, page_size)."""
     GetJobHistory: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.GetJobHistoryRequest, _jobs_service_pb2.GetJobHistoryResponse]
-    """GetJobHistory answers with a job's attempts and transitions, oldest first. Fails with NOT_FOUND."""
+    """GetJobHistory returns a job's attempts and transitions, oldest first. Fails with NOT_FOUND."""
     CancelJob: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.CancelJobRequest, _jobs_service_pb2.CancelJobResponse]
-    """CancelJob stops a job: at once if no worker holds it, else by asking the worker. Asking twice is no error.
-    Fails with NOT_FOUND, or FAILED_PRECONDITION `job_already_finished` when it is too late.
+    """CancelJob cancels a job at once if no worker holds it; otherwise it asks the worker to stop. Repeating the call succeeds.
+    Fails with NOT_FOUND, or FAILED_PRECONDITION `job_already_finished` after the job has ended.
     """
     RetryJob: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.RetryJobRequest, _jobs_service_pb2.RetryJobResponse]
-    """RetryJob reopens a failed or cancelled job with a fresh budget of attempts. Fails with NOT_FOUND,
-    FAILED_PRECONDITION `job_not_retryable` or `undo_in_progress` (what it had done is still being undone), or ALREADY_EXISTS
-    `unique_key_taken`.
+    """RetryJob reopens a failed or cancelled job with a new budget of attempts. Fails with NOT_FOUND, FAILED_PRECONDITION
+    `job_not_retryable` or `undo_in_progress` (its undo job has not ended), or ALREADY_EXISTS `unique_key_taken`.
     """
     ListJobEvents: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.ListJobEventsRequest, _jobs_service_pb2.ListJobEventsResponse]
-    """ListJobEvents answers with an owner's events after a sequence, in order, without gaps.
-    Fails with OUT_OF_RANGE `cursor_unknown` when after_sequence is newer than the newest event or older than what is kept.
+    """ListJobEvents returns an owner's events after a sequence, in order and without gaps.
+    Fails with OUT_OF_RANGE `cursor_unknown` if after_sequence is newer than the newest event or older than the oldest kept one.
     """
     BatchListJobEvents: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.BatchListJobEventsRequest, _jobs_service_pb2.BatchListJobEventsResponse]
-    """BatchListJobEvents answers with the events of many owners, each as ListJobEvents would: how the readers of many streams catch up
-    together. An answer carries up to 5,000 events and 2 MiB: ask again for the owners that it leaves out, and for the rest of those
-    of whom it has a part. Fails with INVALID_ARGUMENT (`cursors`). Only for services.
+    """BatchListJobEvents returns the events of many owners, each like ListJobEvents. Readers of many streams catch up with it. A
+    response carries up to 5,000 events and 2 MiB; call again for the owners it omits and for the rest of a partial page.
+    Fails with INVALID_ARGUMENT (`cursors`). Only for services.
     """
     BatchGetEventPositions: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.BatchGetEventPositionsRequest, _jobs_service_pb2.BatchGetEventPositionsResponse]
-    """BatchGetEventPositions answers with the newest sequence of each owner: how a reader finds out that it missed something.
-    Only for services.
-    """
+    """BatchGetEventPositions returns the newest sequence of each owner, so that a reader detects missed events. Only for services."""
     WatchJob: _grpc.UnaryStreamMultiCallable[_jobs_service_pb2.WatchJobRequest, _jobs_service_pb2.WatchJobResponse]
-    """WatchJob streams snapshots of one job: as it stands, then each newer one, progress included, until it has ended; then the
-    stream ends. Fails with NOT_FOUND, RESOURCE_EXHAUSTED `too_many_watches`, and UNAVAILABLE when this replica stops: watch again.
+    """WatchJob streams snapshots of one job: the current one, then each newer one, including progress, until the job has ended.
+    Fails with NOT_FOUND, RESOURCE_EXHAUSTED `too_many_watches`, and UNAVAILABLE when this replica stops (call again).
     """
     WatchJobs: _grpc.UnaryStreamMultiCallable[_jobs_service_pb2.WatchJobsRequest, _jobs_service_pb2.WatchJobsResponse]
-    """WatchJobs streams an owner's events after a sequence, in order, without gaps, for ever. Fails like ListJobEvents, and with
-    RESOURCE_EXHAUSTED and UNAVAILABLE like WatchJob; go on from the last sequence.
+    """WatchJobs streams an owner's events after a sequence, in order and without gaps, without an end. Fails like ListJobEvents, and
+    with RESOURCE_EXHAUSTED and UNAVAILABLE like WatchJob; continue from the last sequence.
     """
     ListNotifications: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.ListNotificationsRequest, _jobs_service_pb2.ListNotificationsResponse]
-    """ListNotifications answers with the jobs that ended and that their owner has not read of yet, newest first. Only kinds that
-    set `notify_owner` have them. Fails with INVALID_ARGUMENT (page_token, page_size).
+    """ListNotifications returns the finished jobs that their owner has not read yet, newest first. Only kinds with `notify_owner`
+    have notifications. Fails with INVALID_ARGUMENT (page_token, page_size).
     """
     MarkNotificationsRead: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.MarkNotificationsReadRequest, _jobs_service_pb2.MarkNotificationsReadResponse]
-    """MarkNotificationsRead says that the owner has read of jobs that ended. Doing so twice is no error; unknown ones are ignored."""
+    """MarkNotificationsRead marks notifications as read. Repeating the call succeeds; unknown jobs are ignored."""
     RegisterKinds: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.RegisterKindsRequest, _jobs_service_pb2.RegisterKindsResponse]
-    """RegisterKinds says what a worker serves: the defaults and properties of its kinds, and the schedules that belong to them. A
-    worker does so when it starts and every 30 s. Limits and pauses that an admin has set stay as they are.
-    Fails with INVALID_ARGUMENT. Only for workers, as are all calls after it.
+    """RegisterKinds registers a worker's kinds with their defaults, and their schedules. A worker calls it at start and every 30 s.
+    Limits and pauses set by an admin stay. Fails with INVALID_ARGUMENT. This rpc and all following ones are only for workers.
     """
     ClaimJobs: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.ClaimJobsRequest, _jobs_service_pb2.ClaimJobsResponse]
-    """ClaimJobs hands runnable jobs to a worker, each with a lease. While there is none it waits, if asked to; a call that is
-    cancelled meanwhile claims nothing, and what it had claimed already is handed back.
+    """ClaimJobs assigns claimable jobs to a worker, each with a lease. Without such jobs it waits for up to `wait`. A call that is
+    cancelled claims nothing; jobs that it has already claimed are released.
     """
     HeartbeatJobs: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.HeartbeatJobsRequest, _jobs_service_pb2.HeartbeatJobsResponse]
-    """HeartbeatJobs renews the leases of the jobs a worker runs and answers for each what the worker must know."""
+    """HeartbeatJobs renews the leases of a worker's jobs and returns which jobs to stop."""
     ReportProgress: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.ReportProgressRequest, _jobs_service_pb2.ReportProgressResponse]
-    """ReportProgress stores how far an attempt has come. Fails with ABORTED `lease_lost` for a stale attempt."""
+    """ReportProgress stores the progress of an attempt. Fails with ABORTED `lease_lost` for a stale attempt."""
     FinishJob: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.FinishJobRequest, _jobs_service_pb2.FinishJobResponse]
-    """FinishJob ends an attempt. Idempotent for the attempt that ended the job. Fails with ABORTED `lease_lost` for a stale
-    attempt: another one has taken over, and its outcome counts.
+    """FinishJob ends an attempt. Idempotent for the attempt that ended the job. Fails with ABORTED `lease_lost` for a stale attempt:
+    a later attempt decides the outcome.
     """
     FinishJobs: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.FinishJobsRequest, _jobs_service_pb2.FinishJobsResponse]
-    """FinishJobs ends many attempts, each as FinishJob would; one that is refused does not keep the others back."""
+    """FinishJobs ends many attempts, each like FinishJob. A rejected attempt does not affect the others."""
     SaveCheckpoint: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.SaveCheckpointRequest, _jobs_service_pb2.SaveCheckpointResponse]
-    """SaveCheckpoint keeps a value that later attempts of the job go on from. Saving the same name again replaces the value.
+    """SaveCheckpoint stores a value from which later attempts of the job resume. Saving the same name again replaces the value.
     Fails with ABORTED `lease_lost` for a stale attempt, INVALID_ARGUMENT, or RESOURCE_EXHAUSTED `too_many_checkpoints`.
     """
     GetCheckpoints: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.GetCheckpointsRequest, _jobs_service_pb2.GetCheckpointsResponse]
-    """GetCheckpoints answers with everything that earlier attempts have saved. Fails with ABORTED `lease_lost`."""
+    """GetCheckpoints returns all checkpoints of the job. Fails with ABORTED `lease_lost`."""
 
 @_typing.type_check_only
 class JobsServiceAsyncStub(JobsServiceStub):
-    """JobsService keeps every long operation: what was asked, who runs it, how it stands, how it ended.
-    Calls carry a signed identity (metadata `authorization`, and `x-user-identity` when made for a user). A call made for a
-    user sees that user's jobs only, unless the user is an admin; other jobs are NOT_FOUND. Every call can fail with
-    UNAUTHENTICATED, PERMISSION_DENIED (this caller may not use the rpc) and UNAVAILABLE (try again).
-    Errors carry a stable code in trailing metadata `error-code`, and the name of the offending field in `error-field`.
+    """JobsService stores jobs and their states, attempts, events and results.
+    Calls carry a signed identity (metadata `authorization`, and `x-user-identity` when made for a user). A call for a user sees only
+    that user's jobs, unless the user is an admin; other jobs are NOT_FOUND. Every call can fail with UNAUTHENTICATED,
+    PERMISSION_DENIED (this caller may not use the rpc) and UNAVAILABLE (retry).
+    Errors carry a stable code in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SubmitJob: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.SubmitJobRequest, _jobs_service_pb2.SubmitJobResponse]  # type: ignore[assignment]
-    """SubmitJob stores a job. Idempotent by job_id: a second submit with the same id answers with the job as it stands.
-    Fails with INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to a job of another owner, kind or payload) or
-    ALREADY_EXISTS `unique_key_taken` (a job that has not ended holds the unique key; error detail `job_id` names it), or with
-    FAILED_PRECONDITION `parent_ended`, NOT_FOUND `parent_not_found`.
+    """SubmitJob stores a job. Idempotent by job_id: a second submit with the same id returns the current job.
+    Fails with INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to a job with another owner,
+    kind or payload), ALREADY_EXISTS `unique_key_taken` (an unfinished job has the unique key; error detail `job_id` names it),
+    FAILED_PRECONDITION `parent_ended` or NOT_FOUND `parent_not_found`.
     """
     SubmitJobs: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.SubmitJobsRequest, _jobs_service_pb2.SubmitJobsResponse]  # type: ignore[assignment]
-    """SubmitJobs stores many jobs, each as SubmitJob would; one that is refused does not keep the others back. A parent and its
-    children may come together, the parent first. Fails with INVALID_ARGUMENT only when there are none, or too many.
+    """SubmitJobs stores many jobs, each like SubmitJob. A rejected job does not affect the others. A parent and its children may be
+    in one call, the parent first. Fails with INVALID_ARGUMENT only if there are no jobs or too many.
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.GetJobRequest, _jobs_service_pb2.GetJobResponse]  # type: ignore[assignment]
-    """GetJob answers with one job. Fails with NOT_FOUND."""
+    """GetJob returns a job. Fails with NOT_FOUND."""
     ListJobs: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.ListJobsRequest, _jobs_service_pb2.ListJobsResponse]  # type: ignore[assignment]
-    """ListJobs answers with jobs, newest first. Fails with INVALID_ARGUMENT (page_token, page_size)."""
+    """ListJobs returns jobs, newest first. Fails with INVALID_ARGUMENT (page_token, page_size)."""
     GetJobHistory: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.GetJobHistoryRequest, _jobs_service_pb2.GetJobHistoryResponse]  # type: ignore[assignment]
-    """GetJobHistory answers with a job's attempts and transitions, oldest first. Fails with NOT_FOUND."""
+    """GetJobHistory returns a job's attempts and transitions, oldest first. Fails with NOT_FOUND."""
     CancelJob: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.CancelJobRequest, _jobs_service_pb2.CancelJobResponse]  # type: ignore[assignment]
-    """CancelJob stops a job: at once if no worker holds it, else by asking the worker. Asking twice is no error.
-    Fails with NOT_FOUND, or FAILED_PRECONDITION `job_already_finished` when it is too late.
+    """CancelJob cancels a job at once if no worker holds it; otherwise it asks the worker to stop. Repeating the call succeeds.
+    Fails with NOT_FOUND, or FAILED_PRECONDITION `job_already_finished` after the job has ended.
     """
     RetryJob: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.RetryJobRequest, _jobs_service_pb2.RetryJobResponse]  # type: ignore[assignment]
-    """RetryJob reopens a failed or cancelled job with a fresh budget of attempts. Fails with NOT_FOUND,
-    FAILED_PRECONDITION `job_not_retryable` or `undo_in_progress` (what it had done is still being undone), or ALREADY_EXISTS
-    `unique_key_taken`.
+    """RetryJob reopens a failed or cancelled job with a new budget of attempts. Fails with NOT_FOUND, FAILED_PRECONDITION
+    `job_not_retryable` or `undo_in_progress` (its undo job has not ended), or ALREADY_EXISTS `unique_key_taken`.
     """
     ListJobEvents: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.ListJobEventsRequest, _jobs_service_pb2.ListJobEventsResponse]  # type: ignore[assignment]
-    """ListJobEvents answers with an owner's events after a sequence, in order, without gaps.
-    Fails with OUT_OF_RANGE `cursor_unknown` when after_sequence is newer than the newest event or older than what is kept.
+    """ListJobEvents returns an owner's events after a sequence, in order and without gaps.
+    Fails with OUT_OF_RANGE `cursor_unknown` if after_sequence is newer than the newest event or older than the oldest kept one.
     """
     BatchListJobEvents: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.BatchListJobEventsRequest, _jobs_service_pb2.BatchListJobEventsResponse]  # type: ignore[assignment]
-    """BatchListJobEvents answers with the events of many owners, each as ListJobEvents would: how the readers of many streams catch up
-    together. An answer carries up to 5,000 events and 2 MiB: ask again for the owners that it leaves out, and for the rest of those
-    of whom it has a part. Fails with INVALID_ARGUMENT (`cursors`). Only for services.
+    """BatchListJobEvents returns the events of many owners, each like ListJobEvents. Readers of many streams catch up with it. A
+    response carries up to 5,000 events and 2 MiB; call again for the owners it omits and for the rest of a partial page.
+    Fails with INVALID_ARGUMENT (`cursors`). Only for services.
     """
     BatchGetEventPositions: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.BatchGetEventPositionsRequest, _jobs_service_pb2.BatchGetEventPositionsResponse]  # type: ignore[assignment]
-    """BatchGetEventPositions answers with the newest sequence of each owner: how a reader finds out that it missed something.
-    Only for services.
-    """
+    """BatchGetEventPositions returns the newest sequence of each owner, so that a reader detects missed events. Only for services."""
     WatchJob: _aio.UnaryStreamMultiCallable[_jobs_service_pb2.WatchJobRequest, _jobs_service_pb2.WatchJobResponse]  # type: ignore[assignment]
-    """WatchJob streams snapshots of one job: as it stands, then each newer one, progress included, until it has ended; then the
-    stream ends. Fails with NOT_FOUND, RESOURCE_EXHAUSTED `too_many_watches`, and UNAVAILABLE when this replica stops: watch again.
+    """WatchJob streams snapshots of one job: the current one, then each newer one, including progress, until the job has ended.
+    Fails with NOT_FOUND, RESOURCE_EXHAUSTED `too_many_watches`, and UNAVAILABLE when this replica stops (call again).
     """
     WatchJobs: _aio.UnaryStreamMultiCallable[_jobs_service_pb2.WatchJobsRequest, _jobs_service_pb2.WatchJobsResponse]  # type: ignore[assignment]
-    """WatchJobs streams an owner's events after a sequence, in order, without gaps, for ever. Fails like ListJobEvents, and with
-    RESOURCE_EXHAUSTED and UNAVAILABLE like WatchJob; go on from the last sequence.
+    """WatchJobs streams an owner's events after a sequence, in order and without gaps, without an end. Fails like ListJobEvents, and
+    with RESOURCE_EXHAUSTED and UNAVAILABLE like WatchJob; continue from the last sequence.
     """
     ListNotifications: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.ListNotificationsRequest, _jobs_service_pb2.ListNotificationsResponse]  # type: ignore[assignment]
-    """ListNotifications answers with the jobs that ended and that their owner has not read of yet, newest first. Only kinds that
-    set `notify_owner` have them. Fails with INVALID_ARGUMENT (page_token, page_size).
+    """ListNotifications returns the finished jobs that their owner has not read yet, newest first. Only kinds with `notify_owner`
+    have notifications. Fails with INVALID_ARGUMENT (page_token, page_size).
     """
     MarkNotificationsRead: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.MarkNotificationsReadRequest, _jobs_service_pb2.MarkNotificationsReadResponse]  # type: ignore[assignment]
-    """MarkNotificationsRead says that the owner has read of jobs that ended. Doing so twice is no error; unknown ones are ignored."""
+    """MarkNotificationsRead marks notifications as read. Repeating the call succeeds; unknown jobs are ignored."""
     RegisterKinds: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.RegisterKindsRequest, _jobs_service_pb2.RegisterKindsResponse]  # type: ignore[assignment]
-    """RegisterKinds says what a worker serves: the defaults and properties of its kinds, and the schedules that belong to them. A
-    worker does so when it starts and every 30 s. Limits and pauses that an admin has set stay as they are.
-    Fails with INVALID_ARGUMENT. Only for workers, as are all calls after it.
+    """RegisterKinds registers a worker's kinds with their defaults, and their schedules. A worker calls it at start and every 30 s.
+    Limits and pauses set by an admin stay. Fails with INVALID_ARGUMENT. This rpc and all following ones are only for workers.
     """
     ClaimJobs: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.ClaimJobsRequest, _jobs_service_pb2.ClaimJobsResponse]  # type: ignore[assignment]
-    """ClaimJobs hands runnable jobs to a worker, each with a lease. While there is none it waits, if asked to; a call that is
-    cancelled meanwhile claims nothing, and what it had claimed already is handed back.
+    """ClaimJobs assigns claimable jobs to a worker, each with a lease. Without such jobs it waits for up to `wait`. A call that is
+    cancelled claims nothing; jobs that it has already claimed are released.
     """
     HeartbeatJobs: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.HeartbeatJobsRequest, _jobs_service_pb2.HeartbeatJobsResponse]  # type: ignore[assignment]
-    """HeartbeatJobs renews the leases of the jobs a worker runs and answers for each what the worker must know."""
+    """HeartbeatJobs renews the leases of a worker's jobs and returns which jobs to stop."""
     ReportProgress: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.ReportProgressRequest, _jobs_service_pb2.ReportProgressResponse]  # type: ignore[assignment]
-    """ReportProgress stores how far an attempt has come. Fails with ABORTED `lease_lost` for a stale attempt."""
+    """ReportProgress stores the progress of an attempt. Fails with ABORTED `lease_lost` for a stale attempt."""
     FinishJob: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.FinishJobRequest, _jobs_service_pb2.FinishJobResponse]  # type: ignore[assignment]
-    """FinishJob ends an attempt. Idempotent for the attempt that ended the job. Fails with ABORTED `lease_lost` for a stale
-    attempt: another one has taken over, and its outcome counts.
+    """FinishJob ends an attempt. Idempotent for the attempt that ended the job. Fails with ABORTED `lease_lost` for a stale attempt:
+    a later attempt decides the outcome.
     """
     FinishJobs: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.FinishJobsRequest, _jobs_service_pb2.FinishJobsResponse]  # type: ignore[assignment]
-    """FinishJobs ends many attempts, each as FinishJob would; one that is refused does not keep the others back."""
+    """FinishJobs ends many attempts, each like FinishJob. A rejected attempt does not affect the others."""
     SaveCheckpoint: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.SaveCheckpointRequest, _jobs_service_pb2.SaveCheckpointResponse]  # type: ignore[assignment]
-    """SaveCheckpoint keeps a value that later attempts of the job go on from. Saving the same name again replaces the value.
+    """SaveCheckpoint stores a value from which later attempts of the job resume. Saving the same name again replaces the value.
     Fails with ABORTED `lease_lost` for a stale attempt, INVALID_ARGUMENT, or RESOURCE_EXHAUSTED `too_many_checkpoints`.
     """
     GetCheckpoints: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.GetCheckpointsRequest, _jobs_service_pb2.GetCheckpointsResponse]  # type: ignore[assignment]
-    """GetCheckpoints answers with everything that earlier attempts have saved. Fails with ABORTED `lease_lost`."""
+    """GetCheckpoints returns all checkpoints of the job. Fails with ABORTED `lease_lost`."""
 
 class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
-    """JobsService keeps every long operation: what was asked, who runs it, how it stands, how it ended.
-    Calls carry a signed identity (metadata `authorization`, and `x-user-identity` when made for a user). A call made for a
-    user sees that user's jobs only, unless the user is an admin; other jobs are NOT_FOUND. Every call can fail with
-    UNAUTHENTICATED, PERMISSION_DENIED (this caller may not use the rpc) and UNAVAILABLE (try again).
-    Errors carry a stable code in trailing metadata `error-code`, and the name of the offending field in `error-field`.
+    """JobsService stores jobs and their states, attempts, events and results.
+    Calls carry a signed identity (metadata `authorization`, and `x-user-identity` when made for a user). A call for a user sees only
+    that user's jobs, unless the user is an admin; other jobs are NOT_FOUND. Every call can fail with UNAUTHENTICATED,
+    PERMISSION_DENIED (this caller may not use the rpc) and UNAVAILABLE (retry).
+    Errors carry a stable code in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
     """
 
     @_abc_1.abstractmethod
@@ -218,10 +210,10 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.SubmitJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.SubmitJobResponse, _abc.Awaitable[_jobs_service_pb2.SubmitJobResponse]]:
-        """SubmitJob stores a job. Idempotent by job_id: a second submit with the same id answers with the job as it stands.
-        Fails with INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to a job of another owner, kind or payload) or
-        ALREADY_EXISTS `unique_key_taken` (a job that has not ended holds the unique key; error detail `job_id` names it), or with
-        FAILED_PRECONDITION `parent_ended`, NOT_FOUND `parent_not_found`.
+        """SubmitJob stores a job. Idempotent by job_id: a second submit with the same id returns the current job.
+        Fails with INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to a job with another owner,
+        kind or payload), ALREADY_EXISTS `unique_key_taken` (an unfinished job has the unique key; error detail `job_id` names it),
+        FAILED_PRECONDITION `parent_ended` or NOT_FOUND `parent_not_found`.
         """
 
     @_abc_1.abstractmethod
@@ -230,8 +222,8 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.SubmitJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.SubmitJobsResponse, _abc.Awaitable[_jobs_service_pb2.SubmitJobsResponse]]:
-        """SubmitJobs stores many jobs, each as SubmitJob would; one that is refused does not keep the others back. A parent and its
-        children may come together, the parent first. Fails with INVALID_ARGUMENT only when there are none, or too many.
+        """SubmitJobs stores many jobs, each like SubmitJob. A rejected job does not affect the others. A parent and its children may be
+        in one call, the parent first. Fails with INVALID_ARGUMENT only if there are no jobs or too many.
         """
 
     @_abc_1.abstractmethod
@@ -240,7 +232,7 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.GetJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.GetJobResponse, _abc.Awaitable[_jobs_service_pb2.GetJobResponse]]:
-        """GetJob answers with one job. Fails with NOT_FOUND."""
+        """GetJob returns a job. Fails with NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def ListJobs(
@@ -248,7 +240,7 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.ListJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.ListJobsResponse, _abc.Awaitable[_jobs_service_pb2.ListJobsResponse]]:
-        """ListJobs answers with jobs, newest first. Fails with INVALID_ARGUMENT (page_token, page_size)."""
+        """ListJobs returns jobs, newest first. Fails with INVALID_ARGUMENT (page_token, page_size)."""
 
     @_abc_1.abstractmethod
     def GetJobHistory(
@@ -256,7 +248,7 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.GetJobHistoryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.GetJobHistoryResponse, _abc.Awaitable[_jobs_service_pb2.GetJobHistoryResponse]]:
-        """GetJobHistory answers with a job's attempts and transitions, oldest first. Fails with NOT_FOUND."""
+        """GetJobHistory returns a job's attempts and transitions, oldest first. Fails with NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def CancelJob(
@@ -264,8 +256,8 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.CancelJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.CancelJobResponse, _abc.Awaitable[_jobs_service_pb2.CancelJobResponse]]:
-        """CancelJob stops a job: at once if no worker holds it, else by asking the worker. Asking twice is no error.
-        Fails with NOT_FOUND, or FAILED_PRECONDITION `job_already_finished` when it is too late.
+        """CancelJob cancels a job at once if no worker holds it; otherwise it asks the worker to stop. Repeating the call succeeds.
+        Fails with NOT_FOUND, or FAILED_PRECONDITION `job_already_finished` after the job has ended.
         """
 
     @_abc_1.abstractmethod
@@ -274,9 +266,8 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.RetryJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.RetryJobResponse, _abc.Awaitable[_jobs_service_pb2.RetryJobResponse]]:
-        """RetryJob reopens a failed or cancelled job with a fresh budget of attempts. Fails with NOT_FOUND,
-        FAILED_PRECONDITION `job_not_retryable` or `undo_in_progress` (what it had done is still being undone), or ALREADY_EXISTS
-        `unique_key_taken`.
+        """RetryJob reopens a failed or cancelled job with a new budget of attempts. Fails with NOT_FOUND, FAILED_PRECONDITION
+        `job_not_retryable` or `undo_in_progress` (its undo job has not ended), or ALREADY_EXISTS `unique_key_taken`.
         """
 
     @_abc_1.abstractmethod
@@ -285,8 +276,8 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.ListJobEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.ListJobEventsResponse, _abc.Awaitable[_jobs_service_pb2.ListJobEventsResponse]]:
-        """ListJobEvents answers with an owner's events after a sequence, in order, without gaps.
-        Fails with OUT_OF_RANGE `cursor_unknown` when after_sequence is newer than the newest event or older than what is kept.
+        """ListJobEvents returns an owner's events after a sequence, in order and without gaps.
+        Fails with OUT_OF_RANGE `cursor_unknown` if after_sequence is newer than the newest event or older than the oldest kept one.
         """
 
     @_abc_1.abstractmethod
@@ -295,9 +286,9 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.BatchListJobEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.BatchListJobEventsResponse, _abc.Awaitable[_jobs_service_pb2.BatchListJobEventsResponse]]:
-        """BatchListJobEvents answers with the events of many owners, each as ListJobEvents would: how the readers of many streams catch up
-        together. An answer carries up to 5,000 events and 2 MiB: ask again for the owners that it leaves out, and for the rest of those
-        of whom it has a part. Fails with INVALID_ARGUMENT (`cursors`). Only for services.
+        """BatchListJobEvents returns the events of many owners, each like ListJobEvents. Readers of many streams catch up with it. A
+        response carries up to 5,000 events and 2 MiB; call again for the owners it omits and for the rest of a partial page.
+        Fails with INVALID_ARGUMENT (`cursors`). Only for services.
         """
 
     @_abc_1.abstractmethod
@@ -306,9 +297,7 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.BatchGetEventPositionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.BatchGetEventPositionsResponse, _abc.Awaitable[_jobs_service_pb2.BatchGetEventPositionsResponse]]:
-        """BatchGetEventPositions answers with the newest sequence of each owner: how a reader finds out that it missed something.
-        Only for services.
-        """
+        """BatchGetEventPositions returns the newest sequence of each owner, so that a reader detects missed events. Only for services."""
 
     @_abc_1.abstractmethod
     def WatchJob(
@@ -316,8 +305,8 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.WatchJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_jobs_service_pb2.WatchJobResponse], _abc.AsyncIterator[_jobs_service_pb2.WatchJobResponse]]:
-        """WatchJob streams snapshots of one job: as it stands, then each newer one, progress included, until it has ended; then the
-        stream ends. Fails with NOT_FOUND, RESOURCE_EXHAUSTED `too_many_watches`, and UNAVAILABLE when this replica stops: watch again.
+        """WatchJob streams snapshots of one job: the current one, then each newer one, including progress, until the job has ended.
+        Fails with NOT_FOUND, RESOURCE_EXHAUSTED `too_many_watches`, and UNAVAILABLE when this replica stops (call again).
         """
 
     @_abc_1.abstractmethod
@@ -326,8 +315,8 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.WatchJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_jobs_service_pb2.WatchJobsResponse], _abc.AsyncIterator[_jobs_service_pb2.WatchJobsResponse]]:
-        """WatchJobs streams an owner's events after a sequence, in order, without gaps, for ever. Fails like ListJobEvents, and with
-        RESOURCE_EXHAUSTED and UNAVAILABLE like WatchJob; go on from the last sequence.
+        """WatchJobs streams an owner's events after a sequence, in order and without gaps, without an end. Fails like ListJobEvents, and
+        with RESOURCE_EXHAUSTED and UNAVAILABLE like WatchJob; continue from the last sequence.
         """
 
     @_abc_1.abstractmethod
@@ -336,8 +325,8 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.ListNotificationsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.ListNotificationsResponse, _abc.Awaitable[_jobs_service_pb2.ListNotificationsResponse]]:
-        """ListNotifications answers with the jobs that ended and that their owner has not read of yet, newest first. Only kinds that
-        set `notify_owner` have them. Fails with INVALID_ARGUMENT (page_token, page_size).
+        """ListNotifications returns the finished jobs that their owner has not read yet, newest first. Only kinds with `notify_owner`
+        have notifications. Fails with INVALID_ARGUMENT (page_token, page_size).
         """
 
     @_abc_1.abstractmethod
@@ -346,7 +335,7 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.MarkNotificationsReadRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.MarkNotificationsReadResponse, _abc.Awaitable[_jobs_service_pb2.MarkNotificationsReadResponse]]:
-        """MarkNotificationsRead says that the owner has read of jobs that ended. Doing so twice is no error; unknown ones are ignored."""
+        """MarkNotificationsRead marks notifications as read. Repeating the call succeeds; unknown jobs are ignored."""
 
     @_abc_1.abstractmethod
     def RegisterKinds(
@@ -354,9 +343,8 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.RegisterKindsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.RegisterKindsResponse, _abc.Awaitable[_jobs_service_pb2.RegisterKindsResponse]]:
-        """RegisterKinds says what a worker serves: the defaults and properties of its kinds, and the schedules that belong to them. A
-        worker does so when it starts and every 30 s. Limits and pauses that an admin has set stay as they are.
-        Fails with INVALID_ARGUMENT. Only for workers, as are all calls after it.
+        """RegisterKinds registers a worker's kinds with their defaults, and their schedules. A worker calls it at start and every 30 s.
+        Limits and pauses set by an admin stay. Fails with INVALID_ARGUMENT. This rpc and all following ones are only for workers.
         """
 
     @_abc_1.abstractmethod
@@ -365,8 +353,8 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.ClaimJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.ClaimJobsResponse, _abc.Awaitable[_jobs_service_pb2.ClaimJobsResponse]]:
-        """ClaimJobs hands runnable jobs to a worker, each with a lease. While there is none it waits, if asked to; a call that is
-        cancelled meanwhile claims nothing, and what it had claimed already is handed back.
+        """ClaimJobs assigns claimable jobs to a worker, each with a lease. Without such jobs it waits for up to `wait`. A call that is
+        cancelled claims nothing; jobs that it has already claimed are released.
         """
 
     @_abc_1.abstractmethod
@@ -375,7 +363,7 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.HeartbeatJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.HeartbeatJobsResponse, _abc.Awaitable[_jobs_service_pb2.HeartbeatJobsResponse]]:
-        """HeartbeatJobs renews the leases of the jobs a worker runs and answers for each what the worker must know."""
+        """HeartbeatJobs renews the leases of a worker's jobs and returns which jobs to stop."""
 
     @_abc_1.abstractmethod
     def ReportProgress(
@@ -383,7 +371,7 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.ReportProgressRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.ReportProgressResponse, _abc.Awaitable[_jobs_service_pb2.ReportProgressResponse]]:
-        """ReportProgress stores how far an attempt has come. Fails with ABORTED `lease_lost` for a stale attempt."""
+        """ReportProgress stores the progress of an attempt. Fails with ABORTED `lease_lost` for a stale attempt."""
 
     @_abc_1.abstractmethod
     def FinishJob(
@@ -391,8 +379,8 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.FinishJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.FinishJobResponse, _abc.Awaitable[_jobs_service_pb2.FinishJobResponse]]:
-        """FinishJob ends an attempt. Idempotent for the attempt that ended the job. Fails with ABORTED `lease_lost` for a stale
-        attempt: another one has taken over, and its outcome counts.
+        """FinishJob ends an attempt. Idempotent for the attempt that ended the job. Fails with ABORTED `lease_lost` for a stale attempt:
+        a later attempt decides the outcome.
         """
 
     @_abc_1.abstractmethod
@@ -401,7 +389,7 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.FinishJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.FinishJobsResponse, _abc.Awaitable[_jobs_service_pb2.FinishJobsResponse]]:
-        """FinishJobs ends many attempts, each as FinishJob would; one that is refused does not keep the others back."""
+        """FinishJobs ends many attempts, each like FinishJob. A rejected attempt does not affect the others."""
 
     @_abc_1.abstractmethod
     def SaveCheckpoint(
@@ -409,7 +397,7 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.SaveCheckpointRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.SaveCheckpointResponse, _abc.Awaitable[_jobs_service_pb2.SaveCheckpointResponse]]:
-        """SaveCheckpoint keeps a value that later attempts of the job go on from. Saving the same name again replaces the value.
+        """SaveCheckpoint stores a value from which later attempts of the job resume. Saving the same name again replaces the value.
         Fails with ABORTED `lease_lost` for a stale attempt, INVALID_ARGUMENT, or RESOURCE_EXHAUSTED `too_many_checkpoints`.
         """
 
@@ -419,6 +407,6 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.GetCheckpointsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.GetCheckpointsResponse, _abc.Awaitable[_jobs_service_pb2.GetCheckpointsResponse]]:
-        """GetCheckpoints answers with everything that earlier attempts have saved. Fails with ABORTED `lease_lost`."""
+        """GetCheckpoints returns all checkpoints of the job. Fails with ABORTED `lease_lost`."""
 
 def add_JobsServiceServicer_to_server(servicer: JobsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -29,25 +29,25 @@ class _CatchUp:
 class _CatchUpEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CatchUp.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     CATCH_UP_UNSPECIFIED: _CatchUp.ValueType  # 0
-    """Not given: LAST."""
+    """Unset: LAST."""
     CATCH_UP_LAST: _CatchUp.ValueType  # 1
-    """One job for all that was missed."""
+    """One job for all missed times."""
     CATCH_UP_NONE: _CatchUp.ValueType  # 2
-    """Nothing for what was missed by more than a minute."""
+    """No job for times that were missed by more than a minute."""
     CATCH_UP_ALL: _CatchUp.ValueType  # 3
-    """A job for each, oldest first, for up to 100 of them."""
+    """One job for each missed time, oldest first, at most 100."""
 
 class CatchUp(_CatchUp, metaclass=_CatchUpEnumTypeWrapper):
-    """CatchUp says what a schedule does about the times that passed while nobody could fire it."""
+    """CatchUp is what a schedule does about times that passed while no replica could fire it."""
 
 CATCH_UP_UNSPECIFIED: CatchUp.ValueType  # 0
-"""Not given: LAST."""
+"""Unset: LAST."""
 CATCH_UP_LAST: CatchUp.ValueType  # 1
-"""One job for all that was missed."""
+"""One job for all missed times."""
 CATCH_UP_NONE: CatchUp.ValueType  # 2
-"""Nothing for what was missed by more than a minute."""
+"""No job for times that were missed by more than a minute."""
 CATCH_UP_ALL: CatchUp.ValueType  # 3
-"""A job for each, oldest first, for up to 100 of them."""
+"""One job for each missed time, oldest first, at most 100."""
 Global___CatchUp: _TypeAlias = CatchUp  # noqa: Y015
 
 class _Overlap:
@@ -57,30 +57,30 @@ class _Overlap:
 class _OverlapEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Overlap.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     OVERLAP_UNSPECIFIED: _Overlap.ValueType  # 0
-    """Not given: SKIP."""
+    """Unset: SKIP."""
     OVERLAP_SKIP: _Overlap.ValueType  # 1
-    """This time is left out."""
+    """Skip this time."""
     OVERLAP_ALLOW: _Overlap.ValueType  # 2
-    """They run beside each other."""
+    """Run both jobs at the same time."""
     OVERLAP_QUEUE: _Overlap.ValueType  # 3
-    """The new one waits for the previous one."""
+    """The new job waits until the previous one has ended."""
 
 class Overlap(_Overlap, metaclass=_OverlapEnumTypeWrapper):
-    """Overlap says what a schedule does when its previous job has not ended."""
+    """Overlap is what a schedule does while its previous job has not ended."""
 
 OVERLAP_UNSPECIFIED: Overlap.ValueType  # 0
-"""Not given: SKIP."""
+"""Unset: SKIP."""
 OVERLAP_SKIP: Overlap.ValueType  # 1
-"""This time is left out."""
+"""Skip this time."""
 OVERLAP_ALLOW: Overlap.ValueType  # 2
-"""They run beside each other."""
+"""Run both jobs at the same time."""
 OVERLAP_QUEUE: Overlap.ValueType  # 3
-"""The new one waits for the previous one."""
+"""The new job waits until the previous one has ended."""
 Global___Overlap: _TypeAlias = Overlap  # noqa: Y015
 
 @_typing.final
 class KindDeclaration(_message.Message):
-    """KindDeclaration is what the worker that serves a kind says of it."""
+    """KindDeclaration is a kind as its worker registers it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -92,18 +92,18 @@ class KindDeclaration(_message.Message):
     kind: _builtins.str
     """The kind, as in JobSpec."""
     notify_owner: _builtins.bool
-    """Whether owners are told when such a job ends, until they have read it."""
+    """Whether owners get a notification when a job of this kind ends."""
     has_undo: _builtins.bool
-    """Whether a job of this kind that is cancelled after an attempt has begun is undone: by a job of kind `<kind>.undo` with the
-    payload {job_id, attempt, payload}, which the same worker serves.
+    """Whether cancelling a job of this kind after its first attempt has begun submits a job of kind `<kind>.undo` with the payload
+    {job_id, attempt, payload}. The same worker handles that kind.
     """
     @_builtins.property
     def defaults(self) -> Global___KindDefaults:
-        """What specs that leave it open get."""
+        """Defaults for fields that a JobSpec leaves unset."""
 
     @_builtins.property
     def retention(self) -> _duration_pb2.Duration:
-        """How long jobs are kept after they have ended; default 7 days, from 1 minute up to 10 years."""
+        """Retention: how long jobs are kept after their end; 1 minute to 10 years, default 7 days."""
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ Global___KindDeclaration: _TypeAlias = KindDeclaration  # noqa: Y015
 
 @_typing.final
 class KindDefaults(_message.Message):
-    """KindDefaults are the defaults of a kind; each field means, is bounded and falls back as the one of JobSpec does."""
+    """KindDefaults are the defaults of a kind. Each field has the meaning, bounds and fallback of the JobSpec field with its name."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -135,12 +135,12 @@ class KindDefaults(_message.Message):
     TOTAL_TIMEOUT_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     max_attempts: _builtins.int
-    """0: not given."""
+    """0: unset."""
     priority: _builtins.int
-    """0: not given."""
+    """0: unset."""
     @_builtins.property
     def backoff(self) -> _duration_pb2.Duration:
-        """Absent: not given, here and below."""
+        """Absent: unset; so are the following durations."""
 
     @_builtins.property
     def max_backoff(self) -> _duration_pb2.Duration:
@@ -174,7 +174,7 @@ Global___KindDefaults: _TypeAlias = KindDefaults  # noqa: Y015
 
 @_typing.final
 class KindLimits(_message.Message):
-    """KindLimits bound how much of a kind runs, over all workers. An admin sets them."""
+    """KindLimits limit how many jobs of a kind run across all workers. Admins set them."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -183,14 +183,14 @@ class KindLimits(_message.Message):
     RATE_COUNT_FIELD_NUMBER: _builtins.int
     RATE_PERIOD_FIELD_NUMBER: _builtins.int
     max_running: _builtins.int
-    """At most this many at once; 0: no limit."""
+    """Maximum number of running jobs; 0: no limit."""
     max_running_per_key: _builtins.int
-    """At most this many at once of those that share a concurrency key; 0 counts as 1."""
+    """Maximum number of running jobs per concurrency key; 0 counts as 1."""
     rate_count: _builtins.int
-    """At most this many begin in rate_period, in bursts of up to as many; 0: no limit."""
+    """Maximum number of starts per rate_period, in bursts of up to this many; 0: no limit."""
     @_builtins.property
     def rate_period(self) -> _duration_pb2.Duration:
-        """Above 0 and at most 24 hours; must be given with rate_count."""
+        """Above 0 and at most 24 hours; required with rate_count."""
 
     def __init__(
         self,
@@ -210,7 +210,7 @@ Global___KindLimits: _TypeAlias = KindLimits  # noqa: Y015
 
 @_typing.final
 class Kind(_message.Message):
-    """Kind is a kind of jobs as it stands. The kind `*` stands for all of them: it has limits and can be paused, nothing else."""
+    """Kind is the current state of a kind. The kind `*` stands for all kinds: it has only limits and a pause."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -245,30 +245,30 @@ class Kind(_message.Message):
     kind: _builtins.str
     """Its name."""
     has_worker: _builtins.bool
-    """Whether that was in the last two minutes."""
+    """Whether a worker registered it in the last two minutes."""
     @_builtins.property
     def declaration(self) -> Global___KindDeclaration:
-        """What its worker declared last; absent for one that is no_worker since ever."""
+        """The latest registration by a worker; absent if no worker ever registered the kind."""
 
     @_builtins.property
     def limits(self) -> Global___KindLimits:
-        """What bounds it."""
+        """Its limits."""
 
     @_builtins.property
     def pause_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was paused; absent while it is not. Nothing of a paused kind is claimed; what runs goes on."""
+        """When it was paused; absent if it is not. Jobs of a paused kind are not claimed; running jobs continue."""
 
     @_builtins.property
     def register_time(self) -> _timestamp_pb2.Timestamp:
-        """When a worker last declared it; absent: never."""
+        """When a worker last registered it; absent: never."""
 
     @_builtins.property
     def counts(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """How many of its jobs that have not ended are in each state, by the state's name in lower case; `retrying` and so on."""
+        """Number of its unfinished jobs by state, in lower case, for example `retrying`."""
 
     @_builtins.property
     def oldest_waiting_time(self) -> _timestamp_pb2.Timestamp:
-        """Since when the oldest of those that can be claimed waits; absent when none does."""
+        """Since when the oldest claimable job has waited; absent if there is none."""
 
     def __init__(
         self,
@@ -292,7 +292,7 @@ Global___Kind: _TypeAlias = Kind  # noqa: Y015
 
 @_typing.final
 class ScheduleDeclaration(_message.Message):
-    """ScheduleDeclaration is what a worker says of a schedule that belongs to it."""
+    """ScheduleDeclaration is a schedule as its worker registers it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -304,17 +304,17 @@ class ScheduleDeclaration(_message.Message):
     CATCH_UP_FIELD_NUMBER: _builtins.int
     OVERLAP_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Its name, unique among all; 1 to 100 characters of [a-z0-9_.-]."""
+    """The name, unique among all schedules; 1 to 100 characters of [a-z0-9_.-]."""
     kind: _builtins.str
-    """The kind of the jobs that it makes; they belong to the system (the nil UUID)."""
+    """The kind of the jobs it submits; their owner is the system (the nil UUID)."""
     cron: _builtins.str
-    """When: five fields of cron (minute, hour, day, month, weekday), as in crontab(5)."""
+    """Five cron fields (minute, hour, day, month, weekday), as in crontab(5)."""
     time_zone: _builtins.str
-    """In which IANA time zone; default `UTC`."""
+    """IANA time zone of the cron fields; default `UTC`."""
     catch_up: Global___CatchUp.ValueType
-    """What was missed."""
+    """How missed times are handled."""
     overlap: Global___Overlap.ValueType
-    """What is still under way."""
+    """How an unfinished previous job is handled."""
     @_builtins.property
     def payload(self) -> _struct_pb2.Struct:
         """Their payload; at most 256 KiB as JSON."""
@@ -340,7 +340,7 @@ Global___ScheduleDeclaration: _TypeAlias = ScheduleDeclaration  # noqa: Y015
 
 @_typing.final
 class Schedule(_message.Message):
-    """Schedule is a schedule as it stands."""
+    """Schedule is the current state of a schedule."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -350,14 +350,14 @@ class Schedule(_message.Message):
     LAST_TIME_FIELD_NUMBER: _builtins.int
     LAST_JOB_ID_FIELD_NUMBER: _builtins.int
     last_job_id: _builtins.str
-    """The job that it made last; empty: none."""
+    """The job it submitted last; empty: none."""
     @_builtins.property
     def declaration(self) -> Global___ScheduleDeclaration:
-        """What its worker declared last."""
+        """The latest registration by a worker."""
 
     @_builtins.property
     def pause_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was paused; absent while it is not. The times that pass while it is paused are not caught up."""
+        """When it was paused; absent if it is not. Times that pass during a pause are not caught up."""
 
     @_builtins.property
     def next_time(self) -> _timestamp_pb2.Timestamp:
