@@ -1,1 +1,1 @@
-"""Benchmarks of the whole system on this machine: `python -m bench [suite ...]`."""
+"""Benchmarks of the whole system on this machine: `python -m bench [SUITE ...]`."""

@@ -1,4 +1,4 @@
-"""Benchmarks: `python -m bench [SUITE ...]` prints one table and leaves nothing behind."""
+"""Command line: `python -m bench [SUITE ...]` prints one table and leaves nothing behind."""
 
 from __future__ import annotations
 

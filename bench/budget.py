@@ -1,7 +1,7 @@
-"""What PostgreSQL does for an enable with its job: statements, write transactions and bytes of WAL, counted and not timed.
+"""PostgreSQL's work for an enable with its job: statements, write transactions and bytes of WAL, counted and not timed.
 
-Counted over enables at a steady rate; what the idle system does in the same time is subtracted. PostgreSQL logs every statement
-meanwhile, so this suite belongs into a run of its own.
+Counts enables at a steady rate and subtracts the work of the idle system in the same time. PostgreSQL logs every statement
+meanwhile, so this suite needs its own run.
 """
 
 from __future__ import annotations

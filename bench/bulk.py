@@ -1,4 +1,4 @@
-"""Much data: 100,000 interactions made, shown and removed."""
+"""Bulk data: 100,000 interactions are created, read and deleted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much processor time our processes have taken: tells what a request costs, and what would be full first."""
+"""Processor time of our processes: shows what a request costs and which process saturates first."""
 
 from __future__ import annotations
 

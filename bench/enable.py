@@ -1,4 +1,4 @@
-"""POST /demo/enable, beside what it is made of: measured in the same run, in between, under the same load."""
+"""POST /demo/enable next to its parts, measured alternately in one run under the same load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What encryption between services costs: processor time of signed unary calls, of both ends, plain and with certificates.
+"""The cost of encryption between services: processor time of signed unary calls at both ends, with and without TLS.
 
 python -m bench.encryption
 """

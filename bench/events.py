@@ -1,4 +1,4 @@
-"""An event stream as a browser holds it, which notes when each frame arrived."""
+"""An event stream as a browser holds it. Records the arrival time of each frame."""
 
 from __future__ import annotations
 

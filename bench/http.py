@@ -1,4 +1,4 @@
-"""A lean HTTP/1.1 client: the load must cost far less than what it measures, or it would measure itself."""
+"""A lean HTTP/1.1 client. The load generator must cost far less than what it measures."""
 
 from __future__ import annotations
 

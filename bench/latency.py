@@ -1,4 +1,4 @@
-"""What a user waits for who watches: from the click to the running job, and from each transition to its frame."""
+"""Latency for a watching user: from the click to the running job, and from each transition to its frame."""
 
 from __future__ import annotations
 

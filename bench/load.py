@@ -1,4 +1,4 @@
-"""Open-loop load: requests arrive when they arrive, however long the ones before them take."""
+"""Open-loop load: requests arrive on schedule, however long earlier ones take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What pages and pollers ask for, one after the other: the latency of each when nothing else happens."""
+"""Reads of pages and pollers, one at a time on an idle system."""
 
 from __future__ import annotations
 

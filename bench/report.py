@@ -1,4 +1,4 @@
-"""The one table that is printed."""
+"""The table that a run prints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was measured: durations, their percentiles, and the rows of the table that shows them."""
+"""Measured durations, their percentiles, and the rows of the table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What signing in and being signed in cost: the check of a session, remembered and not, logins beside it, and revocation."""
+"""Costs of sign-in and sessions: session checks with and without cache, logins beside them, and revocation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The system under test, on engines and data of its own, and the users who load it."""
+"""The system under test with its own servers and data, and the users that load it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""`python -m bench.timing [samples [call]]`: do answers to known, unknown and closed addresses take the same time?
+"""`python -m bench.timing [samples [call]]`: whether answers for known, unknown and closed addresses take equally long.
 
-Each of the calls that strangers can make, at production's cost of a hash, one at a time, in random order, from a network of
-its own each. Two samples differ when a Mann-Whitney U test says so (p < 0.01) and their medians are more than 5 % apart.
+Measures each unauthenticated call with the production cost of a hash: one at a time, in random order, each from its own
+network. Two samples differ when a Mann-Whitney U test finds p < 0.01 and their medians are more than 5 % apart.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Starts Repruv on a laptop: the processes of docker-compose.yml, on embedded PostgreSQL and NATS."""
+"""Starts Repruv on a laptop: the processes of docker-compose.yml on embedded PostgreSQL and NATS."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Repruv on this machine: `python -m dev up` starts it, `demo` shows what it can do, `admin` steers its jobs, `reset` deletes
-its data."""
+"""Repruv on this machine: `python -m dev up` starts it, `demo` tries it, `admin` controls its jobs, `reset` deletes its data."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from dev.launcher.stack import ROOT
 
 
 def main(arguments: list[str]) -> int:
-    """Run a command; gives its exit code."""
+    """Run a command. Return its exit code."""
     if arguments[:1] == ["demo"]:
         return int(importlib.import_module("dev.demo").main(arguments[1:]) or 0)
     if arguments[:1] == ["admin"]:
@@ -22,14 +21,14 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m dev", description=__doc__)
     parser.add_argument("--data-dir", type=Path, default=ROOT / ".data", help="default: .data")
     commands = parser.add_subparsers(required=True, dest="command")
-    command = commands.add_parser("up", help="start everything and show its lines, until Ctrl-C")
+    command = commands.add_parser("up", help="start everything and show the log until Ctrl-C")
     command.add_argument(
-        "--scale", action="append", default=[], metavar="NAME=N", help="how many replicas of a process"
+        "--scale", action="append", default=[], metavar="NAME=N", help="number of replicas of a process"
     )
     command.add_argument("--compose-file", type=Path, default=ROOT / "docker-compose.yml", help=argparse.SUPPRESS)
-    commands.add_parser("demo", help="show what it can do")
-    commands.add_parser("admin", help="see and steer the job engine")
-    commands.add_parser("reset", help="delete all data, after asking")
+    commands.add_parser("demo", help="enable demo mode from the terminal")
+    commands.add_parser("admin", help="inspect and control jobs")
+    commands.add_parser("reset", help="delete all data after a confirmation")
     chosen = parser.parse_args(arguments)
     if chosen.command == "reset":
         return reset.run(chosen.data_dir)
@@ -45,7 +44,7 @@ def _scale(settings: list[str]) -> dict[str, int]:
     for setting in settings:
         name, _, number = setting.partition("=")
         if not number.isdigit() or int(number) < 1:
-            raise ValueError(f"--scale wants NAME=N with N of at least 1, not {setting!r}")
+            raise ValueError(f"--scale expects NAME=N with N of at least 1, not {setting!r}")
         scale[name] = int(number)
     return scale
 

@@ -1,4 +1,4 @@
-"""`make admin`: the admin's tool of the jobs service, before the stack that runs on this machine."""
+"""`make admin`: the admin tool of the jobs service, connected to the local stack."""
 
 from __future__ import annotations
 

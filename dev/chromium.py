@@ -1,4 +1,4 @@
-"""Debian's chromium, without a word to anybody but the page it is sent to."""
+"""Debian's Chromium, without any network traffic except for the page it opens."""
 
 from __future__ import annotations
 

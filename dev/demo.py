@@ -1,4 +1,4 @@
-"""`make demo`: the main job, driven from a terminal against the running stack, with a live progress bar."""
+"""`make demo`: enables demo mode from a terminal against the local stack, with a live progress bar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Child processes that never outlive us: spawning, stopping, and the ports they listen on."""
+"""Child processes that never outlive this one: spawning, stopping, and free ports."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The job engine beside its peers, on the same machine and the same kind of PostgreSQL: `python -m bench.jobs`."""
+"""The job engine next to its peers, on the same machine and the same kind of PostgreSQL: `python -m bench.jobs`."""

@@ -1,4 +1,4 @@
-"""Our job engine beside its peers, each in the settings that its documentation recommends, in one run: one table."""
+"""Command line: our job engine and its peers, each with the settings its documentation recommends, in one table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the parts of a job cost by themselves on this machine: `python -m bench.jobs.baseline`."""
+"""Costs of the parts of a job on this machine: `python -m bench.jobs.baseline`."""
 
 from __future__ import annotations
 

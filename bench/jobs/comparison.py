@@ -1,4 +1,4 @@
-"""The peers, made ready one after the other: an empty database of their own, in an engine set up as ours is."""
+"""The peers. Each gets an empty database on a server with the same settings as ours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A long past: finished jobs in the table of jobs, as many as are asked for, written there directly."""
+"""Fills the jobs table with any number of finished jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The virtual environments of the peers: below .bench, each with its own locked packages, made when first needed."""
+"""The virtual environments of the peers: below .bench, with locked packages, created on first use."""
 
 from __future__ import annotations
 

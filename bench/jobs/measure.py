@@ -1,4 +1,4 @@
-"""What is measured of every engine: throughput, how fast waiting jobs are done, how soon one of them starts."""
+"""The measurements of every engine: throughput, drain of waiting jobs, pickup latency."""
 
 from __future__ import annotations
 

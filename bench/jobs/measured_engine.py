@@ -1,4 +1,4 @@
-"""One engine under test: its script's processes, and the processor time of everything that serves it."""
+"""One engine under test: the processes of its script, and the processor time of its servers."""
 
 from __future__ import annotations
 

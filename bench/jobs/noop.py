@@ -1,4 +1,4 @@
-"""Our engine's script: a worker as any service would write it, and a client that submits; see `peers.contract`."""
+"""The script of our engine: a worker as any service writes it, and a submitting client. See `peers.contract`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Redis for the peers that keep their jobs there."""
+"""Redis, for the peers that keep their jobs in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our own engine, as delivered, ready to be measured; and what is measured of it alone."""
+"""Our own engine as delivered, and the measurements made of it alone."""
 
 from __future__ import annotations
 

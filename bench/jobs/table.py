@@ -1,4 +1,4 @@
-"""The one table that is printed, and the notes below it."""
+"""The table that a run prints, and the notes below it."""
 
 from __future__ import annotations
 

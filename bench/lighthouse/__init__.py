@@ -1,1 +1,1 @@
-"""Lighthouse judges every page of the web app: `python -m bench.lighthouse`."""
+"""Lighthouse audits of every page of the web app: `python -m bench.lighthouse`."""

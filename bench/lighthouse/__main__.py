@@ -1,4 +1,4 @@
-"""Lighthouse looks at every page, as a phone and as a desk; fails where a page has less than we promise."""
+"""Command line: audits every page as mobile and desktop. Fails when a page scores below the promised values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lighthouse as a child process: installed from its lock file, told what to look at, read line by line."""
+"""Lighthouse as a child process: installed from its lock file, driven over pipes, one line per audit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The application and its Celery task. Runs in an environment of its own, so it imports nothing of this project.
+"""The application and its Celery task. Runs in a separate environment, so it imports nothing of this project.
 
 `POST /demo/enable` reads the session from the database, moves the user to `enabling`, inserts the job and commits, then calls
 `delay()`. The task marks the job as running (commit), inserts the rows and ends job and user (commit).

@@ -1,4 +1,4 @@
-"""The price of an enable with its job, beside the monolith's: same work, load, PostgreSQL programs and machine, by turns."""
+"""The cost of an enable with its job, for the system and the monolith by turns: same work, load and machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The monolith's processes: PostgreSQL and Redis of its own, uvicorn and a Celery worker, as its guides start them."""
+"""The processes of the monolith: PostgreSQL, Redis, uvicorn and a Celery worker, started as their guides recommend."""
 
 from __future__ import annotations
 

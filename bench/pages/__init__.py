@@ -1,1 +1,1 @@
-"""The pages of the web app as browsers see them, with people before them who have used it for a while."""
+"""The pages of the web app as browsers load them, for users with a history."""

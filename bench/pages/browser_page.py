@@ -1,4 +1,4 @@
-"""Pages in Chromium: what it says of each load, and how soon it answers to keys and clicks while events arrive."""
+"""Pages in Chromium: the metrics of each load, and the latency of interactions while events arrive."""
 
 from __future__ import annotations
 

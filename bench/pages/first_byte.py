@@ -1,4 +1,4 @@
-"""The first byte of a page: a lean client asks, one request at a time."""
+"""The first byte of a page, measured with a lean client, one request at a time."""
 
 from __future__ import annotations
 

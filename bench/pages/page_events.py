@@ -1,4 +1,4 @@
-"""Events for somebody's pages: jobs of theirs that run, and tell their progress through the whole system."""
+"""Events for the open pages of a user: running jobs that report progress through the whole system."""
 
 from __future__ import annotations
 

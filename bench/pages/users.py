@@ -1,4 +1,4 @@
-"""Who looks at the pages, and at which: a system that has been used for a while."""
+"""The users, the pages they load, and the history of the system under test."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The gateway's event streams beside its peers'."""
+"""The gateway's event streams next to those of its peers."""

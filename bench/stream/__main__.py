@@ -1,4 +1,4 @@
-"""The gateway's event streams beside sse-starlette's and FastAPI's own, in one run: one table. `python -m bench.stream`."""
+"""Command line: event streams of the gateway, sse-starlette and FastAPI in one table. `python -m bench.stream`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What stands behind the gateway while its streams are measured: auth, jobs and demo that answer from memory, and events.
+"""The gateway's backend while its streams are measured: auth, jobs and demo that answer from memory, and events.
 
-Signing in, the databases and the job engine have benchmarks of their own; here nothing of theirs is in the figures. Commands
-come as JSON lines on stdin, answers go as JSON lines to stdout: `python -m bench.stream.backend NATS_URL`.
+Sign-in, the databases and the job engine have separate benchmarks, so they are not part of these figures. Commands arrive
+as JSON lines on stdin, answers leave as JSON lines on stdout: `python -m bench.stream.backend NATS_URL`.
 """
 
 from __future__ import annotations

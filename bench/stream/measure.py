@@ -1,4 +1,4 @@
-"""What is measured: memory and time of opening, events to sockets, a storm of readers who come back, and a drain."""
+"""The measurements: memory and time of opening, events to sockets, a reconnect storm, and a drain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The processes of one measurement: NATS, what stands behind the gateway, and the server that is measured."""
+"""The processes of one measurement: NATS, the gateway's backend, and the measured server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thousands of readers of streams in one process: raw sockets, since each must cost far less than what it measures."""
+"""Thousands of stream readers in one process, on raw sockets: each costs far less than what it measures."""
 
 from __future__ import annotations
 

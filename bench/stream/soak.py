@@ -1,5 +1,7 @@
-"""Readers who come, are cut, resume and are signed out, again and again, before one gateway: what must not grow, and what
-must not be lost. Fails when anything does. `python -m bench.stream.soak --minutes 5`."""
+"""Readers that connect, disconnect, resume and sign out for minutes against one gateway: `python -m bench.stream.soak`.
+
+Fails when memory or descriptors grow, or when an event is lost.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one table that is printed, with what we aim at and whether that was met."""
+"""The table that a run prints, with each target and whether it was met."""
 
 from __future__ import annotations
 

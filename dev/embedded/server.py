@@ -1,4 +1,4 @@
-"""What both embedded engines have in common: a home directory, a lock that its processes hold, a log, readiness."""
+"""Base class of the embedded servers: a home directory, a lock held by its processes, a log, readiness."""
 
 from __future__ import annotations
 

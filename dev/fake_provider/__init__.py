@@ -1,6 +1,6 @@
-"""A platform to practise on: an OpenID provider on this machine, so that connecting can be tried without an account anywhere.
+"""A fake OpenID provider on this machine, to try platform connections without an account anywhere.
 
-`make up` starts it beside the system. It knows no passwords and keeps nothing: whoever comes says who they want to be.
+`make up` starts it beside the system. It has no passwords and stores nothing: the visitor chooses a name.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ CLIENT_SECRET = "local-only-practice"  # noqa: S105 - published, and of no use a
 
 
 def settings(port: int) -> dict[str, str]:
-    """Give the variables by which the system offers it, first of the platforms."""
+    """Return the environment variables that configure it as the first platform."""
     prefix = f"PLATFORM_{NAME.upper()}"
     return {
         "PLATFORMS": f"{NAME},youtube,instagram",
@@ -25,5 +25,5 @@ def settings(port: int) -> dict[str, str]:
 
 
 def issuer(port: int) -> str:
-    """Give the name by which it speaks of itself."""
+    """Return its issuer URL."""
     return f"http://127.0.0.1:{port}"

@@ -1,4 +1,4 @@
-"""`python -m dev.fake_provider PORT REDIRECT_PREFIX` serves the practice platform on 127.0.0.1 until it is told to stop."""
+"""`python -m dev.fake_provider PORT REDIRECT_PREFIX` serves the provider on 127.0.0.1 until it is stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The practice platform over HTTP: what OpenID Connect Core 1.0 asks of a provider with confidential clients and PKCE."""
+"""The fake provider over HTTP: OpenID Connect Core 1.0 for confidential clients with PKCE."""
 
 from __future__ import annotations
 

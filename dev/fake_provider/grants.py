@@ -1,4 +1,4 @@
-"""What the practice platform has granted: codes that count once, access for minutes, refresh tokens that rotate."""
+"""The grants of the fake provider: single-use codes, short-lived access tokens, rotating refresh tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the processes listen on this machine, in place of the host names they have among containers."""
+"""Local addresses of the processes, in place of the host names in the compose file."""
 
 from __future__ import annotations
 

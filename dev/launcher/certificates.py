@@ -1,4 +1,4 @@
-"""The certificates of a local installation: made by its launcher, kept where the containers have their volumes."""
+"""The certificates of a local installation, created by the launcher at the place of the containers' volumes."""
 
 from __future__ import annotations
 

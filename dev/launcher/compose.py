@@ -1,6 +1,6 @@
-"""Reads docker-compose.yml: what the processes are, in the subset of its language that our file uses.
+"""Reads docker-compose.yml: the processes, in the subset of the format that our file uses.
 
-Anything outside the subset is an error rather than ignored, so that the launcher cannot silently differ from containers.
+Anything outside the subset is an error, so that the launcher cannot silently differ from containers.
 """
 
 from __future__ import annotations

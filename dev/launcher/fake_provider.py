@@ -1,4 +1,4 @@
-"""The practice platform beside `make up`."""
+"""Runs the fake provider beside `make up`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the lines of all processes go: a terminal with a colour for each process, or a file."""
+"""Output of the log lines of all processes: a terminal with a colour per process, or a file."""
 
 from __future__ import annotations
 

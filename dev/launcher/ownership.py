@@ -1,4 +1,4 @@
-"""One launcher at a time on one data directory."""
+"""Allows one launcher per data directory."""
 
 from __future__ import annotations
 

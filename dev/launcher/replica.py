@@ -1,4 +1,4 @@
-"""One supervised process: started, its lines passed on, started again after a crash, stopped in order."""
+"""One supervised process: started, its output logged, restarted after a crash, stopped in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`make reset`: throws a local installation away."""
+"""`make reset`: deletes a local installation."""
 
 from __future__ import annotations
 

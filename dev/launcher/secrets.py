@@ -1,4 +1,4 @@
-"""The secrets of a local installation: made at its first start, kept in `secrets.env` readable by its owner only."""
+"""The secrets of a local installation: created at the first start, stored in `secrets.env` for its owner only."""
 
 from __future__ import annotations
 

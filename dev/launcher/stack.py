@@ -1,4 +1,4 @@
-"""The whole system on this machine: embedded engines, then the processes of docker-compose.yml."""
+"""The whole system on this machine: embedded servers, then the processes of docker-compose.yml."""
 
 from __future__ import annotations
 

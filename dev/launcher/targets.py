@@ -1,4 +1,4 @@
-"""Where the services of a running stack answer: written down for the tools beside it."""
+"""The addresses of the services of the running stack, stored for tools."""
 
 from __future__ import annotations
 

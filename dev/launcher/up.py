@@ -1,4 +1,4 @@
-"""`make up`: the stack in the foreground of a terminal, until Ctrl-C."""
+"""`make up`: runs the stack in the foreground until Ctrl-C."""
 
 from __future__ import annotations
 

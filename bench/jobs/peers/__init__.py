@@ -1,4 +1,4 @@
-"""The peers: for each a list of packages, locked, and a script; each runs in a virtual environment of its own.
+"""The peers: a locked list of packages and a script each, in separate virtual environments.
 
-Ours is in the same table; why these and no others is said in docs/dependencies.md.
+docs/dependencies.md explains the choice.
 """

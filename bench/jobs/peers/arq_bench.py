@@ -1,4 +1,4 @@
-"""arq: a queue in Redis, worked by asyncio."""
+"""arq: a queue in Redis, run by asyncio."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""awa: a queue in PostgreSQL, whose engine is written in Rust; handlers are Python."""
+"""awa: a queue in PostgreSQL with an engine in Rust and handlers in Python."""
 
 from __future__ import annotations
 

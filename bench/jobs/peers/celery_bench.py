@@ -1,4 +1,4 @@
-"""Celery with Redis as broker and for results."""
+"""Celery with Redis as broker and result store."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""The command line that every engine's script has, ours and the peers': the same work, measured by the same code.
+"""The command line of every engine's script: the same work, measured by the same code.
 
-The scripts of the peers run in virtual environments of their own, so here is nothing but the standard library.
+The scripts of the peers run in separate virtual environments, so this module uses the standard library only.
 
-    script setup                         make what the engine needs in an empty database
+    script setup                         create the engine's schema in an empty database
     script work RECORD                   work until SIGTERM, 20 jobs at once or as many as the engine recommends
-    script submit RECORD FIRST COUNT …   submit jobs; every job's payload is its number, and nothing else
+    script submit RECORD FIRST COUNT …   submit jobs; the payload of a job is its number
     script wait RECORD FIRST COUNT       wait until these jobs have ended
 """
 

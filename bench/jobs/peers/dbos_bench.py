@@ -1,4 +1,4 @@
-"""DBOS: durable workflows in PostgreSQL; a job is an enqueued workflow."""
+"""DBOS: durable workflows in PostgreSQL. A job is an enqueued workflow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Procrastinate: a queue in PostgreSQL, worked by asyncio."""
+"""Procrastinate: a queue in PostgreSQL, run by asyncio."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The peers: for each a list of packages, locked, and an application; each runs in a virtual environment of its own."""
+"""The peers: a locked list of packages and an application each, in separate virtual environments."""

@@ -1,7 +1,7 @@
-"""What every peer does: it hears the same events over NATS, as ready JSON, and passes each on to the streams of its owner.
+"""The work of every peer: consume the same events over NATS as ready JSON and pass each to the streams of its owner.
 
-The applications run in virtual environments of their own, so here is nothing of ours. No sign-in, no resuming, no limits: only
-what a stream costs. A queue for each stream, as the documentation of both shows it.
+The applications run in separate virtual environments, so this module imports nothing of this project. There is no sign-in,
+no resuming and no limit: only the cost of a stream. Each stream has a queue, as the documentation of both peers shows.
 """
 
 from __future__ import annotations

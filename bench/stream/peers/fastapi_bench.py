@@ -1,4 +1,4 @@
-"""FastAPI's own server-sent events."""
+"""The server-sent events of FastAPI."""
 
 from __future__ import annotations
 
