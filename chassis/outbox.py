@@ -70,17 +70,6 @@ def outbox_table(schema: sa.MetaData) -> sa.Table:
     )
 
 
-def inbox_table(schema: sa.MetaData) -> sa.Table:
-    """Define the inbox of a service."""
-    return sa.Table(
-        "inbox",
-        schema,
-        sa.Column("consumer", sa.Text, primary_key=True),
-        sa.Column("message_id", sa.Text, primary_key=True),
-        sa.Column("received_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
-    )
-
-
 async def add(conn: AsyncConnection, table: sa.Table, messages: Sequence[Message]) -> None:
     """Put messages into the outbox, to leave when the transaction has been committed."""
     if messages:
@@ -136,19 +125,6 @@ def _take_batch(table: sa.Table) -> dml.ReturningDelete[UUID, str, bytes]:
 @functools.cache
 def _is_due(table: sa.Table) -> sa.Select[bool]:
     return sa.select(sa.exists().where(table.c.send_after <= sa.func.now()))
-
-
-async def first_time(conn: AsyncConnection, table: sa.Table, *, consumer: str, message_id: str) -> bool:
-    """Note that a message takes effect in this transaction; False if it did before, and the caller must do nothing."""
-    parameters = {"consumer": consumer, "message_id": message_id}
-    return (await conn.execute(_first_time(table), parameters)).first() is not None
-
-
-@functools.cache
-def _first_time(table: sa.Table) -> dml.ReturningInsert[str]:
-    given = postgresql.insert(table).values(consumer=sa.bindparam("consumer"), message_id=sa.bindparam("message_id"))
-    # Not by rowcount, which SQLAlchemy does not keep for an INSERT.
-    return given.on_conflict_do_nothing().returning(table.c.message_id)
 
 
 class Sender(Protocol):

@@ -18,17 +18,18 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 import worker
 from chassis import bus, errors, identity, logs, outbox, postgres, run, settings
 from chassis.rpc import client, server
+from lifecycle.settler import SWEEP_SECONDS
+from lifecycle.submitter import Submitter
+from lifecycle.subscriber import Subscriber
 from repruv.auth.v1 import admin_service_pb2_grpc, auth_service_pb2_grpc, passkey_service_pb2_grpc
 from services.auth import domain, schema, servicer
 from services.auth.accounts.passwords import Passwords
 from services.auth.admin import servicer as admin_servicer
-from services.auth.connections import announcements, assembly, platforms, settling, subscribers
-from services.auth.connections import demo as demo_mode
-from services.auth.connections import handlers as connection_handlers
-from services.auth.connections.submissions import Submissions as ConnectionSubmissions
+from services.auth.connections import demo_client, platforms, wiring
+from services.auth.connections.effects import Effects
+from services.auth.connections.handlers import kinds as connection_kinds
 from services.auth.context import Context
 from services.auth.email import handlers as email_handlers
-from services.auth.email import jobs as email_jobs
 from services.auth.encryption import key_rotation
 from services.auth.maintenance import Maintenance
 from services.auth.passkeys import servicer as passkey_servicer
@@ -44,7 +45,7 @@ CLEANING_SECONDS = 600.0
 ADMIN_RETRY_SECONDS = 1.0
 END_SESSIONS_SECONDS = 600.0
 
-ENCRYPTED_COLUMNS = [ENCRYPTED_SECRET, *assembly.encrypted_columns()]
+ENCRYPTED_COLUMNS = [ENCRYPTED_SECRET, *wiring.encrypted_columns()]
 """The columns that ENCRYPTION_KEYS encrypt."""
 
 
@@ -57,16 +58,11 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
     signer = identity.Signer("auth", config.identity_key)
     # Without repeats: the outbox repeats what did not arrive.
     jobs_channel = client.channel(config.jobs_target, service=worker.client.SERVICE, certificate=certificate)
-    demo_channel = client.channel(config.demo_target, service=demo_mode.SERVICE, certificate=certificate)
+    demo_channel = client.channel(config.demo_target, service=demo_client.SERVICE, certificate=certificate)
     call = client.Caller(signer)
     jobs = JobsClient(jobs_channel, call)
     relay, connections = _connections(config, engine, jobs, events, offered)
-    events.consume(
-        "jobs",
-        subscribers.DURABLE,
-        subscribers.JobEvents(connections.settlement).heard,
-        filter_subject=subscribers.KINDS,
-    )
+    events.consume("jobs", "auth", Subscriber(connections.settler).receive, filter_subject="auth.>")
     events.on_connected(relay.wake)
     passwords = Passwords(memory_kib=config.password_memory_kib)
     context = Context(
@@ -95,7 +91,7 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
                 name=admin_servicer.SERVICE,
                 register=partial(
                     admin_service_pb2_grpc.add_AuthAdminServiceServicer_to_server,
-                    admin_servicer.AuthAdminServicer(context, connections.announced),
+                    admin_servicer.AuthAdminServicer(context, connections.effects),
                 ),
                 callers=admin_servicer.CALLERS,
             ),
@@ -107,7 +103,7 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
                 ),
                 callers=passkey_servicer.CALLERS,
             ),
-            connections.service(demo_mode.DemoMode(demo_channel, call)),
+            connections.service(demo_client.DemoMode(demo_channel, call)),
         ],
         verifier=identity.Verifier(config.trusted_identity_keys),
         certificate=certificate,
@@ -120,7 +116,7 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
             background.start("bus", events.run)
             background.start("relay", relay.run)
             background.start("cleaning", partial(run.every, CLEANING_SECONDS, upkeep.delete_ended))
-            background.start("settle", partial(run.every, settling.SECONDS, connections.settlement.settle_stale))
+            background.start("settle", partial(run.every, SWEEP_SECONDS, connections.settler.sweep))
             async with serving:
                 await stop.wait()
     finally:
@@ -156,7 +152,7 @@ async def work(
         key_rotation.kind(engine, config.keyring, ENCRYPTED_COLUMNS),
     ]
     kinds += connections.kinds(clients)
-    schedules: list[worker.Schedule] = [key_rotation.SCHEDULE, *connection_handlers.SCHEDULES]
+    schedules: list[worker.Schedule] = [key_rotation.SCHEDULE, *connection_kinds.SCHEDULES]
     runs = worker.Worker(
         name="auth",
         kinds=kinds,
@@ -184,16 +180,16 @@ def _connections(
     nats: bus.Bus,
     offered: Sequence[platforms.Platform],
     withdrawn: Sequence[platforms.Platform] = (),
-) -> tuple[outbox.Relay, assembly.Assembly]:
-    """Put together what `serve` and `work` both have: the relay of what was committed, and the wing of connections."""
-    announced = announcements.Announcements({platform.name: platform.title for platform in (*offered, *withdrawn)})
-    submits = ConnectionSubmissions(engine, jobs, announced, others=email_jobs.Submissions(jobs))
-    relay = outbox.Relay(engine, schema.outbox, {"auth.events.": nats.publish, worker_outbox.PREFIX: submits.send})
-    connections = assembly.Assembly(
+) -> tuple[outbox.Relay, wiring.Wiring]:
+    """Put together what `serve` and `work` both have: the relay of what was committed, and connections."""
+    effects = Effects({platform.name: platform.title for platform in (*offered, *withdrawn)})
+    submitter = Submitter(engine, jobs, effects.lifecycle())
+    relay = outbox.Relay(engine, schema.outbox, {"auth.events.": nats.publish, worker_outbox.PREFIX: submitter.send})
+    connections = wiring.Wiring(
         engine=engine,
         jobs=jobs,
-        submits=submits,
-        announced=announced,
+        submitter=submitter,
+        effects=effects,
         relay=relay,
         offered=offered,
         withdrawn=withdrawn,

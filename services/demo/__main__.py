@@ -12,8 +12,12 @@ from pathlib import Path
 import worker
 from chassis import bus, identity, logs, outbox, postgres, run, settings
 from chassis.rpc import client, server
+from lifecycle.settler import SWEEP_SECONDS, Settler
+from lifecycle.submitter import Submitter
+from lifecycle.subscriber import Subscriber
 from repruv.demo.v1 import demo_service_pb2_grpc
-from services.demo import expiry, handlers, operations, reconciler, schema, servicer, submissions, subscribers, views
+from services.demo import expiry, handlers, operations, reconciler, schema, servicer, views
+from services.demo.declaration import DEMO_MODE
 from services.demo.settings import Settings, WorkerSettings
 from worker import JobsClient
 from worker import outbox as worker_outbox
@@ -28,12 +32,13 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     # Without repeats: whoever calls the jobs service here answers somebody, and has another way when it is down.
     channel = client.channel(config.jobs_target, service=worker.client.SERVICE, certificate=certificate)
     jobs = JobsClient(channel, client.Caller(identity.Signer("demo", config.identity_key)))
-    submits = submissions.Submissions(engine, jobs)
-    relay = outbox.Relay(engine, schema.outbox, {"demo.events.": nats.publish, worker_outbox.PREFIX: submits.send})
-    demo = operations.Operations(engine, jobs, submits, relay)
-    nats.consume("jobs", subscribers.DURABLE, subscribers.JobEvents(demo).heard, filter_subject=subscribers.KINDS)
+    submitter = Submitter(engine, jobs, DEMO_MODE)
+    relay = outbox.Relay(engine, schema.outbox, {"demo.events.": nats.publish, worker_outbox.PREFIX: submitter.send})
+    settler = Settler(DEMO_MODE, engine=engine, relay=relay, jobs=jobs, submitter=submitter)
+    demo = operations.Operations(engine, settler, relay)
+    nats.consume("jobs", "demo", Subscriber(settler).receive, filter_subject="demo.>")
     nats.on_connected(relay.wake)
-    loops = reconciler.Reconciler(engine, demo)
+    loops = reconciler.Reconciler(engine)
     served = servicer.DemoServicer(demo, views.Views(engine))
     async with AsyncExitStack() as stack:
         stack.push_async_callback(engine.dispose)
@@ -41,7 +46,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
         background = await stack.enter_async_context(run.Background(translate=postgres.translate))
         background.start("bus", nats.run)
         background.start("relay", relay.run)
-        background.start("settle", partial(run.every, reconciler.SECONDS, loops.settle_stale))
+        background.start("settle", partial(run.every, SWEEP_SECONDS, settler.sweep))
         background.start("stalled", partial(run.every, reconciler.SECONDS, loops.end_stalled))
         background.start("clean", partial(run.every, reconciler.SECONDS, loops.clean))
         background.start("expire", partial(run.every, reconciler.EXPIRY_SECONDS, loops.delete_expired))
@@ -73,13 +78,14 @@ async def work(config: WorkerSettings, stop: asyncio.Event) -> None:
     channel = worker.client.channel(config.jobs_target, certificate)
     call = client.Caller(identity.Signer("demo", config.identity_key))
     jobs = JobsClient(channel, call)
-    submits = submissions.Submissions(engine, jobs)
-    # A relay here too: that demo mode is enabled is told when it is committed, not when a replica of `serve` looks next.
-    relay = outbox.Relay(engine, schema.outbox, {"demo.events.": nats.publish, worker_outbox.PREFIX: submits.send})
+    submitter = Submitter(engine, jobs, DEMO_MODE)
+    # A relay here too: the event of a transition is sent when it is committed, not when a replica of `serve` polls next.
+    relay = outbox.Relay(engine, schema.outbox, {"demo.events.": nats.publish, worker_outbox.PREFIX: submitter.send})
     nats.on_connected(relay.wake)
+    settler = Settler(DEMO_MODE, engine=engine, relay=relay, jobs=jobs, submitter=submitter)
     dependencies = handlers.Dependencies(
         engine=engine,
-        committed=relay.wake,
+        relay=relay,
         pause_seconds=config.demo_batch_pause_ms / 1000,
         write_batch=handlers.PAUSED_BATCH if config.demo_batch_pause_ms else handlers.WRITE_BATCH,
         remove_batch=handlers.PAUSED_BATCH if config.demo_batch_pause_ms else handlers.REMOVE_BATCH,
@@ -90,7 +96,7 @@ async def work(config: WorkerSettings, stop: asyncio.Event) -> None:
         kinds=[
             worker.Kind("demo.enable", partial(handlers.enable, dependencies), notify_owner=True),
             worker.Kind("demo.disable", partial(handlers.disable, dependencies), notify_owner=True),
-            expiry.kind(engine, operations.Operations(engine, jobs, submits, relay)),
+            expiry.kind(engine, operations.Operations(engine, settler, relay)),
         ],
         schedules=[expiry.SCHEDULE],
         jobs=worker.JobsClient(channel, call),

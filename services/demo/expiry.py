@@ -44,7 +44,7 @@ class Expiry:
         after = _START
         while True:
             async with self._single.connect() as conn:
-                found = await storage.expired(conn, after=after, limit=self._batch)
+                found = await storage.list_expired(conn, after=after, limit=self._batch)
             for _, owner_id in found:
                 context.raise_if_cancelled()
                 try:

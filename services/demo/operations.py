@@ -1,32 +1,29 @@
-"""What the demo service does. Each operation is one transaction: the change, its event, and what must follow from it."""
+"""What the demo service does. Each operation is one transaction: the transition, its event, the submit of its job."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import errors, ids, outbox, postgres
+from lifecycle.settler import Settler
 from repruv.jobs.v1 import job_pb2
-from services.demo import announcements, convert, domain, schema, storage, submissions, wishes
+from services.demo import declaration, domain, options, schema, storage
+from services.demo.declaration import DEMO_MODE
 from services.demo.domain import Action, Mode, State
-from worker import JobsClient
-from worker import outbox as worker_outbox
-
-logger = logging.getLogger(__name__)
 
 KEY_LIFETIME = timedelta(hours=24)
 KEY_LENGTH = 255
 
-_Accept = Callable[[AsyncConnection, UUID], Awaitable[Mode | None]]
+_Transition = Callable[[outbox.Transaction, UUID], Awaitable[Mode | None]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
     """The answer to an enable or disable."""
 
@@ -36,15 +33,12 @@ class Accepted:
 
 
 class Operations:
-    """The operations on demo modes, over one database and the jobs service."""
+    """The operations on demo modes, over one database."""
 
-    def __init__(
-        self, engine: AsyncEngine, jobs: JobsClient, submits: submissions.Submissions, relay: outbox.Relay
-    ) -> None:
+    def __init__(self, engine: AsyncEngine, settler: Settler[Mode, Action], relay: outbox.Relay) -> None:
         self._engine = engine
         self._single = postgres.autocommit(engine)
-        self._jobs = jobs
-        self._submits = submits
+        self._settler = settler
         self._relay = relay
 
     async def enable(
@@ -58,133 +52,78 @@ class Operations:
         expire_after: timedelta | None = None,
         key: str,
     ) -> Accepted:
-        """Accept to build demo data, and to disable it by itself so long after it was enabled.
+        """Accept to build demo data. With `expire_after` demo mode is disabled automatically that long after enabling.
 
         Raises `InvalidArgument`, `FailedPrecondition`, or `AlreadyExists` for the key.
         """
-        wish = wishes.resolve(profile_type, niche, content_count, interaction_count, expire_after)
-        asked = (
-            profile_type or wishes.AUTO,
-            niche or wishes.AUTO,
-            wish.content_count,
-            wish.interaction_count,
-            # Only if it was asked for: keys that came before there was such a thing mean the same request as before.
+        chosen = options.resolve(profile_type, niche, content_count, interaction_count, expire_after)
+        request = (
+            "enable",
+            profile_type or options.AUTO,
+            niche or options.AUTO,
+            chosen.content_count,
+            chosen.interaction_count,
+            # Left out if it is not set: so keys that were bound before this option existed still match their request.
             *((str(expire_after),) if expire_after else ()),
         )
 
-        async def accept(conn: AsyncConnection, job_id: UUID) -> Mode | None:
-            return await storage.accept_enable(conn, owner_id, job_id, wish)
+        async def begin(tx: outbox.Transaction, job_id: UUID) -> Mode | None:
+            columns = {"job_id": job_id, **dataclasses.asdict(chosen)}
+            return await DEMO_MODE.open(tx, (owner_id,), Action.ENABLE, columns)
 
-        return await self._accept(owner_id, Action.ENABLE, accept, key, request=("enable", *asked))
+        return await self._accept(owner_id, Action.ENABLE, begin, key=key, request=request)
 
     async def disable(self, owner_id: UUID, *, key: str) -> Accepted:
         """Accept to remove the demo data. Raises `FailedPrecondition`, or `AlreadyExists` for the key."""
 
-        async def accept(conn: AsyncConnection, job_id: UUID) -> Mode | None:
-            return await storage.accept_disable(conn, owner_id, job_id)
+        async def begin(tx: outbox.Transaction, job_id: UUID) -> Mode | None:
+            return await DEMO_MODE.move(tx, (owner_id,), Action.DISABLE, columns={"job_id": job_id})
 
-        return await self._accept(owner_id, Action.DISABLE, accept, key, request=("disable",))
+        return await self._accept(owner_id, Action.DISABLE, begin, key=key, request=("disable",))
 
     async def expire(self, owner_id: UUID) -> bool:
-        """Disable as the owner would, if the time of this demo mode has come; says whether it had."""
-
-        async def accept(conn: AsyncConnection, job_id: UUID) -> Mode:
-            if (mode := await storage.accept_expire(conn, owner_id, job_id)) is None:
-                # Its owner was faster.
-                raise errors.FailedPrecondition("This demo mode has not expired.", code="demo_not_expired")
-            return mode
-
-        try:
-            await self._accept(owner_id, Action.DISABLE, accept, "", request=())
-        except errors.FailedPrecondition:
-            return False
-        return True
+        """Disable a demo mode that has expired; return whether it had. False if its owner was faster."""
+        async with outbox.transaction(self._engine, schema.outbox, self._relay) as tx:
+            if disabling := await storage.expire(tx.conn, owner_id, ids.uuid7()):
+                await declaration.publish(tx, disabling, Action.DISABLE)
+        return disabling is not None
 
     async def dismiss(self, owner_id: UUID) -> Mode:
-        """Leave a failure behind; nothing if demo mode is disabled. Raises `demo_not_failed`."""
-        async with self._engine.begin() as conn:
-            mode = await storage.dismiss(conn, owner_id)
+        """Dismiss a failure; nothing if demo mode is disabled. Raises `demo_not_failed`.
+
+        The new generation makes a late retry of the failed job superseded.
+        """
+        async with outbox.transaction(self._engine, schema.outbox, self._relay) as tx:
+            mode = await DEMO_MODE.move(tx, (owner_id,), Action.DISMISS)
             if mode is None:
-                mode = await storage.get_mode(conn, owner_id)
+                mode = await storage.get_mode(tx.conn, owner_id)
                 if mode.state is not State.DISABLED:
                     raise domain.refusal(Action.DISMISS, mode.state)
-                return mode
-            await announcements.announce(conn, mode, Action.DISMISS)
-        self._relay.wake()
         return mode
 
     async def get(self, owner_id: UUID) -> tuple[Mode, job_pb2.Job | None]:
-        """Read a demo mode with the job that moves it or failed in it; a state the job has left behind is repaired first."""
+        """Read a demo mode with the job that moves it or failed in it. A state that the job has left is repaired first."""
         async with self._single.connect() as conn:
             mode = await storage.get_mode(conn, owner_id)
-        if mode.job_id is None or mode.state not in domain.TRANSITIONAL | {State.FAILED}:
-            return mode, None
-        try:
-            job = await self._jobs.get(str(mode.job_id))
-        except errors.Error as error:
-            logger.warning("answered without the job", extra={"job_id": mode.job_id, "cause": error.code})
-            return mode, None
-        if job is None:
-            # Accepted, and not submitted yet: the outbox will.
-            return mode, None
-        news = convert.news_from_proto(job)
-        if news and domain.settle(mode, news):
-            mode = await self.settle(news)
-        return mode, job
-
-    async def settle(self, news: domain.JobNews, *, message_id: str = "") -> Mode:
-        """Let news of a job have its effect, at most once for the event `message_id`; gives how demo mode stands."""
-        async with self._single.connect() as conn:
-            mode = await storage.get_mode(conn, news.owner_id)
-        if not domain.matters(mode, news):
-            return mode
-        async with self._engine.begin() as conn:
-            mode = await storage.get_mode(conn, news.owner_id, lock=True)
-            if not domain.matters(mode, news):
-                return mode
-            if message_id and not await outbox.first_time(conn, schema.inbox, consumer="jobs", message_id=message_id):
-                return mode
-            if (verdict := domain.settle(mode, news)) is None:
-                await storage.note_job(conn, news.owner_id, news.version)
-                return mode
-            action, error = verdict
-            has_ended = news.phase not in {domain.JobPhase.WAITING, domain.JobPhase.HELD}
-            settled = await storage.close(
-                conn, mode, action, error=error, attempt=news.attempt if has_ended else None, job_version=news.version
-            )
-            if settled is None:
-                raise errors.Internal("A locked demo mode changed its state.")
-            await announcements.announce(conn, settled, action)
-        self._relay.wake()
-        logger.info("settled", extra={"job_id": news.job_id, "action": action.value, "state": settled.state.value})
-        return settled
-
-    async def check(self, mode: Mode) -> None:
-        """Ask how the job of a transition stands, and settle that; a job that was never submitted is submitted now."""
-        job = await self._jobs.get(str(mode.job_id))
-        if job is None:
-            # Also when the outbox still holds it: the submit is idempotent.
-            await self._submits.submit(convert.submit_to_proto(mode))
-        elif news := convert.news_from_proto(job):
-            await self.settle(news)
+        if mode.state is State.FAILED or domain.MACHINE.has_pending_job(mode):
+            return await self._settler.repair(mode)
+        return mode, None
 
     async def _accept(
-        self, owner_id: UUID, action: Action, accept: _Accept, key: str, request: tuple[object, ...]
+        self, owner_id: UUID, action: Action, begin: _Transition, *, key: str, request: tuple[object, ...]
     ) -> Accepted:
         _check_key(key)
         job_id = ids.uuid7()
-        async with self._engine.begin() as conn:
+        async with outbox.transaction(self._engine, schema.outbox, self._relay) as tx:
             if key:
-                first = await _bind_key(conn, owner_id, key, request, job_id)
-                if first != job_id:
-                    return Accepted(mode=await storage.get_mode(conn, owner_id), job_id=first, is_replayed=True)
-            mode = await accept(conn, job_id)
-            if mode is None:
-                raise domain.refusal(action, (await storage.get_mode(conn, owner_id)).state)
-            messages = [announcements.event(mode, action), worker_outbox.submit_message(convert.submit_to_proto(mode))]
-            await outbox.add(conn, schema.outbox, messages)
-        self._relay.send(messages)
-        return Accepted(mode=mode, job_id=job_id, is_replayed=False)
+                bound_job = await _bind_key(tx.conn, owner_id, key, request, job_id)
+                if bound_job != job_id:
+                    mode = await storage.get_mode(tx.conn, owner_id)
+                    return Accepted(mode=mode, job_id=bound_job, is_replayed=True)
+            accepted = await begin(tx, job_id)
+            if accepted is None:
+                raise domain.refusal(action, (await storage.get_mode(tx.conn, owner_id)).state)
+        return Accepted(mode=accepted, job_id=job_id, is_replayed=False)
 
 
 def _check_key(key: str) -> None:
@@ -194,7 +133,7 @@ def _check_key(key: str) -> None:
 
 
 async def _bind_key(conn: AsyncConnection, owner_id: UUID, key: str, request: tuple[object, ...], job_id: UUID) -> UUID:
-    """Give the job of the first request with this key: `job_id` if it is this one. Raises `idempotency_key_reused`."""
+    """Return the job of the first request with this key: `job_id` if it is this one. Raises `idempotency_key_reused`."""
     request_hash = hashlib.sha256(repr(request).encode()).digest()
     bound_hash, bound_job = await storage.claim_key(
         conn, owner_id, key, request_hash=request_hash, job_id=job_id, lifetime=KEY_LIFETIME

@@ -6,7 +6,7 @@ import functools
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from services.demo import dataset, wishes
+from services.demo import dataset, options
 
 CONTENT = 12
 INTERACTIONS = 60
@@ -27,8 +27,8 @@ class Example:
 
 def example(profile_type: str, niche: str) -> Example:
     """Give an example. Raises `InvalidArgument`."""
-    wishes.require_choices(profile_type, niche)
-    return _example(*dataset.resolve(profile_type or wishes.AUTO, niche or wishes.AUTO, SEED))
+    options.require_choices(profile_type, niche)
+    return _example(*dataset.resolve(profile_type or options.AUTO, niche or options.AUTO, SEED))
 
 
 @functools.lru_cache(maxsize=len(dataset.PROFILE_TYPES) * len(dataset.NICHES))

@@ -9,7 +9,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.demo import listing
+from services.demo import read_models
 from services.demo.schema import content, interactions
 
 _waits = sa.and_(interactions.c.sentiment == "negative", sa.not_(interactions.c.replied))
@@ -20,12 +20,12 @@ async def list_content(
     owner_id: UUID,
     generation: int,
     *,
-    order: listing.Order,
+    order: read_models.Order,
     before: tuple[datetime | int, int] | None,
     limit: int,
-) -> list[listing.Content]:
+) -> list[read_models.Content]:
     """Read content items, the newest or most viewed first, that come after the position `before`."""
-    key = content.c.published_at if order is listing.Order.NEWEST else content.c.views
+    key = content.c.published_at if order is read_models.Order.NEWEST else content.c.views
     about = sa.select(sa.func.count()).where(
         interactions.c.owner_id == owner_id,
         interactions.c.generation == generation,
@@ -40,7 +40,7 @@ async def list_content(
     )
     if before:
         statement = statement.where(sa.tuple_(key, content.c.position) < before)
-    return [listing.Content(**row) for row in (await conn.execute(statement)).mappings()]
+    return [read_models.Content(**row) for row in (await conn.execute(statement)).mappings()]
 
 
 async def list_interactions(
@@ -48,10 +48,10 @@ async def list_interactions(
     owner_id: UUID,
     generation: int,
     *,
-    filters: listing.Filters,
+    filters: read_models.Filters,
     before: tuple[datetime, int] | None,
     limit: int,
-) -> list[listing.Interaction]:
+) -> list[read_models.Interaction]:
     """Read interactions, newest first, that come after the position `before`."""
     rows = interactions.c
     # A subquery rather than a join: it is run for the rows of the page only, even while the planner has no statistics of
@@ -78,10 +78,10 @@ async def list_interactions(
         statement = statement.where(rows.generation == filters.content[0], rows.content_position == filters.content[1])
     if before:
         statement = statement.where(sa.tuple_(rows.occurred_at, rows.position) < before)
-    return [listing.Interaction(**row) for row in (await conn.execute(statement)).mappings()]
+    return [read_models.Interaction(**row) for row in (await conn.execute(statement)).mappings()]
 
 
-async def read_dashboard(conn: AsyncConnection, owner_id: UUID, generation: int) -> listing.Dashboard:
+async def read_dashboard(conn: AsyncConnection, owner_id: UUID, generation: int) -> read_models.Dashboard:
     """Count the rows of a generation, all of them in two passes."""
     items = (await conn.execute(_content_numbers(owner_id, generation))).one()
     groups = (await conn.execute(_interaction_groups(owner_id, generation))).all()
@@ -89,7 +89,7 @@ async def read_dashboard(conn: AsyncConnection, owner_id: UUID, generation: int)
     ratings = {rating: sum(g.number for g in groups if g.rating == rating) for rating in range(1, 6)}
     reviews = sum(ratings.values())
     total = sum(g.number for g in groups)
-    return listing.Dashboard(
+    return read_models.Dashboard(
         is_demo=True,
         content_count=items.number,
         interaction_count=total,
@@ -97,7 +97,9 @@ async def read_dashboard(conn: AsyncConnection, owner_id: UUID, generation: int)
         rating_counts=ratings,
         response_rate=sum(g.number for g in groups if g.replied) / total if total else None,
         needs_reply_count=sum(g.number for g in groups if g.sentiment == "negative" and not g.replied),
-        sentiment_counts={name: sum(g.number for g in groups if g.sentiment == name) for name in listing.SENTIMENTS},
+        sentiment_counts={
+            name: sum(g.number for g in groups if g.sentiment == name) for name in read_models.SENTIMENTS
+        },
         views=items.views,
         likes=items.likes,
         interactions_per_day=_per_day(groups, now),
@@ -105,12 +107,12 @@ async def read_dashboard(conn: AsyncConnection, owner_id: UUID, generation: int)
     )
 
 
-def empty_dashboard(now: datetime) -> listing.Dashboard:
+def empty_dashboard(now: datetime) -> read_models.Dashboard:
     """Give the numbers of an owner without visible rows."""
-    return listing.Dashboard(
+    return read_models.Dashboard(
         is_demo=False,
         rating_counts=dict.fromkeys(range(1, 6), 0),
-        sentiment_counts=dict.fromkeys(listing.SENTIMENTS, 0),
+        sentiment_counts=dict.fromkeys(read_models.SENTIMENTS, 0),
         interactions_per_day=_per_day([], now),
         computed_at=now,
     )
@@ -131,7 +133,7 @@ def _content_numbers(owner_id: UUID, generation: int) -> sa.Select[int, int, int
 def _interaction_groups(owner_id: UUID, generation: int) -> sa.Select[int | None, str, bool, date | None, int]:
     # One pass: the few combinations of what is asked for are counted, and added up here.
     day = sa.cast(sa.func.timezone("UTC", interactions.c.occurred_at), sa.Date)
-    recent = interactions.c.occurred_at >= sa.func.now() - timedelta(days=listing.DAYS + 1)
+    recent = interactions.c.occurred_at >= sa.func.now() - timedelta(days=read_models.DAYS + 1)
     columns = (
         interactions.c.rating,
         interactions.c.sentiment,
@@ -145,11 +147,13 @@ def _interaction_groups(owner_id: UUID, generation: int) -> sa.Select[int | None
     )
 
 
-def _per_day(groups: Sequence[sa.Row[int | None, str, bool, date | None, int]], now: datetime) -> list[listing.Day]:
+def _per_day(groups: Sequence[sa.Row[int | None, str, bool, date | None, int]], now: datetime) -> list[read_models.Day]:
     today = now.astimezone(UTC).date()
-    days = [today - timedelta(days=ago) for ago in range(listing.DAYS - 1, -1, -1)]
-    counts = {day: dict.fromkeys(listing.SENTIMENTS, 0) for day in days}
+    days = [today - timedelta(days=ago) for ago in range(read_models.DAYS - 1, -1, -1)]
+    counts = {day: dict.fromkeys(read_models.SENTIMENTS, 0) for day in days}
     for group in groups:
         if group.day in counts:
             counts[group.day][group.sentiment] += group.number
-    return [listing.Day(date=day, count=sum(found.values()), sentiment_counts=found) for day, found in counts.items()]
+    return [
+        read_models.Day(date=day, count=sum(found.values()), sentiment_counts=found) for day, found in counts.items()
+    ]

@@ -1,4 +1,4 @@
-"""The tables of the demo service as SQLAlchemy sees them; the migrations make them."""
+"""The tables of the demo service as SQLAlchemy sees them; the migrations create them."""
 
 from __future__ import annotations
 
@@ -84,4 +84,3 @@ idempotency_keys = sa.Table(
 )
 
 outbox = outbox_.outbox_table(metadata)
-inbox = outbox_.inbox_table(metadata)

@@ -10,7 +10,7 @@ from grpc import aio
 
 from chassis import errors, identity, ids
 from repruv.demo.v1 import demo_service_pb2, demo_service_pb2_grpc
-from services.demo import convert, listing, operations, preview, views
+from services.demo import convert, operations, preview, read_models, views
 
 SERVICE = "repruv.demo.v1.DemoService"
 
@@ -107,7 +107,7 @@ class DemoServicer(demo_service_pb2_grpc.DemoServiceServicer):
         self, request: demo_service_pb2.ListInteractionsRequest, context: Context
     ) -> demo_service_pb2.ListInteractionsResponse:
         """See the proto."""
-        filters = listing.filters(
+        filters = read_models.filters(
             kind=request.kind,
             sentiment=request.sentiment,
             needs_reply=request.needs_reply,

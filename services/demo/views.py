@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import errors, paging, postgres
-from services.demo import listing, queries, storage
+from services.demo import queries, read_models, storage
 from services.demo.domain import Mode, State
 
 CACHE_SECONDS = 60.0
@@ -24,7 +24,7 @@ CACHE_SIZE = 1_000
 class ContentPage:
     """One page of content."""
 
-    content: Sequence[listing.Content] = ()
+    content: Sequence[read_models.Content] = ()
     next_page_token: str = ""
 
 
@@ -32,7 +32,7 @@ class ContentPage:
 class InteractionPage:
     """One page of interactions."""
 
-    interactions: Sequence[listing.Interaction] = ()
+    interactions: Sequence[read_models.Interaction] = ()
     next_page_token: str = ""
 
 
@@ -42,11 +42,11 @@ class Views:
     def __init__(self, engine: AsyncEngine) -> None:
         self._single = postgres.autocommit(engine)
         self._snapshots = engine.execution_options(isolation_level="REPEATABLE READ")
-        self._dashboards: dict[tuple[UUID, int], tuple[float, asyncio.Task[listing.Dashboard]]] = {}
+        self._dashboards: dict[tuple[UUID, int], tuple[float, asyncio.Task[read_models.Dashboard]]] = {}
 
     async def list_content(self, owner_id: UUID, *, order_by: str, page_size: int, page_token: str) -> ContentPage:
         """Read a page of content. Raises `InvalidArgument`."""
-        order = listing.order(order_by)
+        order = read_models.order(order_by)
         limit = paging.size(page_size)
         after = paging.position(page_token, filters=("content", order), length=3)
         async with self._snapshot(owner_id) as (conn, mode):
@@ -55,7 +55,7 @@ class Views:
             position = _same_generation(after, mode)
             before = None
             if position:
-                key = _moment(position[1]) if order is listing.Order.NEWEST else _number(position[1], digits=18)
+                key = _moment(position[1]) if order is read_models.Order.NEWEST else _number(position[1], digits=18)
                 before = (key, _number(position[2]))
             found = await queries.list_content(
                 conn, owner_id, mode.generation, order=order, before=before, limit=limit + 1
@@ -63,12 +63,12 @@ class Views:
         if len(found) <= limit:
             return ContentPage(content=found)
         last = found[limit - 1]
-        value = last.published_at.isoformat() if order is listing.Order.NEWEST else str(last.views)
+        value = last.published_at.isoformat() if order is read_models.Order.NEWEST else str(last.views)
         token = paging.token([str(mode.generation), value, str(last.position)], filters=("content", order))
         return ContentPage(content=found[:limit], next_page_token=token)
 
     async def list_interactions(
-        self, owner_id: UUID, filters: listing.Filters, *, page_size: int, page_token: str
+        self, owner_id: UUID, filters: read_models.Filters, *, page_size: int, page_token: str
     ) -> InteractionPage:
         """Read a page of interactions, newest first. Raises `InvalidArgument`."""
         limit = paging.size(page_size)
@@ -87,7 +87,7 @@ class Views:
         token = paging.token([str(mode.generation), last.occurred_at.isoformat(), str(last.position)], filters=filters)
         return InteractionPage(interactions=found[:limit], next_page_token=token)
 
-    async def dashboard(self, owner_id: UUID) -> listing.Dashboard:
+    async def dashboard(self, owner_id: UUID) -> read_models.Dashboard:
         """Read the numbers: at most 60 s old, never older than the latest transition."""
         async with self._single.connect() as conn:
             mode = await storage.get_mode(conn, owner_id)
@@ -96,7 +96,7 @@ class Views:
         # Several readers at once share one computation; one of them leaving must not end it for the others.
         return await asyncio.shield(self._remembered(owner_id, mode.version))
 
-    def _remembered(self, owner_id: UUID, version: int) -> asyncio.Task[listing.Dashboard]:
+    def _remembered(self, owner_id: UUID, version: int) -> asyncio.Task[read_models.Dashboard]:
         key = (owner_id, version)
         now = time.monotonic()
         known = self._dashboards.pop(key, None)
@@ -108,7 +108,7 @@ class Views:
             self._dashboards.pop(next(iter(self._dashboards)))
         return known[1]
 
-    async def _compute(self, owner_id: UUID) -> listing.Dashboard:
+    async def _compute(self, owner_id: UUID) -> read_models.Dashboard:
         async with self._snapshot(owner_id) as (conn, mode):
             if mode.state is not State.ENABLED:
                 return queries.empty_dashboard(datetime.now(UTC))
@@ -121,7 +121,7 @@ class Views:
             yield conn, await storage.get_mode(conn, owner_id)
 
 
-def _has_failed(task: asyncio.Task[listing.Dashboard]) -> bool:
+def _has_failed(task: asyncio.Task[read_models.Dashboard]) -> bool:
     return task.cancelled() or task.exception() is not None
 
 

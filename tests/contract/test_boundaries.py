@@ -13,17 +13,18 @@ import worker
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ("auth", "demo", "jobs")
-OURS = {"bench", "chassis", "dev", "gateway", "provision", "repruv", "services", "worker"}
+OURS = {"bench", "chassis", "dev", "gateway", "lifecycle", "provision", "repruv", "services", "worker"}
 
 # What each part may import of ours, as prefixes. Everything may import itself.
 ALLOWED = {
     "chassis": (),
     "worker": ("chassis", "repruv.jobs"),
+    "lifecycle": ("chassis", "worker", "repruv.jobs"),
     "gateway": ("chassis", "repruv"),
     "provision": ("chassis",),
-    "services.auth": ("chassis", "worker", "repruv.auth", "repruv.demo", "repruv.jobs"),
+    "services.auth": ("chassis", "lifecycle", "worker", "repruv.auth", "repruv.demo", "repruv.jobs"),
     "services.jobs": ("chassis", "worker", "repruv.jobs"),
-    "services.demo": ("chassis", "worker", "repruv.demo", "repruv.jobs"),
+    "services.demo": ("chassis", "lifecycle", "worker", "repruv.demo", "repruv.jobs"),
 }
 
 PUBLIC_WORKER_MODULES = {"worker.client", "worker.liveness", "worker.outbox", "worker.probes", "worker.testing"}
@@ -137,7 +138,7 @@ def test_modules_do_not_import_in_circles(service: str) -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_domains_are_pure(service: str) -> None:
-    allowed = ("chassis.addresses", "chassis.errors", "chassis.ids", f"services.{service}.dataset")
+    allowed = ("chassis.addresses", "chassis.errors", "chassis.ids", "lifecycle.machine", f"services.{service}.dataset")
     third_party = {"grpc", "sqlalchemy", "faststream", "nats", "google", "repruv", "psycopg", "starlette", "asyncio"}
     domains = [path for path in files(f"services.{service}") if path.stem == "domain"]
     assert domains

@@ -8,13 +8,13 @@ from chassis import errors
 from gateway.api import schemas
 from gateway.pages import choices
 from repruv.demo.v1 import demo_service_pb2
-from services.demo import convert, dataset, wishes
+from services.demo import convert, dataset, options
 
 
 def test_the_form_offers_what_there_is() -> None:
     assert choices.PROFILE_TYPES == dataset.PROFILE_TYPES
     assert choices.NICHES == dataset.NICHES
-    assert choices.AUTO == wishes.AUTO
+    assert choices.AUTO == options.AUTO
     assert choices.CONTENT_LIMITS == (1, dataset.MAX_CONTENT)
     assert choices.INTERACTION_LIMITS == (0, dataset.MAX_INTERACTIONS)
     assert (choices.DEFAULT_CONTENT, choices.DEFAULT_INTERACTIONS) == (
@@ -50,7 +50,7 @@ def test_the_form_refuses_what_the_service_refuses(field: str, text: str) -> Non
         for name in ("content_count", "interaction_count")
     }
     try:
-        wishes.resolve(sent["profile_type"], sent["niche"], counts["content_count"], counts["interaction_count"])
+        options.resolve(sent["profile_type"], sent["niche"], counts["content_count"], counts["interaction_count"])
     except errors.InvalidArgument as error:
         assert list(choices.mistakes(sent)) == [error.field]
     else:
@@ -66,8 +66,8 @@ def test_counts_are_whole_numbers_in_plain_digits(text: str) -> None:
 @pytest.mark.parametrize("text", choices.EXPIRIES)
 def test_the_service_takes_every_expiry_that_the_form_offers(text: str) -> None:
     asked = demo_service_pb2.EnableDemoRequest(expire_after=choices.expiry(text))
-    wish = wishes.resolve("", "", None, None, convert.expire_after_from_proto(asked))
-    assert wish.expire_after == choices.EXPIRIES[text]
+    chosen = options.resolve("", "", None, None, convert.expire_after_from_proto(asked))
+    assert chosen.expire_after == choices.EXPIRIES[text]
 
 
 @pytest.mark.parametrize("text", ["2", "never", "-1", "1 ", "365"])
@@ -77,6 +77,6 @@ def test_the_form_takes_no_other_expiry(text: str) -> None:
 
 
 def test_the_api_takes_what_the_service_takes() -> None:
-    bounds = [wishes.EXPIRE_AFTER[0].total_seconds(), wishes.EXPIRE_AFTER[1].total_seconds()]
+    bounds = [options.EXPIRE_AFTER[0].total_seconds(), options.EXPIRE_AFTER[1].total_seconds()]
     asked = schemas.EnableDemo.model_json_schema()["properties"]["expires_in_seconds"]["anyOf"][0]
     assert [asked["minimum"], asked["maximum"]] == bounds

@@ -32,8 +32,8 @@ CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
 # What each image may hold, besides its dependencies.
 SHARED = {"protos/gen", "chassis"}
 CONTENTS = {
-    "services/auth/Dockerfile": {*SHARED, "worker", "services/auth"},
-    "services/demo/Dockerfile": {*SHARED, "worker", "services/demo"},
+    "services/auth/Dockerfile": {*SHARED, "worker", "lifecycle", "services/auth"},
+    "services/demo/Dockerfile": {*SHARED, "worker", "lifecycle", "services/demo"},
     "services/jobs/Dockerfile": {*SHARED, "worker", "services/jobs"},
     "gateway/Dockerfile": {*SHARED, "gateway"},
     "provision/Dockerfile": {"chassis", "provision", *(f"services/{name}/migrations" for name in settings.SERVICES)},

@@ -11,12 +11,12 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis import ids, paging
+from chassis import ids, outbox, paging
 from services.auth import audit, domain
 from services.auth.accounts import storage as account_storage
 from services.auth.audit import Kind, Origin, record
-from services.auth.connections import announcements
-from services.auth.connections import upkeep as connections
+from services.auth.connections.effects import Effects
+from services.auth.connections.handlers import maintenance as connections
 from services.auth.context import Context, Transaction
 from services.auth.email import jobs as email_jobs
 from services.auth.email import links
@@ -38,7 +38,7 @@ class Administration:
     """The operations. All raise `AdminRequired` and `SessionInvalid`; what changes something `ReauthenticationRequired`."""
 
     context: Context
-    announced: announcements.Announcements
+    effects: Effects
 
     async def list_users(
         self, actor: domain.Actor, *, email_prefix: str, page_size: int, page_token: str
@@ -86,7 +86,9 @@ class Administration:
                 await factor_storage.void_challenges(conn, user_id)
                 for purpose in email_jobs.LINK_LIFETIMES:
                     await links.void_link(conn, user_id, purpose)
-                transaction.written.extend(await connections.end_of_user(conn, self.announced, user_id, actor))
+                disconnects = outbox.Transaction(conn)
+                await connections.end_of_user(disconnects, self.effects, user_id, actor)
+                transaction.messages.extend(disconnects.messages)
                 await self._record(transaction, actor, Kind.ACCOUNT_DISABLED, user_id)
             return await self._present(transaction, user_id)
 

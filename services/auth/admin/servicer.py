@@ -10,7 +10,7 @@ from chassis import ids
 from repruv.auth.v1 import admin_service_pb2, admin_service_pb2_grpc, auth_pb2
 from services.auth import convert, domain
 from services.auth.admin.operations import Administration
-from services.auth.connections import announcements
+from services.auth.connections.effects import Effects
 from services.auth.context import Context
 from services.auth.servicer import actor
 
@@ -35,8 +35,8 @@ RpcContext = grpc.aio.ServicerContext[Any, Any]
 class AuthAdminServicer(admin_service_pb2_grpc.AuthAdminServiceServicer):
     """The rpcs; errors are raised and mapped by the server."""
 
-    def __init__(self, context: Context, announced: announcements.Announcements) -> None:
-        self._administration = Administration(context, announced)
+    def __init__(self, context: Context, effects: Effects) -> None:
+        self._administration = Administration(context, effects)
         self._verification_period = context.verification_period
 
     async def ListUsers(

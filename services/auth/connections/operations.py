@@ -1,4 +1,4 @@
-"""What users do with connections. Each change is one transaction: the state, its event, and what must follow from it."""
+"""What users do with connections. Each change is one transaction: the transition and all its effects."""
 
 from __future__ import annotations
 
@@ -8,43 +8,46 @@ import secrets as randomness
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors, ids, outbox, postgres
-from services.auth import context, throttling
-from services.auth.connections import announcements, domain, secrets, settling, storage
+from lifecycle.machine import Error
+from lifecycle.settler import Settler
+from services.auth import context, schema, throttling
+from services.auth.connections import domain, secrets, storage
 from services.auth.connections.domain import Action, Connection
+from services.auth.connections.effects import Effects
 from services.auth.connections.providers.outbound import Failed
-from services.auth.connections.providers.provider import Asking, Provider, Transaction
+from services.auth.connections.providers.provider import AuthorizationRequest, Provider, Transaction
 
 logger = logging.getLogger(__name__)
 
-BEGINNINGS = 10
-"""How often a user may begin within `throttling.WINDOW`."""
+CONNECTS = 10
+"""How often a user may begin to connect within `throttling.WINDOW`."""
 VALUE_LIMIT = 4_096
-"""Characters of each value that a platform sends back."""
+"""Characters of each value of a callback."""
 
 
 class Gate(Protocol):
-    """What may stand in the way of a connection."""
+    """A precondition of connecting."""
 
     async def require_disabled(self) -> None:
-        """Raise what stands in the way."""
+        """Raise the reason for which users may not connect."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """Who asks, in which session."""
+    """The user of a call, and the session."""
 
     user_id: UUID
     session_id: UUID
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewSession:
+class PendingConnect:
     """The answer to BeginConnect."""
 
     connection: Connection
@@ -53,8 +56,8 @@ class NewSession:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Returned:
-    """What a platform sent a browser back with."""
+class Callback:
+    """The values with which a platform sent a browser back."""
 
     state: str
     code: str
@@ -71,8 +74,8 @@ class Operations:
         engine: AsyncEngine,
         providers: Mapping[str, Provider],
         vault: secrets.Vault,
-        settlement: settling.Settlement,
-        announced: announcements.Announcements,
+        settler: Settler[Connection, Action],
+        effects: Effects,
         relay: outbox.Relay,
         demo: Gate,
         public_url: str,
@@ -81,37 +84,39 @@ class Operations:
         self._single = postgres.autocommit(engine)
         self._providers = providers
         self._vault = vault
-        self._settlement = settlement
-        self._announced = announced
+        self._settler = settler
+        self._effects = effects
         self._relay = relay
         self._demo = demo
         self._public_url = public_url
 
     async def list(self, user_id: UUID) -> list[Connection]:
-        """Read a user's connections, one for each platform; what a job or time has left behind is repaired first.
+        """Read a user's connections, one for each platform. A state that its job or time has left is repaired first.
 
-        Of platforms that are not offered any more those to which there still is access.
+        Platforms that are no longer offered are included if there still is access.
         """
         async with self._single.connect() as conn:
-            known = await storage.list_of_user(conn, user_id)
-        found = [known.get(name) or Connection(user_id=user_id, platform=name) for name in self._providers]
-        found += [one for name, one in known.items() if name not in self._providers and _has_access(one)]
-        return list(await asyncio.gather(*map(self._settlement.repaired, found)))
+            stored = await storage.list_of_user(conn, user_id)
+        connections = [stored.get(name) or Connection(user_id=user_id, platform=name) for name in self._providers]
+        connections += [
+            connection for name, connection in stored.items() if name not in self._providers and _has_access(connection)
+        ]
+        return list(await asyncio.gather(*map(self._repair, connections)))
 
     async def get(self, user_id: UUID, platform: str) -> Connection:
-        """Read a connection; what its job or time has left behind is repaired first. Raises `platform_not_found`."""
+        """Read a connection. A state that its job or time has left is repaired first. Raises `platform_not_found`."""
         async with self._single.connect() as conn:
             connection = await storage.get(conn, user_id, platform)
         if not _has_access(connection):
             self._provider(platform)
-        return await self._settlement.repaired(connection)
+        return await self._repair(connection)
 
-    async def begin(self, user: User, platform: str, *, return_to: str) -> NewSession:
-        """Begin to connect; gives where the browser must go. See the proto for what it raises."""
+    async def begin(self, user: User, platform: str, *, return_to: str) -> PendingConnect:
+        """Begin to connect; return the address that the browser must go to. The proto lists the errors."""
         provider = self._provider(platform)
         return_to = domain.clean_return_to(return_to)
         async with self._engine.begin() as conn:
-            await throttling.count_each(conn, {f"connections:{user.user_id}": BEGINNINGS})
+            await throttling.count_each(conn, {f"connections:{user.user_id}": CONNECTS})
         await self._demo.require_disabled()
         transaction = Transaction(
             redirect_uri=redirect_uri(self._public_url, platform),
@@ -119,94 +124,100 @@ class Operations:
             verifier=randomness.token_urlsafe(64),
             nonce=randomness.token_urlsafe(32),
         )
-        asking = await self._ask(provider, transaction)
-        async with self._engine.begin() as conn:
-            await context.lock_account(conn, user.user_id)
-            if (connection := await storage.begin(conn, user.user_id, platform)) is None:
-                raise domain.refusal((await storage.get(conn, user.user_id, platform)).state)
-            expires_at = await self._vault.keep_authorization(
-                conn,
+        request = await self._authorization_request(provider, transaction)
+        async with outbox.transaction(self._engine, schema.outbox, self._relay) as tx:
+            await context.lock_account(tx.conn, user.user_id)
+            if (connection := await storage.begin(tx.conn, user.user_id, platform)) is None:
+                raise domain.refusal((await storage.get(tx.conn, user.user_id, platform)).state)
+            expires_at = await self._vault.store_authorization(
+                tx.conn,
                 connection,
                 state=transaction.state,
                 verifier=transaction.verifier,
                 nonce=transaction.nonce,
                 session_id=user.session_id,
-                issuer=asking.issuer,
-                is_issuer_required=asking.is_issuer_required,
+                issuer=request.issuer,
+                is_issuer_required=request.is_issuer_required,
                 return_to=return_to,
             )
-            messages = await self._announced.announce(conn, connection, Action.BEGIN, session_id=user.session_id)
-        self._relay.send(messages)
-        return NewSession(connection=connection, authorization_url=asking.url, expires_at=expires_at)
+            await self._effects.apply(tx, connection, Action.BEGIN, session_id=user.session_id)
+        return PendingConnect(connection=connection, authorization_url=request.url, expires_at=expires_at)
 
-    async def finish(self, user: User, platform: str, returned: Returned) -> tuple[Connection, str]:
-        """Take what a platform sent the browser back with, once; gives how it stands, and where to go. Raises `StateInvalid`."""
+    async def finish(self, user: User, platform: str, callback: Callback) -> tuple[Connection, str]:
+        """Accept a callback, once; return the connection and the path to go to. Raises `StateInvalid`."""
         self._provider(platform)
-        values = (returned.state, returned.code, returned.error, returned.issuer)
-        if not returned.state or not (returned.code or returned.error) or max(map(len, values)) > VALUE_LIMIT:
+        values = (callback.state, callback.code, callback.error, callback.issuer)
+        if not callback.state or not (callback.code or callback.error) or max(map(len, values)) > VALUE_LIMIT:
             raise domain.StateInvalid()
-        # What raises in here is rolled back: an answer that does not count uses up nothing.
-        async with self._engine.begin() as conn:
-            await context.lock_account(conn, user.user_id)
+        # An error in here rolls back: a callback that is refused uses up nothing.
+        async with outbox.transaction(self._engine, schema.outbox, self._relay) as tx:
+            await context.lock_account(tx.conn, user.user_id)
             authorization = await secrets.take_authorization(
-                conn, state=returned.state, user_id=user.user_id, session_id=user.session_id, platform=platform
+                tx.conn, state=callback.state, user_id=user.user_id, session_id=user.session_id, platform=platform
             )
-            if authorization is None or not _is_from(authorization, returned.issuer):
+            if authorization is None or not _is_from(authorization, callback.issuer):
                 raise domain.StateInvalid()
-            connection = await storage.get(conn, user.user_id, platform, lock=True)
-            if connection.generation != authorization.generation or not connection.is_away:
+            connection = await storage.get(tx.conn, user.user_id, platform, lock=True)
+            if connection.generation != authorization.generation or not connection.awaits_consent:
                 raise domain.StateInvalid()
-            if returned.error == "access_denied":
-                action = Action.DENY
-                moved = await storage.move(conn, connection, action)
-            elif returned.error:
-                action = Action.REFUSE
-                refused = domain.error(domain.ErrorCode.PLATFORM_REFUSED)
-                moved = await storage.fail(conn, connection, action, refused)
-            else:
-                action = Action.RETURN
-                moved = await storage.move(conn, connection, action, job_id=ids.uuid7())
-                await self._vault.keep_code(conn, connection, authorization, returned.code)
+            action, error, columns = _consequence(callback)
+            moved = await storage.CONNECTIONS.move(
+                tx.conn, connection.key, action, of_generation=connection.generation, error=error, columns=columns
+            )
             if moved is None:
-                raise errors.Internal("A locked connection changed its state.")
-            messages = await self._announced.announce(conn, moved, action, session_id=user.session_id)
-        self._relay.send(messages)
+                raise errors.Internal("A locked row changed its state.")
+            if action is Action.RETURN:
+                await self._vault.store_code(tx.conn, connection, authorization, callback.code)
+            await self._effects.apply(tx, moved, action, session_id=user.session_id)
         return moved, authorization.return_to
 
     async def disconnect(self, user: User, platform: str) -> Connection:
-        """Take access back, and stop what is under way; nothing if there is neither."""
-        async with self._engine.begin() as conn:
-            connection = await storage.disconnect(conn, user.user_id, platform, ids.uuid7())
+        """Begin to revoke the access, and stop a connect that has begun; nothing if there is neither."""
+        key, columns = (user.user_id, platform), {"job_id": ids.uuid7()}
+        async with outbox.transaction(self._engine, schema.outbox, self._relay) as tx:
+            connection = await storage.CONNECTIONS.move(tx.conn, key, Action.DISCONNECT, columns=columns)
             if connection is None:
                 self._provider(platform)
-                return await storage.get(conn, user.user_id, platform)
-            messages = await self._announced.announce(conn, connection, Action.DISCONNECT, session_id=user.session_id)
-        self._relay.send(messages)
+                return await storage.get(tx.conn, user.user_id, platform)
+            await self._effects.apply(tx, connection, Action.DISCONNECT, session_id=user.session_id)
         return connection
 
     def title(self, platform: str) -> str:
-        """Give what people call a platform."""
-        return self._announced.title(platform)
+        """Return the title of a platform."""
+        return self._effects.title(platform)
 
     def _provider(self, platform: str) -> Provider:
-        if (found := self._providers.get(platform)) is None:
+        if (provider := self._providers.get(platform)) is None:
             raise errors.NotFound("There is no such platform.", code="platform_not_found")
-        return found
+        return provider
 
-    async def _ask(self, provider: Provider, transaction: Transaction) -> Asking:
+    async def _repair(self, connection: Connection) -> Connection:
+        if connection.awaits_consent or connection.has_pending_job:
+            connection, _ = await self._settler.repair(connection)
+        return connection
+
+    async def _authorization_request(self, provider: Provider, transaction: Transaction) -> AuthorizationRequest:
         try:
-            return await provider.ask(transaction)
+            return await provider.authorization_request(transaction)
         except Failed as error:
-            logger.warning(
-                "a platform cannot be asked", extra={"platform": provider.platform.name, "cause": str(error)}
-            )
+            extra = {"platform": provider.platform.name, "cause": str(error)}
+            logger.warning("a platform does not answer", extra=extra)
             message = f"{provider.platform.title} does not answer at the moment; try again later."
             raise errors.Unavailable(message, code="platform_unavailable") from None
 
 
 def redirect_uri(public_url: str, platform: str) -> str:
-    """Give where a platform sends browsers back to; each has one of its own, so that answers cannot be mixed up."""
+    """Return the address that a platform sends browsers back to. Each has its own, so that answers cannot be mixed up."""
     return f"{public_url.rstrip('/')}/api/v1/connections/{platform}/callback"
+
+
+def _consequence(callback: Callback) -> tuple[Action, Error | None, Mapping[str, Any]]:
+    """Return what a callback does: an action, its error, and the columns that change with it."""
+    if callback.error == "access_denied":
+        return Action.DENY, None, {}
+    if callback.error:
+        return Action.REFUSE, domain.error(domain.ErrorCode.PLATFORM_REFUSED), {}
+    return Action.RETURN, None, {"job_id": ids.uuid7()}
 
 
 def _has_access(connection: Connection) -> bool:
@@ -214,5 +225,5 @@ def _has_access(connection: Connection) -> bool:
 
 
 def _is_from(authorization: secrets.Authorization, issuer: str) -> bool:
-    """Say whether the answer comes from the server that was asked (RFC 9207)."""
+    """Return whether the callback comes from the server that the authorization was requested from (RFC 9207)."""
     return issuer == authorization.issuer if issuer else not authorization.is_issuer_required

@@ -1,4 +1,4 @@
-"""The tables of platform connections as SQLAlchemy sees them; the migrations make them."""
+"""The tables of platform connections as SQLAlchemy sees them; the migrations create them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ connections = sa.Table(
     sa.Column("checked_at", _time),
 )
 
-# One-time transactions: what a callback must match.
+# Pending authorizations: the values that a callback must match, once.
 authorizations = sa.Table(
     "connection_authorizations",
     metadata,
@@ -53,7 +53,7 @@ authorizations = sa.Table(
     sa.Column("expires_at", _time, nullable=False),
 )
 
-# A consent that was given and not used yet: code, verifier, nonce. Or what came of it: tokens.
+# A consent that is not used yet: code, verifier, nonce. Or the tokens that it was exchanged for.
 secrets = sa.Table(
     "connection_secrets",
     metadata,
@@ -72,9 +72,9 @@ secrets = sa.Table(
     sa.Column("expires_at", _time),
 )
 
-# Tokens that wait to be given back to their platform.
-leftovers = sa.Table(
-    "connection_leftovers",
+# Tokens that are to be revoked at their platform.
+pending_revocations = sa.Table(
+    "connection_pending_revocations",
     metadata,
     sa.Column("user_id", sa.Uuid, primary_key=True),
     sa.Column("platform", sa.Text, primary_key=True),
@@ -85,7 +85,7 @@ leftovers = sa.Table(
     sa.Column("set_aside_at", _time, nullable=False),
 )
 
-# Which platforms there are, or were, and when each was last seen among those that are offered.
+# The platforms that are, or were, offered, and when each was last offered.
 platforms = sa.Table(
     "connection_platforms",
     metadata,

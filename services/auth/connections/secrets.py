@@ -1,4 +1,4 @@
-"""What must not be read by others, sealed: authorizations that wait for their user, codes on their way, tokens."""
+"""The secrets of connections, encrypted: pending authorizations, codes that are not exchanged yet, tokens."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.auth.connections import pending_revocations
 from services.auth.connections.domain import AUTHORIZATION_LIFETIME, Connection, Tokens
-from services.auth.connections.schema import authorizations, leftovers
+from services.auth.connections.schema import authorizations
+from services.auth.connections.schema import pending_revocations as pending_revocations_table
 from services.auth.connections.schema import secrets as table
 from services.auth.encryption.keyring import Keyring
 
@@ -32,7 +34,7 @@ SEALED_COLUMNS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authorization:
-    """A transaction that its user has come back from."""
+    """An authorization whose user has come back."""
 
     generation: int
     sealed_verifier: bytes = field(repr=False)
@@ -44,7 +46,7 @@ class Authorization:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consent:
-    """A code, and what must be shown with it to get tokens."""
+    """A code, and the values that must be sent with it to get tokens."""
 
     code: str = field(repr=False)
     verifier: str = field(repr=False)
@@ -52,15 +54,15 @@ class Consent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
-    """What is kept for a connection: a consent, or tokens."""
+class Stored:
+    """The secrets of a connection: a consent, or tokens."""
 
     generation: int
     revision: int
     """Grows each time tokens are replaced."""
     consent: Consent | None
     code_sent_at: datetime | None
-    """When the code was sent to the platform, if the answer is not known."""
+    """The time at which the code was sent to the platform, if the answer is not known."""
     tokens: Tokens | None
     issued_at: datetime | None
 
@@ -71,12 +73,12 @@ def associated_data(column: str, user_id: UUID, platform: str) -> str:
 
 
 class Vault:
-    """Seals what is stored, and opens it."""
+    """Encrypts the secrets that it stores, and decrypts those that it reads."""
 
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
 
-    async def keep_authorization(
+    async def store_authorization(
         self,
         conn: AsyncConnection,
         connection: Connection,
@@ -89,7 +91,7 @@ class Vault:
         is_issuer_required: bool,
         return_to: str,
     ) -> datetime:
-        """Keep what a callback must match, in place of what the one before had to; gives when it ends."""
+        """Store the values that a callback must match, in place of earlier ones; return when they expire."""
         row = {
             "state_hash": _hash(state),
             "user_id": connection.user_id,
@@ -109,10 +111,10 @@ class Vault:
         expires_at: datetime = (await conn.execute(statement)).scalar_one()
         return expires_at
 
-    async def keep_code(
+    async def store_code(
         self, conn: AsyncConnection, connection: Connection, authorization: Authorization, code: str
     ) -> None:
-        """Keep a code with what the authorization knew."""
+        """Store a code with the values of its authorization."""
         row = {
             "user_id": connection.user_id,
             "platform": connection.platform,
@@ -124,7 +126,7 @@ class Vault:
         await delete(conn, connection.user_id, connection.platform)
         await conn.execute(sa.insert(table).values(row))
 
-    async def keep_tokens(
+    async def store_tokens(
         self,
         conn: AsyncConnection,
         connection: Connection,
@@ -133,9 +135,9 @@ class Vault:
         of_generation: int,
         of_revision: int,
     ) -> datetime | None:
-        """Keep tokens in place of a code or of other tokens; None if these are not any more those they were got for.
+        """Store tokens in place of the code or the tokens that they were obtained with; return when they were issued.
 
-        Gives when they were issued, as the database has it.
+        The time is the database's. Return None if other secrets are stored by now.
         """
         row = {
             "revision": table.c.revision + 1,
@@ -154,17 +156,17 @@ class Vault:
             "expires_at": _now + tokens.lifetime if tokens.lifetime is not None else None,
         }
         guard = (table.c.generation == of_generation, table.c.revision == of_revision)
-        statement = sa.update(table).where(*_mine(connection.user_id, connection.platform), *guard).values(row)
+        statement = sa.update(table).where(*_of(connection.user_id, connection.platform), *guard).values(row)
         issued_at: datetime | None = (await conn.execute(statement.returning(table.c.issued_at))).scalar_one_or_none()
         return issued_at
 
-    async def get(self, conn: AsyncConnection, connection: Connection) -> Kept | None:
-        """Open what is kept; None if nothing is. Raises `DecryptionFailed`."""
-        statement = sa.select(table).where(*_mine(connection.user_id, connection.platform))
+    async def get(self, conn: AsyncConnection, connection: Connection) -> Stored | None:
+        """Read and decrypt the secrets; None if there are none. Raises `DecryptionFailed`."""
+        statement = sa.select(table).where(*_of(connection.user_id, connection.platform))
         if (row := (await conn.execute(statement)).mappings().first()) is None:
             return None
 
-        def opened(column: str) -> str:
+        def decrypt(column: str) -> str:
             return self._keyring.decrypt(
                 row[column], associated_data=associated_data(column, connection.user_id, connection.platform)
             )
@@ -172,16 +174,16 @@ class Vault:
         consent = tokens = None
         if row["sealed_code"] is not None:
             consent = Consent(
-                code=opened("sealed_code"), verifier=opened("sealed_verifier"), nonce=opened("sealed_nonce")
+                code=decrypt("sealed_code"), verifier=decrypt("sealed_verifier"), nonce=decrypt("sealed_nonce")
             )
         if row["sealed_access_token"] is not None:
             tokens = Tokens(
-                access_token=opened("sealed_access_token"),
-                refresh_token=opened("sealed_refresh_token") if row["sealed_refresh_token"] is not None else "",
+                access_token=decrypt("sealed_access_token"),
+                refresh_token=decrypt("sealed_refresh_token") if row["sealed_refresh_token"] is not None else "",
                 lifetime=row["expires_at"] - row["issued_at"] if row["expires_at"] else None,
                 subject=row["subject"],
             )
-        return Kept(
+        return Stored(
             generation=row["generation"],
             revision=row["revision"],
             consent=consent,
@@ -190,18 +192,22 @@ class Vault:
             issued_at=row["issued_at"],
         )
 
-    async def get_leftover(self, conn: AsyncConnection, user_id: UUID, platform: str, generation: int) -> Tokens | None:
-        """Open what was set aside of a generation; None if nothing is (any more). Raises `DecryptionFailed`."""
-        statement = sa.select(leftovers).where(*leftover_of(user_id, platform, generation))
+    async def get_set_aside(
+        self, conn: AsyncConnection, user_id: UUID, platform: str, generation: int
+    ) -> Tokens | None:
+        """Read and decrypt the tokens set aside of a generation; None if there are none. Raises `DecryptionFailed`."""
+        statement = sa.select(pending_revocations_table).where(
+            *pending_revocations.of_generation(user_id, platform, generation)
+        )
         if (row := (await conn.execute(statement)).mappings().first()) is None:
             return None
 
-        def opened(column: str) -> str:
+        def decrypt(column: str) -> str:
             return self._keyring.decrypt(row[column], associated_data=associated_data(column, user_id, platform))
 
         return Tokens(
-            access_token=opened("sealed_access_token"),
-            refresh_token=opened("sealed_refresh_token") if row["sealed_refresh_token"] is not None else "",
+            access_token=decrypt("sealed_access_token"),
+            refresh_token=decrypt("sealed_refresh_token") if row["sealed_refresh_token"] is not None else "",
             subject=row["subject"],
         )
 
@@ -214,7 +220,7 @@ class Vault:
 async def take_authorization(
     conn: AsyncConnection, *, state: str, user_id: UUID, session_id: UUID, platform: str
 ) -> Authorization | None:
-    """Take what a callback must match, once; None if nothing does, or its time is over."""
+    """Take the authorization that a callback matches, once; None if it matches none, or that has expired."""
     statement = (
         sa.delete(authorizations)
         .where(
@@ -231,55 +237,31 @@ async def take_authorization(
 
 
 async def mark_code_sent(conn: AsyncConnection, connection: Connection, *, is_sent: bool) -> None:
-    """Note that the code is on its way to the platform; or that it surely did not count there."""
-    statement = sa.update(table).where(*_mine(connection.user_id, connection.platform))
+    """Record that the code is being sent to the platform; or that it certainly did not count there."""
+    statement = sa.update(table).where(*_of(connection.user_id, connection.platform))
     await conn.execute(statement.values(code_sent_at=_now if is_sent else None))
 
 
 async def issued_at(conn: AsyncConnection, connection: Connection) -> datetime:
-    """Say when the tokens of a connection were issued; there are tokens."""
-    statement = sa.select(table.c.issued_at).where(*_mine(connection.user_id, connection.platform))
-    found: datetime = (await conn.execute(statement)).scalar_one()
-    return found
-
-
-async def set_aside(conn: AsyncConnection, user_id: UUID, platform: str, *, generation: int) -> None:
-    """Move the tokens that are kept, if there are any, to where the job `auth.revoke-tokens` finds them; sealed as they are.
-
-    `generation` is the one that ends now.
-    """
-    columns = ("user_id", "platform", "sealed_access_token", "sealed_refresh_token", "subject")
-    kept = sa.select(*(table.c[name] for name in columns), sa.literal(generation)).where(
-        *_mine(user_id, platform), table.c.sealed_access_token.is_not(None)
-    )
-    insert = postgresql.insert(leftovers).from_select([*columns, "generation"], kept, include_defaults=False)
-    await conn.execute(insert)
-
-
-async def has_leftover(conn: AsyncConnection, user_id: UUID, platform: str, generation: int) -> bool:
-    """Say whether something was set aside of a generation."""
-    return bool(await conn.scalar(sa.select(sa.exists().where(*leftover_of(user_id, platform, generation)))))
+    """Return when the tokens of a connection were issued. It must have tokens."""
+    statement = sa.select(table.c.issued_at).where(*_of(connection.user_id, connection.platform))
+    time: datetime = (await conn.execute(statement)).scalar_one()
+    return time
 
 
 async def delete(conn: AsyncConnection, user_id: UUID, platform: str) -> None:
-    """Delete everything secret of a connection."""
-    await conn.execute(sa.delete(table).where(*_mine(user_id, platform)))
-    mine = (authorizations.c.user_id == user_id, authorizations.c.platform == platform)
-    await conn.execute(sa.delete(authorizations).where(*mine))
+    """Delete all secrets of a connection."""
+    await conn.execute(sa.delete(table).where(*_of(user_id, platform)))
+    of_connection = (authorizations.c.user_id == user_id, authorizations.c.platform == platform)
+    await conn.execute(sa.delete(authorizations).where(*of_connection))
 
 
 async def delete_expired(conn: AsyncConnection, *, older: timedelta = timedelta()) -> int:
-    """Delete authorizations whose time is over; gives how many."""
+    """Delete authorizations that have expired; return how many."""
     return (await conn.execute(sa.delete(authorizations).where(authorizations.c.expires_at <= _now - older))).rowcount
 
 
-def leftover_of(user_id: UUID, platform: str, generation: int) -> tuple[sa.ColumnElement[bool], ...]:
-    """Give the conditions of the one row."""
-    of_user, of_platform = leftovers.c.user_id == user_id, leftovers.c.platform == platform
-    return of_user, of_platform, leftovers.c.generation == generation
-
-
-def _mine(user_id: UUID, platform: str) -> tuple[sa.ColumnElement[bool], ...]:
+def _of(user_id: UUID, platform: str) -> tuple[sa.ColumnElement[bool], ...]:
     return table.c.user_id == user_id, table.c.platform == platform
 
 

@@ -21,7 +21,7 @@ CALLERS = {
     "FinishConnect": _GATEWAY,
     "Disconnect": _GATEWAY,
 }
-"""Which services may use which rpc."""
+"""The services that may call each rpc."""
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -33,39 +33,34 @@ class ConnectionsServicer(pb_grpc.ConnectionsServiceServicer):
         self._connections = connections
 
     async def ListConnections(self, request: pb.ListConnectionsRequest, context: Context) -> pb.ListConnectionsResponse:
-        """See the proto."""
-        found = await self._connections.list(_user().user_id)
-        return pb.ListConnectionsResponse(connections=map(self._shown, found))
+        connections = await self._connections.list(_user().user_id)
+        return pb.ListConnectionsResponse(connections=map(self._to_proto, connections))
 
     async def GetConnection(self, request: pb.GetConnectionRequest, context: Context) -> pb.GetConnectionResponse:
-        """See the proto."""
-        found = await self._connections.get(_user().user_id, request.platform)
-        return pb.GetConnectionResponse(connection=self._shown(found))
+        connection = await self._connections.get(_user().user_id, request.platform)
+        return pb.GetConnectionResponse(connection=self._to_proto(connection))
 
     async def BeginConnect(self, request: pb.BeginConnectRequest, context: Context) -> pb.BeginConnectResponse:
-        """See the proto."""
         begun = await self._connections.begin(_user(), request.platform, return_to=request.return_to)
         return pb.BeginConnectResponse(
-            connection=self._shown(begun.connection),
+            connection=self._to_proto(begun.connection),
             authorization_url=begun.authorization_url,
             expire_time=protobuf.to_timestamp(begun.expires_at),
         )
 
     async def FinishConnect(self, request: pb.FinishConnectRequest, context: Context) -> pb.FinishConnectResponse:
-        """See the proto."""
-        returned = operations.Returned(
+        callback = operations.Callback(
             state=request.state, code=request.code, error=request.error, issuer=request.issuer
         )
-        connection, return_to = await self._connections.finish(_user(), request.platform, returned)
-        return pb.FinishConnectResponse(connection=self._shown(connection), return_to=return_to)
+        connection, return_to = await self._connections.finish(_user(), request.platform, callback)
+        return pb.FinishConnectResponse(connection=self._to_proto(connection), return_to=return_to)
 
     async def Disconnect(self, request: pb.DisconnectRequest, context: Context) -> pb.DisconnectResponse:
-        """See the proto."""
         return pb.DisconnectResponse(
-            connection=self._shown(await self._connections.disconnect(_user(), request.platform))
+            connection=self._to_proto(await self._connections.disconnect(_user(), request.platform))
         )
 
-    def _shown(self, connection: domain.Connection) -> Any:
+    def _to_proto(self, connection: domain.Connection) -> Any:
         title = self._connections.title(connection.platform)
         return convert.connection_to_proto(connection, title=title)
 

@@ -13,7 +13,6 @@ from typing import Unpack
 
 import worker
 from chassis import outbox
-from repruv.jobs.v1 import jobs_service_pb2
 from services.auth.email.templates import Notice
 from worker import outbox as worker_outbox
 
@@ -77,11 +76,3 @@ def notice(user_id: uuid.UUID, what: Notice) -> outbox.Message:
 def _submit(payload: Payload, **options: Unpack[worker.JobOptions]) -> outbox.Message:
     told = {name: value for name, value in dataclasses.asdict(payload).items() if value}
     return worker_outbox.submit_message(worker.new_job(KIND, told, **options))
-
-
-class Submissions(worker_outbox.Submitter):
-    """Brings jobs to the jobs service."""
-
-    async def on_rejected(self, request: jobs_service_pb2.SubmitJobRequest) -> None:
-        """Say that a mail will not be sent; whoever waits for it asks again."""
-        logger.error("a mail will not be sent", extra={"job_id": request.job_id})

@@ -38,7 +38,7 @@ from repruv.jobs.v1 import jobs_service_pb2
 from services.auth import schema, servicer
 from services.auth.accounts.passwords import Passwords
 from services.auth.admin import servicer as admin_servicer
-from services.auth.connections import announcements
+from services.auth.connections.effects import Effects
 from services.auth.context import Context
 from services.auth.email import folder
 from services.auth.email import handlers as email_handlers
@@ -297,7 +297,7 @@ async def served(context: Context, verifier: identity.Verifier) -> AsyncIterator
                 name=admin_servicer.SERVICE,
                 register=partial(
                     admin_service_pb2_grpc.add_AuthAdminServiceServicer_to_server,
-                    admin_servicer.AuthAdminServicer(context, announcements.Announcements({})),
+                    admin_servicer.AuthAdminServicer(context, Effects({})),
                 ),
                 callers=admin_servicer.CALLERS,
             ),

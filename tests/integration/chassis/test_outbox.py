@@ -1,4 +1,4 @@
-"""Outbox and inbox on a real database: what is committed leaves, however often sending fails, and takes effect once."""
+"""The outbox on a real database: committed messages are sent, however often sending fails."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 
 @pytest.fixture(scope="session")
 def engine(database: Callable[[str], AsyncEngine]) -> AsyncEngine:
-    """A database with an outbox and an inbox."""
+    """A database with an outbox."""
     return database("demo")
 
 
@@ -218,26 +218,6 @@ async def test_transaction_without_messages_sends_nothing(engine: AsyncEngine, s
     async with outbox.transaction(engine, schema.outbox, sent):
         pass
     assert sent.batches == []
-
-
-async def test_a_message_takes_effect_once(engine: AsyncEngine) -> None:
-    message_id = uuid4().hex
-
-    async def receive() -> bool:
-        async with engine.begin() as conn:
-            return await outbox.first_time(conn, schema.inbox, consumer="test", message_id=message_id)
-
-    assert sorted(await asyncio.gather(*(receive() for _ in range(5)))) == [False] * 4 + [True]
-
-
-async def test_a_message_whose_effect_was_rolled_back_may_take_effect_later(engine: AsyncEngine) -> None:
-    message_id = uuid4().hex
-    with pytest.raises(RuntimeError):
-        async with engine.begin() as conn:
-            assert await outbox.first_time(conn, schema.inbox, consumer="test", message_id=message_id)
-            raise RuntimeError("roll back")
-    async with engine.begin() as conn:
-        assert await outbox.first_time(conn, schema.inbox, consumer="test", message_id=message_id)
 
 
 async def ignore(message_id: str, subject: str, payload: bytes) -> None:

@@ -15,9 +15,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 import worker
 from chassis import outbox
 from dev import subprocesses
+from lifecycle.machine import Error, JobPhase, JobUpdate
+from lifecycle.settler import Settler
+from lifecycle.submitter import Submitter
 from repruv.demo.v1 import demo_events_pb2
 from repruv.jobs.v1 import jobs_service_pb2
-from services.demo import dataset, domain, handlers, operations, rows, schema, storage, submissions, views, wishes
+from services.demo import dataset, domain, handlers, operations, options, rows, schema, storage, views
+from services.demo.declaration import DEMO_MODE
+from services.demo.domain import Action, Mode
 from worker import JobsClient, testing
 from worker import outbox as worker_outbox
 
@@ -55,23 +60,32 @@ def cancel_job(cancel_job_of: Callable[[str, str], Awaitable[None]]) -> Callable
 
 
 @pytest.fixture
-def demo(engine: AsyncEngine, silent_jobs: JobsClient) -> operations.Operations:
-    """The operations while the jobs service is down: what they promise must not depend on it."""
+def demo(engine: AsyncEngine, silent_jobs: JobsClient) -> Demo:
+    """Demo mode while the jobs service is down: what it promises must not depend on it."""
     return make_demo(engine, silent_jobs)
 
 
 @pytest.fixture
-def demo_with_jobs(engine: AsyncEngine, jobs: JobsClient) -> operations.Operations:
-    """The operations beside the real jobs service; no worker runs its jobs."""
+def demo_with_jobs(engine: AsyncEngine, jobs: JobsClient) -> Demo:
+    """Demo mode beside the real jobs service; no worker runs its jobs."""
     return make_demo(engine, jobs)
 
 
-def make_demo(engine: AsyncEngine, jobs: JobsClient) -> operations.Operations:
-    """Make the operations, with a relay that submits jobs after the commit, but neither polls nor publishes."""
-    submits = submissions.Submissions(engine, jobs)
-    return operations.Operations(
-        engine, jobs, submits, outbox.Relay(engine, schema.outbox, {worker_outbox.PREFIX: submits.send})
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demo:
+    """Demo mode, put together over one jobs service."""
+
+    operations: operations.Operations
+    settler: Settler[Mode, Action]
+    relay: outbox.Relay
+
+
+def make_demo(engine: AsyncEngine, jobs: JobsClient) -> Demo:
+    """Put demo mode together, with a relay that submits jobs after the commit, but neither polls nor publishes."""
+    submitter = Submitter(engine, jobs, DEMO_MODE)
+    relay = outbox.Relay(engine, schema.outbox, {worker_outbox.PREFIX: submitter.send})
+    settler = Settler(DEMO_MODE, engine=engine, relay=relay, jobs=jobs, submitter=submitter)
+    return Demo(operations=operations.Operations(engine, settler, relay), settler=settler, relay=relay)
 
 
 @pytest.fixture
@@ -86,11 +100,11 @@ class Owner:
 
     owner_id: UUID
     engine: AsyncEngine
-    demo: operations.Operations
+    demo: Demo
     dependencies: handlers.Dependencies
 
     async def enable(self, content: int = 12, interactions: int = 2_500, key: str = "") -> operations.Accepted:
-        return await self.demo.enable(
+        return await self.demo.operations.enable(
             self.owner_id,
             profile_type="creator",
             niche="food",
@@ -100,7 +114,7 @@ class Owner:
         )
 
     async def disable(self, key: str = "") -> operations.Accepted:
-        return await self.demo.disable(self.owner_id, key=key)
+        return await self.demo.operations.disable(self.owner_id, key=key)
 
     async def enabled(self, content: int = 12, interactions: int = 2_500) -> operations.Accepted:
         accepted = await self.enable(content, interactions)
@@ -124,18 +138,23 @@ class Owner:
         async with self.engine.connect() as conn:
             return await storage.get_mode(conn, self.owner_id)
 
-    async def news(self, phase: domain.JobPhase, *, attempt: int = 1, version: int = 100) -> domain.JobNews:
-        """What a snapshot of the present job would say."""
+    async def settle(self, update: JobUpdate) -> Mode:
+        return await self.demo.settler.settle(update)
+
+    async def update(self, phase: JobPhase, *, attempt: int = 1, version: int = 100) -> JobUpdate:
+        """An update of the present job."""
         mode = await self.mode()
         assert mode.job_id
-        return domain.JobNews(
+        assert mode.job_kind
+        return JobUpdate(
+            key=(self.owner_id,),
             job_id=mode.job_id,
-            owner_id=self.owner_id,
+            kind=mode.job_kind,
             generation=mode.generation,
             phase=phase,
             attempt=attempt,
             version=version,
-            error=domain.Error(code="broken", message="It broke.") if phase is domain.JobPhase.FAILED else None,
+            error=Error(code="broken", message="It broke.") if phase is JobPhase.FAILED else None,
         )
 
     async def counts(self) -> tuple[int, int]:
@@ -164,14 +183,14 @@ class Owner:
     async def asked_for(self) -> tuple[list[dataset.ContentItem], list[dataset.Interaction], set[int]]:
         """The rows that there should be."""
         mode = await self.mode()
-        spec = wishes.spec(mode)
+        spec = options.spec(mode)
         items = dataset.content(spec)
         chunks = range(-(-spec.interaction_count // dataset.INTERACTION_CHUNK))
         return items, [row for chunk in chunks for row in dataset.interactions(spec, items, chunk)], {mode.generation}
 
     async def write_strays(self, generation: int, content: int = 5) -> None:
         """Rows as a crash could leave them."""
-        items = dataset.content(wishes.spec(await self.mode()))[:content]
+        items = dataset.content(options.spec(await self.mode()))[:content]
         async with self.engine.begin() as conn:
             await rows.write_content(conn, self.owner_id, generation, items)
 
@@ -186,7 +205,7 @@ class Owner:
 
     async def has_job(self) -> bool:
         """Whether the job that was accepted last has reached the jobs service."""
-        _, job = await self.demo.get(self.owner_id)
+        _, job = await self.demo.operations.get(self.owner_id)
         return job is not None
 
     async def kept_submits(self) -> list[jobs_service_pb2.SubmitJobRequest]:
@@ -199,15 +218,13 @@ class Owner:
 
 
 @pytest.fixture
-def dependencies(engine: AsyncEngine) -> handlers.Dependencies:
+def dependencies(engine: AsyncEngine, demo: Demo) -> handlers.Dependencies:
     """Handlers with small batches, so that little data takes several transactions."""
-    return handlers.Dependencies(engine=engine, committed=lambda: None, write_batch=700, remove_batch=700)
+    return handlers.Dependencies(engine=engine, relay=demo.relay, write_batch=700, remove_batch=700)
 
 
 @pytest.fixture
-def make_owner(
-    engine: AsyncEngine, demo: operations.Operations, dependencies: handlers.Dependencies
-) -> Callable[..., Owner]:
+def make_owner(engine: AsyncEngine, demo: Demo, dependencies: handlers.Dependencies) -> Callable[..., Owner]:
     """Make an owner without a past."""
 
     def make(**given: Any) -> Owner:

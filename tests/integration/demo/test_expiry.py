@@ -14,9 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 import worker
 from chassis import errors
-from services.demo import convert, domain, expiry, handlers, operations, schema, statements
+from lifecycle.machine import JobPhase
+from services.demo import convert, declaration, domain, expiry, handlers, operations, schema, storage
 from services.demo.domain import State
-from tests.integration.demo.conftest import Owner
+from tests.integration.demo.conftest import Demo, Owner
 from worker import testing
 
 MakeOwner = Callable[..., Owner]
@@ -24,7 +25,7 @@ DAY = timedelta(days=1)
 
 
 async def enable(owner: Owner, expire_after: timedelta | None = DAY, key: str = "") -> operations.Accepted:
-    return await owner.demo.enable(
+    return await owner.demo.operations.enable(
         owner.owner_id,
         profile_type="creator",
         niche="food",
@@ -47,15 +48,17 @@ async def make_due(owner: Owner, ago: timedelta = timedelta()) -> None:
         await conn.execute(statement.values(expires_at=sa.func.now() - ago))
 
 
-async def expire(owner: Owner, demo: operations.Operations | None = None, **given: Any) -> dict[str, int]:
-    return await expiry.Expiry(owner.engine, demo or owner.demo, **given).expire(testing.RecordingContext())
+async def expire(owner: Owner, demo: Demo | None = None, **given: Any) -> dict[str, int]:
+    return await expiry.Expiry(owner.engine, (demo or owner.demo).operations, **given).expire(
+        testing.RecordingContext()
+    )
 
 
 async def test_the_time_begins_when_the_data_is_there(owner: Owner) -> None:
     await enable(owner)
     moving = await owner.mode()
     assert (moving.state, moving.expires_at) == (State.ENABLING, None)
-    assert moving.wish is not None and moving.wish.expire_after == DAY
+    assert moving.options is not None and moving.options.expire_after == DAY
     await handlers.enable(owner.dependencies, await owner.context())
     mode = await owner.mode()
     assert mode.enabled_at is not None
@@ -63,7 +66,7 @@ async def test_the_time_begins_when_the_data_is_there(owner: Owner) -> None:
     assert convert.demo_to_proto(mode).expire_time.ToDatetime(UTC) == mode.expires_at
 
 
-async def test_without_a_wish_it_never_ends(owner: Owner) -> None:
+async def test_without_expire_after_it_never_expires(owner: Owner) -> None:
     mode = await enabled(owner, None)
     assert mode.expires_at is None
     assert not convert.demo_to_proto(mode).HasField("expire_time")
@@ -78,7 +81,7 @@ async def test_what_has_expired_is_disabled_as_its_owner_would(owner: Owner, mak
     mode = await owner.mode()
     assert (mode.state, mode.generation, mode.expires_at) == (State.DISABLING, 2, None)
     assert (await owner.told())[-1] == ("disable_accepted", mode.version)
-    assert convert.submit_to_proto(mode) in await owner.kept_submits()
+    assert declaration.submit(mode) in await owner.kept_submits()
     assert (await other.mode()).state is State.ENABLED
     await handlers.disable(owner.dependencies, await owner.context())
     assert await owner.counts() == (0, 0)
@@ -99,11 +102,11 @@ async def test_an_owner_who_was_faster_is_left_alone(owner: Owner) -> None:
     await enabled(owner)
     await make_due(owner)
     await owner.disable()
-    assert await owner.demo.expire(owner.owner_id) is False
+    assert await owner.demo.operations.expire(owner.owner_id) is False
     await handlers.disable(owner.dependencies, await owner.context())
     # Enabled anew between the look and the disable: its time has not come.
     again = await enabled(owner, None)
-    assert await owner.demo.expire(owner.owner_id) is False
+    assert await owner.demo.operations.expire(owner.owner_id) is False
     assert await owner.mode() == again
 
 
@@ -134,16 +137,16 @@ async def test_one_that_fails_does_not_stop_the_others(make_owner: MakeOwner) ->
     assert (await broken.mode()).state is State.DISABLING
 
 
-async def test_a_retry_of_the_job_keeps_the_wish(owner: Owner) -> None:
+async def test_retry_of_the_job_keeps_the_expiry(owner: Owner) -> None:
     await enable(owner)
-    await owner.demo.settle(await owner.news(domain.JobPhase.FAILED, attempt=1))
+    await owner.settle(await owner.update(JobPhase.FAILED, attempt=1))
     assert (await owner.mode()).state is State.FAILED
     await handlers.enable(owner.dependencies, await owner.context(attempt=2))
     mode = await owner.mode()
     assert (mode.state, mode.expires_at is not None) == (State.ENABLED, True)
 
 
-async def test_an_idempotency_key_belongs_to_the_wish_to_expire_too(owner: Owner) -> None:
+async def test_idempotency_key_covers_the_expiry(owner: Owner) -> None:
     first = await enable(owner, DAY, key="k")
     again = await enable(owner, DAY, key="k")
     assert (again.job_id, again.is_replayed) == (first.job_id, True)
@@ -176,8 +179,8 @@ async def test_the_bounds_themselves_are_taken(owner: Owner, expire_after: timed
 @pytest.mark.parametrize(
     ("values", "constraint"),
     [
-        ({"expires_at": None}, "demo_modes_expires_iff_enabled_and_wished"),
-        ({"expire_after": None}, "demo_modes_expires_iff_enabled_and_wished"),
+        ({"expires_at": None}, "demo_modes_expires_iff_enabled_with_expiry"),
+        ({"expire_after": None}, "demo_modes_expires_iff_enabled_with_expiry"),
         ({"expire_after": timedelta(minutes=1)}, "demo_modes_expire_after_in_bounds"),
     ],
 )
@@ -193,7 +196,7 @@ async def test_looking_for_expired_ones_reads_no_table_through(engine: AsyncEngi
     given = {"after_time": datetime(1970, 1, 1, tzinfo=UTC), "after_owner": UUID(int=0), "limit": 100}
     async with engine.connect() as conn:
         await conn.execute(sa.text("SET LOCAL enable_seqscan = off"))
-        text = str(statements.EXPIRED.compile(dialect=conn.dialect, compile_kwargs={"literal_binds": False}))
+        text = str(storage._EXPIRED.compile(dialect=conn.dialect, compile_kwargs={"literal_binds": False}))
         plan = "\n".join((await conn.exec_driver_sql(f"EXPLAIN {text}", given)).scalars())
     assert "demo_modes_expiring" in plan
     assert "Seq Scan" not in plan

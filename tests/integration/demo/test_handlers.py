@@ -9,8 +9,9 @@ from typing import cast
 import pytest
 
 import worker
+from lifecycle.machine import JobPhase
 from services.demo import handlers
-from services.demo.domain import JobPhase, State
+from services.demo.domain import State
 from tests.integration.demo.conftest import Cancelling, Crashing, Owner, Paused, other_job
 
 
@@ -110,7 +111,7 @@ async def test_an_attempt_cannot_write_after_its_job_has_ended(owner: Owner, pha
     context = cast(Paused, await owner.context(kind=Paused))
     running = asyncio.create_task(handlers.enable(owner.dependencies, context))
     await context.stands.wait()
-    await owner.demo.settle(await owner.news(phase))
+    await owner.settle(await owner.update(phase))
     before = await owner.mode(), await owner.counts()
     context.go.set()
     with pytest.raises(worker.Cancelled, match="superseded"):
@@ -151,7 +152,7 @@ async def test_another_job_is_superseded(owner: Owner, state: State) -> None:
 async def test_the_job_before_is_superseded_by_a_new_generation(owner: Owner) -> None:
     await owner.enable()
     late = await owner.context(attempt=2)
-    await owner.demo.settle(await owner.news(JobPhase.FAILED))
+    await owner.settle(await owner.update(JobPhase.FAILED))
     await owner.enable(content=3, interactions=10)
     with pytest.raises(worker.Cancelled, match="superseded"):
         await handlers.enable(owner.dependencies, late)
@@ -162,8 +163,8 @@ async def test_the_job_before_is_superseded_by_a_new_generation(owner: Owner) ->
 async def test_a_retry_after_dismiss_is_superseded_and_changes_nothing(owner: Owner) -> None:
     await owner.enable()
     late = await owner.context(attempt=2)
-    await owner.demo.settle(await owner.news(JobPhase.FAILED))
-    dismissed = await owner.demo.dismiss(owner.owner_id)
+    await owner.settle(await owner.update(JobPhase.FAILED))
+    dismissed = await owner.demo.operations.dismiss(owner.owner_id)
     with pytest.raises(worker.Cancelled, match="superseded"):
         await handlers.enable(owner.dependencies, late)
     assert await owner.mode() == dismissed
@@ -174,7 +175,7 @@ async def test_a_retry_of_a_failed_enable_goes_on_at_its_counters(owner: Owner) 
     await owner.enable()
     with pytest.raises(RuntimeError):
         await handlers.enable(owner.dependencies, await owner.context(kind=Crashing))
-    await owner.demo.settle(await owner.news(JobPhase.FAILED))
+    await owner.settle(await owner.update(JobPhase.FAILED))
     assert (await owner.mode()).interactions_written == 700
     await handlers.enable(owner.dependencies, await owner.context(attempt=2))
     assert await owner.stored() == await owner.asked_for()
@@ -184,7 +185,7 @@ async def test_a_retry_of_a_failed_enable_goes_on_at_its_counters(owner: Owner) 
 
 async def test_an_attempt_that_was_judged_dead_does_not_bring_the_state_back(owner: Owner) -> None:
     await owner.enable()
-    await owner.demo.settle(await owner.news(JobPhase.FAILED, attempt=1))
+    await owner.settle(await owner.update(JobPhase.FAILED, attempt=1))
     with pytest.raises(worker.Cancelled, match="superseded"):
         await handlers.enable(owner.dependencies, await owner.context(attempt=1))
     assert (await owner.mode()).state is State.FAILED
@@ -209,7 +210,7 @@ async def test_rows_that_no_counter_vouches_for_are_replaced(owner: Owner) -> No
     await owner.enable()
     with pytest.raises(RuntimeError):
         await handlers.enable(owner.dependencies, await owner.context(kind=Crashing))
-    await owner.demo.settle(await owner.news(JobPhase.CANCELLED))
+    await owner.settle(await owner.update(JobPhase.CANCELLED))
     assert await owner.counts() == (12, 700)
     await handlers.enable(owner.dependencies, await owner.context(attempt=2))
     assert await owner.stored() == await owner.asked_for()
@@ -219,7 +220,7 @@ async def test_enable_removes_the_rows_of_older_generations_first(owner: Owner) 
     await owner.enable()
     with pytest.raises(RuntimeError):
         await handlers.enable(owner.dependencies, await owner.context(kind=Crashing))
-    await owner.demo.settle(await owner.news(JobPhase.FAILED))
+    await owner.settle(await owner.update(JobPhase.FAILED))
     await owner.enable(content=4, interactions=9)
     await handlers.enable(owner.dependencies, await owner.context())
     assert await owner.stored() == await owner.asked_for()

@@ -13,10 +13,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors, ids, outbox, postgres
+from lifecycle.machine import JobPhase
+from lifecycle.submitter import Submitter
 from repruv.jobs.v1 import job_pb2
-from services.demo import convert, domain, operations, schema, storage, submissions
-from services.demo.domain import JobPhase, State
-from tests.integration.demo.conftest import Owner
+from services.demo import declaration, domain, operations, schema, storage
+from services.demo.declaration import DEMO_MODE
+from services.demo.domain import State
+from tests.integration.demo.conftest import Demo, Owner
 from worker import JobsClient
 from worker import outbox as worker_outbox
 
@@ -31,11 +34,11 @@ async def test_enable_is_accepted_while_the_jobs_service_is_down(owner: Owner) -
     assert accepted.mode.job_id == accepted.job_id
     assert not accepted.is_replayed
     assert await owner.told() == [("enable_accepted", 1)]
-    assert await owner.kept_submits() == [convert.submit_to_proto(accepted.mode)]
+    assert await owner.kept_submits() == [declaration.submit(accepted.mode)]
 
 
 async def test_an_accepted_job_is_submitted_at_once(
-    make_owner: MakeOwner, demo_with_jobs: operations.Operations, jobs: JobsClient, eventually: Eventually
+    make_owner: MakeOwner, demo_with_jobs: Demo, jobs: JobsClient, eventually: Eventually
 ) -> None:
     owner = make_owner(demo=demo_with_jobs)
     accepted = await owner.enable()
@@ -43,7 +46,7 @@ async def test_an_accepted_job_is_submitted_at_once(
     job = await jobs.get(str(accepted.job_id))
     assert job
     assert (job.spec.kind, job.spec.owner_id) == ("demo.enable", str(owner.owner_id))
-    assert convert.generation(dict(job.spec.payload)) == 1
+    assert dict(job.spec.payload) == {"generation": 1}
 
 
 async def test_the_outbox_submits_what_did_not_arrive_and_only_after_a_while(
@@ -53,19 +56,19 @@ async def test_the_outbox_submits_what_did_not_arrive_and_only_after_a_while(
     async with engine.connect() as conn:
         statement = sa.select(schema.outbox.c.send_after - sa.func.now(), schema.outbox.c.payload)
         kept = (await conn.execute(statement.where(schema.outbox.c.subject == worker_outbox.SUBJECT))).all()
-    request = convert.submit_to_proto(accepted.mode).SerializeToString()
+    request = declaration.submit(accepted.mode).SerializeToString()
     (delay,) = [remaining for remaining, payload in kept if payload == request]
     assert timedelta() < delay <= outbox.RELAY_DELAY
     for _ in range(2):
-        await submissions.Submissions(engine, jobs).send("id", worker_outbox.SUBJECT, request)
+        await Submitter(engine, jobs, DEMO_MODE).send("id", worker_outbox.SUBJECT, request)
     assert await jobs.get(str(accepted.job_id))
 
 
 async def test_a_submit_that_fails_is_repeated(owner: Owner, engine: AsyncEngine, silent_jobs: JobsClient) -> None:
     accepted = await owner.enable()
-    request = convert.submit_to_proto(accepted.mode).SerializeToString()
+    request = declaration.submit(accepted.mode).SerializeToString()
     with pytest.raises(errors.Unavailable):
-        await submissions.Submissions(engine, silent_jobs).send("id", worker_outbox.SUBJECT, request)
+        await Submitter(engine, silent_jobs, DEMO_MODE).send("id", worker_outbox.SUBJECT, request)
     assert (await owner.mode()).state is State.ENABLING
 
 
@@ -73,11 +76,11 @@ async def test_a_job_that_is_refused_for_ever_fails_demo_mode(
     owner: Owner, engine: AsyncEngine, jobs: JobsClient
 ) -> None:
     accepted = await owner.enable()
-    taken = convert.submit_to_proto(accepted.mode)
+    taken = declaration.submit(accepted.mode)
     taken.spec.payload.update({"generation": 77})
     await jobs.submit_request(taken)
-    request = convert.submit_to_proto(accepted.mode).SerializeToString()
-    await submissions.Submissions(engine, jobs).send("id", worker_outbox.SUBJECT, request)
+    request = declaration.submit(accepted.mode).SerializeToString()
+    await Submitter(engine, jobs, DEMO_MODE).send("id", worker_outbox.SUBJECT, request)
     mode = await owner.mode()
     assert mode.state is State.FAILED
     assert mode.error
@@ -111,8 +114,8 @@ async def test_what_the_state_forbids_is_refused_with_its_code(owner: Owner) -> 
     await owner.enable(interactions=10)
     assert await code(owner.enable()) == "demo_enabling"
     assert await code(owner.disable()) == "demo_enabling"
-    assert await code(owner.demo.dismiss(owner.owner_id)) == "demo_not_failed"
-    await owner.demo.settle(await owner.news(JobPhase.FAILED))
+    assert await code(owner.demo.operations.dismiss(owner.owner_id)) == "demo_not_failed"
+    await owner.settle(await owner.update(JobPhase.FAILED))
     assert await code(owner.disable()) == "demo_failed"
     await owner.enabled(interactions=10)
     assert await code(owner.enable()) == "demo_already_enabled"
@@ -127,7 +130,7 @@ async def test_a_refused_request_leaves_no_trace(owner: Owner) -> None:
     with pytest.raises(errors.FailedPrecondition):
         await owner.enable(key="refused")
     assert (await owner.mode(), await owner.told(), await owner.kept_submits()) == before
-    await owner.demo.settle(await owner.news(JobPhase.FAILED))
+    await owner.settle(await owner.update(JobPhase.FAILED))
     assert not (await owner.enable(key="refused")).is_replayed
 
 
@@ -157,8 +160,8 @@ async def test_concurrent_calls_with_the_same_key_are_one_job(owner: Owner) -> N
 async def test_a_key_outlives_what_it_started(owner: Owner) -> None:
     await owner.enabled(interactions=10)
     first = await owner.disable(key="k")
-    await owner.demo.settle(await owner.news(JobPhase.FAILED))
-    await owner.demo.dismiss(owner.owner_id)
+    await owner.settle(await owner.update(JobPhase.FAILED))
+    await owner.demo.operations.dismiss(owner.owner_id)
     again = await owner.disable(key="k")
     assert (again.job_id, again.is_replayed, again.mode.state) == (first.job_id, True, State.DISABLED)
 
@@ -171,7 +174,7 @@ async def test_keys_belong_to_their_owner(make_owner: MakeOwner) -> None:
 
 async def test_an_expired_key_can_be_used_again(owner: Owner, engine: AsyncEngine) -> None:
     await owner.enable(key="k")
-    await owner.demo.settle(await owner.news(JobPhase.FAILED))
+    await owner.settle(await owner.update(JobPhase.FAILED))
     async with engine.begin() as conn:
         old = sa.update(schema.idempotency_keys).where(schema.idempotency_keys.c.owner_id == owner.owner_id)
         await conn.execute(old.values(created_at=sa.func.now() - operations.KEY_LIFETIME - timedelta(minutes=1)))
@@ -188,47 +191,45 @@ async def test_a_key_that_cannot_be_stored_is_refused(owner: Owner, key: str) ->
 
 async def test_dismiss_leaves_the_failure_behind_and_may_be_repeated(owner: Owner) -> None:
     await owner.enable()
-    await owner.demo.settle(await owner.news(JobPhase.FAILED))
-    dismissed = await owner.demo.dismiss(owner.owner_id)
+    await owner.settle(await owner.update(JobPhase.FAILED))
+    dismissed = await owner.demo.operations.dismiss(owner.owner_id)
     assert (dismissed.state, dismissed.generation, dismissed.error) == (State.DISABLED, 2, None)
-    assert await owner.demo.dismiss(owner.owner_id) == dismissed
+    assert await owner.demo.operations.dismiss(owner.owner_id) == dismissed
     assert (await owner.told())[-1] == ("dismissed", dismissed.version)
 
 
 async def test_dismiss_for_an_owner_without_a_past(owner: Owner) -> None:
-    assert (await owner.demo.dismiss(owner.owner_id)).state is State.DISABLED
+    assert (await owner.demo.operations.dismiss(owner.owner_id)).state is State.DISABLED
 
 
 async def test_get_for_an_owner_without_a_past(owner: Owner) -> None:
-    assert await owner.demo.get(owner.owner_id) == (domain.Mode(owner_id=owner.owner_id), None)
+    assert await owner.demo.operations.get(owner.owner_id) == (domain.Mode(owner_id=owner.owner_id), None)
 
 
 async def test_get_answers_without_the_job_while_the_jobs_service_is_down(owner: Owner) -> None:
     accepted = await owner.enable()
-    assert await owner.demo.get(owner.owner_id) == (accepted.mode, None)
+    assert await owner.demo.operations.get(owner.owner_id) == (accepted.mode, None)
 
 
-async def test_get_answers_without_a_job_that_was_not_submitted_yet(
-    owner: Owner, demo_with_jobs: operations.Operations
-) -> None:
+async def test_get_answers_without_a_job_that_was_not_submitted_yet(owner: Owner, demo_with_jobs: Demo) -> None:
     accepted = await owner.enable()
-    assert await demo_with_jobs.get(owner.owner_id) == (accepted.mode, None)
+    assert await demo_with_jobs.operations.get(owner.owner_id) == (accepted.mode, None)
 
 
 async def test_get_repairs_a_state_that_its_job_has_left(
     make_owner: MakeOwner,
-    demo_with_jobs: operations.Operations,
+    demo_with_jobs: Demo,
     cancel_job: Callable[[UUID], Awaitable[None]],
     eventually: Eventually,
 ) -> None:
     owner = make_owner(demo=demo_with_jobs)
     accepted = await owner.enable()
     await eventually(owner.has_job)
-    mode, job = await demo_with_jobs.get(owner.owner_id)
+    mode, job = await demo_with_jobs.operations.get(owner.owner_id)
     assert job
     assert (mode.state, job.state) == (State.ENABLING, job_pb2.JOB_STATE_PENDING)
     await cancel_job(accepted.job_id)
-    mode, job = await demo_with_jobs.get(owner.owner_id)
+    mode, job = await demo_with_jobs.operations.get(owner.owner_id)
     assert job
     assert (mode.state, job.state) == (State.DISABLED, job_pb2.JOB_STATE_CANCELLED)
     assert mode == await owner.mode()
@@ -236,7 +237,7 @@ async def test_get_repairs_a_state_that_its_job_has_left(
 
 async def test_get_does_not_ask_for_jobs_of_settled_states(owner: Owner) -> None:
     await owner.enabled(interactions=0)
-    mode, job = await owner.demo.get(owner.owner_id)
+    mode, job = await owner.demo.operations.get(owner.owner_id)
     assert (mode.state, job) == (State.ENABLED, None)
 
 
@@ -254,7 +255,7 @@ async def test_the_database_refuses_states_that_contradict_themselves(
     owner: Owner, engine: AsyncEngine, columns: dict[str, object], constraint: str
 ) -> None:
     async with engine.begin() as conn:
-        await storage.insert_mode(conn, owner.owner_id)
+        await storage.lock_free_mode(conn, owner.owner_id)
     mine = schema.demo_modes.c.owner_id == owner.owner_id
     with pytest.raises(IntegrityError) as refused:
         async with engine.begin() as conn:

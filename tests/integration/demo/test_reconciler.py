@@ -11,18 +11,19 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.demo import handlers, operations, reconciler, schema, storage
-from services.demo.domain import JobPhase, State
-from tests.integration.demo.conftest import Crashing, Owner
+from lifecycle.machine import JobPhase
+from services.demo import handlers, reconciler, schema, storage
+from services.demo.domain import State
+from tests.integration.demo.conftest import Crashing, Demo, Owner
 from worker import JobsClient
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 
 
 @pytest.fixture
-def loops(engine: AsyncEngine, demo_with_jobs: operations.Operations) -> reconciler.Reconciler:
-    """The reconciler beside the real jobs service."""
-    return reconciler.Reconciler(engine, demo_with_jobs)
+def loops(engine: AsyncEngine) -> reconciler.Reconciler:
+    """The reconciler."""
+    return reconciler.Reconciler(engine)
 
 
 async def clean(loops: reconciler.Reconciler) -> None:
@@ -32,8 +33,7 @@ async def clean(loops: reconciler.Reconciler) -> None:
 
 async def test_a_transition_whose_job_ended_unheard_is_settled(
     make_owner: Callable[..., Owner],
-    demo_with_jobs: operations.Operations,
-    loops: reconciler.Reconciler,
+    demo_with_jobs: Demo,
     cancel_job: Callable[[UUID], Awaitable[None]],
     eventually: Eventually,
 ) -> None:
@@ -41,50 +41,48 @@ async def test_a_transition_whose_job_ended_unheard_is_settled(
     await cancel_job((await owner.enable()).job_id)
 
     async def settled() -> bool:
-        await loops.settle_stale(age=timedelta())
+        await demo_with_jobs.settler.sweep(age=timedelta())
         return (await owner.mode()).state is State.DISABLED
 
     await eventually(settled)
 
 
 async def test_a_job_that_was_never_submitted_is_submitted(
-    owner: Owner, loops: reconciler.Reconciler, jobs: JobsClient, engine: AsyncEngine, eventually: Eventually
+    owner: Owner, demo_with_jobs: Demo, jobs: JobsClient, engine: AsyncEngine, eventually: Eventually
 ) -> None:
     accepted = await owner.enable()
     async with engine.begin() as conn:
         await conn.execute(sa.delete(schema.outbox))  # as if it had been lost
 
     async def submitted() -> bool:
-        await loops.settle_stale(age=timedelta())
+        await demo_with_jobs.settler.sweep(age=timedelta())
         return await jobs.get(str(accepted.job_id)) is not None
 
     await eventually(submitted)
     assert (await owner.mode()).state is State.ENABLING
 
 
-async def test_young_transitions_are_left_alone(
-    owner: Owner, engine: AsyncEngine, loops: reconciler.Reconciler
-) -> None:
+async def test_young_transitions_are_left_alone(owner: Owner, engine: AsyncEngine, demo_with_jobs: Demo) -> None:
     await owner.enable()
-    await loops.settle_stale(age=timedelta(hours=1))
+    await demo_with_jobs.settler.sweep(age=timedelta(hours=1))
     async with engine.connect() as conn:
         checked = sa.select(schema.demo_modes.c.checked_at).where(schema.demo_modes.c.owner_id == owner.owner_id)
         assert (await conn.execute(checked)).scalar_one() is None
 
 
-async def test_a_jobs_service_that_is_down_changes_nothing(owner: Owner, engine: AsyncEngine) -> None:
+async def test_a_jobs_service_that_is_down_changes_nothing(owner: Owner) -> None:
     accepted = await owner.enable()
-    await reconciler.Reconciler(engine, owner.demo).settle_stale(age=timedelta())
+    await owner.demo.settler.sweep(age=timedelta())
     assert await owner.mode() == accepted.mode
 
 
-async def test_the_janitor_leaves_every_row_that_has_a_reason(owner: Owner, loops: reconciler.Reconciler) -> None:
+async def test_the_sweeper_leaves_every_row_that_has_a_reason(owner: Owner, loops: reconciler.Reconciler) -> None:
     await owner.enable()
     with pytest.raises(RuntimeError):
         await handlers.enable(owner.dependencies, await owner.context(kind=Crashing))
     await clean(loops)
     assert await owner.counts() == (12, 700)
-    await owner.demo.settle(await owner.news(JobPhase.FAILED))
+    await owner.settle(await owner.update(JobPhase.FAILED))
     await clean(loops)
     assert await owner.counts() == (12, 700)
     await handlers.enable(owner.dependencies, await owner.context(attempt=2))
@@ -95,36 +93,36 @@ async def test_the_janitor_leaves_every_row_that_has_a_reason(owner: Owner, loop
     assert await owner.counts() == (12, 2_500)
 
 
-async def test_the_janitor_deletes_what_a_cancelled_enable_left(owner: Owner, loops: reconciler.Reconciler) -> None:
+async def test_the_sweeper_deletes_what_a_cancelled_enable_left(owner: Owner, loops: reconciler.Reconciler) -> None:
     await owner.enable()
     with pytest.raises(RuntimeError):
         await handlers.enable(owner.dependencies, await owner.context(kind=Crashing))
-    await owner.demo.settle(await owner.news(JobPhase.CANCELLED))
+    await owner.settle(await owner.update(JobPhase.CANCELLED))
     await clean(loops)
     assert await owner.counts() == (0, 0)
 
 
-async def test_the_janitor_deletes_what_was_dismissed(owner: Owner, loops: reconciler.Reconciler) -> None:
+async def test_the_sweeper_deletes_what_was_dismissed(owner: Owner, loops: reconciler.Reconciler) -> None:
     await owner.enabled()
     await owner.disable()
     with pytest.raises(RuntimeError):
         await handlers.disable(owner.dependencies, await owner.context(kind=Crashing))
-    await owner.demo.settle(await owner.news(JobPhase.FAILED))
+    await owner.settle(await owner.update(JobPhase.FAILED))
     await clean(loops)
     assert await owner.counts() == (12, 1_800)
-    await owner.demo.dismiss(owner.owner_id)
+    await owner.demo.operations.dismiss(owner.owner_id)
     await clean(loops)
     assert await owner.counts() == (0, 0)
 
 
-async def test_the_janitor_deletes_older_generations_only(owner: Owner, loops: reconciler.Reconciler) -> None:
+async def test_the_sweeper_deletes_older_generations_only(owner: Owner, loops: reconciler.Reconciler) -> None:
     await owner.enabled()
     await owner.write_strays(generation=0)
     await clean(loops)
     assert await owner.stored() == await owner.asked_for()
 
 
-async def test_the_janitor_waits_for_whoever_works_on_an_owner(
+async def test_the_sweeper_waits_for_whoever_works_on_an_owner(
     owner: Owner, loops: reconciler.Reconciler, engine: AsyncEngine
 ) -> None:
     await owner.enabled(interactions=0)
@@ -138,7 +136,7 @@ async def test_the_janitor_waits_for_whoever_works_on_an_owner(
     assert await owner.counts() == (12, 0)
 
 
-async def test_the_janitor_walks_through_all_owners_in_steps(
+async def test_the_sweeper_walks_through_all_owners_in_steps(
     make_owner: Callable[..., Owner], loops: reconciler.Reconciler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owners = [make_owner() for _ in range(5)]
@@ -156,27 +154,18 @@ async def test_the_janitor_walks_through_all_owners_in_steps(
     assert [await owner.counts() for owner in owners] == [(2, 0)] * 5
 
 
-async def test_old_keys_and_inbox_rows_are_deleted(
-    owner: Owner, loops: reconciler.Reconciler, engine: AsyncEngine
-) -> None:
+async def test_old_keys_are_deleted(owner: Owner, loops: reconciler.Reconciler, engine: AsyncEngine) -> None:
     await owner.enable(key="old")
-    await owner.demo.settle(await owner.news(JobPhase.FAILED), message_id=f"old-{owner.owner_id}")
+    await owner.settle(await owner.update(JobPhase.FAILED))
     await owner.enable(key="young")
-    await owner.demo.settle(await owner.news(JobPhase.HELD), message_id=f"young-{owner.owner_id}")
-    keys, inbox = schema.idempotency_keys, schema.inbox
+    keys = schema.idempotency_keys
     async with engine.begin() as conn:
-        await conn.execute(
-            sa.update(keys).where(keys.c.key == "old").values(created_at=sa.text("now() - interval '25 h'"))
-        )
-        old = sa.update(inbox).where(inbox.c.message_id == f"old-{owner.owner_id}")
-        await conn.execute(old.values(received_at=sa.text("now() - interval '8 days'")))
-    assert await loops.delete_expired() >= 2
+        of_owner = sa.update(keys).where(keys.c.owner_id == owner.owner_id, keys.c.key == "old")
+        await conn.execute(of_owner.values(created_at=sa.text("now() - interval '25 h'")))
+    assert await loops.delete_expired() >= 1
     async with engine.connect() as conn:
         left = (await conn.execute(sa.select(keys.c.key).where(keys.c.owner_id == owner.owner_id))).scalars().all()
-        heard = await conn.execute(
-            sa.select(inbox.c.message_id).where(inbox.c.message_id.endswith(str(owner.owner_id)))
-        )
-        assert (list(left), list(heard.scalars())) == (["young"], [f"young-{owner.owner_id}"])
+        assert list(left) == ["young"]
 
 
 async def test_a_silent_writer_does_not_keep_others_from_an_owner(

@@ -8,9 +8,11 @@ from uuid import uuid4
 import pytest
 
 from chassis import bus
+from lifecycle.machine import JobPhase
+from lifecycle.subscriber import Subscriber
 from repruv.jobs.v1 import job_events_pb2, job_pb2
-from services.demo import convert, handlers, subscribers
-from services.demo.domain import JobPhase, State
+from services.demo import declaration, handlers
+from services.demo.domain import State
 from tests.integration.demo.conftest import Crashing, Owner
 
 
@@ -30,7 +32,7 @@ async def started(owner: Owner, state: State) -> None:
 @pytest.mark.parametrize("state", [State.ENABLING, State.DISABLING])
 async def test_a_failed_job_fails_demo_mode_and_keeps_the_error(owner: Owner, state: State) -> None:
     await started(owner, state)
-    settled = await owner.demo.settle(await owner.news(JobPhase.FAILED))
+    settled = await owner.settle(await owner.update(JobPhase.FAILED))
     assert settled == await owner.mode()
     assert settled.state is State.FAILED
     assert settled.error
@@ -40,14 +42,14 @@ async def test_a_failed_job_fails_demo_mode_and_keeps_the_error(owner: Owner, st
 
 async def test_a_cancelled_enable_ends_disabled(owner: Owner) -> None:
     await started(owner, State.ENABLING)
-    settled = await owner.demo.settle(await owner.news(JobPhase.CANCELLED))
+    settled = await owner.settle(await owner.update(JobPhase.CANCELLED))
     assert (settled.state, settled.content_written, settled.interactions_written) == (State.DISABLED, 0, 0)
     assert (await owner.told())[-1] == ("enable_cancelled", settled.version)
 
 
 async def test_a_cancelled_disable_ends_failed(owner: Owner) -> None:
     await started(owner, State.DISABLING)
-    settled = await owner.demo.settle(await owner.news(JobPhase.CANCELLED))
+    settled = await owner.settle(await owner.update(JobPhase.CANCELLED))
     assert settled.state is State.FAILED
     assert settled.error
     assert settled.error.code == "cancelled"
@@ -57,15 +59,15 @@ async def test_a_cancelled_disable_ends_failed(owner: Owner) -> None:
 @pytest.mark.parametrize("state", [State.ENABLING, State.DISABLING])
 async def test_a_retry_brings_a_failed_transition_back(owner: Owner, state: State) -> None:
     await started(owner, state)
-    await owner.demo.settle(await owner.news(JobPhase.FAILED, version=5))
-    resumed = await owner.demo.settle(await owner.news(JobPhase.WAITING, version=6))
+    await owner.settle(await owner.update(JobPhase.FAILED, version=5))
+    resumed = await owner.settle(await owner.update(JobPhase.WAITING, version=6))
     assert (resumed.state, resumed.error) == (state, None)
 
 
 async def test_a_retry_brings_a_cancelled_enable_back(owner: Owner) -> None:
     await started(owner, State.ENABLING)
-    await owner.demo.settle(await owner.news(JobPhase.CANCELLED, version=5))
-    assert (await owner.demo.settle(await owner.news(JobPhase.WAITING, version=6))).state is State.ENABLING
+    await owner.settle(await owner.update(JobPhase.CANCELLED, version=5))
+    assert (await owner.settle(await owner.update(JobPhase.WAITING, version=6))).state is State.ENABLING
 
 
 async def test_every_order_of_the_events_of_a_retried_job_ends_the_same(make_owner: object) -> None:
@@ -75,55 +77,45 @@ async def test_every_order_of_the_events_of_a_retried_job_ends_the_same(make_own
         owner: Owner = make_owner()
         await owner.enable(interactions=1_000)
         story = [
-            await owner.news(JobPhase.WAITING, attempt=0, version=1),
-            await owner.news(JobPhase.HELD, attempt=1, version=2),
-            await owner.news(JobPhase.FAILED, attempt=1, version=4),
-            await owner.news(JobPhase.WAITING, attempt=1, version=5),
+            await owner.update(JobPhase.WAITING, attempt=0, version=1),
+            await owner.update(JobPhase.HELD, attempt=1, version=2),
+            await owner.update(JobPhase.FAILED, attempt=1, version=4),
+            await owner.update(JobPhase.WAITING, attempt=1, version=5),
         ]
         for index in order:
             for _ in range(2):
-                await owner.demo.settle(story[index])
+                await owner.settle(story[index])
         assert (await owner.mode()).state is State.ENABLING, order
 
 
 async def test_the_failure_of_an_attempt_that_was_overtaken_changes_nothing(owner: Owner) -> None:
     await started(owner, State.ENABLING)
-    late = await owner.news(JobPhase.FAILED, attempt=1, version=5)
+    late = await owner.update(JobPhase.FAILED, attempt=1, version=5)
     with pytest.raises(RuntimeError):
         await handlers.enable(owner.dependencies, await owner.context(attempt=2, kind=Crashing))
     before = await owner.mode()
-    assert await owner.demo.settle(late) == before
+    assert await owner.settle(late) == before
     assert await owner.mode() == before
 
 
 async def test_news_of_an_older_generation_changes_nothing(owner: Owner) -> None:
     await owner.enable()
-    late = await owner.news(JobPhase.CANCELLED, version=50)
-    await owner.demo.settle(await owner.news(JobPhase.FAILED, version=5))
+    late = await owner.update(JobPhase.CANCELLED, version=50)
+    await owner.settle(await owner.update(JobPhase.FAILED, version=5))
     await owner.enable()
     before = await owner.mode()
-    assert await owner.demo.settle(late) == before
+    assert await owner.settle(late) == before
 
 
 @pytest.mark.parametrize("phase", JobPhase)
 async def test_no_news_of_the_job_that_enabled_moves_an_enabled_demo_mode(owner: Owner, phase: JobPhase) -> None:
     await owner.enabled(interactions=10)
-    assert (await owner.demo.settle(await owner.news(phase))).state is State.ENABLED
-
-
-async def test_an_event_takes_effect_once(owner: Owner) -> None:
-    await owner.enable()
-    message_id = str(uuid4())
-    failed = await owner.demo.settle(await owner.news(JobPhase.FAILED, version=5), message_id=message_id)
-    assert failed.state is State.FAILED
-    # The inbox knows the message, whatever it says now.
-    again = await owner.demo.settle(await owner.news(JobPhase.WAITING, version=9), message_id=message_id)
-    assert again == failed
+    assert (await owner.settle(await owner.update(phase))).state is State.ENABLED
 
 
 async def test_the_events_of_the_jobs_service_are_understood(owner: Owner) -> None:
     accepted = await owner.enable()
-    request = convert.submit_to_proto(accepted.mode)
+    request = declaration.submit(accepted.mode)
     job = job_pb2.Job(
         job_id=request.job_id,
         spec=request.spec,
@@ -135,9 +127,9 @@ async def test_the_events_of_the_jobs_service_are_understood(owner: Owner) -> No
     event = job_events_pb2.JobEvent(owner_id=str(owner.owner_id), sequence=1, reason="failed", job=job)
     payload = job_events_pb2.JobEvents(events=[event]).SerializeToString()
     received = bus.Received(subject="jobs.events.demo.enable", payload=payload, message_id=str(uuid4()))
-    heard = subscribers.JobEvents(owner.demo).heard
-    await heard(received)
-    await heard(received)
+    receive = Subscriber(owner.demo.settler).receive
+    await receive(received)
+    await receive(received)
     mode = await owner.mode()
     assert mode.state is State.FAILED
     assert mode.error
@@ -149,7 +141,7 @@ async def test_events_of_other_kinds_are_ignored(owner: Owner) -> None:
     job = job_pb2.Job(job_id=str(uuid4()), state=job_pb2.JOB_STATE_FAILED, spec=job_pb2.JobSpec(kind="other.kind"))
     event = job_events_pb2.JobEvent(owner_id=str(owner.owner_id), job=job)
     payload = job_events_pb2.JobEvents(events=[event]).SerializeToString()
-    await subscribers.JobEvents(owner.demo).heard(bus.Received(subject="x", payload=payload, message_id=str(uuid4())))
+    await Subscriber(owner.demo.settler).receive(bus.Received(subject="x", payload=payload, message_id=str(uuid4())))
     assert (await owner.mode()).version == 0
 
 
@@ -159,4 +151,4 @@ async def test_what_nobody_can_read_is_said_to_be_so(owner: Owner, payload: byte
         job = job_pb2.Job(job_id="x", state=job_pb2.JOB_STATE_FAILED, spec=job_pb2.JobSpec(kind="demo.enable"))
         payload = job_events_pb2.JobEvents(events=[job_events_pb2.JobEvent(job=job)]).SerializeToString()
     with pytest.raises(bus.Undecodable):
-        await subscribers.JobEvents(owner.demo).heard(bus.Received(subject="x", payload=payload, message_id=""))
+        await Subscriber(owner.demo.settler).receive(bus.Received(subject="x", payload=payload, message_id=""))

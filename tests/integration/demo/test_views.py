@@ -10,11 +10,12 @@ from datetime import UTC, timedelta
 import pytest
 
 from chassis import errors
-from services.demo import dataset, handlers, listing, views
-from services.demo.domain import JobPhase, State
+from lifecycle.machine import JobPhase
+from services.demo import dataset, handlers, read_models, views
+from services.demo.domain import State
 from tests.integration.demo.conftest import Crashing, Owner
 
-ANY = listing.Filters()
+ANY = read_models.Filters()
 
 
 async def visible(shown: views.Views, owner: Owner) -> tuple[int, int, bool]:
@@ -35,7 +36,7 @@ async def test_rows_are_visible_while_enabled_only(owner: Owner, shown: views.Vi
         await handlers.enable(owner.dependencies, await owner.context(kind=Crashing))
     assert await owner.counts() == (12, 700)
     assert await visible(shown, owner) == nothing
-    await owner.demo.settle(await owner.news(JobPhase.FAILED))
+    await owner.settle(await owner.update(JobPhase.FAILED))
     assert await visible(shown, owner) == nothing
     await handlers.enable(owner.dependencies, await owner.context(attempt=2))
     assert await visible(shown, owner) == (12, 100, True)
@@ -57,9 +58,11 @@ async def test_owners_see_their_own_rows_only(make_owner: Callable[..., Owner], 
     assert await visible(shown, make_owner()) == (0, 0, False)
 
 
-async def pages(owner: Owner, shown: views.Views, filters: listing.Filters, size: int) -> list[listing.Interaction]:
+async def pages(
+    owner: Owner, shown: views.Views, filters: read_models.Filters, size: int
+) -> list[read_models.Interaction]:
     """Every interaction, page by page."""
-    found: list[listing.Interaction] = []
+    found: list[read_models.Interaction] = []
     token = ""
     while True:
         page = await shown.list_interactions(owner.owner_id, filters, page_size=size, page_token=token)
@@ -74,17 +77,17 @@ async def pages(owner: Owner, shown: views.Views, filters: listing.Filters, size
     "filters",
     [
         ANY,
-        listing.Filters(kind="comment"),
-        listing.Filters(sentiment="negative"),
-        listing.Filters(needs_reply=True),
-        listing.Filters(kind="mention", sentiment="positive"),
-        listing.Filters(content=(1, 3)),
-        listing.Filters(content=(7, 3)),
+        read_models.Filters(kind="comment"),
+        read_models.Filters(sentiment="negative"),
+        read_models.Filters(needs_reply=True),
+        read_models.Filters(kind="mention", sentiment="positive"),
+        read_models.Filters(content=(1, 3)),
+        read_models.Filters(content=(7, 3)),
     ],
     ids=str,
 )
 async def test_the_pages_hold_every_row_that_the_filters_admit_once_and_in_order(
-    owner: Owner, shown: views.Views, filters: listing.Filters
+    owner: Owner, shown: views.Views, filters: read_models.Filters
 ) -> None:
     await owner.enabled(interactions=400)
     items, rows, _ = await owner.asked_for()
@@ -102,14 +105,14 @@ async def test_the_pages_hold_every_row_that_the_filters_admit_once_and_in_order
     assert all(row.content_title == items[row.content_position].title for row in found)
 
 
-@pytest.mark.parametrize("order", listing.Order)
-async def test_the_pages_of_content(owner: Owner, shown: views.Views, order: listing.Order) -> None:
+@pytest.mark.parametrize("order", read_models.Order)
+async def test_the_pages_of_content(owner: Owner, shown: views.Views, order: read_models.Order) -> None:
     await owner.enabled(content=25, interactions=300)
     items, rows, _ = await owner.asked_for()
     about = Counter(row.content_position for row in rows)
-    by_views = order is listing.Order.MOST_VIEWED
+    by_views = order is read_models.Order.MOST_VIEWED
     items.sort(key=lambda item: (item.views if by_views else item.published_at, item.position), reverse=True)
-    found: list[listing.Content] = []
+    found: list[read_models.Content] = []
     token = ""
     while True:
         page = await shown.list_content(owner.owner_id, order_by=order, page_size=10, page_token=token)
@@ -126,12 +129,12 @@ async def test_tokens_belong_to_their_filters_and_their_generation(owner: Owner,
     page = await shown.list_interactions(owner.owner_id, ANY, page_size=5, page_token="")
     content = await shown.list_content(owner.owner_id, order_by="", page_size=5, page_token="")
 
-    async def refused(filters: listing.Filters, token: str) -> str:
+    async def refused(filters: read_models.Filters, token: str) -> str:
         with pytest.raises(errors.InvalidArgument) as error:
             await shown.list_interactions(owner.owner_id, filters, page_size=5, page_token=token)
         return error.value.field
 
-    assert await refused(listing.Filters(kind="comment"), page.next_page_token) == "page_token"
+    assert await refused(read_models.Filters(kind="comment"), page.next_page_token) == "page_token"
     assert await refused(ANY, content.next_page_token) == "page_token"
     assert await refused(ANY, "nonsense") == "page_token"
     assert await refused(ANY, page.next_page_token[:-3]) == "page_token"
@@ -158,7 +161,7 @@ async def test_page_sizes(owner: Owner, shown: views.Views) -> None:
 
 @pytest.mark.parametrize("profile_type", dataset.PROFILE_TYPES)
 async def test_the_dashboard_agrees_with_a_count_by_hand(owner: Owner, shown: views.Views, profile_type: str) -> None:
-    await owner.demo.enable(
+    await owner.demo.operations.enable(
         owner.owner_id, profile_type=profile_type, niche="food", content_count=30, interaction_count=3_000, key=""
     )
     await handlers.enable(owner.dependencies, await owner.context())
@@ -178,7 +181,7 @@ async def test_the_dashboard_agrees_with_a_count_by_hand(owner: Owner, shown: vi
     expected = [today - timedelta(days=ago) for ago in range(29, -1, -1)]
     assert [day.date for day in numbers.interactions_per_day] == expected
     for day in numbers.interactions_per_day:
-        counts = {name: days[day.date, name] for name in listing.SENTIMENTS}
+        counts = {name: days[day.date, name] for name in read_models.SENTIMENTS}
         assert (day.sentiment_counts, day.count) == (counts, sum(counts.values()))
 
 

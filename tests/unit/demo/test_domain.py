@@ -11,8 +11,9 @@ from uuid import uuid4
 import pytest
 
 from chassis import errors
+from lifecycle.machine import AttemptStart, Error, Fence, JobPhase, JobUpdate
 from services.demo import domain
-from services.demo.domain import Action, Beginning, JobKind, JobPhase, State
+from services.demo.domain import MACHINE, Action, JobKind, State
 
 SERVICE = Path(domain.__file__).parent
 OWNER, JOB = uuid4(), uuid4()
@@ -46,10 +47,16 @@ def mode_in(state: State, kind: JobKind | None = None, **given: object) -> domai
     return replace(mode, **given)  # type: ignore[arg-type]
 
 
-def news_of(phase: JobPhase, **given: object) -> domain.JobNews:
-    """News of that job, newer than what is known."""
-    news = domain.JobNews(job_id=JOB, owner_id=OWNER, generation=4, phase=phase, attempt=2, version=8)
-    return replace(news, **given)  # type: ignore[arg-type]
+def update_of(phase: JobPhase, **given: object) -> JobUpdate:
+    """An update of that job, newer than the one that was applied."""
+    update = JobUpdate(job_id=JOB, key=(OWNER,), kind="demo.enable", generation=4, phase=phase, attempt=2, version=8)
+    return replace(update, **given)  # type: ignore[arg-type]
+
+
+def settle(mode: domain.Mode, update: JobUpdate) -> tuple[Action, Error | None] | None:
+    """The action and the error of an update."""
+    ending = MACHINE.settle(mode, update)
+    return (ending.action, ending.error) if ending else None
 
 
 @pytest.mark.parametrize(("state", "action"), list(itertools.product(State, Action)))
@@ -88,52 +95,52 @@ def test_check_constraint_and_readme_say_the_same(document: str) -> None:
 @pytest.mark.parametrize(
     ("mode", "attempt", "expected"),
     [
-        (mode_in(State.ENABLING), 2, Beginning.WORK),
-        (mode_in(State.ENABLING), 3, Beginning.WORK),
-        (mode_in(State.ENABLING), 1, Beginning.SUPERSEDED),
-        (mode_in(State.ENABLED), 3, Beginning.DONE),
-        (mode_in(State.FAILED), 3, Beginning.RESUME),
-        (mode_in(State.FAILED), 2, Beginning.SUPERSEDED),
-        (mode_in(State.DISABLED), 3, Beginning.RESUME),
-        (mode_in(State.DISABLED), 2, Beginning.SUPERSEDED),
+        (mode_in(State.ENABLING), 2, AttemptStart.WORK),
+        (mode_in(State.ENABLING), 3, AttemptStart.WORK),
+        (mode_in(State.ENABLING), 1, AttemptStart.SUPERSEDED),
+        (mode_in(State.ENABLED), 3, AttemptStart.DONE),
+        (mode_in(State.FAILED), 3, AttemptStart.RESUME),
+        (mode_in(State.FAILED), 2, AttemptStart.SUPERSEDED),
+        (mode_in(State.DISABLED), 3, AttemptStart.RESUME),
+        (mode_in(State.DISABLED), 2, AttemptStart.SUPERSEDED),
     ],
 )
-def test_enable_begins(mode: domain.Mode, attempt: int, expected: Beginning) -> None:
-    fence = domain.Fence(owner_id=OWNER, job_id=JOB, generation=4, attempt=attempt)
-    assert domain.begin(mode, fence, JobKind.ENABLE) is expected
+def test_enable_begins(mode: domain.Mode, attempt: int, expected: AttemptStart) -> None:
+    fence = Fence(key=(OWNER,), job_id=JOB, generation=4, attempt=attempt)
+    assert MACHINE.start(mode, fence, JobKind.ENABLE) is expected
 
 
 @pytest.mark.parametrize(
     ("state", "attempt", "expected"),
     [
-        (State.DISABLING, 2, Beginning.WORK),
-        (State.DISABLING, 1, Beginning.SUPERSEDED),
-        (State.DISABLED, 2, Beginning.DONE),
-        (State.FAILED, 3, Beginning.RESUME),
-        (State.FAILED, 2, Beginning.SUPERSEDED),
+        (State.DISABLING, 2, AttemptStart.WORK),
+        (State.DISABLING, 1, AttemptStart.SUPERSEDED),
+        (State.DISABLED, 2, AttemptStart.DONE),
+        (State.FAILED, 3, AttemptStart.RESUME),
+        (State.FAILED, 2, AttemptStart.SUPERSEDED),
     ],
 )
-def test_disable_begins(state: State, attempt: int, expected: Beginning) -> None:
-    fence = domain.Fence(owner_id=OWNER, job_id=JOB, generation=4, attempt=attempt)
-    assert domain.begin(mode_in(state, JobKind.DISABLE), fence, JobKind.DISABLE) is expected
+def test_disable_begins(state: State, attempt: int, expected: AttemptStart) -> None:
+    fence = Fence(key=(OWNER,), job_id=JOB, generation=4, attempt=attempt)
+    assert MACHINE.start(mode_in(state, JobKind.DISABLE), fence, JobKind.DISABLE) is expected
 
 
 @pytest.mark.parametrize("other", [{"job_id": uuid4()}, {"generation": 3}, {"generation": 5}])
 @pytest.mark.parametrize("state", State)
 def test_a_job_of_another_generation_is_superseded_in_every_state(state: State, other: dict[str, object]) -> None:
-    fence = replace(domain.Fence(owner_id=OWNER, job_id=JOB, generation=4, attempt=9), **other)  # type: ignore[arg-type]
+    fence = replace(Fence(key=(OWNER,), job_id=JOB, generation=4, attempt=9), **other)  # type: ignore[arg-type]
     for kind in JobKind:
-        assert domain.begin(mode_in(state, kind), fence, kind) is Beginning.SUPERSEDED
+        assert MACHINE.start(mode_in(state, kind), fence, kind) is AttemptStart.SUPERSEDED
 
 
-ERROR = domain.Error(code="broken", message="It broke.")
+ERROR = Error(code="broken", message="It broke.")
 EFFECTS = {
     (State.ENABLING, JobPhase.FAILED): (Action.FAIL, ERROR),
     (State.ENABLING, JobPhase.CANCELLED): (Action.CANCEL_ENABLE, None),
-    (State.ENABLING, JobPhase.COMPLETED): (Action.FAIL, domain.WITHOUT_EFFECT),
+    (State.ENABLING, JobPhase.COMPLETED): (Action.FAIL, domain._INCOMPLETE.error),
     (State.DISABLING, JobPhase.FAILED): (Action.FAIL, ERROR),
     (State.DISABLING, JobPhase.CANCELLED): (Action.FAIL, domain.CANCELLED),
-    (State.DISABLING, JobPhase.COMPLETED): (Action.FAIL, domain.WITHOUT_EFFECT),
+    (State.DISABLING, JobPhase.COMPLETED): (Action.FAIL, domain._INCOMPLETE.error),
     (State.FAILED, JobPhase.WAITING): (Action.RESUME_ENABLE, None),
     (State.DISABLED, JobPhase.WAITING): (Action.RESUME_ENABLE, None),
 }
@@ -141,7 +148,7 @@ EFFECTS = {
 
 @pytest.mark.parametrize(("state", "phase"), list(itertools.product(State, JobPhase)))
 def test_every_news_in_every_state(state: State, phase: JobPhase) -> None:
-    assert domain.settle(mode_in(state), news_of(phase, error=ERROR)) == EFFECTS.get((state, phase))
+    assert settle(mode_in(state), update_of(phase, error=ERROR)) == EFFECTS.get((state, phase))
 
 
 @pytest.mark.parametrize(
@@ -149,18 +156,18 @@ def test_every_news_in_every_state(state: State, phase: JobPhase) -> None:
 )
 @pytest.mark.parametrize(("state", "phase"), list(itertools.product(State, JobPhase)))
 def test_late_and_foreign_news_changes_nothing(state: State, phase: JobPhase, stale: dict[str, object]) -> None:
-    assert domain.settle(mode_in(state), news_of(phase, **stale)) is None
+    assert settle(mode_in(state), update_of(phase, **stale)) is None
 
 
 def test_a_later_attempt_that_runs_resumes_what_failed() -> None:
-    running = news_of(JobPhase.HELD, attempt=3)
-    assert domain.settle(mode_in(State.FAILED), running) == (Action.RESUME_ENABLE, None)
-    assert domain.settle(mode_in(State.FAILED, JobKind.DISABLE), running) == (Action.RESUME_DISABLE, None)
-    assert domain.settle(mode_in(State.ENABLED), running) is None
+    running = update_of(JobPhase.HELD, attempt=3)
+    assert settle(mode_in(State.FAILED), running) == (Action.RESUME_ENABLE, None)
+    assert settle(mode_in(State.FAILED, JobKind.DISABLE), running) == (Action.RESUME_DISABLE, None)
+    assert settle(mode_in(State.ENABLED), running) is None
 
 
 def test_a_disable_that_ended_well_is_not_resumed() -> None:
-    assert domain.settle(mode_in(State.DISABLED, JobKind.DISABLE), news_of(JobPhase.WAITING)) is None
+    assert settle(mode_in(State.DISABLED, JobKind.DISABLE), update_of(JobPhase.WAITING)) is None
 
 
 def test_every_effect_is_a_legal_transition() -> None:
@@ -183,5 +190,5 @@ def test_every_effect_is_a_legal_transition() -> None:
     ],
 )
 def test_which_rows_are_justified(mode: domain.Mode, present: bool, older: bool) -> None:
-    assert domain.justifies(mode, 4) is present
-    assert domain.justifies(mode, 3) is older
+    assert domain.keeps_rows(mode, 4) is present
+    assert domain.keeps_rows(mode, 3) is older

@@ -10,7 +10,7 @@ from services.auth.connections.domain import Account, Item, Tokens
 from services.auth.connections.platforms import Platform
 from services.auth.connections.providers import provider
 from services.auth.connections.providers.outbound import Outbound, Untrustworthy
-from services.auth.connections.providers.provider import Asking, Transaction
+from services.auth.connections.providers.provider import AuthorizationRequest, Transaction
 
 _METHOD = "client_secret_post"
 
@@ -22,7 +22,7 @@ class Google:
         self.platform = platform
         self._client = provider.Client(platform, outbound)
 
-    async def ask(self, transaction: Transaction) -> Asking:
+    async def authorization_request(self, transaction: Transaction) -> AuthorizationRequest:
         """Give the page of consent."""
         url = self._client.consent_url(
             self.platform.authorize_url,
@@ -32,7 +32,7 @@ class Google:
             include_granted_scopes="false",
         )
         # Google sends `iss`, but does not everywhere promise to.
-        return Asking(url=url, issuer=self.platform.issuer, is_issuer_required=False)
+        return AuthorizationRequest(url=url, issuer=self.platform.issuer, is_issuer_required=False)
 
     async def exchange(self, code: str, transaction: Transaction) -> Tokens:
         """Get tokens for a code."""

@@ -13,7 +13,7 @@ from services.auth.connections.domain import Account, Item, Tokens
 from services.auth.connections.platforms import Platform
 from services.auth.connections.providers import provider
 from services.auth.connections.providers.outbound import Lost, Outbound, Refused, Unavailable
-from services.auth.connections.providers.provider import Asking, Transaction
+from services.auth.connections.providers.provider import AuthorizationRequest, Transaction
 
 RENEWABLE_AFTER = timedelta(hours=24)
 _TOKEN_ENDED = 190
@@ -27,10 +27,10 @@ class Instagram:
         self.platform = platform
         self._client = provider.Client(platform, outbound)
 
-    async def ask(self, transaction: Transaction) -> Asking:
+    async def authorization_request(self, transaction: Transaction) -> AuthorizationRequest:
         """Give the page of consent."""
         url = self._client.consent_url(self.platform.authorize_url, transaction)
-        return Asking(url=url, issuer=self.platform.issuer, is_issuer_required=False)
+        return AuthorizationRequest(url=url, issuer=self.platform.issuer, is_issuer_required=False)
 
     async def exchange(self, code: str, transaction: Transaction) -> Tokens:
         """Get a token for an hour, and for that at once one for 60 days."""

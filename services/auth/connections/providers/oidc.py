@@ -17,7 +17,7 @@ from services.auth.connections.domain import Account, Item, Tokens
 from services.auth.connections.platforms import Platform
 from services.auth.connections.providers import provider
 from services.auth.connections.providers.outbound import Failed, Outbound, Untrustworthy
-from services.auth.connections.providers.provider import Asking, Transaction
+from services.auth.connections.providers.provider import AuthorizationRequest, Transaction
 
 DESCRIPTION_SECONDS = 3_600.0
 KEYS_SECONDS = 300.0
@@ -50,13 +50,15 @@ class Oidc:
         self._description: tuple[float, Description] | None = None
         self._keys: tuple[float, KeySet] | None = None
 
-    async def ask(self, transaction: Transaction) -> Asking:
+    async def authorization_request(self, transaction: Transaction) -> AuthorizationRequest:
         """Give the page of consent."""
         description = await self._describe()
         # Many give a refresh token only after the page of consent was shown (OpenID Connect Core 11).
         extra = {"prompt": "consent"} if "offline_access" in self.platform.scopes else {}
         url = self._client.consent_url(description.authorize_url, transaction, nonce=transaction.nonce, **extra)
-        return Asking(url=url, issuer=self.platform.issuer, is_issuer_required=description.is_issuer_returned)
+        return AuthorizationRequest(
+            url=url, issuer=self.platform.issuer, is_issuer_required=description.is_issuer_returned
+        )
 
     async def exchange(self, code: str, transaction: Transaction) -> Tokens:
         """Get tokens for a code; the id token must be for us and for this very transaction."""

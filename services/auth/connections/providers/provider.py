@@ -41,7 +41,7 @@ class Transaction:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asking:
+class AuthorizationRequest:
     """Where the user's browser must go, and who must answer."""
 
     url: str = field(repr=False)
@@ -55,7 +55,7 @@ class Provider(Protocol):
 
     platform: Platform
 
-    async def ask(self, transaction: Transaction) -> Asking:
+    async def authorization_request(self, transaction: Transaction) -> AuthorizationRequest:
         """Give the page of consent."""
 
     async def exchange(self, code: str, transaction: Transaction) -> Tokens:

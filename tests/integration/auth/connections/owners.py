@@ -15,25 +15,19 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 import worker
 from chassis import errors, ids, outbox
+from lifecycle.machine import Error, JobPhase, JobUpdate
+from lifecycle.settler import Settler
+from lifecycle.submitter import Submitter
 from repruv.auth.v1 import auth_events_pb2
 from repruv.jobs.v1 import jobs_service_pb2
 from services.auth import schema
-from services.auth.connections import (
-    announcements,
-    connecting,
-    disconnecting,
-    domain,
-    leftovers,
-    operations,
-    refreshing,
-    secrets,
-    settling,
-    storage,
-    submissions,
-    tasks,
-)
+from services.auth.connections import domain, operations, secrets, storage
+from services.auth.connections.domain import Action, Connection
+from services.auth.connections.effects import Effects
+from services.auth.connections.handlers import connect, disconnect, refresh, revoke_tokens
+from services.auth.connections.handlers.dependencies import Dependencies
 from services.auth.connections.platforms import Platform
-from services.auth.connections.providers import choose, outbound
+from services.auth.connections.providers import outbound, registry
 from services.auth.encryption.keyring import Keyring
 from worker import JobsClient, testing
 from worker import outbox as worker_outbox
@@ -52,22 +46,15 @@ class OpenGate:
             raise self.refusal
 
 
-class NobodyElse(worker_outbox.Submitter):
-    """Jobs of other kinds, of which there are none."""
-
-    async def on_rejected(self, request: Any) -> None:
-        raise AssertionError(request)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """Connections, put together over one jobs service."""
 
     engine: AsyncEngine
     operations: operations.Operations
-    settlement: settling.Settlement
-    submits: submissions.Submissions
-    dependencies: tasks.Dependencies
+    settler: Settler[Connection, Action]
+    submitter: Submitter
+    dependencies: Dependencies
     gate: OpenGate
 
 
@@ -79,28 +66,29 @@ def make_parts(
     routes: Mapping[str, Any] = {},
 ) -> Parts:
     """Put connections together, with a relay that submits jobs after the commit, but neither polls nor publishes."""
-    announced = announcements.Announcements({platform.name: platform.title for platform in offered})
-    submits = submissions.Submissions(engine, jobs, announced, others=NobodyElse(jobs))
-    relay = outbox.Relay(engine, schema.outbox, {worker_outbox.PREFIX: submits.send, **routes})
-    settlement = settling.Settlement(engine=engine, jobs=jobs, submits=submits, announced=announced, relay=relay)
-    providers = choose.providers(offered, http)
+    effects = Effects({platform.name: platform.title for platform in offered})
+    submitter = Submitter(engine, jobs, effects.lifecycle())
+    relay = outbox.Relay(engine, schema.outbox, {worker_outbox.PREFIX: submitter.send, **routes})
+    settler = Settler(effects.lifecycle(), engine=engine, relay=relay, jobs=jobs, submitter=submitter)
+    providers = registry.providers(offered, http)
     vault = secrets.Vault(Keyring.read(f"test:{KEY}"))
     gate = OpenGate()
     served = operations.Operations(
         engine=engine,
         providers=providers,
         vault=vault,
-        settlement=settlement,
-        announced=announced,
+        settler=settler,
+        effects=effects,
         relay=relay,
         demo=gate,
         public_url=PUBLIC_URL,
     )
-    dependencies = tasks.Dependencies(
+    dependencies = Dependencies(
         engine=engine,
+        lifecycle=settler.lifecycle,
         providers=providers,
         vault=vault,
-        announced=announced,
+        effects=effects,
         relay=relay,
         public_url=PUBLIC_URL,
         offered=frozenset(providers),
@@ -108,8 +96,8 @@ def make_parts(
     return Parts(
         engine=engine,
         operations=served,
-        settlement=settlement,
-        submits=submits,
+        settler=settler,
+        submitter=submitter,
         dependencies=dependencies,
         gate=gate,
     )
@@ -134,12 +122,12 @@ class Owner:
     def in_another_session(self) -> Owner:
         return replace(self, session_id=uuid4())
 
-    async def begin(self, return_to: str = "") -> operations.NewSession:
+    async def begin(self, return_to: str = "") -> operations.PendingConnect:
         return await self.parts.operations.begin(self.user, self.platform, return_to=return_to)
 
     async def finish(self, *, state: str, code: str = "", error: str = "", issuer: str = "") -> domain.Connection:
-        returned = operations.Returned(state=state, code=code, error=error, issuer=issuer)
-        connection, _ = await self.parts.operations.finish(self.user, self.platform, returned)
+        callback = operations.Callback(state=state, code=code, error=error, issuer=issuer)
+        connection, _ = await self.parts.operations.finish(self.user, self.platform, callback)
         return connection
 
     async def consented(self) -> dict[str, str]:
@@ -166,13 +154,13 @@ class Owner:
         return connection
 
     async def connect(self, context: worker.Context | None = None) -> Any:
-        return await connecting.connect(self.parts.dependencies, context or await self.context())
+        return await connect.connect(self.parts.dependencies, context or await self.context())
 
     async def disconnect(self) -> domain.Connection:
         return await self.parts.operations.disconnect(self.user, self.platform)
 
     async def take_back(self, context: worker.Context | None = None) -> Any:
-        return await disconnecting.disconnect(self.parts.dependencies, context or await self.context())
+        return await disconnect.disconnect(self.parts.dependencies, context or await self.context())
 
     async def refresh(self, generation: int | None = None) -> Any:
         payload = {
@@ -180,16 +168,16 @@ class Owner:
             "platform": self.platform,
             "generation": generation or (await self.connection()).generation,
         }
-        return await refreshing.refresh(self.parts.dependencies, testing.RecordingContext(payload))
+        return await refresh.refresh(self.parts.dependencies, testing.RecordingContext(payload))
 
-    async def give_back(self) -> Any:
+    async def revoke_tokens(self) -> Any:
         """Do what the job does that was submitted for what was set aside last."""
         payload = {
             "user_id": str(self.user_id),
             "platform": self.platform,
             "generation": (await self.connection()).generation,
         }
-        return await leftovers.give_back(self.parts.dependencies, testing.RecordingContext(payload))
+        return await revoke_tokens.revoke_tokens(self.parts.dependencies, testing.RecordingContext(payload))
 
     async def submitted(self) -> list[str]:
         """The kinds of jobs in the outbox that are about this connection."""
@@ -223,28 +211,31 @@ class Owner:
         async with self.parts.engine.connect() as conn:
             return await storage.get(conn, self.user_id, self.platform)
 
-    async def kept(self) -> secrets.Kept | None:
+    async def stored(self) -> secrets.Stored | None:
         async with self.parts.engine.connect() as conn:
             return await self.parts.dependencies.vault.get(conn, await self.connection())
 
     async def tokens(self) -> domain.Tokens:
-        kept = await self.kept()
-        assert kept
-        assert kept.tokens
-        return kept.tokens
+        stored = await self.stored()
+        assert stored
+        assert stored.tokens
+        return stored.tokens
 
-    async def news(self, phase: domain.JobPhase, *, attempt: int = 1, version: int = 100) -> domain.JobNews:
-        """What a snapshot of the present job would say."""
+    async def settle(self, update: JobUpdate) -> Connection:
+        return await self.parts.settler.settle(update)
+
+    async def update(self, phase: JobPhase, *, attempt: int = 1, version: int = 100) -> JobUpdate:
+        """An update of the present job."""
         connection = await self.connection()
-        return domain.JobNews(
+        return JobUpdate(
+            key=connection.key,
             job_id=connection.job_id or ids.uuid7(),
-            user_id=self.user_id,
-            platform=self.platform,
+            kind=connection.job_kind or "",
             generation=connection.generation,
             phase=phase,
             attempt=attempt,
             version=version,
-            error_code="platform_unavailable" if phase is domain.JobPhase.FAILED else "",
+            error=Error(code="platform_unavailable", message="Down.") if phase is JobPhase.FAILED else None,
         )
 
     async def age(self, column: str, interval: str) -> None:

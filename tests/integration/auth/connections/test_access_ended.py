@@ -9,9 +9,10 @@ import pytest
 import sqlalchemy as sa
 
 import worker
+from lifecycle.machine import JobPhase
 from services.auth import domain as accounts
-from services.auth.connections import leftovers, upkeep
-from services.auth.connections.domain import JobPhase, State
+from services.auth.connections.domain import State
+from services.auth.connections.handlers import maintenance, revoke_tokens
 from worker import testing
 
 
@@ -25,7 +26,7 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> Any:
         with pytest.raises(worker.JobFailed):
             await owner.connect()
         assert (await owner.tokens()).access_token
-        await owner.parts.settlement.settle(await owner.news(phase))
+        await owner.settle(await owner.update(phase))
 
     return end
 
@@ -38,7 +39,7 @@ async def run_upkeep(owner: Any) -> tuple[dict[str, int], list[Any]]:
         submitted.extend(new)
         return []
 
-    return await upkeep.upkeep(owner.parts.dependencies, submit, testing.RecordingContext()), submitted
+    return await maintenance.maintain(owner.parts.dependencies, submit, testing.RecordingContext()), submitted
 
 
 async def execute(owner: Any, statement: str, **values: Any) -> Any:
@@ -51,24 +52,24 @@ async def test_tokens_of_a_connect_that_ended_unheard_are_given_back(
     owner: Any, tampering: Any, ended: Any, phase: JobPhase
 ) -> None:
     await ended(owner, tampering, phase)
-    assert await owner.kept() is None
+    assert await owner.stored() is None
     assert await owner.submitted() == ["auth.connect", "auth.revoke-tokens"]
     await tampering.does(refuse=[{"path": "/revoke", "status": 503, "times": 1}])
     with pytest.raises(worker.JobFailed) as later:
-        await owner.give_back()
+        await owner.revoke_tokens()
     assert later.value.retryable
-    assert await owner.give_back() == {"revoked": True}
+    assert await owner.revoke_tokens() == {"revoked": True}
     assert len(await tampering.asked("/revoke")) == 2
-    assert await owner.give_back() == {"revoked": False}
-    assert not await owner.row_exists("connection_leftovers")
+    assert await owner.revoke_tokens() == {"revoked": False}
+    assert not await owner.row_exists("connection_pending_revocations")
 
 
 async def test_tokens_of_a_disconnect_that_ended_unheard_are_given_back(owner: Any, tampering: Any) -> None:
     await owner.connected()
     await owner.disconnect()
-    await owner.parts.settlement.settle(await owner.news(JobPhase.CANCELLED))
+    await owner.settle(await owner.update(JobPhase.CANCELLED))
     assert (await owner.submitted())[-1] == "auth.revoke-tokens"
-    assert await owner.give_back() == {"revoked": True}
+    assert await owner.revoke_tokens() == {"revoked": True}
     assert len(await tampering.asked("/revoke")) == 1
 
 
@@ -81,11 +82,11 @@ async def test_what_is_left_over_waits_for_a_user_who_connects_anew_and_spares_t
     context = testing.RecordingContext(payload)
     await owner.begin()
     with pytest.raises(worker.Snooze):
-        await leftovers.give_back(owner.parts.dependencies, context)
+        await revoke_tokens.revoke_tokens(owner.parts.dependencies, context)
     await owner.connected()
-    assert await leftovers.give_back(owner.parts.dependencies, context) == {"revoked": False}
+    assert await revoke_tokens.revoke_tokens(owner.parts.dependencies, context) == {"revoked": False}
     assert await tampering.asked("/revoke") == []
-    assert not await owner.row_exists("connection_leftovers")
+    assert not await owner.row_exists("connection_pending_revocations")
 
 
 async def test_what_is_left_over_is_submitted_again_and_forgotten_after_a_week(
@@ -93,7 +94,8 @@ async def test_what_is_left_over_is_submitted_again_and_forgotten_after_a_week(
 ) -> None:
     await ended(owner, tampering, JobPhase.FAILED)
     older = (
-        "UPDATE auth.connection_leftovers SET set_aside_at = set_aside_at - CAST(:by AS interval) WHERE user_id = :id"
+        "UPDATE auth.connection_pending_revocations SET set_aside_at = set_aside_at - CAST(:by AS interval)"
+        " WHERE user_id = :id"
     )
 
     async def mine() -> list[str]:
@@ -105,7 +107,7 @@ async def test_what_is_left_over_is_submitted_again_and_forgotten_after_a_week(
     assert await mine() == ["auth.revoke-tokens"]
     await execute(owner, older, by="7 days", id=owner.user_id)
     assert await mine() == []
-    assert not await owner.row_exists("connection_leftovers")
+    assert not await owner.row_exists("connection_pending_revocations")
 
 
 async def test_disabling_an_account_takes_its_access_back_and_enabling_does_not_connect_it(
@@ -115,9 +117,9 @@ async def test_disabling_an_account_takes_its_access_back_and_enabling_does_not_
     await owner.connected()
     away = owner.at("youtube")
     await away.begin()
-    async with owner.parts.engine.begin() as conn:
+    async with owner.parts.dependencies.transaction() as tx:
         admin = accounts.Actor(user_id=other.user_id, session_id=other.session_id)
-        await upkeep.end_of_user(conn, owner.parts.dependencies.announced, owner.user_id, admin)
+        await maintenance.end_of_user(tx, owner.parts.dependencies.effects, owner.user_id, admin)
     assert [(await one.connection()).state for one in (owner, away)] == [State.DISCONNECTING] * 2
     assert (await owner.told())[-1][0] == "account_disabled"
     assert ("disconnected", "account_disabled") in await owner.recorded()
@@ -133,7 +135,7 @@ async def test_a_disabled_account_begins_and_finishes_nothing_with_an_identity_t
         await owner.come_back(values)
     with pytest.raises(accounts.SessionInvalid):
         await owner.begin()
-    assert (await owner.connection()).is_away
+    assert (await owner.connection()).awaits_consent
 
 
 async def test_access_that_a_disabled_account_has_all_the_same_ends_within_the_hour(owner: Any) -> None:
@@ -159,7 +161,7 @@ async def test_a_platform_that_is_gone_for_a_day_is_disconnected_and_its_tokens_
     assert done["platform_withdrawn"] >= 1
     assert ("disconnected", "platform_withdrawn") in await owner.recorded()
     assert await gone.take_back() == {"revoked": True}
-    assert await owner.kept() is None
+    assert await owner.stored() is None
     await run_upkeep(owner)
 
 
@@ -168,7 +170,7 @@ async def test_a_platform_without_settings_is_forgotten(owner: Any, tampering: A
     await owner.disconnect()
     unknown = replace(owner, parts=replace(parts, dependencies=replace(parts.dependencies, providers={})))
     assert await unknown.take_back() == {"revoked": False}
-    assert await owner.kept() is None
+    assert await owner.stored() is None
     assert (await owner.connection()).state is State.DISCONNECTED
 
 

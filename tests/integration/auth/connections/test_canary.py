@@ -41,13 +41,13 @@ async def test_no_secret_can_be_read_anywhere(
     secrets |= {back["code"], back["state"]}
     read.append(await texts(owner.parts.engine))
     await owner.come_back(back)
-    kept = await owner.kept()
+    kept = await owner.stored()
     secrets |= {kept.consent.code, kept.consent.verifier, kept.consent.nonce}
     read.append(await texts(owner.parts.engine))
     await owner.connect()
     tokens = await owner.tokens()
     read.append(await texts(owner.parts.engine))
-    shown = [repr(await owner.kept()), repr(tokens)]
+    shown = [repr(await owner.stored()), repr(tokens)]
 
     # What goes wrong tells no more than what goes well.
     await owner.age("refresh_at", "90 days")

@@ -50,7 +50,7 @@ async def test_access_is_got_renewed_with_another_refresh_token_and_given_back(h
 
     back = query(await consent(begun.authorization_url, login=str(honest.user_id)))
     assert back["iss"]
-    assert (await honest.come_back(back)).is_moving
+    assert (await honest.come_back(back)).has_pending_job
     await honest.connect()
 
     connected = await honest.connection()
@@ -70,7 +70,7 @@ async def test_access_is_got_renewed_with_another_refresh_token_and_given_back(h
     await honest.disconnect()
     assert await honest.take_back() == {"revoked": True}
     gone = await honest.connection()
-    assert (gone.state, gone.account, await honest.kept()) == (State.DISCONNECTED, None, None)
+    assert (gone.state, gone.account, await honest.stored()) == (State.DISCONNECTED, None, None)
     assert [reason for reason, _ in await honest.told()] == [
         "connect_begun",
         "consent_given",
@@ -115,7 +115,7 @@ async def test_an_answer_without_issuer_or_from_another_does_not_count_and_uses_
     for issuer in ("", "https://evil.example", back["iss"] + "/"):
         with pytest.raises(StateInvalid):
             await honest.come_back({**back, "iss": issuer})
-    assert (await honest.come_back(back)).is_moving
+    assert (await honest.come_back(back)).has_pending_job
 
 
 async def test_a_code_of_another_transaction_is_refused_by_the_provider(
@@ -129,4 +129,4 @@ async def test_a_code_of_another_transaction_is_refused_by_the_provider(
         await honest.connect()
     failed = await honest.connection()
     assert (failed.state, failed.error.code) == (State.FAILED, "consent_expired")
-    assert await honest.kept() is None
+    assert await honest.stored() is None

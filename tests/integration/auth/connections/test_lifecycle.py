@@ -9,8 +9,10 @@ import pytest
 
 import worker
 from chassis import errors
-from services.auth.connections import convert, handlers, storage, tasks
-from services.auth.connections.domain import Action, JobPhase, State
+from lifecycle.machine import JobPhase
+from services.auth.connections import jobs, storage
+from services.auth.connections.domain import Action, State
+from services.auth.connections.handlers import due
 from worker import testing
 
 
@@ -95,7 +97,7 @@ async def test_a_disconnect_during_the_exchange_gives_back_what_came_too_late(
     assert f"token={(await tampering.seen())['issued'][0]['refresh_token']}" in revoked["body"]
     assert (await owner.connection()).state is State.DISCONNECTING
     await owner.take_back()
-    assert await owner.kept() is None
+    assert await owner.stored() is None
 
 
 async def test_an_account_belongs_to_one_user_and_the_other_keeps_it(
@@ -108,7 +110,7 @@ async def test_an_account_belongs_to_one_user_and_the_other_keeps_it(
         await other.connect()
     failed = await other.connection()
     assert (failed.state, failed.error.code) == (State.FAILED, "account_already_connected")
-    assert await other.kept() is None
+    assert await other.stored() is None
     assert await tampering.asked("/revoke") == [], "revoking would end the access of the other user"
     await owner.disconnect()
     await owner.take_back()
@@ -127,10 +129,10 @@ async def test_secrets_go_even_if_the_platform_takes_nothing_back(
     for attempt in range(1, attempts):
         with pytest.raises(worker.JobFailed):
             await owner.take_back(await owner.context(attempt=attempt))
-        assert await owner.kept()
+        assert await owner.stored()
     assert await owner.take_back(await owner.context(attempt=attempts)) == {"revoked": False}
     assert (await owner.connection()).state is State.DISCONNECTED
-    assert await owner.kept() is None
+    assert await owner.stored() is None
 
 
 async def test_a_job_that_is_cancelled_gives_back_what_it_got(owner: Any, tampering: Any) -> None:
@@ -143,8 +145,8 @@ async def test_a_job_that_is_cancelled_gives_back_what_it_got(owner: Any, tamper
     with pytest.raises(worker.Cancelled):
         await owner.connect(context)
     assert (await owner.connection()).state is State.DISCONNECTED
-    assert await owner.kept() is None
-    assert await owner.give_back() == {"revoked": True}
+    assert await owner.stored() is None
+    assert await owner.revoke_tokens() == {"revoked": True}
     assert len(await tampering.asked("/revoke")) == 1
 
 
@@ -190,13 +192,13 @@ async def test_an_attempt_that_is_overtaken_within_the_exchange_keeps_nothing(
     async def overtaken(self: Any, *given: Any) -> Any:
         tokens = await exchange(self, *given)
         async with owner.parts.engine.begin() as conn:
-            await storage.begin_attempt(conn, tasks.fence_of(second))
+            await storage.CONNECTIONS.begin_attempt(conn, owner.parts.dependencies.attempt(second).fence)
         return tokens
 
     monkeypatch.setattr(type(provider), "exchange", overtaken)
     with pytest.raises(worker.Cancelled):
         await owner.connect(first)
-    assert (await owner.kept()).tokens is None
+    assert (await owner.stored()).tokens is None
     assert len(await tampering.asked("/revoke")) == 1
 
 
@@ -204,7 +206,8 @@ async def test_a_zombie_attempt_changes_nothing(owner: Any) -> None:
     await owner.returned()
     zombie = await owner.context(attempt=1)
     async with owner.parts.engine.begin() as conn:
-        await storage.begin_attempt(conn, tasks.fence_of(await owner.context(attempt=2)))
+        second = owner.parts.dependencies.attempt(await owner.context(attempt=2))
+        await storage.CONNECTIONS.begin_attempt(conn, second.fence)
     with pytest.raises(worker.Cancelled):
         await owner.connect(zombie)
     assert (await owner.connection()).state is State.CONNECTING
@@ -216,39 +219,44 @@ async def test_a_zombie_attempt_changes_nothing(owner: Any) -> None:
         (JobPhase.FAILED, State.FAILED),
         (JobPhase.CANCELLED, State.DISCONNECTED),
         (JobPhase.COMPLETED, State.FAILED),
-        (JobPhase.UNDER_WAY, State.CONNECTING),
+        (JobPhase.WAITING, State.CONNECTING),
+        (JobPhase.HELD, State.CONNECTING),
     ],
 )
 async def test_the_end_of_a_connect_job_is_settled_once(owner: Any, phase: JobPhase, state: State) -> None:
     await owner.returned()
-    news = await owner.news(phase)
-    settled = await owner.parts.settlement.settle(news)
+    news = await owner.update(phase)
+    settled = await owner.settle(news)
     assert settled.state is state
-    assert await owner.parts.settlement.settle(news) == settled
-    assert (await owner.kept() is None) == (state is not State.CONNECTING)
+    assert await owner.settle(news) == settled
+    assert (await owner.stored() is None) == (state is not State.CONNECTING)
 
 
 @pytest.mark.parametrize("phase", [JobPhase.FAILED, JobPhase.CANCELLED, JobPhase.COMPLETED])
 async def test_however_a_disconnect_job_ends_the_secrets_are_gone(owner: Any, phase: JobPhase) -> None:
     await owner.connected()
     await owner.disconnect()
-    assert (await owner.parts.settlement.settle(await owner.news(phase))).state is State.DISCONNECTED
-    assert await owner.kept() is None
+    assert (await owner.settle(await owner.update(phase))).state is State.DISCONNECTED
+    assert await owner.stored() is None
 
 
 async def test_news_of_an_older_generation_changes_nothing(owner: Any) -> None:
     await owner.returned()
-    late = await owner.news(JobPhase.FAILED)
+    late = await owner.update(JobPhase.FAILED)
     await owner.returned()
-    assert (await owner.parts.settlement.settle(late)).is_moving
+    assert (await owner.settle(late)).has_pending_job
 
 
 async def test_a_change_counts_for_its_own_generation_only(owner: Any) -> None:
     older = await owner.returned()
     newer = await owner.returned()
-    async with owner.parts.engine.begin() as conn:
-        assert await storage.move(conn, older, Action.CANCEL_CONNECT) is None
-        assert await storage.move(conn, newer, Action.CANCEL_CONNECT) is not None
+    dependencies = owner.parts.dependencies
+    async with dependencies.transaction() as tx:
+        for connection, is_moved in ((older, False), (newer, True)):
+            moved = await dependencies.lifecycle.move(
+                tx, connection.key, Action.CANCEL_CONNECT, of_generation=connection.generation
+            )
+            assert (moved is not None) == is_moved
 
 
 async def test_who_does_not_come_back_is_disconnected_by_reading_or_by_the_schedule(
@@ -257,10 +265,10 @@ async def test_who_does_not_come_back_is_disconnected_by_reading_or_by_the_sched
     other = await new_owner()
     for one in (owner, other):
         await one.begin()
-        assert (await one.parts.operations.get(one.user_id, one.platform)).is_away
+        assert (await one.parts.operations.get(one.user_id, one.platform)).awaits_consent
         await one.age("changed_at", "10 minutes")
     assert (await owner.parts.operations.get(owner.user_id, owner.platform)).state is State.DISCONNECTED
-    await handlers.abandon(other.parts.settlement, testing.RecordingContext())
+    await due.abandon(other.parts.dependencies, other.parts.settler, testing.RecordingContext())
     assert (await other.connection()).state is State.DISCONNECTED
     for one in (owner, other):
         assert [reason for reason, _ in await one.told()] == ["connect_begun", "abandoned"]
@@ -269,11 +277,11 @@ async def test_who_does_not_come_back_is_disconnected_by_reading_or_by_the_sched
 
 async def test_a_job_that_is_refused_for_ever_ends_its_transition(owner: Any) -> None:
     moving = await owner.returned()
-    await owner.parts.submits.on_rejected(convert.submit_to_proto(moving))
+    await owner.parts.submitter.on_rejected(jobs.move(moving))
     failed = await owner.connection()
     assert (failed.state, failed.error.code) == (State.FAILED, "job_rejected")
     moving = await owner.disconnect()
-    await owner.parts.submits.on_rejected(convert.submit_to_proto(moving))
+    await owner.parts.submitter.on_rejected(jobs.move(moving))
     assert (await owner.connection()).state is State.DISCONNECTED
 
 

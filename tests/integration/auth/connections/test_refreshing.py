@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 import worker
-from services.auth.connections import handlers
 from services.auth.connections.domain import State
+from services.auth.connections.handlers import due
 from worker import testing
 
 
@@ -58,7 +58,7 @@ async def test_a_disconnect_wins_over_a_refresh_and_both_tokens_are_given_back(
         await owner.take_back()
     assert len(await tampering.asked("/revoke")) == 2
     assert (await owner.connection()).state is State.DISCONNECTED
-    assert await owner.kept() is None
+    assert await owner.stored() is None
 
 
 async def test_of_two_refreshes_at_once_one_counts_and_the_refusal_of_the_other_does_not(
@@ -97,7 +97,7 @@ async def test_a_refresh_that_is_refused_for_good_fails_the_connection(owner: An
     failed = await owner.connection()
     assert (failed.state, failed.error.code) == (State.FAILED, "reauthorization_required")
     assert failed.account is not None
-    assert await owner.kept() is None
+    assert await owner.stored() is None
     assert (await owner.returned()).state is State.CONNECTING
 
 
@@ -162,7 +162,7 @@ async def test_what_is_due_gets_one_job_and_is_left_alone_for_a_minute(owner: An
         return [worker.SubmittedJob(job_id=one.job_id, created=True, has_worker=True, state="pending") for one in found]
 
     for _ in range(2):
-        await handlers.refresh_due(owner.parts.dependencies, submit, testing.RecordingContext())
+        await due.refresh_due(owner.parts.dependencies, submit, testing.RecordingContext())
     mine = [one for one in submitted if one.spec.payload["user_id"] == str(owner.user_id)]
     assert len(mine) == 1
     assert mine[0].spec.owner_id == worker.SYSTEM
@@ -203,5 +203,5 @@ async def test_a_connection_that_was_read_a_day_ago_gets_a_job_at_most_once_an_h
 
     await owner.age("synced_at", "25 hours")
     for _ in range(2):
-        await handlers.refresh_due(owner.parts.dependencies, submit, testing.RecordingContext())
+        await due.refresh_due(owner.parts.dependencies, submit, testing.RecordingContext())
     assert [one.spec.payload["user_id"] for one in submitted].count(str(owner.user_id)) == 1

@@ -28,7 +28,7 @@ async def test_a_job_that_never_arrived_is_submitted_again(
     assert await jobs.get(str(moving.job_id)) is None
 
     async def has_arrived() -> bool:
-        await parts_with_jobs.settlement.settle_stale(age=timedelta(0))
+        await parts_with_jobs.settler.sweep(age=timedelta(0))
         return await jobs.get(str(moving.job_id)) is not None
 
     await eventually(has_arrived)
@@ -42,7 +42,7 @@ async def test_the_end_of_a_job_that_nobody_heard_is_found_by_reading(
     await cancel(str(moving.job_id))
     read = await served.parts.operations.get(served.user_id, served.platform)
     assert read.state is State.DISCONNECTED
-    assert await served.kept() is None
+    assert await served.stored() is None
 
 
 async def test_the_end_of_a_job_that_nobody_heard_is_found_by_looking(
@@ -54,7 +54,7 @@ async def test_the_end_of_a_job_that_nobody_heard_is_found_by_looking(
     await cancel(str(moving.job_id))
 
     async def is_settled() -> bool:
-        await served.parts.settlement.settle_stale(age=timedelta(0))
+        await served.parts.settler.sweep(age=timedelta(0))
         return (await served.connection()).state is State.DISCONNECTED
 
     await eventually(is_settled)

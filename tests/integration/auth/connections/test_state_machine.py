@@ -16,11 +16,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 import worker
 from chassis import errors
+from lifecycle.machine import JobPhase, JobUpdate
 from services.auth.connections import domain
-from services.auth.connections.domain import JobPhase, State, Tokens
+from services.auth.connections.domain import State, Tokens
 from services.auth.connections.platforms import Platform
 from services.auth.connections.providers.outbound import Lost, Refused, Unavailable
-from services.auth.connections.providers.provider import Asking
+from services.auth.connections.providers.provider import AuthorizationRequest
 from worker import testing
 
 OUTCOMES = st.sampled_from(["good", "good", "unavailable", "lost", "refused", "dies"])
@@ -44,8 +45,8 @@ class Scripted:
         self.revoked: set[str] = set()
         self.codes: list[str] = []
 
-    async def ask(self, transaction: Any) -> Asking:
-        return Asking(url=transaction.state, issuer="", is_issuer_required=False)
+    async def authorization_request(self, transaction: Any) -> AuthorizationRequest:
+        return AuthorizationRequest(url=transaction.state, issuer="", is_issuer_required=False)
 
     async def exchange(self, code: str, transaction: Any) -> Tokens:
         await self._happen()
@@ -129,7 +130,7 @@ class Machine(RuleBasedStateMachine):
         self.owner = self.world.run(self._over(name))
         self.authorizations: list[tuple[str, int]] = []
         self.contexts: list[worker.Context] = []
-        self.news: list[domain.JobNews] = []
+        self.news: list[JobUpdate] = []
         self.generations: list[int] = []
         self.seen = domain.Connection(user_id=self.owner.user_id, platform=name)
 
@@ -171,13 +172,13 @@ class Machine(RuleBasedStateMachine):
         state, generation = data.draw(st.sampled_from(self.authorizations[-3:]))
         before = self.now()
         who = self.owner.in_another_session() if is_other else self.owner
-        counts = not is_other and before.is_away and before.generation == generation
+        counts = not is_other and before.awaits_consent and before.generation == generation
         code = "" if error else f"code-{generation}"
         finished = self.act(who.finish(state=state, code=code, error=error), allowed=(domain.StateInvalid,))
         assert (finished is not None) == counts
         if finished is None:
             assert self.now() == before
-        elif finished.is_moving:
+        elif finished.has_pending_job:
             self._job()
 
     def _job(self) -> None:
@@ -208,7 +209,7 @@ class Machine(RuleBasedStateMachine):
         after = self.now()
         if context.job_id != str(before.job_id):
             assert after == before, "an older job changes nothing"
-        if after.is_moving and after.job_id != before.job_id:
+        if after.has_pending_job and after.job_id != before.job_id:
             self._job()
 
     async def _begin_quietly(self) -> None:
@@ -241,7 +242,7 @@ class Machine(RuleBasedStateMachine):
         after = self.now()
         if before.state is not State.CONNECTED or before.generation != generation:
             assert after == before
-        if after.is_moving and after.job_id != before.job_id:
+        if after.has_pending_job and after.job_id != before.job_id:
             self._job()
 
     async def _make_due(self) -> None:
@@ -256,10 +257,10 @@ class Machine(RuleBasedStateMachine):
         before = self.now()
         if before.job_id is None:
             return
-        news = self.world.run(self.owner.news(phase, attempt=before.attempt, version=version))
+        news = self.world.run(self.owner.update(phase, attempt=before.attempt, version=version))
         self.news.append(news)
-        self.act(self.owner.parts.settlement.settle(news))
-        if phase is JobPhase.UNDER_WAY or not before.is_moving:
+        self.act(self.owner.settle(news))
+        if phase in {JobPhase.WAITING, JobPhase.HELD} or not before.has_pending_job:
             assert self.now() == before
 
     @precondition(lambda self: self.news)
@@ -268,7 +269,7 @@ class Machine(RuleBasedStateMachine):
         """Old news again."""
         news = data.draw(st.sampled_from(self.news))
         before = self.now()
-        self.act(self.owner.parts.settlement.settle(news))
+        self.act(self.owner.settle(news))
         if news.job_id != before.job_id:
             assert self.now() == before
 
@@ -280,7 +281,7 @@ class Machine(RuleBasedStateMachine):
         self.act(self.owner.age("expires_at", "10 minutes"))
         self.authorizations.clear()
         found = self.act(self.owner.parts.operations.get(self.owner.user_id, self.owner.platform))
-        assert not found.is_away, "nobody is away for ever"
+        assert not found.awaits_consent, "nobody is away for ever"
 
     @invariant()
     def the_rules_hold(self) -> None:
@@ -299,7 +300,7 @@ class Machine(RuleBasedStateMachine):
 
     async def _look(self) -> Any:
         waits = await self.owner.row_exists("connection_authorizations")
-        return await self.owner.connection(), await self.owner.kept(), waits, await self.owner.told()
+        return await self.owner.connection(), await self.owner.stored(), waits, await self.owner.told()
 
     def teardown(self) -> None:
         """Whatever it is doing can be ended, and then nothing is left that the platform has not taken back."""
@@ -308,7 +309,7 @@ class Machine(RuleBasedStateMachine):
         if self.now().state is State.DISCONNECTING:
             self.act(self.owner.take_back(self.world.run(self.owner.context(99))))
         assert self.now().state is State.DISCONNECTED
-        assert self.world.run(self.owner.kept()) is None
+        assert self.world.run(self.owner.stored()) is None
 
 
 @pytest.fixture

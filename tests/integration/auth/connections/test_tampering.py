@@ -17,7 +17,7 @@ async def failed(owner: Any, code: str) -> None:
     """Check that the connection has failed for this reason, and that nothing secret is left."""
     connection = await owner.connection()
     assert (connection.state, connection.error and connection.error.code) == (State.FAILED, code)
-    assert await owner.kept() is None
+    assert await owner.stored() is None
     assert not await owner.row_exists("connection_authorizations")
     assert ("connection_failed", code) in await owner.recorded()
 
@@ -28,7 +28,7 @@ async def test_only_the_session_that_began_can_finish_and_only_once(owner: Any) 
         await owner.in_another_session().come_back(back)
     with pytest.raises(StateInvalid):
         await owner.come_back({**back, "state": back["state"] + "x"})
-    assert (await owner.come_back(back)).is_moving
+    assert (await owner.come_back(back)).has_pending_job
     with pytest.raises(StateInvalid):
         await owner.come_back(back)
 
@@ -42,7 +42,7 @@ async def test_another_user_cannot_finish_even_with_the_same_session_id(
     await thief.begin()
     with pytest.raises(StateInvalid):
         await thief.come_back(back)
-    assert (await owner.connection()).is_away
+    assert (await owner.connection()).awaits_consent
 
 
 async def test_an_answer_counts_at_the_platform_it_was_begun_at_only(owner: Any) -> None:
@@ -51,7 +51,7 @@ async def test_an_answer_counts_at_the_platform_it_was_begun_at_only(owner: Any)
         await owner.at(platform).begin()
         with pytest.raises(StateInvalid):
             await owner.at(platform).come_back(back)
-    assert (await owner.come_back(back)).is_moving
+    assert (await owner.come_back(back)).has_pending_job
 
 
 async def test_an_answer_after_ten_minutes_does_not_count(owner: Any) -> None:
@@ -65,7 +65,7 @@ async def test_of_two_tabs_the_last_that_began_counts(owner: Any) -> None:
     first, second = await owner.consented(), await owner.consented()
     with pytest.raises(StateInvalid):
         await owner.come_back(first)
-    assert (await owner.come_back(second)).is_moving
+    assert (await owner.come_back(second)).has_pending_job
 
 
 async def test_refusals_look_the_same_whatever_is_wrong(owner: Any) -> None:
@@ -76,7 +76,7 @@ async def test_refusals_look_the_same_whatever_is_wrong(owner: Any) -> None:
             await owner.come_back({**back, **wrong})
         said.add((refused.value.message, refused.value.code, refused.value.field))
     assert len(said) == 1
-    assert (await owner.come_back(back)).is_moving
+    assert (await owner.come_back(back)).has_pending_job
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ async def test_what_the_provider_says_must_be_for_us_and_this_transaction(
     await failed(owner, "platform_refused")
     if "tokens" not in misdeeds or "id_token" in misdeeds["tokens"]:
         # By a job if it had been kept, else at once.
-        await owner.give_back()
+        await owner.revoke_tokens()
         assert len(await tampering.asked("/revoke")) == 1, "what came all the same is given back"
 
 

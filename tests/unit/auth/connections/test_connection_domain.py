@@ -8,19 +8,9 @@ from uuid import uuid4
 
 import pytest
 
+from lifecycle.machine import ENDED, AttemptStart, Error, Fence, JobPhase, JobUpdate
 from services.auth.connections import domain
-from services.auth.connections.domain import (
-    Action,
-    Beginning,
-    Connection,
-    ErrorCode,
-    Fence,
-    JobKind,
-    JobNews,
-    JobPhase,
-    State,
-    Tokens,
-)
+from services.auth.connections.domain import MACHINE, Action, Connection, ErrorCode, JobKind, State, Tokens
 
 MOVING = Connection(
     user_id=uuid4(),
@@ -38,77 +28,85 @@ DISCONNECTING = replace(MOVING, state=State.DISCONNECTING, job_kind=JobKind.DISC
 
 def fence(connection: Connection, **changed: object) -> Fence:
     assert connection.job_id
-    made = Fence(
-        user_id=connection.user_id,
-        platform=connection.platform,
+    fence_ = Fence(
+        key=connection.key,
         job_id=connection.job_id,
         generation=connection.generation,
         attempt=connection.attempt,
     )
-    return replace(made, **changed)  # type: ignore[arg-type]
+    return replace(fence_, **changed)  # type: ignore[arg-type]
 
 
-def news(connection: Connection, phase: JobPhase, **changed: object) -> JobNews:
+def update_of(connection: Connection, phase: JobPhase, **changed: object) -> JobUpdate:
     assert connection.job_id
-    made = JobNews(
+    assert connection.job_kind
+    update = JobUpdate(
+        key=connection.key,
         job_id=connection.job_id,
-        user_id=connection.user_id,
-        platform=connection.platform,
+        kind=connection.job_kind,
         generation=connection.generation,
         phase=phase,
         attempt=connection.attempt,
         version=connection.job_version + 1,
     )
-    return replace(made, **changed)  # type: ignore[arg-type]
+    return replace(update, **changed)  # type: ignore[arg-type]
+
+
+def settle(connection: Connection, update: JobUpdate) -> tuple[Action, Error | None] | None:
+    """The action and the error of an update."""
+    ending = MACHINE.settle(connection, update)
+    return (ending.action, ending.error) if ending else None
 
 
 @pytest.mark.parametrize(
-    ("changed", "beginning"),
+    ("changed", "start"),
     [
-        ({}, Beginning.WORK),
-        ({"attempt": 9}, Beginning.WORK),
-        ({"attempt": 1}, Beginning.SUPERSEDED),
-        ({"generation": 2}, Beginning.SUPERSEDED),
-        ({"generation": 4}, Beginning.SUPERSEDED),
-        ({"job_id": uuid4()}, Beginning.SUPERSEDED),
+        ({}, AttemptStart.WORK),
+        ({"attempt": 9}, AttemptStart.WORK),
+        ({"attempt": 1}, AttemptStart.SUPERSEDED),
+        ({"generation": 2}, AttemptStart.SUPERSEDED),
+        ({"generation": 4}, AttemptStart.SUPERSEDED),
+        ({"job_id": uuid4()}, AttemptStart.SUPERSEDED),
     ],
 )
-def test_an_attempt_works_only_with_the_newest_fence(changed: dict[str, object], beginning: Beginning) -> None:
-    assert domain.begin(MOVING, fence(MOVING, **changed), JobKind.CONNECT) is beginning
-    assert domain.begin(MOVING, fence(MOVING, **changed), JobKind.DISCONNECT) is Beginning.SUPERSEDED
+def test_an_attempt_works_only_with_the_newest_fence(changed: dict[str, object], start: AttemptStart) -> None:
+    assert MACHINE.start(MOVING, fence(MOVING, **changed), JobKind.CONNECT) is start
+    assert MACHINE.start(MOVING, fence(MOVING, **changed), JobKind.DISCONNECT) is AttemptStart.SUPERSEDED
 
 
 @pytest.mark.parametrize("state", State)
 def test_a_connect_job_works_in_connecting_only(state: State) -> None:
-    expected = {State.CONNECTING: Beginning.WORK, State.CONNECTED: Beginning.DONE}
+    expected = {State.CONNECTING: AttemptStart.WORK, State.CONNECTED: AttemptStart.DONE}
     present = replace(MOVING, state=state)
-    assert domain.begin(present, fence(MOVING), JobKind.CONNECT) is expected.get(state, Beginning.SUPERSEDED)
+    assert MACHINE.start(present, fence(MOVING), JobKind.CONNECT) is expected.get(state, AttemptStart.SUPERSEDED)
 
 
 @pytest.mark.parametrize(
     "changed", [{"version": 5}, {"version": 1}, {"attempt": 1}, {"generation": 2}, {"job_id": uuid4()}]
 )
 def test_old_news_and_news_of_others_does_nothing(changed: dict[str, object]) -> None:
-    assert domain.settle(MOVING, news(MOVING, JobPhase.FAILED, **changed)) is None
+    assert settle(MOVING, update_of(MOVING, JobPhase.FAILED, **changed)) is None
 
 
 @pytest.mark.parametrize("phase", JobPhase)
 @pytest.mark.parametrize("state", set(State) - {State.CONNECTING, State.DISCONNECTING})
 def test_news_moves_only_what_a_job_moves(state: State, phase: JobPhase) -> None:
     present = replace(MOVING, state=state)
-    assert domain.settle(present, news(present, phase)) is None
+    assert settle(present, update_of(present, phase)) is None
 
 
 def test_reasons_of_jobs_are_kept_if_they_are_ours_only() -> None:
-    ours = domain.settle(MOVING, news(MOVING, JobPhase.FAILED, error_code="platform_unavailable"))
-    theirs = domain.settle(MOVING, news(MOVING, JobPhase.FAILED, error_code="<script>"))
+    ours = settle(
+        MOVING, update_of(MOVING, JobPhase.FAILED, error=Error(code="platform_unavailable", message="Theirs."))
+    )
+    theirs = settle(MOVING, update_of(MOVING, JobPhase.FAILED, error=Error(code="<script>", message="Theirs.")))
     assert ours == (Action.FAIL_CONNECT, domain.error(ErrorCode.PLATFORM_UNAVAILABLE))
     assert theirs == (Action.FAIL_CONNECT, domain.error(ErrorCode.INTERNAL))
 
 
-@pytest.mark.parametrize("phase", set(JobPhase) - {JobPhase.UNDER_WAY})
+@pytest.mark.parametrize("phase", ENDED)
 def test_however_a_disconnect_ends_it_is_disconnected(phase: JobPhase) -> None:
-    assert domain.settle(DISCONNECTING, news(DISCONNECTING, phase)) == (Action.FORCE_DISCONNECT, None)
+    assert settle(DISCONNECTING, update_of(DISCONNECTING, phase)) == (Action.FORCE_DISCONNECT, None)
 
 
 def test_every_error_has_a_sentence() -> None:

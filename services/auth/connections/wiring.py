@@ -1,4 +1,4 @@
-"""How the parts of connections are put together, for `serve` and for `work`."""
+"""The wiring of connections, for `serve` and for `work`."""
 
 from __future__ import annotations
 
@@ -11,27 +11,23 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 import worker
 from chassis import outbox
 from chassis.rpc import server
+from lifecycle.settler import Settler
+from lifecycle.submitter import Submitter
 from repruv.auth.v1 import connections_service_pb2_grpc as pb_grpc
-from services.auth.connections import (
-    announcements,
-    handlers,
-    operations,
-    secrets,
-    servicer,
-    settling,
-    tasks,
-)
+from services.auth.connections import operations, secrets, servicer
+from services.auth.connections.effects import Effects
+from services.auth.connections.handlers import kinds
+from services.auth.connections.handlers.dependencies import Dependencies
 from services.auth.connections.platforms import Platform
-from services.auth.connections.providers import choose, outbound
-from services.auth.connections.schema import leftovers
+from services.auth.connections.providers import outbound, registry
+from services.auth.connections.schema import pending_revocations
 from services.auth.connections.schema import secrets as table
 from services.auth.encryption import key_rotation
 from services.auth.encryption.keyring import Keyring
 from worker import JobsClient
-from worker.outbox import Submitter
 
 
-class Assembly:
+class Wiring:
     """Connections over one database, one relay, and calls to the platforms that are offered."""
 
     def __init__(
@@ -39,57 +35,58 @@ class Assembly:
         *,
         engine: AsyncEngine,
         jobs: JobsClient,
-        submits: Submitter,
-        announced: announcements.Announcements,
+        submitter: Submitter,
+        effects: Effects,
         relay: outbox.Relay,
         offered: Sequence[Platform],
         withdrawn: Sequence[Platform] = (),
         keyring: Keyring,
         public_url: str,
     ) -> None:
-        """At `withdrawn` platforms nobody connects any more, but jobs give access back."""
+        """At `withdrawn` platforms nobody connects any more, but jobs revoke access."""
         self._engine = engine
-        self.announced = announced
+        self.effects = effects
         self._relay = relay
         self._public_url = public_url
         self._vault = secrets.Vault(keyring)
         self._outbound = outbound.Outbound()
-        self._providers = choose.providers(offered, self._outbound)
-        self._withdrawn = choose.providers(withdrawn, self._outbound)
-        self.settlement = settling.Settlement(
-            engine=engine, jobs=jobs, submits=submits, announced=announced, relay=relay
-        )
+        self._providers = registry.providers(offered, self._outbound)
+        self._withdrawn = registry.providers(withdrawn, self._outbound)
+        self.settler = Settler(effects.lifecycle(), engine=engine, relay=relay, jobs=jobs, submitter=submitter)
 
     def service(self, demo: operations.Gate) -> server.Service:
-        """Give what answers calls."""
-        served = operations.Operations(
+        """Return the gRPC service."""
+        connections = operations.Operations(
             engine=self._engine,
             providers=self._providers,
             vault=self._vault,
-            settlement=self.settlement,
-            announced=self.announced,
+            settler=self.settler,
+            effects=self.effects,
             relay=self._relay,
             demo=demo,
             public_url=self._public_url,
         )
         return server.Service(
             name=servicer.SERVICE,
-            register=partial(pb_grpc.add_ConnectionsServiceServicer_to_server, servicer.ConnectionsServicer(served)),
+            register=partial(
+                pb_grpc.add_ConnectionsServiceServicer_to_server, servicer.ConnectionsServicer(connections)
+            ),
             callers=servicer.CALLERS,
         )
 
     def kinds(self, jobs: worker.JobsClient) -> list[worker.Kind[Any]]:
-        """Give what the worker serves; its schedules are `handlers.SCHEDULES`."""
-        dependencies = tasks.Dependencies(
+        """Return the kinds that the worker runs; their schedules are `kinds.SCHEDULES`."""
+        dependencies = Dependencies(
             engine=self._engine,
+            lifecycle=self.settler.lifecycle,
             providers={**self._withdrawn, **self._providers},
             vault=self._vault,
-            announced=self.announced,
+            effects=self.effects,
             relay=self._relay,
             public_url=self._public_url,
             offered=frozenset(self._providers),
         )
-        return handlers.kinds(dependencies, self.settlement, jobs.submit_many)
+        return kinds.kinds(dependencies, self.settler, jobs.submit_many)
 
     async def close(self) -> None:
         """Close the connections to platforms."""
@@ -97,7 +94,7 @@ class Assembly:
 
 
 def encrypted_columns() -> list[key_rotation.EncryptedColumn]:
-    """Return the encrypted columns. Authorizations are not rotated: they end within ten minutes."""
+    """Return the encrypted columns. Those of authorizations are not rotated: they expire within ten minutes."""
     return [
         key_rotation.EncryptedColumn(
             column=table.c[name],
@@ -107,8 +104,8 @@ def encrypted_columns() -> list[key_rotation.EncryptedColumn]:
         for name in secrets.SEALED_COLUMNS
     ] + [
         key_rotation.EncryptedColumn(
-            column=leftovers.c[name],
-            key=(leftovers.c.user_id, leftovers.c.platform, leftovers.c.generation),
+            column=pending_revocations.c[name],
+            key=(pending_revocations.c.user_id, pending_revocations.c.platform, pending_revocations.c.generation),
             associated_data=lambda row, name=name: secrets.associated_data(name, row.user_id, row.platform),  # type: ignore[misc]
         )
         for name in ("sealed_access_token", "sealed_refresh_token")

@@ -1,4 +1,4 @@
-"""What EnableDemo asks for: checked and resolved into a wish, and the data set that a wish gives."""
+"""The options of EnableDemo: checked and resolved, and the data set that they define."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def resolve(
     content_count: int | None,
     interaction_count: int | None,
     expire_after: timedelta | None = None,
-) -> domain.Wish:
-    """Check the bounds, and choose what was left open. Raises `InvalidArgument` naming the field and what is right."""
+) -> domain.DemoOptions:
+    """Check the bounds, and choose what was left open. Raises `InvalidArgument` naming the field and its bounds."""
     require_choices(profile_type, niche)
     content = dataset.DEFAULT_CONTENT if content_count is None else content_count
     interactions = dataset.DEFAULT_INTERACTIONS if interaction_count is None else interaction_count
@@ -28,7 +28,7 @@ def resolve(
     _require_expiry(expire_after)
     seed = secrets.randbits(32)
     chosen_type, chosen_niche = dataset.resolve(profile_type or AUTO, niche or AUTO, seed)
-    return domain.Wish(
+    return domain.DemoOptions(
         profile_type=chosen_type,
         niche=chosen_niche,
         content_count=content,
@@ -39,28 +39,28 @@ def resolve(
 
 
 def require_choices(profile_type: str, niche: str) -> None:
-    """Check what is chosen from a list. Raises `InvalidArgument`."""
+    """Check the fields that are chosen from a list. Raises `InvalidArgument`."""
     _require_known("profile_type", profile_type, dataset.PROFILE_TYPES)
     _require_known("niche", niche, dataset.NICHES)
 
 
 def spec(mode: domain.Mode) -> dataset.Spec:
-    """Give the data set of a demo mode that has been enabled at some time."""
-    if mode.wish is None or mode.seeded_at is None:
+    """Return the data set of a demo mode that has been enabled at some time."""
+    if mode.options is None or mode.seeded_at is None:
         raise errors.Internal("Demo mode was never enabled.")
     return dataset.Spec(
-        profile_type=mode.wish.profile_type,
-        niche=mode.wish.niche,
-        content_count=mode.wish.content_count,
-        interaction_count=mode.wish.interaction_count,
-        seed=mode.wish.seed,
+        profile_type=mode.options.profile_type,
+        niche=mode.options.niche,
+        content_count=mode.options.content_count,
+        interaction_count=mode.options.interaction_count,
+        seed=mode.options.seed,
         now=mode.seeded_at,
     )
 
 
-def _require_known(field: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in {"", AUTO, *known}:
-        raise errors.InvalidArgument(f"{field} must be {AUTO} or one of {', '.join(known)}.", field=field)
+def _require_known(field: str, value: str, values: tuple[str, ...]) -> None:
+    if value not in {"", AUTO, *values}:
+        raise errors.InvalidArgument(f"{field} must be {AUTO} or one of {', '.join(values)}.", field=field)
 
 
 def _require_between(field: str, value: int, least: int, most: int) -> None:

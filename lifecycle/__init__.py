@@ -1,0 +1,1 @@
+"""A resource whose state a job moves; see README.md beside it."""

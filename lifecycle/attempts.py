@@ -1,0 +1,111 @@
+"""Attempts of jobs that move a resource: every write is in a transaction that holds the fence.
+
+A handler's work is `begin`, then any number of `fenced` transactions; the last one moves the state on together with its
+last rows. Small work may begin, write and move in one `begin` transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Generic
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+import worker
+from chassis import outbox
+from lifecycle import updates
+from lifecycle.declaration import Lifecycle
+from lifecycle.machine import A, AttemptStart, Error, Fence
+from lifecycle.rows import R
+
+
+class FencedTransaction(Generic[R, A]):
+    """A transaction in which the row is locked for one attempt. Rows that `conn` writes here are fenced."""
+
+    def __init__(self, lifecycle: Lifecycle[R, A], tx: outbox.Transaction, fence: Fence, resource: R) -> None:
+        self._lifecycle = lifecycle
+        self._tx = tx
+        self._fence = fence
+        self.resource = resource
+        """The resource as it stands in this transaction."""
+        self.is_done = False
+        """Whether an earlier attempt has moved the state already: there is nothing to do."""
+        self.takes_attempt = False
+        """Whether the attempt begins here, and is not stored yet."""
+
+    @property
+    def conn(self) -> AsyncConnection:
+        """The connection of the transaction."""
+        return self._tx.conn
+
+    async def update(self, columns: Mapping[str, Any]) -> R:
+        """Set columns of the resource without a transition."""
+        rows = self._lifecycle.rows
+        self.resource = await rows.update(self.conn, self._fence.key, {**columns, **self._attempt()})
+        return self.resource
+
+    async def move(self, action: A, columns: Mapping[str, Any] | None = None, *, error: Error | None = None) -> R:
+        """Change the state by `action`, and columns with it. Raises `worker.Cancelled` if the state forbids it."""
+        moved = await self._lifecycle.move(
+            self._tx,
+            self._fence.key,
+            action,
+            of_generation=self._fence.generation,
+            error=error,
+            columns={**(columns or {}), **self._attempt()},
+        )
+        if moved is None:
+            raise worker.Cancelled("superseded")
+        self.resource = moved
+        return moved
+
+    async def close(self) -> None:
+        """Store the attempt, unless an update has."""
+        if self.takes_attempt:
+            await self._lifecycle.rows.begin_attempt(self.conn, self._fence)
+            self.takes_attempt = False
+
+    def _attempt(self) -> dict[str, int]:
+        takes, self.takes_attempt = self.takes_attempt, False
+        return {"attempt": self._fence.attempt} if takes else {}
+
+
+class Attempt(Generic[R, A]):
+    """One attempt of a job that moves a resource."""
+
+    def __init__(
+        self, lifecycle: Lifecycle[R, A], engine: AsyncEngine, relay: outbox.Relay, context: worker.Context
+    ) -> None:
+        """Raises ValueError if the payload does not name a resource."""
+        self._lifecycle = lifecycle
+        self._engine = engine
+        self._relay = relay
+        self.kind = context.kind
+        self.fence = updates.fence(lifecycle.rows, context.job_id, context.owner_id, context.attempt, context.payload)
+        self._step = lifecycle.machine.steps[context.kind]
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[FencedTransaction[R, A]]:
+        """Begin the attempt: lower ones can write nothing from now on. Raises `worker.Cancelled` if it is superseded."""
+        async with outbox.transaction(self._engine, self._lifecycle.outbox_table, self._relay) as tx:
+            resource = await self._lifecycle.rows.get(tx.conn, self.fence.key, lock=True)
+            start = self._lifecycle.machine.start(resource, self.fence, self.kind)
+            if start is AttemptStart.SUPERSEDED:
+                raise worker.Cancelled("superseded")
+            fenced = FencedTransaction(self._lifecycle, tx, self.fence, resource)
+            fenced.is_done = start is AttemptStart.DONE
+            fenced.takes_attempt = not fenced.is_done
+            if start is AttemptStart.RESUME and self._step.resume:
+                await fenced.move(self._step.resume)
+            yield fenced
+            await fenced.close()
+
+    @asynccontextmanager
+    async def fenced(self) -> AsyncIterator[FencedTransaction[R, A]]:
+        """Open a further transaction of the attempt. Raises `worker.Cancelled` if it may not write (any more)."""
+        async with outbox.transaction(self._engine, self._lifecycle.outbox_table, self._relay) as tx:
+            resource = await self._lifecycle.rows.hold(tx.conn, self.fence, self._step.working)
+            if resource is None:
+                raise worker.Cancelled("superseded")
+            yield FencedTransaction(self._lifecycle, tx, self.fence, resource)

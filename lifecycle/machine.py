@@ -1,0 +1,246 @@
+"""The state machine of a resource that jobs move: what an attempt finds when it begins, what a job update does. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+A = TypeVar("A", bound=StrEnum)
+"""The actions of a lifecycle."""
+
+Key = tuple[Any, ...]
+"""The values of a resource's primary key, in the order of the table's columns. The first is the owner's id."""
+
+FIRST_CLAIM = 2
+"""The version of a job's snapshot after its first claim; version 1 is the submit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Error:
+    """Why a resource failed: a stable code, and a sentence for the user."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """The fields that the snapshot of every resource has. Subclasses add `key` and their own."""
+
+    state: StrEnum
+    generation: int = 0
+    """Grows with each action in `Machine.new_generation`; 0 if there is no row."""
+    version: int = 0
+    """Grows by one with each change."""
+    attempt: int = 0
+    """The highest attempt of the job that has begun or is known to have ended. Lower ones may not write."""
+    job_id: UUID | None = None
+    """The job of this generation."""
+    job_kind: str | None = None
+    job_version: int = 0
+    """The version of the newest job update that was applied. Older ones have no effect."""
+    error: Error | None = None
+    """Set exactly in a state that means failure."""
+    changed_at: datetime | None = None
+    """The time of the latest transition."""
+
+    @property
+    def key(self) -> Key:
+        """The primary key."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fence:
+    """What a handler's write must match: one attempt of the job of one generation."""
+
+    key: Key
+    job_id: UUID
+    generation: int
+    attempt: int
+
+
+class AttemptStart(StrEnum):
+    """What an attempt that begins has to do."""
+
+    WORK = "work"
+    RESUME = "resume"
+    """Move the state back into the transition first: the job was retried after it had ended."""
+    DONE = "done"
+    """Nothing: an earlier attempt moved the state and ended before it could report that."""
+    SUPERSEDED = "superseded"
+    """Nothing, ever: the job is not of the present generation, it has ended, or a later attempt has begun."""
+
+
+class JobPhase(StrEnum):
+    """What the state of a job means to the resource."""
+
+    WAITING = "waiting"
+    """Not claimed: submitted, or between two attempts."""
+    HELD = "held"
+    """A worker runs it."""
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+ENDED = frozenset({JobPhase.COMPLETED, JobPhase.FAILED, JobPhase.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobUpdate:
+    """A snapshot of a job, from an event or from an answer of the jobs service."""
+
+    key: Key
+    job_id: UUID
+    kind: str
+    generation: int
+    phase: JobPhase
+    attempt: int
+    version: int
+    error: Error | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending(Generic[A]):
+    """What the end of a job does to the resource: an action, and the error to store if it leads to a failure."""
+
+    action: A
+    error: Error | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step(Generic[A]):
+    """What the job of one kind does: from the state `working`, which its handler moves to `done`."""
+
+    working: StrEnum
+    done: StrEnum
+    failed: Ending[A]
+    """Its error is stored if the job's own is missing or not accepted by `Machine.job_error`."""
+    cancelled: Ending[A]
+    completed: Ending[A]
+    """The job completed, but the state was not moved. The handler moves it first, so committed writes were lost."""
+    rejected: Ending[A]
+    """The jobs service will never accept the job."""
+    resume: A | None = None
+    """The action that takes the work up again when a job that had ended is retried; None: it is never resumed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait(Generic[A]):
+    """A state that waits for the user as long as there is no job: after `limit` the action ends it."""
+
+    state: StrEnum
+    limit: timedelta
+    action: A
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Machine(Generic[A]):
+    """The transitions of a resource, and what its jobs do to it."""
+
+    initial: StrEnum
+    """The state of a resource without a row."""
+    transitions: Mapping[A, tuple[frozenset[Any], StrEnum]]
+    """Action -> (from these states, to that state)."""
+    new_generation: frozenset[A]
+    """The actions that take a new generation: writes and updates of an earlier job have no effect after them."""
+    steps: Mapping[str, Step[A]]
+    """The step of each job kind."""
+    wait: Wait[A] | None = None
+    job_error: Callable[[Error], Error | None] = lambda error: error
+    """Returns the error to store for a job's own; None to store that of `Step.failed`."""
+
+    @cached_property
+    def working(self) -> tuple[StrEnum, ...]:
+        """The states that a job moves on, sorted."""
+        return tuple(sorted({step.working for step in self.steps.values()}))
+
+    def has_pending_job(self, resource: Resource) -> bool:
+        """Return whether a job has to move the resource on."""
+        return resource.job_id is not None and resource.state in self.working
+
+    def is_waiting(self, resource: Resource) -> bool:
+        """Return whether the resource waits for its user, without a job."""
+        return self.wait is not None and resource.job_id is None and resource.state == self.wait.state
+
+    def start(self, resource: Resource, fence: Fence, kind: str) -> AttemptStart:
+        """Decide what an attempt of a job does when it begins."""
+        if (resource.job_id, resource.generation, resource.job_kind) != (fence.job_id, fence.generation, kind):
+            return AttemptStart.SUPERSEDED
+        step = self.steps[kind]
+        if resource.state == step.done:
+            return AttemptStart.DONE
+        if resource.state == step.working:
+            return AttemptStart.WORK if fence.attempt >= resource.attempt else AttemptStart.SUPERSEDED
+        # An attempt that has ended, or was judged to have, does not begin again; a retry has a higher number.
+        if self._resumes(resource, step) and fence.attempt > resource.attempt:
+            return AttemptStart.RESUME
+        return AttemptStart.SUPERSEDED
+
+    def may_have_effect(self, update: JobUpdate) -> bool:
+        """Return whether any resource could be changed by the update, judged without reading one.
+
+        A subscriber drops the others, which are all those of a job that goes well:
+        nothing precedes the submit and the first claim that they could overtake, and there is nothing to resume;
+        the handler moves the state before its job completes. If that write was lost, read repair or the sweep settles it.
+        """
+        match update.phase:
+            case JobPhase.COMPLETED:
+                return False
+            case JobPhase.WAITING | JobPhase.HELD:
+                return self.steps[update.kind].resume is not None and update.version > FIRST_CLAIM
+            case _:
+                return True
+
+    def is_current(self, resource: Resource, update: JobUpdate) -> bool:
+        """Return whether the update is of the job of the present generation, and newer than those applied."""
+        is_of_job = resource.job_id == update.job_id and resource.generation == update.generation
+        return is_of_job and update.version > resource.job_version and update.attempt >= resource.attempt
+
+    def settle(self, resource: Resource, update: JobUpdate) -> Ending[A] | None:
+        """Decide what an update does to the resource; None for nothing. Updates may come late, twice and in any order."""
+        if not self.is_current(resource, update) or resource.job_kind is None:
+            return None
+        step = self.steps[resource.job_kind]
+        match update.phase:
+            case JobPhase.WAITING:
+                return self._resumption(resource, step)
+            case JobPhase.HELD:
+                # A held attempt that is known here has begun, and may already have moved the state on.
+                return self._resumption(resource, step) if update.attempt > resource.attempt else None
+            case _ if resource.state != step.working:
+                return None
+            case JobPhase.COMPLETED:
+                return step.completed
+            case JobPhase.CANCELLED:
+                return step.cancelled
+            case JobPhase.FAILED:
+                if step.failed.error is None or update.error is None:
+                    return step.failed
+                return Ending(step.failed.action, self.job_error(update.error) or step.failed.error)
+
+    def has_effect(self, resource: Resource, update: JobUpdate) -> bool:
+        """Return whether an update changes the resource, or must be remembered so that an older one has no effect later.
+
+        Nothing older than the first claim has an effect. Other updates of an attempt that has begun here add nothing to
+        it, and those of lower attempts are not current. A job that is never resumed has one end.
+        """
+        if not self.is_current(resource, update) or resource.job_kind is None:
+            return False
+        if self.settle(resource, update):
+            return True
+        adds_nothing = update.phase in {JobPhase.HELD, JobPhase.COMPLETED} and update.attempt == resource.attempt > 0
+        resumes = self.steps[resource.job_kind].resume is not None
+        return resumes and update.version > FIRST_CLAIM and not adds_nothing
+
+    def _resumption(self, resource: Resource, step: Step[A]) -> Ending[A] | None:
+        return Ending(step.resume) if step.resume and self._resumes(resource, step) else None
+
+    def _resumes(self, resource: Resource, step: Step[A]) -> bool:
+        return step.resume is not None and resource.state in self.transitions[step.resume][0]

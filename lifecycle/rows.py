@@ -1,0 +1,268 @@
+"""The rows of a lifecycle's table, whatever its key and its other columns. A state changes by guarded updates only.
+
+The table has the columns state, previous_state, generation, version, attempt, job_id, job_kind, job_version, error_code,
+error_message, changed_at and checked_at beside its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Generic, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql import dml, visitors
+
+from lifecycle.machine import A, Error, Fence, Key, Machine, Resource
+
+R = TypeVar("R", bound=Resource)
+"""The snapshot of a resource."""
+
+_now = sa.func.now()
+
+
+class Rows(Generic[R, A]):
+    """The rows of one table. Its statements are built once: building one takes longer than executing it."""
+
+    def __init__(
+        self,
+        machine: Machine[A],
+        table: sa.Table,
+        *,
+        read: Callable[[Mapping[Any, Any]], R],
+        absent: Callable[..., R],
+        changes: Mapping[A, Mapping[str, Any]],
+    ) -> None:
+        """`read` makes a snapshot of a row (see `common`), `absent` of the key of a resource without one.
+
+        `changes` are the columns that an action sets besides those of every lifecycle, on every occasion.
+        """
+        self.machine = machine
+        self.table = table
+        self.key_names = tuple(column.name for column in table.primary_key.columns)
+        self._read = read
+        self._absent = absent
+        self._changes = changes
+        self._moves: dict[tuple[A, frozenset[str], bool], dml.ReturningUpdate[Any]] = {}
+        self._updates: dict[frozenset[str], dml.ReturningUpdate[Any]] = {}
+        self._opens: dict[tuple[A, frozenset[str]], dml.ReturningInsert[Any]] = {}
+        columns = table.c
+        self.of_key = tuple(columns[name] == sa.bindparam(f"of_{name}") for name in self.key_names)
+        self._get = sa.select(table).where(*self.of_key)
+        self._lock = self._get.with_for_update()
+        self._hold = self._lock.where(
+            columns.job_id == sa.bindparam("job"),
+            columns.generation == sa.bindparam("generation"),
+            columns.attempt == sa.bindparam("attempt"),
+            columns.state == sa.bindparam("working"),
+        )
+        self._begin_attempt = (
+            sa.update(table)
+            .where(*self.of_key, columns.attempt <= sa.bindparam("begun"))
+            .values(attempt=sa.bindparam("begun"))
+        )
+        self._record_job_version = sa.update(table).where(*self.of_key).values(job_version=sa.bindparam("new_version"))
+
+    async def get(self, conn: AsyncConnection, key: Key, *, lock: bool = False) -> R:
+        """Read a resource; with `lock`, nobody else changes it before the transaction ends."""
+        return await self.one(conn, self._lock if lock else self._get, key) or self._absent(*key)
+
+    async def hold(self, conn: AsyncConnection, fence: Fence, working: str) -> R | None:
+        """Lock the row for a write of this attempt; None if the attempt may not write (any more)."""
+        parameters = {
+            "job": fence.job_id,
+            "generation": fence.generation,
+            "attempt": fence.attempt,
+            "working": working,
+        }
+        return await self.one(conn, self._hold, fence.key, parameters)
+
+    async def begin_attempt(self, conn: AsyncConnection, fence: Fence) -> None:
+        """Fence off lower attempts: from now on they can write nothing."""
+        await conn.execute(self._begin_attempt, {**self.of(fence.key), "begun": fence.attempt})
+
+    async def open(
+        self, conn: AsyncConnection, key: Key, action: A, columns: Mapping[str, Any] | None = None
+    ) -> R | None:
+        """Begin a generation by `action`, with or without a row; None if the state forbids it."""
+        columns = columns or {}
+        statement = self._opens.get(kind := (action, frozenset(columns)))
+        if statement is None:
+            statement = self._opens[kind] = self._open_statement(*kind)
+        return await self.one(conn, statement, key, _new(columns))
+
+    async def move(
+        self,
+        conn: AsyncConnection,
+        key: Key,
+        action: A,
+        *,
+        of_generation: int | None = None,
+        error: Error | None = None,
+        columns: Mapping[str, Any] | None = None,
+    ) -> R | None:
+        """Change the state by `action`, and columns with it; None if the state, or the generation, forbids it.
+
+        Error columns are set to `error`, or cleared. `attempt` never falls.
+        """
+        values = {
+            **(columns or {}),
+            "error_code": error.code if error else None,
+            "error_message": error.message if error else None,
+        }
+        statement = self.move_statement(action, frozenset(values), is_guarded=of_generation is not None)
+        guard = {} if of_generation is None else {"of_generation": of_generation}
+        return await self.one(conn, statement, key, {**_new(values), **guard})
+
+    async def update(self, conn: AsyncConnection, key: Key, columns: Mapping[str, Any]) -> R:
+        """Set columns of a row that is locked, without a transition."""
+        statement = self._updates.get(names := frozenset(columns))
+        if statement is None:
+            new = {**self._parameters(names), "version": self.table.c.version + 1}
+            statement = sa.update(self.table).where(*self.of_key).values(new).returning(self.table)
+            self._updates[names] = statement
+        return self._read((await conn.execute(statement, {**self.of(key), **_new(columns)})).mappings().one())
+
+    async def record_job_version(self, conn: AsyncConnection, key: Key, version: int) -> None:
+        """Remember a job update that changed nothing, so that no older one changes something."""
+        await conn.execute(self._record_job_version, {**self.of(key), "new_version": version})
+
+    async def take_stale(self, conn: AsyncConnection, *, age: timedelta, limit: int) -> list[R]:
+        """Take resources whose job has been moving them for longer than `age`, the longest unchecked first."""
+        columns = self.table.c
+        # One condition a state: so the planner can prove that the predicate of a partial index holds.
+        working = (sa.and_(columns.state == state, columns.job_id.is_not(None)) for state in self.machine.working)
+        return await self.take(
+            conn,
+            sa.or_(*working),
+            columns.changed_at < _now - age,
+            age=age,
+            limit=limit,
+            order=columns.checked_at.nulls_first(),
+        )
+
+    async def take(
+        self, conn: AsyncConnection, *conditions: sa.ColumnElement[bool], age: timedelta, limit: int, order: Any
+    ) -> list[R]:
+        """Take the first resources that meet the conditions, each at most once per `age` over all replicas."""
+        columns = self.table.c
+        is_unchecked = sa.or_(columns.checked_at.is_(None), columns.checked_at < _now - age)
+        chosen = (
+            sa.select(*self._key_columns())
+            .where(*conditions, is_unchecked)
+            .order_by(order)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        taken = sa.update(self.table).where(sa.tuple_(*self._key_columns()).in_(chosen)).values(checked_at=_now)
+        return [self._read(row) for row in (await conn.execute(taken.returning(self.table))).mappings()]
+
+    async def list_overdue(self, conn: AsyncConnection, *, limit: int) -> list[R]:
+        """List resources that have waited for their user for longer than `Wait.limit`, the longest first."""
+        if (wait := self.machine.wait) is None:
+            return []
+        columns = self.table.c
+        is_overdue = (columns.state == wait.state, columns.job_id.is_(None), columns.changed_at <= _now - wait.limit)
+        statement = sa.select(self.table).where(*is_overdue).order_by(columns.changed_at).limit(limit)
+        return [self._read(row) for row in (await conn.execute(statement)).mappings()]
+
+    async def one(
+        self, conn: AsyncConnection, statement: sa.Executable, key: Key, parameters: Mapping[str, Any] | None = None
+    ) -> R | None:
+        """Execute a statement on the row of a key; return its snapshot, or None if there was no such row."""
+        row = (await conn.execute(statement, {**self.of(key), **(parameters or {})})).mappings().first()
+        return self._read(row) if row else None
+
+    def of(self, key: Key) -> dict[str, Any]:
+        """Return the parameters of `of_key`."""
+        return {f"of_{name}": value for name, value in zip(self.key_names, key, strict=True)}
+
+    def move_statement(self, action: A, columns: frozenset[str], *, is_guarded: bool) -> dml.ReturningUpdate[Any]:
+        """Return the statement that changes the state by `action`, and sets columns to their parameters `new_…`.
+
+        Guarded, it does so only in the generation `of_generation`.
+        """
+        statement = self._moves.get(kind := (action, columns, is_guarded))
+        if statement is None:
+            values = {**self._transition(action), **self._parameters(columns)}
+            statement = sa.update(self.table).where(*self.of_key, self.can(action)).values(values).returning(self.table)
+            if is_guarded:
+                statement = statement.where(self.table.c.generation == sa.bindparam("of_generation"))
+            self._moves[kind] = statement
+        return statement
+
+    def can(self, action: A) -> sa.ColumnElement[bool]:
+        """Return the condition that the state permits an action."""
+        sources, _ = self.machine.transitions[action]
+        return self.table.c.state.in_(sorted(sources))
+
+    def _open_statement(self, action: A, names: frozenset[str]) -> dml.ReturningInsert[Any]:
+        new = self._parameters(names)
+        first = {
+            **{name: sa.bindparam(f"of_{name}") for name in self.key_names},
+            "state": self.machine.transitions[action][1],
+            "previous_state": self.machine.initial,
+            "generation": 1,
+            "version": 1,
+            "changed_at": _now,
+        }
+        fixed = {name: value for name, value in self._changes.get(action, {}).items() if not _reads_row(value)}
+        insert = postgresql.insert(self.table).values({**fixed, **new, **first})
+        again = {**self._transition(action), "error_code": None, "error_message": None, **new}
+        return insert.on_conflict_do_update(
+            index_elements=self._key_columns(), set_=again, where=self.can(action)
+        ).returning(self.table)
+
+    def _transition(self, action: A) -> dict[str, Any]:
+        columns = self.table.c
+        new_generation = {"generation": columns.generation + 1, "attempt": 0, "job_version": 0}
+        return {
+            "state": self.machine.transitions[action][1],
+            "previous_state": columns.state,
+            "version": columns.version + 1,
+            "changed_at": _now,
+            "checked_at": None,
+            **(new_generation if action in self.machine.new_generation else {}),
+            **self._changes.get(action, {}),
+        }
+
+    def _parameters(self, names: frozenset[str]) -> dict[str, sa.ColumnElement[Any]]:
+        new: dict[str, sa.ColumnElement[Any]] = {
+            name: sa.bindparam(f"new_{name}", type_=self.table.c[name].type) for name in sorted(names)
+        }
+        if "attempt" in new:
+            new["attempt"] = sa.func.greatest(self.table.c.attempt, new["attempt"])
+        return new
+
+    def _key_columns(self) -> Sequence[sa.Column[Any]]:
+        return [self.table.c[name] for name in self.key_names]
+
+
+def common(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the fields of `Resource` but the state and the job's kind, which have types of their own."""
+    return {
+        "generation": row["generation"],
+        "version": row["version"],
+        "attempt": row["attempt"],
+        "job_id": row["job_id"],
+        "job_version": row["job_version"],
+        "error": Error(code=row["error_code"], message=row["error_message"]) if row["error_code"] else None,
+        "changed_at": row["changed_at"],
+    }
+
+
+async def now(conn: AsyncConnection) -> datetime:
+    """Return the time of the database, which decides all deadlines."""
+    time: datetime = (await conn.execute(sa.select(_now))).scalar_one()
+    return time
+
+
+def _new(columns: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"new_{name}": value for name, value in columns.items()}
+
+
+def _reads_row(value: object) -> bool:
+    """Return whether a value is computed from the row that is there already."""
+    return isinstance(value, sa.ColumnElement) and any(isinstance(part, sa.Column) for part in visitors.iterate(value))

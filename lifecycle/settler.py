@@ -1,0 +1,133 @@
+"""How a resource learns that its job, or the time of its user, has ended: by job updates, by reads, by a sweep."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+from typing import Generic
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from chassis import errors, outbox, postgres
+from lifecycle import rows, updates
+from lifecycle.declaration import Lifecycle
+from lifecycle.machine import ENDED, A, JobUpdate
+from lifecycle.rows import R
+from lifecycle.submitter import Submitter
+from repruv.jobs.v1 import job_pb2
+from worker import JobsClient
+
+logger = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 2.0
+STALE = timedelta(seconds=10)
+BATCH = 20
+
+
+class Settler(Generic[R, A]):
+    """Settles the resources of one lifecycle. Runs in every replica; SKIP LOCKED shares the sweep between them."""
+
+    def __init__(
+        self,
+        lifecycle: Lifecycle[R, A],
+        *,
+        engine: AsyncEngine,
+        relay: outbox.Relay,
+        jobs: JobsClient,
+        submitter: Submitter,
+    ) -> None:
+        self.lifecycle = lifecycle
+        self._rows = lifecycle.rows
+        self._machine = lifecycle.machine
+        self._engine = engine
+        self._single = postgres.autocommit(engine)
+        self._relay = relay
+        self._jobs = jobs
+        self._submitter = submitter
+
+    async def settle(self, update: JobUpdate) -> R:
+        """Apply a job update; return the resource as it stands then."""
+        async with self._single.connect() as conn:
+            resource = await self._rows.get(conn, update.key)
+        return await self._apply(resource, update)
+
+    async def repair(self, resource: R) -> tuple[R, job_pb2.Job | None]:
+        """Read repair: return the resource as its job, or its user's time, has left it, and the job.
+
+        Without a job, or an answer of the jobs service, the resource is returned as it is.
+        """
+        if resource.job_id is None:
+            return await self._end_if_overdue(resource), None
+        try:
+            job = await self._jobs.get(str(resource.job_id))
+        except errors.Error as error:
+            logger.warning("answered without the job", extra={"job_id": resource.job_id, "cause": error.code})
+            return resource, None
+        # None: accepted, but not submitted yet. The outbox submits it.
+        update = updates.from_job(self._rows, job) if job else None
+        if update and self._machine.settle(resource, update):
+            resource = await self._apply(resource, update)
+        return resource, job
+
+    async def sweep(self, *, age: timedelta = STALE) -> int:
+        """Settle transitions that last longer than `age`; return how many were checked."""
+        async with self._engine.begin() as conn:
+            stale = await self._rows.take_stale(conn, age=age, limit=BATCH)
+        results = await asyncio.gather(*map(self._check, stale), return_exceptions=True)
+        for resource, result in zip(stale, results, strict=True):
+            if isinstance(result, errors.Error):
+                logger.warning("transition not checked", extra={"job_id": resource.job_id, "cause": result.code})
+            elif isinstance(result, BaseException):
+                logger.error("transition not checked", exc_info=result, extra={"job_id": resource.job_id})
+        return len(stale)
+
+    async def end_overdue(self, *, limit: int) -> int:
+        """End what has waited for its user for longer than `Wait.limit`; return how many."""
+        async with self._single.connect() as conn:
+            overdue = await self._rows.list_overdue(conn, limit=limit)
+        for resource in overdue:
+            await self._end_wait(resource)
+        return len(overdue)
+
+    async def _check(self, resource: R) -> None:
+        job = await self._jobs.get(str(resource.job_id))
+        if job is None:
+            # Also while the outbox still holds the submit: it is idempotent.
+            await self._submitter.submit(self.lifecycle.submit(resource))
+        elif update := updates.from_job(self._rows, job):
+            await self._apply(resource, update)
+
+    async def _apply(self, resource: R, update: JobUpdate) -> R:
+        if not self._machine.has_effect(resource, update):
+            return resource
+        async with outbox.transaction(self._engine, self.lifecycle.outbox_table, self._relay) as tx:
+            resource = await self._rows.get(tx.conn, update.key, lock=True)
+            if not self._machine.has_effect(resource, update):
+                return resource
+            if (ending := self._machine.settle(resource, update)) is None:
+                await self._rows.record_job_version(tx.conn, update.key, update.version)
+                return resource
+            columns = {"job_version": update.version}
+            if update.phase in ENDED:
+                columns["attempt"] = update.attempt
+            settled = await self.lifecycle.move_locked(tx, resource, ending.action, error=ending.error, columns=columns)
+        logger.info(
+            "settled", extra={"job_id": update.job_id, "action": ending.action.value, "state": settled.state.value}
+        )
+        return settled
+
+    async def _end_if_overdue(self, resource: R) -> R:
+        if not (wait := self._machine.wait) or not self._machine.is_waiting(resource) or not resource.changed_at:
+            return resource
+        async with self._single.connect() as conn:
+            is_overdue = resource.changed_at <= await rows.now(conn) - wait.limit
+        return await self._end_wait(resource) if is_overdue else resource
+
+    async def _end_wait(self, resource: R) -> R:
+        wait = self._machine.wait
+        async with outbox.transaction(self._engine, self.lifecycle.outbox_table, self._relay) as tx:
+            present = await self._rows.get(tx.conn, resource.key, lock=True)
+            if wait is None or present.generation != resource.generation or not self._machine.is_waiting(present):
+                return present
+            return await self.lifecycle.move_locked(tx, present, wait.action)

@@ -1,0 +1,1 @@
+"""The handlers of connections' jobs, one module for each."""

@@ -1,0 +1,109 @@
+"""What the handlers of connections' jobs have in common: collaborators, the begin of an attempt, revoking, retries."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+import worker
+from chassis import outbox, postgres
+from lifecycle import attempts
+from lifecycle.declaration import Lifecycle
+from services.auth import schema
+from services.auth.connections import domain, effects, secrets
+from services.auth.connections.domain import Action, Connection, Tokens
+from services.auth.connections.providers.outbound import Failed, Unavailable
+from services.auth.connections.providers.provider import Provider
+from services.auth.encryption.keyring import DecryptionFailed
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Attempt = attempts.Attempt[Connection, Action]
+Transaction = attempts.FencedTransaction[Connection, Action]
+
+STORE_TRIES = 5
+STORE_PAUSE = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dependencies:
+    """The collaborators of the handlers."""
+
+    engine: AsyncEngine
+    lifecycle: Lifecycle[Connection, Action]
+    effects: effects.Effects
+    providers: Mapping[str, Provider]
+    vault: secrets.Vault
+    relay: outbox.Relay
+    public_url: str
+    offered: frozenset[str] = frozenset()
+    """The platforms that users may connect. `providers` also has those at which access can still be revoked."""
+
+    def attempt(self, context: worker.Context) -> Attempt:
+        """Return the attempt of a job that moves a connection."""
+        return Attempt(self.lifecycle, self.engine, self.relay, context)
+
+    def transaction(self) -> AbstractAsyncContextManager[outbox.Transaction]:
+        """Open a transaction that publishes."""
+        return outbox.transaction(self.engine, schema.outbox, self.relay)
+
+
+async def read_secrets(dependencies: Dependencies, tx: Transaction) -> secrets.Stored | None:
+    """Decrypt the secrets of a connection; None if there are none, or they cannot be decrypted."""
+    try:
+        return await dependencies.vault.get(tx.conn, tx.resource)
+    except DecryptionFailed:
+        extra = {"platform": tx.resource.platform, "user_id": tx.resource.user_id}
+        logger.exception("secrets cannot be decrypted", extra=extra)
+        return None
+
+
+async def revoke(dependencies: Dependencies, platform: str, tokens: Tokens) -> bool:
+    """Revoke tokens that nobody will use; return whether the platform has done so. Never fails: it is the last resort."""
+    if (provider := dependencies.providers.get(platform)) is None:
+        return False
+    try:
+        return await provider.revoke(tokens)
+    except Failed as error:
+        logger.warning("tokens could not be revoked", extra={"platform": platform, "cause": str(error)})
+        return False
+
+
+async def discard_late(dependencies: Dependencies, present: Connection, generation: int, tokens: Tokens) -> None:
+    """Revoke tokens that came too late for their generation; only drop them if that would end newer access."""
+    if not domain.shares_grant(present, generation):
+        await revoke(dependencies, present.platform, tokens)
+
+
+async def retry_storage(store: Callable[[], Awaitable[T]]) -> T:
+    """Store what cannot be fetched again, also over a short outage of the database. Raises the last failure."""
+    for _ in range(STORE_TRIES - 1):
+        try:
+            return await store()
+        except Exception as error:
+            if postgres.translate(error) is None:
+                raise
+            logger.warning("storing tokens waits for the database")
+        await asyncio.sleep(STORE_PAUSE)
+    return await store()
+
+
+def retry_later(error: Unavailable, platform: str) -> Exception:
+    """Return the exception with which a handler is retried when the platform may answer again."""
+    if error.after is not None:
+        return worker.Snooze(error.after)
+    code = domain.ErrorCode.PLATFORM_UNAVAILABLE
+    logger.info("a platform does not answer", extra={"platform": platform, "cause": str(error)})
+    return worker.JobFailed(code.value, domain.error(code).message, retryable=True)
+
+
+def failed(code: domain.ErrorCode) -> worker.JobFailed:
+    """Return the exception of a handler that no further attempt helps."""
+    return worker.JobFailed(code.value, domain.error(code).message, retryable=False)

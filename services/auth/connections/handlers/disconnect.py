@@ -1,0 +1,43 @@
+"""The handler of `auth.disconnect`: revokes the access at the platform, and deletes the secrets in any case."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import worker
+from services.auth.connections.domain import Action, Tokens
+from services.auth.connections.handlers.dependencies import Dependencies, logger, read_secrets, retry_later
+from services.auth.connections.providers.outbound import Failed, Unavailable
+
+LAST_ATTEMPT = 4
+"""The attempt that no longer waits for a platform that does not answer."""
+
+
+async def disconnect(dependencies: Dependencies, context: worker.Context) -> dict[str, Any]:
+    """Revoke the access, and delete everything; the result says whether the platform has confirmed."""
+    attempt = dependencies.attempt(context)
+    async with attempt.begin() as tx:
+        if tx.is_done:
+            return {}
+        platform, stored = tx.resource.platform, await read_secrets(dependencies, tx)
+    is_revoked = False
+    if stored and stored.tokens:
+        is_revoked = await _revoke(dependencies, context, platform, stored.tokens)
+    async with attempt.fenced() as tx:
+        await tx.move(Action.COMPLETE_DISCONNECT)
+    return {"revoked": is_revoked}
+
+
+async def _revoke(dependencies: Dependencies, context: worker.Context, platform: str, tokens: Tokens) -> bool:
+    if (provider := dependencies.providers.get(platform)) is None:
+        return False
+    try:
+        return await provider.revoke(tokens)
+    except Unavailable as error:
+        if context.attempt < LAST_ATTEMPT and not context.is_cancelled:
+            raise retry_later(error, platform) from None
+        cause: Failed = error
+    except Failed as error:
+        cause = error
+    logger.warning("access was not revoked at the platform", extra={"platform": platform, "cause": str(cause)})
+    return False

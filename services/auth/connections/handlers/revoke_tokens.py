@@ -1,0 +1,48 @@
+"""The handler of `auth.revoke-tokens`: tokens that were set aside are revoked at their platform, and deleted."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import worker
+from services.auth.connections import domain, jobs, pending_revocations, storage
+from services.auth.connections.domain import State, Tokens
+from services.auth.connections.handlers.dependencies import Dependencies, logger, retry_later
+from services.auth.connections.providers.outbound import Failed, Unavailable
+
+WAIT = timedelta(minutes=1)
+"""The pause while the user connects again: until that ends it is not known whether revoking would end the new access."""
+
+
+async def revoke_tokens(dependencies: Dependencies, context: worker.Context) -> dict[str, Any]:
+    """Revoke the tokens set aside of a generation, and delete them; the result says whether the platform has confirmed."""
+    user_id, platform, generation = jobs.of_system_payload(context.payload)
+    async with dependencies.engine.begin() as conn:
+        present = await storage.get(conn, user_id, platform)
+        tokens = await dependencies.vault.get_set_aside(conn, user_id, platform, generation)
+    if tokens is None:
+        return {"revoked": False}
+    if domain.shares_grant(present, generation):
+        if present.state is State.CONNECTING:
+            raise worker.Snooze(WAIT)
+        # Revoking would end the access that the user has now.
+        is_revoked = False
+    else:
+        is_revoked = await _revoke(dependencies, platform, tokens)
+    async with dependencies.engine.begin() as conn:
+        await pending_revocations.delete(conn, user_id, platform, generation)
+    return {"revoked": is_revoked}
+
+
+async def _revoke(dependencies: Dependencies, platform: str, tokens: Tokens) -> bool:
+    if (provider := dependencies.providers.get(platform)) is None:
+        logger.warning("tokens are deleted: their platform is not configured", extra={"platform": platform})
+        return False
+    try:
+        return await provider.revoke(tokens)
+    except Unavailable as error:
+        raise retry_later(error, platform) from None
+    except Failed as error:
+        logger.warning("tokens could not be revoked", extra={"platform": platform, "cause": str(error)})
+        return False

@@ -1,0 +1,50 @@
+"""Orphaned rows, kept by no demo mode: found by a walk over the primary key, removed under the lock of their owner."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.demo import domain, rows, storage
+
+Generation = tuple[UUID, int]
+"""An owner, and the number of a generation."""
+
+START: Generation = (UUID(int=0), -1)
+
+# PostgreSQL has no skip scan over these two columns: each step of the recursion is one probe of the primary key.
+# Reading content is enough: it is written before the interactions with it, and removed after them.
+_WALK = sa.text("""
+    WITH RECURSIVE walk AS (
+        (SELECT owner_id, generation, 1 AS step FROM demo.content
+         WHERE (owner_id, generation) > (:owner_id, :generation)
+         ORDER BY owner_id, generation LIMIT 1)
+        UNION ALL
+        SELECT next.owner_id, next.generation, walk.step + 1
+        FROM walk, LATERAL (
+            SELECT owner_id, generation FROM demo.content
+            WHERE (owner_id, generation) > (walk.owner_id, walk.generation)
+            ORDER BY owner_id, generation LIMIT 1) AS next
+        WHERE walk.step < :limit
+    )
+    SELECT owner_id, generation FROM walk ORDER BY step
+""").bindparams(sa.bindparam("owner_id", type_=sa.Uuid), sa.bindparam("generation", type_=sa.BigInteger))
+
+
+async def walk(conn: AsyncConnection, *, after: Generation, limit: int) -> list[tuple[Generation, bool]]:
+    """Return the next `limit` generations that have rows, in order, each with whether a demo mode keeps them."""
+    parameters = {"owner_id": after[0], "generation": after[1], "limit": limit}
+    generations = [(row.owner_id, row.generation) for row in await conn.execute(_WALK, parameters)]
+    modes = await storage.get_modes(conn, {owner_id for owner_id, _ in generations})
+    return [((owner_id, number), domain.keeps_rows(modes[owner_id], number)) for owner_id, number in generations]
+
+
+async def remove(conn: AsyncConnection, generation: Generation, *, limit: int) -> int:
+    """Remove up to `limit` orphaned rows of a generation; return how many. Skips an owner whose row is locked."""
+    owner_id, number = generation
+    mode = await storage.lock_free_mode(conn, owner_id)
+    if mode is None or domain.keeps_rows(mode, number):
+        return 0
+    return await rows.remove_generation(conn, owner_id, number, limit=limit)
