@@ -11,12 +11,12 @@ from starlette.responses import Response
 from chassis import bus, identity
 from chassis.rpc import client
 from gateway import clients, settings
-from gateway.arrivals import Arrivals
 from gateway.identity import session_replacement
 from gateway.identity.cookies import AnonymousCookie, SessionCookie
 from gateway.identity.sessions import Sessions
 from gateway.middleware.form_tokens import FormTokens
-from gateway.stream import hub
+from gateway.pending_jobs import PendingJobs
+from gateway.stream import hub, sources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Container:
     demo: clients.Demo
     jobs: clients.Jobs
     engine: clients.Engine
-    arrivals: Arrivals
+    pending_jobs: PendingJobs
     bus: bus.Bus
     sessions: Sessions
     cookie: SessionCookie
@@ -71,8 +71,9 @@ def assemble(told: settings.Settings) -> Container:
     jobs = clients.Jobs(told.jobs_target, caller)
     nats = bus.Bus(told.nats_url, name="gateway", certificate=certificate)
     validator = Sessions(auth, is_live=lambda: nats.is_caught_up)
-    arrivals = Arrivals(jobs, demo)
-    streams = hub.Hub(jobs=jobs, demo=demo, connections=connections, arrivals=arrivals, validator=validator)
+    kinds = sources.build(jobs=jobs, demo=demo, connections=connections)
+    pending_jobs = PendingJobs(jobs, kinds)
+    streams = hub.Hub(jobs=jobs, kinds=kinds, pending_jobs=pending_jobs, validator=validator)
     validator.subscribe(nats)
     streams.subscribe(nats)
     return Container(
@@ -84,7 +85,7 @@ def assemble(told: settings.Settings) -> Container:
         demo=demo,
         jobs=jobs,
         engine=clients.Engine(told.jobs_target, caller),
-        arrivals=arrivals,
+        pending_jobs=pending_jobs,
         bus=nats,
         sessions=validator,
         cookie=SessionCookie(secure=told.is_https),

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway import settings
-from gateway.stream import line
+from gateway.stream import raw_connection
 
 GRACEFUL_SECONDS = 6
 DRAIN_SECONDS = 2.0
@@ -70,21 +70,23 @@ class Protocol(HttpToolsProtocol):
         """Offer the extension."""
         super().on_message_begin()
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
-        scope["extensions"] = {line.TAKE_OVER: self.take_over}
+        scope["extensions"] = {raw_connection.TAKE_OVER: self.take_over}
 
-    def take_over(self, writer: line.Writer) -> None:
+    def take_over(self, writer: raw_connection.Writer) -> None:
         """Leave the connection, whose response has begun, to `writer`."""
         was_lost = self.cycle.disconnected or self.transport.is_closing()
         # For uvicorn that was all: it neither waits for the end of this response nor misses it.
         self.cycle.disconnected = True
         if was_lost:
-            writer.lost()
+            writer.disconnected()
             return
         self.connections.discard(self)
         self.flow.resume_reading()
-        self.transport.set_write_buffer_limits(high=line.BUFFER_BYTES)
+        self.transport.set_write_buffer_limits(high=raw_connection.BUFFER_BYTES)
         is_chunked = bool(self.cycle.chunked_encoding)
-        taken = line.Line(self.transport, writer, is_chunked=is_chunked, is_full=self.flow.write_paused)
+        taken = raw_connection.RawConnection(
+            self.transport, writer, is_chunked=is_chunked, is_full=self.flow.write_paused
+        )
         self.transport.set_protocol(taken)
         writer.start(taken)
 

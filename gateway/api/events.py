@@ -75,7 +75,7 @@ async def job_events(
 ) -> Response:
     """Tell one job's events, as above; the stream ends after the job's last one."""
     _require_acceptance(request)
-    job = await gateway.arrivals.get_job(job_id, user=session.identity)
+    job = await gateway.pending_jobs.get_job(job_id, user=session.identity)
     return await gateway.streams.open(session, _cursor(request, last_event_id), job)
 
 

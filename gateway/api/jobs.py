@@ -47,7 +47,7 @@ async def list_jobs(
 )
 async def get_job(job_id: JobId, request: Request, session: SignedIn, gateway: Gateway) -> Response:
     """Answer how a job stands. With `If-None-Match` a job that has not changed costs an empty 304."""
-    job = await gateway.arrivals.get_job(job_id, user=session.identity)
+    job = await gateway.pending_jobs.get_job(job_id, user=session.identity)
     headers = _cache_headers(job)
     if _matches(request.headers.get("if-none-match", ""), headers["ETag"]):
         return Response(status_code=304, headers=headers)
@@ -62,7 +62,7 @@ async def get_job(job_id: JobId, request: Request, session: SignedIn, gateway: G
 async def get_job_history(job_id: JobId, session: SignedIn, gateway: Gateway) -> Response:
     """Give a job's attempts and transitions."""
     ask = partial(gateway.jobs.get_job_history, job_id, user=session.identity)
-    found = await gateway.arrivals.wait(job_id, ask, user=session.identity)
+    found = await gateway.pending_jobs.wait(job_id, ask, user=session.identity)
     return answer(views.job_history(job_id, found))
 
 
@@ -75,7 +75,7 @@ async def get_job_history(job_id: JobId, session: SignedIn, gateway: Gateway) ->
 async def cancel_job(job_id: JobId, session: SignedIn, gateway: Gateway) -> Response:
     """Stop a job: at once if no worker holds it, else by asking the worker."""
     ask = partial(gateway.jobs.cancel_job, job_id, user=session.identity)
-    found = await gateway.arrivals.wait(job_id, ask, user=session.identity)
+    found = await gateway.pending_jobs.wait(job_id, ask, user=session.identity)
     return answer(views.job(found), 202)
 
 
@@ -88,7 +88,7 @@ async def cancel_job(job_id: JobId, session: SignedIn, gateway: Gateway) -> Resp
 async def retry_job(job_id: JobId, session: SignedIn, gateway: Gateway) -> Response:
     """Reopen a failed or cancelled job with a fresh budget of attempts."""
     ask = partial(gateway.jobs.retry_job, job_id, user=session.identity)
-    found = await gateway.arrivals.wait(job_id, ask, user=session.identity)
+    found = await gateway.pending_jobs.wait(job_id, ask, user=session.identity)
     return answer(views.job(found), 202)
 
 

@@ -100,7 +100,7 @@ class DemoMode:
         try:
             job_id = _job_id(sent)
             ask = partial(self._container.jobs.retry_job, job_id, user=session.identity)
-            await self._container.arrivals.wait(job_id, ask, user=session.identity)
+            await self._container.pending_jobs.wait(job_id, ask, user=session.identity)
         except errors.Error as error:
             return self._see(_origin(sent), say=_flash_of(error))
         return self._see(_origin(sent))
@@ -111,7 +111,7 @@ class DemoMode:
         try:
             job_id = _job_id(sent)
             ask = partial(self._container.jobs.cancel_job, job_id, user=session.identity)
-            job = await self._container.arrivals.wait(job_id, ask, user=session.identity)
+            job = await self._container.pending_jobs.wait(job_id, ask, user=session.identity)
         except errors.Error as error:
             return self._see(_origin(sent), say=_flash_of(error))
         return self._see(_origin(sent), say="cancelled" if views.job_state(job) == "cancelled" else "")

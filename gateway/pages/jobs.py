@@ -77,7 +77,7 @@ class Jobs:
         """Show how a job stands, and what happened to it."""
         visitor = await page_request.begin(request, self._container)
         job_id = _job_id(request)
-        job = await self._container.arrivals.get_job(job_id, user=visitor.identity)
+        job = await self._container.pending_jobs.get_job(job_id, user=visitor.identity)
         history, children, demo = await asyncio.gather(
             self._history(job_id, visitor.identity),
             self._children(job, visitor.identity),
@@ -108,7 +108,7 @@ class Jobs:
         session, sent = await page_request.posted(request, self._container, "origin")
         job_id = _job_id(request)
         ask = partial(call, job_id, user=session.identity)
-        job = await self._container.arrivals.wait(job_id, ask, user=session.identity)
+        job = await self._container.pending_jobs.wait(job_id, ask, user=session.identity)
         if views.job_state(job) == "cancelling":
             say = "job_cancelling"
         return redirects.see(redirects.local(sent["origin"]) or f"{PATH}/{job_id}", say=say, secure=self._secure)

@@ -1,1 +1,1 @@
-"""Events for browsers: server-sent events, complete and in order on any replica."""
+"""Server-sent events: complete and in order on any replica."""

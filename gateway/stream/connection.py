@@ -1,4 +1,4 @@
-"""One open stream: a bounded queue between the feed that fills it and the socket that empties it."""
+"""One open stream: a bounded queue between its feed and its socket."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import logging
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from chassis import errors
 from gateway import metrics
 from gateway.identity import sessions
-from gateway.stream import frames, line
+from gateway.stream import frames, raw_connection
+from gateway.stream.frames import Frame
 
 logger = logging.getLogger(__name__)
 
@@ -24,15 +24,14 @@ MAX_TRANSITIONS = 256
 MAX_PROGRESS = 128
 RECHECK_SECONDS = 5.0
 SEND_TIMEOUT = 5.0
-"""How long a reader may take nothing at all."""
+"""How long a reader may accept nothing before it is cut off."""
 RETRY_MS = (1_000, 3_000)
 CROWDED_RETRY_MS = (30_000, 60_000)
-"""For a reader who has made room for newer streams of the same user: they would throw each other out for ever."""
-
+"""For the oldest of too many streams of one user: with a short retry they would end each other for ever."""
 CONFIRM_SECONDS = 60.0
-"""How long a stream's session is believed to live while revocations are heard."""
+"""How often a stream checks its session while revocations arrive over NATS."""
 REFRESHED = "refreshed"
-"""The session goes on under a new token: come again with that."""
+"""The session has a new token; the reader has to reconnect with it."""
 TOO_MANY = "too_many_streams"
 STALLED = "stalled"
 DISCONNECTED = "disconnected"
@@ -41,26 +40,8 @@ SESSION_ENDED = frozenset({"session_expired", REFRESHED})
 _SILENT = frozenset({DISCONNECTED, FINISHED})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
-    """What a feed tells: a job's transition (it has a sequence), its progress, demo mode, or a connection to a platform."""
-
-    event: str
-    data: bytes
-    version: int
-    sequence: int = 0
-    job_id: str = ""
-    platform: str = ""
-    is_final: bool = False
-
-    @property
-    def key(self) -> str:
-        """Frames with the same key replace each other while they wait."""
-        return f"#{self.sequence}" if self.sequence else f"{self.event} {self.job_id or self.platform}"
-
-
 class Connection:
-    """One open stream of a session. It has no task of its own: what is told is written at once, the rest is a timer."""
+    """One open stream of a session. It has no task: frames are written at once, and one timer does the rest."""
 
     __slots__ = (
         "_check_at",
@@ -69,13 +50,13 @@ class Connection:
         "_confirmed_at",
         "_ends_at",
         "_has_ended",
-        "_line",
         "_ping_at",
         "_queue",
+        "_queued_transitions",
+        "_sink",
         "_stuck_at",
         "_timer",
         "_validator",
-        "_waiting_transitions",
         "_was_refreshed",
         "job_id",
         "max_age",
@@ -90,13 +71,13 @@ class Connection:
         self.job_id = job_id
         self.max_age = MAX_AGE_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311
         self.opening = b""
-        """What is sent before everything that is told."""
+        """The bytes before all frames."""
         self.on_end: Callable[[], None] = _nothing
-        """Called once, when the reader is gone."""
+        """Called once, when the reader has disconnected."""
         self._validator = validator
         self._queue: dict[str, Frame] = {}
-        self._waiting_transitions = 0
-        self._line: line.Sink | None = None
+        self._queued_transitions = 0
+        self._sink: raw_connection.Sink | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._checking: asyncio.Task[None] | None = None
         self._closing = ""
@@ -111,42 +92,32 @@ class Connection:
 
     @property
     def close_reason(self) -> str:
-        """Why it ends; empty while it is meant to go on."""
+        """Why the stream ends; empty while it is open."""
         return self._closing
 
     @property
-    def is_started(self) -> bool:
-        """Whether it has a socket."""
-        return self._line is not None
-
-    @property
-    def is_slow(self) -> bool:
-        """Whether its reader takes no more at the moment."""
-        return self._line is not None and self._line.is_full
-
-    @property
-    def waiting(self) -> int:
-        """How many frames wait for it."""
+    def queued(self) -> int:
+        """How many frames the reader has yet to accept."""
         return len(self._queue)
 
-    def tell(self, frame: Frame) -> None:
-        """Send a frame, or queue it for a reader who is slow: there progress and snapshots replace older ones.
+    def send(self, frame: Frame) -> None:
+        """Send a frame, or queue it while the reader is slow: progress and snapshots replace older ones in the queue.
 
-        A reader too slow for the rest is cut off.
+        A reader that is 256 transitions behind gets a `reset` and is cut off.
         """
         if self._closing or (self.job_id and frame.job_id != self.job_id):
             return
         if frame.sequence:
-            self._forget_older(frame)
-            self._waiting_transitions += 1
-        elif (waiting := self._queue.get(frame.key)) is not None:
-            if waiting.version >= frame.version:
+            self._drop_older(frame)
+            self._queued_transitions += 1
+        elif (queued := self._queue.get(frame.key)) is not None:
+            if queued.version >= frame.version:
                 return
             metrics.STREAM_COALESCED.inc()
-        elif frame.job_id and len(self._queue) - self._waiting_transitions >= MAX_PROGRESS:
+        elif frame.job_id and len(self._queue) - self._queued_transitions >= MAX_PROGRESS:
             return
         self._queue[frame.key] = frame
-        if self._waiting_transitions > MAX_TRANSITIONS:
+        if self._queued_transitions > MAX_TRANSITIONS:
             self.restart("too_slow", frame.sequence)
             self.close("too_slow")
         elif self.job_id and frame.is_final:
@@ -155,15 +126,15 @@ class Connection:
             self._flush()
 
     def restart(self, reason: str, sequence: int) -> None:
-        """Tell the reader to ask for everything anew; what comes after `sequence` follows."""
+        """Replace the queue by a `reset`: the reader fetches everything again, and events after `sequence` follow."""
         self._queue.clear()
-        self._waiting_transitions = 0
+        self._queued_transitions = 0
         data = frames.encode("reset", {"reason": reason}, sequence=sequence)
         self._queue["reset"] = Frame(event="reset", data=data, version=0)
         self._flush()
 
     def close(self, reason: str) -> None:
-        """End the stream after what is queued, or without it if the reader does not take it. The first reason counts."""
+        """End the stream after the queued frames, or without them after 5 s. The first reason counts."""
         if not self._closing:
             self._closing = reason
             self._stuck_at = min(self._stuck_at, _now() + SEND_TIMEOUT)
@@ -171,50 +142,47 @@ class Connection:
         self._flush()
 
     def refresh(self) -> None:
-        """Note that the session lives on, perhaps under a new token: then this one's reader has to come with that.
-
-        Nothing ends before the next ping, which asks.
-        """
+        """Check the session at the next ping: it may have a new token, and then the stream ends with `refreshed`."""
         self._was_refreshed = True
 
     def recheck(self) -> None:
-        """Ask auth within seconds whether the session still lives; spread, so that auth can answer."""
+        """Check the session within 5 s, at a random time so that auth is not called for all streams at once."""
         delay = random.uniform(0.0, RECHECK_SECONDS)  # noqa: S311
         self._check_at = min(self._check_at, _now() + delay)
         self._arm()
 
     async def identity(self) -> str:
-        """Give the user's signed identity. Raises `Unauthenticated` when the session has ended."""
+        """Return the user's signed identity. Raises `Unauthenticated` when the session has ended."""
         self.session = await self._validator.validate(self.session.token, passive=True)
         return self.session.identity
 
-    # --- called by the line ---
+    # --- raw_connection.Writer ---
 
-    def start(self, taken: line.Sink) -> None:
-        """Send the opening, then what is told, a ping every 15 s, and at the end a goodbye."""
-        self._line = taken
-        taken.write(self.opening)
+    def start(self, sink: raw_connection.Sink) -> None:
+        """Send the opening, then frames, a ping every 15 s, and a `bye` at the end."""
+        self._sink = sink
+        sink.write(self.opening)
         self.opening = b""
-        if taken.is_full:
-            self.full()
+        if sink.is_full:
+            self.pause()
         self._flush()
         self._arm()
 
-    def full(self) -> None:
-        """The reader takes no more: wait, but not for ever."""
+    def pause(self) -> None:
+        """Queue frames, for at most 5 s."""
         self._stuck_at = min(self._stuck_at, _now() + SEND_TIMEOUT)
         self._arm()
 
-    def free(self) -> None:
-        """The reader takes more."""
+    def resume(self) -> None:
+        """Send the queued frames."""
         if not self._closing:
             self._stuck_at = math.inf
         self._flush()
 
-    def lost(self) -> None:
-        """The reader is gone."""
+    def disconnected(self) -> None:
+        """Release everything that the stream holds."""
         self._closing = self._closing or DISCONNECTED
-        self._line = None
+        self._sink = None
         self._queue.clear()
         if self._timer is not None:
             self._timer.cancel()
@@ -224,40 +192,40 @@ class Connection:
         on_end, self.on_end = self.on_end, _nothing
         on_end()
 
-    # --- what is sent ---
+    # --- sending ---
 
     def _flush(self) -> None:
-        taken = self._line
-        if taken is None or taken.is_full or self._has_ended:
+        sink = self._sink
+        if sink is None or sink.is_full or self._has_ended:
             return
         if self._queue:
-            taken.write(self._take())
+            sink.write(self._take())
         if self._closing:
             self._has_ended = True
             if self._closing not in _SILENT:
-                taken.write(bye(self._closing))
-            taken.end()
+                sink.write(bye(self._closing))
+            sink.end()
 
     def _take(self) -> bytes:
-        waiting = list(self._queue.values())
+        queued = list(self._queue.values())
         self._queue.clear()
-        self._waiting_transitions = 0
-        for frame in waiting:
+        self._queued_transitions = 0
+        for frame in queued:
             metrics.sent(frame.event)
-        return waiting[0].data if len(waiting) == 1 else b"".join(frame.data for frame in waiting)
+        return queued[0].data if len(queued) == 1 else b"".join(frame.data for frame in queued)
 
-    def _forget_older(self, frame: Frame) -> None:
-        waiting = self._queue.get(f"{frame.event} {frame.job_id}") if self._queue else None
-        if waiting is not None and waiting.version <= frame.version:
-            del self._queue[waiting.key]
+    def _drop_older(self, frame: Frame) -> None:
+        queued = self._queue.get(f"{frame.event} {frame.job_id}") if self._queue else None
+        if queued is not None and queued.version <= frame.version:
+            del self._queue[queued.key]
 
-    # --- what the clock asks for ---
+    # --- timer ---
 
     def _arm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._line is None:
+        if self._sink is None:
             return
         due = self._stuck_at
         if not self._closing:
@@ -269,10 +237,10 @@ class Connection:
 
     def _tick(self) -> None:
         now = _now()
-        if self._line is not None and now >= self._stuck_at:
+        if self._sink is not None and now >= self._stuck_at:
             logger.info("stalled reader dropped", extra={"user_id": self.session.user_id})
             self._closing = self._closing or STALLED
-            self._line.abort()
+            self._sink.abort()
             return
         if now >= self._ends_at:
             self.close("max_age")
@@ -284,17 +252,17 @@ class Connection:
         self._arm()
 
     def _is_trusted(self, now: float) -> bool:
-        """Whether nobody has to be asked about the session: its end would have been heard, and auth was asked not long ago.
+        """Return whether the session needs no check: NATS delivers its end, and auth has confirmed it within 60 s.
 
-        Whatever goes wrong with the hearing, a dead session's stream is found out within a minute.
+        Even if a revocation is lost, the stream of a dead session ends within a minute.
         """
-        is_known = now < min(self._check_at, self._confirmed_at + CONFIRM_SECONDS) and not self._was_refreshed
-        return is_known and self._validator.is_live
+        is_confirmed = now < min(self._check_at, self._confirmed_at + CONFIRM_SECONDS) and not self._was_refreshed
+        return is_confirmed and self._validator.is_live
 
     def _ping(self) -> None:
         self._ping_at = _now() + _until_ping()
-        if not self._closing and self._line is not None and not self._line.is_full:
-            self._line.write(frames.PING)
+        if not self._closing and self._sink is not None and not self._sink.is_full:
+            self._sink.write(frames.PING)
 
     async def _check(self, *, pinging: bool) -> None:
         try:
@@ -302,7 +270,7 @@ class Connection:
         except errors.Unauthenticated:
             self.close(REFRESHED if self._was_refreshed else "session_expired")
         except errors.Error:
-            # Auth does not answer: what was known holds until the session's own end.
+            # Auth does not answer: the session counts as alive until its own expiry.
             if _seconds_left(self.session) <= 0:
                 self.close("session_expired")
             self._check_at = _now() + RECHECK_SECONDS
@@ -317,7 +285,7 @@ class Connection:
 
 
 def hello(connection: Connection, *, resumed: bool, replayed: int, sequence: int) -> bytes:
-    """Write the first frame of a stream, which says what the reader may rely on."""
+    """Encode the first frame of a stream."""
     data: dict[str, Any] = {
         "resumed": resumed,
         "replayed": replayed,
@@ -329,7 +297,7 @@ def hello(connection: Connection, *, resumed: bool, replayed: int, sequence: int
 
 
 def bye(reason: str) -> bytes:
-    """Write the last frame of a stream, with a time to come back at that is not everybody's."""
+    """Encode the last frame of a stream, with a random time to reconnect after."""
     span = CROWDED_RETRY_MS if reason == TOO_MANY else RETRY_MS
     return frames.encode("bye", {"reason": reason}, retry_ms=random.randint(*span))  # noqa: S311
 

@@ -1,6 +1,6 @@
 """The events of one owner, in order and without gaps, for every stream of that owner in this process.
 
-NATS tells quickly but may skip, repeat or reorder; the sequence in each event says which, and the jobs service has the rest.
+NATS may skip, repeat or reorder messages. The sequence of each transition shows it, and the jobs service has what is missing.
 """
 
 from __future__ import annotations
@@ -8,135 +8,151 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from typing import Any
 
 from chassis import errors
-from gateway import metrics, views
-from gateway.stream import connection, frames, journal, platforms, recent, snapshots
-from repruv.auth.v1 import connection_pb2
-from repruv.demo.v1 import demo_pb2
-from repruv.jobs.v1 import job_events_pb2, job_pb2
+from gateway import metrics
+from gateway.stream import connection, event_reader, frames, recent_events, snapshots, sources
+from repruv.jobs.v1 import job_events_pb2
 
 logger = logging.getLogger(__name__)
 
 RING = 64
-"""Events of an owner that are ready to be told again, about 1 KiB each; older ones are read, many owners' in one call."""
+"""Transitions of an owner kept for replay, about 1 KiB each; older ones are read, many owners' in one call."""
 
 
 class Feed:
-    """What one owner's streams are told."""
+    """Sends an owner's events to the owner's streams."""
 
     __slots__ = (
         "_catching_up",
-        "_heard",
-        "_journal",
+        "_highest_sequence",
         "_position",
         "_priming",
+        "_reader",
         "_recent",
         "_ring",
+        "_snapshots",
+        "_sources",
         "connections",
         "idle_since",
-        "known",
+        "jobs",
         "owner_id",
-        "platforms",
+        "resources",
     )
 
-    def __init__(self, owner_id: str, journal: journal.Journal, heard: recent.Recent) -> None:
+    def __init__(
+        self,
+        owner_id: str,
+        reader: event_reader.EventReader,
+        recent: recent_events.RecentEvents,
+        kinds: sources.Sources,
+    ) -> None:
         self.owner_id = owner_id
         self.connections: set[connection.Connection] = set()
-        self.known = snapshots.Snapshots()
-        self.platforms = platforms.Platforms()
+        self.jobs = snapshots.Snapshots(kinds.jobs)
+        self.resources = tuple(
+            snapshots.Snapshots[Any](source, self.jobs) for source in kinds.unordered if source.has_state
+        )
         self.idle_since = asyncio.get_running_loop().time()
-        self._journal = journal
-        self._recent = heard
+        self._sources = kinds
+        self._snapshots = {latest.source: latest for latest in (self.jobs, *self.resources)}
+        self._reader = reader
+        self._recent = recent
         self._position: int | None = None
-        self._heard = 0
-        self._ring: deque[connection.Frame] = deque(maxlen=RING)
+        self._highest_sequence = 0
+        self._ring: deque[frames.Frame] = deque(maxlen=RING)
         self._catching_up: asyncio.Task[None] | None = None
         self._priming = asyncio.Lock()
 
     @property
     def position(self) -> int | None:
-        """The sequence of the newest event that was told; None until `prime` has found out where to begin."""
+        """The sequence of the last transition sent; None before `prime`."""
         return self._position
 
     def remembers(self, cursor: int) -> bool:
-        """Whether every event after `cursor` that was told is still in memory."""
+        """Return whether every sent transition after `cursor` is still in memory."""
         return self._position is not None and self._position - len(self._ring) <= cursor <= self._position
 
-    def since(self, cursor: int) -> list[connection.Frame]:
-        """Give the remembered events after `cursor`."""
+    def since(self, cursor: int) -> list[frames.Frame]:
+        """Return the remembered transitions after `cursor`."""
         return [frame for frame in self._ring if frame.sequence > cursor]
 
     async def prime(self) -> int:
-        """Find out where the owner's sequence stands, unless that is known; gives the position. Raises `Unavailable`."""
+        """Return the position; the first call reads it from the jobs service. Raises `Unavailable`."""
         async with self._priming:
             if self._position is None:
-                position = await self._journal.position(self.owner_id)
-                self._ring.extend(map(transition_frame, self._recent.up_to(self.owner_id, position)[-RING:]))
+                position = await self._reader.position(self.owner_id)
+                self._ring.extend(map(self.transition_frame, self._recent.up_to(self.owner_id, position)[-RING:]))
                 self._position = position
                 for event in self._recent.after(self.owner_id, position):
-                    self._take(event)
+                    self._accept(event)
                 self._follow()
             return self._position
 
-    def hear_event(self, event: job_events_pb2.JobEvent) -> None:
-        """Take a transition as it came from NATS: in order, again, too early, or late."""
-        self._heard = max(self._heard, event.sequence)
+    def receive_transition(self, event: job_events_pb2.JobEvent) -> None:
+        """Handle a transition from NATS: the next one, a repeated one, or one after a gap."""
+        self._highest_sequence = max(self._highest_sequence, event.sequence)
         if self._position is not None:
-            self._take(event)
+            self._accept(event)
             self._follow()
 
-    def hear_progress(self, job: job_pb2.Job) -> None:
-        """Take the progress of a running job."""
-        if self.known.note_job(job):
-            self._tell(snapshot_frame(job))
+    def receive(self, source: sources.Source[Any], snapshot: Any) -> None:
+        """Send a snapshot of a source, unless a known one is as new."""
+        latest = self._snapshots.get(source)
+        if latest is not None and not latest.note(snapshot):
+            return
+        if (frame := source.frame(snapshot, self.jobs.get(source.job_id(snapshot)))) is not None:
+            self._send(frame)
 
-    def hear_read(self, read: job_events_pb2.NotificationsRead) -> None:
-        """Take how much is unread after somebody has read: another tab's, or another device's, doing."""
-        shown = views.notifications_read(read)
-        data = frames.encode("notification", shown)
-        self._tell(connection.Frame(event="notification", data=data, version=shown["version"]))
+    def resource_frames(self, latest: snapshots.Snapshots[Any]) -> list[frames.Frame]:
+        """Return the frames of the latest snapshots of a source, as `receive` sends them."""
+        source = latest.source
+        shown = [source.frame(snapshot, self.jobs.get(source.job_id(snapshot))) for snapshot in latest.latest]
+        return [frame for frame in shown if frame is not None]
 
-    def hear_demo(self, demo: demo_pb2.Demo) -> None:
-        """Take a snapshot of demo mode; one that is not newer is news to nobody."""
-        if self.known.note_demo(demo) and (frame := self.demo_frame()):
-            self._tell(frame)
+    async def refresh(self, latest: snapshots.Snapshots[Any], stream: connection.Connection) -> None:
+        """Fetch the snapshots of a source as the user of `stream`; after a failure the sweep tries again."""
+        try:
+            fetched = await latest.source.fetch(await stream.identity(), quick=True)
+        except errors.Error as error:
+            latest.invalidate()
+            extra = {"owner_id": self.owner_id, "event": latest.source.event, "cause": error.code}
+            logger.info("snapshots could not be fetched", extra=extra)
+            return
+        for job in fetched.jobs:
+            self.jobs.note(job)
+        for snapshot in fetched.snapshots:
+            self.receive(latest.source, snapshot)
+        latest.confirm()
 
-    def hear_connection(self, snapshot: connection_pb2.Connection) -> None:
-        """Take a snapshot of a connection to a platform; one that is not newer is news to nobody."""
-        if self.platforms.note(snapshot) and snapshot.version:
-            self._tell(connection_frame(views.connection(snapshot)))
-
-    def demo_frame(self) -> connection.Frame | None:
-        """Show demo mode as it was last heard of; None when it never was."""
-        status = self.known.demo_status()
-        if status is None:
-            return None
-        return connection.Frame(event="demo", data=frames.encode("demo", status), version=status["version"])
+    def transition_frame(self, event: job_events_pb2.JobEvent) -> frames.Frame:
+        """Return the frame of a transition."""
+        return self._sources.jobs.frame(event.job, sequence=event.sequence)
 
     async def catch_up(self) -> None:
-        """Tell everything up to the newest event in the database. Raises `Unavailable`. Callers share one run."""
+        """Send everything up to the newest transition in the database. Concurrent callers share one run. Raises `Unavailable`."""
         if self._catching_up is None or self._catching_up.done():
             self._catching_up = asyncio.create_task(self._fetch_missing(), name=f"catch up {self.owner_id}")
             self._catching_up.add_done_callback(_log_failure)
         await asyncio.shield(self._catching_up)
 
     async def restart(self) -> None:
-        """Go on from the newest event, since those before it cannot be had, and say so to the streams."""
-        latest = await self._journal.position(self.owner_id)
-        self._position = self._heard = latest
+        """Continue from the newest transition, because those before it are not available, and reset the streams."""
+        latest = await self._reader.position(self.owner_id)
+        self._position = self._highest_sequence = latest
         self._ring.clear()
-        self._recent.forget()
-        self.known.forget()
-        self.platforms.forget()
+        self._recent.clear()
+        for each in self._snapshots.values():
+            each.clear()
         logger.warning("feed restarted", extra={"owner_id": self.owner_id, "sequence": latest})
         for stream in self.connections:
             stream.restart("cursor_unknown", latest)
 
     def _follow(self) -> None:
-        """Fetch what is known to be missing, unless that is being done."""
+        """Start a run of `_fetch_missing` if there is a gap and no run."""
         is_fetching = self._catching_up is not None and not self._catching_up.done()
-        if self._position is None or self._heard <= self._position or is_fetching:
+        if self._position is None or self._highest_sequence <= self._position or is_fetching:
             return
         metrics.STREAM_GAPS.inc()
         self._catching_up = asyncio.create_task(self._fetch_missing(), name=f"catch up {self.owner_id}")
@@ -146,61 +162,34 @@ class Feed:
         after = await self.prime()
         while True:
             try:
-                page = await self._journal.events(self.owner_id, after=after)
+                page = await self._reader.events(self.owner_id, after=after)
             except errors.OutOfRange:
                 await self.restart()
                 return
             for event in page.events:
-                self._take(event)
-            newest = max(page.latest_sequence, self._heard)
+                self._accept(event)
+            newest = max(page.latest_sequence, self._highest_sequence)
             if not page.events or (self._position or 0) >= newest:
                 return
             after = page.events[-1].sequence
 
-    def _take(self, event: job_events_pb2.JobEvent) -> None:
-        """Tell the next event; ignore every other."""
+    def _accept(self, event: job_events_pb2.JobEvent) -> None:
+        """Send the next transition; ignore any other."""
         if self._position is None or event.sequence != self._position + 1:
             return
         self._position = event.sequence
-        self.known.note_transition(event.job)
-        frame = transition_frame(event)
+        job = event.job
+        self.jobs.note(job)
+        for latest in self.resources:
+            if job.spec.kind in latest.source.job_kinds:
+                latest.expect_change(job)
+        frame = self.transition_frame(event)
         self._ring.append(frame)
-        self._tell(frame)
+        self._send(frame)
 
-    def _tell(self, frame: connection.Frame) -> None:
+    def _send(self, frame: frames.Frame) -> None:
         for stream in self.connections:
-            stream.tell(frame)
-
-
-def transition_frame(event: job_events_pb2.JobEvent) -> connection.Frame:
-    """Show a transition; its sequence is the cursor to go on from."""
-    shown = views.job(event.job)
-    return connection.Frame(
-        event="job",
-        data=frames.encode("job", shown, sequence=event.sequence),
-        version=event.job.version,
-        sequence=event.sequence,
-        job_id=event.job.job_id,
-        is_final=shown["status"] in views.FINISHED,
-    )
-
-
-def snapshot_frame(job: job_pb2.Job) -> connection.Frame:
-    """Show a job as it stands, between transitions."""
-    shown = views.job(job)
-    return connection.Frame(
-        event="job",
-        data=frames.encode("job", shown),
-        version=job.version,
-        job_id=job.job_id,
-        is_final=shown["status"] in views.FINISHED,
-    )
-
-
-def connection_frame(shown: views.Json) -> connection.Frame:
-    """Show how a connection to a platform stands."""
-    data = frames.encode("connection", shown)
-    return connection.Frame(event="connection", data=data, version=shown["version"], platform=shown["platform"])
+            stream.send(frame)
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:
@@ -208,4 +197,4 @@ def _log_failure(task: asyncio.Task[None]) -> None:
         return
     # The next sweep tries again.
     level = logging.WARNING if isinstance(error, errors.Unavailable) else logging.ERROR
-    logger.log(level, "could not catch up", extra={"cause": repr(error)[:200]})
+    logger.log(level, "catch-up failed", extra={"cause": repr(error)[:200]})

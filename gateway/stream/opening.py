@@ -1,73 +1,59 @@
-"""How a stream begins: where the reader left off, what it missed since, and how things stand.
+"""Opens a stream: what the reader missed since its cursor, then the current snapshots.
 
-Once a connection is among its feed's, everything newer reaches it; so what is older is gathered before, and the step from the
-one to the other is taken without an await in between.
+A connection in its feed receives everything newer, so everything older is collected first. No await comes between
+collecting and joining the feed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
+from typing import Any
 
 from chassis import errors
-from gateway import clients, metrics
-from gateway.arrivals import Arrivals
-from gateway.stream import connection, feed, journal
-from repruv.jobs.v1 import job_pb2, jobs_service_pb2
-
-logger = logging.getLogger(__name__)
+from gateway import metrics
+from gateway.pending_jobs import PendingJobs
+from gateway.stream import connection, event_reader, feed, frames, snapshots, sources
 
 MAX_REPLAY = 5_000
 MAX_CURSOR_DIGITS = 18
-UNFINISHED = (
-    job_pb2.JOB_STATE_SCHEDULED,
-    job_pb2.JOB_STATE_PENDING,
-    job_pb2.JOB_STATE_RUNNING,
-    job_pb2.JOB_STATE_RETRYING,
-    job_pb2.JOB_STATE_CANCELLING,
-)
 
 
 class CursorLost(Exception):
-    """The stream cannot go on from the cursor; the argument is the reason that the reader is told."""
+    """The stream cannot resume from the cursor; the argument is the reason in the `reset` frame."""
 
 
 class Opening:
-    """Begins streams."""
+    """Opens streams."""
 
     def __init__(
         self,
         *,
-        jobs: clients.Jobs,
-        kept: journal.Journal,
-        demo: clients.Demo,
-        connections: clients.Connections,
-        arrivals: Arrivals,
-        hears: Callable[[], bool],
+        reader: event_reader.EventReader,
+        kinds: sources.Sources,
+        pending_jobs: PendingJobs,
+        is_live: Callable[[], bool],
     ) -> None:
-        """`hears` says whether NATS reaches this process at the moment."""
-        self._hears = hears
-        self._jobs = jobs
-        self._journal = kept
-        self._demo = demo
-        self._connections = connections
-        self._arrivals = arrivals
+        """`is_live` returns whether NATS messages reach this process."""
+        self._is_live = is_live
+        self._reader = reader
+        self._sources = kinds
+        self._pending_jobs = pending_jobs
 
     async def begin(self, owner: feed.Feed, stream: connection.Connection, cursor: str | None) -> bytes:
-        """Join `stream` to `owner`; gives the first bytes to send, while what follows is queued in `stream`.
+        """Add `stream` to `owner` and return the first bytes to send; what follows is queued in `stream`.
 
-        `cursor` is the id of the last event that the reader has; None for one that has none. Raises `Unavailable`.
+        `cursor` is the id of the last event that the reader has; None if it has none. Raises `Unavailable`.
         """
         position = await owner.prime()
-        missed: list[connection.Frame] = []
+        missed: list[frames.Frame] = []
         lost = ""
         if cursor is not None:
             try:
-                missed = await _missed(owner, self._journal, cursor)
+                missed = await _missed(owner, self._reader, cursor)
             except CursorLost as error:
                 lost = str(error)
-        # No await from here to `add`: what `missed` ends with is what the feed goes on from.
+        # No await from here to `add`: the feed continues where `missed` ends.
         if stream.job_id:
             missed = [frame for frame in missed if frame.job_id == stream.job_id]
         resumed = cursor is not None and not lost
@@ -81,94 +67,62 @@ class Opening:
         if lost:
             stream.restart(lost, position)
         if stream.job_id:
-            await self._show_job(stream, was_told=bool(missed) and missed[-1].is_final, resumed=resumed)
+            await self._send_job(stream, end_replayed=bool(missed) and missed[-1].is_final, resumed=resumed)
         else:
             await asyncio.gather(
-                self._show_demo(owner, stream),
-                self._show_connections(owner, stream),
-                self._show_jobs(owner, stream, resumed=resumed),
+                *(self._send_resources(owner, latest, stream) for latest in owner.resources),
+                self._send_unfinished(owner, stream, resumed=resumed),
             )
         return opening + b"".join(frame.data for frame in missed)
 
-    async def _show_job(self, stream: connection.Connection, *, was_told: bool, resumed: bool) -> None:
-        """Show the job of a stream to a reader who is new, and its end to one who had seen it before."""
-        job = await self._arrivals.get_job(stream.job_id, user=await stream.identity())
-        frame = feed.snapshot_frame(job)
-        if was_told and frame.is_final:
+    async def _send_job(self, stream: connection.Connection, *, end_replayed: bool, resumed: bool) -> None:
+        """Send the job of a stream to a new reader, and its end to a resumed one."""
+        job = await self._pending_jobs.get_job(stream.job_id, user=await stream.identity())
+        frame = self._sources.jobs.frame(job)
+        if end_replayed and frame.is_final:
             stream.close(connection.FINISHED)
         elif frame.is_final or not resumed:
-            stream.tell(frame)
+            stream.send(frame)
 
-    async def _show_jobs(self, owner: feed.Feed, stream: connection.Connection, *, resumed: bool) -> None:
+    async def _send_unfinished(self, owner: feed.Feed, stream: connection.Connection, *, resumed: bool) -> None:
         if resumed:
             return
-        request = jobs_service_pb2.ListJobsRequest(owner_id=owner.owner_id, states=UNFINISHED, page_size=100)
-        page = await self._jobs.list_jobs(request, user=await stream.identity())
-        for job in page.jobs:
-            owner.known.note_job(job)
-            stream.tell(feed.snapshot_frame(job))
+        for job in await self._sources.jobs.fetch_unfinished(owner.owner_id, await stream.identity()):
+            owner.jobs.note(job)
+            stream.send(self._sources.jobs.frame(job))
 
-    async def _show_demo(self, owner: feed.Feed, stream: connection.Connection) -> None:
-        if not (self._hears() and owner.known.is_demo_settled):
-            await self.ask_demo(owner, stream)
-        if frame := owner.demo_frame():
-            stream.tell(frame)
-
-    async def _show_connections(self, owner: feed.Feed, stream: connection.Connection) -> None:
-        if not (self._hears() and owner.platforms.is_sure):
-            await self.ask_connections(owner, stream)
-        for shown in owner.platforms.snapshots():
-            stream.tell(feed.connection_frame(shown))
-
-    async def ask_connections(self, owner: feed.Feed, stream: connection.Connection) -> None:
-        """Ask how the connections stand, in the name of `stream`; if nobody answers, it will be asked again."""
-        try:
-            found = await self._connections.list_connections(user=await stream.identity(), quick=True)
-        except errors.Error as error:
-            owner.platforms.distrust()
-            logger.info("connections are not known", extra={"owner_id": owner.owner_id, "cause": error.code})
-            return
-        for snapshot in found:
-            owner.hear_connection(snapshot)
-        owner.platforms.confirm()
-
-    async def ask_demo(self, owner: feed.Feed, stream: connection.Connection) -> None:
-        """Ask how demo mode stands, in the name of `stream`; if nobody answers, it will be asked again."""
-        try:
-            answer = await self._demo.get_demo(user=await stream.identity(), quick=True)
-        except errors.Error as error:
-            owner.known.distrust_demo()
-            logger.info("demo mode is not known", extra={"owner_id": owner.owner_id, "cause": error.code})
-            return
-        if answer.HasField("job"):
-            owner.known.note_job(answer.job)
-        owner.hear_demo(answer.demo)
-        owner.known.confirm_demo()
+    async def _send_resources(
+        self, owner: feed.Feed, latest: snapshots.Snapshots[Any], stream: connection.Connection
+    ) -> None:
+        if not (self._is_live() and latest.is_fresh):
+            await owner.refresh(latest, stream)
+        for frame in owner.resource_frames(latest):
+            stream.send(frame)
 
 
-async def _missed(owner: feed.Feed, kept: journal.Journal, cursor: str) -> list[connection.Frame]:
-    """Give the events between `cursor` and where the feed stands at the moment of return, in order."""
+async def _missed(owner: feed.Feed, reader: event_reader.EventReader, cursor: str) -> list[frames.Frame]:
+    """Return the transitions between `cursor` and the feed's position at the time of return, in order."""
     if not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= MAX_CURSOR_DIGITS):
         raise CursorLost("cursor_invalid")
     after = int(cursor)
     for _ in range(2):
-        # A page made by another replica may know of events that have not reached this one. A run that is under way may have
-        # read before those were committed, hence the second.
+        # Another replica may have rendered a page with events that have not reached this one. A run in progress may have
+        # read before they were committed, hence the second.
         if after > (owner.position or 0):
             await owner.catch_up()
     if after > (owner.position or 0):
         raise CursorLost("cursor_unknown")
-    fetched: list[connection.Frame] = []
+    fetched: list[frames.Frame] = []
     while not owner.remembers(after) and after < (owner.position or 0):
         if len(fetched) >= MAX_REPLAY:
             raise CursorLost("cursor_too_old")
         try:
-            page = await kept.events(owner.owner_id, after=after)
+            page = await reader.events(owner.owner_id, after=after)
         except errors.OutOfRange as error:
             raise CursorLost("cursor_unknown") from error
         if not page.events:
             raise CursorLost("cursor_unknown")
-        fetched += [feed.transition_frame(event) for event in page.events]
+        fetched += map(owner.transition_frame, page.events)
         after = page.events[-1].sequence
-    # The database may be ahead of the feed, which will tell the rest itself.
+    # The database may be ahead of the feed, which sends the rest itself.
     return [frame for frame in fetched if frame.sequence <= (owner.position or 0)] + owner.since(after)

@@ -1,4 +1,4 @@
-"""The same stream in pieces, for clients that cannot hold one open: ask, wait for what is new, ask again from there."""
+"""The same stream for clients that cannot hold one open: each request returns what is new, and a cursor for the next."""
 
 from __future__ import annotations
 
@@ -11,101 +11,100 @@ from gateway.identity import sessions
 from gateway.stream import connection, feed, frames
 
 MAX_WAIT_SECONDS = 25.0
-_SNAPSHOTS = frozenset({"demo", "connection"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cursor:
-    """Where a poll left off: at which transition, and how what has no sequence stood then."""
+    """Where a poll ended: the sequence of the last transition, and the versions of the resources without a sequence."""
 
     sequence: str | None
-    state: str
+    versions: str
 
     @staticmethod
-    def read(after: str | None) -> Cursor:
-        """Read what a client hands back; the id of an event is one as well."""
-        sequence, _, state = (after or "").partition(".")
-        return Cursor(sequence=sequence or None, state=state)
+    def parse(after: str | None) -> Cursor:
+        """Parse a cursor; the id of an event is one as well."""
+        sequence, _, versions = (after or "").partition(".")
+        return Cursor(sequence=sequence or None, versions=versions)
 
     def __str__(self) -> str:
-        return f"{self.sequence}.{self.state}"
+        return f"{self.sequence}.{self.versions}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
-    """What a poll is answered with."""
+class PollResult:
+    """The answer to a poll."""
 
     resumed: bool
     events: list[dict[str, Any]]
     after: Cursor
 
 
-class Reply:
-    """Takes the place of a socket: what a stream writes is kept for the answer, which ends it."""
+class BufferSink:
+    """A `raw_connection.Sink` that keeps what a stream writes until the answer takes it."""
 
     def __init__(self) -> None:
         self.is_full = False
         self.has_ended = False
-        self._written: list[bytes] = []
-        self._news = asyncio.Event()
+        self._buffer: list[bytes] = []
+        self._changed = asyncio.Event()
 
     def write(self, data: bytes) -> None:
-        """Keep it."""
-        self._written.append(data)
-        self._news.set()
+        """Append data."""
+        self._buffer.append(data)
+        self._changed.set()
 
     def end(self) -> None:
-        """The stream is over."""
+        """Mark the end of the stream."""
         self.has_ended = True
-        self._news.set()
+        self._changed.set()
 
     abort = end
 
     def take(self) -> list[frames.Decoded]:
-        """Give what was written since."""
-        taken = b"".join(self._written)
-        self._written.clear()
-        self._news.clear()
-        return frames.decode(taken)
+        """Return the frames written since the last call."""
+        data = b"".join(self._buffer)
+        self._buffer.clear()
+        self._changed.clear()
+        return frames.decode(data)
 
     async def wait(self, deadline: float) -> bool:
-        """Wait until there is something to take; False if there is nothing at `deadline`, in the loop's time."""
+        """Wait for data or the end; False if neither has come by `deadline`, in the loop's time."""
         try:
             async with asyncio.timeout_at(deadline):
-                await self._news.wait()
+                await self._changed.wait()
         except TimeoutError:
             return False
         return True
 
 
-async def poll(stream: connection.Connection, owner: feed.Feed, known: Cursor, *, wait: float) -> Piece:
-    """Give what is new after `known` at once, or else what comes first within `wait` seconds. Raises `Unauthenticated`."""
+async def poll(stream: connection.Connection, owner: feed.Feed, cursor: Cursor, *, wait: float) -> PollResult:
+    """Return what is new after `cursor`, or else what comes first within `wait` seconds. Raises `Unauthenticated`."""
     deadline = asyncio.get_running_loop().time() + wait
-    reply = Reply()
-    stream.start(reply)
-    hello, *told = reply.take()
+    sink = BufferSink()
+    stream.start(sink)
+    hello, *received = sink.take()
     resumed = bool(json.loads(hello.data)["resumed"])
-    if resumed and known.state == state_of(owner):
-        told = [frame for frame in told if frame.event not in _SNAPSHOTS]
-    while not _events(told) and not reply.has_ended and await reply.wait(deadline):
-        told += reply.take()
+    if resumed and cursor.versions == versions(owner):
+        resources = {latest.source.event for latest in owner.resources}
+        received = [frame for frame in received if frame.event not in resources]
+    while not _events(received) and not sink.has_ended and await sink.wait(deadline):
+        received += sink.take()
     if stream.close_reason in connection.SESSION_ENDED:
         raise sessions.SessionInvalid()
-    ids = [frame.id for frame in (hello, *told) if frame.id is not None]
-    after = Cursor(sequence=ids[-1], state=state_of(owner))
-    return Piece(resumed=resumed, events=_events(told), after=after)
+    ids = [frame.id for frame in (hello, *received) if frame.id is not None]
+    after = Cursor(sequence=ids[-1], versions=versions(owner))
+    return PollResult(resumed=resumed, events=_events(received), after=after)
 
 
-def state_of(owner: feed.Feed) -> str:
-    """Name how demo mode and the connections stand; another name if one of them has moved."""
-    demo = owner.known.demo
-    return f"{demo.version if demo else 0}.{sum(shown['version'] for shown in owner.platforms.snapshots())}"
+def versions(owner: feed.Feed) -> str:
+    """Return a string that changes whenever a resource without a sequence does."""
+    return ".".join(str(sum(snapshot.version for snapshot in latest.latest)) for latest in owner.resources)
 
 
-def _events(told: list[frames.Decoded]) -> list[dict[str, Any]]:
-    """Show what concerns the client: it needs no signs of life, and comes back without being told."""
+def _events(received: list[frames.Decoded]) -> list[dict[str, Any]]:
+    """Return the JSON of the frames, without those that keep a connection alive or end it."""
     return [
         {"id": int(frame.id) if frame.id is not None else None, "event": frame.event, "data": json.loads(frame.data)}
-        for frame in told
+        for frame in received
         if frame.event not in {"ping", "bye"}
     ]

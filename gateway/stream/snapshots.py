@@ -1,125 +1,144 @@
-"""The newest snapshots of one owner's jobs and demo mode, and the suspicion that demo mode has moved on unheard.
+"""The latest known snapshots of one owner and source, and whether they may be out of date.
 
-Transitions of demo mode have no sequence that would show a missing one. But each comes with one of a demo job, which has: when
-the two contradict each other for a second, demo mode is asked for.
+Snapshots have no sequence that would show a missed one. A transition of a job of one of the source's `job_kinds` has: when
+the two contradict each other for a second, the snapshots need a refresh.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
+from typing import Generic, TypeVar
 
 from gateway import views
-from repruv.demo.v1 import demo_pb2
+from gateway.stream.sources.source import Source
 from repruv.jobs.v1 import job_pb2
 
-MAX_JOBS = 64
+MAX_SNAPSHOTS = 64
 SETTLE_SECONDS = 1.0
-ASK_AGAIN_SECONDS = 2.0
-MAX_ASKS = 10
-_DEMO_KINDS = "demo."
+"""How long a job's transition and the event of its resource may be apart."""
+MAX_REFRESHES = 10
+"""Refreshes that may fail to resolve one contradiction."""
+
+Snapshot = TypeVar("Snapshot")
 
 
-class Snapshots:
-    """What is known about one owner."""
+class Snapshots(Generic[Snapshot]):
+    """The latest snapshots of one owner and source, at most 64."""
 
-    def __init__(self) -> None:
-        self._jobs: dict[str, job_pb2.Job] = {}
-        self._demo: demo_pb2.Demo | None = None
-        self._newest_demo_job = ""
-        self._is_demo_sure = False
-        self._ask_at: float | None = None
-        self._asks = 0
+    __slots__ = (
+        "_check_at",
+        "_is_confirmed",
+        "_jobs",
+        "_latest",
+        "_newest_job",
+        "_refresh_after",
+        "_refreshes",
+        "source",
+    )
+
+    def __init__(self, source: Source[Snapshot], jobs: Snapshots[job_pb2.Job] | None = None) -> None:
+        """`jobs` are the owner's jobs, which the snapshots must not contradict."""
+        self.source = source
+        self._jobs = jobs
+        self._latest: dict[str, Snapshot] = {}
+        self._newest_job = ""
+        self._is_confirmed = False
+        # When the snapshots are compared with the jobs; None while no event has put them in doubt.
+        self._check_at: float | None = None
+        self._refresh_after = 0.0
+        self._refreshes = 0
 
     @property
-    def demo(self) -> demo_pb2.Demo | None:
-        """Demo mode as it was last heard of; None when it never was."""
-        return self._demo
+    def latest(self) -> Collection[Snapshot]:
+        """The latest snapshot of each resource."""
+        return self._latest.values()
 
     @property
-    def has_running_job(self) -> bool:
-        """Whether a job is known that a worker holds."""
-        return any(views.job_state(job) in {"running", "cancelling"} for job in self._jobs.values())
+    def is_moving(self) -> bool:
+        """Whether one of the resources is in a transition."""
+        return any(map(self.source.is_moving, self._latest.values()))
 
-    def note_job(self, job: job_pb2.Job) -> bool:
-        """Remember a job; False if it was known as well or better."""
-        known = self._jobs.pop(job.job_id, None)
-        if known is not None and known.version >= job.version:
-            self._jobs[job.job_id] = known
+    @property
+    def is_fresh(self) -> bool:
+        """Whether a new stream can begin with them, as long as NATS is live.
+
+        The job of a moving resource is shown with it, so it has to be fetched.
+        """
+        is_settled = self._is_confirmed and self._check_at is None
+        return is_settled and not (self.source.job_kinds and self.is_moving)
+
+    def get(self, key: str) -> Snapshot | None:
+        """Return the latest snapshot with this key, if there is one."""
+        return self._latest.get(key)
+
+    def note(self, snapshot: Snapshot) -> bool:
+        """Keep a snapshot; False if the known one is as new or newer."""
+        key = self.source.key(snapshot)
+        known = self._latest.pop(key, None)
+        if known is not None and known.version >= snapshot.version:  # type: ignore[attr-defined]
+            self._latest[key] = known
             return False
-        self._jobs[job.job_id] = job
-        while len(self._jobs) > MAX_JOBS:
-            del self._jobs[next(iter(self._jobs))]
+        self._latest[key] = snapshot
+        if len(self._latest) > MAX_SNAPSHOTS:
+            del self._latest[next(iter(self._latest))]
         return True
 
-    def note_transition(self, job: job_pb2.Job) -> None:
-        """Remember a job that has moved; one of demo mode puts what is known of that in doubt."""
-        self.note_job(job)
-        if job.spec.kind.startswith(_DEMO_KINDS):
-            self._newest_demo_job = max(self._newest_demo_job, job.job_id)
-            self._doubt(SETTLE_SECONDS)
+    def expect_change(self, job: job_pb2.Job) -> None:
+        """Compare the snapshots with this job, which has moved, unless its resource's event arrives within a second."""
+        self._newest_job = max(self._newest_job, job.job_id)
+        self._check_at = _now() + SETTLE_SECONDS
+        self._refresh_after = 0.0
+        self._refreshes = 0
 
-    def note_demo(self, demo: demo_pb2.Demo) -> bool:
-        """Remember demo mode; False if it was known as well or better."""
-        if self._demo is not None and demo.version <= self._demo.version:
-            return False
-        self._demo = demo
-        return True
+    def confirm(self) -> None:
+        """Mark the snapshots as complete and current."""
+        self._is_confirmed = True
+        if self._match_jobs():
+            self._check_at = None
 
-    @property
-    def is_demo_settled(self) -> bool:
-        """Whether demo mode is known so well that nobody has to be asked: it rests, and nothing puts that in doubt."""
-        is_at_rest = self._demo is not None and views.demo_state(self._demo) not in views.MOVING
-        return is_at_rest and self._is_demo_sure and self._ask_at is None
+    def invalidate(self) -> None:
+        """Mark that events may have been missed."""
+        self._is_confirmed = False
+        self._check_at = 0.0
+        self._refreshes = 0
 
-    def confirm_demo(self) -> None:
-        """Say that what was noted last is how demo mode stands."""
-        self._is_demo_sure = True
-        if self._demo_fits_its_job():
-            self._ask_at = None
+    def clear(self) -> None:
+        """Drop all snapshots, which may belong to another history."""
+        self._latest.clear()
+        self._newest_job = ""
+        self.invalidate()
 
-    def distrust_demo(self) -> None:
-        """Say that transitions of demo mode may have been missed."""
-        self._is_demo_sure = False
-        self._doubt(0.0)
+    def needs_refresh(self, *, is_live: bool) -> bool:
+        """Return whether to fetch the snapshots now, and count that as a refresh.
 
-    def forget(self) -> None:
-        """Start afresh: what is known may never have been."""
-        self._jobs.clear()
-        self._demo = None
-        self._newest_demo_job = ""
-        self.distrust_demo()
-
-    def wants_demo(self, *, hears: bool = True) -> bool:
-        """Whether it is time to ask how demo mode stands; puts the next time off.
-
-        While nothing is heard there is nothing to wait for.
+        Without NATS there is no event to wait for, and moving resources without jobs are polled.
         """
         now = _now()
-        if self._ask_at is None or (now < self._ask_at and (hears or self._asks)):
+        if now < self._refresh_after:
             return False
-        if (self._is_demo_sure and self._demo_fits_its_job()) or self._asks == MAX_ASKS:
-            self._ask_at = None
+        is_due = self._check_at is not None and (now >= self._check_at or not is_live)
+        if is_due and ((self._is_confirmed and self._match_jobs()) or self._refreshes == MAX_REFRESHES):
+            self._check_at = None
+            is_due = False
+        if not is_due and (is_live or self.source.job_kinds or not self.is_moving):
             return False
-        self._ask_at = now + ASK_AGAIN_SECONDS
-        self._asks += 1
+        self._refresh_after = now + self.source.refresh_seconds
+        self._refreshes += is_due
         return True
 
-    def demo_status(self) -> views.Json | None:
-        """Show demo mode like GET /demo/status does; None when it was never heard of."""
-        if self._demo is None:
-            return None
-        return views.demo_status(self._demo, self._jobs.get(self._demo.job_id))
-
-    def _doubt(self, seconds: float) -> None:
-        self._ask_at = _now() + seconds
-        self._asks = 0
-
-    def _demo_fits_its_job(self) -> bool:
-        if self._demo is None or self._newest_demo_job > self._demo.job_id:
+    def _match_jobs(self) -> bool:
+        """Return whether each resource with a known job is moving exactly while that job is unfinished."""
+        if not self.source.job_kinds or self._jobs is None:
+            return True
+        job_ids = [self.source.job_id(snapshot) for snapshot in self._latest.values()]
+        if not job_ids or self._newest_job > max(job_ids):
             return False
-        job = self._jobs.get(self._demo.job_id)
-        is_moving = views.demo_state(self._demo) in views.MOVING
-        return job is None or is_moving == (views.job_state(job) not in views.FINISHED)
+        jobs = map(self._jobs.get, job_ids)
+        return all(
+            job is None or self.source.is_moving(snapshot) == (views.job_state(job) not in views.FINISHED)
+            for snapshot, job in zip(self._latest.values(), jobs, strict=True)
+        )
 
 
 def _now() -> float:

@@ -14,12 +14,12 @@ from starlette.types import Receive, Scope, Send
 
 from gateway import server
 from gateway.identity import sessions
-from gateway.stream import connection, response
+from gateway.stream import connection, frames, raw_connection, response
 from repruv.auth.v1 import auth_pb2, auth_service_pb2
 
 
 class Auth:
-    """Knows every session."""
+    """Accepts every session."""
 
     async def validate_session(self, token: str, *, passive: bool = False) -> auth_service_pb2.ValidateSessionResponse:
         answer = auth_service_pb2.ValidateSessionResponse(user=auth_pb2.User(user_id="user"))
@@ -27,14 +27,24 @@ class Auth:
         return answer
 
 
-async def opened() -> connection.Connection:
+class Stream(connection.Connection):
+    """A stream whose sink the tests can see."""
+
+    sink: raw_connection.Sink | None = None
+
+    def start(self, sink: raw_connection.Sink) -> None:
+        self.sink = sink
+        super().start(sink)
+
+
+async def opened() -> Stream:
     validator = sessions.Sessions(Auth(), is_live=lambda: True)
-    return connection.Connection(await validator.validate("a" * 40), validator)
+    return Stream(await validator.validate("a" * 40), validator)
 
 
 @asynccontextmanager
 async def serving(stream: connection.Connection) -> AsyncGenerator[server.Server, None]:
-    """Answer the first request, whatever it is, with this stream."""
+    """Answer the first request with this stream."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await response.EventStream(stream)(scope, receive, send)
@@ -64,7 +74,7 @@ async def serving(stream: connection.Connection) -> AsyncGenerator[server.Server
 
 @asynccontextmanager
 async def client_of(running: server.Server) -> AsyncGenerator[socket.socket, None]:
-    """A client that has asked, and can take little before it reads."""
+    """Connect a client with a small receive buffer that has sent a request."""
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.setblocking(False)
@@ -86,75 +96,76 @@ async def until(holds: Callable[[], bool]) -> None:
         await asyncio.sleep(0.005)
 
 
-def snapshot(version: int, size: int = 65_536) -> connection.Frame:
+def snapshot(version: int, size: int = 65_536) -> frames.Frame:
     data = b"data: %b%d\n\n" % (b"x" * size, version)
-    return connection.Frame(event="job", data=data, version=version, job_id="j")
+    return frames.Frame(event="job", data=data, version=version, job_id="j")
 
 
-def transition(sequence: int) -> connection.Frame:
-    return connection.Frame(event="job", data=b"id: %d\n\n" % sequence, version=sequence, sequence=sequence, job_id="j")
+def transition(sequence: int) -> frames.Frame:
+    return frames.Frame(event="job", data=b"id: %d\n\n" % sequence, version=sequence, sequence=sequence, job_id="j")
 
 
-async def flood(stream: connection.Connection) -> int:
-    """Tell snapshots until the socket takes no more; gives the version of the last."""
+async def flood(stream: Stream) -> int:
+    """Send snapshots until the socket is full, and return the version of the last."""
     version = 0
-    while not stream.is_slow:
+    assert stream.sink
+    while not stream.sink.is_full:
         version += 1
-        stream.tell(snapshot(version))
+        stream.send(snapshot(version))
         await asyncio.sleep(0)
     return version
 
 
-async def test_a_reader_who_stalls_loses_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stalled_reader_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "SEND_TIMEOUT", 0.2)
     stream = await opened()
     ended = asyncio.Event()
     stream.on_end = ended.set
     async with serving(stream) as running, client_of(running) as client:
-        await until(lambda: stream.is_started)
+        await until(lambda: stream.sink is not None)
         await flood(stream)
         await ended.wait()
         assert not (await rest(client)).endswith(b"0\r\n\r\n")
         assert stream.close_reason == connection.STALLED
 
 
-async def test_what_a_slow_reader_is_not_told_is_not_kept() -> None:
+async def test_a_slow_reader_gets_the_newest_snapshot_only() -> None:
     stream = await opened()
     async with serving(stream) as running, client_of(running) as client:
-        await until(lambda: stream.is_started)
+        await until(lambda: stream.sink is not None)
         version = await flood(stream)
         for newer in range(version + 1, version + 1_000):
-            stream.tell(snapshot(newer))
-        assert stream.waiting == 1
-        stream.tell(transition(1))
+            stream.send(snapshot(newer))
+        assert stream.queued == 1
+        stream.send(transition(1))
         for newer in range(version + 1_000, version + 1_100):
-            stream.tell(snapshot(newer))
+            stream.send(snapshot(newer))
         stream.close("draining")
-        told = await rest(client)
-    # The newest snapshot and the transition came after all that had gone into the socket, and then the proper end.
-    assert told.count(b"data: xxx") == version + 1
-    tail = told[-1_000:]
+        received = await rest(client)
+    # The newest snapshot and the transition follow what was in the socket, and then the proper end.
+    assert received.count(b"data: xxx") == version + 1
+    tail = received[-1_000:]
     assert b"x%d\n\n" % (version + 1_099) in tail
-    assert b"id: 1\n\n" in told
+    assert b"id: 1\n\n" in received
     assert b'{"reason":"draining"}' in tail
     assert tail.endswith(b"0\r\n\r\n")
 
 
-async def test_a_reader_too_slow_for_transitions_is_told_to_ask_anew_and_let_go() -> None:
+async def test_a_reader_too_slow_for_transitions_is_reset_and_disconnected() -> None:
     stream = await opened()
     async with serving(stream) as running, client_of(running) as client:
-        await until(lambda: stream.is_started)
+        await until(lambda: stream.sink is not None)
         await flood(stream)
         for sequence in range(1, connection.MAX_TRANSITIONS + 50):
-            stream.tell(transition(sequence))
-        assert stream.waiting == 1
+            stream.send(transition(sequence))
+        assert stream.queued == 1
         tail = (await rest(client))[-400:]
     assert b'event: reset\ndata: {"reason":"too_slow"}' in tail
     assert b'event: bye\ndata: {"reason":"too_slow"}' in tail
     assert tail.endswith(b"0\r\n\r\n")
 
 
-async def test_a_client_that_leaves_while_its_stream_begins_leaves_nothing_behind() -> None:
+async def test_a_client_that_disconnects_during_the_opening_leaves_no_stream() -> None:
     stream = await opened()
     ended = asyncio.Event()
     stream.on_end = ended.set

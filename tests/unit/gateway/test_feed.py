@@ -1,4 +1,4 @@
-"""The events of one owner: in order and without gaps, however they arrive."""
+"""The events of one owner: in order and without gaps, in whatever order NATS delivers them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ from collections.abc import Sequence
 import pytest
 
 from chassis import errors
-from gateway.stream import connection, feed
-from gateway.stream.journal import Cursor, Journal, Page
-from gateway.stream.recent import Recent
+from gateway.stream import feed, frames
+from gateway.stream.event_reader import Cursor, EventReader, Page
+from gateway.stream.recent_events import RecentEvents
+from gateway.stream.sources import Sources
+from gateway.stream.sources.demo import Demo
+from gateway.stream.sources.jobs import Jobs
 from repruv.demo.v1 import demo_pb2
 from repruv.jobs.v1 import job_events_pb2, job_pb2
 
 OWNER = "owner"
+DEMO = Demo(None)  # type: ignore[arg-type]
+SOURCES = Sources(Jobs(None), (DEMO,))  # type: ignore[arg-type]
 PAGE = 3
 
 
@@ -24,8 +29,8 @@ def event(sequence: int) -> job_events_pb2.JobEvent:
     return job_events_pb2.JobEvent(owner_id=OWNER, sequence=sequence, job=job)
 
 
-class Kept:
-    """Keeps events in memory; `answers` holds it up, `is_down` makes it fail."""
+class JobsService:
+    """Keeps events in memory; calls wait for `answers`, and fail while `is_down`."""
 
     def __init__(self, latest: int = 0) -> None:
         self.latest = latest
@@ -60,17 +65,17 @@ class Kept:
 
 
 class Reader:
-    """Takes the place of a stream."""
+    """A stream that records its frames."""
 
     def __init__(self) -> None:
-        self.frames: list[connection.Frame] = []
+        self.frames: list[frames.Frame] = []
         self.restarts: list[tuple[str, int]] = []
 
     @property
     def sequences(self) -> list[int]:
         return [frame.sequence for frame in self.frames if frame.sequence]
 
-    def tell(self, frame: connection.Frame) -> None:
+    def send(self, frame: frames.Frame) -> None:
         self.frames.append(frame)
 
     def restart(self, reason: str, sequence: int) -> None:
@@ -78,8 +83,8 @@ class Reader:
 
 
 @pytest.fixture
-async def journal() -> Kept:
-    return Kept()
+async def service() -> JobsService:
+    return JobsService()
 
 
 @pytest.fixture
@@ -88,84 +93,86 @@ async def reader() -> Reader:
 
 
 @pytest.fixture
-async def owner(journal: Kept, reader: Reader) -> feed.Feed:
-    owner = feed.Feed(OWNER, Journal(journal), Recent())
+async def owner(service: JobsService, reader: Reader) -> feed.Feed:
+    owner = feed.Feed(OWNER, EventReader(service), RecentEvents(), SOURCES)
     owner.connections.add(reader)  # type: ignore[arg-type]
     return owner
 
 
-def hear(owner: feed.Feed, journal: Kept, *sequences: int) -> None:
+def receive(owner: feed.Feed, service: JobsService, *sequences: int) -> None:
     for sequence in sequences:
-        journal.latest = max(journal.latest, sequence)
-        owner.hear_event(event(sequence))
+        service.latest = max(service.latest, sequence)
+        owner.receive_transition(event(sequence))
 
 
-async def test_events_in_order_need_no_question(owner: feed.Feed, journal: Kept, reader: Reader) -> None:
+async def test_events_in_order_cause_no_read(owner: feed.Feed, service: JobsService, reader: Reader) -> None:
     await owner.prime()
-    hear(owner, journal, 1, 2, 2, 1, 3)
+    receive(owner, service, 1, 2, 2, 1, 3)
     assert reader.sequences == [1, 2, 3]
-    assert journal.asked == 0
+    assert service.asked == 0
 
 
-async def test_a_gap_is_filled_by_one_run(owner: feed.Feed, journal: Kept, reader: Reader) -> None:
+async def test_one_run_fills_all_gaps(owner: feed.Feed, service: JobsService, reader: Reader) -> None:
     await owner.prime()
-    journal.answers.clear()
-    hear(owner, journal, 1, 4, 6, 5, 9)
+    service.answers.clear()
+    receive(owner, service, 1, 4, 6, 5, 9)
     assert reader.sequences == [1]
-    journal.answers.set()
+    service.answers.set()
     await owner.catch_up()
     assert reader.sequences == [1, 2, 3, 4, 5, 6, 7, 8, 9]
-    assert journal.asked == 3
+    assert service.asked == 3
 
 
-async def test_what_comes_during_priming_is_not_lost(owner: feed.Feed, journal: Kept, reader: Reader) -> None:
-    journal.latest = 5
-    journal.answers.clear()
+async def test_events_during_priming_are_sent(owner: feed.Feed, service: JobsService, reader: Reader) -> None:
+    service.latest = 5
+    service.answers.clear()
     priming = asyncio.create_task(owner.prime())
-    while not journal.positions_asked:
+    while not service.positions_asked:
         await asyncio.sleep(0)
-    hear(owner, journal, 6, 7)
-    journal.answers.set()
+    receive(owner, service, 6, 7)
+    service.answers.set()
     assert await priming == 5
     await owner.catch_up()
     assert reader.sequences == [6, 7]
 
 
-async def test_any_order_of_arrival_is_told_in_order(owner: feed.Feed, journal: Kept, reader: Reader) -> None:
+async def test_shuffled_events_are_sent_in_order(owner: feed.Feed, service: JobsService, reader: Reader) -> None:
     await owner.prime()
-    arrivals = [sequence for sequence in range(1, 200) if random.random() < 0.8] * 2
-    random.shuffle(arrivals)
-    for sequence in arrivals:
-        hear(owner, journal, sequence)
+    received = [sequence for sequence in range(1, 200) if random.random() < 0.8] * 2
+    random.shuffle(received)
+    for sequence in received:
+        receive(owner, service, sequence)
         await asyncio.sleep(0)
     await owner.catch_up()
-    assert reader.sequences == list(range(1, max(arrivals) + 1))
+    assert reader.sequences == list(range(1, max(received) + 1))
 
 
-async def test_an_outage_loses_nothing(owner: feed.Feed, journal: Kept, reader: Reader) -> None:
+async def test_events_missed_during_an_outage_are_sent_after_it(
+    owner: feed.Feed, service: JobsService, reader: Reader
+) -> None:
     await owner.prime()
-    journal.is_down = True
-    hear(owner, journal, 2)
+    service.is_down = True
+    receive(owner, service, 2)
     with pytest.raises(errors.Unavailable):
         await owner.catch_up()
-    journal.is_down = False
+    service.is_down = False
     await owner.catch_up()
     assert reader.sequences == [1, 2]
 
 
-async def test_another_history_is_told(owner: feed.Feed, journal: Kept, reader: Reader) -> None:
-    journal.latest = 5
+async def test_a_restored_database_resets_the_streams(owner: feed.Feed, service: JobsService, reader: Reader) -> None:
+    service.latest = 5
     await owner.prime()
-    journal.latest = 3
+    service.latest = 3
     await owner.catch_up()
     assert reader.restarts == [("cursor_unknown", 3)]
-    hear(owner, journal, 4)
+    receive(owner, service, 4)
     assert reader.sequences == [4]
 
 
-async def test_memory_is_a_ring(owner: feed.Feed, journal: Kept) -> None:
+async def test_the_last_transitions_are_remembered(owner: feed.Feed, service: JobsService) -> None:
     await owner.prime()
-    hear(owner, journal, *range(1, feed.RING + 11))
+    receive(owner, service, *range(1, feed.RING + 11))
     assert not owner.remembers(9)
     assert owner.remembers(10)
     assert owner.remembers(feed.RING + 10)
@@ -173,53 +180,66 @@ async def test_memory_is_a_ring(owner: feed.Feed, journal: Kept) -> None:
     assert [frame.sequence for frame in owner.since(feed.RING + 8)] == [feed.RING + 9, feed.RING + 10]
 
 
-async def test_progress_is_news_only_once(owner: feed.Feed, journal: Kept, reader: Reader) -> None:
+async def test_only_newer_progress_is_sent(owner: feed.Feed, service: JobsService, reader: Reader) -> None:
     await owner.prime()
-    hear(owner, journal, 1)
+    receive(owner, service, 1)
     for version in (3, 2, 3, 1):
-        owner.hear_progress(job_pb2.Job(job_id="j", version=version, state=job_pb2.JOB_STATE_RUNNING))
+        owner.receive(SOURCES.jobs, job_pb2.Job(job_id="j", version=version, state=job_pb2.JOB_STATE_RUNNING))
     assert [(frame.sequence, frame.version) for frame in reader.frames] == [(1, 1), (0, 3)]
 
 
-async def test_demo_mode_never_goes_back(owner: feed.Feed, reader: Reader) -> None:
+async def test_only_newer_demo_mode_is_sent(owner: feed.Feed, reader: Reader) -> None:
     for version in (2, 1, 2, 3):
-        owner.hear_demo(demo_pb2.Demo(version=version, state=demo_pb2.DEMO_STATE_ENABLED))
+        owner.receive(DEMO, demo_pb2.Demo(version=version, state=demo_pb2.DEMO_STATE_ENABLED))
     assert [frame.version for frame in reader.frames] == [2, 3]
 
 
-def strange(journal: Kept, *heard: int, limit: int = 100) -> feed.Feed:
-    """A feed that begins after these events were heard."""
-    known = Recent(limit)
-    for sequence in heard:
-        known.note(event(sequence))
-    journal.latest = max(heard)
-    return feed.Feed(OWNER, Journal(journal), known)
+def feed_after(service: JobsService, *received: int, limit: int = 100) -> feed.Feed:
+    """Return a new feed of a process that has received these events."""
+    recent = RecentEvents(limit)
+    for sequence in received:
+        recent.note(event(sequence))
+    service.latest = max(received)
+    return feed.Feed(OWNER, EventReader(service), recent, SOURCES)
 
 
-async def test_a_feed_begins_with_what_was_heard_before_it(journal: Kept) -> None:
-    owner = strange(journal, 4, 2, 6, 5, 5, 7)
+async def test_a_feed_starts_with_recent_events(service: JobsService) -> None:
+    owner = feed_after(service, 4, 2, 6, 5, 5, 7)
     assert await owner.prime() == 7
-    # 3 was never heard, so nothing before 4 is of use.
+    # 3 is missing, so nothing before 4 is of use.
     assert (owner.remembers(3), owner.remembers(2)) == (True, False)
     assert [frame.sequence for frame in owner.since(4)] == [5, 6, 7]
-    assert journal.asked == 0
+    assert service.asked == 0
 
 
-async def test_what_was_heard_is_not_believed_beyond_what_is_written(journal: Kept, reader: Reader) -> None:
-    owner = strange(journal, 1, 2, 3, 9)
+async def test_recent_events_beyond_a_gap_are_not_sent(service: JobsService, reader: Reader) -> None:
+    owner = feed_after(service, 1, 2, 3, 9)
     owner.connections.add(reader)  # type: ignore[arg-type]
-    journal.latest = 2
-    # 3 came while the position was asked for; it follows, 9 does not.
+    service.latest = 2
+    # 3 arrived while the position was read; it follows, 9 does not.
     assert await owner.prime() == 3
     assert reader.sequences == [3]
 
 
-async def test_what_was_heard_is_forgotten_with_its_history_and_when_it_is_too_much(journal: Kept) -> None:
-    known = Recent(limit=3)
+async def test_recent_events_are_bounded_and_can_be_cleared(service: JobsService) -> None:
+    recent = RecentEvents(limit=3)
     for sequence in range(1, 6):
-        known.note(event(sequence))
-    assert [found.sequence for found in known.up_to(OWNER, 5)] == [3, 4, 5]
-    known.forget()
-    known.note(event(1))
-    assert [found.sequence for found in known.up_to(OWNER, 1)] == [1]
-    assert known.up_to("somebody else", 1) == []
+        recent.note(event(sequence))
+    assert [each.sequence for each in recent.up_to(OWNER, 5)] == [3, 4, 5]
+    recent.clear()
+    recent.note(event(1))
+    assert [each.sequence for each in recent.up_to(OWNER, 1)] == [1]
+    assert recent.up_to("another owner", 1) == []
+
+
+@pytest.mark.parametrize(("kind", "is_fresh"), [("demo.enable", False), ("auth.connect", True)])
+async def test_transitions_of_its_job_kinds_put_a_resource_in_doubt(
+    owner: feed.Feed, kind: str, is_fresh: bool
+) -> None:
+    await owner.prime()
+    (latest,) = owner.resources
+    owner.receive(DEMO, demo_pb2.Demo(version=1, state=demo_pb2.DEMO_STATE_ENABLED, job_id="1"))
+    latest.confirm()
+    job = job_pb2.Job(job_id="2", version=1, state=job_pb2.JOB_STATE_PENDING, spec=job_pb2.JobSpec(kind=kind))
+    owner.receive_transition(job_events_pb2.JobEvent(owner_id=OWNER, sequence=1, job=job))
+    assert latest.is_fresh is is_fresh

@@ -1,0 +1,79 @@
+"""Jobs that a service has accepted and not yet submitted: they are shown as pending instead of not found.
+
+A service answers once its own transaction is committed. It submits the job beside that, usually within milliseconds, or when
+the jobs service is up again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+from uuid import UUID
+
+from chassis import errors, ids
+from gateway import clients
+from gateway.stream import sources
+from repruv.jobs.v1 import job_pb2
+
+PAUSES = (0.01, 0.03, 0.1, 0.3, 0.6)
+
+Answer = TypeVar("Answer")
+
+
+class PendingJobs:
+    """Finds a job in the jobs service, or in the moving resource that names it."""
+
+    def __init__(self, jobs: clients.Jobs, kinds: sources.Sources) -> None:
+        self._jobs = jobs
+        self._sources = [source for source in kinds.unordered if source.has_state]
+
+    async def get_job(self, job_id: str, *, user: str) -> job_pb2.Job:
+        """Return a job that the user may see; `pending` until it is submitted. Raises `NotFound`."""
+        try:
+            return await self._jobs.get_job(job_id, user=user)
+        except errors.NotFound:
+            if spec := await self._accepted(job_id, user):
+                return _pending(job_id, spec)
+            # It may have been submitted, and even ended, in between.
+            return await self._jobs.get_job(job_id, user=user)
+
+    async def wait(self, job_id: str, call: Callable[[], Awaitable[Answer]], *, user: str) -> Answer:
+        """Return the answer of `call`, repeated until the job is submitted. Raises `NotFound`, or `job_not_ready`."""
+        for pause in PAUSES:
+            try:
+                return await call()
+            except errors.NotFound:
+                if not await self._accepted(job_id, user):
+                    return await call()
+            await asyncio.sleep(pause)
+        raise errors.Unavailable(
+            "This job was accepted and has not begun; try again in a moment.", code="job_not_ready"
+        )
+
+    async def _accepted(self, job_id: str, user: str) -> job_pb2.JobSpec | None:
+        answers = await asyncio.gather(
+            *(_spec(source, job_id, user) for source in self._sources), return_exceptions=True
+        )
+        failure = None
+        for answer in answers:
+            if isinstance(answer, job_pb2.JobSpec):
+                return answer
+            failure = failure or answer
+        if failure is not None:
+            raise failure
+        return None
+
+
+async def _spec(source: sources.Source[Any], job_id: str, user: str) -> job_pb2.JobSpec | None:
+    for snapshot in (await source.fetch(user)).snapshots:
+        if source.job_id(snapshot) == job_id and source.is_moving(snapshot):
+            return source.job_spec(snapshot)
+    return None
+
+
+def _pending(job_id: str, spec: job_pb2.JobSpec) -> job_pb2.Job:
+    """Return the job as it will be submitted; its version 0 is older than any version it will have."""
+    job = job_pb2.Job(job_id=job_id, spec=spec, state=job_pb2.JOB_STATE_PENDING)
+    job.create_time.FromDatetime(ids.timestamp_of(UUID(job_id)))
+    return job

@@ -1,0 +1,49 @@
+"""Connections to platforms."""
+
+from __future__ import annotations
+
+from gateway import clients, views
+from gateway.stream.sources.source import Fetched, Source
+from repruv.auth.v1 import auth_events_pb2, connection_pb2
+from repruv.jobs.v1 import job_pb2
+
+JOB_KINDS = {"connecting": "auth.connect", "disconnecting": "auth.disconnect"}
+
+
+class Connections(Source[connection_pb2.Connection]):
+    """The connections of an owner, one for each platform."""
+
+    event = "connection"
+    subject = "auth.events.connections.*"
+
+    def __init__(self, connections: clients.Connections) -> None:
+        self._connections = connections
+
+    def parse(self, payload: bytes) -> connection_pb2.Connection:
+        """Return a connection after a transition."""
+        return auth_events_pb2.ConnectionEvent.FromString(payload).connection
+
+    async def fetch(self, user: str, *, quick: bool = False) -> Fetched[connection_pb2.Connection]:
+        """Fetch the connections to all platforms."""
+        return Fetched(await self._connections.list_connections(user=user, quick=quick))
+
+    def key(self, snapshot: connection_pb2.Connection) -> str:
+        """Return the platform."""
+        return snapshot.platform
+
+    def job_id(self, snapshot: connection_pb2.Connection) -> str:
+        """Return the job of the transition; empty while the user is at the platform."""
+        return snapshot.job_id
+
+    def is_moving(self, snapshot: connection_pb2.Connection) -> bool:
+        """Return whether the platform is being connected or disconnected."""
+        return views.connection_state(snapshot) in views.CONNECTION_MOVING
+
+    def job_spec(self, snapshot: connection_pb2.Connection) -> job_pb2.JobSpec:
+        """Return kind and owner of the job that connects or disconnects the platform."""
+        return job_pb2.JobSpec(kind=JOB_KINDS[views.connection_state(snapshot)], owner_id=snapshot.user_id)
+
+    def show(self, snapshot: connection_pb2.Connection, job: job_pb2.Job | None) -> views.Json | None:
+        """Return the JSON of `GET /connections/{platform}`; None for a connection that was never used."""
+        del job
+        return views.connection(snapshot) if snapshot.version else None
