@@ -72,7 +72,7 @@ class Soak:
     async def fill(self) -> None:
         """Let as much happen as the gateway remembers: from here on nothing has a reason to grow."""
         crowd = await self._come()
-        await self._do("each", numbers=self._numbers, times=max(feed.RING, recent.MAX_EVENTS // len(self._numbers)))
+        await self._do("each", numbers=self._numbers, times=max(feed.RING, recent_events.MAX_EVENTS // len(self._numbers)))
         await self._all_told(crowd)
         await crowd.cut()
 
