@@ -20,7 +20,7 @@ import uvloop
 from bench.stream import measure, process
 from bench.stream.backend import owner
 from bench.stream.readers import Crowd
-from gateway.stream import feed, recent
+from gateway.stream import feed, recent_events
 
 WARM_CYCLES = 5
 """What is made once, and what the allocator keeps for the next time, is there by then."""
@@ -72,7 +72,9 @@ class Soak:
     async def fill(self) -> None:
         """Let as much happen as the gateway remembers: from here on nothing has a reason to grow."""
         crowd = await self._come()
-        await self._do("each", numbers=self._numbers, times=max(feed.RING, recent_events.MAX_EVENTS // len(self._numbers)))
+        await self._do(
+            "each", numbers=self._numbers, times=max(feed.RING, recent_events.MAX_EVENTS // len(self._numbers))
+        )
         await self._all_told(crowd)
         await crowd.cut()
 
