@@ -150,10 +150,9 @@ class JobsClient:
             lost=[(attempt.job_id, attempt.attempt) for attempt in response.lost],
         )
 
-    async def report_progress(self, key: AttemptKey, progress: jobs.Progress) -> None:
+    async def report_progress(self, key: AttemptKey, progress: job_pb2.JobProgress) -> None:
         """Report progress. Raises `Aborted` for a stale attempt."""
-        message = job_pb2.JobProgress(done=progress.done, total=progress.total, message=progress.message)
-        request = jobs_service_pb2.ReportProgressRequest(attempt=_attempt(key), progress=message)
+        request = jobs_service_pb2.ReportProgressRequest(attempt=_attempt(key), progress=progress)
         await self._request(self._stub.ReportProgress, request)
 
     async def finish(self, key: AttemptKey, outcome: outcomes.Finish) -> None:

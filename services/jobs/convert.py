@@ -181,7 +181,11 @@ def outcome_from_proto(message: jobs_service_pb2.FinishJobRequest) -> domain.Out
     """Read the outcome of an attempt. Raises `InvalidArgument` if there is none."""
     match message.WhichOneof("outcome"):
         case "completed":
-            return domain.Completed(result=json_from_proto(message.completed.result, "result", MAX_RESULT_BYTES))
+            has_progress = message.completed.HasField("progress")
+            return domain.Completed(
+                result=json_from_proto(message.completed.result, "result", MAX_RESULT_BYTES),
+                progress=progress_from_proto(message.completed.progress) if has_progress else None,
+            )
         case "failed":
             error = message.failed.error
             return domain.Failed(

@@ -213,6 +213,8 @@ class Completed:
     """The handler finished."""
 
     result: dict[str, Any] = field(default_factory=dict)
+    progress: Progress | None = None
+    """The last progress, unless it is stored already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 from chassis import errors
@@ -46,13 +45,13 @@ async def complete(tx: Transaction, finishes: Sequence[Finish]) -> dict[tuple[UU
 
     If it completes any, `end` needs another transaction: owners are locked now, and jobs must be locked before owners.
     """
-    results: dict[tuple[UUID, int], dict[str, Any]] = {}
+    outcomes: dict[tuple[UUID, int], domain.Completed] = {}
     for job_id, attempt, outcome in finishes:
         if isinstance(outcome, domain.Completed):
-            results.setdefault((job_id, attempt), outcome.result)
-    if not results:
+            outcomes.setdefault((job_id, attempt), outcome)
+    if not outcomes:
         return {}
-    completed = await storage.complete_attempts(tx.conn, results, tx.sequence_of)
+    completed = await storage.complete_attempts(tx.conn, outcomes, tx.sequence_of)
     tx.transitions += [(job, "completed") for job in completed.values()]
     return {(job.job_id, job.attempt): job for job in completed.values()}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -104,12 +105,12 @@ def ends(decided: Sequence[tuple[Job, domain.Outcome, domain.Decision]]) -> str:
     return json.dumps([_end(held, outcome, decision) for held, outcome, decision in decided])
 
 
-def completions(results: Mapping[tuple[UUID, int], Mapping[str, Any]]) -> str:
+def completions(outcomes: Mapping[tuple[UUID, int], domain.Completed]) -> str:
     """Write what completed, as the JSON that `statements.COMPLETE_ATTEMPTS` takes."""
     return json.dumps(
         [
-            {"job_id": str(job_id), "attempt": attempt, "result": result}
-            for (job_id, attempt), result in sorted(results.items())
+            {"job_id": str(job_id), "attempt": attempt, "result": outcome.result, **_progress(outcome)}
+            for (job_id, attempt), outcome in sorted(outcomes.items(), key=itemgetter(0))
         ]
     )
 
@@ -133,6 +134,18 @@ def _end(held: Job, outcome: domain.Outcome, decision: domain.Decision) -> dict[
         "errors": decision.errors,
         "delay": decision.delay.total_seconds(),
         "awaits_children": decision.awaits_children,
+        **_progress(outcome),
+    }
+
+
+def _progress(outcome: domain.Outcome) -> dict[str, Any]:
+    progress = outcome.progress if isinstance(outcome, domain.Completed) else None
+    if progress is None:
+        return {}
+    return {
+        "progress_done": progress.done,
+        "progress_total": progress.total,
+        "progress_message": progress.message,
     }
 
 

@@ -233,18 +233,27 @@ RETURNING {_columns("j")}
 """)
 """Stores how far an attempt has come. Its worker sends one report after the other."""
 
+_LAST_PROGRESS_COLUMNS = "progress_done bigint, progress_total bigint, progress_message text"
+_LAST_PROGRESS_DONE = """CASE WHEN g.progress_done IS NULL THEN j.progress_done
+            WHEN j.progress_attempt <> g.attempt THEN g.progress_done
+            ELSE least(greatest(j.progress_done, g.progress_done), nullif(g.progress_total, 0)) END"""
+_LAST_PROGRESS = """progress_attempt = CASE WHEN g.progress_done IS NULL THEN j.progress_attempt ELSE g.attempt END,
+        progress_message = coalesce(g.progress_message, j.progress_message)"""
+"""Stores the progress that comes with the end of an attempt, if any: never less than before within an attempt."""
+
 _END = f"""
 WITH given AS (
     SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS g (job_id uuid, attempt integer, action text, state text,
         outcome text, attempt_error_code text, attempt_error_message text, result jsonb, error_code text, error_message text,
         cancel_reason text, max_attempts integer, crashes integer, errors integer, delay double precision,
-        awaits_children boolean)
+        awaits_children boolean, {_LAST_PROGRESS_COLUMNS})
 ), ended AS (
     UPDATE jobs.jobs j SET state = g.state, version = j.version + 1, worker = NULL, lease_until = NULL,
         finished_at = CASE WHEN g.state IN {_TERMINAL} THEN now() END, run_at = now() + make_interval(secs => g.delay),
         ready = g.state = '{State.RETRYING}' AND g.delay = 0, awaits_children = g.awaits_children,
-        progress_done = CASE WHEN g.awaits_children THEN j.children_ended ELSE j.progress_done END,
-        progress_total = CASE WHEN g.awaits_children THEN j.children_total ELSE j.progress_total END,
+        progress_done = CASE WHEN g.awaits_children THEN j.children_ended ELSE {_LAST_PROGRESS_DONE} END,
+        progress_total = CASE WHEN g.awaits_children THEN j.children_total ELSE coalesce(g.progress_total, j.progress_total) END,
+        {_LAST_PROGRESS},
         result = g.result, error_code = g.error_code, error_message = g.error_message, cancel_reason = g.cancel_reason,
         max_attempts = g.max_attempts, crashes = g.crashes, errors = g.errors
     FROM given g
@@ -265,14 +274,16 @@ END_ATTEMPTS_NUMBERED = sa.text(_END + _numbered("ended"))
 
 COMPLETE_ATTEMPTS = sa.text(f"""
 WITH given AS (
-    SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS g (job_id uuid, attempt integer, result jsonb)
+    SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS g (job_id uuid, attempt integer, result jsonb,
+        {_LAST_PROGRESS_COLUMNS})
 ), held AS MATERIALIZED (
     SELECT j.job_id FROM jobs.jobs j JOIN given g ON g.job_id = j.job_id AND g.attempt = j.attempt
     WHERE j.state IN {_from(Action.COMPLETE)} AND j.concurrency_key IS NULL AND j.parent_id IS NULL
     ORDER BY j.job_id FOR NO KEY UPDATE OF j
 ), ended AS (
     UPDATE jobs.jobs j SET state = {_to(Action.COMPLETE)}, version = j.version + 1, worker = NULL, lease_until = NULL,
-        finished_at = now(), run_at = now(), result = g.result, error_code = NULL, error_message = NULL, cancel_reason = NULL
+        finished_at = now(), run_at = now(), result = g.result, error_code = NULL, error_message = NULL, cancel_reason = NULL,
+        progress_done = {_LAST_PROGRESS_DONE}, progress_total = coalesce(g.progress_total, j.progress_total), {_LAST_PROGRESS}
     FROM given g JOIN held h ON h.job_id = g.job_id
     WHERE j.job_id = g.job_id AND j.attempt = g.attempt AND j.state IN {_from(Action.COMPLETE)}
     RETURNING {_columns("j")}

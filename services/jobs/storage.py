@@ -249,10 +249,10 @@ async def end_attempts(
 
 
 async def complete_attempts(
-    conn: AsyncConnection, results: Mapping[tuple[UUID, int], Mapping[str, Any]], sequence_of: SequenceByJob
+    conn: AsyncConnection, outcomes: Mapping[tuple[UUID, int], domain.Completed], sequence_of: SequenceByJob
 ) -> dict[UUID, Job]:
     """Complete jobs whose attempt holds them and for which neither a parent nor somebody with the same key waits; gives those."""
-    given = {"rows": mapping.completions(results)}
+    given = {"rows": mapping.completions(outcomes)}
     return _by_id(await _numbered(conn, statements.COMPLETE_ATTEMPTS, given, sequence_of))
 
 

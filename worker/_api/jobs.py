@@ -93,6 +93,13 @@ class Progress:
     message: str
 
 
+def progress_to_proto(progress: Progress) -> job_pb2.JobProgress:
+    """Return the message of a report. Raises TypeError or ValueError for values that the jobs service refuses."""
+    if progress.done < 0 or progress.total < 0:
+        raise ValueError("progress must not be below 0")
+    return job_pb2.JobProgress(done=progress.done, total=progress.total, message=progress.message)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UndoneJob:
     """The job that an undo job undoes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 
 from chassis import protobuf
@@ -53,6 +54,10 @@ class WaitForChildren(Exception):
     """Raised by a handler: resume in a new attempt when all children have ended. Does not count against `max_attempts`."""
 
 
+RAISED = (JobFailed, Cancelled, Snooze, WaitForChildren)
+"""The exceptions by which a handler says how its attempt ends."""
+
+
 def completed(result: object) -> Finish:
     """Return the outcome of a completed attempt. Raises ValueError or TypeError for a result that is not JSON."""
     return Finish(completed=Finish.Completed(result=protobuf.to_struct({} if result is None else result)))
@@ -60,13 +65,13 @@ def completed(result: object) -> Finish:
 
 def failed(code: str, message: str, *, retryable: bool) -> Finish:
     """Return the outcome of a failed attempt."""
-    error = job_pb2.JobError(code=code, message=message[:MESSAGE_LENGTH])
+    error = job_pb2.JobError(code=_text(code), message=_text(message))
     return Finish(failed=Finish.Failed(error=error, retryable=retryable))
 
 
 def cancelled(reason: str) -> Finish:
     """Return the outcome of a handler that stopped."""
-    return Finish(cancelled=Finish.Cancelled(reason=reason))
+    return Finish(cancelled=Finish.Cancelled(reason=_text(reason)))
 
 
 def released() -> Finish:
@@ -86,6 +91,19 @@ def waiting() -> Finish:
     return Finish(waiting=Finish.Waiting())
 
 
+def from_group(group: BaseExceptionGroup[BaseException]) -> JobFailed | Cancelled | Snooze | WaitForChildren | None:
+    """Return the exception that decides how an attempt of several tasks ends: failures come first.
+
+    None if the group contains any other error: then the attempt failed for an internal reason.
+    """
+    leaves = list(_leaves(group))
+    for kind in (JobFailed, Cancelled, Snooze, WaitForChildren):
+        for leaf in leaves:
+            if isinstance(leaf, kind) and all(isinstance(other, RAISED) for other in leaves):
+                return leaf
+    return None
+
+
 def from_exception(error: JobFailed | Cancelled | Snooze | WaitForChildren) -> Finish:
     """Return the outcome that an exception of a handler means."""
     match error:
@@ -97,6 +115,19 @@ def from_exception(error: JobFailed | Cancelled | Snooze | WaitForChildren) -> F
             return snoozed(error.delay)
         case WaitForChildren():
             return waiting()
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+def _text(value: object) -> str:
+    """Return text that protobuf accepts, whatever a handler has raised: no outcome is lost for its wording."""
+    return str(value)[:MESSAGE_LENGTH].encode(errors="replace").decode()
 
 
 def _job_failed(code: str, message: str, retryable: bool) -> JobFailed:

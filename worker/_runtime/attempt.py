@@ -127,11 +127,8 @@ class Attempt:
             return self._stopped()
         try:
             result = await self._handle()
-        except (Cancelled, Snooze, WaitForChildren) as error:
-            return outcomes.from_exception(error)
-        except JobFailed as error:
-            logger.warning("attempt failed", extra={**self._log, "code": error.code, "cause": error.message})
-            return outcomes.from_exception(error)
+        except outcomes.RAISED as error:
+            return self._from_exception(error)
         except TimeoutError:
             logger.warning("attempt timed out", extra=self._log)
             if self._has_deadline:
@@ -140,20 +137,33 @@ class Attempt:
             message = f"The attempt took longer than {self._timeout:g} s."
             return outcomes.failed("attempt_timeout", message, retryable=True)
         except asyncio.CancelledError:
-            if self._stop_reason is None:
+            if self._stop_reason is not None:
+                if self._task:
+                    # The cancellation was for the handler only.
+                    self._task.uncancel()
+                return self._stopped()
+            if self._task and self._task.cancelling():
                 raise
-            if self._task:
-                # The cancellation was for the handler only.
-                self._task.uncancel()
-            return self._stopped()
-        except Exception:
-            logger.exception("attempt failed", extra=self._log)
-            return outcomes.failed("internal", "Something went wrong on our side.", retryable=True)
+            # The handler raised it without being cancelled.
+            return self._internal()
+        except BaseException as error:  # noqa: BLE001 - SystemExit of a handler must not end the worker and its other jobs
+            if isinstance(error, BaseExceptionGroup) and (raised := outcomes.from_group(error)):
+                return self._from_exception(raised)
+            return self._internal()
         try:
             return outcomes.completed(result)
-        except (ValueError, TypeError) as error:
+        except Exception as error:
             logger.exception("result is not JSON", extra=self._log)
             return _refused(error)
+
+    def _from_exception(self, error: JobFailed | Cancelled | Snooze | WaitForChildren) -> outcomes.Finish:
+        if isinstance(error, JobFailed):
+            logger.warning("attempt failed", extra={**self._log, "code": error.code, "cause": error.message})
+        return outcomes.from_exception(error)
+
+    def _internal(self) -> outcomes.Finish:
+        logger.exception("attempt failed", extra=self._log)
+        return outcomes.failed("internal", "Something went wrong on our side.", retryable=True)
 
     def _stopped(self) -> outcomes.Finish:
         return outcomes.released() if self._stop_reason is StopReason.RELEASED else outcomes.cancelled("requested")
@@ -189,7 +199,10 @@ class Attempt:
             if self._stop_reason is StopReason.LOST:
                 return None
             try:
-                await self._progress.flush()
+                if outcome.HasField("completed"):
+                    self._progress.attach(outcome.completed)
+                else:
+                    await self._progress.flush()
                 await self._jobs.finish(self.key, outcome)
             except (errors.Aborted, errors.NotFound):
                 return None

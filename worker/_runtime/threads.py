@@ -47,11 +47,12 @@ class Threads:
             error: BaseException | None = None
             try:
                 result = handler(proxy.blocking(), *arguments)
-            except StopIteration as raised:
-                # A future cannot hold it.
-                error = RuntimeError(repr(raised))
-            except BaseException as raised:  # noqa: BLE001 - raised again in the event loop
-                error = raised
+            except Exception as raised:  # noqa: BLE001 - raised again in the event loop
+                # A future cannot hold a StopIteration.
+                error = RuntimeError(repr(raised)) if isinstance(raised, StopIteration) else raised
+            except BaseException as raised:  # noqa: BLE001 - an error of this handler, not of the worker
+                # SystemExit would end the worker, and CancelledError looks like a cancellation of the attempt.
+                error = RuntimeError(f"the handler raised {raised!r}")
             proxy.call_soon(resolve, result, error)
 
         threading.Thread(

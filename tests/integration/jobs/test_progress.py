@@ -99,3 +99,24 @@ async def test_a_stale_attempt_reports_nothing(
     with pytest.raises(errors.Aborted):
         await jobs.report_progress(running, 1, domain.Progress(done=9, total=10))
     assert (await jobs.get(running, owner_id=None)).progress == domain.Progress()
+
+
+@pytest.mark.parametrize("concurrency_key", [None, "key"])
+async def test_completed_attempt_may_bring_its_last_progress(
+    jobs: Operations, submitted: jobs_helpers.Submit, kind: str, concurrency_key: str | None
+) -> None:
+    async def complete(reported: int | None, last: domain.Progress | None) -> tuple[int, int, str]:
+        job = await submitted(concurrency_key=concurrency_key)
+        await jobs_helpers.claim_one(jobs, kind)
+        if reported is not None:
+            await jobs.report_progress(job.job_id, 1, domain.Progress(done=reported, total=10, message="reported"))
+        await jobs.finish(job.job_id, 1, domain.Completed(progress=last))
+        progress = (await jobs.get(job.job_id, owner_id=None)).progress
+        return progress.done, progress.total, progress.message
+
+    last = domain.Progress(done=4, total=4, message="last")
+    assert await complete(None, last) == (4, 4, "last")
+    assert await complete(2, last) == (4, 4, "last")
+    assert await complete(3, domain.Progress(done=1, total=0, message="less")) == (3, 0, "less")
+    assert await complete(7, None) == (7, 10, "reported")
+    assert await complete(None, None) == (0, 0, "")

@@ -1207,18 +1207,24 @@ class FinishJobRequest(_message.Message):
         DESCRIPTOR: _descriptor.Descriptor
 
         RESULT_FIELD_NUMBER: _builtins.int
+        PROGRESS_FIELD_NUMBER: _builtins.int
         @_builtins.property
         def result(self) -> _struct_pb2.Struct:
             """The handler's result; at most 64 KiB as JSON."""
+
+        @_builtins.property
+        def progress(self) -> _job_pb2.JobProgress:
+            """The last progress of the attempt, if ReportProgress has not stored it. Progress of a short job is never sent alone."""
 
         def __init__(
             self,
             *,
             result: _struct_pb2.Struct | None = ...,
+            progress: _job_pb2.JobProgress | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress", "result", b"result"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress", "result", b"result"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

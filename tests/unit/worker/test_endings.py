@@ -1,0 +1,127 @@
+"""Whatever a handler raises or reports, its job gets an outcome, and other jobs of the worker go on."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import worker
+from tests.unit.worker.servicer import Fake
+
+SURROGATE = "\ud800"
+
+
+async def _idle(context: worker.Context) -> None:
+    await context.cancelled.wait()
+
+
+async def _exit_async(context: worker.Context) -> None:
+    sys.exit(2)
+
+
+def _exit_in_thread(context: worker.BlockingContext) -> None:
+    sys.exit(2)
+
+
+async def _cancelled_async(context: worker.Context) -> None:
+    raise asyncio.CancelledError
+
+
+def _cancelled_in_thread(context: worker.BlockingContext) -> None:
+    async def cancel() -> None:
+        raise asyncio.CancelledError
+
+    asyncio.run(cancel())
+
+
+async def _group_of_errors(context: worker.Context) -> None:
+    raise BaseExceptionGroup("tasks", [ValueError("a"), worker.JobFailed("broken", "It broke.", retryable=False)])
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [_exit_async, _exit_in_thread, _cancelled_async, _cancelled_in_thread, _group_of_errors],
+)
+async def test_any_other_error_fails_its_attempt_alone(
+    fake: Fake, working: Callable[..., Any], ended: Callable[[str], Any], handler: Callable[..., Any]
+) -> None:
+    pool: Any = "thread" if handler in {_exit_in_thread, _cancelled_in_thread} else None
+    kinds = worker.Kind("test.bad", handler, pool=pool), worker.Kind("test.idle", _idle)
+    neighbour = fake.add("test.idle")
+    # More than there are slots: none of them is lost.
+    bad = [fake.add("test.bad") for _ in range(6)]
+    async with working(*kinds):
+        for job_id in bad:
+            outcome = await ended(job_id)
+            assert (outcome.failed.error.code, outcome.failed.retryable) == ("internal", True)
+        assert fake.ended(neighbour) is None
+
+
+async def _failed_in_group(context: worker.Context) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_fail())
+        tasks.create_task(asyncio.sleep(60))
+
+
+async def _fail() -> None:
+    raise worker.JobFailed("broken", "It broke.", retryable=False)
+
+
+async def _cancelled_in_group(context: worker.Context) -> None:
+    async def stop() -> None:
+        raise worker.Cancelled("superseded")
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(stop())
+
+
+async def test_outcome_raised_in_a_task_group_is_the_outcome(
+    fake: Fake, working: Callable[..., Any], ended: Callable[[str], Any]
+) -> None:
+    async with working(worker.Kind("test.failed", _failed_in_group), worker.Kind("test.stopped", _cancelled_in_group)):
+        failed = await ended(fake.add("test.failed"))
+        assert (failed.failed.error.code, failed.failed.retryable) == ("broken", False)
+        assert (await ended(fake.add("test.stopped"))).cancelled.reason == "superseded"
+
+
+async def _odd_words(context: worker.Context) -> None:
+    raise worker.JobFailed(SURROGATE, f"It broke{SURROGATE}", retryable=False)
+
+
+async def _odd_result(context: worker.Context) -> dict[str, str]:
+    return {"text": SURROGATE}
+
+
+async def test_words_that_protobuf_refuses_do_not_hide_the_outcome(
+    fake: Fake, working: Callable[..., Any], ended: Callable[[str], Any]
+) -> None:
+    async with working(worker.Kind("test.words", _odd_words), worker.Kind("test.result", _odd_result)):
+        words = await ended(fake.add("test.words"))
+        assert (words.failed.error.code, words.failed.error.message) == ("?", "It broke?")
+        assert (await ended(fake.add("test.result"))).failed.error.code == "result_refused"
+
+
+async def _progresses(context: worker.Context) -> None:
+    for done, message in (
+        (1, "First"),
+        (-1, "negative"),
+        (1.5, "fraction"),
+        (2**70, "large"),
+        (2, SURROGATE),
+        (3, "Last"),
+    ):
+        await context.progress(done, 4, message)  # type: ignore[arg-type]
+
+
+async def test_progress_of_a_short_job_goes_with_its_outcome(
+    fake: Fake, working: Callable[..., Any], ended: Callable[[str], Any]
+) -> None:
+    async with working(worker.Kind("test.progress", _progresses)):
+        outcome = await ended(fake.add("test.progress"))
+    progress = outcome.completed.progress
+    assert (progress.done, progress.total, progress.message) == (3, 4, "Last")
+    assert "ReportProgress" not in fake.calls
