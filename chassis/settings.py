@@ -1,81 +1,89 @@
-"""Settings of a process: a frozen dataclass filled from the environment, with every mistake named at once."""
+"""Settings of a process: a frozen dataclass filled from the environment. One error names every invalid variable."""
 
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing
 from collections.abc import Mapping
 
-from chassis import database_url, tls
+from chassis import database_url, identity, tls
 
 ENVIRONMENTS = ("local", "production")
 LOCAL_ONLY = "local-only"
 """Every published secret of docker-compose.yml contains this text."""
-_PUBLISHED = (
-    "nomCkzUa10_IHKlmtsXFW7qZ37v1V6sHOoF7ZSn26JU",
-    "FDq3Q5KTLhjLLoV_Tz36tUQP5SaRhVT7NRYVyAd-luc",
-    "qt3Hmrepg1CPH6hLM0vHOfbLZpd5IXojgTMOaRe4THs",
-    "3-yYjeHlfqi4hfO-umdQ01kH5S95usKv0JDDZVfwtvM",
-    "bG9jYWwtb25seS1zZWFscy1wcm90ZWN0LW5vdGhpbmc",
-)
-# The public keys that belong to the published identity seeds: whoever trusts them trusts everybody. And the published
-# sealing key, by whatever name.
+_PUBLISHED_ENCRYPTION_KEY = "bG9jYWwtb25seS1zZWFscy1wcm90ZWN0LW5vdGhpbmc"
+"""Contains `LOCAL_ONLY` in base64 only."""
+_SERVICE_NAME = re.compile(r"([a-z-]{1,19}):")
+VARIABLES = "variables"
+"""Key of a field's metadata: a mapping from keys of the field's value to the variables that hold them."""
 
 
 class SettingsError(Exception):
-    """The environment lacks settings, or holds ones that cannot be used."""
+    """The environment lacks settings or holds invalid ones."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Process:
-    """What every process is told. A field `log_level` is read from the variable `LOG_LEVEL`."""
+class Base:
+    """Settings of every process. A field `log_level` is read from the variable `LOG_LEVEL`."""
 
     environment: str = "local"
-    """`local` or `production`; production refuses the published local-only secrets."""
+    """`local` or `production`; production rejects the published local-only secrets."""
     log_level: str = "info"
     log_format: str = "text"
     """`text` for people, `json` for machines."""
+    tls_certificate: str = ""
+    """Path of this process's certificate; with it all connections are encrypted. Required in production."""
+    tls_key: str = ""
+    tls_ca: str = ""
+    """Path of the certificates of the trusted authorities."""
+
+    @property
+    def certificate(self) -> tls.Certificate | None:
+        """The certificate of this process, None where connections are plain. Each access returns a new object."""
+        return tls.from_paths(self.tls_certificate, self.tls_key, self.tls_ca)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Process(Base):
+    """Settings of a process that publishes to NATS and calls services."""
+
     nats_url: str
     identity_key: str
     """Private Ed25519 seed of this service, base64url."""
     trusted_identity_keys: str
     """Public keys of all services: `auth:<key>,demo:<key>,…`; a service may have several while its key rotates."""
-    tls_certificate: str = ""
-    """Path of this service's certificate; with it everything that leaves the process is encrypted. Production requires it."""
-    tls_key: str = ""
-    tls_ca: str = ""
-    """Path of the certificates of whom to believe."""
-
-    @property
-    def certificate(self) -> tls.Certificate | None:
-        """This service's certificate, None where connections are plain. Each call gives another object."""
-        return tls.from_paths(self.tls_certificate, self.tls_key, self.tls_ca)
 
 
-T = typing.TypeVar("T", bound=Process)
+T = typing.TypeVar("T", bound=Base)
 
 
 def read(cls: type[T], environ: Mapping[str, str]) -> T:
-    """Fill `cls` from the environment. Raises `SettingsError` naming every missing or invalid variable."""
+    """Return `cls` filled from the environment. Raise `SettingsError` naming every missing or invalid variable."""
     types = typing.get_type_hints(cls)
     values: dict[str, object] = {}
     mistakes: list[str] = []
-    # A misspelt "production" must not quietly take the published secrets.
+    # A misspelt "production" must not silently accept the published secrets.
     if environ.get("ENVIRONMENT", "") not in ("", *ENVIRONMENTS):
         mistakes.append(f"ENVIRONMENT must be {' or '.join(ENVIRONMENTS)}")
     for field in dataclasses.fields(cls):
-        name = field.name.upper()
-        text = environ.get(name, "")
-        if not text:
-            if field.default is dataclasses.MISSING:
-                mistakes.append(f"{name} is missing")
-            continue
-        try:
-            values[field.name] = _cast(types[field.name], text)
-        except ValueError:
-            mistakes.append(f"{name}={text!r} is not of type {types[field.name].__name__}")
-        if environ.get("ENVIRONMENT") == "production" and any(secret in text for secret in (LOCAL_ONLY, *_PUBLISHED)):
-            mistakes.append(f"{name} holds a published local-only secret; production needs one of its own")
+        variables: Mapping[str, str] = field.metadata.get(VARIABLES, {"": field.name.upper()})
+        texts = {key: environ.get(name, "") for key, name in variables.items()}
+        if field.default is dataclasses.MISSING:
+            mistakes += [f"{name} is missing" for key, name in variables.items() if not texts[key]]
+        if environ.get("ENVIRONMENT") == "production":
+            mistakes += [
+                f"{name} holds a published local-only secret; production needs one of its own"
+                for key, name in variables.items()
+                if _is_published(texts[key])
+            ]
+        if VARIABLES in field.metadata:
+            values[field.name] = texts
+        elif texts[""]:
+            try:
+                values[field.name] = _cast(types[field.name], texts[""])
+            except ValueError:
+                mistakes.append(f"{variables['']}={texts['']!r} is not of type {types[field.name].__name__}")
     mistakes += insecure_settings(environ)
     if mistakes:
         raise SettingsError("; ".join(mistakes))
@@ -88,8 +96,21 @@ def read(cls: type[T], environ: Mapping[str, str]) -> T:
     return settings
 
 
+def local_only_seed(service: str) -> str:
+    """Return the published identity seed of a service: the default of docker-compose.yml."""
+    return f"{LOCAL_ONLY}-identity-of-{service}-".ljust(43, "A")
+
+
+def _is_published(text: str) -> bool:
+    """Return whether a value contains a secret that docker-compose.yml publishes, or the public key of such a seed."""
+    if LOCAL_ONLY in text or _PUBLISHED_ENCRYPTION_KEY in text:
+        return True
+    # Entries `<service>:<public key>`: a trusted key whose seed is public lets anybody sign.
+    return any(identity.public_key(local_only_seed(name)) in text for name in _SERVICE_NAME.findall(text))
+
+
 def insecure_settings(environ: Mapping[str, str]) -> list[str]:
-    """Name what would cross a network in the clear in production."""
+    """Return what production forbids because it would cross a network unencrypted; empty in other environments."""
     if environ.get("ENVIRONMENT") != "production":
         return []
     names = ("TLS_CERTIFICATE", "TLS_KEY", "TLS_CA")

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from chassis import database_url, logs, migrations
+from chassis import settings as chassis_settings
 from provision import roles, settings, streams
 
 logger = logging.getLogger("provision")
@@ -28,8 +29,8 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"{__doc__}\n")
         return 2
     try:
-        chosen = settings.read(os.environ)
-    except settings.SettingsError as error:
+        chosen = chassis_settings.read(settings.Settings, os.environ)
+    except chassis_settings.SettingsError as error:
         sys.stderr.write(f"provision: {error}\n")
         return 1
     logs.configure("provision", level=chosen.log_level, form=chosen.log_format)

@@ -28,6 +28,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from chassis import tls
+from provision import services
+
 logger = logging.getLogger(__name__)
 
 AUTHORITY_DAYS = 3650
@@ -53,10 +56,8 @@ class Identity:
 
 
 IDENTITIES = (
-    Identity(name="auth", hosts=("auth",), uses=(_SERVER, _CLIENT)),
-    Identity(name="demo", hosts=("demo",), uses=(_SERVER, _CLIENT)),
-    Identity(name="jobs", hosts=("jobs",), uses=(_SERVER, _CLIENT)),
-    Identity(name="gateway", hosts=("gateway",), uses=(_CLIENT,)),
+    *(Identity(name=name, hosts=(name,), uses=(_SERVER, _CLIENT)) for name in services.SERVICES),
+    *(Identity(name=name, hosts=(name,), uses=(_CLIENT,)) for name in services.EDGES),
     Identity(name="provision", hosts=("migrate",), uses=(_CLIENT,)),
     Identity(name="postgres", hosts=("postgres",), uses=(_SERVER,)),
     Identity(name="nats", hosts=("nats",), uses=(_SERVER,)),
@@ -166,7 +167,7 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
 def _names(identity: Identity) -> x509.SubjectAlternativeName:
     hosts = [x509.DNSName(host) for host in (*identity.hosts, "localhost")]
     this_machine = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    owner = x509.UniformResourceIdentifier(f"spiffe://repruv/{identity.name}")
+    owner = x509.UniformResourceIdentifier(tls.SPIFFE + identity.name)
     return x509.SubjectAlternativeName([owner, *hosts, this_machine])
 
 

@@ -1,4 +1,4 @@
-"""The JetStream stream of each service, and the durable consumers of those who must not miss its events."""
+"""Create or update the JetStream stream of each service and the durable consumers of its events."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from chassis import streams, tls
+from provision import services
 
 logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 2
 REQUEST_SECONDS = 10.0
 RETRY_SECONDS = 0.5
-CONSUMERS = (("jobs", "demo", "demo.>"), ("jobs", "auth", "auth.>"))
-"""(service whose events are consumed, name of the durable consumer, which of them)"""
+CONSUMERS = tuple(("jobs", service, f"{service}.>") for service in services.JOB_OWNERS)
+"""(service that publishes the events, name of the durable consumer, filter of the subjects after `<service>.events.`)"""
 
 
 async def provision(
-    url: str, services: tuple[str, ...], *, seconds: float, certificate: tls.Certificate | None = None
+    url: str, names: tuple[str, ...], *, seconds: float, certificate: tls.Certificate | None = None
 ) -> None:
-    """Make all streams and consumers, or bring them to what they should be; waits `seconds` for NATS to answer."""
+    """Create or update the streams of the services `names` and all consumers. Wait up to `seconds` for NATS."""
     client = await nats.connect(
         url,
         name="provision",
@@ -37,10 +38,10 @@ async def provision(
     )
     try:
         js = client.jetstream(timeout=REQUEST_SECONDS)
-        for service in services:
+        for service in names:
             await _provision_stream(js, service)
         for service, durable, filter_subject in CONSUMERS:
-            # The server creates it or updates it, whichever is needed, and refuses what cannot be changed.
+            # Creates or updates; the server rejects a change of settings that are fixed.
             await js.add_consumer(
                 streams.stream_name(service), streams.consumer_config(service, durable, filter_subject)
             )

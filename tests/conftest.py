@@ -18,9 +18,8 @@ from chassis import identity, postgres, tls
 from dev.embedded import EmbeddedServers, Nats, Postgres
 from dev.launcher import certificates
 from provision import __main__ as provisioning
-from provision import roles, settings
+from provision import roles, services, settings
 
-SERVICES = ("auth", "demo", "jobs", "gateway")
 EVENTUALLY_SECONDS = 20.0
 
 
@@ -37,14 +36,12 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer
 @pytest.fixture(scope="session")
 def provisioned(servers: EmbeddedServers) -> EmbeddedServers:
     """The engines with roles, schemas, tables and streams."""
-    passwords = {service: f"{service}-password" for service in settings.SERVICES}
+    passwords = {service: f"{service}-password" for service in services.SERVICES}
     provisioning.provision(
         settings.Settings(
             admin_database_url=servers.postgres.url,
             passwords=passwords,
             nats_url=servers.nats.url,
-            log_level="info",
-            log_format="text",
         )
     )
     return servers
@@ -80,7 +77,7 @@ def nats_url(provisioned: EmbeddedServers) -> str:
 @pytest.fixture(scope="session")
 def seeds() -> dict[str, str]:
     """A private identity key a service."""
-    return {name: base64.urlsafe_b64encode(secrets.token_bytes(32)).rstrip(b"=").decode() for name in SERVICES}
+    return {name: base64.urlsafe_b64encode(secrets.token_bytes(32)).rstrip(b"=").decode() for name in services.CALLERS}
 
 
 @pytest.fixture(scope="session")

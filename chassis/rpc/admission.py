@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +14,24 @@ from chassis.rpc import credentials, metadata
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
+class AllExcept:
+    """Callers of an rpc: every trusted service except the named ones. A new service is then allowed without an edit."""
+
+    def __init__(self, *names: str) -> None:
+        self.excluded = frozenset(names)
+
+    def __contains__(self, service: object) -> bool:
+        return service not in self.excluded
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rpc:
-    """An rpc that is guarded."""
+    """A guarded rpc."""
 
     owner: str
-    """The service whose rpc it is: for it a call must be signed."""
+    """The service that implements it; calls must be signed for this audience."""
     name: str
-    callers: frozenset[str]
+    callers: Container[str]
 
 
 class Admission:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Container, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -49,7 +49,7 @@ class Service:
     name: str
     """Its full proto name."""
     register: Callable[[grpc.aio.Server], None]
-    callers: Mapping[str, frozenset[str]]
+    callers: Mapping[str, Container[str]]
     """For each rpc the services that may use it; an rpc that is not named can be used by none."""
 
 

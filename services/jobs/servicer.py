@@ -13,6 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 from grpc import aio
 
 from chassis import errors, identity, ids
+from chassis.rpc import admission
 from repruv.jobs.v1 import job_events_pb2, jobs_service_pb2, jobs_service_pb2_grpc
 from services.jobs import access, convert, domain, kinds, notifications, operations, watches
 from services.jobs.claims import long_poll
@@ -20,8 +21,9 @@ from services.jobs.schedules import convert as schedule_convert
 
 SERVICE = "repruv.jobs.v1.JobsService"
 
-_WORKERS = frozenset({"auth", "demo", "jobs"})
-_READERS = frozenset({"auth", "demo", "gateway", "jobs"})
+_WORKERS = admission.AllExcept("gateway")
+"""ClaimJobs and RegisterKinds accept only kinds with the prefix of the caller."""
+_READERS = admission.AllExcept()
 CALLERS = {
     "SubmitJob": _WORKERS,
     "SubmitJobs": _WORKERS,

@@ -12,13 +12,14 @@ from google.protobuf import message_factory
 from chassis import errors, identity
 from chassis.rpc import client, metadata
 from dev.launcher import secrets
+from provision import services
 from tests.acceptance.system import System
 from tests.contract import callers
 
 TABLES = callers.tables()
 
 
-@pytest.mark.parametrize("caller", callers.CALLERS)
+@pytest.mark.parametrize("caller", services.CALLERS)
 async def test_a_service_gets_no_further_than_its_rows(system: System, caller: str) -> None:
     seeds = secrets.load(system.data_dir)
     call = client.Caller(identity.Signer(caller, seeds[f"{caller.upper()}_IDENTITY_KEY"]))

@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 
 from google.protobuf.descriptor import MethodDescriptor
 
+from provision.services import CALLERS
+
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "callers.md"
-CALLERS = ("auth", "demo", "jobs", "gateway")
 
 HEAD = """# Who may call what
 
@@ -24,7 +25,7 @@ the signature is for the service that is called, and the service is in the row. 
 """
 
 
-def tables() -> dict[str, Mapping[str, frozenset[str]]]:
+def tables() -> dict[str, Mapping[str, Container[str]]]:
     """Give the table of each service, by its full proto name."""
     found = {}
     for path in sorted((ROOT / "services").rglob("*servicer.py")):

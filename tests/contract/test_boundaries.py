@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import worker
+from provision.services import SERVICES
 
 ROOT = Path(__file__).parents[2]
-SERVICES = ("auth", "demo", "jobs")
 OURS = {"bench", "chassis", "dev", "gateway", "lifecycle", "provision", "repruv", "services", "worker"}
 
 # What each part may import of ours, as prefixes. Everything may import itself.

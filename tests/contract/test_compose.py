@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from chassis import settings
 from dev.embedded import postgres
 from dev.launcher import addresses, compose, stack
 from gateway.settings import Settings as GatewaySettings
-from provision import certificates, keys, settings
+from provision import certificates, keys, services
 from services.auth.settings import Settings as AuthSettings
 from services.auth.settings import WorkerSettings as AuthWorkerSettings
 from services.demo.settings import Settings as DemoSettings
@@ -36,7 +37,7 @@ CONTENTS = {
     "services/demo/Dockerfile": {*SHARED, "worker", "lifecycle", "services/demo"},
     "services/jobs/Dockerfile": {*SHARED, "worker", "services/jobs"},
     "gateway/Dockerfile": {*SHARED, "gateway"},
-    "provision/Dockerfile": {"chassis", "provision", *(f"services/{name}/migrations" for name in settings.SERVICES)},
+    "provision/Dockerfile": {"chassis", "provision", *(f"services/{name}/migrations" for name in services.SERVICES)},
 }
 SETTINGS = {
     "auth": AuthSettings,

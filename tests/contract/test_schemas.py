@@ -11,11 +11,13 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from provision.services import SERVICES
+
 PARTS = {"auth": ("services.auth.connections.schema",)}
 """Where tables of a service stand beside its own schema.py."""
 
 
-@pytest.mark.parametrize("service", ["auth", "demo", "jobs"])
+@pytest.mark.parametrize("service", SERVICES)
 def test_tables_match_the_migrations(service: str, database_url: Callable[[str], str]) -> None:
     metadata: sa.MetaData = importlib.import_module(f"services.{service}.schema").metadata
     for part in PARTS.get(service, ()):

@@ -9,6 +9,7 @@ import pytest
 
 from chassis import errors, identity
 from chassis.rpc import client
+from provision.services import SERVICES
 from repruv.auth.v1 import admin_service_pb2, auth_pb2, auth_service_pb2
 from services.auth import servicer
 from services.auth.admin import servicer as admin_servicer
@@ -52,7 +53,7 @@ async def test_an_unsigned_call_is_refused(gateway: Gateway, rpc: str) -> None:
     assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
-@pytest.mark.parametrize("service", ["auth", "demo", "jobs"])
+@pytest.mark.parametrize("service", SERVICES)
 @pytest.mark.parametrize("rpc", RPCS)
 async def test_another_service_is_refused(
     channel: grpc.aio.Channel, signer: Callable[[str], identity.Signer], rpc: str, service: str

@@ -19,7 +19,7 @@ from nats.aio.client import Client
 from chassis import bus, run, streams, tls
 from dev.embedded.nats_server import Nats, Protection
 from dev.launcher import certificates as local
-from provision import certificates, keys
+from provision import certificates, keys, services
 from provision import streams as provisioning
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
@@ -29,7 +29,6 @@ Certificates = Callable[[str], tls.Certificate]
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 PASSWORD = "p1"
-SERVICES = ("auth", "demo", "jobs", "gateway")
 SAYS = {
     "auth": {"auth.events.u", "auth.events.connections.u"},
     "demo": {"demo.events.u"},
@@ -70,7 +69,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
     asyncio.run(
         provisioning.provision(
             engine.url_for("provision", PASSWORD),
-            ("auth", "demo", "jobs"),
+            services.SERVICES,
             seconds=10,
             certificate=server_certificate(engine, "provision"),
         )
@@ -151,7 +150,7 @@ async def test_what_jobs_tells_reaches_who_needs_it(server: Nats, eventually: Ev
 
     buses = {
         name: bus.Bus(server.url_for(name, PASSWORD), name=name, certificate=server_certificate(server, name))
-        for name in SERVICES
+        for name in services.CALLERS
     }
     ready = {name: asyncio.Event() for name in buses}
     for name, one in buses.items():

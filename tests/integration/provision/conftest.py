@@ -6,11 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from chassis import settings as chassis_settings
 from dev.embedded import EmbeddedServers, Nats, Postgres
 from provision import __main__ as provisioning
 from provision import settings
+from provision.services import SERVICES
 
-PASSWORDS = {service: f"{service}%/p@ss" for service in settings.SERVICES}
+PASSWORDS = {service: f"{service}%/p@ss" for service in SERVICES}
 
 
 @pytest.fixture(scope="module")
@@ -34,4 +36,4 @@ def environ(fresh_engines: EmbeddedServers) -> dict[str, str]:
 def provisioned_twice(environ: dict[str, str]) -> None:
     """The second time finds everything in place, and must not mind."""
     for _ in range(2):
-        provisioning.provision(settings.read(environ))
+        provisioning.provision(chassis_settings.read(settings.Settings, environ))

@@ -9,9 +9,11 @@ import psycopg
 import pytest
 from nats.js.api import AckPolicy, DiscardPolicy, RetentionPolicy, StorageType
 
+from chassis import settings as chassis_settings
 from chassis import streams
 from dev.embedded import EmbeddedServers
 from provision import roles, settings
+from provision.services import SERVICES
 from tests.integration.provision.conftest import PASSWORDS
 
 pytestmark = pytest.mark.usefixtures("provisioned_twice")
@@ -22,7 +24,7 @@ def connect_as(servers: EmbeddedServers, service: str) -> psycopg.Connection:
     return psycopg.connect(servers.postgres.url_for(service, PASSWORDS[service]), autocommit=True)
 
 
-@pytest.mark.parametrize("service", settings.SERVICES)
+@pytest.mark.parametrize("service", SERVICES)
 def test_everything_in_a_schema_belongs_to_its_service(fresh_engines: EmbeddedServers, service: str) -> None:
     with psycopg.connect(fresh_engines.postgres.url) as connection:
         owners = connection.execute(
@@ -35,7 +37,7 @@ def test_everything_in_a_schema_belongs_to_its_service(fresh_engines: EmbeddedSe
     assert schema_owner == (service,)
 
 
-@pytest.mark.parametrize("service", settings.SERVICES)
+@pytest.mark.parametrize("service", SERVICES)
 def test_every_schema_is_at_its_newest_migration(fresh_engines: EmbeddedServers, service: str) -> None:
     files = sorted(path.name for path in (SERVICES_FOLDER / service / "migrations").glob("[0-9]*.py"))
     with connect_as(fresh_engines, service) as connection:
@@ -44,18 +46,18 @@ def test_every_schema_is_at_its_newest_migration(fresh_engines: EmbeddedServers,
     assert files[-1].startswith(row[0])
 
 
-@pytest.mark.parametrize("service", settings.SERVICES)
+@pytest.mark.parametrize("service", SERVICES)
 def test_a_role_sees_no_other_schema(fresh_engines: EmbeddedServers, service: str) -> None:
     with connect_as(fresh_engines, service) as connection:
-        for other in {*settings.SERVICES, "public"} - {service}:
+        for other in {*SERVICES, "public"} - {service}:
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(f"CREATE TABLE {other}.intruder (n int)")
-        for other in set(settings.SERVICES) - {service}:
+        for other in set(SERVICES) - {service}:
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(f"SELECT * FROM {other}.schema_version")
 
 
-@pytest.mark.parametrize("service", settings.SERVICES)
+@pytest.mark.parametrize("service", SERVICES)
 def test_a_role_is_limited(fresh_engines: EmbeddedServers, service: str) -> None:
     names = "search_path", "statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"
     with connect_as(fresh_engines, service) as connection:
@@ -81,7 +83,7 @@ def test_a_stranger_cannot_connect(fresh_engines: EmbeddedServers) -> None:
 async def test_streams_and_consumers_have_their_settings(fresh_engines: EmbeddedServers) -> None:
     client = await nats.connect(fresh_engines.nats.url)
     js = client.jetstream()
-    for service in settings.SERVICES:
+    for service in SERVICES:
         config = (await js.stream_info(service.upper())).config
         assert config.subjects == [f"{service}.events.>"]
         assert (config.retention, config.storage) == (RetentionPolicy.LIMITS, StorageType.FILE)
@@ -112,16 +114,16 @@ def test_a_database_of_another_encoding_is_refused(
 
 
 def test_a_misspelt_environment_is_refused(environ: dict[str, str]) -> None:
-    with pytest.raises(settings.SettingsError, match="ENVIRONMENT must be local or production"):
-        settings.read({**environ, "ENVIRONMENT": "prod"})
+    with pytest.raises(chassis_settings.SettingsError, match="ENVIRONMENT must be local or production"):
+        chassis_settings.read(settings.Settings, {**environ, "ENVIRONMENT": "prod"})
 
 
 def test_all_mistakes_are_named_at_once(environ: dict[str, str]) -> None:
     faulty = {**environ, "NATS_URL": "", "JOBS_DB_PASSWORD": "local-only-jobs", "ENVIRONMENT": "production"}
-    with pytest.raises(settings.SettingsError) as caught:
-        settings.read(faulty)
+    with pytest.raises(chassis_settings.SettingsError) as caught:
+        chassis_settings.read(settings.Settings, faulty)
     assert str(caught.value) == (
-        "NATS_URL is missing; JOBS_DB_PASSWORD holds a published local-only secret; "
+        "NATS_URL is missing; JOBS_DB_PASSWORD holds a published local-only secret; production needs one of its own; "
         "TLS_CERTIFICATE is missing; production needs it; TLS_KEY is missing; production needs it; "
         "TLS_CA is missing; production needs it"
     )
