@@ -26,8 +26,9 @@ if _version_not_supported:
 
 
 class AuthAdminServiceStub:
-    """AuthAdminService is for admins: a call for a user without the role admin fails with PERMISSION_DENIED `admin_required`.
-    Calls that change something are (fresh), as defined in AuthService, and write a SecurityEvent with the admin as actor.
+    """AuthAdminService is for admins: a call for a user without the role admin fails with PERMISSION_DENIED
+    `admin_required`. Calls that change something are (fresh), as defined in AuthService, and write a SecurityEvent with
+    the admin as actor.
     """
 
     def __init__(self, channel):
@@ -84,8 +85,9 @@ class AuthAdminServiceStub:
 
 
 class AuthAdminServiceServicer:
-    """AuthAdminService is for admins: a call for a user without the role admin fails with PERMISSION_DENIED `admin_required`.
-    Calls that change something are (fresh), as defined in AuthService, and write a SecurityEvent with the admin as actor.
+    """AuthAdminService is for admins: a call for a user without the role admin fails with PERMISSION_DENIED
+    `admin_required`. Calls that change something are (fresh), as defined in AuthService, and write a SecurityEvent with
+    the admin as actor.
     """
 
     def ListUsers(self, request, context):
@@ -103,55 +105,56 @@ class AuthAdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SetUserRole(self, request, context):
-        """SetUserRole changes a role and ends all sessions of that user. Fails with NOT_FOUND `user_not_found`, INVALID_ARGUMENT
-        `role`, or FAILED_PRECONDITION `own_account`. (fresh)
+        """SetUserRole changes a role and ends all sessions of that user. Fails with NOT_FOUND `user_not_found`,
+        INVALID_ARGUMENT `role`, or FAILED_PRECONDITION `own_account`. (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DisableUser(self, request, context):
-        """DisableUser disables an account, ends all its sessions and revokes its access to platforms. Repeating the call succeeds. Fails
-        like SetUserRole. (fresh)
+        """DisableUser disables an account, ends all its sessions and revokes its access to platforms. Repeating the call
+        succeeds. Fails like SetUserRole. (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EnableUser(self, request, context):
-        """EnableUser enables a disabled account; its user must connect platforms again. Repeating the call succeeds. Fails with NOT_FOUND
-        `user_not_found`. (fresh)
+        """EnableUser enables a disabled account; its user must connect platforms again. Repeating the call succeeds. Fails
+        with NOT_FOUND `user_not_found`. (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RevokeUserSessions(self, request, context):
-        """RevokeUserSessions ends one or all sessions of a user. Fails with NOT_FOUND `user_not_found` or `session_not_found`.
-        (fresh)
+        """RevokeUserSessions ends one or all sessions of a user. Fails with NOT_FOUND `user_not_found` or
+        `session_not_found`. (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RevokeAllUsersSessions(self, request, context):
-        """RevokeAllUsersSessions ends all sessions of all users except the session of this call, for use after a break-in. It ends the
-        sessions that had begun at the time of the call and works for at most 3 s. (fresh)
+        """RevokeAllUsersSessions ends all sessions of all users except the session of this call, for use after a break-in. It
+        ends the sessions that had begun at the time of the call and works for at most 3 s. (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SendPasswordReset(self, request, context):
-        """SendPasswordReset sends the user the email of RequestPasswordReset. Admins begin a reset but never choose a password.
-        Fails with NOT_FOUND `user_not_found`. (fresh)
+        """SendPasswordReset sends the user the email of RequestPasswordReset. Admins begin a reset but never choose a
+        password. Fails with NOT_FOUND `user_not_found`. (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListSecurityEvents(self, request, context):
-        """ListSecurityEvents returns events, newest first. Fails with INVALID_ARGUMENT `page_token`, `page_size` or `user_id`.
+        """ListSecurityEvents returns events, newest first. Fails with INVALID_ARGUMENT `page_token`, `page_size` or
+        `user_id`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -214,8 +217,9 @@ def add_AuthAdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AuthAdminService:
-    """AuthAdminService is for admins: a call for a user without the role admin fails with PERMISSION_DENIED `admin_required`.
-    Calls that change something are (fresh), as defined in AuthService, and write a SecurityEvent with the admin as actor.
+    """AuthAdminService is for admins: a call for a user without the role admin fails with PERMISSION_DENIED
+    `admin_required`. Calls that change something are (fresh), as defined in AuthService, and write a SecurityEvent with
+    the admin as actor.
     """
 
     @staticmethod

@@ -27,8 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AuthAdminServiceStub:
-    """AuthAdminService is for admins: a call for a user without the role admin fails with PERMISSION_DENIED `admin_required`.
-    Calls that change something are (fresh), as defined in AuthService, and write a SecurityEvent with the admin as actor.
+    """AuthAdminService is for admins: a call for a user without the role admin fails with PERMISSION_DENIED
+    `admin_required`. Calls that change something are (fresh), as defined in AuthService, and write a SecurityEvent with
+    the admin as actor.
     """
 
     @_typing.overload
@@ -40,36 +41,39 @@ class AuthAdminServiceStub:
     GetUser: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetUserRequest, _admin_service_pb2.GetUserResponse]
     """GetUser returns an account and its active sessions. Fails with NOT_FOUND `user_not_found`."""
     SetUserRole: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetUserRoleRequest, _admin_service_pb2.SetUserRoleResponse]
-    """SetUserRole changes a role and ends all sessions of that user. Fails with NOT_FOUND `user_not_found`, INVALID_ARGUMENT
-    `role`, or FAILED_PRECONDITION `own_account`. (fresh)
+    """SetUserRole changes a role and ends all sessions of that user. Fails with NOT_FOUND `user_not_found`,
+    INVALID_ARGUMENT `role`, or FAILED_PRECONDITION `own_account`. (fresh)
     """
     DisableUser: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.DisableUserRequest, _admin_service_pb2.DisableUserResponse]
-    """DisableUser disables an account, ends all its sessions and revokes its access to platforms. Repeating the call succeeds. Fails
-    like SetUserRole. (fresh)
+    """DisableUser disables an account, ends all its sessions and revokes its access to platforms. Repeating the call
+    succeeds. Fails like SetUserRole. (fresh)
     """
     EnableUser: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.EnableUserRequest, _admin_service_pb2.EnableUserResponse]
-    """EnableUser enables a disabled account; its user must connect platforms again. Repeating the call succeeds. Fails with NOT_FOUND
-    `user_not_found`. (fresh)
+    """EnableUser enables a disabled account; its user must connect platforms again. Repeating the call succeeds. Fails
+    with NOT_FOUND `user_not_found`. (fresh)
     """
     RevokeUserSessions: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeUserSessionsRequest, _admin_service_pb2.RevokeUserSessionsResponse]
-    """RevokeUserSessions ends one or all sessions of a user. Fails with NOT_FOUND `user_not_found` or `session_not_found`.
-    (fresh)
+    """RevokeUserSessions ends one or all sessions of a user. Fails with NOT_FOUND `user_not_found` or
+    `session_not_found`. (fresh)
     """
     RevokeAllUsersSessions: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeAllUsersSessionsRequest, _admin_service_pb2.RevokeAllUsersSessionsResponse]
-    """RevokeAllUsersSessions ends all sessions of all users except the session of this call, for use after a break-in. It ends the
-    sessions that had begun at the time of the call and works for at most 3 s. (fresh)
+    """RevokeAllUsersSessions ends all sessions of all users except the session of this call, for use after a break-in. It
+    ends the sessions that had begun at the time of the call and works for at most 3 s. (fresh)
     """
     SendPasswordReset: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SendPasswordResetRequest, _admin_service_pb2.SendPasswordResetResponse]
-    """SendPasswordReset sends the user the email of RequestPasswordReset. Admins begin a reset but never choose a password.
-    Fails with NOT_FOUND `user_not_found`. (fresh)
+    """SendPasswordReset sends the user the email of RequestPasswordReset. Admins begin a reset but never choose a
+    password. Fails with NOT_FOUND `user_not_found`. (fresh)
     """
     ListSecurityEvents: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListSecurityEventsRequest, _admin_service_pb2.ListSecurityEventsResponse]
-    """ListSecurityEvents returns events, newest first. Fails with INVALID_ARGUMENT `page_token`, `page_size` or `user_id`."""
+    """ListSecurityEvents returns events, newest first. Fails with INVALID_ARGUMENT `page_token`, `page_size` or
+    `user_id`.
+    """
 
 @_typing.type_check_only
 class AuthAdminServiceAsyncStub(AuthAdminServiceStub):
-    """AuthAdminService is for admins: a call for a user without the role admin fails with PERMISSION_DENIED `admin_required`.
-    Calls that change something are (fresh), as defined in AuthService, and write a SecurityEvent with the admin as actor.
+    """AuthAdminService is for admins: a call for a user without the role admin fails with PERMISSION_DENIED
+    `admin_required`. Calls that change something are (fresh), as defined in AuthService, and write a SecurityEvent with
+    the admin as actor.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -78,35 +82,38 @@ class AuthAdminServiceAsyncStub(AuthAdminServiceStub):
     GetUser: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetUserRequest, _admin_service_pb2.GetUserResponse]  # type: ignore[assignment]
     """GetUser returns an account and its active sessions. Fails with NOT_FOUND `user_not_found`."""
     SetUserRole: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetUserRoleRequest, _admin_service_pb2.SetUserRoleResponse]  # type: ignore[assignment]
-    """SetUserRole changes a role and ends all sessions of that user. Fails with NOT_FOUND `user_not_found`, INVALID_ARGUMENT
-    `role`, or FAILED_PRECONDITION `own_account`. (fresh)
+    """SetUserRole changes a role and ends all sessions of that user. Fails with NOT_FOUND `user_not_found`,
+    INVALID_ARGUMENT `role`, or FAILED_PRECONDITION `own_account`. (fresh)
     """
     DisableUser: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.DisableUserRequest, _admin_service_pb2.DisableUserResponse]  # type: ignore[assignment]
-    """DisableUser disables an account, ends all its sessions and revokes its access to platforms. Repeating the call succeeds. Fails
-    like SetUserRole. (fresh)
+    """DisableUser disables an account, ends all its sessions and revokes its access to platforms. Repeating the call
+    succeeds. Fails like SetUserRole. (fresh)
     """
     EnableUser: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.EnableUserRequest, _admin_service_pb2.EnableUserResponse]  # type: ignore[assignment]
-    """EnableUser enables a disabled account; its user must connect platforms again. Repeating the call succeeds. Fails with NOT_FOUND
-    `user_not_found`. (fresh)
+    """EnableUser enables a disabled account; its user must connect platforms again. Repeating the call succeeds. Fails
+    with NOT_FOUND `user_not_found`. (fresh)
     """
     RevokeUserSessions: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeUserSessionsRequest, _admin_service_pb2.RevokeUserSessionsResponse]  # type: ignore[assignment]
-    """RevokeUserSessions ends one or all sessions of a user. Fails with NOT_FOUND `user_not_found` or `session_not_found`.
-    (fresh)
+    """RevokeUserSessions ends one or all sessions of a user. Fails with NOT_FOUND `user_not_found` or
+    `session_not_found`. (fresh)
     """
     RevokeAllUsersSessions: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeAllUsersSessionsRequest, _admin_service_pb2.RevokeAllUsersSessionsResponse]  # type: ignore[assignment]
-    """RevokeAllUsersSessions ends all sessions of all users except the session of this call, for use after a break-in. It ends the
-    sessions that had begun at the time of the call and works for at most 3 s. (fresh)
+    """RevokeAllUsersSessions ends all sessions of all users except the session of this call, for use after a break-in. It
+    ends the sessions that had begun at the time of the call and works for at most 3 s. (fresh)
     """
     SendPasswordReset: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SendPasswordResetRequest, _admin_service_pb2.SendPasswordResetResponse]  # type: ignore[assignment]
-    """SendPasswordReset sends the user the email of RequestPasswordReset. Admins begin a reset but never choose a password.
-    Fails with NOT_FOUND `user_not_found`. (fresh)
+    """SendPasswordReset sends the user the email of RequestPasswordReset. Admins begin a reset but never choose a
+    password. Fails with NOT_FOUND `user_not_found`. (fresh)
     """
     ListSecurityEvents: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListSecurityEventsRequest, _admin_service_pb2.ListSecurityEventsResponse]  # type: ignore[assignment]
-    """ListSecurityEvents returns events, newest first. Fails with INVALID_ARGUMENT `page_token`, `page_size` or `user_id`."""
+    """ListSecurityEvents returns events, newest first. Fails with INVALID_ARGUMENT `page_token`, `page_size` or
+    `user_id`.
+    """
 
 class AuthAdminServiceServicer(metaclass=_abc_1.ABCMeta):
-    """AuthAdminService is for admins: a call for a user without the role admin fails with PERMISSION_DENIED `admin_required`.
-    Calls that change something are (fresh), as defined in AuthService, and write a SecurityEvent with the admin as actor.
+    """AuthAdminService is for admins: a call for a user without the role admin fails with PERMISSION_DENIED
+    `admin_required`. Calls that change something are (fresh), as defined in AuthService, and write a SecurityEvent with
+    the admin as actor.
     """
 
     @_abc_1.abstractmethod
@@ -131,8 +138,8 @@ class AuthAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.SetUserRoleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.SetUserRoleResponse, _abc.Awaitable[_admin_service_pb2.SetUserRoleResponse]]:
-        """SetUserRole changes a role and ends all sessions of that user. Fails with NOT_FOUND `user_not_found`, INVALID_ARGUMENT
-        `role`, or FAILED_PRECONDITION `own_account`. (fresh)
+        """SetUserRole changes a role and ends all sessions of that user. Fails with NOT_FOUND `user_not_found`,
+        INVALID_ARGUMENT `role`, or FAILED_PRECONDITION `own_account`. (fresh)
         """
 
     @_abc_1.abstractmethod
@@ -141,8 +148,8 @@ class AuthAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.DisableUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.DisableUserResponse, _abc.Awaitable[_admin_service_pb2.DisableUserResponse]]:
-        """DisableUser disables an account, ends all its sessions and revokes its access to platforms. Repeating the call succeeds. Fails
-        like SetUserRole. (fresh)
+        """DisableUser disables an account, ends all its sessions and revokes its access to platforms. Repeating the call
+        succeeds. Fails like SetUserRole. (fresh)
         """
 
     @_abc_1.abstractmethod
@@ -151,8 +158,8 @@ class AuthAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.EnableUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.EnableUserResponse, _abc.Awaitable[_admin_service_pb2.EnableUserResponse]]:
-        """EnableUser enables a disabled account; its user must connect platforms again. Repeating the call succeeds. Fails with NOT_FOUND
-        `user_not_found`. (fresh)
+        """EnableUser enables a disabled account; its user must connect platforms again. Repeating the call succeeds. Fails
+        with NOT_FOUND `user_not_found`. (fresh)
         """
 
     @_abc_1.abstractmethod
@@ -161,8 +168,8 @@ class AuthAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.RevokeUserSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.RevokeUserSessionsResponse, _abc.Awaitable[_admin_service_pb2.RevokeUserSessionsResponse]]:
-        """RevokeUserSessions ends one or all sessions of a user. Fails with NOT_FOUND `user_not_found` or `session_not_found`.
-        (fresh)
+        """RevokeUserSessions ends one or all sessions of a user. Fails with NOT_FOUND `user_not_found` or
+        `session_not_found`. (fresh)
         """
 
     @_abc_1.abstractmethod
@@ -171,8 +178,8 @@ class AuthAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.RevokeAllUsersSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.RevokeAllUsersSessionsResponse, _abc.Awaitable[_admin_service_pb2.RevokeAllUsersSessionsResponse]]:
-        """RevokeAllUsersSessions ends all sessions of all users except the session of this call, for use after a break-in. It ends the
-        sessions that had begun at the time of the call and works for at most 3 s. (fresh)
+        """RevokeAllUsersSessions ends all sessions of all users except the session of this call, for use after a break-in. It
+        ends the sessions that had begun at the time of the call and works for at most 3 s. (fresh)
         """
 
     @_abc_1.abstractmethod
@@ -181,8 +188,8 @@ class AuthAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.SendPasswordResetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.SendPasswordResetResponse, _abc.Awaitable[_admin_service_pb2.SendPasswordResetResponse]]:
-        """SendPasswordReset sends the user the email of RequestPasswordReset. Admins begin a reset but never choose a password.
-        Fails with NOT_FOUND `user_not_found`. (fresh)
+        """SendPasswordReset sends the user the email of RequestPasswordReset. Admins begin a reset but never choose a
+        password. Fails with NOT_FOUND `user_not_found`. (fresh)
         """
 
     @_abc_1.abstractmethod
@@ -191,6 +198,8 @@ class AuthAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.ListSecurityEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ListSecurityEventsResponse, _abc.Awaitable[_admin_service_pb2.ListSecurityEventsResponse]]:
-        """ListSecurityEvents returns events, newest first. Fails with INVALID_ARGUMENT `page_token`, `page_size` or `user_id`."""
+        """ListSecurityEvents returns events, newest first. Fails with INVALID_ARGUMENT `page_token`, `page_size` or
+        `user_id`.
+        """
 
 def add_AuthAdminServiceServicer_to_server(servicer: AuthAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -22,7 +22,9 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class SessionsRevoked(_message.Message):
-    """SessionsRevoked reports that sessions of a user ended early, or that cached facts about them are no longer valid. Published on `auth.events.<user_id>` of stream AUTH, at least once."""
+    """SessionsRevoked reports that sessions of a user ended early, or that cached facts about them are no longer valid.
+    Published on `auth.events.<user_id>` of stream AUTH, at least once.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -33,9 +35,9 @@ class SessionsRevoked(_message.Message):
     user_id: _builtins.str
     """The user."""
     reason: _builtins.str
-    """The reason of the end: `logout`, `revoked` (by their user, or as the oldest of too many), `revoked_all`, `password_changed`,
-    `password_reset`, `role_changed`, `account_disabled` or `revoked_by_admin`. Or `refreshed`: the sessions continue with a new
-    token or changed user facts, and receivers must drop what they cached about them.
+    """The reason of the end: `logout`, `revoked` (by their user, or as the oldest of too many), `revoked_all`,
+    `password_changed`, `password_reset`, `role_changed`, `account_disabled` or `revoked_by_admin`. Or `refreshed`: the
+    sessions continue with a new token or changed user facts, and receivers must drop what they cached about them.
     """
     @_builtins.property
     def session_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

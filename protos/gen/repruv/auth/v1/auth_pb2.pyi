@@ -149,8 +149,8 @@ class Session(_message.Message):
 
     @_builtins.property
     def authenticate_time(self) -> _timestamp_pb2.Timestamp:
-        """When the user last proved their identity in this session, by sign-in or Reauthenticate. Sensitive calls require a proof that is
-        at most ten minutes old.
+        """When the user last proved their identity in this session, by sign-in or Reauthenticate. Sensitive calls require a
+        proof that is at most ten minutes old.
         """
 
     def __init__(

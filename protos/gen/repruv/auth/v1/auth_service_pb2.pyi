@@ -145,7 +145,9 @@ class LoginResponse(_message.Message):
     token: _builtins.str
     """The session's token. It is returned only here and never stored. Empty with a challenge."""
     challenge: _builtins.str
-    """The challenge for FinishLogin; empty if the account has no second factor. A secret that is returned only here and never stored."""
+    """The challenge for FinishLogin; empty if the account has no second factor. A secret that is returned only here and
+    never stored.
+    """
     @_builtins.property
     def user(self) -> _auth_pb2.User:
         """The account; unset with a challenge."""
@@ -252,8 +254,8 @@ class ValidateSessionRequest(_message.Message):
     token: _builtins.str
     """The session's token."""
     passive: _builtins.bool
-    """Whether the check is automatic, as for an open stream. Then the session is not renewed, so that an open page does not keep it
-    alive.
+    """Whether the check is automatic, as for an open stream. Then the session is not renewed, so that an open page does
+    not keep it alive.
     """
     def __init__(
         self,

@@ -27,13 +27,13 @@ if _version_not_supported:
 
 class AuthServiceStub:
     """AuthService manages users and their sessions. Calls carry the signed identity of the calling service (metadata
-    `authorization`). Calls about a user's own account also carry the user's identity (`x-user-identity`) and concern the session
-    that it names. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (retry). Errors carry a stable code
-    in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
+    `authorization`). Calls about a user's own account also carry the user's identity (`x-user-identity`) and concern the
+    session that it names. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (retry). Errors
+    carry a stable code in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
 
-    A call marked (fresh) fails with PERMISSION_DENIED `reauthentication_required` unless the user proved their identity within the
-    last ten minutes, by sign-in or Reauthenticate. Neither the response nor its duration reveals whether an address has an account;
-    the one exception is stated at Register.
+    A call marked (fresh) fails with PERMISSION_DENIED `reauthentication_required` unless the user proved their identity
+    within the last ten minutes, by sign-in or Reauthenticate. Neither the response nor its duration reveals whether an
+    address has an account; the one exception is stated at Register.
     """
 
     def __init__(self, channel):
@@ -141,62 +141,63 @@ class AuthServiceStub:
 
 class AuthServiceServicer:
     """AuthService manages users and their sessions. Calls carry the signed identity of the calling service (metadata
-    `authorization`). Calls about a user's own account also carry the user's identity (`x-user-identity`) and concern the session
-    that it names. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (retry). Errors carry a stable code
-    in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
+    `authorization`). Calls about a user's own account also carry the user's identity (`x-user-identity`) and concern the
+    session that it names. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (retry). Errors
+    carry a stable code in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
 
-    A call marked (fresh) fails with PERMISSION_DENIED `reauthentication_required` unless the user proved their identity within the
-    last ten minutes, by sign-in or Reauthenticate. Neither the response nor its duration reveals whether an address has an account;
-    the one exception is stated at Register.
+    A call marked (fresh) fails with PERMISSION_DENIED `reauthentication_required` unless the user proved their identity
+    within the last ten minutes, by sign-in or Reauthenticate. Neither the response nor its duration reveals whether an
+    address has an account; the one exception is stated at Register.
     """
 
     def Register(self, request, context):
-        """Register creates an account. With REGISTRATION=open it begins the first session. With REGISTRATION=verified it sends an email
-        instead; the response is the same for an address that has an account, whose owner gets a different email. Fails with INVALID_ARGUMENT (`email`,
-        `password`, `name`), RESOURCE_EXHAUSTED `too_many_attempts` or `too_busy`, and (REGISTRATION=open) ALREADY_EXISTS
-        `email_taken`.
+        """Register creates an account. With REGISTRATION=open it begins the first session. With REGISTRATION=verified it
+        sends an email instead; the response is the same for an address that has an account, whose owner gets a different
+        email. Fails with INVALID_ARGUMENT (`email`, `password`, `name`), RESOURCE_EXHAUSTED `too_many_attempts` or
+        `too_busy`, and (REGISTRATION=open) ALREADY_EXISTS `email_taken`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Login(self, request, context):
-        """Login begins a session, or returns a challenge for the second factor. Fails with UNAUTHENTICATED `invalid_credentials` (unknown
-        address, wrong password or disabled account), INVALID_ARGUMENT `email`, or RESOURCE_EXHAUSTED
-        `too_many_attempts` (metadata `error-detail-retry-after-seconds`) or `too_busy`.
+        """Login begins a session, or returns a challenge for the second factor. Fails with UNAUTHENTICATED
+        `invalid_credentials` (unknown address, wrong password or disabled account), INVALID_ARGUMENT `email`, or
+        RESOURCE_EXHAUSTED `too_many_attempts` (metadata `error-detail-retry-after-seconds`) or `too_busy`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def FinishLogin(self, request, context):
-        """FinishLogin answers Login's challenge with a code and begins the session. Fails with UNAUTHENTICATED `challenge_invalid`
-        (unknown, older than five minutes, used, or tried five times: start over) or `invalid_code` (field `code`), or
-        RESOURCE_EXHAUSTED `too_many_attempts`. A code of the app is valid once; so is a recovery code.
+        """FinishLogin answers Login's challenge with a code and begins the session. Fails with UNAUTHENTICATED
+        `challenge_invalid` (unknown, older than five minutes, used, or tried five times: start over) or `invalid_code`
+        (field `code`), or RESOURCE_EXHAUSTED `too_many_attempts`. A code of the app is valid once; so is a recovery code.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ValidateSession(self, request, context):
-        """ValidateSession returns the user and session of a token, renews the session, and mints the user's identity for calls to services.
-        Fails with UNAUTHENTICATED `session_invalid`.
+        """ValidateSession returns the user and session of a token, renews the session, and mints the user's identity for
+        calls to services. Fails with UNAUTHENTICATED `session_invalid`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ValidateSessions(self, request, context):
-        """ValidateSessions validates many tokens, each like ValidateSession. An invalid token does not affect the others. Fails with
-        INVALID_ARGUMENT (`sessions`) only if there are no tokens or too many.
+        """ValidateSessions validates many tokens, each like ValidateSession. An invalid token does not affect the others.
+        Fails with INVALID_ARGUMENT (`sessions`) only if there are no tokens or too many.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Reauthenticate(self, request, context):
-        """Reauthenticate proves the user's identity again. The session continues with a new token; the old token is invalid. Fails with
-        UNAUTHENTICATED `invalid_credentials` or `invalid_code`, or RESOURCE_EXHAUSTED `too_many_attempts` or `too_busy`.
+        """Reauthenticate proves the user's identity again. The session continues with a new token; the old token is invalid.
+        Fails with UNAUTHENTICATED `invalid_credentials` or `invalid_code`, or RESOURCE_EXHAUSTED `too_many_attempts` or
+        `too_busy`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -210,8 +211,8 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RevokeSession(self, request, context):
-        """RevokeSession ends one of the user's sessions; for a session other than the current one it is (fresh). Repeating the call
-        succeeds. Fails with NOT_FOUND.
+        """RevokeSession ends one of the user's sessions; for a session other than the current one it is (fresh). Repeating
+        the call succeeds. Fails with NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -225,9 +226,9 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ChangePassword(self, request, context):
-        """ChangePassword replaces the password, ends all other sessions and gives this session a new token. Fails with UNAUTHENTICATED
-        `invalid_credentials` (field `current_password`), INVALID_ARGUMENT (`new_password`), or RESOURCE_EXHAUSTED
-        `too_many_attempts` or `too_busy`.
+        """ChangePassword replaces the password, ends all other sessions and gives this session a new token. Fails with
+        UNAUTHENTICATED `invalid_credentials` (field `current_password`), INVALID_ARGUMENT (`new_password`), or
+        RESOURCE_EXHAUSTED `too_many_attempts` or `too_busy`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -242,9 +243,9 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResetPassword(self, request, context):
-        """ResetPassword sets the password with an unused link that is at most 30 minutes old. It ends all sessions and begins none: the
-        next sign-in still takes the second factor. Fails with INVALID_ARGUMENT `token_invalid` (`token`) or (`password`), or
-        RESOURCE_EXHAUSTED `too_busy`.
+        """ResetPassword sets the password with an unused link that is at most 30 minutes old. It ends all sessions and begins
+        none: the next sign-in still takes the second factor. Fails with INVALID_ARGUMENT `token_invalid` (`token`) or
+        (`password`), or RESOURCE_EXHAUSTED `too_busy`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -259,39 +260,43 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def VerifyEmail(self, request, context):
-        """VerifyEmail verifies the address with an unused link that is at most 24 hours old; in any session or without one. Fails with
-        INVALID_ARGUMENT `token_invalid` (`token`).
+        """VerifyEmail verifies the address with an unused link that is at most 24 hours old; in any session or without one.
+        Fails with INVALID_ARGUMENT `token_invalid` (`token`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BeginTotp(self, request, context):
-        """BeginTotp creates the secret of an authenticator app (RFC 6238: SHA-1, 6 digits, 30 s). It takes effect when ConfirmTotp
-        receives a code of it within ten minutes. Fails with FAILED_PRECONDITION `second_factor_enabled`. (fresh)
+        """BeginTotp creates the secret of an authenticator app (RFC 6238: SHA-1, 6 digits, 30 s). It takes effect when
+        ConfirmTotp receives a code of it within ten minutes. Fails with FAILED_PRECONDITION `second_factor_enabled`.
+        (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ConfirmTotp(self, request, context):
-        """ConfirmTotp turns the second factor on and gives this session a new token. Fails with UNAUTHENTICATED `invalid_code`
-        (`code`), FAILED_PRECONDITION `second_factor_not_begun`, or RESOURCE_EXHAUSTED `too_many_attempts`. (fresh)
+        """ConfirmTotp turns the second factor on and gives this session a new token. Fails with UNAUTHENTICATED
+        `invalid_code` (`code`), FAILED_PRECONDITION `second_factor_not_begun`, or RESOURCE_EXHAUSTED `too_many_attempts`.
+        (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DisableTotp(self, request, context):
-        """DisableTotp turns the second factor off and gives this session a new token. Fails with UNAUTHENTICATED `invalid_code`
-        (`code`), FAILED_PRECONDITION `second_factor_not_enabled`, or RESOURCE_EXHAUSTED `too_many_attempts`. (fresh)
+        """DisableTotp turns the second factor off and gives this session a new token. Fails with UNAUTHENTICATED
+        `invalid_code` (`code`), FAILED_PRECONDITION `second_factor_not_enabled`, or RESOURCE_EXHAUSTED
+        `too_many_attempts`. (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RegenerateRecoveryCodes(self, request, context):
-        """RegenerateRecoveryCodes replaces all recovery codes. Fails with FAILED_PRECONDITION `second_factor_not_enabled`. (fresh)
+        """RegenerateRecoveryCodes replaces all recovery codes. Fails with FAILED_PRECONDITION `second_factor_not_enabled`.
+        (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -412,13 +417,13 @@ def add_AuthServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class AuthService:
     """AuthService manages users and their sessions. Calls carry the signed identity of the calling service (metadata
-    `authorization`). Calls about a user's own account also carry the user's identity (`x-user-identity`) and concern the session
-    that it names. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (retry). Errors carry a stable code
-    in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
+    `authorization`). Calls about a user's own account also carry the user's identity (`x-user-identity`) and concern the
+    session that it names. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (retry). Errors
+    carry a stable code in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
 
-    A call marked (fresh) fails with PERMISSION_DENIED `reauthentication_required` unless the user proved their identity within the
-    last ten minutes, by sign-in or Reauthenticate. Neither the response nor its duration reveals whether an address has an account;
-    the one exception is stated at Register.
+    A call marked (fresh) fails with PERMISSION_DENIED `reauthentication_required` unless the user proved their identity
+    within the last ten minutes, by sign-in or Reauthenticate. Neither the response nor its duration reveals whether an
+    address has an account; the one exception is stated at Register.
     """
 
     @staticmethod

@@ -28,13 +28,13 @@ GRPC_VERSION: str
 
 class AuthServiceStub:
     """AuthService manages users and their sessions. Calls carry the signed identity of the calling service (metadata
-    `authorization`). Calls about a user's own account also carry the user's identity (`x-user-identity`) and concern the session
-    that it names. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (retry). Errors carry a stable code
-    in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
+    `authorization`). Calls about a user's own account also carry the user's identity (`x-user-identity`) and concern the
+    session that it names. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (retry). Errors
+    carry a stable code in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
 
-    A call marked (fresh) fails with PERMISSION_DENIED `reauthentication_required` unless the user proved their identity within the
-    last ten minutes, by sign-in or Reauthenticate. Neither the response nor its duration reveals whether an address has an account;
-    the one exception is stated at Register.
+    A call marked (fresh) fails with PERMISSION_DENIED `reauthentication_required` unless the user proved their identity
+    within the last ten minutes, by sign-in or Reauthenticate. Neither the response nor its duration reveals whether an
+    address has an account; the one exception is stated at Register.
     """
 
     @_typing.overload
@@ -42,177 +42,189 @@ class AuthServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AuthServiceAsyncStub: ...
     Register: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RegisterRequest, _auth_service_pb2.RegisterResponse]
-    """Register creates an account. With REGISTRATION=open it begins the first session. With REGISTRATION=verified it sends an email
-    instead; the response is the same for an address that has an account, whose owner gets a different email. Fails with INVALID_ARGUMENT (`email`,
-    `password`, `name`), RESOURCE_EXHAUSTED `too_many_attempts` or `too_busy`, and (REGISTRATION=open) ALREADY_EXISTS
-    `email_taken`.
+    """Register creates an account. With REGISTRATION=open it begins the first session. With REGISTRATION=verified it
+    sends an email instead; the response is the same for an address that has an account, whose owner gets a different
+    email. Fails with INVALID_ARGUMENT (`email`, `password`, `name`), RESOURCE_EXHAUSTED `too_many_attempts` or
+    `too_busy`, and (REGISTRATION=open) ALREADY_EXISTS `email_taken`.
     """
     Login: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.LoginRequest, _auth_service_pb2.LoginResponse]
-    """Login begins a session, or returns a challenge for the second factor. Fails with UNAUTHENTICATED `invalid_credentials` (unknown
-    address, wrong password or disabled account), INVALID_ARGUMENT `email`, or RESOURCE_EXHAUSTED
-    `too_many_attempts` (metadata `error-detail-retry-after-seconds`) or `too_busy`.
+    """Login begins a session, or returns a challenge for the second factor. Fails with UNAUTHENTICATED
+    `invalid_credentials` (unknown address, wrong password or disabled account), INVALID_ARGUMENT `email`, or
+    RESOURCE_EXHAUSTED `too_many_attempts` (metadata `error-detail-retry-after-seconds`) or `too_busy`.
     """
     FinishLogin: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.FinishLoginRequest, _auth_service_pb2.FinishLoginResponse]
-    """FinishLogin answers Login's challenge with a code and begins the session. Fails with UNAUTHENTICATED `challenge_invalid`
-    (unknown, older than five minutes, used, or tried five times: start over) or `invalid_code` (field `code`), or
-    RESOURCE_EXHAUSTED `too_many_attempts`. A code of the app is valid once; so is a recovery code.
+    """FinishLogin answers Login's challenge with a code and begins the session. Fails with UNAUTHENTICATED
+    `challenge_invalid` (unknown, older than five minutes, used, or tried five times: start over) or `invalid_code`
+    (field `code`), or RESOURCE_EXHAUSTED `too_many_attempts`. A code of the app is valid once; so is a recovery code.
     """
     ValidateSession: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ValidateSessionRequest, _auth_service_pb2.ValidateSessionResponse]
-    """ValidateSession returns the user and session of a token, renews the session, and mints the user's identity for calls to services.
-    Fails with UNAUTHENTICATED `session_invalid`.
+    """ValidateSession returns the user and session of a token, renews the session, and mints the user's identity for
+    calls to services. Fails with UNAUTHENTICATED `session_invalid`.
     """
     ValidateSessions: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ValidateSessionsRequest, _auth_service_pb2.ValidateSessionsResponse]
-    """ValidateSessions validates many tokens, each like ValidateSession. An invalid token does not affect the others. Fails with
-    INVALID_ARGUMENT (`sessions`) only if there are no tokens or too many.
+    """ValidateSessions validates many tokens, each like ValidateSession. An invalid token does not affect the others.
+    Fails with INVALID_ARGUMENT (`sessions`) only if there are no tokens or too many.
     """
     Reauthenticate: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ReauthenticateRequest, _auth_service_pb2.ReauthenticateResponse]
-    """Reauthenticate proves the user's identity again. The session continues with a new token; the old token is invalid. Fails with
-    UNAUTHENTICATED `invalid_credentials` or `invalid_code`, or RESOURCE_EXHAUSTED `too_many_attempts` or `too_busy`.
+    """Reauthenticate proves the user's identity again. The session continues with a new token; the old token is invalid.
+    Fails with UNAUTHENTICATED `invalid_credentials` or `invalid_code`, or RESOURCE_EXHAUSTED `too_many_attempts` or
+    `too_busy`.
     """
     ListSessions: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ListSessionsRequest, _auth_service_pb2.ListSessionsResponse]
     """ListSessions returns the user's active sessions, most recently used first."""
     RevokeSession: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RevokeSessionRequest, _auth_service_pb2.RevokeSessionResponse]
-    """RevokeSession ends one of the user's sessions; for a session other than the current one it is (fresh). Repeating the call
-    succeeds. Fails with NOT_FOUND.
+    """RevokeSession ends one of the user's sessions; for a session other than the current one it is (fresh). Repeating
+    the call succeeds. Fails with NOT_FOUND.
     """
     RevokeAllSessions: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RevokeAllSessionsRequest, _auth_service_pb2.RevokeAllSessionsResponse]
     """RevokeAllSessions ends all of the user's sessions, or all but one. (fresh)"""
     ChangePassword: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ChangePasswordRequest, _auth_service_pb2.ChangePasswordResponse]
-    """ChangePassword replaces the password, ends all other sessions and gives this session a new token. Fails with UNAUTHENTICATED
-    `invalid_credentials` (field `current_password`), INVALID_ARGUMENT (`new_password`), or RESOURCE_EXHAUSTED
-    `too_many_attempts` or `too_busy`.
+    """ChangePassword replaces the password, ends all other sessions and gives this session a new token. Fails with
+    UNAUTHENTICATED `invalid_credentials` (field `current_password`), INVALID_ARGUMENT (`new_password`), or
+    RESOURCE_EXHAUSTED `too_many_attempts` or `too_busy`.
     """
     RequestPasswordReset: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RequestPasswordResetRequest, _auth_service_pb2.RequestPasswordResetResponse]
     """RequestPasswordReset emails a link to the address if it has an account. The response is always the same. Fails with
     INVALID_ARGUMENT `email` or RESOURCE_EXHAUSTED `too_many_attempts`.
     """
     ResetPassword: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ResetPasswordRequest, _auth_service_pb2.ResetPasswordResponse]
-    """ResetPassword sets the password with an unused link that is at most 30 minutes old. It ends all sessions and begins none: the
-    next sign-in still takes the second factor. Fails with INVALID_ARGUMENT `token_invalid` (`token`) or (`password`), or
-    RESOURCE_EXHAUSTED `too_busy`.
+    """ResetPassword sets the password with an unused link that is at most 30 minutes old. It ends all sessions and begins
+    none: the next sign-in still takes the second factor. Fails with INVALID_ARGUMENT `token_invalid` (`token`) or
+    (`password`), or RESOURCE_EXHAUSTED `too_busy`.
     """
     RequestEmailVerification: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RequestEmailVerificationRequest, _auth_service_pb2.RequestEmailVerificationResponse]
     """RequestEmailVerification emails the user a link, unless the address is verified. Fails with
     RESOURCE_EXHAUSTED `too_many_attempts`.
     """
     VerifyEmail: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.VerifyEmailRequest, _auth_service_pb2.VerifyEmailResponse]
-    """VerifyEmail verifies the address with an unused link that is at most 24 hours old; in any session or without one. Fails with
-    INVALID_ARGUMENT `token_invalid` (`token`).
+    """VerifyEmail verifies the address with an unused link that is at most 24 hours old; in any session or without one.
+    Fails with INVALID_ARGUMENT `token_invalid` (`token`).
     """
     BeginTotp: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.BeginTotpRequest, _auth_service_pb2.BeginTotpResponse]
-    """BeginTotp creates the secret of an authenticator app (RFC 6238: SHA-1, 6 digits, 30 s). It takes effect when ConfirmTotp
-    receives a code of it within ten minutes. Fails with FAILED_PRECONDITION `second_factor_enabled`. (fresh)
+    """BeginTotp creates the secret of an authenticator app (RFC 6238: SHA-1, 6 digits, 30 s). It takes effect when
+    ConfirmTotp receives a code of it within ten minutes. Fails with FAILED_PRECONDITION `second_factor_enabled`.
+    (fresh)
     """
     ConfirmTotp: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ConfirmTotpRequest, _auth_service_pb2.ConfirmTotpResponse]
-    """ConfirmTotp turns the second factor on and gives this session a new token. Fails with UNAUTHENTICATED `invalid_code`
-    (`code`), FAILED_PRECONDITION `second_factor_not_begun`, or RESOURCE_EXHAUSTED `too_many_attempts`. (fresh)
+    """ConfirmTotp turns the second factor on and gives this session a new token. Fails with UNAUTHENTICATED
+    `invalid_code` (`code`), FAILED_PRECONDITION `second_factor_not_begun`, or RESOURCE_EXHAUSTED `too_many_attempts`.
+    (fresh)
     """
     DisableTotp: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.DisableTotpRequest, _auth_service_pb2.DisableTotpResponse]
-    """DisableTotp turns the second factor off and gives this session a new token. Fails with UNAUTHENTICATED `invalid_code`
-    (`code`), FAILED_PRECONDITION `second_factor_not_enabled`, or RESOURCE_EXHAUSTED `too_many_attempts`. (fresh)
+    """DisableTotp turns the second factor off and gives this session a new token. Fails with UNAUTHENTICATED
+    `invalid_code` (`code`), FAILED_PRECONDITION `second_factor_not_enabled`, or RESOURCE_EXHAUSTED
+    `too_many_attempts`. (fresh)
     """
     RegenerateRecoveryCodes: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RegenerateRecoveryCodesRequest, _auth_service_pb2.RegenerateRecoveryCodesResponse]
-    """RegenerateRecoveryCodes replaces all recovery codes. Fails with FAILED_PRECONDITION `second_factor_not_enabled`. (fresh)"""
+    """RegenerateRecoveryCodes replaces all recovery codes. Fails with FAILED_PRECONDITION `second_factor_not_enabled`.
+    (fresh)
+    """
     GetSecurity: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.GetSecurityRequest, _auth_service_pb2.GetSecurityResponse]
     """GetSecurity returns how the user's account is protected, and its recent security events."""
 
 @_typing.type_check_only
 class AuthServiceAsyncStub(AuthServiceStub):
     """AuthService manages users and their sessions. Calls carry the signed identity of the calling service (metadata
-    `authorization`). Calls about a user's own account also carry the user's identity (`x-user-identity`) and concern the session
-    that it names. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (retry). Errors carry a stable code
-    in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
+    `authorization`). Calls about a user's own account also carry the user's identity (`x-user-identity`) and concern the
+    session that it names. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (retry). Errors
+    carry a stable code in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
 
-    A call marked (fresh) fails with PERMISSION_DENIED `reauthentication_required` unless the user proved their identity within the
-    last ten minutes, by sign-in or Reauthenticate. Neither the response nor its duration reveals whether an address has an account;
-    the one exception is stated at Register.
+    A call marked (fresh) fails with PERMISSION_DENIED `reauthentication_required` unless the user proved their identity
+    within the last ten minutes, by sign-in or Reauthenticate. Neither the response nor its duration reveals whether an
+    address has an account; the one exception is stated at Register.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Register: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RegisterRequest, _auth_service_pb2.RegisterResponse]  # type: ignore[assignment]
-    """Register creates an account. With REGISTRATION=open it begins the first session. With REGISTRATION=verified it sends an email
-    instead; the response is the same for an address that has an account, whose owner gets a different email. Fails with INVALID_ARGUMENT (`email`,
-    `password`, `name`), RESOURCE_EXHAUSTED `too_many_attempts` or `too_busy`, and (REGISTRATION=open) ALREADY_EXISTS
-    `email_taken`.
+    """Register creates an account. With REGISTRATION=open it begins the first session. With REGISTRATION=verified it
+    sends an email instead; the response is the same for an address that has an account, whose owner gets a different
+    email. Fails with INVALID_ARGUMENT (`email`, `password`, `name`), RESOURCE_EXHAUSTED `too_many_attempts` or
+    `too_busy`, and (REGISTRATION=open) ALREADY_EXISTS `email_taken`.
     """
     Login: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.LoginRequest, _auth_service_pb2.LoginResponse]  # type: ignore[assignment]
-    """Login begins a session, or returns a challenge for the second factor. Fails with UNAUTHENTICATED `invalid_credentials` (unknown
-    address, wrong password or disabled account), INVALID_ARGUMENT `email`, or RESOURCE_EXHAUSTED
-    `too_many_attempts` (metadata `error-detail-retry-after-seconds`) or `too_busy`.
+    """Login begins a session, or returns a challenge for the second factor. Fails with UNAUTHENTICATED
+    `invalid_credentials` (unknown address, wrong password or disabled account), INVALID_ARGUMENT `email`, or
+    RESOURCE_EXHAUSTED `too_many_attempts` (metadata `error-detail-retry-after-seconds`) or `too_busy`.
     """
     FinishLogin: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.FinishLoginRequest, _auth_service_pb2.FinishLoginResponse]  # type: ignore[assignment]
-    """FinishLogin answers Login's challenge with a code and begins the session. Fails with UNAUTHENTICATED `challenge_invalid`
-    (unknown, older than five minutes, used, or tried five times: start over) or `invalid_code` (field `code`), or
-    RESOURCE_EXHAUSTED `too_many_attempts`. A code of the app is valid once; so is a recovery code.
+    """FinishLogin answers Login's challenge with a code and begins the session. Fails with UNAUTHENTICATED
+    `challenge_invalid` (unknown, older than five minutes, used, or tried five times: start over) or `invalid_code`
+    (field `code`), or RESOURCE_EXHAUSTED `too_many_attempts`. A code of the app is valid once; so is a recovery code.
     """
     ValidateSession: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ValidateSessionRequest, _auth_service_pb2.ValidateSessionResponse]  # type: ignore[assignment]
-    """ValidateSession returns the user and session of a token, renews the session, and mints the user's identity for calls to services.
-    Fails with UNAUTHENTICATED `session_invalid`.
+    """ValidateSession returns the user and session of a token, renews the session, and mints the user's identity for
+    calls to services. Fails with UNAUTHENTICATED `session_invalid`.
     """
     ValidateSessions: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ValidateSessionsRequest, _auth_service_pb2.ValidateSessionsResponse]  # type: ignore[assignment]
-    """ValidateSessions validates many tokens, each like ValidateSession. An invalid token does not affect the others. Fails with
-    INVALID_ARGUMENT (`sessions`) only if there are no tokens or too many.
+    """ValidateSessions validates many tokens, each like ValidateSession. An invalid token does not affect the others.
+    Fails with INVALID_ARGUMENT (`sessions`) only if there are no tokens or too many.
     """
     Reauthenticate: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ReauthenticateRequest, _auth_service_pb2.ReauthenticateResponse]  # type: ignore[assignment]
-    """Reauthenticate proves the user's identity again. The session continues with a new token; the old token is invalid. Fails with
-    UNAUTHENTICATED `invalid_credentials` or `invalid_code`, or RESOURCE_EXHAUSTED `too_many_attempts` or `too_busy`.
+    """Reauthenticate proves the user's identity again. The session continues with a new token; the old token is invalid.
+    Fails with UNAUTHENTICATED `invalid_credentials` or `invalid_code`, or RESOURCE_EXHAUSTED `too_many_attempts` or
+    `too_busy`.
     """
     ListSessions: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ListSessionsRequest, _auth_service_pb2.ListSessionsResponse]  # type: ignore[assignment]
     """ListSessions returns the user's active sessions, most recently used first."""
     RevokeSession: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RevokeSessionRequest, _auth_service_pb2.RevokeSessionResponse]  # type: ignore[assignment]
-    """RevokeSession ends one of the user's sessions; for a session other than the current one it is (fresh). Repeating the call
-    succeeds. Fails with NOT_FOUND.
+    """RevokeSession ends one of the user's sessions; for a session other than the current one it is (fresh). Repeating
+    the call succeeds. Fails with NOT_FOUND.
     """
     RevokeAllSessions: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RevokeAllSessionsRequest, _auth_service_pb2.RevokeAllSessionsResponse]  # type: ignore[assignment]
     """RevokeAllSessions ends all of the user's sessions, or all but one. (fresh)"""
     ChangePassword: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ChangePasswordRequest, _auth_service_pb2.ChangePasswordResponse]  # type: ignore[assignment]
-    """ChangePassword replaces the password, ends all other sessions and gives this session a new token. Fails with UNAUTHENTICATED
-    `invalid_credentials` (field `current_password`), INVALID_ARGUMENT (`new_password`), or RESOURCE_EXHAUSTED
-    `too_many_attempts` or `too_busy`.
+    """ChangePassword replaces the password, ends all other sessions and gives this session a new token. Fails with
+    UNAUTHENTICATED `invalid_credentials` (field `current_password`), INVALID_ARGUMENT (`new_password`), or
+    RESOURCE_EXHAUSTED `too_many_attempts` or `too_busy`.
     """
     RequestPasswordReset: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RequestPasswordResetRequest, _auth_service_pb2.RequestPasswordResetResponse]  # type: ignore[assignment]
     """RequestPasswordReset emails a link to the address if it has an account. The response is always the same. Fails with
     INVALID_ARGUMENT `email` or RESOURCE_EXHAUSTED `too_many_attempts`.
     """
     ResetPassword: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ResetPasswordRequest, _auth_service_pb2.ResetPasswordResponse]  # type: ignore[assignment]
-    """ResetPassword sets the password with an unused link that is at most 30 minutes old. It ends all sessions and begins none: the
-    next sign-in still takes the second factor. Fails with INVALID_ARGUMENT `token_invalid` (`token`) or (`password`), or
-    RESOURCE_EXHAUSTED `too_busy`.
+    """ResetPassword sets the password with an unused link that is at most 30 minutes old. It ends all sessions and begins
+    none: the next sign-in still takes the second factor. Fails with INVALID_ARGUMENT `token_invalid` (`token`) or
+    (`password`), or RESOURCE_EXHAUSTED `too_busy`.
     """
     RequestEmailVerification: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RequestEmailVerificationRequest, _auth_service_pb2.RequestEmailVerificationResponse]  # type: ignore[assignment]
     """RequestEmailVerification emails the user a link, unless the address is verified. Fails with
     RESOURCE_EXHAUSTED `too_many_attempts`.
     """
     VerifyEmail: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.VerifyEmailRequest, _auth_service_pb2.VerifyEmailResponse]  # type: ignore[assignment]
-    """VerifyEmail verifies the address with an unused link that is at most 24 hours old; in any session or without one. Fails with
-    INVALID_ARGUMENT `token_invalid` (`token`).
+    """VerifyEmail verifies the address with an unused link that is at most 24 hours old; in any session or without one.
+    Fails with INVALID_ARGUMENT `token_invalid` (`token`).
     """
     BeginTotp: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.BeginTotpRequest, _auth_service_pb2.BeginTotpResponse]  # type: ignore[assignment]
-    """BeginTotp creates the secret of an authenticator app (RFC 6238: SHA-1, 6 digits, 30 s). It takes effect when ConfirmTotp
-    receives a code of it within ten minutes. Fails with FAILED_PRECONDITION `second_factor_enabled`. (fresh)
+    """BeginTotp creates the secret of an authenticator app (RFC 6238: SHA-1, 6 digits, 30 s). It takes effect when
+    ConfirmTotp receives a code of it within ten minutes. Fails with FAILED_PRECONDITION `second_factor_enabled`.
+    (fresh)
     """
     ConfirmTotp: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ConfirmTotpRequest, _auth_service_pb2.ConfirmTotpResponse]  # type: ignore[assignment]
-    """ConfirmTotp turns the second factor on and gives this session a new token. Fails with UNAUTHENTICATED `invalid_code`
-    (`code`), FAILED_PRECONDITION `second_factor_not_begun`, or RESOURCE_EXHAUSTED `too_many_attempts`. (fresh)
+    """ConfirmTotp turns the second factor on and gives this session a new token. Fails with UNAUTHENTICATED
+    `invalid_code` (`code`), FAILED_PRECONDITION `second_factor_not_begun`, or RESOURCE_EXHAUSTED `too_many_attempts`.
+    (fresh)
     """
     DisableTotp: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.DisableTotpRequest, _auth_service_pb2.DisableTotpResponse]  # type: ignore[assignment]
-    """DisableTotp turns the second factor off and gives this session a new token. Fails with UNAUTHENTICATED `invalid_code`
-    (`code`), FAILED_PRECONDITION `second_factor_not_enabled`, or RESOURCE_EXHAUSTED `too_many_attempts`. (fresh)
+    """DisableTotp turns the second factor off and gives this session a new token. Fails with UNAUTHENTICATED
+    `invalid_code` (`code`), FAILED_PRECONDITION `second_factor_not_enabled`, or RESOURCE_EXHAUSTED
+    `too_many_attempts`. (fresh)
     """
     RegenerateRecoveryCodes: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RegenerateRecoveryCodesRequest, _auth_service_pb2.RegenerateRecoveryCodesResponse]  # type: ignore[assignment]
-    """RegenerateRecoveryCodes replaces all recovery codes. Fails with FAILED_PRECONDITION `second_factor_not_enabled`. (fresh)"""
+    """RegenerateRecoveryCodes replaces all recovery codes. Fails with FAILED_PRECONDITION `second_factor_not_enabled`.
+    (fresh)
+    """
     GetSecurity: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.GetSecurityRequest, _auth_service_pb2.GetSecurityResponse]  # type: ignore[assignment]
     """GetSecurity returns how the user's account is protected, and its recent security events."""
 
 class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     """AuthService manages users and their sessions. Calls carry the signed identity of the calling service (metadata
-    `authorization`). Calls about a user's own account also carry the user's identity (`x-user-identity`) and concern the session
-    that it names. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (retry). Errors carry a stable code
-    in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
+    `authorization`). Calls about a user's own account also carry the user's identity (`x-user-identity`) and concern the
+    session that it names. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (retry). Errors
+    carry a stable code in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
 
-    A call marked (fresh) fails with PERMISSION_DENIED `reauthentication_required` unless the user proved their identity within the
-    last ten minutes, by sign-in or Reauthenticate. Neither the response nor its duration reveals whether an address has an account;
-    the one exception is stated at Register.
+    A call marked (fresh) fails with PERMISSION_DENIED `reauthentication_required` unless the user proved their identity
+    within the last ten minutes, by sign-in or Reauthenticate. Neither the response nor its duration reveals whether an
+    address has an account; the one exception is stated at Register.
     """
 
     @_abc_1.abstractmethod
@@ -221,10 +233,10 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_service_pb2.RegisterRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.RegisterResponse, _abc.Awaitable[_auth_service_pb2.RegisterResponse]]:
-        """Register creates an account. With REGISTRATION=open it begins the first session. With REGISTRATION=verified it sends an email
-        instead; the response is the same for an address that has an account, whose owner gets a different email. Fails with INVALID_ARGUMENT (`email`,
-        `password`, `name`), RESOURCE_EXHAUSTED `too_many_attempts` or `too_busy`, and (REGISTRATION=open) ALREADY_EXISTS
-        `email_taken`.
+        """Register creates an account. With REGISTRATION=open it begins the first session. With REGISTRATION=verified it
+        sends an email instead; the response is the same for an address that has an account, whose owner gets a different
+        email. Fails with INVALID_ARGUMENT (`email`, `password`, `name`), RESOURCE_EXHAUSTED `too_many_attempts` or
+        `too_busy`, and (REGISTRATION=open) ALREADY_EXISTS `email_taken`.
         """
 
     @_abc_1.abstractmethod
@@ -233,9 +245,9 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_service_pb2.LoginRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.LoginResponse, _abc.Awaitable[_auth_service_pb2.LoginResponse]]:
-        """Login begins a session, or returns a challenge for the second factor. Fails with UNAUTHENTICATED `invalid_credentials` (unknown
-        address, wrong password or disabled account), INVALID_ARGUMENT `email`, or RESOURCE_EXHAUSTED
-        `too_many_attempts` (metadata `error-detail-retry-after-seconds`) or `too_busy`.
+        """Login begins a session, or returns a challenge for the second factor. Fails with UNAUTHENTICATED
+        `invalid_credentials` (unknown address, wrong password or disabled account), INVALID_ARGUMENT `email`, or
+        RESOURCE_EXHAUSTED `too_many_attempts` (metadata `error-detail-retry-after-seconds`) or `too_busy`.
         """
 
     @_abc_1.abstractmethod
@@ -244,9 +256,9 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_service_pb2.FinishLoginRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.FinishLoginResponse, _abc.Awaitable[_auth_service_pb2.FinishLoginResponse]]:
-        """FinishLogin answers Login's challenge with a code and begins the session. Fails with UNAUTHENTICATED `challenge_invalid`
-        (unknown, older than five minutes, used, or tried five times: start over) or `invalid_code` (field `code`), or
-        RESOURCE_EXHAUSTED `too_many_attempts`. A code of the app is valid once; so is a recovery code.
+        """FinishLogin answers Login's challenge with a code and begins the session. Fails with UNAUTHENTICATED
+        `challenge_invalid` (unknown, older than five minutes, used, or tried five times: start over) or `invalid_code`
+        (field `code`), or RESOURCE_EXHAUSTED `too_many_attempts`. A code of the app is valid once; so is a recovery code.
         """
 
     @_abc_1.abstractmethod
@@ -255,8 +267,8 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_service_pb2.ValidateSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.ValidateSessionResponse, _abc.Awaitable[_auth_service_pb2.ValidateSessionResponse]]:
-        """ValidateSession returns the user and session of a token, renews the session, and mints the user's identity for calls to services.
-        Fails with UNAUTHENTICATED `session_invalid`.
+        """ValidateSession returns the user and session of a token, renews the session, and mints the user's identity for
+        calls to services. Fails with UNAUTHENTICATED `session_invalid`.
         """
 
     @_abc_1.abstractmethod
@@ -265,8 +277,8 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_service_pb2.ValidateSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.ValidateSessionsResponse, _abc.Awaitable[_auth_service_pb2.ValidateSessionsResponse]]:
-        """ValidateSessions validates many tokens, each like ValidateSession. An invalid token does not affect the others. Fails with
-        INVALID_ARGUMENT (`sessions`) only if there are no tokens or too many.
+        """ValidateSessions validates many tokens, each like ValidateSession. An invalid token does not affect the others.
+        Fails with INVALID_ARGUMENT (`sessions`) only if there are no tokens or too many.
         """
 
     @_abc_1.abstractmethod
@@ -275,8 +287,9 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_service_pb2.ReauthenticateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.ReauthenticateResponse, _abc.Awaitable[_auth_service_pb2.ReauthenticateResponse]]:
-        """Reauthenticate proves the user's identity again. The session continues with a new token; the old token is invalid. Fails with
-        UNAUTHENTICATED `invalid_credentials` or `invalid_code`, or RESOURCE_EXHAUSTED `too_many_attempts` or `too_busy`.
+        """Reauthenticate proves the user's identity again. The session continues with a new token; the old token is invalid.
+        Fails with UNAUTHENTICATED `invalid_credentials` or `invalid_code`, or RESOURCE_EXHAUSTED `too_many_attempts` or
+        `too_busy`.
         """
 
     @_abc_1.abstractmethod
@@ -293,8 +306,8 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_service_pb2.RevokeSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.RevokeSessionResponse, _abc.Awaitable[_auth_service_pb2.RevokeSessionResponse]]:
-        """RevokeSession ends one of the user's sessions; for a session other than the current one it is (fresh). Repeating the call
-        succeeds. Fails with NOT_FOUND.
+        """RevokeSession ends one of the user's sessions; for a session other than the current one it is (fresh). Repeating
+        the call succeeds. Fails with NOT_FOUND.
         """
 
     @_abc_1.abstractmethod
@@ -311,9 +324,9 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_service_pb2.ChangePasswordRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.ChangePasswordResponse, _abc.Awaitable[_auth_service_pb2.ChangePasswordResponse]]:
-        """ChangePassword replaces the password, ends all other sessions and gives this session a new token. Fails with UNAUTHENTICATED
-        `invalid_credentials` (field `current_password`), INVALID_ARGUMENT (`new_password`), or RESOURCE_EXHAUSTED
-        `too_many_attempts` or `too_busy`.
+        """ChangePassword replaces the password, ends all other sessions and gives this session a new token. Fails with
+        UNAUTHENTICATED `invalid_credentials` (field `current_password`), INVALID_ARGUMENT (`new_password`), or
+        RESOURCE_EXHAUSTED `too_many_attempts` or `too_busy`.
         """
 
     @_abc_1.abstractmethod
@@ -332,9 +345,9 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_service_pb2.ResetPasswordRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.ResetPasswordResponse, _abc.Awaitable[_auth_service_pb2.ResetPasswordResponse]]:
-        """ResetPassword sets the password with an unused link that is at most 30 minutes old. It ends all sessions and begins none: the
-        next sign-in still takes the second factor. Fails with INVALID_ARGUMENT `token_invalid` (`token`) or (`password`), or
-        RESOURCE_EXHAUSTED `too_busy`.
+        """ResetPassword sets the password with an unused link that is at most 30 minutes old. It ends all sessions and begins
+        none: the next sign-in still takes the second factor. Fails with INVALID_ARGUMENT `token_invalid` (`token`) or
+        (`password`), or RESOURCE_EXHAUSTED `too_busy`.
         """
 
     @_abc_1.abstractmethod
@@ -353,8 +366,8 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_service_pb2.VerifyEmailRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.VerifyEmailResponse, _abc.Awaitable[_auth_service_pb2.VerifyEmailResponse]]:
-        """VerifyEmail verifies the address with an unused link that is at most 24 hours old; in any session or without one. Fails with
-        INVALID_ARGUMENT `token_invalid` (`token`).
+        """VerifyEmail verifies the address with an unused link that is at most 24 hours old; in any session or without one.
+        Fails with INVALID_ARGUMENT `token_invalid` (`token`).
         """
 
     @_abc_1.abstractmethod
@@ -363,8 +376,9 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_service_pb2.BeginTotpRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.BeginTotpResponse, _abc.Awaitable[_auth_service_pb2.BeginTotpResponse]]:
-        """BeginTotp creates the secret of an authenticator app (RFC 6238: SHA-1, 6 digits, 30 s). It takes effect when ConfirmTotp
-        receives a code of it within ten minutes. Fails with FAILED_PRECONDITION `second_factor_enabled`. (fresh)
+        """BeginTotp creates the secret of an authenticator app (RFC 6238: SHA-1, 6 digits, 30 s). It takes effect when
+        ConfirmTotp receives a code of it within ten minutes. Fails with FAILED_PRECONDITION `second_factor_enabled`.
+        (fresh)
         """
 
     @_abc_1.abstractmethod
@@ -373,8 +387,9 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_service_pb2.ConfirmTotpRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.ConfirmTotpResponse, _abc.Awaitable[_auth_service_pb2.ConfirmTotpResponse]]:
-        """ConfirmTotp turns the second factor on and gives this session a new token. Fails with UNAUTHENTICATED `invalid_code`
-        (`code`), FAILED_PRECONDITION `second_factor_not_begun`, or RESOURCE_EXHAUSTED `too_many_attempts`. (fresh)
+        """ConfirmTotp turns the second factor on and gives this session a new token. Fails with UNAUTHENTICATED
+        `invalid_code` (`code`), FAILED_PRECONDITION `second_factor_not_begun`, or RESOURCE_EXHAUSTED `too_many_attempts`.
+        (fresh)
         """
 
     @_abc_1.abstractmethod
@@ -383,8 +398,9 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_service_pb2.DisableTotpRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.DisableTotpResponse, _abc.Awaitable[_auth_service_pb2.DisableTotpResponse]]:
-        """DisableTotp turns the second factor off and gives this session a new token. Fails with UNAUTHENTICATED `invalid_code`
-        (`code`), FAILED_PRECONDITION `second_factor_not_enabled`, or RESOURCE_EXHAUSTED `too_many_attempts`. (fresh)
+        """DisableTotp turns the second factor off and gives this session a new token. Fails with UNAUTHENTICATED
+        `invalid_code` (`code`), FAILED_PRECONDITION `second_factor_not_enabled`, or RESOURCE_EXHAUSTED
+        `too_many_attempts`. (fresh)
         """
 
     @_abc_1.abstractmethod
@@ -393,7 +409,9 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_service_pb2.RegenerateRecoveryCodesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.RegenerateRecoveryCodesResponse, _abc.Awaitable[_auth_service_pb2.RegenerateRecoveryCodesResponse]]:
-        """RegenerateRecoveryCodes replaces all recovery codes. Fails with FAILED_PRECONDITION `second_factor_not_enabled`. (fresh)"""
+        """RegenerateRecoveryCodes replaces all recovery codes. Fails with FAILED_PRECONDITION `second_factor_not_enabled`.
+        (fresh)
+        """
 
     @_abc_1.abstractmethod
     def GetSecurity(

@@ -29,11 +29,13 @@ class _ConnectionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Conne
     CONNECTION_STATE_DISCONNECTED: _ConnectionState.ValueType  # 1
     """There is no access, and no secret is stored. BeginConnect moves it out."""
     CONNECTION_STATE_CONNECTING: _ConnectionState.ValueType  # 2
-    """The user is at the platform to consent, or has returned and a job obtains the access. A sweep moves an abandoned connection to
-    disconnected ten minutes after BeginConnect.
+    """The user is at the platform to consent, or has returned and a job obtains the access. A sweep moves an abandoned
+    connection to disconnected ten minutes after BeginConnect.
     """
     CONNECTION_STATE_CONNECTED: _ConnectionState.ValueType  # 3
-    """There is access; a job renews it before it expires. Disconnect moves it out, or a renewal that the platform refuses."""
+    """There is access; a job renews it before it expires. Disconnect moves it out, or a renewal that the platform
+    refuses.
+    """
     CONNECTION_STATE_DISCONNECTING: _ConnectionState.ValueType  # 4
     """A job revokes the access at the platform and deletes the tokens."""
     CONNECTION_STATE_FAILED: _ConnectionState.ValueType  # 5
@@ -47,11 +49,13 @@ CONNECTION_STATE_UNSPECIFIED: ConnectionState.ValueType  # 0
 CONNECTION_STATE_DISCONNECTED: ConnectionState.ValueType  # 1
 """There is no access, and no secret is stored. BeginConnect moves it out."""
 CONNECTION_STATE_CONNECTING: ConnectionState.ValueType  # 2
-"""The user is at the platform to consent, or has returned and a job obtains the access. A sweep moves an abandoned connection to
-disconnected ten minutes after BeginConnect.
+"""The user is at the platform to consent, or has returned and a job obtains the access. A sweep moves an abandoned
+connection to disconnected ten minutes after BeginConnect.
 """
 CONNECTION_STATE_CONNECTED: ConnectionState.ValueType  # 3
-"""There is access; a job renews it before it expires. Disconnect moves it out, or a renewal that the platform refuses."""
+"""There is access; a job renews it before it expires. Disconnect moves it out, or a renewal that the platform
+refuses.
+"""
 CONNECTION_STATE_DISCONNECTING: ConnectionState.ValueType  # 4
 """A job revokes the access at the platform and deletes the tokens."""
 CONNECTION_STATE_FAILED: ConnectionState.ValueType  # 5

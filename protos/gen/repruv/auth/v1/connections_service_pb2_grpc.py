@@ -26,9 +26,9 @@ if _version_not_supported:
 
 
 class ConnectionsServiceStub:
-    """ConnectionsService connects users with their accounts at platforms, by OAuth 2.0 with authorization code and PKCE (RFC 6749,
-    RFC 7636, RFC 9700). Every call is made for a user and concerns that user's connections. Calls and errors are otherwise as
-    in AuthService. An unknown platform is NOT_FOUND `platform_not_found`.
+    """ConnectionsService connects users with their accounts at platforms, by OAuth 2.0 with authorization code and PKCE
+    (RFC 6749, RFC 7636, RFC 9700). Every call is made for a user and concerns that user's connections. Calls and errors
+    are otherwise as in AuthService. An unknown platform is NOT_FOUND `platform_not_found`.
     """
 
     def __init__(self, channel):
@@ -65,14 +65,14 @@ class ConnectionsServiceStub:
 
 
 class ConnectionsServiceServicer:
-    """ConnectionsService connects users with their accounts at platforms, by OAuth 2.0 with authorization code and PKCE (RFC 6749,
-    RFC 7636, RFC 9700). Every call is made for a user and concerns that user's connections. Calls and errors are otherwise as
-    in AuthService. An unknown platform is NOT_FOUND `platform_not_found`.
+    """ConnectionsService connects users with their accounts at platforms, by OAuth 2.0 with authorization code and PKCE
+    (RFC 6749, RFC 7636, RFC 9700). Every call is made for a user and concerns that user's connections. Calls and errors
+    are otherwise as in AuthService. An unknown platform is NOT_FOUND `platform_not_found`.
     """
 
     def ListConnections(self, request, context):
-        """ListConnections returns one connection per configured platform, including disconnected ones, in the order of the settings. A
-        connection whose job has already finished is settled first (read repair).
+        """ListConnections returns one connection per configured platform, including disconnected ones, in the order of the
+        settings. A connection whose job has already finished is settled first (read repair).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -86,29 +86,29 @@ class ConnectionsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BeginConnect(self, request, context):
-        """BeginConnect moves to connecting and returns the URL for the user's browser. While connecting it starts over, and a return from
-        the earlier attempt is refused. Fails with FAILED_PRECONDITION `connection_connected`, `connection_disconnecting` or
-        `demo_mode_active` (connections are simulated unless demo mode is disabled), INVALID_ARGUMENT `return_to`, UNAVAILABLE
-        if the state of demo mode or the platform's discovery document cannot be read, and RESOURCE_EXHAUSTED
-        `too_many_attempts`.
+        """BeginConnect moves to connecting and returns the URL for the user's browser. While connecting it starts over, and a
+        return from the earlier attempt is refused. Fails with FAILED_PRECONDITION `connection_connected`,
+        `connection_disconnecting` or `demo_mode_active` (connections are simulated unless demo mode is disabled),
+        INVALID_ARGUMENT `return_to`, UNAVAILABLE if the state of demo mode or the platform's discovery document cannot be
+        read, and RESOURCE_EXHAUSTED `too_many_attempts`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def FinishConnect(self, request, context):
-        """FinishConnect takes the query of the platform's redirect and submits the job that obtains the access. It is valid once, within
-        ten minutes, in the session that called BeginConnect and for the same platform. Anything else fails with INVALID_ARGUMENT
-        `state_invalid` and changes nothing. A refusal by the user or the platform is not an error of this call: the connection is
-        then disconnected (`access_denied` by the user) or failed.
+        """FinishConnect takes the query of the platform's redirect and submits the job that obtains the access. It is valid
+        once, within ten minutes, in the session that called BeginConnect and for the same platform. Anything else fails
+        with INVALID_ARGUMENT `state_invalid` and changes nothing. A refusal by the user or the platform is not an error of
+        this call: the connection is then disconnected (`access_denied` by the user) or failed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Disconnect(self, request, context):
-        """Disconnect moves to disconnecting and submits the job that revokes the access; also from connecting and failed. A disconnected
-        connection stays disconnected. Jobs that are still running have no further effect.
+        """Disconnect moves to disconnecting and submits the job that revokes the access; also from connecting and failed. A
+        disconnected connection stays disconnected. Jobs that are still running have no further effect.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -151,9 +151,9 @@ def add_ConnectionsServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ConnectionsService:
-    """ConnectionsService connects users with their accounts at platforms, by OAuth 2.0 with authorization code and PKCE (RFC 6749,
-    RFC 7636, RFC 9700). Every call is made for a user and concerns that user's connections. Calls and errors are otherwise as
-    in AuthService. An unknown platform is NOT_FOUND `platform_not_found`.
+    """ConnectionsService connects users with their accounts at platforms, by OAuth 2.0 with authorization code and PKCE
+    (RFC 6749, RFC 7636, RFC 9700). Every call is made for a user and concerns that user's connections. Calls and errors
+    are otherwise as in AuthService. An unknown platform is NOT_FOUND `platform_not_found`.
     """
 
     @staticmethod

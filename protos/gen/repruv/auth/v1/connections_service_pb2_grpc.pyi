@@ -27,9 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ConnectionsServiceStub:
-    """ConnectionsService connects users with their accounts at platforms, by OAuth 2.0 with authorization code and PKCE (RFC 6749,
-    RFC 7636, RFC 9700). Every call is made for a user and concerns that user's connections. Calls and errors are otherwise as
-    in AuthService. An unknown platform is NOT_FOUND `platform_not_found`.
+    """ConnectionsService connects users with their accounts at platforms, by OAuth 2.0 with authorization code and PKCE
+    (RFC 6749, RFC 7636, RFC 9700). Every call is made for a user and concerns that user's connections. Calls and errors
+    are otherwise as in AuthService. An unknown platform is NOT_FOUND `platform_not_found`.
     """
 
     @_typing.overload
@@ -37,65 +37,65 @@ class ConnectionsServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ConnectionsServiceAsyncStub: ...
     ListConnections: _grpc.UnaryUnaryMultiCallable[_connections_service_pb2.ListConnectionsRequest, _connections_service_pb2.ListConnectionsResponse]
-    """ListConnections returns one connection per configured platform, including disconnected ones, in the order of the settings. A
-    connection whose job has already finished is settled first (read repair).
+    """ListConnections returns one connection per configured platform, including disconnected ones, in the order of the
+    settings. A connection whose job has already finished is settled first (read repair).
     """
     GetConnection: _grpc.UnaryUnaryMultiCallable[_connections_service_pb2.GetConnectionRequest, _connections_service_pb2.GetConnectionResponse]
     """GetConnection returns the connection to one platform."""
     BeginConnect: _grpc.UnaryUnaryMultiCallable[_connections_service_pb2.BeginConnectRequest, _connections_service_pb2.BeginConnectResponse]
-    """BeginConnect moves to connecting and returns the URL for the user's browser. While connecting it starts over, and a return from
-    the earlier attempt is refused. Fails with FAILED_PRECONDITION `connection_connected`, `connection_disconnecting` or
-    `demo_mode_active` (connections are simulated unless demo mode is disabled), INVALID_ARGUMENT `return_to`, UNAVAILABLE
-    if the state of demo mode or the platform's discovery document cannot be read, and RESOURCE_EXHAUSTED
-    `too_many_attempts`.
+    """BeginConnect moves to connecting and returns the URL for the user's browser. While connecting it starts over, and a
+    return from the earlier attempt is refused. Fails with FAILED_PRECONDITION `connection_connected`,
+    `connection_disconnecting` or `demo_mode_active` (connections are simulated unless demo mode is disabled),
+    INVALID_ARGUMENT `return_to`, UNAVAILABLE if the state of demo mode or the platform's discovery document cannot be
+    read, and RESOURCE_EXHAUSTED `too_many_attempts`.
     """
     FinishConnect: _grpc.UnaryUnaryMultiCallable[_connections_service_pb2.FinishConnectRequest, _connections_service_pb2.FinishConnectResponse]
-    """FinishConnect takes the query of the platform's redirect and submits the job that obtains the access. It is valid once, within
-    ten minutes, in the session that called BeginConnect and for the same platform. Anything else fails with INVALID_ARGUMENT
-    `state_invalid` and changes nothing. A refusal by the user or the platform is not an error of this call: the connection is
-    then disconnected (`access_denied` by the user) or failed.
+    """FinishConnect takes the query of the platform's redirect and submits the job that obtains the access. It is valid
+    once, within ten minutes, in the session that called BeginConnect and for the same platform. Anything else fails
+    with INVALID_ARGUMENT `state_invalid` and changes nothing. A refusal by the user or the platform is not an error of
+    this call: the connection is then disconnected (`access_denied` by the user) or failed.
     """
     Disconnect: _grpc.UnaryUnaryMultiCallable[_connections_service_pb2.DisconnectRequest, _connections_service_pb2.DisconnectResponse]
-    """Disconnect moves to disconnecting and submits the job that revokes the access; also from connecting and failed. A disconnected
-    connection stays disconnected. Jobs that are still running have no further effect.
+    """Disconnect moves to disconnecting and submits the job that revokes the access; also from connecting and failed. A
+    disconnected connection stays disconnected. Jobs that are still running have no further effect.
     """
 
 @_typing.type_check_only
 class ConnectionsServiceAsyncStub(ConnectionsServiceStub):
-    """ConnectionsService connects users with their accounts at platforms, by OAuth 2.0 with authorization code and PKCE (RFC 6749,
-    RFC 7636, RFC 9700). Every call is made for a user and concerns that user's connections. Calls and errors are otherwise as
-    in AuthService. An unknown platform is NOT_FOUND `platform_not_found`.
+    """ConnectionsService connects users with their accounts at platforms, by OAuth 2.0 with authorization code and PKCE
+    (RFC 6749, RFC 7636, RFC 9700). Every call is made for a user and concerns that user's connections. Calls and errors
+    are otherwise as in AuthService. An unknown platform is NOT_FOUND `platform_not_found`.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListConnections: _aio.UnaryUnaryMultiCallable[_connections_service_pb2.ListConnectionsRequest, _connections_service_pb2.ListConnectionsResponse]  # type: ignore[assignment]
-    """ListConnections returns one connection per configured platform, including disconnected ones, in the order of the settings. A
-    connection whose job has already finished is settled first (read repair).
+    """ListConnections returns one connection per configured platform, including disconnected ones, in the order of the
+    settings. A connection whose job has already finished is settled first (read repair).
     """
     GetConnection: _aio.UnaryUnaryMultiCallable[_connections_service_pb2.GetConnectionRequest, _connections_service_pb2.GetConnectionResponse]  # type: ignore[assignment]
     """GetConnection returns the connection to one platform."""
     BeginConnect: _aio.UnaryUnaryMultiCallable[_connections_service_pb2.BeginConnectRequest, _connections_service_pb2.BeginConnectResponse]  # type: ignore[assignment]
-    """BeginConnect moves to connecting and returns the URL for the user's browser. While connecting it starts over, and a return from
-    the earlier attempt is refused. Fails with FAILED_PRECONDITION `connection_connected`, `connection_disconnecting` or
-    `demo_mode_active` (connections are simulated unless demo mode is disabled), INVALID_ARGUMENT `return_to`, UNAVAILABLE
-    if the state of demo mode or the platform's discovery document cannot be read, and RESOURCE_EXHAUSTED
-    `too_many_attempts`.
+    """BeginConnect moves to connecting and returns the URL for the user's browser. While connecting it starts over, and a
+    return from the earlier attempt is refused. Fails with FAILED_PRECONDITION `connection_connected`,
+    `connection_disconnecting` or `demo_mode_active` (connections are simulated unless demo mode is disabled),
+    INVALID_ARGUMENT `return_to`, UNAVAILABLE if the state of demo mode or the platform's discovery document cannot be
+    read, and RESOURCE_EXHAUSTED `too_many_attempts`.
     """
     FinishConnect: _aio.UnaryUnaryMultiCallable[_connections_service_pb2.FinishConnectRequest, _connections_service_pb2.FinishConnectResponse]  # type: ignore[assignment]
-    """FinishConnect takes the query of the platform's redirect and submits the job that obtains the access. It is valid once, within
-    ten minutes, in the session that called BeginConnect and for the same platform. Anything else fails with INVALID_ARGUMENT
-    `state_invalid` and changes nothing. A refusal by the user or the platform is not an error of this call: the connection is
-    then disconnected (`access_denied` by the user) or failed.
+    """FinishConnect takes the query of the platform's redirect and submits the job that obtains the access. It is valid
+    once, within ten minutes, in the session that called BeginConnect and for the same platform. Anything else fails
+    with INVALID_ARGUMENT `state_invalid` and changes nothing. A refusal by the user or the platform is not an error of
+    this call: the connection is then disconnected (`access_denied` by the user) or failed.
     """
     Disconnect: _aio.UnaryUnaryMultiCallable[_connections_service_pb2.DisconnectRequest, _connections_service_pb2.DisconnectResponse]  # type: ignore[assignment]
-    """Disconnect moves to disconnecting and submits the job that revokes the access; also from connecting and failed. A disconnected
-    connection stays disconnected. Jobs that are still running have no further effect.
+    """Disconnect moves to disconnecting and submits the job that revokes the access; also from connecting and failed. A
+    disconnected connection stays disconnected. Jobs that are still running have no further effect.
     """
 
 class ConnectionsServiceServicer(metaclass=_abc_1.ABCMeta):
-    """ConnectionsService connects users with their accounts at platforms, by OAuth 2.0 with authorization code and PKCE (RFC 6749,
-    RFC 7636, RFC 9700). Every call is made for a user and concerns that user's connections. Calls and errors are otherwise as
-    in AuthService. An unknown platform is NOT_FOUND `platform_not_found`.
+    """ConnectionsService connects users with their accounts at platforms, by OAuth 2.0 with authorization code and PKCE
+    (RFC 6749, RFC 7636, RFC 9700). Every call is made for a user and concerns that user's connections. Calls and errors
+    are otherwise as in AuthService. An unknown platform is NOT_FOUND `platform_not_found`.
     """
 
     @_abc_1.abstractmethod
@@ -104,8 +104,8 @@ class ConnectionsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _connections_service_pb2.ListConnectionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_connections_service_pb2.ListConnectionsResponse, _abc.Awaitable[_connections_service_pb2.ListConnectionsResponse]]:
-        """ListConnections returns one connection per configured platform, including disconnected ones, in the order of the settings. A
-        connection whose job has already finished is settled first (read repair).
+        """ListConnections returns one connection per configured platform, including disconnected ones, in the order of the
+        settings. A connection whose job has already finished is settled first (read repair).
         """
 
     @_abc_1.abstractmethod
@@ -122,11 +122,11 @@ class ConnectionsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _connections_service_pb2.BeginConnectRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_connections_service_pb2.BeginConnectResponse, _abc.Awaitable[_connections_service_pb2.BeginConnectResponse]]:
-        """BeginConnect moves to connecting and returns the URL for the user's browser. While connecting it starts over, and a return from
-        the earlier attempt is refused. Fails with FAILED_PRECONDITION `connection_connected`, `connection_disconnecting` or
-        `demo_mode_active` (connections are simulated unless demo mode is disabled), INVALID_ARGUMENT `return_to`, UNAVAILABLE
-        if the state of demo mode or the platform's discovery document cannot be read, and RESOURCE_EXHAUSTED
-        `too_many_attempts`.
+        """BeginConnect moves to connecting and returns the URL for the user's browser. While connecting it starts over, and a
+        return from the earlier attempt is refused. Fails with FAILED_PRECONDITION `connection_connected`,
+        `connection_disconnecting` or `demo_mode_active` (connections are simulated unless demo mode is disabled),
+        INVALID_ARGUMENT `return_to`, UNAVAILABLE if the state of demo mode or the platform's discovery document cannot be
+        read, and RESOURCE_EXHAUSTED `too_many_attempts`.
         """
 
     @_abc_1.abstractmethod
@@ -135,10 +135,10 @@ class ConnectionsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _connections_service_pb2.FinishConnectRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_connections_service_pb2.FinishConnectResponse, _abc.Awaitable[_connections_service_pb2.FinishConnectResponse]]:
-        """FinishConnect takes the query of the platform's redirect and submits the job that obtains the access. It is valid once, within
-        ten minutes, in the session that called BeginConnect and for the same platform. Anything else fails with INVALID_ARGUMENT
-        `state_invalid` and changes nothing. A refusal by the user or the platform is not an error of this call: the connection is
-        then disconnected (`access_denied` by the user) or failed.
+        """FinishConnect takes the query of the platform's redirect and submits the job that obtains the access. It is valid
+        once, within ten minutes, in the session that called BeginConnect and for the same platform. Anything else fails
+        with INVALID_ARGUMENT `state_invalid` and changes nothing. A refusal by the user or the platform is not an error of
+        this call: the connection is then disconnected (`access_denied` by the user) or failed.
         """
 
     @_abc_1.abstractmethod
@@ -147,8 +147,8 @@ class ConnectionsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _connections_service_pb2.DisconnectRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_connections_service_pb2.DisconnectResponse, _abc.Awaitable[_connections_service_pb2.DisconnectResponse]]:
-        """Disconnect moves to disconnecting and submits the job that revokes the access; also from connecting and failed. A disconnected
-        connection stays disconnected. Jobs that are still running have no further effect.
+        """Disconnect moves to disconnecting and submits the job that revokes the access; also from connecting and failed. A
+        disconnected connection stays disconnected. Jobs that are still running have no further effect.
         """
 
 def add_ConnectionsServiceServicer_to_server(servicer: ConnectionsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

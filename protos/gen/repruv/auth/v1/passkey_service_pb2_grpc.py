@@ -26,13 +26,13 @@ if _version_not_supported:
 
 
 class PasskeyServiceStub:
-    """PasskeyService manages passkeys (WebAuthn level 3) and signs users in with them. A passkey replaces password and second factor,
-    because the authenticator verifies its user. Identities, errors and (fresh) are as in AuthService. Each ceremony has two calls:
-    the first returns the options for the browser's authenticator, the second takes its response. The second call is valid once,
-    within five minutes, whether it succeeds or fails.
+    """PasskeyService manages passkeys (WebAuthn level 3) and signs users in with them. A passkey replaces password and
+    second factor, because the authenticator verifies its user. Identities, errors and (fresh) are as in AuthService.
+    Each ceremony has two calls: the first returns the options for the browser's authenticator, the second takes its
+    response. The second call is valid once, within five minutes, whether it succeeds or fails.
 
-    All calls but ListPasskeys, RenamePasskey and RemovePasskey fail with FAILED_PRECONDITION `passkeys_unavailable` if PUBLIC_URL
-    cannot have passkeys: an IP address, or plain http on a host other than localhost.
+    All calls but ListPasskeys, RenamePasskey and RemovePasskey fail with FAILED_PRECONDITION `passkeys_unavailable` if
+    PUBLIC_URL cannot have passkeys: an IP address, or plain http on a host other than localhost.
     """
 
     def __init__(self, channel):
@@ -89,13 +89,13 @@ class PasskeyServiceStub:
 
 
 class PasskeyServiceServicer:
-    """PasskeyService manages passkeys (WebAuthn level 3) and signs users in with them. A passkey replaces password and second factor,
-    because the authenticator verifies its user. Identities, errors and (fresh) are as in AuthService. Each ceremony has two calls:
-    the first returns the options for the browser's authenticator, the second takes its response. The second call is valid once,
-    within five minutes, whether it succeeds or fails.
+    """PasskeyService manages passkeys (WebAuthn level 3) and signs users in with them. A passkey replaces password and
+    second factor, because the authenticator verifies its user. Identities, errors and (fresh) are as in AuthService.
+    Each ceremony has two calls: the first returns the options for the browser's authenticator, the second takes its
+    response. The second call is valid once, within five minutes, whether it succeeds or fails.
 
-    All calls but ListPasskeys, RenamePasskey and RemovePasskey fail with FAILED_PRECONDITION `passkeys_unavailable` if PUBLIC_URL
-    cannot have passkeys: an IP address, or plain http on a host other than localhost.
+    All calls but ListPasskeys, RenamePasskey and RemovePasskey fail with FAILED_PRECONDITION `passkeys_unavailable` if
+    PUBLIC_URL cannot have passkeys: an IP address, or plain http on a host other than localhost.
     """
 
     def ListPasskeys(self, request, context):
@@ -106,17 +106,17 @@ class PasskeyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BeginAddPasskey(self, request, context):
-        """BeginAddPasskey begins the ceremony that adds a passkey, in this session. Fails with FAILED_PRECONDITION `passkeys_too_many`.
-        (fresh)
+        """BeginAddPasskey begins the ceremony that adds a passkey, in this session. Fails with FAILED_PRECONDITION
+        `passkeys_too_many`. (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def FinishAddPasskey(self, request, context):
-        """FinishAddPasskey adds the passkey and sends its owner an email. Fails with UNAUTHENTICATED `challenge_invalid` (unknown, expired,
-        used, or of another session: start over), INVALID_ARGUMENT `passkey_unusable` (`credential`) or (`name`), ALREADY_EXISTS `passkey_taken`,
-        or FAILED_PRECONDITION `passkeys_too_many`. (fresh)
+        """FinishAddPasskey adds the passkey and sends its owner an email. Fails with UNAUTHENTICATED `challenge_invalid`
+        (unknown, expired, used, or of another session: start over), INVALID_ARGUMENT `passkey_unusable` (`credential`) or
+        (`name`), ALREADY_EXISTS `passkey_taken`, or FAILED_PRECONDITION `passkeys_too_many`. (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -130,33 +130,33 @@ class PasskeyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RemovePasskey(self, request, context):
-        """RemovePasskey removes a passkey and sends its owner an email. Sessions that it began continue. Fails with NOT_FOUND `passkey_not_found`.
-        (fresh)
+        """RemovePasskey removes a passkey and sends its owner an email. Sessions that it began continue. Fails with NOT_FOUND
+        `passkey_not_found`. (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BeginPasskeyLogin(self, request, context):
-        """BeginPasskeyLogin begins a sign-in. The response does not depend on the user, whom only the authenticator's response
-        identifies. Fails with RESOURCE_EXHAUSTED `too_many_attempts`.
+        """BeginPasskeyLogin begins a sign-in. The response does not depend on the user, whom only the authenticator's
+        response identifies. Fails with RESOURCE_EXHAUSTED `too_many_attempts`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def FinishPasskeyLogin(self, request, context):
-        """FinishPasskeyLogin begins the session without a further code. Fails with UNAUTHENTICATED `challenge_invalid` (start over) or
-        `passkey_invalid` (unknown passkey, wrong signature or disabled account), or
-        RESOURCE_EXHAUSTED `too_many_attempts`.
+        """FinishPasskeyLogin begins the session without a further code. Fails with UNAUTHENTICATED `challenge_invalid` (start
+        over) or `passkey_invalid` (unknown passkey, wrong signature or disabled account), or RESOURCE_EXHAUSTED
+        `too_many_attempts`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BeginPasskeyReauthentication(self, request, context):
-        """BeginPasskeyReauthentication begins a proof of the user's identity, in this session. Fails with NOT_FOUND `passkey_not_found`
-        for a user without passkeys.
+        """BeginPasskeyReauthentication begins a proof of the user's identity, in this session. Fails with NOT_FOUND
+        `passkey_not_found` for a user without passkeys.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -227,13 +227,13 @@ def add_PasskeyServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PasskeyService:
-    """PasskeyService manages passkeys (WebAuthn level 3) and signs users in with them. A passkey replaces password and second factor,
-    because the authenticator verifies its user. Identities, errors and (fresh) are as in AuthService. Each ceremony has two calls:
-    the first returns the options for the browser's authenticator, the second takes its response. The second call is valid once,
-    within five minutes, whether it succeeds or fails.
+    """PasskeyService manages passkeys (WebAuthn level 3) and signs users in with them. A passkey replaces password and
+    second factor, because the authenticator verifies its user. Identities, errors and (fresh) are as in AuthService.
+    Each ceremony has two calls: the first returns the options for the browser's authenticator, the second takes its
+    response. The second call is valid once, within five minutes, whether it succeeds or fails.
 
-    All calls but ListPasskeys, RenamePasskey and RemovePasskey fail with FAILED_PRECONDITION `passkeys_unavailable` if PUBLIC_URL
-    cannot have passkeys: an IP address, or plain http on a host other than localhost.
+    All calls but ListPasskeys, RenamePasskey and RemovePasskey fail with FAILED_PRECONDITION `passkeys_unavailable` if
+    PUBLIC_URL cannot have passkeys: an IP address, or plain http on a host other than localhost.
     """
 
     @staticmethod

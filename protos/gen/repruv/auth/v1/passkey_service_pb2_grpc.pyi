@@ -27,13 +27,13 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class PasskeyServiceStub:
-    """PasskeyService manages passkeys (WebAuthn level 3) and signs users in with them. A passkey replaces password and second factor,
-    because the authenticator verifies its user. Identities, errors and (fresh) are as in AuthService. Each ceremony has two calls:
-    the first returns the options for the browser's authenticator, the second takes its response. The second call is valid once,
-    within five minutes, whether it succeeds or fails.
+    """PasskeyService manages passkeys (WebAuthn level 3) and signs users in with them. A passkey replaces password and
+    second factor, because the authenticator verifies its user. Identities, errors and (fresh) are as in AuthService.
+    Each ceremony has two calls: the first returns the options for the browser's authenticator, the second takes its
+    response. The second call is valid once, within five minutes, whether it succeeds or fails.
 
-    All calls but ListPasskeys, RenamePasskey and RemovePasskey fail with FAILED_PRECONDITION `passkeys_unavailable` if PUBLIC_URL
-    cannot have passkeys: an IP address, or plain http on a host other than localhost.
+    All calls but ListPasskeys, RenamePasskey and RemovePasskey fail with FAILED_PRECONDITION `passkeys_unavailable` if
+    PUBLIC_URL cannot have passkeys: an IP address, or plain http on a host other than localhost.
     """
 
     @_typing.overload
@@ -43,32 +43,32 @@ class PasskeyServiceStub:
     ListPasskeys: _grpc.UnaryUnaryMultiCallable[_passkey_service_pb2.ListPasskeysRequest, _passkey_service_pb2.ListPasskeysResponse]
     """ListPasskeys returns the user's passkeys, oldest first."""
     BeginAddPasskey: _grpc.UnaryUnaryMultiCallable[_passkey_service_pb2.BeginAddPasskeyRequest, _passkey_service_pb2.BeginAddPasskeyResponse]
-    """BeginAddPasskey begins the ceremony that adds a passkey, in this session. Fails with FAILED_PRECONDITION `passkeys_too_many`.
-    (fresh)
+    """BeginAddPasskey begins the ceremony that adds a passkey, in this session. Fails with FAILED_PRECONDITION
+    `passkeys_too_many`. (fresh)
     """
     FinishAddPasskey: _grpc.UnaryUnaryMultiCallable[_passkey_service_pb2.FinishAddPasskeyRequest, _passkey_service_pb2.FinishAddPasskeyResponse]
-    """FinishAddPasskey adds the passkey and sends its owner an email. Fails with UNAUTHENTICATED `challenge_invalid` (unknown, expired,
-    used, or of another session: start over), INVALID_ARGUMENT `passkey_unusable` (`credential`) or (`name`), ALREADY_EXISTS `passkey_taken`,
-    or FAILED_PRECONDITION `passkeys_too_many`. (fresh)
+    """FinishAddPasskey adds the passkey and sends its owner an email. Fails with UNAUTHENTICATED `challenge_invalid`
+    (unknown, expired, used, or of another session: start over), INVALID_ARGUMENT `passkey_unusable` (`credential`) or
+    (`name`), ALREADY_EXISTS `passkey_taken`, or FAILED_PRECONDITION `passkeys_too_many`. (fresh)
     """
     RenamePasskey: _grpc.UnaryUnaryMultiCallable[_passkey_service_pb2.RenamePasskeyRequest, _passkey_service_pb2.RenamePasskeyResponse]
     """RenamePasskey renames a passkey. Fails with NOT_FOUND `passkey_not_found` or INVALID_ARGUMENT (`name`)."""
     RemovePasskey: _grpc.UnaryUnaryMultiCallable[_passkey_service_pb2.RemovePasskeyRequest, _passkey_service_pb2.RemovePasskeyResponse]
-    """RemovePasskey removes a passkey and sends its owner an email. Sessions that it began continue. Fails with NOT_FOUND `passkey_not_found`.
-    (fresh)
+    """RemovePasskey removes a passkey and sends its owner an email. Sessions that it began continue. Fails with NOT_FOUND
+    `passkey_not_found`. (fresh)
     """
     BeginPasskeyLogin: _grpc.UnaryUnaryMultiCallable[_passkey_service_pb2.BeginPasskeyLoginRequest, _passkey_service_pb2.BeginPasskeyLoginResponse]
-    """BeginPasskeyLogin begins a sign-in. The response does not depend on the user, whom only the authenticator's response
-    identifies. Fails with RESOURCE_EXHAUSTED `too_many_attempts`.
+    """BeginPasskeyLogin begins a sign-in. The response does not depend on the user, whom only the authenticator's
+    response identifies. Fails with RESOURCE_EXHAUSTED `too_many_attempts`.
     """
     FinishPasskeyLogin: _grpc.UnaryUnaryMultiCallable[_passkey_service_pb2.FinishPasskeyLoginRequest, _passkey_service_pb2.FinishPasskeyLoginResponse]
-    """FinishPasskeyLogin begins the session without a further code. Fails with UNAUTHENTICATED `challenge_invalid` (start over) or
-    `passkey_invalid` (unknown passkey, wrong signature or disabled account), or
-    RESOURCE_EXHAUSTED `too_many_attempts`.
+    """FinishPasskeyLogin begins the session without a further code. Fails with UNAUTHENTICATED `challenge_invalid` (start
+    over) or `passkey_invalid` (unknown passkey, wrong signature or disabled account), or RESOURCE_EXHAUSTED
+    `too_many_attempts`.
     """
     BeginPasskeyReauthentication: _grpc.UnaryUnaryMultiCallable[_passkey_service_pb2.BeginPasskeyReauthenticationRequest, _passkey_service_pb2.BeginPasskeyReauthenticationResponse]
-    """BeginPasskeyReauthentication begins a proof of the user's identity, in this session. Fails with NOT_FOUND `passkey_not_found`
-    for a user without passkeys.
+    """BeginPasskeyReauthentication begins a proof of the user's identity, in this session. Fails with NOT_FOUND
+    `passkey_not_found` for a user without passkeys.
     """
     FinishPasskeyReauthentication: _grpc.UnaryUnaryMultiCallable[_passkey_service_pb2.FinishPasskeyReauthenticationRequest, _passkey_service_pb2.FinishPasskeyReauthenticationResponse]
     """FinishPasskeyReauthentication is Reauthenticate with a passkey: the session continues with a new token.
@@ -77,45 +77,45 @@ class PasskeyServiceStub:
 
 @_typing.type_check_only
 class PasskeyServiceAsyncStub(PasskeyServiceStub):
-    """PasskeyService manages passkeys (WebAuthn level 3) and signs users in with them. A passkey replaces password and second factor,
-    because the authenticator verifies its user. Identities, errors and (fresh) are as in AuthService. Each ceremony has two calls:
-    the first returns the options for the browser's authenticator, the second takes its response. The second call is valid once,
-    within five minutes, whether it succeeds or fails.
+    """PasskeyService manages passkeys (WebAuthn level 3) and signs users in with them. A passkey replaces password and
+    second factor, because the authenticator verifies its user. Identities, errors and (fresh) are as in AuthService.
+    Each ceremony has two calls: the first returns the options for the browser's authenticator, the second takes its
+    response. The second call is valid once, within five minutes, whether it succeeds or fails.
 
-    All calls but ListPasskeys, RenamePasskey and RemovePasskey fail with FAILED_PRECONDITION `passkeys_unavailable` if PUBLIC_URL
-    cannot have passkeys: an IP address, or plain http on a host other than localhost.
+    All calls but ListPasskeys, RenamePasskey and RemovePasskey fail with FAILED_PRECONDITION `passkeys_unavailable` if
+    PUBLIC_URL cannot have passkeys: an IP address, or plain http on a host other than localhost.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListPasskeys: _aio.UnaryUnaryMultiCallable[_passkey_service_pb2.ListPasskeysRequest, _passkey_service_pb2.ListPasskeysResponse]  # type: ignore[assignment]
     """ListPasskeys returns the user's passkeys, oldest first."""
     BeginAddPasskey: _aio.UnaryUnaryMultiCallable[_passkey_service_pb2.BeginAddPasskeyRequest, _passkey_service_pb2.BeginAddPasskeyResponse]  # type: ignore[assignment]
-    """BeginAddPasskey begins the ceremony that adds a passkey, in this session. Fails with FAILED_PRECONDITION `passkeys_too_many`.
-    (fresh)
+    """BeginAddPasskey begins the ceremony that adds a passkey, in this session. Fails with FAILED_PRECONDITION
+    `passkeys_too_many`. (fresh)
     """
     FinishAddPasskey: _aio.UnaryUnaryMultiCallable[_passkey_service_pb2.FinishAddPasskeyRequest, _passkey_service_pb2.FinishAddPasskeyResponse]  # type: ignore[assignment]
-    """FinishAddPasskey adds the passkey and sends its owner an email. Fails with UNAUTHENTICATED `challenge_invalid` (unknown, expired,
-    used, or of another session: start over), INVALID_ARGUMENT `passkey_unusable` (`credential`) or (`name`), ALREADY_EXISTS `passkey_taken`,
-    or FAILED_PRECONDITION `passkeys_too_many`. (fresh)
+    """FinishAddPasskey adds the passkey and sends its owner an email. Fails with UNAUTHENTICATED `challenge_invalid`
+    (unknown, expired, used, or of another session: start over), INVALID_ARGUMENT `passkey_unusable` (`credential`) or
+    (`name`), ALREADY_EXISTS `passkey_taken`, or FAILED_PRECONDITION `passkeys_too_many`. (fresh)
     """
     RenamePasskey: _aio.UnaryUnaryMultiCallable[_passkey_service_pb2.RenamePasskeyRequest, _passkey_service_pb2.RenamePasskeyResponse]  # type: ignore[assignment]
     """RenamePasskey renames a passkey. Fails with NOT_FOUND `passkey_not_found` or INVALID_ARGUMENT (`name`)."""
     RemovePasskey: _aio.UnaryUnaryMultiCallable[_passkey_service_pb2.RemovePasskeyRequest, _passkey_service_pb2.RemovePasskeyResponse]  # type: ignore[assignment]
-    """RemovePasskey removes a passkey and sends its owner an email. Sessions that it began continue. Fails with NOT_FOUND `passkey_not_found`.
-    (fresh)
+    """RemovePasskey removes a passkey and sends its owner an email. Sessions that it began continue. Fails with NOT_FOUND
+    `passkey_not_found`. (fresh)
     """
     BeginPasskeyLogin: _aio.UnaryUnaryMultiCallable[_passkey_service_pb2.BeginPasskeyLoginRequest, _passkey_service_pb2.BeginPasskeyLoginResponse]  # type: ignore[assignment]
-    """BeginPasskeyLogin begins a sign-in. The response does not depend on the user, whom only the authenticator's response
-    identifies. Fails with RESOURCE_EXHAUSTED `too_many_attempts`.
+    """BeginPasskeyLogin begins a sign-in. The response does not depend on the user, whom only the authenticator's
+    response identifies. Fails with RESOURCE_EXHAUSTED `too_many_attempts`.
     """
     FinishPasskeyLogin: _aio.UnaryUnaryMultiCallable[_passkey_service_pb2.FinishPasskeyLoginRequest, _passkey_service_pb2.FinishPasskeyLoginResponse]  # type: ignore[assignment]
-    """FinishPasskeyLogin begins the session without a further code. Fails with UNAUTHENTICATED `challenge_invalid` (start over) or
-    `passkey_invalid` (unknown passkey, wrong signature or disabled account), or
-    RESOURCE_EXHAUSTED `too_many_attempts`.
+    """FinishPasskeyLogin begins the session without a further code. Fails with UNAUTHENTICATED `challenge_invalid` (start
+    over) or `passkey_invalid` (unknown passkey, wrong signature or disabled account), or RESOURCE_EXHAUSTED
+    `too_many_attempts`.
     """
     BeginPasskeyReauthentication: _aio.UnaryUnaryMultiCallable[_passkey_service_pb2.BeginPasskeyReauthenticationRequest, _passkey_service_pb2.BeginPasskeyReauthenticationResponse]  # type: ignore[assignment]
-    """BeginPasskeyReauthentication begins a proof of the user's identity, in this session. Fails with NOT_FOUND `passkey_not_found`
-    for a user without passkeys.
+    """BeginPasskeyReauthentication begins a proof of the user's identity, in this session. Fails with NOT_FOUND
+    `passkey_not_found` for a user without passkeys.
     """
     FinishPasskeyReauthentication: _aio.UnaryUnaryMultiCallable[_passkey_service_pb2.FinishPasskeyReauthenticationRequest, _passkey_service_pb2.FinishPasskeyReauthenticationResponse]  # type: ignore[assignment]
     """FinishPasskeyReauthentication is Reauthenticate with a passkey: the session continues with a new token.
@@ -123,13 +123,13 @@ class PasskeyServiceAsyncStub(PasskeyServiceStub):
     """
 
 class PasskeyServiceServicer(metaclass=_abc_1.ABCMeta):
-    """PasskeyService manages passkeys (WebAuthn level 3) and signs users in with them. A passkey replaces password and second factor,
-    because the authenticator verifies its user. Identities, errors and (fresh) are as in AuthService. Each ceremony has two calls:
-    the first returns the options for the browser's authenticator, the second takes its response. The second call is valid once,
-    within five minutes, whether it succeeds or fails.
+    """PasskeyService manages passkeys (WebAuthn level 3) and signs users in with them. A passkey replaces password and
+    second factor, because the authenticator verifies its user. Identities, errors and (fresh) are as in AuthService.
+    Each ceremony has two calls: the first returns the options for the browser's authenticator, the second takes its
+    response. The second call is valid once, within five minutes, whether it succeeds or fails.
 
-    All calls but ListPasskeys, RenamePasskey and RemovePasskey fail with FAILED_PRECONDITION `passkeys_unavailable` if PUBLIC_URL
-    cannot have passkeys: an IP address, or plain http on a host other than localhost.
+    All calls but ListPasskeys, RenamePasskey and RemovePasskey fail with FAILED_PRECONDITION `passkeys_unavailable` if
+    PUBLIC_URL cannot have passkeys: an IP address, or plain http on a host other than localhost.
     """
 
     @_abc_1.abstractmethod
@@ -146,8 +146,8 @@ class PasskeyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _passkey_service_pb2.BeginAddPasskeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_passkey_service_pb2.BeginAddPasskeyResponse, _abc.Awaitable[_passkey_service_pb2.BeginAddPasskeyResponse]]:
-        """BeginAddPasskey begins the ceremony that adds a passkey, in this session. Fails with FAILED_PRECONDITION `passkeys_too_many`.
-        (fresh)
+        """BeginAddPasskey begins the ceremony that adds a passkey, in this session. Fails with FAILED_PRECONDITION
+        `passkeys_too_many`. (fresh)
         """
 
     @_abc_1.abstractmethod
@@ -156,9 +156,9 @@ class PasskeyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _passkey_service_pb2.FinishAddPasskeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_passkey_service_pb2.FinishAddPasskeyResponse, _abc.Awaitable[_passkey_service_pb2.FinishAddPasskeyResponse]]:
-        """FinishAddPasskey adds the passkey and sends its owner an email. Fails with UNAUTHENTICATED `challenge_invalid` (unknown, expired,
-        used, or of another session: start over), INVALID_ARGUMENT `passkey_unusable` (`credential`) or (`name`), ALREADY_EXISTS `passkey_taken`,
-        or FAILED_PRECONDITION `passkeys_too_many`. (fresh)
+        """FinishAddPasskey adds the passkey and sends its owner an email. Fails with UNAUTHENTICATED `challenge_invalid`
+        (unknown, expired, used, or of another session: start over), INVALID_ARGUMENT `passkey_unusable` (`credential`) or
+        (`name`), ALREADY_EXISTS `passkey_taken`, or FAILED_PRECONDITION `passkeys_too_many`. (fresh)
         """
 
     @_abc_1.abstractmethod
@@ -175,8 +175,8 @@ class PasskeyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _passkey_service_pb2.RemovePasskeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_passkey_service_pb2.RemovePasskeyResponse, _abc.Awaitable[_passkey_service_pb2.RemovePasskeyResponse]]:
-        """RemovePasskey removes a passkey and sends its owner an email. Sessions that it began continue. Fails with NOT_FOUND `passkey_not_found`.
-        (fresh)
+        """RemovePasskey removes a passkey and sends its owner an email. Sessions that it began continue. Fails with NOT_FOUND
+        `passkey_not_found`. (fresh)
         """
 
     @_abc_1.abstractmethod
@@ -185,8 +185,8 @@ class PasskeyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _passkey_service_pb2.BeginPasskeyLoginRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_passkey_service_pb2.BeginPasskeyLoginResponse, _abc.Awaitable[_passkey_service_pb2.BeginPasskeyLoginResponse]]:
-        """BeginPasskeyLogin begins a sign-in. The response does not depend on the user, whom only the authenticator's response
-        identifies. Fails with RESOURCE_EXHAUSTED `too_many_attempts`.
+        """BeginPasskeyLogin begins a sign-in. The response does not depend on the user, whom only the authenticator's
+        response identifies. Fails with RESOURCE_EXHAUSTED `too_many_attempts`.
         """
 
     @_abc_1.abstractmethod
@@ -195,9 +195,9 @@ class PasskeyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _passkey_service_pb2.FinishPasskeyLoginRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_passkey_service_pb2.FinishPasskeyLoginResponse, _abc.Awaitable[_passkey_service_pb2.FinishPasskeyLoginResponse]]:
-        """FinishPasskeyLogin begins the session without a further code. Fails with UNAUTHENTICATED `challenge_invalid` (start over) or
-        `passkey_invalid` (unknown passkey, wrong signature or disabled account), or
-        RESOURCE_EXHAUSTED `too_many_attempts`.
+        """FinishPasskeyLogin begins the session without a further code. Fails with UNAUTHENTICATED `challenge_invalid` (start
+        over) or `passkey_invalid` (unknown passkey, wrong signature or disabled account), or RESOURCE_EXHAUSTED
+        `too_many_attempts`.
         """
 
     @_abc_1.abstractmethod
@@ -206,8 +206,8 @@ class PasskeyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _passkey_service_pb2.BeginPasskeyReauthenticationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_passkey_service_pb2.BeginPasskeyReauthenticationResponse, _abc.Awaitable[_passkey_service_pb2.BeginPasskeyReauthenticationResponse]]:
-        """BeginPasskeyReauthentication begins a proof of the user's identity, in this session. Fails with NOT_FOUND `passkey_not_found`
-        for a user without passkeys.
+        """BeginPasskeyReauthentication begins a proof of the user's identity, in this session. Fails with NOT_FOUND
+        `passkey_not_found` for a user without passkeys.
         """
 
     @_abc_1.abstractmethod

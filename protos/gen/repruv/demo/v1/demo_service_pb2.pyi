@@ -46,7 +46,9 @@ class EnableDemoRequest(_message.Message):
     """For 24 hours the same key with the same request returns the same job; at most 255 characters; empty: none."""
     @_builtins.property
     def expire_after(self) -> _duration_pb2.Duration:
-        """Disable demo mode automatically this long after it was enabled; 10 minutes to 90 days, in whole seconds; absent: never."""
+        """Disable demo mode automatically this long after it was enabled; 10 minutes to 90 days, in whole seconds; absent:
+        never.
+        """
 
     def __init__(
         self,
@@ -275,7 +277,9 @@ Global___PreviewDemoRequest: _TypeAlias = PreviewDemoRequest  # noqa: Y015
 
 @_typing.final
 class PreviewDemoResponse(_message.Message):
-    """PreviewDemoResponse answers PreviewDemo. The same request returns the same example; EnableDemo creates different data of the same sort."""
+    """PreviewDemoResponse answers PreviewDemo. The same request returns the same example; EnableDemo creates different data
+    of the same sort.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -26,9 +26,10 @@ if _version_not_supported:
 
 
 class DemoServiceStub:
-    """DemoService enables and disables demo mode and reads its data. Every call is made for a user (metadata `x-user-identity`) and
-    concerns only that user's demo mode. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (retry).
-    Errors carry a stable code in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
+    """DemoService enables and disables demo mode and reads its data. Every call is made for a user (metadata
+    `x-user-identity`) and concerns only that user's demo mode. Every call can fail with UNAUTHENTICATED,
+    PERMISSION_DENIED and UNAVAILABLE (retry). Errors carry a stable code in trailing metadata `error-code`, and the name
+    of the invalid field in `error-field`.
     """
 
     def __init__(self, channel):
@@ -80,9 +81,10 @@ class DemoServiceStub:
 
 
 class DemoServiceServicer:
-    """DemoService enables and disables demo mode and reads its data. Every call is made for a user (metadata `x-user-identity`) and
-    concerns only that user's demo mode. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (retry).
-    Errors carry a stable code in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
+    """DemoService enables and disables demo mode and reads its data. Every call is made for a user (metadata
+    `x-user-identity`) and concerns only that user's demo mode. Every call can fail with UNAUTHENTICATED,
+    PERMISSION_DENIED and UNAVAILABLE (retry). Errors carry a stable code in trailing metadata `error-code`, and the name
+    of the invalid field in `error-field`.
     """
 
     def EnableDemo(self, request, context):
@@ -112,23 +114,24 @@ class DemoServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetDemo(self, request, context):
-        """GetDemo returns the user's demo mode and its job. During a transition it reads the job from the jobs service and settles a
-        state whose job has already finished (read repair).
+        """GetDemo returns the user's demo mode and its job. During a transition it reads the job from the jobs service and
+        settles a state whose job has already finished (read repair).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PreviewDemo(self, request, context):
-        """PreviewDemo returns an example of the data that EnableDemo would create; it stores nothing. Fails with INVALID_ARGUMENT.
+        """PreviewDemo returns an example of the data that EnableDemo would create; it stores nothing. Fails with
+        INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetDashboard(self, request, context):
-        """GetDashboard returns the numbers of the visible demo data; all are zero unless enabled. They are at most 60 s old and never
-        older than the latest transition.
+        """GetDashboard returns the numbers of the visible demo data; all are zero unless enabled. They are at most 60 s old
+        and never older than the latest transition.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -200,9 +203,10 @@ def add_DemoServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DemoService:
-    """DemoService enables and disables demo mode and reads its data. Every call is made for a user (metadata `x-user-identity`) and
-    concerns only that user's demo mode. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (retry).
-    Errors carry a stable code in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
+    """DemoService enables and disables demo mode and reads its data. Every call is made for a user (metadata
+    `x-user-identity`) and concerns only that user's demo mode. Every call can fail with UNAUTHENTICATED,
+    PERMISSION_DENIED and UNAVAILABLE (retry). Errors carry a stable code in trailing metadata `error-code`, and the name
+    of the invalid field in `error-field`.
     """
 
     @staticmethod

@@ -27,9 +27,10 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class DemoServiceStub:
-    """DemoService enables and disables demo mode and reads its data. Every call is made for a user (metadata `x-user-identity`) and
-    concerns only that user's demo mode. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (retry).
-    Errors carry a stable code in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
+    """DemoService enables and disables demo mode and reads its data. Every call is made for a user (metadata
+    `x-user-identity`) and concerns only that user's demo mode. Every call can fail with UNAUTHENTICATED,
+    PERMISSION_DENIED and UNAVAILABLE (retry). Errors carry a stable code in trailing metadata `error-code`, and the name
+    of the invalid field in `error-field`.
     """
 
     @_typing.overload
@@ -51,14 +52,16 @@ class DemoServiceStub:
     Fails with FAILED_PRECONDITION `demo_not_failed`.
     """
     GetDemo: _grpc.UnaryUnaryMultiCallable[_demo_service_pb2.GetDemoRequest, _demo_service_pb2.GetDemoResponse]
-    """GetDemo returns the user's demo mode and its job. During a transition it reads the job from the jobs service and settles a
-    state whose job has already finished (read repair).
+    """GetDemo returns the user's demo mode and its job. During a transition it reads the job from the jobs service and
+    settles a state whose job has already finished (read repair).
     """
     PreviewDemo: _grpc.UnaryUnaryMultiCallable[_demo_service_pb2.PreviewDemoRequest, _demo_service_pb2.PreviewDemoResponse]
-    """PreviewDemo returns an example of the data that EnableDemo would create; it stores nothing. Fails with INVALID_ARGUMENT."""
+    """PreviewDemo returns an example of the data that EnableDemo would create; it stores nothing. Fails with
+    INVALID_ARGUMENT.
+    """
     GetDashboard: _grpc.UnaryUnaryMultiCallable[_demo_service_pb2.GetDashboardRequest, _demo_service_pb2.GetDashboardResponse]
-    """GetDashboard returns the numbers of the visible demo data; all are zero unless enabled. They are at most 60 s old and never
-    older than the latest transition.
+    """GetDashboard returns the numbers of the visible demo data; all are zero unless enabled. They are at most 60 s old
+    and never older than the latest transition.
     """
     ListContent: _grpc.UnaryUnaryMultiCallable[_demo_service_pb2.ListContentRequest, _demo_service_pb2.ListContentResponse]
     """ListContent returns visible content items. Fails with INVALID_ARGUMENT."""
@@ -67,9 +70,10 @@ class DemoServiceStub:
 
 @_typing.type_check_only
 class DemoServiceAsyncStub(DemoServiceStub):
-    """DemoService enables and disables demo mode and reads its data. Every call is made for a user (metadata `x-user-identity`) and
-    concerns only that user's demo mode. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (retry).
-    Errors carry a stable code in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
+    """DemoService enables and disables demo mode and reads its data. Every call is made for a user (metadata
+    `x-user-identity`) and concerns only that user's demo mode. Every call can fail with UNAUTHENTICATED,
+    PERMISSION_DENIED and UNAVAILABLE (retry). Errors carry a stable code in trailing metadata `error-code`, and the name
+    of the invalid field in `error-field`.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -88,14 +92,16 @@ class DemoServiceAsyncStub(DemoServiceStub):
     Fails with FAILED_PRECONDITION `demo_not_failed`.
     """
     GetDemo: _aio.UnaryUnaryMultiCallable[_demo_service_pb2.GetDemoRequest, _demo_service_pb2.GetDemoResponse]  # type: ignore[assignment]
-    """GetDemo returns the user's demo mode and its job. During a transition it reads the job from the jobs service and settles a
-    state whose job has already finished (read repair).
+    """GetDemo returns the user's demo mode and its job. During a transition it reads the job from the jobs service and
+    settles a state whose job has already finished (read repair).
     """
     PreviewDemo: _aio.UnaryUnaryMultiCallable[_demo_service_pb2.PreviewDemoRequest, _demo_service_pb2.PreviewDemoResponse]  # type: ignore[assignment]
-    """PreviewDemo returns an example of the data that EnableDemo would create; it stores nothing. Fails with INVALID_ARGUMENT."""
+    """PreviewDemo returns an example of the data that EnableDemo would create; it stores nothing. Fails with
+    INVALID_ARGUMENT.
+    """
     GetDashboard: _aio.UnaryUnaryMultiCallable[_demo_service_pb2.GetDashboardRequest, _demo_service_pb2.GetDashboardResponse]  # type: ignore[assignment]
-    """GetDashboard returns the numbers of the visible demo data; all are zero unless enabled. They are at most 60 s old and never
-    older than the latest transition.
+    """GetDashboard returns the numbers of the visible demo data; all are zero unless enabled. They are at most 60 s old
+    and never older than the latest transition.
     """
     ListContent: _aio.UnaryUnaryMultiCallable[_demo_service_pb2.ListContentRequest, _demo_service_pb2.ListContentResponse]  # type: ignore[assignment]
     """ListContent returns visible content items. Fails with INVALID_ARGUMENT."""
@@ -103,9 +109,10 @@ class DemoServiceAsyncStub(DemoServiceStub):
     """ListInteractions returns visible interactions, newest first. Fails with INVALID_ARGUMENT."""
 
 class DemoServiceServicer(metaclass=_abc_1.ABCMeta):
-    """DemoService enables and disables demo mode and reads its data. Every call is made for a user (metadata `x-user-identity`) and
-    concerns only that user's demo mode. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED and UNAVAILABLE (retry).
-    Errors carry a stable code in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
+    """DemoService enables and disables demo mode and reads its data. Every call is made for a user (metadata
+    `x-user-identity`) and concerns only that user's demo mode. Every call can fail with UNAUTHENTICATED,
+    PERMISSION_DENIED and UNAVAILABLE (retry). Errors carry a stable code in trailing metadata `error-code`, and the name
+    of the invalid field in `error-field`.
     """
 
     @_abc_1.abstractmethod
@@ -146,8 +153,8 @@ class DemoServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _demo_service_pb2.GetDemoRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_demo_service_pb2.GetDemoResponse, _abc.Awaitable[_demo_service_pb2.GetDemoResponse]]:
-        """GetDemo returns the user's demo mode and its job. During a transition it reads the job from the jobs service and settles a
-        state whose job has already finished (read repair).
+        """GetDemo returns the user's demo mode and its job. During a transition it reads the job from the jobs service and
+        settles a state whose job has already finished (read repair).
         """
 
     @_abc_1.abstractmethod
@@ -156,7 +163,9 @@ class DemoServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _demo_service_pb2.PreviewDemoRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_demo_service_pb2.PreviewDemoResponse, _abc.Awaitable[_demo_service_pb2.PreviewDemoResponse]]:
-        """PreviewDemo returns an example of the data that EnableDemo would create; it stores nothing. Fails with INVALID_ARGUMENT."""
+        """PreviewDemo returns an example of the data that EnableDemo would create; it stores nothing. Fails with
+        INVALID_ARGUMENT.
+        """
 
     @_abc_1.abstractmethod
     def GetDashboard(
@@ -164,8 +173,8 @@ class DemoServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _demo_service_pb2.GetDashboardRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_demo_service_pb2.GetDashboardResponse, _abc.Awaitable[_demo_service_pb2.GetDashboardResponse]]:
-        """GetDashboard returns the numbers of the visible demo data; all are zero unless enabled. They are at most 60 s old and never
-        older than the latest transition.
+        """GetDashboard returns the numbers of the visible demo data; all are zero unless enabled. They are at most 60 s old
+        and never older than the latest transition.
         """
 
     @_abc_1.abstractmethod

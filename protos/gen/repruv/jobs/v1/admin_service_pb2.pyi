@@ -446,9 +446,9 @@ class StuckJob(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     AGE_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """The reason: `no_worker` (claimable, but no worker handles its kind), `paused` (its kind is paused), `waiting` (claimable for
-    more than five minutes), `overrun` (an attempt has exceeded its timeout), `cancelling` (asked to stop more than a minute ago)
-    or `crashing` (its worker died at least twice).
+    """The reason: `no_worker` (claimable, but no worker handles its kind), `paused` (its kind is paused), `waiting`
+    (claimable for more than five minutes), `overrun` (an attempt has exceeded its timeout), `cancelling` (asked to
+    stop more than a minute ago) or `crashing` (its worker died at least twice).
     """
     @_builtins.property
     def job(self) -> _job_pb2.Job:

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class AdminServiceStub:
-    """AdminService lets operators inspect and control the job engine. Services that act for themselves and users who are admins may
-    call it; other users get PERMISSION_DENIED. Errors are as in JobsService.
+    """AdminService lets operators inspect and control the job engine. Services that act for themselves and users who are
+    admins may call it; other users get PERMISSION_DENIED. Errors are as in JobsService.
     """
 
     def __init__(self, channel):
@@ -89,8 +89,8 @@ class AdminServiceStub:
 
 
 class AdminServiceServicer:
-    """AdminService lets operators inspect and control the job engine. Services that act for themselves and users who are admins may
-    call it; other users get PERMISSION_DENIED. Errors are as in JobsService.
+    """AdminService lets operators inspect and control the job engine. Services that act for themselves and users who are
+    admins may call it; other users get PERMISSION_DENIED. Errors are as in JobsService.
     """
 
     def ListKinds(self, request, context):
@@ -143,7 +143,8 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def TriggerSchedule(self, request, context):
-        """TriggerSchedule submits a job of a schedule now, even if it is paused or its previous job is unfinished. Fails with NOT_FOUND.
+        """TriggerSchedule submits a job of a schedule now, even if it is paused or its previous job is unfinished. Fails with
+        NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -225,8 +226,8 @@ def add_AdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AdminService:
-    """AdminService lets operators inspect and control the job engine. Services that act for themselves and users who are admins may
-    call it; other users get PERMISSION_DENIED. Errors are as in JobsService.
+    """AdminService lets operators inspect and control the job engine. Services that act for themselves and users who are
+    admins may call it; other users get PERMISSION_DENIED. Errors are as in JobsService.
     """
 
     @staticmethod

@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AdminServiceStub:
-    """AdminService lets operators inspect and control the job engine. Services that act for themselves and users who are admins may
-    call it; other users get PERMISSION_DENIED. Errors are as in JobsService.
+    """AdminService lets operators inspect and control the job engine. Services that act for themselves and users who are
+    admins may call it; other users get PERMISSION_DENIED. Errors are as in JobsService.
     """
 
     @_typing.overload
@@ -50,7 +50,9 @@ class AdminServiceStub:
     ResumeSchedule: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ResumeScheduleRequest, _admin_service_pb2.ResumeScheduleResponse]
     """ResumeSchedule resumes a schedule at its next time. Fails with NOT_FOUND."""
     TriggerSchedule: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.TriggerScheduleRequest, _admin_service_pb2.TriggerScheduleResponse]
-    """TriggerSchedule submits a job of a schedule now, even if it is paused or its previous job is unfinished. Fails with NOT_FOUND."""
+    """TriggerSchedule submits a job of a schedule now, even if it is paused or its previous job is unfinished. Fails with
+    NOT_FOUND.
+    """
     ListStuckJobs: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListStuckJobsRequest, _admin_service_pb2.ListStuckJobsResponse]
     """ListStuckJobs returns jobs that need attention, the longest stuck first."""
     ListWorkers: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListWorkersRequest, _admin_service_pb2.ListWorkersResponse]
@@ -58,8 +60,8 @@ class AdminServiceStub:
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
-    """AdminService lets operators inspect and control the job engine. Services that act for themselves and users who are admins may
-    call it; other users get PERMISSION_DENIED. Errors are as in JobsService.
+    """AdminService lets operators inspect and control the job engine. Services that act for themselves and users who are
+    admins may call it; other users get PERMISSION_DENIED. Errors are as in JobsService.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -78,15 +80,17 @@ class AdminServiceAsyncStub(AdminServiceStub):
     ResumeSchedule: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ResumeScheduleRequest, _admin_service_pb2.ResumeScheduleResponse]  # type: ignore[assignment]
     """ResumeSchedule resumes a schedule at its next time. Fails with NOT_FOUND."""
     TriggerSchedule: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.TriggerScheduleRequest, _admin_service_pb2.TriggerScheduleResponse]  # type: ignore[assignment]
-    """TriggerSchedule submits a job of a schedule now, even if it is paused or its previous job is unfinished. Fails with NOT_FOUND."""
+    """TriggerSchedule submits a job of a schedule now, even if it is paused or its previous job is unfinished. Fails with
+    NOT_FOUND.
+    """
     ListStuckJobs: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListStuckJobsRequest, _admin_service_pb2.ListStuckJobsResponse]  # type: ignore[assignment]
     """ListStuckJobs returns jobs that need attention, the longest stuck first."""
     ListWorkers: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListWorkersRequest, _admin_service_pb2.ListWorkersResponse]  # type: ignore[assignment]
     """ListWorkers returns the workers that registered in the last two minutes or hold jobs, by name."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
-    """AdminService lets operators inspect and control the job engine. Services that act for themselves and users who are admins may
-    call it; other users get PERMISSION_DENIED. Errors are as in JobsService.
+    """AdminService lets operators inspect and control the job engine. Services that act for themselves and users who are
+    admins may call it; other users get PERMISSION_DENIED. Errors are as in JobsService.
     """
 
     @_abc_1.abstractmethod
@@ -151,7 +155,9 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.TriggerScheduleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.TriggerScheduleResponse, _abc.Awaitable[_admin_service_pb2.TriggerScheduleResponse]]:
-        """TriggerSchedule submits a job of a schedule now, even if it is paused or its previous job is unfinished. Fails with NOT_FOUND."""
+        """TriggerSchedule submits a job of a schedule now, even if it is paused or its previous job is unfinished. Fails with
+        NOT_FOUND.
+        """
 
     @_abc_1.abstractmethod
     def ListStuckJobs(

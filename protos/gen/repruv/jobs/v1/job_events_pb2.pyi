@@ -22,8 +22,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class JobEvents(_message.Message):
-    """JobEvents carries committed transitions of jobs of one kind. Published on `jobs.events.<kind>` of stream JOBS, at least once.
-    Transitions of one transaction travel together: a thousand jobs submitted at once make a few messages.
+    """JobEvents carries committed transitions of jobs of one kind. Published on `jobs.events.<kind>` of stream JOBS, at
+    least once. Transitions of one transaction travel together: a thousand jobs submitted at once make a few messages.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -90,8 +90,8 @@ Global___JobEvent: _TypeAlias = JobEvent  # noqa: Y015
 
 @_typing.final
 class JobProgressed(_message.Message):
-    """JobProgressed carries the newest progress of a running job. Broadcast on `jobs.progress.<owner_id>`, without a stream. It may be
-    lost: the next progress or transition replaces it.
+    """JobProgressed carries the newest progress of a running job. Broadcast on `jobs.progress.<owner_id>`, without a
+    stream. It may be lost: the next progress or transition replaces it.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -116,8 +116,8 @@ Global___JobProgressed: _TypeAlias = JobProgressed  # noqa: Y015
 
 @_typing.final
 class NotificationsRead(_message.Message):
-    """NotificationsRead carries an owner's number of unread notifications. Broadcast on `jobs.notifications_read.<owner_id>`, without a
-    stream. It may be lost: each page view reads the current number.
+    """NotificationsRead carries an owner's number of unread notifications. Broadcast on
+    `jobs.notifications_read.<owner_id>`, without a stream. It may be lost: each page view reads the current number.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -146,8 +146,8 @@ Global___NotificationsRead: _TypeAlias = NotificationsRead  # noqa: Y015
 
 @_typing.final
 class JobSubmitted(_message.Message):
-    """JobSubmitted is the wake-up: jobs of this kind became claimable, and no ClaimJobs call waits for them at the sending replica.
-    Broadcast on `jobs.wake.<kind>`, without a stream, to the other replicas.
+    """JobSubmitted is the wake-up: jobs of this kind became claimable, and no ClaimJobs call waits for them at the sending
+    replica. Broadcast on `jobs.wake.<kind>`, without a stream, to the other replicas.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -178,8 +178,8 @@ Global___JobSubmitted: _TypeAlias = JobSubmitted  # noqa: Y015
 
 @_typing.final
 class JobCancelRequested(_message.Message):
-    """JobCancelRequested asks the workers to stop a running job. Broadcast on `jobs.cancel`, without a stream. It may be lost: the
-    response to the next heartbeat carries the same request.
+    """JobCancelRequested asks the workers to stop a running job. Broadcast on `jobs.cancel`, without a stream. It may be
+    lost: the response to the next heartbeat carries the same request.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

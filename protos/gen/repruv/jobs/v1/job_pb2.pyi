@@ -31,9 +31,13 @@ class _JobStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobState.Val
     JOB_STATE_SCHEDULED: _JobState.ValueType  # 1
     """The job waits for its run_at or for its children. The jobs service then moves it to pending."""
     JOB_STATE_PENDING: _JobState.ValueType  # 2
-    """The job can be claimed once its concurrency key has a free slot. A claim moves it to running, a cancel to cancelled."""
+    """The job can be claimed once its concurrency key has a free slot. A claim moves it to running, a cancel to
+    cancelled.
+    """
     JOB_STATE_RUNNING: _JobState.ValueType  # 3
-    """A worker holds the lease. Its FinishJob moves the job out; if the worker dies, the rescue does after the lease has expired."""
+    """A worker holds the lease. Its FinishJob moves the job out; if the worker dies, the rescue does after the lease has
+    expired.
+    """
     JOB_STATE_RETRYING: _JobState.ValueType  # 4
     """An attempt ended without a result and another one follows. A claim moves the job to running after run_at."""
     JOB_STATE_CANCELLING: _JobState.ValueType  # 5
@@ -53,9 +57,13 @@ JOB_STATE_UNSPECIFIED: JobState.ValueType  # 0
 JOB_STATE_SCHEDULED: JobState.ValueType  # 1
 """The job waits for its run_at or for its children. The jobs service then moves it to pending."""
 JOB_STATE_PENDING: JobState.ValueType  # 2
-"""The job can be claimed once its concurrency key has a free slot. A claim moves it to running, a cancel to cancelled."""
+"""The job can be claimed once its concurrency key has a free slot. A claim moves it to running, a cancel to
+cancelled.
+"""
 JOB_STATE_RUNNING: JobState.ValueType  # 3
-"""A worker holds the lease. Its FinishJob moves the job out; if the worker dies, the rescue does after the lease has expired."""
+"""A worker holds the lease. Its FinishJob moves the job out; if the worker dies, the rescue does after the lease has
+expired.
+"""
 JOB_STATE_RETRYING: JobState.ValueType  # 4
 """An attempt ended without a result and another one follows. A claim moves the job to running after run_at."""
 JOB_STATE_CANCELLING: JobState.ValueType  # 5
@@ -70,8 +78,8 @@ Global___JobState: _TypeAlias = JobState  # noqa: Y015
 
 @_typing.final
 class JobSpec(_message.Message):
-    """JobSpec describes the job to run. An unset field takes the default that the kind's worker registered (KindDefaults); without
-    one it takes the default named here. A job that is read shows the effective values.
+    """JobSpec describes the job to run. An unset field takes the default that the kind's worker registered (KindDefaults);
+    without one it takes the default named here. A job that is read shows the effective values.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -90,19 +98,23 @@ class JobSpec(_message.Message):
     TOTAL_TIMEOUT_FIELD_NUMBER: _builtins.int
     PARENT_ID_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
-    """The kind, which selects the handler: `<service>.<verb>`, for example `demo.enable`; 1 to 100 characters of [a-z0-9_.-]."""
+    """The kind, which selects the handler: `<service>.<verb>`, for example `demo.enable`; 1 to 100 characters of
+    [a-z0-9_.-].
+    """
     owner_id: _builtins.str
     """The user (UUID) who owns the job; only this user and admins can see it. The nil UUID stands for the system."""
     priority: _builtins.int
     """Higher is claimed first; -100 to 100, default 0."""
     max_attempts: _builtins.int
-    """How many attempts may end in an error before the job fails; 1 to 100; 0: the default, 3. Crashes are counted separately."""
+    """How many attempts may end in an error before the job fails; 1 to 100; 0: the default, 3. Crashes are counted
+    separately.
+    """
     unique_key: _builtins.str
     """Unique key: at most one unfinished job may have it; empty: no limit; at most 200 characters."""
     concurrency_key: _builtins.str
-    """Concurrency key: jobs of one kind with the same key run one after the other, in order of priority and submit, unless the kind
-    allows more at once (KindLimits.max_running_per_key). A job that waits for its next attempt keeps its slot. Empty: no limit;
-    at most 200 characters. The owner's id as key runs one job per owner at a time.
+    """Concurrency key: jobs of one kind with the same key run one after the other, in order of priority and submit,
+    unless the kind allows more at once (KindLimits.max_running_per_key). A job that waits for its next attempt keeps
+    its slot. Empty: no limit; at most 200 characters. The owner's id as key runs one job per owner at a time.
     """
     parent_id: _builtins.str
     """The parent job (UUID), of the same owner and unfinished; empty: none. Cancelling the parent cancels its children."""
@@ -116,7 +128,9 @@ class JobSpec(_message.Message):
 
     @_builtins.property
     def backoff(self) -> _duration_pb2.Duration:
-        """Pause before the second attempt; it doubles with each further attempt, with full jitter; default 1 s, at most 1 hour."""
+        """Pause before the second attempt; it doubles with each further attempt, with full jitter; default 1 s, at most 1
+        hour.
+        """
 
     @_builtins.property
     def max_backoff(self) -> _duration_pb2.Duration:
@@ -128,8 +142,8 @@ class JobSpec(_message.Message):
 
     @_builtins.property
     def total_timeout(self) -> _duration_pb2.Duration:
-        """How long the job may take from run_at (or from the submit or a retry) to its end, including attempts and pauses. After that
-        it fails with `deadline_exceeded`. Default: no limit; at most 30 days.
+        """How long the job may take from run_at (or from the submit or a retry) to its end, including attempts and pauses.
+        After that it fails with `deadline_exceeded`. Default: no limit; at most 30 days.
         """
 
     def __init__(
@@ -279,10 +293,12 @@ class Job(_message.Message):
     state: Global___JobState.ValueType
     """The current state."""
     attempt: _builtins.int
-    """The number of the latest attempt; 0 before the first. (job_id, attempt) is the fencing token of every write of a worker."""
+    """The number of the latest attempt; 0 before the first. (job_id, attempt) is the fencing token of every write of a
+    worker.
+    """
     max_attempts: _builtins.int
-    """The number of the last permitted attempt. It grows by 1 with each crash and each release, which are not the handler's fault.
-    RetryJob sets it to the current attempt plus the spec's max_attempts.
+    """The number of the last permitted attempt. It grows by 1 with each crash and each release, which are not the
+    handler's fault. RetryJob sets it to the current attempt plus the spec's max_attempts.
     """
     crashes: _builtins.int
     """How many attempts ended because their worker died since the job was submitted or retried."""
@@ -382,7 +398,9 @@ class Attempt(_message.Message):
     worker: _builtins.str
     """The name of the worker."""
     outcome: _builtins.str
-    """`completed`, `failed`, `cancelled`, `released`, `snoozed`, `waiting` (for children) or `crashed`; empty while it runs."""
+    """`completed`, `failed`, `cancelled`, `released`, `snoozed`, `waiting` (for children) or `crashed`; empty while it
+    runs.
+    """
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When it was claimed."""

@@ -282,7 +282,9 @@ class ListJobsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     PARENT_ID_FIELD_NUMBER: _builtins.int
     owner_id: _builtins.str
-    """Only jobs of this owner. Ignored in a call for a user, who sees only their own jobs. Empty in a service's call: all owners."""
+    """Only jobs of this owner. Ignored in a call for a user, who sees only their own jobs. Empty in a service's call: all
+    owners.
+    """
     page_size: _builtins.int
     """Maximum number, 1 to 100; 0: 20. Above 100 counts as 100."""
     page_token: _builtins.str
@@ -1006,9 +1008,9 @@ class ClaimJobsRequest(_message.Message):
 
     @_builtins.property
     def wait(self) -> _duration_pb2.Duration:
-        """How long to wait for a claimable job: 0 (default) to 20 s. The response comes with the first claimable job, or empty after
-        this time. It is empty at once when too many calls wait or when the replica stops; after such an early response, pause before
-        the next call. The deadline of the call should be this time plus the usual deadline.
+        """How long to wait for a claimable job: 0 (default) to 20 s. The response comes with the first claimable job, or
+        empty after this time. It is empty at once when too many calls wait or when the replica stops; after such an early
+        response, pause before the next call. The deadline of the call should be this time plus the usual deadline.
         """
 
     def __init__(
@@ -1313,8 +1315,8 @@ class FinishJobRequest(_message.Message):
 
     @_typing.final
     class Waiting(_message.Message):
-        """Waiting is the outcome of a handler that has submitted children and resumes after the last of them has ended; at once if all
-        have ended or there are none. It counts as neither an error nor a crash.
+        """Waiting is the outcome of a handler that has submitted children and resumes after the last of them has ended; at
+        once if all have ended or there are none. It counts as neither an error nor a crash.
         """
 
         DESCRIPTOR: _descriptor.Descriptor

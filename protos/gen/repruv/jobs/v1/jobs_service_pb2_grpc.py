@@ -26,11 +26,11 @@ if _version_not_supported:
 
 
 class JobsServiceStub:
-    """JobsService stores jobs and their states, attempts, events and results.
-    Calls carry a signed identity (metadata `authorization`, and `x-user-identity` when made for a user). A call for a user sees only
-    that user's jobs, unless the user is an admin; other jobs are NOT_FOUND. Every call can fail with UNAUTHENTICATED,
-    PERMISSION_DENIED (this caller may not use the rpc) and UNAVAILABLE (retry).
-    Errors carry a stable code in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
+    """JobsService stores jobs and their states, attempts, events and results. Calls carry a signed identity (metadata
+    `authorization`, and `x-user-identity` when made for a user). A call for a user sees only that user's jobs, unless
+    the user is an admin; other jobs are NOT_FOUND. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED (this
+    caller may not use the rpc) and UNAVAILABLE (retry). Errors carry a stable code in trailing metadata `error-code`,
+    and the name of the invalid field in `error-field`.
     """
 
     def __init__(self, channel):
@@ -152,26 +152,26 @@ class JobsServiceStub:
 
 
 class JobsServiceServicer:
-    """JobsService stores jobs and their states, attempts, events and results.
-    Calls carry a signed identity (metadata `authorization`, and `x-user-identity` when made for a user). A call for a user sees only
-    that user's jobs, unless the user is an admin; other jobs are NOT_FOUND. Every call can fail with UNAUTHENTICATED,
-    PERMISSION_DENIED (this caller may not use the rpc) and UNAVAILABLE (retry).
-    Errors carry a stable code in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
+    """JobsService stores jobs and their states, attempts, events and results. Calls carry a signed identity (metadata
+    `authorization`, and `x-user-identity` when made for a user). A call for a user sees only that user's jobs, unless
+    the user is an admin; other jobs are NOT_FOUND. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED (this
+    caller may not use the rpc) and UNAVAILABLE (retry). Errors carry a stable code in trailing metadata `error-code`,
+    and the name of the invalid field in `error-field`.
     """
 
     def SubmitJob(self, request, context):
-        """SubmitJob stores a job. Idempotent by job_id: a second submit with the same id returns the current job.
-        Fails with INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to a job with another owner,
-        kind or payload), ALREADY_EXISTS `unique_key_taken` (an unfinished job has the unique key; error detail `job_id` names it),
-        FAILED_PRECONDITION `parent_ended` or NOT_FOUND `parent_not_found`.
+        """SubmitJob stores a job. Idempotent by job_id: a second submit with the same id returns the current job. Fails with
+        INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to a job with another owner,
+        kind or payload), ALREADY_EXISTS `unique_key_taken` (an unfinished job has the unique key; error detail `job_id`
+        names it), FAILED_PRECONDITION `parent_ended` or NOT_FOUND `parent_not_found`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SubmitJobs(self, request, context):
-        """SubmitJobs stores many jobs, each like SubmitJob. A rejected job does not affect the others. A parent and its children may be
-        in one call, the parent first. Fails with INVALID_ARGUMENT only if there are no jobs or too many.
+        """SubmitJobs stores many jobs, each like SubmitJob. A rejected job does not affect the others. A parent and its
+        children may be in one call, the parent first. Fails with INVALID_ARGUMENT only if there are no jobs or too many.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -199,8 +199,8 @@ class JobsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelJob(self, request, context):
-        """CancelJob cancels a job at once if no worker holds it; otherwise it asks the worker to stop. Repeating the call succeeds.
-        Fails with NOT_FOUND, or FAILED_PRECONDITION `job_already_finished` after the job has ended.
+        """CancelJob cancels a job at once if no worker holds it; otherwise it asks the worker to stop. Repeating the call
+        succeeds. Fails with NOT_FOUND, or FAILED_PRECONDITION `job_already_finished` after the job has ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -215,48 +215,50 @@ class JobsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListJobEvents(self, request, context):
-        """ListJobEvents returns an owner's events after a sequence, in order and without gaps.
-        Fails with OUT_OF_RANGE `cursor_unknown` if after_sequence is newer than the newest event or older than the oldest kept one.
+        """ListJobEvents returns an owner's events after a sequence, in order and without gaps. Fails with OUT_OF_RANGE
+        `cursor_unknown` if after_sequence is newer than the newest event or older than the oldest kept one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchListJobEvents(self, request, context):
-        """BatchListJobEvents returns the events of many owners, each like ListJobEvents. Readers of many streams catch up with it. A
-        response carries up to 5,000 events and 2 MiB; call again for the owners it omits and for the rest of a partial page.
-        Fails with INVALID_ARGUMENT (`cursors`). Only for services.
+        """BatchListJobEvents returns the events of many owners, each like ListJobEvents. Readers of many streams catch up
+        with it. A response carries up to 5,000 events and 2 MiB; call again for the owners it omits and for the rest of a
+        partial page. Fails with INVALID_ARGUMENT (`cursors`). Only for services.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchGetEventPositions(self, request, context):
-        """BatchGetEventPositions returns the newest sequence of each owner, so that a reader detects missed events. Only for services.
+        """BatchGetEventPositions returns the newest sequence of each owner, so that a reader detects missed events. Only for
+        services.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchJob(self, request, context):
-        """WatchJob streams snapshots of one job: the current one, then each newer one, including progress, until the job has ended.
-        Fails with NOT_FOUND, RESOURCE_EXHAUSTED `too_many_watches`, and UNAVAILABLE when this replica stops (call again).
+        """WatchJob streams snapshots of one job: the current one, then each newer one, including progress, until the job has
+        ended. Fails with NOT_FOUND, RESOURCE_EXHAUSTED `too_many_watches`, and UNAVAILABLE when this replica stops (call
+        again).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchJobs(self, request, context):
-        """WatchJobs streams an owner's events after a sequence, in order and without gaps, without an end. Fails like ListJobEvents, and
-        with RESOURCE_EXHAUSTED and UNAVAILABLE like WatchJob; continue from the last sequence.
+        """WatchJobs streams an owner's events after a sequence, in order and without gaps, without an end. Fails like
+        ListJobEvents, and with RESOURCE_EXHAUSTED and UNAVAILABLE like WatchJob; continue from the last sequence.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListNotifications(self, request, context):
-        """ListNotifications returns the finished jobs that their owner has not read yet, newest first. Only kinds with `notify_owner`
-        have notifications. Fails with INVALID_ARGUMENT (page_token, page_size).
+        """ListNotifications returns the finished jobs that their owner has not read yet, newest first. Only kinds with
+        `notify_owner` have notifications. Fails with INVALID_ARGUMENT (page_token, page_size).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -270,16 +272,17 @@ class JobsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RegisterKinds(self, request, context):
-        """RegisterKinds registers a worker's kinds with their defaults, and their schedules. A worker calls it at start and every 30 s.
-        Limits and pauses set by an admin stay. Fails with INVALID_ARGUMENT. This rpc and all following ones are only for workers.
+        """RegisterKinds registers a worker's kinds with their defaults, and their schedules. A worker calls it at start and
+        every 30 s. Limits and pauses set by an admin stay. Fails with INVALID_ARGUMENT. This rpc and all following ones
+        are only for workers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ClaimJobs(self, request, context):
-        """ClaimJobs assigns claimable jobs to a worker, each with a lease. Without such jobs it waits for up to `wait`. A call that is
-        cancelled claims nothing; jobs that it has already claimed are released.
+        """ClaimJobs assigns claimable jobs to a worker, each with a lease. Without such jobs it waits for up to `wait`. A
+        call that is cancelled claims nothing; jobs that it has already claimed are released.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -300,8 +303,8 @@ class JobsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def FinishJob(self, request, context):
-        """FinishJob ends an attempt. Idempotent for the attempt that ended the job. Fails with ABORTED `lease_lost` for a stale attempt:
-        a later attempt decides the outcome.
+        """FinishJob ends an attempt. Idempotent for the attempt that ended the job. Fails with ABORTED `lease_lost` for a
+        stale attempt: a later attempt decides the outcome.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -315,8 +318,9 @@ class JobsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SaveCheckpoint(self, request, context):
-        """SaveCheckpoint stores a value from which later attempts of the job resume. Saving the same name again replaces the value.
-        Fails with ABORTED `lease_lost` for a stale attempt, INVALID_ARGUMENT, or RESOURCE_EXHAUSTED `too_many_checkpoints`.
+        """SaveCheckpoint stores a value from which later attempts of the job resume. Saving the same name again replaces the
+        value. Fails with ABORTED `lease_lost` for a stale attempt, INVALID_ARGUMENT, or RESOURCE_EXHAUSTED
+        `too_many_checkpoints`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -451,11 +455,11 @@ def add_JobsServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class JobsService:
-    """JobsService stores jobs and their states, attempts, events and results.
-    Calls carry a signed identity (metadata `authorization`, and `x-user-identity` when made for a user). A call for a user sees only
-    that user's jobs, unless the user is an admin; other jobs are NOT_FOUND. Every call can fail with UNAUTHENTICATED,
-    PERMISSION_DENIED (this caller may not use the rpc) and UNAVAILABLE (retry).
-    Errors carry a stable code in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
+    """JobsService stores jobs and their states, attempts, events and results. Calls carry a signed identity (metadata
+    `authorization`, and `x-user-identity` when made for a user). A call for a user sees only that user's jobs, unless
+    the user is an admin; other jobs are NOT_FOUND. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED (this
+    caller may not use the rpc) and UNAVAILABLE (retry). Errors carry a stable code in trailing metadata `error-code`,
+    and the name of the invalid field in `error-field`.
     """
 
     @staticmethod

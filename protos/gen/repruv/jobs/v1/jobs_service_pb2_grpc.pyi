@@ -27,11 +27,11 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class JobsServiceStub:
-    """JobsService stores jobs and their states, attempts, events and results.
-    Calls carry a signed identity (metadata `authorization`, and `x-user-identity` when made for a user). A call for a user sees only
-    that user's jobs, unless the user is an admin; other jobs are NOT_FOUND. Every call can fail with UNAUTHENTICATED,
-    PERMISSION_DENIED (this caller may not use the rpc) and UNAVAILABLE (retry).
-    Errors carry a stable code in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
+    """JobsService stores jobs and their states, attempts, events and results. Calls carry a signed identity (metadata
+    `authorization`, and `x-user-identity` when made for a user). A call for a user sees only that user's jobs, unless
+    the user is an admin; other jobs are NOT_FOUND. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED (this
+    caller may not use the rpc) and UNAVAILABLE (retry). Errors carry a stable code in trailing metadata `error-code`,
+    and the name of the invalid field in `error-field`.
     """
 
     @_typing.overload
@@ -39,14 +39,14 @@ class JobsServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> JobsServiceAsyncStub: ...
     SubmitJob: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.SubmitJobRequest, _jobs_service_pb2.SubmitJobResponse]
-    """SubmitJob stores a job. Idempotent by job_id: a second submit with the same id returns the current job.
-    Fails with INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to a job with another owner,
-    kind or payload), ALREADY_EXISTS `unique_key_taken` (an unfinished job has the unique key; error detail `job_id` names it),
-    FAILED_PRECONDITION `parent_ended` or NOT_FOUND `parent_not_found`.
+    """SubmitJob stores a job. Idempotent by job_id: a second submit with the same id returns the current job. Fails with
+    INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to a job with another owner,
+    kind or payload), ALREADY_EXISTS `unique_key_taken` (an unfinished job has the unique key; error detail `job_id`
+    names it), FAILED_PRECONDITION `parent_ended` or NOT_FOUND `parent_not_found`.
     """
     SubmitJobs: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.SubmitJobsRequest, _jobs_service_pb2.SubmitJobsResponse]
-    """SubmitJobs stores many jobs, each like SubmitJob. A rejected job does not affect the others. A parent and its children may be
-    in one call, the parent first. Fails with INVALID_ARGUMENT only if there are no jobs or too many.
+    """SubmitJobs stores many jobs, each like SubmitJob. A rejected job does not affect the others. A parent and its
+    children may be in one call, the parent first. Fails with INVALID_ARGUMENT only if there are no jobs or too many.
     """
     GetJob: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.GetJobRequest, _jobs_service_pb2.GetJobResponse]
     """GetJob returns a job. Fails with NOT_FOUND."""
@@ -55,82 +55,87 @@ class JobsServiceStub:
     GetJobHistory: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.GetJobHistoryRequest, _jobs_service_pb2.GetJobHistoryResponse]
     """GetJobHistory returns a job's attempts and transitions, oldest first. Fails with NOT_FOUND."""
     CancelJob: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.CancelJobRequest, _jobs_service_pb2.CancelJobResponse]
-    """CancelJob cancels a job at once if no worker holds it; otherwise it asks the worker to stop. Repeating the call succeeds.
-    Fails with NOT_FOUND, or FAILED_PRECONDITION `job_already_finished` after the job has ended.
+    """CancelJob cancels a job at once if no worker holds it; otherwise it asks the worker to stop. Repeating the call
+    succeeds. Fails with NOT_FOUND, or FAILED_PRECONDITION `job_already_finished` after the job has ended.
     """
     RetryJob: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.RetryJobRequest, _jobs_service_pb2.RetryJobResponse]
     """RetryJob reopens a failed or cancelled job with a new budget of attempts. Fails with NOT_FOUND, FAILED_PRECONDITION
     `job_not_retryable` or `undo_in_progress` (its undo job has not ended), or ALREADY_EXISTS `unique_key_taken`.
     """
     ListJobEvents: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.ListJobEventsRequest, _jobs_service_pb2.ListJobEventsResponse]
-    """ListJobEvents returns an owner's events after a sequence, in order and without gaps.
-    Fails with OUT_OF_RANGE `cursor_unknown` if after_sequence is newer than the newest event or older than the oldest kept one.
+    """ListJobEvents returns an owner's events after a sequence, in order and without gaps. Fails with OUT_OF_RANGE
+    `cursor_unknown` if after_sequence is newer than the newest event or older than the oldest kept one.
     """
     BatchListJobEvents: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.BatchListJobEventsRequest, _jobs_service_pb2.BatchListJobEventsResponse]
-    """BatchListJobEvents returns the events of many owners, each like ListJobEvents. Readers of many streams catch up with it. A
-    response carries up to 5,000 events and 2 MiB; call again for the owners it omits and for the rest of a partial page.
-    Fails with INVALID_ARGUMENT (`cursors`). Only for services.
+    """BatchListJobEvents returns the events of many owners, each like ListJobEvents. Readers of many streams catch up
+    with it. A response carries up to 5,000 events and 2 MiB; call again for the owners it omits and for the rest of a
+    partial page. Fails with INVALID_ARGUMENT (`cursors`). Only for services.
     """
     BatchGetEventPositions: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.BatchGetEventPositionsRequest, _jobs_service_pb2.BatchGetEventPositionsResponse]
-    """BatchGetEventPositions returns the newest sequence of each owner, so that a reader detects missed events. Only for services."""
+    """BatchGetEventPositions returns the newest sequence of each owner, so that a reader detects missed events. Only for
+    services.
+    """
     WatchJob: _grpc.UnaryStreamMultiCallable[_jobs_service_pb2.WatchJobRequest, _jobs_service_pb2.WatchJobResponse]
-    """WatchJob streams snapshots of one job: the current one, then each newer one, including progress, until the job has ended.
-    Fails with NOT_FOUND, RESOURCE_EXHAUSTED `too_many_watches`, and UNAVAILABLE when this replica stops (call again).
+    """WatchJob streams snapshots of one job: the current one, then each newer one, including progress, until the job has
+    ended. Fails with NOT_FOUND, RESOURCE_EXHAUSTED `too_many_watches`, and UNAVAILABLE when this replica stops (call
+    again).
     """
     WatchJobs: _grpc.UnaryStreamMultiCallable[_jobs_service_pb2.WatchJobsRequest, _jobs_service_pb2.WatchJobsResponse]
-    """WatchJobs streams an owner's events after a sequence, in order and without gaps, without an end. Fails like ListJobEvents, and
-    with RESOURCE_EXHAUSTED and UNAVAILABLE like WatchJob; continue from the last sequence.
+    """WatchJobs streams an owner's events after a sequence, in order and without gaps, without an end. Fails like
+    ListJobEvents, and with RESOURCE_EXHAUSTED and UNAVAILABLE like WatchJob; continue from the last sequence.
     """
     ListNotifications: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.ListNotificationsRequest, _jobs_service_pb2.ListNotificationsResponse]
-    """ListNotifications returns the finished jobs that their owner has not read yet, newest first. Only kinds with `notify_owner`
-    have notifications. Fails with INVALID_ARGUMENT (page_token, page_size).
+    """ListNotifications returns the finished jobs that their owner has not read yet, newest first. Only kinds with
+    `notify_owner` have notifications. Fails with INVALID_ARGUMENT (page_token, page_size).
     """
     MarkNotificationsRead: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.MarkNotificationsReadRequest, _jobs_service_pb2.MarkNotificationsReadResponse]
     """MarkNotificationsRead marks notifications as read. Repeating the call succeeds; unknown jobs are ignored."""
     RegisterKinds: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.RegisterKindsRequest, _jobs_service_pb2.RegisterKindsResponse]
-    """RegisterKinds registers a worker's kinds with their defaults, and their schedules. A worker calls it at start and every 30 s.
-    Limits and pauses set by an admin stay. Fails with INVALID_ARGUMENT. This rpc and all following ones are only for workers.
+    """RegisterKinds registers a worker's kinds with their defaults, and their schedules. A worker calls it at start and
+    every 30 s. Limits and pauses set by an admin stay. Fails with INVALID_ARGUMENT. This rpc and all following ones
+    are only for workers.
     """
     ClaimJobs: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.ClaimJobsRequest, _jobs_service_pb2.ClaimJobsResponse]
-    """ClaimJobs assigns claimable jobs to a worker, each with a lease. Without such jobs it waits for up to `wait`. A call that is
-    cancelled claims nothing; jobs that it has already claimed are released.
+    """ClaimJobs assigns claimable jobs to a worker, each with a lease. Without such jobs it waits for up to `wait`. A
+    call that is cancelled claims nothing; jobs that it has already claimed are released.
     """
     HeartbeatJobs: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.HeartbeatJobsRequest, _jobs_service_pb2.HeartbeatJobsResponse]
     """HeartbeatJobs renews the leases of a worker's jobs and returns which jobs to stop."""
     ReportProgress: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.ReportProgressRequest, _jobs_service_pb2.ReportProgressResponse]
     """ReportProgress stores the progress of an attempt. Fails with ABORTED `lease_lost` for a stale attempt."""
     FinishJob: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.FinishJobRequest, _jobs_service_pb2.FinishJobResponse]
-    """FinishJob ends an attempt. Idempotent for the attempt that ended the job. Fails with ABORTED `lease_lost` for a stale attempt:
-    a later attempt decides the outcome.
+    """FinishJob ends an attempt. Idempotent for the attempt that ended the job. Fails with ABORTED `lease_lost` for a
+    stale attempt: a later attempt decides the outcome.
     """
     FinishJobs: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.FinishJobsRequest, _jobs_service_pb2.FinishJobsResponse]
     """FinishJobs ends many attempts, each like FinishJob. A rejected attempt does not affect the others."""
     SaveCheckpoint: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.SaveCheckpointRequest, _jobs_service_pb2.SaveCheckpointResponse]
-    """SaveCheckpoint stores a value from which later attempts of the job resume. Saving the same name again replaces the value.
-    Fails with ABORTED `lease_lost` for a stale attempt, INVALID_ARGUMENT, or RESOURCE_EXHAUSTED `too_many_checkpoints`.
+    """SaveCheckpoint stores a value from which later attempts of the job resume. Saving the same name again replaces the
+    value. Fails with ABORTED `lease_lost` for a stale attempt, INVALID_ARGUMENT, or RESOURCE_EXHAUSTED
+    `too_many_checkpoints`.
     """
     GetCheckpoints: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.GetCheckpointsRequest, _jobs_service_pb2.GetCheckpointsResponse]
     """GetCheckpoints returns all checkpoints of the job. Fails with ABORTED `lease_lost`."""
 
 @_typing.type_check_only
 class JobsServiceAsyncStub(JobsServiceStub):
-    """JobsService stores jobs and their states, attempts, events and results.
-    Calls carry a signed identity (metadata `authorization`, and `x-user-identity` when made for a user). A call for a user sees only
-    that user's jobs, unless the user is an admin; other jobs are NOT_FOUND. Every call can fail with UNAUTHENTICATED,
-    PERMISSION_DENIED (this caller may not use the rpc) and UNAVAILABLE (retry).
-    Errors carry a stable code in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
+    """JobsService stores jobs and their states, attempts, events and results. Calls carry a signed identity (metadata
+    `authorization`, and `x-user-identity` when made for a user). A call for a user sees only that user's jobs, unless
+    the user is an admin; other jobs are NOT_FOUND. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED (this
+    caller may not use the rpc) and UNAVAILABLE (retry). Errors carry a stable code in trailing metadata `error-code`,
+    and the name of the invalid field in `error-field`.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SubmitJob: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.SubmitJobRequest, _jobs_service_pb2.SubmitJobResponse]  # type: ignore[assignment]
-    """SubmitJob stores a job. Idempotent by job_id: a second submit with the same id returns the current job.
-    Fails with INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to a job with another owner,
-    kind or payload), ALREADY_EXISTS `unique_key_taken` (an unfinished job has the unique key; error detail `job_id` names it),
-    FAILED_PRECONDITION `parent_ended` or NOT_FOUND `parent_not_found`.
+    """SubmitJob stores a job. Idempotent by job_id: a second submit with the same id returns the current job. Fails with
+    INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to a job with another owner,
+    kind or payload), ALREADY_EXISTS `unique_key_taken` (an unfinished job has the unique key; error detail `job_id`
+    names it), FAILED_PRECONDITION `parent_ended` or NOT_FOUND `parent_not_found`.
     """
     SubmitJobs: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.SubmitJobsRequest, _jobs_service_pb2.SubmitJobsResponse]  # type: ignore[assignment]
-    """SubmitJobs stores many jobs, each like SubmitJob. A rejected job does not affect the others. A parent and its children may be
-    in one call, the parent first. Fails with INVALID_ARGUMENT only if there are no jobs or too many.
+    """SubmitJobs stores many jobs, each like SubmitJob. A rejected job does not affect the others. A parent and its
+    children may be in one call, the parent first. Fails with INVALID_ARGUMENT only if there are no jobs or too many.
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.GetJobRequest, _jobs_service_pb2.GetJobResponse]  # type: ignore[assignment]
     """GetJob returns a job. Fails with NOT_FOUND."""
@@ -139,69 +144,74 @@ class JobsServiceAsyncStub(JobsServiceStub):
     GetJobHistory: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.GetJobHistoryRequest, _jobs_service_pb2.GetJobHistoryResponse]  # type: ignore[assignment]
     """GetJobHistory returns a job's attempts and transitions, oldest first. Fails with NOT_FOUND."""
     CancelJob: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.CancelJobRequest, _jobs_service_pb2.CancelJobResponse]  # type: ignore[assignment]
-    """CancelJob cancels a job at once if no worker holds it; otherwise it asks the worker to stop. Repeating the call succeeds.
-    Fails with NOT_FOUND, or FAILED_PRECONDITION `job_already_finished` after the job has ended.
+    """CancelJob cancels a job at once if no worker holds it; otherwise it asks the worker to stop. Repeating the call
+    succeeds. Fails with NOT_FOUND, or FAILED_PRECONDITION `job_already_finished` after the job has ended.
     """
     RetryJob: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.RetryJobRequest, _jobs_service_pb2.RetryJobResponse]  # type: ignore[assignment]
     """RetryJob reopens a failed or cancelled job with a new budget of attempts. Fails with NOT_FOUND, FAILED_PRECONDITION
     `job_not_retryable` or `undo_in_progress` (its undo job has not ended), or ALREADY_EXISTS `unique_key_taken`.
     """
     ListJobEvents: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.ListJobEventsRequest, _jobs_service_pb2.ListJobEventsResponse]  # type: ignore[assignment]
-    """ListJobEvents returns an owner's events after a sequence, in order and without gaps.
-    Fails with OUT_OF_RANGE `cursor_unknown` if after_sequence is newer than the newest event or older than the oldest kept one.
+    """ListJobEvents returns an owner's events after a sequence, in order and without gaps. Fails with OUT_OF_RANGE
+    `cursor_unknown` if after_sequence is newer than the newest event or older than the oldest kept one.
     """
     BatchListJobEvents: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.BatchListJobEventsRequest, _jobs_service_pb2.BatchListJobEventsResponse]  # type: ignore[assignment]
-    """BatchListJobEvents returns the events of many owners, each like ListJobEvents. Readers of many streams catch up with it. A
-    response carries up to 5,000 events and 2 MiB; call again for the owners it omits and for the rest of a partial page.
-    Fails with INVALID_ARGUMENT (`cursors`). Only for services.
+    """BatchListJobEvents returns the events of many owners, each like ListJobEvents. Readers of many streams catch up
+    with it. A response carries up to 5,000 events and 2 MiB; call again for the owners it omits and for the rest of a
+    partial page. Fails with INVALID_ARGUMENT (`cursors`). Only for services.
     """
     BatchGetEventPositions: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.BatchGetEventPositionsRequest, _jobs_service_pb2.BatchGetEventPositionsResponse]  # type: ignore[assignment]
-    """BatchGetEventPositions returns the newest sequence of each owner, so that a reader detects missed events. Only for services."""
+    """BatchGetEventPositions returns the newest sequence of each owner, so that a reader detects missed events. Only for
+    services.
+    """
     WatchJob: _aio.UnaryStreamMultiCallable[_jobs_service_pb2.WatchJobRequest, _jobs_service_pb2.WatchJobResponse]  # type: ignore[assignment]
-    """WatchJob streams snapshots of one job: the current one, then each newer one, including progress, until the job has ended.
-    Fails with NOT_FOUND, RESOURCE_EXHAUSTED `too_many_watches`, and UNAVAILABLE when this replica stops (call again).
+    """WatchJob streams snapshots of one job: the current one, then each newer one, including progress, until the job has
+    ended. Fails with NOT_FOUND, RESOURCE_EXHAUSTED `too_many_watches`, and UNAVAILABLE when this replica stops (call
+    again).
     """
     WatchJobs: _aio.UnaryStreamMultiCallable[_jobs_service_pb2.WatchJobsRequest, _jobs_service_pb2.WatchJobsResponse]  # type: ignore[assignment]
-    """WatchJobs streams an owner's events after a sequence, in order and without gaps, without an end. Fails like ListJobEvents, and
-    with RESOURCE_EXHAUSTED and UNAVAILABLE like WatchJob; continue from the last sequence.
+    """WatchJobs streams an owner's events after a sequence, in order and without gaps, without an end. Fails like
+    ListJobEvents, and with RESOURCE_EXHAUSTED and UNAVAILABLE like WatchJob; continue from the last sequence.
     """
     ListNotifications: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.ListNotificationsRequest, _jobs_service_pb2.ListNotificationsResponse]  # type: ignore[assignment]
-    """ListNotifications returns the finished jobs that their owner has not read yet, newest first. Only kinds with `notify_owner`
-    have notifications. Fails with INVALID_ARGUMENT (page_token, page_size).
+    """ListNotifications returns the finished jobs that their owner has not read yet, newest first. Only kinds with
+    `notify_owner` have notifications. Fails with INVALID_ARGUMENT (page_token, page_size).
     """
     MarkNotificationsRead: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.MarkNotificationsReadRequest, _jobs_service_pb2.MarkNotificationsReadResponse]  # type: ignore[assignment]
     """MarkNotificationsRead marks notifications as read. Repeating the call succeeds; unknown jobs are ignored."""
     RegisterKinds: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.RegisterKindsRequest, _jobs_service_pb2.RegisterKindsResponse]  # type: ignore[assignment]
-    """RegisterKinds registers a worker's kinds with their defaults, and their schedules. A worker calls it at start and every 30 s.
-    Limits and pauses set by an admin stay. Fails with INVALID_ARGUMENT. This rpc and all following ones are only for workers.
+    """RegisterKinds registers a worker's kinds with their defaults, and their schedules. A worker calls it at start and
+    every 30 s. Limits and pauses set by an admin stay. Fails with INVALID_ARGUMENT. This rpc and all following ones
+    are only for workers.
     """
     ClaimJobs: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.ClaimJobsRequest, _jobs_service_pb2.ClaimJobsResponse]  # type: ignore[assignment]
-    """ClaimJobs assigns claimable jobs to a worker, each with a lease. Without such jobs it waits for up to `wait`. A call that is
-    cancelled claims nothing; jobs that it has already claimed are released.
+    """ClaimJobs assigns claimable jobs to a worker, each with a lease. Without such jobs it waits for up to `wait`. A
+    call that is cancelled claims nothing; jobs that it has already claimed are released.
     """
     HeartbeatJobs: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.HeartbeatJobsRequest, _jobs_service_pb2.HeartbeatJobsResponse]  # type: ignore[assignment]
     """HeartbeatJobs renews the leases of a worker's jobs and returns which jobs to stop."""
     ReportProgress: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.ReportProgressRequest, _jobs_service_pb2.ReportProgressResponse]  # type: ignore[assignment]
     """ReportProgress stores the progress of an attempt. Fails with ABORTED `lease_lost` for a stale attempt."""
     FinishJob: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.FinishJobRequest, _jobs_service_pb2.FinishJobResponse]  # type: ignore[assignment]
-    """FinishJob ends an attempt. Idempotent for the attempt that ended the job. Fails with ABORTED `lease_lost` for a stale attempt:
-    a later attempt decides the outcome.
+    """FinishJob ends an attempt. Idempotent for the attempt that ended the job. Fails with ABORTED `lease_lost` for a
+    stale attempt: a later attempt decides the outcome.
     """
     FinishJobs: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.FinishJobsRequest, _jobs_service_pb2.FinishJobsResponse]  # type: ignore[assignment]
     """FinishJobs ends many attempts, each like FinishJob. A rejected attempt does not affect the others."""
     SaveCheckpoint: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.SaveCheckpointRequest, _jobs_service_pb2.SaveCheckpointResponse]  # type: ignore[assignment]
-    """SaveCheckpoint stores a value from which later attempts of the job resume. Saving the same name again replaces the value.
-    Fails with ABORTED `lease_lost` for a stale attempt, INVALID_ARGUMENT, or RESOURCE_EXHAUSTED `too_many_checkpoints`.
+    """SaveCheckpoint stores a value from which later attempts of the job resume. Saving the same name again replaces the
+    value. Fails with ABORTED `lease_lost` for a stale attempt, INVALID_ARGUMENT, or RESOURCE_EXHAUSTED
+    `too_many_checkpoints`.
     """
     GetCheckpoints: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.GetCheckpointsRequest, _jobs_service_pb2.GetCheckpointsResponse]  # type: ignore[assignment]
     """GetCheckpoints returns all checkpoints of the job. Fails with ABORTED `lease_lost`."""
 
 class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
-    """JobsService stores jobs and their states, attempts, events and results.
-    Calls carry a signed identity (metadata `authorization`, and `x-user-identity` when made for a user). A call for a user sees only
-    that user's jobs, unless the user is an admin; other jobs are NOT_FOUND. Every call can fail with UNAUTHENTICATED,
-    PERMISSION_DENIED (this caller may not use the rpc) and UNAVAILABLE (retry).
-    Errors carry a stable code in trailing metadata `error-code`, and the name of the invalid field in `error-field`.
+    """JobsService stores jobs and their states, attempts, events and results. Calls carry a signed identity (metadata
+    `authorization`, and `x-user-identity` when made for a user). A call for a user sees only that user's jobs, unless
+    the user is an admin; other jobs are NOT_FOUND. Every call can fail with UNAUTHENTICATED, PERMISSION_DENIED (this
+    caller may not use the rpc) and UNAVAILABLE (retry). Errors carry a stable code in trailing metadata `error-code`,
+    and the name of the invalid field in `error-field`.
     """
 
     @_abc_1.abstractmethod
@@ -210,10 +220,10 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.SubmitJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.SubmitJobResponse, _abc.Awaitable[_jobs_service_pb2.SubmitJobResponse]]:
-        """SubmitJob stores a job. Idempotent by job_id: a second submit with the same id returns the current job.
-        Fails with INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to a job with another owner,
-        kind or payload), ALREADY_EXISTS `unique_key_taken` (an unfinished job has the unique key; error detail `job_id` names it),
-        FAILED_PRECONDITION `parent_ended` or NOT_FOUND `parent_not_found`.
+        """SubmitJob stores a job. Idempotent by job_id: a second submit with the same id returns the current job. Fails with
+        INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to a job with another owner,
+        kind or payload), ALREADY_EXISTS `unique_key_taken` (an unfinished job has the unique key; error detail `job_id`
+        names it), FAILED_PRECONDITION `parent_ended` or NOT_FOUND `parent_not_found`.
         """
 
     @_abc_1.abstractmethod
@@ -222,8 +232,8 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.SubmitJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.SubmitJobsResponse, _abc.Awaitable[_jobs_service_pb2.SubmitJobsResponse]]:
-        """SubmitJobs stores many jobs, each like SubmitJob. A rejected job does not affect the others. A parent and its children may be
-        in one call, the parent first. Fails with INVALID_ARGUMENT only if there are no jobs or too many.
+        """SubmitJobs stores many jobs, each like SubmitJob. A rejected job does not affect the others. A parent and its
+        children may be in one call, the parent first. Fails with INVALID_ARGUMENT only if there are no jobs or too many.
         """
 
     @_abc_1.abstractmethod
@@ -256,8 +266,8 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.CancelJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.CancelJobResponse, _abc.Awaitable[_jobs_service_pb2.CancelJobResponse]]:
-        """CancelJob cancels a job at once if no worker holds it; otherwise it asks the worker to stop. Repeating the call succeeds.
-        Fails with NOT_FOUND, or FAILED_PRECONDITION `job_already_finished` after the job has ended.
+        """CancelJob cancels a job at once if no worker holds it; otherwise it asks the worker to stop. Repeating the call
+        succeeds. Fails with NOT_FOUND, or FAILED_PRECONDITION `job_already_finished` after the job has ended.
         """
 
     @_abc_1.abstractmethod
@@ -276,8 +286,8 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.ListJobEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.ListJobEventsResponse, _abc.Awaitable[_jobs_service_pb2.ListJobEventsResponse]]:
-        """ListJobEvents returns an owner's events after a sequence, in order and without gaps.
-        Fails with OUT_OF_RANGE `cursor_unknown` if after_sequence is newer than the newest event or older than the oldest kept one.
+        """ListJobEvents returns an owner's events after a sequence, in order and without gaps. Fails with OUT_OF_RANGE
+        `cursor_unknown` if after_sequence is newer than the newest event or older than the oldest kept one.
         """
 
     @_abc_1.abstractmethod
@@ -286,9 +296,9 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.BatchListJobEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.BatchListJobEventsResponse, _abc.Awaitable[_jobs_service_pb2.BatchListJobEventsResponse]]:
-        """BatchListJobEvents returns the events of many owners, each like ListJobEvents. Readers of many streams catch up with it. A
-        response carries up to 5,000 events and 2 MiB; call again for the owners it omits and for the rest of a partial page.
-        Fails with INVALID_ARGUMENT (`cursors`). Only for services.
+        """BatchListJobEvents returns the events of many owners, each like ListJobEvents. Readers of many streams catch up
+        with it. A response carries up to 5,000 events and 2 MiB; call again for the owners it omits and for the rest of a
+        partial page. Fails with INVALID_ARGUMENT (`cursors`). Only for services.
         """
 
     @_abc_1.abstractmethod
@@ -297,7 +307,9 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.BatchGetEventPositionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.BatchGetEventPositionsResponse, _abc.Awaitable[_jobs_service_pb2.BatchGetEventPositionsResponse]]:
-        """BatchGetEventPositions returns the newest sequence of each owner, so that a reader detects missed events. Only for services."""
+        """BatchGetEventPositions returns the newest sequence of each owner, so that a reader detects missed events. Only for
+        services.
+        """
 
     @_abc_1.abstractmethod
     def WatchJob(
@@ -305,8 +317,9 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.WatchJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_jobs_service_pb2.WatchJobResponse], _abc.AsyncIterator[_jobs_service_pb2.WatchJobResponse]]:
-        """WatchJob streams snapshots of one job: the current one, then each newer one, including progress, until the job has ended.
-        Fails with NOT_FOUND, RESOURCE_EXHAUSTED `too_many_watches`, and UNAVAILABLE when this replica stops (call again).
+        """WatchJob streams snapshots of one job: the current one, then each newer one, including progress, until the job has
+        ended. Fails with NOT_FOUND, RESOURCE_EXHAUSTED `too_many_watches`, and UNAVAILABLE when this replica stops (call
+        again).
         """
 
     @_abc_1.abstractmethod
@@ -315,8 +328,8 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.WatchJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_jobs_service_pb2.WatchJobsResponse], _abc.AsyncIterator[_jobs_service_pb2.WatchJobsResponse]]:
-        """WatchJobs streams an owner's events after a sequence, in order and without gaps, without an end. Fails like ListJobEvents, and
-        with RESOURCE_EXHAUSTED and UNAVAILABLE like WatchJob; continue from the last sequence.
+        """WatchJobs streams an owner's events after a sequence, in order and without gaps, without an end. Fails like
+        ListJobEvents, and with RESOURCE_EXHAUSTED and UNAVAILABLE like WatchJob; continue from the last sequence.
         """
 
     @_abc_1.abstractmethod
@@ -325,8 +338,8 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.ListNotificationsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.ListNotificationsResponse, _abc.Awaitable[_jobs_service_pb2.ListNotificationsResponse]]:
-        """ListNotifications returns the finished jobs that their owner has not read yet, newest first. Only kinds with `notify_owner`
-        have notifications. Fails with INVALID_ARGUMENT (page_token, page_size).
+        """ListNotifications returns the finished jobs that their owner has not read yet, newest first. Only kinds with
+        `notify_owner` have notifications. Fails with INVALID_ARGUMENT (page_token, page_size).
         """
 
     @_abc_1.abstractmethod
@@ -343,8 +356,9 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.RegisterKindsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.RegisterKindsResponse, _abc.Awaitable[_jobs_service_pb2.RegisterKindsResponse]]:
-        """RegisterKinds registers a worker's kinds with their defaults, and their schedules. A worker calls it at start and every 30 s.
-        Limits and pauses set by an admin stay. Fails with INVALID_ARGUMENT. This rpc and all following ones are only for workers.
+        """RegisterKinds registers a worker's kinds with their defaults, and their schedules. A worker calls it at start and
+        every 30 s. Limits and pauses set by an admin stay. Fails with INVALID_ARGUMENT. This rpc and all following ones
+        are only for workers.
         """
 
     @_abc_1.abstractmethod
@@ -353,8 +367,8 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.ClaimJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.ClaimJobsResponse, _abc.Awaitable[_jobs_service_pb2.ClaimJobsResponse]]:
-        """ClaimJobs assigns claimable jobs to a worker, each with a lease. Without such jobs it waits for up to `wait`. A call that is
-        cancelled claims nothing; jobs that it has already claimed are released.
+        """ClaimJobs assigns claimable jobs to a worker, each with a lease. Without such jobs it waits for up to `wait`. A
+        call that is cancelled claims nothing; jobs that it has already claimed are released.
         """
 
     @_abc_1.abstractmethod
@@ -379,8 +393,8 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.FinishJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.FinishJobResponse, _abc.Awaitable[_jobs_service_pb2.FinishJobResponse]]:
-        """FinishJob ends an attempt. Idempotent for the attempt that ended the job. Fails with ABORTED `lease_lost` for a stale attempt:
-        a later attempt decides the outcome.
+        """FinishJob ends an attempt. Idempotent for the attempt that ended the job. Fails with ABORTED `lease_lost` for a
+        stale attempt: a later attempt decides the outcome.
         """
 
     @_abc_1.abstractmethod
@@ -397,8 +411,9 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.SaveCheckpointRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.SaveCheckpointResponse, _abc.Awaitable[_jobs_service_pb2.SaveCheckpointResponse]]:
-        """SaveCheckpoint stores a value from which later attempts of the job resume. Saving the same name again replaces the value.
-        Fails with ABORTED `lease_lost` for a stale attempt, INVALID_ARGUMENT, or RESOURCE_EXHAUSTED `too_many_checkpoints`.
+        """SaveCheckpoint stores a value from which later attempts of the job resume. Saving the same name again replaces the
+        value. Fails with ABORTED `lease_lost` for a stale attempt, INVALID_ARGUMENT, or RESOURCE_EXHAUSTED
+        `too_many_checkpoints`.
         """
 
     @_abc_1.abstractmethod

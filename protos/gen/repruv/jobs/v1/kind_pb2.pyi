@@ -94,8 +94,8 @@ class KindDeclaration(_message.Message):
     notify_owner: _builtins.bool
     """Whether owners get a notification when a job of this kind ends."""
     has_undo: _builtins.bool
-    """Whether cancelling a job of this kind after its first attempt has begun submits a job of kind `<kind>.undo` with the payload
-    {job_id, attempt, payload}. The same worker handles that kind.
+    """Whether cancelling a job of this kind after its first attempt has begun submits a job of kind `<kind>.undo` with
+    the payload {job_id, attempt, payload}. The same worker handles that kind.
     """
     @_builtins.property
     def defaults(self) -> Global___KindDefaults:
@@ -124,7 +124,9 @@ Global___KindDeclaration: _TypeAlias = KindDeclaration  # noqa: Y015
 
 @_typing.final
 class KindDefaults(_message.Message):
-    """KindDefaults are the defaults of a kind. Each field has the meaning, bounds and fallback of the JobSpec field with its name."""
+    """KindDefaults are the defaults of a kind. Each field has the meaning, bounds and fallback of the JobSpec field with
+    its name.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
