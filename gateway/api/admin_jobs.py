@@ -46,7 +46,7 @@ Admin = Annotated[sessions.Session, Depends(admin)]
 async def list_jobs(
     session: Admin,
     gateway: Gateway,
-    status: Annotated[list[schemas.JobStatus], Query(description="Only these; any unless given.")] = [],  # noqa: B006
+    status: Annotated[list[views.JobStatus], Query(description="Only these; any unless given.")] = [],  # noqa: B006
     kind: Annotated[list[schemas.Text], Query(description="Only these; any unless given.")] = [],  # noqa: B006
     owner_id: Annotated[schemas.Text, Query(description="Only this owner's.")] = "",
     page_size_: PageSize = 20,
@@ -68,7 +68,7 @@ async def list_jobs(
     "/jobs/{job_id}/cancel",
     status_code=202,
     summary="Cancel a job",
-    responses=documented(202, schemas_engine.OwnedJob, "Cancelled, or cancelling.", 403, 404, 409),
+    responses=documented(202, engine.OwnedJob, "Cancelled, or cancelling.", 403, 404, 409),
 )
 async def cancel_job(job_id: JobId, session: Admin, gateway: Gateway) -> Response:
     """Stop a job of whomever."""
@@ -79,7 +79,7 @@ async def cancel_job(job_id: JobId, session: Admin, gateway: Gateway) -> Respons
     "/jobs/{job_id}/retry",
     status_code=202,
     summary="Retry a job",
-    responses=documented(202, schemas_engine.OwnedJob, "Pending again.", 403, 404, 409),
+    responses=documented(202, engine.OwnedJob, "Pending again.", 403, 404, 409),
 )
 async def retry_job(job_id: JobId, session: Admin, gateway: Gateway) -> Response:
     """Reopen a job of whomever."""
@@ -93,7 +93,7 @@ async def list_kinds(session: Admin, gateway: Gateway) -> Response:
 
 
 @router.post(
-    "/kinds/{kind}/pause", summary="Pause a kind", responses=documented(200, schemas_engine.Kind, "It is paused.", 403)
+    "/kinds/{kind}/pause", summary="Pause a kind", responses=documented(200, engine.Kind, "It is paused.", 403)
 )
 async def pause_kind(kind: schemas.Text, session: Admin, gateway: Gateway) -> Response:
     """Let nothing of a kind begin; what runs goes on. `*` is all kinds."""
@@ -101,7 +101,7 @@ async def pause_kind(kind: schemas.Text, session: Admin, gateway: Gateway) -> Re
 
 
 @router.post(
-    "/kinds/{kind}/resume", summary="Resume a kind", responses=documented(200, schemas_engine.Kind, "It goes on.", 403)
+    "/kinds/{kind}/resume", summary="Resume a kind", responses=documented(200, engine.Kind, "It goes on.", 403)
 )
 async def resume_kind(kind: schemas.Text, session: Admin, gateway: Gateway) -> Response:
     """Let a kind go on."""
@@ -111,7 +111,7 @@ async def resume_kind(kind: schemas.Text, session: Admin, gateway: Gateway) -> R
 @router.put(
     "/kinds/{kind}/limits",
     summary="Limit a kind",
-    responses=documented(200, schemas_engine.Kind, "It is so limited.", 400, 403),
+    responses=documented(200, engine.Kind, "It is so limited.", 400, 403),
 )
 async def set_kind_limits(
     kind: schemas.Text, body: schemas_engine.Limits, session: Admin, gateway: Gateway
@@ -139,7 +139,7 @@ async def list_schedules(session: Admin, gateway: Gateway) -> Response:
 @router.post(
     "/schedules/{name}/pause",
     summary="Pause a schedule",
-    responses=documented(200, schemas_engine.Schedule, "It is paused.", 403, 404),
+    responses=documented(200, engine.Schedule, "It is paused.", 403, 404),
 )
 async def pause_schedule(name: schemas.Text, session: Admin, gateway: Gateway) -> Response:
     """Stop a schedule; the times that pass are not caught up."""
@@ -149,7 +149,7 @@ async def pause_schedule(name: schemas.Text, session: Admin, gateway: Gateway) -
 @router.post(
     "/schedules/{name}/resume",
     summary="Resume a schedule",
-    responses=documented(200, schemas_engine.Schedule, "It goes on.", 403, 404),
+    responses=documented(200, engine.Schedule, "It goes on.", 403, 404),
 )
 async def resume_schedule(name: schemas.Text, session: Admin, gateway: Gateway) -> Response:
     """Let a schedule go on with the next time that comes."""
@@ -160,7 +160,7 @@ async def resume_schedule(name: schemas.Text, session: Admin, gateway: Gateway) 
     "/schedules/{name}/trigger",
     status_code=202,
     summary="Trigger a schedule",
-    responses=documented(202, schemas_engine.OwnedJob, "The job that was made.", 400, 403, 404, 409),
+    responses=documented(202, engine.OwnedJob, "The job that was made.", 400, 403, 404, 409),
 )
 async def trigger_schedule(
     name: schemas.Text, session: Admin, gateway: Gateway, body: schemas_engine.Trigger | None = None

@@ -124,7 +124,7 @@ async def logout(request: Request, gateway: Gateway) -> Response:
     return response
 
 
-@router.get("/me", summary="Who is signed in", responses=documented(200, schemas_auth.Me, "The signed-in user."))
+@router.get("/me", summary="Who is signed in", responses=documented(200, views.Me, "The signed-in user."))
 async def me(session: SignedIn, gateway: Gateway) -> Response:
     """Answer who is signed in, and where to go first: to demo mode as long as there is nothing to see elsewhere."""
     return answer(views.me(session.user, await gateway.demo.find_demo(user=session.identity)))

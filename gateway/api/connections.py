@@ -32,7 +32,7 @@ async def list_connections(session: SignedIn, gateway: Gateway) -> Response:
 @router.get(
     "/{platform}",
     summary="How a connection stands",
-    responses=documented(200, schemas_connections.Connection, "The connection.", 404),
+    responses=documented(200, views.Connection, "The connection.", 404),
 )
 async def get_connection(platform: str, session: SignedIn, gateway: Gateway) -> Response:
     """Answer how a connection stands."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from fastapi import APIRouter
 from starlette.responses import Response
 
 from gateway import views
-from gateway.api import schemas, schemas_content
+from gateway.api import schemas
 from gateway.api.dependencies import Gateway, PageSize, PageToken, SignedIn, answer, documented, page_size
 from repruv.demo.v1 import demo_service_pb2
+
+Order = Literal["newest", "most_viewed"]
 
 router = APIRouter(tags=["content"])
 
@@ -16,22 +20,20 @@ router = APIRouter(tags=["content"])
 @router.get(
     "/metrics/dashboard",
     summary="The dashboard's numbers",
-    responses=documented(200, schemas_content.Dashboard, "The numbers, at most a minute old."),
+    responses=documented(200, views.Dashboard, "The numbers, at most a minute old."),
 )
 async def dashboard(session: SignedIn, gateway: Gateway) -> Response:
     """Answer the numbers of the visible data."""
     return answer(views.dashboard(await gateway.demo.get_dashboard(user=session.identity)))
 
 
-@router.get(
-    "/content", summary="List content items", responses=documented(200, schemas_content.Content, "A page of them.")
-)
+@router.get("/content", summary="List content items", responses=documented(200, views.Content, "A page of them."))
 async def list_content(
     session: SignedIn,
     gateway: Gateway,
     page_size_: PageSize = 20,
     page_token: PageToken = "",
-    order_by: schemas_content.Order = "newest",
+    order_by: Order = "newest",
 ) -> Response:
     """Give visible content items."""
     asked = demo_service_pb2.ListContentRequest(
@@ -43,15 +45,15 @@ async def list_content(
 @router.get(
     "/interactions",
     summary="List interactions",
-    responses=documented(200, schemas_content.Interactions, "A page of them, newest first."),
+    responses=documented(200, views.Interactions, "A page of them, newest first."),
 )
 async def list_interactions(
     session: SignedIn,
     gateway: Gateway,
     page_size_: PageSize = 20,
     page_token: PageToken = "",
-    kind: schemas_content.Kind | None = None,
-    sentiment: schemas_content.Sentiment | None = None,
+    kind: views.InteractionKind | None = None,
+    sentiment: views.Sentiment | None = None,
     needs_reply: bool = False,
     content_id: schemas.Text = "",
 ) -> Response:

@@ -19,7 +19,7 @@ router = APIRouter(prefix="/demo", tags=["demo"])
     status_code=202,
     summary="Enable demo mode",
     openapi_extra=dependencies.IDEMPOTENCY,
-    responses=documented(202, schemas.DemoAccepted, "Accepted; `Location` is the job.", 400, 403, 409),
+    responses=documented(202, views.DemoAccepted, "Accepted; `Location` is the job.", 400, 403, 409),
 )
 async def enable(
     request: Request, session: SignedIn, gateway: Gateway, body: schemas.EnableDemo | None = None
@@ -44,7 +44,7 @@ async def enable(
     status_code=202,
     summary="Disable demo mode",
     openapi_extra=dependencies.IDEMPOTENCY,
-    responses=documented(202, schemas.DemoAccepted, "Accepted; `Location` is the job.", 400, 403, 409),
+    responses=documented(202, views.DemoAccepted, "Accepted; `Location` is the job.", 400, 403, 409),
 )
 async def disable(request: Request, session: SignedIn, gateway: Gateway) -> Response:
     """Ask to remove the demo data. It is out of sight at once; the job removes it."""
@@ -53,7 +53,7 @@ async def disable(request: Request, session: SignedIn, gateway: Gateway) -> Resp
     return _accepted(accepted.demo, accepted.job_id, replayed=accepted.replayed)
 
 
-@router.get("/status", summary="How demo mode stands", responses=documented(200, schemas.DemoStatus, "As it stands."))
+@router.get("/status", summary="How demo mode stands", responses=documented(200, views.DemoStatus, "As it stands."))
 async def status(session: SignedIn, gateway: Gateway) -> Response:
     """Answer how demo mode stands, with the progress of the job that moves it."""
     found = await gateway.demo.get_demo(user=session.identity)
@@ -63,7 +63,7 @@ async def status(session: SignedIn, gateway: Gateway) -> Response:
 @router.post(
     "/dismiss",
     summary="Dismiss a failure",
-    responses=documented(200, schemas.DemoStatus, "Disabled.", 403, 409),
+    responses=documented(200, views.DemoStatus, "Disabled.", 403, 409),
 )
 async def dismiss(session: SignedIn, gateway: Gateway) -> Response:
     """Set a failed demo mode back to disabled."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from chassis import errors, ids
-from gateway import problems, views
+from gateway import problems
 from gateway.api import schemas
 from gateway.container import Container
 from gateway.identity import authentication, sessions
@@ -99,7 +100,7 @@ def _parsed(text: str, thing: str) -> str:
         raise errors.NotFound(f"There is no such {thing}.", code=f"{thing}_not_found") from error
 
 
-def answer(body: views.Json, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def answer(body: Mapping[str, object], status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Answer with JSON that is nobody else's business and old in a moment."""
     return JSONResponse(body, status, headers={"Cache-Control": "private, no-store", **(headers or {})})
 

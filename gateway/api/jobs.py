@@ -19,11 +19,11 @@ POLL_SECONDS = "2"
 _STATES = {name: value for value, name in views.JOB_STATES.items()}
 
 
-@router.get("", summary="List jobs", responses=documented(200, schemas.Jobs, "A page of them, newest first."))
+@router.get("", summary="List jobs", responses=documented(200, views.Jobs, "A page of them, newest first."))
 async def list_jobs(
     session: SignedIn,
     gateway: Gateway,
-    status: Annotated[list[schemas.JobStatus], Query(description="Only these; any unless given.")] = [],  # noqa: B006
+    status: Annotated[list[views.JobStatus], Query(description="Only these; any unless given.")] = [],  # noqa: B006
     kind: Annotated[list[schemas.Text], Query(description="Only these; any unless given.")] = [],  # noqa: B006
     parent_id: Annotated[schemas.Text, Query(description="Only children of this job.")] = "",
     page_size_: PageSize = 20,
@@ -41,9 +41,9 @@ async def list_jobs(
     return answer(views.jobs(await gateway.jobs.list_jobs(asked, user=session.identity)))
 
 
-@router.get("/{job_id}", summary="How a job stands", responses=documented(200, schemas.Job, "The job.", 404))
+@router.get("/{job_id}", summary="How a job stands", responses=documented(200, views.Job, "The job.", 404))
 @router.get(
-    "/{job_id}/status", summary="How a job stands (same)", responses=documented(200, schemas.Job, "The job.", 404)
+    "/{job_id}/status", summary="How a job stands (same)", responses=documented(200, views.Job, "The job.", 404)
 )
 async def get_job(job_id: JobId, request: Request, session: SignedIn, gateway: Gateway) -> Response:
     """Answer how a job stands. With `If-None-Match` a job that has not changed costs an empty 304."""
@@ -57,7 +57,7 @@ async def get_job(job_id: JobId, request: Request, session: SignedIn, gateway: G
 @router.get(
     "/{job_id}/history",
     summary="What happened to a job",
-    responses=documented(200, schemas.JobHistory, "Its attempts and transitions, oldest first.", 404),
+    responses=documented(200, views.JobHistory, "Its attempts and transitions, oldest first.", 404),
 )
 async def get_job_history(job_id: JobId, session: SignedIn, gateway: Gateway) -> Response:
     """Give a job's attempts and transitions."""
@@ -70,7 +70,7 @@ async def get_job_history(job_id: JobId, session: SignedIn, gateway: Gateway) ->
     "/{job_id}/cancel",
     status_code=202,
     summary="Cancel a job",
-    responses=documented(202, schemas.Job, "Cancelled, or cancelling until its worker has answered.", 403, 404, 409),
+    responses=documented(202, views.Job, "Cancelled, or cancelling until its worker has answered.", 403, 404, 409),
 )
 async def cancel_job(job_id: JobId, session: SignedIn, gateway: Gateway) -> Response:
     """Stop a job: at once if no worker holds it, else by asking the worker."""
@@ -83,7 +83,7 @@ async def cancel_job(job_id: JobId, session: SignedIn, gateway: Gateway) -> Resp
     "/{job_id}/retry",
     status_code=202,
     summary="Retry a job",
-    responses=documented(202, schemas.Job, "The same job, pending again.", 403, 404, 409),
+    responses=documented(202, views.Job, "The same job, pending again.", 403, 404, 409),
 )
 async def retry_job(job_id: JobId, session: SignedIn, gateway: Gateway) -> Response:
     """Reopen a failed or cancelled job with a fresh budget of attempts."""

@@ -6,7 +6,6 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from gateway import views
-from gateway.api import schemas
 from gateway.api.dependencies import Gateway, JobId, PageSize, PageToken, SignedIn, answer, documented, page_size
 
 router = APIRouter(prefix="/notifications", tags=["notifications"])
@@ -15,7 +14,7 @@ router = APIRouter(prefix="/notifications", tags=["notifications"])
 @router.get(
     "",
     summary="What ended while you were away",
-    responses=documented(200, schemas.Notifications, "A page of what was not read yet, the latest first."),
+    responses=documented(200, views.Notifications, "A page of what was not read yet, the latest first."),
 )
 async def list_notifications(
     session: SignedIn, gateway: Gateway, page_size_: PageSize = 20, page_token: PageToken = ""

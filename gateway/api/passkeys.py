@@ -18,7 +18,7 @@ _BEGUN = "For `PublicKeyCredential.parse…OptionsFromJSON`; the answer is due i
 _NOT_HERE = "409 `passkeys_unavailable` where the address can have none."
 
 
-@router.get("/passkeys", summary="List passkeys", responses=documented(200, schemas_passkeys.Passkeys, "Oldest first."))
+@router.get("/passkeys", summary="List passkeys", responses=documented(200, views.Passkeys, "Oldest first."))
 async def list_passkeys(session: SignedIn, gateway: Gateway) -> Response:
     """Give the user's passkeys, and whether there can be any."""
     return answer(views.passkeys(await gateway.passkeys.list_passkeys(user=session.identity)))
@@ -27,7 +27,7 @@ async def list_passkeys(session: SignedIn, gateway: Gateway) -> Response:
 @router.post(
     "/passkeys/options",
     summary="Begin to add a passkey",
-    responses=documented(200, schemas_passkeys.Ceremony, f"{_BEGUN} {_NOT_HERE}", 403, 409),
+    responses=documented(200, views.Ceremony, f"{_BEGUN} {_NOT_HERE}", 403, 409),
 )
 async def begin_adding(session: SignedIn, gateway: Gateway) -> Response:
     """Say which passkey an authenticator shall make. 403 `reauthentication_required`."""
@@ -77,7 +77,7 @@ async def remove(passkey_id: PasskeyId, session: SignedIn, gateway: Gateway) -> 
     "/login/passkey/options",
     summary="Begin to sign in with a passkey",
     openapi_extra=PUBLIC,
-    responses=documented(200, schemas_passkeys.Ceremony, f"{_BEGUN} {_NOT_HERE}", 403, 409),
+    responses=documented(200, views.Ceremony, f"{_BEGUN} {_NOT_HERE}", 403, 409),
 )
 async def begin_login(request: Request, gateway: Gateway) -> Response:
     """Say what an authenticator shall sign; the same for everybody, since nobody has said yet who they are."""
@@ -104,7 +104,7 @@ async def finish_login(body: schemas_passkeys.PasskeyLogin, request: Request, ga
 @router.post(
     "/reauthenticate/passkey/options",
     summary="Begin to prove who you are with a passkey",
-    responses=documented(200, schemas_passkeys.Ceremony, f"{_BEGUN} {_NOT_HERE}", 403, 404, 409),
+    responses=documented(200, views.Ceremony, f"{_BEGUN} {_NOT_HERE}", 403, 404, 409),
 )
 async def begin_reauthentication(session: SignedIn, gateway: Gateway) -> Response:
     """Say what an authenticator shall sign, with a passkey of the user. 404 `passkey_not_found`: there is none."""

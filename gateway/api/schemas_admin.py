@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field
+from typing import Annotated
+
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from gateway.api.schemas import Body, Text
-from gateway.api.schemas_auth import Role, SecurityEvent, Session, User
+from gateway.views import Role, SecurityEvent, Session, User
 
 
 class NewRole(Body):
@@ -20,41 +23,41 @@ class WhichSession(Body):
     session_id: Text = Field("", description="All unless given.")
 
 
-class Users(BaseModel):
+class Users(TypedDict):
     """A page of accounts, newest first."""
 
     users: list[User]
-    next_page_token: str = Field(description="Empty on the last page.")
+    next_page_token: Annotated[str, Field(description="Empty on the last page.")]
 
 
-class UserWithSessions(BaseModel):
+class UserWithSessions(TypedDict):
     """An account and its living sessions."""
 
     user: User
     sessions: list[Session]
 
 
-class OneUser(BaseModel):
+class OneUser(TypedDict):
     """An account."""
 
     user: User
 
 
-class Revoked(BaseModel):
+class Revoked(TypedDict):
     """How many sessions ended."""
 
     revoked_count: int
 
 
-class EverybodyRevoked(BaseModel):
+class EverybodyRevoked(TypedDict):
     """How many sessions ended, and whether some are left: then ask again."""
 
     revoked_count: int
     has_more: bool
 
 
-class SecurityEvents(BaseModel):
+class SecurityEvents(TypedDict):
     """A page of security events, newest first."""
 
     events: list[SecurityEvent]
-    next_page_token: str = Field(description="Empty on the last page.")
+    next_page_token: Annotated[str, Field(description="Empty on the last page.")]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal, NotRequired
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from gateway.api.schemas import Body, Text
+from gateway.views import Session, User
 
-Role = Literal["user", "admin"]
 _PASSWORD = Field(description="10 to 128 characters.", json_schema_extra={"minLength": 10, "maxLength": 128})
 _CODE = "Six digits of the authenticator app, or a recovery code."
 
@@ -91,53 +92,13 @@ class RevokeAll(Body):
     keep_current: bool = Field(False, description="Spare the session that asks.")
 
 
-class User(BaseModel):
-    """A person with an account."""
-
-    user_id: str
-    email: str
-    name: str
-    role: Role
-    created_at: str | None
-    email_verified: bool
-    has_second_factor: bool
-    disabled_at: str | None
-
-
-class Me(BaseModel):
-    """The signed-in user, and where to go after signing in."""
-
-    user_id: str
-    email: str
-    name: str
-    role: Role
-    can_access_dashboard: bool = Field(description="The address is verified, or the account is still new.")
-    redirect_path: str = Field(examples=["/dashboard"])
-
-
-class Session(BaseModel):
-    """One login."""
-
-    session_id: str
-    user_agent: str
-    client_name: str = Field(examples=["Firefox on Linux"])
-    ip_address: str
-    remembered: bool
-    created_at: str | None
-    last_seen_at: str | None
-    authenticated_at: str | None = Field(description="When its user last proved who they are.")
-    idle_expires_at: str | None = Field(description="When it ends unless it is used before.")
-    expires_at: str | None = Field(description="When it ends at the latest.")
-    current: bool
-
-
-class Registered(BaseModel):
+class Registered(TypedDict):
     """The new account."""
 
     user: User
 
 
-class Message(BaseModel):
+class Message(TypedDict):
     """A sentence for the user."""
 
     message: str
@@ -149,36 +110,36 @@ class SignedIn(Registered):
     session: Session
 
 
-class Challenge(BaseModel):
+class Challenge(TypedDict):
     """A second step is needed."""
 
     status: Literal["second_factor_required"]
-    challenge: str = Field(description="To be sent with the code; a secret.")
+    challenge: Annotated[str, Field(description="To be sent with the code; a secret.")]
     expires_at: str | None
 
 
-class Token(BaseModel):
+class Token(TypedDict):
     """A bearer token, told only once."""
 
     token: str
     expires_at: str | None
 
 
-class Refreshed(BaseModel):
-    """The session goes on under a new token: in `Set-SessionCookie` for cookie callers, in `token` for bearer callers."""
+class Refreshed(TypedDict):
+    """The session goes on under a new token: in `Set-Cookie` for cookie callers, in `token` for bearer callers."""
 
     session: Session
-    token: str | None = None
-    expires_at: str | None = None
+    token: NotRequired[str | None]
+    expires_at: NotRequired[str | None]
 
 
 class PasswordChanged(Refreshed):
     """The same, after a new password."""
 
-    revoked_count: int = Field(description="How many other sessions ended.")
+    revoked_count: Annotated[int, Field(description="How many other sessions ended.")]
 
 
-class RecoveryCodes(BaseModel):
+class RecoveryCodes(TypedDict):
     """Codes that count once each, told only once."""
 
     recovery_codes: list[str]
@@ -190,40 +151,15 @@ class SecondFactorEnabled(Refreshed):
     recovery_codes: list[str]
 
 
-class TotpSecret(BaseModel):
+class TotpSecret(TypedDict):
     """What an authenticator app needs, told only once."""
 
     secret: str
-    uri: str = Field(description="`otpauth://`, for a QR code.")
-    expires_at: str | None = Field(description="When it must have been confirmed.")
+    uri: Annotated[str, Field(description="`otpauth://`, for a QR code.")]
+    expires_at: Annotated[str | None, Field(description="When it must have been confirmed.")]
 
 
-class Sessions(BaseModel):
+class Sessions(TypedDict):
     """Living sessions, most recently used first."""
 
     sessions: list[Session]
-
-
-class SecurityEvent(BaseModel):
-    """Something that happened to an account."""
-
-    event_id: str
-    kind: str = Field(examples=["login_failed"])
-    user_id: str | None
-    actor_id: str | None
-    session_id: str | None
-    ip_address: str
-    client_name: str
-    details: dict[str, str]
-    occurred_at: str | None
-
-
-class Security(BaseModel):
-    """How an account is protected."""
-
-    user: User
-    password_changed_at: str | None
-    second_factor_enabled_at: str | None
-    recovery_codes_left: int
-    fresh_until: str | None = Field(description="Until when sensitive calls need no new proof; in the past if they do.")
-    events: list[SecurityEvent] = Field(description="The last 20, newest first.")

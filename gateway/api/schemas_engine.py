@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+from typing_extensions import TypedDict
 
-from gateway.api.schemas import Body, Count, Job, Text
+from gateway.api.schemas import Body, Count, Text
+from gateway.views.engine import Kind, OwnedJob, Schedule, StuckJob, Worker
 
 
 class Limits(Body):
@@ -24,82 +26,32 @@ class Trigger(Body):
     job_id: Text = Field("", description="UUIDv7; the same one makes it once. One is made unless given.")
 
 
-class OwnedJob(Job):
-    """A job, and whose it is."""
-
-    owner_id: str = Field(description="The nil UUID is the system itself.")
-    crashes: int = Field(description="Attempts that ended because their worker died.")
-
-
-class OwnedJobs(BaseModel):
+class OwnedJobs(TypedDict):
     """A page of jobs, newest first."""
 
     jobs: list[OwnedJob]
-    next_page_token: str = Field(description="Empty on the last page.")
+    next_page_token: Annotated[str, Field(description="Empty on the last page.")]
 
 
-class Kind(BaseModel):
-    """A kind of jobs; `*` stands for all of them."""
-
-    kind: str = Field(examples=["demo.enable"])
-    served: bool = Field(description="Whether a worker declared it in the last two minutes.")
-    declared_at: str | None
-    paused_at: str | None
-    oldest_waiting_at: str | None = Field(description="Since when the oldest waits of those that could begin.")
-    counts: dict[str, int] = Field(description="Jobs that have not ended, by status.")
-    limits: Limits
-
-
-class Kinds(BaseModel):
+class Kinds(TypedDict):
     """All kinds, by name."""
 
     kinds: list[Kind]
 
 
-class Schedule(BaseModel):
-    """A schedule."""
-
-    name: str
-    kind: str
-    cron: str = Field(examples=["*/5 * * * *"])
-    time_zone: str
-    paused_at: str | None
-    next_at: str | None
-    last_at: str | None
-    last_job_id: str | None
-
-
-class Schedules(BaseModel):
+class Schedules(TypedDict):
     """All schedules, by name."""
 
     schedules: list[Schedule]
 
 
-class StuckJob(BaseModel):
-    """A job that needs somebody's eye."""
-
-    job: OwnedJob
-    reason: Literal["no_worker", "paused", "waiting", "overrun", "cancelling", "crashing"]
-    age_seconds: float
-
-
-class StuckJobs(BaseModel):
+class StuckJobs(TypedDict):
     """The longest stuck first."""
 
     jobs: list[StuckJob]
 
 
-class Worker(BaseModel):
-    """A worker process."""
-
-    worker: str
-    kinds: list[str]
-    seen_at: str | None
-    held_count: int
-    lease_ends_at: str | None
-
-
-class Workers(BaseModel):
+class Workers(TypedDict):
     """Workers that were seen in the last two minutes, or hold jobs, by name."""
 
     workers: list[Worker]

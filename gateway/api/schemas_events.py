@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+from typing_extensions import TypedDict
 
 
-class Event(BaseModel):
+class Event(TypedDict):
     """One event of the stream."""
 
-    id: int | None = Field(description="The sequence of a transition, as in the stream; null for what has none.")
-    event: str = Field(examples=["job"], description="`job`, `demo`, `connection` or `reset`.")
-    data: dict[str, Any] = Field(description="A whole snapshot with a `version`, as in the stream.")
+    id: Annotated[
+        int | None, Field(description="The sequence of a transition, as in the stream; null for what has none.")
+    ]
+    event: Annotated[str, Field(examples=["job"], description="`job`, `demo`, `connection` or `reset`.")]
+    data: Annotated[dict[str, Any], Field(description="A whole snapshot with a `version`, as in the stream.")]
 
 
-class Piece(BaseModel):
+class Piece(TypedDict):
     """What is new."""
 
-    resumed: bool = Field(description="Whether nothing is missing between the answer before and this one.")
+    resumed: Annotated[bool, Field(description="Whether nothing is missing between the answer before and this one.")]
     events: list[Event]
-    next: str = Field(examples=["42.7.0"], description="What to hand back as `after`.")
+    next: Annotated[str, Field(examples=["42.7.0"], description="What to hand back as `after`.")]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict
 
 from gateway.api.schemas import Body, Text
+from gateway.views import Passkey
 
 _BYTES = "Bytes in base64url, without padding."
 
@@ -81,36 +83,7 @@ class PasskeyName(Body):
     name: Text = Field(description="1 to 100 characters.", examples=["Phone"])
 
 
-class Ceremony(BaseModel):
-    """What a browser is to ask an authenticator."""
-
-    ceremony: str = Field(description="To be sent with the answer; a secret.")
-    options: dict[str, Any] = Field(
-        description="WebAuthn's PublicKeyCredentialCreationOptionsJSON, or PublicKeyCredentialRequestOptionsJSON."
-    )
-    expires_at: str | None
-
-
-class Passkey(BaseModel):
-    """One passkey."""
-
-    passkey_id: str
-    name: str
-    created_at: str | None
-    last_used_at: str | None
-    syncable: bool = Field(description="Whether its authenticator may copy it to other devices of its owner.")
-    synced: bool = Field(description="Whether it had been so copied when it was last used.")
-
-
-class AddedPasskey(BaseModel):
+class AddedPasskey(TypedDict):
     """The passkey."""
 
     passkey: Passkey
-
-
-class Passkeys(BaseModel):
-    """All of a user's, oldest first."""
-
-    passkeys: list[Passkey]
-    available: bool = Field(description="Whether passkeys can be added and used at this address.")
-    limit: int

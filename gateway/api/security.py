@@ -21,7 +21,7 @@ FRESH = "The session goes on under a new token. 401 `invalid_credentials` or `in
 @router.get(
     "/security",
     summary="How the account is protected",
-    responses=documented(200, schemas_auth.Security, "As it is, and what happened lately."),
+    responses=documented(200, views.Security, "As it is, and what happened lately."),
 )
 async def get_security(session: SignedIn, gateway: Gateway) -> Response:
     """Answer how the user's account is protected, and what happened to it lately."""

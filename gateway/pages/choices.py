@@ -1,4 +1,4 @@
-"""What the form of demo mode offers. The demo service decides; a test holds the two together."""
+"""The form of demo mode: its choices and their validation."""
 
 from __future__ import annotations
 
@@ -7,46 +7,60 @@ from datetime import timedelta
 
 from google.protobuf.duration_pb2 import Duration
 
-AUTO = "auto"
-PROFILE_TYPES = ("creator", "brand", "local_business")
-NICHES = ("tech_reviews", "beauty", "fitness", "gaming", "food", "travel", "finance", "education")
-DEFAULT_CONTENT = 60
-DEFAULT_INTERACTIONS = 2_000
+from gateway.demo_options import (
+    AUTO,
+    CONTENT_LIMITS,
+    DEFAULT_CONTENT,
+    DEFAULT_INTERACTIONS,
+    INTERACTION_LIMITS,
+    NICHES,
+    PROFILE_TYPES,
+)
+
+__all__ = [
+    "DEFAULT_CONTENT",
+    "DEFAULT_INTERACTIONS",
+    "EXPIRIES",
+    "NICHES",
+    "PROFILE_TYPES",
+    "count",
+    "expiry",
+    "mistakes",
+]
+
 EXPIRIES = {"": None, "1": timedelta(days=1), "7": timedelta(days=7), "30": timedelta(days=30)}
-"""When demo mode is disabled by itself, by what the form sends."""
-CONTENT_LIMITS = (1, 1_000)
-INTERACTION_LIMITS = (0, 100_000)
+"""After how long demo mode is disabled automatically, by the value that the form sends."""
 _NOT_OFFERED = "Choose one of those that are offered."
 
 
 def mistakes(sent: Mapping[str, str]) -> dict[str, str]:
-    """Say what is wrong with a form that was sent, by field; empty counts are the defaults."""
-    found = {
+    """Return the mistakes of a submitted form by field; empty counts mean the defaults."""
+    sentences = {
         "profile_type": _mistake_of_choice(sent["profile_type"], PROFILE_TYPES),
         "niche": _mistake_of_choice(sent["niche"], NICHES),
         "content_count": _mistake_of_count(sent["content_count"], *CONTENT_LIMITS),
         "interaction_count": _mistake_of_count(sent["interaction_count"], *INTERACTION_LIMITS),
         "expires": "" if sent["expires"] in EXPIRIES else _NOT_OFFERED,
     }
-    return {field: sentence for field, sentence in found.items() if sentence}
+    return {field: sentence for field, sentence in sentences.items() if sentence}
 
 
 def count(text: str) -> int | None:
-    """Give the number of a field without mistakes; None if it is empty."""
+    """Return the number of a valid field; None if it is empty."""
     return int(text) if text.strip() else None
 
 
 def expiry(text: str) -> Duration | None:
-    """Give the duration of a field without mistakes; None: never."""
-    if (lasts := EXPIRIES[text]) is None:
+    """Return the duration of a valid field; None for never."""
+    if (delay := EXPIRIES[text]) is None:
         return None
     message = Duration()
-    message.FromTimedelta(lasts)
+    message.FromTimedelta(delay)
     return message
 
 
-def _mistake_of_choice(text: str, known: tuple[str, ...]) -> str:
-    return "" if text in {"", AUTO, *known} else _NOT_OFFERED
+def _mistake_of_choice(text: str, choices: tuple[str, ...]) -> str:
+    return "" if text in {"", AUTO, *choices} else _NOT_OFFERED
 
 
 def _mistake_of_count(text: str, least: int, most: int) -> str:
@@ -55,6 +69,6 @@ def _mistake_of_count(text: str, least: int, most: int) -> str:
         return ""
     if not (digits.isascii() and digits.isdecimal()):
         return f"Must be a whole number between {least:,} and {most:,}."
-    # Longer than any number that is offered: it need not be read to be too large.
+    # int() is not called on numbers longer than the largest choice.
     is_in_range = len(digits) <= 9 and least <= int(digits) <= most
     return "" if is_in_range else f"Must be between {least:,} and {most:,}."

@@ -126,7 +126,7 @@ class DemoMode:
         return self._see(_origin(sent), say="dismissed")
 
     async def _show(
-        self, request: Request, form: dict[str, Any], *, example: views.Json | None = None, status: int = 200
+        self, request: Request, form: dict[str, Any], *, example: views.DemoExample | None = None, status: int = 200
     ) -> Response:
         visitor = await page_request.begin(request, self._container)
         context = {

@@ -31,7 +31,7 @@ SAYS: Mapping[str, str] = {
 }
 """What pages tell of errors of a cancel or a retry."""
 _BY_NAME = {name: value for value, name in views.JOB_STATES.items()}
-FILTERS: Mapping[str, tuple[str, ...]] = {
+FILTERS: Mapping[str, tuple[views.JobStatus, ...]] = {
     "active": labels.ACTIVE,
     "completed": ("completed",),
     "failed": ("failed",),
@@ -113,14 +113,14 @@ class Jobs:
             say = "job_cancelling"
         return redirects.see(redirects.local(sent["origin"]) or f"{PATH}/{job_id}", say=say, secure=self._secure)
 
-    async def _history(self, job_id: str, identity: str) -> views.Json:
+    async def _history(self, job_id: str, identity: str) -> views.JobHistory:
         try:
             return views.job_history(job_id, await self._container.jobs.get_job_history(job_id, user=identity))
         except errors.NotFound:
             # Accepted an instant ago: nothing has happened yet.
-            return {"attempts": [], "transitions": []}
+            return {"job_id": job_id, "attempts": [], "transitions": []}
 
-    async def _children(self, job: job_pb2.Job, identity: str) -> list[views.Json]:
+    async def _children(self, job: job_pb2.Job, identity: str) -> list[views.Job]:
         if not job.HasField("children"):
             return []
         asked = jobs_service_pb2.ListJobsRequest(owner_id=job.spec.owner_id, parent_id=job.job_id, page_size=CHILDREN)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gateway import views
+
 KINDS: Mapping[str, str] = {
     "demo.enable": "Set up demo mode",
     "demo.disable": "Remove demo data",
@@ -31,7 +33,7 @@ STATES: Mapping[str, str] = {
     "failed": "Failed",
     "cancelled": "Cancelled",
 }
-ACTIVE = ("scheduled", "pending", "running", "retrying", "cancelling")
+ACTIVE: tuple[views.JobStatus, ...] = ("scheduled", "pending", "running", "retrying", "cancelling")
 _UNDO = ".undo"
 _STUCK: Mapping[str, str] = {
     "no_worker": "No worker serves its kind",

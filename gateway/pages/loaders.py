@@ -20,8 +20,8 @@ READS = 3
 OLDER_THAN_ANY = -1
 """A version that makes an open page ask for its fragment as soon as its stream tells how demo mode stands."""
 
-KINDS = ("comment", "review", "mention")
-SENTIMENTS = ("positive", "neutral", "negative")
+KINDS = views.INTERACTION_KINDS
+SENTIMENTS = views.SENTIMENTS
 
 Found = TypeVar("Found")
 
@@ -49,12 +49,12 @@ class Overview:
     """What the dashboard shows."""
 
     demo: views.Json
-    metrics: views.Json | None
+    metrics: views.Dashboard | None
     """None: the numbers and lists cannot be read right now."""
-    interactions: list[views.Json]
+    interactions: list[views.Interaction]
     older: str
     """The token of the page of interactions after this one; empty on the last."""
-    content: list[views.Json]
+    content: list[views.ContentItem]
     is_narrow: bool
     """Whether only some interactions were asked for."""
 
@@ -79,7 +79,7 @@ async def demo_status(client: clients.Demo, identity: str) -> views.Json:
     return {**shown, "estimated_finish_at": views.optional_time(found.job.progress, "estimate_time")}
 
 
-async def connections(client: clients.Connections, identity: str) -> list[views.Json] | None:
+async def connections(client: clients.Connections, identity: str) -> list[views.Connection] | None:
     """Answer how the connections to platforms stand; None when nobody can say."""
     found = await _if_there(client.list_connections(user=identity, quick=True))
     return None if found is None else [views.connection(connection) for connection in found]

@@ -44,7 +44,7 @@ class Visit:
     """Where the page's stream goes on; None: from wherever it stands by then."""
     flash: flash.Flash | None
     form_token: str
-    unread: views.Json | None
+    unread: views.Notifications | None
     """What ended and was not read of yet, the latest of it; None when nobody can say."""
     secure: bool
 
@@ -143,7 +143,7 @@ async def _position(session: sessions.Session, container: Container, *, is_fragm
         return None
 
 
-async def _unread(session: sessions.Session, container: Container) -> views.Json | None:
+async def _unread(session: sessions.Session, container: Container) -> views.Notifications | None:
     try:
         page = await container.jobs.list_notifications(
             page_size=UNREAD, page_token="", user=session.identity, quick=True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from gateway import views
 from gateway.pages import durations
@@ -52,13 +51,13 @@ class Entry:
     """How long the attempt took that ended so."""
 
 
-def entries(history: views.Json) -> list[Entry]:
+def entries(history: views.JobHistory) -> list[Entry]:
     """Tell a job's history, oldest first."""
     attempts = {attempt["attempt"]: attempt for attempt in history["attempts"]}
     return [_entry(transition, attempts.get(transition["attempt"])) for transition in history["transitions"]]
 
 
-def _entry(transition: views.Json, attempt: views.Json | None) -> Entry:
+def _entry(transition: views.Transition, attempt: views.Attempt | None) -> Entry:
     reason, status = transition["reason"], transition["status"]
     began = reason == "claimed"
     is_end = attempt is not None and not began and attempt["finished_at"] is not None and _ended_so(transition, attempt)
@@ -74,7 +73,7 @@ def _entry(transition: views.Json, attempt: views.Json | None) -> Entry:
     )
 
 
-def _title(transition: views.Json) -> str:
+def _title(transition: views.Transition) -> str:
     reason, status = transition["reason"], transition["status"]
     if reason == "submitted" and status == "scheduled":
         return "Submitted, for later"
@@ -84,7 +83,7 @@ def _title(transition: views.Json) -> str:
     return title.format(attempt=transition["attempt"])
 
 
-def _detail(reason: str, status: str, error: dict[str, Any] | None) -> str:
+def _detail(reason: str, status: str, error: views.ErrorInfo | None) -> str:
     explanation = _EXPLANATIONS.get(reason, "")
     if reason == "lease_expired" and status in views.FINISHED:
         explanation = "Its worker no longer answered."
@@ -92,7 +91,7 @@ def _detail(reason: str, status: str, error: dict[str, Any] | None) -> str:
     return f"{message} {explanation}".strip()
 
 
-def _ended_so(transition: views.Json, attempt: views.Json) -> bool:
+def _ended_so(transition: views.Transition, attempt: views.Attempt) -> bool:
     """Whether a transition is the end of its attempt: what comes later, as a retry, only names the latest attempt."""
     gap = durations.between(attempt["finished_at"], transition["occurred_at"])
     return gap is not None and abs(gap) < 1 and transition["reason"] not in {"retried", "due"}

@@ -1,4 +1,7 @@
-"""Protobuf to JSON: the one shape of each thing, in answers, in the events of a stream and on pages."""
+"""Protobuf to JSON: the one shape of each thing, in responses, in the events of a stream and on pages.
+
+The types are the documented schemas of the API; mypy holds each function to its type.
+"""
 
 from __future__ import annotations
 
@@ -8,39 +11,77 @@ from gateway.views.accounts import (
     DEMO_PATH,
     SECURITY_PATH,
     SESSIONS_PATH,
+    Me,
+    Role,
+    Security,
+    SecurityEvent,
+    Session,
+    User,
     me,
     security,
     security_event,
     session,
     user,
 )
-from gateway.views.connections import CONNECTION_MOVING, connection, connection_state
+from gateway.views.connections import (
+    CONNECTION_MOVING,
+    Connection,
+    ConnectionStatus,
+    connection,
+    connection_state,
+)
+from gateway.views.content import (
+    INTERACTION_KINDS,
+    SENTIMENTS,
+    Content,
+    ContentItem,
+    Dashboard,
+    Interaction,
+    InteractionKind,
+    Interactions,
+    Sentiment,
+    content,
+    dashboard,
+    interactions,
+)
 from gateway.views.demo import (
     DEMO_STATES,
     MOVING,
-    content,
-    dashboard,
+    DemoAccepted,
+    DemoExample,
+    DemoState,
+    DemoStatus,
     demo_accepted,
     demo_example,
     demo_state,
     demo_status,
-    interactions,
 )
-from gateway.views.job_snapshots import (
+from gateway.views.jobs import (
     CANCELLABLE,
     FINISHED,
     JOB_STATES,
+    Attempt,
+    Job,
+    JobHistory,
+    Jobs,
+    JobStatus,
+    Transition,
     job,
     job_history,
     job_state,
     jobs,
+    progress,
+)
+from gateway.views.notifications import (
+    Notification,
+    Notifications,
+    NotificationsRead,
     notification,
     notifications,
     notifications_read,
-    progress,
 )
-from gateway.views.passkeys import ceremony, passkey, passkeys
-from gateway.views.times import Json, optional_time, time
+from gateway.views.passkeys import Ceremony, Passkey, Passkeys, ceremony, passkey, passkeys
+from gateway.views.times import ErrorInfo, Json, optional_time, time
 
 __all__ = [
     "CANCELLABLE",
@@ -50,11 +91,45 @@ __all__ = [
     "DEMO_PATH",
     "DEMO_STATES",
     "FINISHED",
+    "INTERACTION_KINDS",
     "JOB_STATES",
     "MOVING",
     "SECURITY_PATH",
+    "SENTIMENTS",
     "SESSIONS_PATH",
+    "Attempt",
+    "Ceremony",
+    "Connection",
+    "ConnectionStatus",
+    "Content",
+    "ContentItem",
+    "Dashboard",
+    "DemoAccepted",
+    "DemoExample",
+    "DemoState",
+    "DemoStatus",
+    "ErrorInfo",
+    "Interaction",
+    "InteractionKind",
+    "Interactions",
+    "Job",
+    "JobHistory",
+    "JobStatus",
+    "Jobs",
     "Json",
+    "Me",
+    "Notification",
+    "Notifications",
+    "NotificationsRead",
+    "Passkey",
+    "Passkeys",
+    "Role",
+    "Security",
+    "SecurityEvent",
+    "Sentiment",
+    "Session",
+    "Transition",
+    "User",
     "ceremony",
     "connection",
     "connection_state",

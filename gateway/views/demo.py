@@ -1,20 +1,26 @@
-"""Demo mode and what it shows."""
+"""Demo mode."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Annotated, Literal, cast
+
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from gateway.views import times
-from gateway.views.job_snapshots import job_state, progress
-from gateway.views.times import Json
+from gateway.views.content import ContentItem, Interaction, content, interactions
+from gateway.views.jobs import JobStatus, Progress, job_state, progress
+from gateway.views.times import ErrorInfo
 from repruv.demo.v1 import demo_pb2, demo_service_pb2
 from repruv.jobs.v1 import job_pb2
 
-DEMO_STATES = {value: name.removeprefix("DEMO_STATE_").lower() for name, value in demo_pb2.DemoState.items()}
+DemoState = Literal["disabled", "enabling", "enabled", "disabling", "failed"]
+
+DEMO_STATES = {
+    value: cast("DemoState", name.removeprefix("DEMO_STATE_").lower()) for name, value in demo_pb2.DemoState.items()
+}
 MOVING = frozenset({"enabling", "disabling"})
 
-_SENTIMENTS = ("positive", "neutral", "negative")
 _DEMO_MESSAGES = {
     "enabling": "Demo mode is being enabled.",
     "enabled": "Demo mode is active.",
@@ -23,24 +29,81 @@ _DEMO_MESSAGES = {
 }
 
 
-def demo_state(demo: demo_pb2.Demo) -> str:
-    """Where demo mode stands, in one word."""
+class DemoAccepted(TypedDict):
+    """An accepted request; the job does the work."""
+
+    status: DemoState
+    job_id: str
+    message: str
+
+
+class DemoProfile(TypedDict):
+    """Who the demo data pretends the user to be."""
+
+    profile_type: str
+    niche: str
+    name: str
+    handle: str
+    tagline: str
+    avatar: str
+    platforms: list[str]
+
+
+class DemoStats(TypedDict):
+    """Rows asked for, written so far, and removed by the latest disable."""
+
+    content: int
+    interactions: int
+    content_written: int
+    interactions_written: int
+    removed_content: int
+    removed_interactions: int
+
+
+class DemoStatus(TypedDict):
+    """How demo mode stands."""
+
+    status: DemoState
+    demo_mode: bool
+    job_id: str | None
+    job_kind: Annotated[str | None, Field(examples=["demo.enable"])]
+    job_status: JobStatus | None
+    progress: Progress | None
+    profile: DemoProfile | None
+    error: ErrorInfo | None
+    stats: DemoStats
+    version: int
+    enabled_at: str | None
+    expires_at: Annotated[str | None, Field(description="When it is disabled by itself; null: never.")]
+    message: str
+
+
+class DemoExample(TypedDict):
+    """An example of what demo mode would show."""
+
+    profile: DemoProfile
+    content: list[ContentItem]
+    interactions: list[Interaction]
+
+
+def demo_state(demo: demo_pb2.Demo) -> DemoState:
+    """Return the state of demo mode."""
     return DEMO_STATES[demo.state]
 
 
-def demo_status(demo: demo_pb2.Demo, moved_by: job_pb2.Job | None) -> Json:
-    """How demo mode stands; `moved_by` is the job that moves it, if it can be read."""
+def demo_status(demo: demo_pb2.Demo, job: job_pb2.Job | None) -> DemoStatus:
+    """Return the status of demo mode; `job` is the job of its transition, None if that could not be read."""
     state = demo_state(demo)
-    if moved_by is not None and (state not in MOVING | {"failed"} or moved_by.job_id != demo.job_id):
-        moved_by = None
-    job_status = job_state(moved_by) if moved_by else "pending" if state in MOVING else None
+    if job is not None and (state not in MOVING | {"failed"} or job.job_id != demo.job_id):
+        job = None
+    job_status = job_state(job) if job else "pending" if state in MOVING else None
     return {
         "status": state,
         "demo_mode": state == "enabled",
         "job_id": demo.job_id or None,
         "job_kind": demo.job_kind or None,
         "job_status": job_status,
-        "progress": progress(moved_by) if moved_by else None,
+        "progress": progress(job) if job else None,
         "profile": _profile(demo.profile) if demo.HasField("profile") else None,
         "error": times.error(demo.error) if demo.HasField("error") else None,
         "stats": {
@@ -58,89 +121,24 @@ def demo_status(demo: demo_pb2.Demo, moved_by: job_pb2.Job | None) -> Json:
     }
 
 
-def demo_accepted(demo: demo_pb2.Demo, job_id: str) -> Json:
-    """The answer to an accepted enable or disable."""
+def demo_accepted(demo: demo_pb2.Demo, job_id: str) -> DemoAccepted:
+    """Return the answer to an accepted enable or disable."""
     state = demo_state(demo)
     return {"status": state, "job_id": job_id, "message": _demo_message(state, demo)}
 
 
-def demo_example(found: demo_service_pb2.PreviewDemoResponse) -> Json:
-    """An example of what demo mode would show."""
+def demo_example(preview: demo_service_pb2.PreviewDemoResponse) -> DemoExample:
+    """Return an example of what demo mode would show."""
     return {
-        "profile": _profile(found.profile),
-        "content": content(demo_service_pb2.ListContentResponse(content=found.content))["content"],
-        "interactions": interactions(demo_service_pb2.ListInteractionsResponse(interactions=found.interactions))[
+        "profile": _profile(preview.profile),
+        "content": content(demo_service_pb2.ListContentResponse(content=preview.content))["content"],
+        "interactions": interactions(demo_service_pb2.ListInteractionsResponse(interactions=preview.interactions))[
             "interactions"
         ],
     }
 
 
-def content(page: demo_service_pb2.ListContentResponse) -> Json:
-    """A page of content items."""
-    return {
-        "content": [
-            {
-                "content_id": item.content_id,
-                "platform": item.platform,
-                "title": item.title,
-                "published_at": times.optional_time(item, "publish_time"),
-                "views": item.views,
-                "likes": item.likes,
-                "interaction_count": item.interaction_count,
-            }
-            for item in page.content
-        ],
-        "next_page_token": page.next_page_token,
-    }
-
-
-def interactions(page: demo_service_pb2.ListInteractionsResponse) -> Json:
-    """A page of interactions."""
-    return {
-        "interactions": [
-            {
-                "interaction_id": item.interaction_id,
-                "kind": item.kind,
-                "platform": item.platform,
-                "author": {"name": item.author_name, "handle": item.author_handle},
-                "text": item.text,
-                "rating": item.rating if item.HasField("rating") else None,
-                "sentiment": item.sentiment,
-                "replied": item.replied,
-                "reply_text": item.reply_text or None,
-                "needs_reply": item.needs_reply,
-                "occurred_at": times.optional_time(item, "occur_time"),
-                "likes": item.likes,
-                "content": {"content_id": item.content_id, "title": item.content_title},
-            }
-            for item in page.interactions
-        ],
-        "next_page_token": page.next_page_token,
-    }
-
-
-def dashboard(numbers: demo_service_pb2.GetDashboardResponse) -> Json:
-    """The dashboard's numbers."""
-    return {
-        "demo": numbers.demo,
-        "content_count": numbers.content_count,
-        "interaction_count": numbers.interaction_count,
-        "average_rating": numbers.average_rating if numbers.HasField("average_rating") else None,
-        "rating_counts": _counts(numbers.rating_counts, range(1, 6)),
-        "response_rate": numbers.response_rate if numbers.HasField("response_rate") else None,
-        "needs_reply": numbers.needs_reply_count,
-        "sentiment": _counts(numbers.sentiment_counts, _SENTIMENTS),
-        "views": numbers.views,
-        "likes": numbers.likes,
-        "interactions_per_day": [
-            {"date": day.date, "count": day.count, "sentiment": _counts(day.sentiment_counts, _SENTIMENTS)}
-            for day in numbers.interactions_per_day
-        ],
-        "computed_at": times.optional_time(numbers, "compute_time"),
-    }
-
-
-def _profile(profile: demo_pb2.DemoProfile) -> Json:
+def _profile(profile: demo_pb2.DemoProfile) -> DemoProfile:
     return {
         "profile_type": profile.profile_type,
         "niche": profile.niche,
@@ -164,7 +162,3 @@ def _demo_message(state: str, demo: demo_pb2.Demo) -> str:
             f" {removed.content_removed:,} content items removed."
         )
     return "Demo mode is off."
-
-
-def _counts(counts: Mapping[Any, int], names: Iterable[Any]) -> dict[str, int]:
-    return {str(name): counts.get(name, 0) for name in names}

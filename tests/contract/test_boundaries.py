@@ -35,7 +35,7 @@ INWARD = ("domain", "schema", "storage", "context", "operations", "servicer", "_
 OPTIONAL = {"context"}
 # Rooms of the gateway, from the inside out: none imports one of its own or a later row.
 GATEWAY_ROOMS = (
-    ("metrics", "problems", "views", "idempotency", "flash"),
+    ("metrics", "problems", "views", "demo_options", "idempotency", "flash"),
     ("identity", "redirects"),
     ("clients",),
     ("middleware",),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chassis import errors
+from gateway import demo_options
 from gateway.api import schemas
 from gateway.pages import choices
 from repruv.demo.v1 import demo_service_pb2
@@ -12,12 +13,12 @@ from services.demo import convert, dataset, options
 
 
 def test_the_form_offers_what_there_is() -> None:
-    assert choices.PROFILE_TYPES == dataset.PROFILE_TYPES
-    assert choices.NICHES == dataset.NICHES
-    assert choices.AUTO == options.AUTO
-    assert choices.CONTENT_LIMITS == (1, dataset.MAX_CONTENT)
-    assert choices.INTERACTION_LIMITS == (0, dataset.MAX_INTERACTIONS)
-    assert (choices.DEFAULT_CONTENT, choices.DEFAULT_INTERACTIONS) == (
+    assert demo_options.PROFILE_TYPES == dataset.PROFILE_TYPES
+    assert demo_options.NICHES == dataset.NICHES
+    assert demo_options.AUTO == options.AUTO
+    assert demo_options.CONTENT_LIMITS == (1, dataset.MAX_CONTENT)
+    assert demo_options.INTERACTION_LIMITS == (0, dataset.MAX_INTERACTIONS)
+    assert (demo_options.DEFAULT_CONTENT, demo_options.DEFAULT_INTERACTIONS) == (
         dataset.DEFAULT_CONTENT,
         dataset.DEFAULT_INTERACTIONS,
     )

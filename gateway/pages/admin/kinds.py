@@ -61,7 +61,7 @@ class Kinds:
         return redirects.see(PATH, say=say, secure=self._secure)
 
 
-def _is_paused(kind: dict[str, object] | None) -> bool:
+def _is_paused(kind: engine.Kind | None) -> bool:
     return kind is not None and kind["paused_at"] is not None
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -76,10 +77,10 @@ def test_kinds_have_names(kind: str, shown: str) -> None:
 
 
 def test_the_history_of_a_job_whose_worker_died_is_told_in_order() -> None:
-    def transition(reason: str, status: str, attempt: int, at: int) -> dict[str, object]:
+    def transition(reason: str, status: str, attempt: int, at: int) -> Any:
         return {"reason": reason, "status": status, "attempt": attempt, "occurred_at": after(seconds=at)}
 
-    attempts = [
+    attempts: Any = [
         {"attempt": 1, "worker": "w-1", "started_at": after(), "finished_at": after(seconds=9), "error": None},
         {"attempt": 2, "worker": "w-2", "started_at": after(seconds=10), "finished_at": None, "error": None},
     ]
@@ -90,7 +91,7 @@ def test_the_history_of_a_job_whose_worker_died_is_told_in_order() -> None:
         transition("claimed", "running", 2, 10),
         transition("something_new", "running", 2, 11),
     ]
-    told = timeline.entries({"attempts": attempts, "transitions": transitions})
+    told = timeline.entries({"job_id": "j", "attempts": attempts, "transitions": transitions})
     assert [entry.title for entry in told] == [
         "Submitted",
         "Attempt 1 began",

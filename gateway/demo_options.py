@@ -1,0 +1,17 @@
+"""What demo mode can be enabled with: the one list that the form and the API schema share.
+
+The demo service validates; `tests/contract/test_choices.py` holds this module to what the service accepts.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+AUTO = "auto"
+PROFILE_TYPES = ("creator", "brand", "local_business")
+NICHES = ("tech_reviews", "beauty", "fitness", "gaming", "food", "travel", "finance", "education")
+CONTENT_LIMITS = (1, 1_000)
+DEFAULT_CONTENT = 60
+INTERACTION_LIMITS = (0, 100_000)
+DEFAULT_INTERACTIONS = 2_000
+EXPIRY_LIMITS = (timedelta(minutes=10), timedelta(days=90))
