@@ -43,7 +43,7 @@ class Connections(Source[connection_pb2.Connection]):
         """Return kind and owner of the job that connects or disconnects the platform."""
         return job_pb2.JobSpec(kind=JOB_KINDS[views.connection_state(snapshot)], owner_id=snapshot.user_id)
 
-    def show(self, snapshot: connection_pb2.Connection, job: job_pb2.Job | None) -> views.Json | None:
+    def show(self, snapshot: connection_pb2.Connection, job: job_pb2.Job | None) -> views.Connection | None:
         """Return the JSON of `GET /connections/{platform}`; None for a connection that was never used."""
         del job
         return views.connection(snapshot) if snapshot.version else None

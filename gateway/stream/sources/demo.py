@@ -40,6 +40,6 @@ class Demo(Source[demo_pb2.Demo]):
         """Return kind and owner of the job that enables or disables demo mode."""
         return job_pb2.JobSpec(kind=snapshot.job_kind, owner_id=snapshot.owner_id)
 
-    def show(self, snapshot: demo_pb2.Demo, job: job_pb2.Job | None) -> views.Json:
+    def show(self, snapshot: demo_pb2.Demo, job: job_pb2.Job | None) -> views.DemoStatus:
         """Return the JSON of `GET /demo/status`."""
         return views.demo_status(snapshot, job)

@@ -18,7 +18,7 @@ class Notifications(Source[job_events_pb2.NotificationsRead]):
         """Return the count after notifications were read."""
         return job_events_pb2.NotificationsRead.FromString(payload)
 
-    def show(self, snapshot: job_events_pb2.NotificationsRead, job: job_pb2.Job | None) -> views.Json:
+    def show(self, snapshot: job_events_pb2.NotificationsRead, job: job_pb2.Job | None) -> views.NotificationsRead:
         """Return the unread count and its version."""
         del job
         return views.notifications_read(snapshot)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Generic, NamedTuple, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from gateway import views
 from gateway.stream import frames
 from repruv.jobs.v1 import job_pb2
 
@@ -60,7 +59,7 @@ class Source(Generic[Snapshot]):
         """Return kind and owner of the job that moves the resource."""
         raise NotImplementedError
 
-    def show(self, snapshot: Snapshot, job: job_pb2.Job | None) -> views.Json | None:
+    def show(self, snapshot: Snapshot, job: job_pb2.Job | None) -> Mapping[str, Any] | None:
         """Return the JSON of a snapshot and of its job, if that is known; None for one that streams leave out."""
         raise NotImplementedError
 
