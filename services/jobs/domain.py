@@ -85,7 +85,13 @@ TRANSITIONS: Mapping[Action, tuple[frozenset[State], State]] = {
     ),
     Action.RETRY: (frozenset({State.FAILED, State.CANCELLED}), State.PENDING),
 }
-"""Action -> (from these states, to that state). The storage's guarded updates take their states from here."""
+"""Action -> (source states, target state). The guards of all updates are built from this table."""
+WAITING = TRANSITIONS[Action.EXPIRE][0]
+"""States in which a job waits to be claimed, and its deadline can fail it."""
+DELAYED = frozenset({TRANSITIONS[Action.SNOOZE][1], TRANSITIONS[Action.RETRY_LATER][1]})
+"""States in which a job may wait for run_at."""
+OCCUPIES_SLOT = HELD | {TRANSITIONS[Action.RETRY_LATER][1]}
+"""States in which a job takes a slot of its concurrency key whether it is ready or not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

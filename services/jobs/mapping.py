@@ -23,7 +23,7 @@ def job(row: Sequence[Any]) -> Job:
         scheduled_at, state, run_at, attempt, max_attempts, crashes, errors, worker, _lease_until,
         progress_attempt, done, total, message, result, error_code, error_message, cancel_reason, version,
         created_at, started_at, finished_at, concurrency_key, total_timeout, deadline, parent_id,
-        children_total, children_ended, children_unsuccessful, awaits_children, notifies, undoes, _read_at, _turn,
+        children_total, children_ended, children_unsuccessful, awaits_children, notifies, undoes, _read_at, _fair_rank,
         ready, rate, progress_at,
     ) = row
     # fmt: on

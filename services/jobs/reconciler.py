@@ -58,7 +58,11 @@ class Reconciler:
                 self._rung_at = self._clock()
                 await self._maintenance.wake_all()
             return TURN_SECONDS
-        return self._longest if found.rest is None else min(self._longest, max(TURN_SECONDS, found.rest))
+        return (
+            self._longest
+            if found.seconds_to_next is None
+            else min(self._longest, max(TURN_SECONDS, found.seconds_to_next))
+        )
 
     async def rescue(self, *, expired: bool = True) -> None:
         """Rescue expired leases, if there are any; but not when nobody could renew: then the workers first get the time to do so.

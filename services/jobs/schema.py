@@ -1,4 +1,4 @@
-"""The tables of the jobs service as SQLAlchemy sees them; the migrations make them."""
+"""The tables of the jobs service in SQLAlchemy; the migrations create them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ jobs = sa.Table(
     sa.Column("notifies", sa.Boolean, nullable=False),
     sa.Column("undoes", sa.Boolean, nullable=False),
     sa.Column("read_at", _time),
-    sa.Column("turn", sa.BigInteger, nullable=False),
+    sa.Column("fair_rank", sa.BigInteger, nullable=False),
     sa.Column("ready", sa.Boolean, nullable=False),
     sa.Column("progress_rate", sa.Double),
     sa.Column("progress_at", _time),
@@ -116,7 +116,7 @@ kinds = sa.Table(
     sa.Column("is_limited", sa.Boolean),
     sa.Column("tokens", sa.Double, nullable=False),
     sa.Column("tokens_at", _time, nullable=False),
-    sa.Column("turn", sa.BigInteger, nullable=False),
+    sa.Column("fair_rank", sa.BigInteger, nullable=False),
 )
 
 workers = sa.Table(

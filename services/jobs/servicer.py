@@ -340,8 +340,8 @@ def _submit(request: jobs_service_pb2.SubmitJobRequest, known: Mapping[str, kind
 
 
 def _submitted(job: domain.Job, created: bool, known: Mapping[str, kinds.Kind]) -> jobs_service_pb2.SubmitJobResponse:
-    served = job.spec.kind in known and known[job.spec.kind].has_worker
-    return jobs_service_pb2.SubmitJobResponse(job=convert.job_to_proto(job), created=created, has_worker=served)
+    has_worker = job.spec.kind in known and known[job.spec.kind].has_worker
+    return jobs_service_pb2.SubmitJobResponse(job=convert.job_to_proto(job), created=created, has_worker=has_worker)
 
 
 def _finish(request: jobs_service_pb2.FinishJobRequest) -> tuple[UUID, int, domain.Outcome]:

@@ -1,7 +1,7 @@
-"""The statements that run for every job, in SQL, since what makes them fast and right is in its details.
+"""The statements that run for every job, in SQL: their speed and correctness depend on details that a builder would hide.
 
-Those that move jobs take the states that they may come from out of `domain.TRANSITIONS`. Rows go in as one JSON text or
-as arrays, so that a thousand of them cost one round trip, and come out with the columns of `schema.jobs`, in that order.
+All states come from `domain.TRANSITIONS`. Rows are passed as one JSON text or as arrays: a thousand rows cost one round trip.
+Returned rows have the columns of `schema.jobs`, in that order.
 """
 
 from __future__ import annotations
@@ -34,12 +34,16 @@ def _columns(alias: str) -> str:
 _MOVES = ", ".join(
     f"('{action}', '{source}')" for action, (sources, _) in domain.TRANSITIONS.items() for source in sorted(sources)
 )
-_TERMINAL = _states(domain.TERMINAL)
-_HELD = _states(domain.HELD)
+TERMINAL = _states(domain.TERMINAL)
+HELD = _states(domain.HELD)
+DELAYED = _states(domain.DELAYED)
+WAITING = _states(domain.WAITING)
+PENDING = f"'{State.PENDING}'"
+_OCCUPIES_SLOT = _states(domain.OCCUPIES_SLOT)
 
 
 def _numbered(moved: str) -> str:
-    """End a statement whose CTE `moved` has jobs that moved: each comes out with its place in its owner's sequence."""
+    """Return the end of a statement whose CTE `moved` has the moved jobs: it adds the sequence of each job's event."""
     return f"""
 , counted AS (SELECT owner_id, count(*) AS count FROM {moved} GROUP BY owner_id),
 advanced AS (
@@ -55,33 +59,33 @@ FROM {moved} m JOIN counted c ON c.owner_id = m.owner_id JOIN advanced a ON a.ow
 _INSERT = f"""
 INSERT INTO jobs.jobs (job_id, owner_id, kind, payload, priority, budget, max_attempts, backoff, max_backoff,
     attempt_timeout, total_timeout, unique_key, concurrency_key, parent_id, notifies, undoes, scheduled_at, run_at, deadline,
-    state, ready, turn)
+    state, ready, fair_rank)
 SELECT g.job_id, g.owner_id, g.kind, g.payload, g.priority, g.max_attempts, g.max_attempts,
     make_interval(secs => g.backoff), make_interval(secs => g.max_backoff), make_interval(secs => g.attempt_timeout),
     make_interval(secs => g.total_timeout), g.unique_key, g.concurrency_key, g.parent_id, g.notifies, g.undoes,
     g.run_at, greatest(g.run_at, now()), greatest(g.run_at, now()) + make_interval(secs => g.total_timeout),
     CASE WHEN g.run_at > now() THEN '{State.SCHEDULED}' ELSE '{State.PENDING}' END,
     NOT coalesce(g.run_at > now(), false) AND g.concurrency_key IS NULL,
-    -- Fair between owners (start-time fair queueing): an owner's next turn is one after that of its last waiting job, but never
-    -- before the kind's present turn. So ten thousand jobs of one owner stand behind the first one of another.
-    coalesce(greatest(k.turn, (
-        SELECT max(w.turn) + 1 FROM jobs.jobs w WHERE w.kind = g.kind AND w.owner_id = g.owner_id AND w.ready)), 0)
+    -- Start-time fair queueing between owners: a job's fair rank follows that of its owner's last waiting job, and is never below
+    -- the kind's current fair rank. Ten thousand jobs of one owner rank behind the first job of another owner.
+    coalesce(greatest(k.fair_rank, (
+        SELECT max(w.fair_rank) + 1 FROM jobs.jobs w WHERE w.kind = g.kind AND w.owner_id = g.owner_id AND w.ready)), 0)
         + row_number() OVER (PARTITION BY g.kind, g.owner_id ORDER BY g.position) - 1
 FROM json_to_recordset(CAST(:rows AS json)) AS g (position integer, job_id uuid, owner_id uuid, kind text, payload jsonb,
     priority smallint, run_at timestamptz, max_attempts integer, backoff double precision, max_backoff double precision,
     attempt_timeout double precision, total_timeout double precision, unique_key text, concurrency_key text, parent_id uuid,
     notifies boolean, undoes boolean)
 LEFT JOIN jobs.kinds k ON k.kind = g.kind
--- Two batches that meet in unique keys or in ids must meet in the same order; of one key's the first in its batch is stored.
+-- Two batches that share unique keys or ids must lock them in the same order; of one key the first in its batch is stored.
 ORDER BY g.unique_key NULLS FIRST, CASE WHEN g.unique_key IS NULL THEN g.job_id END, g.position
 ON CONFLICT DO NOTHING
 RETURNING {_columns("jobs")}
 """
 
 INSERT_JOBS = sa.text(_INSERT)
-"""Stores jobs. What is not returned has met a job with its id, or a living one with its unique key."""
+"""Stores jobs. A job that is not returned conflicts with an id, or with the unique key of an unfinished job."""
 INSERT_JOBS_NUMBERED = sa.text(f"WITH stored AS ({_INSERT}){_numbered('stored')}")
-"""Stores jobs and numbers their events; only where no lock of a job, a parent or a key comes after it."""
+"""Stores jobs and numbers their events. No lock of a job, a parent or a key may follow in the transaction."""
 
 GET_JOBS = sa.text(f"SELECT {_columns('j')} FROM jobs.jobs j WHERE j.job_id = ANY(:job_ids)")
 LOCK_JOBS = sa.text(
@@ -89,9 +93,9 @@ LOCK_JOBS = sa.text(
 )
 HOLDERS = sa.text(f"""
 SELECT unique_key, job_id FROM jobs.jobs
-WHERE unique_key = ANY(:unique_keys) AND state NOT IN {_TERMINAL}
+WHERE unique_key = ANY(:unique_keys) AND state NOT IN {TERMINAL}
 """)
-"""The living jobs with these unique keys."""
+"""The unfinished jobs with these unique keys."""
 
 ADD_CHILDREN = sa.text("""
 UPDATE jobs.jobs p SET children_total = p.children_total + g.added, version = p.version + 1
@@ -109,28 +113,28 @@ UPDATE jobs.jobs p SET
     version = p.version + 1
 FROM unnest(CAST(:parent_ids AS uuid[]), CAST(:ended AS integer[]), CAST(:unsuccessful AS integer[]))
     AS g (parent_id, ended, unsuccessful)
-WHERE p.job_id = g.parent_id AND p.state NOT IN {_TERMINAL}
+WHERE p.job_id = g.parent_id AND p.state NOT IN {TERMINAL}
 RETURNING {_columns("p")}
 """)
-"""Counts children that have ended, or were reopened, for parents that have not; those that waited for the last one may go on."""
+"""Counts finished or reopened children in unfinished parents. Parents that waited for their last child may continue."""
 
 CLAIM_JOBS = sa.text(f"""
 WITH chosen AS MATERIALIZED (
     SELECT c.job_id
-    FROM unnest(CAST(:kinds AS text[]), CAST(:quotas AS integer[])) AS wanted (kind, quota)
+    FROM unnest(CAST(:kinds AS text[]), CAST(:quotas AS integer[])) AS requested (kind, quota)
     CROSS JOIN LATERAL (
-        SELECT j.job_id, j.priority, j.turn FROM jobs.jobs j
-        WHERE j.kind = wanted.kind AND j.ready
-        ORDER BY j.priority DESC, j.turn, j.job_id LIMIT wanted.quota
+        SELECT j.job_id, j.priority, j.fair_rank FROM jobs.jobs j
+        WHERE j.kind = requested.kind AND j.ready
+        ORDER BY j.priority DESC, j.fair_rank, j.job_id LIMIT requested.quota
         FOR NO KEY UPDATE SKIP LOCKED
     ) c
-    WHERE :is_locked OR NOT EXISTS (SELECT 1 FROM jobs.kinds k WHERE k.kind IN (wanted.kind, '*') AND k.is_limited)
-    -- Turns of different kinds do not compare: kinds take turns.
-    ORDER BY c.priority DESC, row_number() OVER (PARTITION BY wanted.kind ORDER BY c.priority DESC, c.turn, c.job_id)
+    WHERE :is_locked OR NOT EXISTS (SELECT 1 FROM jobs.kinds k WHERE k.kind IN (requested.kind, '*') AND k.is_limited)
+    -- Fair ranks of different kinds do not compare: kinds alternate.
+    ORDER BY c.priority DESC, row_number() OVER (PARTITION BY requested.kind ORDER BY c.priority DESC, c.fair_rank, c.job_id)
     LIMIT :limit
 ), claimed AS (
     UPDATE jobs.jobs j SET state = {_to(Action.CLAIM)}, ready = false, attempt = j.attempt + 1, worker = :worker,
-        -- By the clock: locks may have been waited for since the transaction began.
+        -- Not now(): the transaction may have waited for locks since it began.
         lease_until = clock_timestamp() + :lease, started_at = coalesce(j.started_at, now()), version = j.version + 1
     WHERE j.job_id = ANY(ARRAY(SELECT job_id FROM chosen)) AND j.state IN {_from(Action.CLAIM)} AND j.ready
     RETURNING {_columns("j")}
@@ -140,7 +144,7 @@ WITH chosen AS MATERIALIZED (
     SELECT owner_id, sum(count)::bigint AS count FROM (
         SELECT owner_id, 1 AS count FROM claimed
         UNION ALL SELECT * FROM unnest(CAST(:owner_ids AS uuid[]), CAST(:counts AS bigint[]))
-    ) told (owner_id, count) GROUP BY owner_id
+    ) events (owner_id, count) GROUP BY owner_id
 ), advanced AS (
     INSERT INTO jobs.owners AS o (owner_id, last_sequence) SELECT owner_id, count FROM counted ORDER BY owner_id
     ON CONFLICT (owner_id) DO UPDATE SET last_sequence = o.last_sequence + excluded.last_sequence
@@ -149,10 +153,11 @@ WITH chosen AS MATERIALIZED (
 SELECT {_columns("m")}, a.owner_id, a.last_sequence - c.count + 1
 FROM advanced a JOIN counted c ON c.owner_id = a.owner_id LEFT JOIN claimed m ON m.owner_id = a.owner_id
 """)
-"""Puts ready jobs under a new attempt each. Kinds with a limit are left out unless their rows in `kinds` are locked.
+"""Claims ready jobs, each under a new attempt. Limited kinds are left out unless their rows in `kinds` are locked.
 
-Advances the sequences of their owners, and of those of moves before it, by the number of their events; each owner's first new
-one comes with its jobs, or with an empty row if it has none. So all owners of a transaction are locked at once, in one order."""
+Advances the sequences of the owners of these jobs and of earlier transitions by the number of their events. An owner's first new
+sequence comes with its jobs, or with an empty row without any. All owners of a transaction are thus locked at once, in one order.
+"""
 
 LOCK_LIMITED = sa.text("""
 SELECT kind, max_running, paused_at IS NOT NULL AS is_paused,
@@ -160,7 +165,7 @@ SELECT kind, max_running, paused_at IS NOT NULL AS is_paused,
         tokens + extract(epoch FROM now() - tokens_at) / extract(epoch FROM rate_period) * rate_count) END AS tokens
 FROM jobs.kinds WHERE is_limited AND (kind = ANY(:kinds) OR kind = '*') ORDER BY kind FOR NO KEY UPDATE
 """)
-COUNT_HELD = sa.text(f"SELECT kind, count(*) FROM jobs.jobs WHERE state IN {_HELD} GROUP BY kind")
+COUNT_HELD = sa.text(f"SELECT kind, count(*) FROM jobs.jobs WHERE state IN {HELD} GROUP BY kind")
 SET_TOKENS = sa.text("""
 UPDATE jobs.kinds k SET tokens = g.tokens, tokens_at = now()
 FROM unnest(CAST(:kinds AS text[]), CAST(:tokens AS double precision[])) AS g (kind, tokens)
@@ -168,41 +173,41 @@ WHERE k.kind = g.kind
 """)
 
 LOCK_KEYS = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(key, 0)) FROM unnest(CAST(:keys AS text[])) AS key")
-ADMIT_WAITING = sa.text("""
+ADMIT_WAITING = sa.text(f"""
 UPDATE jobs.jobs j SET ready = true
-WHERE j.state = 'pending' AND j.job_id = ANY(ARRAY(
+WHERE j.state = {PENDING} AND j.job_id = ANY(ARRAY(
     SELECT c.job_id
-    FROM unnest(CAST(:kinds AS text[]), CAST(:keys AS text[])) AS wanted (kind, key)
-    LEFT JOIN jobs.kinds k ON k.kind = wanted.kind
+    FROM unnest(CAST(:kinds AS text[]), CAST(:keys AS text[])) AS freed (kind, key)
+    LEFT JOIN jobs.kinds k ON k.kind = freed.kind
     CROSS JOIN LATERAL (
         SELECT w.job_id FROM jobs.jobs w
-        WHERE w.kind = wanted.kind AND w.concurrency_key = wanted.key AND w.state = 'pending' AND NOT w.ready
+        WHERE w.kind = freed.kind AND w.concurrency_key = freed.key AND w.state = {PENDING} AND NOT w.ready
         ORDER BY w.priority DESC, w.job_id
         LIMIT greatest(0, coalesce(k.max_running_per_key, 1) - (
-            SELECT count(*) FROM jobs.jobs t WHERE t.kind = wanted.kind AND t.concurrency_key = wanted.key
-                AND t.concurrency_key IS NOT NULL AND (t.ready OR t.state IN ('running', 'retrying', 'cancelling'))))
+            SELECT count(*) FROM jobs.jobs t WHERE t.kind = freed.kind AND t.concurrency_key = freed.key
+                AND t.concurrency_key IS NOT NULL AND (t.ready OR t.state IN {_OCCUPIES_SLOT})))
         FOR NO KEY UPDATE SKIP LOCKED
     ) c))
 RETURNING j.kind
 """)
-"""Makes waiting jobs ready for which their concurrency key has a place. The keys must be locked by a statement before it."""
+"""Makes jobs ready that wait for a slot of their concurrency key. An earlier statement must have locked the keys."""
 
-KEYS_WITH_FREE_SLOTS = sa.text("""
+KEYS_WITH_FREE_SLOTS = sa.text(f"""
 SELECT w.kind, w.concurrency_key
-FROM (SELECT DISTINCT kind, concurrency_key FROM jobs.jobs WHERE state = 'pending' AND NOT ready) w
+FROM (SELECT DISTINCT kind, concurrency_key FROM jobs.jobs WHERE state = {PENDING} AND NOT ready) w
 LEFT JOIN jobs.kinds k ON k.kind = w.kind
 WHERE coalesce(k.max_running_per_key, 1) > (
     SELECT count(*) FROM jobs.jobs t WHERE t.kind = w.kind AND t.concurrency_key = w.concurrency_key
-        AND t.concurrency_key IS NOT NULL AND (t.ready OR t.state IN ('running', 'retrying', 'cancelling')))
+        AND t.concurrency_key IS NOT NULL AND (t.ready OR t.state IN {_OCCUPIES_SLOT}))
 LIMIT :limit
 """)
-"""Concurrency keys with a free place and somebody who waits for it."""
+"""Concurrency keys with a free slot and a waiting job."""
 
 RENEW_LEASES = sa.text(f"""
 WITH held AS MATERIALIZED (
     SELECT j.job_id FROM unnest(CAST(:job_ids AS uuid[]), CAST(:attempts AS integer[])) AS held (job_id, attempt)
-    JOIN jobs.jobs j ON j.job_id = held.job_id AND j.attempt = held.attempt AND j.worker = :worker AND j.state IN {_HELD}
-    -- In the order in which finishes lock them.
+    JOIN jobs.jobs j ON j.job_id = held.job_id AND j.attempt = held.attempt AND j.worker = :worker AND j.state IN {HELD}
+    -- In the lock order of finishes.
     ORDER BY j.job_id FOR NO KEY UPDATE OF j
 )
 UPDATE jobs.jobs j SET lease_until = now() + :lease FROM held WHERE j.job_id = held.job_id
@@ -212,7 +217,7 @@ RETURNING j.job_id, j.attempt, j.state
 SET_PROGRESS = sa.text(f"""
 UPDATE jobs.jobs j SET progress_attempt = :attempt, progress_message = :message, progress_total = :total,
     progress_done = n.done, version = j.version + 1,
-    -- A rolling rate, which forgets half of what was within seven seconds; a pause counts once it is over.
+    -- A moving average with a half-life of seven seconds; a pause counts once it is over.
     progress_rate = CASE WHEN NOT n.is_same THEN NULL WHEN n.done <= j.progress_done THEN j.progress_rate
         ELSE n.rate + (coalesce(j.progress_rate, n.rate) - n.rate) * exp(-least(greatest(n.seconds, 0), 600) / 10) END,
     progress_at = CASE WHEN n.is_same AND n.done <= j.progress_done THEN j.progress_at ELSE clock_timestamp() END
@@ -228,10 +233,10 @@ FROM (
         ) i
     ) r
 ) n
-WHERE j.job_id = :job_id AND j.attempt = :attempt AND j.state IN {_HELD}
+WHERE j.job_id = :job_id AND j.attempt = :attempt AND j.state IN {HELD}
 RETURNING {_columns("j")}
 """)
-"""Stores how far an attempt has come. Its worker sends one report after the other."""
+"""Stores the progress of an attempt. A worker sends the reports of an attempt one after the other."""
 
 _LAST_PROGRESS_COLUMNS = "progress_done bigint, progress_total bigint, progress_message text"
 _LAST_PROGRESS_DONE = """CASE WHEN g.progress_done IS NULL THEN j.progress_done
@@ -249,7 +254,7 @@ WITH given AS (
         awaits_children boolean, {_LAST_PROGRESS_COLUMNS})
 ), ended AS (
     UPDATE jobs.jobs j SET state = g.state, version = j.version + 1, worker = NULL, lease_until = NULL,
-        finished_at = CASE WHEN g.state IN {_TERMINAL} THEN now() END, run_at = now() + make_interval(secs => g.delay),
+        finished_at = CASE WHEN g.state IN {TERMINAL} THEN now() END, run_at = now() + make_interval(secs => g.delay),
         ready = g.state = '{State.RETRYING}' AND g.delay = 0, awaits_children = g.awaits_children,
         progress_done = CASE WHEN g.awaits_children THEN j.children_ended ELSE {_LAST_PROGRESS_DONE} END,
         progress_total = CASE WHEN g.awaits_children THEN j.children_total ELSE coalesce(g.progress_total, j.progress_total) END,
@@ -268,9 +273,9 @@ WITH given AS (
 """
 
 END_ATTEMPTS = sa.text(f"{_END} SELECT * FROM ended")
-"""Ends attempts, and applies what was decided about their jobs."""
+"""Ends attempts, and applies the decisions to their jobs."""
 END_ATTEMPTS_NUMBERED = sa.text(_END + _numbered("ended"))
-"""The same, and numbers their events; only where no lock of a parent or a key comes after it."""
+"""The same, and numbers their events. No lock of a parent or a key may follow in the transaction."""
 
 COMPLETE_ATTEMPTS = sa.text(f"""
 WITH given AS (
@@ -288,29 +293,29 @@ WITH given AS (
     WHERE j.job_id = g.job_id AND j.attempt = g.attempt AND j.state IN {_from(Action.COMPLETE)}
     RETURNING {_columns("j")}
 ), attempt AS (
-    UPDATE jobs.attempts a SET finished_at = now(), outcome = 'completed'
+    UPDATE jobs.attempts a SET finished_at = now(), outcome = '{domain.outcome_name(domain.Completed())}'
     FROM given g JOIN ended e ON e.job_id = g.job_id
     WHERE a.job_id = g.job_id AND a.attempt = g.attempt
 ){_numbered("ended")}""")
-"""Completes jobs that nobody waits for, the most common end by far, without reading them first; and numbers their events."""
+"""Completes jobs without parent or concurrency key, the most common end, without reading them first; numbers their events."""
 
 FIND_WORK = sa.text(f"""
 SELECT
     coalesce(t.lease_until < now(), false) AS expired, coalesce(t.run_at <= now(), false) AS due,
     coalesce(t.deadline <= now(), false) AS overdue, EXISTS (SELECT 1 FROM jobs.jobs WHERE ready) AS waiting,
-    CAST(extract(epoch FROM least(t.lease_until, t.run_at, t.deadline) - now()) AS double precision) AS rest
+    CAST(extract(epoch FROM least(t.lease_until, t.run_at, t.deadline) - now()) AS double precision) AS seconds_to_next
 FROM (SELECT
-    (SELECT min(lease_until) FROM jobs.jobs WHERE state IN {_HELD}) AS lease_until,
+    (SELECT min(lease_until) FROM jobs.jobs WHERE state IN {HELD}) AS lease_until,
     (SELECT min(run_at) FROM jobs.jobs
-        WHERE state IN ('scheduled', 'retrying') AND NOT ready AND NOT awaits_children) AS run_at,
+        WHERE state IN {DELAYED} AND NOT ready AND NOT awaits_children) AS run_at,
     (SELECT min(deadline) FROM jobs.jobs
-        WHERE deadline IS NOT NULL AND state IN ('scheduled', 'pending', 'retrying')) AS deadline) t
+        WHERE deadline IS NOT NULL AND state IN {WAITING}) AS deadline) t
 """)
-"""Whether there is anything for the reconciler to do, and when there will be: one look instead of a transaction for each."""
+"""Whether the reconciler has work, and when the next work is due: one query instead of a transaction for each duty."""
 
 LOCK_EXPIRED_JOBS = sa.text(f"""
 SELECT {_columns("j")} FROM jobs.jobs j
-WHERE j.state IN {_HELD} AND j.lease_until < now() AND pg_postmaster_start_time() < now() - :grace
+WHERE j.state IN {HELD} AND j.lease_until < now() AND pg_postmaster_start_time() < now() - :grace
 LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
 """)
 
@@ -318,28 +323,29 @@ PROMOTE_JOBS = sa.text(f"""
 UPDATE jobs.jobs j SET state = {_to(Action.PROMOTE)}, ready = j.concurrency_key IS NULL, version = j.version + 1
 WHERE j.state IN {_from(Action.PROMOTE)} AND j.job_id = ANY(ARRAY(
     SELECT job_id FROM jobs.jobs
-    WHERE state IN ('scheduled', 'retrying') AND NOT ready AND NOT awaits_children AND run_at <= now() AND state = 'scheduled'
+    WHERE state IN {DELAYED} AND NOT ready AND NOT awaits_children AND run_at <= now() AND state IN {_from(Action.PROMOTE)}
     ORDER BY run_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED))
 RETURNING {_columns("j")}
 """)
-"""Makes scheduled jobs pending whose time has come."""
+"""Makes scheduled jobs pending whose run_at has passed."""
 
-READY_RETRIES = sa.text("""
+READY_RETRIES = sa.text(f"""
 UPDATE jobs.jobs j SET ready = true
-WHERE j.state = 'retrying' AND j.job_id = ANY(ARRAY(
+WHERE j.state = {_to(Action.RETRY_LATER)} AND j.job_id = ANY(ARRAY(
     SELECT job_id FROM jobs.jobs
-    WHERE state IN ('scheduled', 'retrying') AND NOT ready AND NOT awaits_children AND run_at <= now() AND state = 'retrying'
+    WHERE state IN {DELAYED} AND NOT ready AND NOT awaits_children AND run_at <= now()
+        AND state = {_to(Action.RETRY_LATER)}
     ORDER BY run_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED))
 RETURNING j.kind
 """)
-"""Makes jobs ready for their next attempt whose pause is over."""
+"""Makes retrying jobs ready whose backoff is over."""
 
 EXPIRE_JOBS = sa.text(f"""
 UPDATE jobs.jobs j SET state = {_to(Action.EXPIRE)}, ready = false, awaits_children = false, finished_at = now(),
     error_code = :code, error_message = :message, version = j.version + 1
 WHERE j.state IN {_from(Action.EXPIRE)} AND j.job_id = ANY(ARRAY(
     SELECT job_id FROM jobs.jobs
-    WHERE deadline IS NOT NULL AND deadline <= now() AND state IN ('scheduled', 'pending', 'retrying')
+    WHERE deadline IS NOT NULL AND deadline <= now() AND state IN {WAITING}
     ORDER BY deadline LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED))
 RETURNING {_columns("j")}
 """)
@@ -347,12 +353,13 @@ RETURNING {_columns("j")}
 
 
 @functools.cache
-def orphans(*, of_one: bool) -> sa.TextClause:
-    """Give the statement that locks living children of parents, or of one, that will never need them."""
+def orphans(*, of_parent: bool) -> sa.TextClause:
+    """Return the statement that locks unfinished children of failed, cancelled or cancelling parents, or of one such parent."""
     return sa.text(f"""
 SELECT {_columns("c")} FROM jobs.jobs c JOIN jobs.jobs p ON p.job_id = c.parent_id
-WHERE c.parent_id {"= :parent_id" if of_one else "IS NOT NULL AND CAST(:parent_id AS uuid) IS NULL"}
-    AND c.state NOT IN ('cancelling', 'completed', 'failed', 'cancelled') AND p.state IN ('cancelling', 'cancelled', 'failed')
+WHERE c.parent_id {"= :parent_id" if of_parent else "IS NOT NULL AND CAST(:parent_id AS uuid) IS NULL"}
+    AND c.state NOT IN {_states(domain.TERMINAL | {State.CANCELLING})}
+    AND p.state IN {_states(domain.TERMINAL - {State.COMPLETED} | {State.CANCELLING})}
 LIMIT :limit FOR NO KEY UPDATE OF c SKIP LOCKED
 """)
 
@@ -360,23 +367,23 @@ LIMIT :limit FOR NO KEY UPDATE OF c SKIP LOCKED
 READY_KINDS = sa.text("""
 SELECT k.kind FROM jobs.kinds k WHERE EXISTS (SELECT 1 FROM jobs.jobs j WHERE j.kind = k.kind AND j.ready)
 """)
-"""Kinds of which a job can be claimed."""
+"""Kinds with a ready job."""
 
 ADVANCE_FAIR_RANKS = sa.text("""
-UPDATE jobs.kinds k SET turn = f.turn
+UPDATE jobs.kinds k SET fair_rank = f.fair_rank
 FROM (
-    SELECT known.kind, front.turn FROM jobs.kinds known
+    SELECT behind.kind, front.fair_rank FROM jobs.kinds behind
     CROSS JOIN LATERAL (
-        SELECT j.turn FROM jobs.jobs j WHERE j.kind = known.kind AND j.ready
-        ORDER BY j.priority DESC, j.turn, j.job_id LIMIT 1
+        SELECT j.fair_rank FROM jobs.jobs j WHERE j.kind = behind.kind AND j.ready
+        ORDER BY j.priority DESC, j.fair_rank, j.job_id LIMIT 1
     ) front
-    WHERE front.turn > known.turn
-    -- Who has locked several kinds is not waited for: that would be a deadlock. The next time is soon enough.
-    FOR NO KEY UPDATE OF known SKIP LOCKED
+    WHERE front.fair_rank > behind.fair_rank
+    -- Waiting for a transaction that has locked several kinds could deadlock; the next pass is soon enough.
+    FOR NO KEY UPDATE OF behind SKIP LOCKED
 ) f
-WHERE k.kind = f.kind AND k.turn < f.turn
+WHERE k.kind = f.kind AND k.fair_rank < f.fair_rank
 """)
-"""Brings each kind's present turn to that of the job that is next."""
+"""Advances the fair rank of each kind to that of its next job."""
 
 LAST_SEQUENCES = sa.text("SELECT owner_id, last_sequence FROM jobs.owners WHERE owner_id = ANY(:owner_ids)")
 NEXT_SEQUENCES = sa.text("""
@@ -387,7 +394,7 @@ ON CONFLICT (owner_id) DO UPDATE SET last_sequence = o.last_sequence + excluded.
 RETURNING o.owner_id, o.last_sequence
 """)
 INSERT_EVENTS = sa.text("""
-WITH told AS (
+WITH messages AS (
     INSERT INTO jobs.outbox (message_id, subject, payload, send_after)
     SELECT g.message_id, g.subject, g.payload, now() + :delay
     FROM unnest(CAST(:message_ids AS uuid[]), CAST(:subjects AS text[]), CAST(:payloads AS bytea[]))
@@ -397,4 +404,4 @@ INSERT INTO jobs.job_events (owner_id, sequence, job_id, state, attempt, reason,
 SELECT * FROM unnest(CAST(:owner_ids AS uuid[]), CAST(:sequences AS bigint[]), CAST(:job_ids AS uuid[]),
     CAST(:states AS text[]), CAST(:attempts AS integer[]), CAST(:reasons AS text[]), CAST(:events AS bytea[]))
 """)
-"""Appends events to their owners' logs, and the messages that tell of them to the outbox."""
+"""Appends events to their owners' logs, and their messages to the outbox."""

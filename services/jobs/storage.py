@@ -30,7 +30,7 @@ class PendingWork:
     """The deadline of a waiting job has passed."""
     waiting: bool
     """A job can be claimed, so turns may have to be brought on."""
-    rest: float | None
+    seconds_to_next: float | None
     """Seconds until the next lease expires, or the next time of the others comes; None if none will."""
 
 
@@ -330,7 +330,9 @@ async def fail_overdue(conn: AsyncConnection, *, limit: int) -> list[Job]:
 
 async def lock_orphans(conn: AsyncConnection, *, limit: int, parent_id: UUID | None = None) -> list[Job]:
     """Lock living children, of one parent or of any, that has failed or was, or is being, cancelled."""
-    return await _jobs(conn, statements.orphans(of_one=parent_id is not None), {"limit": limit, "parent_id": parent_id})
+    return await _jobs(
+        conn, statements.orphans(of_parent=parent_id is not None), {"limit": limit, "parent_id": parent_id}
+    )
 
 
 async def ready_kinds(conn: AsyncConnection) -> list[str]:

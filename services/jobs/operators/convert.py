@@ -36,7 +36,7 @@ def kind_to_proto(row: Mapping[str, Any]) -> kind_pb2.Kind:
         ),
         pause_time=protobuf.to_timestamp(row["paused_at"]),
         register_time=protobuf.to_timestamp(row["declared_at"]),
-        has_worker=row["served"],
+        has_worker=row["has_worker"],
         counts=row["counts"],
         oldest_waiting_time=protobuf.to_timestamp(row["oldest_waiting_at"]),
     )

@@ -257,12 +257,11 @@ async def test_what_has_ended_costs_nothing(jobs_engine: AsyncEngine) -> None:
     """
     await change(jobs_engine, insert)
     given = {
-        "served": overview.ALIVE,
+        "alive": overview.ALIVE,
         "kind": None,
-        "seen": overview.ALIVE,
-        "waits": overview.WAITING_TOO_LONG,
-        "cancels": overview.CANCELLING_TOO_LONG,
-        "crashes": overview.CRASHES,
+        "waiting": overview.WAITING_TOO_LONG,
+        "cancelling": overview.CANCELLING_TOO_LONG,
+        "crashes": overview.CRASHING,
         "limit": 20,
     }
     async with jobs_engine.connect() as conn:

@@ -75,7 +75,7 @@ async def test_a_job_keeps_only_so_many(jobs: Operations, jobs_engine: AsyncEngi
         " SELECT :job_id, 'n' || n, 1, '1' FROM generate_series(1, :most) n"
     )
     async with jobs_engine.begin() as conn:
-        await conn.execute(fill, {"job_id": job_id, "most": checkpoints.MOST - 1})
+        await conn.execute(fill, {"job_id": job_id, "most": checkpoints.MAX_CHECKPOINTS - 1})
     await jobs.save_checkpoint(job_id, 1, "last", 1)
     with pytest.raises(errors.ResourceExhausted) as caught:
         await jobs.save_checkpoint(job_id, 1, "one more", 1)

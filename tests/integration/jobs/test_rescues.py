@@ -132,7 +132,7 @@ async def test_the_reconciler_knows_when_to_look_again(
     loops = reconciler.Reconciler(Maintenance(jobs))
 
     async def rest() -> float | None:
-        return (await Maintenance(jobs).find_work()).rest
+        return (await Maintenance(jobs).find_work()).seconds_to_next
 
     job = await submitted()
     assert await loops.turn() == reconciler.TURN_SECONDS, "a job waits"
