@@ -1,4 +1,4 @@
-"""The events of jobs in the database: a log for each owner, whose sequence has no gaps."""
+"""The event log: one per owner, with a gap-free sequence."""
 
 from __future__ import annotations
 
@@ -17,86 +17,86 @@ from services.jobs import statements
 from services.jobs.domain import Job
 
 _PAGES = sa.text("""
-SELECT place, last_sequence, sequence, event
+SELECT position, last_sequence, sequence, event
 FROM (
-    SELECT c.place, coalesce(o.last_sequence, 0) AS last_sequence, e.sequence, e.event,
-        sum(coalesce(octet_length(e.event), 0)) OVER (ORDER BY c.place, e.sequence) AS total
-    FROM unnest(CAST(:owner_ids AS uuid[]), CAST(:afters AS bigint[])) WITH ORDINALITY AS c (owner_id, after, place)
+    SELECT c.position, coalesce(o.last_sequence, 0) AS last_sequence, e.sequence, e.event,
+        sum(coalesce(octet_length(e.event), 0)) OVER (ORDER BY c.position, e.sequence) AS total
+    FROM unnest(CAST(:owner_ids AS uuid[]), CAST(:afters AS bigint[])) WITH ORDINALITY AS c (owner_id, after, position)
     LEFT JOIN jobs.owners o ON o.owner_id = c.owner_id
     LEFT JOIN LATERAL (
         SELECT sequence, event FROM jobs.job_events
         WHERE owner_id = c.owner_id AND sequence > c.after ORDER BY sequence LIMIT :limit
     ) e ON true
-) found
+) sized
 WHERE total <= :size OR total = octet_length(event)
-ORDER BY place, sequence
+ORDER BY position, sequence
 """)
-"""One snapshot: an owner's newest sequence is that of the newest event. The first event is given whatever its size."""
+"""One snapshot: the newest sequence of an owner is that of the newest event. The first event is returned whatever its size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Events of an owner that follow a sequence."""
+    """Events of an owner after a sequence."""
 
     events: list[bytes]
-    """In order and without gaps, each as the JobEvent message that was published."""
+    """JobEvent messages as published, in order and without gaps."""
     latest: int
-    """The owner's newest sequence; more pages follow while it is above the last event's."""
+    """The newest sequence of the owner; more pages follow while it is above that of the last event."""
 
 
 async def pages(
     conn: AsyncConnection, cursors: Sequence[tuple[UUID, int]], *, limit: int, size: int
 ) -> list[Page | errors.OutOfRange]:
-    """Read what follows each cursor (owner, sequence): up to `limit` events of each, and up to `size` bytes of all.
+    """Return the events after each cursor (owner, sequence): up to `limit` per cursor, up to `size` bytes in total.
 
-    Gives what became of the first cursors: at least one, and as many as there is room for, the last perhaps in part.
-    `cursor_unknown` is a cursor in the future, or whose very next event was deleted.
+    The result covers the first cursors, at least one and as many as fit; the last page may be incomplete. `cursor_unknown` is a
+    cursor in the future, or one whose next event was deleted.
     """
-    given = {
+    parameters = {
         "owner_ids": [owner_id for owner_id, _ in cursors],
         "afters": [after for _, after in cursors],
         "limit": limit,
         "size": size,
     }
-    found = (await conn.execute(_PAGES, given)).all()
-    by_place = itertools.groupby(found, key=operator.attrgetter("place"))
-    return [_page(after, list(rows)) for (_, after), (_, rows) in zip(cursors, by_place, strict=False)]
+    rows = (await conn.execute(_PAGES, parameters)).all()
+    by_position = itertools.groupby(rows, key=operator.attrgetter("position"))
+    return [_page(after, list(group)) for (_, after), (_, group) in zip(cursors, by_position, strict=False)]
 
 
 def _page(after: int, rows: Sequence[sa.Row[Any]]) -> Page | errors.OutOfRange:
     latest = rows[0].last_sequence
     if not 0 <= after <= latest:
         return errors.OutOfRange(f"There is no event {after}; the newest is {latest}.", code="cursor_unknown")
-    # Only up to the next that was deleted: so there is none if the very next one was.
+    # Events up to the first deleted one; none if the next event was deleted.
     events = [row.event for expected, row in enumerate(rows, after + 1) if row.sequence == expected]
     if after < latest and not events:
-        return errors.OutOfRange(f"What came after event {after} is no longer kept.", code="cursor_unknown")
+        return errors.OutOfRange(f"The events after {after} were deleted.", code="cursor_unknown")
     return Page(events=events, latest=latest)
 
 
 async def last_sequences(conn: AsyncConnection, owner_ids: Collection[UUID]) -> dict[UUID, int]:
-    """Read the newest sequence of each owner that has one."""
-    found = await conn.execute(statements.LAST_SEQUENCES, {"owner_ids": list(owner_ids)})
-    return {row.owner_id: row.last_sequence for row in found}
+    """Return the newest sequence of each owner that has events."""
+    rows = await conn.execute(statements.LAST_SEQUENCES, {"owner_ids": list(owner_ids)})
+    return {row.owner_id: row.last_sequence for row in rows}
 
 
 async def next_sequences(conn: AsyncConnection, counts: Mapping[UUID, int]) -> dict[UUID, int]:
-    """Advance the owners' sequences by so many events; gives the first new sequence of each owner.
+    """Advance the owners' sequences by `counts`; return the first new sequence of each owner.
 
-    The rows stay locked until the transaction ends: that makes a sequence gap-free and its order that of the commits.
-    Owners are locked in one order, so that transactions with several of them cannot deadlock.
+    The rows stay locked until the transaction ends: sequences are gap-free, in the order of the commits. Owners are locked in
+    one order: transactions with several owners cannot deadlock.
     """
     ordered = sorted(counts)
-    given = {"owner_ids": ordered, "counts": [counts[owner_id] for owner_id in ordered]}
-    found = await conn.execute(statements.NEXT_SEQUENCES, given)
-    return {row[0]: row[1] - counts[row[0]] + 1 for row in found}
+    parameters = {"owner_ids": ordered, "counts": [counts[owner_id] for owner_id in ordered]}
+    rows = await conn.execute(statements.NEXT_SEQUENCES, parameters)
+    return {row[0]: row[1] - counts[row[0]] + 1 for row in rows}
 
 
 async def insert_events(
     conn: AsyncConnection, events: Sequence[tuple[Job, str, int, bytes]], messages: Sequence[outbox.Message]
 ) -> None:
-    """Append events (job, reason, sequence, as bytes) to their owners' logs, and what tells of them to the outbox."""
-    given = {
+    """Append events (job, reason, sequence, payload) to their owners' logs, and their messages to the outbox."""
+    parameters = {
         "message_ids": [message.message_id for message in messages],
         "subjects": [message.subject for message in messages],
         "payloads": [message.payload for message in messages],
@@ -109,4 +109,4 @@ async def insert_events(
         "reasons": [reason for _, reason, _, _ in events],
         "events": [payload for _, _, _, payload in events],
     }
-    await conn.execute(statements.INSERT_EVENTS, given)
+    await conn.execute(statements.INSERT_EVENTS, parameters)

@@ -1,4 +1,4 @@
-"""Kinds of jobs: what their workers declare of them, and what every submit and claim has to know."""
+"""Kinds of jobs: the defaults and limits that every submit and claim needs, as workers register them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DEFAULTS = ("max_attempts", "backoff", "max_backoff", "attempt_timeout", "total_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declaration:
-    """What a worker says of a kind that it serves; see KindDeclaration in the protos."""
+    """A kind as its worker registers it; see KindDeclaration in the protos."""
 
     kind: str
     defaults: Mapping[str, Any] = field(default_factory=dict)
@@ -33,59 +33,59 @@ class Declaration:
     retention: timedelta = timedelta(days=7)
 
     def __post_init__(self) -> None:
-        """Refuse what the bounds forbid."""
+        """Validate the bounds. Raises `InvalidArgument`."""
         domain.require_kind(self.kind + domain.UNDO if self.undoes else self.kind, "kind")
-        # The bounds of a default are those of the field that it stands for.
+        # A default has the bounds of the field that it replaces.
         domain.Spec(kind=self.kind, owner_id=domain.SYSTEM, payload={}, **self.defaults)
         domain.require_retention(self.retention)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """What submits and claims have to know of a kind."""
+    """A kind for submits and claims."""
 
-    given: Mapping[str, Any]
-    """What a spec that leaves it open gets."""
+    defaults: Mapping[str, Any]
+    """Values for the fields that a spec leaves unset."""
     is_limited: bool
     declared_at: datetime | None
 
     @property
     def has_worker(self) -> bool:
-        """Whether a worker declared it lately."""
+        """Whether a worker registered it in the last two minutes."""
         return self.declared_at is not None and datetime.now(UTC) - self.declared_at < ALIVE
 
 
 class Kinds:
-    """The kinds, as they stood at most a second ago."""
+    """The kinds, cached for one second."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._single = postgres.autocommit(engine)
         self._cached: dict[str, tuple[float, Kind]] = {}
 
     async def get(self, names: Collection[str]) -> Mapping[str, Kind]:
-        """Give kinds; one that nobody has heard of yet is noted. Names that no kind can have are left out."""
+        """Return kinds by name; an unknown kind is inserted. Invalid names are left out."""
         oldest = time.monotonic() - FRESH_SECONDS
-        known = {name: cached for name in names if (cached := self._cached.get(name)) and cached[0] > oldest}
-        missing = [name for name in names if name not in known and (name == domain.ALL_KINDS or domain.is_name(name))]
+        cached = {name: entry for name in names if (entry := self._cached.get(name)) and entry[0] > oldest}
+        missing = [name for name in names if name not in cached and (name == domain.ALL_KINDS or domain.is_name(name))]
         if missing:
-            known |= await self._load(missing)
-        return {name: kind for name, (_, kind) in known.items()}
+            cached |= await self._load(missing)
+        return {name: kind for name, (_, kind) in cached.items()}
 
     async def are_limited(self, names: Collection[str]) -> bool:
-        """Say whether claims of these kinds have limits to look at."""
+        """Return whether claims of these kinds must check limits."""
         return any(kind.is_limited for kind in (await self.get([*names, domain.ALL_KINDS])).values())
 
     def forget(self) -> None:
-        """Read everything anew."""
+        """Clear the cache."""
         self._cached.clear()
 
     async def _load(self, names: Iterable[str]) -> dict[str, tuple[float, Kind]]:
-        wanted = sorted(set(names))
+        missing = sorted(set(names))
         async with self._single.connect() as conn:
-            rows = await _read(conn, wanted)
-            if len(rows) < len(wanted):
-                await conn.execute(_NOTE, {"names": wanted})
-                rows = await _read(conn, wanted)
+            rows = await _read(conn, missing)
+            if len(rows) < len(missing):
+                await conn.execute(_INSERT, {"names": missing})
+                rows = await _read(conn, missing)
         if len(self._cached) > CACHED:
             self._cached.clear()
         loaded = {row["kind"]: (time.monotonic(), _kind(row)) for row in rows}
@@ -93,25 +93,25 @@ class Kinds:
         return loaded
 
 
-async def register(conn: AsyncConnection, worker: str, declared: Collection[Declaration]) -> None:
-    """Note what a worker serves. Limits and pauses stay as they are."""
-    # In one order: two workers of a service declare the same.
-    for one in sorted(declared, key=lambda one: one.kind):
-        said = {
-            **{name: one.defaults.get(name) for name in DEFAULTS},
-            "notifies": one.notifies,
-            "undoes": one.undoes,
-            "retention": one.retention,
+async def register(conn: AsyncConnection, worker: str, declarations: Collection[Declaration]) -> None:
+    """Store the kinds of a worker. Limits and pauses are unchanged."""
+    # In one order: two workers of a service register the same kinds.
+    for declaration in sorted(declarations, key=lambda declaration: declaration.kind):
+        values = {
+            **{name: declaration.defaults.get(name) for name in DEFAULTS},
+            "notifies": declaration.notifies,
+            "undoes": declaration.undoes,
+            "retention": declaration.retention,
             "declared_at": sa.func.now(),
         }
-        statement = postgresql.insert(kinds).values(kind=one.kind, **said)
-        await conn.execute(statement.on_conflict_do_update(index_elements=[kinds.c.kind], set_=said))
-    seen = {"kinds": sorted(one.kind for one in declared), "seen_at": sa.func.now()}
-    noted = postgresql.insert(schema.workers).values(worker=worker, **seen)
-    await conn.execute(noted.on_conflict_do_update(index_elements=[schema.workers.c.worker], set_=seen))
+        statement = postgresql.insert(kinds).values(kind=declaration.kind, **values)
+        await conn.execute(statement.on_conflict_do_update(index_elements=[kinds.c.kind], set_=values))
+    seen = {"kinds": sorted(declaration.kind for declaration in declarations), "seen_at": sa.func.now()}
+    statement = postgresql.insert(schema.workers).values(worker=worker, **seen)
+    await conn.execute(statement.on_conflict_do_update(index_elements=[schema.workers.c.worker], set_=seen))
 
 
-_NOTE = sa.text("INSERT INTO jobs.kinds (kind) SELECT unnest(CAST(:names AS text[])) ON CONFLICT DO NOTHING")
+_INSERT = sa.text("INSERT INTO jobs.kinds (kind) SELECT unnest(CAST(:names AS text[])) ON CONFLICT DO NOTHING")
 _READ = sa.select(kinds).where(kinds.c.kind == sa.any_(sa.bindparam("names", type_=sa.ARRAY(sa.Text))))
 
 
@@ -120,9 +120,9 @@ async def _read(conn: AsyncConnection, names: list[str]) -> list[Mapping[str, An
 
 
 def _kind(row: Mapping[str, Any]) -> Kind:
-    given = {name: row[name] for name in DEFAULTS if row[name] is not None}
+    defaults = {name: row[name] for name in DEFAULTS if row[name] is not None}
     return Kind(
-        given={**given, "notifies": row["notifies"], "undoes": row["undoes"]},
+        defaults={**defaults, "notifies": row["notifies"], "undoes": row["undoes"]},
         is_limited=row["is_limited"],
         declared_at=row["declared_at"],
     )

@@ -1,4 +1,4 @@
-"""What happens by itself: dead workers' jobs are rescued, due ones made ready, overdue ones failed, orphans cancelled."""
+"""The reconciler rescues jobs with expired leases, promotes due jobs, fails overdue jobs and cancels orphans."""
 
 from __future__ import annotations
 
@@ -10,89 +10,89 @@ from collections.abc import Callable
 from chassis import run
 from services.jobs import maintenance
 
-TURN_SECONDS = 0.25
+BUSY_SECONDS = 0.25
 IDLE_SECONDS = 1.0
-"""How long it rests at most, where it knows that there is nothing to do until then."""
+"""The longest pause between passes; the next due time may shorten it."""
 TIDY_SECONDS = 5.0
-RING_SECONDS = 1.0
-"""Doorbells are rung again so often while jobs wait."""
+WAKE_SECONDS = 1.0
+"""While jobs are ready, all waiting claims are woken this often."""
 STANDSTILL = 0.75
-"""So long (in leases) without a judgement means that this process stood still: what remains of a lease after a heartbeat."""
+"""In leases. A longer time between rescues means that this process stood still: heartbeats leave as much of a lease."""
 
 
 class Reconciler:
-    """Runs in every replica; rows are locked with SKIP LOCKED, so that several share the work."""
+    """Runs in every replica; replicas share the work by SKIP LOCKED."""
 
-    def __init__(self, work: maintenance.Maintenance, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._maintenance = work
-        self._jobs = work.jobs
+    def __init__(self, tasks: maintenance.Maintenance, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._maintenance = tasks
+        self._jobs = tasks.jobs
         self._clock = clock
-        self._lease = work.jobs.lease.total_seconds()
-        self._judge_after = self._clock() + self._lease
-        self._judged_at = self._clock()
-        self._rung_at = self._clock()
-        # A small part of a lease: a longer rest would look like a standstill.
-        self._longest = min(IDLE_SECONDS, self._lease / 3)
+        self._lease = tasks.jobs.lease.total_seconds()
+        self._rescue_after = self._clock() + self._lease
+        self._rescued_at = self._clock()
+        self._woken_at = self._clock()
+        # A fraction of a lease: a longer pause would look like a standstill.
+        self._max_pause = min(IDLE_SECONDS, self._lease / 3)
 
     async def run(self) -> None:
-        """Turn for ever: four times a second while jobs move here or wait, else when something is due, once a second at least."""
+        """Reconcile forever: four times a second while jobs move or are ready, else at the next due time or after a second."""
         while True:
             self._jobs.changed.clear()
-            rest = await self.turn()
-            await asyncio.sleep(TURN_SECONDS * random.uniform(0.75, 1.0))  # noqa: S311
-            await run.wait(self._jobs.changed, rest - TURN_SECONDS)
+            pause = await self.reconcile()
+            await asyncio.sleep(BUSY_SECONDS * random.uniform(0.75, 1.0))  # noqa: S311
+            await run.wait(self._jobs.changed, pause - BUSY_SECONDS)
 
-    async def turn(self) -> float:
-        """Look whether there is anything to do, by one query, and do it; gives in how many seconds to look again."""
+    async def reconcile(self) -> float:
+        """Find work by one query and do it; return the seconds until the next pass."""
         try:
-            found = await self._maintenance.find_work()
+            work = await self._maintenance.find_work()
         except Exception:
-            self._judge_after = self._clock() + self._lease
+            self._rescue_after = self._clock() + self._lease
             raise
-        await self.rescue(expired=found.expired)
-        if found.due or found.overdue:
+        await self.rescue(expired=work.expired)
+        if work.due or work.overdue:
             await self.promote()
-        if found.waiting:
+        if work.waiting:
             await self._maintenance.advance_fair_ranks()
-            if self._clock() - self._rung_at >= RING_SECONDS:
-                self._rung_at = self._clock()
+            if self._clock() - self._woken_at >= WAKE_SECONDS:
+                self._woken_at = self._clock()
                 await self._maintenance.wake_all()
-            return TURN_SECONDS
+            return BUSY_SECONDS
         return (
-            self._longest
-            if found.seconds_to_next is None
-            else min(self._longest, max(TURN_SECONDS, found.seconds_to_next))
+            self._max_pause
+            if work.seconds_to_next is None
+            else min(self._max_pause, max(BUSY_SECONDS, work.seconds_to_next))
         )
 
     async def rescue(self, *, expired: bool = True) -> None:
-        """Rescue expired leases, if there are any; but not when nobody could renew: then the workers first get the time to do so.
+        """Rescue jobs with expired leases, unless workers could not renew: then they first get time to do so.
 
-        A lease after a start and after an error of the database, half of one after a standstill of this process.
+        That time is one lease after a start or an error of the database, half a lease after a standstill of this process.
         """
         now = self._clock()
-        if now - self._judged_at > self._lease * STANDSTILL:
-            # Half a lease is time for two heartbeats of each worker.
-            self._judge_after = max(self._judge_after, now + self._lease / 2)
-        self._judged_at = now
-        if not expired or now < self._judge_after:
+        if now - self._rescued_at > self._lease * STANDSTILL:
+            # Each worker sends two heartbeats in half a lease.
+            self._rescue_after = max(self._rescue_after, now + self._lease / 2)
+        self._rescued_at = now
+        if not expired or now < self._rescue_after:
             return
         try:
             while await self._maintenance.rescue(grace=self._jobs.lease) == maintenance.BATCH:
                 pass
         except Exception:
-            self._judge_after = self._clock() + self._lease
+            self._rescue_after = self._clock() + self._lease
             raise
         finally:
-            self._judged_at = self._clock()
+            self._rescued_at = self._clock()
 
     async def promote(self) -> None:
-        """Make ready what has become due, and fail what is overdue."""
+        """Promote due jobs and fail overdue jobs."""
         for step in (self._maintenance.promote_due, self._maintenance.fail_overdue):
             while await step() == maintenance.BATCH:
                 pass
 
     async def tidy(self) -> None:
-        """Cancel the children of parents that have ended, and give on places of concurrency keys that were forgotten."""
+        """Cancel orphans, and admit jobs to slots that a transaction has missed."""
         for step in (self._maintenance.cancel_orphans, self._maintenance.admit_waiting):
             while await step() == maintenance.BATCH:
                 pass

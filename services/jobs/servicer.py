@@ -335,7 +335,7 @@ def _require_own(kinds: Iterable[str]) -> None:
 def _submit(request: jobs_service_pb2.SubmitJobRequest, known: Mapping[str, kinds.Kind]) -> tuple[UUID, domain.Spec]:
     job_id = ids.parse(request.job_id, "job_id")
     kind = known.get(request.spec.kind)
-    spec = convert.spec_from_proto(request.spec, kind.given if kind else None)
+    spec = convert.spec_from_proto(request.spec, kind.defaults if kind else None)
     return job_id, spec
 
 

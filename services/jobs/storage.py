@@ -1,4 +1,4 @@
-"""Jobs in the database: one function a statement. Every change of a state is an update guarded by the states it may come from."""
+"""Jobs in the database: one function per statement. Every change of a state is an update guarded by its source states."""
 
 from __future__ import annotations
 
@@ -20,92 +20,91 @@ Attempts = Sequence[tuple[UUID, int]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingWork:
-    """What there is to do for the reconciler."""
+    """The work that the reconciler finds."""
 
     expired: bool
     """A lease has expired."""
     due: bool
-    """The time of a scheduled job, or of a next attempt, has come."""
+    """The run_at of a scheduled or retrying job has passed."""
     overdue: bool
     """The deadline of a waiting job has passed."""
     waiting: bool
-    """A job can be claimed, so turns may have to be brought on."""
+    """A job is ready, so fair ranks may have to advance."""
     seconds_to_next: float | None
-    """Seconds until the next lease expires, or the next time of the others comes; None if none will."""
+    """Seconds until the next lease, run_at or deadline expires; None without any."""
 
 
 _now = sa.func.now()
 
 
 SequenceByJob = dict[UUID, int]
-"""By job, the place of its event in its owner's sequence."""
+"""The sequence of a job's event in the log of its owner."""
 NextByOwner = dict[UUID, int]
-"""By owner, the next free place in its sequence; the owner is locked."""
+"""The next sequence of an owner, whose row is locked."""
 
 
 async def insert_jobs(
-    conn: AsyncConnection, wanted: Sequence[tuple[UUID, domain.Spec]], sequence_of: SequenceByJob | None
+    conn: AsyncConnection, submits: Sequence[tuple[UUID, domain.Spec]], sequence_of: SequenceByJob | None
 ) -> dict[UUID, Job]:
-    """Insert jobs; gives those that met neither one with their id nor a living one with their unique key.
+    """Insert jobs; return those that conflict neither with an id nor with the unique key of an unfinished job.
 
-    With `sequence_of` their events are numbered at once, here as below, which locks their owners: nothing else may be locked
-    after it.
+    With `sequence_of`, here and below, the statement also numbers their events. That locks their owners: no lock may follow.
     """
-    given = {"rows": mapping.specs(wanted)}
+    parameters = {"rows": mapping.specs(submits)}
     if sequence_of is None:
-        return _by_id(await _jobs(conn, statements.INSERT_JOBS, given))
-    return _by_id(await _numbered(conn, statements.INSERT_JOBS_NUMBERED, given, sequence_of))
+        return _by_id(await _jobs(conn, statements.INSERT_JOBS, parameters))
+    return _by_id(await _numbered(conn, statements.INSERT_JOBS_NUMBERED, parameters, sequence_of))
 
 
 async def get_job(conn: AsyncConnection, job_id: UUID) -> Job | None:
-    """Read a job."""
+    """Return a job, or None."""
     return (await get_jobs(conn, [job_id])).get(job_id)
 
 
 async def get_jobs(conn: AsyncConnection, job_ids: Collection[UUID]) -> dict[UUID, Job]:
-    """Read jobs."""
+    """Return jobs by id."""
     if not job_ids:
         return {}
     return _by_id(await _jobs(conn, statements.GET_JOBS, {"job_ids": list(job_ids)}))
 
 
 async def lock_job(conn: AsyncConnection, job_id: UUID) -> Job | None:
-    """Read a job that nobody else changes before the transaction ends."""
+    """Lock a job until the transaction ends, and return it."""
     return (await lock_jobs(conn, {job_id})).get(job_id)
 
 
 async def lock_jobs(conn: AsyncConnection, job_ids: Collection[UUID]) -> dict[UUID, Job]:
-    """Read jobs that nobody else changes before the transaction ends."""
+    """Lock jobs until the transaction ends, and return them by id."""
     if not job_ids:
         return {}
     return _by_id(await _jobs(conn, statements.LOCK_JOBS, {"job_ids": list(job_ids)}))
 
 
 async def holders(conn: AsyncConnection, unique_keys: Collection[str]) -> dict[str, UUID]:
-    """Read which living jobs hold these unique keys."""
+    """Return the unfinished jobs that hold these unique keys."""
     if not unique_keys:
         return {}
-    found = await conn.execute(statements.HOLDERS, {"unique_keys": list(unique_keys)})
-    return {row.unique_key: row.job_id for row in found}
+    rows = await conn.execute(statements.HOLDERS, {"unique_keys": list(unique_keys)})
+    return {row.unique_key: row.job_id for row in rows}
 
 
 async def add_children(conn: AsyncConnection, added: Mapping[UUID, int]) -> None:
-    """Count new children of locked parents."""
-    given = {"parent_ids": list(added), "added": list(added.values())}
-    await conn.execute(statements.ADD_CHILDREN, given)
+    """Add new children to the counts of locked parents."""
+    parameters = {"parent_ids": list(added), "added": list(added.values())}
+    await conn.execute(statements.ADD_CHILDREN, parameters)
 
 
 async def count_children(
     conn: AsyncConnection, ended: Mapping[UUID, int], unsuccessful: Mapping[UUID, int]
 ) -> list[Job]:
-    """Count children that have ended; gives their parents, unless those have ended too."""
+    """Count finished children in their parents; return the unfinished parents."""
     await lock_jobs(conn, ended.keys())
-    given = {
+    parameters = {
         "parent_ids": list(ended),
         "ended": list(ended.values()),
         "unsuccessful": [unsuccessful.get(parent_id, 0) for parent_id in ended],
     }
-    return await _jobs(conn, statements.COUNT_CHILDREN, given)
+    return await _jobs(conn, statements.COUNT_CHILDREN, parameters)
 
 
 async def list_jobs(
@@ -118,7 +117,7 @@ async def list_jobs(
     before: UUID | None,
     limit: int,
 ) -> list[Job]:
-    """Read jobs, newest first by the time in their ids, that come after the position `before`."""
+    """Return jobs with ids below `before`, newest first by the time in their ids."""
     statement = sa.select(jobs).order_by(jobs.c.job_id.desc()).limit(limit)
     if owner_id:
         statement = statement.where(jobs.c.owner_id == owner_id)
@@ -134,32 +133,32 @@ async def list_jobs(
 
 
 async def list_attempts(conn: AsyncConnection, job_id: UUID) -> Sequence[Mapping[str, Any]]:
-    """Read the attempts of a job, oldest first."""
+    """Return the attempts of a job, oldest first."""
     statement = sa.select(attempts).where(attempts.c.job_id == job_id).order_by(attempts.c.attempt)
     return [dict(row) for row in (await conn.execute(statement)).mappings()]
 
 
 async def list_transitions(conn: AsyncConnection, job_id: UUID) -> Sequence[Mapping[str, Any]]:
-    """Read the transitions of a job, oldest first."""
+    """Return the transitions of a job, oldest first."""
     columns = [column for column in job_events.c if column is not job_events.c.event]
     statement = sa.select(*columns).where(job_events.c.job_id == job_id).order_by(job_events.c.sequence)
     return [dict(row) for row in (await conn.execute(statement)).mappings()]
 
 
 async def lock_limits(conn: AsyncConnection, kinds: Collection[str]) -> Sequence[Mapping[str, Any]]:
-    """Lock the limits of kinds that have some, and those of all kinds together; gives what they allow now."""
+    """Lock the limits of these kinds and of all kinds together; return what they allow now."""
     return [dict(row) for row in (await conn.execute(statements.LOCK_LIMITED, {"kinds": list(kinds)})).mappings()]
 
 
 async def count_held(conn: AsyncConnection) -> dict[str, int]:
-    """Count the jobs that workers hold, by kind."""
+    """Return the number of held jobs by kind."""
     return {row[0]: row[1] for row in await conn.execute(statements.COUNT_HELD)}
 
 
 async def set_tokens(conn: AsyncConnection, tokens: Mapping[str, float]) -> None:
-    """Keep how many jobs of locked kinds may begin under their rate limits."""
-    given = {"kinds": list(tokens), "tokens": [max(0.0, left) for left in tokens.values()]}
-    await conn.execute(statements.SET_TOKENS, given)
+    """Store how many jobs of locked kinds may start under their rate limits."""
+    parameters = {"kinds": list(tokens), "tokens": [max(0.0, left) for left in tokens.values()]}
+    await conn.execute(statements.SET_TOKENS, parameters)
 
 
 async def claim_jobs(
@@ -172,12 +171,12 @@ async def claim_jobs(
     lease: timedelta,
     event_counts: Mapping[UUID, int],
 ) -> tuple[list[Job], NextByOwner]:
-    """Give ready jobs to a worker, each under a new attempt, the most urgent first; of each kind at most its quota.
+    """Claim ready jobs for a worker, each under a new attempt, the most urgent first, at most the quota of each kind.
 
-    Also advances the sequences of their owners, and those of `told` (owner: how many events before these).
+    Also advances the sequences of their owners, and of the owners in `event_counts`, by the number of earlier events.
     """
     owner_ids = list(event_counts)
-    given = {
+    parameters = {
         "kinds": list(quotas),
         "quotas": list(quotas.values()),
         "is_locked": is_locked,
@@ -188,7 +187,7 @@ async def claim_jobs(
         "counts": [event_counts[owner_id] for owner_id in owner_ids],
     }
     claimed, sequences = [], {}
-    for row in await conn.execute(statements.CLAIM_JOBS, given):
+    for row in await conn.execute(statements.CLAIM_JOBS, parameters):
         *columns, owner_id, sequence = row
         sequences[owner_id] = sequence
         if columns[0] is not None:
@@ -197,89 +196,89 @@ async def claim_jobs(
 
 
 async def admit_waiting(conn: AsyncConnection, keys: Collection[tuple[str, str]]) -> list[str]:
-    """Make jobs ready that wait for a place under their (kind, concurrency key), as many as there are; gives the kind of each."""
-    # The lock comes by a statement of its own, so that the next one sees what its last holder has committed. A key is locked
-    # after the rows, so rows that others hold are left out: their holders come here after their change.
+    """Admit waiting jobs to the free slots of (kind, concurrency key) pairs; return the kind of each admitted job."""
+    # The lock is a separate statement: the next one sees what the previous holder has committed. Keys are locked after rows, so
+    # the statement skips locked rows: the transactions that hold them admit jobs after their own change.
     ordered = sorted(keys)
     await conn.execute(statements.LOCK_KEYS, {"keys": [f"{kind} {key}" for kind, key in ordered]})
-    given = {"kinds": [kind for kind, _ in ordered], "keys": [key for _, key in ordered]}
-    return list((await conn.execute(statements.ADMIT_WAITING, given)).scalars())
+    parameters = {"kinds": [kind for kind, _ in ordered], "keys": [key for _, key in ordered]}
+    return list((await conn.execute(statements.ADMIT_WAITING, parameters)).scalars())
 
 
 async def keys_with_free_slots(conn: AsyncConnection, *, limit: int) -> set[tuple[str, str]]:
-    """Find concurrency keys with a free place for which somebody waits."""
+    """Return concurrency keys with a free slot and a waiting job."""
     return {(row[0], row[1]) for row in await conn.execute(statements.KEYS_WITH_FREE_SLOTS, {"limit": limit})}
 
 
 async def renew_leases(
     conn: AsyncConnection, *, worker: str, held: Attempts, lease: timedelta
 ) -> list[tuple[UUID, int, State]]:
-    """Renew the leases a worker still holds, expired ones too unless somebody has judged them; gives those."""
-    given = {
+    """Renew the leases that a worker still holds, also expired ones that were not rescued; return (job, attempt, state)."""
+    parameters = {
         "worker": worker,
         "job_ids": [job_id for job_id, _ in held],
         "attempts": [attempt for _, attempt in held],
         "lease": lease,
     }
-    return [(row[0], row[1], State(row[2])) for row in await conn.execute(statements.RENEW_LEASES, given)]
+    return [(row[0], row[1], State(row[2])) for row in await conn.execute(statements.RENEW_LEASES, parameters)]
 
 
 async def set_progress(conn: AsyncConnection, job_id: UUID, attempt: int, progress: domain.Progress) -> Job | None:
-    """Store how far the attempt has come, never less than before; None if the attempt is not the one that runs."""
-    given = {
+    """Store the progress of an attempt; it never decreases. None if the attempt holds no lease."""
+    parameters = {
         "job_id": job_id,
         "attempt": attempt,
         "done": progress.done,
         "total": progress.total,
         "message": progress.message,
     }
-    return next(iter(await _jobs(conn, statements.SET_PROGRESS, given)), None)
+    return next(iter(await _jobs(conn, statements.SET_PROGRESS, parameters)), None)
 
 
 async def end_attempts(
     conn: AsyncConnection,
-    decided: Sequence[tuple[Job, domain.Outcome, domain.Decision]],
+    decisions: Sequence[tuple[Job, domain.Outcome, domain.Decision]],
     sequence_of: SequenceByJob | None = None,
 ) -> dict[UUID, Job]:
-    """Apply what was decided about held jobs; gives those whose attempt still held them."""
-    given = {"rows": mapping.ends(decided)}
+    """Apply decisions to held jobs; return the jobs whose attempt still held the lease."""
+    parameters = {"rows": mapping.ends(decisions)}
     if sequence_of is None:
-        return _by_id(await _jobs(conn, statements.END_ATTEMPTS, given))
-    return _by_id(await _numbered(conn, statements.END_ATTEMPTS_NUMBERED, given, sequence_of))
+        return _by_id(await _jobs(conn, statements.END_ATTEMPTS, parameters))
+    return _by_id(await _numbered(conn, statements.END_ATTEMPTS_NUMBERED, parameters, sequence_of))
 
 
 async def complete_attempts(
     conn: AsyncConnection, outcomes: Mapping[tuple[UUID, int], domain.Completed], sequence_of: SequenceByJob
 ) -> dict[UUID, Job]:
-    """Complete jobs whose attempt holds them and for which neither a parent nor somebody with the same key waits; gives those."""
-    given = {"rows": mapping.completions(outcomes)}
-    return _by_id(await _numbered(conn, statements.COMPLETE_ATTEMPTS, given, sequence_of))
+    """Complete and return held jobs without parent and concurrency key."""
+    parameters = {"rows": mapping.completions(outcomes)}
+    return _by_id(await _numbered(conn, statements.COMPLETE_ATTEMPTS, parameters, sequence_of))
 
 
 async def attempt_outcome(conn: AsyncConnection, job_id: UUID, attempt: int) -> str | None:
-    """Read how an attempt ended; None while it runs, or if there is no such attempt."""
+    """Return the outcome of an attempt; None while it runs, and for an unknown attempt."""
     statement = sa.select(attempts.c.outcome).where(attempts.c.job_id == job_id, attempts.c.attempt == attempt)
     outcome: str | None = (await conn.execute(statement)).scalar()
     return outcome
 
 
 async def cancel_waiting(conn: AsyncConnection, job: Job, reason: str) -> Job | None:
-    """Cancel a job that no worker holds; None if its state has changed."""
-    ended = {"cancel_reason": reason, "finished_at": _now, "ready": False, "awaits_children": False}
-    return await _move(conn, job, Action.CANCEL, ended)
+    """Cancel a job that no worker holds. None if its state has changed."""
+    values = {"cancel_reason": reason, "finished_at": _now, "ready": False, "awaits_children": False}
+    return await _move(conn, job, Action.CANCEL, values)
 
 
 async def request_cancel(conn: AsyncConnection, job: Job, reason: str) -> Job | None:
-    """Ask the worker of a running job to stop; None if its state has changed."""
+    """Ask the worker of a running job to stop. None if its state has changed."""
     return await _move(conn, job, Action.REQUEST_CANCEL, {"cancel_reason": reason})
 
 
 async def reopen(conn: AsyncConnection, job: Job) -> Job | None:
-    """Make an ended job pending with a fresh budget; None if its state has changed. Raises IntegrityError `jobs_unique_key`."""
+    """Make a finished job pending with a new budget. None if its state has changed; IntegrityError `jobs_unique_key`."""
     child = jobs.alias("child")
     children = sa.select(sa.func.count()).select_from(child).where(child.c.parent_id == job.job_id)
     ended = children.where(child.c.finished_at.is_not(None))
-    fresh = {
+    values = {
         "run_at": _now,
         "ready": job.spec.concurrency_key is None,
         "deadline": _now + jobs.c.total_timeout,
@@ -295,53 +294,53 @@ async def reopen(conn: AsyncConnection, job: Job) -> Job | None:
         "children_ended": ended.scalar_subquery(),
         "children_unsuccessful": ended.where(child.c.state != State.COMPLETED).scalar_subquery(),
     }
-    return await _move(conn, job, Action.RETRY, fresh)
+    return await _move(conn, job, Action.RETRY, values)
 
 
 async def find_work(conn: AsyncConnection) -> PendingWork:
-    """Look what there is to do for the reconciler."""
+    """Return the work of the reconciler."""
     return PendingWork(**(await conn.execute(statements.FIND_WORK)).mappings().one())
 
 
 async def expired_jobs(conn: AsyncConnection, *, limit: int, grace: timedelta) -> list[Job]:
-    """Lock held jobs whose lease has expired; none while the database has been up for less than `grace`.
+    """Lock and return held jobs with an expired lease; none while the database has been up for less than `grace`.
 
-    After a restart of the database the workers get the time to renew before anybody is judged.
+    After a restart of the database the workers get time to renew their leases.
     """
     return await _jobs(conn, statements.LOCK_EXPIRED_JOBS, {"limit": limit, "grace": grace})
 
 
 async def promote_due(conn: AsyncConnection, *, limit: int) -> list[Job]:
-    """Make scheduled jobs pending whose time has come."""
+    """Make scheduled jobs pending whose run_at has passed."""
     return await _jobs(conn, statements.PROMOTE_JOBS, {"limit": limit})
 
 
 async def ready_retries(conn: AsyncConnection, *, limit: int) -> list[str]:
-    """Make jobs ready for their next attempt whose pause is over; gives the kind of each."""
+    """Make retrying jobs ready whose backoff is over; return the kind of each."""
     return list((await conn.execute(statements.READY_RETRIES, {"limit": limit})).scalars())
 
 
 async def fail_overdue(conn: AsyncConnection, *, limit: int) -> list[Job]:
     """Fail waiting jobs whose deadline has passed."""
     error = domain.DEADLINE_EXCEEDED
-    given = {"limit": limit, "code": error.code, "message": error.message}
-    return await _jobs(conn, statements.EXPIRE_JOBS, given)
+    parameters = {"limit": limit, "code": error.code, "message": error.message}
+    return await _jobs(conn, statements.EXPIRE_JOBS, parameters)
 
 
 async def lock_orphans(conn: AsyncConnection, *, limit: int, parent_id: UUID | None = None) -> list[Job]:
-    """Lock living children, of one parent or of any, that has failed or was, or is being, cancelled."""
+    """Lock and return unfinished children of one parent, or of any, that is failed, cancelled or cancelling."""
     return await _jobs(
         conn, statements.orphans(of_parent=parent_id is not None), {"limit": limit, "parent_id": parent_id}
     )
 
 
 async def ready_kinds(conn: AsyncConnection) -> list[str]:
-    """List the kinds of which a job can be claimed."""
+    """Return the kinds with a ready job."""
     return list((await conn.execute(statements.READY_KINDS)).scalars())
 
 
 async def advance_fair_ranks(conn: AsyncConnection) -> None:
-    """Bring each kind's present turn to that of the job that is next."""
+    """Advance the fair rank of each kind to that of its next job."""
     await conn.execute(statements.ADVANCE_FAIR_RANKS)
 
 
@@ -356,21 +355,21 @@ async def _move(conn: AsyncConnection, job: Job, action: Action, values: Mapping
     return next(iter(await _jobs(conn, statement, {})), None)
 
 
-async def _jobs(conn: AsyncConnection, statement: sa.Executable, given: Mapping[str, Any]) -> list[Job]:
-    return [mapping.job(row) for row in await conn.execute(statement, given)]
+async def _jobs(conn: AsyncConnection, statement: sa.Executable, parameters: Mapping[str, Any]) -> list[Job]:
+    return [mapping.job(row) for row in await conn.execute(statement, parameters)]
 
 
 async def _numbered(
-    conn: AsyncConnection, statement: sa.Executable, given: Mapping[str, Any], sequence_of: SequenceByJob
+    conn: AsyncConnection, statement: sa.Executable, parameters: Mapping[str, Any], sequence_of: SequenceByJob
 ) -> list[Job]:
-    found = []
-    for row in await conn.execute(statement, given):
+    numbered = []
+    for row in await conn.execute(statement, parameters):
         *columns, sequence = row
         job = mapping.job(columns)
         sequence_of[job.job_id] = sequence
-        found.append(job)
-    return found
+        numbered.append(job)
+    return numbered
 
 
-def _by_id(found: Sequence[Job]) -> dict[UUID, Job]:
-    return {job.job_id: job for job in found}
+def _by_id(rows: Sequence[Job]) -> dict[UUID, Job]:
+    return {job.job_id: job for job in rows}

@@ -157,7 +157,7 @@ class Schedules:
             owner_id=domain.SYSTEM,
             payload=declared.payload,
             concurrency_key=schedule.concurrency_key,
-            **kind.given,
+            **kind.defaults,
         )
 
 

@@ -76,14 +76,17 @@ async def test_the_latest_declaration_counts_and_limits_stay(jobs: Operations, k
         defaults = {"max_attempts": attempts} if attempts else {}
         await jobs.register("w1", [kinds.Declaration(kind=kind, defaults=defaults, undoes=True)], [])
         known = (await jobs.kinds.get([kind]))[kind]
-        assert known.given.get("max_attempts") == attempts
-        assert (known.is_limited, known.has_worker, known.given["undoes"]) == (True, True, True)
+        assert known.defaults.get("max_attempts") == attempts
+        assert (known.is_limited, known.has_worker, known.defaults["undoes"]) == (True, True, True)
 
 
 async def test_a_kind_is_served_for_two_minutes_after_its_declaration() -> None:
     now = datetime.now(UTC)
     ages = (timedelta(seconds=119), timedelta(seconds=121))
-    assert [kinds.Kind(given={}, is_limited=False, declared_at=now - age).has_worker for age in ages] == [True, False]
+    assert [kinds.Kind(defaults={}, is_limited=False, declared_at=now - age).has_worker for age in ages] == [
+        True,
+        False,
+    ]
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ async def test_it_works_in_batches_and_goes_on_where_it_was_cut_off(
     async with jobs_engine.begin() as conn:
         statement = sa.update(schema.jobs).where(schema.jobs.c.job_id.in_([job.job_id for job in made]))
         await conn.execute(statement.values(finished_at=datetime(2020, 1, 1, tzinfo=UTC)))
-    cut_off, reported = await clean(batch=2, most=2)
+    cut_off, reported = await clean(batch=2, max_batches=2)
     assert (cut_off.jobs, cut_off.is_complete, reported) == (4, False, [2, 4])
     rest, _ = await clean(batch=2)
     assert (rest.jobs, rest.is_complete) == (1, True)
