@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import batching, bus, errors, outbox, paging, postgres
 from repruv.jobs.v1 import job_events_pb2
-from services.jobs import broadcast, checkpoints, domain, event_log, finish, kinds, storage, submit
+from services.jobs import broadcast, checkpoints, domain, event_log, finish, kinds, schema, storage, submit
 from services.jobs.claims import claim, handoff, long_poll, waiters
 from services.jobs.domain import Job, State
 from services.jobs.finish import Finish
@@ -69,12 +69,12 @@ class Operations:
         """
         offer = handoff.Handoff(waiter)
         try:
-            async with self.engine.begin() as conn:
-                tx = Transaction(conn)
+            async with outbox.transaction(self.engine, schema.outbox, self._relay) as outgoing:
+                tx = Transaction(outgoing.conn)
                 yield tx
                 await tx.apply_effects()
                 await offer.claim(tx, lease=self.lease)
-                messages = await tx.write_events()
+                outgoing.publish(*await tx.write_events(), stored=True)
             offer.commit()
         except IntegrityError as error:
             if postgres.violated_constraint(error) == "jobs_unique_key":
@@ -82,10 +82,8 @@ class Operations:
             raise
         finally:
             offer.end()
-        # Wake-ups first: the claims that they cause take longest.
         for kind, ready in (+tx.wakeups).items():
             self.waiters.wake(kind, ready)
-        self._relay.send(messages)
         if tx.transitions:
             self.changed.set()
         for job, _ in tx.transitions:
