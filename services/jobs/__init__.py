@@ -1,1 +1,1 @@
-"""The jobs service: what was asked, who runs it, how it stands, how it ended."""
+"""The jobs service: stores, schedules and hands out jobs, and records their progress and outcome."""

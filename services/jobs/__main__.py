@@ -31,9 +31,9 @@ from services.jobs.schedules import operations as schedule_operations
 from services.jobs.settings import Settings
 from worker import liveness, probes
 
-OWN_CONCURRENCY = 4
-OWN_DRAIN_SECONDS = 1.0
-"""What this service's own jobs have not done by then is done by the next attempt, which goes on where they stopped."""
+CONCURRENCY = 4
+DRAIN_SECONDS = 1.0
+"""Jobs of this service that have not ended by then resume in their next attempt."""
 
 
 async def serve(config: Settings, stop: asyncio.Event) -> None:
@@ -60,8 +60,8 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
         schedules=handlers.schedules(),
         jobs=worker.JobsClient(channel, client.Caller(identity.Signer("jobs", config.identity_key))),
         bus=nats,
-        concurrency=OWN_CONCURRENCY,
-        drain_seconds=OWN_DRAIN_SECONDS,
+        concurrency=CONCURRENCY,
+        drain_seconds=DRAIN_SECONDS,
         translate=postgres.translate,
     )
     async with AsyncExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Jobs as messages and back. Pure."""
+"""Conversion between jobs and proto messages. Pure."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ MAX_PAYLOAD_BYTES = 256 * 1024
 MAX_RESULT_BYTES = 64 * 1024
 MAX_SNOOZE = timedelta(days=30)
 MAX_IN_EVENT_BYTES = 16 * 1024
-"""A payload or a result that is larger stays out of events."""
+"""Events leave out a larger payload or result."""
 
 
 def state_to_proto(state: domain.State) -> job_pb2.JobState.ValueType:
-    """Give the enum value of a state."""
+    """Return the enum value of a state."""
     return job_pb2.JobState.Value(f"JOB_STATE_{state.upper()}")
 
 
 def state_from_proto(value: job_pb2.JobState.ValueType) -> domain.State:
-    """Give the state of an enum value. Raises `InvalidArgument` for one that is not known here."""
+    """Return the state of an enum value. Raises `InvalidArgument` for an unknown value."""
     try:
         return domain.State(job_pb2.JobState.Name(value).removeprefix("JOB_STATE_").lower())
     except ValueError:
         raise errors.InvalidArgument("states must be known job states.", field="states") from None
 
 
-def spec_from_proto(message: job_pb2.JobSpec, given: Mapping[str, Any] | None = None) -> domain.Spec:
-    """Read a spec; what is not set is taken from `given`, what its kind declared. Raises `InvalidArgument`."""
-    asked: dict[str, Any] = dict(given or {})
+def spec_from_proto(message: job_pb2.JobSpec, defaults: Mapping[str, Any] | None = None) -> domain.Spec:
+    """Return a spec; unset fields have the `defaults` of the kind. Raises `InvalidArgument`."""
+    policy: dict[str, Any] = dict(defaults or {})
     if message.HasField("run_at"):
-        asked["run_at"] = protobuf.from_timestamp(message.run_at, "run_at")
-    asked |= _policy(message)
+        policy["run_at"] = protobuf.from_timestamp(message.run_at, "run_at")
+    policy |= _policy(message)
     return domain.Spec(
         kind=message.kind,
         owner_id=ids.parse(message.owner_id, "owner_id"),
@@ -46,26 +46,26 @@ def spec_from_proto(message: job_pb2.JobSpec, given: Mapping[str, Any] | None = 
         unique_key=message.unique_key or None,
         concurrency_key=message.concurrency_key or None,
         parent_id=ids.parse(message.parent_id, "parent_id") if message.parent_id else None,
-        **asked,
+        **policy,
     )
 
 
 def _policy(message: job_pb2.JobSpec | kind_pb2.KindDefaults) -> dict[str, Any]:
-    """Read what is set of an execution policy."""
+    """Return the fields of an execution policy that are set."""
     durations = {
         "backoff": message.backoff if message.HasField("backoff") else None,
         "max_backoff": message.max_backoff if message.HasField("max_backoff") else None,
         "attempt_timeout": message.attempt_timeout if message.HasField("attempt_timeout") else None,
         "total_timeout": message.total_timeout if message.HasField("total_timeout") else None,
     }
-    sequence_of = {"max_attempts": message.max_attempts, "priority": message.priority}
-    return {name: number for name, number in sequence_of.items() if number} | {
+    numbers = {"max_attempts": message.max_attempts, "priority": message.priority}
+    return {name: number for name, number in numbers.items() if number} | {
         name: protobuf.from_duration(value, name) for name, value in durations.items() if value is not None
     }
 
 
 def declaration_from_proto(message: kind_pb2.KindDeclaration) -> kinds.Declaration:
-    """Read what a worker says of a kind. Raises `InvalidArgument`."""
+    """Return the declaration of a kind. Raises `InvalidArgument`."""
     retention = (
         {"retention": protobuf.from_duration(message.retention, "retention")} if message.HasField("retention") else {}
     )
@@ -79,7 +79,7 @@ def declaration_from_proto(message: kind_pb2.KindDeclaration) -> kinds.Declarati
 
 
 def job_to_proto(job: domain.Job) -> job_pb2.Job:
-    """Write a job."""
+    """Return a job as proto."""
     return job_pb2.Job(
         job_id=str(job.job_id),
         spec=job_pb2.JobSpec(
@@ -130,7 +130,7 @@ def _children_to_proto(children: domain.Children) -> job_pb2.JobChildren:
 
 
 def event_to_proto(job: domain.Job, *, sequence: int, reason: str, occurred_at: datetime) -> job_events_pb2.JobEvent:
-    """Write the event of a transition."""
+    """Return the event of a transition."""
     snapshot = job_to_proto(job)
     if snapshot.spec.payload.ByteSize() > MAX_IN_EVENT_BYTES:
         snapshot.spec.ClearField("payload")
@@ -146,7 +146,7 @@ def event_to_proto(job: domain.Job, *, sequence: int, reason: str, occurred_at: 
 
 
 def attempt_to_proto(row: Mapping[str, Any]) -> job_pb2.Attempt:
-    """Write an attempt."""
+    """Return an attempt as proto."""
     error = domain.JobError(code=row["error_code"], message=row["error_message"]) if row["error_code"] else None
     return job_pb2.Attempt(
         attempt=row["attempt"],
@@ -159,7 +159,7 @@ def attempt_to_proto(row: Mapping[str, Any]) -> job_pb2.Attempt:
 
 
 def transition_to_proto(row: Mapping[str, Any]) -> job_pb2.Transition:
-    """Write a transition."""
+    """Return a transition as proto."""
     return job_pb2.Transition(
         sequence=row["sequence"],
         state=state_to_proto(domain.State(row["state"])),
@@ -170,7 +170,7 @@ def transition_to_proto(row: Mapping[str, Any]) -> job_pb2.Transition:
 
 
 def progress_from_proto(message: job_pb2.JobProgress) -> domain.Progress:
-    """Read progress. Raises `InvalidArgument` below 0; more than all counts as all."""
+    """Return progress; `done` is capped at `total`. Raises `InvalidArgument` below 0."""
     if message.done < 0 or message.total < 0:
         raise errors.InvalidArgument("progress must not be below 0.", field="progress")
     done = min(message.done, message.total) if message.total else message.done
@@ -178,7 +178,7 @@ def progress_from_proto(message: job_pb2.JobProgress) -> domain.Progress:
 
 
 def outcome_from_proto(message: jobs_service_pb2.FinishJobRequest) -> domain.Outcome:
-    """Read the outcome of an attempt. Raises `InvalidArgument` if there is none."""
+    """Return the outcome of an attempt. Raises `InvalidArgument` without one."""
     match message.WhichOneof("outcome"):
         case "completed":
             has_progress = message.completed.HasField("progress")
@@ -209,14 +209,14 @@ def outcome_from_proto(message: jobs_service_pb2.FinishJobRequest) -> domain.Out
 
 
 def error_to_proto(error: errors.Error) -> jobs_service_pb2.CallError:
-    """Write what a call of its own would have failed with."""
+    """Return the error of one item of a batch call."""
     return jobs_service_pb2.CallError(
         status=error.status, code=error.code, message=error.message, field=error.field, details=error.details
     )
 
 
 def value_from_proto(message: struct_pb2.Value, field: str) -> Any:
-    """Read any JSON value. Raises `InvalidArgument`."""
+    """Return any JSON value. Raises `InvalidArgument`."""
     wrapped = struct_pb2.Struct()
     wrapped.fields[field].CopyFrom(message)
     if message.WhichOneof("kind") is None:
@@ -225,30 +225,30 @@ def value_from_proto(message: struct_pb2.Value, field: str) -> Any:
 
 
 def value_to_proto(value: Any) -> struct_pb2.Value:
-    """Write any JSON value."""
+    """Return any JSON value as proto."""
     message = struct_pb2.Value()
     json_format.ParseDict(value, message)
     return message
 
 
-def json_from_proto(message: struct_pb2.Struct, field: str, most: int) -> dict[str, Any]:
-    """Read a JSON object. Raises `InvalidArgument` above `most` bytes or with NUL characters, which PostgreSQL cannot keep."""
+def json_from_proto(message: struct_pb2.Struct, field: str, max_bytes: int) -> dict[str, Any]:
+    """Return a JSON object. Raises `InvalidArgument` above `max_bytes`, or with NUL characters: PostgreSQL cannot store them."""
     try:
         value: dict[str, Any] = json_format.MessageToDict(message)
         text = json.dumps(value, allow_nan=False)
     except ValueError:
         raise errors.InvalidArgument(f"{field} must be JSON: no infinite numbers, no NaN.", field=field) from None
-    # As a message it can be larger than as JSON, and it is the message that travels.
-    if max(len(text), message.ByteSize()) > most:
-        raise errors.InvalidArgument(f"{field} must be at most {most} bytes of JSON.", field=field)
-    # Without the backslashes that are text themselves, as in what somebody wrote about \\u0000.
+    # The message can be larger than the JSON text, and calls carry the message.
+    if max(len(text), message.ByteSize()) > max_bytes:
+        raise errors.InvalidArgument(f"{field} must be at most {max_bytes} bytes of JSON.", field=field)
+    # Escaped backslashes are removed first: a text may mention \\u0000.
     if "\\u0000" in text.replace("\\\\", ""):
         raise errors.InvalidArgument(f"{field} must not contain NUL characters.", field=field)
     return value
 
 
 def json_to_proto(value: Mapping[str, Any]) -> struct_pb2.Struct:
-    """Write a JSON object."""
+    """Return a JSON object as proto."""
     message = struct_pb2.Struct()
     message.update(value)
     return message

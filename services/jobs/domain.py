@@ -1,4 +1,4 @@
-"""What a job is and how it may change. Pure: no clock, no database, no network."""
+"""Jobs, their states and transitions. Pure: no clock, no database, no network."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from uuid import UUID
 from chassis import errors
 
 SYSTEM = UUID(int=0)
-"""The owner of the jobs that nobody but the system itself asked for."""
+"""The owner of jobs that the system submits."""
 ALL_KINDS = "*"
-"""The kind that stands for all of them: it can be limited and paused, nothing else."""
+"""The name for all kinds together, for limits and pauses only."""
 UNDO = ".undo"
-"""A kind's name and this is the kind that undoes it."""
+"""The suffix of a kind's undo kind."""
 CRASH_LIMIT = 5
-"""A job whose workers died this often since it was submitted or retried ends failed: it is probably what kills them."""
+"""After so many crashes since its submit or retry a job fails: it probably causes them."""
 
 _NAME = re.compile(r"[a-z0-9_.-]{1,100}")
 
 
 class State(StrEnum):
-    """Where a job stands."""
+    """The state of a job."""
 
     SCHEDULED = "scheduled"
-    """Waits for run_at, or for its children. The reconciler of any replica moves it on; a crash loses nothing."""
+    """Waits for run_at or for its children. The reconciler of any replica moves it out; a crash loses nothing."""
     PENDING = "pending"
-    """Can be claimed once its concurrency key has a place for it. A claim, a cancel or its deadline moves it out; a lost
-    doorbell costs the worker's polling interval."""
+    """Can be claimed once it has a slot of its concurrency key. A claim, a cancel or its deadline moves it out; a lost
+    wake-up delays the claim by a second."""
     RUNNING = "running"
-    """A worker holds the lease. Its finish moves it out; if it dies, the rescue, once the lease has expired."""
+    """A worker holds the lease. Its finish moves the job out; after a crash, the rescue does, once the lease has expired."""
     RETRYING = "retrying"
-    """Waits for its next attempt until run_at. A claim or a cancel moves it out."""
+    """Waits until run_at for its next attempt. A claim, a cancel or its deadline moves it out."""
     CANCELLING = "cancelling"
-    """The worker was asked to stop. Its finish moves it out, whatever the outcome; if it dies, the rescue cancels."""
+    """The worker was asked to stop. Its finish moves the job out, whatever the outcome; after a crash, the rescue cancels it."""
     COMPLETED = "completed"
     """The handler finished. Final."""
     FAILED = "failed"
-    """No attempt is left, or the error was final. Only the owner's retry reopens it."""
+    """No attempt remains, or the error was final. Only a retry by its owner reopens it."""
     CANCELLED = "cancelled"
-    """Stopped before its work was done. Only the owner's retry reopens it."""
+    """Stopped before its work was done. Only a retry by its owner reopens it."""
 
 
 TERMINAL = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
@@ -54,7 +54,7 @@ HELD = frozenset({State.RUNNING, State.CANCELLING})
 
 
 class Action(StrEnum):
-    """What can happen to a job."""
+    """The actions that change a job's state."""
 
     PROMOTE = "promote"
     CLAIM = "claim"
@@ -71,11 +71,11 @@ class Action(StrEnum):
 TRANSITIONS: Mapping[Action, tuple[frozenset[State], State]] = {
     Action.PROMOTE: (frozenset({State.SCHEDULED}), State.PENDING),
     Action.CLAIM: (CLAIMABLE, State.RUNNING),
-    # A handler that finishes although it was asked to stop wins, and so does its failure.
+    # A handler that finishes or fails before it stops wins over the cancel.
     Action.COMPLETE: (HELD, State.COMPLETED),
     Action.FAIL: (HELD, State.FAILED),
     Action.RETRY_LATER: (frozenset({State.RUNNING}), State.RETRYING),
-    # Until a time, or until the last child has ended.
+    # Until run_at, or until the last child has ended.
     Action.SNOOZE: (frozenset({State.RUNNING}), State.SCHEDULED),
     Action.EXPIRE: (frozenset({State.SCHEDULED, State.PENDING, State.RETRYING}), State.FAILED),
     Action.REQUEST_CANCEL: (frozenset({State.RUNNING}), State.CANCELLING),
@@ -96,7 +96,7 @@ OCCUPIES_SLOT = HELD | {TRANSITIONS[Action.RETRY_LATER][1]}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
-    """What a caller asks for; see JobSpec in the protos for the meaning and the bounds of each field."""
+    """A job as its caller specifies it; JobSpec in the protos documents each field and its bounds."""
 
     kind: str
     owner_id: UUID
@@ -115,10 +115,10 @@ class Spec:
     undoes: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what the bounds forbid."""
+        """Validate the bounds. Raises `InvalidArgument`."""
         require_kind(self.kind, "kind")
         require_policy(self.max_attempts, self.backoff, self.max_backoff, self.attempt_timeout)
-        # Deadlines lie up to 30 days beyond it, and no calendar here goes beyond the year 9999.
+        # A deadline can be 30 days later, and datetime ends with the year 9999.
         _require(self.run_at is None or self.run_at.year < 9999, "run_at", "before the year 9999")
         _require(-100 <= self.priority <= 100, "priority", "between -100 and 100")
         _require(
@@ -132,22 +132,22 @@ class Spec:
 
 
 def require_kind(name: str, field: str) -> None:
-    """Refuse what cannot be the name of a kind, or of a schedule."""
+    """Validate the name of a kind or schedule. Raises `InvalidArgument`."""
     _require(_NAME.fullmatch(name), field, "1 to 100 characters of a-z 0-9 _ . -")
 
 
 def is_name(name: str) -> bool:
-    """Whether this can be the name of a kind."""
+    """Return whether a name is valid for a kind."""
     return _NAME.fullmatch(name) is not None
 
 
 def require_retention(retention: timedelta) -> None:
-    """Refuse what the bounds forbid."""
+    """Validate the bounds. Raises `InvalidArgument`."""
     _require(timedelta(minutes=1) <= retention <= timedelta(days=3650), "retention", "from 1 minute up to 10 years")
 
 
 def require_policy(max_attempts: int, backoff: timedelta, max_backoff: timedelta, attempt_timeout: timedelta) -> None:
-    """Refuse what the bounds forbid."""
+    """Validate the bounds. Raises `InvalidArgument`."""
     _require(1 <= max_attempts <= 100, "max_attempts", "between 1 and 100")
     _require(timedelta() < backoff <= timedelta(hours=1), "backoff", "above 0 and at most 1 hour")
     _require(backoff <= max_backoff <= timedelta(hours=24), "max_backoff", "from backoff up to 24 hours")
@@ -156,18 +156,18 @@ def require_policy(max_attempts: int, backoff: timedelta, max_backoff: timedelta
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far an attempt has come; `total` 0 means unknown."""
+    """The progress of an attempt; `total` 0 means unknown."""
 
     done: int = 0
     total: int = 0
     message: str = ""
     estimate: datetime | None = None
-    """When it will be done; None while unknown."""
+    """The estimated end; None while unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Children:
-    """How many children a job has, how many of those have ended, and how many of those failed or were cancelled."""
+    """The number of children, of ended children, and of those the failed and cancelled ones."""
 
     total: int = 0
     ended: int = 0
@@ -176,7 +176,7 @@ class Children:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobError:
-    """Why something ended without a result: a stable code, and a sentence for the user."""
+    """An error: a stable code, and a sentence for the user."""
 
     code: str
     message: str
@@ -187,7 +187,7 @@ DEADLINE_EXCEEDED = JobError(code="deadline_exceeded", message="This took longer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A job as it stands."""
+    """A stored job."""
 
     job_id: UUID
     spec: Spec
@@ -207,7 +207,7 @@ class Job:
     finished_at: datetime | None = None
     deadline: datetime | None = None
     run_at: datetime | None = None
-    """When it can be claimed next."""
+    """The time from which it can be claimed."""
     children: Children = Children()
     awaits_children: bool = False
     ready: bool = False
@@ -245,32 +245,32 @@ class Released:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snoozed:
-    """The handler wants to go on later."""
+    """The handler resumes later, in a new attempt that does not count against max_attempts."""
 
     delay: timedelta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """The handler wants to go on when all children have ended."""
+    """The handler resumes when all children have ended, in a new attempt that does not count against max_attempts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crashed:
-    """The worker died: nobody says so, its lease expired."""
+    """The worker died: its lease has expired."""
 
 
 Outcome = Completed | Failed | Cancelled | Released | Snoozed | Waiting | Crashed
 
 
 def outcome_name(outcome: Outcome) -> str:
-    """Give the name under which an attempt's outcome is kept."""
+    """Return the stored name of an outcome."""
     return type(outcome).__name__.lower()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What becomes of a job: the action, why, and the columns that change with it."""
+    """What happens to a job: the action, its reason, and the columns that change."""
 
     action: Action
     reason: str
@@ -285,7 +285,7 @@ class Decision:
 
 
 def decide(job: Job, outcome: Outcome, *, jitter: float, now: datetime) -> Decision:
-    """Say what becomes of a held job when its attempt ends. `jitter` is a random number from 0 to 1."""
+    """Decide what happens to a held job when its attempt ends. `jitter` is a random number from 0 to 1."""
     cancel = Decision(
         action=Action.CANCEL,
         reason="cancelled",
@@ -295,7 +295,7 @@ def decide(job: Job, outcome: Outcome, *, jitter: float, now: datetime) -> Decis
         errors=job.errors,
     )
     fail = replace(cancel, action=Action.FAIL, reason="failed", cancel_reason=None)
-    # Attempts that end without the handler's fault are given back, so that `attempt` never passes `max_attempts`.
+    # An attempt that ends without an error of the handler raises `max_attempts`: `attempt` never exceeds it.
     again = replace(fail, action=Action.RETRY_LATER, error=job.error, max_attempts=job.max_attempts + 1)
     match outcome:
         case Completed(result=result):
@@ -307,11 +307,11 @@ def decide(job: Job, outcome: Outcome, *, jitter: float, now: datetime) -> Decis
             if retryable and job.state is State.RUNNING and job.attempt < job.max_attempts:
                 delay = backoff(job.spec, failed.errors, jitter=jitter)
                 retry = replace(failed, action=Action.RETRY_LATER, reason="attempt_failed", delay=delay)
-                # A pause that ends after the deadline is not begun: its error says more than the deadline would.
+                # A backoff must end before the deadline. The handler's error says more than `deadline_exceeded`.
                 return failed if _is_late(job, now + delay) else retry
             return failed
         case Released() | Snoozed() | Waiting() | Crashed() if job.state is State.CANCELLING:
-            # Nobody is left to run it, and nobody wants it any more.
+            # No worker runs it, and its owner has cancelled it.
             return cancel
         case Crashed() if job.crashes + 1 >= CRASH_LIMIT:
             error = JobError(
@@ -333,7 +333,7 @@ def decide(job: Job, outcome: Outcome, *, jitter: float, now: datetime) -> Decis
 
 
 def undo(job: Job) -> Spec:
-    """Give the job that undoes what a cancelled one has done; one at a time."""
+    """Return the spec of the job that undoes the work of a cancelled one; its unique key allows one at a time."""
     payload = {"job_id": str(job.job_id), "attempt": job.attempt, "payload": job.spec.payload}
     return Spec(
         kind=job.spec.kind + UNDO,
@@ -345,7 +345,7 @@ def undo(job: Job) -> Spec:
 
 
 def undo_key(job_id: UUID) -> str:
-    """Give the unique key of the job that undoes this one."""
+    """Return the unique key of the undo job."""
     return f"undo:{job_id}"
 
 
@@ -354,13 +354,13 @@ def _is_late(job: Job, moment: datetime) -> bool:
 
 
 def backoff(spec: Spec, error_count: int, *, jitter: float) -> timedelta:
-    """Give the pause after the `error_count`-th error: exponential, capped, full jitter (AWS Architecture Blog, 2015)."""
+    """Return the backoff after the `error_count`-th error: exponential, capped, full jitter (AWS Architecture Blog, 2015)."""
     ceiling: timedelta = min(spec.max_backoff, spec.backoff * 2 ** min(error_count - 1, 30))
     return ceiling * jitter
 
 
 def jitter() -> float:
-    """Draw the random number that `decide` takes."""
+    """Return a random number for `decide`."""
     return random.random()  # noqa: S311 - spreads retries, hides nothing
 
 

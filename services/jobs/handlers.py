@@ -1,4 +1,4 @@
-"""The jobs service's own jobs: `jobs.cleanup` deletes what nobody needs any more, `jobs.group` waits for its children."""
+"""The kinds of the jobs service: `jobs.cleanup` applies the retention, `jobs.group` waits for its children."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from services.jobs import retention
 
 
 class Cleanup:
-    """Deletes by `retention`, in the database of the jobs service."""
+    """Handles `jobs.cleanup`."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
     async def clean(self, context: worker.Context) -> dict[str, Any]:
-        """Delete a good deal; gives how much of what."""
+        """Delete up to `retention.MAX_BATCHES` batches; return the number of deleted rows."""
 
         async def report(deleted: int) -> None:
             context.raise_if_cancelled()
@@ -29,9 +29,9 @@ class Cleanup:
 
 
 async def group(context: worker.Context) -> dict[str, int]:
-    """End when all children have: failed when one of them did not complete.
+    """End when all children have ended; fail if one of them did not complete.
 
-    Submit the group, then its children with it as their parent; without any it completes at once, so submit them together.
+    Submit the group and its children in one call: a group without children completes at once.
     """
     children = context.children
     if children.ended < children.total:
@@ -43,9 +43,9 @@ async def group(context: worker.Context) -> dict[str, int]:
 
 
 def kinds(engine: AsyncEngine) -> list[worker.Kind[Any]]:
-    """What the jobs service serves itself."""
+    """Return the kinds that the jobs service handles."""
     return [
-        # Two minutes in pauses alone, when there is much.
+        # The pauses between batches alone can add up to two minutes.
         worker.Kind(
             "jobs.cleanup",
             Cleanup(engine).clean,
@@ -57,5 +57,5 @@ def kinds(engine: AsyncEngine) -> list[worker.Kind[Any]]:
 
 
 def schedules() -> list[worker.Schedule]:
-    """What the jobs service does by itself."""
+    """Return the schedules of the jobs service."""
     return [worker.Schedule("jobs.cleanup", kind="jobs.cleanup", cron="*/5 * * * *", overlap="skip")]

@@ -1,4 +1,4 @@
-"""Rows of the table `jobs` to jobs, and specs to rows. The order of the columns is that of `schema.jobs`."""
+"""Maps rows of the table `jobs` to jobs, and specs to rows. Columns are in the order of `schema.jobs`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MAX_ESTIMATE_SECONDS = 365 * 86_400.0
 
 
 def job(row: Sequence[Any]) -> Job:
-    """Read a job. By position: a lookup by name would cost more than everything else here."""
+    """Return the job of a row, by position: a lookup by name would cost more than all the rest."""
     # fmt: off
     (
         job_id, owner_id, kind, payload, priority, budget, backoff, max_backoff, attempt_timeout, unique_key,
@@ -73,7 +73,7 @@ def job(row: Sequence[Any]) -> Job:
 
 
 def specs(submits: Sequence[tuple[UUID, domain.Spec]]) -> str:
-    """Write jobs to be stored, as the JSON that `statements.INSERT_JOBS` takes."""
+    """Return jobs as the JSON that `statements.INSERT_JOBS` takes."""
     return json.dumps(
         [
             {
@@ -100,13 +100,13 @@ def specs(submits: Sequence[tuple[UUID, domain.Spec]]) -> str:
     )
 
 
-def ends(decided: Sequence[tuple[Job, domain.Outcome, domain.Decision]]) -> str:
-    """Write what was decided, as the JSON that `statements.END_ATTEMPTS` takes."""
-    return json.dumps([_end(held, outcome, decision) for held, outcome, decision in decided])
+def ends(decisions: Sequence[tuple[Job, domain.Outcome, domain.Decision]]) -> str:
+    """Return decisions as the JSON that `statements.END_ATTEMPTS` takes."""
+    return json.dumps([_end(held, outcome, decision) for held, outcome, decision in decisions])
 
 
 def completions(outcomes: Mapping[tuple[UUID, int], domain.Completed]) -> str:
-    """Write what completed, as the JSON that `statements.COMPLETE_ATTEMPTS` takes."""
+    """Return outcomes as the JSON that `statements.COMPLETE_ATTEMPTS` takes."""
     return json.dumps(
         [
             {"job_id": str(job_id), "attempt": attempt, "result": outcome.result, **_progress(outcome)}

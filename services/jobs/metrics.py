@@ -1,4 +1,4 @@
-"""What Prometheus is told about the job engine. Every replica tells the same of the jobs: take the maximum, not the sum."""
+"""Prometheus metrics of the job engine. Every replica reports the same numbers of jobs: use the maximum, not the sum."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ from services.jobs.operators import overview
 
 MEASURE_SECONDS = 10.0
 OUTBOX_COUNTED = 100_000
-"""More messages in the outbox than these count as so many."""
+"""The highest outbox count; more messages count as this many."""
 
 
 class Metrics(Collector):
-    """The metrics of one replica, in a registry of their own."""
+    """The metrics of one replica, in a separate registry."""
 
-    def __init__(self, engine: AsyncEngine, seen: overview.Overview, *, watches: Callable[[], float]) -> None:
-        """`watches` gives how many watches this replica serves."""
+    def __init__(
+        self, engine: AsyncEngine, engine_overview: overview.Overview, *, watches: Callable[[], float]
+    ) -> None:
+        """Create the registry; `watches` returns the number of open watches."""
         self._single = postgres.autocommit(engine)
-        self._overview = seen
+        self._overview = engine_overview
         self._measured: tuple[Metric, ...] = ()
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
@@ -34,11 +36,11 @@ class Metrics(Collector):
         self.registry.register(self)
 
     def collect(self) -> Iterator[Metric]:
-        """Give what was measured last, all of one moment; called by another thread."""
+        """Yield the latest measurement; called by another thread."""
         yield from self._measured
 
     async def measure(self) -> None:
-        """Measure."""
+        """Measure the jobs and the outbox."""
         jobs = GaugeMetricFamily("jobs", "Jobs that have not ended.", labels=["kind", "state"])
         oldest = GaugeMetricFamily(
             "jobs_oldest_waiting_seconds", "For how long the oldest job waits that can be claimed.", labels=["kind"]
@@ -56,6 +58,6 @@ class Metrics(Collector):
         self._measured = (jobs, oldest, unsent, measured)
 
     async def _count_outbox(self) -> int:
-        some = sa.select(schema.outbox.c.message_id).limit(OUTBOX_COUNTED).subquery()
+        messages = sa.select(schema.outbox.c.message_id).limit(OUTBOX_COUNTED).subquery()
         async with self._single.connect() as conn:
-            return (await conn.execute(sa.select(sa.func.count()).select_from(some))).scalar_one()
+            return (await conn.execute(sa.select(sa.func.count()).select_from(messages))).scalar_one()

@@ -1,4 +1,4 @@
-"""What ended while its owner was away, until the owner has read of it: the jobs themselves, no second list of them."""
+"""Notifications: finished jobs of notifying kinds until their owner marks them read. The jobs are the only list."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from services.jobs import broadcast, domain, mapping
 from services.jobs.schema import jobs
 
 COUNTED = 100
-"""More unread ones than these count as so many."""
+"""The highest unread count; more notifications count as this many."""
 MARK_BATCH = 1_000
 
-# As the index jobs_unread has it.
+# The predicate of the index jobs_unread.
 _IS_UNREAD = sa.and_(jobs.c.notifies, jobs.c.finished_at.is_not(None), jobs.c.read_at.is_(None))
 
 
@@ -36,12 +36,12 @@ class Notifications:
     """The notifications of all owners."""
 
     def __init__(self, engine: AsyncEngine, nats: bus.Bus) -> None:
-        """`nats` hears how much is unread after somebody has read."""
+        """Create it; `nats` broadcasts the unread count after each change."""
         self._single = postgres.autocommit(engine)
         self._broadcaster = broadcast.Broadcaster(nats)
 
     async def list_page(self, owner_id: UUID, *, page_size: int, page_token: str) -> Page:
-        """Read jobs that ended and were not read of, the latest first, and how many there are, up to 100."""
+        """Return a page of unread notifications, the latest first, and their number, up to 100."""
         filters, limit = str(owner_id), paging.size(page_size)
         position = paging.position(page_token, filters=filters, length=2)
         unread = sa.select(jobs).where(jobs.c.owner_id == owner_id, _IS_UNREAD)
@@ -49,14 +49,14 @@ class Notifications:
         if position:
             page = page.where(sa.tuple_(jobs.c.finished_at, jobs.c.job_id) < sa.tuple_(*_read(position)))
         async with self._single.connect() as conn:
-            found = [mapping.job(row) for row in await conn.execute(page)]
+            unread_jobs = [mapping.job(row) for row in await conn.execute(page)]
             unread_count, _ = await _count(conn, owner_id)
-        more = len(found) > limit
-        token = paging.token(_written(found[limit - 1]), filters=filters) if more else ""
-        return Page(jobs=found[:limit], next_page_token=token, unread_count=unread_count)
+        more = len(unread_jobs) > limit
+        token = paging.token(_written(unread_jobs[limit - 1]), filters=filters) if more else ""
+        return Page(jobs=unread_jobs[:limit], next_page_token=token, unread_count=unread_count)
 
     async def mark_read(self, owner_id: UUID, job_ids: Sequence[UUID]) -> int:
-        """Say that the owner has read of jobs, of all that have ended if none is named; gives how many were unread."""
+        """Mark jobs read, all finished ones without `job_ids`; return how many were unread."""
         async with self._single.connect() as conn:
             marked = batch = await _mark(conn, owner_id, job_ids)
             while batch == MARK_BATCH:
@@ -65,14 +65,14 @@ class Notifications:
             if marked:
                 unread_count, counted_at = await _count(conn, owner_id)
         if marked:
-            self._tell(owner_id, unread_count, counted_at)
+            self._broadcast(owner_id, unread_count, counted_at)
         return marked
 
-    def _tell(self, owner_id: UUID, unread_count: int, counted_at: datetime) -> None:
+    def _broadcast(self, owner_id: UUID, unread_count: int, counted_at: datetime) -> None:
         message = job_events_pb2.NotificationsRead(
             unread_count=unread_count, count_time=protobuf.to_timestamp(counted_at)
         )
-        # Lost, it changes nothing: they are read all the same, and other tabs find out when somebody looks at them.
+        # It may be lost: other tabs load the count when the user opens them.
         self._broadcaster.send(f"jobs.notifications_read.{owner_id}", message)
 
 
@@ -86,7 +86,7 @@ async def _mark(conn: AsyncConnection, owner_id: UUID, job_ids: Sequence[UUID]) 
     unread = sa.select(jobs.c.job_id).where(jobs.c.owner_id == owner_id, _IS_UNREAD)
     if job_ids:
         unread = unread.where(jobs.c.job_id.in_(job_ids))
-    # In one order, as others lock them who mark or retry many.
+    # In the lock order of transactions that mark or retry many jobs.
     batch = unread.order_by(jobs.c.job_id).limit(MARK_BATCH).with_for_update(key_share=True)
     marking = sa.update(jobs).where(jobs.c.job_id == sa.any_(sa.func.array(batch.scalar_subquery())))
     return (await conn.execute(marking.values(read_at=sa.func.now()))).rowcount

@@ -27,7 +27,7 @@ UNKNOWN_KIND = timedelta(days=7)
 WORKER_UNSEEN = timedelta(days=1)
 KIND_UNUSED = timedelta(days=1)
 """The age at which a kind without worker, limits and jobs is deleted."""
-SCHEDULE_UNDECLARED = timedelta(days=7)
+SCHEDULE_UNREGISTERED = timedelta(days=7)
 """A schedule that no worker has registered for so long was removed from the program."""
 
 Report = Callable[[int], Awaitable[None]]
@@ -151,5 +151,5 @@ async def _clean_rest(engine: AsyncEngine) -> Deleted:
     async with engine.begin() as conn:
         workers = await conn.execute(_DELETE_WORKERS, {"age": WORKER_UNSEEN})
         kinds = await conn.execute(DELETE_KINDS, {"age": KIND_UNUSED})
-        schedules = await storage.delete_undeclared(conn, age=SCHEDULE_UNDECLARED)
+        schedules = await storage.delete_unregistered(conn, age=SCHEDULE_UNREGISTERED)
     return Deleted(workers=workers.rowcount, kinds=kinds.rowcount, schedules=schedules)

@@ -1,4 +1,4 @@
-"""gRPC in: request, operation, response. Who may see what; no SQL, no states."""
+"""JobsService: converts each request, checks its caller, calls one operation, and converts the result."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ CALLERS = {
     "GetCheckpoints": _WORKERS,
     "RegisterKinds": _WORKERS,
 }
-"""Which services may use which rpc; jobs itself is the admin's tool, and the worker of its own kinds."""
+"""Services allowed to call each rpc; jobs is the admin command line, and the worker of the kinds `jobs.*`."""
 
 Context = aio.ServicerContext[Any, Any]
-Read = TypeVar("Read")
+Item = TypeVar("Item")
 
 MAX_BATCH = 1_000
 MAX_REGISTERED = 100
@@ -61,7 +61,7 @@ MAX_EVENTS = 5_000
 
 
 class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
-    """Serves `repruv.jobs.v1.JobsService`; the protos say what each rpc means."""
+    """Implements `repruv.jobs.v1.JobsService`; the protos document each rpc."""
 
     def __init__(
         self, jobs: operations.Operations, job_watches: watches.Watches, unread: notifications.Notifications
@@ -82,13 +82,13 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
     ) -> jobs_service_pb2.SubmitJobsResponse:
         if not 1 <= len(request.jobs) <= MAX_BATCH:
             raise errors.InvalidArgument(f"jobs must be 1 to {MAX_BATCH}.", field="jobs")
-        kinds = await self._jobs.kinds.get({one.spec.kind for one in request.jobs})
-        read = [_tried(partial(_submit, one, kinds)) for one in request.jobs]
-        wanted = [one for one in read if not isinstance(one, errors.Error)]
-        stored = iter(await self._jobs.submit_many(wanted) if wanted else ())
+        kinds = await self._jobs.kinds.get({item.spec.kind for item in request.jobs})
+        parsed = [_parsed(partial(_submit, item, kinds)) for item in request.jobs]
+        valid = [item for item in parsed if not isinstance(item, errors.Error)]
+        stored = iter(await self._jobs.submit_many(valid) if valid else ())
         response = jobs_service_pb2.SubmitJobsResponse()
-        for one in read:
-            result = one if isinstance(one, errors.Error) else next(stored)
+        for item in parsed:
+            result = item if isinstance(item, errors.Error) else next(stored)
             if isinstance(result, errors.Error):
                 response.results.add(error=convert.error_to_proto(result))
             else:
@@ -237,7 +237,7 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
             raise errors.InvalidArgument("kinds must name at least one kind.", field="kinds")
         if not 1 <= request.max_jobs <= 100:
             raise errors.InvalidArgument("max_jobs must be between 1 and 100.", field="max_jobs")
-        _require_own(request.kinds)
+        _require_own_kinds(request.kinds)
         kinds = _kinds(request.kinds)
         wait = request.wait.ToTimedelta()
         if not timedelta() <= wait <= long_poll.MAX_WAIT:
@@ -257,11 +257,11 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
             raise errors.InvalidArgument("attempts must be at most 1,000.", field="attempts")
         held = [_attempt(attempt) for attempt in request.attempts]
         renewed = await self._jobs.heartbeat(worker=_worker(request.worker), held=held)
-        kept = {(job_id, attempt): state for job_id, attempt, state in renewed}
+        states = {(job_id, attempt): state for job_id, attempt, state in renewed}
         response = jobs_service_pb2.HeartbeatJobsResponse()
         for attempt, key in zip(request.attempts, held, strict=True):
-            (response.renewed if key in kept else response.lost).append(attempt)
-            if kept.get(key) == "cancelling":
+            (response.renewed if key in states else response.lost).append(attempt)
+            if states.get(key) is domain.State.CANCELLING:
                 response.cancelling.append(attempt)
         return response
 
@@ -284,14 +284,14 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
     ) -> jobs_service_pb2.FinishJobsResponse:
         if not 1 <= len(request.finishes) <= MAX_BATCH:
             raise errors.InvalidArgument(f"finishes must be 1 to {MAX_BATCH}.", field="finishes")
-        read = [_tried(partial(_finish, one)) for one in request.finishes]
-        wanted = [one for one in read if not isinstance(one, errors.Error)]
-        if len({job_id for job_id, _, _ in wanted}) < len(wanted):
+        parsed = [_parsed(partial(_finish, item)) for item in request.finishes]
+        valid = [item for item in parsed if not isinstance(item, errors.Error)]
+        if len({job_id for job_id, _, _ in valid}) < len(valid):
             raise errors.InvalidArgument("finishes must each be of another job.", field="finishes")
-        ended = iter(await self._jobs.finish_many(wanted) if wanted else ())
+        ended = iter(await self._jobs.finish_many(valid) if valid else ())
         response = jobs_service_pb2.FinishJobsResponse()
-        for one in read:
-            result = one if isinstance(one, errors.Error) else next(ended)
+        for item in parsed:
+            result = item if isinstance(item, errors.Error) else next(ended)
             response.results.add(error=convert.error_to_proto(result) if isinstance(result, errors.Error) else None)
         return response
 
@@ -306,9 +306,9 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
     async def GetCheckpoints(
         self, request: jobs_service_pb2.GetCheckpointsRequest, context: Context
     ) -> jobs_service_pb2.GetCheckpointsResponse:
-        kept = await self._jobs.get_checkpoints(*_attempt(request.attempt))
+        values = await self._jobs.get_checkpoints(*_attempt(request.attempt))
         return jobs_service_pb2.GetCheckpointsResponse(
-            values={name: convert.value_to_proto(value) for name, value in kept.items()}
+            values={name: convert.value_to_proto(value) for name, value in values.items()}
         )
 
     async def RegisterKinds(
@@ -317,30 +317,32 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         if not 1 <= len(request.kinds) <= MAX_REGISTERED or len(request.schedules) > MAX_REGISTERED:
             message = f"kinds must be 1 to {MAX_REGISTERED}, schedules at most {MAX_REGISTERED}."
             raise errors.InvalidArgument(message, field="kinds")
-        _require_own([*(one.kind for one in request.kinds), *(one.kind for one in request.schedules)])
-        repeated = list(map(schedule_convert.schedule_from_proto, request.schedules))
-        declared = {one.kind: convert.declaration_from_proto(one) for one in request.kinds}
-        await self._jobs.register(_worker(request.worker), list(declared.values()), repeated)
+        _require_own_kinds([*(kind.kind for kind in request.kinds), *(schedule.kind for schedule in request.schedules)])
+        schedules = list(map(schedule_convert.schedule_from_proto, request.schedules))
+        declarations = {kind.kind: convert.declaration_from_proto(kind) for kind in request.kinds}
+        await self._jobs.register(_worker(request.worker), list(declarations.values()), schedules)
         return jobs_service_pb2.RegisterKindsResponse()
 
 
-def _require_own(kinds: Iterable[str]) -> None:
-    """Refuse that a service serves the jobs of another one: its own begin with its name and a dot."""
+def _require_own_kinds(kinds: Iterable[str]) -> None:
+    """Reject kinds of another service: those of a service begin with its name and a dot."""
     prefix = f"{identity.caller().service}."
     if foreign := [kind for kind in kinds if not kind.startswith(prefix)]:
-        message = f"Kinds that are served must begin with {prefix}, unlike {foreign[0][:100]!r}."
+        message = f"The kinds of this service must begin with {prefix}, unlike {foreign[0][:100]!r}."
         raise errors.PermissionDenied(message, code="kind_not_owned", field="kinds")
 
 
-def _submit(request: jobs_service_pb2.SubmitJobRequest, known: Mapping[str, kinds.Kind]) -> tuple[UUID, domain.Spec]:
+def _submit(request: jobs_service_pb2.SubmitJobRequest, registry: Mapping[str, kinds.Kind]) -> tuple[UUID, domain.Spec]:
     job_id = ids.parse(request.job_id, "job_id")
-    kind = known.get(request.spec.kind)
+    kind = registry.get(request.spec.kind)
     spec = convert.spec_from_proto(request.spec, kind.defaults if kind else None)
     return job_id, spec
 
 
-def _submitted(job: domain.Job, created: bool, known: Mapping[str, kinds.Kind]) -> jobs_service_pb2.SubmitJobResponse:
-    has_worker = job.spec.kind in known and known[job.spec.kind].has_worker
+def _submitted(
+    job: domain.Job, created: bool, registry: Mapping[str, kinds.Kind]
+) -> jobs_service_pb2.SubmitJobResponse:
+    has_worker = job.spec.kind in registry and registry[job.spec.kind].has_worker
     return jobs_service_pb2.SubmitJobResponse(job=convert.job_to_proto(job), created=created, has_worker=has_worker)
 
 
@@ -348,10 +350,10 @@ def _finish(request: jobs_service_pb2.FinishJobRequest) -> tuple[UUID, int, doma
     return (*_attempt(request.attempt), convert.outcome_from_proto(request))
 
 
-def _tried(read: Callable[[], Read]) -> Read | errors.Error:
-    """Give what was read, or the error: one bad item of many refuses only itself."""
+def _parsed(parse: Callable[[], Item]) -> Item | errors.Error:
+    """Return the parsed item, or its error: an invalid item of a batch fails alone."""
     try:
-        return read()
+        return parse()
     except errors.Error as error:
         return error
 

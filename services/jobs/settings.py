@@ -1,4 +1,4 @@
-"""What the jobs service is told by its environment."""
+"""Settings of the jobs service."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ class Settings(settings.Process):
     listen: str = "0.0.0.0:50053"
     database_url: str
     jobs_lease_seconds: float = 3.0
-    """How long a worker may be silent before its jobs go to another one."""
+    """The lease: without a heartbeat for so long, another worker gets the jobs."""
     jobs_metrics_address: str = ""
     """host:port of `/healthz` and `/metrics`; empty for none."""

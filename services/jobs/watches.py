@@ -1,8 +1,8 @@
-"""Watching jobs: whoever asks hears of each change of one job, or of all events of one owner, as long as it wants.
+"""Watches stream the changes of one job, or all events of one owner.
 
-PostgreSQL is the truth and NATS the doorbell: what is heard over NATS only says whose rows to read. Once a second everything
-that is watched is compared with the database, in two queries, so that a message that was lost costs a second. Nothing is
-buffered but the newest snapshot of each watched job, whatever its watchers do with their time.
+A message over NATS only names the rows to read; the rows come from PostgreSQL. Once a second all watched jobs and owners are
+compared with the database by two queries: a lost message costs a second. Only the newest snapshot of each watched job is
+buffered, even for a slow reader.
 """
 
 from __future__ import annotations
@@ -24,46 +24,46 @@ from services.jobs import domain, operations, storage
 MAX_WATCHES = 10_000
 POLL_SECONDS = 1.0
 NOW = -1
-"""The position of a watcher that wants to hear only of what comes from now on."""
+"""The position of a watcher that starts with the next event."""
 _READ_BATCH = 500
 
 _VERSIONS = sa.text("SELECT job_id, version FROM jobs.jobs WHERE job_id = ANY(:job_ids)")
 
 
 class _JobWatch:
-    """What one watcher of a job is to be shown."""
+    """The newest snapshot for one watcher of a job."""
 
     def __init__(self) -> None:
         self.version = 0
-        """That of the newest snapshot that was read for it."""
+        """The version of the newest snapshot."""
         self._newest: domain.Job | None = None
         self._changed = asyncio.Event()
 
     def show(self, job: domain.Job | None) -> None:
-        """Give it a snapshot, None for a job that is no more; what it has not looked at yet is forgotten."""
+        """Replace the pending snapshot; None for a deleted job."""
         if job is None or job.version > self.version:
             self._newest = job
             self.version = job.version if job else self.version
             self._changed.set()
 
     async def next(self) -> domain.Job:
-        """Wait for the next snapshot. Raises `NotFound` when the job is no more."""
+        """Wait for the next snapshot. Raises `NotFound` once the job is deleted."""
         await self._changed.wait()
         self._changed.clear()
         if self._newest is None:
-            raise errors.NotFound("There is no such job any more.", code="job_not_found")
+            raise errors.NotFound("The job was deleted.", code="job_not_found")
         return self._newest
 
 
 class _OwnerWatch:
-    """How far one watcher of an owner's events has come, and whether there is more."""
+    """The position of one watcher of an owner's events, and whether newer events exist."""
 
     def __init__(self) -> None:
         self.position = 0
         self.more = asyncio.Event()
 
-    def ring(self, sequence: int) -> None:
-        """Say that there is an event of this sequence."""
+    def notify(self, sequence: int) -> None:
+        """Note that an event with this sequence exists."""
         if sequence > self.position:
             self.more.set()
 
@@ -79,7 +79,7 @@ class Watches:
         self._jobs = jobs
         self._limit = limit
         self._count = 0
-        # Ids as text, as messages have them: most messages are about what nobody watches.
+        # Ids as text, as in the messages: most messages concern nothing that is watched.
         self._of_job: dict[str, set[_JobWatch]] = {}
         self._of_owner: dict[str, set[_OwnerWatch]] = {}
         self._changed: dict[str, None] = {}
@@ -87,16 +87,16 @@ class Watches:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """The number of open watches."""
         return self._count
 
     def subscribe(self, nats: bus.Bus) -> None:
-        """Hear the doorbells."""
-        nats.subscribe("jobs.events.>", self._hear_events)
-        nats.subscribe("jobs.progress.>", self._hear_progress)
+        """Subscribe to events and progress."""
+        nats.subscribe("jobs.events.>", self._on_events)
+        nats.subscribe("jobs.progress.>", self._on_progress)
 
     async def read(self) -> None:
-        """Read the jobs that have changed, all that did meanwhile at once, for ever."""
+        """Read changed jobs forever, all changes of the meantime by one query."""
         while True:
             await self._has_changed.wait()
             self._has_changed.clear()
@@ -107,18 +107,18 @@ class Watches:
                 await self._show(batch)
 
     async def poll(self) -> None:
-        """Find what no doorbell told of, for ever."""
+        """Compare with the database once a second, forever."""
         await run.every(POLL_SECONDS, self.compare)
 
     async def watch_job(
         self, job_id: UUID, *, owner_id: UUID | None, after_version: int
     ) -> AsyncGenerator[domain.Job, None]:
-        """Give the job as it stands, if it is newer than `after_version`, then each newer snapshot until it has ended.
+        """Yield the job if it is newer than `after_version`, then each newer snapshot until the job has ended.
 
         A slow watcher misses snapshots, but never the newest. Raises `NotFound`, `too_many_watches`.
         """
         watch = _JobWatch()
-        with self._kept(self._of_job, str(job_id), watch):
+        with self._registered(self._of_job, str(job_id), watch):
             watch.show(await self._jobs.get(job_id, owner_id=owner_id))
             while True:
                 job = await watch.next()
@@ -128,12 +128,12 @@ class Watches:
                     return
 
     async def watch_owner(self, owner_id: UUID, *, after: int) -> AsyncGenerator[bytes, None]:
-        """Give the owner's events after a sequence, in order, for ever, each as a JobEvent message.
+        """Yield the owner's events after a sequence forever, in order, each as a JobEvent message.
 
         Raises `cursor_unknown` as `Operations.list_events` does, and `too_many_watches`.
         """
         watch = _OwnerWatch()
-        with self._kept(self._of_owner, str(owner_id), watch):
+        with self._registered(self._of_owner, str(owner_id), watch):
             if after == NOW:
                 after = (await self._jobs.positions([owner_id])).get(owner_id, 0)
             while True:
@@ -148,50 +148,50 @@ class Watches:
                     await watch.more.wait()
 
     async def compare(self) -> None:
-        """Compare everything that is watched with the database."""
+        """Compare all watched jobs and owners with the database."""
         if self._of_job:
             async with self._single.connect() as conn:
                 rows = await conn.execute(_VERSIONS, {"job_ids": list(map(UUID, self._of_job))})
             versions = {str(row.job_id): row.version for row in rows}
             for job_id in self._of_job:
-                self._ring_job(job_id, versions.get(job_id))
+                self._notify_job(job_id, versions.get(job_id))
         if self._of_owner:
             positions = await self._jobs.positions(list(map(UUID, self._of_owner)))
             for owner_id, sequence in positions.items():
-                self._ring_owner(str(owner_id), sequence)
+                self._notify_owner(str(owner_id), sequence)
 
-    async def _hear_events(self, received: bus.Received) -> None:
+    async def _on_events(self, received: bus.Received) -> None:
         if self._count:
             for event in job_events_pb2.JobEvents.FromString(received.payload).events:
-                self._ring_job(event.job.job_id, event.job.version)
-                self._ring_owner(event.owner_id, event.sequence)
+                self._notify_job(event.job.job_id, event.job.version)
+                self._notify_owner(event.owner_id, event.sequence)
 
-    async def _hear_progress(self, received: bus.Received) -> None:
+    async def _on_progress(self, received: bus.Received) -> None:
         if self._of_job:
             job = job_events_pb2.JobProgressed.FromString(received.payload).job
-            self._ring_job(job.job_id, job.version)
+            self._notify_job(job.job_id, job.version)
 
-    def _ring_job(self, job_id: str, version: int | None) -> None:
+    def _notify_job(self, job_id: str, version: int | None) -> None:
         watches = self._of_job.get(job_id, ())
         if any(version is None or version > watch.version for watch in watches):
             self._changed[job_id] = None
             self._has_changed.set()
 
-    def _ring_owner(self, owner_id: str, sequence: int) -> None:
+    def _notify_owner(self, owner_id: str, sequence: int) -> None:
         for watch in self._of_owner.get(owner_id, ()):
-            watch.ring(sequence)
+            watch.notify(sequence)
 
     async def _show(self, job_ids: list[str]) -> None:
         async with self._single.connect() as conn:
-            found = await storage.get_jobs(conn, list(map(UUID, job_ids)))
+            jobs = await storage.get_jobs(conn, list(map(UUID, job_ids)))
         for job_id in job_ids:
             for watch in self._of_job.get(job_id, ()):
-                watch.show(found.get(UUID(job_id)))
+                watch.show(jobs.get(UUID(job_id)))
 
     @contextmanager
-    def _kept(self, watches: dict[str, set[Watch]], key: str, watch: Watch) -> Iterator[None]:
+    def _registered(self, watches: dict[str, set[Watch]], key: str, watch: Watch) -> Iterator[None]:
         if self._count >= self._limit:
-            message = f"This replica serves {self._limit:,} watches already; try again later."
+            message = f"This replica already has {self._limit:,} watches; try again later."
             raise errors.ResourceExhausted(message, code="too_many_watches")
         self._count += 1
         watches.setdefault(key, set()).add(watch)

@@ -1,4 +1,4 @@
-"""What operators see, as messages. Pure."""
+"""Conversion between kinds, workers, stuck jobs and proto messages. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.jobs.operators import kind_controls, overview
 
 
 def limits_from_proto(kind: str, message: kind_pb2.KindLimits) -> kind_controls.Limits:
-    """Read the limits of a kind. Raises `InvalidArgument`."""
+    """Return the limits of a kind. Raises `InvalidArgument`."""
     return kind_controls.Limits(
         kind=kind,
         max_running=message.max_running,
@@ -23,7 +23,7 @@ def limits_from_proto(kind: str, message: kind_pb2.KindLimits) -> kind_controls.
 
 
 def kind_to_proto(row: Mapping[str, Any]) -> kind_pb2.Kind:
-    """Write a kind, as `overview.Overview.list_kinds` gives it."""
+    """Return a row of `Overview.list_kinds` as proto."""
     is_declared = row["declared_at"] is not None
     return kind_pb2.Kind(
         kind=row["kind"],
@@ -43,14 +43,14 @@ def kind_to_proto(row: Mapping[str, Any]) -> kind_pb2.Kind:
 
 
 def stuck_to_proto(stuck: overview.StuckJob) -> admin_service_pb2.StuckJob:
-    """Write a job that needs somebody's eye."""
+    """Return a stuck job as proto."""
     return admin_service_pb2.StuckJob(
         job=job_to_proto(stuck.job), reason=stuck.reason, age=protobuf.to_duration(stuck.age)
     )
 
 
 def worker_to_proto(worker: overview.Worker) -> admin_service_pb2.Worker:
-    """Write a worker."""
+    """Return a worker as proto."""
     return admin_service_pb2.Worker(
         worker=worker.worker,
         kinds=worker.kinds,

@@ -1,4 +1,4 @@
-"""What admins say about kinds: how much of each may run, and whether any of it may begin."""
+"""Limits and pauses of kinds, set by admins."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from services.jobs import domain, operations, storage
 from services.jobs.claims import waiters
 from services.jobs.transaction import Transaction
 
-MOST = 1_000_000
+MAX_LIMIT = 1_000_000
 MAX_PERIOD = timedelta(hours=24)
 ADMIT_BATCH = 1_000
-"""So many concurrency keys get new places together with the limit; the reconciler sees to those beyond."""
+"""Concurrency keys that admit jobs together with a new limit; the reconciler admits jobs for the rest."""
 
 _SET = sa.text("""
 INSERT INTO jobs.kinds AS k (kind, max_running, max_running_per_key, rate_count, rate_period, tokens)
 VALUES (:kind, :max_running, :max_running_per_key, :rate_count, :rate_period, :rate_count)
 ON CONFLICT (kind) DO UPDATE SET max_running = excluded.max_running, max_running_per_key = excluded.max_running_per_key,
     rate_count = excluded.rate_count, rate_period = excluded.rate_period, tokens_at = now(),
-    -- A new rate begins with a whole burst; setting one again gives none.
+    -- A new rate starts with a full burst; changing a rate grants none.
     tokens = CASE WHEN k.rate_count = 0 THEN excluded.rate_count ELSE least(excluded.rate_count, k.tokens
         + extract(epoch FROM now() - k.tokens_at) / extract(epoch FROM k.rate_period) * k.rate_count) END
 """)
@@ -50,12 +50,12 @@ class Limits:
     rate_period: timedelta | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what the bounds forbid."""
+        """Validate the bounds. Raises `InvalidArgument`."""
         require_kind(self.kind)
         for name in ("max_running", "max_running_per_key", "rate_count"):
-            _require(0 <= getattr(self, name) <= MOST, name, f"between 0 and {MOST:,}")
-        is_everything = self.kind == domain.ALL_KINDS
-        _require(not (is_everything and self.max_running_per_key), "max_running_per_key", "left out for all kinds")
+            _require(0 <= getattr(self, name) <= MAX_LIMIT, name, f"between 0 and {MAX_LIMIT:,}")
+        is_all_kinds = self.kind == domain.ALL_KINDS
+        _require(not (is_all_kinds and self.max_running_per_key), "max_running_per_key", "left out for all kinds")
         _require(
             self.rate_period is None or timedelta() < self.rate_period <= MAX_PERIOD,
             "rate_period",
@@ -65,20 +65,20 @@ class Limits:
 
 
 def require_kind(kind: str) -> None:
-    """Refuse what names neither a kind nor all of them."""
+    """Validate the name of a kind, or `*`."""
     if kind != domain.ALL_KINDS:
         domain.require_kind(kind, "kind")
 
 
 class KindControls:
-    """Changes what may run."""
+    """Changes the limits and pauses of kinds."""
 
     def __init__(self, jobs: operations.Operations) -> None:
         self._jobs = jobs
 
     async def set_limits(self, limits: Limits) -> None:
-        """Replace the limits of a kind; what they allow more than before begins at once."""
-        given = {
+        """Replace the limits of a kind, and wake claims for jobs that they newly allow."""
+        parameters = {
             "kind": limits.kind,
             "max_running": limits.max_running,
             "max_running_per_key": limits.max_running_per_key or 1,
@@ -86,30 +86,30 @@ class KindControls:
             "rate_period": limits.rate_period,
         }
         async with self._jobs.transaction() as tx:
-            await tx.conn.execute(_SET, given)
-            free = {
+            await tx.conn.execute(_SET, parameters)
+            keys = {
                 key for key in await storage.keys_with_free_slots(tx.conn, limit=ADMIT_BATCH) if key[0] == limits.kind
             }
-            if free:
-                await storage.admit_waiting(tx.conn, free)
-            await _ring(tx, limits.kind)
+            if keys:
+                await storage.admit_waiting(tx.conn, keys)
+            await _wake(tx, limits.kind)
         self._jobs.kinds.forget()
 
     async def pause(self, kind: str) -> None:
-        """Let nothing of a kind begin."""
+        """Pause a kind: none of its jobs is claimed."""
         require_kind(kind)
         async with self._jobs.transaction() as tx:
             await tx.conn.execute(_PAUSE, {"kind": kind})
 
     async def resume(self, kind: str) -> None:
-        """End a pause."""
+        """End the pause of a kind."""
         require_kind(kind)
         async with self._jobs.transaction() as tx:
             await tx.conn.execute(_RESUME, {"kind": kind})
-            await _ring(tx, kind)
+            await _wake(tx, kind)
 
 
-async def _ring(tx: Transaction, kind: str) -> None:
+async def _wake(tx: Transaction, kind: str) -> None:
     ready = (await tx.conn.execute(_READY_KINDS, {"kind": kind})).scalars()
     tx.wakeups.update(dict.fromkeys(ready, waiters.ANY))
 

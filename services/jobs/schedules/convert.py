@@ -1,4 +1,4 @@
-"""Schedules as messages and back. Pure."""
+"""Conversion between schedules and proto messages. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from services.jobs.schedules import cron
 
 
 def schedule_from_proto(message: kind_pb2.ScheduleDeclaration) -> cron.Declaration:
-    """Read what a worker says of a schedule. Raises `InvalidArgument` for a choice that is not known here."""
+    """Return the declaration of a schedule. Raises `InvalidArgument` for an unknown choice."""
     try:
         catch_up = kind_pb2.CatchUp.Name(message.catch_up).removeprefix("CATCH_UP_").lower()
     except ValueError:
@@ -30,7 +30,7 @@ def schedule_from_proto(message: kind_pb2.ScheduleDeclaration) -> cron.Declarati
 
 
 def schedule_to_proto(schedule: cron.Schedule) -> kind_pb2.Schedule:
-    """Write a schedule."""
+    """Return a schedule as proto."""
     declared = schedule.declaration
     return kind_pb2.Schedule(
         declaration=kind_pb2.ScheduleDeclaration(

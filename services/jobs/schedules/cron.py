@@ -1,4 +1,4 @@
-"""When schedules fire: cron expressions, time zones, what was missed. Pure: the clock is given."""
+"""The times of schedules: cron expressions, time zones, missed times. Pure: the clock is a parameter."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from chassis import errors, ids
 from services.jobs import domain
 from services.jobs.schedules import time_zones
 
-CATCH_UP_MOST = 100
-"""So many of the missed times are caught up with `CatchUp.ALL`, the latest of them."""
+MAX_CATCH_UP = 100
+"""`CatchUp.ALL` fires at most so many missed times, the latest ones."""
 LATE = timedelta(minutes=1)
-"""What is later than this was missed."""
-CRON_LENGTH = 200
+"""A time longer ago than this was missed."""
+MAX_CRON_LENGTH = 200
 
 _FIELDS = {
     "minute": "0 to 59",
@@ -36,7 +36,7 @@ _FIRST_WINDOW = timedelta(hours=2)
 
 
 class CatchUp(StrEnum):
-    """What a schedule does about the times that passed while nobody could fire it."""
+    """Which missed times a schedule fires: times at which no replica ran."""
 
     LAST = "last"
     NONE = "none"
@@ -44,7 +44,7 @@ class CatchUp(StrEnum):
 
 
 class Overlap(StrEnum):
-    """What a schedule does when its previous job has not ended."""
+    """What a schedule does while its previous job has not ended."""
 
     SKIP = "skip"
     ALLOW = "allow"
@@ -53,7 +53,7 @@ class Overlap(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declaration:
-    """What a worker says of a schedule; see ScheduleDeclaration in the protos."""
+    """A schedule as its worker registers it; see ScheduleDeclaration in the protos."""
 
     name: str
     kind: str
@@ -66,7 +66,7 @@ class Declaration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """A schedule as it stands."""
+    """A stored schedule."""
 
     declaration: Declaration
     paused_at: datetime | None = None
@@ -76,7 +76,7 @@ class Schedule:
 
     @property
     def concurrency_key(self) -> str | None:
-        """What keeps its jobs from running beside each other, those that were triggered by hand included."""
+        """The key that keeps its jobs, triggered ones included, from running concurrently."""
         return None if self.declaration.overlap is Overlap.ALLOW else f"schedule:{self.declaration.name}"
 
 
@@ -87,13 +87,13 @@ class CronExpression:
     """
 
     def __init__(self, cron: str, time_zone: str) -> None:
-        """Raises `InvalidArgument` naming `cron` or `time_zone`."""
+        """Parse the expression. Raises `InvalidArgument` naming `cron` or `time_zone`."""
         self._cron = cron
         self._zone = _zone(time_zone)
-        if len(cron) > CRON_LENGTH:
-            raise _bad_cron(f"cron must be at most {CRON_LENGTH} characters.")
-        if (given := len(cron.split())) != len(_FIELDS):
-            raise _bad_cron(f"cron must have five fields, {', '.join(_FIELDS)}; it has {given}.")
+        if len(cron) > MAX_CRON_LENGTH:
+            raise _bad_cron(f"cron must be at most {MAX_CRON_LENGTH} characters.")
+        if (count := len(cron.split())) != len(_FIELDS):
+            raise _bad_cron(f"cron must have five fields, {', '.join(_FIELDS)}; it has {count}.")
         try:
             cronsim.CronSim(cron, _EPOCH)
         except cronsim.CronSimError as error:
@@ -104,22 +104,22 @@ class CronExpression:
         self.next(_EPOCH)
 
     def next(self, after: datetime) -> datetime:
-        """Give the first time after a moment. Raises `InvalidArgument` if there is none within 50 years."""
+        """Return the first time after a moment. Raises `InvalidArgument` without one in 50 years."""
         if (time := next(self._after(after), None)) is None:
-            raise _bad_cron(f"cron must come some time; {self._cron!r} does not.")
+            raise _bad_cron(f"cron must match a time; {self._cron!r} matches none.")
         return time
 
-    def last(self, since: datetime, until: datetime, *, most: int) -> list[datetime]:
-        """Give the last `most` times from `since` up to `until`, both included, in order.
+    def last(self, since: datetime, until: datetime, *, limit: int) -> list[datetime]:
+        """Return the last `limit` times from `since` up to `until`, both included, in order.
 
-        Costs about as many steps as it gives times, however long ago `since` was.
+        Costs about one step per returned time, whatever the distance of `since`.
         """
         window = _FIRST_WINDOW
         while True:
             start = max(since, until - window)
-            found = list(itertools.takewhile(lambda time: time <= until, self._after(start - _TICK)))
-            if len(found) >= most or start == since:
-                return found[-most:]
+            times = list(itertools.takewhile(lambda time: time <= until, self._after(start - _TICK)))
+            if len(times) >= limit or start == since:
+                return times[-limit:]
             window *= 2
 
     def _after(self, moment: datetime) -> Iterator[datetime]:
@@ -127,29 +127,29 @@ class CronExpression:
 
 
 def require(declared: Declaration) -> None:
-    """Refuse what cannot be a schedule. Raises `InvalidArgument` naming the field."""
+    """Validate a schedule. Raises `InvalidArgument` naming the field."""
     domain.require_kind(declared.name, "name")
     domain.require_kind(declared.kind, "kind")
     CronExpression(declared.cron, declared.time_zone)
 
 
 def due(schedule: Schedule, now: datetime) -> list[datetime]:
-    """Give the times that a schedule has to make good for now, in order; none if it is not due or what it missed is past."""
+    """Return the times that a schedule must fire now, in order; none if it is not due or skips its missed times."""
     if schedule.next_at is None or schedule.next_at > now:
         return []
     declared = schedule.declaration
-    most = CATCH_UP_MOST if declared.catch_up is CatchUp.ALL else 1
-    times = CronExpression(declared.cron, declared.time_zone).last(schedule.next_at, now, most=most)
+    limit = MAX_CATCH_UP if declared.catch_up is CatchUp.ALL else 1
+    times = CronExpression(declared.cron, declared.time_zone).last(schedule.next_at, now, limit=limit)
     return [time for time in times if declared.catch_up is not CatchUp.NONE or now - time <= LATE]
 
 
 def next_time(declared: Declaration, now: datetime) -> datetime:
-    """Give the first time of a schedule after now."""
+    """Return the first time of a schedule after now."""
     return CronExpression(declared.cron, declared.time_zone).next(now)
 
 
 def job_id(name: str, time: datetime) -> UUID:
-    """Give the id of the job that a schedule makes at a time: always the same, so that no time is fired twice."""
+    """Return the job id of a schedule and a time. It is deterministic: no time fires twice."""
     return ids.uuid7_of(time, f"{name} {time.astimezone(UTC).isoformat()}")
 
 

@@ -1,4 +1,4 @@
-"""What is done with schedules: they are declared, fire, are paused and triggered. Their jobs belong to the system."""
+"""The operations on schedules: register, fire, pause, resume, trigger. Their jobs belong to the system owner."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from services.jobs.transaction import Transaction
 
 logger = logging.getLogger(__name__)
 
-_Found = TypeVar("_Found")
+_Row = TypeVar("_Row")
 
 FIRE_SECONDS = 1.0
-DECLARED_MOST = 100
-PUT_OFF = timedelta(minutes=10)
-"""After so long a schedule whose times cannot be read (its time zone is gone) is looked at again."""
+MAX_SCHEDULES = 100
+POSTPONE = timedelta(minutes=10)
+"""The delay of a schedule whose times cannot be computed, for example without its time zone."""
 
 
 async def register(conn: AsyncConnection, declarations: Sequence[Declaration], now: datetime) -> None:
-    """Store the schedules that a worker says it has. Raises `InvalidArgument` naming the field.
+    """Store the schedules of a worker. Raises `InvalidArgument` naming the field.
 
-    A pause stays, and the next time is computed anew only for a new one, or with another cron or time zone.
+    A pause is unchanged. The next time is computed only for a new schedule, or with another cron or time zone.
     """
-    if len(declarations) > DECLARED_MOST:
-        raise errors.InvalidArgument(f"schedules must be at most {DECLARED_MOST}.", field="schedules")
+    if len(declarations) > MAX_SCHEDULES:
+        raise errors.InvalidArgument(f"schedules must be at most {MAX_SCHEDULES}.", field="schedules")
     for declared in declarations:
         cron.require(declared)
     if len({declared.name for declared in declarations}) < len(declarations):
-        raise errors.InvalidArgument("name must not come twice.", field="name")
+        raise errors.InvalidArgument("name must be unique.", field="name")
     if not declarations:
         return
     owners = await storage.kinds_of(conn, [declared.name for declared in declarations])
@@ -49,20 +49,20 @@ async def register(conn: AsyncConnection, declarations: Sequence[Declaration], n
 
 
 class Schedules:
-    """The operations on schedules, over one database."""
+    """Fires and changes schedules."""
 
     def __init__(
         self,
         engine: AsyncEngine,
         transaction: Callable[[], AbstractAsyncContextManager[Transaction]],
-        known: kinds.Kinds,
+        registry: kinds.Kinds,
     ) -> None:
         self._single = postgres.autocommit(engine)
         self._transaction = transaction
-        self._kinds = known
+        self._kinds = registry
 
     async def fire(self) -> int:
-        """Make the jobs of all schedules that are due; gives how many schedules were. Replicas share them by SKIP LOCKED."""
+        """Submit the jobs of all due schedules; return the number of schedules. Replicas share them by SKIP LOCKED."""
         fired = 0
         while await self._is_due():
             if not await self._fire_next():
@@ -71,34 +71,34 @@ class Schedules:
         return fired
 
     async def list_all(self) -> list[Schedule]:
-        """Read all schedules, by name."""
+        """Return all schedules by name."""
         async with self._single.connect() as conn:
             return await storage.list_all(conn)
 
     async def pause(self, name: str) -> Schedule:
-        """Stop a schedule. Pausing a paused one is no error. Raises `schedule_not_found`."""
+        """Pause a schedule; pausing a paused one changes nothing. Raises `schedule_not_found`."""
         async with self._single.connect() as conn:
-            return _found(await storage.pause(conn, name))
+            return _required(await storage.pause(conn, name))
 
     async def resume(self, name: str) -> Schedule:
-        """Let a schedule go on with the next time that comes. Raises `schedule_not_found`."""
+        """Resume a schedule from now on. Raises `schedule_not_found`."""
         async with self._transaction() as tx:
-            schedule, now = _found(await storage.lock(tx.conn, name))
+            schedule, now = _required(await storage.lock(tx.conn, name))
             if schedule.paused_at is None:
                 return schedule
             next_at = cron.next_time(schedule.declaration, now)
-            return _found(await storage.resume(tx.conn, name, next_at))
+            return _required(await storage.resume(tx.conn, name, next_at))
 
     async def trigger(self, name: str, job_id: UUID) -> domain.Job:
-        """Make a job of a schedule now; the same id again gives the same job. Raises `schedule_not_found`, `job_id_taken`."""
+        """Submit a job of a schedule now; idempotent by job id. Raises `schedule_not_found`, `job_id_taken`."""
         async with self._transaction() as tx:
-            schedule, _ = _found(await storage.lock(tx.conn, name))
+            schedule, _ = _required(await storage.lock(tx.conn, name))
             result = (await tx.submit([(job_id, await self._spec(schedule))]))[0]
             if isinstance(result, errors.Error):
                 raise result
             job, is_new = result
             if is_new:
-                await storage.note_fired(tx.conn, name, job_id)
+                await storage.record_fired(tx.conn, name, job_id)
             return job
 
     async def _is_due(self) -> bool:
@@ -106,7 +106,7 @@ class Schedules:
             return await storage.is_due(conn)
 
     async def _fire_next(self) -> bool:
-        """Make the jobs of one due schedule, and advance it with them; False if others have locked all that are due."""
+        """Submit the jobs of one due schedule and advance it; False if other replicas have locked all due schedules."""
         async with self._transaction() as tx:
             locked = await storage.lock_due(tx.conn)
             if locked is None:
@@ -117,20 +117,23 @@ class Schedules:
                 times = cron.due(schedule, now)
                 next_at = cron.next_time(schedule.declaration, now)
             except errors.InvalidArgument as error:
-                logger.error("schedule put off", extra={"schedule": name, "cause": error.message})  # noqa: TRY400
-                await storage.put_off(tx.conn, name, PUT_OFF)
+                logger.error("schedule postponed", extra={"schedule": name, "cause": error.message})  # noqa: TRY400
+                await storage.postpone(tx.conn, name, POSTPONE)
                 return True
-            await self._make_jobs(tx, schedule, times)
+            await self._submit_jobs(tx, schedule, times)
             await storage.advance(tx.conn, name, next_at)
         return True
 
-    async def _make_jobs(self, tx: Transaction, schedule: Schedule, times: Sequence[datetime]) -> None:
+    async def _submit_jobs(self, tx: Transaction, schedule: Schedule, times: Sequence[datetime]) -> None:
         declared = schedule.declaration
         if declared.overlap is Overlap.SKIP:
-            if await self._is_under_way(tx.conn, schedule.last_job_id):
-                logger.info("schedule left out a time", extra={"schedule": declared.name, "missed": len(times)})
+            if await self._is_unfinished(tx.conn, schedule.last_job_id):
+                logger.info(
+                    "schedule skipped: its previous job has not ended",
+                    extra={"schedule": declared.name, "missed": len(times)},
+                )
                 return
-            # The first one is under way when the second one would come.
+            # The first job would not have ended at the second time.
             times = times[:1]
         if not times:
             return
@@ -138,14 +141,14 @@ class Schedules:
         results = await tx.submit([(cron.job_id(declared.name, time), spec) for time in times])
         for result in results:
             if isinstance(result, errors.Error):
-                # Made before, by what was restored from a backup since; or never to be made.
-                logger.warning("schedule made no job", extra={"schedule": declared.name, "cause": result.code})
-        made = [result[0].job_id for result in results if not isinstance(result, errors.Error) and result[1]]
-        if made:
-            await storage.note_fired(tx.conn, declared.name, made[-1])
-            logger.info("schedule fired", extra={"schedule": declared.name, "jobs": len(made)})
+                # A restored backup fires again what has a job already, or the spec is invalid.
+                logger.warning("schedule submitted no job", extra={"schedule": declared.name, "cause": result.code})
+        submitted = [result[0].job_id for result in results if not isinstance(result, errors.Error) and result[1]]
+        if submitted:
+            await storage.record_fired(tx.conn, declared.name, submitted[-1])
+            logger.info("schedule fired", extra={"schedule": declared.name, "jobs": len(submitted)})
 
-    async def _is_under_way(self, conn: AsyncConnection, job_id: UUID | None) -> bool:
+    async def _is_unfinished(self, conn: AsyncConnection, job_id: UUID | None) -> bool:
         job = await job_storage.get_job(conn, job_id) if job_id else None
         return job is not None and job.state not in domain.TERMINAL
 
@@ -165,7 +168,7 @@ def _service(kind: str) -> str:
     return kind.partition(".")[0]
 
 
-def _found(found: _Found | None) -> _Found:
-    if found is None:
+def _required(row: _Row | None) -> _Row:
+    if row is None:
         raise errors.NotFound("There is no such schedule.", code="schedule_not_found", field="name")
-    return found
+    return row

@@ -1,4 +1,4 @@
-"""Rows of schedules: one function a query."""
+"""Schedules in the database: one function per query."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from services.jobs.schedules.cron import CatchUp, Declaration, Overlap, Schedule
 from services.jobs.schema import schedules
 
 _now = sa.func.now()
-_DECLARED = ("name", "kind", "payload", "cron", "time_zone", "catch_up", "overlap")
+_DECLARATION = ("name", "kind", "payload", "cron", "time_zone", "catch_up", "overlap")
 
 
-def _declaring() -> postgresql.Insert:
+def _upsert_statement() -> postgresql.Insert:
     insert = postgresql.insert(schedules).values(
-        **{name: sa.bindparam(name) for name in _DECLARED},
+        **{name: sa.bindparam(name) for name in _DECLARATION},
         next_at=sa.bindparam("next_at"),
         declared_at=_now,
     )
@@ -31,13 +31,13 @@ def _declaring() -> postgresql.Insert:
     next_at = sa.case(
         (schedules.c.paused_at.is_not(None), sa.null()), (is_other_time, new.next_at), else_=schedules.c.next_at
     )
-    changed = {name: new[name] for name in _DECLARED if name != "name"}
+    changed = {name: new[name] for name in _DECLARATION if name != "name"}
     return insert.on_conflict_do_update(
         index_elements=[schedules.c.name], set_={**changed, "declared_at": _now, "next_at": next_at}
     )
 
 
-_DECLARE = _declaring()
+_UPSERT = _upsert_statement()
 _IS_DUE = sa.select(sa.exists().where(schedules.c.next_at <= _now))
 _LOCK_DUE = (
     sa.select(schedules, _now.label("now"))
@@ -50,9 +50,9 @@ _LOCK = sa.select(schedules, _now.label("now")).where(schedules.c.name == sa.bin
 
 
 async def upsert(conn: AsyncConnection, declarations: Sequence[Declaration], *, now: datetime) -> None:
-    """Store what was declared of at least one schedule; a pause stays, and so does the next time unless the times change.
+    """Store at least one schedule; a pause is unchanged, and so is the next time unless cron or time zone change.
 
-    In the order of their names, so that workers which declare the same ones at once cannot deadlock.
+    Rows are written in the order of their names: workers that register the same schedules cannot deadlock.
     """
     rows = [
         {
@@ -67,62 +67,62 @@ async def upsert(conn: AsyncConnection, declarations: Sequence[Declaration], *, 
         }
         for declared in sorted(declarations, key=lambda declared: declared.name)
     ]
-    await postgres.execute_each(conn, _DECLARE, rows)
+    await postgres.execute_each(conn, _UPSERT, rows)
 
 
 async def kinds_of(conn: AsyncConnection, names: Sequence[str]) -> dict[str, str]:
-    """Give the kinds of the schedules that there are of these names."""
+    """Return the kinds of existing schedules by name."""
     statement = sa.select(schedules.c.name, schedules.c.kind).where(schedules.c.name.in_(names))
     return {row.name: row.kind for row in await conn.execute(statement)}
 
 
 async def is_due(conn: AsyncConnection) -> bool:
-    """Say whether the time of any schedule has come."""
+    """Return whether any schedule is due."""
     return bool((await conn.execute(_IS_DUE)).scalar_one())
 
 
 async def lock_due(conn: AsyncConnection) -> tuple[Schedule, datetime] | None:
-    """Lock the schedule that is due for the longest, unless others have locked all that are; gives also what time it is."""
+    """Lock the schedule that is due longest, and return it with the database's time; None if all due ones are locked."""
     return _with_time((await conn.execute(_LOCK_DUE)).mappings().first())
 
 
 async def lock(conn: AsyncConnection, name: str) -> tuple[Schedule, datetime] | None:
-    """Lock a schedule, if there is one of this name; gives also what time it is."""
+    """Lock a schedule, and return it with the database's time; None for an unknown name."""
     return _with_time((await conn.execute(_LOCK, {"called": name})).mappings().first())
 
 
 async def advance(conn: AsyncConnection, name: str, next_at: datetime) -> None:
-    """Set when a schedule that is not paused comes next."""
+    """Set the next time of a schedule that is not paused."""
     await _set(conn, name, next_at=next_at)
 
 
-async def put_off(conn: AsyncConnection, name: str, delay: timedelta) -> None:
-    """Let a schedule that cannot be read come again after a while."""
+async def postpone(conn: AsyncConnection, name: str, delay: timedelta) -> None:
+    """Delay a schedule whose times cannot be computed."""
     await _set(conn, name, next_at=_now + sa.bindparam("delay", delay, type_=sa.Interval))
 
 
-async def note_fired(conn: AsyncConnection, name: str, job_id: UUID) -> None:
-    """Remember the job that a schedule has just made."""
+async def record_fired(conn: AsyncConnection, name: str, job_id: UUID) -> None:
+    """Store the latest job of a schedule."""
     await _set(conn, name, last_at=_now, last_job_id=job_id)
 
 
 async def pause(conn: AsyncConnection, name: str) -> Schedule | None:
-    """Stop a schedule; None if there is none."""
+    """Pause a schedule; None for an unknown name."""
     return await _set(conn, name, paused_at=sa.func.coalesce(schedules.c.paused_at, _now), next_at=None)
 
 
 async def resume(conn: AsyncConnection, name: str, next_at: datetime) -> Schedule | None:
-    """Let a schedule go on at a time; None if there is none."""
+    """Resume a schedule at a time; None for an unknown name."""
     return await _set(conn, name, paused_at=None, next_at=next_at)
 
 
 async def list_all(conn: AsyncConnection) -> list[Schedule]:
-    """Read all schedules, by name."""
+    """Return all schedules by name."""
     return [_schedule(row) for row in (await conn.execute(sa.select(schedules).order_by(schedules.c.name))).mappings()]
 
 
-async def delete_undeclared(conn: AsyncConnection, *, age: timedelta) -> int:
-    """Delete schedules that no worker has declared for so long; gives how many."""
+async def delete_unregistered(conn: AsyncConnection, *, age: timedelta) -> int:
+    """Delete schedules that no worker has registered within `age`; return their number."""
     return (await conn.execute(sa.delete(schedules).where(schedules.c.declared_at < _now - age))).rowcount
 
 

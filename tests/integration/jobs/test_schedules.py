@@ -146,7 +146,7 @@ async def test_nothing_is_made_without_the_advance(schedule: Replica) -> None:
     time = await schedule.make_due()
     with pytest.raises(RuntimeError):
         async with schedule.jobs.transaction() as tx:
-            await schedule.schedules._make_jobs(tx, await schedule.get(), [time])
+            await schedule.schedules._submit_jobs(tx, await schedule.get(), [time])
             raise RuntimeError("the process dies here")
     assert await schedule.fired() == []
     assert (await schedule.get()).next_at == time
