@@ -10,20 +10,20 @@ from services.jobs.admin import tool
 
 
 def main(arguments: list[str], data_dir: Path) -> int:
-    """Run a command of the tool; gives its exit code."""
+    """Run a command of the tool. Return its exit code."""
     try:
         target = targets.read(data_dir)["jobs"]
     except targets.NothingRuns as error:
         print(f"jobs admin: {error}", file=sys.stderr)
         return 1
-    known = secrets.load(data_dir)
+    local_secrets = secrets.load(data_dir)
     certificate = certificates.of(data_dir.absolute(), "jobs")
-    told = {
+    environment = {
         "JOBS_TARGET": target,
-        "IDENTITY_KEY": known["JOBS_IDENTITY_KEY"],
-        "TRUSTED_IDENTITY_KEYS": known["TRUSTED_IDENTITY_KEYS"],
+        "IDENTITY_KEY": local_secrets["JOBS_IDENTITY_KEY"],
+        "TRUSTED_IDENTITY_KEYS": local_secrets["TRUSTED_IDENTITY_KEYS"],
         "TLS_CERTIFICATE": certificate.certificate,
         "TLS_KEY": certificate.key,
         "TLS_CA": certificate.authority,
     }
-    return tool.main(arguments, told)
+    return tool.main(arguments, environment)

@@ -22,13 +22,13 @@ ARGUMENTS = (
 
 
 def executable() -> str | None:
-    """Find it; None if it is not installed."""
+    """Return the path of Chromium, or None."""
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
 @asynccontextmanager
 async def running() -> AsyncIterator[Browser]:
-    """Run it while the context lasts."""
+    """Run Chromium while the context lasts."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=executable(), args=list(ARGUMENTS))
         yield browser

@@ -17,18 +17,18 @@ from rich.table import Table
 
 ENDED = {"completed", "failed", "cancelled"}
 READ_SECONDS = 40.0
-"""The stream says `ping` every 15 s: a longer silence means that the connection is dead."""
+"""The stream sends `ping` every 15 s: a longer silence means a dead connection."""
 NOT_YET_SECONDS = 0.5
 
 console = Console()
 
 
 class DemoFailed(Exception):
-    """The stack answered with a problem, or not at all."""
+    """The stack answered with a problem or not at all."""
 
 
 def main(arguments: list[str]) -> int:
-    """Register a user, enable demo mode, show what is in it, disable it again. Gives the exit code."""
+    """Register a user, enable demo mode, show its content and disable it. Return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m dev demo", description=__doc__)
     parser.add_argument("--url", default=f"http://127.0.0.1:{os.environ.get('GATEWAY_PORT', '8080')}")
     parser.add_argument("--niche", default="auto")
@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
 
 
 def run(client: httpx.Client, chosen: argparse.Namespace) -> int:
-    """Go through the main job once."""
+    """Run the whole demo once."""
     email, password = f"demo-{secrets.token_hex(4)}@example.com", secrets.token_urlsafe(16)
     call(client, "POST", "/auth/register", {"email": email, "password": password, "name": "Demo"})
     token = call(client, "POST", "/auth/token", {"email": email, "password": password})["token"]
@@ -75,7 +75,7 @@ def run(client: httpx.Client, chosen: argparse.Namespace) -> int:
 
 
 def call(client: httpx.Client, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Make a call; raises `DemoFailed` with the problem's own words."""
+    """Call the API. Raises `DemoFailed` with the text of the problem."""
     response = client.request(method, path, json=body)
     if response.is_error:
         problem = response.json() if "json" in response.headers.get("content-type", "") else {}
@@ -85,7 +85,7 @@ def call(client: httpx.Client, method: str, path: str, body: dict[str, Any] | No
 
 
 def follow(client: httpx.Client, job_id: str) -> bool:
-    """Show a job's progress until it has ended; says whether it completed. Reconnects when the stream breaks."""
+    """Show the progress of a job until it ends. Return whether it completed. Reconnects when the stream breaks."""
     columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     job: dict[str, Any] = {"status": "unknown"}
     with Progress(*columns, console=console) as bar:
@@ -105,13 +105,13 @@ def follow(client: httpx.Client, job_id: str) -> bool:
 
 
 def job_events(client: httpx.Client, job_id: str, cursor: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Read the job's stream of events after `cursor`: pairs of the new cursor and the job. Ends when the stream does."""
+    """Yield pairs of cursor and job from the event stream after `cursor`, until the stream ends."""
     headers = {"Accept": "text/event-stream", **({"Last-Event-ID": cursor} if cursor else {})}
     timeout = httpx.Timeout(10.0, read=READ_SECONDS)
     name = ""
     try:
         with client.stream("GET", f"/jobs/{job_id}/events", headers=headers, timeout=timeout) as response:
-            if response.status_code in (404, 503):  # accepted, but the jobs service has not been told yet
+            if response.status_code in (404, 503):  # accepted, but not submitted to the jobs service yet
                 time.sleep(NOT_YET_SECONDS)
                 return
             if response.is_error:

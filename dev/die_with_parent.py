@@ -15,20 +15,20 @@ PR_SET_PDEATHSIG = 1
 
 
 def become(parent: int, death_signal: int, user: str, command: list[str]) -> None:
-    """Drop to `user` ("uid:gid", or "-" for the current one), tie our life to `parent`, then exec `command`.
+    """Switch to `user` ("uid:gid", or "-" for the current one), die with `parent`, then exec `command`.
 
-    Its first word is a path: nothing may be imported any more once `user` perhaps cannot read the interpreter's files.
+    The first word is a path: after the switch `user` may not be able to read the interpreter's files.
     """
     if user != "-":
         uid, gid = (int(part) for part in user.split(":"))
         os.setgroups([])
         os.setgid(gid)
         os.setuid(uid)
-    if sys.platform == "linux":  # after setuid, which clears the setting
+    if sys.platform == "linux":  # after setuid, because setuid clears it
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0) != 0:
             raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-        if os.getppid() != parent:  # it died before we asked
+        if os.getppid() != parent:  # the parent died before the prctl
             sys.exit(1)
     os.execv(command[0], command)  # noqa: S606
 

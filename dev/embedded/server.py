@@ -21,17 +21,17 @@ POLL_SECONDS = 0.05
 
 
 class ServerFailed(RuntimeError):
-    """An engine could not be started; the message ends with the last lines of its log."""
+    """A server could not be started. The message ends with the last lines of its log."""
 
 
 class NotReady(Exception):
-    """The engine does not serve yet; try again."""
+    """The server is not ready yet."""
 
 
 class EmbeddedServer(ABC):
-    """A server process that keeps its data in a home of its own below `data_dir`, and listens on 127.0.0.1.
+    """A server process with a home directory below `data_dir`. It listens on 127.0.0.1.
 
-    The port is kept from one start to the next, so clients find a restarted engine where they left it.
+    A restarted server keeps its port.
     """
 
     name: ClassVar[str]
@@ -46,7 +46,7 @@ class EmbeddedServer(ABC):
 
     @property
     def pid(self) -> int | None:
-        """The process id of the running server, None when it is down."""
+        """The process id, or None when the server is down."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
     @property
@@ -54,7 +54,7 @@ class EmbeddedServer(ABC):
         return self.home() / "log"
 
     def start(self, timeout: float = 60.0) -> None:
-        """Return once the engine answers; `ServerFailed` if it does not within `timeout` seconds."""
+        """Start the server and wait until it answers. Raises `ServerFailed` after `timeout` seconds."""
         if self.pid:
             return
         deadline = time.monotonic() + timeout
@@ -77,52 +77,52 @@ class EmbeddedServer(ABC):
             raise
 
     def stop(self) -> None:
-        """Shut down in order; does nothing when the engine is down."""
+        """Shut the server down in order, if it runs."""
         if self._process:
             subprocesses.stop(self._process, request=self.stop_signal, grace=self.stop_grace_seconds)
             self._process = None
 
     def kill(self) -> None:
-        """End it by SIGKILL, as a power cut would."""
+        """Kill the server with SIGKILL, like a power cut."""
         if self._process:
             subprocesses.kill(self._process)
             self._process = None
 
     def restart(self) -> None:
-        """Stop in order and start again, on the same port."""
+        """Stop in order and start again on the same port."""
         self.stop()
         self.start()
 
     def erase(self) -> None:
-        """Stop and delete all data, for ever."""
+        """Stop the server and delete all its data."""
         self.stop()
         home = self.home()
         shutil.rmtree(home)
         (self.data_dir / self.name).unlink(missing_ok=True)
 
     def home(self) -> Path:
-        """The directory that holds the data, made when missing."""
+        """Return the data directory. Creates it when missing."""
         home = self.data_dir / self.name
         home.mkdir(parents=True, exist_ok=True)
         return home
 
     @abstractmethod
     def prepare(self) -> None:
-        """Make what the server needs before it can start; no process of this engine runs."""
+        """Create what the server needs to start. No process of it runs now."""
 
     @abstractmethod
     def command(self) -> Sequence[str | Path]:
-        """The server's command line."""
+        """Return the command line."""
 
     @abstractmethod
     def probe(self) -> None:
-        """Really talk to the server; raises `NotReady` while it cannot serve."""
+        """Talk to the server. Raises `NotReady` while it cannot serve."""
 
     def environment(self) -> Mapping[str, str]:
         return {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C", "TZ": "UTC"}
 
     def failure(self, reason: str) -> ServerFailed:
-        """The error that says `reason` and shows the end of the log."""
+        """Return the error with `reason` and the end of the log."""
         with contextlib.suppress(FileNotFoundError):
             tail = self.log_path.read_text(errors="replace").splitlines()[-15:]
             reason = "\n  ".join([reason, *tail])
@@ -141,9 +141,9 @@ class EmbeddedServer(ABC):
 
     @contextlib.contextmanager
     def _sole_ownership(self, deadline: float) -> Iterator[int]:
-        """Hold the home's lock and yield its descriptor; every process of the engine inherits it.
+        """Hold the lock of the home and yield its descriptor. Every process of the server inherits it.
 
-        So the lock is free only when the last of them is gone, however its launcher ended.
+        The lock is free only when the last of them is gone, however the launcher ended.
         """
         descriptor = os.open(self.home() / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

@@ -13,8 +13,8 @@ from dev.fake_provider.app import FakeProvider
 def main(arguments: list[str]) -> None:
     """Serve."""
     port, redirect_prefix = int(arguments[0]), arguments[1]
-    served = FakeProvider(fake_provider.issuer(port), redirect_prefix).app
-    uvicorn.run(served, host="127.0.0.1", port=port, log_level="warning")
+    app = FakeProvider(fake_provider.issuer(port), redirect_prefix).app
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
 
 
 if __name__ == "__main__":

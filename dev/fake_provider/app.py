@@ -19,7 +19,7 @@ from starlette.routing import Route
 from dev import fake_provider
 from dev.fake_provider.grants import ACCESS_SECONDS, Grant, Grants, Refused
 
-_ASKED = ("client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge")
+_PARAMETERS = ("client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge")
 _NAME_LIMIT = 60
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{title}</title><style>
@@ -30,7 +30,7 @@ h1, p {{ margin: 0 }} h1 {{ font-size: 1.375rem }} form {{ display: grid; gap: .
 input, button {{ font: inherit; padding: .5rem .75rem; border-radius: .5rem; border: 1px solid #8b7fa6 }}
 button[value=allow] {{ background: #5b34a5; color: #fff; border-color: transparent; font-weight: 600 }}
 </style><main><h1>{title}</h1>
-<p><strong>Repruv</strong> wants to read your profile. This is a platform to practise on:
+<p><strong>Repruv</strong> wants to read your profile. This is a local platform for trying connections:
 no account is needed, and nothing leaves this machine.</p>
 <form method="post">{hidden}<label>Who do you want to be?
 <input name="name" value="Ada Practice" maxlength="60" required></label>
@@ -39,7 +39,7 @@ no account is needed, and nothing leaves this machine.</p>
 
 
 class FakeProvider:
-    """The provider that calls itself `issuer`; only `redirect_prefix`es of the gateway are sent back to."""
+    """The provider with the URL `issuer`. It redirects only to URLs that begin with `redirect_prefix`."""
 
     def __init__(self, issuer: str, redirect_prefix: str) -> None:
         self._issuer = issuer
@@ -49,7 +49,7 @@ class FakeProvider:
 
     @property
     def app(self) -> Starlette:
-        """The application."""
+        """The ASGI application."""
         return Starlette(
             routes=[
                 Route("/.well-known/openid-configuration", self.describe),
@@ -64,7 +64,7 @@ class FakeProvider:
         )
 
     async def describe(self, request: Request) -> Response:
-        """Answer the discovery document."""
+        """Return the discovery document."""
         return JSONResponse(
             {
                 "issuer": self._issuer,
@@ -85,45 +85,49 @@ class FakeProvider:
         )
 
     async def keys(self, request: Request) -> Response:
-        """Answer the public keys."""
+        """Return the public keys."""
         return JSONResponse(KeySet([self._key]).as_dict(private=False))
 
     async def ask(self, request: Request) -> Response:
-        """Show the page of consent."""
-        asked = {name: request.query_params.get(name, "") for name in _ASKED}
-        if (mistake := self._mistake(asked, request.query_params)) is not None:
-            return Response(mistake, 400)
+        """Show the consent page."""
+        parameters = {name: request.query_params.get(name, "") for name in _PARAMETERS}
+        if (message := self._invalid_request(parameters, request.query_params)) is not None:
+            return Response(message, 400)
         hidden = "".join(
-            f'<input type="hidden" name="{name}" value="{html.escape(value)}">' for name, value in asked.items()
+            f'<input type="hidden" name="{name}" value="{html.escape(value)}">' for name, value in parameters.items()
         )
         return HTMLResponse(_PAGE.format(title=fake_provider.TITLE, hidden=hidden))
 
     async def decide(self, request: Request) -> Response:
-        """Send the browser back with a code, or with a refusal."""
-        sent = await _form(request)
-        asked = {name: sent.get(name, "") for name in _ASKED}
-        if (mistake := self._mistake(asked, {"response_type": "code", "code_challenge_method": "S256"})) is not None:
-            return Response(mistake, 400)
-        answer = {"state": asked["state"], "iss": self._issuer}
-        if sent.get("choice") != "allow":
-            return RedirectResponse(f"{asked['redirect_uri']}?{urlencode({**answer, 'error': 'access_denied'})}", 303)
+        """Redirect the browser back with a code or an error."""
+        form_fields = await _form(request)
+        parameters = {name: form_fields.get(name, "") for name in _PARAMETERS}
+        if (
+            message := self._invalid_request(parameters, {"response_type": "code", "code_challenge_method": "S256"})
+        ) is not None:
+            return Response(message, 400)
+        answer = {"state": parameters["state"], "iss": self._issuer}
+        if form_fields.get("choice") != "allow":
+            return RedirectResponse(
+                f"{parameters['redirect_uri']}?{urlencode({**answer, 'error': 'access_denied'})}", 303
+            )
         grant = Grant(
-            name=sent.get("name", "").strip()[:_NAME_LIMIT] or "Nobody",
-            redirect_uri=asked["redirect_uri"],
-            scope=asked["scope"],
-            nonce=asked["nonce"],
-            challenge=asked["code_challenge"],
+            name=form_fields.get("name", "").strip()[:_NAME_LIMIT] or "Nobody",
+            redirect_uri=parameters["redirect_uri"],
+            scope=parameters["scope"],
+            nonce=parameters["nonce"],
+            challenge=parameters["code_challenge"],
         )
         return RedirectResponse(
-            f"{asked['redirect_uri']}?{urlencode({**answer, 'code': self._grants.consent(grant)})}", 303
+            f"{parameters['redirect_uri']}?{urlencode({**answer, 'code': self._grants.consent(grant)})}", 303
         )
 
     async def token(self, request: Request) -> Response:
-        """Give tokens for a code or for a refresh token."""
-        if not _is_client(request.headers.get("authorization", "")):
+        """Return tokens for a code or a refresh token."""
+        if not _is_client_authenticated(request.headers.get("authorization", "")):
             return JSONResponse({"error": "invalid_client"}, 401, headers={"WWW-Authenticate": "Basic"})
         try:
-            grant = self._granted(await _form(request))
+            grant = self._redeem_grant(await _form(request))
         except Refused as refusal:
             return JSONResponse({"error": str(refusal)}, 400)
         access, refresh = self._grants.tokens(grant)
@@ -138,41 +142,43 @@ class FakeProvider:
         return JSONResponse(answer, headers={"Cache-Control": "no-store"})
 
     async def userinfo(self, request: Request) -> Response:
-        """Answer whose access token it is."""
+        """Return the account of an access token."""
         try:
-            grant = self._grants.of_access(request.headers.get("authorization", "").removeprefix("Bearer "))
+            grant = self._grants.by_access_token(request.headers.get("authorization", "").removeprefix("Bearer "))
         except Refused:
             return JSONResponse({"error": "invalid_token"}, 401, headers={"WWW-Authenticate": "Bearer"})
         return JSONResponse({"sub": grant.subject, "name": grant.name})
 
     async def revoke(self, request: Request) -> Response:
-        """Take access back."""
-        if not _is_client(request.headers.get("authorization", "")):
+        """Revoke access."""
+        if not _is_client_authenticated(request.headers.get("authorization", "")):
             return JSONResponse({"error": "invalid_client"}, 401, headers={"WWW-Authenticate": "Basic"})
         self._grants.revoke((await _form(request)).get("token", ""))
         return Response(status_code=200)
 
-    def _mistake(self, asked: Mapping[str, str], said: Mapping[str, str]) -> str | None:
-        if asked["client_id"] != fake_provider.CLIENT_ID or not asked["redirect_uri"].startswith(self._redirect_prefix):
-            return "This client, or where it wants to be answered, is not known here."
-        if (
-            said.get("response_type") != "code"
-            or said.get("code_challenge_method") != "S256"
-            or not asked["code_challenge"]
+    def _invalid_request(self, parameters: Mapping[str, str], flow: Mapping[str, str]) -> str | None:
+        if parameters["client_id"] != fake_provider.CLIENT_ID or not parameters["redirect_uri"].startswith(
+            self._redirect_prefix
         ):
-            return "Only the code flow with PKCE (S256) is served."
+            return "The client or its redirect URI is unknown."
+        if (
+            flow.get("response_type") != "code"
+            or flow.get("code_challenge_method") != "S256"
+            or not parameters["code_challenge"]
+        ):
+            return "Only the code flow with PKCE (S256) is supported."
         return None
 
-    def _granted(self, sent: Mapping[str, str]) -> Grant:
-        match sent.get("grant_type"):
+    def _redeem_grant(self, form_fields: Mapping[str, str]) -> Grant:
+        match form_fields.get("grant_type"):
             case "authorization_code":
                 return self._grants.redeem(
-                    sent.get("code", ""),
-                    redirect_uri=sent.get("redirect_uri", ""),
-                    verifier=sent.get("code_verifier", ""),
+                    form_fields.get("code", ""),
+                    redirect_uri=form_fields.get("redirect_uri", ""),
+                    verifier=form_fields.get("code_verifier", ""),
                 )
             case "refresh_token":
-                return self._grants.refresh(sent.get("refresh_token", ""))
+                return self._grants.refresh(form_fields.get("refresh_token", ""))
             case _:
                 raise Refused("unsupported_grant_type")
 
@@ -198,7 +204,7 @@ async def _form(request: Request) -> dict[str, str]:
     return dict(parse_qsl((await request.body()).decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=20))
 
 
-def _is_client(authorization: str) -> bool:
+def _is_client_authenticated(authorization: str) -> bool:
     try:
         name, _, secret = base64.b64decode(authorization.removeprefix("Basic ")).decode().partition(":")
     except ValueError:

@@ -10,25 +10,25 @@ from dev import subprocesses
 from dev.launcher.compose import Definition
 
 LOOPBACK = "127.0.0.1"
-# The ports by which the compose file reaches the engines.
+# The host names and ports of the servers in the compose file.
 POSTGRES = ("postgres", 5432)
 NATS = ("nats", 4222)
 
 
 @dataclass(slots=True)
 class Addresses:
-    """The local port of each (service, port) that the compose file speaks of.
+    """The local port of each (service, port) in the compose file.
 
-    Replicas of a service share its port: the kernel spreads connections over them, as gRPC servers set SO_REUSEPORT.
-    What is published to users cannot be shared so, there each further replica has a port of its own.
+    Replicas of a service share a port: gRPC servers set SO_REUSEPORT, and the kernel spreads connections over them.
+    Published ports cannot be shared: each further replica has its own port.
     """
 
     ports: dict[tuple[str, int], int] = field(default_factory=dict)
     further: dict[tuple[str, int], int] = field(default_factory=dict)
-    """The ports of published replicas after the first, by (service, index)."""
+    """The ports of further published replicas, by (service, index)."""
 
     def reserve(self, definition: Definition, replicas: int, *, published: int) -> None:
-        """Choose the ports of a process; `published` is the one for users, 0 for any free one."""
+        """Choose the ports of a process. `published` is the port for users, 0 for any free port."""
         port = definition.listen_port
         if port is None:
             return
@@ -39,20 +39,20 @@ class Addresses:
                 self.further[definition.name, index] = self._free()
 
     def of_replica(self, definition: Definition, index: int) -> int | None:
-        """The local port of one replica, None when it listens on nothing."""
+        """Return the local port of one replica, or None."""
         if definition.listen_port is None:
             return None
         return self.further.get((definition.name, index)) or self.ports[definition.name, definition.listen_port]
 
     def environment(self, definition: Definition, index: int) -> dict[str, str]:
-        """The process's environment with `host:port` of containers replaced by addresses of this machine."""
+        """Return the environment of a process with `host:port` of containers replaced by local addresses."""
         translated = {name: self._translate(value) for name, value in definition.environment.items()}
         if (port := self.of_replica(definition, index)) is not None:
             translated["LISTEN"] = f"{LOOPBACK}:{port}"
         return translated
 
     def probe_url(self, definition: Definition, index: int) -> str | None:
-        """The URL of the replica's health check on this machine."""
+        """Return the local URL of the health check of a replica."""
         if definition.probe_url is None:
             return None
         local = f"{LOOPBACK}:{self.of_replica(definition, index)}"
@@ -68,5 +68,5 @@ class Addresses:
 
 
 def servers(postgres_port: int, nats_port: int) -> Mapping[tuple[str, int], int]:
-    """The entries for the embedded engines."""
+    """Return the entries of the embedded servers."""
     return {POSTGRES: postgres_port, NATS: nats_port}

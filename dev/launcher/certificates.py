@@ -8,16 +8,16 @@ from chassis import tls
 from provision import certificates
 
 IN_CONTAINERS = "/certificates"
-"""Below it each container has a volume `<name>`; the one-shot that makes them has all."""
+"""Below it each container mounts a volume `<name>`. The one-shot that creates them mounts all."""
 
 
 def make(data_dir: Path) -> None:
-    """Make what is missing, and what ends soon anew."""
+    """Create missing certificates and renew those that expire soon."""
     certificates.make(data_dir / "certificates")
 
 
 def of(data_dir: Path, name: str) -> tls.Certificate:
-    """Give the certificate of an identity."""
+    """Return the certificate of an identity."""
     folder = data_dir / "certificates" / name
     return tls.Certificate(
         *(str(folder / file) for file in (certificates.CERTIFICATE, certificates.KEY, certificates.AUTHORITY))
@@ -25,7 +25,7 @@ def of(data_dir: Path, name: str) -> tls.Certificate:
 
 
 def localized(value: str, data_dir: Path) -> str:
-    """Give a path of a container as it is on this machine; every other value as it is."""
+    """Translate a container path to this machine. Any other value is returned unchanged."""
     if value == IN_CONTAINERS or value.startswith(f"{IN_CONTAINERS}/"):
         return str(data_dir / "certificates") + value.removeprefix(IN_CONTAINERS)
     return value

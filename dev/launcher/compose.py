@@ -26,7 +26,7 @@ _DURATION = re.compile(r"(?:(\d+)m)?(?:(\d+)s)?")
 
 
 class ComposeError(ValueError):
-    """The compose file uses something that the launcher does not know."""
+    """The compose file uses a feature that the launcher does not support."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,27 +35,27 @@ class Definition:
 
     name: str
     image: str | None
-    """The image of an engine; None for our own processes, which are built."""
+    """The image of PostgreSQL or NATS. None for our own processes."""
     command: tuple[str, ...]
     environment: Mapping[str, str]
     depends_on: Mapping[str, str]
-    """Names of other services, each with the condition it must fulfil first."""
+    """Other services by name, each with the condition to wait for."""
     probe_url: str | None
-    """What `chassis.probe` is asked in the health check; None when there is no such check."""
+    """The URL of the health check by `chassis.probe`. None without such a check."""
     container_port: int | None
-    """The port inside the container that is published on the host."""
+    """The container port that is published on the host."""
     restarts: bool
     stop_grace_seconds: float
 
     @property
     def listen_port(self) -> int | None:
-        """The port of LISTEN, None for a process that listens on nothing."""
+        """The port of LISTEN, or None."""
         address = self.environment.get("LISTEN")
         return int(address.rpartition(":")[2]) if address else None
 
 
 def variables(path: Path) -> frozenset[str]:
-    """Every variable that the file reads: as `${NAME}`, or passed on by a `NAME:` without a value."""
+    """Return all variables of the file: `${NAME}`, and `NAME:` without a value."""
     text = "\n".join(line for line in path.read_text().splitlines() if not line.lstrip().startswith("#"))
     environments = [body.get("environment", {}) for body in yaml.safe_load(text)["services"].values()]
     passed_on = {name for environment in environments for name, value in environment.items() if value is None}
@@ -63,12 +63,12 @@ def variables(path: Path) -> frozenset[str]:
 
 
 def read(path: Path, environ: Mapping[str, str]) -> dict[str, Definition]:
-    """The services of the file by name, dependencies before dependents, with variables taken from `environ`."""
+    """Return the services of the file by name, dependencies first, with variables from `environ`."""
     document = yaml.safe_load(path.read_text())
-    found = {
+    definitions = {
         name: _definition(name, _interpolate(body, environ), environ) for name, body in document["services"].items()
     }
-    return {name: found[name] for name in _in_order(found)}
+    return {name: definitions[name] for name in _in_order(definitions)}
 
 
 def _definition(name: str, body: dict[str, Any], environ: Mapping[str, str]) -> Definition:
@@ -77,8 +77,8 @@ def _definition(name: str, body: dict[str, Any], environ: Mapping[str, str]) -> 
     command = body.get("command", [])
     environment = body.get("environment", {})
     depends_on = {other: setting["condition"] for other, setting in body.get("depends_on", {}).items()}
-    if strange := sorted(set(depends_on.values()) - CONDITIONS):
-        raise ComposeError(f"{name}: unknown condition {', '.join(strange)}")
+    if unsupported := sorted(set(depends_on.values()) - CONDITIONS):
+        raise ComposeError(f"{name}: unknown condition {', '.join(unsupported)}")
     if "build" in body and "entrypoint" in body:
         raise ComposeError(f"{name}: the launcher runs a built service by its command alone")
     if "build" in body and not command:

@@ -17,9 +17,9 @@ STOP_SECONDS = 3.0
 
 @contextlib.contextmanager
 def running(gateway_port: int) -> Iterator[dict[str, str]]:
-    """Run the platform while the context lasts; gives the variables by which the system offers it.
+    """Run the provider while the context lasts. Yield the environment variables that configure it.
 
-    None, and no platform, where the environment names platforms itself.
+    Does nothing when the environment sets `PLATFORMS`.
     """
     if "PLATFORMS" in os.environ:
         yield {}

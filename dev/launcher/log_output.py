@@ -21,7 +21,7 @@ def discard(label: str, line: str) -> None:
 
 
 def to_file(path: Path) -> Log:
-    """Append lines to `path`, which is made when missing."""
+    """Append lines to `path`. Creates missing folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = threading.Lock()
 
@@ -33,7 +33,7 @@ def to_file(path: Path) -> Log:
 
 
 def to_terminal(stream: TextIO = sys.stdout) -> Log:
-    """Write lines to `stream`, in colour if it is a terminal and NO_COLOR is not set."""
+    """Write lines to `stream`, in colour on a terminal unless NO_COLOR is set."""
     coloured = stream.isatty() and not os.environ.get("NO_COLOR")
     lock = threading.Lock()
 
@@ -44,7 +44,7 @@ def to_terminal(stream: TextIO = sys.stdout) -> Log:
         with lock:
             try:
                 print(head, line, file=stream, flush=True)
-            except (BrokenPipeError, ValueError):  # whoever read us is gone; the system runs on
+            except (BrokenPipeError, ValueError):  # the reader is gone; the system keeps running
                 return
 
     return write

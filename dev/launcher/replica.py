@@ -13,7 +13,7 @@ from typing import IO
 from dev import subprocesses
 
 Log = Callable[[str, str], None]
-"""Called with a process's label and one line of its output (or of news about it), from any thread."""
+"""Called from any thread with the label of a process and a line of its output or about it."""
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 15.0
@@ -22,7 +22,7 @@ OUTPUT_WAIT_SECONDS = 2.0
 
 
 class Replica:
-    """A process that is kept running, or run once, until it is stopped."""
+    """A process that is kept running, or runs once, until it is stopped."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Replica:
         self.environment = dict(environment)
         self.probe_url = probe_url
         self.crashes = 0
-        """How often it ended by itself although it should run for ever."""
+        """The number of unexpected exits."""
         self.exit_code: int | None = None
         self._command = command
         self._directory = directory
@@ -54,17 +54,17 @@ class Replica:
 
     @property
     def pid(self) -> int | None:
-        """The process id, None while it does not run."""
+        """The process id, or None while it does not run."""
         process = self._process
         return process.pid if process and process.poll() is None else None
 
     @property
     def is_supervised(self) -> bool:
-        """Whether it runs, or will run again after a crash."""
+        """Whether it runs or will be restarted after a crash."""
         return self._supervisor is not None and self._supervisor.is_alive()
 
     def start(self) -> None:
-        """Start it; does nothing when it is already being kept running."""
+        """Start the process unless it is already kept running."""
         if self.is_supervised:
             return
         self._stopping.clear()
@@ -74,13 +74,13 @@ class Replica:
         self._supervisor.start()
 
     def stop(self, hasten: subprocesses.Flag | None = None) -> None:
-        """SIGTERM, the grace period (cut short by `hasten`), SIGKILL; returns when it is gone."""
+        """Send SIGTERM, wait the grace period (cut short by `hasten`), then kill. Return when it is gone."""
         self._end(
             lambda process: subprocesses.stop(process, request=signal.SIGTERM, grace=self._grace_seconds, hasten=hasten)
         )
 
     def kill(self) -> None:
-        """SIGKILL; it stays down until `start`."""
+        """Kill the process. It stays down until `start`."""
         self._end(subprocesses.kill)
 
     def _end(self, end: Callable[[subprocess.Popen[bytes]], None]) -> None:
@@ -121,17 +121,17 @@ class Replica:
             self._command,
             environment=self.environment,
             directory=self._directory,
-            # Without us nobody would wait for it to end in order, and it survives being killed: that is what it is for.
+            # Without the launcher nothing waits for an orderly end, and our processes survive a kill.
             death_signal=signal.SIGKILL,
             output=subprocess.PIPE,
         )
 
     def _follow(self, process: subprocess.Popen[bytes]) -> int:
-        """Pass its lines on until it ends; give its exit code."""
+        """Log its lines until it ends. Return its exit code."""
         reader = threading.Thread(target=self._read, args=[process.stdout], name=f"read {self.label}", daemon=True)
         reader.start()
         code = process.wait()
-        subprocesses.kill(process)  # what it may have left in its group
+        subprocesses.kill(process)  # the rest of its group
         reader.join(OUTPUT_WAIT_SECONDS)
         return code
 

@@ -10,7 +10,7 @@ from dev.launcher import ownership
 
 
 def run(data_dir: Path) -> int:
-    """Delete all data of the stack in `data_dir` after asking; gives the exit code."""
+    """Delete all data of the stack in `data_dir` after a confirmation. Return the exit code."""
     if not data_dir.exists():
         print(f"there is nothing in {data_dir}")
         return 0
@@ -27,8 +27,8 @@ def run(data_dir: Path) -> int:
 
 
 def erase(data_dir: Path) -> None:
-    """Delete all data of the stack in `data_dir`, wherever it lies. Raises `AlreadyRunning` while it is in use."""
+    """Delete all data of the stack in `data_dir`, links followed. Raises `AlreadyRunning` while it is in use."""
     with ownership.of(data_dir):
-        for engine in (Postgres(data_dir, password=""), Nats(data_dir)):
-            engine.erase()
+        for server in (Postgres(data_dir, password=""), Nats(data_dir)):
+            server.erase()
         shutil.rmtree(data_dir)

@@ -9,7 +9,7 @@ from provision import keys
 
 
 def load(data_dir: Path) -> dict[str, str]:
-    """Give the secrets of `data_dir`; makes those that are missing."""
+    """Return the secrets of `data_dir`. Creates missing ones."""
     path = data_dir / "secrets.env"
     stored = _read(path)
     new = keys.fresh()
@@ -29,7 +29,7 @@ def _read(path: Path) -> dict[str, str]:
 
 
 def _write(path: Path, secrets: dict[str, str]) -> None:
-    text = "# Secrets of this local installation only; `make reset` throws them away with the data.\n"
+    text = "# Secrets of this local installation only; `make reset` deletes them with the data.\n"
     text += "".join(f"{name}={value}\n" for name, value in secrets.items())
     unfinished = path.with_suffix(".new")
     with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:

@@ -27,20 +27,20 @@ READY_SECONDS = 60.0
 RUN_ONCE_SECONDS = 120.0
 POLL_SECONDS = 0.1
 CRASHES_BEFORE_GIVING_UP = 3
-# What processes get of our own environment besides what the compose file says.
+# Variables that processes inherit from our environment, beside those of the compose file.
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE")
 
 
 class StartFailed(RuntimeError):
-    """The stack could not be brought up; everything has been stopped again."""
+    """The stack could not be started. Everything is stopped again."""
 
 
 class Interrupted(Exception):
-    """`request_stop` came while the stack was starting."""
+    """`request_stop` was called while the stack was starting."""
 
 
 class Stack:
-    """Starts, stops and disturbs the system. Not for use by several threads, but for `request_stop` and `hasten`.
+    """Starts, stops and disturbs the system. Not thread-safe, except for `request_stop` and `hasten`.
 
     `gateway_port` 0 means any free port. `scale` gives numbers of replicas by process name. `env` sets variables of the
     compose file (as a shell would), over those of our own environment. `log` is a callback or a file to append to.
@@ -69,17 +69,17 @@ class Stack:
         self._definitions: dict[str, Definition] = {}
         self._addresses = addresses.Addresses()
         self._replicas: dict[str, list[Replica]] = {}
-        self._held = contextlib.ExitStack()
+        self._exit_stack = contextlib.ExitStack()
 
     # --- the whole stack ---
 
     def start(self) -> None:
-        """Return when every process is ready. Raises `StartFailed`, `Interrupted`, or what says why it may not start."""
+        """Start every process and wait until it is ready. Raises `StartFailed`, `Interrupted` or `AlreadyRunning`."""
         try:
-            self._held.enter_context(ownership.of(self.data_dir))
+            self._exit_stack.enter_context(ownership.of(self.data_dir))
             self._read_definitions()
             certificates.make(self.data_dir)
-            self._start_engines()
+            self._start_servers()
             self._place_replicas()
             self._note_targets()
             for name in self._replicas:
@@ -93,25 +93,25 @@ class Stack:
             raise
 
     def stop(self) -> None:
-        """Stop everything in reverse order; nothing is left running, whatever happens on the way."""
+        """Stop everything in reverse order. Nothing is left running, whatever error occurs."""
         self._stop_requested.set()
-        with self._held, ThreadPoolExecutor(max_workers=16) as workers:
+        with self._exit_stack, ThreadPoolExecutor(max_workers=16) as workers:
             for replicas in reversed(self._levels()):
                 list(workers.map(lambda replica: replica.stop(self._hasten), replicas))
-        self._held = contextlib.ExitStack()
+        self._exit_stack = contextlib.ExitStack()
         self._stop_requested.clear()
         self._hasten.clear()
 
     def request_stop(self) -> None:
-        """Make a `start` that is under way give up; for signal handlers."""
+        """Abort a running `start`. For signal handlers."""
         self._stop_requested.set()
 
     def hasten(self) -> None:
-        """Let a `stop` under way wait for nobody any more; for signal handlers."""
+        """End the grace periods of a running `stop`. For signal handlers."""
         self._hasten.set()
 
     def erase(self) -> None:
-        """Stop, and delete all data; a Stack on this directory then starts afresh."""
+        """Stop everything and delete all data."""
         self.stop()
         reset.erase(self.data_dir)
 
@@ -126,12 +126,12 @@ class Stack:
 
     @property
     def url(self) -> str:
-        """Where the gateway answers."""
+        """The URL of the gateway."""
         return self.urls[0]
 
     @property
     def urls(self) -> list[str]:
-        """Where each replica of the gateway answers."""
+        """The URLs of the replicas of the gateway."""
         published = [d for d in self._definitions.values() if d.container_port and d.name in self._replicas]
         ports = [
             self._addresses.of_replica(d, index) for d in published for index in range(len(self._replicas[d.name]))
@@ -139,70 +139,70 @@ class Stack:
         return [f"http://127.0.0.1:{port}" for port in ports]
 
     def target(self, name: str) -> str:
-        """The gRPC target (host:port) of a service."""
+        """Return the gRPC target (host:port) of a service."""
         return f"127.0.0.1:{self._addresses.of_replica(self._definitions[name], 0)}"
 
     def certificate(self, name: str) -> tls.Certificate:
-        """The certificate of a service."""
+        """Return the certificate of a service."""
         return certificates.of(self.data_dir, name)
 
     def nats_url(self, user: str) -> str:
-        """The URL of NATS for a service's account; connections must be encrypted."""
+        """Return the URL of NATS for the account of a service. Connections must be encrypted."""
         return self.servers.nats.url_for(user, self._variables[f"{user.upper()}_NATS_PASSWORD"])
 
     def database_url(self, name: str = "postgres") -> str:
-        """The database URL of a service's role, by default the superuser's."""
+        """Return the database URL for the role of a service, by default the superuser."""
         return self.servers.postgres.url_for(name, self._variables[_password_name(name)])
 
     def environment(self, name: str, index: int = 0) -> dict[str, str]:
-        """The variables that a process is started with."""
+        """Return the environment of a process."""
         return dict(self._replicas[name][index].environment)
 
     # --- single processes ---
 
     @property
     def names(self) -> list[str]:
-        """The processes that run for ever, in the order in which they start."""
+        """The long-running processes in start order."""
         return [name for name in self._replicas if self._definitions[name].restarts]
 
     def pids(self, name: str) -> list[int]:
-        """The process ids of the replicas that run now."""
+        """Return the process ids of the running replicas."""
         return [pid for replica in self._replicas[name] if (pid := replica.pid) is not None]
 
     def start_process(self, name: str, index: int | None = None, *, wait: bool = True) -> None:
-        """Start the replicas of `name` (or one) that are down, and wait until they are ready."""
+        """Start the replicas of `name` (or one) that are down and wait until they are ready."""
         for replica in self._chosen(name, index):
             replica.start()
         if wait:
             self._await_ready(name, index)
 
     def stop_process(self, name: str, index: int | None = None) -> None:
-        """Stop replicas in order, by SIGTERM; they stay down until `start_process`."""
+        """Stop replicas with SIGTERM. They stay down until `start_process`."""
         for replica in self._chosen(name, index):
             replica.stop(self._hasten)
 
     def kill(self, name: str, index: int | None = 0) -> None:
-        """SIGKILL a replica (all, with index None); it stays down until `start_process`."""
+        """Kill a replica (with index None all). It stays down until `start_process`."""
         for replica in self._chosen(name, index):
             replica.kill()
 
     def restart(self, name: str, index: int | None = None, *, env: Mapping[str, str] | None = None) -> None:
-        """Stop and start replicas, from now on with the variables `env` set in their environment."""
+        """Stop and start replicas, from now on with the variables `env`."""
         for replica in self._chosen(name, index):
             replica.stop(self._hasten)
             replica.environment.update(env or {})
             replica.start()
         self._await_ready(name, index)
 
-    # --- how it is done ---
+    # --- internals ---
 
     def _read_definitions(self) -> None:
-        known = compose.variables(self.compose_file)
-        if unknown := sorted(self._env.keys() - known):
+        variables = compose.variables(self.compose_file)
+        if unknown := sorted(self._env.keys() - variables):
             raise ValueError(f"{self.compose_file.name} does not read {', '.join(unknown)}")
         defaults = {
             "PUBLIC_URL": f"http://127.0.0.1:{self._gateway_port}",
-            # The embedded PostgreSQL is built without encryption, and reached over the loopback only.
+            # The embedded PostgreSQL is built without TLS and reached over the loopback only.
             "POSTGRES_SSLMODE": "disable",
         }
         chosen = {"GATEWAY_PORT": str(self._gateway_port)}
@@ -212,19 +212,19 @@ class Stack:
         if foreign := sorted(self._scale.keys() - built):
             raise ValueError(f"cannot scale {', '.join(foreign)}: {self.compose_file.name} builds no such process")
 
-    def _start_engines(self) -> None:
+    def _start_servers(self) -> None:
         self.servers = EmbeddedServers(
             postgres=Postgres(self.data_dir, password=self._variables["POSTGRES_PASSWORD"]),
             nats=Nats(self.data_dir, protection=self._protection()),
         )
         images = {(d.image or "").partition(":")[0] for d in self._definitions.values()}
-        if strange := sorted(images - {"", "postgres", "nats"}):
-            raise StartFailed(f"there is no embedded engine for the image {', '.join(strange)}")
-        for engine in (self.servers.postgres, self.servers.nats):
-            if engine.name in images:
-                self._held.callback(engine.stop)
-                engine.start()
-                self._log(LAUNCHER, f"{engine.name} is up on port {engine.port}")
+        if unsupported := sorted(images - {"", "postgres", "nats"}):
+            raise StartFailed(f"there is no embedded server for the image {', '.join(unsupported)}")
+        for server in (self.servers.postgres, self.servers.nats):
+            if server.name in images:
+                self._exit_stack.callback(server.stop)
+                server.start()
+                self._log(LAUNCHER, f"{server.name} is up on port {server.port}")
                 self._give_up_if_asked()
 
     def _protection(self) -> Protection:
@@ -242,7 +242,7 @@ class Stack:
 
     def _note_targets(self) -> None:
         listening = [name for name in self._replicas if self._definitions[name].listen_port is not None]
-        self._held.callback(targets.forget, self.data_dir)
+        self._exit_stack.callback(targets.forget, self.data_dir)
         targets.write(self.data_dir, {name: self.target(name) for name in listening})
 
     def _replica(self, definition: Definition, index: int) -> Replica:
@@ -271,7 +271,7 @@ class Stack:
     def _await_dependencies(self, definition: Definition) -> None:
         for name, condition in definition.depends_on.items():
             if name not in self._replicas:
-                continue  # an engine: up already
+                continue  # an embedded server: already up
             if condition == "service_healthy":
                 self._await_ready(name)
             elif condition == "service_completed_successfully":
@@ -311,7 +311,7 @@ class Stack:
         return self._replicas[name] if index is None else [self._replicas[name][index]]
 
     def _levels(self) -> list[list[Replica]]:
-        """All replicas, grouped so that each group depends only on groups before it."""
+        """Return all replicas in groups. Each group depends only on earlier groups."""
         depths: dict[str, int] = {}
         for name, definition in self._definitions.items():
             depths[name] = 1 + max((depths[other] for other in definition.depends_on), default=0)

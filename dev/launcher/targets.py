@@ -12,18 +12,18 @@ class NothingRuns(RuntimeError):
 
 
 def write(data_dir: Path, targets: Mapping[str, str]) -> None:
-    """Note the target (host:port) of each service."""
+    """Store the target (host:port) of each service."""
     _path(data_dir).write_text("".join(f"{name}={target}\n" for name, target in targets.items()))
 
 
 def forget(data_dir: Path) -> None:
-    """Note that nothing runs any more."""
+    """Remove the stored targets."""
     with contextlib.suppress(FileNotFoundError):
         _path(data_dir).unlink()
 
 
 def read(data_dir: Path) -> dict[str, str]:
-    """Give the targets of the stack that runs on `data_dir`. Raises `NothingRuns`."""
+    """Return the targets of the stack that runs on `data_dir`. Raises `NothingRuns`."""
     try:
         lines = _path(data_dir).read_text().splitlines()
     except FileNotFoundError:

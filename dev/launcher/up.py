@@ -22,7 +22,7 @@ GLANCE_SECONDS = 0.2
 
 
 def run(*, data_dir: Path = ROOT / ".data", scale: Mapping[str, int], compose_file: Path) -> int:
-    """Bring everything up, show its lines, and take it down at SIGINT, SIGTERM or SIGHUP; gives the exit code."""
+    """Run the stack, show its log, and stop it at SIGINT, SIGTERM or SIGHUP. Return the exit code."""
     log = log_output.to_terminal()
     port = int(os.environ.get("GATEWAY_PORT") or DEFAULT_PORT)
     if port and not subprocesses.is_port_free(port):
@@ -35,7 +35,7 @@ def run(*, data_dir: Path = ROOT / ".data", scale: Mapping[str, int], compose_fi
 
 
 def _run(stack: Stack, log: Log) -> int:
-    asked = _handle_signals(stack)
+    stop_requested = _handle_signals(stack)
     try:
         stack.start()
     except Interrupted:
@@ -46,7 +46,7 @@ def _run(stack: Stack, log: Log) -> int:
         return 1
     try:
         log(LAUNCHER, f"Repruv is up at {os.environ.get('PUBLIC_URL') or stack.url}")
-        while not asked.is_set():
+        while not stop_requested.is_set():
             time.sleep(GLANCE_SECONDS)
         log(LAUNCHER, "stopping; Ctrl-C again to hasten")
     finally:
@@ -56,15 +56,15 @@ def _run(stack: Stack, log: Log) -> int:
 
 
 def _handle_signals(stack: Stack) -> subprocesses.Flag:
-    """The first signal asks the stack to stop, every further one hastens it."""
-    asked = subprocesses.Flag()
+    """Stop the stack at the first signal and hasten the stop at each further one."""
+    stop_requested = subprocesses.Flag()
 
     def handle(*_: object) -> None:
-        if asked.is_set():
+        if stop_requested.is_set():
             stack.hasten()
-        asked.set()
+        stop_requested.set()
         stack.request_stop()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, handle)
-    return asked
+    return stop_requested

@@ -38,7 +38,7 @@ def gateway_port() -> int:
 
 @pytest.fixture(scope="session")
 def platforms(gateway_port: int) -> Iterator[dict[str, str]]:
-    """The platform to practise on; gives the variables by which the system offers it."""
+    """Run the fake provider. Return the environment variables that configure it."""
     with local_provider.running(gateway_port) as variables:
         yield variables
 

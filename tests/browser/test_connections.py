@@ -15,7 +15,7 @@ CONNECTIONS = "/settings/connections"
 
 @pytest.fixture
 def platform(platforms: dict[str, str]) -> str:
-    """Where the platform to practise on answers."""
+    """Return the URL of the fake provider."""
     return platforms[f"PLATFORM_{fake_provider.NAME.upper()}_ISSUER"]
 
 
