@@ -32,7 +32,7 @@ CONDITIONS = (
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the suites that are named; gives the exit code."""
+    """Run the named suites. Return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("suites", nargs="*", metavar="suite", help=f"{', '.join(SUITES)} or all (the default)")
     chosen = parser.parse_args(arguments).suites or ["all"]

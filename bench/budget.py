@@ -16,7 +16,7 @@ import psycopg
 from psycopg import sql
 
 from bench import load
-from bench.enable import WISH
+from bench.enable import DEMO_OPTIONS
 from bench.samples import Section
 from bench.system import System, User
 
@@ -26,10 +26,10 @@ STATEMENTS = 22.0
 COMMITS = 4.0
 WAL_BYTES = 9 * 1024.0
 IDLE_STATEMENTS = 8.0
-"""A second, of the whole idle system."""
+"""Per second, of the whole idle system."""
 
 SUPERUSER = b"postgres"
-"""Who counts, and is not counted."""
+"""The role of this benchmark, which is not counted."""
 _SETTINGS = {"log_min_duration_sample": "0", "log_statement_sample_rate": "1", "log_line_prefix": "%u|"}
 _LINE = re.compile(rb"^(\w+)\|LOG:  duration: [\d.]+ ms  (?:statement|execute [^:]*): *(.*(?:\n\s.*)*)", re.MULTILINE)
 _LITERAL = re.compile(r"\s+|\$\d+|%\(\w+\)s")
@@ -37,25 +37,25 @@ _LITERAL = re.compile(r"\s+|\$\d+|%\(\w+\)s")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What PostgreSQL did in a period."""
+    """The work of PostgreSQL in a period."""
 
     seconds: float
     statements: Counter[str]
-    """By role and the beginning of the text."""
+    """By role and beginning of the text."""
     commits: int
-    """Transactions that wrote."""
+    """Write transactions."""
     wal_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """What one enable with its job takes, without the idle system's part."""
+    """The work for one enable with its job, without the idle system."""
 
     statements: dict[str, float]
     commits: float
     wal_bytes: float
     idle_statements: float
-    """Statements a second of the idle system."""
+    """Statements per second of the idle system."""
 
     @property
     def total(self) -> float:
@@ -64,7 +64,7 @@ class Budget:
 
 
 async def run(system: System) -> list[Section]:
-    """Count, and print every statement with its number."""
+    """Count and print every statement with its number."""
     budget = await measure(system)
     lines = [
         f"{budget.total:.1f} statements an enable with its job (target {STATEMENTS:.0f})",
@@ -78,7 +78,7 @@ async def run(system: System) -> list[Section]:
 
 
 async def measure(system: System) -> Budget:
-    """Count what an enable with its job takes."""
+    """Count the work of an enable with its job."""
     users = await system.sign_up(COUNT + 20)
     async with await system.connect_database() as conn:
         await _set(conn, _SETTINGS)
@@ -103,7 +103,7 @@ async def measure(system: System) -> Budget:
 
 async def _enable(system: System, users: Sequence[User]) -> None:
     async def enable(index: int) -> None:
-        await system.enable(users[index], WISH)
+        await system.enable(users[index], DEMO_OPTIONS)
 
     await load.offer(enable, rate=RATE, count=len(users))
     await system.quiet()
@@ -145,7 +145,7 @@ async def _set(conn: psycopg.AsyncConnection, settings: Mapping[str, str | None]
         )
         await conn.execute(sql.SQL("ALTER SYSTEM ") + change)
     await conn.execute("SELECT pg_reload_conf()")
-    await asyncio.sleep(0.5)  # every backend reads its settings between two statements
+    await asyncio.sleep(0.5)  # every backend reloads its settings between two statements
 
 
 def _shorten(text: str) -> str:

@@ -11,13 +11,13 @@ from bench.system import System
 
 ROUNDS = 3
 CONTENT, INTERACTIONS = 1_000, 100_000
-WISH = {"profile_type": "brand", "niche": "beauty", "content_count": CONTENT, "interaction_count": INTERACTIONS}
+DEMO_OPTIONS = {"profile_type": "brand", "niche": "beauty", "content_count": CONTENT, "interaction_count": INTERACTIONS}
 ENABLED_SECONDS = 5.0
 JOB_SECONDS = 120.0
 
 
 async def run(system: System) -> list[Section]:
-    """Enable and disable, one after the other, each time for a new user."""
+    """Enable and disable demo mode, each time for a new user."""
     enabled: list[float] = []
     disabled: list[float] = []
     dashboards: list[float] = []
@@ -28,7 +28,7 @@ async def run(system: System) -> list[Section]:
             await system.http.request("GET", "/api/v1/metrics/dashboard", expected=200, cookie=cookie)
 
         async with system.watch(user) as events:
-            await system.enable(user, WISH)
+            await system.enable(user, DEMO_OPTIONS)
             enabled.append(await _until(events, "enabled"))
             dashboards.append(await load.timed(dashboard()))
             await system.disable(user)
@@ -43,7 +43,7 @@ async def run(system: System) -> list[Section]:
 
 
 async def _until(events: Events, status: str) -> float:
-    """Wait for demo mode to be told as `status` from now on; gives the seconds from now to the frame."""
+    """Wait for the frame of demo mode with `status`. Return the seconds from now."""
     began = time.perf_counter()
     frame = await events.until(
         lambda frame: frame.event == "demo" and frame.data["status"] == status and frame.heard > began,

@@ -12,7 +12,7 @@ ENGINES = ("postgres", "nats")
 
 
 def seconds(stack: Stack) -> dict[str, float]:
-    """Give the processor seconds of each process (of all its replicas) since it started; empty where there is no /proc."""
+    """Return the processor seconds of each process, all replicas included. Empty without /proc."""
     if not Path("/proc/self/stat").exists():
         return {}
     postgres = stack.servers.postgres.pid
@@ -22,16 +22,16 @@ def seconds(stack: Stack) -> dict[str, float]:
         "nats": [stack.servers.nats.pid],
         "this benchmark": [os.getpid()],
     }
-    return {name: taken(pid for pid in found if pid is not None) for name, found in pids.items()}
+    return {name: taken(pid for pid in process_ids if pid is not None) for name, process_ids in pids.items()}
 
 
 def tree(pid: int | None) -> list[int]:
-    """List a process and its children, of which PostgreSQL has one for each connection; nothing for None."""
+    """Return a process and its children (PostgreSQL has one per connection), or an empty list for None."""
     return [] if pid is None else [pid, *_children(pid)]
 
 
 def taken(pids: Iterable[int]) -> float:
-    """Give the processor seconds of these processes, and of their children that have ended."""
+    """Return the processor seconds of processes and of their ended children."""
     return sum(sum(map(int, _fields(pid)[11:15])) for pid in pids) / os.sysconf("SC_CLK_TCK")
 
 
@@ -41,7 +41,7 @@ def _children(parent: int | None) -> list[int]:
 
 
 def _fields(pid: int) -> list[str]:
-    """Read what follows the command's name in /proc/PID/stat: [0] state, [1] parent, [11:15] times."""
+    """Return the fields of /proc/PID/stat after the command name: [0] state, [1] parent, [11:15] times."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -16,10 +16,10 @@ from bench.system import System
 from chassis.rpc import credentials
 
 LOADS = ((20.0, 500), (100.0, 1000))
-"""Requests a second, and how many of them."""
+"""Requests per second, and requests in total."""
 WARM_UP = 60
-WISH = {"profile_type": "creator", "niche": "gaming", "content_count": 2, "interaction_count": 10}
-"""Little data: what is measured is the accepting, and the worker must leave it the processors."""
+DEMO_OPTIONS = {"profile_type": "creator", "niche": "gaming", "content_count": 2, "interaction_count": 10}
+"""Little data: the measurement is about accepting, so the worker must leave the processors free."""
 TIMES_PARTS = 3.0
 P99_SECONDS = 0.05
 
@@ -39,9 +39,9 @@ async def _enable(system: System, parts: dict[str, Probe], *, rate: float, count
     before = cpu.seconds(system.stack)
 
     async def enable(index: int) -> None:
-        await system.enable(users[index], WISH)
+        await system.enable(users[index], DEMO_OPTIONS)
 
-    # The parts share one load of the same rate: each comes after every third request, at a moment of its own.
+    # The parts share one load of the same rate: each runs after every third request.
     probes = list(parts.values())
     taken: list[list[float]] = [[] for _ in probes]
 
@@ -67,15 +67,17 @@ async def _enable(system: System, parts: dict[str, Probe], *, rate: float, count
     late = percentile([*offered.lateness, *probed.lateness], 99)
     costs = {name: (after[name] - before[name]) * 1000 / count for name in after}
     notes = [
-        f"Each asks for only {WISH['interaction_count']} interactions, lest the worker take both processors.",
+        f"Each asks for only {DEMO_OPTIONS['interaction_count']} interactions, lest the worker take both processors.",
         f"The median is {ratio:.1f} times the sum of its parts. The load was at most {late * 1000:.1f} ms late (p99).",
         f"{backlog:.1f} s after the last answer every job had ended.",
     ]
     if offered.failures:
         notes.append(f"{len(offered.failures)} of {count} requests failed; the first: {offered.failures[0]}")
     if costs:
-        told = ", ".join(f"{name} {cost:.1f}" for name, cost in sorted(costs.items(), key=lambda item: -item[1]))
-        notes.append(f"Processor ms an enable, with its job and the parts: {told}; {sum(costs.values()):.1f} together.")
+        listing = ", ".join(f"{name} {cost:.1f}" for name, cost in sorted(costs.items(), key=lambda item: -item[1]))
+        notes.append(
+            f"Processor ms an enable, with its job and the parts: {listing}; {sum(costs.values()):.1f} together."
+        )
     return Section(title=f"Enable, {rate:.0f} requests/s, each by a user of its own", rows=rows, notes=notes)
 
 

@@ -27,7 +27,7 @@ SERVICE = "repruv.jobs.v1.JobsService"
 
 
 class Servicer(jobs_service_pb2_grpc.JobsServiceServicer):
-    """Answers at once."""
+    """A service that answers at once."""
 
     async def GetJob(self, request: Any, context: Any) -> jobs_service_pb2.GetJobResponse:  # noqa: N802
         return jobs_service_pb2.GetJobResponse()
@@ -36,7 +36,7 @@ class Servicer(jobs_service_pb2_grpc.JobsServiceServicer):
 async def measure(
     signer: identity.Signer, trust: str, serves: tls.Certificate | None, calls: tls.Certificate | None
 ) -> tuple[float, float]:
-    """Give the processor microseconds of a call, and the milliseconds of a new connection with one call."""
+    """Return the processor microseconds of a call, and the milliseconds of a new connection with one call."""
     service = server.Service(
         name=SERVICE,
         register=partial(jobs_service_pb2_grpc.add_JobsServiceServicer_to_server, Servicer()),  # type: ignore[abstract]
@@ -68,7 +68,7 @@ async def measure(
 
 
 async def main() -> None:
-    """Measure in turns, and print the least of each: all else is disturbance."""
+    """Measure alternately and print the minimum of each: the rest is noise."""
     seed = base64.urlsafe_b64encode(secrets.token_bytes(32)).rstrip(b"=").decode()
     signer, trust = identity.Signer("gateway", seed), f"gateway:{identity.public_key(seed)}"
     with tempfile.TemporaryDirectory() as folder:
@@ -78,8 +78,8 @@ async def main() -> None:
         for _ in range(ROUNDS):
             plain.append(await measure(signer, trust, None, None))
             encrypted.append(await measure(signer, trust, jobs, gateway))
-    for name, found in (("plain", plain), ("encrypted", encrypted)):
-        calls, connections = (min(column) for column in zip(*found, strict=True))
+    for name, runs in (("plain", plain), ("encrypted", encrypted)):
+        calls, connections = (min(column) for column in zip(*runs, strict=True))
         print(f"{name:<10} {calls:6.0f} us of processor a call, both ends; {connections:5.1f} ms a new connection")
 
 

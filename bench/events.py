@@ -18,16 +18,16 @@ class Frame:
 
     event: str
     sequence: int | None
-    """The id of a transition; None for what has none."""
+    """The id of a transition, or None."""
     data: dict[str, Any]
     arrived: float
     """Unix seconds."""
     heard: float
-    """The same moment by `time.perf_counter`."""
+    """The same time by `time.perf_counter`."""
 
 
 class Events:
-    """The stream of everything that concerns one user."""
+    """The event stream of one user."""
 
     def __init__(self) -> None:
         self.frames: list[Frame] = []
@@ -36,26 +36,26 @@ class Events:
         self._connection: http.Connection | None = None
 
     async def open(self, client: http.Client, cookie: str) -> None:
-        """Return when the stream has said hello."""
+        """Wait for the `hello` event."""
         self._connection = await client.connect(self._received)
         head = client.head("GET", "/api/v1/events", cookie=cookie, headers={"Accept": "text/event-stream"})
         self._connection.send(head)
         await self.until(lambda frame: frame.event == "hello", timeout=10.0)
 
-    async def until(self, wanted: Callable[[Frame], bool], *, timeout: float) -> Frame:
-        """Give the first frame that is `wanted`, also one that came before; raises `TimeoutError` without one."""
-        seen = 0
+    async def until(self, matches: Callable[[Frame], bool], *, timeout: float) -> Frame:
+        """Return the first `matches` frame, past frames included. Raises `TimeoutError`."""
+        checked = 0
         async with asyncio.timeout(timeout):
             while True:
-                for frame in self.frames[seen:]:
-                    if wanted(frame):
+                for frame in self.frames[checked:]:
+                    if matches(frame):
                         return frame
-                seen = len(self.frames)
+                checked = len(self.frames)
                 self._news.clear()
                 await self._news.wait()
 
     def close(self) -> None:
-        """End the stream."""
+        """Close the stream."""
         if self._connection:
             self._connection.close()
 

@@ -15,12 +15,12 @@ TIMEOUT = 20.0
 
 
 class Unexpected(Exception):
-    """The gateway answered with another status than the one that is measured."""
+    """The gateway answered with an unexpected status."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A response, whole."""
+    """A complete response."""
 
     status: int
     headers: Mapping[str, str]
@@ -33,7 +33,7 @@ class Answer:
 
 
 class Connection(asyncio.Protocol):
-    """One connection, one request at a time. `on_body` is called with each piece of a body, as it arrives."""
+    """One connection, one request at a time. `on_body` is called with each part of a body as it arrives."""
 
     def __init__(self, on_body: Callable[[bytes], None] | None = None) -> None:
         self.on_body = on_body or self._keep
@@ -42,7 +42,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     async def request(self, head: bytes) -> Answer:
-        """Send a request and wait for the end of its answer."""
+        """Send a request and wait for its complete response."""
         assert self._transport is not None
         self._parser = httptools.HttpResponseParser(self)
         self._headers: dict[str, str] = {}
@@ -53,14 +53,14 @@ class Connection(asyncio.Protocol):
             return await self._answer
 
     def send(self, head: bytes) -> None:
-        """Send a request whose answer does not end."""
+        """Send a request whose response is a stream."""
         assert self._transport is not None
         self._parser = httptools.HttpResponseParser(self)
         self._headers = {}
         self._transport.write(head)
 
     def close(self) -> None:
-        """Drop the connection."""
+        """Close the connection."""
         if self._transport:
             self._transport.close()
 
@@ -90,7 +90,7 @@ class Connection(asyncio.Protocol):
 
 
 class Client:
-    """Requests over as many kept connections as there are requests at once."""
+    """Requests over a pool with one connection per concurrent request."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -107,7 +107,7 @@ class Client:
         body: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """Make a request. Raises `Unexpected` for another status than `expected`."""
+        """Send a request. Raises `Unexpected` for any other status than `expected`."""
         connection = self._idle.pop() if self._idle else await self.connect()
         answer = await connection.request(self.head(method, path, cookie=cookie, body=body, headers=headers))
         if connection.is_open:
@@ -117,7 +117,7 @@ class Client:
         return answer
 
     async def connect(self, on_body: Callable[[bytes], None] | None = None) -> Connection:
-        """Open a connection that is not shared."""
+        """Open a separate connection."""
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(TIMEOUT):
             _, connection = await loop.create_connection(lambda: Connection(on_body), self._host, self._port)
@@ -143,7 +143,7 @@ class Client:
         return "\r\n".join([*lines, "", ""]).encode() + content
 
     def close(self) -> None:
-        """Drop every connection that is idle."""
+        """Close the idle connections."""
         for connection in self._idle:
             connection.close()
         self._idle.clear()

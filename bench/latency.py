@@ -15,13 +15,13 @@ from bench.system import System, User
 from repruv.jobs.v1 import job_events_pb2
 
 RATE, COUNT, WARM_UP = 10.0, 300, 20
-WISH = {"profile_type": "creator", "niche": "gaming", "content_count": 2, "interaction_count": 10}
+DEMO_OPTIONS = {"profile_type": "creator", "niche": "gaming", "content_count": 2, "interaction_count": 10}
 P99_SECONDS = 0.05
 JOB_SECONDS = 30.0
 
 
 async def run(system: System) -> list[Section]:
-    """Let users click while they watch."""
+    """Measure users that click and watch."""
     await _click(system, WARM_UP)
     users, streams, clicks = await _click(system, COUNT)
     rows = [
@@ -32,8 +32,10 @@ async def run(system: System) -> list[Section]:
         )
         for status in ("pending", "running", "completed")
     ]
-    told = await _told(system, users, streams)
-    rows.append(Row(name="transition committed -> its frame has arrived", durations=told, limits=((99, P99_SECONDS),)))
+    latencies = await _transition_latencies(system, users, streams)
+    rows.append(
+        Row(name="transition committed -> its frame has arrived", durations=latencies, limits=((99, P99_SECONDS),))
+    )
     notes = [
         "The first three from sending the POST to the frame in the event stream.",
         "The last one from `occur_time` of the event, which is set before its transaction commits: so with the commit.",
@@ -50,7 +52,7 @@ async def _click(system: System, count: int) -> tuple[Sequence[User], Sequence[E
 
         async def click(index: int) -> None:
             clicks[index] = time.perf_counter()
-            await system.enable(users[index], WISH)
+            await system.enable(users[index], DEMO_OPTIONS)
 
         await load.offer(click, rate=RATE, count=count)
         await asyncio.gather(
@@ -59,8 +61,8 @@ async def _click(system: System, count: int) -> tuple[Sequence[User], Sequence[E
     return users, streams, clicks
 
 
-async def _told(system: System, users: Sequence[User], streams: Sequence[Events]) -> list[float]:
-    """Give the seconds between each transition and its frame; both clocks are this machine's."""
+async def _transition_latencies(system: System, users: Sequence[User], streams: Sequence[Events]) -> list[float]:
+    """Return the seconds between each transition and its frame, by the clock of this machine."""
     arrivals = {
         (user.user_id, frame.sequence): frame.arrived
         for user, events in zip(users, streams, strict=True)

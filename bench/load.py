@@ -13,17 +13,17 @@ DEADLINE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offered:
-    """What became of a load."""
+    """The result of a load."""
 
     durations: list[float]
-    """Seconds from the start of each action to its end, of those that did not fail."""
+    """Duration of each successful action in seconds."""
     failures: list[Exception]
     lateness: list[float]
-    """Seconds by which each action started after its time: what the generator itself could not keep up with."""
+    """Delay of each start in seconds: the lag of the generator itself."""
 
 
 async def offer(action: Callable[[int], Awaitable[object]], *, rate: float, count: int, seed: int = 1) -> Offered:
-    """Start `action(0)` to `action(count - 1)` as a Poisson process of `rate` a second; return when all have ended.
+    """Start `action(0)` to `action(count - 1)` as a Poisson process of `rate` per second, and wait for all.
 
     The same `seed` gives the same load in every run.
     """
@@ -34,7 +34,7 @@ async def offer(action: Callable[[int], Awaitable[object]], *, rate: float, coun
     async def measured(index: int) -> None:
         try:
             durations.append(await timed(action(index)))
-        except Exception as error:  # noqa: BLE001 - whatever it was, the load goes on, and the report says so
+        except Exception as error:  # noqa: BLE001 - the load goes on, and the report counts it
             failures.append(error)
 
     start = time.perf_counter()
@@ -47,7 +47,7 @@ async def offer(action: Callable[[int], Awaitable[object]], *, rate: float, coun
 
 
 async def each(action: Callable[[int], Awaitable[object]], *, count: int, at_once: int) -> list[float]:
-    """Do `action(0)` to `action(count - 1)`, so many at once; gives the duration of each."""
+    """Run `action(0)` to `action(count - 1)`, `at_once` at a time. Return the duration of each."""
     durations = [0.0] * count
     indexes = iter(range(count))
 
@@ -62,7 +62,7 @@ async def each(action: Callable[[int], Awaitable[object]], *, count: int, at_onc
 
 
 async def timed(action: Awaitable[object]) -> float:
-    """Give the seconds that `action` takes."""
+    """Return the duration of `action` in seconds."""
     began = time.perf_counter()
     await action
     return time.perf_counter() - began

@@ -7,13 +7,13 @@ from bench.samples import Row, Section
 from bench.system import System
 
 USERS, COUNT = 20, 400
-WISH = {"profile_type": "creator", "niche": "travel"}  # and so 60 items and 2,000 interactions
+DEMO_OPTIONS = {"profile_type": "creator", "niche": "travel"}  # 60 items and 2,000 interactions by default
 
 
 async def run(system: System) -> list[Section]:
-    """Read what users with the usual data would."""
+    """Read the pages of users with the default data."""
     users = await system.sign_up(USERS)
-    jobs = [await system.enable(user, WISH) for user in users]
+    jobs = [await system.enable(user, DEMO_OPTIONS) for user in users]
     await system.quiet()
 
     async def read(path: str, *, count: int = COUNT, tag: str = "") -> list[float]:
@@ -26,7 +26,7 @@ async def run(system: System) -> list[Section]:
 
         return await load.each(get, count=count, at_once=1)
 
-    await read("/auth/me", count=USERS)  # from now on the gateway remembers the sessions
+    await read("/auth/me", count=USERS)  # from now on the gateway has cached the sessions
     rows = [
         Row(name="GET /metrics/dashboard, not remembered", durations=await read("/metrics/dashboard", count=USERS)),
         Row(name="GET /metrics/dashboard, remembered", durations=await read("/metrics/dashboard")),

@@ -14,7 +14,7 @@ from bench.samples import Row, Section, percentile
 
 _MEDIAN, _TAIL, _WORST = 50, 99, 100
 WIDTH = 140
-"""Characters in a line where there is no terminal to ask."""
+"""Line width without a terminal."""
 _RANKS = {_MEDIAN: "p50", _TAIL: "p99", _WORST: "max"}
 
 

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One line of the table; durations are in seconds."""
+    """One row of the table; durations in seconds."""
 
     name: str
     durations: Sequence[float]
     failed: int = 0
-    """How many have no duration since they failed."""
+    """The number of failures."""
     limits: tuple[tuple[float, float], ...] = ()
-    """What we aim at: pairs of a percentile (50, 99, 100) and the duration it should not exceed."""
+    """Targets: pairs of a percentile (50, 99, 100) and its maximum duration."""
 
     @property
     def is_met(self) -> bool | None:
-        """Whether every aim is met, and nothing failed; None if there is no aim."""
+        """Whether every target is met without failures. None without targets."""
         if not self.limits:
             return None
         return not self.failed and all(percentile(self.durations, rank) <= limit for rank, limit in self.limits)
@@ -28,7 +28,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """The rows of one measurement, with what has to be known to read them."""
+    """The rows of one measurement, and the notes for reading them."""
 
     title: str
     rows: Sequence[Row]
@@ -36,7 +36,7 @@ class Section:
 
 
 def percentile(durations: Sequence[float], rank: float) -> float:
-    """Give the smallest duration that `rank` percent do not exceed (nearest rank); not a number if there is none."""
+    """Return the percentile of durations by nearest rank, or NaN without durations."""
     if not durations:
         return math.nan
     ordered = sorted(durations)

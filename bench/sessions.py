@@ -33,7 +33,7 @@ REVOCATIONS, REVOCATION_LIMIT = 60, 0.25
 REVOCATION_DEADLINE = 10.0
 PRODUCTION_MEMORY_KIB = 65_536
 START_SECONDS = 30.0
-_PASSWORD = "bench password of nobody"  # noqa: S105 - of accounts that live as long as the benchmark
+_PASSWORD = "bench password of test users"  # noqa: S105 - of accounts that live as long as the benchmark
 
 
 async def run_suite(system: System) -> list[Section]:
@@ -102,7 +102,7 @@ async def _logins(system: System) -> list[Row]:
         await system.http.request("GET", "/api/v1/auth/me", expected=200, cookie=users[index % len(users)].cookie)
 
     async def login(index: int) -> None:
-        # Each from an address of its own would be nearer to life, but a proxy is not trusted here.
+        # Separate addresses would be more realistic, but no proxy is trusted here.
         body = {"email": emails[index], "password": _PASSWORD}
         await system.http.request("POST", "/api/v1/auth/login", expected=200, body=body)
 
@@ -135,7 +135,7 @@ async def _revocations(system: System) -> list[Row]:
 
 
 async def _revoke(system: System, elsewhere: http.Client, user: User) -> float:
-    """Give the seconds until the other gateway, which remembers the session, refuses it."""
+    """Return the seconds until the other gateway, which has cached the session, refuses it."""
     await elsewhere.request("GET", "/api/v1/auth/me", expected=200, cookie=user.cookie)
     began = time.perf_counter()
     revoking = asyncio.create_task(system.http.request("POST", "/api/v1/auth/logout", expected=204, cookie=user.cookie))
@@ -153,7 +153,7 @@ async def _revoke(system: System, elsewhere: http.Client, user: User) -> float:
 
 
 async def _new_sessions(system: System, count: int) -> list[str]:
-    """Make sessions of one user in the database: signing in so often would be another benchmark."""
+    """Insert sessions of one user into the database: so many logins would be a different benchmark."""
     (user,) = await system.sign_up(1)
     tokens = [f"rpv_{secrets.token_urlsafe(32)}" for _ in range(count)]
     async with await system.connect_database() as conn, conn.cursor() as cursor:
@@ -192,7 +192,7 @@ async def _second_gateway(system: System) -> AsyncIterator[str]:
     url = f"http://127.0.0.1:{port}"
     try:
         async with asyncio.timeout(START_SECONDS):
-            while not await _is_ready(url):  # noqa: ASYNC110 - it tells nobody
+            while not await _is_ready(url):  # noqa: ASYNC110 - readiness has no event
                 await asyncio.sleep(0.1)
         yield url
     finally:

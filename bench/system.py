@@ -19,16 +19,16 @@ from bench.events import Events
 from dev import Stack
 
 SETTINGS = {
-    # Accounts are made before anything is measured, and at full strength each would take a tenth of a second.
+    # Accounts are created before the measurement; at full strength each would take 0.1 s.
     "PASSWORD_MEMORY_KIB": "64",
     "REGISTRATIONS_PER_ADDRESS": "1000000",
-    # All load comes from one address, and some of it from one user.
+    # All load comes from one address, some of it from one user.
     "RATE_LIMIT_USER": "off",
     "RATE_LIMIT_NETWORK": "off",
     "RATE_LIMIT_SIGN_IN": "off",
     "LOG_FORMAT": "json",
 }
-"""What differs from `make up`; everything else, durability above all, is as it is delivered."""
+"""The differences to `make up`. Everything else, durability above all, is as delivered."""
 
 REGISTRATIONS_AT_ONCE = 8
 QUIET_SECONDS = 120.0
@@ -37,7 +37,7 @@ POLL_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """Somebody who is signed in."""
+    """A signed-in user."""
 
     user_id: str
     cookie: str
@@ -53,7 +53,7 @@ class System:
         self.http = http.Client(stack.url)
 
     async def sign_up(self, count: int) -> list[User]:
-        """Register users; each of them is signed in, and unknown to the gateway's memory of sessions."""
+        """Register users and sign them in. The gateway has not cached their sessions."""
         users: list[User] = []
 
         async def register(_: int) -> None:
@@ -66,21 +66,21 @@ class System:
         return users
 
     async def sign_in(self, user: User) -> User:
-        """Sign in once more: the same user in a session that the gateway has not seen."""
+        """Sign the user in to a new session that the gateway has not cached."""
         answer = await self.http.request("POST", "/api/v1/auth/login", expected=200, body=user.account)
         return replace(user, cookie=answer.headers["set-cookie"].partition(";")[0])
 
-    async def enable(self, user: User, wish: Mapping[str, Any]) -> str:
-        """Ask for demo data; gives the id of the job."""
-        return await self._accepted("/api/v1/demo/enable", user, wish)
+    async def enable(self, user: User, options: Mapping[str, Any]) -> str:
+        """Enable demo mode. Return the id of the job."""
+        return await self._accepted("/api/v1/demo/enable", user, options)
 
     async def disable(self, user: User) -> str:
-        """Ask to remove the demo data; gives the id of the job."""
+        """Disable demo mode. Return the id of the job."""
         return await self._accepted("/api/v1/demo/disable", user, None)
 
     @contextlib.asynccontextmanager
     async def watch(self, user: User) -> AsyncIterator[Events]:
-        """Hold an event stream of the user open."""
+        """Open an event stream of the user."""
         events = Events()
         try:
             await events.open(self.http, user.cookie)
@@ -89,19 +89,19 @@ class System:
             events.close()
 
     async def quiet(self) -> float:
-        """Wait until no job is under way and nothing waits in an outbox; gives the seconds that took."""
+        """Wait until no job is active and every outbox is empty. Return the seconds waited."""
         began = time.perf_counter()
         unfinished = """
             SELECT (SELECT count(*) FROM jobs.jobs WHERE finished_at IS NULL) + (SELECT count(*) FROM jobs.outbox)
                  + (SELECT count(*) FROM demo.outbox)
         """
         async with asyncio.timeout(QUIET_SECONDS), await self.connect_database() as conn:
-            while await _number(conn, unfinished) > 0:  # noqa: ASYNC110 - only the database knows
+            while await _number(conn, unfinished) > 0:  # noqa: ASYNC110 - the database has no event for it
                 await asyncio.sleep(POLL_SECONDS)
         return time.perf_counter() - began
 
     async def connect_database(self) -> psycopg.AsyncConnection:
-        """Connect to PostgreSQL as its superuser, each statement a transaction."""
+        """Connect to PostgreSQL as superuser in autocommit mode."""
         return await psycopg.AsyncConnection.connect(self.stack.database_url(), autocommit=True, connect_timeout=5)
 
     async def _accepted(self, path: str, user: User, body: Mapping[str, Any] | None) -> str:
@@ -116,7 +116,7 @@ async def _number(conn: psycopg.AsyncConnection, query: LiteralString) -> int:
 
 @contextlib.contextmanager
 def running(*, gateway_port: int = 0, env: Mapping[str, str] | None = None) -> Iterator[Stack]:
-    """Start the system on empty engines, with `env` besides `SETTINGS`; afterwards nothing of it is left."""
+    """Start the system on empty servers with `SETTINGS` and `env`, and delete everything afterwards."""
     with tempfile.TemporaryDirectory(prefix="repruv-bench-") as directory:
         stack = Stack(Path(directory), gateway_port=gateway_port, env={**SETTINGS, **(env or {})})
         try:

@@ -54,7 +54,7 @@ Durations = Mapping[str, Sequence[float]]
 
 
 def p_value(first: Sequence[float], second: Sequence[float]) -> float:
-    """Give the two-sided p of a Mann-Whitney U test by its normal approximation; measured times have no ties to speak of."""
+    """Return the two-sided p of a Mann-Whitney U test by normal approximation. Measured times have few ties."""
     ranked = sorted([(value, 0) for value in first] + [(value, 1) for value in second])
     rank_sum = sum(rank for rank, (_, sample) in enumerate(ranked, 1) if sample == 0)
     n, m = len(first), len(second)
@@ -64,7 +64,7 @@ def p_value(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 async def measure(url: str, samples: int, only: str) -> dict[str, Durations]:
-    """Measure all calls, or those whose name begins so."""
+    """Measure all calls, or those whose names begin with a prefix."""
     found: dict[str, Durations] = {}
     networks = count(1)
     async with httpx.AsyncClient(base_url=f"{url}/api/v1", timeout=30.0) as http:
@@ -81,7 +81,7 @@ async def measure(url: str, samples: int, only: str) -> dict[str, Durations]:
         for name, (path, body, expected) in CALLS.items():
             if not name.startswith(only):
                 continue
-            # Whoever has an account that is open would be let in with its password.
+            # The right password of an open account would sign in.
             kinds = ("closed", "unknown") if name == _BY_PASSWORD else ("known", "closed", "unknown")
             turns = [(kind, number) for kind in kinds for number in range(1, samples + 1)]
             random.shuffle(turns)
@@ -95,7 +95,7 @@ async def measure(url: str, samples: int, only: str) -> dict[str, Durations]:
 
 
 def show(measured: Mapping[str, Durations]) -> bool:
-    """Print the table; gives whether nothing can be told apart."""
+    """Print the table. Return whether all answers are indistinguishable."""
     table = Table("call", "address", "median ms", "against unknown", "p", title="What a clock tells about addresses")
     is_even = True
     for name, durations in measured.items():
@@ -114,7 +114,7 @@ def show(measured: Mapping[str, Durations]) -> bool:
 
 
 async def prepare(stack: Stack, samples: int) -> None:
-    """Make accounts, all with the password of the first."""
+    """Create accounts, all with the password of the first."""
     async with httpx.AsyncClient(base_url=f"{stack.url}/api/v1", timeout=30.0) as http:
         first = {"email": "first@example.com", "password": PASSWORD}
         assert (await http.post("/auth/register", json=first)).status_code == 202
@@ -124,7 +124,7 @@ async def prepare(stack: Stack, samples: int) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure; gives 1 if something can be told apart."""
+    """Run the measurement. Return 1 if answers differ in time."""
     samples = int(arguments[0]) if arguments else SAMPLES
     only = arguments[1] if len(arguments) > 1 else ""
     with tempfile.TemporaryDirectory(prefix="repruv-timing-") as directory:

@@ -30,14 +30,14 @@ CONDITIONS = (
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure what is asked for; gives the exit code."""
+    """Run the chosen measurements. Return the exit code."""
     chosen = _parse(arguments)
     plan = measure.Plan(count=chosen.count, pickup_seconds=chosen.pickup_seconds)
     report = table.Report()
     with Console(stderr=True).status("starting") as status:
         try:
             if "repruv" in chosen.only:
-                _ours(report, plan, chosen, partial(_show, status, repruv_engine.NAME))
+                _repruv(report, plan, chosen, partial(_show, status, repruv_engine.NAME))
             for peer in comparison.PEERS:
                 if peer.key in chosen.only:
                     _peer(report, plan, peer, partial(_show, status, peer.key))
@@ -49,7 +49,9 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _ours(report: table.Report, plan: measure.Plan, chosen: argparse.Namespace, status: Callable[[str], None]) -> None:
+def _repruv(
+    report: table.Report, plan: measure.Plan, chosen: argparse.Namespace, status: Callable[[str], None]
+) -> None:
     with _directory() as directory, repruv_engine.ready(directory) as (stack, target):
         status("idle")
         rest = repruv_engine.idle(stack, target, chosen.idle_seconds)
@@ -114,8 +116,10 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--kills", type=int, default=repruv_engine.KILLS, help="how many workers are killed (default: 5)"
     )
-    parser.add_argument("--sustain", type=float, default=0.0, metavar="SECONDS", help="ours: submit for so long")
-    parser.add_argument("--history", type=int, default=0, metavar="JOBS", help="ours: again with so many finished jobs")
+    parser.add_argument("--sustain", type=float, default=0.0, metavar="SECONDS", help="Repruv only: submit for so long")
+    parser.add_argument(
+        "--history", type=int, default=0, metavar="JOBS", help="Repruv only: again with so many finished jobs"
+    )
     return parser.parse_args(arguments)
 
 

@@ -24,17 +24,17 @@ TIMES = 2_000
 
 
 async def main(url: str) -> None:
-    """Measure each part, and print it."""
-    engine = postgres.engine(url, name="floor")
+    """Measure each part and print it."""
+    engine = postgres.engine(url, name="baseline")
     statement = sa.text("SELECT :number, :text")
-    given = {"number": 1, "text": "x"}
+    parameters = {"number": 1, "text": "x"}
 
     async def round_trip() -> None:
-        (await conn.execute(statement, given)).all()
+        (await conn.execute(statement, parameters)).all()
 
     async def transaction() -> None:
         async with engine.begin() as fresh:
-            await fresh.execute(statement, given)
+            await fresh.execute(statement, parameters)
 
     async def driver() -> None:
         await (await direct.execute("SELECT %s, %s", (1, "x"))).fetchall()
@@ -98,7 +98,7 @@ async def _measure(name: str, part: Callable[[], Awaitable[object]]) -> None:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as directory:
-        server = Postgres(Path(directory), password="floor")  # noqa: S106 - gone in a second
+        server = Postgres(Path(directory), password="baseline")  # noqa: S106 - of a server that lives for seconds
         server.start()
         try:
             uvloop.run(main(server.url))

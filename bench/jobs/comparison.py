@@ -28,7 +28,7 @@ class Peer:
     """One row of the table."""
 
     key: str
-    """How it is chosen on the command line; rows of one engine share it, and its script and lock have that name."""
+    """Its name on the command line, and of its script and lock file. Rows of one engine share it."""
     packages: Sequence[str]
     store: str
     settings: str
@@ -91,7 +91,7 @@ PEERS = (
 
 @contextlib.contextmanager
 def ready(peer: Peer, directory: Path) -> Iterator[MeasuredEngine]:
-    """Start what the peer needs, all of it empty; raises `installed.Missing`, `ServerFailed`, or what its setup raises."""
+    """Start the servers of the peer, empty. Raises `installed.Missing`, `ServerFailed`, or the errors of its setup."""
     python = installed.environment(peer.key) / "bin" / "python"
     engine = Redis(directory) if peer.store == REDIS else Postgres(directory, password=PASSWORD)
     try:
@@ -114,6 +114,6 @@ def ready(peer: Peer, directory: Path) -> Iterator[MeasuredEngine]:
 
 
 def checkpoint(url: str) -> None:
-    """Write everything out, so that no measurement pays for the one before it."""
+    """Run a checkpoint, so that no measurement pays for an earlier one."""
     with psycopg.connect(url, autocommit=True, connect_timeout=5) as conn:
         conn.execute("CHECKPOINT")

@@ -11,7 +11,7 @@ from bench.jobs import noop
 
 CHUNK = 250_000
 END = timedelta(seconds=2 * noop.LATELY_SECONDS)
-# Spread over a day, which ended a while ago, over 100,000 owners and the users of the measurement; ids in the order of time.
+# Spread over one past day, over 100,000 owners and the users of the measurement; ids in time order.
 INSERT = """
     INSERT INTO jobs.jobs (job_id, owner_id, kind, payload, priority, budget, backoff, max_backoff, attempt_timeout,
                            state, run_at, attempt, max_attempts, result, version, created_at, started_at, finished_at)
@@ -26,20 +26,20 @@ INSERT = """
 
 
 def prefill(url: str, count: int, status: Callable[[str], None]) -> None:
-    """Write `count` finished jobs, then let the database take them in, as it would have over time."""
+    """Insert `count` finished jobs, then vacuum and checkpoint as the database would have over time."""
     with psycopg.connect(url, autocommit=True, connect_timeout=5) as conn:
         for first in range(1, count + 1, CHUNK):
             status(f"history: {first - 1:,} of {count:,} jobs")
-            given = {"first": first, "last": min(first + CHUNK - 1, count), "all": count, "end": END}
-            conn.execute(INSERT, {**given, "owners": noop.OWNERS, "kind": noop.KIND})
+            parameters = {"first": first, "last": min(first + CHUNK - 1, count), "all": count, "end": END}
+            conn.execute(INSERT, {**parameters, "owners": noop.OWNERS, "kind": noop.KIND})
         status("history: vacuum")
-        # Else autovacuum would do it while we measure.
+        # Otherwise autovacuum would run during the measurement.
         conn.execute("VACUUM (ANALYZE) jobs.jobs")
         conn.execute("CHECKPOINT")
 
 
 def size(url: str) -> str:
-    """Tell how large the table of jobs is, with its indexes."""
+    """Return the size of the jobs table with its indexes."""
     with psycopg.connect(url, autocommit=True, connect_timeout=5) as conn:
         row = conn.execute("SELECT pg_size_pretty(pg_total_relation_size('jobs.jobs'))").fetchone()
     return str(row[0]) if row else ""

@@ -14,18 +14,18 @@ INSTALL_SECONDS = 600.0
 
 
 class Missing(Exception):
-    """A peer, or what it needs, cannot be had on this machine; the message says why."""
+    """A peer or its packages are not available on this machine. The message has the reason."""
 
 
 def environment(name: str, peers: Path = PEERS) -> Path:
-    """Give the directory of the environment with exactly `<peers>/<name>.txt`; raises `Missing`."""
+    """Return the directory of the environment with exactly `<peers>/<name>.txt`. Raises `Missing`."""
     lock = peers / f"{name}.txt"
     home = CACHE / f"venv-{name}"
     stamp = home / "installed"
-    wanted = hashlib.sha256(lock.read_bytes()).hexdigest()
-    if stamp.exists() and stamp.read_text() == wanted:
+    digest = hashlib.sha256(lock.read_bytes()).hexdigest()
+    if stamp.exists() and stamp.read_text() == digest:
         return home
-    # Without pip, which Debian's Python could not put there; ours can install into any environment.
+    # Without pip, which Debian's Python cannot install there. Our pip installs into any environment.
     venv.create(home, clear=True, symlinks=True)
     pip: list[str | Path] = [
         sys.executable,
@@ -43,12 +43,12 @@ def environment(name: str, peers: Path = PEERS) -> Path:
         raise Missing(f"cannot be installed: {error.stderr.strip()[-300:]}") from error
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Missing(f"cannot be installed: {error}") from error
-    stamp.write_text(wanted)
+    stamp.write_text(digest)
     return home
 
 
 def versions(name: str, *packages: str, peers: Path = PEERS) -> str:
-    """Read from the lock which versions of these packages are installed, as `celery 5.7.0`."""
+    """Return the locked versions of packages, like `celery 5.7.0`."""
     pins = dict(
         line.split()[0].split("==") for line in (peers / f"{name}.txt").read_text().splitlines() if "==" in line
     )

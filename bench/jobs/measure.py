@@ -11,31 +11,31 @@ from bench.jobs.measured_engine import MeasuredEngine
 from bench.jobs.peers.contract import WARM_UP, Record
 
 PILOT = 100
-"""Jobs by which the engine's speed is guessed."""
+"""Jobs of the trial run that estimates the speed of the engine."""
 LEAST = 200
 SECONDS = 25.0
-"""About how long a measurement should take at most."""
+"""Approximate upper bound of a measurement in seconds."""
 EVERY = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How much is measured."""
+    """The size of a measurement."""
 
     count: int
-    """Jobs of a measurement, of an engine that is fast enough."""
+    """Jobs of a measurement for a fast engine."""
     pickup_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Throughput:
-    """Jobs that were submitted and done."""
+    """Submitted and finished jobs."""
 
     count: int
     seconds: float
-    """From the first submit until the engine knew of the last job that it had ended."""
+    """From the first submit until the engine has recorded the end of the last job."""
     behind: float
-    """How many of these seconds came after the last submit."""
+    """The part of these seconds after the last submit."""
     costs: dict[str, float]
     """Processor seconds by process."""
     pickups: Sequence[float]
@@ -47,23 +47,23 @@ class Throughput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """What came out for one engine; durations in seconds."""
+    """The figures of one engine; durations in seconds."""
 
     throughput: Throughput
     drain: float
-    """Jobs a second."""
+    """Jobs per second."""
     pickups: Sequence[float]
     """From before the submit until the handler runs."""
     submits: Sequence[float]
 
 
 def fitting(count: int, rate: float, seconds: float = SECONDS) -> int:
-    """Give how many jobs to measure so that `rate` jobs a second take about `seconds`: at most `count`, but not too few."""
+    """Return the number of jobs that take about `seconds` at `rate`: at most `count`, but not too few."""
     return min(count, max(LEAST, int(rate * seconds)))
 
 
 def measure(target: MeasuredEngine, plan: Plan, status: Callable[[str], None]) -> Figures:
-    """Measure everything; raises `Failed`."""
+    """Run all measurements. Raises `Failed`."""
     path = target.directory / "record"
     paced = round(plan.pickup_seconds / EVERY)
     numbers = Numbers(path, 3 * plan.count + paced + PILOT + 4 * WARM_UP)
@@ -89,33 +89,33 @@ def measure(target: MeasuredEngine, plan: Plan, status: Callable[[str], None]) -
 def throughput(
     target: MeasuredEngine, worker: int, numbers: Numbers, count: int, *, seconds: float = 0.0
 ) -> Throughput:
-    """Submit by 20 clients at once, while one worker works; for so many seconds, if they are given, and not above `count`."""
+    """Submit with 20 clients while one worker works: `count` jobs, or as many as fit into `seconds`."""
     before = cpu.taken(cpu.tree(worker))
-    told, costs = target.run("submit", *numbers.take(count), f"--seconds={seconds}", seconds=seconds)
-    costs = {"worker": cpu.taken(cpu.tree(worker)) - before, "client": told["cpu"], **costs}
+    result, costs = target.run("submit", *numbers.take(count), f"--seconds={seconds}", seconds=seconds)
+    costs = {"worker": cpu.taken(cpu.tree(worker)) - before, "client": result["cpu"], **costs}
     return Throughput(
-        count=len(told["submits"]),
-        seconds=told["completed"] - told["began"],
-        behind=told["completed"] - told["submitted"],
+        count=len(result["submits"]),
+        seconds=result["completed"] - result["began"],
+        behind=result["completed"] - result["submitted"],
         costs=costs,
-        pickups=told["pickups"],
+        pickups=result["pickups"],
     )
 
 
 def _drain(target: MeasuredEngine, numbers: Numbers, count: int) -> float:
-    """Let a worker start when all jobs wait; from its first handler on, so the start of the process is not counted."""
+    """Start a worker after all jobs are submitted. Measured from its first handler, so without its start."""
     arguments = numbers.take(count)
     target.run("submit", *arguments, "--leave", "--warm-up=0")
     target.checkpoint()
     with target.working(numbers.path):
-        told, _ = target.run("wait", *arguments)
+        result, _ = target.run("wait", *arguments)
     first, record = int(arguments[1]), Record(numbers.path)
-    completed: float = told["completed"]
+    completed: float = result["completed"]
     return count / (completed - min(record[index] for index in range(first, first + count)))
 
 
 class Numbers:
-    """Deals out the numbers of jobs, none twice, with room for them in a record."""
+    """Allocates unique job numbers within a record."""
 
     def __init__(self, path: Path, capacity: int) -> None:
         self.path = path

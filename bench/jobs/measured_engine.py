@@ -22,7 +22,7 @@ STOP_SECONDS = 10.0
 
 
 class Failed(Exception):
-    """A script did not do its work; the message ends with its last lines."""
+    """A script failed. The message ends with its last lines."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,19 +30,19 @@ class MeasuredEngine:
     """An engine that is ready to be measured."""
 
     command: Sequence[str | Path]
-    """Its script, see `peers.contract`."""
+    """Its script. See `peers.contract`."""
     environment: Mapping[str, str]
     directory: Path
-    """Takes records and logs."""
+    """The folder of records and logs."""
     servers: Callable[[], Mapping[str, Sequence[int]]]
-    """The processes that serve it, beside worker and client, by name."""
+    """The processes of its servers by name, without worker and client."""
     checkpoint: Callable[[], None]
-    """Let the database write out what earlier measurements left to be written."""
+    """Runs a checkpoint, so that no measurement pays for an earlier one."""
 
     def run(self, *arguments: str, seconds: float = 0.0) -> tuple[dict[str, Any], dict[str, float]]:
-        """Run a command of the script; gives what it tells, and what it cost the servers from its begin on, in seconds.
+        """Run a command of the script. Return its result and the processor seconds of the servers since its begin.
 
-        `seconds` is how long it submits on purpose. Raises `Failed`, also when it takes much longer.
+        `seconds` is the intended duration of submitting. Raises `Failed`, also when the command takes much longer.
         """
         process = self._spawn(arguments, subprocess.PIPE)
         watchdog = threading.Timer(COMMAND_SECONDS + seconds, subprocesses.kill, [process])
@@ -76,7 +76,7 @@ class MeasuredEngine:
             subprocesses.stop(worker, request=signal.SIGTERM, grace=STOP_SECONDS)
 
     def start_worker(self, record: Path, log: str = "worker.log") -> subprocess.Popen[bytes]:
-        """Start a worker, which somebody has to stop."""
+        """Start a worker. The caller stops it."""
         with (self.directory / log).open("ab") as file:
             return self._spawn(("work", str(record)), file.fileno())
 

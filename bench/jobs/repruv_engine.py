@@ -30,24 +30,24 @@ KILLS = 5
 HOLD_SECONDS = 120.0
 DEADLINE_SECONDS = 60.0
 SUSTAINED_LIMIT = 3_000
-"""Jobs a second for which there is room in the record."""
+"""Jobs per second that the record has room for."""
 BYSTANDERS = ("gateway", "demo-worker", "demo", "auth")
-"""What takes no part in running jobs of others; it rests while we are compared."""
+"""Processes that do not take part. They are stopped during the comparison."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Idle:
-    """What the whole system takes while nothing happens."""
+    """The resources of the idle system."""
 
     cpu: Mapping[str, float]
-    """Processor seconds a second, by process."""
+    """Processor seconds per second, by process."""
     memory: Mapping[str, float]
-    """MiB by process; what PostgreSQL's processes share is counted once."""
+    """MiB by process. Memory shared by PostgreSQL's processes counts once."""
 
 
 @contextlib.contextmanager
 def ready(directory: Path) -> Iterator[tuple[Stack, MeasuredEngine]]:
-    """Start the whole system on empty engines."""
+    """Start the whole system on empty servers."""
     stack = Stack(directory, env={"LOG_FORMAT": "json"}, log=directory / "stack.log")
     try:
         stack.start()
@@ -77,40 +77,40 @@ def ready(directory: Path) -> Iterator[tuple[Stack, MeasuredEngine]]:
 
 
 def rest(stack: Stack) -> None:
-    """Stop who takes no part."""
+    """Stop the processes that do not take part."""
     for name in BYSTANDERS:
         stack.stop_process(name)
 
 
 def idle(stack: Stack, target: MeasuredEngine, seconds: float = IDLE_SECONDS) -> Idle:
-    """Leave the whole system, and our worker, alone for a while."""
+    """Measure the idle system with a worker for a while."""
     path = target.directory / "record-idle"
     Record.make(path, 1)
     with target.working(path) as worker:
         time.sleep(IDLE_SETTLE_SECONDS)
 
         def pids() -> dict[str, list[int]]:
-            ours = {name: stack.pids(name) for name in stack.names}
+            processes = {name: stack.pids(name) for name in stack.names}
             servers = {engine.name: cpu.tree(engine.pid) for engine in (stack.servers.postgres, stack.servers.nats)}
-            return {**ours, "no-op worker": [worker.pid], **servers}
+            return {**processes, "no-op worker": [worker.pid], **servers}
 
-        before, began = {name: cpu.taken(found) for name, found in pids().items()}, time.monotonic()
+        before, began = {name: cpu.taken(process_ids) for name, process_ids in pids().items()}, time.monotonic()
         time.sleep(seconds)
         passed = time.monotonic() - began
-        used = {name: (cpu.taken(found) - before[name]) / passed for name, found in pids().items()}
-        memory = {name: _memory(found) for name, found in pids().items()}
+        used = {name: (cpu.taken(process_ids) - before[name]) / passed for name, process_ids in pids().items()}
+        memory = {name: _memory(process_ids) for name, process_ids in pids().items()}
     return Idle(cpu=used, memory=memory)
 
 
 def sustained(target: MeasuredEngine, seconds: float) -> Throughput:
-    """Submit as fast as 20 clients can for so long."""
+    """Submit as fast as 20 clients can for a number of seconds."""
     numbers = Numbers(target.directory / "record-sustained", round(seconds * SUSTAINED_LIMIT) + 1_000)
     with target.working(numbers.path) as worker:
         return throughput(target, worker.pid, numbers, round(seconds * SUSTAINED_LIMIT), seconds=seconds)
 
 
 def kills(target: MeasuredEngine, count: int = KILLS) -> list[float]:
-    """Kill a worker while it runs a job; gives the seconds until another worker has begun it, for each of `count` times."""
+    """Kill a worker during a job, `count` times. Return the seconds until another worker has started each job."""
     path = target.directory / "record-kills"
     record = Record.make(path, 2 * count)
     seconds = []
@@ -154,7 +154,7 @@ def _until(condition: Callable[[], bool], complaint: str) -> None:
 
 
 def _memory(pids: Sequence[int]) -> float:
-    """Give the resident MiB of a process; of several ones, which share memory with each other, their parts of it."""
+    """Return the resident MiB of one process, or the proportional MiB of several that share memory."""
     counted = "Rss:" if len(pids) == 1 else "Pss:"
     rows = [line.split() for pid in pids for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()]
     return sum(int(row[1]) for row in rows if row[0] == counted) / 1024

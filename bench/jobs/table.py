@@ -15,11 +15,11 @@ from bench.jobs.repruv_engine import Idle
 from bench.samples import percentile
 
 WIDTH = 150
-"""Characters in a line where there is no terminal to ask."""
+"""Line width without a terminal."""
 
 
 class Report:
-    """Rows and notes, in the order in which they were measured; shown at the end, whatever happened on the way."""
+    """Rows and notes in the order of measurement. Shown at the end, also after an error."""
 
     def __init__(self) -> None:
         self._table = Table(title=f"Job engines on {os.cpu_count()} processors, Python {platform.python_version()}")
@@ -29,7 +29,7 @@ class Report:
         self._notes: list[str] = []
 
     def add(self, name: str, figures: Figures) -> None:
-        """Add what was measured of an engine."""
+        """Add the figures of an engine."""
         done = figures.throughput
         self._table.add_row(
             name,
@@ -42,12 +42,12 @@ class Report:
         )
 
     def add_throughput(self, name: str, done: Throughput) -> None:
-        """Add a measurement of throughput alone; its pickup is that of jobs that had to wait for others."""
+        """Add a measurement of throughput alone. Its pickup includes waiting for other jobs."""
         waits = [_milliseconds(done.pickups, rank) for rank in (50, 99)]
         self._table.add_row(name, f"{done.count:,}", f"{done.rate:,.0f}", "", f"{_per_job(done):.2f}", *waits, "", "")
 
     def add_missing(self, name: str, reason: str) -> None:
-        """Name an engine that was not measured, and why."""
+        """Add an engine that was not measured, with the reason."""
         self._table.add_row(f"{name}\nNOT MEASURED: {markup.escape(reason)}")
 
     def section(self) -> None:
@@ -55,7 +55,7 @@ class Report:
         self._table.add_section()
 
     def note(self, text: str) -> None:
-        """Say something below the table."""
+        """Add a note below the table."""
         self._notes.append(text)
 
     def show(self) -> None:
@@ -67,20 +67,22 @@ class Report:
 
 
 def costs(name: str, done: Throughput) -> str:
-    """Say where the processor time of a job goes."""
+    """Return the note on the processor time of a job by process."""
     parts = {process: cost * 1000 / done.count for process, cost in done.costs.items()}
-    told = ", ".join(f"{process} {cost:.2f}" for process, cost in sorted(parts.items(), key=lambda part: -part[1]))
-    return f"{name}: processor ms a job: {told}; {done.behind:.1f} of {done.seconds:.1f} s came after the last submit."
+    listing = ", ".join(f"{process} {cost:.2f}" for process, cost in sorted(parts.items(), key=lambda part: -part[1]))
+    return (
+        f"{name}: processor ms a job: {listing}; {done.behind:.1f} of {done.seconds:.1f} s came after the last submit."
+    )
 
 
 def idle(measured: Idle) -> str:
-    """Say what rest costs."""
+    """Return the note on the processor time of the idle system."""
     total = sum(measured.cpu.values())
     return f"Idle, all processes: {total:.1%} of a processor ({_listed(measured.cpu, '{:.1%}')})."
 
 
 def memory(measured: Idle) -> str:
-    """Say what memory is held at rest."""
+    """Return the note on the memory of the idle system."""
     return f"Memory at rest, MiB resident: {sum(measured.memory.values()):.0f} ({_listed(measured.memory, '{:.0f}')})."
 
 

@@ -27,7 +27,7 @@ CONDITIONS = (
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Audit the pages; gives the exit code."""
+    """Audit the pages. Return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench.lighthouse", description=__doc__)
     parser.add_argument("pages", nargs="*", metavar="page", help="only pages whose name has one of these words in it")
     parser.add_argument("--preset", choices=PRESETS, help="only this one")
@@ -70,7 +70,7 @@ def _show(verdicts: Sequence[Verdict]) -> None:
 
 
 def _misses(verdict: Verdict) -> list[str]:
-    """Name what keeps a page from what we promise."""
+    """Return the reasons why a page misses the promised scores."""
     low = [f"{name} {verdict.scores[name]} < {aim}" for name, aim in AIMS.items() if verdict.scores[name] < aim]
     return [*([verdict.error] if verdict.error else []), *low]
 

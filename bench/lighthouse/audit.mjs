@@ -1,4 +1,4 @@
-/* Lets Lighthouse look at pages: what to look at comes as JSON on stdin, one line of JSON for each audit goes to stdout. */
+/* Audits pages with Lighthouse. Reads the list of pages as JSON from stdin and writes one JSON line per audit to stdout. */
 
 import { text } from 'node:stream/consumers';
 
@@ -9,7 +9,7 @@ const CATEGORIES = ['performance', 'accessibility', 'best-practices'];
 const METRICS = ['first-contentful-paint', 'largest-contentful-paint', 'total-blocking-time', 'cumulative-layout-shift'];
 const ATTEMPTS = 3;
 const CONFIGS = { mobile: undefined, desktop: desktopConfig };
-// Lighthouse deletes nothing but caches before a visit, so cookies that were set before are sent with it.
+// Lighthouse deletes only caches before a visit, so cookies that are already set are sent.
 const FLAGS = { onlyCategories: CATEGORIES, logLevel: 'silent' };
 
 const { chromium, args, url, audits } = JSON.parse(await text(process.stdin));

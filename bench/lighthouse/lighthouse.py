@@ -23,12 +23,12 @@ VERSION = json.loads((HERE / "package.json").read_text())["dependencies"]["light
 
 
 class Failed(Exception):
-    """Lighthouse ended before its time."""
+    """Lighthouse exited early."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """One look at a page."""
+    """One audit of a page."""
 
     page: Page
     preset: str
@@ -37,39 +37,39 @@ class Audit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What came of it."""
+    """The result of an audit."""
 
     page: str
     preset: str
     error: str
-    """Why there is nothing to judge; empty if there is."""
+    """Why there is no result; empty otherwise."""
     scores: Mapping[str, int]
-    """0 to 100, by category."""
+    """Scores by category, 0 to 100."""
     metrics: Mapping[str, float | None]
-    """Milliseconds, but for the layout shift; None where nothing was measured."""
+    """In milliseconds, except the layout shift. None when not measured."""
     remarks: Sequence[str]
-    """What is not as good as it could be."""
+    """The failed audits."""
 
 
 def install() -> Path:
-    """Install it once for each lock file; gives its directory."""
+    """Install it once per lock file. Return its directory."""
     mark = INSTALLED / "installed"
-    wanted = hashlib.sha256((HERE / "package-lock.json").read_bytes()).hexdigest()
-    if not mark.exists() or mark.read_text() != wanted:
+    digest = hashlib.sha256((HERE / "package-lock.json").read_bytes()).hexdigest()
+    if not mark.exists() or mark.read_text() != digest:
         INSTALLED.mkdir(parents=True, exist_ok=True)
         for name in ("package.json", "package-lock.json"):
             shutil.copy(HERE / name, INSTALLED)
         npm: list[str | Path] = [_program("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
         subprocess.run(npm, cwd=INSTALLED, check=True, timeout=INSTALL_SECONDS, env=_environment(), stdout=sys.stderr)
-        mark.write_text(wanted)
-    # Modules are found from where a script lies.
+        mark.write_text(digest)
+    # Node resolves modules from the folder of the script.
     shutil.copy(HERE / "audit.mjs", INSTALLED)
     return INSTALLED
 
 
 def audit(directory: Path, url: str, audits: Sequence[Audit]) -> Iterator[Verdict]:
-    """Look at pages of the system at `url`, one after the other. Raises `Failed`."""
-    told = {
+    """Audit pages of the system at `url`, one after the other. Raises `Failed`."""
+    audit_request = {
         "chromium": chromium.executable(),
         "args": chromium.ARGUMENTS,
         "url": url,
@@ -83,7 +83,7 @@ def audit(directory: Path, url: str, audits: Sequence[Audit]) -> Iterator[Verdic
         stdout=subprocess.PIPE,
     ) as process:
         assert process.stdin is not None and process.stdout is not None
-        process.stdin.write(json.dumps(told))
+        process.stdin.write(json.dumps(audit_request))
         process.stdin.close()
         count = 0
         for count, line in enumerate(process.stdout, start=1):
@@ -92,12 +92,12 @@ def audit(directory: Path, url: str, audits: Sequence[Audit]) -> Iterator[Verdic
         raise Failed(f"Lighthouse ended with code {process.returncode} after {count} of {len(audits)} audits")
 
 
-def _verdict(found: Mapping[str, object], audit: Audit, url: str) -> Verdict:
-    error, wanted = found["error"], url + audit.page.path
-    if not error and audit.page.path != "/" and found["url"] != wanted:
-        error = f"led to {found['url']}"
-    facts = {name: found[name] for name in ("page", "preset", "scores", "metrics")}
-    return Verdict(**facts, error=str(error), remarks=[*found["warnings"], *found["failed"]])  # type: ignore[arg-type, misc]
+def _verdict(result: Mapping[str, object], audit: Audit, url: str) -> Verdict:
+    error, expected_url = result["error"], url + audit.page.path
+    if not error and audit.page.path != "/" and result["url"] != expected_url:
+        error = f"led to {result['url']}"
+    fields = {name: result[name] for name in ("page", "preset", "scores", "metrics")}
+    return Verdict(**fields, error=str(error), remarks=[*result["warnings"], *result["failed"]])  # type: ignore[arg-type, misc]
 
 
 def _program(name: str) -> Path:

@@ -55,7 +55,7 @@ app = fastapi.FastAPI(lifespan=lifespan)
 
 
 def worker_engine() -> sa.Engine:
-    """Return the engine of a worker process. Each forked process makes its own."""
+    """Return the engine of a worker process. Each forked process creates its own."""
     global _worker_engine
     if _worker_engine is None:
         _worker_engine = sa.create_engine(f"postgresql+psycopg://{DATABASE}", pool_size=2)

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bench import cpu, http, load
-from bench.enable import WISH
+from bench.enable import DEMO_OPTIONS
 from bench.jobs import installed
 from bench.monolith import stack
 from bench.samples import Row, Section, percentile
 from bench.system import System
 
 LOADS = ((20.0, 400), (100.0, 1000))
-"""Requests a second, and how many of them in a round."""
+"""Requests per second, and requests of a round."""
 ROUNDS = 2
 DRAIN_SECONDS = 60.0
 POLL_SECONDS = 0.02
@@ -26,7 +26,7 @@ LOAD_GENERATOR = "this benchmark"
 
 @dataclass(slots=True, kw_only=True)
 class Measured:
-    """What the rounds of one system at one load gave."""
+    """The results of one system at one load."""
 
     durations: list[float] = field(default_factory=list)
     failures: list[Exception] = field(default_factory=list)
@@ -70,32 +70,32 @@ async def run(system: System) -> list[Section]:
 
 
 async def _compare(system: System, monolith: stack.Monolith, rate: float, count: int) -> Section:
-    ours, theirs = Measured(), Measured()
+    repruv, monolith = Measured(), Measured()
     client = http.Client(monolith.url)
-    await _round(system, ours, rate=20.0, count=40)
-    await _monolith_round(client, monolith, theirs, rate=20.0, count=40)
-    ours, theirs = Measured(), Measured()
+    await _round(system, repruv, rate=20.0, count=40)
+    await _monolith_round(client, monolith, monolith, rate=20.0, count=40)
+    repruv, monolith = Measured(), Measured()
     for _ in range(ROUNDS):
-        await _round(system, ours, rate=rate, count=count)
-        await _monolith_round(client, monolith, theirs, rate=rate, count=count)
+        await _round(system, repruv, rate=rate, count=count)
+        await _monolith_round(client, monolith, monolith, rate=rate, count=count)
     client.close()
     total = count * ROUNDS
-    median = percentile(theirs.durations, 50) * MEDIAN_RATIO
+    median = percentile(monolith.durations, 50) * MEDIAN_RATIO
     rows = [
         Row(
             name="POST /demo/enable",
-            durations=ours.durations,
-            failed=len(ours.failures),
+            durations=repruv.durations,
+            failed=len(repruv.failures),
             limits=((50, median),),
         ),
-        Row(name="  the monolith's", durations=theirs.durations, failed=len(theirs.failures)),
+        Row(name="  the monolith's", durations=monolith.durations, failed=len(monolith.failures)),
     ]
-    processor = ours.cost(total) / (theirs.cost(total) or math.nan)
+    processor = repruv.cost(total) / (monolith.cost(total) or math.nan)
     verdict = "met" if processor <= PROCESSOR_RATIO else "MISSED"
-    ratio = percentile(ours.durations, 50) / percentile(theirs.durations, 50)
+    ratio = percentile(repruv.durations, 50) / percentile(monolith.durations, 50)
     notes = [
-        ours.describe("Repruv", total),
-        theirs.describe("The monolith", total),
+        repruv.describe("Repruv", total),
+        monolith.describe("The monolith", total),
         f"Processor time: {processor:.2f} times the monolith's (target {PROCESSOR_RATIO:.1f}, {verdict}).",
         f"Median: {ratio:.2f} times the monolith's.",
     ]
@@ -108,7 +108,7 @@ async def _round(system: System, measured: Measured, *, rate: float, count: int)
     before = cpu.seconds(system.stack)
 
     async def enable(index: int) -> None:
-        await system.enable(users[index], WISH)
+        await system.enable(users[index], DEMO_OPTIONS)
 
     offered = await load.offer(enable, rate=rate, count=count)
     drained = await system.quiet()
@@ -124,7 +124,9 @@ async def _monolith_round(
     before = monolith.cpu_seconds()
 
     async def enable(index: int) -> None:
-        await client.request("POST", "/demo/enable", expected=202, body=WISH, cookie=f"session={sessions[index]}")
+        await client.request(
+            "POST", "/demo/enable", expected=202, body=DEMO_OPTIONS, cookie=f"session={sessions[index]}"
+        )
 
     offered = await load.offer(enable, rate=rate, count=count)
     loop = asyncio.get_running_loop()

@@ -49,7 +49,7 @@ class Monolith:
 
 @contextlib.contextmanager
 def running() -> Iterator[Monolith]:
-    """Start a monolith on empty engines; delete everything afterwards. Raises `installed.Missing`."""
+    """Start a monolith on empty servers and delete everything afterwards. Raises `installed.Missing`."""
     programs = installed.environment("monolith", PEERS) / "bin"
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="repruv-monolith-")))

@@ -15,15 +15,15 @@ from bench.pages.users import Page
 
 WATCHING = Path(__file__).parent / "observe.js"
 SETTLE_MS = 400
-"""After the load event: by then a page has shifted and blocked whatever it will by itself."""
+"""Time after the load event for late shifts and tasks."""
 INTERACTIONS = 20
 SHORTEST = 16.0
-"""Milliseconds; Chromium tells only of interactions that took at least so long, in steps of eight."""
+"""Milliseconds: the shortest interaction that Chromium reports, in steps of eight."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """One load of a page, with empty caches; times in milliseconds."""
+    """One load of a page with empty caches; times in milliseconds."""
 
     first_paint: float
     largest_paint: float
@@ -33,12 +33,12 @@ class Load:
 
 
 async def loads(browser: Browser, url: str, page: Page, count: int) -> list[Load]:
-    """Open a page so many times, each time in a browser that has seen nothing."""
+    """Open a page `count` times, each time in a new browser context."""
     return [await _load(browser, url, page) for _ in range(count)]
 
 
 async def interactions(browser: Browser, url: str, page: Page, act: Callable[[Tab], Awaitable[None]]) -> list[float]:
-    """Do something `INTERACTIONS` times on a page; gives the milliseconds until the browser had painted each answer."""
+    """Act `INTERACTIONS` times on a page. Return the milliseconds until the browser painted each response."""
     async with _tab(browser, url, page) as tab:
         for _ in range(INTERACTIONS):
             await act(tab)
@@ -48,7 +48,7 @@ async def interactions(browser: Browser, url: str, page: Page, act: Callable[[Ta
 
 
 async def keys_and_clicks(tab: Tab) -> None:
-    """Move on by keyboard, and click where nothing leads away."""
+    """Press Tab and click on a heading."""
     await tab.keyboard.press("Tab")
     await tab.locator("h1").click()
 

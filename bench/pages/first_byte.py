@@ -12,11 +12,11 @@ from gateway.identity import sessions
 
 COUNT = 100
 COLD = 9
-"""Sessions more of everybody; a user may have but so many."""
+"""Further sessions of each user, bounded by the limit per user."""
 
 
 async def warm(system: System, page: Page, count: int = COUNT) -> list[float]:
-    """Give the seconds of requests whose session the gateway remembers."""
+    """Return the seconds of requests with a cached session."""
 
     async def get(_: int) -> None:
         await system.http.request("GET", page.path, expected=page.status, cookie=page.cookie)
@@ -26,7 +26,7 @@ async def warm(system: System, page: Page, count: int = COUNT) -> list[float]:
 
 
 async def cold(system: System, page: Page, cookies: Sequence[str]) -> list[float]:
-    """Give the seconds of a request with each of these sessions; none of them is remembered."""
+    """Return the seconds of a request with each of these sessions, none of them cached."""
 
     async def get(index: int) -> None:
         await system.http.request("GET", page.path, expected=200, cookie=cookies[index])
@@ -36,7 +36,7 @@ async def cold(system: System, page: Page, cookies: Sequence[str]) -> list[float
 
 
 async def more_sessions(system: System, everyone: Users) -> dict[str, list[str]]:
-    """Sign everybody in a few times more; by the session that they had."""
+    """Sign each user in several more times. Return the new sessions by the first session of the user."""
     return {
         user.cookie: [(await system.sign_in(user)).cookie for _ in range(COLD)]
         for user in (everyone.veteran, everyone.newcomer, everyone.waiting, everyone.admin)

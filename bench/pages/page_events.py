@@ -21,7 +21,7 @@ WARM_UP_SECONDS = 60.0
 
 @asynccontextmanager
 async def running_jobs(system: System, user: User) -> AsyncIterator[Events]:
-    """Let about `RATE` events a second happen to a user; gives a stream of theirs that hears them too."""
+    """Create about `RATE` events per second for a user. Yield a stream that receives them too."""
     environment = system.stack.environment("demo-worker")
     certificate = tls.from_environment(environment)
     is_over = asyncio.Event()
@@ -55,7 +55,7 @@ async def running_jobs(system: System, user: User) -> AsyncIterator[Events]:
 
 
 class _Ended:
-    """Is true for the frame that tells of the end of the last of so many jobs."""
+    """A predicate that is true for the frame of the last of `count` completed jobs."""
 
     def __init__(self, count: int) -> None:
         self._left = count

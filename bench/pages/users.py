@@ -11,53 +11,53 @@ from bench.system import System, User, running
 from dev import Stack, subprocesses
 from dev.launcher import fake_provider as local_provider
 
-WISH = {"profile_type": "creator", "niche": "travel"}  # and so 60 items and 2,000 interactions
+DEMO_OPTIONS = {"profile_type": "creator", "niche": "travel"}  # 60 items and 2,000 interactions by default
 SMALL = {"niche": "food", "content_count": 2, "interaction_count": 10}
 LONG = {"niche": "travel", "interaction_count": 100_000}
 ROUNDS = 12
-"""So often demo mode was enabled and disabled before: two pages of jobs and of notifications."""
+"""Earlier enables and disables: two pages of jobs and of notifications."""
 PAUSE_MS = "1000"
-"""From here on a hundred rows take a second, so that `LONG` takes more than a quarter of an hour."""
+"""A hundred rows per second from here on: `LONG` takes more than 15 minutes."""
 ADMIN = ("jobs", "kinds", "schedules", "stuck", "workers", "users", "security-events")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A page, as somebody sees it."""
+    """A page as one user loads it."""
 
     name: str
     path: str
     cookie: str = ""
-    """`name=value` of the session; empty: nobody is signed in."""
+    """`name=value` of the session; empty when signed out."""
 
     @property
     def status(self) -> int:
-        """With which status it answers: the front door leads on."""
+        """The HTTP status of the page: `/` redirects."""
         return 303 if self.path == "/" else 200
 
     def other_sessions(self, sessions: Mapping[str, Sequence[str]]) -> Sequence[str]:
-        """Give more sessions of the same person, of those that `sessions` has for the first session of each."""
+        """Return further sessions of the same user. `sessions` maps the first session of each user to them."""
         return sessions.get(self.cookie, ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Users:
-    """Everybody."""
+    """The users of the measurement."""
 
     veteran: User
-    """Demo mode is on, with jobs and notifications before it."""
+    """Demo mode is enabled, with earlier jobs and notifications."""
     newcomer: User
-    """Nothing has happened yet."""
+    """A new user without data."""
     waiting: User
-    """Demo mode is being enabled, for as long as anybody looks."""
+    """Demo mode is being enabled during the whole measurement."""
     admin: User
     job_id: str
-    """The job of the veteran that has ended last."""
+    """The last ended job of the veteran."""
     running_id: str
-    """The job that the waiting one waits for."""
+    """The running job of the waiting user."""
 
     def pages(self) -> list[Page]:
-        """Every page; those of what is under way come first."""
+        """Return every page, those of running jobs first."""
 
         def of(user: User, *paths: str) -> list[Page]:
             return [Page(name=path, path=path, cookie=user.cookie) for path in paths]
@@ -85,21 +85,21 @@ class Users:
 
 @contextlib.contextmanager
 def running_system() -> Iterator[Stack]:
-    """Start the system, with a platform to connect."""
+    """Start the system with a fake provider."""
     port = subprocesses.free_port()
     with local_provider.running(port) as platforms, running(gateway_port=port, env=platforms) as stack:
         yield stack
 
 
 async def prepare_users(system: System) -> Users:
-    """Make everybody, and let the past happen."""
+    """Create the users and their history."""
     veteran, newcomer, waiting, admin = await system.sign_up(4)
     for _ in range(ROUNDS):
         await system.enable(veteran, SMALL)
         await system.quiet()
         await system.disable(veteran)
         await system.quiet()
-    job_id = await system.enable(veteran, WISH)
+    job_id = await system.enable(veteran, DEMO_OPTIONS)
     await system.quiet()
     async with await system.connect_database() as conn:
         await conn.execute("UPDATE auth.users SET role = 'admin' WHERE user_id = %s", [admin.user_id])

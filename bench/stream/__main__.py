@@ -21,7 +21,7 @@ FLOW_SECONDS = 5.0
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure what is asked for; gives the exit code."""
+    """Run the chosen measurements. Return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench.stream", description=__doc__)
     parser.add_argument(
         "--only", nargs="+", default=["repruv", *PEERS], choices=["repruv", *PEERS], help="default: all"

@@ -39,31 +39,31 @@ KEPT = 1_000
 TICK_SECONDS = 0.001
 DAY = 86_400
 KIND = "report.build"
-"""Not one of demo mode, whose streams ask the demo service as well when a job of theirs moves."""
+"""Not a kind of demo mode: its transitions would make streams call the demo service too."""
 SERVICES = ("auth.v1.AuthService", "jobs.v1.JobsService", "demo.v1.DemoService")
 
 
 def owner(number: int) -> str:
-    """Name a user."""
+    """Return the id of a user."""
     return str(UUID(int=number + 1))
 
 
 def token(number: int) -> str:
-    """Give the session token of a user."""
+    """Return the session token of a user."""
     return f"session-of-user-{number:08d}"
 
 
 class Memory:
-    """The events of every owner, and what was asked."""
+    """The events of every owner, and the counted calls."""
 
     def __init__(self) -> None:
         self.latest: dict[str, int] = {}
         self.events: dict[str, collections.deque[job_events_pb2.JobEvent]] = {}
-        self.asked: collections.Counter[str] = collections.Counter()
+        self.calls: collections.Counter[str] = collections.Counter()
         self.revoked: set[int] = set()
 
     def happen(self, owner_id: str) -> job_events_pb2.JobEvent:
-        """Make the next event of an owner; it says when."""
+        """Create the next event of an owner, with its time."""
         sequence = self.latest[owner_id] = self.latest.get(owner_id, 0) + 1
         job = job_pb2.Job(
             job_id=owner_id,
@@ -81,19 +81,19 @@ class Memory:
 
 
 class Auth(auth_service_pb2_grpc.AuthServiceServicer):
-    """Knows every session."""
+    """An auth service in which every session is valid."""
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
 
     async def ValidateSession(self, request: Any, context: Any) -> Any:  # noqa: N802
-        self._memory.asked["ValidateSession"] += 1
+        self._memory.calls["ValidateSession"] += 1
         if (answer := self._session(request)) is None:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED)
         return answer
 
     async def ValidateSessions(self, request: Any, context: Any) -> Any:  # noqa: N802
-        self._memory.asked["ValidateSessions"] += 1
+        self._memory.calls["ValidateSessions"] += 1
         results = [auth_service_pb2.ValidateSessionsResult(validated=self._session(each)) for each in request.sessions]
         return auth_service_pb2.ValidateSessionsResponse(results=results)
 
@@ -117,40 +117,40 @@ class Auth(auth_service_pb2_grpc.AuthServiceServicer):
 
 
 class Connections(connections_service_pb2_grpc.ConnectionsServiceServicer):
-    """Knows no platform."""
+    """A connections service without platforms."""
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
 
     async def ListConnections(self, request: Any, context: Any) -> Any:  # noqa: N802
-        self._memory.asked["ListConnections"] += 1
+        self._memory.calls["ListConnections"] += 1
         return connections_service_pb2.ListConnectionsResponse()
 
 
 class Demo(demo_service_pb2_grpc.DemoServiceServicer):
-    """Nobody's demo mode is on."""
+    """A demo service in which demo mode is always disabled."""
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
 
     async def GetDemo(self, request: Any, context: Any) -> Any:  # noqa: N802
-        self._memory.asked["GetDemo"] += 1
+        self._memory.calls["GetDemo"] += 1
         return demo_service_pb2.GetDemoResponse(demo=demo_pb2.Demo(version=1, state=demo_pb2.DEMO_STATE_DISABLED))
 
 
 class Jobs(jobs_service_pb2_grpc.JobsServiceServicer):
-    """Keeps the events."""
+    """A jobs service that returns the events."""
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
 
     async def BatchGetEventPositions(self, request: Any, context: Any) -> Any:  # noqa: N802
-        self._memory.asked["BatchGetEventPositions"] += 1
+        self._memory.calls["BatchGetEventPositions"] += 1
         latest = {owner_id: self._memory.latest.get(owner_id, 0) for owner_id in request.owner_ids}
         return jobs_service_pb2.BatchGetEventPositionsResponse(latest_sequences=latest)
 
     async def BatchListJobEvents(self, request: Any, context: Any) -> Any:  # noqa: N802
-        self._memory.asked["BatchListJobEvents"] += 1
+        self._memory.calls["BatchListJobEvents"] += 1
         response = jobs_service_pb2.BatchListJobEventsResponse()
         for cursor in request.cursors:
             kept = self._memory.events.get(cursor.owner_id, ())
@@ -161,19 +161,19 @@ class Jobs(jobs_service_pb2_grpc.JobsServiceServicer):
         return response
 
     async def ListJobs(self, request: Any, context: Any) -> Any:  # noqa: N802
-        self._memory.asked["ListJobs"] += 1
+        self._memory.calls["ListJobs"] += 1
         return jobs_service_pb2.ListJobsResponse()
 
 
 class Publisher:
-    """Lets events happen, and tells of them as the jobs service does; for the peers also as ready JSON."""
+    """Creates events and publishes them as the jobs service does, for the peers also as ready JSON."""
 
     def __init__(self, memory: Memory, client: Client) -> None:
         self._memory = memory
         self._client = client
 
     async def each(self, numbers: Sequence[int], times: int) -> None:
-        """Let something happen to each of these owners."""
+        """Create an event for each of these owners."""
         for _ in range(times):
             for count, number in enumerate(numbers):
                 await self._tell(owner(number), peers=False)
@@ -182,7 +182,7 @@ class Publisher:
         await self._client.flush(timeout=10)
 
     async def revoke(self, numbers: Sequence[int]) -> None:
-        """End the sessions of these owners, and let those of all others live."""
+        """End the sessions of these owners only."""
         self._memory.revoked = set(numbers)
         for number in numbers:
             event = auth_events_pb2.SessionsRevoked(
@@ -192,16 +192,16 @@ class Publisher:
         await self._client.flush(timeout=10)
 
     async def flow(self, owners: int, *, rate: float, seconds: float, peers: bool) -> int:
-        """Let `rate` events a second happen, to owners at random, for so long; gives how many."""
+        """Create `rate` events per second for random owners, for a number of seconds. Return their count."""
         chance = random.Random(1)
         began = time.perf_counter()
-        told = 0
+        sent = 0
         while (passed := time.perf_counter() - began) < seconds:
-            while told < passed * rate:
+            while sent < passed * rate:
                 await self._tell(owner(chance.randrange(owners)), peers=peers)
-                told += 1
+                sent += 1
             await asyncio.sleep(TICK_SECONDS)
-        return told
+        return sent
 
     async def _tell(self, owner_id: str, *, peers: bool) -> None:
         event = self._memory.happen(owner_id)
@@ -214,7 +214,7 @@ class Publisher:
 
 
 async def serve(nats_url: str) -> None:
-    """Answer until stdin ends."""
+    """Serve until stdin ends."""
     memory = Memory()
     server = grpc.aio.server(options=rpc.OPTIONS)
     auth_service_pb2_grpc.add_AuthServiceServicer_to_server(Auth(memory), server)  # type: ignore[abstract]
@@ -229,7 +229,7 @@ async def serve(nats_url: str) -> None:
     await server.start()
     client = await nats.connect(nats_url, connect_timeout=5, pending_size=64 << 20)
     publisher = Publisher(memory, client)
-    tell(port=port)
+    reply(port=port)
     loop = asyncio.get_running_loop()
     try:
         while line := await loop.run_in_executor(None, sys.stdin.readline):
@@ -237,24 +237,24 @@ async def serve(nats_url: str) -> None:
             match command.pop("do"):
                 case "each":
                     await publisher.each(**command)
-                    tell()
+                    reply()
                 case "revoke":
                     await publisher.revoke(**command)
-                    tell()
+                    reply()
                 case "flow":
-                    tell(told=await publisher.flow(**command))
-                case "asked":
-                    tell(asked=dict(memory.asked))
-                    memory.asked.clear()
+                    reply(sent=await publisher.flow(**command))
+                case "calls":
+                    reply(calls=dict(memory.calls))
+                    memory.calls.clear()
                 case "latest":
-                    tell(latest=memory.latest)
+                    reply(latest=memory.latest)
     finally:
         await client.close()
         await server.stop(0.1)
 
 
-def tell(**answer: object) -> None:
-    """Answer a command."""
+def reply(**answer: object) -> None:
+    """Run a command and return its answer."""
     print(json.dumps(answer), flush=True)
 
 

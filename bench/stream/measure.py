@@ -21,79 +21,79 @@ Head = Callable[[int, int | None], bytes]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptKey:
-    """Streams that are open and quiet."""
+    """Open, idle streams."""
 
     count: int
     base: int
-    """Bytes resident of the server before."""
+    """Resident bytes of the server before."""
     resident: int
-    """Bytes resident of the server with all of them."""
+    """Resident bytes of the server with all streams open."""
     seconds: float
-    """That opening them took."""
+    """Time to open them."""
     cpu: float
-    """Processor seconds that opening them took the server."""
+    """Processor seconds of the server for opening them."""
 
     @property
     def each(self) -> float:
-        """Bytes a stream."""
+        """Bytes per stream."""
         return (self.resident - self.base) / self.count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
-    """Events that went out."""
+    """Sent events."""
 
     rate: float
-    told: int
+    sent: int
     latencies: Sequence[float]
-    """Seconds from before the event was published to NATS until its reader had it."""
+    """Seconds from before the publish to NATS until the reader has the event."""
     cpu: float
-    """Of a processor, that the server took."""
+    """Share of a processor that the server used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storm:
-    """Readers who were cut and came back at once."""
+    """Readers that were cut and reconnected at once."""
 
     count: int
     missed: int
     seconds: float
-    """Until each had everything that it had missed."""
+    """Time until each had received every missed event."""
     wrong: int
-    """How many did not have exactly that."""
+    """Readers that did not receive exactly the missed events."""
     asked: dict[str, int]
-    """What the services were asked meanwhile."""
+    """Calls to the services meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drain:
-    """Streams that a server which stops has ended."""
+    """Streams ended by a stopping server."""
 
     count: int
     clean: int
-    """Had a goodbye, a time to come back, and a proper end."""
+    """Streams that received `bye`, a retry time and a proper end."""
     spread: float
     """Seconds between the first and the last end."""
     exit: float
-    """Seconds from the signal until the process was gone."""
+    """Seconds from the signal until the process had exited."""
     answered: bool
-    """Whether a request that was under way got its answer."""
+    """Whether a pending request got its response."""
 
 
 def gateway_head(number: int, cursor: int | None) -> bytes:
-    """Write the request of a reader of ours."""
+    """Return the request of a reader of the gateway."""
     last = f"Last-Event-ID: {cursor}\r\n" if cursor is not None else ""
     head = "GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n"
     return f"{head}Cookie: session={token(number)}\r\n{last}\r\n".encode()
 
 
 def peer_head(number: int, cursor: int | None) -> bytes:
-    """Write the request of a peer's reader."""
+    """Return the request of a reader of a peer."""
     return f"GET /events?user={owner(number)} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n".encode()
 
 
 async def hold(running: process.Running, head: Head, count: int) -> tuple[Crowd, AttemptKey]:
-    """Open `count` streams of as many users."""
+    """Measure opening `count` streams of as many users."""
     warm = Crowd(running.port, head)
     await warm.open(WARM)
     await warm.cut()
@@ -109,18 +109,18 @@ async def hold(running: process.Running, head: Head, count: int) -> tuple[Crowd,
 async def flow(
     around: process.Surroundings, running: process.Running, crowd: Crowd, *, rate: float, seconds: float, peers: bool
 ) -> Flow:
-    """Let events happen to the owners of all streams."""
+    """Measure events for the owners of all streams."""
     crowd.latencies = []
     cpu, began = running.cpu, time.perf_counter()
     arguments = {"owners": len(crowd.readers), "rate": rate, "seconds": seconds, "peers": peers}
-    told = (await asyncio.to_thread(around.backend.do, "flow", **arguments))["told"]
+    sent = (await asyncio.to_thread(around.backend.do, "flow", **arguments))["sent"]
     cpu = (running.cpu - cpu) / (time.perf_counter() - began)
     deadline = time.perf_counter() + 10
-    while len(crowd.latencies) < told and time.perf_counter() < deadline:  # noqa: ASYNC110 - one wait, by the clock
+    while len(crowd.latencies) < sent and time.perf_counter() < deadline:  # noqa: ASYNC110 - bounded by the clock
         await asyncio.sleep(0.05)
     await asyncio.sleep(0.2)
     latencies, crowd.latencies = crowd.latencies, None
-    return Flow(rate=rate, told=told, latencies=latencies, cpu=cpu)
+    return Flow(rate=rate, sent=sent, latencies=latencies, cpu=cpu)
 
 
 async def storm(
@@ -131,7 +131,7 @@ async def storm(
     back_to: process.Running | None = None,
     fresh: AbstractContextManager[process.Running] | None = None,
 ) -> Storm:
-    """Cut everybody, let things happen, and let everybody come back at once.
+    """Cut all readers, create events, and reconnect all readers at once.
 
     To another replica, if one is given; to one that is started after those things happened, if one is given to start.
     """
@@ -144,7 +144,7 @@ async def storm(
     await crowd.cut()
     missing = numbers[::2]
     await asyncio.to_thread(around.backend.do, "each", numbers=missing, times=MISSED)
-    await asyncio.to_thread(around.backend.do, "asked")
+    await asyncio.to_thread(around.backend.do, "calls")
     wanted = len(missing) * MISSED
     with fresh or nullcontext(back_to or running) as target:
         back = Crowd(target.port, gateway_head)
@@ -153,7 +153,7 @@ async def storm(
         await back.until(lambda: sum(len(reader.seen) for reader in back.readers) >= wanted)
         seconds = time.perf_counter() - began
         await back.cut()
-    asked = (await asyncio.to_thread(around.backend.do, "asked"))["asked"]
+    asked = (await asyncio.to_thread(around.backend.do, "calls"))["calls"]
     wrong = 0
     for number, reader in enumerate(back.readers):
         after = cursors[number] or 0
@@ -162,7 +162,7 @@ async def storm(
 
 
 async def drain(running: process.Running, count: int) -> Drain:
-    """Open streams, and ask the server to stop."""
+    """Open streams and stop the server."""
     crowd = Crowd(running.port, gateway_head)
     await crowd.open(count)
     reader, writer = await asyncio.open_connection("127.0.0.1", running.port)

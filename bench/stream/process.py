@@ -31,7 +31,7 @@ PASSWORD = "bench"  # noqa: S105 - of a server that lives for minutes, on 127.0.
 
 
 class Backend:
-    """`bench.stream.backend`, and how to talk to it."""
+    """The process `bench.stream.backend`, driven by commands."""
 
     def __init__(self, nats_url: str) -> None:
         self._process = subprocess.Popen(
@@ -44,14 +44,14 @@ class Backend:
         self.port = int(self._answer()["port"])
 
     def do(self, command: str, **arguments: Any) -> dict[str, Any]:
-        """Give the answer to a command; blocks."""
+        """Run a command and return its answer. Blocks."""
         assert self._process.stdin
         self._process.stdin.write(json.dumps({"do": command, **arguments}).encode() + b"\n")
         self._process.stdin.flush()
         return self._answer()
 
     def close(self) -> None:
-        """End it."""
+        """Stop the process."""
         self._process.terminate()
         self._process.wait(STOP_SECONDS)
 
@@ -63,7 +63,7 @@ class Backend:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What every server under test is given."""
+    """The settings of every server under test."""
 
     backend: Backend
     nats_url: str
@@ -79,18 +79,18 @@ class Running:
 
     @property
     def memory(self) -> int:
-        """Bytes resident, of it and its children."""
+        """Resident bytes, children included."""
         return sum(_resident(pid) for pid in cpu.tree(self.process.pid))
 
     @property
     def cpu(self) -> float:
-        """Processor seconds so far."""
+        """Processor seconds since the start."""
         return cpu.taken(cpu.tree(self.process.pid))
 
 
 @contextlib.contextmanager
 def surroundings() -> Iterator[Surroundings]:
-    """Start NATS and what answers from memory; afterwards nothing is left."""
+    """Start NATS and the in-memory backend, and delete everything afterwards."""
     with tempfile.TemporaryDirectory(prefix="repruv-bench-") as name:
         directory = Path(name)
         engine = Nats(directory, password=PASSWORD)
@@ -107,7 +107,7 @@ def surroundings() -> Iterator[Surroundings]:
 
 @contextlib.contextmanager
 def gateway(around: Surroundings, **settings: str) -> Iterator[Running]:
-    """Run the gateway as it is delivered; only the limits by address are off, since all readers have one."""
+    """Run the gateway as delivered, but without limits by address: all readers share one."""
     target = f"127.0.0.1:{around.backend.port}"
     port = subprocesses.free_port()
     environment = {
@@ -131,7 +131,7 @@ def gateway(around: Surroundings, **settings: str) -> Iterator[Running]:
 
 @contextlib.contextmanager
 def peer(around: Surroundings, name: str) -> Iterator[Running]:
-    """Run a peer, whose packages may have to be installed; raises `installed.Missing`."""
+    """Run a peer, installing its packages if needed. Raises `installed.Missing`."""
     python = installed.environment(name, PEERS) / "bin" / "python"
     port = subprocesses.free_port()
     environment = {"PATH": os.environ["PATH"], "BENCH_PORT": str(port), "BENCH_NATS_URL": around.nats_url}
@@ -141,7 +141,7 @@ def peer(around: Surroundings, name: str) -> Iterator[Running]:
 
 @contextlib.contextmanager
 def server(command: list[str], port: int, environment: Mapping[str, str]) -> Iterator[Running]:
-    """Run a server until the context ends; it answers `/readyz` once it serves."""
+    """Run a server while the context lasts. Waits for `/readyz`."""
     process = subprocess.Popen([*command], cwd=ROOT, env=dict(environment))
     try:
         _await(process, f"http://127.0.0.1:{port}/readyz")

@@ -11,16 +11,16 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 PER_ADDRESS = 10_000
-"""Streams from one source address: beyond some 28,000 the kernel has no more ports for one."""
+"""Streams from one source address: the kernel has about 28,000 ports for one."""
 AT_ONCE = 200
 DEADLINE_SECONDS = 60.0
-_TOLD = re.compile(rb'"message":\s*"(\d+)"')
+_SENT_AT = re.compile(rb'"message":\s*"(\d+)"')
 _TRANSITION = re.compile(rb"id: (\d+)\nevent: job\n")
 _RESET = struct.pack("ii", 1, 0)
 
 
 class Reader(asyncio.Protocol):
-    """One stream, from request to end."""
+    """One stream from request to end."""
 
     __slots__ = (
         "_buffer",
@@ -52,7 +52,7 @@ class Reader(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         now = time.monotonic_ns()
         if self._crowd.latencies is not None:
-            self._crowd.latencies += [(now - int(told)) / 1e9 for told in _TOLD.findall(data)]
+            self._crowd.latencies += [(now - int(sent_at)) / 1e9 for sent_at in _SENT_AT.findall(data)]
             return
         if not self.is_open:
             self._buffer += data
@@ -79,7 +79,7 @@ class Reader(asyncio.Protocol):
         self._crowd.ended(self)
 
     def cut(self) -> None:
-        """Vanish as a client does whose process dies."""
+        """Abort the connection, like a client whose process dies."""
         sock = self.transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.transport.abort()
@@ -93,13 +93,13 @@ class Crowd:
         self._head = head
         self.readers: list[Reader] = []
         self.latencies: list[float] | None = None
-        """Where the age of each event goes; nothing else is looked at meanwhile."""
+        """Collects the age of each event. Meanwhile nothing else is parsed."""
         self.failures: list[str] = []
         self._wait: Callable[[], bool] = lambda: True
         self._done = asyncio.Event()
 
     async def open(self, count: int, *, cursors: Sequence[int | None] = (), at_once: int = AT_ONCE) -> float:
-        """Open the streams of users 0 to `count` - 1; gives the seconds until all have begun."""
+        """Open the streams of users 0 to `count` - 1. Return the seconds until all have started."""
         began = time.perf_counter()
         gate = asyncio.Semaphore(at_once)
         first = len(self.readers)
@@ -116,7 +116,7 @@ class Crowd:
         return time.perf_counter() - began
 
     async def until(self, wanted: Callable[[], bool]) -> None:
-        """Return once `wanted` holds. Raises `TimeoutError`, or what a stream was refused with."""
+        """Wait until `wanted` is true. Raises `TimeoutError`, or the error of a refused stream."""
         async with asyncio.timeout(DEADLINE_SECONDS):
             while not wanted():
                 if self.failures:
@@ -124,20 +124,20 @@ class Crowd:
                 await asyncio.sleep(0.01)
 
     async def cut(self) -> None:
-        """Cut all at once."""
+        """Abort all connections at once."""
         for reader in self.readers:
             if not reader.ended_at:
                 reader.cut()
         await self.until(lambda: all(reader.ended_at for reader in self.readers))
 
     def opened(self, reader: Reader) -> None:
-        """A stream has begun."""
+        """Count a started stream."""
 
     def heard(self, reader: Reader) -> None:
-        """A transition has come."""
+        """Count a received transition."""
 
     def ended(self, reader: Reader) -> None:
-        """A stream has ended."""
+        """Count an ended stream."""
 
     async def _connect(self, number: int, cursor: int | None) -> Reader:
         source = f"127.0.0.{2 + number // PER_ADDRESS}"

@@ -23,9 +23,9 @@ from bench.stream.readers import Crowd
 from gateway.stream import feed, recent_events
 
 WARM_CYCLES = 5
-"""What is made once, and what the allocator keeps for the next time, is there by then."""
+"""By then one-time allocations and the allocator's reserves exist."""
 GROWTH_BYTES = 24 << 20
-"""Of the mean of the last cycles above the mean of the first after the warm ones."""
+"""Allowed growth: mean of the last cycles above the mean of the first cycles after the warm-up."""
 MEAN_OF = 5
 SPARE_DESCRIPTORS = 20
 SPARE_TASKS = 20
@@ -35,7 +35,7 @@ LINGER_SECONDS = 75.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """The gateway when nobody is there."""
+    """The gateway without readers."""
 
     resident: int
     descriptors: int
@@ -45,14 +45,14 @@ class Sample:
 
     @staticmethod
     def of(running: process.Running) -> Sample:
-        """Look at it."""
-        told = dict(_metrics(running.port))
+        """Measure the gateway."""
+        metrics = dict(_metrics(running.port))
         return Sample(
             resident=running.memory,
             descriptors=sum(1 for _ in Path(f"/proc/{running.process.pid}/fd").iterdir()),
-            tasks=int(told["event_loop_tasks"]),
-            feeds=int(told["stream_feeds"]),
-            streams=int(told["stream_connections"]),
+            tasks=int(metrics["event_loop_tasks"]),
+            feeds=int(metrics["stream_feeds"]),
+            streams=int(metrics["stream_connections"]),
         )
 
     def __str__(self) -> str:
@@ -70,7 +70,7 @@ class Soak:
         self._cursors: list[int | None] = [None] * count
 
     async def fill(self) -> None:
-        """Let as much happen as the gateway remembers: from here on nothing has a reason to grow."""
+        """Fill the event memory of the gateway: from here on nothing may grow."""
         crowd = await self._come()
         await self._do(
             "each", numbers=self._numbers, times=max(feed.RING, recent_events.MAX_EVENTS // len(self._numbers))
@@ -79,7 +79,7 @@ class Soak:
         await crowd.cut()
 
     async def cycle(self) -> None:
-        """Let everybody come, some be signed out, all be cut, and come back. Raises when somebody is told too much or little."""
+        """Connect all readers, sign some out, cut and reconnect all. Raises for a missing or duplicate event."""
         signed_out = self._numbers[::5]
         crowd = await self._come()
         await self._do("each", numbers=self._numbers, times=1)
@@ -108,10 +108,10 @@ class Soak:
             lambda: all((reader.cursor or 0) >= latest.get(owner(n), 0) for n, reader in enumerate(crowd.readers))
         )
         for number, reader in enumerate(crowd.readers):
-            known = self._cursors[number]
-            first = latest[owner(number)] - len(reader.seen) if known is None else known
+            position = self._cursors[number]
+            first = latest[owner(number)] - len(reader.seen) if position is None else position
             if reader.seen != list(range(first + 1, latest[owner(number)] + 1)):
-                raise AssertionError(f"reader {number} was told {reader.seen} after {known}")
+                raise AssertionError(f"reader {number} was told {reader.seen} after {position}")
             self._cursors[number] = reader.cursor
 
     async def _do(self, command: str, **arguments: object) -> dict[str, dict[str, int]]:
@@ -125,7 +125,7 @@ async def _soak(minutes: float, count: int) -> list[str]:
         until = time.monotonic() + minutes * 60
         while time.monotonic() < until or len(samples) < WARM_CYCLES + 2 * MEAN_OF:
             await soak.cycle()
-            # The sweep that tells of tasks and feeds comes every two seconds.
+            # The sweep that reports tasks and feeds runs every two seconds.
             await asyncio.sleep(2.5)
             samples.append(Sample.of(running))
             print(f"cycle {len(samples)}: {samples[-1]}; load {os.getloadavg()[0]:.1f}", flush=True)
@@ -162,7 +162,7 @@ def _metrics(port: int) -> Iterator[tuple[str, float]]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Soak; gives the exit code."""
+    """Run the soak test. Return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench.stream.soak", description=Path(__file__).stem)
     parser.add_argument("--minutes", type=float, default=4.0, help="of cycles (default: 4)")
     parser.add_argument("--streams", type=int, default=1_000, help="at a time (default: 1000)")

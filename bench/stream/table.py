@@ -16,7 +16,7 @@ from gateway import server
 WIDTH = 150
 KIB = 1024
 MAX_KIB = 20.0
-# By events a second: percentile and seconds.
+# By events per second: percentile and seconds.
 LATENCY = {1_000: {50: 0.001, 99: 0.010}, 5_000: {99: 0.025}}
 STORM_SECONDS = 10.0
 EXIT_SECONDS = server.DRAIN_SECONDS + 1.0
@@ -40,7 +40,7 @@ class Report:
         self._table.add_column("aim", overflow="fold")
 
     def held(self, name: str, held: AttemptKey, *, is_ours: bool) -> None:
-        """Add streams that were held."""
+        """Add a measurement of open streams."""
         each, base, cost = held.each / KIB, held.base / KIB / KIB, held.cpu / held.count * 1000
         connects = f"connected {held.count / held.seconds:,.0f}/s, {cost:.2f} ms of processor each"
         figures = f"{each:.1f} KiB a stream on {base:.0f} MiB; {connects}"
@@ -49,9 +49,9 @@ class Report:
         self._table.add_row(f"[bold]{name}[/]: {held.count:,} streams", figures, aim)
 
     def flow(self, name: str, count: int, flow: Flow, *, is_ours: bool) -> None:
-        """Add events that went out."""
+        """Add a measurement of sent events."""
         p50, p99 = (percentile(flow.latencies, rank) for rank in (50, 99))
-        lost = flow.told - len(flow.latencies)
+        lost = flow.sent - len(flow.latencies)
         figures = f"p50 {p50 * 1000:.2f} ms, p99 {p99 * 1000:.2f} ms; processor {flow.cpu:.0%}"
         figures += f"; {lost} not read" if lost else ""
         wanted = LATENCY[int(flow.rate)]
@@ -61,14 +61,14 @@ class Report:
         self._table.add_row(f"{name}: {flow.rate:,.0f} events/s to {count:,} streams", figures, aim)
 
     def storm(self, where: str, storm: Storm) -> None:
-        """Add readers who came back."""
+        """Add a measurement of reconnecting readers."""
         asked = ", ".join(f"{name} {count:,}" for name, count in sorted(storm.asked.items())) or "nothing"
         figures = f"{storm.seconds:.1f} s until each had what it missed ({storm.missed:,} events), {storm.wrong} wrong; {asked}"
         aim = _verdict(storm.seconds < STORM_SECONDS and not storm.wrong, f"< {STORM_SECONDS:.0f} s, 0 wrong")
         self._table.add_row(f"repruv: {storm.count:,} cut, all back at once at {where}", figures, aim)
 
     def drain(self, drain: Drain) -> None:
-        """Add a process that stopped."""
+        """Add a measurement of a stopping process."""
         answered = "answered" if drain.answered else "NOT ANSWERED"
         ends = f"{drain.clean:,} with goodbye and clean end, over {drain.spread:.2f} s"
         figures = f"gone after {drain.exit:.2f} s; {ends}; a request under way was {answered}"
@@ -77,7 +77,7 @@ class Report:
         self._table.add_row(f"repruv: SIGTERM with {drain.count:,} streams", figures, aim)
 
     def missing(self, name: str, error: Exception) -> None:
-        """Name what was not measured, and why."""
+        """Add a server that was not measured, with the reason."""
         self._table.add_row(name, f"NOT MEASURED: {markup.escape(str(error) or repr(error))}", "")
 
     def show(self) -> None:

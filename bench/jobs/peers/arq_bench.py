@@ -11,10 +11,10 @@ import contract
 from arq.connections import RedisSettings
 from arq.constants import default_queue_name
 
-# Its worker only polls, by default every half second, for at most as many jobs as it may run at once.
+# The worker only polls, by default every half second, for at most as many jobs as it may run at once.
 POLL_SECONDS = float(os.environ.get("BENCH_POLL_SECONDS", "0.5"))
 CONCURRENCY = 20
-"""Its own default is 10."""
+"""The default is 10."""
 REDIS = RedisSettings.from_dsn(os.environ["BENCH_REDIS_URL"])
 
 
@@ -30,7 +30,7 @@ class Client(contract.Client):
         await self._redis.enqueue_job("noop", index)
 
     async def unfinished(self) -> int:
-        # A job leaves the queue when its result has been stored.
+        # A job leaves the queue when its result is stored.
         return int(await self._redis.zcard(default_queue_name))
 
 

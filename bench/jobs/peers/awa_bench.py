@@ -15,11 +15,11 @@ import contract
 
 URL = os.environ["BENCH_DATABASE_URL"]
 QUEUE = "bench"
-# The first worker to start in an empty database switches to the storage of 0.6, `queue_storage`; a job that came before it
-# keeps that of 0.5 in use, `canonical`, as it is after an upgrade.
+# The first worker in an empty database switches to the storage of 0.6, `queue_storage`. A job submitted before
+# keeps the storage of 0.5, `canonical`, as after an upgrade.
 STORAGE = os.environ.get("BENCH_STORAGE", "queue_storage")
 WORKERS = 50
-"""Its own default for a queue, and more than our 20."""
+"""The default of a queue, more than our 20."""
 
 
 @dataclass
@@ -74,7 +74,7 @@ class Engine(contract.Engine):
 
     @contextlib.asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
-        # As many connections as clients; its own default is 10.
+        # As many connections as clients; the default is 10.
         async with awa.AsyncClient(URL, max_connections=contract.CLIENTS) as jobs:
             yield Client(jobs)
 

@@ -15,12 +15,12 @@ import redis
 URL = os.environ["BENCH_REDIS_URL"]
 app = celery.Celery("bench", broker=URL, backend=URL)
 app.conf.update(
-    # What its guide says against losing tasks: acknowledge when they are done, hand out again when the worker was killed.
+    # The guide's settings against lost tasks: acknowledge after the task, redeliver when the worker was killed.
     task_acks_late=True,
     task_reject_on_worker_lost=True,
-    # What its guide says for short tasks (50 to 150).
+    # The guide's value for short tasks (50 to 150).
     worker_prefetch_multiplier=64,
-    # One connection for each client; its own default is 10.
+    # One connection per client; the default is 10.
     broker_pool_limit=contract.CLIENTS,
     redis_max_connections=2 * contract.CLIENTS,
 )
@@ -32,7 +32,7 @@ def noop(index: int) -> None:
 
 
 class Client(contract.Client):
-    """Calls from asyncio, as by an application with asyncio: in threads, since Celery's client blocks."""
+    """Calls from asyncio, in threads because Celery's client blocks."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(contract.CLIENTS)
@@ -47,7 +47,7 @@ class Client(contract.Client):
 
 class Engine(contract.Engine):
     def work(self) -> None:
-        # Its defaults: one process for each processor (prefork), each with a connection of its own, log level WARNING.
+        # The defaults: one process per processor (prefork), each with its own connection, log level WARNING.
         app.worker_main(["worker", "--loglevel=WARNING"])
 
     @contextlib.asynccontextmanager

@@ -26,32 +26,32 @@ RESULT = "bench-result "
 CLIENTS = 20
 WARM_UP = 40
 GLANCE_SECONDS = 0.005
-"""How exactly the end of the last job is known."""
+"""Resolution of the end of the last job, in seconds."""
 DEADLINE_SECONDS = 150.0
 
 
 def started(index: int) -> None:
-    """Note that the handler of this job runs now; what each handler calls, and does nothing else."""
+    """Record that the handler of this job runs now. Every handler calls only this."""
     _record.note(index)
 
 
 class Client(ABC):
-    """Submits jobs as an application would, from one process."""
+    """Submits jobs from one process, as an application does."""
 
     @abstractmethod
     async def submit(self, index: int) -> None:
-        """Return once the engine has accepted the job: once it will run, whatever ends now."""
+        """Submit a job and return when it is durable: it will run whatever crashes now."""
 
     @abstractmethod
     async def unfinished(self) -> int:
-        """Count the jobs of which the engine does not know yet that they have ended."""
+        """Return the number of jobs whose end the engine has not recorded yet."""
 
 
 class Engine(ABC):
-    """An engine, as its documentation says it should be set up in production."""
+    """An engine, set up as its documentation recommends for production."""
 
-    async def setup(self) -> None:  # noqa: B027 - in Redis nothing is to be made
-        """Make what it needs in an empty database."""
+    async def setup(self) -> None:  # noqa: B027 - Redis needs no schema
+        """Create its schema in an empty database."""
 
     @abstractmethod
     def work(self) -> None:
@@ -63,7 +63,7 @@ class Engine(ABC):
 
 
 class Record:
-    """When each job's handler started: a file in the memory of all processes, 8 bytes a job, zero while it has not."""
+    """The start time of each job's handler, in a file shared by all processes: 8 bytes per job, zero before the start."""
 
     def __init__(self, path: Path) -> None:
         with path.open("r+b") as file:
@@ -71,7 +71,7 @@ class Record:
 
     @staticmethod
     def make(path: Path, capacity: int) -> Record:
-        """Make a record for so many jobs."""
+        """Create a record for a number of jobs."""
         with path.open("wb") as file:
             file.truncate(8 * capacity)
         return Record(path)
@@ -80,11 +80,11 @@ class Record:
         return len(self._times)
 
     def note(self, index: int) -> None:
-        """Note that the handler of this job starts now."""
+        """Record that the handler of this job starts now."""
         self._times[index] = time.monotonic_ns()
 
     def __getitem__(self, index: int) -> float:
-        """Seconds of the monotonic clock, which all processes share; 0 if it has not started."""
+        """Return the start by the monotonic clock of the machine in seconds, or 0."""
         return self._times[index] / 1e9
 
 
@@ -92,7 +92,7 @@ _record: Record
 
 
 def main(engine: Engine) -> None:
-    """Do what the command line says."""
+    """Run the command of the command line."""
     parser = argparse.ArgumentParser()
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("setup")
@@ -119,7 +119,7 @@ def main(engine: Engine) -> None:
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    """Run it in uvloop, where that is installed."""
+    """Run a coroutine in uvloop, where it is installed."""
     try:
         import uvloop
     except ImportError:
@@ -161,7 +161,7 @@ async def _client(engine: Engine, chosen: argparse.Namespace) -> None:
 
 
 async def _at_once(client: Client, indexes: Iterator[int]) -> list[tuple[int, float, float]]:
-    """Submit by 20 clients, each of which waits for its answer; gives number, begin and duration of each submit."""
+    """Submit with 20 clients that wait for each answer. Return number, start and duration of each submit."""
     submits: list[tuple[int, float, float]] = []
 
     async def submit() -> None:
@@ -173,7 +173,7 @@ async def _at_once(client: Client, indexes: Iterator[int]) -> list[tuple[int, fl
 
 
 async def _paced(client: Client, indexes: Iterator[int], every: float) -> list[tuple[int, float, float]]:
-    """Submit at fixed times, however long the submits before take."""
+    """Submit at fixed times, however long earlier submits take."""
     tasks = []
     due = time.monotonic()
     for index in indexes:
@@ -197,7 +197,7 @@ def _until(indexes: Iterator[int], end: float) -> Iterator[int]:
 
 
 async def _ended(client: Client, record: Record, first: int, count: int) -> None:
-    """Wait until all have started, as the shared memory tells at no cost, and then until the engine knows their end."""
+    """Wait until all jobs have started (free to read from shared memory), then until the engine has recorded their ends."""
     waiting = first
     async with asyncio.timeout(DEADLINE_SECONDS):
         while waiting < first + count:
@@ -205,7 +205,7 @@ async def _ended(client: Client, record: Record, first: int, count: int) -> None
                 waiting += 1
             else:
                 await asyncio.sleep(GLANCE_SECONDS)
-        while await client.unfinished():  # noqa: ASYNC110 - only the engine knows
+        while await client.unfinished():  # noqa: ASYNC110 - the engine has no event for it
             await asyncio.sleep(GLANCE_SECONDS)
 
 

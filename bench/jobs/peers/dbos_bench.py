@@ -26,7 +26,7 @@ async def noop(index: int) -> None:
 
 class Client(contract.Client):
     def __init__(self) -> None:
-        # As many connections as clients; its own default is 5.
+        # As many connections as clients; the default is 5.
         self._dbos = DBOSClient(system_database_url=URL, system_database_pool_size=contract.CLIENTS)
         self._engine = sa.create_engine(URL, isolation_level="AUTOCOMMIT")
 
@@ -60,7 +60,7 @@ class Engine(contract.Engine):
 
 
 def _configure() -> None:
-    # A fixed version, as deployments should have, so that a restarted worker goes on with what waits.
+    # A fixed version, as in deployments, so that a restarted worker runs waiting jobs.
     DBOS(
         config={"name": "bench", "system_database_url": URL, "application_version": "1", "executor_id": "worker-1"}
         | {"console_log_level": "WARNING"}

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import contract
 import procrastinate
 
-# The pool must have a connection for each job that runs at once, beside the one that listens.
+# The pool needs a connection per concurrent job, beside the listening one.
 CONCURRENCY = 20
 app = procrastinate.App(
     connector=procrastinate.PsycopgConnector(
@@ -42,7 +42,7 @@ class Engine(contract.Engine):
 
     async def _work(self) -> None:
         async with app.open_async():
-            # All else are its defaults: LISTEN and NOTIFY, jobs are kept after their end as ours are.
+            # Everything else is the default: LISTEN and NOTIFY; finished jobs are kept, as ours are.
             await app.run_worker_async(queues=["bench"], concurrency=CONCURRENCY)
 
     @contextlib.asynccontextmanager

@@ -22,7 +22,7 @@ _count = 0
 
 
 async def hear(message: Any) -> None:
-    """Pass an event on."""
+    """Deliver an event to its owner's streams."""
     global _count
     _count += 1
     for queue in queues.get(message.subject.rpartition(".")[2], ()):
@@ -32,7 +32,7 @@ async def hear(message: Any) -> None:
 
 @contextlib.contextmanager
 def listening(user: str) -> Any:
-    """Give a queue of what happens to the user."""
+    """Return a queue of the events of a user."""
     queue: asyncio.Queue[tuple[int, str]] = asyncio.Queue(QUEUED)
     queues.setdefault(user, set()).add(queue)
     try:
@@ -45,7 +45,7 @@ def listening(user: str) -> Any:
 
 @contextlib.asynccontextmanager
 async def lifespan(app: object) -> AsyncIterator[None]:
-    """Hear NATS."""
+    """Consume events from NATS."""
     client = await nats.connect(os.environ["BENCH_NATS_URL"])
     await client.subscribe("peers.events.>", cb=hear)
     yield
@@ -53,7 +53,7 @@ async def lifespan(app: object) -> AsyncIterator[None]:
 
 
 def run(app: Any) -> None:
-    """Serve as our gateway does."""
+    """Serve with the settings of our gateway."""
     uvicorn.run(
         app,
         host="127.0.0.1",

@@ -13,14 +13,14 @@ from starlette.routing import Route
 
 
 async def events(request: Request) -> Response:
-    async def told() -> AsyncIterator[ServerSentEvent]:
+    async def events() -> AsyncIterator[ServerSentEvent]:
         with contract.listening(request.query_params["user"]) as queue:
             yield ServerSentEvent(data="{}", event="hello", id="0")
             while True:
                 number, data = await queue.get()
                 yield ServerSentEvent(data=data, event="job", id=str(number))
 
-    return EventSourceResponse(told())
+    return EventSourceResponse(events())
 
 
 async def ready(request: Request) -> Response:
