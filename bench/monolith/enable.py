@@ -70,32 +70,32 @@ async def run(system: System) -> list[Section]:
 
 
 async def _compare(system: System, monolith: stack.Monolith, rate: float, count: int) -> Section:
-    repruv, monolith = Measured(), Measured()
+    repruv_results, monolith_results = Measured(), Measured()
     client = http.Client(monolith.url)
-    await _round(system, repruv, rate=20.0, count=40)
-    await _monolith_round(client, monolith, monolith, rate=20.0, count=40)
-    repruv, monolith = Measured(), Measured()
+    await _round(system, repruv_results, rate=20.0, count=40)
+    await _monolith_round(client, monolith, monolith_results, rate=20.0, count=40)
+    repruv_results, monolith_results = Measured(), Measured()
     for _ in range(ROUNDS):
-        await _round(system, repruv, rate=rate, count=count)
-        await _monolith_round(client, monolith, monolith, rate=rate, count=count)
+        await _round(system, repruv_results, rate=rate, count=count)
+        await _monolith_round(client, monolith, monolith_results, rate=rate, count=count)
     client.close()
     total = count * ROUNDS
-    median = percentile(monolith.durations, 50) * MEDIAN_RATIO
+    median = percentile(monolith_results.durations, 50) * MEDIAN_RATIO
     rows = [
         Row(
             name="POST /demo/enable",
-            durations=repruv.durations,
-            failed=len(repruv.failures),
+            durations=repruv_results.durations,
+            failed=len(repruv_results.failures),
             limits=((50, median),),
         ),
-        Row(name="  the monolith's", durations=monolith.durations, failed=len(monolith.failures)),
+        Row(name="  the monolith's", durations=monolith_results.durations, failed=len(monolith_results.failures)),
     ]
-    processor = repruv.cost(total) / (monolith.cost(total) or math.nan)
+    processor = repruv_results.cost(total) / (monolith_results.cost(total) or math.nan)
     verdict = "met" if processor <= PROCESSOR_RATIO else "MISSED"
-    ratio = percentile(repruv.durations, 50) / percentile(monolith.durations, 50)
+    ratio = percentile(repruv_results.durations, 50) / percentile(monolith_results.durations, 50)
     notes = [
-        repruv.describe("Repruv", total),
-        monolith.describe("The monolith", total),
+        repruv_results.describe("Repruv", total),
+        monolith_results.describe("The monolith", total),
         f"Processor time: {processor:.2f} times the monolith's (target {PROCESSOR_RATIO:.1f}, {verdict}).",
         f"Median: {ratio:.2f} times the monolith's.",
     ]
