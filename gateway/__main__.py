@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 import socket
-import sys
 from functools import partial
 
-from chassis import logs, run, settings
+from chassis import process
 from gateway import app, container, pages, server, workers
 from gateway.settings import Settings
 
@@ -44,22 +42,23 @@ async def work(config: Settings, stop: asyncio.Event) -> None:
         leaving.cancel()
 
 
-def main() -> None:
-    """Read the settings and do what the command says."""
-    if sys.argv[1:] not in (["serve"], ["work"]):
-        sys.exit("usage: python -m gateway serve")
-    try:
-        config = settings.read(Settings, os.environ)
-    except settings.SettingsError as error:
-        sys.exit(f"gateway: {error}")
-    logs.configure("gateway", level=config.log_level, form=config.log_format)
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    if sys.argv[1] == "work":
-        run.until_signal(partial(work, config))
-    elif config.gateway_workers > 1:
-        run.until_signal(partial(workers.supervise, config.address, config.gateway_workers))
+def _serve(config: Settings) -> None:
+    if config.gateway_workers > 1:
+        process.until_signal(partial(workers.supervise, config.address, config.gateway_workers))
     else:
-        run.until_signal(partial(serve, config))
+        process.until_signal(partial(serve, config))
+
+
+def main() -> None:
+    """Run the command of the command line. `work` is the command of the processes that `serve` starts."""
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    process.main(
+        "gateway",
+        {
+            "serve": process.Command("gateway", Settings, _serve),
+            "work": process.Command("gateway", Settings, process.served(work)),
+        },
+    )
 
 
 if __name__ == "__main__":

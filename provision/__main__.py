@@ -1,5 +1,5 @@
-"""`python -m provision` brings PostgreSQL and NATS to what the services need; `… keys` prints new secrets for .env;
-`… certificates FOLDER` makes certificates for development, and renews those that end soon."""
+"""`python -m provision` creates or updates what the services need in PostgreSQL and NATS; `… keys` prints new secrets for .env;
+`… certificates FOLDER` creates certificates for development and renews those that expire soon."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import os
 import sys
 from pathlib import Path
 
-from chassis import database_url, logs, migrations
-from chassis import settings as chassis_settings
-from provision import roles, settings, streams
+from chassis import database_url, logs, migrations, process, settings
+from provision import roles, streams
+from provision.settings import Settings
 
 logger = logging.getLogger("provision")
 
@@ -20,57 +20,54 @@ SERVICES_FOLDER = Path(__file__).parent.parent / "services"
 
 
 def main(arguments: list[str]) -> int:
-    """Run a command; gives its exit code."""
+    """Run a command and return its exit code."""
     if arguments == ["keys"]:
         return print_keys()
     if arguments[:1] == ["certificates"] and len(arguments) == 2:
         return make_certificates(Path(arguments[1]))
     if arguments:
-        sys.stderr.write(f"{__doc__}\n")
-        return 2
+        process.fail(f"{__doc__}")
     try:
-        chosen = chassis_settings.read(settings.Settings, os.environ)
-    except chassis_settings.SettingsError as error:
-        sys.stderr.write(f"provision: {error}\n")
-        return 1
-    logs.configure("provision", level=chosen.log_level, form=chosen.log_format)
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # chassis.migrations tells the same, shorter
+        config = process.configure("provision", Settings)
+    except settings.SettingsError as error:
+        process.fail(f"provision cannot start: {error}")
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # chassis.migrations logs the same, shorter
     try:
-        provision(chosen)
+        provision(config)
     except roles.UnfitDatabase as error:
-        logger.error(str(error))  # noqa: TRY400 - the message says it all
+        logger.error(str(error))  # noqa: TRY400 - the message is complete without a traceback
         return 1
     return 0
 
 
-def provision(chosen: settings.Settings) -> None:
-    """Take the three steps: roles, migrations, streams."""
-    admin_url = database_url.protect(chosen.admin_database_url, chosen.certificate)
+def provision(config: Settings) -> None:
+    """Provision roles and schemas, tables, and streams."""
+    admin_url = database_url.protect(config.admin_database_url, config.certificate)
     roles.await_database(admin_url, seconds=WAIT_SECONDS)
-    roles.provision(admin_url, chosen.passwords)
-    for service, password in chosen.passwords.items():
+    roles.provision(admin_url, config.passwords)
+    for service, password in config.passwords.items():
         url = roles.service_url(admin_url, service, password)
         migrations.upgrade(url, service, SERVICES_FOLDER / service / "migrations")
     asyncio.run(
         streams.provision(
-            chosen.nats_url, tuple(chosen.passwords), seconds=WAIT_SECONDS, certificate=chosen.certificate
+            config.nats_url, tuple(config.passwords), seconds=WAIT_SECONDS, certificate=config.certificate
         )
     )
-    logger.info("everything is in place")
+    logger.info("provisioned")
 
 
 def make_certificates(folder: Path) -> int:
-    """Bring the certificates below `folder` to what they should be."""
+    """Create the certificates below `folder`, or renew those that expire soon."""
     from provision import certificates
 
     logs.configure("certificates", level=os.environ.get("LOG_LEVEL", "info"), form=os.environ.get("LOG_FORMAT", "text"))
     if not certificates.make(folder):
-        logger.info("all certificates are good")
+        logger.info("all certificates are valid")
     return 0
 
 
 def print_keys() -> int:
-    """Print a new set of secrets, as lines for .env."""
+    """Print new secrets as lines for .env."""
     from provision import keys
 
     sys.stdout.writelines(f"{name}={value}\n" for name, value in keys.fresh().items())

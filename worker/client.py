@@ -16,7 +16,7 @@ from repruv.jobs.v1 import job_pb2, jobs_service_pb2, jobs_service_pb2_grpc, kin
 from worker._api import jobs, kinds, outcomes
 from worker._api.jobs import AttemptKey
 
-SERVICE = "repruv.jobs.v1.JobsService"
+SERVICE = jobs_service_pb2.DESCRIPTOR.services_by_name["JobsService"].full_name
 IDEMPOTENT = (
     "SubmitJob",
     "SubmitJobs",

@@ -14,7 +14,7 @@ import psycopg
 
 import worker
 from bench.jobs.peers import contract
-from chassis import bus, identity, logs, run, tls
+from chassis import bus, identity, logs, process, run, tls
 from chassis.rpc import client
 
 KIND = "demo.noop"
@@ -60,7 +60,7 @@ class Engine(contract.Engine):
     def work(self) -> None:
         """Work as a process of `docker-compose.yml` does, logs included."""
         logs.configure("noop", level="info", form="json")
-        run.until_signal(_work)
+        process.until_signal(_work)
 
     @contextlib.asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:

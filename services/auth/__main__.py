@@ -16,7 +16,7 @@ from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import worker
-from chassis import bus, errors, identity, logs, outbox, postgres, run, settings
+from chassis import bus, errors, identity, outbox, postgres, process, run, settings
 from chassis.rpc import client, server
 from lifecycle.settler import SWEEP_SECONDS
 from lifecycle.submitter import Submitter
@@ -48,22 +48,24 @@ END_SESSIONS_SECONDS = 600.0
 ENCRYPTED_COLUMNS = [ENCRYPTED_SECRET, *wiring.encrypted_columns()]
 """The columns that ENCRYPTION_KEYS encrypt."""
 
+MIGRATIONS = Path(__file__).parent / "migrations"
+
 
 async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[platforms.Platform] = ()) -> None:
-    """Serve until `stop` is set; `offered` are the platforms that users may connect."""
+    """Serve until `stop` is set. Users may connect the platforms in `offered`."""
     certificate = config.certificate
     engine = postgres.engine(config.database_url, name="auth", certificate=certificate)
-    events = bus.Bus(config.nats_url, name="auth", certificate=certificate)
-    events.owns_stream("auth")
+    nats = bus.Bus(config.nats_url, name="auth", certificate=certificate)
+    nats.owns_stream("auth")
     signer = identity.Signer("auth", config.identity_key)
-    # Without repeats: the outbox repeats what did not arrive.
+    # No retries here: the outbox repeats a submit that did not arrive.
     jobs_channel = client.channel(config.jobs_target, service=worker.client.SERVICE, certificate=certificate)
     demo_channel = client.channel(config.demo_target, service=demo_client.SERVICE, certificate=certificate)
     call = client.Caller(signer)
     jobs = JobsClient(jobs_channel, call)
-    relay, connections = _connections(config, engine, jobs, events, offered)
-    events.consume("jobs", "auth", Subscriber(connections.settler).receive, filter_subject="auth.>")
-    events.on_connected(relay.wake)
+    relay, connections = _connections(config, engine, jobs, nats, offered)
+    nats.consume("jobs", "auth", Subscriber(connections.settler).receive, filter_subject="auth.>")
+    nats.on_connected(relay.wake)
     passwords = Passwords(memory_kib=config.password_memory_kib)
     context = Context(
         engine=engine,
@@ -76,55 +78,55 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
         verification_period=config.verification_period,
         relying_party=config.relying_party,
     )
-    upkeep = Maintenance(context)
-    serving = server.serving(
-        listen=config.listen,
-        services=[
-            server.Service(
-                name=servicer.SERVICE,
-                register=partial(
-                    auth_service_pb2_grpc.add_AuthServiceServicer_to_server, servicer.AuthServicer(context)
-                ),
-                callers=servicer.CALLERS,
-            ),
-            server.Service(
-                name=admin_servicer.SERVICE,
-                register=partial(
-                    admin_service_pb2_grpc.add_AuthAdminServiceServicer_to_server,
-                    admin_servicer.AuthAdminServicer(context, connections.effects),
-                ),
-                callers=admin_servicer.CALLERS,
-            ),
-            server.Service(
-                name=passkey_servicer.SERVICE,
-                register=partial(
-                    passkey_service_pb2_grpc.add_PasskeyServiceServicer_to_server,
-                    passkey_servicer.PasskeyServicer(context),
-                ),
-                callers=passkey_servicer.CALLERS,
-            ),
-            connections.service(demo_client.DemoMode(demo_channel, call)),
-        ],
-        verifier=identity.Verifier(config.trusted_identity_keys),
-        certificate=certificate,
-        translate=postgres.translate,
-    )
-    try:
+    maintenance = Maintenance(context)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(engine.dispose)
+        stack.push_async_callback(demo_channel.close)
+        stack.push_async_callback(jobs_channel.close)
+        stack.push_async_callback(connections.close)
+        stack.callback(passwords.close)
         if config.admin_email:
-            await seed_admin(upkeep, config, stop)
-        async with run.Background(translate=postgres.translate) as background:
-            background.start("bus", events.run)
-            background.start("relay", relay.run)
-            background.start("cleaning", partial(run.every, CLEANING_SECONDS, upkeep.delete_ended))
-            background.start("settle", partial(run.every, SWEEP_SECONDS, connections.settler.sweep))
-            async with serving:
-                await stop.wait()
-    finally:
-        passwords.close()
-        await connections.close()
-        await jobs_channel.close()
-        await demo_channel.close()
-        await engine.dispose()
+            await seed_admin(maintenance, config, stop)
+        background = await stack.enter_async_context(run.Background(translate=postgres.translate))
+        background.start("bus", nats.run)
+        background.start("relay", relay.run)
+        background.start("cleaning", partial(run.every, CLEANING_SECONDS, maintenance.delete_ended))
+        background.start("settle", partial(run.every, SWEEP_SECONDS, connections.settler.sweep))
+        await stack.enter_async_context(
+            server.serving(
+                listen=config.listen,
+                services=[
+                    server.Service(
+                        name=servicer.SERVICE,
+                        register=partial(
+                            auth_service_pb2_grpc.add_AuthServiceServicer_to_server, servicer.AuthServicer(context)
+                        ),
+                        callers=servicer.CALLERS,
+                    ),
+                    server.Service(
+                        name=admin_servicer.SERVICE,
+                        register=partial(
+                            admin_service_pb2_grpc.add_AuthAdminServiceServicer_to_server,
+                            admin_servicer.AuthAdminServicer(context, connections.effects),
+                        ),
+                        callers=admin_servicer.CALLERS,
+                    ),
+                    server.Service(
+                        name=passkey_servicer.SERVICE,
+                        register=partial(
+                            passkey_service_pb2_grpc.add_PasskeyServiceServicer_to_server,
+                            passkey_servicer.PasskeyServicer(context),
+                        ),
+                        callers=passkey_servicer.CALLERS,
+                    ),
+                    connections.service(demo_client.DemoMode(demo_channel, call)),
+                ],
+                verifier=identity.Verifier(config.trusted_identity_keys),
+                certificate=certificate,
+                translate=postgres.translate,
+            )
+        )
+        await stop.wait()
 
 
 async def work(
@@ -134,7 +136,7 @@ async def work(
     offered: Sequence[platforms.Platform] = (),
     withdrawn: Sequence[platforms.Platform] = (),
 ) -> None:
-    """Run jobs until `stop` is set; at `offered` platforms users may connect, at `withdrawn` ones access is given back."""
+    """Run jobs until `stop` is set. Users may connect `offered` platforms; tokens of `withdrawn` ones are revoked."""
     certificate = config.certificate
     engine = postgres.engine(
         config.database_url, name="auth-worker", pool_size=config.worker_concurrency + 4, certificate=certificate
@@ -142,22 +144,22 @@ async def work(
     nats = bus.Bus(config.nats_url, name="auth-worker", certificate=certificate)
     channel = worker.client.channel(config.jobs_target, certificate)
     call = client.Caller(identity.Signer("auth", config.identity_key))
-    requests, clients = JobsClient(channel, call), worker.JobsClient(channel, call)
-    # A relay here too: that a platform is connected is told when it is committed, not when a replica of `serve` looks next.
-    relay, connections = _connections(config, engine, requests, nats, offered, withdrawn)
+    jobs = JobsClient(channel, call)
+    # A relay here too: the event of a transition is sent when it is committed, not when a replica of `serve` polls next.
+    relay, connections = _connections(config, engine, jobs, nats, offered, withdrawn)
     nats.on_connected(relay.wake)
     mailer = email_handlers.EmailJobHandler(engine=engine, sender=config.open_sender(), public_url=config.public_url)
     kinds: list[worker.Kind[Any]] = [
         email_handlers.kind(mailer),
         key_rotation.kind(engine, config.keyring, ENCRYPTED_COLUMNS),
     ]
-    kinds += connections.kinds(clients)
+    kinds += connections.kinds(jobs)
     schedules: list[worker.Schedule] = [key_rotation.SCHEDULE, *connection_kinds.SCHEDULES]
     runs = worker.Worker(
         name="auth",
         kinds=kinds,
         schedules=schedules,
-        jobs=clients,
+        jobs=jobs,
         bus=nats,
         concurrency=config.worker_concurrency,
         metrics_address=config.worker_metrics_address,
@@ -181,7 +183,7 @@ def _connections(
     offered: Sequence[platforms.Platform],
     withdrawn: Sequence[platforms.Platform] = (),
 ) -> tuple[outbox.Relay, wiring.Wiring]:
-    """Put together what `serve` and `work` both have: the relay of what was committed, and connections."""
+    """Return the relay and the wiring of connections, which `serve` and `work` share."""
     effects = Effects({platform.name: platform.title for platform in (*offered, *withdrawn)})
     submitter = Submitter(engine, jobs, effects.lifecycle())
     relay = outbox.Relay(engine, schema.outbox, {"auth.events.": nats.publish, worker_outbox.PREFIX: submitter.send})
@@ -212,7 +214,7 @@ async def rotate_keys(config: Settings) -> None:
 
 
 async def end_sessions(config: Settings) -> None:
-    """End everybody's sessions, admins' too; the relays of those that serve tell the gateways."""
+    """Revoke the sessions of all users, admins included. The relays of `serve` processes publish the revocations."""
     engine = postgres.engine(config.database_url, name="auth-end-sessions", certificate=config.certificate)
     passwords = Passwords(memory_kib=config.password_memory_kib)
     context = Context(
@@ -230,21 +232,23 @@ async def end_sessions(config: Settings) -> None:
         await engine.dispose()
     print(f"{ended.count} sessions ended")  # noqa: T201
     if ended.has_more:
-        sys.exit("some are left: call again")
+        sys.exit("some sessions are left: run the command again")
 
 
-async def seed_admin(upkeep: Maintenance, config: Settings, stop: asyncio.Event) -> None:
-    """Make the admin of the settings, once the database answers."""
+async def seed_admin(maintenance: Maintenance, config: Settings, stop: asyncio.Event) -> None:
+    """Create the admin named by the settings as soon as the database answers."""
     while not stop.is_set():
         try:
-            await upkeep.ensure_admin(email=config.admin_email, password=config.admin_password)
+            await maintenance.ensure_admin(email=config.admin_email, password=config.admin_password)
         except errors.InvalidArgument as error:
             raise settings.SettingsError(f"ADMIN_{error.field.upper()} cannot be used: {error.message}") from error
         except domain.EmailTaken as error:
-            said = "ADMIN_EMAIL belongs to an ordinary user, who is not promoted; choose an address nobody registered"
+            message = (
+                "ADMIN_EMAIL belongs to an ordinary user, who is not promoted; choose an address nobody registered"
+            )
             if config.environment == "production":
-                raise settings.SettingsError(said) from error
-            logger.error(said)  # noqa: TRY400 - it is no accident that needs a traceback
+                raise settings.SettingsError(message) from error
+            logger.error(message)  # noqa: TRY400 - the message is complete without a traceback
             return
         except exc.SQLAlchemyError as error:
             if postgres.translate(error) is None:
@@ -255,44 +259,27 @@ async def seed_admin(upkeep: Maintenance, config: Settings, stop: asyncio.Event)
             return
 
 
-def migrate(config: Settings) -> None:
-    """Bring the tables up to date."""
-    from chassis import migrations  # the image that serves has no Alembic
+def _serve(config: Settings) -> None:
+    process.until_signal(partial(serve, config, offered=platforms.read(os.environ)))
 
-    migrations.upgrade(
-        config.database_url, "auth", Path(__file__).parent / "migrations", certificate=config.certificate
-    )
+
+def _work(config: WorkerSettings) -> None:
+    offered, withdrawn = platforms.read(os.environ), platforms.withdrawn(os.environ)
+    process.until_signal(partial(work, config, offered=offered, withdrawn=withdrawn))
 
 
 def main() -> None:
-    """Read the settings and do what the command says."""
-    command = sys.argv[1] if len(sys.argv) == 2 else ""
-    if command not in {"serve", "work", "migrate", "rotate-keys", "end-sessions"}:
-        sys.exit("usage: python -m services.auth serve | work | migrate | rotate-keys | end-sessions")
-    try:
-        _run(command)
-    except settings.SettingsError as error:
-        print(f"auth cannot start: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(2)
-
-
-def _run(command: str) -> None:
-    if command == "work":
-        worker_config = settings.read(WorkerSettings, os.environ)
-        logs.configure("auth-worker", level=worker_config.log_level, form=worker_config.log_format)
-        offered, withdrawn = platforms.read(os.environ), platforms.withdrawn(os.environ)
-        run.until_signal(partial(work, worker_config, offered=offered, withdrawn=withdrawn))
-        return
-    config = settings.read(Settings, os.environ)
-    logs.configure("auth", level=config.log_level, form=config.log_format)
-    if command == "serve":
-        run.until_signal(partial(serve, config, offered=platforms.read(os.environ)))
-    elif command == "end-sessions":
-        asyncio.run(end_sessions(config))
-    elif command == "rotate-keys":
-        asyncio.run(rotate_keys(config))
-    else:
-        migrate(config)
+    """Run the command of the command line."""
+    process.main(
+        "services.auth",
+        {
+            "serve": process.Command("auth", Settings, _serve),
+            "work": process.Command("auth-worker", WorkerSettings, _work),
+            "migrate": process.Command("auth", Settings, process.migration("auth", MIGRATIONS)),
+            "rotate-keys": process.Command("auth", Settings, lambda config: asyncio.run(rotate_keys(config))),
+            "end-sessions": process.Command("auth", Settings, lambda config: asyncio.run(end_sessions(config))),
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
 import worker
-from chassis import bus, identity, logs, outbox, postgres, run, settings
+from chassis import bus, identity, outbox, postgres, process, run
 from chassis.rpc import client, server
 from lifecycle.settler import SWEEP_SECONDS, Settler
 from lifecycle.submitter import Submitter
@@ -22,6 +20,8 @@ from services.demo.settings import Settings, WorkerSettings
 from worker import JobsClient
 from worker import outbox as worker_outbox
 
+MIGRATIONS = Path(__file__).parent / "migrations"
+
 
 async def serve(config: Settings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set."""
@@ -29,7 +29,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     engine = postgres.engine(config.database_url, name="demo", pool_size=20, certificate=certificate)
     nats = bus.Bus(config.nats_url, name="demo", certificate=certificate, translate=postgres.translate)
     nats.owns_stream("demo")
-    # Without repeats: whoever calls the jobs service here answers somebody, and has another way when it is down.
+    # No retries here: an rpc waits for each call, and the outbox repeats submits.
     channel = client.channel(config.jobs_target, service=worker.client.SERVICE, certificate=certificate)
     jobs = JobsClient(channel, client.Caller(identity.Signer("demo", config.identity_key)))
     submitter = Submitter(engine, jobs, DEMO_MODE)
@@ -38,8 +38,8 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     demo = operations.Operations(engine, settler, relay)
     nats.consume("jobs", "demo", Subscriber(settler).receive, filter_subject="demo.>")
     nats.on_connected(relay.wake)
-    loops = reconciler.Reconciler(engine)
-    served = servicer.DemoServicer(demo, views.Views(engine))
+    reconcile = reconciler.Reconciler(engine)
+    demo_servicer = servicer.DemoServicer(demo, views.Views(engine))
     async with AsyncExitStack() as stack:
         stack.push_async_callback(engine.dispose)
         stack.push_async_callback(channel.close)
@@ -47,16 +47,16 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
         background.start("bus", nats.run)
         background.start("relay", relay.run)
         background.start("settle", partial(run.every, SWEEP_SECONDS, settler.sweep))
-        background.start("stalled", partial(run.every, reconciler.SECONDS, loops.end_stalled))
-        background.start("clean", partial(run.every, reconciler.SECONDS, loops.clean))
-        background.start("expire", partial(run.every, reconciler.EXPIRY_SECONDS, loops.delete_expired))
+        background.start("stalled", partial(run.every, reconciler.SECONDS, reconcile.end_stalled))
+        background.start("clean", partial(run.every, reconciler.SECONDS, reconcile.clean))
+        background.start("expire", partial(run.every, reconciler.EXPIRY_SECONDS, reconcile.delete_expired))
         await stack.enter_async_context(
             server.serving(
                 listen=config.listen,
                 services=[
                     server.Service(
                         name=servicer.SERVICE,
-                        register=partial(demo_service_pb2_grpc.add_DemoServiceServicer_to_server, served),
+                        register=partial(demo_service_pb2_grpc.add_DemoServiceServicer_to_server, demo_servicer),
                         callers=servicer.CALLERS,
                     )
                 ],
@@ -91,7 +91,7 @@ async def work(config: WorkerSettings, stop: asyncio.Event) -> None:
         remove_batch=handlers.PAUSED_BATCH if config.demo_batch_pause_ms else handlers.REMOVE_BATCH,
         failing=config.failing,
     )
-    runs = worker.Worker(
+    demo_worker = worker.Worker(
         name="demo",
         kinds=[
             worker.Kind("demo.enable", partial(handlers.enable, dependencies), notify_owner=True),
@@ -99,7 +99,7 @@ async def work(config: WorkerSettings, stop: asyncio.Event) -> None:
             expiry.kind(engine, operations.Operations(engine, settler, relay)),
         ],
         schedules=[expiry.SCHEDULE],
-        jobs=worker.JobsClient(channel, call),
+        jobs=jobs,
         bus=nats,
         concurrency=config.worker_concurrency,
         metrics_address=config.worker_metrics_address,
@@ -111,37 +111,19 @@ async def work(config: WorkerSettings, stop: asyncio.Event) -> None:
         background = await stack.enter_async_context(run.Background(translate=postgres.translate))
         background.start("bus", nats.run)
         background.start("relay", relay.run)
-        await runs.run(stop)
+        await demo_worker.run(stop)
 
 
 def main() -> None:
-    """Read the settings and do what the command says."""
-    command = sys.argv[1] if len(sys.argv) == 2 else ""
-    if command not in {"serve", "work", "migrate"}:
-        sys.exit("usage: python -m services.demo serve | work | migrate")
-    try:
-        _run(command)
-    except settings.SettingsError as error:
-        sys.exit(f"demo: {error}")
-
-
-def _run(command: str) -> None:
-    if command == "work":
-        worker_config = settings.read(WorkerSettings, os.environ)
-        logs.configure("demo-worker", level=worker_config.log_level, form=worker_config.log_format)
-        run.until_signal(partial(work, worker_config))
-        return
-    config = settings.read(Settings, os.environ)
-    logs.configure("demo", level=config.log_level, form=config.log_format)
-    if command == "serve":
-        run.until_signal(partial(serve, config))
-    else:
-        # Alembic is only needed here, and only in images that migrate.
-        from chassis import migrations
-
-        migrations.upgrade(
-            config.database_url, "demo", Path(__file__).parent / "migrations", certificate=config.certificate
-        )
+    """Run the command of the command line."""
+    process.main(
+        "services.demo",
+        {
+            "serve": process.Command("demo", Settings, process.served(serve)),
+            "work": process.Command("demo-worker", WorkerSettings, process.served(work)),
+            "migrate": process.Command("demo", Settings, process.migration("demo", MIGRATIONS)),
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from chassis import errors, identity, ids
 from repruv.demo.v1 import demo_service_pb2, demo_service_pb2_grpc
 from services.demo import convert, operations, preview, read_models, views
 
-SERVICE = "repruv.demo.v1.DemoService"
+SERVICE = demo_service_pb2.DESCRIPTOR.services_by_name["DemoService"].full_name
 
 _GATEWAY = frozenset({"gateway"})
 CALLERS = {

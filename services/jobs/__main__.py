@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import worker
-from chassis import bus, identity, logs, outbox, postgres, run, settings
+from chassis import bus, identity, outbox, postgres, process, run
 from chassis.rpc import client, server
 from repruv.jobs.v1 import admin_service_pb2_grpc, jobs_service_pb2_grpc
 from services.jobs import (
@@ -34,6 +34,8 @@ from worker import liveness, probes
 CONCURRENCY = 4
 DRAIN_SECONDS = 1.0
 """Jobs of this service that have not ended by then resume in their next attempt."""
+
+MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 async def serve(config: Settings, stop: asyncio.Event) -> None:
@@ -112,29 +114,20 @@ def _own_target(listen: str) -> str:
 
 
 def main() -> None:
-    """Read the settings and do what the command says."""
-    command = sys.argv[1] if len(sys.argv) > 1 else ""
-    if command == "admin":
-        # Nothing of it is needed to serve, and nothing of what serves is told to it.
+    """Run the command of the command line."""
+    if sys.argv[1:2] == ["admin"]:
+        # The tool is a client: it needs no settings of the service.
         from services.jobs.admin import tool
 
         sys.exit(tool.main(sys.argv[2:], os.environ))
-    if command not in {"serve", "migrate"} or len(sys.argv) > 2:
-        sys.exit("usage: python -m services.jobs serve | migrate | admin …")
-    try:
-        config = settings.read(Settings, os.environ)
-    except settings.SettingsError as error:
-        sys.exit(f"jobs: {error}")
-    logs.configure("jobs", level=config.log_level, form=config.log_format)
-    if command == "migrate":
-        # Alembic is only needed here, and only in images that migrate.
-        from chassis import migrations
-
-        migrations.upgrade(
-            config.database_url, "jobs", Path(__file__).parent / "migrations", certificate=config.certificate
-        )
-    else:
-        run.until_signal(partial(serve, config))
+    process.main(
+        "services.jobs",
+        {
+            "serve": process.Command("jobs", Settings, process.served(serve)),
+            "migrate": process.Command("jobs", Settings, process.migration("jobs", MIGRATIONS)),
+        },
+        others="admin …",
+    )
 
 
 if __name__ == "__main__":

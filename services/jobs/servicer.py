@@ -19,7 +19,7 @@ from services.jobs import access, convert, domain, kinds, notifications, operati
 from services.jobs.claims import long_poll
 from services.jobs.schedules import convert as schedule_convert
 
-SERVICE = "repruv.jobs.v1.JobsService"
+SERVICE = jobs_service_pb2.DESCRIPTOR.services_by_name["JobsService"].full_name
 
 _WORKERS = admission.AllExcept("gateway")
 """ClaimJobs and RegisterKinds accept only kinds with the prefix of the caller."""

@@ -8,7 +8,7 @@ from chassis import errors
 from chassis.rpc import client
 from repruv.demo.v1 import demo_pb2, demo_service_pb2, demo_service_pb2_grpc
 
-SERVICE = "repruv.demo.v1.DemoService"
+SERVICE = demo_service_pb2.DESCRIPTOR.services_by_name["DemoService"].full_name
 TIMEOUT = 1.0
 
 

@@ -13,7 +13,7 @@ from services.jobs.operators import convert, kind_controls, overview
 from services.jobs.schedules import convert as schedule_convert
 from services.jobs.schedules import operations as schedule_operations
 
-SERVICE = "repruv.jobs.v1.AdminService"
+SERVICE = admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name
 
 _OPERATORS = frozenset({"gateway", "jobs"})
 CALLERS = {

@@ -1,0 +1,125 @@
+"""The life of a process: parse the command, read the settings, configure logs, run until a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Generic, NoReturn, TypeVar
+
+from chassis import logs, run, settings
+
+EXIT_USAGE = 2
+"""Exit code for an unknown command and for invalid settings."""
+EXIT_LOOP_STALLED = 71
+STALL_SECONDS = 15.0
+
+Settings = TypeVar("Settings", bound=settings.Base)
+DatabaseSettings = Any
+"""Settings with `database_url` and `certificate`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command(Generic[Settings]):
+    """A command of a program: `run` is called with the settings, and blocks until the process ends."""
+
+    name: str
+    """The name of the process in its logs and errors."""
+    settings: type[Settings]
+    run: Callable[[Settings], object]
+
+
+def main(package: str, commands: Mapping[str, Command[Any]], *, others: str = "") -> None:
+    """Run the command that `python -m <package> <command>` names.
+
+    Exit with `EXIT_USAGE` and one line on stderr for an unknown command or invalid settings. `others` names further commands,
+    which the caller has handled.
+    """
+    if len(sys.argv) != 2 or (command := commands.get(sys.argv[1])) is None:
+        fail(f"usage: python -m {package} {' | '.join(filter(None, (*commands, others)))}")
+    try:
+        config = configure(command.name, command.settings)
+        command.run(config)
+    except settings.SettingsError as error:
+        fail(f"{command.name} cannot start: {error}")
+
+
+def configure(name: str, cls: type[Settings]) -> Settings:
+    """Read the settings and configure logs accordingly. Raise `SettingsError`."""
+    config = settings.read(cls, os.environ)
+    logs.configure(name, level=config.log_level, form=config.log_format)
+    return config
+
+
+def fail(message: str) -> NoReturn:
+    """Exit with `EXIT_USAGE` and a line on stderr."""
+    sys.stderr.write(f"{message}\n")
+    sys.exit(EXIT_USAGE)
+
+
+def served(serve: Callable[[Settings, asyncio.Event], Coroutine[Any, Any, None]]) -> Callable[[Settings], None]:
+    """Return the `Command.run` that runs `serve(settings, stop)` until a signal."""
+    return lambda config: until_signal(partial(serve, config))
+
+
+def migration(schema: str, directory: Path) -> Callable[[DatabaseSettings], None]:
+    """Return the `Command.run` that applies the migrations in `directory`."""
+
+    def upgrade(config: DatabaseSettings) -> None:
+        # Only images that migrate contain Alembic.
+        from chassis import migrations
+
+        migrations.upgrade(config.database_url, schema, directory, certificate=config.certificate)
+
+    return upgrade
+
+
+def until_signal(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+    """Run `serve(stop)` until it returns. SIGTERM and SIGINT set `stop`; `serve` should then return."""
+    # The image of the provisioning serves nothing and lacks uvloop.
+    import uvloop
+
+    async def start() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        async with run.Background() as background:
+            background.start("loop-tick", _Watchdog().tick)
+            await serve(stop)
+
+    uvloop.run(start())
+
+
+class _Watchdog:
+    """Ends the process when its event loop stalls: a supervisor restarts a dead process, not a hanging one."""
+
+    def __init__(self) -> None:
+        self._ticked = time.monotonic()
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+
+    async def tick(self) -> None:
+        while True:
+            self._ticked = time.monotonic()
+            await asyncio.sleep(1.0)
+
+    def _watch(self) -> None:
+        previous = time.monotonic()
+        while True:
+            time.sleep(1.0)
+            now = time.monotonic()
+            # A gap in this thread's own time means that the whole process was paused, not that the loop is stuck.
+            if now - previous > STALL_SECONDS / 2:
+                self._ticked = now
+            previous = now
+            if now - self._ticked > STALL_SECONDS:
+                faulthandler.dump_traceback(file=sys.stderr)
+                os._exit(EXIT_LOOP_STALLED)
