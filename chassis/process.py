@@ -37,7 +37,7 @@ class Command(Generic[Settings]):
     run: Callable[[Settings], object]
 
 
-def main(package: str, commands: Mapping[str, Command[Any]], *, others: str = "") -> None:
+def main(package: str, environ: Mapping[str, str], commands: Mapping[str, Command[Any]], *, others: str = "") -> None:
     """Run the command that `python -m <package> <command>` names.
 
     Exit with `EXIT_USAGE` and one line on stderr for an unknown command or invalid settings. `others` names further commands,
@@ -46,15 +46,15 @@ def main(package: str, commands: Mapping[str, Command[Any]], *, others: str = ""
     if len(sys.argv) != 2 or (command := commands.get(sys.argv[1])) is None:
         fail(f"usage: python -m {package} {' | '.join(filter(None, (*commands, others)))}")
     try:
-        config = configure(command.name, command.settings)
+        config = configure(command.name, command.settings, environ)
         command.run(config)
     except settings.SettingsError as error:
         fail(f"{command.name} cannot start: {error}")
 
 
-def configure(name: str, cls: type[Settings]) -> Settings:
+def configure(name: str, cls: type[Settings], environ: Mapping[str, str]) -> Settings:
     """Read the settings and configure logs accordingly. Raise `SettingsError`."""
-    config = settings.read(cls, os.environ)
+    config = settings.read(cls, environ)
     logs.configure(name, level=config.log_level, form=config.log_format)
     return config
 

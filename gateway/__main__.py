@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import socket
 from functools import partial
 
@@ -54,6 +55,7 @@ def main() -> None:
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     process.main(
         "gateway",
+        os.environ,
         {
             "serve": process.Command("gateway", Settings, _serve),
             "work": process.Command("gateway", Settings, process.served(work)),

@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
     if arguments:
         process.fail(f"{__doc__}")
     try:
-        config = process.configure("provision", Settings)
+        config = process.configure("provision", Settings, os.environ)
     except settings.SettingsError as error:
         process.fail(f"provision cannot start: {error}")
     logging.getLogger("alembic").setLevel(logging.WARNING)  # chassis.migrations logs the same, shorter

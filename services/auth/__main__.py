@@ -272,6 +272,7 @@ def main() -> None:
     """Run the command of the command line."""
     process.main(
         "services.auth",
+        os.environ,
         {
             "serve": process.Command("auth", Settings, _serve),
             "work": process.Command("auth-worker", WorkerSettings, _work),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -118,6 +119,7 @@ def main() -> None:
     """Run the command of the command line."""
     process.main(
         "services.demo",
+        os.environ,
         {
             "serve": process.Command("demo", Settings, process.served(serve)),
             "work": process.Command("demo-worker", WorkerSettings, process.served(work)),

@@ -122,6 +122,7 @@ def main() -> None:
         sys.exit(tool.main(sys.argv[2:], os.environ))
     process.main(
         "services.jobs",
+        os.environ,
         {
             "serve": process.Command("jobs", Settings, process.served(serve)),
             "migrate": process.Command("jobs", Settings, process.migration("jobs", MIGRATIONS)),
