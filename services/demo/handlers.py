@@ -27,6 +27,10 @@ REMOVE_BATCH = 5_000
 PAUSED_BATCH = 100
 """Rows a transaction while there is a pause between them, so that progress can be watched."""
 
+SMALL = 200
+"""Rows that the event loop makes, and one transaction writes, within milliseconds."""
+WRITING = "Writing interactions"
+
 Attempt = attempts.Attempt[Mode, Action]
 
 
@@ -46,11 +50,17 @@ class Dependencies:
 async def enable(dependencies: Dependencies, context: worker.Context) -> dict[str, Any]:
     """Write the rows that the options ask for, and make them visible."""
     attempt = Attempt(DEMO_MODE, dependencies.engine, dependencies.relay, context)
-    mode, is_done = await _begin(dependencies, attempt)
+    async with attempt.begin() as tx:
+        mode, is_done = tx.resource, tx.is_done
+        if not is_done and _is_small(dependencies, context, attempt, mode):
+            await _write_at_once(tx)
+            is_done = True
+    spec = options.spec(mode)
     if not is_done:
+        _fail_on_purpose(dependencies, attempt)
         await _remove_strays(dependencies, attempt, mode)
         await _write_rows(dependencies, context, attempt, mode)
-    spec = options.spec(mode)
+    await context.progress(spec.interaction_count, spec.interaction_count, WRITING)
     return {
         "profile_type": spec.profile_type,
         "niche": spec.niche,
@@ -62,20 +72,44 @@ async def enable(dependencies: Dependencies, context: worker.Context) -> dict[st
 async def disable(dependencies: Dependencies, context: worker.Context) -> dict[str, Any]:
     """Remove the rows, and count them."""
     attempt = Attempt(DEMO_MODE, dependencies.engine, dependencies.relay, context)
-    mode, is_done = await _begin(dependencies, attempt)
+    async with attempt.begin() as tx:
+        mode, is_done = tx.resource, tx.is_done
     if not is_done:
+        _fail_on_purpose(dependencies, attempt)
         mode = await _remove_rows(dependencies, context, attempt, mode)
     return {"content_removed": mode.content_removed, "interactions_removed": mode.interactions_removed}
 
 
-async def _begin(dependencies: Dependencies, attempt: Attempt) -> tuple[Mode, bool]:
-    async with attempt.begin() as tx:
-        mode, is_done = tx.resource, tx.is_done
-    if not is_done and attempt.kind in dependencies.failing:
+def _fail_on_purpose(dependencies: Dependencies, attempt: Attempt) -> None:
+    if attempt.kind in dependencies.failing:
         raise worker.JobFailed(
             "demo_handler_failed", "This job was made to fail, to show what happens.", retryable=True
         )
-    return mode, is_done
+
+
+def _is_small(dependencies: Dependencies, context: worker.Context, attempt: Attempt, mode: Mode) -> bool:
+    """Return whether one transaction may begin the attempt, write all rows and complete: it is over before progress matters."""
+    spec = options.spec(mode)
+    is_undisturbed = not (dependencies.pause_seconds or context.is_cancelled or attempt.kind in dependencies.failing)
+    limit = min(SMALL, dependencies.write_batch)
+    return is_undisturbed and _is_first(attempt) and spec.content_count + spec.interaction_count <= limit
+
+
+async def _write_at_once(tx: attempts.FencedTransaction[Mode, Action]) -> None:
+    mode = tx.resource
+    spec = options.spec(mode)
+    items = dataset.content(spec)
+    await rows.write_content(tx.conn, mode.owner_id, mode.generation, items)
+    if spec.interaction_count:
+        interactions = _make_batch(spec, items, 0, spec.interaction_count)
+        await rows.write_interactions(tx.conn, mode.owner_id, mode.generation, interactions)
+    counts = {"content_written": len(items), "interactions_written": spec.interaction_count}
+    await tx.move(Action.COMPLETE_ENABLE, counts)
+
+
+def _is_first(attempt: Attempt) -> bool:
+    """Return whether this is an owner's very first attempt. Before it there are no rows."""
+    return (attempt.fence.generation, attempt.fence.attempt) == (1, 1)
 
 
 async def _write_rows(dependencies: Dependencies, context: worker.Context, attempt: Attempt, mode: Mode) -> None:
@@ -103,7 +137,7 @@ async def _write_rows(dependencies: Dependencies, context: worker.Context, attem
                     await tx.move(Action.COMPLETE_ENABLE, {"interactions_written": written})
                 else:
                     await tx.update({"interactions_written": written})
-            await context.progress(written, total, "Writing interactions")
+            await context.progress(written, total, WRITING)
             if written < total:
                 await asyncio.sleep(dependencies.pause_seconds)
 
@@ -141,8 +175,8 @@ def _make_batch(
 
 async def _remove_strays(dependencies: Dependencies, attempt: Attempt, mode: Mode) -> None:
     """Remove rows that no counter counts: of older generations, and of an attempt that was cancelled."""
-    if (attempt.fence.generation, attempt.fence.attempt) == (1, 1):
-        return  # Before their first attempt an owner has no rows.
+    if _is_first(attempt):
+        return
     removed = limit = dependencies.remove_batch
     while removed == limit:
         async with attempt.fenced() as tx:
