@@ -15,6 +15,8 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import dml, visitors
 
+from chassis import errors
+from chassis.prepared import Prepared
 from lifecycle.machine import A, Error, Fence, Key, Machine, Resource
 
 R = TypeVar("R", bound=Resource)
@@ -24,7 +26,7 @@ _now = sa.func.now()
 
 
 class Rows(Generic[R, A]):
-    """The rows of one table. Its statements are built once: building one takes longer than executing it."""
+    """The rows of one table. Its statements are built and compiled once: that takes longer than executing them."""
 
     def __init__(
         self,
@@ -45,25 +47,28 @@ class Rows(Generic[R, A]):
         self._read = read
         self._absent = absent
         self._changes = changes
-        self._moves: dict[tuple[A, frozenset[str], bool], dml.ReturningUpdate[Any]] = {}
-        self._updates: dict[frozenset[str], dml.ReturningUpdate[Any]] = {}
-        self._opens: dict[tuple[A, frozenset[str]], dml.ReturningInsert[Any]] = {}
+        self._moves: dict[tuple[A, frozenset[str], bool], Prepared] = {}
+        self._updates: dict[frozenset[str], Prepared] = {}
+        self._opens: dict[tuple[A, frozenset[str]], Prepared] = {}
+        self._names = tuple(table.c.keys())
         columns = table.c
         self.of_key = tuple(columns[name] == sa.bindparam(f"of_{name}") for name in self.key_names)
-        self._get = sa.select(table).where(*self.of_key)
-        self._lock = self._get.with_for_update()
-        self._hold = self._lock.where(
+        get = sa.select(table).where(*self.of_key)
+        lock = get.with_for_update()
+        hold = lock.where(
             columns.job_id == sa.bindparam("job"),
             columns.generation == sa.bindparam("generation"),
             columns.attempt == sa.bindparam("attempt"),
             columns.state == sa.bindparam("working"),
         )
-        self._begin_attempt = (
+        begin_attempt = (
             sa.update(table)
             .where(*self.of_key, columns.attempt <= sa.bindparam("begun"))
             .values(attempt=sa.bindparam("begun"))
         )
-        self._record_job_version = sa.update(table).where(*self.of_key).values(job_version=sa.bindparam("new_version"))
+        record_job_version = sa.update(table).where(*self.of_key).values(job_version=sa.bindparam("new_version"))
+        self._get, self._lock, self._hold = Prepared(get), Prepared(lock), Prepared(hold)
+        self._begin_attempt, self._record_job_version = Prepared(begin_attempt), Prepared(record_job_version)
 
     async def get(self, conn: AsyncConnection, key: Key, *, lock: bool = False) -> R:
         """Read a resource; with `lock`, nobody else changes it before the transaction ends."""
@@ -81,7 +86,7 @@ class Rows(Generic[R, A]):
 
     async def begin_attempt(self, conn: AsyncConnection, fence: Fence) -> None:
         """Fence off lower attempts: from now on they can write nothing."""
-        await conn.execute(self._begin_attempt, {**self.of(fence.key), "begun": fence.attempt})
+        await self._begin_attempt.execute(conn, {**self.of(fence.key), "begun": fence.attempt})
 
     async def open(
         self, conn: AsyncConnection, key: Key, action: A, columns: Mapping[str, Any] | None = None
@@ -90,7 +95,7 @@ class Rows(Generic[R, A]):
         columns = columns or {}
         statement = self._opens.get(kind := (action, frozenset(columns)))
         if statement is None:
-            statement = self._opens[kind] = self._open_statement(*kind)
+            statement = self._opens[kind] = Prepared(self._open_statement(*kind))
         return await self.one(conn, statement, key, _new(columns))
 
     async def move(
@@ -112,7 +117,9 @@ class Rows(Generic[R, A]):
             "error_code": error.code if error else None,
             "error_message": error.message if error else None,
         }
-        statement = self.move_statement(action, frozenset(values), is_guarded=of_generation is not None)
+        statement = self._moves.get(kind := (action, frozenset(values), of_generation is not None))
+        if statement is None:
+            statement = self._moves[kind] = Prepared(self.move_statement(action, kind[1], is_guarded=kind[2]))
         guard = {} if of_generation is None else {"of_generation": of_generation}
         return await self.one(conn, statement, key, {**_new(values), **guard})
 
@@ -121,13 +128,16 @@ class Rows(Generic[R, A]):
         statement = self._updates.get(names := frozenset(columns))
         if statement is None:
             new = {**self._parameters(names), "version": self.table.c.version + 1}
-            statement = sa.update(self.table).where(*self.of_key).values(new).returning(self.table)
+            statement = Prepared(sa.update(self.table).where(*self.of_key).values(new).returning(self.table))
             self._updates[names] = statement
-        return self._read((await conn.execute(statement, {**self.of(key), **_new(columns)})).mappings().one())
+        updated = await self.one(conn, statement, key, _new(columns))
+        if updated is None:
+            raise errors.Internal("A locked row is gone.")
+        return updated
 
     async def record_job_version(self, conn: AsyncConnection, key: Key, version: int) -> None:
         """Remember a job update that changed nothing, so that no older one changes something."""
-        await conn.execute(self._record_job_version, {**self.of(key), "new_version": version})
+        await self._record_job_version.execute(conn, {**self.of(key), "new_version": version})
 
     async def take_stale(self, conn: AsyncConnection, *, age: timedelta, limit: int) -> list[R]:
         """Take resources whose job has been moving them for longer than `age`, the longest unchecked first."""
@@ -169,11 +179,11 @@ class Rows(Generic[R, A]):
         return [self._read(row) for row in (await conn.execute(statement)).mappings()]
 
     async def one(
-        self, conn: AsyncConnection, statement: sa.Executable, key: Key, parameters: Mapping[str, Any] | None = None
+        self, conn: AsyncConnection, statement: Prepared, key: Key, parameters: Mapping[str, Any] | None = None
     ) -> R | None:
-        """Execute a statement on the row of a key; return its snapshot, or None if there was no such row."""
-        row = (await conn.execute(statement, {**self.of(key), **(parameters or {})})).mappings().first()
-        return self._read(row) if row else None
+        """Execute a statement that returns the whole row of a key; return its snapshot, or None if there was no such row."""
+        rows = await statement.execute(conn, {**self.of(key), **(parameters or {})})
+        return self._read(dict(zip(self._names, rows[0], strict=True))) if rows else None
 
     def of(self, key: Key) -> dict[str, Any]:
         """Return the parameters of `of_key`."""
@@ -184,14 +194,10 @@ class Rows(Generic[R, A]):
 
         Guarded, it does so only in the generation `of_generation`.
         """
-        statement = self._moves.get(kind := (action, columns, is_guarded))
-        if statement is None:
-            values = {**self._transition(action), **self._parameters(columns)}
-            statement = sa.update(self.table).where(*self.of_key, self.can(action)).values(values).returning(self.table)
-            if is_guarded:
-                statement = statement.where(self.table.c.generation == sa.bindparam("of_generation"))
-            self._moves[kind] = statement
-        return statement
+        values = {**self._transition(action), **self._parameters(columns)}
+        statement = sa.update(self.table).where(*self.of_key, self.can(action)).values(values).returning(self.table)
+        is_of_generation = self.table.c.generation == sa.bindparam("of_generation")
+        return statement.where(is_of_generation) if is_guarded else statement
 
     def can(self, action: A) -> sa.ColumnElement[bool]:
         """Return the condition that the state permits an action."""

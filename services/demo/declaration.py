@@ -43,8 +43,6 @@ def submit(mode: Mode) -> jobs_service_pb2.SubmitJobRequest:
         backoff=BACKOFF,
         max_backoff=MAX_BACKOFF,
         attempt_timeout=ATTEMPT_TIMEOUT,
-        # One job of an owner at a time: the next one begins when this one has reported its end.
-        concurrency_key=str(mode.owner_id),
     )
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import dml
 
+from chassis.prepared import Prepared
 from lifecycle.rows import Rows, common
 from services.demo import domain
 from services.demo.domain import Action, DemoOptions, JobKind, Mode, State
@@ -60,8 +61,8 @@ def _options(row: Mapping[Any, Any]) -> DemoOptions:
 
 MODES = Rows(domain.MACHINE, demo_modes, read=_mode, absent=lambda owner_id: Mode(owner_id=owner_id), changes=_CHANGES)
 
-_EXPIRE = MODES.move_statement(Action.DISABLE, frozenset({"job_id"}), is_guarded=False).where(
-    demo_modes.c.expires_at <= _now
+_EXPIRE = Prepared(
+    MODES.move_statement(Action.DISABLE, frozenset({"job_id"}), is_guarded=False).where(demo_modes.c.expires_at <= _now)
 )
 _EXPIRED = (
     sa.select(demo_modes.c.expires_at, demo_modes.c.owner_id)
@@ -117,12 +118,11 @@ async def claim_key(
     A second call with the same key waits here until the transaction of the first has ended.
     """
     parameters = {"owner": owner_id, "new_key": key, "hash": request_hash, "job": job_id, "lifetime": lifetime}
-    row = (await conn.execute(_CLAIM_KEY, parameters)).first()
-    if row is None:
-        bound = sa.select(idempotency_keys.c.request_hash, idempotency_keys.c.job_id)
-        of_key = (idempotency_keys.c.owner_id == owner_id, idempotency_keys.c.key == key)
-        row = (await conn.execute(bound.where(*of_key))).one()
-    return bytes(row.request_hash), row.job_id
+    rows = await _CLAIM_KEY.execute(conn, parameters)
+    if not rows:
+        rows = await _BOUND_KEY.execute(conn, {"owner": owner_id, "new_key": key})
+    request_hash_bound, bound_job = rows[0]
+    return bytes(request_hash_bound), bound_job
 
 
 async def delete_old_keys(conn: AsyncConnection, *, age: timedelta, limit: int) -> int:
@@ -150,4 +150,9 @@ def _claim_key_statement() -> dml.ReturningInsert[Any]:
     return claimed.returning(idempotency_keys.c.request_hash, idempotency_keys.c.job_id)
 
 
-_CLAIM_KEY = _claim_key_statement()
+_CLAIM_KEY = Prepared(_claim_key_statement())
+_BOUND_KEY = Prepared(
+    sa.select(idempotency_keys.c.request_hash, idempotency_keys.c.job_id).where(
+        idempotency_keys.c.owner_id == sa.bindparam("owner"), idempotency_keys.c.key == sa.bindparam("new_key")
+    )
+)
