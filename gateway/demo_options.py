@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from repruv.demo.v1 import demo_pb2
+
 AUTO = "auto"
 PROFILE_TYPES = ("creator", "brand", "local_business")
-NICHES = ("tech_reviews", "beauty", "fitness", "gaming", "food", "travel", "finance", "education")
+NICHES = tuple(name.removeprefix("DEMO_NICHE_").lower() for name, number in demo_pb2.DemoNiche.items() if number)
 CONTENT_LIMITS = (1, 1_000)
 DEFAULT_CONTENT = 60
 INTERACTION_LIMITS = (0, 100_000)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from services.demo.dataset.catalogue import ContentItem, content
 from services.demo.dataset.conversation import INTERACTION_CHUNK, Interaction, interactions
+from services.demo.dataset.niches import NICHES
 from services.demo.dataset.persona import Profile, profile
 from services.demo.dataset.spec import (
     DEFAULT_CONTENT,
     DEFAULT_INTERACTIONS,
     MAX_CONTENT,
     MAX_INTERACTIONS,
-    NICHES,
     PROFILE_TYPES,
     Spec,
     resolve,

@@ -6,7 +6,8 @@ import random
 from dataclasses import dataclass
 from datetime import datetime
 
-NICHES: tuple[str, ...] = ("tech_reviews", "beauty", "fitness", "gaming", "food", "travel", "finance", "education")
+from services.demo.dataset.niches import NICHES
+
 PROFILE_TYPES: tuple[str, ...] = ("creator", "brand", "local_business")
 AUTO = "auto"
 

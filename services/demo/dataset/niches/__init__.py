@@ -1,22 +1,22 @@
-"""The worlds of the demo: one per niche and profile type, written by hand in one module a niche."""
+"""The worlds of the demo: one for each niche and profile type, written by hand in one module a niche.
+
+The niches are the values of DemoNiche in the protos; each is the name of its module.
+"""
 
 from __future__ import annotations
 
-from services.demo.dataset.niches import beauty, education, finance, fitness, food, gaming, tech_reviews, travel
+import importlib
+
+from repruv.demo.v1 import demo_pb2
 from services.demo.dataset.niches.world import Group, World
 
+NICHES: tuple[str, ...] = tuple(
+    name.removeprefix("DEMO_NICHE_").lower() for name, number in demo_pb2.DemoNiche.items() if number
+)
 WORLDS: dict[tuple[str, str], World] = {
     (niche, profile_type): world
-    for niche, module in (
-        ("tech_reviews", tech_reviews),
-        ("beauty", beauty),
-        ("fitness", fitness),
-        ("gaming", gaming),
-        ("food", food),
-        ("travel", travel),
-        ("finance", finance),
-        ("education", education),
-    )
+    for niche in NICHES
+    for module in [importlib.import_module(f"{__name__}.{niche}")]
     for profile_type, world in (
         ("creator", module.CREATOR),
         ("brand", module.BRAND),
@@ -24,4 +24,4 @@ WORLDS: dict[tuple[str, str], World] = {
     )
 }
 
-__all__ = ["WORLDS", "Group", "World"]
+__all__ = ["NICHES", "WORLDS", "Group", "World"]

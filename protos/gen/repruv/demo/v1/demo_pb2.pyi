@@ -61,6 +61,56 @@ back to the transition it failed in.
 """
 Global___DemoState: _TypeAlias = DemoState  # noqa: Y015
 
+class _DemoNiche:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DemoNicheEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DemoNiche.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DEMO_NICHE_UNSPECIFIED: _DemoNiche.ValueType  # 0
+    """No niche; never stored."""
+    DEMO_NICHE_TECH_REVIEWS: _DemoNiche.ValueType  # 1
+    """Tech reviews."""
+    DEMO_NICHE_BEAUTY: _DemoNiche.ValueType  # 2
+    """Beauty."""
+    DEMO_NICHE_FITNESS: _DemoNiche.ValueType  # 3
+    """Fitness."""
+    DEMO_NICHE_GAMING: _DemoNiche.ValueType  # 4
+    """Gaming."""
+    DEMO_NICHE_FOOD: _DemoNiche.ValueType  # 5
+    """Food."""
+    DEMO_NICHE_TRAVEL: _DemoNiche.ValueType  # 6
+    """Travel."""
+    DEMO_NICHE_FINANCE: _DemoNiche.ValueType  # 7
+    """Finance."""
+    DEMO_NICHE_EDUCATION: _DemoNiche.ValueType  # 8
+    """Education."""
+
+class DemoNiche(_DemoNiche, metaclass=_DemoNicheEnumTypeWrapper):
+    """DemoNiche lists the niches of demo profiles. Their names in requests and profiles are those of the values, without the
+    prefix and in lower case. A niche is a value here and a module of the demo service.
+    """
+
+DEMO_NICHE_UNSPECIFIED: DemoNiche.ValueType  # 0
+"""No niche; never stored."""
+DEMO_NICHE_TECH_REVIEWS: DemoNiche.ValueType  # 1
+"""Tech reviews."""
+DEMO_NICHE_BEAUTY: DemoNiche.ValueType  # 2
+"""Beauty."""
+DEMO_NICHE_FITNESS: DemoNiche.ValueType  # 3
+"""Fitness."""
+DEMO_NICHE_GAMING: DemoNiche.ValueType  # 4
+"""Gaming."""
+DEMO_NICHE_FOOD: DemoNiche.ValueType  # 5
+"""Food."""
+DEMO_NICHE_TRAVEL: DemoNiche.ValueType  # 6
+"""Travel."""
+DEMO_NICHE_FINANCE: DemoNiche.ValueType  # 7
+"""Finance."""
+DEMO_NICHE_EDUCATION: DemoNiche.ValueType  # 8
+"""Education."""
+Global___DemoNiche: _TypeAlias = DemoNiche  # noqa: Y015
+
 @_typing.final
 class Demo(_message.Message):
     """Demo is a snapshot of an owner's demo mode."""

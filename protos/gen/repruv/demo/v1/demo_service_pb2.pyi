@@ -37,7 +37,7 @@ class EnableDemoRequest(_message.Message):
     profile_type: _builtins.str
     """`auto`, `creator`, `brand` or `local_business`; empty: `auto`."""
     niche: _builtins.str
-    """`auto` or a niche, for example `tech_reviews`; empty: `auto`."""
+    """`auto` or a niche of DemoNiche, for example `tech_reviews`; empty: `auto`."""
     content_count: _builtins.int
     """Content items, 1 to 1,000; absent: 60."""
     interaction_count: _builtins.int
