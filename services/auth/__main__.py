@@ -25,7 +25,7 @@ from repruv.auth.v1 import admin_service_pb2_grpc, auth_service_pb2_grpc, passke
 from services.auth import domain, schema, servicer
 from services.auth.accounts.passwords import Passwords
 from services.auth.admin import servicer as admin_servicer
-from services.auth.connections import demo_client, platforms, wiring
+from services.auth.connections import demo_client, platform_settings, platforms, wiring
 from services.auth.connections.effects import Effects
 from services.auth.connections.handlers import kinds as connection_kinds
 from services.auth.context import Context
@@ -260,11 +260,11 @@ async def seed_admin(maintenance: Maintenance, config: Settings, stop: asyncio.E
 
 
 def _serve(config: Settings) -> None:
-    process.until_signal(partial(serve, config, offered=platforms.read(os.environ)))
+    process.until_signal(partial(serve, config, offered=platform_settings.read(os.environ)))
 
 
 def _work(config: WorkerSettings) -> None:
-    offered, withdrawn = platforms.read(os.environ), platforms.withdrawn(os.environ)
+    offered, withdrawn = platform_settings.read(os.environ), platform_settings.withdrawn(os.environ)
     process.until_signal(partial(work, config, offered=offered, withdrawn=withdrawn))
 
 

@@ -23,7 +23,7 @@ from dev import subprocesses
 from gateway import __main__ as gateway_process
 from gateway.settings import Settings
 from services.auth import __main__ as auth_service
-from services.auth.connections import platforms
+from services.auth.connections import platform_settings
 from services.auth.settings import Settings as AuthSettings
 from services.auth.settings import WorkerSettings as AuthWorkerSettings
 from services.demo import __main__ as demo_service
@@ -134,7 +134,7 @@ async def auth_target(
     told: dict[str, Any] = {"email_url": f"folder:{mails}", "encryption_keys": ENCRYPTION_KEYS, **identities("auth")}
     worker_config = AuthWorkerSettings(database_url=config.database_url, jobs_target=config.jobs_target, **told)
     async with AsyncExitStack() as stack:
-        offered = platforms.read(PLATFORMS)
+        offered = platform_settings.read(PLATFORMS)
         await stack.enter_async_context(serving(partial(auth_service.serve, config, offered=offered)))
         await stack.enter_async_context(serving(partial(auth_service.work, worker_config, offered=offered)))
         yield config.listen

@@ -14,7 +14,7 @@ from chassis import ids
 from dev import subprocesses
 from gateway.settings import Settings
 from services.auth import __main__ as auth_service
-from services.auth.connections import platforms
+from services.auth.connections import platform_settings
 from services.auth.settings import Settings as AuthSettings
 from services.demo import __main__ as demo_service
 from services.demo.settings import Settings as DemoSettings
@@ -36,7 +36,7 @@ async def remote_url(
     listen, unused = (f"127.0.0.1:{subprocesses.free_port()}" for _ in range(2))
     demo = DemoSettings(listen=listen, database_url=database_url("demo"), jobs_target=unused, **identities("demo"))
     auth = auth_settings(jobs_target=unused)
-    offered = platforms.read(PLATFORMS)
+    offered = platform_settings.read(PLATFORMS)
     settings = replace(gateway_settings(), demo_target=listen, auth_target=auth.listen)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(serving(partial(demo_service.serve, demo)))

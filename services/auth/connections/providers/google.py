@@ -119,3 +119,19 @@ def _part(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def _entries(value: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
     found = value.get(name)
     return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+
+
+KIND = provider.PlatformKind(
+    name="google",
+    provider=Google,
+    defaults={
+        "issuer": "https://accounts.google.com",
+        "authorize_url": "https://accounts.google.com/o/oauth2/v2/auth",
+        "token_url": "https://oauth2.googleapis.com/token",
+        "revoke_url": "https://oauth2.googleapis.com/revoke",
+        "api_url": "https://www.googleapis.com/youtube/v3",
+        "scopes": "https://www.googleapis.com/auth/youtube.readonly",
+    },
+    required=("authorize_url", "token_url", "revoke_url", "api_url"),
+    titles={"youtube": "YouTube"},
+)

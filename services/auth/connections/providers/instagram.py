@@ -128,3 +128,17 @@ def _scopes(answer: Mapping[str, Any]) -> str | None:
     if isinstance(given, list):
         return " ".join(map(str, given))
     return given if isinstance(given, str) else None
+
+
+KIND = provider.PlatformKind(
+    name="instagram",
+    provider=Instagram,
+    defaults={
+        "authorize_url": "https://www.instagram.com/oauth/authorize",
+        "token_url": "https://api.instagram.com/oauth/access_token",
+        "api_url": "https://graph.instagram.com",
+        "scopes": "instagram_business_basic",
+    },
+    required=("authorize_url", "token_url", "api_url"),
+    titles={"instagram": "Instagram"},
+)

@@ -210,3 +210,11 @@ def _public(keys: object) -> list[dict[str, Any]]:
     # Symmetric keys have no place in a published set, whatever a signature says.
     listed = keys if isinstance(keys, list) else []
     return [key for key in listed if isinstance(key, dict) and key.get("kty") in ("RSA", "EC", "OKP")][:50]
+
+
+KIND = provider.PlatformKind(
+    name="oidc",
+    provider=Oidc,
+    defaults={"scopes": "openid profile offline_access"},
+    required=("issuer",),
+)

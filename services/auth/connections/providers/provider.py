@@ -1,12 +1,12 @@
-"""What every provider does, and what an OAuth 2.0 client does for all of them: forms, client authentication, PKCE."""
+"""The interface of providers, and the OAuth 2.0 client that all of them share: forms, client authentication, PKCE."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol, cast
-from urllib.parse import quote_plus, urlencode, urlsplit
+from urllib.parse import quote_plus, urlsplit
 
 from authlib.oauth2 import rfc7009
 from authlib.oauth2.auth import ClientAuth
@@ -23,7 +23,7 @@ _TEXT = 200
 
 
 class PermissionsMissing(Refused):
-    """The user, or the platform, left out a permission that was asked for."""
+    """The user, or the platform, did not grant a permission that was requested."""
 
 
 class NotRenewable(Refused):
@@ -32,7 +32,7 @@ class NotRenewable(Refused):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transaction:
-    """What one consent is asked for with; each value is made for it alone."""
+    """The values of one authorization request; each is generated for it alone."""
 
     redirect_uri: str
     state: str = field(repr=False)
@@ -42,50 +42,64 @@ class Transaction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthorizationRequest:
-    """Where the user's browser must go, and who must answer."""
+    """The address for the user's browser, and the issuer that must answer."""
 
     url: str = field(repr=False)
     issuer: str
-    """Whom `iss` must name if it comes back (RFC 9207); empty: it must not come."""
+    """The issuer that `iss` must name if the callback has it (RFC 9207); empty: the callback must not have it."""
     is_issuer_required: bool
 
 
 class Provider(Protocol):
-    """A platform, as connections use it. What goes wrong is `outbound.Failed`; `Unavailable` may be over later."""
+    """A platform. Calls raise `outbound.Failed`; of its subclasses, `Unavailable` may be retried."""
 
     platform: Platform
 
     async def authorization_request(self, transaction: Transaction) -> AuthorizationRequest:
-        """Give the page of consent."""
+        """Return the address of the consent page."""
 
     async def exchange(self, code: str, transaction: Transaction) -> Tokens:
-        """Get tokens for a code. `Lost`: the code may have been used up."""
+        """Exchange a code for tokens. Raises `Lost` if the code may have been used up."""
 
     def is_renewable(self, tokens: Tokens) -> bool:
-        """Say whether access can be renewed without the user."""
+        """Return whether access can be renewed without the user."""
 
     async def refresh(self, tokens: Tokens, issued_at: datetime, now: datetime) -> Tokens:
         """Renew access; the refresh token may be another afterwards. Raises `Refused` when access has ended for good."""
 
     async def revoke(self, tokens: Tokens) -> bool:
-        """Give access back; False if the platform has no way to."""
+        """Revoke access; return False if the platform has no way to."""
 
     async def account(self, tokens: Tokens) -> Account:
-        """Say whose access it is."""
+        """Read the account of the access."""
 
     async def items(self, tokens: Tokens) -> list[Item]:
-        """Give what the account published last, at most 50."""
+        """List the latest items of the account, at most 50."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformKind:
+    """A kind of platforms: how its provider is made, and what the settings of such a platform may leave out."""
+
+    name: str
+    provider: Callable[[Platform, Outbound], Provider]
+    defaults: Mapping[str, str]
+    """Values of settings that are not set."""
+    required: tuple[str, ...]
+    """Settings that must have a value, by default or set."""
+    titles: Mapping[str, str] = field(default_factory=dict)
+    """The titles of platforms that are of this kind by their name."""
 
 
 class Client:
-    """An OAuth 2.0 client at one platform, over calls that are bounded."""
+    """An OAuth 2.0 client at one platform, over bounded calls."""
 
     def __init__(self, platform: Platform, outbound: Outbound) -> None:
         self.platform = platform
         self._outbound = outbound
 
     def consent_url(self, url: str, transaction: Transaction, **extra: str) -> str:
-        """Give the address of the page of consent, with PKCE (S256)."""
+        """Return the address of the consent page, with PKCE (S256)."""
         return cast(
             str,
             prepare_grant_uri(
@@ -101,14 +115,14 @@ class Client:
             ),
         )
 
-    async def token(self, url: str, grant: str, *, method: str, **given: str) -> Mapping[str, Any]:
-        """Ask the token endpoint, authenticated by `client_secret_basic` or `client_secret_post`."""
-        body = prepare_token_request(grant, "", **given)
+    async def token(self, url: str, grant: str, *, method: str, **parameters: str) -> Mapping[str, Any]:
+        """Call the token endpoint, authenticated by `client_secret_basic` or `client_secret_post`."""
+        body = prepare_token_request(grant, "", **parameters)
         headers, body = self._authenticated(url, body, method)
         return (await self._outbound.post(self.platform, url, body, headers=headers)).body
 
     async def revoke_token(self, url: str, token: str, *, hint: str, method: str) -> None:
-        """Give a token back (RFC 7009). That it is unknown there is no error."""
+        """Revoke a token (RFC 7009). An unknown token is not an error."""
         body, _ = rfc7009.prepare_revoke_token_request(token, hint)
         headers, body = self._authenticated(url, body, method)
         await self._outbound.post(self.platform, url, body, headers=headers)
@@ -129,9 +143,9 @@ class Client:
 def read_tokens(
     answer: Mapping[str, Any], *, refresh_token: str = "", required: Collection[str] = (), subject: str = ""
 ) -> Tokens:
-    """Read what a token endpoint answered. `refresh_token` is the one that stays if no other came.
+    """Read the answer of a token endpoint. `refresh_token` stays valid if the answer has no other.
 
-    Raises `Untrustworthy` for what is no such answer, and `PermissionsMissing` if less was given than `required`.
+    Raises `Untrustworthy` for any other answer, and `PermissionsMissing` if not all of `required` was granted.
     """
     access: Any = answer.get("access_token")
     refresh: Any = answer.get("refresh_token") or refresh_token
@@ -141,23 +155,23 @@ def read_tokens(
     tokens = Tokens(
         access_token=access, refresh_token=refresh, lifetime=_lifetime(answer.get("expires_in")), subject=subject
     )
-    # Without `scope` everything that was asked for was given (RFC 6749 5.1).
+    # Without `scope`, everything that was requested was granted (RFC 6749 5.1).
     if isinstance(granted := answer.get("scope"), str) and not set(required) <= set(granted.replace(",", " ").split()):
-        missing = PermissionsMissing("a token endpoint gave less than was asked for")
+        missing = PermissionsMissing("a token endpoint granted less than was requested")
         missing.got = tokens
         raise missing
     return tokens
 
 
 def text(value: object, *, limit: int = _TEXT) -> str:
-    """Give a platform's text as we show it: without control characters, not too long; empty for what is no text."""
+    """Return a platform's text without control characters, cut to `limit`; empty for anything that is not text."""
     if not isinstance(value, str):
         return ""
     return "".join(character if character.isprintable() else " " for character in value).strip()[:limit]
 
 
 def link(value: object) -> str:
-    """Give a platform's address if it is one that may be shown as a link; else nothing."""
+    """Return a platform's address if it may be shown as a link; else an empty text."""
     if (
         not isinstance(value, str)
         or len(value) > 1_000
@@ -174,25 +188,20 @@ def link(value: object) -> str:
 
 
 def identifier(value: object) -> str:
-    """Give a platform's id of something. Raises `Untrustworthy`."""
-    given = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
-    if not 1 <= len(given) <= 255 or not given.isprintable():
-        raise Untrustworthy("a platform named nobody")
-    return given
+    """Return an id of a platform as text. Raises `Untrustworthy`."""
+    text_ = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    if not 1 <= len(text_) <= 255 or not text_.isprintable():
+        raise Untrustworthy("a platform sent an unusable id")
+    return text_
 
 
 def time(value: object) -> datetime | None:
-    """Read a platform's time (RFC 3339); None if it is none."""
+    """Read a platform's time (RFC 3339); None for anything else."""
     try:
-        found = datetime.fromisoformat(str(value))
+        moment = datetime.fromisoformat(str(value))
     except ValueError:
         return None
-    return found if found.tzinfo else None
-
-
-def with_query(url: str, query: Mapping[str, str]) -> str:
-    """Give an address with a query."""
-    return f"{url}?{urlencode(query)}"
+    return moment if moment.tzinfo else None
 
 
 def _is_token(value: object) -> bool:

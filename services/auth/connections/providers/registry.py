@@ -1,23 +1,22 @@
-"""The provider of each platform."""
+"""The kinds of platforms: one module each, and one entry here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from services.auth.connections.platforms import Platform
-from services.auth.connections.providers.google import Google
-from services.auth.connections.providers.instagram import Instagram
-from services.auth.connections.providers.oidc import Oidc
+from services.auth.connections.providers import google, instagram, oidc
 from services.auth.connections.providers.outbound import Outbound
-from services.auth.connections.providers.provider import Provider
+from services.auth.connections.providers.provider import PlatformKind, Provider
 
-_KINDS: Mapping[str, Callable[[Platform, Outbound], Provider]] = {
-    "google": Google,
-    "instagram": Instagram,
-    "oidc": Oidc,
-}
+KINDS: Mapping[str, PlatformKind] = {module.KIND.name: module.KIND for module in (google, instagram, oidc)}
+
+
+def find_kind(platform: str) -> PlatformKind | None:
+    """Return the kind of a platform that is known by its name; None if its settings must name the kind."""
+    return next((kind for kind in KINDS.values() if platform in kind.titles), None)
 
 
 def providers(offered: Iterable[Platform], outbound: Outbound) -> Mapping[str, Provider]:
-    """Give the provider of each platform by its name, in their order."""
-    return {platform.name: _KINDS[platform.kind](platform, outbound) for platform in offered}
+    """Return the provider of each platform by its name, in their order."""
+    return {platform.name: KINDS[platform.kind].provider(platform, outbound) for platform in offered}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chassis import settings
-from services.auth.connections import platforms
+from services.auth.connections import platform_settings
 
 GIVEN = {
     "PLATFORMS": "youtube, instagram,work",
@@ -20,22 +20,22 @@ GIVEN = {
 
 
 def test_platforms_without_a_client_id_are_not_offered() -> None:
-    youtube, work = platforms.read(GIVEN)
+    youtube, work = platform_settings.read(GIVEN)
     assert (youtube.name, youtube.title, youtube.kind) == ("youtube", "YouTube", "google")
     assert youtube.token_url == "https://oauth2.googleapis.com/token"
     assert (work.title, work.scopes) == ("At work", ("openid", "profile", "offline_access"))
-    assert platforms.read({}) == ()
+    assert platform_settings.read({}) == ()
 
 
 def test_what_is_taken_out_of_the_list_is_still_known_where_it_has_settings() -> None:
     given = GIVEN | {"PLATFORMS": "youtube", "PLATFORM_OLD_CLIENT_ID": ""}
-    assert [one.name for one in platforms.withdrawn(given)] == ["work"]
-    assert platforms.withdrawn(GIVEN) == ()
-    assert platforms.withdrawn(given | {"PLATFORM_WORK_ISSUER": ""}) == (), "a mistake here stops nothing"
+    assert [one.name for one in platform_settings.withdrawn(given)] == ["work"]
+    assert platform_settings.withdrawn(GIVEN) == ()
+    assert platform_settings.withdrawn(given | {"PLATFORM_WORK_ISSUER": ""}) == (), "a mistake here stops nothing"
 
 
 def test_secrets_are_not_shown() -> None:
-    assert "'secret'" not in repr(platforms.read(GIVEN))
+    assert "'secret'" not in repr(platform_settings.read(GIVEN))
 
 
 def test_every_mistake_is_named_at_once() -> None:
@@ -49,7 +49,7 @@ def test_every_mistake_is_named_at_once() -> None:
         "PLATFORM_ODD_CLIENT_ID": "id",
     }
     with pytest.raises(settings.SettingsError) as refused:
-        platforms.read(wrong)
+        platform_settings.read(wrong)
     for name in (
         "names 'Bad Name'",
         "names one twice",
@@ -76,20 +76,20 @@ def test_every_mistake_is_named_at_once() -> None:
 )
 def test_addresses_must_be_plain_and_encrypted(url: str) -> None:
     with pytest.raises(settings.SettingsError, match="ISSUER must be"):
-        platforms.read({**GIVEN, "PLATFORM_WORK_ISSUER": url})
+        platform_settings.read({**GIVEN, "PLATFORM_WORK_ISSUER": url})
 
 
 def test_loopback_may_do_without_encryption_but_not_in_production() -> None:
     local = {**GIVEN, "PLATFORM_WORK_ISSUER": "http://127.0.0.1:9000"}
-    assert platforms.read(local)[1].allows("http://127.0.0.1:9000/token")
+    assert platform_settings.read(local)[1].allows("http://127.0.0.1:9000/token")
     with pytest.raises(settings.SettingsError, match="ISSUER must be"):
-        platforms.read({**local, "ENVIRONMENT": "production"})
+        platform_settings.read({**local, "ENVIRONMENT": "production"})
 
 
 def test_published_secrets_are_refused_in_production() -> None:
     given = {**GIVEN, "PLATFORM_WORK_CLIENT_SECRET": "local-only-x", "ENVIRONMENT": "production"}
     with pytest.raises(settings.SettingsError, match="published"):
-        platforms.read(given)
+        platform_settings.read(given)
 
 
 @pytest.mark.parametrize(
@@ -113,5 +113,5 @@ def test_published_secrets_are_refused_in_production() -> None:
     ],
 )
 def test_calls_go_to_the_hosts_in_the_settings_only(url: str, is_allowed: bool) -> None:
-    [platform] = platforms.read({**GIVEN, "PLATFORMS": "work", "PLATFORM_WORK_HOSTS": "api.example"})
+    [platform] = platform_settings.read({**GIVEN, "PLATFORMS": "work", "PLATFORM_WORK_HOSTS": "api.example"})
     assert platform.allows(url) is is_allowed
