@@ -1,4 +1,4 @@
-"""Engines on a directory of their own, gone without a trace afterwards."""
+"""Embedded servers in a temporary directory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PASSWORD = "p/ss%word"
 
 @pytest.fixture
 def servers(tmp_path: Path) -> Iterator[EmbeddedServers]:
-    """Both engines, not started yet."""
+    """Return both servers, not started."""
     pair = EmbeddedServers(postgres=Postgres(tmp_path, password=PASSWORD), nats=Nats(tmp_path, password="token"))
     yield pair
     pair.erase()

@@ -1,4 +1,4 @@
-"""The embedded engines start, stop, survive being killed, and never outlive their launcher."""
+"""The embedded servers start, stop, survive kills, and never outlive their launcher."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_wrong_password_is_refused(servers: EmbeddedServers) -> None:
         psycopg.connect(servers.postgres.url_for("postgres", "wrong"))
 
 
-def test_another_password_than_the_clusters_is_said_at_once(servers: EmbeddedServers) -> None:
+def test_wrong_cluster_password_fails_at_once(servers: EmbeddedServers) -> None:
     servers.postgres.start()
     servers.postgres.stop()
     with pytest.raises(ServerFailed, match="has another password"):

@@ -132,7 +132,7 @@ def test_everything_comes_up_in_order_and_leaves_no_process(make_stack: MakeStac
             os.kill(pid, 0)
 
 
-def test_a_crashed_process_is_started_again_and_said_to_be(make_stack: MakeStack, lines: Lines) -> None:
+def test_crashed_process_is_restarted_and_logged(make_stack: MakeStack, lines: Lines) -> None:
     stack = make_stack()
     stack.start()
     (before,) = stack.pids("gateway")

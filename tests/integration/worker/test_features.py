@@ -1,4 +1,4 @@
-"""What the jobs service and the worker do together: checkpoints, children, undoing, later attempts, declarations."""
+"""The jobs service and the worker together: checkpoints, children, undo, later attempts, registration."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Service:
                 await task
 
     async def knows(self, kind: str) -> None:
-        """Wait until the jobs service has heard of a kind."""
+        """Wait until the jobs service has registered a kind."""
         query = sa.text("SELECT declared_at IS NOT NULL FROM jobs.kinds WHERE kind = :kind")
 
         async def has_heard() -> bool:
@@ -80,7 +80,7 @@ class Service:
         return await self.get(job_id)
 
     async def completed(self, job_id: str) -> dict[str, Any]:
-        """Wait until a job has ended well; gives its result."""
+        """Wait until a job has completed. Return its result."""
         ends = (job_pb2.JOB_STATE_COMPLETED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED)
         job = await self.reaches(job_id, *ends)
         assert job.state == job_pb2.JOB_STATE_COMPLETED, job
@@ -96,7 +96,7 @@ async def service(
     database: Callable[[str], AsyncEngine],
     eventually: Eventually,
 ) -> AsyncIterator[Service]:
-    """The real jobs service."""
+    """Connect to the real jobs service."""
     call = client.Caller(signer("demo"))
     channel = worker.client.channel(jobs_target)
     stub = jobs_service_pb2_grpc.JobsServiceStub(channel)
@@ -113,7 +113,7 @@ async def service(
 
 @pytest.fixture
 def name() -> str:
-    """A kind of its own."""
+    """Return the name of a new kind."""
     return f"demo.{uuid4().hex}"
 
 
@@ -139,7 +139,7 @@ async def test_steps_and_state_outlive_attempts(service: Service, name: str) -> 
     assert done == [1]
 
 
-async def test_a_parent_goes_on_when_its_children_have_ended(service: Service, name: str) -> None:
+async def test_parent_resumes_when_its_children_have_ended(service: Service, name: str) -> None:
     async def page(context: worker.Context, payload: Pages) -> dict[str, int]:
         if payload.fails:
             raise worker.JobFailed("broken", "It broke.", retryable=False)
@@ -175,7 +175,7 @@ async def test_a_parent_goes_on_when_its_children_have_ended(service: Service, n
     assert (await service.get(child.job_id)).spec.owner_id == owner
 
 
-async def test_a_snoozed_job_goes_on_later_and_that_costs_nothing(service: Service, name: str) -> None:
+async def test_snoozed_job_resumes_without_using_an_attempt(service: Service, name: str) -> None:
     async def handle(context: worker.Context) -> dict[str, int]:
         if context.attempt == 1:
             raise worker.Snooze(timedelta(milliseconds=50))
@@ -188,7 +188,7 @@ async def test_a_snoozed_job_goes_on_later_and_that_costs_nothing(service: Servi
     assert (await service.get(job_id)).errors == 0
 
 
-async def test_what_was_cancelled_after_it_had_begun_is_undone(service: Service, name: str) -> None:
+async def test_job_cancelled_after_its_start_is_undone(service: Service, name: str) -> None:
     started, undone = asyncio.Event(), asyncio.Queue[tuple[str, int, Pages]]()
 
     async def handle(context: worker.Context, payload: Pages) -> None:
@@ -209,7 +209,7 @@ async def test_what_was_cancelled_after_it_had_begun_is_undone(service: Service,
         assert await asyncio.wait_for(undone.get(), 20) == (job_id, 1, Pages(count=3))
 
 
-async def test_what_a_kind_declares_is_what_its_jobs_get(service: Service, name: str) -> None:
+async def test_jobs_get_the_defaults_of_their_kind(service: Service, name: str) -> None:
     async def handle(context: worker.Context) -> None:
         pass
 
@@ -233,7 +233,7 @@ async def test_what_a_kind_declares_is_what_its_jobs_get(service: Service, name:
         assert (await conn.execute(query, {"name": name})).scalar() == "Europe/Berlin"
 
 
-async def test_errors_of_submits_are_their_own(service: Service, name: str) -> None:
+async def test_each_submit_has_its_own_error(service: Service, name: str) -> None:
     first = worker.new_job(name, {}, unique_key=name)
     second = worker.new_job(name, {}, unique_key=name)
     stored, refused = await service.jobs.submit_many([first, second])
@@ -244,7 +244,7 @@ async def test_errors_of_submits_are_their_own(service: Service, name: str) -> N
         await service.jobs.submit(name, {}, unique_key=name)
 
 
-async def test_a_job_that_has_no_time_left_fails_for_good(service: Service, name: str) -> None:
+async def test_job_past_its_deadline_fails_without_retry(service: Service, name: str) -> None:
     async def endless(context: worker.Context) -> None:
         await asyncio.Event().wait()
 

@@ -1,4 +1,4 @@
-"""The page for newcomers is true: its code is run as it stands there."""
+"""The code of docs/first-job-kind.md runs unchanged."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 
 @pytest.fixture
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The page's code, as a module."""
+    """Import the code of the page as a module."""
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert len(blocks[0].splitlines()) < MOST_LINES
     (tmp_path / "first_job_kind.py").write_text("\n".join(blocks))

@@ -1,4 +1,4 @@
-"""A worker against the real jobs service: what a team that writes a handler relies on."""
+"""A worker against the real jobs service: the guarantees for handlers."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Jobs:
 async def jobs(
     jobs_target: str, signer: Callable[[str], identity.Signer], eventually: Eventually
 ) -> AsyncIterator[Jobs]:
-    """The jobs service as a submitter sees it."""
+    """Connect to the jobs service as a submitter."""
     channel = worker_client.channel(jobs_target)
     yield Jobs(jobs_service_pb2_grpc.JobsServiceStub(channel), client.Caller(signer("demo")), eventually)
     await channel.close()
@@ -68,7 +68,7 @@ async def jobs(
 
 @pytest.fixture
 def working(jobs_client: JobsClient, nats_url: str, jobs: Jobs) -> Callable[..., Any]:
-    """Run a worker with one handler; gives the event that stops it."""
+    """Run a worker with one handler. Yield the event that stops it."""
 
     @asynccontextmanager
     async def work(handler: Callable[[Context], Awaitable[object]], **options: Any) -> AsyncIterator[asyncio.Event]:
@@ -132,7 +132,7 @@ async def test_an_outage_costs_no_attempt(jobs: Jobs, working: Callable[..., Any
     assert json_format.MessageToDict(job.result) == {"attempt": 1}
 
 
-async def test_an_unexpected_error_tells_the_user_nothing_internal(jobs: Jobs, working: Callable[..., Any]) -> None:
+async def test_unexpected_error_hides_internals_from_the_user(jobs: Jobs, working: Callable[..., Any]) -> None:
     async def broken(context: Context) -> None:
         raise RuntimeError("password=hunter2")
 
@@ -153,7 +153,7 @@ async def test_an_attempt_that_takes_too_long_is_ended(jobs: Jobs, working: Call
     assert (job.state, job.error.code) == (job_pb2.JOB_STATE_FAILED, "attempt_timeout")
 
 
-async def test_a_running_handler_is_told_to_stop(jobs: Jobs, working: Callable[..., Any]) -> None:
+async def test_running_handler_is_asked_to_stop(jobs: Jobs, working: Callable[..., Any]) -> None:
     started = asyncio.Event()
 
     async def patient(context: Context) -> None:
@@ -169,7 +169,7 @@ async def test_a_running_handler_is_told_to_stop(jobs: Jobs, working: Callable[.
     assert (job.state, job.cancel_reason) == (job_pb2.JOB_STATE_CANCELLED, "requested")
 
 
-async def test_a_handler_that_finds_its_work_pointless_ends_cancelled(jobs: Jobs, working: Callable[..., Any]) -> None:
+async def test_handler_that_raises_cancelled_ends_cancelled(jobs: Jobs, working: Callable[..., Any]) -> None:
     async def superseded(context: Context) -> None:
         raise Cancelled("superseded")
 
@@ -216,7 +216,7 @@ async def test_a_worker_that_dies_is_replaced(
     assert (job.state, job.attempt, job.crashes) == (job_pb2.JOB_STATE_COMPLETED, 2, 1)
 
 
-async def test_a_stopping_worker_hands_back_what_it_cannot_finish(jobs: Jobs, working: Callable[..., Any]) -> None:
+async def test_stopping_worker_hands_back_unfinished_jobs(jobs: Jobs, working: Callable[..., Any]) -> None:
     started = asyncio.Event()
 
     async def endless(context: Context) -> None:
@@ -284,7 +284,7 @@ async def test_a_result_that_cannot_be_stored_fails_the_job(
     assert (job.state, job.error.code) == (job_pb2.JOB_STATE_FAILED, "result_refused")
 
 
-async def test_progress_that_makes_no_sense_does_not_cost_the_result(jobs: Jobs, working: Callable[..., Any]) -> None:
+async def test_invalid_progress_does_not_lose_the_result(jobs: Jobs, working: Callable[..., Any]) -> None:
     async def handler(context: Context) -> None:
         await context.progress(-1, 2, "backwards")
 
@@ -293,7 +293,7 @@ async def test_progress_that_makes_no_sense_does_not_cost_the_result(jobs: Jobs,
     assert job.state == job_pb2.JOB_STATE_COMPLETED
 
 
-async def test_a_claim_under_way_at_shutdown_is_handed_back(
+async def test_pending_claim_at_shutdown_is_handed_back(
     jobs: Jobs, jobs_client: JobsClient, working: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claiming, go_on = asyncio.Event(), asyncio.Event()
@@ -319,7 +319,7 @@ async def test_a_claim_under_way_at_shutdown_is_handed_back(
     assert (job.state, job.attempt, job.crashes) == (job_pb2.JOB_STATE_RETRYING, 1, 0)
 
 
-async def test_a_claim_loop_that_breaks_is_started_again(
+async def test_broken_claim_loop_is_restarted(
     jobs: Jobs, jobs_client: JobsClient, working: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claim = jobs_client.claim

@@ -1,4 +1,4 @@
-"""The launcher reads the compose file as Compose does, and refuses what it does not know."""
+"""The launcher reads the compose file as Compose does and refuses unsupported features."""
 
 from __future__ import annotations
 
@@ -80,6 +80,6 @@ services:
         ("{ build: ., command: run, stop_grace_period: soon }", "cannot read the duration"),
     ],
 )
-def test_what_it_does_not_know_is_an_error(tmp_path: Path, body: str, complaint: str) -> None:
+def test_unsupported_features_are_errors(tmp_path: Path, body: str, complaint: str) -> None:
     with pytest.raises(compose.ComposeError, match=complaint):
         read(tmp_path, f"services: {{ a: {body} }}")

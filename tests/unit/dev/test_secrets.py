@@ -1,4 +1,4 @@
-"""Local secrets are made once, kept, and mended when one is missing."""
+"""Local secrets are created once, kept, and completed when one is missing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_missing_password_is_added_and_the_others_kept(tmp_path: Path) -> None
     assert {name for name in first if first[name] != second[name]} == {"DEMO_NATS_PASSWORD"}
 
 
-def test_seeds_and_trust_are_made_anew_together(tmp_path: Path) -> None:
+def test_seeds_and_trust_are_renewed_together(tmp_path: Path) -> None:
     file = tmp_path / "secrets.env"
     secrets.load(tmp_path)
     file.write_text("".join(line for line in file.read_text().splitlines(True) if "DEMO_IDENTITY" not in line))

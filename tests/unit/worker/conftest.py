@@ -20,13 +20,13 @@ from worker import client as worker_client
 
 @pytest.fixture
 async def fake() -> AsyncIterator[Fake]:
-    """The jobs service."""
+    """Return the jobs service in memory."""
     yield Fake()  # type: ignore[abstract]
 
 
 @pytest.fixture
 async def jobs(fake: Fake, signer: Callable[[str], identity.Signer]) -> AsyncIterator[worker.JobsClient]:
-    """The jobs service as a worker sees it."""
+    """Connect to the jobs service as a worker."""
     server = grpc.aio.server()
     jobs_service_pb2_grpc.add_JobsServiceServicer_to_server(fake, server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -39,7 +39,7 @@ async def jobs(fake: Fake, signer: Callable[[str], identity.Signer]) -> AsyncIte
 
 @pytest.fixture
 def working(jobs: worker.JobsClient) -> Callable[..., Any]:
-    """Run a worker of these kinds, without NATS; gives the event that stops it."""
+    """Run a worker of these kinds without NATS. Yield the event that stops it."""
 
     @asynccontextmanager
     async def work(*kinds: worker.Kind[Any], **options: Any) -> AsyncIterator[asyncio.Event]:
@@ -60,7 +60,7 @@ def working(jobs: worker.JobsClient) -> Callable[..., Any]:
 
 @pytest.fixture
 def ended(fake: Fake, eventually: Any) -> Callable[[str], Any]:
-    """Wait until a job has ended; gives its outcome."""
+    """Wait until a job has ended. Return its outcome."""
 
     async def wait(job_id: str) -> jobs_service_pb2.FinishJobRequest:
         async def has_ended() -> bool:

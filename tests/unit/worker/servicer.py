@@ -1,4 +1,4 @@
-"""A jobs service in memory, for real gRPC: what only concerns the worker is tested without engines."""
+"""A jobs service in memory behind real gRPC, for tests of the worker without PostgreSQL and NATS."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Fake(jobs_service_pb2_grpc.JobsServiceServicer):
         return job.job_id
 
     def ended(self, job_id: str) -> jobs_service_pb2.FinishJobRequest | None:
-        """Give the last outcome, if it is one that ends the job."""
+        """Return the last outcome if it ends the job."""
         last = self.outcomes.get(job_id, [None])[-1]
         return last if last is not None and last.WhichOneof("outcome") in ENDS else None
 

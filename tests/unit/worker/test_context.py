@@ -1,4 +1,4 @@
-"""What a handler can do with its context; and that a handler can be called like any function."""
+"""The context of a handler, and calls of a handler as a function."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PAGE = worker.Kind("shop.page", lambda context, payload: asyncio.sleep(0), paylo
 
 
 async def import_shop(context: worker.Context) -> dict[str, Any]:
-    """A handler that uses everything."""
+    """Use every method of the context."""
     pages = await context.step("count", lambda: 3)
     if not context.children.total:
         await context.submit_children([worker.new_job(PAGE, Page(number=n)) for n in range(pages)])
@@ -37,7 +37,7 @@ async def import_shop(context: worker.Context) -> dict[str, Any]:
     return {"done": done}
 
 
-async def test_a_handler_is_tested_like_a_function() -> None:
+async def test_handler_is_called_like_a_function() -> None:
     context = testing.RecordingContext()
     with pytest.raises(worker.WaitForChildren):
         await import_shop(context)
@@ -48,7 +48,7 @@ async def test_a_handler_is_tested_like_a_function() -> None:
     assert {new.spec.parent_id for new in context.recorded.submitted} == {context.job_id}
 
 
-async def test_a_later_attempt_is_tested_like_a_function() -> None:
+async def test_later_attempt_is_called_like_a_function() -> None:
     ended = [
         worker.Child(job_id=str(n), kind=PAGE.name, state="completed", payload={"number": n}, result={}, error_code="")
         for n in range(4)
@@ -60,7 +60,7 @@ async def test_a_later_attempt_is_tested_like_a_function() -> None:
     assert context.recorded.checkpoints["@state"] == 4
 
 
-async def test_what_was_submitted_before_is_not_submitted_again() -> None:
+async def test_repeated_children_are_the_existing_ones() -> None:
     context = testing.RecordingContext()
     first = [await context.submit(PAGE, Page(number=n)) for n in range(2)]
     named = await context.submit(PAGE, Page(number=0), name="named")
@@ -122,7 +122,7 @@ async def test_a_lost_lease_stops_the_handler_at_the_step(fake: Fake, working: A
     assert job_id not in fake.outcomes
 
 
-async def test_saving_waits_out_outages(
+async def test_save_is_retried_during_outages(
     fake: Fake, jobs: worker.JobsClient, working: Any, ended: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outages = [errors.Unavailable(), errors.DeadlineExceeded()]
@@ -148,6 +148,6 @@ async def test_saving_waits_out_outages(
     assert protobuf.from_struct(outcome.completed.result) == {"value": 1}
 
 
-async def test_a_number_that_json_would_bend_is_refused() -> None:
+async def test_number_beyond_json_precision_is_refused() -> None:
     with pytest.raises(ValueError, match="too large"):
         worker.new_job("test.kind", {"id": 2**53 + 1})

@@ -1,4 +1,4 @@
-"""A worker whose loops stand still says so, lets its leases go, and ends."""
+"""A worker with a stalled loop reports it, stops renewing leases, and ends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def endless(context: worker.Context) -> None:
 
 
 async def hang(*_: Any, **__: Any) -> Any:
-    """Never answer: no deadline ends this."""
+    """Never answer."""
     await asyncio.Event().wait()
 
 
@@ -47,7 +47,7 @@ async def ask(port: int, path: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("fault", [hang, broken])
-async def test_a_claim_loop_that_does_not_turn_ends_the_worker_and_its_leases(
+async def test_stalled_claim_loop_ends_the_worker_and_its_leases(
     fake: Fake, jobs: JobsClient, working: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch, fault: Any
 ) -> None:
     died = asyncio.Event()
@@ -68,7 +68,7 @@ async def test_a_claim_loop_that_does_not_turn_ends_the_worker_and_its_leases(
         assert len(fake.beats) == beats
 
 
-async def test_a_heartbeat_loop_that_does_not_turn_ends_the_worker(
+async def test_stalled_heartbeat_loop_ends_the_worker(
     fake: Fake, jobs: JobsClient, working: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     died = asyncio.Event()
@@ -78,7 +78,7 @@ async def test_a_heartbeat_loop_that_does_not_turn_ends_the_worker(
         await asyncio.wait_for(died.wait(), 20)
 
 
-async def test_an_outage_of_the_jobs_service_is_no_standstill(fake: Fake, working: Any, eventually: Any) -> None:
+async def test_outage_of_the_jobs_service_is_not_a_stall(fake: Fake, working: Any, eventually: Any) -> None:
     died = asyncio.Event()
     fake.down = {"ClaimJobs", "HeartbeatJobs"}
 
@@ -90,7 +90,7 @@ async def test_an_outage_of_the_jobs_service_is_no_standstill(fake: Fake, workin
     assert not died.is_set()
 
 
-def test_the_process_ends_with_a_code_of_its_own() -> None:
+def test_stalled_process_ends_with_its_own_exit_code() -> None:
     script = "from worker import liveness; liveness.end_process()"
     ended = subprocess.run([sys.executable, "-c", script], check=False, timeout=30)
     assert ended.returncode == liveness.EXIT_LOOP_STALLED
@@ -113,7 +113,7 @@ async def test_health_and_metrics_are_answered() -> None:
     assert "claim_loop_seconds 0.5" in text
 
 
-async def test_health_says_which_loop_stands_still() -> None:
+async def test_health_names_the_stalled_loop() -> None:
     dead = liveness.Liveness(stalled_seconds=0.0)
     dead.beat("claim")
     counted = metrics.Metrics([], held_jobs=lambda: 0.0, claim_loop_seconds=lambda: 0.0)
@@ -121,7 +121,7 @@ async def test_health_says_which_loop_stands_still() -> None:
         assert await ask(port, "/healthz") == (503, "stalled: claim\n")
 
 
-async def test_a_worker_counts_what_it_does(
+async def test_worker_counts_claims_and_outcomes(
     fake: Fake, working: Any, ended: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[metrics.Metrics] = []

@@ -1,4 +1,4 @@
-"""Handlers that block: they stop nothing, and nothing that they do after their end counts."""
+"""Blocking handlers in threads and processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from worker._runtime import worker as runtime
 
 
 def everything(context: worker.BlockingContext) -> dict[str, Any]:
-    """Use all of a context."""
+    """Use every method of the context."""
     context.progress(1, 2, "half")
     found = context.step("first", lambda: [1, 2])
     context.checkpoint({"n": 1})
@@ -36,12 +36,12 @@ def refuse(context: worker.BlockingContext) -> None:
 
 
 def crash(context: worker.BlockingContext) -> None:
-    """Die as a process does that ran out of memory."""
+    """Die like a process without memory."""
     os._exit(9)
 
 
 def hang(context: worker.BlockingContext) -> None:
-    """Hear nothing."""
+    """Ignore every signal to stop."""
     context.step("pid", os.getpid)
     time.sleep(600)
 
@@ -62,7 +62,7 @@ async def test_a_process_uses_its_context_and_is_used_again(fake: Fake, working:
     assert results[0]["pid"] == results[1]["pid"] != os.getpid()
 
 
-async def test_what_they_raise_is_told(fake: Fake, working: Any, ended: Any) -> None:
+async def test_exceptions_of_pools_become_the_outcome(fake: Fake, working: Any, ended: Any) -> None:
     kinds = [worker.Kind(f"test.{pool}", refuse, pool=pool) for pool in ("thread", "process")]
     async with working(*kinds):
         for kind in kinds:
@@ -122,7 +122,7 @@ async def test_heartbeats_go_on_beside_a_thread(fake: Fake, working: Any, ended:
         assert (await ended(job_id)).WhichOneof("outcome") == "completed"
 
 
-async def test_a_thread_that_does_not_end_keeps_its_slot_and_can_say_nothing_more(
+async def test_stuck_thread_keeps_its_slot_and_its_calls_are_refused(
     fake: Fake, working: Any, ended: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release, refused = threading.Event(), threading.Event()

@@ -1,4 +1,4 @@
-"""How attempts run and end, as the jobs service hears of it."""
+"""Attempts as the jobs service sees them: payloads, outcomes, batches, registration."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def test_a_typed_handler_gets_its_payload(fake: Fake, working: Any, ended:
     assert protobuf.from_struct(outcome.completed.result) == {"url": "u", "limit": "3", "attempt": 1}
 
 
-async def test_a_payload_that_is_not_valid_fails_for_good(fake: Fake, working: Any, ended: Any) -> None:
+async def test_invalid_payload_fails_without_retry(fake: Fake, working: Any, ended: Any) -> None:
     async def handle(context: worker.Context, payload: Import) -> None:
         raise AssertionError("must not be called")
 
@@ -52,7 +52,7 @@ async def test_a_payload_that_is_not_valid_fails_for_good(fake: Fake, working: A
         (errors.NotFound("gone"), "failed"),
     ],
 )
-async def test_what_a_handler_raises_is_told(
+async def test_exception_of_a_handler_becomes_the_outcome(
     fake: Fake, working: Any, eventually: Any, raised: Exception, outcome: str
 ) -> None:
     async def handle(context: worker.Context) -> None:
@@ -74,7 +74,7 @@ async def test_what_a_handler_raises_is_told(
         assert told.cancelled.reason == "no longer wanted"
 
 
-async def test_the_deadline_of_a_job_ends_its_attempt_for_good(fake: Fake, working: Any, ended: Any) -> None:
+async def test_deadline_of_a_job_fails_it_without_retry(fake: Fake, working: Any, ended: Any) -> None:
     async def endless(context: worker.Context) -> None:
         await asyncio.Event().wait()
 
@@ -83,7 +83,7 @@ async def test_the_deadline_of_a_job_ends_its_attempt_for_good(fake: Fake, worki
     assert (outcome.failed.error.code, outcome.failed.retryable) == ("deadline_exceeded", False)
 
 
-async def test_undoing_gets_the_original_payload(fake: Fake, working: Any, ended: Any) -> None:
+async def test_undo_gets_the_original_payload(fake: Fake, working: Any, ended: Any) -> None:
     async def handle(context: worker.Context, payload: Import) -> None:
         raise AssertionError("must not be called")
 
@@ -102,7 +102,7 @@ async def test_undoing_gets_the_original_payload(fake: Fake, working: Any, ended
     assert (undo_kind.kind, undo_kind.has_undo, undo_kind.notify_owner) == ("shop.import.undo", False, False)
 
 
-async def test_a_refused_result_does_not_refuse_its_neighbours(fake: Fake, working: Any, ended: Any) -> None:
+async def test_refused_result_does_not_affect_its_batch(fake: Fake, working: Any, ended: Any) -> None:
     go = asyncio.Event()
 
     async def handle(context: worker.Context) -> dict[str, Any]:
@@ -116,7 +116,7 @@ async def test_a_refused_result_does_not_refuse_its_neighbours(fake: Fake, worki
         assert (await ended(good)).WhichOneof("outcome") == "completed"
 
 
-async def test_a_result_larger_than_a_call_is_refused_here(fake: Fake, working: Any, ended: Any) -> None:
+async def test_result_larger_than_a_call_is_refused(fake: Fake, working: Any, ended: Any) -> None:
     async def handle(context: worker.Context) -> dict[str, Any]:
         return {"text": "x" * 2_000_000}
 
@@ -125,7 +125,7 @@ async def test_a_result_larger_than_a_call_is_refused_here(fake: Fake, working: 
     assert (outcome.failed.error.code, outcome.failed.retryable) == ("result_refused", False)
 
 
-async def test_attempts_that_end_together_are_told_together(fake: Fake, working: Any, ended: Any) -> None:
+async def test_attempts_that_end_together_share_a_call(fake: Fake, working: Any, ended: Any) -> None:
     gathered = asyncio.Barrier(50)
 
     async def handle(context: worker.Context) -> None:
@@ -139,9 +139,7 @@ async def test_attempts_that_end_together_are_told_together(fake: Fake, working:
     assert len(fake.finishes) <= 2
 
 
-async def test_outcomes_that_cannot_be_told_yet_are_told_later(
-    fake: Fake, working: Any, ended: Any, eventually: Any
-) -> None:
+async def test_undelivered_outcomes_are_retried(fake: Fake, working: Any, ended: Any, eventually: Any) -> None:
     async def handle(context: worker.Context) -> None:
         pass
 
@@ -170,9 +168,7 @@ async def test_many_jobs_are_claimed_by_few_calls(fake: Fake, working: Any, ende
     assert fake.calls.count("FinishJobs") < 100
 
 
-async def test_a_service_that_knows_no_declarations_is_worked_for_all_the_same(
-    fake: Fake, working: Any, ended: Any
-) -> None:
+async def test_failed_registration_does_not_stop_the_work(fake: Fake, working: Any, ended: Any) -> None:
     async def handle(context: worker.Context) -> None:
         pass
 
@@ -182,7 +178,7 @@ async def test_a_service_that_knows_no_declarations_is_worked_for_all_the_same(
     assert not fake.declared
 
 
-async def test_schedules_are_declared(fake: Fake, working: Any, eventually: Any) -> None:
+async def test_schedules_are_registered(fake: Fake, working: Any, eventually: Any) -> None:
     async def handle(context: worker.Context, payload: Import) -> None:
         pass
 
@@ -212,7 +208,7 @@ async def test_schedules_are_declared(fake: Fake, working: Any, eventually: Any)
         lambda handle: worker.Kind("shop.import", handle, pool="thread"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_at_once(mistake: Callable[[Any], Any]) -> None:
+def test_invalid_kinds_are_refused(mistake: Callable[[Any], Any]) -> None:
     async def handle(context: worker.Context) -> None:
         pass
 

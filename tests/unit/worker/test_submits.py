@@ -1,4 +1,4 @@
-"""Submits that are made at the same time share a call; each has its own answer."""
+"""Concurrent submits share a call. Each has its own result."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.unit.worker.servicer import Fake
 from worker import JobsClient, new_job
 
 
-async def test_submits_share_calls_and_have_errors_of_their_own(fake: Fake, jobs: JobsClient) -> None:
+async def test_submits_share_calls_and_have_separate_errors(fake: Fake, jobs: JobsClient) -> None:
     asked = [jobs.submit("test.kind", {"n": n}) for n in range(100)]
     *stored, refused = await asyncio.gather(
         *asked, jobs.submit("test.kind", {}, unique_key="taken"), return_exceptions=True
