@@ -1,1 +1,1 @@
-"""Shared plumbing of every process. Knows no noun of any service."""
+"""Shared plumbing of every process. Knows users and the service that signs for them (`identity`), no other service."""

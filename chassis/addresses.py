@@ -1,4 +1,4 @@
-"""Where callers come from, as limits count it."""
+"""Networks of callers, as rate limits count them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import ipaddress
 
 @functools.lru_cache(maxsize=10_000)
 def network(host: str) -> str:
-    """Give the network that a caller comes from: the address itself, or the /64 that an IPv6 customer has for itself (RFC 6177).
+    """Return the network of a caller: the IPv4 address, or the /64 of an IPv6 address, which one customer owns (RFC 6177).
 
-    What is no address stays what it is.
+    Anything else is returned unchanged.
     """
     try:
         address = ipaddress.ip_address(host.partition("%")[0])

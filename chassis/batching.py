@@ -1,4 +1,4 @@
-"""One call for what many ask for at the same time."""
+"""One call for many concurrent items."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ Result = TypeVar("Result")
 
 MAX_ITEMS = 1_000
 MAX_BYTES = 1_000_000
-"""Well below what a server takes in one message: a call that carries so much should not hold up the next one."""
+"""Well below the limit of a server: a large call should not delay the next one."""
 CAPACITY = 10_000
 BUSY_BATCH = 10
 BUSY_FACTOR = 3
 YIELDS_AFTER_ANSWER = 3
-"""So many turns of the event loop an answer takes to reach who asked, and the next question to come here."""
+"""Event loop iterations that a result needs to reach its caller, and the next item to come back."""
 
 
 def min_interval(seconds: float, items: int) -> float:
-    """Give the least time between two calls, the first of which had so many items."""
+    """Return the minimal time between the starts of two calls; the first had `items` items."""
     return seconds * BUSY_FACTOR if items >= BUSY_BATCH else seconds
 
 
 def batches(items: Sequence[Item], *, size: Callable[[Item], int]) -> Iterator[list[Item]]:
-    """Cut what came together into as many as one call can take, in order; `size` gives an item's bytes."""
+    """Split items into batches that fit one call, in order; `size` returns the bytes of an item."""
     batch: list[Item] = []
     total = 0
     for item in items:
@@ -54,10 +54,10 @@ class _Pending(Generic[Item, Result]):
 
 
 class Batcher(Generic[Item, Result]):
-    """Sends items by one call at a time: the first at once, those that come while it is under way together in the next.
+    """Sends items by one call at a time: the first at once, those that arrive during the call together in the next.
 
-    So an idle caller waits for nobody, and a busy one makes few calls. At most `CAPACITY` items wait;
-    whoever brings more waits for room.
+    An idle caller does not wait, a busy one makes few calls. At most `CAPACITY` items are pending; further callers
+    wait for a free slot.
     """
 
     def __init__(
@@ -71,8 +71,10 @@ class Batcher(Generic[Item, Result]):
         min_interval: float = 0.0,
         max_wait: float | None = None,
     ) -> None:
-        """`call` answers each item in order, or raises for all of them; `size` gives an item's bytes,
-        where only their number would not bound a call.
+        """Take the call and its limits.
+
+        `call` returns the result of each item in order, or raises for all of them. `size` returns the bytes of an item,
+        for items whose number alone does not bound a call.
 
         Calls start at least `min_interval` seconds apart unless a batch is full. After a batch of
         `BUSY_BATCH` or more the interval grows by `BUSY_FACTOR`: under load, fewer calls beat faster ones.
@@ -94,17 +96,19 @@ class Batcher(Generic[Item, Result]):
         self._sending: asyncio.Task[None] | None = None
 
     async def __call__(self, item: Item) -> Result:
-        """Send the item and give its own answer, or raise its own error.
+        """Send the item and return its result, or raise its error.
 
-        Cancelled before it was sent, it is not sent; cancelled later, its answer is dropped.
+        If cancelled before the call, the item is not sent; if cancelled later, its result is dropped.
         """
         async with self._room:
-            asked: _Pending[Item, Result] = _Pending(item, self._size(item), asyncio.get_running_loop().create_future())
-            self._waiting.append(asked)
+            pending: _Pending[Item, Result] = _Pending(
+                item, self._size(item), asyncio.get_running_loop().create_future()
+            )
+            self._waiting.append(pending)
             if self._sending is None:
-                # In a context of its own: what is known of the first caller must not stick to the others' calls.
+                # In a new context: the identity of the first caller must not apply to the others.
                 self._sending = asyncio.create_task(self._send(), context=contextvars.Context())
-            return await asked.answer
+            return await pending.answer
 
     async def _send(self) -> None:
         try:
@@ -113,13 +117,13 @@ class Batcher(Generic[Item, Result]):
                 if batch := self._next_batch():
                     self._called_with = len(batch)
                     await self._send_within_max_wait(batch)
-                # Whoever was answered may ask again at once: together with those who waited, not always one call behind them.
+                # Callers that got a result may send again at once: in the next call, together with those who waited.
                 for _ in range(YIELDS_AFTER_ANSWER):
                     await asyncio.sleep(0)
         finally:
-            # Otherwise only when this task was cancelled: nobody shall wait for what will not come.
-            for asked in self._waiting:
-                asked.answer.cancel()
+            # Items are left only if this task was cancelled: cancel their callers too.
+            for pending in self._waiting:
+                pending.answer.cancel()
             self._waiting.clear()
             self._sending = None
 
@@ -134,13 +138,13 @@ class Batcher(Generic[Item, Result]):
         batch: list[_Pending[Item, Result]] = []
         total = 0
         while self._waiting and len(batch) < self._max_items:
-            asked = self._waiting[0]
-            if batch and total + asked.size > self._max_bytes:
+            pending = self._waiting[0]
+            if batch and total + pending.size > self._max_bytes:
                 break
             self._waiting.popleft()
-            if not asked.answer.done():
-                batch.append(asked)
-                total += asked.size
+            if not pending.answer.done():
+                batch.append(pending)
+                total += pending.size
         return batch
 
     async def _send_within_max_wait(self, batch: list[_Pending[Item, Result]]) -> None:
@@ -155,23 +159,23 @@ class Batcher(Generic[Item, Result]):
     async def _send_batch(self, batch: list[_Pending[Item, Result]]) -> None:
         try:
             answers = await self._answers(batch)
-            for asked, answer in zip(batch, answers, strict=True):
-                if asked.answer.done():
+            for pending, answer in zip(batch, answers, strict=True):
+                if pending.answer.done():
                     continue
                 if isinstance(answer, Exception):
-                    asked.answer.set_exception(answer)
+                    pending.answer.set_exception(answer)
                 else:
-                    asked.answer.set_result(answer)
+                    pending.answer.set_result(answer)
         finally:
-            # As above: who has an answer keeps it.
-            for asked in batch:
-                asked.answer.cancel()
+            # As above; futures with a result are not affected.
+            for pending in batch:
+                pending.answer.cancel()
 
     async def _answers(self, batch: list[_Pending[Item, Result]]) -> Sequence[Result | Exception]:
         try:
-            answers = await self._call([asked.item for asked in batch])
+            answers = await self._call([pending.item for pending in batch])
         except Exception as error:  # noqa: BLE001 - every caller gets it
-            # Copies of what is known to be copyable: each caller adds its own traceback.
+            # Our errors are copied, because each caller adds its own traceback.
             return [copy.copy(error) if isinstance(error, errors.Error) else error for _ in batch]
         if len(answers) != len(batch):
             return [RuntimeError(f"{len(answers)} answers to {len(batch)} items") for _ in batch]

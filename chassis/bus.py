@@ -1,8 +1,8 @@
-"""NATS through FastStream: telling and hearing events, and surviving a NATS that is gone, restarted or emptied.
+"""NATS through FastStream: publish and consume events, and survive a NATS that is down, restarted or emptied.
 
 Three settings that FastStream's defaults get wrong for us: acknowledge by hand (the default drops a message whose handler
 failed once), never stop reconnecting (the default gives up after two minutes, and its pull loop then spins), and a deadline
-for publishing. Nothing here is needed for correctness: whoever listens also polls.
+for publishing. Correctness does not depend on NATS: every consumer also polls.
 """
 
 from __future__ import annotations
@@ -60,16 +60,16 @@ class Bus:
         translate: run.Translate = lambda error: None,
         certificate: tls.Certificate | None = None,
     ) -> None:
-        """`translate` recognises what is no bug but a part of the system that does not answer.
+        """`translate` recognises errors of an unavailable dependency.
 
-        With `certificate`, the certificate of this process, the connection is encrypted, and to a NATS whose certificate is good.
+        With `certificate`, the connection is encrypted and the certificate of NATS is verified.
         """
         self._translate = translate
-        self._own = certificate
-        self._shown = certificate.material() if certificate else None
+        self._certificate = certificate
+        self._used_material = certificate.material() if certificate else None
         self._inbox_prefix = streams.inbox_prefix(url)
         self._client: Client | None = None
-        self._listeners: list[tuple[str, Callable[[Msg], Awaitable[None]]]] = []
+        self._subscriptions: list[tuple[str, Callable[[Msg], Awaitable[None]]]] = []
         self._consumers: list[tuple[str, str, str]] = []
         self._stream: str | None = None
         self._on_connected: list[Callable[[], None]] = []
@@ -99,11 +99,11 @@ class Bus:
             reconnected_cb=self._reconnected,
             disconnected_cb=self._disconnected,
             closed_cb=self._closed,
-            error_cb=self._refused,
+            error_cb=self._on_error,
         )
         self._stopping = False
         self._callbacks_notified = False
-        """Whether everybody who wanted to know has been told of this connection."""
+        """Whether the callbacks of `on_connected` were called for this connection."""
 
     @property
     def is_connected(self) -> bool:
@@ -112,11 +112,11 @@ class Bus:
 
     @property
     def is_caught_up(self) -> bool:
-        """Whether nothing can be missed at this moment, and whoever may have missed something before has been told."""
+        """Whether the connection is up and all `on_connected` callbacks know of it: no message is missed now."""
         return self._callbacks_notified and self.is_connected
 
     def owns_stream(self, service: str) -> None:
-        """Say that this process publishes the events of `service`, and so keeps its stream alive."""
+        """Mark this process as publisher of the events of `service`; it recreates the stream if it is gone."""
         self._stream = service
 
     def on_connected(self, callback: Callable[[], None]) -> None:
@@ -124,33 +124,33 @@ class Bus:
         self._on_connected.append(callback)
 
     def subscribe(self, subject: str, handler: Handler) -> None:
-        """Hear what is said on `subject` from now on; what is said while nobody listens is not repeated."""
+        """Call `handler` for messages on `subject` from now on; messages sent while disconnected are lost."""
 
-        async def heard(message: Msg) -> None:
+        async def receive(message: Msg) -> None:
             try:
                 await handler(_received(message))
             except Exception:
                 logger.exception("message could not be handled", extra={"subject": subject})
 
-        self._listeners.append((subject, heard))
+        self._subscriptions.append((subject, receive))
 
     def consume(self, service: str, durable: str, handler: Handler, *, filter_subject: str = ">") -> None:
-        """Hear every event of `service`, at least once; a handler that raises hears it again later.
+        """Call `handler` for every event of `service`, at least once; if it raises, the event is redelivered later.
 
-        `filter_subject` is how the subjects of those that matter go on after `<service>.events.`.
+        `filter_subject` filters subjects by what follows `<service>.events.`.
         """
         self._consumers.append((service, durable, filter_subject))
 
-        async def delivered(message: NatsMessage) -> None:
+        async def deliver(message: NatsMessage) -> None:
             try:
                 await handler(_received(message.raw_message))
             except Undecodable:
                 logger.exception("undecodable message dropped", extra={"stream": service})
                 await message.reject()
             except Exception as error:
-                known = error if isinstance(error, errors.Error) else self._translate(error)
-                if known:
-                    logger.warning("message will be redelivered", extra={"stream": service, "cause": known.code})
+                expected = error if isinstance(error, errors.Error) else self._translate(error)
+                if expected:
+                    logger.warning("message will be redelivered", extra={"stream": service, "cause": expected.code})
                 else:
                     logger.exception("message will be redelivered", extra={"stream": service})
                 await message.nack(delay=_pause(message))
@@ -165,7 +165,7 @@ class Bus:
             pull_sub=PullSub(batch_size=20, timeout=5.0),
             no_reply=True,
             inbox_prefix=f"{self._inbox_prefix}.".encode(),
-        )(delivered)
+        )(deliver)
 
     async def publish(self, message_id: str, subject: str, payload: bytes) -> None:
         """Publish an event and wait until its stream has stored it. Raises if that is not certain; then publish it again."""
@@ -175,21 +175,21 @@ class Bus:
         await self._broker.publish(payload, subject, headers=headers, stream=stream, timeout=PUBLISH_TIMEOUT)
 
     async def publish_ephemeral(self, subject: str, payload: bytes) -> None:
-        """Say something that nobody depends on; silently nothing while NATS is gone."""
+        """Publish a message that nobody depends on; do nothing while NATS is down."""
         if self.is_connected:
             await self._broker.publish(payload, subject, timeout=PUBLISH_TIMEOUT)
 
     async def run(self) -> None:
-        """Connect, subscribe, and keep streams and consumers alive, for ever."""
+        """Connect, subscribe, and recreate missing streams and consumers, forever."""
         self._stopping = False
         try:
             self._client = await self._broker.connect()
             await self._ensure()
             await self._broker.start()
-            # Without FastStream, which is for what must not be lost: a message heard costs a tenth of the time this way.
-            for subject, heard in self._listeners:
-                await self._client.subscribe(subject, cb=heard)
-            await self._client.flush(timeout=int(PUBLISH_TIMEOUT))  # until then NATS may not know that somebody listens
+            # Without FastStream: these messages may be lost, and this takes a tenth of the time a message.
+            for subject, receive in self._subscriptions:
+                await self._client.subscribe(subject, cb=receive)
+            await self._client.flush(timeout=int(PUBLISH_TIMEOUT))  # NATS knows of the subscriptions only after this
             self._connected()
             await run.every(_WATCH_SECONDS, self._watch)
         finally:
@@ -206,18 +206,18 @@ class Bus:
         try:
             await self._ensure()
         except (NatsError, OSError) as error:
-            # JetStream has its moments (an election, a slow disk); what is said without it is still heard meanwhile.
+            # JetStream can be unavailable (an election, a slow disk) while plain subscriptions still work.
             logger.warning("JetStream does not answer", extra={"cause": repr(error)[:200]})
 
     async def _renew_certificate(self) -> None:
-        if self._own is None or self._client is None or self._own.material() is self._shown:
+        if self._certificate is None or self._client is None or self._certificate.material() is self._used_material:
             return
         try:
-            self._client.options["tls"] = self._own.client_context()
+            self._client.options["tls"] = self._certificate.client_context()
         except tls.Unusable:
-            return  # they are just being replaced again
-        self._shown = self._own.material()
-        # A connection is only as good as the certificates it was made with. What is missed meanwhile is as with any reconnect.
+            return  # the files are being replaced
+        self._used_material = self._certificate.material()
+        # A connection keeps the certificates it was opened with. Messages may be missed, as in any reconnect.
         await self._client.force_reconnect()
 
     async def _ensure(self) -> None:
@@ -227,7 +227,7 @@ class Bus:
             await streams.ensure_stream(js, self._stream)
         for service, durable, filter_subject in self._consumers:
             if await streams.ensure_consumer(js, service, durable, filter_subject):
-                logger.warning("consumer was missing and has been made", extra={"stream": service, "consumer": durable})
+                logger.warning("recreated a missing consumer", extra={"stream": service, "consumer": durable})
 
     def _require_connection(self) -> Client:
         if self._client is None or not self._client.is_connected:
@@ -248,10 +248,10 @@ class Bus:
         if not self._stopping:
             logger.warning("lost NATS; trying again every second")
 
-    async def _refused(self, error: Exception) -> None:
-        # All else that NATS says here is told when it matters; but who may not listen would just hear nothing.
+    async def _on_error(self, error: Exception) -> None:
+        # Other errors surface where they occur; a rejected subscription would only receive nothing.
         if "permissions violation" in str(error).lower():
-            logger.error("NATS does not let this service do that", extra={"cause": str(error)[:200]})
+            logger.error("NATS rejects an operation: missing permission", extra={"cause": str(error)[:200]})
 
     async def _closed(self) -> None:
         # With endless reconnects only an unrecoverable error closes a connection, and nothing in this process can reopen it.

@@ -1,4 +1,4 @@
-"""The URL of a database, and what in it makes a connection encrypted and sure of whom it reached."""
+"""Database URLs and their TLS parameters."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from chassis import tls
 
 VERIFIED = "verify-full"
-"""The one mode in which a connection cannot be read, changed, or answered by somebody else."""
+"""The only mode that encrypts and verifies host name and certificate of the server."""
 
 
 def protect(url: str, certificate: tls.Certificate | None) -> str:
-    """Give `url` with the certificate of this process and the will to verify the server's; what it says itself wins.
+    """Return `url` with the certificate of this process and require server verification. Parameters in the URL take precedence.
 
-    The driver reads the files for each connection. As given without a certificate.
+    The driver reads the files for each connection. Without a certificate, `url` is returned unchanged.
     """
     if certificate is None:
         return url
     parts = urlsplit(url)
-    wanted = {
+    parameters = {
         "sslmode": VERIFIED,
         "sslrootcert": certificate.authority,
         "sslcert": certificate.certificate,
         "sslkey": certificate.key,
         "ssl_min_protocol_version": "TLSv1.3",
     }
-    return urlunsplit(parts._replace(query=urlencode({**wanted, **dict(parse_qsl(parts.query))}, safe="/")))
+    return urlunsplit(parts._replace(query=urlencode({**parameters, **dict(parse_qsl(parts.query))}, safe="/")))
 
 
 def mode(url: str) -> str:
-    """Give how a connection is protected, in the driver's word."""
+    """Return the `sslmode` of a URL."""
     return dict(parse_qsl(urlsplit(url).query)).get("sslmode", VERIFIED)

@@ -7,7 +7,7 @@ from typing import ClassVar, Protocol
 
 
 class Error(Exception):
-    """Something a caller has to know. `code` is stable and machine-readable, `field` names the offending input."""
+    """An error for the caller. `code` is stable and machine-readable, `field` names the invalid input."""
 
     status: ClassVar[str] = "INTERNAL"
     default_code: ClassVar[str] = "internal"
@@ -44,7 +44,7 @@ class Unauthenticated(Error):
 
 
 class PermissionDenied(Error):
-    """This caller may not do that."""
+    """The caller may not do that."""
 
     status = "PERMISSION_DENIED"
     default_code = "permission_denied"
@@ -123,12 +123,12 @@ _BY_STATUS: dict[str, type[Error]] = {
 
 
 def by_status(status: str) -> type[Error]:
-    """Give the error class of a gRPC status name; `Internal` for one that no operation raises."""
+    """Return the error class of a gRPC status name; `Internal` for one that no operation raises."""
     return _BY_STATUS.get(status, Internal)
 
 
 class ErrorPayload(Protocol):
-    """An error within an answer, as a call gives it that has many results."""
+    """An error inside the response of a call with many results."""
 
     @property
     def status(self) -> str:
@@ -136,7 +136,7 @@ class ErrorPayload(Protocol):
 
     @property
     def message(self) -> str:
-        """See `Error`, like what follows."""
+        """The message; the following are as in `Error`."""
 
     @property
     def code(self) -> str: ...
@@ -148,7 +148,7 @@ class ErrorPayload(Protocol):
     def details(self) -> Mapping[str, str]: ...
 
 
-def from_payload(carried: ErrorPayload) -> Error:
-    """Give the error that an answer carries."""
-    kind = by_status(carried.status)
-    return kind(carried.message, code=carried.code, field=carried.field, details=dict(carried.details))
+def from_payload(payload: ErrorPayload) -> Error:
+    """Return the error that a response contains."""
+    kind = by_status(payload.status)
+    return kind(payload.message, code=payload.code, field=payload.field, details=dict(payload.details))

@@ -1,7 +1,7 @@
 """Signed identity of every call between services: which service calls, and for which user.
 
-Both are JSON Web Tokens (RFC 7519) signed with Ed25519 (RFC 8037). Each service signs its own calls; users are vouched for
-by auth alone. Keys are raw 32 bytes in base64url without padding.
+Both are JSON Web Tokens (RFC 7519) signed with Ed25519 (RFC 8037). Each service signs its own calls; only auth signs
+for users. Keys are raw 32 bytes in base64url without padding.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Caller:
     """The user's identity as it came in, to be passed on."""
 
     def require_user(self) -> User:
-        """Give the user, or raise `Unauthenticated` when the call is made for nobody."""
+        """Return the user, or raise `Unauthenticated` when the call is made for nobody."""
         if self.user is None:
             raise errors.Unauthenticated("This call must be made for a user.")
         return self.user
@@ -64,14 +64,14 @@ current: ContextVar[Caller | None] = ContextVar("caller", default=None)
 
 
 def caller() -> Caller:
-    """Give the caller of the call being served."""
-    if (found := current.get()) is None:
+    """Return the caller of the call being served."""
+    if (present := current.get()) is None:
         raise errors.Unauthenticated("No call is being served.")
-    return found
+    return present
 
 
 def public_key(seed: str) -> str:
-    """Give the public key that belongs to a private seed."""
+    """Return the public key that belongs to a private seed."""
     key = Ed25519PrivateKey.from_private_bytes(_decode(seed))
     return _encode(key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
 
@@ -86,7 +86,7 @@ class Signer:
         self._tokens: dict[str, tuple[str, float]] = {}
 
     def caller_token(self, audience: str) -> str:
-        """Give a token saying that this service calls the service `audience`; the same for half its life: signing costs."""
+        """Return a token saying that this service calls the service `audience`; the same for half its life: signing costs."""
         now = time.time()
         token, renew_at = self._tokens.get(audience, ("", 0.0))
         if now >= renew_at:
@@ -95,9 +95,9 @@ class Signer:
         return token
 
     def user_token(self, user: User, *, lifetime: float = USER_LIFETIME) -> tuple[str, float]:
-        """Vouch for a user, for `lifetime` seconds but never more than five minutes.
+        """Return a signed identity of a user, valid for `lifetime` seconds, at most five minutes.
 
-        Gives the token and the time (Unix seconds) at which it ends.
+        The second value is the time (Unix seconds) at which it expires.
         """
         now = time.time()
         lifetime = min(lifetime, USER_LIFETIME)
@@ -117,7 +117,7 @@ class Signer:
 
 
 class Verifier:
-    """Checks tokens against the public keys of the services. Remembers the verdict on a token until it ends."""
+    """Checks tokens against the public keys of the services. Caches verified tokens until they expire."""
 
     def __init__(self, trust: str) -> None:
         self._keys: dict[str, tuple[str, Ed25519PublicKey]] = {}
@@ -127,14 +127,14 @@ class Verifier:
         self._verified: dict[tuple[str, str], dict[str, Any]] = {}
 
     def service(self, token: str, audience: str) -> str:
-        """Give the service that signed a token to call the service `audience`, or raise `Unauthenticated`."""
+        """Return the service that signed a token to call the service `audience`, or raise `Unauthenticated`."""
         return str(self._verify(token, _SERVICE + audience)["iss"])
 
     def user(self, token: str) -> User:
-        """Give the user that auth vouches for, or raise `Unauthenticated`."""
+        """Return the user of a token signed by auth, or raise `Unauthenticated`."""
         claims = self._verify(token, "user")
         if claims["iss"] != USER_ISSUER:
-            raise errors.Unauthenticated(f"{claims['iss']} may not vouch for users.")
+            raise errors.Unauthenticated(f"{claims['iss']} may not sign for users.")
         return User(
             user_id=claims["sub"],
             role=claims["role"],
@@ -143,9 +143,9 @@ class Verifier:
         )
 
     def _verify(self, token: str, audience: str) -> dict[str, Any]:
-        remembered = self._verified.get((token, audience))
-        if remembered is not None and float(remembered["exp"]) > time.time() - _LEEWAY:
-            return remembered
+        cached = self._verified.get((token, audience))
+        if cached is not None and float(cached["exp"]) > time.time() - _LEEWAY:
+            return cached
         try:
             service, key = self._keys[jwt.get_unverified_header(token).get("kid", "")]
             claims = jwt.decode(token, key, algorithms=["EdDSA"], audience=audience, issuer=service, leeway=_LEEWAY)

@@ -14,7 +14,7 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def uuid7() -> uuid.UUID:
-    """Make a UUIDv7 (RFC 9562 §5.7, §6.2 method 3): Unix milliseconds, 12 bits of their fraction, 62 random bits.
+    """Create a UUIDv7 (RFC 9562 §5.7, §6.2 method 3): Unix milliseconds, 12 bits of their fraction, 62 random bits.
 
     So what one process makes sorts in the order in which it was made.
     """
@@ -23,7 +23,7 @@ def uuid7() -> uuid.UUID:
 
 
 def uuid7_of(moment: datetime, name: str) -> uuid.UUID:
-    """Make the UUIDv7 of a moment and a name: always the same one, in the place of the random bits a hash of the name."""
+    """Create the UUIDv7 of a moment and a name: always the same one, in the place of the random bits a hash of the name."""
     milliseconds = (moment - _EPOCH) // timedelta(milliseconds=1)
     return _uuid7(milliseconds, int.from_bytes(hashlib.sha256(name.encode()).digest()) >> (256 - 74))
 
@@ -36,7 +36,7 @@ def _uuid7(milliseconds: int, lower_bits: int) -> uuid.UUID:
 
 
 def timestamp_of(value: uuid.UUID) -> datetime:
-    """Give the time that a UUIDv7 carries: when it was made, by its maker's clock, to the millisecond."""
+    """Return the time that a UUIDv7 carries: when it was made, by its maker's clock, to the millisecond."""
     return datetime.fromtimestamp((value.int >> 80) / 1000, UTC)
 
 

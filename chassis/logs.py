@@ -21,11 +21,11 @@ def configure(service: str, *, level: str, form: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for noisy in ("httpx", "httpcore", "faststream", "asyncio", "uvicorn.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    logging.getLogger("asyncio").addFilter(_is_worth_telling)
+    logging.getLogger("asyncio").addFilter(_is_relevant)
 
 
-def _is_worth_telling(record: logging.LogRecord) -> bool:
-    # Said at the end of each encrypted connection to NATS, about what asyncio's own streams do there.
+def _is_relevant(record: logging.LogRecord) -> bool:
+    # Logged at the end of each encrypted connection to NATS, about streams of asyncio.
     return "eof_received() has no effect when using ssl" not in record.getMessage()
 
 

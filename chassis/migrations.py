@@ -1,4 +1,4 @@
-"""Brings the schema of a service to its newest version: hand-written, forward-only Alembic migrations.
+"""Upgrade the schema of a service: hand-written, forward-only Alembic migrations.
 
 Runs as the service's own role, so that its objects belong to it. Several upgrades at once are safe: one works, the others
 wait and find nothing left to do. `python -m services.X migrate` and the provisioning both come here.
@@ -23,9 +23,9 @@ logger = logging.getLogger(__name__)
 ENVIRONMENT = Path(__file__).parent / "alembic"
 VERSION_TABLE = "schema_version"
 CONNECT_SECONDS = 5
-TURN_SECONDS = 120.0
+LOCK_SECONDS = 120.0
 POLL_SECONDS = 0.5
-# A migration that waits for a lock makes everybody queue behind it: better that it fails and is run again.
+# A migration that waits for a lock blocks all later statements: it should fail and be run again.
 LOCK_TIMEOUT = "5s"
 
 
@@ -45,30 +45,30 @@ def upgrade(url: str, schema: str, directory: Path, *, certificate: tls.Certific
     )
     try:
         with engine.connect() as connection:
-            _take_turn(connection, schema)
+            _lock(connection, schema)
             # The role's limits are meant for serving: building an index may take long.
             connection.execute(text(f"SET statement_timeout = 0; SET lock_timeout = '{LOCK_TIMEOUT}'"))
             connection.execute(text("SELECT set_config('search_path', :schema, false)"), {"schema": schema})
             connection.commit()
             before = _version(connection, schema)
             command.upgrade(_configuration(connection, schema, directory), "head")
-            logger.info("schema %s: %s", schema, _news(before, _version(connection, schema)))
+            logger.info("schema %s: %s", schema, _summary(before, _version(connection, schema)))
     finally:
         engine.dispose()
 
 
-def _take_turn(connection: sqlalchemy.Connection, schema: str) -> None:
+def _lock(connection: sqlalchemy.Connection, schema: str) -> None:
     """Hold an advisory lock until the connection closes.
 
-    Asked for again and again rather than waited for: a statement that waits would itself hold up
-    CREATE INDEX CONCURRENTLY in the upgrade that has the lock, for ever.
+    Polls instead of waiting: a waiting statement would block CREATE INDEX CONCURRENTLY in the upgrade that holds the
+    lock, forever.
     """
-    deadline = time.monotonic() + TURN_SECONDS
+    deadline = time.monotonic() + LOCK_SECONDS
     statement = text("SELECT pg_try_advisory_lock(hashtextextended('migrate ' || :schema, 0))")
     while not connection.execute(statement, {"schema": schema}).scalar_one():
         connection.commit()
         if time.monotonic() > deadline:
-            raise MigrationBusy(f"another upgrade of the schema {schema} still runs after {TURN_SECONDS:g} s")
+            raise MigrationBusy(f"another upgrade of the schema {schema} still runs after {LOCK_SECONDS:g} s")
         time.sleep(POLL_SECONDS)
     connection.commit()
 
@@ -93,5 +93,5 @@ def _escape(path: Path) -> str:
     return str(path.absolute()).replace("%", "%%")
 
 
-def _news(before: str | None, after: str | None) -> str:
+def _summary(before: str | None, after: str | None) -> str:
     return f"at {after}, nothing to do" if before == after else f"{before or 'empty'} -> {after}"

@@ -49,7 +49,7 @@ _uuids = postgresql.ARRAY(sa.Uuid)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """What leaves: `subject` says where to, `payload` is protobuf."""
+    """A message to publish; `payload` is protobuf."""
 
     subject: str
     payload: bytes
@@ -71,14 +71,14 @@ def outbox_table(schema: sa.MetaData) -> sa.Table:
 
 
 async def add(conn: AsyncConnection, table: sa.Table, messages: Sequence[Message]) -> None:
-    """Put messages into the outbox, to leave when the transaction has been committed."""
+    """Insert messages into the outbox; a relay sends them after the commit."""
     if messages:
         await postgres.execute_each(conn, insertion(table), [parameters(message) for message in messages])
 
 
 @functools.cache
 def insertion(table: sa.Table) -> sa.Insert:
-    """Give the statement that puts a message into the outbox, for who puts more than a message into one statement."""
+    """Return the statement that inserts a message, for callers that combine it with their own."""
     send_after = sa.func.now() + sa.bindparam("delay", type_=sa.Interval)
     return sa.insert(table).values(
         message_id=sa.bindparam("message_id"),
@@ -89,7 +89,7 @@ def insertion(table: sa.Table) -> sa.Insert:
 
 
 def parameters(message: Message) -> dict[str, Any]:
-    """Give what `insertion` needs."""
+    """Return the parameters of `insertion`."""
     return {
         "message_id": message.message_id,
         "subject": message.subject,
@@ -99,7 +99,7 @@ def parameters(message: Message) -> dict[str, Any]:
 
 
 async def withdraw(conn: AsyncConnection, table: sa.Table, message_ids: Collection[UUID]) -> None:
-    """Take messages back, since they have arrived by another way; nothing for those that have left already."""
+    """Delete messages that arrived by another way; those already sent are not affected."""
     await conn.execute(_deletion(table), {"message_ids": list(message_ids)})
 
 
@@ -110,7 +110,7 @@ def _deletion(table: sa.Table) -> sa.Delete:
 
 @functools.cache
 def _take_batch(table: sa.Table) -> dml.ReturningDelete[UUID, str, bytes]:
-    """Give the statement that takes a batch of due messages: they are gone unless the transaction is rolled back."""
+    """Return the statement that takes a batch of due messages: a rollback restores them."""
     due = (
         sa.select(table.c.message_id)
         .where(table.c.send_after <= sa.func.now())
@@ -169,12 +169,12 @@ async def transaction(engine: AsyncEngine, table: sa.Table, relay: Sender | None
 
 
 class Relay:
-    """Sends what is in the outbox: at once after its commit, and by polling whatever that, or a crash, left behind."""
+    """Sends the messages of an outbox: after their commit, and by polling those that were not accepted or survived a crash."""
 
     def __init__(
         self, engine: AsyncEngine, table: sa.Table, routes: Mapping[str, Callable[[str, str, bytes], Awaitable[None]]]
     ) -> None:
-        """`routes` gives for each subject prefix who sends it.
+        """`routes` maps each subject prefix to the function that sends it.
 
         `send(message_id, subject, payload)` raises if the message was not accepted; then it is sent again later.
         """
@@ -187,9 +187,9 @@ class Relay:
         self._arrived: set[UUID] = set()
 
     def send(self, messages: Iterable[Message]) -> None:
-        """Send what was committed with `RELAY_DELAY`, beside the caller; what does not arrive is left to the polls.
+        """Send committed messages in background tasks; polls send those that do not arrive.
 
-        So a message leaves without being read back, and the rows of those that have arrived are deleted many at once.
+        Messages are not read back from the table, and rows of accepted ones are deleted in batches.
         """
         for message in messages:
             if len(self._sending) < SENDING_AT_ONCE:
@@ -198,21 +198,21 @@ class Relay:
                 task.add_done_callback(self._sending.discard)
 
     def wake(self) -> None:
-        """Say that rows were committed."""
+        """Poll now instead of at the next interval."""
         self._wake.set()
 
     async def run(self) -> None:
-        """Send for ever."""
+        """Send forever."""
         while True:
             self._wake.clear()
             if await self._drain():
                 await run.wait(self._wake, POLL_SECONDS * random.uniform(0.75, 1.0))  # noqa: S311
             else:
-                # Nobody takes them now: commits that go on must not make us try again and again.
+                # The receiver is unavailable: further commits must not cause a retry each.
                 await asyncio.sleep(POLL_SECONDS)
 
     async def _drain(self) -> bool:
-        """Send what is due; False as soon as something was refused."""
+        """Send due messages; return False as soon as one was refused."""
         while self._arrived or await self._has_due():
             taken, refused = await self._send_batch()
             if refused:
@@ -222,12 +222,12 @@ class Relay:
         return True
 
     async def _has_due(self) -> bool:
-        """Look whether anything is due: most polls find nothing, and need no transaction for it."""
+        """Return whether a message is due: most polls find none, and need no transaction."""
         async with self._single.connect() as conn:
             return bool((await conn.execute(_is_due(self._table))).scalar_one())
 
     async def _send_batch(self) -> tuple[int, int]:
-        """Send a batch; gives how many messages were taken, and how many of them refused."""
+        """Send a batch; return the numbers of sent and of refused messages."""
         arrived = list(self._arrived)
         async with self._engine.begin() as conn:
             if arrived:
@@ -246,15 +246,16 @@ class Relay:
         self._arrived.difference_update(arrived)
         if failures:
             logger.warning(
-                "messages wait in the outbox", extra={"count": len(failures), "cause": repr(failures[0])[:200]}
+                "messages were not accepted and stay in the outbox",
+                extra={"count": len(failures), "cause": repr(failures[0])[:200]},
             )
         return len(rows), len(failures)
 
     async def _send_now(self, message: Message) -> None:
         try:
             await self._send(str(message.message_id), message.subject, message.payload)
-        except Exception as error:  # noqa: BLE001 - whatever it was, the polls send it, or say that they cannot
-            logger.debug("a message waits in the outbox", extra={"cause": repr(error)[:200]})
+        except Exception as error:  # noqa: BLE001 - the polls send it again and log failures
+            logger.debug("a message was not accepted and stays in the outbox", extra={"cause": repr(error)[:200]})
         else:
             self._arrived.add(message.message_id)
 

@@ -1,4 +1,4 @@
-"""PostgreSQL through SQLAlchemy Core and psycopg: the engine of a process, and what its errors mean to a caller."""
+"""PostgreSQL through SQLAlchemy Core and psycopg: the engine of a process, and the translation of its errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from chassis import database_url, errors, tls
 
 POOL_TIMEOUT = 3.0
-# The server looks after us as we look after it: the locks of a host that has vanished are free again in seconds, not in hours.
+# The server checks its clients too: locks of a vanished host are released in seconds, not hours.
 _SERVER_SETTINGS = (
     "-c statement_timeout=10000 -c lock_timeout=3000 -c idle_in_transaction_session_timeout=15000"
     " -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=2 -c tcp_user_timeout=10000"
@@ -26,12 +26,12 @@ _autocommit_twins: WeakKeyDictionary[AsyncEngine, AsyncEngine] = WeakKeyDictiona
 
 
 def engine(url: str, *, name: str, pool_size: int = 10, certificate: tls.Certificate | None = None) -> AsyncEngine:
-    """Make the engine of a process; `name` is shown in pg_stat_activity. Connects when first used.
+    """Create the engine of a process; `name` is shown in pg_stat_activity. Connects when first used.
 
     With `certificate` connections are encrypted and the server must be the one that the URL names,
     unless the URL says otherwise (`sslmode`). The files are read for each connection, and none gets older than ten minutes.
 
-    It has a twin for `autocommit`, with as many connections of its own at most, which is disposed of together with it.
+    It has a twin for `autocommit` with its own pool of the same size; both are disposed of together.
     """
     url = database_url.protect(url, certificate)
     made = _engine(url, name=name, pool_size=pool_size)
@@ -68,7 +68,7 @@ def _engine(url: str, *, name: str, pool_size: int, **options: Any) -> AsyncEngi
 
 
 def autocommit(engine: AsyncEngine) -> AsyncEngine:
-    """Give the engine's twin, whose `connect` makes each statement a transaction of its own.
+    """Return the engine's twin, whose `connect` makes each statement a transaction of its own.
 
     For reads, and for what is one statement: a third of the round trips, and no ROLLBACK at the end of the block. Its
     connections are so from the start: switching one over at each checkout can be cancelled half-way, and then it is lost.
@@ -83,7 +83,7 @@ async def execute_each(conn: AsyncConnection, statement: sa.Executable, rows: Se
 
 
 def translate(error: Exception) -> errors.Error | None:
-    """Give `Unavailable` for an error that says that the database does not answer (now), else None."""
+    """Return `Unavailable` for an error that says that the database does not answer (now), else None."""
     # COPY raises the driver's own errors.
     if isinstance(error, (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, psycopg.OperationalError)):
         return errors.Unavailable("The database does not answer; try again.", code="database_unavailable")

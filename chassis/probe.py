@@ -1,8 +1,7 @@
-"""Asks a process whether it is ready: `python -m chassis.probe grpc://127.0.0.1:50051` (or http://…/readyz); exit 0 if so.
+"""Check whether a process is ready: `python -m chassis.probe grpc://127.0.0.1:50051` (or http://…/readyz); exit 0 if so.
 
-Shows the certificate of the process itself where TLS_CERTIFICATE, TLS_KEY and TLS_CA name one.
-
-The health check of the containers, and what the local launcher waits for.
+Presents the certificate that TLS_CERTIFICATE, TLS_KEY and TLS_CA name, if any. It is the health check of the containers and
+of the local launcher.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ TIMEOUT_SECONDS = 2.0
 
 
 def is_ready(url: str, timeout: float = TIMEOUT_SECONDS, *, certificate: tls.Certificate | None = None) -> bool:
-    """Whether the process at `url` (scheme grpc or http) says that it is ready, within `timeout` seconds."""
+    """Return whether the process at `url` (scheme grpc or http) says that it is ready, within `timeout` seconds."""
     parts = urlsplit(url)
     if parts.scheme == "grpc":
         return _is_serving(parts.netloc, timeout, certificate)

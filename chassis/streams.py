@@ -1,6 +1,6 @@
-"""JetStream streams and consumers: one stream a service, durable pull consumers for those who must not miss its events.
+"""JetStream streams and consumers: one stream a service, durable pull consumers for services that must not miss its events.
 
-Defined once, so that the provisioning and a service that finds its stream gone (NATS lost its store) make the same.
+Provisioning and services that find their stream missing (NATS lost its store) create the same definitions.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ MAX_MESSAGE_BYTES = 256 * 1024
 
 
 def events_subject(service: str, about: str) -> str:
-    """Give the subject on which a service tells what happened: `about` a kind of jobs, an owner, or what the service has."""
+    """Return the subject of a service's events; `about` is a job kind, an owner, or a resource."""
     return f"{service}.events.{about}"
 
 
 def stream_name(service: str) -> str:
-    """Give the name of a service's stream."""
+    """Return the name of a service's stream."""
     return service.upper()
 
 
@@ -62,13 +62,13 @@ def consumer_config(service: str, durable: str, filter_subject: str) -> Consumer
 
 
 def inbox_prefix(url: str) -> str:
-    """Give where answers to a service come: a place of its own, which nobody else may listen to."""
+    """Return the subject prefix of replies to a service; no other service may subscribe to it."""
     user = urlsplit(url).username
     return f"_INBOX.{user}" if user else "_INBOX"
 
 
 async def ensure_stream(js: JetStreamContext, service: str) -> None:
-    """Make the stream of a service unless it is there. Leaves the settings of an existing one alone."""
+    """Create the stream of a service if it is missing. Leaves the settings of an existing one alone."""
     try:
         await js.stream_info(stream_name(service))
     except NotFoundError:
@@ -76,7 +76,7 @@ async def ensure_stream(js: JetStreamContext, service: str) -> None:
 
 
 async def ensure_consumer(js: JetStreamContext, service: str, durable: str, filter_subject: str) -> bool:
-    """Make a durable consumer unless it is there; says whether it had to. Leaves the settings of an existing one alone."""
+    """Create a durable consumer if it is missing; return whether it was. Leaves the settings of an existing one alone."""
     try:
         await js.consumer_info(stream_name(service), durable)
     except NotFoundError:

@@ -1,7 +1,7 @@
 """The certificate of a process: three files that may be replaced while it runs.
 
-Whoever opens or accepts a connection asks here for what the files hold now. A pair that does not fit together (one file is
-replaced, the other not yet) and files that are gone change nothing: what was read last stays in use.
+Connections are opened and accepted with the current content of the files. If they do not match (one is replaced, the other
+not yet) or are missing, the last valid content stays in use.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 WAIT_SECONDS = 60.0
-"""How long a process that starts waits for its files: beside it something may be making them."""
-_LOOK_SECONDS = 1.0
+"""How long a process that starts waits for its files: another process may be creating them."""
+_RELOAD_SECONDS = 1.0
 _POLL_SECONDS = 0.1
 SPIFFE = "spiffe://repruv/"
 """What the URI of a certificate's owner begins with; the service's name follows (SPIFFE-ID 1.0)."""
@@ -36,19 +36,19 @@ class Material:
     """The process's own certificate, and those between it and the authority, if any."""
     key: bytes
     authority: bytes
-    """The certificates of whom to believe; two while the authority changes."""
+    """The certificates of the trusted authorities; two while the authority changes."""
 
 
 class Certificate:
-    """The certificate with which a process shows who it is, and whom it believes."""
+    """The certificate of a process and the authorities that it trusts."""
 
     def __init__(self, certificate: str, key: str, authority: str) -> None:
-        """Take the paths of the three files. Nothing is read yet."""
+        """Store the paths of the three files; nothing is read yet."""
         self.certificate = certificate
         self.key = key
         self.authority = authority
         self._read: tuple[Material, object] | None = None
-        self._look_again_at = 0.0
+        self._reload_at = 0.0
 
     def await_files(self, seconds: float = WAIT_SECONDS) -> None:
         """Return when the files can be used; blocks. Raises `Unusable` when they cannot after `seconds`."""
@@ -64,11 +64,11 @@ class Certificate:
                 return
 
     def material(self) -> Material:
-        """Give what the files hold, at most a second old; the same object until they change. Raises `Unusable`."""
+        """Return the content of the files, at most a second old; the same object until they change. Raises `Unusable`."""
         now = time.monotonic()
-        if self._read is not None and now < self._look_again_at:
+        if self._read is not None and now < self._reload_at:
             return self._read[0]
-        self._look_again_at = now + _LOOK_SECONDS
+        self._reload_at = now + _RELOAD_SECONDS
         try:
             return self._load()
         except Unusable as error:
@@ -80,7 +80,7 @@ class Certificate:
             return self._read[0]
 
     def client_context(self) -> ssl.SSLContext:
-        """Make the settings of a connection to a server that must be whom its name says. Raises `Unusable`."""
+        """Create the settings of a connection to a server that must be whom its name says. Raises `Unusable`."""
         material = self.material()
         context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cadata=material.authority.decode())
         context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -112,7 +112,7 @@ class Certificate:
         return material
 
     def _stamp(self) -> list[tuple[int, int, int]]:
-        return [(found.st_mtime_ns, found.st_ino, found.st_size) for found in map(os.stat, self._paths)]
+        return [(status.st_mtime_ns, status.st_ino, status.st_size) for status in map(os.stat, self._paths)]
 
     @property
     def _paths(self) -> tuple[str, str, str]:
@@ -120,7 +120,7 @@ class Certificate:
 
 
 def from_environment(environ: Mapping[str, str]) -> Certificate | None:
-    """Give the certificate that TLS_CERTIFICATE, TLS_KEY and TLS_CA name; None when none of them is set.
+    """Return the certificate that TLS_CERTIFICATE, TLS_KEY and TLS_CA name; None when none of them is set.
 
     Raises `Unusable` when only some of them are.
     """
@@ -129,15 +129,15 @@ def from_environment(environ: Mapping[str, str]) -> Certificate | None:
 
 
 def from_paths(certificate: str, key: str, authority: str) -> Certificate | None:
-    """Give the certificate of three paths; None when all are empty. Raises `Unusable` when only some of them are."""
+    """Return the certificate of three paths; None when all are empty. Raises `Unusable` when only some of them are."""
     paths = (certificate, key, authority)
     if not any(paths):
         return None
     if not all(paths):
-        raise Unusable("TLS_CERTIFICATE, TLS_KEY and TLS_CA belong together: give all or none")
+        raise Unusable("TLS_CERTIFICATE, TLS_KEY and TLS_CA belong together: set all or none")
     return Certificate(*paths)
 
 
 def service_of(uri: str) -> str:
-    """Give the service that a certificate's URI names; empty if it names none."""
+    """Return the service that a certificate's URI names; empty if it names none."""
     return uri.removeprefix(SPIFFE) if uri.startswith(SPIFFE) else ""

@@ -1,1 +1,1 @@
-"""Makes what a fresh environment needs before services start: roles, schemas, tables, streams. Safe to repeat."""
+"""Creates what services need at start: roles, schemas, tables, streams. Safe to repeat."""

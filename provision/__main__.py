@@ -1,5 +1,8 @@
-"""`python -m provision` creates or updates what the services need in PostgreSQL and NATS; `… keys` prints new secrets for .env;
-`… certificates FOLDER` creates certificates for development and renews those that expire soon."""
+"""Provision PostgreSQL and NATS for the services.
+
+`python -m provision` creates or updates roles, schemas, tables and streams; `… keys` prints new secrets for .env;
+`… certificates FOLDER` creates certificates for development and renews those that expire soon.
+"""
 
 from __future__ import annotations
 

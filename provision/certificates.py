@@ -1,4 +1,4 @@
-"""Certificates for development: an authority of one's own, and a certificate for each process.
+"""Certificates for development: a local authority, and a certificate for each process.
 
 `<folder>/authority` holds the authority, `<folder>/<name>` the three files that a process of that identity reads, and nothing
 of anybody else. Safe to repeat: what is valid for long enough stays as it is. In production the operator's own authority
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 AUTHORITY_DAYS = 3650
 LEAF_DAYS = 90
 RENEW_DAYS = 30
-"""A certificate that ends within so many days is made anew."""
+"""A certificate that ends within so many days is renewed."""
 BACKDATE = timedelta(minutes=5)
 """Clocks differ."""
 CERTIFICATE, KEY, AUTHORITY = "tls.crt", "tls.key", "ca.crt"
@@ -65,7 +65,7 @@ IDENTITIES = (
 
 
 def make(folder: Path, *, now: datetime | None = None) -> list[str]:
-    """Make what is missing below `folder` or ends soon; gives the names of the certificates that are new."""
+    """Create what is missing below `folder` or expires soon; return the names of the new certificates."""
     now = now or datetime.now(UTC)
     authority = _Authority.of(folder / "authority", now)
     return [identity.name for identity in IDENTITIES if authority.provide(identity, folder / identity.name, now)]
@@ -79,7 +79,7 @@ class _Authority:
 
     @classmethod
     def of(cls, folder: Path, now: datetime) -> _Authority:
-        """Give the authority that lies in `folder`, made when there is none."""
+        """Return the authority that lies in `folder`, made when there is none."""
         try:
             certificate = x509.load_pem_x509_certificate((folder / AUTHORITY).read_bytes())
             return cls(certificate, _private((folder / AUTHORITY_KEY).read_bytes()))
@@ -100,7 +100,7 @@ class _Authority:
         return cls(certificate, key)
 
     def provide(self, identity: Identity, folder: Path, now: datetime) -> bool:
-        """Bring the files of an identity to what they should be; says whether they are new."""
+        """Create or renew the files of an identity; return whether they are new."""
         if self._is_good(identity, folder, now):
             return False
         key = ec.generate_private_key(ec.SECP256R1())
@@ -188,7 +188,7 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:
-    """Replace a file as a whole: whoever reads it meanwhile finds the old one or the new one."""
+    """Replace a file atomically."""
     unfinished = path.with_name(f".{path.name}.new")
     unfinished.unlink(missing_ok=True)
     with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:

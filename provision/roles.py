@@ -1,4 +1,4 @@
-"""A role and a schema for each service, so that none can see what belongs to another."""
+"""A role and a schema for each service; no role can access the schema of another."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 5
 RETRY_SECONDS = 0.5
-# What a service's statement may take at most. A service may ask for less for itself; nothing hangs for ever.
+# Upper limits of a service's statements; a service may set lower ones.
 LIMITS = {
     "statement_timeout": "30s",
     "lock_timeout": "5s",
@@ -42,7 +42,7 @@ def await_database(url: str, *, seconds: float) -> None:
 
 
 def provision(admin_url: str, passwords: Mapping[str, str]) -> None:
-    """Make the role and the schema of each service in `passwords`, or bring them to what they should be.
+    """Create the role and the schema of each service in `passwords`, or update them.
 
     Raises `UnfitDatabase` when the database was made with another encoding than UTF-8, which cannot be changed afterwards.
     """
@@ -62,7 +62,7 @@ def provision(admin_url: str, passwords: Mapping[str, str]) -> None:
 
 
 def service_url(admin_url: str, service: str, password: str) -> str:
-    """Give the URL by which a service's own role reaches the database that `admin_url` names."""
+    """Return the URL by which a service's own role reaches the database that `admin_url` names."""
     parts = urlsplit(admin_url)
     place = parts.netloc.rpartition("@")[2]
     return urlunsplit(parts._replace(netloc=f"{quote(service)}:{quote(password, safe='')}@{place}"))

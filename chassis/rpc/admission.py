@@ -1,4 +1,4 @@
-"""Who may make a call: whoever shows the certificate of the service that signed it, if that service may use the rpc."""
+"""Access control of rpcs: the certificate must be of the service that signed the call, and that service must be allowed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Admission:
         self._is_encrypted = is_encrypted
 
     def admit(self, context: Context, rpc: Rpc) -> None:
-        """Note who calls, for whom and why. Raises `Unauthenticated` or `PermissionDenied`."""
+        """Set the identity and request id of the call. Raise `Unauthenticated` or `PermissionDenied`."""
         sent = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
         logs.request_id.set(sent.get(metadata.REQUEST_ID, ""))
         token = sent.get(metadata.AUTHORIZATION, "").removeprefix("Bearer ")

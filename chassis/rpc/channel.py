@@ -1,4 +1,4 @@
-"""A channel that finds a service again within seconds, however long it was away, and shows the certificate of the day.
+"""A channel that reconnects within seconds after any outage and presents the current certificate.
 
 gRPC asks for a name that is not known ever more rarely, up to every two minutes, and no option changes that. A container
 that is down has no name, so its callers would miss its return by that long. Hence a channel that has been failing for some
@@ -37,16 +37,16 @@ class Channel(grpc.aio.Channel):
         """`renew_seconds` is how long it may fail before it is replaced. Raises `tls.Unusable`."""
         self._target = target
         self._options = options
-        self._own = certificate
-        self._shown: tls.Material | None = None
+        self._certificate = certificate
+        self._used_material: tls.Material | None = None
         self._renew_seconds = renew_seconds
         self._inner = self._open()
         self._failing_since: float | None = None
         self._closing: set[asyncio.Task[None]] = set()
 
     def current(self) -> grpc.aio.Channel:
-        """Give the channel for the next call."""
-        if self._own is not None and self._own.material() is not self._shown:
+        """Return the channel for the next call."""
+        if self._certificate is not None and self._certificate.material() is not self._used_material:
             self._replace()
         if self._inner.get_state() is not grpc.ChannelConnectivity.TRANSIENT_FAILURE:
             self._failing_since = None
@@ -58,10 +58,12 @@ class Channel(grpc.aio.Channel):
         return self._inner
 
     def _open(self) -> grpc.aio.Channel:
-        if self._own is None:
+        if self._certificate is None:
             return grpc.aio.insecure_channel(self._target, options=self._options)
-        self._shown = self._own.material()
-        return grpc.aio.secure_channel(self._target, credentials.for_channel(self._shown), options=self._options)
+        self._used_material = self._certificate.material()
+        return grpc.aio.secure_channel(
+            self._target, credentials.for_channel(self._used_material), options=self._options
+        )
 
     def _replace(self) -> None:
         closing = asyncio.create_task(self._inner.close(CLOSE_SECONDS))

@@ -1,4 +1,4 @@
-"""The certificate of a process as gRPC takes it, on both ends of a connection, and who the other end is."""
+"""gRPC credentials from the certificate of a process, and the identity of the peer."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def for_channel(material: tls.Material) -> grpc.ChannelCredentials:
 
 
 def peer(auth_context: Mapping[str, Iterable[bytes]]) -> str:
-    """Give the service that the other end's certificate names; empty without a certificate, or when it names none."""
+    """Return the service that the other end's certificate names; empty without a certificate, or when it names none."""
     uris = list(auth_context.get(_URI, ()))
     return tls.service_of(uris[0].decode()) if len(uris) == 1 else ""
 

@@ -12,6 +12,6 @@ ERROR_DETAIL_PREFIX = "error-detail-"
 
 
 def owner(method: str) -> str:
-    """Give the service that serves an rpc, from its full name: `jobs` of `/repruv.jobs.v1.JobsService/GetJob`."""
+    """Return the service that serves an rpc, from its full name: `jobs` of `/repruv.jobs.v1.JobsService/GetJob`."""
     parts = method.removeprefix("/").split(".")
     return parts[1] if parts[0] == "repruv" and len(parts) > 2 else ""

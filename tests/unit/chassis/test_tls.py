@@ -24,27 +24,27 @@ def folder(tmp_path: Path) -> Path:
 
 
 def replace(folder: Path, name: str) -> None:
-    """Make one certificate anew."""
+    """Renew one certificate."""
     shutil.rmtree(folder / "certificates" / name)
     assert certificates.make(folder / "certificates") == [name]
 
 
-def look_again(certificate: tls.Certificate) -> tls.Material:
-    """Do what comes by itself a second later."""
-    certificate._look_again_at = 0.0
+def reload(certificate: tls.Certificate) -> tls.Material:
+    """Reload the files as one second later."""
+    certificate._reload_at = 0.0
     return certificate.material()
 
 
 def test_nothing_changes_while_the_files_do_not(folder: Path) -> None:
     certificate = local.of(folder, "demo")
-    assert look_again(certificate) is look_again(certificate)
+    assert reload(certificate) is reload(certificate)
 
 
 def test_replaced_files_are_read(folder: Path) -> None:
     certificate = local.of(folder, "demo")
     before = certificate.material()
     replace(folder, "demo")
-    after = look_again(certificate)
+    after = reload(certificate)
     assert after != before
     assert after.certificate == Path(certificate.certificate).read_bytes()
 
@@ -53,9 +53,9 @@ def test_a_key_of_another_certificate_changes_nothing(folder: Path) -> None:
     certificate = local.of(folder, "demo")
     before = certificate.material()
     shutil.copy(folder / "certificates/jobs/tls.key", certificate.key)
-    assert look_again(certificate) is before
+    assert reload(certificate) is before
     Path(certificate.certificate).unlink()
-    assert look_again(certificate) is before
+    assert reload(certificate) is before
 
 
 @pytest.mark.parametrize("file", ["certificate", "key", "authority"])
