@@ -22,8 +22,9 @@ from lifecycle.settler import SWEEP_SECONDS
 from lifecycle.submitter import Submitter
 from lifecycle.subscriber import Subscriber
 from repruv.auth.v1 import admin_service_pb2_grpc, auth_service_pb2_grpc, passkey_service_pb2_grpc
-from services.auth import domain, schema, servicer
+from services.auth import domain, maintenance, schema, servicer
 from services.auth.accounts.passwords import Passwords
+from services.auth.admin import seed
 from services.auth.admin import servicer as admin_servicer
 from services.auth.connections import demo_client, platform_settings, platforms, wiring
 from services.auth.connections.effects import Effects
@@ -31,7 +32,6 @@ from services.auth.connections.handlers import kinds as connection_kinds
 from services.auth.context import Context
 from services.auth.email import handlers as email_handlers
 from services.auth.encryption import key_rotation
-from services.auth.maintenance import Maintenance
 from services.auth.passkeys import servicer as passkey_servicer
 from services.auth.second_factor.storage import ENCRYPTED_SECRET
 from services.auth.sessions import revoke_all_sessions
@@ -72,13 +72,12 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
         passwords=passwords,
         signer=signer,
         keyring=config.keyring,
-        send=relay.send,
+        relay=relay,
         registrations_per_address=config.registrations_per_address,
         is_registration_open=config.is_registration_open,
         verification_period=config.verification_period,
         relying_party=config.relying_party,
     )
-    maintenance = Maintenance(context)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(engine.dispose)
         stack.push_async_callback(demo_channel.close)
@@ -86,11 +85,11 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
         stack.push_async_callback(connections.close)
         stack.callback(passwords.close)
         if config.admin_email:
-            await seed_admin(maintenance, config, stop)
+            await seed_admin(context, config, stop)
         background = await stack.enter_async_context(run.Background(translate=postgres.translate))
         background.start("bus", nats.run)
         background.start("relay", relay.run)
-        background.start("cleaning", partial(run.every, CLEANING_SECONDS, maintenance.delete_ended))
+        background.start("cleaning", partial(run.every, CLEANING_SECONDS, partial(maintenance.delete_expired, engine)))
         background.start("settle", partial(run.every, SWEEP_SECONDS, connections.settler.sweep))
         await stack.enter_async_context(
             server.serving(
@@ -148,9 +147,9 @@ async def work(
     # A relay here too: the event of a transition is sent when it is committed, not when a replica of `serve` polls next.
     relay, connections = _connections(config, engine, jobs, nats, offered, withdrawn)
     nats.on_connected(relay.wake)
-    mailer = email_handlers.EmailJobHandler(engine=engine, sender=config.open_sender(), public_url=config.public_url)
+    emails = email_handlers.EmailJobHandler(engine=engine, sender=config.open_sender(), public_url=config.public_url)
     kinds: list[worker.Kind[Any]] = [
-        email_handlers.kind(mailer),
+        email_handlers.kind(emails),
         key_rotation.kind(engine, config.keyring, ENCRYPTED_COLUMNS),
     ]
     kinds += connections.kinds(jobs)
@@ -222,11 +221,11 @@ async def end_sessions(config: Settings) -> None:
         passwords=passwords,
         signer=identity.Signer("auth", config.identity_key),
         keyring=config.keyring,
-        send=lambda _: None,
+        relay=None,
         registrations_per_address=config.registrations_per_address,
     )
     try:
-        ended = await revoke_all_sessions.end_sessions(context, admin=None, seconds=END_SESSIONS_SECONDS)
+        ended = await revoke_all_sessions.revoke_all_sessions(context, admin=None, seconds=END_SESSIONS_SECONDS)
     finally:
         passwords.close()
         await engine.dispose()
@@ -235,11 +234,11 @@ async def end_sessions(config: Settings) -> None:
         sys.exit("some sessions are left: run the command again")
 
 
-async def seed_admin(maintenance: Maintenance, config: Settings, stop: asyncio.Event) -> None:
+async def seed_admin(context: Context, config: Settings, stop: asyncio.Event) -> None:
     """Create the admin named by the settings as soon as the database answers."""
     while not stop.is_set():
         try:
-            await maintenance.ensure_admin(email=config.admin_email, password=config.admin_password)
+            await seed.ensure_admin(context, email=config.admin_email, password=config.admin_password)
         except errors.InvalidArgument as error:
             raise settings.SettingsError(f"ADMIN_{error.field.upper()} cannot be used: {error.message}") from error
         except domain.EmailTaken as error:

@@ -1,4 +1,4 @@
-"""What happened to accounts: written in the transaction that did it, kept as it is for a year."""
+"""Security events of accounts, written in the transaction of the change and immutable for a year."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from services.auth import domain
 from services.auth.accounts import storage as account_storage
 from services.auth.schema import security_events, sessions
 
-KEPT_FOR = timedelta(days=366)
+RETENTION = timedelta(days=366)
 DETAIL_LIMIT = 300
 
 
 class Kind(StrEnum):
-    """What happened."""
+    """The kind of a security event."""
 
     REGISTERED = "registered"
     REGISTRATION_REPEATED = "registration_repeated"
@@ -48,7 +48,7 @@ class Kind(StrEnum):
     PASSKEY_REMOVED = "passkey_removed"
     PASSKEY_USED = "passkey_used"
     PASSKEY_FAILED = "passkey_failed"
-    PASSKEY_COPIED = "passkey_counter_regressed"
+    PASSKEY_COUNTER_REGRESSED = "passkey_counter_regressed"
     ROLE_CHANGED = "role_changed"
     ACCOUNT_DISABLED = "account_disabled"
     ACCOUNT_ENABLED = "account_enabled"
@@ -60,7 +60,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened to an account, or to an address without one."""
+    """A security event of an account, or of an address without one."""
 
     event_id: uuid.UUID
     kind: Kind
@@ -75,33 +75,33 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Whose account it happened to, and where it came from."""
+    """The account that an event concerns, and where the event came from."""
 
     user_id: uuid.UUID | None
-    """None for an address that has no account."""
+    """None for an address without an account."""
     actor_id: uuid.UUID | None = None
-    """Who did it; None for a stranger and for the service itself."""
+    """The user who acted; None if not signed in, and for the service itself."""
     session_id: uuid.UUID | None = None
     client: domain.Client | None = None
-    """None: where the session began."""
+    """None means the client that began the session."""
 
 
 def by_owner(actor: domain.Actor, client: domain.Client | None = None) -> Origin:
-    """Give the origin of what a user does to the own account."""
+    """Return the origin of a user's action on their own account."""
     return Origin(user_id=actor.user_id, actor_id=actor.user_id, session_id=actor.session_id, client=client)
 
 
 async def record(conn: AsyncConnection, kind: Kind, origin: Origin, **details: str) -> None:
-    """Write down what happened; no detail may be a secret."""
-    came_from = _client_of(origin.session_id) if origin.client is None else _client(origin.client)
+    """Insert a security event; no detail may be a secret."""
+    client_columns = _client_of(origin.session_id) if origin.client is None else _client(origin.client)
     event = sa.insert(security_events).values(
         event_id=ids.uuid7(),
         kind=kind.value,
         user_id=origin.user_id,
         actor_id=origin.actor_id,
         session_id=origin.session_id,
-        details={name: _shown(detail) for name, detail in details.items()},
-        **came_from,
+        details={name: _single_line(detail) for name, detail in details.items()},
+        **client_columns,
     )
     await conn.execute(event)
 
@@ -114,7 +114,7 @@ async def list_events(
     before: uuid.UUID | None = None,
     limit: int,
 ) -> Sequence[Event]:
-    """List events of an account, or of all, newest first, those before a position."""
+    """List events of an account, or of all, newest first, before a position."""
     statement = sa.select(security_events)
     if user_id is not None:
         statement = statement.where(security_events.c.user_id == user_id)
@@ -126,10 +126,10 @@ async def list_events(
     return [Event(**{**row._mapping, "kind": Kind(row.kind)}) for row in rows]
 
 
-async def delete_old(conn: AsyncConnection, *, limit: int) -> int:
-    """Delete events that were kept for a year; gives how many."""
-    old = security_events.c.occurred_at < account_storage.NOW - KEPT_FOR
-    return await account_storage.delete_some(conn, security_events, security_events.c.event_id, old, limit)
+async def delete_old_events(conn: AsyncConnection, *, limit: int) -> int:
+    """Delete events older than `RETENTION`; return their number."""
+    is_old = security_events.c.occurred_at < account_storage.NOW - RETENTION
+    return await account_storage.delete_batch(conn, security_events, security_events.c.event_id, is_old, limit)
 
 
 def _client(client: domain.Client) -> dict[str, object]:
@@ -141,10 +141,12 @@ def _client_of(session_id: uuid.UUID | None) -> dict[str, object]:
 
 
 def _of_session(column: sa.Column[str], session_id: uuid.UUID | None) -> sa.ColumnElement[str]:
-    known = sa.select(column).where(sessions.c.session_id == sa.cast(session_id, postgresql.UUID)).scalar_subquery()
-    return sa.func.coalesce(known, "")
+    value = sa.select(column).where(sessions.c.session_id == sa.cast(session_id, postgresql.UUID)).scalar_subquery()
+    return sa.func.coalesce(value, "")
 
 
-def _shown(detail: str) -> str:
-    # Whoever reads events line by line must not be shown lines that a stranger wrote.
-    return "".join(" " if unicodedata.category(one)[0] in "CZ" else one for one in detail[:DETAIL_LIMIT])
+def _single_line(detail: str) -> str:
+    # Line breaks would let a stranger forge lines of a listing.
+    return "".join(
+        " " if unicodedata.category(character)[0] in "CZ" else character for character in detail[:DETAIL_LIMIT]
+    )

@@ -1,4 +1,4 @@
-"""From our words to those of the wire, and back."""
+"""Conversions between domain objects and protobuf messages."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ from services.auth.accounts import validation
 from services.auth.sessions import user_agents
 
 ROLES = {domain.Role.USER: auth_pb2.USER_ROLE_USER, domain.Role.ADMIN: auth_pb2.USER_ROLE_ADMIN}
-
-
 _ROLES: dict[int, domain.Role] = {proto: role for role, proto in ROLES.items()}
 
 
 def user_to_proto(user: domain.User, verification_period: timedelta) -> auth_pb2.User:
-    """Show a user; the period is what an account has to verify its address."""
+    """Convert a user; without a verified address the dashboard is open for the verification period."""
     return auth_pb2.User(
         user_id=str(user.user_id),
         email=user.email,
@@ -34,14 +32,14 @@ def user_to_proto(user: domain.User, verification_period: timedelta) -> auth_pb2
 
 
 def role_from_proto(role: int) -> domain.Role:
-    """Read a role. Raises `InvalidArgument`."""
-    if (found := _ROLES.get(role)) is None:
+    """Convert a role. Raises `InvalidArgument`."""
+    if (converted := _ROLES.get(role)) is None:
         raise errors.InvalidArgument("The role must be user or admin.", field="role")
-    return found
+    return converted
 
 
 def session_to_proto(session: domain.Session) -> auth_pb2.Session:
-    """Show a session."""
+    """Convert a session."""
     return auth_pb2.Session(
         session_id=str(session.session_id),
         user_id=str(session.user_id),
@@ -58,7 +56,7 @@ def session_to_proto(session: domain.Session) -> auth_pb2.Session:
 
 
 def event_to_proto(event: audit.Event) -> security_event_pb2.SecurityEvent:
-    """Show what happened."""
+    """Convert a security event."""
     return security_event_pb2.SecurityEvent(
         event_id=str(event.event_id),
         kind=event.kind.value,
@@ -73,13 +71,13 @@ def event_to_proto(event: audit.Event) -> security_event_pb2.SecurityEvent:
 
 
 def client_from_proto(client: auth_pb2.Client) -> domain.Client:
-    """Read who calls. Raises `InvalidArgument`."""
+    """Convert the client of a call and name its user agent. Raises `InvalidArgument`."""
     cleaned = validation.clean_client(user_agent=client.user_agent, ip_address=client.ip_address)
     return replace(cleaned, name=user_agents.name(cleaned.user_agent))
 
 
 def sessions_revoked(revocation: domain.Revocation) -> outbox.Message:
-    """Tell that sessions ended before their time."""
+    """Return the `SessionsRevoked` event of a revocation."""
     event = auth_events_pb2.SessionsRevoked(
         user_id=str(revocation.user_id),
         session_ids=[str(session_id) for session_id in revocation.session_ids],

@@ -1,4 +1,4 @@
-"""Users, sessions, and how long what is believed of them. Pure: no database, no clock."""
+"""Users, sessions and errors that several features share. Pure: no database, no clock."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ FRESH_FOR = timedelta(minutes=10)
 
 
 class Role(StrEnum):
-    """What a user may do."""
+    """The role of a user."""
 
     USER = "user"
     ADMIN = "admin"
 
 
 class RevokeReason(StrEnum):
-    """Why a session ended before its time."""
+    """The reason for ending a session early."""
 
     LOGOUT = "logout"
     REVOKED = "revoked"
@@ -35,12 +35,12 @@ class RevokeReason(StrEnum):
 
 
 REFRESHED = "refreshed"
-"""Told in the place of a reason when sessions live on, but what is remembered of them is no longer right."""
+"""Published instead of a reason when sessions go on but caches of them are outdated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lifetimes:
-    """How long a session may live."""
+    """The lifetimes of a session."""
 
     idle: timedelta
     absolute: timedelta
@@ -63,10 +63,13 @@ class User:
     disabled_at: datetime | None
     has_second_factor: bool
     age: timedelta
-    """How old the account was when it was read."""
+    """Age of the account when it was read."""
 
     def can_access_dashboard(self, verification_period: timedelta) -> bool:
-        """Whether the user may see the dashboard; the period is what an account has to verify its address, 0 for ever."""
+        """Return whether the user may see the dashboard.
+
+        Without a verified address an account sees it for the verification period; 0 means forever.
+        """
         if self.email_verified_at is not None or self.role is Role.ADMIN or not verification_period:
             return True
         return self.age < verification_period
@@ -74,7 +77,7 @@ class User:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """One login of a user; it lives until it is revoked or the nearer of its two ends."""
+    """One sign-in of a user; it is live until it is revoked or the earlier of its two expiries."""
 
     session_id: uuid.UUID
     user_id: uuid.UUID
@@ -91,26 +94,26 @@ class Session:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """Where a call comes from; all may be empty when unknown."""
+    """Where a call comes from; unknown fields are empty."""
 
     user_agent: str
     ip_address: str
     name: str = ""
-    """What the user agent is in words that people know."""
+    """A readable name of the user agent."""
 
     @property
     def network(self) -> str:
-        """The address as throttling sees it: an IPv6 customer has a whole /64 to come from."""
+        """The network that throttling counts: an IPv6 customer controls a whole /64."""
         return addresses.network(self.ip_address)
 
 
 NOWHERE = Client(user_agent="", ip_address="")
-"""The client of what the service does by itself."""
+"""The client of the service's own actions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """Who makes a call: a user, in a session."""
+    """The caller: a user in a session."""
 
     user_id: uuid.UUID
     session_id: uuid.UUID
@@ -118,7 +121,7 @@ class Actor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revocation:
-    """Sessions of one user that ended together, or of which others must forget what they know."""
+    """Sessions of one user that ended together, or that caches must drop."""
 
     user_id: uuid.UUID
     session_ids: tuple[uuid.UUID, ...]
@@ -127,13 +130,13 @@ class Revocation:
 
 
 class InvalidCredentials(errors.Unauthenticated):
-    """The e-mail address or the password is not right."""
+    """The e-mail address or the password is wrong."""
 
     default_code = "invalid_credentials"
 
 
 class InvalidCode(errors.Unauthenticated):
-    """The code is not right, or was used already."""
+    """The code is wrong, or was used already."""
 
     default_code = "invalid_code"
 
@@ -142,7 +145,7 @@ class InvalidCode(errors.Unauthenticated):
 
 
 class ChallengeInvalid(errors.Unauthenticated):
-    """This sign-in took too long or was tried too often; begin anew."""
+    """The sign-in took too long or was tried too often; start again."""
 
     default_code = "challenge_invalid"
 
@@ -154,13 +157,13 @@ class SessionInvalid(errors.Unauthenticated):
 
 
 class ReauthenticationRequired(errors.PermissionDenied):
-    """This asks for a recent proof of who you are; enter your password again."""
+    """A recent sign-in is required; confirm your password."""
 
     default_code = "reauthentication_required"
 
 
 class AdminRequired(errors.PermissionDenied):
-    """This is for admins."""
+    """Only admins may do this."""
 
     default_code = "admin_required"
 
@@ -184,31 +187,31 @@ class UserNotFound(errors.NotFound):
 
 
 class EmailTaken(errors.AlreadyExists):
-    """There is an account with this e-mail address already."""
+    """An account with this e-mail address already exists."""
 
     default_code = "email_taken"
 
 
 class SecondFactorEnabled(errors.FailedPrecondition):
-    """The second factor is on already."""
+    """Two-step sign-in is already on."""
 
     default_code = "second_factor_enabled"
 
 
 class SecondFactorNotEnabled(errors.FailedPrecondition):
-    """The second factor is not on."""
+    """Two-step sign-in is not on."""
 
     default_code = "second_factor_not_enabled"
 
 
 class SecondFactorNotBegun(errors.FailedPrecondition):
-    """There is no authenticator app to confirm, or it took too long; begin anew."""
+    """There is no authenticator app to confirm, or it took too long; start again."""
 
     default_code = "second_factor_not_begun"
 
 
 class LinkInvalid(errors.InvalidArgument):
-    """This link is not valid, too old, or was used already; ask for a new one."""
+    """The link is invalid, expired, or was used already; request a new one."""
 
     default_code = "token_invalid"
 

@@ -1,4 +1,4 @@
-"""The tables of schema `auth` as SQLAlchemy knows them; `migrations/` makes them, with their constraints."""
+"""SQLAlchemy tables of schema `auth`; `migrations/` creates them with their constraints."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ sessions = sa.Table(
     sa.Column("client_name", sa.Text, nullable=False),
 )
 
-# An authenticator app: it waits to be confirmed, or counts. The secret is sealed for `totp|<user_id>`.
+# An authenticator app, pending or enabled. Its secret is encrypted with the associated data `totp|<user_id>`.
 second_factors = sa.Table(
     "second_factors",
     metadata,
@@ -90,7 +90,7 @@ passkeys = sa.Table(
     sa.Column("last_used_at", _Time),
 )
 
-# What an authenticator is asked to sign: the SHA-256 of a secret that only the browser has which began.
+# The challenge to sign is the SHA-256 of a secret that only the browser of the ceremony has.
 passkey_challenges = sa.Table(
     "passkey_challenges",
     metadata,
@@ -124,7 +124,7 @@ security_events = sa.Table(
     sa.Column("occurred_at", _Time, nullable=False, server_default=sa.func.now()),
 )
 
-# Registrations, codes and requests for mails are counted here too, under keys of their own.
+# The counts of `throttling`: failed sign-ins, registrations, codes and emails.
 login_failures = sa.Table(
     "login_failures",
     metadata,

@@ -1,4 +1,4 @@
-"""AuthService over gRPC: a request in, an operation, a response out."""
+"""AuthService over gRPC: converts requests, calls operations, converts results."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from chassis import errors, identity, ids, protobuf
 from repruv.auth.v1 import auth_pb2, auth_service_pb2, auth_service_pb2_grpc
 from services.auth import convert, domain
 from services.auth.accounts import validation
+from services.auth.accounts.operations import Accounts
 from services.auth.accounts.recovery import Recovery
 from services.auth.context import Context
 from services.auth.second_factor.operations import SecondFactor
-from services.auth.sessions.operations import Sessions
-from services.auth.sign_in.operations import ChallengeRequired, Operations, Validated
+from services.auth.sessions.operations import Sessions, ValidatedSession
+from services.auth.sign_in.operations import ChallengeRequired, SignIn
 
 SERVICE = auth_service_pb2.DESCRIPTOR.services_by_name["AuthService"].full_name
 
@@ -42,17 +43,18 @@ CALLERS = {
     "GetSecurity": _GATEWAY,
 }
 
-MAX_TOGETHER = 100
-"""So many tokens are looked at in one call."""
+MAX_BATCH = 100
+"""Tokens that one ValidateSessions call may hold."""
 
 RpcContext = grpc.aio.ServicerContext[Any, Any]
 
 
 class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
-    """The rpcs; errors are raised and mapped by the server."""
+    """The rpcs. The server maps the errors that they raise."""
 
     def __init__(self, context: Context) -> None:
-        self._operations = Operations(context)
+        self._accounts = Accounts(context)
+        self._sign_in = SignIn(context)
         self._sessions = Sessions(context)
         self._recovery = Recovery(context)
         self._second_factor = SecondFactor(context)
@@ -61,63 +63,63 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
     async def Register(
         self, request: auth_service_pb2.RegisterRequest, context: RpcContext
     ) -> auth_service_pb2.RegisterResponse:
-        begun = await self._operations.register(
+        new = await self._accounts.register(
             email=request.email,
             password=request.password,
             name=request.name,
             client=convert.client_from_proto(request.client),
             is_remembered=request.remember,
         )
-        if begun is None:
+        if new is None:
             return auth_service_pb2.RegisterResponse()
         return auth_service_pb2.RegisterResponse(
-            user=self._user(begun.user), session=convert.session_to_proto(begun.session), token=begun.token
+            user=self._user(new.user), session=convert.session_to_proto(new.session), token=new.token
         )
 
     async def Login(
         self, request: auth_service_pb2.LoginRequest, context: RpcContext
     ) -> auth_service_pb2.LoginResponse:
-        begun = await self._operations.login(
+        new = await self._sign_in.login(
             email=request.email,
             password=request.password,
             client=convert.client_from_proto(request.client),
             is_remembered=request.remember,
         )
-        if isinstance(begun, ChallengeRequired):
+        if isinstance(new, ChallengeRequired):
             return auth_service_pb2.LoginResponse(
-                challenge=begun.challenge, challenge_expire_time=protobuf.to_timestamp(begun.expires_at)
+                challenge=new.challenge, challenge_expire_time=protobuf.to_timestamp(new.expires_at)
             )
         return auth_service_pb2.LoginResponse(
-            user=self._user(begun.user), session=convert.session_to_proto(begun.session), token=begun.token
+            user=self._user(new.user), session=convert.session_to_proto(new.session), token=new.token
         )
 
     async def FinishLogin(
         self, request: auth_service_pb2.FinishLoginRequest, context: RpcContext
     ) -> auth_service_pb2.FinishLoginResponse:
-        begun = await self._operations.finish_login(
+        new = await self._sign_in.finish_login(
             challenge=request.challenge, code=request.code, client=convert.client_from_proto(request.client)
         )
         return auth_service_pb2.FinishLoginResponse(
-            user=self._user(begun.user), session=convert.session_to_proto(begun.session), token=begun.token
+            user=self._user(new.user), session=convert.session_to_proto(new.session), token=new.token
         )
 
     async def ValidateSession(
         self, request: auth_service_pb2.ValidateSessionRequest, context: RpcContext
     ) -> auth_service_pb2.ValidateSessionResponse:
-        return self._validated(await self._operations.validate_session(request.token, passive=request.passive))
+        return self._validated(await self._sessions.validate_session(request.token, passive=request.passive))
 
     async def ValidateSessions(
         self, request: auth_service_pb2.ValidateSessionsRequest, context: RpcContext
     ) -> auth_service_pb2.ValidateSessionsResponse:
-        if not 1 <= len(request.sessions) <= MAX_TOGETHER:
-            raise errors.InvalidArgument(f"sessions must be 1 to {MAX_TOGETHER}.", field="sessions")
-        shown = [(each.token, each.passive) for each in request.sessions]
+        if not 1 <= len(request.sessions) <= MAX_BATCH:
+            raise errors.InvalidArgument(f"sessions must be 1 to {MAX_BATCH}.", field="sessions")
+        queries = [(each.token, each.passive) for each in request.sessions]
         response = auth_service_pb2.ValidateSessionsResponse()
-        for validated in await self._operations.validate_sessions(shown):
+        for validated in await self._sessions.validate_sessions(queries):
             response.results.add(validated=self._validated(validated) if validated else None)
         return response
 
-    def _validated(self, validated: Validated) -> auth_service_pb2.ValidateSessionResponse:
+    def _validated(self, validated: ValidatedSession) -> auth_service_pb2.ValidateSessionResponse:
         return auth_service_pb2.ValidateSessionResponse(
             user=self._user(validated.user),
             session=convert.session_to_proto(validated.session),
@@ -129,7 +131,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
     async def Reauthenticate(
         self, request: auth_service_pb2.ReauthenticateRequest, context: RpcContext
     ) -> auth_service_pb2.ReauthenticateResponse:
-        session, token = await self._sessions.reauthenticate(
+        session, token = await self._sign_in.reauthenticate(
             actor(),
             password=request.password,
             code=request.code,
@@ -140,14 +142,14 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
     async def ListSessions(
         self, request: auth_service_pb2.ListSessionsRequest, context: RpcContext
     ) -> auth_service_pb2.ListSessionsResponse:
-        found = await self._sessions.list_sessions(actor().user_id)
-        return auth_service_pb2.ListSessionsResponse(sessions=map(convert.session_to_proto, found))
+        sessions = await self._sessions.list_sessions(actor().user_id)
+        return auth_service_pb2.ListSessionsResponse(sessions=map(convert.session_to_proto, sessions))
 
     async def RevokeSession(
         self, request: auth_service_pb2.RevokeSessionRequest, context: RpcContext
     ) -> auth_service_pb2.RevokeSessionResponse:
         session_id = ids.parse(request.session_id, "session_id")
-        reason = validation.read_revoke_reason(request.reason)
+        reason = validation.parse_revoke_reason(request.reason)
         await self._sessions.revoke_session(actor(), session_id, reason)
         return auth_service_pb2.RevokeSessionResponse()
 
@@ -200,9 +202,9 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
     async def BeginTotp(
         self, request: auth_service_pb2.BeginTotpRequest, context: RpcContext
     ) -> auth_service_pb2.BeginTotpResponse:
-        offered = await self._second_factor.begin(actor())
+        pending = await self._second_factor.begin(actor())
         return auth_service_pb2.BeginTotpResponse(
-            secret=offered.secret, uri=offered.uri, expire_time=protobuf.to_timestamp(offered.expires_at)
+            secret=pending.secret, uri=pending.uri, expire_time=protobuf.to_timestamp(pending.expires_at)
         )
 
     async def ConfirmTotp(
@@ -224,13 +226,13 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
     async def RegenerateRecoveryCodes(
         self, request: auth_service_pb2.RegenerateRecoveryCodesRequest, context: RpcContext
     ) -> auth_service_pb2.RegenerateRecoveryCodesResponse:
-        made = await self._second_factor.regenerate_recovery_codes(actor())
-        return auth_service_pb2.RegenerateRecoveryCodesResponse(recovery_codes=made)
+        recovery_codes = await self._second_factor.regenerate_recovery_codes(actor())
+        return auth_service_pb2.RegenerateRecoveryCodesResponse(recovery_codes=recovery_codes)
 
     async def GetSecurity(
         self, request: auth_service_pb2.GetSecurityRequest, context: RpcContext
     ) -> auth_service_pb2.GetSecurityResponse:
-        security = await self._sessions.get_security(actor())
+        security = await self._accounts.get_security(actor())
         since = security.second_factor_since
         return auth_service_pb2.GetSecurityResponse(
             user=self._user(security.user),
@@ -246,6 +248,6 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
 
 
 def actor() -> domain.Actor:
-    """Give who makes the call that is being served. Raises `Unauthenticated` when it is made for nobody."""
+    """Return the user of the current call. Raises `Unauthenticated` for a call without a user."""
     user = identity.caller().require_user()
     return domain.Actor(user_id=uuid.UUID(user.user_id), session_id=uuid.UUID(user.session_id))

@@ -1,4 +1,4 @@
-"""What the auth service and its worker are told by their environment."""
+"""Settings of the auth service and its worker."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from services.auth.email.senders import open_sender
 from services.auth.encryption.keyring import Keyring
 from services.auth.passkeys.relying_party import RelyingParty
 
-ARGON2_LEAST_KIB = 8
-PRODUCTION_LEAST_KIB = 19_456  # OWASP's floor for argon2id with two passes
-REGISTRATIONS = ("open", "verified")
+ARGON2_MIN_KIB = 8
+PRODUCTION_MIN_KIB = 19_456  # OWASP's floor for argon2id with two passes
+REGISTRATION_MODES = ("open", "verified")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Both(settings.Process):
-    """What `serve` and `work` are both told."""
+class _CommonSettings(settings.Process):
+    """Settings that `serve` and `work` share."""
 
     database_url: str
     jobs_target: str
@@ -26,13 +26,13 @@ class _Both(settings.Process):
     encryption_keys: str
     """Keys for secrets at rest, the newest first: `<name>:<32 bytes, base64url>,…`."""
     public_url: str = "http://127.0.0.1:8080"
-    """How browsers reach the gateway: links in mails and redirect URIs of platforms begin with it."""
+    """Address at which browsers reach the gateway: prefix of links in emails and of platforms' redirect URIs."""
 
     def __post_init__(self) -> None:
         self.check()
 
     def check(self) -> None:
-        """Refuse what cannot be meant."""
+        """Validate the settings. Raises `SettingsError`."""
         try:
             Keyring.read(self.encryption_keys)
         except ValueError as error:
@@ -45,84 +45,84 @@ class _Both(settings.Process):
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Settings(_Both):
+class Settings(_CommonSettings):
     """Settings of `serve` and `migrate`. The seeded admin is optional: both of its settings, or neither."""
 
     listen: str = "0.0.0.0:50051"
     demo_target: str
-    """host:port of the demo service, which is asked whether demo mode stands in the way of a connection."""
+    """host:port of the demo service, asked whether demo mode prevents a connection."""
     admin_email: str = ""
     admin_password: str = ""
     password_memory_kib: int = 65_536
-    """Memory that hashing one password takes; more makes guessing dearer."""
+    """Memory of one argon2id hash in KiB; more makes guessing more expensive."""
     registrations_per_address: int = 30
-    """How often one network address may try to register within 15 minutes."""
+    """Registrations that one network address may try within 15 minutes."""
     registration: str = ""
-    """`open`: registering begins a session at once; `verified`: it sends a mail. By itself verified in production."""
+    """`open`: registration begins a session at once; `verified`: it sends an email. Default in production: verified."""
     email_verification_days: int = 7
-    """How long an account may see the dashboard before its address is verified; 0: for ever."""
+    """Days for which an account sees the dashboard without a verified address; 0 means forever."""
     passkey_domain: str = ""
-    """The domain that passkeys are bound to: the host of PUBLIC_URL, or one above it. By itself that host."""
+    """The domain that passkeys are bound to: the host of PUBLIC_URL (the default) or a parent domain."""
 
     def check(self) -> None:
-        """Refuse what cannot be meant."""
+        """Validate the settings. Raises `SettingsError`."""
         super(Settings, self).check()
         if bool(self.admin_email) != bool(self.admin_password):
-            raise settings.SettingsError("ADMIN_EMAIL and ADMIN_PASSWORD belong together: give both or none")
-        least = PRODUCTION_LEAST_KIB if self.environment == "production" else ARGON2_LEAST_KIB
-        if self.password_memory_kib < least:
-            raise settings.SettingsError(f"PASSWORD_MEMORY_KIB must be at least {least}")
+            raise settings.SettingsError("ADMIN_EMAIL and ADMIN_PASSWORD belong together: set both or neither")
+        minimum = PRODUCTION_MIN_KIB if self.environment == "production" else ARGON2_MIN_KIB
+        if self.password_memory_kib < minimum:
+            raise settings.SettingsError(f"PASSWORD_MEMORY_KIB must be at least {minimum}")
         if self.registrations_per_address < 1:
             raise settings.SettingsError("REGISTRATIONS_PER_ADDRESS must be at least 1")
-        if self.registration not in ("", *REGISTRATIONS):
-            raise settings.SettingsError(f"REGISTRATION must be {' or '.join(REGISTRATIONS)}")
+        if self.registration not in ("", *REGISTRATION_MODES):
+            raise settings.SettingsError(f"REGISTRATION must be {' or '.join(REGISTRATION_MODES)}")
         if not 0 <= self.email_verification_days <= 365:
             raise settings.SettingsError("EMAIL_VERIFICATION_DAYS must be between 0 and 365")
         try:
-            RelyingParty.of(self.public_url, self.passkey_domain)
+            RelyingParty.from_url(self.public_url, self.passkey_domain)
         except ValueError as error:
             raise settings.SettingsError(f"PASSKEY_DOMAIN cannot be used: {error}") from error
 
     @property
     def is_registration_open(self) -> bool:
-        """Whether registering begins a session at once."""
+        """Whether registration begins a session at once."""
         return (self.registration or ("verified" if self.environment == "production" else "open")) == "open"
 
     @property
     def relying_party(self) -> RelyingParty | None:
-        """Who we are to authenticators; None where there can be no passkeys."""
-        return RelyingParty.of(self.public_url, self.passkey_domain)
+        """The relying party; None where browsers do not offer passkeys."""
+        return RelyingParty.from_url(self.public_url, self.passkey_domain)
 
     @property
     def verification_period(self) -> timedelta:
-        """How long an account may see the dashboard before its address is verified; 0 for ever."""
+        """Time for which an account sees the dashboard without a verified address; 0 means forever."""
         return timedelta(days=self.email_verification_days)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerSettings(_Both):
+class WorkerSettings(_CommonSettings):
     """Settings of `work`."""
 
     worker_concurrency: int = 8
-    """How many jobs one process runs at once; 1 to 100. Most of them wait for a platform or a mail server."""
+    """Jobs that one process runs at once, 1 to 100. Most wait for a platform or a mail server."""
     worker_metrics_address: str = ""
     """host:port of `/healthz` and `/metrics`; empty for none."""
     email_url: str = "folder:/tmp/repruv-mails"
-    """Where mails go: `folder:<path>` (not in production), `smtp://[user:password@]host[:port]` or `smtps://…`."""
+    """Where emails go: `folder:<path>` (not in production), `smtp://[user:password@]host[:port]` or `smtps://…`."""
     email_from: str = "Repruv <no-reply@localhost>"
-    """Whom mails come from."""
+    """The sender of emails."""
 
     def check(self) -> None:
-        """Refuse what cannot be meant."""
+        """Validate the settings. Raises `SettingsError`."""
         super(WorkerSettings, self).check()
         self.open_sender()
         if self.environment == "production" and self.email_from.endswith("@localhost>"):
-            raise settings.SettingsError("EMAIL_FROM is missing: production needs an address that receives mail")
+            raise settings.SettingsError("EMAIL_FROM is missing: production needs an address that receives email")
         if not 1 <= self.worker_concurrency <= 100:
             raise settings.SettingsError("WORKER_CONCURRENCY must be between 1 and 100")
 
     def open_sender(self) -> Sender:
-        """Give who takes mails."""
+        """Open the sender of EMAIL_URL. Raises `SettingsError`."""
         is_production = self.environment == "production"
         try:
             return open_sender(self.email_url, sender=self.email_from, is_production=is_production)

@@ -1,8 +1,7 @@
-"""Attempts that are counted and stopped: of guessing, of registering, of having mails sent. Shared by all replicas.
+"""Counted attempts, blocked above a limit: guesses, registrations, emails. Shared by all replicas.
 
-A key is stopped when its count within a window has reached its limit; the first attempt opens the window, and nothing prolongs
-it. Guesses at a password are counted for the account together with the network they come from: whoever guesses locks himself
-out, not the owner.
+A key is blocked when its count within a window has reached its limit. The first attempt opens the window, and nothing extends
+it. Password guesses are counted per account and network together: an attacker locks out their own network, not the owner.
 """
 
 from __future__ import annotations
@@ -21,52 +20,52 @@ from services.auth.accounts.storage import NOW
 from services.auth.schema import login_failures
 
 FAILURES_PER_ACCOUNT = 10
-FAILURES_PER_ADDRESS = 100
+FAILURES_PER_NETWORK = 100
 CODES_PER_ACCOUNT = 10
-CEREMONIES_PER_ADDRESS = 300
-MAILS_PER_EMAIL = 3
-MAILS_PER_ADDRESS = 20
+CEREMONIES_PER_NETWORK = 300
+EMAILS_PER_RECIPIENT = 3
+EMAILS_PER_NETWORK = 20
 WINDOW = timedelta(minutes=15)
 
 Limits = dict[str, int]
-"""How many attempts each key may have."""
+"""The attempts that each key allows within a window."""
 
 
 def of_password(email: str, client: domain.Client) -> Limits:
-    """Give what a wrong password counts for."""
-    return {account_key(email, client): FAILURES_PER_ACCOUNT, **_of_network("address", client, FAILURES_PER_ADDRESS)}
+    """Return the limits of wrong passwords."""
+    return {account_key(email, client): FAILURES_PER_ACCOUNT, **_of_network("address", client, FAILURES_PER_NETWORK)}
 
 
 def of_passkeys(client: domain.Client) -> Limits:
-    """Give what a passkey that was refused counts for: the network, since nobody can guess at the one of an account."""
-    return _of_network("address", client, FAILURES_PER_ADDRESS)
+    """Return the limits of refused passkeys: per network only, since passkeys cannot be guessed."""
+    return _of_network("address", client, FAILURES_PER_NETWORK)
 
 
 def of_ceremonies(client: domain.Client) -> Limits:
-    """Give what a sign-in with a passkey counts for that begins: strangers have it written down."""
-    return _of_network("ceremonies", client, CEREMONIES_PER_ADDRESS)
+    """Return the limits of begun passkey sign-ins, each of which stores a row."""
+    return _of_network("ceremonies", client, CEREMONIES_PER_NETWORK)
 
 
 def of_codes(user_id: uuid.UUID) -> Limits:
-    """Give what a wrong code counts for: the account, wherever it comes from, since who gets so far knows the password."""
+    """Return the limits of wrong codes: per account from any network, since the caller knows the password."""
     return {f"codes:{user_id}": CODES_PER_ACCOUNT}
 
 
 def of_registrations(client: domain.Client, per_address: int) -> Limits:
-    """Give what a registration counts for."""
+    """Return the limits of registrations."""
     return _of_network("registrations", client, per_address)
 
 
-def of_mails(purpose: str, email: str, client: domain.Client = domain.NOWHERE) -> Limits:
-    """Give what a mail counts for that somebody who is not signed in may have sent.
+def of_emails(purpose: str, email: str, client: domain.Client = domain.NOWHERE) -> Limits:
+    """Return the limits of emails that can be requested without signing in.
 
-    No more of them come within a window, so the last one is good until its end: nobody can void an owner's links for good.
+    The last email of a window stays valid until the window ends, so requests cannot keep voiding an owner's links.
     """
-    return {f"mails:{purpose}:{email}": MAILS_PER_EMAIL, **_of_network("mails", client, MAILS_PER_ADDRESS)}
+    return {f"emails:{purpose}:{email}": EMAILS_PER_RECIPIENT, **_of_network("emails", client, EMAILS_PER_NETWORK)}
 
 
 def account_key(email: str, client: domain.Client) -> str:
-    """Give the key of an account as seen from one network."""
+    """Return the key of an account and network."""
     return f"account:{email}|{client.network}"
 
 
@@ -75,9 +74,9 @@ def _of_network(name: str, client: domain.Client, limit: int) -> Limits:
 
 
 async def count_each(conn: AsyncConnection, limits: Limits) -> None:
-    """Count an attempt on each key, or raise `TooManyAttempts`, upon which the rollback takes the counts back.
+    """Count an attempt on each key, or raise `TooManyAttempts`; the rollback then undoes the counts.
 
-    The rows stay locked until the transaction ends: no burst gets more of them.
+    The rows stay locked until the transaction ends, so a burst gets no more attempts.
     """
     await count_attempt(conn, limits)
     await refuse_if_blocked(conn, {key: limit + 1 for key, limit in limits.items()})
@@ -90,13 +89,15 @@ async def refuse_if_blocked(conn: AsyncConnection, limits: Limits) -> None:
 
 
 async def seconds_blocked(conn: AsyncConnection, limits: Limits) -> int:
-    """Give the seconds until the next attempt is allowed, 0 if it is now."""
+    """Return the seconds until the next attempt is allowed; 0 means now."""
     if not limits:
         return 0
-    spent = sa.or_(*(sa.and_(login_failures.c.key == key, login_failures.c.failures >= n) for key, n in limits.items()))
+    is_exhausted = sa.or_(
+        *(sa.and_(login_failures.c.key == key, login_failures.c.failures >= n) for key, n in limits.items())
+    )
     wait = sa.func.max(login_failures.c.window_ends_at) - NOW
     is_open = login_failures.c.window_ends_at > NOW
-    blocked: timedelta | None = await conn.scalar(sa.select(wait).where(spent, is_open))
+    blocked: timedelta | None = await conn.scalar(sa.select(wait).where(is_exhausted, is_open))
     return 0 if blocked is None else int(blocked.total_seconds()) + 1
 
 
@@ -104,21 +105,21 @@ async def count_attempt(conn: AsyncConnection, keys: Iterable[str]) -> None:
     """Count an attempt on each key; the first opens the key's window."""
     window_end = NOW + WINDOW
     is_over = login_failures.c.window_ends_at <= NOW
-    for key in sorted(keys):  # everybody locks in the same order
-        first = postgresql.insert(login_failures).values(key=key, failures=1, window_ends_at=window_end)
-        again = {
+    for key in sorted(keys):  # one order of locks prevents deadlocks
+        statement = postgresql.insert(login_failures).values(key=key, failures=1, window_ends_at=window_end)
+        updated = {
             "failures": sa.case((is_over, 1), else_=login_failures.c.failures + 1),
             "window_ends_at": sa.case((is_over, window_end), else_=login_failures.c.window_ends_at),
         }
-        await conn.execute(first.on_conflict_do_update(index_elements=["key"], set_=again))
+        await conn.execute(statement.on_conflict_do_update(index_elements=["key"], set_=updated))
 
 
 async def forget(conn: AsyncConnection, keys: Iterable[str]) -> None:
-    """Forget the attempts of keys."""
+    """Reset the counts of keys."""
     await conn.execute(sa.delete(login_failures).where(login_failures.c.key.in_(sorted(keys))))
 
 
 async def delete_closed_windows(conn: AsyncConnection, *, limit: int) -> int:
-    """Delete counts of attempts whose window is over."""
-    closed = login_failures.c.window_ends_at < NOW
-    return await account_storage.delete_some(conn, login_failures, login_failures.c.key, closed, limit)
+    """Delete counts whose window has ended; return their number."""
+    is_closed = login_failures.c.window_ends_at < NOW
+    return await account_storage.delete_batch(conn, login_failures, login_failures.c.key, is_closed, limit)

@@ -1,6 +1,6 @@
-"""The secrets that are told once: of sessions, challenges, links in mails, ceremonies with passkeys. Only SHA-256 is stored.
+"""Bearer secrets of sessions, login challenges, email links and passkey ceremonies. Only their SHA-256 is stored.
 
-A fast hash suffices, since nobody can guess 256 random bits.
+A fast hash suffices: 256 random bits cannot be guessed.
 """
 
 from __future__ import annotations
@@ -9,51 +9,51 @@ import hashlib
 import re
 import secrets
 
+# The prefixes let scanners for leaked secrets recognise ours, and keep one kind from being accepted as another.
 _SESSION = "rpv_"
 _CHALLENGE = "rpc_"
 _LINK = "rpl_"
 _CEREMONY = "rpk_"
-_SECRET = re.compile(r"(rpv_|rpc_|rpl_|rpk_)[A-Za-z0-9_-]{43}")
-# The prefixes let scanners for leaked secrets find ours, and keep one kind from being taken for another.
+_TOKEN = re.compile(r"(rpv_|rpc_|rpl_|rpk_)[A-Za-z0-9_-]{43}")
 
 
 def new_session() -> str:
-    """Make the secret of a session."""
+    """Return a new session token."""
     return _new(_SESSION)
 
 
 def new_challenge() -> str:
-    """Make the secret with which a second factor is shown."""
+    """Return a new login challenge: the secret with which a second factor is presented."""
     return _new(_CHALLENGE)
 
 
 def new_link() -> str:
-    """Make the secret of a link in a mail."""
+    """Return a new secret of an email link."""
     return _new(_LINK)
 
 
 def new_ceremony() -> str:
-    """Make the secret of a ceremony with a passkey."""
+    """Return a new secret of a passkey ceremony."""
     return _new(_CEREMONY)
 
 
-def of_session(token: str) -> bytes | None:
-    """Give what is stored of a session's secret; None when it cannot be one."""
+def session_hash(token: str) -> bytes | None:
+    """Return the stored hash of a session token; None if it has another form."""
     return _hash(token, _SESSION)
 
 
-def of_challenge(token: str) -> bytes | None:
-    """Give what is stored of a challenge; None when it cannot be one."""
+def challenge_hash(token: str) -> bytes | None:
+    """Return the stored hash of a login challenge; None if it has another form."""
     return _hash(token, _CHALLENGE)
 
 
-def of_link(token: str) -> bytes | None:
-    """Give what is stored of a link's secret; None when it cannot be one."""
+def link_hash(token: str) -> bytes | None:
+    """Return the stored hash of an email link's secret; None if it has another form."""
     return _hash(token, _LINK)
 
 
-def of_ceremony(token: str) -> bytes | None:
-    """Give what is stored of a ceremony, which is the challenge to be signed; None when it cannot be one."""
+def ceremony_hash(token: str) -> bytes | None:
+    """Return the stored hash of a ceremony, which is the challenge to sign; None if it has another form."""
     return _hash(token, _CEREMONY)
 
 
@@ -62,7 +62,7 @@ def _new(prefix: str) -> str:
 
 
 def _hash(token: str, prefix: str) -> bytes | None:
-    found = _SECRET.fullmatch(token)
-    if found is None or found[1] != prefix:
+    match = _TOKEN.fullmatch(token)
+    if match is None or match[1] != prefix:
         return None
     return hashlib.sha256(token.encode()).digest()

@@ -102,7 +102,7 @@ async def test_a_session_that_ends_elsewhere_ends_here(mina: Visitor, user: User
     await page.get_by_label("Password").fill("not the password")
     mina.tolerate("422")
     await page.get_by_role("button", name="Sign in").click()
-    await expect(page.get_by_role("alert")).to_contain_text("The e-mail address or the password is not right.")
+    await expect(page.get_by_role("alert")).to_contain_text("The e-mail address or the password is wrong.")
     await expect(page.get_by_label("Email")).to_have_value(user.email)
 
 

@@ -1,8 +1,8 @@
-"""Hashing of passwords with argon2id, in threads of its own and with a bounded queue.
+"""Password hashing with argon2id in a thread pool of its own with a bounded queue.
 
-One hash takes a core for about a tenth of a second and its memory besides: as many run at once as there are cores, and a
-flood of logins is refused before it starves everything else. New passwords have half as many places, apart from those of
-logins: a flood of new accounts keeps nobody out.
+One hash occupies a core for about 0.1 s, and its memory. As many run at once as there are cores, and a flood of sign-ins is
+refused before it starves everything else. New passwords have a separate queue of half the length, so that a flood of
+registrations does not block sign-in.
 """
 
 from __future__ import annotations
@@ -27,21 +27,20 @@ WAITING_PER_CORE = 16
 
 T = TypeVar("T")
 
-
 NICENESS = 10
 
 
-def _stand_back() -> None:
-    """Let every event loop of the machine go before the thread that calls this: whoever signs in waits for a while anyway.
+def _lower_priority() -> None:
+    """Lower the priority of the calling thread below all event loops of the machine.
 
-    Linux keeps the priority of each thread apart; elsewhere it would be the whole process's, so it stays as it is.
+    Linux has a priority per thread; elsewhere it would apply to the whole process, so it stays unchanged.
     """
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 class TooBusy(errors.ResourceExhausted):
-    """Too many people sign in at this moment; try again in a second."""
+    """Too many sign-ins at this moment; try again in a second."""
 
     default_code = "too_busy"
 
@@ -50,47 +49,49 @@ class TooBusy(errors.ResourceExhausted):
 
 
 class Passwords:
-    """Hashes and verifies passwords; `TooBusy` when too many wait already."""
+    """Hashes and verifies passwords. Methods raise `TooBusy` when the queue is full."""
 
     def __init__(self, *, memory_kib: int, cores: int | None = None, waiting_per_core: int = WAITING_PER_CORE) -> None:
         cores = cores or os.cpu_count() or 1
         self._hasher = argon2.PasswordHasher(
             time_cost=PASSES, memory_cost=memory_kib, parallelism=LANES, type=argon2.Type.ID
         )
-        self._threads = ThreadPoolExecutor(max_workers=cores, thread_name_prefix="passwords", initializer=_stand_back)
-        places = cores * (1 + waiting_per_core)
-        self._places_for_logins = threading.BoundedSemaphore(places)
-        self._places_for_new = threading.BoundedSemaphore((places + 1) // 2)
-        # Verified for users that do not exist: the answer must take as long as a wrong password's.
-        self._nobodys_hash = self._hasher.hash(secrets.token_urlsafe())
+        self._threads = ThreadPoolExecutor(
+            max_workers=cores, thread_name_prefix="passwords", initializer=_lower_priority
+        )
+        capacity = cores * (1 + waiting_per_core)
+        self._login_slots = threading.BoundedSemaphore(capacity)
+        self._new_password_slots = threading.BoundedSemaphore((capacity + 1) // 2)
+        # Verified for unknown users: the response must take as long as for a wrong password.
+        self._dummy_hash = self._hasher.hash(secrets.token_urlsafe())
 
     async def hash(self, password: str) -> str:
-        """Give the hash to be stored."""
-        return await self._run(self._places_for_new, lambda: self._hasher.hash(password))
+        """Hash a new password."""
+        return await self._run(self._new_password_slots, lambda: self._hasher.hash(password))
 
-    async def verify(self, stored: str | None, password: str) -> bool:
-        """Say whether `password` is the one of the `stored` hash; for None it never is, and takes as long to say so."""
+    async def verify(self, password_hash: str | None, password: str) -> bool:
+        """Return whether a password matches a hash; for None it never does and takes as long."""
 
         def matches() -> bool:
             try:
-                return self._hasher.verify(stored or self._nobodys_hash, password) and stored is not None
+                return self._hasher.verify(password_hash or self._dummy_hash, password) and password_hash is not None
             except VerifyMismatchError:
                 return False
 
-        return await self._run(self._places_for_logins, matches)
+        return await self._run(self._login_slots, matches)
 
-    def is_outdated(self, stored: str) -> bool:
-        """Say whether a hash was made with other parameters than today's."""
-        return self._hasher.check_needs_rehash(stored)
+    def is_outdated(self, password_hash: str) -> bool:
+        """Return whether a hash has other than the current parameters."""
+        return self._hasher.check_needs_rehash(password_hash)
 
     def close(self) -> None:
-        """Let go of the threads; what waits is not hashed any more."""
+        """Stop the threads; queued work is cancelled."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _run(self, places: threading.BoundedSemaphore, work: Callable[[], T]) -> T:
-        if not places.acquire(blocking=False):
+    async def _run(self, slots: threading.BoundedSemaphore, work: Callable[[], T]) -> T:
+        if not slots.acquire(blocking=False):
             raise TooBusy()
         future: Future[T] = self._threads.submit(work)
-        # Not `finally`: work whose caller has gone keeps its thread, and so its place, until it is done.
-        future.add_done_callback(lambda _: places.release())
+        # Not in `finally`: work of a cancelled caller keeps its thread, and so its slot, until it is done.
+        future.add_done_callback(lambda _: slots.release())
         return await asyncio.wrap_future(future)

@@ -1,4 +1,4 @@
-"""Accounts in schema `auth`. Each query works in the caller's transaction; the database's clock is the only one."""
+"""Queries on accounts. Each runs in the caller's transaction; all times are the database's."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _INSERTED = (*USER[:-2], sa.literal(False).label("has_second_factor"), USER[-1])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """A user with what only this service may know."""
+    """A user with the fields that never leave this service."""
 
     user: domain.User
     password_hash: str
@@ -55,8 +55,8 @@ async def insert_user(
     password_hash: str,
     is_verified: bool = False,
 ) -> domain.User:
-    """Make a user, or raise `EmailTaken`, after which the transaction is of no more use."""
-    statement = _insertion(email, name, role, password_hash, is_verified=is_verified)
+    """Insert a user. Raises `EmailTaken`, which aborts the transaction."""
+    statement = _insert_statement(email, name, role, password_hash, is_verified=is_verified)
     try:
         return user((await conn.execute(statement.returning(*_INSERTED))).one())
     except exc.IntegrityError as error:
@@ -68,13 +68,13 @@ async def insert_user(
 async def insert_user_unless_taken(
     conn: AsyncConnection, *, email: str, name: str, role: domain.Role, password_hash: str
 ) -> domain.User | None:
-    """Make a user; None if the address has an account, and then the transaction goes on."""
-    statement = _insertion(email, name, role, password_hash).on_conflict_do_nothing(constraint="users_email_key")
+    """Insert a user; None if the address has an account, and the transaction stays usable."""
+    statement = _insert_statement(email, name, role, password_hash).on_conflict_do_nothing(constraint="users_email_key")
     row = (await conn.execute(statement.returning(*_INSERTED))).one_or_none()
     return user(row) if row else None
 
 
-def _insertion(
+def _insert_statement(
     email: str, name: str, role: domain.Role, password_hash: str, *, is_verified: bool = False
 ) -> postgresql.Insert:
     return postgresql.insert(users).values(
@@ -88,18 +88,18 @@ def _insertion(
 
 
 async def find_account(conn: AsyncConnection, email: str) -> Account | None:
-    """Find the account of a normalised address."""
+    """Find the account of a normalized address."""
     return await _find(conn, users.c.email == email)
 
 
 async def get_account(conn: AsyncConnection, user_id: uuid.UUID) -> Account | None:
-    """Find an account."""
+    """Find an account by its id."""
     return await _find(conn, users.c.user_id == user_id)
 
 
-async def _find(conn: AsyncConnection, which: sa.ColumnElement[bool]) -> Account | None:
-    found = await conn.execute(sa.select(*USER, users.c.password_hash, users.c.password_changed_at).where(which))
-    if (row := found.one_or_none()) is None:
+async def _find(conn: AsyncConnection, condition: sa.ColumnElement[bool]) -> Account | None:
+    statement = sa.select(*USER, users.c.password_hash, users.c.password_changed_at).where(condition)
+    if (row := (await conn.execute(statement)).one_or_none()) is None:
         return None
     return Account(user=user(row), password_hash=row.password_hash, password_changed_at=row.password_changed_at)
 
@@ -107,7 +107,7 @@ async def _find(conn: AsyncConnection, which: sa.ColumnElement[bool]) -> Account
 async def list_users(
     conn: AsyncConnection, *, email_prefix: str, before: tuple[datetime, uuid.UUID] | None, limit: int
 ) -> Sequence[domain.User]:
-    """List accounts whose address begins so, newest first, those before a position."""
+    """List accounts by prefix of the address, newest first, before a position."""
     statement = sa.select(*USER).where(users.c.email.startswith(email_prefix.lower(), autoescape=True))
     if before is not None:
         statement = statement.where(sa.tuple_(users.c.created_at, users.c.user_id) < sa.tuple_(*before))
@@ -116,42 +116,42 @@ async def list_users(
 
 
 async def lock_user(conn: AsyncConnection, user_id: uuid.UUID) -> None:
-    """Let what changes one account come one after the other, until the transaction ends.
+    """Lock an account until the transaction ends.
 
-    What is known of the account is to be read after this, by a statement of its own: this one may have waited.
+    Read the account afterwards with a separate statement: this one may have waited, and its snapshot is older.
     """
     await lock_users(conn, [user_id])
 
 
 async def lock_users(conn: AsyncConnection, user_ids: Collection[uuid.UUID]) -> None:
-    """Lock several accounts; everybody does so in the same order."""
-    wanted = sa.select(users.c.user_id).where(users.c.user_id.in_(user_ids)).order_by(users.c.user_id)
-    await conn.execute(wanted.with_for_update(key_share=True))
+    """Lock several accounts in the order of their ids, which prevents deadlocks."""
+    statement = sa.select(users.c.user_id).where(users.c.user_id.in_(user_ids)).order_by(users.c.user_id)
+    await conn.execute(statement.with_for_update(key_share=True))
 
 
 async def replace_password_hash(conn: AsyncConnection, user_id: uuid.UUID, *, old: str, new: str) -> None:
-    """Store another hash of the same password, unless the password has changed meanwhile."""
-    is_same = sa.and_(users.c.user_id == user_id, users.c.password_hash == old)
-    await conn.execute(sa.update(users).where(is_same).values(password_hash=new))
+    """Replace the hash of an unchanged password; do nothing if the password has changed meanwhile."""
+    is_unchanged = sa.and_(users.c.user_id == user_id, users.c.password_hash == old)
+    await conn.execute(sa.update(users).where(is_unchanged).values(password_hash=new))
 
 
 async def set_password(conn: AsyncConnection, user_id: uuid.UUID, password_hash: str) -> None:
-    """Store a new password's hash."""
+    """Store the hash of a new password."""
     await _set(conn, user_id, password_hash=password_hash, password_changed_at=NOW)
 
 
 async def set_role(conn: AsyncConnection, user_id: uuid.UUID, role: domain.Role) -> None:
-    """Change what a user may do."""
+    """Change the role of a user."""
     await _set(conn, user_id, role=role.value)
 
 
 async def set_disabled(conn: AsyncConnection, user_id: uuid.UUID, *, is_disabled: bool) -> None:
-    """Close or open an account."""
+    """Disable or enable an account."""
     await _set(conn, user_id, disabled_at=NOW if is_disabled else None)
 
 
 async def set_verified(conn: AsyncConnection, user_id: uuid.UUID) -> None:
-    """Note that the user receives mail at the address; the first time counts."""
+    """Mark the address as verified; the time of the first verification stays."""
     await _set(conn, user_id, email_verified_at=sa.func.coalesce(users.c.email_verified_at, NOW))
 
 
@@ -159,16 +159,16 @@ async def _set(conn: AsyncConnection, user_id: uuid.UUID, **values: Any) -> None
     await conn.execute(sa.update(users).where(users.c.user_id == user_id).values(**values))
 
 
-async def delete_some(
-    conn: AsyncConnection, table: sa.Table, key: sa.Column[Any], which: sa.ColumnElement[bool], limit: int
+async def delete_batch(
+    conn: AsyncConnection, table: sa.Table, key: sa.Column[Any], condition: sa.ColumnElement[bool], limit: int
 ) -> int:
-    """Delete a bounded number of rows, leaving alone what others hold; gives how many."""
-    some = sa.select(key).where(which).limit(limit).with_for_update(skip_locked=True)
-    return (await conn.execute(sa.delete(table).where(key.in_(some)))).rowcount
+    """Delete at most `limit` rows, skipping those that other transactions have locked; return their number."""
+    batch = sa.select(key).where(condition).limit(limit).with_for_update(skip_locked=True)
+    return (await conn.execute(sa.delete(table).where(key.in_(batch)))).rowcount
 
 
 def user(row: sa.Row[*tuple[Any, ...]], prefix: str = "") -> domain.User:
-    """Read the columns `USER` of a row."""
+    """Build a user from the columns `USER` of a row."""
     values = {column.name: getattr(row, f"{prefix}{column.name}") for column in USER}
     values["role"] = domain.Role(values["role"])
     return domain.User(**values)

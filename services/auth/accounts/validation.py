@@ -1,4 +1,4 @@
-"""The rules for what people type in and what clients say of themselves. Pure: no database, no clock."""
+"""Validation of user input and of client metadata. Pure: no database, no clock."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _DOMAIN_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def normalize_email(email: str) -> str:
-    """Give the one spelling under which an address is stored: lower case, international domains in their xn-- form."""
+    """Return the canonical form of an address: lower case, international domains in xn-- form. Raises `InvalidArgument`."""
     least, most = EMAIL_LENGTHS
     trimmed = email.strip()
-    if len(trimmed) > most:  # before anything that takes its time with long texts
+    if len(trimmed) > most:  # before anything that is slow for long texts
         raise _invalid_email()
     _refuse_control_characters(trimmed, "email")
     local_part, _, host = trimmed.lower().rpartition("@")
@@ -46,13 +46,13 @@ def check_password(password: str, *, email: str, field: str = "password") -> Non
     folded = password.strip().lower()
     if folded in (email, email.partition("@")[0]):
         raise errors.InvalidArgument(
-            "The password must not be your e-mail address; choose one that others cannot derive from it.",
+            "The password must not be your e-mail address; choose one that cannot be derived from it.",
             code="weak_password",
             field=field,
         )
     if folded in _common_passwords() or len(set(folded)) < 4:
         raise errors.InvalidArgument(
-            "This password is among the first that others try; choose one that only you would think of, "
+            "This password is among the most common ones; choose one that is hard to guess, "
             "for example a few unrelated words.",
             code="weak_password",
             field=field,
@@ -60,14 +60,14 @@ def check_password(password: str, *, email: str, field: str = "password") -> Non
 
 
 def clean_code(code: str) -> str:
-    """Give a code as it is compared: spaces and hyphens do not count, nor does case; empty for what cannot be one."""
+    """Return a code in lower case without spaces and hyphens; empty if it is too long or not ASCII."""
     if len(code) > CODE_LIMIT or not code.isascii():
         return ""
     return code.replace(" ", "").replace("-", "").lower()
 
 
 def clean_name(name: str) -> str:
-    """Give a display name without surrounding space; it may be empty."""
+    """Return a display name without surrounding space, possibly empty. Raises `InvalidArgument`."""
     cleaned = name.strip()
     if len(cleaned) > NAME_LIMIT:
         raise errors.InvalidArgument(f"The name must have at most {NAME_LIMIT} characters.", field="name")
@@ -76,16 +76,17 @@ def clean_name(name: str) -> str:
 
 
 def clean_client(*, user_agent: str, ip_address: str) -> Client:
-    """Describe where a login comes from.
+    """Return the client of a call. Raises `InvalidArgument` for an invalid IP address.
 
-    The user agent is only shown, so what cannot be shown is replaced: a browser's odd header must not keep anybody out.
+    Control characters in the user agent are replaced, not refused: it is for display only, and an odd header must not prevent
+    sign-in.
     """
-    shown = "".join(" " if _is_control(character) else character for character in user_agent[:USER_AGENT_LIMIT])
-    return Client(user_agent=shown.strip(), ip_address=_clean_address(ip_address))
+    printable = "".join(" " if _is_control(character) else character for character in user_agent[:USER_AGENT_LIMIT])
+    return Client(user_agent=printable.strip(), ip_address=_clean_address(ip_address))
 
 
-def read_revoke_reason(reason: str) -> RevokeReason:
-    """Read the reason of a revocation: `logout`, or empty for any other."""
+def parse_revoke_reason(reason: str) -> RevokeReason:
+    """Parse the reason of a revocation: `logout`, or empty for any other. Raises `InvalidArgument`."""
     if reason not in ("", RevokeReason.LOGOUT):
         raise errors.InvalidArgument("The reason must be `logout` or empty.", field="reason")
     return RevokeReason(reason or RevokeReason.REVOKED)
@@ -95,7 +96,7 @@ def _ascii_domain(host: str) -> str:
     plain = unicodedata.normalize("NFKC", host)
     try:
         encoded = plain.encode("idna").decode()
-        # Python's codec maps a few letters (ß, ς) to others, which would be somebody else's domain.
+        # Python's codec maps a few letters (ß, ς) to others: that would be another owner's domain.
         is_lossless = encoded.encode().decode("idna") == plain or encoded == plain
     except UnicodeError:
         raise _invalid_email() from None
@@ -117,7 +118,7 @@ def _clean_address(text: str) -> str:
 
 
 def _refuse_control_characters(text: str, field: str) -> None:
-    # PostgreSQL takes no NUL in a text, and no other one has business in what people read.
+    # PostgreSQL rejects NUL in text, and the others have no place in displayed text.
     if any(map(_is_control, text)):
         raise errors.InvalidArgument(f"The {field} must not contain control characters.", field=field)
 

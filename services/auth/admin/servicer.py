@@ -1,4 +1,4 @@
-"""AuthAdminService over gRPC: a request in, an operation, a response out."""
+"""AuthAdminService over gRPC: converts requests, calls operations, converts results."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ RpcContext = grpc.aio.ServicerContext[Any, Any]
 
 
 class AuthAdminServicer(admin_service_pb2_grpc.AuthAdminServiceServicer):
-    """The rpcs; errors are raised and mapped by the server."""
+    """The rpcs. The server maps the errors that they raise."""
 
     def __init__(self, context: Context, effects: Effects) -> None:
         self._administration = Administration(context, effects)
@@ -89,8 +89,8 @@ class AuthAdminServicer(admin_service_pb2_grpc.AuthAdminServiceServicer):
     async def RevokeAllUsersSessions(
         self, request: admin_service_pb2.RevokeAllUsersSessionsRequest, context: RpcContext
     ) -> admin_service_pb2.RevokeAllUsersSessionsResponse:
-        ended = await self._administration.revoke_all_users_sessions(actor())
-        return admin_service_pb2.RevokeAllUsersSessionsResponse(revoked_count=ended.count, has_more=ended.has_more)
+        outcome = await self._administration.revoke_all_users_sessions(actor())
+        return admin_service_pb2.RevokeAllUsersSessionsResponse(revoked_count=outcome.count, has_more=outcome.has_more)
 
     async def SendPasswordReset(
         self, request: admin_service_pb2.SendPasswordResetRequest, context: RpcContext

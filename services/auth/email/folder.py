@@ -1,4 +1,4 @@
-"""Mails for development: files in a folder, and a line in the log."""
+"""Email sender for development: writes files into a folder, and a log line."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ logger = logging.getLogger(__name__)
 
 
 class Folder:
-    """Keeps mails as `.eml` files, the oldest first by name. Logs their links too when `shows_links`."""
+    """Writes emails as `.eml` files whose names sort oldest first. Logs their links if `logs_links`."""
 
-    def __init__(self, path: Path, *, sender: str, shows_links: bool) -> None:
+    def __init__(self, path: Path, *, sender: str, logs_links: bool) -> None:
         self._path = path
         self._sender = sender
-        self._shows_links = shows_links
+        self._logs_links = logs_links
 
-    async def send(self, mail: Email) -> None:
-        """Write the file."""
-        written = message.compose(mail, sender=self._sender).as_bytes()
-        await asyncio.to_thread(self._write, written)
-        shown = {"link": mail.link} if self._shows_links and mail.link else {}
-        logger.info("mail written", extra={"to": mail.to, "subject": mail.subject, **shown})
+    async def send(self, email: Email) -> None:
+        """Write the email into a file."""
+        content = message.compose(email, sender=self._sender).as_bytes()
+        await asyncio.to_thread(self._write, content)
+        link = {"link": email.link} if self._logs_links and email.link else {}
+        logger.info("email written", extra={"to": email.to, "subject": email.subject, **link})
 
-    def _write(self, written: bytes) -> None:
+    def _write(self, content: bytes) -> None:
         self._path.mkdir(parents=True, exist_ok=True)
         path = self._path / f"{ids.uuid7()}.eml"
-        beside = path.with_suffix(".part")
-        beside.write_bytes(written)
-        # At once: nobody reads half a mail.
-        beside.rename(path)
+        partial = path.with_suffix(".part")
+        partial.write_bytes(content)
+        # Atomic: no reader sees half an email.
+        partial.rename(path)

@@ -1,4 +1,4 @@
-"""The handler of the job `auth.email`: finds out whom a mail goes to, makes its one-time link, gives it to the mail server."""
+"""Handler of the job `auth.email`: finds the recipient, creates the one-time link, sends the email."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ logger = logging.getLogger(__name__)
 SEND_SECONDS = 30.0
 
 
-def kind(mailer: EmailJobHandler) -> worker.Kind[Any]:
-    """What the worker serves. Mails come late rather than never: a server may be away for an hour."""
+def kind(handler: EmailJobHandler) -> worker.Kind[Any]:
+    """Return the job kind. Its retries outlast a mail server that is down for an hour."""
     return worker.Kind(
         email_jobs.KIND,
-        mailer.send,
+        handler.send,
         payload=Payload,
         max_attempts=10,
         backoff=timedelta(seconds=5),
@@ -40,34 +40,34 @@ def kind(mailer: EmailJobHandler) -> worker.Kind[Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmailJobHandler:
-    """Sends what was asked for."""
+    """Sends the emails of jobs."""
 
     engine: AsyncEngine
     sender: Sender
     public_url: str
 
     async def send(self, context: worker.Context, payload: Payload) -> dict[str, str]:
-        """Send one mail; gives what became of it.
+        """Send one email; return the outcome.
 
-        The link is made in the attempt that sends it, and voids the one of an attempt before: nobody knows whether that one
-        arrived. So a mail may come twice, and the later one counts.
+        Each attempt creates a new link and voids the previous attempt's, whose delivery is unknown. An email may therefore
+        arrive twice; only the later link works.
         """
         account = await self._account(payload)
         if account is None or account.user.disabled_at is not None:
             return {"outcome": "no_account"}
-        mail = await self._write(payload, account)
-        if mail is None:
-            return {"outcome": "verified_already"}
+        email = await self._render(payload, account)
+        if email is None:
+            return {"outcome": "already_verified"}
         try:
             async with asyncio.timeout(SEND_SECONDS):
-                await self.sender.send(mail)
+                await self.sender.send(email)
         except EmailRefused as error:
-            logger.warning("mail refused", extra={"job_id": context.job_id, "cause": str(error)[:200]})
-            raise worker.JobFailed("mail_refused", "The mail server refuses this address.", retryable=False) from error
-        except Exception as error:  # noqa: BLE001 - whatever it was, it may be over later
-            # Without the mail: what libraries say of their errors may hold it.
-            logger.warning("mail waits", extra={"job_id": context.job_id, "cause": type(error).__name__})
-            raise worker.JobFailed("mail_unavailable", "The mail server does not answer.", retryable=True) from None
+            logger.warning("email refused", extra={"job_id": context.job_id, "cause": str(error)[:200]})
+            raise worker.JobFailed("email_refused", "The mail server refuses this address.", retryable=False) from error
+        except Exception as error:  # noqa: BLE001 - any failure may be temporary
+            # The class only: messages of library errors may contain the email.
+            logger.warning("email delayed", extra={"job_id": context.job_id, "cause": type(error).__name__})
+            raise worker.JobFailed("email_unavailable", "The mail server does not answer.", retryable=True) from None
         return {"outcome": "sent"}
 
     async def _account(self, payload: Payload) -> account_storage.Account | None:
@@ -76,24 +76,26 @@ class EmailJobHandler:
                 return await account_storage.get_account(conn, uuid.UUID(payload.user_id))
             return await account_storage.find_account(conn, payload.email)
 
-    async def _write(self, payload: Payload, account: account_storage.Account) -> Email | None:
+    async def _render(self, payload: Payload, account: account_storage.Account) -> Email | None:
         to, user_id, public_url = account.user.email, account.user.user_id, self.public_url
         match payload.purpose:
             case Purpose.VERIFY:
                 if account.user.email_verified_at is not None:
                     return None
-                return templates.verify(to, public_url=public_url, token=await self._link(user_id, Purpose.VERIFY))
+                return templates.verify(
+                    to, public_url=public_url, token=await self._create_link(user_id, Purpose.VERIFY)
+                )
             case Purpose.RESET:
-                return templates.reset(to, public_url=public_url, token=await self._link(user_id, Purpose.RESET))
-            case Purpose.REGISTERED:
-                return templates.registered(to, public_url=public_url)
+                return templates.reset(to, public_url=public_url, token=await self._create_link(user_id, Purpose.RESET))
+            case Purpose.ALREADY_REGISTERED:
+                return templates.already_registered(to, public_url=public_url)
             case Purpose.NOTICE if payload.notice is not None:
                 return templates.notice(to, payload.notice, public_url=public_url)
-        raise worker.JobFailed("payload_invalid", "A notice must say of what.", retryable=False)
+        raise worker.JobFailed("payload_invalid", "A notice must name its change.", retryable=False)
 
-    async def _link(self, user_id: uuid.UUID, purpose: Purpose) -> str:
+    async def _create_link(self, user_id: uuid.UUID, purpose: Purpose) -> str:
         token = tokens.new_link()
         async with self.engine.begin() as conn:
             await account_storage.lock_user(conn, user_id)
-            await links.replace_link(conn, user_id, purpose, token_hash=tokens.of_link(token) or b"")
+            await links.replace_link(conn, user_id, purpose, token_hash=tokens.link_hash(token) or b"")
         return token

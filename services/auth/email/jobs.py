@@ -1,4 +1,4 @@
-"""Mails are sent by jobs of kind `auth.email`; what asks for one says what for, and holds no secret."""
+"""Jobs of kind `auth.email`: each names the purpose and recipient of an email and holds no secret."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ logger = logging.getLogger(__name__)
 
 
 class Purpose(StrEnum):
-    """What a mail is for."""
+    """What an email is for."""
 
     VERIFY = "verify"
-    """A link that shows that the address receives mail."""
-    REGISTERED = "registered"
-    """There is an account already."""
+    """A link that verifies the address."""
+    ALREADY_REGISTERED = "registered"
+    """A second registration with the address of an account."""
     RESET = "reset"
     """A link that sets a new password."""
     NOTICE = "notice"
-    """Something was done to the account."""
+    """A change to the account."""
 
 
 LINK_LIFETIMES = {Purpose.VERIFY: timedelta(hours=24), Purpose.RESET: timedelta(minutes=30)}
@@ -40,7 +40,7 @@ LINK_LIFETIMES = {Purpose.VERIFY: timedelta(hours=24), Purpose.RESET: timedelta(
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """What the job is told: an account, or an address that may have one."""
+    """The payload: an account, or an address that may have one."""
 
     purpose: Purpose
     user_id: str = ""
@@ -49,30 +49,30 @@ class Payload:
 
 
 def verify(user_id: uuid.UUID) -> outbox.Message:
-    """Ask for a link that verifies the user's address."""
+    """Return the job that emails a link to verify the user's address."""
     return _submit(Payload(Purpose.VERIFY, user_id=str(user_id)))
 
 
-def registered(email: str) -> outbox.Message:
-    """Ask for a mail that tells an owner of the account that there is."""
-    return _submit(Payload(Purpose.REGISTERED, email=email))
+def already_registered(email: str) -> outbox.Message:
+    """Return the job that tells the owner of an account about a second registration."""
+    return _submit(Payload(Purpose.ALREADY_REGISTERED, email=email))
 
 
 def reset(email: str) -> outbox.Message:
-    """Ask for a link that sets a new password, if the address has an account.
+    """Return the job that emails a link for a new password if the address has an account.
 
-    In one or two seconds, by chance: writing the mail is work that there is for known addresses only, and beside the answer it
-    would slow that one down.
+    It runs after a random delay of one to two seconds. Only existing accounts cause that work; done next to the response, it
+    would make the response slower and reveal them.
     """
     later = datetime.now(UTC) + RESET_DELAY + timedelta(milliseconds=secrets.randbelow(1_000))
     return _submit(Payload(Purpose.RESET, email=email), run_at=later)
 
 
-def notice(user_id: uuid.UUID, what: Notice) -> outbox.Message:
-    """Ask for a mail that tells an owner what was done."""
-    return _submit(Payload(Purpose.NOTICE, user_id=str(user_id), notice=what))
+def notice(user_id: uuid.UUID, change: Notice) -> outbox.Message:
+    """Return the job that notifies the owner of a change."""
+    return _submit(Payload(Purpose.NOTICE, user_id=str(user_id), notice=change))
 
 
 def _submit(payload: Payload, **options: Unpack[worker.JobOptions]) -> outbox.Message:
-    told = {name: value for name, value in dataclasses.asdict(payload).items() if value}
-    return worker_outbox.submit_message(worker.new_job(KIND, told, **options))
+    fields = {name: value for name, value in dataclasses.asdict(payload).items() if value}
+    return worker_outbox.submit_message(worker.new_job(KIND, fields, **options))

@@ -1,4 +1,4 @@
-"""A mail, and what it is as a message of RFC 5322."""
+"""An email, and its RFC 5322 message."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Email:
-    """One mail to one address."""
+    """An email to one address."""
 
     to: str
     subject: str
     text: str
     html: str = ""
-    """The same for programs that show HTML; empty for none."""
+    """The HTML alternative; empty for none."""
     link: str = ""
-    """The link in it, for whoever develops; a secret."""
+    """The link in the text, logged in development only; a secret."""
 
 
 class EmailRefused(Exception):
-    """The mail will never be taken, however often it is sent."""
+    """The mail server refuses the email permanently."""
 
 
 class Sender(Protocol):
-    """Takes mails."""
+    """Delivers emails."""
 
-    async def send(self, mail: Email) -> None:
-        """Give the mail away. Raises `EmailRefused`, or anything else when it may be taken later."""
+    async def send(self, email: Email) -> None:
+        """Hand the email over. Raises `EmailRefused`, or another exception when a retry may succeed."""
         ...
 
 
-def compose(mail: Email, *, sender: str) -> EmailMessage:
-    """Write the message. Raises `ValueError` for an address or a subject that would break out of its line."""
+def compose(email: Email, *, sender: str) -> EmailMessage:
+    """Build the message. Raises `ValueError` for an address or subject that would inject a header."""
     message = EmailMessage(policy=SMTP)
     message["From"] = sender
-    message["To"] = mail.to
-    message["Subject"] = mail.subject
+    message["To"] = email.to
+    message["Subject"] = email.subject
     message["Date"] = format_datetime(datetime.now(UTC))
     message["Message-ID"] = make_msgid(domain=sender.rpartition("@")[2].rstrip("> ") or "localhost")
-    # Nobody's absence notice is to answer.
+    # Suppresses automatic replies such as absence notices.
     message["Auto-Submitted"] = "auto-generated"
-    message.set_content(mail.text)
-    if mail.html:
-        message.add_alternative(mail.html, subtype="html")
+    message.set_content(email.text)
+    if email.html:
+        message.add_alternative(email.html, subtype="html")
     return message

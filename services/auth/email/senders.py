@@ -1,4 +1,4 @@
-"""EMAIL_URL: where mails go."""
+"""Parses EMAIL_URL into the sender that it names."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ PORTS = {"smtp": 587, "smtps": 465}
 
 
 def open_sender(url: str, *, sender: str, is_production: bool) -> Sender:
-    """Read `folder:<path>`, `smtp://[user:password@]host[:port]` (STARTTLS) or `smtps://…` (TLS). Raises `ValueError`.
+    """Open `folder:<path>`, `smtp://[user:password@]host[:port]` (STARTTLS) or `smtps://…` (TLS).
 
-    Production takes no folder, and no server without TLS.
+    Raises `ValueError`. In production a folder and a server without TLS are refused.
     """
     if "@" not in sender or any(not character.isprintable() for character in sender):
         raise ValueError("the sender must be an address, or a name with one: `Repruv <no-reply@example.org>`")
     scheme, _, path = url.partition(":")
     if scheme == "folder" and path:
         if is_production:
-            raise ValueError("a folder is for development: give a mail server, `smtps://…` or `smtp://…`")
-        return folder.Folder(Path(path), sender=sender, shows_links=True)
+            raise ValueError("a folder is for development only; name a mail server, `smtps://…` or `smtp://…`")
+        return folder.Folder(Path(path), sender=sender, logs_links=True)
     parsed = urllib.parse.urlsplit(url)
     if parsed.scheme not in PORTS or not parsed.hostname:
         raise ValueError("it must be `folder:<path>`, `smtp://[user:password@]host[:port]` or `smtps://…`")

@@ -1,4 +1,4 @@
-"""Mails by SMTP (RFC 5321), over TLS."""
+"""Email sender over SMTP (RFC 5321) with TLS."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from services.auth.email import message
 from services.auth.email.message import Email, EmailRefused
 
 TIMEOUT = 10.0
-"""For each step of the conversation; what is above has its own for the whole."""
+"""Seconds for each step of the protocol; the job handler bounds the whole."""
 PERMANENT = 500
 
 
@@ -25,23 +25,23 @@ class Server:
     uses_tls: bool
     """TLS from the first byte (RFC 8314); else STARTTLS (RFC 3207)."""
     requires_tls: bool
-    """Whether a server that does not offer STARTTLS is refused; if not, one without it is spoken to in clear."""
+    """Whether a server without STARTTLS is refused; otherwise it is used in clear."""
 
 
 class Smtp:
-    """Gives mails to a mail server, one connection each: there are few of them."""
+    """Sends each email over a connection of its own: there are few of them."""
 
     def __init__(self, server: Server, *, sender: str) -> None:
         self._server = server
         self._sender = sender
 
-    async def send(self, mail: Email) -> None:
-        """Give the mail to the server."""
+    async def send(self, email: Email) -> None:
+        """Send the email."""
         server = self._server
         try:
             await aiosmtplib.send(
-                message.compose(mail, sender=self._sender),
-                recipients=[mail.to],
+                message.compose(email, sender=self._sender),
+                recipients=[email.to],
                 hostname=server.host,
                 port=server.port,
                 username=server.username or None,
@@ -52,9 +52,9 @@ class Smtp:
             )
         except aiosmtplib.SMTPRecipientsRefused as error:
             if all(recipient.code >= PERMANENT for recipient in error.recipients):
-                raise EmailRefused(_said(error.recipients[0])) from error
+                raise EmailRefused(_reply(error.recipients[0])) from error
             raise
 
 
-def _said(refused: aiosmtplib.SMTPRecipientRefused) -> str:
+def _reply(refused: aiosmtplib.SMTPRecipientRefused) -> str:
     return f"{refused.code} {refused.message[:200]}"

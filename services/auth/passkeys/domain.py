@@ -1,4 +1,4 @@
-"""Passkeys: what is kept of one, and what can be wrong with it. Pure: no database, no clock."""
+"""Passkeys, and the errors about them. Pure: no database, no clock."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CEREMONY_LIFETIME = timedelta(minutes=5)
 
 
 class Purpose(StrEnum):
-    """What an authenticator is asked for."""
+    """What a ceremony is for."""
 
     ADD = "add"
     LOGIN = "login"
@@ -22,23 +22,23 @@ class Purpose(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
-    """A passkey as an authenticator has just made it."""
+class VerifiedRegistration:
+    """A credential that an authenticator has just created."""
 
     credential_id: bytes
     public_key: bytes
-    """COSE."""
+    """In COSE format."""
     sign_count: int
     transports: tuple[str, ...]
-    """How its authenticator says that it can be reached; a hint for browsers."""
+    """How the authenticator can be reached, by its own account; a hint for browsers."""
     aaguid: uuid.UUID
-    """The make of the authenticator; all zero when it does not say."""
+    """The model of the authenticator; all zero when it does not disclose it."""
     is_syncable: bool
     is_synced: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Passkey(Made):
+class Passkey(VerifiedRegistration):
     """A passkey of a user."""
 
     passkey_id: uuid.UUID
@@ -49,31 +49,31 @@ class Passkey(Made):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Signed:
-    """What the signature of an authenticator vouches for, beside that its user was verified."""
+class VerifiedAssertion:
+    """What a verified signature states besides the verification of the user."""
 
     sign_count: int
     is_synced: bool
 
-    def is_behind(self, passkey: Passkey) -> bool:
-        """Whether the counter did not go on: then two authenticators have the key. Both zero: it does not count."""
+    def has_counter_regressed(self, passkey: Passkey) -> bool:
+        """Return whether the counter did not grow: two authenticators hold the key. Both zero means no counter."""
         return (self.sign_count, passkey.sign_count) != (0, 0) and self.sign_count <= passkey.sign_count
 
 
 class PasskeysUnavailable(errors.FailedPrecondition):
-    """Passkeys need an address with a name, over https or at localhost; this one has none."""
+    """Passkeys need https and a domain name, or localhost; this address has neither."""
 
     default_code = "passkeys_unavailable"
 
 
 class PasskeyInvalid(errors.Unauthenticated):
-    """This passkey does not open an account here."""
+    """The passkey does not belong to an account here."""
 
     default_code = "passkey_invalid"
 
 
 class PasskeyUnusable(errors.InvalidArgument):
-    """The answer of the authenticator cannot be used; try again."""
+    """The response of the authenticator cannot be used; try again."""
 
     default_code = "passkey_unusable"
 
@@ -82,7 +82,7 @@ class PasskeyUnusable(errors.InvalidArgument):
 
 
 class PasskeyTaken(errors.AlreadyExists):
-    """This passkey has been added before."""
+    """The passkey was already added."""
 
     default_code = "passkey_taken"
 

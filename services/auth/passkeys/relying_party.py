@@ -1,6 +1,6 @@
-"""Who we are to authenticators (WebAuthn's relying party): what they are told, and what of their answers is believed.
+"""WebAuthn relying party: the options sent to authenticators, and the verification of their responses.
 
-Signatures and formats are the library's to read; here stands what we ask for beyond that. Pure: no database, no clock.
+The library reads formats and verifies signatures; this module adds the stricter checks. Pure: no database, no clock.
 """
 
 from __future__ import annotations
@@ -17,14 +17,21 @@ from webauthn import helpers
 from webauthn.helpers import structs
 
 from services.auth import domain
-from services.auth.passkeys.domain import CEREMONY_LIFETIME, Made, Passkey, PasskeyInvalid, PasskeyUnusable, Signed
+from services.auth.passkeys.domain import (
+    CEREMONY_LIFETIME,
+    Passkey,
+    PasskeyInvalid,
+    PasskeyUnusable,
+    VerifiedAssertion,
+    VerifiedRegistration,
+)
 
 NAME = "Repruv"
 CREDENTIAL_LIMIT = 16 * 1024
 KEY_LIMIT = 2048
 ID_LENGTHS = (16, 1023)
 _TIMEOUT_MS = int(CEREMONY_LIFETIME.total_seconds() * 1000)
-# What browsers send who were asked for no attestation: none, or a signature by the new key itself.
+# What browsers send when no attestation is requested: none, or a signature by the new key itself.
 _FORMATS = {structs.AttestationFormat.NONE, structs.AttestationFormat.PACKED}
 _PORTS = {"http": 80, "https": 443}
 
@@ -33,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assertion:
-    """What an authenticator sent, not yet believed."""
+    """An authenticator's response, not yet verified."""
 
     credential_id: bytes
     user_handle: bytes | None
@@ -42,27 +49,30 @@ class Assertion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelyingParty:
-    """Where passkeys are of: they are bound to the domain, and used at the origin only."""
+    """The site that passkeys belong to: bound to its domain, usable at its origin only."""
 
     rp_id: str
     """The domain."""
     origin: str
 
     @classmethod
-    def of(cls, public_url: str, passkey_domain: str = "") -> RelyingParty | None:
-        """Give the one of an address; None where browsers would refuse. Raises `ValueError` for a foreign domain."""
+    def from_url(cls, public_url: str, passkey_domain: str = "") -> RelyingParty | None:
+        """Return the relying party of an address; None where browsers refuse passkeys.
+
+        Raises `ValueError` for a domain that the host does not belong to.
+        """
         parts = urlsplit(public_url)
         host = (parts.hostname or "").rstrip(".")
-        named = passkey_domain.lower() or host
-        if named != host and not host.endswith(f".{named}"):
+        rp_id = passkey_domain.lower() or host
+        if rp_id != host and not host.endswith(f".{rp_id}"):
             raise ValueError(f"{passkey_domain!r} must be the host of {public_url!r}, or a domain above it")
-        if not host or _is_address(host) or not (parts.scheme == "https" or _is_this_machine(host)):
+        if not host or _is_ip_address(host) or not (parts.scheme == "https" or _is_localhost(host)):
             return None
         port = "" if parts.port in (None, _PORTS.get(parts.scheme)) else f":{parts.port}"
-        return cls(rp_id=named, origin=f"{parts.scheme}://{host}{port}")
+        return cls(rp_id=rp_id, origin=f"{parts.scheme}://{host}{port}")
 
-    def options_to_add(self, user: domain.User, challenge: bytes, known: Sequence[Passkey]) -> str:
-        """Say which passkey an authenticator shall make: one that it finds by itself, and whose user it verifies."""
+    def creation_options(self, user: domain.User, challenge: bytes, existing: Sequence[Passkey]) -> str:
+        """Return the options for a new discoverable passkey with user verification, as JSON."""
         options = webauthn.generate_registration_options(
             rp_id=self.rp_id,
             rp_name=NAME,
@@ -76,88 +86,89 @@ class RelyingParty:
                 require_resident_key=True,
                 user_verification=structs.UserVerificationRequirement.REQUIRED,
             ),
-            exclude_credentials=_described(known),
+            exclude_credentials=_descriptors(existing),
         )
         return webauthn.options_to_json(options)
 
-    def options_to_sign(self, challenge: bytes, known: Sequence[Passkey] = ()) -> str:
-        """Say what an authenticator shall sign, with one of these passkeys, or with any that it has."""
+    def request_options(self, challenge: bytes, allowed: Sequence[Passkey] = ()) -> str:
+        """Return the options for a signature by one of the allowed passkeys, or by any if none are named, as JSON."""
         options = webauthn.generate_authentication_options(
             rp_id=self.rp_id,
             challenge=challenge,
             timeout=_TIMEOUT_MS,
-            allow_credentials=_described(known),
+            allow_credentials=_descriptors(allowed),
             user_verification=structs.UserVerificationRequirement.REQUIRED,
         )
         return webauthn.options_to_json(options)
 
-    def read_made(self, credential: str, challenge: bytes) -> Made:
-        """Read the passkey that an authenticator has made. Raises `PasskeyUnusable`."""
+    def verify_registration(self, credential: str, challenge: bytes) -> VerifiedRegistration:
+        """Verify a new credential. Raises `PasskeyUnusable`."""
         try:
-            return self._made(credential, challenge)
+            return self._verify_registration(credential, challenge)
         except Exception as error:
-            # Whatever a stranger's bytes trip the library over: it has no one class of errors.
+            # The library has no common class for the errors that malformed bytes cause.
             logger.info("new passkey refused", extra={"cause": repr(error)[:200]})
             raise PasskeyUnusable() from error
 
-    def _made(self, credential: str, challenge: bytes) -> Made:
-        sent = helpers.parse_registration_credential_json(_bounded(credential))
-        if helpers.parse_attestation_object(sent.response.attestation_object).fmt not in _FORMATS:
-            raise ValueError("an attestation that nobody asked for")
-        made = webauthn.verify_registration_response(
-            credential=sent,
+    def _verify_registration(self, credential: str, challenge: bytes) -> VerifiedRegistration:
+        response = helpers.parse_registration_credential_json(_bounded(credential))
+        if helpers.parse_attestation_object(response.response.attestation_object).fmt not in _FORMATS:
+            raise ValueError("an attestation that was not requested")
+        verified = webauthn.verify_registration_response(
+            credential=response,
             expected_challenge=challenge,
             expected_rp_id=self.rp_id,
             expected_origin=self.origin,
             require_user_verification=True,
         )
         if not (
-            ID_LENGTHS[0] <= len(made.credential_id) <= ID_LENGTHS[1] and len(made.credential_public_key) <= KEY_LIMIT
+            ID_LENGTHS[0] <= len(verified.credential_id) <= ID_LENGTHS[1]
+            and len(verified.credential_public_key) <= KEY_LIMIT
         ):
             raise ValueError("a credential out of bounds")
-        # A key that is none would be found out at the first sign-in only.
-        helpers.decoded_public_key_to_cryptography(helpers.decode_credential_public_key(made.credential_public_key))
-        return Made(
-            credential_id=made.credential_id,
-            public_key=made.credential_public_key,
-            sign_count=made.sign_count,
-            transports=tuple(sorted({transport.value for transport in sent.response.transports or ()})),
-            aaguid=uuid.UUID(made.aaguid),
-            is_syncable=made.credential_device_type is structs.CredentialDeviceType.MULTI_DEVICE,
-            is_synced=made.credential_backed_up,
+        # An invalid key would otherwise fail only at the first sign-in.
+        helpers.decoded_public_key_to_cryptography(helpers.decode_credential_public_key(verified.credential_public_key))
+        return VerifiedRegistration(
+            credential_id=verified.credential_id,
+            public_key=verified.credential_public_key,
+            sign_count=verified.sign_count,
+            transports=tuple(sorted({transport.value for transport in response.response.transports or ()})),
+            aaguid=uuid.UUID(verified.aaguid),
+            is_syncable=verified.credential_device_type is structs.CredentialDeviceType.MULTI_DEVICE,
+            is_synced=verified.credential_backed_up,
         )
 
     def read_assertion(self, credential: str) -> Assertion:
-        """Read whose passkey an authenticator says that it has used. Raises `PasskeyInvalid`."""
+        """Parse a response to find its passkey; nothing is verified yet. Raises `PasskeyInvalid`."""
         try:
-            sent = helpers.parse_authentication_credential_json(_bounded(credential))
+            response = helpers.parse_authentication_credential_json(_bounded(credential))
         except Exception as error:
             raise _refused(error) from error
-        return Assertion(credential_id=sent.raw_id, user_handle=sent.response.user_handle, credential=sent)
+        return Assertion(credential_id=response.raw_id, user_handle=response.response.user_handle, credential=response)
 
-    def verify(self, assertion: Assertion, passkey: Passkey, challenge: bytes) -> Signed:
-        """Say what an authenticator has signed with the key of a passkey. Raises `PasskeyInvalid`."""
+    def verify_assertion(self, assertion: Assertion, passkey: Passkey, challenge: bytes) -> VerifiedAssertion:
+        """Verify a signature with the key of a passkey. Raises `PasskeyInvalid`."""
         try:
-            signed = webauthn.verify_authentication_response(
+            verified = webauthn.verify_authentication_response(
                 credential=assertion.credential,
                 expected_challenge=challenge,
                 expected_rp_id=self.rp_id,
                 expected_origin=self.origin,
                 credential_public_key=passkey.public_key,
-                credential_current_sign_count=0,  # ours to judge, since it is worth an event
+                credential_current_sign_count=0,  # the caller compares counters, to record a regression
                 require_user_verification=True,
             )
         except Exception as error:
             raise _refused(error) from error
-        # Level 3 of the standard wants both; the library leaves them to its callers.
+        # WebAuthn Level 3 requires both checks; the library leaves them to callers.
         if assertion.user_handle not in (None, passkey.user_id.bytes):
             raise _refused("the passkey of another user")
-        if (signed.credential_device_type is structs.CredentialDeviceType.MULTI_DEVICE) is not passkey.is_syncable:
-            raise _refused("whether a passkey may be copied never changes")
-        return Signed(sign_count=signed.new_sign_count, is_synced=signed.credential_backed_up)
+        if (verified.credential_device_type is structs.CredentialDeviceType.MULTI_DEVICE) is not passkey.is_syncable:
+            raise _refused("backup eligibility changed")
+        return VerifiedAssertion(sign_count=verified.new_sign_count, is_synced=verified.credential_backed_up)
 
 
-def _described(passkeys: Sequence[Passkey]) -> list[structs.PublicKeyCredentialDescriptor]:
+def _descriptors(passkeys: Sequence[Passkey]) -> list[structs.PublicKeyCredentialDescriptor]:
     return [
         structs.PublicKeyCredentialDescriptor(
             id=passkey.credential_id,
@@ -178,7 +189,7 @@ def _refused(cause: Exception | str) -> PasskeyInvalid:
     return PasskeyInvalid()
 
 
-def _is_address(host: str) -> bool:
+def _is_ip_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -186,5 +197,5 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _is_this_machine(host: str) -> bool:
+def _is_localhost(host: str) -> bool:
     return host == "localhost" or host.endswith(".localhost")

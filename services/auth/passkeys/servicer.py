@@ -1,4 +1,4 @@
-"""PasskeyService over gRPC: a request in, an operation, a response out."""
+"""PasskeyService over gRPC: converts requests, calls operations, converts results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.auth import convert
 from services.auth.context import Context
 from services.auth.passkeys.domain import PASSKEYS_PER_USER, Passkey
 from services.auth.passkeys.operations import Ceremony, Passkeys
-from services.auth.passkeys.sign_in import PasskeyProofs
+from services.auth.passkeys.sign_in import PasskeySignIn
 from services.auth.servicer import actor
 
 SERVICE = passkey_service_pb2.DESCRIPTOR.services_by_name["PasskeyService"].full_name
@@ -34,20 +34,20 @@ RpcContext = grpc.aio.ServicerContext[Any, Any]
 
 
 class PasskeyServicer(passkey_service_pb2_grpc.PasskeyServiceServicer):
-    """The rpcs; errors are raised and mapped by the server."""
+    """The rpcs. The server maps the errors that they raise."""
 
     def __init__(self, context: Context) -> None:
         self._passkeys = Passkeys(context)
-        self._proofs = PasskeyProofs(context)
+        self._sign_in = PasskeySignIn(context)
         self._is_available = context.relying_party is not None
         self._verification_period = context.verification_period
 
     async def ListPasskeys(
         self, request: passkey_service_pb2.ListPasskeysRequest, context: RpcContext
     ) -> passkey_service_pb2.ListPasskeysResponse:
-        found = await self._passkeys.list_passkeys(actor().user_id)
+        passkeys = await self._passkeys.list_passkeys(actor().user_id)
         return passkey_service_pb2.ListPasskeysResponse(
-            passkeys=map(_passkey, found), is_available=self._is_available, limit=PASSKEYS_PER_USER
+            passkeys=map(_passkey, passkeys), is_available=self._is_available, limit=PASSKEYS_PER_USER
         )
 
     async def BeginAddPasskey(
@@ -80,34 +80,34 @@ class PasskeyServicer(passkey_service_pb2_grpc.PasskeyServiceServicer):
     async def BeginPasskeyLogin(
         self, request: passkey_service_pb2.BeginPasskeyLoginRequest, context: RpcContext
     ) -> passkey_service_pb2.BeginPasskeyLoginResponse:
-        begun = await self._proofs.begin_login(convert.client_from_proto(request.client))
-        return passkey_service_pb2.BeginPasskeyLoginResponse(ceremony=_ceremony(begun))
+        ceremony = await self._sign_in.begin_login(convert.client_from_proto(request.client))
+        return passkey_service_pb2.BeginPasskeyLoginResponse(ceremony=_ceremony(ceremony))
 
     async def FinishPasskeyLogin(
         self, request: passkey_service_pb2.FinishPasskeyLoginRequest, context: RpcContext
     ) -> passkey_service_pb2.FinishPasskeyLoginResponse:
-        begun = await self._proofs.finish_login(
+        new = await self._sign_in.finish_login(
             ceremony=request.ceremony,
             credential=request.credential,
             client=convert.client_from_proto(request.client),
             is_remembered=request.remember,
         )
         return passkey_service_pb2.FinishPasskeyLoginResponse(
-            user=convert.user_to_proto(begun.user, self._verification_period),
-            session=convert.session_to_proto(begun.session),
-            token=begun.token,
+            user=convert.user_to_proto(new.user, self._verification_period),
+            session=convert.session_to_proto(new.session),
+            token=new.token,
         )
 
     async def BeginPasskeyReauthentication(
         self, request: passkey_service_pb2.BeginPasskeyReauthenticationRequest, context: RpcContext
     ) -> passkey_service_pb2.BeginPasskeyReauthenticationResponse:
-        begun = await self._proofs.begin_reauthentication(actor())
-        return passkey_service_pb2.BeginPasskeyReauthenticationResponse(ceremony=_ceremony(begun))
+        ceremony = await self._sign_in.begin_reauthentication(actor())
+        return passkey_service_pb2.BeginPasskeyReauthenticationResponse(ceremony=_ceremony(ceremony))
 
     async def FinishPasskeyReauthentication(
         self, request: passkey_service_pb2.FinishPasskeyReauthenticationRequest, context: RpcContext
     ) -> passkey_service_pb2.FinishPasskeyReauthenticationResponse:
-        session, token = await self._proofs.finish_reauthentication(
+        session, token = await self._sign_in.finish_reauthentication(
             actor(),
             ceremony=request.ceremony,
             credential=request.credential,
@@ -118,9 +118,9 @@ class PasskeyServicer(passkey_service_pb2_grpc.PasskeyServiceServicer):
         )
 
 
-def _ceremony(begun: Ceremony) -> passkey_service_pb2.Ceremony:
+def _ceremony(ceremony: Ceremony) -> passkey_service_pb2.Ceremony:
     return passkey_service_pb2.Ceremony(
-        ceremony=begun.ceremony, options=begun.options, expire_time=protobuf.to_timestamp(begun.expires_at)
+        ceremony=ceremony.ceremony, options=ceremony.options, expire_time=protobuf.to_timestamp(ceremony.expires_at)
     )
 
 

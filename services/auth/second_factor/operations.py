@@ -1,4 +1,4 @@
-"""Turning an authenticator app on and off, and its recovery codes."""
+"""The second factor of an account: turned on and off, and its recovery codes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from chassis import outbox
 from services.auth import domain, throttling
 from services.auth.accounts import validation
 from services.auth.audit import Kind, by_owner, record
-from services.auth.context import Context, Transaction, lock_account
+from services.auth.context import (
+    Context,
+    lock_account_with_fresh_session,
+    publish_revocation,
+    replace_token,
+)
 from services.auth.email import jobs as email_jobs
 from services.auth.email.templates import Notice
 from services.auth.second_factor import codes
@@ -22,8 +28,8 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Offered:
-    """A secret that waits to be confirmed."""
+class PendingFactor:
+    """A secret that waits for confirmation."""
 
     secret: str
     uri: str
@@ -31,8 +37,8 @@ class Offered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Enabled:
-    """The second factor is on: what is told once."""
+class EnabledFactor:
+    """A second factor just turned on, with its recovery codes in clear for the only time."""
 
     recovery_codes: Sequence[str]
     session: domain.Session
@@ -41,46 +47,44 @@ class Enabled:
 
 @dataclass(frozen=True, slots=True)
 class SecondFactor:
-    """The operations. All raise `ReauthenticationRequired` without a recent proof, and `SessionInvalid`."""
+    """The operations. All raise `ReauthenticationRequired` and `SessionInvalid`."""
 
     context: Context
 
-    async def begin(self, actor: domain.Actor) -> Offered:
-        """Make the secret of an app. Raises `SecondFactorEnabled`."""
-        async with self.context.transaction() as transaction:
-            user = await _begin_change(transaction, actor)
+    async def begin(self, actor: domain.Actor) -> PendingFactor:
+        """Create the secret of an app. Raises `SecondFactorEnabled`."""
+        async with self.context.transaction() as tx:
+            user = (await lock_account_with_fresh_session(tx.conn, actor)).user
             if user.has_second_factor:
                 raise domain.SecondFactorEnabled()
             secret = codes.new_secret()
-            sealed = self.context.keyring.encrypt(secret, associated_data=codes.associated_data(user.user_id))
-            expires_at = await factor_storage.begin_factor(transaction.conn, user.user_id, sealed)
-        return Offered(secret=secret, uri=codes.uri(secret, email=user.email), expires_at=expires_at)
+            encrypted = self.context.keyring.encrypt(secret, associated_data=codes.associated_data(user.user_id))
+            expires_at = await factor_storage.begin_factor(tx.conn, user.user_id, encrypted)
+        return PendingFactor(secret=secret, uri=codes.uri(secret, email=user.email), expires_at=expires_at)
 
-    async def confirm(self, actor: domain.Actor, code: str) -> Enabled:
+    async def confirm(self, actor: domain.Actor, code: str) -> EnabledFactor:
         """Turn the second factor on. Raises `InvalidCode`, `SecondFactorNotBegun` and `TooManyAttempts`."""
-        enabled: Enabled | None = None
-        async with self.context.transaction() as transaction:
-            conn, user = transaction.conn, await _begin_change(transaction, actor)
+        enabled: EnabledFactor | None = None
+        async with self.context.transaction() as tx:
+            conn, user = tx.conn, (await lock_account_with_fresh_session(tx.conn, actor)).user
             limits = throttling.of_codes(user.user_id)
             await throttling.refuse_if_blocked(conn, limits)
             factor = await factor_storage.get_factor(conn, user.user_id)
-            if factor is None or not factor.is_waiting:
+            if factor is None or not factor.is_pending:
                 raise domain.SecondFactorNotBegun()
-            secret = self.context.keyring.decrypt(
-                factor.sealed_secret, associated_data=codes.associated_data(user.user_id)
-            )
+            secret = self._secret(factor)
             step = codes.matching_step(secret, validation.clean_code(code), now=factor.now)
             if step is None:
                 await throttling.count_attempt(conn, limits)
-                await _record(transaction, actor, Kind.SECOND_FACTOR_FAILED)
+                await record(conn, Kind.SECOND_FACTOR_FAILED, by_owner(actor))
             elif not await factor_storage.enable_factor(conn, user.user_id, step=step):
                 raise domain.SecondFactorNotBegun()
             else:
-                recovery_codes = await _new_recovery_codes(transaction, actor, secret)
-                session, token = await self._changed(transaction, actor, Notice.SECOND_FACTOR_ENABLED)
+                recovery_codes = await _replace_recovery_codes(tx, actor, secret)
+                session, token = await _finish_change(tx, actor, Notice.SECOND_FACTOR_ENABLED)
                 await throttling.forget(conn, limits)
-                await _record(transaction, actor, Kind.SECOND_FACTOR_ENABLED)
-                enabled = Enabled(recovery_codes=recovery_codes, session=session, token=token)
+                await record(conn, Kind.SECOND_FACTOR_ENABLED, by_owner(actor))
+                enabled = EnabledFactor(recovery_codes=recovery_codes, session=session, token=token)
         if enabled is None:
             raise domain.InvalidCode()
         logger.info("second factor enabled", extra={"user_id": actor.user_id})
@@ -88,60 +92,49 @@ class SecondFactor:
 
     async def disable(self, actor: domain.Actor, code: str) -> tuple[domain.Session, str]:
         """Turn the second factor off. Raises `InvalidCode`, `SecondFactorNotEnabled` and `TooManyAttempts`."""
-        begun: tuple[domain.Session, str] | None = None
-        async with self.context.transaction() as transaction:
-            conn, user = transaction.conn, await _begin_change(transaction, actor)
-            spent = await credentials.spend_code(conn, self.context.keyring, user.user_id, code)
-            if spent is None:
-                await _record(transaction, actor, Kind.SECOND_FACTOR_FAILED)
+        replaced: tuple[domain.Session, str] | None = None
+        async with self.context.transaction() as tx:
+            conn, user = tx.conn, (await lock_account_with_fresh_session(tx.conn, actor)).user
+            kind = await credentials.spend_code(conn, self.context.keyring, user.user_id, code)
+            if kind is None:
+                await record(conn, Kind.SECOND_FACTOR_FAILED, by_owner(actor))
             else:
                 await factor_storage.delete_factor(conn, user.user_id)
                 await factor_storage.void_challenges(conn, user.user_id)
-                begun = await self._changed(transaction, actor, Notice.SECOND_FACTOR_DISABLED)
-                if spent is credentials.Spent.RECOVERY:
-                    await _record(transaction, actor, Kind.RECOVERY_CODE_USED)
-                await _record(transaction, actor, Kind.SECOND_FACTOR_DISABLED)
-        if begun is None:
+                replaced = await _finish_change(tx, actor, Notice.SECOND_FACTOR_DISABLED)
+                if kind is credentials.CodeKind.RECOVERY:
+                    await record(conn, Kind.RECOVERY_CODE_USED, by_owner(actor))
+                await record(conn, Kind.SECOND_FACTOR_DISABLED, by_owner(actor))
+        if replaced is None:
             raise domain.InvalidCode()
         logger.info("second factor disabled", extra={"user_id": actor.user_id})
-        return begun
+        return replaced
 
     async def regenerate_recovery_codes(self, actor: domain.Actor) -> Sequence[str]:
         """Replace all recovery codes. Raises `SecondFactorNotEnabled`."""
-        async with self.context.transaction() as transaction:
-            user = await _begin_change(transaction, actor)
-            factor = await factor_storage.get_factor(transaction.conn, user.user_id)
+        async with self.context.transaction() as tx:
+            user = (await lock_account_with_fresh_session(tx.conn, actor)).user
+            factor = await factor_storage.get_factor(tx.conn, user.user_id)
             if factor is None or factor.enabled_at is None:
                 raise domain.SecondFactorNotEnabled()
-            secret = self.context.keyring.decrypt(
-                factor.sealed_secret, associated_data=codes.associated_data(user.user_id)
-            )
-            made = await _new_recovery_codes(transaction, actor, secret)
-            await _record(transaction, actor, Kind.RECOVERY_CODES_REPLACED)
-        return made
+            recovery_codes = await _replace_recovery_codes(tx, actor, self._secret(factor))
+            await record(tx.conn, Kind.RECOVERY_CODES_REPLACED, by_owner(actor))
+        return recovery_codes
 
-    async def _changed(
-        self, transaction: Transaction, actor: domain.Actor, notice: Notice
-    ) -> tuple[domain.Session, str]:
-        session, token = await self.context.replace_token(transaction, actor)
-        # The others go on, but what is remembered of their user is no longer right.
-        transaction.tell(await session_storage.refreshed(transaction.conn, actor.user_id))
-        transaction.mail(email_jobs.notice(actor.user_id, notice))
-        return session, token
+    def _secret(self, factor: factor_storage.Factor) -> str:
+        return self.context.keyring.decrypt(factor.sealed_secret, associated_data=codes.associated_data(factor.user_id))
 
 
-async def _begin_change(transaction: Transaction, actor: domain.Actor) -> domain.User:
-    account = await lock_account(transaction.conn, actor.user_id)
-    await session_storage.require_fresh(transaction.conn, actor)
-    return account.user
+async def _finish_change(tx: outbox.Transaction, actor: domain.Actor, notice: Notice) -> tuple[domain.Session, str]:
+    session, token = await replace_token(tx, actor)
+    # The other sessions go on, but caches hold an outdated user.
+    publish_revocation(tx, await session_storage.refreshed(tx.conn, actor.user_id))
+    tx.publish(email_jobs.notice(actor.user_id, notice))
+    return session, token
 
 
-async def _new_recovery_codes(transaction: Transaction, actor: domain.Actor, secret: str) -> Sequence[str]:
-    made = codes.new_recovery_codes()
-    hashes = [codes.recovery_hash(secret, code) for code in made]
-    await factor_storage.replace_recovery_codes(transaction.conn, actor.user_id, hashes)
-    return made
-
-
-async def _record(transaction: Transaction, actor: domain.Actor, kind: Kind) -> None:
-    await record(transaction.conn, kind, by_owner(actor))
+async def _replace_recovery_codes(tx: outbox.Transaction, actor: domain.Actor, secret: str) -> Sequence[str]:
+    recovery_codes = codes.new_recovery_codes()
+    hashes = [codes.recovery_hash(secret, code) for code in recovery_codes]
+    await factor_storage.replace_recovery_codes(tx.conn, actor.user_id, hashes)
+    return recovery_codes

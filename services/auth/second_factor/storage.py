@@ -29,12 +29,12 @@ ENCRYPTED_SECRET = EncryptedColumn(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Factor:
-    """An authenticator app: it waits to be confirmed, or counts since `enabled_at`."""
+    """An authenticator app: pending, or enabled since `enabled_at`."""
 
     user_id: uuid.UUID
     sealed_secret: bytes
     enabled_at: datetime | None
-    is_waiting: bool
+    is_pending: bool
     """Whether it can still be confirmed."""
     now: datetime
 
@@ -48,122 +48,126 @@ class Challenge:
 
 
 async def get_factor(conn: AsyncConnection, user_id: uuid.UUID) -> Factor | None:
-    """Read the second factor of an account."""
+    """Find the second factor of an account."""
     factor = second_factors
-    is_waiting = sa.func.coalesce(factor.c.confirm_before > NOW, sa.false()).label("is_waiting")
+    is_pending = sa.func.coalesce(factor.c.confirm_before > NOW, sa.false()).label("is_pending")
     statement = sa.select(
         factor.c.user_id,
         factor.c.sealed_secret,
         factor.c.enabled_at,
-        is_waiting,
-        sa.func.clock_timestamp().label("now"),  # not the transaction's, which may have waited for its lock
+        is_pending,
+        sa.func.clock_timestamp().label("now"),  # not the transaction's start: it may have waited for its lock
     ).where(factor.c.user_id == user_id)
     row = (await conn.execute(statement)).one_or_none()
     return Factor(**row._mapping) if row else None
 
 
-async def begin_factor(conn: AsyncConnection, user_id: uuid.UUID, sealed_secret: bytes) -> datetime:
-    """Store a secret that waits to be confirmed, in the place of one that does; gives until when."""
-    values = {"sealed_secret": sealed_secret, "confirm_before": NOW + CONFIRM_WITHIN}
+async def begin_factor(conn: AsyncConnection, user_id: uuid.UUID, ciphertext: bytes) -> datetime:
+    """Store a pending secret, replacing an earlier pending one; return when it expires."""
+    values = {"sealed_secret": ciphertext, "confirm_before": NOW + CONFIRM_WITHIN}
     statement = postgresql.insert(second_factors).values(user_id=user_id, **values)
-    again = statement.on_conflict_do_update(
+    statement = statement.on_conflict_do_update(
         index_elements=["user_id"], set_=values, where=second_factors.c.enabled_at.is_(None)
     )
-    until: datetime = (await conn.execute(again.returning(second_factors.c.confirm_before))).scalar_one()
-    return until
+    expires_at: datetime = (await conn.execute(statement.returning(second_factors.c.confirm_before))).scalar_one()
+    return expires_at
 
 
 async def enable_factor(conn: AsyncConnection, user_id: uuid.UUID, *, step: int) -> bool:
-    """Let a secret that waits count; the step of the code that confirmed it is spent. Says whether there was one."""
-    waiting = sa.and_(second_factors.c.user_id == user_id, second_factors.c.confirm_before > NOW)
+    """Enable a pending secret and spend the step of its confirmation; False if none is pending."""
+    is_pending = sa.and_(second_factors.c.user_id == user_id, second_factors.c.confirm_before > NOW)
     values = {"enabled_at": NOW, "confirm_before": None, "last_step": step}
-    return (await conn.execute(sa.update(second_factors).where(waiting).values(values))).rowcount == 1
+    return (await conn.execute(sa.update(second_factors).where(is_pending).values(values))).rowcount == 1
 
 
 async def spend_step(conn: AsyncConnection, user_id: uuid.UUID, step: int) -> bool:
-    """Spend the code of a step; False if it, or a later one, was spent already."""
-    later = sa.and_(second_factors.c.user_id == user_id, second_factors.c.last_step < step)
-    return (await conn.execute(sa.update(second_factors).where(later).values(last_step=step))).rowcount == 1
+    """Spend the code of a step; False if it or a later one is spent already."""
+    is_unspent = sa.and_(second_factors.c.user_id == user_id, second_factors.c.last_step < step)
+    return (await conn.execute(sa.update(second_factors).where(is_unspent).values(last_step=step))).rowcount == 1
 
 
 async def delete_factor(conn: AsyncConnection, user_id: uuid.UUID) -> bool:
-    """Forget a second factor with its recovery codes; says whether there was one."""
+    """Delete a second factor with its recovery codes; return whether there was one."""
     deleted = await conn.execute(sa.delete(second_factors).where(second_factors.c.user_id == user_id))
     return deleted.rowcount == 1
 
 
 async def replace_recovery_codes(conn: AsyncConnection, user_id: uuid.UUID, hashes: Collection[bytes]) -> None:
-    """Store recovery codes in the place of all earlier ones."""
+    """Replace all recovery codes."""
     await conn.execute(sa.delete(recovery_codes).where(recovery_codes.c.user_id == user_id))
-    await conn.execute(sa.insert(recovery_codes), [{"user_id": user_id, "code_hash": one} for one in hashes])
+    await conn.execute(
+        sa.insert(recovery_codes), [{"user_id": user_id, "code_hash": code_hash} for code_hash in hashes]
+    )
 
 
 async def spend_recovery_code(conn: AsyncConnection, user_id: uuid.UUID, code_hash: bytes) -> bool:
-    """Spend a recovery code; False if there is none such, or it was spent already."""
-    unused = sa.and_(
+    """Spend a recovery code; False if it does not exist or is spent already."""
+    is_unspent = sa.and_(
         recovery_codes.c.user_id == user_id, recovery_codes.c.code_hash == code_hash, recovery_codes.c.used_at.is_(None)
     )
-    return (await conn.execute(sa.update(recovery_codes).where(unused).values(used_at=NOW))).rowcount == 1
+    return (await conn.execute(sa.update(recovery_codes).where(is_unspent).values(used_at=NOW))).rowcount == 1
 
 
 async def count_recovery_codes(conn: AsyncConnection, user_id: uuid.UUID) -> int:
-    """Count the recovery codes that are left."""
-    unused = sa.and_(recovery_codes.c.user_id == user_id, recovery_codes.c.used_at.is_(None))
-    return int(await conn.scalar(sa.select(sa.func.count()).select_from(recovery_codes).where(unused)) or 0)
+    """Count the unspent recovery codes."""
+    is_unspent = sa.and_(recovery_codes.c.user_id == user_id, recovery_codes.c.used_at.is_(None))
+    return int(await conn.scalar(sa.select(sa.func.count()).select_from(recovery_codes).where(is_unspent)) or 0)
 
 
 async def insert_challenge(
     conn: AsyncConnection, user_id: uuid.UUID, *, challenge_hash: bytes, is_remembered: bool
 ) -> datetime:
-    """Begin a challenge; gives when it ends."""
+    """Insert a challenge; return when it expires."""
     statement = sa.insert(login_challenges).values(
         challenge_hash=challenge_hash,
         user_id=user_id,
         is_remembered=is_remembered,
         expires_at=NOW + CHALLENGE_LIFETIME,
     )
-    until: datetime = (await conn.execute(statement.returning(login_challenges.c.expires_at))).scalar_one()
-    return until
+    expires_at: datetime = (await conn.execute(statement.returning(login_challenges.c.expires_at))).scalar_one()
+    return expires_at
 
 
-async def challenged_user(conn: AsyncConnection, challenge_hash: bytes) -> uuid.UUID | None:
-    """Say whose challenge it is, so that the account can be locked."""
-    mine = login_challenges.c.challenge_hash == challenge_hash
-    return (await conn.execute(sa.select(login_challenges.c.user_id).where(mine))).scalar_one_or_none()
+async def find_challenged_user(conn: AsyncConnection, challenge_hash: bytes) -> uuid.UUID | None:
+    """Return the user of a challenge, for locking the account; None if it does not exist."""
+    is_challenge = login_challenges.c.challenge_hash == challenge_hash
+    return (await conn.execute(sa.select(login_challenges.c.user_id).where(is_challenge))).scalar_one_or_none()
 
 
 async def try_challenge(conn: AsyncConnection, challenge_hash: bytes) -> Challenge | None:
-    """Count a try; None if the challenge is too old, was used, or has had all its tries."""
-    open_ = sa.and_(
+    """Count a try; None if the challenge has expired, was used, or has no tries left."""
+    is_open = sa.and_(
         login_challenges.c.challenge_hash == challenge_hash,
         login_challenges.c.used_at.is_(None),
         login_challenges.c.expires_at > NOW,
         login_challenges.c.tries < CHALLENGE_TRIES,
     )
-    tried = sa.update(login_challenges).where(open_).values(tries=login_challenges.c.tries + 1)
-    found = await conn.execute(tried.returning(login_challenges.c.user_id, login_challenges.c.is_remembered))
-    row = found.one_or_none()
+    statement = sa.update(login_challenges).where(is_open).values(tries=login_challenges.c.tries + 1)
+    rows = await conn.execute(statement.returning(login_challenges.c.user_id, login_challenges.c.is_remembered))
+    row = rows.one_or_none()
     return Challenge(user_id=row.user_id, is_remembered=row.is_remembered) if row else None
 
 
 async def use_challenge(conn: AsyncConnection, challenge_hash: bytes) -> None:
-    """Note that a challenge was answered."""
-    mine = login_challenges.c.challenge_hash == challenge_hash
-    await conn.execute(sa.update(login_challenges).where(mine).values(used_at=NOW))
+    """Mark a challenge as answered."""
+    is_challenge = login_challenges.c.challenge_hash == challenge_hash
+    await conn.execute(sa.update(login_challenges).where(is_challenge).values(used_at=NOW))
 
 
 async def void_challenges(conn: AsyncConnection, user_id: uuid.UUID) -> None:
-    """Forget the challenges of an account: the password that began them no longer counts."""
+    """Delete the challenges of an account, because its credentials have changed."""
     await conn.execute(sa.delete(login_challenges).where(login_challenges.c.user_id == user_id))
 
 
 async def delete_ended_challenges(conn: AsyncConnection, *, limit: int) -> int:
-    """Delete challenges that have ended; gives how many."""
-    over = login_challenges.c.expires_at < NOW
-    return await account_storage.delete_some(conn, login_challenges, login_challenges.c.challenge_hash, over, limit)
+    """Delete expired challenges; return their number."""
+    is_expired = login_challenges.c.expires_at < NOW
+    return await account_storage.delete_batch(
+        conn, login_challenges, login_challenges.c.challenge_hash, is_expired, limit
+    )
 
 
 async def delete_unconfirmed_factors(conn: AsyncConnection, *, limit: int) -> int:
-    """Delete secrets that nobody confirmed in time; gives how many."""
-    over = second_factors.c.confirm_before < NOW
-    return await account_storage.delete_some(conn, second_factors, second_factors.c.user_id, over, limit)
+    """Delete pending secrets that have expired; return their number."""
+    is_expired = second_factors.c.confirm_before < NOW
+    return await account_storage.delete_batch(conn, second_factors, second_factors.c.user_id, is_expired, limit)

@@ -1,4 +1,4 @@
-"""The end of everybody's sessions: what is done after a break-in, by an admin or at the shell."""
+"""Revocation of all users' sessions, after a break-in: by an admin or from the shell."""
 
 from __future__ import annotations
 
@@ -13,50 +13,49 @@ import sqlalchemy as sa
 from services.auth import domain
 from services.auth.accounts import storage as account_storage
 from services.auth.audit import Kind, Origin, record
-from services.auth.context import Context
+from services.auth.context import Context, publish_revocation
 from services.auth.sessions import storage as session_storage
 
 logger = logging.getLogger(__name__)
 
 BATCH = 500
 PAUSE = 0.05
-"""Seconds before what somebody else was changing is looked at again."""
+"""Seconds before sessions that another transaction has locked are tried again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """How many sessions ended, and whether some are left."""
+class Outcome:
+    """The number of sessions that ended, and whether some are left."""
 
     count: int
     has_more: bool
 
 
-async def end_sessions(context: Context, *, admin: domain.Actor | None, seconds: float) -> Ended:
-    """End the sessions that live now, in transactions of `BATCH`, for so long at most; the one of `admin` goes on.
+async def revoke_all_sessions(context: Context, *, admin: domain.Actor | None, seconds: float) -> Outcome:
+    """End the sessions that exist now, in transactions of `BATCH`, for at most `seconds`; the session of `admin` goes on.
 
-    Each is told to the gateways when its transaction is committed. Where the sessions of an admin are what is not to be trusted
-    any more, `admin` is None.
+    Gateways are informed when each transaction commits. `admin` is None from the shell, where admins' sessions end too.
     """
     keep = admin.session_id if admin else None
-    async with context.transaction() as transaction:
-        begun_before: datetime = (await transaction.conn.execute(sa.select(account_storage.NOW))).scalar_one()
+    async with context.transaction() as tx:
+        begun_before: datetime = (await tx.conn.execute(sa.select(account_storage.NOW))).scalar_one()
     until, count, has_more = time.monotonic() + seconds, 0, True
     while has_more and time.monotonic() < until:
-        async with context.transaction() as transaction:
-            ended = await session_storage.revoke_some_of_everybody(
-                transaction.conn, begun_before=begun_before, keep=keep, limit=BATCH
+        async with context.transaction() as tx:
+            revocations = await session_storage.revoke_batch_of_all_users(
+                tx.conn, begun_before=begun_before, keep=keep, limit=BATCH
             )
-            for revocation in ended:
-                transaction.tell(revocation)
-        count += sum(len(revocation.session_ids) for revocation in ended)
-        if not ended:
-            async with context.reading().connect() as conn:
+            for revocation in revocations:
+                publish_revocation(tx, revocation)
+        count += sum(len(revocation.session_ids) for revocation in revocations)
+        if not revocations:
+            async with context.autocommit().connect() as conn:
                 has_more = await session_storage.has_others(conn, begun_before=begun_before, keep=keep)
             if has_more:
                 await asyncio.sleep(PAUSE)
-    async with context.transaction() as transaction:
+    async with context.transaction() as tx:
         actor_id, session_id = (admin.user_id, admin.session_id) if admin else (None, None)
         origin = Origin(user_id=None, actor_id=actor_id, session_id=session_id)
-        await record(transaction.conn, Kind.SESSIONS_REVOKED, origin, scope="everybody", count=str(count))
-    logger.warning("everybody's sessions ended", extra={"count": count, "actor": actor_id, "has_more": has_more})
-    return Ended(count=count, has_more=has_more)
+        await record(tx.conn, Kind.SESSIONS_REVOKED, origin, scope="all_users", count=str(count))
+    logger.warning("all users' sessions revoked", extra={"count": count, "actor": actor_id, "has_more": has_more})
+    return Outcome(count=count, has_more=has_more)

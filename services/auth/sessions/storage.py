@@ -1,4 +1,4 @@
-"""Sessions in schema `auth`. Each query works in the caller's transaction; the database's clock is the only one."""
+"""Queries on sessions. Each runs in the caller's transaction; all times are the database's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from services.auth.accounts import storage as account_storage
 from services.auth.accounts.storage import NOW
 from services.auth.schema import sessions, users
 
-_IS_LIVING = sa.and_(
+_IS_LIVE = sa.and_(
     sessions.c.revoked_at.is_(None), sessions.c.idle_expires_at > NOW, sessions.c.absolute_expires_at > NOW
 )
 _IS_DUE = sessions.c.last_seen_at <= NOW - domain.RENEW_AFTER
@@ -47,28 +47,28 @@ _USED_NOW = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
-    """A living session with its user, as a token finds it."""
+    """A live session with its user."""
 
     user: domain.User
     session: domain.Session
     remaining: timedelta
-    """How long the session will live unless it is renewed."""
+    """Time until the session ends unless it is renewed."""
     is_due: bool
-    """Whether its last renewal is long enough ago for the next."""
+    """Whether the session is due for renewal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Present:
-    """The living session in which a call is made."""
+class CurrentSession:
+    """The live session of a call."""
 
     session: domain.Session
     role: domain.Role
     is_fresh: bool
-    """Whether the user has lately proved who they are."""
+    """Whether the user authenticated within `FRESH_FOR`."""
     fresh_until: datetime
 
     def require_fresh(self) -> None:
-        """Raise `ReauthenticationRequired` without a recent proof."""
+        """Raise `ReauthenticationRequired` unless the session is fresh."""
         if not self.is_fresh:
             raise domain.ReauthenticationRequired()
 
@@ -76,7 +76,7 @@ class Present:
 async def insert_session(
     conn: AsyncConnection, user_id: uuid.UUID, *, token_hash: bytes, client: domain.Client, is_remembered: bool
 ) -> domain.Session:
-    """Begin a session."""
+    """Insert a session."""
     lifetimes = domain.REMEMBERED if is_remembered else domain.NOT_REMEMBERED
     values = sa.insert(sessions).values(
         session_id=ids.uuid7(),
@@ -92,7 +92,7 @@ async def insert_session(
     return _session((await conn.execute(values.returning(*_SESSION))).one())
 
 
-# Asked for with nearly every request: built once, since building it takes longer than executing it.
+# Runs with nearly every request, so it is built once: building takes longer than executing.
 _FIND_LOGINS = (
     sa.select(
         *(column.label(f"session_{column.name}") for column in _SESSION),
@@ -104,14 +104,14 @@ _FIND_LOGINS = (
     .join_from(sessions, users, sessions.c.user_id == users.c.user_id)
     .where(
         sessions.c.token_hash == sa.any_(sa.bindparam("token_hashes", type_=sa.ARRAY(sa.LargeBinary))),
-        _IS_LIVING,
+        _IS_LIVE,
         users.c.disabled_at.is_(None),
     )
 )
 
 
 async def find_logins(conn: AsyncConnection, token_hashes: Collection[bytes]) -> dict[bytes, Login]:
-    """Find the living sessions of tokens, and their users; nothing for the others."""
+    """Find the live sessions of tokens with their users; dead or unknown tokens are left out."""
     rows = await conn.execute(_FIND_LOGINS, {"token_hashes": list(token_hashes)})
     return {
         row.token_hash: Login(
@@ -125,23 +125,23 @@ async def find_logins(conn: AsyncConnection, token_hashes: Collection[bytes]) ->
 
 
 async def renew_session(conn: AsyncConnection, session_id: uuid.UUID) -> bool:
-    """Move a session's idle end away, unless it has ended meanwhile or somebody else has just done so; says whether."""
-    still = sa.and_(sessions.c.session_id == session_id, _IS_LIVING, _IS_DUE)
-    return (await conn.execute(sa.update(sessions).where(still).values(_USED_NOW))).rowcount == 1
+    """Extend the idle expiry; False if the session has ended or was renewed concurrently."""
+    is_renewable = sa.and_(sessions.c.session_id == session_id, _IS_LIVE, _IS_DUE)
+    return (await conn.execute(sa.update(sessions).where(is_renewable).values(_USED_NOW))).rowcount == 1
 
 
 async def replace_token(conn: AsyncConnection, actor: domain.Actor, token_hash: bytes) -> domain.Session:
-    """Let a session go on under another token, fresh from now. Raises `SessionInvalid` if it has ended."""
-    mine = sa.and_(sessions.c.session_id == actor.session_id, sessions.c.user_id == actor.user_id, _IS_LIVING)
-    changed = {"token_hash": token_hash, "authenticated_at": NOW, **_USED_NOW}
-    row = (await conn.execute(sa.update(sessions).where(mine).values(changed).returning(*_SESSION))).one_or_none()
+    """Replace the token of a session and mark it fresh. Raises `SessionInvalid` if it has ended."""
+    is_current = sa.and_(sessions.c.session_id == actor.session_id, sessions.c.user_id == actor.user_id, _IS_LIVE)
+    values = {"token_hash": token_hash, "authenticated_at": NOW, **_USED_NOW}
+    row = (await conn.execute(sa.update(sessions).where(is_current).values(values).returning(*_SESSION))).one_or_none()
     if row is None:
         raise domain.SessionInvalid()
     return _session(row)
 
 
-async def get_present(conn: AsyncConnection, actor: domain.Actor) -> Present:
-    """Read the session in which a call is made. Raises `SessionInvalid` if it has ended, or the account is disabled."""
+async def get_current(conn: AsyncConnection, actor: domain.Actor) -> CurrentSession:
+    """Read the session of a call. Raises `SessionInvalid` if it has ended or the account is disabled."""
     statement = (
         sa.select(
             *_SESSION,
@@ -151,41 +151,41 @@ async def get_present(conn: AsyncConnection, actor: domain.Actor) -> Present:
         )
         .join_from(sessions, users, sessions.c.user_id == users.c.user_id)
         .where(sessions.c.session_id == actor.session_id, sessions.c.user_id == actor.user_id)
-        .where(_IS_LIVING, users.c.disabled_at.is_(None))
+        .where(_IS_LIVE, users.c.disabled_at.is_(None))
     )
     row = (await conn.execute(statement)).one_or_none()
     if row is None:
         raise domain.SessionInvalid()
-    return Present(
+    return CurrentSession(
         session=_session(row), role=domain.Role(row.role), is_fresh=row.is_fresh, fresh_until=row.fresh_until
     )
 
 
-async def require_fresh(conn: AsyncConnection, actor: domain.Actor) -> Present:
-    """Read the session in which a call is made that takes a recent proof. Raises `ReauthenticationRequired` without one."""
-    present = await get_present(conn, actor)
-    present.require_fresh()
-    return present
+async def require_fresh(conn: AsyncConnection, actor: domain.Actor) -> CurrentSession:
+    """Read the session of a sensitive call. Raises `SessionInvalid`, and `ReauthenticationRequired` if it is not fresh."""
+    current = await get_current(conn, actor)
+    current.require_fresh()
+    return current
 
 
 async def list_sessions(conn: AsyncConnection, user_id: uuid.UUID) -> Sequence[domain.Session]:
-    """List the living sessions of a user, most recently used first."""
-    mine = sa.select(*_SESSION).where(sessions.c.user_id == user_id, _IS_LIVING)
+    """List the live sessions of a user, most recently used first."""
+    statement = sa.select(*_SESSION).where(sessions.c.user_id == user_id, _IS_LIVE)
     order = (sessions.c.last_seen_at.desc(), sessions.c.session_id.desc())
-    rows = await conn.execute(mine.order_by(*order).limit(domain.SESSIONS_PER_USER))
+    rows = await conn.execute(statement.order_by(*order).limit(domain.SESSIONS_PER_USER))
     return [_session(row) for row in rows]
 
 
 async def has_session(conn: AsyncConnection, user_id: uuid.UUID, session_id: uuid.UUID) -> bool:
-    """Say whether this user has or had this session."""
-    mine = sa.exists().where(sessions.c.session_id == session_id, sessions.c.user_id == user_id)
-    return bool(await conn.scalar(sa.select(mine)))
+    """Return whether a session is or was of this user."""
+    exists = sa.exists().where(sessions.c.session_id == session_id, sessions.c.user_id == user_id)
+    return bool(await conn.scalar(sa.select(exists)))
 
 
 async def refreshed(conn: AsyncConnection, user_id: uuid.UUID) -> domain.Revocation | None:
-    """Name the living sessions of a user of which others must forget what they know; None if there is none."""
-    mine = sa.select(sessions.c.session_id, NOW.label("at")).where(sessions.c.user_id == user_id, _IS_LIVING)
-    rows = (await conn.execute(mine)).all()
+    """Return a notice that caches must drop the live sessions of a user; None if there is none."""
+    statement = sa.select(sessions.c.session_id, NOW.label("at")).where(sessions.c.user_id == user_id, _IS_LIVE)
+    rows = (await conn.execute(statement)).all()
     if not rows:
         return None
     session_ids = tuple(row.session_id for row in rows)
@@ -195,7 +195,7 @@ async def refreshed(conn: AsyncConnection, user_id: uuid.UUID) -> domain.Revocat
 async def revoke_session(
     conn: AsyncConnection, user_id: uuid.UUID, session_id: uuid.UUID, reason: domain.RevokeReason
 ) -> domain.Revocation | None:
-    """End one session of a user; None if it has ended already or is none of theirs."""
+    """End a session of a user; None if it has ended already or is not theirs."""
     return await _revoke(conn, user_id, sessions.c.session_id == session_id, reason)
 
 
@@ -206,39 +206,39 @@ async def revoke_all_sessions(
     keep: uuid.UUID | None = None,
     reason: domain.RevokeReason = domain.RevokeReason.REVOKED_ALL,
 ) -> domain.Revocation | None:
-    """End all living sessions of a user but `keep`; None if there was none."""
+    """End all live sessions of a user but `keep`; None if there was none."""
     which = sa.true() if keep is None else sessions.c.session_id != keep
     return await _revoke(conn, user_id, which, reason)
 
 
-async def revoke_some_of_everybody(
+async def revoke_batch_of_all_users(
     conn: AsyncConnection, *, begun_before: datetime, keep: uuid.UUID | None, limit: int
 ) -> Sequence[domain.Revocation]:
-    """End at most `limit` living sessions but `keep`, whosever they are; those that somebody else changes are left for later."""
-    which = [_IS_LIVING, sessions.c.created_at <= begun_before]
+    """End at most `limit` live sessions of any users but `keep`; skip those that other transactions have locked."""
+    conditions = [_IS_LIVE, sessions.c.created_at <= begun_before]
     if keep is not None:
-        which.append(sessions.c.session_id != keep)
-    some = sa.select(sessions.c.session_id).where(*which).limit(limit).with_for_update(skip_locked=True)
+        conditions.append(sessions.c.session_id != keep)
+    batch = sa.select(sessions.c.session_id).where(*conditions).limit(limit).with_for_update(skip_locked=True)
     reason = domain.RevokeReason.REVOKED_BY_ADMIN.value
     statement = (
         sa.update(sessions)
-        .where(sessions.c.session_id.in_(some))
+        .where(sessions.c.session_id.in_(batch))
         .values(revoked_at=NOW, revoke_reason=reason)
         .returning(sessions.c.user_id, sessions.c.session_id, sessions.c.revoked_at)
     )
-    ended: dict[uuid.UUID, list[uuid.UUID]] = {}
+    ended_by_user: dict[uuid.UUID, list[uuid.UUID]] = {}
     rows = (await conn.execute(statement)).all()
     for row in rows:
-        ended.setdefault(row.user_id, []).append(row.session_id)
+        ended_by_user.setdefault(row.user_id, []).append(row.session_id)
     return [
-        domain.Revocation(user_id=user_id, session_ids=tuple(mine), reason=reason, revoked_at=rows[0].revoked_at)
-        for user_id, mine in ended.items()
+        domain.Revocation(user_id=user_id, session_ids=tuple(session_ids), reason=reason, revoked_at=rows[0].revoked_at)
+        for user_id, session_ids in ended_by_user.items()
     ]
 
 
 async def has_others(conn: AsyncConnection, *, begun_before: datetime, keep: uuid.UUID | None) -> bool:
-    """Say whether a session but `keep` lives that had begun by then."""
-    others = sa.exists().where(_IS_LIVING, sessions.c.created_at <= begun_before)
+    """Return whether a live session other than `keep` begun before then is left."""
+    others = sa.exists().where(_IS_LIVE, sessions.c.created_at <= begun_before)
     if keep is not None:
         others = others.where(sessions.c.session_id != keep)
     return bool(await conn.scalar(sa.select(others)))
@@ -247,10 +247,10 @@ async def has_others(conn: AsyncConnection, *, begun_before: datetime, keep: uui
 async def revoke_surplus_sessions(
     conn: AsyncConnection, user_id: uuid.UUID, *, newest: uuid.UUID
 ) -> domain.Revocation | None:
-    """End the oldest sessions of a user beyond the limit, never the one that has just begun."""
+    """End the oldest sessions of a user beyond the limit, never `newest`."""
     surplus = (
         sa.select(sessions.c.session_id)
-        .where(sessions.c.user_id == user_id, _IS_LIVING, sessions.c.session_id != newest)
+        .where(sessions.c.user_id == user_id, _IS_LIVE, sessions.c.session_id != newest)
         .order_by(sessions.c.created_at.desc(), sessions.c.session_id.desc())
         .offset(domain.SESSIONS_PER_USER - 1)
     )
@@ -260,11 +260,11 @@ async def revoke_surplus_sessions(
 async def _revoke(
     conn: AsyncConnection, user_id: uuid.UUID, which: sa.ColumnElement[bool], reason: domain.RevokeReason
 ) -> domain.Revocation | None:
-    # A session may have begun after this transaction did.
+    # A session may have begun after this transaction started.
     revoked_at = sa.func.greatest(NOW, sessions.c.created_at)
     statement = (
         sa.update(sessions)
-        .where(sessions.c.user_id == user_id, _IS_LIVING, which)
+        .where(sessions.c.user_id == user_id, _IS_LIVE, which)
         .values(revoked_at=revoked_at, revoke_reason=reason.value)
         .returning(sessions.c.session_id, sessions.c.revoked_at)
     )
@@ -279,10 +279,10 @@ async def _revoke(
     )
 
 
-async def delete_ended_sessions(conn: AsyncConnection, *, kept_for: timedelta, limit: int) -> int:
-    """Delete sessions that ended longer than `kept_for` ago. A revoked one stays until it would have expired anyway."""
-    ended = sessions.c.idle_expires_at < NOW - kept_for
-    return await account_storage.delete_some(conn, sessions, sessions.c.session_id, ended, limit)
+async def delete_ended_sessions(conn: AsyncConnection, *, retention: timedelta, limit: int) -> int:
+    """Delete sessions whose idle expiry is older than `retention`, revoked or not; return their number."""
+    is_old = sessions.c.idle_expires_at < NOW - retention
+    return await account_storage.delete_batch(conn, sessions, sessions.c.session_id, is_old, limit)
 
 
 def _session(row: sa.Row[*tuple[Any, ...]], prefix: str = "") -> domain.Session:

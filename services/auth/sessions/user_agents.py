@@ -1,4 +1,4 @@
-"""What a user agent is in words that people know."""
+"""Readable names of user agents."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ NAME_LIMIT = 100
 
 
 def name(user_agent: str) -> str:
-    """Give for example `Firefox on Linux`; empty when it says nothing that is known. Never raises: it is only shown."""
+    """Return for example `Firefox on Linux`; empty if unknown. Never raises: the name is for display only."""
     try:
-        found = ua_parser.parse(user_agent[: validation.USER_AGENT_LIMIT])
+        parsed = ua_parser.parse(user_agent[: validation.USER_AGENT_LIMIT])
     except Exception:
-        logger.exception("a user agent could not be read")
+        logger.exception("user agent not parsed")
         return ""
-    browser = found.user_agent.family if found.user_agent else ""
-    system = found.os.family if found.os else ""
+    browser = parsed.user_agent.family if parsed.user_agent else ""
+    system = parsed.os.family if parsed.os else ""
     return " on ".join(filter(None, (browser, system)))[:NAME_LIMIT]

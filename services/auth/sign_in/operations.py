@@ -1,23 +1,26 @@
-"""Registering, signing in, and answering whose session a token is."""
+"""Sign-in with a password and a second factor, and reauthentication."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from uuid import UUID
+from datetime import datetime
 
-from chassis import identity
+from chassis import outbox
 from services.auth import domain, throttling, tokens
 from services.auth.accounts import storage as account_storage
 from services.auth.accounts import validation
 from services.auth.accounts.passwords import TooBusy
 from services.auth.audit import Kind, Origin, by_owner, record
-from services.auth.context import Context, NewSession, Transaction
-from services.auth.email import jobs as email_jobs
+from services.auth.context import (
+    Context,
+    NewSession,
+    begin_session,
+    get_current_account,
+    lock_account,
+    replace_token,
+)
 from services.auth.second_factor import storage as factor_storage
-from services.auth.sessions import storage as session_storage
 from services.auth.sign_in import credentials
 
 logger = logging.getLogger(__name__)
@@ -31,74 +34,22 @@ class ChallengeRequired:
     expires_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Validated:
-    """A living session, with the signed identity of its user and when that ends."""
-
-    user: domain.User
-    session: domain.Session
-    identity: str
-    identity_expires_at: datetime
-    is_renewed: bool
-
-
 @dataclass(frozen=True, slots=True)
-class Operations:
-    """The operations. What they raise beside what they say: `InvalidArgument`, `TooManyAttempts` and `TooBusy`."""
+class SignIn:
+    """The operations. All raise `TooManyAttempts`; `login` and `reauthenticate` also `TooBusy`."""
 
     context: Context
-
-    async def register(
-        self, *, email: str, password: str, name: str, client: domain.Client, is_remembered: bool = False
-    ) -> NewSession | None:
-        """Make an account and its first session. Raises `EmailTaken`.
-
-        Unless registration is open it gives None and sends a mail, whether or not the address has an account.
-        """
-        email = validation.normalize_email(email)
-        name = validation.clean_name(name)
-        validation.check_password(password, email=email)
-        is_open = self.context.is_registration_open
-        limits = throttling.of_registrations(client, self.context.registrations_per_address)
-        if not is_open:
-            limits |= throttling.of_mails("register", email)
-        async with self.context.transaction() as transaction:
-            await throttling.count_each(transaction.conn, limits)
-        password_hash = await self.context.passwords.hash(password)
-        if not is_open:
-            await self._register_by_mail(email, name, password_hash, client)
-            return None
-        async with self.context.transaction() as transaction:
-            user = await account_storage.insert_user(
-                transaction.conn, email=email, name=name, role=domain.Role.USER, password_hash=password_hash
-            )
-            begun = await self.context.begin_session(transaction, user, client, is_remembered=is_remembered)
-            await _registered(transaction, user, client, begun.session)
-        logger.info("user registered", extra={"user_id": user.user_id, "session_id": begun.session.session_id})
-        return begun
-
-    async def _register_by_mail(self, email: str, name: str, password_hash: str, client: domain.Client) -> None:
-        async with self.context.transaction() as transaction:
-            user = await account_storage.insert_user_unless_taken(
-                transaction.conn, email=email, name=name, role=domain.Role.USER, password_hash=password_hash
-            )
-            if user is None:
-                # Without the account's id, to look for which would take longer than an address without one takes.
-                await record(
-                    transaction.conn, Kind.REGISTRATION_REPEATED, Origin(user_id=None, client=client), email=email
-                )
-                transaction.mail(email_jobs.registered(email))
-            else:
-                await _registered(transaction, user, client, None)
-        logger.info("registration accepted", extra={"address": client.ip_address})
 
     async def login(
         self, *, email: str, password: str, client: domain.Client, is_remembered: bool = False
     ) -> NewSession | ChallengeRequired:
-        """Begin a session, or a challenge for an account with a second factor. Raises `InvalidCredentials`."""
+        """Begin a session, or a challenge for an account with a second factor.
+
+        Raises `InvalidCredentials` and `InvalidArgument`.
+        """
         email = validation.normalize_email(email)
         limits = throttling.of_password(email, client)
-        async with self.context.reading().connect() as conn:
+        async with self.context.autocommit().connect() as conn:
             account = await account_storage.find_account(conn, email)
         password_hash = account.password_hash if account else None
         is_right = await credentials.is_password(self.context, password_hash, password, limits)
@@ -106,46 +57,37 @@ class Operations:
             await self._refuse_login(email, account, limits, client)
             raise domain.InvalidCredentials()
         new_hash = await self._improved_hash(account.password_hash, password)
-        async with self.context.transaction() as transaction:
-            conn, user_id = transaction.conn, account.user.user_id
+        async with self.context.transaction() as tx:
+            conn, user_id = tx.conn, account.user.user_id
             await account_storage.lock_user(conn, user_id)
-            # Again, since guesses made at the same time have been counted meanwhile: no burst gets more of them.
+            # Checked again: concurrent guesses have been counted meanwhile, so a burst gets no more of them.
             await throttling.refuse_if_blocked(conn, limits)
-            present = await account_storage.get_account(conn, user_id)
-            # Not by the hash, which another login may have improved meanwhile.
+            current = await account_storage.get_account(conn, user_id)
+            # Compares the time, not the hash: another login may have improved the hash meanwhile.
             if (
-                present is None
-                or present.password_changed_at != account.password_changed_at
-                or present.user.disabled_at
+                current is None
+                or current.password_changed_at != account.password_changed_at
+                or current.user.disabled_at
             ):
                 raise domain.InvalidCredentials()
             await throttling.forget(conn, [throttling.account_key(email, client)])
             if new_hash:
                 await account_storage.replace_password_hash(conn, user_id, old=account.password_hash, new=new_hash)
-            if present.user.has_second_factor:
-                return await _challenge(transaction, present.user, is_remembered=is_remembered)
-            begun = await self.context.begin_session(transaction, present.user, client, is_remembered=is_remembered)
-            await _logged_in(transaction, begun, client)
-        logger.info("user logged in", extra={"user_id": user_id, "session_id": begun.session.session_id})
-        return begun
-
-    async def _refuse_login(
-        self, email: str, account: account_storage.Account | None, limits: throttling.Limits, client: domain.Client
-    ) -> None:
-        user_id = account.user.user_id if account else None
-        async with self.context.transaction() as transaction:
-            await throttling.count_attempt(transaction.conn, limits)
-            await record(transaction.conn, Kind.LOGIN_FAILED, Origin(user_id=user_id, client=client), email=email)
-        logger.info("login refused", extra={"address": client.ip_address, "known": account is not None})
+            if current.user.has_second_factor:
+                return await _begin_challenge(tx, current.user, is_remembered=is_remembered)
+            new = await begin_session(tx, current.user, client, is_remembered=is_remembered)
+            await _record_login(tx, new, client)
+        logger.info("user signed in", extra={"user_id": user_id, "session_id": new.session.session_id})
+        return new
 
     async def finish_login(self, *, challenge: str, code: str, client: domain.Client) -> NewSession:
-        """Answer a challenge. Raises `ChallengeInvalid` or `InvalidCode`."""
-        if (challenge_hash := tokens.of_challenge(challenge)) is None:
+        """Answer a challenge with a code. Raises `ChallengeInvalid` and `InvalidCode`."""
+        if (challenge_hash := tokens.challenge_hash(challenge)) is None:
             raise domain.ChallengeInvalid()
-        begun: NewSession | None = None
-        async with self.context.transaction() as transaction:
-            conn = transaction.conn
-            user_id = await factor_storage.challenged_user(conn, challenge_hash)
+        new: NewSession | None = None
+        async with self.context.transaction() as tx:
+            conn = tx.conn
+            user_id = await factor_storage.find_challenged_user(conn, challenge_hash)
             if user_id is None:
                 raise domain.ChallengeInvalid()
             await account_storage.lock_user(conn, user_id)
@@ -153,62 +95,62 @@ class Operations:
             tried = await factor_storage.try_challenge(conn, challenge_hash)
             if tried is None or account is None or not account.user.has_second_factor or account.user.disabled_at:
                 raise domain.ChallengeInvalid()
-            spent = await credentials.spend_code(conn, self.context.keyring, user_id, code)
-            if spent is None:
+            kind = await credentials.spend_code(conn, self.context.keyring, user_id, code)
+            if kind is None:
                 await record(conn, Kind.SECOND_FACTOR_FAILED, Origin(user_id=user_id, client=client))
             else:
                 await factor_storage.use_challenge(conn, challenge_hash)
-                begun = await self.context.begin_session(
-                    transaction, account.user, client, is_remembered=tried.is_remembered
-                )
-                await _logged_in(transaction, begun, client, spent)
-        if begun is None:
+                new = await begin_session(tx, account.user, client, is_remembered=tried.is_remembered)
+                await _record_login(tx, new, client, kind)
+        if new is None:
             raise domain.InvalidCode()
-        logger.info("user logged in", extra={"user_id": user_id, "session_id": begun.session.session_id})
-        return begun
+        logger.info("user signed in", extra={"user_id": user_id, "session_id": new.session.session_id})
+        return new
 
-    async def validate_session(self, token: str, *, passive: bool = False) -> Validated:
-        """Answer whose session a token is, renew it when due unless `passive`, vouch for the user. Raises `SessionInvalid`."""
-        (validated,) = await self.validate_sessions([(token, passive)])
-        if validated is None:
-            raise domain.SessionInvalid()
-        return validated
+    async def reauthenticate(
+        self, actor: domain.Actor, *, password: str, code: str, client: domain.Client
+    ) -> tuple[domain.Session, str]:
+        """Check the password, and the code where there is a second factor; the session continues under a new token.
 
-    async def validate_sessions(self, shown: Sequence[tuple[str, bool]]) -> list[Validated | None]:
-        """Do what `validate_session` does for many (token, passive); None for those that are invalid."""
-        asked = [(tokens.of_session(token), passive) for token, passive in shown]
-        hashes = {token_hash for token_hash, _ in asked if token_hash is not None}
-        renewed: set[UUID] = set()
-        async with self.context.reading().connect() as conn:
-            found = await session_storage.find_logins(conn, hashes)
-            active = {found[key].session.session_id for key, passive in asked if not passive and key in found}
-            due = [login.session.session_id for login in found.values() if login.is_due]
-            if wanted := [session_id for session_id in due if session_id in active]:
-                # One by one: who waits for two rows can deadlock with whoever ends several sessions.
-                renewed = {each for each in wanted if await session_storage.renew_session(conn, each)}
-                found = await session_storage.find_logins(conn, hashes)
-        return [
-            self._vouch(login, is_renewed=not passive and login.session.session_id in renewed)
-            if token_hash is not None and (login := found.get(token_hash))
-            else None
-            for token_hash, passive in asked
-        ]
+        Raises `InvalidCredentials`, `InvalidCode` and `SessionInvalid`.
+        """
+        async with self.context.autocommit().connect() as conn:
+            account = await get_current_account(conn, actor)
+        limits = throttling.of_password(account.user.email, client)
+        if not await credentials.is_password(self.context, account.password_hash, password, limits):
+            async with self.context.transaction() as tx:
+                await throttling.count_attempt(tx.conn, limits)
+                await record(tx.conn, Kind.REAUTHENTICATION_FAILED, by_owner(actor, client))
+            raise domain.InvalidCredentials(field="password")
+        replaced: tuple[domain.Session, str] | None = None
+        async with self.context.transaction() as tx:
+            conn, current = tx.conn, await lock_account(tx.conn, actor.user_id)
+            await throttling.refuse_if_blocked(conn, limits)
+            if current.password_changed_at != account.password_changed_at:
+                raise domain.InvalidCredentials(field="password")
+            kind: credentials.CodeKind | None = None
+            if current.user.has_second_factor:
+                kind = await credentials.spend_code(conn, self.context.keyring, actor.user_id, code)
+            if current.user.has_second_factor and kind is None:
+                await record(conn, Kind.REAUTHENTICATION_FAILED, by_owner(actor, client))
+            else:
+                replaced = await replace_token(tx, actor)
+                await throttling.forget(conn, [throttling.account_key(account.user.email, client)])
+                await record(conn, Kind.REAUTHENTICATED, by_owner(actor, client))
+                if kind is credentials.CodeKind.RECOVERY:
+                    await record(conn, Kind.RECOVERY_CODE_USED, by_owner(actor, client))
+        if replaced is None:
+            raise domain.InvalidCode()
+        return replaced
 
-    def _vouch(self, login: session_storage.Login, *, is_renewed: bool) -> Validated:
-        user = identity.User(
-            user_id=str(login.user.user_id),
-            role=login.user.role,
-            session_id=str(login.session.session_id),
-            can_access_dashboard=login.user.can_access_dashboard(self.context.verification_period),
-        )
-        vouched, expires = self.context.signer.user_token(user, lifetime=login.remaining.total_seconds())
-        return Validated(
-            user=login.user,
-            session=login.session,
-            identity=vouched,
-            identity_expires_at=datetime.fromtimestamp(expires, UTC),
-            is_renewed=is_renewed,
-        )
+    async def _refuse_login(
+        self, email: str, account: account_storage.Account | None, limits: throttling.Limits, client: domain.Client
+    ) -> None:
+        user_id = account.user.user_id if account else None
+        async with self.context.transaction() as tx:
+            await throttling.count_attempt(tx.conn, limits)
+            await record(tx.conn, Kind.LOGIN_FAILED, Origin(user_id=user_id, client=client), email=email)
+        logger.info("sign-in refused", extra={"address": client.ip_address, "has_account": account is not None})
 
     async def _improved_hash(self, password_hash: str, password: str) -> str | None:
         if not self.context.passwords.is_outdated(password_hash):
@@ -216,36 +158,23 @@ class Operations:
         try:
             return await self.context.passwords.hash(password)
         except TooBusy:
-            logger.info("an outdated password hash waits for the next login")
+            logger.info("outdated password hash kept until the next sign-in")
             return None
 
 
-async def _registered(
-    transaction: Transaction, user: domain.User, client: domain.Client, session: domain.Session | None
-) -> None:
-    origin = Origin(
-        user_id=user.user_id,
-        actor_id=user.user_id,
-        session_id=session.session_id if session else None,
-        client=client,
-    )
-    await record(transaction.conn, Kind.REGISTERED, origin)
-    transaction.mail(email_jobs.verify(user.user_id))
-
-
-async def _challenge(transaction: Transaction, user: domain.User, *, is_remembered: bool) -> ChallengeRequired:
+async def _begin_challenge(tx: outbox.Transaction, user: domain.User, *, is_remembered: bool) -> ChallengeRequired:
     challenge = tokens.new_challenge()
-    challenge_hash = tokens.of_challenge(challenge) or b""
+    challenge_hash = tokens.challenge_hash(challenge) or b""
     expires_at = await factor_storage.insert_challenge(
-        transaction.conn, user.user_id, challenge_hash=challenge_hash, is_remembered=is_remembered
+        tx.conn, user.user_id, challenge_hash=challenge_hash, is_remembered=is_remembered
     )
     return ChallengeRequired(challenge=challenge, expires_at=expires_at)
 
 
-async def _logged_in(
-    transaction: Transaction, begun: NewSession, client: domain.Client, spent: credentials.Spent | None = None
+async def _record_login(
+    tx: outbox.Transaction, new: NewSession, client: domain.Client, kind: credentials.CodeKind | None = None
 ) -> None:
-    actor = domain.Actor(user_id=begun.user.user_id, session_id=begun.session.session_id)
-    await record(transaction.conn, Kind.LOGIN_SUCCEEDED, by_owner(actor, client))
-    if spent is credentials.Spent.RECOVERY:
-        await record(transaction.conn, Kind.RECOVERY_CODE_USED, by_owner(actor, client))
+    actor = domain.Actor(user_id=new.user.user_id, session_id=new.session.session_id)
+    await record(tx.conn, Kind.LOGIN_SUCCEEDED, by_owner(actor, client))
+    if kind is credentials.CodeKind.RECOVERY:
+        await record(tx.conn, Kind.RECOVERY_CODE_USED, by_owner(actor, client))

@@ -37,6 +37,7 @@ from repruv.auth.v1 import (
 from repruv.jobs.v1 import jobs_service_pb2
 from services.auth import schema, servicer
 from services.auth.accounts.passwords import Passwords
+from services.auth.admin import seed
 from services.auth.admin import servicer as admin_servicer
 from services.auth.connections.effects import Effects
 from services.auth.context import Context
@@ -44,7 +45,6 @@ from services.auth.email import folder
 from services.auth.email import handlers as email_handlers
 from services.auth.email import jobs as email_jobs
 from services.auth.encryption.keyring import Keyring
-from services.auth.maintenance import Maintenance
 from services.auth.passkeys import servicer as passkey_servicer
 from services.auth.passkeys.relying_party import RelyingParty
 from worker import outbox as worker_outbox
@@ -244,7 +244,7 @@ def keyring() -> Keyring:
 def post(engine: AsyncEngine, tmp_path_factory: pytest.TempPathFactory) -> Post:
     """Where mails are asked for and written."""
     path = tmp_path_factory.mktemp("mails")
-    sender = folder.Folder(path, sender="Repruv <no-reply@example.org>", shows_links=False)
+    sender = folder.Folder(path, sender="Repruv <no-reply@example.org>", logs_links=False)
     return Post(email_handlers.EmailJobHandler(engine=engine, sender=sender, public_url=PUBLIC_URL), path)
 
 
@@ -265,10 +265,10 @@ async def context(
             passwords=passwords,
             signer=signer("auth"),
             keyring=keyring,
-            send=relay.send,
+            relay=relay,
             registrations_per_address=REGISTRATIONS_PER_ADDRESS,
             verification_period=VERIFICATION_PERIOD,
-            relying_party=RelyingParty.of(PUBLIC_URL),
+            relying_party=RelyingParty.from_url(PUBLIC_URL),
         )
     passwords.close()
 
@@ -329,7 +329,7 @@ def gateway(channel: grpc.aio.Channel, signer: Callable[[str], identity.Signer])
 async def admin(gateway: Gateway, context: Context) -> Account:
     """An admin who has just signed in."""
     email, ip_address = new_email(), new_address()
-    await Maintenance(context).ensure_admin(email=email, password=PASSWORD)
+    await seed.ensure_admin(context, email=email, password=PASSWORD)
     return await gateway.described(await gateway.login(email, ip_address=ip_address), ip_address)
 
 

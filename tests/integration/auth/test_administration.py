@@ -11,8 +11,8 @@ import pytest
 from chassis import errors
 from repruv.auth.v1 import auth_pb2
 from services.auth import domain
+from services.auth.admin import seed
 from services.auth.context import Context
-from services.auth.maintenance import Maintenance
 from tests.integration.auth.conftest import PASSWORD, Account, Gateway, Post, new_address, new_email
 
 CHANGING: dict[str, dict[str, Any]] = {
@@ -102,7 +102,7 @@ async def test_of_two_admins_who_demote_each_other_one_is_too_late(gateway: Gate
     admins = []
     for _ in range(2):
         email, ip_address = new_email(), new_address()
-        await Maintenance(context).ensure_admin(email=email, password=PASSWORD)
+        await seed.ensure_admin(context, email=email, password=PASSWORD)
         admins.append(await gateway.described(await gateway.login(email, ip_address=ip_address), ip_address))
     first, second = admins
     role = auth_pb2.USER_ROLE_USER

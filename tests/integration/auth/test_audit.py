@@ -9,9 +9,8 @@ import pytest
 from sqlalchemy import exc
 
 from chassis import errors, postgres
-from services.auth import audit, domain
+from services.auth import audit, domain, maintenance
 from services.auth.context import Context
-from services.auth.maintenance import Maintenance
 from tests.integration.auth.conftest import PASSWORD, Account, Gateway, Post, new_address, new_email
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
@@ -84,7 +83,7 @@ async def test_after_a_year_it_is_deleted(context: Context, sql: Any) -> None:
     mark = new_email()
     await sql(insert, name=mark, ago="367 days")
     await sql(insert, name=mark, ago="365 days")
-    await Maintenance(context).delete_ended()
+    await maintenance.delete_expired(context.engine)
     rows = await sql(
         "SELECT now() - occurred_at < interval '366 days' AS is_young FROM auth.security_events WHERE client_name = :name",
         name=mark,

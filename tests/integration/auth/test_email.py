@@ -100,7 +100,7 @@ async def test_a_mail_server_is_given_the_mail(gateway: Gateway, engine: AsyncEn
 
 @pytest.mark.parametrize(
     ("answer", "code", "retryable"),
-    [("550 nobody", "mail_refused", False), ("450 later", "mail_unavailable", True)],
+    [("550 nobody", "email_refused", False), ("450 later", "email_unavailable", True)],
 )
 async def test_what_a_mail_server_says(
     gateway: Gateway, engine: AsyncEngine, mail_server: MailServer, answer: str, code: str, retryable: bool
@@ -119,7 +119,7 @@ async def test_production_gives_no_mail_to_a_server_without_tls(
     strict = mailer(engine, f"smtp://127.0.0.1:{mail_server.port}", is_production=True)
     with pytest.raises(worker.JobFailed) as failed:
         await send(strict, account.user_id)
-    assert (failed.value.code, mail_server.received) == ("mail_unavailable", [])
+    assert (failed.value.code, mail_server.received) == ("email_unavailable", [])
 
 
 async def test_a_server_that_is_down_is_tried_again_and_no_link_is_logged(
@@ -133,12 +133,12 @@ async def test_a_server_that_is_down_is_tried_again_and_no_link_is_logged(
 
 
 @pytest.mark.parametrize("shown", [True, False])
-async def test_a_folder_shows_links_only_to_whoever_develops(
+async def test_a_folder_logs_links_only_to_whoever_develops(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, shown: bool
 ) -> None:
     mail = templates.verify("ada@example.org", public_url=PUBLIC_URL, token="rpl_secret")
     with caplog.at_level(logging.INFO):
-        await Folder(tmp_path, sender=FROM, shows_links=shown).send(mail)
+        await Folder(tmp_path, sender=FROM, logs_links=shown).send(mail)
     assert ("rpl_secret" in str([vars(record) for record in caplog.records])) is shown
     assert len(written(tmp_path)) == 1
 

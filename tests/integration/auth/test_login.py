@@ -16,7 +16,7 @@ from services.auth import domain, throttling
 from services.auth.accounts import storage as account_storage
 from services.auth.accounts.passwords import Passwords, TooBusy
 from services.auth.context import Context
-from services.auth.sign_in.operations import Operations
+from services.auth.sign_in.operations import SignIn
 from tests.integration.auth.conftest import MEMORY_KIB, PASSWORD, Gateway, new_address, new_email
 
 WRONG = "not-the-password-at-all"
@@ -34,10 +34,10 @@ def client(ip_address: str) -> domain.Client:
 
 
 @pytest.fixture
-def stuck(context: Context) -> Iterator[Operations]:
+def stuck(context: Context) -> Iterator[SignIn]:
     """Operations without a place for hashing, in which every hash is refused."""
     passwords = Passwords(memory_kib=MEMORY_KIB, cores=1, waiting_per_core=-1)
-    yield Operations(replace(context, passwords=passwords))
+    yield SignIn(replace(context, passwords=passwords))
     passwords.close()
 
 
@@ -67,7 +67,7 @@ async def test_a_stranger_does_not_learn_whether_an_account_exists(gateway: Gate
     assert told == [("invalid_credentials", told[0][1], "", {})] * 4
 
 
-async def test_an_unknown_address_costs_a_hash_like_a_known_one(gateway: Gateway, stuck: Operations) -> None:
+async def test_an_unknown_address_costs_a_hash_like_a_known_one(gateway: Gateway, stuck: SignIn) -> None:
     account = await gateway.account()
     for email in (account.email, new_email()):
         with pytest.raises(TooBusy):
@@ -135,7 +135,7 @@ async def test_going_on_does_not_prolong_the_window(gateway: Gateway, sql: Any) 
 async def test_guessing_at_many_accounts_stops_the_address(gateway: Gateway, engine: AsyncEngine) -> None:
     account = await gateway.account()
     async with engine.begin() as conn:
-        for _ in range(throttling.FAILURES_PER_ADDRESS - 1):
+        for _ in range(throttling.FAILURES_PER_NETWORK - 1):
             await throttling.count_attempt(conn, [f"address:{account.ip_address}"])
     await gateway.login(account.email, ip_address=account.ip_address)
     await fail(gateway, new_email(), account.ip_address, 1)
@@ -152,7 +152,7 @@ async def test_an_ipv6_customer_is_one_address(gateway: Gateway) -> None:
         await gateway.login(account.email, ip_address=f"{network}::ffff")
 
 
-async def test_throttling_comes_before_hashing(gateway: Gateway, stuck: Operations) -> None:
+async def test_throttling_comes_before_hashing(gateway: Gateway, stuck: SignIn) -> None:
     account = await gateway.account()
     await fail(gateway, account.email, account.ip_address, throttling.FAILURES_PER_ACCOUNT)
     with pytest.raises(domain.TooManyAttempts):
@@ -202,7 +202,7 @@ async def test_an_outdated_hash_is_renewed_at_login(gateway: Gateway, context: C
     await gateway.login(account.email, ip_address=account.ip_address)
     assert await stored() == before
     stronger = Passwords(memory_kib=MEMORY_KIB * 2)
-    later = Operations(replace(context, passwords=stronger))
+    later = SignIn(replace(context, passwords=stronger))
     await later.login(email=account.email, password=PASSWORD, client=client(account.ip_address))
     assert f"m={MEMORY_KIB * 2}," in await stored()
     await later.login(email=account.email, password=PASSWORD, client=client(account.ip_address))

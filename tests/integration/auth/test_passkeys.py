@@ -12,8 +12,8 @@ import pytest
 
 from chassis import errors
 from chassis.rpc import client
+from services.auth import maintenance
 from services.auth.context import Context
-from services.auth.maintenance import Maintenance
 from services.auth.passkeys.relying_party import RelyingParty
 from tests.integration.auth.authenticator import PRESENT, SYNCABLE, SYNCED, VERIFIED, Authenticator
 from tests.integration.auth.conftest import PASSWORD, PUBLIC_URL, Account, Gateway, Post, new_address, served
@@ -217,7 +217,7 @@ async def test_a_ceremony_counts_once_and_for_what_it_was_begun(gateway: Gateway
 async def test_ceremonies_that_are_over_are_deleted(gateway: Gateway, context: Context, sql: Any) -> None:
     await begin_login(gateway)
     await sql("UPDATE auth.passkey_challenges SET expires_at = now() - interval '1 s'")
-    await Maintenance(context).delete_ended()
+    await maintenance.delete_expired(context.engine)
     assert await sql("SELECT 1 FROM auth.passkey_challenges") == []
 
 
@@ -349,11 +349,11 @@ async def test_where_there_can_be_none_everybody_is_told(
     ],
 )
 def test_where_passkeys_are_of(url: str, domain: str, expected: tuple[str, str] | None) -> None:
-    party = RelyingParty.of(url, domain)
+    party = RelyingParty.from_url(url, domain)
     assert (party and (party.rp_id, party.origin)) == expected
 
 
 @pytest.mark.parametrize("domain", ["example.org", "pruv.example", "www.repruv.example"])
 def test_a_domain_that_is_not_above_the_address_is_a_mistake(domain: str) -> None:
     with pytest.raises(ValueError, match="must be the host"):
-        RelyingParty.of("https://repruv.example", domain)
+        RelyingParty.from_url("https://repruv.example", domain)

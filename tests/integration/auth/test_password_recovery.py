@@ -196,12 +196,12 @@ async def test_a_burst_has_no_more_mails_sent(gateway: Gateway) -> None:
     email = new_email()
     answers = await asyncio.gather(*(forgot(gateway, email) for _ in range(8)), return_exceptions=True)
     refused = [answer for answer in answers if isinstance(answer, errors.ResourceExhausted)]
-    assert len(refused) == 8 - throttling.MAILS_PER_EMAIL
+    assert len(refused) == 8 - throttling.EMAILS_PER_RECIPIENT
 
 
 async def test_one_network_has_few_mails_sent(gateway: Gateway) -> None:
     ip_address = new_address()
-    for _ in range(throttling.MAILS_PER_ADDRESS):
+    for _ in range(throttling.EMAILS_PER_NETWORK):
         await forgot(gateway, new_email(), ip_address)
     with pytest.raises(errors.ResourceExhausted):
         await forgot(gateway, new_email(), ip_address)

@@ -19,7 +19,6 @@ from repruv.auth.v1 import auth_pb2
 from services.auth import __main__ as auth_process
 from services.auth import servicer
 from services.auth.context import Context
-from services.auth.maintenance import Maintenance
 from services.auth.settings import Settings
 from tests.integration.auth.conftest import PASSWORD, Gateway, new_email
 
@@ -91,7 +90,7 @@ async def test_in_production_an_admin_who_cannot_be_made_is_a_mistake(
     told = {**environment, "ADMIN_EMAIL": account.email, "ADMIN_PASSWORD": PASSWORD}
     config = replace(settings.read(Settings, told), environment="production", password_memory_kib=19_456)
     with pytest.raises(settings.SettingsError, match="ADMIN_EMAIL belongs to an ordinary user"):
-        await auth_process.seed_admin(Maintenance(context), config, asyncio.Event())
+        await auth_process.seed_admin(context, config, asyncio.Event())
 
 
 async def test_migrating_again_changes_nothing(environment: dict[str, str]) -> None:

@@ -10,8 +10,8 @@ import pytest
 from chassis import errors
 from repruv.auth.v1 import auth_pb2
 from services.auth import domain, tokens
+from services.auth.admin import seed
 from services.auth.context import Context
-from services.auth.maintenance import Maintenance
 from tests.integration.auth.conftest import PASSWORD, Gateway, new_address, new_email
 
 
@@ -74,15 +74,15 @@ async def test_neither_password_nor_token_is_stored(gateway: Gateway, sql: Any) 
     assert "$argon2id$" in stored
     assert PASSWORD not in stored
     assert begun.token not in stored
-    token_hash = tokens.of_session(begun.token)
+    token_hash = tokens.session_hash(begun.token)
     assert token_hash is not None
     assert token_hash.hex() in stored
 
 
 async def test_the_admin_is_made_once_and_keeps_a_changed_password(gateway: Gateway, context: Context) -> None:
     email, address = new_email(), new_address()
-    await asyncio.gather(*(Maintenance(context).ensure_admin(email=email, password=PASSWORD) for _ in range(4)))
-    await Maintenance(context).ensure_admin(email=email.upper(), password="another-password-of-the-admin")
+    await asyncio.gather(*(seed.ensure_admin(context, email=email, password=PASSWORD) for _ in range(4)))
+    await seed.ensure_admin(context, email=email.upper(), password="another-password-of-the-admin")
     begun = await gateway.login(email, ip_address=address)
     assert begun.user.role == auth_pb2.USER_ROLE_ADMIN
     with pytest.raises(errors.Unauthenticated):
@@ -92,5 +92,5 @@ async def test_the_admin_is_made_once_and_keeps_a_changed_password(gateway: Gate
 async def test_whoever_registered_the_admins_address_first_is_not_promoted(gateway: Gateway, context: Context) -> None:
     account = await gateway.account()
     with pytest.raises(domain.EmailTaken):
-        await Maintenance(context).ensure_admin(email=account.email, password="another-password-of-the-admin")
+        await seed.ensure_admin(context, email=account.email, password="another-password-of-the-admin")
     assert (await gateway.validate(account.token)).user.role == auth_pb2.USER_ROLE_USER

@@ -12,9 +12,9 @@ import pytest
 
 from chassis import errors
 from services.auth import domain
+from services.auth.accounts.operations import Accounts
 from services.auth.accounts.passwords import Passwords
 from services.auth.context import Context
-from services.auth.sign_in.operations import Operations
 from tests.integration.auth.conftest import (
     MEMORY_KIB,
     PASSWORD,
@@ -26,10 +26,10 @@ from tests.integration.auth.conftest import (
 
 
 @pytest.fixture
-def stuck(context: Context) -> Iterator[Operations]:
+def stuck(context: Context) -> Iterator[Accounts]:
     """Operations in which every hash is refused."""
     passwords = Passwords(memory_kib=MEMORY_KIB, cores=1, waiting_per_core=-1)
-    yield Operations(replace(context, passwords=passwords))
+    yield Accounts(replace(context, passwords=passwords))
     passwords.close()
 
 
@@ -102,7 +102,7 @@ async def test_attempts_that_cost_a_hash_are_counted_and_mistakes_are_not(gatewa
         await gateway.register(account.email, ip_address=account.ip_address)
 
 
-async def test_throttling_comes_before_hashing_and_leaves_logins_alone(gateway: Gateway, stuck: Operations) -> None:
+async def test_throttling_comes_before_hashing_and_leaves_logins_alone(gateway: Gateway, stuck: Accounts) -> None:
     account = await gateway.account()
     await register(gateway, account.ip_address, REGISTRATIONS_PER_ADDRESS - 1)
     client = domain.Client(user_agent="", ip_address=account.ip_address)

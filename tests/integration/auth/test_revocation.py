@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from nats.js import JetStreamContext
 from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import errors
+from chassis import errors, outbox
 from repruv.auth.v1 import auth_events_pb2
 from services.auth import domain
 from services.auth.context import Context
@@ -136,7 +136,12 @@ async def test_sessions_beyond_the_limit_are_told_of(gateway: Gateway, jetstream
 async def test_only_news_are_sent(gateway: Gateway, context: Context) -> None:
     account = await gateway.account()
     sent: list[int] = []
-    watched = Sessions(replace(context, send=lambda messages: sent.append(len(messages))))
+
+    class CountingRelay:
+        def send(self, messages: Iterable[outbox.Message]) -> None:
+            sent.append(len(list(messages)))
+
+    watched = Sessions(replace(context, relay=CountingRelay()))
     actor = domain.Actor(user_id=uuid.UUID(account.user_id), session_id=uuid.UUID(account.session_id))
     assert await watched.revoke_all_sessions(actor, keep=actor.session_id) == 0
     await watched.revoke_session(actor, actor.session_id, domain.RevokeReason.LOGOUT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -17,6 +18,17 @@ from services.auth import domain
 from services.auth.context import Context
 from services.auth.sessions import revoke_all_sessions
 from tests.integration.auth.conftest import Account, Gateway
+
+
+class RecordingRelay:
+    """Records committed messages and sends none."""
+
+    def __init__(self, messages: list[outbox.Message]) -> None:
+        self._messages = messages
+
+    def send(self, messages: Iterable[outbox.Message]) -> None:
+        self._messages += messages
+
 
 RPC = "RevokeAllUsersSessions"
 
@@ -36,7 +48,7 @@ async def test_an_admin_ends_everybodys_sessions_and_goes_on(
         "SELECT kind, user_id, details FROM auth.security_events WHERE actor_id = :id ORDER BY event_id DESC LIMIT 1",
         id=admin.user_id,
     )
-    assert (event.kind, event.user_id, event.details["scope"]) == ("sessions_revoked", None, "everybody")
+    assert (event.kind, event.user_id, event.details["scope"]) == ("sessions_revoked", None, "all_users")
 
 
 async def test_at_the_shell_admins_too_are_signed_out_and_every_end_is_told(
@@ -44,7 +56,9 @@ async def test_at_the_shell_admins_too_are_signed_out_and_every_end_is_told(
 ) -> None:
     account = await gateway.account()
     sent: list[outbox.Message] = []
-    ended = await revoke_all_sessions.end_sessions(replace(context, send=sent.extend), admin=None, seconds=20)
+    ended = await revoke_all_sessions.revoke_all_sessions(
+        replace(context, relay=RecordingRelay(sent)), admin=None, seconds=20
+    )
     assert not ended.has_more
     assert [await gateway.is_valid(one.token) for one in (account, admin)] == [False, False]
     told = [auth_events_pb2.SessionsRevoked.FromString(message.payload) for message in sent]
@@ -62,8 +76,8 @@ async def test_a_session_that_is_being_changed_is_not_forgotten(
     async with engine.begin() as conn:
         lock = sa.text("SELECT 1 FROM auth.sessions WHERE session_id = :id FOR UPDATE")
         await conn.execute(lock, {"id": account.session_id})
-        assert (await revoke_all_sessions.end_sessions(context, admin=actor, seconds=0.2)).has_more
-    assert not (await revoke_all_sessions.end_sessions(context, admin=actor, seconds=20)).has_more
+        assert (await revoke_all_sessions.revoke_all_sessions(context, admin=actor, seconds=0.2)).has_more
+    assert not (await revoke_all_sessions.revoke_all_sessions(context, admin=actor, seconds=20)).has_more
     assert not await gateway.is_valid(account.token)
 
 

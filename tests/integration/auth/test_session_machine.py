@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -19,8 +19,8 @@ from chassis import errors, identity, outbox
 from chassis.rpc import client
 from repruv.auth.v1 import auth_events_pb2, auth_pb2
 from services.auth import domain
+from services.auth.admin import seed
 from services.auth.context import Context
-from services.auth.maintenance import Maintenance
 from tests.integration.auth.conftest import PASSWORD, Gateway, new_address, new_email, served
 
 _SHIFT_ALL = """
@@ -80,7 +80,7 @@ class Machine(RuleBasedStateMachine):
 
     async def _make_admin(self) -> str:
         email = new_email()
-        await Maintenance(self.context).ensure_admin(email=email, password=PASSWORD)
+        await seed.ensure_admin(self.context, email=email, password=PASSWORD)
         begun = await self.gateway.login(email, ip_address=new_address())
         return str((await self.gateway.validate(begun.token)).identity)
 
@@ -297,13 +297,16 @@ async def test_sessions_as_a_machine(
 ) -> None:
     told: list[bytes] = []
 
-    def note(messages: Sequence[outbox.Message]) -> None:
-        told.extend(message.payload for message in messages if message.subject.startswith("auth.events."))
-        context.send(messages)
+    class RecordingRelay:
+        def send(self, messages: Iterable[outbox.Message]) -> None:
+            sent = list(messages)
+            told.extend(message.payload for message in sent if message.subject.startswith("auth.events."))
+            assert context.relay is not None
+            context.relay.send(sent)
 
     Machine.sql, Machine.told, Machine.context = staticmethod(sql), told, context
     Machine.loop = asyncio.get_running_loop()
     limits = settings(max_examples=12, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
-    async with served(replace(context, send=note), verifier) as channel:
+    async with served(replace(context, relay=RecordingRelay()), verifier) as channel:
         Machine.gateway = Gateway(channel, client.Caller(signer("gateway")))
         await asyncio.to_thread(run_state_machine_as_test, Machine, settings=limits)

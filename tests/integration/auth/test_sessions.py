@@ -17,7 +17,7 @@ from chassis import errors, identity, postgres
 from services.auth import domain, maintenance
 from services.auth.context import Context
 from services.auth.sessions import storage as session_storage
-from services.auth.sign_in import operations
+from services.auth.sessions.operations import Sessions
 from tests.integration.auth.conftest import Gateway
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
@@ -149,7 +149,7 @@ async def test_validation_is_one_query_when_nothing_is_due(
     single = postgres.autocommit(engine)
     sa.event.listen(single.sync_engine, "before_cursor_execute", note)
     try:
-        await operations.Operations(context).validate_session(account.token)
+        await Sessions(context).validate_session(account.token)
     finally:
         sa.event.remove(single.sync_engine, "before_cursor_execute", note)
     assert len([statement for statement in statements if "auth.sessions" in statement]) == 1
@@ -198,7 +198,7 @@ async def test_long_ended_sessions_and_closed_windows_are_deleted(
     await shift(recent.session_id, timedelta(days=20))
     await sql("INSERT INTO auth.login_failures VALUES ('test:closed', 1, now() - interval '1 s')")
     await sql("INSERT INTO auth.login_failures VALUES ('test:open', 1, now() + interval '1 h')")
-    await maintenance.Maintenance(context).delete_ended()
+    await maintenance.delete_expired(context.engine)
     kept = await sql(
         "SELECT session_id::text AS id FROM auth.sessions WHERE user_id IN (:a, :b, :c)",
         a=old.user_id,

@@ -13,10 +13,11 @@ import sqlalchemy as sa
 
 from chassis import postgres
 from services.auth import domain
+from services.auth.accounts.operations import Accounts
 from services.auth.accounts.passwords import Passwords
 from services.auth.accounts.recovery import Recovery
 from services.auth.context import Context
-from services.auth.sign_in.operations import Operations
+from services.auth.sign_in.operations import SignIn
 from tests.integration.auth.conftest import MEMORY_KIB, PASSWORD, Gateway, new_address, new_email
 
 WRONG = "not-the-password-at-all"
@@ -83,13 +84,13 @@ def somewhere() -> domain.Client:
 
 async def wrong(work: Work, email: str) -> None:
     with pytest.raises(domain.InvalidCredentials):
-        await Operations(work.context).login(email=email, password=WRONG, client=somewhere())
+        await SignIn(work.context).login(email=email, password=WRONG, client=somewhere())
 
 
 async def right_if_it_were_open(work: Work, email: str) -> None:
     password = PASSWORD if "closed" in email else WRONG
     with pytest.raises(domain.InvalidCredentials):
-        await Operations(work.context).login(email=email, password=password, client=somewhere())
+        await SignIn(work.context).login(email=email, password=password, client=somewhere())
 
 
 async def forgot(work: Work, email: str) -> None:
@@ -97,8 +98,8 @@ async def forgot(work: Work, email: str) -> None:
 
 
 async def register(work: Work, email: str) -> None:
-    operations = Operations(work.context)
-    assert await operations.register(email=email, password=PASSWORD, name="", client=somewhere()) is None
+    accounts = Accounts(work.context)
+    assert await accounts.register(email=email, password=PASSWORD, name="", client=somewhere()) is None
 
 
 @pytest.mark.parametrize(

@@ -144,27 +144,27 @@ def test_tokens_are_long_unlike_and_recognisable() -> None:
     made = {tokens.new_session() for _ in range(1000)}
     assert len(made) == 1000
     assert all(token.startswith("rpv_") and len(token) == 4 + 43 for token in made)
-    assert len({tokens.of_session(token) for token in made}) == 1000
+    assert len({tokens.session_hash(token) for token in made}) == 1000
 
 
 @pytest.mark.parametrize(
     "token", ["", "rpv_", "rpv_" + "x" * 42, "rpv_" + "x" * 44, "RPV_" + "x" * 43, "rpv_" + "é" * 43]
 )
 def test_what_cannot_be_a_token_is_none(token: str) -> None:
-    assert tokens.of_session(token) is None
+    assert tokens.session_hash(token) is None
 
 
 def test_one_kind_of_token_is_not_taken_for_another() -> None:
-    assert tokens.of_session(tokens.new_challenge()) is None
-    assert tokens.of_session(tokens.new_link()) is None
-    assert tokens.of_challenge(tokens.new_session()) is None
-    assert tokens.of_link(tokens.new_session()) is None
-    assert tokens.of_link(tokens.new_challenge()) is None
+    assert tokens.session_hash(tokens.new_challenge()) is None
+    assert tokens.session_hash(tokens.new_link()) is None
+    assert tokens.challenge_hash(tokens.new_session()) is None
+    assert tokens.link_hash(tokens.new_session()) is None
+    assert tokens.link_hash(tokens.new_challenge()) is None
 
 
 def test_reasons_that_a_caller_may_give() -> None:
-    assert validation.read_revoke_reason("") is domain.RevokeReason.REVOKED
-    assert validation.read_revoke_reason("logout") is domain.RevokeReason.LOGOUT
+    assert validation.parse_revoke_reason("") is domain.RevokeReason.REVOKED
+    assert validation.parse_revoke_reason("logout") is domain.RevokeReason.LOGOUT
     for other in ("revoked_all", "because", "logout\x00"):
         with pytest.raises(errors.InvalidArgument):
-            validation.read_revoke_reason(other)
+            validation.parse_revoke_reason(other)
