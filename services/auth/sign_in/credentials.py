@@ -25,7 +25,7 @@ class CodeKind(StrEnum):
 async def is_password(context: Context, password_hash: str | None, password: str, limits: throttling.Limits) -> bool:
     """Return whether a password matches a hash; for None it never does and takes as long. Counts nothing.
 
-    Raises `TooManyAttempts` before any work, and `TooBusy`. A caller that then signs somebody in checks the limits again
+    Raises `TooManyAttempts` before any work, and `TooBusy`. A caller that then signs the user in checks the limits again
     with the account locked: concurrent guesses have been counted meanwhile, so a burst gets no more of them.
     """
     async with context.autocommit().connect() as conn:

@@ -1,4 +1,4 @@
-"""An authenticator in software: makes passkeys and signs with them as a phone would, or as a liar would."""
+"""A software authenticator: creates passkeys and signs with them, correctly or with forged statements."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PRESENT, VERIFIED, SYNCABLE, SYNCED, ATTESTED = 0x01, 0x04, 0x08, 0x10, 0x40
 
 @dataclass(slots=True, kw_only=True)
 class Authenticator:
-    """Holds one passkey. What it says of itself can be changed, for tests that lie."""
+    """Holds one passkey. Its statements can be forged."""
 
     rp_id: str
     origin: str
@@ -29,7 +29,7 @@ class Authenticator:
     key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
 
     def but(self, **changed: Any) -> Self:
-        """Give one with the same passkey that says something else."""
+        """Return one with the same passkey and other statements."""
         return replace(self, **changed)
 
     def make(self, options: str, **changed: str) -> str:

@@ -1,4 +1,4 @@
-"""The auth service in this process, on real PostgreSQL and NATS, called over gRPC as the gateway calls it."""
+"""Fixtures: the auth service in this process, on real PostgreSQL and NATS, called over gRPC as by the gateway."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ _SHIFT = """
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """A user who has just registered, with where from and the first session."""
+    """A newly registered user, with their network address and first session."""
 
     user_id: str
     email: str
@@ -86,7 +86,7 @@ class Gateway:
         self._caller = caller
 
     async def call(self, rpc: str, request: Any, *, user: str = "") -> Any:
-        """Call an rpc, for the user of the signed identity `user`."""
+        """Call an rpc on behalf of the signed identity `user`."""
         stub = next(stub for stub in (self.stub, self.admin_stub, self.passkey_stub) if hasattr(stub, rpc))
         return await self._caller(getattr(stub, rpc), request, timeout=20.0, user_token=user)
 
@@ -109,22 +109,22 @@ class Gateway:
     async def register(
         self, email: str, *, password: str = PASSWORD, ip_address: str = "", user_agent: str = "", **fields: Any
     ) -> Any:
-        came_from = auth_pb2.Client(ip_address=ip_address, user_agent=user_agent)
-        request = auth_service_pb2.RegisterRequest(email=email, password=password, client=came_from, **fields)
+        from_client = auth_pb2.Client(ip_address=ip_address, user_agent=user_agent)
+        request = auth_service_pb2.RegisterRequest(email=email, password=password, client=from_client, **fields)
         return await self.call("Register", request)
 
     async def login(
         self, email: str, *, password: str = PASSWORD, ip_address: str = "", user_agent: str = "", **fields: Any
     ) -> Any:
-        came_from = auth_pb2.Client(ip_address=ip_address, user_agent=user_agent)
-        request = auth_service_pb2.LoginRequest(email=email, password=password, client=came_from, **fields)
+        from_client = auth_pb2.Client(ip_address=ip_address, user_agent=user_agent)
+        request = auth_service_pb2.LoginRequest(email=email, password=password, client=from_client, **fields)
         return await self.call("Login", request)
 
     async def validate(self, token: str, *, passive: bool = False) -> Any:
         return await self.call("ValidateSession", auth_service_pb2.ValidateSessionRequest(token=token, passive=passive))
 
     async def is_valid(self, token: str) -> bool:
-        """Whether a token is one of a living session."""
+        """Return whether a token belongs to a live session."""
         try:
             await self.validate(token)
         except errors.Unauthenticated as refused:
@@ -144,105 +144,105 @@ class Gateway:
         return int((await self.call("RevokeAllSessions", request, user=user)).revoked_count)
 
     async def account(self, *, remember: bool = True) -> Account:
-        """Register somebody new, from an address of their own."""
+        """Register a new user from a new network address."""
         email, ip_address = new_email(), new_address()
-        begun = await self.register(email, ip_address=ip_address, remember=remember)
-        return await self.described(begun, ip_address)
+        new = await self.register(email, ip_address=ip_address, remember=remember)
+        return await self.describe(new, ip_address)
 
     async def again(self, account: Account, **fields: Any) -> Account:
-        """Sign somebody in again."""
-        begun = await self.login(account.email, ip_address=account.ip_address, **fields)
-        return await self.described(begun, account.ip_address)
+        """Sign a user in again."""
+        new = await self.login(account.email, ip_address=account.ip_address, **fields)
+        return await self.describe(new, account.ip_address)
 
-    async def described(self, begun: Any, ip_address: str) -> Account:
-        """Give the account of a session that has just begun."""
+    async def describe(self, new: Any, ip_address: str) -> Account:
+        """Return the account of a new session."""
         return Account(
-            user_id=begun.user.user_id,
-            email=begun.user.email,
+            user_id=new.user.user_id,
+            email=new.user.email,
             ip_address=ip_address,
-            session_id=begun.session.session_id,
-            token=begun.token,
-            identity=(await self.validate(begun.token)).identity,
+            session_id=new.session.session_id,
+            token=new.token,
+            identity=(await self.validate(new.token)).identity,
         )
 
 
 class Post:
-    """The jobs service and the worker, as far as mails need them: jobs that were submitted run when a test says so."""
+    """Stands in for the jobs service and the worker: email jobs run when a test asks for it."""
 
-    def __init__(self, mailer: email_handlers.EmailJobHandler, folder: Path) -> None:
-        self._mailer = mailer
+    def __init__(self, handler: email_handlers.EmailJobHandler, folder: Path) -> None:
+        self._handler = handler
         self._folder = folder
         self._submitted: list[email_jobs.Payload] = []
 
     async def submit(self, message_id: str, subject: str, payload: bytes) -> None:
-        """Take a job."""
+        """Accept a job."""
         spec = jobs_service_pb2.SubmitJobRequest.FromString(payload).spec
         if spec.kind == "auth.disconnect":
             return
         assert (spec.kind, spec.owner_id) == (email_jobs.KIND, worker.SYSTEM)
-        told = dict(spec.payload)
-        assert not any("rpl_" in str(value) for value in told.values())
-        self._submitted.append(pydantic.TypeAdapter(email_jobs.Payload).validate_python(told))
+        fields = dict(spec.payload)
+        assert not any("rpl_" in str(value) for value in fields.values())
+        self._submitted.append(pydantic.TypeAdapter(email_jobs.Payload).validate_python(fields))
 
     def jobs(self, account: Account | str, purpose: str) -> list[email_jobs.Payload]:
-        """Give the jobs of an account, or an address."""
+        """Return the jobs of an account or an address."""
         names = {account} if isinstance(account, str) else {account.user_id, account.email}
-        mine = [one for one in self._submitted if one.user_id in names or one.email in names]
-        return [one for one in mine if one.purpose == purpose]
+        jobs = [job for job in self._submitted if job.user_id in names or job.email in names]
+        return [job for job in jobs if job.purpose == purpose]
 
     async def deliver(self, account: Account | str, purpose: str, *, times: int = 1) -> EmailMessage:
-        """Wait for a mail to be asked for as often, send the last one, and give it."""
+        """Wait for the given number of jobs, send the last email, and return it."""
         async with asyncio.timeout(10):
-            while len(found := self.jobs(account, purpose)) < times:
+            while len(jobs := self.jobs(account, purpose)) < times:
                 await asyncio.sleep(0.01)
         before = set(self._folder.glob("*.eml"))
-        assert (await self._mailer.send(testing.RecordingContext(), found[-1]))["outcome"] == "sent"
+        assert (await self._handler.send(testing.RecordingContext(), jobs[-1]))["outcome"] == "sent"
         [path] = set(self._folder.glob("*.eml")) - before
         return BytesParser(policy=email_policy.default).parsebytes(path.read_bytes())
 
     async def link(self, account: Account | str, purpose: str, *, times: int = 1) -> str:
-        """Give the secret of the link in a mail."""
+        """Return the secret of the link in an email."""
         return token_in(await self.deliver(account, purpose, times=times))
 
     async def run(self, payload: email_jobs.Payload) -> dict[str, str]:
         """Run a job."""
-        return await self._mailer.send(testing.RecordingContext(), payload)
+        return await self._handler.send(testing.RecordingContext(), payload)
 
 
 def token_in(message: EmailMessage) -> str:
-    """Give the secret of the link in a mail."""
+    """Return the secret of the link in an email."""
     text = message.get_body(("plain",))
     assert text is not None
-    [found] = set(re.findall(r"token=(rpl_[A-Za-z0-9_-]{43})", text.get_content()))
-    return str(found)
+    [token] = set(re.findall(r"token=(rpl_[A-Za-z0-9_-]{43})", text.get_content()))
+    return str(token)
 
 
 def new_email() -> str:
-    """Make an address nobody has."""
+    """Return an unused address."""
     return f"ada-{secrets.token_hex(8)}@example.org"
 
 
 def new_address() -> str:
-    """Make an address, so that tests do not throttle each other."""
-    # Not of `random`, which Hypothesis seeds.
+    """Return a random network address, so that tests do not throttle each other."""
+    # Not from `random`: Hypothesis seeds it.
     return f"10.{secrets.randbelow(256)}.{secrets.randbelow(256)}.{1 + secrets.randbelow(254)}"
 
 
 @pytest.fixture(scope="session")
 def engine(database: Callable[[str], AsyncEngine]) -> AsyncEngine:
-    """The database as the auth service sees it."""
+    """The database with the role of the auth service."""
     return database("auth")
 
 
 @pytest.fixture(scope="session")
 def keyring() -> Keyring:
-    """The keys for secrets at rest."""
+    """Two encryption keys."""
     return Keyring({"b": b"B" * 32, "a": b"A" * 32})
 
 
 @pytest.fixture(scope="session")
 def post(engine: AsyncEngine, tmp_path_factory: pytest.TempPathFactory) -> Post:
-    """Where mails are asked for and written."""
+    """The email jobs and the folder of emails."""
     path = tmp_path_factory.mktemp("mails")
     sender = folder.Folder(path, sender="Repruv <no-reply@example.org>", logs_links=False)
     return Post(email_handlers.EmailJobHandler(engine=engine, sender=sender, public_url=PUBLIC_URL), path)
@@ -252,7 +252,7 @@ def post(engine: AsyncEngine, tmp_path_factory: pytest.TempPathFactory) -> Post:
 async def context(
     engine: AsyncEngine, nats_url: str, signer: Callable[[str], identity.Signer], keyring: Keyring, post: Post
 ) -> AsyncIterator[Context]:
-    """What the operations stand on, with relay and bus running."""
+    """The context of operations, with relay and bus running."""
     events = bus.Bus(nats_url, name="test-auth")
     events.owns_stream("auth")
     relay = outbox.Relay(engine, schema.outbox, {"auth.events.": events.publish, worker_outbox.PREFIX: post.submit})
@@ -275,14 +275,14 @@ async def context(
 
 @pytest.fixture(scope="session")
 async def channel(context: Context, verifier: identity.Verifier) -> AsyncIterator[grpc.aio.Channel]:
-    """A channel to the service."""
-    async with served(context, verifier) as opened:
-        yield opened
+    """Yield a channel to the service."""
+    async with served(context, verifier) as channel:
+        yield channel
 
 
 @asynccontextmanager
 async def served(context: Context, verifier: identity.Verifier) -> AsyncIterator[grpc.aio.Channel]:
-    """Serve the services; gives a channel to them."""
+    """Serve the three services; yield a channel to them."""
     serving = server.serving(
         listen="127.0.0.1:0",
         services=[
@@ -314,28 +314,28 @@ async def served(context: Context, verifier: identity.Verifier) -> AsyncIterator
         translate=postgres.translate,
     )
     async with serving as port:
-        opened = client.channel(f"127.0.0.1:{port}", service=servicer.SERVICE)
-        yield opened
-        await opened.close()
+        channel = client.channel(f"127.0.0.1:{port}", service=servicer.SERVICE)
+        yield channel
+        await channel.close()
 
 
 @pytest.fixture(scope="session")
 def gateway(channel: grpc.aio.Channel, signer: Callable[[str], identity.Signer]) -> Gateway:
-    """The gateway."""
+    """Return a client that calls as the gateway."""
     return Gateway(channel, client.Caller(signer("gateway")))
 
 
 @pytest.fixture
 async def admin(gateway: Gateway, context: Context) -> Account:
-    """An admin who has just signed in."""
+    """Return a newly signed-in admin."""
     email, ip_address = new_email(), new_address()
     await seed.ensure_admin(context, email=email, password=PASSWORD)
-    return await gateway.described(await gateway.login(email, ip_address=ip_address), ip_address)
+    return await gateway.describe(await gateway.login(email, ip_address=ip_address), ip_address)
 
 
 @pytest.fixture(scope="session")
 def sql(engine: AsyncEngine) -> Callable[..., Any]:
-    """Run one statement of SQL; gives its rows, or none."""
+    """Run one SQL statement; return its rows, if any."""
 
     async def execute(statement: str, **values: Any) -> list[Any]:
         async with engine.begin() as conn:
@@ -347,7 +347,7 @@ def sql(engine: AsyncEngine) -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def shift(sql: Callable[..., Any]) -> Callable[..., Any]:
-    """Let time pass for one session."""
+    """Move the times of one session into the past."""
 
     async def shifted(session_id: str, by: Any) -> None:
         await sql(_SHIFT, session_id=session_id, by=by)
@@ -357,12 +357,12 @@ def shift(sql: Callable[..., Any]) -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def waiting_for_locks(sql: Callable[..., Any]) -> Callable[[], Awaitable[int]]:
-    """Count the statements of the service that wait for a row."""
+    """Count the statements of the service that wait for a row lock."""
 
     async def count() -> int:
-        [(found,)] = await sql(
+        [(waiting,)] = await sql(
             "SELECT count(*) FROM pg_stat_activity WHERE usename = 'auth' AND wait_event_type = 'Lock'"
         )
-        return int(found)
+        return int(waiting)
 
     return count

@@ -1,4 +1,4 @@
-"""What admins do with the accounts of others, and what others may not."""
+"""Account administration by admins, and its refusal to others."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def fields(rpc: str, user_id: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("rpc", [*CHANGING, *READING])
-async def test_others_may_not(gateway: Gateway, rpc: str) -> None:
+async def test_admin_calls_refuse_other_users(gateway: Gateway, rpc: str) -> None:
     account, other = await gateway.account(), await gateway.account()
     with pytest.raises(errors.PermissionDenied) as refused:
         await gateway.admin(rpc, user=account.identity, **fields(rpc, other.user_id))
@@ -40,7 +40,7 @@ async def test_others_may_not(gateway: Gateway, rpc: str) -> None:
 
 
 @pytest.mark.parametrize("rpc", [*CHANGING, *READING])
-async def test_an_admin_who_was_one_may_no_longer(
+async def test_a_demoted_admin_is_refused(
     gateway: Gateway, admin: Account, context: Context, sql: Any, rpc: str
 ) -> None:
     other = await gateway.account()
@@ -53,7 +53,7 @@ async def test_an_admin_who_was_one_may_no_longer(
 
 
 @pytest.mark.parametrize("rpc", CHANGING)
-async def test_changes_take_a_recent_proof(gateway: Gateway, admin: Account, shift: Any, rpc: str) -> None:
+async def test_changes_require_a_fresh_session(gateway: Gateway, admin: Account, shift: Any, rpc: str) -> None:
     account = await gateway.account()
     await shift(admin.session_id, domain.FRESH_FOR + timedelta(seconds=1))
     with pytest.raises(errors.PermissionDenied) as refused:
@@ -70,7 +70,7 @@ async def test_an_account_must_exist(gateway: Gateway, admin: Account, rpc: str)
 
 
 @pytest.mark.parametrize("rpc", ["SetUserRole", "DisableUser"])
-async def test_the_own_account_is_refused(gateway: Gateway, admin: Account, rpc: str) -> None:
+async def test_admins_cannot_change_their_own_account(gateway: Gateway, admin: Account, rpc: str) -> None:
     with pytest.raises(errors.FailedPrecondition) as refused:
         await gateway.admin(rpc, user=admin.identity, **fields(rpc, admin.user_id))
     assert refused.value.code == "own_account"
@@ -81,7 +81,7 @@ async def test_the_seeded_admin_is_verified(gateway: Gateway, admin: Account) ->
     assert (await gateway.validate(admin.token)).user.email_verified
 
 
-async def test_a_role_ends_all_sessions(gateway: Gateway, admin: Account) -> None:
+async def test_a_role_change_ends_all_sessions(gateway: Gateway, admin: Account) -> None:
     account = await gateway.account()
     changed = await gateway.admin(
         "SetUserRole", user=admin.identity, user_id=account.user_id, role=auth_pb2.USER_ROLE_ADMIN
@@ -90,7 +90,7 @@ async def test_a_role_ends_all_sessions(gateway: Gateway, admin: Account) -> Non
     assert not await gateway.is_valid(account.token)
     promoted = await gateway.again(account)
     assert await gateway.admin("ListUsers", user=promoted.identity)
-    # The same again changes nothing, and ends nothing.
+    # Repeating it changes nothing and ends no session.
     await gateway.admin("SetUserRole", user=admin.identity, user_id=account.user_id, role=auth_pb2.USER_ROLE_ADMIN)
     assert await gateway.is_valid(promoted.token)
     with pytest.raises(errors.InvalidArgument) as refused:
@@ -98,12 +98,12 @@ async def test_a_role_ends_all_sessions(gateway: Gateway, admin: Account) -> Non
     assert refused.value.field == "role"
 
 
-async def test_of_two_admins_who_demote_each_other_one_is_too_late(gateway: Gateway, context: Context) -> None:
+async def test_of_two_admins_who_demote_each_other_one_fails(gateway: Gateway, context: Context) -> None:
     admins = []
     for _ in range(2):
         email, ip_address = new_email(), new_address()
         await seed.ensure_admin(context, email=email, password=PASSWORD)
-        admins.append(await gateway.described(await gateway.login(email, ip_address=ip_address), ip_address))
+        admins.append(await gateway.describe(await gateway.login(email, ip_address=ip_address), ip_address))
     first, second = admins
     role = auth_pb2.USER_ROLE_USER
     answers = await asyncio.gather(
@@ -114,7 +114,9 @@ async def test_of_two_admins_who_demote_each_other_one_is_too_late(gateway: Gate
     assert [answer.code for answer in answers if isinstance(answer, errors.Error)] == ["session_invalid"]
 
 
-async def test_a_disabled_account_has_no_sessions_and_gets_none(gateway: Gateway, admin: Account, post: Post) -> None:
+async def test_a_disabled_account_has_no_sessions_and_cannot_sign_in(
+    gateway: Gateway, admin: Account, post: Post
+) -> None:
     account = await gateway.account()
     await gateway.auth("RequestPasswordReset", email=account.email)
     link = await post.link(account, "reset")
@@ -136,7 +138,7 @@ async def test_a_disabled_account_has_no_sessions_and_gets_none(gateway: Gateway
     assert await gateway.login(account.email, ip_address=account.ip_address)
 
 
-async def test_disabling_takes_access_to_platforms_back_and_enabling_does_not_give_it_again(
+async def test_disabling_revokes_platform_access_and_enabling_does_not_restore_it(
     gateway: Gateway, admin: Account, sql: Any
 ) -> None:
     account = await gateway.account()
@@ -156,7 +158,7 @@ async def test_disabling_takes_access_to_platforms_back_and_enabling_does_not_gi
     assert (str(event.actor_id), event.details["reason"]) == (admin.user_id, "account_disabled")
 
 
-async def test_a_sign_in_at_the_moment_of_disabling_is_no_way_around(gateway: Gateway, admin: Account) -> None:
+async def test_a_concurrent_sign_in_does_not_bypass_disabling(gateway: Gateway, admin: Account) -> None:
     account = await gateway.account()
     logins = [gateway.login(account.email, ip_address=account.ip_address) for _ in range(6)]
     disabling = gateway.admin("DisableUser", user=admin.identity, user_id=account.user_id)
@@ -166,7 +168,7 @@ async def test_a_sign_in_at_the_moment_of_disabling_is_no_way_around(gateway: Ga
     assert await gateway.sessions(account.identity) == []
 
 
-async def test_sessions_of_a_user_end_one_or_all(gateway: Gateway, admin: Account) -> None:
+async def test_an_admin_ends_one_or_all_sessions_of_a_user(gateway: Gateway, admin: Account) -> None:
     account = await gateway.account()
     second, third = await gateway.again(account), await gateway.again(account)
 
@@ -206,7 +208,7 @@ async def test_accounts_are_listed_page_by_page_newest_first(gateway: Gateway, a
         if not (page_token := page.next_page_token):
             break
     assert found == emails[::-1]
-    # What means something to LIKE means itself here.
+    # Wildcards of LIKE are escaped.
     odd = await gateway.admin("ListUsers", user=admin.identity, email_prefix=f"{prefix[:-1]}_")
     assert list(odd.users) == []
 
@@ -216,7 +218,7 @@ async def test_accounts_are_listed_page_by_page_newest_first(gateway: Gateway, a
     ("given", "field"),
     [({"page_size": -1}, "page_size"), ({"page_token": "x"}, "page_token"), ({"page_token": "é" * 600}, "page_token")],
 )
-async def test_a_page_that_cannot_be_is_refused(
+async def test_an_invalid_page_token_is_refused(
     gateway: Gateway, admin: Account, rpc: str, given: dict[str, Any], field: str
 ) -> None:
     with pytest.raises(errors.InvalidArgument) as refused:
@@ -224,7 +226,7 @@ async def test_a_page_that_cannot_be_is_refused(
     assert refused.value.field == field
 
 
-async def test_what_happened_is_listed_by_account_and_kind(gateway: Gateway, admin: Account) -> None:
+async def test_events_are_listed_by_account_and_kind(gateway: Gateway, admin: Account) -> None:
     account = await gateway.account()
     for _ in range(3):
         await gateway.again(account)

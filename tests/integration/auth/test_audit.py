@@ -1,4 +1,4 @@
-"""What is written down of what happened: by whom, from where, in the transaction that did it, and nothing secret."""
+"""Security events: actor, origin, same transaction as the change, no secrets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def events(gateway: Gateway, account: Account) -> list[Any]:
     return list((await gateway.auth("GetSecurity", user=account.identity)).events)
 
 
-async def test_a_sign_in_and_a_failed_one_are_written_down(gateway: Gateway) -> None:
+async def test_successful_and_failed_sign_ins_are_recorded(gateway: Gateway) -> None:
     account = await gateway.account()
     stranger = new_address()
     with pytest.raises(errors.Unauthenticated):
@@ -33,7 +33,7 @@ async def test_a_sign_in_and_a_failed_one_are_written_down(gateway: Gateway) -> 
     assert (succeeded.actor_id, succeeded.session_id) == (account.user_id, again.session_id)
 
 
-async def test_only_the_last_twenty_are_shown_newest_first(gateway: Gateway) -> None:
+async def test_the_last_twenty_events_are_returned_newest_first(gateway: Gateway) -> None:
     account = await gateway.account()
     for _ in range(21):
         last = await gateway.again(account)
@@ -42,7 +42,7 @@ async def test_only_the_last_twenty_are_shown_newest_first(gateway: Gateway) -> 
     assert [event.event_id for event in shown] == sorted((event.event_id for event in shown), reverse=True)
 
 
-async def test_without_its_event_nothing_happens(gateway: Gateway, sql: Any) -> None:
+async def test_a_change_whose_event_fails_is_rolled_back(gateway: Gateway, sql: Any) -> None:
     account = await gateway.account()
     await sql("ALTER TABLE auth.security_events ADD CONSTRAINT no_events CHECK (false) NOT VALID")
     try:
@@ -68,14 +68,14 @@ async def test_a_detail_cannot_forge_a_line(context: Context, gateway: Gateway) 
 @pytest.mark.parametrize(
     "change", ["UPDATE auth.security_events SET kind = 'connected'", "DELETE FROM auth.security_events"]
 )
-async def test_what_was_written_is_kept_for_a_year(gateway: Gateway, sql: Any, change: str) -> None:
+async def test_events_are_immutable_for_a_year(gateway: Gateway, sql: Any, change: str) -> None:
     account = await gateway.account()
     with pytest.raises(exc.IntegrityError) as refused:
         await sql(f"{change} WHERE user_id = :id", id=account.user_id)
     assert postgres.violated_constraint(refused.value) == "security_events_are_kept"
 
 
-async def test_after_a_year_it_is_deleted(context: Context, sql: Any) -> None:
+async def test_events_are_deleted_after_a_year(context: Context, sql: Any) -> None:
     insert = (
         "INSERT INTO auth.security_events (event_id, kind, ip_address, client_name, details, occurred_at)"
         " VALUES (gen_random_uuid(), 'registered', '', :name, '{}', now() - CAST(:ago AS interval))"
@@ -91,7 +91,7 @@ async def test_after_a_year_it_is_deleted(context: Context, sql: Any) -> None:
     assert [row.is_young for row in rows] == [True]
 
 
-async def test_every_kind_is_one_that_the_database_knows(sql: Any) -> None:
+async def test_the_database_accepts_every_kind_of_event(sql: Any) -> None:
     [(check,)] = await sql(
         "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'security_events_kind_is_known'"
     )
@@ -102,7 +102,7 @@ async def test_every_kind_is_one_that_the_database_knows(sql: Any) -> None:
     assert all(f"'{reason}'" in check for reason in domain.RevokeReason)
 
 
-async def test_neither_tokens_nor_passwords_are_anywhere_in_the_tables(gateway: Gateway, post: Post, sql: Any) -> None:
+async def test_tables_contain_neither_tokens_nor_passwords(gateway: Gateway, post: Post, sql: Any) -> None:
     account = await gateway.account()
     await gateway.auth("RequestPasswordReset", email=account.email)
     link = await post.link(account, "reset")

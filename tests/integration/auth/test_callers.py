@@ -1,4 +1,4 @@
-"""Who may call: the gateway alone, and for a user where it is about one."""
+"""Only the gateway may call, and on behalf of a user where a call is about one."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def request(rpc: str) -> object:
     return made
 
 
-def test_every_rpc_says_who_may_call_it() -> None:
+def test_every_rpc_names_its_callers() -> None:
     assert set(servicer.CALLERS) == set(PUBLIC)
     assert set(admin_servicer.CALLERS) == set(ADMIN)
 
@@ -65,13 +65,13 @@ async def test_another_service_is_refused(
 
 
 @pytest.mark.parametrize("rpc", OF_A_USER)
-async def test_what_is_about_a_user_needs_one(gateway: Gateway, rpc: str) -> None:
+async def test_calls_about_a_user_require_one(gateway: Gateway, rpc: str) -> None:
     with pytest.raises(errors.Unauthenticated):
         await gateway.call(rpc, request(rpc))
 
 
 @pytest.mark.parametrize("rpc", OF_A_USER)
-async def test_the_gateway_cannot_vouch_for_a_user(
+async def test_the_gateway_cannot_sign_a_user_identity(
     gateway: Gateway, signer: Callable[[str], identity.Signer], rpc: str
 ) -> None:
     account = await gateway.account()

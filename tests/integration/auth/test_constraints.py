@@ -1,4 +1,4 @@
-"""Rows that must not exist cannot."""
+"""Database constraints refuse illegal rows."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ PASSKEY = f"passkeys VALUES (gen_random_uuid(), :id, {HASH}, {HASH}, 0, '{{}}', 
         ),
     ],
 )
-async def test_an_illegal_row_beside_an_account_is_refused(
+async def test_an_illegal_row_of_an_account_is_refused(
     gateway: Gateway, sql: Any, statement: str, constraint: str
 ) -> None:
     account = await gateway.account()

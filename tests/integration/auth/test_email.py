@@ -1,4 +1,4 @@
-"""Mails as they leave: by a mail server or into a folder; refused, late, or never to be logged."""
+"""Emails by SMTP and into a folder: refusals, retries, and no links in logs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FROM = "Repruv <no-reply@example.org>"
 
 @dataclass
 class MailServer:
-    """Speaks as much SMTP as a mail takes; answers RCPT as it is told."""
+    """Speaks enough SMTP to receive an email; its answer to RCPT is configurable."""
 
     recipient_answer: str = "250 fine"
     offers_tls: bool = False
@@ -65,7 +65,7 @@ class MailServer:
 
 @pytest.fixture
 async def mail_server() -> AsyncIterator[MailServer]:
-    """A mail server."""
+    """Yield a running mail server."""
     made = MailServer()
     server = await asyncio.start_server(made.converse, "127.0.0.1", 0)
     made.port = server.sockets[0].getsockname()[1]
@@ -75,7 +75,7 @@ async def mail_server() -> AsyncIterator[MailServer]:
 
 
 def written(path: Path) -> list[str]:
-    """Give the mails in a folder."""
+    """Return the emails in a folder."""
     return [one.read_text() for one in path.glob("*.eml")]
 
 
@@ -89,7 +89,9 @@ async def send(mailer: email_handlers.EmailJobHandler, user_id: str) -> dict[str
     return await mailer.send(testing.RecordingContext(), payload)
 
 
-async def test_a_mail_server_is_given_the_mail(gateway: Gateway, engine: AsyncEngine, mail_server: MailServer) -> None:
+async def test_an_email_is_sent_to_the_mail_server(
+    gateway: Gateway, engine: AsyncEngine, mail_server: MailServer
+) -> None:
     account = await gateway.account()
     assert await send(mailer(engine, f"smtp://127.0.0.1:{mail_server.port}"), account.user_id) == {"outcome": "sent"}
     [received] = mail_server.received
@@ -102,7 +104,7 @@ async def test_a_mail_server_is_given_the_mail(gateway: Gateway, engine: AsyncEn
     ("answer", "code", "retryable"),
     [("550 nobody", "email_refused", False), ("450 later", "email_unavailable", True)],
 )
-async def test_what_a_mail_server_says(
+async def test_smtp_replies_decide_between_retry_and_failure(
     gateway: Gateway, engine: AsyncEngine, mail_server: MailServer, answer: str, code: str, retryable: bool
 ) -> None:
     mail_server.recipient_answer = answer
@@ -112,7 +114,7 @@ async def test_what_a_mail_server_says(
     assert (failed.value.code, failed.value.retryable) == (code, retryable)
 
 
-async def test_production_gives_no_mail_to_a_server_without_tls(
+async def test_production_refuses_a_mail_server_without_tls(
     gateway: Gateway, engine: AsyncEngine, mail_server: MailServer
 ) -> None:
     account = await gateway.account()
@@ -122,7 +124,7 @@ async def test_production_gives_no_mail_to_a_server_without_tls(
     assert (failed.value.code, mail_server.received) == ("email_unavailable", [])
 
 
-async def test_a_server_that_is_down_is_tried_again_and_no_link_is_logged(
+async def test_an_unreachable_server_is_retried_and_no_link_is_logged(
     gateway: Gateway, engine: AsyncEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
     account = await gateway.account()
@@ -133,7 +135,7 @@ async def test_a_server_that_is_down_is_tried_again_and_no_link_is_logged(
 
 
 @pytest.mark.parametrize("shown", [True, False])
-async def test_a_folder_logs_links_only_to_whoever_develops(
+async def test_a_folder_logs_links_in_development_only(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, shown: bool
 ) -> None:
     mail = templates.verify("ada@example.org", public_url=PUBLIC_URL, token="rpl_secret")
@@ -144,19 +146,19 @@ async def test_a_folder_logs_links_only_to_whoever_develops(
 
 
 @pytest.mark.parametrize("changed", [{"to": "a@b.c\r\nBcc: x@y.z"}, {"subject": "hello\r\nBcc: x@y.z"}])
-async def test_nothing_breaks_out_of_its_line(tmp_path: Path, changed: dict[str, str]) -> None:
+async def test_header_injection_is_refused(tmp_path: Path, changed: dict[str, str]) -> None:
     fields = {"to": "ada@example.org", "subject": "hello", "text": "…", **changed}
     with pytest.raises(ValueError):
         await open_sender(f"folder:{tmp_path}", sender=FROM, is_production=False).send(Email(**fields))
 
 
-def test_what_is_shown_as_html_is_escaped() -> None:
+def test_html_is_escaped() -> None:
     mail = templates.verify("ada@example.org", public_url='https://x.example/"><script>', token="t&t")
     assert "<script>" not in mail.html
     assert "&quot;&gt;&lt;script&gt;" in mail.html
 
 
-async def test_from_a_registration_to_the_folder_through_jobs_and_worker(
+async def test_registration_email_end_to_end(
     database_url: Callable[[str], str],
     nats_url: str,
     seeds: dict[str, str],

@@ -1,4 +1,4 @@
-"""Addresses that are verified, what that allows, and registering by mail."""
+"""Address verification, what it allows, and registration by email."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from tests.integration.auth.conftest import (
 async def by_mail(
     context: Context, verifier: identity.Verifier, signer: Callable[[str], identity.Signer]
 ) -> AsyncIterator[Gateway]:
-    """The service with REGISTRATION=verified."""
+    """Yield a gateway to the service with REGISTRATION=verified."""
     async with served(replace(context, is_registration_open=False), verifier) as channel:
         yield Gateway(channel, client.Caller(signer("gateway")))
 
 
-async def test_registering_has_a_link_sent_that_verifies_once(gateway: Gateway, post: Post) -> None:
+async def test_registration_emails_a_link_that_verifies_once(gateway: Gateway, post: Post) -> None:
     account = await gateway.account()
     assert not (await gateway.validate(account.token)).user.email_verified
     mail = await post.deliver(account, "verify")
@@ -54,7 +54,7 @@ async def test_registering_has_a_link_sent_that_verifies_once(gateway: Gateway, 
     assert refused.value.code == "token_invalid"
 
 
-async def test_a_second_link_can_be_asked_for_and_only_until_it_is_verified(gateway: Gateway, post: Post) -> None:
+async def test_another_link_can_be_requested_until_the_address_is_verified(gateway: Gateway, post: Post) -> None:
     account = await gateway.account()
     first = await post.link(account, "verify")
     await gateway.auth("RequestEmailVerification", user=account.identity)
@@ -67,7 +67,7 @@ async def test_a_second_link_can_be_asked_for_and_only_until_it_is_verified(gate
     assert await post.run(post.jobs(account, "verify")[-1]) == {"outcome": "already_verified"}
 
 
-async def test_few_links_can_be_asked_for(gateway: Gateway) -> None:
+async def test_link_requests_are_throttled(gateway: Gateway) -> None:
     account = await gateway.account()
     for _ in range(3):
         await gateway.auth("RequestEmailVerification", user=account.identity)
@@ -76,7 +76,7 @@ async def test_few_links_can_be_asked_for(gateway: Gateway) -> None:
     assert refused.value.code == "too_many_attempts"
 
 
-async def test_a_link_ends_after_a_day(gateway: Gateway, post: Post, sql: Any) -> None:
+async def test_a_verification_link_expires_after_a_day(gateway: Gateway, post: Post, sql: Any) -> None:
     account = await gateway.account()
     token = await post.link(account, "verify")
     await sql(
@@ -87,7 +87,7 @@ async def test_a_link_ends_after_a_day(gateway: Gateway, post: Post, sql: Any) -
         await gateway.auth("VerifyEmail", token=token)
 
 
-async def test_the_dashboard_is_open_for_some_days_and_to_the_verified(
+async def test_the_dashboard_is_open_during_the_verification_period_and_to_verified_users(
     gateway: Gateway, post: Post, sql: Any, verifier: identity.Verifier
 ) -> None:
     account = await gateway.account()
@@ -133,7 +133,9 @@ async def test_who_may_see_the_dashboard(
     assert user.can_access_dashboard(period) is allowed
 
 
-async def test_by_mail_the_answer_is_the_same_for_new_and_known(by_mail: Gateway, gateway: Gateway, post: Post) -> None:
+async def test_registration_by_email_answers_the_same_for_new_and_existing_accounts(
+    by_mail: Gateway, gateway: Gateway, post: Post
+) -> None:
     account, fresh = await gateway.account(), new_email()
     answers = [await by_mail.register(email, ip_address=new_address()) for email in (account.email, fresh)]
     assert answers == [auth_service_pb2.RegisterResponse()] * 2
@@ -141,18 +143,20 @@ async def test_by_mail_the_answer_is_the_same_for_new_and_known(by_mail: Gateway
     assert told["Subject"] == "You already have an account"
     assert "rpl_" not in told.as_string()
     begun = await gateway.login(fresh, ip_address=new_address())
-    registered: Account = await gateway.described(begun, new_address())
+    registered: Account = await gateway.describe(begun, new_address())
     await gateway.auth("VerifyEmail", token=await post.link(registered, "verify"))
     assert (await gateway.validate(registered.token)).user.email_verified
 
 
-async def test_by_mail_a_known_account_keeps_its_password(by_mail: Gateway, gateway: Gateway) -> None:
+async def test_registration_by_email_keeps_the_password_of_an_existing_account(
+    by_mail: Gateway, gateway: Gateway
+) -> None:
     account = await gateway.account()
     await by_mail.register(account.email, password="somebody-elses-password", ip_address=new_address())
     assert await gateway.login(account.email, password=PASSWORD, ip_address=account.ip_address)
 
 
-async def test_by_mail_one_address_gets_few_mails(by_mail: Gateway, gateway: Gateway) -> None:
+async def test_registration_by_email_is_throttled_per_address(by_mail: Gateway, gateway: Gateway) -> None:
     for email in ((await gateway.account()).email, new_email()):
         for _ in range(3):
             await by_mail.register(email, ip_address=new_address())

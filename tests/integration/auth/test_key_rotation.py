@@ -1,4 +1,4 @@
-"""Secrets that an older key sealed are sealed again by the newest."""
+"""Key rotation re-encrypts with the newest key what older keys encrypted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.integration.auth.conftest import Gateway
 COLUMNS = [ENCRYPTED_SECRET]
 
 
-async def test_old_seals_are_replaced_in_batches_and_lost_ones_told(
+async def test_outdated_secrets_are_reencrypted_in_batches_and_lost_ones_counted(
     gateway: Gateway, engine: AsyncEngine, keyring: Keyring, sql: Any
 ) -> None:
     await key_rotation.rotate_keys(engine, keyring, COLUMNS)

@@ -1,4 +1,4 @@
-"""Signing in: who is let in, what a stranger learns, how guessing is slowed."""
+"""Sign-in with a password: success, refusals that reveal nothing, throttling."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def client(ip_address: str) -> domain.Client:
 
 @pytest.fixture
 def stuck(context: Context) -> Iterator[SignIn]:
-    """Operations without a place for hashing, in which every hash is refused."""
+    """Sign-in with a full hashing queue: every hash is refused."""
     passwords = Passwords(memory_kib=MEMORY_KIB, cores=1, waiting_per_core=-1)
     yield SignIn(replace(context, passwords=passwords))
     passwords.close()
@@ -52,7 +52,7 @@ async def test_each_login_begins_a_session_of_its_own(gateway: Gateway) -> None:
     assert shown[0].user_agent == "Safari"
 
 
-async def test_a_stranger_does_not_learn_whether_an_account_exists(gateway: Gateway) -> None:
+async def test_responses_do_not_reveal_whether_an_account_exists(gateway: Gateway) -> None:
     account = await gateway.account()
     told = []
     for email, password in [
@@ -67,7 +67,7 @@ async def test_a_stranger_does_not_learn_whether_an_account_exists(gateway: Gate
     assert told == [("invalid_credentials", told[0][1], "", {})] * 4
 
 
-async def test_an_unknown_address_costs_a_hash_like_a_known_one(gateway: Gateway, stuck: SignIn) -> None:
+async def test_an_unknown_address_costs_one_hash_like_an_existing_one(gateway: Gateway, stuck: SignIn) -> None:
     account = await gateway.account()
     for email in (account.email, new_email()):
         with pytest.raises(TooBusy):
@@ -75,7 +75,7 @@ async def test_an_unknown_address_costs_a_hash_like_a_known_one(gateway: Gateway
 
 
 @pytest.mark.parametrize("password", ["", "\x00", "x" * 129, "x" * 100_000])
-async def test_a_password_that_cannot_be_right_is_wrong(gateway: Gateway, password: str) -> None:
+async def test_an_impossible_password_is_refused_as_wrong(gateway: Gateway, password: str) -> None:
     account = await gateway.account()
     with pytest.raises(errors.Unauthenticated):
         await gateway.login(account.email, password=password, ip_address=account.ip_address)
@@ -87,7 +87,7 @@ async def test_an_email_that_cannot_be_stored_is_refused(gateway: Gateway) -> No
     assert refused.value.field == "email"
 
 
-async def test_guessing_at_an_account_is_stopped_for_that_address_alone(gateway: Gateway) -> None:
+async def test_guesses_block_only_that_network_at_that_account(gateway: Gateway) -> None:
     account = await gateway.account()
     await fail(gateway, account.email, account.ip_address, throttling.FAILURES_PER_ACCOUNT)
     with pytest.raises(errors.ResourceExhausted) as refused:
@@ -97,21 +97,21 @@ async def test_guessing_at_an_account_is_stopped_for_that_address_alone(gateway:
     assert await gateway.login(account.email, ip_address=new_address())
 
 
-async def test_an_unknown_account_is_throttled_alike(gateway: Gateway) -> None:
+async def test_an_unknown_account_is_throttled_like_an_existing_one(gateway: Gateway) -> None:
     email, ip_address = new_email(), new_address()
     await fail(gateway, email, ip_address, throttling.FAILURES_PER_ACCOUNT)
     with pytest.raises(errors.ResourceExhausted):
         await gateway.login(email, password=WRONG, ip_address=ip_address)
 
 
-async def test_success_forgets_the_failures_of_the_account(gateway: Gateway) -> None:
+async def test_success_resets_the_failures_of_the_account(gateway: Gateway) -> None:
     account = await gateway.account()
     for _ in range(2):
         await fail(gateway, account.email, account.ip_address, throttling.FAILURES_PER_ACCOUNT - 1)
         await gateway.login(account.email, ip_address=account.ip_address)
 
 
-async def test_the_window_ends_and_counting_begins_anew(gateway: Gateway, sql: Any) -> None:
+async def test_counting_restarts_after_the_window(gateway: Gateway, sql: Any) -> None:
     account = await gateway.account()
     await fail(gateway, account.email, account.ip_address, throttling.FAILURES_PER_ACCOUNT)
     await sql(
@@ -122,7 +122,7 @@ async def test_the_window_ends_and_counting_begins_anew(gateway: Gateway, sql: A
     assert await gateway.login(account.email, ip_address=account.ip_address)
 
 
-async def test_going_on_does_not_prolong_the_window(gateway: Gateway, sql: Any) -> None:
+async def test_further_attempts_do_not_extend_the_window(gateway: Gateway, sql: Any) -> None:
     email, ip_address = new_email(), new_address()
     ends = []
     for _ in range(2):
@@ -132,7 +132,7 @@ async def test_going_on_does_not_prolong_the_window(gateway: Gateway, sql: Any) 
     assert ends[0] == ends[1]
 
 
-async def test_guessing_at_many_accounts_stops_the_address(gateway: Gateway, engine: AsyncEngine) -> None:
+async def test_guesses_at_many_accounts_block_the_network(gateway: Gateway, engine: AsyncEngine) -> None:
     account = await gateway.account()
     async with engine.begin() as conn:
         for _ in range(throttling.FAILURES_PER_NETWORK - 1):
@@ -143,7 +143,7 @@ async def test_guessing_at_many_accounts_stops_the_address(gateway: Gateway, eng
         await gateway.login(account.email, ip_address=account.ip_address)
 
 
-async def test_an_ipv6_customer_is_one_address(gateway: Gateway) -> None:
+async def test_an_ipv6_customer_is_one_network(gateway: Gateway) -> None:
     account = await gateway.account()
     network = f"2001:db8:{uuid.uuid4().hex[:4]}:1"
     for host in range(throttling.FAILURES_PER_ACCOUNT):
@@ -152,14 +152,14 @@ async def test_an_ipv6_customer_is_one_address(gateway: Gateway) -> None:
         await gateway.login(account.email, ip_address=f"{network}::ffff")
 
 
-async def test_throttling_comes_before_hashing(gateway: Gateway, stuck: SignIn) -> None:
+async def test_throttling_precedes_hashing(gateway: Gateway, stuck: SignIn) -> None:
     account = await gateway.account()
     await fail(gateway, account.email, account.ip_address, throttling.FAILURES_PER_ACCOUNT)
     with pytest.raises(domain.TooManyAttempts):
         await stuck.login(email=account.email, password=PASSWORD, client=client(account.ip_address))
 
 
-async def test_a_burst_of_guesses_gets_no_more_of_them(
+async def test_a_burst_of_guesses_gets_no_extra_attempts(
     gateway: Gateway, engine: AsyncEngine, waiting_for_locks: Callable[[], Awaitable[int]], eventually: Eventually
 ) -> None:
     account = await gateway.account()
@@ -176,7 +176,7 @@ async def test_a_burst_of_guesses_gets_no_more_of_them(
         await right
 
 
-async def test_failures_at_the_same_time_are_all_counted(gateway: Gateway, sql: Any) -> None:
+async def test_concurrent_failures_are_all_counted(gateway: Gateway, sql: Any) -> None:
     email, ip_address = new_email(), new_address()
     attempts = (gateway.login(email, password=WRONG, ip_address=ip_address) for _ in range(8))
     await asyncio.gather(*attempts, return_exceptions=True)
@@ -184,13 +184,13 @@ async def test_failures_at_the_same_time_are_all_counted(gateway: Gateway, sql: 
     assert [row.failures for row in rows] == [8, 8]
 
 
-async def test_many_at_once_with_the_right_password_are_all_let_in(gateway: Gateway) -> None:
+async def test_concurrent_logins_with_the_right_password_all_succeed(gateway: Gateway) -> None:
     account = await gateway.account()
     begun = await asyncio.gather(*(gateway.login(account.email, ip_address=account.ip_address) for _ in range(15)))
     assert len({one.session.session_id for one in begun}) == 15
 
 
-async def test_an_outdated_hash_is_renewed_at_login(gateway: Gateway, context: Context, sql: Any) -> None:
+async def test_an_outdated_hash_is_replaced_at_login(gateway: Gateway, context: Context, sql: Any) -> None:
     account = await gateway.account()
 
     async def stored() -> str:
@@ -209,7 +209,7 @@ async def test_an_outdated_hash_is_renewed_at_login(gateway: Gateway, context: C
     stronger.close()
 
 
-async def test_a_password_changed_meanwhile_is_not_undone(gateway: Gateway, engine: AsyncEngine) -> None:
+async def test_a_concurrent_password_change_is_not_undone(gateway: Gateway, engine: AsyncEngine) -> None:
     account = await gateway.account()
     async with engine.begin() as conn:
         found = await account_storage.find_account(conn, account.email)
@@ -222,7 +222,7 @@ async def test_a_password_changed_meanwhile_is_not_undone(gateway: Gateway, engi
     assert kept.password_hash == found.password_hash
 
 
-async def test_a_user_has_at_most_twenty_living_sessions(gateway: Gateway) -> None:
+async def test_a_user_has_at_most_twenty_live_sessions(gateway: Gateway) -> None:
     account = await gateway.account()
     begun = [await gateway.login(account.email, ip_address=account.ip_address) for _ in range(20)]
     with pytest.raises(errors.Unauthenticated):
@@ -231,7 +231,7 @@ async def test_a_user_has_at_most_twenty_living_sessions(gateway: Gateway) -> No
     assert shown == {one.session.session_id for one in begun}
 
 
-async def test_logins_at_once_keep_to_the_limit_and_each_gets_a_living_session(gateway: Gateway, sql: Any) -> None:
+async def test_concurrent_logins_respect_the_session_limit(gateway: Gateway, sql: Any) -> None:
     account = await gateway.account()
     for _ in range(2):
         await asyncio.gather(*(gateway.login(account.email, ip_address=account.ip_address) for _ in range(15)))

@@ -1,4 +1,4 @@
-"""Passkeys: added, used and removed as their owner means it, and refused whenever anything about them is not right."""
+"""Passkeys: adding, signing in, removing, and the refusal of invalid ones."""
 
 from __future__ import annotations
 
@@ -89,16 +89,16 @@ async def test_a_passkey_signs_in_without_password_and_code(gateway: Gateway, po
     assert (signing["allowCredentials"], signing["userVerification"], signing["rpId"]) == ([], "required", RP_ID)
     made = await log_in(gateway, authenticator)
     assert (made.user.user_id, made.session.is_remembered) == (account.user_id, True)
-    again = await gateway.described(made, account.ip_address)
+    again = await gateway.describe(made, account.ip_address)
     assert (await kinds(gateway, again))[:3] == ["passkey_used", "login_succeeded", "passkey_added"]
     [shown] = await passkeys(gateway, account)
     assert shown.HasField("last_use_time")
-    # Fresh at once: it adds a second one, which may not be the first again.
+    # The session is fresh, so it can add a second passkey; the first again is refused.
     told = json.loads((await begin(gateway, again)).options)
     assert len(told["excludeCredentials"]) == 1
 
 
-async def test_a_passkey_proves_again_who_it_is(gateway: Gateway, shift: Any) -> None:
+async def test_a_passkey_reauthenticates(gateway: Gateway, shift: Any) -> None:
     account = await gateway.account()
     authenticator = await add(gateway, account)
     await shift(account.session_id, timedelta(minutes=11))
@@ -114,7 +114,7 @@ async def test_a_passkey_proves_again_who_it_is(gateway: Gateway, shift: Any) ->
     assert await is_refused("challenge_invalid", gateway.passkey("FinishPasskeyReauthentication", **user, **proof))
 
 
-async def test_another_ones_passkey_proves_nothing(gateway: Gateway) -> None:
+async def test_another_users_passkey_does_not_reauthenticate(gateway: Gateway) -> None:
     account, other = await gateway.account(), await gateway.account()
     await add(gateway, account)
     theirs = await add(gateway, other)
@@ -123,7 +123,7 @@ async def test_another_ones_passkey_proves_nothing(gateway: Gateway) -> None:
     call = gateway.passkey("FinishPasskeyReauthentication", user=account.identity, **proof)
     assert await is_refused("passkey_invalid", call)
     assert await gateway.is_valid(account.token)
-    # It is written down where it was tried, and not where the passkey is of.
+    # The event belongs to the account that tried, not to the owner of the passkey.
     assert (await kinds(gateway, account))[0] == "passkey_failed"
     assert "passkey_failed" not in await kinds(gateway, other)
 
@@ -144,9 +144,7 @@ async def test_another_ones_passkey_proves_nothing(gateway: Gateway) -> None:
         ({}, {"type": "webauthn.create"}),
     ],
 )
-async def test_a_sign_in_that_is_not_right_is_refused(
-    gateway: Gateway, lie: dict[str, Any], changed: dict[str, str]
-) -> None:
+async def test_an_invalid_assertion_is_refused(gateway: Gateway, lie: dict[str, Any], changed: dict[str, str]) -> None:
     account = await gateway.account()
     authenticator = await add(gateway, account)
     assert await is_refused("passkey_invalid", log_in(gateway, authenticator.but(**lie), **changed))
@@ -154,7 +152,7 @@ async def test_a_sign_in_that_is_not_right_is_refused(
     assert (await log_in(gateway, authenticator)).token
 
 
-async def test_an_unknown_passkey_a_foreign_key_and_a_disabled_account_are_the_same(
+async def test_unknown_passkey_foreign_key_and_disabled_account_answer_the_same(
     gateway: Gateway, admin: Account
 ) -> None:
     account = await gateway.account()
@@ -172,7 +170,7 @@ async def test_an_unknown_passkey_a_foreign_key_and_a_disabled_account_are_the_s
 
 
 @pytest.mark.parametrize("credential", ["", "{", "[]", "{}", '{"id": 1}', "x" * 20_000, "[" * 16_000])
-async def test_rubbish_is_refused_like_anything_else(gateway: Gateway, credential: str) -> None:
+async def test_malformed_credentials_are_refused(gateway: Gateway, credential: str) -> None:
     begun = await begin_login(gateway)
     sent = {"ceremony": begun.ceremony, "credential": credential}
     assert await is_refused("passkey_invalid", gateway.passkey("FinishPasskeyLogin", **sent))
@@ -181,12 +179,12 @@ async def test_rubbish_is_refused_like_anything_else(gateway: Gateway, credentia
     assert await is_refused("passkey_unusable", finish(gateway, account, begun.ceremony, credential))
 
 
-async def test_a_ceremony_counts_once_and_for_what_it_was_begun(gateway: Gateway, sql: Any) -> None:
+async def test_a_ceremony_is_valid_once_and_for_its_purpose(gateway: Gateway, sql: Any) -> None:
     account = await gateway.account()
     authenticator = await add(gateway, account)
     begun = await begin_login(gateway)
     sent = {"ceremony": begun.ceremony, "credential": authenticator.sign(begun.options)}
-    # A failed answer has spent it too.
+    # A failed attempt spends it too.
     rubbish = gateway.passkey("FinishPasskeyLogin", ceremony=begun.ceremony, credential="{}")
     assert await is_refused("passkey_invalid", rubbish)
     assert await is_refused("challenge_invalid", gateway.passkey("FinishPasskeyLogin", **sent))
@@ -194,7 +192,7 @@ async def test_a_ceremony_counts_once_and_for_what_it_was_begun(gateway: Gateway
     sent = {"ceremony": begun.ceremony, "credential": authenticator.sign(begun.options)}
     assert (await gateway.passkey("FinishPasskeyLogin", **sent)).token
     assert await is_refused("challenge_invalid", gateway.passkey("FinishPasskeyLogin", **sent))
-    # Not for anything else, not by what is signed in its place, not in another session, not too late.
+    # Refused for another purpose, with its hash, in another session, and after expiry.
     adding = await begin(gateway, account)
     sent = {"ceremony": adding.ceremony, "credential": authenticator.sign(adding.options)}
     assert await is_refused("challenge_invalid", gateway.passkey("FinishPasskeyLogin", **sent))
@@ -206,7 +204,7 @@ async def test_a_ceremony_counts_once_and_for_what_it_was_begun(gateway: Gateway
     elsewhere = await gateway.again(account)
     made = new_authenticator().make(adding.options)
     assert await is_refused("challenge_invalid", finish(gateway, elsewhere, adding.ceremony, made))
-    # A later one takes its place; that one is too late.
+    # A later one replaces it; the later one has expired.
     later = await begin(gateway, account)
     assert await is_refused("challenge_invalid", finish(gateway, account, adding.ceremony, made))
     await sql("UPDATE auth.passkey_challenges SET expires_at = now() WHERE session_id = :id", id=account.session_id)
@@ -214,14 +212,14 @@ async def test_a_ceremony_counts_once_and_for_what_it_was_begun(gateway: Gateway
     assert await is_refused("challenge_invalid", finish(gateway, account, later.ceremony, made))
 
 
-async def test_ceremonies_that_are_over_are_deleted(gateway: Gateway, context: Context, sql: Any) -> None:
+async def test_expired_ceremonies_are_deleted(gateway: Gateway, context: Context, sql: Any) -> None:
     await begin_login(gateway)
     await sql("UPDATE auth.passkey_challenges SET expires_at = now() - interval '1 s'")
     await maintenance.delete_expired(context.engine)
     assert await sql("SELECT 1 FROM auth.passkey_challenges") == []
 
 
-async def test_a_counter_that_does_not_go_on_is_a_copy(gateway: Gateway) -> None:
+async def test_a_regressed_counter_is_refused(gateway: Gateway) -> None:
     account = await gateway.account()
     authenticator = await add(gateway, account, sign_count=7)
     copy = authenticator.but()
@@ -244,7 +242,7 @@ async def test_a_counter_that_does_not_go_on_is_a_copy(gateway: Gateway) -> None
         ({}, {"type": "webauthn.get"}),
     ],
 )
-async def test_a_new_passkey_that_is_not_right_is_refused(
+async def test_an_invalid_registration_is_refused(
     gateway: Gateway, lie: dict[str, Any], changed: dict[str, str]
 ) -> None:
     account = await gateway.account()
@@ -254,7 +252,7 @@ async def test_a_new_passkey_that_is_not_right_is_refused(
     assert await passkeys(gateway, account) == []
 
 
-async def test_a_passkey_is_of_one_account_and_an_account_has_ten(gateway: Gateway) -> None:
+async def test_a_passkey_belongs_to_one_account_and_an_account_has_at_most_ten(gateway: Gateway) -> None:
     account, other = await gateway.account(), await gateway.account()
     authenticator = await add(gateway, account)
     begun = await begin(gateway, other)
@@ -269,7 +267,7 @@ async def test_a_passkey_is_of_one_account_and_an_account_has_ten(gateway: Gatew
     assert await is_refused("passkeys_too_many", finish(gateway, account, waiting.ceremony, made))
 
 
-async def test_owners_name_and_remove_their_own(gateway: Gateway, shift: Any, post: Post) -> None:
+async def test_owners_rename_and_remove_their_passkeys(gateway: Gateway, shift: Any, post: Post) -> None:
     account, other = await gateway.account(), await gateway.account()
     authenticator = await add(gateway, account)
     [passkey] = await passkeys(gateway, account)
@@ -291,7 +289,7 @@ async def test_owners_name_and_remove_their_own(gateway: Gateway, shift: Any, po
     assert await is_refused("passkey_not_found", gateway.passkey("BeginPasskeyReauthentication", user=account.identity))
 
 
-async def test_a_password_set_by_mail_leaves_no_passkey(gateway: Gateway, post: Post) -> None:
+async def test_a_password_reset_removes_passkeys(gateway: Gateway, post: Post) -> None:
     account = await gateway.account()
     authenticator = await add(gateway, account)
     await gateway.auth("RequestPasswordReset", email=account.email, ip_address=account.ip_address)
@@ -302,7 +300,7 @@ async def test_a_password_set_by_mail_leaves_no_passkey(gateway: Gateway, post: 
     assert "passkey_removed" in await kinds(gateway, again)
 
 
-async def test_a_passkey_stays_when_its_owner_changes_the_password(gateway: Gateway) -> None:
+async def test_a_password_change_keeps_passkeys(gateway: Gateway) -> None:
     account = await gateway.account()
     authenticator = await add(gateway, account)
     change = {"current_password": PASSWORD, "new_password": "marble-otter-kettle"}
@@ -310,7 +308,7 @@ async def test_a_passkey_stays_when_its_owner_changes_the_password(gateway: Gate
     assert (await log_in(gateway, authenticator)).token
 
 
-async def test_refused_passkeys_count_as_wrong_passwords_of_a_network(gateway: Gateway, sql: Any) -> None:
+async def test_refused_passkeys_count_as_wrong_passwords_of_the_network(gateway: Gateway, sql: Any) -> None:
     account, network = await gateway.account(), new_address()
     authenticator = await add(gateway, account)
     assert await is_refused("passkey_invalid", log_in(gateway, authenticator.but(flags=PRESENT), network))
@@ -325,7 +323,7 @@ async def test_refused_passkeys_count_as_wrong_passwords_of_a_network(gateway: G
     assert await is_refused("too_many_attempts", begin_login(gateway, elsewhere))
 
 
-async def test_where_there_can_be_none_everybody_is_told(
+async def test_calls_fail_where_passkeys_are_unavailable(
     context: Context, verifier: Any, gateway: Gateway, signer: Any
 ) -> None:
     account = await gateway.account()
@@ -348,12 +346,12 @@ async def test_where_there_can_be_none_everybody_is_told(
         ("http://repruv.example", "", None),
     ],
 )
-def test_where_passkeys_are_of(url: str, domain: str, expected: tuple[str, str] | None) -> None:
+def test_relying_party_of_an_address(url: str, domain: str, expected: tuple[str, str] | None) -> None:
     party = RelyingParty.from_url(url, domain)
     assert (party and (party.rp_id, party.origin)) == expected
 
 
 @pytest.mark.parametrize("domain", ["example.org", "pruv.example", "www.repruv.example"])
-def test_a_domain_that_is_not_above_the_address_is_a_mistake(domain: str) -> None:
+def test_an_unrelated_passkey_domain_is_refused(domain: str) -> None:
     with pytest.raises(ValueError, match="must be the host"):
         RelyingParty.from_url("https://repruv.example", domain)

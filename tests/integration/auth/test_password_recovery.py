@@ -1,4 +1,4 @@
-"""Passwords that are changed by who knows them, or reset by who reads the mails."""
+"""Password changes with the current password, and resets by an emailed link."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def reset(gateway: Gateway, token: str, password: str = NEW) -> None:
     await gateway.auth("ResetPassword", token=token, password=password, ip_address=new_address())
 
 
-async def test_a_change_ends_all_other_sessions_and_gives_this_one_a_new_token(gateway: Gateway, post: Post) -> None:
+async def test_a_password_change_ends_other_sessions_and_replaces_the_token(gateway: Gateway, post: Post) -> None:
     account = await gateway.account()
     others = [await gateway.again(account) for _ in range(2)]
     changed = await change(gateway, account)
@@ -49,7 +49,7 @@ async def test_a_change_ends_all_other_sessions_and_gives_this_one_a_new_token(g
     assert (await post.deliver(account, "notice"))["Subject"] == "Your password was changed"
 
 
-async def test_a_change_takes_the_present_password_and_guesses_are_counted(gateway: Gateway) -> None:
+async def test_a_password_change_requires_the_current_password_and_counts_guesses(gateway: Gateway) -> None:
     account = await gateway.account()
     for _ in range(throttling.FAILURES_PER_ACCOUNT):
         with pytest.raises(errors.Unauthenticated) as refused:
@@ -69,7 +69,7 @@ async def test_a_bad_new_password_is_refused_before_anything_is_counted(gateway:
     assert await sql("SELECT FROM auth.login_failures WHERE key LIKE :key", key=f"account:{account.email}%") == []
 
 
-async def test_of_changes_at_once_one_counts(gateway: Gateway) -> None:
+async def test_of_concurrent_password_changes_one_succeeds(gateway: Gateway) -> None:
     account = await gateway.account()
     answers = await asyncio.gather(
         *(change(gateway, account, new=f"{NEW}-{position}") for position in range(4)), return_exceptions=True
@@ -78,7 +78,7 @@ async def test_of_changes_at_once_one_counts(gateway: Gateway) -> None:
     assert codes == ["invalid_credentials"] * 3
 
 
-async def test_a_link_sets_a_password_once_ends_all_sessions_and_begins_none(gateway: Gateway, post: Post) -> None:
+async def test_a_reset_link_works_once_ends_all_sessions_and_begins_none(gateway: Gateway, post: Post) -> None:
     account = await gateway.account()
     await forgot(gateway, account.email.upper())
     token = await post.link(account, "reset")
@@ -92,7 +92,7 @@ async def test_a_link_sets_a_password_once_ends_all_sessions_and_begins_none(gat
     assert (refused.value.code, refused.value.field) == ("token_invalid", "token")
 
 
-async def test_of_resets_at_once_one_counts(gateway: Gateway, post: Post) -> None:
+async def test_of_concurrent_resets_one_succeeds(gateway: Gateway, post: Post) -> None:
     account = await gateway.account()
     await forgot(gateway, account.email)
     token = await post.link(account, "reset")
@@ -102,7 +102,7 @@ async def test_of_resets_at_once_one_counts(gateway: Gateway, post: Post) -> Non
     assert [answer.code for answer in answers if isinstance(answer, errors.Error)] == ["token_invalid"] * 3
 
 
-async def test_a_password_that_is_refused_leaves_the_link_good(gateway: Gateway, post: Post) -> None:
+async def test_a_refused_password_leaves_the_link_valid(gateway: Gateway, post: Post) -> None:
     account = await gateway.account()
     await forgot(gateway, account.email)
     token = await post.link(account, "reset")
@@ -112,7 +112,7 @@ async def test_a_password_that_is_refused_leaves_the_link_good(gateway: Gateway,
     await reset(gateway, token)
 
 
-async def test_a_link_ends_after_half_an_hour(gateway: Gateway, post: Post, sql: Any) -> None:
+async def test_a_reset_link_expires_after_half_an_hour(gateway: Gateway, post: Post, sql: Any) -> None:
     account = await gateway.account()
     await forgot(gateway, account.email)
     token = await post.link(account, "reset")
@@ -126,7 +126,7 @@ async def test_a_link_ends_after_half_an_hour(gateway: Gateway, post: Post, sql:
         await reset(gateway, token)
 
 
-async def test_the_newest_link_counts(gateway: Gateway, post: Post) -> None:
+async def test_only_the_newest_link_is_valid(gateway: Gateway, post: Post) -> None:
     account = await gateway.account()
     await forgot(gateway, account.email)
     first = await post.link(account, "reset")
@@ -138,14 +138,14 @@ async def test_the_newest_link_counts(gateway: Gateway, post: Post) -> None:
 
 
 @pytest.mark.parametrize("token", ["", "rpl_", "rpl_" + "x" * 43, "rpv_" + "x" * 43, "\x00", "x" * 10_000])
-async def test_a_link_nobody_was_sent_is_invalid(gateway: Gateway, token: str) -> None:
+async def test_an_unknown_link_is_invalid(gateway: Gateway, token: str) -> None:
     for rpc, fields in (("ResetPassword", {"password": NEW}), ("VerifyEmail", {})):
         with pytest.raises(errors.InvalidArgument) as refused:
             await gateway.auth(rpc, token=token, **fields)
         assert (refused.value.code, refused.value.field) == ("token_invalid", "token")
 
 
-async def test_a_link_is_for_its_purpose(gateway: Gateway, post: Post) -> None:
+async def test_a_link_is_valid_for_its_purpose_only(gateway: Gateway, post: Post) -> None:
     account = await gateway.account()
     verify = await post.link(account, "verify")
     with pytest.raises(errors.InvalidArgument):
@@ -162,7 +162,9 @@ async def test_a_change_voids_links_and_challenges(gateway: Gateway, post: Post)
         await reset(gateway, token)
 
 
-async def test_a_stranger_learns_nothing_and_the_same_job_is_submitted(gateway: Gateway, post: Post, sql: Any) -> None:
+async def test_reset_requests_do_not_reveal_accounts_and_submit_the_same_job(
+    gateway: Gateway, post: Post, sql: Any
+) -> None:
     account, unknown = await gateway.account(), new_email()
     for email in (account.email, unknown):
         await forgot(gateway, email)
@@ -182,7 +184,7 @@ async def test_a_stranger_learns_nothing_and_the_same_job_is_submitted(gateway: 
     }
 
 
-async def test_mails_to_one_address_are_few_from_wherever_they_are_asked_for(gateway: Gateway) -> None:
+async def test_emails_to_one_address_are_throttled_across_networks(gateway: Gateway) -> None:
     for email in ((await gateway.account()).email, new_email()):
         for spelling in (email, email.upper(), f" {email} "):
             await forgot(gateway, spelling)
@@ -192,14 +194,14 @@ async def test_mails_to_one_address_are_few_from_wherever_they_are_asked_for(gat
         assert int(refused.value.details["retry_after_seconds"]) <= 15 * 60
 
 
-async def test_a_burst_has_no_more_mails_sent(gateway: Gateway) -> None:
+async def test_a_burst_of_reset_requests_gets_no_extra_emails(gateway: Gateway) -> None:
     email = new_email()
     answers = await asyncio.gather(*(forgot(gateway, email) for _ in range(8)), return_exceptions=True)
     refused = [answer for answer in answers if isinstance(answer, errors.ResourceExhausted)]
     assert len(refused) == 8 - throttling.EMAILS_PER_RECIPIENT
 
 
-async def test_one_network_has_few_mails_sent(gateway: Gateway) -> None:
+async def test_emails_are_throttled_per_network(gateway: Gateway) -> None:
     ip_address = new_address()
     for _ in range(throttling.EMAILS_PER_NETWORK):
         await forgot(gateway, new_email(), ip_address)
@@ -207,7 +209,7 @@ async def test_one_network_has_few_mails_sent(gateway: Gateway) -> None:
         await forgot(gateway, new_email(), ip_address)
 
 
-async def test_what_is_no_address_is_refused(gateway: Gateway) -> None:
+async def test_an_invalid_address_is_refused(gateway: Gateway) -> None:
     with pytest.raises(errors.InvalidArgument) as refused:
         await forgot(gateway, "ada\x00@example.org")
     assert refused.value.field == "email"

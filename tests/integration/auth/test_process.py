@@ -1,4 +1,4 @@
-"""The process: what it needs, what it does at start, that it stops."""
+"""The process: required settings, start and stop."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def start(environment: dict[str, str], *arguments: str) -> asyncio.subproc
     )
 
 
-async def test_it_makes_the_admin_serves_and_stops(
+async def test_the_process_creates_the_admin_serves_and_stops(
     environment: dict[str, str], signer: Callable[[str], identity.Signer], eventually: Eventually
 ) -> None:
     email = new_email()
@@ -83,7 +83,7 @@ async def test_it_makes_the_admin_serves_and_stops(
             await process.communicate()
 
 
-async def test_in_production_an_admin_who_cannot_be_made_is_a_mistake(
+async def test_in_production_an_admin_that_cannot_be_created_is_a_settings_error(
     environment: dict[str, str], gateway: Gateway, context: Context
 ) -> None:
     account = await gateway.account()
@@ -109,7 +109,7 @@ async def test_migrating_again_changes_nothing(environment: dict[str, str]) -> N
         ({"ADMIN_EMAIL": "admin@example.org", "ADMIN_PASSWORD": "short"}, "ADMIN_PASSWORD cannot be used"),
     ],
 )
-async def test_a_mistake_in_the_settings_is_said_in_one_line(
+async def test_a_settings_error_is_printed_on_one_line(
     environment: dict[str, str], changed: dict[str, str], said: str
 ) -> None:
     process = await start({**environment, **changed}, "serve")

@@ -1,4 +1,4 @@
-"""Proving again who one is: what takes it, how long it lasts, and that the old token is dead."""
+"""Reauthentication: which calls require it, how long it lasts, and that the old token is invalid."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def reauthenticate(gateway: Gateway, account: Account, password: str = PAS
         ("RegenerateRecoveryCodes", {}),
     ],
 )
-async def test_sensitive_calls_take_a_recent_proof(
+async def test_sensitive_calls_require_a_fresh_session(
     gateway: Gateway, shift: Any, rpc: str, fields: dict[str, str]
 ) -> None:
     account = await gateway.account()
@@ -51,14 +51,14 @@ async def test_sensitive_calls_take_a_recent_proof(
         assert error.code != "reauthentication_required"
 
 
-async def test_the_present_session_ends_without_a_proof(gateway: Gateway, shift: Any) -> None:
+async def test_the_current_session_can_be_ended_without_reauthentication(gateway: Gateway, shift: Any) -> None:
     account = await gateway.account()
     await shift(account.session_id, LATER)
     await gateway.revoke(account.session_id, user=account.identity, reason="logout")
     assert not await gateway.is_valid(account.token)
 
 
-async def test_a_proof_gives_a_new_token_to_the_same_session(gateway: Gateway, shift: Any) -> None:
+async def test_reauthentication_replaces_the_token_of_the_session(gateway: Gateway, shift: Any) -> None:
     account = await gateway.account()
     await shift(account.session_id, LATER)
     proven = await reauthenticate(gateway, account)
@@ -69,7 +69,7 @@ async def test_a_proof_gives_a_new_token_to_the_same_session(gateway: Gateway, s
     assert shown.authenticate_time.ToDatetime() >= shown.create_time.ToDatetime() + LATER
 
 
-async def test_it_never_outlives_its_absolute_end(gateway: Gateway, shift: Any) -> None:
+async def test_reauthentication_does_not_extend_the_absolute_expiry(gateway: Gateway, shift: Any) -> None:
     account = await gateway.account(remember=False)
     await shift(account.session_id, timedelta(hours=11, minutes=30))
     ends = (await gateway.validate(account.token)).session.absolute_expire_time
@@ -79,7 +79,7 @@ async def test_it_never_outlives_its_absolute_end(gateway: Gateway, shift: Any) 
     assert proven.session.idle_expire_time == proven.session.absolute_expire_time
 
 
-async def test_a_wrong_password_proves_nothing_and_is_counted(gateway: Gateway, shift: Any) -> None:
+async def test_a_wrong_password_does_not_reauthenticate_and_is_counted(gateway: Gateway, shift: Any) -> None:
     account = await gateway.account()
     for _ in range(throttling.FAILURES_PER_ACCOUNT):
         with pytest.raises(errors.Unauthenticated) as refused:
@@ -92,7 +92,7 @@ async def test_a_wrong_password_proves_nothing_and_is_counted(gateway: Gateway, 
     assert await gateway.is_valid(account.token)
 
 
-async def test_a_session_that_ended_proves_nothing(gateway: Gateway) -> None:
+async def test_an_ended_session_cannot_reauthenticate(gateway: Gateway) -> None:
     account = await gateway.account()
     await gateway.revoke(account.session_id, user=account.identity)
     for rpc, fields in (
@@ -107,7 +107,7 @@ async def test_a_session_that_ended_proves_nothing(gateway: Gateway) -> None:
         assert refused.value.code == "session_invalid"
 
 
-async def test_a_session_revoked_meanwhile_gets_no_token(
+async def test_a_concurrently_revoked_session_gets_no_token(
     gateway: Gateway, engine: AsyncEngine, waiting_for_locks: Callable[[], Awaitable[int]], eventually: Eventually
 ) -> None:
     account = await gateway.account()
@@ -126,7 +126,7 @@ async def test_a_session_revoked_meanwhile_gets_no_token(
     assert await gateway.sessions(account.identity) == []
 
 
-async def test_of_proofs_at_once_one_token_is_left(gateway: Gateway) -> None:
+async def test_concurrent_reauthentications_leave_one_token(gateway: Gateway) -> None:
     account = await gateway.account()
     proven = await asyncio.gather(*(reauthenticate(gateway, account) for _ in range(6)))
     valid = [await gateway.is_valid(one.token) for one in proven]
@@ -134,7 +134,7 @@ async def test_of_proofs_at_once_one_token_is_left(gateway: Gateway) -> None:
     assert not await gateway.is_valid(account.token)
 
 
-async def test_validation_that_waits_for_a_new_token_does_not_let_the_old_one_in(
+async def test_validation_that_waits_for_a_new_token_refuses_the_old_one(
     gateway: Gateway,
     engine: AsyncEngine,
     shift: Any,
@@ -155,14 +155,14 @@ async def test_validation_that_waits_for_a_new_token_does_not_let_the_old_one_in
     assert not await validating
 
 
-async def test_renewal_is_told_so_that_the_cookie_is_sent_again(gateway: Gateway, shift: Any) -> None:
+async def test_renewal_is_reported_so_that_the_cookie_is_sent_again(gateway: Gateway, shift: Any) -> None:
     account = await gateway.account()
     assert not (await gateway.validate(account.token)).is_renewed
     await shift(account.session_id, timedelta(minutes=6))
     assert [(await gateway.validate(account.token)).is_renewed for _ in range(2)] == [True, False]
 
 
-async def test_a_session_that_is_not_remembered_ends_sooner(gateway: Gateway, shift: Any) -> None:
+async def test_a_session_that_is_not_remembered_expires_sooner(gateway: Gateway, shift: Any) -> None:
     account = await gateway.account(remember=False)
     shown = (await gateway.validate(account.token)).session
     assert not shown.is_remembered
@@ -176,7 +176,7 @@ async def test_a_session_that_is_not_remembered_ends_sooner(gateway: Gateway, sh
     assert not await gateway.is_valid(account.token)
 
 
-async def test_a_session_says_by_what_it_was_begun(gateway: Gateway) -> None:
+async def test_a_session_names_the_client_that_began_it(gateway: Gateway) -> None:
     account = await gateway.account()
     firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
     begun = await gateway.login(account.email, ip_address=new_address(), user_agent=firefox)

@@ -1,4 +1,4 @@
-"""Making accounts."""
+"""Registration."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.auth.context import Context
 from tests.integration.auth.conftest import PASSWORD, Gateway, new_address, new_email
 
 
-async def test_an_account_begins_with_a_session(gateway: Gateway) -> None:
+async def test_registration_begins_a_session(gateway: Gateway) -> None:
     email = new_email()
     begun = await gateway.register(
         f"  {email.upper()} ", name=" Ada ", ip_address="2001:DB8::7", user_agent="Firefox " + "x" * 500
@@ -26,7 +26,7 @@ async def test_an_account_begins_with_a_session(gateway: Gateway) -> None:
     assert (await gateway.validate(begun.token)).user == begun.user
 
 
-async def test_one_address_makes_one_account(gateway: Gateway) -> None:
+async def test_an_address_has_one_account(gateway: Gateway) -> None:
     email = new_email()
     await gateway.register(email)
     with pytest.raises(errors.AlreadyExists) as refused:
@@ -34,7 +34,7 @@ async def test_one_address_makes_one_account(gateway: Gateway) -> None:
     assert (refused.value.code, refused.value.field) == ("email_taken", "email")
 
 
-async def test_of_many_at_once_one_gets_the_address(gateway: Gateway) -> None:
+async def test_of_concurrent_registrations_one_gets_the_address(gateway: Gateway) -> None:
     email = new_email()
     answers = await asyncio.gather(*(gateway.register(email) for _ in range(8)), return_exceptions=True)
     refused = [answer.code for answer in answers if isinstance(answer, errors.Error)]
@@ -54,13 +54,13 @@ async def test_of_many_at_once_one_gets_the_address(gateway: Gateway) -> None:
         ({"ip_address": "10.0.0.1\x00"}, "client"),
     ],
 )
-async def test_what_is_refused_is_named(gateway: Gateway, changed: dict[str, str], field: str) -> None:
+async def test_refusals_name_the_field(gateway: Gateway, changed: dict[str, str], field: str) -> None:
     with pytest.raises(errors.InvalidArgument) as refused:
         await gateway.register(**{"email": new_email(), **changed})
     assert refused.value.field == field
 
 
-async def test_a_user_agent_keeps_nobody_out(gateway: Gateway) -> None:
+async def test_an_odd_user_agent_does_not_prevent_registration(gateway: Gateway) -> None:
     begun = await gateway.register(new_email(), user_agent="Fire\x00fox\x9f")
     assert begun.session.user_agent == "Fire fox"
 
@@ -79,7 +79,7 @@ async def test_neither_password_nor_token_is_stored(gateway: Gateway, sql: Any) 
     assert token_hash.hex() in stored
 
 
-async def test_the_admin_is_made_once_and_keeps_a_changed_password(gateway: Gateway, context: Context) -> None:
+async def test_the_admin_is_created_once_and_keeps_a_changed_password(gateway: Gateway, context: Context) -> None:
     email, address = new_email(), new_address()
     await asyncio.gather(*(seed.ensure_admin(context, email=email, password=PASSWORD) for _ in range(4)))
     await seed.ensure_admin(context, email=email.upper(), password="another-password-of-the-admin")
@@ -89,7 +89,7 @@ async def test_the_admin_is_made_once_and_keeps_a_changed_password(gateway: Gate
         await gateway.login(email, password="another-password-of-the-admin", ip_address=address)
 
 
-async def test_whoever_registered_the_admins_address_first_is_not_promoted(gateway: Gateway, context: Context) -> None:
+async def test_a_user_with_the_admins_address_is_not_promoted(gateway: Gateway, context: Context) -> None:
     account = await gateway.account()
     with pytest.raises(domain.EmailTaken):
         await seed.ensure_admin(context, email=account.email, password="another-password-of-the-admin")

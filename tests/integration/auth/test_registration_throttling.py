@@ -1,4 +1,4 @@
-"""How many accounts one address may make, and what that costs."""
+"""Throttling of registrations per network."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.integration.auth.conftest import (
 
 @pytest.fixture
 def stuck(context: Context) -> Iterator[Accounts]:
-    """Operations in which every hash is refused."""
+    """Accounts with a full hashing queue: every hash is refused."""
     passwords = Passwords(memory_kib=MEMORY_KIB, cores=1, waiting_per_core=-1)
     yield Accounts(replace(context, passwords=passwords))
     passwords.close()
@@ -38,7 +38,7 @@ async def register(gateway: Gateway, ip_address: str, times: int = REGISTRATIONS
         await gateway.register(new_email(), ip_address=ip_address)
 
 
-async def test_an_address_makes_a_limited_number_of_accounts(gateway: Gateway) -> None:
+async def test_registrations_per_network_are_limited(gateway: Gateway) -> None:
     ip_address = new_address()
     await register(gateway, ip_address)
     with pytest.raises(errors.ResourceExhausted) as refused:
@@ -48,14 +48,14 @@ async def test_an_address_makes_a_limited_number_of_accounts(gateway: Gateway) -
     assert await gateway.register(new_email(), ip_address=new_address())
 
 
-async def test_a_burst_gets_no_more_of_them(gateway: Gateway) -> None:
+async def test_a_burst_gets_no_extra_registrations(gateway: Gateway) -> None:
     ip_address = new_address()
     burst = (gateway.register(new_email(), ip_address=ip_address) for _ in range(REGISTRATIONS_PER_ADDRESS + 3))
     answers = await asyncio.gather(*burst, return_exceptions=True)
     assert [answer.code for answer in answers if isinstance(answer, errors.Error)] == ["too_many_attempts"] * 3
 
 
-async def test_a_refusal_is_neither_counted_nor_prolongs_the_window(gateway: Gateway, sql: Any) -> None:
+async def test_a_refusal_is_not_counted_and_does_not_extend_the_window(gateway: Gateway, sql: Any) -> None:
     ip_address, rows = new_address(), []
     await register(gateway, ip_address)
     for _ in range(2):
@@ -66,7 +66,7 @@ async def test_a_refusal_is_neither_counted_nor_prolongs_the_window(gateway: Gat
     assert rows[0].failures == REGISTRATIONS_PER_ADDRESS
 
 
-async def test_the_window_ends_and_counting_begins_anew(gateway: Gateway, sql: Any) -> None:
+async def test_counting_restarts_after_the_window(gateway: Gateway, sql: Any) -> None:
     ip_address = new_address()
     await register(gateway, ip_address)
     await sql(
@@ -78,7 +78,7 @@ async def test_the_window_ends_and_counting_begins_anew(gateway: Gateway, sql: A
         await gateway.register(new_email(), ip_address=ip_address)
 
 
-async def test_an_ipv6_customer_is_one_address(gateway: Gateway) -> None:
+async def test_an_ipv6_customer_is_one_network(gateway: Gateway) -> None:
     network = f"2001:db8:{uuid.uuid4().hex[:4]}"
     for host in range(REGISTRATIONS_PER_ADDRESS):
         await register(gateway, f"{network}:1::{host + 1:x}", 1)
@@ -102,7 +102,7 @@ async def test_attempts_that_cost_a_hash_are_counted_and_mistakes_are_not(gatewa
         await gateway.register(account.email, ip_address=account.ip_address)
 
 
-async def test_throttling_comes_before_hashing_and_leaves_logins_alone(gateway: Gateway, stuck: Accounts) -> None:
+async def test_throttling_precedes_hashing_and_does_not_affect_logins(gateway: Gateway, stuck: Accounts) -> None:
     account = await gateway.account()
     await register(gateway, account.ip_address, REGISTRATIONS_PER_ADDRESS - 1)
     client = domain.Client(user_agent="", ip_address=account.ip_address)

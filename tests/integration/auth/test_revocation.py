@@ -1,4 +1,4 @@
-"""Ending sessions: whose, how often, and that others hear of it."""
+"""Revocation of sessions, and the events that it publishes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def heard(jetstream: JetStreamContext, account: Account, count: int) -> li
     return [auth_events_pb2.SessionsRevoked.FromString(message.data) for message in messages]
 
 
-async def test_logout_ends_the_session_and_is_told(gateway: Gateway, jetstream: JetStreamContext) -> None:
+async def test_logout_ends_the_session_and_publishes_it(gateway: Gateway, jetstream: JetStreamContext) -> None:
     account = await gateway.account()
     await gateway.revoke(account.session_id, user=account.identity, reason="logout")
     with pytest.raises(errors.Unauthenticated) as refused:
@@ -49,7 +49,9 @@ async def test_logout_ends_the_session_and_is_told(gateway: Gateway, jetstream: 
     assert event.occur_time.ToSeconds() > 0
 
 
-async def test_ending_a_session_twice_is_no_error_and_no_news(gateway: Gateway, jetstream: JetStreamContext) -> None:
+async def test_ending_a_session_twice_succeeds_and_publishes_once(
+    gateway: Gateway, jetstream: JetStreamContext
+) -> None:
     account = await gateway.account()
     for reason in ("", "logout", ""):
         await gateway.revoke(account.session_id, user=account.identity, reason=reason)
@@ -60,7 +62,7 @@ async def test_ending_a_session_twice_is_no_error_and_no_news(gateway: Gateway, 
     assert list(second.session_ids) == [again.session_id]
 
 
-async def test_nobody_ends_the_session_of_another(gateway: Gateway) -> None:
+async def test_a_session_of_another_user_cannot_be_ended(gateway: Gateway) -> None:
     account, other = await gateway.account(), await gateway.account()
     told = []
     for session_id in (account.session_id, str(uuid.uuid4())):
@@ -98,7 +100,7 @@ async def test_all_sessions_end(gateway: Gateway) -> None:
     assert refused.value.code == "session_invalid"
 
 
-async def test_a_new_token_and_a_verified_address_make_others_forget(
+async def test_a_new_token_and_a_verified_address_invalidate_caches(
     gateway: Gateway, jetstream: JetStreamContext, post: Post
 ) -> None:
     account = await gateway.account()
@@ -111,7 +113,7 @@ async def test_a_new_token_and_a_verified_address_make_others_forget(
     )
 
 
-async def test_a_changed_password_is_told_as_the_reason(gateway: Gateway, jetstream: JetStreamContext) -> None:
+async def test_a_password_change_is_published_as_the_reason(gateway: Gateway, jetstream: JetStreamContext) -> None:
     account = await gateway.account()
     other = await gateway.again(account)
     await gateway.auth(
@@ -125,7 +127,7 @@ async def test_a_changed_password_is_told_as_the_reason(gateway: Gateway, jetstr
     assert told == {"refreshed": [account.session_id], "password_changed": [other.session_id]}
 
 
-async def test_sessions_beyond_the_limit_are_told_of(gateway: Gateway, jetstream: JetStreamContext) -> None:
+async def test_sessions_beyond_the_limit_are_published(gateway: Gateway, jetstream: JetStreamContext) -> None:
     account = await gateway.account()
     for _ in range(domain.SESSIONS_PER_USER):
         await gateway.login(account.email, ip_address=account.ip_address)
@@ -133,7 +135,7 @@ async def test_sessions_beyond_the_limit_are_told_of(gateway: Gateway, jetstream
     assert (list(event.session_ids), event.reason) == ([account.session_id], "revoked")
 
 
-async def test_only_news_are_sent(gateway: Gateway, context: Context) -> None:
+async def test_only_changes_are_published(gateway: Gateway, context: Context) -> None:
     account = await gateway.account()
     sent: list[int] = []
 
@@ -149,7 +151,7 @@ async def test_only_news_are_sent(gateway: Gateway, context: Context) -> None:
     assert sent == [1]
 
 
-async def test_without_its_news_a_revocation_does_not_happen(gateway: Gateway, context: Context, sql: Any) -> None:
+async def test_a_revocation_whose_event_fails_is_rolled_back(gateway: Gateway, context: Context, sql: Any) -> None:
     account = await gateway.account()
     actor = domain.Actor(user_id=uuid.UUID(account.user_id), session_id=uuid.UUID(account.session_id))
     await sql("ALTER TABLE auth.outbox ADD CONSTRAINT no_news CHECK (false) NOT VALID")
@@ -161,7 +163,7 @@ async def test_without_its_news_a_revocation_does_not_happen(gateway: Gateway, c
     assert (await gateway.validate(account.token)).session.session_id == account.session_id
 
 
-async def test_a_session_begun_during_a_revocation_can_end_in_it(gateway: Gateway, engine: AsyncEngine) -> None:
+async def test_a_session_begun_during_a_revocation_can_be_revoked_by_it(gateway: Gateway, engine: AsyncEngine) -> None:
     account = await gateway.account()
     async with engine.begin() as conn:
         await session_storage.list_sessions(conn, uuid.UUID(account.user_id))  # the transaction's time is now
@@ -172,7 +174,7 @@ async def test_a_session_begun_during_a_revocation_can_end_in_it(gateway: Gatewa
 
 
 @pytest.mark.parametrize("session_id", ["", "x", "\x00", "{00000000-0000-0000-0000-000000000000}"])
-async def test_what_is_no_id_is_refused(gateway: Gateway, session_id: str) -> None:
+async def test_an_invalid_id_is_refused(gateway: Gateway, session_id: str) -> None:
     account = await gateway.account()
     with pytest.raises(errors.InvalidArgument) as refused:
         await gateway.revoke(session_id, user=account.identity)

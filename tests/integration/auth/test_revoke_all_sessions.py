@@ -1,4 +1,4 @@
-"""Everybody's sessions end, as after a break-in."""
+"""Revocation of all users' sessions, as after a break-in."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class RecordingRelay:
 RPC = "RevokeAllUsersSessions"
 
 
-async def test_an_admin_ends_everybodys_sessions_and_goes_on(
+async def test_an_admin_revokes_all_users_sessions_but_their_own(
     gateway: Gateway, admin: Account, sql: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(revoke_all_sessions, "BATCH", 2)
@@ -51,7 +51,7 @@ async def test_an_admin_ends_everybodys_sessions_and_goes_on(
     assert (event.kind, event.user_id, event.details["scope"]) == ("sessions_revoked", None, "all_users")
 
 
-async def test_at_the_shell_admins_too_are_signed_out_and_every_end_is_told(
+async def test_the_shell_revokes_admins_sessions_too_and_publishes_every_revocation(
     gateway: Gateway, admin: Account, context: Context
 ) -> None:
     account = await gateway.account()
@@ -68,7 +68,7 @@ async def test_at_the_shell_admins_too_are_signed_out_and_every_end_is_told(
     assert {event.reason for event in told} == {"revoked_by_admin"}
 
 
-async def test_a_session_that_is_being_changed_is_not_forgotten(
+async def test_a_locked_session_is_revoked_later(
     gateway: Gateway, admin: Account, context: Context, engine: AsyncEngine
 ) -> None:
     account = await gateway.account()
@@ -81,7 +81,9 @@ async def test_a_session_that_is_being_changed_is_not_forgotten(
     assert not await gateway.is_valid(account.token)
 
 
-async def test_others_may_not_nor_an_admin_without_a_recent_proof(gateway: Gateway, admin: Account, shift: Any) -> None:
+async def test_other_users_and_admins_without_a_fresh_session_are_refused(
+    gateway: Gateway, admin: Account, shift: Any
+) -> None:
     account = await gateway.account()
     with pytest.raises(errors.PermissionDenied) as refused:
         await gateway.admin(RPC, user=account.identity)

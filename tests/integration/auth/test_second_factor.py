@@ -1,4 +1,4 @@
-"""The second factor: turning it on and off, signing in with it, codes that count once, guesses that are stopped."""
+"""The second factor: enabling, signing in, disabling, one-time codes, throttled guesses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Protected:
     token: str
 
     def code(self, *, steps: int = 0) -> str:
-        """Give the code of the present step, or of one beside it."""
+        """Return the code of the current step, or of another one."""
         return pyotp.TOTP(self.secret).at(int(time.time()) + 30 * steps)
 
 
@@ -40,7 +40,7 @@ async def begin(gateway: Gateway, account: Account) -> Any:
 
 @pytest.fixture
 async def protected(gateway: Gateway, sql: Any) -> Protected:
-    """An account whose second factor was turned on a while ago."""
+    """Return an account with a second factor whose first code has expired."""
     account = await gateway.account()
     secret = (await begin(gateway, account)).secret
     enabled = await gateway.auth("ConfirmTotp", user=account.identity, code=pyotp.TOTP(secret).now())
@@ -59,12 +59,12 @@ async def finish(gateway: Gateway, challenge: str, code: str) -> Any:
     return await gateway.auth("FinishLogin", challenge=challenge, code=code, ip_address=new_address())
 
 
-async def test_it_counts_once_it_was_confirmed_and_gives_a_new_token(gateway: Gateway, post: Post) -> None:
+async def test_confirmation_enables_the_factor_and_replaces_the_token(gateway: Gateway, post: Post) -> None:
     account = await gateway.account()
     other = await gateway.again(account)
     offered = await begin(gateway, account)
     assert offered.uri.startswith("otpauth://totp/Repruv:") and f"secret={offered.secret}" in offered.uri
-    assert (await gateway.again(account)).token  # nothing is asked for yet
+    assert (await gateway.again(account)).token  # no code is required yet
     enabled = await gateway.auth("ConfirmTotp", user=account.identity, code=pyotp.TOTP(offered.secret).now())
     assert len(set(enabled.recovery_codes)) == 10
     assert not await gateway.is_valid(account.token)
@@ -77,7 +77,7 @@ async def test_it_counts_once_it_was_confirmed_and_gives_a_new_token(gateway: Ga
     assert refused.value.code == "second_factor_enabled"
 
 
-async def test_a_wrong_code_does_not_confirm_and_an_old_secret_neither(gateway: Gateway, sql: Any) -> None:
+async def test_neither_a_wrong_code_nor_an_expired_secret_confirms(gateway: Gateway, sql: Any) -> None:
     account = await gateway.account()
     with pytest.raises(errors.FailedPrecondition) as refused:
         await gateway.auth("ConfirmTotp", user=account.identity, code="000000")
@@ -94,7 +94,7 @@ async def test_a_wrong_code_does_not_confirm_and_an_old_secret_neither(gateway: 
         await gateway.auth("ConfirmTotp", user=account.identity, code=pyotp.TOTP(offered.secret).now())
 
 
-async def test_beginning_anew_replaces_the_secret(gateway: Gateway) -> None:
+async def test_beginning_again_replaces_the_secret(gateway: Gateway) -> None:
     account = await gateway.account()
     first, second = (await begin(gateway, account)).secret, (await begin(gateway, account)).secret
     assert first != second
@@ -103,7 +103,7 @@ async def test_beginning_anew_replaces_the_secret(gateway: Gateway) -> None:
     await gateway.auth("ConfirmTotp", user=account.identity, code=pyotp.TOTP(second).now())
 
 
-async def test_signing_in_takes_a_code(gateway: Gateway, protected: Protected) -> None:
+async def test_signing_in_requires_a_code(gateway: Gateway, protected: Protected) -> None:
     begun = await finish(gateway, await challenge(gateway, protected, remember=True), protected.code())
     shown = await gateway.validate(begun.token)
     assert shown.user.user_id == protected.account.user_id
@@ -111,26 +111,26 @@ async def test_signing_in_takes_a_code(gateway: Gateway, protected: Protected) -
 
 
 @pytest.mark.parametrize("steps", [-1, 0, 1])
-async def test_a_clock_may_be_half_a_minute_wrong(gateway: Gateway, protected: Protected, steps: int) -> None:
+async def test_a_clock_may_be_off_by_one_step(gateway: Gateway, protected: Protected, steps: int) -> None:
     assert await finish(gateway, await challenge(gateway, protected), protected.code(steps=steps))
 
 
 @pytest.mark.parametrize("steps", [-3, 3])
-async def test_a_clock_may_not_be_more_wrong(gateway: Gateway, protected: Protected, steps: int) -> None:
+async def test_a_clock_may_not_be_off_by_more(gateway: Gateway, protected: Protected, steps: int) -> None:
     with pytest.raises(errors.Unauthenticated) as refused:
         await finish(gateway, await challenge(gateway, protected), protected.code(steps=steps))
     assert (refused.value.code, refused.value.field) == ("invalid_code", "code")
 
 
-async def test_a_code_counts_once(gateway: Gateway, protected: Protected) -> None:
+async def test_a_code_works_once(gateway: Gateway, protected: Protected) -> None:
     code = protected.code(steps=1)
     assert await finish(gateway, await challenge(gateway, protected), code)
-    for late in (code, protected.code()):  # nor does one of an earlier step
+    for late in (code, protected.code()):  # nor does a code of an earlier step
         with pytest.raises(errors.Unauthenticated):
             await finish(gateway, await challenge(gateway, protected), late)
 
 
-async def test_a_code_that_comes_twice_at_once_counts_once(gateway: Gateway, protected: Protected) -> None:
+async def test_concurrent_uses_of_a_code_succeed_once(gateway: Gateway, protected: Protected) -> None:
     code = protected.code()
     challenges = [await challenge(gateway, protected) for _ in range(4)]
     answers = await asyncio.gather(*(finish(gateway, one, code) for one in challenges), return_exceptions=True)
@@ -138,7 +138,7 @@ async def test_a_code_that_comes_twice_at_once_counts_once(gateway: Gateway, pro
     assert refused == ["invalid_code"] * 3
 
 
-async def test_a_recovery_code_counts_once_however_it_is_typed(gateway: Gateway, protected: Protected) -> None:
+async def test_a_recovery_code_works_once_in_any_spelling(gateway: Gateway, protected: Protected) -> None:
     first, second = protected.recovery_codes[:2]
     assert await finish(gateway, await challenge(gateway, protected), f" {first.upper().replace('-', ' ')} ")
     with pytest.raises(errors.Unauthenticated):
@@ -150,7 +150,7 @@ async def test_a_recovery_code_counts_once_however_it_is_typed(gateway: Gateway,
     assert [event.kind for event in security.events].count("recovery_code_used") == 2
 
 
-async def test_a_challenge_is_good_for_one_session(gateway: Gateway, protected: Protected) -> None:
+async def test_a_challenge_is_valid_for_one_session(gateway: Gateway, protected: Protected) -> None:
     asked = await challenge(gateway, protected)
     answers = await asyncio.gather(
         *(finish(gateway, asked, code) for code in protected.recovery_codes[:4]), return_exceptions=True
@@ -161,7 +161,7 @@ async def test_a_challenge_is_good_for_one_session(gateway: Gateway, protected: 
     assert security.recovery_codes_left == 9
 
 
-async def test_a_challenge_has_five_tries_even_at_once(gateway: Gateway, protected: Protected) -> None:
+async def test_a_challenge_has_five_tries_even_concurrently(gateway: Gateway, protected: Protected) -> None:
     asked = await challenge(gateway, protected)
     answers = await asyncio.gather(*(finish(gateway, asked, "aaaaa-aaaaa") for _ in range(8)), return_exceptions=True)
     codes_ = sorted(answer.code for answer in answers if isinstance(answer, errors.Error))
@@ -171,7 +171,7 @@ async def test_a_challenge_has_five_tries_even_at_once(gateway: Gateway, protect
     assert refused.value.code == "challenge_invalid"
 
 
-async def test_a_challenge_ends_after_five_minutes(gateway: Gateway, protected: Protected, sql: Any) -> None:
+async def test_a_challenge_expires_after_five_minutes(gateway: Gateway, protected: Protected, sql: Any) -> None:
     asked = await challenge(gateway, protected)
     await sql(
         "UPDATE auth.login_challenges SET expires_at = expires_at - interval '5 minutes' WHERE user_id = :id",
@@ -183,13 +183,13 @@ async def test_a_challenge_ends_after_five_minutes(gateway: Gateway, protected: 
 
 
 @pytest.mark.parametrize("asked", ["", "rpc_" + "x" * 43, "rpv_" + "x" * 43, "\x00", "x" * 10_000])
-async def test_a_challenge_nobody_was_given_is_invalid(gateway: Gateway, asked: str) -> None:
+async def test_an_unknown_challenge_is_invalid(gateway: Gateway, asked: str) -> None:
     with pytest.raises(errors.Unauthenticated) as refused:
         await finish(gateway, asked, "000000")
     assert refused.value.code == "challenge_invalid"
 
 
-async def test_guessing_is_stopped_across_challenges_and_addresses(gateway: Gateway, protected: Protected) -> None:
+async def test_guesses_are_blocked_across_challenges_and_networks(gateway: Gateway, protected: Protected) -> None:
     for _ in range(throttling.CODES_PER_ACCOUNT // 5):
         asked = await challenge(gateway, protected)
         for _ in range(5):
@@ -213,7 +213,7 @@ async def test_a_changed_password_voids_challenges(gateway: Gateway, protected: 
     assert refused.value.code == "challenge_invalid"
 
 
-async def test_proving_again_takes_a_code_too(gateway: Gateway, protected: Protected) -> None:
+async def test_reauthentication_requires_a_code(gateway: Gateway, protected: Protected) -> None:
     account = protected.account
     for code in ("", "aaaaa-aaaaa"):
         with pytest.raises(errors.Unauthenticated) as refused:
@@ -224,7 +224,7 @@ async def test_proving_again_takes_a_code_too(gateway: Gateway, protected: Prote
     assert not await gateway.is_valid(protected.token)
 
 
-async def test_turning_it_off_takes_a_code_and_gives_a_new_token(gateway: Gateway, protected: Protected) -> None:
+async def test_disabling_requires_a_code_and_replaces_the_token(gateway: Gateway, protected: Protected) -> None:
     account = protected.account
     with pytest.raises(errors.Unauthenticated):
         await gateway.auth("DisableTotp", user=account.identity, code="000000")
@@ -249,7 +249,7 @@ async def test_new_recovery_codes_void_the_old_ones(gateway: Gateway, protected:
     assert await finish(gateway, await challenge(gateway, protected), made.recovery_codes[0])
 
 
-async def test_a_reset_does_not_go_around_it_once_the_address_was_verified(
+async def test_a_reset_keeps_the_factor_of_a_verified_address(
     gateway: Gateway, protected: Protected, post: Post, sql: Any
 ) -> None:
     account = protected.account
@@ -259,7 +259,7 @@ async def test_a_reset_does_not_go_around_it_once_the_address_was_verified(
     assert await challenge(gateway, protected)
 
 
-async def test_a_reset_takes_away_what_somebody_set_who_never_showed_the_address(
+async def test_a_reset_removes_the_factor_of_an_unverified_address(
     gateway: Gateway, protected: Protected, post: Post
 ) -> None:
     account = protected.account
@@ -268,7 +268,7 @@ async def test_a_reset_takes_away_what_somebody_set_who_never_showed_the_address
     assert (await gateway.again(account)).token
 
 
-async def test_neither_secret_nor_codes_are_stored_readably(protected: Protected, sql: Any, keyring: Keyring) -> None:
+async def test_neither_secret_nor_codes_are_stored_in_clear(protected: Protected, sql: Any, keyring: Keyring) -> None:
     user_id = protected.account.user_id
     [(sealed,)] = await sql("SELECT sealed_secret FROM auth.second_factors WHERE user_id = :id", id=user_id)
     assert protected.secret.encode() not in sealed

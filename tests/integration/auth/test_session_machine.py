@@ -1,4 +1,4 @@
-"""The life of sessions as a machine: whatever is done in whatever order, what ended stays ended and is told once."""
+"""Model-based test of sessions: in any order of actions, an ended session stays ended and is published once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ JUMPS = [timedelta(minutes=4), timedelta(minutes=11), timedelta(hours=11), timed
 
 @dataclass(slots=True)
 class Model:
-    """What a session should be."""
+    """The expected state of a session."""
 
     session_id: str
     identity: str
@@ -53,7 +53,7 @@ class Model:
 
 
 class Machine(RuleBasedStateMachine):
-    """One user, with all that can happen to the sessions; an admin beside."""
+    """One user and an admin, with every action on the user's sessions."""
 
     gateway: Gateway
     context: Context
@@ -111,7 +111,7 @@ class Machine(RuleBasedStateMachine):
         return pyotp.TOTP(self.secret).at(int(time.time())) if self.secret else ""
 
     def _fresh(self, data: st.DataObject) -> tuple[str, Model]:
-        """Give a session that has just proved who it is."""
+        """Return a fresh session."""
         token = self._pick(data)
         model = self.living[token]
         if model.proven >= domain.FRESH_FOR:
@@ -134,7 +134,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(remember=st.booleans())
     def login(self, remember: bool) -> None:
-        # Elsewhere while disabled: those failures are counted there.
+        # From another network while disabled, because failures are counted per network.
         ip_address = new_address() if self.is_disabled else self.ip_address
         call = self.gateway.login(self.email, password=self.password, ip_address=ip_address, remember=remember)
         if self.is_disabled:
@@ -289,7 +289,7 @@ class Machine(RuleBasedStateMachine):
         assert told == {session_id: [reason] for session_id, reason in self.revoked.items()}
 
 
-async def test_sessions_as_a_machine(
+async def test_sessions_match_the_model(
     context: Context,
     verifier: identity.Verifier,
     signer: Callable[[str], identity.Signer],

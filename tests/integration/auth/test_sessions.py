@@ -1,4 +1,4 @@
-"""The life of a session: validation, renewal, expiry, and the identity that is vouched for."""
+"""Sessions: validation, renewal, expiry, and the signed identity."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.integration.auth.conftest import Gateway
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 
 
-async def test_validation_vouches_for_the_user(gateway: Gateway, trusted_identity_keys: str) -> None:
+async def test_validation_signs_the_users_identity(gateway: Gateway, trusted_identity_keys: str) -> None:
     account = await gateway.account()
     validated = await gateway.validate(account.token)
     assert validated.session.session_id == account.session_id
@@ -46,13 +46,13 @@ async def test_the_identity_never_outlives_the_session(gateway: Gateway, sql: An
 
 
 @pytest.mark.parametrize("token", ["", "rpv_", "rpv_" + "x" * 43, "\x00", "x" * 10_000, "rpv_" + "é" * 43])
-async def test_a_token_nobody_was_given_is_invalid(gateway: Gateway, token: str) -> None:
+async def test_an_unknown_token_is_invalid(gateway: Gateway, token: str) -> None:
     with pytest.raises(errors.Unauthenticated) as refused:
         await gateway.validate(token)
     assert refused.value.code == "session_invalid"
 
 
-async def test_tokens_validated_together_are_each_judged_and_renewed_alone(gateway: Gateway, shift: Any) -> None:
+async def test_tokens_validated_together_are_independent(gateway: Gateway, shift: Any) -> None:
     living, revoked, passive = [await gateway.account() for _ in range(3)]
     for account in (living, passive):
         await shift(account.session_id, domain.RENEW_AFTER)
@@ -70,7 +70,7 @@ async def test_tokens_validated_together_are_each_judged_and_renewed_alone(gatew
     assert found == [(living.session_id, True), None, (passive.session_id, False), unchanged, None]
 
 
-async def test_a_session_not_used_for_two_weeks_ends(gateway: Gateway, shift: Any) -> None:
+async def test_an_unused_session_expires_after_two_weeks(gateway: Gateway, shift: Any) -> None:
     account = await gateway.account()
     await shift(account.session_id, domain.REMEMBERED.idle - timedelta(minutes=1))
     await gateway.validate(account.token)
@@ -81,7 +81,7 @@ async def test_a_session_not_used_for_two_weeks_ends(gateway: Gateway, shift: An
     assert await gateway.sessions(account.identity) == []
 
 
-async def test_a_session_in_use_ends_after_ninety_days_all_the_same(gateway: Gateway, shift: Any) -> None:
+async def test_a_session_in_use_expires_after_ninety_days(gateway: Gateway, shift: Any) -> None:
     account = await gateway.account()
     for _ in range(9):
         await shift(account.session_id, timedelta(days=9.9))
@@ -93,7 +93,7 @@ async def test_a_session_in_use_ends_after_ninety_days_all_the_same(gateway: Gat
         await gateway.validate(account.token)
 
 
-async def test_a_session_is_renewed_once_five_minutes_have_passed(gateway: Gateway, shift: Any) -> None:
+async def test_a_session_is_renewed_after_five_minutes(gateway: Gateway, shift: Any) -> None:
     account = await gateway.account()
     await shift(account.session_id, timedelta(minutes=4))
     unchanged = (await gateway.validate(account.token)).session
@@ -105,7 +105,7 @@ async def test_a_session_is_renewed_once_five_minutes_have_passed(gateway: Gatew
     assert (await gateway.validate(account.token)).session == renewed
 
 
-async def test_a_page_left_open_keeps_no_session_alive(gateway: Gateway, shift: Any) -> None:
+async def test_passive_validation_does_not_renew(gateway: Gateway, shift: Any) -> None:
     account = await gateway.account()
     await shift(account.session_id, timedelta(hours=1))
     looked_at = await gateway.validate(account.token, passive=True)
@@ -114,7 +114,7 @@ async def test_a_page_left_open_keeps_no_session_alive(gateway: Gateway, shift: 
     assert (await gateway.validate(account.token)).is_renewed
 
 
-async def test_of_many_validations_at_once_one_renews(
+async def test_of_concurrent_validations_one_renews(
     gateway: Gateway,
     engine: AsyncEngine,
     shift: Any,
@@ -137,7 +137,7 @@ async def test_of_many_validations_at_once_one_renews(
     assert seen == [seen[0]] * 5
 
 
-async def test_validation_is_one_query_when_nothing_is_due(
+async def test_validation_is_one_query_unless_a_renewal_is_due(
     gateway: Gateway, context: Context, engine: AsyncEngine
 ) -> None:
     account = await gateway.account()
@@ -155,7 +155,7 @@ async def test_validation_is_one_query_when_nothing_is_due(
     assert len([statement for statement in statements if "auth.sessions" in statement]) == 1
 
 
-async def test_renewal_does_not_resurrect_a_session_revoked_meanwhile(
+async def test_renewal_does_not_revive_a_concurrently_revoked_session(
     gateway: Gateway,
     engine: AsyncEngine,
     shift: Any,
@@ -178,7 +178,7 @@ async def test_renewal_does_not_resurrect_a_session_revoked_meanwhile(
 
 
 @pytest.mark.parametrize("end", ["revoked_at = now(), revoke_reason = 'revoked'", "idle_expires_at = now()"])
-async def test_renewal_leaves_an_ended_session_alone(
+async def test_renewal_does_not_change_an_ended_session(
     gateway: Gateway, engine: AsyncEngine, shift: Any, sql: Any, end: str
 ) -> None:
     account = await gateway.account()

@@ -1,4 +1,4 @@
-"""Known, closed and unknown addresses cost the same work: as many hashes, the same statements; so no clock tells them apart."""
+"""Known, disabled and unknown addresses cost the same hashes and statements, so timing does not reveal accounts."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ Call = Callable[["Work", str], Awaitable[None]]
 
 
 class Counted(Passwords):
-    """Passwords that note each hash."""
+    """Passwords that record each hash."""
 
     def __init__(self) -> None:
         super().__init__(memory_kib=MEMORY_KIB)
         self.hashes: list[str] = []
 
     async def hash(self, password: str) -> str:
-        """Note it."""
+        """Record the call."""
         self.hashes.append("hash")
         return await super().hash(password)
 
     async def verify(self, stored: str | None, password: str) -> bool:
-        """Note it."""
+        """Record the call."""
         self.hashes.append("verify")
         return await super().verify(stored, password)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """Operations on an engine of their own, and what they did."""
+    """A context with an engine of its own, and the recorded work."""
 
     context: Context
     passwords: Counted
@@ -52,7 +52,7 @@ class Work:
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        """Note what is done while the context lasts."""
+        """Record the work inside the block."""
 
         def note(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
             self.statements.append(statement)
@@ -69,7 +69,7 @@ class Work:
 
 @pytest.fixture
 async def work(context: Context, database_url: Callable[[str], str]) -> AsyncIterator[Work]:
-    """Operations whose work is noted; the relay works elsewhere."""
+    """Yield a context whose work is recorded; the relay uses another engine."""
     engine = postgres.engine(database_url("auth"), name="test-auth-work", pool_size=2)
     passwords = Counted()
     changed = replace(context, engine=engine, passwords=passwords, is_registration_open=False)
@@ -106,7 +106,7 @@ async def register(work: Work, email: str) -> None:
     ("call", "hashes"),
     [(wrong, ["verify"]), (right_if_it_were_open, ["verify"]), (forgot, []), (register, ["hash"])],
 )
-async def test_the_same_is_done_whoever_it_is(
+async def test_known_disabled_and_unknown_addresses_cost_the_same_work(
     gateway: Gateway, work: Work, sql: Any, call: Call, hashes: list[str]
 ) -> None:
     known, closed = new_email(), f"closed-{uuid.uuid4().hex[:12]}@example.org"

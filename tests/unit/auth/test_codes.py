@@ -1,4 +1,4 @@
-"""Codes as they are made and compared; names of user agents."""
+"""Generation and comparison of codes; names of user agents."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ SECRET = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
     ("seconds", "code"),
     [(59, "287082"), (1111111109, "081804"), (1234567890, "005924"), (2000000000, "279037")],
 )
-def test_codes_are_those_of_the_standard(seconds: int, code: str) -> None:
+def test_codes_match_the_rfc(seconds: int, code: str) -> None:
     now = datetime.fromtimestamp(seconds, UTC)
     assert codes.matching_step(SECRET, code, now=now) == seconds // 30
 
 
 @pytest.mark.parametrize(("off", "matches"), [(-60, False), (-30, True), (0, True), (30, True), (60, False)])
-def test_one_step_aside_is_taken(off: int, matches: bool) -> None:
+def test_one_step_of_clock_skew_is_accepted(off: int, matches: bool) -> None:
     now = datetime.fromtimestamp(1111111109 + off, UTC)
     assert (codes.matching_step(SECRET, "081804", now=now) is not None) is matches
 
 
 @pytest.mark.parametrize("code", ["", "08180", "0818044", "٠٨١٨٠٤", "081804\n", "x81804"])
-def test_what_is_no_code_matches_nothing(code: str) -> None:
+def test_an_invalid_code_matches_no_step(code: str) -> None:
     assert codes.matching_step(SECRET, code, now=datetime.fromtimestamp(1111111109, UTC)) is None
 
 
-def test_recovery_codes_are_unlike_and_read_back_however_typed() -> None:
+def test_recovery_codes_differ_and_match_in_any_spelling() -> None:
     made = codes.new_recovery_codes()
     assert len(set(made)) == codes.RECOVERY_CODES
     assert all(re.fullmatch(r"[a-z2-7]{5}-[a-z2-7]{5}", code) for code in made)
@@ -46,7 +46,7 @@ def test_recovery_codes_are_unlike_and_read_back_however_typed() -> None:
 
 
 @pytest.mark.parametrize("typed", ["x" * 41, "é", "\x00" * 1000])
-def test_what_cannot_be_a_code_is_none(typed: str) -> None:
+def test_an_impossible_code_is_cleaned_to_nothing(typed: str) -> None:
     cleaned = validation.clean_code(typed)
     assert not codes.is_recovery(cleaned)
 
@@ -62,5 +62,5 @@ def test_what_cannot_be_a_code_is_none(typed: str) -> None:
         ("(" * 100_000, ""),
     ],
 )
-def test_a_client_has_a_name_or_none(user_agent: str, name: str) -> None:
+def test_user_agents_have_readable_names(user_agent: str, name: str) -> None:
     assert user_agents.name(user_agent) == name

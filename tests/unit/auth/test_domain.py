@@ -1,4 +1,4 @@
-"""The rules for what people type in, and the secrets of sessions."""
+"""Validation of user input, and tokens."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GOOD = "tulip-anvil-rowing"
         ("a" * 64 + "@example.org", "a" * 64 + "@example.org"),
     ],
 )
-def test_an_email_has_one_spelling(typed: str, stored: str) -> None:
+def test_an_email_has_one_canonical_form(typed: str, stored: str) -> None:
     assert validation.normalize_email(typed) == stored
     assert validation.normalize_email(stored) == stored
 
@@ -50,7 +50,7 @@ def test_an_email_has_one_spelling(typed: str, stored: str) -> None:
         "ada@exam\x00ple.org",
         "ada\u2028@example.org",
         "дада@example.org",
-        "ada@straße.example",  # would become strasse.example, which is somebody else's
+        "ada@straße.example",  # would become strasse.example, which is another owner's
         "ada＠example.org",
         "a" * 65 + "@example.org",
         "ada@" + "b" * 64 + ".org",
@@ -58,14 +58,14 @@ def test_an_email_has_one_spelling(typed: str, stored: str) -> None:
         "ada@" + "ü" * 100_000,
     ],
 )
-def test_what_is_no_email_is_refused(typed: str) -> None:
+def test_an_invalid_email_is_refused(typed: str) -> None:
     with pytest.raises(errors.InvalidArgument) as refused:
         validation.normalize_email(typed)
     assert refused.value.field == "email"
 
 
 @pytest.mark.parametrize("password", [GOOD, "x7!Kq-2_vB", "  spaces are fine  ", "пароль-из-слов", "ab1$" * 32])
-def test_a_password_of_ones_own_is_taken(password: str) -> None:
+def test_an_uncommon_password_is_accepted(password: str) -> None:
     validation.check_password(password, email="ada@example.org")
 
 
@@ -94,7 +94,7 @@ def test_a_weak_password_is_refused(password: str, code: str) -> None:
     assert (refused.value.field, refused.value.code) == ("password", code)
 
 
-def test_the_refusal_of_a_password_says_what_would_be_right() -> None:
+def test_the_refusal_of_a_password_states_the_rule() -> None:
     with pytest.raises(errors.InvalidArgument, match="10 to 128 characters"):
         validation.check_password("short", email="ada@example.org")
 
@@ -107,13 +107,13 @@ def test_a_name_is_trimmed(typed: str, stored: str) -> None:
 
 
 @pytest.mark.parametrize("typed", ["x" * 101, "A\x00da", "A\nda", "A\x1bda", "A\x85da", "A\u2029da"])
-def test_a_name_that_is_too_long_or_not_readable_is_refused(typed: str) -> None:
+def test_a_long_or_unprintable_name_is_refused(typed: str) -> None:
     with pytest.raises(errors.InvalidArgument) as refused:
         validation.clean_name(typed)
     assert refused.value.field == "name"
 
 
-def test_a_user_agent_is_made_showable() -> None:
+def test_a_user_agent_is_made_printable() -> None:
     assert validation.clean_client(user_agent="Fire\x00fox\n", ip_address="").user_agent == "Fire fox"
     assert validation.clean_client(user_agent="x" * 5000, ip_address="").user_agent == "x" * 400
 
@@ -128,19 +128,19 @@ def test_a_user_agent_is_made_showable() -> None:
         ("fe80::1%eth0", "fe80::1", "fe80::/64"),
     ],
 )
-def test_an_address_has_one_spelling_and_a_network(given: str, stored: str, network: str) -> None:
+def test_an_ip_address_has_one_canonical_form_and_a_network(given: str, stored: str, network: str) -> None:
     client = validation.clean_client(user_agent="", ip_address=given)
     assert (client.ip_address, client.network) == (stored, network)
 
 
 @pytest.mark.parametrize("given", ["localhost", "203.0.113", "203.0.113.9\x00", "x" * 5000])
-def test_what_is_no_address_is_refused(given: str) -> None:
+def test_an_invalid_address_is_refused(given: str) -> None:
     with pytest.raises(errors.InvalidArgument) as refused:
         validation.clean_client(user_agent="", ip_address=given)
     assert refused.value.field == "client"
 
 
-def test_tokens_are_long_unlike_and_recognisable() -> None:
+def test_tokens_are_long_unique_and_prefixed() -> None:
     made = {tokens.new_session() for _ in range(1000)}
     assert len(made) == 1000
     assert all(token.startswith("rpv_") and len(token) == 4 + 43 for token in made)
@@ -150,11 +150,11 @@ def test_tokens_are_long_unlike_and_recognisable() -> None:
 @pytest.mark.parametrize(
     "token", ["", "rpv_", "rpv_" + "x" * 42, "rpv_" + "x" * 44, "RPV_" + "x" * 43, "rpv_" + "é" * 43]
 )
-def test_what_cannot_be_a_token_is_none(token: str) -> None:
+def test_a_malformed_token_has_no_hash(token: str) -> None:
     assert tokens.session_hash(token) is None
 
 
-def test_one_kind_of_token_is_not_taken_for_another() -> None:
+def test_one_kind_of_token_is_not_accepted_as_another() -> None:
     assert tokens.session_hash(tokens.new_challenge()) is None
     assert tokens.session_hash(tokens.new_link()) is None
     assert tokens.challenge_hash(tokens.new_session()) is None
@@ -162,7 +162,7 @@ def test_one_kind_of_token_is_not_taken_for_another() -> None:
     assert tokens.link_hash(tokens.new_challenge()) is None
 
 
-def test_reasons_that_a_caller_may_give() -> None:
+def test_callers_may_pass_only_some_reasons() -> None:
     assert validation.parse_revoke_reason("") is domain.RevokeReason.REVOKED
     assert validation.parse_revoke_reason("logout") is domain.RevokeReason.LOGOUT
     for other in ("revoked_all", "because", "logout\x00"):

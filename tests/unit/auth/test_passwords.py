@@ -1,4 +1,4 @@
-"""Hashing: right and wrong passwords, users that do not exist, outdated parameters, a full queue."""
+"""Password hashing: matches, unknown users, outdated parameters, a full queue."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ async def test_only_the_right_password_verifies(passwords: Passwords) -> None:
     assert not await passwords.verify(None, "tulip-anvil-rowing")
 
 
-async def test_the_same_password_never_hashes_alike(passwords: Passwords) -> None:
+async def test_hashes_of_the_same_password_differ(passwords: Passwords) -> None:
     assert await passwords.hash("tulip-anvil-rowing") != await passwords.hash("tulip-anvil-rowing")
 
 
-async def test_a_hash_of_other_parameters_is_outdated_and_still_verifies(passwords: Passwords) -> None:
+async def test_a_hash_with_other_parameters_is_outdated_but_verifies(passwords: Passwords) -> None:
     stored = await passwords.hash("tulip-anvil-rowing")
     later = Passwords(memory_kib=128)
     assert not passwords.is_outdated(stored)
@@ -39,7 +39,7 @@ async def test_a_hash_of_other_parameters_is_outdated_and_still_verifies(passwor
     later.close()
 
 
-async def test_a_flood_is_refused_and_leaves_no_trace() -> None:
+async def test_a_flood_is_refused_and_slots_are_released() -> None:
     slow = Passwords(memory_kib=65_536, cores=1, waiting_per_core=3)
     answers = await asyncio.gather(*(slow.hash("tulip-anvil-rowing") for _ in range(6)), return_exceptions=True)
     refused = [answer for answer in answers if isinstance(answer, TooBusy)]
@@ -51,7 +51,7 @@ async def test_a_flood_is_refused_and_leaves_no_trace() -> None:
     slow.close()
 
 
-async def test_a_flood_of_new_passwords_leaves_the_places_of_logins() -> None:
+async def test_a_flood_of_new_passwords_leaves_the_login_slots() -> None:
     slow = Passwords(memory_kib=65_536, cores=1, waiting_per_core=3)
     flood = [asyncio.ensure_future(slow.hash("tulip-anvil-rowing")) for _ in range(6)]
     logins = await asyncio.gather(*(slow.verify(None, "tulip-anvil-rowing") for _ in range(6)), return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Settings that belong together."""
+"""Validation of settings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ENVIRONMENT = {
 
 @pytest.fixture
 def environment(certificate: Callable[[str], tls.Certificate]) -> dict[str, str]:
-    """What the process is given at least."""
+    """Return the required settings."""
     identity_files = certificate("auth")
     files = {
         "TLS_CERTIFICATE": identity_files.certificate,
@@ -39,18 +39,18 @@ def test_the_admin_is_optional(environment: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("given", ["ADMIN_EMAIL", "ADMIN_PASSWORD"])
-def test_half_an_admin_is_a_mistake(environment: dict[str, str], given: str) -> None:
+def test_one_of_the_two_admin_settings_is_refused(environment: dict[str, str], given: str) -> None:
     with pytest.raises(settings.SettingsError, match="belong together"):
         settings.read(Settings, {**environment, given: "something"})
 
 
 @pytest.mark.parametrize(("kind", "memory"), [("local", "7"), ("production", "19455")])
-def test_hashing_that_is_too_cheap_is_a_mistake(environment: dict[str, str], kind: str, memory: str) -> None:
+def test_too_cheap_hashing_is_refused(environment: dict[str, str], kind: str, memory: str) -> None:
     with pytest.raises(settings.SettingsError, match="PASSWORD_MEMORY_KIB"):
         settings.read(Settings, {**environment, "ENVIRONMENT": kind, "PASSWORD_MEMORY_KIB": memory})
 
 
-def test_somebody_must_be_able_to_register(environment: dict[str, str]) -> None:
+def test_registrations_per_address_must_be_positive(environment: dict[str, str]) -> None:
     with pytest.raises(settings.SettingsError, match="REGISTRATIONS_PER_ADDRESS"):
         settings.read(Settings, {**environment, "REGISTRATIONS_PER_ADDRESS": "0"})
 
@@ -64,7 +64,7 @@ def test_somebody_must_be_able_to_register(environment: dict[str, str]) -> None:
         ({"REGISTRATION": "verified"}, False),
     ],
 )
-def test_production_registers_by_mail_unless_told_otherwise(
+def test_production_registers_by_email_by_default(
     environment: dict[str, str], told: dict[str, str], is_open: bool
 ) -> None:
     assert settings.read(Settings, {**environment, **told}).is_registration_open is is_open
@@ -81,7 +81,7 @@ def test_production_registers_by_mail_unless_told_otherwise(
         ({"EMAIL_FROM": ""}, "EMAIL_FROM is missing"),
     ],
 )
-def test_production_sends_real_mails(environment: dict[str, str], told: dict[str, str], said: str) -> None:
+def test_production_requires_a_mail_server(environment: dict[str, str], told: dict[str, str], said: str) -> None:
     good = {"EMAIL_URL": "smtps://u:p@mail.example.org", "EMAIL_FROM": "Repruv <a@example.org>"}
     production = {**environment, "ENVIRONMENT": "production", **good}
     assert settings.read(WorkerSettings, production).email_from == "Repruv <a@example.org>"
