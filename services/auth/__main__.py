@@ -243,7 +243,7 @@ async def seed_admin(context: Context, config: Settings, stop: asyncio.Event) ->
             raise settings.SettingsError(f"ADMIN_{error.field.upper()} cannot be used: {error.message}") from error
         except domain.EmailTaken as error:
             message = (
-                "ADMIN_EMAIL belongs to an ordinary user, who is not promoted; choose an address nobody registered"
+                "ADMIN_EMAIL belongs to an ordinary user, who is not promoted; choose an address that is not registered"
             )
             if config.environment == "production":
                 raise settings.SettingsError(message) from error
