@@ -50,13 +50,15 @@ check: $(INSTALLED) ## Lint, formatting, types, protos, generated stubs
 	$(BIN)/mypy .
 	$(BIN)/buf lint protos
 	$(BIN)/python protos/generate.py --check
+	$(BIN)/python -m gateway.generate_types --check
 
 format: $(INSTALLED) ## Format the code
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-protos: $(INSTALLED) ## Generate the stubs in protos/gen
+protos: $(INSTALLED) ## Generate the stubs in protos/gen and the TypeScript types of the gateway
 	$(BIN)/python protos/generate.py
+	$(BIN)/python -m gateway.generate_types
 
 bench: $(INSTALLED) ## Run the benchmarks (ARGS=…)
 	$(BIN)/python -m bench $(ARGS)

@@ -59,6 +59,25 @@ def create(
     )
     app.state.container = container
     app.include_router(probes)
+    include_api(app)
+    openapi.install(app, container.cookie)
+    app.router.routes.extend(pages)
+    responder = problems.ErrorResponder(error_page)
+    responder.install(app)
+    # Requests pass the last one added first.
+    app.add_middleware(body_limit.BodyLimit, responder=responder)
+    app.add_middleware(same_origin.SameOrigin, public_origin=container.settings.public_origin, responder=responder)
+    app.add_middleware(rate_limits.RateLimit, limits=container.settings.rate_limits, responder=responder)
+    app.add_middleware(cookie_renewal.CookieRenewal, cookie=container.cookie)
+    app.add_middleware(access_log.AccessLog, responder=responder)
+    app.add_middleware(headers.SecurityHeaders, https=container.settings.is_https)
+    app.add_middleware(request_id.RequestId)
+    app.add_middleware(response.HandOff)
+    return app
+
+
+def include_api(app: FastAPI) -> None:
+    """Add the routes of the REST API."""
     accounts = (auth.router, sessions.router, security.router)
     rest = (
         passkeys.router,
@@ -74,20 +93,6 @@ def create(
     # The frontend's older paths.
     for router in (*accounts, demo.router, jobs.router):
         app.include_router(router, prefix="/api", include_in_schema=False)
-    openapi.install(app, container.cookie)
-    app.router.routes.extend(pages)
-    responder = problems.ErrorResponder(error_page)
-    responder.install(app)
-    # Requests pass the last one added first.
-    app.add_middleware(body_limit.BodyLimit, responder=responder)
-    app.add_middleware(same_origin.SameOrigin, public_origin=container.settings.public_origin, responder=responder)
-    app.add_middleware(rate_limits.RateLimit, limits=container.settings.rate_limits, responder=responder)
-    app.add_middleware(cookie_renewal.CookieRenewal, cookie=container.cookie)
-    app.add_middleware(access_log.AccessLog, responder=responder)
-    app.add_middleware(headers.SecurityHeaders, https=container.settings.is_https)
-    app.add_middleware(request_id.RequestId)
-    app.add_middleware(response.HandOff)
-    return app
 
 
 @asynccontextmanager

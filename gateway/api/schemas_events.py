@@ -1,11 +1,19 @@
-"""What polls for events answer."""
+"""The responses of polls for events."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 from typing_extensions import TypedDict
+
+from gateway.views import Connection, DemoStatus, Job, NotificationsRead
+
+
+class Reset(TypedDict):
+    """Events may be missing: read again what the page shows."""
+
+    reason: str
 
 
 class Event(TypedDict):
@@ -14,8 +22,16 @@ class Event(TypedDict):
     id: Annotated[
         int | None, Field(description="The sequence of a transition, as in the stream; null for what has none.")
     ]
-    event: Annotated[str, Field(examples=["job"], description="`job`, `demo`, `connection` or `reset`.")]
-    data: Annotated[dict[str, Any], Field(description="A whole snapshot with a `version`, as in the stream.")]
+    event: Annotated[
+        str, Field(examples=["job"], description="`job`, `demo`, `connection`, `notification` or `reset`.")
+    ]
+    data: Annotated[
+        Job | DemoStatus | Connection | NotificationsRead | Reset,
+        Field(description="A whole snapshot with a `version`, as in the stream."),
+    ]
+        Job | DemoStatus | Connection | NotificationsRead | Reset,
+        Field(description="A whole snapshot with a `version`, as in the stream."),
+    ]
 
 
 class Piece(TypedDict):

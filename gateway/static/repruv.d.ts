@@ -1,67 +1,11 @@
 /** Types of /static/repruv.js. Times are ISO 8601 in UTC, durations milliseconds unless named otherwise. */
 
-export type JobStatus =
-  | 'scheduled' | 'pending' | 'running' | 'retrying' | 'cancelling' | 'completed' | 'failed' | 'cancelled';
-export type DemoStatus = 'disabled' | 'enabling' | 'enabled' | 'disabling' | 'failed';
+import type { Connection, DemoStatus as Demo, ErrorInfo as Problem, Job, NotificationsRead, Progress } from './repruv/types';
+
+export type { Connection, Demo, Job, NotificationsRead, Problem, Progress };
+export type JobStatus = Job['status'];
+export type DemoStatus = Demo['status'];
 export type StreamState = 'connecting' | 'open' | 'reconnecting' | 'polling' | 'offline' | 'signed-out' | 'closed';
-
-export interface Progress {
-  done: number;
-  total: number;
-  percent: number | null;
-  message: string;
-}
-
-export interface Problem {
-  code: string;
-  message: string;
-}
-
-export interface Job {
-  job_id: string;
-  kind: string;
-  status: JobStatus;
-  progress: Progress | null;
-  attempt: number;
-  max_attempts: number;
-  errors: number;
-  created_at: string;
-  started_at: string | null;
-  finished_at: string | null;
-  duration_seconds: number | null;
-  estimated_finish_at: string | null;
-  next_run_at: string | null;
-  deadline_at: string | null;
-  parent_id: string | null;
-  children: { total: number; ended: number; unsuccessful: number } | null;
-  result: Record<string, unknown> | null;
-  error: Problem | null;
-  cancellable: boolean;
-  retryable: boolean;
-  version: number;
-}
-
-export interface Demo {
-  status: DemoStatus;
-  demo_mode: boolean;
-  job_id: string | null;
-  job_kind: 'demo.enable' | 'demo.disable' | null;
-  job_status: JobStatus | null;
-  progress: Progress | null;
-  profile: Record<string, unknown> | null;
-  error: Problem | null;
-  stats: {
-    content: number;
-    interactions: number;
-    removed_content: number;
-    removed_interactions: number;
-    content_written: number;
-    interactions_written: number;
-  } | null;
-  version: number;
-  enabled_at: string | null;
-  expires_at: string | null;
-}
 
 export interface Hello {
   resumed: boolean;
@@ -137,9 +81,9 @@ export interface Watch {
 export interface EventHandlers {
   job?: (job: Job) => void;
   demo?: (demo: Demo) => void;
-  connection?: (connection: Record<string, unknown>) => void;
+  connection?: (connection: Connection) => void;
   /** Notifications were read, in whatever tab or on whatever device: how many are left, counted up to 100. */
-  notification?: (notification: { unread_count: number; version: number }) => void;
+  notification?: (notification: NotificationsRead) => void;
   hello?: (hello: Hello) => void;
   reset?: (reset: Record<string, unknown>) => void;
   bye?: (bye: { reason: string }) => void;

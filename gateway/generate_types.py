@@ -1,0 +1,115 @@
+"""Generate `static/repruv/types.d.ts` from the OpenAPI document, or check that the committed file is current."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+
+from gateway import app
+
+TARGET = Path(__file__).parent / "static" / "repruv" / "types.d.ts"
+ROOTS = (
+    "Job",
+    "Jobs",
+    "JobHistory",
+    "DemoStatus",
+    "DemoAccepted",
+    "Connection",
+    "Notifications",
+    "NotificationsRead",
+    "Dashboard",
+    "Content",
+    "Interactions",
+    "Me",
+)
+"""The schemas that a frontend handles; schemas they refer to are generated too."""
+_HEADER = """/** Generated from the OpenAPI document by `make protos`; do not edit. Times are ISO 8601 in UTC. */
+"""
+_PRIMITIVES = {"string": "string", "integer": "number", "number": "number", "boolean": "boolean", "null": "null"}
+
+Schema = dict[str, Any]
+
+
+def generate() -> str:
+    """Return the TypeScript declarations."""
+    application = FastAPI()
+    app.include_api(application)
+    schemas: dict[str, Schema] = application.openapi()["components"]["schemas"]
+    return "\n".join([_HEADER, *(_interface(name, schemas[name]) for name in _reachable(schemas))])
+
+
+def _reachable(schemas: dict[str, Schema]) -> list[str]:
+    names: dict[str, None] = {}
+    queue = list(ROOTS)
+    while queue:
+        name = queue.pop(0)
+        if name not in names:
+            names[name] = None
+            queue.extend(_references(schemas[name]))
+    return sorted(names)
+
+
+def _references(node: object) -> Iterator[str]:
+    if isinstance(node, dict):
+        if "$ref" in node:
+            yield _name(node)
+        for value in node.values():
+            yield from _references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _references(value)
+
+
+def _name(reference: Schema) -> str:
+    return str(reference["$ref"].rpartition("/")[2])
+
+
+def _interface(name: str, schema: Schema) -> str:
+    lines = [f"/** {schema['description']} */"] if "description" in schema else []
+    lines.append(f"export interface {name} {{")
+    required = set(schema.get("required", ()))
+    for field, inner in schema["properties"].items():
+        if "description" in inner:
+            lines.append(f"  /** {inner['description']} */")
+        lines.append(f"  {field}{'' if field in required else '?'}: {_type(inner)};")
+    return "\n".join([*lines, "}", ""])
+
+
+def _type(schema: Schema) -> str:
+    if "$ref" in schema:
+        return _name(schema)
+    if "anyOf" in schema:
+        return " | ".join(_type(option) for option in schema["anyOf"])
+    if "const" in schema or "enum" in schema:
+        return " | ".join(_literal(value) for value in schema.get("enum", [schema.get("const")]))
+    if schema["type"] == "array":
+        inner = _type(schema["items"])
+        return f"({inner})[]" if " " in inner else f"{inner}[]"
+    if schema["type"] == "object":
+        values = schema.get("additionalProperties")
+        return f"Record<string, {_type(values) if isinstance(values, dict) and values else 'unknown'}>"
+    return _PRIMITIVES[schema["type"]]
+
+
+def _literal(value: object) -> str:
+    return f"'{value}'" if isinstance(value, str) else str(value).lower()
+
+
+def main() -> None:
+    """Generate, or with `--check` exit with 1 if the committed file is not current."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    text = generate()
+    if not parser.parse_args().check:
+        TARGET.write_text(text)
+    elif not TARGET.exists() or TARGET.read_text() != text:
+        sys.exit(f"{TARGET.name} is not current, run `make protos`")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,283 @@
+/** Generated from the OpenAPI document by `make protos`; do not edit. Times are ISO 8601 in UTC. */
+
+/** Whom the platform knows the user as. */
+export interface Account {
+  external_id: string;
+  name: string;
+  url: string;
+  picture_url: string;
+}
+
+/** One run of a job's handler. */
+export interface Attempt {
+  attempt: number;
+  worker: string;
+  started_at: string | null;
+  finished_at: string | null;
+  outcome: 'completed' | 'failed' | 'cancelled' | 'released' | 'snoozed' | 'waiting' | 'crashed' | null;
+  error: ErrorInfo | null;
+}
+
+/** Who wrote it. */
+export interface Author {
+  name: string;
+  handle: string;
+}
+
+/** How many jobs a job has submitted as its children, how many of those ended, and how many of them without success. */
+export interface Children {
+  total: number;
+  ended: number;
+  unsuccessful: number;
+}
+
+/** A user's access to a platform. Of two snapshots the one with the higher `version` is the newer. */
+export interface Connection {
+  platform: string;
+  title: string;
+  status: 'disconnected' | 'connecting' | 'connected' | 'disconnecting' | 'failed';
+  account: Account | null;
+  error: ErrorInfo | null;
+  job_id: string | null;
+  connected_at: string | null;
+  synced_at: string | null;
+  access_expires_at: string | null;
+  item_count: number;
+  updated_at: string | null;
+  version: number;
+}
+
+/** A page of content items. */
+export interface Content {
+  content: ContentItem[];
+  /** Empty on the last page. */
+  next_page_token: string;
+}
+
+/** Something that people interact with. */
+export interface ContentItem {
+  content_id: string;
+  platform: string;
+  title: string;
+  published_at: string | null;
+  views: number;
+  likes: number;
+  interaction_count: number;
+}
+
+/** What it is about. */
+export interface ContentReference {
+  content_id: string;
+  title: string;
+}
+
+/** The dashboard's numbers; all zero unless demo mode is enabled. */
+export interface Dashboard {
+  demo: boolean;
+  content_count: number;
+  interaction_count: number;
+  average_rating: number | null;
+  rating_counts: Record<string, number>;
+  /** 0 to 1. */
+  response_rate: number | null;
+  needs_reply: number;
+  sentiment: SentimentCounts;
+  views: number;
+  likes: number;
+  /** The last 30 days, oldest first. */
+  interactions_per_day: DayCount[];
+  computed_at: string | null;
+}
+
+/** Interactions of one day (UTC). */
+export interface DayCount {
+  date: string;
+  count: number;
+  sentiment: SentimentCounts;
+}
+
+/** An accepted request; the job does the work. */
+export interface DemoAccepted {
+  status: 'disabled' | 'enabling' | 'enabled' | 'disabling' | 'failed';
+  job_id: string;
+  message: string;
+}
+
+/** Who the demo data pretends the user to be. */
+export interface DemoProfile {
+  profile_type: string;
+  niche: string;
+  name: string;
+  handle: string;
+  tagline: string;
+  avatar: string;
+  platforms: string[];
+}
+
+/** Rows asked for, written so far, and removed by the latest disable. */
+export interface DemoStats {
+  content: number;
+  interactions: number;
+  content_written: number;
+  interactions_written: number;
+  removed_content: number;
+  removed_interactions: number;
+}
+
+/** How demo mode stands. */
+export interface DemoStatus {
+  status: 'disabled' | 'enabling' | 'enabled' | 'disabling' | 'failed';
+  demo_mode: boolean;
+  job_id: string | null;
+  job_kind: string | null;
+  job_status: 'scheduled' | 'pending' | 'running' | 'retrying' | 'cancelling' | 'completed' | 'failed' | 'cancelled' | null;
+  progress: Progress | null;
+  profile: DemoProfile | null;
+  error: ErrorInfo | null;
+  stats: DemoStats;
+  version: number;
+  enabled_at: string | null;
+  /** When it is disabled by itself; null: never. */
+  expires_at: string | null;
+  message: string;
+}
+
+/** Why something failed. */
+export interface ErrorInfo {
+  code: string;
+  message: string;
+}
+
+/** A comment, review or mention. */
+export interface Interaction {
+  interaction_id: string;
+  kind: 'comment' | 'review' | 'mention';
+  platform: string;
+  author: Author;
+  text: string;
+  /** 1 to 5; only for reviews. */
+  rating: number | null;
+  sentiment: 'positive' | 'neutral' | 'negative';
+  replied: boolean;
+  reply_text: string | null;
+  needs_reply: boolean;
+  occurred_at: string | null;
+  likes: number;
+  content: ContentReference;
+}
+
+/** A page of interactions, newest first. */
+export interface Interactions {
+  interactions: Interaction[];
+  /** Empty on the last page. */
+  next_page_token: string;
+}
+
+/** A long operation. Of two snapshots the one with the higher `version` is the newer. */
+export interface Job {
+  job_id: string;
+  kind: string;
+  status: 'scheduled' | 'pending' | 'running' | 'retrying' | 'cancelling' | 'completed' | 'failed' | 'cancelled';
+  progress: Progress;
+  attempt: number;
+  max_attempts: number;
+  /** Attempts that ended in an error since it was submitted or retried. */
+  errors: number;
+  created_at: string | null;
+  started_at: string | null;
+  finished_at: string | null;
+  duration_seconds: number | null;
+  /** At the rate of the last seconds; null while that is unknown. */
+  estimated_finish_at: string | null;
+  /** When it can begin next; set while it is scheduled or retrying. */
+  next_run_at: string | null;
+  /** When it must have ended. */
+  deadline_at: string | null;
+  parent_id: string | null;
+  children: Children | null;
+  result: Record<string, unknown> | null;
+  error: ErrorInfo | null;
+  cancel_reason: string | null;
+  cancellable: boolean;
+  retryable: boolean;
+  version: number;
+}
+
+/** What happened to a job, oldest first. */
+export interface JobHistory {
+  job_id: string;
+  attempts: Attempt[];
+  transitions: Transition[];
+}
+
+/** A page of jobs, newest first. */
+export interface Jobs {
+  jobs: Job[];
+  /** Empty on the last page. */
+  next_page_token: string;
+}
+
+/** The signed-in user, and where to go after signing in. */
+export interface Me {
+  user_id: string;
+  email: string;
+  name: string;
+  role: 'user' | 'admin';
+  /** The address is verified, or the account is still new. */
+  can_access_dashboard: boolean;
+  redirect_path: string;
+}
+
+/** A job that ended and that its owner has not read of yet. */
+export interface Notification {
+  notification_id: string;
+  job_id: string;
+  kind: string;
+  status: 'completed' | 'failed' | 'cancelled';
+  /** One sentence for the user. */
+  message: string;
+  error: ErrorInfo | null;
+  finished_at: string | null;
+  read: false;
+}
+
+/** A page of unread notifications, the latest first. */
+export interface Notifications {
+  notifications: Notification[];
+  /** In all; more than 100 count as 100. */
+  unread_count: number;
+  /** Empty on the last page. */
+  next_page_token: string;
+}
+
+/** How much is unread after notifications were read. Of two, the one with the higher `version` is the newer. */
+export interface NotificationsRead {
+  /** In all; more than 100 count as 100. */
+  unread_count: number;
+  version: number;
+}
+
+/** How far a job has come. */
+export interface Progress {
+  done: number;
+  /** 0 while unknown. */
+  total: number;
+  percent: number;
+  message: string;
+}
+
+/** Interactions by sentiment. */
+export interface SentimentCounts {
+  positive: number;
+  neutral: number;
+  negative: number;
+}
+
+/** One change of a job's state; `sequence` is the id of the event that told of it. */
+export interface Transition {
+  sequence: number;
+  status: 'scheduled' | 'pending' | 'running' | 'retrying' | 'cancelling' | 'completed' | 'failed' | 'cancelled';
+  attempt: number;
+  reason: string;
+  occurred_at: string | null;
+}
