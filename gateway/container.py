@@ -50,7 +50,7 @@ class Container:
         )
 
     async def are_ready(self) -> dict[str, bool]:
-        """Say for each service whether it serves."""
+        """Return for each service whether it is ready."""
         services = (self.auth, self.demo, self.jobs)
         answers = await asyncio.gather(*(service.is_ready() for service in services))
         return {service.name: answer for service, answer in zip(services, answers, strict=True)}
@@ -61,15 +61,15 @@ class Container:
         await asyncio.gather(*(service.close() for service in services))
 
 
-def assemble(told: settings.Settings) -> Container:
+def assemble(config: settings.Settings) -> Container:
     """Put the parts together; nothing is connected yet."""
-    certificate = told.certificate
-    caller = client.Caller(identity.Signer("gateway", told.identity_key), certificate)
-    auth = clients.Auth(told.auth_target, caller)
-    connections = clients.Connections(told.auth_target, caller)
-    demo = clients.Demo(told.demo_target, caller)
-    jobs = clients.Jobs(told.jobs_target, caller)
-    nats = bus.Bus(told.nats_url, name="gateway", certificate=certificate)
+    certificate = config.certificate
+    caller = client.Caller(identity.Signer("gateway", config.identity_key), certificate)
+    auth = clients.Auth(config.auth_target, caller)
+    connections = clients.Connections(config.auth_target, caller)
+    demo = clients.Demo(config.demo_target, caller)
+    jobs = clients.Jobs(config.jobs_target, caller)
+    nats = bus.Bus(config.nats_url, name="gateway", certificate=certificate)
     validator = Sessions(auth, is_live=lambda: nats.is_caught_up)
     kinds = sources.build(jobs=jobs, demo=demo, connections=connections)
     pending_jobs = PendingJobs(jobs, kinds)
@@ -77,19 +77,19 @@ def assemble(told: settings.Settings) -> Container:
     validator.subscribe(nats)
     streams.subscribe(nats)
     return Container(
-        settings=told,
+        settings=config,
         auth=auth,
-        admin=clients.Admin(told.auth_target, caller),
+        admin=clients.Admin(config.auth_target, caller),
         connections=connections,
-        passkeys=clients.Passkeys(told.auth_target, caller),
+        passkeys=clients.Passkeys(config.auth_target, caller),
         demo=demo,
         jobs=jobs,
-        engine=clients.Engine(told.jobs_target, caller),
+        engine=clients.Engine(config.jobs_target, caller),
         pending_jobs=pending_jobs,
         bus=nats,
         sessions=validator,
-        cookie=SessionCookie(secure=told.is_https),
-        anonymous_cookie=AnonymousCookie(secure=told.is_https),
-        form_tokens=FormTokens(told.identity_key),
+        cookie=SessionCookie(secure=config.is_https),
+        anonymous_cookie=AnonymousCookie(secure=config.is_https),
+        form_tokens=FormTokens(config.identity_key),
         streams=streams,
     )

@@ -27,7 +27,7 @@ class Flash:
 MESSAGES: Mapping[str, Flash] = {
     "signed_out": Flash(kind="info", message="You have signed out."),
     "session_ended": Flash(kind="info", message="Your session has ended. Sign in again to go on."),
-    "signed_in_anew": Flash(
+    "sign_in_again": Flash(
         kind="info", message="That took too long, or too many codes were wrong. Please sign in again."
     ),
     "password_reset": Flash(
@@ -37,7 +37,7 @@ MESSAGES: Mapping[str, Flash] = {
     "email_verified": Flash(kind="success", message="Your address is verified."),
     "proved": Flash(kind="success", message="Thank you. For the next ten minutes you can change what is sensitive."),
     "password_changed": Flash(kind="success", message="Your password is changed, and all other sessions have ended."),
-    "mail_sent": Flash(kind="success", message="A mail is on its way. Follow its link within 24 hours."),
+    "mail_sent": Flash(kind="success", message="A mail has been sent. Follow its link within 24 hours."),
     "factor_disabled": Flash(kind="success", message="Signing in takes no code any more."),
     "passkey_renamed": Flash(kind="success", message="The passkey has its new name."),
     "passkey_removed": Flash(
@@ -98,13 +98,13 @@ MESSAGES: Mapping[str, Flash] = {
     "account_changed": Flash(kind="info", message="The role was changed, and all sessions of the account ended."),
     "account_disabled": Flash(kind="info", message="The account is closed, and all its sessions ended."),
     "account_enabled": Flash(kind="info", message="The account is open again."),
-    "everybody_signed_out": Flash(kind="info", message="All sessions but this one have ended."),
-    "everybody_signed_out_partly": Flash(
+    "all_users_signed_out": Flash(kind="info", message="All sessions but this one have ended."),
+    "all_users_signed_out_partly": Flash(
         kind="error", message="Many sessions have ended, but some are left. Do it again until none is."
     ),
     "not_confirmed": Flash(kind="error", message="Nothing was done: tick the box to confirm."),
     "account_signed_out": Flash(kind="info", message="The session has ended there."),
-    "account_reset_sent": Flash(kind="info", message="The mail to set a new password is on its way."),
+    "account_reset_sent": Flash(kind="info", message="The mail to set a new password has been sent."),
     "own_account": Flash(kind="error", message="That cannot be done to your own account."),
     "admin_unavailable": Flash(
         kind="error", message="A part of Repruv does not answer, so nothing was changed. Please try again in a moment."
@@ -119,7 +119,7 @@ def put(response: Response, code: str, *, secure: bool) -> None:
 
 
 def take(request: Request) -> Flash | None:
-    """Give what this page has to say, if anything. The page that says it `clear`s it."""
+    """Return the flash of a request, if any. The page that shows it must `clear` it."""
     return MESSAGES.get(request.cookies.get(COOKIE, ""))
 
 

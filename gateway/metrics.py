@@ -1,4 +1,4 @@
-"""What Prometheus is told about the gateway: of all its processes, whichever of them is asked."""
+"""Prometheus metrics of the gateway, over all its worker processes."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ _INTERNAL_DETAIL = "Something went wrong on our side. If it happens again, tell 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """What a client is told about an error."""
+    """An RFC 9457 problem as a client gets it."""
 
     status: int
     code: str
@@ -66,7 +66,7 @@ class Problem:
 
 
 def problem_of(error: Exception) -> Problem:
-    """Say what a client is told about `error`; whatever is not meant for clients becomes `internal`."""
+    """Return the problem of `error`; an error not meant for clients becomes `internal`."""
     if isinstance(error, errors.Error):
         return _of_error(error)
     if isinstance(error, RequestValidationError):

@@ -36,7 +36,7 @@ def see(path: str, *, say: str = "", secure: bool) -> RedirectResponse:
 
 
 def local(wanted: str) -> str:
-    """Give `wanted` if it is the address of a page of ours, otherwise nothing."""
+    """Return `wanted` if it is the address of a page of ours, otherwise an empty string."""
     if len(wanted) > MAX_LENGTH or not _LOCAL.fullmatch(wanted):
         return ""
     parts = urlsplit(wanted)
@@ -45,7 +45,7 @@ def local(wanted: str) -> str:
 
 
 def page_of(request: Request) -> str:
-    """Give the address at which the page of a request can be looked at: forms post to just below their page."""
+    """Return the address at which the page of a request can be looked at: forms post to just below their page."""
     path = request.url.path
     if request.method not in {"GET", "HEAD"}:
         return local(path.rpartition("/")[0])
@@ -53,11 +53,11 @@ def page_of(request: Request) -> str:
 
 
 def to_reauthentication(request: Request) -> str:
-    """Give the address of the page that asks who it is, and leads back to the page of `request`."""
+    """Return the address of the page that asks who it is, and leads back to the page of `request`."""
     return f"{REAUTHENTICATE}?next={quote(page_of(request), safe='/')}"
 
 
 def to_login(request: Request) -> str:
-    """Give the address of the login page that leads back to where `request` wanted to go."""
+    """Return the address of the login page that leads back to where `request` wanted to go."""
     page = page_of(request)
     return f"{LOGIN}?next={quote(page, safe='/')}" if page else LOGIN

@@ -91,9 +91,9 @@ class Protocol(HttpToolsProtocol):
         writer.start(taken)
 
 
-def configure(app: ASGIApp, told: settings.Settings) -> uvicorn.Config:
+def configure(app: ASGIApp, config: settings.Settings) -> uvicorn.Config:
     """Configure uvicorn: our logs, no banner, no WebSockets, proxies only where they are named."""
-    host, port = told.address
+    host, port = config.address
     return uvicorn.Config(
         app,
         host=host,
@@ -104,8 +104,8 @@ def configure(app: ASGIApp, told: settings.Settings) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=bool(told.proxies),
-        forwarded_allow_ips=told.proxies or None,
+        proxy_headers=bool(config.proxies),
+        forwarded_allow_ips=config.proxies or None,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACEFUL_SECONDS,
         backlog=2048,

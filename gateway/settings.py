@@ -14,7 +14,7 @@ MAX_WORKERS = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(settings.Process):
-    """What the gateway is told."""
+    """Settings of the gateway."""
 
     listen: str = "0.0.0.0:8080"
     gateway_workers: int = 1
@@ -37,8 +37,8 @@ class Settings(settings.Process):
         if not 1 <= self.gateway_workers <= MAX_WORKERS:
             raise settings.SettingsError(f"GATEWAY_WORKERS must be between 1 and {MAX_WORKERS}")
         for name in ("user", "network", "sign_in"):
-            if (told := getattr(self, f"rate_limit_{name}")) != rate_limits.OFF:
-                rate_limits.Bucket(name, told)
+            if (quota := getattr(self, f"rate_limit_{name}")) != rate_limits.OFF:
+                rate_limits.Bucket(name, quota)
         if self.environment != "production":
             return
         if not self.is_https and urlsplit(self.public_url).hostname not in ("localhost", "127.0.0.1"):

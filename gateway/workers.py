@@ -51,7 +51,7 @@ def reserved(address: tuple[str, int]) -> Iterator[None]:
 
 
 def listener(address: tuple[str, int]) -> socket.socket:
-    """Give a socket that shares the port with those of the other workers."""
+    """Return a socket that shares the port with those of the other workers."""
     return _socket(address)
 
 
@@ -92,13 +92,13 @@ async def _keep(directory: str, stop: asyncio.Event) -> None:
             multiprocess.mark_process_dead(process.pid, directory)  # type: ignore[no-untyped-call]
         if stop.is_set():
             return
-        logger.error("a worker ended by itself", extra={"pid": process.pid, "status": process.returncode})
+        logger.error("worker process ended unexpectedly", extra={"pid": process.pid, "status": process.returncode})
         pause = PAUSES[0] if loop.time() - started > STABLE_SECONDS else min(pause * 2, longest)
         await run.wait(stop, pause)
 
 
 async def _ended(process: asyncio.subprocess.Process, stop: asyncio.Event) -> None:
-    """Wait until the process has ended, by itself or because it was asked to."""
+    """Wait until the process has ended."""
     ended, stopped = asyncio.ensure_future(process.wait()), asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)

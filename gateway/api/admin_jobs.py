@@ -1,4 +1,4 @@
-"""The job engine, for admins: 403 `admin_required` for everybody else."""
+"""The job engine, for admins: 403 `admin_required` for other users."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _STATES = {name: value for value, name in views.JOB_STATES.items()}
 
 
 async def admin(session: SignedIn) -> sessions.Session:
-    """Give the session of an admin. The services look again; but what they show a user, they show of that user alone."""
+    """Return the session of an admin. The services check the role too, but answer other users with their own rows only."""
     if session.user.role != auth_pb2.USER_ROLE_ADMIN:
         raise errors.PermissionDenied("Only admins may do that.", code="admin_required")
     return session
@@ -42,7 +42,7 @@ async def admin(session: SignedIn) -> sessions.Session:
 Admin = Annotated[sessions.Session, Depends(admin)]
 
 
-@router.get("/jobs", summary="Jobs of everybody", responses=documented(200, schemas_engine.OwnedJobs, "A page.", 403))
+@router.get("/jobs", summary="Jobs of all users", responses=documented(200, schemas_engine.OwnedJobs, "A page.", 403))
 async def list_jobs(
     session: Admin,
     gateway: Gateway,
@@ -52,7 +52,7 @@ async def list_jobs(
     page_size_: PageSize = 20,
     page_token: PageToken = "",
 ) -> Response:
-    """Give jobs across owners, newest first."""
+    """Return jobs across owners, newest first."""
     asked = jobs_service_pb2.ListJobsRequest(
         owner_id=owner_id,
         states=[_STATES[name] for name in status],
@@ -88,7 +88,7 @@ async def retry_job(job_id: JobId, session: Admin, gateway: Gateway) -> Response
 
 @router.get("/kinds", summary="List kinds", responses=documented(200, schemas_engine.Kinds, "By name.", 403))
 async def list_kinds(session: Admin, gateway: Gateway) -> Response:
-    """Give all kinds of jobs, with what waits and what bounds them."""
+    """Return all kinds of jobs, with what waits and what bounds them."""
     return answer({"kinds": [engine.kind(found) for found in await gateway.engine.list_kinds(user=session.identity)]})
 
 
@@ -131,7 +131,7 @@ async def set_kind_limits(
     "/schedules", summary="List schedules", responses=documented(200, schemas_engine.Schedules, "By name.", 403)
 )
 async def list_schedules(session: Admin, gateway: Gateway) -> Response:
-    """Give all schedules."""
+    """Return all schedules."""
     found = await gateway.engine.list_schedules(user=session.identity)
     return answer({"schedules": [engine.schedule(one) for one in found]})
 
@@ -173,12 +173,12 @@ async def trigger_schedule(
 
 @router.get("/stuck", summary="Stuck jobs", responses=documented(200, schemas_engine.StuckJobs, "Longest first.", 403))
 async def list_stuck_jobs(session: Admin, gateway: Gateway, page_size_: PageSize = 20) -> Response:
-    """Give jobs that need somebody's eye."""
+    """Return jobs that need attention."""
     found = await gateway.engine.list_stuck_jobs(page_size(page_size_), user=session.identity)
     return answer({"jobs": [engine.stuck(one) for one in found]})
 
 
 @router.get("/workers", summary="List workers", responses=documented(200, schemas_engine.Workers, "By name.", 403))
 async def list_workers(session: Admin, gateway: Gateway) -> Response:
-    """Give the workers that were seen lately, or hold jobs."""
+    """Return the workers that were seen lately, or hold jobs."""
     return answer({"workers": [engine.worker(one) for one in await gateway.engine.list_workers(user=session.identity)]})

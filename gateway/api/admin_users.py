@@ -1,4 +1,4 @@
-"""Accounts of others, for admins: 403 `admin_required` for everybody else."""
+"""Accounts of others, for admins: 403 `admin_required` for other users."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ async def list_users(
 @router.get(
     "/users/{user_id}",
     summary="An account",
-    responses=documented(200, schemas_admin.UserWithSessions, "The account and its living sessions.", 403, 404),
+    responses=documented(200, schemas_admin.UserWithSessions, "The account and its active sessions.", 403, 404),
 )
 async def get_user(user_id: UserId, session: SignedIn, gateway: Gateway) -> Response:
-    """Give an account and its living sessions."""
+    """Return an account and its active sessions."""
     found = await gateway.admin.get_user(user_id, user=session.identity)
     shown = [views.session(login, current_id=session.session_id) for login in found.sessions]
     return answer({"user": views.user(found.user), "sessions": shown})
@@ -93,13 +93,11 @@ async def revoke_user_sessions(
 
 @router.post(
     "/sessions/revoke",
-    summary="End everybody's sessions",
-    responses=documented(
-        200, schemas_admin.EverybodyRevoked, "They have ended, or those that there was time for.", 403
-    ),
+    summary="End the sessions of all users",
+    responses=documented(200, schemas_admin.AllUsersRevoked, "They have ended, or those that there was time for.", 403),
 )
 async def revoke_all_users_sessions(session: SignedIn, gateway: Gateway) -> Response:
-    """End the sessions of everybody but this one, as after a break-in. 403 `reauthentication_required`."""
+    """End the sessions of all users except this one, as after a break-in. 403 `reauthentication_required`."""
     ended = await gateway.admin.revoke_all_users_sessions(user=session.identity)
     gateway.sessions.forget_all()
     return answer({"revoked_count": ended.revoked_count, "has_more": ended.has_more})
@@ -110,7 +108,7 @@ async def revoke_all_users_sessions(session: SignedIn, gateway: Gateway) -> Resp
     status_code=202,
     response_class=Response,
     summary="Send a password reset",
-    responses=documented(202, None, "The mail is on its way.", 403, 404),
+    responses=documented(202, None, "The email is sent.", 403, 404),
 )
 async def send_password_reset(user_id: UserId, session: SignedIn, gateway: Gateway) -> Response:
     """Have the mail sent by which the user sets a new password; admins never choose one. 403 `reauthentication_required`."""
@@ -131,7 +129,7 @@ async def list_security_events(
     page_size_: PageSize = 50,
     page_token: PageToken = "",
 ) -> Response:
-    """Give security events, newest first."""
+    """Return security events, newest first."""
     asked = admin_service_pb2.ListSecurityEventsRequest(
         user_id=user_id, kinds=kind, page_size=page_size(page_size_), page_token=page_token
     )

@@ -80,7 +80,7 @@ async def login(body: schemas_auth.Login, request: Request, gateway: Gateway) ->
     responses=documented(200, schemas_auth.SignedIn, SIGNED_IN, 400, 403, 429),
 )
 async def login_code(body: schemas_auth.ChallengeAnswer, request: Request, gateway: Gateway) -> Response:
-    """Answer the challenge with a code: the cookie is set. 401 `invalid_code`, or `challenge_invalid`: sign in anew."""
+    """Answer the challenge with a code: the cookie is set. 401 `invalid_code`, or `challenge_invalid`: sign in again."""
     made = await gateway.auth.finish_login(challenge=body.challenge, code=body.code, client=client_info(request))
     return await signed_in_by(request, gateway, made)
 

@@ -24,7 +24,7 @@ _PARAMETERS = {"state": "state", "code": "code", "error": "error", "iss": "issue
     responses=documented(200, schemas_connections.Connections, "One for each platform."),
 )
 async def list_connections(session: SignedIn, gateway: Gateway) -> Response:
-    """Give one connection for each platform, disconnected ones included."""
+    """Return one connection for each platform, disconnected ones included."""
     found = await gateway.connections.list_connections(user=session.identity)
     return answer({"connections": [views.connection(item) for item in found]})
 
@@ -79,7 +79,7 @@ async def callback(platform: str, request: Request, gateway: Gateway) -> Respons
         sent = connections_service_pb2.FinishConnectRequest(platform=platform, **_parameters(request))
         finished = await gateway.connections.finish_connect(sent, user=session.identity)
     except errors.Unauthenticated:
-        # Whoever signs in again comes to the page; the consent is not lost, but must be given in that session.
+        # The login page leads back here. The consent is not lost, but it counts only in the session that asked for it.
         return _leaving(
             redirects.see(f"{redirects.LOGIN}?next={views.CONNECTIONS_PATH}", say="session_ended", secure=secure)
         )

@@ -35,7 +35,7 @@ async def list_content(
     page_token: PageToken = "",
     order_by: Order = "newest",
 ) -> Response:
-    """Give visible content items."""
+    """Return visible content items."""
     asked = demo_service_pb2.ListContentRequest(
         page_size=page_size(page_size_), page_token=page_token, order_by=order_by
     )
@@ -57,7 +57,7 @@ async def list_interactions(
     needs_reply: bool = False,
     content_id: schemas.Text = "",
 ) -> Response:
-    """Give visible interactions, newest first."""
+    """Return visible interactions, newest first."""
     asked = demo_service_pb2.ListInteractionsRequest(
         page_size=page_size(page_size_),
         page_token=page_token,

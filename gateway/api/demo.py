@@ -26,14 +26,14 @@ async def enable(
 ) -> Response:
     """Ask for demo data. The answer comes at once; the job makes the data, and its events tell how it stands."""
     key = idempotency.idempotency_key(request.headers.get("idempotency-key"))
-    wish = body or schemas.EnableDemo.model_construct()
+    options = body or schemas.EnableDemo.model_construct()
     asked = demo_service_pb2.EnableDemoRequest(
-        profile_type=wish.profile_type,
-        niche=wish.niche,
-        content_count=wish.content_count,
-        interaction_count=wish.interaction_count,
+        profile_type=options.profile_type,
+        niche=options.niche,
+        content_count=options.content_count,
+        interaction_count=options.interaction_count,
         idempotency_key=key,
-        expire_after=Duration(seconds=wish.expires_in_seconds) if wish.expires_in_seconds else None,
+        expire_after=Duration(seconds=options.expires_in_seconds) if options.expires_in_seconds else None,
     )
     accepted = await gateway.demo.enable_demo(asked, user=session.identity)
     return _accepted(accepted.demo, accepted.job_id, replayed=accepted.replayed)

@@ -40,7 +40,7 @@ _ALWAYS = (401, 422, 429, 503, 504)
 
 
 async def parts_of(request: Request) -> Container:
-    """Give what the routes work with."""
+    """Return the container."""
     found: Container = request.app.state.container
     return found
 
@@ -49,7 +49,7 @@ Gateway = Annotated[Container, Depends(parts_of)]
 
 
 async def signed_in(request: Request, gateway: Gateway) -> sessions.Session:
-    """Give the session of a request. Raises `Unauthenticated`."""
+    """Return the session of a request. Raises `Unauthenticated`."""
     return await authentication.session_of(request, gateway.sessions, gateway.cookie)
 
 
@@ -93,7 +93,7 @@ PasskeyId = Annotated[str, Depends(passkey_id)]
 
 
 def _parsed(text: str, thing: str) -> str:
-    """Read an id. What is no id names nothing, so the answer is the same."""
+    """Read an id. An invalid id answers like an unknown one."""
     try:
         return str(ids.parse(text, f"{thing}_id"))
     except errors.InvalidArgument as error:

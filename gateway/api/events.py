@@ -45,9 +45,9 @@ def _documented(*problem_statuses: int) -> Documented:
 async def user_events(
     request: Request, session: SignedIn, gateway: Gateway, last_event_id: LastEventId = None
 ) -> Response:
-    """Tell the user's events: `hello` first, then `job`, `demo` and `ping`; `reset` when something may be missing; `bye`.
+    """Stream the user's events: `hello` first, then `job`, `demo` and `ping`; `reset` when something may be missing; `bye`.
 
-    With the id of the last event (header `Last-Event-ID`, or the parameter) every transition since is told, in order, once.
+    With the id of the last event (header `Last-Event-ID`, or the parameter) every later transition is sent, in order, once.
     Without, the jobs that have not finished are shown first. Each event is a whole snapshot with a `version`.
     """
     _require_acceptance(request)
@@ -60,9 +60,9 @@ async def user_events(
     responses=documented(200, schemas_events.Piece, "What is new; nothing, when `wait` has passed without."),
 )
 async def poll_events(session: SignedIn, gateway: Gateway, after: After = None, wait: Wait = 20.0) -> Response:
-    """Tell the same events as the stream, for clients that cannot hold one open: ask again with `next`, for ever.
+    """Return the events of the stream to clients that cannot hold one open. Poll again with `next`.
 
-    What is new is told at once, else what comes first within `wait` seconds. Every transition is told, in order, once,
+    New events are returned at once, else the first within `wait` seconds. Every transition is returned, in order, once,
     as in the stream; `resumed` is false when some may be missing, and a `reset` among the events says why.
     """
     piece = await gateway.streams.poll(session, after, wait=wait)
@@ -73,14 +73,14 @@ async def poll_events(session: SignedIn, gateway: Gateway, after: After = None, 
 async def job_events(
     job_id: JobId, request: Request, session: SignedIn, gateway: Gateway, last_event_id: LastEventId = None
 ) -> Response:
-    """Tell one job's events, as above; the stream ends after the job's last one."""
+    """Stream one job's events, as above; the stream ends after the job's last event."""
     _require_acceptance(request)
     job = await gateway.pending_jobs.get_job(job_id, user=session.identity)
     return await gateway.streams.open(session, _cursor(request, last_event_id), job)
 
 
 def _cursor(request: Request, last_event_id: str | None) -> str | None:
-    """Give the id that the browser itself remembers before the one that the page was made with."""
+    """Return the id from the browser's header, else the one that the page was rendered with."""
     return request.headers.get("last-event-id") or last_event_id or None
 
 

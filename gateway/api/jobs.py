@@ -29,7 +29,7 @@ async def list_jobs(
     page_size_: PageSize = 20,
     page_token: PageToken = "",
 ) -> Response:
-    """Give the user's jobs, newest first."""
+    """Return the user's jobs, newest first."""
     asked = jobs_service_pb2.ListJobsRequest(
         owner_id=session.user_id,
         states=[_STATES[name] for name in status],
@@ -60,7 +60,7 @@ async def get_job(job_id: JobId, request: Request, session: SignedIn, gateway: G
     responses=documented(200, views.JobHistory, "Its attempts and transitions, oldest first.", 404),
 )
 async def get_job_history(job_id: JobId, session: SignedIn, gateway: Gateway) -> Response:
-    """Give a job's attempts and transitions."""
+    """Return a job's attempts and transitions."""
     ask = partial(gateway.jobs.get_job_history, job_id, user=session.identity)
     found = await gateway.pending_jobs.wait(job_id, ask, user=session.identity)
     return answer(views.job_history(job_id, found))

@@ -19,7 +19,7 @@ router = APIRouter(prefix="/notifications", tags=["notifications"])
 async def list_notifications(
     session: SignedIn, gateway: Gateway, page_size_: PageSize = 20, page_token: PageToken = ""
 ) -> Response:
-    """Give the jobs that ended and that the user has not read of yet."""
+    """Return the jobs that ended and that the user has not read of yet."""
     page = await gateway.jobs.list_notifications(
         page_size=page_size(page_size_), page_token=page_token, user=session.identity
     )

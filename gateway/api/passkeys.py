@@ -20,7 +20,7 @@ _NOT_HERE = "409 `passkeys_unavailable` where the address can have none."
 
 @router.get("/passkeys", summary="List passkeys", responses=documented(200, views.Passkeys, "Oldest first."))
 async def list_passkeys(session: SignedIn, gateway: Gateway) -> Response:
-    """Give the user's passkeys, and whether there can be any."""
+    """Return the user's passkeys, and whether passkeys are available."""
     return answer(views.passkeys(await gateway.passkeys.list_passkeys(user=session.identity)))
 
 
@@ -30,7 +30,7 @@ async def list_passkeys(session: SignedIn, gateway: Gateway) -> Response:
     responses=documented(200, views.Ceremony, f"{_BEGUN} {_NOT_HERE}", 403, 409),
 )
 async def begin_adding(session: SignedIn, gateway: Gateway) -> Response:
-    """Say which passkey an authenticator shall make. 403 `reauthentication_required`."""
+    """Return the options for a new passkey. 403 `reauthentication_required`."""
     return answer(views.ceremony(await gateway.passkeys.begin_adding(user=session.identity)))
 
 
@@ -41,7 +41,7 @@ async def begin_adding(session: SignedIn, gateway: Gateway) -> Response:
     responses=documented(201, schemas_passkeys.AddedPasskey, "It can be used to sign in.", 400, 403, 409),
 )
 async def finish_adding(body: schemas_passkeys.NewPasskey, session: SignedIn, gateway: Gateway) -> Response:
-    """Add what the authenticator made. 401 `challenge_invalid`: begin anew. 403 `reauthentication_required`."""
+    """Add what the authenticator made. 401 `challenge_invalid`: begin again. 403 `reauthentication_required`."""
     added = await gateway.passkeys.finish_adding(
         ceremony=body.ceremony, credential=_json(body.credential), name=body.name, user=session.identity
     )
@@ -56,7 +56,7 @@ async def finish_adding(body: schemas_passkeys.NewPasskey, session: SignedIn, ga
 async def rename(
     passkey_id: PasskeyId, body: schemas_passkeys.PasskeyName, session: SignedIn, gateway: Gateway
 ) -> Response:
-    """Give a passkey of the user another name."""
+    """Rename a passkey of the user."""
     renamed = await gateway.passkeys.rename(passkey_id, body.name, user=session.identity)
     return answer({"passkey": views.passkey(renamed)})
 
@@ -80,7 +80,7 @@ async def remove(passkey_id: PasskeyId, session: SignedIn, gateway: Gateway) -> 
     responses=documented(200, views.Ceremony, f"{_BEGUN} {_NOT_HERE}", 403, 409),
 )
 async def begin_login(request: Request, gateway: Gateway) -> Response:
-    """Say what an authenticator shall sign; the same for everybody, since nobody has said yet who they are."""
+    """Return the options for a sign-in. They are the same for all users: none is identified yet."""
     return answer(views.ceremony(await gateway.passkeys.begin_login(client=client_info(request))))
 
 
@@ -91,7 +91,7 @@ async def begin_login(request: Request, gateway: Gateway) -> Response:
     responses=documented(200, schemas_auth.SignedIn, SIGNED_IN, 400, 403, 409),
 )
 async def finish_login(body: schemas_passkeys.PasskeyLogin, request: Request, gateway: Gateway) -> Response:
-    """Begin a session: the cookie is set. No code is asked for. 401 `passkey_invalid`, or `challenge_invalid`: begin anew."""
+    """Begin a session: the cookie is set. No code is asked for. 401 `passkey_invalid`, or `challenge_invalid`: begin again."""
     made = await gateway.passkeys.finish_login(
         ceremony=body.ceremony,
         credential=_json(body.credential),
@@ -107,7 +107,7 @@ async def finish_login(body: schemas_passkeys.PasskeyLogin, request: Request, ga
     responses=documented(200, views.Ceremony, f"{_BEGUN} {_NOT_HERE}", 403, 404, 409),
 )
 async def begin_reauthentication(session: SignedIn, gateway: Gateway) -> Response:
-    """Say what an authenticator shall sign, with a passkey of the user. 404 `passkey_not_found`: there is none."""
+    """Return the options for a proof with a passkey of the user. 404 `passkey_not_found`: there is none."""
     return answer(views.ceremony(await gateway.passkeys.begin_reauthentication(user=session.identity)))
 
 

@@ -31,7 +31,7 @@ class Users(TypedDict):
 
 
 class UserWithSessions(TypedDict):
-    """An account and its living sessions."""
+    """An account and its active sessions."""
 
     user: User
     sessions: list[Session]
@@ -49,7 +49,7 @@ class Revoked(TypedDict):
     revoked_count: int
 
 
-class EverybodyRevoked(TypedDict):
+class AllUsersRevoked(TypedDict):
     """How many sessions ended, and whether some are left: then ask again."""
 
     revoked_count: int

@@ -119,7 +119,7 @@ class Challenge(TypedDict):
 
 
 class Token(TypedDict):
-    """A bearer token, told only once."""
+    """A bearer token, shown only once."""
 
     token: str
     expires_at: str | None
@@ -140,7 +140,7 @@ class PasswordChanged(Refreshed):
 
 
 class RecoveryCodes(TypedDict):
-    """Codes that count once each, told only once."""
+    """Single-use codes, shown only once."""
 
     recovery_codes: list[str]
 
@@ -152,7 +152,7 @@ class SecondFactorEnabled(Refreshed):
 
 
 class TotpSecret(TypedDict):
-    """What an authenticator app needs, told only once."""
+    """What an authenticator app needs, shown only once."""
 
     secret: str
     uri: Annotated[str, Field(description="`otpauth://`, for a QR code.")]
@@ -160,6 +160,6 @@ class TotpSecret(TypedDict):
 
 
 class Sessions(TypedDict):
-    """Living sessions, most recently used first."""
+    """Active sessions, most recently used first."""
 
     sessions: list[Session]

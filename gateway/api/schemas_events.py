@@ -29,9 +29,6 @@ class Event(TypedDict):
         Job | DemoStatus | Connection | NotificationsRead | Reset,
         Field(description="A whole snapshot with a `version`, as in the stream."),
     ]
-        Job | DemoStatus | Connection | NotificationsRead | Reset,
-        Field(description="A whole snapshot with a `version`, as in the stream."),
-    ]
 
 
 class Piece(TypedDict):

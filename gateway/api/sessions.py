@@ -13,9 +13,9 @@ from gateway.middleware import headers
 router = APIRouter(prefix="/auth/sessions", tags=["sessions"])
 
 
-@router.get("", summary="List sessions", responses=documented(200, schemas_auth.Sessions, "Living sessions."))
+@router.get("", summary="List sessions", responses=documented(200, schemas_auth.Sessions, "Active sessions."))
 async def list_sessions(session: SignedIn, gateway: Gateway) -> Response:
-    """Give the user's living sessions, most recently used first."""
+    """Return the user's active sessions, most recently used first."""
     found = await gateway.auth.list_sessions(user=session.identity)
     return answer({"sessions": [views.session(login, current_id=session.session_id) for login in found]})
 
@@ -29,7 +29,7 @@ async def list_sessions(session: SignedIn, gateway: Gateway) -> Response:
 async def revoke_all_sessions(
     session: SignedIn, gateway: Gateway, body: schemas_auth.RevokeAll | None = None
 ) -> Response:
-    """End the user's sessions everywhere, this one included unless told otherwise. 403 `reauthentication_required`."""
+    """End the user's sessions everywhere, this one included by default. 403 `reauthentication_required`."""
     kept = session.session_id if body and body.keep_current else ""
     await gateway.auth.revoke_all_sessions(except_session_id=kept, user=session.identity)
     gateway.sessions.revoked(session.user_id, None)

@@ -19,14 +19,14 @@ class Admin(service.Client):
     async def list_users(
         self, *, email_prefix: str, page_size: int, page_token: str, user: str
     ) -> admin_service_pb2.ListUsersResponse:
-        """Give a page of accounts, newest first."""
+        """Return a page of accounts, newest first."""
         request = admin_service_pb2.ListUsersRequest(
             email_prefix=email_prefix, page_size=page_size, page_token=page_token
         )
         return await self.call(self._stub.ListUsers, request, user)
 
     async def get_user(self, user_id: str, *, user: str) -> admin_service_pb2.GetUserResponse:
-        """Give an account and its living sessions."""
+        """Return an account and its active sessions."""
         return await self.call(self._stub.GetUser, admin_service_pb2.GetUserRequest(user_id=user_id), user)
 
     async def set_user_role(self, user_id: str, role: auth_pb2.UserRole.ValueType, *, user: str) -> auth_pb2.User:
@@ -50,7 +50,7 @@ class Admin(service.Client):
         return (await self.call(self._stub.RevokeUserSessions, request, user)).revoked_count
 
     async def revoke_all_users_sessions(self, *, user: str) -> admin_service_pb2.RevokeAllUsersSessionsResponse:
-        """End the sessions of everybody but that of the call; says how many ended, and whether some are left."""
+        """End all sessions except that of the call. Return how many ended, and whether some are left."""
         request = admin_service_pb2.RevokeAllUsersSessionsRequest()
         return await self.call(self._stub.RevokeAllUsersSessions, request, user)
 
@@ -62,5 +62,5 @@ class Admin(service.Client):
     async def list_security_events(
         self, request: admin_service_pb2.ListSecurityEventsRequest, *, user: str
     ) -> admin_service_pb2.ListSecurityEventsResponse:
-        """Give a page of security events, newest first."""
+        """Return a page of security events, newest first."""
         return await self.call(self._stub.ListSecurityEvents, request, user)

@@ -28,11 +28,11 @@ RotatedToken = (
 
 VALIDATED_TOGETHER = 100
 MAX_WAIT_SECONDS = 0.02
-"""Whoever comes while a validation is under way waits for it, but not longer, and then goes together with the others who do."""
+"""How long a validation waits for one in flight, to join the next batch."""
 
 
 class Auth(service.Client):
-    """The auth service, as everybody uses it."""
+    """The auth service as users call it."""
 
     def __init__(self, target: str, caller: rpc.Caller) -> None:
         # A mail asked for twice is one mail too many; what takes a code or a link would find it used.
@@ -85,7 +85,7 @@ class Auth(service.Client):
         return await self.call(self._stub.Reauthenticate, request, user)
 
     async def list_sessions(self, *, user: str) -> Sequence[auth_pb2.Session]:
-        """Give the user's living sessions."""
+        """Return the user's active sessions."""
         answer = await self.call(self._stub.ListSessions, auth_service_pb2.ListSessionsRequest(), user)
         return answer.sessions
 

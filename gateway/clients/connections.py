@@ -18,12 +18,12 @@ class Connections(service.Client):
         self._stub = connections_service_pb2_grpc.ConnectionsServiceStub(self._channel)
 
     async def list_connections(self, *, user: str, quick: bool = False) -> Sequence[connection_pb2.Connection]:
-        """Give one connection for each platform."""
+        """Return one connection for each platform."""
         request = connections_service_pb2.ListConnectionsRequest()
         return (await self.call(self._stub.ListConnections, request, user, quick=quick)).connections
 
     async def get_connection(self, platform: str, *, user: str) -> connection_pb2.Connection:
-        """Give one connection."""
+        """Return one connection."""
         request = connections_service_pb2.GetConnectionRequest(platform=platform)
         return (await self.call(self._stub.GetConnection, request, user)).connection
 

@@ -19,7 +19,7 @@ class Engine(service.Client):
         self._stub = admin_service_pb2_grpc.AdminServiceStub(self._channel)
 
     async def list_kinds(self, *, user: str) -> Sequence[kind_pb2.Kind]:
-        """Give all kinds, by name."""
+        """Return all kinds, by name."""
         return (await self.call(self._stub.ListKinds, admin_service_pb2.ListKindsRequest(), user)).kinds
 
     async def set_kind_limits(self, kind: str, limits: kind_pb2.KindLimits, *, user: str) -> kind_pb2.Kind:
@@ -36,7 +36,7 @@ class Engine(service.Client):
         return (await self.call(self._stub.ResumeKind, admin_service_pb2.ResumeKindRequest(kind=kind), user)).kind
 
     async def list_schedules(self, *, user: str) -> Sequence[kind_pb2.Schedule]:
-        """Give all schedules, by name."""
+        """Return all schedules, by name."""
         return (await self.call(self._stub.ListSchedules, admin_service_pb2.ListSchedulesRequest(), user)).schedules
 
     async def pause_schedule(self, name: str, *, user: str) -> kind_pb2.Schedule:
@@ -55,10 +55,10 @@ class Engine(service.Client):
         return (await self.call(self._stub.TriggerSchedule, request, user)).job
 
     async def list_stuck_jobs(self, page_size: int, *, user: str) -> Sequence[admin_service_pb2.StuckJob]:
-        """Give jobs that need somebody's eye, the longest stuck first."""
+        """Return jobs that need attention, the longest stuck first."""
         request = admin_service_pb2.ListStuckJobsRequest(page_size=page_size)
         return (await self.call(self._stub.ListStuckJobs, request, user)).jobs
 
     async def list_workers(self, *, user: str) -> Sequence[admin_service_pb2.Worker]:
-        """Give the workers that were seen lately, by name."""
+        """Return the workers that were seen lately, by name."""
         return (await self.call(self._stub.ListWorkers, admin_service_pb2.ListWorkersRequest(), user)).workers

@@ -26,17 +26,17 @@ class Jobs(service.Client):
         self._stub = jobs_service_pb2_grpc.JobsServiceStub(self._channel)
 
     async def get_job(self, job_id: str, *, user: str) -> job_pb2.Job:
-        """Give one job that the user may see."""
+        """Return one job that the user may see."""
         return (await self.call(self._stub.GetJob, jobs_service_pb2.GetJobRequest(job_id=job_id), user)).job
 
     async def list_jobs(
         self, request: jobs_service_pb2.ListJobsRequest, *, user: str
     ) -> jobs_service_pb2.ListJobsResponse:
-        """Give a page of jobs, newest first."""
+        """Return a page of jobs, newest first."""
         return await self.call(self._stub.ListJobs, request, user)
 
     async def get_job_history(self, job_id: str, *, user: str) -> jobs_service_pb2.GetJobHistoryResponse:
-        """Give a job's attempts and transitions."""
+        """Return a job's attempts and transitions."""
         request = jobs_service_pb2.GetJobHistoryRequest(job_id=job_id)
         return await self.call(self._stub.GetJobHistory, request, user)
 
@@ -51,7 +51,7 @@ class Jobs(service.Client):
     async def list_notifications(
         self, *, page_size: int, page_token: str, user: str, quick: bool = False
     ) -> jobs_service_pb2.ListNotificationsResponse:
-        """Give a page of the jobs that ended and that the user has not read of yet, the latest first."""
+        """Return a page of the jobs that ended and that the user has not read of yet, the latest first."""
         request = jobs_service_pb2.ListNotificationsRequest(page_size=page_size, page_token=page_token)
         return await self.call(self._stub.ListNotifications, request, user, quick=quick)
 
@@ -63,7 +63,7 @@ class Jobs(service.Client):
     async def list_events(
         self, cursors: Sequence[tuple[str, int]]
     ) -> Sequence[jobs_service_pb2.ListJobEventsResponse | errors.Error]:
-        """Give the events after each cursor (owner, sequence; up to 500): of the first, as many as there is room for.
+        """Return the events after each cursor (owner, sequence; up to 500): of the first, as many as there is room for.
 
         `OutOfRange` is the answer to a sequence that is not one that is kept.
         """
@@ -74,7 +74,7 @@ class Jobs(service.Client):
         return [errors.from_payload(one.error) if one.HasField("error") else one.page for one in response.results]
 
     async def batch_get_event_positions(self, owner_ids: Sequence[str], *, quick: bool = False) -> dict[str, int]:
-        """Give the newest sequence of each of up to 10,000 owners; 0 for those without events."""
+        """Return the newest sequence of each of up to 10,000 owners; 0 for those without events."""
         request = jobs_service_pb2.BatchGetEventPositionsRequest(owner_ids=owner_ids)
         found = (await self.call(self._stub.BatchGetEventPositions, request, "", quick=quick)).latest_sequences
         return {owner_id: found.get(owner_id, 0) for owner_id in owner_ids}

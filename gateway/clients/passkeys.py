@@ -16,7 +16,7 @@ class Passkeys(service.Client):
         self._stub = passkey_service_pb2_grpc.PasskeyServiceStub(self._channel)
 
     async def list_passkeys(self, *, user: str, quick: bool = False) -> passkey_service_pb2.ListPasskeysResponse:
-        """Give the user's passkeys, and whether there can be any."""
+        """Return the user's passkeys, and whether passkeys are available."""
         request = passkey_service_pb2.ListPasskeysRequest()
         return await self.call(self._stub.ListPasskeys, request, user, quick=quick)
 
@@ -31,7 +31,7 @@ class Passkeys(service.Client):
         return (await self.call(self._stub.FinishAddPasskey, request, user)).passkey
 
     async def rename(self, passkey_id: str, name: str, *, user: str) -> passkey_pb2.Passkey:
-        """Give one another name."""
+        """Rename a passkey."""
         request = passkey_service_pb2.RenamePasskeyRequest(passkey_id=passkey_id, name=name)
         return (await self.call(self._stub.RenamePasskey, request, user)).passkey
 
@@ -41,14 +41,14 @@ class Passkeys(service.Client):
         await self.call(self._stub.RemovePasskey, request, user)
 
     async def begin_login(self, *, client: auth_pb2.Client) -> passkey_service_pb2.Ceremony:
-        """Begin a sign-in of whoever it is."""
+        """Begin a sign-in by passkey."""
         request = passkey_service_pb2.BeginPasskeyLoginRequest(client=client)
         return (await self.call(self._stub.BeginPasskeyLogin, request, "")).ceremony
 
     async def finish_login(
         self, *, ceremony: str, credential: str, remember: bool, client: auth_pb2.Client
     ) -> passkey_service_pb2.FinishPasskeyLoginResponse:
-        """Begin the session of whoever signed."""
+        """Begin the session of the passkey's owner."""
         request = passkey_service_pb2.FinishPasskeyLoginRequest(
             ceremony=ceremony, credential=credential, remember=remember, client=client
         )

@@ -52,7 +52,7 @@ class Client:
         *,
         quick: bool = False,
     ) -> Response:
-        """Give the answer to `request`, or raise the error it answered with."""
+        """Return the response to `request`, or raise the error in it."""
         timeout = QUICK_TIMEOUT if quick else TIMEOUT
         try:
             return await self._caller(method, request, timeout=timeout, user_token=user, wait_for_ready=not quick)

@@ -24,13 +24,13 @@ _KEY = "authenticated"
 
 
 def bearer(request: HTTPConnection) -> str | None:
-    """Give the bearer token of a request; None if it has none."""
+    """Return the bearer token of a request; None if it has none."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
 
 
 async def session_of(request: HTTPConnection, sessions: Sessions, cookie: SessionCookie) -> Session:
-    """Give the session of a request: of the bearer token if there is one, whatever cookie came with it. Asked once.
+    """Return the session of a request: of its bearer token, else of its cookie. It is validated once a request.
 
     Raises `Unauthenticated`, `Unavailable`.
     """
@@ -48,7 +48,7 @@ async def session_of(request: HTTPConnection, sessions: Sessions, cookie: Sessio
 
 
 def found(scope: Scope) -> Authenticated | None:
-    """Give whom a request was found to come from; None while nobody asked, or if it is nobody."""
+    """Return the authenticated caller of a request; None before `session_of` or without a session."""
     known: Authenticated | None = scope.get("state", {}).get(_KEY)
     return known
 

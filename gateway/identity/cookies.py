@@ -29,7 +29,7 @@ class Jar:
         return f"__Host-{self.plain_name}" if self.secure else self.plain_name
 
     def read(self, request: HTTPConnection) -> str | None:
-        """Give its value; None if there is none, empty if there are several, of which we could only guess which is ours."""
+        """Return the value; None without the cookie, empty with several different values, since ours cannot be told apart."""
         found = {
             value.strip()
             for header in request.headers.getlist("cookie")
@@ -66,7 +66,7 @@ class SessionCookie:
         return self.jar.name
 
     def read(self, request: HTTPConnection) -> str | None:
-        """Give the token of a request; None if it has none."""
+        """Return the token of a request; None if it has none."""
         return self.jar.read(request)
 
     def put(self, response: Response, token: str, login: auth_pb2.Session) -> None:
@@ -94,7 +94,7 @@ class AnonymousCookie:
         return Jar(plain_name="visit", secure=self.secure)
 
     def read(self, request: HTTPConnection) -> str:
-        """Give the visit of a request; empty if it has none that we could have made."""
+        """Return the value of a request; empty if it is missing or malformed."""
         found = self.jar.read(request) or ""
         return found if _VISIT.fullmatch(found) else ""
 

@@ -106,7 +106,7 @@ class Sessions:
         self._on_refreshed.append(callback)
 
     async def validate(self, token: str, *, passive: bool = False) -> Session:
-        """Give the session of `token`. Raises `Unauthenticated` `session_invalid`, or `Unavailable`.
+        """Return the session of `token`. Raises `Unauthenticated` `session_invalid`, or `Unavailable`.
 
         `passive` when nobody is there behind it: a page left open keeps no session alive.
         """

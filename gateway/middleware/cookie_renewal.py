@@ -11,7 +11,7 @@ from gateway.identity.cookies import SessionCookie
 
 
 class CookieRenewal:
-    """For whoever came by cookie; bearer clients have nothing that could be set. An answer that sets the cookie itself wins."""
+    """Sets the cookie of requests that came by cookie. A response that sets the cookie already is left alone."""
 
     def __init__(self, app: ASGIApp, *, cookie: SessionCookie) -> None:
         self._app = app

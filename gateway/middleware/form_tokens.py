@@ -27,11 +27,11 @@ class FormTokens:
         self._key = HKDF(algorithm=SHA256(), length=32, salt=None, info=_PURPOSE).derive(seed)
 
     def of_session(self, session_id: str) -> str:
-        """Give the token of the forms of a session."""
+        """Return the token of the forms of a session."""
         return self._token("session", session_id)
 
     def of_visit(self, visit: str) -> str:
-        """Give the token of the forms of a browser that is not signed in."""
+        """Return the token of the forms of a browser that is not signed in."""
         return self._token("visit", visit)
 
     def require(self, expected: str, sent: str) -> None:

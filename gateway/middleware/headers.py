@@ -1,4 +1,4 @@
-"""Tells browsers what our answers may do."""
+"""Security headers of every response."""
 
 from __future__ import annotations
 

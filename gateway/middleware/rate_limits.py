@@ -1,7 +1,7 @@
 """How often a caller may ask: a bucket for each user, one for each network of callers nobody knows, a smaller one for signing in.
 
 Buckets are kept by each replica for itself, so what counts in all is this times the number of replicas; the throttles of
-auth, which guard passwords and codes, are shared. What is told follows draft-ietf-httpapi-ratelimit-headers (10 and later).
+auth, which guard passwords and codes, are shared. The headers follow draft-ietf-httpapi-ratelimit-headers (10 and later).
 """
 
 from __future__ import annotations
@@ -75,11 +75,11 @@ class State(NamedTuple):
 class Bucket:
     """One policy: `quota` requests at once, and as many again in each window. The bucket longest unused is forgotten first."""
 
-    def __init__(self, name: str, told: str, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """`told` is `requests/seconds`. Raises `SettingsError`."""
-        if (found := _QUOTA.fullmatch(told)) is None:
+    def __init__(self, name: str, setting: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """`setting` is `requests/seconds`. Raises `SettingsError`."""
+        if (found := _QUOTA.fullmatch(setting)) is None:
             raise settings.SettingsError(
-                f"{told!r} is no limit; write requests/seconds, for example 600/60, or `{OFF}`"
+                f"{setting!r} is no limit; write requests/seconds, for example 600/60, or `{OFF}`"
             )
         self.quota, self.window = int(found[1]), int(found[2])
         self.name = name
@@ -111,14 +111,14 @@ class Bucket:
 
 
 class RateLimit:
-    """Refuses callers who ask too often, and tells everybody how they stand. Files and probes are free."""
+    """Refuses callers above their limit and reports the limits in headers. Static files and probes are exempt."""
 
     def __init__(self, app: ASGIApp, *, limits: RateLimits, responder: problems.ErrorResponder) -> None:
         self._app = app
         self._responder = responder
         self._user, self._network, self._sign_in = (
-            Bucket(name, told) if told != OFF else None
-            for name, told in (("user", limits.user), ("network", limits.network), ("sign-in", limits.sign_in))
+            Bucket(name, setting) if setting != OFF else None
+            for name, setting in (("user", limits.user), ("network", limits.network), ("sign-in", limits.sign_in))
         )
         self._is_off = not (self._user or self._network or self._sign_in)
         self._callers: dict[bytes, str] = {}
@@ -133,16 +133,16 @@ class RateLimit:
         ):
             await self._app(scope, receive, send)
             return
-        shown = _shown(scope)
-        user_id = self._callers.get(shown) if shown else None
+        credentials = _credentials(scope)
+        user_id = self._callers.get(credentials) if credentials else None
         taken = self._take(scope, user_id)
 
-        async def telling(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                if shown and user_id is None and (known := authentication.found(scope)) is not None:
-                    self._note(shown, known.session.user_id)
+                if credentials and user_id is None and (known := authentication.found(scope)) is not None:
+                    self._note(credentials, known.session.user_id)
                 if taken:
-                    message["headers"] = [*message.get("headers", ()), *_told(taken)]
+                    message["headers"] = [*message.get("headers", ()), *_headers(taken)]
             await send(message)
 
         if wait := max((state.retry_after for _, state in taken), default=0):
@@ -150,9 +150,9 @@ class RateLimit:
                 "That was too much at once.", code="rate_limited", details={"retry_after_seconds": str(wait)}
             )
             response = await self._responder(Request(scope), refusal)
-            await response(scope, receive, telling)
+            await response(scope, receive, send_with_headers)
             return
-        await self._app(scope, receive, telling)
+        await self._app(scope, receive, send_with_headers)
 
     def _take(self, scope: Scope, user_id: str | None) -> list[tuple[Bucket, State]]:
         host = scope["client"][0] if scope.get("client") else ""
@@ -166,15 +166,15 @@ class RateLimit:
             taken.append((self._sign_in, self._sign_in.take(addresses.network(host))))
         return taken
 
-    def _note(self, shown: bytes, user_id: str) -> None:
+    def _note(self, credentials: bytes, user_id: str) -> None:
         """Remember whose bucket this is; it says nothing about whether the session lives."""
         while len(self._callers) >= MAX_CALLERS:
             del self._callers[next(iter(self._callers))]
-        self._callers[shown] = user_id
+        self._callers[credentials] = user_id
 
 
-def _shown(scope: Scope) -> bytes | None:
-    """Give a digest of what the caller shows of itself; None if that is nothing."""
+def _credentials(scope: Scope) -> bytes | None:
+    """Return a digest of the caller's credentials; None without any."""
     cookie = None
     for name, value in scope["headers"]:
         if name == b"authorization":
@@ -184,8 +184,8 @@ def _shown(scope: Scope) -> bytes | None:
     return hashlib.sha256(cookie).digest() if cookie else None
 
 
-def _told(taken: list[tuple[Bucket, State]]) -> Iterator[tuple[bytes, bytes]]:
+def _headers(taken: list[tuple[Bucket, State]]) -> Iterator[tuple[bytes, bytes]]:
     """Write the headers, as bytes: this is done for every answer."""
     yield b"ratelimit-policy", b", ".join([bucket.policy for bucket, _ in taken])
-    shown = ", ".join([f'"{bucket.name}";r={state.remaining};t={state.full_after}' for bucket, state in taken])
-    yield b"ratelimit", shown.encode()
+    credentials = ", ".join([f'"{bucket.name}";r={state.remaining};t={state.full_after}' for bucket, state in taken])
+    yield b"ratelimit", credentials.encode()

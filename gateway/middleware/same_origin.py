@@ -14,9 +14,9 @@ _OURS = frozenset({"same-origin", "none"})  # `none` is the user's own doing, fo
 
 
 class SameOrigin:
-    """Judges requests with an unsafe method by one rule, whoever is signed in or not.
+    """Judges requests with an unsafe method by one rule, signed in or not.
 
-    1. With a bearer token it passes: no browser adds that by itself, and the cookie beside it is not looked at.
+    1. With a bearer token it passes: no browser adds it automatically, and the cookie beside it is ignored.
     2. `Sec-Fetch-Site`, if there is one, must be `same-origin` or `none`.
     3. `Origin`, if there is one, must be ours; `null` only where `Sec-Fetch-Site` has spoken for it, since that is how browsers
        write it on our own pages without referrer.

@@ -27,7 +27,7 @@ __all__ = ["error_page", "routes"]
 
 
 def routes(container: Container) -> Sequence[BaseRoute]:
-    """Give the routes of all pages, and of the files that they load."""
+    """Return the routes of all pages, and of the files that they load."""
     return [
         *login.Entrance(container).routes,
         *recovery.Recovery(container).routes,

@@ -36,7 +36,7 @@ class Connections:
         self.routes = [
             Route(PATH, self.show),
             *(
-                Route(f"{PATH}/{name}", page_request.posting(act, self.show, says=_SAYS), methods=["POST"])
+                Route(f"{PATH}/{name}", page_request.form_handler(act, self.show, says=_SAYS), methods=["POST"])
                 for name, act in actions.items()
             ),
             *(Route(f"{PATH}/{name}", self.go_to_page) for name in actions),
@@ -58,7 +58,7 @@ class Connections:
 
     async def connect(self, request: Request) -> Response:
         """Show a page that goes on to the platform: the content policy lets no form lead there."""
-        session, sent = await page_request.posted(request, self._container, "platform")
+        session, sent = await page_request.read_form(request, self._container, "platform")
         begun = await self._container.connections.begin_connect(sent["platform"], return_to=PATH, user=session.identity)
         if urlsplit(begun.authorization_url).scheme not in {"https", "http"}:
             raise errors.Internal("The platform's page of consent has an address that no browser must follow.")
@@ -70,7 +70,7 @@ class Connections:
 
     async def disconnect(self, request: Request) -> Response:
         """Take the access back; also dismisses a failure."""
-        session, sent = await page_request.posted(request, self._container, "platform")
+        session, sent = await page_request.read_form(request, self._container, "platform")
         connection = await self._container.connections.disconnect(sent["platform"], user=session.identity)
         is_moving = views.connection_state(connection) in views.CONNECTION_MOVING
         return self._see(say="disconnecting" if is_moving else "")

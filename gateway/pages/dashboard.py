@@ -30,15 +30,15 @@ class Dashboard:
         visitor = await page_request.begin(request, self._container)
         if not visitor.session.user.can_access_dashboard:
             return self._show_closed(visitor)
-        wish = _wish_of(request)
+        filters = _filters_of(request)
         try:
             found, connections = await asyncio.gather(
-                loaders.overview(self._container.demo, visitor.identity, wish),
+                loaders.overview(self._container.demo, visitor.identity, filters),
                 loaders.connections(self._container.connections, visitor.identity),
             )
         except errors.InvalidArgument:
             # A page of other filters: there is nothing older to show.
-            return redirects.see(_address(wish), secure=self._container.settings.is_https)
+            return redirects.see(_address(filters), secure=self._container.settings.is_https)
         except errors.PermissionDenied as error:
             # The services judge by the signed identity, which may be minutes older than what auth said.
             if error.code != UNVERIFIED:
@@ -48,10 +48,10 @@ class Dashboard:
             "demo": found.demo,
             "metrics": found.metrics,
             "interactions": found.interactions,
-            "wish": wish,
+            "filters": filters,
             "choices": loaders,
-            "newest": _address(wish) if wish.page_token else "",
-            "older": _address(wish, found.older) if found.older else "",
+            "newest": _address(filters) if filters.page_token else "",
+            "older": _address(filters, found.older) if found.older else "",
             "content": found.content,
             "connections": connections,
         }
@@ -61,11 +61,11 @@ class Dashboard:
         return visitor.show("dashboard_closed", views.DASHBOARD_PATH, {})
 
 
-def _wish_of(request: Request) -> loaders.Wish:
+def _filters_of(request: Request) -> loaders.InteractionFilter:
     """Read which interactions are wanted; what makes no sense is left out."""
     query = request.query_params
     kind, sentiment = query.get("kind", ""), query.get("sentiment", "")
-    return loaders.Wish(
+    return loaders.InteractionFilter(
         kind=kind if kind in loaders.KINDS else "",
         sentiment=sentiment if sentiment in loaders.SENTIMENTS else "",
         needs_reply=query.get("needs_reply") == "yes",
@@ -73,12 +73,12 @@ def _wish_of(request: Request) -> loaders.Wish:
     )
 
 
-def _address(wish: loaders.Wish, page_token: str = "") -> str:
+def _address(filters: loaders.InteractionFilter, page_token: str = "") -> str:
     query = {
-        "kind": wish.kind,
-        "sentiment": wish.sentiment,
-        "needs_reply": "yes" if wish.needs_reply else "",
+        "kind": filters.kind,
+        "sentiment": filters.sentiment,
+        "needs_reply": "yes" if filters.needs_reply else "",
         "page_token": page_token,
     }
-    told = urlencode({name: value for name, value in query.items() if value})
-    return f"{views.DASHBOARD_PATH}?{told}#recent" if told else views.DASHBOARD_PATH
+    query_string = urlencode({name: value for name, value in query.items() if value})
+    return f"{views.DASHBOARD_PATH}?{query_string}#recent" if query_string else views.DASHBOARD_PATH

@@ -37,10 +37,10 @@ class DemoMode:
         self.routes = [
             Route(views.DEMO_PATH, self.show),
             *(
-                Route(f"{views.DEMO_PATH}/{name}", page_request.posting(act, self.show), methods=["POST"])
+                Route(f"{views.DEMO_PATH}/{name}", page_request.form_handler(act, self.show), methods=["POST"])
                 for name, act in actions.items()
             ),
-            # Whoever reloads the answer to a form by its address wants the page.
+            # Reloading the address of a form shows the page.
             *(Route(f"{views.DEMO_PATH}/{name}", self.go_to_page) for name in actions),
         ]
 
@@ -54,7 +54,7 @@ class DemoMode:
 
     async def enable(self, request: Request) -> Response:
         """Ask for demo data."""
-        session, sent = await page_request.posted(request, self._container, *FIELDS, "idempotency_key")
+        session, sent = await page_request.read_form(request, self._container, *FIELDS, "idempotency_key")
         if mistakes := choices.mistakes(sent):
             return await self._show(request, forms.filled(sent, mistakes), status=422)
         asked = demo_service_pb2.EnableDemoRequest(
@@ -76,7 +76,7 @@ class DemoMode:
 
     async def preview(self, request: Request) -> Response:
         """Show the form as it was filled in, and an example of what it would give; nothing happens."""
-        session, sent = await page_request.posted(request, self._container, *FIELDS, "idempotency_key")
+        session, sent = await page_request.read_form(request, self._container, *FIELDS, "idempotency_key")
         if mistakes := choices.mistakes(sent):
             return await self._show(request, forms.filled(sent, mistakes), status=422)
         try:
@@ -87,7 +87,7 @@ class DemoMode:
 
     async def disable(self, request: Request) -> Response:
         """Ask to remove the demo data."""
-        session, sent = await page_request.posted(request, self._container, "idempotency_key")
+        session, sent = await page_request.read_form(request, self._container, "idempotency_key")
         try:
             accepted = await self._container.demo.disable_demo(idempotency_key=_key(sent), user=session.identity)
         except errors.Error as error:
@@ -96,7 +96,7 @@ class DemoMode:
 
     async def retry(self, request: Request) -> Response:
         """Reopen the job that failed: the one that the person saw."""
-        session, sent = await page_request.posted(request, self._container, "job_id", "origin")
+        session, sent = await page_request.read_form(request, self._container, "job_id", "origin")
         try:
             job_id = _job_id(sent)
             ask = partial(self._container.jobs.retry_job, job_id, user=session.identity)
@@ -107,7 +107,7 @@ class DemoMode:
 
     async def cancel(self, request: Request) -> Response:
         """Stop the job that is under way: the one that the person saw."""
-        session, sent = await page_request.posted(request, self._container, "job_id", "origin")
+        session, sent = await page_request.read_form(request, self._container, "job_id", "origin")
         try:
             job_id = _job_id(sent)
             ask = partial(self._container.jobs.cancel_job, job_id, user=session.identity)
@@ -118,7 +118,7 @@ class DemoMode:
 
     async def dismiss(self, request: Request) -> Response:
         """Set a failed demo mode back to disabled."""
-        session, sent = await page_request.posted(request, self._container, "origin")
+        session, sent = await page_request.read_form(request, self._container, "origin")
         try:
             await self._container.demo.dismiss_demo(user=session.identity)
         except errors.Error as error:
@@ -155,7 +155,7 @@ def _origin(sent: dict[str, str]) -> str:
 
 
 def _flash_of(error: errors.Error) -> str:
-    """Say which message tells of `error`; raises it again when it is nothing that the next page could tell."""
+    """Return the flash code of `error`, or raise it again if it has none."""
     match error:
         case errors.AlreadyExists():
             return "form_used"
@@ -173,6 +173,6 @@ def _flash_of(error: errors.Error) -> str:
 def _flash_of_replay(
     accepted: demo_service_pb2.EnableDemoResponse | demo_service_pb2.DisableDemoResponse, moving: str
 ) -> str:
-    """Say whether a form that was sent before, as Back and a second click do, led to something that is over by now."""
+    """Return whether a repeated form (Back, a second click) belongs to a job that is over."""
     is_over = views.demo_state(accepted.demo) != moving
     return "form_used" if accepted.replayed and is_over else ""

@@ -26,14 +26,14 @@ def duration(seconds: float | None) -> str:
 
 
 def between(begin: str | None, end: str | None) -> float | None:
-    """Give the seconds from one ISO time to another; None if one is missing."""
+    """Return the seconds from one ISO time to another; None if one is missing."""
     if not begin or not end:
         return None
     return (datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds()
 
 
 def left(end: str | None, now: datetime | None = None) -> str:
-    """Say how long something will take yet: "about 20 s left"; empty when nobody knows. The browser has the same words."""
+    """Return the remaining time in words: "about 20 s left"; empty when unknown. The browser module uses the same words."""
     if not end:
         return ""
     seconds = (datetime.fromisoformat(end) - (now or datetime.now(UTC))).total_seconds()
@@ -47,7 +47,7 @@ def left(end: str | None, now: datetime | None = None) -> str:
 
 
 def until(moment: str | None, now: datetime | None = None) -> str:
-    """Say how far ahead a time is: "in 3 days", "in 5 minutes", "any moment"; a dash for no time."""
+    """Return in words how far ahead a time is: "in 3 days", "in 5 minutes", "any moment"; a dash for no time."""
     if not moment:
         return _NONE
     seconds = (datetime.fromisoformat(moment) - (now or datetime.now(UTC))).total_seconds()

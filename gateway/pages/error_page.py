@@ -30,7 +30,7 @@ _DETAILS: Mapping[int, str] = {
 
 
 async def error_page(request: Request, problem: problems.Problem) -> Response:
-    """Show a problem; whoever is not signed in is sent to the login page, and from there back."""
+    """Show a problem; users who are not signed in are sent to the login page, which leads back."""
     container: Container = request.app.state.container
     if problem.status == 401:
         return _to_login(request, container)

@@ -17,12 +17,12 @@ WHOLE = "form"
 
 
 def blank() -> dict[str, Any]:
-    """Give a form that nobody has filled in."""
+    """Return an empty form."""
     return filled({}, {})
 
 
 def filled(values: Mapping[str, str], mistakes: Mapping[str, str]) -> dict[str, Any]:
-    """Give a form as it was sent, with sentences about what is wrong by field."""
+    """Return a form with its sent values and its mistakes by field."""
     return {"values": dict(values), "errors": dict(mistakes)}
 
 
@@ -37,7 +37,7 @@ async def read(request: Request, *names: str) -> dict[str, str]:
 
 
 def mistakes_of(error: errors.Error, fields: Collection[str]) -> tuple[int, dict[str, str]] | None:
-    """Say how a form that failed with `error` is shown again: status, and sentences by field. None: not at all."""
+    """Return status and mistakes by field of a form that failed with `error`; None if the error is not about the form."""
     if error.code == form_tokens.CODE:
         return 403, {WHOLE: error.message}
     if error.code in {"invalid_credentials", "invalid_code"}:
@@ -45,11 +45,11 @@ def mistakes_of(error: errors.Error, fields: Collection[str]) -> tuple[int, dict
     if isinstance(error, errors.InvalidArgument | errors.AlreadyExists):
         return 422, {error.field if error.field in fields else WHOLE: error.message}
     if isinstance(error, errors.ResourceExhausted | errors.Unavailable):
-        return problems.problem_of(error).status, {WHOLE: _patience(error)}
+        return problems.problem_of(error).status, {WHOLE: _retry_sentence(error)}
     return None
 
 
-def _patience(error: errors.Error) -> str:
+def _retry_sentence(error: errors.Error) -> str:
     if isinstance(error, errors.Unavailable):
         return "This does not work at the moment. Please try again shortly."
     seconds = error.details.get("retry_after_seconds", "")

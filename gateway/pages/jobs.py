@@ -1,4 +1,4 @@
-"""Jobs: the history of a person's long operations, and each of them by itself."""
+"""Jobs: the history of a person's long operations, and each job on its own page."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SAYS: Mapping[str, str] = {
     "unavailable": "job_unavailable",
     "deadline_exceeded": "unanswered",
 }
-"""What pages tell of errors of a cancel or a retry."""
+"""Flash codes of the errors of a cancel or a retry."""
 _BY_NAME = {name: value for value, name in views.JOB_STATES.items()}
 FILTERS: Mapping[str, tuple[views.JobStatus, ...]] = {
     "active": labels.ACTIVE,
@@ -51,7 +51,9 @@ class Jobs:
             Route(PATH, self.show_all),
             Route(f"{PATH}/{{job_id}}", self.show),
             *(
-                Route(f"{PATH}/{{job_id}}/{name}", page_request.posting(act, self.show, says=SAYS), methods=["POST"])
+                Route(
+                    f"{PATH}/{{job_id}}/{name}", page_request.form_handler(act, self.show, says=SAYS), methods=["POST"]
+                )
                 for name, act in actions.items()
             ),
             *(Route(f"{PATH}/{{job_id}}/{name}", self.go_to_page) for name in actions),
@@ -60,18 +62,18 @@ class Jobs:
     async def show_all(self, request: Request) -> Response:
         """Show the person's jobs, newest first."""
         visitor = await page_request.begin(request, self._container)
-        wish = wish_of(request)
+        filters = filters_of(request)
         asked = jobs_service_pb2.ListJobsRequest(owner_id=visitor.session.user_id, page_size=PAGE)
-        wish.apply(asked)
+        filters.apply(asked)
         demo = await loaders.demo_status(self._container.demo, visitor.identity)
         try:
             page = await self._container.jobs.list_jobs(asked, user=visitor.identity)
         except errors.InvalidArgument:
             # A page of other filters, or of another release: there is nothing older to show.
-            return redirects.see(wish.address(PATH), secure=self._secure)
+            return redirects.see(filters.address(PATH), secure=self._secure)
         except errors.Unavailable:
-            return visitor.show("jobs", PATH, {"demo": demo, **_listing(wish, None)}, status=503)
-        return visitor.show("jobs", PATH, {"demo": demo, **_listing(wish, page)})
+            return visitor.show("jobs", PATH, {"demo": demo, **_listing(filters, None)}, status=503)
+        return visitor.show("jobs", PATH, {"demo": demo, **_listing(filters, page)})
 
     async def show(self, request: Request) -> Response:
         """Show how a job stands, and what happened to it."""
@@ -105,7 +107,7 @@ class Jobs:
         return await self._act(request, self._container.jobs.retry_job, "job_retried")
 
     async def _act(self, request: Request, call: Callable[..., Awaitable[job_pb2.Job]], say: str) -> Response:
-        session, sent = await page_request.posted(request, self._container, "origin")
+        session, sent = await page_request.read_form(request, self._container, "origin")
         job_id = _job_id(request)
         ask = partial(call, job_id, user=session.identity)
         job = await self._container.pending_jobs.wait(job_id, ask, user=session.identity)
@@ -127,7 +129,7 @@ class Jobs:
         return [views.job(child) for child in (await self._container.jobs.list_jobs(asked, user=identity)).jobs]
 
 
-class Wish:
+class JobFilter:
     """Which jobs somebody wants to see: filters, and a page of them."""
 
     def __init__(self, *, state: str, kind: str, page_token: str, owner: str = "") -> None:
@@ -150,17 +152,17 @@ class Wish:
             asked.owner_id = self.owner
 
     def address(self, path: str, page_token: str = "") -> str:
-        """Give the address of a page of the same jobs; the newest unless a token is given."""
+        """Return the address of a page of the same jobs; the newest unless a token is given."""
         query = {"state": self.state, "kind": self.kind, "owner": self.owner, "page_token": page_token}
-        told = urlencode({name: value for name, value in query.items() if value})
-        return f"{path}?{told}" if told else path
+        query_string = urlencode({name: value for name, value in query.items() if value})
+        return f"{path}?{query_string}" if query_string else path
 
 
-def wish_of(request: Request) -> Wish:
+def filters_of(request: Request) -> JobFilter:
     """Read what is wanted from an address; what makes no sense is left out."""
     query = request.query_params
     state = query.get("state", "")
-    return Wish(
+    return JobFilter(
         state=state if state in FILTERS else "",
         kind=_plain(query.get("kind", ""))[:100],
         owner=_plain(query.get("owner", ""))[:100],
@@ -173,15 +175,17 @@ def _plain(text: str) -> str:
     return text.encode("utf-8", "replace").decode().replace("\0", "").strip()
 
 
-def _listing(wish: Wish, page: jobs_service_pb2.ListJobsResponse | None) -> dict[str, object]:
+def _listing(filters: JobFilter, page: jobs_service_pb2.ListJobsResponse | None) -> dict[str, object]:
     found = [views.job(job) for job in page.jobs] if page else []
-    kinds = dict.fromkeys((*labels.OWN_KINDS, *(job["kind"] for job in found), *([wish.kind] if wish.kind else [])))
+    kinds = dict.fromkeys(
+        (*labels.OWN_KINDS, *(job["kind"] for job in found), *([filters.kind] if filters.kind else []))
+    )
     return {
         "jobs": found if page else None,
-        "wish": wish,
+        "filters": filters,
         "kinds": list(kinds),
-        "newest": wish.address(PATH) if wish.page_token else "",
-        "older": wish.address(PATH, page.next_page_token) if page and page.next_page_token else "",
+        "newest": filters.address(PATH) if filters.page_token else "",
+        "older": filters.address(PATH, page.next_page_token) if page and page.next_page_token else "",
     }
 
 

@@ -62,5 +62,5 @@ def state(name: str) -> str:
 
 
 def stuck(reason: str) -> str:
-    """Say why a job needs somebody's eye."""
+    """Return why a job needs attention."""
     return _STUCK.get(reason, reason.replace("_", " ").capitalize())

@@ -27,7 +27,7 @@ Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class InteractionFilter:
     """Which interactions somebody wants to see; empty: any."""
 
     kind: str = ""
@@ -41,7 +41,7 @@ class Wish:
         return bool(self.kind or self.sentiment or self.needs_reply or self.page_token)
 
 
-ANY = Wish()
+UNFILTERED = InteractionFilter()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,25 +85,25 @@ async def connections(client: clients.Connections, identity: str) -> list[views.
     return None if found is None else [views.connection(connection) for connection in found]
 
 
-async def overview(client: clients.Demo, identity: str, wish: Wish = ANY) -> Overview:
+async def overview(client: clients.Demo, identity: str, filters: InteractionFilter = UNFILTERED) -> Overview:
     """Read what the dashboard shows, again if a transition came between. Raises `InvalidArgument` for a foreign page."""
-    found = await _overview(client, identity, wish)
+    found = await _overview(client, identity, filters)
     for _ in range(READS - 1):
         if found.is_of_one_moment:
             break
-        found = await _overview(client, identity, wish)
+        found = await _overview(client, identity, filters)
     if found.metrics is None or not found.is_of_one_moment:
         found.demo["version"] = OLDER_THAN_ANY
     return found
 
 
-async def _overview(client: clients.Demo, identity: str, wish: Wish) -> Overview:
+async def _overview(client: clients.Demo, identity: str, filters: InteractionFilter) -> Overview:
     latest = demo_service_pb2.ListInteractionsRequest(
         page_size=INTERACTIONS,
-        page_token=wish.page_token,
-        kind=wish.kind,
-        sentiment=wish.sentiment,
-        needs_reply=wish.needs_reply,
+        page_token=filters.page_token,
+        kind=filters.kind,
+        sentiment=filters.sentiment,
+        needs_reply=filters.needs_reply,
     )
     most_viewed = demo_service_pb2.ListContentRequest(page_size=CONTENT, order_by="most_viewed")
     demo, numbers, interactions, content = await asyncio.gather(
@@ -113,14 +113,14 @@ async def _overview(client: clients.Demo, identity: str, wish: Wish) -> Overview
         _if_there(client.list_content(most_viewed, user=identity, quick=True)),
     )
     if numbers is None or interactions is None or content is None:
-        return Overview(demo=demo, metrics=None, interactions=[], older="", content=[], is_narrow=wish.is_narrow)
+        return Overview(demo=demo, metrics=None, interactions=[], older="", content=[], is_narrow=filters.is_narrow)
     return Overview(
         demo=demo,
         metrics=views.dashboard(numbers),
         interactions=views.interactions(interactions)["interactions"],
         older=interactions.next_page_token,
         content=views.content(content)["content"],
-        is_narrow=wish.is_narrow,
+        is_narrow=filters.is_narrow,
     )
 
 

@@ -35,7 +35,7 @@ class Entrance(anonymous.Anonymous):
             Route(CODE_PATH, self.finish, methods=["POST"]),
             Route("/register", self.show_register),
             Route("/register", self.register, methods=["POST"]),
-            Route("/logout", page_request.posting(self.logout, self.show_logout), methods=["POST"]),
+            Route("/logout", page_request.form_handler(self.logout, self.show_logout), methods=["POST"]),
         ]
 
     async def front(self, request: Request) -> Response:
@@ -94,7 +94,7 @@ class Entrance(anonymous.Anonymous):
         except errors.Unauthenticated as error:
             if error.code == "invalid_code":
                 return self.show_again(request, "login_code.html", sent, error)
-            response = self.see(redirects.LOGIN, say="signed_in_anew")
+            response = self.see(redirects.LOGIN, say="sign_in_again")
             self._challenge.clear(response)
             return response
         except errors.Error as error:
@@ -127,7 +127,7 @@ class Entrance(anonymous.Anonymous):
         response.headers.update(headers.SIGNED_OUT)
         self._container.cookie.clear(response)
         try:
-            session, _ = await page_request.posted(request, self._container)
+            session, _ = await page_request.read_form(request, self._container)
             await self._container.auth.revoke_session(session.session_id, reason="logout", user=session.identity)
         except errors.Unauthenticated:
             return response
@@ -150,7 +150,7 @@ class Entrance(anonymous.Anonymous):
         return self.show(request, template, {"values": {"next": wanted}, "errors": {}})
 
     async def _session(self, request: Request) -> sessions.Session | None:
-        """Give the session of a request, if it has one that lives."""
+        """Return the session of a request, None without a valid one."""
         try:
             return await page_request.session_of(request, self._container)
         except errors.Unauthenticated:

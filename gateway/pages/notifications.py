@@ -26,7 +26,7 @@ class Notifications:
         self._secure = container.settings.is_https
         self.routes = [
             Route(PATH, self.show),
-            Route(f"{PATH}/read", page_request.posting(self.read, self.show, says=_SAYS), methods=["POST"]),
+            Route(f"{PATH}/read", page_request.form_handler(self.read, self.show, says=_SAYS), methods=["POST"]),
             Route(f"{PATH}/read", self.go_to_page),
         ]
 
@@ -51,7 +51,7 @@ class Notifications:
 
     async def read(self, request: Request) -> Response:
         """Note that one was read, or all of them if none is named, and go on to where the form says."""
-        session, sent = await page_request.posted(request, self._container, "job_id", "origin")
+        session, sent = await page_request.read_form(request, self._container, "job_id", "origin")
         named = [str(ids.parse(sent["job_id"], "job_id"))] if sent["job_id"] else []
         await self._container.jobs.mark_notifications_read(named, user=session.identity)
         return redirects.see(redirects.local(sent["origin"]) or PATH, secure=self._secure)

@@ -74,7 +74,7 @@ class Visit:
 
 
 async def begin(request: Request, container: Container) -> Visit:
-    """Say who looks at a page. Call it before reading what the page shows. Raises `Unauthenticated`."""
+    """Load what every page needs. Call it before reading what the page shows. Raises `Unauthenticated`."""
     session = await session_of(request, container)
     is_fragment = request.headers.get(FRAGMENT_HEADER) == FRAGMENT
     position, unread = await asyncio.gather(
@@ -93,19 +93,19 @@ async def begin(request: Request, container: Container) -> Visit:
 
 
 async def session_of(request: Request, container: Container) -> sessions.Session:
-    """Give the session of a request. Raises `Unauthenticated`."""
+    """Return the session of a request. Raises `Unauthenticated`."""
     return await authentication.session_of(request, container.sessions, container.cookie)
 
 
-async def posted(request: Request, container: Container, *names: str) -> tuple[sessions.Session, dict[str, str]]:
-    """Give the session and the named fields of a form. Raises `Unauthenticated`, `PermissionDenied` `form_expired`."""
+async def read_form(request: Request, container: Container, *names: str) -> tuple[sessions.Session, dict[str, str]]:
+    """Return the session and the named fields of a form. Raises `Unauthenticated`, `PermissionDenied` `form_expired`."""
     session = await session_of(request, container)
     sent = await forms.read(request, *names, form_tokens.FIELD)
     container.form_tokens.require(container.form_tokens.of_session(session.session_id), sent.pop(form_tokens.FIELD))
     return session, sent
 
 
-def posting(act: Handler, show: Handler, *, says: Mapping[str, str] | None = None) -> Handler:
+def form_handler(act: Handler, show: Handler, *, says: Mapping[str, str] | None = None) -> Handler:
     """Make the handler of a form: what is refused leads back to `show`, or to where one proves who one is.
 
     `says` gives codes of `flash` for codes of errors that the page tells of.

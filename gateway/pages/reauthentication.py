@@ -27,7 +27,7 @@ class Reauthentication:
         self._container = container
         self.routes = [
             Route(redirects.REAUTHENTICATE, self.show),
-            Route(redirects.REAUTHENTICATE, page_request.posting(self.prove, self.show), methods=["POST"]),
+            Route(redirects.REAUTHENTICATE, page_request.form_handler(self.prove, self.show), methods=["POST"]),
         ]
 
     async def show(self, request: Request) -> Response:
@@ -36,7 +36,7 @@ class Reauthentication:
 
     async def prove(self, request: Request) -> Response:
         """Prove it, and go on to what was sensitive under a new token."""
-        session, sent = await page_request.posted(request, self._container, *FIELDS)
+        session, sent = await page_request.read_form(request, self._container, *FIELDS)
         try:
             made = await self._container.auth.reauthenticate(
                 password=sent["password"], code=sent["code"], client=client_info(request), user=session.identity

@@ -39,7 +39,7 @@ class Security:
         self.routes = [
             Route(PATH, self.show),
             *(
-                Route(f"{PATH}/{name}", page_request.posting(act, self.show, says=says), methods=["POST"])
+                Route(f"{PATH}/{name}", page_request.form_handler(act, self.show, says=says), methods=["POST"])
                 for name, act in actions.items()
             ),
             *(Route(f"{PATH}/{name}", self.go_to_page) for name in actions),
@@ -55,7 +55,7 @@ class Security:
 
     async def change_password(self, request: Request) -> Response:
         """Replace the password; all other sessions end."""
-        session, sent = await page_request.posted(request, self._container, *PASSWORD_FIELDS)
+        session, sent = await page_request.read_form(request, self._container, *PASSWORD_FIELDS)
         try:
             changed = await self._container.auth.change_password(
                 current=sent["current_password"],
@@ -72,7 +72,7 @@ class Security:
 
     async def request_verification(self, request: Request) -> Response:
         """Have the verification mail sent."""
-        session, _ = await page_request.posted(request, self._container)
+        session, _ = await page_request.read_form(request, self._container)
         try:
             await self._container.auth.request_email_verification(user=session.identity)
         except errors.Error as error:
@@ -80,19 +80,19 @@ class Security:
         return self._see(say="mail_sent")
 
     async def begin_totp(self, request: Request) -> Response:
-        """Show what the authenticator app needs. It is told only once, so this answer is the page itself."""
-        session, _ = await page_request.posted(request, self._container)
+        """Show what the authenticator app needs. It is shown only once, so this response is the page itself, not a redirect."""
+        session, _ = await page_request.read_form(request, self._container)
         made = await self._container.auth.begin_totp(user=session.identity)
         return await self._show_enrolment(request, made.uri, {})
 
     async def confirm_totp(self, request: Request) -> Response:
         """Turn the second factor on, and show the recovery codes, once."""
-        session, sent = await page_request.posted(request, self._container, "code", "uri")
+        session, sent = await page_request.read_form(request, self._container, "code", "uri")
         try:
             confirmed = await self._container.auth.confirm_totp(code=sent["code"], user=session.identity)
         except errors.Error as error:
             shown = forms.mistakes_of(error, ("code",))
-            # The form brings back what was told only once; with anything else in it there is nothing to go on with.
+            # The form sends back the secret that was shown only once; without it the enrolment cannot continue.
             if shown is None or qr.secret_of(sent["uri"]) is None:
                 raise
             return await self._show_enrolment(request, sent["uri"], shown[1], status=shown[0])
@@ -102,7 +102,7 @@ class Security:
 
     async def disable_totp(self, request: Request) -> Response:
         """Turn the second factor off."""
-        session, sent = await page_request.posted(request, self._container, "code")
+        session, sent = await page_request.read_form(request, self._container, "code")
         try:
             disabled = await self._container.auth.disable_totp(code=sent["code"], user=session.identity)
         except errors.Error as error:
@@ -113,13 +113,13 @@ class Security:
 
     async def regenerate_codes(self, request: Request) -> Response:
         """Replace the recovery codes, and show them, once."""
-        session, _ = await page_request.posted(request, self._container)
+        session, _ = await page_request.read_form(request, self._container)
         codes = await self._container.auth.regenerate_recovery_codes(user=session.identity)
         return await self._show_codes(request, list(codes), is_new=False)
 
     async def rename_passkey(self, request: Request) -> Response:
-        """Give a passkey another name. Adding one is for the browser module: it takes the browser's authenticators."""
-        session, sent = await page_request.posted(request, self._container, "passkey_id", "name")
+        """Rename a passkey. Adding one needs JavaScript: only the browser reaches its authenticators."""
+        session, sent = await page_request.read_form(request, self._container, "passkey_id", "name")
         try:
             await self._container.passkeys.rename(_passkey_id(sent), sent["name"], user=session.identity)
         except errors.InvalidArgument as error:
@@ -128,7 +128,7 @@ class Security:
 
     async def remove_passkey(self, request: Request) -> Response:
         """Remove a passkey."""
-        session, sent = await page_request.posted(request, self._container, "passkey_id")
+        session, sent = await page_request.read_form(request, self._container, "passkey_id")
         await self._container.passkeys.remove(_passkey_id(sent), user=session.identity)
         return self._see(say="passkey_removed")
 

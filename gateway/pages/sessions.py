@@ -25,14 +25,14 @@ class Devices:
         self.routes = [
             Route(PATH, self.show),
             *(
-                Route(f"{PATH}/{name}", page_request.posting(act, self.show, says=says), methods=["POST"])
+                Route(f"{PATH}/{name}", page_request.form_handler(act, self.show, says=says), methods=["POST"])
                 for name, act in actions.items()
             ),
             *(Route(f"{PATH}/{name}", self.go_to_page) for name in actions),
         ]
 
     async def show(self, request: Request) -> Response:
-        """Show the living sessions, this one first."""
+        """Show the active sessions, this one first."""
         visitor = await page_request.begin(request, self._container)
         found = await self._container.auth.list_sessions(user=visitor.identity)
         shown = [views.session(login, current_id=visitor.session.session_id) for login in found]
@@ -46,7 +46,7 @@ class Devices:
 
     async def revoke(self, request: Request) -> Response:
         """End one session; one's own is signing out."""
-        session, sent = await page_request.posted(request, self._container, "session_id")
+        session, sent = await page_request.read_form(request, self._container, "session_id")
         wanted = str(ids.parse(sent["session_id"], "session_id"))
         is_current = wanted == session.session_id
         await self._container.auth.revoke_session(wanted, reason="logout" if is_current else "", user=session.identity)
@@ -55,14 +55,14 @@ class Devices:
 
     async def revoke_others(self, request: Request) -> Response:
         """End all other sessions."""
-        session, _ = await page_request.posted(request, self._container)
+        session, _ = await page_request.read_form(request, self._container)
         await self._container.auth.revoke_all_sessions(except_session_id=session.session_id, user=session.identity)
         self._container.sessions.revoked(session.user_id, None)
         return self._see(PATH, say="others_revoked")
 
     async def revoke_all(self, request: Request) -> Response:
         """End all sessions, this one as well."""
-        session, _ = await page_request.posted(request, self._container)
+        session, _ = await page_request.read_form(request, self._container)
         await self._container.auth.revoke_all_sessions(user=session.identity)
         self._container.sessions.revoked(session.user_id, None)
         return self._leave("everywhere_out")

@@ -21,7 +21,7 @@ _TITLES: Mapping[str, str] = {
     "lease_expired": "Attempt {attempt} was lost",
     "deadline_exceeded": "Ran out of time",
     "released": "Attempt {attempt} was handed back",
-    "snoozed": "Put off by itself",
+    "snoozed": "Postponed by its handler",
     "waiting": "Waits for the jobs that it started",
     "retried": "Retried by request",
 }
@@ -52,7 +52,7 @@ class Entry:
 
 
 def entries(history: views.JobHistory) -> list[Entry]:
-    """Tell a job's history, oldest first."""
+    """Return the entries of a job's history, oldest first."""
     attempts = {attempt["attempt"]: attempt for attempt in history["attempts"]}
     return [_entry(transition, attempts.get(transition["attempt"])) for transition in history["transitions"]]
 

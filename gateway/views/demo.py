@@ -74,7 +74,7 @@ class DemoStatus(TypedDict):
     stats: DemoStats
     version: int
     enabled_at: str | None
-    expires_at: Annotated[str | None, Field(description="When it is disabled by itself; null: never.")]
+    expires_at: Annotated[str | None, Field(description="When it is disabled automatically; null: never.")]
     message: str
 
 

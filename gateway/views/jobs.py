@@ -90,7 +90,7 @@ class Attempt(TypedDict):
 
 
 class Transition(TypedDict):
-    """One change of a job's state; `sequence` is the id of the event that told of it."""
+    """One change of a job's state; `sequence` is the id of its event."""
 
     sequence: int
     status: JobStatus

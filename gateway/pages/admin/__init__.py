@@ -1,4 +1,4 @@
-"""Pages for admins; for everybody else there is nothing there. The services look at the role again."""
+"""Pages for admins; for other users they do not exist. The services look at the role again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway.pages.admin import health, jobs, kinds, schedules, security_events,
 
 
 def routes(container: Container) -> Sequence[BaseRoute]:
-    """Give the routes of all pages for admins."""
+    """Return the routes of all pages for admins."""
     return [
         *jobs.Jobs(container).routes,
         *kinds.Kinds(container).routes,

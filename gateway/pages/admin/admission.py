@@ -16,20 +16,20 @@ from gateway.pages import page_request
 from repruv.auth.v1 import auth_pb2
 
 SAYS: Mapping[str, str] = {"unavailable": "admin_unavailable", "deadline_exceeded": "unanswered"}
-"""What all of these pages tell of errors."""
+"""Flash codes of errors on all admin pages."""
 
 
 async def begin(request: Request, container: Container) -> page_request.Visit:
-    """Say which admin looks at a page. Raises `NotFound` for everybody else."""
+    """Load what every admin page needs. Raises `NotFound` for other users."""
     visitor = await page_request.begin(request, container)
     _require_admin(visitor.session)
     return visitor
 
 
-async def posted(request: Request, container: Container, *names: str) -> tuple[sessions.Session, dict[str, str]]:
-    """Give the session of an admin and the named fields of a form. Raises `NotFound` for everybody else."""
+async def read_form(request: Request, container: Container, *names: str) -> tuple[sessions.Session, dict[str, str]]:
+    """Return the session of an admin and the named fields of a form. Raises `NotFound` for other users."""
     _require_admin(await page_request.session_of(request, container))
-    return await page_request.posted(request, container, *names)
+    return await page_request.read_form(request, container, *names)
 
 
 def forms_of(
@@ -38,14 +38,14 @@ def forms_of(
     actions: Mapping[str, page_request.Handler],
     says: Mapping[str, str] | None = None,
 ) -> list[Route]:
-    """Give the routes of the forms below a page; whoever asks for their addresses is sent to the page."""
+    """Return the routes of the forms below a page; GET requests to them redirect to the page."""
 
     async def go_to_page(request: Request) -> Response:
         return redirects.see(redirects.local(request.url.path.rpartition("/")[0]) or path, secure=False)
 
-    told = {**SAYS, **(says or {})}
+    flash_codes = {**SAYS, **(says or {})}
     posts = [
-        Route(f"{path}/{name}", page_request.posting(act, show, says=told), methods=["POST"])
+        Route(f"{path}/{name}", page_request.form_handler(act, show, says=flash_codes), methods=["POST"])
         for name, act in actions.items()
     ]
     return [*posts, *(Route(f"{path}/{name}", go_to_page) for name in actions)]

@@ -1,4 +1,4 @@
-"""Jobs of everybody."""
+"""Jobs of all users."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Jobs:
     async def show(self, request: Request) -> Response:
         """Show jobs across owners, newest first."""
         visitor = await admission.begin(request, self._container)
-        wish = jobs.wish_of(request)
+        filters = jobs.filters_of(request)
         asked = jobs_service_pb2.ListJobsRequest(page_size=jobs.PAGE)
-        wish.apply(asked)
+        filters.apply(asked)
         try:
             page = await self._container.jobs.list_jobs(asked, user=visitor.identity)
             known = [found.kind for found in await self._container.engine.list_kinds(user=visitor.identity)]
@@ -46,15 +46,15 @@ class Jobs:
             # An owner that is no id has no jobs; a page of other filters is none.
             is_owner = error.field == "owner_id"
             page, known = jobs_service_pb2.ListJobsResponse(), []
-            if not is_owner and wish.page_token:
-                return redirects.see(wish.address(PATH), secure=self._secure)
-        kinds = dict.fromkeys(name for name in (*known, wish.kind) if name and name != "*")
+            if not is_owner and filters.page_token:
+                return redirects.see(filters.address(PATH), secure=self._secure)
+        kinds = dict.fromkeys(name for name in (*known, filters.kind) if name and name != "*")
         context = {
             "jobs": [engine.owned_job(job) for job in page.jobs],
-            "wish": wish,
+            "filters": filters,
             "kinds": sorted(kinds, key=labels.kind),
-            "newest": wish.address(PATH) if wish.page_token else "",
-            "older": wish.address(PATH, page.next_page_token) if page.next_page_token else "",
+            "newest": filters.address(PATH) if filters.page_token else "",
+            "older": filters.address(PATH, page.next_page_token) if page.next_page_token else "",
             "system": engine.SYSTEM,
         }
         return visitor.show("admin/jobs", PATH, context)
@@ -72,7 +72,7 @@ class Jobs:
         return await self._act(request, self._container.jobs.retry_job, "job_retried")
 
     async def _act(self, request: Request, call: Callable[..., Awaitable[job_pb2.Job]], say: str) -> Response:
-        session, sent = await admission.posted(request, self._container, "job_id", "origin")
+        session, sent = await admission.read_form(request, self._container, "job_id", "origin")
         job = await call(str(ids.parse(sent["job_id"], "job_id")), user=session.identity)
         if views.job_state(job) == "cancelling":
             say = "job_cancelling"

@@ -41,19 +41,19 @@ class Kinds:
 
     async def pause(self, request: Request) -> Response:
         """Let nothing of a kind begin."""
-        session, sent = await admission.posted(request, self._container, "kind")
+        session, sent = await admission.read_form(request, self._container, "kind")
         await self._container.engine.pause_kind(sent["kind"], user=session.identity)
         return self._see("kind_paused")
 
     async def resume(self, request: Request) -> Response:
         """Let a kind go on."""
-        session, sent = await admission.posted(request, self._container, "kind")
+        session, sent = await admission.read_form(request, self._container, "kind")
         await self._container.engine.resume_kind(sent["kind"], user=session.identity)
         return self._see("kind_resumed")
 
     async def limit(self, request: Request) -> Response:
         """Replace the limits of a kind."""
-        session, sent = await admission.posted(request, self._container, "kind", *LIMITS)
+        session, sent = await admission.read_form(request, self._container, "kind", *LIMITS)
         await self._container.engine.set_kind_limits(sent["kind"], _limits(sent), user=session.identity)
         return self._see("kind_limited")
 

@@ -1,4 +1,4 @@
-"""Schedules: what happens by itself, and when."""
+"""Schedules: recurring jobs and when they run."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ class Schedules:
 
     async def pause(self, request: Request) -> Response:
         """Stop a schedule."""
-        session, sent = await admission.posted(request, self._container, "name")
+        session, sent = await admission.read_form(request, self._container, "name")
         await self._container.engine.pause_schedule(sent["name"], user=session.identity)
         return redirects.see(PATH, say="schedule_paused", secure=self._secure)
 
     async def resume(self, request: Request) -> Response:
         """Let a schedule go on."""
-        session, sent = await admission.posted(request, self._container, "name")
+        session, sent = await admission.read_form(request, self._container, "name")
         await self._container.engine.resume_schedule(sent["name"], user=session.identity)
         return redirects.see(PATH, say="schedule_resumed", secure=self._secure)
 
     async def trigger(self, request: Request) -> Response:
         """Make a job of a schedule now, and show it."""
-        session, sent = await admission.posted(request, self._container, "name", "job_id")
+        session, sent = await admission.read_form(request, self._container, "name", "job_id")
         job_id = str(ids.parse(sent["job_id"], "job_id"))
         job = await self._container.engine.trigger_schedule(sent["name"], job_id, user=session.identity)
         return redirects.see(f"/jobs/{job.job_id}", secure=self._secure)

@@ -45,27 +45,32 @@ class SecurityEvents:
     async def show(self, request: Request) -> Response:
         """Show them, newest first."""
         visitor = await admission.begin(request, self._container)
-        wish = {name: request.query_params.get(name, "").replace("\0", "").strip()[:100] for name in ("user", "kind")}
+        filters = {
+            name: request.query_params.get(name, "").replace("\0", "").strip()[:100] for name in ("user", "kind")
+        }
         token = request.query_params.get("page_token", "")
         asked = admin_service_pb2.ListSecurityEventsRequest(
-            user_id=wish["user"], kinds=[wish["kind"]] if wish["kind"] else [], page_size=PAGE, page_token=token
+            user_id=filters["user"],
+            kinds=[filters["kind"]] if filters["kind"] else [],
+            page_size=PAGE,
+            page_token=token,
         )
         try:
             page = await self._container.admin.list_security_events(asked, user=visitor.identity)
         except errors.InvalidArgument as error:
             if error.field != "user_id":
-                return redirects.see(_address(wish, ""), secure=self._container.settings.is_https)
+                return redirects.see(_address(filters, ""), secure=self._container.settings.is_https)
             page = admin_service_pb2.ListSecurityEventsResponse()
         context = {
             "events": [views.security_event(event) for event in page.events],
             "happenings": KINDS,
-            "wish": wish,
-            "newest": _address(wish, "") if token else "",
-            "older": _address(wish, page.next_page_token) if page.next_page_token else "",
+            "filters": filters,
+            "newest": _address(filters, "") if token else "",
+            "older": _address(filters, page.next_page_token) if page.next_page_token else "",
         }
         return visitor.show("admin/security_events", PATH, context)
 
 
-def _address(wish: dict[str, str], token: str) -> str:
-    query = urlencode({name: text for name, text in {**wish, "page_token": token}.items() if text})
+def _address(filters: dict[str, str], token: str) -> str:
+    query = urlencode({name: text for name, text in {**filters, "page_token": token}.items() if text})
     return f"{PATH}?{query}" if query else PATH

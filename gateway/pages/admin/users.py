@@ -36,7 +36,7 @@ class Users:
         says = {"own_account": "own_account", "session_not_found": "session_unknown"}
         self.routes = [
             Route(PATH, self.show_all),
-            *admission.forms_of(PATH, self.show_all, {"sign-out-everybody": self.sign_out_everybody}),
+            *admission.forms_of(PATH, self.show_all, {"sign-out-all-users": self.sign_out_all_users}),
             Route(f"{PATH}/{{user_id}}", self.show),
             *admission.forms_of(f"{PATH}/{{user_id}}", self.show, actions, says),
         ]
@@ -61,7 +61,7 @@ class Users:
         return visitor.show("admin/users", PATH, context)
 
     async def show(self, request: Request) -> Response:
-        """Show an account, its living sessions, and what happened to it lately."""
+        """Show an account, its active sessions, and what happened to it lately."""
         visitor = await admission.begin(request, self._container)
         user_id = _user_id(request)
         found = await self._container.admin.get_user(user_id, user=visitor.identity)
@@ -77,7 +77,7 @@ class Users:
 
     async def set_role(self, request: Request) -> Response:
         """Change the role; all sessions of the account end."""
-        session, sent = await admission.posted(request, self._container, "role")
+        session, sent = await admission.read_form(request, self._container, "role")
         user_id = _user_id(request)
         if sent["role"] not in _ROLES:
             raise errors.InvalidArgument("There is no such role.", field="role")
@@ -86,40 +86,40 @@ class Users:
 
     async def disable(self, request: Request) -> Response:
         """Close the account; all its sessions end."""
-        session, _ = await admission.posted(request, self._container)
+        session, _ = await admission.read_form(request, self._container)
         user_id = _user_id(request)
         await self._container.admin.disable_user(user_id, user=session.identity)
         return self._changed(user_id, "account_disabled")
 
     async def enable(self, request: Request) -> Response:
         """Open the account again."""
-        session, _ = await admission.posted(request, self._container)
+        session, _ = await admission.read_form(request, self._container)
         user_id = _user_id(request)
         await self._container.admin.enable_user(user_id, user=session.identity)
         return self._see(user_id, "account_enabled")
 
     async def sign_out(self, request: Request) -> Response:
         """End one session of the account, or all if none is named."""
-        session, sent = await admission.posted(request, self._container, "session_id")
+        session, sent = await admission.read_form(request, self._container, "session_id")
         user_id = _user_id(request)
         wanted = str(ids.parse(sent["session_id"], "session_id")) if sent["session_id"] else ""
         await self._container.admin.revoke_user_sessions(user_id, wanted, user=session.identity)
         self._container.sessions.revoked(user_id, {wanted} if wanted else None)
         return self._see(user_id, "account_signed_out")
 
-    async def sign_out_everybody(self, request: Request) -> Response:
-        """End the sessions of everybody but this one."""
-        session, sent = await admission.posted(request, self._container, "confirmed")
+    async def sign_out_all_users(self, request: Request) -> Response:
+        """End all sessions except this one."""
+        session, sent = await admission.read_form(request, self._container, "confirmed")
         if sent["confirmed"] != "yes":
             return redirects.see(PATH, say="not_confirmed", secure=self._secure)
         ended = await self._container.admin.revoke_all_users_sessions(user=session.identity)
         self._container.sessions.forget_all()
-        say = "everybody_signed_out_partly" if ended.has_more else "everybody_signed_out"
+        say = "all_users_signed_out_partly" if ended.has_more else "all_users_signed_out"
         return redirects.see(PATH, say=say, secure=self._secure)
 
     async def send_password_reset(self, request: Request) -> Response:
         """Have the mail sent by which the user sets a new password."""
-        session, _ = await admission.posted(request, self._container)
+        session, _ = await admission.read_form(request, self._container)
         user_id = _user_id(request)
         await self._container.admin.send_password_reset(user_id, user=session.identity)
         return self._see(user_id, "account_reset_sent")

@@ -137,7 +137,7 @@ export interface DemoStatus {
   stats: DemoStats;
   version: number;
   enabled_at: string | null;
-  /** When it is disabled by itself; null: never. */
+  /** When it is disabled automatically; null: never. */
   expires_at: string | null;
   message: string;
 }
@@ -273,7 +273,7 @@ export interface SentimentCounts {
   negative: number;
 }
 
-/** One change of a job's state; `sequence` is the id of the event that told of it. */
+/** One change of a job's state; `sequence` is the id of its event. */
 export interface Transition {
   sequence: number;
   status: 'scheduled' | 'pending' | 'running' | 'retrying' | 'cancelling' | 'completed' | 'failed' | 'cancelled';

@@ -98,7 +98,7 @@ async def test_from_off_to_active_and_back(account: Account, writes_held: Attemp
         assert "progress" in page.tags
         dashboard = await look(account, "/dashboard")
         assert "Demo Mode Setting Up" in dashboard.text
-        assert "Your inbox is on its way" in dashboard.text
+        assert "Your inbox is being prepared" in dashboard.text
 
     page = await until(account, "Demo Mode Active")
     assert "Demo mode was enabled successfully. 40 interactions and 5 content items are ready." in page.text

@@ -78,14 +78,14 @@ async def test_without_a_wish_it_stays(account: Account) -> None:
 @pytest.mark.parametrize(("chosen", "days"), [("1", 1), ("30", 30)])
 async def test_the_form_asks_for_it_and_the_page_says_when(account: Account, chosen: str, days: int) -> None:
     page = await page_of(account)
-    assert "Disable by itself after never 1 day 7 days 30 days" in page.text
+    assert "Disable automatically after never 1 day 7 days 30 days" in page.text
     counts = {name: str(count) for name, count in SMALL.items()}
     answer = await submit(account.http, page, f"{SETTINGS}/enable", **counts, niche="auto", expires=chosen)
     assert answer.status_code == 303
     status = await until(account, "enabled")
     assert lasts(status) == timedelta(days=days)
     shown = await account.http.get(SETTINGS, headers={"Accept": "text/html"})
-    assert "Ends by itself" in shown.text
+    assert "Ends automatically" in shown.text
     assert f'<time datetime="{status["expires_at"]}"' in shown.text
 
 
@@ -95,4 +95,4 @@ async def test_the_form_refuses_what_it_does_not_offer(account: Account) -> None
     assert answer.status_code == 422
     refused = Page(answer)
     assert refused.attributes["expires"]["aria-invalid"] == "true"
-    assert "Disable by itself after : Choose one of those that are offered." in refused.text
+    assert "Disable automatically after : Choose one of those that are offered." in refused.text
