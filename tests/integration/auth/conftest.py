@@ -230,7 +230,7 @@ def new_address() -> str:
 
 @pytest.fixture(scope="session")
 def engine(database: Callable[[str], AsyncEngine]) -> AsyncEngine:
-    """The database with the role of the auth service."""
+    """Return an engine with the role of the auth service."""
     return database("auth")
 
 
@@ -242,7 +242,7 @@ def keyring() -> Keyring:
 
 @pytest.fixture(scope="session")
 def post(engine: AsyncEngine, tmp_path_factory: pytest.TempPathFactory) -> Post:
-    """The email jobs and the folder of emails."""
+    """Return the email jobs and the folder of emails."""
     path = tmp_path_factory.mktemp("mails")
     sender = folder.Folder(path, sender="Repruv <no-reply@example.org>", logs_links=False)
     return Post(email_handlers.EmailJobHandler(engine=engine, sender=sender, public_url=PUBLIC_URL), path)
@@ -252,7 +252,7 @@ def post(engine: AsyncEngine, tmp_path_factory: pytest.TempPathFactory) -> Post:
 async def context(
     engine: AsyncEngine, nats_url: str, signer: Callable[[str], identity.Signer], keyring: Keyring, post: Post
 ) -> AsyncIterator[Context]:
-    """The context of operations, with relay and bus running."""
+    """Yield the context of operations, with relay and bus running."""
     events = bus.Bus(nats_url, name="test-auth")
     events.owns_stream("auth")
     relay = outbox.Relay(engine, schema.outbox, {"auth.events.": events.publish, worker_outbox.PREFIX: post.submit})
