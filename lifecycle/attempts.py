@@ -77,7 +77,7 @@ class Attempt(Generic[R, A]):
     def __init__(
         self, lifecycle: Lifecycle[R, A], engine: AsyncEngine, relay: outbox.Relay, context: worker.Context
     ) -> None:
-        """Raises ValueError if the payload does not name a resource."""
+        """Read the fence of a context. Raises ValueError if the payload does not name a resource."""
         self._lifecycle = lifecycle
         self._engine = engine
         self._relay = relay

@@ -1,4 +1,4 @@
-"""The handler of the job `demo.expire`: demo modes whose time has come are disabled, as their owners would."""
+"""The handler of the job `demo.expire`: demo modes that have expired are disabled, as by their owners."""
 
 from __future__ import annotations
 
@@ -23,38 +23,39 @@ SCHEDULE = worker.Schedule("demo.expire", kind="demo.expire", cron="* * * * *", 
 
 
 def kind(engine: AsyncEngine, demo: operations.Operations) -> worker.Kind[Any]:
-    """What the worker serves beside the jobs of single demo modes."""
+    """Return the kind of the schedule."""
     return worker.Kind(SCHEDULE.name, Expiry(engine, demo).expire, retention=timedelta(days=1))
 
 
 class Expiry:
-    """Disables what has expired."""
+    """Disables expired demo modes."""
 
-    def __init__(self, engine: AsyncEngine, demo: operations.Operations, *, batch: int = BATCH) -> None:
+    def __init__(self, engine: AsyncEngine, demo: operations.Operations, *, batch_size: int = BATCH) -> None:
         self._single = postgres.autocommit(engine)
         self._demo = demo
-        self._batch = batch
+        self._batch_size = batch_size
 
     async def expire(self, context: worker.Context) -> dict[str, int]:
-        """Disable all that have expired by now, the oldest first; gives how many. One that fails does not stop the others.
+        """Disable all demo modes that have expired by now, the oldest first; return how many.
 
-        Each has a transaction and a job of its own, so it may stop anywhere and begin again.
+        One that fails does not stop the others. Each has its own transaction and job, so the handler may stop anywhere and
+        start again.
         """
         expired, failed = 0, 0
         after = _START
         while True:
             async with self._single.connect() as conn:
-                found = await storage.list_expired(conn, after=after, limit=self._batch)
-            for _, owner_id in found:
+                batch = await storage.list_expired(conn, after=after, limit=self._batch_size)
+            for _, owner_id in batch:
                 context.raise_if_cancelled()
                 try:
                     expired += await self._demo.expire(owner_id)
                 except Exception:
                     logger.exception("demo mode not expired", extra={"owner_id": owner_id})
                     failed += 1
-            if len(found) < self._batch:
+            if len(batch) < self._batch_size:
                 break
-            after = found[-1]
+            after = batch[-1]
             await context.progress(expired, 0, "Disabling demo modes")
         if failed:
             message = f"{failed} demo modes that have expired could not be disabled."

@@ -1,4 +1,4 @@
-"""An example of what demo mode would show: the same for the same request, made anew for nobody."""
+"""An example of what demo mode would show: the same for the same request."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ CONTENT = 12
 INTERACTIONS = 60
 SHOWN = 3
 SEED = 7
-# Nothing of an example is shown with its time.
+# An example is shown without times.
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """Who it would be, and a few lines of each sort."""
+    """The profile, and a few content items and interactions."""
 
     profile: dataset.Profile
     content: tuple[dataset.ContentItem, ...]
@@ -26,7 +26,7 @@ class Example:
 
 
 def example(profile_type: str, niche: str) -> Example:
-    """Give an example. Raises `InvalidArgument`."""
+    """Return the example of a profile type and a niche. Raises `InvalidArgument`."""
     options.require_choices(profile_type, niche)
     return _example(*dataset.resolve(profile_type or options.AUTO, niche or options.AUTO, SEED))
 

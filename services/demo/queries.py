@@ -1,4 +1,4 @@
-"""Reads of one generation's rows: pages and numbers. Whoever calls this has checked that the generation is visible."""
+"""Queries of one generation's rows: pages and numbers. The caller has checked that the generation is visible."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ async def read_dashboard(conn: AsyncConnection, owner_id: UUID, generation: int)
 
 
 def empty_dashboard(now: datetime) -> read_models.Dashboard:
-    """Give the numbers of an owner without visible rows."""
+    """Return the numbers of an owner without visible rows."""
     return read_models.Dashboard(
         is_demo=False,
         rating_counts=dict.fromkeys(range(1, 6), 0),

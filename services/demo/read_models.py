@@ -1,4 +1,4 @@
-"""What readers of demo data are given: items, interactions, the dashboard's numbers, and how they are filtered. Pure."""
+"""What readers of demo data get: items, interactions, the dashboard's numbers, and their filters. Pure."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def filters(*, kind: str, sentiment: str, needs_reply: bool, content_id: str) ->
 
 
 def content_id(generation: int, position: int) -> str:
-    """Give the id of a content item; opaque to readers."""
+    """Return the id of a content item; opaque to readers."""
     return f"c-{generation}-{position}"
 
 

@@ -1,4 +1,4 @@
-"""Demo rows in bulk: written by COPY, removed in batches. Whoever calls this holds the owner's row (`storage.hold`)."""
+"""Demo rows in bulk: written by COPY, removed in batches. The caller has locked the owner's row."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Removed:
 
     @property
     def total(self) -> int:
-        """Both together."""
+        """Content and interactions."""
         return self.content + self.interactions
 
 
@@ -57,7 +57,7 @@ async def remove(conn: AsyncConnection, owner_id: UUID, *, limit: int) -> Remove
 
 
 async def remove_generation(conn: AsyncConnection, owner_id: UUID, generation: int, *, limit: int) -> int:
-    """Remove up to `limit` rows of one generation; gives how many."""
+    """Remove up to `limit` rows of one generation; return how many."""
     removed = 0
     for table in (interactions, content):
         chosen = sa.and_(table.c.owner_id == owner_id, table.c.generation == generation)
@@ -74,7 +74,7 @@ async def remove_strays(
     interactions_written: int,
     limit: int,
 ) -> int:
-    """Remove up to `limit` rows of older generations, and of this one at or above its counters; gives how many."""
+    """Remove up to `limit` rows of older generations, and of this one from its counters on; return how many."""
     removed = 0
     for table, written in ((interactions, interactions_written), (content, content_written)):
         for chosen in (

@@ -19,14 +19,14 @@ CALLERS = {
     "EnableDemo": _GATEWAY,
     "DisableDemo": _GATEWAY,
     "DismissDemo": _GATEWAY,
-    # auth asks whether demo mode stands in the way of a platform connection.
+    # auth reads whether demo mode prevents a platform connection.
     "GetDemo": _GATEWAY | {"auth"},
     "PreviewDemo": _GATEWAY,
     "GetDashboard": _GATEWAY,
     "ListContent": _GATEWAY,
     "ListInteractions": _GATEWAY,
 }
-"""Which services may use which rpc."""
+"""The services that may call each rpc."""
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -41,7 +41,6 @@ class DemoServicer(demo_service_pb2_grpc.DemoServiceServicer):
     async def EnableDemo(
         self, request: demo_service_pb2.EnableDemoRequest, context: Context
     ) -> demo_service_pb2.EnableDemoResponse:
-        """See the proto."""
         accepted = await self._demo.enable(
             _owner(),
             profile_type=request.profile_type,
@@ -58,7 +57,6 @@ class DemoServicer(demo_service_pb2_grpc.DemoServiceServicer):
     async def DisableDemo(
         self, request: demo_service_pb2.DisableDemoRequest, context: Context
     ) -> demo_service_pb2.DisableDemoResponse:
-        """See the proto."""
         accepted = await self._demo.disable(_owner(), key=request.idempotency_key)
         return demo_service_pb2.DisableDemoResponse(
             demo=convert.demo_to_proto(accepted.mode), job_id=str(accepted.job_id), replayed=accepted.is_replayed
@@ -67,35 +65,30 @@ class DemoServicer(demo_service_pb2_grpc.DemoServiceServicer):
     async def DismissDemo(
         self, request: demo_service_pb2.DismissDemoRequest, context: Context
     ) -> demo_service_pb2.DismissDemoResponse:
-        """See the proto."""
         return demo_service_pb2.DismissDemoResponse(demo=convert.demo_to_proto(await self._demo.dismiss(_owner())))
 
     async def GetDemo(
         self, request: demo_service_pb2.GetDemoRequest, context: Context
     ) -> demo_service_pb2.GetDemoResponse:
-        """See the proto."""
         mode, job = await self._demo.get(_owner())
         return demo_service_pb2.GetDemoResponse(demo=convert.demo_to_proto(mode), job=job)
 
     async def PreviewDemo(
         self, request: demo_service_pb2.PreviewDemoRequest, context: Context
     ) -> demo_service_pb2.PreviewDemoResponse:
-        """See the proto."""
         _owner()
-        # The first example of a sort takes some computing.
+        # The first example of a niche and profile type takes some computing.
         example = await asyncio.to_thread(preview.example, request.profile_type, request.niche)
         return convert.example_to_proto(example)
 
     async def GetDashboard(
         self, request: demo_service_pb2.GetDashboardRequest, context: Context
     ) -> demo_service_pb2.GetDashboardResponse:
-        """See the proto."""
         return convert.dashboard_to_proto(await self._views.dashboard(_viewer()))
 
     async def ListContent(
         self, request: demo_service_pb2.ListContentRequest, context: Context
     ) -> demo_service_pb2.ListContentResponse:
-        """See the proto."""
         page = await self._views.list_content(
             _viewer(), order_by=request.order_by, page_size=request.page_size, page_token=request.page_token
         )
@@ -106,7 +99,6 @@ class DemoServicer(demo_service_pb2_grpc.DemoServiceServicer):
     async def ListInteractions(
         self, request: demo_service_pb2.ListInteractionsRequest, context: Context
     ) -> demo_service_pb2.ListInteractionsResponse:
-        """See the proto."""
         filters = read_models.filters(
             kind=request.kind,
             sentiment=request.sentiment,
@@ -126,7 +118,7 @@ def _owner() -> UUID:
 
 
 def _viewer() -> UUID:
-    """Give the owner, if the identity says that the dashboard and what it is made of may be seen."""
+    """Return the owner. Raises `email_unverified` if the identity may not see the dashboard and its rows."""
     if not identity.caller().require_user().can_access_dashboard:
         raise errors.PermissionDenied(
             "Verify your e-mail address to see the dashboard: ask for the mail in your security settings.",

@@ -1,4 +1,4 @@
-"""What the demo service and its worker are told by their environment."""
+"""The settings of the demo service and its worker."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class WorkerSettings(settings.Process):
     """Pause between two writes of a handler, which also become small, to show and test what happens meanwhile."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Validate; raises `SettingsError`."""
         if not 1 <= self.worker_concurrency <= 100:
             raise settings.SettingsError("WORKER_CONCURRENCY must be between 1 and 100")
         if self.demo_fail_handlers not in FAILING:

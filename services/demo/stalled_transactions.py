@@ -1,4 +1,4 @@
-"""Transactions whose own process has fallen silent: it is paused, or its host is gone, and they hold the rows of an owner."""
+"""Transactions whose process has stopped answering, paused or with its host gone, while they lock the row of an owner."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _END = sa.text("""
 
 
 async def end(conn: AsyncConnection, *, age: timedelta) -> int:
-    """End transactions that have waited for their client for longer than `age`; gives how many.
+    """End transactions that have waited for their client for longer than `age`; return how many.
 
-    They are rolled back, and a client that wakes up later finds its connection broken. Its fence would refuse it anyway; but
-    until then the row that it has locked would keep the next attempt waiting.
+    They are rolled back, and a client that resumes later finds its connection closed. Its fence would refuse it anyway, but
+    until then its row lock would block the next attempt.
     """
     return int((await conn.execute(_END, {"age": age})).scalar_one())

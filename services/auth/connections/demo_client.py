@@ -1,4 +1,4 @@
-"""Whether demo mode stands in the way: while it is not disabled, connections are simulated."""
+"""The demo service: users connect only while demo mode is disabled, since it simulates connections."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ TIMEOUT = 1.0
 
 
 class DemoMode:
-    """The demo service, asked for the user of the call that is being served."""
+    """Reads the demo mode of the user of the present call."""
 
     def __init__(self, channel: grpc.aio.Channel, call: client.Caller) -> None:
         self._stub = demo_service_pb2_grpc.DemoServiceStub(channel)
         self._call = call
 
     async def require_disabled(self) -> None:
-        """Raise `demo_mode_active` while demo mode is anything but disabled; `Unavailable` when that cannot be known."""
+        """Raise `demo_mode_active` unless demo mode is disabled; `Unavailable` if the demo service does not answer."""
         request = demo_service_pb2.GetDemoRequest()
         answer = await self._call(self._stub.GetDemo, request, timeout=TIMEOUT, wait_for_ready=False)
         if answer.demo.state != demo_pb2.DEMO_STATE_DISABLED:

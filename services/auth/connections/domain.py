@@ -265,7 +265,7 @@ def refusal(state: State) -> errors.FailedPrecondition:
 
 
 class StateInvalid(errors.InvalidArgument):
-    """This answer of the platform belongs to no connection that you have begun here; begin again."""
+    """The answer of the platform belongs to no connection that you have begun here; begin again."""
 
     default_code = "state_invalid"
 

@@ -61,7 +61,7 @@ def content(spec: Spec) -> list[ContentItem]:
 
 
 def subjects(spec: Spec) -> tuple[Subject, ...]:
-    """The subject of each position; the comments of an item need it as well."""
+    """Return the subject of each position. The comments of an item need it as well."""
     return _choose_subjects(spec.profile_type, spec.niche, spec.seed, spec.content_count)
 
 
@@ -109,7 +109,7 @@ class _Titles:
         return title
 
     def _patterns(self, group: Group, platform: str) -> list[str]:
-        """The patterns of the group, the least recently used first."""
+        """Return the patterns of the group, the least recently used first."""
         bank = self._listings if platform in _LISTING_PLATFORMS and self._listings else group.titles
         queue = self._queues.setdefault((group.ref, bank), self._rng.sample(bank, len(bank)))
         queue.append(queue.pop(0))

@@ -173,7 +173,7 @@ def _occasion(sentiment: str, rating: int | None, text: str) -> str:
 
 
 def _styled(text: str, rating: int | None, sentiment: str, rng: random.Random) -> str:
-    """The same words in another hand: some write in lower case, some without a full stop, some mistype.
+    """Return the same words as another person writes them: in lower case, without a full stop, or mistyped.
 
     Reviewers take more care, and only the delighted among them use emoji.
     """

@@ -10,7 +10,7 @@ _NUMBERS_WITH_VOWEL = ("8", "11", "18")
 
 
 def starts_with_vowel_sound(word: str) -> bool:
-    """Whether "an" goes before the word."""
+    """Return whether "an" goes before the word."""
     lower = word.lower()
     return lower.startswith(("a", "e", "i", "o", "u", *_NUMBERS_WITH_VOWEL)) and not lower.startswith(
         _SOUNDS_LIKE_CONSONANT
@@ -23,10 +23,10 @@ def correct_articles(text: str) -> str:
 
 
 def capitalised(text: str) -> str:
-    """The text with a capital first letter, the rest untouched."""
+    """Return the text with a capital first letter, the rest untouched."""
     return text[:1].upper() + text[1:]
 
 
 def uncapitalised(text: str) -> str:
-    """The text as it continues a sentence; "I" stays."""
+    """Return the text as it continues a sentence; "I" stays."""
     return text if text.startswith(("I ", "I'")) else text[:1].lower() + text[1:]

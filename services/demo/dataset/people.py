@@ -56,14 +56,14 @@ class Person(NamedTuple):
 
 @functools.lru_cache(maxsize=1)
 def community() -> tuple[Person, ...]:
-    """The people all data sets draw from; the same in every process."""
+    """Return the people that all data sets draw from; the same in every process."""
     rng = random.Random("community")
     pairs = rng.sample(range(len(_FIRST) * len(_LAST)), COMMUNITY)
     return tuple(_person(_FIRST[pair % len(_FIRST)], _LAST[pair // len(_FIRST)], rng) for pair in pairs)
 
 
 def slug(name: str) -> str:
-    """The letters and digits of a name, lower case and without accents, as platforms allow them in handles."""
+    """Return the letters and digits of a name in lower case without accents, as platforms allow them in handles."""
     plain = unicodedata.normalize("NFKD", name)
     return "".join(letter for letter in plain.lower() if letter.isascii() and letter.isalnum())
 

@@ -31,7 +31,7 @@ class Profile:
 
 
 def profile(spec: Spec) -> Profile:
-    """The invented account of a spec."""
+    """Return the invented account of a spec."""
     world = WORLDS[spec.niche, spec.profile_type]
     rng = spec.rng("profile")
     name = rng.choice(world.names)

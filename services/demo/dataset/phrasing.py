@@ -97,7 +97,7 @@ def _compile(world: World, group: Group, profile_type: str) -> Script:
 
 
 def _parse(table: str, pools: Mapping[str, Pool]) -> tuple[Recipe, ...]:
-    """The recipes of a table, each as often as its weight says, so that one draw chooses."""
+    """Return the recipes of a table, each as often as its weight says, so that one draw chooses."""
     rows = [line.split() for line in table.splitlines() if line.strip()]
     return tuple(tuple(pools[name] for name in names) for weight, *names in rows for _ in range(int(weight)))
 

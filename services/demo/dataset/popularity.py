@@ -22,7 +22,7 @@ _LIKE_RATE = {
 
 
 def spread_views(profile_type: str, ages: Sequence[int], interactions: int, rng: random.Random) -> list[int]:
-    """Views of items of these ages in seconds; the newest have not collected theirs yet."""
+    """Return the views of items of these ages in seconds. The newest have not collected theirs yet."""
     weights = [rng.lognormvariate(0, _SIGMA) * (1.03 - math.exp(-age / (2 * timeline.DAY))) for age in ages]
     total = max(_MEAN_VIEWS[profile_type] * len(ages), _VIEWS_PER_INTERACTION * interactions)
     scale = total / sum(weights)

@@ -1,4 +1,4 @@
-"""What a demo data set is asked to be, and the bounds of the asking."""
+"""The specification of a demo data set, and its bounds."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Spec:
             raise ValueError("now must carry a time zone")
 
     def rng(self, purpose: str) -> random.Random:
-        """An own stream of randomness for each purpose, so that one part never shifts another."""
+        """Return a stream of randomness for one purpose, so that no part shifts another."""
         return random.Random(f"{self.seed}:{self.profile_type}:{self.niche}:{purpose}")
 
 

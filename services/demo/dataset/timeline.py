@@ -30,7 +30,7 @@ def publish_times(now: int, count: int, rng: random.Random) -> list[int]:
 
 
 def reaction_time(published: int, now: int, rng: random.Random) -> int:
-    """A moment between `published` and `now`: soon after publication, with a long tail, by day and by week."""
+    """Return a time between `published` and `now`: soon after publication, with a long tail, by day and by week."""
     draw = rng.random
     reach = 1 + (now - published) / _HALF_LIFE
     moment = published

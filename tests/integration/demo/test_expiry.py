@@ -116,7 +116,7 @@ async def test_all_of_many_batches_go_the_oldest_first(make_owner: MakeOwner) ->
         await enabled(owner)
         # Two of one time, which a batch may cut apart.
         await make_due(owner, timedelta(hours=10 - position // 2))
-    assert (await expire(owners[0], batch=2))["expired"] >= 5
+    assert (await expire(owners[0], batch_size=2))["expired"] >= 5
     assert {(await owner.mode()).state for owner in owners} == {State.DISABLING}
 
 
@@ -130,7 +130,7 @@ async def test_one_that_fails_does_not_stop_the_others(make_owner: MakeOwner) ->
         row = sa.select(schema.demo_modes).where(schema.demo_modes.c.owner_id == broken.owner_id)
         await conn.execute(row.with_for_update())
         with pytest.raises(worker.JobFailed) as failed:
-            await expire(healthy, batch=1)
+            await expire(healthy, batch_size=1)
     assert (failed.value.code, failed.value.retryable) == ("expiry_incomplete", True)
     assert ((await broken.mode()).state, (await healthy.mode()).state) == (State.ENABLED, State.DISABLING)
     await expire(broken)

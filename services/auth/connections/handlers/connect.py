@@ -27,7 +27,7 @@ from services.auth.connections.providers.provider import PermissionsMissing, Pro
 logger = logging.getLogger(__name__)
 
 LAST_ATTEMPT = 5
-"""The attempt that fails the connection if the platform does not answer, so that the user is told why."""
+"""The attempt that fails the connection if the platform does not answer, so that the user sees why."""
 
 
 async def connect(dependencies: Dependencies, context: worker.Context) -> dict[str, Any]:

@@ -16,14 +16,14 @@ _METHOD = "client_secret_post"
 
 
 class Google:
-    """Refresh tokens come for `access_type=offline` only, and surely only after the page of consent was shown."""
+    """Google issues refresh tokens for `access_type=offline` only, and reliably only if the consent page was shown."""
 
     def __init__(self, platform: Platform, outbound: Outbound) -> None:
         self.platform = platform
         self._client = provider.Client(platform, outbound)
 
     async def authorization_request(self, transaction: Transaction) -> AuthorizationRequest:
-        """Give the page of consent."""
+        """Return the address of the consent page."""
         url = self._client.consent_url(
             self.platform.authorize_url,
             transaction,
@@ -35,7 +35,7 @@ class Google:
         return AuthorizationRequest(url=url, issuer=self.platform.issuer, is_issuer_required=False)
 
     async def exchange(self, code: str, transaction: Transaction) -> Tokens:
-        """Get tokens for a code."""
+        """Exchange a code for tokens."""
         answer = await self._client.token(
             self.platform.token_url,
             "authorization_code",
@@ -47,7 +47,7 @@ class Google:
         return provider.read_tokens(answer, required=self.platform.scopes)
 
     def is_renewable(self, tokens: Tokens) -> bool:
-        """Say whether a refresh token came."""
+        """Return whether there is a refresh token."""
         return bool(tokens.refresh_token)
 
     async def refresh(self, tokens: Tokens, issued_at: datetime, now: datetime) -> Tokens:
@@ -60,14 +60,14 @@ class Google:
         return provider.read_tokens(answer, refresh_token=tokens.refresh_token)
 
     async def revoke(self, tokens: Tokens) -> bool:
-        """Give access back: with one token everything the account ever gave us."""
+        """Revoke access: one token revokes all access of the account."""
         token = tokens.refresh_token or tokens.access_token
         hint = "refresh_token" if tokens.refresh_token else "access_token"
         await self._client.revoke_token(self.platform.revoke_url, token, hint=hint, method=_METHOD)
         return True
 
     async def account(self, tokens: Tokens) -> Account:
-        """Say whose access it is: the channel."""
+        """Read the account: the channel."""
         channel = await self._channel(tokens)
         snippet = _part(channel, "snippet")
         external_id = provider.identifier(channel.get("id"))
@@ -79,7 +79,7 @@ class Google:
         )
 
     async def items(self, tokens: Tokens) -> list[Item]:
-        """Give what the channel published last."""
+        """List the latest videos of the channel."""
         uploads = _part(_part(await self._channel(tokens), "contentDetails"), "relatedPlaylists").get("uploads")
         if not isinstance(uploads, str) or not uploads:
             return []

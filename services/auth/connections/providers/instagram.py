@@ -28,7 +28,7 @@ class Instagram:
         self._client = provider.Client(platform, outbound)
 
     async def authorization_request(self, transaction: Transaction) -> AuthorizationRequest:
-        """Give the page of consent."""
+        """Return the address of the consent page."""
         url = self._client.consent_url(self.platform.authorize_url, transaction)
         return AuthorizationRequest(url=url, issuer=self.platform.issuer, is_issuer_required=False)
 
@@ -57,7 +57,7 @@ class Instagram:
         return provider.read_tokens(lasting)
 
     def is_renewable(self, tokens: Tokens) -> bool:
-        """Say yes: a token renews itself."""
+        """Return True: a token renews itself."""
         return True
 
     async def refresh(self, tokens: Tokens, issued_at: datetime, now: datetime) -> Tokens:
@@ -76,11 +76,11 @@ class Instagram:
         return provider.read_tokens(answer)
 
     async def revoke(self, tokens: Tokens) -> bool:
-        """Say that there is no way to: users remove us in their settings there."""
+        """Return False: only users can remove us, in their settings there."""
         return False
 
     async def account(self, tokens: Tokens) -> Account:
-        """Say whose access it is."""
+        """Read the account."""
         query = {"fields": "user_id,username,name,profile_picture_url", "access_token": tokens.access_token}
         me = await self._client.get(f"{self.platform.api_url}/me", query=query)
         username = provider.text(me.get("username"))
@@ -92,7 +92,7 @@ class Instagram:
         )
 
     async def items(self, tokens: Tokens) -> list[Item]:
-        """Give what the account published last."""
+        """List the latest posts of the account."""
         query = {
             "fields": "id,caption,permalink,timestamp",
             "limit": str(provider.MAX_ITEMS),

@@ -51,7 +51,7 @@ class Oidc:
         self._keys: tuple[float, KeySet] | None = None
 
     async def authorization_request(self, transaction: Transaction) -> AuthorizationRequest:
-        """Give the page of consent."""
+        """Return the address of the consent page."""
         description = await self._describe()
         # Many give a refresh token only after the page of consent was shown (OpenID Connect Core 11).
         extra = {"prompt": "consent"} if "offline_access" in self.platform.scopes else {}
@@ -87,7 +87,7 @@ class Oidc:
         )
 
     def is_renewable(self, tokens: Tokens) -> bool:
-        """Say whether a refresh token came."""
+        """Return whether there is a refresh token."""
         return bool(tokens.refresh_token)
 
     async def refresh(self, tokens: Tokens, issued_at: datetime, now: datetime) -> Tokens:
@@ -101,7 +101,7 @@ class Oidc:
         return provider.read_tokens(answer, refresh_token=tokens.refresh_token, subject=tokens.subject)
 
     async def revoke(self, tokens: Tokens) -> bool:
-        """Give access back, if the provider has a way to (RFC 7009)."""
+        """Revoke access, if the provider has an endpoint for it (RFC 7009)."""
         description = await self._describe()
         if not description.revoke_url:
             return False
@@ -111,7 +111,7 @@ class Oidc:
         return True
 
     async def account(self, tokens: Tokens) -> Account:
-        """Say whose access it is; it must be the one whom the id token named."""
+        """Read the account; it must be the subject of the id token."""
         me = await self._client.get((await self._describe()).userinfo_url, bearer=tokens.access_token)
         external_id = provider.identifier(me.get("sub"))
         if external_id != tokens.subject:
@@ -124,11 +124,11 @@ class Oidc:
         )
 
     async def items(self, tokens: Tokens) -> list[Item]:
-        """Give nothing: an account is all that OpenID providers have."""
+        """Return nothing: OpenID providers have no items."""
         return []
 
     async def _verify(self, id_token: object, nonce: str) -> str:
-        """Give whom an id token names (OpenID Connect Core 3.1.3.7). Raises `Untrustworthy`, or as reading the keys does."""
+        """Verify an id token and return its subject (OpenID Connect Core 3.1.3.7). Raises `Untrustworthy`."""
         if not isinstance(id_token, str) or len(id_token) > 16_384:
             raise Untrustworthy("the provider gave no id token")
         client_id = self.platform.client_id

@@ -27,7 +27,7 @@ class PermissionsMissing(Refused):
 
 
 class NotRenewable(Refused):
-    """This access cannot be renewed without the user."""
+    """The access cannot be renewed without the user."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,7 @@ class Provider(Protocol):
         """Return whether access can be renewed without the user."""
 
     async def refresh(self, tokens: Tokens, issued_at: datetime, now: datetime) -> Tokens:
-        """Renew access; the refresh token may be another afterwards. Raises `Refused` when access has ended for good."""
+        """Renew access; the refresh token may change. Raises `Refused` when access has ended for good."""
 
     async def revoke(self, tokens: Tokens) -> bool:
         """Revoke access; return False if the platform has no way to."""

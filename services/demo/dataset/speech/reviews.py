@@ -204,7 +204,7 @@ LUKEWARM = lines("""
 
 
 def service(profile_type: str, digital: bool) -> Service:
-    """The bank that suits a profile type; brands ship parcels or serve online."""
+    """Return the bank that suits a profile type. Brands ship parcels or serve online."""
     if profile_type == "creator":
         return _PAGE
     if profile_type == "local_business":
