@@ -76,8 +76,8 @@ def _page(after: int, rows: Sequence[sa.Row[Any]]) -> Page | errors.OutOfRange:
 
 async def last_sequences(conn: AsyncConnection, owner_ids: Collection[UUID]) -> dict[UUID, int]:
     """Return the newest sequence of each owner that has events."""
-    rows = await conn.execute(statements.LAST_SEQUENCES, {"owner_ids": list(owner_ids)})
-    return {row.owner_id: row.last_sequence for row in rows}
+    rows = await statements.LAST_SEQUENCES.execute(conn, {"owner_ids": list(owner_ids)})
+    return {row[0]: row[1] for row in rows}
 
 
 async def next_sequences(conn: AsyncConnection, counts: Mapping[UUID, int]) -> dict[UUID, int]:
@@ -88,7 +88,7 @@ async def next_sequences(conn: AsyncConnection, counts: Mapping[UUID, int]) -> d
     """
     ordered = sorted(counts)
     parameters = {"owner_ids": ordered, "counts": [counts[owner_id] for owner_id in ordered]}
-    rows = await conn.execute(statements.NEXT_SEQUENCES, parameters)
+    rows = await statements.NEXT_SEQUENCES.execute(conn, parameters)
     return {row[0]: row[1] - counts[row[0]] + 1 for row in rows}
 
 
@@ -109,4 +109,4 @@ async def insert_events(
         "reasons": [reason for _, reason, _, _ in events],
         "events": [payload for _, _, _, payload in events],
     }
-    await conn.execute(statements.INSERT_EVENTS, parameters)
+    await statements.INSERT_EVENTS.execute(conn, parameters)

@@ -11,8 +11,13 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 
+from chassis.prepared import Prepared
 from services.jobs import domain, schema
 from services.jobs.domain import Action, State
+
+
+def _prepared(sql: str) -> Prepared:
+    return Prepared(sa.text(sql))
 
 
 def _states(states: Iterable[State]) -> str:
@@ -82,28 +87,28 @@ ON CONFLICT DO NOTHING
 RETURNING {_columns("jobs")}
 """
 
-INSERT_JOBS = sa.text(_INSERT)
+INSERT_JOBS = _prepared(_INSERT)
 """Stores jobs. A job that is not returned conflicts with an id, or with the unique key of an unfinished job."""
-INSERT_JOBS_NUMBERED = sa.text(f"WITH stored AS ({_INSERT}){_numbered('stored')}")
+INSERT_JOBS_NUMBERED = _prepared(f"WITH stored AS ({_INSERT}){_numbered('stored')}")
 """Stores jobs and numbers their events. No lock of a job, a parent or a key may follow in the transaction."""
 
-GET_JOBS = sa.text(f"SELECT {_columns('j')} FROM jobs.jobs j WHERE j.job_id = ANY(:job_ids)")
-LOCK_JOBS = sa.text(
+GET_JOBS = _prepared(f"SELECT {_columns('j')} FROM jobs.jobs j WHERE j.job_id = ANY(:job_ids)")
+LOCK_JOBS = _prepared(
     f"SELECT {_columns('j')} FROM jobs.jobs j WHERE j.job_id = ANY(:job_ids) ORDER BY j.job_id FOR NO KEY UPDATE"
 )
-HOLDERS = sa.text(f"""
+HOLDERS = _prepared(f"""
 SELECT unique_key, job_id FROM jobs.jobs
 WHERE unique_key = ANY(:unique_keys) AND state NOT IN {TERMINAL}
 """)
 """The unfinished jobs with these unique keys."""
 
-ADD_CHILDREN = sa.text("""
+ADD_CHILDREN = _prepared("""
 UPDATE jobs.jobs p SET children_total = p.children_total + g.added, version = p.version + 1
 FROM unnest(CAST(:parent_ids AS uuid[]), CAST(:added AS integer[])) AS g (parent_id, added)
 WHERE p.job_id = g.parent_id
 """)
 
-COUNT_CHILDREN = sa.text(f"""
+COUNT_CHILDREN = _prepared(f"""
 UPDATE jobs.jobs p SET
     children_ended = p.children_ended + g.ended,
     children_unsuccessful = p.children_unsuccessful + g.unsuccessful,
@@ -118,7 +123,7 @@ RETURNING {_columns("p")}
 """)
 """Counts finished or reopened children in unfinished parents. Parents that waited for their last child may continue."""
 
-CLAIM_JOBS = sa.text(f"""
+CLAIM_JOBS = _prepared(f"""
 WITH chosen AS MATERIALIZED (
     SELECT c.job_id
     FROM unnest(CAST(:kinds AS text[]), CAST(:quotas AS integer[])) AS requested (kind, quota)
@@ -159,21 +164,23 @@ Advances the sequences of the owners of these jobs and of earlier transitions by
 sequence comes with its jobs, or with an empty row without any. All owners of a transaction are thus locked at once, in one order.
 """
 
-LOCK_LIMITED = sa.text("""
+LOCK_LIMITED = _prepared("""
 SELECT kind, max_running, paused_at IS NOT NULL AS is_paused,
     CASE WHEN rate_count > 0 THEN least(rate_count,
         tokens + extract(epoch FROM now() - tokens_at) / extract(epoch FROM rate_period) * rate_count) END AS tokens
 FROM jobs.kinds WHERE is_limited AND (kind = ANY(:kinds) OR kind = '*') ORDER BY kind FOR NO KEY UPDATE
 """)
-COUNT_HELD = sa.text(f"SELECT kind, count(*) FROM jobs.jobs WHERE state IN {HELD} GROUP BY kind")
-SET_TOKENS = sa.text("""
+COUNT_HELD = _prepared(f"SELECT kind, count(*) FROM jobs.jobs WHERE state IN {HELD} GROUP BY kind")
+SET_TOKENS = _prepared("""
 UPDATE jobs.kinds k SET tokens = g.tokens, tokens_at = now()
 FROM unnest(CAST(:kinds AS text[]), CAST(:tokens AS double precision[])) AS g (kind, tokens)
 WHERE k.kind = g.kind
 """)
 
-LOCK_KEYS = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(key, 0)) FROM unnest(CAST(:keys AS text[])) AS key")
-ADMIT_WAITING = sa.text(f"""
+LOCK_KEYS = _prepared(
+    "SELECT pg_advisory_xact_lock(hashtextextended(key, 0)) FROM unnest(CAST(:keys AS text[])) AS key"
+)
+ADMIT_WAITING = _prepared(f"""
 UPDATE jobs.jobs j SET ready = true
 WHERE j.state = {PENDING} AND j.job_id = ANY(ARRAY(
     SELECT c.job_id
@@ -192,7 +199,7 @@ RETURNING j.kind
 """)
 """Makes jobs ready that wait for a slot of their concurrency key. An earlier statement must have locked the keys."""
 
-KEYS_WITH_FREE_SLOTS = sa.text(f"""
+KEYS_WITH_FREE_SLOTS = _prepared(f"""
 SELECT w.kind, w.concurrency_key
 FROM (SELECT DISTINCT kind, concurrency_key FROM jobs.jobs WHERE state = {PENDING} AND NOT ready) w
 LEFT JOIN jobs.kinds k ON k.kind = w.kind
@@ -203,7 +210,7 @@ LIMIT :limit
 """)
 """Concurrency keys with a free slot and a waiting job."""
 
-RENEW_LEASES = sa.text(f"""
+RENEW_LEASES = _prepared(f"""
 WITH held AS MATERIALIZED (
     SELECT j.job_id FROM unnest(CAST(:job_ids AS uuid[]), CAST(:attempts AS integer[])) AS held (job_id, attempt)
     JOIN jobs.jobs j ON j.job_id = held.job_id AND j.attempt = held.attempt AND j.worker = :worker AND j.state IN {HELD}
@@ -214,7 +221,7 @@ UPDATE jobs.jobs j SET lease_until = now() + :lease FROM held WHERE j.job_id = h
 RETURNING j.job_id, j.attempt, j.state
 """)
 
-SET_PROGRESS = sa.text(f"""
+SET_PROGRESS = _prepared(f"""
 UPDATE jobs.jobs j SET progress_attempt = :attempt, progress_message = :message, progress_total = :total,
     progress_done = n.done, version = j.version + 1,
     -- A moving average with a half-life of seven seconds; a pause counts once it is over.
@@ -272,12 +279,12 @@ WITH given AS (
 )
 """
 
-END_ATTEMPTS = sa.text(f"{_END} SELECT * FROM ended")
+END_ATTEMPTS = _prepared(f"{_END} SELECT * FROM ended")
 """Ends attempts, and applies the decisions to their jobs."""
-END_ATTEMPTS_NUMBERED = sa.text(_END + _numbered("ended"))
+END_ATTEMPTS_NUMBERED = _prepared(_END + _numbered("ended"))
 """The same, and numbers their events. No lock of a parent or a key may follow in the transaction."""
 
-COMPLETE_ATTEMPTS = sa.text(f"""
+COMPLETE_ATTEMPTS = _prepared(f"""
 WITH given AS (
     SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS g (job_id uuid, attempt integer, result jsonb,
         {_LAST_PROGRESS_COLUMNS})
@@ -299,7 +306,7 @@ WITH given AS (
 ){_numbered("ended")}""")
 """Completes jobs without parent or concurrency key, the most common end, without reading them first; numbers their events."""
 
-FIND_WORK = sa.text(f"""
+FIND_WORK = _prepared(f"""
 SELECT
     coalesce(t.lease_until < now(), false) AS expired, coalesce(t.run_at <= now(), false) AS due,
     coalesce(t.deadline <= now(), false) AS overdue, EXISTS (SELECT 1 FROM jobs.jobs WHERE ready) AS waiting,
@@ -313,13 +320,13 @@ FROM (SELECT
 """)
 """Whether the reconciler has work, and when the next work is due: one query instead of a transaction for each duty."""
 
-LOCK_EXPIRED_JOBS = sa.text(f"""
+LOCK_EXPIRED_JOBS = _prepared(f"""
 SELECT {_columns("j")} FROM jobs.jobs j
 WHERE j.state IN {HELD} AND j.lease_until < now() AND pg_postmaster_start_time() < now() - :grace
 LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
 """)
 
-PROMOTE_JOBS = sa.text(f"""
+PROMOTE_JOBS = _prepared(f"""
 UPDATE jobs.jobs j SET state = {_to(Action.PROMOTE)}, ready = j.concurrency_key IS NULL, version = j.version + 1
 WHERE j.state IN {_from(Action.PROMOTE)} AND j.job_id = ANY(ARRAY(
     SELECT job_id FROM jobs.jobs
@@ -329,7 +336,7 @@ RETURNING {_columns("j")}
 """)
 """Makes scheduled jobs pending whose run_at has passed."""
 
-READY_RETRIES = sa.text(f"""
+READY_RETRIES = _prepared(f"""
 UPDATE jobs.jobs j SET ready = true
 WHERE j.state = {_to(Action.RETRY_LATER)} AND j.job_id = ANY(ARRAY(
     SELECT job_id FROM jobs.jobs
@@ -340,7 +347,7 @@ RETURNING j.kind
 """)
 """Makes retrying jobs ready whose backoff is over."""
 
-EXPIRE_JOBS = sa.text(f"""
+EXPIRE_JOBS = _prepared(f"""
 UPDATE jobs.jobs j SET state = {_to(Action.EXPIRE)}, ready = false, awaits_children = false, finished_at = now(),
     error_code = :code, error_message = :message, version = j.version + 1
 WHERE j.state IN {_from(Action.EXPIRE)} AND j.job_id = ANY(ARRAY(
@@ -353,9 +360,9 @@ RETURNING {_columns("j")}
 
 
 @functools.cache
-def orphans(*, of_parent: bool) -> sa.TextClause:
+def orphans(*, of_parent: bool) -> Prepared:
     """Return the statement that locks unfinished children of failed, cancelled or cancelling parents, or of one such parent."""
-    return sa.text(f"""
+    return _prepared(f"""
 SELECT {_columns("c")} FROM jobs.jobs c JOIN jobs.jobs p ON p.job_id = c.parent_id
 WHERE c.parent_id {"= :parent_id" if of_parent else "IS NOT NULL AND CAST(:parent_id AS uuid) IS NULL"}
     AND c.state NOT IN {_states(domain.TERMINAL | {State.CANCELLING})}
@@ -364,12 +371,12 @@ LIMIT :limit FOR NO KEY UPDATE OF c SKIP LOCKED
 """)
 
 
-READY_KINDS = sa.text("""
+READY_KINDS = _prepared("""
 SELECT k.kind FROM jobs.kinds k WHERE EXISTS (SELECT 1 FROM jobs.jobs j WHERE j.kind = k.kind AND j.ready)
 """)
 """Kinds with a ready job."""
 
-ADVANCE_FAIR_RANKS = sa.text("""
+ADVANCE_FAIR_RANKS = _prepared("""
 UPDATE jobs.kinds k SET fair_rank = f.fair_rank
 FROM (
     SELECT behind.kind, front.fair_rank FROM jobs.kinds behind
@@ -385,15 +392,15 @@ WHERE k.kind = f.kind AND k.fair_rank < f.fair_rank
 """)
 """Advances the fair rank of each kind to that of its next job."""
 
-LAST_SEQUENCES = sa.text("SELECT owner_id, last_sequence FROM jobs.owners WHERE owner_id = ANY(:owner_ids)")
-NEXT_SEQUENCES = sa.text("""
+LAST_SEQUENCES = _prepared("SELECT owner_id, last_sequence FROM jobs.owners WHERE owner_id = ANY(:owner_ids)")
+NEXT_SEQUENCES = _prepared("""
 INSERT INTO jobs.owners AS o (owner_id, last_sequence)
 SELECT g.owner_id, g.count FROM unnest(CAST(:owner_ids AS uuid[]), CAST(:counts AS bigint[])) AS g (owner_id, count)
 ORDER BY g.owner_id
 ON CONFLICT (owner_id) DO UPDATE SET last_sequence = o.last_sequence + excluded.last_sequence
 RETURNING o.owner_id, o.last_sequence
 """)
-INSERT_EVENTS = sa.text("""
+INSERT_EVENTS = _prepared("""
 WITH messages AS (
     INSERT INTO jobs.outbox (message_id, subject, payload, send_after)
     SELECT g.message_id, g.subject, g.payload, now() + :delay

@@ -11,6 +11,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from chassis.prepared import Prepared
 from services.jobs import domain, mapping, statements
 from services.jobs.domain import Action, Job, State
 from services.jobs.schema import attempts, job_events, jobs
@@ -84,14 +85,14 @@ async def holders(conn: AsyncConnection, unique_keys: Collection[str]) -> dict[s
     """Return the unfinished jobs that hold these unique keys."""
     if not unique_keys:
         return {}
-    rows = await conn.execute(statements.HOLDERS, {"unique_keys": list(unique_keys)})
-    return {row.unique_key: row.job_id for row in rows}
+    rows = await statements.HOLDERS.execute(conn, {"unique_keys": list(unique_keys)})
+    return {row[0]: row[1] for row in rows}
 
 
 async def add_children(conn: AsyncConnection, added: Mapping[UUID, int]) -> None:
     """Add new children to the counts of locked parents."""
     parameters = {"parent_ids": list(added), "added": list(added.values())}
-    await conn.execute(statements.ADD_CHILDREN, parameters)
+    await statements.ADD_CHILDREN.execute(conn, parameters)
 
 
 async def count_children(
@@ -129,7 +130,7 @@ async def list_jobs(
         statement = statement.where(jobs.c.kind.in_(kinds))
     if before:
         statement = statement.where(jobs.c.job_id < before)
-    return await _jobs(conn, statement, {})
+    return await _built_jobs(conn, statement)
 
 
 async def list_attempts(conn: AsyncConnection, job_id: UUID) -> Sequence[Mapping[str, Any]]:
@@ -147,18 +148,20 @@ async def list_transitions(conn: AsyncConnection, job_id: UUID) -> Sequence[Mapp
 
 async def lock_limits(conn: AsyncConnection, kinds: Collection[str]) -> Sequence[Mapping[str, Any]]:
     """Lock the limits of these kinds and of all kinds together; return what they allow now."""
-    return [dict(row) for row in (await conn.execute(statements.LOCK_LIMITED, {"kinds": list(kinds)})).mappings()]
+    names = ("kind", "max_running", "is_paused", "tokens")
+    rows = await statements.LOCK_LIMITED.execute(conn, {"kinds": list(kinds)})
+    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 async def count_held(conn: AsyncConnection) -> dict[str, int]:
     """Return the number of held jobs by kind."""
-    return {row[0]: row[1] for row in await conn.execute(statements.COUNT_HELD)}
+    return {row[0]: row[1] for row in await statements.COUNT_HELD.execute(conn, {})}
 
 
 async def set_tokens(conn: AsyncConnection, tokens: Mapping[str, float]) -> None:
     """Store how many jobs of locked kinds may start under their rate limits."""
     parameters = {"kinds": list(tokens), "tokens": [max(0.0, left) for left in tokens.values()]}
-    await conn.execute(statements.SET_TOKENS, parameters)
+    await statements.SET_TOKENS.execute(conn, parameters)
 
 
 async def claim_jobs(
@@ -187,7 +190,7 @@ async def claim_jobs(
         "counts": [event_counts[owner_id] for owner_id in owner_ids],
     }
     claimed, sequences = [], {}
-    for row in await conn.execute(statements.CLAIM_JOBS, parameters):
+    for row in await statements.CLAIM_JOBS.execute(conn, parameters):
         *columns, owner_id, sequence = row
         sequences[owner_id] = sequence
         if columns[0] is not None:
@@ -200,14 +203,14 @@ async def admit_waiting(conn: AsyncConnection, keys: Collection[tuple[str, str]]
     # The lock is a separate statement: the next one sees what the previous holder has committed. Keys are locked after rows, so
     # the statement skips locked rows: the transactions that hold them admit jobs after their own change.
     ordered = sorted(keys)
-    await conn.execute(statements.LOCK_KEYS, {"keys": [f"{kind} {key}" for kind, key in ordered]})
+    await statements.LOCK_KEYS.execute(conn, {"keys": [f"{kind} {key}" for kind, key in ordered]})
     parameters = {"kinds": [kind for kind, _ in ordered], "keys": [key for _, key in ordered]}
-    return list((await conn.execute(statements.ADMIT_WAITING, parameters)).scalars())
+    return [kind for (kind,) in await statements.ADMIT_WAITING.execute(conn, parameters)]
 
 
 async def keys_with_free_slots(conn: AsyncConnection, *, limit: int) -> set[tuple[str, str]]:
     """Return concurrency keys with a free slot and a waiting job."""
-    return {(row[0], row[1]) for row in await conn.execute(statements.KEYS_WITH_FREE_SLOTS, {"limit": limit})}
+    return {(row[0], row[1]) for row in await statements.KEYS_WITH_FREE_SLOTS.execute(conn, {"limit": limit})}
 
 
 async def renew_leases(
@@ -220,7 +223,7 @@ async def renew_leases(
         "attempts": [attempt for _, attempt in held],
         "lease": lease,
     }
-    return [(row[0], row[1], State(row[2])) for row in await conn.execute(statements.RENEW_LEASES, parameters)]
+    return [(row[0], row[1], State(row[2])) for row in await statements.RENEW_LEASES.execute(conn, parameters)]
 
 
 async def set_progress(conn: AsyncConnection, job_id: UUID, attempt: int, progress: domain.Progress) -> Job | None:
@@ -299,7 +302,8 @@ async def reopen(conn: AsyncConnection, job: Job) -> Job | None:
 
 async def find_work(conn: AsyncConnection) -> PendingWork:
     """Return the work of the reconciler."""
-    return PendingWork(**(await conn.execute(statements.FIND_WORK)).mappings().one())
+    ((expired, due, overdue, waiting, seconds_to_next),) = await statements.FIND_WORK.execute(conn, {})
+    return PendingWork(expired=expired, due=due, overdue=overdue, waiting=waiting, seconds_to_next=seconds_to_next)
 
 
 async def expired_jobs(conn: AsyncConnection, *, limit: int, grace: timedelta) -> list[Job]:
@@ -317,7 +321,7 @@ async def promote_due(conn: AsyncConnection, *, limit: int) -> list[Job]:
 
 async def ready_retries(conn: AsyncConnection, *, limit: int) -> list[str]:
     """Make retrying jobs ready whose backoff is over; return the kind of each."""
-    return list((await conn.execute(statements.READY_RETRIES, {"limit": limit})).scalars())
+    return [kind for (kind,) in await statements.READY_RETRIES.execute(conn, {"limit": limit})]
 
 
 async def fail_overdue(conn: AsyncConnection, *, limit: int) -> list[Job]:
@@ -336,12 +340,12 @@ async def lock_orphans(conn: AsyncConnection, *, limit: int, parent_id: UUID | N
 
 async def ready_kinds(conn: AsyncConnection) -> list[str]:
     """Return the kinds with a ready job."""
-    return list((await conn.execute(statements.READY_KINDS)).scalars())
+    return [kind for (kind,) in await statements.READY_KINDS.execute(conn, {})]
 
 
 async def advance_fair_ranks(conn: AsyncConnection) -> None:
     """Advance the fair rank of each kind to that of its next job."""
-    await conn.execute(statements.ADVANCE_FAIR_RANKS)
+    await statements.ADVANCE_FAIR_RANKS.execute(conn, {})
 
 
 async def _move(conn: AsyncConnection, job: Job, action: Action, values: Mapping[str, Any]) -> Job | None:
@@ -352,18 +356,23 @@ async def _move(conn: AsyncConnection, job: Job, action: Action, values: Mapping
         .values(state=target, version=jobs.c.version + 1, **values)
         .returning(jobs)
     )
-    return next(iter(await _jobs(conn, statement, {})), None)
+    return next(iter(await _built_jobs(conn, statement)), None)
 
 
-async def _jobs(conn: AsyncConnection, statement: sa.Executable, parameters: Mapping[str, Any]) -> list[Job]:
-    return [mapping.job(row) for row in await conn.execute(statement, parameters)]
+async def _jobs(conn: AsyncConnection, statement: Prepared, parameters: Mapping[str, Any]) -> list[Job]:
+    return [mapping.job(row) for row in await statement.execute(conn, parameters)]
+
+
+async def _built_jobs(conn: AsyncConnection, statement: sa.Executable) -> list[Job]:
+    """Execute a statement that was built for this call."""
+    return [mapping.job(row) for row in await conn.execute(statement)]
 
 
 async def _numbered(
-    conn: AsyncConnection, statement: sa.Executable, parameters: Mapping[str, Any], sequence_of: SequenceByJob
+    conn: AsyncConnection, statement: Prepared, parameters: Mapping[str, Any], sequence_of: SequenceByJob
 ) -> list[Job]:
     numbered = []
-    for row in await conn.execute(statement, parameters):
+    for row in await statement.execute(conn, parameters):
         *columns, sequence = row
         job = mapping.job(columns)
         sequence_of[job.job_id] = sequence
