@@ -1,10 +1,10 @@
-/* The same words as the `ago` filter of the server, for pages that stay open. */
+/* Relative times, worded as by the `ago` and `until` filters of the server, for pages that stay open. */
 
 const STEPS = [[3600, 60, 'min'], [86_400, 3600, 'h'], [604_800, 86_400, 'd']];
 
 const AHEAD = [[86_400, 'day'], [3600, 'hour'], [60, 'minute']];
 
-/** "in 3 days", "in 5 minutes", "any moment": the same words as the `until` filter of the server. */
+/** "in 3 days", "in 5 minutes", "any moment". */
 export function until(time, now = Date.now()) {
   const seconds = (Date.parse(time) - now) / 1000;
   if (seconds < 60) return seconds < 5 ? 'any moment' : 'in less than a minute';
@@ -13,7 +13,7 @@ export function until(time, now = Date.now()) {
   return `in ${count} ${unit}${count === 1 ? '' : 's'}`;
 }
 
-/** "just now", "5 min ago", "3 h ago", "2 d ago"; empty when a week has passed, for the server's date to stay. */
+/** "just now", "5 min ago", "3 h ago", "2 d ago"; empty after a week, so that the server's date stays. */
 export function ago(time, now = Date.now()) {
   const seconds = (now - Date.parse(time)) / 1000;
   if (seconds < 60) return 'just now';

@@ -1,72 +1,72 @@
-/* How a tab that nobody looks at says that something ended: its title, its icon, and, for whoever wished so, a notification. */
+/* Shows in a hidden tab that a job has ended: in its title, its icon, and, if the user has enabled it, a notification. */
 
-const WISH = 'repruv-notify';
-// What is unread stands before the page's own name; a progress or an outcome takes its place.
+const STORAGE_KEY = 'repruv-notify';
+// The unread count precedes the page's name; progress or an outcome replaces it.
 const name = document.title.replace(/^\(\d+\+?\) /, '');
 let title = document.title;
 const icon = document.querySelector('link[rel="icon"]');
 const plain = icon?.href;
 
-/** Shows how far the page's job has come, in percent. */
-export function showShare(percent) {
+/** Shows the progress of the page's job in the title. */
+export function showPercent(percent) {
   document.title = `(${percent}%) ${name}`;
 }
 
-/** Shows the plain title, and icon, again. */
-export function restTitle() {
-  if (document.hidden && document.title !== title) return; // it says how it ended, until somebody looks
+/** Restores title and icon. */
+export function resetTitle() {
+  if (document.hidden && document.title !== title) return; // shows the outcome until the tab is shown
   document.title = title;
   if (icon) icon.href = plain;
 }
 
-/** Marks a hidden tab with how a job ended. */
-export function ended(job) {
+/** Marks a hidden tab with the outcome of a job. */
+export function markEnded(job) {
   if (!document.hidden) return;
   document.title = `${job.status === 'failed' ? '✕' : '✓'} ${name}`;
   if (icon) icon.href = (job.status === 'failed' && icon.dataset.failed) || icon.dataset.news || plain;
 }
 
-/** Counts what is unread in a fragment that has come, and tells of the newest of it, if it is another than the page's. */
-export function fresh(page) {
+/** Shows the unread count of a new fragment, and notifies about its newest notification if the page does not have it. */
+export function updateUnread(page) {
   const { latest, text, count } = page.getElementById('bell')?.dataset ?? {};
   const before = title;
   title = count ? `(${count}) ${name}` : name;
   if (document.title === before) document.title = title;
-  if (!latest || latest === told) return;
-  told = latest;
+  if (!latest || latest === lastNotified) return;
+  lastNotified = latest;
   if (!document.hidden || !mayNotify()) return;
   // The same tag in every tab: the system shows it once.
-  const shown = new Notification('Repruv', { body: text, tag: latest, icon: plain });
-  shown.onclick = () => {
+  const notification = new Notification('Repruv', { body: text, tag: latest, icon: plain });
+  notification.onclick = () => {
     window.focus();
     location.assign(`/jobs/${latest}`);
   };
 }
 
-let told = document.getElementById('bell')?.dataset.latest;
+let lastNotified = document.getElementById('bell')?.dataset.latest;
 
-/* The wish is this browser's, and asked for by a button alone. */
+/* The setting belongs to this browser, and permission is requested by a button only. */
 
 function mayNotify() {
-  return 'Notification' in window && Notification.permission === 'granted' && localStorage.getItem(WISH) === 'yes';
+  return 'Notification' in window && Notification.permission === 'granted' && localStorage.getItem(STORAGE_KEY) === 'yes';
 }
 
-/** Lets `box` offer notifications: `[data-notify="on"]` and `"off"` are its buttons, `[data-notify-state]` says how it stands. */
+/** Shows `box` with its buttons `[data-notify="on"]` and `"off"`, and the setting in `[data-notify-state]`. */
 export function offerNotifications(box) {
-  const say = box.querySelector('[data-notify-state]');
+  const label = box.querySelector('[data-notify-state]');
   const draw = () => {
     const isPossible = 'Notification' in window;
     const state = !isPossible ? 'impossible' : mayNotify() ? 'on' : Notification.permission === 'denied' ? 'denied' : 'off';
-    say.textContent = say.dataset[state];
+    label.textContent = label.dataset[state];
     box.querySelector('[data-notify="on"]').hidden = state !== 'off';
     box.querySelector('[data-notify="off"]').hidden = state !== 'on';
   };
   box.addEventListener('click', async ({ target }) => {
     const button = target.closest('[data-notify]');
     if (!button) return;
-    const isWanted = button.dataset.notify === 'on' && (await Notification.requestPermission()) === 'granted';
-    if (isWanted) localStorage.setItem(WISH, 'yes');
-    else localStorage.removeItem(WISH);
+    const isEnabled = button.dataset.notify === 'on' && (await Notification.requestPermission()) === 'granted';
+    if (isEnabled) localStorage.setItem(STORAGE_KEY, 'yes');
+    else localStorage.removeItem(STORAGE_KEY);
     draw();
   });
   draw();

@@ -1,110 +1,110 @@
-/* Keeps a page as true as it was when it arrived: the server renders every change, this puts it in its place.
+/* Keeps a page current: events show what has changed, the server renders it, and this code replaces the fragment.
 
-   A page says in its markup what it lives on, so that nothing here knows any page:
-   data-subject="job:…"   an element shows this thing, with data-status, and data-version (data-attempt) where it is known;
-                          an event of a newer version with another status has the fragment asked for
-   data-hears="job"       #live shows things of this type as a list: events of things that are not on it count as well
-   data-every="10"        #live asks every so many seconds, for what no event tells
-   data-announce          what is said when the status of this element becomes another
-   data-after="enabling"  shown to whoever saw #live with this status before
-   data-progress="…"      a progress bar of this job; data-main: its page's title shows it, and its quarters are said */
+   The markup of a page declares what it shows, so this code knows no page:
+   data-subject="job:…"          the element shows this resource, with data-status, and data-version and data-attempt if they
+                                 are known; an event of a newer version with another status refreshes the fragment
+   data-lists="job"              #live is a list of this type: events of resources that are not on the page refresh it too
+   data-refresh-seconds="10"     #live refreshes at this interval, for changes without events
+   data-announce                 the announcement when the status of the element changes
+   data-shown-after="enabling"   shown if #live had this status before
+   data-progress="…"             a progress bar of this job; with data-main the title shows it and its quarters are announced */
 
-import { ended, fresh, restTitle, showShare } from './attention.js';
+import { markEnded, resetTitle, showPercent, updateUnread } from './attention.js';
 import { isTerminal, pollUntil, watchEvents } from './repruv.js';
 import { request, signedInAs } from './repruv/http.js';
+import { RESOURCES, TYPES } from './repruv/resources.js';
 
-const NOTICE_AFTER_MS = 2500; // most cuts heal sooner, and then nobody needs to know
+const NOTICE_AFTER_MS = 2500; // most interruptions are shorter
 const REFRESH_WITHIN_MS = 30_000;
-const PAUSE_MS = 250; // however fast events come
+const MIN_INTERVAL_MS = 250; // between fetches, however fast events arrive
 const STALE_AFTER_MS = 20_000;
 const number = new Intl.NumberFormat('en');
 const live = () => document.getElementById('live');
 
-let unpainted = null; // the newest fragment, until it is on the page
+let pending = null; // the newest fragment, until it is on the page
 
-/** Starts with the data attributes of the body: `stream`, a URL, and `lastEventId`, where the page was rendered. */
-export function liven({ stream, lastEventId }) {
-  addEventListener('pageshow', ({ persisted }) => persisted && returned());
-  // A page on which nothing moves hears at least that its session has ended.
+/** Starts with the data attributes of the body: `stream`, a URL, and `lastEventId`, the position of the page. */
+export function start({ stream, lastEventId }) {
+  addEventListener('pageshow', ({ persisted }) => persisted && checkUser());
+  // A static page still shows that its session has ended.
   if (!live()) return void watchEvents({ state: showLink }, { url: stream, lastEventId, background: 'all' });
-  const handlers = { demo: onDemo, job: onJob, connection: onConnection, notification: () => refresh('read'), hello: look, reset: () => refresh('reset'), state: showLink };
-  // Painting waits for a frame anyway, and a hidden tab's title tells how far it is.
+  const snapshots = TYPES.map((type) => [type, (data) => onSnapshot(subjectOf(type, data), data)]);
+  const handlers = { ...Object.fromEntries(snapshots), demo: onDemo, job: onJob, notification: () => refresh('read'), hello: refreshStale, reset: () => refresh('reset'), state: showLink };
+  // Painting waits for an animation frame anyway, and the title of a hidden tab shows progress.
   watchEvents(handlers, { url: stream, lastEventId, background: 'all' });
-  document.addEventListener('visibilitychange', look);
+  document.addEventListener('visibilitychange', refreshStale);
   addEventListener('pageshow', (event) => event.persisted && refresh('back'));
-  const seconds = Number(live().dataset.every);
-  if (seconds) setInterval(() => document.hidden || refresh('every'), seconds * 1000);
+  const seconds = Number(live().dataset.refreshSeconds);
+  if (seconds) setInterval(() => document.hidden || refresh('interval'), seconds * 1000);
 }
 
-/** Shows a page that the browser had kept only to whom it was made for: they may have signed out meanwhile. */
-async function returned() {
+/** Shows a page from the back-forward cache only if its user is still signed in. */
+async function checkUser() {
   document.body.hidden = true;
   try {
     await signedInAs(document.querySelector('meta[name="repruv-user"]').content)();
   } catch (error) {
-    if (error.signedOut) return location.reload(); // which leads to the sign-in
+    if (error.signedOut) return location.reload(); // redirects to the login page
   }
   document.body.hidden = false;
 }
 
+const subjectOf = (type, data) => (RESOURCES[type].key ? `${type}:${data[RESOURCES[type].key]}` : type);
+
 function onDemo(demo) {
-  hear('demo', demo);
-  // A page that shows demo mode knows of its job what demo mode says of it.
+  onSnapshot('demo', demo);
+  // A page without the job's own version shows the job as demo mode has it.
   const { job_id: jobId, job_status: status, progress } = demo;
-  if (jobId && find(`job:${jobId}`)?.version === undefined) hear(`job:${jobId}`, { status, progress }, { isKnown: true });
+  if (jobId && find(`job:${jobId}`)?.version === undefined) onSnapshot(`job:${jobId}`, { status, progress }, { isListed: true });
 }
 
 function onJob(job) {
   if (isTerminal(job)) {
-    ended(job);
-    refresh('ended'); // what is unread has become more
+    markEnded(job);
+    refresh('ended'); // there is one more unread notification
   }
-  hear(`job:${job.job_id}`, job);
+  onSnapshot(subjectOf('job', job), job);
 }
 
-function onConnection(connection) {
-  hear(`connection:${connection.platform}`, connection);
-}
+/* Snapshots are compared with the page. */
 
-/* What is heard is compared with what is shown. */
-
-function hear(subject, news, { isKnown = false } = {}) {
+function onSnapshot(subject, snapshot, { isListed = false } = {}) {
   const shown = find(subject);
   if (!shown) {
     const [type] = subject.split(':');
-    if (!isKnown && live().dataset.hears?.split(' ').includes(type)) refresh(subject);
-  } else if (isNews(shown, news)) {
-    refresh(subject, (page) => page === undefined || !isNews(page, news));
-  } else if (news.progress?.total && news.status === 'running') {
-    paint(`progress ${subject}`, () => drawProgress(subject.replace('job:', ''), news));
+    if (!isListed && live().dataset.lists?.split(' ').includes(type)) refresh(subject);
+  } else if (isOutdated(shown, snapshot)) {
+    refresh(subject, (element) => element === undefined || !isOutdated(element, snapshot));
+  } else if (snapshot.progress?.total && snapshot.status === 'running') {
+    paint(`progress ${subject}`, () => drawProgress(subject.replace('job:', ''), snapshot));
   }
 }
 
-function isNews({ version, status, attempt }, news) {
-  if (version === undefined) return news.status !== undefined && news.status !== status;
-  if (news.version === undefined || news.version <= Number(version)) return false;
-  // A job's version grows with its progress, which is drawn without the server.
-  return news.attempt === undefined || news.status !== status || news.attempt !== Number(attempt);
+function isOutdated({ version, status, attempt }, snapshot) {
+  if (version === undefined) return snapshot.status !== undefined && snapshot.status !== status;
+  if (snapshot.version === undefined || snapshot.version <= Number(version)) return false;
+  // The version of a job grows with its progress, which is drawn without the server.
+  return snapshot.attempt === undefined || snapshot.status !== status || snapshot.attempt !== Number(attempt);
 }
 
-const find = (subject) => subjects(unpainted ?? document).get(subject);
+const find = (subject) => subjects(pending ?? document).get(subject);
 
-/** The data attributes of each thing that a page shows, by its name. */
+/** The data attributes of each resource that a page shows, by its subject. */
 function subjects(page) {
   return new Map([...page.querySelectorAll('[data-subject]')].map(({ dataset }) => [dataset.subject, dataset]));
 }
 
-/* Painting waits for a frame, and hidden tabs have none: they catch up when somebody looks. */
+/* Painting waits for an animation frame. Hidden tabs have none, and catch up when they are shown. */
 
-const canvas = new Map();
+const draws = new Map();
 
-function paint(what, draw) {
-  if (!canvas.size) requestAnimationFrame(() => {
-    const draws = [...canvas.values()];
-    canvas.clear();
-    for (const each of draws) each();
+function paint(key, draw) {
+  if (!draws.size) requestAnimationFrame(() => {
+    const due = [...draws.values()];
+    draws.clear();
+    for (const each of due) each();
   });
-  canvas.set(what, draw);
+  draws.set(key, draw);
 }
 
 function drawProgress(jobId, { progress, estimated_finish_at: end }) {
@@ -123,7 +123,7 @@ function drawProgress(jobId, { progress, estimated_finish_at: end }) {
   if (message) write(box, 'step', message);
   if (end) write(box, 'eta', left(end));
   if (!('main' in box.dataset)) return;
-  showShare(percent);
+  showPercent(percent);
   if (next) announce(`${bar.getAttribute('aria-label')}: ${25 * quarter}%`);
 }
 
@@ -140,30 +140,30 @@ function left(end) {
   return seconds < 3600 ? `about ${Math.ceil(seconds / 60)} min left` : `about ${Math.ceil(seconds / 3600)} h left`;
 }
 
-/* Fragments: asked for until they are as new as what the event told of, since a page can be read a moment too early. */
+/* Fragments are fetched until they are as new as the event: a page can be rendered a moment before the change. */
 
-const wanted = new Map();
+const reasons = new Map(); // why a fragment is needed, and the check whether it is new enough
 let isFetching = false;
 let fetchedAt = Date.now();
 
-function look() {
+function refreshStale() {
   if (document.hidden) return;
-  if (!live().querySelector('[data-main]')) restTitle();
-  if (Date.now() - fetchedAt > STALE_AFTER_MS) refresh('look');
+  if (!live().querySelector('[data-main]')) resetTitle();
+  if (Date.now() - fetchedAt > STALE_AFTER_MS) refresh('stale');
 }
 
 async function refresh(reason, isEnough = () => true) {
-  wanted.set(reason, { subject: reason, isEnough });
+  reasons.set(reason, isEnough);
   if (isFetching) return;
   isFetching = true;
   try {
-    const wait = fetchedAt + PAUSE_MS - Date.now();
+    const wait = fetchedAt + MIN_INTERVAL_MS - Date.now();
     if (wait > 0) await new Promise((resolve) => setTimeout(resolve, wait));
-    await pollUntil(fetchFragment, { until: () => !wanted.size, interval: 400, maxInterval: 4000, timeout: REFRESH_WITHIN_MS });
+    await pollUntil(fetchFragment, { until: () => !reasons.size, interval: 400, maxInterval: 4000, timeout: REFRESH_WITHIN_MS });
   } catch (error) {
-    wanted.clear(); // the next event asks again
+    reasons.clear(); // the next event refreshes again
     if (error.signedOut) return showLink('signed-out');
-    if (error.status === 404) return location.reload(); // it is no longer there, which the server says best
+    if (error.status === 404) return location.reload(); // the server explains best what is missing
     if (error.name !== 'TimeoutError' && !error.status) throw error;
   } finally {
     isFetching = false;
@@ -171,22 +171,22 @@ async function refresh(reason, isEnough = () => true) {
 }
 
 async function fetchFragment() {
-  const asked = [...wanted];
+  const requested = [...reasons];
   const response = await request(document.body.dataset.page + location.search, { headers: { 'X-Fragment': 'status' }, redirect: 'manual' });
   const page = new DOMParser().parseFromString(await response.text(), 'text/html');
   if (!page.getElementById('live')) return;
   fetchedAt = Date.now();
-  const found = subjects(page);
-  for (const [reason, want] of asked) if (want.isEnough(found.get(want.subject)) && wanted.get(reason) === want) wanted.delete(reason);
-  unpainted = page;
-  fresh(page);
+  const elements = subjects(page);
+  for (const [reason, isEnough] of requested) if (isEnough(elements.get(reason)) && reasons.get(reason) === isEnough) reasons.delete(reason);
+  pending = page;
+  updateUnread(page);
   paint('fragment', () => replace(page));
 }
 
 function replace(page) {
-  unpainted = null;
-  const now = page.getElementById('live');
-  if (isKept(now)) now.remove();
+  pending = null;
+  const next = page.getElementById('live');
+  if (keepsCurrent(next)) next.remove();
   const before = subjects(document);
   const focused = document.activeElement;
   const inside = live().contains(focused);
@@ -195,31 +195,31 @@ function replace(page) {
     const old = element.id && document.getElementById(element.id);
     if (old && old.outerHTML !== element.outerHTML) old.replaceWith(element);
   }
-  if (!now.isConnected || now.ownerDocument !== document) return;
+  if (!next.isConnected || next.ownerDocument !== document) return;
   for (const id of open) document.getElementById(id)?.setAttribute('open', '');
   if (inside) (document.getElementById(focused.id) ?? live()).focus({ preventScroll: true });
-  tell(before);
+  announceChanges(before);
 }
 
-/** What somebody is typing or being asked stays, and so does what has not changed, or comes too late to be true. */
-function isKept(now) {
-  if (live().querySelector('dialog[open]') && live().dataset.status === now.dataset.status) return true;
-  if ('every' in now.dataset && live().querySelector('details[open] form, input:focus, select:focus')) return true;
+/** Whether the current fragment stays: its form or dialog is in use, or the next one shows nothing else, or is older. */
+function keepsCurrent(next) {
+  if (live().querySelector('dialog[open]') && live().dataset.status === next.dataset.status) return true;
+  if ('refreshSeconds' in next.dataset && live().querySelector('details[open] form, input:focus, select:focus')) return true;
   const before = subjects(document);
-  const after = subjects(now.ownerDocument);
-  if (!before.size && !after.size) return now.textContent === live().textContent;
+  const after = subjects(next.ownerDocument);
+  if (!before.size && !after.size) return next.textContent === live().textContent;
   const facts = ({ version, status, attempt, jobId }) => [version, status, attempt, jobId].join();
   if ([...after].some(([name, { version }]) => Number(version) < Number(before.get(name)?.version))) return true;
-  return now.textContent === live().textContent || ([...before.keys()].join() === [...after.keys()].join() && [...after].every(([name, data]) => facts(data) === facts(before.get(name))));
+  return next.textContent === live().textContent || ([...before.keys()].join() === [...after.keys()].join() && [...after].every(([name, data]) => facts(data) === facts(before.get(name))));
 }
 
-function tell(before) {
-  if (!live().querySelector('[data-main]')) restTitle();
+function announceChanges(before) {
+  if (!live().querySelector('[data-main]')) resetTitle();
   const changed = [...subjects(document).values()].filter(({ subject, status }) => before.get(subject)?.status !== status);
   if (!changed.length) return;
-  document.getElementById('flash')?.remove(); // it spoke of the state before
+  document.getElementById('flash')?.remove(); // it is about the previous state
   const was = before.get(live().dataset.subject)?.status;
-  if (was) for (const element of live().querySelectorAll(`[data-after="${was}"]`)) element.hidden = false;
+  if (was) for (const element of live().querySelectorAll(`[data-shown-after="${was}"]`)) element.hidden = false;
   const sentences = changed.map(({ announce }) => announce).filter(Boolean);
   if (sentences.length) announce(sentences.slice(0, 3).join('. '));
 }

@@ -1,19 +1,19 @@
-/* What pages do beyond their forms and links. Everything is delegated, so replaced fragments need no second start. */
+/* Behaviour of pages beyond forms and links. All events are delegated, so replaced fragments need no setup. */
 
 import { ago, until } from './ago.js';
 
 document.documentElement.classList.add('js');
 
-// The server has answered or given up by then; who has stopped the browser, or lost the network, may send again.
-const SENT_FOR_MS = 20_000;
+// The server has answered or timed out by then; after a stopped load or a lost network the form can be sent again.
+const RELEASE_AFTER_MS = 20_000;
 
-// One click is one request: the button says what is going on, and a second click does nothing.
+// One click is one request: the button shows that it is busy, and a second click does nothing.
 document.addEventListener('submit', (event) => {
   const form = event.target;
   if (form.method === 'dialog') return;
   if (form.dataset.sent) return event.preventDefault();
   form.dataset.sent = 'yes';
-  setTimeout(release, SENT_FOR_MS, form);
+  setTimeout(release, RELEASE_AFTER_MS, form);
   const button = event.submitter ?? form.querySelector('button');
   if (!button?.dataset.busy) return;
   button.dataset.text = button.textContent;
@@ -21,7 +21,7 @@ document.addEventListener('submit', (event) => {
   button.setAttribute('aria-disabled', 'true');
 });
 
-// A page that comes back from the back-forward cache is ready for another click.
+// A page from the back-forward cache accepts another click.
 addEventListener('pageshow', (event) => {
   if (!event.persisted) return;
   for (const form of document.querySelectorAll('form[data-sent]')) release(form);
@@ -50,7 +50,7 @@ async function copy(button, source) {
   try {
     await navigator.clipboard.writeText(source.textContent);
   } catch {
-    return getSelection().selectAllChildren(source); // no permission, or no secure context: ready for Ctrl-C
+    return getSelection().selectAllChildren(source); // no permission, or no secure context: the user can press Ctrl-C
   }
   const text = button.querySelector('[data-copy-text]');
   const before = text.textContent;
@@ -72,8 +72,8 @@ setInterval(() => {
 }, 60_000);
 
 if (document.body.dataset.stream) {
-  const { liven } = await import('./live.js');
-  liven(document.body.dataset);
+  const { start } = await import('./live.js');
+  start(document.body.dataset);
 }
 
 if (document.querySelector('[data-passkey]')) {

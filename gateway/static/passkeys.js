@@ -1,12 +1,12 @@
-/* Passkeys: signing in, proving who one is, adding one. The server begins a ceremony, an authenticator answers, the server judges. */
+/* Passkeys: login, reauthentication and registration. The server starts a ceremony, an authenticator signs, the server verifies. */
 
 import { HttpError, request } from './repruv/http.js';
 
 const API = '/api/v1/auth/';
 const CEREMONIES = {
-  login: { path: 'login/passkey', options: 'login/passkey/options', ask: use, more: remembering },
-  reauthenticate: { path: 'reauthenticate/passkey', options: 'reauthenticate/passkey/options', ask: use },
-  add: { path: 'passkeys', options: 'passkeys/options', ask: make, more: naming },
+  login: { path: 'login/passkey', options: 'login/passkey/options', ask: getCredential, more: rememberField },
+  reauthenticate: { path: 'reauthenticate/passkey', options: 'reauthenticate/passkey/options', ask: getCredential },
+  add: { path: 'passkeys', options: 'passkeys/options', ask: createCredential, more: nameField },
 };
 const TROUBLE = {
   NotAllowedError: 'Nothing was done: that was cancelled, or took too long.',
@@ -14,7 +14,7 @@ const TROUBLE = {
   SecurityError: 'Passkeys do not work at this address.',
 };
 
-/** Shows what can be done with passkeys here, or says why nothing can. */
+/** Shows the passkey forms, or why passkeys do not work here. */
 export function offerPasskeys() {
   const obstacle = obstacleHere();
   for (const without of document.querySelectorAll('[data-passkey-without]')) {
@@ -22,15 +22,15 @@ export function offerPasskeys() {
     without.querySelector('span').textContent = obstacle;
   }
   if (obstacle) return;
-  // A page that comes back from the back-forward cache is ready for another try.
+  // A page from the back-forward cache accepts another try.
   addEventListener('pageshow', () => document.querySelectorAll('[data-passkey] button').forEach((button) => { button.ariaDisabled = null; }));
   for (const place of document.querySelectorAll('[data-passkey]')) {
     place.hidden = false;
     place.addEventListener(place.matches('form') ? 'submit' : 'click', (event) => {
       if (event.type === 'click' && !event.target.closest('button')) return;
       event.preventDefault();
-      event.stopPropagation(); // nothing is sent as a form
-      hold(place, CEREMONIES[place.dataset.passkey]);
+      event.stopPropagation(); // the form is not submitted
+      runCeremony(place, CEREMONIES[place.dataset.passkey]);
     });
   }
 }
@@ -41,9 +41,9 @@ function obstacleHere() {
   return 'parseCreationOptionsFromJSON' in (globalThis.PublicKeyCredential ?? {}) ? '' : 'This browser knows no passkeys.';
 }
 
-async function hold(place, ceremony) {
+async function runCeremony(place, ceremony) {
   const [button, trouble] = [place.querySelector('button'), place.querySelector('[role="alert"]')];
-  if (button.ariaDisabled) return; // the same button, once more
+  if (button.ariaDisabled) return; // already running
   button.ariaDisabled = 'true';
   trouble.hidden = true;
   try {
@@ -64,18 +64,18 @@ async function post(path, body = {}) {
   return (await request(API + path, { method: 'POST', headers, body: JSON.stringify(body) })).json();
 }
 
-function make(options) {
+function createCredential(options) {
   return navigator.credentials.create({ publicKey: PublicKeyCredential.parseCreationOptionsFromJSON(options) });
 }
 
-function use(options) {
+function getCredential(options) {
   return navigator.credentials.get({ publicKey: PublicKeyCredential.parseRequestOptionsFromJSON(options) });
 }
 
-function remembering() {
+function rememberField() {
   return { remember: document.getElementById('remember').checked };
 }
 
-function naming(form) {
+function nameField(form) {
   return { name: form.elements.name.value };
 }

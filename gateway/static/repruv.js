@@ -1,7 +1,7 @@
-/* Repruv in the browser: how jobs and demo mode stand, by polling or as it happens. Types are in repruv.d.ts. */
+/* Repruv in the browser: jobs and demo mode, by polling or as a live stream. Types are in repruv.d.ts. */
 
 import { HttpError, getter, pollUntil, signedInAs } from './repruv/http.js';
-import { TYPES, isTerminal, isTransitioning, newerOnly, whenSeen } from './repruv/resources.js';
+import { RESOURCES, TYPES, deferWhileHidden, dropStale, isTerminal, isTransitioning } from './repruv/resources.js';
 import { join } from './repruv/shared.js';
 import { snapshots } from './repruv/snapshots.js';
 import { openStream } from './repruv/stream.js';
@@ -13,44 +13,44 @@ const EVENTS = `${API}/events`;
 const POLL_MS = 5000;
 const ENDS = new Set(['closed', 'signed-out']);
 
-/** Polls a job until it has ended, and answers with it; `onUpdate(job)` gets each newer snapshot on the way. */
+/** Polls a job until it has ended, and resolves with it; `onUpdate(job)` gets each newer snapshot. */
 export function pollJobStatus(jobId, { onUpdate, ...options } = {}) {
   return poll('job', `${API}/jobs/${encodeURIComponent(jobId)}/status`, isTerminal, onUpdate, options);
 }
 
-/** Polls demo mode until it stands still, and answers with it; `onUpdate(demo)` gets each newer snapshot on the way. */
+/** Polls demo mode until it is in no transition, and resolves with it; `onUpdate(demo)` gets each newer snapshot. */
 export function pollDemoStatus({ onUpdate, ...options } = {}) {
   return poll('demo', `${API}/demo/status`, (demo) => !isTransitioning(demo), onUpdate, options);
 }
 
 /**
- * Watches everything of the signed-in user. Handlers by name: `job`, `demo`, `connection`, `notification` get newer
- * snapshots only, `hello`, `reset` and `bye` get the stream's own words, `state` gets how the stream stands.
+ * Watches everything of the signed-in user. The handlers `job`, `demo`, `connection` and `notification` get newer
+ * snapshots only, `hello`, `reset` and `bye` get the control events of the stream, `state` gets its state.
  */
 export function watchEvents(handlers, options = {}) {
   const { url = EVENTS, user = pageUser(), lastEventId = '', pollInterval = POLL_MS, background } = options;
-  const tell = (type, data) => handlers[type]?.(data);
-  const member = watcher(handlers, tell, { lastEventId, background });
-  const fetch = everything(handlers);
+  const dispatch = (type, data) => handlers[type]?.(data);
+  const member = watcher(handlers, dispatch, { lastEventId, background });
+  const fetch = fetcher(handlers);
   if (user) return share(member, fetch, { url, user, pollInterval });
   return alone(member, fetch, { url, ask: getter(`${API}/demo/status`), types: TYPES, pollInterval });
 }
 
 /**
- * Watches one job: `update(job)` with each newer snapshot, `done(job)` once when it has ended, `missing(error)` instead if
- * there is no such job, `state(state)`.
+ * Watches one job: calls `update(job)` with each newer snapshot, `done(job)` once when it has ended, `missing(error)`
+ * instead if there is no such job, and `state(state)`.
  */
 export function watchJob(jobId, handlers, { user = pageUser(), lastEventId = '', pollInterval = POLL_MS, background } = {}) {
   const path = `${API}/jobs/${encodeURIComponent(jobId)}`;
   const get = getter(path);
-  const tell = (_, job) => {
+  const dispatch = (_, job) => {
     handlers.update?.(job);
     if (!isTerminal(job)) return;
     watch.close(); // before `done`, so that it may watch the next one
     handlers.done?.(job);
   };
-  const isOurs = (type, data) => type === 'job' && data.job_id === jobId;
-  const member = watcher(handlers, tell, { lastEventId, background, isOurs });
+  const accepts = (type, data) => type === 'job' && data.job_id === jobId;
+  const member = watcher(handlers, dispatch, { lastEventId, background, accepts });
   const fetch = async (request, take) => take('job', await get(request));
   const onMissing = (error) => handlers.missing?.(error);
   const watch = user
@@ -59,14 +59,14 @@ export function watchJob(jobId, handlers, { user = pageUser(), lastEventId = '',
   return watch;
 }
 
-function watcher(handlers, tell, { lastEventId, background, isOurs = () => true }) {
-  const seen = whenSeen(tell, background);
-  const newer = newerOnly(seen.take);
+function watcher(handlers, dispatch, { lastEventId, background, accepts = () => true }) {
+  const deferred = deferWhileHidden(dispatch, background);
+  const takeNewer = dropStale(deferred.take);
   return {
     lastEventId,
-    take: (type, data) => isOurs(type, data) && newer(type, data),
+    take: (type, data) => accepts(type, data) && takeNewer(type, data),
     state(next) {
-      if (ENDS.has(next)) seen.drop();
+      if (ENDS.has(next)) deferred.drop();
       handlers.state?.(next);
     },
   };
@@ -77,10 +77,10 @@ function alone({ lastEventId, take, state }, fetch, options) {
   return openStream({ ...options, lastEventId, onEvent: take, onState: state, snapshot: (request) => fetch(request, take) });
 }
 
-// Lets a watcher take part in the user's stream. One that may find its thing missing polls for it, while the stream polls for all.
+// Adds a watcher to the user's shared stream. One with `onMissing` polls its own job, because the stream's polls do not find it missing.
 function share(member, fetch, { url, user, pollInterval, onMissing }) {
   const ask = signedInAs(user);
-  const all = everything({ demo: true, job: true });
+  const all = fetcher(RESOURCES);
   const guarded = (fetch) => async (request, take) => {
     await ask(request);
     await fetch(request, take);
@@ -97,7 +97,7 @@ function share(member, fetch, { url, user, pollInterval, onMissing }) {
   const joined = join(
     {
       ...member,
-      catchUp: (isAlone) => (isAlone || onMissing) && own.once(),
+      catchUp: (isOwn) => (isOwn || onMissing) && own.once(),
       state(next) {
         if (ENDS.has(next)) own.close();
         else if (onMissing && next === 'polling') own.start();
@@ -110,27 +110,30 @@ function share(member, fetch, { url, user, pollInterval, onMissing }) {
   return joined.watch;
 }
 
-function everything({ demo, job }) {
-  const getDemo = demo && getter(`${API}/demo/status`);
-  const getJobs = job && getter(`${API}/jobs?page_size=20`);
+// A function that fetches the snapshots of each type that has a handler.
+function fetcher(handlers) {
+  const types = TYPES.filter((type) => RESOURCES[type].path && handlers[type]);
+  const fetches = types.map((type) => [type, RESOURCES[type].list, getter(API + RESOURCES[type].path)]);
   return async (request, take) => {
-    if (getDemo) take('demo', await getDemo(request));
-    if (getJobs) for (const each of (await getJobs(request)).jobs) take('job', each);
+    for (const [type, list, get] of fetches) {
+      const answer = await get(request);
+      for (const snapshot of list ? answer[list] : [answer]) take(type, snapshot);
+    }
   };
 }
 
-// Only pages that say whose they are share a stream: two users of one browser must never mix.
+// Only pages that name their user share a stream: events of two users of one browser must never mix.
 function pageUser() {
   return document.querySelector('meta[name="repruv-user"]')?.content;
 }
 
 async function poll(type, url, until, onUpdate, options) {
   const get = getter(url);
-  const tell = newerOnly((_, value) => onUpdate?.(value));
+  const update = dropStale((_, value) => onUpdate?.(value));
   return pollUntil(
     async (request) => {
       const value = await get(request);
-      tell(type, value);
+      update(type, value);
       return value;
     },
     { until, ...options },

@@ -1,8 +1,8 @@
-/* Requests that end: deadlines, errors with a meaning, and polling that backs off. */
+/* Requests with deadlines and typed errors, and polling with backoff. */
 
 const DEADLINE_MS = 10_000;
 
-/** An answer that is not a success. `status` is 0 when there was no answer at all; `retryAfter` is in milliseconds. */
+/** An unsuccessful answer. `status` is 0 when there was no answer; `retryAfter` is in milliseconds. */
 export class HttpError extends Error {
   constructor(status, { code = '', message = '', retryAfter = 0, cause } = {}) {
     super(message || (status ? `HTTP ${status}` : 'No answer from the server'), { cause });
@@ -17,13 +17,13 @@ export class HttpError extends Error {
     return this.status === 0 || this.status === 408 || this.status === 429 || this.status >= 500;
   }
 
-  /** Whether only a new sign-in helps. */
+  /** Whether the user has to sign in again. */
   get signedOut() {
     return this.status === 401 || this.status === 403;
   }
 }
 
-/** Like fetch, but answers only with a success (or 304), within the deadline, or throws HttpError. */
+/** Like fetch, but resolves only with a success or 304 within 10 s, and throws HttpError otherwise. */
 export async function request(url, { signal, ...options } = {}) {
   const deadline = AbortSignal.timeout(DEADLINE_MS);
   let response;
@@ -38,7 +38,7 @@ export async function request(url, { signal, ...options } = {}) {
     if (signal?.aborted) throw signal.reason;
     throw new HttpError(0, { cause });
   }
-  if (response.type === 'opaqueredirect') throw new HttpError(401); // pages send the signed-out to the login page
+  if (response.type === 'opaqueredirect') throw new HttpError(401); // pages redirect to the login page
   if (response.ok || response.status === 304) return response;
   const problem = await response.json().catch(() => ({})); // a proxy's error page has no JSON
   throw new HttpError(response.status, {
@@ -48,7 +48,7 @@ export async function request(url, { signal, ...options } = {}) {
   });
 }
 
-/** A function that gets the JSON of `url`, and does not download again what has not changed. */
+/** Returns a function that fetches the JSON of `url`, with an ETag. */
 export function getter(url) {
   let etag = null;
   let value;
@@ -63,7 +63,7 @@ export function getter(url) {
   };
 }
 
-/** A function that throws as if signed out when the browser is signed in as somebody else than `user`. */
+/** Returns a function that throws HttpError 401 unless the browser is signed in as `user`. */
 export function signedInAs(user) {
   const me = getter('/api/v1/auth/me');
   return async (options) => {
@@ -72,8 +72,8 @@ export function signedInAs(user) {
 }
 
 /**
- * Calls `fn` until `until(value)` holds, and answers with that value. The pause starts at `interval` and grows to
- * `maxInterval` (milliseconds, ±20 %); a server's Retry-After is honoured. Errors that may pass are waited out, others
+ * Calls `fn` until `until(value)` holds, and resolves with that value. The pause starts at `interval` and grows to
+ * `maxInterval` (milliseconds, ±20 %); Retry-After is honoured. Transient errors are retried, others
  * are thrown. After `timeout` milliseconds it throws a TimeoutError, after an abort the signal's reason.
  */
 export async function pollUntil(fn, { until = Boolean, interval = 1000, maxInterval = 15_000, timeout = Infinity, signal } = {}) {
@@ -113,7 +113,7 @@ async function body(response, signal) {
     return await response.json();
   } catch (cause) {
     if (signal?.aborted) throw signal.reason;
-    throw new HttpError(0, { cause }); // cut off on the way
+    throw new HttpError(0, { cause }); // the connection broke
   }
 }
 

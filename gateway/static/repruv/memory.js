@@ -1,18 +1,18 @@
-/* The last frames of a stream, from which somebody who comes late can go on. */
+/* The last frames of a stream, for watchers and tabs that missed some. */
 
 import { resource } from './resources.js';
 
-const RING = 256;
-const LATEST = 64;
+const MAX_FRAMES = 256;
+const MAX_SNAPSHOTS = 64;
 
-/** Ids are the owner's sequence: numbers that grow. */
+/** The number of an id: ids are the owner's sequence. */
 export const order = (id) => Number(id) || 0;
 
-/** Remembers frames `{ type, data, id }`. `since(id)` gives those after an id, or null when some are not known any more. */
+/** Keeps frames `{ type, data, id }`. `since(id)` returns those after an id, or null when some of them are gone. */
 export function memory() {
   let floor = null; // every frame after this id is in the ring
   let ring = [];
-  const latest = new Map(); // what has no id: progress, demo mode
+  const latest = new Map(); // frames without an id: progress, demo mode
 
   return {
     restart(id) {
@@ -26,10 +26,10 @@ export function memory() {
       latest.delete(key);
       if (frame.id) {
         ring.push(frame);
-        if (ring.length > RING) floor = ring.shift().id;
+        if (ring.length > MAX_FRAMES) floor = ring.shift().id;
       } else {
         latest.set(key, frame);
-        if (latest.size > LATEST) latest.delete(latest.keys().next().value);
+        if (latest.size > MAX_SNAPSHOTS) latest.delete(latest.keys().next().value);
       }
     },
     since(id) {

@@ -1,19 +1,19 @@
-/* One stream for everything that watches a user: in this page, and in the browser's other tabs. */
+/* One stream for all watchers of a user: in this page, and in the browser's other tabs. */
 
 import { memory, order } from './memory.js';
 import { openStream } from './stream.js';
 import { openTabs } from './tabs.js';
 
-const PROTOCOL = 1; // tabs of different releases must not share what they would not understand
+const PROTOCOL = 1; // tabs of incompatible releases must not share a stream
 const ANSWER_WITHIN_MS = 1000;
 const SILENCE_MS = 40_000; // pings reach all tabs, every 15 s
 const hubs = new Map();
 
 /**
- * Lets `member` take part in the stream of `user` at `url`: `{ lastEventId, take(type, data), state(state), catchUp(alone) }`.
- * `catchUp` is called when events cannot tell what the member may have missed; `alone` says that snapshots will not come by
- * the stream either. `options` are openStream's, with `snapshot(request, tell)`; the first member's count. Answers with a
- * watch, and with `signOut()` for a member that finds that the user has gone.
+ * Adds `member` to the stream of `user` at `url`: `{ lastEventId, take(type, data), state(state), catchUp(isOwn) }`.
+ * `catchUp` is called when the member may have missed events that cannot be replayed; with `isOwn` the stream does not fetch
+ * snapshots either. `options` are those of openStream, with `snapshot(request, publish)`; the first member's count. Returns
+ * a watch, and `signOut()` for a member that finds the user signed out.
  */
 export function join(member, { user, url, ...options }) {
   const name = `repruv/${PROTOCOL} ${user} ${url}`;
@@ -25,38 +25,38 @@ export function join(member, { user, url, ...options }) {
 function openHub(name, { snapshot, ...options }, lastEventId, onEnd) {
   const me = crypto.getRandomValues(new Uint32Array(4)).join('-');
   const members = new Set();
-  const remembered = memory();
+  const frames = memory();
   const ended = new AbortController();
-  const tabs = openTabs(name, { onLead: lead, onFollow: follow, onMessage: hear });
+  const tabs = openTabs(name, { onLead: lead, onFollow: follow, onMessage });
   let position = lastEventId; // the id of the last event that this page has
   let state = 'connecting';
   let stream = null; // only where this tab leads
-  let isSure = true; // that the browser is still the user's: the page has only just been made
-  let asking = false;
+  let isVerified = true; // the browser is signed in as the user: the page is new
+  let isCatchingUp = false;
   let away = true;
-  let patience;
+  let silenceTimer;
 
   function lead() {
-    clearTimeout(patience);
-    asking = false;
+    clearTimeout(silenceTimer);
+    isCatchingUp = false;
     stream = openStream({
       ...options,
-      isSure,
+      isVerified,
       lastEventId: position,
       snapshot(request) {
-        say(state); // nothing else tells the others that somebody is polling
-        return snapshot(request, tell);
+        broadcast(state); // while polling, nothing else reaches the other tabs
+        return snapshot(request, publish);
       },
-      onEvent: tell,
-      // Which tab holds the stream is nobody's concern.
-      onState: (next) => next !== 'closed' && (next !== 'connecting' || state === next) && say(next),
+      onEvent: publish,
+      // A change of the leader is not shown.
+      onState: (next) => next !== 'closed' && (next !== 'connecting' || state === next) && broadcast(next),
     });
-    isSure = false;
+    isVerified = false;
   }
 
   function follow() {
     drop();
-    ask(SILENCE_MS); // who has taken the lead is awake
+    requestMissed(SILENCE_MS); // the new leader is awake
   }
 
   function drop() {
@@ -64,7 +64,7 @@ function openHub(name, { snapshot, ...options }, lastEventId, onEnd) {
     stream = null;
   }
 
-  function say(next) {
+  function broadcast(next) {
     tabs.send({ state: next, hidden: document.hidden });
     enter(next);
   }
@@ -77,7 +77,7 @@ function openHub(name, { snapshot, ...options }, lastEventId, onEnd) {
     each(all, (member) => member.state(next));
   }
 
-  // One member's mistake is no other's.
+  // An error in one member does not reach the others.
   function each(all, call) {
     for (const member of all) {
       try {
@@ -90,92 +90,92 @@ function openHub(name, { snapshot, ...options }, lastEventId, onEnd) {
     }
   }
 
-  // What the leader's stream tells goes to all.
-  function tell(type, data, id = '') {
+  // The leader sends every event to all tabs.
+  function publish(type, data, id = '') {
     const frame = { type, data, id };
     tabs.send({ frame, before: position, state, hidden: document.hidden });
     take(frame);
   }
 
-  function take({ type, data, id, isOurs = false }) {
+  function take({ type, data, id, isOwn = false }) {
     if (type === 'ping') return;
     if (type === 'reset' || (type === 'hello' && position === '')) {
       restart(id);
     } else if (id && type !== 'hello') {
-      if (order(id) <= order(position)) return; // another leader had told it
+      if (order(id) <= order(position)) return; // from the leader before
       position = id;
     }
-    remembered.note({ type, data, id });
+    frames.note({ type, data, id });
     each([...members], (member) => {
-      if (type === 'reset') member.catchUp(isOurs);
+      if (type === 'reset') member.catchUp(isOwn);
       member.take(type, data);
     });
   }
 
   function restart(id) {
     position = id;
-    remembered.restart(id);
+    frames.restart(id);
   }
 
-  /* The leader sends frames, and where it stood `before` each: who is not as far has missed something, and asks. Whatever it
-     sends says how the stream stands, too. */
+  /* The leader sends each frame with its position `before` it: a tab that is not as far has missed frames, and requests them.
+     Each message has the state of the stream, too. */
 
-  function hear(message) {
-    if (stream) return message.ask && answer(message); // else the last words of a tab that led before
+  function onMessage(message) {
+    if (stream) return message.ask && answer(message); // all others are from the leader before
     if (message.ask || (message.to && message.to !== me)) return;
-    isSure = false;
-    wait(SILENCE_MS);
-    if (message.to) hearAnswer(message);
-    else if (message.frame) hearFrame(message);
+    isVerified = false;
+    stealAfter(SILENCE_MS);
+    if (message.to) onAnswer(message);
+    else if (message.frame) onFrame(message);
     enter(message.state);
-    // A hidden tab takes its time to reconnect, and somebody is looking at this one.
+    // A hidden leader reconnects slowly, and this tab is visible.
     if (message.state === 'reconnecting' && message.hidden && !document.hidden) tabs.steal();
   }
 
-  function hearFrame({ frame, before }) {
+  function onFrame({ frame, before }) {
     const isStart = frame.type === 'hello';
     const isGap = position !== '' && Math.max(order(before), isStart && order(frame.id)) > order(position);
     if (!isGap || frame.type === 'reset') take(frame);
-    if (asking ? isStart || frame.type === 'ping' : isGap) ask();
+    if (isCatchingUp ? isStart || frame.type === 'ping' : isGap) requestMissed();
   }
 
-  function ask(ms = document.hidden ? SILENCE_MS : ANSWER_WITHIN_MS) {
-    asking = true;
+  function requestMissed(ms = document.hidden ? SILENCE_MS : ANSWER_WITHIN_MS) {
+    isCatchingUp = true;
     tabs.send({ ask: me, after: position });
-    wait(ms);
+    stealAfter(ms);
   }
 
   function answer({ ask: to, after }) {
-    tabs.send({ to, frames: remembered.since(after), before: position, state, hidden: document.hidden });
+    tabs.send({ to, frames: frames.since(after), before: position, state, hidden: document.hidden });
   }
 
-  function hearAnswer({ frames, before }) {
-    if (before === '') return; // it has yet to hear of the stream itself; its `hello` makes us ask again
-    asking = false;
-    if (!frames) return take({ type: 'reset', data: { reason: 'cursor_too_old' }, id: before, isOurs: true });
-    // A page may have been made with what the leader is yet to hear: then that is told once more.
+  function onAnswer({ frames: missed, before }) {
+    if (before === '') return; // the leader has no position yet; its `hello` causes another request
+    isCatchingUp = false;
+    if (!missed) return take({ type: 'reset', data: { reason: 'cursor_too_old' }, id: before, isOwn: true });
+    // The page may be ahead of the leader: then some events come again.
     if (position === '' || order(position) > order(before)) restart(before);
-    for (const frame of frames) take(frame);
+    for (const frame of missed) take(frame);
   }
 
-  // A leader that says nothing is frozen.
-  function wait(ms) {
-    clearTimeout(patience);
-    if (!away) patience = setTimeout(tabs.steal, ms);
+  // A silent leader is frozen.
+  function stealAfter(ms) {
+    clearTimeout(silenceTimer);
+    if (!away) silenceTimer = setTimeout(tabs.steal, ms);
   }
 
   function enterTabs() {
     if (!away) return;
     away = false;
     tabs.join();
-    if (!stream) ask();
+    if (!stream) requestMissed();
   }
 
-  // A page that stands still must hold neither stream nor lead. It comes back with the id it left with.
+  // A frozen page must hold neither stream nor lead. It resumes from its position.
   function leaveTabs() {
     away = true;
-    isSure = false;
-    clearTimeout(patience);
+    isVerified = false;
+    clearTimeout(silenceTimer);
     tabs.leave();
     drop();
   }
@@ -195,7 +195,7 @@ function openHub(name, { snapshot, ...options }, lastEventId, onEnd) {
     if (!member.lastEventId) member.catchUp(true);
     else if (members.size > 1) queueMicrotask(() => members.has(member) && replay(member));
     return {
-      signOut: () => say('signed-out'),
+      signOut: () => broadcast('signed-out'),
       watch: {
         close() {
           if (!members.delete(member)) return;
@@ -213,18 +213,18 @@ function openHub(name, { snapshot, ...options }, lastEventId, onEnd) {
   }
 
   function replay(member) {
-    const frames = remembered.since(member.lastEventId);
-    if (!frames) member.catchUp(true);
-    for (const { type, data } of frames ?? [{ type: 'reset', data: { reason: 'cursor_too_old' } }]) member.take(type, data);
+    const missed = frames.since(member.lastEventId);
+    if (!missed) member.catchUp(true);
+    for (const { type, data } of missed ?? [{ type: 'reset', data: { reason: 'cursor_too_old' } }]) member.take(type, data);
   }
 
   function start() {
-    if (position) remembered.restart(position);
+    if (position) frames.restart(position);
     for (const [target, stop, go] of [[globalThis, 'pagehide', 'pageshow'], [document, 'freeze', 'resume']]) {
       target.addEventListener(stop, leaveTabs, { signal: ended.signal });
       target.addEventListener(go, enterTabs, { signal: ended.signal });
     }
-    document.addEventListener('visibilitychange', () => document.hidden || away || stream || ask(), { signal: ended.signal });
+    document.addEventListener('visibilitychange', () => document.hidden || away || stream || requestMissed(), { signal: ended.signal });
     enterTabs();
   }
 

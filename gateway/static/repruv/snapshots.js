@@ -1,4 +1,4 @@
-/* Fetching what events would have told, when they may have been missed or do not come at all. */
+/* Fetches snapshots when events may have been missed, or do not arrive at all. */
 
 import { HttpError, pollUntil } from './http.js';
 
@@ -6,7 +6,7 @@ const CATCH_UP_WITHIN_MS = 60_000;
 
 /**
  * Calls `fetch({ signal })`: `once()` until it has succeeded, between `start()` and `stop()` every `interval` ms.
- * `onRefused(error)` is called with an answer that no patience changes. `close()` ends it all.
+ * `onRefused(error)` is called with a permanent error. `close()` ends everything.
  */
 export function snapshots(fetch, { interval, onRefused }) {
   let polling = null;
@@ -25,9 +25,9 @@ export function snapshots(fetch, { interval, onRefused }) {
 
   function once() {
     if (catching) return;
-    const mine = (catching = new AbortController());
-    follow(pollUntil(fetch, { until: () => true, timeout: CATCH_UP_WITHIN_MS, signal: mine.signal })).finally(() => {
-      if (catching === mine) catching = null;
+    const current = (catching = new AbortController());
+    follow(pollUntil(fetch, { until: () => true, timeout: CATCH_UP_WITHIN_MS, signal: current.signal })).finally(() => {
+      if (catching === current) catching = null;
     });
   }
 

@@ -1,4 +1,4 @@
-/* One event stream that stays: it resumes where it was cut, falls back to polling, and returns to streaming. */
+/* One event stream that reconnects: it resumes where it broke, falls back to polling, and returns to streaming. */
 
 import { HttpError } from './http.js';
 import { snapshots } from './snapshots.js';
@@ -7,7 +7,7 @@ const FIRST_RETRY_MS = 1000;
 const LAST_RETRY_MS = 30_000;
 const FAILURES_BEFORE_POLLING = 4;
 const STABLE_MS = 5000; // a stream that broke sooner counts as a failure in a row
-const HELLO_WITHIN_MS = 10_000; // it is the first thing that is sent: on the way something keeps it back
+const HELLO_WITHIN_MS = 10_000; // the first frame: without it a proxy is buffering
 const HEARTBEATS_MISSED = 2.5;
 const DEFAULT_HEARTBEAT_S = 15;
 const CONTROL = ['hello', 'ping', 'reset', 'bye'];
@@ -16,16 +16,15 @@ const CONTROL = ['hello', 'ping', 'reset', 'bye'];
  * Opens a stream and keeps it open until `close()`.
  *
  * `onEvent(type, data, id)` gets each of `types`, and `hello`, `ping`, `reset` and `bye`. `onState(state)` gets
- * `connecting`, `open`, `reconnecting`, `polling`, `offline`, `signed-out` and `closed`. `snapshot({ signal })` fetches
- * what events would have told: it is called when events may have been missed, and every `pollInterval` ms while nothing
- * streams. `onMissing(error)` is called, after the end, when there is nothing to stream; without it, an answer like that is
- * only logged. `ask({ signal })` throws what says why a stream was refused, which an EventSource does not. With `isSure`
- * true or false it also tells whether the browser is still signed in as the page was, and is called before every
- * connection, but for the first if that is sure.
+ * `connecting`, `open`, `reconnecting`, `polling`, `offline`, `signed-out` and `closed`. `snapshot({ signal })` fetches the
+ * snapshots: it is called when events may have been missed, and every `pollInterval` ms while polling. `onMissing(error)` is
+ * called, after the end, if the answer is 404; without it, that is only logged. `ask({ signal })` throws the reason of a
+ * refusal, which an EventSource does not have. With `isVerified` (true or false) it also throws if the browser is no longer
+ * signed in as the user, and is called before every connection, except the first if `isVerified`.
  */
-export function openStream({ url, ask, types, lastEventId = '', isSure, snapshot, pollInterval = 5000, onEvent, onState, onMissing }) {
+export function openStream({ url, ask, types, lastEventId = '', isVerified, snapshot, pollInterval = 5000, onEvent, onState, onMissing }) {
   const ended = new AbortController();
-  const isCautious = isSure !== undefined;
+  const isCautious = isVerified !== undefined;
   const fetching = snapshots(snapshot, { interval: pollInterval, onRefused });
   let state = '';
   let source = null;
@@ -36,7 +35,7 @@ export function openStream({ url, ask, types, lastEventId = '', isSure, snapshot
   let refused = false; // the last attempt never said hello
   let watchdog;
   let retry;
-  let attempt = 0; // tells a probe that is still under way that its time has passed
+  let attempt = 0; // a probe with another number is out of date
 
   function enter(next) {
     if (next === state || state === 'closed') return;
@@ -58,7 +57,7 @@ export function openStream({ url, ask, types, lastEventId = '', isSure, snapshot
   function receive(type, event) {
     frameAt = Date.now();
     watch();
-    // Browsers give an event without an id that of the one before.
+    // Browsers report the previous id for an event without one.
     const id = event.lastEventId === lastEventId && !CONTROL.includes(type) ? '' : event.lastEventId;
     if (event.lastEventId) lastEventId = event.lastEventId;
     const data = parse(event.data);
@@ -85,11 +84,11 @@ export function openStream({ url, ask, types, lastEventId = '', isSure, snapshot
 
   function watch() {
     clearTimeout(watchdog);
-    watchdog = openedAt === null ? setTimeout(mute, HELLO_WITHIN_MS) : setTimeout(lost, HEARTBEATS_MISSED * heartbeat);
+    watchdog = openedAt === null ? setTimeout(startPolling, HELLO_WITHIN_MS) : setTimeout(lost, HEARTBEATS_MISSED * heartbeat);
   }
 
-  // A proxy that keeps back what streams will do so again: nobody has to wait for more failures.
-  function mute() {
+  // A buffering proxy will buffer again, so there is no need to wait for more failures.
+  function startPolling() {
     failures = Math.max(failures, FAILURES_BEFORE_POLLING);
     lost();
   }
@@ -103,9 +102,9 @@ export function openStream({ url, ask, types, lastEventId = '', isSure, snapshot
     const poll = failures > FAILURES_BEFORE_POLLING;
     enter(offline ? 'offline' : poll ? 'polling' : 'reconnecting');
     if (poll) fetching.start();
-    // A hidden tab is in no hurry, and a thousand of them would all come at once.
-    const most = document.hidden ? LAST_RETRY_MS : Math.min(FIRST_RETRY_MS * 2 ** (failures - 1), LAST_RETRY_MS);
-    retryIn(Math.random() * most);
+    // Hidden tabs reconnect later, so that not all tabs reconnect at once.
+    const longest = document.hidden ? LAST_RETRY_MS : Math.min(FIRST_RETRY_MS * 2 ** (failures - 1), LAST_RETRY_MS);
+    retryIn(Math.random() * longest);
   }
 
   function resume() {
@@ -121,18 +120,18 @@ export function openStream({ url, ask, types, lastEventId = '', isSure, snapshot
   async function reconnect() {
     clearTimeout(retry);
     retry = undefined;
-    const mine = ++attempt;
+    const current = ++attempt;
     if (refused || isCautious) {
       try {
         await ask({ signal: ended.signal });
       } catch (error) {
-        if (mine !== attempt || ended.signal.aborted) return;
+        if (current !== attempt || ended.signal.aborted) return;
         if (error.signedOut || (error.status === 404 && onMissing)) return onRefused(error);
         if (error.retryAfter) return retryIn(error.retryAfter + Math.random() * FIRST_RETRY_MS);
         if (!(error instanceof HttpError)) throw error;
         if (isCautious) return lost();
       }
-      if (mine !== attempt || ended.signal.aborted) return;
+      if (current !== attempt || ended.signal.aborted) return;
     }
     connect();
   }
@@ -170,7 +169,7 @@ export function openStream({ url, ask, types, lastEventId = '', isSure, snapshot
     target?.addEventListener(type, listener, { signal: ended.signal });
   }
 
-  // A page in the back-forward cache must hold no connection, and comes back with the id it left with.
+  // A page in the back-forward cache must hold no connection; it resumes with its last id.
   let away = false;
   on(globalThis, 'pagehide', () => {
     away = true;
@@ -183,7 +182,7 @@ export function openStream({ url, ask, types, lastEventId = '', isSure, snapshot
   });
   on(globalThis, 'online', () => !source && !away && reconnect());
   on(globalThis, 'offline', () => !away && lost());
-  // After a sleep the stream may look open and be dead: timers stood still as well.
+  // After a sleep of the device the stream may look open and be dead, because timers stopped too.
   on(document, 'visibilitychange', () => {
     if (document.hidden || away) return;
     if (retry !== undefined) reconnect();
@@ -191,7 +190,7 @@ export function openStream({ url, ask, types, lastEventId = '', isSure, snapshot
   });
 
   enter('connecting');
-  if (isSure === false) reconnect();
+  if (isVerified === false) reconnect();
   else connect();
   return {
     close: () => state === 'closed' || finish('closed'),
@@ -208,7 +207,7 @@ function parse(text) {
   try {
     return JSON.parse(text || '{}');
   } catch {
-    console.error('An event that is not JSON was left out', text);
+    console.error('Ignored an event that is not JSON', text);
     return {};
   }
 }

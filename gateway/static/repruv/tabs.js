@@ -1,13 +1,12 @@
-/* The tabs of a browser that share a name: all hear each other, and one of them leads. */
+/* The tabs of a browser that share a name: they exchange messages, and one of them is the leader. */
 
 /**
- * Joins the tabs of `name`. `onLead()` is called when this tab is to lead, `onFollow()` when another one has taken the lead
- * from it, `onMessage(message)` with what other tabs `send`. A browser that lacks Web Locks or BroadcastChannel, or forbids
- * them here, has tabs that each lead themselves.
+ * Joins the tabs of `name`. `onLead()` is called when this tab becomes the leader, `onFollow()` when another one has taken
+ * the lead, `onMessage(message)` with the messages of other tabs. Without Web Locks or BroadcastChannel each tab is a leader.
  */
 export function openTabs(name, { onLead, onFollow, onMessage }) {
   let channel = null;
-  let turn = 0; // tells a request for the lead that its time has passed
+  let attempt = 0; // a request for the lead with another number is out of date
   let release = () => {};
 
   function join() {
@@ -23,17 +22,17 @@ export function openTabs(name, { onLead, onFollow, onMessage }) {
 
   async function contend(steal = false) {
     release();
-    const mine = ++turn;
+    const current = ++attempt;
     const withdrawn = new AbortController();
     release = () => withdrawn.abort();
-    const lead = () => mine === turn && new Promise((resolve) => {
+    const lead = () => current === attempt && new Promise((resolve) => {
       release = resolve;
       onLead();
     });
     try {
       await navigator.locks.request(name, steal ? { steal } : { signal: withdrawn.signal }, lead);
     } catch (error) {
-      if (mine !== turn) return;
+      if (current !== attempt) return;
       if (error.name !== 'AbortError') return onLead(); // no locks in this kind of page
       onFollow(); // stolen
       contend();
@@ -42,7 +41,7 @@ export function openTabs(name, { onLead, onFollow, onMessage }) {
 
   /** Leaves; the browser gives the lead to another tab. */
   function leave() {
-    turn += 1;
+    attempt += 1;
     release();
     release = () => {};
     channel?.close();
