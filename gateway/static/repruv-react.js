@@ -1,25 +1,25 @@
-/* Hooks for React 18 and later. They render on servers, and start where a page is alive. Types are in repruv-react.d.ts. */
+/* Hooks for React 18 and later. They render on servers, and start in browsers. Types are in repruv-react.d.ts. */
 
 import { useEffect, useMemo, useRef, useSyncExternalStore } from 'react';
 
 import { isTerminal, pollUntil, watchJob } from './repruv.js';
 
 /**
- * How a job stands, as it happens: `{ job, state, error }`. Without a job's id it waits for one; `initial` is the job as
- * the server knew it, `lastEventId` where its page was rendered.
+ * The live state of a job: `{ job, state, error }`. Without a job id the hook waits for one. `initial` is the job when the
+ * server rendered the page, `lastEventId` the position of the page.
  */
 export function useJob(jobId, { initial = null, lastEventId, user, pollInterval, background } = {}) {
   const store = useMemo(
     () => jobStore(jobId, initial?.job_id === jobId ? initial : null, { lastEventId, user, pollInterval, background }),
-    // What the server knew is where a job begins, not a reason to begin anew.
+    // A new `initial` does not restart the watch.
     [jobId, user, pollInterval, background],
   );
   return useSyncExternalStore(store.subscribe, store.get, store.get);
 }
 
 /**
- * What `fn({ signal })` answers, asked again until `until(value)` holds: `{ value, error, isDone }`. Another `key` starts
- * anew; `enabled: false` waits. The other options are those of pollUntil.
+ * The newest result of `fn({ signal })`, called until `until(value)` holds: `{ value, error, isDone }`. Another `key`
+ * restarts polling; `enabled: false` waits. The other options are those of pollUntil.
  */
 export function usePoll(fn, { key = '', enabled = true, until = () => false, interval, maxInterval, timeout } = {}) {
   const latest = useRef({ fn, until });
@@ -48,7 +48,7 @@ function jobStore(jobId, initial, options) {
       { ...options, lastEventId },
     );
     return () => {
-      lastEventId = watch.lastEventId || lastEventId; // components that come back go on
+      lastEventId = watch.lastEventId || lastEventId; // a remounted component resumes
       watch.close();
     };
   });
@@ -58,13 +58,13 @@ function pollStore(latest, enabled, options) {
   return store({ value: undefined, error: null, isDone: false }, (get, set) => {
     if (!enabled || get().isDone) return () => {};
     const ended = new AbortController();
-    const ask = async (request) => {
+    const call = async (request) => {
       const value = await latest.current.fn(request);
       if (!Object.is(value, get().value)) set({ value });
       return value;
     };
     const until = (value) => latest.current.until(value);
-    pollUntil(ask, { ...options, until, signal: ended.signal }).then(
+    pollUntil(call, { ...options, until, signal: ended.signal }).then(
       () => set({ isDone: true }),
       (error) => set({ error, isDone: true }),
     );
@@ -72,7 +72,7 @@ function pollStore(latest, enabled, options) {
   });
 }
 
-// A snapshot stays the same object until something changes, and nobody hears of it after they have gone.
+// A snapshot stays the same object until something changes. There are no calls after an unsubscribe.
 function store(snapshot, start) {
   const get = () => snapshot;
   return {

@@ -42,28 +42,28 @@ export function pollJobStatus(jobId: string, options?: PollOptions & { onUpdate?
 export function pollDemoStatus(options?: PollOptions & { onUpdate?: (demo: Demo) => void }): Promise<Demo>;
 
 /**
- * What a hidden tab is told at once. Snapshots that are held back are not lost: when somebody looks, the newest one of
- * each job, of demo mode and of each connection is told, unless a newer one was told in the meantime.
+ * The snapshots that a hidden tab gets at once. Others are deferred: when the tab is shown, the newest one of each job, of
+ * demo mode and of each connection follows, unless the watch has had a newer one.
  *
- * - `ends` (default): jobs that have ended, demo mode at rest, and notifications: what a title or a sound is made of.
- * - `all`: everything, as if somebody were looking.
- * - `none`: nothing but the stream's own words (`hello`, `reset`, `bye`, `state`).
+ * - `ends` (default): ended jobs, demo mode outside transitions, and notifications, for a title or a sound.
+ * - `all`: all, as in a visible tab.
+ * - `none`: none, only control events (`hello`, `reset`, `bye`, `state`).
  */
 export type Background = 'ends' | 'all' | 'none';
 
 export interface WatchOptions {
   /**
-   * Whose page this is: the `user_id` of the signed-in user. By default what `<meta name="repruv-user" content="…">`
-   * says. All watches of one user in one browser, in whatever tab, share one stream: one tab holds it, and another one
-   * takes over when that is closed, crashes, freezes or goes into the back-forward cache. Where Web Locks or
-   * BroadcastChannel are missing (pages without TLS, old browsers), each tab has a stream.
+   * The `user_id` of the signed-in user; by default that of `<meta name="repruv-user" content="…">`. All watches of one
+   * user in one browser, in any tab, share one stream: one tab holds it, and another takes over when that tab closes,
+   * crashes, freezes or enters the back-forward cache. Without Web Locks or BroadcastChannel (pages without TLS, old
+   * browsers) each tab has a stream.
    *
-   * Before every connection but a new page's first the module asks whether the browser is still this user's, and
-   * otherwise ends all watches with `signed-out`. Without a user ('' also when the page names one) each watch has a
-   * stream of its own; take that for jobs of other owners, which admins may watch.
+   * Before every connection except the first of a new page the module checks that the browser is still signed in as this
+   * user, and otherwise ends all watches with `signed-out`. Without a user ('' overrides the page) each watch has its own
+   * stream; use that for jobs of other owners, which admins may watch.
    */
   user?: string;
-  /** Where to resume, as a page or an earlier watch knew it. Without, the watch begins with how things stand. */
+  /** The id to resume after, from a page or an earlier watch. Without it the watch starts with the current snapshots. */
   lastEventId?: string;
   /** Pause between polls while streaming does not work; 5000. */
   pollInterval?: number;
@@ -71,9 +71,9 @@ export interface WatchOptions {
 }
 
 export interface Watch {
-  /** Ends it; nothing is called afterwards but `state('closed')`. */
+  /** Ends the watch; only `state('closed')` is called afterwards. */
   close(): void;
-  /** How the stream stands, whichever tab holds it. */
+  /** The state of the stream, whichever tab holds it. */
   readonly state: StreamState;
   readonly lastEventId: string;
 }
@@ -82,7 +82,7 @@ export interface EventHandlers {
   job?: (job: Job) => void;
   demo?: (demo: Demo) => void;
   connection?: (connection: Connection) => void;
-  /** Notifications were read, in whatever tab or on whatever device: how many are left, counted up to 100. */
+  /** The unread count, up to 100, after notifications were read in any tab or on any device. */
   notification?: (notification: NotificationsRead) => void;
   hello?: (hello: Hello) => void;
   reset?: (reset: Record<string, unknown>) => void;

@@ -69,15 +69,15 @@ test('requests are passed on to the gateway', async () => {
   assert.deepEqual(await config.rewrites(), [{ source: '/api/:path*', destination: 'http://127.0.0.1:8080/api/:path*' }]);
 });
 
-test('the server asks in the name of the user', async () => {
-  const { ask } = await load('lib/server.js');
+test('the server calls the API as the user', async () => {
+  const { fetchJson } = await load('lib/server.js');
   const url = 'http://127.0.0.1:8080/api/v1/auth/me';
   env.server.answers.set(url, (headers) => (headers.cookie === 'session=s3cret' ? { body: { user_id: 'u1' } } : { status: 401 }));
-  assert.deepEqual(await ask('/auth/me'), { user_id: 'u1' });
+  assert.deepEqual(await fetchJson('/auth/me'), { user_id: 'u1' });
   env.server.answers.set(url, { status: 401 });
-  assert.equal(await ask('/auth/me'), null);
+  assert.equal(await fetchJson('/auth/me'), null);
   env.server.answers.set(url, { status: 500 });
-  await assert.rejects(ask('/auth/me'), /500/);
+  await assert.rejects(fetchJson('/auth/me'), /500/);
 });
 
 test('everything of a user is watched', async (context) => {
