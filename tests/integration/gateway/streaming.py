@@ -1,4 +1,4 @@
-"""A client of event streams that keeps to the standard's parsing rules."""
+"""A client of event streams with the parsing rules of the standard."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Stream:
         self.retry: int | None = None
 
     async def next(self) -> Event | None:
-        """Give the next event; None at the end of the stream."""
+        """Return the next event; None at the end of the stream."""
         fields: dict[str, str] = {}
         async with asyncio.timeout(SECONDS):
             async for line in self._lines:
@@ -45,17 +45,17 @@ class Stream:
                     return Event(name=fields.get("event", "message"), data=json.loads(fields["data"]), id=id_)
         return None
 
-    async def until(self, found: Callable[[Event], bool]) -> list[Event]:
-        """Give the events up to the first for which `found` holds."""
+    async def until(self, is_last: Callable[[Event], bool]) -> list[Event]:
+        """Return the events up to the first for which `is_last` holds."""
         events: list[Event] = []
         while (event := await self.next()) is not None:
             events.append(event)
-            if found(event):
+            if is_last(event):
                 return events
         raise AssertionError(f"the stream ended early, after {events}")
 
     async def rest(self) -> list[Event]:
-        """Give the events up to the end of the stream."""
+        """Return the events up to the end of the stream."""
         events: list[Event] = []
         while (event := await self.next()) is not None:
             events.append(event)
@@ -66,22 +66,22 @@ class Stream:
 async def opened(
     http: httpx.AsyncClient, path: str = "/api/v1/events", *, header: int | str = "", parameter: int | str = ""
 ) -> AsyncGenerator[Stream, None]:
-    """Open a stream that goes on from the cursor in the header, or in the parameter."""
+    """Open a stream that resumes after the cursor in the header, or in the parameter."""
     headers = {"Accept": "text/event-stream", **({"Last-Event-ID": str(header)} if header != "" else {})}
     params = {"last_event_id": str(parameter)} if parameter != "" else {}
     async with http.stream("GET", path, headers=headers, params=params, timeout=SECONDS) as response:
         assert response.status_code == 200, (await response.aread()).decode()
         assert response.headers["content-type"].startswith("text/event-stream")
-        # Nobody sends another request on a connection that is closed with its stream.
+        # The connection closes with its stream, so clients must not reuse it.
         assert response.headers["connection"] == "close"
         yield Stream(response)
 
 
 def is_demo(status: str) -> Callable[[Event], bool]:
-    """Whether an event shows demo mode in this state."""
+    """Return whether an event shows demo mode in this state."""
     return lambda event: event.name == "demo" and event.data["status"] == status
 
 
 def is_job(status: str) -> Callable[[Event], bool]:
-    """Whether an event is a transition of a job to this state."""
+    """Return whether an event is a transition of a job to this state."""
     return lambda event: event.name == "job" and event.data["status"] == status and event.id is not None

@@ -1,4 +1,4 @@
-"""Many streams, and a NATS that goes away and comes back: every transition reaches each of them, once and in order."""
+"""Many streams during an outage of NATS: every transition reaches each of them, once and in order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from gateway.settings import Settings
 from tests.integration.gateway.conftest import Account, gateway_serving
-from tests.integration.gateway.nats_line import NatsLine
+from tests.integration.gateway.nats_proxy import NatsProxy
 from tests.integration.gateway.streaming import Stream, opened
 from tests.integration.gateway.test_streams import enable
 
@@ -22,50 +22,50 @@ Register = Callable[..., Awaitable[Account]]
 
 
 @pytest.fixture
-async def nats_line(nats_url: str) -> AsyncIterator[tuple[NatsLine, str]]:
-    line = NatsLine(nats_url)
+async def nats_proxy(nats_url: str) -> AsyncIterator[tuple[NatsProxy, str]]:
+    line = NatsProxy(nats_url)
     url = await line.open()
     yield line, url
     line.close()
 
 
 async def transitions(stream: Stream, until: int) -> list[int]:
-    """The sequences of the transitions up to this one."""
+    """Return the sequences of the transitions up to `until`."""
     events = await stream.until(lambda event: event.name == "job" and event.id == until)
     return [event.id for event in events if event.name == "job" and event.id is not None]
 
 
-async def knows_nats(http: httpx.AsyncClient, expected: bool) -> None:
+async def until_nats_is(http: httpx.AsyncClient, expected: bool) -> None:
     async with asyncio.timeout(30):
         while (await http.get("/readyz")).json()["nats"] is not expected:
             await asyncio.sleep(0.02)
 
 
-# nats-py leaves the writer of a connection that was cut to the garbage collector.
+# nats-py leaves the writer of a broken connection to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-async def test_all_streams_catch_up_by_themselves(
-    gateway_settings: Callable[[], Settings], nats_line: tuple[NatsLine, str], register: Register
+async def test_all_streams_catch_up_automatically(
+    gateway_settings: Callable[[], Settings], nats_proxy: tuple[NatsProxy, str], register: Register
 ) -> None:
-    line, nats_url = nats_line
+    line, nats_url = nats_proxy
     async with (
         gateway_serving(dataclasses.replace(gateway_settings(), nats_url=nats_url)) as url,
         AsyncExitStack() as stack,
     ):
         accounts = [await register(url) for _ in range(OWNERS)]
-        await knows_nats(accounts[0].http, True)
+        await until_nats_is(accounts[0].http, True)
         streams = [
             await stack.enter_async_context(opened(account.http)) for account in accounts for _ in range(STREAMS)
         ]
         line.cut()
-        await knows_nats(accounts[0].http, False)
+        await until_nats_is(accounts[0].http, False)
         await asyncio.gather(*map(enable, accounts[: OWNERS // 2]))
         line.mend()
         await asyncio.gather(*map(enable, accounts[OWNERS // 2 :]))
-        await knows_nats(accounts[0].http, True)
-        told = await asyncio.gather(*(transitions(stream, 3) for stream in streams))
-        assert told == [[1, 2, 3]] * len(streams)
+        await until_nats_is(accounts[0].http, True)
+        sequences = await asyncio.gather(*(transitions(stream, 3) for stream in streams))
+        assert sequences == [[1, 2, 3]] * len(streams)
 
-        # Heard again, and no sweep that is still under way tells anything twice.
+        # NATS is live again, and no sweep still in progress sends a transition twice.
         answers = await asyncio.gather(*(account.http.post("/api/v1/demo/disable") for account in accounts))
         assert {answer.status_code for answer in answers} <= {202, 409}
         for account, answer in zip(accounts, answers, strict=True):
@@ -73,5 +73,5 @@ async def test_all_streams_catch_up_by_themselves(
                 async with opened(account.http) as stream:
                     await stream.until(lambda event: event.name == "demo" and event.data["status"] == "enabled")
                 assert (await account.http.post("/api/v1/demo/disable")).status_code == 202
-        told = await asyncio.gather(*(transitions(stream, 6) for stream in streams))
-        assert told == [[4, 5, 6]] * len(streams)
+        sequences = await asyncio.gather(*(transitions(stream, 6) for stream in streams))
+        assert sequences == [[4, 5, 6]] * len(streams)

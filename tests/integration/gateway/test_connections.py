@@ -1,4 +1,4 @@
-"""Connections to platforms, as browsers see them. What happens at the platform is the auth service's to test."""
+"""Connections to platforms in the API and on pages. Tests of auth cover the exchange with the platform."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def until(account: Account, status: str, platform: str = "youtube") -> Non
             await stream.until(lambda event: event.name == "connection" and event.data["status"] == status)
 
 
-async def test_there_is_one_for_each_platform(account: Account) -> None:
+async def test_there_is_one_connection_for_each_platform(account: Account) -> None:
     found = (await account.http.get(BASE)).json()["connections"]
     assert [(item["platform"], item["status"], item["version"]) for item in found] == [
         ("youtube", "disconnected", 0),
@@ -33,23 +33,23 @@ async def test_there_is_one_for_each_platform(account: Account) -> None:
     assert (unknown.status_code, unknown.json()["code"]) == (404, "platform_not_found")
 
 
-async def test_connecting_leads_to_the_platform_and_the_stream_tells(account: Account, url: str) -> None:
+async def test_connecting_leads_to_the_platform_and_the_stream_shows_it(account: Account, url: str) -> None:
     async with opened(account.http) as stream:
-        begun = await account.http.post(f"{BASE}/youtube/connect", json={"return_to": "/dashboard"})
-        assert (begun.status_code, begun.json()["status"]) == (202, "connecting")
-        asked = parse_qs(urlsplit(begun.json()["authorization_url"]).query)
-        assert asked["redirect_uri"] == ["http://127.0.0.1:8080/api/v1/connections/youtube/callback"]
-        assert asked["code_challenge_method"] == ["S256"]
-        told = (await stream.until(lambda event: event.name == "connection"))[-1]
-        # The same JSON as by asking.
-        assert told.data == (await account.http.get(f"{BASE}/youtube")).json()
-        assert told.id is None
-    # Whoever comes later, or again, is told how it stands.
+        response = await account.http.post(f"{BASE}/youtube/connect", json={"return_to": "/dashboard"})
+        assert (response.status_code, response.json()["status"]) == (202, "connecting")
+        query = parse_qs(urlsplit(response.json()["authorization_url"]).query)
+        assert query["redirect_uri"] == ["http://127.0.0.1:8080/api/v1/connections/youtube/callback"]
+        assert query["code_challenge_method"] == ["S256"]
+        event = (await stream.until(lambda event: event.name == "connection"))[-1]
+        # The same JSON as in the API.
+        assert event.data == (await account.http.get(f"{BASE}/youtube")).json()
+        assert event.id is None
+    # A later or resumed stream starts with the current connection.
     async with opened(account.http, header=0) as again:
-        told_again: list[Event] = await again.until(lambda event: event.name == "connection")
-        assert told_again[-1].data["version"] == told.data["version"]
+        resumed: list[Event] = await again.until(lambda event: event.name == "connection")
+        assert resumed[-1].data["version"] == event.data["version"]
     refused = await account.http.get(
-        f"{BASE}/youtube/callback", params={"error": "access_denied", "state": asked["state"][0]}
+        f"{BASE}/youtube/callback", params={"error": "access_denied", "state": query["state"][0]}
     )
     assert (refused.status_code, refused.headers["location"]) == (303, "/dashboard")
     await until(account, "disconnected")
@@ -59,26 +59,26 @@ async def test_connecting_leads_to_the_platform_and_the_stream_tells(account: Ac
     "query",
     ["", "state=x&code=y", "state=x&state=y&code=z", "code=y", f"state={'s' * 5_000}&code=y", "state=%00&code=%ff"],
 )
-async def test_an_answer_that_nobody_waits_for_changes_nothing(account: Account, query: str) -> None:
+async def test_an_unexpected_callback_changes_nothing(account: Account, query: str) -> None:
     answer = await account.http.get(f"{BASE}/youtube/callback?{query}")
     assert (answer.status_code, answer.headers["location"]) == (303, PATH)
     assert "had expired or was not for this session" in Page(await account.http.get(PATH, headers=HTML)).text
     assert (await account.http.get(f"{BASE}/youtube")).json()["version"] == 0
 
 
-async def test_whoever_is_signed_out_by_then_signs_in_first(url: str) -> None:
+async def test_a_callback_without_session_leads_to_the_login(url: str) -> None:
     async with httpx.AsyncClient(base_url=url) as http:
         answer = await http.get(f"{BASE}/youtube/callback", params={"state": "x", "code": "y"})
     assert (answer.status_code, answer.headers["location"]) == (303, f"/login?next={PATH}")
 
 
 @pytest.mark.parametrize("return_to", ["https://evil.example", "//evil.example", "/\\evil.example", "dashboard"])
-async def test_nobody_is_sent_elsewhere(account: Account, return_to: str) -> None:
+async def test_return_to_must_be_a_local_path(account: Account, return_to: str) -> None:
     answer = await account.http.post(f"{BASE}/youtube/connect", json={"return_to": return_to})
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "return_to")
 
 
-async def test_the_page_goes_on_to_the_platform_without_javascript(account: Account) -> None:
+async def test_the_page_connects_without_javascript(account: Account) -> None:
     http = account.http
     page = Page(await http.get(PATH, headers=HTML))
     assert "YouTube" in page.text
@@ -95,7 +95,7 @@ async def test_the_page_goes_on_to_the_platform_without_javascript(account: Acco
     assert "There is no such platform." in Page(await http.get(PATH, headers=HTML)).text
 
 
-async def test_while_demo_mode_is_on_they_are_simulated(account: Account) -> None:
+async def test_connections_are_simulated_while_demo_mode_is_on(account: Account) -> None:
     http = account.http
     before = Page(await http.get(PATH, headers=HTML))
     await http.post("/api/v1/demo/enable", json={"content_count": 1, "interaction_count": 1})

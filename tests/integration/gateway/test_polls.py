@@ -1,4 +1,4 @@
-"""The stream in pieces: nothing missing, nothing twice, nothing waited for in vain."""
+"""Polls for events: complete, without repetitions, and without needless waits."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ async def poll(http: httpx.AsyncClient, *, after: str | None = None, wait: float
     params: dict[str, Any] = {"wait": wait, **({"after": after} if after else {})}
     answer = await http.get(PATH, params=params, timeout=40)
     assert answer.status_code == 200, answer.text
-    piece: dict[str, Any] = answer.json()
-    return piece
+    result: dict[str, Any] = answer.json()
+    return result
 
 
 async def polled(
     http: httpx.AsyncClient, last: Callable[[dict[str, Any]], bool], after: str | None
 ) -> list[dict[str, Any]]:
-    """Poll from `after` until an event is the last one; every poll must go on where the one before ended."""
+    """Poll from `after` until an event is the last one; every poll must resume where the previous one ended."""
     events: list[dict[str, Any]] = []
     async with asyncio.timeout(60):
         while not any(map(last, events)):
-            piece = await poll(http, after=after)
-            assert piece["resumed"] is True
-            after = piece["next"]
-            events += piece["events"]
+            result = await poll(http, after=after)
+            assert result["resumed"] is True
+            after = result["next"]
+            events += result["events"]
     return events
 
 
@@ -50,7 +50,7 @@ async def settled(account: Account) -> None:
         await stream.until(is_demo("enabled"))
 
 
-async def test_polls_tell_what_a_stream_tells(account: Account) -> None:
+async def test_polls_have_the_events_of_a_stream(account: Account) -> None:
     start = await poll(account.http)
     assert start["resumed"] is False
     assert [event["event"] for event in start["events"]] == ["demo"]
@@ -72,25 +72,25 @@ async def test_a_poll_goes_on_where_any_event_was_on_any_replica(
     ):
         for http in (account.http, elsewhere):
             for cursor in range(4):
-                piece = await poll(http, after=str(cursor), wait=0)
-                assert piece["resumed"] is True
-                assert [event["id"] for event in piece["events"] if event["id"]] == [1, 2, 3][cursor:]
-                assert piece["next"].startswith("3.")
+                result = await poll(http, after=str(cursor), wait=0)
+                assert result["resumed"] is True
+                assert [event["id"] for event in result["events"] if event["id"]] == [1, 2, 3][cursor:]
+                assert result["next"].startswith("3.")
 
 
-async def test_what_is_known_is_waited_for_and_what_is_new_is_not(account: Account) -> None:
+async def test_a_poll_waits_only_if_nothing_is_new(account: Account) -> None:
     await enable_to_the_end(account)
     await settled(account)
     known = (await poll(account.http, after="3"))["next"]
     assert (await poll(account.http, after=known, wait=0))["events"] == []
     waiting = asyncio.create_task(poll(account.http, after=known))
     await account.http.post("/api/v1/demo/disable")
-    piece = await waiting
-    assert piece["events"]
-    assert piece["next"] != known
+    result = await waiting
+    assert result["events"]
+    assert result["next"] != known
     job = await polled(account.http, lambda event: event["id"] == 6, "3")
     assert [event["id"] for event in job if event["id"]] == [4, 5, 6]
-    # Demo mode has no sequence, and yet a poll that knows every transition hears that it has moved.
+    # Demo mode has no sequence, and yet a poll with every transition gets its change.
     async with opened(account.http) as stream:
         await stream.until(is_demo("disabled"))
     late = await poll(account.http, after="6." + known.partition(".")[2])
@@ -100,11 +100,11 @@ async def test_what_is_known_is_waited_for_and_what_is_new_is_not(account: Accou
 @pytest.mark.parametrize(
     ("after", "reason"), [("7", "cursor_unknown"), ("x", "cursor_invalid"), ("-1", "cursor_invalid")]
 )
-async def test_an_unknown_cursor_is_told(account: Account, after: str, reason: str) -> None:
-    piece = await poll(account.http, after=after)
-    assert piece["resumed"] is False
-    assert {"id": 0, "event": "reset", "data": {"reason": reason}} in piece["events"]
-    assert piece["next"].startswith("0.")
+async def test_an_unknown_cursor_is_a_reset(account: Account, after: str, reason: str) -> None:
+    result = await poll(account.http, after=after)
+    assert result["resumed"] is False
+    assert {"id": 0, "event": "reset", "data": {"reason": reason}} in result["events"]
+    assert result["next"].startswith("0.")
 
 
 async def test_a_poll_ends_with_its_session_and_with_its_server(

@@ -28,7 +28,7 @@ async def enable(account: Account) -> str:
 
 
 async def enable_to_the_end(account: Account) -> str:
-    """Start such a job and wait until it has ended."""
+    """Start such a job and wait for its end."""
     job_id = await enable(account)
     async with opened(account.http, f"/api/v1/jobs/{job_id}/events") as stream:
         await stream.rest()
@@ -36,20 +36,20 @@ async def enable_to_the_end(account: Account) -> str:
 
 
 @pytest.fixture(scope="session")
-async def deaf_url(gateway_settings: Callable[[], Settings]) -> AsyncIterator[str]:
-    """A gateway whose NATS is not there."""
+async def offline_url(gateway_settings: Callable[[], Settings]) -> AsyncIterator[str]:
+    """A gateway without NATS."""
     nowhere = f"nats://127.0.0.1:{subprocesses.free_port()}"
     async with gateway_serving(dataclasses.replace(gateway_settings(), nats_url=nowhere)) as found:
         yield found
 
 
 @pytest.fixture(params=["with NATS", "without NATS"])
-async def any_url(request: pytest.FixtureRequest, url: str, deaf_url: str) -> str:
-    """A gateway that hears NATS, and one that does not."""
-    return url if request.param == "with NATS" else deaf_url
+async def any_url(request: pytest.FixtureRequest, url: str, offline_url: str) -> str:
+    """A gateway with NATS, and one without."""
+    return url if request.param == "with NATS" else offline_url
 
 
-async def test_a_stream_tells_every_transition_once_and_in_order(any_url: str, register: Register) -> None:
+async def test_a_stream_has_every_transition_once_and_in_order(any_url: str, register: Register) -> None:
     account = await register(any_url)
     async with opened(account.http) as stream:
         hello = await stream.next()
@@ -62,7 +62,7 @@ async def test_a_stream_tells_every_transition_once_and_in_order(any_url: str, r
 
         job_id = await enable(account)
         events: list[Event] = []
-        # NATS promises no order between the two, and without it each is found by its own sweep.
+        # NATS does not order the two, and without it each is found by its own sweep.
         while not (any(map(is_job("completed"), events)) and any(map(is_demo("enabled"), events))):
             event = await stream.next()
             assert event is not None
@@ -76,7 +76,7 @@ async def test_a_stream_tells_every_transition_once_and_in_order(any_url: str, r
     assert demo[-1] == (await account.http.get("/api/v1/demo/status")).json()
 
 
-async def test_a_reader_goes_on_where_it_left_off_on_any_replica(any_url: str, register: Register) -> None:
+async def test_a_reader_resumes_on_any_replica(any_url: str, register: Register) -> None:
     account = await register()
     await enable_to_the_end(account)
     async with httpx.AsyncClient(base_url=any_url, cookies=account.http.cookies) as elsewhere:
@@ -87,7 +87,7 @@ async def test_a_reader_goes_on_where_it_left_off_on_any_replica(any_url: str, r
             assert [event.id for event in events if event.name == "job"] == [1, 2, 3][cursor:]
 
 
-async def test_the_header_counts_before_the_parameter(account: Account) -> None:
+async def test_the_header_overrides_the_parameter(account: Account) -> None:
     await enable_to_the_end(account)
     async with opened(account.http, header=1, parameter=3) as stream:
         hello = await stream.next()
@@ -109,7 +109,7 @@ async def test_the_header_counts_before_the_parameter(account: Account) -> None:
         ("k3-1", "cursor_invalid"),
     ],
 )
-async def test_an_unknown_cursor_is_told(account: Account, cursor: int | str, reason: str) -> None:
+async def test_an_unknown_cursor_is_a_reset(account: Account, cursor: int | str, reason: str) -> None:
     await enable_to_the_end(account)
     async with opened(account.http, header=cursor) as stream:
         hello, reset, *_ = await stream.until(is_demo("enabled"))
@@ -137,7 +137,7 @@ async def test_the_stream_of_a_job_ends_with_it(any_url: str, register: Register
         assert [event.name for event in await stream.rest()] == ["hello", "job"]
 
 
-async def test_a_stream_without_cursor_shows_what_has_not_finished(account: Account) -> None:
+async def test_a_stream_without_cursor_starts_with_unfinished_jobs(account: Account) -> None:
     job_id = await enable(account)
     async with opened(account.http) as stream:
         events = await stream.until(lambda event: event.name == "job" and event.data["status"] == "completed")
@@ -156,7 +156,7 @@ async def test_a_stream_ends_with_its_session(any_url: str, register: Register) 
     assert (await account.http.get("/api/v1/auth/me")).status_code == 401
 
 
-async def test_a_stream_ends_with_its_session_wherever_that_was_revoked(
+async def test_a_stream_ends_when_another_replica_revokes_its_session(
     gateway_settings: Callable[[], Settings], account: Account
 ) -> None:
     async with (
@@ -170,33 +170,33 @@ async def test_a_stream_ends_with_its_session_wherever_that_was_revoked(
         assert (await account.http.get("/api/v1/auth/me")).status_code == 401
 
 
-async def test_of_too_many_streams_the_oldest_ends(account: Account) -> None:
+async def test_the_oldest_of_too_many_streams_ends(account: Account) -> None:
     async with AsyncExitStack() as stack:
         oldest = await stack.enter_async_context(opened(account.http))
         second = await stack.enter_async_context(opened(account.http))
         for _ in range(hub.MAX_STREAMS_PER_USER - 1):
             newest = await stack.enter_async_context(opened(account.http))
         assert (await oldest.rest())[-1] == Event(name="bye", data={"reason": "too_many_streams"}, id=None)
-        # Not at once: it would throw out the next.
+        # A short retry would end the next oldest.
         assert (oldest.retry or 0) >= 30_000
         await enable(account)
         for stream in (second, newest):
             await stream.until(is_job("completed"))
 
 
-async def test_no_cursor_gives_events_of_somebody_else(register: Register) -> None:
-    account, stranger = await register(), await register()
+async def test_a_cursor_has_no_events_of_another_user(register: Register) -> None:
+    account, other = await register(), await register()
     job_id = await enable_to_the_end(account)
     for cursor in (0, 1, 3):
-        async with opened(stranger.http, header=cursor) as stream:
+        async with opened(other.http, header=cursor) as stream:
             first = [event for event in await stream.until(is_demo("disabled")) if event.name == "job"]
-            certificate = await enable(stranger) if cursor == 0 else ""
-            told = await stream.until(is_job("completed")) if certificate else []
-        assert job_id not in {event.data["job_id"] for event in [*first, *told] if event.name == "job"}
+            own_job = await enable(other) if cursor == 0 else ""
+            events = await stream.until(is_job("completed")) if own_job else []
+        assert job_id not in {event.data["job_id"] for event in [*first, *events] if event.name == "job"}
         if cursor == 0:
-            await stranger.http.post("/api/v1/demo/disable")
-            await _until_disabled(stranger)
-    refused = await stranger.http.get(f"/api/v1/jobs/{job_id}/events", headers={"Last-Event-ID": "0"})
+            await other.http.post("/api/v1/demo/disable")
+            await _until_disabled(other)
+    refused = await other.http.get(f"/api/v1/jobs/{job_id}/events", headers={"Last-Event-ID": "0"})
     assert (refused.status_code, refused.json()["code"]) == (404, "job_not_found")
 
 
@@ -205,14 +205,14 @@ async def _until_disabled(account: Account) -> None:
         await stream.until(is_demo("disabled"))
 
 
-async def test_only_those_who_take_a_stream_get_one(account: Account) -> None:
+async def test_a_stream_needs_an_accept_header_and_a_session(account: Account) -> None:
     refused = await account.http.get("/api/v1/events", headers={"Accept": "application/json"})
     assert (refused.status_code, refused.json()["code"]) == (406, "not_acceptable")
-    async with httpx.AsyncClient(base_url=account.http.base_url) as nobody:
-        assert (await nobody.get("/api/v1/events")).status_code == 401
+    async with httpx.AsyncClient(base_url=account.http.base_url) as anonymous:
+        assert (await anonymous.get("/api/v1/events")).status_code == 401
 
 
-async def test_a_server_that_stops_says_goodbye(gateway_settings: Callable[[], Settings], register: Register) -> None:
+async def test_a_stopping_server_sends_bye(gateway_settings: Callable[[], Settings], register: Register) -> None:
     async with AsyncExitStack() as streams:
         async with gateway_serving(gateway_settings()) as url:
             account = await register(url)

@@ -1,4 +1,4 @@
-"""A way to NATS that can be cut: the gateway behind it hears nothing, everybody else goes on."""
+"""A proxy before NATS that can be cut: the gateway behind it receives nothing, other clients are not affected."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 from urllib.parse import urlsplit, urlunsplit
 
 
-class NatsLine:
+class NatsProxy:
     """Forwards connections to NATS while it is not cut."""
 
     def __init__(self, url: str) -> None:
@@ -17,24 +17,24 @@ class NatsLine:
         self._server: asyncio.Server
 
     async def open(self) -> str:
-        """Begin; gives the URL to use instead."""
+        """Start, and return the URL of the proxy."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         port = self._server.sockets[0].getsockname()[1]
         login = self._parts.netloc.rpartition("@")[0]
         return urlunsplit(self._parts._replace(netloc=f"{login}@127.0.0.1:{port}" if login else f"127.0.0.1:{port}"))
 
     def cut(self) -> None:
-        """Drop every connection and take no new ones."""
+        """Drop all connections and refuse new ones."""
         self._is_cut = True
         for writer in list(self._pipes):
             writer.transport.abort()
 
     def mend(self) -> None:
-        """Take connections again."""
+        """Accept connections again."""
         self._is_cut = False
 
     def close(self) -> None:
-        """End."""
+        """Stop."""
         self.cut()
         self._server.close()
 
