@@ -32,7 +32,7 @@ async def remote_url(
     database_url: Callable[[str], str],
     identities: Callable[[str], dict[str, str]],
 ) -> AsyncIterator[str]:
-    """A gateway whose auth and demo services cannot reach the jobs service; the relays of other replicas submit, later."""
+    """Serve a gateway whose auth and demo services cannot reach the jobs service; the relays of other replicas submit, later."""
     listen, unused = (f"127.0.0.1:{subprocesses.free_port()}" for _ in range(2))
     demo = DemoSettings(listen=listen, database_url=database_url("demo"), jobs_target=unused, **identities("demo"))
     auth = auth_settings(jobs_target=unused)

@@ -37,7 +37,7 @@ async def enable_to_the_end(account: Account) -> str:
 
 @pytest.fixture(scope="session")
 async def offline_url(gateway_settings: Callable[[], Settings]) -> AsyncIterator[str]:
-    """A gateway without NATS."""
+    """Serve a gateway without NATS."""
     nowhere = f"nats://127.0.0.1:{subprocesses.free_port()}"
     async with gateway_serving(dataclasses.replace(gateway_settings(), nats_url=nowhere)) as found:
         yield found
@@ -45,7 +45,7 @@ async def offline_url(gateway_settings: Callable[[], Settings]) -> AsyncIterator
 
 @pytest.fixture(params=["with NATS", "without NATS"])
 async def any_url(request: pytest.FixtureRequest, url: str, offline_url: str) -> str:
-    """A gateway with NATS, and one without."""
+    """Return the URL of a gateway with NATS, and of one without."""
     return url if request.param == "with NATS" else offline_url
 
 
