@@ -108,7 +108,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
 
 
 def _own_target(listen: str) -> str:
-    """Give the address at which this process reaches itself: its own jobs go the way of all others."""
+    """Return the address at which this process calls itself: its worker uses the same rpcs as all others."""
     host, _, port = listen.rpartition(":")
     return f"127.0.0.1:{port}" if host in {"", "0.0.0.0", "[::]"} else listen  # noqa: S104 - nothing is bound here
 

@@ -1,1 +1,1 @@
-"""The admin's tool: `python -m services.jobs admin …` sees and steers the job engine over gRPC."""
+"""The admin command line: `python -m services.jobs admin …` shows and controls the job engine over gRPC."""

@@ -1,4 +1,4 @@
-"""How a command answers: JSON for programs, text for people."""
+"""Output of a command: JSON or text."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from chassis import protobuf
 Answer = TypeVar("Answer", bound=Message)
 
 
-def give(chosen: argparse.Namespace, answer: Answer, show: Callable[[Answer], None]) -> None:
-    """Print an answer as was asked for."""
+def output(chosen: argparse.Namespace, answer: Answer, show: Callable[[Answer], None]) -> None:
+    """Print an answer as JSON with `--json`, else by `show`."""
     if chosen.json:
         print(to_json(answer, indent=2))
     else:
@@ -25,10 +25,10 @@ def give(chosen: argparse.Namespace, answer: Answer, show: Callable[[Answer], No
 
 
 def plain(value: Struct) -> str:
-    """Write what a job was given, or gave, as it was before the message made floating point of its integers."""
+    """Return a payload or result as JSON; whole numbers are written as integers."""
     return json.dumps(protobuf.from_struct(value), ensure_ascii=False)
 
 
 def to_json(answer: Message, *, indent: int | None = None) -> str:
-    """Write a message as JSON, with the field names of the protos; what is not set is left out."""
+    """Return a message as JSON with the field names of the protos; unset fields are left out."""
     return json_format.MessageToJson(answer, preserving_proto_field_name=True, indent=indent, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""What can be typed."""
+"""The commands and their arguments."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ STATES = ("scheduled", "pending", "running", "retrying", "cancelling", "complete
 _UNITS = {"s": 1, "second": 1, "m": 60, "minute": 60, "h": 3600, "hour": 3600, "day": 86_400}
 _RATE = re.compile(r"(\d+)/(\d*)(second|minute|hour|day|s|m|h)")
 
-_DESCRIPTION = """See and steer the job engine. The jobs service is the one at JOBS_TARGET (host:port); calls are signed with
+_DESCRIPTION = """Show and control the job engine. The jobs service is the one at JOBS_TARGET (host:port); calls are signed with
 IDENTITY_KEY, as the service whose public key TRUSTED_IDENTITY_KEYS names, without TRUSTED_IDENTITY_KEYS as `jobs`."""
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """Read the command line; ends the process with 2 and a message when it makes no sense."""
+    """Parse the command line; exit with 2 and a message on a usage error."""
     parser = argparse.ArgumentParser(prog="python -m services.jobs admin", description=_DESCRIPTION)
-    parser.add_argument("--json", action="store_true", help="answer with JSON, in the field names of the protos")
+    parser.add_argument("--json", action="store_true", help="print JSON with the field names of the protos")
     commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND")
 
     def add(name: str, meaning: str) -> argparse.ArgumentParser:
@@ -27,46 +27,48 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         return command
 
     command = add("list", "List jobs, newest first")
-    command.add_argument("--owner", default="", metavar="UUID", help="only this owner's")
-    command.add_argument("--kind", action="append", default=[], help="only of this kind; may come several times")
+    command.add_argument("--owner", default="", metavar="UUID", help="only jobs of this owner")
+    command.add_argument("--kind", action="append", default=[], help="only jobs of this kind; repeatable")
     command.add_argument(
-        "--state", action="append", default=[], choices=STATES, help="only these; may come several times"
+        "--state", action="append", default=[], choices=STATES, help="only jobs in this state; repeatable"
     )
     command.add_argument("--parent", default="", metavar="JOB", help="only children of this job")
-    command.add_argument("--limit", type=_positive, default=20, help="at most so many (20)")
+    command.add_argument("--limit", type=_positive, default=20, help="at most N jobs (20)")
     for name, meaning in (
         ("show", "Show a job with its attempts and transitions"),
         ("retry", "Reopen a failed or cancelled job"),
-        ("cancel", "Stop a job: at once if it waits, else by asking its worker"),
-        ("watch", "Follow a job until it has ended; the exit code says whether it completed"),
+        ("cancel", "Cancel a waiting job, or ask the worker of a running one to stop"),
+        ("watch", "Watch a job until it has ended; exit with 0 if it completed"),
     ):
         command = add(name, meaning)
         command.add_argument("job", metavar="JOB")
         if name == "cancel":
-            command.add_argument("--reason", default="", help="why; `requested` unless given")
+            command.add_argument("--reason", default="", help="the reason (requested)")
 
     add("kinds", "List kinds with their limits, and how many of their jobs are in each state")
-    command = add("limit", "Change limits of a kind; those that are not named stay as they are")
+    command = add("limit", "Change limits of a kind; limits that are not named are unchanged")
     _add_kind(command)
-    command.add_argument("--max-running", type=_count, metavar="N", help="at most so many at once; 0: no limit")
-    command.add_argument("--max-running-per-key", type=_count, metavar="N", help="at most so many a concurrency key")
+    command.add_argument("--max-running", type=_count, metavar="N", help="at most N running jobs; 0: no limit")
     command.add_argument(
-        "--rate", type=_rate, metavar="N/PERIOD", help="at most so many begin, as 10/minute or 5/30s; 0: no limit"
+        "--max-running-per-key", type=_count, metavar="N", help="at most N running jobs per concurrency key"
     )
-    _add_kind(add("pause", "Let nothing of a kind begin; what runs goes on"))
+    command.add_argument(
+        "--rate", type=_rate, metavar="N/PERIOD", help="at most N starts per period, as 10/minute or 5/30s; 0: no limit"
+    )
+    _add_kind(add("pause", "Pause a kind: no job of it is claimed; running jobs continue"))
     _add_kind(add("resume", "End the pause of a kind"))
 
     add("schedules", "List schedules")
     for name, meaning in (
-        ("trigger", "Make a job of a schedule now"),
-        ("pause-schedule", "Stop a schedule"),
-        ("resume-schedule", "Let a schedule go on with the next time that comes"),
+        ("trigger", "Submit a job of a schedule now"),
+        ("pause-schedule", "Pause a schedule"),
+        ("resume-schedule", "Resume a schedule from now on"),
     ):
         add(name, meaning).add_argument("name", metavar="SCHEDULE")
 
-    command = add("stuck", "List jobs that need somebody's eye, the longest stuck first")
-    command.add_argument("--limit", type=_positive, default=20, help="at most so many (20), 100 at most")
-    add("workers", "List workers that were seen lately, or hold jobs")
+    command = add("stuck", "List jobs that need attention, the longest stuck first")
+    command.add_argument("--limit", type=_positive, default=20, help="at most N jobs (20), up to 100")
+    add("workers", "List workers that were seen recently or hold jobs")
     return parser.parse_args(arguments)
 
 
@@ -76,7 +78,7 @@ def _add_kind(command: argparse.ArgumentParser) -> None:
 
 def _count(text: str) -> int:
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 up")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 up")
     return int(text)
 
 
@@ -90,5 +92,5 @@ def _rate(text: str) -> tuple[int, timedelta | None]:
     if text == "0":
         return 0, None
     if not (match := _RATE.fullmatch(text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no rate; write 10/minute, 5/30s, or 0 for none")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a rate; write 10/minute, 5/30s, or 0 for none")
     return int(match[1]), timedelta(seconds=int(match[2] or 1) * _UNITS[match[3]])

@@ -1,4 +1,4 @@
-"""The jobs service as the admin's tool reaches it."""
+"""The connection to the jobs service."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Response = TypeVar("Response", bound=Message)
 
 
 class NotConfigured(Exception):
-    """The environment does not say who calls."""
+    """The environment lacks an identity key or certificate that can be used."""
 
 
 class Connection:
-    """Calls for nobody but the tool itself."""
+    """Calls the jobs service without a user."""
 
     def __init__(self, channel: grpc.aio.Channel, signer: identity.Signer, target: str) -> None:
         self.target = target
@@ -34,7 +34,7 @@ class Connection:
         self.admin = admin_service_pb2_grpc.AdminServiceStub(channel)
 
     async def call(self, method: grpc.aio.UnaryUnaryMultiCallable[Request, Response], request: Request) -> Response:
-        """Call `method`; fails at once when nobody is there."""
+        """Call `method`; fail immediately if the service is unreachable."""
         return await self._call(method, request, timeout=TIMEOUT, user_token="", wait_for_ready=False)
 
     def stream(
@@ -46,7 +46,7 @@ class Connection:
 
 @asynccontextmanager
 async def connected(environ: Mapping[str, str]) -> AsyncIterator[Connection]:
-    """Reach the jobs service that the environment names. Raises `NotConfigured`."""
+    """Connect to the jobs service that the environment names. Raises `NotConfigured`."""
     target = environ.get("JOBS_TARGET") or DEFAULT_TARGET
     signer = _signer(environ)
     try:

@@ -1,4 +1,4 @@
-"""Commands about the engine as a whole: kinds, schedules, workers, what is stuck."""
+"""Commands for the engine: kinds, schedules, workers and stuck jobs."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from services.jobs.admin.connection import Connection
 async def list_kinds(jobs: Connection, chosen: argparse.Namespace) -> int:
     """List kinds."""
     answer = await jobs.call(jobs.admin.ListKinds, messages.ListKindsRequest())
-    answers.give(chosen, answer, lambda found: _show_kinds(found.kinds))
+    answers.output(chosen, answer, lambda response: _show_kinds(response.kinds))
     return 0
 
 
 async def set_limits(jobs: Connection, chosen: argparse.Namespace) -> int:
-    """Change the limits that were named; the others stay."""
-    known = await jobs.call(jobs.admin.ListKinds, messages.ListKindsRequest())
-    limits = next((kind.limits for kind in known.kinds if kind.kind == chosen.kind), kind_pb2.KindLimits())
+    """Change the named limits; the others are unchanged."""
+    response = await jobs.call(jobs.admin.ListKinds, messages.ListKindsRequest())
+    limits = next((kind.limits for kind in response.kinds if kind.kind == chosen.kind), kind_pb2.KindLimits())
     if chosen.kind == "*":
         limits.max_running_per_key = 0
     if chosen.max_running is not None:
@@ -36,64 +36,64 @@ async def set_limits(jobs: Connection, chosen: argparse.Namespace) -> int:
             limits.rate_period.FromTimedelta(period)
     request = messages.SetKindLimitsRequest(kind=chosen.kind, limits=limits)
     answer = await jobs.call(jobs.admin.SetKindLimits, request)
-    answers.give(chosen, answer.kind, lambda kind: _show_kinds([kind]))
+    answers.output(chosen, answer.kind, lambda kind: _show_kinds([kind]))
     return 0
 
 
 async def pause(jobs: Connection, chosen: argparse.Namespace) -> int:
-    """Let nothing of a kind begin."""
+    """Pause a kind."""
     answer = await jobs.call(jobs.admin.PauseKind, messages.PauseKindRequest(kind=chosen.kind))
-    answers.give(chosen, answer.kind, lambda kind: _show_kinds([kind]))
+    answers.output(chosen, answer.kind, lambda kind: _show_kinds([kind]))
     return 0
 
 
 async def resume(jobs: Connection, chosen: argparse.Namespace) -> int:
     """End the pause of a kind."""
     answer = await jobs.call(jobs.admin.ResumeKind, messages.ResumeKindRequest(kind=chosen.kind))
-    answers.give(chosen, answer.kind, lambda kind: _show_kinds([kind]))
+    answers.output(chosen, answer.kind, lambda kind: _show_kinds([kind]))
     return 0
 
 
 async def list_schedules(jobs: Connection, chosen: argparse.Namespace) -> int:
     """List schedules."""
     answer = await jobs.call(jobs.admin.ListSchedules, messages.ListSchedulesRequest())
-    answers.give(chosen, answer, lambda found: _show_schedules(found.schedules))
+    answers.output(chosen, answer, lambda response: _show_schedules(response.schedules))
     return 0
 
 
 async def pause_schedule(jobs: Connection, chosen: argparse.Namespace) -> int:
-    """Stop a schedule."""
+    """Pause a schedule."""
     answer = await jobs.call(jobs.admin.PauseSchedule, messages.PauseScheduleRequest(name=chosen.name))
-    answers.give(chosen, answer.schedule, lambda schedule: _show_schedules([schedule]))
+    answers.output(chosen, answer.schedule, lambda schedule: _show_schedules([schedule]))
     return 0
 
 
 async def resume_schedule(jobs: Connection, chosen: argparse.Namespace) -> int:
-    """Let a schedule go on."""
+    """Resume a schedule."""
     answer = await jobs.call(jobs.admin.ResumeSchedule, messages.ResumeScheduleRequest(name=chosen.name))
-    answers.give(chosen, answer.schedule, lambda schedule: _show_schedules([schedule]))
+    answers.output(chosen, answer.schedule, lambda schedule: _show_schedules([schedule]))
     return 0
 
 
 async def trigger(jobs: Connection, chosen: argparse.Namespace) -> int:
-    """Make a job of a schedule now."""
+    """Submit a job of a schedule now."""
     request = messages.TriggerScheduleRequest(name=chosen.name, job_id=str(ids.uuid7()))
     answer = await jobs.call(jobs.admin.TriggerSchedule, request)
-    answers.give(chosen, answer.job, job_commands.show_job)
+    answers.output(chosen, answer.job, job_commands.show_job)
     return 0
 
 
 async def list_stuck(jobs: Connection, chosen: argparse.Namespace) -> int:
-    """List jobs that need somebody's eye."""
+    """List jobs that need attention."""
     answer = await jobs.call(jobs.admin.ListStuckJobs, messages.ListStuckJobsRequest(page_size=chosen.limit))
-    answers.give(chosen, answer, _show_stuck)
+    answers.output(chosen, answer, _show_stuck)
     return 0
 
 
 async def list_workers(jobs: Connection, chosen: argparse.Namespace) -> int:
     """List workers."""
     answer = await jobs.call(jobs.admin.ListWorkers, messages.ListWorkersRequest())
-    answers.give(chosen, answer, _show_workers)
+    answers.output(chosen, answer, _show_workers)
     return 0
 
 
@@ -113,12 +113,12 @@ def _show_kinds(kinds: Sequence[kind_pb2.Kind]) -> None:
 
 
 def _limits(limits: kind_pb2.KindLimits) -> str:
-    given = [
+    parts = [
         f"{limits.max_running:,} running" if limits.max_running else "",
         f"{limits.max_running_per_key:,} a key" if limits.max_running_per_key > 1 else "",
         f"{limits.rate_count:,} in {tables.length(limits, 'rate_period')}" if limits.rate_count else "",
     ]
-    return ", ".join(filter(None, given)) or tables.NOTHING
+    return ", ".join(filter(None, parts)) or tables.NOTHING
 
 
 def _show_schedules(schedules: Sequence[kind_pb2.Schedule]) -> None:
@@ -138,7 +138,7 @@ def _show_schedules(schedules: Sequence[kind_pb2.Schedule]) -> None:
     tables.show(header, rows, nothing="no schedules")
 
 
-def _show_stuck(found: messages.ListStuckJobsResponse) -> None:
+def _show_stuck(response: messages.ListStuckJobsResponse) -> None:
     rows = [
         (
             stuck.job.job_id,
@@ -148,12 +148,12 @@ def _show_stuck(found: messages.ListStuckJobsResponse) -> None:
             tables.length(stuck, "age"),
             stuck.job.spec.owner_id,
         )
-        for stuck in found.jobs
+        for stuck in response.jobs
     ]
     tables.show(("JOB", "KIND", "STATE", "REASON", "FOR", "OWNER"), rows, nothing="nothing is stuck")
 
 
-def _show_workers(found: messages.ListWorkersResponse) -> None:
+def _show_workers(response: messages.ListWorkersResponse) -> None:
     rows = [
         (
             worker.worker,
@@ -162,6 +162,6 @@ def _show_workers(found: messages.ListWorkersResponse) -> None:
             str(worker.held_count),
             tables.since(worker, "lease_time"),
         )
-        for worker in found.workers
+        for worker in response.workers
     ]
     tables.show(("WORKER", "KINDS", "SEEN", "HOLDS", "FIRST LEASE ENDS"), rows, nothing="no workers")

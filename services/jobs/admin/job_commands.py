@@ -1,4 +1,4 @@
-"""Commands about jobs."""
+"""Commands for jobs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from services.jobs.admin.connection import Connection
 
 MAX_PAGE = 100
 WATCH_TRIES = 30
-"""So often in a row a watch is begun again, a second apart, before the jobs service counts as gone."""
+"""Attempts in a row to reopen a watch, a second apart, before the command fails."""
 _ENDED = {job_pb2.JOB_STATE_COMPLETED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED}
 
 
 async def list_jobs(jobs: Connection, chosen: argparse.Namespace) -> int:
-    """List jobs, page by page until there are as many as were asked for."""
-    found = jobs_service_pb2.ListJobsResponse()
+    """List jobs, page by page up to the limit."""
+    response = jobs_service_pb2.ListJobsResponse()
     request = jobs_service_pb2.ListJobsRequest(
         owner_id=chosen.owner,
         kinds=chosen.kind,
@@ -27,18 +27,18 @@ async def list_jobs(jobs: Connection, chosen: argparse.Namespace) -> int:
         parent_id=chosen.parent,
     )
     while True:
-        request.page_size = min(MAX_PAGE, chosen.limit - len(found.jobs))
+        request.page_size = min(MAX_PAGE, chosen.limit - len(response.jobs))
         page = await jobs.call(jobs.jobs.ListJobs, request)
-        found.jobs.extend(page.jobs)
+        response.jobs.extend(page.jobs)
         request.page_token = page.next_page_token
-        if not page.next_page_token or len(found.jobs) >= chosen.limit:
+        if not page.next_page_token or len(response.jobs) >= chosen.limit:
             break
-    answers.give(chosen, found, _show_list)
+    answers.output(chosen, response, _show_list)
     return 0
 
 
 async def show(jobs: Connection, chosen: argparse.Namespace) -> int:
-    """Show a job and what happened to it."""
+    """Show a job with its attempts and transitions."""
     job = (await jobs.call(jobs.jobs.GetJob, jobs_service_pb2.GetJobRequest(job_id=chosen.job))).job
     request = jobs_service_pb2.GetJobHistoryRequest(job_id=chosen.job)
     history = await jobs.call(jobs.jobs.GetJobHistory, request)
@@ -54,20 +54,20 @@ async def show(jobs: Connection, chosen: argparse.Namespace) -> int:
 async def retry(jobs: Connection, chosen: argparse.Namespace) -> int:
     """Reopen a job."""
     answer = await jobs.call(jobs.jobs.RetryJob, jobs_service_pb2.RetryJobRequest(job_id=chosen.job))
-    answers.give(chosen, answer.job, show_job)
+    answers.output(chosen, answer.job, show_job)
     return 0
 
 
 async def cancel(jobs: Connection, chosen: argparse.Namespace) -> int:
-    """Stop a job."""
+    """Cancel a job."""
     request = jobs_service_pb2.CancelJobRequest(job_id=chosen.job, reason=chosen.reason)
     answer = await jobs.call(jobs.jobs.CancelJob, request)
-    answers.give(chosen, answer.job, show_job)
+    answers.output(chosen, answer.job, show_job)
     return 0
 
 
 async def watch(jobs: Connection, chosen: argparse.Namespace) -> int:
-    """Follow a job until it has ended, over restarts of the jobs service; 0 if it completed."""
+    """Watch a job until it has ended, across restarts of the jobs service; return 0 if it completed."""
     last = job_pb2.Job(job_id=chosen.job)
     tries = 0
     while last.state not in _ENDED:
@@ -87,7 +87,7 @@ async def watch(jobs: Connection, chosen: argparse.Namespace) -> int:
     return 0 if last.state == job_pb2.JOB_STATE_COMPLETED else 1
 
 
-def _show_list(found: jobs_service_pb2.ListJobsResponse) -> None:
+def _show_list(response: jobs_service_pb2.ListJobsResponse) -> None:
     rows = [
         (
             job.job_id,
@@ -99,14 +99,14 @@ def _show_list(found: jobs_service_pb2.ListJobsResponse) -> None:
             job.spec.owner_id,
             tables.error(job.error),
         )
-        for job in found.jobs
+        for job in response.jobs
     ]
     header = ("JOB", "KIND", "STATE", "ATTEMPT", "PROGRESS", "SUBMITTED", "OWNER", "ERROR")
     tables.show(header, rows, nothing="no jobs")
 
 
 def show_job(job: job_pb2.Job) -> None:
-    """Print what is known of a job."""
+    """Print a job."""
     children = job.children
     tables.facts(
         [
@@ -152,8 +152,8 @@ def _show_history(history: jobs_service_pb2.GetJobHistoryResponse) -> None:
     tables.show(("ATTEMPT", "WORKER", "STARTED", "FINISHED", "OUTCOME", "ERROR"), attempts, nothing="no attempts yet")
     print()
     transitions = [
-        (str(one.sequence), tables.at(one, "occur_time"), tables.state(one.state), str(one.attempt), one.reason)
-        for one in history.transitions
+        (str(item.sequence), tables.at(item, "occur_time"), tables.state(item.state), str(item.attempt), item.reason)
+        for item in history.transitions
     ]
     tables.show(("SEQUENCE", "WHEN", "STATE", "ATTEMPT", "REASON"), transitions, nothing="no transitions")
 

@@ -1,4 +1,4 @@
-"""Answers for people: tables as wide as their text, times as ages."""
+"""Text output: tables as wide as their content, times as ages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def show(header: Sequence[str], rows: Sequence[Sequence[str]], *, nothing: str) 
 
 
 def facts(pairs: Sequence[tuple[str, str]]) -> None:
-    """Print what is known of one thing, a line each; what is not known is left out."""
+    """Print one value per line; empty values are left out."""
     width = max(len(name) for name, _ in pairs)
     for name, value in pairs:
         if value and value != NOTHING:
@@ -34,13 +34,13 @@ def facts(pairs: Sequence[tuple[str, str]]) -> None:
 
 
 def end_line() -> None:
-    """Leave the line that `replace_line` has printed last."""
+    """End the line that `replace_line` has printed last."""
     if sys.stdout.isatty():
         print()
 
 
 def replace_line(text: str) -> None:
-    """Print a line over the one before it when somebody is looking, else below it."""
+    """Print a line, on a terminal over the previous one."""
     if sys.stdout.isatty():
         print(f"\r\x1b[K{_one_line(text)}", end="", flush=True)
     else:
@@ -48,31 +48,31 @@ def replace_line(text: str) -> None:
 
 
 def state(value: job_pb2.JobState.ValueType) -> str:
-    """Name a state as people do."""
+    """Return the name of a state."""
     return job_pb2.JobState.Name(value).removeprefix("JOB_STATE_").lower()
 
 
 def progress(job: job_pb2.Job) -> str:
-    """Say how far a job has come."""
+    """Return the progress of a job."""
     done, total = job.progress.done, job.progress.total
     share = f"{done:,}/{total:,} ({done * 100 // total} %)" if total else f"{done:,}" if done else ""
     return " ".join(filter(None, (share, job.progress.message))) or NOTHING
 
 
-def error(found: job_pb2.JobError) -> str:
-    """Give an error's code and sentence."""
-    return f"{found.code}: {found.message}" if found.code else NOTHING
+def error(value: job_pb2.JobError) -> str:
+    """Return the code and message of an error."""
+    return f"{value.code}: {value.message}" if value.code else NOTHING
 
 
 def at(message: object, field: str) -> str:
-    """Give a time of a message in UTC."""
+    """Return a time of a message in UTC."""
     moment: Timestamp = getattr(message, field)
-    given = message.HasField(field)  # type: ignore[attr-defined]
-    return moment.ToDatetime(UTC).strftime("%Y-%m-%d %H:%M:%SZ") if given else NOTHING
+    is_set = message.HasField(field)  # type: ignore[attr-defined]
+    return moment.ToDatetime(UTC).strftime("%Y-%m-%d %H:%M:%SZ") if is_set else NOTHING
 
 
 def since(message: object, field: str) -> str:
-    """Say how long ago a time of a message was, or how far off it is."""
+    """Return the age of a time of a message, or the time until it."""
     moment: Timestamp = getattr(message, field)
     if not message.HasField(field):  # type: ignore[attr-defined]
         return NOTHING
@@ -81,13 +81,13 @@ def since(message: object, field: str) -> str:
 
 
 def length(message: object, field: str) -> str:
-    """Give a duration of a message."""
-    given: Duration = getattr(message, field)
-    return span(given.ToTimedelta()) if message.HasField(field) else NOTHING  # type: ignore[attr-defined]
+    """Return a duration of a message."""
+    duration: Duration = getattr(message, field)
+    return span(duration.ToTimedelta()) if message.HasField(field) else NOTHING  # type: ignore[attr-defined]
 
 
 def span(time: timedelta) -> str:
-    """Write a duration in its two largest units."""
+    """Return a duration in its two largest units."""
     seconds = int(time.total_seconds())
     for unit, size, lower, smaller in (("d", 86_400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
         if seconds >= size:
@@ -97,5 +97,5 @@ def span(time: timedelta) -> str:
 
 
 def _one_line(text: str) -> str:
-    # What workers and users wrote must neither break the table nor steer the terminal.
+    # Text of workers and users must neither break the table nor control the terminal.
     return "".join(character if character.isprintable() else " " for character in text)

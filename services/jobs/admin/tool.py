@@ -1,4 +1,4 @@
-"""The command line: one command, one answer, an exit code, and one line that says what was wrong."""
+"""The command line: one command, one answer, an exit code, and one line on an error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from services.jobs.admin import arguments, commands, connection
 
 
 def main(given: list[str], environ: Mapping[str, str]) -> int:
-    """Run a command; gives the exit code: 0, 1 when it failed, 2 when it made no sense."""
+    """Run a command; return the exit code: 0, 1 on an error, 2 on a usage error."""
     chosen = arguments.parse(given)
     try:
         code = asyncio.run(_run(chosen, environ))
@@ -25,7 +25,7 @@ def main(given: list[str], environ: Mapping[str, str]) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Whoever read us has seen enough; what is left must not be tried again at the end of the process.
+        # The reader has closed the pipe. Without the redirect, the flush at exit would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return code

@@ -1,4 +1,4 @@
-"""Those who wait for jobs at a replica, in these tests."""
+"""ClaimJobs calls that wait at a replica."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SOON = 10.0
 
 
 class Callers:
-    """Those who wait at one replica."""
+    """The waiting calls of one replica."""
 
     def __init__(self, jobs: Operations, eventually: Eventually) -> None:
         self.jobs = jobs
@@ -26,30 +26,30 @@ class Callers:
     async def call(
         self, *kinds: str, limit: int = 1, wait: timedelta = LONG, worker: str = "waits"
     ) -> list[domain.Job]:
-        """Claim as a worker does."""
+        """Claim like a worker."""
         return await self.jobs.long_poll.claim(worker=worker, kinds=kinds, limit=limit, wait=wait)
 
     async def waiting(self, *kinds: str, limit: int = 1, wait: timedelta = LONG) -> asyncio.Task[list[domain.Job]]:
-        """Make a call that waits."""
+        """Start a call that waits."""
         before = self.jobs.waiters.count
         task = asyncio.create_task(self.call(*kinds, limit=limit, wait=wait))
         await self.come(before + 1)
         return task
 
     async def resting(self, *kinds: str, limit: int = 1, worker: str = "waits") -> asyncio.Task[list[domain.Job]]:
-        """Make a call that has found nothing, and rests."""
+        """Start a call that has found no job, and is idle."""
         before = self.jobs.waiters.count
         task = asyncio.create_task(self.call(*kinds, limit=limit, worker=worker))
 
         async def rests() -> bool:
-            # Who comes to a kind of which nothing is left rests at once.
+            # A call for a drained kind is idle at once.
             return self.jobs.waiters.count > before and self.jobs.waiters.longest_idle(kinds) is not None
 
         await self._eventually(rests)
         return task
 
     async def come(self, count: int) -> None:
-        """Wait until so many wait."""
+        """Wait until `count` calls wait."""
 
         async def has_come() -> bool:
             return self.jobs.waiters.count == count
@@ -58,6 +58,6 @@ class Callers:
 
 
 async def got(call: asyncio.Task[list[domain.Job]]) -> list[Any]:
-    """What a call was answered, soon."""
+    """Return the ids of the jobs that a call gets soon."""
     async with asyncio.timeout(SOON):
         return [job.job_id for job in await call]

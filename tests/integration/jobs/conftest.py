@@ -1,4 +1,4 @@
-"""The operations of the jobs service on a real database."""
+"""Fixtures: the operations of the jobs service on a real database."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LEASE = timedelta(seconds=30)
 
 @pytest.fixture(scope="session")
 def quiet_url(provisioned: EmbeddedServers) -> str:
-    """A database of these tests' own: in the shared one a jobs service may be running, which rescues and relays."""
+    """Return a separate database: in the shared one a jobs service may rescue and relay."""
     server = provisioned.postgres
     with psycopg.connect(server.url, autocommit=True) as connection:
         connection.execute("CREATE DATABASE lifecycle")
@@ -39,7 +39,7 @@ def quiet_url(provisioned: EmbeddedServers) -> str:
 
 @pytest.fixture(scope="session")
 async def jobs_engine(quiet_url: str) -> AsyncIterator[AsyncEngine]:
-    """The database as the jobs service sees it."""
+    """Yield an engine of that database."""
     engine = postgres.engine(quiet_url, name="test-lifecycle", pool_size=20)
     yield engine
     await engine.dispose()
@@ -47,14 +47,14 @@ async def jobs_engine(quiet_url: str) -> AsyncIterator[AsyncEngine]:
 
 @pytest.fixture(scope="session")
 def jobs(jobs_engine: AsyncEngine, nats_url: str) -> operations.Operations:
-    """The operations, with a bus that is not connected: nothing here may depend on NATS."""
+    """Return operations with an unconnected bus: these tests must not depend on NATS."""
     relay = outbox.Relay(jobs_engine, schema.outbox, {})
     return operations.Operations(jobs_engine, relay, bus.Bus(nats_url, name="test"), lease=LEASE)
 
 
 @pytest.fixture
 async def replica(quiet_url: str, nats_url: str) -> AsyncIterator[operations.Operations]:
-    """A second replica: operations on the same database that share nothing else with `jobs`."""
+    """Yield a second replica, which shares only the database with `jobs`."""
     engine = postgres.engine(quiet_url, name="test-replica", pool_size=20)
     relay = outbox.Relay(engine, schema.outbox, {})
     yield operations.Operations(engine, relay, bus.Bus(nats_url, name="replica"), lease=LEASE)
@@ -63,26 +63,26 @@ async def replica(quiet_url: str, nats_url: str) -> AsyncIterator[operations.Ope
 
 @pytest.fixture
 def owner_id() -> UUID:
-    """An owner without a past."""
+    """Return a new owner."""
     return uuid4()
 
 
 @pytest.fixture
 async def served(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[Served]:
-    """The jobs service as its callers see it; with a database of its own, that of the other services."""
+    """Yield a client of the jobs service on the shared database."""
     async with reached(jobs_target, signer) as found:
         yield found
 
 
 @pytest.fixture
 def kind() -> str:
-    """A kind that no other test uses, so that claims find this test's jobs only."""
+    """Return a kind of this test alone: claims find only its jobs."""
     return f"demo.{uuid4().hex}"
 
 
 @pytest.fixture
 def spec(owner_id: UUID, kind: str) -> Callable[..., domain.Spec]:
-    """Make a spec of this test's kind and owner."""
+    """Return a factory of specs of this test's kind and owner."""
 
     def make(**given: Any) -> domain.Spec:
         return domain.Spec(**{"kind": kind, "owner_id": owner_id, "payload": {"n": 1}, **given})
@@ -92,7 +92,7 @@ def spec(owner_id: UUID, kind: str) -> Callable[..., domain.Spec]:
 
 @pytest.fixture
 def submitted(jobs: operations.Operations, spec: Callable[..., domain.Spec]) -> Callable[..., Any]:
-    """Submit a job of this test's kind."""
+    """Return a function that submits a job of this test's kind."""
 
     async def submit(**given: Any) -> domain.Job:
         job, _ = await jobs.submit(ids.uuid7(), spec(**given))
@@ -103,13 +103,13 @@ def submitted(jobs: operations.Operations, spec: Callable[..., domain.Spec]) -> 
 
 @pytest.fixture
 def here(jobs: operations.Operations, eventually: Eventually) -> Callers:
-    """Those who wait at the replica where jobs are submitted."""
+    """Return the calls at the replica that submits."""
     return Callers(jobs, eventually)
 
 
 @pytest.fixture
 async def heard(quiet_url: str, nats_url: str, eventually: Eventually) -> AsyncIterator[list[Callers]]:
-    """Two replicas that hear each other."""
+    """Yield two replicas that receive each other's wake-ups."""
     engine = postgres.engine(quiet_url, name="test-heard", pool_size=10)
     found, connected = [], []
     async with run.Background() as background:

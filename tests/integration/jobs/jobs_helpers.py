@@ -1,4 +1,4 @@
-"""Steps of these tests: what workers do, and time that passes."""
+"""Helpers: what workers do, and how time passes."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ async def claim_one(jobs: Operations, kind: str, worker: str = "w1") -> domain.J
 
 
 async def claim(jobs: Operations, kind: str, limit: int = 100) -> list[UUID]:
-    """Claim jobs of a kind; gives their ids in the order in which they are to be run."""
+    """Claim jobs of a kind; return their ids in the order in which they run."""
     return [job.job_id for job in await jobs.claim(worker="w1", kinds=[kind], limit=limit)]
 
 
-async def submit_to_who_waits(
+async def submit_to_waiting_call(
     jobs: Operations, spec: domain.Spec, kinds: list[str], limit: int
 ) -> tuple[submit.SubmitResult, list[domain.Job]]:
-    """Submit a job while somebody waits, unless something is there already; gives also what that one gets."""
+    """Submit a job while a call waits; return the result and the jobs of the call."""
     called = jobs.long_poll.claim(worker="w", kinds=kinds, limit=limit, wait=long_poll.MAX_WAIT)
     call = asyncio.create_task(called)
     await _done_or_resting(jobs, call, kinds)
@@ -56,43 +56,43 @@ async def _done_or_resting(jobs: Operations, call: asyncio.Task[list[domain.Job]
 
 
 async def complete(jobs: Operations, *job_ids: UUID) -> None:
-    """End the present attempts of claimed jobs well."""
+    """Complete the current attempts of claimed jobs."""
     for job_id in job_ids:
         attempt = (await jobs.get(job_id, owner_id=None)).attempt
         await jobs.finish(job_id, attempt, domain.Completed())
 
 
 async def state(jobs: Operations, job_id: UUID) -> domain.State:
-    """Read the state of a job."""
+    """Return the state of a job."""
     return (await jobs.get(job_id, owner_id=None)).state
 
 
 async def shift(engine: AsyncEngine, job_id: UUID, change: str) -> None:
-    """Change a job's row behind the service's back: how time passes here."""
+    """Change a job's row directly, as if time had passed."""
     async with engine.begin() as conn:
         await conn.execute(sa.text(f"UPDATE jobs.jobs SET {change} WHERE job_id = :id"), {"id": job_id})
 
 
 async def expire(engine: AsyncEngine, job_id: UUID) -> None:
-    """Let the lease of a job have expired."""
+    """Make the lease of a job expire."""
     await shift(engine, job_id, "lease_until = now() - interval '1 second'")
 
 
 async def crash(jobs: Operations, engine: AsyncEngine, job_id: UUID) -> domain.Job:
-    """Let the worker of a job have died, and somebody have found it out."""
+    """Make the lease of a job expire, and rescue the job."""
     await expire(engine, job_id)
     await rescue(jobs)
     return await jobs.get(job_id, owner_id=None)
 
 
 async def rescue(jobs: Operations) -> None:
-    """Judge all whose lease has expired, what other tests have left behind included."""
+    """Rescue all jobs with an expired lease, those of other tests included."""
     while await Maintenance(jobs).rescue(grace=timedelta()) == maintenance.BATCH:
         pass
 
 
 async def come_due(jobs: Operations, engine: AsyncEngine, *job_ids: UUID) -> None:
-    """Let the time have come for which scheduled jobs and next attempts wait."""
+    """Make scheduled and retrying jobs due, and promote them."""
     for job_id in job_ids:
         await shift(engine, job_id, "run_at = now()")
     while await Maintenance(jobs).promote_due() == maintenance.BATCH:
@@ -100,5 +100,5 @@ async def come_due(jobs: Operations, engine: AsyncEngine, *job_ids: UUID) -> Non
 
 
 async def limit(jobs: Operations, kind: str, **given: int | timedelta) -> None:
-    """Limit a kind, as an admin does."""
+    """Set the limits of a kind."""
     await kind_controls.KindControls(jobs).set_limits(kind_controls.Limits(kind=kind, **given))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The jobs service in this process, as its callers see it."""
+"""A client of the jobs service that runs in this process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WORKER = "worker-of-these-tests"
 
 
 class Served:
-    """The stubs of a jobs service, and calls as any service for any user."""
+    """Stubs of a jobs service, called as any service and user."""
 
     def __init__(self, channel: grpc.aio.Channel, signer: Callable[[str], identity.Signer]) -> None:
         self.jobs = jobs_service_pb2_grpc.JobsServiceStub(channel)
@@ -32,7 +32,7 @@ class Served:
         self._signer = signer
 
     def user_token(self, user_id: str, role: str = "user") -> str:
-        """Auth's word for a user."""
+        """Return a user token signed by auth."""
         user = identity.User(user_id=user_id, role=role, session_id="s")
         return self._signer("auth").user_token(user)[0]
 
@@ -46,19 +46,19 @@ class Served:
     def stream(
         self, method: Any, request: Any, *, service: str = "demo", user: str = "", role: str = "user"
     ) -> AsyncGenerator[Any, None]:
-        """Open a stream likewise."""
+        """Open a stream in the same way."""
         token = self.user_token(user, role) if user else ""
         return client.Caller(self._signer(service)).stream(method, request, user_token=token)
 
     async def submit(self, kind: str, owner_id: str = "", **spec: Any) -> job_pb2.Job:
-        """Submit a job; without an owner, one of its own."""
+        """Submit a job; without `owner_id`, for a new owner."""
         made = job_pb2.JobSpec(kind=kind, owner_id=owner_id or str(uuid4()), **spec)
         request = jobs_service_pb2.SubmitJobRequest(job_id=str(ids.uuid7()), spec=made)
         job: job_pb2.Job = (await self.call(self.jobs.SubmitJob, request)).job
         return job
 
     async def declare(self, *kinds: kind_pb2.KindDeclaration, worker: str = WORKER) -> None:
-        """Say what a worker serves."""
+        """Register the kinds of a worker."""
         request = jobs_service_pb2.RegisterKindsRequest(worker=worker, kinds=kinds)
         await self.call(self.jobs.RegisterKinds, request)
 
@@ -75,7 +75,7 @@ class Served:
         await self.call(self.jobs.ReportProgress, request)
 
     async def finish(self, job: job_pb2.Job, **outcome: Any) -> job_pb2.Job:
-        """End the attempt of a claimed job, completed unless said otherwise."""
+        """End the attempt of a claimed job, by default completed."""
         said = outcome or {"completed": jobs_service_pb2.FinishJobRequest.Completed()}
         request = jobs_service_pb2.FinishJobRequest(attempt=attempt_of(job), **said)
         ended: job_pb2.Job = (await self.call(self.jobs.FinishJob, request)).job
@@ -83,19 +83,19 @@ class Served:
 
 
 def attempt_of(job: job_pb2.Job) -> jobs_service_pb2.JobAttempt:
-    """The fencing token of a claimed job."""
+    """Return the fencing token of a claimed job."""
     return jobs_service_pb2.JobAttempt(job_id=job.job_id, attempt=job.attempt)
 
 
 def failed(code: str, *, retryable: bool = False) -> jobs_service_pb2.FinishJobRequest.Failed:
-    """The outcome of an error."""
+    """Return the outcome of an error."""
     error = job_pb2.JobError(code=code, message="It did not work.")
     return jobs_service_pb2.FinishJobRequest.Failed(error=error, retryable=retryable)
 
 
 @asynccontextmanager
 async def reached(target: str, signer: Callable[[str], identity.Signer]) -> AsyncGenerator[Served, None]:
-    """Reach a jobs service."""
+    """Connect to a jobs service."""
     channel = client.channel(target, service="repruv.jobs.v1.JobsService")
     yield Served(channel, signer)
     await channel.close()

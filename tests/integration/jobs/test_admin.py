@@ -27,7 +27,7 @@ async def ask(served: Served, rpc: str, **given: Any) -> Any:
 
 
 async def found(served: Served, kind: str) -> kind_pb2.Kind:
-    """The kind as it stands."""
+    """Return a kind."""
     kinds: list[kind_pb2.Kind] = list((await ask(served, "ListKinds")).kinds)
     assert [one.kind for one in kinds] == sorted(one.kind for one in kinds)
     return next(one for one in kinds if one.kind == kind)
@@ -177,7 +177,7 @@ async def test_workers_are_seen_with_what_they_hold(served: Served, kind: str) -
 
 @pytest.fixture
 def seen(jobs_engine: AsyncEngine) -> overview.Overview:
-    """What operators see there."""
+    """Return the overview of that database."""
     return overview.Overview(jobs_engine)
 
 

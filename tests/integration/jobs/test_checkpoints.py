@@ -17,7 +17,7 @@ from tests.integration.jobs import jobs_helpers
 
 @pytest.fixture
 async def job_id(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> UUID:
-    """A job that runs its first attempt."""
+    """Return a job in its first attempt."""
     job = await submitted()
     await jobs_helpers.claim_one(jobs, kind)
     return job.job_id

@@ -18,7 +18,7 @@ from tests.integration.jobs.jobs_server import Served
 
 @pytest.fixture
 async def kind(served: Served) -> str:
-    """A kind whose owners are told."""
+    """Return a kind that notifies its owners."""
     name = f"demo.{uuid4().hex}"
     await served.declare(kind_pb2.KindDeclaration(kind=name, notify_owner=True))
     return name
@@ -32,7 +32,7 @@ async def end(served: Served, kind: str, owner_id: str, **outcome: Any) -> job_p
 
 
 async def unread(served: Served, owner_id: str, **page: Any) -> jobs_service_pb2.ListNotificationsResponse:
-    """What the owner has not read of."""
+    """Return the owner's unread notifications."""
     request = jobs_service_pb2.ListNotificationsRequest(**page)
     answer: jobs_service_pb2.ListNotificationsResponse = await served.call(
         served.jobs.ListNotifications, request, service="gateway", user=owner_id

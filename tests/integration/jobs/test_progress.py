@@ -35,7 +35,7 @@ async def test_progress_never_falls_within_an_attempt_nor_passes_the_total(
 
 @pytest.fixture
 async def running(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> UUID:
-    """A job that runs its first attempt."""
+    """Return a job in its first attempt."""
     job = await submitted()
     await jobs_helpers.claim_one(jobs, kind)
     return job.job_id

@@ -54,7 +54,7 @@ class Replica:
         return time
 
     async def fired(self) -> list[domain.Job]:
-        """The jobs that were made, oldest first."""
+        """Return the submitted jobs, oldest first."""
         page = await self.jobs.list_page(
             owner_id=domain.SYSTEM, states=(), kinds={self.kind}, parent_id=None, page_size=100, page_token=""
         )
@@ -69,7 +69,7 @@ class Replica:
 
 @pytest.fixture
 async def schedule(jobs_engine: AsyncEngine, jobs: operations.Operations, kind: str) -> AsyncIterator[Replica]:
-    """A schedule of this test's own, not declared yet. None is left that would come due in another test."""
+    """Yield a schedule of this test, not registered yet; delete it afterwards."""
     made = Replica(jobs_engine, jobs, kind)
     yield made
     async with jobs_engine.begin() as conn:

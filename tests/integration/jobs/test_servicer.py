@@ -16,7 +16,7 @@ from worker import client as worker_client
 
 @pytest.fixture
 async def stub(jobs_target: str) -> AsyncIterator[jobs_service_pb2_grpc.JobsServiceAsyncStub]:
-    """The jobs service."""
+    """Yield a stub of the jobs service."""
     channel = worker_client.channel(jobs_target)
     yield jobs_service_pb2_grpc.JobsServiceStub(channel)
     await channel.close()
@@ -37,7 +37,7 @@ def signed(signer: Callable[[str], identity.Signer]) -> Callable[..., str]:
 async def job(
     stub: jobs_service_pb2_grpc.JobsServiceAsyncStub, signer: Callable[[str], identity.Signer]
 ) -> job_pb2.Job:
-    """A job of some owner."""
+    """Return a new job of a new owner."""
     spec = job_pb2.JobSpec(kind=f"demo.{uuid4().hex}", owner_id=str(uuid4()))
     request = jobs_service_pb2.SubmitJobRequest(job_id=str(ids.uuid7()), spec=spec)
     return (await client.Caller(signer("demo"))(stub.SubmitJob, request, timeout=5)).job

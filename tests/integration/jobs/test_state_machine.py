@@ -166,7 +166,7 @@ class Engine(model.Model):
     def submit_while_somebody_waits(self, what: str, which: int, limit: int) -> None:
         spec, refusal = self.spec(what, which)
         ready = {job.job_id for job in self.seen.values() if job.ready}
-        result, claimed = self.run(jobs_helpers.submit_to_who_waits(self.jobs, spec, self.kinds, limit))
+        result, claimed = self.run(jobs_helpers.submit_to_waiting_call(self.jobs, spec, self.kinds, limit))
         assert model.code(result) == (refusal or "created")
         # At most what was there, and what has just come.
         assert {job.job_id for job in claimed} <= ready | ({result[0].job_id} if refusal is None else set())

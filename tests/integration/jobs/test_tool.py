@@ -42,7 +42,7 @@ Tool = Callable[..., Awaitable[Ended]]
 
 @pytest.fixture
 def environment(jobs_target: str, seeds: dict[str, str], trusted_identity_keys: str) -> dict[str, str]:
-    """What the tool is told."""
+    """Return the environment of the command line."""
     return {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": f"{ROOT}:{ROOT / 'protos' / 'gen'}",
