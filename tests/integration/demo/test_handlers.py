@@ -205,7 +205,7 @@ async def test_a_cancelled_enable_leaves_nothing_and_can_be_retried(owner: Owner
     assert await owner.stored() == await owner.asked_for()
 
 
-async def test_rows_that_no_counter_vouches_for_are_replaced(owner: Owner) -> None:
+async def test_rows_that_no_counter_counts_are_replaced(owner: Owner) -> None:
     # A cancel whose deletes were cut short, and then a retry: the rows are still there, the counters are not.
     await owner.enable()
     with pytest.raises(RuntimeError):
@@ -262,7 +262,7 @@ async def test_a_cancelled_disable_fails_and_can_be_retried(owner: Owner) -> Non
     assert (await owner.mode()).state is State.DISABLED
 
 
-async def test_handlers_fail_when_told_to(owner: Owner) -> None:
+async def test_handlers_fail_on_purpose_when_configured(owner: Owner) -> None:
     failing = dataclasses.replace(owner.dependencies, failing=frozenset({"demo.enable"}))
     await owner.enable()
     with pytest.raises(worker.JobFailed) as failed:

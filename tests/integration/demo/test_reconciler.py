@@ -1,4 +1,4 @@
-"""What happens by itself: forgotten transitions are settled, unsubmitted jobs submitted, unjustified rows deleted."""
+"""Maintenance: lost ends are settled, unsubmitted jobs submitted, orphaned rows deleted."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def clean(loops: reconciler.Reconciler) -> None:
     await loops.clean()
 
 
-async def test_a_transition_whose_job_ended_unheard_is_settled(
+async def test_lost_end_of_a_job_is_settled_by_the_sweep(
     make_owner: Callable[..., Owner],
     demo_with_jobs: Demo,
     cancel_job: Callable[[UUID], Awaitable[None]],
@@ -76,7 +76,7 @@ async def test_a_jobs_service_that_is_down_changes_nothing(owner: Owner) -> None
     assert await owner.mode() == accepted.mode
 
 
-async def test_the_sweeper_leaves_every_row_that_has_a_reason(owner: Owner, loops: reconciler.Reconciler) -> None:
+async def test_the_sweeper_keeps_rows_of_current_generations(owner: Owner, loops: reconciler.Reconciler) -> None:
     await owner.enable()
     with pytest.raises(RuntimeError):
         await handlers.enable(owner.dependencies, await owner.context(kind=Crashing))
@@ -122,7 +122,7 @@ async def test_the_sweeper_deletes_older_generations_only(owner: Owner, loops: r
     assert await owner.stored() == await owner.asked_for()
 
 
-async def test_the_sweeper_waits_for_whoever_works_on_an_owner(
+async def test_the_sweeper_skips_a_locked_owner(
     owner: Owner, loops: reconciler.Reconciler, engine: AsyncEngine
 ) -> None:
     await owner.enabled(interactions=0)

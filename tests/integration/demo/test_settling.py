@@ -1,4 +1,4 @@
-"""What news of a job does to demo mode on a real database: each event once, late, twice, in any order."""
+"""What job updates do to demo mode on a real database: once, late, twice, in any order."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ async def test_the_failure_of_an_attempt_that_was_overtaken_changes_nothing(owne
     assert await owner.mode() == before
 
 
-async def test_news_of_an_older_generation_changes_nothing(owner: Owner) -> None:
+async def test_update_of_an_older_generation_changes_nothing(owner: Owner) -> None:
     await owner.enable()
     late = await owner.update(JobPhase.CANCELLED, version=50)
     await owner.settle(await owner.update(JobPhase.FAILED, version=5))
@@ -108,7 +108,7 @@ async def test_news_of_an_older_generation_changes_nothing(owner: Owner) -> None
 
 
 @pytest.mark.parametrize("phase", JobPhase)
-async def test_no_news_of_the_job_that_enabled_moves_an_enabled_demo_mode(owner: Owner, phase: JobPhase) -> None:
+async def test_no_update_moves_an_enabled_demo_mode(owner: Owner, phase: JobPhase) -> None:
     await owner.enabled(interactions=10)
     assert (await owner.settle(await owner.update(phase))).state is State.ENABLED
 
@@ -146,7 +146,7 @@ async def test_events_of_other_kinds_are_ignored(owner: Owner) -> None:
 
 
 @pytest.mark.parametrize("payload", [b"\xff\xff", b"broken job"])
-async def test_what_nobody_can_read_is_said_to_be_so(owner: Owner, payload: bytes) -> None:
+async def test_unreadable_messages_are_undecodable(owner: Owner, payload: bytes) -> None:
     if payload == b"broken job":
         job = job_pb2.Job(job_id="x", state=job_pb2.JOB_STATE_FAILED, spec=job_pb2.JobSpec(kind="demo.enable"))
         payload = job_events_pb2.JobEvents(events=[job_events_pb2.JobEvent(job=job)]).SerializeToString()

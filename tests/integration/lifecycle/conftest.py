@@ -14,7 +14,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import worker
-from chassis import ids, outbox, postgres
+from chassis import ids, outbox, postgres, prepared
 from dev.embedded import EmbeddedServers
 from lifecycle import updates
 from lifecycle.attempts import Attempt
@@ -135,10 +135,17 @@ class Case:
         def record(conn: object, cursor: object, statement: str, *rest: object) -> None:
             recorded.append(statement)
 
+        async def record_prepared(statement: prepared.Prepared, *arguments: Any) -> list[tuple[Any, ...]]:
+            recorded.append(statement.sql)
+            return await execute(statement, *arguments)
+
+        execute = prepared.Prepared.execute
         engines = [self.engine.sync_engine, postgres.autocommit(self.engine).sync_engine]
         for engine in engines:
             event.listen(engine, "before_cursor_execute", record)
-        yield recorded
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(prepared.Prepared, "execute", record_prepared)
+            yield recorded
         for engine in engines:
             event.remove(engine, "before_cursor_execute", record)
 

@@ -1,4 +1,4 @@
-"""The state machine of demo mode: every state with every action, every beginning of an attempt, every news of a job."""
+"""The state machine of demo mode: every state with every action, every start of an attempt, every job update."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ EFFECTS = {
 
 
 @pytest.mark.parametrize(("state", "phase"), list(itertools.product(State, JobPhase)))
-def test_every_news_in_every_state(state: State, phase: JobPhase) -> None:
+def test_every_update_in_every_state(state: State, phase: JobPhase) -> None:
     assert settle(mode_in(state), update_of(phase, error=ERROR)) == EFFECTS.get((state, phase))
 
 
@@ -155,7 +155,7 @@ def test_every_news_in_every_state(state: State, phase: JobPhase) -> None:
     "stale", [{"version": 7}, {"version": 3}, {"attempt": 1}, {"generation": 3}, {"job_id": uuid4()}]
 )
 @pytest.mark.parametrize(("state", "phase"), list(itertools.product(State, JobPhase)))
-def test_late_and_foreign_news_changes_nothing(state: State, phase: JobPhase, stale: dict[str, object]) -> None:
+def test_late_and_foreign_updates_change_nothing(state: State, phase: JobPhase, stale: dict[str, object]) -> None:
     assert settle(mode_in(state), update_of(phase, **stale)) is None
 
 
@@ -189,6 +189,6 @@ def test_every_effect_is_a_legal_transition() -> None:
         (domain.Mode(owner_id=OWNER), False, False),
     ],
 )
-def test_which_rows_are_justified(mode: domain.Mode, present: bool, older: bool) -> None:
+def test_which_rows_are_kept(mode: domain.Mode, present: bool, older: bool) -> None:
     assert domain.keeps_rows(mode, 4) is present
     assert domain.keeps_rows(mode, 3) is older

@@ -89,7 +89,7 @@ async def test_what_is_left_over_waits_for_a_user_who_connects_anew_and_spares_t
     assert not await owner.row_exists("connection_pending_revocations")
 
 
-async def test_what_is_left_over_is_submitted_again_and_forgotten_after_a_week(
+async def test_pending_revocations_are_submitted_again_and_deleted_after_a_week(
     owner: Any, tampering: Any, ended: Any
 ) -> None:
     await ended(owner, tampering, JobPhase.FAILED)
@@ -110,7 +110,7 @@ async def test_what_is_left_over_is_submitted_again_and_forgotten_after_a_week(
     assert not await owner.row_exists("connection_pending_revocations")
 
 
-async def test_disabling_an_account_takes_its_access_back_and_enabling_does_not_connect_it(
+async def test_disabling_an_account_revokes_its_access_and_enabling_does_not_connect_it(
     owner: Any, tampering: Any, new_owner: Any
 ) -> None:
     other = await new_owner()

@@ -30,7 +30,7 @@ async def test_youtube_is_connected_with_its_channel_and_videos(new_owner: Any, 
     assert not await owner.row_exists("connection_items")
 
 
-async def test_instagram_gets_a_lasting_token_and_cannot_take_it_back(new_owner: Any, tampering: Any) -> None:
+async def test_instagram_gets_a_long_lived_token_and_cannot_revoke_it(new_owner: Any, tampering: Any) -> None:
     owner = await new_owner("instagram")
     assert (await owner.connected()).item_count == 2
     assert (await owner.tokens()).access_token.startswith("lasting-")
@@ -39,7 +39,7 @@ async def test_instagram_gets_a_lasting_token_and_cannot_take_it_back(new_owner:
     assert (await owner.connection()).state is State.DISCONNECTED
 
 
-async def test_demo_mode_stands_in_the_way(owner: Any) -> None:
+async def test_demo_mode_prevents_connecting(owner: Any) -> None:
     owner.parts.gate.refusal = errors.FailedPrecondition("Demo.", code="demo_mode_active")
     with pytest.raises(errors.FailedPrecondition, match="Demo"):
         await owner.begin()
@@ -120,7 +120,7 @@ async def test_an_account_belongs_to_one_user_and_the_other_keeps_it(
 @pytest.mark.parametrize(
     ("refusal", "attempts"), [({"status": 503, "times": 99}, 4), ({"status": 400, "times": 99}, 1)], ids=str
 )
-async def test_secrets_go_even_if_the_platform_takes_nothing_back(
+async def test_secrets_are_deleted_even_if_the_platform_revokes_nothing(
     owner: Any, tampering: Any, refusal: dict[str, Any], attempts: int
 ) -> None:
     await owner.connected()
@@ -240,7 +240,7 @@ async def test_however_a_disconnect_job_ends_the_secrets_are_gone(owner: Any, ph
     assert await owner.stored() is None
 
 
-async def test_news_of_an_older_generation_changes_nothing(owner: Any) -> None:
+async def test_update_of_an_older_generation_changes_nothing(owner: Any) -> None:
     await owner.returned()
     late = await owner.update(JobPhase.FAILED)
     await owner.returned()

@@ -1,4 +1,4 @@
-"""Transitions whose job has ended unheard, or never arrived: repaired by reading and by looking again."""
+"""Transitions whose job has ended unnoticed, or was never submitted: repaired by reads and by the sweep."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def test_a_job_that_never_arrived_is_submitted_again(
     await eventually(has_arrived)
 
 
-async def test_the_end_of_a_job_that_nobody_heard_is_found_by_reading(
+async def test_lost_end_of_a_job_is_repaired_by_a_read(
     owner: Any, parts_with_jobs: Any, cancel: Callable[[str], Awaitable[None]]
 ) -> None:
     served = replace(owner, parts=parts_with_jobs)
@@ -45,7 +45,7 @@ async def test_the_end_of_a_job_that_nobody_heard_is_found_by_reading(
     assert await served.stored() is None
 
 
-async def test_the_end_of_a_job_that_nobody_heard_is_found_by_looking(
+async def test_lost_end_of_a_job_is_settled_by_the_sweep(
     owner: Any, parts_with_jobs: Any, cancel: Callable[[str], Awaitable[None]], eventually: Eventually
 ) -> None:
     served = replace(owner, parts=parts_with_jobs)

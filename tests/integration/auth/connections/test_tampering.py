@@ -231,7 +231,7 @@ async def test_what_a_platform_calls_itself_is_shown_as_text_only(owner: Any, ta
         "@evil.example",
     ],
 )
-async def test_nobody_is_sent_elsewhere_afterwards(owner: Any, return_to: str) -> None:
+async def test_return_to_never_leads_to_another_site(owner: Any, return_to: str) -> None:
     with pytest.raises(errors.InvalidArgument) as refused:
         await owner.begin(return_to)
     assert refused.value.field == "return_to"

@@ -84,18 +84,18 @@ def test_a_connect_job_works_in_connecting_only(state: State) -> None:
 @pytest.mark.parametrize(
     "changed", [{"version": 5}, {"version": 1}, {"attempt": 1}, {"generation": 2}, {"job_id": uuid4()}]
 )
-def test_old_news_and_news_of_others_does_nothing(changed: dict[str, object]) -> None:
+def test_old_and_foreign_updates_have_no_effect(changed: dict[str, object]) -> None:
     assert settle(MOVING, update_of(MOVING, JobPhase.FAILED, **changed)) is None
 
 
 @pytest.mark.parametrize("phase", JobPhase)
 @pytest.mark.parametrize("state", set(State) - {State.CONNECTING, State.DISCONNECTING})
-def test_news_moves_only_what_a_job_moves(state: State, phase: JobPhase) -> None:
+def test_updates_move_only_connections_with_a_pending_job(state: State, phase: JobPhase) -> None:
     present = replace(MOVING, state=state)
     assert settle(present, update_of(present, phase)) is None
 
 
-def test_reasons_of_jobs_are_kept_if_they_are_ours_only() -> None:
+def test_only_known_error_codes_of_jobs_are_stored() -> None:
     ours = settle(
         MOVING, update_of(MOVING, JobPhase.FAILED, error=Error(code="platform_unavailable", message="Theirs."))
     )
