@@ -102,14 +102,15 @@ class Feed:
         latest = self._snapshots.get(source)
         if latest is not None and not latest.note(snapshot):
             return
-        if (frame := source.frame(snapshot, self.jobs.get(source.job_id(snapshot)))) is not None:
+        job = self.jobs.get(source.job_id(snapshot)) if source.job_kinds else None
+        if (frame := source.frame(snapshot, job)) is not None:
             self._send(frame)
 
     def resource_frames(self, latest: snapshots.Snapshots[Any]) -> list[frames.Frame]:
         """Return the frames of the latest snapshots of a source, as `receive` sends them."""
         source = latest.source
-        shown = [source.frame(snapshot, self.jobs.get(source.job_id(snapshot))) for snapshot in latest.latest]
-        return [frame for frame in shown if frame is not None]
+        encoded = [source.frame(snapshot, self.jobs.get(source.job_id(snapshot))) for snapshot in latest.latest]
+        return [frame for frame in encoded if frame is not None]
 
     async def refresh(self, latest: snapshots.Snapshots[Any], stream: connection.Connection) -> None:
         """Fetch the snapshots of a source as the user of `stream`; after a failure the sweep tries again."""

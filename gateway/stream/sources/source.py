@@ -28,7 +28,7 @@ class Source(Generic[Snapshot]):
     has_state = True
     """Whether new streams begin with the latest snapshots, and `fetch` repairs them; such snapshots have a `version`."""
     job_kinds: frozenset[str] = frozenset()
-    """The kinds of the jobs that move the resource: a transition that contradicts the snapshots causes a refresh."""
+    """The kinds of the jobs that move the resource. Its frames show them, and a contradicting transition causes a refresh."""
     refresh_seconds = 5.0
     """The shortest time between two refreshes of an owner."""
 
@@ -60,7 +60,7 @@ class Source(Generic[Snapshot]):
         raise NotImplementedError
 
     def show(self, snapshot: Snapshot, job: job_pb2.Job | None) -> Mapping[str, Any] | None:
-        """Return the JSON of a snapshot and of its job, if that is known; None for one that streams leave out."""
+        """Return the JSON of a snapshot, with its job if that is known; None for a snapshot that streams leave out."""
         raise NotImplementedError
 
     def frame(self, snapshot: Snapshot, job: job_pb2.Job | None) -> frames.Frame | None:
