@@ -7,9 +7,9 @@ import time
 from typing import Any
 
 from tests.acceptance.conftest import NewUser
+from tests.acceptance.consistency_watch import ConsistencyWatch
 from tests.acceptance.streams import Stream
 from tests.acceptance.users import User
-from tests.acceptance.watching import Watch
 
 WISH = {"profile_type": "auto", "niche": "tech_reviews"}
 
@@ -111,7 +111,7 @@ async def test_disable_takes_everything_away_and_tells_how_much(user: User) -> N
 
 
 async def test_stream_tells_the_whole_story_once(user: User) -> None:
-    async with Stream(user) as stream, Watch(user, interactions=2000) as watch:
+    async with Stream(user) as stream, ConsistencyWatch(user, interactions=2000) as watch:
         job_id = await user.enable(WISH)
         await stream.tells_end(job_id, "completed")
         await stream.has("demo", lambda data: data["status"] == "enabled")

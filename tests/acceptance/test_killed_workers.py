@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from tests.acceptance import waiting
+from tests.acceptance.consistency_watch import ConsistencyWatch
 from tests.acceptance.streams import Stream
 from tests.acceptance.system import WORKER, System
 from tests.acceptance.users import User
-from tests.acceptance.watching import Watch
 
 LARGE = 100_000
 WISH = {"niche": "tech_reviews", "interaction_count": LARGE}
@@ -27,7 +27,7 @@ async def fast_workers(running: System) -> AsyncIterator[None]:
 
 
 async def test_another_worker_goes_on(system: System, user: User) -> None:
-    async with Stream(user) as stream, Watch(user, interactions=LARGE) as watch:
+    async with Stream(user) as stream, ConsistencyWatch(user, interactions=LARGE) as watch:
         job_id = await user.enable(WISH)
         written = await user.written(10_000)
         (first,) = await _attempts(user, job_id)
@@ -54,7 +54,7 @@ async def test_another_worker_goes_on(system: System, user: User) -> None:
 
 
 async def test_job_waits_for_a_worker_and_goes_on_where_it_stopped(system: System, user: User) -> None:
-    async with system.down(WORKER, 1), Stream(user) as stream, Watch(user, interactions=LARGE):
+    async with system.down(WORKER, 1), Stream(user) as stream, ConsistencyWatch(user, interactions=LARGE):
         job_id = await user.enable(WISH)
         await user.written(10_000)
         await system.kill(WORKER, 0)
@@ -81,7 +81,7 @@ async def test_job_waits_for_a_worker_and_goes_on_where_it_stopped(system: Syste
 
 async def test_zombie_changes_nothing(system: System, user: User) -> None:
     """A worker that was paused for longer than its lease wakes up, and finds that the job is no longer its own."""
-    async with Stream(user) as stream, Watch(user, interactions=LARGE):
+    async with Stream(user) as stream, ConsistencyWatch(user, interactions=LARGE):
         job_id = await user.enable(WISH)
         await user.written(10_000)
         (first,) = await _attempts(user, job_id)

@@ -7,10 +7,10 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from tests.acceptance.consistency_watch import ConsistencyWatch
 from tests.acceptance.streams import Stream
 from tests.acceptance.system import WORKER, System
 from tests.acceptance.users import User
-from tests.acceptance.watching import Watch
 
 WISH = {"niche": "fitness"}
 PARTS = ("gateway", "jobs", "demo", "auth", "nats", "postgres")
@@ -19,7 +19,7 @@ PARTS = ("gateway", "jobs", "demo", "auth", "nats", "postgres")
 @pytest.mark.parametrize("how", ["stopped", "killed"])
 @pytest.mark.parametrize("part", PARTS)
 async def test_job_and_stream_survive(part: str, how: str, system: System, user: User) -> None:
-    async with Stream(user) as stream, Watch(user, interactions=2000):
+    async with Stream(user) as stream, ConsistencyWatch(user, interactions=2000):
         job_id = await user.enable(WISH)
         await user.written(200)
         gone_at = time.monotonic()
@@ -41,7 +41,7 @@ async def test_job_and_stream_survive(part: str, how: str, system: System, user:
 
 
 async def test_nats_is_away_all_the_time(system: System, user: User) -> None:
-    async with system.down("nats"), Stream(user) as stream, Watch(user, interactions=2000):
+    async with system.down("nats"), Stream(user) as stream, ConsistencyWatch(user, interactions=2000):
         job_id = await user.enable(WISH)
         await stream.tells_end(job_id, "completed")
         await stream.has("demo", lambda data: data["status"] == "enabled")

@@ -18,7 +18,7 @@ from dev.launcher.stack import Stack
 from tests.acceptance import waiting
 from tests.acceptance.system import System
 from tests.acceptance.users import PASSWORD
-from tests.security.people import Person
+from tests.security.users import Person
 
 ADMIN_EMAIL = "admin@example.org"
 TRUSTED_PROXY = "127.0.0.1"

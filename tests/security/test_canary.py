@@ -17,9 +17,9 @@ from services.auth.encryption.keyring import Keyring
 from services.auth.second_factor import codes
 from tests.acceptance import waiting
 from tests.acceptance.users import PASSWORD
-from tests.security import people, secrets_seen
+from tests.security import secrets_seen, users
 from tests.security.conftest import Replicated
-from tests.security.people import Person
+from tests.security.users import Person
 
 CHANGED = "canary-changed-anvil-rowing"
 RESET = "canary-reset-anvil-rowing"
@@ -85,7 +85,7 @@ async def opened(system: Replicated, person: Person, table: str, column: str) ->
 
 async def reset_password(system: Replicated, person: Person, seen: dict[str, str]) -> None:
     assert (await person.post("/auth/password/forgot", json={"email": person.email})).status_code == 202
-    seen["reset link"] = await people.mailed_token(system.mails, person.email, "reset-password")
+    seen["reset link"] = await users.mailed_token(system.mails, person.email, "reset-password")
     answer = await person.post("/auth/password/reset", json={"token": seen["reset link"], "password": RESET})
     assert answer.status_code == 204, answer.text
 
@@ -93,7 +93,7 @@ async def reset_password(system: Replicated, person: Person, seen: dict[str, str
 async def test_no_secret_can_be_read_after_a_full_use(system: Replicated, person: Person) -> None:
     seen = {"password": PASSWORD, "changed password": CHANGED, "reset password": RESET, "guessed password": GUESSED}
     seen |= {"first token": person.token, "bearer token": await person.new_token()}
-    seen["verification link"] = await people.mailed_token(system.mails, person.email, "verify-email")
+    seen["verification link"] = await users.mailed_token(system.mails, person.email, "verify-email")
     assert (await person.post("/auth/email/verify", json={"token": seen["verification link"]})).status_code == 204
     await person.post("/auth/login", json={"email": person.email, "password": GUESSED})
     await person.post("/auth/login", json={"email": person.email, "password": [GUESSED], "nonsense": GUESSED})

@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from tests.acceptance.users import PASSWORD
-from tests.security import people
+from tests.security import users
 from tests.security.conftest import NewPerson, Replicated
-from tests.security.people import Person
+from tests.security.users import Person
 
 Body = dict[str, str]
 _OWN = frozenset({"date", "x-request-id"})
@@ -35,7 +35,7 @@ def told(answer: httpx.Response, email: str) -> tuple[int, dict[str, str], str]:
 
 
 async def ask(url: str, path: str, sent: Body) -> tuple[int, dict[str, str], str]:
-    async with people.at(url, address=people.new_address()) as http:
+    async with users.at(url, address=users.new_address()) as http:
         return told(await http.post(f"/api/v1{path}", json=sent), sent["email"])
 
 
@@ -72,5 +72,5 @@ async def test_registering_by_mail_tells_nobody_who_is_registered(system: Replic
         assert known == await ask(system.url, "/auth/register", {"email": new, "password": PASSWORD})
         assert "set-cookie" not in known[1]
         # The owner learns of it, without a link that would verify anything; the other gets one.
-        assert await people.mailed_token(system.mails, new, "verify-email")
+        assert await users.mailed_token(system.mails, new, "verify-email")
         assert (await person.get("/auth/me")).status_code == 200

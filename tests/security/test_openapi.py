@@ -16,7 +16,7 @@ import pytest
 
 from tests.acceptance.users import PASSWORD
 from tests.security.conftest import ADMIN_EMAIL, Replicated
-from tests.security.people import Person
+from tests.security.users import Person
 
 HERE = Path(__file__).parent
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "1"))

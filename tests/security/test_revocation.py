@@ -10,10 +10,10 @@ import pytest
 from tests.acceptance import waiting
 from tests.acceptance.streams import Stream
 from tests.acceptance.users import PASSWORD
-from tests.security import people
+from tests.security import users
 from tests.security.conftest import NewPerson, Replicated
-from tests.security.people import Person
-from tests.security.watching import Watch
+from tests.security.token_watch import TokenWatch
+from tests.security.users import Person
 
 SESSIONS_EACH = 10
 CACHE_SECONDS = 5.0
@@ -38,8 +38,8 @@ async def test_forty_warm_sessions_end_on_every_gateway(system: Replicated, new_
     tokens = [await owner.new_token() for owner in owners for _ in range(SESSIONS_EACH)]
     here, there = system.urls
     for url in (here, there):
-        assert {await people.status(url, token) for token in tokens} == {200}
-    async with Watch(here, tokens) as at_once, Watch(there, tokens) as soon:
+        assert {await users.status(url, token) for token in tokens} == {200}
+    async with TokenWatch(here, tokens) as at_once, TokenWatch(there, tokens) as soon:
         await asyncio.gather(*(end_all(owner) for owner in owners))
         at_once.over()
         await at_once.has_refused_all()
@@ -49,7 +49,7 @@ async def test_forty_warm_sessions_end_on_every_gateway(system: Replicated, new_
 async def test_without_nats_nothing_that_ended_is_remembered(system: Replicated, person: Person) -> None:
     tokens = [await person.new_token() for _ in range(SESSIONS_EACH)]
     here, there = system.urls
-    async with Watch(here, tokens) as at_once, Watch(there, tokens) as soon:
+    async with TokenWatch(here, tokens) as at_once, TokenWatch(there, tokens) as soon:
         await at_once.sees(200)
         await soon.sees(200)
         async with system.down("nats"):
@@ -58,7 +58,7 @@ async def test_without_nats_nothing_that_ended_is_remembered(system: Replicated,
             await at_once.has_refused_all()
             await soon.has_refused_all(seconds=CACHE_SECONDS + SLACK_SECONDS)
         await waiting.until(system.is_healthy, "NATS is heard again")
-        assert {await people.status(url, token) for token in tokens for url in (here, there)} == {401}
+        assert {await users.status(url, token) for token in tokens for url in (here, there)} == {401}
 
 
 async def test_what_was_asked_while_auth_stood_still_is_not_remembered(system: Replicated, person: Person) -> None:
@@ -66,7 +66,7 @@ async def test_what_was_asked_while_auth_stood_still_is_not_remembered(system: R
     here, there = system.urls
     # The session that ends the others is known, so that only the ending itself waits for auth.
     assert (await person.get("/auth/me")).status_code == 200
-    async with system.paused("auth") as wake, Watch(here, tokens) as at_once, Watch(there, tokens) as soon:
+    async with system.paused("auth") as wake, TokenWatch(here, tokens) as at_once, TokenWatch(there, tokens) as soon:
         ending = asyncio.create_task(end_all(person))
         # Nobody is let in on trust, and every gateway has questions under way.
         for watch in (at_once, soon):
@@ -111,14 +111,14 @@ async def change(system: Replicated, admin: Person, person: Person) -> None:
     assert answer.status_code == 200, answer.text
     # The session goes on, under another token.
     assert person.token != before
-    assert [await people.status(url, person.token) for url in system.urls] == [200, 200]
+    assert [await users.status(url, person.token) for url in system.urls] == [200, 200]
     await refused_everywhere(system, before)
     assert (await person.post("/auth/token", json=person.credentials)).status_code == 401
 
 
 async def reset(system: Replicated, admin: Person, person: Person) -> None:
     assert (await person.post("/auth/password/forgot", json={"email": person.email})).status_code == 202
-    token = await people.mailed_token(system.mails, person.email, "reset-password")
+    token = await users.mailed_token(system.mails, person.email, "reset-password")
     answer = await person.post("/auth/password/reset", json={"token": token, "password": OTHER_PASSWORD})
     assert answer.status_code == 204, answer.text
     assert "set-cookie" not in answer.headers
@@ -136,20 +136,20 @@ async def disable(system: Replicated, admin: Person, person: Person) -> None:
 async def promote(system: Replicated, admin: Person, person: Person) -> None:
     answer = await admin.post(f"/admin/users/{person.user_id}/role", json={"role": "admin"})
     assert answer.status_code == 200, answer.text
-    assert await people.status(system.url, await person.new_token(), "/api/v1/admin/users") == 200
+    assert await users.status(system.url, await person.new_token(), "/api/v1/admin/users") == 200
 
 
 async def demote(system: Replicated, admin: Person, person: Person) -> None:
     assert (await admin.post(f"/admin/users/{person.user_id}/role", json={"role": "user"})).status_code == 200
-    assert await people.status(system.url, await person.new_token(), "/api/v1/admin/users") == 403
+    assert await users.status(system.url, await person.new_token(), "/api/v1/admin/users") == 403
 
 
 async def refused_everywhere(system: Replicated, token: str) -> None:
     here, there = system.urls
-    assert await people.status(here, token) == 401
+    assert await users.status(here, token) == 401
 
     async def is_refused() -> bool:
-        return await people.status(there, token) == 401
+        return await users.status(there, token) == 401
 
     await waiting.until(is_refused, "the other gateway refuses it", seconds=CACHE_SECONDS + SLACK_SECONDS)
 
@@ -162,7 +162,7 @@ async def test_what_changes_an_account_ends_its_sessions(
         await promote(system, admin, person)
     tokens = [await person.new_token() for _ in range(2)]
     for url in system.urls:
-        assert [await people.status(url, token) for token in tokens] == [200, 200]
+        assert [await users.status(url, token) for token in tokens] == [200, 200]
     await end(system, admin, person)
     for token in tokens:
         await refused_everywhere(system, token)

@@ -9,9 +9,9 @@ import pytest
 
 from tests.acceptance import waiting
 from tests.integration.gateway.html import Page, submit
-from tests.security import people
+from tests.security import users
 from tests.security.conftest import Replicated
-from tests.security.people import Person
+from tests.security.users import Person
 
 TOGETHER = 10
 _COUNTING = """
@@ -41,7 +41,7 @@ async def test_a_planted_token_is_nobody_before_and_after_signing_in(
     system: Replicated, person: Person, path: str
 ) -> None:
     planted = f"rpv_{secrets.token_urlsafe(32)}"
-    async with people.at(system.url) as browser:
+    async with users.at(system.url) as browser:
         browser.cookies.set("session", planted, domain="127.0.0.1")
         email = person.email if path == "/auth/login" else f"new-{person.email}"
         answer = await browser.post(f"/api/v1{path}", json={**person.credentials, "email": email})
@@ -49,8 +49,8 @@ async def test_a_planted_token_is_nobody_before_and_after_signing_in(
         begun = answer.cookies["session"]
     assert begun != planted
     for url in system.urls:
-        assert await people.status(url, begun) == 200
-        assert await people.status(url, planted) == 401
+        assert await users.status(url, begun) == 200
+        assert await users.status(url, planted) == 401
 
 
 @pytest.mark.parametrize("path", ["/auth/login", "/auth/register"])
@@ -60,22 +60,22 @@ async def test_signing_in_over_a_session_ends_it(system: Replicated, person: Per
     answer = await person.post(path, json={**person.credentials, "email": email})
     assert answer.is_success, answer.text
     assert person.token != before
-    assert await people.status(system.url, before) == 401
+    assert await users.status(system.url, before) == 401
     assert (await person.get("/auth/me")).status_code == 200
     # A program that gets a token of its own ends nothing, whatever cookie came along.
-    assert await people.status(system.url, await person.new_token() if path == "/auth/login" else person.token) == 200
+    assert await users.status(system.url, await person.new_token() if path == "/auth/login" else person.token) == 200
     assert (await person.get("/auth/me")).status_code == 200
 
 
 async def test_the_page_ends_the_session_before_too(system: Replicated, person: Person) -> None:
     before = person.token
-    async with people.at(system.url) as browser:
+    async with users.at(system.url) as browser:
         page = Page(await browser.get("/login", headers={"Accept": "text/html"}))
         browser.cookies.set("session", before, domain="127.0.0.1", path="/")
         answer = await submit(browser, page, "/login", **person.credentials)
         assert answer.status_code == 303
-        assert await people.status(system.url, answer.cookies["session"]) == 200
-    assert await people.status(system.url, before) == 401
+        assert await users.status(system.url, answer.cookies["session"]) == 200
+    assert await users.status(system.url, before) == 401
 
 
 async def test_use_renews_a_session_by_one_write(system: Replicated, person: Person) -> None:
@@ -87,7 +87,7 @@ async def test_use_renews_a_session_by_one_write(system: Replicated, person: Per
     await system.execute(_AGE, found["session_id"])
     await system.execute(_COUNTING)
     try:
-        async with people.at(system.urls[0], token) as here, people.at(system.urls[1], token) as there:
+        async with users.at(system.urls[0], token) as here, users.at(system.urls[1], token) as there:
             async with system.held("auth.sessions", "session_id", found["session_id"]):
                 asking = [asyncio.ensure_future(http.get("/api/v1/auth/me")) for http in (here, there) * TOGETHER]
 

@@ -9,9 +9,9 @@ import httpx
 
 from services.auth import throttling
 from tests.acceptance.users import PASSWORD
-from tests.security import people
+from tests.security import users
 from tests.security.conftest import TRUSTED_PROXY, Replicated
-from tests.security.people import Person
+from tests.security.users import Person
 
 WRONG = "wrong-anvil-rowing"
 BURST = 50
@@ -29,8 +29,8 @@ def must_be_blocked(answer: httpx.Response) -> None:
 async def test_a_burst_is_counted_to_the_last_guess_and_locks_out_its_own_network_only(
     system: Replicated, person: Person
 ) -> None:
-    address = people.new_address()
-    async with people.at(system.urls[0], address=address) as here, people.at(system.urls[1], address=address) as there:
+    address = users.new_address()
+    async with users.at(system.urls[0], address=address) as here, users.at(system.urls[1], address=address) as there:
         burst = (guess((here, there)[number % 2], person.email) for number in range(BURST))
         answers = await asyncio.gather(*burst)
         assert {answer.status_code for answer in answers} <= {401, 429}
@@ -59,7 +59,7 @@ async def test_an_address_is_one_however_it_is_written(system: Replicated, perso
     ]
     # What is no spelling of an address is none of a guess either.
     others = [f"{local.replace('u', 'ｕ')}@{host}", f"{local}\u200b@{host}", f"{local}@{host}.", f"{person.email}\0"]
-    async with people.at(system.url, address=people.new_address()) as http:
+    async with users.at(system.url, address=users.new_address()) as http:
         for email in others:
             assert (await guess(http, email)).status_code == 422, email
         for number in range(throttling.FAILURES_PER_ACCOUNT):
@@ -70,15 +70,15 @@ async def test_an_address_is_one_however_it_is_written(system: Replicated, perso
 
 
 async def test_nobody_chooses_where_they_come_from(system: Replicated, person: Person) -> None:
-    address = people.new_address()
-    async with people.at(system.url, address=address) as http:
+    address = users.new_address()
+    async with users.at(system.url, address=address) as http:
         for number in range(throttling.FAILURES_PER_ACCOUNT):
             claimed = f"203.0.113.{number}"
             sent = {"X-Forwarded-For": claimed, "X-Real-IP": claimed, "Forwarded": f"for={claimed}"}
             assert (await guess(http, person.email, **sent)).status_code == 401
         must_be_blocked(await guess(http, person.email, PASSWORD, **{"X-Forwarded-For": "198.51.100.1"}))
     # Behind a proxy that is believed, only what the proxy itself wrote counts: the last address.
-    async with people.at(system.url, address=TRUSTED_PROXY) as http:
+    async with users.at(system.url, address=TRUSTED_PROXY) as http:
         for number in range(throttling.FAILURES_PER_ACCOUNT):
             seen = {"X-Forwarded-For": f"203.0.113.{number}, 192.0.2.77"}
             assert (await guess(http, person.email, **seen)).status_code == 401
@@ -87,7 +87,7 @@ async def test_nobody_chooses_where_they_come_from(system: Replicated, person: P
 
 
 async def test_a_network_of_ipv6_is_one_customer(system: Replicated, person: Person) -> None:
-    async with people.at(system.url, address=TRUSTED_PROXY) as http:
+    async with users.at(system.url, address=TRUSTED_PROXY) as http:
         for number in range(throttling.FAILURES_PER_ACCOUNT):
             sent = {"X-Forwarded-For": f"2001:db8:7:1:{number:x}::{number:x}"}
             assert (await guess(http, person.email, **sent)).status_code == 401
@@ -97,8 +97,8 @@ async def test_a_network_of_ipv6_is_one_customer(system: Replicated, person: Per
 
 
 async def test_a_megabyte_of_password_reaches_nobody(system: Replicated, person: Person) -> None:
-    address = people.new_address()
-    async with people.at(system.url, address=address) as http:
+    address = users.new_address()
+    async with users.at(system.url, address=address) as http:
         answers = await asyncio.gather(*(guess(http, person.email, "x" * 1_000_000) for _ in range(20)))
         assert {answer.status_code for answer in answers} == {413}
         counted = await system.query("SELECT key FROM auth.login_failures WHERE key LIKE %s", f"%{address}")

@@ -12,7 +12,7 @@ import playwright
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[3]
-TESTS = ROOT / "tests" / "browser_module"
+TESTS = ROOT / "tests" / "javascript"
 STATIC = ROOT / "gateway" / "static"
 FRONTEND = ROOT / "docs" / "frontend.md"
 MODULE = [STATIC / "repruv.js", *sorted((STATIC / "repruv").glob("*.js"))]

@@ -19,7 +19,7 @@ import httpx
 from dev import subprocesses
 
 ROOT = Path(__file__).parents[4]
-SERVERS = ROOT / "tests" / "oauth_servers"
+SERVERS = ROOT / "tests" / "fixtures" / "oauth"
 INSTALLED = ROOT / ".data" / "oauth_servers"
 
 

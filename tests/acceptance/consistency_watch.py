@@ -10,7 +10,7 @@ from tests.acceptance.users import User
 PAUSE_SECONDS = 0.03
 
 
-class Watch:
+class ConsistencyWatch:
     """Looks at the status, the rows and the numbers in turn, while the context lasts; fails at its end.
 
     Each round looks at the status before and after: what was seen between must fit one of them. Begin it before the state

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from typing import Self
 
 from tests.acceptance import waiting
-from tests.security import people
+from tests.security import users
 
 TOGETHER = 4
 _PROVED = 3
 """How often each token must have been refused."""
 
 
-class Watch:
+class TokenWatch:
     """Asks one gateway while the context lasts."""
 
     def __init__(self, url: str, tokens: Sequence[str]) -> None:
@@ -63,7 +63,7 @@ class Watch:
         await waiting.until(look, f"{self._url} refuses all tokens", seconds=seconds)
 
     async def _ask(self, turns: itertools.cycle[str]) -> None:
-        async with people.at(self._url) as http:
+        async with users.at(self._url) as http:
             while True:
                 token = next(turns)
                 is_dead = self._over or bool(self._refused[token])
