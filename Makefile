@@ -1,4 +1,4 @@
-# Everything a developer types. Each target makes the virtual environment first, once.
+# The commands of a developer. Each target creates the virtual environment first, once.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
@@ -19,29 +19,29 @@ help: ## Show this list
 up: $(INSTALLED) ## Start everything on http://127.0.0.1:8080 (GATEWAY_PORT=… SCALE="demo-worker=2")
 	@$(BIN)/python -m dev up
 
-demo: $(INSTALLED) ## Go through the main job in this terminal, against the running system (ARGS="--interactions 100000")
+demo: $(INSTALLED) ## Run the main job in this terminal, against the running system (ARGS="--interactions 100000")
 	@$(BIN)/python -m dev demo $(ARGS)
 
-admin: $(INSTALLED) ## See and steer the job engine of the running system (ARGS="list --state failed"; ARGS=--help)
+admin: $(INSTALLED) ## Inspect and control the job engine of the running system (ARGS="list --state failed"; ARGS=--help)
 	@$(BIN)/python -m dev admin $(ARGS)
 
 test: $(INSTALLED) ## Run the tests (ARGS="tests/unit -k name")
 	@tests/browser/install
 	@PYTEST="$(BIN)/python -m pytest" tests/run $(ARGS)
 
-screenshots: $(INSTALLED) ## Take the pictures of the README again, from the running system (GATEWAY_PORT=…)
+screenshots: $(INSTALLED) ## Update the README's pictures from the running system (GATEWAY_PORT=…)
 	$(BIN)/python -m tests.browser.screenshots
 
 chaos: $(INSTALLED) ## Disturb a system at random (CHAOS_SECONDS=60 CHAOS_SEED=…)
 	$(BIN)/python -m pytest tests/chaos -s $(ARGS)
 
-fuzz: $(INSTALLED) ## Send the API what its document allows and what not (FUZZ_EXAMPLES=50)
+fuzz: $(INSTALLED) ## Fuzz the API from its OpenAPI document (FUZZ_EXAMPLES=50)
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-50} $(BIN)/python -m pytest tests/security/test_openapi.py $(ARGS)
 
-postgres: $(INSTALLED) ## Check that PostgreSQL is reached encrypted only, with the PostgreSQL of this system
+postgres: $(INSTALLED) ## Check that PostgreSQL accepts only encrypted connections, with the PostgreSQL of this system
 	$(BIN)/python -m pytest tests/system_postgres $(ARGS)
 
-containers: ## Run docker-compose.yml and check what users do with it (COMPOSE="docker compose")
+containers: ## Test docker-compose.yml in real containers (COMPOSE="docker compose")
 	@COMPOSE="$(COMPOSE)" tests/containers/run
 
 check: $(INSTALLED) ## Lint, formatting, types, protos, generated stubs
@@ -63,24 +63,24 @@ protos: $(INSTALLED) ## Generate the stubs in protos/gen and the TypeScript type
 bench: $(INSTALLED) ## Run the benchmarks (ARGS=…)
 	$(BIN)/python -m bench $(ARGS)
 
-bench-jobs: $(INSTALLED) ## Measure the job engine beside its peers (ARGS="--sustain 60 --history 5000000")
+bench-jobs: $(INSTALLED) ## Compare the job engine with its peers (ARGS="--sustain 60 --history 5000000")
 	$(BIN)/python -m bench.jobs $(ARGS)
 
 bench-pages: $(INSTALLED) ## Measure the pages as browsers see them (ARGS="dashboard --loads 30")
 	@tests/browser/install
 	@$(BIN)/python -m bench.pages $(ARGS)
 
-bench-stream: $(INSTALLED) ## Measure event streams beside their peers (ARGS="--only repruv")
+bench-stream: $(INSTALLED) ## Compare event streams with their peers (ARGS="--only repruv")
 	$(BIN)/python -m bench.stream $(ARGS)
 
-lighthouse: $(INSTALLED) ## Let Lighthouse judge every page, about ten minutes (ARGS="dashboard --preset mobile")
+lighthouse: $(INSTALLED) ## Run Lighthouse on every page, about ten minutes (ARGS="dashboard --preset mobile")
 	@tests/browser/install
 	@$(BIN)/python -m bench.lighthouse $(ARGS)
 
-soak: $(INSTALLED) ## Let streams come and go for minutes: nothing may grow or be lost (ARGS="--minutes 30")
+soak: $(INSTALLED) ## Open and close streams for minutes and check for leaks and lost events (ARGS="--minutes 30")
 	$(BIN)/python -m bench.stream.soak $(ARGS)
 
-lock: .venv-bootstrap/uv-$(UV_VERSION) ## Resolve requirements/*.in, and those of the benchmark's peers, anew into *.txt
+lock: .venv-bootstrap/uv-$(UV_VERSION) ## Resolve requirements/*.in, and those of the benchmarks' peers, into *.txt
 	cd requirements && $(lock_with) dev.in -o dev.txt
 	cd requirements && for name in auth demo jobs gateway provision; do $(lock_with) -c dev.txt $$name.in -o $$name.txt || exit 1; done
 	for peers in bench/jobs/peers bench/stream/peers bench/monolith; do ( cd $$peers && for name in *.in; do $(lock_with) --no-emit-index-url $$name -o $${name%.in}.txt || exit 1; done ) || exit 1; done
@@ -93,7 +93,7 @@ clean: ## Delete the virtual environment and all caches; data stays
 reset: $(INSTALLED) ## Delete all local data, after asking
 	@$(BIN)/python -m dev reset
 
-# Debian's python3 comes without ensurepip; there a virtualenv of a pinned version does the same.
+# Debian's python3 comes without ensurepip; there a pinned virtualenv replaces it.
 $(INSTALLED): requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name it: make PYTHON=python3.11"; exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv 2>/dev/null || { \

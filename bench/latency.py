@@ -63,7 +63,7 @@ async def _click(system: System, count: int) -> tuple[Sequence[User], Sequence[E
 
 async def _transition_latencies(system: System, users: Sequence[User], streams: Sequence[Events]) -> list[float]:
     """Return the seconds between each transition and its frame, by the clock of this machine."""
-    arrivals = {
+    arrived_at = {
         (user.user_id, frame.sequence): frame.arrived
         for user, events in zip(users, streams, strict=True)
         for frame in events.frames
@@ -73,7 +73,7 @@ async def _transition_latencies(system: System, users: Sequence[User], streams: 
     async with await system.connect_database() as conn:
         rows = await (await conn.execute(statement, [[UUID(user.user_id) for user in users]])).fetchall()
     events = [job_events_pb2.JobEvent.FromString(row[0]) for row in rows]
-    return [arrivals[event.owner_id, event.sequence] - event.occur_time.ToNanoseconds() / 1e9 for event in events]
+    return [arrived_at[event.owner_id, event.sequence] - event.occur_time.ToNanoseconds() / 1e9 for event in events]
 
 
 def _heard(events: Events, status: str) -> float:

@@ -55,8 +55,8 @@ def run(client: httpx.Client, chosen: argparse.Namespace) -> int:
     client.headers["Authorization"] = f"Bearer {token}"
     console.print(f"Signed in as [bold]{email}")
 
-    wish = {"profile_type": chosen.profile_type, "niche": chosen.niche, "interaction_count": chosen.interactions}
-    accepted = call(client, "POST", "/demo/enable", wish)
+    options = {"profile_type": chosen.profile_type, "niche": chosen.niche, "interaction_count": chosen.interactions}
+    accepted = call(client, "POST", "/demo/enable", options)
     console.print(f"{accepted['message']} Job [bold]{accepted['job_id']}")
     if not follow(client, accepted["job_id"]):
         return 1

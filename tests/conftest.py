@@ -49,13 +49,13 @@ def provisioned(servers: EmbeddedServers) -> EmbeddedServers:
 
 @pytest.fixture(scope="session")
 def database_url(provisioned: EmbeddedServers) -> Callable[[str], str]:
-    """Give the database URL of a service's role."""
+    """Return the database URL of a service's role."""
     return lambda service: roles.service_url(provisioned.postgres.url, service, f"{service}-password")
 
 
 @pytest.fixture(scope="session")
 async def database(database_url: Callable[[str], str]) -> AsyncIterator[Callable[[str], AsyncEngine]]:
-    """Give the SQLAlchemy engine of a service's role."""
+    """Return the SQLAlchemy engine of a service's role."""
     made: dict[str, AsyncEngine] = {}
 
     def engine(service: str) -> AsyncEngine:
@@ -94,13 +94,13 @@ def verifier(trusted_identity_keys: str) -> identity.Verifier:
 
 @pytest.fixture(scope="session")
 def signer(seeds: dict[str, str]) -> Callable[[str], identity.Signer]:
-    """Give the signer of a service."""
+    """Return the signer of a service."""
     return lambda service: identity.Signer(service, seeds[service])
 
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tls.Certificate]:
-    """Give the certificate of an identity; all are of one authority."""
+    """Return the certificate of an identity; all are of one authority."""
     folder = tmp_path_factory.mktemp("certificates")
     certificates.make(folder)
     return lambda name: certificates.of(folder, name)

@@ -57,8 +57,8 @@ async def _measure(chosen: argparse.Namespace, report: table.Report, status: Sta
                 report.storm("the same process", await measure.storm(around, running, chosen.storm))
                 elsewhere = await measure.storm(around, running, chosen.storm, back_to=other)
                 report.storm("another replica, to which they are strangers", elsewhere)
-                anew = await measure.storm(around, running, chosen.storm, fresh=process.gateway(around))
-                report.storm("a replica that was started after it happened", anew)
+                restarted = await measure.storm(around, running, chosen.storm, fresh=process.gateway(around))
+                report.storm("a replica that was started after it happened", restarted)
             status.update("repruv: drain")
             with process.gateway(around) as running:
                 report.drain(await measure.drain(running, chosen.drain))

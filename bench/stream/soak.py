@@ -111,7 +111,7 @@ class Soak:
             position = self._cursors[number]
             first = latest[owner(number)] - len(reader.seen) if position is None else position
             if reader.seen != list(range(first + 1, latest[owner(number)] + 1)):
-                raise AssertionError(f"reader {number} was told {reader.seen} after {position}")
+                raise AssertionError(f"reader {number} received {reader.seen} after {position}")
             self._cursors[number] = reader.cursor
 
     async def _do(self, command: str, **arguments: object) -> dict[str, dict[str, int]]:

@@ -33,7 +33,7 @@ _RETRY = {
     "initialBackoff": "0.05s",
     "maxBackoff": "1s",
     "backoffMultiplier": 2,
-    # A call that meets a server just as it stops is told CANCELLED; our own cancellations never come back as a status.
+    # A call to a server that is just stopping gets CANCELLED; our own cancellations never come back as a status.
     "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
 }
 
@@ -44,7 +44,7 @@ def channel(
     """Open a channel to `target` (host:port) for `service` (its full proto name), balanced over all its addresses.
 
     Calls of the rpcs named in `idempotent` are repeated when the connection breaks. With `certificate`, the certificate of this
-    process, whoever answers must have one that is for the service, by whatever name or address it was reached; without, the
+    process, the server must have one for the service, whatever its name or address; without, the
     connection is plain. Close it with `await channel.close()`.
     """
     names = [{"service": service, "method": method} for method in idempotent]
@@ -63,7 +63,7 @@ class Caller:
     """Makes calls as one service."""
 
     def __init__(self, signer: identity.Signer, certificate: tls.Certificate | None = None) -> None:
-        """`certificate` is the certificate that goes with the signature, for whoever opens channels to make these calls."""
+        """`certificate` is the certificate that goes with the signature, for code that opens channels for these calls."""
         self._signer = signer
         self.certificate = certificate
 

@@ -29,7 +29,7 @@ OPTIONS = [
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 4_000),
     ("grpc.http2.max_ping_strikes", 0),
-    # Makes clients resolve names anew, so that they find replicas that came later (grpc/grpc#12295).
+    # Makes clients resolve names again, so that they find later replicas (grpc/grpc#12295).
     ("grpc.max_connection_age_ms", 300_000),
     ("grpc.max_connection_age_grace_ms", 30_000),
     # Watches stay open: one caller may hold all that a replica serves, and make its other calls beside them.
@@ -68,7 +68,7 @@ async def serving(
     call. Without, connections are plain: for tests, and for what never leaves a machine.
 
     `translate` turns what libraries raise (a database that is gone) into our errors; what it gives back None for becomes
-    INTERNAL. Streams that are open when the context ends are told UNAVAILABLE `restarting`, so that nobody waits for them.
+    INTERNAL. Streams that are open when the context ends get UNAVAILABLE `restarting`, so that the shutdown need not wait.
     """
     streams = _Streams()
     guard = admission.Admission(verifier, is_encrypted=certificate is not None)
@@ -134,7 +134,7 @@ class _Interceptor(grpc.aio.ServerInterceptor):
                 async with asyncio.timeout(_deadline(context)):
                     response: Message = await method(request, context)
                     return response
-            except Exception as error:  # noqa: BLE001 - every error is told to the caller
+            except Exception as error:  # noqa: BLE001 - every error is reported to the caller
                 return await _abort(context, self._failure(rpc.name, error))
 
         return guarded
@@ -150,7 +150,7 @@ class _Interceptor(grpc.aio.ServerInterceptor):
                 async with aclosing(made) as responses:
                     async for response in self._streams.until_stopped(responses):
                         yield response
-            except Exception as error:  # noqa: BLE001 - every error is told to the caller
+            except Exception as error:  # noqa: BLE001 - every error is reported to the caller
                 await _abort(context, self._failure(rpc.name, error))
 
         return guarded

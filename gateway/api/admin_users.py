@@ -26,7 +26,7 @@ async def list_users(
     page_size_: PageSize = 50,
     page_token: PageToken = "",
 ) -> Response:
-    """Give accounts, newest first."""
+    """Return accounts, newest first."""
     page = await gateway.admin.list_users(
         email_prefix=email, page_size=page_size(page_size_), page_token=page_token, user=session.identity
     )

@@ -29,7 +29,7 @@ class Jar:
         return f"__Host-{self.plain_name}" if self.secure else self.plain_name
 
     def read(self, request: HTTPConnection) -> str | None:
-        """Return the value; None without the cookie, empty with several different values, since ours cannot be told apart."""
+        """Return the value; None without the cookie, empty with several different values, since ours cannot be identified."""
         found = {
             value.strip()
             for header in request.headers.getlist("cookie")
@@ -104,5 +104,5 @@ class AnonymousCookie:
 
 
 def challenge(*, secure: bool) -> Jar:
-    """The cookie that carries the challenge between the two steps of signing in."""
+    """Return the cookie that carries the challenge between the two steps of signing in."""
     return Jar(plain_name="challenge", secure=secure)

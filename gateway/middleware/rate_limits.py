@@ -76,7 +76,7 @@ class Bucket:
     """One policy: `quota` requests at once, and as many again in each window. The bucket longest unused is forgotten first."""
 
     def __init__(self, name: str, setting: str, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """`setting` is `requests/seconds`. Raises `SettingsError`."""
+        """Parse `setting` as `requests/seconds`. Raises `SettingsError`."""
         if (found := _QUOTA.fullmatch(setting)) is None:
             raise settings.SettingsError(
                 f"{setting!r} is no limit; write requests/seconds, for example 600/60, or `{OFF}`"

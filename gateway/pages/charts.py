@@ -47,7 +47,7 @@ class Segment:
 def bar_chart(
     days: Sequence[Mapping[str, Any]], *, width: float = 600, height: float = 160, gap: float = 0.28
 ) -> BarChart:
-    """The chart of `[{date, count}]`, oldest first. `gap` is the part of each day's slot that stays empty, 0 to 1."""
+    """Return the chart of `[{date, count}]`, oldest first. `gap` is the part of each day's slot that stays empty, 0 to 1."""
     counts = [max(0, int(day["count"])) for day in days]
     highest = max(counts, default=0)
     ceiling = nice_ceiling(highest)
@@ -75,7 +75,7 @@ def bar_chart(
 
 
 def segments(counts: Mapping[Any, int], names: Iterable[str], *, width: float = 100) -> tuple[Segment, ...]:
-    """The named counts side by side along `width`; names that are missing count as zero."""
+    """Return the named counts side by side along `width`; names that are missing count as zero."""
     by_name = {str(name): int(count) for name, count in counts.items()}
     values = [(name, max(0, by_name.get(name, 0))) for name in names]
     total = sum(count for _, count in values)
@@ -104,7 +104,7 @@ class Column:
 def share_columns(
     days: Sequence[Mapping[str, Any]], names: Sequence[str], *, width: float = 600, height: float = 100
 ) -> tuple[Column, ...]:
-    """The days of `[{date, sentiment}]`, oldest first, each as high as the chart; the first name is at the bottom."""
+    """Return the days of `[{date, sentiment}]`, oldest first, each as high as the chart; the first name is at the bottom."""
     slot = width / len(days) if days else width
     columns = []
     for position, day in enumerate(days):
@@ -117,7 +117,7 @@ def share_columns(
 
 
 def nice_ceiling(value: int) -> int:
-    """The lowest even 1, 1.5, 2, 3, 4, 5, 6 or 8 times a power of ten that is not below `value`; at least 4.
+    """Return the lowest even 1, 1.5, 2, 3, 4, 5, 6 or 8 times a power of ten that is not below `value`; at least 4.
 
     Even, so that the middle of the scale is a whole number too.
     """

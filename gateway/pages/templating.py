@@ -21,7 +21,7 @@ _NONE = "–"  # shown where there is no value
 
 
 def environment(*, reload: bool = False) -> jinja2.Environment:
-    """An environment that escapes everything and fails on names a page was not given.
+    """Return an environment that escapes everything and fails on undefined names.
 
     `reload` looks for changed templates on every render; for development.
     """
@@ -65,7 +65,7 @@ def number(value: float | None, digits: int = 0) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share of 0 to 1 as 87%. Something is never shown as nothing, and not quite all never as all."""
+    """Format a share of 0 to 1 as 87%. A share above 0 is never shown as 0%, one below 1 never as 100%."""
     if share is None:
         return _NONE
     shown = round(share * 100)
@@ -148,7 +148,7 @@ _HAPPENINGS = {
 
 
 def happening(kind: str) -> str:
-    """What happened, in words: `login_failed` is Wrong password at sign-in."""
+    """Describe a security event: `login_failed` is Wrong password at sign-in."""
     return _HAPPENINGS.get(kind) or label(kind)
 
 
@@ -156,7 +156,7 @@ _NAMES = {"auto": "Pick for me", "youtube": "YouTube", "tiktok": "TikTok", "link
 
 
 def label(value: str) -> str:
-    """A machine's word as a person reads it: `tech_reviews` is Tech reviews."""
+    """Format an identifier for people: `tech_reviews` is Tech reviews."""
     return _NAMES.get(value) or value.replace("_", " ").strip().capitalize()
 
 
@@ -173,7 +173,7 @@ def tone(name: str, tones: int = 6) -> int:
 
 @functools.cache
 def asset(path: str) -> str:
-    """The URL of a static file, changing with each release, so that it may be cached for ever.
+    """Return the URL of a static file. It changes with each release, so that it can be cached permanently.
 
     The release stands before the path: modules import each other by relative addresses, and so from the same release.
     """

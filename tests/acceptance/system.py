@@ -138,7 +138,7 @@ class System:
             await self._do(lambda: self._stack.restart(name, env=restored))
 
     def worker_index(self, worker: str) -> int:
-        """Say which replica a worker's name (…-<host>-<pid>-<random>) belongs to."""
+        """Return the replica that a worker's name (…-<host>-<pid>-<random>) belongs to."""
         return self._stack.pids(WORKER).index(int(worker.rsplit("-", 2)[1]))
 
     async def is_healthy(self) -> bool:

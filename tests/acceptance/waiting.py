@@ -12,7 +12,7 @@ LOOK_SECONDS = 0.05
 
 
 async def until(look: Callable[[], Awaitable[Found | None]], what: str, *, seconds: float = 30.0) -> Found:
-    """Give the first thing found that is not None, False or empty. Fails naming `what` after `seconds`."""
+    """Return the first thing found that is not None, False or empty. Fails naming `what` after `seconds`."""
     try:
         async with asyncio.timeout(seconds):
             while not (found := await look()):

@@ -46,7 +46,7 @@ async def visitor(new_visitor: NewVisitor) -> Visitor:
 
 
 async def breaches(page: Page, axe: pathlib.Path) -> list[str]:
-    """Give the rules that a page breaks, where, and how it was looked at."""
+    """Return the rules that a page breaks, where, and how it was looked at."""
     await page.add_script_tag(path=axe)
     run = "async (rules) => (await axe.run(document, { runOnly: rules, resultTypes: ['violations'] })).violations"
     broken = []

@@ -133,7 +133,7 @@ async def test_a_browser_that_forbids_notifications_says_so(new_visitor: NewVisi
     visitor = await new_visitor(permissions=[])
     await visitor.is_user(user)
     page = await visitor.open("/notifications")
-    await expect(page.get_by_text("was told not to show notifications")).to_be_visible()
+    await expect(page.get_by_text("blocks notifications of Repruv")).to_be_visible()
     await expect(page.get_by_role("button", name="Notify me here")).to_be_hidden()
 
 
@@ -141,10 +141,10 @@ async def test_notifications_of_the_browser_are_asked_for_by_a_button(new_visito
     visitor = await new_visitor(permissions=["notifications"])
     await visitor.is_user(user)
     page = await visitor.open("/notifications")
-    await expect(page.get_by_text("can tell you when something ends")).to_be_visible()
+    await expect(page.get_by_text("can notify you when something ends")).to_be_visible()
     assert await page.evaluate("localStorage.length") == 0
     await page.get_by_role("button", name="Notify me here").click()
-    await expect(page.get_by_text("This browser tells you when something ends")).to_be_visible()
+    await expect(page.get_by_text("This browser notifies you when something ends")).to_be_visible()
     await page.evaluate(
         """() => {
             const told = (...all) => (window.told = all);

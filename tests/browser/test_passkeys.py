@@ -28,7 +28,7 @@ _LONG_AGO = (
 
 
 async def plug_in(page: Page) -> None:
-    """Give the page's browser an authenticator that says yes."""
+    """Add an authenticator that consents to the page's browser."""
     devtools = await page.context.new_cdp_session(page)
     await devtools.send("WebAuthn.enable")
     await devtools.send("WebAuthn.addVirtualAuthenticator", {"options": AUTHENTICATOR})

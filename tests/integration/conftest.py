@@ -44,7 +44,7 @@ async def jobs_target(
 
 @pytest.fixture
 async def jobs_of(signer: Callable[[str], identity.Signer]) -> AsyncIterator[Callable[[str, str], JobsClient]]:
-    """Give the jobs service at a target as a service sees it whose state its jobs move. To be called in the event loop."""
+    """Return the jobs service at a target as a service sees it whose state its jobs move. To be called in the event loop."""
     opened = []
 
     def of(service: str, target: str) -> JobsClient:

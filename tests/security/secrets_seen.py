@@ -17,7 +17,7 @@ _TABLES = """
 
 
 async def tables(database_url: str) -> bytes:
-    """Give every row of every table as PostgreSQL writes it, bytes as hex."""
+    """Return every row of every table as PostgreSQL writes it, bytes as hex."""
     written: list[str] = []
     async with await psycopg.AsyncConnection.connect(database_url, row_factory=rows.tuple_row) as conn:
         for schema, table in await (await conn.execute(_TABLES)).fetchall():
@@ -27,12 +27,12 @@ async def tables(database_url: str) -> bytes:
 
 
 def files(folder: Path) -> bytes:
-    """Give the contents of all files in a folder."""
+    """Return the contents of all files in a folder."""
     return b"\n".join(path.read_bytes() for path in sorted(folder.resolve().rglob("*")) if path.is_file())
 
 
 def lines(log: Path) -> bytes:
-    """Give all lines but those by which a developer, who has no mail server, is told the links of mails."""
+    """Return all lines but those by which a developer, who has no mail server, is told the links of mails."""
     return b"\n".join(line for line in log.read_bytes().split(b"\n") if b"mail written" not in line)
 
 

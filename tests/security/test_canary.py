@@ -127,7 +127,7 @@ async def test_no_secret_can_be_read_after_a_full_use(system: Replicated, person
 
 
 def codes_typed(code: str) -> str:
-    """Give a recovery code without what only makes it readable."""
+    """Return a recovery code without what only makes it readable."""
     typed = code.replace("-", "").lower()
     assert codes.is_recovery(typed)
     return typed

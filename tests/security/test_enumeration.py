@@ -27,7 +27,7 @@ CALLS: Mapping[str, tuple[int, Callable[[str], Body]]] = {
 
 
 def told(answer: httpx.Response, email: str) -> tuple[int, dict[str, str], str]:
-    """Give all that an answer says but what belongs to the single request: time, ids, how often one may still ask."""
+    """Return all that an answer says but what belongs to the single request: time, ids, how often one may still ask."""
     headers = {name: value for name, value in answer.headers.items() if name not in _OWN}
     if "ratelimit" in headers:
         headers["ratelimit"] = _BUCKET.sub("", headers["ratelimit"])

@@ -22,7 +22,7 @@ _LINK = re.compile(r"https?://\S+[?&]token=(rpl_[A-Za-z0-9_-]{43})")
 
 
 def new_address() -> str:
-    """Give an address of the loopback to come from, so that nobody is throttled for others."""
+    """Return an address of the loopback to come from, so that nobody is throttled for others."""
     return f"127.{1 + secrets.randbelow(254)}.{secrets.randbelow(256)}.{1 + secrets.randbelow(254)}"
 
 
@@ -54,7 +54,7 @@ class Person(User):
 
 
 def at(url: str, token: str = "", *, address: str = "") -> httpx.AsyncClient:
-    """Give a client that shows a bearer token, if any, and comes from an address."""
+    """Return a client that shows a bearer token, if any, and comes from an address."""
     transport = httpx.AsyncHTTPTransport(local_address=address or None, verify=_TLS)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     return httpx.AsyncClient(base_url=url, timeout=20.0, transport=transport, headers=headers)

@@ -17,7 +17,7 @@ def upgrade() -> None:
             ADD COLUMN disabled_at timestamptz
     """)
     op.execute("UPDATE users SET password_changed_at = created_at")
-    # Admins were made by whoever runs this, by name.
+    # Operators created admins by name.
     op.execute("UPDATE users SET email_verified_at = created_at WHERE role = 'admin'")
     op.execute("CREATE INDEX users_by_age ON users (created_at DESC, user_id DESC)")
     op.execute("CREATE INDEX users_by_email ON users (email text_pattern_ops)")

@@ -92,7 +92,7 @@ CREATE TABLE connection_authorizations (
         CONSTRAINT connection_authorizations_return_to_is_ours CHECK (
             return_to ~ '^/([^/\\\\].*)?$' AND length(return_to) <= 500),
     expires_at timestamptz NOT NULL,
-    -- One that was begun anew replaces the one before.
+    -- A new one replaces the one before.
     CONSTRAINT connection_authorizations_key UNIQUE (user_id, platform),
     FOREIGN KEY (user_id, platform) REFERENCES connections ON DELETE CASCADE
 );

@@ -1,4 +1,4 @@
-"""Let demo mode be disabled by itself."""
+"""Let demo mode be disabled automatically."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ class Model(RuleBasedStateMachine):
     def spec(
         self, what: str, which: int, *, parent_id: UUID | None = None, **policy: Any
     ) -> tuple[domain.Spec, str | None]:
-        """Give a spec, and why it will be refused."""
+        """Return a spec, and why it will be refused."""
         given: dict[str, Any] = {}
         refusal = None
         if what == "keyed":
@@ -209,7 +209,7 @@ class Model(RuleBasedStateMachine):
 
 
 def code(result: Any) -> str:
-    """Say what became of one submit of many."""
+    """Return the outcome of one submit of many."""
     if isinstance(result, errors.Error):
         return result.code
     return "created" if result[1] else "known"

@@ -17,7 +17,7 @@ from tests.integration.jobs import jobs_helpers
 
 
 def code(result: object) -> str:
-    """Say what became of one of many."""
+    """Return the outcome of one of many."""
     if isinstance(result, errors.Error):
         return result.code
     return "created" if isinstance(result, tuple) and result[1] else "known"

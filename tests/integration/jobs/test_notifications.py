@@ -41,7 +41,7 @@ async def unread(served: Served, owner_id: str, **page: Any) -> jobs_service_pb2
 
 
 async def mark(served: Served, owner_id: str, *job_ids: str) -> int:
-    """Say that the owner has read."""
+    """Mark the owner's notifications as read."""
     request = jobs_service_pb2.MarkNotificationsReadRequest(job_ids=job_ids)
     answer = await served.call(served.jobs.MarkNotificationsRead, request, service="gateway", user=owner_id)
     return int(answer.marked_count)

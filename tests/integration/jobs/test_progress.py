@@ -49,7 +49,7 @@ async def report(jobs: Operations, engine: AsyncEngine, job_id: UUID, done: int,
 
 
 def seconds_left(job: domain.Job) -> float:
-    """Say how long a job will take, as it thinks."""
+    """Return the estimated duration of a job."""
     assert job.progress.estimate is not None
     return (job.progress.estimate - datetime.now(UTC)).total_seconds()
 

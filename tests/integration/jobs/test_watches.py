@@ -34,7 +34,7 @@ def watch_owner(served: Served, owner_id: str, *, after: int = 0, **caller: str)
 
 
 async def upcoming(responses: AsyncGenerator[Any, None]) -> Any:
-    """Give the next response, which must come."""
+    """Return the next response, which must come."""
     async with asyncio.timeout(SECONDS):
         return await anext(responses)
 

@@ -22,7 +22,7 @@ def declaration(**given: Any) -> cron.Declaration:
 
 
 def moments(cron: str, zone: str, after: str, count: int) -> list[str]:
-    """Give the next times as ISO 8601 in UTC."""
+    """Return the next times as ISO 8601 in UTC."""
     moment = datetime.fromisoformat(after)
     found = []
     for _ in range(count):

@@ -153,7 +153,7 @@ async def owner(new_owner: Callable[..., Awaitable[Owner]]) -> Owner:
 
 @pytest.fixture(scope="session")
 def query() -> Callable[[str], dict[str, str]]:
-    """Give the query of an address."""
+    """Return the query of an address."""
     return query_of
 
 

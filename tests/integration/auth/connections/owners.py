@@ -283,7 +283,7 @@ async def sent_back(authorization_url: str) -> dict[str, str]:
 
 
 def query_of(url: str) -> dict[str, str]:
-    """Give the query of an address."""
+    """Return the query of an address."""
     return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
 
 

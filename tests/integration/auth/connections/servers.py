@@ -42,12 +42,12 @@ def install() -> Path:
 
 
 def bin_of(name: str) -> Path:
-    """Give a program of the virtual environment."""
+    """Return a program of the virtual environment."""
     return Path(sys.executable).parent / name
 
 
 def node_environment() -> dict[str, str]:
-    """Give what Node is started with."""
+    """Return what Node is started with."""
     return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "NODE_ENV": "test"}
 
 

@@ -18,7 +18,7 @@ from worker import testing
 
 @pytest.fixture
 def ended(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Give a connection whose connect job got tokens and then ended unheard; in a way that a test names."""
+    """Return a connection whose connect job got tokens and then ended unheard; in a way that a test names."""
 
     async def end(owner: Any, tampering: Any, phase: JobPhase) -> None:
         await tampering.does(refuse=[{"path": "/userinfo", "status": 503, "times": 1}])
@@ -32,7 +32,7 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 async def run_upkeep(owner: Any) -> tuple[dict[str, int], list[Any]]:
-    """Give what the hourly job did, and what it submitted."""
+    """Return what the hourly job did, and what it submitted."""
     submitted: list[Any] = []
 
     async def submit(new: Any) -> list[Any]:

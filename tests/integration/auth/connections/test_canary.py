@@ -15,7 +15,7 @@ from services.auth.connections.domain import State
 
 
 async def texts(engine: Any) -> str:
-    """Give everything that stands in the schema, as text; bytes are read as what they would be as text."""
+    """Return everything that stands in the schema, as text; bytes are read as what they would be as text."""
     found: list[str] = []
     async with engine.connect() as conn:
         tables = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'auth'"

@@ -1,0 +1,83 @@
+"""The words of code and documents: see docs/glossary.md and the rules in CONTRIBUTING.md."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PARTS = (
+    "bench",
+    "chassis",
+    "deploy",
+    "dev",
+    "docs",
+    "gateway",
+    "lifecycle",
+    "protos/repruv",
+    "provision",
+    "services",
+    "worker",
+)
+KINDS = {
+    ".conf",
+    ".css",
+    ".d.ts",
+    ".html",
+    ".js",
+    ".json",
+    ".md",
+    ".mjs",
+    ".proto",
+    ".py",
+    ".sh",
+    ".sql",
+    ".toml",
+    ".yml",
+}
+WORD_BANKS = ("services/demo/dataset/", "services/auth/accounts/common_passwords")
+BANNED = re.compile(
+    r"""\b(
+        whoever | anew | doorbells? | coalesc(?!e\() \w* | wish(es|ed)? | leftovers | forgery | everybody | patience | patiently
+        | succession | arrivals | telling | vouch(es|ed)? | told | tell\ of | by\ itself | somebody's\ eye | what\ is\ no
+        | nobody\ hears | the\ door | on\ its\ way | in\ the\ very | comes\ to\ an\ end
+    )\b""",
+    re.IGNORECASE | re.VERBOSE,
+)
+OPENERS = re.compile(r"(Give|Gives|Say|Says)\b")
+
+
+def files(*parts: str) -> Iterator[Path]:
+    """Yield the source and documentation files below these folders of the tree."""
+    for part in parts:
+        for path in sorted((ROOT / part).rglob("*")):
+            hidden = {"__pycache__", "node_modules", "peers"} & set(path.parts)
+            if path.is_file() and path.suffix in KINDS and not hidden and not path.name.startswith("package"):
+                yield path
+
+
+def test_banned_words_are_absent() -> None:
+    paths = [*files(*PARTS), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile"))]
+    assert len(paths) > 400
+    offences = [
+        f"{name}:{number}: {match[0]}"
+        for path in paths
+        if not (name := path.relative_to(ROOT).as_posix()).startswith(WORD_BANKS)
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if (match := BANNED.search(line))
+    ]
+    assert offences == []
+
+
+def test_docstrings_do_not_open_with_give_or_say() -> None:
+    offences = [
+        f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}"
+        for path in files(*PARTS, "tests")
+        if path.suffix == ".py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        if OPENERS.match(ast.get_docstring(node) or "")
+    ]
+    assert offences == []
