@@ -51,7 +51,7 @@ class Jar:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionCookie:
-    """The cookie that carries a session's token."""
+    """Return the cookie that carries a session's token."""
 
     secure: bool
 

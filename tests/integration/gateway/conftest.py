@@ -83,7 +83,7 @@ async def serving(serve: Serve) -> AsyncGenerator[None, None]:
 
 @pytest.fixture(scope="session")
 def identities(nats_url: str, seeds: dict[str, str], trusted_identity_keys: str) -> Callable[[str], dict[str, str]]:
-    """What every process is told."""
+    """Return the settings of every process."""
     return lambda service: {
         "nats_url": nats_url,
         "identity_key": seeds[service],
@@ -104,7 +104,7 @@ def auth_settings(
     jobs_target: str,
     demo_target: str,
 ) -> Callable[..., AuthSettings]:
-    """Settings of one more auth service, with cheap passwords and no end of registrations."""
+    """Return settings of another auth service, with cheap password hashes and unlimited registrations."""
 
     def settings(**changed: Any) -> AuthSettings:
         told: dict[str, Any] = {
@@ -129,7 +129,7 @@ def auth_settings(
 async def auth_target(
     auth_settings: Callable[..., AuthSettings], identities: Callable[[str], dict[str, str]], mails: Path
 ) -> AsyncIterator[str]:
-    """The auth service and its worker."""
+    """Run the auth service and its worker."""
     config = auth_settings()
     told: dict[str, Any] = {"email_url": f"folder:{mails}", "encryption_keys": ENCRYPTION_KEYS, **identities("auth")}
     worker_config = AuthWorkerSettings(database_url=config.database_url, jobs_target=config.jobs_target, **told)
@@ -144,7 +144,7 @@ async def auth_target(
 async def demo_target(
     database_url: Callable[[str], str], identities: Callable[[str], dict[str, str]], jobs_target: str
 ) -> AsyncIterator[str]:
-    """The demo service and its worker."""
+    """Run the demo service and its worker."""
     target = f"127.0.0.1:{subprocesses.free_port()}"
     told: dict[str, Any] = {**identities("demo"), "database_url": database_url("demo"), "jobs_target": jobs_target}
     async with AsyncExitStack() as stack:
@@ -157,7 +157,7 @@ async def demo_target(
 def gateway_settings(
     identities: Callable[[str], dict[str, str]], auth_target: str, demo_target: str, jobs_target: str
 ) -> Callable[..., Settings]:
-    """Settings of one more gateway."""
+    """Return settings of another gateway."""
 
     def settings(**changed: Any) -> Settings:
         listen = f"127.0.0.1:{subprocesses.free_port()}"
@@ -195,7 +195,7 @@ async def _is_ready(client: httpx.AsyncClient, probe: str) -> bool:
 
 @pytest.fixture(scope="session")
 async def url(gateway_settings: Callable[..., Settings]) -> AsyncIterator[str]:
-    """A gateway that all tests share."""
+    """Run the gateway that all tests share."""
     async with gateway_serving(gateway_settings()) as found:
         yield found
 
@@ -217,13 +217,13 @@ async def register(url: str) -> AsyncIterator[Callable[..., Awaitable[Account]]]
 
 @pytest.fixture
 async def account(register: Callable[..., Awaitable[Account]]) -> Account:
-    """An account of its own."""
+    """Register an account for one test."""
     return await register()
 
 
 @pytest.fixture
 async def admin(url: str) -> AsyncIterator[httpx.AsyncClient]:
-    """The admin, signed in by cookie."""
+    """Yield the admin, signed in by cookie."""
     async with httpx.AsyncClient(base_url=url, timeout=20.0) as client:
         answer = await client.post("/api/v1/auth/login", json={"email": ADMIN_EMAIL, "password": PASSWORD})
         assert answer.status_code == 200, answer.text

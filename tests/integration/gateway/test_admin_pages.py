@@ -21,14 +21,14 @@ PAGES = ("jobs", "kinds", "schedules", "stuck", "workers", "users", "security-ev
 
 @pytest.fixture
 async def served(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[Served]:
-    """The jobs service."""
+    """Connect to the jobs service."""
     async with jobs_server.reached(jobs_target, signer) as found:
         yield found
 
 
 @pytest.fixture
 async def admin(url: str) -> AsyncIterator[httpx.AsyncClient]:
-    """The admin at a browser."""
+    """Yield the admin's browser."""
     async with httpx.AsyncClient(base_url=url, headers=HTML, timeout=20.0) as client:
         answer = await client.post("/api/v1/auth/login", json={"email": ADMIN_EMAIL, "password": PASSWORD})
         assert answer.status_code == 200, answer.text
@@ -37,7 +37,7 @@ async def admin(url: str) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 async def kind(served: Served) -> str:
-    """A kind of this test alone, served by nobody who asks for work."""
+    """Register a kind for one test, without a worker."""
     name = f"demo.{uuid4().hex}"
     await served.declare(kind_pb2.KindDeclaration(kind=name))
     return name

@@ -67,7 +67,7 @@ def writes_held(database: Callable[[str], AsyncEngine]) -> AttemptKey:
 
 @pytest.fixture
 async def without_demo(gateway_settings: Callable[[], Settings]) -> AsyncIterator[str]:
-    """A gateway whose demo service is not there."""
+    """Run a gateway whose demo service is not there."""
     config = dataclasses.replace(gateway_settings(), demo_target=f"127.0.0.1:{subprocesses.free_port()}")
     async with gateway_serving(config, probe="/healthz") as url:
         yield url
@@ -75,7 +75,7 @@ async def without_demo(gateway_settings: Callable[[], Settings]) -> AsyncIterato
 
 @pytest.fixture
 async def without_jobs(gateway_settings: Callable[[], Settings]) -> AsyncIterator[str]:
-    """A gateway whose jobs service is not there."""
+    """Run a gateway whose jobs service is not there."""
     config = dataclasses.replace(gateway_settings(), jobs_target=f"127.0.0.1:{subprocesses.free_port()}")
     async with gateway_serving(config, probe="/healthz") as url:
         yield url

@@ -18,7 +18,7 @@ TYPES = ("application/json", "application/x-www-form-urlencoded", "text/plain", 
 
 
 def _may_pass(origin: str, site: str | None, kind: str | None) -> bool:
-    """The rule, as `gateway.origin` states it."""
+    """Apply the rule of `gateway.middleware.same_origin`."""
     if site is not None and site not in {"same-origin", "none"}:
         return False
     if origin == "bad" or (origin == "null" and site is None):

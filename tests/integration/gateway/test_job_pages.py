@@ -27,14 +27,14 @@ Register = Callable[..., Awaitable[Account]]
 
 @pytest.fixture
 async def served(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[Served]:
-    """The jobs service."""
+    """Connect to the jobs service."""
     async with jobs_server.reached(jobs_target, signer) as found:
         yield found
 
 
 @pytest.fixture
 def kind() -> str:
-    """A kind of this test alone."""
+    """Register a kind for one test."""
     return f"demo.{uuid4().hex}"
 
 
@@ -58,7 +58,7 @@ async def press(account: Account, job: job_pb2.Job, name: str) -> Page:
 
 
 def rows(page: Page, jobs: list[job_pb2.Job]) -> list[str]:
-    """The jobs that a list shows."""
+    """Return the jobs that a list shows."""
     return [job.job_id for job in jobs if f"/jobs/{job.job_id}" in page.links]
 
 

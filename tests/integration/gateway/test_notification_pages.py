@@ -22,7 +22,7 @@ End = Callable[..., Awaitable[str]]
 
 @pytest.fixture
 async def served(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[Served]:
-    """The jobs service."""
+    """Connect to the jobs service."""
     async with jobs_server.reached(jobs_target, signer) as found:
         yield found
 

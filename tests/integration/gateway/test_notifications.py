@@ -20,7 +20,7 @@ PATH = "/api/v1/notifications"
 
 @pytest.fixture
 async def served(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[Served]:
-    """The jobs service."""
+    """Connect to the jobs service."""
     async with jobs_server.reached(jobs_target, signer) as found:
         yield found
 
@@ -40,7 +40,7 @@ async def end(served: Served) -> Callable[..., Awaitable[str]]:
 
 
 async def unread(account: Account, **query: Any) -> Any:
-    """What the user has not read of."""
+    """Return the unread notifications of the user."""
     answer = await account.http.get(PATH, params=query)
     assert answer.status_code == 200, answer.text
     assert answer.headers["cache-control"] == "private, no-store"

@@ -36,7 +36,7 @@ class Troubled(demo_service_pb2_grpc.DemoServiceServicer):
 
 @pytest.fixture
 async def without_demo(gateway_settings: Callable[[], Settings]) -> AsyncIterator[str]:
-    """A gateway whose demo service is not there."""
+    """Run a gateway whose demo service is not there."""
     nowhere = f"127.0.0.1:{subprocesses.free_port()}"
     config = dataclasses.replace(gateway_settings(), demo_target=nowhere)
     async with gateway_serving(config, probe="/healthz") as url:
@@ -47,7 +47,7 @@ async def without_demo(gateway_settings: Callable[[], Settings]) -> AsyncIterato
 async def with_troubled_demo(
     gateway_settings: Callable[[], Settings], verifier: identity.Verifier
 ) -> AsyncIterator[str]:
-    """A gateway before such a demo service."""
+    """Run a gateway in front of such a demo service."""
 
     def register(grpc_server: grpc.aio.Server) -> None:
         servicer = Troubled()  # type: ignore[abstract]

@@ -30,7 +30,7 @@ BASE = "/api/v1/auth"
 async def at_a_name(
     auth_settings: Callable[..., AuthSettings], gateway_settings: Callable[..., Settings]
 ) -> AsyncIterator[str]:
-    """A gateway whose auth service can have passkeys."""
+    """Run a gateway whose auth service can have passkeys."""
     config = auth_settings(public_url=PUBLIC_URL)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(serving(partial(auth_service.serve, config)))
