@@ -47,9 +47,9 @@ RULES = {
         FROM jobs.owners LEFT JOIN jobs.job_events USING (owner_id) GROUP BY owner_id, last_sequence
         HAVING (count(sequence), min(sequence), max(sequence)) IS DISTINCT FROM (last_sequence, 1::bigint, last_sequence)""",
     "the last event of a job tells its state": """
-        SELECT * FROM (SELECT DISTINCT ON (job_id) job_id, e.state AS told, j.state
+        SELECT * FROM (SELECT DISTINCT ON (job_id) job_id, e.state AS reported, j.state
                        FROM jobs.jobs AS j LEFT JOIN jobs.job_events AS e USING (job_id)
-                       ORDER BY job_id, e.sequence DESC) AS last WHERE told IS DISTINCT FROM state""",
+                       ORDER BY job_id, e.sequence DESC) AS last WHERE reported IS DISTINCT FROM state""",
     "a job ends once between two retries by its owner": """
         SELECT job_id FROM jobs.job_events GROUP BY job_id
         HAVING count(*) FILTER (WHERE state IN ('completed', 'failed', 'cancelled'))
@@ -92,7 +92,7 @@ async def broken(system: System) -> dict[str, list[dict[str, object]]]:
 
 
 async def must_hold(system: System, *, seconds: float = 15.0) -> None:
-    """Wait until every rule holds: what is cleaned by itself has `seconds` for that. Fails with the rows that break one."""
+    """Wait until every rule holds: automatic cleaning has `seconds` for that. Fails with the rows that break one."""
 
     async def all_hold() -> bool:
         return not await broken(system)

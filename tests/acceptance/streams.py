@@ -28,7 +28,7 @@ class Event:
 
 
 class Stream:
-    """Everything a stream has told so far. Use as a context manager: it reads while the context lasts."""
+    """Everything a stream has sent so far. Use as a context manager: it reads while the context lasts."""
 
     def __init__(self, user: User, path: str = "/events", *, reconnects: bool = True, cursor: str = "") -> None:
         self.events: list[Event] = []
@@ -66,7 +66,7 @@ class Stream:
             return await waiting.until(look, f"the stream tells {name}", seconds=seconds)
         except AssertionError as error:
             last = [(event.id, event.name, event.data.get("status")) for event in self.events[-12:]]
-            raise AssertionError(f"{error}; it told {len(self.events)} events, at last {last}") from None
+            raise AssertionError(f"{error}; it sent {len(self.events)} events, at last {last}") from None
 
     async def tells_end(self, job_id: str, status: str, *, seconds: float = 30.0) -> Event:
         """Wait for the transition by which a job ended."""
@@ -83,7 +83,7 @@ class Stream:
         await waiting.until(look, "the stream is connected again")
 
     def transitions(self, job_id: str) -> list[str]:
-        """The states that a job was told to have moved to, in order."""
+        """The states of a job's transitions in the stream, in order."""
         return [event.data["status"] for event in self.numbered if event.data["job_id"] == job_id]
 
     @property
@@ -92,7 +92,7 @@ class Stream:
         return [event for event in self.events if event.name == "job" and event.id is not None]
 
     def must_be_gap_free(self) -> None:
-        """Every transition was told, in order, once, and nothing ever had to be asked for anew."""
+        """Assert that every transition was sent once, in order, without a reset."""
         first = next(event.id for event in self.events if event.name == "hello")
         assert first is not None
         ids = [event.id for event in self.numbered]
@@ -102,7 +102,7 @@ class Stream:
     def must_never_fall_back(self) -> None:
         """Versions of each job and of demo mode never fall, progress stays within 100 %.
 
-        Only a transition may come after progress that is newer: it was late, and is told nevertheless.
+        Only a transition may come after progress that is newer: a late transition is sent nevertheless.
         """
         newest: dict[tuple[str, bool], int] = {}
         for event in self.events:

@@ -124,10 +124,10 @@ class System:
 
     def workers(self, **variables: str) -> AbstractAsyncContextManager[None]:
         """Let all workers run with other variables while the context lasts."""
-        return self.told(WORKER, **variables)
+        return self.with_settings(WORKER, **variables)
 
     @asynccontextmanager
-    async def told(self, name: str, **variables: str) -> AsyncIterator[None]:
+    async def with_settings(self, name: str, **variables: str) -> AsyncIterator[None]:
         """Let a process run with other variables while the context lasts."""
         before = self._stack.environment(name)
         await self._do(lambda: self._stack.restart(name, env=variables))

@@ -6,12 +6,12 @@ from tests.acceptance.streams import Stream
 from tests.acceptance.system import WORKER, System
 from tests.acceptance.users import User
 
-WISH = {"niche": "tech_reviews"}
+OPTIONS = {"niche": "tech_reviews"}
 
 
 async def test_cancel_while_enabling_leaves_nothing(system: System, user: User) -> None:
     async with Stream(user) as stream:
-        job_id = await user.enable(WISH)
+        job_id = await user.enable(OPTIONS)
         await user.written(300)
         answer = await user.post(f"/jobs/{job_id}/cancel")
         assert answer.status_code == 202
@@ -26,7 +26,7 @@ async def test_cancel_while_enabling_leaves_nothing(system: System, user: User) 
 
 async def test_cancel_before_a_worker_has_it_is_done_at_once(system: System, user: User) -> None:
     async with system.down(WORKER):
-        job_id = await user.enable(WISH)
+        job_id = await user.enable(OPTIONS)
         answer = await user.post(f"/jobs/{job_id}/cancel")
         assert (answer.status_code, answer.json()["status"]) == (202, "cancelled")
         await user.status_is("disabled")
@@ -37,7 +37,7 @@ async def test_cancel_before_a_worker_has_it_is_done_at_once(system: System, use
 
 async def test_cancel_is_heard_without_nats(system: System, user: User) -> None:
     async with system.down("nats"):
-        job_id = await user.enable(WISH)
+        job_id = await user.enable(OPTIONS)
         await user.written(200)
         assert (await user.post(f"/jobs/{job_id}/cancel")).status_code == 202
         job = await user.job_is(job_id, "cancelled", "completed")
@@ -47,7 +47,7 @@ async def test_cancel_is_heard_without_nats(system: System, user: User) -> None:
 
 
 async def test_after_a_cancel_both_a_new_wish_and_a_retry_are_possible(user: User) -> None:
-    cancelled = await user.enable(WISH)
+    cancelled = await user.enable(OPTIONS)
     assert (await user.post(f"/jobs/{cancelled}/cancel")).status_code == 202
     await user.job_is(cancelled, "cancelled")
     await user.status_is("disabled")
@@ -59,12 +59,12 @@ async def test_after_a_cancel_both_a_new_wish_and_a_retry_are_possible(user: Use
 
     await user.disable()
     await user.status_is("disabled")
-    await user.enable(WISH)
+    await user.enable(OPTIONS)
     await user.status_is("enabled")
 
 
 async def test_cancelled_disable_fails_and_can_be_retried(system: System, user: User) -> None:
-    await user.enable(WISH)
+    await user.enable(OPTIONS)
     await user.status_is("enabled")
     job_id = await user.disable()
     await user.job_is(job_id, "running")

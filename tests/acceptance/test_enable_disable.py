@@ -11,12 +11,12 @@ from tests.acceptance.consistency_watch import ConsistencyWatch
 from tests.acceptance.streams import Stream
 from tests.acceptance.users import User
 
-WISH = {"profile_type": "auto", "niche": "tech_reviews"}
+OPTIONS = {"profile_type": "auto", "niche": "tech_reviews"}
 
 
 async def test_enable_answers_at_once_and_a_job_does_the_work(user: User) -> None:
     asked_at = time.perf_counter()
-    answer = await user.post("/demo/enable", json=WISH)
+    answer = await user.post("/demo/enable", json=OPTIONS)
     print(f"\n  enable answered in {(time.perf_counter() - asked_at) * 1000:.0f} ms")
     assert answer.status_code == 202
     accepted = answer.json()
@@ -44,7 +44,7 @@ async def test_enable_answers_at_once_and_a_job_does_the_work(user: User) -> Non
 
 
 async def test_status_of_enabling_tells_progress(user: User) -> None:
-    await user.enable(WISH)
+    await user.enable(OPTIONS)
     await user.written(200)
     status = (await user.get("/demo/status")).json()
     assert status["status"] == "enabling"
@@ -54,7 +54,7 @@ async def test_status_of_enabling_tells_progress(user: User) -> None:
 
 
 async def test_enabled_shows_exactly_what_was_asked_for(user: User) -> None:
-    await user.enable(WISH)
+    await user.enable(OPTIONS)
     await user.status_is("enabled")
 
     numbers = (await user.get("/metrics/dashboard")).json()
@@ -83,7 +83,7 @@ async def test_sizes_asked_for_are_the_sizes_given(user: User) -> None:
 
 
 async def test_disable_takes_everything_away_and_tells_how_much(user: User) -> None:
-    await user.enable(WISH)
+    await user.enable(OPTIONS)
     await user.status_is("enabled")
 
     answer = await user.post("/demo/disable")
@@ -112,7 +112,7 @@ async def test_disable_takes_everything_away_and_tells_how_much(user: User) -> N
 
 async def test_stream_tells_the_whole_story_once(user: User) -> None:
     async with Stream(user) as stream, ConsistencyWatch(user, interactions=2000) as watch:
-        job_id = await user.enable(WISH)
+        job_id = await user.enable(OPTIONS)
         await stream.tells_end(job_id, "completed")
         await stream.has("demo", lambda data: data["status"] == "enabled")
         await user.status_is("enabled")
@@ -124,7 +124,7 @@ async def test_stream_tells_the_whole_story_once(user: User) -> None:
 
 
 async def test_stream_of_one_job_ends_by_itself(user: User) -> None:
-    job_id = await user.enable(WISH)
+    job_id = await user.enable(OPTIONS)
     async with Stream(user, f"/jobs/{job_id}/events", reconnects=False) as stream:
         await stream.tells_end(job_id, "completed")
         async with asyncio.timeout(5):
@@ -135,7 +135,7 @@ async def test_stream_of_one_job_ends_by_itself(user: User) -> None:
 
 async def test_users_do_not_see_each_other(new_user: NewUser) -> None:
     one, other = await new_user(), await new_user()
-    await one.enable(WISH)
+    await one.enable(OPTIONS)
     await one.status_is("enabled")
     assert (await other.get("/demo/status")).json()["status"] == "disabled"
     assert (await other.get("/interactions")).json()["interactions"] == []

@@ -1,4 +1,4 @@
-"""A job that fails for good: the page says so, and the user can dismiss it, retry it, or ask anew."""
+"""A job that fails for good: the page says so, and the user can dismiss it, retry it, or enable again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.acceptance.streams import Stream
 from tests.acceptance.system import System
 from tests.acceptance.users import User
 
-WISH = {"niche": "tech_reviews"}
+OPTIONS = {"niche": "tech_reviews"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ async def failures(running: System) -> AsyncIterator[list[Failure]]:
     """Failures that happened while every enable failed; the workers are healed since."""
     users = [await User.register(running.url) for _ in range(3)]
     async with running.workers(DEMO_FAIL_HANDLERS="enable"):
-        failed = [Failure(user=user, job_id=await user.enable(WISH)) for user in users]
+        failed = [Failure(user=user, job_id=await user.enable(OPTIONS)) for user in users]
         for one in failed:
             await one.user.job_is(one.job_id, "failed", seconds=60)
             await one.user.status_is("failed")
@@ -52,8 +52,8 @@ async def test_failure_is_told_after_all_attempts(failures: list[Failure], syste
 
     history = (await user.get(f"/jobs/{job_id}/history")).json()
     assert [attempt["outcome"] for attempt in history["attempts"]] == ["failed"] * 3
-    told = [transition["status"] for transition in history["transitions"]]
-    assert told == ["pending", "running", "retrying", "running", "retrying", "running", "failed"]
+    states = [transition["status"] for transition in history["transitions"]]
+    assert states == ["pending", "running", "retrying", "running", "retrying", "running", "failed"]
 
 
 async def test_retry_of_the_failed_job_completes(failures: list[Failure], system: System) -> None:
@@ -86,7 +86,7 @@ async def test_dismiss_leads_to_disabled_and_a_late_retry_changes_nothing(
 
 async def test_new_enable_works_after_a_failure(failures: list[Failure], system: System) -> None:
     user = failures[2].user
-    job_id = await user.enable(WISH)
+    job_id = await user.enable(OPTIONS)
     assert job_id != failures[2].job_id
     await user.status_is("enabled")
     assert len(await user.everything("/interactions", "interactions")) == 2000
@@ -94,7 +94,7 @@ async def test_new_enable_works_after_a_failure(failures: list[Failure], system:
 
 async def test_failed_disable_keeps_everything_hidden_until_it_is_retried(system: System, new_user: NewUser) -> None:
     user = await new_user()
-    await user.enable(WISH)
+    await user.enable(OPTIONS)
     await user.status_is("enabled")
     async with system.workers(DEMO_FAIL_HANDLERS="disable"):
         job_id = await user.disable()

@@ -8,12 +8,12 @@ import secrets
 from tests.acceptance.system import System
 from tests.acceptance.users import User
 
-WISH = {"niche": "tech_reviews", "interaction_count": 300}
+OPTIONS = {"niche": "tech_reviews", "interaction_count": 300}
 
 
 async def test_many_clicks_at_once_make_one_job(system: System, user: User) -> None:
     other = await user.again()
-    clicks = [who.post("/demo/enable", json=WISH) for who in (user, other) for _ in range(5)]
+    clicks = [who.post("/demo/enable", json=OPTIONS) for who in (user, other) for _ in range(5)]
     answers = await asyncio.gather(*clicks)
     accepted = [answer for answer in answers if answer.status_code == 202]
     refused = [answer for answer in answers if answer.status_code != 202]
@@ -26,12 +26,12 @@ async def test_many_clicks_at_once_make_one_job(system: System, user: User) -> N
 
 async def test_same_key_again_gets_the_same_job(system: System, user: User) -> None:
     key = secrets.token_urlsafe(16)
-    first = await user.enable(WISH, key=key)
-    again = await user.post("/demo/enable", json=WISH, headers={"Idempotency-Key": key})
+    first = await user.enable(OPTIONS, key=key)
+    again = await user.post("/demo/enable", json=OPTIONS, headers={"Idempotency-Key": key})
     assert (again.status_code, again.json()["job_id"]) == (202, first)
     assert again.headers["idempotency-replayed"] == "true"
     await user.status_is("enabled")
-    late = await user.post("/demo/enable", json=WISH, headers={"Idempotency-Key": key})
+    late = await user.post("/demo/enable", json=OPTIONS, headers={"Idempotency-Key": key})
     assert (late.status_code, late.json()["job_id"]) == (202, first)
     await _must_have_one_job(system, user, first)
 
@@ -39,7 +39,7 @@ async def test_same_key_again_gets_the_same_job(system: System, user: User) -> N
 async def test_same_key_many_times_at_once_gets_one_job(system: System, user: User) -> None:
     other = await user.again()
     headers = {"Idempotency-Key": secrets.token_urlsafe(16)}
-    clicks = [who.post("/demo/enable", json=WISH, headers=headers) for who in (user, other) for _ in range(5)]
+    clicks = [who.post("/demo/enable", json=OPTIONS, headers=headers) for who in (user, other) for _ in range(5)]
     answers = await asyncio.gather(*clicks)
     assert {answer.status_code for answer in answers} == {202}
     (job_id,) = {answer.json()["job_id"] for answer in answers}
@@ -51,8 +51,10 @@ async def test_same_key_many_times_at_once_gets_one_job(system: System, user: Us
 
 async def test_same_key_with_another_wish_is_refused(user: User) -> None:
     key = secrets.token_urlsafe(16)
-    await user.enable(WISH, key=key)
-    other = await user.post("/demo/enable", json={**WISH, "interaction_count": 301}, headers={"Idempotency-Key": key})
+    await user.enable(OPTIONS, key=key)
+    other = await user.post(
+        "/demo/enable", json={**OPTIONS, "interaction_count": 301}, headers={"Idempotency-Key": key}
+    )
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
     await user.status_is("enabled")
 
@@ -60,7 +62,7 @@ async def test_same_key_with_another_wish_is_refused(user: User) -> None:
 async def test_keys_of_two_users_are_two_keys(system: System, user: User) -> None:
     other = await User.register(system.url)
     key = secrets.token_urlsafe(16)
-    assert await user.enable(WISH, key=key) != await other.enable(WISH, key=key)
+    assert await user.enable(OPTIONS, key=key) != await other.enable(OPTIONS, key=key)
     await asyncio.gather(user.status_is("enabled"), other.status_is("enabled"))
     await other.close()
 
@@ -69,7 +71,7 @@ async def test_key_of_a_refused_request_is_free(user: User) -> None:
     key = secrets.token_urlsafe(16)
     refused = await user.post("/demo/disable", headers={"Idempotency-Key": key})
     assert (refused.status_code, refused.json()["code"]) == (409, "demo_already_disabled")
-    await user.enable(WISH, key=key)
+    await user.enable(OPTIONS, key=key)
     await user.status_is("enabled")
 
 

@@ -13,11 +13,11 @@ from tests.acceptance.streams import Stream
 from tests.acceptance.system import System
 from tests.acceptance.users import PASSWORD, User
 
-WISH = {"niche": "tech_reviews", "interaction_count": 300}
+OPTIONS = {"niche": "tech_reviews", "interaction_count": 300}
 
 
 async def test_older_paths_answer_like_their_twins(user: User) -> None:
-    answer = await user.post("/api/demo/enable", json=WISH)
+    answer = await user.post("/api/demo/enable", json=OPTIONS)
     assert answer.status_code == 202
     job_id = answer.json()["job_id"]
     await user.job_is(job_id, "completed")
@@ -41,7 +41,7 @@ async def test_bearer_token_works_like_the_cookie(system: System, user: User) ->
     headers = {"Authorization": f"Bearer {answer.json()['token']}"}
     async with httpx.AsyncClient(base_url=f"{system.url}/api/v1", headers=headers) as client:
         assert (await client.get("/auth/me")).json() == (await user.get("/auth/me")).json()
-        assert (await client.post("/demo/enable", json=WISH)).status_code == 202
+        assert (await client.post("/demo/enable", json=OPTIONS)).status_code == 202
         await user.status_is("enabled")
         assert (await client.get("/demo/status")).json() == (await user.get("/demo/status")).json()
         assert len((await client.get("/interactions?page_size=100")).json()["interactions"]) == 100
@@ -60,7 +60,7 @@ async def test_request_id_goes_in_and_comes_out(user: User) -> None:
 
 async def test_what_belongs_to_another_is_not_found(new_user: NewUser) -> None:
     owner, other = await new_user(), await new_user()
-    job_id = await owner.enable(WISH)
+    job_id = await owner.enable(OPTIONS)
     for path in ("", "/status", "/history", "/events"):
         answer = await other.get(f"/jobs/{job_id}{path}")
         assert (answer.status_code, answer.json()["code"]) == (404, "job_not_found")
@@ -113,7 +113,7 @@ async def test_logout_holds_without_nats(system: System, user: User) -> None:
 
 async def test_demo_mode_is_left_alone_by_a_logout(user: User) -> None:
     """The user may close the tab, even sign out; the job goes on, and everything is there at the next visit."""
-    job_id = await user.enable(WISH)
+    job_id = await user.enable(OPTIONS)
     await user.post("/auth/logout")
     back = await user.again()
     await back.job_is(job_id, "completed")
@@ -123,7 +123,7 @@ async def test_demo_mode_is_left_alone_by_a_logout(user: User) -> None:
 
 async def test_me_says_where_to_go(user: User) -> None:
     assert (await user.get("/auth/me")).json()["redirect_path"] == "/settings/demo-mode"
-    await user.enable(WISH)
+    await user.enable(OPTIONS)
     await user.status_is("enabled")
     assert (await user.get("/auth/me")).json()["redirect_path"] == "/dashboard"
 

@@ -16,7 +16,7 @@ from tests.acceptance.system import WORKER, System
 from tests.acceptance.users import User
 
 LARGE = 100_000
-WISH = {"niche": "tech_reviews", "interaction_count": LARGE}
+OPTIONS = {"niche": "tech_reviews", "interaction_count": LARGE}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -28,7 +28,7 @@ async def fast_workers(running: System) -> AsyncIterator[None]:
 
 async def test_another_worker_goes_on(system: System, user: User) -> None:
     async with Stream(user) as stream, ConsistencyWatch(user, interactions=LARGE) as watch:
-        job_id = await user.enable(WISH)
+        job_id = await user.enable(OPTIONS)
         written = await user.written(10_000)
         (first,) = await _attempts(user, job_id)
         index = system.worker_index(first["worker"])
@@ -55,7 +55,7 @@ async def test_another_worker_goes_on(system: System, user: User) -> None:
 
 async def test_job_waits_for_a_worker_and_goes_on_where_it_stopped(system: System, user: User) -> None:
     async with system.down(WORKER, 1), Stream(user) as stream, ConsistencyWatch(user, interactions=LARGE):
-        job_id = await user.enable(WISH)
+        job_id = await user.enable(OPTIONS)
         await user.written(10_000)
         await system.kill(WORKER, 0)
         job = await user.job_is(job_id, "retrying")
@@ -82,7 +82,7 @@ async def test_job_waits_for_a_worker_and_goes_on_where_it_stopped(system: Syste
 async def test_zombie_changes_nothing(system: System, user: User) -> None:
     """A worker that was paused for longer than its lease wakes up, and finds that the job is no longer its own."""
     async with Stream(user) as stream, ConsistencyWatch(user, interactions=LARGE):
-        job_id = await user.enable(WISH)
+        job_id = await user.enable(OPTIONS)
         await user.written(10_000)
         (first,) = await _attempts(user, job_id)
         index = system.worker_index(first["worker"])
@@ -102,7 +102,7 @@ async def test_zombie_changes_nothing(system: System, user: User) -> None:
 
 
 async def test_disable_goes_on_too(system: System, user: User) -> None:
-    await user.enable({**WISH, "interaction_count": 6_000})
+    await user.enable({**OPTIONS, "interaction_count": 6_000})
     await user.status_is("enabled")
     async with system.workers(DEMO_BATCH_PAUSE_MS="20"), Stream(user) as stream:
         job_id = await user.disable()
@@ -121,7 +121,7 @@ async def test_disable_goes_on_too(system: System, user: User) -> None:
 async def test_stopped_worker_hands_its_job_over_at_once(system: System, user: User) -> None:
     """A deployment is no crash: the job is finished within the grace, or handed back, and nobody waits for a lease."""
     async with Stream(user) as stream:
-        job_id = await user.enable(WISH)
+        job_id = await user.enable(OPTIONS)
         await user.written(10_000)
         index = system.worker_index((await _attempts(user, job_id))[0]["worker"])
         async with system.down(WORKER, index):

@@ -12,7 +12,7 @@ from tests.acceptance.streams import Stream
 from tests.acceptance.system import WORKER, System
 from tests.acceptance.users import User
 
-WISH = {"niche": "fitness"}
+OPTIONS = {"niche": "fitness"}
 PARTS = ("gateway", "jobs", "demo", "auth", "nats", "postgres")
 
 
@@ -20,14 +20,14 @@ PARTS = ("gateway", "jobs", "demo", "auth", "nats", "postgres")
 @pytest.mark.parametrize("part", PARTS)
 async def test_job_and_stream_survive(part: str, how: str, system: System, user: User) -> None:
     async with Stream(user) as stream, ConsistencyWatch(user, interactions=2000):
-        job_id = await user.enable(WISH)
+        job_id = await user.enable(OPTIONS)
         await user.written(200)
         gone_at = time.monotonic()
         await (system.kill(part) if how == "killed" else system.stop(part))
         await system.start(part)
         back_at = time.monotonic()
         await stream.tells_end(job_id, "completed", seconds=45)
-        print(f"\n  {part} {how}: away {back_at - gone_at:.1f} s, end told {time.monotonic() - back_at:.1f} s after")
+        print(f"\n  {part} {how}: away {back_at - gone_at:.1f} s, end shown {time.monotonic() - back_at:.1f} s after")
         await user.status_is("enabled")
         await stream.has("demo", lambda data: data["status"] == "enabled")
         if part == "gateway":
@@ -42,7 +42,7 @@ async def test_job_and_stream_survive(part: str, how: str, system: System, user:
 
 async def test_nats_is_away_all_the_time(system: System, user: User) -> None:
     async with system.down("nats"), Stream(user) as stream, ConsistencyWatch(user, interactions=2000):
-        job_id = await user.enable(WISH)
+        job_id = await user.enable(OPTIONS)
         await stream.tells_end(job_id, "completed")
         await stream.has("demo", lambda data: data["status"] == "enabled")
         await user.status_is("enabled")
@@ -53,7 +53,7 @@ async def test_nats_is_away_all_the_time(system: System, user: User) -> None:
 
 async def test_demo_service_is_away_until_the_job_has_ended(system: System, user: User) -> None:
     async with Stream(user) as stream:
-        job_id = await user.enable(WISH)
+        job_id = await user.enable(OPTIONS)
         await user.written(200)
         async with system.down("demo"):
             answer = await user.get("/demo/status")
@@ -72,7 +72,7 @@ async def test_demo_service_is_away_until_the_job_has_ended(system: System, user
 async def test_jobs_service_is_away_when_demo_mode_is_asked_for(system: System, user: User) -> None:
     async with system.down("jobs"):
         asked_at = time.monotonic()
-        answer = await user.post("/demo/enable", json=WISH)
+        answer = await user.post("/demo/enable", json=OPTIONS)
         print(f"\n  without the jobs service: answered in {(time.monotonic() - asked_at) * 1000:.0f} ms")
         assert answer.status_code == 202
         job_id = answer.json()["job_id"]
@@ -86,7 +86,7 @@ async def test_jobs_service_is_away_when_demo_mode_is_asked_for(system: System, 
 async def test_no_worker_is_there_when_demo_mode_is_asked_for(system: System, user: User) -> None:
     async with Stream(user) as stream:
         async with system.down(WORKER):
-            job_id = await user.enable(WISH)
+            job_id = await user.enable(OPTIONS)
             await stream.has("job", lambda data: data["job_id"] == job_id and data["status"] == "pending")
             assert (await user.get("/demo/status")).json()["job_status"] == "pending"
         await stream.tells_end(job_id, "completed")
@@ -95,7 +95,7 @@ async def test_no_worker_is_there_when_demo_mode_is_asked_for(system: System, us
 
 async def test_job_is_found_again_after_everything_was_killed(system: System, user: User) -> None:
     async with Stream(user) as stream:
-        job_id = await user.enable(WISH)
+        job_id = await user.enable(OPTIONS)
         await user.written(200)
         for name in ("gateway", "jobs", "demo", "auth", WORKER, "nats", "postgres"):
             await system.kill(name)
@@ -109,7 +109,7 @@ async def test_job_is_found_again_after_everything_was_killed(system: System, us
 async def test_nats_comes_back_without_its_store_under_many_streams(system: System, user: User) -> None:
     async with AsyncExitStack() as stack:
         streams = [await stack.enter_async_context(Stream(user)) for _ in range(8)]
-        job_id = await user.enable(WISH)
+        job_id = await user.enable(OPTIONS)
         await user.written(200)
         await system.kill("nats")
         await system.erase("nats")
@@ -117,7 +117,7 @@ async def test_nats_comes_back_without_its_store_under_many_streams(system: Syst
         for stream in streams:
             await stream.tells_end(job_id, "completed", seconds=45)
         await user.status_is("enabled")
-        # Who has come back hears what is told now, not only what is found.
+        # A part that has come back receives new events, not only those it reads from the database.
         again = await user.disable()
         for stream in streams:
             await stream.tells_end(again, "completed", seconds=45)

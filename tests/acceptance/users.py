@@ -13,7 +13,7 @@ from tests.acceptance import waiting
 PASSWORD = "tulip-anvil-rowing"
 BASE = "/api/v1"
 FINISHED = frozenset({"completed", "failed", "cancelled"})
-# What a client may be told while a part of the system is away; anything else is an answer.
+# Statuses that a client may get while a part of the system is down; any other status is an answer.
 AWAY = frozenset({502, 503, 504})
 
 
@@ -64,10 +64,10 @@ class User:
         found: dict[str, Any] = answer.json()
         return found
 
-    async def enable(self, wish: Mapping[str, object] | None = None, *, key: str = "") -> str:
+    async def enable(self, options: Mapping[str, object] | None = None, *, key: str = "") -> str:
         """Ask for demo mode; gives the job's id."""
         headers = {"Idempotency-Key": key} if key else {}
-        answer = await self.post("/demo/enable", json=wish or {"niche": "tech_reviews"}, headers=headers)
+        answer = await self.post("/demo/enable", json=options or {"niche": "tech_reviews"}, headers=headers)
         assert answer.status_code == 202, answer.text
         return str(answer.json()["job_id"])
 

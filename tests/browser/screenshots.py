@@ -15,7 +15,7 @@ from tests.acceptance.users import User
 HERE = pathlib.Path(__file__).parent
 IMAGES = HERE.parents[1] / "docs" / "images"
 URL = f"http://127.0.0.1:{os.environ.get('GATEWAY_PORT', '8080')}"
-WISH = {"profile_type": "local_business", "niche": "food", "content_count": 60}
+OPTIONS = {"profile_type": "local_business", "niche": "food", "content_count": 60}
 DESK, PHONE = {"width": 1180, "height": 800}, {"width": 360, "height": 740}
 PATIENCE_SECONDS = 120.0
 
@@ -38,7 +38,7 @@ async def main() -> None:
             return page
 
         page = await open_page("/settings/demo-mode", {**DESK, "height": 520}, "light")
-        job_id = await user.enable({**WISH, "interaction_count": 20_000})
+        job_id = await user.enable({**OPTIONS, "interaction_count": 20_000})
         await expect(page.locator("[data-percent]")).to_have_text(re.compile(r"[4-9]\d%"), timeout=60_000)
         await page.screenshot(path=IMAGES / "enabling.png")
         await user.status_is("enabled", seconds=PATIENCE_SECONDS)

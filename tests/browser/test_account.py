@@ -92,7 +92,7 @@ async def test_a_page_on_which_nothing_moves_notices_that_its_session_has_ended(
 ) -> None:
     mina.tolerate("401")
     page = await mina.open(path)
-    # Not before the stream is open: what happened before it is told by its refusal.
+    # Not before the stream is open: an earlier revocation shows as its refusal.
     await user.http.post("/api/v1/auth/logout")
     await expect(page.get_by_text("You have been signed out.").first).to_be_visible()
     await expect(page.get_by_role("link", name="Sign in again")).to_be_visible()
@@ -104,7 +104,7 @@ async def test_a_page_that_the_browser_had_kept_is_shown_to_nobody_else(mina: Vi
     back = "dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))"
     await page.evaluate(back)
     await shows(page, "Security")
-    # No stream, so that the page is told of nothing.
+    # No stream, so that the page receives no events.
     await page.route("**/api/v1/events*", lambda route: route.abort())
     await user.http.post("/api/v1/auth/logout")
     await page.evaluate(f"{back}; window.wasHidden = document.body.hidden")

@@ -147,13 +147,15 @@ async def test_notifications_of_the_browser_are_asked_for_by_a_button(new_visito
     await expect(page.get_by_text("This browser notifies you when something ends")).to_be_visible()
     await page.evaluate(
         """() => {
-            const told = (...all) => (window.told = all);
-            window.Notification = class extends Notification { constructor(...all) { super(...all); told(...all); } };
+            const notified = (...all) => (window.notified = all);
+            window.Notification = class extends Notification { constructor(...all) { super(...all); notified(...all); } };
         }"""
     )
     await hide(page, True)
     job_id = await user.enable(SMALL)
-    tag, words = await waiting.until(lambda: page.evaluate("window.told && [told[1].tag, told[1].body]"), "it notifies")
+    tag, words = await waiting.until(
+        lambda: page.evaluate("window.notified && [notified[1].tag, notified[1].body]"), "it notifies"
+    )
     assert (tag, words) == (job_id, "Set up demo mode: completed")
     await hide(page, False)
     await page.get_by_role("button", name="Stop notifying me here").click()

@@ -36,7 +36,7 @@ async def plug_in(page: Page) -> None:
 
 async def test_a_passkey_is_added_and_opens_the_account(new_visitor: NewVisitor, user: User, system: System) -> None:
     at_a_name = system.url.replace("127.0.0.1", "localhost")
-    async with system.told("auth", PUBLIC_URL=at_a_name):
+    async with system.with_settings("auth", PUBLIC_URL=at_a_name):
         mina = await new_visitor()
         mina.visits(at_a_name)
         page = await mina.context.new_page()

@@ -16,22 +16,22 @@ from tests.acceptance.system import System
 from tests.acceptance.users import User
 
 PATH = "/tabs-under-test"
-WISH = {"niche": "food", "interaction_count": 300}
-# A page that notes what its watch is told. It is served by the test, so that it is about the module alone.
+OPTIONS = {"niche": "food", "interaction_count": 300}
+# A page that records what its watch receives. The test serves it, so that it covers the module alone.
 PAGE = """<!doctype html><title>Tab</title><meta name="repruv-user" content="{user_id}">
 <script type="module">
   import {{ watchEvents }} from '/static/repruv.js';
-  window.told = {{ jobs: [], demo: '', states: [], resets: 0, restored: 0 }};
+  window.received = {{ jobs: [], demo: '', states: [], resets: 0, restored: 0 }};
   window.watched = watchEvents(
     {{
-      job: (job) => told.jobs.push([job.job_id, job.status]),
-      demo: (demo) => (told.demo = demo.status),
-      state: (state) => told.states.push(state),
-      reset: () => told.resets++,
+      job: (job) => received.jobs.push([job.job_id, job.status]),
+      demo: (demo) => (received.demo = demo.status),
+      state: (state) => received.states.push(state),
+      reset: () => received.resets++,
     }},
     {{ lastEventId: '{cursor}', background: 'all' }},
   );
-  addEventListener('pageshow', (event) => event.persisted && told.restored++);
+  addEventListener('pageshow', (event) => event.persisted && received.restored++);
 </script>"""
 
 
@@ -51,19 +51,19 @@ class Tabs:
         return page
 
     async def hear_all(self, *pages: Page) -> None:
-        """Wait until each has heard of everything that has happened; all have been told the same as the reader."""
+        """Wait until each page has received everything; all have received the same as the reader."""
         expected = _moves([(event.data["job_id"], event.data["status"]) for event in self.stream.numbered])
         last = str(self.stream.numbered[-1].id)
         for page in pages:
             await page.wait_for_function("last => watched.lastEventId === last", arg=last)
-            told = await page.evaluate("told")
-            assert _moves([(job_id, status) for job_id, status in told["jobs"]]) == expected
-            assert told["resets"] == 0
-            assert set(told["states"]) <= {"connecting", "open"}
+            received = await page.evaluate("received")
+            assert _moves([(job_id, status) for job_id, status in received["jobs"]]) == expected
+            assert received["resets"] == 0
+            assert set(received["states"]) <= {"connecting", "open"}
 
     async def enable(self) -> str:
         """Have demo mode enabled; gives the job's id."""
-        job_id = await self.user.enable(WISH)
+        job_id = await self.user.enable(OPTIONS)
         await self.stream.tells_end(job_id, "completed")
         await self.user.status_is("enabled")
         return job_id
@@ -127,7 +127,7 @@ async def test_three_tabs_have_one_stream_and_are_in_step(tabs: Tabs) -> None:
     await tabs.disable()
     await tabs.hear_all(*three)
     for page in three:
-        await page.wait_for_function("told.demo === 'disabled'")
+        await page.wait_for_function("received.demo === 'disabled'")
     late = await tabs.open()
     await tabs.hear_all(late)
     await tabs.streams(1)
@@ -163,7 +163,7 @@ async def test_signing_out_in_one_tab_ends_all(tabs: Tabs) -> None:
     three = [await tabs.open() for _ in range(3)]
     await three[1].evaluate("fetch('/api/v1/auth/logout', { method: 'POST' })")
     for page in three:
-        await page.wait_for_function("told.states.at(-1) === 'signed-out' && watched.state === 'closed'")
+        await page.wait_for_function("received.states.at(-1) === 'signed-out' && watched.state === 'closed'")
 
 
 async def test_a_tab_comes_back_from_the_back_forward_cache_to_what_it_missed(tabs: Tabs) -> None:
@@ -174,7 +174,7 @@ async def test_a_tab_comes_back_from_the_back_forward_cache_to_what_it_missed(ta
     await tabs.streams(1)
     await first.go_back(wait_until="commit")
     await first.wait_for_function("window.watched?.state === 'open'")
-    assert await first.evaluate("told.restored") == 1
+    assert await first.evaluate("received.restored") == 1
     await tabs.disable()
     await tabs.hear_all(first, second)
     await tabs.streams(1)

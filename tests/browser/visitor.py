@@ -114,7 +114,7 @@ async def is_still_the_same(page: Page) -> bool:
 
 
 async def pulses(element: Locator) -> bool:
-    """Whether an element moves by itself; it may be replaced by one that does."""
+    """Whether an element is animated; it may be replaced by one that does."""
 
     async def look() -> bool:
         return int(await element.evaluate("element => element.getAnimations({subtree: true}).length")) > 0

@@ -61,15 +61,15 @@ async def _must_have_kept_its_promises(system: System, actors: list[Actor]) -> N
 
 
 async def _must_have_told_everything(system: System, streams: dict[str, Stream]) -> None:
-    """Every stream has told every transition of its owner, in order, once."""
+    """Return whether every stream has sent every transition of its owner, in order, once."""
     found = await system.query("SELECT owner_id::text, last_sequence FROM jobs.owners")
     latest = {row["owner_id"]: row["last_sequence"] for row in found}
 
     async def has_caught_up() -> bool:
         return all(stream.numbered and stream.numbered[-1].id == latest[owner] for owner, stream in streams.items())
 
-    await waiting.until(has_caught_up, "the streams have told everything", seconds=15.0)
+    await waiting.until(has_caught_up, "the streams have sent everything", seconds=15.0)
     for stream in streams.values():
         stream.must_be_gap_free()
         stream.must_never_fall_back()
-    print(f"transitions told: {sum(latest.values())}, connections: {sum(one.connections for one in streams.values())}")
+    print(f"transitions sent: {sum(latest.values())}, connections: {sum(one.connections for one in streams.values())}")

@@ -25,7 +25,7 @@ def test_only_services_that_there_are_may_call() -> None:
 
 
 def test_the_page_of_the_documentation_is_true() -> None:
-    assert callers.DOCUMENT.read_text() == callers.page(), "write it anew: python -m tests.contract.callers"
+    assert callers.DOCUMENT.read_text() == callers.page(), "write it again: python -m tests.contract.callers"
 
 
 @pytest.mark.parametrize(

@@ -91,9 +91,9 @@ def test_a_process_is_given_exactly_the_variables_it_reads(name: str) -> None:
 
 @pytest.mark.parametrize("name", BUILT)
 def test_the_processes_that_connect_platforms_are_told_the_same_of_them(name: str) -> None:
-    told = {one for one in DEFINITIONS[name].environment if one.startswith("PLATFORM")}
-    assert bool(told) == name.startswith("auth")
-    assert told in (set(), {one for one in DEFINITIONS["auth"].environment if one.startswith("PLATFORM")})
+    platforms = {one for one in DEFINITIONS[name].environment if one.startswith("PLATFORM")}
+    assert bool(platforms) == name.startswith("auth")
+    assert platforms in (set(), {one for one in DEFINITIONS["auth"].environment if one.startswith("PLATFORM")})
 
 
 def test_every_image_of_an_engine_has_an_embedded_twin_of_the_same_version() -> None:

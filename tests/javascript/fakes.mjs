@@ -1,4 +1,4 @@
-// A browser as far as repruv.js needs one: events, a server that answers as told, and a clock that stands still.
+// A browser as far as repruv.js needs one: events, a scripted server, and a clock that the test moves.
 
 import { mock } from 'node:test';
 

@@ -60,8 +60,8 @@ for (const { name } of blocks) {
 }
 
 test('the library is whole', () => {
-  const told = readFileSync(DOCS, 'utf8');
-  for (const file of ['repruv.js', 'repruv/', 'repruv-react.js']) assert.ok(told.includes(`\`${file}\``));
+  const text = readFileSync(DOCS, 'utf8');
+  for (const file of ['repruv.js', 'repruv/', 'repruv-react.js']) assert.ok(text.includes(`\`${file}\``));
 });
 
 test('requests are passed on to the gateway', async () => {

@@ -6,11 +6,11 @@ import { browser, demo, job, restore } from './fakes.mjs';
 
 let env;
 let watch;
-let told;
+let received;
 
 beforeEach(() => {
   env = browser();
-  told = [];
+  received = [];
 });
 
 afterEach(() => {
@@ -19,7 +19,7 @@ afterEach(() => {
 });
 
 function start(background) {
-  const note = (name) => (data) => told.push([name, data.version ?? data.notification_id]);
+  const note = (name) => (data) => received.push([name, data.version ?? data.notification_id]);
   watch = watchEvents({ job: note('job'), demo: note('demo'), notification: note('notification') }, { background });
   env.source().hello();
   env.show(false);
@@ -34,20 +34,20 @@ function happen() {
   env.source().emit('job', job(3, 'completed', { job_id: 'j3' }));
 }
 
-test('a hidden tab is told ends at once, and the newest of the rest when somebody looks', () => {
+test('a hidden tab receives ends at once, and the newest of the rest when it becomes visible', () => {
   start();
   happen();
-  assert.deepEqual(told.splice(0), [['notification', 'n1'], ['job', 3]]);
+  assert.deepEqual(received.splice(0), [['notification', 'n1'], ['job', 3]]);
   env.show(false);
-  assert.deepEqual(told, []);
+  assert.deepEqual(received, []);
   env.show(true);
-  assert.deepEqual(told.splice(0), [['job', 2], ['job', 1], ['demo', 1]]);
+  assert.deepEqual(received.splice(0), [['job', 2], ['job', 1], ['demo', 1]]);
   env.source().emit('job', job(4));
-  assert.deepEqual(told.splice(0), [['job', 4]]);
+  assert.deepEqual(received.splice(0), [['job', 4]]);
   env.show(false);
   env.source().emit('job', job(5));
   env.show(true);
-  assert.deepEqual(told, [['job', 5]]);
+  assert.deepEqual(received, [['job', 5]]);
 });
 
 test('an end takes the place of what was kept', () => {
@@ -56,36 +56,36 @@ test('an end takes the place of what was kept', () => {
   env.source().emit('job', job(5, 'failed'));
   env.source().emit('demo', demo(2, 'enabled'));
   env.show(true);
-  assert.deepEqual(told, [['notification', 'n1'], ['job', 3], ['job', 5], ['demo', 2], ['job', 1]]);
+  assert.deepEqual(received, [['notification', 'n1'], ['job', 3], ['job', 5], ['demo', 2], ['job', 1]]);
 });
 
-test('it may be told nothing, or all', () => {
+test('a hidden tab can receive nothing, or everything', () => {
   start('none');
   happen();
-  assert.deepEqual(told, []);
+  assert.deepEqual(received, []);
   env.show(true);
-  assert.equal(told.length, 5);
+  assert.equal(received.length, 5);
   watch.close();
-  told = [];
+  received = [];
   start('all');
   happen();
-  assert.equal(told.length, 6);
+  assert.equal(received.length, 6);
 });
 
 test('what was kept is gone after close', () => {
   start();
   happen();
   watch.close();
-  told = [];
+  received = [];
   env.show(true);
-  assert.deepEqual(told, []);
+  assert.deepEqual(received, []);
 });
 
 test('a hidden tab learns the end of its job', () => {
-  watch = watchJob('j1', { update: (each) => told.push(each.version), done: () => told.push('done') });
+  watch = watchJob('j1', { update: (each) => received.push(each.version), done: () => received.push('done') });
   env.source().hello();
   env.show(false);
   env.source().emit('job', job(2));
   env.source().emit('job', job(3, 'completed'));
-  assert.deepEqual(told, [3, 'done']);
+  assert.deepEqual(received, [3, 'done']);
 });

@@ -118,7 +118,7 @@ test('another job is another watch', async () => {
   assert.deepEqual(open().map((source) => source.url), ['/api/v1/jobs/j2/events']);
 });
 
-test('options that are new objects in each rendering start nothing anew', async () => {
+test('options that are new objects in each rendering restart nothing', async () => {
   await show(JobPage, { initial: job(1) });
   const before = env.sources().length;
   await show(JobPage, { initial: job(2) });
@@ -169,7 +169,7 @@ test('an answer that has not changed is not rendered again', async () => {
   assert.equal(views.length, count);
 });
 
-test('polling ends with the component, and with an error that no patience changes', async () => {
+test('polling ends with the component, and with an error that retries cannot change', async () => {
   let calls = 0;
   await show(PollPage, { fn: async () => job(++calls) });
   await act(() => root.unmount());
@@ -182,7 +182,7 @@ test('polling ends with the component, and with an error that no patience change
   assert.equal(text(), '- true no');
 });
 
-test('the newest function is called, another key starts anew, and one may wait', async () => {
+test('the newest function is called, another key starts over, and polling can be disabled', async () => {
   const asked = [];
   const page = (name, options) => show(PollPage, { fn: async () => void asked.push(name), ...options });
   await page('a', { enabled: false });

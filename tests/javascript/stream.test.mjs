@@ -168,7 +168,7 @@ test('a draining server is left and found again', async () => {
   assert.equal(env.source().url, '/api/v1/events?last_event_id=7');
 });
 
-test('a server that asks for patience gets it', async () => {
+test('Retry-After is respected', async () => {
   env.server.answers.set(DEMO, { status: 503, headers: { 'Retry-After': '20' } });
   start();
   env.source().fail();
@@ -245,8 +245,8 @@ test('nothing happens after close', async () => {
 });
 
 test('watchJob tells each step, then the end, once', () => {
-  const told = [];
-  watch = watchJob('j1', { update: (each) => told.push(each.version), done: (each) => told.push(each.status) });
+  const received = [];
+  watch = watchJob('j1', { update: (each) => received.push(each.version), done: (each) => received.push(each.status) });
   assert.equal(env.source().url, '/api/v1/jobs/j1/events');
   env.source().hello('1', { resumed: false });
   env.source().emit('job', job(2));
@@ -254,6 +254,6 @@ test('watchJob tells each step, then the end, once', () => {
   env.source().emit('job', job(9, 'running', { job_id: 'another' }));
   env.source().emit('job', job(4, 'completed'));
   env.source().emit('job', job(5, 'completed'));
-  assert.deepEqual(told, [2, 3, 4, 'completed']);
+  assert.deepEqual(received, [2, 3, 4, 'completed']);
   assert.equal(env.source().closed, true);
 });

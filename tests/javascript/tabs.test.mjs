@@ -60,7 +60,7 @@ for (const [how, leave] of [
   });
 }
 
-test('a page that was rendered before what the leader has told gets the rest, and no stream', async () => {
+test('a page rendered before the last event of the leader gets the rest, and opens no stream', async () => {
   await browser.tab();
   for (const version of range(1, 5)) await server.tell(job(version));
   await server.show('job', job(6));
@@ -97,7 +97,7 @@ test('what the leader remembers no more is fetched, and the page hears of it', a
   assert.equal(late.seen.jobs.at(-1), 301);
 });
 
-test('a page that does not know where it was rendered is told how things stand', async () => {
+test('a page without a position gets current snapshots', async () => {
   await browser.tab();
   await server.tell(job(5));
   server.answers.set(JOBS, { jobs: [job(5)] });
@@ -134,7 +134,7 @@ test('a leader that takes over is behind a tab that had heard more, and tells it
   second.hears = false;
   await server.tell(job(1));
   await server.tell(job(1, 'pending', { job_id: 'j2' }));
-  await server.tell({ job_id: 'j3', status: 'running' }); // nothing but its id says that it is told twice
+  await server.tell({ job_id: 'j3', status: 'running' }); // only its id shows that it is sent twice
   second.hears = true;
   first.crash();
   await settle();
@@ -185,7 +185,7 @@ test('a question that was not heard is asked again', async () => {
   assert.deepEqual(second.seen.jobs, [1, 2]);
 });
 
-test('a page from before the events were numbered anew goes on with the others', async () => {
+test('a page from before a renumbering of the events continues with the others', async () => {
   await browser.tab();
   await server.tell(job(1));
   const old = await browser.tab({ lastEventId: '900' });
@@ -440,15 +440,15 @@ test('a hidden leader that has lost its stream leaves it to a tab that somebody 
 test('watches of one page share its stream, and a job rides on it', async () => {
   const tab = await browser.tab();
   server.answers.set('/api/v1/jobs/j1', job(1));
-  const told = [];
-  const watch = tab.repruv.watchJob('j1', { update: (each) => told.push(each.version), done: () => told.push('done') }, { user: 'mina' });
+  const received = [];
+  const watch = tab.repruv.watchJob('j1', { update: (each) => received.push(each.version), done: () => received.push('done') }, { user: 'mina' });
   await settle();
-  assert.deepEqual(told, [1]);
+  assert.deepEqual(received, [1]);
   await server.tell(job(2));
   await server.tell(job(9, 'running', { job_id: 'another' }));
   await server.tell(job(3, 'completed'));
   await server.tell(job(4, 'completed'));
-  assert.deepEqual(told, [1, 2, 3, 'done']);
+  assert.deepEqual(received, [1, 2, 3, 'done']);
   assert.equal(watch.state, 'closed');
   assert.equal(server.opened.length, 1);
 });
@@ -456,18 +456,18 @@ test('watches of one page share its stream, and a job rides on it', async () => 
 test('a job that ended before the page knew is done at once', async () => {
   const tab = await browser.tab();
   await server.tell(job(2, 'completed'));
-  const told = [];
-  tab.repruv.watchJob('j1', { done: (each) => told.push(each.version) }, { user: 'mina', lastEventId: '0' });
+  const received = [];
+  tab.repruv.watchJob('j1', { done: (each) => received.push(each.version) }, { user: 'mina', lastEventId: '0' });
   await settle();
-  assert.deepEqual(told, [2]);
+  assert.deepEqual(received, [2]);
   assert.equal(tab.watched.state, 'open');
 });
 
 test('a job that the stream does not poll for is polled by the tab that watches it', async () => {
   const tab = await browser.tab();
   server.answers.set('/api/v1/jobs/old', job(1, 'running', { job_id: 'old' }));
-  const told = [];
-  const watch = tab.repruv.watchJob('old', { update: (each) => told.push(each.version) }, { user: 'mina' });
+  const received = [];
+  const watch = tab.repruv.watchJob('old', { update: (each) => received.push(each.version) }, { user: 'mina' });
   server.isUp = false;
   for (let time = 0; time < 8; time++) {
     for (const source of server.sources) source.fail();
@@ -480,19 +480,19 @@ test('a job that the stream does not poll for is polled by the tab that watches 
   const { accept } = server;
   server.accept = async (source) => (await settle(), source.fail()); // streams alone do not get through
   await pass(6000);
-  assert.deepEqual(told, [1, 2]);
+  assert.deepEqual(received, [1, 2]);
   server.accept = accept;
   watch.close();
 });
 
 test('after a reset a job is fetched by the tab that watches it', async () => {
   const tab = await browser.tab();
-  const told = [];
-  tab.repruv.watchJob('old', { update: (each) => told.push(each.version) }, { user: 'mina', lastEventId: '0' });
+  const received = [];
+  tab.repruv.watchJob('old', { update: (each) => received.push(each.version) }, { user: 'mina', lastEventId: '0' });
   await settle();
   server.answers.set('/api/v1/jobs/old', job(5, 'running', { job_id: 'old' }));
   await server.show('reset', { reason: 'cursor_unknown' }, '7');
-  assert.deepEqual(told, [5]);
+  assert.deepEqual(received, [5]);
   assert.equal(tab.watched.lastEventId, '7');
 });
 

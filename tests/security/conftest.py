@@ -22,7 +22,7 @@ from tests.security.users import Person
 
 ADMIN_EMAIL = "admin@example.org"
 TRUSTED_PROXY = "127.0.0.1"
-"""Whoever comes from another loopback address is a client that nobody believes anything."""
+"""A client on another loopback address is an untrusted client."""
 
 NewPerson = Callable[..., Awaitable[Person]]
 

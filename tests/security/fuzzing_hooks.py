@@ -1,4 +1,4 @@
-"""Loaded by schemathesis: whose the cases are. Whoever is signed out by a case signs in anew."""
+"""Hooks for schemathesis: the user of each case. A user signed out by a case signs in again."""
 
 from __future__ import annotations
 

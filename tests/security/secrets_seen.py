@@ -32,7 +32,7 @@ def files(folder: Path) -> bytes:
 
 
 def lines(log: Path) -> bytes:
-    """Return all lines but those by which a developer, who has no mail server, is told the links of mails."""
+    """Return all lines except those that show a developer without a mail server the links of emails."""
     return b"\n".join(line for line in log.read_bytes().split(b"\n") if b"mail written" not in line)
 
 

@@ -26,8 +26,8 @@ CALLS: Mapping[str, tuple[int, Callable[[str], Body]]] = {
 }
 
 
-def told(answer: httpx.Response, email: str) -> tuple[int, dict[str, str], str]:
-    """Return all that an answer says but what belongs to the single request: time, ids, how often one may still ask."""
+def comparable(answer: httpx.Response, email: str) -> tuple[int, dict[str, str], str]:
+    """Return an answer without the parts that differ between requests: time, ids, remaining rate."""
     headers = {name: value for name, value in answer.headers.items() if name not in _OWN}
     if "ratelimit" in headers:
         headers["ratelimit"] = _BUCKET.sub("", headers["ratelimit"])
@@ -36,7 +36,7 @@ def told(answer: httpx.Response, email: str) -> tuple[int, dict[str, str], str]:
 
 async def ask(url: str, path: str, sent: Body) -> tuple[int, dict[str, str], str]:
     async with users.at(url, address=users.new_address()) as http:
-        return told(await http.post(f"/api/v1{path}", json=sent), sent["email"])
+        return comparable(await http.post(f"/api/v1{path}", json=sent), sent["email"])
 
 
 def nobody() -> str:

@@ -1,7 +1,7 @@
-"""What /openapi.json says is what happens, whatever is sent: schemathesis with all its checks, as everybody who may call.
+"""The API behaves as /openapi.json says for any input: schemathesis with all its checks, as each kind of caller.
 
 `FUZZ_EXAMPLES` (1) is how many cases each operation gets beside those that its schema implies; `make fuzz` takes more of
-them, anew each time, and lets admins change things too.
+them, again each time, and lets admins change things too.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ EVERYTHING = "examples,coverage,fuzzing"
 
 async def run(system: Replicated, email: str, *arguments: str, by: str, directory: Path, url: str = "") -> None:
     """Run schemathesis; fails with its report."""
-    told = {
+    environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": f"{HERE.parent.parent}",
         "FUZZ_URL": url or system.url,
@@ -43,7 +43,7 @@ async def run(system: Replicated, email: str, *arguments: str, by: str, director
         Path(sys.executable).with_name("st"),
         f"--config-file={HERE / 'schemathesis.toml'}",
         "run",
-        f"{told['FUZZ_URL']}/openapi.json",
+        f"{environment['FUZZ_URL']}/openapi.json",
         f"--seed={SEED}",
         "--checks=all",
         f"--exclude-path-regex={STREAMS}",
@@ -54,7 +54,7 @@ async def run(system: Replicated, email: str, *arguments: str, by: str, director
         "--warnings=off",
         "--no-color",
         *arguments,
-        env=told,
+        env=environment,
         cwd=directory,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

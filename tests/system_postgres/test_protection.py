@@ -1,4 +1,4 @@
-"""PostgreSQL as it is deployed: encrypted, sure of whom one reached, and closed to whoever shows no certificate.
+"""PostgreSQL as deployed: encrypted, with a verified server certificate, and closed to clients without a certificate.
 
 The embedded PostgreSQL is built without encryption, so these take the system's own: `make postgres`.
 """
