@@ -1,6 +1,6 @@
 """Shared fixtures: real PostgreSQL and NATS, provisioned as in production, for all tests of a run.
 
-Tests share the databases and stay apart by making owners of their own.
+Tests share the databases; each creates its own owners.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ EVENTUALLY_SECONDS = 20.0
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
-    """PostgreSQL and NATS, without anything in them."""
+    """Empty PostgreSQL and NATS servers."""
     directory: Path = tmp_path_factory.mktemp("engines")
     both = EmbeddedServers(postgres=Postgres(directory, password="superuser"), nats=Nats(directory, password="nats"))
     both.start()

@@ -12,7 +12,7 @@ from tests.acceptance.system import WORKER, System
 from tests.acceptance.users import User
 
 PAUSE_MS = "60"
-"""Two thousand interactions then take somewhat above a second: long enough to see the middle."""
+"""Two thousand interactions then take slightly more than a second: long enough to observe the transition."""
 
 NewUser = Callable[[], Awaitable[User]]
 

@@ -1,4 +1,4 @@
-"""A user who looks all the time, and whom nothing untrue may ever be shown."""
+"""A user who polls all the time and must never see an inconsistent state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must hold in the databases whatever has happened, once nothing happens any more. Read as the superuser."""
+"""Invariants of the databases once all work is done. Read as the superuser."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ MOVING = (
 
 
 async def wait_for_quiet(system: System, *, seconds: float = 60.0) -> None:
-    """Wait until no job and no demo mode moves, and everything has left the outboxes."""
+    """Wait until no job and no demo mode is in transition, and the outboxes are empty."""
 
     async def is_quiet() -> bool:
         waiting_messages = sum(row["count"] for row in await system.query(OUTBOXES))

@@ -57,7 +57,7 @@ class Stream:
     async def has(
         self, name: str, fits: Callable[[dict[str, Any]], bool] = lambda data: True, *, seconds: float = 30.0
     ) -> Event:
-        """Wait for an event of this name whose data fits; gives the first."""
+        """Wait for the first event of this name whose data matches, and return it."""
 
         async def look() -> Event | None:
             return next((event for event in self.events if event.name == name and fits(event.data)), None)

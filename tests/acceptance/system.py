@@ -74,13 +74,13 @@ class System:
         return self._stack.names
 
     def pids(self, name: str) -> list[int]:
-        """The process ids of what runs under this name."""
+        """The ids of the running processes of this name."""
         if name in self.servers:
             return [pid] if (pid := self.servers[name].pid) else []
         return self._stack.pids(name)
 
     async def start(self, name: str, index: int | None = None, *, wait: bool = True) -> None:
-        """Start what is down, and wait until it is ready (engines always do)."""
+        """Start the part if it is down, and wait until it is ready (engines always wait)."""
         if name in self.servers:
             await self._do(self.servers[name].start)
         else:
@@ -101,7 +101,7 @@ class System:
             await self._do(self._stack.kill, name, index)
 
     def signal(self, name: str, number: signal.Signals, index: int = 0) -> int | None:
-        """Send a signal to what runs; gives the process id, None if it does not run."""
+        """Send a signal to the process; return its id, or None if it does not run."""
         pids = self.pids(name)
         if index >= len(pids):
             return None
@@ -154,7 +154,7 @@ class System:
         return answer.status_code == 200 and bool(answer.json()["nats"])
 
     async def heal(self) -> None:
-        """Wake what is paused, start what is down, and wait until all is well."""
+        """Resume paused processes, start stopped ones, and wait until all are ready."""
         for name in (*self.servers, *self.processes):
             for index in range(len(self.pids(name))):
                 self.signal(name, signal.SIGCONT, index)
@@ -169,7 +169,7 @@ class System:
             return await (await conn.execute(statement, parameters)).fetchall()
 
     async def execute(self, statement: LiteralString, *parameters: object) -> None:
-        """Change something as the superuser: what only time could."""
+        """Run a statement as the superuser, for changes that otherwise take time."""
         async with await psycopg.AsyncConnection.connect(self._stack.database_url(), connect_timeout=5) as conn:
             await conn.execute(statement, parameters)
 

@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer is a problem that says what was wrong, and the service lives on."""
+"""Invalid input of any kind gets a problem that names the error, and the service keeps running."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The main job: demo mode is enabled and disabled again, and the page always knows how it stands."""
+"""The main job: demo mode is enabled and disabled again, and the page always shows its state."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ async def test_users_do_not_see_each_other(new_user: NewUser) -> None:
 
 
 async def _follow(user: User, path: str) -> list[dict[str, Any]]:
-    """Poll a job to its end; gives what was seen, which must only ever go forward."""
+    """Poll a job to its end and return the observed states, which must only move forward."""
     order = ["pending", "running", "completed"]
     seen: list[dict[str, Any]] = []
     async with asyncio.timeout(30):

@@ -1,4 +1,4 @@
-"""A job that fails for good: the page says so, and the user can dismiss it, retry it, or enable again."""
+"""A job that fails permanently: the page shows it, and the user can dismiss it, retry it, or enable again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OPTIONS = {"niche": "tech_reviews"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """A user whose demo mode failed, and the job that did."""
+    """A user whose demo mode failed, and the failed job."""
 
     user: User
     job_id: str

@@ -1,4 +1,4 @@
-"""Who somebody is: cookies and bearer tokens, what belongs to others, sessions that end, and the older paths."""
+"""Identity: cookies and bearer tokens, objects of other users, ended sessions, and the older paths."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ async def test_logout_holds_without_nats(system: System, user: User) -> None:
 
 
 async def test_demo_mode_is_left_alone_by_a_logout(user: User) -> None:
-    """The user may close the tab, even sign out; the job goes on, and everything is there at the next visit."""
+    """The user may close the tab or sign out; the job continues, and its result is there at the next visit."""
     job_id = await user.enable(OPTIONS)
     await user.post("/auth/logout")
     back = await user.again()

@@ -1,4 +1,4 @@
-"""A worker is killed in the middle of a large job: the job goes on, and nobody ever sees anything untrue."""
+"""A worker is killed during a large job: the job continues, and no user sees an inconsistent state."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ async def test_disable_goes_on_too(system: System, user: User) -> None:
 
 
 async def test_stopped_worker_hands_its_job_over_at_once(system: System, user: User) -> None:
-    """A deployment is no crash: the job is finished within the grace, or handed back, and nobody waits for a lease."""
+    """A deployment is no crash: the job finishes within the grace period or is released, and no lease must expire first."""
     async with Stream(user) as stream:
         job_id = await user.enable(OPTIONS)
         await user.written(10_000)

@@ -1,4 +1,4 @@
-"""Each part of the system goes away in the middle of a job and comes back: the job completes, the page misses nothing."""
+"""Each part of the system stops during a job and returns: the job completes, and the page misses no event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""After everything the other tests have done: what must hold in the databases holds. The last file of this directory."""
+"""After all other tests the invariants of the databases hold. This file runs last in this directory."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ AWAY = frozenset({502, 503, 504})
 
 
 class User:
-    """Somebody with an account and a session in a cookie, like a browser."""
+    """A user with an account and a session cookie, like a browser."""
 
     def __init__(self, url: str, *, email: str = "") -> None:
         self.email = email or f"user-{secrets.token_hex(6)}@example.com"
@@ -52,7 +52,7 @@ class User:
         return await self.http.post(_whole(path), **options)
 
     async def look(self, path: str) -> dict[str, Any] | None:
-        """GET what must exist; None while a part of the system is away."""
+        """GET an existing object; None while a part of the system is down."""
         try:
             answer = await self.get(path)
         except httpx.TransportError:

@@ -1,4 +1,4 @@
-"""Waiting for what must come true, by looking again and again, with a bound."""
+"""Waits for a condition by polling, with a bound."""
 
 from __future__ import annotations
 

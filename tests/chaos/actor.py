@@ -1,4 +1,4 @@
-"""A user who does whatever can be done to demo mode, at random, and checks what is seen in between."""
+"""A user who performs random operations on demo mode and checks the visible state in between."""
 
 from __future__ import annotations
 

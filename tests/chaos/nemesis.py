@@ -12,11 +12,11 @@ from tests.acceptance.system import WORKER, System
 
 LEASE_SECONDS = 3.0
 TARGETS = {WORKER: 6, "jobs": 3, "demo": 3, "gateway": 1, "auth": 1, "nats": 2, "postgres": 2}
-"""What is disturbed, and how often compared to the others."""
+"""The parts to disturb, with their relative frequency."""
 
 
 class Nemesis:
-    """Kills, stops, pauses and restarts; notes what it did."""
+    """Kills, stops, pauses and restarts parts, and records its actions."""
 
     def __init__(self, system: System, seed: int) -> None:
         self.deeds: list[str] = []

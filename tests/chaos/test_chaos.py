@@ -1,4 +1,4 @@
-"""Many users act at random while processes are killed, paused and restarted at random: afterwards everything is in order."""
+"""Many users act at random while processes are killed, paused and restarted at random: afterwards all invariants hold."""
 
 from __future__ import annotations
 

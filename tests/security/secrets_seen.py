@@ -17,7 +17,7 @@ _TABLES = """
 
 
 async def tables(database_url: str) -> bytes:
-    """Return every row of every table as PostgreSQL writes it, bytes as hex."""
+    """Return every row of every table as PostgreSQL prints it, bytes as hex."""
     written: list[str] = []
     async with await psycopg.AsyncConnection.connect(database_url, row_factory=rows.tuple_row) as conn:
         for schema, table in await (await conn.execute(_TABLES)).fetchall():

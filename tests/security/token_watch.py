@@ -1,4 +1,4 @@
-"""Tokens that are shown at a gateway without a pause, so that validations are under way whenever a session ends."""
+"""Sends tokens to a gateway without a pause, so that validations are running whenever a session ends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PROVED = 3
 
 
 class TokenWatch:
-    """Asks one gateway while the context lasts."""
+    """Sends requests to one gateway while the context lasts."""
 
     def __init__(self, url: str, tokens: Sequence[str]) -> None:
         self.statuses: Counter[int] = Counter()
@@ -25,7 +25,7 @@ class TokenWatch:
         self._tokens = tokens
         self._over = False
         self._refused: Counter[str] = Counter()
-        self._let_in_after_all: list[str] = []
+        self._accepted_after_revocation: list[str] = []
         self._asking: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -40,10 +40,10 @@ class TokenWatch:
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome
-        assert not self._let_in_after_all
+        assert not self._accepted_after_revocation
 
     def over(self) -> None:
-        """From now on nothing that begins may be let in: the call that ended the sessions has been answered."""
+        """Require that no request from now on is accepted: the call that ended the sessions has returned."""
         self._over = True
 
     async def sees(self, *statuses: int, seconds: float = 20.0) -> None:
@@ -55,7 +55,7 @@ class TokenWatch:
         await waiting.until(look, f"{self._url} answers {statuses}", seconds=seconds)
 
     async def has_refused_all(self, *, seconds: float = 20.0) -> None:
-        """Wait until every token has been refused, again and again; none of them may be let in afterwards."""
+        """Wait until every token has been refused repeatedly; none may be accepted afterwards."""
 
         async def look() -> bool:
             return all(self._refused[token] >= _PROVED for token in self._tokens)
@@ -73,4 +73,4 @@ class TokenWatch:
                 if answer.status_code == 401:
                     self._refused[token] += 1
                 elif answer.status_code == 200 and is_dead:
-                    self._let_in_after_all.append(token)
+                    self._accepted_after_revocation.append(token)

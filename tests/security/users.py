@@ -1,4 +1,4 @@
-"""People at browsers and programs, each in a network of their own."""
+"""Users with browsers and programs, each on their own network."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from tests.acceptance import waiting
 from tests.acceptance.users import PASSWORD, User
 
 _TLS = ssl.create_default_context()
-"""Never used, since gateways are asked in the clear; but httpx would make one for each client, which takes a while."""
+"""Not used, since tests call gateways without TLS; without it httpx would slowly create one for each client."""
 _LINK = re.compile(r"https?://\S+[?&]token=(rpl_[A-Za-z0-9_-]{43})")
 
 
 def new_address() -> str:
-    """Return an address of the loopback to come from, so that nobody is throttled for others."""
+    """Return a loopback address for a client, so that clients are throttled separately."""
     return f"127.{1 + secrets.randbelow(254)}.{secrets.randbelow(256)}.{1 + secrets.randbelow(254)}"
 
 
 class Person(User):
-    """Somebody with an account, who may come from an address of their own."""
+    """A user with an account and optionally their own network address."""
 
     def __init__(self, url: str, *, email: str = "", address: str = "") -> None:
         super().__init__(url, email=email)
@@ -37,7 +37,7 @@ class Person(User):
 
     @property
     def credentials(self) -> Mapping[str, str]:
-        """What signs them in."""
+        """Email and password."""
         return {"email": self.email, "password": PASSWORD}
 
     @property
@@ -54,20 +54,20 @@ class Person(User):
 
 
 def at(url: str, token: str = "", *, address: str = "") -> httpx.AsyncClient:
-    """Return a client that shows a bearer token, if any, and comes from an address."""
+    """Return a client with a bearer token, if any, and a local address."""
     transport = httpx.AsyncHTTPTransport(local_address=address or None, verify=_TLS)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     return httpx.AsyncClient(base_url=url, timeout=20.0, transport=transport, headers=headers)
 
 
 async def status(url: str, token: str, path: str = "/api/v1/auth/me") -> int:
-    """Show a token at a gateway; gives the status of the answer."""
+    """Send a token to a gateway and return the status of the response."""
     async with at(url, token) as http:
         return (await http.get(path)).status_code
 
 
 async def mailed_token(folder: Path, email: str, word: str) -> str:
-    """Wait for a mail to an address whose text has this word; gives the secret of its link."""
+    """Wait for an email to an address whose text has this word, and return the secret of its link."""
 
     def find() -> str | None:
         for path in sorted(folder.glob("*.eml"), reverse=True):
