@@ -14,9 +14,14 @@ from chassis.rpc import client, server
 from lifecycle.settler import SWEEP_SECONDS, Settler
 from lifecycle.submitter import Submitter
 from lifecycle.subscriber import Subscriber
-from repruv.demo.v1 import demo_service_pb2_grpc
+from repruv.demo.v1 import demo_service_pb2_grpc, exports_service_pb2_grpc
 from services.demo import expiry, handlers, operations, reconciler, schema, servicer, views
 from services.demo.declaration import DEMO_MODE
+from services.demo.exports import domain as exports_domain
+from services.demo.exports import handlers as exports_handlers
+from services.demo.exports import operations as exports_operations
+from services.demo.exports import servicer as exports_servicer
+from services.demo.exports.declaration import EXPORT
 from services.demo.settings import Settings, WorkerSettings
 from worker import JobsClient
 from worker import outbox as worker_outbox
@@ -33,11 +38,13 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     # No retries here: an rpc waits for each call, and the outbox repeats submits.
     channel = client.channel(config.jobs_target, service=worker.client.SERVICE, certificate=certificate)
     jobs = JobsClient(channel, client.Caller(identity.Signer("demo", config.identity_key)))
-    submitter = Submitter(engine, jobs, DEMO_MODE)
+    submitter = Submitter(engine, jobs, DEMO_MODE, EXPORT)
     relay = outbox.Relay(engine, schema.outbox, {"demo.events.": nats.publish, worker_outbox.PREFIX: submitter.send})
     settler = Settler(DEMO_MODE, engine=engine, relay=relay, jobs=jobs, submitter=submitter)
     demo = operations.Operations(engine, settler, relay)
-    nats.consume("jobs", "demo", Subscriber(settler).receive, filter_subject="demo.>")
+    exports_settler = Settler(EXPORT, engine=engine, relay=relay, jobs=jobs, submitter=submitter)
+    exports = exports_operations.Operations(engine, exports_settler, relay)
+    nats.consume("jobs", "demo", Subscriber(settler, exports_settler).receive, filter_subject="demo.>")
     nats.on_connected(relay.wake)
     reconcile = reconciler.Reconciler(engine)
     demo_servicer = servicer.DemoServicer(demo, views.Views(engine))
@@ -48,6 +55,8 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
         background.start("bus", nats.run)
         background.start("relay", relay.run)
         background.start("settle", partial(run.every, SWEEP_SECONDS, settler.sweep))
+        background.start("settle exports", partial(run.every, SWEEP_SECONDS, exports_settler.sweep))
+        background.start("expire exports", partial(run.every, exports_operations.EXPIRY_SECONDS, exports.expire))
         background.start("stalled", partial(run.every, reconciler.SECONDS, reconcile.end_stalled))
         background.start("clean", partial(run.every, reconciler.SECONDS, reconcile.clean))
         background.start("expire", partial(run.every, reconciler.EXPIRY_SECONDS, reconcile.delete_expired))
@@ -59,7 +68,15 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
                         name=servicer.SERVICE,
                         register=partial(demo_service_pb2_grpc.add_DemoServiceServicer_to_server, demo_servicer),
                         callers=servicer.CALLERS,
-                    )
+                    ),
+                    server.Service(
+                        name=exports_servicer.SERVICE,
+                        register=partial(
+                            exports_service_pb2_grpc.add_ExportsServiceServicer_to_server,
+                            exports_servicer.ExportsServicer(exports),
+                        ),
+                        callers=exports_servicer.CALLERS,
+                    ),
                 ],
                 verifier=identity.Verifier(config.trusted_identity_keys),
                 certificate=certificate,
@@ -79,7 +96,7 @@ async def work(config: WorkerSettings, stop: asyncio.Event) -> None:
     channel = worker.client.channel(config.jobs_target, certificate)
     call = client.Caller(identity.Signer("demo", config.identity_key))
     jobs = JobsClient(channel, call)
-    submitter = Submitter(engine, jobs, DEMO_MODE)
+    submitter = Submitter(engine, jobs, DEMO_MODE, EXPORT)
     # A relay here too: the event of a transition is sent when it is committed, not when a replica of `serve` polls next.
     relay = outbox.Relay(engine, schema.outbox, {"demo.events.": nats.publish, worker_outbox.PREFIX: submitter.send})
     nats.on_connected(relay.wake)
@@ -97,6 +114,7 @@ async def work(config: WorkerSettings, stop: asyncio.Event) -> None:
         kinds=[
             worker.Kind("demo.enable", partial(handlers.enable, dependencies), notify_owner=True),
             worker.Kind("demo.disable", partial(handlers.disable, dependencies), notify_owner=True),
+            worker.Kind(exports_domain.KIND, partial(exports_handlers.export, dependencies), notify_owner=True),
             expiry.kind(engine, operations.Operations(engine, settler, relay)),
         ],
         schedules=[expiry.SCHEDULE],

@@ -13,10 +13,11 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from repruv.auth.v1 import connection_pb2
-from repruv.demo.v1 import demo_pb2
+from repruv.demo.v1 import demo_pb2, exports_service_pb2
 from repruv.jobs.v1 import job_pb2
 from services.auth.connections import domain as connections
 from services.demo import domain as demo
+from services.demo.exports import domain as exports
 from services.jobs import domain as jobs
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +32,13 @@ MACHINES: Mapping[str, tuple[type[StrEnum], Mapping[Any, tuple[frozenset[Any], A
     ),
     "jobs": (jobs.State, jobs.TRANSITIONS, job_pb2.JobState, "JOB_STATE_", "jobs.jobs"),
     "demo": (demo.State, demo.TRANSITIONS, demo_pb2.DemoState, "DEMO_STATE_", "demo.demo_modes"),
+    "demo/exports": (
+        exports.State,
+        exports.TRANSITIONS,
+        exports_service_pb2.ExportState,
+        "EXPORT_STATE_",
+        "demo.exports",
+    ),
 }
 
 

@@ -14,10 +14,17 @@ import worker
 from chassis import errors, identity
 from chassis.rpc import client
 from dev import subprocesses
-from repruv.demo.v1 import demo_pb2, demo_service_pb2, demo_service_pb2_grpc
+from repruv.demo.v1 import (
+    demo_pb2,
+    demo_service_pb2,
+    demo_service_pb2_grpc,
+    exports_service_pb2,
+    exports_service_pb2_grpc,
+)
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2, jobs_service_pb2_grpc
 from services.demo import __main__ as service
 from services.demo import servicer
+from services.demo.exports import servicer as exports_servicer
 from services.demo.settings import Settings, WorkerSettings
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
@@ -324,3 +331,43 @@ async def test_the_reply_carries_the_job_that_can_be_asked_for(user: User, event
     assert (await user.job(accepted.job_id)).spec.kind == "demo.enable"
     again = await user.enable(idempotency_key="k")
     assert (again.job_id, again.replayed) == (accepted.job_id, True)
+
+
+async def test_export_from_end_to_end(
+    user: User, demo_target: str, worker_settings: WorkerSettings, eventually: Eventually
+) -> None:
+    channel = client.channel(demo_target, service=exports_servicer.SERVICE)
+    exports = exports_service_pb2_grpc.ExportsServiceStub(channel)
+
+    async def start() -> exports_service_pb2.StartExportResponse:
+        request = exports_service_pb2.StartExportRequest(idempotency_key="export")
+        return await user.call(exports.StartExport, request, timeout=5.0, user_token=user.token)
+
+    async def is_ready() -> bool:
+        request = exports_service_pb2.GetExportRequest()
+        response = await user.call(exports.GetExport, request, timeout=5.0, user_token=user.token)
+        return response.export.state == exports_service_pb2.EXPORT_STATE_READY
+
+    async def download() -> bytes:
+        request = exports_service_pb2.DownloadExportRequest()
+        parts = user.call.stream(exports.DownloadExport, request, user_token=user.token)
+        return b"".join([part.data async for part in parts])
+
+    with pytest.raises(errors.FailedPrecondition) as refused:
+        await start()
+    assert refused.value.code == "demo_not_enabled"
+    with pytest.raises(errors.NotFound):
+        await download()
+    await user.enable(content_count=5, interaction_count=1_234)
+    async with working(worker_settings):
+        await eventually(user.state(demo_pb2.DEMO_STATE_ENABLED))
+        accepted = await start()
+        await eventually(is_ready)
+        await eventually(user.job_state(accepted.job_id, job_pb2.JOB_STATE_COMPLETED))
+    file = await download()
+    assert dict((await user.job(accepted.job_id)).result) == {"rows": 1_234.0, "bytes": float(len(file))}
+    again = await start()
+    assert (again.job_id, again.replayed) == (accepted.job_id, True)
+    with pytest.raises(errors.Unauthenticated):
+        await user.call(exports.GetExport, exports_service_pb2.GetExportRequest(), timeout=5.0, user_token="")
+    await channel.close()

@@ -29,6 +29,8 @@ from services.auth.connections import storage as connection_storage
 from services.auth.connections.effects import Effects
 from services.demo import domain as demo
 from services.demo.declaration import DEMO_MODE
+from services.demo.exports import domain as exports
+from services.demo.exports.declaration import EXPORT
 from services.demo.storage import NO_COUNTS
 from tests.integration.lifecycle import report
 from worker import JobsClient, testing
@@ -162,10 +164,21 @@ async def conformance(provisioned: EmbeddedServers) -> AsyncIterator[AsyncEngine
     await engine.dispose()
 
 
-@pytest.fixture(params=["demo.enable", "demo.disable", "auth.connect", "auth.disconnect", report.KIND])
+@pytest.fixture(params=["demo.enable", "demo.disable", exports.KIND, "auth.connect", "auth.disconnect", report.KIND])
 def case(request: pytest.FixtureRequest, database: Callable[[str], AsyncEngine], conformance: AsyncEngine) -> Case:
     """Each step of each lifecycle."""
     kind: str = request.param
+    if kind == exports.KIND:
+        engine = database("demo")
+        columns = {"demo_generation": 1, "row_count": 3}
+        written = {"rows_written": 3, "chunk_count": 1, "byte_count": 9}
+        return Case(
+            lifecycle=EXPORT,
+            kind=kind,
+            engine=engine,
+            start=_opener(EXPORT, engine, exports.Action.START, columns),
+            complete=lambda: (exports.Action.COMPLETE, written),
+        )
     if kind.startswith("demo."):
         return _demo_case(kind, database("demo"))
     if kind.startswith("auth."):

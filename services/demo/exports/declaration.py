@@ -1,0 +1,46 @@
+"""The declaration of an export as a lifecycle: its rows, its job, and what each transition publishes and deletes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import worker
+from chassis import errors, outbox, streams
+from lifecycle import updates
+from lifecycle.declaration import Lifecycle
+from repruv.jobs.v1 import jobs_service_pb2
+from services.demo import schema
+from services.demo.exports import convert, domain, storage
+from services.demo.exports.domain import Action, Export
+from worker import outbox as worker_outbox
+
+_DELETING = frozenset({Action.START, Action.CANCEL, Action.EXPIRE})
+
+
+async def publish(tx: outbox.Transaction, export: Export, action: Action) -> None:
+    """Publish the event of the transition that led to `export`, delete chunks it no longer needs, submit its job."""
+    if action in _DELETING:
+        await storage.delete_chunks(tx.conn, export.owner_id)
+    subject = streams.events_subject("demo", f"exports.{export.owner_id}")
+    tx.publish(outbox.Message(subject=subject, payload=convert.event_to_proto(export, action).SerializeToString()))
+    if action is Action.START:
+        tx.publish(worker_outbox.submit_message(submit(export)))
+
+
+def submit(export: Export) -> jobs_service_pb2.SubmitJobRequest:
+    """Return the submit of the export's present job: the same for the same generation, so it may be repeated."""
+    if export.job_id is None:
+        raise errors.Internal("The export never had a job.")
+    return worker.new_job(
+        domain.KIND,
+        updates.payload(storage.EXPORTS, export),
+        job_id=str(export.job_id),
+        owner_id=str(export.owner_id),
+        max_attempts=3,
+        backoff=timedelta(seconds=0.5),
+        max_backoff=timedelta(seconds=5),
+        attempt_timeout=timedelta(minutes=10),
+    )
+
+
+EXPORT = Lifecycle(rows=storage.EXPORTS, outbox_table=schema.outbox, effects=publish, submit=submit)

@@ -1,0 +1,105 @@
+"""What can be done with exports. Each operation is one transaction: the transition, its event, the submit of its job."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import AsyncGenerator
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from chassis import errors, ids, outbox, postgres
+from lifecycle.machine import Error
+from lifecycle.settler import Settler
+from services.demo import schema
+from services.demo import storage as demo_storage
+from services.demo.domain import State as DemoState
+from services.demo.exports import domain, storage
+from services.demo.exports.declaration import EXPORT
+from services.demo.exports.domain import Action, Export, State
+from services.demo.operations import KEY_LENGTH, KEY_LIFETIME
+
+EXPIRED_BATCH = 20
+EXPIRY_SECONDS = 60.0
+_REQUEST_HASH = hashlib.sha256(b"export").digest()
+_RUNNING = Error(code="export_running", message="An export is being made; cancel it, or wait for its end.")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """The answer to a start."""
+
+    export: Export
+    job_id: UUID
+    is_replayed: bool
+
+
+class Operations:
+    """The operations on exports, over one database."""
+
+    def __init__(self, engine: AsyncEngine, settler: Settler[Export, Action], relay: outbox.Relay) -> None:
+        self._engine = engine
+        self._single = postgres.autocommit(engine)
+        self._settler = settler
+        self._relay = relay
+
+    async def start(self, owner_id: UUID, *, key: str) -> Accepted:
+        """Accept to export the visible interactions, in place of an earlier export.
+
+        Raises `FailedPrecondition` `demo_not_enabled` or `export_running`, or `AlreadyExists` for the key.
+        """
+        if len(key) > KEY_LENGTH or "\x00" in key:
+            raise errors.InvalidArgument(
+                f"idempotency_key has at most {KEY_LENGTH} characters.", field="idempotency_key"
+            )
+        job_id = ids.uuid7()
+        async with outbox.transaction(self._engine, schema.outbox, self._relay) as tx:
+            if key:
+                bound_hash, bound_job = await demo_storage.claim_key(
+                    tx.conn, owner_id, key, request_hash=_REQUEST_HASH, job_id=job_id, lifetime=KEY_LIFETIME
+                )
+                if bound_hash != _REQUEST_HASH:
+                    message = "This idempotency key came with another request before; use a new one."
+                    raise errors.AlreadyExists(message, code="idempotency_key_reused", field="idempotency_key")
+                if bound_job != job_id:
+                    present = await storage.EXPORTS.get(tx.conn, (owner_id,))
+                    return Accepted(export=present, job_id=bound_job, is_replayed=True)
+            mode = await demo_storage.get_mode(tx.conn, owner_id)
+            if mode.state is not DemoState.ENABLED:
+                raise domain.refusal(domain.DEMO_NOT_ENABLED)
+            columns = {"job_id": job_id, "demo_generation": mode.generation, "row_count": mode.interactions_written}
+            started = await EXPORT.open(tx, (owner_id,), Action.START, columns)
+            if started is None:
+                raise domain.refusal(_RUNNING)
+        return Accepted(export=started, job_id=job_id, is_replayed=False)
+
+    async def get(self, owner_id: UUID) -> Export:
+        """Read an export. A state that its job has left is repaired first."""
+        async with self._single.connect() as conn:
+            export = await storage.EXPORTS.get(conn, (owner_id,))
+        if export.state is State.FAILED or domain.MACHINE.has_pending_job(export):
+            export, _ = await self._settler.repair(export)
+        return export
+
+    async def download(self, owner_id: UUID) -> AsyncGenerator[bytes, None]:
+        """Yield the chunks of a ready file. Raises `NotFound`, or `Aborted` if it is replaced or deleted meanwhile."""
+        async with self._single.connect() as conn:
+            export = await storage.EXPORTS.get(conn, (owner_id,))
+        if export.state is not State.READY:
+            raise errors.NotFound("There is no exported file.", code="export_not_found")
+        for position in range(export.chunk_count):
+            # A connection for each chunk: a slow reader holds none.
+            async with self._single.connect() as conn:
+                data = await storage.read_chunk(conn, export, position)
+            if data is None:
+                raise errors.Aborted("The file was replaced or deleted.", code="export_replaced")
+            yield data
+
+    async def expire(self) -> int:
+        """Delete a batch of files and failures whose time is over; return how many."""
+        async with outbox.transaction(self._engine, schema.outbox, self._relay) as tx:
+            expired = await storage.list_expired(tx.conn, limit=EXPIRED_BATCH)
+            for export in expired:
+                await EXPORT.move_locked(tx, export, Action.EXPIRE)
+        return len(expired)
