@@ -7,12 +7,13 @@ The outbox is a table in the service's schema. `transaction` is the one way to c
         tx.publish(outbox.Message(subject=..., payload=...))
 
 At the end of the block one statement inserts the messages, the transaction commits, and the relay sends them. An exception
-rolls back everything. A caller that inserts its messages in a statement of its own (`insertion`, `parameters`) publishes them
-with `stored=True`: they are only sent.
+rolls back everything. A caller that inserts its messages in a statement of its own publishes them with `stored=True`: they are
+only sent.
 
 A `Relay` in each replica sends committed messages and deletes those that were accepted. Its polls send whatever a crash or an
-unreachable receiver leaves in the table. Several relays share the rows by SKIP LOCKED, so order of arrival is not guaranteed
-and a message may arrive twice: receivers compare the sequence or version in the message.
+unreachable receiver leaves in the table, each message at times of its own: one that is refused again and again delays no other.
+Several relays share the rows by SKIP LOCKED, so order of arrival is not guaranteed and a message may arrive twice: receivers
+compare the sequence or version in the message.
 """
 
 from __future__ import annotations
@@ -23,27 +24,33 @@ import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from sqlalchemy.sql import dml
 
 from chassis import ids, postgres, run
+from chassis.prepared import Prepared
 
 logger = logging.getLogger(__name__)
 
 BATCH = 200
-POLL_SECONDS = 1.0
+POLL_SECONDS = 5.0
+"""Seconds between two looks for messages that a crash has left behind."""
+DELETE_SECONDS = 1.0
+"""Seconds within which the rows of accepted messages are deleted, all by one statement."""
 SEND_TIMEOUT = 5.0
 SENDING_AT_ONCE = 1_000
 RELAY_DELAY = timedelta(seconds=2)
-RETRY_DELAY = timedelta(seconds=2)
-"""Time until a message that was not accepted is sent again."""
+"""Time for which polls leave a message to the process that has committed it."""
+MAX_RETRY_DELAY = timedelta(seconds=30)
+"""Longest time until a message that was not accepted is sent again."""
+ALARM_ATTEMPTS = 20
+"""Tries after which a message is logged as an error: nothing short of a bug refuses it for that long."""
 _uuids = postgresql.ARRAY(sa.Uuid)
 
 
@@ -53,8 +60,6 @@ class Message:
 
     subject: str
     payload: bytes
-    delay: timedelta = timedelta()
-    """Time for which polls leave the message alone; `transaction` sets it."""
     message_id: UUID = field(default_factory=ids.uuid7)
 
 
@@ -67,64 +72,69 @@ def outbox_table(schema: sa.MetaData) -> sa.Table:
         sa.Column("subject", sa.Text, nullable=False),
         sa.Column("payload", sa.LargeBinary, nullable=False),
         sa.Column("send_after", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+        sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
     )
 
 
-async def add(conn: AsyncConnection, table: sa.Table, messages: Sequence[Message]) -> None:
-    """Insert messages into the outbox; a relay sends them after the commit."""
+async def add(
+    conn: AsyncConnection, table: sa.Table, messages: Sequence[Message], *, delay: timedelta = timedelta()
+) -> None:
+    """Insert messages into the outbox by one statement. Polls leave them alone for `delay`."""
     if messages:
-        await postgres.execute_each(conn, insertion(table), [parameters(message) for message in messages])
+        parameters = {
+            "message_ids": [message.message_id for message in messages],
+            "subjects": [message.subject for message in messages],
+            "payloads": [message.payload for message in messages],
+            "delay": delay,
+        }
+        await _insertion(table).execute(conn, parameters)
 
 
 @functools.cache
-def insertion(table: sa.Table) -> sa.Insert:
-    """Return the statement that inserts a message, for callers that combine it with their own."""
-    send_after = sa.func.now() + sa.bindparam("delay", type_=sa.Interval)
-    return sa.insert(table).values(
-        message_id=sa.bindparam("message_id"),
-        subject=sa.bindparam("subject"),
-        payload=sa.bindparam("payload"),
-        send_after=send_after,
+def _insertion(table: sa.Table) -> Prepared:
+    return Prepared(
+        sa.text(f"""
+INSERT INTO {table.fullname} (message_id, subject, payload, send_after)
+SELECT m.message_id, m.subject, m.payload, now() + CAST(:delay AS interval)
+FROM unnest(CAST(:message_ids AS uuid[]), CAST(:subjects AS text[]), CAST(:payloads AS bytea[]))
+    AS m (message_id, subject, payload)
+""")  # noqa: S608 - the name of a table of ours
     )
-
-
-def parameters(message: Message) -> dict[str, Any]:
-    """Return the parameters of `insertion`."""
-    return {
-        "message_id": message.message_id,
-        "subject": message.subject,
-        "payload": message.payload,
-        "delay": message.delay,
-    }
 
 
 async def withdraw(conn: AsyncConnection, table: sa.Table, message_ids: Collection[UUID]) -> None:
-    """Delete messages that arrived by another way; those already sent are not affected."""
-    await conn.execute(_deletion(table), {"message_ids": list(message_ids)})
+    """Delete messages that have arrived; nothing for those that are gone already."""
+    await _deletion(table).execute(conn, {"message_ids": list(message_ids)})
 
 
 @functools.cache
-def _deletion(table: sa.Table) -> sa.Delete:
-    return sa.delete(table).where(table.c.message_id == sa.any_(sa.bindparam("message_ids", type_=_uuids)))
+def _deletion(table: sa.Table) -> Prepared:
+    return Prepared(sa.delete(table).where(table.c.message_id == sa.any_(sa.bindparam("message_ids", type_=_uuids))))
 
 
 @functools.cache
-def _take_batch(table: sa.Table) -> dml.ReturningDelete[UUID, str, bytes]:
-    """Return the statement that takes a batch of due messages: a rollback restores them."""
+def _take_due(table: sa.Table) -> Prepared:
+    """Return the statement that takes the messages that are longest due, and puts off their next try.
+
+    Each try doubles the time to the next one, up to `MAX_RETRY_DELAY`: a message that is refused again and again does not delay
+    others. No transaction is open while the messages are sent.
+    """
     due = (
         sa.select(table.c.message_id)
         .where(table.c.send_after <= sa.func.now())
-        .order_by(table.c.message_id)
+        .order_by(table.c.send_after)
         .limit(BATCH)
         .with_for_update(skip_locked=True)
     )
-    chosen = table.c.message_id == sa.any_(sa.func.array(due.scalar_subquery()))
-    return sa.delete(table).where(chosen).returning(table.c.message_id, table.c.subject, table.c.payload)
-
-
-@functools.cache
-def _is_due(table: sa.Table) -> sa.Select[bool]:
-    return sa.select(sa.exists().where(table.c.send_after <= sa.func.now()))
+    seconds = sa.func.least(
+        sa.func.power(2.0, sa.func.least(table.c.attempts, 30) + 1), MAX_RETRY_DELAY.total_seconds()
+    )
+    return Prepared(
+        sa.update(table)
+        .where(table.c.message_id == sa.any_(sa.func.array(due.scalar_subquery())))
+        .values(attempts=table.c.attempts + 1, send_after=sa.func.now() + seconds * sa.text("interval '1 second'"))
+        .returning(table.c.message_id, table.c.subject, table.c.payload, table.c.attempts)
+    )
 
 
 class Sender(Protocol):
@@ -151,7 +161,7 @@ class Transaction:
 
     async def store(self, table: sa.Table, delay: timedelta) -> None:
         """Insert the messages that the caller has not inserted; `transaction` does this before the commit."""
-        await add(self.conn, table, [replace(message, delay=delay) for message in self._to_store])
+        await add(self.conn, table, self._to_store, delay=delay)
 
 
 @asynccontextmanager
@@ -178,13 +188,13 @@ class Relay:
 
         `send(message_id, subject, payload)` raises if the message was not accepted; then it is sent again later.
         """
-        self._engine = engine
         self._single = postgres.autocommit(engine)
         self._table = table
         self._routes = routes
         self._wake = asyncio.Event()
         self._sending: set[asyncio.Task[None]] = set()
         self._arrived: set[UUID] = set()
+        self._poll_at = 0.0
 
     def send(self, messages: Iterable[Message]) -> None:
         """Send committed messages in background tasks; polls send those that do not arrive.
@@ -203,63 +213,69 @@ class Relay:
 
     async def run(self) -> None:
         """Send forever."""
+        loop = asyncio.get_running_loop()
         while True:
+            is_woken = self._wake.is_set()
             self._wake.clear()
-            if await self._drain():
-                await run.wait(self._wake, POLL_SECONDS * random.uniform(0.75, 1.0))  # noqa: S311
-            else:
-                # The receiver is unavailable: further commits must not cause a retry each.
-                await asyncio.sleep(POLL_SECONDS)
+            await self._delete_arrived()
+            if is_woken or loop.time() >= self._poll_at:
+                self._poll_at = loop.time() + POLL_SECONDS * random.uniform(0.75, 1.0)  # noqa: S311
+                await self._poll()
+            await run.wait(self._wake, DELETE_SECONDS)
 
-    async def _drain(self) -> bool:
-        """Send due messages; return False as soon as one was refused."""
-        while self._arrived or await self._has_due():
-            taken, refused = await self._send_batch()
+    async def _poll(self) -> None:
+        """Send the messages that are due."""
+        while True:
+            async with self._single.connect() as conn:
+                due = await _take_due(self._table).execute(conn, {})
+            refused = [message for message in await asyncio.gather(*(self._try(*row) for row in due)) if message]
+            await self._delete_arrived()
             if refused:
-                return False
-            if taken < BATCH:
-                break
-        return True
+                logger.warning(
+                    "messages were not accepted and stay in the outbox",
+                    extra={"count": len(refused), "cause": refused[0]},
+                )
+                self._poll_soon()
+            if len(due) < BATCH:
+                return
 
-    async def _has_due(self) -> bool:
-        """Return whether a message is due: most polls find none, and need no transaction."""
-        async with self._single.connect() as conn:
-            return bool((await conn.execute(_is_due(self._table))).scalar_one())
-
-    async def _send_batch(self) -> tuple[int, int]:
-        """Send a batch; return the numbers of sent and of refused messages."""
-        arrived = list(self._arrived)
-        async with self._engine.begin() as conn:
-            if arrived:
+    async def _delete_arrived(self) -> None:
+        """Delete the rows of all messages that have arrived since the last call, by one statement."""
+        if arrived := list(self._arrived):
+            async with self._single.connect() as conn:
                 await withdraw(conn, self._table, arrived)
-            rows = sorted(await conn.execute(_take_batch(self._table)))
-            sending = [self._send(str(id_), subject, payload) for id_, subject, payload in rows]
-            results = await asyncio.gather(*sending, return_exceptions=True)
-            failures = [result for result in results if result is not None]
-            refused = [row for row, result in zip(rows, results, strict=True) if result is not None]
-            if refused:
-                back = [
-                    Message(message_id=id_, subject=name, payload=data, delay=RETRY_DELAY)
-                    for id_, name, data in refused
-                ]
-                await add(conn, self._table, back)
-        self._arrived.difference_update(arrived)
-        if failures:
-            logger.warning(
-                "messages were not accepted and stay in the outbox",
-                extra={"count": len(failures), "cause": repr(failures[0])[:200]},
-            )
-        return len(rows), len(failures)
+            self._arrived.difference_update(arrived)
+
+    async def _try(self, message_id: UUID, subject: str, payload: bytes, attempts: int) -> str:
+        """Send a message that was taken; return why it was not accepted, or an empty string."""
+        try:
+            await self._send(str(message_id), subject, payload)
+        except Exception as error:
+            if attempts >= ALARM_ATTEMPTS:
+                logger.exception(
+                    "a message is refused again and again",
+                    extra={"message_id": message_id, "subject": subject, "attempts": attempts},
+                )
+            return repr(error)[:200]
+        self._arrived.add(message_id)
+        return ""
 
     async def _send_now(self, message: Message) -> None:
         try:
             await self._send(str(message.message_id), message.subject, message.payload)
         except Exception as error:  # noqa: BLE001 - the polls send it again and log failures
             logger.debug("a message was not accepted and stays in the outbox", extra={"cause": repr(error)[:200]})
+            self._poll_soon()
         else:
             self._arrived.add(message.message_id)
 
+    def _poll_soon(self) -> None:
+        """Poll when the refused messages are due again, not only at the next interval."""
+        self._poll_at = min(self._poll_at, asyncio.get_running_loop().time() + RELAY_DELAY.total_seconds())
+
     async def _send(self, message_id: str, subject: str, payload: bytes) -> None:
-        send = next(send for prefix, send in self._routes.items() if subject.startswith(prefix))
+        send = next((send for prefix, send in self._routes.items() if subject.startswith(prefix)), None)
+        if send is None:
+            raise LookupError(f"no route for {subject}")
         async with asyncio.timeout(SEND_TIMEOUT):
             await send(message_id, subject, payload)

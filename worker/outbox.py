@@ -19,7 +19,7 @@ _REJECTIONS = (errors.InvalidArgument, errors.AlreadyExists, errors.PermissionDe
 
 def submit_message(request: jobs_service_pb2.SubmitJobRequest) -> outbox.Message:
     """Return the outbox message of a submit. The outbox keeps it until the jobs service has accepted the job."""
-    return outbox.Message(subject=SUBJECT, payload=request.SerializeToString(), delay=outbox.RELAY_DELAY)
+    return outbox.Message(subject=SUBJECT, payload=request.SerializeToString())
 
 
 class Submitter(ABC):

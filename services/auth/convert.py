@@ -87,7 +87,6 @@ def sessions_revoked(revocation: domain.Revocation) -> outbox.Message:
     return outbox.Message(
         subject=streams.events_subject("auth", str(revocation.user_id)),
         payload=event.SerializeToString(),
-        delay=outbox.RELAY_DELAY,
     )
 
 

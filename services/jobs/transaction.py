@@ -155,4 +155,4 @@ def _messages(kind: str, payloads: Iterable[bytes]) -> Iterable[outbox.Message]:
 
 
 def _message(kind: str, batch: job_events_pb2.JobEvents) -> outbox.Message:
-    return outbox.Message(subject=f"jobs.events.{kind}", payload=batch.SerializeToString(), delay=outbox.RELAY_DELAY)
+    return outbox.Message(subject=f"jobs.events.{kind}", payload=batch.SerializeToString())

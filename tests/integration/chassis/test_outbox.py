@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import outbox, run
+from chassis import outbox, prepared, run
 from services.demo import schema
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
@@ -160,9 +161,16 @@ class Sent:
 
 
 @pytest.fixture
-async def sent(engine: AsyncEngine, prefix: str) -> AsyncIterator[Sent]:
+async def sent(engine: AsyncEngine, prefix: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sent]:
     """A recording relay; the messages of the test are deleted afterwards, so that no relay of another test finds them."""
     recorder = Sent(engine, prefix)
+    execute = prepared.Prepared.execute
+
+    async def record(statement: prepared.Prepared, *arguments: Any) -> list[tuple[Any, ...]]:
+        recorder.note_statement(None, None, statement.sql)
+        return await execute(statement, *arguments)
+
+    monkeypatch.setattr(prepared.Prepared, "execute", record)
     event.listen(engine.sync_engine, "before_cursor_execute", recorder.note_statement)
     yield recorder
     event.remove(engine.sync_engine, "before_cursor_execute", recorder.note_statement)
@@ -223,3 +231,52 @@ async def test_transaction_without_messages_sends_nothing(engine: AsyncEngine, s
 async def ignore(message_id: str, subject: str, payload: bytes) -> None:
     """Leave what other tests have put into the same outbox to them."""
     raise ConnectionError("not ours")
+
+
+async def test_refused_messages_of_one_route_do_not_delay_those_of_another(
+    engine: AsyncEngine, prefix: str, eventually: Eventually
+) -> None:
+    sent: list[str] = []
+
+    async def refuse(message_id: str, subject: str, payload: bytes) -> None:
+        raise ConnectionError("down")
+
+    async def send(message_id: str, subject: str, payload: bytes) -> None:
+        sent.append(subject)
+
+    good = [f"{prefix}up.{number}" for number in range(5)]
+    await put(engine, *(f"{prefix}down.{number}" for number in range(2 * outbox.BATCH + 50)), *good)
+    relay = outbox.Relay(engine, schema.outbox, {f"{prefix}down.": refuse, f"{prefix}up.": send, "": ignore})
+
+    async def good_are_sent() -> bool:
+        return sorted(sent) == sorted(good)
+
+    async with run.Background() as background:
+        background.start("relay", relay.run)
+        await eventually(good_are_sent)
+    async with engine.begin() as conn:
+        refused = schema.outbox.c.subject.startswith(prefix)
+        tries = (await conn.execute(sa.select(schema.outbox.c.attempts).where(refused))).scalars().all()
+        assert len(tries) == 2 * outbox.BATCH + 50
+        assert set(tries) == {1}
+        await conn.execute(sa.delete(schema.outbox).where(refused))
+
+
+async def test_message_without_a_route_stays_and_the_others_leave(
+    engine: AsyncEngine, prefix: str, eventually: Eventually
+) -> None:
+    async def accept(message_id: str, subject: str, payload: bytes) -> None:
+        pass
+
+    await put(engine, f"{prefix}unknown", f"{prefix}known.a")
+    relay = outbox.Relay(engine, schema.outbox, {f"{prefix}known.": accept})
+
+    async def known_has_left() -> bool:
+        return await waiting(engine, f"{prefix}known.") == 0
+
+    async with run.Background() as background:
+        background.start("relay", relay.run)
+        await eventually(known_has_left)
+    assert await waiting(engine, f"{prefix}unknown") == 1
+    async with engine.begin() as conn:
+        await conn.execute(sa.delete(schema.outbox).where(schema.outbox.c.subject.startswith(prefix)))

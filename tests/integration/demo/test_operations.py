@@ -265,8 +265,8 @@ async def test_the_database_refuses_states_that_contradict_themselves(
 
 async def test_a_withdrawn_message_does_not_leave(engine: AsyncEngine) -> None:
     async with engine.begin() as conn:
-        message = outbox.Message(subject=f"nowhere.{ids.uuid7()}", payload=b"", delay=timedelta(hours=1))
-        await outbox.add(conn, schema.outbox, [message])
+        message = outbox.Message(subject=f"nowhere.{ids.uuid7()}", payload=b"")
+        await outbox.add(conn, schema.outbox, [message], delay=timedelta(hours=1))
         await outbox.withdraw(conn, schema.outbox, [message.message_id])
         left = sa.select(sa.func.count()).where(schema.outbox.c.message_id == message.message_id)
         assert (await conn.execute(left)).scalar_one() == 0

@@ -1,0 +1,15 @@
+"""Count how often a message of the outbox was sent: each try doubles the time to the next one."""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add the column; a constant default rewrites no row."""
+    op.execute("ALTER TABLE outbox ADD COLUMN attempts integer NOT NULL DEFAULT 0")
