@@ -99,10 +99,8 @@ async def _write_at_once(tx: attempts.FencedTransaction[Mode, Action]) -> None:
     mode = tx.resource
     spec = options.spec(mode)
     items = dataset.content(spec)
-    await rows.write_content(tx.conn, mode.owner_id, mode.generation, items)
-    if spec.interaction_count:
-        interactions = _make_batch(spec, items, 0, spec.interaction_count)
-        await rows.write_interactions(tx.conn, mode.owner_id, mode.generation, interactions)
+    interactions = _make_batch(spec, items, 0, spec.interaction_count) if spec.interaction_count else []
+    await rows.write_small(tx.conn, mode.owner_id, mode.generation, items, interactions)
     counts = {"content_written": len(items), "interactions_written": spec.interaction_count}
     await tx.move(Action.COMPLETE_ENABLE, counts)
 
