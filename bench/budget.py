@@ -54,8 +54,8 @@ class Budget:
     statements: dict[str, float]
     commits: float
     wal_bytes: float
-    idle_statements: float
-    """Statements per second of the idle system."""
+    idle: Mapping[str, float]
+    """Statements per second of the idle system, by role and text."""
 
     @property
     def total(self) -> float:
@@ -70,10 +70,12 @@ async def run(system: System) -> list[Section]:
         f"{budget.total:.1f} statements an enable with its job (target {STATEMENTS:.0f})",
         f"{budget.commits:.1f} transactions that write (target {COMMITS:.0f})",
         f"{budget.wal_bytes / 1024:.1f} KiB of WAL (target {WAL_BYTES / 1024:.0f})",
-        f"{budget.idle_statements:.1f} statements a second of the idle system (target {IDLE_STATEMENTS:.0f})",
+        f"{sum(budget.idle.values()):.1f} statements a second of the idle system (target {IDLE_STATEMENTS:.0f})",
     ]
     shares = sorted(budget.statements.items(), key=lambda item: -item[1])
     lines += [f"{number:5.2f}  {text}" for text, number in shares if number >= 0.01]
+    lines.append("Statements per second of the idle system:")
+    lines += [f"{number:5.2f}  {text}" for text, number in sorted(budget.idle.items(), key=lambda item: -item[1])]
     return [Section(title="Budget of an enable", rows=[], notes=lines)]
 
 
@@ -97,7 +99,7 @@ async def measure(system: System) -> Budget:
         statements=statements,
         commits=(busy.commits - idle.commits * share) / COUNT,
         wal_bytes=(busy.wal_bytes - idle.wal_bytes * share) / COUNT,
-        idle_statements=idle.statements.total() / idle.seconds,
+        idle={text: count / idle.seconds for text, count in idle.statements.items()},
     )
 
 
