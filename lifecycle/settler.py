@@ -72,7 +72,7 @@ class Settler(Generic[R, A]):
 
     async def sweep(self, *, age: timedelta = STALE) -> int:
         """Settle transitions that last longer than `age`; return how many were checked."""
-        async with self._engine.begin() as conn:
+        async with self._single.connect() as conn:
             stale = await self._rows.take_stale(conn, age=age, limit=BATCH)
         results = await asyncio.gather(*map(self._check, stale), return_exceptions=True)
         for resource, result in zip(stale, results, strict=True):

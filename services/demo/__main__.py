@@ -57,8 +57,8 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
         background.start("settle", partial(run.every, SWEEP_SECONDS, settler.sweep))
         background.start("settle exports", partial(run.every, SWEEP_SECONDS, exports_settler.sweep))
         background.start("expire exports", partial(run.every, exports_operations.EXPIRY_SECONDS, exports.expire))
-        background.start("stalled", partial(run.every, reconciler.SECONDS, reconcile.end_stalled))
-        background.start("clean", partial(run.every, reconciler.SECONDS, reconcile.clean))
+        background.start("stalled", partial(run.every, reconciler.STALLED_SECONDS, reconcile.end_stalled))
+        background.start("clean", partial(run.every, reconciler.SWEEP_SECONDS, reconcile.clean))
         background.start("expire", partial(run.every, reconciler.EXPIRY_SECONDS, reconcile.delete_expired))
         await stack.enter_async_context(
             server.serving(

@@ -12,7 +12,9 @@ from services.demo import operations, stalled_transactions, storage, sweeper
 
 logger = logging.getLogger(__name__)
 
-SECONDS = 2.0
+STALLED_SECONDS = 2.0
+SWEEP_SECONDS = 10.0
+"""Orphaned rows are invisible, so they may stay for a while."""
 STALLED = timedelta(seconds=5)
 """Far longer than a handler needs to send the rows of one transaction."""
 REMOVE_BATCH = 5_000
@@ -31,7 +33,7 @@ class Reconciler:
 
     async def end_stalled(self, *, age: timedelta = STALLED) -> int:
         """End transactions whose own process has been silent for longer than `age`; return how many."""
-        async with self._engine.begin() as conn:
+        async with postgres.autocommit(self._engine).connect() as conn:
             ended = await stalled_transactions.end(conn, age=age)
         if ended:
             logger.warning("stalled transactions ended", extra={"count": ended})

@@ -73,7 +73,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
         background.start("bus", nats.run)
         background.start("relay", relay.run)
         background.start("reconciler", loops.run)
-        background.start("fire", partial(run.every, schedule_operations.FIRE_SECONDS, repeating.fire))
+        background.start("fire", repeating.run)
         background.start("tidy", partial(run.every, reconciler.TIDY_SECONDS, loops.tidy))
         if config.jobs_metrics_address:
             measured = metrics.Metrics(engine, seen, watches=lambda: job_watches.count)

@@ -13,7 +13,7 @@ from services.jobs import maintenance
 BUSY_SECONDS = 0.25
 IDLE_SECONDS = 1.0
 """The longest pause between passes; the next due time may shorten it."""
-TIDY_SECONDS = 5.0
+TIDY_SECONDS = 10.0
 WAKE_SECONDS = 1.0
 """While jobs are ready, all waiting claims are woken this often."""
 STANDSTILL = 0.75

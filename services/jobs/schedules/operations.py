@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -22,7 +23,9 @@ logger = logging.getLogger(__name__)
 
 _Row = TypeVar("_Row")
 
-FIRE_SECONDS = 1.0
+MIN_PAUSE_SECONDS = 0.25
+MAX_PAUSE_SECONDS = 5.0
+"""Bounds of the pause between two looks for due schedules. Another replica may register one meanwhile."""
 MAX_SCHEDULES = 100
 POSTPONE = timedelta(minutes=10)
 """The delay of a schedule whose times cannot be computed, for example without its time zone."""
@@ -61,13 +64,16 @@ class Schedules:
         self._transaction = transaction
         self._kinds = registry
 
+    async def run(self) -> None:
+        """Fire schedules forever: sleep until the next one is due, five seconds at most."""
+        while True:
+            _, seconds = await self._fire_due()
+            pause = MAX_PAUSE_SECONDS if seconds is None else min(MAX_PAUSE_SECONDS, max(MIN_PAUSE_SECONDS, seconds))
+            await asyncio.sleep(pause)
+
     async def fire(self) -> int:
         """Submit the jobs of all due schedules; return the number of schedules. Replicas share them by SKIP LOCKED."""
-        fired = 0
-        while await self._is_due():
-            if not await self._fire_next():
-                break
-            fired += 1
+        fired, _ = await self._fire_due()
         return fired
 
     async def list_all(self) -> list[Schedule]:
@@ -101,9 +107,18 @@ class Schedules:
                 await storage.record_fired(tx.conn, name, job_id)
             return job
 
-    async def _is_due(self) -> bool:
+    async def _fire_due(self) -> tuple[int, float | None]:
+        """Fire what is due; return the number of schedules, and the seconds to the next one."""
+        fired = 0
+        while True:
+            seconds = await self._seconds_to_next()
+            if seconds is None or seconds > 0 or not await self._fire_next():
+                return fired, seconds
+            fired += 1
+
+    async def _seconds_to_next(self) -> float | None:
         async with self._single.connect() as conn:
-            return await storage.is_due(conn)
+            return await storage.seconds_to_next(conn)
 
     async def _fire_next(self) -> bool:
         """Submit the jobs of one due schedule and advance it; False if other replicas have locked all due schedules."""

@@ -38,7 +38,7 @@ def _upsert_statement() -> postgresql.Insert:
 
 
 _UPSERT = _upsert_statement()
-_IS_DUE = sa.select(sa.exists().where(schedules.c.next_at <= _now))
+_SECONDS_TO_NEXT = sa.select(sa.func.extract("epoch", sa.func.min(schedules.c.next_at) - _now))
 _LOCK_DUE = (
     sa.select(schedules, _now.label("now"))
     .where(schedules.c.next_at <= _now)
@@ -76,9 +76,10 @@ async def kinds_of(conn: AsyncConnection, names: Sequence[str]) -> dict[str, str
     return {row.name: row.kind for row in await conn.execute(statement)}
 
 
-async def is_due(conn: AsyncConnection) -> bool:
-    """Return whether any schedule is due."""
-    return bool((await conn.execute(_IS_DUE)).scalar_one())
+async def seconds_to_next(conn: AsyncConnection) -> float | None:
+    """Return the seconds until the next schedule is due, at most 0 if one is; None without any."""
+    seconds = (await conn.execute(_SECONDS_TO_NEXT)).scalar_one()
+    return None if seconds is None else float(seconds)
 
 
 async def lock_due(conn: AsyncConnection) -> tuple[Schedule, datetime] | None:
