@@ -20,7 +20,7 @@ from worker import JobsClient
 
 logger = logging.getLogger(__name__)
 
-SWEEP_SECONDS = 2.0
+SWEEP_SECONDS = 5.0
 STALE = timedelta(seconds=10)
 BATCH = 20
 
