@@ -57,7 +57,7 @@ async def test_an_address_is_one_however_it_is_written(system: Replicated, perso
         f"{local}@{wide}",
         f"{person.email}\t",
     ]
-    # What is no spelling of an address is none of a guess either.
+    # An invalid address does not count as a guess.
     others = [f"{local.replace('u', 'ｕ')}@{host}", f"{local}\u200b@{host}", f"{local}@{host}.", f"{person.email}\0"]
     async with users.at(system.url, address=users.new_address()) as http:
         for email in others:

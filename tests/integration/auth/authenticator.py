@@ -34,12 +34,12 @@ class Authenticator:
 
     def make(self, options: str, **changed: str) -> str:
         """Answer navigator.credentials.create()."""
-        told = json.loads(options)
-        self.user_handle = _bytes(told["user"]["id"])
+        decoded = json.loads(options)
+        self.user_handle = _bytes(decoded["user"]["id"])
         length = len(self.credential_id).to_bytes(2, "big")
         data = self._data(ATTESTED) + bytes(16) + length + self.credential_id + self._public_key()
         attestation = cbor2.dumps({"fmt": "none", "attStmt": {}, "authData": data})
-        client = self._client_data("webauthn.create", told["challenge"], changed)
+        client = self._client_data("webauthn.create", decoded["challenge"], changed)
         return self._credential(clientDataJSON=client, attestationObject=attestation)
 
     def sign(self, options: str, **changed: str) -> str:

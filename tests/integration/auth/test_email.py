@@ -168,7 +168,7 @@ async def test_registration_email_end_to_end(
     tmp_path: Path,
     eventually: Any,
 ) -> None:
-    told: dict[str, Any] = {
+    common: dict[str, Any] = {
         "database_url": database_url("auth"),
         "nats_url": nats_url,
         "identity_key": seeds["auth"],
@@ -178,8 +178,8 @@ async def test_registration_email_end_to_end(
     }
     target = f"127.0.0.1:{subprocesses.free_port()}"
     stop = asyncio.Event()
-    serve = auth_process.serve(Settings(listen=target, demo_target=target, password_memory_kib=64, **told), stop)
-    work = auth_process.work(WorkerSettings(email_url=f"folder:{tmp_path}", **told), stop)
+    serve = auth_process.serve(Settings(listen=target, demo_target=target, password_memory_kib=64, **common), stop)
+    work = auth_process.work(WorkerSettings(email_url=f"folder:{tmp_path}", **common), stop)
     running = asyncio.gather(serve, work)
     channel = client.channel(target, service=servicer.SERVICE)
     email = new_email()

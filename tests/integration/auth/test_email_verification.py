@@ -139,9 +139,9 @@ async def test_registration_by_email_answers_the_same_for_new_and_existing_accou
     account, fresh = await gateway.account(), new_email()
     answers = [await by_mail.register(email, ip_address=new_address()) for email in (account.email, fresh)]
     assert answers == [auth_service_pb2.RegisterResponse()] * 2
-    told = await post.deliver(account.email, "registered")
-    assert told["Subject"] == "You already have an account"
-    assert "rpl_" not in told.as_string()
+    message = await post.deliver(account.email, "registered")
+    assert message["Subject"] == "You already have an account"
+    assert "rpl_" not in message.as_string()
     begun = await gateway.login(fresh, ip_address=new_address())
     registered: Account = await gateway.describe(begun, new_address())
     await gateway.auth("VerifyEmail", token=await post.link(registered, "verify"))

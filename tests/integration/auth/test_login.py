@@ -54,7 +54,7 @@ async def test_each_login_begins_a_session_of_its_own(gateway: Gateway) -> None:
 
 async def test_responses_do_not_reveal_whether_an_account_exists(gateway: Gateway) -> None:
     account = await gateway.account()
-    told = []
+    refusals = []
     for email, password in [
         (account.email, WRONG),
         (new_email(), WRONG),
@@ -63,8 +63,8 @@ async def test_responses_do_not_reveal_whether_an_account_exists(gateway: Gatewa
     ]:
         with pytest.raises(errors.Unauthenticated) as refused:
             await gateway.login(email, password=password, ip_address=account.ip_address)
-        told.append((refused.value.code, refused.value.message, refused.value.field, refused.value.details))
-    assert told == [("invalid_credentials", told[0][1], "", {})] * 4
+        refusals.append((refused.value.code, refused.value.message, refused.value.field, refused.value.details))
+    assert refusals == [("invalid_credentials", refusals[0][1], "", {})] * 4
 
 
 async def test_an_unknown_address_costs_one_hash_like_an_existing_one(gateway: Gateway, stuck: SignIn) -> None:

@@ -70,11 +70,11 @@ async def passkeys(gateway: Gateway, account: Account) -> list[Any]:
 async def test_a_passkey_signs_in_without_password_and_code(gateway: Gateway, post: Post) -> None:
     account = await gateway.account()
     begun = await begin(gateway, account)
-    told = json.loads(begun.options)
-    assert told["rp"] == {"id": RP_ID, "name": "Repruv"}
-    assert told["attestation"] == "none"
+    decoded = json.loads(begun.options)
+    assert decoded["rp"] == {"id": RP_ID, "name": "Repruv"}
+    assert decoded["attestation"] == "none"
     wanted = {"residentKey": "required", "requireResidentKey": True, "userVerification": "required"}
-    assert told["authenticatorSelection"] == wanted
+    assert decoded["authenticatorSelection"] == wanted
     authenticator = new_authenticator()
     added = await finish(gateway, account, begun.ceremony, authenticator.make(begun.options), "Phone")
     assert (added.name, added.is_syncable, added.is_synced, added.HasField("last_use_time")) == (
@@ -94,8 +94,8 @@ async def test_a_passkey_signs_in_without_password_and_code(gateway: Gateway, po
     [shown] = await passkeys(gateway, account)
     assert shown.HasField("last_use_time")
     # The session is fresh, so it can add a second passkey; the first again is refused.
-    told = json.loads((await begin(gateway, again)).options)
-    assert len(told["excludeCredentials"]) == 1
+    decoded = json.loads((await begin(gateway, again)).options)
+    assert len(decoded["excludeCredentials"]) == 1
 
 
 async def test_a_passkey_reauthenticates(gateway: Gateway, shift: Any) -> None:

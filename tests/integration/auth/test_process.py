@@ -87,8 +87,8 @@ async def test_in_production_an_admin_that_cannot_be_created_is_a_settings_error
     environment: dict[str, str], gateway: Gateway, context: Context
 ) -> None:
     account = await gateway.account()
-    told = {**environment, "ADMIN_EMAIL": account.email, "ADMIN_PASSWORD": PASSWORD}
-    config = replace(settings.read(Settings, told), environment="production", password_memory_kib=19_456)
+    variables = {**environment, "ADMIN_EMAIL": account.email, "ADMIN_PASSWORD": PASSWORD}
+    config = replace(settings.read(Settings, variables), environment="production", password_memory_kib=19_456)
     with pytest.raises(settings.SettingsError, match="ADMIN_EMAIL belongs to an ordinary user"):
         await auth_process.seed_admin(context, config, asyncio.Event())
 

@@ -64,12 +64,12 @@ async def test_ending_a_session_twice_succeeds_and_publishes_once(
 
 async def test_a_session_of_another_user_cannot_be_ended(gateway: Gateway) -> None:
     account, other = await gateway.account(), await gateway.account()
-    told = []
+    published = []
     for session_id in (account.session_id, str(uuid.uuid4())):
         with pytest.raises(errors.NotFound) as refused:
             await gateway.revoke(session_id, user=other.identity)
-        told.append((refused.value.code, refused.value.message))
-    assert told == [("session_not_found", told[0][1])] * 2
+        published.append((refused.value.code, refused.value.message))
+    assert published == [("session_not_found", published[0][1])] * 2
     assert await gateway.revoke_all(user=other.identity, keep=account.session_id) == 1
     assert (await gateway.validate(account.token)).user.user_id == account.user_id
     assert [session.session_id for session in await gateway.sessions(account.identity)] == [account.session_id]
@@ -107,8 +107,8 @@ async def test_a_new_token_and_a_verified_address_invalidate_caches(
     other = await gateway.again(account)
     await gateway.auth("Reauthenticate", user=account.identity, password=PASSWORD, ip_address=account.ip_address)
     await gateway.auth("VerifyEmail", token=await post.link(account, "verify"))
-    told = await heard(jetstream, account, 2)
-    assert sorted((event.reason, sorted(event.session_ids)) for event in told) == sorted(
+    published = await heard(jetstream, account, 2)
+    assert sorted((event.reason, sorted(event.session_ids)) for event in published) == sorted(
         [("refreshed", [account.session_id]), ("refreshed", sorted([account.session_id, other.session_id]))]
     )
 
@@ -123,8 +123,8 @@ async def test_a_password_change_is_published_as_the_reason(gateway: Gateway, je
         current_password=PASSWORD,
         new_password="orchid-lantern-gravel",
     )
-    told = {event.reason: list(event.session_ids) for event in await heard(jetstream, account, 2)}
-    assert told == {"refreshed": [account.session_id], "password_changed": [other.session_id]}
+    published = {event.reason: list(event.session_ids) for event in await heard(jetstream, account, 2)}
+    assert published == {"refreshed": [account.session_id], "password_changed": [other.session_id]}
 
 
 async def test_sessions_beyond_the_limit_are_published(gateway: Gateway, jetstream: JetStreamContext) -> None:

@@ -64,11 +64,11 @@ async def test_the_shell_revokes_admins_sessions_too_and_publishes_every_revocat
     )
     assert not ended.has_more
     assert [await gateway.is_valid(one.token) for one in (account, admin)] == [False, False]
-    told = [auth_events_pb2.SessionsRevoked.FromString(message.payload) for message in sent]
+    events = [auth_events_pb2.SessionsRevoked.FromString(message.payload) for message in sent]
     assert {(account.user_id, account.session_id), (admin.user_id, admin.session_id)} <= {
-        (event.user_id, session_id) for event in told for session_id in event.session_ids
+        (event.user_id, session_id) for event in events for session_id in event.session_ids
     }
-    assert {event.reason for event in told} == {"revoked_by_admin"}
+    assert {event.reason for event in events} == {"revoked_by_admin"}
 
 
 async def test_a_locked_session_is_revoked_later(

@@ -59,7 +59,7 @@ class Machine(RuleBasedStateMachine):
     context: Context
     sql: Any
     loop: asyncio.AbstractEventLoop
-    told: list[bytes]
+    published: list[bytes]
 
     def __init__(self) -> None:
         super().__init__()
@@ -280,13 +280,13 @@ class Machine(RuleBasedStateMachine):
             assert not self.run(self.gateway.is_valid(token))
 
     def teardown(self) -> None:
-        told: dict[str, list[str]] = {}
-        for payload in self.told:
+        published: dict[str, list[str]] = {}
+        for payload in self.published:
             event = auth_events_pb2.SessionsRevoked.FromString(payload)
             if event.user_id == self.user_id and event.reason != domain.REFRESHED:
                 for session_id in event.session_ids:
-                    told.setdefault(session_id, []).append(event.reason)
-        assert told == {session_id: [reason] for session_id, reason in self.revoked.items()}
+                    published.setdefault(session_id, []).append(event.reason)
+        assert published == {session_id: [reason] for session_id, reason in self.revoked.items()}
 
 
 async def test_sessions_match_the_model(
@@ -295,16 +295,16 @@ async def test_sessions_match_the_model(
     signer: Callable[[str], identity.Signer],
     sql: Any,
 ) -> None:
-    told: list[bytes] = []
+    published: list[bytes] = []
 
     class RecordingRelay:
         def send(self, messages: Iterable[outbox.Message]) -> None:
             sent = list(messages)
-            told.extend(message.payload for message in sent if message.subject.startswith("auth.events."))
+            published.extend(message.payload for message in sent if message.subject.startswith("auth.events."))
             assert context.relay is not None
             context.relay.send(sent)
 
-    Machine.sql, Machine.told, Machine.context = staticmethod(sql), told, context
+    Machine.sql, Machine.published, Machine.context = staticmethod(sql), published, context
     Machine.loop = asyncio.get_running_loop()
     limits = settings(max_examples=12, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
     async with served(replace(context, relay=RecordingRelay()), verifier) as channel:

@@ -1,4 +1,4 @@
-"""Hearing and telling over a real NATS, and what happens when it misbehaves."""
+"""Publishing and subscribing over a real NATS, and its failures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Nats]:
 
 
 class Heard:
-    """Remembers what it heard; fails as often as it is told to."""
+    """Remembers what it heard; fails as often as configured."""
 
     def __init__(self, failures: int = 0) -> None:
         self.payloads: list[bytes] = []
@@ -176,7 +176,7 @@ async def test_it_goes_on_after_nats_was_killed(server: Nats, eventually: Eventu
             return not one.is_connected
 
         await eventually(is_gone)
-        await one.publish_ephemeral("jobs.wake.x", b"nobody hears this, and nobody minds")
+        await one.publish_ephemeral("jobs.wake.x", b"without a subscriber")
         with pytest.raises(ConnectionError):
             await one.publish("id-1", "jobs.events.owner", b"first")
         await asyncio.to_thread(server.start)

@@ -168,7 +168,7 @@ async def test_what_jobs_tells_reaches_who_needs_it(server: Nats, eventually: Ev
         await buses["jobs"].publish(str(uuid4()), "jobs.events.demo.enable", payload)
 
         async def all_have_heard() -> bool:
-            return all(payload in told for told in heard.values())
+            return all(payload in payloads for payloads in heard.values())
 
         await eventually(all_have_heard)
         with pytest.raises((nats.errors.Error, TimeoutError), match=r"(?i)timeout|no response|permission"):

@@ -16,7 +16,7 @@ from chassis.rpc import channel
 
 NAME = "service.test"
 UNKNOWN_ANSWERS = 12
-"""gRPC by itself would be a quarter of an hour older before it asked so often."""
+"""gRPC alone would reach such an interval only after a quarter of an hour."""
 
 
 class NameServer(asyncio.DatagramProtocol):

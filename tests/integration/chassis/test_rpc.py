@@ -172,8 +172,8 @@ async def test_errors_arrive_whole(
     served.servicer.error = error
     with pytest.raises(type(error)) as caught:
         await get_job(served, client.Caller(signer("gateway")))
-    told = caught.value
-    assert (told.message, told.code, told.field, told.details) == (
+    received = caught.value
+    assert (received.message, received.code, received.field, received.details) == (
         error.message,
         error.code,
         error.field,
@@ -236,7 +236,7 @@ async def test_health_and_reflection_need_no_signature(served: Served) -> None:
 async def test_a_stopping_server_is_unavailable_at_worst(
     verifier: identity.Verifier, signer: Callable[[str], identity.Signer]
 ) -> None:
-    """A call that meets a server just as it stops is told CANCELLED by gRPC, which is no fault of ours."""
+    """A call that meets a server just as it stops gets CANCELLED from gRPC, which is not our error."""
     port = subprocesses.free_port()
     serving = partial(
         server.serving,

@@ -194,7 +194,7 @@ class Owner:
         async with self.engine.begin() as conn:
             await rows.write_content(conn, self.owner_id, generation, items)
 
-    async def told(self) -> list[tuple[str, int]]:
+    async def published_events(self) -> list[tuple[str, int]]:
         """The events that wait in the outbox, as (reason, version), oldest first."""
         async with self.engine.connect() as conn:
             statement = sa.select(schema.outbox.c.payload).order_by(schema.outbox.c.message_id)

@@ -80,7 +80,7 @@ async def test_what_has_expired_is_disabled_as_its_owner_would(owner: Owner, mak
     assert (await expire(owner))["expired"] >= 1
     mode = await owner.mode()
     assert (mode.state, mode.generation, mode.expires_at) == (State.DISABLING, 2, None)
-    assert (await owner.told())[-1] == ("disable_accepted", mode.version)
+    assert (await owner.published_events())[-1] == ("disable_accepted", mode.version)
     assert declaration.submit(mode) in await owner.kept_submits()
     assert (await other.mode()).state is State.ENABLED
     await handlers.disable(owner.dependencies, await owner.context())
@@ -104,7 +104,7 @@ async def test_an_owner_who_was_faster_is_left_alone(owner: Owner) -> None:
     await owner.disable()
     assert await owner.demo.operations.expire(owner.owner_id) is False
     await handlers.disable(owner.dependencies, await owner.context())
-    # Enabled anew between the look and the disable: its time has not come.
+    # Enabled again between the read and the disable: its time has not come.
     again = await enabled(owner, None)
     assert await owner.demo.operations.expire(owner.owner_id) is False
     assert await owner.mode() == again
@@ -126,7 +126,7 @@ async def test_one_that_fails_does_not_stop_the_others(make_owner: MakeOwner) ->
         await enabled(owner)
         await make_due(owner, ago)
     async with broken.engine.begin() as conn:
-        # Whoever holds its row for too long makes the disable fail.
+        # A transaction that locks the row for too long makes the disable fail.
         row = sa.select(schema.demo_modes).where(schema.demo_modes.c.owner_id == broken.owner_id)
         await conn.execute(row.with_for_update())
         with pytest.raises(worker.JobFailed) as failed:

@@ -25,7 +25,7 @@ async def test_enable_writes_exactly_what_was_asked_for(owner: Owner) -> None:
     assert mode.state is State.ENABLED
     assert (mode.content_written, mode.interactions_written) == (12, 2_500)
     assert mode.enabled_at
-    assert await owner.told() == [("enable_accepted", 1), ("enabled", mode.version)]
+    assert await owner.published_events() == [("enable_accepted", 1), ("enabled", mode.version)]
     assert context.latest_progress
     assert (context.latest_progress.done, context.latest_progress.total) == (2_500, 2_500)
 
@@ -179,7 +179,7 @@ async def test_a_retry_of_a_failed_enable_goes_on_at_its_counters(owner: Owner) 
     assert (await owner.mode()).interactions_written == 700
     await handlers.enable(owner.dependencies, await owner.context(attempt=2))
     assert await owner.stored() == await owner.asked_for()
-    reasons = [reason for reason, _ in await owner.told()]
+    reasons = [reason for reason, _ in await owner.published_events()]
     assert reasons == ["enable_accepted", "job_failed", "enable_resumed", "enabled"]
 
 
@@ -200,7 +200,7 @@ async def test_a_cancelled_enable_leaves_nothing_and_can_be_retried(owner: Owner
     assert mode.state is State.DISABLED
     assert (mode.content_written, mode.interactions_written) == (0, 0)
     assert await owner.counts() == (0, 0)
-    assert (await owner.told())[-1] == ("enable_cancelled", mode.version)
+    assert (await owner.published_events())[-1] == ("enable_cancelled", mode.version)
     await handlers.enable(owner.dependencies, await owner.context(attempt=2))
     assert await owner.stored() == await owner.asked_for()
 
@@ -235,7 +235,7 @@ async def test_disable_removes_everything_and_counts_it(owner: Owner) -> None:
     assert mode.state is State.DISABLED
     assert (mode.content_removed, mode.interactions_removed) == (12, 2_500)
     assert await owner.counts() == (0, 0)
-    assert (await owner.told())[-1] == ("disabled", mode.version)
+    assert (await owner.published_events())[-1] == ("disabled", mode.version)
 
 
 async def test_a_disable_goes_on_counting_after_a_crash(owner: Owner) -> None:

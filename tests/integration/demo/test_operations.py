@@ -33,7 +33,7 @@ async def test_enable_is_accepted_while_the_jobs_service_is_down(owner: Owner) -
     assert (accepted.mode.state, accepted.mode.generation, accepted.mode.version) == (State.ENABLING, 1, 1)
     assert accepted.mode.job_id == accepted.job_id
     assert not accepted.is_replayed
-    assert await owner.told() == [("enable_accepted", 1)]
+    assert await owner.published_events() == [("enable_accepted", 1)]
     assert await owner.kept_submits() == [declaration.submit(accepted.mode)]
 
 
@@ -126,10 +126,10 @@ async def test_what_the_state_forbids_is_refused_with_its_code(owner: Owner) -> 
 
 async def test_a_refused_request_leaves_no_trace(owner: Owner) -> None:
     await owner.enable()
-    before = await owner.mode(), await owner.told(), await owner.kept_submits()
+    before = await owner.mode(), await owner.published_events(), await owner.kept_submits()
     with pytest.raises(errors.FailedPrecondition):
         await owner.enable(key="refused")
-    assert (await owner.mode(), await owner.told(), await owner.kept_submits()) == before
+    assert (await owner.mode(), await owner.published_events(), await owner.kept_submits()) == before
     await owner.settle(await owner.update(JobPhase.FAILED))
     assert not (await owner.enable(key="refused")).is_replayed
 
@@ -195,7 +195,7 @@ async def test_dismiss_leaves_the_failure_behind_and_may_be_repeated(owner: Owne
     dismissed = await owner.demo.operations.dismiss(owner.owner_id)
     assert (dismissed.state, dismissed.generation, dismissed.error) == (State.DISABLED, 2, None)
     assert await owner.demo.operations.dismiss(owner.owner_id) == dismissed
-    assert (await owner.told())[-1] == ("dismissed", dismissed.version)
+    assert (await owner.published_events())[-1] == ("dismissed", dismissed.version)
 
 
 async def test_dismiss_for_an_owner_without_a_past(owner: Owner) -> None:

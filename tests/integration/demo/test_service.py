@@ -64,7 +64,7 @@ def worker_settings(
     trusted_identity_keys: str,
     jobs_target: str,
 ) -> WorkerSettings:
-    """What a demo worker is told."""
+    """Settings of a demo worker."""
     return WorkerSettings(
         database_url=database_url("demo"),
         nats_url=nats_url,
@@ -130,7 +130,7 @@ class User:
             try:
                 return (await self.job(job_id)).state == state
             except errors.NotFound:
-                return False  # on its way
+                return False  # in transition
 
         return reached
 

@@ -37,14 +37,14 @@ async def test_a_failed_job_fails_demo_mode_and_keeps_the_error(owner: Owner, st
     assert settled.state is State.FAILED
     assert settled.error
     assert (settled.error.code, settled.error.message) == ("broken", "It broke.")
-    assert (await owner.told())[-1] == ("job_failed", settled.version)
+    assert (await owner.published_events())[-1] == ("job_failed", settled.version)
 
 
 async def test_a_cancelled_enable_ends_disabled(owner: Owner) -> None:
     await started(owner, State.ENABLING)
     settled = await owner.settle(await owner.update(JobPhase.CANCELLED))
     assert (settled.state, settled.content_written, settled.interactions_written) == (State.DISABLED, 0, 0)
-    assert (await owner.told())[-1] == ("enable_cancelled", settled.version)
+    assert (await owner.published_events())[-1] == ("enable_cancelled", settled.version)
 
 
 async def test_a_cancelled_disable_ends_failed(owner: Owner) -> None:
@@ -134,7 +134,7 @@ async def test_the_events_of_the_jobs_service_are_understood(owner: Owner) -> No
     assert mode.state is State.FAILED
     assert mode.error
     assert mode.error.code == "worker_crashed"
-    assert [reason for reason, _ in await owner.told()] == ["enable_accepted", "job_failed"]
+    assert [reason for reason, _ in await owner.published_events()] == ["enable_accepted", "job_failed"]
 
 
 async def test_events_of_other_kinds_are_ignored(owner: Owner) -> None:

@@ -107,7 +107,7 @@ def auth_settings(
     """Return settings of another auth service, with cheap password hashes and unlimited registrations."""
 
     def settings(**changed: Any) -> AuthSettings:
-        told: dict[str, Any] = {
+        values: dict[str, Any] = {
             "listen": f"127.0.0.1:{subprocesses.free_port()}",
             "database_url": database_url("auth"),
             "jobs_target": jobs_target,
@@ -120,7 +120,7 @@ def auth_settings(
             **identities("auth"),
             **changed,
         }
-        return AuthSettings(**told)
+        return AuthSettings(**values)
 
     return settings
 
@@ -131,8 +131,8 @@ async def auth_target(
 ) -> AsyncIterator[str]:
     """Run the auth service and its worker."""
     config = auth_settings()
-    told: dict[str, Any] = {"email_url": f"folder:{mails}", "encryption_keys": ENCRYPTION_KEYS, **identities("auth")}
-    worker_config = AuthWorkerSettings(database_url=config.database_url, jobs_target=config.jobs_target, **told)
+    values: dict[str, Any] = {"email_url": f"folder:{mails}", "encryption_keys": ENCRYPTION_KEYS, **identities("auth")}
+    worker_config = AuthWorkerSettings(database_url=config.database_url, jobs_target=config.jobs_target, **values)
     async with AsyncExitStack() as stack:
         offered = platform_settings.read(PLATFORMS)
         await stack.enter_async_context(serving(partial(auth_service.serve, config, offered=offered)))
@@ -146,10 +146,10 @@ async def demo_target(
 ) -> AsyncIterator[str]:
     """Run the demo service and its worker."""
     target = f"127.0.0.1:{subprocesses.free_port()}"
-    told: dict[str, Any] = {**identities("demo"), "database_url": database_url("demo"), "jobs_target": jobs_target}
+    values: dict[str, Any] = {**identities("demo"), "database_url": database_url("demo"), "jobs_target": jobs_target}
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(serving(partial(demo_service.serve, DemoSettings(listen=target, **told))))
-        await stack.enter_async_context(serving(partial(demo_service.work, WorkerSettings(**told))))
+        await stack.enter_async_context(serving(partial(demo_service.serve, DemoSettings(listen=target, **values))))
+        await stack.enter_async_context(serving(partial(demo_service.work, WorkerSettings(**values))))
         yield target
 
 
@@ -161,7 +161,7 @@ def gateway_settings(
 
     def settings(**changed: Any) -> Settings:
         listen = f"127.0.0.1:{subprocesses.free_port()}"
-        told: dict[str, Any] = {
+        values: dict[str, Any] = {
             "listen": listen,
             "auth_target": auth_target,
             "demo_target": demo_target,
@@ -170,7 +170,7 @@ def gateway_settings(
             **identities("gateway"),
             **changed,
         }
-        return Settings(**told)
+        return Settings(**values)
 
     return settings
 

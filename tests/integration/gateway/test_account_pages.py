@@ -98,7 +98,7 @@ async def test_looking_at_a_link_verifies_nothing_and_a_click_does(
     assert "Not verified" in page.text
     sent = await submit(account.http, page, f"{SECURITY}/verification")
     assert (sent.status_code, sent.headers["location"]) == (303, SECURITY)
-    # One came by itself.
+    # One was sent automatically.
     link = await mailed(account.email, "verify-email", 2)
     for _ in range(2):
         form = Page(await browser.get(link))

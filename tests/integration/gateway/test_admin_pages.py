@@ -1,4 +1,4 @@
-"""Pages and API for admins; for everybody else there is nothing there."""
+"""Pages and API for admins; other users get 404."""
 
 from __future__ import annotations
 
@@ -113,11 +113,11 @@ async def test_kinds_are_paused_and_limited(
     page = await press(admin, page, "/admin/kinds/resume", kind=kind)
     assert len(await served.claim(kind)) == 1
 
-    wish = {"max_running": "3", "max_running_per_key": "2", "rate_count": "10", "rate_period_seconds": "60"}
-    page = await press(admin, page, "/admin/kinds/limits", kind=kind, **wish)
+    options = {"max_running": "3", "max_running_per_key": "2", "rate_count": "10", "rate_period_seconds": "60"}
+    page = await press(admin, page, "/admin/kinds/limits", kind=kind, **options)
     assert "The limits were set." in page.text
     assert "At most 3 at once, 10 begin in 1 min" in page.text
-    wrong = await press(admin, page, "/admin/kinds/limits", kind=kind, **{**wish, "max_running": "many"})
+    wrong = await press(admin, page, "/admin/kinds/limits", kind=kind, **{**options, "max_running": "many"})
     assert "make no sense" in wrong.text
     limits = {"max_running": 0, "max_running_per_key": 1, "rate_count": 0}
     freed = await admin.put(f"/api/v1/admin/kinds/{kind}/limits", json=limits)

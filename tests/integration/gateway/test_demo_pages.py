@@ -163,7 +163,7 @@ async def test_a_mistake_is_shown_beside_its_field(account: Account, field: str,
     assert not {"<img", "<b>"} & set(answer.text.split())
     if field != "interaction_count":
         assert again.attributes["interaction_count"]["value"] == "77"
-    # Whoever reloads what a form answered gets the page.
+    # Reloading the response to a form shows the page.
     reloaded = await account.http.get(f"{SETTINGS}/enable")
     assert (reloaded.status_code, reloaded.headers["location"]) == (303, SETTINGS)
 

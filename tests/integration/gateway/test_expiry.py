@@ -1,4 +1,4 @@
-"""Demo mode that is disabled by itself, as a user has it: by the API and by the form, and then by the schedule."""
+"""Demo mode that is disabled automatically: requested by API and form, done by the schedule."""
 
 from __future__ import annotations
 

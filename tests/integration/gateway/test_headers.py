@@ -1,4 +1,4 @@
-"""What browsers are told about every answer, whichever route gave it."""
+"""Headers of every response, whatever its route."""
 
 from __future__ import annotations
 

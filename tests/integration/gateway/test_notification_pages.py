@@ -29,7 +29,7 @@ async def served(jobs_target: str, signer: Callable[[str], identity.Signer]) -> 
 
 @pytest.fixture
 async def end(served: Served) -> End:
-    """Run jobs to their ends of which their owners are told."""
+    """Run jobs to their ends, with notifications."""
     kind = f"demo.{uuid4().hex}"
     await served.declare(kind_pb2.KindDeclaration(kind=kind, notify_owner=True))
 

@@ -27,7 +27,7 @@ async def served(jobs_target: str, signer: Callable[[str], identity.Signer]) -> 
 
 @pytest.fixture
 async def end(served: Served) -> Callable[..., Awaitable[str]]:
-    """Run jobs to their ends of which their owners are told."""
+    """Run jobs to their ends, with notifications."""
     kind = f"demo.{uuid4().hex}"
     await served.declare(kind_pb2.KindDeclaration(kind=kind, notify_owner=True))
 
@@ -50,9 +50,9 @@ async def unread(account: Account, **query: Any) -> Any:
 async def test_what_ended_is_told_until_it_was_read(account: Account, end: Callable[..., Awaitable[str]]) -> None:
     completed = await end(account)
     failed = await end(account, failed=jobs_server.failed("mailbox_full"))
-    told = await unread(account)
-    assert (told["unread_count"], told["next_page_token"]) == (2, "")
-    latest, earlier = told["notifications"]
+    unread_page = await unread(account)
+    assert (unread_page["unread_count"], unread_page["next_page_token"]) == (2, "")
+    latest, earlier = unread_page["notifications"]
     assert (latest["notification_id"], latest["job_id"], latest["status"]) == (failed, failed, "failed")
     assert (latest["message"], latest["error"]["code"], latest["read"]) == ("It did not work.", "mailbox_full", False)
     assert (earlier["job_id"], earlier["status"], earlier["error"]) == (completed, "completed", None)
@@ -121,8 +121,8 @@ async def test_demo_mode_tells_its_owner_when_it_is_done(
         return any(one.kind == "demo.enable" and one.declaration.notify_owner for one in kinds)
 
     await eventually(is_declared)
-    wish = {"profile_type": "creator", "niche": "auto", "content_count": 1, "interaction_count": 1}
-    job_id = (await account.http.post("/api/v1/demo/enable", json=wish)).json()["job_id"]
+    options = {"profile_type": "creator", "niche": "auto", "content_count": 1, "interaction_count": 1}
+    job_id = (await account.http.post("/api/v1/demo/enable", json=options)).json()["job_id"]
 
     async def is_told() -> bool:
         return [one["job_id"] for one in (await unread(account))["notifications"]] == [job_id]

@@ -23,14 +23,14 @@ async def form(account: Account) -> Page:
     ("profile_type", "niche"), [("local_business", "food"), ("creator", "gaming"), ("auto", "auto")]
 )
 async def test_an_example_is_shown_and_the_form_kept(account: Account, profile_type: str, niche: str) -> None:
-    wish = {"profile_type": profile_type, "niche": niche, "interaction_count": "777"}
-    answer = await submit(account.http, await form(account), PREVIEW, **wish)
+    options = {"profile_type": profile_type, "niche": niche, "interaction_count": "777"}
+    answer = await submit(account.http, await form(account), PREVIEW, **options)
     assert answer.status_code == 200, answer.text
     page = Page(answer)
     for words in ("For example", "Nothing has been written", "They publish", "People say"):
         assert words in page.text
     assert page.attributes["interaction_count"]["value"] == "777"
-    again = await submit(account.http, page, f"{PATH}/enable", **wish)
+    again = await submit(account.http, page, f"{PATH}/enable", **options)
     assert again.status_code == 303
     status = (await account.http.get("/api/v1/demo/status")).json()
     assert status["stats"]["interactions"] == 777

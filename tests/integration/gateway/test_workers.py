@@ -28,9 +28,15 @@ Register = Callable[..., Awaitable[Account]]
 @asynccontextmanager
 async def started(config: Settings) -> AsyncIterator[asyncio.subprocess.Process]:
     """Start such a gateway; gives the process that starts the others."""
-    told = {field.name.upper(): str(getattr(config, field.name)) for field in dataclasses.fields(config)}
+    variables = {field.name.upper(): str(getattr(config, field.name)) for field in dataclasses.fields(config)}
     paths = os.pathsep.join(map(str, (ROOT, ROOT / "protos" / "gen")))
-    environment = {**os.environ, **told, "PYTHONPATH": paths, "GATEWAY_WORKERS": str(WORKERS), "LOG_LEVEL": "warning"}
+    environment = {
+        **os.environ,
+        **variables,
+        "PYTHONPATH": paths,
+        "GATEWAY_WORKERS": str(WORKERS),
+        "LOG_LEVEL": "warning",
+    }
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "gateway", "serve", cwd=ROOT, env=environment, start_new_session=True
     )
@@ -92,7 +98,7 @@ async def test_all_workers_serve_and_end_together(gateway_settings: Callable[[],
         streams = [await stack.enter_async_context(opened(account.http)) for _ in range(12)]
         for stream in streams:
             await stream.next()
-        # Whoever is asked tells of all.
+        # Any process reports for all.
         for _ in range(4):
             async with httpx.AsyncClient() as client:
                 assert "\nstream_connections 12.0\n" in (await client.get(f"{url}/metrics")).text

@@ -194,7 +194,7 @@ class Model(RuleBasedStateMachine):
         self.run(update())
 
     def clock_jumps(self, job_id: UUID) -> None:
-        """Let two hours pass for everybody."""
+        """Let two hours pass."""
         self.shift(
             "lease_until = lease_until - interval '2 h', run_at = run_at - interval '2 h',"
             " deadline = deadline - interval '2 h'",

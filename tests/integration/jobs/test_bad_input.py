@@ -1,4 +1,4 @@
-"""What callers get wrong is told to them: a status, a code, the field; never an internal error."""
+"""Invalid input gets a status, a code and the field, never an internal error."""
 
 from __future__ import annotations
 

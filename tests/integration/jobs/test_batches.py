@@ -1,4 +1,4 @@
-"""Submits and finishes of many at once: each is accepted or refused by itself, whoever else says the same meanwhile."""
+"""Submits and finishes of many at once: each is accepted or refused independently, also with concurrent duplicates."""
 
 from __future__ import annotations
 

@@ -35,8 +35,8 @@ async def test_every_transition_is_an_event_and_the_owners_sequence_has_no_gaps(
     async with jobs_engine.connect() as conn:
         messages = sa.select(schema.outbox.c.payload).where(schema.outbox.c.subject == f"jobs.events.{kind}")
         payloads = (await conn.execute(messages)).scalars().all()
-    told = [event for payload in payloads for event in job_events_pb2.JobEvents.FromString(payload).events]
-    assert sorted(event.sequence for event in told) == list(range(1, 27))
+    published = [event for payload in payloads for event in job_events_pb2.JobEvents.FromString(payload).events]
+    assert sorted(event.sequence for event in published) == list(range(1, 27))
 
 
 async def test_events_can_be_read_from_any_position_but_not_from_the_future(
@@ -103,7 +103,7 @@ def _shown(page: event_log.Page | errors.Error) -> tuple[list[int], int] | str:
     return [job_events_pb2.JobEvent.FromString(event).sequence for event in page.events], page.latest
 
 
-async def told(engine: AsyncEngine, kind: str) -> list[job_events_pb2.JobEvents]:
+async def published(engine: AsyncEngine, kind: str) -> list[job_events_pb2.JobEvents]:
     """Read the messages about a kind that are to be sent."""
     async with engine.connect() as conn:
         messages = sa.select(schema.outbox.c.payload).where(schema.outbox.c.subject == f"jobs.events.{kind}")
@@ -119,7 +119,7 @@ async def test_what_was_committed_together_is_one_message_a_kind(
         [(ids.uuid7(), spec(kind=one, owner_id=strangers)) for one in (kind, other)] * 2
         + [(ids.uuid7(), spec()) for _ in range(20)]
     )
-    (message,), (beside,) = await told(jobs_engine, kind), await told(jobs_engine, other)
+    (message,), (beside,) = await published(jobs_engine, kind), await published(jobs_engine, other)
     assert len(message.events) == 21
     assert len(beside.events) == 1
 
@@ -133,7 +133,7 @@ async def test_a_message_has_each_owners_events_in_their_order(
     await jobs.claim(worker="w1", kinds=[kind], limit=12)
     results = await jobs.finish_many([(job_id, 1, domain.Completed()) for job_id in made[3:] + made[:3]])
     assert all(isinstance(result, domain.Job) for result in results)
-    for message in await told(jobs_engine, kind):
+    for message in await published(jobs_engine, kind):
         for one in owners:
             sequences = [event.sequence for event in message.events if event.owner_id == str(one)]
             assert sequences == list(range(sequences[0], sequences[0] + 6))
@@ -149,7 +149,7 @@ async def test_a_large_payload_or_result_is_shown_but_not_told(
     await jobs.finish(beside.job_id, 1, domain.Completed(result=small))
     stored, _ = await jobs.list_events(owner_id, after=0, limit=500)
     events = [job_events_pb2.JobEvent.FromString(event) for event in stored]
-    events += [event for message in await told(jobs_engine, kind) for event in message.events]
+    events += [event for message in await published(jobs_engine, kind) for event in message.events]
     for event in events:
         is_large = event.job.job_id == str(job.job_id)
         assert event.job.spec.HasField("payload") is not is_large
@@ -164,7 +164,7 @@ async def test_messages_stay_small_enough_to_be_sent(
 ) -> None:
     payload = {"text": "x" * 15_000}
     await jobs.submit_many([(ids.uuid7(), spec(payload=payload)) for _ in range(40)])
-    messages = await told(jobs_engine, kind)
+    messages = await published(jobs_engine, kind)
     assert sum(len(message.events) for message in messages) == 40
     assert all(message.ByteSize() < 128 * 1024 for message in messages)
 
@@ -176,7 +176,7 @@ async def test_a_change_that_is_undone_tells_nothing(
         async with jobs.transaction() as tx:
             await tx.submit([(ids.uuid7(), spec())])
             raise ZeroDivisionError
-    assert await told(jobs_engine, kind) == []
+    assert await published(jobs_engine, kind) == []
     assert await jobs.positions([owner_id]) == {}
 
 

@@ -56,7 +56,7 @@ async def test_who_waits_gets_what_is_best_and_the_next_one_what_was_submitted(
     here: Callers, replica: Operations, spec: jobs_helpers.MakeSpec, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     first, second = await here.resting(kind), await here.resting(kind)
-    # No doorbell tells of it here.
+    # No wake-up announces it here.
     urgent, _ = await replica.submit(ids.uuid7(), spec(priority=5))
     job = await submitted()
     assert (await got(first), await got(second)) == ([urgent.job_id], [job.job_id])

@@ -49,7 +49,7 @@ async def test_never_more_run_than_may_however_many_claim(
             most = max(most, held)
             await asyncio.sleep(0)
             for job in claimed:
-                # Before the finish: what it gives back may be claimed before it is told.
+                # Before the finish: a released job may be claimed before its event.
                 held, done = held - 1, done + 1
                 await on.finish(job.job_id, 1, domain.Completed())
 

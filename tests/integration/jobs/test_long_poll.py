@@ -1,4 +1,4 @@
-"""Claims that wait: whoever waits gets the job, nobody else is bothered, and nothing is lost with those who leave."""
+"""Claims that wait: one waiting call gets the job, no other is woken, and cancelled calls lose nothing."""
 
 from __future__ import annotations
 

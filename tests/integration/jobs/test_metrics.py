@@ -1,4 +1,4 @@
-"""What Prometheus is told about the job engine."""
+"""Metrics of the job engine."""
 
 from __future__ import annotations
 

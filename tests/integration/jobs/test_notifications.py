@@ -1,4 +1,4 @@
-"""What ended while its owner was away is told until it was read, once."""
+"""Finished jobs are notifications until they are read."""
 
 from __future__ import annotations
 
@@ -52,16 +52,19 @@ async def test_what_ended_is_told_latest_first_until_it_was_read(served: Served,
     completed = await end(served, kind, owner_id)
     failed = await end(served, kind, owner_id, failed=jobs_server.failed("mailbox_full"))
     await served.submit(kind, owner_id)  # has not ended
-    told = await unread(served, owner_id)
-    assert ([job.job_id for job in told.jobs], told.unread_count) == ([failed.job_id, completed.job_id], 2)
-    assert told.jobs[0].error.code == "mailbox_full"
+    unread_page = await unread(served, owner_id)
+    assert ([job.job_id for job in unread_page.jobs], unread_page.unread_count) == (
+        [failed.job_id, completed.job_id],
+        2,
+    )
+    assert unread_page.jobs[0].error.code == "mailbox_full"
 
     assert await mark(served, owner_id, completed.job_id) == 1
     assert await mark(served, owner_id, completed.job_id, str(ids.uuid7())) == 0
     assert [job.job_id for job in (await unread(served, owner_id)).jobs] == [failed.job_id]
     assert await mark(served, owner_id) == 1
-    told = await unread(served, owner_id)
-    assert (list(told.jobs), told.unread_count) == ([], 0)
+    unread_page = await unread(served, owner_id)
+    assert (list(unread_page.jobs), unread_page.unread_count) == ([], 0)
 
 
 async def test_kinds_that_do_not_notify_tell_nothing(served: Served) -> None:
@@ -106,8 +109,10 @@ async def test_nobody_reads_or_marks_for_others(served: Served, kind: str) -> No
     assert [one.job_id for one in (await unread(served, mine)).jobs] == [job.job_id]
     # An admin's own, unless another is named.
     for request, count in ((asked, 1), (jobs_service_pb2.ListNotificationsRequest(), 0)):
-        told = await served.call(served.jobs.ListNotifications, request, service="gateway", user=yours, role="admin")
-        assert told.unread_count == count
+        unread_page = await served.call(
+            served.jobs.ListNotifications, request, service="gateway", user=yours, role="admin"
+        )
+        assert unread_page.unread_count == count
 
 
 @pytest.mark.parametrize(

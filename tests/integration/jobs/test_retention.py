@@ -184,7 +184,7 @@ async def test_a_reader_whose_place_was_deleted_is_told_so(
     await ended(timedelta())
     await clean()
     events, latest = await jobs.list_events(owner_id, after=0, limit=500)
-    # 4, 5 and 6 are gone: what comes after them is not told as if it came next.
+    # 4, 5 and 6 are gone: later events are not returned as if they came next.
     assert [job_events_pb2.JobEvent.FromString(event).sequence for event in events] == [1, 2, 3]
     assert latest == 9
     for after in (3, 4, 5):

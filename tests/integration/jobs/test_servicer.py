@@ -24,7 +24,7 @@ async def stub(jobs_target: str) -> AsyncIterator[jobs_service_pb2_grpc.JobsServ
 
 @pytest.fixture
 def signed(signer: Callable[[str], identity.Signer]) -> Callable[..., str]:
-    """Let auth vouch for a user."""
+    """Sign an identity as auth."""
 
     def sign(user_id: str, role: str = "user") -> str:
         token, _ = signer("auth").user_token(identity.User(user_id=user_id, role=role, session_id="s"))

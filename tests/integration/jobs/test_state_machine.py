@@ -248,7 +248,7 @@ class Engine(model.Model):
         is_current = self.is_current(job_id, attempt)
         assert renewed == ([(job_id, attempt, self.seen[job_id].state)] if is_current else [])
 
-    # What happens by itself.
+    # Automatic transitions.
 
     @precondition(lambda self: self.seen)
     @rule(which=WHICH, act=st.sampled_from(ACTS))
@@ -313,7 +313,7 @@ def test_the_engine_keeps_its_promises_in_any_order(
                     stateful_step_count=30,
                     deadline=None,
                     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-                    # A failure is told as it was found: making it smaller takes minutes.
+                    # A failure is reported as found: shrinking takes minutes.
                     phases=[Phase.explicit, Phase.generate],
                     derandomize=True,
                 ),

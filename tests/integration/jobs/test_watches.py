@@ -134,8 +134,8 @@ async def test_events_of_an_owner_come_in_order_without_gaps_wherever_the_watche
         await served.finish(claimed)
         await served.submit(kind, owner_id)
         for events in (all_, rest):
-            told = [(await upcoming(events)).event for _ in range(2)]
-            assert [(event.sequence, event.reason) for event in told] == [(3, "completed"), (4, "submitted")]
+            received = [(await upcoming(events)).event for _ in range(2)]
+            assert [(event.sequence, event.reason) for event in received] == [(3, "completed"), (4, "submitted")]
 
 
 async def test_a_watch_from_now_on_tells_nothing_of_before(served: Served, kind: str) -> None:
@@ -166,7 +166,7 @@ async def test_a_position_that_is_none_is_refused(served: Served, kind: str, aft
 
 @pytest.fixture
 def watches(jobs_engine: AsyncEngine, jobs: operations.Operations) -> Watches:
-    """Watches that no doorbell rings for: only a comparison with the database finds what has changed."""
+    """Watches without wake-ups: only a comparison with the database finds what has changed."""
     return Watches(jobs_engine, jobs, limit=2)
 
 

@@ -56,7 +56,7 @@ def test_registrations_per_address_must_be_positive(environment: dict[str, str])
 
 
 @pytest.mark.parametrize(
-    ("told", "is_open"),
+    ("variables", "is_open"),
     [
         ({}, True),
         ({"ENVIRONMENT": "production"}, False),
@@ -65,13 +65,13 @@ def test_registrations_per_address_must_be_positive(environment: dict[str, str])
     ],
 )
 def test_production_registers_by_email_by_default(
-    environment: dict[str, str], told: dict[str, str], is_open: bool
+    environment: dict[str, str], variables: dict[str, str], is_open: bool
 ) -> None:
-    assert settings.read(Settings, {**environment, **told}).is_registration_open is is_open
+    assert settings.read(Settings, {**environment, **variables}).is_registration_open is is_open
 
 
 @pytest.mark.parametrize(
-    ("told", "said"),
+    ("variables", "said"),
     [
         ({"EMAIL_URL": "folder:/tmp/mails"}, "a folder is for development"),
         ({"EMAIL_URL": "https://mail.example.org"}, "it must be"),
@@ -81,9 +81,9 @@ def test_production_registers_by_email_by_default(
         ({"EMAIL_FROM": ""}, "EMAIL_FROM is missing"),
     ],
 )
-def test_production_requires_a_mail_server(environment: dict[str, str], told: dict[str, str], said: str) -> None:
+def test_production_requires_a_mail_server(environment: dict[str, str], variables: dict[str, str], said: str) -> None:
     good = {"EMAIL_URL": "smtps://u:p@mail.example.org", "EMAIL_FROM": "Repruv <a@example.org>"}
     production = {**environment, "ENVIRONMENT": "production", **good}
     assert settings.read(WorkerSettings, production).email_from == "Repruv <a@example.org>"
     with pytest.raises(settings.SettingsError, match=said):
-        settings.read(WorkerSettings, {**production, **told})
+        settings.read(WorkerSettings, {**production, **variables})

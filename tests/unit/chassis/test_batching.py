@@ -27,9 +27,9 @@ class Calls:
         return [errors.NotFound(str(item)) if item < 0 else item * 10 for item in items]
 
 
-async def begin(coalescer: Batcher[int, int], *items: int) -> list[asyncio.Task[int]]:
+async def begin(batcher: Batcher[int, int], *items: int) -> list[asyncio.Task[int]]:
     """Ask for all, and let them begin."""
-    asked = [asyncio.create_task(coalescer(item)) for item in items]
+    asked = [asyncio.create_task(batcher(item)) for item in items]
     for _ in range(3):
         await asyncio.sleep(0)
     return asked
@@ -37,10 +37,10 @@ async def begin(coalescer: Batcher[int, int], *items: int) -> list[asyncio.Task[
 
 async def test_the_first_goes_at_once_and_the_others_together() -> None:
     calls = Calls()
-    coalescer = Batcher(calls, size=lambda _: 1)
-    asked = await begin(coalescer, 1)
-    asked += await begin(coalescer, 2)
-    asked += await begin(coalescer, 3, -4)
+    batcher = Batcher(calls, size=lambda _: 1)
+    asked = await begin(batcher, 1)
+    asked += await begin(batcher, 2)
+    asked += await begin(batcher, 3, -4)
     calls.go.set()
     answers = await asyncio.gather(*asked, return_exceptions=True)
     assert calls.made == [[1], [2, 3, -4]]
@@ -51,8 +51,8 @@ async def test_the_first_goes_at_once_and_the_others_together() -> None:
 @pytest.mark.parametrize("bounds", [{"max_items": 2}, {"max_bytes": 25}])
 async def test_a_call_is_bounded(bounds: dict[str, int]) -> None:
     calls = Calls()
-    coalescer = Batcher(calls, size=lambda _: 10, **bounds)
-    asked = await begin(coalescer, *range(5))
+    batcher = Batcher(calls, size=lambda _: 10, **bounds)
+    asked = await begin(batcher, *range(5))
     calls.go.set()
     assert await asyncio.gather(*asked) == [0, 10, 20, 30, 40]
     assert calls.made == [[0, 1], [2, 3], [4]]
@@ -61,8 +61,8 @@ async def test_a_call_is_bounded(bounds: dict[str, int]) -> None:
 async def test_an_item_that_is_too_large_goes_alone() -> None:
     calls = Calls()
     calls.go.set()
-    coalescer = Batcher(calls, size=lambda item: item, max_bytes=10)
-    asked = await begin(coalescer, 1, 100, 1)
+    batcher = Batcher(calls, size=lambda item: item, max_bytes=10)
+    asked = await begin(batcher, 1, 100, 1)
     assert await asyncio.gather(*asked) == [10, 1000, 10]
     assert calls.made == [[1], [100], [1]]
 
@@ -79,8 +79,8 @@ async def test_an_error_reaches_everybody_as_one_of_his_own() -> None:
 
 async def test_what_is_cancelled_before_it_was_sent_is_not_sent() -> None:
     calls = Calls()
-    coalescer = Batcher(calls, size=lambda _: 1)
-    first, *others = (*(await begin(coalescer, 1)), *(await begin(coalescer, 2, 3)))
+    batcher = Batcher(calls, size=lambda _: 1)
+    first, *others = (*(await begin(batcher, 1)), *(await begin(batcher, 2, 3)))
     others[0].cancel()
     first.cancel()
     calls.go.set()
@@ -90,8 +90,8 @@ async def test_what_is_cancelled_before_it_was_sent_is_not_sent() -> None:
 
 async def test_more_than_there_is_room_for_waits() -> None:
     calls = Calls()
-    coalescer = Batcher(calls, size=lambda _: 1, capacity=2)
-    asked = await begin(coalescer, 1, 2, 3)
+    batcher = Batcher(calls, size=lambda _: 1, capacity=2)
+    asked = await begin(batcher, 1, 2, 3)
     calls.go.set()
     assert await asyncio.gather(*asked) == [10, 20, 30]
     assert calls.made == [[1, 2], [3]]
@@ -100,7 +100,7 @@ async def test_more_than_there_is_room_for_waits() -> None:
 async def test_a_caller_that_calls_again_at_once_is_answered() -> None:
     calls = Calls()
     calls.go.set()
-    coalescer = Batcher(calls, size=lambda _: 1)
+    batcher = Batcher(calls, size=lambda _: 1)
     async with asyncio.timeout(5):
         for item in range(100):
-            assert await coalescer(item) == item * 10
+            assert await batcher(item) == item * 10

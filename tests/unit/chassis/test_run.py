@@ -1,4 +1,4 @@
-"""Loops that survive their errors, and end when they are told to."""
+"""Loops that survive their errors, and end on request."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def test_the_browser_module() -> None:
 
 
 def test_it_is_small() -> None:
-    # Less than any minifier would do: comments and indentation go, names stay; each file is compressed by itself.
+    # Less than any minifier would do: comments and indentation go, names stay; each file is compressed separately.
     plain = [re.sub(r"\n\s+", "\n", _COMMENTS.sub("", path.read_text())) for path in MODULE]
     assert sum(len(gzip.compress(text.encode(), mtime=0)) for text in plain) <= MAX_BYTES
 

@@ -91,14 +91,14 @@ def test_the_history_of_a_job_whose_worker_died_is_told_in_order() -> None:
         transition("claimed", "running", 2, 10),
         transition("something_new", "running", 2, 11),
     ]
-    told = timeline.entries({"job_id": "j", "attempts": attempts, "transitions": transitions})
-    assert [entry.title for entry in told] == [
+    shown_entries = timeline.entries({"job_id": "j", "attempts": attempts, "transitions": transitions})
+    assert [entry.title for entry in shown_entries] == [
         "Submitted",
         "Attempt 1 began",
         "Attempt 1 was lost",
         "Attempt 2 began",
         "Something new",
     ]
-    assert [entry.worker for entry in told] == ["", "w-1", "", "w-2", ""]
-    assert [entry.seconds for entry in told] == [None, None, 9.0, None, None]
-    assert "another one takes over" in told[2].detail
+    assert [entry.worker for entry in shown_entries] == ["", "w-1", "", "w-2", ""]
+    assert [entry.seconds for entry in shown_entries] == [None, None, 9.0, None, None]
+    assert "another one takes over" in shown_entries[2].detail

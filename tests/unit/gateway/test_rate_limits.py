@@ -35,9 +35,9 @@ def test_a_bucket_empties_and_fills(clock: Clock) -> None:
     assert bucket.take("a").remaining == 2
 
 
-@pytest.mark.parametrize("told", ["7/60", "6000/60", "1/1", "600/7"])
-def test_exactly_the_quota_passes_at_once(told: str, clock: Clock) -> None:
-    bucket = rate_limits.Bucket("user", told, clock=clock)
+@pytest.mark.parametrize("setting", ["7/60", "6000/60", "1/1", "600/7"])
+def test_exactly_the_quota_passes_at_once(setting: str, clock: Clock) -> None:
+    bucket = rate_limits.Bucket("user", setting, clock=clock)
     passed = [bucket.take("a").retry_after == 0 for _ in range(bucket.quota + 1)]
     assert passed == [True] * bucket.quota + [False]
 

@@ -80,8 +80,8 @@ async def test_never_beyond_the_identity(validator: sessions.Sessions, auth: Aut
 async def test_a_revocation_is_effective_at_once(
     validator: sessions.Sessions, auth: Auth, ids: set[str] | None
 ) -> None:
-    told: list[object] = []
-    validator.on_revoked(lambda user_id, session_ids: told.append((user_id, session_ids)))
+    revocations: list[object] = []
+    validator.on_revoked(lambda user_id, session_ids: revocations.append((user_id, session_ids)))
     await validator.validate(TOKEN)
     auth.is_revoked = True
     validator.revoked("user", {"another"})
@@ -90,7 +90,7 @@ async def test_a_revocation_is_effective_at_once(
     validator.revoked("user", ids)
     with pytest.raises(errors.Unauthenticated):
         await validator.validate(TOKEN)
-    assert told == [("user", {"another"}), ("another", None), ("user", ids)]
+    assert revocations == [("user", {"another"}), ("another", None), ("user", ids)]
 
 
 @pytest.mark.parametrize("happens", ["revoked", "reconnected"])

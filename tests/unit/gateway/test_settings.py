@@ -61,11 +61,11 @@ def test_elsewhere_nothing_is_asked(url: str) -> None:
     ("given", "trusted"), [("10.0.0.1,172.16.0.0/12", "10.0.0.1,172.16.0.0/12"), ("none", None), (" none ", None)]
 )
 async def test_only_named_proxies_are_believed(given: str, trusted: str | None) -> None:
-    told = read(PUBLIC_URL="https://repruv.example.com", TRUSTED_PROXIES=given)
+    production = read(PUBLIC_URL="https://repruv.example.com", TRUSTED_PROXIES=given)
 
     async def app(*_: object) -> None: ...
 
-    config = server.configure(app, told)
+    config = server.configure(app, production)
     assert config.proxy_headers == (trusted is not None)
     if trusted:
         assert config.forwarded_allow_ips == trusted

@@ -13,16 +13,16 @@ LONG = 10.0
 
 
 class Room:
-    """A replica's waiters, and the doorbells that it rings for others."""
+    """A replica's waiters, and the wake-ups it sends to others."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, int]] = []
+        self.wakeups: list[tuple[str, int]] = []
         self.waiters = waiters.Waiters(self._tell)
         self.turned: list[str] = []
 
     def _tell(self, subject: str, message: job_events_pb2.JobSubmitted) -> None:
         assert subject == f"jobs.wake.{message.kind}"
-        self.told.append((message.kind, message.jobs))
+        self.wakeups.append((message.kind, message.jobs))
 
     def come(self, name: str, kinds: Collection[str], claims: Collection[str], *, limit: int = 1) -> asyncio.Task[None]:
         """Wait, and claim jobs of those kinds when woken; a first look has found nothing."""
@@ -38,7 +38,7 @@ class Room:
 
 
 async def rested() -> None:
-    """Let everybody come to rest."""
+    """Let all calls become idle."""
     for _ in range(5):
         await asyncio.sleep(0)
 
@@ -51,10 +51,10 @@ async def test_as_many_are_woken_as_the_jobs_need_and_others_hear_of_the_rest() 
     await asyncio.gather(first, second)
     assert (room.turned, third.done()) == (["a", "b"], False)
     # What the second was promised and got twice is nobody's any more.
-    assert room.told == []
+    assert room.wakeups == []
     room.waiters.wake("k", 5)
     await third
-    assert room.told == [("k", 3)]
+    assert room.wakeups == [("k", 3)]
 
 
 async def test_who_got_another_job_passes_on_what_it_was_woken_for() -> None:
@@ -75,7 +75,7 @@ async def test_who_leaves_when_woken_passes_it_on() -> None:
     room.waiters.wake("k", 1)
     leaving.cancel()
     await asyncio.wait([leaving])
-    assert (room.turned, room.told, room.waiters.count) == ([], [("k", 1)], 0)
+    assert (room.turned, room.wakeups, room.waiters.count) == ([], [("k", 1)], 0)
 
 
 async def test_what_is_rung_for_during_a_claim_is_looked_for_at_once() -> None:
@@ -99,7 +99,7 @@ async def test_nobody_looks_where_nothing_is_left_until_somebody_rings() -> None
     assert not next_one.done()
     room.waiters.wake_here("k")
     assert await next_one
-    assert room.told == []
+    assert room.wakeups == []
 
 
 async def test_the_echo_of_an_own_doorbell_wakes_nobody() -> None:
@@ -149,4 +149,4 @@ async def test_who_has_lost_a_lease_gets_nothing_by_a_call_it_had_made() -> None
         assert await asyncio.gather(*turns) == [False, True]
         assert (frozen.reserved.total(), lives.reserved.total()) == (0, 1)
         lives.record_claim(["k"], limited=False)
-    assert room.told == []
+    assert room.wakeups == []

@@ -66,12 +66,12 @@ async def test_exception_of_a_handler_becomes_the_outcome(
             return job_id in fake.outcomes
 
         await eventually(heard)
-    told = fake.outcomes[job_id][0]
-    assert told.WhichOneof("outcome") == outcome
+    reported = fake.outcomes[job_id][0]
+    assert reported.WhichOneof("outcome") == outcome
     if outcome == "snoozed":
-        assert told.snoozed.delay.ToTimedelta() == timedelta(minutes=5)
+        assert reported.snoozed.delay.ToTimedelta() == timedelta(minutes=5)
     if outcome == "cancelled":
-        assert told.cancelled.reason == "no longer wanted"
+        assert reported.cancelled.reason == "no longer wanted"
 
 
 async def test_deadline_of_a_job_fails_it_without_retry(fake: Fake, working: Any, ended: Any) -> None:

@@ -49,7 +49,7 @@ def honest_url(node_servers: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="session")
 def tampering_url(node_servers: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An authorization server that does what it is told to do wrong."""
+    """An authorization server that misbehaves on request."""
     yield from servers.started(node_servers, "tampering.mjs", log=tmp_path_factory.mktemp("tampering") / "log")
 
 

@@ -248,7 +248,7 @@ class Owner:
         async with self.parts.engine.begin() as conn:
             await conn.execute(statement, {"by": interval, "user": self.user_id, "platform": self.platform})
 
-    async def told(self) -> list[tuple[str, int]]:
+    async def published_events(self) -> list[tuple[str, int]]:
         """The events in the outbox, as (reason, version), oldest first."""
         async with self.parts.engine.connect() as conn:
             statement = sa.select(schema.outbox.c.payload).order_by(schema.outbox.c.message_id)

@@ -77,7 +77,7 @@ class Tampering:
 
     url: str
     account: str
-    """Whoever signs in there."""
+    """The user who signs in there."""
 
     async def does(self, **misdeeds: Any) -> None:
         """Do this wrong from now on, and nothing else; forget what was asked."""

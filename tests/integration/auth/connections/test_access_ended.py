@@ -121,7 +121,7 @@ async def test_disabling_an_account_revokes_its_access_and_enabling_does_not_con
         admin = accounts.Actor(user_id=other.user_id, session_id=other.session_id)
         await maintenance.end_of_user(tx, owner.parts.dependencies.effects, owner.user_id, admin)
     assert [(await one.connection()).state for one in (owner, away)] == [State.DISCONNECTING] * 2
-    assert (await owner.told())[-1][0] == "account_disabled"
+    assert (await owner.published_events())[-1][0] == "account_disabled"
     assert ("disconnected", "account_disabled") in await owner.recorded()
     assert (await owner.submitted())[-1] == "auth.disconnect"
     assert await owner.take_back() == {"revoked": True}

@@ -1,4 +1,4 @@
-"""What is secret is nowhere to be read: not in the database, not in logs, not in what is told or submitted."""
+"""Secrets appear nowhere: not in the database, logs, events or jobs."""
 
 from __future__ import annotations
 

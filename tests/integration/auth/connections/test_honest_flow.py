@@ -71,7 +71,7 @@ async def test_access_is_got_renewed_with_another_refresh_token_and_given_back(h
     assert await honest.take_back() == {"revoked": True}
     gone = await honest.connection()
     assert (gone.state, gone.account, await honest.stored()) == (State.DISCONNECTED, None, None)
-    assert [reason for reason, _ in await honest.told()] == [
+    assert [reason for reason, _ in await honest.published_events()] == [
         "connect_begun",
         "consent_given",
         "connected",
@@ -79,7 +79,7 @@ async def test_access_is_got_renewed_with_another_refresh_token_and_given_back(h
         "disconnect_accepted",
         "disconnected",
     ]
-    versions = [version for _, version in await honest.told()]
+    versions = [version for _, version in await honest.published_events()]
     assert versions == list(range(1, len(versions) + 1))
 
 
@@ -103,7 +103,7 @@ async def test_a_user_who_refuses_is_disconnected(honest: Any, query: Any) -> No
     back = query(await consent(begun.authorization_url, login=str(honest.user_id), refuse=True))
     assert back["error"] == "access_denied"
     assert (await honest.come_back(back)).state is State.DISCONNECTED
-    assert (await honest.told())[-1][0] == "access_denied"
+    assert (await honest.published_events())[-1][0] == "access_denied"
     assert not await honest.row_exists("connection_secrets")
 
 

@@ -271,7 +271,7 @@ async def test_who_does_not_come_back_is_disconnected_by_reading_or_by_the_sched
     await due.abandon(other.parts.dependencies, other.parts.settler, testing.RecordingContext())
     assert (await other.connection()).state is State.DISCONNECTED
     for one in (owner, other):
-        assert [reason for reason, _ in await one.told()] == ["connect_begun", "abandoned"]
+        assert [reason for reason, _ in await one.published_events()] == ["connect_begun", "abandoned"]
         assert not await one.row_exists("connection_authorizations")
 
 

@@ -52,9 +52,9 @@ async def test_errors_tell_neither_address_nor_answer(
     await tampering.does(refuse=[{"path": "/userinfo", "times": 1, **misdeed}])
     with pytest.raises(Failed) as failed:
         await http.get(platform, f"{tampering.url}/userinfo", query={"access_token": SECRET})
-    told = "".join(traceback.format_exception(failed.value))
-    assert SECRET not in told
-    assert "canary-of-theirs" not in told
+    report = "".join(traceback.format_exception(failed.value))
+    assert SECRET not in report
+    assert "canary-of-theirs" not in report
     if isinstance(failed.value, Unavailable) and failed.value.after:
         assert failed.value.after.total_seconds() <= 3600
 

@@ -189,7 +189,7 @@ async def test_what_a_connection_shows_is_read_again_once_a_day(
     assert await owner.refresh() == {"refreshed": False, "synced": True}
     synced = await owner.connection()
     assert (synced.state, synced.item_count) == (State.CONNECTED, 1)
-    assert (await owner.told())[-1] == ("synced", synced.version)
+    assert (await owner.published_events())[-1] == ("synced", synced.version)
     assert await owner.refresh() == {"refreshed": False}
 
 

@@ -58,4 +58,4 @@ async def test_lost_end_of_a_job_is_settled_by_the_sweep(
         return (await served.connection()).state is State.DISCONNECTED
 
     await eventually(is_settled)
-    assert (await served.told())[-1][0] == "disconnected_unconfirmed"
+    assert (await served.published_events())[-1][0] == "disconnected_unconfirmed"

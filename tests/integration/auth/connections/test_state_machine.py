@@ -109,7 +109,7 @@ class World:
 
 
 class Machine(RuleBasedStateMachine):
-    """One user's connection, and everybody who acts on it."""
+    """One user's connection, and all parts that act on it."""
 
     world: World
 
@@ -285,7 +285,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def the_rules_hold(self) -> None:
-        present, kept, waits, told = self.world.run(self._look())
+        present, kept, waits, published_events = self.world.run(self._look())
         if kept:
             assert present.state in domain.KEEPS_SECRETS
             if kept.tokens:
@@ -295,12 +295,14 @@ class Machine(RuleBasedStateMachine):
         assert present.version >= self.seen.version
         assert present.generation >= self.seen.generation
         assert (present.version == self.seen.version) <= (present.state is self.seen.state)
-        assert [version for _, version in told] == list(range(1, present.version + 1)), "each change is told, once"
+        assert [version for _, version in published_events] == list(range(1, present.version + 1)), (
+            "each change is published_events, once"
+        )
         self.seen = present
 
     async def _look(self) -> Any:
         waits = await self.owner.row_exists("connection_authorizations")
-        return await self.owner.connection(), await self.owner.stored(), waits, await self.owner.told()
+        return await self.owner.connection(), await self.owner.stored(), waits, await self.owner.published_events()
 
     def teardown(self) -> None:
         """Whatever it is doing can be ended, and then nothing is left that the platform has not taken back."""

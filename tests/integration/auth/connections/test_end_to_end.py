@@ -121,12 +121,12 @@ async def doors(
 async def test_a_platform_is_connected_and_disconnected_through_the_real_services(
     doors: Doors, eventually: Eventually, go: Callable[[str], Awaitable[dict[str, str]]], nats_url: str
 ) -> None:
-    told: list[auth_events_pb2.ConnectionEvent] = []
+    observed: list[auth_events_pb2.ConnectionEvent] = []
     published: list[bytes] = []
 
     async def hear(received: bus.Received) -> None:
         published.append(received.payload)
-        told.append(auth_events_pb2.ConnectionEvent.FromString(received.payload))
+        observed.append(auth_events_pb2.ConnectionEvent.FromString(received.payload))
 
     async def hear_anything(received: bus.Received) -> None:
         published.append(received.payload)
@@ -163,12 +163,12 @@ async def test_a_platform_is_connected_and_disconnected_through_the_real_service
     assert dict((await doors.list_jobs())["auth.disconnect"].result)["revoked"] is True
 
     async def all_was_told() -> bool:
-        return len(told) >= 5
+        return len(observed) >= 5
 
     await eventually(all_was_told)
-    reasons = [event.reason for event in sorted(told, key=lambda event: event.connection.version)]
+    reasons = [event.reason for event in sorted(observed, key=lambda event: event.connection.version)]
     assert reasons == ["connect_begun", "consent_given", "connected", "disconnect_accepted", "disconnected"]
-    assert all(event.connection.title == "T" for event in told)
+    assert all(event.connection.title == "T" for event in observed)
     for secret in (back["code"], back["state"], "canary-client-secret"):
         assert all(secret.encode() not in payload for payload in published)
     hearing.cancel()
