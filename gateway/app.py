@@ -21,6 +21,7 @@ from gateway.api import (
     demo,
     dependencies,
     events,
+    exports,
     jobs,
     notifications,
     passkeys,
@@ -85,6 +86,7 @@ def include_api(app: FastAPI) -> None:
         notifications.router,
         content.router,
         events.router,
+        exports.router,
         admin_jobs.router,
         admin_users.router,
     )

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from chassis import bus, identity
 from chassis.rpc import client
 from gateway import clients, settings
+from gateway.clients.exports import Exports
 from gateway.identity import session_replacement
 from gateway.identity.cookies import AnonymousCookie, SessionCookie
 from gateway.identity.sessions import Sessions
@@ -29,6 +30,7 @@ class Container:
     connections: clients.Connections
     passkeys: clients.Passkeys
     demo: clients.Demo
+    exports: Exports
     jobs: clients.Jobs
     engine: clients.Engine
     pending_jobs: PendingJobs
@@ -57,7 +59,16 @@ class Container:
 
     async def close(self) -> None:
         """Close the connections to the services."""
-        services = (self.auth, self.admin, self.connections, self.passkeys, self.demo, self.jobs, self.engine)
+        services = (
+            self.auth,
+            self.admin,
+            self.connections,
+            self.passkeys,
+            self.demo,
+            self.exports,
+            self.jobs,
+            self.engine,
+        )
         await asyncio.gather(*(service.close() for service in services))
 
 
@@ -68,10 +79,11 @@ def assemble(config: settings.Settings) -> Container:
     auth = clients.Auth(config.auth_target, caller)
     connections = clients.Connections(config.auth_target, caller)
     demo = clients.Demo(config.demo_target, caller)
+    exports = Exports(config.demo_target, caller)
     jobs = clients.Jobs(config.jobs_target, caller)
     nats = bus.Bus(config.nats_url, name="gateway", certificate=certificate)
     validator = Sessions(auth, is_live=lambda: nats.is_caught_up)
-    kinds = sources.build(jobs=jobs, demo=demo, connections=connections)
+    kinds = sources.build(jobs=jobs, demo=demo, connections=connections, exports=exports)
     pending_jobs = PendingJobs(jobs, kinds)
     streams = hub.Hub(jobs=jobs, kinds=kinds, pending_jobs=pending_jobs, validator=validator)
     validator.subscribe(nats)
@@ -83,6 +95,7 @@ def assemble(config: settings.Settings) -> Container:
         connections=connections,
         passkeys=clients.Passkeys(config.auth_target, caller),
         demo=demo,
+        exports=exports,
         jobs=jobs,
         engine=clients.Engine(config.jobs_target, caller),
         pending_jobs=pending_jobs,

@@ -20,6 +20,8 @@ ROOTS = (
     "DemoStatus",
     "DemoAccepted",
     "Connection",
+    "ExportStatus",
+    "ExportAccepted",
     "Notifications",
     "NotificationsRead",
     "Dashboard",

@@ -8,6 +8,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from gateway.views import Connection, DemoStatus, Job, NotificationsRead
+from gateway.views.exports import ExportStatus
 
 
 class Reset(TypedDict):
@@ -23,10 +24,10 @@ class Event(TypedDict):
         int | None, Field(description="The sequence of a transition, as in the stream; null for what has none.")
     ]
     event: Annotated[
-        str, Field(examples=["job"], description="`job`, `demo`, `connection`, `notification` or `reset`.")
+        str, Field(examples=["job"], description="`job`, `demo`, `connection`, `export`, `notification` or `reset`.")
     ]
     data: Annotated[
-        Job | DemoStatus | Connection | NotificationsRead | Reset,
+        Job | DemoStatus | Connection | ExportStatus | NotificationsRead | Reset,
         Field(description="A whole snapshot with a `version`, as in the stream."),
     ]
 

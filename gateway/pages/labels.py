@@ -9,6 +9,7 @@ from gateway import views
 KINDS: Mapping[str, str] = {
     "demo.enable": "Set up demo mode",
     "demo.disable": "Remove demo data",
+    "demo.export": "Export my reviews",
     "demo.expire": "End expired demo modes",
     "auth.connect": "Connect a platform",
     "auth.disconnect": "Disconnect a platform",
@@ -21,7 +22,7 @@ KINDS: Mapping[str, str] = {
     "jobs.cleanup": "Clear out old jobs",
     "*": "All kinds together",
 }
-OWN_KINDS = ("demo.enable", "demo.disable", "auth.connect", "auth.disconnect")
+OWN_KINDS = ("demo.enable", "demo.disable", "demo.export", "auth.connect", "auth.disconnect")
 """Kinds of jobs that people start themselves."""
 STATES: Mapping[str, str] = {
     "scheduled": "Scheduled",

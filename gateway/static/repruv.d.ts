@@ -1,8 +1,8 @@
 /** Types of /static/repruv.js. Times are ISO 8601 in UTC, durations milliseconds unless named otherwise. */
 
-import type { Connection, DemoStatus as Demo, ErrorInfo as Problem, Job, NotificationsRead, Progress } from './repruv/types';
+import type { Connection, DemoStatus as Demo, ErrorInfo as Problem, ExportStatus as Export, Job, NotificationsRead, Progress } from './repruv/types';
 
-export type { Connection, Demo, Job, NotificationsRead, Problem, Progress };
+export type { Connection, Demo, Export, Job, NotificationsRead, Problem, Progress };
 export type JobStatus = Job['status'];
 export type DemoStatus = Demo['status'];
 export type StreamState = 'connecting' | 'open' | 'reconnecting' | 'polling' | 'offline' | 'signed-out' | 'closed';
@@ -82,6 +82,7 @@ export interface EventHandlers {
   job?: (job: Job) => void;
   demo?: (demo: Demo) => void;
   connection?: (connection: Connection) => void;
+  export?: (snapshot: Export) => void;
   /** The unread count, up to 100, after notifications were read in any tab or on any device. */
   notification?: (notification: NotificationsRead) => void;
   hello?: (hello: Hello) => void;

@@ -20,6 +20,7 @@ export const RESOURCES = {
   demo: { isEnd: (demo) => !isTransitioning(demo), path: '/demo/status', isDetailed: true },
   job: { key: 'job_id', isEnd: isTerminal, path: '/jobs?page_size=20', list: 'jobs' },
   connection: { key: 'platform' },
+  export: { isEnd: (snapshot) => snapshot.status !== 'exporting' },
   notification: { isEnd: () => true },
 };
 

@@ -148,6 +148,27 @@ export interface ErrorInfo {
   message: string;
 }
 
+/** An accepted request; the job does the work. */
+export interface ExportAccepted {
+  status: 'none' | 'exporting' | 'ready' | 'failed';
+  job_id: string;
+}
+
+/** The export of a user's reviews. Of two snapshots the one with the higher `version` is the newer. */
+export interface ExportStatus {
+  status: 'none' | 'exporting' | 'ready' | 'failed';
+  job_id: string | null;
+  /** Rows of the complete file. */
+  rows: number;
+  rows_written: number;
+  bytes: number;
+  error: ErrorInfo | null;
+  changed_at: string | null;
+  /** When the file is deleted; set while ready. */
+  expires_at: string | null;
+  version: number;
+}
+
 /** A comment, review or mention. */
 export interface Interaction {
   interaction_id: string;

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway import clients
+from gateway.clients.exports import Exports as ExportsClient
 from gateway.stream.sources.connections import Connections
 from gateway.stream.sources.demo import Demo
+from gateway.stream.sources.exports import Exports
 from gateway.stream.sources.jobs import Jobs
 from gateway.stream.sources.notifications import Notifications
 from gateway.stream.sources.source import Source
@@ -23,6 +25,8 @@ class Sources:
     unordered: tuple[Source[Any], ...]
 
 
-def build(*, jobs: clients.Jobs, demo: clients.Demo, connections: clients.Connections) -> Sources:
+def build(
+    *, jobs: clients.Jobs, demo: clients.Demo, connections: clients.Connections, exports: ExportsClient
+) -> Sources:
     """Build the sources over the clients of their services."""
-    return Sources(Jobs(jobs), (Demo(demo), Connections(connections), Notifications()))
+    return Sources(Jobs(jobs), (Demo(demo), Connections(connections), Exports(exports), Notifications()))

@@ -1,0 +1,67 @@
+"""Exports of the user's reviews as a CSV file."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response, StreamingResponse
+
+from chassis import errors
+from gateway import idempotency
+from gateway.api import dependencies
+from gateway.api.dependencies import Gateway, SignedIn, answer, documented
+from gateway.views import exports as views
+
+router = APIRouter(prefix="/exports", tags=["exports"])
+_FILE = documented(200, None, "The file.", 403, 404)
+_FILE[200]["content"] = {"text/csv": {"schema": {"type": "string"}}}
+
+
+@router.post(
+    "",
+    status_code=202,
+    summary="Export my reviews",
+    openapi_extra=dependencies.IDEMPOTENCY,
+    responses=documented(202, views.ExportAccepted, "Accepted; `Location` is the job.", 400, 403, 409),
+)
+async def start(request: Request, session: SignedIn, gateway: Gateway) -> Response:
+    """Start a job that writes the visible reviews to a file, which replaces an earlier one. Cancel and retry the job."""
+    key = idempotency.idempotency_key(request.headers.get("idempotency-key"))
+    accepted = await gateway.exports.start_export(idempotency_key=key, user=session.identity)
+    headers = {"Location": f"{dependencies.BASE}/jobs/{accepted.job_id}"}
+    if accepted.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    body = views.ExportAccepted(status=views.export_state(accepted.export), job_id=accepted.job_id)
+    return answer(body, 202, headers)
+
+
+@router.get("", summary="Status of the export", responses=documented(200, views.ExportStatus, "The export."))
+async def status(session: SignedIn, gateway: Gateway) -> Response:
+    """Return the user's export; its job has the progress."""
+    return answer(views.export_status(await gateway.exports.get_export(user=session.identity)))
+
+
+@router.get("/file", summary="Download the file", response_class=StreamingResponse, responses=_FILE)
+async def file(session: SignedIn, gateway: Gateway) -> Response:
+    """Return the file: CSV by RFC 4180 in UTF-8, at most 64 MiB. 404 unless the export is ready.
+
+    Cells that a spreadsheet would run as a formula begin with an apostrophe.
+    """
+    export = await gateway.exports.get_export(user=session.identity)
+    if views.export_state(export) != "ready":
+        raise errors.NotFound("There is no exported file.", code="export_not_found")
+    # The first part is read before the response begins: an error still becomes a problem. A later one breaks the body off.
+    parts = gateway.exports.download_export(user=session.identity)
+    first = await anext(parts)
+
+    async def body() -> AsyncGenerator[bytes]:
+        async with aclosing(parts):
+            yield first
+            async for part in parts:
+                yield part
+
+    name = f"repruv-reviews-{export.change_time.ToDatetime():%Y-%m-%d}.csv"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "private, no-store"}
+    return StreamingResponse(body(), media_type="text/csv; charset=utf-8", headers=headers)
