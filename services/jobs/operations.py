@@ -57,7 +57,7 @@ class Operations:
         self.waiters = waiters.Waiters(self._broadcaster.send)
         self.long_poll = long_poll.LongPoll(self.waiters, self.kinds, claim=self.claim, finish_many=self.finish_many)
         self.changed = asyncio.Event()
-        """Set when this replica has moved jobs: the next due time may be another."""
+        """Set when this replica has delayed a job or given it a deadline: the next due time may be sooner."""
         self._submits = batching.Batcher(self._submit_batch, max_items=MAX_BATCH)
         self._finishes = batching.Batcher(self._finish_batch, max_items=MAX_BATCH)
 
@@ -84,7 +84,7 @@ class Operations:
             offer.end()
         for kind, ready in (+tx.wakeups).items():
             self.waiters.wake(kind, ready)
-        if tx.transitions:
+        if any(job.state in domain.DELAYED or job.deadline for job, _ in tx.transitions):
             self.changed.set()
         for job, _ in tx.transitions:
             if job.state is State.CANCELLING:
