@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from bench.samples import Section
 from bench.system import System, User
 
 RATE = 10.0
+CLEAR_SECONDS = (5.0, 25.0)
+"""The part of a minute in which both periods begin and end before its end."""
 COUNT = 100
 STATEMENTS = 22.0
 COMMITS = 4.0
@@ -86,6 +89,7 @@ async def measure(system: System) -> Budget:
         await _set(conn, _SETTINGS)
         try:
             await _enable(system, users[COUNT:])
+            await _after_schedules()
             idle = await _during(system, conn, lambda: asyncio.sleep(COUNT / RATE))
             busy = await _during(system, conn, lambda: _enable(system, users[:COUNT]))
         finally:
@@ -101,6 +105,12 @@ async def measure(system: System) -> Budget:
         wal_bytes=(busy.wal_bytes - idle.wal_bytes * share) / COUNT,
         idle={text: count / idle.seconds for text, count in idle.statements.items()},
     )
+
+
+async def _after_schedules() -> None:
+    """Wait until the jobs of schedules, which fire at full minutes, are over, and the next ones are far enough away."""
+    if not CLEAR_SECONDS[0] < (second := time.time() % 60) < CLEAR_SECONDS[1]:
+        await asyncio.sleep((CLEAR_SECONDS[0] - second) % 60)
 
 
 async def _enable(system: System, users: Sequence[User]) -> None:

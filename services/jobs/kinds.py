@@ -16,7 +16,7 @@ from chassis import postgres
 from services.jobs import domain, schema
 from services.jobs.schema import kinds
 
-FRESH_SECONDS = 1.0
+FRESH_SECONDS = 2.0
 ALIVE = timedelta(minutes=2)
 CACHED = 10_000
 DEFAULTS = ("max_attempts", "backoff", "max_backoff", "attempt_timeout", "total_timeout", "priority")
@@ -56,7 +56,7 @@ class Kind:
 
 
 class Kinds:
-    """The kinds, cached for one second."""
+    """The kinds, cached for two seconds."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._single = postgres.autocommit(engine)

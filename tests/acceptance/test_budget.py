@@ -1,0 +1,29 @@
+"""An enable with its job costs PostgreSQL what docs/performance.md says: counted, so the machine's load does not matter."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from bench import budget
+from bench.system import System, running
+
+STATEMENTS = 23.0
+COMMITS = 5.0
+WAL_BYTES = 20 * 1024
+IDLE_STATEMENTS = 8.0
+
+
+@pytest.mark.timeout(300)  # it waits for the part of a minute in which no schedule fires
+async def test_enable_with_its_job_and_the_idle_system_stay_within_their_budgets() -> None:
+    stack = running()
+    system = await asyncio.to_thread(stack.__enter__)
+    try:
+        measured = await budget.measure(System(system))
+    finally:
+        await asyncio.to_thread(stack.__exit__, None, None, None)
+    assert measured.total <= STATEMENTS, measured.statements
+    assert measured.commits <= COMMITS
+    assert measured.wal_bytes <= WAL_BYTES
+    assert sum(measured.idle.values()) <= IDLE_STATEMENTS, measured.idle
