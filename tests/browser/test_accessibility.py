@@ -23,7 +23,14 @@ RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 WIDTHS = (360, 1280)
 STRANGER = ("/login", "/register", "/forgot-password", "/nowhere")
-SETTINGS_PAGES = (SETTINGS, "/settings/connections", "/settings/security", "/settings/sessions", "/reauthenticate")
+SETTINGS_PAGES = (
+    SETTINGS,
+    "/settings/connections",
+    "/settings/exports",
+    "/settings/security",
+    "/settings/sessions",
+    "/reauthenticate",
+)
 ADMIN = ("jobs", "kinds", "schedules", "stuck", "workers", "users", "security-events")
 
 

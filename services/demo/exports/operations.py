@@ -97,9 +97,13 @@ class Operations:
             yield data
 
     async def expire(self) -> int:
-        """Delete a batch of files and failures whose time is over; return how many."""
-        async with outbox.transaction(self._engine, schema.outbox, self._relay) as tx:
-            expired = await storage.list_expired(tx.conn, limit=EXPIRED_BATCH)
-            for export in expired:
-                await EXPORT.move_locked(tx, export, Action.EXPIRE)
-        return len(expired)
+        """Delete the files and failures whose time is over, a batch a transaction; return how many."""
+        total, expired = 0, EXPIRED_BATCH
+        while expired == EXPIRED_BATCH:
+            async with outbox.transaction(self._engine, schema.outbox, self._relay) as tx:
+                exports = await storage.list_expired(tx.conn, limit=EXPIRED_BATCH)
+                for export in exports:
+                    await EXPORT.move_locked(tx, export, Action.EXPIRE)
+            expired = len(exports)
+            total += expired
+        return total

@@ -182,3 +182,22 @@ async def test_a_form_for_a_state_that_has_changed_leads_back(account: Account) 
     response = await submit(account.http, shown, f"{PATH}/start")
     assert (response.status_code, response.headers["location"]) == (303, PATH)
     assert "had changed" in (await page(account)).text
+
+
+async def test_a_form_without_its_token_starts_nothing(account: Account) -> None:
+    await enable(account)
+    shown = await page(account)
+    response = await submit(account.http, shown, f"{PATH}/start", form_token="x")
+    assert response.status_code == 403
+    assert "This form had expired" in Page(response).text
+    assert (await account.http.get(API)).json()["version"] == 0
+
+
+async def test_a_form_that_is_sent_twice_starts_one_export(account: Account) -> None:
+    await enable(account)
+    shown = await page(account)
+    for _ in range(2):
+        assert (await submit(account.http, shown, f"{PATH}/start")).status_code == 303
+    ready = await until(account, API, "status", "ready")
+    assert (await submit(account.http, shown, f"{PATH}/start")).status_code == 303
+    assert (await account.http.get(API)).json() == ready

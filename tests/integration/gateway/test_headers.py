@@ -24,6 +24,7 @@ PAGES = (
     "/dashboard",
     "/settings/demo-mode",
     "/settings/connections",
+    "/settings/exports",
     "/settings/security",
     "/settings/sessions",
     "/docs",
