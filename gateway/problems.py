@@ -136,7 +136,7 @@ def _of_error(error: errors.Error) -> Problem:
     headers: dict[str, str] = {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if status in {429, 503}:
+    if status in {429, 503, 504}:
         headers["Retry-After"] = error.details.get("retry_after_seconds", RETRY_SECONDS)
     offending = [{"field": error.field, "detail": error.message}] if error.field else []
     return Problem(status=status, code=error.code, detail=error.message, errors=offending, headers=headers)

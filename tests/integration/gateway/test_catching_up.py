@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 
@@ -14,7 +15,7 @@ from gateway.settings import Settings
 from tests.integration.gateway.conftest import Account, gateway_serving
 from tests.integration.gateway.nats_proxy import NatsProxy
 from tests.integration.gateway.streaming import Stream, opened
-from tests.integration.gateway.test_streams import enable
+from tests.integration.gateway.test_streams import SMALL
 
 OWNERS = 12
 STREAMS = 4
@@ -33,6 +34,25 @@ async def transitions(stream: Stream, until: int) -> list[int]:
     """Return the sequences of the transitions up to `until`."""
     events = await stream.until(lambda event: event.name == "job" and event.id == until)
     return [event.id for event in events if event.name == "job" and event.id is not None]
+
+
+async def post(account: Account, path: str, body: dict[str, object] | None = None) -> httpx.Response:
+    """Post as the API documents it: 503 and 504 are repeated after `Retry-After` with the same `Idempotency-Key`."""
+    headers = {"Idempotency-Key": secrets.token_hex(8)}
+    async with asyncio.timeout(60):
+        while (answer := await account.http.post(path, json=body, headers=headers)).status_code in {503, 504}:
+            await asyncio.sleep(int(answer.headers["Retry-After"]))
+    return answer
+
+
+async def enable(account: Account) -> None:
+    """Start a job of three transitions: pending, running, completed."""
+    answer = await post(account, "/api/v1/demo/enable", {**SMALL})
+    assert answer.status_code == 202, answer.text
+
+
+async def disable(account: Account) -> httpx.Response:
+    return await post(account, "/api/v1/demo/disable")
 
 
 async def until_nats_is(http: httpx.AsyncClient, expected: bool) -> None:
@@ -66,12 +86,12 @@ async def test_all_streams_catch_up_automatically(
         assert sequences == [[1, 2, 3]] * len(streams)
 
         # NATS is live again, and no sweep still in progress sends a transition twice.
-        answers = await asyncio.gather(*(account.http.post("/api/v1/demo/disable") for account in accounts))
+        answers = await asyncio.gather(*map(disable, accounts))
         assert {answer.status_code for answer in answers} <= {202, 409}
         for account, answer in zip(accounts, answers, strict=True):
             if answer.status_code == 409:
                 async with opened(account.http) as stream:
                     await stream.until(lambda event: event.name == "demo" and event.data["status"] == "enabled")
-                assert (await account.http.post("/api/v1/demo/disable")).status_code == 202
+                assert (await disable(account)).status_code == 202
         sequences = await asyncio.gather(*(transitions(stream, 6) for stream in streams))
         assert sequences == [[4, 5, 6]] * len(streams)

@@ -68,6 +68,7 @@ def test_a_problem_says_who_where_and_what() -> None:
     ("error", "after"),
     [
         (failures.Unavailable(), "1"),
+        (failures.DeadlineExceeded(), "1"),
         (failures.ResourceExhausted(details={"retry_after_seconds": "17"}), "17"),
         (failures.ResourceExhausted(), "1"),
         (failures.NotFound(), None),
