@@ -53,7 +53,7 @@ async def enable(dependencies: Dependencies, context: worker.Context) -> dict[st
     async with attempt.begin() as tx:
         mode, is_done = tx.resource, tx.is_done
         if not is_done and _is_small(dependencies, context, attempt, mode):
-            await _write_at_once(tx)
+            await _write_at_once(context, tx)
             is_done = True
     spec = options.spec(mode)
     if not is_done:
@@ -95,12 +95,15 @@ def _is_small(dependencies: Dependencies, context: worker.Context, attempt: Atte
     return is_undisturbed and _is_first(attempt) and spec.content_count + spec.interaction_count <= limit
 
 
-async def _write_at_once(tx: attempts.FencedTransaction[Mode, Action]) -> None:
+async def _write_at_once(context: worker.Context, tx: attempts.FencedTransaction[Mode, Action]) -> None:
+    """Write all rows and complete. A cancel request that arrives during the write rolls everything back."""
     mode = tx.resource
     spec = options.spec(mode)
     items = dataset.content(spec)
     interactions = _make_batch(spec, items, 0, spec.interaction_count) if spec.interaction_count else []
     await rows.write_small(tx.conn, mode.owner_id, mode.generation, items, interactions)
+    if context.is_cancelled:
+        raise worker.Cancelled("requested")
     counts = {"content_written": len(items), "interactions_written": spec.interaction_count}
     await tx.move(Action.COMPLETE_ENABLE, counts)
 

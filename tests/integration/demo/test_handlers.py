@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Awaitable, Callable
 from typing import cast
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 import worker
 from lifecycle.machine import JobPhase
@@ -246,6 +249,31 @@ async def test_a_disable_goes_on_counting_after_a_crash(owner: Owner) -> None:
     assert (await owner.mode()).interactions_removed == 700
     result = await handlers.disable(owner.dependencies, await owner.context(attempt=2))
     assert result == {"content_removed": 12, "interactions_removed": 2_500}
+
+
+async def test_a_small_enable_that_is_cancelled_while_it_writes_leaves_nothing(
+    owner: Owner, engine: AsyncEngine, eventually: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
+) -> None:
+    await owner.enable(content=5, interactions=40)
+    context = await owner.context()
+    is_waiting = sa.text(
+        "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted"
+        " AND relation IN ('demo.content'::regclass, 'demo.interactions'::regclass))"
+    )
+    async with engine.begin() as conn:
+        await conn.execute(sa.text("LOCK TABLE demo.content, demo.interactions IN SHARE MODE"))
+        running = asyncio.create_task(handlers.enable(owner.dependencies, context))
+
+        async def writes() -> bool:
+            return bool(await conn.scalar(is_waiting))
+
+        await eventually(writes)
+        context.cancelled.set()
+    with pytest.raises(worker.Cancelled, match="requested"):
+        await running
+    assert await owner.counts() == (0, 0)
+    await owner.settle(await owner.update(JobPhase.CANCELLED))
+    assert (await owner.mode()).state is State.DISABLED
 
 
 async def test_a_cancelled_disable_fails_and_can_be_retried(owner: Owner) -> None:

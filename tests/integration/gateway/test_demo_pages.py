@@ -22,6 +22,8 @@ from tests.integration.gateway.html import Page, submit
 
 SETTINGS = "/settings/demo-mode"
 SMALL = {"content_count": "5", "interaction_count": "40"}
+BIG = {"content_count": "5", "interaction_count": "20000"}
+"""Several batches: the worker learns of a cancel request before the last one is written."""
 HOSTILE = '<img src=x onerror=alert(1)> & "quotes"'
 Register = Callable[..., Awaitable[Account]]
 AttemptKey = Callable[[], AbstractAsyncContextManager[None]]
@@ -177,7 +179,7 @@ async def test_empty_counts_are_the_defaults(account: Account) -> None:
 async def test_cancel_leads_back_to_off(account: Account, writes_held: AttemptKey) -> None:
     page = await look(account)
     async with writes_held():
-        await act(account, page, "enable", **SMALL)
+        await act(account, page, "enable", **BIG)
         moving = await until(account, "Writing")
         assert await act(account, moving, "cancel") == SETTINGS
         assert f"{SETTINGS}/cancel" not in (await until(account, "Stopping")).forms
