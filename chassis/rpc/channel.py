@@ -118,5 +118,8 @@ class Method:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         current = self._channel.current()
         if current is not self._bound_to:
+            # gRPC crashes the process when a method is bound to a closed channel.
+            if current.get_state() is grpc.ChannelConnectivity.SHUTDOWN:
+                raise grpc.aio.UsageError("Channel is closed.")
             self._bound, self._bound_to = self._bind(current), current
         return self._bound(*args, **kwargs)

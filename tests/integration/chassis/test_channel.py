@@ -80,3 +80,11 @@ async def test_a_name_that_comes_back_is_found_soon(
     await eventually(is_found)
     assert server.asked > UNKNOWN_ANSWERS
     await opened.close()
+
+
+async def test_first_call_on_a_closed_channel_is_refused(port: int) -> None:
+    opened = channel.Channel(f"127.0.0.1:{port}", [])
+    stub: Any = health_pb2_grpc.HealthStub(opened)
+    await opened.close()
+    with pytest.raises(grpc.aio.UsageError, match="closed"):
+        await stub.Check(health_pb2.HealthCheckRequest(), timeout=1.0)
