@@ -48,8 +48,9 @@ def _by_clock(cron: str, zone: zoneinfo.ZoneInfo, after: datetime) -> Iterator[d
             yield moment
         else:
             return
-        # Nothing matches before `match` but what a clock that is put back repeats.
-        start = max(end, match.replace(tzinfo=UTC) - 2 * _LARGEST_CHANGE)
+        # A clock that is put back soon repeats local times that have matched already; otherwise nothing matches before `match`.
+        is_steady = _offset(end, zone) == offset == _offset(end + _LARGEST_CHANGE, zone)
+        start = max(end, match.replace(tzinfo=UTC) - 2 * _LARGEST_CHANGE) if is_steady else end
 
 
 def _by_local_time(cron: str, zone: zoneinfo.ZoneInfo, after: datetime) -> Iterator[datetime]:

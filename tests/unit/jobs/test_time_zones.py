@@ -152,6 +152,13 @@ def test_day_whose_first_hour_is_left_out_still_fires() -> None:
     ]
 
 
+def test_repeated_hour_fires_again_though_the_next_day_does_not_match() -> None:
+    # Cairo goes from Friday 00:00 back to Thursday 23:00 on 2005-09-29, 21:00 UTC.
+    times = firings("*/30 * * * thu", zoneinfo.ZoneInfo("Africa/Cairo"), datetime(2005, 9, 29, 20, 15, tzinfo=UTC))
+    expected = [datetime(2005, 9, 29, hour, minute, tzinfo=UTC) for hour, minute in ((20, 30), (21, 0), (21, 30))]
+    assert list(itertools.islice(times, 3)) == expected
+
+
 def test_expression_without_a_match_ends() -> None:
     times = firings("0 0 31 2 *", zoneinfo.ZoneInfo("Europe/Berlin"), datetime(2026, 1, 1, tzinfo=UTC))
     with pytest.raises(Exception, match="day-of-month"):
