@@ -67,7 +67,7 @@ class Opening:
         if lost:
             stream.restart(lost, position)
         if stream.job_id:
-            await self._send_job(stream, end_replayed=bool(missed) and missed[-1].is_final, resumed=resumed)
+            await self._send_job(owner, stream, end_replayed=bool(missed) and missed[-1].is_final, resumed=resumed)
         else:
             await asyncio.gather(
                 *(self._send_resources(owner, latest, stream) for latest in owner.resources),
@@ -75,13 +75,19 @@ class Opening:
             )
         return opening + b"".join(frame.data for frame in missed)
 
-    async def _send_job(self, stream: connection.Connection, *, end_replayed: bool, resumed: bool) -> None:
+    async def _send_job(
+        self, owner: feed.Feed, stream: connection.Connection, *, end_replayed: bool, resumed: bool
+    ) -> None:
         """Send the job of a stream to a new reader, and its end to a resumed one."""
         job = await self._pending_jobs.get_job(stream.job_id, user=await stream.identity())
         frame = self._sources.jobs.frame(job)
         if end_replayed and frame.is_final:
             stream.close(connection.FINISHED)
-        elif frame.is_final or not resumed:
+            return
+        if frame.is_final and resumed:
+            # The feed is behind the job: it sends the missed transitions, and the last one ends the stream.
+            await owner.catch_up()
+        if frame.is_final or not resumed:
             stream.send(frame)
 
     async def _send_unfinished(self, owner: feed.Feed, stream: connection.Connection, *, resumed: bool) -> None:
