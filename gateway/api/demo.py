@@ -8,8 +8,8 @@ from starlette.responses import Response
 
 from gateway import idempotency, views
 from gateway.api import dependencies, schemas
-from gateway.api.dependencies import Gateway, SignedIn, answer, documented
-from repruv.demo.v1 import demo_pb2, demo_service_pb2
+from gateway.api.dependencies import Gateway, SignedIn, accepted, answer, documented
+from repruv.demo.v1 import demo_service_pb2
 
 router = APIRouter(prefix="/demo", tags=["demo"])
 
@@ -35,8 +35,8 @@ async def enable(
         idempotency_key=key,
         expire_after=Duration(seconds=options.expires_in_seconds) if options.expires_in_seconds else None,
     )
-    accepted = await gateway.demo.enable_demo(asked, user=session.identity)
-    return _accepted(accepted.demo, accepted.job_id, replayed=accepted.replayed)
+    response = await gateway.demo.enable_demo(asked, user=session.identity)
+    return accepted(views.demo_accepted(response.demo, response.job_id), response.job_id, replayed=response.replayed)
 
 
 @router.post(
@@ -49,8 +49,8 @@ async def enable(
 async def disable(request: Request, session: SignedIn, gateway: Gateway) -> Response:
     """Ask to remove the demo data. It is out of sight at once; the job removes it."""
     key = idempotency.idempotency_key(request.headers.get("idempotency-key"))
-    accepted = await gateway.demo.disable_demo(idempotency_key=key, user=session.identity)
-    return _accepted(accepted.demo, accepted.job_id, replayed=accepted.replayed)
+    response = await gateway.demo.disable_demo(idempotency_key=key, user=session.identity)
+    return accepted(views.demo_accepted(response.demo, response.job_id), response.job_id, replayed=response.replayed)
 
 
 @router.get("/status", summary="How demo mode stands", responses=documented(200, views.DemoStatus, "As it stands."))
@@ -69,10 +69,3 @@ async def dismiss(session: SignedIn, gateway: Gateway) -> Response:
     """Set a failed demo mode back to disabled."""
     dismissed = await gateway.demo.dismiss_demo(user=session.identity)
     return answer(views.demo_status(dismissed.demo, None))
-
-
-def _accepted(demo: demo_pb2.Demo, job_id: str, *, replayed: bool) -> Response:
-    headers = {"Location": f"{dependencies.BASE}/jobs/{job_id}"}
-    if replayed:
-        headers["Idempotency-Replayed"] = "true"
-    return answer(views.demo_accepted(demo, job_id), 202, headers)

@@ -16,9 +16,9 @@ from gateway.identity import authentication, sessions
 
 BASE = "/api/v1"
 PUBLIC: dict[str, Any] = {"security": []}
-"""OpenAPI of routes for callers who need not be signed in."""
+"""OpenAPI of routes that need no session."""
 MAYBE: dict[str, Any] = {"security": [{}, {"cookie": []}, {"bearer": []}]}
-"""OpenAPI of routes that do without a session what is left to do."""
+"""OpenAPI of routes that also work without a session."""
 Documented = dict[int | str, dict[str, Any]]
 _MEANINGS = {
     400: "The request cannot be understood.",
@@ -101,12 +101,20 @@ def _parsed(text: str, thing: str) -> str:
 
 
 def answer(body: Mapping[str, object], status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """Answer with JSON that is nobody else's business and old in a moment."""
+    """Return a JSON response that no cache may keep."""
     return JSONResponse(body, status, headers={"Cache-Control": "private, no-store", **(headers or {})})
 
 
+def accepted(body: Mapping[str, object], job_id: str, *, replayed: bool) -> Response:
+    """Return the response to an accepted job: 202, its `Location`, and whether the idempotency key was used before."""
+    headers = {"Location": f"{BASE}/jobs/{job_id}"}
+    if replayed:
+        headers["Idempotency-Replayed"] = "true"
+    return answer(body, 202, headers)
+
+
 def documented(status: int, model: type | None, description: str, *problem_statuses: int) -> Documented:
-    """Document what a route answers: its success, and the problems it can have beside those of every route."""
+    """Return the OpenAPI responses of a route: its success, and its problems besides those of every route."""
     found: Documented = {status: {"description": description, **({"model": model} if model else {})}}
     of_bodies = {413} if 400 in problem_statuses else set()
     for code in sorted({*problem_statuses, *_ALWAYS, *of_bodies}):

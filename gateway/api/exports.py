@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from chassis import errors
 from gateway import idempotency
 from gateway.api import dependencies
-from gateway.api.dependencies import Gateway, SignedIn, answer, documented
+from gateway.api.dependencies import Gateway, SignedIn, accepted, answer, documented
 from gateway.views import exports as views
 
 router = APIRouter(prefix="/exports", tags=["exports"])
@@ -29,12 +29,9 @@ _FILE[200]["content"] = {"text/csv": {"schema": {"type": "string"}}}
 async def start(request: Request, session: SignedIn, gateway: Gateway) -> Response:
     """Start a job that writes the visible reviews to a file, which replaces an earlier one. Cancel and retry the job."""
     key = idempotency.idempotency_key(request.headers.get("idempotency-key"))
-    accepted = await gateway.exports.start_export(idempotency_key=key, user=session.identity)
-    headers = {"Location": f"{dependencies.BASE}/jobs/{accepted.job_id}"}
-    if accepted.replayed:
-        headers["Idempotency-Replayed"] = "true"
-    body = views.ExportAccepted(status=views.export_state(accepted.export), job_id=accepted.job_id)
-    return answer(body, 202, headers)
+    response = await gateway.exports.start_export(idempotency_key=key, user=session.identity)
+    body = views.ExportAccepted(status=views.export_state(response.export), job_id=response.job_id)
+    return accepted(body, response.job_id, replayed=response.replayed)
 
 
 @router.get("", summary="Status of the export", responses=documented(200, views.ExportStatus, "The export."))

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import errors, ids, outbox, postgres
+from chassis import ids, outbox, postgres
 from lifecycle.settler import Settler
 from repruv.jobs.v1 import job_pb2
-from services.demo import declaration, domain, options, schema, storage
+from services.demo import declaration, domain, idempotency, options, schema, storage
 from services.demo.declaration import DEMO_MODE
 from services.demo.domain import Action, Mode, State
-
-KEY_LIFETIME = timedelta(hours=24)
-KEY_LENGTH = 255
 
 _Transition = Callable[[outbox.Transaction, UUID], Awaitable[Mode | None]]
 
@@ -112,11 +108,11 @@ class Operations:
     async def _accept(
         self, owner_id: UUID, action: Action, begin: _Transition, *, key: str, request: tuple[object, ...]
     ) -> Accepted:
-        _check_key(key)
+        idempotency.check_key(key)
         job_id = ids.uuid7()
         async with outbox.transaction(self._engine, schema.outbox, self._relay) as tx:
             if key:
-                bound_job = await _bind_key(tx.conn, owner_id, key, request, job_id)
+                bound_job = await idempotency.bind_key(tx.conn, owner_id, key, request, job_id)
                 if bound_job != job_id:
                     mode = await storage.get_mode(tx.conn, owner_id)
                     return Accepted(mode=mode, job_id=bound_job, is_replayed=True)
@@ -124,24 +120,3 @@ class Operations:
             if accepted is None:
                 raise domain.refusal(action, (await storage.get_mode(tx.conn, owner_id)).state)
         return Accepted(mode=accepted, job_id=job_id, is_replayed=False)
-
-
-def _check_key(key: str) -> None:
-    if len(key) > KEY_LENGTH or "\x00" in key:
-        message = f"idempotency_key must be at most {KEY_LENGTH} characters, without NUL."
-        raise errors.InvalidArgument(message, field="idempotency_key")
-
-
-async def _bind_key(conn: AsyncConnection, owner_id: UUID, key: str, request: tuple[object, ...], job_id: UUID) -> UUID:
-    """Return the job of the first request with this key: `job_id` if it is this one. Raises `idempotency_key_reused`."""
-    request_hash = hashlib.sha256(repr(request).encode()).digest()
-    bound_hash, bound_job = await storage.claim_key(
-        conn, owner_id, key, request_hash=request_hash, job_id=job_id, lifetime=KEY_LIFETIME
-    )
-    if bound_hash != request_hash:
-        raise errors.AlreadyExists(
-            "This idempotency key came with another request before; use a new one.",
-            code="idempotency_key_reused",
-            field="idempotency_key",
-        )
-    return bound_job

@@ -8,7 +8,7 @@ from datetime import timedelta
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import postgres
-from services.demo import operations, stalled_transactions, storage, sweeper
+from services.demo import idempotency, stalled_transactions, storage, sweeper
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Reconciler:
     async def delete_expired(self) -> int:
         """Delete a batch of old idempotency keys; return how many."""
         async with self._engine.begin() as conn:
-            return await storage.delete_old_keys(conn, age=operations.KEY_LIFETIME, limit=EXPIRED_BATCH)
+            return await storage.delete_old_keys(conn, age=idempotency.KEY_LIFETIME, limit=EXPIRED_BATCH)
 
     async def _remove(self, generation: sweeper.Generation) -> int:
         total = 0

@@ -11,7 +11,7 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.prepared import Prepared
+from chassis.prepared import Prepared, driver_connection
 from services.demo import dataset
 from services.demo.schema import content, interactions
 
@@ -122,9 +122,7 @@ async def remove_strays(
 async def _copy(
     conn: AsyncConnection, table: sa.Table, types: Sequence[str], records: Iterable[tuple[object, ...]]
 ) -> None:
-    # SQLAlchemy has no COPY; the driver's connection below it is in the same transaction.
-    driver = (await conn.get_raw_connection()).driver_connection
-    assert isinstance(driver, psycopg.AsyncConnection)  # noqa: S101 - tells mypy what the URL's dialect makes it
+    driver = driver_connection(conn)  # SQLAlchemy has no COPY
     columns = psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, table.c.keys()))
     target = psycopg.sql.Identifier(str(table.schema), table.name)
     statement = psycopg.sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(target, columns)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import AsyncGenerator
 from uuid import UUID
 
@@ -12,17 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chassis import errors, ids, outbox, postgres
 from lifecycle.machine import Error
 from lifecycle.settler import Settler
-from services.demo import schema
+from services.demo import idempotency, schema
 from services.demo import storage as demo_storage
 from services.demo.domain import State as DemoState
 from services.demo.exports import domain, storage
 from services.demo.exports.declaration import EXPORT
 from services.demo.exports.domain import Action, Export, State
-from services.demo.operations import KEY_LENGTH, KEY_LIFETIME
 
 EXPIRED_BATCH = 20
 EXPIRY_SECONDS = 60.0
-_REQUEST_HASH = hashlib.sha256(b"export").digest()
 _RUNNING = Error(code="export_running", message="An export is being made; cancel it, or wait for its end.")
 
 
@@ -49,19 +46,11 @@ class Operations:
 
         Raises `FailedPrecondition` `demo_not_enabled` or `export_running`, or `AlreadyExists` for the key.
         """
-        if len(key) > KEY_LENGTH or "\x00" in key:
-            raise errors.InvalidArgument(
-                f"idempotency_key has at most {KEY_LENGTH} characters.", field="idempotency_key"
-            )
+        idempotency.check_key(key)
         job_id = ids.uuid7()
         async with outbox.transaction(self._engine, schema.outbox, self._relay) as tx:
             if key:
-                bound_hash, bound_job = await demo_storage.claim_key(
-                    tx.conn, owner_id, key, request_hash=_REQUEST_HASH, job_id=job_id, lifetime=KEY_LIFETIME
-                )
-                if bound_hash != _REQUEST_HASH:
-                    message = "This idempotency key came with another request before; use a new one."
-                    raise errors.AlreadyExists(message, code="idempotency_key_reused", field="idempotency_key")
+                bound_job = await idempotency.bind_key(tx.conn, owner_id, key, ("export",), job_id)
                 if bound_job != job_id:
                     present = await storage.EXPORTS.get(tx.conn, (owner_id,))
                     return Accepted(export=present, job_id=bound_job, is_replayed=True)

@@ -16,7 +16,7 @@ from chassis import errors, ids, outbox, postgres
 from lifecycle.machine import JobPhase
 from lifecycle.submitter import Submitter
 from repruv.jobs.v1 import job_pb2
-from services.demo import declaration, domain, operations, schema, storage
+from services.demo import declaration, domain, idempotency, operations, schema, storage
 from services.demo.declaration import DEMO_MODE
 from services.demo.domain import State
 from tests.integration.demo.conftest import Demo, Owner
@@ -177,7 +177,7 @@ async def test_an_expired_key_can_be_used_again(owner: Owner, engine: AsyncEngin
     await owner.settle(await owner.update(JobPhase.FAILED))
     async with engine.begin() as conn:
         old = sa.update(schema.idempotency_keys).where(schema.idempotency_keys.c.owner_id == owner.owner_id)
-        await conn.execute(old.values(created_at=sa.func.now() - operations.KEY_LIFETIME - timedelta(minutes=1)))
+        await conn.execute(old.values(created_at=sa.func.now() - idempotency.KEY_LIFETIME - timedelta(minutes=1)))
     again = await owner.enable(content=13, key="k")
     assert not again.is_replayed
 
