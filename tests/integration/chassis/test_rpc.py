@@ -63,7 +63,7 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         return admin_service_pb2.ListKindsResponse()
 
 
-class Served:
+class RunningServer:
     """A server and how to call it."""
 
     def __init__(self, servicer: Servicer, port: int, channel: grpc.aio.Channel) -> None:
@@ -78,7 +78,7 @@ class Broken(Exception):
 
 
 @pytest.fixture
-async def served(verifier: identity.Verifier) -> AsyncIterator[Served]:
+async def running_server(verifier: identity.Verifier) -> AsyncIterator[RunningServer]:
     """Serve on a free port; the gateway may call GetJob and WatchJob, demo ListKinds, and nobody anything else."""
     servicer = Servicer()  # type: ignore[abstract] # the rest is not called
     admin = AdminServicer()  # type: ignore[abstract]
@@ -104,57 +104,59 @@ async def served(verifier: identity.Verifier) -> AsyncIterator[Served]:
         translate=translate,
     ) as port:
         channel = client.channel(f"127.0.0.1:{port}", service=SERVICE)
-        yield Served(servicer, port, channel)
+        yield RunningServer(servicer, port, channel)
         servicer.hang.set()
         await channel.close()
 
 
-async def get_job(served: Served, call: client.Caller, **options: Any) -> None:
+async def get_job(running_server: RunningServer, call: client.Caller, **options: Any) -> None:
     """Make the call."""
-    await call(served.stub.GetJob, jobs_service_pb2.GetJobRequest(), **{"timeout": 5.0, **options})
+    await call(running_server.stub.GetJob, jobs_service_pb2.GetJobRequest(), **{"timeout": 5.0, **options})
 
 
 async def test_the_servicer_learns_who_calls_and_for_whom(
-    served: Served, signer: Callable[[str], identity.Signer]
+    running_server: RunningServer, signer: Callable[[str], identity.Signer]
 ) -> None:
     token, _ = signer("auth").user_token(USER)
-    await get_job(served, client.Caller(signer("gateway")), user_token=token)
-    await get_job(served, client.Caller(signer("gateway")), user_token="")
-    assert [(caller.service, caller.user) for caller in served.servicer.callers] == [
+    await get_job(running_server, client.Caller(signer("gateway")), user_token=token)
+    await get_job(running_server, client.Caller(signer("gateway")), user_token="")
+    assert [(caller.service, caller.user) for caller in running_server.servicer.callers] == [
         ("gateway", USER),
         ("gateway", None),
     ]
 
 
 async def test_a_service_that_is_not_on_the_list_is_refused(
-    served: Served, signer: Callable[[str], identity.Signer]
+    running_server: RunningServer, signer: Callable[[str], identity.Signer]
 ) -> None:
     with pytest.raises(errors.PermissionDenied) as caught:
-        await get_job(served, client.Caller(signer("demo")))
+        await get_job(running_server, client.Caller(signer("demo")))
     assert caught.value.code == "caller_not_allowed"
-    assert served.servicer.callers == []
+    assert running_server.servicer.callers == []
 
 
-async def test_an_rpc_without_a_list_is_for_nobody(served: Served, signer: Callable[[str], identity.Signer]) -> None:
+async def test_an_rpc_without_a_list_is_for_nobody(
+    running_server: RunningServer, signer: Callable[[str], identity.Signer]
+) -> None:
     call = client.Caller(signer("gateway"))
     with pytest.raises(errors.PermissionDenied):
-        await call(served.stub.ListJobs, jobs_service_pb2.ListJobsRequest(), timeout=5.0)
+        await call(running_server.stub.ListJobs, jobs_service_pb2.ListJobsRequest(), timeout=5.0)
 
 
-async def test_an_unsigned_call_is_refused(served: Served) -> None:
+async def test_an_unsigned_call_is_refused(running_server: RunningServer) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await served.stub.GetJob(jobs_service_pb2.GetJobRequest(), timeout=5.0)
+        await running_server.stub.GetJob(jobs_service_pb2.GetJobRequest(), timeout=5.0)
     assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
-    assert served.servicer.callers == []
+    assert running_server.servicer.callers == []
 
 
 async def test_a_user_that_auth_did_not_vouch_for_is_refused(
-    served: Served, signer: Callable[[str], identity.Signer]
+    running_server: RunningServer, signer: Callable[[str], identity.Signer]
 ) -> None:
     forged, _ = signer("gateway").user_token(USER)
     with pytest.raises(errors.Unauthenticated):
-        await get_job(served, client.Caller(signer("gateway")), user_token=forged)
-    assert served.servicer.callers == []
+        await get_job(running_server, client.Caller(signer("gateway")), user_token=forged)
+    assert running_server.servicer.callers == []
 
 
 @pytest.mark.parametrize(
@@ -167,11 +169,11 @@ async def test_a_user_that_auth_did_not_vouch_for_is_refused(
     ],
 )
 async def test_errors_arrive_whole(
-    served: Served, signer: Callable[[str], identity.Signer], error: errors.Error
+    running_server: RunningServer, signer: Callable[[str], identity.Signer], error: errors.Error
 ) -> None:
-    served.servicer.error = error
+    running_server.servicer.error = error
     with pytest.raises(type(error)) as caught:
-        await get_job(served, client.Caller(signer("gateway")))
+        await get_job(running_server, client.Caller(signer("gateway")))
     received = caught.value
     assert (received.message, received.code, received.field, received.details) == (
         error.message,
@@ -182,31 +184,33 @@ async def test_errors_arrive_whole(
 
 
 async def test_a_bug_tells_the_caller_nothing_internal(
-    served: Served, signer: Callable[[str], identity.Signer]
+    running_server: RunningServer, signer: Callable[[str], identity.Signer]
 ) -> None:
-    served.servicer.error = ValueError("password=hunter2")
+    running_server.servicer.error = ValueError("password=hunter2")
     with pytest.raises(errors.Internal) as caught:
-        await get_job(served, client.Caller(signer("gateway")))
+        await get_job(running_server, client.Caller(signer("gateway")))
     assert "hunter2" not in str(caught.value)
 
 
 async def test_a_part_that_does_not_answer_is_unavailable(
-    served: Served, signer: Callable[[str], identity.Signer]
+    running_server: RunningServer, signer: Callable[[str], identity.Signer]
 ) -> None:
-    served.servicer.error = Broken()
+    running_server.servicer.error = Broken()
     with pytest.raises(errors.Unavailable) as caught:
-        await get_job(served, client.Caller(signer("gateway")))
+        await get_job(running_server, client.Caller(signer("gateway")))
     assert caught.value.code == "database_unavailable"
 
 
-async def test_a_call_ends_at_its_deadline(served: Served, signer: Callable[[str], identity.Signer]) -> None:
-    served.servicer.hang.clear()
+async def test_a_call_ends_at_its_deadline(
+    running_server: RunningServer, signer: Callable[[str], identity.Signer]
+) -> None:
+    running_server.servicer.hang.clear()
     with pytest.raises(errors.DeadlineExceeded):
-        await get_job(served, client.Caller(signer("gateway")), timeout=0.1)
+        await get_job(running_server, client.Caller(signer("gateway")), timeout=0.1)
 
 
 async def test_nobody_there_is_told_at_once_or_waited_for(
-    served: Served, signer: Callable[[str], identity.Signer]
+    running_server: RunningServer, signer: Callable[[str], identity.Signer]
 ) -> None:
     channel = client.channel("127.0.0.1:1", service=SERVICE)
     stub = jobs_service_pb2_grpc.JobsServiceStub(channel)
@@ -219,12 +223,12 @@ async def test_nobody_there_is_told_at_once_or_waited_for(
     await channel.close()
 
 
-async def test_health_and_reflection_need_no_signature(served: Served) -> None:
-    health: Any = health_pb2_grpc.HealthStub(served.channel)
+async def test_health_and_reflection_need_no_signature(running_server: RunningServer) -> None:
+    health: Any = health_pb2_grpc.HealthStub(running_server.channel)
     for name in ("", SERVICE, ADMIN_SERVICE):
         answer = await health.Check(health_pb2.HealthCheckRequest(service=name), timeout=5.0)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
-    reflection: Any = reflection_pb2_grpc.ServerReflectionStub(served.channel)  # type: ignore[arg-type]
+    reflection: Any = reflection_pb2_grpc.ServerReflectionStub(running_server.channel)  # type: ignore[arg-type]
     call = reflection.ServerReflectionInfo(timeout=5.0)
     await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
     answer = await call.read()
@@ -272,9 +276,9 @@ async def test_a_stopping_server_is_unavailable_at_worst(
 
 
 async def test_each_service_of_a_server_has_callers_of_its_own(
-    served: Served, signer: Callable[[str], identity.Signer]
+    running_server: RunningServer, signer: Callable[[str], identity.Signer]
 ) -> None:
-    stub = admin_service_pb2_grpc.AdminServiceStub(served.channel)
+    stub = admin_service_pb2_grpc.AdminServiceStub(running_server.channel)
     request = admin_service_pb2.ListKindsRequest()
     await client.Caller(signer("demo"))(stub.ListKinds, request, timeout=5.0)
     with pytest.raises(errors.PermissionDenied):
@@ -282,27 +286,33 @@ async def test_each_service_of_a_server_has_callers_of_its_own(
 
 
 def watch(
-    served: Served, call: client.Caller, **options: Any
+    running_server: RunningServer, call: client.Caller, **options: Any
 ) -> AsyncGenerator[jobs_service_pb2.WatchJobResponse, None]:
     """Open a stream."""
-    return call.stream(served.stub.WatchJob, jobs_service_pb2.WatchJobRequest(), **options)
+    return call.stream(running_server.stub.WatchJob, jobs_service_pb2.WatchJobRequest(), **options)
 
 
-async def test_a_stream_passes_everything_on_and_ends(served: Served, signer: Callable[[str], identity.Signer]) -> None:
+async def test_a_stream_passes_everything_on_and_ends(
+    running_server: RunningServer, signer: Callable[[str], identity.Signer]
+) -> None:
     token, _ = signer("auth").user_token(USER)
-    responses = [response async for response in watch(served, client.Caller(signer("gateway")), user_token=token)]
+    responses = [
+        response async for response in watch(running_server, client.Caller(signer("gateway")), user_token=token)
+    ]
     assert len(responses) == 2
-    assert [(caller.service, caller.user) for caller in served.servicer.callers] == [("gateway", USER)]
+    assert [(caller.service, caller.user) for caller in running_server.servicer.callers] == [("gateway", USER)]
 
 
-async def test_a_stream_is_refused_like_a_call(served: Served, signer: Callable[[str], identity.Signer]) -> None:
+async def test_a_stream_is_refused_like_a_call(
+    running_server: RunningServer, signer: Callable[[str], identity.Signer]
+) -> None:
     with pytest.raises(errors.PermissionDenied) as caught:
-        await anext(watch(served, client.Caller(signer("demo"))))
+        await anext(watch(running_server, client.Caller(signer("demo"))))
     assert caught.value.code == "caller_not_allowed"
     with pytest.raises(grpc.aio.AioRpcError) as unsigned:
-        await anext(aiter(served.stub.WatchJob(jobs_service_pb2.WatchJobRequest())))
+        await anext(aiter(running_server.stub.WatchJob(jobs_service_pb2.WatchJobRequest())))
     assert unsigned.value.code() is grpc.StatusCode.UNAUTHENTICATED
-    assert served.servicer.callers == []
+    assert running_server.servicer.callers == []
 
 
 @pytest.mark.parametrize(
@@ -315,10 +325,10 @@ async def test_a_stream_is_refused_like_a_call(served: Served, signer: Callable[
     ],
 )
 async def test_a_stream_ends_with_the_error_of_the_servicer(
-    served: Served, signer: Callable[[str], identity.Signer], raised: Exception, status: str, code: str
+    running_server: RunningServer, signer: Callable[[str], identity.Signer], raised: Exception, status: str, code: str
 ) -> None:
-    served.servicer.error = raised
-    responses = watch(served, client.Caller(signer("gateway")))
+    running_server.servicer.error = raised
+    responses = watch(running_server, client.Caller(signer("gateway")))
     await anext(responses)
     with pytest.raises(errors.Error) as caught:
         await anext(responses)
@@ -327,17 +337,17 @@ async def test_a_stream_ends_with_the_error_of_the_servicer(
 
 
 async def test_a_stream_that_is_left_ends_at_the_servicer_too(
-    served: Served,
+    running_server: RunningServer,
     signer: Callable[[str], identity.Signer],
     eventually: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]],
 ) -> None:
-    served.servicer.hang.clear()
-    async with contextlib.aclosing(watch(served, client.Caller(signer("gateway")))) as responses:
+    running_server.servicer.hang.clear()
+    async with contextlib.aclosing(watch(running_server, client.Caller(signer("gateway")))) as responses:
         await anext(responses)
-        assert served.servicer.open_streams == 1
+        assert running_server.servicer.open_streams == 1
 
     async def is_closed() -> bool:
-        return served.servicer.open_streams == 0
+        return running_server.servicer.open_streams == 0
 
     await eventually(is_closed)
 

@@ -13,17 +13,17 @@ from repruv.jobs.v1 import kind_pb2
 from tests.integration.gateway.conftest import ADMIN_EMAIL, PASSWORD, Account
 from tests.integration.gateway.html import Page, submit
 from tests.integration.jobs import jobs_server
-from tests.integration.jobs.jobs_server import Served
+from tests.integration.jobs.jobs_server import JobsApi
 
 HTML = {"Accept": "text/html"}
 PAGES = ("jobs", "kinds", "schedules", "stuck", "workers", "users", "security-events")
 
 
 @pytest.fixture
-async def served(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[Served]:
+async def jobs_api(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[JobsApi]:
     """Connect to the jobs service."""
-    async with jobs_server.reached(jobs_target, signer) as found:
-        yield found
+    async with jobs_server.connect_jobs_api(jobs_target, signer) as api:
+        yield api
 
 
 @pytest.fixture
@@ -36,10 +36,10 @@ async def admin(url: str) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-async def kind(served: Served) -> str:
+async def kind(jobs_api: JobsApi) -> str:
     """Register a kind for one test, without a worker."""
     name = f"demo.{uuid4().hex}"
-    await served.declare(kind_pb2.KindDeclaration(kind=name))
+    await jobs_api.register(kind_pb2.KindDeclaration(kind=name))
     return name
 
 
@@ -74,10 +74,10 @@ async def test_everybody_else_finds_nothing(account: Account, admin: httpx.Async
 
 
 async def test_jobs_of_everybody_are_stopped_and_begun_again(
-    register: Callable[..., Awaitable[Account]], admin: httpx.AsyncClient, served: Served, kind: str
+    register: Callable[..., Awaitable[Account]], admin: httpx.AsyncClient, jobs_api: JobsApi, kind: str
 ) -> None:
     mine, yours = await register(), await register()
-    job, other = await served.submit(kind, mine.user_id), await served.submit(kind, yours.user_id)
+    job, other = await jobs_api.submit(kind, mine.user_id), await jobs_api.submit(kind, yours.user_id)
     page = await look(admin, f"/admin/jobs?kind={kind}")
     assert {f"/jobs/{job.job_id}", f"/jobs/{other.job_id}"} <= set(page.links)
     page = await look(admin, f"/admin/jobs?owner={mine.user_id}")
@@ -99,19 +99,19 @@ async def test_jobs_of_everybody_are_stopped_and_begun_again(
 
 
 async def test_kinds_are_paused_and_limited(
-    account: Account, admin: httpx.AsyncClient, served: Served, kind: str
+    account: Account, admin: httpx.AsyncClient, jobs_api: JobsApi, kind: str
 ) -> None:
-    await served.submit(kind, account.user_id)
+    await jobs_api.submit(kind, account.user_id)
     page = await look(admin, "/admin/kinds")
     assert kind in page.text
     page = await press(admin, page, "/admin/kinds/pause", kind=kind)
     assert "Paused" in page.text
-    assert await served.claim(kind) == []
+    assert await jobs_api.claim(kind) == []
     stuck = (await admin.get("/api/v1/admin/stuck?page_size=100")).json()["jobs"]
     assert {"paused"} == {one["reason"] for one in stuck if one["job"]["kind"] == kind}
     assert "Its kind is paused" in (await look(admin, "/admin/stuck")).text
     page = await press(admin, page, "/admin/kinds/resume", kind=kind)
-    assert len(await served.claim(kind)) == 1
+    assert len(await jobs_api.claim(kind)) == 1
 
     options = {"max_running": "3", "max_running_per_key": "2", "rate_count": "10", "rate_period_seconds": "60"}
     page = await press(admin, page, "/admin/kinds/limits", kind=kind, **options)

@@ -18,7 +18,7 @@ from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 from tests.integration.gateway.conftest import Account, gateway_serving
 from tests.integration.gateway.html import Page, submit
 from tests.integration.jobs import jobs_server
-from tests.integration.jobs.jobs_server import Served
+from tests.integration.jobs.jobs_server import JobsApi
 
 HTML = {"Accept": "text/html"}
 HOSTILE = '<img src=x onerror=alert(1)> & "quotes"'
@@ -26,10 +26,10 @@ Register = Callable[..., Awaitable[Account]]
 
 
 @pytest.fixture
-async def served(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[Served]:
+async def jobs_api(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[JobsApi]:
     """Connect to the jobs service."""
-    async with jobs_server.reached(jobs_target, signer) as found:
-        yield found
+    async with jobs_server.connect_jobs_api(jobs_target, signer) as api:
+        yield api
 
 
 @pytest.fixture
@@ -44,8 +44,8 @@ async def look(account: Account, path: str, status: int = 200) -> Page:
     return Page(answer)
 
 
-async def claimed(served: Served, kind: str) -> job_pb2.Job:
-    (job,) = await served.claim(kind)
+async def claimed(jobs_api: JobsApi, kind: str) -> job_pb2.Job:
+    (job,) = await jobs_api.claim(kind)
     return job
 
 
@@ -62,9 +62,9 @@ def rows(page: Page, jobs: list[job_pb2.Job]) -> list[str]:
     return [job.job_id for job in jobs if f"/jobs/{job.job_id}" in page.links]
 
 
-async def test_the_history_goes_back_page_by_page(account: Account, served: Served, kind: str) -> None:
+async def test_the_history_goes_back_page_by_page(account: Account, jobs_api: JobsApi, kind: str) -> None:
     assert "No jobs yet" in (await look(account, "/jobs")).text
-    submitted = [await served.submit(kind, account.user_id) for _ in range(23)]
+    submitted = [await jobs_api.submit(kind, account.user_id) for _ in range(23)]
     newest = await look(account, "/jobs")
     assert rows(newest, submitted) == [job.job_id for job in submitted[3:]]
     (older,) = [link for link in newest.links if "page_token=" in link]
@@ -74,10 +74,10 @@ async def test_the_history_goes_back_page_by_page(account: Account, served: Serv
     assert not [link for link in oldest.links if "page_token=" in link]
 
 
-async def test_filters_leave_others_out(account: Account, served: Served, kind: str) -> None:
+async def test_filters_leave_others_out(account: Account, jobs_api: JobsApi, kind: str) -> None:
     other = f"{kind}.other"
-    waiting, done = await served.submit(kind, account.user_id), await served.submit(other, account.user_id)
-    await served.finish(await claimed(served, other))
+    waiting, done = await jobs_api.submit(kind, account.user_id), await jobs_api.submit(other, account.user_id)
+    await jobs_api.finish(await claimed(jobs_api, other))
     both = [waiting, done]
     shown = {
         query: rows(await look(account, f"/jobs?{query}"), both)
@@ -106,25 +106,25 @@ async def test_filters_leave_others_out(account: Account, served: Served, kind: 
     assert (lost.status_code, lost.headers["location"]) == (303, "/jobs?state=active")
 
 
-async def test_a_job_tells_how_it_stands_and_what_happened(account: Account, served: Served, kind: str) -> None:
+async def test_a_job_tells_how_it_stands_and_what_happened(account: Account, jobs_api: JobsApi, kind: str) -> None:
     quick = Duration(nanos=1_000_000)
-    submitted = await served.submit(kind, account.user_id, max_attempts=2, backoff=quick, max_backoff=quick)
+    submitted = await jobs_api.submit(kind, account.user_id, max_attempts=2, backoff=quick, max_backoff=quick)
     path = f"/jobs/{submitted.job_id}"
     assert "Waiting for its turn" in (await look(account, path)).text
 
-    running = await claimed(served, kind)
-    await served.progress(running, 3)
+    running = await claimed(jobs_api, kind)
+    await jobs_api.progress(running, 3)
     page = await look(account, path)
     for words in ("Running", "30%", "3 of 10", "Attempt 1 began", jobs_server.WORKER, submitted.job_id):
         assert words in page.text
     assert f"{path}/retry" not in page.forms
 
-    await served.finish(running, failed=jobs_server.failed("mailbox_full", retryable=True))
+    await jobs_api.finish(running, failed=jobs_server.failed("mailbox_full", retryable=True))
     page = await look(account, path)
     for words in ("Retrying", "Attempt 1 did not succeed", "It did not work.", "mailbox_full"):
         assert words in page.text
 
-    await served.finish(await again(served, kind), failed=jobs_server.failed("mailbox_gone"))
+    await jobs_api.finish(await again(jobs_api, kind), failed=jobs_server.failed("mailbox_gone"))
     page = await look(account, path)
     for words in ("Failed", "mailbox_gone", "Attempt 2 began"):
         assert words in page.text
@@ -135,8 +135,8 @@ async def test_a_job_tells_how_it_stands_and_what_happened(account: Account, ser
     assert "Retried by request" in page.text
     result = Struct()
     result.update({"interaction_count": 4213, "note": HOSTILE})
-    await served.finish(
-        await claimed(served, kind), completed=jobs_service_pb2.FinishJobRequest.Completed(result=result)
+    await jobs_api.finish(
+        await claimed(jobs_api, kind), completed=jobs_service_pb2.FinishJobRequest.Completed(result=result)
     )
     answer = await account.http.get(path, headers=HTML)
     for words in ("Completed", "Done in", "4,213", HOSTILE):
@@ -144,52 +144,52 @@ async def test_a_job_tells_how_it_stands_and_what_happened(account: Account, ser
     assert "<img" not in answer.text
 
 
-async def again(served: Served, kind: str) -> job_pb2.Job:
+async def again(jobs_api: JobsApi, kind: str) -> job_pb2.Job:
     """Claim what is due in a moment."""
     request = jobs_service_pb2.ClaimJobsRequest(
         worker=jobs_server.WORKER, kinds=[kind], max_jobs=1, wait=Duration(seconds=5)
     )
-    (job,) = (await served.call(served.jobs.ClaimJobs, request)).jobs
+    (job,) = (await jobs_api.call(jobs_api.jobs.ClaimJobs, request)).jobs
     found: job_pb2.Job = job
     return found
 
 
-async def test_a_job_is_cancelled_before_it_ends(account: Account, served: Served, kind: str) -> None:
-    job = await served.submit(kind, account.user_id)
+async def test_a_job_is_cancelled_before_it_ends(account: Account, jobs_api: JobsApi, kind: str) -> None:
+    job = await jobs_api.submit(kind, account.user_id)
     path = f"/jobs/{job.job_id}"
     page = await press(account, job, "cancel")
     for words in ("The job was cancelled.", "Cancelled before it had begun"):
         assert words in page.text
     assert f"{path}/cancel" not in page.forms
 
-    job = await served.submit(kind, account.user_id)
+    job = await jobs_api.submit(kind, account.user_id)
     path = f"/jobs/{job.job_id}"
     before = await look(account, path)
-    await served.finish(await claimed(served, kind))
+    await jobs_api.finish(await claimed(jobs_api, kind))
     late = await submit(account.http, before, f"{path}/cancel")
     assert (late.status_code, late.headers["location"]) == (303, path)
     assert "had already ended" in (await look(account, path)).text
     assert "had already ended" not in (await look(account, path)).text
 
 
-async def test_a_running_job_is_asked_to_stop(account: Account, served: Served, kind: str) -> None:
-    job = await served.submit(kind, account.user_id)
-    running = await claimed(served, kind)
+async def test_a_running_job_is_asked_to_stop(account: Account, jobs_api: JobsApi, kind: str) -> None:
+    job = await jobs_api.submit(kind, account.user_id)
+    running = await claimed(jobs_api, kind)
     page = await press(account, job, "cancel")
     assert "was asked to stop" in page.text
     assert "Cancelling" in page.text
-    await served.finish(running, cancelled=jobs_service_pb2.FinishJobRequest.Cancelled())
+    await jobs_api.finish(running, cancelled=jobs_service_pb2.FinishJobRequest.Cancelled())
     assert "stopped before its work was done" in (await look(account, f"/jobs/{job.job_id}")).text
 
 
-async def test_jobs_of_others_are_not_there(register: Register, served: Served, kind: str) -> None:
+async def test_jobs_of_others_are_not_there(register: Register, jobs_api: JobsApi, kind: str) -> None:
     mine, yours = await register(), await register()
-    job = await served.submit(kind, mine.user_id)
+    job = await jobs_api.submit(kind, mine.user_id)
     page = await look(mine, f"/jobs/{job.job_id}")
     for path in (f"/jobs/{job.job_id}", f"/jobs/{ids.uuid7()}", "/jobs/not-an-id", "/jobs/%00"):
         assert "There is nothing here" in (await look(yours, path, 404)).text
     assert job.job_id not in (await look(yours, f"/jobs?kind={kind}")).text
-    yours_job = await served.submit(kind, yours.user_id)
+    yours_job = await jobs_api.submit(kind, yours.user_id)
     token = (await look(yours, f"/jobs/{yours_job.job_id}")).forms[f"/jobs/{yours_job.job_id}/cancel"]["form_token"]
     for name in ("cancel", "retry"):
         answer = await yours.http.post(f"/jobs/{job.job_id}/{name}", data={"form_token": token}, headers=HTML)
@@ -201,9 +201,9 @@ async def test_jobs_of_others_are_not_there(register: Register, served: Served, 
     assert "Waiting for its turn" in (await look(mine, f"/jobs/{job.job_id}")).text
 
 
-async def test_a_group_shows_its_jobs(account: Account, served: Served, kind: str) -> None:
-    parent = await served.submit(kind, account.user_id)
-    child = await served.submit(f"{kind}.child", account.user_id, parent_id=parent.job_id)
+async def test_a_group_shows_its_jobs(account: Account, jobs_api: JobsApi, kind: str) -> None:
+    parent = await jobs_api.submit(kind, account.user_id)
+    child = await jobs_api.submit(f"{kind}.child", account.user_id, parent_id=parent.job_id)
     page = await look(account, f"/jobs/{parent.job_id}")
     assert "0 of 1 ended" in page.text
     assert f"/jobs/{child.job_id}" in page.links
@@ -211,8 +211,8 @@ async def test_a_group_shows_its_jobs(account: Account, served: Served, kind: st
 
 
 @pytest.mark.parametrize("path", ["/jobs", "/jobs/{}", "/notifications"])
-async def test_fragments_are_what_changes(account: Account, served: Served, kind: str, path: str) -> None:
-    job = await served.submit(kind, account.user_id)
+async def test_fragments_are_what_changes(account: Account, jobs_api: JobsApi, kind: str, path: str) -> None:
+    job = await jobs_api.submit(kind, account.user_id)
     fragment = await account.http.get(path.format(job.job_id), headers={"X-Fragment": "status"})
     page = Page(fragment)
     assert {"live", "bell"} <= page.attributes.keys()

@@ -13,7 +13,7 @@ from repruv.jobs.v1 import kind_pb2
 from tests.integration.gateway.conftest import Account
 from tests.integration.gateway.html import Page, submit
 from tests.integration.jobs import jobs_server
-from tests.integration.jobs.jobs_server import Served
+from tests.integration.jobs.jobs_server import JobsApi
 
 PATH = "/notifications"
 READ = f"{PATH}/read"
@@ -21,22 +21,22 @@ End = Callable[..., Awaitable[str]]
 
 
 @pytest.fixture
-async def served(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[Served]:
+async def jobs_api(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[JobsApi]:
     """Connect to the jobs service."""
-    async with jobs_server.reached(jobs_target, signer) as found:
-        yield found
+    async with jobs_server.connect_jobs_api(jobs_target, signer) as api:
+        yield api
 
 
 @pytest.fixture
-async def end(served: Served) -> End:
+async def end(jobs_api: JobsApi) -> End:
     """Run jobs to their ends, with notifications."""
     kind = f"demo.{uuid4().hex}"
-    await served.declare(kind_pb2.KindDeclaration(kind=kind, notify_owner=True))
+    await jobs_api.register(kind_pb2.KindDeclaration(kind=kind, notify_owner=True))
 
     async def run(account: Account, **outcome: Any) -> str:
-        await served.submit(kind, account.user_id)
-        (claimed,) = await served.claim(kind)
-        return (await served.finish(claimed, **outcome)).job_id
+        await jobs_api.submit(kind, account.user_id)
+        (claimed,) = await jobs_api.claim(kind)
+        return (await jobs_api.finish(claimed, **outcome)).job_id
 
     return run
 

@@ -13,28 +13,28 @@ from chassis import identity, ids
 from repruv.jobs.v1 import admin_service_pb2, kind_pb2
 from tests.integration.gateway.conftest import Account
 from tests.integration.jobs import jobs_server
-from tests.integration.jobs.jobs_server import Served
+from tests.integration.jobs.jobs_server import JobsApi
 
 PATH = "/api/v1/notifications"
 
 
 @pytest.fixture
-async def served(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[Served]:
+async def jobs_api(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[JobsApi]:
     """Connect to the jobs service."""
-    async with jobs_server.reached(jobs_target, signer) as found:
-        yield found
+    async with jobs_server.connect_jobs_api(jobs_target, signer) as api:
+        yield api
 
 
 @pytest.fixture
-async def end(served: Served) -> Callable[..., Awaitable[str]]:
+async def end(jobs_api: JobsApi) -> Callable[..., Awaitable[str]]:
     """Run jobs to their ends, with notifications."""
     kind = f"demo.{uuid4().hex}"
-    await served.declare(kind_pb2.KindDeclaration(kind=kind, notify_owner=True))
+    await jobs_api.register(kind_pb2.KindDeclaration(kind=kind, notify_owner=True))
 
     async def run(account: Account, **outcome: Any) -> str:
-        await served.submit(kind, account.user_id)
-        (claimed,) = await served.claim(kind)
-        return (await served.finish(claimed, **outcome)).job_id
+        await jobs_api.submit(kind, account.user_id)
+        (claimed,) = await jobs_api.claim(kind)
+        return (await jobs_api.finish(claimed, **outcome)).job_id
 
     return run
 
@@ -98,10 +98,10 @@ async def test_what_cannot_be_is_refused(account: Account, url: str) -> None:
         assert (await nobody.post(f"{PATH}/read-all", headers=foreign)).status_code == 403
 
 
-async def test_jobs_can_be_listed_by_their_parent(account: Account, served: Served) -> None:
+async def test_jobs_can_be_listed_by_their_parent(account: Account, jobs_api: JobsApi) -> None:
     kind = f"demo.{uuid4().hex}"
-    parent = await served.submit(kind, account.user_id)
-    child = await served.submit(kind, account.user_id, parent_id=parent.job_id)
+    parent = await jobs_api.submit(kind, account.user_id)
+    child = await jobs_api.submit(kind, account.user_id, parent_id=parent.job_id)
     listed = (await account.http.get("/api/v1/jobs", params={"parent_id": parent.job_id})).json()["jobs"]
     assert [(job["job_id"], job["parent_id"], job["children"]) for job in listed] == [
         (child.job_id, parent.job_id, None)
@@ -113,11 +113,11 @@ async def test_jobs_can_be_listed_by_their_parent(account: Account, served: Serv
 
 
 async def test_demo_mode_tells_its_owner_when_it_is_done(
-    account: Account, served: Served, eventually: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
+    account: Account, jobs_api: JobsApi, eventually: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 ) -> None:
     async def is_declared() -> bool:
         request = admin_service_pb2.ListKindsRequest()
-        kinds = (await served.call(served.admin.ListKinds, request, service="jobs")).kinds
+        kinds = (await jobs_api.call(jobs_api.admin.ListKinds, request, service="jobs")).kinds
         return any(one.kind == "demo.enable" and one.declaration.notify_owner for one in kinds)
 
     await eventually(is_declared)

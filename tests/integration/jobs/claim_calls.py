@@ -17,7 +17,7 @@ SOON = 10.0
 
 
 class Callers:
-    """The waiting calls of one replica."""
+    """The waiting ClaimJobs calls of one replica."""
 
     def __init__(self, jobs: Operations, eventually: Eventually) -> None:
         self.jobs = jobs
@@ -26,7 +26,7 @@ class Callers:
     async def call(
         self, *kinds: str, limit: int = 1, wait: timedelta = LONG, worker: str = "waits"
     ) -> list[domain.Job]:
-        """Claim like a worker."""
+        """Claim as a worker does."""
         return await self.jobs.long_poll.claim(worker=worker, kinds=kinds, limit=limit, wait=wait)
 
     async def waiting(self, *kinds: str, limit: int = 1, wait: timedelta = LONG) -> asyncio.Task[list[domain.Job]]:
@@ -37,7 +37,7 @@ class Callers:
         return task
 
     async def resting(self, *kinds: str, limit: int = 1, worker: str = "waits") -> asyncio.Task[list[domain.Job]]:
-        """Start a call that has found no job, and is idle."""
+        """Start a call that has found no job and is idle."""
         before = self.jobs.waiters.count
         task = asyncio.create_task(self.call(*kinds, limit=limit, worker=worker))
 
@@ -58,6 +58,6 @@ class Callers:
 
 
 async def got(call: asyncio.Task[list[domain.Job]]) -> list[Any]:
-    """Return the ids of the jobs that a call gets soon."""
+    """Return the ids of the jobs that a call returns."""
     async with asyncio.timeout(SOON):
         return [job.job_id for job in await call]

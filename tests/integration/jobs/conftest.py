@@ -18,7 +18,7 @@ from dev.embedded import EmbeddedServers
 from provision import roles
 from services.jobs import domain, operations, schema
 from tests.integration.jobs.claim_calls import SOON, Callers, Eventually
-from tests.integration.jobs.jobs_server import Served, reached
+from tests.integration.jobs.jobs_server import JobsApi, connect_jobs_api
 
 MIGRATIONS = Path(operations.__file__).parent / "migrations"
 LEASE = timedelta(seconds=30)
@@ -26,7 +26,7 @@ LEASE = timedelta(seconds=30)
 
 @pytest.fixture(scope="session")
 def quiet_url(provisioned: EmbeddedServers) -> str:
-    """Return a separate database: in the shared one a jobs service may rescue and relay."""
+    """Return the URL of a separate database: in the shared one a jobs service may rescue and relay."""
     server = provisioned.postgres
     with psycopg.connect(server.url, autocommit=True) as connection:
         connection.execute("CREATE DATABASE lifecycle")
@@ -68,15 +68,15 @@ def owner_id() -> UUID:
 
 
 @pytest.fixture
-async def served(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[Served]:
+async def jobs_api(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[JobsApi]:
     """Yield a client of the jobs service on the shared database."""
-    async with reached(jobs_target, signer) as found:
-        yield found
+    async with connect_jobs_api(jobs_target, signer) as api:
+        yield api
 
 
 @pytest.fixture
 def kind() -> str:
-    """Return a kind of this test alone: claims find only its jobs."""
+    """Return a kind unique to this test: claims find only its jobs."""
     return f"demo.{uuid4().hex}"
 
 
@@ -102,13 +102,13 @@ def submitted(jobs: operations.Operations, spec: Callable[..., domain.Spec]) -> 
 
 
 @pytest.fixture
-def here(jobs: operations.Operations, eventually: Eventually) -> Callers:
-    """Return the calls at the replica that submits."""
+def callers(jobs: operations.Operations, eventually: Eventually) -> Callers:
+    """Return the waiting calls of the replica that submits."""
     return Callers(jobs, eventually)
 
 
 @pytest.fixture
-async def heard(quiet_url: str, nats_url: str, eventually: Eventually) -> AsyncIterator[list[Callers]]:
+async def linked_replicas(quiet_url: str, nats_url: str, eventually: Eventually) -> AsyncIterator[list[Callers]]:
     """Yield two replicas that receive each other's wake-ups."""
     engine = postgres.engine(quiet_url, name="test-heard", pool_size=10)
     found, connected = [], []

@@ -1,4 +1,4 @@
-"""Helpers: what workers do, and how time passes."""
+"""Helpers for tests of the jobs service: actions of workers, and the passing of time."""
 
 from __future__ import annotations
 
@@ -68,18 +68,18 @@ async def state(jobs: Operations, job_id: UUID) -> domain.State:
 
 
 async def shift(engine: AsyncEngine, job_id: UUID, change: str) -> None:
-    """Change a job's row directly, as if time had passed."""
+    """Change the row of a job directly, as if time had passed."""
     async with engine.begin() as conn:
         await conn.execute(sa.text(f"UPDATE jobs.jobs SET {change} WHERE job_id = :id"), {"id": job_id})
 
 
 async def expire(engine: AsyncEngine, job_id: UUID) -> None:
-    """Make the lease of a job expire."""
+    """Expire the lease of a job."""
     await shift(engine, job_id, "lease_until = now() - interval '1 second'")
 
 
 async def crash(jobs: Operations, engine: AsyncEngine, job_id: UUID) -> domain.Job:
-    """Make the lease of a job expire, and rescue the job."""
+    """Expire the lease of a job and rescue the job."""
     await expire(engine, job_id)
     await rescue(jobs)
     return await jobs.get(job_id, owner_id=None)

@@ -23,7 +23,7 @@ TIMEOUT = 10.0
 WORKER = "worker-of-these-tests"
 
 
-class Served:
+class JobsApi:
     """Stubs of a jobs service, called as any service and user."""
 
     def __init__(self, channel: grpc.aio.Channel, signer: Callable[[str], identity.Signer]) -> None:
@@ -52,12 +52,12 @@ class Served:
 
     async def submit(self, kind: str, owner_id: str = "", **spec: Any) -> job_pb2.Job:
         """Submit a job; without `owner_id`, for a new owner."""
-        made = job_pb2.JobSpec(kind=kind, owner_id=owner_id or str(uuid4()), **spec)
-        request = jobs_service_pb2.SubmitJobRequest(job_id=str(ids.uuid7()), spec=made)
+        job_spec = job_pb2.JobSpec(kind=kind, owner_id=owner_id or str(uuid4()), **spec)
+        request = jobs_service_pb2.SubmitJobRequest(job_id=str(ids.uuid7()), spec=job_spec)
         job: job_pb2.Job = (await self.call(self.jobs.SubmitJob, request)).job
         return job
 
-    async def declare(self, *kinds: kind_pb2.KindDeclaration, worker: str = WORKER) -> None:
+    async def register(self, *kinds: kind_pb2.KindDeclaration, worker: str = WORKER) -> None:
         """Register the kinds of a worker."""
         request = jobs_service_pb2.RegisterKindsRequest(worker=worker, kinds=kinds)
         await self.call(self.jobs.RegisterKinds, request)
@@ -76,8 +76,8 @@ class Served:
 
     async def finish(self, job: job_pb2.Job, **outcome: Any) -> job_pb2.Job:
         """End the attempt of a claimed job, by default completed."""
-        said = outcome or {"completed": jobs_service_pb2.FinishJobRequest.Completed()}
-        request = jobs_service_pb2.FinishJobRequest(attempt=attempt_of(job), **said)
+        result = outcome or {"completed": jobs_service_pb2.FinishJobRequest.Completed()}
+        request = jobs_service_pb2.FinishJobRequest(attempt=attempt_of(job), **result)
         ended: job_pb2.Job = (await self.call(self.jobs.FinishJob, request)).job
         return ended
 
@@ -94,8 +94,8 @@ def failed(code: str, *, retryable: bool = False) -> jobs_service_pb2.FinishJobR
 
 
 @asynccontextmanager
-async def reached(target: str, signer: Callable[[str], identity.Signer]) -> AsyncGenerator[Served, None]:
+async def connect_jobs_api(target: str, signer: Callable[[str], identity.Signer]) -> AsyncGenerator[JobsApi, None]:
     """Connect to a jobs service."""
     channel = client.channel(target, service="repruv.jobs.v1.JobsService")
-    yield Served(channel, signer)
+    yield JobsApi(channel, signer)
     await channel.close()

@@ -1,4 +1,4 @@
-"""What the engine promises, checked against every job of one owner after each step of `test_state_machine`."""
+"""The guarantees of the engine, checked against every job of one owner after each step of `test_state_machine`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LEGAL = {(source, target) for sources, target in domain.TRANSITIONS.values() for
 
 
 class Model(RuleBasedStateMachine):
-    """The jobs as they were last seen, what workers know, what admins have set; the rules are the subclass's."""
+    """The last read jobs, the keys of workers and the settings of admins. The subclass has the rules."""
 
     run: Callable[[Coroutine[Any, Any, Any]], Any]
     jobs: operations.Operations
@@ -32,14 +32,14 @@ class Model(RuleBasedStateMachine):
     steering: kind_controls.KindControls
 
     def reset(self) -> None:
-        """Begin with nothing, for an owner and a kind without a past."""
+        """Reset the model for a new owner and a new kind."""
         self.owner_id = uuid4()
         self.kind = f"machine.{uuid4().hex}"
         self.kinds = [self.kind, self.kind + domain.UNDO]
-        self.seen: dict[UUID, domain.Job] = {}
+        self.last_jobs: dict[UUID, domain.Job] = {}
         self.tokens: list[tuple[UUID, int]] = []
         self.ended_attempts: dict[tuple[UUID, int], str] = {}
-        self.kept: dict[UUID, int] = {}
+        self.checkpoints: dict[UUID, int] = {}
         self.retried: set[UUID] = set()
         self.max_running = 0
         self.max_per_key = 1
@@ -49,10 +49,10 @@ class Model(RuleBasedStateMachine):
 
     @invariant()
     def only_what_is_legal_happens(self) -> None:
-        if not hasattr(self, "seen"):
+        if not hasattr(self, "last_jobs"):
             return
-        before, self.seen = self.seen, self.look()
-        for job_id, job in self.seen.items():
+        before, self.last_jobs = self.last_jobs, self.look()
+        for job_id, job in self.last_jobs.items():
             assert 0 <= job.attempt <= job.max_attempts
             assert 0 <= job.crashes <= domain.CRASH_LIMIT
             assert (job.finished_at is not None) == (job.state in domain.TERMINAL)
@@ -68,20 +68,20 @@ class Model(RuleBasedStateMachine):
         self.parents_know_their_children()
 
     def limits_are_kept(self, before: dict[UUID, domain.Job]) -> None:
-        taken, taken_before = _taken(self.seen), _taken(before)
+        taken, taken_before = _taken(self.last_jobs), _taken(before)
         for key, count in taken.items():
             assert count <= max(self.max_per_key, taken_before[key])
-        for job in self.seen.values():
+        for job in self.last_jobs.values():
             if job.state is State.PENDING and not job.ready:
                 assert taken[job.spec.concurrency_key or ""] >= self.max_per_key, "a free place is taken at once"
         was_held = sum(job.state in domain.HELD and job.spec.kind == self.kind for job in before.values())
         assert not self.max_running or self.held() <= max(self.max_running, was_held)
 
     def parents_know_their_children(self) -> None:
-        for parent in self.seen.values():
+        for parent in self.last_jobs.values():
             if parent.state in domain.TERMINAL:
                 continue
-            states = [job.state for job in self.seen.values() if job.spec.parent_id == parent.job_id]
+            states = [job.state for job in self.last_jobs.values() if job.spec.parent_id == parent.job_id]
             ended = [state for state in states if state in domain.TERMINAL]
             unsuccessful = len(ended) - ended.count(State.COMPLETED)
             truth = domain.Children(total=len(states), ended=len(ended), unsuccessful=unsuccessful)
@@ -89,7 +89,7 @@ class Model(RuleBasedStateMachine):
             assert not parent.awaits_children or truth.ended < truth.total
 
     def teardown(self) -> None:
-        if getattr(self, "seen", None):
+        if getattr(self, "last_jobs", None):
             self.events_tell_the_whole_story()
             self.everything_ends()
 
@@ -106,7 +106,7 @@ class Model(RuleBasedStateMachine):
                 assert (was, state) in LEGAL
                 assert attempt == attempt_before + (state is State.RUNNING)
             last[job_id] = (state, attempt)
-        assert last == {job_id: (job.state, job.attempt) for job_id, job in self.seen.items()}
+        assert last == {job_id: (job.state, job.attempt) for job_id, job in self.last_jobs.items()}
 
     def everything_ends(self) -> None:
         if self.is_paused:
@@ -115,7 +115,7 @@ class Model(RuleBasedStateMachine):
             self.max_running = 0
             self.set_limits()
         self.jobs.kinds.forget()
-        self.clock_jumps(next(iter(self.seen)))
+        self.clock_jumps(next(iter(self.last_jobs)))
         for _ in range(5 * len(self.look())):
             claimed = self.run(self.jobs.claim(worker="last", kinds=self.kinds, limit=100))
             self.run(jobs_helpers.complete(self.jobs, *(job.job_id for job in claimed)))
@@ -127,43 +127,43 @@ class Model(RuleBasedStateMachine):
     def spec(
         self, what: str, which: int, *, parent_id: UUID | None = None, **policy: Any
     ) -> tuple[domain.Spec, str | None]:
-        """Return a spec, and why it will be refused."""
-        given: dict[str, Any] = {}
+        """Return a spec, and the expected error code."""
+        options: dict[str, Any] = {}
         refusal = None
         if what == "keyed":
-            given = {"concurrency_key": "key"}
+            options = {"concurrency_key": "key"}
         elif what == "unique":
-            given = {"unique_key": self.kind}
-            living = [job for job in self.seen.values() if job.state not in domain.TERMINAL]
+            options = {"unique_key": self.kind}
+            living = [job for job in self.last_jobs.values() if job.state not in domain.TERMINAL]
             refusal = "unique_key_taken" if any(job.spec.unique_key == self.kind for job in living) else None
         elif what == "deadline":
-            given = {"total_timeout": jobs_helpers.HOUR}
+            options = {"total_timeout": jobs_helpers.HOUR}
         elif what == "scheduled":
-            given = {"run_at": datetime.now(UTC) + jobs_helpers.HOUR, "concurrency_key": "key" if which % 2 else None}
+            options = {"run_at": datetime.now(UTC) + jobs_helpers.HOUR, "concurrency_key": "key" if which % 2 else None}
         elif what == "undone":
-            given = {"undoes": True}
-        elif what == "child" and self.seen:
-            parent = self.seen[parent_id or self.job(which)]
-            given = {"parent_id": parent.job_id, "concurrency_key": "key" if which % 2 else None}
+            options = {"undoes": True}
+        elif what == "child" and self.last_jobs:
+            parent = self.last_jobs[parent_id or self.job(which)]
+            options = {"parent_id": parent.job_id, "concurrency_key": "key" if which % 2 else None}
             is_closed = parent.state in domain.TERMINAL | {State.CANCELLING}
             refusal = "parent_ended" if is_closed else None
-        payload = {"n": len(self.seen)}
-        return domain.Spec(kind=self.kind, owner_id=self.owner_id, payload=payload, **given, **policy), refusal
+        payload = {"n": len(self.last_jobs)}
+        return domain.Spec(kind=self.kind, owner_id=self.owner_id, payload=payload, **options, **policy), refusal
 
     def job(self, which: int) -> UUID:
-        return list(self.seen)[which % len(self.seen)]
+        return list(self.last_jobs)[which % len(self.last_jobs)]
 
     def token(self, which: int) -> tuple[UUID, int]:
         return self.tokens[which % len(self.tokens)]
 
     def is_current(self, job_id: UUID, attempt: int) -> bool:
-        return self.seen[job_id].attempt == attempt and self.seen[job_id].state in domain.HELD
+        return self.last_jobs[job_id].attempt == attempt and self.last_jobs[job_id].state in domain.HELD
 
     def is_shifted(self, was: domain.Job, job: domain.Job) -> bool:
         return replace(job, run_at=was.run_at, deadline=was.deadline, ready=was.ready) == was
 
     def held(self) -> int:
-        return sum(job.state in domain.HELD and job.spec.kind == self.kind for job in self.seen.values())
+        return sum(job.state in domain.HELD and job.spec.kind == self.kind for job in self.last_jobs.values())
 
     def look(self) -> dict[UUID, domain.Job]:
         page = self.run(
@@ -194,14 +194,14 @@ class Model(RuleBasedStateMachine):
         self.run(update())
 
     def clock_jumps(self, job_id: UUID) -> None:
-        """Let two hours pass."""
+        """Shift the clock by two hours."""
         self.shift(
             "lease_until = lease_until - interval '2 h', run_at = run_at - interval '2 h',"
             " deadline = deadline - interval '2 h'",
             "owner_id = :owner",
         )
         self.run(jobs_helpers.rescue(self.jobs))
-        for job in self.seen.values():
+        for job in self.last_jobs.values():
             if job.state in domain.HELD:
                 self.ended_attempts[job.job_id, job.attempt] = "crashed"
         self.run(self.promote())
@@ -209,14 +209,14 @@ class Model(RuleBasedStateMachine):
 
 
 def code(result: Any) -> str:
-    """Return the outcome of one submit of many."""
+    """Return the outcome of one submit."""
     if isinstance(result, errors.Error):
         return result.code
     return "created" if result[1] else "known"
 
 
 def _taken(found: dict[UUID, domain.Job]) -> Counter[str]:
-    """Count the places that are taken of each concurrency key."""
+    """Count the taken slots of each concurrency key."""
     keeps = {State.RUNNING, State.RETRYING, State.CANCELLING}
     return Counter(
         job.spec.concurrency_key

@@ -1,4 +1,4 @@
-"""What operators see and steer."""
+"""The admin API: overview, limits, pauses."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from repruv.jobs.v1.kind_pb2 import KindLimits
 from services.jobs import domain
 from services.jobs.maintenance import Maintenance
 from services.jobs.operators import convert, overview
-from tests.integration.jobs.jobs_server import Served
+from tests.integration.jobs.jobs_server import JobsApi
 
 
-async def ask(served: Served, rpc: str, **given: Any) -> Any:
-    """Call as the admin's tool."""
-    request = getattr(admin_service_pb2, f"{rpc}Request")(**given)
-    return await served.call(getattr(served.admin, rpc), request, service="jobs")
+async def call_admin(jobs_api: JobsApi, rpc: str, **fields: Any) -> Any:
+    """Call as the admin tool does."""
+    request = getattr(admin_service_pb2, f"{rpc}Request")(**fields)
+    return await jobs_api.call(getattr(jobs_api.admin, rpc), request, service="jobs")
 
 
-async def found(served: Served, kind: str) -> kind_pb2.Kind:
+async def get_kind(jobs_api: JobsApi, kind: str) -> kind_pb2.Kind:
     """Return a kind."""
-    kinds: list[kind_pb2.Kind] = list((await ask(served, "ListKinds")).kinds)
-    assert [one.kind for one in kinds] == sorted(one.kind for one in kinds)
-    return next(one for one in kinds if one.kind == kind)
+    kinds: list[kind_pb2.Kind] = list((await call_admin(jobs_api, "ListKinds")).kinds)
+    assert [item.kind for item in kinds] == sorted(item.kind for item in kinds)
+    return next(item for item in kinds if item.kind == kind)
 
 
-async def limit(served: Served, kind: str, **limits: Any) -> kind_pb2.Kind:
+async def limit(jobs_api: JobsApi, kind: str, **limits: Any) -> kind_pb2.Kind:
     """Set limits."""
-    answer: kind_pb2.Kind = (await ask(served, "SetKindLimits", kind=kind, limits=KindLimits(**limits))).kind
+    answer: kind_pb2.Kind = (await call_admin(jobs_api, "SetKindLimits", kind=kind, limits=KindLimits(**limits))).kind
     return answer
 
 
@@ -48,93 +48,97 @@ def seconds(number: float) -> Duration:
 @pytest.mark.parametrize(
     "rpc", ["ListKinds", "SetKindLimits", "PauseKind", "ResumeKind", "ListStuckJobs", "ListWorkers"]
 )
-async def test_only_admins_and_the_tool_may(served: Served, kind: str, rpc: str) -> None:
-    given = {"kind": kind} if rpc in {"SetKindLimits", "PauseKind", "ResumeKind"} else {}
-    method, request = getattr(served.admin, rpc), getattr(admin_service_pb2, f"{rpc}Request")(**given)
-    await served.call(method, request, service="gateway", user=str(uuid4()), role="admin")
-    await served.call(method, request, service="jobs")
+async def test_only_admins_and_the_tool_are_admitted(jobs_api: JobsApi, kind: str, rpc: str) -> None:
+    fields = {"kind": kind} if rpc in {"SetKindLimits", "PauseKind", "ResumeKind"} else {}
+    method, request = getattr(jobs_api.admin, rpc), getattr(admin_service_pb2, f"{rpc}Request")(**fields)
+    await jobs_api.call(method, request, service="gateway", user=str(uuid4()), role="admin")
+    await jobs_api.call(method, request, service="jobs")
     with pytest.raises(errors.PermissionDenied) as caught:
-        await served.call(method, request, service="gateway", user=str(uuid4()))
+        await jobs_api.call(method, request, service="gateway", user=str(uuid4()))
     assert caught.value.code == "admin_required"
     with pytest.raises(errors.Unauthenticated):
-        await served.call(method, request, service="gateway")
+        await jobs_api.call(method, request, service="gateway")
     with pytest.raises(errors.PermissionDenied):
-        await served.call(method, request, service="demo")
+        await jobs_api.call(method, request, service="demo")
 
 
-async def test_kinds_are_counted_by_state(served: Served, kind: str) -> None:
-    await served.declare(kind_pb2.KindDeclaration(kind=kind, notify_owner=True, retention=seconds(3600)))
+async def test_kinds_are_counted_by_state(jobs_api: JobsApi, kind: str) -> None:
+    await jobs_api.register(kind_pb2.KindDeclaration(kind=kind, notify_owner=True, retention=seconds(3600)))
     for _ in range(4):
-        await served.submit(kind)
-    ended, running = await served.claim(kind, 2)
-    await served.finish(ended)
-    later = await served.submit(kind)
+        await jobs_api.submit(kind)
+    ended, running = await jobs_api.claim(kind, 2)
+    await jobs_api.finish(ended)
+    later = await jobs_api.submit(kind)
     later.spec.run_at.GetCurrentTime()
     later.spec.run_at.seconds += 3600
-    await served.submit(kind, run_at=later.spec.run_at)
-    await served.submit(kind, concurrency_key="k")
-    await served.submit(kind, concurrency_key="k")
-    seen = await found(served, kind)
-    assert dict(seen.counts) == {"pending": 5, "running": 1, "scheduled": 1}
-    assert (seen.has_worker, seen.declaration.notify_owner, seen.declaration.retention) == (True, True, seconds(3600))
-    assert seen.oldest_waiting_time.ToDatetime() > running.create_time.ToDatetime()
-    assert not (await found(served, "*")).counts
+    await jobs_api.submit(kind, run_at=later.spec.run_at)
+    await jobs_api.submit(kind, concurrency_key="k")
+    await jobs_api.submit(kind, concurrency_key="k")
+    state = await get_kind(jobs_api, kind)
+    assert dict(state.counts) == {"pending": 5, "running": 1, "scheduled": 1}
+    assert (state.has_worker, state.declaration.notify_owner, state.declaration.retention) == (
+        True,
+        True,
+        seconds(3600),
+    )
+    assert state.oldest_waiting_time.ToDatetime() > running.create_time.ToDatetime()
+    assert not (await get_kind(jobs_api, "*")).counts
 
 
-async def test_what_waits_for_children_is_counted_too(served: Served, kind: str) -> None:
-    parent = await served.submit(kind)
-    (claimed,) = await served.claim(kind)
-    await served.submit(f"{kind}.child", parent.spec.owner_id, parent_id=parent.job_id)
-    await served.finish(claimed, waiting=jobs_service_pb2.FinishJobRequest.Waiting())
-    seen = await found(served, kind)
-    assert (dict(seen.counts), seen.HasField("oldest_waiting_time")) == ({"scheduled": 1}, False)
+async def test_jobs_waiting_for_children_are_counted(jobs_api: JobsApi, kind: str) -> None:
+    parent = await jobs_api.submit(kind)
+    (claimed,) = await jobs_api.claim(kind)
+    await jobs_api.submit(f"{kind}.child", parent.spec.owner_id, parent_id=parent.job_id)
+    await jobs_api.finish(claimed, waiting=jobs_service_pb2.FinishJobRequest.Waiting())
+    state = await get_kind(jobs_api, kind)
+    assert (dict(state.counts), state.HasField("oldest_waiting_time")) == ({"scheduled": 1}, False)
 
 
-async def test_a_kind_that_nobody_declared_is_unserved(served: Served, kind: str) -> None:
-    await served.submit(kind)
-    seen = await found(served, kind)
-    assert (seen.has_worker, seen.HasField("declaration"), seen.HasField("register_time")) == (False, False, False)
+async def test_unregistered_kind_has_no_worker(jobs_api: JobsApi, kind: str) -> None:
+    await jobs_api.submit(kind)
+    state = await get_kind(jobs_api, kind)
+    assert (state.has_worker, state.HasField("declaration"), state.HasField("register_time")) == (False, False, False)
 
 
-async def test_limits_hold_and_what_they_allow_more_begins_at_once(served: Served, kind: str) -> None:
-    seen = await limit(served, kind, max_running=1, rate_count=100, rate_period=seconds(60))
-    assert (seen.limits.max_running, seen.limits.max_running_per_key, seen.limits.rate_count) == (1, 1, 100)
+async def test_limits_hold_and_raising_one_starts_jobs_at_once(jobs_api: JobsApi, kind: str) -> None:
+    state = await limit(jobs_api, kind, max_running=1, rate_count=100, rate_period=seconds(60))
+    assert (state.limits.max_running, state.limits.max_running_per_key, state.limits.rate_count) == (1, 1, 100)
     for _ in range(3):
-        await served.submit(kind)
-    assert len(await served.claim(kind, 3)) == 1
-    assert await served.claim(kind, 3) == []
-    await limit(served, kind, max_running=2)
-    assert len(await served.claim(kind, 3)) == 1
-    await limit(served, kind)
-    assert len(await served.claim(kind, 3)) == 1
+        await jobs_api.submit(kind)
+    assert len(await jobs_api.claim(kind, 3)) == 1
+    assert await jobs_api.claim(kind, 3) == []
+    await limit(jobs_api, kind, max_running=2)
+    assert len(await jobs_api.claim(kind, 3)) == 1
+    await limit(jobs_api, kind)
+    assert len(await jobs_api.claim(kind, 3)) == 1
 
 
-async def test_a_rate_begins_with_a_burst_and_is_not_refilled_by_setting_it_again(served: Served, kind: str) -> None:
+async def test_new_rate_starts_with_a_burst_and_setting_it_again_adds_no_tokens(jobs_api: JobsApi, kind: str) -> None:
     for _ in range(5):
-        await served.submit(kind)
-    await limit(served, kind, rate_count=2, rate_period=seconds(86_400))
-    assert len(await served.claim(kind, 5)) == 2
-    await limit(served, kind, rate_count=3, rate_period=seconds(86_400))
-    assert await served.claim(kind, 5) == []
+        await jobs_api.submit(kind)
+    await limit(jobs_api, kind, rate_count=2, rate_period=seconds(86_400))
+    assert len(await jobs_api.claim(kind, 5)) == 2
+    await limit(jobs_api, kind, rate_count=3, rate_period=seconds(86_400))
+    assert await jobs_api.claim(kind, 5) == []
 
 
-async def test_more_places_for_a_concurrency_key_are_given_away_at_once(served: Served, kind: str) -> None:
+async def test_added_slots_of_a_concurrency_key_are_filled_at_once(jobs_api: JobsApi, kind: str) -> None:
     for _ in range(4):
-        await served.submit(kind, concurrency_key="one")
-    assert len(await served.claim(kind, 4)) == 1
-    await limit(served, kind, max_running_per_key=3)
-    assert len(await served.claim(kind, 4)) == 2
+        await jobs_api.submit(kind, concurrency_key="one")
+    assert len(await jobs_api.claim(kind, 4)) == 1
+    await limit(jobs_api, kind, max_running_per_key=3)
+    assert len(await jobs_api.claim(kind, 4)) == 2
 
 
-async def test_nothing_of_a_paused_kind_begins(served: Served, kind: str) -> None:
-    await served.submit(kind)
-    paused = (await ask(served, "PauseKind", kind=kind)).kind
-    again = (await ask(served, "PauseKind", kind=kind)).kind
+async def test_no_job_of_a_paused_kind_starts(jobs_api: JobsApi, kind: str) -> None:
+    await jobs_api.submit(kind)
+    paused = (await call_admin(jobs_api, "PauseKind", kind=kind)).kind
+    again = (await call_admin(jobs_api, "PauseKind", kind=kind)).kind
     assert again.pause_time == paused.pause_time
-    assert await served.claim(kind) == []
+    assert await jobs_api.claim(kind) == []
     for _ in range(2):
-        assert not (await ask(served, "ResumeKind", kind=kind)).kind.HasField("pause_time")
-    assert len(await served.claim(kind)) == 1
+        assert not (await call_admin(jobs_api, "ResumeKind", kind=kind)).kind.HasField("pause_time")
+    assert len(await jobs_api.claim(kind)) == 1
 
 
 @pytest.mark.parametrize(
@@ -153,55 +157,53 @@ async def test_nothing_of_a_paused_kind_begins(served: Served, kind: str) -> Non
         ("demo.x", {"rate_count": 1, "rate_period": seconds(86_401)}, "rate_period"),
     ],
 )
-async def test_limits_that_make_no_sense_are_named(
-    served: Served, kind_: str, limits: dict[str, Any], field: str
-) -> None:
+async def test_invalid_limits_are_named(jobs_api: JobsApi, kind_: str, limits: dict[str, Any], field: str) -> None:
     with pytest.raises(errors.InvalidArgument) as caught:
-        await limit(served, kind_, **limits)
+        await limit(jobs_api, kind_, **limits)
     assert caught.value.field == field
 
 
-async def test_workers_are_seen_with_what_they_hold(served: Served, kind: str) -> None:
+async def test_workers_are_listed_with_their_jobs(jobs_api: JobsApi, kind: str) -> None:
     name = f"worker-{uuid4().hex}"
-    await served.declare(kind_pb2.KindDeclaration(kind=kind), worker=name)
-    await served.submit(kind)
+    await jobs_api.register(kind_pb2.KindDeclaration(kind=kind), worker=name)
+    await jobs_api.submit(kind)
     request = jobs_service_pb2.ClaimJobsRequest(worker=name, kinds=[kind], max_jobs=1)
-    await served.call(served.jobs.ClaimJobs, request)
-    workers = {one.worker: one for one in (await ask(served, "ListWorkers")).workers}
-    seen = workers[name]
-    assert (list(seen.kinds), seen.held_count, seen.HasField("lease_time")) == ([kind], 1, True)
+    await jobs_api.call(jobs_api.jobs.ClaimJobs, request)
+    workers = {item.worker: item for item in (await call_admin(jobs_api, "ListWorkers")).workers}
+    state = workers[name]
+    assert (list(state.kinds), state.held_count, state.HasField("lease_time")) == ([kind], 1, True)
 
 
-# --- on a database of their own, whose clock is turned ---
+# --- on a separate database, where time passes by shifting rows ---
 
 
 @pytest.fixture
-def seen(jobs_engine: AsyncEngine) -> overview.Overview:
+def operator_view(jobs_engine: AsyncEngine) -> overview.Overview:
     """Return the overview of that database."""
     return overview.Overview(jobs_engine)
 
 
-async def change(engine: AsyncEngine, statement: str, **given: Any) -> None:
+async def change(engine: AsyncEngine, statement: str, **fields: Any) -> None:
     async with engine.begin() as conn:
-        await conn.execute(sa.text(statement), given)
+        await conn.execute(sa.text(statement), fields)
 
 
-async def test_a_kind_that_was_forgotten_is_listed_while_it_has_jobs(
-    seen: overview.Overview, jobs_engine: AsyncEngine, submitted: Any, kind: str
+async def test_deleted_kind_is_listed_while_it_has_jobs(
+    operator_view: overview.Overview, jobs_engine: AsyncEngine, submitted: Any, kind: str
 ) -> None:
     await submitted(run_at=datetime.now(UTC) + timedelta(days=3))
     await change(jobs_engine, "DELETE FROM jobs.kinds WHERE kind = :kind", kind=kind)
-    kinds = {one.kind: one for one in map(convert.kind_to_proto, await seen.list_kinds())}
+    kinds = {item.kind: item for item in map(convert.kind_to_proto, await operator_view.list_kinds())}
     assert (dict(kinds[kind].counts), kinds[kind].limits.max_running_per_key) == ({"scheduled": 1}, 1)
 
 
-async def test_jobs_that_need_somebodys_eye_are_found_with_the_reason(
-    seen: overview.Overview, jobs_engine: AsyncEngine, jobs: Any, submitted: Any, kind: str
+async def test_jobs_that_need_attention_are_listed_with_the_reason(
+    operator_view: overview.Overview, jobs_engine: AsyncEngine, jobs: Any, submitted: Any, kind: str
 ) -> None:
     async def reason(job_id: UUID) -> str | None:
-        stuck = await seen.list_stuck(limit=100)
-        assert [one.age for one in stuck] == sorted((one.age for one in stuck), reverse=True)
-        return next((one.reason for one in stuck if one.job.job_id == job_id), None)
+        stuck = await operator_view.list_stuck(limit=100)
+        assert [item.age for item in stuck] == sorted((item.age for item in stuck), reverse=True)
+        return next((item.reason for item in stuck if item.job.job_id == job_id), None)
 
     await jobs.kinds.get([kind])
     job = await submitted()
@@ -229,8 +231,8 @@ async def test_jobs_that_need_somebodys_eye_are_found_with_the_reason(
     assert await reason(job.job_id) is None
 
 
-async def test_jobs_whose_workers_die_are_found(
-    seen: overview.Overview, jobs_engine: AsyncEngine, jobs: Any, submitted: Any, kind: str
+async def test_jobs_of_dying_workers_are_listed(
+    operator_view: overview.Overview, jobs_engine: AsyncEngine, jobs: Any, submitted: Any, kind: str
 ) -> None:
     await jobs.kinds.get([kind])
     job = await submitted()
@@ -240,14 +242,14 @@ async def test_jobs_whose_workers_die_are_found(
         expire = "UPDATE jobs.jobs SET lease_until = now() - interval '1 s' WHERE job_id = :job_id"
         await change(jobs_engine, expire, job_id=job.job_id)
         await Maintenance(jobs).rescue(grace=timedelta())
-        stuck = {one.job.job_id: one for one in await seen.list_stuck(limit=100)}
+        stuck = {item.job.job_id: item for item in await operator_view.list_stuck(limit=100)}
         assert (job.job_id in stuck) == (crashes == 2)
     assert stuck[job.job_id].reason == "crashing"
     assert timedelta() < stuck[job.job_id].age < timedelta(minutes=1)
 
 
-async def test_what_has_ended_costs_nothing(jobs_engine: AsyncEngine) -> None:
-    """The plans read no rows of ended jobs, however many there are."""
+async def test_ended_jobs_cost_nothing(jobs_engine: AsyncEngine) -> None:
+    """The plans read no rows of ended jobs."""
     insert = """
         INSERT INTO jobs.jobs (job_id, owner_id, kind, payload, priority, budget, max_attempts, backoff, max_backoff,
             attempt_timeout, state, run_at, finished_at, attempt, started_at, result)
@@ -256,7 +258,7 @@ async def test_what_has_ended_costs_nothing(jobs_engine: AsyncEngine) -> None:
         FROM generate_series(1, 20000)
     """
     await change(jobs_engine, insert)
-    given = {
+    fields = {
         "alive": overview.ALIVE,
         "kind": None,
         "waiting": overview.WAITING_TOO_LONG,
@@ -269,7 +271,7 @@ async def test_what_has_ended_costs_nothing(jobs_engine: AsyncEngine) -> None:
         for statement in (overview.KINDS, overview.WORKERS, overview.STUCK):
             names = statement.compile().params
             explained = sa.text(f"EXPLAIN (ANALYZE, COSTS OFF) {statement.text}")
-            plan = (await conn.execute(explained, {name: given[name] for name in names})).scalars().all()
+            plan = (await conn.execute(explained, {name: fields[name] for name in names})).scalars().all()
             assert not [line for line in plan if "Seq Scan on jobs " in line], "\n".join(plan)
         await conn.rollback()
     await change(jobs_engine, "DELETE FROM jobs.jobs WHERE kind = 'test.ended'")

@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from chassis import errors, ids
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2, kind_pb2
-from tests.integration.jobs.jobs_server import Served
+from tests.integration.jobs.jobs_server import JobsApi
 
 KIND = "demo.bad_input"
 ID = str(ids.uuid7())
@@ -21,24 +21,24 @@ ATTEMPT = jobs_service_pb2.JobAttempt(job_id=ID, attempt=1)
 Finish = jobs_service_pb2.FinishJobRequest
 
 
-def payload(**given: Any) -> Struct:
+def payload(**fields: Any) -> Struct:
     """Make a payload."""
-    made = Struct()
-    made.update(given)
-    return made
+    message = Struct()
+    message.update(fields)
+    return message
 
 
 def submit(**spec: Any) -> jobs_service_pb2.SubmitJobRequest:
-    """Ask for a job."""
-    made = job_pb2.JobSpec(**{"kind": KIND, "owner_id": str(uuid4()), **spec})
-    return jobs_service_pb2.SubmitJobRequest(job_id=str(ids.uuid7()), spec=made)
+    """Return the request of a submit."""
+    message = job_pb2.JobSpec(**{"kind": KIND, "owner_id": str(uuid4()), **spec})
+    return jobs_service_pb2.SubmitJobRequest(job_id=str(ids.uuid7()), spec=message)
 
 
-def declare(kind: str = KIND, **schedule: Any) -> jobs_service_pb2.RegisterKindsRequest:
+def register_request(kind: str = KIND, **schedule: Any) -> jobs_service_pb2.RegisterKindsRequest:
     """Declare a kind and a schedule."""
-    given = {"name": "bad.input", "kind": kind, "cron": "* * * * *", **schedule}
+    fields = {"name": "bad.input", "kind": kind, "cron": "* * * * *", **schedule}
     return jobs_service_pb2.RegisterKindsRequest(
-        worker="w", kinds=[kind_pb2.KindDeclaration(kind=kind)], schedules=[kind_pb2.ScheduleDeclaration(**given)]
+        worker="w", kinds=[kind_pb2.KindDeclaration(kind=kind)], schedules=[kind_pb2.ScheduleDeclaration(**fields)]
     )
 
 
@@ -78,16 +78,16 @@ def declare(kind: str = KIND, **schedule: Any) -> jobs_service_pb2.RegisterKinds
         ({"parent_id": "x"}, "parent_id"),
     ],
 )
-async def test_a_spec_beyond_its_bounds_is_refused_alone_and_among_others(
-    served: Served, spec: dict[str, Any], field: str
+async def test_spec_out_of_bounds_is_refused_alone_and_in_a_batch(
+    jobs_api: JobsApi, spec: dict[str, Any], field: str
 ) -> None:
     with pytest.raises(errors.InvalidArgument) as caught:
-        await served.call(served.jobs.SubmitJob, submit(**spec))
+        await jobs_api.call(jobs_api.jobs.SubmitJob, submit(**spec))
     assert caught.value.field == field
-    answer = await served.call(
-        served.jobs.SubmitJobs, jobs_service_pb2.SubmitJobsRequest(jobs=[submit(), submit(**spec), submit()])
+    answer = await jobs_api.call(
+        jobs_api.jobs.SubmitJobs, jobs_service_pb2.SubmitJobsRequest(jobs=[submit(), submit(**spec), submit()])
     )
-    assert [one.WhichOneof("result") for one in answer.results] == ["submitted", "error", "submitted"]
+    assert [result.WhichOneof("result") for result in answer.results] == ["submitted", "error", "submitted"]
     refusal = answer.results[1].error
     assert (refusal.status, refusal.code, refusal.field) == ("INVALID_ARGUMENT", "invalid_argument", field)
 
@@ -103,12 +103,12 @@ async def test_a_spec_beyond_its_bounds_is_refused_alone_and_among_others(
         {"backoff": Duration(nanos=1_000)},
     ],
 )
-async def test_what_is_unusual_but_within_bounds_is_stored(served: Served, spec: dict[str, Any]) -> None:
+async def test_unusual_spec_within_bounds_is_stored(jobs_api: JobsApi, spec: dict[str, Any]) -> None:
     request = submit(**spec)
-    answer = await served.call(served.jobs.SubmitJob, request)
+    answer = await jobs_api.call(jobs_api.jobs.SubmitJob, request)
     assert answer.created
     assert answer.job.spec.payload == request.spec.payload
-    again = await served.call(served.jobs.SubmitJob, request)
+    again = await jobs_api.call(jobs_api.jobs.SubmitJob, request)
     assert not again.created
 
 
@@ -170,60 +170,60 @@ BAD_CALLS: list[tuple[Any, str]] = [
         ),
         "retention",
     ),
-    (declare(catch_up=99), "catch_up"),
-    (declare(overlap=99), "overlap"),
-    (declare(cron="nonsense"), "cron"),
-    (declare(time_zone="../../etc/passwd"), "time_zone"),
-    (declare(name="Bad Name"), "name"),
+    (register_request(catch_up=99), "catch_up"),
+    (register_request(overlap=99), "overlap"),
+    (register_request(cron="nonsense"), "cron"),
+    (register_request(time_zone="../../etc/passwd"), "time_zone"),
+    (register_request(name="Bad Name"), "name"),
 ]
 
 
 @pytest.mark.parametrize(
     ("request_", "field"),
     BAD_CALLS,
-    ids=[f"{type(one).__name__}-{field}-{n}" for n, (one, field) in enumerate(BAD_CALLS)],
+    ids=[f"{type(result).__name__}-{field}-{n}" for n, (result, field) in enumerate(BAD_CALLS)],
 )
-async def test_a_call_that_makes_no_sense_names_its_field(served: Served, request_: Any, field: str) -> None:
-    rpc = getattr(served.jobs, type(request_).__name__.removesuffix("Request"))
+async def test_invalid_call_names_its_field(jobs_api: JobsApi, request_: Any, field: str) -> None:
+    rpc = getattr(jobs_api.jobs, type(request_).__name__.removesuffix("Request"))
     with pytest.raises(errors.InvalidArgument) as caught:
-        await served.call(rpc, request_)
+        await jobs_api.call(rpc, request_)
     assert caught.value.field == field
 
 
 @pytest.mark.parametrize("attempt", [-1, 0, 1, 2**31 - 1])
-async def test_attempts_that_nobody_made_are_stale(served: Served, attempt: int) -> None:
-    job = await served.submit(KIND + uuid4().hex)
+async def test_invented_attempts_are_stale(jobs_api: JobsApi, attempt: int) -> None:
+    job = await jobs_api.submit(KIND + uuid4().hex)
     stale = jobs_service_pb2.JobAttempt(job_id=job.job_id, attempt=attempt)
     calls: list[tuple[Any, Any]] = [
-        (served.jobs.FinishJob, Finish(attempt=stale, completed=Finish.Completed())),
-        (served.jobs.ReportProgress, jobs_service_pb2.ReportProgressRequest(attempt=stale)),
-        (served.jobs.SaveCheckpoint, jobs_service_pb2.SaveCheckpointRequest(attempt=stale, name="n")),
-        (served.jobs.GetCheckpoints, jobs_service_pb2.GetCheckpointsRequest(attempt=stale)),
+        (jobs_api.jobs.FinishJob, Finish(attempt=stale, completed=Finish.Completed())),
+        (jobs_api.jobs.ReportProgress, jobs_service_pb2.ReportProgressRequest(attempt=stale)),
+        (jobs_api.jobs.SaveCheckpoint, jobs_service_pb2.SaveCheckpointRequest(attempt=stale, name="n")),
+        (jobs_api.jobs.GetCheckpoints, jobs_service_pb2.GetCheckpointsRequest(attempt=stale)),
     ]
     for rpc, request in calls:
         with pytest.raises(errors.Aborted) as caught:
-            await served.call(rpc, request)
+            await jobs_api.call(rpc, request)
         assert caught.value.code == "lease_lost"
     request = jobs_service_pb2.HeartbeatJobsRequest(worker="w", attempts=[stale])
-    assert list((await served.call(served.jobs.HeartbeatJobs, request)).lost) == [stale]
+    assert list((await jobs_api.call(jobs_api.jobs.HeartbeatJobs, request)).lost) == [stale]
 
 
-async def test_extremes_of_progress_are_stored(served: Served) -> None:
+async def test_extremes_of_progress_are_stored(jobs_api: JobsApi) -> None:
     kind = KIND + uuid4().hex
-    await served.submit(kind)
-    (job,) = await served.claim(kind)
+    await jobs_api.submit(kind)
+    (job,) = await jobs_api.claim(kind)
     for done, total in ((0, 0), (2**63 - 1, 0), (5, 2**63 - 1), (2**63 - 1, 2**63 - 1), (7, 1)):
-        await served.progress(job, done, total)
-    found = await served.call(served.jobs.GetJob, jobs_service_pb2.GetJobRequest(job_id=job.job_id))
-    assert (found.job.progress.done, found.job.progress.total) == (1, 1)
+        await jobs_api.progress(job, done, total)
+    response = await jobs_api.call(jobs_api.jobs.GetJob, jobs_service_pb2.GetJobRequest(job_id=job.job_id))
+    assert (response.job.progress.done, response.job.progress.total) == (1, 1)
 
 
-async def test_an_id_of_somebody_elses_job_tells_nothing_about_it(served: Served) -> None:
-    job = await served.submit(KIND, payload=payload(secret=1))
+async def test_id_of_another_owners_job_reveals_nothing(jobs_api: JobsApi) -> None:
+    job = await jobs_api.submit(KIND, payload=payload(secret=1))
     spec = job_pb2.JobSpec(kind=KIND, owner_id=str(uuid4()), payload=payload(secret=1))
     with pytest.raises(errors.AlreadyExists) as caught:
-        await served.call(served.jobs.SubmitJob, jobs_service_pb2.SubmitJobRequest(job_id=job.job_id, spec=spec))
+        await jobs_api.call(jobs_api.jobs.SubmitJob, jobs_service_pb2.SubmitJobRequest(job_id=job.job_id, spec=spec))
     assert caught.value.code == "job_id_taken"
     with pytest.raises(errors.NotFound) as missing:
-        await served.submit(KIND, parent_id=job.job_id)
+        await jobs_api.submit(KIND, parent_id=job.job_id)
     assert missing.value.code == "parent_not_found"

@@ -1,4 +1,4 @@
-"""Submits and finishes of many at once: each is accepted or refused independently, also with concurrent duplicates."""
+"""Batches of submits and finishes: each item is accepted or refused independently, also with concurrent duplicates."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.integration.jobs import jobs_helpers
 
 
 def code(result: object) -> str:
-    """Return the outcome of one of many."""
+    """Return the outcome of one item."""
     if isinstance(result, errors.Error):
         return result.code
     return "created" if isinstance(result, tuple) and result[1] else "known"
 
 
-async def test_one_that_is_refused_does_not_keep_the_others_back(
+async def test_refused_submit_does_not_affect_its_batch(
     jobs: Operations, spec: jobs_helpers.MakeSpec, owner_id: UUID
 ) -> None:
     taken, key, parent = ids.uuid7(), uuid4().hex, ids.uuid7()
@@ -60,16 +60,14 @@ async def test_one_that_is_refused_does_not_keep_the_others_back(
     assert (await jobs.get(parent, owner_id=owner_id)).children.total == 1
 
 
-async def test_of_several_with_one_id_or_one_key_the_first_is_taken(
-    jobs: Operations, spec: jobs_helpers.MakeSpec
-) -> None:
+async def test_first_of_several_with_one_id_or_key_is_accepted(jobs: Operations, spec: jobs_helpers.MakeSpec) -> None:
     job_id, key = ids.uuid7(), uuid4().hex
     same_key = [ids.uuid7() for _ in range(3)][::-1]
     results = await jobs.submit_many(
         [
             (job_id, spec(payload={"n": 1}, unique_key=uuid4().hex + "b")),
             (job_id, spec(payload={"n": 2}, unique_key="a" + uuid4().hex)),
-            *((one, spec(unique_key=key)) for one in same_key),
+            *((item, spec(unique_key=key)) for item in same_key),
         ]
     )
     assert [code(result) for result in results] == ["created", "job_id_taken", "created", *["unique_key_taken"] * 2]
@@ -79,7 +77,7 @@ async def test_of_several_with_one_id_or_one_key_the_first_is_taken(
     assert refusal.details == {"job_id": str(same_key[0])}
 
 
-async def test_children_may_come_before_their_parents_but_not_lead_back_to_themselves(
+async def test_children_may_precede_their_parents_but_not_form_a_cycle(
     jobs: Operations, spec: jobs_helpers.MakeSpec
 ) -> None:
     parent, child, grandchild, circle, itself = (ids.uuid7() for _ in range(5))
@@ -96,7 +94,7 @@ async def test_children_may_come_before_their_parents_but_not_lead_back_to_thems
     assert (await jobs.get(child, owner_id=None)).children.total == 1
 
 
-async def test_a_child_that_is_submitted_again_is_known_although_its_parent_has_ended(
+async def test_repeated_child_is_accepted_after_its_parent_ended(
     jobs: Operations, spec: jobs_helpers.MakeSpec, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     parent = await submitted()
@@ -111,7 +109,9 @@ async def test_a_child_that_is_submitted_again_is_known_although_its_parent_has_
     assert caught.value.code == "parent_ended"
 
 
-async def test_the_same_payload_is_the_same_whatever_its_numbers(jobs: Operations, spec: jobs_helpers.MakeSpec) -> None:
+async def test_payloads_are_equal_however_their_numbers_are_written(
+    jobs: Operations, spec: jobs_helpers.MakeSpec
+) -> None:
     job_id, payload = ids.uuid7(), {"large": 1e23, "larger": 1.7e308, "small": 5e-324, "zero": -0.0, "list": [1.0, 2]}
     await jobs.submit(job_id, spec(payload=payload))
     _, is_new = await jobs.submit(job_id, spec(payload=payload))
@@ -120,7 +120,7 @@ async def test_the_same_payload_is_the_same_whatever_its_numbers(jobs: Operation
         await jobs.submit(job_id, spec(payload={**payload, "list": [True, 2]}))
 
 
-async def test_replicas_that_are_told_the_same_in_any_order_store_it_once(
+async def test_replicas_store_the_same_jobs_once_in_any_order(
     jobs: Operations, replica: Operations, spec: jobs_helpers.MakeSpec
 ) -> None:
     chance = random.Random(7)
@@ -128,18 +128,18 @@ async def test_replicas_that_are_told_the_same_in_any_order_store_it_once(
     def make() -> list[tuple[UUID, domain.Spec]]:
         return [(ids.uuid7(), spec(unique_key=uuid4().hex if n % 3 else None)) for n in range(200)]
 
-    wanted = make()
+    submits = make()
 
     async def submit(to: Operations) -> list[str]:
-        mine = chance.sample(wanted, len(wanted))
-        said = dict(zip((job_id for job_id, _ in mine), await to.submit_many(mine), strict=True))
-        return [code(said[job_id]) for job_id, _ in wanted]
+        shuffled = chance.sample(submits, len(submits))
+        codes = dict(zip((job_id for job_id, _ in shuffled), await to.submit_many(shuffled), strict=True))
+        return [code(codes[job_id]) for job_id, _ in submits]
 
     for _ in range(4):
         answers = await asyncio.gather(*(submit(to) for to in (jobs, replica, jobs, replica)))
-        for said in zip(*answers, strict=True):
-            assert sorted(said) == ["created", "known", "known", "known"]
-        wanted = make()
+        for codes in zip(*answers, strict=True):
+            assert sorted(codes) == ["created", "known", "known", "known"]
+        submits = make()
 
 
 async def test_replicas_agree_on_who_holds_a_unique_key(
@@ -149,13 +149,13 @@ async def test_replicas_agree_on_who_holds_a_unique_key(
     results = await asyncio.gather(
         *(to.submit_many([(ids.uuid7(), spec(unique_key=key))]) for to in (jobs, replica) * 4)
     )
-    said = [result for batch in results for result in batch]
-    assert sorted(map(code, said)) == ["created"] + ["unique_key_taken"] * 7
-    (holder,) = [result[0].job_id for result in said if not isinstance(result, errors.Error)]
-    assert {result.details["job_id"] for result in said if isinstance(result, errors.Error)} == {str(holder)}
+    codes = [result for batch in results for result in batch]
+    assert sorted(map(code, codes)) == ["created"] + ["unique_key_taken"] * 7
+    (holder,) = [result[0].job_id for result in codes if not isinstance(result, errors.Error)]
+    assert {result.details["job_id"] for result in codes if isinstance(result, errors.Error)} == {str(holder)}
 
 
-async def test_each_of_many_finishes_is_fenced_by_itself(
+async def test_each_finish_of_a_batch_is_fenced_independently(
     jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     good, stale, waiting = [await submitted() for _ in range(3)]
@@ -165,12 +165,12 @@ async def test_each_of_many_finishes_is_fenced_by_itself(
     results = await jobs.finish_many(
         [(stale.job_id, 1, done), (good.job_id, 1, done), (waiting.job_id, 1, done), (ids.uuid7(), 1, done)]
     )
-    said = [result.code if isinstance(result, errors.Error) else result.state for result in results]
-    assert said == ["lease_lost", State.COMPLETED, "lease_lost", "job_not_found"]
+    codes = [result.code if isinstance(result, errors.Error) else result.state for result in results]
+    assert codes == ["lease_lost", State.COMPLETED, "lease_lost", "job_not_found"]
     assert [await jobs_helpers.state(jobs, job.job_id) for job in (stale, waiting)] == [State.RETRYING, State.PENDING]
 
 
-async def test_of_two_outcomes_of_an_attempt_that_come_at_once_one_counts(
+async def test_one_of_two_concurrent_outcomes_of_an_attempt_counts(
     jobs: Operations, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     job, other = await submitted(), await submitted()
@@ -189,7 +189,7 @@ async def test_of_two_outcomes_of_an_attempt_that_come_at_once_one_counts(
     assert isinstance(against, errors.Aborted)
     assert isinstance(beside, domain.Job)
     _, transitions = await jobs.history(job.job_id, owner_id=None)
-    assert [one["state"] for one in transitions] == ["pending", "running", "completed"]
+    assert [item["state"] for item in transitions] == ["pending", "running", "completed"]
 
 
 async def test_finishes_and_heartbeats_of_the_same_jobs_do_not_deadlock(

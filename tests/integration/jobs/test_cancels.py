@@ -1,4 +1,4 @@
-"""Cancels: at once, or by the worker; and what was done is undone."""
+"""Cancels of waiting and of running jobs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from services.jobs.operations import Operations
 from tests.integration.jobs import jobs_helpers
 
 
-async def test_waiting_jobs_are_cancelled_on_the_spot(
-    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
-) -> None:
+async def test_waiting_jobs_are_cancelled_at_once(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> None:
     for job in (await submitted(), await submitted(run_at=datetime.now(UTC) + timedelta(hours=1))):
         cancelled = await jobs.cancel(job.job_id, owner_id=None, reason="requested")
         assert (cancelled.state, cancelled.cancel_reason) == (State.CANCELLED, "requested")
@@ -47,7 +45,7 @@ async def test_a_handler_that_finishes_before_the_cancel_arrives_wins(
     assert caught.value.code == "job_already_finished"
 
 
-async def test_a_cancelling_job_whose_worker_died_is_cancelled(
+async def test_cancelling_job_of_a_dead_worker_is_cancelled(
     jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     job = await submitted()

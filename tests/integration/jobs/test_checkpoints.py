@@ -1,4 +1,4 @@
-"""Checkpoints: what an attempt keeps is there for those after it, and a stale attempt keeps nothing."""
+"""Checkpoints: later attempts read them, and a stale attempt saves none."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def job_id(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) ->
     return job.job_id
 
 
-async def test_a_later_attempt_finds_what_earlier_ones_kept(
+async def test_later_attempt_reads_checkpoints_of_earlier_ones(
     jobs: Operations, jobs_engine: AsyncEngine, job_id: UUID, kind: str
 ) -> None:
     kept: dict[str, Any] = {"a": {"n": 1}, "none": None, "list": [1, "x"], "text": "t", "zero": 0, "no": False}
@@ -35,7 +35,7 @@ async def test_a_later_attempt_finds_what_earlier_ones_kept(
     assert await jobs.get_checkpoints(job_id, 2) == {**kept, "a": {"n": 2}}
 
 
-async def test_a_stale_attempt_neither_keeps_nor_sees_anything(
+async def test_stale_attempt_neither_saves_nor_reads_checkpoints(
     jobs: Operations, jobs_engine: AsyncEngine, job_id: UUID, kind: str
 ) -> None:
     await jobs.save_checkpoint(job_id, 1, "a", 1)
@@ -55,7 +55,7 @@ async def test_a_stale_attempt_neither_keeps_nor_sees_anything(
     await refused(2)
 
 
-async def test_a_job_that_is_asked_to_stop_may_still_keep_what_it_has(jobs: Operations, job_id: UUID) -> None:
+async def test_cancelling_job_may_still_save_checkpoints(jobs: Operations, job_id: UUID) -> None:
     await jobs.cancel(job_id, owner_id=None, reason="r")
     await jobs.save_checkpoint(job_id, 1, "a", 1)
     assert await jobs.get_checkpoints(job_id, 1) == {"a": 1}
@@ -69,7 +69,7 @@ async def test_checkpoints_survive_a_retry(jobs: Operations, job_id: UUID, kind:
     assert await jobs.get_checkpoints(job_id, 2) == {"a": 1}
 
 
-async def test_a_job_keeps_only_so_many(jobs: Operations, jobs_engine: AsyncEngine, job_id: UUID) -> None:
+async def test_checkpoints_of_a_job_are_bounded(jobs: Operations, jobs_engine: AsyncEngine, job_id: UUID) -> None:
     fill = sa.text(
         "INSERT INTO jobs.checkpoints (job_id, name, attempt, value)"
         " SELECT :job_id, 'n' || n, 1, '1' FROM generate_series(1, :most) n"
@@ -85,12 +85,12 @@ async def test_a_job_keeps_only_so_many(jobs: Operations, jobs_engine: AsyncEngi
 
 
 @pytest.mark.parametrize("name", ["", "n" * 101, "a\x00b"])
-async def test_a_name_that_is_none_is_refused(jobs: Operations, job_id: UUID, name: str) -> None:
+async def test_invalid_name_is_refused(jobs: Operations, job_id: UUID, name: str) -> None:
     with pytest.raises(errors.InvalidArgument) as caught:
         await jobs.save_checkpoint(job_id, 1, name, 1)
     assert caught.value.field == "name"
 
 
-async def test_a_job_that_is_none_holds_no_lease(jobs: Operations) -> None:
+async def test_unknown_job_has_no_lease(jobs: Operations) -> None:
     with pytest.raises(errors.Aborted):
         await jobs.save_checkpoint(ids.uuid7(), 1, "a", 1)

@@ -1,4 +1,4 @@
-"""Deadlines and pauses: a job ends in time wherever it waits, and one that pauses goes on when it wanted to."""
+"""Deadlines and snoozes: a waiting job fails at its deadline, and a snoozed job resumes at its time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HOUR = timedelta(hours=1)
 PAST = "deadline = now() - interval '1 second'"
 
 
-async def test_a_deadline_counts_from_when_the_job_may_begin(jobs: Operations, submitted: jobs_helpers.Submit) -> None:
+async def test_deadline_counts_from_the_time_of_the_job(jobs: Operations, submitted: jobs_helpers.Submit) -> None:
     at_once, later = (
         await submitted(total_timeout=HOUR),
         await submitted(total_timeout=HOUR, run_at=datetime.now(UTC) + 2 * HOUR),
@@ -26,7 +26,7 @@ async def test_a_deadline_counts_from_when_the_job_may_begin(jobs: Operations, s
     assert later.deadline == later.run_at + HOUR
 
 
-async def test_whatever_waits_beyond_its_deadline_fails(
+async def test_jobs_that_wait_beyond_their_deadline_fail(
     jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     pausing = await submitted(total_timeout=HOUR)
@@ -45,7 +45,7 @@ async def test_whatever_waits_beyond_its_deadline_fails(
     assert await jobs_helpers.claim(jobs, kind) == [holder.job_id, in_time.job_id]
 
 
-async def test_a_running_attempt_may_finish_beyond_the_deadline_but_no_other_follows(
+async def test_running_attempt_may_finish_beyond_the_deadline_but_no_other_follows(
     jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     outcomes: list[tuple[domain.Outcome, State, str | None]] = [
@@ -88,7 +88,7 @@ async def test_a_retry_gives_a_new_deadline(
     assert await jobs_helpers.claim(jobs, kind) == [job.job_id]
 
 
-async def test_a_snoozed_job_goes_on_later_and_it_costs_nothing(
+async def test_snoozed_job_resumes_without_using_an_attempt(
     jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     job = await submitted(max_attempts=1)
@@ -105,7 +105,7 @@ async def test_a_snoozed_job_goes_on_later_and_it_costs_nothing(
     assert (await jobs.finish(job.job_id, 4, jobs_helpers.ERROR)).state is State.FAILED
 
 
-async def test_a_cancelling_job_is_cancelled_when_its_handler_pauses(
+async def test_cancelling_job_is_cancelled_when_its_handler_snoozes(
     jobs: Operations, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     for outcome in (domain.Snoozed(delay=HOUR), domain.Waiting(), domain.Released()):
@@ -116,7 +116,7 @@ async def test_a_cancelling_job_is_cancelled_when_its_handler_pauses(
         assert (ended.state, ended.cancel_reason) == (State.CANCELLED, "why")
 
 
-async def test_a_pause_between_attempts_is_waited_for(
+async def test_pause_between_attempts_is_kept(
     jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     job = await submitted(backoff=HOUR, max_backoff=HOUR)

@@ -1,4 +1,4 @@
-"""Events: one a transition, without gaps, in batches by kind."""
+"""Events: one per transition, without gaps, in batches by kind."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from tests.integration.jobs import jobs_helpers
 async def test_every_transition_is_an_event_and_the_owners_sequence_has_no_gaps(
     jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, owner_id: UUID
 ) -> None:
-    made = await asyncio.gather(*(submitted() for _ in range(10)))
+    created = await asyncio.gather(*(submitted() for _ in range(10)))
     claimed = await jobs.claim(worker="w1", kinds=[kind], limit=6)
     await asyncio.gather(*(jobs.finish(job.job_id, 1, domain.Completed()) for job in claimed))
-    waiting = {job.job_id for job in made} - {job.job_id for job in claimed}
+    waiting = {job.job_id for job in created} - {job.job_id for job in claimed}
     await asyncio.gather(*(jobs.cancel(job_id, owner_id=owner_id, reason="r") for job_id in waiting))
     raw, latest = await jobs.list_events(owner_id, after=0, limit=500)
     events = [job_events_pb2.JobEvent.FromString(event) for event in raw]
@@ -52,12 +52,12 @@ async def test_events_can_be_read_from_any_position_but_not_from_the_future(
     assert caught.value.code == "cursor_unknown"
 
 
-async def test_events_of_many_owners_are_read_together_and_each_cursor_is_judged_alone(
+async def test_events_of_many_owners_are_read_together_and_cursors_are_independent(
     jobs: Operations, jobs_engine: AsyncEngine, spec: jobs_helpers.MakeSpec, owner_id: UUID
 ) -> None:
     other, strange, holed = uuid4(), uuid4(), uuid4()
     owners = [owner_id] * 3 + [other] * 2 + [holed] * 3
-    await jobs.submit_many([(ids.uuid7(), spec(owner_id=one)) for one in owners])
+    await jobs.submit_many([(ids.uuid7(), spec(owner_id=item)) for item in owners])
     async with jobs_engine.begin() as conn:
         events = schema.job_events.c
         await conn.execute(sa.delete(schema.job_events).where(events.owner_id == holed, events.sequence == 2))
@@ -75,12 +75,12 @@ async def test_events_of_many_owners_are_read_together_and_each_cursor_is_judged
     ]
 
 
-async def test_an_answer_with_events_of_many_owners_is_bounded_and_says_whom_it_leaves_out(
+async def test_response_with_events_of_many_owners_is_bounded_and_names_the_omitted(
     jobs: Operations, jobs_engine: AsyncEngine, spec: jobs_helpers.MakeSpec
 ) -> None:
     owners = [uuid4() for _ in range(3)]
-    await jobs.submit_many([(ids.uuid7(), spec(owner_id=one)) for one in owners for _ in range(2)])
-    cursors = [(one, 0) for one in owners]
+    await jobs.submit_many([(ids.uuid7(), spec(owner_id=item)) for item in owners for _ in range(2)])
+    cursors = [(item, 0) for item in owners]
     async with jobs_engine.connect() as conn:
         (whole,) = await event_log.pages(conn, cursors[:1], limit=500, size=1 << 20)
         assert isinstance(whole, event_log.Page)
@@ -90,7 +90,7 @@ async def test_an_answer_with_events_of_many_owners_is_bounded_and_says_whom_it_
             for size in (1, first, first + second, first + second + first)
         }
     assert progressed == {
-        1: [([1], 2)],  # never nothing: who asks again gets on
+        1: [([1], 2)],  # never empty, so that each request makes progress
         first: [([1], 2)],
         first + second: [([1, 2], 2)],
         first + second + first: [([1, 2], 2), ([1], 2)],
@@ -104,19 +104,19 @@ def _shown(page: event_log.Page | errors.Error) -> tuple[list[int], int] | str:
 
 
 async def published(engine: AsyncEngine, kind: str) -> list[job_events_pb2.JobEvents]:
-    """Read the messages about a kind that are to be sent."""
+    """Read the messages of a kind in the outbox."""
     async with engine.connect() as conn:
         messages = sa.select(schema.outbox.c.payload).where(schema.outbox.c.subject == f"jobs.events.{kind}")
         payloads = (await conn.execute(messages)).scalars().all()
     return [job_events_pb2.JobEvents.FromString(payload) for payload in payloads]
 
 
-async def test_what_was_committed_together_is_one_message_a_kind(
+async def test_transitions_of_one_transaction_are_one_message_per_kind(
     jobs: Operations, jobs_engine: AsyncEngine, spec: jobs_helpers.MakeSpec, kind: str
 ) -> None:
     other, strangers = f"{kind}.other", uuid4()
     await jobs.submit_many(
-        [(ids.uuid7(), spec(kind=one, owner_id=strangers)) for one in (kind, other)] * 2
+        [(ids.uuid7(), spec(kind=item, owner_id=strangers)) for item in (kind, other)] * 2
         + [(ids.uuid7(), spec()) for _ in range(20)]
     )
     (message,), (beside,) = await published(jobs_engine, kind), await published(jobs_engine, other)
@@ -124,22 +124,22 @@ async def test_what_was_committed_together_is_one_message_a_kind(
     assert len(beside.events) == 1
 
 
-async def test_a_message_has_each_owners_events_in_their_order(
+async def test_message_keeps_the_order_of_each_owners_events(
     jobs: Operations, jobs_engine: AsyncEngine, spec: jobs_helpers.MakeSpec, kind: str, owner_id: UUID
 ) -> None:
     owners = [owner_id, uuid4()]
-    made = [ids.uuid7() for _ in range(12)][::-1]
-    await jobs.submit_many([(job_id, spec(owner_id=owners[n % 2], priority=n % 5)) for n, job_id in enumerate(made)])
+    created = [ids.uuid7() for _ in range(12)][::-1]
+    await jobs.submit_many([(job_id, spec(owner_id=owners[n % 2], priority=n % 5)) for n, job_id in enumerate(created)])
     await jobs.claim(worker="w1", kinds=[kind], limit=12)
-    results = await jobs.finish_many([(job_id, 1, domain.Completed()) for job_id in made[3:] + made[:3]])
+    results = await jobs.finish_many([(job_id, 1, domain.Completed()) for job_id in created[3:] + created[:3]])
     assert all(isinstance(result, domain.Job) for result in results)
     for message in await published(jobs_engine, kind):
-        for one in owners:
-            sequences = [event.sequence for event in message.events if event.owner_id == str(one)]
+        for item in owners:
+            sequences = [event.sequence for event in message.events if event.owner_id == str(item)]
             assert sequences == list(range(sequences[0], sequences[0] + 6))
 
 
-async def test_a_large_payload_or_result_is_shown_but_not_told(
+async def test_large_payload_or_result_is_readable_but_not_published(
     jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, owner_id: UUID
 ) -> None:
     large, small = {"text": "x" * 20_000}, {"n": 1}
@@ -159,7 +159,7 @@ async def test_a_large_payload_or_result_is_shown_but_not_told(
     assert (progressed.spec.payload, progressed.result) == (large, large)
 
 
-async def test_messages_stay_small_enough_to_be_sent(
+async def test_messages_stay_within_the_size_limit(
     jobs: Operations, jobs_engine: AsyncEngine, spec: jobs_helpers.MakeSpec, kind: str
 ) -> None:
     payload = {"text": "x" * 15_000}
@@ -169,7 +169,7 @@ async def test_messages_stay_small_enough_to_be_sent(
     assert all(message.ByteSize() < 128 * 1024 for message in messages)
 
 
-async def test_a_change_that_is_undone_tells_nothing(
+async def test_rolled_back_change_publishes_nothing(
     jobs: Operations, jobs_engine: AsyncEngine, spec: jobs_helpers.MakeSpec, kind: str, owner_id: UUID
 ) -> None:
     with pytest.raises(ZeroDivisionError):
@@ -187,7 +187,7 @@ async def test_a_retry_makes_a_notification_unread_again(
     job = await submitted(notifies=True, max_attempts=1)
 
     async def listed() -> list[UUID]:
-        return [one.job_id for one in (await unread.list_page(owner_id, page_size=10, page_token="")).jobs]
+        return [item.job_id for item in (await unread.list_page(owner_id, page_size=10, page_token="")).jobs]
 
     for attempt in (1, 2):
         await jobs_helpers.claim_one(jobs, kind)

@@ -1,4 +1,4 @@
-"""Who is next: the urgent first, and of those that are as urgent every owner in turn."""
+"""Order of claims: by priority, then owners take turns."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from services.jobs.operations import Operations
 from tests.integration.jobs import jobs_helpers
 
 
-async def submit(jobs: Operations, spec: jobs_helpers.MakeSpec, count: int, **given: object) -> list[UUID]:
-    """Submit many jobs at once; gives their ids."""
-    made = [ids.uuid7() for _ in range(count)]
+async def submit(jobs: Operations, spec: jobs_helpers.MakeSpec, count: int, **fields: object) -> list[UUID]:
+    """Submit many jobs at once; return their ids."""
+    job_ids = [ids.uuid7() for _ in range(count)]
     # As every call that submits does first.
-    await jobs.kinds.get({spec(**given).kind})
-    await jobs.submit_many([(job_id, spec(**given)) for job_id in made])
-    return made
+    await jobs.kinds.get({spec(**fields).kind})
+    await jobs.submit_many([(job_id, spec(**fields)) for job_id in job_ids])
+    return job_ids
 
 
 async def owners(jobs: Operations, kind: str, limit: int) -> list[UUID]:
-    """Claim jobs; gives whose they are."""
+    """Claim jobs; return their owners."""
     return [job.spec.owner_id for job in await jobs.claim(worker="w1", kinds=[kind], limit=limit)]
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_one_job_does_not_wait_for_a_thousand_of_somebody_else(
+async def test_one_job_does_not_wait_for_a_thousand_of_another_owner(
     jobs: Operations, spec: jobs_helpers.MakeSpec, owner_id: UUID, kind: str, at_once: bool
 ) -> None:
     for count in [1_000] if at_once else [1] * 30:
@@ -42,13 +42,13 @@ async def test_one_job_does_not_wait_for_a_thousand_of_somebody_else(
 
 async def test_owners_take_turns(jobs: Operations, spec: jobs_helpers.MakeSpec, owner_id: UUID, kind: str) -> None:
     others = [uuid4(), uuid4()]
-    for one in (owner_id, *others):
-        await submit(jobs, spec, 4, owner_id=one)
+    for owner in (owner_id, *others):
+        await submit(jobs, spec, 4, owner_id=owner)
     for _ in range(4):
         assert sorted(await owners(jobs, kind, 3)) == sorted([owner_id, *others])
 
 
-async def test_who_has_been_served_is_not_penalised_afterwards(
+async def test_earlier_work_is_not_held_against_an_owner(
     jobs: Operations, spec: jobs_helpers.MakeSpec, owner_id: UUID, kind: str
 ) -> None:
     await submit(jobs, spec, 300)
@@ -61,7 +61,7 @@ async def test_who_has_been_served_is_not_penalised_afterwards(
     assert set(await owners(jobs, kind, 2)) == {owner_id, other}
 
 
-async def test_who_has_waited_for_nothing_has_saved_up_nothing(
+async def test_idle_owner_saves_up_no_priority(
     jobs: Operations, spec: jobs_helpers.MakeSpec, owner_id: UUID, kind: str
 ) -> None:
     other = uuid4()
@@ -73,7 +73,7 @@ async def test_who_has_waited_for_nothing_has_saved_up_nothing(
     assert (await owners(jobs, kind, 6)).count(owner_id) == 3
 
 
-async def test_the_urgent_go_first_whoever_has_waited(
+async def test_urgent_jobs_precede_jobs_that_waited_longer(
     jobs: Operations, spec: jobs_helpers.MakeSpec, owner_id: UUID, kind: str
 ) -> None:
     other = uuid4()
@@ -91,7 +91,7 @@ async def test_kinds_take_turns(jobs: Operations, spec: jobs_helpers.MakeSpec, k
     assert sorted(job.spec.kind for job in claimed) == [kind] * 5 + [other] * 5
 
 
-async def test_a_job_that_comes_back_keeps_its_turn(jobs: Operations, spec: jobs_helpers.MakeSpec, kind: str) -> None:
+async def test_retried_job_keeps_its_fair_rank(jobs: Operations, spec: jobs_helpers.MakeSpec, kind: str) -> None:
     first, *_ = await submit(jobs, spec, 20)
     assert await jobs_helpers.claim(jobs, kind, 1) == [first]
     await jobs.finish(first, 1, domain.Released())

@@ -1,4 +1,4 @@
-"""How attempts end, and what becomes of their jobs."""
+"""Outcomes of attempts, and the resulting states of their jobs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def test_a_released_job_is_claimed_again_and_costs_nothing(
     assert (again.attempt, again.max_attempts) == (2, 2)
 
 
-async def test_a_finish_told_twice_counts_once(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> None:
+async def test_repeated_finish_counts_once(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> None:
     job = await submitted()
     await jobs_helpers.claim_one(jobs, kind)
     first = await jobs.finish(job.job_id, 1, domain.Completed(result={"a": 1}))

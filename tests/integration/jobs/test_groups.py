@@ -1,4 +1,4 @@
-"""Groups: a parent waits for its children, knows how they stand, and takes them with it."""
+"""Groups: a parent waits for its children, reads their states, and cancels them when it is cancelled."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WAITING = domain.Waiting()
 
 
 async def family(jobs: Operations, spec: jobs_helpers.MakeSpec, kind: str, count: int = 3) -> tuple[UUID, list[UUID]]:
-    """Submit children of kind `<kind>.child` beneath a running parent; the parent waits for them."""
+    """Submit children of kind `<kind>.child` of a running parent. The parent waits for them."""
     parent = ids.uuid7()
     await jobs.submit(parent, spec())
     await jobs_helpers.claim_one(jobs, kind)
@@ -60,7 +60,7 @@ async def test_children_that_end_at_once_are_all_counted(
     assert await jobs_helpers.claim(jobs, kind) == [parent]
 
 
-async def test_a_parent_waits_for_nobody_when_all_have_ended(
+async def test_parent_resumes_at_once_when_all_children_have_ended(
     jobs: Operations, spec: jobs_helpers.MakeSpec, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     parent = await submitted()
@@ -73,7 +73,9 @@ async def test_a_parent_waits_for_nobody_when_all_have_ended(
     assert (await jobs_helpers.claim_one(jobs, kind)).attempt == 2
 
 
-async def test_a_parent_learns_how_its_children_ended(jobs: Operations, spec: jobs_helpers.MakeSpec, kind: str) -> None:
+async def test_parent_reads_the_outcomes_of_its_children(
+    jobs: Operations, spec: jobs_helpers.MakeSpec, kind: str
+) -> None:
     parent, children = await family(jobs, spec, kind)
     await jobs_helpers.claim(jobs, f"{kind}.child", 1)
     await jobs.finish(children[0], 1, jobs_helpers.FINAL)
@@ -94,7 +96,7 @@ async def test_cancelling_a_parent_cancels_its_children(
     await jobs_helpers.claim(jobs, f"{kind}.child", 1)
     assert (await jobs.cancel(parent, owner_id=None, reason="enough")).state is State.CANCELLED
     assert await jobs.heartbeat(worker="w1", held=[(running, 1)]) == [(running, 1, State.CANCELLING)]
-    assert [(await jobs.get(one, owner_id=None)).cancel_reason for one in (running, waiting, ended)] == [
+    assert [(await jobs.get(job_id, owner_id=None)).cancel_reason for job_id in (running, waiting, ended)] == [
         "enough",
         "enough",
         "before",
@@ -102,7 +104,7 @@ async def test_cancelling_a_parent_cancels_its_children(
     assert await jobs_helpers.state(jobs, waiting) is State.CANCELLED
 
 
-async def test_a_parent_that_is_asked_to_stop_still_knows_how_its_children_end(
+async def test_cancelling_parent_still_counts_ended_children(
     jobs: Operations, spec: jobs_helpers.MakeSpec, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     parent = await submitted()
@@ -117,7 +119,7 @@ async def test_a_parent_that_is_asked_to_stop_still_knows_how_its_children_end(
 
 
 @pytest.mark.parametrize("way", ["fail", "overdue", "cancelled"])
-async def test_what_is_beneath_a_parent_that_ended_without_success_is_cancelled(
+async def test_children_of_an_unsuccessful_parent_are_cancelled(
     jobs: Operations, jobs_engine: AsyncEngine, spec: jobs_helpers.MakeSpec, kind: str, way: str
 ) -> None:
     parent, child, grandchild = ids.uuid7(), ids.uuid7(), ids.uuid7()
@@ -138,10 +140,10 @@ async def test_what_is_beneath_a_parent_that_ended_without_success_is_cancelled(
         await jobs.cancel(parent, owner_id=None, reason="r")
     for _ in range(2):
         await Maintenance(jobs).cancel_orphans()
-    assert [await jobs_helpers.state(jobs, one) for one in (child, grandchild)] == [State.CANCELLED] * 2
+    assert [await jobs_helpers.state(jobs, job_id) for job_id in (child, grandchild)] == [State.CANCELLED] * 2
 
 
-async def test_children_of_a_completed_parent_go_on(
+async def test_children_of_a_completed_parent_continue(
     jobs: Operations, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     parent = await submitted()
@@ -152,7 +154,7 @@ async def test_children_of_a_completed_parent_go_on(
     assert await jobs_helpers.claim(jobs, f"{kind}.child") == [child.job_id]
 
 
-async def test_a_parent_that_is_retried_counts_anew(jobs: Operations, spec: jobs_helpers.MakeSpec, kind: str) -> None:
+async def test_retried_parent_recounts_its_children(jobs: Operations, spec: jobs_helpers.MakeSpec, kind: str) -> None:
     parent, (first, second, third) = await family(jobs, spec, kind)
     await jobs_helpers.claim(jobs, f"{kind}.child", 2)
     await jobs.cancel(parent, owner_id=None, reason="r")

@@ -1,4 +1,4 @@
-"""Guards that hold when two do something to the same job at the same moment."""
+"""Guards of concurrent changes of the same job."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _COMPLETED = "state = 'completed', finished_at = now(), result = '{}', worker = 
 
 @pytest.fixture
 def meanwhile(jobs_engine: AsyncEngine, eventually: Eventually) -> Meanwhile:
-    """Begin a call while somebody else's change of a job is not committed, and commit that when the call waits for it."""
+    """Start a call beside an uncommitted change of a job, and commit the change when the call waits for it."""
 
     async def call(job_id: UUID, change: str, called: Coroutine[Any, Any, Any]) -> Any:
         waiting = sa.text(
@@ -48,7 +48,7 @@ def meanwhile(jobs_engine: AsyncEngine, eventually: Eventually) -> Meanwhile:
     return call
 
 
-async def test_a_finish_sees_what_overtook_it(
+async def test_finish_sees_a_concurrent_change(
     jobs: Operations, submitted: jobs_helpers.Submit, kind: str, meanwhile: Meanwhile
 ) -> None:
     job = await submitted()
@@ -58,7 +58,7 @@ async def test_a_finish_sees_what_overtook_it(
     assert await jobs_helpers.state(jobs, job.job_id) is State.RETRYING
 
 
-async def test_a_checkpoint_is_not_kept_by_an_attempt_that_is_being_overtaken(
+async def test_attempt_being_overtaken_saves_no_checkpoint(
     jobs: Operations, submitted: jobs_helpers.Submit, kind: str, meanwhile: Meanwhile
 ) -> None:
     job = await submitted()
@@ -69,7 +69,7 @@ async def test_a_checkpoint_is_not_kept_by_an_attempt_that_is_being_overtaken(
     assert await jobs.get_checkpoints(job.job_id, 2) == {}
 
 
-async def test_a_lease_is_not_renewed_for_an_attempt_that_is_being_overtaken(
+async def test_attempt_being_overtaken_renews_no_lease(
     jobs: Operations, submitted: jobs_helpers.Submit, kind: str, meanwhile: Meanwhile
 ) -> None:
     job = await submitted()
@@ -78,7 +78,7 @@ async def test_a_lease_is_not_renewed_for_an_attempt_that_is_being_overtaken(
     assert await meanwhile(job.job_id, "attempt = 2, max_attempts = 5", renewal) == []
 
 
-async def test_a_parent_that_is_ending_takes_no_child(
+async def test_ending_parent_accepts_no_child(
     jobs: Operations, submitted: jobs_helpers.Submit, spec: jobs_helpers.MakeSpec, kind: str, meanwhile: Meanwhile
 ) -> None:
     parent = await submitted()
@@ -88,7 +88,7 @@ async def test_a_parent_that_is_ending_takes_no_child(
     assert answer.code == "parent_ended"
 
 
-async def test_a_cancel_sees_that_the_job_has_just_ended(
+async def test_cancel_sees_a_concurrent_end(
     jobs: Operations, submitted: jobs_helpers.Submit, kind: str, meanwhile: Meanwhile
 ) -> None:
     job = await submitted()
@@ -98,7 +98,7 @@ async def test_a_cancel_sees_that_the_job_has_just_ended(
     assert answer.code == "job_already_finished"
 
 
-async def test_nobody_waits_for_a_job_that_somebody_else_holds(
+async def test_locked_jobs_are_skipped(
     jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     held, free = await submitted(), await submitted()
@@ -116,7 +116,7 @@ async def test_nobody_waits_for_a_job_that_somebody_else_holds(
 
 
 @pytest.mark.parametrize("stale", ["attempt", "state"])
-async def test_the_statement_that_ends_attempts_is_guarded_by_itself(
+async def test_statement_that_ends_attempts_has_its_own_guard(
     jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, stale: str
 ) -> None:
     job = await submitted()
@@ -134,7 +134,7 @@ async def test_the_statement_that_ends_attempts_is_guarded_by_itself(
     assert await jobs.get(job.job_id, owner_id=None) == before
 
 
-async def test_the_unique_key_of_a_job_that_is_retried_is_taken_meanwhile(
+async def test_retry_is_refused_if_its_unique_key_is_taken_concurrently(
     jobs: Operations, submitted: jobs_helpers.Submit, spec: jobs_helpers.MakeSpec
 ) -> None:
     for n in range(10):

@@ -1,4 +1,4 @@
-"""Concurrency keys: jobs that share one run in order, so many at once, and no place is ever forgotten."""
+"""Concurrency keys: jobs of a key run in order, a bounded number at once, and no slot is lost."""
 
 from __future__ import annotations
 
@@ -30,9 +30,7 @@ async def test_jobs_with_one_key_run_one_after_the_other_in_their_order(
         assert await jobs_helpers.claim(jobs, kind) == [after.job_id]
 
 
-async def test_what_comes_later_stays_behind_whenever_it_comes(
-    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
-) -> None:
+async def test_later_jobs_of_a_key_stay_behind(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> None:
     first, second = await submitted(concurrency_key=KEY), await submitted(concurrency_key=KEY)
     assert await jobs_helpers.claim(jobs, kind) == [first.job_id]
     third = await submitted(concurrency_key=KEY)
@@ -42,27 +40,29 @@ async def test_what_comes_later_stays_behind_whenever_it_comes(
         assert await jobs_helpers.claim(jobs, kind) == [after.job_id]
 
 
-async def test_a_key_is_a_kinds_own(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> None:
+async def test_concurrency_keys_are_separate_per_kind(
+    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
+) -> None:
     await submitted(concurrency_key=KEY)
     other = await submitted(concurrency_key=KEY, kind=f"{kind}.other")
     assert await jobs_helpers.claim(jobs, f"{kind}.other") == [other.job_id]
 
 
-async def test_a_kind_may_allow_more_of_a_key_at_once(
+async def test_kind_may_allow_several_slots_per_key(
     jobs: Operations, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
-    made = [(await submitted(concurrency_key=KEY)).job_id for _ in range(5)]
-    assert await jobs_helpers.claim(jobs, kind) == made[:1]
+    job_ids = [(await submitted(concurrency_key=KEY)).job_id for _ in range(5)]
+    assert await jobs_helpers.claim(jobs, kind) == job_ids[:1]
     await jobs_helpers.limit(jobs, kind, max_running_per_key=3)
-    assert await jobs_helpers.claim(jobs, kind) == made[1:3]
+    assert await jobs_helpers.claim(jobs, kind) == job_ids[1:3]
     await jobs_helpers.limit(jobs, kind, max_running_per_key=1)
-    await jobs_helpers.complete(jobs, *made[:2])
+    await jobs_helpers.complete(jobs, *job_ids[:2])
     assert await jobs_helpers.claim(jobs, kind) == []
-    await jobs_helpers.complete(jobs, made[2])
-    assert await jobs_helpers.claim(jobs, kind) == made[3:4]
+    await jobs_helpers.complete(jobs, job_ids[2])
+    assert await jobs_helpers.claim(jobs, kind) == job_ids[3:4]
 
 
-async def test_a_job_that_waits_for_its_next_attempt_keeps_its_place(
+async def test_retrying_job_keeps_its_slot(
     jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     first, second = await submitted(concurrency_key=KEY), await submitted(concurrency_key=KEY)
@@ -78,7 +78,7 @@ async def test_a_job_that_waits_for_its_next_attempt_keeps_its_place(
     assert await jobs_helpers.claim(jobs, kind) == [second.job_id]
 
 
-async def test_a_scheduled_job_takes_no_place_before_its_time(
+async def test_scheduled_job_takes_no_slot_before_its_time(
     jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     later = await submitted(concurrency_key=KEY, run_at=datetime.now(UTC) + timedelta(hours=1))
@@ -92,7 +92,7 @@ async def test_a_scheduled_job_takes_no_place_before_its_time(
 
 
 @pytest.mark.parametrize("way", ["complete", "fail", "cancel", "cancel_running", "snooze", "die", "expire"])
-async def test_a_place_is_given_on_however_its_holder_leaves(
+async def test_slot_is_passed_on_however_its_holder_ends(
     jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, way: str
 ) -> None:
     holder = await submitted(concurrency_key=KEY, max_attempts=1, total_timeout=timedelta(hours=1))
@@ -132,20 +132,20 @@ async def test_a_job_that_is_retried_waits_for_its_key_again(
     assert await jobs_helpers.claim(jobs, kind) == [first.job_id]
 
 
-async def test_racing_submits_and_finishes_neither_forget_a_place_nor_give_it_twice(
+async def test_concurrent_submits_and_finishes_neither_lose_nor_duplicate_slots(
     jobs: Operations, replica: Operations, spec: jobs_helpers.MakeSpec, kind: str
 ) -> None:
-    wanted = [(ids.uuid7(), spec(concurrency_key=KEY)) for _ in range(60)]
+    submits = [(ids.uuid7(), spec(concurrency_key=KEY)) for _ in range(60)]
     running = most = 0
     order: list[UUID] = []
 
     async def submit() -> None:
-        for n, (job_id, one) in enumerate(wanted):
-            await (jobs, replica)[n % 2].submit(job_id, one)
+        for n, (job_id, item) in enumerate(submits):
+            await (jobs, replica)[n % 2].submit(job_id, item)
 
     async def work(on: Operations) -> None:
         nonlocal running, most
-        while len(order) < len(wanted):
+        while len(order) < len(submits):
             for job_id in await jobs_helpers.claim(on, kind):
                 running += 1
                 most = max(most, running)
@@ -157,10 +157,10 @@ async def test_racing_submits_and_finishes_neither_forget_a_place_nor_give_it_tw
     async with asyncio.timeout(20):
         await asyncio.gather(submit(), work(jobs), work(replica), work(replica))
     assert most == 1
-    assert order == [job_id for job_id, _ in wanted]
+    assert order == [job_id for job_id, _ in submits]
 
 
-async def test_submits_that_meet_in_a_key_take_one_place(
+async def test_concurrent_submits_of_a_key_take_one_slot(
     jobs: Operations, replica: Operations, spec: jobs_helpers.MakeSpec, kind: str
 ) -> None:
     for n in range(10):
@@ -171,7 +171,7 @@ async def test_submits_that_meet_in_a_key_take_one_place(
     assert sorted(job.spec.concurrency_key or "" for job in claimed) == sorted(f"{KEY}.{n}" for n in range(10))
 
 
-async def test_a_place_that_was_forgotten_is_found(
+async def test_lost_slot_is_found(
     jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     first, _ = await submitted(concurrency_key=KEY), await submitted(concurrency_key=KEY)

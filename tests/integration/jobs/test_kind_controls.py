@@ -1,4 +1,4 @@
-"""Limits of kinds: never more at once, never faster, and nothing while they are paused, however many claim."""
+"""Limits of kinds: concurrency, rate and pause, with any number of concurrent claims."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from tests.integration.jobs import jobs_helpers
 
 @pytest.fixture
 async def unlimited(jobs: Operations) -> AsyncIterator[None]:
-    """Lift what a test does to all kinds."""
+    """Remove the limits for all kinds after a test."""
     yield
     await jobs_helpers.limit(jobs, "*")
     await kind_controls.KindControls(jobs).resume("*")
 
 
 async def pass_time(engine: AsyncEngine, kind: str, seconds: float) -> None:
-    """Let the tokens of a kind be so much older."""
+    """Move the time of a kind's rate tokens into the past."""
     statement = sa.text("UPDATE jobs.kinds SET tokens_at = tokens_at - make_interval(secs => :s) WHERE kind = :kind")
     async with engine.begin() as conn:
         await conn.execute(statement, {"s": seconds, "kind": kind})
 
 
-async def test_never_more_run_than_may_however_many_claim(
+async def test_concurrency_limit_holds_for_any_number_of_claims(
     jobs: Operations, replica: Operations, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     await jobs_helpers.limit(jobs, kind, max_running=3)
@@ -58,7 +58,7 @@ async def test_never_more_run_than_may_however_many_claim(
     assert 1 <= most <= 3
 
 
-async def test_claims_that_come_at_once_share_what_is_left(
+async def test_concurrent_claims_share_the_remaining_capacity(
     jobs: Operations, replica: Operations, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     await jobs_helpers.limit(jobs, kind, max_running=4)
@@ -75,7 +75,7 @@ async def test_claims_that_come_at_once_share_what_is_left(
         await jobs_helpers.complete(jobs, *(job.job_id for job in listed.jobs))
 
 
-async def test_a_limit_for_all_kinds_bounds_them_together(
+async def test_total_limit_bounds_all_kinds_together(
     jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, unlimited: None
 ) -> None:
     other = f"{kind}.other"
@@ -90,7 +90,7 @@ async def test_a_limit_for_all_kinds_bounds_them_together(
     assert await jobs.claim(worker="w1", kinds=[kind, other], limit=100) == []
 
 
-async def test_a_limited_kind_does_not_keep_the_others_back(
+async def test_limited_kind_does_not_delay_other_kinds(
     jobs: Operations, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     other = f"{kind}.other"
@@ -102,7 +102,7 @@ async def test_a_limited_kind_does_not_keep_the_others_back(
     assert sorted(job.spec.kind for job in claimed) == [kind] + [other] * 3
 
 
-async def test_a_limit_is_kept_by_a_replica_that_has_not_heard_of_it(
+async def test_replica_without_the_broadcast_keeps_a_limit(
     jobs: Operations, replica: Operations, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     assert await jobs_helpers.claim(replica, kind) == []
@@ -118,34 +118,32 @@ async def test_a_limit_is_kept_by_a_replica_that_has_not_heard_of_it(
     assert len(listed.jobs) == 1
 
 
-async def test_so_many_begin_in_a_period_and_no_more(
+async def test_rate_bounds_the_starts_of_a_period(
     jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
-    made = [(await submitted()).job_id for _ in range(12)]
+    job_ids = [(await submitted()).job_id for _ in range(12)]
     await jobs_helpers.limit(jobs, kind, rate_count=4, rate_period=timedelta(hours=1))
-    assert await jobs_helpers.claim(jobs, kind) == made[:4]
+    assert await jobs_helpers.claim(jobs, kind) == job_ids[:4]
     assert await jobs_helpers.claim(jobs, kind) == []
     await pass_time(jobs_engine, kind, 60 * 14)
     assert await jobs_helpers.claim(jobs, kind) == []
     await pass_time(jobs_engine, kind, 60 * 2)
-    assert await jobs_helpers.claim(jobs, kind) == made[4:5]
+    assert await jobs_helpers.claim(jobs, kind) == job_ids[4:5]
     await pass_time(jobs_engine, kind, 3600 * 24)
-    assert await jobs_helpers.claim(jobs, kind) == made[5:9], "a burst is never more than the count"
+    assert await jobs_helpers.claim(jobs, kind) == job_ids[5:9], "a burst is never more than the count"
 
 
-async def test_setting_a_rate_again_gives_no_second_burst(
-    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
-) -> None:
-    made = [(await submitted()).job_id for _ in range(9)]
+async def test_setting_a_rate_again_adds_no_burst(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> None:
+    job_ids = [(await submitted()).job_id for _ in range(9)]
     for _ in range(2):
         await jobs_helpers.limit(jobs, kind, rate_count=4, rate_period=timedelta(hours=1))
         await jobs_helpers.claim(jobs, kind)
     await jobs_helpers.limit(jobs, kind)
-    assert await jobs_helpers.claim(jobs, kind) == made[4:]
+    assert await jobs_helpers.claim(jobs, kind) == job_ids[4:]
 
 
 @pytest.mark.parametrize("paused", ["kind", "*"])
-async def test_nothing_of_a_paused_kind_begins_and_what_runs_goes_on(
+async def test_paused_kind_starts_no_job_and_running_ones_continue(
     jobs: Operations, submitted: jobs_helpers.Submit, kind: str, unlimited: None, paused: str
 ) -> None:
     steering, name = kind_controls.KindControls(jobs), kind if paused == "kind" else "*"
@@ -161,16 +159,16 @@ async def test_nothing_of_a_paused_kind_begins_and_what_runs_goes_on(
     assert await jobs_helpers.claim(jobs, kind) == [waiting.job_id]
 
 
-async def test_the_limits_of_a_kind_nobody_knows_can_be_set(jobs: Operations) -> None:
+async def test_limits_of_an_unregistered_kind_can_be_set(jobs: Operations) -> None:
     kind = f"demo.{uuid4().hex}"
     await jobs_helpers.limit(jobs, kind, max_running=2)
     assert (await jobs.kinds.get([kind]))[kind].is_limited
 
 
-async def test_turns_advance_past_a_kind_that_somebody_has_locked(
+async def test_ranks_advance_past_a_locked_kind(
     jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
-    """A claim locks the limits of several kinds in its order: who waited for them in another one could meet it half-way."""
+    """A claim locks the limits of several kinds in its order: waiting for them in another order could deadlock."""
     for _ in range(2):
         await submitted()
     assert len(await jobs_helpers.claim(jobs, kind, 1)) == 1

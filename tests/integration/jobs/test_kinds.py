@@ -1,4 +1,4 @@
-"""Kinds: what their workers declare of them is what specs that leave it open get."""
+"""Kinds: specs get the registered defaults for omitted fields."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from repruv.jobs.v1 import job_pb2, jobs_service_pb2, kind_pb2
 from services.jobs import kinds
 from services.jobs.operations import Operations
 from tests.integration.jobs import jobs_helpers
-from tests.integration.jobs.jobs_server import Served
+from tests.integration.jobs.jobs_server import JobsApi
 
 
-async def submit(served: Served, kind: str, **spec: Any) -> jobs_service_pb2.SubmitJobResponse:
-    """Submit a job; gives the whole answer."""
-    made = job_pb2.JobSpec(kind=kind, owner_id=str(uuid4()), **spec)
-    request = jobs_service_pb2.SubmitJobRequest(job_id=str(ids.uuid7()), spec=made)
-    response: jobs_service_pb2.SubmitJobResponse = await served.call(served.jobs.SubmitJob, request)
+async def submit(jobs_api: JobsApi, kind: str, **spec: Any) -> jobs_service_pb2.SubmitJobResponse:
+    """Submit a job; return the whole response."""
+    job_spec = job_pb2.JobSpec(kind=kind, owner_id=str(uuid4()), **spec)
+    request = jobs_service_pb2.SubmitJobRequest(job_id=str(ids.uuid7()), spec=job_spec)
+    response: jobs_service_pb2.SubmitJobResponse = await jobs_api.call(jobs_api.jobs.SubmitJob, request)
     return response
 
 
-async def test_a_kind_that_nobody_serves_is_accepted_and_told(served: Served, kind: str) -> None:
-    answer = await submit(served, kind)
+async def test_job_of_a_kind_without_a_worker_is_accepted_and_reported(jobs_api: JobsApi, kind: str) -> None:
+    answer = await submit(jobs_api, kind)
     assert (answer.created, answer.has_worker) == (True, False)
     job = answer.job
     assert (job.max_attempts, job.spec.backoff.seconds, job.spec.max_backoff.seconds) == (3, 1, 60)
     assert (job.spec.attempt_timeout.seconds, job.HasField("deadline")) == (600, False)
 
 
-async def test_what_a_spec_leaves_open_is_taken_from_the_kind(served: Served, kind: str) -> None:
+async def test_omitted_fields_of_a_spec_are_defaults_of_the_kind(jobs_api: JobsApi, kind: str) -> None:
     defaults = kind_pb2.KindDefaults(
         max_attempts=7,
         backoff=Duration(seconds=2),
@@ -42,11 +42,11 @@ async def test_what_a_spec_leaves_open_is_taken_from_the_kind(served: Served, ki
         total_timeout=Duration(seconds=300),
         priority=5,
     )
-    await served.declare(kind_pb2.KindDeclaration(kind=kind, defaults=defaults, notify_owner=True))
-    open_, given = (
-        await submit(served, kind),
+    await jobs_api.register(kind_pb2.KindDeclaration(kind=kind, defaults=defaults, notify_owner=True))
+    omitted, explicit = (
+        await submit(jobs_api, kind),
         await submit(
-            served,
+            jobs_api,
             kind,
             max_attempts=2,
             backoff=Duration(seconds=3),
@@ -56,31 +56,31 @@ async def test_what_a_spec_leaves_open_is_taken_from_the_kind(served: Served, ki
             priority=-1,
         ),
     )
-    assert (open_.has_worker, given.has_worker) == (True, True)
+    assert (omitted.has_worker, explicit.has_worker) == (True, True)
 
-    def taken(job: job_pb2.Job) -> tuple[int, ...]:
+    def settings_of(job: job_pb2.Job) -> tuple[int, ...]:
         spec = job.spec
         durations = (spec.backoff, spec.max_backoff, spec.attempt_timeout, spec.total_timeout)
-        return (spec.max_attempts, *(one.seconds for one in durations), spec.priority)
+        return (spec.max_attempts, *(duration.seconds for duration in durations), spec.priority)
 
-    assert taken(open_.job) == (7, 2, 20, 30, 300, 5)
-    assert taken(given.job) == (2, 3, 4, 5, 6, -1)
-    assert open_.job.notify_owner
-    assert open_.job.max_attempts == 7
-    assert open_.job.deadline.ToDatetime(UTC) == open_.job.create_time.ToDatetime(UTC) + timedelta(seconds=300)
+    assert settings_of(omitted.job) == (7, 2, 20, 30, 300, 5)
+    assert settings_of(explicit.job) == (2, 3, 4, 5, 6, -1)
+    assert omitted.job.notify_owner
+    assert omitted.job.max_attempts == 7
+    assert omitted.job.deadline.ToDatetime(UTC) == omitted.job.create_time.ToDatetime(UTC) + timedelta(seconds=300)
 
 
-async def test_the_latest_declaration_counts_and_limits_stay(jobs: Operations, kind: str) -> None:
+async def test_latest_registration_wins_and_limits_stay(jobs: Operations, kind: str) -> None:
     await jobs_helpers.limit(jobs, kind, max_running=2)
     for attempts in (5, None):
         defaults = {"max_attempts": attempts} if attempts else {}
         await jobs.register("w1", [kinds.Declaration(kind=kind, defaults=defaults, undoes=True)], [])
-        known = (await jobs.kinds.get([kind]))[kind]
-        assert known.defaults.get("max_attempts") == attempts
-        assert (known.is_limited, known.has_worker, known.defaults["undoes"]) == (True, True, True)
+        registered = (await jobs.kinds.get([kind]))[kind]
+        assert registered.defaults.get("max_attempts") == attempts
+        assert (registered.is_limited, registered.has_worker, registered.defaults["undoes"]) == (True, True, True)
 
 
-async def test_a_kind_is_served_for_two_minutes_after_its_declaration() -> None:
+async def test_kind_has_a_worker_for_two_minutes_after_its_registration() -> None:
     now = datetime.now(UTC)
     ages = (timedelta(seconds=119), timedelta(seconds=121))
     assert [kinds.Kind(defaults={}, is_limited=False, declared_at=now - age).has_worker for age in ages] == [
@@ -101,9 +101,9 @@ async def test_a_kind_is_served_for_two_minutes_after_its_declaration() -> None:
         (kind_pb2.KindDefaults(priority=-101), "priority"),
     ],
 )
-async def test_a_default_is_bounded_as_what_it_stands_for(
-    served: Served, kind: str, declared: kind_pb2.KindDefaults, field: str
+async def test_defaults_have_the_bounds_of_their_fields(
+    jobs_api: JobsApi, kind: str, declared: kind_pb2.KindDefaults, field: str
 ) -> None:
     with pytest.raises(errors.InvalidArgument) as caught:
-        await served.declare(kind_pb2.KindDeclaration(kind=kind, defaults=declared))
+        await jobs_api.register(kind_pb2.KindDeclaration(kind=kind, defaults=declared))
     assert caught.value.field == field

@@ -1,4 +1,4 @@
-"""Claims that wait: one waiting call gets the job, no other is woken, and cancelled calls lose nothing."""
+"""Long polls: one waiting call gets the job, no other is woken, and cancelled calls lose no job."""
 
 from __future__ import annotations
 
@@ -24,136 +24,138 @@ from services.jobs.operators import kind_controls
 from services.jobs.settings import Settings
 from tests.integration.jobs import jobs_helpers
 from tests.integration.jobs.claim_calls import LONG, SOON, Callers, Eventually, got
-from tests.integration.jobs.jobs_server import Served, reached
+from tests.integration.jobs.jobs_server import JobsApi, connect_jobs_api
 
 Signed = Callable[[str], Any]
 
 
-async def test_whoever_waits_gets_what_is_submitted_meanwhile(
-    here: Callers, submitted: jobs_helpers.Submit, kind: str
+async def test_waiting_call_gets_a_job_submitted_meanwhile(
+    callers: Callers, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
-    call = await here.waiting(kind)
+    call = await callers.waiting(kind)
     job = await submitted()
     assert await got(call) == [job.job_id]
 
 
-async def test_whoever_asks_again_waits_for_the_next_one(
-    here: Callers, submitted: jobs_helpers.Submit, kind: str
-) -> None:
+async def test_next_call_waits_for_the_next_job(callers: Callers, submitted: jobs_helpers.Submit, kind: str) -> None:
     for _ in range(5):
-        call = await here.waiting(kind, limit=10)
+        call = await callers.waiting(kind, limit=10)
         job = await submitted()
         assert await got(call) == [job.job_id]
 
 
-async def test_of_two_the_first_gets_the_job_and_the_other_one_goes_on_waiting(
-    here: Callers, submitted: jobs_helpers.Submit, kind: str
+async def test_first_of_two_calls_gets_the_job_and_the_second_keeps_waiting(
+    callers: Callers, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
-    first, second = await here.waiting(kind), await here.waiting(kind)
+    first, second = await callers.waiting(kind), await callers.waiting(kind)
     for call in (first, second):
         job = await submitted()
         assert await got(call) == [job.job_id]
-        assert here.jobs.waiters.count == (call is first)
+        assert callers.jobs.waiters.count == (call is first)
 
 
-async def test_a_wait_ends_empty(here: Callers, kind: str) -> None:
-    call = await here.waiting(kind, wait=timedelta(milliseconds=50))
+async def test_a_wait_ends_empty(callers: Callers, kind: str) -> None:
+    call = await callers.waiting(kind, wait=timedelta(milliseconds=50))
     assert await got(call) == []
-    assert here.jobs.waiters.count == 0
+    assert callers.jobs.waiters.count == 0
 
 
-async def test_what_was_there_already_needs_no_wait(here: Callers, submitted: jobs_helpers.Submit, kind: str) -> None:
-    made = [(await submitted()).job_id for _ in range(3)]
-    assert await got(await here_now(here, kind)) == made
+async def test_runnable_job_is_returned_without_a_wait(
+    callers: Callers, submitted: jobs_helpers.Submit, kind: str
+) -> None:
+    job_ids = [(await submitted()).job_id for _ in range(3)]
+    assert await got(await here_now(callers, kind)) == job_ids
 
 
-async def here_now(here: Callers, kind: str) -> asyncio.Task[list[domain.Job]]:
-    """Call where there is something to claim."""
-    called = here.jobs.long_poll.claim(worker="waits", kinds=[kind], limit=10, wait=LONG)
+async def here_now(callers: Callers, kind: str) -> asyncio.Task[list[domain.Job]]:
+    """Call when a job is ready to claim."""
+    called = callers.jobs.long_poll.claim(worker="waits", kinds=[kind], limit=10, wait=LONG)
     return asyncio.create_task(called)
 
 
-async def test_none_is_lost_however_many_come_and_go(here: Callers, submitted: jobs_helpers.Submit, kind: str) -> None:
-    wanted: set[Any] = set()
-    found: list[Any] = []
-    served = here.jobs.long_poll
+async def test_no_job_is_lost_while_calls_come_and_go(
+    callers: Callers, submitted: jobs_helpers.Submit, kind: str
+) -> None:
+    submitted_ids: set[Any] = set()
+    claimed_ids: list[Any] = []
+    polls = callers.jobs.long_poll
 
     async def work() -> None:
-        while len(found) < 60:
-            claimed = await served.claim(worker="waits", kinds=[kind], limit=2, wait=timedelta(seconds=2))
-            found.extend(job.job_id for job in claimed)
+        while len(claimed_ids) < 60:
+            claimed = await polls.claim(worker="waits", kinds=[kind], limit=2, wait=timedelta(seconds=2))
+            claimed_ids.extend(job.job_id for job in claimed)
 
     async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         for _ in range(5):
             group.create_task(work())
         for _ in range(20):
             jobs = await asyncio.gather(*(submitted() for _ in range(3)))
-            wanted |= {job.job_id for job in jobs}
-    assert sorted(found) == sorted(wanted)
+            submitted_ids |= {job.job_id for job in jobs}
+    assert sorted(claimed_ids) == sorted(submitted_ids)
 
 
-async def test_jobs_of_other_replicas_wake_who_waits_here(
-    heard: list[Callers], spec: jobs_helpers.MakeSpec, kind: str
+async def test_jobs_of_other_replicas_wake_waiting_calls(
+    linked_replicas: list[Callers], spec: jobs_helpers.MakeSpec, kind: str
 ) -> None:
-    one, other = heard
+    one, other = linked_replicas
     call = await one.waiting(kind)
     job, _ = await other.jobs.submit(ids.uuid7(), spec())
     assert await got(call) == [job.job_id]
 
 
-async def test_what_no_doorbell_told_is_found_by_the_reconciler(
-    here: Callers, replica: Operations, spec: jobs_helpers.MakeSpec, kind: str
+async def test_reconciler_finds_jobs_without_a_wake_up(
+    callers: Callers, replica: Operations, spec: jobs_helpers.MakeSpec, kind: str
 ) -> None:
-    call = await here.waiting(kind)
+    call = await callers.waiting(kind)
     job, _ = await replica.submit(ids.uuid7(), spec())
-    await Maintenance(here.jobs).wake_all()
+    await Maintenance(callers.jobs).wake_all()
     assert await got(call) == [job.job_id]
 
 
-async def test_whatever_makes_a_job_runnable_wakes(
-    here: Callers, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+async def test_every_way_to_become_runnable_wakes_a_call(
+    callers: Callers, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
-    jobs = here.jobs
+    jobs = callers.jobs
     holder, follower = await submitted(concurrency_key="k"), await submitted(concurrency_key="k")
     assert await jobs_helpers.claim(jobs, kind) == [holder.job_id]
-    call = await here.waiting(kind)
+    call = await callers.waiting(kind)
     await jobs.finish(holder.job_id, 1, domain.Released())
     assert await got(call) == [holder.job_id], "handed back"
-    call = await here.waiting(kind)
+    call = await callers.waiting(kind)
     await jobs.finish(holder.job_id, 2, jobs_helpers.FINAL)
     assert await got(call) == [follower.job_id], "its place was given on"
-    call = await here.waiting(kind)
+    call = await callers.waiting(kind)
     await jobs.retry(holder.job_id, owner_id=None)
     await jobs.finish(follower.job_id, 1, domain.Completed())
     assert await got(call) == [holder.job_id], "reopened"
-    call = await here.waiting(kind)
+    call = await callers.waiting(kind)
     await jobs.finish(holder.job_id, 3, domain.Snoozed(delay=jobs_helpers.HOUR))
     await jobs_helpers.come_due(jobs, jobs_engine, holder.job_id)
     assert await got(call) == [holder.job_id], "its time has come"
 
 
-async def test_a_pause_that_ends_wakes(here: Callers, submitted: jobs_helpers.Submit, kind: str) -> None:
-    steering = kind_controls.KindControls(here.jobs)
+async def test_resumed_kind_wakes_waiting_calls(callers: Callers, submitted: jobs_helpers.Submit, kind: str) -> None:
+    steering = kind_controls.KindControls(callers.jobs)
     await steering.pause(kind)
     job = await submitted()
-    call = await here.waiting(kind)
+    call = await callers.waiting(kind)
     await steering.resume(kind)
     assert await got(call) == [job.job_id]
 
 
-async def test_whoever_leaves_claims_nothing(here: Callers, submitted: jobs_helpers.Submit, kind: str) -> None:
-    call = await here.waiting(kind)
+async def test_cancelled_call_claims_nothing(callers: Callers, submitted: jobs_helpers.Submit, kind: str) -> None:
+    call = await callers.waiting(kind)
     call.cancel()
-    await here.come(0)
+    await callers.come(0)
     job = await submitted()
     assert (job.state, job.attempt) == (domain.State.PENDING, 0)
-    assert await jobs_helpers.claim(here.jobs, kind) == [job.job_id]
+    assert await jobs_helpers.claim(callers.jobs, kind) == [job.job_id]
 
 
-async def test_the_job_of_one_who_leaves_goes_to_the_next(
-    here: Callers, submitted: jobs_helpers.Submit, kind: str
+async def test_job_of_a_cancelled_call_goes_to_the_next(
+    callers: Callers, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
-    first, second = await here.waiting(kind), await here.waiting(kind)
+    first, second = await callers.waiting(kind), await callers.waiting(kind)
     job = await submitted()
     first.cancel()
     await asyncio.wait([first])
@@ -162,19 +164,19 @@ async def test_the_job_of_one_who_leaves_goes_to_the_next(
     else:
         assert await got(first) == [job.job_id]
         second.cancel()
-    await here.come(0)
+    await callers.come(0)
 
 
-async def test_what_was_claimed_for_one_who_left_is_handed_back(
-    here: Callers, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, eventually: Eventually
+async def test_job_claimed_for_a_cancelled_call_is_handed_back(
+    callers: Callers, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, eventually: Eventually
 ) -> None:
-    await kind_controls.KindControls(here.jobs).set_limits(kind_controls.Limits(kind=kind, max_running=5))
+    await kind_controls.KindControls(callers.jobs).set_limits(kind_controls.Limits(kind=kind, max_running=5))
     job = await submitted()
     async with jobs_engine.begin() as conn:
         # A claim of a kind with limits waits for the row of the kind.
         lock = sa.text("SELECT pg_backend_pid() FROM jobs.kinds WHERE kind = :kind FOR UPDATE")
         pid = (await conn.execute(lock, {"kind": kind})).scalar_one()
-        call = await here_now(here, kind)
+        call = await here_now(callers, kind)
 
         async def stands() -> bool:
             query = sa.text("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE :pid = ANY(pg_blocking_pids(pid)))")
@@ -186,14 +188,14 @@ async def test_what_was_claimed_for_one_who_left_is_handed_back(
         await asyncio.wait([call])
 
     async def is_back() -> bool:
-        now = await here.jobs.get(job.job_id, owner_id=None)
+        now = await callers.jobs.get(job.job_id, owner_id=None)
         return (now.state, now.attempt, now.crashes) == (domain.State.RETRYING, 1, 0)
 
     await eventually(is_back)
-    assert await jobs_helpers.claim(here.jobs, kind) == [job.job_id]
+    assert await jobs_helpers.claim(callers.jobs, kind) == [job.job_id]
 
 
-async def test_a_full_house_answers_at_once(replica: Operations, eventually: Eventually, kind: str) -> None:
+async def test_call_beyond_the_bound_returns_at_once(replica: Operations, eventually: Eventually, kind: str) -> None:
     replica.waiters = waiters.Waiters(lambda *_: None, limit=1)
     replica.long_poll = long_poll.LongPoll(
         replica.waiters, replica.kinds, claim=replica.claim, finish_many=replica.finish_many
@@ -206,25 +208,25 @@ async def test_a_full_house_answers_at_once(replica: Operations, eventually: Eve
     await callers.come(0)
 
 
-async def test_a_call_over_the_wire_waits_and_may_be_cancelled(served: Served, kind: str) -> None:
+async def test_grpc_call_waits_and_may_be_cancelled(jobs_api: JobsApi, kind: str) -> None:
     request = jobs_service_pb2.ClaimJobsRequest(worker="w", kinds=[kind], max_jobs=1, wait=Duration(seconds=20))
-    cancelled = asyncio.create_task(served.call(served.jobs.ClaimJobs, request))
+    cancelled = asyncio.create_task(jobs_api.call(jobs_api.jobs.ClaimJobs, request))
     # Served beside it, and answered after it has begun.
-    assert await served.claim(kind) == []
+    assert await jobs_api.claim(kind) == []
     cancelled.cancel()
     await asyncio.wait([cancelled])
-    call = asyncio.create_task(served.call(served.jobs.ClaimJobs, request))
-    job = await served.submit(kind)
+    call = asyncio.create_task(jobs_api.call(jobs_api.jobs.ClaimJobs, request))
+    job = await jobs_api.submit(kind)
     async with asyncio.timeout(SOON):
         (claimed,) = (await call).jobs
     assert claimed.job_id == job.job_id
 
 
 @pytest.mark.parametrize("wait", [Duration(seconds=-1), Duration(seconds=20, nanos=1_000_000)])
-async def test_a_wait_has_bounds(served: Served, kind: str, wait: Duration) -> None:
+async def test_a_wait_has_bounds(jobs_api: JobsApi, kind: str, wait: Duration) -> None:
     request = jobs_service_pb2.ClaimJobsRequest(worker="w", kinds=[kind], max_jobs=1, wait=wait)
     with pytest.raises(errors.InvalidArgument) as caught:
-        await served.call(served.jobs.ClaimJobs, request)
+        await jobs_api.call(jobs_api.jobs.ClaimJobs, request)
     assert caught.value.field == "wait"
 
 
@@ -246,11 +248,11 @@ async def test_a_service_that_stops_ends_the_wait(
     )
     stop = asyncio.Event()
     serving = asyncio.create_task(jobs_service.serve(config, stop))
-    async with reached(target, signer) as served:
-        assert await served.claim(kind) == []
+    async with connect_jobs_api(target, signer) as jobs_api:
+        assert await jobs_api.claim(kind) == []
         request = jobs_service_pb2.ClaimJobsRequest(worker="w", kinds=[kind], max_jobs=1, wait=Duration(seconds=20))
-        call = asyncio.create_task(served.call(served.jobs.ClaimJobs, request))
-        await served.submit(f"{kind}.else")
+        call = asyncio.create_task(jobs_api.call(jobs_api.jobs.ClaimJobs, request))
+        await jobs_api.submit(f"{kind}.else")
         stop.set()
         answered: list[job_pb2.Job] = list((await call).jobs)
         assert answered == []

@@ -18,7 +18,7 @@ from worker import liveness, probes
 
 
 def read(address: str, path: str) -> str:
-    """Fetch what is there; empty while nobody is."""
+    """Fetch the metrics; empty while nothing listens."""
     try:
         with request.urlopen(f"http://{address}{path}", timeout=5) as answer:
             return str(answer.read().decode())
@@ -26,7 +26,7 @@ def read(address: str, path: str) -> str:
         return ""
 
 
-async def test_jobs_are_counted_by_kind_and_state_and_what_waits_is_timed(
+async def test_jobs_are_counted_by_kind_and_state_and_waits_are_timed(
     jobs_engine: AsyncEngine,
     jobs: operations.Operations,
     submitted: Callable[..., Awaitable[domain.Job]],
@@ -53,7 +53,7 @@ async def test_jobs_are_counted_by_kind_and_state_and_what_waits_is_timed(
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/metrics"])
-async def test_the_service_tells_them_where_it_is_told_to(
+async def test_metrics_are_exposed_at_the_configured_address(
     path: str,
     database_url: Callable[[str], str],
     nats_url: str,

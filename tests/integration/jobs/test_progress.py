@@ -1,4 +1,4 @@
-"""Progress: how far an attempt has come, and when it will be done."""
+"""Progress of attempts, and the estimate of their end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from services.jobs.operations import Operations
 from tests.integration.jobs import jobs_helpers
 
 
-async def test_progress_never_falls_within_an_attempt_nor_passes_the_total(
+async def test_progress_never_decreases_within_an_attempt_nor_exceeds_the_total(
     jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     job = await submitted()
@@ -42,7 +42,7 @@ async def running(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -
 
 
 async def report(jobs: Operations, engine: AsyncEngine, job_id: UUID, done: int, *, after: float) -> domain.Job:
-    """Report progress so many seconds after the report before."""
+    """Report progress the given number of seconds after the previous report."""
     await jobs_helpers.shift(engine, job_id, f"progress_at = clock_timestamp() - make_interval(secs => {after})")
     await jobs.report_progress(job_id, 1, domain.Progress(done=done, total=100))
     return await jobs.get(job_id, owner_id=None)
@@ -54,7 +54,7 @@ def seconds_left(job: domain.Job) -> float:
     return (job.progress.estimate - datetime.now(UTC)).total_seconds()
 
 
-async def test_an_attempt_estimates_its_end_from_how_fast_it_was(
+async def test_end_is_estimated_from_the_speed_of_the_attempt(
     jobs: Operations, jobs_engine: AsyncEngine, running: UUID
 ) -> None:
     await jobs.report_progress(running, 1, domain.Progress(done=0, total=100))
@@ -67,7 +67,7 @@ async def test_an_attempt_estimates_its_end_from_how_fast_it_was(
     assert faster < steady
 
 
-async def test_an_attempt_may_be_silent_for_hours(jobs: Operations, jobs_engine: AsyncEngine, running: UUID) -> None:
+async def test_attempt_may_report_nothing_for_hours(jobs: Operations, jobs_engine: AsyncEngine, running: UUID) -> None:
     await jobs.report_progress(running, 1, domain.Progress(done=1, total=100))
     await report(jobs, jobs_engine, running, 2, after=1)
     late = await report(jobs, jobs_engine, running, 3, after=23 * 3600)
@@ -77,7 +77,7 @@ async def test_an_attempt_may_be_silent_for_hours(jobs: Operations, jobs_engine:
     assert early.progress.done == 4
 
 
-async def test_the_next_attempt_estimates_anew(
+async def test_next_attempt_restarts_the_estimate(
     jobs: Operations, jobs_engine: AsyncEngine, running: UUID, kind: str
 ) -> None:
     await jobs.report_progress(running, 1, domain.Progress(done=0, total=100))
@@ -102,7 +102,7 @@ async def test_a_stale_attempt_reports_nothing(
 
 
 @pytest.mark.parametrize("concurrency_key", [None, "key"])
-async def test_completed_attempt_may_bring_its_last_progress(
+async def test_completed_attempt_may_include_its_last_progress(
     jobs: Operations, submitted: jobs_helpers.Submit, kind: str, concurrency_key: str | None
 ) -> None:
     async def complete(reported: int | None, last: domain.Progress | None) -> tuple[int, int, str]:

@@ -1,4 +1,4 @@
-"""Reading jobs: pages, histories, and only what is one's own."""
+"""Reading jobs: pages, histories, access."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.jobs.operations import Operations
 from tests.integration.jobs import jobs_helpers
 
 
-async def test_jobs_of_others_do_not_exist(jobs: Operations, submitted: jobs_helpers.Submit) -> None:
+async def test_jobs_of_other_owners_are_not_found(jobs: Operations, submitted: jobs_helpers.Submit) -> None:
     job = await submitted()
     stranger = uuid4()
     for call in (
@@ -30,7 +30,7 @@ async def test_jobs_of_others_do_not_exist(jobs: Operations, submitted: jobs_hel
         assert caught.value.code == "job_not_found"
 
 
-async def test_history_tells_attempts_and_transitions(
+async def test_history_has_attempts_and_transitions(
     jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     job = await submitted()
@@ -47,14 +47,14 @@ async def test_history_tells_attempts_and_transitions(
 async def test_pages_of_jobs_are_newest_first_and_complete(
     jobs: Operations, submitted: jobs_helpers.Submit, owner_id: UUID
 ) -> None:
-    made = [(await submitted()).job_id for _ in range(5)]
-    seen: list[UUID] = []
+    job_ids = [(await submitted()).job_id for _ in range(5)]
+    listed: list[UUID] = []
     token = ""
     while True:
         page = await jobs.list_page(
             owner_id=owner_id, states=[], kinds=[], parent_id=None, page_size=2, page_token=token
         )
-        seen += [job.job_id for job in page.jobs]
+        listed += [job.job_id for job in page.jobs]
         token = page.next_page_token
         if not token:
             break
@@ -63,13 +63,11 @@ async def test_pages_of_jobs_are_newest_first_and_complete(
                 owner_id=owner_id, states=[State.FAILED], kinds=[], parent_id=None, page_size=2, page_token=token
             )
         assert caught.value.field == "page_token"
-    assert seen == made[::-1]
+    assert listed == job_ids[::-1]
 
 
 @pytest.mark.parametrize("position", [["x", "y"], ["2026-01-01", "y"], ["x", str(UUID(int=0))]])
-async def test_a_position_that_makes_no_sense_is_the_clients_mistake(
-    jobs: Operations, owner_id: UUID, position: list[str]
-) -> None:
+async def test_invalid_position_is_an_invalid_argument(jobs: Operations, owner_id: UUID, position: list[str]) -> None:
     token = paging.token(position, filters=(str(owner_id), [], []))
     with pytest.raises(errors.InvalidArgument) as caught:
         await jobs.list_page(owner_id=owner_id, states=[], kinds=[], parent_id=None, page_size=2, page_token=token)

@@ -1,4 +1,4 @@
-"""Leases: dead workers lose their jobs, living ones keep them, and a zombie changes nothing."""
+"""Leases: dead workers lose their jobs, living ones keep them, and a stale worker changes nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from services.jobs.operations import Operations
 from tests.integration.jobs import jobs_helpers
 
 
-async def test_a_zombie_can_neither_finish_nor_report_nor_renew(
+async def test_stale_worker_can_neither_finish_nor_report_nor_renew(
     jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     job = await submitted()
@@ -69,7 +69,7 @@ async def test_crashes_do_not_use_up_attempts_but_have_a_limit(
     assert rescued.error.code == "worker_crashed"
 
 
-async def test_after_a_standstill_the_workers_get_time_to_renew(
+async def test_workers_get_time_to_renew_after_a_standstill(
     jobs: Operations,
     jobs_engine: AsyncEngine,
     submitted: jobs_helpers.Submit,
@@ -126,7 +126,7 @@ async def test_rescues_and_claims_of_many_owners_do_not_deadlock(
         )
 
 
-async def test_the_reconciler_knows_when_to_look_again(
+async def test_reconciler_sleeps_until_the_next_due_time(
     jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     loops = reconciler.Reconciler(Maintenance(jobs))
@@ -138,10 +138,10 @@ async def test_the_reconciler_knows_when_to_look_again(
     assert await loops.reconcile() == reconciler.BUSY_SECONDS, "a job waits"
     await jobs_helpers.claim_one(jobs, kind)
     await jobs_helpers.shift(jobs_engine, job.job_id, "lease_until = now() + interval '600 ms'")
-    found = await rest()
-    assert found is not None
-    assert found <= 0.6, "a lease expires"
+    seconds = await rest()
+    assert seconds is not None
+    assert seconds <= 0.6, "a lease expires"
     await jobs.finish(job.job_id, 1, domain.Snoozed(delay=timedelta(seconds=0.4)))
-    found = await rest()
-    assert found is not None
-    assert found <= 0.4, "a job is due"
+    seconds = await rest()
+    assert seconds is not None
+    assert seconds <= 0.4, "a job is due"

@@ -1,4 +1,4 @@
-"""What is deleted after its time, what must stay, and what a deletion costs."""
+"""Retention: deleted rows, kept rows, and the cost of a deletion."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Ended = Callable[..., Awaitable[Job]]
 
 @pytest.fixture
 def ended(jobs: operations.Operations, jobs_engine: AsyncEngine, spec: Callable[..., domain.Spec], kind: str) -> Ended:
-    """Make a job of this test's kind that has ended so long ago."""
+    """Make an ended job of this test's kind with the given age."""
 
-    async def make(age: timedelta, **given: Any) -> Job:
-        job, _ = await jobs.submit(ids.uuid7(), spec(**given))
+    async def make(age: timedelta, **parameters: Any) -> Job:
+        job, _ = await jobs.submit(ids.uuid7(), spec(**parameters))
         [claimed] = await jobs.claim(worker="w", kinds=[kind], limit=1)
         assert claimed.job_id == job.job_id
         await jobs.save_checkpoint(job.job_id, 1, "done", 1)
@@ -39,15 +39,15 @@ def ended(jobs: operations.Operations, jobs_engine: AsyncEngine, spec: Callable[
 
 @pytest.fixture
 def clean(jobs_engine: AsyncEngine) -> Callable[..., Awaitable[tuple[retention.Deleted, list[int]]]]:
-    """Clean without pauses; gives what was deleted and what was reported meanwhile."""
+    """Clean without pauses; return the counts of deleted rows and the reported progress."""
 
-    async def call(**given: Any) -> tuple[retention.Deleted, list[int]]:
+    async def call(**parameters: Any) -> tuple[retention.Deleted, list[int]]:
         reported: list[int] = []
 
         async def report(count: int) -> None:
             reported.append(count)
 
-        return await retention.clean(jobs_engine, report, pause_seconds=0.0, **given), reported
+        return await retention.clean(jobs_engine, report, pause_seconds=0.0, **parameters), reported
 
     return call
 
@@ -62,7 +62,7 @@ async def age_job(engine: AsyncEngine, job_id: UUID, age: timedelta) -> None:
 
 
 async def rows_of(engine: AsyncEngine, job_id: UUID) -> dict[str, int]:
-    """Count what there is of a job, by table."""
+    """Count the rows of a job by table."""
     tables = (schema.jobs, schema.attempts, schema.checkpoints, schema.job_events)
     async with engine.connect() as conn:
         return {
@@ -77,7 +77,7 @@ GONE = {"jobs": 0, "attempts": 0, "checkpoints": 0, "job_events": 0}
 THERE = {"jobs": 1, "attempts": 1, "checkpoints": 1, "job_events": 3}
 
 
-async def test_ended_jobs_go_with_everything_after_seven_days(
+async def test_ended_jobs_are_deleted_with_all_rows_after_seven_days(
     jobs_engine: AsyncEngine, ended: Ended, clean: Clean
 ) -> None:
     old = await ended(WEEK + timedelta(minutes=1))
@@ -90,7 +90,7 @@ async def test_ended_jobs_go_with_everything_after_seven_days(
     assert reported[-1] == deleted.jobs
 
 
-async def test_a_kind_keeps_its_jobs_as_long_as_it_declares(
+async def test_kind_keeps_its_jobs_for_its_retention(
     jobs: operations.Operations, jobs_engine: AsyncEngine, ended: Ended, clean: Clean, kind: str
 ) -> None:
     await jobs.register("w", [kinds.Declaration(kind=kind, retention=timedelta(days=30))], [])
@@ -102,7 +102,7 @@ async def test_a_kind_keeps_its_jobs_as_long_as_it_declares(
     assert await rows_of(jobs_engine, job.job_id) == GONE
 
 
-async def test_jobs_of_a_kind_without_a_row_go_too(
+async def test_jobs_of_a_kind_without_a_row_are_deleted(
     jobs_engine: AsyncEngine, ended: Ended, clean: Clean, kind: str
 ) -> None:
     job = await ended(WEEK * 2)
@@ -112,7 +112,7 @@ async def test_jobs_of_a_kind_without_a_row_go_too(
     assert await rows_of(jobs_engine, job.job_id) == GONE
 
 
-async def test_what_has_not_ended_stays(
+async def test_unfinished_jobs_stay(
     jobs: operations.Operations, jobs_engine: AsyncEngine, submitted: Callable[..., Any], clean: Clean
 ) -> None:
     job = await submitted()
@@ -123,7 +123,7 @@ async def test_what_has_not_ended_stays(
     assert (await jobs.get(job.job_id, owner_id=None)).state is domain.State.PENDING
 
 
-async def test_parents_and_children_wait_for_each_other(
+async def test_parents_and_children_are_deleted_only_after_both_have_ended(
     jobs: operations.Operations, jobs_engine: AsyncEngine, submitted: Callable[..., Any], clean: Clean, kind: str
 ) -> None:
     parent = await submitted()
@@ -148,23 +148,23 @@ async def test_parents_and_children_wait_for_each_other(
     assert (await rows_of(jobs_engine, second.job_id))["jobs"] == 1
 
 
-async def test_it_works_in_batches_and_goes_on_where_it_was_cut_off(
+async def test_retention_works_in_batches_and_continues_after_an_interruption(
     jobs_engine: AsyncEngine, ended: Ended, clean: Clean
 ) -> None:
     await clean()
-    made = [await ended(WEEK * 2) for _ in range(5)]
+    jobs_ended = [await ended(WEEK * 2) for _ in range(5)]
     # Ended in one transaction they have one time.
     async with jobs_engine.begin() as conn:
-        statement = sa.update(schema.jobs).where(schema.jobs.c.job_id.in_([job.job_id for job in made]))
+        statement = sa.update(schema.jobs).where(schema.jobs.c.job_id.in_([job.job_id for job in jobs_ended]))
         await conn.execute(statement.values(finished_at=datetime(2020, 1, 1, tzinfo=UTC)))
     cut_off, reported = await clean(batch=2, max_batches=2)
     assert (cut_off.jobs, cut_off.is_complete, reported) == (4, False, [2, 4])
     rest, _ = await clean(batch=2)
     assert (rest.jobs, rest.is_complete) == (1, True)
-    assert [await rows_of(jobs_engine, job.job_id) for job in made] == [GONE] * 5
+    assert [await rows_of(jobs_engine, job.job_id) for job in jobs_ended] == [GONE] * 5
 
 
-async def test_a_job_that_is_being_retried_meanwhile_is_left_alone(
+async def test_job_retried_concurrently_is_not_deleted(
     jobs: operations.Operations, jobs_engine: AsyncEngine, submitted: Callable[..., Any], clean: Clean
 ) -> None:
     job = await submitted()
@@ -176,7 +176,7 @@ async def test_a_job_that_is_being_retried_meanwhile_is_left_alone(
     assert (await rows_of(jobs_engine, job.job_id))["jobs"] == 1
 
 
-async def test_a_reader_whose_place_was_deleted_is_told_so(
+async def test_reader_of_deleted_events_gets_an_error(
     jobs: operations.Operations, jobs_engine: AsyncEngine, ended: Ended, clean: Clean, owner_id: UUID
 ) -> None:
     await ended(timedelta())
@@ -196,7 +196,7 @@ async def test_a_reader_whose_place_was_deleted_is_told_so(
     assert await jobs.list_events(owner_id, after=9, limit=500) == ([], 9)
 
 
-async def test_workers_that_were_not_seen_for_a_day_go(
+async def test_workers_silent_for_a_day_are_deleted(
     jobs: operations.Operations, jobs_engine: AsyncEngine, clean: Clean, kind: str
 ) -> None:
     for name in ("seen", "gone"):
@@ -211,7 +211,7 @@ async def test_workers_that_were_not_seen_for_a_day_go(
     assert {f"{kind}-seen"} == left & {f"{kind}-seen", f"{kind}-gone"}
 
 
-async def test_kinds_that_say_nothing_go(
+async def test_kinds_without_registration_or_jobs_are_deleted(
     jobs: operations.Operations,
     jobs_engine: AsyncEngine,
     clean: Clean,
@@ -239,8 +239,8 @@ async def test_kinds_that_say_nothing_go(
         assert (await conn.execute(sa.select(schema.kinds).where(schema.kinds.c.kind == "*"))).first() is not None
 
 
-async def test_its_statements_read_no_table_through(jobs_engine: AsyncEngine, kind: str) -> None:
-    given = {
+async def test_statements_scan_no_table(jobs_engine: AsyncEngine, kind: str) -> None:
+    parameters = {
         "kind": kind,
         "until": datetime.now(UTC),
         "after_time": datetime(1970, 1, 1, tzinfo=UTC),
@@ -261,7 +261,7 @@ async def test_its_statements_read_no_table_through(jobs_engine: AsyncEngine, ki
         # A small table would be read through whatever its indexes.
         await conn.execute(sa.text("SET LOCAL enable_seqscan = off"))
         for statement in statements:
-            used = {name: given[name] for name in statement.compile().params}
+            used = {name: parameters[name] for name in statement.compile().params}
             explained = sa.text(f"EXPLAIN {statement.text}").bindparams(
                 *(sa.bindparam(name, type_=sa.Interval) for name in used if name in {"age", "unknown"})
             )

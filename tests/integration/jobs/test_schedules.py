@@ -1,4 +1,4 @@
-"""Schedules on a real database: what fires, how often, and what is left out. Time passes by shifting rows."""
+"""Schedules on a real database: firing, missed times, overlap. Time passes by shifting rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DAILY = "0 0 * * *"
 
 
 class Replica:
-    """One schedule of one test, as a replica of the jobs service and as a test sees it."""
+    """One schedule of one test, seen by a replica of the jobs service and by the test."""
 
     def __init__(self, engine: AsyncEngine, jobs: operations.Operations, kind: str) -> None:
         self.name = f"{kind}.schedule"
@@ -33,22 +33,22 @@ class Replica:
         self.jobs = jobs
         self.schedules = schedule_operations.Schedules(engine, jobs.transaction, jobs.kinds)
 
-    async def declare(self, **given: Any) -> Schedule:
-        declared = {"name": self.name, "kind": self.kind, "payload": {"n": 1}, "cron": DAILY, **given}
+    async def register(self, **arguments: Any) -> Schedule:
+        declared = {"name": self.name, "kind": self.kind, "payload": {"n": 1}, "cron": DAILY, **arguments}
         async with self.engine.begin() as conn:
             await schedule_operations.register(conn, [cron.Declaration(**declared)], datetime.now(UTC))
         return await self.get()
 
     async def get(self) -> Schedule:
-        return next(one for one in await self.schedules.list_all() if one.declaration.name == self.name)
+        return next(item for item in await self.schedules.list_all() if item.declaration.name == self.name)
 
     async def set(self, **values: Any) -> None:
-        mine = schema.schedules.c.name == self.name
+        is_own = schema.schedules.c.name == self.name
         async with self.engine.begin() as conn:
-            await conn.execute(sa.update(schema.schedules).where(mine).values(**values))
+            await conn.execute(sa.update(schema.schedules).where(is_own).values(**values))
 
     async def make_due(self, missed: timedelta = timedelta()) -> datetime:
-        """Let the time come that was last midnight, or so long before; gives it."""
+        """Make last midnight, or a time before it, due; return that time."""
         time = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - missed
         await self.set(next_at=time)
         return time
@@ -70,15 +70,15 @@ class Replica:
 @pytest.fixture
 async def schedule(jobs_engine: AsyncEngine, jobs: operations.Operations, kind: str) -> AsyncIterator[Replica]:
     """Yield a schedule of this test, not registered yet; delete it afterwards."""
-    made = Replica(jobs_engine, jobs, kind)
-    yield made
+    replica = Replica(jobs_engine, jobs, kind)
+    yield replica
     async with jobs_engine.begin() as conn:
         await conn.execute(sa.delete(schema.schedules).where(schema.schedules.c.name.like(f"{kind}%")))
 
 
-async def test_a_declared_schedule_comes_at_its_next_time(schedule: Replica) -> None:
+async def test_registered_schedule_fires_at_its_next_time(schedule: Replica) -> None:
     before = datetime.now(UTC)
-    declared = await schedule.declare(cron="0 9 * * *", time_zone="Europe/Berlin")
+    declared = await schedule.register(cron="0 9 * * *", time_zone="Europe/Berlin")
     assert declared.next_at == cron.CronExpression("0 9 * * *", "Europe/Berlin").next(before)
     assert (declared.paused_at, declared.last_at, declared.last_job_id) == (None, None, None)
     assert declared.declaration.time_zone == "Europe/Berlin"
@@ -86,8 +86,8 @@ async def test_a_declared_schedule_comes_at_its_next_time(schedule: Replica) -> 
     assert await schedule.fired() == []
 
 
-async def test_a_due_schedule_makes_one_job_of_the_system(schedule: Replica) -> None:
-    await schedule.declare(payload={"batch": 7})
+async def test_due_schedule_submits_one_system_job(schedule: Replica) -> None:
+    await schedule.register(payload={"batch": 7})
     time = await schedule.make_due()
     assert await schedule.schedules.fire() == 1
     [job] = await schedule.fired()
@@ -105,15 +105,15 @@ async def test_the_job_has_the_defaults_of_its_kind(schedule: Replica) -> None:
         kind=schedule.kind, defaults={"max_attempts": 9, "attempt_timeout": timedelta(seconds=5)}
     )
     await schedule.jobs.register("w", [declared], [])
-    await schedule.declare()
+    await schedule.register()
     await schedule.make_due()
     await schedule.schedules.fire()
     [job] = await schedule.fired()
     assert (job.spec.max_attempts, job.spec.attempt_timeout) == (9, timedelta(seconds=5))
 
 
-async def test_two_replicas_that_fire_at_once_make_one_job(schedule: Replica) -> None:
-    await schedule.declare(overlap=Overlap.ALLOW)
+async def test_two_replicas_that_fire_at_once_submit_one_job(schedule: Replica) -> None:
+    await schedule.register(overlap=Overlap.ALLOW)
     for _ in range(5):
         time = await schedule.make_due()
         replicas = [
@@ -125,8 +125,8 @@ async def test_two_replicas_that_fire_at_once_make_one_job(schedule: Replica) ->
     assert [job.job_id for job in await schedule.fired()] == [cron.job_id(schedule.name, time)]
 
 
-async def test_a_time_that_was_fired_before_a_backup_was_restored_is_not_fired_again(schedule: Replica) -> None:
-    await schedule.declare(overlap=Overlap.ALLOW)
+async def test_time_fired_before_a_restore_is_not_fired_again(schedule: Replica) -> None:
+    await schedule.register(overlap=Overlap.ALLOW)
     time = await schedule.make_due()
     await schedule.schedules.fire()
     # The row as it was before: as if it alone came from a backup.
@@ -134,15 +134,15 @@ async def test_a_time_that_was_fired_before_a_backup_was_restored_is_not_fired_a
     assert await schedule.schedules.fire() == 1
     assert len(await schedule.fired()) == 1
     # Not even with another payload, which makes it another job.
-    await schedule.declare(payload={"n": 2}, overlap=Overlap.ALLOW)
+    await schedule.register(payload={"n": 2}, overlap=Overlap.ALLOW)
     await schedule.set(next_at=time)
     assert await schedule.schedules.fire() == 1
     assert [job.spec.payload for job in await schedule.fired()] == [{"n": 1}]
 
 
-async def test_nothing_is_made_without_the_advance(schedule: Replica) -> None:
+async def test_job_and_advance_are_one_transaction(schedule: Replica) -> None:
     """A crash between the job and the advance leaves neither: they are one transaction."""
-    await schedule.declare()
+    await schedule.register()
     time = await schedule.make_due()
     with pytest.raises(RuntimeError):
         async with schedule.jobs.transaction() as tx:
@@ -157,26 +157,26 @@ async def test_nothing_is_made_without_the_advance(schedule: Replica) -> None:
     [(CatchUp.LAST, 3, 1), (CatchUp.ALL, 3, 4), (CatchUp.ALL, 3_000, 100)],
 )
 async def test_missed_times_are_caught_up(schedule: Replica, catch_up: CatchUp, missed: int, count: int) -> None:
-    await schedule.declare(catch_up=catch_up, overlap=Overlap.ALLOW)
+    await schedule.register(catch_up=catch_up, overlap=Overlap.ALLOW)
     latest = await schedule.make_due(timedelta(days=missed)) + timedelta(days=missed)
     assert await schedule.schedules.fire() == 1
-    made = await schedule.fired()
+    replica = await schedule.fired()
     times = [latest - timedelta(days=day) for day in range(count - 1, -1, -1)]
-    assert [ids.timestamp_of(job.job_id) for job in made] == times
-    assert (await schedule.get()).last_job_id == made[-1].job_id
+    assert [ids.timestamp_of(job.job_id) for job in replica] == times
+    assert (await schedule.get()).last_job_id == replica[-1].job_id
 
 
-async def test_none_makes_the_job_of_a_time_that_has_just_come(schedule: Replica) -> None:
-    await schedule.declare(cron="* * * * *", catch_up=CatchUp.NONE)
+async def test_policy_none_fires_a_time_that_has_just_come(schedule: Replica) -> None:
+    await schedule.register(cron="* * * * *", catch_up=CatchUp.NONE)
     await schedule.set(next_at=datetime.now(UTC) - timedelta(minutes=7))
     assert await schedule.schedules.fire() == 1
     [job] = await schedule.fired()
     assert datetime.now(UTC) - ids.timestamp_of(job.job_id) < timedelta(minutes=2)
 
 
-async def test_what_none_missed_is_left_out(schedule: Replica) -> None:
+async def test_policy_none_leaves_missed_times_out(schedule: Replica) -> None:
     last_hour = datetime.now(UTC).hour - 1
-    await schedule.declare(cron=f"0 {last_hour % 24} * * *", catch_up=CatchUp.NONE)
+    await schedule.register(cron=f"0 {last_hour % 24} * * *", catch_up=CatchUp.NONE)
     before = (await schedule.get()).next_at
     assert before is not None
     await schedule.set(next_at=before - timedelta(days=1))
@@ -185,12 +185,12 @@ async def test_what_none_missed_is_left_out(schedule: Replica) -> None:
     assert (await schedule.get()).next_at == before
 
 
-async def test_skip_leaves_a_time_out_while_the_previous_job_is_under_way(schedule: Replica) -> None:
-    await schedule.declare(overlap=Overlap.SKIP)
+async def test_policy_skip_leaves_a_time_out_while_the_previous_job_runs(schedule: Replica) -> None:
+    await schedule.register(overlap=Overlap.SKIP)
     await schedule.make_due()
     await schedule.schedules.fire()
     [first] = await schedule.fired()
-    await schedule.declare(cron="0 12 * * *", overlap=Overlap.SKIP)
+    await schedule.register(cron="0 12 * * *", overlap=Overlap.SKIP)
     held: list[domain.Job] = []
     # While it is pending, and while it runs.
     for _ in range(2):
@@ -207,8 +207,8 @@ async def test_skip_leaves_a_time_out_while_the_previous_job_is_under_way(schedu
     assert (await schedule.get()).last_job_id == second.job_id
 
 
-async def test_queue_lets_the_next_job_wait_for_the_previous_one(schedule: Replica) -> None:
-    await schedule.declare(overlap=Overlap.QUEUE, catch_up=CatchUp.ALL)
+async def test_policy_queue_makes_the_next_job_wait(schedule: Replica) -> None:
+    await schedule.register(overlap=Overlap.QUEUE, catch_up=CatchUp.ALL)
     await schedule.make_due(timedelta(days=1))
     await schedule.schedules.fire()
     first, second = await schedule.fired()
@@ -219,41 +219,41 @@ async def test_queue_lets_the_next_job_wait_for_the_previous_one(schedule: Repli
     assert [job.job_id for job in await schedule.claim()] == [second.job_id]
 
 
-async def test_allow_lets_them_run_beside_each_other(schedule: Replica) -> None:
-    await schedule.declare(overlap=Overlap.ALLOW, catch_up=CatchUp.ALL)
+async def test_policy_allow_lets_jobs_run_concurrently(schedule: Replica) -> None:
+    await schedule.register(overlap=Overlap.ALLOW, catch_up=CatchUp.ALL)
     await schedule.make_due(timedelta(days=1))
     await schedule.schedules.fire()
     assert len(await schedule.claim()) == 2
 
 
-async def test_declaring_again_keeps_what_happened_and_the_next_time(schedule: Replica) -> None:
-    await schedule.declare()
+async def test_repeated_registration_keeps_history_and_next_time(schedule: Replica) -> None:
+    await schedule.register()
     await schedule.make_due(timedelta(days=1))
     await schedule.schedules.fire()
     due = await schedule.make_due()
     fired = await schedule.get()
-    again = await schedule.declare(payload={"n": 2}, catch_up=CatchUp.ALL)
+    again = await schedule.register(payload={"n": 2}, catch_up=CatchUp.ALL)
     assert (again.next_at, again.last_at, again.last_job_id) == (due, fired.last_at, fired.last_job_id)
     assert (again.declaration.payload, again.declaration.catch_up) == ({"n": 2}, CatchUp.ALL)
 
 
 @pytest.mark.parametrize("other", [{"cron": "0 0 1 1 *"}, {"cron": DAILY, "time_zone": "Asia/Tokyo"}])
-async def test_other_times_are_computed_anew(schedule: Replica, other: dict[str, str]) -> None:
-    await schedule.declare()
+async def test_changed_cron_recomputes_the_next_time(schedule: Replica, other: dict[str, str]) -> None:
+    await schedule.register()
     await schedule.make_due()
-    again = await schedule.declare(**other)
+    again = await schedule.register(**other)
     expected = cron.CronExpression(other["cron"], other.get("time_zone", "UTC")).next(datetime.now(UTC))
     assert again.next_at == expected
 
 
-async def test_a_paused_schedule_does_not_fire_and_goes_on_from_now(schedule: Replica) -> None:
-    await schedule.declare(catch_up=CatchUp.ALL)
+async def test_paused_schedule_does_not_fire_and_resumes_from_now(schedule: Replica) -> None:
+    await schedule.register(catch_up=CatchUp.ALL)
     await schedule.make_due(timedelta(days=5))
     paused = await schedule.schedules.pause(schedule.name)
     assert paused.next_at is None
     assert await schedule.schedules.pause(schedule.name) == paused
     # A worker that starts does not end the pause, whatever it declares.
-    assert (await schedule.declare(cron="*/2 * * * *")).paused_at == paused.paused_at
+    assert (await schedule.register(cron="*/2 * * * *")).paused_at == paused.paused_at
     assert await schedule.schedules.fire() == 0
     resumed = await schedule.schedules.resume(schedule.name)
     assert resumed.paused_at is None
@@ -263,8 +263,8 @@ async def test_a_paused_schedule_does_not_fire_and_goes_on_from_now(schedule: Re
     assert await schedule.fired() == []
 
 
-async def test_a_trigger_makes_a_job_now_and_once(schedule: Replica) -> None:
-    await schedule.declare()
+async def test_trigger_submits_one_job_at_once(schedule: Replica) -> None:
+    await schedule.register()
     await schedule.schedules.pause(schedule.name)
     job_id = ids.uuid7()
     first = await schedule.schedules.trigger(schedule.name, job_id)
@@ -281,7 +281,7 @@ async def test_a_trigger_with_the_id_of_another_job_is_refused(
     schedule: Replica, submitted: Callable[..., Any]
 ) -> None:
     other = await submitted()
-    await schedule.declare()
+    await schedule.register()
     with pytest.raises(errors.AlreadyExists) as refused:
         await schedule.schedules.trigger(schedule.name, other.job_id)
     assert refused.value.code == "job_id_taken"
@@ -290,14 +290,14 @@ async def test_a_trigger_with_the_id_of_another_job_is_refused(
 
 @pytest.mark.parametrize("act", ["pause", "resume", "trigger"])
 async def test_an_unknown_schedule_is_not_found(schedule: Replica, act: str) -> None:
-    given = (uuid4(),) if act == "trigger" else ()
+    arguments = (uuid4(),) if act == "trigger" else ()
     with pytest.raises(errors.NotFound) as refused:
-        await getattr(schedule.schedules, act)("nobody.declared", *given)
+        await getattr(schedule.schedules, act)("nobody.declared", *arguments)
     assert refused.value.code == "schedule_not_found"
 
 
-async def test_a_time_zone_that_is_gone_stops_no_other_schedule(schedule: Replica) -> None:
-    await schedule.declare()
+async def test_removed_time_zone_stops_no_other_schedule(schedule: Replica) -> None:
+    await schedule.register()
     broken = f"{schedule.kind}.broken"
     async with schedule.engine.begin() as conn:
         row = cron.Declaration(name=broken, kind=schedule.kind, payload={}, cron="* * * * *")
@@ -310,7 +310,7 @@ async def test_a_time_zone_that_is_gone_stops_no_other_schedule(schedule: Replic
     assert await schedule.schedules.fire() == 0
 
 
-async def test_bad_declarations_are_refused_and_store_nothing(schedule: Replica) -> None:
+async def test_invalid_schedules_are_refused_and_not_stored(schedule: Replica) -> None:
     good = cron.Declaration(name=schedule.name, kind=schedule.kind, payload={}, cron="* * * * *")
     bad = cron.Declaration(name=f"{schedule.name}.2", kind=schedule.kind, payload={}, cron="* * * *")
     for declared, field in (([good, bad], "cron"), ([good, good], "name"), ([good] * 101, "schedules")):
@@ -318,12 +318,12 @@ async def test_bad_declarations_are_refused_and_store_nothing(schedule: Replica)
             with pytest.raises(errors.InvalidArgument) as refused:
                 await schedule_operations.register(conn, declared, datetime.now(UTC))
         assert refused.value.field == field
-    assert schedule.name not in {one.declaration.name for one in await schedule.schedules.list_all()}
+    assert schedule.name not in {item.declaration.name for item in await schedule.schedules.list_all()}
 
 
 async def test_the_schedule_of_another_service_is_not_taken_over(schedule: Replica) -> None:
-    before = await schedule.declare()
+    before = await schedule.register()
     with pytest.raises(errors.InvalidArgument) as refused:
-        await schedule.declare(kind="auth.sweep")
+        await schedule.register(kind="auth.sweep")
     assert refused.value.field == "name"
     assert await schedule.get() == before

@@ -1,4 +1,4 @@
-"""Who may see what, over real gRPC."""
+"""Access to jobs, over real gRPC."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def job(
     return (await client.Caller(signer("demo"))(stub.SubmitJob, request, timeout=5)).job
 
 
-async def test_users_see_their_own_jobs_admins_see_all(
+async def test_users_read_their_own_jobs_and_admins_read_all(
     stub: jobs_service_pb2_grpc.JobsServiceAsyncStub,
     signer: Callable[[str], identity.Signer],
     signed: Callable[..., str],
@@ -57,7 +57,7 @@ async def test_users_see_their_own_jobs_admins_see_all(
         await call(stub.GetJob, request, timeout=5, user_token=signed(str(uuid4())))
 
 
-async def test_a_list_for_a_user_is_of_that_user_whatever_it_asks_for(
+async def test_list_for_a_user_has_only_that_users_jobs(
     stub: jobs_service_pb2_grpc.JobsServiceAsyncStub,
     signer: Callable[[str], identity.Signer],
     signed: Callable[..., str],
@@ -66,7 +66,7 @@ async def test_a_list_for_a_user_is_of_that_user_whatever_it_asks_for(
     call = client.Caller(signer("gateway"))
     request = jobs_service_pb2.ListJobsRequest(owner_id=job.spec.owner_id)
     certificate = await call(stub.ListJobs, request, timeout=5, user_token=signed(job.spec.owner_id))
-    assert [one.job_id for one in certificate.jobs] == [job.job_id]
+    assert [item.job_id for item in certificate.jobs] == [job.job_id]
     strange = await call(stub.ListJobs, request, timeout=5, user_token=signed(str(uuid4())))
     assert list(strange.jobs) == []
     events = jobs_service_pb2.ListJobEventsRequest(owner_id=job.spec.owner_id)
@@ -74,7 +74,7 @@ async def test_a_list_for_a_user_is_of_that_user_whatever_it_asks_for(
     assert list(answer.events) == []
 
 
-async def test_the_gateway_sees_nothing_of_jobs_without_a_user(
+async def test_gateway_reads_no_jobs_without_a_user(
     stub: jobs_service_pb2_grpc.JobsServiceAsyncStub, signer: Callable[[str], identity.Signer], job: job_pb2.Job
 ) -> None:
     call = client.Caller(signer("gateway"))
@@ -92,7 +92,7 @@ async def test_the_gateway_sees_nothing_of_jobs_without_a_user(
 
 
 @pytest.mark.parametrize("rpc", ["SubmitJob", "ClaimJobs", "HeartbeatJobs", "ReportProgress", "FinishJob"])
-async def test_the_gateway_cannot_work(
+async def test_gateway_may_not_claim(
     stub: jobs_service_pb2_grpc.JobsServiceAsyncStub, signer: Callable[[str], identity.Signer], rpc: str
 ) -> None:
     request = getattr(jobs_service_pb2, f"{rpc}Request")()

@@ -1,4 +1,4 @@
-"""The engine against a model, in whatever order things happen: Hypothesis looks for the order that breaks a promise.
+"""Model-based test of the engine: Hypothesis searches for an order of actions that breaks a guarantee.
 
 The database is real; time passes by shifting rows. Promises: at most one effective finish an attempt and a stale one never
 changes anything, terminal states change by a retry only, the owner's sequence has no gaps and tells the whole story, attempts,
@@ -51,7 +51,7 @@ WAITING = {State.SCHEDULED, State.PENDING, State.RETRYING}
 
 
 class Engine(model.Model):
-    """What owners, workers, admins and time do, in any order."""
+    """Actions of owners, workers, admins and time, in any order."""
 
     @initialize(whats=st.lists(WHAT, min_size=2, max_size=4))
     def begin(self, whats: list[str]) -> None:
@@ -62,7 +62,7 @@ class Engine(model.Model):
 
     # What owners do.
 
-    @precondition(lambda self: len(self.seen) < MAX_JOBS)
+    @precondition(lambda self: len(self.last_jobs) < MAX_JOBS)
     @rule(what=WHAT, which=WHICH, max_attempts=st.integers(1, 3), priority=st.integers(0, 1))
     def submit_one(self, what: str, which: int, max_attempts: int, priority: int) -> None:
         self.submit(what, which, max_attempts, priority)
@@ -77,32 +77,32 @@ class Engine(model.Model):
         else:
             assert (is_new, refusal) == (True, None)
 
-    @precondition(lambda self: 0 < len(self.seen) < MAX_JOBS)
+    @precondition(lambda self: 0 < len(self.last_jobs) < MAX_JOBS)
     @rule(which=WHICH, whats=st.lists(WHAT, max_size=2))
     def submit_many(self, which: int, whats: list[str]) -> None:
-        known, new = self.seen[self.job(which)], ids.uuid7()
+        existing, new = self.last_jobs[self.job(which)], ids.uuid7()
         plain, _ = self.spec("plain", which)
-        wanted: list[tuple[UUID, domain.Spec]] = [(new, plain), (new, plain), (known.job_id, known.spec)]
+        submits: list[tuple[UUID, domain.Spec]] = [(new, plain), (new, plain), (existing.job_id, existing.spec)]
         expected = ["created", "known", "known", "job_id_taken"]
-        wanted.append((new, replace(plain, payload={"another": True})))
+        submits.append((new, replace(plain, payload={"another": True})))
         for what in whats:
             spec, refusal = self.spec(what, which)
-            is_second = what == "unique" and any(one.unique_key == self.kind for _, one in wanted[4:])
-            wanted.append((ids.uuid7(), spec))
+            is_second = what == "unique" and any(item.unique_key == self.kind for _, item in submits[4:])
+            submits.append((ids.uuid7(), spec))
             expected.append("unique_key_taken" if is_second else refusal or "created")
-        assert [model.code(result) for result in self.run(self.jobs.submit_many(wanted))] == expected
+        assert [model.code(result) for result in self.run(self.jobs.submit_many(submits))] == expected
 
-    @precondition(lambda self: self.seen)
+    @precondition(lambda self: self.last_jobs)
     @rule(which=WHICH, act=st.sampled_from(("submit_again", "cancel", "retry", "retry_ended", "retry_ended")))
     def owner(self, which: int, act: str) -> None:
         getattr(self, act)(self.job(which))
 
     def submit_again(self, job_id: UUID) -> None:
-        job, is_new = self.run(self.jobs.submit(job_id, self.seen[job_id].spec))
-        assert (job, is_new) == (self.seen[job_id], False)
+        job, is_new = self.run(self.jobs.submit(job_id, self.last_jobs[job_id].spec))
+        assert (job, is_new) == (self.last_jobs[job_id], False)
 
     def cancel(self, job_id: UUID) -> None:
-        before = self.seen[job_id]
+        before = self.last_jobs[job_id]
         try:
             after = self.run(self.jobs.cancel(job_id, owner_id=self.owner_id, reason="requested"))
         except errors.FailedPrecondition:
@@ -111,12 +111,12 @@ class Engine(model.Model):
         assert after.state is (State.CANCELLING if before.state in domain.HELD else State.CANCELLED)
 
     def retry_ended(self, job_id: UUID) -> None:
-        ended = [job.job_id for job in self.seen.values() if job.state in {State.FAILED, State.CANCELLED}]
-        self.retry(ended[list(self.seen).index(job_id) % len(ended)] if ended else job_id)
+        ended = [job.job_id for job in self.last_jobs.values() if job.state in {State.FAILED, State.CANCELLED}]
+        self.retry(ended[list(self.last_jobs).index(job_id) % len(ended)] if ended else job_id)
 
     def retry(self, job_id: UUID) -> None:
-        before = self.seen[job_id]
-        living = {job.spec.unique_key for job in self.seen.values() if job.state not in domain.TERMINAL} - {None}
+        before = self.last_jobs[job_id]
+        living = {job.spec.unique_key for job in self.last_jobs.values() if job.state not in domain.TERMINAL} - {None}
         is_ended = before.state in {State.FAILED, State.CANCELLED}
         try:
             after = self.run(self.jobs.retry(job_id, owner_id=self.owner_id))
@@ -135,7 +135,7 @@ class Engine(model.Model):
 
     # What workers do.
 
-    @precondition(lambda self: any(job.state in domain.CLAIMABLE for job in self.seen.values()))
+    @precondition(lambda self: any(job.state in domain.CLAIMABLE for job in self.last_jobs.values()))
     @rule(limit=st.integers(1, 4), which=WHICH, outcome=OUTCOMES, done=st.integers(0, 10))
     def claim_and_work(self, limit: int, which: int, outcome: domain.Outcome, done: int) -> None:
         self.claim(limit)
@@ -143,16 +143,16 @@ class Engine(model.Model):
         if held := [token for token in self.tokens if self.is_current(*token)]:
             self.work(*held[which % len(held)], outcome, done)
 
-    @precondition(lambda self: any(job.state in domain.CLAIMABLE for job in self.seen.values()))
+    @precondition(lambda self: any(job.state in domain.CLAIMABLE for job in self.last_jobs.values()))
     @rule(limit=st.integers(1, 4))
     def only_claim(self, limit: int) -> None:
         self.claim(limit)
 
     def claim(self, limit: int) -> None:
-        ready = [job for job in self.seen.values() if job.ready]
+        ready = [job for job in self.last_jobs.values() if job.ready]
         claimed = self.run(self.jobs.claim(worker="w", kinds=self.kinds, limit=limit))
         for job in claimed:
-            before = self.seen[job.job_id]
+            before = self.last_jobs[job.job_id]
             assert (before.ready, job.attempt) == (True, before.attempt + 1)
             self.tokens.append((job.job_id, job.attempt))
         bounded = [job for job in ready if job.spec.kind == self.kind]
@@ -161,29 +161,29 @@ class Engine(model.Model):
         assert len(claimed) == min(limit, allowed + len(ready) - len(bounded))
         assert sum(job.spec.kind == self.kind for job in claimed) <= allowed
 
-    @precondition(lambda self: len(self.seen) < MAX_JOBS)
+    @precondition(lambda self: len(self.last_jobs) < MAX_JOBS)
     @rule(what=WHAT, which=WHICH, limit=st.integers(1, 3))
     def submit_while_somebody_waits(self, what: str, which: int, limit: int) -> None:
         spec, refusal = self.spec(what, which)
-        ready = {job.job_id for job in self.seen.values() if job.ready}
+        ready = {job.job_id for job in self.last_jobs.values() if job.ready}
         result, claimed = self.run(jobs_helpers.submit_to_waiting_call(self.jobs, spec, self.kinds, limit))
         assert model.code(result) == (refusal or "created")
-        # At most what was there, and what has just come.
+        # At most the jobs before the call, and the submitted one.
         assert {job.job_id for job in claimed} <= ready | ({result[0].job_id} if refusal is None else set())
         self.tokens += [(job.job_id, job.attempt) for job in claimed]
         self.only_what_is_legal_happens()
         is_open = not self.is_paused and (not self.max_running or self.held() < self.max_running)
-        left = [job for job in self.seen.values() if job.ready and (is_open or job.spec.kind != self.kind)]
+        left = [job for job in self.last_jobs.values() if job.ready and (is_open or job.spec.kind != self.kind)]
         assert claimed or not left, "nobody waits beside what can run"
 
     @precondition(lambda self: self.tokens)
     @rule(which=WHICH, outcome=OUTCOMES, done=st.integers(0, 10))
     def worker(self, which: int, outcome: domain.Outcome, done: int) -> None:
-        """Let an attempt, living or overtaken, do all that a worker does."""
+        """Let an attempt, current or stale, do all that a worker does."""
         self.work(*self.token(which), outcome, done)
 
     def work(self, job_id: UUID, attempt: int, outcome: domain.Outcome, done: int) -> None:
-        if outcome == domain.Waiting() and self.is_current(job_id, attempt) and len(self.seen) < 2 * MAX_JOBS:
+        if outcome == domain.Waiting() and self.is_current(job_id, attempt) and len(self.last_jobs) < 2 * MAX_JOBS:
             spec, refusal = self.spec("child", done, parent_id=job_id)
             assert model.code(self.run(self.jobs.submit_many([(ids.uuid7(), spec)]))[0]) == (refusal or "created")
         self.heartbeat(job_id, attempt)
@@ -198,7 +198,7 @@ class Engine(model.Model):
         for n, outcome in enumerate(outcomes):
             job_id, attempt = self.token(which + n)
             ended[job_id] = (job_id, attempt, outcome)
-        expected = [self.expected(*one) for one in ended.values()]
+        expected = [self.expected(*item) for item in ended.values()]
         results = self.run(self.jobs.finish_many(list(ended.values())))
         for (job_id, attempt, outcome), result, is_fine in zip(ended.values(), results, expected, strict=True):
             assert isinstance(result, domain.Job) == is_fine
@@ -218,13 +218,13 @@ class Engine(model.Model):
             self.ended_attempts[job_id, attempt] = domain.outcome_name(outcome)
 
     def expected(self, job_id: UUID, attempt: int, outcome: domain.Outcome) -> bool:
-        told_before = self.ended_attempts.get((job_id, attempt)) == domain.outcome_name(outcome)
-        return self.is_current(job_id, attempt) or told_before
+        is_repeated = self.ended_attempts.get((job_id, attempt)) == domain.outcome_name(outcome)
+        return self.is_current(job_id, attempt) or is_repeated
 
     def keep(self, job_id: UUID, attempt: int, value: int) -> None:
         try:
-            found = self.run(self.jobs.get_checkpoints(job_id, attempt))
-            assert found == ({"step": self.kept[job_id]} if job_id in self.kept else {})
+            stored = self.run(self.jobs.get_checkpoints(job_id, attempt))
+            assert stored == ({"step": self.checkpoints[job_id]} if job_id in self.checkpoints else {})
         except errors.Aborted:
             assert not self.is_current(job_id, attempt)
         try:
@@ -233,7 +233,7 @@ class Engine(model.Model):
             assert not self.is_current(job_id, attempt)
         else:
             assert self.is_current(job_id, attempt)
-            self.kept[job_id] = value
+            self.checkpoints[job_id] = value
 
     def report(self, job_id: UUID, attempt: int, done: int) -> None:
         try:
@@ -246,11 +246,11 @@ class Engine(model.Model):
     def heartbeat(self, job_id: UUID, attempt: int) -> None:
         renewed = self.run(self.jobs.heartbeat(worker="w", held=[(job_id, attempt)]))
         is_current = self.is_current(job_id, attempt)
-        assert renewed == ([(job_id, attempt, self.seen[job_id].state)] if is_current else [])
+        assert renewed == ([(job_id, attempt, self.last_jobs[job_id].state)] if is_current else [])
 
     # Automatic transitions.
 
-    @precondition(lambda self: self.seen)
+    @precondition(lambda self: self.last_jobs)
     @rule(which=WHICH, act=st.sampled_from(ACTS))
     def world(self, which: int, act: str) -> None:
         if act in ADMIN_ACTS:
@@ -261,7 +261,7 @@ class Engine(model.Model):
             getattr(self, act)(self.job(which))
 
     def worker_dies(self, job_id: UUID) -> None:
-        before = self.seen[job_id]
+        before = self.last_jobs[job_id]
         self.shift("lease_until = now() - interval '1 s'", "lease_until IS NOT NULL", job_id)
         self.run(jobs_helpers.rescue(self.jobs))
         if before.state in domain.HELD:
@@ -296,9 +296,7 @@ class Engine(model.Model):
 
 
 @pytest.mark.timeout(300)
-def test_the_engine_keeps_its_promises_in_any_order(
-    quiet_url: str, nats_url: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_engine_matches_the_model_in_any_order(quiet_url: str, nats_url: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR)
     with asyncio.Runner() as runner:
         engine = postgres.engine(quiet_url, name="machine")

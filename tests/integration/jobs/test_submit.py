@@ -1,4 +1,4 @@
-"""Submits: idempotent by id, refused by themselves, many at once."""
+"""Submits: idempotency, and unique keys."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def test_an_id_cannot_be_taken_for_another_job(jobs: Operations, spec: job
     assert (caught.value.code, caught.value.field) == ("job_id_taken", "job_id")
 
 
-async def test_a_unique_key_admits_one_job_that_has_not_ended(
+async def test_unique_key_admits_one_unfinished_job(
     jobs: Operations, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     key = uuid4().hex

@@ -1,4 +1,4 @@
-"""The admin's tool, as a process of its own before the real jobs service."""
+"""The admin tool as a separate process, with the real jobs service."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from chassis import ids
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2, kind_pb2
 from tests.integration.jobs import jobs_server
-from tests.integration.jobs.jobs_server import Served
+from tests.integration.jobs.jobs_server import JobsApi
 
 ROOT = Path(__file__).parents[3]
 SECONDS = 30.0
@@ -24,7 +24,7 @@ SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """How the tool ended."""
+    """The exit of the tool."""
 
     code: int
     out: str
@@ -32,7 +32,7 @@ class Ended:
 
     @property
     def json(self) -> Any:
-        """What it answered, for programs."""
+        """The output as JSON."""
         assert self.code == 0, self.err
         return json.loads(self.out)
 
@@ -76,9 +76,9 @@ def tool(environment: dict[str, str]) -> Tool:
     return run
 
 
-async def test_jobs_are_listed_by_owner_kind_state_and_number(served: Served, kind: str, tool: Tool) -> None:
-    jobs = [await served.submit(kind) for _ in range(3)]
-    await served.call(served.jobs.CancelJob, jobs_service_pb2.CancelJobRequest(job_id=jobs[0].job_id))
+async def test_jobs_are_listed_by_owner_kind_state_and_number(jobs_api: JobsApi, kind: str, tool: Tool) -> None:
+    jobs = [await jobs_api.submit(kind) for _ in range(3)]
+    await jobs_api.call(jobs_api.jobs.CancelJob, jobs_service_pb2.CancelJobRequest(job_id=jobs[0].job_id))
     table = await tool("list", "--kind", kind)
     header, *lines = table.out.splitlines()
     assert (table.code, header.split()[:3]) == (0, ["JOB", "KIND", "STATE"])
@@ -93,84 +93,84 @@ async def test_jobs_are_listed_by_owner_kind_state_and_number(served: Served, ki
     assert (await tool("list", "--kind", f"{kind}.none")).out == "no jobs\n"
 
 
-async def test_more_jobs_than_a_page_are_listed(served: Served, kind: str, tool: Tool) -> None:
+async def test_more_jobs_than_a_page_are_listed(jobs_api: JobsApi, kind: str, tool: Tool) -> None:
     for _ in range(110):
-        await served.submit(kind)
+        await jobs_api.submit(kind)
     listed = (await tool("list", "--kind", kind, "--limit", "105", "--json")).json["jobs"]
     assert len({job["job_id"] for job in listed}) == 105
 
 
-async def test_a_job_is_shown_with_its_history_retried_and_cancelled(served: Served, kind: str, tool: Tool) -> None:
-    job = await served.submit(kind)
-    (claimed,) = await served.claim(kind)
-    await served.finish(claimed, failed=jobs_server.failed("mailbox_full"))
+async def test_a_job_is_shown_with_its_history_retried_and_cancelled(jobs_api: JobsApi, kind: str, tool: Tool) -> None:
+    job = await jobs_api.submit(kind)
+    (claimed,) = await jobs_api.claim(kind)
+    await jobs_api.finish(claimed, failed=jobs_server.failed("mailbox_full"))
     progressed = (await tool("show", job.job_id)).out
     for text in (job.job_id, "mailbox_full: It did not work.", jobs_server.WORKER, "submitted", "claimed"):
         assert text in progressed
     whole = (await tool("show", job.job_id, "--json")).json
     assert whole["job"]["state"] == "JOB_STATE_FAILED"
-    assert [one["reason"] for one in whole["history"]["transitions"]] == ["submitted", "claimed", "failed"]
+    assert [item["reason"] for item in whole["history"]["transitions"]] == ["submitted", "claimed", "failed"]
 
     assert "pending" in (await tool("retry", job.job_id)).out
     cancelled = (await tool("cancel", job.job_id, "--reason", "not needed", "--json")).json
     assert (cancelled["state"], cancelled["cancel_reason"]) == ("JOB_STATE_CANCELLED", "not needed")
 
 
-async def test_kinds_are_limited_paused_and_resumed(served: Served, kind: str, tool: Tool) -> None:
-    await served.declare(kind_pb2.KindDeclaration(kind=kind))
-    await served.submit(kind)
+async def test_kinds_are_limited_paused_and_resumed(jobs_api: JobsApi, kind: str, tool: Tool) -> None:
+    await jobs_api.register(kind_pb2.KindDeclaration(kind=kind))
+    await jobs_api.submit(kind)
     assert "2 running, 10 in 1m" in (await tool("limit", kind, "--max-running", "2", "--rate", "10/minute")).out
     # What is not named stays.
     limits = (await tool("limit", kind, "--max-running-per-key", "3", "--json")).json["limits"]
     assert limits == {"max_running": 2, "max_running_per_key": 3, "rate_count": 10, "rate_period": "60s"}
     assert (await tool("limit", kind, "--rate", "0", "--json")).json["limits"]["max_running"] == 2
     assert "since" in (await tool("pause", kind)).out
-    assert await served.claim(kind) == []
+    assert await jobs_api.claim(kind) == []
     line = next(line for line in (await tool("kinds")).out.splitlines() if line.startswith(kind))
     assert "1 pending" in line
     await tool("resume", kind)
-    assert len(await served.claim(kind)) == 1
+    assert len(await jobs_api.claim(kind)) == 1
 
 
-async def test_workers_and_what_is_stuck_are_listed(served: Served, kind: str, tool: Tool) -> None:
-    await served.declare(kind_pb2.KindDeclaration(kind=kind))
-    await served.submit(f"{kind}.no_worker")
+async def test_workers_and_stuck_jobs_are_listed(jobs_api: JobsApi, kind: str, tool: Tool) -> None:
+    await jobs_api.register(kind_pb2.KindDeclaration(kind=kind))
+    await jobs_api.submit(f"{kind}.no_worker")
     workers = (await tool("workers", "--json")).json["workers"]
     assert jobs_server.WORKER in {worker["worker"] for worker in workers}
     assert jobs_server.WORKER in (await tool("workers")).out
     stuck = (await tool("stuck", "--json", "--limit", "100")).json["jobs"]
-    assert "no_worker" in {one["reason"] for one in stuck}
+    assert "no_worker" in {item["reason"] for item in stuck}
     assert stuck[0]["job"]["job_id"] in (await tool("stuck")).out
     assert (await tool("schedules")).code == 0
 
 
-async def test_a_job_is_watched_to_its_end(served: Served, kind: str, environment: dict[str, str]) -> None:
+async def test_a_job_is_watched_to_its_end(jobs_api: JobsApi, kind: str, environment: dict[str, str]) -> None:
     for outcome, code in (({}, 0), ({"failed": jobs_server.failed("mailbox_full")}, 1)):
-        job = await served.submit(kind)
+        job = await jobs_api.submit(kind)
         process = await begin(environment, "watch", job.job_id, "--json")
         assert process.stdout
         async with asyncio.timeout(SECONDS):
             first = json.loads(await process.stdout.readline())
         assert (first["job_id"], first["state"]) == (job.job_id, "JOB_STATE_PENDING")
-        (claimed,) = await served.claim(kind)
-        await served.finish(claimed, **outcome)
+        (claimed,) = await jobs_api.claim(kind)
+        await jobs_api.finish(claimed, **outcome)
         ended = await ending(process)
         last = json.loads(ended.out.splitlines()[-1])
         assert (ended.code, last["state"]) == (code, "JOB_STATE_FAILED" if code else "JOB_STATE_COMPLETED")
 
 
 @pytest.mark.parametrize("command", ["show", "retry", "cancel", "watch"])
-async def test_what_is_wrong_is_said_in_one_line(tool: Tool, command: str) -> None:
-    for job, said in ((str(ids.uuid7()), "job_not_found"), ("x", "job_id")):
+async def test_unknown_job_is_reported_in_one_line(tool: Tool, command: str) -> None:
+    for job, text in ((str(ids.uuid7()), "job_not_found"), ("x", "job_id")):
         ended = await tool(command, job)
         assert (ended.code, ended.out, len(ended.err.splitlines())) == (1, "", 1)
         assert ended.err.startswith("jobs admin: ")
-        assert said in ended.err
+        assert text in ended.err
 
 
-async def test_what_cannot_be_done_is_said_in_one_line(served: Served, kind: str, tool: Tool) -> None:
-    job = await served.submit(kind)
-    for arguments, changed, said in (
+async def test_failures_are_reported_in_one_line(jobs_api: JobsApi, kind: str, tool: Tool) -> None:
+    job = await jobs_api.submit(kind)
+    for arguments, changed, text in (
         (("retry", job.job_id), {}, "job_not_retryable"),
         (("limit", "Not A Kind", "--max-running", "1"), {}, "(kind)"),
         (("trigger", f"{kind}.none"), {}, "not"),
@@ -180,13 +180,13 @@ async def test_what_cannot_be_done_is_said_in_one_line(served: Served, kind: str
     ):
         ended = await tool(*arguments, **changed)
         assert (ended.code, len(ended.err.splitlines())) == (1, 1), ended.err
-        assert said in ended.err
+        assert text in ended.err
 
 
-async def test_another_service_may_look_at_jobs_but_not_steer(
-    served: Served, kind: str, tool: Tool, seeds: dict[str, str]
+async def test_another_service_may_read_jobs_but_not_change_them(
+    jobs_api: JobsApi, kind: str, tool: Tool, seeds: dict[str, str]
 ) -> None:
-    job: job_pb2.Job = await served.submit(kind)
+    job: job_pb2.Job = await jobs_api.submit(kind)
     assert (await tool("show", job.job_id, IDENTITY_KEY=seeds["demo"])).code == 0
     refused = await tool("pause", kind, IDENTITY_KEY=seeds["demo"])
     assert (refused.code, "caller_not_allowed" in refused.err) == (1, True)
@@ -195,16 +195,14 @@ async def test_another_service_may_look_at_jobs_but_not_steer(
 @pytest.mark.parametrize(
     "arguments", [(), ("list", "--state", "asleep"), ("limit", "demo.x", "--rate", "often"), ("show",)]
 )
-async def test_what_makes_no_sense_shows_how_it_is_used(tool: Tool, arguments: tuple[str, ...]) -> None:
+async def test_invalid_arguments_show_the_usage(tool: Tool, arguments: tuple[str, ...]) -> None:
     ended = await tool(*arguments)
     assert (ended.code, ended.err.startswith("usage: ")) == (2, True)
 
 
-async def test_a_reader_that_has_seen_enough_is_no_error(
-    served: Served, kind: str, environment: dict[str, str]
-) -> None:
+async def test_closed_pipe_is_no_error(jobs_api: JobsApi, kind: str, environment: dict[str, str]) -> None:
     for _ in range(100):
-        await served.submit(kind)
+        await jobs_api.submit(kind)
     process = await begin(environment, "list", "--kind", kind, "--limit", "100", "--json")
     assert process.stdout
     # Closed before the tool has anything to say.

@@ -1,4 +1,4 @@
-"""Undo: what a cancelled job has done is undone by another job, before it can be done again."""
+"""Undo: another job undoes a cancelled one, before a retry is possible."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.integration.jobs import jobs_helpers
 
 
 async def undoes(jobs: Operations, kind: str) -> list[domain.Job]:
-    """Read the jobs that undo those of a kind."""
+    """Read the undo jobs of a kind."""
     page = await jobs.list_page(
         owner_id=None, states=[], kinds=[f"{kind}.undo"], parent_id=None, page_size=100, page_token=""
     )
@@ -23,7 +23,7 @@ async def undoes(jobs: Operations, kind: str) -> list[domain.Job]:
 
 
 async def cancelled(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> UUID:
-    """Cancel a job that is undone, while it runs."""
+    """Cancel a running job whose kind has an undo."""
     job = await submitted(undoes=True, payload={"account": 7})
     await jobs_helpers.claim_one(jobs, kind)
     await jobs.cancel(job.job_id, owner_id=None, reason="r")
@@ -32,7 +32,7 @@ async def cancelled(jobs: Operations, submitted: jobs_helpers.Submit, kind: str)
     return job.job_id
 
 
-async def test_what_a_cancelled_job_has_done_is_undone(
+async def test_cancelled_job_is_undone(
     jobs: Operations, submitted: jobs_helpers.Submit, kind: str, owner_id: UUID
 ) -> None:
     job_id = await cancelled(jobs, submitted, kind)
@@ -43,7 +43,7 @@ async def test_what_a_cancelled_job_has_done_is_undone(
 
 
 @pytest.mark.parametrize("way", ["between_attempts", "dead_worker", "handler"])
-async def test_it_is_undone_however_it_was_cancelled(
+async def test_job_is_undone_however_it_was_cancelled(
     jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, way: str
 ) -> None:
     job = await submitted(undoes=True)
@@ -60,7 +60,7 @@ async def test_it_is_undone_however_it_was_cancelled(
     assert len(await undoes(jobs, kind)) == 1
 
 
-async def test_nothing_is_undone_that_never_began_or_has_ended_otherwise(
+async def test_only_started_and_cancelled_jobs_are_undone(
     jobs: Operations, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     waiting = await submitted(undoes=True)
@@ -88,7 +88,7 @@ async def test_a_job_is_not_retried_before_it_is_undone(
     assert (await jobs.retry(job_id, owner_id=None)).state is State.PENDING
 
 
-async def test_a_kind_whose_undo_could_have_no_name_cannot_be_declared() -> None:
+async def test_kind_with_too_long_a_name_for_its_undo_is_refused() -> None:
     kinds.Declaration(kind="k" * 95, undoes=True)
     with pytest.raises(errors.InvalidArgument) as caught:
         kinds.Declaration(kind="k" * 96, undoes=True)
