@@ -1,8 +1,8 @@
 """NATS through FastStream: publish and consume events, and survive a NATS that is down, restarted or emptied.
 
-Three settings that FastStream's defaults get wrong for us: acknowledge by hand (the default drops a message whose handler
-failed once), never stop reconnecting (the default gives up after two minutes, and its pull loop then spins), and a deadline
-for publishing. Correctness does not depend on NATS: every consumer also polls.
+Three settings differ from FastStream's defaults. Acknowledgement is manual: the default drops a message whose handler failed
+once. Reconnecting never stops: the default gives up after two minutes, and its pull loop then spins. Publishing has a deadline.
+Correctness does not depend on NATS: every consumer also polls.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ logger = logging.getLogger(__name__)
 EXIT_BUS_CLOSED = 70
 PUBLISH_TIMEOUT = 5.0
 RETRY_SECONDS = (1.0, 5.0, 15.0, 60.0, 300.0)
-"""Pauses before an event is delivered again: after the first failure, the second, and so on; the last one for all further."""
+"""Pauses before a redelivery, by the number of failures; the last pause applies to all further failures."""
 _WATCH_SECONDS = 5.0
 
 
 class Undecodable(Exception):
-    """A message that no later attempt will understand either."""
+    """A message that cannot be decoded. A redelivery would fail again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class Received:
     subject: str
     payload: bytes
     message_id: str
-    """The outbox row it came from; empty for messages without a stream."""
+    """The id of the outbox row; empty for messages without a stream."""
 
 
 Handler = Callable[[Received], Awaitable[None]]
@@ -79,7 +79,7 @@ class Bus:
             security=NatsSecurity(
                 ssl_context=certificate.client_context(),
                 use_ssl=True,
-                # Not after the server's greeting, in which somebody between us could say that there is no encryption.
+                # Before the server's greeting: an attacker could change the greeting to deny encryption.
                 tls_handshake_first=True,
             )
             if certificate
@@ -92,7 +92,7 @@ class Bus:
             max_outstanding_pings=2,
             graceful_timeout=5.0,
             ack_policy=AckPolicy.MANUAL,
-            # Handlers take the message itself: injecting it would run a thread and a task group for each.
+            # Handlers take the whole message: injecting it would run a thread and a task group per message.
             decoder=_undecoded,
             apply_types=False,
             logger=None,
@@ -107,7 +107,7 @@ class Bus:
 
     @property
     def is_connected(self) -> bool:
-        """Whether NATS can be reached at this moment."""
+        """Whether NATS is connected now."""
         return self._client is not None and self._client.is_connected
 
     @property
@@ -186,7 +186,7 @@ class Bus:
             self._client = await self._broker.connect()
             await self._ensure()
             await self._broker.start()
-            # Without FastStream: these messages may be lost, and this takes a tenth of the time a message.
+            # Without FastStream: these messages may be lost, and each costs a tenth of the time.
             for subject, receive in self._subscriptions:
                 await self._client.subscribe(subject, cb=receive)
             await self._client.flush(timeout=int(PUBLISH_TIMEOUT))  # NATS knows of the subscriptions only after this
@@ -197,7 +197,7 @@ class Bus:
             if self.is_connected:
                 await self._broker.stop()
             elif self._client is not None:
-                await self._client.close()  # else it would go on trying to reconnect
+                await self._client.close()  # otherwise it continues to reconnect
 
     async def _watch(self) -> None:
         await self._renew_certificate()
@@ -221,7 +221,7 @@ class Bus:
         await self._client.force_reconnect()
 
     async def _ensure(self) -> None:
-        # A pull loop whose consumer was deleted spins without ever saying so; and a server that lost its store has none.
+        # A pull loop whose consumer was deleted spins silently, and a server that lost its store has no consumers.
         js = self._require_connection().jetstream(timeout=PUBLISH_TIMEOUT)
         if self._stream:
             await streams.ensure_stream(js, self._stream)

@@ -46,7 +46,7 @@ class User:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who makes the call that is being served."""
+    """The caller of the call being handled."""
 
     service: str
     user: User | None
@@ -64,9 +64,9 @@ current: ContextVar[Caller | None] = ContextVar("caller", default=None)
 
 
 def caller() -> Caller:
-    """Return the caller of the call being served."""
+    """Return the caller of the call being handled."""
     if (present := current.get()) is None:
-        raise errors.Unauthenticated("No call is being served.")
+        raise errors.Unauthenticated("No call is being handled.")
     return present
 
 

@@ -65,7 +65,9 @@ def fail(message: str) -> NoReturn:
     sys.exit(EXIT_USAGE)
 
 
-def served(serve: Callable[[Settings, asyncio.Event], Coroutine[Any, Any, None]]) -> Callable[[Settings], None]:
+def run_until_stopped(
+    serve: Callable[[Settings, asyncio.Event], Coroutine[Any, Any, None]],
+) -> Callable[[Settings], None]:
     """Return the `Command.run` that runs `serve(settings, stop)` until a signal."""
     return lambda config: until_signal(partial(serve, config))
 

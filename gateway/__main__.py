@@ -58,7 +58,7 @@ def main() -> None:
         os.environ,
         {
             "serve": process.Command("gateway", Settings, _serve),
-            "work": process.Command("gateway", Settings, process.served(work)),
+            "work": process.Command("gateway", Settings, process.run_until_stopped(work)),
         },
     )
 

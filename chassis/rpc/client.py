@@ -17,12 +17,12 @@ Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
 
 _OPTIONS = [
-    # A peer that froze without closing its connections is left within eight seconds.
+    # A peer that froze without closing its connections is disconnected within eight seconds.
     ("grpc.keepalive_time_ms", 5_000),
     ("grpc.keepalive_timeout_ms", 3_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.dns_min_time_between_resolutions_ms", 5_000),
-    # A claim of a hundred of the largest jobs there can be: a payload as a message can be twice its JSON.
+    # A claim of a hundred jobs of the maximum size: a payload as a message can be twice its JSON.
     ("grpc.max_receive_message_length", 64 << 20),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1_000),
@@ -33,7 +33,7 @@ _RETRY = {
     "initialBackoff": "0.05s",
     "maxBackoff": "1s",
     "backoffMultiplier": 2,
-    # A call to a server that is just stopping gets CANCELLED; our own cancellations never come back as a status.
+    # A call to a stopping server gets CANCELLED. Cancellations by this process never arrive as a status.
     "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
 }
 
@@ -43,9 +43,9 @@ def channel(
 ) -> grpc.aio.Channel:
     """Open a channel to `target` (host:port) for `service` (its full proto name), balanced over all its addresses.
 
-    Calls of the rpcs named in `idempotent` are repeated when the connection breaks. With `certificate`, the certificate of this
-    process, the server must have one for the service, whatever its name or address; without, the
-    connection is plain. Close it with `await channel.close()`.
+    Calls of the rpcs named in `idempotent` are retried when the connection breaks. With `certificate`, the certificate of this
+    process, the server needs a certificate for the service; its host name and address do not matter. Without, the connection is
+    plain. Close the channel with `await channel.close()`.
     """
     names = [{"service": service, "method": method} for method in idempotent]
     config = {
@@ -63,7 +63,7 @@ class Caller:
     """Makes calls as one service."""
 
     def __init__(self, signer: identity.Signer, certificate: tls.Certificate | None = None) -> None:
-        """`certificate` is the certificate that goes with the signature, for code that opens channels for these calls."""
+        """`certificate` belongs to the same service as the signer, for code that opens channels for these calls."""
         self._signer = signer
         self.certificate = certificate
 
@@ -76,11 +76,11 @@ class Caller:
         user_token: str | None = None,
         wait_for_ready: bool = True,
     ) -> Response:
-        """Call `method` and give its answer, or raise the error it answered with.
+        """Call `method`. Return its response, or raise its error.
 
-        `user_token` is the identity of the user for whom the call is made; by default that of the call being served.
-        With `wait_for_ready` the call rides over a restart of the other side, up to its deadline; without, it fails at once
-        with `Unavailable` when nobody is there.
+        `user_token` is the identity of the user of the call; the default is the user of the call being handled.
+        With `wait_for_ready` the call outlasts a restart of the server, up to its deadline; without, it fails at once with
+        `Unavailable` when the server is down.
         """
         sent = self._metadata(method, user_token)
         try:
@@ -96,10 +96,10 @@ class Caller:
         timeout: float | None = None,
         user_token: str | None = None,
     ) -> AsyncGenerator[Response, None]:
-        """Call a streaming `method` and give its answers as they come, or raise the error it ended with.
+        """Call a streaming `method`. Yield its responses, and raise its error.
 
-        Without `timeout` it lasts as long as the peer does: one that froze ends it with `Unavailable` within eight seconds.
-        Fails at once with `Unavailable` when nobody is there. To leave early, close the generator (`contextlib.aclosing`).
+        Without `timeout` the stream lasts as long as the peer: a frozen peer ends it with `Unavailable` within eight seconds.
+        Fails at once with `Unavailable` when the server is down. To leave early, close the generator (`contextlib.aclosing`).
         """
         call = method(request, timeout=timeout, metadata=self._metadata(method, user_token))
         try:
@@ -112,11 +112,11 @@ class Caller:
 
     def _metadata(self, method: object, user_token: str | None) -> tuple[tuple[str, str], ...]:
         if not isinstance(method, renewing.Method):
-            raise TypeError("the rpc is not of a channel that was opened here")
+            raise TypeError("the rpc does not belong to a channel of this module")
         sent = [(metadata.AUTHORIZATION, f"Bearer {self._signer.caller_token(method.service)}")]
         if user_token is None:
-            serving = identity.current.get()
-            user_token = serving.user_token if serving else ""
+            caller = identity.current.get()
+            user_token = caller.user_token if caller else ""
         if user_token:
             sent.append((metadata.USER_IDENTITY, user_token))
         if request_id := logs.request_id.get():
@@ -134,6 +134,6 @@ def _error(error: grpc.aio.AioRpcError) -> errors.Error:
     }
     is_stopping = error.code() is grpc.StatusCode.CANCELLED
     kind = errors.Unavailable if is_stopping else errors.by_status(error.code().name)
-    # Without our code it is gRPC's own text, which names addresses and is nobody's business.
+    # Without our code it is gRPC's own text. That text names addresses and must not be shown.
     message = (error.details() or "") if code else ""
     return kind(message, code=code, field=trailers.get(metadata.ERROR_FIELD, ""), details=details)

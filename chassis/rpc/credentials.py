@@ -13,11 +13,11 @@ _URI = "peer_spiffe_id"
 
 
 def for_server(certificate: tls.Certificate) -> grpc.ServerCredentials:
-    """Serve with `certificate`, whatever its files hold when a connection comes; who calls must have a certificate too."""
+    """Return server credentials that follow the files of `certificate`. Clients need a certificate too."""
     used: list[tls.Material] = [certificate.material()]
 
     def renewed() -> Any:
-        # Called for every connection, by a thread of gRPC's. None is for what has not changed.
+        # Called for every connection, by a thread of gRPC. None means unchanged.
         material = certificate.material()
         if material is used[0]:
             return None
@@ -28,14 +28,14 @@ def for_server(certificate: tls.Certificate) -> grpc.ServerCredentials:
 
 
 def for_channel(material: tls.Material) -> grpc.ChannelCredentials:
-    """Connect with a certificate."""
+    """Return client credentials with this certificate."""
     return grpc.ssl_channel_credentials(
         root_certificates=material.authority, private_key=material.key, certificate_chain=material.certificate
     )
 
 
 def peer(auth_context: Mapping[str, Iterable[bytes]]) -> str:
-    """Return the service that the other end's certificate names; empty without a certificate, or when it names none."""
+    """Return the service named by the certificate of the peer; empty without a certificate or a name."""
     uris = list(auth_context.get(_URI, ()))
     return tls.service_of(uris[0].decode()) if len(uris) == 1 else ""
 

@@ -32,9 +32,9 @@ OPTIONS = [
     # Makes clients resolve names again, so that they find later replicas (grpc/grpc#12295).
     ("grpc.max_connection_age_ms", 300_000),
     ("grpc.max_connection_age_grace_ms", 30_000),
-    # Watches stay open: one caller may hold all that a replica serves, and make its other calls beside them.
+    # Watches stay open. One caller may hold all watches of a replica and needs streams for its other calls.
     ("grpc.max_concurrent_streams", 12_000),
-    # 4 MiB of jobs, and what is around them.
+    # 4 MiB of jobs plus the rest of the message.
     ("grpc.max_receive_message_length", 5 << 20),
 ]
 
@@ -44,13 +44,13 @@ Context = admission.Context
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """One of the services of a server."""
+    """A service of a server."""
 
     name: str
-    """Its full proto name."""
+    """The full proto name."""
     register: Callable[[grpc.aio.Server], None]
     callers: Mapping[str, Container[str]]
-    """For each rpc the services that may use it; an rpc that is not named can be used by none."""
+    """The services that may call each rpc. No service may call an rpc without an entry."""
 
 
 @asynccontextmanager
@@ -62,13 +62,13 @@ async def serving(
     translate: Translate,
     certificate: tls.Certificate | None = None,
 ) -> AsyncIterator[int]:
-    """Serve `services` until the context ends; yields the port.
+    """Serve `services` until the context ends; yield the port.
 
-    With `certificate`, the certificate of this process, a caller must show one too, and it must name the service that signed the
-    call. Without, connections are plain: for tests, and for what never leaves a machine.
+    With `certificate`, the certificate of this process, callers need a certificate that names the service that signed the call.
+    Without, connections are plain: for tests, and for connections within a machine.
 
-    `translate` turns what libraries raise (a database that is gone) into our errors; what it gives back None for becomes
-    INTERNAL. Streams that are open when the context ends get UNAVAILABLE `restarting`, so that the shutdown need not wait.
+    `translate` converts errors of libraries (an unreachable database) into our errors; errors for which it returns None become
+    INTERNAL. Streams that are open when the context ends get UNAVAILABLE `restarting`, so the shutdown does not wait for them.
     """
     streams = _Streams()
     guard = admission.Admission(verifier, is_encrypted=certificate is not None)
@@ -109,7 +109,7 @@ class _Interceptor(grpc.aio.ServerInterceptor):
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         handler = await continuation(handler_call_details)
         service, _, name = handler_call_details.method.removeprefix("/").rpartition("/")
-        # Health and reflection are for anybody who can connect.
+        # Health and reflection are open to every client that can connect.
         if handler is None or service not in self._callers:
             return handler
         callers = self._callers[service].get(name, frozenset())
@@ -122,7 +122,7 @@ class _Interceptor(grpc.aio.ServerInterceptor):
             return grpc.unary_unary_rpc_method_handler(self._guard(rpc, handler.unary_unary), **coding)
         if handler.unary_stream is not None:
             return grpc.unary_stream_rpc_method_handler(self._guard_stream(rpc, handler.unary_stream), **coding)
-        # Nothing of ours takes a stream of requests, and what is not guarded is not served.
+        # No rpc here takes a stream of requests. Unguarded rpcs are refused.
         return None
 
     def _guard(
@@ -145,9 +145,9 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         async def guarded(request: Message, context: Context) -> AsyncGenerator[Message, None]:
             try:
                 self._admission.admit(context, rpc)
-                # No deadline of ours: it ends when the caller leaves, at the caller's deadline, or with this server.
-                made: AsyncGenerator[Message, None] = method(request, context)
-                async with aclosing(made) as responses:
+                # No deadline here: the stream ends when the caller leaves, at the caller's deadline, or with this server.
+                stream: AsyncGenerator[Message, None] = method(request, context)
+                async with aclosing(stream) as responses:
                     async for response in self._streams.until_stopped(responses):
                         yield response
             except Exception as error:  # noqa: BLE001 - every error is reported to the caller
@@ -168,14 +168,14 @@ class _Interceptor(grpc.aio.ServerInterceptor):
 
 
 class _Streams:
-    """The streams that a server has open."""
+    """The open streams of a server."""
 
     def __init__(self) -> None:
         self._is_stopping = False
         self._waiting: set[asyncio.Timeout] = set()
 
     async def until_stopped(self, responses: AsyncGenerator[Message, None]) -> AsyncGenerator[Message, None]:
-        """Pass responses on until there are no more. Raises `restarting` once the server stops."""
+        """Yield the responses. Raise `restarting` when the server stops."""
         while not self._is_stopping:
             try:
                 async with asyncio.timeout(None) as waiting:
@@ -190,10 +190,10 @@ class _Streams:
             if response is None:
                 return
             yield response
-        raise errors.Unavailable("This replica stops; call again.", code="restarting")
+        raise errors.Unavailable("This replica is stopping; call again.", code="restarting")
 
     def stop(self) -> None:
-        """End all that wait for a response; the others end before their next one."""
+        """End all streams: those that wait for a response at once, the others before their next response."""
         self._is_stopping = True
         for waiting in self._waiting:
             waiting.reschedule(asyncio.get_running_loop().time())

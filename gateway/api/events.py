@@ -31,7 +31,7 @@ After = Annotated[
     str | None,
     Query(max_length=100, description="`next` of the answer before, or the id of the last event that the client has."),
 ]
-Wait = Annotated[float, Query(ge=0, le=poll.MAX_WAIT_SECONDS, description="How long to wait for news, in seconds.")]
+Wait = Annotated[float, Query(ge=0, le=poll.MAX_WAIT_SECONDS, description="How long to wait for an event, in seconds.")]
 LastEventId = Annotated[str | None, Query(description="The id of the last event that the client has.")]
 
 

@@ -23,7 +23,7 @@ export function resetTitle() {
 export function markEnded(job) {
   if (!document.hidden) return;
   document.title = `${job.status === 'failed' ? '✕' : '✓'} ${name}`;
-  if (icon) icon.href = (job.status === 'failed' && icon.dataset.failed) || icon.dataset.news || plain;
+  if (icon) icon.href = (job.status === 'failed' && icon.dataset.failed) || icon.dataset.unread || plain;
 }
 
 /** Shows the unread count of a new fragment, and notifies about its newest notification if the page does not have it. */

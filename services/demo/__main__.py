@@ -139,8 +139,8 @@ def main() -> None:
         "services.demo",
         os.environ,
         {
-            "serve": process.Command("demo", Settings, process.served(serve)),
-            "work": process.Command("demo-worker", WorkerSettings, process.served(work)),
+            "serve": process.Command("demo", Settings, process.run_until_stopped(serve)),
+            "work": process.Command("demo-worker", WorkerSettings, process.run_until_stopped(work)),
             "migrate": process.Command("demo", Settings, process.migration("demo", MIGRATIONS)),
         },
     )

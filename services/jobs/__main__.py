@@ -49,7 +49,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     job_watches = watches.Watches(engine, jobs)
     job_watches.subscribe(nats)
     jobs.waiters.subscribe(nats)
-    served = servicer.JobsServicer(jobs, job_watches, notifications.Notifications(engine, nats))
+    jobs_servicer = servicer.JobsServicer(jobs, job_watches, notifications.Notifications(engine, nats))
     repeating = schedule_operations.Schedules(engine, jobs.transaction, jobs.kinds)
     seen = overview.Overview(engine)
     admin = admin_servicer.AdminServicer(seen, kind_controls.KindControls(jobs), repeating)
@@ -88,7 +88,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
                 services=[
                     server.Service(
                         name=servicer.SERVICE,
-                        register=partial(jobs_service_pb2_grpc.add_JobsServiceServicer_to_server, served),
+                        register=partial(jobs_service_pb2_grpc.add_JobsServiceServicer_to_server, jobs_servicer),
                         callers=servicer.CALLERS,
                     ),
                     server.Service(
@@ -124,7 +124,7 @@ def main() -> None:
         "services.jobs",
         os.environ,
         {
-            "serve": process.Command("jobs", Settings, process.served(serve)),
+            "serve": process.Command("jobs", Settings, process.run_until_stopped(serve)),
             "migrate": process.Command("jobs", Settings, process.migration("jobs", MIGRATIONS)),
         },
         others="admin …",

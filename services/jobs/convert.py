@@ -72,8 +72,8 @@ def declaration_from_proto(message: kind_pb2.KindDeclaration) -> kinds.Declarati
     return kinds.Declaration(
         kind=message.kind,
         defaults=_policy(message.defaults),
-        notifies=message.notify_owner,
-        undoes=message.has_undo,
+        notify_owner=message.notify_owner,
+        has_undo=message.has_undo,
         **retention,
     )
 
@@ -118,7 +118,7 @@ def job_to_proto(job: domain.Job) -> job_pb2.Job:
         deadline=protobuf.to_timestamp(job.deadline),
         next_run_time=protobuf.to_timestamp(job.run_at) if job.state in _LATER and not job.awaits_children else None,
         children=_children_to_proto(job.children) if job.children.total else None,
-        notify_owner=job.spec.notifies,
+        notify_owner=job.spec.notify_owner,
     )
 
 

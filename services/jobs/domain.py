@@ -111,8 +111,8 @@ class Spec:
     unique_key: str | None = None
     concurrency_key: str | None = None
     parent_id: UUID | None = None
-    notifies: bool = False
-    undoes: bool = False
+    notify_owner: bool = False
+    has_undo: bool = False
 
     def __post_init__(self) -> None:
         """Validate the bounds. Raises `InvalidArgument`."""

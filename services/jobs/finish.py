@@ -62,7 +62,7 @@ async def apply(
     """Apply decisions to locked jobs."""
     if not decisions:
         return {}
-    has_effects = any(job.spec.concurrency_key or job.spec.parent_id or job.spec.undoes for job, _, _ in decisions)
+    has_effects = any(job.spec.concurrency_key or job.spec.parent_id or job.spec.has_undo for job, _, _ in decisions)
     ended = await storage.end_attempts(tx.conn, decisions, None if has_effects or tx.transitions else tx.sequence_of)
     if len(ended) != len(decisions):
         # The rows are locked and their states were read in this transaction: an update without a row is a bug.

@@ -28,13 +28,13 @@ class Declaration:
 
     kind: str
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    notifies: bool = False
-    undoes: bool = False
+    notify_owner: bool = False
+    has_undo: bool = False
     retention: timedelta = timedelta(days=7)
 
     def __post_init__(self) -> None:
         """Validate the bounds. Raises `InvalidArgument`."""
-        domain.require_kind(self.kind + domain.UNDO if self.undoes else self.kind, "kind")
+        domain.require_kind(self.kind + domain.UNDO if self.has_undo else self.kind, "kind")
         # A default has the bounds of the field that it replaces.
         domain.Spec(kind=self.kind, owner_id=domain.SYSTEM, payload={}, **self.defaults)
         domain.require_retention(self.retention)
@@ -47,12 +47,12 @@ class Kind:
     defaults: Mapping[str, Any]
     """Values for the fields that a spec leaves unset."""
     is_limited: bool
-    declared_at: datetime | None
+    registered_at: datetime | None
 
     @property
     def has_worker(self) -> bool:
         """Whether a worker registered it in the last two minutes."""
-        return self.declared_at is not None and datetime.now(UTC) - self.declared_at < ALIVE
+        return self.registered_at is not None and datetime.now(UTC) - self.registered_at < ALIVE
 
 
 class Kinds:
@@ -99,8 +99,8 @@ async def register(conn: AsyncConnection, worker: str, declarations: Collection[
     for declaration in sorted(declarations, key=lambda declaration: declaration.kind):
         values = {
             **{name: declaration.defaults.get(name) for name in DEFAULTS},
-            "notifies": declaration.notifies,
-            "undoes": declaration.undoes,
+            "notifies": declaration.notify_owner,
+            "undoes": declaration.has_undo,
             "retention": declaration.retention,
             "declared_at": sa.func.now(),
         }
@@ -122,7 +122,7 @@ async def _read(conn: AsyncConnection, names: list[str]) -> list[Mapping[str, An
 def _kind(row: Mapping[str, Any]) -> Kind:
     defaults = {name: row[name] for name in DEFAULTS if row[name] is not None}
     return Kind(
-        defaults={**defaults, "notifies": row["notifies"], "undoes": row["undoes"]},
+        defaults={**defaults, "notify_owner": row["notifies"], "has_undo": row["undoes"]},
         is_limited=row["is_limited"],
-        declared_at=row["declared_at"],
+        registered_at=row["declared_at"],
     )

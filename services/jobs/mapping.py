@@ -23,7 +23,7 @@ def job(row: Sequence[Any]) -> Job:
         scheduled_at, state, run_at, attempt, max_attempts, crashes, errors, worker, _lease_until,
         progress_attempt, done, total, message, result, error_code, error_message, cancel_reason, version,
         created_at, started_at, finished_at, concurrency_key, total_timeout, deadline, parent_id,
-        children_total, children_ended, children_unsuccessful, awaits_children, notifies, undoes, _read_at, _fair_rank,
+        children_total, children_ended, children_unsuccessful, awaits_children, notify_owner, has_undo, _read_at, _fair_rank,
         ready, rate, progress_at,
     ) = row
     # fmt: on
@@ -47,8 +47,8 @@ def job(row: Sequence[Any]) -> Job:
             unique_key=unique_key,
             concurrency_key=concurrency_key,
             parent_id=parent_id,
-            notifies=notifies,
-            undoes=undoes,
+            notify_owner=notify_owner,
+            has_undo=has_undo,
         ),
         state=state,
         attempt=attempt,
@@ -92,8 +92,8 @@ def specs(submits: Sequence[tuple[UUID, domain.Spec]]) -> str:
                 "unique_key": spec.unique_key,
                 "concurrency_key": spec.concurrency_key,
                 "parent_id": spec.parent_id and str(spec.parent_id),
-                "notifies": spec.notifies,
-                "undoes": spec.undoes,
+                "notifies": spec.notify_owner,
+                "undoes": spec.has_undo,
             }
             for position, (job_id, spec) in enumerate(submits)
         ]

@@ -89,7 +89,7 @@ class Transaction:
 
     async def _undo(self) -> None:
         cancelled = [
-            job for job, _ in self.transitions if job.state is State.CANCELLED and job.spec.undoes and job.attempt > 0
+            job for job, _ in self.transitions if job.state is State.CANCELLED and job.spec.has_undo and job.attempt > 0
         ]
         if cancelled:
             await self.submit([(ids.uuid7(), domain.undo(job)) for job in cancelled])

@@ -81,7 +81,7 @@ async def test_a_hidden_tab_says_how_it_ended(mina: Visitor, user: User) -> None
     await hide(page, True)
     await user.enable(SMALL)
     await expect(page).to_have_title("✓ Jobs · Repruv", timeout=PATIENCE_MS)
-    await expect(page.locator('link[rel="icon"]')).to_have_attribute("href", re.compile("favicon-news"))
+    await expect(page.locator('link[rel="icon"]')).to_have_attribute("href", re.compile("favicon-unread"))
     await hide(page, False)
     await expect(page).to_have_title("(1) Jobs · Repruv")
     await expect(page.locator('link[rel="icon"]')).to_have_attribute("href", re.compile(r"favicon\.svg"))

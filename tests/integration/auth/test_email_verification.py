@@ -117,7 +117,7 @@ async def test_the_dashboard_is_open_during_the_verification_period_and_to_verif
         (domain.Role.ADMIN, False, timedelta(days=7), True),
     ],
 )
-async def test_who_may_see_the_dashboard(
+async def test_dashboard_access_by_verification(
     role: domain.Role, is_verified: bool, period: timedelta, allowed: bool, context: Context, gateway: Gateway
 ) -> None:
     account = await gateway.account()

@@ -18,7 +18,7 @@ Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Nats]:
-    """A NATS of this test's own, to be mistreated."""
+    """A separate NATS for tests that kill it."""
     engine = Nats(tmp_path, password="p")
     await asyncio.to_thread(engine.start)
     yield engine
@@ -26,7 +26,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Nats]:
 
 
 class Heard:
-    """Remembers what it heard; fails as often as configured."""
+    """Records received messages; fails as often as configured."""
 
     def __init__(self, failures: int = 0) -> None:
         self.payloads: list[bytes] = []
@@ -70,9 +70,7 @@ async def test_events_are_stored_and_delivered_with_their_id(server: Nats, event
     assert heard.ids == ["id-1"]
 
 
-async def test_it_hears_only_when_all_know_that_something_may_have_been_missed(
-    server: Nats, eventually: Eventually
-) -> None:
+async def test_is_caught_up_only_after_all_callbacks_of_a_reconnect(server: Nats, eventually: Eventually) -> None:
     one = bus.Bus(server.url, name="test")
     heard_already: list[bool] = []
     one.on_connected(lambda: heard_already.append(one.is_caught_up))
@@ -106,7 +104,7 @@ async def test_the_same_event_published_twice_is_stored_once(server: Nats, event
     assert heard.payloads == [b"first", b"second"]
 
 
-async def test_a_handler_that_fails_hears_the_event_again(
+async def test_event_of_a_failing_handler_is_redelivered(
     server: Nats, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bus, "RETRY_SECONDS", (0.05,))
@@ -122,7 +120,7 @@ async def test_a_handler_that_fails_hears_the_event_again(
     assert heard.ids == ["id-1"] * 4
 
 
-async def test_a_message_that_nobody_will_ever_understand_is_not_repeated(
+async def test_undecodable_message_is_not_redelivered(
     server: Nats, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bus, "RETRY_SECONDS", (0.05,))
@@ -154,7 +152,7 @@ async def test_a_message_that_nobody_will_ever_understand_is_not_repeated(
     assert heard.ids == ["id-1", "id-2"]
 
 
-async def test_it_goes_on_after_nats_was_killed(server: Nats, eventually: Eventually) -> None:
+async def test_bus_recovers_after_nats_was_killed(server: Nats, eventually: Eventually) -> None:
     heard, listened, one = Heard(), Heard(), bus.Bus(server.url, name="test")
     reconnects = 0
 
@@ -188,7 +186,7 @@ async def test_it_goes_on_after_nats_was_killed(server: Nats, eventually: Eventu
     assert reconnects == 2
 
 
-async def test_it_heals_a_nats_that_lost_its_store(
+async def test_bus_recreates_streams_of_a_nats_that_lost_its_store(
     server: Nats, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bus, "_WATCH_SECONDS", 0.1)
@@ -216,7 +214,7 @@ async def test_it_heals_a_nats_that_lost_its_store(
     assert info.config.ack_wait == streams.consumer_config("jobs", "demo", ">").ack_wait
 
 
-async def test_it_starts_before_nats_does(tmp_path: Path, eventually: Eventually) -> None:
+async def test_bus_may_start_before_nats(tmp_path: Path, eventually: Eventually) -> None:
     engine = Nats(tmp_path, password="p")
     heard, one = Heard(), bus.Bus(engine.url, name="test")
     one.subscribe("jobs.wake.x", heard)

@@ -1,4 +1,4 @@
-"""NATS as it is deployed: encrypted, an account a service, and each says and hears only what is its own."""
+"""NATS as deployed: encryption, one account per service, and permissions of accounts."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ FOREIGN = {
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
-    """A NATS as deployed, with certificates of its own below its data directory."""
+    """A NATS as deployed, with separate certificates in its data directory."""
     folder = tmp_path_factory.mktemp("protected")
     local.make(folder)
     protection = Protection(
@@ -84,7 +84,7 @@ def server_certificate(server: Nats, user: str) -> tls.Certificate:
 
 @asynccontextmanager
 async def connected(server: Nats, user: str, refused: list[str] | None = None) -> AsyncIterator[Client]:
-    """Connect as a service does, and note what is refused."""
+    """Connect as a service does, and record refusals."""
 
     async def note(error: Exception) -> None:
         if refused is not None:
@@ -102,7 +102,7 @@ async def connected(server: Nats, user: str, refused: list[str] | None = None) -
 
 
 def all_refused(subjects: set[str], said: list[str]) -> Callable[[], Awaitable[bool]]:
-    """Whether the server has refused each of them."""
+    """Whether the server has refused each of the subjects."""
 
     async def check() -> bool:
         return all(any(f'"{subject}"'.lower() in one.lower() for one in said) for subject in subjects)
@@ -111,7 +111,7 @@ def all_refused(subjects: set[str], said: list[str]) -> Callable[[], Awaitable[b
 
 
 @pytest.mark.parametrize("user", SAYS)
-async def test_a_service_says_only_what_is_its_own(server: Nats, user: str, eventually: Eventually) -> None:
+async def test_service_publishes_only_its_own_subjects(server: Nats, user: str, eventually: Eventually) -> None:
     refused: list[str] = []
     async with connected(server, user, refused) as client:
         for subject in SAYS[user]:
@@ -125,7 +125,7 @@ async def test_a_service_says_only_what_is_its_own(server: Nats, user: str, even
 
 
 @pytest.mark.parametrize("user", HEARS)
-async def test_a_service_hears_only_what_it_needs(server: Nats, user: str, eventually: Eventually) -> None:
+async def test_service_subscribes_only_to_permitted_subjects(server: Nats, user: str, eventually: Eventually) -> None:
     refused: list[str] = []
     async with connected(server, user, refused) as client:
         for subject in HEARS[user]:
@@ -139,7 +139,7 @@ async def test_a_service_hears_only_what_it_needs(server: Nats, user: str, event
         await eventually(all_refused(others, refused))
 
 
-async def test_what_jobs_tells_reaches_who_needs_it(server: Nats, eventually: Eventually) -> None:
+async def test_messages_of_jobs_reach_their_subscribers(server: Nats, eventually: Eventually) -> None:
     heard: dict[str, list[bytes]] = {"gateway": [], "demo": []}
 
     def hearing(name: str) -> bus.Handler:
@@ -175,7 +175,7 @@ async def test_what_jobs_tells_reaches_who_needs_it(server: Nats, eventually: Ev
             await buses["demo"].publish(str(uuid4()), "jobs.events.demo.enable", b"forged")
 
 
-async def test_streams_that_are_lost_are_made_again_by_their_services(tmp_path: Path, eventually: Eventually) -> None:
+async def test_lost_streams_are_recreated_by_their_services(tmp_path: Path, eventually: Eventually) -> None:
     local.make(tmp_path)
     protection = Protection(
         certificate=local.of(tmp_path, "nats"), passwords=dict.fromkeys(keys.NATS_PASSWORDS, PASSWORD)
@@ -209,7 +209,7 @@ async def test_streams_that_are_lost_are_made_again_by_their_services(tmp_path: 
         await asyncio.to_thread(engine.erase)
 
 
-async def test_nobody_without_a_certificate_gets_in(server: Nats, certificate: Certificates) -> None:
+async def test_connection_without_a_certificate_is_refused(server: Nats, certificate: Certificates) -> None:
     url = server.url_for("demo", PASSWORD)
     trusting = ssl.create_default_context(cafile=server_certificate(server, "demo").authority)
     for context in (trusting, certificate("demo").client_context()):
@@ -227,7 +227,9 @@ async def test_a_wrong_password_is_refused_with_a_good_certificate(server: Nats)
         )
 
 
-async def test_a_bus_shows_its_new_certificate_and_takes_the_servers(server: Nats, eventually: Eventually) -> None:
+async def test_bus_uses_its_new_certificate_and_accepts_the_servers_new_one(
+    server: Nats, eventually: Eventually
+) -> None:
     connections = 0
     one = bus.Bus(server.url_for("jobs", PASSWORD), name="renewing", certificate=server_certificate(server, "jobs"))
 

@@ -1,4 +1,4 @@
-"""A service whose name was unknown for long is found again soon after it has come back."""
+"""A name that was unknown for long is resolved soon after it returns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ UNKNOWN_ANSWERS = 12
 
 
 class NameServer(asyncio.DatagramProtocol):
-    """Does not know NAME for the first few questions, then says 127.0.0.1."""
+    """Refuses the first queries for NAME, then answers 127.0.0.1."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -61,7 +61,7 @@ async def port() -> AsyncIterator[int]:
     await server.stop(0)
 
 
-async def test_a_name_that_comes_back_is_found_soon(
+async def test_returning_name_is_resolved_within_seconds(
     name_server: tuple[NameServer, int],
     port: int,
     eventually: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]],

@@ -1,4 +1,4 @@
-"""Connections between services: encrypted, with certificates on both ends that agree with the signatures."""
+"""Encrypted connections between services: certificates on both ends that match the signatures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Signers = Callable[[str], identity.Signer]
 
 
 class Servicer(jobs_service_pb2_grpc.JobsServiceServicer):
-    """Tells which certificate it was shown."""
+    """Returns the certificate of the caller."""
 
     def __init__(self) -> None:
         self.shown: list[bytes] = []
@@ -63,14 +63,14 @@ async def serving(certificate: tls.Certificate, verifier: identity.Verifier) -> 
 
 @pytest.fixture
 async def target(certificate: Certificates, verifier: identity.Verifier) -> AsyncIterator[str]:
-    """Where jobs serves with its certificate."""
+    """The target of a jobs server with its certificate."""
     async with serving(certificate("jobs"), verifier) as (target, _):
         yield target
 
 
 @pytest.fixture
 def own_folder(tmp_path: Path) -> Path:
-    """Certificates of this test's own, by another authority than all others."""
+    """Certificates of a separate authority."""
     local.make(tmp_path)
     return tmp_path
 
@@ -90,13 +90,15 @@ async def test_a_service_calls_with_its_certificate(target: str, certificate: Ce
     await get_job(target, certificate("demo"), signer("demo"))
 
 
-async def test_without_a_certificate_nothing_is_served(target: str, signer: Signers) -> None:
+async def test_call_without_a_certificate_is_refused(target: str, signer: Signers) -> None:
     with pytest.raises(errors.Unavailable):
         await get_job(target, None, signer("demo"))
     assert not await asyncio.to_thread(probe.is_ready, f"grpc://{target}")
 
 
-async def test_encryption_alone_is_not_enough(target: str, certificate: Certificates, signer: Signers) -> None:
+async def test_encryption_without_a_client_certificate_is_refused(
+    target: str, certificate: Certificates, signer: Signers
+) -> None:
     roots = certificate("demo").material().authority
     async with grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(roots)) as channel:
         stub = jobs_service_pb2_grpc.JobsServiceStub(channel)
@@ -139,7 +141,7 @@ async def test_a_certificate_and_a_signature_must_agree(
     assert refused.value.code == "certificate_mismatch"
 
 
-async def test_a_servers_certificate_opens_no_connection(
+async def test_server_certificate_is_refused_as_a_client_certificate(
     target: str, certificate: Certificates, signer: Signers
 ) -> None:
     with pytest.raises(errors.Unavailable):
@@ -147,7 +149,7 @@ async def test_a_servers_certificate_opens_no_connection(
 
 
 @pytest.mark.parametrize("impostor", ["demo", "gateway", "nats"])
-async def test_another_service_cannot_answer_for_the_one_that_is_called(
+async def test_server_with_the_certificate_of_another_service_is_refused(
     certificate: Certificates, verifier: identity.Verifier, signer: Signers, impostor: str
 ) -> None:
     async with serving(certificate(impostor), verifier) as (target, _):
@@ -155,7 +157,7 @@ async def test_another_service_cannot_answer_for_the_one_that_is_called(
             await get_job(target, certificate("gateway"), signer("gateway"))
 
 
-async def test_a_signature_is_for_the_service_that_is_called(
+async def test_signature_is_valid_only_for_the_called_service(
     target: str, certificate: Certificates, signer: Signers
 ) -> None:
     identity_files = certificate("demo").material()
@@ -173,7 +175,7 @@ async def test_a_signature_is_for_the_service_that_is_called(
             assert refused.value.code() is code
 
 
-async def test_an_identity_key_is_replaced_without_a_pause(
+async def test_identity_key_is_replaced_without_downtime(
     certificate: Certificates, seeds: dict[str, str], trusted_identity_keys: str, signer: Signers
 ) -> None:
     new_seed = "new-identity-of-demo-".ljust(43, "A")

@@ -37,13 +37,13 @@ async def put(engine: AsyncEngine, *subjects: str) -> None:
 
 
 async def waiting(engine: AsyncEngine, prefix: str) -> int:
-    """Count what has not left."""
+    """Count unsent messages."""
     query = sa.select(sa.func.count()).where(schema.outbox.c.subject.startswith(prefix))
     async with engine.connect() as conn:
         return int((await conn.execute(query)).scalar_one())
 
 
-async def test_what_is_committed_leaves_and_what_is_rolled_back_does_not(
+async def test_committed_messages_are_sent_and_rolled_back_ones_are_not(
     engine: AsyncEngine, prefix: str, eventually: Eventually
 ) -> None:
     sent: list[tuple[str, bytes]] = []
@@ -67,7 +67,7 @@ async def test_what_is_committed_leaves_and_what_is_rolled_back_does_not(
     assert sent == [(f"{prefix}kept", f"{prefix}kept".encode())]
 
 
-async def test_what_could_not_be_sent_is_sent_again_under_the_same_id(
+async def test_failed_message_is_sent_again_with_the_same_id(
     engine: AsyncEngine, prefix: str, eventually: Eventually
 ) -> None:
     tries: list[str] = []
@@ -90,7 +90,7 @@ async def test_what_could_not_be_sent_is_sent_again_under_the_same_id(
     assert len(set(tries)) == 1
 
 
-async def test_one_that_cannot_be_sent_does_not_hold_up_the_others(
+async def test_unsendable_message_does_not_delay_others(
     engine: AsyncEngine, prefix: str, eventually: Eventually
 ) -> None:
     sent: list[str] = []
@@ -229,7 +229,7 @@ async def test_transaction_without_messages_sends_nothing(engine: AsyncEngine, s
 
 
 async def ignore(message_id: str, subject: str, payload: bytes) -> None:
-    """Leave what other tests have put into the same outbox to them."""
+    """Ignore messages of other tests in the same outbox."""
     raise ConnectionError("not ours")
 
 

@@ -1,4 +1,4 @@
-"""Connections survive what happens to the tasks that use them, and the database being restarted."""
+"""Connections survive cancelled tasks and restarts of the database."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CANCELLATIONS = 200
 
 @pytest.fixture
 async def engine(database_url: Callable[[str], str]) -> AsyncIterator[AsyncEngine]:
-    """An engine of this test's own."""
+    """A separate engine."""
     made = postgres.engine(database_url("jobs"), name="test-postgres", pool_size=2)
     yield made
     await made.dispose()
@@ -32,13 +32,13 @@ async def in_transaction(engine: AsyncEngine) -> None:
 
 
 async def by_itself(engine: AsyncEngine) -> None:
-    """Use a connection of the twin for a moment."""
+    """Use an autocommit connection for a moment."""
     async with postgres.autocommit(engine).connect() as conn:
         await conn.execute(sa.text("SELECT pg_sleep(0.001)"))
 
 
 @pytest.mark.parametrize("use", [in_transaction, by_itself])
-async def test_a_cancelled_task_takes_no_connection_with_it(engine: AsyncEngine, use: Use) -> None:
+async def test_cancelled_task_returns_its_connection(engine: AsyncEngine, use: Use) -> None:
     moments = random.Random(1)
     for _ in range(CANCELLATIONS):
         task = asyncio.create_task(use(engine))
@@ -52,7 +52,7 @@ async def test_a_cancelled_task_takes_no_connection_with_it(engine: AsyncEngine,
 
 
 @pytest.mark.parametrize("use", [in_transaction, by_itself])
-async def test_a_connection_that_the_server_closed_is_replaced_unnoticed(
+async def test_connection_closed_by_the_server_is_replaced(
     engine: AsyncEngine, use: Use, database: Callable[[str], AsyncEngine]
 ) -> None:
     await asyncio.gather(use(engine), use(engine))
@@ -64,7 +64,7 @@ async def test_a_connection_that_the_server_closed_is_replaced_unnoticed(
     await use(engine)
 
 
-async def test_a_database_that_is_not_there_is_unavailable() -> None:
+async def test_unreachable_database_is_unavailable() -> None:
     engine = postgres.engine("postgresql://nobody@127.0.0.1:1/nowhere", name="test-postgres")
     with pytest.raises(sa.exc.OperationalError) as caught:
         await in_transaction(engine)

@@ -1,4 +1,4 @@
-"""Calls between services: signed, allowed, in time, and with errors that say what is wrong."""
+"""Calls between services: signatures, callers, deadlines and errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ USER = identity.User(user_id="u1", role="user", session_id="s1")
 
 
 class Servicer(jobs_service_pb2_grpc.JobsServiceServicer):
-    """Answers GetJob with whatever the test wants, and WatchJob with a snapshot, then the same."""
+    """Answers GetJob as the test configures, and WatchJob with a snapshot and then the same."""
 
     def __init__(self) -> None:
         self.error: Exception | None = None
@@ -64,7 +64,7 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
 
 
 class RunningServer:
-    """A server and how to call it."""
+    """A running server and a channel to it."""
 
     def __init__(self, servicer: Servicer, port: int, channel: grpc.aio.Channel) -> None:
         self.servicer = servicer
@@ -74,12 +74,12 @@ class RunningServer:
 
 
 class Broken(Exception):
-    """What a library raises."""
+    """An error of a library."""
 
 
 @pytest.fixture
 async def running_server(verifier: identity.Verifier) -> AsyncIterator[RunningServer]:
-    """Serve on a free port; the gateway may call GetJob and WatchJob, demo ListKinds, and nobody anything else."""
+    """Serve on a free port. The gateway may call GetJob and WatchJob, demo ListKinds; all else is refused."""
     servicer = Servicer()  # type: ignore[abstract] # the rest is not called
     admin = AdminServicer()  # type: ignore[abstract]
 
@@ -114,7 +114,7 @@ async def get_job(running_server: RunningServer, call: client.Caller, **options:
     await call(running_server.stub.GetJob, jobs_service_pb2.GetJobRequest(), **{"timeout": 5.0, **options})
 
 
-async def test_the_servicer_learns_who_calls_and_for_whom(
+async def test_servicer_gets_the_caller_and_the_user(
     running_server: RunningServer, signer: Callable[[str], identity.Signer]
 ) -> None:
     token, _ = signer("auth").user_token(USER)
@@ -126,7 +126,7 @@ async def test_the_servicer_learns_who_calls_and_for_whom(
     ]
 
 
-async def test_a_service_that_is_not_on_the_list_is_refused(
+async def test_unlisted_service_is_refused(
     running_server: RunningServer, signer: Callable[[str], identity.Signer]
 ) -> None:
     with pytest.raises(errors.PermissionDenied) as caught:
@@ -135,7 +135,7 @@ async def test_a_service_that_is_not_on_the_list_is_refused(
     assert running_server.servicer.callers == []
 
 
-async def test_an_rpc_without_a_list_is_for_nobody(
+async def test_rpc_without_callers_is_refused_to_all(
     running_server: RunningServer, signer: Callable[[str], identity.Signer]
 ) -> None:
     call = client.Caller(signer("gateway"))
@@ -150,7 +150,7 @@ async def test_an_unsigned_call_is_refused(running_server: RunningServer) -> Non
     assert running_server.servicer.callers == []
 
 
-async def test_a_user_that_auth_did_not_vouch_for_is_refused(
+async def test_user_token_not_signed_by_auth_is_refused(
     running_server: RunningServer, signer: Callable[[str], identity.Signer]
 ) -> None:
     forged, _ = signer("gateway").user_token(USER)
@@ -168,7 +168,7 @@ async def test_a_user_that_auth_did_not_vouch_for_is_refused(
         errors.FailedPrecondition("Grüße: zu spät.", code="too_late"),
     ],
 )
-async def test_errors_arrive_whole(
+async def test_errors_keep_all_their_fields(
     running_server: RunningServer, signer: Callable[[str], identity.Signer], error: errors.Error
 ) -> None:
     running_server.servicer.error = error
@@ -183,7 +183,7 @@ async def test_errors_arrive_whole(
     )
 
 
-async def test_a_bug_tells_the_caller_nothing_internal(
+async def test_bug_reveals_nothing_internal_to_the_caller(
     running_server: RunningServer, signer: Callable[[str], identity.Signer]
 ) -> None:
     running_server.servicer.error = ValueError("password=hunter2")
@@ -192,7 +192,7 @@ async def test_a_bug_tells_the_caller_nothing_internal(
     assert "hunter2" not in str(caught.value)
 
 
-async def test_a_part_that_does_not_answer_is_unavailable(
+async def test_unreachable_dependency_is_unavailable(
     running_server: RunningServer, signer: Callable[[str], identity.Signer]
 ) -> None:
     running_server.servicer.error = Broken()
@@ -209,7 +209,7 @@ async def test_a_call_ends_at_its_deadline(
         await get_job(running_server, client.Caller(signer("gateway")), timeout=0.1)
 
 
-async def test_nobody_there_is_told_at_once_or_waited_for(
+async def test_missing_server_fails_at_once_or_is_waited_for(
     running_server: RunningServer, signer: Callable[[str], identity.Signer]
 ) -> None:
     channel = client.channel("127.0.0.1:1", service=SERVICE)
@@ -237,10 +237,10 @@ async def test_health_and_reflection_need_no_signature(running_server: RunningSe
     call.cancel()
 
 
-async def test_a_stopping_server_is_unavailable_at_worst(
+async def test_stopping_server_fails_calls_only_with_unavailable(
     verifier: identity.Verifier, signer: Callable[[str], identity.Signer]
 ) -> None:
-    """A call that meets a server just as it stops gets CANCELLED from gRPC, which is not our error."""
+    """A call that arrives while the server stops gets CANCELLED from gRPC, not our error."""
     port = subprocesses.free_port()
     serving = partial(
         server.serving,
@@ -275,7 +275,7 @@ async def test_a_stopping_server_is_unavailable_at_worst(
     await channel.close()
 
 
-async def test_each_service_of_a_server_has_callers_of_its_own(
+async def test_each_service_of_a_server_has_its_own_callers(
     running_server: RunningServer, signer: Callable[[str], identity.Signer]
 ) -> None:
     stub = admin_service_pb2_grpc.AdminServiceStub(running_server.channel)
@@ -292,7 +292,7 @@ def watch(
     return call.stream(running_server.stub.WatchJob, jobs_service_pb2.WatchJobRequest(), **options)
 
 
-async def test_a_stream_passes_everything_on_and_ends(
+async def test_stream_yields_all_responses_and_ends(
     running_server: RunningServer, signer: Callable[[str], identity.Signer]
 ) -> None:
     token, _ = signer("auth").user_token(USER)
@@ -303,7 +303,7 @@ async def test_a_stream_passes_everything_on_and_ends(
     assert [(caller.service, caller.user) for caller in running_server.servicer.callers] == [("gateway", USER)]
 
 
-async def test_a_stream_is_refused_like_a_call(
+async def test_stream_has_the_access_control_of_a_call(
     running_server: RunningServer, signer: Callable[[str], identity.Signer]
 ) -> None:
     with pytest.raises(errors.PermissionDenied) as caught:
@@ -336,7 +336,7 @@ async def test_a_stream_ends_with_the_error_of_the_servicer(
     assert "hunter2" not in caught.value.message
 
 
-async def test_a_stream_that_is_left_ends_at_the_servicer_too(
+async def test_abandoned_stream_ends_at_the_servicer(
     running_server: RunningServer,
     signer: Callable[[str], identity.Signer],
     eventually: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]],
@@ -352,7 +352,7 @@ async def test_a_stream_that_is_left_ends_at_the_servicer_too(
     await eventually(is_closed)
 
 
-async def test_open_streams_are_told_that_the_server_restarts_and_do_not_hold_it_up(
+async def test_open_streams_get_restarting_and_do_not_delay_the_stop(
     verifier: identity.Verifier, signer: Callable[[str], identity.Signer]
 ) -> None:
     servicer = Servicer()  # type: ignore[abstract]

@@ -1,4 +1,4 @@
-"""The demo service on a real database; with the real jobs service, or with one that does not answer."""
+"""The demo service on a real database, with the real jobs service or with one that is down."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 
 @pytest.fixture(scope="session")
 def engine(database: Callable[[str], AsyncEngine]) -> AsyncEngine:
-    """The database as the demo service sees it."""
+    """An engine with the role of the demo service."""
     return database("demo")
 
 
 @pytest.fixture
 def owner_id() -> UUID:
-    """An owner without a past."""
+    """A new owner."""
     return uuid4()
 
 
@@ -55,13 +55,13 @@ async def jobs(jobs_of: Callable[[str, str], JobsClient], jobs_target: str) -> J
 
 @pytest.fixture
 def cancel_job(cancel_job_of: Callable[[str, str], Awaitable[None]]) -> Callable[[UUID], Awaitable[None]]:
-    """Cancel a job in the real jobs service, when it has arrived there."""
+    """Cancel a job in the real jobs service once it is submitted there."""
     return lambda job_id: cancel_job_of("demo", str(job_id))
 
 
 @pytest.fixture
 def demo(engine: AsyncEngine, silent_jobs: JobsClient) -> Demo:
-    """Demo mode while the jobs service is down: what it promises must not depend on it."""
+    """Demo mode while the jobs service is down: its guarantees must not depend on the jobs service."""
     return make_demo(engine, silent_jobs)
 
 
@@ -73,7 +73,7 @@ def demo_with_jobs(engine: AsyncEngine, jobs: JobsClient) -> Demo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demo:
-    """Demo mode, put together over one jobs service."""
+    """The objects of demo mode over one jobs service."""
 
     operations: operations.Operations
     settler: Settler[Mode, Action]
@@ -81,7 +81,7 @@ class Demo:
 
 
 def make_demo(engine: AsyncEngine, jobs: JobsClient) -> Demo:
-    """Put demo mode together, with a relay that submits jobs after the commit, but neither polls nor publishes."""
+    """Build demo mode with a relay that submits jobs after the commit, but neither polls nor publishes."""
     submitter = Submitter(engine, jobs, DEMO_MODE)
     relay = outbox.Relay(engine, schema.outbox, {worker_outbox.PREFIX: submitter.send})
     settler = Settler(DEMO_MODE, engine=engine, relay=relay, jobs=jobs, submitter=submitter)
@@ -90,13 +90,13 @@ def make_demo(engine: AsyncEngine, jobs: JobsClient) -> Demo:
 
 @pytest.fixture
 def shown(engine: AsyncEngine) -> views.Views:
-    """What is visible."""
+    """The visible rows."""
     return views.Views(engine)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
-    """An owner, and what a test does to and sees of that owner's demo mode."""
+    """An owner, with actions on and views of the owner's demo mode."""
 
     owner_id: UUID
     engine: AsyncEngine
@@ -158,7 +158,7 @@ class Owner:
         )
 
     async def counts(self) -> tuple[int, int]:
-        """How many rows there are, visible or not: content items and interactions."""
+        """The number of content items and of interactions, visible or not."""
         async with self.engine.connect() as conn:
             found = [
                 (await conn.execute(sa.select(sa.func.count()).where(table.c.owner_id == self.owner_id))).scalar_one()
@@ -167,7 +167,7 @@ class Owner:
         return found[0], found[1]
 
     async def stored(self) -> tuple[list[dataset.ContentItem], list[dataset.Interaction], set[int]]:
-        """All rows, and their generations."""
+        """All stored rows with their generations."""
         async with self.engine.connect() as conn:
             tables = (schema.content, schema.interactions)
             content, interactions = [
@@ -181,7 +181,7 @@ class Owner:
         )
 
     async def asked_for(self) -> tuple[list[dataset.ContentItem], list[dataset.Interaction], set[int]]:
-        """The rows that there should be."""
+        """The expected rows."""
         mode = await self.mode()
         spec = options.spec(mode)
         items = dataset.content(spec)
@@ -189,7 +189,7 @@ class Owner:
         return items, [row for chunk in chunks for row in dataset.interactions(spec, items, chunk)], {mode.generation}
 
     async def write_strays(self, generation: int, content: int = 5) -> None:
-        """Rows as a crash could leave them."""
+        """Write rows as a crash could leave them."""
         items = dataset.content(options.spec(await self.mode()))[:content]
         async with self.engine.begin() as conn:
             await rows.write_content(conn, self.owner_id, generation, items)
@@ -225,7 +225,7 @@ def dependencies(engine: AsyncEngine, demo: Demo) -> handlers.Dependencies:
 
 @pytest.fixture
 def make_owner(engine: AsyncEngine, demo: Demo, dependencies: handlers.Dependencies) -> Callable[..., Owner]:
-    """Make an owner without a past."""
+    """Make a new owner."""
 
     def make(**given: Any) -> Owner:
         parts = {"owner_id": uuid4(), "engine": engine, "demo": demo, "dependencies": dependencies}
@@ -236,12 +236,12 @@ def make_owner(engine: AsyncEngine, demo: Demo, dependencies: handlers.Dependenc
 
 @pytest.fixture
 def owner(make_owner: Callable[..., Owner]) -> Owner:
-    """An owner without a past."""
+    """A new owner."""
     return make_owner()
 
 
 class Crashing(testing.RecordingContext):
-    """Its handler dies when it has reported this much progress, right after the transaction before it."""
+    """A context whose handler dies when it has reported this much progress, right after the previous transaction."""
 
     dies_at = 700
 
@@ -252,7 +252,7 @@ class Crashing(testing.RecordingContext):
 
 
 class Cancelling(testing.RecordingContext):
-    """It is asked to stop when it has reported this much progress."""
+    """A context that is cancelled when it has reported this much progress."""
 
     stops_at = 700
 
@@ -263,7 +263,7 @@ class Cancelling(testing.RecordingContext):
 
 
 class Paused(testing.RecordingContext):
-    """Its handler stands still when it has reported this much progress, until `go` is set."""
+    """A context whose handler blocks when it has reported this much progress, until `go` is set."""
 
     pauses_at = 700
 

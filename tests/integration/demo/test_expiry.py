@@ -1,4 +1,4 @@
-"""Demo modes that are disabled by themselves: when they were asked to, as their owners would, one beside the other."""
+"""Expiry of demo mode: at the requested time, as by its owner, one owner independent of another."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def expire(owner: Owner, demo: Demo | None = None, **given: Any) -> dict[s
     )
 
 
-async def test_the_time_begins_when_the_data_is_there(owner: Owner) -> None:
+async def test_expiry_counts_from_the_end_of_the_enable(owner: Owner) -> None:
     await enable(owner)
     moving = await owner.mode()
     assert (moving.state, moving.expires_at) == (State.ENABLING, None)
@@ -72,7 +72,7 @@ async def test_without_expire_after_it_never_expires(owner: Owner) -> None:
     assert not convert.demo_to_proto(mode).HasField("expire_time")
 
 
-async def test_what_has_expired_is_disabled_as_its_owner_would(owner: Owner, make_owner: MakeOwner) -> None:
+async def test_expired_demo_mode_is_disabled_as_by_its_owner(owner: Owner, make_owner: MakeOwner) -> None:
     other = make_owner()
     await enabled(owner)
     await enabled(other)
@@ -98,7 +98,7 @@ async def test_expiring_again_changes_nothing(owner: Owner) -> None:
     assert await owner.mode() == before
 
 
-async def test_an_owner_who_was_faster_is_left_alone(owner: Owner) -> None:
+async def test_concurrent_disable_by_the_owner_wins(owner: Owner) -> None:
     await enabled(owner)
     await make_due(owner)
     await owner.disable()
@@ -110,7 +110,7 @@ async def test_an_owner_who_was_faster_is_left_alone(owner: Owner) -> None:
     assert await owner.mode() == again
 
 
-async def test_all_of_many_batches_go_the_oldest_first(make_owner: MakeOwner) -> None:
+async def test_all_batches_expire_oldest_first(make_owner: MakeOwner) -> None:
     owners = [make_owner() for _ in range(5)]
     for position, owner in enumerate(owners):
         await enabled(owner)
@@ -120,7 +120,7 @@ async def test_all_of_many_batches_go_the_oldest_first(make_owner: MakeOwner) ->
     assert {(await owner.mode()).state for owner in owners} == {State.DISABLING}
 
 
-async def test_one_that_fails_does_not_stop_the_others(make_owner: MakeOwner) -> None:
+async def test_failing_owner_does_not_stop_the_others(make_owner: MakeOwner) -> None:
     broken, healthy = make_owner(), make_owner()
     for owner, ago in ((broken, timedelta(hours=2)), (healthy, timedelta(hours=1))):
         await enabled(owner)
@@ -164,7 +164,7 @@ async def test_idempotency_key_covers_the_expiry(owner: Owner) -> None:
         timedelta(hours=1, microseconds=1),
     ],
 )
-async def test_what_is_out_of_bounds_is_refused(owner: Owner, expire_after: timedelta) -> None:
+async def test_expiry_out_of_bounds_is_refused(owner: Owner, expire_after: timedelta) -> None:
     with pytest.raises(errors.InvalidArgument) as refused:
         await enable(owner, expire_after)
     assert refused.value.field == "expire_after"
@@ -172,7 +172,7 @@ async def test_what_is_out_of_bounds_is_refused(owner: Owner, expire_after: time
 
 
 @pytest.mark.parametrize("expire_after", [timedelta(minutes=10), timedelta(days=90)])
-async def test_the_bounds_themselves_are_taken(owner: Owner, expire_after: timedelta) -> None:
+async def test_expiry_at_the_bounds_is_accepted(owner: Owner, expire_after: timedelta) -> None:
     assert (await enable(owner, expire_after)).mode.state is State.ENABLING
 
 
@@ -184,7 +184,7 @@ async def test_the_bounds_themselves_are_taken(owner: Owner, expire_after: timed
         ({"expire_after": timedelta(minutes=1)}, "demo_modes_expire_after_in_bounds"),
     ],
 )
-async def test_the_database_refuses_what_cannot_be(owner: Owner, values: dict[str, Any], constraint: str) -> None:
+async def test_database_refuses_an_invalid_expiry(owner: Owner, values: dict[str, Any], constraint: str) -> None:
     await enabled(owner)
     statement = sa.update(schema.demo_modes).where(schema.demo_modes.c.owner_id == owner.owner_id).values(**values)
     with pytest.raises(IntegrityError, match=constraint):
@@ -192,7 +192,7 @@ async def test_the_database_refuses_what_cannot_be(owner: Owner, values: dict[st
             await conn.execute(statement)
 
 
-async def test_looking_for_expired_ones_reads_no_table_through(engine: AsyncEngine) -> None:
+async def test_search_for_expired_demo_modes_scans_no_table(engine: AsyncEngine) -> None:
     given = {"after_time": datetime(1970, 1, 1, tzinfo=UTC), "after_owner": UUID(int=0), "limit": 100}
     async with engine.connect() as conn:
         await conn.execute(sa.text("SET LOCAL enable_seqscan = off"))

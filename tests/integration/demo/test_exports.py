@@ -131,7 +131,7 @@ async def test_the_file_has_the_visible_rows_in_chunks(exporter: Exporter) -> No
     assert await exporter.reasons() == ["export_accepted", "exported"]
 
 
-async def test_an_export_without_rows_is_a_header(owner: Owner, silent_jobs: JobsClient) -> None:
+async def test_export_without_rows_has_only_the_header(owner: Owner, silent_jobs: JobsClient) -> None:
     await owner.enabled(interactions=0)
     exporter = Exporter(owner, silent_jobs)
     await exporter.start()
@@ -153,7 +153,7 @@ async def test_the_next_attempt_continues_after_the_last_chunk(exporter: Exporte
     assert len(await exporter.rows()) == ROWS
 
 
-async def test_an_attempt_that_was_overtaken_writes_nothing(exporter: Exporter) -> None:
+async def test_stale_attempt_writes_nothing(exporter: Exporter) -> None:
     await exporter.start()
     late = await exporter.context(1)
     ready = await exporter.run(2)
@@ -232,7 +232,7 @@ async def test_the_same_key_returns_the_same_job(exporter: Exporter) -> None:
     assert refused.value.code == "idempotency_key_reused"
 
 
-async def test_without_demo_mode_there_is_nothing_to_export(owner: Owner, silent_jobs: JobsClient) -> None:
+async def test_export_without_demo_mode_is_refused(owner: Owner, silent_jobs: JobsClient) -> None:
     exporter = Exporter(owner, silent_jobs)
     with pytest.raises(errors.FailedPrecondition) as refused:
         await exporter.start()
@@ -241,7 +241,7 @@ async def test_without_demo_mode_there_is_nothing_to_export(owner: Owner, silent
 
 
 @pytest.mark.parametrize("is_enabled_again", [False, True])
-async def test_rows_that_are_hidden_meanwhile_are_not_exported(exporter: Exporter, is_enabled_again: bool) -> None:
+async def test_rows_hidden_during_the_export_are_not_exported(exporter: Exporter, is_enabled_again: bool) -> None:
     await exporter.start()
     with pytest.raises(RuntimeError):
         await handlers.export(exporter.owner.dependencies, await exporter.context(kind=Crashing))
@@ -271,7 +271,7 @@ async def test_a_file_expires_after_seven_days(exporter: Exporter) -> None:
         await handlers.export(exporter.owner.dependencies, late)
 
 
-async def test_a_file_that_would_be_too_large_fails(exporter: Exporter) -> None:
+async def test_export_of_a_too_large_file_fails(exporter: Exporter) -> None:
     await exporter.start()
     with pytest.raises(worker.JobFailed) as failed:
         await handlers.export(exporter.owner.dependencies, await exporter.context(), max_bytes=100_000)
@@ -279,7 +279,7 @@ async def test_a_file_that_would_be_too_large_fails(exporter: Exporter) -> None:
     assert (await exporter.export()).byte_count <= 100_000
 
 
-async def test_other_owners_have_no_file(exporter: Exporter) -> None:
+async def test_other_owners_cannot_read_the_file(exporter: Exporter) -> None:
     await exporter.start()
     await exporter.run()
     with pytest.raises(errors.NotFound) as refused:
@@ -310,7 +310,7 @@ def test_no_cell_is_a_formula_and_every_text_survives(text: str, cell: str) -> N
     assert parsed == [cell] * len(csv_file.COLUMNS)
 
 
-def test_the_bounds_of_the_database_are_those_of_the_domain() -> None:
+def test_bounds_of_database_and_domain_are_equal() -> None:
     migration = Path(demo_schema.__file__).parent / "migrations" / "0004_create_exports.py"
     statements = migration.read_text()
     for bound in (domain.MAX_ROWS, domain.MAX_BYTES, domain.MAX_CHUNK_BYTES):

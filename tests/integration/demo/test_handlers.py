@@ -1,4 +1,4 @@
-"""The handlers on a real database: exact rows after crashes, nothing by attempts that were overtaken."""
+"""The handlers on a real database: exact rows after crashes, no writes by stale attempts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from services.demo.domain import State
 from tests.integration.demo.conftest import Cancelling, Crashing, Owner, Paused, other_job
 
 
-async def test_enable_writes_exactly_what_was_asked_for(owner: Owner) -> None:
+async def test_enable_writes_exactly_the_requested_rows(owner: Owner) -> None:
     await owner.enable()
     context = await owner.context()
     result = await handlers.enable(owner.dependencies, context)
@@ -40,13 +40,13 @@ async def test_enable_at_the_edges_of_batches(owner: Owner, interactions: int) -
     assert (await owner.mode()).state is State.ENABLED
 
 
-async def test_each_change_of_the_snapshot_is_one_version(owner: Owner) -> None:
+async def test_each_change_of_the_snapshot_has_a_new_version(owner: Owner) -> None:
     await owner.enabled(interactions=2_500)
     # Accepted, content, three batches, and the fourth together with the flip.
     assert (await owner.mode()).version == 6
 
 
-async def test_the_next_attempt_goes_on_where_a_crash_stopped_the_last_one(owner: Owner) -> None:
+async def test_next_attempt_resumes_after_a_crash(owner: Owner) -> None:
     await owner.enable()
     with pytest.raises(RuntimeError):
         await handlers.enable(owner.dependencies, await owner.context(kind=Crashing))
@@ -58,7 +58,7 @@ async def test_the_next_attempt_goes_on_where_a_crash_stopped_the_last_one(owner
     assert (await owner.mode()).state is State.ENABLED
 
 
-async def test_an_attempt_whose_lease_was_lost_stops_at_once_and_the_next_one_goes_on(owner: Owner) -> None:
+async def test_attempt_with_a_lost_lease_stops_and_the_next_one_resumes(owner: Owner) -> None:
     await owner.enable()
     context = cast(Paused, await owner.context(kind=Paused))
     running = asyncio.create_task(handlers.enable(owner.dependencies, context))
@@ -70,7 +70,7 @@ async def test_an_attempt_whose_lease_was_lost_stops_at_once_and_the_next_one_go
     assert await owner.stored() == await owner.asked_for()
 
 
-async def test_a_zombie_cannot_write_after_a_newer_attempt_has_begun(owner: Owner) -> None:
+async def test_stale_attempt_cannot_write_after_a_newer_one_started(owner: Owner) -> None:
     await owner.enable()
     zombie, newer = [cast(Paused, await owner.context(attempt=n, kind=Paused)) for n in (1, 2)]
     newer.pauses_at = 1_400
@@ -90,7 +90,7 @@ async def test_a_zombie_cannot_write_after_a_newer_attempt_has_begun(owner: Owne
     assert await owner.stored() == await owner.asked_for()
 
 
-async def test_a_zombie_cannot_remove_after_a_newer_attempt_has_begun(owner: Owner) -> None:
+async def test_stale_attempt_cannot_delete_after_a_newer_one_started(owner: Owner) -> None:
     await owner.enabled()
     await owner.disable()
     zombie, newer = [cast(Paused, await owner.context(attempt=n, kind=Paused)) for n in (1, 2)]
@@ -132,7 +132,7 @@ async def test_a_lower_attempt_that_begins_late_changes_nothing(owner: Owner) ->
     assert (await owner.mode(), await owner.counts()) == before
 
 
-async def test_a_job_that_was_completed_before_its_worker_died_is_completed_again_without_work(owner: Owner) -> None:
+async def test_repeated_attempt_of_completed_work_does_nothing(owner: Owner) -> None:
     await owner.enabled()
     before = await owner.mode()
     result = await handlers.enable(owner.dependencies, await owner.context(attempt=2))
@@ -144,7 +144,7 @@ async def test_a_job_that_was_completed_before_its_worker_died_is_completed_agai
 
 
 @pytest.mark.parametrize("state", [State.ENABLING, State.ENABLED])
-async def test_another_job_is_superseded(owner: Owner, state: State) -> None:
+async def test_other_job_is_superseded(owner: Owner, state: State) -> None:
     await (owner.enable() if state is State.ENABLING else owner.enabled())
     before = await owner.mode()
     with pytest.raises(worker.Cancelled, match="superseded"):
@@ -152,7 +152,7 @@ async def test_another_job_is_superseded(owner: Owner, state: State) -> None:
     assert await owner.mode() == before
 
 
-async def test_the_job_before_is_superseded_by_a_new_generation(owner: Owner) -> None:
+async def test_new_generation_supersedes_the_previous_job(owner: Owner) -> None:
     await owner.enable()
     late = await owner.context(attempt=2)
     await owner.settle(await owner.update(JobPhase.FAILED))
@@ -174,7 +174,7 @@ async def test_a_retry_after_dismiss_is_superseded_and_changes_nothing(owner: Ow
     assert await owner.counts() == (0, 0)
 
 
-async def test_a_retry_of_a_failed_enable_goes_on_at_its_counters(owner: Owner) -> None:
+async def test_retry_of_a_failed_enable_resumes_at_its_counters(owner: Owner) -> None:
     await owner.enable()
     with pytest.raises(RuntimeError):
         await handlers.enable(owner.dependencies, await owner.context(kind=Crashing))
@@ -186,7 +186,7 @@ async def test_a_retry_of_a_failed_enable_goes_on_at_its_counters(owner: Owner) 
     assert reasons == ["enable_accepted", "job_failed", "enable_resumed", "enabled"]
 
 
-async def test_an_attempt_that_was_judged_dead_does_not_bring_the_state_back(owner: Owner) -> None:
+async def test_attempt_of_a_settled_job_does_not_restore_the_state(owner: Owner) -> None:
     await owner.enable()
     await owner.settle(await owner.update(JobPhase.FAILED, attempt=1))
     with pytest.raises(worker.Cancelled, match="superseded"):
@@ -194,7 +194,7 @@ async def test_an_attempt_that_was_judged_dead_does_not_bring_the_state_back(own
     assert (await owner.mode()).state is State.FAILED
 
 
-async def test_a_cancelled_enable_leaves_nothing_and_can_be_retried(owner: Owner) -> None:
+async def test_cancelled_enable_leaves_no_rows_and_can_be_retried(owner: Owner) -> None:
     await owner.enable()
     with pytest.raises(worker.Cancelled) as stopped:
         await handlers.enable(owner.dependencies, await owner.context(kind=Cancelling))
@@ -208,7 +208,7 @@ async def test_a_cancelled_enable_leaves_nothing_and_can_be_retried(owner: Owner
     assert await owner.stored() == await owner.asked_for()
 
 
-async def test_rows_that_no_counter_counts_are_replaced(owner: Owner) -> None:
+async def test_rows_beyond_the_counters_are_replaced(owner: Owner) -> None:
     # A cancel whose deletes were cut short, and then a retry: the rows are still there, the counters are not.
     await owner.enable()
     with pytest.raises(RuntimeError):
@@ -241,7 +241,7 @@ async def test_disable_removes_everything_and_counts_it(owner: Owner) -> None:
     assert (await owner.published_events())[-1] == ("disabled", mode.version)
 
 
-async def test_a_disable_goes_on_counting_after_a_crash(owner: Owner) -> None:
+async def test_disable_continues_its_counts_after_a_crash(owner: Owner) -> None:
     await owner.enabled()
     await owner.disable()
     with pytest.raises(RuntimeError):
@@ -290,7 +290,7 @@ async def test_a_cancelled_disable_fails_and_can_be_retried(owner: Owner) -> Non
     assert (await owner.mode()).state is State.DISABLED
 
 
-async def test_handlers_fail_on_purpose_when_configured(owner: Owner) -> None:
+async def test_handlers_fail_when_configured(owner: Owner) -> None:
     failing = dataclasses.replace(owner.dependencies, failing=frozenset({"demo.enable"}))
     await owner.enable()
     with pytest.raises(worker.JobFailed) as failed:

@@ -1,4 +1,4 @@
-"""What is accepted, refused, repeated and dismissed; and how an accepted job reaches the jobs service."""
+"""Operations: accepted, refused and repeated requests, dismissals, and the submit of accepted jobs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def test_enable_is_accepted_while_the_jobs_service_is_down(owner: Owner) -
     assert await owner.kept_submits() == [declaration.submit(accepted.mode)]
 
 
-async def test_an_accepted_job_is_submitted_at_once(
+async def test_accepted_job_is_submitted_at_once(
     make_owner: MakeOwner, demo_with_jobs: Demo, jobs: JobsClient, eventually: Eventually
 ) -> None:
     owner = make_owner(demo=demo_with_jobs)
@@ -49,7 +49,7 @@ async def test_an_accepted_job_is_submitted_at_once(
     assert dict(job.spec.payload) == {"generation": 1}
 
 
-async def test_the_outbox_submits_what_did_not_arrive_and_only_after_a_while(
+async def test_outbox_submits_undelivered_jobs_after_a_delay(
     owner: Owner, engine: AsyncEngine, jobs: JobsClient
 ) -> None:
     accepted = await owner.enable()
@@ -64,7 +64,7 @@ async def test_the_outbox_submits_what_did_not_arrive_and_only_after_a_while(
     assert await jobs.get(str(accepted.job_id))
 
 
-async def test_a_submit_that_fails_is_repeated(owner: Owner, engine: AsyncEngine, silent_jobs: JobsClient) -> None:
+async def test_failed_submit_is_retried(owner: Owner, engine: AsyncEngine, silent_jobs: JobsClient) -> None:
     accepted = await owner.enable()
     request = declaration.submit(accepted.mode).SerializeToString()
     with pytest.raises(errors.Unavailable):
@@ -72,9 +72,7 @@ async def test_a_submit_that_fails_is_repeated(owner: Owner, engine: AsyncEngine
     assert (await owner.mode()).state is State.ENABLING
 
 
-async def test_a_job_that_is_refused_for_ever_fails_demo_mode(
-    owner: Owner, engine: AsyncEngine, jobs: JobsClient
-) -> None:
+async def test_rejected_job_fails_demo_mode(owner: Owner, engine: AsyncEngine, jobs: JobsClient) -> None:
     accepted = await owner.enable()
     taken = declaration.submit(accepted.mode)
     taken.spec.payload.update({"generation": 77})
@@ -104,7 +102,7 @@ async def test_of_concurrent_disables_exactly_one_wins(owner: Owner) -> None:
     assert (await owner.mode()).generation == 2
 
 
-async def test_what_the_state_forbids_is_refused_with_its_code(owner: Owner) -> None:
+async def test_illegal_action_is_refused_with_its_code(owner: Owner) -> None:
     async def code(call: Awaitable[object]) -> str:
         with pytest.raises(errors.FailedPrecondition) as refused:
             await call
@@ -124,7 +122,7 @@ async def test_what_the_state_forbids_is_refused_with_its_code(owner: Owner) -> 
     assert await code(owner.disable()) == "demo_disabling"
 
 
-async def test_a_refused_request_leaves_no_trace(owner: Owner) -> None:
+async def test_refused_request_changes_nothing(owner: Owner) -> None:
     await owner.enable()
     before = await owner.mode(), await owner.published_events(), await owner.kept_submits()
     with pytest.raises(errors.FailedPrecondition):
@@ -157,7 +155,7 @@ async def test_concurrent_calls_with_the_same_key_are_one_job(owner: Owner) -> N
     assert len(await owner.kept_submits()) == 1
 
 
-async def test_a_key_outlives_what_it_started(owner: Owner) -> None:
+async def test_idempotency_key_outlives_its_job(owner: Owner) -> None:
     await owner.enabled(interactions=10)
     first = await owner.disable(key="k")
     await owner.settle(await owner.update(JobPhase.FAILED))
@@ -183,13 +181,13 @@ async def test_an_expired_key_can_be_used_again(owner: Owner, engine: AsyncEngin
 
 
 @pytest.mark.parametrize("key", ["x" * 256, "nul\x00"])
-async def test_a_key_that_cannot_be_stored_is_refused(owner: Owner, key: str) -> None:
+async def test_invalid_idempotency_key_is_refused(owner: Owner, key: str) -> None:
     with pytest.raises(errors.InvalidArgument) as refused:
         await owner.enable(key=key)
     assert refused.value.field == "idempotency_key"
 
 
-async def test_dismiss_leaves_the_failure_behind_and_may_be_repeated(owner: Owner) -> None:
+async def test_dismiss_clears_the_failure_and_may_be_repeated(owner: Owner) -> None:
     await owner.enable()
     await owner.settle(await owner.update(JobPhase.FAILED))
     dismissed = await owner.demo.operations.dismiss(owner.owner_id)
@@ -198,11 +196,11 @@ async def test_dismiss_leaves_the_failure_behind_and_may_be_repeated(owner: Owne
     assert (await owner.published_events())[-1] == ("dismissed", dismissed.version)
 
 
-async def test_dismiss_for_an_owner_without_a_past(owner: Owner) -> None:
+async def test_dismiss_for_a_new_owner(owner: Owner) -> None:
     assert (await owner.demo.operations.dismiss(owner.owner_id)).state is State.DISABLED
 
 
-async def test_get_for_an_owner_without_a_past(owner: Owner) -> None:
+async def test_get_for_a_new_owner(owner: Owner) -> None:
     assert await owner.demo.operations.get(owner.owner_id) == (domain.Mode(owner_id=owner.owner_id), None)
 
 
@@ -251,7 +249,7 @@ async def test_get_does_not_ask_for_jobs_of_settled_states(owner: Owner) -> None
         ({"interactions_written": 1}, "demo_modes_written_in_bounds"),
     ],
 )
-async def test_the_database_refuses_states_that_contradict_themselves(
+async def test_database_refuses_contradictory_states(
     owner: Owner, engine: AsyncEngine, columns: dict[str, object], constraint: str
 ) -> None:
     async with engine.begin() as conn:
@@ -263,7 +261,7 @@ async def test_the_database_refuses_states_that_contradict_themselves(
     assert postgres.violated_constraint(refused.value) == constraint
 
 
-async def test_a_withdrawn_message_does_not_leave(engine: AsyncEngine) -> None:
+async def test_withdrawn_message_is_not_sent(engine: AsyncEngine) -> None:
     async with engine.begin() as conn:
         message = outbox.Message(subject=f"nowhere.{ids.uuid7()}", payload=b"")
         await outbox.add(conn, schema.outbox, [message], delay=timedelta(hours=1))

@@ -168,14 +168,14 @@ async def test_old_keys_are_deleted(owner: Owner, loops: reconciler.Reconciler, 
         assert list(left) == ["young"]
 
 
-async def test_a_silent_writer_does_not_keep_others_from_an_owner(
+async def test_silent_writer_does_not_block_an_owner(
     make_owner: Callable[..., Owner],
     engine: AsyncEngine,
     loops: reconciler.Reconciler,
     database_url: Callable[[str], str],
     eventually: Eventually,
 ) -> None:
-    """Like a worker that was paused in the middle of a COPY, with the owner's row locked."""
+    """Simulates a worker paused in the middle of a COPY with the owner's row locked."""
     owner = make_owner()
     await owner.enable()
     async with await psycopg.AsyncConnection.connect(database_url("demo")) as silent:

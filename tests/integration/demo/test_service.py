@@ -1,4 +1,4 @@
-"""The whole service through its real doors: gRPC, NATS, the real jobs service, a real worker."""
+"""The whole service end to end: gRPC, NATS, the real jobs service, a real worker."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def demo_target(
     trusted_identity_keys: str,
     jobs_target: str,
 ) -> AsyncIterator[str]:
-    """The demo service beside the real jobs service; gives its gRPC target."""
+    """The demo service beside the real jobs service; return its gRPC target."""
     target = f"127.0.0.1:{subprocesses.free_port()}"
     config = Settings(
         listen=target,
@@ -137,7 +137,7 @@ class User:
 
 @pytest.fixture
 async def make_user(demo_target: str, jobs_target: str, signer: Signers) -> AsyncIterator[Callable[..., User]]:
-    """Make a user without a past."""
+    """Make a new user."""
     channel = client.channel(demo_target, service=servicer.SERVICE)
     jobs_channel = worker.client.channel(jobs_target)
 
@@ -162,12 +162,12 @@ async def make_user(demo_target: str, jobs_target: str, signer: Signers) -> Asyn
 
 @pytest.fixture
 def user(make_user: Callable[..., User]) -> User:
-    """A user without a past."""
+    """A new user."""
     return make_user()
 
 
 @pytest.mark.parametrize("rpc", ["GetDashboard", "ListContent", "ListInteractions"])
-async def test_the_dashboard_takes_a_verified_address(make_user: Callable[..., User], rpc: str) -> None:
+async def test_dashboard_requires_a_verified_address(make_user: Callable[..., User], rpc: str) -> None:
     user = make_user(can_access_dashboard=False)
     request = getattr(demo_service_pb2, f"{rpc}Request")()
     with pytest.raises(errors.PermissionDenied) as refused:
@@ -228,7 +228,7 @@ async def test_a_running_job_can_be_cancelled(
     assert (await user.job(accepted.job_id)).cancel_reason == "requested"
 
 
-async def test_a_job_cancelled_before_it_ran_is_heard_of_through_nats(
+async def test_job_cancelled_before_it_ran_is_settled_through_nats(
     user: User, eventually: Eventually, engine: object
 ) -> None:
     accepted = await user.enable()
@@ -248,7 +248,7 @@ async def test_a_job_cancelled_before_it_ran_is_heard_of_through_nats(
     assert set(answers) <= {"demo_enabling"}
 
 
-async def test_lists_and_numbers_through_grpc(
+async def test_lists_and_dashboard_through_grpc(
     user: User, worker_settings: WorkerSettings, eventually: Eventually
 ) -> None:
     await user.enable(profile_type="local_business", niche="food", content_count=5, interaction_count=60)
@@ -279,7 +279,7 @@ async def test_lists_and_numbers_through_grpc(
         assert row.needs_reply == (row.sentiment == "negative" and not row.replied)
 
 
-async def test_users_act_on_their_own_demo_mode_only(make_user: Callable[..., User]) -> None:
+async def test_users_change_only_their_own_demo_mode(make_user: Callable[..., User]) -> None:
     first, second = make_user(), make_user()
     await first.enable()
     assert (await second.get()).demo.state == demo_pb2.DEMO_STATE_DISABLED
@@ -303,7 +303,7 @@ async def test_every_rpc_needs_a_user(user: User) -> None:
             await user.call(method, request, timeout=5.0, user_token="")  # type: ignore[arg-type]
 
 
-async def test_auth_may_ask_how_demo_mode_stands_and_nothing_else(user: User, signer: Signers) -> None:
+async def test_auth_may_only_read_the_state_of_demo_mode(user: User, signer: Signers) -> None:
     auth = replace(user, call=client.Caller(signer("auth")))
     assert (await auth.get()).demo.state == demo_pb2.DEMO_STATE_DISABLED
     with pytest.raises(errors.PermissionDenied):
@@ -311,7 +311,7 @@ async def test_auth_may_ask_how_demo_mode_stands_and_nothing_else(user: User, si
 
 
 @pytest.mark.parametrize("service_name", ["jobs", "demo"])
-async def test_nobody_else_but_the_gateway_may_call(user: User, signer: Signers, service_name: str) -> None:
+async def test_services_other_than_the_gateway_are_refused(user: User, signer: Signers, service_name: str) -> None:
     other = replace(user, call=client.Caller(signer(service_name)))
     with pytest.raises(errors.PermissionDenied):
         await other.get()
@@ -324,7 +324,7 @@ async def test_errors_name_the_field(user: User) -> None:
     assert "tech_reviews" in refused.value.message
 
 
-async def test_the_reply_carries_the_job_that_can_be_asked_for(user: User, eventually: Eventually) -> None:
+async def test_response_has_the_id_of_a_readable_job(user: User, eventually: Eventually) -> None:
     accepted = await user.enable(idempotency_key="k")
     assert UUID(accepted.job_id).version == 7
     await eventually(user.job_state(accepted.job_id, job_pb2.JOB_STATE_PENDING))

@@ -1,4 +1,4 @@
-"""What job updates do to demo mode on a real database: once, late, twice, in any order."""
+"""Effects of job updates on demo mode on a real database: late, repeated, in any order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.integration.demo.conftest import Crashing, Owner
 
 
 async def started(owner: Owner, state: State) -> None:
-    """Bring the owner into a transition, in which attempt 1 has done a part of the work and died."""
+    """Start a transition in which attempt 1 did a part of the work and died."""
     if state is State.DISABLING:
         await owner.enabled()
         await owner.disable()
@@ -57,14 +57,14 @@ async def test_a_cancelled_disable_ends_failed(owner: Owner) -> None:
 
 
 @pytest.mark.parametrize("state", [State.ENABLING, State.DISABLING])
-async def test_a_retry_brings_a_failed_transition_back(owner: Owner, state: State) -> None:
+async def test_retry_resumes_a_failed_transition(owner: Owner, state: State) -> None:
     await started(owner, state)
     await owner.settle(await owner.update(JobPhase.FAILED, version=5))
     resumed = await owner.settle(await owner.update(JobPhase.WAITING, version=6))
     assert (resumed.state, resumed.error) == (state, None)
 
 
-async def test_a_retry_brings_a_cancelled_enable_back(owner: Owner) -> None:
+async def test_retry_resumes_a_cancelled_enable(owner: Owner) -> None:
     await started(owner, State.ENABLING)
     await owner.settle(await owner.update(JobPhase.CANCELLED, version=5))
     assert (await owner.settle(await owner.update(JobPhase.WAITING, version=6))).state is State.ENABLING
@@ -88,7 +88,7 @@ async def test_every_order_of_the_events_of_a_retried_job_ends_the_same(make_own
         assert (await owner.mode()).state is State.ENABLING, order
 
 
-async def test_the_failure_of_an_attempt_that_was_overtaken_changes_nothing(owner: Owner) -> None:
+async def test_failure_of_a_stale_attempt_changes_nothing(owner: Owner) -> None:
     await started(owner, State.ENABLING)
     late = await owner.update(JobPhase.FAILED, attempt=1, version=5)
     with pytest.raises(RuntimeError):
@@ -113,7 +113,7 @@ async def test_no_update_moves_an_enabled_demo_mode(owner: Owner, phase: JobPhas
     assert (await owner.settle(await owner.update(phase))).state is State.ENABLED
 
 
-async def test_the_events_of_the_jobs_service_are_understood(owner: Owner) -> None:
+async def test_events_of_the_jobs_service_are_decoded(owner: Owner) -> None:
     accepted = await owner.enable()
     request = declaration.submit(accepted.mode)
     job = job_pb2.Job(

@@ -1,4 +1,4 @@
-"""What readers see: rows in `enabled` only, whole pages, and numbers that agree with a count by hand."""
+"""Reads: rows only while `enabled`, whole pages, and numbers that match an independent count."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ANY = read_models.Filters()
 
 
 async def visible(shown: views.Views, owner: Owner) -> tuple[int, int, bool]:
-    """How much of an owner's data each of the three reads shows."""
+    """Return the number of rows that each of the three reads shows."""
     content = await shown.list_content(owner.owner_id, order_by="", page_size=100, page_token="")
     page = await shown.list_interactions(owner.owner_id, ANY, page_size=100, page_token="")
     numbers = await shown.dashboard(owner.owner_id)
@@ -27,7 +27,7 @@ async def visible(shown: views.Views, owner: Owner) -> tuple[int, int, bool]:
     return len(content.content), len(page.interactions), numbers.is_demo
 
 
-async def test_rows_are_visible_while_enabled_only(owner: Owner, shown: views.Views) -> None:
+async def test_rows_are_visible_only_while_enabled(owner: Owner, shown: views.Views) -> None:
     nothing = (0, 0, False)
     assert await visible(shown, owner) == nothing
     await owner.enable()
@@ -86,7 +86,7 @@ async def pages(
     ],
     ids=str,
 )
-async def test_the_pages_hold_every_row_that_the_filters_admit_once_and_in_order(
+async def test_pages_have_every_matching_row_once_and_in_order(
     owner: Owner, shown: views.Views, filters: read_models.Filters
 ) -> None:
     await owner.enabled(interactions=400)
@@ -106,7 +106,7 @@ async def test_the_pages_hold_every_row_that_the_filters_admit_once_and_in_order
 
 
 @pytest.mark.parametrize("order", read_models.Order)
-async def test_the_pages_of_content(owner: Owner, shown: views.Views, order: read_models.Order) -> None:
+async def test_pages_of_content(owner: Owner, shown: views.Views, order: read_models.Order) -> None:
     await owner.enabled(content=25, interactions=300)
     items, rows, _ = await owner.asked_for()
     about = Counter(row.content_position for row in rows)
@@ -210,7 +210,7 @@ async def test_the_dashboard_is_never_older_than_the_latest_transition(owner: Ow
     assert (await shown.dashboard(owner.owner_id)).interaction_count == 40
 
 
-async def test_only_so_many_dashboards_are_remembered(
+async def test_dashboard_cache_is_bounded(
     make_owner: Callable[..., Owner], shown: views.Views, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(views, "CACHE_SIZE", 2)

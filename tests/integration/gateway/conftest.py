@@ -48,7 +48,7 @@ Serve = Callable[[asyncio.Event], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """A user who has just registered, with a client that carries the cookie."""
+    """A newly registered user, with a client that has the cookie."""
 
     http: httpx.AsyncClient
     user_id: str
@@ -64,14 +64,14 @@ _AGE = """
 
 
 async def age_sessions(engine: AsyncEngine, user_id: str, by: timedelta) -> None:
-    """Let the sessions of a user be older than they are."""
+    """Move the times of a user's sessions into the past."""
     async with engine.begin() as conn:
         await conn.execute(sa.text(_AGE), {"user": uuid.UUID(user_id), "by": by})
 
 
 @asynccontextmanager
 async def serving(serve: Serve) -> AsyncGenerator[None, None]:
-    """Run a process of ours in this one."""
+    """Run the `serve` coroutine of a process in this process."""
     stop = asyncio.Event()
     task = asyncio.ensure_future(serve(stop))
     try:
@@ -93,7 +93,7 @@ def identities(nats_url: str, seeds: dict[str, str], trusted_identity_keys: str)
 
 @pytest.fixture(scope="session")
 def mails(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where mails are put."""
+    """The folder of emails."""
     return tmp_path_factory.mktemp("mails")
 
 
@@ -177,7 +177,7 @@ def gateway_settings(
 
 @asynccontextmanager
 async def gateway_serving(config: Settings, *, probe: str = "/readyz") -> AsyncGenerator[str, None]:
-    """Run a gateway until it answers `probe` well, and beyond; gives its URL."""
+    """Run a gateway; yield its URL once it answers `probe`."""
     async with serving(partial(gateway_process.serve, config)):
         url = f"http://{config.listen}"
         async with httpx.AsyncClient(base_url=url) as client, asyncio.timeout(READY_SECONDS):

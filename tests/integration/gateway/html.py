@@ -1,4 +1,4 @@
-"""Pages as a person without JavaScript has them: what they say, and the forms on them."""
+"""Pages without JavaScript: their text and their forms."""
 
 from __future__ import annotations
 
@@ -42,5 +42,5 @@ class Page(HTMLParser):
 
 
 async def submit(http: httpx.AsyncClient, page: Page, action: str, **values: str) -> httpx.Response:
-    """Send a form of a page, filled in with `values`; the answer is not followed."""
+    """Send a form of a page with `values`; redirects are not followed."""
     return await http.post(action, data={**page.forms[action], **values})

@@ -1,4 +1,4 @@
-"""Accounts as a person without JavaScript looks after them: password, address, second factor, sessions."""
+"""Account pages without JavaScript: password, address, second factor, sessions."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 
 @pytest.fixture
 async def browser(url: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Somebody who is not signed in and asks for pages."""
+    """A browser without a session."""
     async with httpx.AsyncClient(base_url=url, headers=HTML, timeout=20.0) as client:
         yield client
 
 
 @pytest.fixture
 def mailed(mails: Path, eventually: Eventually) -> Callable[..., Awaitable[str]]:
-    """Wait for mails to an address with a link to a page; gives the path and query of the newest."""
+    """Wait for emails with a link to a page; return the path and query of the newest."""
 
     async def find(email: str, page: str, times: int = 1) -> str:
         links: list[str] = []
@@ -66,7 +66,7 @@ async def look(http: httpx.AsyncClient, path: str = SECURITY) -> Page:
     return Page(answer)
 
 
-async def test_a_forgotten_password_is_set_by_mail(
+async def test_forgotten_password_is_reset_by_email(
     browser: httpx.AsyncClient, account: Account, mailed: Callable[..., Awaitable[str]]
 ) -> None:
     forgot = Page(await browser.get("/forgot-password"))
@@ -91,7 +91,7 @@ async def test_a_forgotten_password_is_set_by_mail(
     assert (await sign_in(browser, account.email, NEW_PASSWORD)).status_code == 303
 
 
-async def test_looking_at_a_link_verifies_nothing_and_a_click_does(
+async def test_opening_a_link_verifies_nothing_and_a_click_does(
     browser: httpx.AsyncClient, account: Account, mailed: Callable[..., Awaitable[str]]
 ) -> None:
     page = await look(account.http)
@@ -108,9 +108,7 @@ async def test_looking_at_a_link_verifies_nothing_and_a_click_does(
     assert (await submit(browser, form, "/verify-email")).status_code == 422
 
 
-async def test_a_second_factor_from_its_picture_to_the_next_sign_in(
-    browser: httpx.AsyncClient, account: Account
-) -> None:
+async def test_second_factor_from_qr_code_to_the_next_sign_in(browser: httpx.AsyncClient, account: Account) -> None:
     http = account.http
     begun = await submit(http, await look(http), f"{SECURITY}/totp")
     page = Page(begun)
@@ -153,7 +151,7 @@ async def test_a_second_factor_from_its_picture_to_the_next_sign_in(
     assert (new.status_code, codes[1] in new.text.lower()) == (200, False)
 
 
-async def test_without_a_first_step_there_is_no_second(browser: httpx.AsyncClient) -> None:
+async def test_second_step_requires_the_first(browser: httpx.AsyncClient) -> None:
     assert (await browser.get("/login/code")).headers["location"] == "/login"
     page = Page(await browser.get("/login"))
     answer = await browser.post("/login/code", data={**page.forms["/login"], "code": "123456"})
@@ -161,7 +159,7 @@ async def test_without_a_first_step_there_is_no_second(browser: httpx.AsyncClien
     assert "sign in again" in Page(await browser.get("/login")).text
 
 
-async def test_a_password_is_changed_and_the_others_are_out(account: Account, browser: httpx.AsyncClient) -> None:
+async def test_password_change_ends_other_sessions(account: Account, browser: httpx.AsyncClient) -> None:
     await sign_in(browser, account.email)
     page = await look(account.http)
     wrong = await submit(
@@ -202,7 +200,7 @@ async def test_the_list_of_sessions_ends_each_of_them(account: Account, browser:
     assert (out.headers["location"], "session" in account.http.cookies) == ("/login", False)
 
 
-async def test_where_addresses_are_verified_first_registering_sends_a_mail(
+async def test_registration_with_verification_sends_an_email(
     auth_settings: Callable[..., AuthSettings], gateway_settings: Callable[..., Settings], account: Account
 ) -> None:
     config = auth_settings(registration="verified")
@@ -223,7 +221,7 @@ async def test_where_addresses_are_verified_first_registering_sends_a_mail(
         assert answers[0] == answers[1]
 
 
-async def test_an_old_account_without_a_verified_address_is_told_what_to_do(
+async def test_old_account_without_a_verified_address_sees_what_to_do(
     account: Account, database: Callable[[str], AsyncEngine], gateway_settings: Callable[..., Settings]
 ) -> None:
     statement = "UPDATE auth.users SET created_at = created_at - :by WHERE email = :email"

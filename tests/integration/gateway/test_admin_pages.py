@@ -50,13 +50,13 @@ async def look(client: httpx.AsyncClient, path: str) -> Page:
 
 
 async def press(client: httpx.AsyncClient, page: Page, action: str, **values: str) -> Page:
-    """Send a form; gives the page that it leads to."""
+    """Send a form; return the page after redirects."""
     answer = await submit(client, page, action, **values)
     assert answer.status_code == 303, answer.text
     return await look(client, answer.headers["location"])
 
 
-async def test_everybody_else_finds_nothing(account: Account, admin: httpx.AsyncClient) -> None:
+async def test_other_users_get_not_found(account: Account, admin: httpx.AsyncClient) -> None:
     for name in PAGES:
         answer = await account.http.get(f"/admin/{name}", headers=HTML)
         assert (answer.status_code, "There is nothing here" in Page(answer).text) == (404, True), name
@@ -73,7 +73,7 @@ async def test_everybody_else_finds_nothing(account: Account, admin: httpx.Async
     assert (await admin.get("/admin")).headers["location"] == "/admin/jobs"
 
 
-async def test_jobs_of_everybody_are_stopped_and_begun_again(
+async def test_admins_cancel_and_retry_jobs_of_all_users(
     register: Callable[..., Awaitable[Account]], admin: httpx.AsyncClient, jobs_api: JobsApi, kind: str
 ) -> None:
     mine, yours = await register(), await register()
@@ -149,7 +149,7 @@ async def test_workers_are_listed(admin: httpx.AsyncClient, kind: str) -> None:
     assert jobs_server.WORKER in {one["worker"] for one in workers}
 
 
-async def test_accounts_are_found_closed_and_opened(
+async def test_accounts_are_searched_disabled_and_enabled(
     register: Callable[..., Awaitable[Account]], admin: httpx.AsyncClient
 ) -> None:
     account = await register()

@@ -1,4 +1,4 @@
-"""Accounts of others: for admins alone, and never their own."""
+"""Account administration: admins only, and never the own account."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.integration.gateway.conftest import ADMIN_EMAIL, PASSWORD, Account
 NOBODY = "01990000-0000-7000-8000-000000000000"
 
 
-async def test_admins_find_people_and_what_happened_to_them(admin: httpx.AsyncClient, account: Account) -> None:
+async def test_admins_find_accounts_and_their_events(admin: httpx.AsyncClient, account: Account) -> None:
     found = (await admin.get("/api/v1/admin/users", params={"email": account.email[:12].upper()})).json()
     assert [user["user_id"] for user in found["users"]] == [account.user_id]
     shown = (await admin.get(f"/api/v1/admin/users/{account.user_id}")).json()
@@ -38,7 +38,7 @@ async def test_roles_and_sessions_change_at_once(admin: httpx.AsyncClient, accou
     assert (await admin.post(f"{path}/enable")).json()["user"]["disabled_at"] is None
 
 
-async def test_not_their_own_account(admin: httpx.AsyncClient) -> None:
+async def test_admins_cannot_change_their_own_account(admin: httpx.AsyncClient) -> None:
     me = (await admin.get("/api/v1/auth/me")).json()
     assert me["email"] == ADMIN_EMAIL
     for action, body in (("role", {"role": "user"}), ("disable", None)):
@@ -59,7 +59,7 @@ async def test_not_their_own_account(admin: httpx.AsyncClient) -> None:
         ("POST", "users/{id}/password-reset"),
     ],
 )
-async def test_nobody_else(account: Account, admin: httpx.AsyncClient, method: str, path: str) -> None:
+async def test_other_users_get_403(account: Account, admin: httpx.AsyncClient, method: str, path: str) -> None:
     body = {"role": "admin"} if path.endswith("role") else None
     url = "/api/v1/admin/" + path.replace("{id}", account.user_id)
     answer = await account.http.request(method, url, json=body)

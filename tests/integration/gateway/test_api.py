@@ -70,7 +70,7 @@ async def test_demo_mode_from_enable_to_disable(account: Account) -> None:
     assert completed == ["demo.disable", "demo.enable"]
 
 
-async def test_a_job_that_has_not_changed_costs_a_304(account: Account) -> None:
+async def test_unchanged_job_is_a_304(account: Account) -> None:
     job_id = (await account.http.post("/api/v1/demo/enable", json=SMALL)).json()["job_id"]
     await _until(account, "enabled")
 
@@ -103,7 +103,7 @@ async def test_an_idempotency_key_gives_the_same_job(account: Account) -> None:
     assert problem(bad) == (400, "idempotency_key_invalid")
 
 
-async def test_jobs_of_others_do_not_exist(account: Account, register: Callable[..., Awaitable[Account]]) -> None:
+async def test_jobs_of_other_users_are_not_found(account: Account, register: Callable[..., Awaitable[Account]]) -> None:
     job_id = (await account.http.post("/api/v1/demo/enable", json=SMALL)).json()["job_id"]
     stranger = await register()
     for path in (job_id, f"{job_id}/status", f"{job_id}/history", f"{job_id}/events", "nonsense", "nonsense/events"):
@@ -132,13 +132,13 @@ async def test_jobs_of_others_do_not_exist(account: Account, register: Callable[
         ({"surprise": 1}, "surprise"),
     ],
 )
-async def test_what_cannot_be_enabled_is_named(account: Account, body: dict[str, object], field: str) -> None:
+async def test_invalid_options_are_named(account: Account, body: dict[str, object], field: str) -> None:
     answer = await account.http.post("/api/v1/demo/enable", json=body)
     assert problem(answer)[0] == 422
     assert [mistake["field"] for mistake in answer.json()["errors"]] == [field]
 
 
-async def test_mistakes_of_http_are_problems(account: Account) -> None:
+async def test_http_errors_are_problems(account: Account) -> None:
     http = account.http
     json_type = {"Content-Type": "application/json"}
 
@@ -177,7 +177,7 @@ async def test_a_wrong_password_is_never_repeated(url: str) -> None:
         assert short.json()["errors"][0]["field"] == "password"
 
 
-async def test_the_request_id_is_the_clients_own_if_it_is_sane(account: Account) -> None:
+async def test_valid_request_id_of_the_client_is_kept(account: Account) -> None:
     answer = await account.http.get("/api/v1/auth/me", headers={"X-Request-Id": "abc-1.2_3"})
     assert answer.headers["x-request-id"] == "abc-1.2_3"
     for insane in ("a b", "x" * 101, 'a"b'):
@@ -185,7 +185,7 @@ async def test_the_request_id_is_the_clients_own_if_it_is_sane(account: Account)
         assert answer.headers["x-request-id"] != insane
 
 
-async def test_me_leads_to_demo_mode_while_there_is_no_data(account: Account) -> None:
+async def test_me_redirects_to_demo_mode_without_data(account: Account) -> None:
     me = (await account.http.get("/api/v1/auth/me")).json()
     assert me == {
         "user_id": account.user_id,

@@ -22,7 +22,7 @@ async def until(account: Account, status: str, platform: str = "youtube") -> Non
             await stream.until(lambda event: event.name == "connection" and event.data["status"] == status)
 
 
-async def test_there_is_one_connection_for_each_platform(account: Account) -> None:
+async def test_each_platform_has_one_connection(account: Account) -> None:
     found = (await account.http.get(BASE)).json()["connections"]
     assert [(item["platform"], item["status"], item["version"]) for item in found] == [
         ("youtube", "disconnected", 0),

@@ -1,4 +1,4 @@
-"""Cookies of sessions: how they are set, which are believed, when they are sent again."""
+"""Session cookies: attributes, accepted names, renewal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def login(http: httpx.AsyncClient, account: Account, **more: object) -> ht
     return await http.post("/api/v1/auth/login", json={"email": account.email, "password": PASSWORD, **more})
 
 
-async def test_who_is_not_remembered_has_it_until_the_browser_is_closed(account: Account, url: str) -> None:
+async def test_session_without_remember_me_has_a_session_cookie(account: Account, url: str) -> None:
     async with httpx.AsyncClient(base_url=url) as http:
         _, plain = parsed((await login(http, account)).headers["set-cookie"])
         _, remembered = parsed((await login(http, account, remember=True)).headers["set-cookie"])
@@ -31,7 +31,7 @@ async def test_who_is_not_remembered_has_it_until_the_browser_is_closed(account:
     assert {"httponly", "samesite=lax", "path=/"} <= plain & remembered
 
 
-async def test_behind_tls_only_the_name_that_browsers_guard_counts(
+async def test_only_the_host_prefixed_cookie_is_read_behind_tls(
     account: Account, gateway_settings: Callable[..., Settings]
 ) -> None:
     config = gateway_settings(public_url="https://repruv.example", trusted_proxies="none")
@@ -55,7 +55,7 @@ async def test_behind_tls_only_the_name_that_browsers_guard_counts(
 
 
 @pytest.mark.parametrize("value", [b"", b"x" * 8_000, b"\xff\xfe\xfd" * 10, b'"quoted"', b"a b" * 10, b"%00" * 10])
-async def test_what_is_no_token_is_nobody(url: str, value: bytes) -> None:
+async def test_invalid_token_is_unauthenticated(url: str, value: bytes) -> None:
     async with httpx.AsyncClient(base_url=url) as http:
         answer = await http.get("/api/v1/auth/me", headers={b"Cookie": b"session=" + value})
         assert (answer.status_code, answer.headers["content-type"]) == (401, "application/problem+json")
@@ -63,7 +63,7 @@ async def test_what_is_no_token_is_nobody(url: str, value: bytes) -> None:
         assert query.status_code == 401
 
 
-async def test_a_renewed_session_has_its_cookie_sent_again_to_whoever_came_by_it(
+async def test_renewed_session_resends_its_cookie_to_cookie_clients(
     account: Account, database: Callable[[str], AsyncEngine], gateway_settings: Callable[..., Settings]
 ) -> None:
     async def grow_old() -> None:

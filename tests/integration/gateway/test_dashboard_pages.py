@@ -1,4 +1,4 @@
-"""The dashboard's list: filters and older pages, by a form alone; and what finished meanwhile."""
+"""The list of the dashboard without JavaScript: filters, pages, unread notifications."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def test_interactions_are_filtered_and_paged(account: Account) -> None:
     assert (lost.status_code, lost.headers["location"]) == (303, f"{PATH}?kind=review#recent")
 
 
-async def test_what_finished_is_told_until_it_was_read(account: Account) -> None:
+async def test_finished_jobs_are_shown_until_read(account: Account) -> None:
     await enabled(account)
     page = await until(account, "Finished while you were away", PATH)
     assert "Set up demo mode" in page.text

@@ -1,4 +1,4 @@
-"""The dashboard and the settings of demo mode in each of its states, by forms alone."""
+"""The dashboard and the demo mode page in each state, without JavaScript."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def until(account: Account, words: str, path: str = SETTINGS) -> Page:
 
 
 async def act(account: Account, page: Page, name: str, **values: str) -> str:
-    """Send a form; gives where it leads."""
+    """Send a form; return the target of the redirect."""
     answer = await submit(account.http, page, f"{SETTINGS}/{name}", **values)
     assert answer.status_code == 303, answer.text
     return answer.headers["location"]
@@ -56,7 +56,7 @@ async def enabled(account: Account) -> Page:
 
 @pytest.fixture
 def writes_held(database: Callable[[str], AsyncEngine]) -> AttemptKey:
-    """Let no job write or remove rows while the context lasts."""
+    """Block all writes of jobs within the context."""
 
     @asynccontextmanager
     async def hold() -> AsyncGenerator[None]:
@@ -69,7 +69,7 @@ def writes_held(database: Callable[[str], AsyncEngine]) -> AttemptKey:
 
 @pytest.fixture
 async def without_demo(gateway_settings: Callable[[], Settings]) -> AsyncIterator[str]:
-    """Run a gateway whose demo service is not there."""
+    """Run a gateway whose demo service is down."""
     config = dataclasses.replace(gateway_settings(), demo_target=f"127.0.0.1:{subprocesses.free_port()}")
     async with gateway_serving(config, probe="/healthz") as url:
         yield url
@@ -77,7 +77,7 @@ async def without_demo(gateway_settings: Callable[[], Settings]) -> AsyncIterato
 
 @pytest.fixture
 async def without_jobs(gateway_settings: Callable[[], Settings]) -> AsyncIterator[str]:
-    """Run a gateway whose jobs service is not there."""
+    """Run a gateway whose jobs service is down."""
     config = dataclasses.replace(gateway_settings(), jobs_target=f"127.0.0.1:{subprocesses.free_port()}")
     async with gateway_serving(config, probe="/healthz") as url:
         yield url
@@ -122,7 +122,7 @@ async def test_from_off_to_active_and_back(account: Account, writes_held: Attemp
     assert "Demo data removed: 40 interactions, 5 items removed" in page.text
 
 
-async def test_a_page_goes_on_where_its_stream_begins(account: Account) -> None:
+async def test_stream_of_a_page_starts_at_the_state_of_the_page(account: Account) -> None:
     assert (await account.http.get(SETTINGS)).text.count('data-last-event-id="0"') == 1
     await enabled(account)
     # The job tells that it is done a moment after demo mode is on.
@@ -131,7 +131,7 @@ async def test_a_page_goes_on_where_its_stream_begins(account: Account) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_a_fragment_is_what_changes_on_an_open_page(account: Account) -> None:
+async def test_fragment_has_the_changing_part_of_a_page(account: Account) -> None:
     await enabled(account)
     for path in (SETTINGS, "/dashboard"):
         whole = await look(account, path)
@@ -153,7 +153,7 @@ async def test_a_fragment_is_what_changes_on_an_open_page(account: Account) -> N
         ("profile_type", "pirate", "Choose one of those that are offered."),
     ],
 )
-async def test_a_mistake_is_shown_beside_its_field(account: Account, field: str, value: str, sentence: str) -> None:
+async def test_error_is_shown_beside_its_field(account: Account, field: str, value: str, sentence: str) -> None:
     page = await look(account)
     answer = await submit(account.http, page, f"{SETTINGS}/enable", **{"interaction_count": "77", field: value})
     assert answer.status_code == 422
@@ -192,7 +192,7 @@ async def test_cancel_leads_back_to_off(account: Account, writes_held: AttemptKe
     await until(account, "Demo Mode Active")
 
 
-async def test_what_another_tab_did_is_told(account: Account) -> None:
+async def test_change_by_another_tab_is_reported(account: Account) -> None:
     stale, used = await look(account), await look(account)
     await act(account, used, "enable", **SMALL)
     active = await until(account, "Demo Mode Active")
@@ -211,7 +211,7 @@ async def test_what_another_tab_did_is_told(account: Account) -> None:
 
 @pytest.fixture
 async def failed(account: Account, database: Callable[[str], AsyncEngine]) -> Account:
-    """Somebody whose demo mode failed with a message that nobody would write."""
+    """A user whose demo mode failed with a message full of markup."""
     await enabled(account)
     change = sa.text(
         "UPDATE demo.demo_modes SET state = 'failed', previous_state = 'enabling', enabled_at = NULL, error_code = 'odd',"
@@ -223,7 +223,7 @@ async def failed(account: Account, database: Callable[[str], AsyncEngine]) -> Ac
 
 
 @pytest.mark.parametrize("path", [SETTINGS, "/dashboard"])
-async def test_a_failure_is_told_and_can_be_dismissed_where_it_is_shown(failed: Account, path: str) -> None:
+async def test_failure_is_shown_and_can_be_dismissed_there(failed: Account, path: str) -> None:
     answer = await failed.http.get(path)
     page = Page(answer)
     assert HOSTILE in page.text
@@ -237,7 +237,7 @@ async def test_a_failure_is_told_and_can_be_dismissed_where_it_is_shown(failed: 
     assert page.attributes["live"]["data-status"] == "disabled"
 
 
-async def test_the_message_of_a_failed_removal_says_so(failed: Account, database: Callable[[str], AsyncEngine]) -> None:
+async def test_failed_removal_has_its_own_message(failed: Account, database: Callable[[str], AsyncEngine]) -> None:
     change = sa.text("UPDATE demo.demo_modes SET job_kind = 'demo.disable' WHERE owner_id = :owner")
     async with database("demo").begin() as conn:
         await conn.execute(change, {"owner": uuid.UUID(failed.user_id)})
@@ -245,7 +245,7 @@ async def test_the_message_of_a_failed_removal_says_so(failed: Account, database
     assert (await failed.http.get("/api/v1/demo/status")).json()["job_kind"] == "demo.disable"
 
 
-async def test_retry_and_cancel_concern_the_job_that_was_seen(account: Account, register: Register) -> None:
+async def test_retry_and_cancel_apply_to_the_shown_job(account: Account, register: Register) -> None:
     active = await enabled(account)
     job_id = active.attributes["live"]["data-job-id"]
     for name in ("retry", "cancel"):
@@ -261,7 +261,7 @@ async def test_retry_and_cancel_concern_the_job_that_was_seen(account: Account, 
     assert (await look(account)).attributes["live"]["data-status"] == "enabled"
 
 
-async def test_without_the_demo_service_pages_say_what_is_missing(
+async def test_pages_without_the_demo_service_name_the_outage(
     without_demo: str, register: Register, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clients.service, "TIMEOUT", 0.5)
@@ -276,13 +276,13 @@ async def test_without_the_demo_service_pages_say_what_is_missing(
     assert (await account.http.get("/", headers={"Accept": "text/html"})).headers["location"] == "/dashboard"
 
 
-async def test_without_the_jobs_service_pages_are_whole(without_jobs: str, register: Register) -> None:
+async def test_pages_without_the_jobs_service_are_complete(without_jobs: str, register: Register) -> None:
     account = await register(without_jobs)
     assert "Demo mode is off" in (await look(account)).text
     assert (await account.http.get("/dashboard")).text.count('data-last-event-id=""') == 1
 
 
-async def test_without_the_auth_service_a_page_says_so(
+async def test_pages_without_the_auth_service_show_an_error(
     gateway_settings: Callable[[], Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clients.service, "TIMEOUT", 0.5)
@@ -301,7 +301,7 @@ async def test_without_the_auth_service_a_page_says_so(
         assert "We will be right back" in Page(answer).text
 
 
-async def test_the_unforeseen_is_a_page_too(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unexpected_error_is_a_page(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail(*_: object) -> None:
         raise RuntimeError("secret")
 

@@ -1,4 +1,4 @@
-"""Demo mode that is disabled automatically: requested by API and form, done by the schedule."""
+"""Expiry of demo mode: set by API and form, run by the schedule."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def lasts(status: dict[str, Any]) -> timedelta:
 
 @pytest.fixture
 async def look_for_expired(jobs_target: str, signer: Callable[[str], identity.Signer]) -> Callable[[], Awaitable[None]]:
-    """Let the schedule `demo.expire` come now."""
+    """Trigger the schedule `demo.expire`."""
 
     async def trigger() -> None:
         channel = client.channel(jobs_target, service="repruv.jobs.v1.AdminService")
@@ -54,7 +54,7 @@ async def look_for_expired(jobs_target: str, signer: Callable[[str], identity.Si
     return trigger
 
 
-async def test_it_ends_when_its_time_has_come(
+async def test_demo_mode_expires_at_its_time(
     account: Account,
     database: Callable[[str], AsyncEngine],
     look_for_expired: Callable[[], Awaitable[None]],
@@ -69,14 +69,14 @@ async def test_it_ends_when_its_time_has_come(
     assert (await until(account, "disabled"))["expires_at"] is None
 
 
-async def test_without_a_wish_it_stays(account: Account) -> None:
+async def test_demo_mode_without_expiry_stays(account: Account) -> None:
     await account.http.post("/api/v1/demo/enable", json=SMALL)
     assert (await until(account, "enabled"))["expires_at"] is None
     assert "Ends" not in (await page_of(account)).text
 
 
 @pytest.mark.parametrize(("chosen", "days"), [("1", 1), ("30", 30)])
-async def test_the_form_asks_for_it_and_the_page_says_when(account: Account, chosen: str, days: int) -> None:
+async def test_form_sets_the_expiry_and_the_page_shows_it(account: Account, chosen: str, days: int) -> None:
     page = await page_of(account)
     assert "Disable automatically after never 1 day 7 days 30 days" in page.text
     counts = {name: str(count) for name, count in SMALL.items()}
@@ -89,7 +89,7 @@ async def test_the_form_asks_for_it_and_the_page_says_when(account: Account, cho
     assert f'<time datetime="{status["expires_at"]}"' in shown.text
 
 
-async def test_the_form_refuses_what_it_does_not_offer(account: Account) -> None:
+async def test_form_refuses_other_expiries(account: Account) -> None:
     page = await page_of(account)
     answer: httpx.Response = await submit(account.http, page, f"{SETTINGS}/enable", expires="365")
     assert answer.status_code == 422

@@ -1,4 +1,4 @@
-"""What another site makes a browser send: by where it comes from, and by the token of its form."""
+"""Cross-site requests: refused by origin, and by form token."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _may_pass(origin: str, site: str | None, kind: str | None) -> bool:
     return True
 
 
-async def test_one_rule_for_every_caller_by_cookie(account: Account, url: str) -> None:
+async def test_every_cookie_caller_has_the_same_rule(account: Account, url: str) -> None:
     for (origin, value), site, kind in itertools.product(ORIGINS.items(), SITES, TYPES):
         headers = {
             **({"Origin": value or url} if value is not None else {}),
@@ -44,7 +44,7 @@ async def test_one_rule_for_every_caller_by_cookie(account: Account, url: str) -
             assert is_refused != _may_pass(origin, site, kind), (path, origin, site, kind)
 
 
-async def test_a_bearer_token_passes_because_its_cookie_is_not_looked_at(account: Account, url: str) -> None:
+async def test_bearer_token_passes_and_its_cookie_is_ignored(account: Account, url: str) -> None:
     async with httpx.AsyncClient(base_url=url) as http:
         credentials = {"email": account.email, "password": PASSWORD}
         token = (await http.post("/api/v1/auth/token", json=credentials)).json()["token"]
@@ -59,7 +59,7 @@ async def test_a_bearer_token_passes_because_its_cookie_is_not_looked_at(account
     assert basic.status_code == 403
 
 
-async def test_a_body_without_a_type_is_no_way_around(account: Account) -> None:
+async def test_body_without_a_content_type_is_refused(account: Account) -> None:
     refused = await account.http.post("/api/v1/auth/sessions/revoke-all", content=b'{"keep_current":false}')
     assert (refused.status_code, refused.json()["code"]) == (422, "invalid_argument")
     assert "application/json" in refused.json()["detail"]
@@ -81,7 +81,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize(("path", "action"), [(path, action) for path, found in FORMS.items() for action in found])
-async def test_a_form_without_its_token_is_shown_again_and_does_nothing(
+async def test_form_without_its_token_is_shown_again_without_effect(
     account: Account, register: Callable[..., Awaitable[Account]], path: str, action: str
 ) -> None:
     page = Page(await account.http.get(path, headers=HTML))
@@ -135,7 +135,7 @@ async def test_a_form_before_sign_in_is_bound_to_its_browser(
         assert (await submit(mine, page, path, **filled)).status_code != 403
 
 
-async def test_the_cookie_of_a_visit_never_signs_anybody_in(account: Account, url: str) -> None:
+async def test_visit_cookie_never_signs_in(account: Account, url: str) -> None:
     async with httpx.AsyncClient(base_url=url, headers=HTML) as http:
         planted = "planted-by-somebody-else-before-1"[:32]
         http.cookies.set("visit", planted)

@@ -73,7 +73,7 @@ async def test_every_page(account: Account) -> None:
             assert stopped not in answer.text, (path, stopped)
 
 
-async def test_pages_whose_address_is_a_secret_send_no_referrer(url: str) -> None:
+async def test_pages_with_a_secret_url_send_no_referrer(url: str) -> None:
     async with httpx.AsyncClient(base_url=url) as http:
         for path in ("/reset-password", "/verify-email"):
             assert (await http.get(path, params={"token": "t"})).headers["referrer-policy"] == "no-referrer"
@@ -84,7 +84,7 @@ async def test_pages_whose_address_is_a_secret_send_no_referrer(url: str) -> Non
         assert (await http.get("/login")).headers["referrer-policy"] == "same-origin"
 
 
-async def test_signing_out_clears_what_the_browser_keeps(account: Account) -> None:
+async def test_signing_out_clears_site_data(account: Account) -> None:
     left = await account.http.post("/api/v1/auth/logout")
     assert left.headers["clear-site-data"] == '"cache", "storage"'
     assert left.headers["set-cookie"].startswith('session=""')

@@ -1,4 +1,4 @@
-"""The pages of jobs: the history, and one job in each of its states, by forms alone."""
+"""The job pages without JavaScript: the history, and one job in each state."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def claimed(jobs_api: JobsApi, kind: str) -> job_pb2.Job:
 
 
 async def press(account: Account, job: job_pb2.Job, name: str) -> Page:
-    """Press a button of a job's page; gives the page that it leads to."""
+    """Press a button of a job page; return the page after redirects."""
     path = f"/jobs/{job.job_id}"
     answer = await submit(account.http, await look(account, path), f"{path}/{name}", origin="")
     assert (answer.status_code, answer.headers["location"]) == (303, path), answer.text
@@ -62,7 +62,7 @@ def rows(page: Page, jobs: list[job_pb2.Job]) -> list[str]:
     return [job.job_id for job in jobs if f"/jobs/{job.job_id}" in page.links]
 
 
-async def test_the_history_goes_back_page_by_page(account: Account, jobs_api: JobsApi, kind: str) -> None:
+async def test_history_has_pages(account: Account, jobs_api: JobsApi, kind: str) -> None:
     assert "No jobs yet" in (await look(account, "/jobs")).text
     submitted = [await jobs_api.submit(kind, account.user_id) for _ in range(23)]
     newest = await look(account, "/jobs")
@@ -74,7 +74,7 @@ async def test_the_history_goes_back_page_by_page(account: Account, jobs_api: Jo
     assert not [link for link in oldest.links if "page_token=" in link]
 
 
-async def test_filters_leave_others_out(account: Account, jobs_api: JobsApi, kind: str) -> None:
+async def test_filters_select_jobs(account: Account, jobs_api: JobsApi, kind: str) -> None:
     other = f"{kind}.other"
     waiting, done = await jobs_api.submit(kind, account.user_id), await jobs_api.submit(other, account.user_id)
     await jobs_api.finish(await claimed(jobs_api, other))
@@ -106,7 +106,7 @@ async def test_filters_leave_others_out(account: Account, jobs_api: JobsApi, kin
     assert (lost.status_code, lost.headers["location"]) == (303, "/jobs?state=active")
 
 
-async def test_a_job_tells_how_it_stands_and_what_happened(account: Account, jobs_api: JobsApi, kind: str) -> None:
+async def test_job_page_shows_state_and_history(account: Account, jobs_api: JobsApi, kind: str) -> None:
     quick = Duration(nanos=1_000_000)
     submitted = await jobs_api.submit(kind, account.user_id, max_attempts=2, backoff=quick, max_backoff=quick)
     path = f"/jobs/{submitted.job_id}"
@@ -145,7 +145,7 @@ async def test_a_job_tells_how_it_stands_and_what_happened(account: Account, job
 
 
 async def again(jobs_api: JobsApi, kind: str) -> job_pb2.Job:
-    """Claim what is due in a moment."""
+    """Claim a job that becomes due in a moment."""
     request = jobs_service_pb2.ClaimJobsRequest(
         worker=jobs_server.WORKER, kinds=[kind], max_jobs=1, wait=Duration(seconds=5)
     )
@@ -182,7 +182,7 @@ async def test_a_running_job_is_asked_to_stop(account: Account, jobs_api: JobsAp
     assert "stopped before its work was done" in (await look(account, f"/jobs/{job.job_id}")).text
 
 
-async def test_jobs_of_others_are_not_there(register: Register, jobs_api: JobsApi, kind: str) -> None:
+async def test_jobs_of_other_users_get_404(register: Register, jobs_api: JobsApi, kind: str) -> None:
     mine, yours = await register(), await register()
     job = await jobs_api.submit(kind, mine.user_id)
     page = await look(mine, f"/jobs/{job.job_id}")
@@ -211,7 +211,7 @@ async def test_a_group_shows_its_jobs(account: Account, jobs_api: JobsApi, kind:
 
 
 @pytest.mark.parametrize("path", ["/jobs", "/jobs/{}", "/notifications"])
-async def test_fragments_are_what_changes(account: Account, jobs_api: JobsApi, kind: str, path: str) -> None:
+async def test_fragments_have_the_changing_part(account: Account, jobs_api: JobsApi, kind: str, path: str) -> None:
     job = await jobs_api.submit(kind, account.user_id)
     fragment = await account.http.get(path.format(job.job_id), headers={"X-Fragment": "status"})
     page = Page(fragment)
@@ -219,14 +219,14 @@ async def test_fragments_are_what_changes(account: Account, jobs_api: JobsApi, k
     assert not {"html", "head", "header", "main"} & page.tags
 
 
-async def test_nobody_looks_without_signing_in(url: str) -> None:
+async def test_job_pages_require_a_session(url: str) -> None:
     async with httpx.AsyncClient(base_url=url, headers=HTML) as nobody:
         for path in ("/jobs", f"/jobs/{ids.uuid7()}", "/notifications", "/admin/jobs"):
             answer = await nobody.get(path)
             assert (answer.status_code, answer.headers["location"]) == (303, f"/login?next={path}")
 
 
-async def test_without_the_jobs_service_pages_say_so(
+async def test_job_pages_without_the_jobs_service_show_an_error(
     account: Account, gateway_settings: Callable[[], Settings]
 ) -> None:
     config = dataclasses.replace(gateway_settings(), jobs_target=f"127.0.0.1:{subprocesses.free_port()}")

@@ -1,4 +1,4 @@
-"""What ended while nobody looked: the bell on every page, and the page that it leads to."""
+"""Unread notifications: the bell on every page, and their page."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def jobs_api(jobs_target: str, signer: Callable[[str], identity.Signer]) -
 
 @pytest.fixture
 async def end(jobs_api: JobsApi) -> End:
-    """Run jobs to their ends, with notifications."""
+    """Return a function that runs a job with notification to its end."""
     kind = f"demo.{uuid4().hex}"
     await jobs_api.register(kind_pb2.KindDeclaration(kind=kind, notify_owner=True))
 
@@ -47,7 +47,7 @@ async def look(account: Account, path: str = PATH) -> Page:
     return Page(answer)
 
 
-async def test_the_bell_counts_what_was_not_read(account: Account, end: End) -> None:
+async def test_bell_counts_unread_notifications(account: Account, end: End) -> None:
     assert "unread" not in (await look(account, "/settings/demo-mode")).text
     assert "You are up to date" in (await look(account)).text
     completed = await end(account)
@@ -60,7 +60,7 @@ async def test_the_bell_counts_what_was_not_read(account: Account, end: End) -> 
     assert {f"/jobs/{completed}", f"/jobs/{failed}"} <= set(page.links)
 
 
-async def test_reading_one_and_reading_all(account: Account, end: End) -> None:
+async def test_marking_one_and_all_as_read(account: Account, end: End) -> None:
     earlier, latest = await end(account), await end(account)
     page = await look(account)
     one = await submit(account.http, page, READ, job_id=earlier)
@@ -75,7 +75,7 @@ async def test_reading_one_and_reading_all(account: Account, end: End) -> None:
     assert "You are up to date" in (await look(account)).text
 
 
-async def test_nobody_reads_for_others(register: Callable[..., Awaitable[Account]], end: End) -> None:
+async def test_users_mark_only_their_own_notifications(register: Callable[..., Awaitable[Account]], end: End) -> None:
     mine, yours = await register(), await register()
     job_id = await end(mine)
     await end(yours)
@@ -88,7 +88,7 @@ async def test_nobody_reads_for_others(register: Callable[..., Awaitable[Account
     assert f"/jobs/{job_id}" in (await look(mine)).links
 
 
-async def test_more_than_a_page(account: Account, end: End) -> None:
+async def test_notifications_have_pages(account: Account, end: End) -> None:
     ended = [await end(account) for _ in range(22)]
     newest = await look(account)
     assert "Notifications: 22 unread" in newest.text

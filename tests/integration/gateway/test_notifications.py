@@ -1,4 +1,4 @@
-"""Notifications over HTTP: what ended while the user was away, until the user has read of it."""
+"""Notifications over HTTP: ended jobs until they are marked as read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def jobs_api(jobs_target: str, signer: Callable[[str], identity.Signer]) -
 
 @pytest.fixture
 async def end(jobs_api: JobsApi) -> Callable[..., Awaitable[str]]:
-    """Run jobs to their ends, with notifications."""
+    """Return a function that runs a job with notification to its end."""
     kind = f"demo.{uuid4().hex}"
     await jobs_api.register(kind_pb2.KindDeclaration(kind=kind, notify_owner=True))
 
@@ -47,7 +47,7 @@ async def unread(account: Account, **query: Any) -> Any:
     return answer.json()
 
 
-async def test_what_ended_is_told_until_it_was_read(account: Account, end: Callable[..., Awaitable[str]]) -> None:
+async def test_ended_jobs_are_notifications_until_read(account: Account, end: Callable[..., Awaitable[str]]) -> None:
     completed = await end(account)
     failed = await end(account, failed=jobs_server.failed("mailbox_full"))
     unread_page = await unread(account)
@@ -74,7 +74,7 @@ async def test_pages_follow_each_other(account: Account, end: Callable[..., Awai
     assert (shown, first["unread_count"], rest["next_page_token"]) == (ended[::-1], 3, "")
 
 
-async def test_nobody_reads_or_marks_for_others(
+async def test_users_read_and_mark_only_their_own_notifications(
     register: Callable[..., Awaitable[Account]], end: Callable[..., Awaitable[str]]
 ) -> None:
     mine, yours = await register(), await register()
@@ -85,7 +85,7 @@ async def test_nobody_reads_or_marks_for_others(
     assert [one["job_id"] for one in (await unread(mine))["notifications"]] == [job_id]
 
 
-async def test_what_cannot_be_is_refused(account: Account, url: str) -> None:
+async def test_invalid_requests_are_refused(account: Account, url: str) -> None:
     assert (await account.http.get(PATH, params={"page_size": 0})).status_code == 422
     wrong = (await account.http.get(PATH, params={"page_token": "x"})).json()
     assert (wrong["status"], wrong["errors"][0]["field"]) == (422, "page_token")
@@ -112,7 +112,7 @@ async def test_jobs_can_be_listed_by_their_parent(account: Account, jobs_api: Jo
     assert (wrong["status"], wrong["errors"][0]["field"]) == (422, "parent_id")
 
 
-async def test_demo_mode_tells_its_owner_when_it_is_done(
+async def test_finished_demo_mode_notifies_its_owner(
     account: Account, jobs_api: JobsApi, eventually: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 ) -> None:
     async def is_declared() -> bool:

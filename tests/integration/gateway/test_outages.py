@@ -1,4 +1,4 @@
-"""What the gateway answers while a service is gone, hangs, or fails in an unforeseen way."""
+"""Responses of the gateway while a service is down, hangs or fails unexpectedly."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Troubled(demo_service_pb2_grpc.DemoServiceServicer):
 
 @pytest.fixture
 async def without_demo(gateway_settings: Callable[[], Settings]) -> AsyncIterator[str]:
-    """Run a gateway whose demo service is not there."""
+    """Run a gateway whose demo service is down."""
     nowhere = f"127.0.0.1:{subprocesses.free_port()}"
     config = dataclasses.replace(gateway_settings(), demo_target=nowhere)
     async with gateway_serving(config, probe="/healthz") as url:
@@ -75,7 +75,7 @@ def problem(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["code"]
 
 
-async def test_a_missing_service_is_503_and_nothing_else_breaks(
+async def test_missing_service_is_503_and_other_routes_work(
     without_demo: str, register: Register, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clients.service, "TIMEOUT", 0.3)

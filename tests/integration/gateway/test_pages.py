@@ -1,4 +1,4 @@
-"""Pages as browsers ask for them: the way in and out, headers, errors. Demo mode has tests of its own."""
+"""Pages: registration, sign-in, sign-out, headers, errors. Demo mode has separate tests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Register = Callable[..., Awaitable[Account]]
 
 @pytest.fixture
 async def browser(url: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Somebody who is not signed in and asks for pages."""
+    """A browser without a session."""
     async with httpx.AsyncClient(base_url=url, headers=HTML, timeout=20.0) as client:
         yield client
 
@@ -36,7 +36,7 @@ def place(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.headers["location"]
 
 
-async def test_from_the_front_door_to_an_account_and_out(browser: httpx.AsyncClient) -> None:
+async def test_register_sign_out_and_sign_in(browser: httpx.AsyncClient) -> None:
     assert place(await browser.get("/")) == (303, "/login")
     made = await sign_up(browser, name="Mina Okafor")
     assert place(made) == (303, "/settings/demo-mode")
@@ -57,7 +57,7 @@ async def test_from_the_front_door_to_an_account_and_out(browser: httpx.AsyncCli
     assert place(await browser.post("/logout")) == (303, "/login")
 
 
-async def test_signing_in_leads_back_to_where_one_wanted_to_go(browser: httpx.AsyncClient, account: Account) -> None:
+async def test_sign_in_redirects_to_the_requested_page(browser: httpx.AsyncClient, account: Account) -> None:
     wanted = await browser.get("/settings/demo-mode?confirm=disable")
     assert place(wanted) == (303, "/login?next=/settings/demo-mode%3Fconfirm%3Ddisable")
     page = Page(await browser.get(wanted.headers["location"]))
@@ -81,7 +81,9 @@ async def test_signing_in_leads_back_to_where_one_wanted_to_go(browser: httpx.As
     "target",
     ["https://evil.example", "//evil.example", "/\\evil.example", "/\t/evil.example", "\x00", "javascript:alert(1)"],
 )
-async def test_nobody_is_sent_elsewhere(browser: httpx.AsyncClient, account: Account, target: str) -> None:
+async def test_sign_in_never_redirects_to_another_site(
+    browser: httpx.AsyncClient, account: Account, target: str
+) -> None:
     shown = Page(await browser.get("/login", params={"next": target}))
     assert shown.forms["/login"]["next"] == ""
     sent = await submit(browser, shown, "/login", email=account.email, password=PASSWORD, next=target)
@@ -89,9 +91,7 @@ async def test_nobody_is_sent_elsewhere(browser: httpx.AsyncClient, account: Acc
     assert place(await browser.get("/login", params={"next": target})) == (303, "/settings/demo-mode")
 
 
-async def test_what_is_wrong_with_a_registration_is_said_beside_the_field(
-    browser: httpx.AsyncClient, account: Account
-) -> None:
+async def test_registration_errors_are_shown_beside_the_field(browser: httpx.AsyncClient, account: Account) -> None:
     short = await sign_up(browser, name=HOSTILE, password="short")
     assert short.status_code == 422
     page = Page(short)
@@ -121,7 +121,7 @@ async def test_guessing_passwords_is_throttled(browser: httpx.AsyncClient, accou
 
 
 @pytest.mark.parametrize("path", ["/dashboard", "/settings/demo-mode"])
-async def test_names_of_people_are_text(browser: httpx.AsyncClient, path: str) -> None:
+async def test_names_of_users_are_escaped(browser: httpx.AsyncClient, path: str) -> None:
     await sign_up(browser, name=HOSTILE)
     answer = await browser.get(path)
     assert f"Signed in as {HOSTILE}" in Page(answer).text
@@ -142,7 +142,7 @@ async def test_headers_of_pages(browser: httpx.AsyncClient) -> None:
         assert "<script>" not in answer.text
 
 
-async def test_errors_are_pages_for_people_and_problems_for_programs(browser: httpx.AsyncClient) -> None:
+async def test_errors_are_pages_for_browsers_and_problems_for_clients(browser: httpx.AsyncClient) -> None:
     lost = await browser.get(f"/no{HOSTILE}where")
     assert lost.status_code == 404
     assert "There is nothing here" in Page(lost).text
@@ -168,9 +168,7 @@ async def test_forms_of_other_sites_are_refused(browser: httpx.AsyncClient, acco
     assert (await account.http.get("/api/v1/auth/me")).status_code == 200
 
 
-async def test_an_ended_session_leads_to_the_login_page_and_says_why(
-    browser: httpx.AsyncClient, account: Account
-) -> None:
+async def test_ended_session_redirects_to_login_with_the_reason(browser: httpx.AsyncClient, account: Account) -> None:
     browser.cookies.update(account.http.cookies)
     assert (await browser.get("/dashboard")).status_code == 200
     await account.http.post("/api/v1/auth/logout")
@@ -183,7 +181,7 @@ async def test_an_ended_session_leads_to_the_login_page_and_says_why(
     assert (fragment.status_code, fragment.json()["code"]) == (401, "unauthenticated")
 
 
-async def test_a_message_is_ours_whatever_the_cookie_says(browser: httpx.AsyncClient) -> None:
+async def test_flash_cookie_cannot_inject_a_message(browser: httpx.AsyncClient) -> None:
     answer = await browser.get("/login", headers={"Cookie": "flash=Send your password to evil.example"})
     assert "evil.example" not in answer.text
     assert (await browser.get("/login", headers={"Cookie": "flash=signed_out"})).text.count("You have signed out") == 1

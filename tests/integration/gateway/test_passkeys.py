@@ -1,4 +1,4 @@
-"""Passkeys over HTTP: the session goes where the caller's came from, and pages do without JavaScript what they can."""
+"""Passkeys over HTTP: by cookie and by bearer token, and on pages without JavaScript."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BASE = "/api/v1/auth"
 async def at_a_name(
     auth_settings: Callable[..., AuthSettings], gateway_settings: Callable[..., Settings]
 ) -> AsyncIterator[str]:
-    """Run a gateway whose auth service can have passkeys."""
+    """Run a gateway whose auth service supports passkeys."""
     config = auth_settings(public_url=PUBLIC_URL)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(serving(partial(auth_service.serve, config)))
@@ -65,7 +65,7 @@ def proof(authenticator: Authenticator, begun: dict[str, Any], **more: Any) -> d
     return {"ceremony": begun["ceremony"], "credential": signed, **more}
 
 
-async def test_a_sign_in_sets_the_cookie_and_ends_the_session_before(mina: Account) -> None:
+async def test_sign_in_sets_the_cookie_and_ends_the_previous_session(mina: Account) -> None:
     authenticator, _ = await add(mina.http)
     before = mina.http.cookies["session"]
     begun = await begin(mina.http, "login/passkey")
@@ -78,7 +78,7 @@ async def test_a_sign_in_sets_the_cookie_and_ends_the_session_before(mina: Accou
         assert (await old.get(f"{BASE}/me")).status_code == 401
 
 
-async def test_a_proof_gives_the_new_token_to_whoever_showed_the_old_one(mina: Account) -> None:
+async def test_proof_returns_the_new_token_as_the_old_one_was_sent(mina: Account) -> None:
     authenticator, _ = await add(mina.http)
     before = mina.http.cookies["session"]
     begun = await begin(mina.http, "reauthenticate/passkey")
@@ -133,7 +133,7 @@ async def test_a_passkey_is_named_and_removed_by_forms(mina: Account, database: 
     assert passkey_id not in (await mina.http.get(f"{BASE}/passkeys")).text
 
 
-async def test_where_there_can_be_none_it_is_said(account: Account) -> None:
+async def test_pages_without_passkey_support_say_so(account: Account) -> None:
     for path in ("passkeys", "login/passkey", "reauthenticate/passkey"):
         refused = await account.http.post(f"{BASE}/{path}/options")
         assert (refused.status_code, refused.json()["code"]) == (409, "passkeys_unavailable")

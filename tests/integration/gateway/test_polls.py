@@ -61,7 +61,7 @@ async def test_polls_have_the_events_of_a_stream(account: Account) -> None:
     assert {event["data"]["job_id"] for event in transitions} == {job_id}
 
 
-async def test_a_poll_goes_on_where_any_event_was_on_any_replica(
+async def test_poll_resumes_after_any_event_on_any_replica(
     account: Account, gateway_settings: Callable[[], Settings]
 ) -> None:
     await enable_to_the_end(account)
@@ -78,7 +78,7 @@ async def test_a_poll_goes_on_where_any_event_was_on_any_replica(
                 assert result["next"].startswith("3.")
 
 
-async def test_a_poll_waits_only_if_nothing_is_new(account: Account) -> None:
+async def test_poll_waits_only_without_new_events(account: Account) -> None:
     await enable_to_the_end(account)
     await settled(account)
     known = (await poll(account.http, after="3"))["next"]

@@ -1,4 +1,4 @@
-"""An example of demo mode, before anything is written."""
+"""The preview of demo mode."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def form(account: Account) -> Page:
 @pytest.mark.parametrize(
     ("profile_type", "niche"), [("local_business", "food"), ("creator", "gaming"), ("auto", "auto")]
 )
-async def test_an_example_is_shown_and_the_form_kept(account: Account, profile_type: str, niche: str) -> None:
+async def test_example_is_shown_and_form_values_stay(account: Account, profile_type: str, niche: str) -> None:
     options = {"profile_type": profile_type, "niche": niche, "interaction_count": "777"}
     answer = await submit(account.http, await form(account), PREVIEW, **options)
     assert answer.status_code == 200, answer.text
@@ -36,14 +36,14 @@ async def test_an_example_is_shown_and_the_form_kept(account: Account, profile_t
     assert status["stats"]["interactions"] == 777
 
 
-async def test_nothing_is_written_by_looking(account: Account) -> None:
+async def test_preview_writes_nothing(account: Account) -> None:
     await submit(account.http, await form(account), PREVIEW, niche="food")
     status = (await account.http.get("/api/v1/demo/status")).json()
     assert (status["status"], status["job_id"]) == ("disabled", None)
     assert (await account.http.get("/api/v1/jobs")).json()["jobs"] == []
 
 
-async def test_mistakes_are_said_instead(account: Account) -> None:
+async def test_preview_shows_errors_instead(account: Account) -> None:
     page = await form(account)
     wrong = await submit(account.http, page, PREVIEW, niche="nonsense", interaction_count="many")
     assert (wrong.status_code, "Please correct this" in wrong.text) == (422, True)

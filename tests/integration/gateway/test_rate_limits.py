@@ -1,4 +1,4 @@
-"""How often callers may ask, as they see it."""
+"""Rate limits as callers see them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from tests.integration.gateway.html import Page
 from tests.integration.gateway.streaming import opened
 
 
-async def test_whoever_asks_too_often_is_told_when_to_come_back(
-    account: Account, gateway_settings: Callable[..., Settings]
-) -> None:
+async def test_exceeded_limit_has_retry_after(account: Account, gateway_settings: Callable[..., Settings]) -> None:
     config = gateway_settings(rate_limit_user="3/600", rate_limit_network="off", rate_limit_sign_in="2/600")
     async with gateway_serving(config) as url, httpx.AsyncClient(base_url=url) as http:
         token = account.http.cookies["session"]
@@ -40,7 +38,7 @@ async def test_whoever_asks_too_often_is_told_when_to_come_back(
             assert (answer.status_code, "ratelimit" in answer.headers) == (200, False)
 
 
-async def test_signing_in_has_a_bucket_of_its_own(account: Account, gateway_settings: Callable[..., Settings]) -> None:
+async def test_sign_in_has_its_own_bucket(account: Account, gateway_settings: Callable[..., Settings]) -> None:
     config = gateway_settings(rate_limit_sign_in="2/600")
     credentials = {"email": account.email, "password": PASSWORD}
     async with gateway_serving(config) as url, httpx.AsyncClient(base_url=url) as http:
@@ -54,7 +52,7 @@ async def test_signing_in_has_a_bucket_of_its_own(account: Account, gateway_sett
         assert (await http.get("/api/v1/auth/me")).status_code == 200
 
 
-async def test_an_open_stream_is_left_alone(account: Account, gateway_settings: Callable[..., Settings]) -> None:
+async def test_open_stream_is_not_limited(account: Account, gateway_settings: Callable[..., Settings]) -> None:
     config = gateway_settings(rate_limit_user="off", rate_limit_network="2/600")
     async with gateway_serving(config) as url, httpx.AsyncClient(base_url=url) as http:
         http.cookies.set("session", account.http.cookies["session"])

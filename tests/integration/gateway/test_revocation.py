@@ -1,4 +1,4 @@
-"""Sessions that end: on the replica that ended them at once, on the others with the event, and their streams with them."""
+"""Revoked sessions end at once on the revoking replica, by event on others, and with their streams."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def token_of(account: Account) -> str:
     return token
 
 
-async def test_nothing_that_begins_after_the_answer_is_let_in(account: Account) -> None:
+async def test_requests_after_the_revocation_are_refused(account: Account) -> None:
     headers = {"Authorization": f"Bearer {await token_of(account)}"}
     async with httpx.AsyncClient(base_url=account.http.base_url, headers=headers) as device:
         listed = (await account.http.get("/api/v1/auth/sessions")).json()["sessions"]
@@ -29,7 +29,7 @@ async def test_nothing_that_begins_after_the_answer_is_let_in(account: Account) 
         is_over = asyncio.Event()
 
         async def ask() -> None:
-            """Ask without a pause, so that validations are under way whenever the session ends."""
+            """Call without a pause, so that a validation is in flight when the session ends."""
             while True:
                 began_after = is_over.is_set()
                 status = (await device.get("/api/v1/auth/me")).status_code
@@ -44,7 +44,7 @@ async def test_nothing_that_begins_after_the_answer_is_let_in(account: Account) 
         await asyncio.gather(*asking)
 
 
-async def test_other_replicas_hear_of_it_and_never_take_it_back(
+async def test_revocation_reaches_other_replicas_and_stays(
     account: Account, gateway_settings: Callable[..., Settings]
 ) -> None:
     headers = {"Authorization": f"Bearer {await token_of(account)}"}
@@ -74,7 +74,7 @@ async def test_other_replicas_hear_of_it_and_never_take_it_back(
     assert (await account.http.get("/api/v1/auth/me")).status_code == 200
 
 
-async def test_an_admin_who_closes_an_account_closes_its_streams(account: Account, admin: httpx.AsyncClient) -> None:
+async def test_disabling_an_account_closes_its_streams(account: Account, admin: httpx.AsyncClient) -> None:
     async with opened(account.http) as stream:
         assert (await stream.next()) is not None
         closed = await admin.post(f"/api/v1/admin/users/{account.user_id}/disable")

@@ -1,4 +1,4 @@
-"""Cookies, bearer tokens, and what another site makes a browser send."""
+"""Cookies, bearer tokens, and cross-site requests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def bearer(account: Account) -> dict[str, str]:
     return {"Authorization": f"Bearer {answer.json()['token']}"}
 
 
-async def test_the_cookie_is_for_the_server_only(account: Account, url: str) -> None:
+async def test_cookie_is_http_only(account: Account, url: str) -> None:
     credentials = {"email": account.email, "password": PASSWORD}
     header = (await account.http.post("/api/v1/auth/login", json=credentials)).headers["set-cookie"]
     name, *attributes = header.lower().split("; ")
@@ -72,7 +72,7 @@ async def test_sessions_are_listed_and_ended_one_by_one(account: Account) -> Non
         assert (gone.status_code, gone.json()["code"]) == (404, "session_not_found")
 
 
-async def test_all_sessions_end_but_one(account: Account) -> None:
+async def test_all_other_sessions_end(account: Account) -> None:
     headers = await bearer(account)
     revoked = await account.http.post("/api/v1/auth/sessions/revoke-all", json={"keep_current": True})
     assert revoked.status_code == 204
@@ -83,7 +83,7 @@ async def test_all_sessions_end_but_one(account: Account) -> None:
     assert (await account.http.get("/api/v1/auth/me")).status_code == 401
 
 
-async def test_a_bearer_token_counts_before_the_cookie(account: Account, register: Register) -> None:
+async def test_bearer_token_precedes_the_cookie(account: Account, register: Register) -> None:
     other = await register()
     headers = await bearer(other)
     assert (await account.http.get("/api/v1/auth/me", headers=headers)).json()["email"] == other.email
@@ -108,7 +108,7 @@ async def test_a_bearer_token_counts_before_the_cookie(account: Account, registe
         ({"Origin": "OWN.evil.example"}, 403),
     ],
 )
-async def test_only_our_own_pages_may_change_things_by_cookie(
+async def test_only_same_origin_requests_change_things_by_cookie(
     account: Account, headers: dict[str, str], status: int
 ) -> None:
     certificate = str(account.http.base_url).rstrip("/")

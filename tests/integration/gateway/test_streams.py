@@ -20,7 +20,7 @@ Register = Callable[..., Awaitable[Account]]
 
 
 async def enable(account: Account) -> str:
-    """Start a job of three transitions: pending, running, completed."""
+    """Enable demo mode: a job of three transitions (pending, running, completed)."""
     answer = await account.http.post("/api/v1/demo/enable", json=SMALL)
     assert answer.status_code == 202, answer.text
     job_id: str = answer.json()["job_id"]

@@ -1,4 +1,4 @@
-"""Sensitive steps: a fresh proof is asked for, the session goes on under a new token, and the old one is dead at once."""
+"""Reauthentication: required by sensitive calls, replaces the token, and the old token is invalid at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NEW_PASSWORD = "marble-otter-kettle"
 
 
 async def age(database: Callable[[str], AsyncEngine], account: Account) -> None:
-    """Let the last proof be of eleven minutes ago."""
+    """Move the last proof eleven minutes into the past."""
     await age_sessions(database("auth"), account.user_id, timedelta(minutes=11))
 
 
@@ -29,7 +29,7 @@ async def works(account: Account, token: str) -> bool:
 
 
 async def enrol(account: Account) -> tuple[pyotp.TOTP, list[str]]:
-    """Turn the second factor on; the code that this took counts no more."""
+    """Enable the second factor; its confirmation code is used up."""
     secret = (await account.http.post("/api/v1/auth/totp")).json()["secret"]
     app = pyotp.TOTP(secret)
     answer = await account.http.post("/api/v1/auth/totp/confirm", json={"code": app.now()})
@@ -37,7 +37,7 @@ async def enrol(account: Account) -> tuple[pyotp.TOTP, list[str]]:
     return app, answer.json()["recovery_codes"]
 
 
-async def test_a_proof_gives_the_cookie_a_new_token_and_says_none(
+async def test_proof_sets_a_new_token_in_the_cookie_and_not_in_the_body(
     account: Account, database: Callable[[str], AsyncEngine]
 ) -> None:
     before = account.http.cookies["session"]
@@ -61,7 +61,7 @@ async def test_a_proof_gives_the_cookie_a_new_token_and_says_none(
     assert (await account.http.post("/api/v1/auth/totp")).status_code == 200
 
 
-async def test_a_bearer_client_gets_it_in_the_body_and_no_cookie(account: Account) -> None:
+async def test_bearer_client_gets_the_token_in_the_body_without_cookie(account: Account) -> None:
     credentials = {"email": account.email, "password": PASSWORD}
     cookie = account.http.cookies["session"]
     token = (await account.http.post("/api/v1/auth/token", json=credentials)).json()["token"]
@@ -76,7 +76,7 @@ async def test_a_bearer_client_gets_it_in_the_body_and_no_cookie(account: Accoun
     assert await works(account, cookie)
 
 
-async def test_a_new_password_ends_all_others_here_at_once(account: Account) -> None:
+async def test_new_password_ends_other_sessions_on_this_replica_at_once(account: Account) -> None:
     token = (await account.http.post("/api/v1/auth/token", json={"email": account.email, "password": PASSWORD})).json()[
         "token"
     ]
@@ -93,7 +93,7 @@ async def test_a_new_password_ends_all_others_here_at_once(account: Account) -> 
     assert (short.status_code, short.json()["errors"][0]["field"]) == (422, "new_password")
 
 
-async def test_signing_in_takes_a_code_once_there_is_a_second_factor(account: Account, url: str) -> None:
+async def test_sign_in_with_a_second_factor_requires_a_code(account: Account, url: str) -> None:
     before = account.http.cookies["session"]
     _, codes = await enrol(account)
     assert len(codes) == 10
@@ -129,7 +129,7 @@ async def test_signing_in_takes_a_code_once_there_is_a_second_factor(account: Ac
     assert set(off.json()) == {"session"}
 
 
-async def test_streams_go_on_while_their_session_goes_on_under_a_new_token(
+async def test_streams_continue_over_a_token_rotation(
     account: Account, gateway_settings: Callable[..., Settings]
 ) -> None:
     cookies = dict(account.http.cookies)
@@ -146,7 +146,9 @@ async def test_streams_go_on_while_their_session_goes_on_under_a_new_token(
             assert "bye" not in {event.name for event in events}
 
 
-async def test_pages_ask_for_the_proof_and_lead_back(account: Account, database: Callable[[str], AsyncEngine]) -> None:
+async def test_pages_require_the_proof_and_redirect_back(
+    account: Account, database: Callable[[str], AsyncEngine]
+) -> None:
     http = account.http
     http.headers["Accept"] = "text/html"
     await age(database, account)

@@ -1,4 +1,4 @@
-"""Several processes behind one port: they serve, they stop, they are started again, and they answer for each other."""
+"""Several worker processes behind one port: start, stop, replacement."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Register = Callable[..., Awaitable[Account]]
 
 @asynccontextmanager
 async def started(config: Settings) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Start such a gateway; gives the process that starts the others."""
+    """Start a gateway with workers; return the parent process."""
     variables = {field.name.upper(): str(getattr(config, field.name)) for field in dataclasses.fields(config)}
     paths = os.pathsep.join(map(str, (ROOT, ROOT / "protos" / "gen")))
     environment = {
@@ -50,7 +50,7 @@ async def started(config: Settings) -> AsyncIterator[asyncio.subprocess.Process]
 
 @asynccontextmanager
 async def running(config: Settings) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
-    """Start one and wait until each of its processes serves; gives its URL as well."""
+    """Start a gateway and wait until each worker serves; return its URL as well."""
     async with started(config) as process, asyncio.timeout(SECONDS):
         await until(lambda: len(workers_of(process.pid)) == WORKERS)
         for worker in workers_of(process.pid):
@@ -71,7 +71,7 @@ def workers_of(pid: int) -> list[int]:
 
 
 def listens(pid: int) -> bool:
-    """Whether a process has a socket on which it is listened."""
+    """Whether a process has a listening socket."""
     listening = {
         line.split()[9] for line in Path("/proc/net/tcp").read_text().splitlines()[1:] if line.split()[3] == "0A"
     }
@@ -110,7 +110,7 @@ async def test_all_workers_serve_and_end_together(gateway_settings: Callable[[],
         assert not any(map(is_there, workers))
 
 
-async def test_a_worker_that_dies_is_replaced_and_the_others_serve_on(
+async def test_dead_worker_is_replaced_and_the_others_continue(
     gateway_settings: Callable[[], Settings], register: Register
 ) -> None:
     async with running(gateway_settings()) as (url, process):
@@ -126,7 +126,7 @@ async def test_a_worker_that_dies_is_replaced_and_the_others_serve_on(
         assert await process.wait() == 0
 
 
-async def test_workers_do_not_outlive_the_one_who_started_them(gateway_settings: Callable[[], Settings]) -> None:
+async def test_workers_do_not_outlive_their_parent(gateway_settings: Callable[[], Settings]) -> None:
     async with running(gateway_settings()) as (_, process):
         workers = workers_of(process.pid)
         process.kill()
@@ -134,7 +134,7 @@ async def test_workers_do_not_outlive_the_one_who_started_them(gateway_settings:
         await until(lambda: not any(map(is_there, workers)))
 
 
-async def test_a_port_that_is_taken_is_an_end_not_a_loop(gateway_settings: Callable[[], Settings], url: str) -> None:
+async def test_taken_port_ends_the_process(gateway_settings: Callable[[], Settings], url: str) -> None:
     taken = dataclasses.replace(gateway_settings(), listen=url.removeprefix("http://"))
     async with started(taken) as process, asyncio.timeout(SECONDS):
         assert await process.wait() != 0

@@ -141,7 +141,7 @@ class Model(RuleBasedStateMachine):
         elif what == "scheduled":
             options = {"run_at": datetime.now(UTC) + jobs_helpers.HOUR, "concurrency_key": "key" if which % 2 else None}
         elif what == "undone":
-            options = {"undoes": True}
+            options = {"has_undo": True}
         elif what == "child" and self.last_jobs:
             parent = self.last_jobs[parent_id or self.job(which)]
             options = {"parent_id": parent.job_id, "concurrency_key": "key" if which % 2 else None}

@@ -184,7 +184,7 @@ async def test_a_retry_makes_a_notification_unread_again(
     jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, owner_id: UUID
 ) -> None:
     unread = notifications.Notifications(jobs_engine, bus.Bus("", name="test"))
-    job = await submitted(notifies=True, max_attempts=1)
+    job = await submitted(notify_owner=True, max_attempts=1)
 
     async def listed() -> list[UUID]:
         return [item.job_id for item in (await unread.list_page(owner_id, page_size=10, page_token="")).jobs]

@@ -74,16 +74,16 @@ async def test_latest_registration_wins_and_limits_stay(jobs: Operations, kind: 
     await jobs_helpers.limit(jobs, kind, max_running=2)
     for attempts in (5, None):
         defaults = {"max_attempts": attempts} if attempts else {}
-        await jobs.register("w1", [kinds.Declaration(kind=kind, defaults=defaults, undoes=True)], [])
+        await jobs.register("w1", [kinds.Declaration(kind=kind, defaults=defaults, has_undo=True)], [])
         registered = (await jobs.kinds.get([kind]))[kind]
         assert registered.defaults.get("max_attempts") == attempts
-        assert (registered.is_limited, registered.has_worker, registered.defaults["undoes"]) == (True, True, True)
+        assert (registered.is_limited, registered.has_worker, registered.defaults["has_undo"]) == (True, True, True)
 
 
 async def test_kind_has_a_worker_for_two_minutes_after_its_registration() -> None:
     now = datetime.now(UTC)
     ages = (timedelta(seconds=119), timedelta(seconds=121))
-    assert [kinds.Kind(defaults={}, is_limited=False, declared_at=now - age).has_worker for age in ages] == [
+    assert [kinds.Kind(defaults={}, is_limited=False, registered_at=now - age).has_worker for age in ages] == [
         True,
         False,
     ]

@@ -158,7 +158,7 @@ async def test_schedules_are_for_operators(jobs_api: JobsApi, rpc: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "given"),
+    ("field", "fields"),
     [
         ("cron", {"cron": "0 0 * *"}),
         ("cron", {"cron": "0 25 * * *"}),

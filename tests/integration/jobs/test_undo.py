@@ -14,7 +14,7 @@ from services.jobs.operations import Operations
 from tests.integration.jobs import jobs_helpers
 
 
-async def undoes(jobs: Operations, kind: str) -> list[domain.Job]:
+async def undo_jobs(jobs: Operations, kind: str) -> list[domain.Job]:
     """Read the undo jobs of a kind."""
     page = await jobs.list_page(
         owner_id=None, states=[], kinds=[f"{kind}.undo"], parent_id=None, page_size=100, page_token=""
@@ -24,10 +24,10 @@ async def undoes(jobs: Operations, kind: str) -> list[domain.Job]:
 
 async def cancelled(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> UUID:
     """Cancel a running job whose kind has an undo."""
-    job = await submitted(undoes=True, payload={"account": 7})
+    job = await submitted(has_undo=True, payload={"account": 7})
     await jobs_helpers.claim_one(jobs, kind)
     await jobs.cancel(job.job_id, owner_id=None, reason="r")
-    assert await undoes(jobs, kind) == [], "its worker has not answered yet"
+    assert await undo_jobs(jobs, kind) == [], "its worker has not answered yet"
     await jobs.finish(job.job_id, 1, domain.Cancelled(reason="r"))
     return job.job_id
 
@@ -36,7 +36,7 @@ async def test_cancelled_job_is_undone(
     jobs: Operations, submitted: jobs_helpers.Submit, kind: str, owner_id: UUID
 ) -> None:
     job_id = await cancelled(jobs, submitted, kind)
-    (undo,) = await undoes(jobs, kind)
+    (undo,) = await undo_jobs(jobs, kind)
     assert undo.spec.payload == {"job_id": str(job_id), "attempt": 1, "payload": {"account": 7}}
     assert (undo.spec.owner_id, undo.state) == (owner_id, State.PENDING)
     assert await jobs_helpers.claim(jobs, f"{kind}.undo") == [undo.job_id]
@@ -46,7 +46,7 @@ async def test_cancelled_job_is_undone(
 async def test_job_is_undone_however_it_was_cancelled(
     jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, way: str
 ) -> None:
-    job = await submitted(undoes=True)
+    job = await submitted(has_undo=True)
     await jobs_helpers.claim_one(jobs, kind)
     if way == "handler":
         await jobs.finish(job.job_id, 1, domain.Cancelled(reason="superseded"))
@@ -57,29 +57,29 @@ async def test_job_is_undone_however_it_was_cancelled(
         await jobs.cancel(job.job_id, owner_id=None, reason="r")
         await jobs_helpers.crash(jobs, jobs_engine, job.job_id)
     assert await jobs_helpers.state(jobs, job.job_id) is State.CANCELLED
-    assert len(await undoes(jobs, kind)) == 1
+    assert len(await undo_jobs(jobs, kind)) == 1
 
 
 async def test_only_started_and_cancelled_jobs_are_undone(
     jobs: Operations, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
-    waiting = await submitted(undoes=True)
+    waiting = await submitted(has_undo=True)
     await jobs.cancel(waiting.job_id, owner_id=None, reason="r")
     for outcome in (domain.Completed(), jobs_helpers.FINAL):
-        job = await submitted(undoes=True)
+        job = await submitted(has_undo=True)
         await jobs_helpers.claim_one(jobs, kind)
         await jobs.finish(job.job_id, 1, outcome)
     plain = await submitted()
     await jobs_helpers.claim_one(jobs, kind)
     await jobs.finish(plain.job_id, 1, domain.Cancelled(reason="r"))
-    assert await undoes(jobs, kind) == []
+    assert await undo_jobs(jobs, kind) == []
 
 
 async def test_a_job_is_not_retried_before_it_is_undone(
     jobs: Operations, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     job_id = await cancelled(jobs, submitted, kind)
-    (undo,) = await undoes(jobs, kind)
+    (undo,) = await undo_jobs(jobs, kind)
     with pytest.raises(errors.FailedPrecondition) as caught:
         await jobs.retry(job_id, owner_id=None)
     assert (caught.value.code, caught.value.details) == ("undo_in_progress", {"job_id": str(undo.job_id)})
@@ -89,7 +89,7 @@ async def test_a_job_is_not_retried_before_it_is_undone(
 
 
 async def test_kind_with_too_long_a_name_for_its_undo_is_refused() -> None:
-    kinds.Declaration(kind="k" * 95, undoes=True)
+    kinds.Declaration(kind="k" * 95, has_undo=True)
     with pytest.raises(errors.InvalidArgument) as caught:
-        kinds.Declaration(kind="k" * 96, undoes=True)
+        kinds.Declaration(kind="k" * 96, has_undo=True)
     assert caught.value.field == "kind"

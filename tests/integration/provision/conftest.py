@@ -1,4 +1,4 @@
-"""Engines that only the provisioning of these tests has touched."""
+"""New engines for provisioning tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PASSWORDS = {service: f"{service}%/p@ss" for service in SERVICES}
 
 @pytest.fixture(scope="module")
 def fresh_engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
-    """Both engines as a new installation finds them."""
+    """Both engines as in a new installation."""
     directory = tmp_path_factory.mktemp("fresh")
     pair = EmbeddedServers(postgres=Postgres(directory, password="p/w"), nats=Nats(directory, password="token"))
     pair.start()
@@ -27,13 +27,13 @@ def fresh_engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded
 
 @pytest.fixture(scope="module")
 def environ(fresh_engines: EmbeddedServers) -> dict[str, str]:
-    """What the one-shot reads."""
+    """The environment of the one-shot."""
     passwords = {f"{service.upper()}_DB_PASSWORD": password for service, password in PASSWORDS.items()}
     return {"ADMIN_DATABASE_URL": fresh_engines.postgres.url, "NATS_URL": fresh_engines.nats.url, **passwords}
 
 
 @pytest.fixture(scope="module")
 def provisioned_twice(environ: dict[str, str]) -> None:
-    """The second time finds everything in place, and must not mind."""
+    """Provision twice; the second run must succeed."""
     for _ in range(2):
         provisioning.provision(chassis_settings.read(settings.Settings, environ))

@@ -1,4 +1,4 @@
-"""Migrations run once, in order, safely at the same time, and outside a transaction where they ask for it."""
+"""Migrations: once, in order, concurrently, and outside a transaction if configured."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def upgrade():
 
 @pytest.fixture
 def url(fresh_engines: EmbeddedServers) -> Iterator[str]:
-    """A role with a schema of its own, named `shop`."""
+    """A role with its own schema `shop`."""
     with psycopg.connect(fresh_engines.postgres.url, autocommit=True) as connection:
         connection.execute("CREATE ROLE shop LOGIN PASSWORD 'x'")
         connection.execute("CREATE SCHEMA shop AUTHORIZATION shop")
@@ -67,7 +67,7 @@ def test_concurrent_upgrades_do_the_work_once(url: str, directory: Path) -> None
     assert versions(url) == [("0002",)]
 
 
-def test_a_failed_migration_leaves_nothing_behind_and_can_be_mended(url: str, directory: Path) -> None:
+def test_failed_migration_is_rolled_back_and_can_be_fixed(url: str, directory: Path) -> None:
     broken = directory / "0003_broken.py"
     broken.write_text(BROKEN)
     with pytest.raises(Exception, match="nonsense"):

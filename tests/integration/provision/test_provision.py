@@ -1,4 +1,4 @@
-"""A fresh environment gets roles, schemas, tables and streams; doing it again changes nothing and harms nobody."""
+"""Provisioning creates roles, schemas, tables and streams; a second run changes nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def connect_as(servers: EmbeddedServers, service: str) -> psycopg.Connection:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_everything_in_a_schema_belongs_to_its_service(fresh_engines: EmbeddedServers, service: str) -> None:
+def test_every_object_of_a_schema_belongs_to_its_service(fresh_engines: EmbeddedServers, service: str) -> None:
     with psycopg.connect(fresh_engines.postgres.url) as connection:
         owners = connection.execute(
             "SELECT DISTINCT pg_get_userbyid(relowner) FROM pg_class WHERE relnamespace = %s::regnamespace", [service]
@@ -38,7 +38,7 @@ def test_everything_in_a_schema_belongs_to_its_service(fresh_engines: EmbeddedSe
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_every_schema_is_at_its_newest_migration(fresh_engines: EmbeddedServers, service: str) -> None:
+def test_every_schema_has_its_newest_migration(fresh_engines: EmbeddedServers, service: str) -> None:
     files = sorted(path.name for path in (SERVICES_FOLDER / service / "migrations").glob("[0-9]*.py"))
     with connect_as(fresh_engines, service) as connection:
         row = connection.execute("SELECT version_num FROM schema_version").fetchone()
@@ -47,7 +47,7 @@ def test_every_schema_is_at_its_newest_migration(fresh_engines: EmbeddedServers,
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_role_sees_no_other_schema(fresh_engines: EmbeddedServers, service: str) -> None:
+def test_role_cannot_read_other_schemas(fresh_engines: EmbeddedServers, service: str) -> None:
     with connect_as(fresh_engines, service) as connection:
         for other in {*SERVICES, "public"} - {service}:
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -58,7 +58,7 @@ def test_a_role_sees_no_other_schema(fresh_engines: EmbeddedServers, service: st
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_role_is_limited(fresh_engines: EmbeddedServers, service: str) -> None:
+def test_role_has_limits(fresh_engines: EmbeddedServers, service: str) -> None:
     names = "search_path", "statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"
     with connect_as(fresh_engines, service) as connection:
         limits = [connection.execute(f"SHOW {name}").fetchone() for name in names]
@@ -70,7 +70,7 @@ def test_a_role_is_limited(fresh_engines: EmbeddedServers, service: str) -> None
     assert powers == (False,)
 
 
-def test_a_stranger_cannot_connect(fresh_engines: EmbeddedServers) -> None:
+def test_unknown_role_cannot_connect(fresh_engines: EmbeddedServers) -> None:
     with psycopg.connect(fresh_engines.postgres.url, autocommit=True) as connection:
         connection.execute("CREATE ROLE stranger LOGIN PASSWORD 'x'")
         try:
@@ -118,7 +118,7 @@ def test_a_misspelt_environment_is_refused(environ: dict[str, str]) -> None:
         chassis_settings.read(settings.Settings, {**environ, "ENVIRONMENT": "prod"})
 
 
-def test_all_mistakes_are_named_at_once(environ: dict[str, str]) -> None:
+def test_all_settings_errors_are_reported_together(environ: dict[str, str]) -> None:
     faulty = {**environ, "NATS_URL": "", "JOBS_DB_PASSWORD": "local-only-jobs", "ENVIRONMENT": "production"}
     with pytest.raises(chassis_settings.SettingsError) as caught:
         chassis_settings.read(settings.Settings, faulty)

@@ -36,7 +36,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     sys.modules.pop("first_job_kind")
 
 
-async def test_its_code_runs(
+async def test_code_of_the_page_runs(
     page: Any,
     jobs_target: str,
     nats_url: str,
@@ -64,5 +64,5 @@ async def test_its_code_runs(
     assert json_format.MessageToDict(found.result) == {"greeted": ["Hello Ada", "Hello Grace"]}
 
 
-async def test_its_test_passes(page: Any) -> None:
+async def test_test_of_the_page_passes(page: Any) -> None:
     await page.test_greet()

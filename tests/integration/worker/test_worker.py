@@ -88,7 +88,7 @@ def working(jobs_client: JobsClient, nats_url: str, jobs: Jobs) -> Callable[...,
     return work
 
 
-async def test_a_handler_gets_its_payload_and_its_result_is_kept(jobs: Jobs, working: Callable[..., Any]) -> None:
+async def test_handler_gets_its_payload_and_its_result_is_stored(jobs: Jobs, working: Callable[..., Any]) -> None:
     async def handler(context: Context) -> dict[str, Any]:
         await context.progress(1, 2, "half")
         return {"payload": context.payload, "attempt": context.attempt}
@@ -100,7 +100,7 @@ async def test_a_handler_gets_its_payload_and_its_result_is_kept(jobs: Jobs, wor
     assert (job.progress.done, job.progress.total, job.progress.message) == (1, 2, "half")
 
 
-async def test_retryable_errors_are_tried_again_and_final_ones_are_not(jobs: Jobs, working: Callable[..., Any]) -> None:
+async def test_retryable_errors_are_retried_and_final_ones_are_not(jobs: Jobs, working: Callable[..., Any]) -> None:
     async def flaky(context: Context) -> None:
         if context.attempt == 1:
             raise RuntimeError("a bug or a broken connection")
@@ -112,7 +112,7 @@ async def test_retryable_errors_are_tried_again_and_final_ones_are_not(jobs: Job
     assert (job.error.code, job.error.message) == ("no_such_shop", "There is no such shop.")
 
 
-async def test_an_outage_costs_no_attempt(jobs: Jobs, working: Callable[..., Any]) -> None:
+async def test_outage_uses_no_attempt(jobs: Jobs, working: Callable[..., Any]) -> None:
     outages: list[Exception] = [
         errors.Unavailable("A part of the system does not answer."),
         ConnectionError("database"),
@@ -142,7 +142,7 @@ async def test_unexpected_error_hides_internals_from_the_user(jobs: Jobs, workin
     assert "hunter2" not in str(job)
 
 
-async def test_an_attempt_that_takes_too_long_is_ended(jobs: Jobs, working: Callable[..., Any]) -> None:
+async def test_attempt_beyond_its_timeout_is_ended(jobs: Jobs, working: Callable[..., Any]) -> None:
     async def endless(context: Context) -> None:
         await asyncio.Event().wait()
 
@@ -178,7 +178,7 @@ async def test_handler_that_raises_cancelled_ends_cancelled(jobs: Jobs, working:
     assert (job.state, job.cancel_reason) == (job_pb2.JOB_STATE_CANCELLED, "superseded")
 
 
-async def test_leases_are_kept_while_a_handler_runs(
+async def test_leases_are_renewed_while_a_handler_runs(
     jobs: Jobs, working: Callable[..., Any], eventually: Eventually, database: Callable[[str], Any]
 ) -> None:
     """The lease is two seconds: a handler that outlives several must still be on its first attempt."""

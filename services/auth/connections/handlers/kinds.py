@@ -16,7 +16,9 @@ from services.auth.connections.handlers.dependencies import Dependencies
 SCHEDULES = [
     worker.Schedule("auth.refresh-due", kind="auth.refresh-due", cron="* * * * *", overlap="skip"),
     worker.Schedule("auth.connections-abandoned", kind="auth.connections-abandoned", cron="* * * * *", overlap="skip"),
-    worker.Schedule("auth.connections-upkeep", kind="auth.connections-upkeep", cron="7 * * * *", overlap="skip"),
+    worker.Schedule(
+        "auth.connections-maintenance", kind="auth.connections-maintenance", cron="7 * * * *", overlap="skip"
+    ),
 ]
 
 
@@ -47,7 +49,7 @@ def kinds(
             attempt_timeout=jobs.ATTEMPT_TIMEOUT,
             retention=day,
         ),
-        worker.Kind("auth.connections-upkeep", partial(maintenance.maintain, dependencies, submit), retention=day),
+        worker.Kind("auth.connections-maintenance", partial(maintenance.maintain, dependencies, submit), retention=day),
         worker.Kind("auth.refresh-due", partial(due.refresh_due, dependencies, submit), retention=day),
         worker.Kind("auth.connections-abandoned", partial(due.abandon, dependencies, settler), retention=day),
     ]

@@ -1,4 +1,4 @@
-"""The handler of the hourly job `auth.connections-upkeep`: ends access that nobody may have any more."""
+"""The handler of the hourly job `auth.connections-maintenance`: ends access of disabled accounts and withdrawn platforms."""
 
 from __future__ import annotations
 

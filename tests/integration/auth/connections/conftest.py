@@ -35,7 +35,7 @@ CLIENT_ID, CLIENT_SECRET = "repruv", "canary-client-secret"
 
 @pytest.fixture(scope="session")
 def node_servers() -> Path:
-    """The servers, installed once a checkout; gives their directory."""
+    """The servers, installed once per checkout; return their directory."""
     return servers.install()
 
 
@@ -55,7 +55,7 @@ def tampering_url(node_servers: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(autouse=True)
 async def tampering(tampering_url: str) -> Tampering:
-    """The server that does wrong, and nothing yet; every test's account there is another."""
+    """The tampering server without tampering; each test has another account there."""
     server = Tampering(url=tampering_url, account=f"account-{randomness.token_hex(8)}")
     await server.does()
     return server
@@ -123,7 +123,7 @@ async def http() -> AsyncIterator[outbound.Outbound]:
 def parts(
     engine: AsyncEngine, silent_jobs: JobsClient, offered: tuple[Platform, ...], http: outbound.Outbound
 ) -> Parts:
-    """Connections while the jobs service is down: what they promise must not depend on it."""
+    """Connections while the jobs service is down: their guarantees must not depend on the jobs service."""
     return make_parts(engine, silent_jobs, offered, http)
 
 
@@ -137,7 +137,7 @@ def parts_with_jobs(
 
 @pytest.fixture
 async def new_owner(parts: Parts) -> Callable[..., Awaitable[Owner]]:
-    """Make a user without a past."""
+    """Make a new user."""
 
     async def make(platform: str = "tampering", *, of: Parts = parts) -> Owner:
         return Owner(parts=of, user_id=await insert_user(of.engine), platform=platform)
@@ -147,19 +147,19 @@ async def new_owner(parts: Parts) -> Callable[..., Awaitable[Owner]]:
 
 @pytest.fixture
 async def owner(new_owner: Callable[..., Awaitable[Owner]]) -> Owner:
-    """A user without a past, at the OpenID provider that does wrong."""
+    """A new user at the tampering OpenID provider."""
     return await new_owner()
 
 
 @pytest.fixture(scope="session")
 def query() -> Callable[[str], dict[str, str]]:
-    """Return the query of an address."""
+    """Return the query of a URL."""
     return query_of
 
 
 @pytest.fixture(scope="session")
 def go() -> Callable[[str], Awaitable[dict[str, str]]]:
-    """Go to the page of consent of a server that does not ask."""
+    """Open the consent page of a server that does not ask."""
     return sent_back
 
 

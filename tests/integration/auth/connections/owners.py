@@ -1,4 +1,4 @@
-"""Users with a connection, and the parts that move it."""
+"""Users with a connection, and the objects that change it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ KEY = base64.urlsafe_b64encode(b"k" * 32).decode()
 
 
 class OpenGate:
-    """Demo mode that is disabled, or whatever a test says."""
+    """Demo mode that is disabled, or in the state of the test."""
 
     refusal: errors.Error | None = None
 
@@ -48,7 +48,7 @@ class OpenGate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """Connections, put together over one jobs service."""
+    """The objects of connections over one jobs service."""
 
     engine: AsyncEngine
     operations: operations.Operations
@@ -65,7 +65,7 @@ def make_parts(
     http: outbound.Outbound,
     routes: Mapping[str, Any] = {},
 ) -> Parts:
-    """Put connections together, with a relay that submits jobs after the commit, but neither polls nor publishes."""
+    """Build connections with a relay that submits jobs after the commit, but neither polls nor publishes."""
     effects = Effects({platform.name: platform.title for platform in offered})
     submitter = Submitter(engine, jobs, effects.lifecycle())
     relay = outbox.Relay(engine, schema.outbox, {worker_outbox.PREFIX: submitter.send, **routes})
@@ -105,7 +105,7 @@ def make_parts(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
-    """A user, and what a test does to and sees of that user's connection to one platform."""
+    """A user, with actions on and views of the user's connection to one platform."""
 
     parts: Parts
     user_id: UUID
@@ -131,11 +131,11 @@ class Owner:
         return connection
 
     async def consented(self) -> dict[str, str]:
-        """Begin, and be sent back by the server that does wrong; gives what came back."""
+        """Begin, and consent at the tampering server; return the callback."""
         return await sent_back((await self.begin()).authorization_url)
 
     async def returned(self) -> domain.Connection:
-        """Begin, consent at the server that does wrong, and come back."""
+        """Begin, consent at the tampering server, and finish."""
         return await self.come_back(await self.consented())
 
     async def come_back(self, values: Mapping[str, str]) -> domain.Connection:
@@ -171,7 +171,7 @@ class Owner:
         return await refresh.refresh(self.parts.dependencies, testing.RecordingContext(payload))
 
     async def revoke_tokens(self) -> Any:
-        """Do what the job does that was submitted for what was set aside last."""
+        """Run the revocation job of the tokens that were set aside last."""
         payload = {
             "user_id": str(self.user_id),
             "platform": self.platform,
@@ -180,7 +180,7 @@ class Owner:
         return await revoke_tokens.revoke_tokens(self.parts.dependencies, testing.RecordingContext(payload))
 
     async def submitted(self) -> list[str]:
-        """The kinds of jobs in the outbox that are about this connection."""
+        """The kinds of this connection's jobs in the outbox."""
         async with self.parts.engine.connect() as conn:
             statement = sa.select(schema.outbox.c.payload).order_by(schema.outbox.c.message_id)
             rows = (await conn.execute(statement.where(schema.outbox.c.subject == worker_outbox.SUBJECT))).scalars()
@@ -239,7 +239,7 @@ class Owner:
         )
 
     async def age(self, column: str, interval: str) -> None:
-        """Let time pass for one column of the connection, or of what a callback must match."""
+        """Move one time of the connection, or of its pending authorization, into the past."""
         table = "connection_authorizations" if column == "expires_at" else "connections"
         statement = sa.text(
             f"UPDATE auth.{table} SET {column} = {column} - CAST(:by AS interval)"
@@ -275,7 +275,7 @@ class Owner:
 
 
 async def sent_back(authorization_url: str) -> dict[str, str]:
-    """Go to the page of consent of a server that does not ask; gives the query with which it sends the browser back."""
+    """Open the consent page of a server that does not ask; return the query of its redirect."""
     async with httpx.AsyncClient() as http:
         answer = await http.get(authorization_url)
     assert answer.status_code == 302, answer.text
@@ -283,7 +283,7 @@ async def sent_back(authorization_url: str) -> dict[str, str]:
 
 
 def query_of(url: str) -> dict[str, str]:
-    """Return the query of an address."""
+    """Return the query of a URL."""
     return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
 
 

@@ -1,4 +1,4 @@
-"""Authorization servers that we did not write, as processes beside the tests."""
+"""Third-party authorization servers, as separate processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ INSTALLED = ROOT / ".data" / "oauth_servers"
 
 
 def install() -> Path:
-    """Install them once a checkout; gives their directory."""
+    """Install the servers once per checkout; return their directory."""
     lock = (SERVERS / "package-lock.json").read_bytes()
     mark = INSTALLED / "installed"
     wanted = hashlib.sha256(lock).hexdigest()
@@ -47,12 +47,12 @@ def bin_of(name: str) -> Path:
 
 
 def node_environment() -> dict[str, str]:
-    """Return what Node is started with."""
+    """Return the environment of Node."""
     return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "NODE_ENV": "test"}
 
 
 def started(directory: Path, script: str, *arguments: str, log: Path) -> Iterator[str]:
-    """Run a server until the generator is closed; gives its address when it listens."""
+    """Run a server until the generator is closed; yield its URL once it listens."""
     port = subprocesses.free_port()
     with log.open("wb") as output:
         process = subprocesses.spawn(
@@ -73,23 +73,23 @@ def started(directory: Path, script: str, *arguments: str, log: Path) -> Iterato
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tampering:
-    """The server that does wrong."""
+    """The tampering server."""
 
     url: str
     account: str
     """The user who signs in there."""
 
     async def does(self, **misdeeds: Any) -> None:
-        """Do this wrong from now on, and nothing else; forget what was asked."""
+        """Set the only misbehaviour from now on, and clear the recorded requests."""
         async with httpx.AsyncClient() as http:
             answer = await http.post(f"{self.url}/control", json={"external_id": self.account, **misdeeds})
             answer.raise_for_status()
 
     async def seen(self) -> Any:
-        """What it was asked, and what it gave."""
+        """The recorded requests and issued values."""
         async with httpx.AsyncClient() as http:
             return (await http.get(f"{self.url}/control")).json()
 
     async def asked(self, path: str) -> list[Any]:
-        """The requests of a path."""
+        """The recorded requests of a path."""
         return [one for one in (await self.seen())["asked"] if urlsplit(one["url"]).path == path]

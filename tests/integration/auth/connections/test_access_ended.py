@@ -1,4 +1,4 @@
-"""Access that nobody may have any more: of disabled accounts, at platforms that are gone, of jobs that died."""
+"""Access that must end: of disabled accounts, at removed platforms, of jobs whose end was lost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from worker import testing
 
 @pytest.fixture
 def ended(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return a connection whose connect job got tokens and then ended unheard; in a way that a test names."""
+    """Return a connection whose connect job got tokens and whose end was lost, in the way that the test names."""
 
     async def end(owner: Any, tampering: Any, phase: JobPhase) -> None:
         await tampering.does(refuse=[{"path": "/userinfo", "status": 503, "times": 1}])
@@ -31,8 +31,8 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> Any:
     return end
 
 
-async def run_upkeep(owner: Any) -> tuple[dict[str, int], list[Any]]:
-    """Return what the hourly job did, and what it submitted."""
+async def run_maintenance(owner: Any) -> tuple[dict[str, int], list[Any]]:
+    """Run the hourly job; return its counts and its submitted jobs."""
     submitted: list[Any] = []
 
     async def submit(new: Any) -> list[Any]:
@@ -48,7 +48,7 @@ async def execute(owner: Any, statement: str, **values: Any) -> Any:
 
 
 @pytest.mark.parametrize("phase", [JobPhase.FAILED, JobPhase.CANCELLED])
-async def test_tokens_of_a_connect_that_ended_unheard_are_given_back(
+async def test_tokens_of_a_connect_whose_end_was_lost_are_revoked(
     owner: Any, tampering: Any, ended: Any, phase: JobPhase
 ) -> None:
     await ended(owner, tampering, phase)
@@ -64,7 +64,7 @@ async def test_tokens_of_a_connect_that_ended_unheard_are_given_back(
     assert not await owner.row_exists("connection_pending_revocations")
 
 
-async def test_tokens_of_a_disconnect_that_ended_unheard_are_given_back(owner: Any, tampering: Any) -> None:
+async def test_tokens_of_a_disconnect_whose_end_was_lost_are_revoked(owner: Any, tampering: Any) -> None:
     await owner.connected()
     await owner.disconnect()
     await owner.settle(await owner.update(JobPhase.CANCELLED))
@@ -73,7 +73,7 @@ async def test_tokens_of_a_disconnect_that_ended_unheard_are_given_back(owner: A
     assert len(await tampering.asked("/revoke")) == 1
 
 
-async def test_what_is_left_over_waits_for_a_user_who_connects_anew_and_spares_the_new_access(
+async def test_pending_revocation_waits_for_a_new_connect_and_keeps_its_access(
     owner: Any, tampering: Any, ended: Any
 ) -> None:
     await ended(owner, tampering, JobPhase.FAILED)
@@ -99,7 +99,7 @@ async def test_pending_revocations_are_submitted_again_and_deleted_after_a_week(
     )
 
     async def mine() -> list[str]:
-        _, submitted = await run_upkeep(owner)
+        _, submitted = await run_maintenance(owner)
         return [one.spec.kind for one in submitted if one.spec.payload["user_id"] == str(owner.user_id)]
 
     assert await mine() == []
@@ -128,7 +128,7 @@ async def test_disabling_an_account_revokes_its_access_and_enabling_does_not_con
     assert len(await tampering.asked("/revoke")) == 1
 
 
-async def test_a_disabled_account_begins_and_finishes_nothing_with_an_identity_that_still_counts(owner: Any) -> None:
+async def test_disabled_account_with_a_valid_identity_can_neither_begin_nor_finish(owner: Any) -> None:
     values = await owner.consented()
     await execute(owner, "UPDATE auth.users SET disabled_at = now() WHERE user_id = :id", id=owner.user_id)
     with pytest.raises(accounts.SessionInvalid):
@@ -138,34 +138,34 @@ async def test_a_disabled_account_begins_and_finishes_nothing_with_an_identity_t
     assert (await owner.connection()).awaits_consent
 
 
-async def test_access_that_a_disabled_account_has_all_the_same_ends_within_the_hour(owner: Any) -> None:
+async def test_remaining_access_of_a_disabled_account_ends_within_the_hour(owner: Any) -> None:
     await owner.connected()
     await execute(owner, "UPDATE auth.users SET disabled_at = now() WHERE user_id = :id", id=owner.user_id)
-    done, _ = await run_upkeep(owner)
+    done, _ = await run_maintenance(owner)
     assert done["account_disabled"] >= 1
     assert (await owner.connection()).state is State.DISCONNECTING
 
 
-async def test_a_platform_that_is_gone_for_a_day_is_disconnected_and_its_tokens_given_back(
+async def test_platform_removed_for_a_day_is_disconnected_and_its_tokens_revoked(
     owner: Any, tampering: Any, parts: Any
 ) -> None:
     await owner.connected()
     others = parts.dependencies.offered - {"tampering"}
     gone = replace(owner, parts=replace(parts, dependencies=replace(parts.dependencies, offered=others)))
-    await run_upkeep(owner)
-    await run_upkeep(gone)
+    await run_maintenance(owner)
+    await run_maintenance(gone)
     assert (await owner.connection()).state is State.CONNECTED, "it may be missing by mistake"
     older = "UPDATE auth.connection_platforms SET offered_at = now() - interval '25 hours' WHERE platform = 'tampering'"
     await execute(owner, older)
-    done, _ = await run_upkeep(gone)
+    done, _ = await run_maintenance(gone)
     assert done["platform_withdrawn"] >= 1
     assert ("disconnected", "platform_withdrawn") in await owner.recorded()
     assert await gone.take_back() == {"revoked": True}
     assert await owner.stored() is None
-    await run_upkeep(owner)
+    await run_maintenance(owner)
 
 
-async def test_a_platform_without_settings_is_forgotten(owner: Any, tampering: Any, parts: Any) -> None:
+async def test_connection_of_a_platform_without_settings_is_deleted(owner: Any, tampering: Any, parts: Any) -> None:
     await owner.connected()
     await owner.disconnect()
     unknown = replace(owner, parts=replace(parts, dependencies=replace(parts.dependencies, providers={})))
@@ -174,7 +174,7 @@ async def test_a_platform_without_settings_is_forgotten(owner: Any, tampering: A
     assert (await owner.connection()).state is State.DISCONNECTED
 
 
-async def test_access_at_a_platform_that_is_gone_is_shown_and_can_be_taken_back(owner: Any, parts: Any) -> None:
+async def test_access_at_a_removed_platform_is_shown_and_can_be_ended(owner: Any, parts: Any) -> None:
     await owner.connected()
     without = {name: one for name, one in parts.dependencies.providers.items() if name != "tampering"}
     parts.operations._providers = without

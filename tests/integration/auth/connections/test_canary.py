@@ -15,7 +15,7 @@ from services.auth.connections.domain import State
 
 
 async def texts(engine: Any) -> str:
-    """Return everything that stands in the schema, as text; bytes are read as what they would be as text."""
+    """Return all values of the schema as text, bytes included."""
     found: list[str] = []
     async with engine.connect() as conn:
         tables = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'auth'"
@@ -29,7 +29,7 @@ async def texts(engine: Any) -> str:
 
 
 @pytest.mark.parametrize("platform", ["tampering", "youtube", "instagram"])
-async def test_no_secret_can_be_read_anywhere(
+async def test_no_secret_is_readable_anywhere(
     new_owner: Any, tampering: Any, platform: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -71,7 +71,7 @@ async def test_no_secret_can_be_read_anywhere(
     assert all("canary-of-theirs" not in one for one in (*read, logged))
 
 
-async def test_a_secret_opens_only_where_it_lies(new_owner: Any) -> None:
+async def test_secret_is_decrypted_only_in_its_own_row(new_owner: Any) -> None:
     first, second = await new_owner(), await new_owner("youtube")
     await first.returned()
     await second.returned()
@@ -85,7 +85,7 @@ async def test_a_secret_opens_only_where_it_lies(new_owner: Any) -> None:
         await second.connect()
 
 
-async def test_values_of_a_flow_are_made_for_it_alone(new_owner: Any) -> None:
+async def test_values_of_a_flow_are_unique(new_owner: Any) -> None:
     owner = await new_owner()
     urls = [(await owner.begin()).authorization_url for _ in range(5)]
     for name in ("state", "nonce", "code_challenge"):

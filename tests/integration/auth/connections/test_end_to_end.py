@@ -1,4 +1,4 @@
-"""Connections through their real doors: gRPC, NATS, the real jobs and demo services, a real worker."""
+"""Connections end to end: gRPC, NATS, the real jobs and demo services, a real worker."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ async def test_a_platform_is_connected_and_disconnected_through_the_real_service
     hearing.cancel()
 
 
-async def test_demo_mode_stands_in_the_way_until_it_is_disabled(doors: Doors, eventually: Eventually) -> None:
+async def test_demo_mode_prevents_connecting_until_it_is_disabled(doors: Doors, eventually: Eventually) -> None:
     async def is_ready() -> bool:
         try:
             await doors.enable_demo()

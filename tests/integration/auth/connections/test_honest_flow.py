@@ -1,4 +1,4 @@
-"""The whole way at a certified OpenID provider: consent, access, renewal with rotation, giving back."""
+"""The whole flow at a certified OpenID provider: consent, access, renewal with rotation, revocation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.auth.connections.platforms import Platform
 
 
 async def consent(authorization_url: str, *, login: str, refuse: bool = False) -> str:
-    """Sign in and consent as a user would in a browser; gives the address that the browser is sent back to."""
+    """Sign in and consent as a user in a browser; return the URL of the final redirect."""
     async with httpx.AsyncClient(follow_redirects=False) as http:
         url, sent = authorization_url, None
         for _ in range(12):
@@ -42,7 +42,7 @@ async def honest(new_owner: Callable[..., Awaitable[Any]]) -> Any:
     return await new_owner("honest")
 
 
-async def test_access_is_got_renewed_with_another_refresh_token_and_given_back(honest: Any, query: Any) -> None:
+async def test_access_is_granted_renewed_with_rotation_and_revoked(honest: Any, query: Any) -> None:
     begun = await honest.begin("/demo?tab=1")
     asked = query(begun.authorization_url)
     assert (asked["code_challenge_method"], len(asked["code_challenge"])) == ("S256", 43)
@@ -83,7 +83,7 @@ async def test_access_is_got_renewed_with_another_refresh_token_and_given_back(h
     assert versions == list(range(1, len(versions) + 1))
 
 
-async def test_what_was_given_back_is_dead_at_the_provider(
+async def test_revoked_tokens_are_invalid_at_the_provider(
     honest: Any, query: Any, offered: tuple[Platform, ...]
 ) -> None:
     begun = await honest.begin()
@@ -107,7 +107,7 @@ async def test_a_user_who_refuses_is_disconnected(honest: Any, query: Any) -> No
     assert not await honest.row_exists("connection_secrets")
 
 
-async def test_an_answer_without_issuer_or_from_another_does_not_count_and_uses_up_nothing(
+async def test_callback_without_or_with_a_foreign_issuer_is_refused_and_uses_nothing_up(
     honest: Any, query: Any
 ) -> None:
     begun = await honest.begin()

@@ -1,4 +1,4 @@
-"""What users do to connections, what jobs do, and what happens when they meet."""
+"""Actions of users and of jobs on connections, also concurrent ones."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def test_an_unknown_platform_is_not_found(owner: Any) -> None:
         assert missing.value.code == "platform_not_found"
 
 
-async def test_a_connected_one_must_be_disconnected_first(owner: Any) -> None:
+async def test_connected_platform_must_be_disconnected_first(owner: Any) -> None:
     await owner.connected()
     with pytest.raises(errors.FailedPrecondition) as refused:
         await owner.begin()
@@ -68,7 +68,7 @@ async def test_a_connected_one_must_be_disconnected_first(owner: Any) -> None:
     assert refused.value.code == "connection_disconnecting"
 
 
-async def test_disconnecting_twice_or_nothing_is_no_error(owner: Any) -> None:
+async def test_repeated_disconnect_is_no_error(owner: Any) -> None:
     assert (await owner.disconnect()).generation == 0
     await owner.connected()
     first, second = await owner.disconnect(), await owner.disconnect()
@@ -77,7 +77,7 @@ async def test_disconnecting_twice_or_nothing_is_no_error(owner: Any) -> None:
     assert (await owner.disconnect()).state is State.DISCONNECTED
 
 
-async def test_a_disconnect_during_the_exchange_gives_back_what_came_too_late(
+async def test_disconnect_during_the_exchange_revokes_the_late_tokens(
     owner: Any, tampering: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await owner.returned()
@@ -100,7 +100,7 @@ async def test_a_disconnect_during_the_exchange_gives_back_what_came_too_late(
     assert await owner.stored() is None
 
 
-async def test_an_account_belongs_to_one_user_and_the_other_keeps_it(
+async def test_platform_account_stays_with_its_first_user(
     owner: Any, tampering: Any, new_owner: Callable[..., Awaitable[Any]]
 ) -> None:
     await owner.connected()
@@ -135,7 +135,7 @@ async def test_secrets_are_deleted_even_if_the_platform_revokes_nothing(
     assert await owner.stored() is None
 
 
-async def test_a_job_that_is_cancelled_gives_back_what_it_got(owner: Any, tampering: Any) -> None:
+async def test_cancelled_job_revokes_its_tokens(owner: Any, tampering: Any) -> None:
     await tampering.does(refuse=[{"path": "/userinfo", "status": 503, "times": 1}])
     await owner.returned()
     with pytest.raises(worker.JobFailed):
@@ -150,7 +150,7 @@ async def test_a_job_that_is_cancelled_gives_back_what_it_got(owner: Any, tamper
     assert len(await tampering.asked("/revoke")) == 1
 
 
-async def test_a_later_attempt_goes_on_with_the_tokens_it_finds(owner: Any, tampering: Any) -> None:
+async def test_later_attempt_resumes_with_stored_tokens(owner: Any, tampering: Any) -> None:
     await tampering.does(refuse=[{"path": "/userinfo", "status": 503, "times": 1}])
     await owner.returned()
     with pytest.raises(worker.JobFailed):
@@ -160,7 +160,7 @@ async def test_a_later_attempt_goes_on_with_the_tokens_it_finds(owner: Any, tamp
     assert len(await tampering.asked("/token")) == 1
 
 
-async def test_a_code_is_not_sent_again_by_the_attempt_after_a_worker_that_died(
+async def test_code_is_not_sent_again_after_a_worker_died(
     owner: Any, tampering: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await owner.returned()
@@ -181,7 +181,7 @@ async def test_a_code_is_not_sent_again_by_the_attempt_after_a_worker_that_died(
     assert len(await tampering.asked("/token")) == 1
 
 
-async def test_an_attempt_that_is_overtaken_within_the_exchange_keeps_nothing(
+async def test_attempt_overtaken_within_the_exchange_stores_nothing(
     owner: Any, tampering: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await owner.returned()
@@ -202,7 +202,7 @@ async def test_an_attempt_that_is_overtaken_within_the_exchange_keeps_nothing(
     assert len(await tampering.asked("/revoke")) == 1
 
 
-async def test_a_zombie_attempt_changes_nothing(owner: Any) -> None:
+async def test_stale_attempt_changes_nothing(owner: Any) -> None:
     await owner.returned()
     zombie = await owner.context(attempt=1)
     async with owner.parts.engine.begin() as conn:
@@ -233,7 +233,7 @@ async def test_the_end_of_a_connect_job_is_settled_once(owner: Any, phase: JobPh
 
 
 @pytest.mark.parametrize("phase", [JobPhase.FAILED, JobPhase.CANCELLED, JobPhase.COMPLETED])
-async def test_however_a_disconnect_job_ends_the_secrets_are_gone(owner: Any, phase: JobPhase) -> None:
+async def test_every_end_of_a_disconnect_job_deletes_the_secrets(owner: Any, phase: JobPhase) -> None:
     await owner.connected()
     await owner.disconnect()
     assert (await owner.settle(await owner.update(phase))).state is State.DISCONNECTED
@@ -247,7 +247,7 @@ async def test_update_of_an_older_generation_changes_nothing(owner: Any) -> None
     assert (await owner.settle(late)).has_pending_job
 
 
-async def test_a_change_counts_for_its_own_generation_only(owner: Any) -> None:
+async def test_update_applies_only_to_its_own_generation(owner: Any) -> None:
     older = await owner.returned()
     newer = await owner.returned()
     dependencies = owner.parts.dependencies
@@ -259,7 +259,7 @@ async def test_a_change_counts_for_its_own_generation_only(owner: Any) -> None:
             assert (moved is not None) == is_moved
 
 
-async def test_who_does_not_come_back_is_disconnected_by_reading_or_by_the_schedule(
+async def test_abandoned_consent_is_disconnected_by_a_read_or_the_schedule(
     owner: Any, new_owner: Callable[..., Awaitable[Any]]
 ) -> None:
     other = await new_owner()
@@ -275,7 +275,7 @@ async def test_who_does_not_come_back_is_disconnected_by_reading_or_by_the_sched
         assert not await one.row_exists("connection_authorizations")
 
 
-async def test_a_job_that_is_refused_for_ever_ends_its_transition(owner: Any) -> None:
+async def test_rejected_job_ends_its_transition(owner: Any) -> None:
     moving = await owner.returned()
     await owner.parts.submitter.on_rejected(jobs.move(moving))
     failed = await owner.connection()
@@ -285,7 +285,7 @@ async def test_a_job_that_is_refused_for_ever_ends_its_transition(owner: Any) ->
     assert (await owner.connection()).state is State.DISCONNECTED
 
 
-async def test_lists_have_every_platform_in_the_order_of_the_settings(owner: Any) -> None:
+async def test_list_has_every_platform_in_the_order_of_the_settings(owner: Any) -> None:
     await owner.connected()
     found = await owner.parts.operations.list(owner.user_id)
     assert [(one.platform, one.state is State.CONNECTED) for one in found] == [

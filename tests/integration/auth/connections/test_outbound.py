@@ -1,4 +1,4 @@
-"""Calls to platforms go where the settings say, and tell nothing of what they carry."""
+"""Calls to platforms: only to configured hosts, and no secrets in errors."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def test_redirects_are_not_followed(http: Outbound, platform: Platform, ta
     ],
     ids=str,
 )
-async def test_errors_tell_neither_address_nor_answer(
+async def test_errors_reveal_neither_address_nor_response(
     http: Outbound, platform: Platform, tampering: Any, misdeed: dict[str, Any]
 ) -> None:
     await tampering.does(refuse=[{"path": "/userinfo", "times": 1, **misdeed}])
@@ -59,7 +59,7 @@ async def test_errors_tell_neither_address_nor_answer(
         assert failed.value.after.total_seconds() <= 3600
 
 
-async def test_who_does_not_answer_is_not_waited_for(platform: Platform, tampering: Any) -> None:
+async def test_unresponsive_platform_times_out(platform: Platform, tampering: Any) -> None:
     hasty = Outbound(timeout=0.3)
     await tampering.does(refuse=[{"path": "/userinfo", "hang": True, "times": 1}])
     with pytest.raises(Unavailable):

@@ -1,4 +1,4 @@
-"""Access that is renewed in time, refused, or overtaken."""
+"""Refreshes of access: in time, refused, concurrent."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def test_an_instagram_token_is_renewed_when_it_is_a_day_old(new_owner: Any
 
 
 async def shift_tokens(owner: Any, interval: str) -> None:
-    """Let time pass for the tokens."""
+    """Move the times of the tokens into the past."""
     statement = sa.text(
         "UPDATE auth.connection_secrets SET issued_at = issued_at - CAST(:by AS interval),"
         " expires_at = expires_at - CAST(:by AS interval) WHERE user_id = :user"
@@ -37,7 +37,7 @@ async def shift_tokens(owner: Any, interval: str) -> None:
 
 
 @pytest.mark.parametrize("is_taken_back", [True, False])
-async def test_a_disconnect_wins_over_a_refresh_and_both_tokens_are_given_back(
+async def test_disconnect_wins_over_a_refresh_and_both_tokens_are_revoked(
     owner: Any, tampering: Any, monkeypatch: pytest.MonkeyPatch, is_taken_back: bool
 ) -> None:
     await owner.connected()
@@ -61,7 +61,7 @@ async def test_a_disconnect_wins_over_a_refresh_and_both_tokens_are_given_back(
     assert await owner.stored() is None
 
 
-async def test_of_two_refreshes_at_once_one_counts_and_the_refusal_of_the_other_does_not(
+async def test_one_of_two_concurrent_refreshes_counts_and_the_other_refusal_is_ignored(
     owner: Any, tampering: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await owner.connected()
@@ -87,7 +87,7 @@ async def test_of_two_refreshes_at_once_one_counts_and_the_refusal_of_the_other_
     assert await tampering.asked("/revoke") == []
 
 
-async def test_a_refresh_that_is_refused_for_good_fails_the_connection(owner: Any, tampering: Any) -> None:
+async def test_refused_refresh_fails_the_connection(owner: Any, tampering: Any) -> None:
     await owner.connected()
     await owner.age("refresh_at", "1 day")
     await tampering.does(refuse=[{"path": "/token", "status": 400, "body": {"error": "invalid_grant"}, "times": 1}])
@@ -106,9 +106,7 @@ async def test_a_refresh_that_is_refused_for_good_fails_the_connection(owner: An
     [{"status": 503}, {"status": 429}, {"status": 401, "body": {"error": "invalid_client"}}, {"hang": True}],
     ids=str,
 )
-async def test_a_refresh_that_may_go_well_later_keeps_the_access(
-    owner: Any, tampering: Any, refusal: dict[str, Any]
-) -> None:
+async def test_retryable_refresh_keeps_the_access(owner: Any, tampering: Any, refusal: dict[str, Any]) -> None:
     await owner.connected()
     await owner.age("refresh_at", "1 day")
     before = await owner.tokens()
@@ -151,7 +149,7 @@ async def test_a_refresh_of_an_older_generation_changes_nothing(owner: Any) -> N
     assert await owner.refresh(first.generation) == {"refreshed": False}
 
 
-async def test_what_is_due_gets_one_job_and_is_left_alone_for_a_minute(owner: Any) -> None:
+async def test_due_connection_gets_one_refresh_job_per_minute(owner: Any) -> None:
     await owner.connected()
     await owner.age("refresh_at", "1 day")
     submitted: list[Any] = []
@@ -169,7 +167,7 @@ async def test_what_is_due_gets_one_job_and_is_left_alone_for_a_minute(owner: An
     assert mine[0].spec.unique_key
 
 
-async def test_what_a_connection_shows_is_read_again_once_a_day(
+async def test_account_and_items_of_a_connection_are_refreshed_daily(
     new_owner: Any, tampering: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner = await new_owner("youtube")
@@ -193,7 +191,7 @@ async def test_what_a_connection_shows_is_read_again_once_a_day(
     assert await owner.refresh() == {"refreshed": False}
 
 
-async def test_a_connection_that_was_read_a_day_ago_gets_a_job_at_most_once_an_hour(owner: Any) -> None:
+async def test_stale_connection_gets_at_most_one_job_per_hour(owner: Any) -> None:
     await owner.connected()
     submitted: list[Any] = []
 

@@ -1,4 +1,4 @@
-"""Transitions whose job has ended unnoticed, or was never submitted: repaired by reads and by the sweep."""
+"""Transitions with a lost end or an unsubmitted job: repaired by reads and by the sweep."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 
 @pytest.fixture
 def cancel(cancel_job_of: Callable[[str, str], Awaitable[None]]) -> Callable[[str], Awaitable[None]]:
-    """Cancel a job in the real jobs service, when it has arrived there."""
+    """Cancel a job in the real jobs service once it is submitted there."""
     return lambda job_id: cancel_job_of("auth", job_id)
 
 
-async def test_a_job_that_never_arrived_is_submitted_again(
+async def test_undelivered_job_is_submitted_again(
     owner: Any, parts_with_jobs: Any, jobs: JobsClient, eventually: Eventually
 ) -> None:
     moving = await owner.returned()

@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order: the rules of connections hold, on the real database."""
+"""Model-based test of connections on the real database, with actions in any order."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ OUTCOMES = st.sampled_from(["good", "good", "unavailable", "lost", "refused", "d
 
 
 class Died(Exception):
-    """The worker is gone."""
+    """The worker died."""
 
 
 _REFUSED = (worker.JobFailed, worker.Cancelled, worker.Snooze, Died)
 
 
 class Scripted:
-    """A platform in memory: answers as the machine says, and knows which tokens live."""
+    """A platform in memory: answers as the machine configures, and tracks live tokens."""
 
     def __init__(self, platform: Platform) -> None:
         self.platform = platform
@@ -99,7 +99,7 @@ class Scripted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """What the machine acts on, from its own thread."""
+    """The objects that the machine acts on from its own thread."""
 
     loop: asyncio.AbstractEventLoop
     new_owner: Any
@@ -109,7 +109,7 @@ class World:
 
 
 class Machine(RuleBasedStateMachine):
-    """One user's connection, and all parts that act on it."""
+    """One user's connection, and all actions on it."""
 
     world: World
 
@@ -187,7 +187,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.contexts)
     @rule(data=st.data(), outcome=OUTCOMES, meanwhile=st.sampled_from(["", "", "disconnect", "begin"]))
     def run_job(self, data: st.DataObject, outcome: str, meanwhile: str) -> None:
-        """Any attempt of any job there ever was, zombies included."""
+        """Run any attempt of any job, stale ones included."""
         context = data.draw(st.sampled_from(self.contexts[-4:]))
         is_again = data.draw(st.booleans())
         if is_again:
@@ -253,7 +253,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.contexts)
     @rule(phase=st.sampled_from(JobPhase), version=st.integers(1, 20))
     def hear(self, phase: JobPhase, version: int) -> None:
-        """News of the present job."""
+        """Deliver an update of the current job."""
         before = self.now()
         if before.job_id is None:
             return
@@ -266,7 +266,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.news)
     @rule(data=st.data())
     def hear_late(self, data: st.DataObject) -> None:
-        """Old news again."""
+        """Deliver an old update again."""
         news = data.draw(st.sampled_from(self.news))
         before = self.now()
         self.act(self.owner.settle(news))
@@ -305,7 +305,7 @@ class Machine(RuleBasedStateMachine):
         return await self.owner.connection(), await self.owner.stored(), waits, await self.owner.published_events()
 
     def teardown(self) -> None:
-        """Whatever it is doing can be ended, and then nothing is left that the platform has not taken back."""
+        """Disconnect. Afterwards the platform has revoked every token."""
         if self.now().generation and self.now().state not in {State.DISCONNECTING, State.DISCONNECTED}:
             self.act(self.owner.disconnect())
         if self.now().state is State.DISCONNECTING:
@@ -320,7 +320,7 @@ async def world(new_owner: Any) -> AsyncIterator[World]:
 
 
 @pytest.mark.timeout(110)
-async def test_the_rules_hold_whatever_happens(world: World) -> None:
+async def test_connections_match_the_rules_in_any_order(world: World) -> None:
     made = type("Bound", (Machine,), {"world": world})
     bounds = settings(
         max_examples=25,

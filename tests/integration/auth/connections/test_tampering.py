@@ -1,4 +1,4 @@
-"""Servers, browsers and users that lie: nothing is believed that does not belong to this user, session and transaction."""
+"""Forged responses, callbacks and users: all must belong to the user, session and transaction."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from services.auth.connections.domain import State, StateInvalid
 
 
 async def failed(owner: Any, code: str) -> None:
-    """Check that the connection has failed for this reason, and that nothing secret is left."""
+    """Check that the connection has failed for this reason and stores no secret."""
     connection = await owner.connection()
     assert (connection.state, connection.error and connection.error.code) == (State.FAILED, code)
     assert await owner.stored() is None
@@ -22,7 +22,7 @@ async def failed(owner: Any, code: str) -> None:
     assert ("connection_failed", code) in await owner.recorded()
 
 
-async def test_only_the_session_that_began_can_finish_and_only_once(owner: Any) -> None:
+async def test_only_the_starting_session_can_finish_and_only_once(owner: Any) -> None:
     back = await owner.consented()
     with pytest.raises(StateInvalid):
         await owner.in_another_session().come_back(back)
@@ -33,7 +33,7 @@ async def test_only_the_session_that_began_can_finish_and_only_once(owner: Any) 
         await owner.come_back(back)
 
 
-async def test_another_user_cannot_finish_even_with_the_same_session_id(
+async def test_other_user_cannot_finish_with_the_same_session_id(
     owner: Any, new_owner: Callable[..., Awaitable[Any]]
 ) -> None:
     back = await owner.consented()
@@ -45,7 +45,7 @@ async def test_another_user_cannot_finish_even_with_the_same_session_id(
     assert (await owner.connection()).awaits_consent
 
 
-async def test_an_answer_counts_at_the_platform_it_was_begun_at_only(owner: Any) -> None:
+async def test_callback_is_valid_only_for_its_platform(owner: Any) -> None:
     back = await owner.consented()
     for platform in ("youtube", "instagram", "honest"):
         await owner.at(platform).begin()
@@ -54,21 +54,21 @@ async def test_an_answer_counts_at_the_platform_it_was_begun_at_only(owner: Any)
     assert (await owner.come_back(back)).has_pending_job
 
 
-async def test_an_answer_after_ten_minutes_does_not_count(owner: Any) -> None:
+async def test_callback_expires_after_ten_minutes(owner: Any) -> None:
     back = await owner.consented()
     await owner.age("expires_at", "10 minutes")
     with pytest.raises(StateInvalid):
         await owner.come_back(back)
 
 
-async def test_of_two_tabs_the_last_that_began_counts(owner: Any) -> None:
+async def test_last_of_two_tabs_wins(owner: Any) -> None:
     first, second = await owner.consented(), await owner.consented()
     with pytest.raises(StateInvalid):
         await owner.come_back(first)
     assert (await owner.come_back(second)).has_pending_job
 
 
-async def test_refusals_look_the_same_whatever_is_wrong(owner: Any) -> None:
+async def test_all_refusals_look_the_same(owner: Any) -> None:
     back = await owner.consented()
     said = set()
     for wrong in ({"state": "x"}, {"iss": "https://evil.example"}, {"code": ""}, {"code": "c" * 4097}, {"state": ""}):
@@ -99,7 +99,7 @@ async def test_refusals_look_the_same_whatever_is_wrong(owner: Any) -> None:
     ],
     ids=str,
 )
-async def test_what_the_provider_says_must_be_for_us_and_this_transaction(
+async def test_id_token_must_be_for_this_client_and_transaction(
     owner: Any, tampering: Any, misdeeds: dict[str, Any]
 ) -> None:
     await tampering.does(**misdeeds)
@@ -113,7 +113,7 @@ async def test_what_the_provider_says_must_be_for_us_and_this_transaction(
         assert len(await tampering.asked("/revoke")) == 1, "what came all the same is given back"
 
 
-async def test_less_permission_than_asked_for_is_not_enough(owner: Any, tampering: Any) -> None:
+async def test_missing_permission_fails_the_connection(owner: Any, tampering: Any) -> None:
     await tampering.does(scope="email")
     await owner.returned()
     with pytest.raises(worker.JobFailed):
@@ -122,7 +122,7 @@ async def test_less_permission_than_asked_for_is_not_enough(owner: Any, tamperin
     assert len(await tampering.asked("/revoke")) == 1
 
 
-async def test_a_description_that_leads_elsewhere_is_refused(owner: Any, tampering: Any) -> None:
+async def test_metadata_with_foreign_endpoints_is_refused(owner: Any, tampering: Any) -> None:
     for description in (
         {"token_endpoint": "https://evil.example/token"},
         {"token_endpoint": "http://169.254.169.254/token"},
@@ -146,7 +146,7 @@ async def test_redirects_of_the_token_endpoint_are_not_followed(owner: Any, tamp
     assert await tampering.asked("/elsewhere") == []
 
 
-async def test_an_endless_answer_is_cut_off_and_the_code_not_sent_again(owner: Any, tampering: Any) -> None:
+async def test_endless_response_is_cut_off_and_the_code_not_sent_again(owner: Any, tampering: Any) -> None:
     await tampering.does(refuse=[{"path": "/token", "status": 200, "size": 3_000_000, "times": 1}])
     await owner.returned()
     with pytest.raises(worker.JobFailed):
@@ -164,7 +164,7 @@ async def test_a_code_that_was_used_before_is_refused(owner: Any, tampering: Any
 
 
 @pytest.mark.parametrize("status", [500, 503, 429])
-async def test_a_platform_that_cannot_now_is_asked_again(owner: Any, tampering: Any, status: int) -> None:
+async def test_temporary_error_of_a_platform_is_retried(owner: Any, tampering: Any, status: int) -> None:
     await tampering.does(refuse=[{"path": "/token", "status": status, "times": 1}])
     await owner.returned()
     with pytest.raises(worker.JobFailed) as later:
@@ -174,7 +174,7 @@ async def test_a_platform_that_cannot_now_is_asked_again(owner: Any, tampering: 
     assert (await owner.connection()).state is State.CONNECTED
 
 
-async def test_a_platform_that_asks_for_patience_is_given_it(owner: Any, tampering: Any) -> None:
+async def test_retry_after_of_a_platform_is_respected(owner: Any, tampering: Any) -> None:
     headers = {"Retry-After": "7"}
     await tampering.does(refuse=[{"path": "/token", "status": 429, "headers": headers, "times": 1}])
     await owner.returned()
@@ -186,7 +186,7 @@ async def test_a_platform_that_asks_for_patience_is_given_it(owner: Any, tamperi
 
 
 @pytest.mark.parametrize("how", ["lost", "hung"])
-async def test_a_code_whose_answer_was_lost_is_never_sent_again(owner: Any, tampering: Any, how: str) -> None:
+async def test_code_with_a_lost_response_is_never_sent_again(owner: Any, tampering: Any, how: str) -> None:
     if how == "lost":
         await tampering.does(lose=1)
     else:
@@ -200,7 +200,7 @@ async def test_a_code_whose_answer_was_lost_is_never_sent_again(owner: Any, tamp
     assert len(await tampering.asked("/token")) == 1
 
 
-async def test_what_a_platform_calls_itself_is_shown_as_text_only(owner: Any, tampering: Any) -> None:
+async def test_names_from_a_platform_are_shown_as_text(owner: Any, tampering: Any) -> None:
     said = {
         "name": "Ada\n\x1b[31m\u202eroot",
         "picture": "http://images.example/a.png",
@@ -231,13 +231,13 @@ async def test_what_a_platform_calls_itself_is_shown_as_text_only(owner: Any, ta
         "@evil.example",
     ],
 )
-async def test_return_to_never_leads_to_another_site(owner: Any, return_to: str) -> None:
+async def test_return_to_is_never_another_site(owner: Any, return_to: str) -> None:
     with pytest.raises(errors.InvalidArgument) as refused:
         await owner.begin(return_to)
     assert refused.value.field == "return_to"
 
 
-async def test_beginning_again_and_again_is_stopped(owner: Any) -> None:
+async def test_starts_are_throttled(owner: Any) -> None:
     for _ in range(10):
         await owner.begin()
     with pytest.raises(errors.ResourceExhausted) as refused:
