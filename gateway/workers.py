@@ -1,7 +1,7 @@
 """Several gateway processes on one port, for when one processor is not enough: each is what a single gateway is.
 
 The kernel deals connections out to them (SO_REUSEPORT). This process only starts them, starts those again that die, and
-passes a stop on. Each hears NATS for itself, and keeps sessions, limits and streams for itself, as replicas do.
+passes a stop on. Each has its own NATS connection, session cache, limits and streams, as replicas have.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from repruv.auth.v1 import auth_service_pb2
 
 router = APIRouter(prefix="/auth", tags=["auth"])
 
-MAIL_SENT = "We have sent a mail to this address. Follow its link to go on."
+EMAIL_SENT = "We have sent a mail to this address. Follow its link to go on."
 SIGNED_IN = "The account; the session's cookie is set."
 """What the answer to a sign-in is."""
 _CHALLENGED: dependencies.Documented = {
@@ -39,7 +39,7 @@ async def register(body: schemas_auth.Registration, request: Request, gateway: G
         email=body.email, password=body.password, name=body.name, remember=body.remember, client=client_info(request)
     )
     if not made.token:
-        return answer({"message": MAIL_SENT}, 202)
+        return answer({"message": EMAIL_SENT}, 202)
     await gateway.end_previous_session(request)
     response = answer({"user": views.user(made.user)}, 201)
     gateway.cookie.put(response, made.token, made.session)

@@ -57,7 +57,7 @@ async def user_events(
 @router.get(
     "/events/poll",
     summary="Everything that happens, in pieces",
-    responses=documented(200, schemas_events.Piece, "What is new; nothing, when `wait` has passed without."),
+    responses=documented(200, schemas_events.PollResult, "What is new; nothing, when `wait` has passed without."),
 )
 async def poll_events(session: SignedIn, gateway: Gateway, after: After = None, wait: Wait = 20.0) -> Response:
     """Return the events of the stream to clients that cannot hold one open. Poll again with `next`.

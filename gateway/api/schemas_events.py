@@ -32,7 +32,7 @@ class Event(TypedDict):
     ]
 
 
-class Piece(TypedDict):
+class PollResult(TypedDict):
     """What is new."""
 
     resumed: Annotated[bool, Field(description="Whether nothing is missing between the answer before and this one.")]

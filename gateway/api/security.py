@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from gateway import clients, views
 from gateway.api import schemas_auth
-from gateway.api.auth import MAIL_SENT
+from gateway.api.auth import EMAIL_SENT
 from gateway.api.dependencies import PUBLIC, Gateway, SignedIn, answer, documented
 from gateway.identity import authentication
 from gateway.identity.client_info import client_info
@@ -95,7 +95,7 @@ async def reset_password(body: schemas_auth.PasswordReset, request: Request, gat
 async def request_email_verification(session: SignedIn, gateway: Gateway) -> Response:
     """Have a mail with a link sent to the user's address."""
     await gateway.auth.request_email_verification(user=session.identity)
-    return answer({"message": MAIL_SENT}, 202)
+    return answer({"message": EMAIL_SENT}, 202)
 
 
 @router.post(

@@ -1,7 +1,7 @@
 """Sessions: whose a cookie or bearer token is, remembered for seconds and forgotten at once when revoked.
 
-The memory never outlives what it is about: a revocation that is heard (or that passes through here) drops the entry, and
-a validation that was under way meanwhile is not remembered. While NATS is away nothing is heard, so nothing is remembered.
+A cached session never outlives its validity: a received revocation (or one by this process) drops the entry, and
+a validation in flight meanwhile is not cached. While NATS is down no revocation arrives, so no session is cached.
 """
 
 from __future__ import annotations
@@ -92,10 +92,10 @@ class Sessions:
         """Whether revocations reach this process at the moment."""
         return self._is_live()
 
-    def subscribe(self, heard: bus.Bus) -> None:
+    def subscribe(self, nats: bus.Bus) -> None:
         """Hear of revocations, and start afresh when some may have been missed."""
-        heard.subscribe("auth.events.*", self._hear)
-        heard.on_connected(self.forget_all)
+        nats.subscribe("auth.events.*", self._on_event)
+        nats.on_connected(self.forget_all)
 
     def on_revoked(self, callback: Revoked) -> None:
         """Call `callback(user_id, session_ids)` when sessions end before their time; None: perhaps all of the user's."""
@@ -172,7 +172,7 @@ class Sessions:
         until = min(self._clock() + TTL_SECONDS, session.identity_expires, session.expires)
         self._cache[key] = (replace(session, is_renewed=False), until)
 
-    async def _hear(self, received: bus.Received) -> None:
+    async def _on_event(self, received: bus.Received) -> None:
         event = auth_events_pb2.SessionsRevoked.FromString(received.payload)
         tell = self.refreshed if event.reason == REFRESHED else self.revoked
         tell(event.user_id, frozenset(event.session_ids))

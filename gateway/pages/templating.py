@@ -33,7 +33,7 @@ def environment(*, reload: bool = False) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (compact, number, percent, ago, date, clock, label, happening, initials, tone)
+    filters = (compact, number, percent, ago, date, clock, label, event_name, initials, tone)
     spans = (durations.duration, durations.left, durations.until)
     env.filters.update({made.__name__: made for made in (*filters, *spans)})
     env.filters.update(kind_name=labels.kind, state_name=labels.state, stuck_words=labels.stuck)
@@ -147,7 +147,7 @@ _HAPPENINGS = {
 }
 
 
-def happening(kind: str) -> str:
+def event_name(kind: str) -> str:
     """Describe a security event: `login_failed` is Wrong password at sign-in."""
     return _HAPPENINGS.get(kind) or label(kind)
 

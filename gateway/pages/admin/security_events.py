@@ -63,7 +63,7 @@ class SecurityEvents:
             page = admin_service_pb2.ListSecurityEventsResponse()
         context = {
             "events": [views.security_event(event) for event in page.events],
-            "happenings": KINDS,
+            "event_kinds": KINDS,
             "filters": filters,
             "newest": _address(filters, "") if token else "",
             "older": _address(filters, page.next_page_token) if page.next_page_token else "",

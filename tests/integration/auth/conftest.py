@@ -166,7 +166,7 @@ class Gateway:
         )
 
 
-class Post:
+class Mailbox:
     """Stands in for the jobs service and the worker: email jobs run when a test asks for it."""
 
     def __init__(self, handler: email_handlers.EmailJobHandler, folder: Path) -> None:
@@ -241,21 +241,21 @@ def keyring() -> Keyring:
 
 
 @pytest.fixture(scope="session")
-def post(engine: AsyncEngine, tmp_path_factory: pytest.TempPathFactory) -> Post:
+def mailbox(engine: AsyncEngine, tmp_path_factory: pytest.TempPathFactory) -> Mailbox:
     """Return the email jobs and the folder of emails."""
     path = tmp_path_factory.mktemp("mails")
     sender = folder.Folder(path, sender="Repruv <no-reply@example.org>", logs_links=False)
-    return Post(email_handlers.EmailJobHandler(engine=engine, sender=sender, public_url=PUBLIC_URL), path)
+    return Mailbox(email_handlers.EmailJobHandler(engine=engine, sender=sender, public_url=PUBLIC_URL), path)
 
 
 @pytest.fixture(scope="session")
 async def context(
-    engine: AsyncEngine, nats_url: str, signer: Callable[[str], identity.Signer], keyring: Keyring, post: Post
+    engine: AsyncEngine, nats_url: str, signer: Callable[[str], identity.Signer], keyring: Keyring, mailbox: Mailbox
 ) -> AsyncIterator[Context]:
     """Yield the context of operations, with relay and bus running."""
     events = bus.Bus(nats_url, name="test-auth")
     events.owns_stream("auth")
-    relay = outbox.Relay(engine, schema.outbox, {"auth.events.": events.publish, worker_outbox.PREFIX: post.submit})
+    relay = outbox.Relay(engine, schema.outbox, {"auth.events.": events.publish, worker_outbox.PREFIX: mailbox.submit})
     passwords = Passwords(memory_kib=MEMORY_KIB)
     async with run.Background() as background:
         background.start("bus", events.run)

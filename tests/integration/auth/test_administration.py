@@ -13,7 +13,7 @@ from repruv.auth.v1 import auth_pb2
 from services.auth import domain
 from services.auth.admin import seed
 from services.auth.context import Context
-from tests.integration.auth.conftest import PASSWORD, Account, Gateway, Post, new_address, new_email
+from tests.integration.auth.conftest import PASSWORD, Account, Gateway, Mailbox, new_address, new_email
 
 CHANGING: dict[str, dict[str, Any]] = {
     "SetUserRole": {"role": auth_pb2.USER_ROLE_ADMIN},
@@ -115,11 +115,11 @@ async def test_of_two_admins_who_demote_each_other_one_fails(gateway: Gateway, c
 
 
 async def test_a_disabled_account_has_no_sessions_and_cannot_sign_in(
-    gateway: Gateway, admin: Account, post: Post
+    gateway: Gateway, admin: Account, mailbox: Mailbox
 ) -> None:
     account = await gateway.account()
     await gateway.auth("RequestPasswordReset", email=account.email)
-    link = await post.link(account, "reset")
+    link = await mailbox.link(account, "reset")
     for _ in range(2):
         disabled = await gateway.admin("DisableUser", user=admin.identity, user_id=account.user_id)
         assert disabled.user.HasField("disable_time")
@@ -130,7 +130,7 @@ async def test_a_disabled_account_has_no_sessions_and_cannot_sign_in(
     with pytest.raises(errors.InvalidArgument):
         await gateway.auth("ResetPassword", token=link, password="orchid-lantern-gravel")
     await gateway.auth("RequestPasswordReset", email=account.email)
-    assert await post.run(post.jobs(account, "reset")[0]) == {"outcome": "no_account"}
+    assert await mailbox.run(mailbox.jobs(account, "reset")[0]) == {"outcome": "no_account"}
     for _ in range(2):
         enabled = await gateway.admin("EnableUser", user=admin.identity, user_id=account.user_id)
         assert not enabled.user.HasField("disable_time")
@@ -186,11 +186,11 @@ async def test_an_admin_ends_one_or_all_sessions_of_a_user(gateway: Gateway, adm
 
 
 async def test_an_admin_begins_a_reset_and_never_chooses_the_password(
-    gateway: Gateway, admin: Account, post: Post
+    gateway: Gateway, admin: Account, mailbox: Mailbox
 ) -> None:
     account = await gateway.account()
     await gateway.admin("SendPasswordReset", user=admin.identity, user_id=account.user_id)
-    mail = await post.deliver(account.email, "reset")
+    mail = await mailbox.deliver(account.email, "reset")
     assert (mail["To"], mail["Subject"]) == (account.email, "Set a new password")
 
 

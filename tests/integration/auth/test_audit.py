@@ -11,7 +11,7 @@ from sqlalchemy import exc
 from chassis import errors, postgres
 from services.auth import audit, domain, maintenance
 from services.auth.context import Context
-from tests.integration.auth.conftest import PASSWORD, Account, Gateway, Post, new_address, new_email
+from tests.integration.auth.conftest import PASSWORD, Account, Gateway, Mailbox, new_address, new_email
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
 
@@ -102,10 +102,10 @@ async def test_the_database_accepts_every_kind_of_event(sql: Any) -> None:
     assert all(f"'{reason}'" in check for reason in domain.RevokeReason)
 
 
-async def test_tables_contain_neither_tokens_nor_passwords(gateway: Gateway, post: Post, sql: Any) -> None:
+async def test_tables_contain_neither_tokens_nor_passwords(gateway: Gateway, mailbox: Mailbox, sql: Any) -> None:
     account = await gateway.account()
     await gateway.auth("RequestPasswordReset", email=account.email)
-    link = await post.link(account, "reset")
+    link = await mailbox.link(account, "reset")
     tables = [
         row.table_name
         for row in await sql("SELECT table_name FROM information_schema.tables WHERE table_schema = 'auth'")

@@ -21,7 +21,7 @@ from tests.integration.auth.conftest import (
     VERIFICATION_PERIOD,
     Account,
     Gateway,
-    Post,
+    Mailbox,
     new_address,
     new_email,
     served,
@@ -38,10 +38,10 @@ async def by_mail(
         yield Gateway(channel, client.Caller(signer("gateway")))
 
 
-async def test_registration_emails_a_link_that_verifies_once(gateway: Gateway, post: Post) -> None:
+async def test_registration_emails_a_link_that_verifies_once(gateway: Gateway, mailbox: Mailbox) -> None:
     account = await gateway.account()
     assert not (await gateway.validate(account.token)).user.email_verified
-    mail = await post.deliver(account, "verify")
+    mail = await mailbox.deliver(account, "verify")
     assert mail["To"] == account.email
     token = token_in(mail)
     html = mail.get_body(("html",))
@@ -54,17 +54,17 @@ async def test_registration_emails_a_link_that_verifies_once(gateway: Gateway, p
     assert refused.value.code == "token_invalid"
 
 
-async def test_another_link_can_be_requested_until_the_address_is_verified(gateway: Gateway, post: Post) -> None:
+async def test_another_link_can_be_requested_until_the_address_is_verified(gateway: Gateway, mailbox: Mailbox) -> None:
     account = await gateway.account()
-    first = await post.link(account, "verify")
+    first = await mailbox.link(account, "verify")
     await gateway.auth("RequestEmailVerification", user=account.identity)
-    second = await post.link(account, "verify", times=2)
+    second = await mailbox.link(account, "verify", times=2)
     with pytest.raises(errors.InvalidArgument):
         await gateway.auth("VerifyEmail", token=first)
     await gateway.auth("VerifyEmail", token=second)
     await gateway.auth("RequestEmailVerification", user=account.identity)
-    assert len(post.jobs(account, "verify")) == 2
-    assert await post.run(post.jobs(account, "verify")[-1]) == {"outcome": "already_verified"}
+    assert len(mailbox.jobs(account, "verify")) == 2
+    assert await mailbox.run(mailbox.jobs(account, "verify")[-1]) == {"outcome": "already_verified"}
 
 
 async def test_link_requests_are_throttled(gateway: Gateway) -> None:
@@ -76,9 +76,9 @@ async def test_link_requests_are_throttled(gateway: Gateway) -> None:
     assert refused.value.code == "too_many_attempts"
 
 
-async def test_a_verification_link_expires_after_a_day(gateway: Gateway, post: Post, sql: Any) -> None:
+async def test_a_verification_link_expires_after_a_day(gateway: Gateway, mailbox: Mailbox, sql: Any) -> None:
     account = await gateway.account()
-    token = await post.link(account, "verify")
+    token = await mailbox.link(account, "verify")
     await sql(
         "UPDATE auth.mail_tokens SET expires_at = expires_at - interval '24 hours' WHERE user_id = :id",
         id=account.user_id,
@@ -88,7 +88,7 @@ async def test_a_verification_link_expires_after_a_day(gateway: Gateway, post: P
 
 
 async def test_the_dashboard_is_open_during_the_verification_period_and_to_verified_users(
-    gateway: Gateway, post: Post, sql: Any, verifier: identity.Verifier
+    gateway: Gateway, mailbox: Mailbox, sql: Any, verifier: identity.Verifier
 ) -> None:
     account = await gateway.account()
 
@@ -103,7 +103,7 @@ async def test_the_dashboard_is_open_during_the_verification_period_and_to_verif
         id=account.user_id,
     )
     assert await seen(account.token) == (False, False)
-    await gateway.auth("VerifyEmail", token=await post.link(account, "verify"))
+    await gateway.auth("VerifyEmail", token=await mailbox.link(account, "verify"))
     assert await seen(account.token) == (True, True)
 
 
@@ -134,17 +134,17 @@ async def test_dashboard_access_by_verification(
 
 
 async def test_registration_by_email_answers_the_same_for_new_and_existing_accounts(
-    by_mail: Gateway, gateway: Gateway, post: Post
+    by_mail: Gateway, gateway: Gateway, mailbox: Mailbox
 ) -> None:
     account, fresh = await gateway.account(), new_email()
     answers = [await by_mail.register(email, ip_address=new_address()) for email in (account.email, fresh)]
     assert answers == [auth_service_pb2.RegisterResponse()] * 2
-    message = await post.deliver(account.email, "registered")
+    message = await mailbox.deliver(account.email, "registered")
     assert message["Subject"] == "You already have an account"
     assert "rpl_" not in message.as_string()
     begun = await gateway.login(fresh, ip_address=new_address())
     registered: Account = await gateway.describe(begun, new_address())
-    await gateway.auth("VerifyEmail", token=await post.link(registered, "verify"))
+    await gateway.auth("VerifyEmail", token=await mailbox.link(registered, "verify"))
     assert (await gateway.validate(registered.token)).user.email_verified
 
 

@@ -16,7 +16,7 @@ from services.auth import maintenance
 from services.auth.context import Context
 from services.auth.passkeys.relying_party import RelyingParty
 from tests.integration.auth.authenticator import PRESENT, SYNCABLE, SYNCED, VERIFIED, Authenticator
-from tests.integration.auth.conftest import PASSWORD, PUBLIC_URL, Account, Gateway, Post, new_address, served
+from tests.integration.auth.conftest import PASSWORD, PUBLIC_URL, Account, Gateway, Mailbox, new_address, served
 
 RP_ID = "repruv.example"
 
@@ -67,7 +67,7 @@ async def passkeys(gateway: Gateway, account: Account) -> list[Any]:
     return list((await gateway.passkey("ListPasskeys", user=account.identity)).passkeys)
 
 
-async def test_a_passkey_signs_in_without_password_and_code(gateway: Gateway, post: Post) -> None:
+async def test_a_passkey_signs_in_without_password_and_code(gateway: Gateway, mailbox: Mailbox) -> None:
     account = await gateway.account()
     begun = await begin(gateway, account)
     decoded = json.loads(begun.options)
@@ -83,7 +83,7 @@ async def test_a_passkey_signs_in_without_password_and_code(gateway: Gateway, po
         True,
         False,
     )
-    assert (await post.deliver(account, "notice"))["Subject"] == "A passkey was added"
+    assert (await mailbox.deliver(account, "notice"))["Subject"] == "A passkey was added"
 
     signing = json.loads((await begin_login(gateway)).options)
     assert (signing["allowCredentials"], signing["userVerification"], signing["rpId"]) == ([], "required", RP_ID)
@@ -267,7 +267,7 @@ async def test_a_passkey_belongs_to_one_account_and_an_account_has_at_most_ten(g
     assert await is_refused("passkeys_too_many", finish(gateway, account, waiting.ceremony, made))
 
 
-async def test_owners_rename_and_remove_their_passkeys(gateway: Gateway, shift: Any, post: Post) -> None:
+async def test_owners_rename_and_remove_their_passkeys(gateway: Gateway, shift: Any, mailbox: Mailbox) -> None:
     account, other = await gateway.account(), await gateway.account()
     authenticator = await add(gateway, account)
     [passkey] = await passkeys(gateway, account)
@@ -284,16 +284,16 @@ async def test_owners_rename_and_remove_their_passkeys(gateway: Gateway, shift: 
     await gateway.passkey("RemovePasskey", **mine)
     assert await is_refused("passkey_not_found", gateway.passkey("RemovePasskey", **mine))
     assert (await kinds(gateway, account))[0] == "passkey_removed"
-    assert (await post.deliver(account, "notice", times=2))["Subject"] == "A passkey was removed"
+    assert (await mailbox.deliver(account, "notice", times=2))["Subject"] == "A passkey was removed"
     assert await is_refused("passkey_invalid", log_in(gateway, authenticator))
     assert await is_refused("passkey_not_found", gateway.passkey("BeginPasskeyReauthentication", user=account.identity))
 
 
-async def test_a_password_reset_removes_passkeys(gateway: Gateway, post: Post) -> None:
+async def test_a_password_reset_removes_passkeys(gateway: Gateway, mailbox: Mailbox) -> None:
     account = await gateway.account()
     authenticator = await add(gateway, account)
     await gateway.auth("RequestPasswordReset", email=account.email, ip_address=account.ip_address)
-    token = await post.link(account, "reset")
+    token = await mailbox.link(account, "reset")
     await gateway.auth("ResetPassword", token=token, password="marble-otter-kettle")
     assert await is_refused("passkey_invalid", log_in(gateway, authenticator))
     again = await gateway.again(account, password="marble-otter-kettle")

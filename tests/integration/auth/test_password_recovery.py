@@ -11,7 +11,7 @@ import pytest
 from chassis import errors
 from services.auth import throttling
 from services.auth.email.jobs import Payload, Purpose
-from tests.integration.auth.conftest import PASSWORD, Account, Gateway, Post, new_address, new_email
+from tests.integration.auth.conftest import PASSWORD, Account, Gateway, Mailbox, new_address, new_email
 
 NEW = "orchid-lantern-gravel"
 WRONG = "not-the-password-at-all"
@@ -35,7 +35,7 @@ async def reset(gateway: Gateway, token: str, password: str = NEW) -> None:
     await gateway.auth("ResetPassword", token=token, password=password, ip_address=new_address())
 
 
-async def test_a_password_change_ends_other_sessions_and_replaces_the_token(gateway: Gateway, post: Post) -> None:
+async def test_a_password_change_ends_other_sessions_and_replaces_the_token(gateway: Gateway, mailbox: Mailbox) -> None:
     account = await gateway.account()
     others = [await gateway.again(account) for _ in range(2)]
     changed = await change(gateway, account)
@@ -46,7 +46,7 @@ async def test_a_password_change_ends_other_sessions_and_replaces_the_token(gate
     with pytest.raises(errors.Unauthenticated):
         await gateway.login(account.email, ip_address=account.ip_address)
     assert await gateway.login(account.email, password=NEW, ip_address=account.ip_address)
-    assert (await post.deliver(account, "notice"))["Subject"] == "Your password was changed"
+    assert (await mailbox.deliver(account, "notice"))["Subject"] == "Your password was changed"
 
 
 async def test_a_password_change_requires_the_current_password_and_counts_guesses(gateway: Gateway) -> None:
@@ -78,10 +78,10 @@ async def test_of_concurrent_password_changes_one_succeeds(gateway: Gateway) -> 
     assert codes == ["invalid_credentials"] * 3
 
 
-async def test_a_reset_link_works_once_ends_all_sessions_and_begins_none(gateway: Gateway, post: Post) -> None:
+async def test_a_reset_link_works_once_ends_all_sessions_and_begins_none(gateway: Gateway, mailbox: Mailbox) -> None:
     account = await gateway.account()
     await forgot(gateway, account.email.upper())
-    token = await post.link(account, "reset")
+    token = await mailbox.link(account, "reset")
     await reset(gateway, token)
     assert not await gateway.is_valid(account.token)
     assert await gateway.sessions(account.identity) == []
@@ -92,30 +92,30 @@ async def test_a_reset_link_works_once_ends_all_sessions_and_begins_none(gateway
     assert (refused.value.code, refused.value.field) == ("token_invalid", "token")
 
 
-async def test_of_concurrent_resets_one_succeeds(gateway: Gateway, post: Post) -> None:
+async def test_of_concurrent_resets_one_succeeds(gateway: Gateway, mailbox: Mailbox) -> None:
     account = await gateway.account()
     await forgot(gateway, account.email)
-    token = await post.link(account, "reset")
+    token = await mailbox.link(account, "reset")
     answers = await asyncio.gather(
         *(reset(gateway, token, f"{NEW}-{position}") for position in range(4)), return_exceptions=True
     )
     assert [answer.code for answer in answers if isinstance(answer, errors.Error)] == ["token_invalid"] * 3
 
 
-async def test_a_refused_password_leaves_the_link_valid(gateway: Gateway, post: Post) -> None:
+async def test_a_refused_password_leaves_the_link_valid(gateway: Gateway, mailbox: Mailbox) -> None:
     account = await gateway.account()
     await forgot(gateway, account.email)
-    token = await post.link(account, "reset")
+    token = await mailbox.link(account, "reset")
     with pytest.raises(errors.InvalidArgument) as refused:
         await reset(gateway, token, "short")
     assert refused.value.field == "password"
     await reset(gateway, token)
 
 
-async def test_a_reset_link_expires_after_half_an_hour(gateway: Gateway, post: Post, sql: Any) -> None:
+async def test_a_reset_link_expires_after_half_an_hour(gateway: Gateway, mailbox: Mailbox, sql: Any) -> None:
     account = await gateway.account()
     await forgot(gateway, account.email)
-    token = await post.link(account, "reset")
+    token = await mailbox.link(account, "reset")
     [(lasts,)] = await sql(
         "UPDATE auth.mail_tokens SET expires_at = expires_at - interval '30 minutes' WHERE user_id = :id"
         " RETURNING expires_at - now() <= interval '0'",
@@ -126,12 +126,12 @@ async def test_a_reset_link_expires_after_half_an_hour(gateway: Gateway, post: P
         await reset(gateway, token)
 
 
-async def test_only_the_newest_link_is_valid(gateway: Gateway, post: Post) -> None:
+async def test_only_the_newest_link_is_valid(gateway: Gateway, mailbox: Mailbox) -> None:
     account = await gateway.account()
     await forgot(gateway, account.email)
-    first = await post.link(account, "reset")
+    first = await mailbox.link(account, "reset")
     await forgot(gateway, account.email)
-    second = await post.link(account, "reset", times=2)
+    second = await mailbox.link(account, "reset", times=2)
     with pytest.raises(errors.InvalidArgument):
         await reset(gateway, first)
     await reset(gateway, second)
@@ -145,36 +145,36 @@ async def test_an_unknown_link_is_invalid(gateway: Gateway, token: str) -> None:
         assert (refused.value.code, refused.value.field) == ("token_invalid", "token")
 
 
-async def test_a_link_is_valid_for_its_purpose_only(gateway: Gateway, post: Post) -> None:
+async def test_a_link_is_valid_for_its_purpose_only(gateway: Gateway, mailbox: Mailbox) -> None:
     account = await gateway.account()
-    verify = await post.link(account, "verify")
+    verify = await mailbox.link(account, "verify")
     with pytest.raises(errors.InvalidArgument):
         await reset(gateway, verify)
     await gateway.auth("VerifyEmail", token=verify)
 
 
-async def test_a_change_voids_links_and_challenges(gateway: Gateway, post: Post) -> None:
+async def test_a_change_voids_links_and_challenges(gateway: Gateway, mailbox: Mailbox) -> None:
     account = await gateway.account()
     await forgot(gateway, account.email)
-    token = await post.link(account, "reset")
+    token = await mailbox.link(account, "reset")
     await change(gateway, account)
     with pytest.raises(errors.InvalidArgument):
         await reset(gateway, token)
 
 
 async def test_reset_requests_do_not_reveal_accounts_and_submit_the_same_job(
-    gateway: Gateway, post: Post, sql: Any
+    gateway: Gateway, mailbox: Mailbox, sql: Any
 ) -> None:
     account, unknown = await gateway.account(), new_email()
     for email in (account.email, unknown):
         await forgot(gateway, email)
-    assert await post.link(account.email, "reset")
+    assert await mailbox.link(account.email, "reset")
     payload = Payload(Purpose.RESET, email=unknown)
     async with asyncio.timeout(10):
-        while not post.jobs(unknown, "reset"):
+        while not mailbox.jobs(unknown, "reset"):
             await asyncio.sleep(0.01)
-    assert post.jobs(unknown, "reset") == [payload]
-    assert await post.run(payload) == {"outcome": "no_account"}
+    assert mailbox.jobs(unknown, "reset") == [payload]
+    assert await mailbox.run(payload) == {"outcome": "no_account"}
     rows = await sql(
         "SELECT user_id, kind FROM auth.security_events WHERE details->>'email' IN (:a, :b)", a=account.email, b=unknown
     )

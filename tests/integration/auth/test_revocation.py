@@ -19,7 +19,7 @@ from services.auth import domain
 from services.auth.context import Context
 from services.auth.sessions import storage as session_storage
 from services.auth.sessions.operations import Sessions
-from tests.integration.auth.conftest import PASSWORD, Account, Gateway, Post
+from tests.integration.auth.conftest import PASSWORD, Account, Gateway, Mailbox
 
 
 @pytest.fixture
@@ -29,7 +29,9 @@ async def jetstream(nats_url: str) -> AsyncIterator[JetStreamContext]:
     await connection.close()
 
 
-async def heard(jetstream: JetStreamContext, account: Account, count: int) -> list[auth_events_pb2.SessionsRevoked]:
+async def published_events(
+    jetstream: JetStreamContext, account: Account, count: int
+) -> list[auth_events_pb2.SessionsRevoked]:
     """Wait for the first `count` events about a user."""
     subscription = await jetstream.subscribe(f"auth.events.{account.user_id}", ordered_consumer=True)
     messages = [await subscription.next_msg(timeout=20) for _ in range(count)]
@@ -44,7 +46,7 @@ async def test_logout_ends_the_session_and_publishes_it(gateway: Gateway, jetstr
     with pytest.raises(errors.Unauthenticated) as refused:
         await gateway.validate(account.token)
     assert refused.value.code == "session_invalid"
-    [event] = await heard(jetstream, account, 1)
+    [event] = await published_events(jetstream, account, 1)
     assert (event.user_id, list(event.session_ids), event.reason) == (account.user_id, [account.session_id], "logout")
     assert event.occur_time.ToSeconds() > 0
 
@@ -57,7 +59,7 @@ async def test_ending_a_session_twice_succeeds_and_publishes_once(
         await gateway.revoke(account.session_id, user=account.identity, reason=reason)
     again = await gateway.again(account)
     await gateway.revoke(again.session_id, user=again.identity)
-    first, second = await heard(jetstream, account, 2)
+    first, second = await published_events(jetstream, account, 2)
     assert (list(first.session_ids), first.reason) == ([account.session_id], "revoked")
     assert list(second.session_ids) == [again.session_id]
 
@@ -84,7 +86,7 @@ async def test_all_sessions_end_but_the_one_to_keep(gateway: Gateway, jetstream:
     for other in others:
         with pytest.raises(errors.Unauthenticated):
             await gateway.validate(other.token)
-    [event] = await heard(jetstream, account, 1)
+    [event] = await published_events(jetstream, account, 1)
     assert set(event.session_ids) == {other.session.session_id for other in others}
     assert event.reason == "revoked_all"
     assert await gateway.revoke_all(user=account.identity, keep=account.session_id) == 0
@@ -101,13 +103,13 @@ async def test_all_sessions_end(gateway: Gateway) -> None:
 
 
 async def test_a_new_token_and_a_verified_address_invalidate_caches(
-    gateway: Gateway, jetstream: JetStreamContext, post: Post
+    gateway: Gateway, jetstream: JetStreamContext, mailbox: Mailbox
 ) -> None:
     account = await gateway.account()
     other = await gateway.again(account)
     await gateway.auth("Reauthenticate", user=account.identity, password=PASSWORD, ip_address=account.ip_address)
-    await gateway.auth("VerifyEmail", token=await post.link(account, "verify"))
-    published = await heard(jetstream, account, 2)
+    await gateway.auth("VerifyEmail", token=await mailbox.link(account, "verify"))
+    published = await published_events(jetstream, account, 2)
     assert sorted((event.reason, sorted(event.session_ids)) for event in published) == sorted(
         [("refreshed", [account.session_id]), ("refreshed", sorted([account.session_id, other.session_id]))]
     )
@@ -123,7 +125,7 @@ async def test_a_password_change_is_published_as_the_reason(gateway: Gateway, je
         current_password=PASSWORD,
         new_password="orchid-lantern-gravel",
     )
-    published = {event.reason: list(event.session_ids) for event in await heard(jetstream, account, 2)}
+    published = {event.reason: list(event.session_ids) for event in await published_events(jetstream, account, 2)}
     assert published == {"refreshed": [account.session_id], "password_changed": [other.session_id]}
 
 
@@ -131,7 +133,7 @@ async def test_sessions_beyond_the_limit_are_published(gateway: Gateway, jetstre
     account = await gateway.account()
     for _ in range(domain.SESSIONS_PER_USER):
         await gateway.login(account.email, ip_address=account.ip_address)
-    [event] = await heard(jetstream, account, 1)
+    [event] = await published_events(jetstream, account, 1)
     assert (list(event.session_ids), event.reason) == ([account.session_id], "revoked")
 
 

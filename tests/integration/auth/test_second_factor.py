@@ -15,7 +15,7 @@ from chassis import errors
 from services.auth import throttling
 from services.auth.encryption.keyring import DecryptionFailed, Keyring
 from services.auth.second_factor import codes
-from tests.integration.auth.conftest import PASSWORD, Account, Gateway, Post, new_address
+from tests.integration.auth.conftest import PASSWORD, Account, Gateway, Mailbox, new_address
 
 STALE = "UPDATE auth.second_factors SET last_step = last_step - 10 WHERE user_id = :id"
 
@@ -59,7 +59,7 @@ async def finish(gateway: Gateway, challenge: str, code: str) -> Any:
     return await gateway.auth("FinishLogin", challenge=challenge, code=code, ip_address=new_address())
 
 
-async def test_confirmation_enables_the_factor_and_replaces_the_token(gateway: Gateway, post: Post) -> None:
+async def test_confirmation_enables_the_factor_and_replaces_the_token(gateway: Gateway, mailbox: Mailbox) -> None:
     account = await gateway.account()
     other = await gateway.again(account)
     offered = await begin(gateway, account)
@@ -71,7 +71,7 @@ async def test_confirmation_enables_the_factor_and_replaces_the_token(gateway: G
     shown = await gateway.validate(enabled.token)
     assert (shown.session.session_id, shown.user.has_second_factor) == (account.session_id, True)
     assert await gateway.is_valid(other.token)
-    assert (await post.deliver(account, "notice"))["Subject"] == "Two-step sign-in is on"
+    assert (await mailbox.deliver(account, "notice"))["Subject"] == "Two-step sign-in is on"
     with pytest.raises(errors.FailedPrecondition) as refused:
         await begin(gateway, account)
     assert refused.value.code == "second_factor_enabled"
@@ -250,21 +250,21 @@ async def test_new_recovery_codes_void_the_old_ones(gateway: Gateway, protected:
 
 
 async def test_a_reset_keeps_the_factor_of_a_verified_address(
-    gateway: Gateway, protected: Protected, post: Post, sql: Any
+    gateway: Gateway, protected: Protected, mailbox: Mailbox, sql: Any
 ) -> None:
     account = protected.account
     await sql("UPDATE auth.users SET email_verified_at = now() WHERE user_id = :id", id=account.user_id)
     await gateway.auth("RequestPasswordReset", email=account.email)
-    await gateway.auth("ResetPassword", token=await post.link(account, "reset"), password=PASSWORD)
+    await gateway.auth("ResetPassword", token=await mailbox.link(account, "reset"), password=PASSWORD)
     assert await challenge(gateway, protected)
 
 
 async def test_a_reset_removes_the_factor_of_an_unverified_address(
-    gateway: Gateway, protected: Protected, post: Post
+    gateway: Gateway, protected: Protected, mailbox: Mailbox
 ) -> None:
     account = protected.account
     await gateway.auth("RequestPasswordReset", email=account.email)
-    await gateway.auth("ResetPassword", token=await post.link(account, "reset"), password=PASSWORD)
+    await gateway.auth("ResetPassword", token=await mailbox.link(account, "reset"), password=PASSWORD)
     assert (await gateway.again(account)).token
 
 

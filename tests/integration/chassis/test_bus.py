@@ -25,7 +25,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Nats]:
     await asyncio.to_thread(engine.erase)
 
 
-class Heard:
+class Recorder:
     """Records received messages; fails as often as configured."""
 
     def __init__(self, failures: int = 0) -> None:
@@ -46,100 +46,100 @@ class Heard:
         return check
 
 
-def connected(one: bus.Bus) -> Callable[[], Awaitable[bool]]:
+def connected(tested_bus: bus.Bus) -> Callable[[], Awaitable[bool]]:
     """Whether the bus has a connection, its streams and its subscriptions."""
     ready = asyncio.Event()
-    one.on_connected(ready.set)
+    tested_bus.on_connected(ready.set)
 
     async def check() -> bool:
-        return ready.is_set() and one.is_connected
+        return ready.is_set() and tested_bus.is_connected
 
     return check
 
 
 async def test_events_are_stored_and_delivered_with_their_id(server: Nats, eventually: Eventually) -> None:
-    heard, one = Heard(), bus.Bus(server.url, name="test")
-    one.owns_stream("jobs")
-    one.consume("jobs", "demo", heard)
-    is_connected = connected(one)
+    recorder, tested_bus = Recorder(), bus.Bus(server.url, name="test")
+    tested_bus.owns_stream("jobs")
+    tested_bus.consume("jobs", "demo", recorder)
+    is_connected = connected(tested_bus)
     async with run.Background() as background:
-        background.start("bus", one.run)
+        background.start("bus", tested_bus.run)
         await eventually(is_connected)
-        await one.publish("id-1", "jobs.events.owner", b"first")
-        await eventually(heard.has(b"first"))
-    assert heard.ids == ["id-1"]
+        await tested_bus.publish("id-1", "jobs.events.owner", b"first")
+        await eventually(recorder.has(b"first"))
+    assert recorder.ids == ["id-1"]
 
 
 async def test_is_caught_up_only_after_all_callbacks_of_a_reconnect(server: Nats, eventually: Eventually) -> None:
-    one = bus.Bus(server.url, name="test")
+    tested_bus = bus.Bus(server.url, name="test")
     heard_already: list[bool] = []
-    one.on_connected(lambda: heard_already.append(one.is_caught_up))
+    tested_bus.on_connected(lambda: heard_already.append(tested_bus.is_caught_up))
 
-    def hears(connections: int) -> Callable[[], Awaitable[bool]]:
+    def caught_up(connections: int) -> Callable[[], Awaitable[bool]]:
         async def check() -> bool:
-            return len(heard_already) == connections and one.is_caught_up
+            return len(heard_already) == connections and tested_bus.is_caught_up
 
         return check
 
     async with run.Background() as background:
-        background.start("bus", one.run)
-        await eventually(hears(1))
+        background.start("bus", tested_bus.run)
+        await eventually(caught_up(1))
         await asyncio.to_thread(server.stop)
         await asyncio.to_thread(server.start)
-        await eventually(hears(2))
+        await eventually(caught_up(2))
     assert heard_already == [False, False]
 
 
 async def test_the_same_event_published_twice_is_stored_once(server: Nats, eventually: Eventually) -> None:
-    heard, one = Heard(), bus.Bus(server.url, name="test")
-    one.owns_stream("jobs")
-    one.consume("jobs", "demo", heard)
-    is_connected = connected(one)
+    recorder, tested_bus = Recorder(), bus.Bus(server.url, name="test")
+    tested_bus.owns_stream("jobs")
+    tested_bus.consume("jobs", "demo", recorder)
+    is_connected = connected(tested_bus)
     async with run.Background() as background:
-        background.start("bus", one.run)
+        background.start("bus", tested_bus.run)
         await eventually(is_connected)
         for message_id, payload in (("id-1", b"first"), ("id-1", b"first"), ("id-2", b"second")):
-            await one.publish(message_id, "jobs.events.owner", payload)
-        await eventually(heard.has(b"second"))
-    assert heard.payloads == [b"first", b"second"]
+            await tested_bus.publish(message_id, "jobs.events.owner", payload)
+        await eventually(recorder.has(b"second"))
+    assert recorder.payloads == [b"first", b"second"]
 
 
 async def test_event_of_a_failing_handler_is_redelivered(
     server: Nats, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bus, "RETRY_SECONDS", (0.05,))
-    heard, one = Heard(failures=3), bus.Bus(server.url, name="test")
-    one.owns_stream("jobs")
-    one.consume("jobs", "demo", heard)
-    is_connected = connected(one)
+    recorder, tested_bus = Recorder(failures=3), bus.Bus(server.url, name="test")
+    tested_bus.owns_stream("jobs")
+    tested_bus.consume("jobs", "demo", recorder)
+    is_connected = connected(tested_bus)
     async with run.Background() as background:
-        background.start("bus", one.run)
+        background.start("bus", tested_bus.run)
         await eventually(is_connected)
-        await one.publish("id-1", "jobs.events.owner", b"first")
-        await eventually(heard.has(b"first"))
-    assert heard.ids == ["id-1"] * 4
+        await tested_bus.publish("id-1", "jobs.events.owner", b"first")
+        await eventually(recorder.has(b"first"))
+    assert recorder.ids == ["id-1"] * 4
 
 
 async def test_undecodable_message_is_not_redelivered(
     server: Nats, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bus, "RETRY_SECONDS", (0.05,))
-    heard, one = Heard(), bus.Bus(server.url, name="test")
+    recorder, tested_bus = Recorder(), bus.Bus(server.url, name="test")
 
     async def handler(received: bus.Received) -> None:
-        await heard(received)
+        await recorder(received)
         if received.payload == b"garbage":
             raise bus.Undecodable("garbage")
 
-    one.owns_stream("jobs")
-    one.consume("jobs", "demo", handler)
-    is_connected = connected(one)
+    tested_bus.owns_stream("jobs")
+    tested_bus.consume("jobs", "demo", handler)
+    is_connected = connected(tested_bus)
     async with run.Background() as background:
-        background.start("bus", one.run)
+        background.start("bus", tested_bus.run)
         await eventually(is_connected)
-        await one.publish("id-1", "jobs.events.owner", b"garbage")
-        await one.publish("id-2", "jobs.events.owner", b"fine")
-        await eventually(heard.has(b"garbage", b"fine"))
+        await tested_bus.publish("id-1", "jobs.events.owner", b"garbage")
+        await tested_bus.publish("id-2", "jobs.events.owner", b"fine")
+        await eventually(recorder.has(b"garbage", b"fine"))
         client = await nats.connect(server.url)
         js = client.jetstream()
 
@@ -149,40 +149,40 @@ async def test_undecodable_message_is_not_redelivered(
 
         await eventually(all_settled)
         await client.close()
-    assert heard.ids == ["id-1", "id-2"]
+    assert recorder.ids == ["id-1", "id-2"]
 
 
 async def test_bus_recovers_after_nats_was_killed(server: Nats, eventually: Eventually) -> None:
-    heard, listened, one = Heard(), Heard(), bus.Bus(server.url, name="test")
+    recorder, ephemeral, tested_bus = Recorder(), Recorder(), bus.Bus(server.url, name="test")
     reconnects = 0
 
     def count() -> None:
         nonlocal reconnects
         reconnects += 1
 
-    one.owns_stream("jobs")
-    one.consume("jobs", "demo", heard)
-    one.subscribe("jobs.wake.x", listened)
-    one.on_connected(count)
-    is_connected = connected(one)
+    tested_bus.owns_stream("jobs")
+    tested_bus.consume("jobs", "demo", recorder)
+    tested_bus.subscribe("jobs.wake.x", ephemeral)
+    tested_bus.on_connected(count)
+    is_connected = connected(tested_bus)
     async with run.Background() as background:
-        background.start("bus", one.run)
+        background.start("bus", tested_bus.run)
         await eventually(is_connected)
         await asyncio.to_thread(server.kill)
 
         async def is_gone() -> bool:
-            return not one.is_connected
+            return not tested_bus.is_connected
 
         await eventually(is_gone)
-        await one.publish_ephemeral("jobs.wake.x", b"without a subscriber")
+        await tested_bus.publish_ephemeral("jobs.wake.x", b"without a subscriber")
         with pytest.raises(ConnectionError):
-            await one.publish("id-1", "jobs.events.owner", b"first")
+            await tested_bus.publish("id-1", "jobs.events.owner", b"first")
         await asyncio.to_thread(server.start)
         await eventually(is_connected)
-        await one.publish("id-1", "jobs.events.owner", b"first")
-        await one.publish_ephemeral("jobs.wake.x", b"ring")
-        await eventually(heard.has(b"first"))
-        await eventually(listened.has(b"ring"))
+        await tested_bus.publish("id-1", "jobs.events.owner", b"first")
+        await tested_bus.publish_ephemeral("jobs.wake.x", b"ring")
+        await eventually(recorder.has(b"first"))
+        await eventually(ephemeral.has(b"ring"))
     assert reconnects == 2
 
 
@@ -190,25 +190,25 @@ async def test_bus_recreates_streams_of_a_nats_that_lost_its_store(
     server: Nats, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bus, "_WATCH_SECONDS", 0.1)
-    heard, one = Heard(), bus.Bus(server.url, name="test")
-    one.owns_stream("jobs")
-    one.consume("jobs", "demo", heard)
-    is_connected = connected(one)
+    recorder, tested_bus = Recorder(), bus.Bus(server.url, name="test")
+    tested_bus.owns_stream("jobs")
+    tested_bus.consume("jobs", "demo", recorder)
+    is_connected = connected(tested_bus)
     async with run.Background() as background:
-        background.start("bus", one.run)
+        background.start("bus", tested_bus.run)
         await eventually(is_connected)
         client = await nats.connect(server.url)
         await client.jetstream().delete_stream("JOBS")
 
         async def can_publish() -> bool:
             try:
-                await one.publish(uuid4().hex, "jobs.events.owner", b"after")
+                await tested_bus.publish(uuid4().hex, "jobs.events.owner", b"after")
             except Exception:  # noqa: BLE001 - whatever it says, it is not possible yet
                 return False
             return True
 
         await eventually(can_publish)
-        await eventually(heard.has(b"after"))
+        await eventually(recorder.has(b"after"))
         info = await client.jetstream().consumer_info("JOBS", "demo")
         await client.close()
     assert info.config.ack_wait == streams.consumer_config("jobs", "demo", ">").ack_wait
@@ -216,17 +216,17 @@ async def test_bus_recreates_streams_of_a_nats_that_lost_its_store(
 
 async def test_bus_may_start_before_nats(tmp_path: Path, eventually: Eventually) -> None:
     engine = Nats(tmp_path, password="p")
-    heard, one = Heard(), bus.Bus(engine.url, name="test")
-    one.subscribe("jobs.wake.x", heard)
-    is_connected = connected(one)
+    recorder, tested_bus = Recorder(), bus.Bus(engine.url, name="test")
+    tested_bus.subscribe("jobs.wake.x", recorder)
+    is_connected = connected(tested_bus)
     async with run.Background() as background:
-        background.start("bus", one.run)
+        background.start("bus", tested_bus.run)
         await asyncio.to_thread(engine.start)
         await eventually(is_connected)
 
         async def is_heard() -> bool:
-            await one.publish_ephemeral("jobs.wake.x", b"ring")
-            return b"ring" in heard.payloads
+            await tested_bus.publish_ephemeral("jobs.wake.x", b"ring")
+            return b"ring" in recorder.payloads
 
         await eventually(is_heard)
     await asyncio.to_thread(engine.erase)

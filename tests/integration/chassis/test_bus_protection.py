@@ -140,11 +140,11 @@ async def test_service_subscribes_only_to_permitted_subjects(server: Nats, user:
 
 
 async def test_messages_of_jobs_reach_their_subscribers(server: Nats, eventually: Eventually) -> None:
-    heard: dict[str, list[bytes]] = {"gateway": [], "demo": []}
+    received_by: dict[str, list[bytes]] = {"gateway": [], "demo": []}
 
     def hearing(name: str) -> bus.Handler:
         async def handler(received: bus.Received) -> None:
-            heard[name].append(received.payload)
+            received_by[name].append(received.payload)
 
         return handler
 
@@ -168,7 +168,7 @@ async def test_messages_of_jobs_reach_their_subscribers(server: Nats, eventually
         await buses["jobs"].publish(str(uuid4()), "jobs.events.demo.enable", payload)
 
         async def all_have_heard() -> bool:
-            return all(payload in payloads for payloads in heard.values())
+            return all(payload in payloads for payloads in received_by.values())
 
         await eventually(all_have_heard)
         with pytest.raises((nats.errors.Error, TimeoutError), match=r"(?i)timeout|no response|permission"):
@@ -185,10 +185,10 @@ async def test_lost_streams_are_recreated_by_their_services(tmp_path: Path, even
     try:
         one = bus.Bus(engine.url_for("demo", PASSWORD), name="demo", certificate=server_certificate(engine, "demo"))
         one.owns_stream("demo")
-        heard = asyncio.Event()
+        received_by = asyncio.Event()
 
         async def hear(received: bus.Received) -> None:
-            heard.set()
+            received_by.set()
 
         one.consume("jobs", "demo", hear, filter_subject="demo.>")
         jobs = bus.Bus(engine.url_for("jobs", PASSWORD), name="jobs", certificate=server_certificate(engine, "jobs"))
@@ -204,7 +204,7 @@ async def test_lost_streams_are_recreated_by_their_services(tmp_path: Path, even
                 return True
 
             await eventually(is_published)
-            await asyncio.wait_for(heard.wait(), 20)
+            await asyncio.wait_for(received_by.wait(), 20)
     finally:
         await asyncio.to_thread(engine.erase)
 

@@ -185,7 +185,7 @@ async def test_valid_request_id_of_the_client_is_kept(account: Account) -> None:
         assert answer.headers["x-request-id"] != insane
 
 
-async def test_me_redirects_to_demo_mode_without_data(account: Account) -> None:
+async def test_me_has_the_landing_page(account: Account) -> None:
     me = (await account.http.get("/api/v1/auth/me")).json()
     assert me == {
         "user_id": account.user_id,

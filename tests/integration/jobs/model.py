@@ -29,7 +29,7 @@ class Model(RuleBasedStateMachine):
     run: Callable[[Coroutine[Any, Any, Any]], Any]
     jobs: operations.Operations
     engine: Any
-    steering: kind_controls.KindControls
+    kind_limits: kind_controls.KindControls
 
     def reset(self) -> None:
         """Reset the model for a new owner and a new kind."""
@@ -110,7 +110,7 @@ class Model(RuleBasedStateMachine):
 
     def everything_ends(self) -> None:
         if self.is_paused:
-            self.run(self.steering.resume(self.kind))
+            self.run(self.kind_limits.resume(self.kind))
         if self.max_running:
             self.max_running = 0
             self.set_limits()

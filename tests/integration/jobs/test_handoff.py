@@ -90,11 +90,11 @@ async def test_limits_are_kept(
     is_known: bool,
 ) -> None:
     call = await callers.resting(kind, limit=10)
-    steering = kind_controls.KindControls(callers.jobs if is_known else replica)
+    kind_limits = kind_controls.KindControls(callers.jobs if is_known else replica)
     if allowed:
-        await steering.set_limits(kind_controls.Limits(kind=kind, **allowed))  # type: ignore[arg-type]
+        await kind_limits.set_limits(kind_controls.Limits(kind=kind, **allowed))  # type: ignore[arg-type]
     else:
-        await steering.pause(kind)
+        await kind_limits.pause(kind)
     submits = [(ids.uuid7(), spec()) for _ in range(3)]
     await callers.jobs.submit_many(submits)
     callers.jobs.kinds.forget()
@@ -104,7 +104,7 @@ async def test_limits_are_kept(
         assert await jobs_helpers.claim(callers.jobs, kind) == []
     else:
         assert [await jobs_helpers.state(callers.jobs, job_id) for job_id, _ in submits] == [State.PENDING] * 3
-        await steering.resume(kind)
+        await kind_limits.resume(kind)
         callers.jobs.kinds.forget()
         await Maintenance(callers.jobs).wake_all()
         assert await got(call) == [job_id for job_id, _ in submits]

@@ -146,15 +146,15 @@ async def test_setting_a_rate_again_adds_no_burst(jobs: Operations, submitted: j
 async def test_paused_kind_starts_no_job_and_running_ones_continue(
     jobs: Operations, submitted: jobs_helpers.Submit, kind: str, unlimited: None, paused: str
 ) -> None:
-    steering, name = kind_controls.KindControls(jobs), kind if paused == "kind" else "*"
+    kind_limits, name = kind_controls.KindControls(jobs), kind if paused == "kind" else "*"
     running = await submitted()
     await jobs_helpers.claim_one(jobs, kind)
     waiting = await submitted()
-    await steering.pause(name)
+    await kind_limits.pause(name)
     jobs.kinds.forget()
     assert await jobs_helpers.claim(jobs, kind) == []
     await jobs_helpers.complete(jobs, running.job_id)
-    await steering.resume(name)
+    await kind_limits.resume(name)
     jobs.kinds.forget()
     assert await jobs_helpers.claim(jobs, kind) == [waiting.job_id]
 

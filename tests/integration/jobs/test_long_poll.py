@@ -135,11 +135,11 @@ async def test_every_way_to_become_runnable_wakes_a_call(
 
 
 async def test_resumed_kind_wakes_waiting_calls(callers: Callers, submitted: jobs_helpers.Submit, kind: str) -> None:
-    steering = kind_controls.KindControls(callers.jobs)
-    await steering.pause(kind)
+    kind_limits = kind_controls.KindControls(callers.jobs)
+    await kind_limits.pause(kind)
     job = await submitted()
     call = await callers.waiting(kind)
-    await steering.resume(kind)
+    await kind_limits.resume(kind)
     assert await got(call) == [job.job_id]
 
 

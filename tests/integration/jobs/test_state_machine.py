@@ -287,7 +287,7 @@ class Engine(model.Model):
     def admin(self, act: str) -> None:
         if act in {"pause", "resume"}:
             self.is_paused = act == "pause"
-            self.run(self.steering.pause(self.kind) if self.is_paused else self.steering.resume(self.kind))
+            self.run(self.kind_limits.pause(self.kind) if self.is_paused else self.kind_limits.resume(self.kind))
             self.jobs.kinds.forget()
             return
         self.max_running = {"run_one": 1, "run_two": 2, "run_all": 0}.get(act, self.max_running)

@@ -154,7 +154,7 @@ def test_a_malformed_token_has_no_hash(token: str) -> None:
     assert tokens.session_hash(token) is None
 
 
-def test_one_kind_of_token_is_not_accepted_as_another() -> None:
+def test_kinds_of_tokens_are_not_interchangeable() -> None:
     assert tokens.session_hash(tokens.new_challenge()) is None
     assert tokens.session_hash(tokens.new_link()) is None
     assert tokens.challenge_hash(tokens.new_session()) is None

@@ -1,4 +1,4 @@
-"""Where callers come from."""
+"""Network addresses of callers."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ from chassis import addresses
         ("somewhere", "somewhere"),
     ],
 )
-def test_a_network_is_what_one_customer_has(host: str, network: str) -> None:
+def test_network_is_the_prefix_of_one_customer(host: str, network: str) -> None:
     assert addresses.network(host) == network

@@ -1,4 +1,4 @@
-"""Calls that are made at the same time go together, and each caller gets its own answer."""
+"""Batcher: concurrent calls share a batch, and each caller gets its own result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chassis.batching import Batcher
 
 
 class Calls:
-    """Takes calls, each held until it is let go."""
+    """Records batches; each blocks until it is released."""
 
     def __init__(self) -> None:
         self.made: list[list[int]] = []
@@ -28,14 +28,14 @@ class Calls:
 
 
 async def begin(batcher: Batcher[int, int], *items: int) -> list[asyncio.Task[int]]:
-    """Ask for all, and let them begin."""
+    """Submit all items, and let their tasks start."""
     asked = [asyncio.create_task(batcher(item)) for item in items]
     for _ in range(3):
         await asyncio.sleep(0)
     return asked
 
 
-async def test_the_first_goes_at_once_and_the_others_together() -> None:
+async def test_first_item_is_sent_at_once_and_the_others_together() -> None:
     calls = Calls()
     batcher = Batcher(calls, size=lambda _: 1)
     asked = await begin(batcher, 1)
@@ -49,7 +49,7 @@ async def test_the_first_goes_at_once_and_the_others_together() -> None:
 
 
 @pytest.mark.parametrize("bounds", [{"max_items": 2}, {"max_bytes": 25}])
-async def test_a_call_is_bounded(bounds: dict[str, int]) -> None:
+async def test_call_is_bounded(bounds: dict[str, int]) -> None:
     calls = Calls()
     batcher = Batcher(calls, size=lambda _: 10, **bounds)
     asked = await begin(batcher, *range(5))
@@ -58,7 +58,7 @@ async def test_a_call_is_bounded(bounds: dict[str, int]) -> None:
     assert calls.made == [[0, 1], [2, 3], [4]]
 
 
-async def test_an_item_that_is_too_large_goes_alone() -> None:
+async def test_oversized_item_is_sent_alone() -> None:
     calls = Calls()
     calls.go.set()
     batcher = Batcher(calls, size=lambda item: item, max_bytes=10)
@@ -67,7 +67,7 @@ async def test_an_item_that_is_too_large_goes_alone() -> None:
     assert calls.made == [[1], [100], [1]]
 
 
-async def test_an_error_reaches_everybody_as_one_of_his_own() -> None:
+async def test_each_caller_gets_its_own_error() -> None:
     calls = Calls()
     calls.go.set()
     calls.error = errors.Unavailable(code="jobs_unavailable")
@@ -77,7 +77,7 @@ async def test_an_error_reaches_everybody_as_one_of_his_own() -> None:
     assert answers[0] is not answers[1]
 
 
-async def test_what_is_cancelled_before_it_was_sent_is_not_sent() -> None:
+async def test_item_cancelled_before_the_call_is_not_sent() -> None:
     calls = Calls()
     batcher = Batcher(calls, size=lambda _: 1)
     first, *others = (*(await begin(batcher, 1)), *(await begin(batcher, 2, 3)))
@@ -88,7 +88,7 @@ async def test_what_is_cancelled_before_it_was_sent_is_not_sent() -> None:
     assert calls.made == [[1], [3]]
 
 
-async def test_more_than_there_is_room_for_waits() -> None:
+async def test_items_beyond_the_bound_wait() -> None:
     calls = Calls()
     batcher = Batcher(calls, size=lambda _: 1, capacity=2)
     asked = await begin(batcher, 1, 2, 3)
@@ -97,7 +97,7 @@ async def test_more_than_there_is_room_for_waits() -> None:
     assert calls.made == [[1, 2], [3]]
 
 
-async def test_a_caller_that_calls_again_at_once_is_answered() -> None:
+async def test_caller_that_calls_again_at_once_gets_a_result() -> None:
     calls = Calls()
     calls.go.set()
     batcher = Batcher(calls, size=lambda _: 1)

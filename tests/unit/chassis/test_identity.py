@@ -1,4 +1,4 @@
-"""Who calls, and for whom: nothing unsigned, foreign, expired or misused passes."""
+"""Identity tokens: unsigned, foreign, expired and misused ones are refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ USER = identity.User(user_id="u1", role="user", session_id="s1")
 
 
 def forge(service: str, **claims: object) -> str:
-    """Sign whatever is asked for with the key of a service."""
+    """Sign any claims with the key of a service."""
     raw = base64.urlsafe_b64decode(SEEDS[service] + "=")
     now = int(time.time())
     body = {"iss": service, "aud": "service/jobs", "iat": now, "exp": now + 60, **claims}
@@ -26,30 +26,30 @@ def forge(service: str, **claims: object) -> str:
     return jwt.encode(body, key, algorithm="EdDSA", headers={"kid": identity.public_key(SEEDS[service])})
 
 
-def test_a_signed_caller_is_known() -> None:
+def test_signed_caller_is_verified() -> None:
     token = identity.Signer("demo", SEEDS["demo"]).caller_token("jobs")
     assert identity.Verifier(TRUST).service(token, "jobs") == "demo"
 
 
-def test_auth_vouches_for_users() -> None:
+def test_auth_signs_user_identities() -> None:
     token, expires_at = identity.Signer("auth", SEEDS["auth"]).user_token(USER)
     assert identity.Verifier(TRUST).user(token) == USER
     assert expires_at - time.time() <= identity.USER_LIFETIME
 
 
-def test_the_identity_says_whether_the_dashboard_may_be_seen() -> None:
+def test_identity_has_dashboard_access() -> None:
     allowed = identity.User(user_id="u1", role="user", session_id="s1", can_access_dashboard=True)
     token, _ = identity.Signer("auth", SEEDS["auth"]).user_token(allowed)
     assert identity.Verifier(TRUST).user(token) == allowed
 
 
 @pytest.mark.parametrize("claims", [{}, {"dashboard": None}, {"dashboard": 1}, {"dashboard": "true"}])
-def test_an_identity_that_does_not_clearly_say_so_shows_no_dashboard(claims: dict[str, object]) -> None:
+def test_identity_without_the_claim_has_no_dashboard_access(claims: dict[str, object]) -> None:
     token = forge("auth", aud="user", sub="u1", role="user", sid="s1", **claims)
     assert not identity.Verifier(TRUST).user(token).can_access_dashboard
 
 
-def test_nobody_else_vouches_for_users() -> None:
+def test_other_services_cannot_sign_user_identities() -> None:
     token, _ = identity.Signer("demo", SEEDS["demo"]).user_token(USER)
     with pytest.raises(errors.Unauthenticated):
         identity.Verifier(TRUST).user(token)
@@ -72,7 +72,7 @@ def test_expired_or_misused_tokens_are_refused(claims: dict[str, object]) -> Non
 
 
 @pytest.mark.parametrize("token", ["", "x", "a.b.c", "." * 10])
-def test_what_is_no_token_is_refused(token: str) -> None:
+def test_malformed_token_is_refused(token: str) -> None:
     with pytest.raises(errors.Unauthenticated):
         identity.Verifier(TRUST).service(token, "jobs")
 
@@ -97,7 +97,7 @@ def test_two_keys_of_a_service_are_trusted_while_it_rotates() -> None:
         assert verifier.service(identity.Signer("demo", seed).caller_token("jobs"), "jobs") == "demo"
 
 
-def test_a_remembered_token_still_ends() -> None:
+def test_cached_token_still_expires() -> None:
     verifier = identity.Verifier(TRUST)
     # Within the leeway, so that it is accepted once; and over before it can be accepted again.
     token = forge("demo", exp=int(time.time()) - 8)

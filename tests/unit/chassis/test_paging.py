@@ -1,4 +1,4 @@
-"""Page tokens go back to where they came from, and nowhere else."""
+"""Page tokens are accepted only by the list that issued them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from chassis import errors, ids, paging
 
 
-def test_a_token_gives_its_position_back() -> None:
+def test_token_returns_its_position() -> None:
     token = paging.token(["2026-01-01", "id"], filters=("a", 1))
     assert paging.position(token, filters=("a", 1), length=2) == ["2026-01-01", "id"]
     assert paging.position("", filters=("a", 1), length=2) is None
@@ -30,7 +30,7 @@ def test_a_token_gives_its_position_back() -> None:
         paging.token(["a", "b"], filters="others"),
     ],
 )
-def test_a_token_that_was_not_made_here_is_refused(token: str) -> None:
+def test_foreign_token_is_refused(token: str) -> None:
     with pytest.raises(errors.InvalidArgument) as caught:
         paging.position(token, filters=(), length=2)
     assert caught.value.field == "page_token"
@@ -49,7 +49,7 @@ def test_an_id_has_one_spelling(text: str) -> None:
     assert caught.value.field == "job_id"
 
 
-def test_ids_sort_by_time_and_say_what_they_are() -> None:
+def test_ids_sort_by_time_and_have_version_seven() -> None:
     made = [ids.uuid7() for _ in range(1_000)]
     assert len(set(made)) == 1_000
     assert {(one.version, one.variant) for one in made} == {(7, "specified in RFC 4122")}

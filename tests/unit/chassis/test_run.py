@@ -1,4 +1,4 @@
-"""Loops that survive their errors, and end on request."""
+"""Loops survive errors and end on request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from chassis import errors, run
 
 
-async def test_a_loop_that_fails_is_started_again() -> None:
+async def test_failing_loop_is_restarted() -> None:
     tries = 0
     works = asyncio.Event()
 
@@ -29,7 +29,7 @@ async def test_a_loop_that_fails_is_started_again() -> None:
     assert tries == 3
 
 
-async def test_a_loop_that_swallows_a_cancellation_still_ends() -> None:
+async def test_loop_that_swallows_a_cancellation_still_ends() -> None:
     ended = asyncio.Event()
 
     async def stubborn() -> None:
@@ -68,7 +68,7 @@ async def test_a_known_outage_is_one_line_without_a_traceback(caplog: pytest.Log
     assert (record.getMessage(), record.exc_info) == ("background loop waits", None)
 
 
-async def test_a_wake_up_comes_before_the_time() -> None:
+async def test_wake_up_ends_the_pause_early() -> None:
     steps = 0
     wake = asyncio.Event()
     stepped = asyncio.Event()

@@ -1,4 +1,4 @@
-"""Settings: every mistake is named at once, and production takes no published secret."""
+"""Settings: all errors are reported together, and production refuses published secrets."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_misspelt_environment_is_refused() -> None:
         {"TRUSTED_IDENTITY_KEYS": keys.identity_variables(keys.LOCAL_ONLY_SEEDS)["TRUSTED_IDENTITY_KEYS"]},
     ],
 )
-def test_production_takes_no_published_secret(published: dict[str, str]) -> None:
+def test_production_refuses_published_secrets(published: dict[str, str]) -> None:
     assert settings.read(Settings, {**GOOD, **published})
     with pytest.raises(settings.SettingsError) as caught:
         settings.read(Settings, {**GOOD, **published, "ENVIRONMENT": "production"})
@@ -76,7 +76,7 @@ def test_production_needs_encryption() -> None:
         assert said in str(caught.value)
 
 
-def test_some_of_the_certificate_is_a_mistake() -> None:
+def test_incomplete_certificate_settings_are_refused() -> None:
     with pytest.raises(settings.SettingsError, match="belong together"):
         settings.read(Settings, {**GOOD, "TLS_KEY": "/somewhere"})
 
@@ -88,7 +88,7 @@ def test_production_starts_with_a_certificate(certificate: Callable[[str], tls.C
     assert read.certificate is not None
 
 
-def test_the_published_sealing_key_is_refused_by_whatever_name() -> None:
+def test_published_encryption_key_is_refused_under_any_name() -> None:
     published = "mine:bG9jYWwtb25seS1zZWFscy1wcm90ZWN0LW5vdGhpbmc"
     with pytest.raises(settings.SettingsError, match="DATABASE_URL holds a published"):
         settings.read(Settings, {**GOOD, "ENVIRONMENT": "production", "DATABASE_URL": published})

@@ -1,4 +1,4 @@
-"""A certificate's files may be replaced at any moment; only what fits together is used."""
+"""Files of a certificate may be replaced at any moment; only a matching set is used."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OWN = tls.Certificate("/c/tls.crt", "/c/tls.key", "/c/ca.crt")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A place with certificates."""
+    """A folder with certificates."""
     local.make(tmp_path)
     return tmp_path
 
@@ -35,7 +35,7 @@ def reload(certificate: tls.Certificate) -> tls.Material:
     return certificate.material()
 
 
-def test_nothing_changes_while_the_files_do_not(folder: Path) -> None:
+def test_unchanged_files_change_nothing(folder: Path) -> None:
     certificate = local.of(folder, "demo")
     assert reload(certificate) is reload(certificate)
 
@@ -59,14 +59,14 @@ def test_a_key_of_another_certificate_changes_nothing(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["certificate", "key", "authority"])
-def test_what_was_never_good_cannot_be_used(folder: Path, file: str) -> None:
+def test_invalid_files_cannot_be_used(folder: Path, file: str) -> None:
     certificate = local.of(folder, "demo")
     Path(getattr(certificate, file)).write_text("nonsense")
     with pytest.raises(tls.Unusable):
         certificate.material()
 
 
-def test_files_that_come_later_are_waited_for(tmp_path: Path) -> None:
+def test_missing_files_are_waited_for(tmp_path: Path) -> None:
     certificate = local.of(tmp_path, "demo")
     making = threading.Thread(target=local.make, args=(tmp_path,))
     making.start()
@@ -82,7 +82,7 @@ def test_three_paths_or_none() -> None:
         tls.from_paths("/c/tls.crt", "", "/c/ca.crt")
 
 
-def test_certificates_are_kept_until_they_end_soon(folder: Path) -> None:
+def test_certificates_are_kept_until_shortly_before_expiry(folder: Path) -> None:
     names = [identity.name for identity in certificates.IDENTITIES]
     authority = (folder / "certificates/authority/ca.crt").read_bytes()
     now = datetime.now(UTC)
@@ -92,13 +92,13 @@ def test_certificates_are_kept_until_they_end_soon(folder: Path) -> None:
     assert (folder / "certificates/authority/ca.crt").read_bytes() == authority
 
 
-def test_certificates_of_a_lost_authority_are_made_anew(folder: Path) -> None:
+def test_certificates_of_a_lost_authority_are_recreated(folder: Path) -> None:
     shutil.rmtree(folder / "certificates/authority")
     assert len(certificates.make(folder / "certificates")) == len(certificates.IDENTITIES)
     local.of(folder, "demo").material()
 
 
-def test_private_keys_are_for_their_owner_only(folder: Path) -> None:
+def test_private_keys_are_readable_only_by_their_owner(folder: Path) -> None:
     for key in (folder / "certificates").rglob("*.key"):
         assert key.stat().st_mode & 0o077 == 0
 
@@ -117,7 +117,7 @@ def test_private_keys_are_for_their_owner_only(folder: Path) -> None:
         ),
     ],
 )
-def test_a_database_is_reached_encrypted_unless_its_url_says_otherwise(url: str, expected: str) -> None:
+def test_database_connection_is_encrypted_unless_the_url_disables_it(url: str, expected: str) -> None:
     base = "postgresql://a:p%2Fw@h/d?sslmode="
     assert database_url.protect(url, OWN) == f"{base}{expected}&ssl_min_protocol_version=TLSv1.3"
     assert database_url.protect(url, None) == url

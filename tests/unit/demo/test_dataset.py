@@ -71,7 +71,7 @@ def test_another_process_with_another_hash_seed_gives_the_same_data() -> None:
 
 
 @pytest.mark.parametrize(("content_count", "interaction_count"), [(1, 0), (1, 1), (3, 999), (60, 1000), (7, 2001)])
-def test_counts_and_positions_are_as_asked(content_count: int, interaction_count: int) -> None:
+def test_counts_and_positions_match_the_spec(content_count: int, interaction_count: int) -> None:
     spec = make_spec(content_count=content_count, interaction_count=interaction_count)
     items, rows = dataset.content(spec), all_interactions(spec)
 
@@ -80,7 +80,7 @@ def test_counts_and_positions_are_as_asked(content_count: int, interaction_count
     assert {row.content_position for row in rows} <= set(range(content_count))
 
 
-def test_the_largest_data_set_is_whole() -> None:
+def test_largest_data_set_is_complete() -> None:
     spec = make_spec(content_count=dataset.MAX_CONTENT, interaction_count=dataset.MAX_INTERACTIONS)
     items, rows = dataset.content(spec), all_interactions(spec)
 
@@ -123,7 +123,7 @@ def test_a_time_zone_only_changes_the_name_of_the_moment() -> None:
         ("now", datetime(2026, 5, 4)),  # noqa: DTZ001
     ],
 )
-def test_what_is_out_of_bounds_is_rejected_by_name(field: str, value: object) -> None:
+def test_value_out_of_bounds_is_rejected_by_name(field: str, value: object) -> None:
     with pytest.raises(ValueError, match=field):
         dataclasses.replace(make_spec(), **{field: value})  # type: ignore[arg-type]
 

@@ -41,7 +41,7 @@ def crowd() -> list[dataset.Interaction]:
     return [row for niche, profile_type in PAIRS for row in sample(niche, profile_type, seed=5)[1]]
 
 
-def test_texts_are_whole_and_of_a_sane_length(world: tuple[tuple[str, str], Sample]) -> None:
+def test_texts_are_complete_and_of_plausible_length(world: tuple[tuple[str, str], Sample]) -> None:
     items, rows = world[1]
     for text in [
         *(item.title for item in items),
@@ -150,7 +150,7 @@ def test_days_and_weeks_have_a_rhythm(crowd: list[dataset.Interaction]) -> None:
     assert weekdays[5] + weekdays[6] > weekdays[1] + weekdays[2]
 
 
-def test_old_ones_are_answered_and_recent_complaints_wait(crowd: list[dataset.Interaction]) -> None:
+def test_old_interactions_are_answered_and_recent_complaints_wait(crowd: list[dataset.Interaction]) -> None:
     old = [row.replied for row in crowd if NOW - row.occurred_at > timedelta(days=30)]
     fresh = [row.replied for row in crowd if row.sentiment == "negative" and NOW - row.occurred_at < timedelta(days=3)]
     assert sum(old) > 0.8 * len(old)

@@ -38,7 +38,7 @@ LEGAL = {
 
 
 def mode_in(state: State, kind: JobKind | None = None, **given: object) -> domain.Mode:
-    """A demo mode in a state, moved there by attempt 2 of a job of which snapshot 7 is known."""
+    """Return a demo mode in a state, set by attempt 2 of a job whose snapshot 7 was applied."""
     if kind is None:
         kind = JobKind.DISABLE if state is State.DISABLING else JobKind.ENABLE
     mode = domain.Mode(
@@ -81,7 +81,7 @@ def test_every_refusal_has_a_stable_code(action: Action, state: State) -> None:
 
 
 @pytest.mark.parametrize("document", ["migrations/0001_create_tables.py", "README.md"])
-def test_check_constraint_and_readme_say_the_same(document: str) -> None:
+def test_check_constraint_and_readme_agree(document: str) -> None:
     text = (SERVICE / document).read_text()
     if document == "README.md":
         said = set(re.findall(r"^ *(\w+) --> (\w+)", text, re.MULTILINE))
@@ -159,14 +159,14 @@ def test_late_and_foreign_updates_change_nothing(state: State, phase: JobPhase, 
     assert settle(mode_in(state), update_of(phase, **stale)) is None
 
 
-def test_a_later_attempt_that_runs_resumes_what_failed() -> None:
+def test_later_running_attempt_resumes_a_failed_transition() -> None:
     running = update_of(JobPhase.HELD, attempt=3)
     assert settle(mode_in(State.FAILED), running) == (Action.RESUME_ENABLE, None)
     assert settle(mode_in(State.FAILED, JobKind.DISABLE), running) == (Action.RESUME_DISABLE, None)
     assert settle(mode_in(State.ENABLED), running) is None
 
 
-def test_a_disable_that_ended_well_is_not_resumed() -> None:
+def test_completed_disable_is_not_resumed() -> None:
     assert settle(mode_in(State.DISABLED, JobKind.DISABLE), update_of(JobPhase.WAITING)) is None
 
 
@@ -189,6 +189,6 @@ def test_every_effect_is_a_legal_transition() -> None:
         (domain.Mode(owner_id=OWNER), False, False),
     ],
 )
-def test_which_rows_are_kept(mode: domain.Mode, present: bool, older: bool) -> None:
+def test_rows_kept_by_state(mode: domain.Mode, present: bool, older: bool) -> None:
     assert domain.keeps_rows(mode, 4) is present
     assert domain.keeps_rows(mode, 3) is older

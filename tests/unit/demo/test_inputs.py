@@ -1,4 +1,4 @@
-"""What the demo service refuses before it touches the database, and how it reads what others send."""
+"""Input validation and decoding in the demo service, without the database."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_options_out_of_bounds_name_their_field_and_its_bounds(field: str, value
 
 
 @pytest.mark.parametrize("word", ["", "auto"])
-def test_what_is_left_open_is_chosen(word: str) -> None:
+def test_omitted_options_are_chosen(word: str) -> None:
     chosen = options.resolve(word, word, None, None)
     assert chosen.profile_type in dataset.PROFILE_TYPES
     assert chosen.niche in dataset.NICHES
@@ -51,7 +51,7 @@ def test_what_is_left_open_is_chosen(word: str) -> None:
 
 
 @pytest.mark.parametrize(("content", "interactions"), [(1, 0), (1_000, 100_000)])
-def test_the_bounds_themselves_are_allowed(content: int, interactions: int) -> None:
+def test_options_at_the_bounds_are_accepted(content: int, interactions: int) -> None:
     chosen = options.resolve("brand", "food", content, interactions)
     assert (chosen.profile_type, chosen.niche) == ("brand", "food")
     assert (chosen.content_count, chosen.interaction_count) == (content, interactions)
@@ -87,7 +87,7 @@ def test_an_unknown_order_is_refused() -> None:
     assert refused.value.field == "order_by"
 
 
-def test_submit_is_the_same_each_time_and_comes_back_as_update() -> None:
+def test_submit_is_deterministic_and_returns_as_update() -> None:
     mode = domain.Mode(
         owner_id=uuid4(),
         state=domain.State.ENABLING,
@@ -117,7 +117,7 @@ def test_jobs_of_other_services_are_ignored() -> None:
     )
 
 
-def test_every_job_state_means_something() -> None:
+def test_every_job_state_is_mapped() -> None:
     for state in job_pb2.JobState.values():
         job = job_pb2.Job(job_id=str(uuid4()), state=state)
         job.spec.kind, job.spec.owner_id = "demo.enable", str(uuid4())
@@ -138,7 +138,7 @@ def test_every_state_has_its_message() -> None:
     ("name", "value"),
     [("DEMO_FAIL_HANDLERS", "some"), ("WORKER_CONCURRENCY", "0"), ("DEMO_BATCH_PAUSE_MS", "-1")],
 )
-def test_worker_settings_that_cannot_be_meant_are_refused(name: str, value: str) -> None:
+def test_invalid_worker_settings_are_refused(name: str, value: str) -> None:
     with pytest.raises(settings.SettingsError, match=name):
         settings.read(WorkerSettings, ENVIRONMENT | {name: value})
 

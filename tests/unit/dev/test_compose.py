@@ -39,7 +39,7 @@ def test_a_variable_without_a_value_is_passed_on(tmp_path: Path, environ: dict[s
     assert compose.variables(tmp_path / "docker-compose.yml") == {"A"}
 
 
-def test_a_definition_holds_what_the_launcher_needs(tmp_path: Path) -> None:
+def test_definition_has_the_fields_of_the_launcher(tmp_path: Path) -> None:
     text = """
 services:
   web:

@@ -8,7 +8,7 @@ from chassis import identity
 from dev.launcher import secrets
 
 
-def test_they_are_made_once(tmp_path: Path) -> None:
+def test_secrets_are_created_once(tmp_path: Path) -> None:
     first = secrets.load(tmp_path)
     assert secrets.load(tmp_path) == first
     assert (tmp_path / "secrets.env").stat().st_mode & 0o077 == 0

@@ -1,4 +1,4 @@
-"""The browser module has tests of its own, in its own language; and a size that pages can afford."""
+"""The browser module: its JavaScript tests, and its size."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _COMMENTS = re.compile(r"^\s*/\*[\s\S]*?\*/\s*?$|^\s*//.*$|(?<=[;,{}(]) // .*$",
 
 @pytest.fixture(scope="module")
 def react() -> None:
-    """React as the lock file names it; it is fetched once."""
+    """React at the version of the lock file, downloaded once."""
     installed = TESTS / "node_modules" / ".package-lock.json"
     lock = TESTS / "package-lock.json"
     if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
@@ -34,7 +34,7 @@ def react() -> None:
 
 
 @pytest.mark.usefixtures("react")
-def test_the_browser_module() -> None:
+def test_browser_module_passes_its_tests() -> None:
     tests = sorted(TESTS.glob("*.test.mjs"))
     done = subprocess.run(
         [NODE, *NODE_OPTIONS, "--test", *tests], capture_output=True, text=True, timeout=90, check=False
@@ -42,13 +42,13 @@ def test_the_browser_module() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_it_is_small() -> None:
+def test_browser_module_is_small() -> None:
     # Less than any minifier would do: comments and indentation go, names stay; each file is compressed separately.
     plain = [re.sub(r"\n\s+", "\n", _COMMENTS.sub("", path.read_text())) for path in MODULE]
     assert sum(len(gzip.compress(text.encode(), mtime=0)) for text in plain) <= MAX_BYTES
 
 
-def test_the_codes_that_frontends_are_told_of_exist() -> None:
+def test_documented_error_codes_exist() -> None:
     table = FRONTEND.read_text().partition("## Errors")[2].partition("|---|")[2]
     cells = [line.split("|")[2] for line in table.splitlines() if line.count("|") == 4]
     codes = re.findall(r"`([a-z_]+)`", "".join(cells))

@@ -11,7 +11,7 @@ def days(*counts: int) -> list[dict[str, object]]:
     return [{"date": f"2026-11-{position:02}", "count": count} for position, count in enumerate(counts, 1)]
 
 
-def test_bars_stand_on_the_ground_and_reach_up_to_their_share_of_the_scale() -> None:
+def test_bars_start_at_the_base_and_have_proportional_heights() -> None:
     chart = charts.bar_chart(days(0, 10, 5), width=300, height=100)
     assert chart.ceiling == 10
     assert [bar.height for bar in chart.bars] == [0, 100, 50]
@@ -56,12 +56,12 @@ def test_segments_lie_side_by_side_and_fill_the_whole() -> None:
     assert [(part.x, part.width, part.share) for part in parts] == [(0, 75, 0.75), (75, 0, 0), (75, 25, 0.25)]
 
 
-def test_segments_of_nothing_are_empty_and_keys_may_be_numbers() -> None:
+def test_segments_without_values_are_empty_and_keys_may_be_numbers() -> None:
     assert [part.width for part in charts.segments({}, ["1", "2"])] == [0, 0]
     assert charts.segments({5: 2}, ["5"])[0].count == 2
 
 
-def test_a_day_is_as_high_as_the_chart_whatever_its_parts_and_empty_without_any() -> None:
+def test_stacked_day_fills_the_chart_and_is_empty_without_parts() -> None:
     names = ("positive", "neutral", "negative")
     counts = [dict(zip(names, found, strict=True)) for found in ((2, 1, 1), (0, 0, 0))]
     shown = [{"date": f"2026-11-0{day}", "sentiment": found} for day, found in enumerate(counts, 1)]

@@ -28,14 +28,14 @@ def login(*, remembered: bool) -> auth_pb2.Session:
     return made
 
 
-def test_over_tls_it_is_bound_to_the_host() -> None:
+def test_cookie_is_bound_to_the_host_over_tls() -> None:
     sent = attributes(cookies.SessionCookie(secure=True), login(remembered=True))
     assert sent[0] == "__host-session=token"
     assert {"secure", "httponly", "samesite=lax", "path=/"} <= set(sent)
     assert not any(attribute.startswith("domain") for attribute in sent)
 
 
-def test_only_who_wants_to_be_remembered_is() -> None:
+def test_cookie_is_persistent_only_with_remember_me() -> None:
     remembered = attributes(cookies.SessionCookie(secure=False), login(remembered=True))
     assert any(attribute.startswith("max-age=") and 990 <= int(attribute[8:]) <= 1_000 for attribute in remembered)
     forgotten = attributes(cookies.SessionCookie(secure=False), login(remembered=False))
@@ -58,16 +58,16 @@ def test_only_who_wants_to_be_remembered_is() -> None:
         ((), None),
     ],
 )
-def test_what_is_not_clearly_ours_is_nobodys(sent: tuple[bytes, ...], read: str | None) -> None:
+def test_ambiguous_cookie_is_ignored(sent: tuple[bytes, ...], read: str | None) -> None:
     assert cookies.SessionCookie(secure=True).read(request(*sent)) == read
 
 
-def test_without_tls_the_name_that_promises_it_is_ignored() -> None:
+def test_host_prefixed_cookie_is_ignored_without_tls() -> None:
     assert cookies.SessionCookie(secure=False).read(request(b"__Host-session=one")) is None
 
 
 @pytest.mark.parametrize("value", [b"", b"short", b"x" * 33, b"<script>" * 4, b"a" * 31 + b"\xff"])
-def test_a_visit_is_one_that_we_could_have_made(value: bytes) -> None:
+def test_visit_cookie_must_be_well_formed(value: bytes) -> None:
     visit = cookies.AnonymousCookie(secure=False)
     assert visit.read(request(b"visit=" + value)) == ""
     mine = visit.begin()

@@ -63,7 +63,7 @@ async def test_concurrent_reads_share_a_call(service: JobsService) -> None:
     assert service.calls == [["a"], ["b", "c", "a"]]
 
 
-async def test_a_call_is_bounded(service: JobsService) -> None:
+async def test_call_is_bounded(service: JobsService) -> None:
     reader = event_reader.EventReader(service)
     service.answers.set()
     owners = [str(number) for number in range(event_reader.OWNERS_PER_CALL + 1)]

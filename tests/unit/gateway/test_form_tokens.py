@@ -10,7 +10,7 @@ from gateway.middleware import form_tokens
 KEY = "A" * 43
 
 
-def test_a_token_is_of_one_session_one_visit_and_one_key() -> None:
+def test_token_is_bound_to_session_visit_and_key() -> None:
     tokens = form_tokens.FormTokens(KEY)
     made = {
         tokens.of_session("1"),

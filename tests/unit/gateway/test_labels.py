@@ -44,7 +44,7 @@ def test_duration(seconds: float | None, shown: str) -> None:
         (after(minutes=61), "about 2 h left"),
     ],
 )
-def test_what_is_left(end: str | None, shown: str) -> None:
+def test_time_left(end: str | None, shown: str) -> None:
     assert durations.left(end, NOW) == shown
 
 
@@ -59,7 +59,7 @@ def test_what_is_left(end: str | None, shown: str) -> None:
         (after(days=30), "in 30 days"),
     ],
 )
-def test_how_far_ahead(moment: str | None, shown: str) -> None:
+def test_time_ahead(moment: str | None, shown: str) -> None:
     assert durations.until(moment, NOW) == shown
 
 
@@ -76,7 +76,7 @@ def test_kinds_have_names(kind: str, shown: str) -> None:
     assert labels.kind(kind) == shown
 
 
-def test_the_history_of_a_job_whose_worker_died_is_told_in_order() -> None:
+def test_history_of_a_rescued_job_is_in_order() -> None:
     def transition(reason: str, status: str, attempt: int, at: int) -> Any:
         return {"reason": reason, "status": status, "attempt": attempt, "occurred_at": after(seconds=at)}
 

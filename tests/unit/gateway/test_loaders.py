@@ -1,4 +1,4 @@
-"""What the dashboard shows is of one moment, though it is read by several calls."""
+"""The data of the dashboard is consistent although several calls read it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from repruv.demo.v1 import demo_pb2, demo_service_pb2
 
 
 class Service:
-    """A demo service that becomes enabled after so many of its numbers were read."""
+    """A demo service that becomes enabled after a number of dashboard reads."""
 
     def __init__(self, *, late: int) -> None:
         self.rounds = 0
@@ -36,20 +36,20 @@ async def read(service: Service) -> loaders.Overview:
     return await loaders.overview(cast(clients.Demo, service), "identity")
 
 
-async def test_what_is_of_one_moment_is_read_once() -> None:
+async def test_consistent_reads_are_not_repeated() -> None:
     service = Service(late=0)
     found = await read(service)
     assert (service.rounds, found.demo["version"]) == (1, 2)
 
 
-async def test_a_transition_between_the_reads_has_them_read_again() -> None:
+async def test_transition_between_the_reads_repeats_them() -> None:
     service = Service(late=1)
     found = await read(service)
     assert found.metrics is not None
     assert (service.rounds, found.metrics["interaction_count"], found.demo["version"]) == (2, 1, 2)
 
 
-async def test_what_stays_contradictory_is_shown_as_older_than_anything() -> None:
+async def test_reads_that_stay_inconsistent_are_marked_as_oldest() -> None:
     service = Service(late=9)
     found = await read(service)
     assert (service.rounds, found.demo["version"]) == (loaders.READS, loaders.OLDER_THAN_ANY)

@@ -48,7 +48,7 @@ def test_every_class_of_error_is_mapped() -> None:
     } == set()
 
 
-def test_a_problem_says_who_where_and_what() -> None:
+def test_problem_has_all_fields() -> None:
     answer = problems.response(problems.problem_of(failures.InvalidArgument("Unknown niche.", field="niche")))
     body: dict[str, Any] = json.loads(bytes(answer.body))
     assert answer.media_type == "application/problem+json"
@@ -74,5 +74,5 @@ def test_a_problem_says_who_where_and_what() -> None:
         (failures.NotFound(), None),
     ],
 )
-def test_a_client_is_told_when_to_come_back(error: failures.Error, after: str | None) -> None:
+def test_problem_has_retry_after(error: failures.Error, after: str | None) -> None:
     assert problems.problem_of(error).headers.get("Retry-After") == after

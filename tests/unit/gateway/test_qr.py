@@ -9,7 +9,7 @@ from gateway.pages import qr
 URI = "otpauth://totp/Repruv:mina%40example.org?secret=JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP&issuer=Repruv"
 
 
-def test_the_secret_is_shown_as_people_type_it() -> None:
+def test_secret_is_shown_in_groups() -> None:
     assert qr.secret_of(URI) == "JBSW Y3DP EHPK 3PXP JBSW Y3DP EHPK 3PXP"
 
 
@@ -25,11 +25,11 @@ def test_the_secret_is_shown_as_people_type_it() -> None:
         f"{URI}&x={'a' * 500}",
     ],
 )
-def test_anything_else_is_none(uri: str) -> None:
+def test_invalid_uri_is_none(uri: str) -> None:
     assert qr.secret_of(uri) is None
 
 
-def test_it_is_drawn_without_anything_that_the_content_policy_stops() -> None:
+def test_qr_code_complies_with_the_content_security_policy() -> None:
     drawn = qr.svg(URI.replace("mina", "</svg><script>alert(1)</script>"))
     assert drawn.startswith("<svg")
     assert "<script" not in drawn

@@ -1,4 +1,4 @@
-"""How often callers may ask."""
+"""Rate limits."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def test_a_bucket_empties_and_fills(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("setting", ["7/60", "6000/60", "1/1", "600/7"])
-def test_exactly_the_quota_passes_at_once(setting: str, clock: Clock) -> None:
+def test_burst_of_exactly_the_quota_passes(setting: str, clock: Clock) -> None:
     bucket = rate_limits.Bucket("user", setting, clock=clock)
     passed = [bucket.take("a").retry_after == 0 for _ in range(bucket.quota + 1)]
     assert passed == [True] * bucket.quota + [False]
 
 
-def test_memory_is_bounded_and_the_longest_unused_goes_first(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_bounded_and_drops_the_least_recently_used(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limits, "MAX_BUCKETS", 2)
     bucket = rate_limits.Bucket("network", "5/60", clock=clock)
     for key in ("a", "b", "a", "c"):

@@ -1,4 +1,4 @@
-"""A page sends people only to pages of ours."""
+"""Redirects go only to local pages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway import redirects
 @pytest.mark.parametrize(
     "address", ["/dashboard", "/settings/demo-mode?confirm=disable", "/jobs/0199", "/a%2Fb", "/jobs?status=failed&x=é"]
 )
-def test_pages_of_ours_are_kept(address: str) -> None:
+def test_local_targets_are_kept(address: str) -> None:
     assert redirects.local(address) == address
 
 
@@ -44,7 +44,7 @@ def test_pages_of_ours_are_kept(address: str) -> None:
         "/" + "a" * 2_000,
     ],
 )
-def test_everything_else_is_dropped(address: str) -> None:
+def test_other_targets_are_dropped(address: str) -> None:
     assert redirects.local(address) == ""
 
 
@@ -59,6 +59,6 @@ def test_everything_else_is_dropped(address: str) -> None:
         ("POST", "/anything", b"", "/login"),
     ],
 )
-def test_the_login_page_leads_back(method: str, path: str, query: bytes, address: str) -> None:
+def test_login_page_redirects_back(method: str, path: str, query: bytes, address: str) -> None:
     scope = {"type": "http", "method": method, "path": path, "query_string": query, "headers": [], "server": ("h", 80)}
     assert redirects.to_login(Request({**scope, "scheme": "http"})) == address

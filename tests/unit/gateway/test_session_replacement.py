@@ -1,4 +1,4 @@
-"""A new token: the old one is forgotten here before any event tells of it, and only a cookie is answered with a cookie."""
+"""Token rotation: the old token leaves the cache before its event, and only cookie clients get a cookie."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOGIN = auth_pb2.Session(session_id="session", user_id="user")
 
 
 class Auth:
-    """Counts how often it is asked."""
+    """Counts validations."""
 
     asked = 0
 
@@ -28,7 +28,7 @@ class Auth:
 
 
 @pytest.mark.parametrize("by_cookie", [True, False])
-async def test_the_old_token_is_forgotten_at_once(by_cookie: bool) -> None:
+async def test_old_token_is_removed_from_the_cache_at_once(by_cookie: bool) -> None:
     auth, response = Auth(), Response()
     cache = sessions.Sessions(auth, is_live=lambda: True)
     await cache.validate(OLD)

@@ -1,4 +1,4 @@
-"""What is remembered of sessions, and when it is forgotten."""
+"""The session cache and its invalidation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TOKEN = "a" * 40
 
 
 class Auth:
-    """Knows one session, and can be made to think about it."""
+    """Knows one session; its response can be delayed."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -63,13 +63,15 @@ def validator(auth: Auth, clock: Clock) -> sessions.Sessions:
     return sessions.Sessions(auth, is_live=lambda: True, clock=clock)
 
 
-async def test_a_session_is_remembered_for_seconds(validator: sessions.Sessions, auth: Auth, clock: Clock) -> None:
+async def test_session_is_cached_for_seconds(validator: sessions.Sessions, auth: Auth, clock: Clock) -> None:
     for clock.now in (0.0, 4.9, 5.0, 9.9):
         assert (await validator.validate(TOKEN)).identity == "signed"
     assert auth.asked == 2
 
 
-async def test_never_beyond_the_identity(validator: sessions.Sessions, auth: Auth, clock: Clock) -> None:
+async def test_session_is_not_cached_beyond_its_identity(
+    validator: sessions.Sessions, auth: Auth, clock: Clock
+) -> None:
     auth.expires = 2.0
     for clock.now in (0.0, 1.9, 2.0):
         await validator.validate(TOKEN)
@@ -94,7 +96,7 @@ async def test_a_revocation_is_effective_at_once(
 
 
 @pytest.mark.parametrize("happens", ["revoked", "reconnected"])
-async def test_a_validation_under_way_does_not_bring_a_dead_session_back(
+async def test_validation_in_flight_does_not_cache_a_revoked_session(
     validator: sessions.Sessions, auth: Auth, happens: str
 ) -> None:
     auth.may_answer.clear()
@@ -112,7 +114,7 @@ async def test_a_validation_under_way_does_not_bring_a_dead_session_back(
         await validator.validate(TOKEN)
 
 
-async def test_nothing_is_remembered_while_nothing_is_heard(auth: Auth, clock: Clock) -> None:
+async def test_nothing_is_cached_without_nats(auth: Auth, clock: Clock) -> None:
     is_live = True
     validator = sessions.Sessions(auth, is_live=lambda: is_live, clock=clock)
     await validator.validate(TOKEN)
@@ -122,7 +124,7 @@ async def test_nothing_is_remembered_while_nothing_is_heard(auth: Auth, clock: C
         await validator.validate(TOKEN)
 
 
-async def test_the_memory_is_bounded(validator: sessions.Sessions, auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_cache_is_bounded(validator: sessions.Sessions, auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions, "CACHE_LIMIT", 2)
     for token in ("a" * 40, "b" * 40, "c" * 40, "c" * 40, "b" * 40, "a" * 40):
         await validator.validate(token)
@@ -130,7 +132,7 @@ async def test_the_memory_is_bounded(validator: sessions.Sessions, auth: Auth, m
 
 
 @pytest.mark.parametrize("token", ["", "short", "a" * 300, "a" * 30 + " ", "a" * 30 + "é", "a" * 30 + "\n"])
-async def test_what_cannot_be_a_token_is_not_asked_for(validator: sessions.Sessions, auth: Auth, token: str) -> None:
+async def test_malformed_token_is_not_validated(validator: sessions.Sessions, auth: Auth, token: str) -> None:
     with pytest.raises(errors.Unauthenticated) as raised:
         await validator.validate(token)
     assert raised.value.code == "session_invalid"
@@ -148,7 +150,7 @@ def test_secrets_are_not_printed() -> None:
     assert "secret" not in repr(session)
 
 
-async def test_a_refreshed_session_is_asked_for_again_and_its_streams_hear_of_it(
+async def test_refreshed_session_is_validated_again_and_its_streams_are_rechecked(
     validator: sessions.Sessions, auth: Auth
 ) -> None:
     ended: list[str] = []
@@ -158,14 +160,14 @@ async def test_a_refreshed_session_is_asked_for_again_and_its_streams_hear_of_it
     await validator.validate(TOKEN)
     for reason in ("refreshed", "revoked"):
         event = auth_events_pb2.SessionsRevoked(user_id="user", session_ids=["session"], reason=reason)
-        await validator._hear(
+        await validator._on_event(
             bus.Received(subject="auth.events.user", payload=event.SerializeToString(), message_id="")
         )
         await validator.validate(TOKEN)
     assert (auth.asked, lives_on, ended) == (3, ["user"], ["user"])
 
 
-async def test_only_the_validation_that_renewed_says_so(validator: sessions.Sessions, auth: Auth) -> None:
+async def test_only_the_renewing_validation_reports_a_renewal(validator: sessions.Sessions, auth: Auth) -> None:
     auth.is_renewing = True
     assert (await validator.validate(TOKEN)).is_renewed
     assert not (await validator.validate(TOKEN)).is_renewed

@@ -1,4 +1,4 @@
-"""What production asks of the gateway's settings."""
+"""Settings that production requires of the gateway."""
 
 from __future__ import annotations
 
@@ -48,19 +48,19 @@ def test_production_sends_no_cookie_in_the_clear(url: str) -> None:
 
 
 @pytest.mark.parametrize("changed", [{}, {"PUBLIC_URL": "http://localhost:8080"}, {"PUBLIC_URL": "http://127.0.0.1:1"}])
-def test_production_may_be_tried_on_the_own_machine(changed: dict[str, str]) -> None:
+def test_production_on_the_loopback_is_accepted(changed: dict[str, str]) -> None:
     assert not read(**changed).is_https
 
 
 @pytest.mark.parametrize("url", ["https://repruv.example.com", "http://repruv.example.com"])
-def test_elsewhere_nothing_is_asked(url: str) -> None:
+def test_other_environments_have_no_requirements(url: str) -> None:
     assert read(ENVIRONMENT="local", PUBLIC_URL=url).proxies == ""
 
 
 @pytest.mark.parametrize(
     ("given", "trusted"), [("10.0.0.1,172.16.0.0/12", "10.0.0.1,172.16.0.0/12"), ("none", None), (" none ", None)]
 )
-async def test_only_named_proxies_are_believed(given: str, trusted: str | None) -> None:
+async def test_only_configured_proxies_are_trusted(given: str, trusted: str | None) -> None:
     production = read(PUBLIC_URL="https://repruv.example.com", TRUSTED_PROXIES=given)
 
     async def app(*_: object) -> None: ...

@@ -1,4 +1,4 @@
-"""The files that pages load."""
+"""Static files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ async def client() -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=transport, base_url="http://gateway", headers={"Accept-Encoding": "identity"})
 
 
-async def test_files_of_this_release_are_kept_for_ever_also_those_that_modules_import(
+async def test_files_of_this_release_are_cached_forever_including_imports(
     client: httpx.AsyncClient,
 ) -> None:
     page = httpx.URL(f"http://gateway{templating.asset('pages.js')}")
@@ -31,7 +31,7 @@ async def test_files_of_this_release_are_kept_for_ever_also_those_that_modules_i
 
 
 @pytest.mark.parametrize("address", ["/static/repruv.js", "/static/000000000000/repruv.js"])
-async def test_files_of_no_or_another_release_are_asked_for_again(client: httpx.AsyncClient, address: str) -> None:
+async def test_files_of_no_or_another_release_are_revalidated(client: httpx.AsyncClient, address: str) -> None:
     answer = await client.get(address)
     assert answer.headers["cache-control"] == "no-cache"
     assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
@@ -41,7 +41,7 @@ async def test_files_of_no_or_another_release_are_asked_for_again(client: httpx.
     assert (await client.get(address, headers={"If-None-Match": '"other"'})).status_code == 200
 
 
-async def test_files_are_compressed_for_whoever_takes_that(client: httpx.AsyncClient) -> None:
+async def test_files_are_compressed_if_accepted(client: httpx.AsyncClient) -> None:
     async with client.stream("GET", "/static/repruv/stream.js", headers={"Accept-Encoding": "br, gzip"}) as answer:
         raw = b"".join([chunk async for chunk in answer.aiter_raw()])
     assert (answer.headers["content-encoding"], answer.headers["vary"]) == ("gzip", "Accept-Encoding")
@@ -60,7 +60,7 @@ async def test_files_are_compressed_for_whoever_takes_that(client: httpx.AsyncCl
         "000000000000/nothing.js",
     ],
 )
-async def test_there_is_nothing_else(client: httpx.AsyncClient, path: str) -> None:
+async def test_other_paths_are_not_found(client: httpx.AsyncClient, path: str) -> None:
     assert (await client.get(f"/static/{path}")).status_code == 404
 
 

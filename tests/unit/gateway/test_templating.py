@@ -59,14 +59,14 @@ def test_ago(before: timedelta, shown: str) -> None:
     assert templating.ago(NOW - before, NOW) == shown
 
 
-def test_times_may_come_as_json_writes_them() -> None:
+def test_times_may_be_json_strings() -> None:
     assert templating.ago("2026-11-23T11:55:00Z", NOW) == "5 min ago"
     assert templating.date("2026-11-03", "short") == "3 Nov"
     assert templating.date("2026-11-03T09:30:00Z", "minute") == "3 Nov 2026, 09:30 UTC"
     assert templating.date(None) == "–"
 
 
-def test_recent_is_true_for_a_while_only() -> None:
+def test_recent_is_true_for_a_limited_time() -> None:
     now = datetime.now(UTC)
     assert templating.recent(now - timedelta(minutes=2))
     assert not templating.recent(now - timedelta(minutes=20))
@@ -93,13 +93,13 @@ def test_the_same_name_always_has_the_same_tone() -> None:
     assert {templating.tone(f"name {position}") for position in range(200)} == {1, 2, 3, 4, 5, 6}
 
 
-def test_assets_carry_the_release_and_have_to_be_there() -> None:
+def test_assets_have_the_release_and_must_exist() -> None:
     assert templating.asset("base.css") == f"/static/{templating.release()}/base.css"
     with pytest.raises(FileNotFoundError):
         templating.asset("nothing.css")
 
 
-def test_pages_escape_what_people_wrote_and_refuse_missing_names() -> None:
+def test_pages_escape_user_input_and_refuse_missing_names() -> None:
     env = templating.environment()
     assert env.from_string("{{ text }}").render(text="<script>") == "&lt;script&gt;"
     with pytest.raises(jinja2.UndefinedError):

@@ -33,7 +33,7 @@ def demo(state: demo_pb2.DemoState.ValueType, **fields: object) -> demo_pb2.Demo
     return snapshot
 
 
-def test_a_job_is_shown_whole() -> None:
+def test_job_view_has_all_fields() -> None:
     snapshot = job(
         job_pb2.JOB_STATE_COMPLETED,
         attempt=1,
@@ -70,7 +70,7 @@ def test_a_job_is_shown_whole() -> None:
     }
 
 
-def test_a_job_says_what_it_waits_for_and_until_when() -> None:
+def test_job_view_has_the_reason_and_end_of_a_wait() -> None:
     shown: dict[str, object] = dict(
         views.job(
             job(
@@ -102,7 +102,7 @@ def test_a_job_says_what_it_waits_for_and_until_when() -> None:
         (job_pb2.JOB_STATE_CANCELLED, job_pb2.JobError(code="c", message="Earlier."), "The work was cancelled."),
     ],
 )
-def test_a_notification_says_how_it_ended(
+def test_notification_has_the_outcome(
     state: job_pb2.JobState.ValueType, error: job_pb2.JobError | None, message: str
 ) -> None:
     shown = views.notification(job(state, error=error))
@@ -113,7 +113,7 @@ def test_a_notification_says_how_it_ended(
     ("done", "total", "percent"),
     [(0, 0, 0), (5, 0, 0), (0, 3, 0), (1, 3, 33), (2, 3, 66), (299, 300, 99), (3, 3, 100), (4, 3, 100), (-1, 3, 0)],
 )
-def test_progress_is_never_above_a_hundred(done: int, total: int, percent: int) -> None:
+def test_progress_is_at_most_a_hundred(done: int, total: int, percent: int) -> None:
     assert views.progress(job(progress=job_pb2.JobProgress(done=done, total=total)))["percent"] == percent
 
 
@@ -131,7 +131,7 @@ def test_progress_is_never_above_a_hundred(done: int, total: int, percent: int) 
         (job_pb2.JOB_STATE_CANCELLED, "superseded", False, False),
     ],
 )
-def test_what_can_be_done_about_a_job(
+def test_job_actions_by_state(
     state: job_pb2.JobState.ValueType, reason: str, cancellable: bool, retryable: bool
 ) -> None:
     shown = views.job(job(state, cancel_reason=reason))
@@ -152,7 +152,7 @@ def test_what_can_be_done_about_a_job(
         (demo_pb2.DEMO_STATE_DISABLED, None, None),
     ],
 )
-def test_demo_mode_shows_the_job_that_moves_it(
+def test_demo_view_has_its_current_job(
     state: demo_pb2.DemoState.ValueType, mover: job_pb2.Job | None, job_status: str | None
 ) -> None:
     shown = views.demo_status(demo(state), mover)
@@ -160,7 +160,7 @@ def test_demo_mode_shows_the_job_that_moves_it(
     assert (shown["progress"] is None) == (mover is None or job_status in {None, "pending"})
 
 
-def test_the_cleanup_counts_are_told() -> None:
+def test_demo_view_has_the_cleanup_counts() -> None:
     removed = demo_pb2.DemoStats(interactions_removed=4213, content_removed=120)
     shown = views.demo_status(demo(demo_pb2.DEMO_STATE_DISABLED, stats=removed), None)
     assert shown["message"] == "Demo mode is off: 4,213 interactions, 120 content items removed."
@@ -176,14 +176,14 @@ def test_the_cleanup_counts_are_told() -> None:
         (demo(demo_pb2.DEMO_STATE_FAILED), "/dashboard"),
     ],
 )
-def test_where_to_go_after_signing_in(known: demo_pb2.Demo | None, path: str) -> None:
+def test_landing_page_after_sign_in(known: demo_pb2.Demo | None, path: str) -> None:
     user = auth_pb2.User(user_id="u", email="a@b", role=auth_pb2.USER_ROLE_ADMIN, can_access_dashboard=True)
     assert views.me(user, known)["redirect_path"] == path
     user.can_access_dashboard = False
     assert views.me(user, known)["redirect_path"] == "/settings/security"
 
 
-def test_what_is_shown_is_what_is_documented() -> None:
+def test_views_match_the_documented_schemas() -> None:
     moment = at("2026-11-23T09:30:00")
     user = auth_pb2.User(user_id="u", email="a@b", role=auth_pb2.USER_ROLE_USER, create_time=moment)
     login = auth_pb2.Session(session_id="s", absolute_expire_time=moment)

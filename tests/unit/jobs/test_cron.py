@@ -1,4 +1,4 @@
-"""Cron expressions, time zones, and what is due after nobody could fire for a while."""
+"""Cron expressions, time zones, and catching up on missed times."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ def moments(cron: str, zone: str, after: str, count: int) -> list[str]:
         ("0 0 1,15 * *", "2026-06-01T12:00:00+00:00", ["2026-06-15T00:00", "2026-07-01T00:00"]),
     ],
 )
-def test_it_reads_cron(cron: str, after: str, expected: list[str]) -> None:
+def test_cron_expressions_are_parsed(cron: str, after: str, expected: list[str]) -> None:
     assert moments(cron, "UTC", after, 2) == expected
 
 
-def test_a_fixed_time_that_the_clock_leaves_out_comes_right_after_the_gap() -> None:
+def test_fixed_time_in_a_clock_gap_fires_right_after_the_gap() -> None:
     # On 2026-03-29 Berlin goes from 02:00 to 03:00, which is 01:00 UTC.
     expected = ["2026-03-28T01:30", "2026-03-29T01:00", "2026-03-30T00:30"]
     assert moments("30 2 * * *", "Europe/Berlin", "2026-03-27T12:00:00+00:00", 3) == expected
 
 
-def test_a_fixed_time_that_comes_twice_counts_once() -> None:
+def test_repeated_fixed_time_fires_once() -> None:
     # On 2026-10-25 Berlin goes from 03:00 back to 02:00, which is 01:00 UTC: 02:30 is 00:30 UTC, and 01:30 UTC again.
     expected = ["2026-10-24T00:30", "2026-10-25T00:30", "2026-10-26T01:30"]
     assert moments("30 2 * * *", "Europe/Berlin", "2026-10-23T12:00:00+00:00", 3) == expected
@@ -59,7 +59,7 @@ def test_a_fixed_time_that_comes_twice_counts_once() -> None:
 
 
 @pytest.mark.parametrize("day", ["2026-03-29", "2026-10-25"])
-def test_an_interval_goes_on_evenly_while_the_clock_changes(day: str) -> None:
+def test_interval_stays_even_over_a_clock_change(day: str) -> None:
     found = moments("*/30 * * * *", "Europe/Berlin", f"{day}T00:00:00+00:00", 4)
     assert found == [f"{day}T00:30", f"{day}T01:00", f"{day}T01:30", f"{day}T02:00"]
 
@@ -91,7 +91,7 @@ def test_invalid_cron_is_refused_with_the_reason(expression: str, named: str) ->
 
 
 @given(st.text(alphabet="0123456789*,-/L#WMON? ", max_size=30))
-def test_whatever_the_cron_it_is_read_or_refused(cron: str) -> None:
+def test_any_cron_text_is_parsed_or_refused(cron: str) -> None:
     try:
         read = CronExpression(cron, "UTC")
     except errors.InvalidArgument:
@@ -130,19 +130,19 @@ def test_a_bad_name_is_refused(field: str, value: str) -> None:
         (CatchUp.ALL, timedelta(days=10 * 365), list(range(99, -1, -1))),
     ],
 )
-def test_what_was_missed_is_caught_up_as_declared(catch_up: CatchUp, missed: timedelta, expected: list[int]) -> None:
+def test_missed_times_are_caught_up_by_policy(catch_up: CatchUp, missed: timedelta, expected: list[int]) -> None:
     schedule = cron.Schedule(declaration=declaration(catch_up=catch_up), next_at=NOON - missed)
     times = cron.due(schedule, NOON + timedelta(seconds=20))
     assert [(NOON - time) // timedelta(minutes=1) for time in times] == expected
 
 
-def test_what_was_missed_by_more_than_a_minute_is_left_out_by_none() -> None:
+def test_policy_none_leaves_out_times_missed_by_more_than_a_minute() -> None:
     schedule = cron.Schedule(declaration=declaration(cron="0 * * * *", catch_up=CatchUp.NONE), next_at=NOON)
     assert cron.due(schedule, NOON + timedelta(seconds=60)) == [NOON]
     assert cron.due(schedule, NOON + timedelta(seconds=61)) == []
 
 
-def test_a_rare_time_of_long_ago_is_found() -> None:
+def test_rare_time_of_long_ago_is_found() -> None:
     declared = declaration(cron="0 0 29 2 *")
     schedule = cron.Schedule(declaration=declared, next_at=datetime(2008, 2, 29, tzinfo=UTC))
     assert cron.due(schedule, NOON) == [datetime(2024, 2, 29, tzinfo=UTC)]
@@ -153,7 +153,7 @@ def test_nothing_is_due_before_its_time_or_while_paused() -> None:
     assert cron.due(cron.Schedule(declaration=declaration(), paused_at=NOON), NOON) == []
 
 
-def test_the_id_of_a_firing_is_always_the_same_and_tells_its_time() -> None:
+def test_id_of_a_firing_is_deterministic_and_has_its_time() -> None:
     made = cron.job_id("test.nightly", NOON)
     assert made == cron.job_id("test.nightly", NOON)
     # Written down: another release must not make another one of it.

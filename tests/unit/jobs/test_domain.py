@@ -1,4 +1,4 @@
-"""What becomes of a job, decided without a database."""
+"""Decisions about jobs, without a database."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ def test_each_outcome_has_one_consequence(outcome: domain.Outcome, given: dict[s
 
 
 @pytest.mark.parametrize("outcome", [domain.Crashed(), domain.Released()])
-def test_attempts_that_end_without_the_handlers_fault_are_given_back(outcome: domain.Outcome) -> None:
+def test_attempts_that_end_without_the_handlers_fault_are_not_counted(outcome: domain.Outcome) -> None:
     before = job(attempt=3)
     decision = domain.decide(before, outcome, jitter=0.5, now=datetime.now(UTC))
     assert decision.max_attempts - before.attempt == 1
 
 
-def test_nothing_moves_a_terminal_state_but_a_retry() -> None:
+def test_only_a_retry_leaves_a_terminal_state() -> None:
     for action, (sources, _) in domain.TRANSITIONS.items():
         assert not (sources & domain.TERMINAL) or action is Action.RETRY
 

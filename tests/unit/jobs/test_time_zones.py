@@ -96,7 +96,7 @@ def changes(zone: zoneinfo.ZoneInfo, year: int) -> list[datetime]:
 
 
 def walk(expression: Expression, zone: zoneinfo.ZoneInfo, after: datetime) -> Iterator[datetime]:
-    """Return what fires, minute by minute, within `WALK`."""
+    """Return the matching minutes within `WALK`."""
     moment = after - timedelta(hours=26)
     shown: set[datetime] = set()
     previous = moment.astimezone(zone).replace(tzinfo=None)

@@ -1,4 +1,4 @@
-"""Who is woken for which jobs."""
+"""Wake-ups of waiting calls."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ class Room:
     def __init__(self) -> None:
         self.wakeups: list[tuple[str, int]] = []
         self.waiters = waiters.Waiters(self._tell)
-        self.turned: list[str] = []
+        self.woken: list[str] = []
 
     def _tell(self, subject: str, message: job_events_pb2.JobSubmitted) -> None:
         assert subject == f"jobs.wake.{message.kind}"
         self.wakeups.append((message.kind, message.jobs))
 
     def come(self, name: str, kinds: Collection[str], claims: Collection[str], *, limit: int = 1) -> asyncio.Task[None]:
-        """Wait, and claim jobs of those kinds when woken; a first look has found nothing."""
+        """Wait, and claim jobs of these kinds when woken; the first claim found none."""
 
         async def wait() -> None:
             with self.waiters.register(kinds, limit, name) as waiter:
                 waiter.record_claim([], limited=True)
                 assert await waiter.wait(asyncio.get_running_loop().time() + LONG)
-                self.turned.append(name)
+                self.woken.append(name)
                 waiter.record_claim(list(claims), limited=False)
 
         return asyncio.create_task(wait())
@@ -43,13 +43,13 @@ async def rested() -> None:
         await asyncio.sleep(0)
 
 
-async def test_as_many_are_woken_as_the_jobs_need_and_others_hear_of_the_rest() -> None:
+async def test_only_needed_calls_are_woken_and_the_rest_is_broadcast() -> None:
     room = Room()
     first, second, third = (room.come(name, ["k"], ["k", "k"], limit=2) for name in "abc")
     await rested()
     room.waiters.wake("k", 3)
     await asyncio.gather(first, second)
-    assert (room.turned, third.done()) == (["a", "b"], False)
+    assert (room.woken, third.done()) == (["a", "b"], False)
     # What the second was promised and got twice is nobody's any more.
     assert room.wakeups == []
     room.waiters.wake("k", 5)
@@ -57,7 +57,7 @@ async def test_as_many_are_woken_as_the_jobs_need_and_others_hear_of_the_rest() 
     assert room.wakeups == [("k", 3)]
 
 
-async def test_who_got_another_job_passes_on_what_it_was_woken_for() -> None:
+async def test_call_that_got_another_job_passes_its_wake_up_on() -> None:
     room = Room()
     both = room.come("both", ["j", "k"], ["j"])
     await rested()
@@ -65,20 +65,20 @@ async def test_who_got_another_job_passes_on_what_it_was_woken_for() -> None:
     await rested()
     room.waiters.wake("k", 1)
     await asyncio.gather(both, only)
-    assert room.turned == ["both", "only"]
+    assert room.woken == ["both", "only"]
 
 
-async def test_who_leaves_when_woken_passes_it_on() -> None:
+async def test_cancelled_call_passes_its_wake_up_on() -> None:
     room = Room()
     leaving = room.come("leaving", ["k"], [])
     await rested()
     room.waiters.wake("k", 1)
     leaving.cancel()
     await asyncio.wait([leaving])
-    assert (room.turned, room.wakeups, room.waiters.count) == ([], [("k", 1)], 0)
+    assert (room.woken, room.wakeups, room.waiters.count) == ([], [("k", 1)], 0)
 
 
-async def test_what_is_rung_for_during_a_claim_is_looked_for_at_once() -> None:
+async def test_wake_up_during_a_claim_repeats_the_claim() -> None:
     room = Room()
     with room.waiters.register(["k"], 1, "w") as waiter:
         assert await waiter.wait(0.0)
@@ -89,7 +89,7 @@ async def test_what_is_rung_for_during_a_claim_is_looked_for_at_once() -> None:
     assert "k" not in room.waiters.drained
 
 
-async def test_nobody_looks_where_nothing_is_left_until_somebody_rings() -> None:
+async def test_drained_kind_is_not_claimed_until_a_wake_up() -> None:
     room = Room()
     with room.waiters.register(["k"], 2, "w") as waiter:
         assert await waiter.wait(0.0)
@@ -102,7 +102,7 @@ async def test_nobody_looks_where_nothing_is_left_until_somebody_rings() -> None
     assert room.wakeups == []
 
 
-async def test_the_echo_of_an_own_doorbell_wakes_nobody() -> None:
+async def test_echo_of_an_own_wake_up_wakes_no_call() -> None:
     room = Room()
     waiting = room.come("a", ["k"], ["k"])
     await rested()
@@ -117,7 +117,7 @@ async def test_the_echo_of_an_own_doorbell_wakes_nobody() -> None:
     await waiting
 
 
-async def test_a_stop_ends_all_waits_and_those_that_come_after_it() -> None:
+async def test_stop_ends_current_and_later_waits() -> None:
     room = Room()
     with room.waiters.register(["k"], 1, "w") as waiter:
         waiter.record_claim([], limited=True)
@@ -131,12 +131,12 @@ async def test_a_stop_ends_all_waits_and_those_that_come_after_it() -> None:
 
 async def _turn(room: Room, kind: str) -> bool:
     with room.waiters.register([kind], 1, "w") as waiter:
-        turned = await waiter.wait(asyncio.get_running_loop().time() + LONG)
+        woken = await waiter.wait(asyncio.get_running_loop().time() + LONG)
         waiter.record_claim([kind], limited=False)
-        return turned
+        return woken
 
 
-async def test_who_has_lost_a_lease_gets_nothing_by_a_call_it_had_made() -> None:
+async def test_earlier_call_of_a_worker_that_lost_a_lease_gets_no_job() -> None:
     room = Room()
     with room.waiters.register(["k"], 1, "frozen") as frozen, room.waiters.register(["k"], 1, "lives") as lives:
         for waiter in (frozen, lives):

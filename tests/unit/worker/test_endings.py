@@ -1,4 +1,4 @@
-"""Whatever a handler raises or reports, its job gets an outcome, and other jobs of the worker go on."""
+"""Every exception or report of a handler gives its job an outcome; other jobs of the worker continue."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ async def _odd_result(context: worker.Context) -> dict[str, str]:
     return {"text": SURROGATE}
 
 
-async def test_words_that_protobuf_refuses_do_not_hide_the_outcome(
+async def test_texts_that_protobuf_refuses_do_not_hide_the_outcome(
     fake: Fake, working: Callable[..., Any], ended: Callable[[str], Any]
 ) -> None:
     async with working(worker.Kind("test.words", _odd_words), worker.Kind("test.result", _odd_result)):

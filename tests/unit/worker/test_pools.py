@@ -106,7 +106,7 @@ async def test_a_process_is_killed_when_its_job_is_cancelled(
         await eventually(is_gone)
 
 
-async def test_heartbeats_go_on_beside_a_thread(fake: Fake, working: Any, ended: Any, eventually: Any) -> None:
+async def test_heartbeats_continue_beside_a_thread(fake: Fake, working: Any, ended: Any, eventually: Any) -> None:
     release = threading.Event()
 
     def block(context: worker.BlockingContext) -> None:
@@ -138,11 +138,11 @@ async def test_stuck_thread_keeps_its_slot_and_its_calls_are_refused(
         assert release.is_set()
 
     turns: list[str] = []
-    turned = liveness.Liveness.beat
+    beat = liveness.Liveness.beat
 
     def counting(self: liveness.Liveness, loop: str) -> None:
         turns.append(loop)
-        turned(self, loop)
+        beat(self, loop)
 
     async def turns_on() -> bool:
         return turns.count(claims.LOOP) > 10

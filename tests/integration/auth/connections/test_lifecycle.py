@@ -225,10 +225,10 @@ async def test_stale_attempt_changes_nothing(owner: Any) -> None:
 )
 async def test_the_end_of_a_connect_job_is_settled_once(owner: Any, phase: JobPhase, state: State) -> None:
     await owner.returned()
-    news = await owner.update(phase)
-    settled = await owner.settle(news)
+    update = await owner.update(phase)
+    settled = await owner.settle(update)
     assert settled.state is state
-    assert await owner.settle(news) == settled
+    assert await owner.settle(update) == settled
     assert (await owner.stored() is None) == (state is not State.CONNECTING)
 
 

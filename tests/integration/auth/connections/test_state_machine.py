@@ -130,7 +130,7 @@ class Machine(RuleBasedStateMachine):
         self.owner = self.world.run(self._over(name))
         self.authorizations: list[tuple[str, int]] = []
         self.contexts: list[worker.Context] = []
-        self.news: list[JobUpdate] = []
+        self.updates: list[JobUpdate] = []
         self.generations: list[int] = []
         self.seen = domain.Connection(user_id=self.owner.user_id, platform=name)
 
@@ -252,25 +252,25 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.contexts)
     @rule(phase=st.sampled_from(JobPhase), version=st.integers(1, 20))
-    def hear(self, phase: JobPhase, version: int) -> None:
+    def deliver_update(self, phase: JobPhase, version: int) -> None:
         """Deliver an update of the current job."""
         before = self.now()
         if before.job_id is None:
             return
-        news = self.world.run(self.owner.update(phase, attempt=before.attempt, version=version))
-        self.news.append(news)
-        self.act(self.owner.settle(news))
+        update = self.world.run(self.owner.update(phase, attempt=before.attempt, version=version))
+        self.updates.append(update)
+        self.act(self.owner.settle(update))
         if phase in {JobPhase.WAITING, JobPhase.HELD} or not before.has_pending_job:
             assert self.now() == before
 
-    @precondition(lambda self: self.news)
+    @precondition(lambda self: self.updates)
     @rule(data=st.data())
-    def hear_late(self, data: st.DataObject) -> None:
+    def deliver_old_update(self, data: st.DataObject) -> None:
         """Deliver an old update again."""
-        news = data.draw(st.sampled_from(self.news))
+        update = data.draw(st.sampled_from(self.updates))
         before = self.now()
-        self.act(self.owner.settle(news))
-        if news.job_id != before.job_id:
+        self.act(self.owner.settle(update))
+        if update.job_id != before.job_id:
             assert self.now() == before
 
     @rule()

@@ -75,7 +75,7 @@ def test_an_attempt_works_only_with_the_newest_fence(changed: dict[str, object],
 
 
 @pytest.mark.parametrize("state", State)
-def test_a_connect_job_works_in_connecting_only(state: State) -> None:
+def test_connect_job_works_only_in_connecting(state: State) -> None:
     expected = {State.CONNECTING: AttemptStart.WORK, State.CONNECTED: AttemptStart.DONE}
     present = replace(MOVING, state=state)
     assert MACHINE.start(present, fence(MOVING), JobKind.CONNECT) is expected.get(state, AttemptStart.SUPERSEDED)
@@ -105,15 +105,15 @@ def test_only_known_error_codes_of_jobs_are_stored() -> None:
 
 
 @pytest.mark.parametrize("phase", ENDED)
-def test_however_a_disconnect_ends_it_is_disconnected(phase: JobPhase) -> None:
+def test_every_end_of_a_disconnect_is_disconnected(phase: JobPhase) -> None:
     assert settle(DISCONNECTING, update_of(DISCONNECTING, phase)) == (Action.FORCE_DISCONNECT, None)
 
 
-def test_every_error_has_a_sentence() -> None:
+def test_every_error_has_a_message() -> None:
     assert all(domain.error(code).message.endswith(".") for code in ErrorCode)
 
 
-def test_access_is_renewed_before_it_ends() -> None:
+def test_access_is_renewed_before_it_expires() -> None:
     now = datetime.now(UTC)
     hour = Tokens(access_token="a", lifetime=timedelta(hours=1))
     assert domain.refresh_time(hour, now, is_renewable=True) == now + timedelta(minutes=45)
@@ -122,5 +122,5 @@ def test_access_is_renewed_before_it_ends() -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/demo", "/demo?tab=1&x=%20#part", "/a//b", "/" + "a" * 499])
-def test_paths_of_ours_may_be_returned_to(path: str) -> None:
+def test_return_to_accepts_local_paths(path: str) -> None:
     assert domain.clean_return_to(path) == path

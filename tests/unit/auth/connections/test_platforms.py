@@ -1,4 +1,4 @@
-"""What a deployment says of platforms, and where calls may go."""
+"""Settings of platforms, and the hosts of calls."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def test_platforms_without_a_client_id_are_not_offered() -> None:
     assert platform_settings.read({}) == ()
 
 
-def test_what_is_taken_out_of_the_list_is_still_known_where_it_has_settings() -> None:
+def test_removed_platform_with_settings_is_still_known() -> None:
     given = GIVEN | {"PLATFORMS": "youtube", "PLATFORM_OLD_CLIENT_ID": ""}
     assert [one.name for one in platform_settings.withdrawn(given)] == ["work"]
     assert platform_settings.withdrawn(GIVEN) == ()
     assert platform_settings.withdrawn(given | {"PLATFORM_WORK_ISSUER": ""}) == (), "a mistake here stops nothing"
 
 
-def test_secrets_are_not_shown() -> None:
+def test_secrets_are_not_printed() -> None:
     assert "'secret'" not in repr(platform_settings.read(GIVEN))
 
 
-def test_every_mistake_is_named_at_once() -> None:
+def test_all_settings_errors_are_reported_together() -> None:
     wrong = {
         "PLATFORMS": "youtube,work,Bad Name,odd,work",
         "PLATFORM_YOUTUBE_CLIENT_ID": "id",
@@ -74,12 +74,12 @@ def test_every_mistake_is_named_at_once() -> None:
         "https://[",
     ],
 )
-def test_addresses_must_be_plain_and_encrypted(url: str) -> None:
+def test_urls_must_be_plain_and_encrypted(url: str) -> None:
     with pytest.raises(settings.SettingsError, match="ISSUER must be"):
         platform_settings.read({**GIVEN, "PLATFORM_WORK_ISSUER": url})
 
 
-def test_loopback_may_do_without_encryption_but_not_in_production() -> None:
+def test_loopback_may_be_unencrypted_except_in_production() -> None:
     local = {**GIVEN, "PLATFORM_WORK_ISSUER": "http://127.0.0.1:9000"}
     assert platform_settings.read(local)[1].allows("http://127.0.0.1:9000/token")
     with pytest.raises(settings.SettingsError, match="ISSUER must be"):
@@ -112,6 +112,6 @@ def test_published_secrets_are_refused_in_production() -> None:
         ("file:///etc/passwd", False),
     ],
 )
-def test_calls_go_to_the_hosts_in_the_settings_only(url: str, is_allowed: bool) -> None:
+def test_calls_go_only_to_configured_hosts(url: str, is_allowed: bool) -> None:
     [platform] = platform_settings.read({**GIVEN, "PLATFORMS": "work", "PLATFORM_WORK_HOSTS": "api.example"})
     assert platform.allows(url) is is_allowed
