@@ -302,7 +302,7 @@ def test_engine_matches_the_model_in_any_order(quiet_url: str, nats_url: str, ca
         engine = postgres.engine(quiet_url, name="machine")
         relay = outbox.Relay(engine, schema.outbox, {})
         jobs = operations.Operations(engine, relay, bus.Bus(nats_url, name="machine"), lease=timedelta(seconds=30))
-        connected = {"run": runner.run, "jobs": jobs, "engine": engine, "steering": kind_controls.KindControls(jobs)}
+        connected = {"run": runner.run, "jobs": jobs, "engine": engine, "kind_limits": kind_controls.KindControls(jobs)}
         try:
             run_state_machine_as_test(
                 type("Engine", (Engine,), connected),
