@@ -21,7 +21,8 @@ from chassis import errors
 
 CALLER_LIFETIME = 120
 USER_LIFETIME = 300
-_LEEWAY = 10
+_LEEWAY = 60
+"""Seconds by which the clocks of two hosts may differ. `iat` is not verified: a signer whose clock is ahead is no forger."""
 _SERVICE = "service/"
 """The audience of a caller token is this and the service that is called: another one cannot use it to call in its name."""
 _CACHE_LIMIT = 10_000
@@ -148,7 +149,15 @@ class Verifier:
             return cached
         try:
             service, key = self._keys[jwt.get_unverified_header(token).get("kid", "")]
-            claims = jwt.decode(token, key, algorithms=["EdDSA"], audience=audience, issuer=service, leeway=_LEEWAY)
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=["EdDSA"],
+                audience=audience,
+                issuer=service,
+                leeway=_LEEWAY,
+                options={"verify_iat": False, "require": ["exp"]},
+            )
         except (jwt.InvalidTokenError, KeyError) as error:
             self._verified.pop((token, audience), None)
             raise errors.Unauthenticated("The signed identity is missing or not valid.") from error

@@ -20,7 +20,8 @@ _SERVER_SETTINGS = (
     "-c statement_timeout=10000 -c lock_timeout=3000 -c idle_in_transaction_session_timeout=15000"
     " -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=2 -c tcp_user_timeout=10000"
 )
-
+# read_only_sql_transaction, admin_shutdown, crash_shutdown, cannot_connect_now.
+_UNUSABLE_SERVER = frozenset({"25006", "57P01", "57P02", "57P03"})
 
 _autocommit_twins: WeakKeyDictionary[AsyncEngine, AsyncEngine] = WeakKeyDictionary()
 
@@ -64,6 +65,7 @@ def _engine(url: str, *, name: str, pool_size: int, **options: Any) -> AsyncEngi
         },
     )
     event.listen(made.sync_engine, "checkout", _refuse_closed)
+    event.listen(made.sync_engine, "handle_error", _invalidate_unusable)
     return made
 
 
@@ -87,9 +89,20 @@ def translate(error: Exception) -> errors.Error | None:
     # COPY raises the driver's own errors.
     if isinstance(error, (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, psycopg.OperationalError)):
         return errors.Unavailable("The database does not answer; try again.", code="database_unavailable")
+    if isinstance(error, psycopg.Error) and error.sqlstate in _UNUSABLE_SERVER:
+        return errors.Unavailable("The database does not accept writes now; try again.", code="database_unavailable")
     if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
         return errors.Unavailable("The database connection was lost; try again.", code="database_unavailable")
     return None
+
+
+def _invalidate_unusable(context: exc.ExceptionContext) -> None:
+    """Let the pool replace a connection to a server that shuts down or only reads, as a former primary does.
+
+    The pool's other idle connections are replaced as well: they lead to the same server.
+    """
+    if getattr(context.original_exception, "sqlstate", None) in _UNUSABLE_SERVER:
+        context.is_disconnect = True
 
 
 def _refuse_closed(connection: Any, record: object, fairy: object) -> None:

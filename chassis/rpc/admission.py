@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ import grpc
 
 from chassis import errors, identity, logs
 from chassis.rpc import credentials, metadata
+
+logger = logging.getLogger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -43,11 +46,15 @@ class Admission:
         self._is_encrypted = is_encrypted
 
     def admit(self, context: Context, rpc: Rpc) -> None:
-        """Set the identity and request id of the call. Raise `Unauthenticated` or `PermissionDenied`."""
+        """Set the identity and request id of the call. Raise an error for a call that may not pass.
+
+        A refused signature of a service is `Unavailable` (`identity_refused`): its cause is a key or a clock, and
+        `Unauthenticated` would sign the user out. A call without a signature is `Unauthenticated`.
+        """
         sent = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
         logs.request_id.set(sent.get(metadata.REQUEST_ID, ""))
         token = sent.get(metadata.AUTHORIZATION, "").removeprefix("Bearer ")
-        service = self._verifier.service(token, rpc.owner)
+        service = self._service(token, rpc)
         if self._is_encrypted and (shown := credentials.peer(context.auth_context())) != service:
             raise errors.Unauthenticated(
                 f"The call is signed by {service}, the certificate is of {shown or 'nobody'}.",
@@ -58,3 +65,15 @@ class Admission:
         user_token = sent.get(metadata.USER_IDENTITY, "")
         user = self._verifier.user(user_token) if user_token else None
         identity.current.set(identity.Caller(service=service, user=user, user_token=user_token))
+
+    def _service(self, token: str, rpc: Rpc) -> str:
+        try:
+            return self._verifier.service(token, rpc.owner)
+        except errors.Unauthenticated as error:
+            if not token:
+                raise
+            cause = repr(error.__cause__)[:300]
+            logger.error("service identity refused", extra={"rpc": rpc.name, "cause": cause})  # noqa: TRY400
+            raise errors.Unavailable(
+                "The identity of the calling service was refused; try again.", code="identity_refused"
+            ) from error

@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -70,3 +71,31 @@ async def test_unreachable_database_is_unavailable() -> None:
         await in_transaction(engine)
     assert isinstance(postgres.translate(caught.value), errors.Unavailable)
     await engine.dispose()
+
+
+@pytest.mark.parametrize("use_twin", [False, True])
+async def test_a_server_that_became_read_only_is_unavailable_and_its_connection_is_replaced(
+    engine: AsyncEngine, use_twin: bool
+) -> None:
+    used = postgres.autocommit(engine) if use_twin else engine
+    pid, read_only, write = (
+        sa.text("SELECT pg_backend_pid()"),
+        sa.text("SET default_transaction_read_only = on"),
+        sa.text("CREATE TABLE jobs.refused ()"),
+    )
+    async with used.connect() as conn:
+        demoted = await conn.scalar(pid)
+        await conn.execute(read_only)
+        await conn.commit()
+    with pytest.raises(sa.exc.DBAPIError) as caught:
+        async with used.connect() as conn:
+            await conn.execute(write)
+    assert isinstance(postgres.translate(caught.value), errors.Unavailable)
+    async with used.connect() as conn:
+        assert await conn.scalar(pid) != demoted
+        assert await conn.scalar(sa.text("SHOW default_transaction_read_only")) == "off"
+
+
+@pytest.mark.parametrize("sqlstate", ["25006", "57P01", "57P02", "57P03"])
+def test_driver_errors_of_an_unusable_server_are_unavailable(sqlstate: str) -> None:
+    assert isinstance(postgres.translate(psycopg.errors.lookup(sqlstate)()), errors.Unavailable)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import secrets
 import time
+from typing import Any, cast
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from chassis import errors, identity
+from chassis.rpc import admission
 
 SEEDS = {name: base64.urlsafe_b64encode(secrets.token_bytes(32)).rstrip(b"=").decode() for name in ("auth", "demo")}
 TRUST = ",".join(f"{name}:{identity.public_key(seed)}" for name, seed in SEEDS.items())
@@ -58,7 +60,7 @@ def test_other_services_cannot_sign_user_identities() -> None:
 @pytest.mark.parametrize(
     "claims",
     [
-        {"exp": int(time.time()) - 60},
+        {"exp": int(time.time()) - 90},
         {"iss": "auth"},
         {"aud": "user"},
         {"aud": "elsewhere"},
@@ -100,9 +102,44 @@ def test_two_keys_of_a_service_are_trusted_while_it_rotates() -> None:
 def test_cached_token_still_expires() -> None:
     verifier = identity.Verifier(TRUST)
     # Within the leeway, so that it is accepted once; and over before it can be accepted again.
-    token = forge("demo", exp=int(time.time()) - 8)
+    token = forge("demo", exp=int(time.time()) - 58)
     assert verifier.service(token, "jobs") == "demo"
     with pytest.raises(errors.Unauthenticated):
         for _ in range(1_000):
             verifier.service(token, "jobs")
             time.sleep(0.01)
+
+
+@pytest.mark.parametrize("skew", [11, 50])
+def test_clock_skew_between_hosts_refuses_no_token(skew: int) -> None:
+    now = int(time.time())
+    for token in (forge("demo", iat=now + skew, exp=now + skew + 60), forge("demo", iat=now - 120, exp=now - skew)):
+        assert identity.Verifier(TRUST).service(token, "jobs") == "demo"
+
+
+def test_a_token_without_an_end_is_refused() -> None:
+    with pytest.raises(errors.Unauthenticated):
+        identity.Verifier(TRUST).service(forge("demo", exp=None), "jobs")
+
+
+class Call:
+    """A call with metadata."""
+
+    def __init__(self, **sent: str) -> None:
+        self._sent = tuple(sent.items())
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        """Return what the caller sent."""
+        return self._sent
+
+
+def test_a_refused_service_signature_is_not_the_users_401(caplog: pytest.LogCaptureFixture) -> None:
+    guard = admission.Admission(identity.Verifier(TRUST), is_encrypted=False)
+    rpc = admission.Rpc(owner="jobs", name="GetJob", callers={"demo"})
+    expired = forge("demo", exp=int(time.time()) - 90)
+    with pytest.raises(errors.Unavailable) as refused:
+        guard.admit(cast("Any", Call(authorization=f"Bearer {expired}")), rpc)
+    assert refused.value.code == "identity_refused"
+    assert "service identity refused" in caplog.text
+    with pytest.raises(errors.Unauthenticated):
+        guard.admit(cast("Any", Call()), rpc)
