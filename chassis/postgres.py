@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 import psycopg
 import sqlalchemy as sa
 from sqlalchemy import event, exc
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from chassis import database_url, errors, tls
@@ -96,7 +97,7 @@ def translate(error: Exception) -> errors.Error | None:
     return None
 
 
-def _invalidate_unusable(context: exc.ExceptionContext) -> None:
+def _invalidate_unusable(context: ExceptionContext) -> None:
     """Let the pool replace a connection to a server that shuts down or only reads, as a former primary does.
 
     The pool's other idle connections are replaced as well: they lead to the same server.
