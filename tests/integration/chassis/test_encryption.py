@@ -187,8 +187,9 @@ async def test_identity_key_is_replaced_without_downtime(
     after = both.replace(f"demo:{identity.public_key(seeds['demo'])},", "")
     async with serving(certificate("jobs"), identity.Verifier(after)) as (target, _):
         await get_job(target, certificate("demo"), new)
-        with pytest.raises(errors.Unauthenticated):
+        with pytest.raises(errors.Unavailable) as refused:
             await get_job(target, certificate("demo"), signer("demo"))
+        assert refused.value.code == "identity_refused"
 
 
 async def test_certificates_are_replaced_while_calls_run(
