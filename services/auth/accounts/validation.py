@@ -17,6 +17,8 @@ NAME_LIMIT = 100
 USER_AGENT_LIMIT = 400
 CODE_LIMIT = 40
 
+_OTHER_DASHES = "\N{MINUS SIGN}\N{HYPHEN BULLET}\N{MODIFIER LETTER MINUS SIGN}"
+"""Dashes that Unicode does not call dashes."""
 _LOCAL_PART = re.compile(r"[a-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}")
 _DOMAIN_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -60,10 +62,12 @@ def check_password(password: str, *, email: str, field: str = "password") -> Non
 
 
 def clean_code(code: str) -> str:
-    """Return a code in lower case without spaces and hyphens; empty if it is too long or not ASCII."""
-    if len(code) > CODE_LIMIT or not code.isascii():
+    """Return a code in lower case without spaces, dashes and invisible characters; empty if it is too long or not ASCII."""
+    if len(code) > CODE_LIMIT:
         return ""
-    return code.replace(" ", "").replace("-", "").lower()
+    plain = unicodedata.normalize("NFKC", code)
+    cleaned = "".join(character for character in plain if not _separates(character)).lower()
+    return cleaned if cleaned.isascii() else ""
 
 
 def clean_name(name: str) -> str:
@@ -121,6 +125,15 @@ def _refuse_control_characters(text: str, field: str) -> None:
     # PostgreSQL rejects NUL in text, and the others have no place in displayed text.
     if any(map(_is_control, text)):
         raise errors.InvalidArgument(f"The {field} must not contain control characters.", field=field)
+
+
+def _separates(character: str) -> bool:
+    # Apps and mail programs copy codes with tabs, line ends, no-break spaces, soft hyphens, zero-width and bidi characters.
+    return (
+        character in _OTHER_DASHES
+        or unicodedata.category(character) in ("Zs", "Zl", "Zp", "Cf", "Pd")
+        or character.isspace()
+    )
 
 
 def _is_control(character: str) -> bool:

@@ -45,6 +45,35 @@ def test_recovery_codes_differ_and_match_in_any_spelling() -> None:
     assert codes.recovery_hash("ANOTHER", made[0]) != codes.recovery_hash(SECRET, made[0])
 
 
+@pytest.mark.parametrize(
+    "separator",
+    [
+        *(
+            "\t",
+            "\n",
+            "\r\n",
+            "\N{NO-BREAK SPACE}",
+            "\u2009",
+            "\u3000",
+            "\u200b",
+            "\ufeff",
+            "\u00ad",
+            "\u202c",
+            "\u2028",
+        ),
+        *("\u2010", "\u2011", "\N{EN DASH}", "\N{EM DASH}", "\N{MINUS SIGN}", "\ufe63", "\uff0d"),
+    ],
+)
+def test_spaces_dashes_and_invisible_characters_do_not_count(separator: str) -> None:
+    assert validation.clean_code(f"{separator}abcde{separator}FGH23{separator}") == "abcdefgh23"
+    assert validation.clean_code(f"081{separator}804") == "081804"
+
+
+def test_full_width_digits_count_as_digits() -> None:
+    assert validation.clean_code("\uff10\uff18\uff11 \uff18\uff10\uff14") == "081804"
+    assert validation.clean_code("٠٨١٨٠٤") == ""
+
+
 @pytest.mark.parametrize("typed", ["x" * 41, "é", "\x00" * 1000])
 def test_an_impossible_code_is_cleaned_to_nothing(typed: str) -> None:
     cleaned = validation.clean_code(typed)
