@@ -235,11 +235,11 @@ def json_from_proto(message: struct_pb2.Struct, field: str, max_bytes: int) -> d
     """Return a JSON object. Raises `InvalidArgument` above `max_bytes`, or with NUL characters: PostgreSQL cannot store them."""
     try:
         value: dict[str, Any] = json_format.MessageToDict(message)
-        text = json.dumps(value, allow_nan=False)
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
     except ValueError:
         raise errors.InvalidArgument(f"{field} must be JSON: no infinite numbers, no NaN.", field=field) from None
     # The message can be larger than the JSON text, and calls carry the message.
-    if max(len(text), message.ByteSize()) > max_bytes:
+    if max(len(text.encode()), message.ByteSize()) > max_bytes:
         raise errors.InvalidArgument(f"{field} must be at most {max_bytes} bytes of JSON.", field=field)
     # Escaped backslashes are removed first: a text may mention \\u0000.
     if "\\u0000" in text.replace("\\\\", ""):

@@ -52,6 +52,8 @@ def register_request(kind: str = KIND, **schedule: Any) -> jobs_service_pb2.Regi
         ({"owner_id": "me"}, "owner_id"),
         ({"owner_id": "{" + ID + "}"}, "owner_id"),
         ({"payload": payload(text="x" * 256 * 1024)}, "payload"),
+        ({"payload": payload(text="é" * 128 * 1024)}, "payload"),
+        ({"payload": payload(text="a\N{GRINNING FACE}\0")}, "payload"),
         ({"payload": payload(text="a\x00b")}, "payload"),
         ({"payload": payload(n=float("nan"))}, "payload"),
         ({"payload": payload(n=float("inf"))}, "payload"),
