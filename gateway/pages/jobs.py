@@ -69,8 +69,10 @@ class Jobs:
         try:
             page = await self._container.jobs.list_jobs(asked, user=visitor.identity)
         except errors.InvalidArgument:
-            # A page of other filters, or of another release: there is nothing older to show.
-            return redirects.see(filters.address(PATH), secure=self._secure)
+            # A page of other filters or of another release has nothing older to show. An invalid kind has no jobs.
+            if filters.page_token:
+                return redirects.see(filters.address(PATH), secure=self._secure)
+            return visitor.show("jobs", PATH, {"demo": demo, **_listing(filters, jobs_service_pb2.ListJobsResponse())})
         except errors.Unavailable:
             return visitor.show("jobs", PATH, {"demo": demo, **_listing(filters, None)}, status=503)
         return visitor.show("jobs", PATH, {"demo": demo, **_listing(filters, page)})

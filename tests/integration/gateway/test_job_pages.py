@@ -104,6 +104,12 @@ async def test_filters_select_jobs(account: Account, jobs_api: JobsApi, kind: st
     assert "No job is like that" in (await look(account, "/jobs?state=failed")).text
     lost = await account.http.get("/jobs?state=active&page_token=nonsense", headers=HTML)
     assert (lost.status_code, lost.headers["location"]) == (303, "/jobs?state=active")
+    for odd in ("nonsense", "No%20Kind", "demo.", "%C3%A9", "x" * 101):
+        page = await account.http.get(f"/jobs?kind={odd}", headers=HTML)
+        assert page.status_code == 200
+        assert "No job is like that" in page.text
+        lost = await account.http.get(f"/jobs?kind={odd}&page_token=nonsense", headers=HTML)
+        assert (lost.status_code, lost.headers["location"]) == (303, f"/jobs?kind={odd[:100].replace('%20', '+')}")
 
 
 async def test_job_page_shows_state_and_history(account: Account, jobs_api: JobsApi, kind: str) -> None:
