@@ -34,6 +34,7 @@ from gateway.middleware import (
     access_log,
     body_limit,
     cookie_renewal,
+    head,
     headers,
     rate_limits,
     request_id,
@@ -66,6 +67,7 @@ def create(
     responder = problems.ErrorResponder(error_page)
     responder.install(app)
     # Requests pass the last one added first.
+    app.add_middleware(head.Head)
     app.add_middleware(body_limit.BodyLimit, responder=responder)
     app.add_middleware(same_origin.SameOrigin, public_origin=container.settings.public_origin, responder=responder)
     app.add_middleware(rate_limits.RateLimit, limits=container.settings.rate_limits, responder=responder)

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from chassis import errors, logs
+from gateway.middleware import head
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +123,10 @@ def _of_path(request: Request, problem: Problem) -> Problem:
     """Name the methods of all routes of a path, as the document has them: the router names those of the first one alone."""
     path = _API + getattr(request.scope.get("route"), "path", "")
     documented = request.app.openapi()["paths"].get(path)
-    return replace(problem, headers={"Allow": ", ".join(map(str.upper, documented))}) if documented else problem
+    if not documented:
+        return problem
+    implied = ["HEAD"] if "get" in documented and head.is_answered(request.url.path) else []
+    return replace(problem, headers={"Allow": ", ".join([*map(str.upper, documented), *implied])})
 
 
 def _wants_page(request: Request) -> bool:

@@ -151,6 +151,7 @@ async def test_http_errors_are_problems(account: Account) -> None:
     wrong_method = await http.get("/api/v1/demo/enable")
     assert problem(wrong_method) == (405, "method_not_allowed")
     assert wrong_method.headers["allow"] == "POST"
+    assert (await http.put("/api/v1/demo/status")).headers["allow"] == "GET, HEAD"
     malformed = await http.post("/api/v1/demo/enable", content=b"{", headers=json_type)
     assert problem(malformed) == (400, "malformed_json")
     not_utf8 = await http.post("/api/v1/demo/enable", content=b'"\xff"', headers=json_type)

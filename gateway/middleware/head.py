@@ -1,0 +1,39 @@
+"""Answers HEAD wherever GET is answered (RFC 9110, 9.3.2)."""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_NOT_ANSWERED = ("/events", "/events/poll", "/callback")
+"""Ends of paths whose GET holds a request open or changes state: HEAD remains a 405 there."""
+
+
+def is_answered(path: str) -> bool:
+    """Return whether HEAD is answered where GET is."""
+    return not path.endswith(_NOT_ANSWERED)
+
+
+class Head:
+    """Handles HEAD as GET and sends the headers only."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != "http" or scope["method"] != "HEAD" or not is_answered(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+
+        async def send_without_body(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        # A copy, because the server reads the method again when the response is sent.
+        inner = {**scope, "method": "GET"}
+        try:
+            await self._app(inner, receive, send_without_body)
+        finally:
+            # The outer middleware reads what the router adds.
+            scope.update({**inner, "method": "HEAD"})

@@ -1,0 +1,53 @@
+"""HEAD is answered like GET, without the body."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from tests.integration.gateway.conftest import Account
+
+PATHS = (
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/openapi.json",
+    "/docs",
+    "/login",
+    "/dashboard",
+    "/jobs",
+    "/nowhere",
+    "/api/v1/nowhere",
+    "/api/v1/auth/me",
+    "/api/v1/jobs",
+    "/api/v1/demo/status",
+    "/api/v1/connections",
+    "/api/demo/status",
+)
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_head_has_the_status_and_headers_of_get(account: Account, path: str) -> None:
+    got, asked = await account.http.get(path), await account.http.head(path)
+    assert asked.status_code == got.status_code
+    assert asked.content == b""
+    names = {"content-type", "cache-control", "location", "allow"}
+    assert {name: asked.headers.get(name) for name in names} == {name: got.headers.get(name) for name in names}
+    assert "content-length" in asked.headers
+    # The connection remains usable.
+    assert (await account.http.get("/healthz")).status_code == 200
+
+
+async def test_head_of_a_call_that_only_posts_names_post(account: Account) -> None:
+    refused = await account.http.head("/api/v1/demo/enable")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
+
+
+@pytest.mark.parametrize("path", ["/events", "/events/poll", "/connections/youtube/callback"])
+async def test_head_neither_opens_a_stream_nor_finishes_a_consent(account: Account, path: str) -> None:
+    assert (await account.http.head(f"/api/v1{path}")).status_code == 405
+
+
+async def test_head_needs_a_session_where_get_does(url: str) -> None:
+    async with httpx.AsyncClient(base_url=url) as nobody:
+        assert (await nobody.head("/api/v1/jobs")).status_code == 401
