@@ -125,8 +125,10 @@ def _of_path(request: Request, problem: Problem) -> Problem:
     documented = request.app.openapi()["paths"].get(path)
     if not documented:
         return problem
-    implied = ["HEAD"] if "get" in documented and head.is_answered(request.url.path) else []
-    return replace(problem, headers={"Allow": ", ".join([*map(str.upper, documented), *implied])})
+    methods = ", ".join(map(str.upper, documented))
+    if head.is_answered(request.url.path):
+        methods = methods.replace("GET", "GET, HEAD")
+    return replace(problem, headers={"Allow": methods})
 
 
 def _wants_page(request: Request) -> bool:

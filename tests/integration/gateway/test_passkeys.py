@@ -100,7 +100,7 @@ async def test_a_passkey_is_named_and_removed_over_the_api(mina: Account) -> Non
     assert renamed.json()["passkey"]["name"] == "Key"
     shown = (await mina.http.get(f"{BASE}/passkeys")).json()
     assert (shown["available"], shown["limit"], [one["name"] for one in shown["passkeys"]]) == (True, 10, ["Key"])
-    assert (await mina.http.options(f"{BASE}/passkeys")).headers["allow"] == "GET, POST"
+    assert (await mina.http.options(f"{BASE}/passkeys")).headers["allow"] == "GET, HEAD, POST"
     assert (await mina.http.patch(path, json={"name": " "})).status_code == 422
     assert [(await mina.http.delete(path)).status_code for _ in range(2)] == [204, 404]
     assert (await mina.http.delete(f"{BASE}/passkeys/x")).status_code == 404
