@@ -15,7 +15,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from chassis import errors, logs
-from gateway.middleware import head
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +45,8 @@ _STATUSES_BY_CODE = {
 }
 _CODES_BY_STATUS = {400: "malformed_json", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 _API = "/api/v1"
+_WITHOUT_HEAD = ("/events", "/events/poll", "/callback")
+"""Ends of paths whose GET holds a request open or changes state: HEAD is a 405 there."""
 _INTERNAL_DETAIL = "Something went wrong on our side. If it happens again, tell us the request id."
 
 
@@ -119,6 +120,11 @@ class ErrorResponder:
             app.add_exception_handler(kind, self)
 
 
+def answers_head(path: str) -> bool:
+    """Return whether HEAD is answered where GET is."""
+    return not path.endswith(_WITHOUT_HEAD)
+
+
 def _of_path(request: Request, problem: Problem) -> Problem:
     """Name the methods of all routes of a path, as the document has them: the router names those of the first one alone."""
     path = _API + getattr(request.scope.get("route"), "path", "")
@@ -126,7 +132,7 @@ def _of_path(request: Request, problem: Problem) -> Problem:
     if not documented:
         return problem
     methods = ", ".join(map(str.upper, documented))
-    if head.is_answered(request.url.path):
+    if answers_head(request.url.path):
         methods = methods.replace("GET", "GET, HEAD")
     return replace(problem, headers={"Allow": methods})
 

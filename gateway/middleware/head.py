@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_NOT_ANSWERED = ("/events", "/events/poll", "/callback")
-"""Ends of paths whose GET holds a request open or changes state: HEAD remains a 405 there."""
-
-
-def is_answered(path: str) -> bool:
-    """Return whether HEAD is answered where GET is."""
-    return not path.endswith(_NOT_ANSWERED)
+from gateway import problems
 
 
 class Head:
@@ -21,7 +15,7 @@ class Head:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
-        if scope["type"] != "http" or scope["method"] != "HEAD" or not is_answered(scope["path"]):
+        if scope["type"] != "http" or scope["method"] != "HEAD" or not problems.answers_head(scope["path"]):
             await self._app(scope, receive, send)
             return
 
