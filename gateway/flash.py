@@ -81,7 +81,7 @@ MESSAGES: Mapping[str, Flash] = {
         kind="error", message="What the job had done is still being undone. Please try again shortly."
     ),
     "job_of_the_same": Flash(kind="error", message="Another job of the same sort is under way."),
-    "job_not_ready": Flash(kind="error", message="The job has not begun yet. Please try again in a moment."),
+    "job_not_ready": Flash(kind="error", message="The job is not submitted yet. Please try again in a moment."),
     "job_unavailable": Flash(
         kind="error", message="Jobs cannot be reached right now, so nothing was changed. Please try again in a moment."
     ),

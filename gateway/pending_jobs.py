@@ -1,7 +1,7 @@
-"""Jobs that a service has accepted and not yet submitted: they are shown as pending instead of not found.
+"""Finds jobs that a service has accepted and not yet submitted, and shows them as pending.
 
-A service answers once its own transaction is committed. It submits the job beside that, usually within milliseconds, or when
-the jobs service is up again.
+A service responds once its own transaction is committed. The relay submits the job afterwards: usually within milliseconds, or
+when the jobs service is up again.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from gateway.stream import sources
 from repruv.jobs.v1 import job_pb2
 
 PAUSES = (0.01, 0.03, 0.1, 0.3, 0.6)
+"""Seconds between the tries of `PendingJobs.wait`."""
 
 Answer = TypeVar("Answer")
 
 
 class PendingJobs:
-    """Finds a job in the jobs service, or in the moving resource that names it."""
+    """Finds a job in the jobs service, or in the resource whose state it moves."""
 
     def __init__(self, jobs: clients.Jobs, kinds: sources.Sources) -> None:
         self._jobs = jobs
@@ -48,7 +49,7 @@ class PendingJobs:
                     return await call()
             await asyncio.sleep(pause)
         raise errors.Unavailable(
-            "This job was accepted and has not begun; try again in a moment.", code="job_not_ready"
+            "This job was accepted and is not submitted yet; try again in a moment.", code="job_not_ready"
         )
 
     async def _accepted(self, job_id: str, user: str) -> job_pb2.JobSpec | None:

@@ -28,7 +28,7 @@ class FencedTransaction(Generic[R, A]):
         self._tx = tx
         self._fence = fence
         self.resource = resource
-        """The resource as it stands in this transaction."""
+        """The resource in its state within this transaction."""
         self.is_done = False
         """Whether an earlier attempt has moved the state already: there is nothing to do."""
         self.takes_attempt = False

@@ -47,7 +47,7 @@ class Settler(Generic[R, A]):
         self._submitter = submitter
 
     async def settle(self, update: JobUpdate) -> R:
-        """Apply a job update; return the resource as it stands then."""
+        """Apply a job update; return the resource after it."""
         async with self._single.connect() as conn:
             resource = await self._rows.get(conn, update.key)
         return await self._apply(resource, update)

@@ -53,14 +53,14 @@ async def list_jobs(
     page_token: PageToken = "",
 ) -> Response:
     """Return jobs across owners, newest first."""
-    asked = jobs_service_pb2.ListJobsRequest(
+    rpc_request = jobs_service_pb2.ListJobsRequest(
         owner_id=owner_id,
         states=[_STATES[name] for name in status],
         kinds=kind,
         page_size=page_size(page_size_),
         page_token=page_token,
     )
-    page = await gateway.jobs.list_jobs(asked, user=session.identity)
+    page = await gateway.jobs.list_jobs(rpc_request, user=session.identity)
     return answer({"jobs": [engine.owned_job(job) for job in page.jobs], "next_page_token": page.next_page_token})
 
 

@@ -41,7 +41,7 @@ async def list_users(
 async def get_user(user_id: UserId, session: SignedIn, gateway: Gateway) -> Response:
     """Return an account and its active sessions."""
     found = await gateway.admin.get_user(user_id, user=session.identity)
-    shown = [views.session(login, current_id=session.session_id) for login in found.sessions]
+    shown = [views.session(auth_session, current_id=session.session_id) for auth_session in found.sessions]
     return answer({"user": views.user(found.user), "sessions": shown})
 
 
@@ -87,7 +87,7 @@ async def revoke_user_sessions(
     """End one session of an account, or all. 403 `reauthentication_required`."""
     wanted = _session_id(body.session_id) if body and body.session_id else ""
     count = await gateway.admin.revoke_user_sessions(user_id, wanted, user=session.identity)
-    gateway.sessions.revoked(user_id, {wanted} if wanted else None)
+    gateway.sessions.forget_revoked(user_id, {wanted} if wanted else None)
     return answer({"revoked_count": count})
 
 
@@ -130,16 +130,16 @@ async def list_security_events(
     page_token: PageToken = "",
 ) -> Response:
     """Return security events, newest first."""
-    asked = admin_service_pb2.ListSecurityEventsRequest(
+    rpc_request = admin_service_pb2.ListSecurityEventsRequest(
         user_id=user_id, kinds=kind, page_size=page_size(page_size_), page_token=page_token
     )
-    page = await gateway.admin.list_security_events(asked, user=session.identity)
+    page = await gateway.admin.list_security_events(rpc_request, user=session.identity)
     events = [views.security_event(event) for event in page.events]
     return answer({"events": events, "next_page_token": page.next_page_token})
 
 
 def _ended(gateway: Gateway, changed: auth_pb2.User) -> Response:
-    gateway.sessions.revoked(changed.user_id, None)
+    gateway.sessions.forget_revoked(changed.user_id, None)
     return answer({"user": views.user(changed)})
 
 

@@ -42,7 +42,7 @@ async def register(body: schemas_auth.Registration, request: Request, gateway: G
         return answer({"message": EMAIL_SENT}, 202)
     await gateway.end_previous_session(request)
     response = answer({"user": views.user(made.user)}, 201)
-    gateway.cookie.put(response, made.token, made.session)
+    gateway.cookie.set(response, made.token, made.session)
     return response
 
 
@@ -120,7 +120,7 @@ async def logout(request: Request, gateway: Gateway) -> Response:
         await gateway.auth.revoke_session(session.session_id, reason="logout", user=session.identity)
     except errors.Unauthenticated:
         return response
-    gateway.sessions.revoked(session.user_id, {session.session_id})
+    gateway.sessions.forget_revoked(session.user_id, {session.session_id})
     return response
 
 
@@ -135,5 +135,5 @@ async def signed_in_by(request: Request, gateway: Gateway, signed_in: clients.Si
     await gateway.end_previous_session(request)
     shown = views.session(signed_in.session, current_id=signed_in.session.session_id)
     response = answer({"user": views.user(signed_in.user), "session": shown})
-    gateway.cookie.put(response, signed_in.token, signed_in.session)
+    gateway.cookie.set(response, signed_in.token, signed_in.session)
     return response

@@ -31,11 +31,11 @@ async def list_connections(session: SignedIn, gateway: Gateway) -> Response:
 
 @router.get(
     "/{platform}",
-    summary="How a connection stands",
+    summary="Get a connection",
     responses=documented(200, views.Connection, "The connection.", 404),
 )
 async def get_connection(platform: str, session: SignedIn, gateway: Gateway) -> Response:
-    """Answer how a connection stands."""
+    """Return a connection."""
     return answer(views.connection(await gateway.connections.get_connection(platform, user=session.identity)))
 
 

@@ -36,10 +36,10 @@ async def list_content(
     order_by: Order = "newest",
 ) -> Response:
     """Return visible content items."""
-    asked = demo_service_pb2.ListContentRequest(
+    rpc_request = demo_service_pb2.ListContentRequest(
         page_size=page_size(page_size_), page_token=page_token, order_by=order_by
     )
-    return answer(views.content(await gateway.demo.list_content(asked, user=session.identity)))
+    return answer(views.content(await gateway.demo.list_content(rpc_request, user=session.identity)))
 
 
 @router.get(
@@ -58,7 +58,7 @@ async def list_interactions(
     content_id: schemas.Text = "",
 ) -> Response:
     """Return visible interactions, newest first."""
-    asked = demo_service_pb2.ListInteractionsRequest(
+    rpc_request = demo_service_pb2.ListInteractionsRequest(
         page_size=page_size(page_size_),
         page_token=page_token,
         kind=kind or "",
@@ -66,4 +66,4 @@ async def list_interactions(
         needs_reply=needs_reply,
         content_id=content_id,
     )
-    return answer(views.interactions(await gateway.demo.list_interactions(asked, user=session.identity)))
+    return answer(views.interactions(await gateway.demo.list_interactions(rpc_request, user=session.identity)))

@@ -24,10 +24,10 @@ router = APIRouter(prefix="/demo", tags=["demo"])
 async def enable(
     request: Request, session: SignedIn, gateway: Gateway, body: schemas.EnableDemo | None = None
 ) -> Response:
-    """Ask for demo data. The answer comes at once; the job makes the data, and its events tell how it stands."""
+    """Enable demo mode. The response comes at once; a job creates the data, and its events show the progress."""
     key = idempotency.idempotency_key(request.headers.get("idempotency-key"))
     options = body or schemas.EnableDemo.model_construct()
-    asked = demo_service_pb2.EnableDemoRequest(
+    rpc_request = demo_service_pb2.EnableDemoRequest(
         profile_type=options.profile_type,
         niche=options.niche,
         content_count=options.content_count,
@@ -35,7 +35,7 @@ async def enable(
         idempotency_key=key,
         expire_after=Duration(seconds=options.expires_in_seconds) if options.expires_in_seconds else None,
     )
-    response = await gateway.demo.enable_demo(asked, user=session.identity)
+    response = await gateway.demo.enable_demo(rpc_request, user=session.identity)
     return accepted(views.demo_accepted(response.demo, response.job_id), response.job_id, replayed=response.replayed)
 
 
@@ -47,15 +47,15 @@ async def enable(
     responses=documented(202, views.DemoAccepted, "Accepted; `Location` is the job.", 400, 403, 409),
 )
 async def disable(request: Request, session: SignedIn, gateway: Gateway) -> Response:
-    """Ask to remove the demo data. It is out of sight at once; the job removes it."""
+    """Disable demo mode. The data is hidden at once; a job deletes it."""
     key = idempotency.idempotency_key(request.headers.get("idempotency-key"))
     response = await gateway.demo.disable_demo(idempotency_key=key, user=session.identity)
     return accepted(views.demo_accepted(response.demo, response.job_id), response.job_id, replayed=response.replayed)
 
 
-@router.get("/status", summary="How demo mode stands", responses=documented(200, views.DemoStatus, "As it stands."))
+@router.get("/status", summary="Get demo mode", responses=documented(200, views.DemoStatus, "The current state."))
 async def status(session: SignedIn, gateway: Gateway) -> Response:
-    """Answer how demo mode stands, with the progress of the job that moves it."""
+    """Return the state of demo mode, with the progress of its job."""
     found = await gateway.demo.get_demo(user=session.identity)
     return answer(views.demo_status(found.demo, found.job if found.HasField("job") else None))
 
@@ -66,6 +66,6 @@ async def status(session: SignedIn, gateway: Gateway) -> Response:
     responses=documented(200, views.DemoStatus, "Disabled.", 403, 409),
 )
 async def dismiss(session: SignedIn, gateway: Gateway) -> Response:
-    """Set a failed demo mode back to disabled."""
+    """Move a failed demo mode to disabled."""
     dismissed = await gateway.demo.dismiss_demo(user=session.identity)
     return answer(views.demo_status(dismissed.demo, None))

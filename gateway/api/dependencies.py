@@ -39,13 +39,13 @@ _ALWAYS = (401, 422, 429, 503, 504)
 # Dependencies are coroutines also where they wait for nothing: FastAPI runs plain functions in a thread, which costs more.
 
 
-async def parts_of(request: Request) -> Container:
+async def container_of(request: Request) -> Container:
     """Return the container."""
     found: Container = request.app.state.container
     return found
 
 
-Gateway = Annotated[Container, Depends(parts_of)]
+Gateway = Annotated[Container, Depends(container_of)]
 
 
 async def signed_in(request: Request, gateway: Gateway) -> sessions.Session:
@@ -59,9 +59,9 @@ PageSize = Annotated[int, Query(alias="page_size", ge=1, description="More than 
 PageToken = Annotated[schemas.Text, Query(description="`next_page_token` of the previous page.")]
 
 
-def page_size(asked: int) -> int:
+def page_size(requested: int) -> int:
     """Bound a page size."""
-    return min(asked, 100)
+    return min(requested, 100)
 
 
 async def job_id(job_id: str) -> str:

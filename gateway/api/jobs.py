@@ -1,4 +1,4 @@
-"""Jobs: how each long operation stands, and what can be done about it."""
+"""Jobs: their state and history, and the actions on them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def list_jobs(
     page_token: PageToken = "",
 ) -> Response:
     """Return the user's jobs, newest first."""
-    asked = jobs_service_pb2.ListJobsRequest(
+    rpc_request = jobs_service_pb2.ListJobsRequest(
         owner_id=session.user_id,
         states=[_STATES[name] for name in status],
         kinds=kind,
@@ -38,15 +38,13 @@ async def list_jobs(
         page_size=page_size(page_size_),
         page_token=page_token,
     )
-    return answer(views.jobs(await gateway.jobs.list_jobs(asked, user=session.identity)))
+    return answer(views.jobs(await gateway.jobs.list_jobs(rpc_request, user=session.identity)))
 
 
-@router.get("/{job_id}", summary="How a job stands", responses=documented(200, views.Job, "The job.", 404))
-@router.get(
-    "/{job_id}/status", summary="How a job stands (same)", responses=documented(200, views.Job, "The job.", 404)
-)
+@router.get("/{job_id}", summary="Get a job", responses=documented(200, views.Job, "The job.", 404))
+@router.get("/{job_id}/status", summary="Get a job (same)", responses=documented(200, views.Job, "The job.", 404))
 async def get_job(job_id: JobId, request: Request, session: SignedIn, gateway: Gateway) -> Response:
-    """Answer how a job stands. With `If-None-Match` a job that has not changed costs an empty 304."""
+    """Return a job. With `If-None-Match` the response for an unchanged job is an empty 304."""
     job = await gateway.pending_jobs.get_job(job_id, user=session.identity)
     headers = _cache_headers(job)
     if _matches(request.headers.get("if-none-match", ""), headers["ETag"]):
@@ -56,13 +54,13 @@ async def get_job(job_id: JobId, request: Request, session: SignedIn, gateway: G
 
 @router.get(
     "/{job_id}/history",
-    summary="What happened to a job",
+    summary="Get the history of a job",
     responses=documented(200, views.JobHistory, "Its attempts and transitions, oldest first.", 404),
 )
 async def get_job_history(job_id: JobId, session: SignedIn, gateway: Gateway) -> Response:
     """Return a job's attempts and transitions."""
-    ask = partial(gateway.jobs.get_job_history, job_id, user=session.identity)
-    found = await gateway.pending_jobs.wait(job_id, ask, user=session.identity)
+    call = partial(gateway.jobs.get_job_history, job_id, user=session.identity)
+    found = await gateway.pending_jobs.wait(job_id, call, user=session.identity)
     return answer(views.job_history(job_id, found))
 
 
@@ -74,8 +72,8 @@ async def get_job_history(job_id: JobId, session: SignedIn, gateway: Gateway) ->
 )
 async def cancel_job(job_id: JobId, session: SignedIn, gateway: Gateway) -> Response:
     """Stop a job: at once if no worker holds it, else by asking the worker."""
-    ask = partial(gateway.jobs.cancel_job, job_id, user=session.identity)
-    found = await gateway.pending_jobs.wait(job_id, ask, user=session.identity)
+    call = partial(gateway.jobs.cancel_job, job_id, user=session.identity)
+    found = await gateway.pending_jobs.wait(job_id, call, user=session.identity)
     return answer(views.job(found), 202)
 
 
@@ -87,8 +85,8 @@ async def cancel_job(job_id: JobId, session: SignedIn, gateway: Gateway) -> Resp
 )
 async def retry_job(job_id: JobId, session: SignedIn, gateway: Gateway) -> Response:
     """Reopen a failed or cancelled job with a fresh budget of attempts."""
-    ask = partial(gateway.jobs.retry_job, job_id, user=session.identity)
-    found = await gateway.pending_jobs.wait(job_id, ask, user=session.identity)
+    call = partial(gateway.jobs.retry_job, job_id, user=session.identity)
+    found = await gateway.pending_jobs.wait(job_id, call, user=session.identity)
     return answer(views.job(found), 202)
 
 

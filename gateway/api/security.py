@@ -54,7 +54,7 @@ async def change_password(
         current=body.current_password, new=body.new_password, client=client_info(request), user=session.identity
     )
     response = refreshed(request, gateway, changed, revoked_count=changed.revoked_count)
-    gateway.sessions.revoked(session.user_id, None)
+    gateway.sessions.forget_revoked(session.user_id, None)
     return response
 
 

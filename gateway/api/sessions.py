@@ -17,7 +17,7 @@ router = APIRouter(prefix="/auth/sessions", tags=["sessions"])
 async def list_sessions(session: SignedIn, gateway: Gateway) -> Response:
     """Return the user's active sessions, most recently used first."""
     found = await gateway.auth.list_sessions(user=session.identity)
-    return answer({"sessions": [views.session(login, current_id=session.session_id) for login in found]})
+    return answer({"sessions": [views.session(auth_session, current_id=session.session_id) for auth_session in found]})
 
 
 @router.post(
@@ -32,7 +32,7 @@ async def revoke_all_sessions(
     """End the user's sessions everywhere, this one included by default. 403 `reauthentication_required`."""
     kept = session.session_id if body and body.keep_current else ""
     await gateway.auth.revoke_all_sessions(except_session_id=kept, user=session.identity)
-    gateway.sessions.revoked(session.user_id, None)
+    gateway.sessions.forget_revoked(session.user_id, None)
     return _ended(gateway, is_current=not kept)
 
 
@@ -49,7 +49,7 @@ async def revoke_session(session_id: SessionId, session: SignedIn, gateway: Gate
     """
     is_current = session_id == session.session_id
     await gateway.auth.revoke_session(session_id, reason="logout" if is_current else "", user=session.identity)
-    gateway.sessions.revoked(session.user_id, {session_id})
+    gateway.sessions.forget_revoked(session.user_id, {session_id})
     return _ended(gateway, is_current=is_current)
 
 

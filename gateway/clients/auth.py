@@ -69,11 +69,11 @@ class Auth(service.Client):
         return await self._validations(auth_service_pb2.ValidateSessionRequest(token=token, passive=passive))
 
     async def _validate(
-        self, asked: list[auth_service_pb2.ValidateSessionRequest]
+        self, requests: list[auth_service_pb2.ValidateSessionRequest]
     ) -> Sequence[auth_service_pb2.ValidateSessionResponse | Exception]:
-        if len(asked) == 1:
-            return [await self.call(self._stub.ValidateSession, asked[0], "")]
-        request = auth_service_pb2.ValidateSessionsRequest(sessions=asked)
+        if len(requests) == 1:
+            return [await self.call(self._stub.ValidateSession, requests[0], "")]
+        request = auth_service_pb2.ValidateSessionsRequest(sessions=requests)
         response = await self.call(self._stub.ValidateSessions, request, "")
         return [one.validated if one.HasField("validated") else sessions.SessionInvalid() for one in response.results]
 

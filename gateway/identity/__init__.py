@@ -1,1 +1,1 @@
-"""Who makes a request: sessions, their tokens, and the cookies that carry them."""
+"""Sessions of requests: their validation, and the cookies that carry their tokens."""

@@ -1,4 +1,4 @@
-"""Who makes a request: by bearer token, or else by cookie. One rule for the API, for pages and for streams."""
+"""Finds the session of a request by its bearer token or its cookie, for the API, pages and streams alike."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from gateway.identity.sessions import Session, Sessions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Authenticated:
-    """Whom a request was found to come from."""
+class Authentication:
+    """The session of a request, and whether its cookie carried the token."""
 
     session: Session
     by_cookie: bool
@@ -30,11 +30,11 @@ def bearer(request: HTTPConnection) -> str | None:
 
 
 async def session_of(request: HTTPConnection, sessions: Sessions, cookie: SessionCookie) -> Session:
-    """Return the session of a request: of its bearer token, else of its cookie. It is validated once a request.
+    """Return the session of the bearer token, or without one of the cookie.
 
-    Raises `Unauthenticated`, `Unavailable`.
+    Each request validates its session once. Raises `Unauthenticated`, `Unavailable`.
     """
-    if (known := found(request.scope)) is not None:
+    if (known := current(request.scope)) is not None:
         return known.session
     token = bearer(request)
     by_cookie = token is None
@@ -43,17 +43,17 @@ async def session_of(request: HTTPConnection, sessions: Sessions, cookie: Sessio
     if token is None:
         raise errors.Unauthenticated("Sign in first.")
     session = await sessions.validate(token)
-    request.scope["state"][_KEY] = Authenticated(session=session, by_cookie=by_cookie)
+    request.scope["state"][_KEY] = Authentication(session=session, by_cookie=by_cookie)
     return session
 
 
-def found(scope: Scope) -> Authenticated | None:
-    """Return the authenticated caller of a request; None before `session_of` or without a session."""
-    known: Authenticated | None = scope.get("state", {}).get(_KEY)
+def current(scope: Scope) -> Authentication | None:
+    """Return the authentication of a request; None before `session_of` or without a session."""
+    known: Authentication | None = scope.get("state", {}).get(_KEY)
     return known
 
 
 def is_by_cookie(request: HTTPConnection) -> bool:
-    """Whether the session of a request was found by its cookie."""
-    known = found(request.scope)
+    """Return whether the cookie of a request carried the session's token."""
+    known = current(request.scope)
     return known is not None and known.by_cookie

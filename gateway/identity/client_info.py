@@ -1,4 +1,4 @@
-"""What auth records about the client of a request."""
+"""The user agent and address that auth stores for each session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cookies that only the server reads: the session's token, a step of signing in, and the visit that forms are bound to."""
+"""Cookies that scripts cannot read: the session's token, the sign-in challenge, and the visit that binds forms to a browser."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _VISIT = re.compile(r"[\w-]{32}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Jar:
-    """A cookie by its plain name. Over TLS its name begins with `__Host-`: browsers then bind it to this host and to TLS."""
+class Cookie:
+    """An HTTP-only cookie. Over TLS its name begins with `__Host-`: browsers then bind it to this host and to TLS."""
 
     plain_name: str
     secure: bool
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """The name that browsers send."""
         return f"__Host-{self.plain_name}" if self.secure else self.plain_name
 
     def read(self, request: HTTPConnection) -> str | None:
-        """Return the value; None without the cookie, empty with several different values, since ours cannot be identified."""
+        """Return the value: None without the cookie, empty if the request has several different values."""
         found = {
             value.strip()
             for header in request.headers.getlist("cookie")
@@ -39,70 +39,70 @@ class Jar:
         return None if not found else found.pop() if len(found) == 1 else ""
 
     def set(self, response: Response, value: str, max_age: int | None) -> None:
-        """Set it for `max_age` seconds; None: until the browser is closed."""
+        """Set the cookie for `max_age` seconds; None: until the browser is closed."""
         response.set_cookie(
             self.name, value, max_age=max_age, path="/", secure=self.secure, httponly=True, samesite="lax"
         )
 
     def clear(self, response: Response) -> None:
-        """Delete it."""
+        """Delete the cookie."""
         self.set(response, "", 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionCookie:
-    """Return the cookie that carries a session's token."""
+    """The cookie that carries a session's token."""
 
     secure: bool
 
     @property
-    def jar(self) -> Jar:
-        """The cookie itself."""
-        return Jar(plain_name="session", secure=self.secure)
+    def cookie(self) -> Cookie:
+        """The underlying cookie."""
+        return Cookie(plain_name="session", secure=self.secure)
 
     @property
     def name(self) -> str:
-        """Its name."""
-        return self.jar.name
+        """The name that browsers send."""
+        return self.cookie.name
 
     def read(self, request: HTTPConnection) -> str | None:
         """Return the token of a request; None if it has none."""
-        return self.jar.read(request)
+        return self.cookie.read(request)
 
-    def put(self, response: Response, token: str, login: auth_pb2.Session) -> None:
-        """Set it: until the session ends at the latest if its user wants to be remembered, else until the browser is closed.
+    def set(self, response: Response, token: str, auth_session: auth_pb2.Session) -> None:
+        """Set the cookie: a remembered session keeps it until its absolute end, another one until the browser is closed.
 
-        Whether it has been idle for too long is the service's to judge. When that renews the session, the cookie is sent again.
+        Auth enforces the idle timeout. `CookieRenewal` sends the cookie again when auth has renewed the session.
         """
-        left = max(int(login.absolute_expire_time.seconds - time.time()), 0)
-        self.jar.set(response, token, left if login.is_remembered else None)
+        left = max(int(auth_session.absolute_expire_time.seconds - time.time()), 0)
+        self.cookie.set(response, token, left if auth_session.is_remembered else None)
 
     def clear(self, response: Response) -> None:
-        """Delete it."""
-        self.jar.clear(response)
+        """Delete the cookie."""
+        self.cookie.clear(response)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnonymousCookie:
-    """A random cookie of a browser that is not signed in. It proves nothing but that two requests are of one browser."""
+    """A random cookie of a browser that is not signed in. It proves only that two requests come from one browser."""
 
     secure: bool
 
     @property
-    def jar(self) -> Jar:
-        """The cookie itself."""
-        return Jar(plain_name="visit", secure=self.secure)
+    def cookie(self) -> Cookie:
+        """The underlying cookie."""
+        return Cookie(plain_name="visit", secure=self.secure)
 
     def read(self, request: HTTPConnection) -> str:
         """Return the value of a request; empty if it is missing or malformed."""
-        found = self.jar.read(request) or ""
+        found = self.cookie.read(request) or ""
         return found if _VISIT.fullmatch(found) else ""
 
-    def begin(self) -> str:
-        """Make a visit."""
+    def new_value(self) -> str:
+        """Return a new random value."""
         return secrets.token_urlsafe(24)
 
 
-def challenge(*, secure: bool) -> Jar:
+def challenge(*, secure: bool) -> Cookie:
     """Return the cookie that carries the challenge between the two steps of signing in."""
-    return Jar(plain_name="challenge", secure=secure)
+    return Cookie(plain_name="challenge", secure=secure)

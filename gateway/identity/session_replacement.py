@@ -24,7 +24,7 @@ class Revoker(Protocol):
 
 
 async def end_previous(request: Request, *, auth: Revoker, sessions: Sessions, cookie: SessionCookie) -> None:
-    """End the session whose cookie came with a sign-in request. Most sign-ins carry none."""
+    """End the session whose cookie a sign-in request carries. Most sign-ins carry none."""
     if not (token := cookie.read(request)):
         return
     try:
@@ -36,7 +36,7 @@ async def end_previous(request: Request, *, auth: Revoker, sessions: Sessions, c
         # The sign-in still succeeds. The previous session stays in the user's list and expires.
         logger.warning("previous session was not revoked", extra={"cause": error.code})
         return
-    sessions.revoked(previous.user_id, {previous.session_id})
+    sessions.forget_revoked(previous.user_id, {previous.session_id})
 
 
 def rotate_token(
@@ -44,7 +44,7 @@ def rotate_token(
     cookie: SessionCookie,
     response: Response,
     token: str,
-    login: auth_pb2.Session,
+    auth_session: auth_pb2.Session,
     *,
     by_cookie: bool,
 ) -> None:
@@ -52,6 +52,6 @@ def rotate_token(
 
     Other replicas forget the old token on the revocation event.
     """
-    sessions.refreshed(login.user_id, {login.session_id})
+    sessions.forget_refreshed(auth_session.user_id, {auth_session.session_id})
     if by_cookie:
-        cookie.put(response, token, login)
+        cookie.set(response, token, auth_session)

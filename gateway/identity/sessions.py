@@ -1,7 +1,7 @@
-"""Sessions: whose a cookie or bearer token is, remembered for seconds and forgotten at once when revoked.
+"""Validates session tokens by calls to auth, and caches the results for seconds.
 
-A cached session never outlives its validity: a received revocation (or one by this process) drops the entry, and
-a validation in flight meanwhile is not cached. While NATS is down no revocation arrives, so no session is cached.
+A revocation drops the cached session at once. It arrives as an event, or this replica itself makes it. A validation during which
+a revocation arrives is not cached. While NATS is away, revocations do not arrive and the cache is not used.
 """
 
 from __future__ import annotations
@@ -34,48 +34,49 @@ class Session:
 
     token: str = field(repr=False)
     user: auth_pb2.User
-    login: auth_pb2.Session
+    auth_session: auth_pb2.Session
     identity: str = field(repr=False)
     """Signed identity of the user, for calls to services."""
     identity_expires: float
     """Unix seconds."""
     is_renewed: bool = False
-    """Whether this very validation moved the session's end away."""
+    """Whether this validation renewed the session; False for a cached session."""
 
     @property
     def user_id(self) -> str:
-        """Whose session."""
+        """The user of the session."""
         return self.user.user_id
 
     @property
     def session_id(self) -> str:
-        """Which session; safe to show."""
-        return self.login.session_id
+        """The id of the session. It is no secret: pages may show it."""
+        return self.auth_session.session_id
 
     @property
     def expires(self) -> float:
-        """When it ends unless it is used before, in Unix seconds."""
+        """The time at which the session ends if nobody uses it, in Unix seconds."""
         ends = [
-            moment.ToNanoseconds() / 1e9 for moment in (self.login.idle_expire_time, self.login.absolute_expire_time)
+            moment.ToNanoseconds() / 1e9
+            for moment in (self.auth_session.idle_expire_time, self.auth_session.absolute_expire_time)
         ]
         return min((end for end in ends if end > 0), default=self.identity_expires)
 
 
 class Validator(Protocol):
-    """Who knows whose a token is."""
+    """The part of the auth service that validates tokens."""
 
     async def validate_session(self, token: str, *, passive: bool = False) -> auth_service_pb2.ValidateSessionResponse:
-        """Answer whose session a token is, or raise `Unauthenticated`."""
+        """Return the session of a token. Raises `Unauthenticated`."""
 
 
-Revoked = Callable[[str, Collection[str] | None], None]
-Refreshed = Callable[[str, Collection[str]], None]
+RevokedCallback = Callable[[str, Collection[str] | None], None]
+RefreshedCallback = Callable[[str, Collection[str]], None]
 REFRESHED = "refreshed"
-"""The reason of an event that ends nothing: the sessions live on under a new token, or with other facts about their user."""
+"""The reason of an event about sessions that continue: they have a new token, or the data of their user has changed."""
 
 
 class Sessions:
-    """Validates tokens."""
+    """Validates tokens, and caches sessions until they are revoked."""
 
     def __init__(self, auth: Validator, *, is_live: Callable[[], bool], clock: Callable[[], float] = time.time) -> None:
         """`is_live` returns whether revocations reach this process at the moment."""
@@ -84,8 +85,8 @@ class Sessions:
         self._clock = clock
         self._generation = 0
         self._cache: dict[bytes, tuple[Session, float]] = {}
-        self._on_revoked: list[Revoked] = []
-        self._on_refreshed: list[Refreshed] = []
+        self._on_revoked: list[RevokedCallback] = []
+        self._on_refreshed: list[RefreshedCallback] = []
 
     @property
     def is_live(self) -> bool:
@@ -93,54 +94,54 @@ class Sessions:
         return self._is_live()
 
     def subscribe(self, nats: bus.Bus) -> None:
-        """Hear of revocations, and start afresh when some may have been missed."""
+        """Subscribe to revocations, and clear the cache after each reconnect, because some may have been missed."""
         nats.subscribe("auth.events.*", self._on_event)
         nats.on_connected(self.forget_all)
 
-    def on_revoked(self, callback: Revoked) -> None:
-        """Call `callback(user_id, session_ids)` when sessions end before their time; None: perhaps all of the user's."""
+    def on_revoked(self, callback: RevokedCallback) -> None:
+        """Call `callback(user_id, session_ids)` when sessions are revoked; None: possibly all sessions of the user."""
         self._on_revoked.append(callback)
 
-    def on_refreshed(self, callback: Refreshed) -> None:
-        """Call `callback(user_id, session_ids)` when sessions live on and what was known of them may be wrong."""
+    def on_refreshed(self, callback: RefreshedCallback) -> None:
+        """Call `callback(user_id, session_ids)` when sessions continue and the cached data about them is outdated."""
         self._on_refreshed.append(callback)
 
     async def validate(self, token: str, *, passive: bool = False) -> Session:
         """Return the session of `token`. Raises `Unauthenticated` `session_invalid`, or `Unavailable`.
 
-        `passive` when nobody is there behind it: a page left open keeps no session alive.
+        A `passive` validation does not renew the session: an open page alone keeps no session alive.
         """
         if not _TOKEN.fullmatch(token):
             raise SessionInvalid()
         key = hashlib.sha256(token.encode()).digest()
-        if (remembered := self._recall(key)) is not None:
-            return remembered
+        if (cached := self._cached(key)) is not None:
+            return cached
         attempt = 0
         while True:
             attempt += 1
             generation = self._generation
-            session = await self._ask(token, passive=passive)
+            session = await self._validate_now(token, passive=passive)
             if generation == self._generation:
-                self._remember(key, session)
+                self._store(key, session)
                 return session
-            # A revocation came while auth was reading: what it read may be what was revoked.
+            # A revocation arrived during the call: auth may have read the session before it was revoked.
             if attempt == _ATTEMPTS:
                 return session
 
-    def revoked(self, user_id: str, session_ids: Collection[str] | None) -> None:
-        """Forget sessions of a user that ended; None: all of the user's."""
+    def forget_revoked(self, user_id: str, session_ids: Collection[str] | None) -> None:
+        """Drop revoked sessions of a user from the cache, and notify subscribers; None: all sessions of the user."""
         self._forget(user_id, session_ids)
         for callback in self._on_revoked:
             callback(user_id, session_ids)
 
-    def refreshed(self, user_id: str, session_ids: Collection[str]) -> None:
-        """Forget sessions of a user that live on, under a new token or with other facts."""
+    def forget_refreshed(self, user_id: str, session_ids: Collection[str]) -> None:
+        """Drop sessions of a user that continue with a new token or changed data, and notify subscribers."""
         self._forget(user_id, session_ids)
         for callback in self._on_refreshed:
             callback(user_id, session_ids)
 
     def forget_all(self) -> None:
-        """Forget everything: a revocation may have been missed."""
+        """Clear the cache, because a revocation may have been missed."""
         self._generation += 1
         self._cache.clear()
 
@@ -150,22 +151,22 @@ class Sessions:
             if session.user_id == user_id and (session_ids is None or session.session_id in session_ids):
                 del self._cache[key]
 
-    async def _ask(self, token: str, *, passive: bool) -> Session:
+    async def _validate_now(self, token: str, *, passive: bool) -> Session:
         answer = await self._auth.validate_session(token, passive=passive)
         return Session(
             token=token,
             user=answer.user,
-            login=answer.session,
+            auth_session=answer.session,
             identity=answer.identity,
             identity_expires=answer.identity_expire_time.ToNanoseconds() / 1e9,
             is_renewed=answer.is_renewed,
         )
 
-    def _recall(self, key: bytes) -> Session | None:
+    def _cached(self, key: bytes) -> Session | None:
         session, until = self._cache.get(key, (None, 0.0))
         return session if until > self._clock() and self._is_live() else None
 
-    def _remember(self, key: bytes, session: Session) -> None:
+    def _store(self, key: bytes, session: Session) -> None:
         self._cache.pop(key, None)
         while len(self._cache) >= CACHE_LIMIT:
             del self._cache[next(iter(self._cache))]
@@ -174,5 +175,5 @@ class Sessions:
 
     async def _on_event(self, received: bus.Received) -> None:
         event = auth_events_pb2.SessionsRevoked.FromString(received.payload)
-        tell = self.refreshed if event.reason == REFRESHED else self.revoked
-        tell(event.user_id, frozenset(event.session_ids))
+        forget = self.forget_refreshed if event.reason == REFRESHED else self.forget_revoked
+        forget(event.user_id, frozenset(event.session_ids))

@@ -1,4 +1,4 @@
-"""Sends the session's cookie again when the service has renewed the session."""
+"""Sends the session's cookie again when auth has renewed the session."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class CookieRenewal:
 
         async def renewing(message: Message) -> None:
             if message["type"] == "http.response.start":
-                known = authentication.found(scope)
+                known = authentication.current(scope)
                 if known is not None and known.by_cookie and known.session.is_renewed:
                     self._put(MutableHeaders(scope=message), known)
             await send(message)
 
         await self._app(scope, receive, renewing)
 
-    def _put(self, headers: MutableHeaders, known: authentication.Authenticated) -> None:
+    def _put(self, headers: MutableHeaders, known: authentication.Authentication) -> None:
         if any(sent.startswith(f"{self._cookie.name}=") for sent in headers.getlist("set-cookie")):
             return
         carrier = Response()
-        self._cookie.put(carrier, known.session.token, known.session.login)
+        self._cookie.set(carrier, known.session.token, known.session.auth_session)
         headers.append("set-cookie", carrier.headers["set-cookie"])

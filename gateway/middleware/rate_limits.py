@@ -139,7 +139,7 @@ class RateLimit:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                if credentials and user_id is None and (known := authentication.found(scope)) is not None:
+                if credentials and user_id is None and (known := authentication.current(scope)) is not None:
                     self._note(credentials, known.session.user_id)
                 if taken:
                     message["headers"] = [*message.get("headers", ()), *_headers(taken)]

@@ -36,7 +36,7 @@ class Anonymous:
         """Render a page with forms, and begin a visit if there is none."""
         form = form or forms.blank()
         known = self._container.anonymous_cookie.read(request)
-        visit = known or self._container.anonymous_cookie.begin()
+        visit = known or self._container.anonymous_cookie.new_value()
         said = None if status != 200 else flash.take(request)
         context = {
             "form": form,
@@ -47,7 +47,7 @@ class Anonymous:
         }
         response = rendering.answer(template, context, status)
         if not known:
-            self._container.anonymous_cookie.jar.set(response, visit, None)
+            self._container.anonymous_cookie.cookie.set(response, visit, None)
         if said is not None:
             flash.clear(response, secure=self._secure)
         return response

@@ -43,7 +43,7 @@ class Connections:
         ]
 
     async def show(self, request: Request) -> Response:
-        """Show how they stand."""
+        """Show the connections and their states."""
         visitor = await page_request.begin(request, self._container)
         demo, connections = await asyncio.gather(
             loaders.demo_status(self._container.demo, visitor.identity),

@@ -1,4 +1,4 @@
-"""The settings of demo mode: how it stands, and what can be done about it."""
+"""The settings page of demo mode: its state, and the actions on it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class DemoMode:
         ]
 
     async def show(self, request: Request) -> Response:
-        """Show how demo mode stands."""
+        """Show the state of demo mode."""
         return await self._show(request, forms.blank())
 
     async def go_to_page(self, request: Request) -> Response:
@@ -57,7 +57,7 @@ class DemoMode:
         session, sent = await page_request.read_form(request, self._container, *FIELDS, "idempotency_key")
         if mistakes := choices.mistakes(sent):
             return await self._show(request, forms.filled(sent, mistakes), status=422)
-        asked = demo_service_pb2.EnableDemoRequest(
+        rpc_request = demo_service_pb2.EnableDemoRequest(
             profile_type=sent["profile_type"],
             niche=sent["niche"],
             content_count=choices.count(sent["content_count"]),
@@ -66,7 +66,7 @@ class DemoMode:
             idempotency_key=_key(sent),
         )
         try:
-            accepted = await self._container.demo.enable_demo(asked, user=session.identity)
+            accepted = await self._container.demo.enable_demo(rpc_request, user=session.identity)
         except errors.InvalidArgument as error:
             _, mistakes = forms.mistakes_of(error, FIELDS) or (422, {})
             return await self._show(request, forms.filled(sent, mistakes), status=422)
@@ -99,8 +99,8 @@ class DemoMode:
         session, sent = await page_request.read_form(request, self._container, "job_id", "origin")
         try:
             job_id = _job_id(sent)
-            ask = partial(self._container.jobs.retry_job, job_id, user=session.identity)
-            await self._container.pending_jobs.wait(job_id, ask, user=session.identity)
+            call = partial(self._container.jobs.retry_job, job_id, user=session.identity)
+            await self._container.pending_jobs.wait(job_id, call, user=session.identity)
         except errors.Error as error:
             return self._see(_origin(sent), say=_flash_of(error))
         return self._see(_origin(sent))
@@ -110,14 +110,14 @@ class DemoMode:
         session, sent = await page_request.read_form(request, self._container, "job_id", "origin")
         try:
             job_id = _job_id(sent)
-            ask = partial(self._container.jobs.cancel_job, job_id, user=session.identity)
-            job = await self._container.pending_jobs.wait(job_id, ask, user=session.identity)
+            call = partial(self._container.jobs.cancel_job, job_id, user=session.identity)
+            job = await self._container.pending_jobs.wait(job_id, call, user=session.identity)
         except errors.Error as error:
             return self._see(_origin(sent), say=_flash_of(error))
         return self._see(_origin(sent), say="cancelled" if views.job_state(job) == "cancelled" else "")
 
     async def dismiss(self, request: Request) -> Response:
-        """Set a failed demo mode back to disabled."""
+        """Move a failed demo mode to disabled."""
         session, sent = await page_request.read_form(request, self._container, "origin")
         try:
             await self._container.demo.dismiss_demo(user=session.identity)

@@ -1,4 +1,4 @@
-"""Errors, as people see them who asked for a page."""
+"""Error pages."""
 
 from __future__ import annotations
 

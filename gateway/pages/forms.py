@@ -1,4 +1,4 @@
-"""Forms: what was sent, and what to tell about it."""
+"""Forms: their values, and the messages about invalid ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.middleware import form_tokens
 
 MAX_FIELDS = 20
 WHOLE = "form"
-"""The name under which a form's error stands that is not one field's."""
+"""The name of errors that belong to the whole form instead of one field."""
 
 
 def blank() -> dict[str, Any]:

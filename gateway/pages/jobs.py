@@ -63,11 +63,11 @@ class Jobs:
         """Show the person's jobs, newest first."""
         visitor = await page_request.begin(request, self._container)
         filters = filters_of(request)
-        asked = jobs_service_pb2.ListJobsRequest(owner_id=visitor.session.user_id, page_size=PAGE)
-        filters.apply(asked)
+        rpc_request = jobs_service_pb2.ListJobsRequest(owner_id=visitor.session.user_id, page_size=PAGE)
+        filters.apply(rpc_request)
         demo = await loaders.demo_status(self._container.demo, visitor.identity)
         try:
-            page = await self._container.jobs.list_jobs(asked, user=visitor.identity)
+            page = await self._container.jobs.list_jobs(rpc_request, user=visitor.identity)
         except errors.InvalidArgument:
             # A page of other filters or of another release has nothing older to show. An invalid kind has no jobs.
             if filters.page_token:
@@ -78,7 +78,7 @@ class Jobs:
         return visitor.show("jobs", PATH, {"demo": demo, **_listing(filters, page)})
 
     async def show(self, request: Request) -> Response:
-        """Show how a job stands, and what happened to it."""
+        """Show a job with its history."""
         visitor = await page_request.begin(request, self._container)
         job_id = _job_id(request)
         job = await self._container.pending_jobs.get_job(job_id, user=visitor.identity)
@@ -108,11 +108,11 @@ class Jobs:
         """Reopen the job."""
         return await self._act(request, self._container.jobs.retry_job, "job_retried")
 
-    async def _act(self, request: Request, call: Callable[..., Awaitable[job_pb2.Job]], say: str) -> Response:
+    async def _act(self, request: Request, method: Callable[..., Awaitable[job_pb2.Job]], say: str) -> Response:
         session, sent = await page_request.read_form(request, self._container, "origin")
         job_id = _job_id(request)
-        ask = partial(call, job_id, user=session.identity)
-        job = await self._container.pending_jobs.wait(job_id, ask, user=session.identity)
+        call = partial(method, job_id, user=session.identity)
+        job = await self._container.pending_jobs.wait(job_id, call, user=session.identity)
         if views.job_state(job) == "cancelling":
             say = "job_cancelling"
         return redirects.see(redirects.local(sent["origin"]) or f"{PATH}/{job_id}", say=say, secure=self._secure)
@@ -127,8 +127,10 @@ class Jobs:
     async def _children(self, job: job_pb2.Job, identity: str) -> list[views.Job]:
         if not job.HasField("children"):
             return []
-        asked = jobs_service_pb2.ListJobsRequest(owner_id=job.spec.owner_id, parent_id=job.job_id, page_size=CHILDREN)
-        return [views.job(child) for child in (await self._container.jobs.list_jobs(asked, user=identity)).jobs]
+        rpc_request = jobs_service_pb2.ListJobsRequest(
+            owner_id=job.spec.owner_id, parent_id=job.job_id, page_size=CHILDREN
+        )
+        return [views.job(child) for child in (await self._container.jobs.list_jobs(rpc_request, user=identity)).jobs]
 
 
 class JobFilter:
@@ -145,13 +147,13 @@ class JobFilter:
         """Whether some jobs are left out."""
         return bool(self.state or self.kind or self.owner)
 
-    def apply(self, asked: jobs_service_pb2.ListJobsRequest) -> None:
+    def apply(self, rpc_request: jobs_service_pb2.ListJobsRequest) -> None:
         """Ask for just these jobs."""
-        asked.states.extend(_BY_NAME[name] for name in FILTERS.get(self.state, ()))
-        asked.kinds.extend([self.kind] if self.kind else [])
-        asked.page_token = self.page_token
+        rpc_request.states.extend(_BY_NAME[name] for name in FILTERS.get(self.state, ()))
+        rpc_request.kinds.extend([self.kind] if self.kind else [])
+        rpc_request.page_token = self.page_token
         if self.owner:
-            asked.owner_id = self.owner
+            rpc_request.owner_id = self.owner
 
     def address(self, path: str, page_token: str = "") -> str:
         """Return the address of a page of the same jobs; the newest unless a token is given."""

@@ -18,7 +18,7 @@ INTERACTIONS = 8
 CONTENT = 6
 READS = 3
 OLDER_THAN_ANY = -1
-"""A version that makes an open page ask for its fragment as soon as its stream tells how demo mode stands."""
+"""A version older than any other: an open page fetches its fragment at the first demo event of its stream."""
 
 KINDS = views.INTERACTION_KINDS
 SENTIMENTS = views.SENTIMENTS
@@ -56,7 +56,7 @@ class Overview:
     """The token of the page of interactions after this one; empty on the last."""
     content: list[views.ContentItem]
     is_narrow: bool
-    """Whether only some interactions were asked for."""
+    """Whether the request filters interactions."""
 
     @property
     def is_of_one_moment(self) -> bool:
@@ -71,7 +71,7 @@ class Overview:
 
 
 async def demo_status(client: clients.Demo, identity: str) -> views.Json:
-    """Answer how demo mode stands; status `unknown` when nobody can say."""
+    """Return the state of demo mode; `unknown` while the demo service does not answer."""
     found = await _if_there(client.get_demo(user=identity, quick=True))
     if found is None:
         return _unknown()
@@ -80,7 +80,7 @@ async def demo_status(client: clients.Demo, identity: str) -> views.Json:
 
 
 async def connections(client: clients.Connections, identity: str) -> list[views.Connection] | None:
-    """Answer how the connections to platforms stand; None when nobody can say."""
+    """Return the connections to platforms; None while auth does not answer."""
     found = await _if_there(client.list_connections(user=identity, quick=True))
     return None if found is None else [views.connection(connection) for connection in found]
 

@@ -131,15 +131,15 @@ class Entrance(anonymous.Anonymous):
             await self._container.auth.revoke_session(session.session_id, reason="logout", user=session.identity)
         except errors.Unauthenticated:
             return response
-        self._container.sessions.revoked(session.user_id, {session.session_id})
+        self._container.sessions.forget_revoked(session.user_id, {session.session_id})
         return response
 
     async def _welcome(self, request: Request, made: clients.SignInResponse, wanted: str) -> Response:
         await self._container.end_previous_session(request)
         response = self.see(wanted or await self._first_page(await self._container.sessions.validate(made.token)))
-        self._container.cookie.put(response, made.token, made.session)
+        self._container.cookie.set(response, made.token, made.session)
         # Nothing of before goes on after.
-        self._container.anonymous_cookie.jar.clear(response)
+        self._container.anonymous_cookie.cookie.clear(response)
         self._challenge.clear(response)
         return response
 

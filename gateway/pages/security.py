@@ -67,7 +67,7 @@ class Security:
             return await self._show_again(request, error, PASSWORD_FIELDS, "password")
         response = self._see(say="password_changed")
         self._container.rotate_token(response, changed, by_cookie=True)
-        self._container.sessions.revoked(session.user_id, None)
+        self._container.sessions.forget_revoked(session.user_id, None)
         return response
 
     async def request_verification(self, request: Request) -> Response:

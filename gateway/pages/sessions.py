@@ -35,9 +35,9 @@ class Devices:
         """Show the active sessions, this one first."""
         visitor = await page_request.begin(request, self._container)
         found = await self._container.auth.list_sessions(user=visitor.identity)
-        shown = [views.session(login, current_id=visitor.session.session_id) for login in found]
+        shown = [views.session(auth_session, current_id=visitor.session.session_id) for auth_session in found]
         # Sorting keeps the order of the rest: most recently used first.
-        shown.sort(key=lambda login: not login["current"])
+        shown.sort(key=lambda auth_session: not auth_session["current"])
         return visitor.show("sessions", PATH, {"sessions": shown})
 
     async def go_to_page(self, request: Request) -> Response:
@@ -50,21 +50,21 @@ class Devices:
         wanted = str(ids.parse(sent["session_id"], "session_id"))
         is_current = wanted == session.session_id
         await self._container.auth.revoke_session(wanted, reason="logout" if is_current else "", user=session.identity)
-        self._container.sessions.revoked(session.user_id, {wanted})
+        self._container.sessions.forget_revoked(session.user_id, {wanted})
         return self._leave("signed_out") if is_current else self._see(PATH, say="session_revoked")
 
     async def revoke_others(self, request: Request) -> Response:
         """End all other sessions."""
         session, _ = await page_request.read_form(request, self._container)
         await self._container.auth.revoke_all_sessions(except_session_id=session.session_id, user=session.identity)
-        self._container.sessions.revoked(session.user_id, None)
+        self._container.sessions.forget_revoked(session.user_id, None)
         return self._see(PATH, say="others_revoked")
 
     async def revoke_all(self, request: Request) -> Response:
         """End all sessions, this one as well."""
         session, _ = await page_request.read_form(request, self._container)
         await self._container.auth.revoke_all_sessions(user=session.identity)
-        self._container.sessions.revoked(session.user_id, None)
+        self._container.sessions.forget_revoked(session.user_id, None)
         return self._leave("everywhere_out")
 
     def _leave(self, say: str) -> Response:

@@ -116,20 +116,20 @@ def me(account: auth_pb2.User, demo: demo_pb2.Demo | None) -> Me:
     }
 
 
-def session(login: auth_pb2.Session, *, current_id: str) -> Session:
+def session(auth_session: auth_pb2.Session, *, current_id: str) -> Session:
     """Return a session as its owner sees it."""
     return {
-        "session_id": login.session_id,
-        "user_agent": login.user_agent,
-        "client_name": login.client_name,
-        "ip_address": login.ip_address,
-        "remembered": login.is_remembered,
-        "created_at": times.optional_time(login, "create_time"),
-        "last_seen_at": times.optional_time(login, "last_seen_time"),
-        "authenticated_at": times.optional_time(login, "authenticate_time"),
-        "idle_expires_at": times.optional_time(login, "idle_expire_time"),
-        "expires_at": times.optional_time(login, "absolute_expire_time"),
-        "current": login.session_id == current_id,
+        "session_id": auth_session.session_id,
+        "user_agent": auth_session.user_agent,
+        "client_name": auth_session.client_name,
+        "ip_address": auth_session.ip_address,
+        "remembered": auth_session.is_remembered,
+        "created_at": times.optional_time(auth_session, "create_time"),
+        "last_seen_at": times.optional_time(auth_session, "last_seen_time"),
+        "authenticated_at": times.optional_time(auth_session, "authenticate_time"),
+        "idle_expires_at": times.optional_time(auth_session, "idle_expire_time"),
+        "expires_at": times.optional_time(auth_session, "absolute_expire_time"),
+        "current": auth_session.session_id == current_id,
     }
 
 

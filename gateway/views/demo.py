@@ -50,7 +50,7 @@ class DemoProfile(TypedDict):
 
 
 class DemoStats(TypedDict):
-    """Rows asked for, written so far, and removed by the latest disable."""
+    """Rows requested, written so far, and removed by the latest disable."""
 
     content: int
     interactions: int
@@ -61,7 +61,7 @@ class DemoStats(TypedDict):
 
 
 class DemoStatus(TypedDict):
-    """How demo mode stands."""
+    """The state of demo mode."""
 
     status: DemoState
     demo_mode: bool

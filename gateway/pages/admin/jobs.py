@@ -37,10 +37,10 @@ class Jobs:
         """Show jobs across owners, newest first."""
         visitor = await admission.begin(request, self._container)
         filters = jobs.filters_of(request)
-        asked = jobs_service_pb2.ListJobsRequest(page_size=jobs.PAGE)
-        filters.apply(asked)
+        rpc_request = jobs_service_pb2.ListJobsRequest(page_size=jobs.PAGE)
+        filters.apply(rpc_request)
         try:
-            page = await self._container.jobs.list_jobs(asked, user=visitor.identity)
+            page = await self._container.jobs.list_jobs(rpc_request, user=visitor.identity)
             known = [found.kind for found in await self._container.engine.list_kinds(user=visitor.identity)]
         except errors.InvalidArgument as error:
             # An owner that is no id has no jobs; a page of other filters is none.

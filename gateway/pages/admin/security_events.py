@@ -49,14 +49,14 @@ class SecurityEvents:
             name: request.query_params.get(name, "").replace("\0", "").strip()[:100] for name in ("user", "kind")
         }
         token = request.query_params.get("page_token", "")
-        asked = admin_service_pb2.ListSecurityEventsRequest(
+        rpc_request = admin_service_pb2.ListSecurityEventsRequest(
             user_id=filters["user"],
             kinds=[filters["kind"]] if filters["kind"] else [],
             page_size=PAGE,
             page_token=token,
         )
         try:
-            page = await self._container.admin.list_security_events(asked, user=visitor.identity)
+            page = await self._container.admin.list_security_events(rpc_request, user=visitor.identity)
         except errors.InvalidArgument as error:
             if error.field != "user_id":
                 return redirects.see(_address(filters, ""), secure=self._container.settings.is_https)

@@ -65,11 +65,13 @@ class Users:
         visitor = await admission.begin(request, self._container)
         user_id = _user_id(request)
         found = await self._container.admin.get_user(user_id, user=visitor.identity)
-        asked = admin_service_pb2.ListSecurityEventsRequest(user_id=user_id, page_size=EVENTS)
-        events = await self._container.admin.list_security_events(asked, user=visitor.identity)
+        rpc_request = admin_service_pb2.ListSecurityEventsRequest(user_id=user_id, page_size=EVENTS)
+        events = await self._container.admin.list_security_events(rpc_request, user=visitor.identity)
         context = {
             "account": views.user(found.user),
-            "sessions": [views.session(login, current_id=visitor.session.session_id) for login in found.sessions],
+            "sessions": [
+                views.session(auth_session, current_id=visitor.session.session_id) for auth_session in found.sessions
+            ],
             "events": [views.security_event(event) for event in events.events],
             "is_own": user_id == visitor.session.user_id,
         }
@@ -104,7 +106,7 @@ class Users:
         user_id = _user_id(request)
         wanted = str(ids.parse(sent["session_id"], "session_id")) if sent["session_id"] else ""
         await self._container.admin.revoke_user_sessions(user_id, wanted, user=session.identity)
-        self._container.sessions.revoked(user_id, {wanted} if wanted else None)
+        self._container.sessions.forget_revoked(user_id, {wanted} if wanted else None)
         return self._see(user_id, "account_signed_out")
 
     async def sign_out_all_users(self, request: Request) -> Response:
@@ -125,7 +127,7 @@ class Users:
         return self._see(user_id, "account_reset_sent")
 
     def _changed(self, user_id: str, say: str) -> Response:
-        self._container.sessions.revoked(user_id, None)
+        self._container.sessions.forget_revoked(user_id, None)
         return self._see(user_id, say)
 
     def _see(self, user_id: str, say: str) -> Response:

@@ -124,7 +124,7 @@ export interface DemoStats {
   removed_interactions: number;
 }
 
-/** How demo mode stands. */
+/** The state of demo mode. */
 export interface DemoStatus {
   status: 'disabled' | 'enabling' | 'enabled' | 'disabling' | 'failed';
   demo_mode: boolean;

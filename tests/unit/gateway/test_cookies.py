@@ -16,29 +16,29 @@ def request(*headers: bytes) -> HTTPConnection:
     return HTTPConnection({"type": "http", "headers": [(b"cookie", header) for header in headers]})
 
 
-def attributes(cookie: cookies.SessionCookie, login: auth_pb2.Session) -> list[str]:
+def attributes(cookie: cookies.SessionCookie, auth_session: auth_pb2.Session) -> list[str]:
     response = Response()
-    cookie.put(response, "token", login)
+    cookie.set(response, "token", auth_session)
     return response.headers["set-cookie"].lower().split("; ")
 
 
-def login(*, remembered: bool) -> auth_pb2.Session:
+def auth_session(*, remembered: bool) -> auth_pb2.Session:
     made = auth_pb2.Session(is_remembered=remembered)
     made.absolute_expire_time.FromSeconds(int(time.time()) + 1_000)
     return made
 
 
 def test_cookie_is_bound_to_the_host_over_tls() -> None:
-    sent = attributes(cookies.SessionCookie(secure=True), login(remembered=True))
+    sent = attributes(cookies.SessionCookie(secure=True), auth_session(remembered=True))
     assert sent[0] == "__host-session=token"
     assert {"secure", "httponly", "samesite=lax", "path=/"} <= set(sent)
     assert not any(attribute.startswith("domain") for attribute in sent)
 
 
 def test_cookie_is_persistent_only_with_remember_me() -> None:
-    remembered = attributes(cookies.SessionCookie(secure=False), login(remembered=True))
+    remembered = attributes(cookies.SessionCookie(secure=False), auth_session(remembered=True))
     assert any(attribute.startswith("max-age=") and 990 <= int(attribute[8:]) <= 1_000 for attribute in remembered)
-    forgotten = attributes(cookies.SessionCookie(secure=False), login(remembered=False))
+    forgotten = attributes(cookies.SessionCookie(secure=False), auth_session(remembered=False))
     assert not any(attribute.startswith(("max-age", "expires")) for attribute in forgotten)
 
 
@@ -70,5 +70,5 @@ def test_host_prefixed_cookie_is_ignored_without_tls() -> None:
 def test_visit_cookie_must_be_well_formed(value: bytes) -> None:
     visit = cookies.AnonymousCookie(secure=False)
     assert visit.read(request(b"visit=" + value)) == ""
-    mine = visit.begin()
-    assert visit.read(request(b"visit=" + mine.encode())) == mine != visit.begin()
+    mine = visit.new_value()
+    assert visit.read(request(b"visit=" + mine.encode())) == mine != visit.new_value()

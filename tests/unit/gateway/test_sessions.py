@@ -1,4 +1,4 @@
-"""The session cache and its invalidation."""
+"""The cache of validated sessions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TOKEN = "a" * 40
 
 
 class Auth:
-    """Knows one session; its response can be delayed."""
+    """A validator of one session, whose answer a test can delay."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -86,10 +86,10 @@ async def test_a_revocation_is_effective_at_once(
     validator.on_revoked(lambda user_id, session_ids: revocations.append((user_id, session_ids)))
     await validator.validate(TOKEN)
     auth.is_revoked = True
-    validator.revoked("user", {"another"})
-    validator.revoked("another", None)
+    validator.forget_revoked("user", {"another"})
+    validator.forget_revoked("another", None)
     await validator.validate(TOKEN)
-    validator.revoked("user", ids)
+    validator.forget_revoked("user", ids)
     with pytest.raises(errors.Unauthenticated):
         await validator.validate(TOKEN)
     assert revocations == [("user", {"another"}), ("another", None), ("user", ids)]
@@ -104,7 +104,7 @@ async def test_validation_in_flight_does_not_cache_a_revoked_session(
     await auth.thinks.wait()
     auth.is_revoked = True
     if happens == "revoked":
-        validator.revoked("user", {"session"})
+        validator.forget_revoked("user", {"session"})
     else:
         validator.forget_all()
     auth.may_answer.set()
@@ -143,7 +143,7 @@ def test_secrets_are_not_printed() -> None:
     session = sessions.Session(
         token="secret-token",
         user=auth_pb2.User(),
-        login=auth_pb2.Session(),
+        auth_session=auth_pb2.Session(),
         identity="secret-identity",
         identity_expires=0.0,
     )
