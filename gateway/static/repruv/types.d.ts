@@ -114,7 +114,7 @@ export interface DemoProfile {
   platforms: string[];
 }
 
-/** Rows asked for, written so far, and removed by the latest disable. */
+/** Rows requested, written so far, and removed by the latest disable. */
 export interface DemoStats {
   content: number;
   interactions: number;

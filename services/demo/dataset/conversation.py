@@ -129,7 +129,7 @@ class _Writer:
             reply = None
             if _is_answered(sentiment, now - occurred, draw()):
                 bank = self._replies[_occasion(sentiment, rating, text)]
-                reply = bank[int(draw() * len(bank))].replace("{first}", person.called)
+                reply = bank[int(draw() * len(bank))].replace("{first}", person.salutation)
             likes = 0
             if (luck := draw()) > 0.55:
                 likes = min(item.likes, int((item.likes**0.5 * 0.03 + 0.4) * ((1 - luck) ** -0.85 - 1)))

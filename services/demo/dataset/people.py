@@ -47,11 +47,11 @@ _NUMBERS = tuple(number for number in range(100) if number not in {14, 18, 69, 8
 
 
 class Person(NamedTuple):
-    """`handle` has no leading @; `called` is how a reply addresses the person."""
+    """`handle` has no leading @; `salutation` is how a reply addresses the person."""
 
     name: str
     handle: str
-    called: str
+    salutation: str
 
 
 @functools.lru_cache(maxsize=1)
