@@ -21,6 +21,7 @@ from services.jobs import (
     notifications,
     operations,
     reconciler,
+    rescuer,
     schema,
     servicer,
     watches,
@@ -53,7 +54,8 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     repeating = schedule_operations.Schedules(engine, jobs.transaction, jobs.kinds)
     seen = overview.Overview(engine)
     admin = admin_servicer.AdminServicer(seen, kind_controls.KindControls(jobs), repeating)
-    loops = reconciler.Reconciler(maintenance.Maintenance(jobs))
+    tasks = maintenance.Maintenance(jobs)
+    loops = reconciler.Reconciler(tasks)
     nats.on_connected(relay.wake)
     channel = worker.client.channel(_own_target(config.listen), certificate)
     works = worker.Worker(
@@ -72,6 +74,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
         background = await stack.enter_async_context(run.Background(translate=postgres.translate))
         background.start("bus", nats.run)
         background.start("relay", relay.run)
+        background.start("rescuer", rescuer.Rescuer(tasks).run)
         background.start("reconciler", loops.run)
         background.start("fire", repeating.run)
         background.start("tidy", partial(run.every, reconciler.TIDY_SECONDS, loops.tidy))

@@ -1,4 +1,4 @@
-"""What the reconciler does to jobs. Each method is one transaction over at most `BATCH` jobs and returns how many it moved."""
+"""What the reconciler and the rescuer do to jobs. Each method is one transaction over at most `BATCH` jobs and returns how many it moved."""
 
 from __future__ import annotations
 
@@ -26,6 +26,11 @@ class Maintenance:
         """Return what there is to do, by one query."""
         async with self._single.connect() as conn:
             return await storage.find_work(conn)
+
+    async def seconds_to_expiry(self) -> float | None:
+        """Return the seconds until the next lease expires, negative if one has; None if no job is held."""
+        async with self._single.connect() as conn:
+            return await storage.seconds_to_expiry(conn)
 
     async def rescue(self, *, grace: timedelta) -> int:
         """Return jobs with an expired lease to the queue, or end them; none within `grace` of the database's start."""

@@ -308,17 +308,20 @@ WITH given AS (
 
 FIND_WORK = _prepared(f"""
 SELECT
-    coalesce(t.lease_until < now(), false) AS expired, coalesce(t.run_at <= now(), false) AS due,
+    coalesce(t.run_at <= now(), false) AS due,
     coalesce(t.deadline <= now(), false) AS overdue, EXISTS (SELECT 1 FROM jobs.jobs WHERE ready) AS waiting,
-    CAST(extract(epoch FROM least(t.lease_until, t.run_at, t.deadline) - now()) AS double precision) AS seconds_to_next
+    CAST(extract(epoch FROM least(t.run_at, t.deadline) - now()) AS double precision) AS seconds_to_next
 FROM (SELECT
-    (SELECT min(lease_until) FROM jobs.jobs WHERE state IN {HELD}) AS lease_until,
     (SELECT min(run_at) FROM jobs.jobs
         WHERE state IN {DELAYED} AND NOT ready AND NOT awaits_children) AS run_at,
     (SELECT min(deadline) FROM jobs.jobs
         WHERE deadline IS NOT NULL AND state IN {WAITING}) AS deadline) t
 """)
 """Whether the reconciler has work, and when the next work is due: one query instead of a transaction for each duty."""
+
+SECONDS_TO_EXPIRY = _prepared(f"""
+SELECT CAST(extract(epoch FROM min(lease_until) - now()) AS double precision) FROM jobs.jobs WHERE state IN {HELD}
+""")
 
 LOCK_EXPIRED_JOBS = _prepared(f"""
 SELECT {_columns("j")} FROM jobs.jobs j

@@ -23,8 +23,6 @@ Attempts = Sequence[tuple[UUID, int]]
 class PendingWork:
     """The work that the reconciler finds."""
 
-    expired: bool
-    """A lease has expired."""
     due: bool
     """The run_at of a scheduled or retrying job has passed."""
     overdue: bool
@@ -32,7 +30,7 @@ class PendingWork:
     waiting: bool
     """A job is ready, so fair ranks may have to advance."""
     seconds_to_next: float | None
-    """Seconds until the next lease, run_at or deadline expires; None without any."""
+    """Seconds until the next run_at or deadline; None without any."""
 
 
 _now = sa.func.now()
@@ -302,8 +300,14 @@ async def reopen(conn: AsyncConnection, job: Job) -> Job | None:
 
 async def find_work(conn: AsyncConnection) -> PendingWork:
     """Return the work of the reconciler."""
-    ((expired, due, overdue, waiting, seconds_to_next),) = await statements.FIND_WORK.execute(conn, {})
-    return PendingWork(expired=expired, due=due, overdue=overdue, waiting=waiting, seconds_to_next=seconds_to_next)
+    ((due, overdue, waiting, seconds_to_next),) = await statements.FIND_WORK.execute(conn, {})
+    return PendingWork(due=due, overdue=overdue, waiting=waiting, seconds_to_next=seconds_to_next)
+
+
+async def seconds_to_expiry(conn: AsyncConnection) -> float | None:
+    """Return the seconds until the next lease expires, negative if one has; None if no job is held."""
+    ((seconds,),) = await statements.SECONDS_TO_EXPIRY.execute(conn, {})
+    return None if seconds is None else float(seconds)
 
 
 async def expired_jobs(conn: AsyncConnection, *, limit: int, grace: timedelta) -> list[Job]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import errors, ids
-from services.jobs import domain, reconciler
+from chassis import errors, ids, run
+from services.jobs import domain, reconciler, rescuer
 from services.jobs.domain import State
 from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
@@ -82,14 +83,14 @@ async def test_workers_get_time_to_renew_after_a_standstill(
     await jobs_helpers.expire(jobs_engine, job.job_id)
 
     async def is_rescued() -> bool:
-        await loops.rescue()
+        await rescues.rescue()
         return (await jobs.get(job.job_id, owner_id=None)).state is State.RETRYING
 
     async with jobs_engine.connect() as conn:
         up = await conn.scalar(sa.text("SELECT extract(epoch FROM now() - pg_postmaster_start_time())"))
     lease = min(3.0, float(up or 0) / 2)
     monkeypatch.setattr(jobs, "lease", timedelta(seconds=lease))
-    loops = reconciler.Reconciler(Maintenance(jobs), clock=lambda: now)
+    rescues = rescuer.Rescuer(Maintenance(jobs), clock=lambda: now)
     assert not await is_rescued(), "it has just started"
     now += 100
     assert not await is_rescued(), "it stood still"
@@ -97,6 +98,42 @@ async def test_workers_get_time_to_renew_after_a_standstill(
     assert not await is_rescued(), "half a lease has not passed yet"
     now += lease / 2
     assert await is_rescued()
+
+
+async def test_due_jobs_do_not_delay_a_rescue(
+    jobs: Operations,
+    jobs_engine: AsyncEngine,
+    submitted: jobs_helpers.Submit,
+    spec: jobs_helpers.MakeSpec,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+    eventually: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]],
+) -> None:
+    """The expired lease is rescued while the backlog is still being promoted."""
+    monkeypatch.setattr(jobs, "lease", timedelta(seconds=0.5))
+    backlog = [ids.uuid7() for _ in range(10_000)]
+    later = datetime.now(UTC) + jobs_helpers.HOUR
+    for start in range(0, len(backlog), 1_000):
+        page = backlog[start : start + 1_000]
+        await jobs.submit_many([(job_id, spec(kind=f"{kind}.due", run_at=later)) for job_id in page])
+    job = await submitted()
+    await jobs_helpers.claim_one(jobs, kind)
+    async with jobs_engine.begin() as conn:
+        await conn.execute(sa.text("UPDATE jobs.jobs SET run_at = now() WHERE kind = :kind"), {"kind": f"{kind}.due"})
+    left = sa.text("SELECT count(*) FROM jobs.jobs WHERE kind = :kind AND state = 'scheduled'")
+
+    async def is_rescued() -> bool:
+        return (await jobs.get(job.job_id, owner_id=None)).state is State.RETRYING
+
+    async with run.Background() as background:
+        tasks = Maintenance(jobs)
+        background.start("reconciler", reconciler.Reconciler(tasks).run)
+        background.start("rescuer", rescuer.Rescuer(tasks).run)
+        await eventually(is_rescued)
+        async with jobs_engine.connect() as conn:
+            assert await conn.scalar(left, {"kind": f"{kind}.due"})
+    async with jobs_engine.begin() as conn:
+        await conn.execute(sa.text("DELETE FROM jobs.jobs WHERE kind = :kind"), {"kind": f"{kind}.due"})
 
 
 async def test_rescues_and_claims_of_many_owners_do_not_deadlock(
@@ -134,11 +171,14 @@ async def test_reconciler_sleeps_until_the_next_due_time(
     async def rest() -> float | None:
         return (await Maintenance(jobs).find_work()).seconds_to_next
 
+    async def lease() -> float | None:
+        return await Maintenance(jobs).seconds_to_expiry()
+
     job = await submitted()
     assert await loops.reconcile() == reconciler.BUSY_SECONDS, "a job waits"
     await jobs_helpers.claim_one(jobs, kind)
     await jobs_helpers.shift(jobs_engine, job.job_id, "lease_until = now() + interval '600 ms'")
-    seconds = await rest()
+    seconds = await lease()
     assert seconds is not None
     assert seconds <= 0.6, "a lease expires"
     await jobs.finish(job.job_id, 1, domain.Snoozed(delay=timedelta(seconds=0.4)))
