@@ -47,7 +47,7 @@ def spec_from_proto(message: job_pb2.JobSpec, defaults: Mapping[str, Any] | None
         concurrency_key=message.concurrency_key or None,
         parent_id=ids.parse(message.parent_id, "parent_id") if message.parent_id else None,
         **policy,
-    )
+    ).validate()
 
 
 def _policy(message: job_pb2.JobSpec | kind_pb2.KindDefaults) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from chassis import errors
@@ -114,8 +114,11 @@ class Spec:
     notify_owner: bool = False
     has_undo: bool = False
 
-    def __post_init__(self) -> None:
-        """Validate the bounds. Raises `InvalidArgument`."""
+    def validate(self) -> Self:
+        """Return the spec if it is within the bounds; raise `InvalidArgument` otherwise.
+
+        Only for specs of callers: a stored job stays readable when the bounds change.
+        """
         require_kind(self.kind, "kind")
         require_policy(self.max_attempts, self.backoff, self.max_backoff, self.attempt_timeout)
         # A deadline can be 30 days later, and datetime ends with the year 9999.
@@ -129,6 +132,7 @@ class Spec:
         for name, key in (("unique_key", self.unique_key), ("concurrency_key", self.concurrency_key)):
             _require(key is None or len(key) <= 200, name, "at most 200 characters")
             _require(key is None or "\x00" not in key, name, "without NUL characters")
+        return self
 
 
 def require_kind(name: str, field: str) -> None:
@@ -355,8 +359,9 @@ def _is_late(job: Job, moment: datetime) -> bool:
 
 def backoff(spec: Spec, error_count: int, *, jitter: float) -> timedelta:
     """Return the backoff after the `error_count`-th error: exponential, capped, full jitter (AWS Architecture Blog, 2015)."""
-    ceiling: timedelta = min(spec.max_backoff, spec.backoff * 2 ** min(error_count - 1, 30))
-    return ceiling * jitter
+    # In seconds: a product of timedeltas may overflow.
+    seconds = spec.backoff.total_seconds() * 2 ** min(error_count - 1, 30)
+    return timedelta(seconds=min(spec.max_backoff.total_seconds(), seconds) * jitter)
 
 
 def jitter() -> float:

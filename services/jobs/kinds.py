@@ -36,7 +36,7 @@ class Declaration:
         """Validate the bounds. Raises `InvalidArgument`."""
         domain.require_kind(self.kind + domain.UNDO if self.has_undo else self.kind, "kind")
         # A default has the bounds of the field that it replaces.
-        domain.Spec(kind=self.kind, owner_id=domain.SYSTEM, payload={}, **self.defaults)
+        domain.Spec(kind=self.kind, owner_id=domain.SYSTEM, payload={}, **self.defaults).validate()
         domain.require_retention(self.retention)
 
 

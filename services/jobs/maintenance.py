@@ -1,12 +1,14 @@
-"""What the reconciler and the rescuer do to jobs. Each method is one transaction over at most `BATCH` jobs and returns how many it moved."""
+"""Duties of the reconciler and the rescuer: each is one transaction over up to `BATCH` jobs and returns how many it moved."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from chassis import postgres
-from services.jobs import domain, finish, storage
+from services.jobs import domain, finish, storage, unreadable
 from services.jobs.operations import Operations
 
 logger = logging.getLogger(__name__)
@@ -34,6 +36,9 @@ class Maintenance:
 
     async def rescue(self, *, grace: timedelta) -> int:
         """Return jobs with an expired lease to the queue, or end them; none within `grace` of the database's start."""
+        return await self._around_unreadable(partial(self._rescue, grace))
+
+    async def _rescue(self, grace: timedelta) -> int:
         async with self.jobs.transaction() as tx:
             expired = await storage.expired_jobs(tx.conn, limit=BATCH, grace=grace)
             self.jobs.waiters.evict({job.worker for job in expired if job.worker})
@@ -49,6 +54,9 @@ class Maintenance:
 
     async def promote_due(self) -> int:
         """Make due jobs claimable: scheduled jobs whose time has come, and retries whose backoff is over."""
+        return await self._around_unreadable(self._promote_due)
+
+    async def _promote_due(self) -> int:
         async with self.jobs.transaction() as tx:
             promoted = await storage.promote_due(tx.conn, limit=BATCH)
             tx.transitions += [(job, "due") for job in promoted]
@@ -58,10 +66,16 @@ class Maintenance:
 
     async def fail_overdue(self) -> int:
         """Fail waiting jobs whose deadline has passed."""
+        return await self._around_unreadable(self._fail_overdue)
+
+    async def _fail_overdue(self) -> int:
         async with self.jobs.transaction() as tx:
             failed = await storage.fail_overdue(tx.conn, limit=BATCH)
             tx.transitions += [(job, "deadline_exceeded") for job in failed]
         return len(failed)
+
+    async def _around_unreadable(self, step: Callable[[], Awaitable[int]]) -> int:
+        return await self.jobs.unreadable_rows.around(step, unreadable.movable(BATCH))
 
     async def cancel_orphans(self) -> int:
         """Cancel unfinished children of parents that failed or were cancelled."""

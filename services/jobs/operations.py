@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequen
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import batching, bus, errors, outbox, paging, postgres
 from repruv.jobs.v1 import job_events_pb2
-from services.jobs import broadcast, checkpoints, domain, event_log, finish, kinds, schema, storage, submit
+from services.jobs import broadcast, checkpoints, domain, event_log, finish, kinds, schema, storage, submit, unreadable
 from services.jobs.claims import claim, handoff, long_poll, waiters
 from services.jobs.domain import Job, State
 from services.jobs.finish import Finish
@@ -58,6 +59,7 @@ class Operations:
         self.long_poll = long_poll.LongPoll(self.waiters, self.kinds, claim=self.claim, finish_many=self.finish_many)
         self.changed = asyncio.Event()
         """Set when this replica has delayed a job or given it a deadline: the next due time may be sooner."""
+        self.unreadable_rows = unreadable.Unreadable(engine, self.transaction)
         self._submits = batching.Batcher(self._submit_batch, max_items=MAX_BATCH)
         self._finishes = batching.Batcher(self._finish_batch, max_items=MAX_BATCH)
 
@@ -102,8 +104,15 @@ class Operations:
 
     async def get(self, job_id: UUID, *, owner_id: UUID | None) -> Job:
         """Return a job. Raises `NotFound`, also for a job of another owner than `owner_id`."""
+        return _owned((await self.get_many([job_id])).get(job_id), owner_id)
+
+    async def get_many(self, job_ids: Collection[UUID]) -> dict[UUID, Job]:
+        """Return jobs by id."""
+        return await self.unreadable_rows.around(partial(self._get_many, job_ids), unreadable.of(job_ids))
+
+    async def _get_many(self, job_ids: Collection[UUID]) -> dict[UUID, Job]:
         async with self._single.connect() as conn:
-            return _owned(await storage.get_job(conn, job_id), owner_id)
+            return await storage.get_jobs(conn, job_ids)
 
     async def list_page(
         self,
@@ -120,19 +129,19 @@ class Operations:
         limit = paging.size(page_size)
         position = paging.position(page_token, filters=filters, length=1)
         before = _position(position) if position else None
-        async with self._single.connect() as conn:
-            rows = await storage.list_jobs(
-                conn,
-                owner_id=owner_id,
-                states=states,
-                kinds=kinds,
-                parent_id=parent_id,
-                before=before,
-                limit=limit + 1,
-            )
+        page = storage.Filters(
+            owner_id=owner_id, states=states, kinds=kinds, parent_id=parent_id, before=before, limit=limit + 1
+        )
+        rows = await self.unreadable_rows.around(
+            partial(self._list, page), lambda conn: storage.list_job_ids(conn, **page)
+        )
         jobs = rows[:limit]
         token = paging.token([str(jobs[-1].job_id)], filters=filters) if len(rows) > limit else ""
         return Page(jobs=jobs, next_page_token=token)
+
+    async def _list(self, page: storage.Filters) -> list[Job]:
+        async with self._single.connect() as conn:
+            return await storage.list_jobs(conn, **page)
 
     async def history(
         self, job_id: UUID, *, owner_id: UUID | None
@@ -216,6 +225,11 @@ class Operations:
 
     async def claim(self, *, worker: str, kinds: Collection[str], limit: int) -> list[Job]:
         """Claim ready jobs for a worker, each under a new attempt and a lease."""
+        return await self.unreadable_rows.around(
+            partial(self._claim, worker=worker, kinds=kinds, limit=limit), unreadable.ready(kinds, limit)
+        )
+
+    async def _claim(self, *, worker: str, kinds: Collection[str], limit: int) -> list[Job]:
         limited = await self.kinds.are_limited(kinds)
         async with self.transaction() as tx:
             return await claim.claim(tx, worker=worker, kinds=kinds, limited=limited, limit=limit, lease=self.lease)
@@ -256,13 +270,24 @@ class Operations:
     async def _submit_batch(self, submits: Sequence[tuple[UUID, domain.Spec]]) -> Sequence[SubmitResult]:
         try:
             waiter = await handoff.find_waiter(self.waiters, self.kinds, submits)
-            async with self.transaction(waiter=waiter) as tx:
-                return await tx.submit(submits, is_last=waiter is None)
+            try:
+                return await self._submit_once(submits, waiter)
+            except Exception as error:
+                if waiter is None or not unreadable.is_unreadable(error):
+                    raise
+                # The claim for the waiting call met an unreadable job; the call's own claim repairs it.
+                return await self._submit_once(submits, None)
         except (IntegrityError, DataError):
             if len(submits) == 1:
                 raise
             # The database refuses one of the jobs: the others must not fail with it.
             return [await self._submit_alone(item) for item in submits]
+
+    async def _submit_once(
+        self, submits: Sequence[tuple[UUID, domain.Spec]], waiter: waiters.Waiter | None
+    ) -> Sequence[SubmitResult]:
+        async with self.transaction(waiter=waiter) as tx:
+            return await tx.submit(submits, is_last=waiter is None)
 
     async def _submit_alone(self, item: tuple[UUID, domain.Spec]) -> SubmitResult:
         try:
@@ -273,7 +298,9 @@ class Operations:
 
     async def _finish_batch(self, finishes: Sequence[Finish]) -> Sequence[Job | errors.Error]:
         try:
-            return await self._finish_once(finishes)
+            return await self.unreadable_rows.around(
+                partial(self._finish_once, finishes), unreadable.of({job_id for job_id, _, _ in finishes})
+            )
         except OperationalError as error:
             if not isinstance(error.orig, DeadlockDetected):
                 raise

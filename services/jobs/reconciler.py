@@ -51,9 +51,7 @@ class Reconciler:
         if work.waiting:
             return BUSY_SECONDS
         return (
-            IDLE_SECONDS
-            if work.seconds_to_next is None
-            else min(IDLE_SECONDS, max(BUSY_SECONDS, work.seconds_to_next))
+            IDLE_SECONDS if work.seconds_to_next is None else min(IDLE_SECONDS, max(BUSY_SECONDS, work.seconds_to_next))
         )
 
     async def promote(self) -> bool:

@@ -29,7 +29,8 @@ class Rescuer:
     async def run(self) -> None:
         """Rescue forever, whenever the next lease expires."""
         while True:
-            await asyncio.sleep(await self.look())
+            pause = await self.look()
+            await asyncio.sleep(pause)
 
     async def look(self) -> float:
         """Rescue jobs if a lease has expired; return the seconds until the next look."""

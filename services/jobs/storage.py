@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -33,6 +33,18 @@ class PendingWork:
     """Seconds until the next run_at or deadline; None without any."""
 
 
+class Filters(TypedDict):
+    """Which jobs a list has; None and empty collections do not filter."""
+
+    owner_id: UUID | None
+    states: Collection[State]
+    kinds: Collection[str]
+    parent_id: UUID | None
+    before: UUID | None
+    """Jobs with smaller ids."""
+    limit: int
+
+
 _now = sa.func.now()
 
 
@@ -51,7 +63,7 @@ async def insert_jobs(
     """
     parameters = {"rows": mapping.specs(submits)}
     if sequence_of is None:
-        return _by_id(await _jobs(conn, statements.INSERT_JOBS, parameters))
+        return _by_id(await execute(conn, statements.INSERT_JOBS, parameters))
     return _by_id(await _numbered(conn, statements.INSERT_JOBS_NUMBERED, parameters, sequence_of))
 
 
@@ -64,7 +76,7 @@ async def get_jobs(conn: AsyncConnection, job_ids: Collection[UUID]) -> dict[UUI
     """Return jobs by id."""
     if not job_ids:
         return {}
-    return _by_id(await _jobs(conn, statements.GET_JOBS, {"job_ids": list(job_ids)}))
+    return _by_id(await execute(conn, statements.GET_JOBS, {"job_ids": list(job_ids)}))
 
 
 async def lock_job(conn: AsyncConnection, job_id: UUID) -> Job | None:
@@ -76,7 +88,7 @@ async def lock_jobs(conn: AsyncConnection, job_ids: Collection[UUID]) -> dict[UU
     """Lock jobs until the transaction ends, and return them by id."""
     if not job_ids:
         return {}
-    return _by_id(await _jobs(conn, statements.LOCK_JOBS, {"job_ids": list(job_ids)}))
+    return _by_id(await execute(conn, statements.LOCK_JOBS, {"job_ids": list(job_ids)}))
 
 
 async def holders(conn: AsyncConnection, unique_keys: Collection[str]) -> dict[str, UUID]:
@@ -103,32 +115,32 @@ async def count_children(
         "ended": list(ended.values()),
         "unsuccessful": [unsuccessful.get(parent_id, 0) for parent_id in ended],
     }
-    return await _jobs(conn, statements.COUNT_CHILDREN, parameters)
+    return await execute(conn, statements.COUNT_CHILDREN, parameters)
 
 
-async def list_jobs(
-    conn: AsyncConnection,
-    *,
-    owner_id: UUID | None,
-    states: Collection[State],
-    kinds: Collection[str],
-    parent_id: UUID | None,
-    before: UUID | None,
-    limit: int,
-) -> list[Job]:
-    """Return jobs with ids below `before`, newest first by the time in their ids."""
-    statement = sa.select(jobs).order_by(jobs.c.job_id.desc()).limit(limit)
-    if owner_id:
+async def list_jobs(conn: AsyncConnection, **filters: Unpack[Filters]) -> list[Job]:
+    """Return jobs, newest first by the time in their ids."""
+    return await _built_jobs(conn, _listed(sa.select(jobs), filters))
+
+
+async def list_job_ids(conn: AsyncConnection, **filters: Unpack[Filters]) -> list[UUID]:
+    """Return the ids of the jobs that `list_jobs` returns."""
+    return list((await conn.execute(_listed(sa.select(jobs.c.job_id), filters))).scalars())
+
+
+def _listed(statement: sa.Select[Any], filters: Filters) -> sa.Select[Any]:
+    statement = statement.order_by(jobs.c.job_id.desc()).limit(filters["limit"])
+    if owner_id := filters["owner_id"]:
         statement = statement.where(jobs.c.owner_id == owner_id)
-    if parent_id:
+    if parent_id := filters["parent_id"]:
         statement = statement.where(jobs.c.parent_id == parent_id)
-    if states:
+    if states := filters["states"]:
         statement = statement.where(jobs.c.state.in_(states))
-    if kinds:
+    if kinds := filters["kinds"]:
         statement = statement.where(jobs.c.kind.in_(kinds))
-    if before:
+    if before := filters["before"]:
         statement = statement.where(jobs.c.job_id < before)
-    return await _built_jobs(conn, statement)
+    return statement
 
 
 async def list_attempts(conn: AsyncConnection, job_id: UUID) -> Sequence[Mapping[str, Any]]:
@@ -233,7 +245,7 @@ async def set_progress(conn: AsyncConnection, job_id: UUID, attempt: int, progre
         "total": progress.total,
         "message": progress.message,
     }
-    return next(iter(await _jobs(conn, statements.SET_PROGRESS, parameters)), None)
+    return next(iter(await execute(conn, statements.SET_PROGRESS, parameters)), None)
 
 
 async def end_attempts(
@@ -244,7 +256,7 @@ async def end_attempts(
     """Apply decisions to held jobs; return the jobs whose attempt still held the lease."""
     parameters = {"rows": mapping.ends(decisions)}
     if sequence_of is None:
-        return _by_id(await _jobs(conn, statements.END_ATTEMPTS, parameters))
+        return _by_id(await execute(conn, statements.END_ATTEMPTS, parameters))
     return _by_id(await _numbered(conn, statements.END_ATTEMPTS_NUMBERED, parameters, sequence_of))
 
 
@@ -315,12 +327,12 @@ async def expired_jobs(conn: AsyncConnection, *, limit: int, grace: timedelta) -
 
     After a restart of the database the workers get time to renew their leases.
     """
-    return await _jobs(conn, statements.LOCK_EXPIRED_JOBS, {"limit": limit, "grace": grace})
+    return await execute(conn, statements.LOCK_EXPIRED_JOBS, {"limit": limit, "grace": grace})
 
 
 async def promote_due(conn: AsyncConnection, *, limit: int) -> list[Job]:
     """Make scheduled jobs pending whose run_at has passed."""
-    return await _jobs(conn, statements.PROMOTE_JOBS, {"limit": limit})
+    return await execute(conn, statements.PROMOTE_JOBS, {"limit": limit})
 
 
 async def ready_retries(conn: AsyncConnection, *, limit: int) -> list[str]:
@@ -332,12 +344,12 @@ async def fail_overdue(conn: AsyncConnection, *, limit: int) -> list[Job]:
     """Fail waiting jobs whose deadline has passed."""
     error = domain.DEADLINE_EXCEEDED
     parameters = {"limit": limit, "code": error.code, "message": error.message}
-    return await _jobs(conn, statements.EXPIRE_JOBS, parameters)
+    return await execute(conn, statements.EXPIRE_JOBS, parameters)
 
 
 async def lock_orphans(conn: AsyncConnection, *, limit: int, parent_id: UUID | None = None) -> list[Job]:
     """Lock and return unfinished children of one parent, or of any, that is failed, cancelled or cancelling."""
-    return await _jobs(
+    return await execute(
         conn, statements.orphans(of_parent=parent_id is not None), {"limit": limit, "parent_id": parent_id}
     )
 
@@ -363,7 +375,8 @@ async def _move(conn: AsyncConnection, job: Job, action: Action, values: Mapping
     return next(iter(await _built_jobs(conn, statement)), None)
 
 
-async def _jobs(conn: AsyncConnection, statement: Prepared, parameters: Mapping[str, Any]) -> list[Job]:
+async def execute(conn: AsyncConnection, statement: Prepared, parameters: Mapping[str, Any]) -> list[Job]:
+    """Execute a statement that returns the columns of `schema.jobs`; return the jobs."""
     return [mapping.job(row) for row in await statement.execute(conn, parameters)]
 
 

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import bus, errors, postgres, run
 from repruv.jobs.v1 import job_events_pb2
-from services.jobs import domain, operations, storage
+from services.jobs import domain, operations
 
 MAX_WATCHES = 10_000
 POLL_SECONDS = 1.0
@@ -182,8 +182,7 @@ class Watches:
             watch.notify(sequence)
 
     async def _show(self, job_ids: list[str]) -> None:
-        async with self._single.connect() as conn:
-            jobs = await storage.get_jobs(conn, list(map(UUID, job_ids)))
+        jobs = await self._jobs.get_many(list(map(UUID, job_ids)))
         for job_id in job_ids:
             for watch in self._of_job.get(job_id, ()):
                 watch.show(jobs.get(UUID(job_id)))

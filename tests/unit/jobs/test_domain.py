@@ -105,6 +105,6 @@ def test_backoff_doubles_up_to_its_cap_and_is_jittered() -> None:
 def test_bounds_name_the_field(field: str, value: object) -> None:
     given: dict[str, Any] = {"kind": "k", "owner_id": uuid4(), "payload": {}, field: value}
     with pytest.raises(errors.InvalidArgument) as caught:
-        domain.Spec(**given)
+        domain.Spec(**given).validate()
     assert caught.value.field == field
     assert field in caught.value.message
