@@ -7,8 +7,7 @@ The outbox is a table in the service's schema. `transaction` is the one way to c
         tx.publish(outbox.Message(subject=..., payload=...))
 
 At the end of the block one statement inserts the messages, the transaction commits, and the relay sends them. An exception
-rolls back everything. A caller that inserts its messages in a statement of its own publishes them with `stored=True`: they are
-only sent.
+rolls back everything.
 
 A `Relay` in each replica sends committed messages and deletes those that were accepted. Its polls send whatever a crash or an
 unreachable receiver leaves in the table, each message at times of its own: one that is refused again and again delays no other.
@@ -151,17 +150,10 @@ class Transaction:
         self.conn = conn
         self.messages: list[Message] = []
         """All published messages, in order."""
-        self._to_store: list[Message] = []
 
-    def publish(self, *messages: Message, stored: bool = False) -> None:
-        """Publish messages after the commit. With `stored` the caller has already inserted them into the outbox."""
+    def publish(self, *messages: Message) -> None:
+        """Publish messages after the commit."""
         self.messages += messages
-        if not stored:
-            self._to_store += messages
-
-    async def store(self, table: sa.Table, delay: timedelta) -> None:
-        """Insert the messages that the caller has not inserted; `transaction` does this before the commit."""
-        await add(self.conn, table, self._to_store, delay=delay)
 
 
 @asynccontextmanager
@@ -173,7 +165,7 @@ async def transaction(engine: AsyncEngine, table: sa.Table, relay: Sender | None
     async with engine.begin() as conn:
         tx = Transaction(conn)
         yield tx
-        await tx.store(table, timedelta() if relay is None else RELAY_DELAY)
+        await add(conn, table, tx.messages, delay=timedelta() if relay is None else RELAY_DELAY)
     if relay is not None and tx.messages:
         relay.send(tx.messages)
 

@@ -39,8 +39,8 @@ def stream_config(service: str) -> StreamConfig:
         max_age=MAX_AGE_SECONDS,
         max_bytes=MAX_BYTES,
         max_msg_size=MAX_MESSAGE_BYTES,
-        # A full stream refuses, and the outbox keeps what was refused.
-        discard=DiscardPolicy.NEW,
+        # A full stream drops the oldest event; a stream that refused would fill the outboxes instead. Consumers reconcile.
+        discard=DiscardPolicy.OLD,
         duplicate_window=DUPLICATE_WINDOW_SECONDS,
         allow_direct=True,
     )

@@ -183,21 +183,6 @@ class Machine(Generic[A]):
             return AttemptStart.RESUME
         return AttemptStart.SUPERSEDED
 
-    def may_have_effect(self, update: JobUpdate) -> bool:
-        """Return whether any resource could be changed by the update, judged without reading one.
-
-        A subscriber drops the others, which are all those of a job that goes well:
-        nothing precedes the submit and the first claim that they could overtake, and there is nothing to resume;
-        the handler moves the state before its job completes. If that write was lost, read repair or the sweep settles it.
-        """
-        match update.phase:
-            case JobPhase.COMPLETED:
-                return False
-            case JobPhase.WAITING | JobPhase.HELD:
-                return self.steps[update.kind].resume is not None and update.version > FIRST_CLAIM
-            case _:
-                return True
-
     def is_current(self, resource: Resource, update: JobUpdate) -> bool:
         """Return whether the update is of the job of the present generation, and newer than those applied."""
         is_of_job = resource.job_id == update.job_id and resource.generation == update.generation

@@ -27,5 +27,5 @@ class Subscriber:
         except (DecodeError, ValueError) as error:
             raise bus.Undecodable(message.subject) from error
         for settler, update in found:
-            if update and settler.lifecycle.machine.may_have_effect(update):
+            if update:
                 await settler.settle(update)

@@ -65,7 +65,8 @@ class Hub:
 
     def subscribe(self, nats: bus.Bus) -> None:
         """Subscribe to the subjects of all sources, and to what ends sessions."""
-        nats.subscribe(self._sources.jobs.transitions_subject, self._receive_transitions)
+        for subject in self._sources.jobs.transitions_subjects:
+            nats.subscribe(subject, self._receive_transitions)
         for source in (self._sources.jobs, *self._sources.unordered):
             nats.subscribe(source.subject, partial(self._receive, source))
         nats.on_connected(self._on_connected)

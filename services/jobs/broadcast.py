@@ -1,4 +1,4 @@
-"""Broadcasts over NATS beside the durable events: wake-ups, progress and cancel requests. Any of them may be lost."""
+"""Broadcasts over NATS: routine events, wake-ups, progress and cancel requests. Any of them may be lost."""
 
 from __future__ import annotations
 

@@ -48,6 +48,8 @@ class State(StrEnum):
 
 
 TERMINAL = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
+FIRST_CLAIM = 2
+"""The version of a job after its first claim; version 1 is the submit."""
 CLAIMABLE = frozenset({State.PENDING, State.RETRYING})
 HELD = frozenset({State.RUNNING, State.CANCELLING})
 """States in which a worker holds the lease."""
@@ -265,6 +267,18 @@ class Crashed:
 
 
 Outcome = Completed | Failed | Cancelled | Released | Snoozed | Waiting | Crashed
+
+
+def is_routine(job: Job) -> bool:
+    """Return whether a job that was just moved goes well: submitted, claimed for the first time, or completed.
+
+    Nothing precedes these transitions that they could overtake, and a handler moves its resource before its job completes, so
+    no other service has to act on them.
+    """
+    return job.state is State.COMPLETED or (job.version <= FIRST_CLAIM and job.state in _BEGINNING)
+
+
+_BEGINNING = frozenset({State.SCHEDULED, State.PENDING, State.RUNNING})
 
 
 def outcome_name(outcome: Outcome) -> str:

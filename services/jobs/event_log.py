@@ -12,7 +12,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis import errors, outbox
+from chassis import errors
 from services.jobs import statements
 from services.jobs.domain import Job
 
@@ -92,15 +92,9 @@ async def next_sequences(conn: AsyncConnection, counts: Mapping[UUID, int]) -> d
     return {row[0]: row[1] - counts[row[0]] + 1 for row in rows}
 
 
-async def insert_events(
-    conn: AsyncConnection, events: Sequence[tuple[Job, str, int, bytes]], messages: Sequence[outbox.Message]
-) -> None:
-    """Append events (job, reason, sequence, payload) to their owners' logs, and their messages to the outbox."""
+async def insert_events(conn: AsyncConnection, events: Sequence[tuple[Job, str, int, bytes]]) -> None:
+    """Append events (job, reason, sequence, payload) to their owners' logs."""
     parameters = {
-        "message_ids": [message.message_id for message in messages],
-        "subjects": [message.subject for message in messages],
-        "payloads": [message.payload for message in messages],
-        "delay": outbox.RELAY_DELAY,
         "owner_ids": [job.spec.owner_id for job, _, _, _ in events],
         "sequences": [sequence for _, _, sequence, _ in events],
         "job_ids": [job.job_id for job, _, _, _ in events],

@@ -76,7 +76,7 @@ class Operations:
                 yield tx
                 await tx.apply_effects()
                 await offer.claim(tx, lease=self.lease)
-                outgoing.publish(*await tx.write_events(), stored=True)
+                outgoing.publish(*await tx.write_events())
             offer.commit()
         except IntegrityError as error:
             if postgres.violated_constraint(error) == "jobs_unique_key":
@@ -86,6 +86,8 @@ class Operations:
             offer.end()
         for kind, ready in (+tx.wakeups).items():
             self.waiters.wake(kind, ready)
+        for subject, message in tx.broadcasts:
+            self._broadcaster.send(subject, message)
         if any(job.state in domain.DELAYED or job.deadline for job, _ in tx.transitions):
             self.changed.set()
         for job, _ in tx.transitions:

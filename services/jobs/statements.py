@@ -404,14 +404,7 @@ ON CONFLICT (owner_id) DO UPDATE SET last_sequence = o.last_sequence + excluded.
 RETURNING o.owner_id, o.last_sequence
 """)
 INSERT_EVENTS = _prepared("""
-WITH messages AS (
-    INSERT INTO jobs.outbox (message_id, subject, payload, send_after)
-    SELECT g.message_id, g.subject, g.payload, now() + :delay
-    FROM unnest(CAST(:message_ids AS uuid[]), CAST(:subjects AS text[]), CAST(:payloads AS bytea[]))
-        AS g (message_id, subject, payload)
-)
 INSERT INTO jobs.job_events (owner_id, sequence, job_id, state, attempt, reason, event)
 SELECT * FROM unnest(CAST(:owner_ids AS uuid[]), CAST(:sequences AS bigint[]), CAST(:job_ids AS uuid[]),
     CAST(:states AS text[]), CAST(:attempts AS integer[]), CAST(:reasons AS text[]), CAST(:events AS bytea[]))
 """)
-"""Appends events to their owners' logs, and their messages to the outbox."""

@@ -1,8 +1,10 @@
 """One transaction on jobs: transitions, and everything that follows from them, are committed together or not at all.
 
 Code that moves a job appends it to `transitions`. At the end, finished children are counted in their parents, cancelled work
-gets its undo job, free slots of concurrency keys admit waiting jobs, and each transition becomes an event in the log of its owner
-and in the outbox.
+gets its undo job, free slots of concurrency keys admit waiting jobs, and each transition becomes an event in its owner's log.
+
+Routine events (`domain.is_routine`) are broadcast after the commit: they only refresh live views, and a view that misses one
+reads it from the log. All others are published through the outbox, because another service may have to act on them.
 
 Locks are taken in one order, or skipped when held: jobs, parents, concurrency keys, owners. A statement that moves jobs may also
 lock their owners, and so number their events, where no other lock can follow: this saves a round trip. Only one statement of a
@@ -12,7 +14,7 @@ transaction locks owners: a second one could lock them in another order.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from operator import itemgetter
 from uuid import UUID
@@ -39,6 +41,8 @@ class Transaction:
         """Jobs after each transition, with its reason, in the order in which they happened."""
         self.progressed: list[Job] = []
         """Jobs whose progress alone has changed."""
+        self.broadcasts: list[tuple[str, job_events_pb2.JobEvents]] = []
+        """Subjects and messages of the routine events, to broadcast after the commit."""
         self.wakeups: Counter[str] = Counter()
         """The number of jobs by kind that have become ready."""
         self.sequence_of: storage.SequenceByJob = {}
@@ -68,20 +72,27 @@ class Transaction:
         self.wakeups.update(job.spec.kind for job, _ in self.transitions if job.ready)
 
     async def write_events(self) -> list[outbox.Message]:
-        """Write an event for each transition, the last step; return the messages to publish after the commit."""
+        """Write an event for each transition, the last step; collect `broadcasts`, and return the messages to publish."""
         if not self.transitions:
             return []
         occurred_at = datetime.now(UTC)
         events = []
-        by_kind: dict[str, list[bytes]] = defaultdict(list)
+        durable: dict[str, list[bytes]] = defaultdict(list)
+        routine: dict[str, list[bytes]] = defaultdict(list)
         for sequence, job, reason in await self._number():
             event = convert.event_to_proto(job, sequence=sequence, reason=reason, occurred_at=occurred_at)
             payload = event.SerializeToString()
             events.append((job, reason, sequence, payload))
-            by_kind[job.spec.kind].append(payload)
-        messages = [message for kind, payloads in by_kind.items() for message in _messages(kind, payloads)]
-        await event_log.insert_events(self.conn, events, messages)
-        return messages
+            (routine if domain.is_routine(job) else durable)[job.spec.kind].append(payload)
+        await event_log.insert_events(self.conn, events)
+        self.broadcasts = [
+            (f"jobs.routine_events.{kind}", batch) for kind, payloads in routine.items() for batch in _batches(payloads)
+        ]
+        return [
+            outbox.Message(subject=f"jobs.events.{kind}", payload=batch.SerializeToString())
+            for kind, payloads in durable.items()
+            for batch in _batches(payloads)
+        ]
 
     def transitions_by_owner(self) -> Counter[UUID]:
         """Count the transitions of each owner's jobs."""
@@ -143,16 +154,13 @@ def require_moved(job: Job | None) -> Job:
     return job
 
 
-def _messages(kind: str, payloads: Iterable[bytes]) -> Iterable[outbox.Message]:
+def _batches(events: Iterable[bytes]) -> Iterator[job_events_pb2.JobEvents]:
+    """Join serialized events to messages of up to `MESSAGE_BYTES`."""
     batch, size = job_events_pb2.JobEvents(), 0
-    for payload in payloads:
-        if batch.events and size + len(payload) > MESSAGE_BYTES:
-            yield _message(kind, batch)
+    for event in events:
+        if batch.events and size + len(event) > MESSAGE_BYTES:
+            yield batch
             batch, size = job_events_pb2.JobEvents(), 0
-        batch.events.add().MergeFromString(payload)
-        size += len(payload)
-    yield _message(kind, batch)
-
-
-def _message(kind: str, batch: job_events_pb2.JobEvents) -> outbox.Message:
-    return outbox.Message(subject=f"jobs.events.{kind}", payload=batch.SerializeToString())
+        batch.events.add().MergeFromString(event)
+        size += len(event)
+    yield batch

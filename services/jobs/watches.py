@@ -92,6 +92,7 @@ class Watches:
 
     def subscribe(self, nats: bus.Bus) -> None:
         """Subscribe to events and progress."""
+        nats.subscribe("jobs.routine_events.>", self._on_events)
         nats.subscribe("jobs.events.>", self._on_events)
         nats.subscribe("jobs.progress.>", self._on_progress)
 

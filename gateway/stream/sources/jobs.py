@@ -26,7 +26,7 @@ class Jobs(Source[job_pb2.Job]):
 
     event = "job"
     subject = "jobs.progress.>"
-    transitions_subject = "jobs.events.>"
+    transitions_subjects = ("jobs.routine_events.>", "jobs.events.>")
 
     def __init__(self, jobs: clients.Jobs) -> None:
         self._jobs = jobs

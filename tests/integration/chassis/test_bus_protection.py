@@ -32,16 +32,24 @@ PASSWORD = "p1"
 SAYS = {
     "auth": {"auth.events.u", "auth.events.connections.u"},
     "demo": {"demo.events.u"},
-    "jobs": {"jobs.events.demo.enable", "jobs.progress.u", "jobs.wake.demo.enable", "jobs.cancel"},
+    "jobs": {
+        "jobs.events.demo.enable",
+        "jobs.routine_events.demo.enable",
+        "jobs.progress.u",
+        "jobs.wake.demo.enable",
+        "jobs.cancel",
+    },
     "gateway": set[str](),
     "provision": set[str](),
 }
 HEARS = {
     "auth": {"jobs.cancel"},
     "demo": {"jobs.cancel"},
-    "jobs": {"jobs.events.demo.enable", "jobs.progress.u", "jobs.wake.demo.enable", "jobs.cancel"},
+    "jobs": {"jobs.events.demo.enable", "jobs.routine_events.demo.enable", "jobs.progress.u", "jobs.wake.demo.enable",
+             "jobs.cancel"},
     "gateway": {
-        "auth.events.u", "auth.events.connections.u", "demo.events.u", "jobs.events.demo.enable", "jobs.progress.u",
+        "auth.events.u", "auth.events.connections.u", "demo.events.u", "jobs.events.demo.enable",
+        "jobs.routine_events.demo.enable", "jobs.progress.u",
     },
     "provision": set[str](),
 }  # fmt: skip

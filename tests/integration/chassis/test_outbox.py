@@ -202,18 +202,6 @@ async def test_transaction_that_fails_stores_and_sends_nothing(engine: AsyncEngi
     assert await sent.stored() == []
 
 
-async def test_transaction_only_sends_messages_that_its_caller_has_stored(
-    engine: AsyncEngine, prefix: str, sent: Sent
-) -> None:
-    first, second = (outbox.Message(subject=f"{prefix}{name}", payload=b"") for name in "ab")
-    async with outbox.transaction(engine, schema.outbox, sent) as tx:
-        await outbox.add(tx.conn, schema.outbox, [first])
-        tx.publish(first, stored=True)
-        tx.publish(second)
-    assert sent.batches == [["a", "b"]]
-    assert await sent.stored() == [("a", False), ("b", True)]
-
-
 async def test_transaction_without_a_relay_leaves_its_messages_to_the_next_poll(
     engine: AsyncEngine, prefix: str, sent: Sent
 ) -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import bus, errors, ids
+from chassis import bus, errors, ids, outbox, run
 from repruv.jobs.v1 import job_events_pb2
 from services.jobs import domain, event_log, notifications, schema
 from services.jobs.operations import Operations
 from tests.integration.jobs import jobs_helpers
+from tests.integration.jobs.claim_calls import Eventually
+from tests.integration.jobs.conftest import LEASE
 
 
 async def test_every_transition_is_an_event_and_the_owners_sequence_has_no_gaps(
@@ -32,11 +36,11 @@ async def test_every_transition_is_an_event_and_the_owners_sequence_has_no_gaps(
     for event in events:
         assert event.job.version == versions.get(event.job.job_id, 0) + 1
         versions[event.job.job_id] = event.job.version
-    async with jobs_engine.connect() as conn:
-        messages = sa.select(schema.outbox.c.payload).where(schema.outbox.c.subject == f"jobs.events.{kind}")
-        payloads = (await conn.execute(messages)).scalars().all()
-    published = [event for payload in payloads for event in job_events_pb2.JobEvents.FromString(payload).events]
-    assert sorted(event.sequence for event in published) == list(range(1, 27))
+    published = [event for message in await published_messages(jobs_engine, kind) for event in message.events]
+    assert {event.reason for event in published} == {"cancel_requested"}
+    assert sorted(event.sequence for event in published) == [
+        e.sequence for e in events if e.reason == "cancel_requested"
+    ]
 
 
 async def test_events_can_be_read_from_any_position_but_not_from_the_future(
@@ -103,7 +107,7 @@ def _shown(page: event_log.Page | errors.Error) -> tuple[list[int], int] | str:
     return [job_events_pb2.JobEvent.FromString(event).sequence for event in page.events], page.latest
 
 
-async def published(engine: AsyncEngine, kind: str) -> list[job_events_pb2.JobEvents]:
+async def published_messages(engine: AsyncEngine, kind: str) -> list[job_events_pb2.JobEvents]:
     """Read the messages of a kind in the outbox."""
     async with engine.connect() as conn:
         messages = sa.select(schema.outbox.c.payload).where(schema.outbox.c.subject == f"jobs.events.{kind}")
@@ -111,45 +115,126 @@ async def published(engine: AsyncEngine, kind: str) -> list[job_events_pb2.JobEv
     return [job_events_pb2.JobEvents.FromString(payload) for payload in payloads]
 
 
+class Broadcasts:
+    """A replica that is connected to NATS, and the routine events that subscribers receive."""
+
+    def __init__(self, jobs: Operations) -> None:
+        self.jobs = jobs
+        self.messages: dict[str, list[job_events_pb2.JobEvents]] = defaultdict(list)
+
+    async def receive(self, message: bus.Received) -> None:
+        """Keep a message under its kind."""
+        kind = message.subject.removeprefix("jobs.routine_events.")
+        self.messages[kind].append(job_events_pb2.JobEvents.FromString(message.payload))
+
+    def events(self, kind: str) -> list[job_events_pb2.JobEvent]:
+        """Return the received events of a kind."""
+        return [event for message in self.messages[kind] for event in message.events]
+
+
+@pytest.fixture
+async def broadcasts(jobs_engine: AsyncEngine, nats_url: str, eventually: Eventually) -> AsyncIterator[Broadcasts]:
+    """Yield a replica whose broadcasts arrive."""
+    nats = bus.Bus(nats_url, name="test-broadcasts")
+    received = Broadcasts(Operations(jobs_engine, outbox.Relay(jobs_engine, schema.outbox, {}), nats, lease=LEASE))
+    nats.subscribe("jobs.routine_events.>", received.receive)
+    connected = asyncio.Event()
+    nats.on_connected(connected.set)
+    async with run.Background() as background:
+        background.start("bus", nats.run)
+        async with asyncio.timeout(10):
+            await connected.wait()
+        yield received
+
+
+async def test_job_that_goes_well_is_broadcast_and_publishes_nothing(
+    broadcasts: Broadcasts, jobs_engine: AsyncEngine, spec: jobs_helpers.MakeSpec, kind: str, eventually: Eventually
+) -> None:
+    jobs = broadcasts.jobs
+    await jobs.submit(job_id := ids.uuid7(), spec())
+    await jobs.claim(worker="w1", kinds=[kind], limit=1)
+    await jobs.finish(job_id, 1, domain.Completed())
+
+    async def all_arrived() -> bool:
+        return len(broadcasts.events(kind)) == 3
+
+    await eventually(all_arrived)
+    reasons = {event.sequence: event.reason for event in broadcasts.events(kind)}
+    assert reasons == {1: "submitted", 2: "claimed", 3: "completed"}
+    assert await published_messages(jobs_engine, kind) == []
+
+
+async def test_all_other_events_are_published(
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, owner_id: UUID
+) -> None:
+    job = await submitted(max_attempts=1)
+    for attempt in (1, 2):
+        await jobs.claim(worker="w1", kinds=[kind], limit=1)
+        failed = domain.Failed(error=domain.JobError(code="broken", message="It broke."), retryable=False)
+        await jobs.finish(job.job_id, attempt, failed)
+        await jobs.retry(job.job_id, owner_id=owner_id)
+    await jobs.cancel(job.job_id, owner_id=owner_id, reason="r")
+    published = [event for message in await published_messages(jobs_engine, kind) for event in message.events]
+    reasons = [event.reason for event in sorted(published, key=lambda event: event.sequence)]
+    # Not among them: the submit and the first claim.
+    assert reasons == ["failed", "retried", "claimed", "failed", "retried", "cancel_requested"]
+
+
 async def test_transitions_of_one_transaction_are_one_message_per_kind(
-    jobs: Operations, jobs_engine: AsyncEngine, spec: jobs_helpers.MakeSpec, kind: str
+    broadcasts: Broadcasts, spec: jobs_helpers.MakeSpec, kind: str, eventually: Eventually
 ) -> None:
     other, strangers = f"{kind}.other", uuid4()
-    await jobs.submit_many(
+    await broadcasts.jobs.submit_many(
         [(ids.uuid7(), spec(kind=item, owner_id=strangers)) for item in (kind, other)] * 2
         + [(ids.uuid7(), spec()) for _ in range(20)]
     )
-    (message,), (beside,) = await published(jobs_engine, kind), await published(jobs_engine, other)
+
+    async def both_arrived() -> bool:
+        return bool(broadcasts.events(kind) and broadcasts.events(other))
+
+    await eventually(both_arrived)
+    (message,), (beside,) = broadcasts.messages[kind], broadcasts.messages[other]
     assert len(message.events) == 21
     assert len(beside.events) == 1
 
 
 async def test_message_keeps_the_order_of_each_owners_events(
-    jobs: Operations, jobs_engine: AsyncEngine, spec: jobs_helpers.MakeSpec, kind: str, owner_id: UUID
+    broadcasts: Broadcasts, spec: jobs_helpers.MakeSpec, kind: str, owner_id: UUID, eventually: Eventually
 ) -> None:
+    jobs = broadcasts.jobs
     owners = [owner_id, uuid4()]
     created = [ids.uuid7() for _ in range(12)][::-1]
     await jobs.submit_many([(job_id, spec(owner_id=owners[n % 2], priority=n % 5)) for n, job_id in enumerate(created)])
     await jobs.claim(worker="w1", kinds=[kind], limit=12)
     results = await jobs.finish_many([(job_id, 1, domain.Completed()) for job_id in created[3:] + created[:3]])
     assert all(isinstance(result, domain.Job) for result in results)
-    for message in await published(jobs_engine, kind):
+
+    async def all_arrived() -> bool:
+        return len(broadcasts.events(kind)) == 36
+
+    await eventually(all_arrived)
+    for message in broadcasts.messages[kind]:
         for item in owners:
             sequences = [event.sequence for event in message.events if event.owner_id == str(item)]
             assert sequences == list(range(sequences[0], sequences[0] + 6))
 
 
 async def test_large_payload_or_result_is_readable_but_not_published(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, owner_id: UUID
+    broadcasts: Broadcasts, spec: jobs_helpers.MakeSpec, kind: str, owner_id: UUID, eventually: Eventually
 ) -> None:
+    jobs = broadcasts.jobs
     large, small = {"text": "x" * 20_000}, {"n": 1}
-    job, beside = await submitted(payload=large), await submitted(payload=small)
+    (job, _), (beside, _) = [await jobs.submit(ids.uuid7(), spec(payload=payload)) for payload in (large, small)]
     await jobs.claim(worker="w1", kinds=[kind], limit=2)
     await jobs.finish(job.job_id, 1, domain.Completed(result=large))
     await jobs.finish(beside.job_id, 1, domain.Completed(result=small))
+
+    async def all_arrived() -> bool:
+        return len(broadcasts.events(kind)) == 6
+
+    await eventually(all_arrived)
     stored, _ = await jobs.list_events(owner_id, after=0, limit=500)
-    events = [job_events_pb2.JobEvent.FromString(event) for event in stored]
-    events += [event for message in await published(jobs_engine, kind) for event in message.events]
+    events = [job_events_pb2.JobEvent.FromString(event) for event in stored] + broadcasts.events(kind)
     for event in events:
         is_large = event.job.job_id == str(job.job_id)
         assert event.job.spec.HasField("payload") is not is_large
@@ -163,9 +248,14 @@ async def test_messages_stay_within_the_size_limit(
     jobs: Operations, jobs_engine: AsyncEngine, spec: jobs_helpers.MakeSpec, kind: str
 ) -> None:
     payload = {"text": "x" * 15_000}
-    await jobs.submit_many([(ids.uuid7(), spec(payload=payload)) for _ in range(40)])
-    messages = await published(jobs_engine, kind)
+    specs = [(ids.uuid7(), spec(payload=payload)) for _ in range(40)]
+    await jobs.submit_many(specs)
+    async with jobs.transaction() as tx:
+        for job_id, _ in specs:
+            await tx.cancel(await jobs.get(job_id, owner_id=None), "r")
+    messages = await published_messages(jobs_engine, kind)
     assert sum(len(message.events) for message in messages) == 40
+    assert len(messages) > 1
     assert all(message.ByteSize() < 128 * 1024 for message in messages)
 
 
@@ -176,7 +266,7 @@ async def test_rolled_back_change_publishes_nothing(
         async with jobs.transaction() as tx:
             await tx.submit([(ids.uuid7(), spec())])
             raise ZeroDivisionError
-    assert await published(jobs_engine, kind) == []
+    assert await published_messages(jobs_engine, kind) == []
     assert await jobs.positions([owner_id]) == {}
 
 

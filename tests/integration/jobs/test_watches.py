@@ -230,7 +230,7 @@ async def test_wake_ups_reach_the_watches_of_their_job_and_owner(
     async with asyncio.timeout(SECONDS):
         # Repeated: only a received message shows that the server has the subscription.
         while not all(pending_item.done() for pending_item in coming):
-            await nats.publish_ephemeral(f"jobs.events.{kind}", rung)
+            await nats.publish_ephemeral(f"jobs.routine_events.{kind}", rung)
             await asyncio.wait(coming, timeout=0.05)
     await jobs.report_progress(claimed.job_id, claimed.attempt, domain.Progress(done=5, total=9))
     reported = await jobs.get(claimed.job_id, owner_id=None)

@@ -205,23 +205,6 @@ async def test_every_order_of_a_retried_jobs_updates_ends_the_same(case: Case) -
     assert len(ends) == 1
 
 
-async def test_events_of_a_job_that_goes_well_cost_no_statement(case: Case) -> None:
-    resource = await case.start()
-    states = [
-        (job_pb2.JOB_STATE_PENDING, 1, 0),
-        (job_pb2.JOB_STATE_RUNNING, 2, 1),
-        (job_pb2.JOB_STATE_COMPLETED, 3, 1),
-    ]
-    events = [
-        job_events_pb2.JobEvent(job=case.job(resource, state, version=version, attempt=attempt))
-        for state, version, attempt in states
-    ]
-    with case.statements() as statements:
-        await Subscriber(case.settler).receive(_message(*events))
-    assert statements == []
-    assert await case.read(resource) == resource
-
-
 async def test_failure_event_is_settled_by_the_subscriber(case: Case) -> None:
     resource = await case.start()
     event = job_events_pb2.JobEvent(job=case.job(resource, job_pb2.JOB_STATE_FAILED))
