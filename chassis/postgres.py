@@ -16,9 +16,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from chassis import database_url, errors, tls
 
 POOL_TIMEOUT = 3.0
+LOCK_SECONDS = 3.0
+"""How long a statement waits for a lock."""
+IDLE_SECONDS = 15.0
+"""How long a transaction may wait for its client. Then the server ends it and releases its locks."""
 # The server checks its clients too: locks of a vanished host are released in seconds, not hours.
 _SERVER_SETTINGS = (
-    "-c statement_timeout=10000 -c lock_timeout=3000 -c idle_in_transaction_session_timeout=15000"
+    "-c statement_timeout=10000 -c lock_timeout={lock:.0f} -c idle_in_transaction_session_timeout={idle:.0f}"
     " -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=2 -c tcp_user_timeout=10000"
 )
 # read_only_sql_transaction, admin_shutdown, crash_shutdown, cannot_connect_now.
@@ -27,7 +31,15 @@ _UNUSABLE_SERVER = frozenset({"25006", "57P01", "57P02", "57P03"})
 _autocommit_twins: WeakKeyDictionary[AsyncEngine, AsyncEngine] = WeakKeyDictionary()
 
 
-def engine(url: str, *, name: str, pool_size: int = 10, certificate: tls.Certificate | None = None) -> AsyncEngine:
+def engine(
+    url: str,
+    *,
+    name: str,
+    pool_size: int = 10,
+    certificate: tls.Certificate | None = None,
+    lock_seconds: float = LOCK_SECONDS,
+    idle_seconds: float = IDLE_SECONDS,
+) -> AsyncEngine:
     """Create the engine of a process; `name` is shown in pg_stat_activity. Connects when first used.
 
     With `certificate` connections are encrypted and the server must be the one that the URL names,
@@ -36,14 +48,17 @@ def engine(url: str, *, name: str, pool_size: int = 10, certificate: tls.Certifi
     It has a twin for `autocommit` with its own pool of the same size; both are disposed of together.
     """
     url = database_url.protect(url, certificate)
-    made = _engine(url, name=name, pool_size=pool_size)
-    twin = _engine(url, name=name, pool_size=pool_size, isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True)
+    settings = _SERVER_SETTINGS.format(lock=lock_seconds * 1_000, idle=idle_seconds * 1_000)
+    made, twin = (
+        _engine(url, name=name, pool_size=pool_size, settings=settings, **options)
+        for options in ({}, {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True})
+    )
     _autocommit_twins[made] = twin
     event.listen(made.sync_engine, "engine_disposed", lambda _: twin.sync_engine.dispose())
     return made
 
 
-def _engine(url: str, *, name: str, pool_size: int, **options: Any) -> AsyncEngine:
+def _engine(url: str, *, name: str, pool_size: int, settings: str, **options: Any) -> AsyncEngine:
     made = create_async_engine(
         url.replace("postgresql://", "postgresql+psycopg://", 1),
         **options,
@@ -56,7 +71,7 @@ def _engine(url: str, *, name: str, pool_size: int, **options: Any) -> AsyncEngi
         connect_args={
             "application_name": name,
             "connect_timeout": 3,
-            "options": _SERVER_SETTINGS,
+            "options": settings,
             # Nearly every statement comes again and again; only a ROLLBACK makes the driver forget those it has prepared.
             "prepare_threshold": 1,
             "keepalives_idle": 10,

@@ -39,6 +39,8 @@ MAX_CLAIMS = 100
 """Jobs that one call claims at most."""
 MAX_HEARTBEATS = 1_000
 """Leases that one call renews at most."""
+HEDGE_SECONDS = 0.25
+"""Seconds after which a heartbeat that was not answered is sent again on another connection."""
 PAGE_SIZE = 100
 FINISH_INTERVAL_SECONDS = 0.01
 """Seconds between two FinishJobs calls. The first end is sent at once, those that follow within the interval together."""
@@ -142,9 +144,11 @@ class JobsClient:
         return list(response.jobs), response.lease.ToTimedelta().total_seconds()
 
     async def heartbeat(self, worker: str, keys: Iterable[AttemptKey], *, timeout: float) -> HeartbeatResult:
-        """Renew leases, `MAX_HEARTBEATS` at most."""
+        """Renew leases, `MAX_HEARTBEATS` at most. A replica that does not answer is passed over: it must not cost the lease."""
         request = jobs_service_pb2.HeartbeatJobsRequest(worker=worker, attempts=map(_attempt, keys))
-        response = await self._call(self._stub.HeartbeatJobs, request, timeout=timeout, user_token="")
+        response = await self._call.hedged(
+            self._stub.HeartbeatJobs, request, timeout=timeout, hedge_seconds=HEDGE_SECONDS, user_token=""
+        )
         return HeartbeatResult(
             cancelling=[(attempt.job_id, attempt.attempt) for attempt in response.cancelling],
             lost=[(attempt.job_id, attempt.attempt) for attempt in response.lost],

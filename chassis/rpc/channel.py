@@ -2,8 +2,8 @@
 
 gRPC asks for a name that is not known ever more rarely, up to every two minutes, and no option changes that. A container
 that is down has no name, so its callers would miss its return by that long. Hence a channel that has been failing for some
-seconds is replaced by a new one, which asks at once. So is one whose certificate has been replaced on disk; calls under
-way end on the old one.
+seconds is replaced by a new one, which asks at once. So is one whose certificate has been replaced on disk, and one whose
+peer does not answer; calls under way end on the old one.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from chassis import tls
 from chassis.rpc import credentials, metadata
 
 RENEW_SECONDS = 5.0
+MIN_AGE_SECONDS = 1.0
+"""Age from which connections that do not answer are replaced: a busy peer answers the next call on them."""
 CLOSE_SECONDS = 30.0
 """How long calls that wait on a replaced channel may still take; their own deadlines are shorter."""
 
@@ -57,7 +59,14 @@ class Channel(grpc.aio.Channel):
             self._replace()
         return self._inner
 
+    def renew(self) -> None:
+        """Open new connections for later calls: a peer does not answer. A frozen peer accepts none, so the others serve them."""
+        is_connected = self._inner.get_state() is grpc.ChannelConnectivity.READY
+        if not is_connected or time.monotonic() - self._opened_at > MIN_AGE_SECONDS:
+            self._replace()
+
     def _open(self) -> grpc.aio.Channel:
+        self._opened_at = time.monotonic()
         if self._certificate is None:
             return grpc.aio.insecure_channel(self._target, options=self._options)
         self._used_material = self._certificate.material()
@@ -114,6 +123,10 @@ class Method:
         self._bind = bind
         self._bound_to: grpc.aio.Channel | None = None
         self._bound: Any = None
+
+    def renew(self) -> None:
+        """Open new connections for later calls."""
+        self._channel.renew()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         current = self._channel.current()

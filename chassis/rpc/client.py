@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -17,10 +18,14 @@ Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
 
 _OPTIONS = [
-    # A peer that froze without closing its connections is disconnected within eight seconds.
-    ("grpc.keepalive_time_ms", 5_000),
-    ("grpc.keepalive_timeout_ms", 3_000),
+    # A peer that froze without closing its connections is disconnected within two seconds. Its connections answer pings
+    # also while its event loop is busy.
+    ("grpc.keepalive_time_ms", 1_000),
+    ("grpc.keepalive_timeout_ms", 1_000),
     ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    # A replaced channel must not take over the connections of the one before.
+    ("grpc.use_local_subchannel_pool", 1),
     ("grpc.dns_min_time_between_resolutions_ms", 5_000),
     # A claim of a hundred jobs of the maximum size: a payload as a message can be twice its JSON.
     ("grpc.max_receive_message_length", 64 << 20),
@@ -41,8 +46,9 @@ _RETRY = {
 def channel(
     target: str, *, service: str, idempotent: Iterable[str] = (), certificate: tls.Certificate | None = None
 ) -> grpc.aio.Channel:
-    """Open a channel to `target` (host:port) for `service` (its full proto name), balanced over all its addresses.
+    """Open a channel to `target` for `service` (its full proto name), balanced over all its addresses.
 
+    `target` is host:port with a name that resolves to all replicas, or several IPv4 addresses with ports, separated by commas.
     Calls of the rpcs named in `idempotent` are retried when the connection breaks. With `certificate`, the certificate of this
     process, the server needs a certificate for the service; its host name and address do not matter. Without, the connection is
     plain. Close the channel with `await channel.close()`.
@@ -56,7 +62,8 @@ def channel(
     options: list[tuple[str, int | str]] = [*_OPTIONS, ("grpc.service_config", json.dumps(config))]
     if certificate is not None:
         options.append(("grpc.ssl_target_name_override", metadata.owner(f"{service}/")))
-    return renewing.Channel(f"dns:///{target}", options, certificate=certificate)
+    scheme = "ipv4:" if "," in target else "dns:///"
+    return renewing.Channel(f"{scheme}{target}", options, certificate=certificate)
 
 
 class Caller:
@@ -88,6 +95,35 @@ class Caller:
         except grpc.aio.AioRpcError as error:
             raise _error(error) from error
 
+    async def hedged(
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        *,
+        timeout: float,
+        hedge_seconds: float,
+        user_token: str | None = None,
+    ) -> Response:
+        """Call an idempotent `method`, and again every `hedge_seconds` on new connections until one call is answered.
+
+        Return the first response, or raise the first error. Calls without a response are left to end by their deadline.
+        """
+        calls: set[asyncio.Task[Response]] = set()
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + timeout
+        while (left := ends_at - loop.time()) > 0:
+            if calls and isinstance(method, renewing.Method):
+                method.renew()
+            call = asyncio.create_task(self(method, request, timeout=timeout, user_token=user_token))
+            call.add_done_callback(_retrieve_error)
+            calls.add(call)
+            done, _ = await asyncio.wait(
+                calls, timeout=min(hedge_seconds, left), return_when=asyncio.FIRST_COMPLETED
+            )
+            if done:
+                return done.pop().result()
+        raise errors.DeadlineExceeded()
+
     async def stream(
         self,
         method: grpc.aio.UnaryStreamMultiCallable[Request, Response],
@@ -98,7 +134,7 @@ class Caller:
     ) -> AsyncGenerator[Response, None]:
         """Call a streaming `method`. Yield its responses, and raise its error.
 
-        Without `timeout` the stream lasts as long as the peer: a frozen peer ends it with `Unavailable` within eight seconds.
+        Without `timeout` the stream lasts as long as the peer: a frozen peer ends it with `Unavailable` within two seconds.
         Fails at once with `Unavailable` when the server is down. To leave early, close the generator (`contextlib.aclosing`).
         """
         call = method(request, timeout=timeout, metadata=self._metadata(method, user_token))
@@ -122,6 +158,12 @@ class Caller:
         if request_id := logs.request_id.get():
             sent.append((metadata.REQUEST_ID, request_id))
         return tuple(sent)
+
+
+def _retrieve_error(call: asyncio.Task[Any]) -> None:
+    """Mark the error of a call that nothing awaits any more as retrieved."""
+    if not call.cancelled():
+        call.exception()
 
 
 def _error(error: grpc.aio.AioRpcError) -> errors.Error:

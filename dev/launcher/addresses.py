@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dev import subprocesses
@@ -19,13 +18,11 @@ NATS = ("nats", 4222)
 class Addresses:
     """The local port of each (service, port) in the compose file.
 
-    Replicas of a service share a port: gRPC servers set SO_REUSEPORT, and the kernel spreads connections over them.
-    Published ports cannot be shared: each further replica has its own port.
+    Each replica has its own port, as each container has its own address. Callers get the addresses of all replicas, separated
+    by commas, where the name of a container resolves to all of them.
     """
 
-    ports: dict[tuple[str, int], int] = field(default_factory=dict)
-    further: dict[tuple[str, int], int] = field(default_factory=dict)
-    """The ports of further published replicas, by (service, index)."""
+    ports: dict[tuple[str, int], list[int]] = field(default_factory=dict)
 
     def reserve(self, definition: Definition, replicas: int, *, published: int) -> None:
         """Choose the ports of a process. `published` is the port for users, 0 for any free port."""
@@ -33,16 +30,15 @@ class Addresses:
         if port is None:
             return
         is_published = definition.container_port == port
-        self.ports[definition.name, port] = published if is_published and published else self._free()
-        if is_published:
-            for index in range(1, replicas):
-                self.further[definition.name, index] = self._free()
+        ports = self.ports[definition.name, port] = [published] if is_published and published else []
+        while len(ports) < replicas:
+            ports.append(self._free())
 
     def of_replica(self, definition: Definition, index: int) -> int | None:
         """Return the local port of one replica, or None."""
         if definition.listen_port is None:
             return None
-        return self.further.get((definition.name, index)) or self.ports[definition.name, definition.listen_port]
+        return self.ports[definition.name, definition.listen_port][index]
 
     def environment(self, definition: Definition, index: int) -> dict[str, str]:
         """Return the environment of a process with `host:port` of containers replaced by local addresses."""
@@ -60,13 +56,14 @@ class Addresses:
 
     def _translate(self, value: str) -> str:
         for (host, port), local in self.ports.items():
-            value = re.sub(rf"(?<![\w.-]){re.escape(host)}:{port}(?!\d)", f"{LOOPBACK}:{local}", value)
+            addresses = ",".join(f"{LOOPBACK}:{replica}" for replica in local)
+            value = re.sub(rf"(?<![\w.-]){re.escape(host)}:{port}(?!\d)", addresses, value)
         return value
 
     def _free(self) -> int:
-        return subprocesses.free_port({*self.ports.values(), *self.further.values()})
+        return subprocesses.free_port({port for ports in self.ports.values() for port in ports})
 
 
-def servers(postgres_port: int, nats_port: int) -> Mapping[tuple[str, int], int]:
+def servers(postgres_port: int, nats_port: int) -> dict[tuple[str, int], list[int]]:
     """Return the entries of the embedded servers."""
-    return {POSTGRES: postgres_port, NATS: nats_port}
+    return {POSTGRES: [postgres_port], NATS: [nats_port]}

@@ -233,9 +233,7 @@ class Stack:
 
     def _place_replicas(self) -> None:
         built = [definition for definition in self._definitions.values() if definition.image is None]
-        self._addresses = addresses.Addresses(
-            dict(addresses.servers(self.servers.postgres.port, self.servers.nats.port))
-        )
+        self._addresses = addresses.Addresses(addresses.servers(self.servers.postgres.port, self.servers.nats.port))
         for definition in built:
             self._addresses.reserve(definition, self._count(definition), published=self._gateway_port)
         self._replicas = {d.name: [self._replica(d, index) for index in range(self._count(d))] for d in built}

@@ -42,7 +42,14 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 async def serve(config: Settings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set."""
     certificate = config.certificate
-    engine = postgres.engine(config.database_url, name="jobs", pool_size=20, certificate=certificate)
+    engine = postgres.engine(
+        config.database_url,
+        name="jobs",
+        pool_size=20,
+        certificate=certificate,
+        lock_seconds=operations.LOCK_SECONDS,
+        idle_seconds=operations.IDLE_SECONDS,
+    )
     nats = bus.Bus(config.nats_url, name="jobs", certificate=certificate)
     nats.owns_stream("jobs")
     relay = outbox.Relay(engine, schema.outbox, {"jobs.events.": nats.publish})

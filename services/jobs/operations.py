@@ -33,6 +33,10 @@ MAX_FAMILY = 200
 """Descendants cancelled together with a job; the reconciler cancels the rest."""
 MAX_BATCH = 200
 """Concurrent calls that share a transaction."""
+LOCK_SECONDS = 0.75
+"""How long a statement waits for a lock: less than a third of a lease."""
+IDLE_SECONDS = 2.0
+"""How long a transaction of a frozen replica may hold its locks: less than a lease."""
 EVENTS_PAGE = 500
 EVENTS_PAGE_BYTES = 2 << 20
 

@@ -211,15 +211,26 @@ LIMIT :limit
 """Concurrency keys with a free slot and a waiting job."""
 
 RENEW_LEASES = _prepared(f"""
-WITH held AS MATERIALIZED (
-    SELECT j.job_id FROM unnest(CAST(:job_ids AS uuid[]), CAST(:attempts AS integer[])) AS held (job_id, attempt)
-    JOIN jobs.jobs j ON j.job_id = held.job_id AND j.attempt = held.attempt AND j.worker = :worker AND j.state IN {HELD}
-    -- In the lock order of finishes.
-    ORDER BY j.job_id FOR NO KEY UPDATE OF j
+WITH requested AS (
+    SELECT * FROM unnest(CAST(:job_ids AS uuid[]), CAST(:attempts AS integer[])) AS requested (job_id, attempt)
+), free AS MATERIALIZED (
+    SELECT j.job_id FROM requested r
+    JOIN jobs.jobs j ON j.job_id = r.job_id AND j.attempt = r.attempt AND j.worker = :worker AND j.state IN {HELD}
+    FOR NO KEY UPDATE OF j SKIP LOCKED
+), renewed AS (
+    UPDATE jobs.jobs j SET lease_until = now() + :lease FROM free WHERE j.job_id = free.job_id
+    RETURNING j.job_id, j.attempt, j.state
 )
-UPDATE jobs.jobs j SET lease_until = now() + :lease FROM held WHERE j.job_id = held.job_id
-RETURNING j.job_id, j.attempt, j.state
+SELECT job_id, attempt, state FROM renewed
+UNION ALL
+SELECT j.job_id, j.attempt, j.state FROM requested r
+JOIN jobs.jobs j ON j.job_id = r.job_id AND j.attempt = r.attempt AND j.worker = :worker AND j.state IN {HELD}
+WHERE r.job_id NOT IN (SELECT job_id FROM renewed)
 """)
+"""Renews leases without waiting for a lock: a transaction that holds the row of one job costs a worker no other lease.
+
+A job whose row is locked is returned as held, and the next heartbeat renews its lease. So may be a job that has just ended.
+"""
 
 SET_PROGRESS = _prepared(f"""
 UPDATE jobs.jobs j SET progress_attempt = :attempt, progress_message = :message, progress_total = :total,

@@ -62,7 +62,7 @@ class Heartbeats:
         keys = iter(self._slots.keys)
         try:
             while batch := list(islice(keys, MAX_HEARTBEATS)):
-                # The timeout ends when the next heartbeat is due: a frozen replica must not cost the lease.
+                # The timeout ends when the next heartbeat is due.
                 response = await self._jobs.heartbeat(self._worker, batch, timeout=timeout)
                 self._slots.stop(response.lost, StopReason.LOST)
                 self._slots.request_cancel(response.cancelling)
