@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,13 +11,24 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from psycopg.errors import DeadlockDetected
-from sqlalchemy.exc import DataError, IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import batching, bus, errors, outbox, paging, postgres
 from repruv.jobs.v1 import job_events_pb2
-from services.jobs import broadcast, checkpoints, domain, event_log, finish, kinds, schema, storage, submit, unreadable
+from services.jobs import (
+    broadcast,
+    checkpoints,
+    domain,
+    event_log,
+    finish,
+    isolation,
+    kinds,
+    schema,
+    storage,
+    submit,
+    unreadable,
+)
 from services.jobs.claims import claim, handoff, long_poll, waiters
 from services.jobs.domain import Job, State
 from services.jobs.finish import Finish
@@ -27,14 +37,14 @@ from services.jobs.schedules import operations as schedule_operations
 from services.jobs.submit import SubmitResult
 from services.jobs.transaction import Transaction, require_moved
 
-logger = logging.getLogger(__name__)
-
 MAX_FAMILY = 200
 """Descendants cancelled together with a job; the reconciler cancels the rest."""
 MAX_BATCH = 200
 """Concurrent calls that share a transaction."""
-LOCK_SECONDS = 0.75
-"""How long a statement waits for a lock: less than a third of a lease."""
+BATCH_WAIT_SECONDS = 0.2
+"""A batch that waits longer, for a lock, no longer delays the next one."""
+LOCK_SECONDS = 0.6
+"""How long a statement waits for a lock: less than a caller waits for a submit."""
 IDLE_SECONDS = 2.0
 """How long a transaction of a frozen replica may hold its locks: less than a lease."""
 EVENTS_PAGE = 500
@@ -64,8 +74,8 @@ class Operations:
         self.changed = asyncio.Event()
         """Set when this replica has delayed a job or given it a deadline: the next due time may be sooner."""
         self.unreadable_rows = unreadable.Unreadable(engine, self.transaction)
-        self._submits = batching.Batcher(self._submit_batch, max_items=MAX_BATCH)
-        self._finishes = batching.Batcher(self._finish_batch, max_items=MAX_BATCH)
+        self._submits = batching.Batcher(self._submit_batch, max_items=MAX_BATCH, max_wait=BATCH_WAIT_SECONDS)
+        self._finishes = batching.Batcher(self._finish_batch, max_items=MAX_BATCH, max_wait=BATCH_WAIT_SECONDS)
 
     @asynccontextmanager
     async def transaction(self, *, waiter: waiters.Waiter | None = None) -> AsyncIterator[Transaction]:
@@ -274,20 +284,17 @@ class Operations:
         return await self._finish_batch(finishes)
 
     async def _submit_batch(self, submits: Sequence[tuple[UUID, domain.Spec]]) -> Sequence[SubmitResult]:
+        return await isolation.run(self._submit_readable, submits, _owners_of_submits)
+
+    async def _submit_readable(self, submits: Sequence[tuple[UUID, domain.Spec]]) -> Sequence[SubmitResult]:
+        waiter = await handoff.find_waiter(self.waiters, self.kinds, submits)
         try:
-            waiter = await handoff.find_waiter(self.waiters, self.kinds, submits)
-            try:
-                return await self._submit_once(submits, waiter)
-            except Exception as error:
-                if waiter is None or not unreadable.is_unreadable(error):
-                    raise
-                # The claim for the waiting call met an unreadable job; the call's own claim repairs it.
-                return await self._submit_once(submits, None)
-        except (IntegrityError, DataError):
-            if len(submits) == 1:
+            return await self._submit_once(submits, waiter)
+        except Exception as error:
+            if waiter is None or not unreadable.is_unreadable(error):
                 raise
-            # The database refuses one of the jobs: the others must not fail with it.
-            return [await self._submit_alone(item) for item in submits]
+            # The claim for the waiting call met an unreadable job; the call's own claim repairs it.
+            return await self._submit_once(submits, None)
 
     async def _submit_once(
         self, submits: Sequence[tuple[UUID, domain.Spec]], waiter: waiters.Waiter | None
@@ -295,23 +302,17 @@ class Operations:
         async with self.transaction(waiter=waiter) as tx:
             return await tx.submit(submits, is_last=waiter is None)
 
-    async def _submit_alone(self, item: tuple[UUID, domain.Spec]) -> SubmitResult:
-        try:
-            return (await self._submit_batch([item]))[0]
-        except (IntegrityError, DataError):
-            logger.exception("the database refused a job", extra={"job_id": item[0]})
-            return errors.Internal("Something went wrong on our side.")
-
     async def _finish_batch(self, finishes: Sequence[Finish]) -> Sequence[Job | errors.Error]:
-        try:
-            return await self.unreadable_rows.around(
-                partial(self._finish_once, finishes), unreadable.of({job_id for job_id, _, _ in finishes})
-            )
-        except OperationalError as error:
-            if not isinstance(error.orig, DeadlockDetected):
-                raise
-            # Two families finishing in opposite order lock each other's parents; this transaction was rolled back.
-            return await self._finish_once(finishes)
+        return await isolation.run(self._finish_readable, finishes, self._owners_of_finishes)
+
+    async def _finish_readable(self, finishes: Sequence[Finish]) -> Sequence[Job | errors.Error]:
+        job_ids = unreadable.of({job_id for job_id, _, _ in finishes})
+        return await self.unreadable_rows.around(partial(self._finish_once, finishes), job_ids)
+
+    async def _owners_of_finishes(self, finishes: Sequence[Finish]) -> Sequence[UUID | None]:
+        async with self._single.connect() as conn:
+            owners = await storage.owners_of(conn, {job_id for job_id, _, _ in finishes})
+        return [owners.get(job_id) for job_id, _, _ in finishes]
 
     async def _finish_once(self, finishes: Sequence[Finish]) -> Sequence[Job | errors.Error]:
         async with self.transaction() as tx:
@@ -325,6 +326,10 @@ class Operations:
             async with self.transaction() as tx:
                 results = iter(await finish.end(tx, rest))
         return [completed[item[:2]] if finish.is_completed(completed, item) else next(results) for item in finishes]
+
+
+async def _owners_of_submits(submits: Sequence[tuple[UUID, domain.Spec]]) -> Sequence[UUID | None]:
+    return [spec.owner_id for _, spec in submits]
 
 
 def _position(position: list[str]) -> UUID:

@@ -79,6 +79,12 @@ async def get_jobs(conn: AsyncConnection, job_ids: Collection[UUID]) -> dict[UUI
     return _by_id(await execute(conn, statements.GET_JOBS, {"job_ids": list(job_ids)}))
 
 
+async def owners_of(conn: AsyncConnection, job_ids: Collection[UUID]) -> dict[UUID, UUID]:
+    """Return the owner of each job."""
+    statement = sa.select(jobs.c.job_id, jobs.c.owner_id).where(jobs.c.job_id.in_(job_ids))
+    return {row.job_id: row.owner_id for row in await conn.execute(statement)}
+
+
 async def lock_job(conn: AsyncConnection, job_id: UUID) -> Job | None:
     """Lock a job until the transaction ends, and return it."""
     return (await lock_jobs(conn, {job_id})).get(job_id)

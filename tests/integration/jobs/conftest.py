@@ -40,7 +40,9 @@ def quiet_url(provisioned: EmbeddedServers) -> str:
 @pytest.fixture(scope="session")
 async def jobs_engine(quiet_url: str) -> AsyncIterator[AsyncEngine]:
     """Yield an engine of that database."""
-    engine = postgres.engine(quiet_url, name="test-lifecycle", pool_size=20)
+    engine = postgres.engine(
+        quiet_url, name="test-lifecycle", pool_size=20, lock_seconds=operations.LOCK_SECONDS, idle_seconds=10.0
+    )
     yield engine
     await engine.dispose()
 

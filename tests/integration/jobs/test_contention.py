@@ -1,0 +1,158 @@
+"""A transaction that holds locks delays the jobs whose rows it has locked, and no others."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from chassis import errors, ids, postgres
+from services.jobs import domain, operations
+from services.jobs.domain import State
+from services.jobs.operations import Operations
+from tests.integration.jobs import jobs_helpers
+from tests.integration.jobs.claim_calls import Eventually
+
+Locks = Callable[..., AbstractAsyncContextManager[None]]
+LOCK_JOB = "SELECT 1 FROM jobs.jobs WHERE job_id = :id FOR NO KEY UPDATE"
+LOCK_OWNER = "SELECT 1 FROM jobs.owners WHERE owner_id = :id FOR NO KEY UPDATE"
+SUBMIT_SECONDS = 1.0
+"""How long services wait for a submit."""
+
+
+@pytest.fixture
+def locked(jobs_engine: AsyncEngine) -> Locks:
+    """Return a context manager that locks a row as a frozen replica does."""
+
+    @asynccontextmanager
+    async def lock(statement: str, row_id: UUID) -> AsyncIterator[None]:
+        async with jobs_engine.connect() as conn:
+            assert (await conn.execute(sa.text(statement), {"id": row_id})).all()
+            yield
+            await conn.rollback()
+
+    return lock
+
+
+async def timed(call: Awaitable[Any]) -> tuple[Any, float]:
+    """Return the result or error of a call, and how long it took."""
+    began = time.monotonic()
+    (result,) = await asyncio.gather(call, return_exceptions=True)
+    return result, time.monotonic() - began
+
+
+async def waits_for_lock(engine: AsyncEngine) -> bool:
+    """Return whether a transaction waits for another one."""
+    async with postgres.autocommit(engine).connect() as conn:
+        count = await conn.execute(sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        return bool(count.scalar_one())
+
+
+async def test_heartbeat_waits_for_no_row_and_renews_all_others(
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, locked: Locks
+) -> None:
+    held = [await submitted() for _ in range(3)]
+    await jobs.claim(worker="w1", kinds=[kind], limit=10)
+    for job in held:
+        await jobs_helpers.expire(jobs_engine, job.job_id)
+    keys = [(job.job_id, 1) for job in held]
+    async with locked(LOCK_JOB, held[0].job_id):
+        renewed, seconds = await timed(jobs.heartbeat(worker="w1", held=keys))
+    assert sorted(renewed) == sorted((*key, State.RUNNING) for key in keys)
+    assert seconds < operations.LOCK_SECONDS / 2
+    await jobs_helpers.rescue(jobs)
+    states = [await jobs_helpers.state(jobs, job.job_id) for job in held]
+    assert states == [State.RETRYING, State.RUNNING, State.RUNNING]
+
+
+async def test_finishes_of_others_do_not_wait_for_a_locked_owner(
+    jobs: Operations, spec: jobs_helpers.MakeSpec, kind: str, locked: Locks
+) -> None:
+    blocked, others = uuid4(), [uuid4() for _ in range(5)]
+    await jobs.submit_many([(ids.uuid7(), spec(owner_id=owner)) for owner in (blocked, *others)])
+    claimed = {job.spec.owner_id: job for job in await jobs.claim(worker="w1", kinds=[kind], limit=10)}
+
+    async def finish(owner: UUID) -> tuple[Any, float]:
+        return await timed(jobs.finish(claimed[owner].job_id, 1, domain.Completed()))
+
+    async with locked(LOCK_OWNER, blocked):
+        (failure, _), *results = await asyncio.gather(finish(blocked), *(finish(owner) for owner in others))
+        late, late_seconds = await timed(finish(others[0]))
+    assert isinstance(failure, errors.Unavailable)
+    assert [result.state for result, _ in results] == [State.COMPLETED] * 5
+    assert max(seconds for _, seconds in results) < SUBMIT_SECONDS
+    assert late[0].state is State.COMPLETED
+    assert late_seconds < operations.LOCK_SECONDS
+    assert (await finish(blocked))[0].state is State.COMPLETED
+
+
+async def test_submits_of_others_do_not_wait_for_a_contended_unique_key(
+    jobs: Operations, jobs_engine: AsyncEngine, spec: jobs_helpers.MakeSpec, eventually: Eventually
+) -> None:
+    key = uuid4().hex
+    async with jobs.transaction() as tx:
+        await tx.submit([(ids.uuid7(), spec(unique_key=key))])
+        contended = asyncio.create_task(timed(jobs.submit(ids.uuid7(), spec(owner_id=uuid4(), unique_key=key))))
+        await eventually(lambda: waits_for_lock(jobs_engine))
+        waits = []
+        while not contended.done():
+            result, seconds = await timed(jobs.submit(ids.uuid7(), spec(owner_id=uuid4())))
+            assert result[1], result
+            waits.append(seconds)
+    failure, seconds = await contended
+    assert isinstance(failure, errors.Unavailable)
+    assert seconds < SUBMIT_SECONDS
+    assert max(waits) < SUBMIT_SECONDS / 2
+
+
+async def test_contended_item_of_a_batch_fails_alone(jobs: Operations, spec: jobs_helpers.MakeSpec) -> None:
+    key = uuid4().hex
+    async with jobs.transaction() as tx:
+        await tx.submit([(ids.uuid7(), spec(unique_key=key))])
+        batch = [spec(owner_id=uuid4()), spec(owner_id=uuid4(), unique_key=key), spec(owner_id=uuid4())]
+        results = await jobs.submit_many([(ids.uuid7(), item) for item in batch])
+    assert isinstance(results[1], errors.Unavailable)
+    assert [isinstance(result, tuple) and result[1] for result in results] == [True, False, True]
+
+
+async def test_outcome_that_the_database_refuses_fails_alone(
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+) -> None:
+    poison, *others = [await submitted() for _ in range(4)]
+    await jobs.claim(worker="w1", kinds=[kind], limit=10)
+    # No valid outcome breaks a rule of the database. A row from another release may.
+    await jobs_helpers.shift(jobs_engine, poison.job_id, "progress_done = 5, progress_total = 9")
+    async with jobs_engine.begin() as conn:
+        rule = f"job_id <> '{poison.job_id}' OR state <> 'completed'"
+        await conn.execute(sa.text(f"ALTER TABLE jobs.jobs ADD CONSTRAINT poison CHECK ({rule}) NOT VALID"))
+    try:
+        finishes: list[Any] = [(job.job_id, 1, domain.Completed()) for job in (poison, *others)]
+        failure, *results = await jobs.finish_many(finishes)
+    finally:
+        async with jobs_engine.begin() as conn:
+            await conn.execute(sa.text("ALTER TABLE jobs.jobs DROP CONSTRAINT poison"))
+    assert isinstance(failure, errors.Internal)
+    assert [isinstance(result, domain.Job) and result.state for result in results] == [State.COMPLETED] * 3
+    assert (await jobs.finish(poison.job_id, 1, domain.Completed())).state is State.COMPLETED
+
+
+async def test_transaction_of_a_frozen_replica_loses_its_locks_within_a_lease(quiet_url: str, locked: Locks) -> None:
+    assert timedelta(seconds=operations.IDLE_SECONDS) < timedelta(seconds=3)
+    frozen = postgres.engine(quiet_url, name="frozen", lock_seconds=0.1, idle_seconds=0.2)
+    async with frozen.connect() as conn:
+        await conn.execute(sa.text("SELECT pg_advisory_xact_lock(4711)"))
+        async with postgres.engine(quiet_url, name="other", lock_seconds=5.0).begin() as other:
+            _, seconds = await timed(other.execute(sa.text("SELECT pg_advisory_xact_lock(4711)")))
+        assert 0.05 < seconds < 2.0
+        with pytest.raises(sa.exc.DBAPIError):
+            await conn.execute(sa.text("SELECT 1"))
+        await conn.invalidate()
+    await frozen.dispose()
