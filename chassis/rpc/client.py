@@ -22,6 +22,8 @@ _OPTIONS = [
     # also while its event loop is busy.
     ("grpc.keepalive_time_ms", 1_000),
     ("grpc.keepalive_timeout_ms", 1_000),
+    # The keepalive timeout alone covers peers whose host is gone; a frozen process would keep its connections for a minute.
+    ("grpc.http2.ping_timeout_ms", 1_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     # A replaced channel must not take over the connections of the one before.

@@ -1,0 +1,119 @@
+"""Calls to replicas one of which is frozen: its connections stay open and nothing answers."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from chassis import identity
+from chassis.rpc import client
+from dev import subprocesses
+
+SERVICE = "grpc.health.v1.Health"
+EJECTED_SECONDS = 2.0
+"""A ping per second, and a second for its answer."""
+HEDGE_SECONDS = 0.25
+SERVER = """
+import asyncio, sys, grpc
+from chassis.rpc.server import OPTIONS
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+async def serve():
+    server, servicer = grpc.aio.server(options=OPTIONS), health.aio.HealthServicer()
+    await servicer.set("", health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    server.add_insecure_port(sys.argv[1])
+    await server.start()
+    print("serving", flush=True)
+    await server.wait_for_termination()
+asyncio.run(serve())
+"""
+
+Replicas = list[subprocess.Popen[bytes]]
+
+
+@asynccontextmanager
+async def replicas(*addresses: str) -> AsyncIterator[Replicas]:
+    """Run a server for each address."""
+    started = [subprocess.Popen([sys.executable, "-c", SERVER, address], stdout=subprocess.PIPE) for address in addresses]
+    try:
+        for process in started:
+            assert process.stdout is not None
+            assert await asyncio.to_thread(process.stdout.readline) == b"serving\n"
+        yield started
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
+
+
+class Client:
+    """Calls the replicas at a target."""
+
+    def __init__(self, target: str, signer: identity.Signer) -> None:
+        self.channel = client.channel(target, service=SERVICE, idempotent=["Check"])
+        self._stub = health_pb2_grpc.HealthStub(self.channel)  # type: ignore[no-untyped-call]
+        self._call = client.Caller(signer)
+
+    async def check(self) -> float:
+        """Call, and return how long it took."""
+        began = time.monotonic()
+        await self._call(self._stub.Check, health_pb2.HealthCheckRequest(), timeout=3.0)
+        return time.monotonic() - began
+
+    async def check_hedged(self) -> float:
+        """Call with hedges, and return how long it took."""
+        began = time.monotonic()
+        await self._call.hedged(
+            self._stub.Check, health_pb2.HealthCheckRequest(), timeout=10.0, hedge_seconds=HEDGE_SECONDS
+        )
+        return time.monotonic() - began
+
+
+@pytest.mark.parametrize("frozen", [0, 1])
+async def test_frozen_replica_delays_calls_only_until_a_ping_is_missed(
+    frozen: int, signer: Callable[[str], identity.Signer]
+) -> None:
+    addresses = [f"127.0.0.1:{subprocesses.free_port()}" for _ in range(2)]
+    async with replicas(*addresses) as processes:
+        caller = Client(",".join(addresses), signer("gateway"))
+        for _ in range(4):
+            await caller.check()
+        processes[frozen].send_signal(signal.SIGSTOP)
+        seconds = [await caller.check() for _ in range(6)]
+        assert max(seconds[:2]) < EJECTED_SECONDS + 0.5
+        assert max(seconds[2:]) < HEDGE_SECONDS
+        processes[frozen].send_signal(signal.SIGCONT)
+        await caller.channel.close()
+
+
+async def test_hedged_call_passes_over_a_frozen_replica(signer: Callable[[str], identity.Signer]) -> None:
+    addresses = [f"127.0.0.1:{subprocesses.free_port()}" for _ in range(2)]
+    async with replicas(*addresses) as processes:
+        caller = Client(",".join(addresses), signer("gateway"))
+        for _ in range(4):
+            await caller.check()
+        processes[0].send_signal(signal.SIGSTOP)
+        seconds = [await caller.check_hedged() for _ in range(6)]
+        assert max(seconds) < EJECTED_SECONDS / 2
+        await caller.channel.close()
+
+
+async def test_hedged_call_finds_another_replica_behind_one_address(signer: Callable[[str], identity.Signer]) -> None:
+    address = f"127.0.0.1:{subprocesses.free_port()}"
+    async with replicas(address, address) as processes:
+        for process in processes:
+            caller = Client(address, signer("gateway"))
+            await caller.check()
+            process.send_signal(signal.SIGSTOP)
+            seconds = [await caller.check_hedged() for _ in range(3)]
+            assert max(seconds) < EJECTED_SECONDS
+            process.send_signal(signal.SIGCONT)
+            await caller.channel.close()
