@@ -42,7 +42,7 @@ Replicas = list[subprocess.Popen[bytes]]
 @asynccontextmanager
 async def replicas(*addresses: str) -> AsyncIterator[Replicas]:
     """Run a server for each address."""
-    started = [subprocess.Popen([sys.executable, "-c", SERVER, address], stdout=subprocess.PIPE) for address in addresses]
+    started = [_start(address) for address in addresses]
     try:
         for process in started:
             assert process.stdout is not None
@@ -52,6 +52,10 @@ async def replicas(*addresses: str) -> AsyncIterator[Replicas]:
         for process in started:
             process.kill()
             process.communicate()
+
+
+def _start(address: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", SERVER, address], stdout=subprocess.PIPE)
 
 
 class Client:

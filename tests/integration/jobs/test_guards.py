@@ -70,12 +70,19 @@ async def test_attempt_being_overtaken_saves_no_checkpoint(
 
 
 async def test_attempt_being_overtaken_renews_no_lease(
-    jobs: Operations, submitted: jobs_helpers.Submit, kind: str, meanwhile: Meanwhile
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, meanwhile: Meanwhile
 ) -> None:
     job = await submitted()
     await jobs_helpers.claim_one(jobs, kind)
-    renewal = jobs.heartbeat(worker="w1", held=[(job.job_id, 1)])
-    assert await meanwhile(job.job_id, "attempt = 2, max_attempts = 5", renewal) == []
+    held = [(job.job_id, 1)]
+    overtaken = "attempt = 2, max_attempts = 5, lease_until = '2000-01-01'"
+    # The renewal does not wait for the other transaction: until its commit, the attempt holds the lease.
+    renewal = jobs.heartbeat(worker="w1", held=held)
+    assert await meanwhile(job.job_id, overtaken, renewal) == [(*held[0], State.RUNNING)]
+    assert await jobs.heartbeat(worker="w1", held=held) == []
+    async with jobs_engine.connect() as conn:
+        lease = sa.text("SELECT lease_until FROM jobs.jobs WHERE job_id = :id")
+        assert (await conn.execute(lease, {"id": job.job_id})).scalar_one().year == 2000
 
 
 async def test_ending_parent_accepts_no_child(
