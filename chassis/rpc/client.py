@@ -119,9 +119,7 @@ class Caller:
             call = asyncio.create_task(self(method, request, timeout=timeout, user_token=user_token))
             call.add_done_callback(_retrieve_error)
             calls.add(call)
-            done, _ = await asyncio.wait(
-                calls, timeout=min(hedge_seconds, left), return_when=asyncio.FIRST_COMPLETED
-            )
+            done, _ = await asyncio.wait(calls, timeout=min(hedge_seconds, left), return_when=asyncio.FIRST_COMPLETED)
             if done:
                 return done.pop().result()
         raise errors.DeadlineExceeded()
