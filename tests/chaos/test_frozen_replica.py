@@ -78,9 +78,9 @@ async def _toggle(user: User, stop: asyncio.Event) -> list[float]:
     """Enable and disable until `stop` is set; return the seconds until each change was done."""
     waits = []
     while not stop.is_set():
-        for change, status in ((lambda: user.enable(SHORT), "enabled"), (user.disable, "disabled")):
+        for status in ("enabled", "disabled"):
             began = time.monotonic()
-            await change()
+            await (user.enable(SHORT) if status == "enabled" else user.disable())
             await user.status_is(status, seconds=30.0)
             waits.append(time.monotonic() - began)
             await asyncio.sleep(random.uniform(0.1, 0.5))

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -63,7 +64,7 @@ class Client:
 
     def __init__(self, target: str, signer: identity.Signer) -> None:
         self.channel = client.channel(target, service=SERVICE, idempotent=["Check"])
-        self._stub = health_pb2_grpc.HealthStub(self.channel)  # type: ignore[no-untyped-call]
+        self._stub: Any = health_pb2_grpc.HealthStub(self.channel)
         self._call = client.Caller(signer)
 
     async def check(self) -> float:
