@@ -45,8 +45,8 @@ def locked(jobs_engine: AsyncEngine) -> Locks:
 async def timed(call: Awaitable[Any]) -> tuple[Any, float]:
     """Return the result or error of a call, and how long it took."""
     began = time.monotonic()
-    results: list[Any] = await asyncio.gather(call, return_exceptions=True)
-    return results[0], time.monotonic() - began
+    result: Any = (await asyncio.gather(call, return_exceptions=True))[0]
+    return result, time.monotonic() - began
 
 
 async def waits_for_lock(engine: AsyncEngine) -> bool:
