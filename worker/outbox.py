@@ -14,7 +14,8 @@ logger = logging.getLogger(__name__)
 PREFIX = "submit."
 SUBJECT = "submit.job"
 
-_REJECTIONS = (errors.InvalidArgument, errors.AlreadyExists, errors.PermissionDenied)
+# PermissionDenied is none: it says that callers or keys are configured wrongly, not that the job is.
+_REJECTIONS = (errors.InvalidArgument, errors.AlreadyExists)
 
 
 def submit_message(request: jobs_service_pb2.SubmitJobRequest) -> outbox.Message:

@@ -85,6 +85,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
         background.start("reconciler", loops.run)
         background.start("fire", repeating.run)
         background.start("tidy", partial(run.every, reconciler.TIDY_SECONDS, loops.tidy))
+        background.start("overrun", partial(run.every, reconciler.OVERRUN_SECONDS, loops.end_overrun))
         if config.jobs_metrics_address:
             measured = metrics.Metrics(engine, seen, watches=lambda: job_watches.count)
             background.start("metrics", partial(run.every, metrics.MEASURE_SECONDS, measured.measure))

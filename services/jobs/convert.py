@@ -78,6 +78,14 @@ def declaration_from_proto(message: kind_pb2.KindDeclaration) -> kinds.Declarati
     )
 
 
+def claimed_to_proto(job: domain.Job) -> job_pb2.Job:
+    """Return a job as proto for the worker that has claimed it."""
+    message = job_to_proto(job)
+    if job.time_left is not None:
+        message.time_left.FromTimedelta(job.time_left)
+    return message
+
+
 def job_to_proto(job: domain.Job) -> job_pb2.Job:
     """Return a job as proto."""
     return job_pb2.Job(

@@ -20,7 +20,11 @@ ALL_KINDS = "*"
 UNDO = ".undo"
 """The suffix of a kind's undo kind."""
 CRASH_LIMIT = 5
-"""After so many crashes since its submit or retry a job fails: it probably causes them."""
+"""After so many crashes since its submit, retry or last planned pause a job fails: it probably causes them."""
+FORGIVEN_CRASHES = 20
+"""Crashes of a job that its workers may have survived; further ones count."""
+OVERRUN_GRACE = timedelta(minutes=1)
+"""Time after attempt_timeout for the worker to end the attempt; then the reconciler ends it."""
 
 _NAME = re.compile(r"[a-z0-9_.-]{1,100}")
 
@@ -218,6 +222,8 @@ class Job:
     awaits_children: bool = False
     ready: bool = False
     """Whether it can be claimed now."""
+    time_left: timedelta | None = field(default=None, compare=False)
+    """The time until the deadline when the job was read, by the database's clock; None without a deadline."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -302,7 +308,7 @@ class Decision:
     errors: int
 
 
-def decide(job: Job, outcome: Outcome, *, jitter: float, now: datetime) -> Decision:
+def decide(job: Job, outcome: Outcome, *, jitter: float) -> Decision:
     """Decide what happens to a held job when its attempt ends. `jitter` is a random number from 0 to 1."""
     cancel = Decision(
         action=Action.CANCEL,
@@ -315,6 +321,8 @@ def decide(job: Job, outcome: Outcome, *, jitter: float, now: datetime) -> Decis
     fail = replace(cancel, action=Action.FAIL, reason="failed", cancel_reason=None)
     # An attempt that ends without an error of the handler raises `max_attempts`: `attempt` never exceeds it.
     again = replace(fail, action=Action.RETRY_LATER, error=job.error, max_attempts=job.max_attempts + 1)
+    # A handler that hands its job on as planned has worked: the budgets of errors and crashes are full again.
+    healed = replace(again, max_attempts=again.max_attempts + job.errors, crashes=0, errors=0)
     match outcome:
         case Completed(result=result):
             return replace(fail, action=Action.COMPLETE, reason="completed", result=result)
@@ -326,7 +334,7 @@ def decide(job: Job, outcome: Outcome, *, jitter: float, now: datetime) -> Decis
                 delay = backoff(job.spec, failed.errors, jitter=jitter)
                 retry = replace(failed, action=Action.RETRY_LATER, reason="attempt_failed", delay=delay)
                 # A backoff must end before the deadline. The handler's error says more than `deadline_exceeded`.
-                return failed if _is_late(job, now + delay) else retry
+                return failed if _is_late(job, delay) else retry
             return failed
         case Released() | Snoozed() | Waiting() | Crashed() if job.state is State.CANCELLING:
             # No worker runs it, and its owner has cancelled it.
@@ -336,16 +344,16 @@ def decide(job: Job, outcome: Outcome, *, jitter: float, now: datetime) -> Decis
                 code="worker_crashed", message=f"The worker died {CRASH_LIMIT} times while running this job."
             )
             return replace(fail, reason="lease_expired", error=error, crashes=job.crashes + 1)
-        case Released() | Snoozed() | Crashed() if _is_late(job, now):
+        case Released() | Snoozed() | Crashed() if _is_late(job):
             crashes = job.crashes + isinstance(outcome, Crashed)
             return replace(fail, reason="deadline_exceeded", error=DEADLINE_EXCEEDED, crashes=crashes)
         case Released():
             return replace(again, reason="released")
         case Snoozed(delay=delay):
-            return replace(again, action=Action.SNOOZE, reason="snoozed", delay=delay)
+            return replace(healed, action=Action.SNOOZE, reason="snoozed", delay=delay)
         case Waiting():
             awaits = job.children.ended < job.children.total
-            return replace(again, action=Action.SNOOZE, reason="waiting", awaits_children=awaits)
+            return replace(healed, action=Action.SNOOZE, reason="waiting", awaits_children=awaits)
         case Crashed():
             return replace(again, reason="lease_expired", crashes=job.crashes + 1)
 
@@ -367,8 +375,9 @@ def undo_key(job_id: UUID) -> str:
     return f"undo:{job_id}"
 
 
-def _is_late(job: Job, moment: datetime) -> bool:
-    return job.deadline is not None and moment >= job.deadline
+def _is_late(job: Job, delay: timedelta = timedelta()) -> bool:
+    """Return whether the deadline passes before the next attempt."""
+    return job.time_left is not None and job.time_left <= delay
 
 
 def backoff(spec: Spec, error_count: int, *, jitter: float) -> timedelta:

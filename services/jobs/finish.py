@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from uuid import UUID
 
 from chassis import errors
@@ -23,14 +22,13 @@ def is_completed(completed: Mapping[tuple[UUID, int], Job], finish: Finish) -> b
 async def end(tx: Transaction, finishes: Sequence[Finish]) -> list[Job | errors.Error]:
     """End attempts; return for each the job after it, or the error."""
     held = await storage.lock_jobs(tx.conn, {job_id for job_id, _, _ in finishes})
-    now = datetime.now(UTC)
     decisions: dict[UUID, tuple[Job, domain.Outcome, domain.Decision]] = {}
     positions = {}
     for position, (job_id, attempt, outcome) in enumerate(finishes):
         job = held.get(job_id)
         # Of two finishes of one attempt in one call the first counts.
         if job and job.attempt == attempt and job.state in domain.HELD and job_id not in decisions:
-            decisions[job_id] = (job, outcome, domain.decide(job, outcome, jitter=domain.jitter(), now=now))
+            decisions[job_id] = (job, outcome, domain.decide(job, outcome, jitter=domain.jitter()))
             positions[position] = (job_id, attempt)
     ended = await apply(tx, list(decisions.values()))
     current = held | {job.job_id: job for job in ended.values()}
@@ -80,6 +78,11 @@ async def _late(tx: Transaction, job: Job | None, finish: Finish) -> Job | error
     if await storage.attempt_outcome(tx.conn, job_id, attempt) == domain.outcome_name(outcome):
         return job
     return lease_lost(job_id, attempt)
+
+
+def is_lease_lost(result: object) -> bool:
+    """Return whether a finish came from an attempt that had lost its lease."""
+    return isinstance(result, errors.Aborted)
 
 
 def lease_lost(job_id: UUID, attempt: int) -> errors.Aborted:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from functools import partial
+from uuid import UUID
 
 from chassis import postgres
 from services.jobs import domain, finish, storage, unreadable
 from services.jobs.operations import Operations
+from services.jobs.transaction import Transaction
 
 logger = logging.getLogger(__name__)
 
@@ -42,15 +44,20 @@ class Maintenance:
         async with self.jobs.transaction() as tx:
             expired = await storage.expired_jobs(tx.conn, limit=BATCH, grace=grace)
             self.jobs.waiters.evict({job.worker for job in expired if job.worker})
-            crashed, now = domain.Crashed(), datetime.now(UTC)
-            decisions = [
-                (job, crashed, domain.decide(job, crashed, jitter=domain.jitter(), now=now)) for job in expired
-            ]
-            rescued = await finish.apply(tx, decisions)
+            rescued = await _end(tx, expired, lambda _: domain.Crashed())
         for job in expired:
             state = rescued[job.job_id, job.attempt].state
             logger.warning("lease expired", extra={"job_id": job.job_id, "worker": job.worker, "state": state})
         return len(expired)
+
+    async def end_overrun(self) -> int:
+        """End attempts that outlive their timeout although their workers renew the leases: the handlers ignore it."""
+        async with self.jobs.transaction() as tx:
+            overrun = await storage.overrun_jobs(tx.conn, limit=BATCH, grace=domain.OVERRUN_GRACE)
+            await _end(tx, overrun, _overrun)
+        for job in overrun:
+            logger.warning("attempt ended after its timeout", extra={"job_id": job.job_id, "worker": job.worker})
+        return len(overrun)
 
     async def promote_due(self) -> int:
         """Make due jobs claimable: scheduled jobs whose time has come, and retries whose backoff is over."""
@@ -104,3 +111,18 @@ class Maintenance:
         """Advance each kind's fair rank to that of its next job."""
         async with self._single.connect() as conn:
             await storage.advance_fair_ranks(conn)
+
+
+async def _end(
+    tx: Transaction, held: Sequence[domain.Job], outcome_of: Callable[[domain.Job], domain.Outcome]
+) -> dict[tuple[UUID, int], domain.Job]:
+    outcomes = [(job, outcome_of(job)) for job in held]
+    decisions = [(job, outcome, domain.decide(job, outcome, jitter=domain.jitter())) for job, outcome in outcomes]
+    return await finish.apply(tx, decisions)
+
+
+def _overrun(job: domain.Job) -> domain.Outcome:
+    if job.state is domain.State.CANCELLING:
+        return domain.Cancelled(reason=job.cancel_reason or "requested")
+    message = f"The attempt took longer than {job.spec.attempt_timeout.total_seconds():g} s."
+    return domain.Failed(error=domain.JobError(code="attempt_timeout", message=message), retryable=True)

@@ -24,7 +24,7 @@ def job(row: Sequence[Any]) -> Job:
         progress_attempt, done, total, message, result, error_code, error_message, cancel_reason, version,
         created_at, started_at, finished_at, concurrency_key, total_timeout, deadline, parent_id,
         children_total, children_ended, children_unsuccessful, awaits_children, notify_owner, has_undo, _read_at, _fair_rank,
-        ready, rate, progress_at,
+        ready, rate, progress_at, *time_left,
     ) = row
     # fmt: on
     state = State(state)
@@ -69,6 +69,7 @@ def job(row: Sequence[Any]) -> Job:
         children=domain.Children(total=children_total, ended=children_ended, unsuccessful=children_unsuccessful),
         awaits_children=awaits_children,
         ready=ready,
+        time_left=time_left[0] if time_left else None,
     )
 
 

@@ -255,7 +255,11 @@ class Operations:
         if not held:
             return []
         async with self._single.connect() as conn:
-            return await storage.renew_leases(conn, worker=worker, held=held, lease=self.lease)
+            renewed = await storage.renew_leases(conn, worker=worker, held=held, lease=self.lease)
+            if lost := set(held) - {(job_id, attempt) for job_id, attempt, _ in renewed}:
+                # The worker lives, so it has not crashed.
+                await storage.forgive_crashes(conn, worker=worker, lost=sorted(lost))
+        return renewed
 
     async def report_progress(self, job_id: UUID, attempt: int, progress: domain.Progress) -> None:
         """Store the progress of an attempt and broadcast it. Raises `lease_lost`."""
@@ -303,7 +307,11 @@ class Operations:
             return await tx.submit(submits, is_last=waiter is None)
 
     async def _finish_batch(self, finishes: Sequence[Finish]) -> Sequence[Job | errors.Error]:
-        return await isolation.run(self._finish_readable, finishes, self._owners_of_finishes)
+        results = await isolation.run(self._finish_readable, finishes, self._owners_of_finishes)
+        if lost := [item[:2] for item, result in zip(finishes, results, strict=True) if finish.is_lease_lost(result)]:
+            async with self._single.connect() as conn:
+                await storage.forgive_crashes(conn, lost=lost)
+        return results
 
     async def _finish_readable(self, finishes: Sequence[Finish]) -> Sequence[Job | errors.Error]:
         job_ids = unreadable.of({job_id for job_id, _, _ in finishes})

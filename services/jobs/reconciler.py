@@ -14,6 +14,7 @@ BUSY_SECONDS = 0.25
 IDLE_SECONDS = 1.0
 """The longest pause between passes; the next due time may shorten it."""
 TIDY_SECONDS = 10.0
+OVERRUN_SECONDS = 30.0
 WAKE_SECONDS = 1.0
 """While jobs are ready, all waiting claims are woken this often."""
 BATCHES = 10
@@ -64,6 +65,11 @@ class Reconciler:
             else:
                 remains = True
         return remains
+
+    async def end_overrun(self) -> None:
+        """End attempts that ignore their timeout."""
+        while await self._maintenance.end_overrun() == maintenance.BATCH:
+            pass
 
     async def tidy(self) -> None:
         """Cancel orphans, and admit jobs to slots that a transaction has missed."""

@@ -248,7 +248,7 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         )
         lease = Duration()
         lease.FromTimedelta(self._jobs.lease)
-        return jobs_service_pb2.ClaimJobsResponse(jobs=map(convert.job_to_proto, jobs), lease=lease)
+        return jobs_service_pb2.ClaimJobsResponse(jobs=map(convert.claimed_to_proto, jobs), lease=lease)
 
     async def HeartbeatJobs(
         self, request: jobs_service_pb2.HeartbeatJobsRequest, context: Context

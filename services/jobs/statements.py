@@ -33,7 +33,9 @@ def _to(action: Action) -> str:
 
 
 def _columns(alias: str) -> str:
-    return ", ".join(f"{alias}.{column.name}" for column in schema.jobs.c)
+    """Return the columns of a job, and the time until its deadline by the database's clock."""
+    columns = ", ".join(f"{alias}.{column.name}" for column in schema.jobs.c)
+    return f"{columns}, {alias}.deadline - clock_timestamp() AS time_left"
 
 
 _MOVES = ", ".join(
@@ -339,6 +341,29 @@ SELECT {_columns("j")} FROM jobs.jobs j
 WHERE j.state IN {HELD} AND j.lease_until < now() AND pg_postmaster_start_time() < now() - :grace
 LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
 """)
+
+LOCK_OVERRUN_JOBS = _prepared(f"""
+SELECT {_columns("j")} FROM jobs.jobs j JOIN jobs.attempts a ON a.job_id = j.job_id AND a.attempt = j.attempt
+WHERE j.state IN {HELD} AND a.started_at < now() - j.attempt_timeout - :grace
+LIMIT :limit FOR NO KEY UPDATE OF j SKIP LOCKED
+""")
+
+FORGIVE_CRASHES = _prepared(f"""
+WITH free AS MATERIALIZED (
+    SELECT j.job_id FROM jobs.jobs j WHERE j.job_id = ANY(:job_ids) AND j.crashes > 0 AND j.state NOT IN {TERMINAL}
+        AND (SELECT count(*) FROM jobs.attempts a WHERE a.job_id = j.job_id AND a.error_code = 'lease_lost') < :limit
+    FOR NO KEY UPDATE OF j SKIP LOCKED
+), survived AS (
+    UPDATE jobs.attempts a SET error_code = 'lease_lost', error_message = 'The worker was out of reach for too long.'
+    FROM free f JOIN unnest(CAST(:job_ids AS uuid[]), CAST(:attempts AS integer[])) AS g (job_id, attempt)
+        ON g.job_id = f.job_id
+    WHERE a.job_id = g.job_id AND a.attempt = g.attempt AND a.worker = coalesce(:worker, a.worker) AND a.error_code IS NULL
+        AND a.outcome = '{domain.outcome_name(domain.Crashed())}'
+    RETURNING a.job_id
+)
+UPDATE jobs.jobs j SET crashes = j.crashes - 1, version = j.version + 1 FROM survived s WHERE j.job_id = s.job_id
+""")
+"""Takes back crashes that the worker survived: it lost the leases by a pause or a partition. Waits for no lock."""
 
 PROMOTE_JOBS = _prepared(f"""
 UPDATE jobs.jobs j SET state = {_to(Action.PROMOTE)}, ready = j.concurrency_key IS NULL, version = j.version + 1

@@ -336,6 +336,25 @@ async def expired_jobs(conn: AsyncConnection, *, limit: int, grace: timedelta) -
     return await execute(conn, statements.LOCK_EXPIRED_JOBS, {"limit": limit, "grace": grace})
 
 
+async def overrun_jobs(conn: AsyncConnection, *, limit: int, grace: timedelta) -> list[Job]:
+    """Lock and return held jobs whose attempt has outlived its timeout by `grace`."""
+    return await execute(conn, statements.LOCK_OVERRUN_JOBS, {"limit": limit, "grace": grace})
+
+
+async def forgive_crashes(conn: AsyncConnection, *, lost: Attempts, worker: str | None = None) -> None:
+    """Take back the crashes of attempts (of `worker`, if it is known) whose worker turns out to be alive.
+
+    Of each job `FORGIVEN_CRASHES` at most.
+    """
+    parameters = {
+        "worker": worker,
+        "job_ids": [job_id for job_id, _ in lost],
+        "attempts": [attempt for _, attempt in lost],
+        "limit": domain.FORGIVEN_CRASHES,
+    }
+    await statements.FORGIVE_CRASHES.execute(conn, parameters)
+
+
 async def promote_due(conn: AsyncConnection, *, limit: int) -> list[Job]:
     """Make scheduled jobs pending whose run_at has passed."""
     return await execute(conn, statements.PROMOTE_JOBS, {"limit": limit})

@@ -7,7 +7,6 @@ import enum
 import logging
 import time
 from collections.abc import Callable
-from datetime import UTC
 
 from chassis import errors, protobuf, run
 from repruv.jobs.v1 import job_pb2
@@ -24,6 +23,8 @@ from worker.client import JobsClient
 logger = logging.getLogger(__name__)
 
 CANCEL_GRACE_SECONDS = 10.0
+INTERNAL_ERRORS = 5
+"""An outcome that causes so many internal errors of the jobs service is taken as refused."""
 SLOW_SECONDS = 1.0
 """Attempts that took longer, or did not complete, are logged."""
 
@@ -195,6 +196,7 @@ class Attempt:
     async def _deliver(self, outcome: outcomes.Finish) -> str | None:
         """Send the outcome until it is stored. Return the stored outcome, or None when another attempt has taken over."""
         is_refused = False
+        failures = 0
         for pause in backoff(first=0.1):
             if self._stop_reason is StopReason.LOST:
                 return None
@@ -206,10 +208,14 @@ class Attempt:
                 await self._jobs.finish(self.key, outcome)
             except (errors.Aborted, errors.NotFound):
                 return None
-            except (errors.Unavailable, errors.ResourceExhausted, errors.Internal) as error:
+            except (errors.Unavailable, errors.ResourceExhausted) as error:
                 logger.warning("outcome not delivered yet", extra={**self._log, "cause": error.code})
                 await asyncio.sleep(pause)
             except errors.Error as error:
+                if isinstance(error, errors.Internal) and (failures := failures + 1) % INTERNAL_ERRORS:
+                    logger.warning("outcome not stored yet", extra={**self._log, "cause": error.code})
+                    await asyncio.sleep(pause)
+                    continue
                 # For example too large: a repetition would be refused too.
                 logger.exception("outcome refused", extra=self._log)
                 if is_refused:
@@ -229,7 +235,8 @@ def _refused(error: Exception) -> outcomes.Finish:
 def _timeout(job: job_pb2.Job) -> tuple[float, bool]:
     """Return the timeout in seconds, and whether it is the deadline of the whole job."""
     seconds = job.spec.attempt_timeout.ToTimedelta().total_seconds()
-    if not job.HasField("deadline"):
+    if not job.HasField("time_left"):
         return seconds, False
-    left = job.deadline.ToDatetime(UTC).timestamp() - time.time()
+    # Not by the deadline: the clocks of worker and database differ.
+    left = job.time_left.ToTimedelta().total_seconds()
     return min(seconds, left), left < seconds

@@ -129,7 +129,7 @@ async def test_statement_that_ends_attempts_has_its_own_guard(
     job = await submitted()
     running = await jobs_helpers.claim_one(jobs, kind)
     done = domain.Completed()
-    decided = [(running, done, domain.decide(running, done, jitter=0.5, now=datetime.now(UTC)))]
+    decided = [(running, done, domain.decide(running, done, jitter=0.5))]
     if stale == "attempt":
         await jobs_helpers.crash(jobs, jobs_engine, job.job_id)
         await jobs_helpers.claim_one(jobs, kind)

@@ -53,7 +53,7 @@ def job(**given: Any) -> domain.Job:
 )
 def test_each_outcome_has_one_consequence(outcome: domain.Outcome, given: dict[str, Any], action: Action) -> None:
     before = job(**given)
-    decision = domain.decide(before, outcome, jitter=0.5, now=datetime.now(UTC))
+    decision = domain.decide(before, outcome, jitter=0.5)
     assert decision.action is action
     assert before.state in domain.TRANSITIONS[action][0]
     assert (decision.error is not None) == (decision.action is Action.FAIL or isinstance(outcome, domain.Failed))
@@ -63,8 +63,24 @@ def test_each_outcome_has_one_consequence(outcome: domain.Outcome, given: dict[s
 @pytest.mark.parametrize("outcome", [domain.Crashed(), domain.Released()])
 def test_attempts_that_end_without_the_handlers_fault_are_not_counted(outcome: domain.Outcome) -> None:
     before = job(attempt=3)
-    decision = domain.decide(before, outcome, jitter=0.5, now=datetime.now(UTC))
+    decision = domain.decide(before, outcome, jitter=0.5)
     assert decision.max_attempts - before.attempt == 1
+
+
+@pytest.mark.parametrize("outcome", [domain.Snoozed(delay=timedelta(days=1)), domain.Waiting()])
+def test_planned_pause_makes_the_budgets_full_again(outcome: domain.Outcome) -> None:
+    before = job(attempt=7, max_attempts=7, errors=2, crashes=4)
+    decision = domain.decide(before, outcome, jitter=0.5)
+    assert (decision.errors, decision.crashes) == (0, 0)
+    # The next attempt is the first of three.
+    assert decision.max_attempts == before.attempt + before.spec.max_attempts
+
+
+@pytest.mark.parametrize(("seconds", "action"), [(-601, Action.FAIL), (601, Action.RETRY_LATER)])
+def test_deadline_goes_by_the_clock_of_the_database(seconds: int, action: Action) -> None:
+    # The deadline is a time of the database, whose clock may be ten minutes ahead or behind.
+    skewed = job(deadline=datetime.now(UTC) - timedelta(seconds=seconds), time_left=timedelta(seconds=seconds))
+    assert domain.decide(skewed, domain.Released(), jitter=0.5).action is action
 
 
 def test_only_a_retry_leaves_a_terminal_state() -> None:

@@ -32,6 +32,8 @@ class Fake(jobs_service_pb2_grpc.JobsServiceServicer):
     down: set[str] = field(default_factory=set)
     lost: set[str] = field(default_factory=set)
     cancelling: set[str] = field(default_factory=set)
+    poison: set[str] = field(default_factory=set)
+    """Jobs whose results cause an internal error."""
     _added: asyncio.Event = field(default_factory=asyncio.Event)
 
     def add(self, kind: str, payload: dict[str, Any] | None = None, *, attempt: int = 0, **fields: Any) -> str:
@@ -99,6 +101,10 @@ class Fake(jobs_service_pb2_grpc.JobsServiceServicer):
         if one.attempt.attempt != job.attempt:
             error = jobs_service_pb2.CallError(status="ABORTED", code="lease_lost", message="Lost.")
             return jobs_service_pb2.FinishJobResult(error=error)
+        if job.job_id in self.poison and one.HasField("completed"):
+            return jobs_service_pb2.FinishJobResult(
+                error=jobs_service_pb2.CallError(status="INTERNAL", code="internal")
+            )
         self.outcomes.setdefault(job.job_id, []).append(one)
         if one.WhichOneof("outcome") not in ENDS:
             self.ready.append(job.job_id)

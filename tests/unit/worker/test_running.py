@@ -13,6 +13,7 @@ import pytest
 import worker
 from chassis import errors, protobuf
 from tests.unit.worker.servicer import Fake
+from worker._runtime import attempt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +80,34 @@ async def test_deadline_of_a_job_fails_it_without_retry(fake: Fake, working: Any
         await asyncio.Event().wait()
 
     async with working(worker.Kind("test.kind", endless)):
-        outcome = await ended(fake.add("test.kind", deadline=datetime.now(UTC) + timedelta(milliseconds=200)))
+        outcome = await ended(fake.add("test.kind", time_left=timedelta(milliseconds=200)))
     assert (outcome.failed.error.code, outcome.failed.retryable) == ("deadline_exceeded", False)
+
+
+async def test_deadline_goes_by_the_clock_of_the_database(fake: Fake, working: Any, ended: Any) -> None:
+    async def handle(context: worker.Context) -> None:
+        await asyncio.sleep(0)
+
+    async with working(worker.Kind("test.kind", handle)):
+        # The clock of this worker is ten minutes ahead.
+        passed = datetime.now(UTC) - timedelta(minutes=10)
+        outcome = await ended(fake.add("test.kind", deadline=passed, time_left=timedelta(minutes=1)))
+    assert outcome.WhichOneof("outcome") == "completed"
+
+
+async def test_outcome_that_causes_internal_errors_is_given_up(
+    fake: Fake, working: Any, ended: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempt, "INTERNAL_ERRORS", 2)
+
+    async def handle(context: worker.Context) -> None:
+        await asyncio.sleep(0)
+
+    async with working(worker.Kind("test.kind", handle)):
+        poison = fake.add("test.kind")
+        fake.poison.add(poison)
+        assert (await ended(poison)).failed.error.code == "result_refused"
+        assert (await ended(fake.add("test.kind"))).WhichOneof("outcome") == "completed"
 
 
 async def test_undo_gets_the_original_payload(fake: Fake, working: Any, ended: Any) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any, cast
 
 import pytest
 
 from chassis import errors
+from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 from tests.unit.worker.servicer import Fake
-from worker import JobsClient, new_job
+from worker import JobsClient, new_job, outbox
 
 
 async def test_submits_share_calls_and_have_separate_errors(fake: Fake, jobs: JobsClient) -> None:
@@ -38,3 +40,34 @@ async def test_a_payload_larger_than_a_call_is_refused_before_it_breaks_one(fake
         await jobs.submit("test.kind", {"text": "x" * 2_000_000})
     assert refused.value.field == "payload"
     assert not fake.calls
+
+
+class Refusing:
+    """A jobs service that refuses each submit with one error."""
+
+    def __init__(self, error: errors.Error) -> None:
+        self.error = error
+
+    async def submit_request(self, request: jobs_service_pb2.SubmitJobRequest) -> job_pb2.Job:
+        raise self.error
+
+
+class Submitter(outbox.Submitter):
+    """Counts the jobs that can never be accepted."""
+
+    rejected = 0
+
+    async def on_rejected(self, request: jobs_service_pb2.SubmitJobRequest) -> None:
+        self.rejected += 1
+
+
+@pytest.mark.parametrize(
+    ("error", "rejected"), [(errors.InvalidArgument(), 1), (errors.PermissionDenied(code="caller_not_allowed"), 0)]
+)
+async def test_outbox_keeps_a_submit_that_a_wrong_configuration_refuses(error: errors.Error, rejected: int) -> None:
+    submitter = Submitter(cast(JobsClient, Refusing(error)))
+    message = outbox.submit_message(new_job("test.kind", {}))
+    sending: Any = submitter.send(str(message.message_id), message.subject, message.payload)
+    (result,) = await asyncio.gather(sending, return_exceptions=True)
+    # The outbox sends a message again until `send` returns.
+    assert (submitter.rejected, result is None) == (rejected, bool(rejected))
