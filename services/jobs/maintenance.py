@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
+from sqlalchemy.exc import DBAPIError
+
 from chassis import postgres
-from services.jobs import domain, finish, storage, unreadable
+from services.jobs import domain, finish, isolation, storage, unreadable
 from services.jobs.operations import Operations
 from services.jobs.transaction import Transaction
 
@@ -25,6 +28,7 @@ class Maintenance:
     def __init__(self, jobs: Operations) -> None:
         self.jobs = jobs
         self._single = postgres.autocommit(jobs.engine)
+        self._room = asyncio.Semaphore(isolation.PARALLEL)
 
     async def find_work(self) -> storage.PendingWork:
         """Return what there is to do, by one query."""
@@ -37,12 +41,31 @@ class Maintenance:
             return await storage.seconds_to_expiry(conn)
 
     async def rescue(self, *, grace: timedelta) -> int:
-        """Return jobs with an expired lease to the queue, or end them; none within `grace` of the database's start."""
-        return await self._around_unreadable(partial(self._rescue, grace))
+        """Return jobs with an expired lease to the queue, or end them; none within `grace` of the database's start.
 
-    async def _rescue(self, grace: timedelta) -> int:
+        Jobs of an owner whose row is locked wait for the next rescue.
+        """
+        try:
+            return await self._around_unreadable(partial(self._rescue, grace))
+        except DBAPIError as error:
+            if not isolation.is_contended(error):
+                raise
+        async with self._single.connect() as conn:
+            owners = await storage.expired_owners(conn, limit=BATCH)
+        return sum(await asyncio.gather(*(self._rescue_owner(grace, owner_id) for owner_id in owners)))
+
+    async def _rescue_owner(self, grace: timedelta, owner_id: UUID) -> int:
+        async with self._room:
+            try:
+                return await self._around_unreadable(partial(self._rescue, grace, owner_id))
+            except DBAPIError as error:
+                if not isolation.is_contended(error):
+                    raise
+                return 0
+
+    async def _rescue(self, grace: timedelta, owner_id: UUID | None = None) -> int:
         async with self.jobs.transaction() as tx:
-            expired = await storage.expired_jobs(tx.conn, limit=BATCH, grace=grace)
+            expired = await storage.expired_jobs(tx.conn, limit=BATCH, grace=grace, owner_id=owner_id)
             self.jobs.waiters.evict({job.worker for job in expired if job.worker})
             rescued = await _end(tx, expired, lambda _: domain.Crashed())
         for job in expired:

@@ -339,8 +339,13 @@ SELECT CAST(extract(epoch FROM min(lease_until) - now()) AS double precision) FR
 LOCK_EXPIRED_JOBS = _prepared(f"""
 SELECT {_columns("j")} FROM jobs.jobs j
 WHERE j.state IN {HELD} AND j.lease_until < now() AND pg_postmaster_start_time() < now() - :grace
+    AND j.owner_id = coalesce(CAST(:owner_id AS uuid), j.owner_id)
 LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
 """)
+EXPIRED_OWNERS = _prepared(f"""
+SELECT DISTINCT owner_id FROM jobs.jobs WHERE state IN {HELD} AND lease_until < now() LIMIT :limit
+""")
+"""Owners of jobs with an expired lease."""
 
 LOCK_OVERRUN_JOBS = _prepared(f"""
 SELECT {_columns("j")} FROM jobs.jobs j JOIN jobs.attempts a ON a.job_id = j.job_id AND a.attempt = j.attempt

@@ -328,12 +328,19 @@ async def seconds_to_expiry(conn: AsyncConnection) -> float | None:
     return None if seconds is None else float(seconds)
 
 
-async def expired_jobs(conn: AsyncConnection, *, limit: int, grace: timedelta) -> list[Job]:
-    """Lock and return held jobs with an expired lease; none while the database has been up for less than `grace`.
+async def expired_jobs(
+    conn: AsyncConnection, *, limit: int, grace: timedelta, owner_id: UUID | None = None
+) -> list[Job]:
+    """Lock and return held jobs (of one owner) with an expired lease; none while the database is up for less than `grace`.
 
     After a restart of the database the workers get time to renew their leases.
     """
-    return await execute(conn, statements.LOCK_EXPIRED_JOBS, {"limit": limit, "grace": grace})
+    return await execute(conn, statements.LOCK_EXPIRED_JOBS, {"limit": limit, "grace": grace, "owner_id": owner_id})
+
+
+async def expired_owners(conn: AsyncConnection, *, limit: int) -> list[UUID]:
+    """Return owners of jobs with an expired lease."""
+    return [owner_id for (owner_id,) in await statements.EXPIRED_OWNERS.execute(conn, {"limit": limit})]
 
 
 async def overrun_jobs(conn: AsyncConnection, *, limit: int, grace: timedelta) -> list[Job]:

@@ -123,6 +123,22 @@ async def test_contended_item_of_a_batch_fails_alone(jobs: Operations, spec: job
     assert [isinstance(result, tuple) and result[1] for result in results] == [True, False, True]
 
 
+async def test_rescue_does_not_wait_for_a_locked_owner(
+    jobs: Operations, jobs_engine: AsyncEngine, spec: jobs_helpers.MakeSpec, kind: str, locked: Locks
+) -> None:
+    blocked, other = uuid4(), uuid4()
+    await jobs.submit_many([(ids.uuid7(), spec(owner_id=owner)) for owner in (blocked, other)])
+    held = {job.spec.owner_id: job.job_id for job in await jobs.claim(worker="w1", kinds=[kind], limit=10)}
+    for job_id in held.values():
+        await jobs_helpers.expire(jobs_engine, job_id)
+    async with locked(LOCK_OWNER, blocked):
+        await jobs_helpers.rescue(jobs)
+        states = [await jobs_helpers.state(jobs, held[owner]) for owner in (blocked, other)]
+        assert states == [State.RUNNING, State.RETRYING]
+    await jobs_helpers.rescue(jobs)
+    assert await jobs_helpers.state(jobs, held[blocked]) is State.RETRYING
+
+
 async def test_outcome_that_the_database_refuses_fails_alone(
     jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
