@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import uvloop
 from rich.console import Console
 
-from bench import budget, bulk, enable, latency, reads, report, sessions
+from bench import budget, bulk, enable, latency, overload, reads, report, sessions
 from bench.monolith import enable as monolith
 from bench.samples import Section
 from bench.system import SETTINGS, System, running
@@ -20,6 +20,7 @@ SUITES: Mapping[str, Suite] = {
     "monolith": monolith.run,
     "budget": budget.run,
     "latency": latency.run,
+    "overload": overload.run,
     "bulk": bulk.run,
     "reads": reads.run,
     "sessions": sessions.run_suite,

@@ -17,6 +17,10 @@ TIMEOUT = 20.0
 class Unexpected(Exception):
     """The gateway answered with an unexpected status."""
 
+    def __init__(self, request: str, answer: Answer) -> None:
+        super().__init__(f"{request}: {answer.status} {answer.body[:300].decode(errors='replace')}")
+        self.answer = answer
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
@@ -113,7 +117,7 @@ class Client:
         if connection.is_open:
             self._idle.append(connection)
         if answer.status != expected:
-            raise Unexpected(f"{method} {path}: {answer.status} {answer.body[:300].decode(errors='replace')}")
+            raise Unexpected(f"{method} {path}", answer)
         return answer
 
     async def connect(self, on_body: Callable[[bytes], None] | None = None) -> Connection:

@@ -15,6 +15,7 @@ REQUEST_SECONDS = Histogram(
     ["route"],
     buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
 )
+REQUESTS_REFUSED = Counter("http_requests_refused", "Requests that were refused because the system is overloaded.")
 STREAMS = Gauge("stream_connections", "Open event streams.", multiprocess_mode="livesum")
 STREAMS_OPENED = Counter("stream_opened", "Event streams by how they began.", ["start"])
 STREAMS_CLOSED = Counter("stream_closed", "Event streams by why they ended.", ["reason"])

@@ -1,0 +1,125 @@
+"""Refuses requests early while the system is overloaded, so that those it accepts are answered in time.
+
+A replica limits its concurrent requests. The limit adapts to the response times: it shrinks while requests take longer than
+`TARGET_SECONDS`, and grows while they do not (additive increase, multiplicative decrease, as in TCP congestion control). A
+request above the limit waits a moment for a place, which smooths bursts, and is then refused without a call to a service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from chassis import errors
+from gateway import metrics, problems
+from gateway.middleware.rate_limits import SIGN_IN_PATHS
+
+TARGET_SECONDS = 0.3
+"""The longest response time of a system that is not overloaded."""
+MAX_WAIT_SECONDS = 0.25
+MIN_LIMIT = 16
+INITIAL_LIMIT = 40
+MAX_LIMIT = 256
+"""The most concurrent requests, and the most requests that wait."""
+DECREASE = 0.7
+RETRY_SECONDS = (1, 4)
+"""Bounds of `Retry-After`: clients that were refused together do not all return together."""
+_FREE_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+_FREE_PREFIXES = ("/static/", "/docs/")
+_STREAMS = ("/events", "/events/poll")
+"""Ends of paths that hold a request open; `gateway.stream` limits them."""
+
+
+class Limit:
+    """The adaptive limit of concurrent requests, and the requests that wait for a free place."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.value = float(INITIAL_LIMIT)
+        self.in_flight = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._clock = clock
+        self._decreased_at = clock()
+
+    async def acquire(self) -> bool:
+        """Take a place, waiting up to `MAX_WAIT_SECONDS` for one; return False without a place. `release` must follow."""
+        if self.in_flight < int(self.value) and not self._waiting:
+            self.in_flight += 1
+            return True
+        if len(self._waiting) >= MAX_LIMIT:
+            return False
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        try:
+            await asyncio.wait([place], timeout=MAX_WAIT_SECONDS)
+        except asyncio.CancelledError:
+            if not self._leave(place):
+                self.release(None)
+            raise
+        return not self._leave(place)
+
+    def release(self, seconds: float | None) -> None:
+        """Return a place. Adapt the limit to the response time of its request, unless that says nothing about the load."""
+        if seconds is not None:
+            self._observe(seconds)
+        self.in_flight -= 1
+        while self._waiting and self.in_flight < int(self.value):
+            self.in_flight += 1
+            self._waiting.popleft().set_result(None)
+
+    def _leave(self, place: asyncio.Future[None]) -> bool:
+        """Leave the queue; return False if the place came free meanwhile and is taken."""
+        if place.done():
+            return False
+        self._waiting.remove(place)
+        return True
+
+    def _observe(self, seconds: float) -> None:
+        now = self._clock()
+        if seconds > TARGET_SECONDS:
+            # Requests that began before the last decrease say nothing about the new limit.
+            if now - seconds >= self._decreased_at:
+                self.value = max(MIN_LIMIT, self.value * DECREASE)
+                self._decreased_at = now
+        elif self.in_flight * 2 >= self.value:
+            # An unused limit does not grow: nothing shows that the system can carry it.
+            self.value = min(MAX_LIMIT, self.value + 1 / self.value)
+
+
+class Overload:
+    """Answers 503 with `Retry-After` above the limit. Probes, static files, streams and polls are exempt."""
+
+    def __init__(self, app: ASGIApp, *, responder: problems.ErrorResponder) -> None:
+        self._app = app
+        self._responder = responder
+        self._limit = Limit()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer 503."""
+        path = scope.get("path", "")
+        is_exempt = path in _FREE_PATHS or path.startswith(_FREE_PREFIXES) or path.endswith(_STREAMS)
+        if scope["type"] != "http" or is_exempt:
+            await self._app(scope, receive, send)
+            return
+        if not await self._limit.acquire():
+            metrics.REQUESTS_REFUSED.inc()
+            response = await self._responder(Request(scope), _refusal())
+            await response(scope, receive, send)
+            return
+        began = time.monotonic()
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            # Passwords are hashed slowly on purpose, and one after the other.
+            self._limit.release(None if path in SIGN_IN_PATHS else time.monotonic() - began)
+
+
+def _refusal() -> errors.Unavailable:
+    seconds = random.randint(*RETRY_SECONDS)  # noqa: S311 - spreads load, nothing secret
+    message = "The system is overloaded; try again in a few seconds."
+    return errors.Unavailable(message, code="overloaded", details={"retry_after_seconds": str(seconds)})
