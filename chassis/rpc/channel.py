@@ -19,8 +19,10 @@ from chassis import tls
 from chassis.rpc import credentials, metadata
 
 RENEW_SECONDS = 5.0
-MIN_AGE_SECONDS = 1.0
-"""Age from which connections that do not answer are replaced: a busy peer answers the next call on them."""
+CONNECT_SECONDS = 0.4
+"""Age from which connections that are not established are replaced."""
+MIN_AGE_SECONDS, MAX_AGE_SECONDS = 1.0, 30.0
+"""Age from which established connections that do not answer are replaced. It doubles each time: the peers may only be slow."""
 CLOSE_SECONDS = 30.0
 """How long calls that wait on a replaced channel may still take; their own deadlines are shorter."""
 
@@ -42,6 +44,7 @@ class Channel(grpc.aio.Channel):
         self._certificate = certificate
         self._used_material: tls.Material | None = None
         self._renew_seconds = renew_seconds
+        self._min_age = MIN_AGE_SECONDS
         self._inner = self._open()
         self._failing_since: float | None = None
         self._closing: set[asyncio.Task[None]] = set()
@@ -61,8 +64,12 @@ class Channel(grpc.aio.Channel):
 
     def renew(self) -> None:
         """Open new connections for later calls: a peer does not answer. A frozen peer accepts none, so the others serve them."""
-        is_connected = self._inner.get_state() is grpc.ChannelConnectivity.READY
-        if not is_connected or time.monotonic() - self._opened_at > MIN_AGE_SECONDS:
+        age = time.monotonic() - self._opened_at
+        if self._inner.get_state() is not grpc.ChannelConnectivity.READY:
+            if age > CONNECT_SECONDS:
+                self._replace()
+        elif age > self._min_age:
+            self._min_age = MIN_AGE_SECONDS if age > MAX_AGE_SECONDS else min(2 * self._min_age, MAX_AGE_SECONDS)
             self._replace()
 
     def _open(self) -> grpc.aio.Channel:

@@ -256,9 +256,13 @@ class Operations:
             return []
         async with self._single.connect() as conn:
             renewed = await storage.renew_leases(conn, worker=worker, held=held, lease=self.lease)
-            if lost := set(held) - {(job_id, attempt) for job_id, attempt, _ in renewed}:
-                # The worker lives, so it has not crashed.
-                await storage.forgive_crashes(conn, worker=worker, lost=sorted(lost))
+            if len(renewed) < len(held):
+                missing = set(held) - _keys(renewed)
+                locked = await storage.read_leases(conn, worker=worker, held=list(missing))
+                renewed += locked
+                if lost := missing - _keys(locked):
+                    # The worker lives, so it has not crashed.
+                    await storage.forgive_crashes(conn, worker=worker, lost=sorted(lost))
         return renewed
 
     async def report_progress(self, job_id: UUID, attempt: int, progress: domain.Progress) -> None:
@@ -338,6 +342,10 @@ class Operations:
 
 async def _owners_of_submits(submits: Sequence[tuple[UUID, domain.Spec]]) -> Sequence[UUID | None]:
     return [spec.owner_id for _, spec in submits]
+
+
+def _keys(leases: Sequence[tuple[UUID, int, State]]) -> set[tuple[UUID, int]]:
+    return {(job_id, attempt) for job_id, attempt, _ in leases}
 
 
 def _position(position: list[str]) -> UUID:

@@ -212,27 +212,19 @@ LIMIT :limit
 """)
 """Concurrency keys with a free slot and a waiting job."""
 
-RENEW_LEASES = _prepared(f"""
-WITH requested AS (
-    SELECT * FROM unnest(CAST(:job_ids AS uuid[]), CAST(:attempts AS integer[])) AS requested (job_id, attempt)
-), free AS MATERIALIZED (
-    SELECT j.job_id FROM requested r
-    JOIN jobs.jobs j ON j.job_id = r.job_id AND j.attempt = r.attempt AND j.worker = :worker AND j.state IN {HELD}
-    FOR NO KEY UPDATE OF j SKIP LOCKED
-), renewed AS (
-    UPDATE jobs.jobs j SET lease_until = now() + :lease FROM free WHERE j.job_id = free.job_id
-    RETURNING j.job_id, j.attempt, j.state
-)
-SELECT job_id, attempt, state FROM renewed
-UNION ALL
-SELECT j.job_id, j.attempt, j.state FROM requested r
-JOIN jobs.jobs j ON j.job_id = r.job_id AND j.attempt = r.attempt AND j.worker = :worker AND j.state IN {HELD}
-WHERE r.job_id NOT IN (SELECT job_id FROM renewed)
-""")
-"""Renews leases without waiting for a lock: a transaction that holds the row of one job costs a worker no other lease.
-
-A job whose row is locked is returned as held, and the next heartbeat renews its lease. So may be a job that has just ended.
+_REQUESTED_LEASES = f"""
+SELECT {{columns}} FROM unnest(CAST(:job_ids AS uuid[]), CAST(:attempts AS integer[])) AS requested (job_id, attempt)
+JOIN jobs.jobs j ON j.job_id = requested.job_id AND j.attempt = requested.attempt AND j.worker = :worker
+    AND j.state IN {HELD}
 """
+RENEW_LEASES = _prepared(f"""
+WITH held AS MATERIALIZED ({_REQUESTED_LEASES.format(columns="j.job_id")} FOR NO KEY UPDATE OF j SKIP LOCKED)
+UPDATE jobs.jobs j SET lease_until = now() + :lease FROM held WHERE j.job_id = held.job_id
+RETURNING j.job_id, j.attempt, j.state
+""")
+"""Renews leases without waiting for a lock: a transaction that holds the row of one job costs a worker no other lease."""
+READ_LEASES = _prepared(_REQUESTED_LEASES.format(columns="j.job_id, j.attempt, j.state"))
+"""The leases that a worker holds, also of jobs whose rows are locked."""
 
 SET_PROGRESS = _prepared(f"""
 UPDATE jobs.jobs j SET progress_attempt = :attempt, progress_message = :message, progress_total = :total,
@@ -362,8 +354,8 @@ WITH free AS MATERIALIZED (
     UPDATE jobs.attempts a SET error_code = 'lease_lost', error_message = 'The worker was out of reach for too long.'
     FROM free f JOIN unnest(CAST(:job_ids AS uuid[]), CAST(:attempts AS integer[])) AS g (job_id, attempt)
         ON g.job_id = f.job_id
-    WHERE a.job_id = g.job_id AND a.attempt = g.attempt AND a.worker = coalesce(:worker, a.worker) AND a.error_code IS NULL
-        AND a.outcome = '{domain.outcome_name(domain.Crashed())}'
+    WHERE a.job_id = g.job_id AND a.attempt = g.attempt AND a.worker = coalesce(nullif(:worker, ''), a.worker)
+        AND a.error_code IS NULL AND a.outcome = '{domain.outcome_name(domain.Crashed())}'
     RETURNING a.job_id
 )
 UPDATE jobs.jobs j SET crashes = j.crashes - 1, version = j.version + 1 FROM survived s WHERE j.job_id = s.job_id

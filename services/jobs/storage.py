@@ -232,14 +232,26 @@ async def keys_with_free_slots(conn: AsyncConnection, *, limit: int) -> set[tupl
 async def renew_leases(
     conn: AsyncConnection, *, worker: str, held: Attempts, lease: timedelta
 ) -> list[tuple[UUID, int, State]]:
-    """Renew the leases that a worker still holds, also expired ones that were not rescued; return (job, attempt, state)."""
-    parameters = {
+    """Renew the leases that a worker still holds, also expired ones that were not rescued; return (job, attempt, state).
+
+    Jobs whose rows are locked are left out.
+    """
+    parameters = {**_leases(worker, held), "lease": lease}
+    return [(row[0], row[1], State(row[2])) for row in await statements.RENEW_LEASES.execute(conn, parameters)]
+
+
+async def read_leases(conn: AsyncConnection, *, worker: str, held: Attempts) -> list[tuple[UUID, int, State]]:
+    """Return the leases that a worker still holds: (job, attempt, state)."""
+    rows = await statements.READ_LEASES.execute(conn, _leases(worker, held))
+    return [(row[0], row[1], State(row[2])) for row in rows]
+
+
+def _leases(worker: str, held: Attempts) -> dict[str, Any]:
+    return {
         "worker": worker,
         "job_ids": [job_id for job_id, _ in held],
         "attempts": [attempt for _, attempt in held],
-        "lease": lease,
     }
-    return [(row[0], row[1], State(row[2])) for row in await statements.RENEW_LEASES.execute(conn, parameters)]
 
 
 async def set_progress(conn: AsyncConnection, job_id: UUID, attempt: int, progress: domain.Progress) -> Job | None:
@@ -353,12 +365,7 @@ async def forgive_crashes(conn: AsyncConnection, *, lost: Attempts, worker: str 
 
     Of each job `FORGIVEN_CRASHES` at most.
     """
-    parameters = {
-        "worker": worker,
-        "job_ids": [job_id for job_id, _ in lost],
-        "attempts": [attempt for _, attempt in lost],
-        "limit": domain.FORGIVEN_CRASHES,
-    }
+    parameters = {**_leases(worker or "", lost), "limit": domain.FORGIVEN_CRASHES}
     await statements.FORGIVE_CRASHES.execute(conn, parameters)
 
 

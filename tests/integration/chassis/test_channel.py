@@ -88,3 +88,21 @@ async def test_first_call_on_a_closed_channel_is_refused(port: int) -> None:
     await opened.close()
     with pytest.raises(grpc.aio.UsageError, match="closed"):
         await stub.Check(health_pb2.HealthCheckRequest(), timeout=1.0)
+
+
+async def test_slow_peer_is_not_flooded_with_connections(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(channel.time, "monotonic", lambda: now)
+    opened = channel.Channel(f"127.0.0.1:{port}", [])
+    stub: Any = health_pb2_grpc.HealthStub(opened)
+    renewed = []
+    for second in range(1, 61):
+        now = 100.0 + second
+        inner = opened.current()
+        # Established, and slow to answer.
+        await stub.Check(health_pb2.HealthCheckRequest(), timeout=5.0)
+        opened.renew()
+        if opened.current() is not inner:
+            renewed.append(second)
+    assert renewed == [2, 5, 10, 19, 36]
+    await opened.close()
