@@ -92,7 +92,7 @@ async def test_first_call_on_a_closed_channel_is_refused(port: int) -> None:
 
 async def test_slow_peer_is_not_flooded_with_connections(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr(channel.time, "monotonic", lambda: now)
+    monkeypatch.setattr("chassis.rpc.channel.time.monotonic", lambda: now)
     opened = channel.Channel(f"127.0.0.1:{port}", [])
     stub: Any = health_pb2_grpc.HealthStub(opened)
     renewed = []
