@@ -131,9 +131,10 @@ class Maintenance:
             self.jobs.waiters.wake_here(kind)
 
     async def advance_fair_ranks(self) -> None:
-        """Advance each kind's fair rank to that of its next job."""
+        """Advance each kind's fair rank to that of its next job, or beyond the jobs that this replica has claimed."""
+        claimed = self.jobs.claimed_ranks.take()
         async with self._single.connect() as conn:
-            await storage.advance_fair_ranks(conn)
+            await storage.advance_fair_ranks(conn, claimed)
 
 
 async def _end(

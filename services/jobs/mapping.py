@@ -23,7 +23,7 @@ def job(row: Sequence[Any]) -> Job:
         scheduled_at, state, run_at, attempt, max_attempts, crashes, errors, worker, _lease_until,
         progress_attempt, done, total, message, result, error_code, error_message, cancel_reason, version,
         created_at, started_at, finished_at, concurrency_key, total_timeout, deadline, parent_id,
-        children_total, children_ended, children_unsuccessful, awaits_children, notify_owner, has_undo, _read_at, _fair_rank,
+        children_total, children_ended, children_unsuccessful, awaits_children, notify_owner, has_undo, _read_at, fair_rank,
         ready, rate, progress_at, *time_left,
     ) = row
     # fmt: on
@@ -70,6 +70,7 @@ def job(row: Sequence[Any]) -> Job:
         awaits_children=awaits_children,
         ready=ready,
         time_left=time_left[0] if time_left else None,
+        fair_rank=fair_rank,
     )
 
 

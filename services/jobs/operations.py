@@ -29,7 +29,7 @@ from services.jobs import (
     submit,
     unreadable,
 )
-from services.jobs.claims import claim, handoff, long_poll, waiters
+from services.jobs.claims import claim, fair_ranks, handoff, long_poll, waiters
 from services.jobs.domain import Job, State
 from services.jobs.finish import Finish
 from services.jobs.schedules import cron
@@ -71,6 +71,7 @@ class Operations:
         self._broadcaster = broadcast.Broadcaster(nats)
         self.waiters = waiters.Waiters(self._broadcaster.send)
         self.long_poll = long_poll.LongPoll(self.waiters, self.kinds, claim=self.claim, finish_many=self.finish_many)
+        self.claimed_ranks = fair_ranks.ClaimedRanks()
         self.changed = asyncio.Event()
         """Set when this replica has delayed a job or given it a deadline: the next due time may be sooner."""
         self.unreadable_rows = unreadable.Unreadable(engine, self.transaction)
@@ -105,7 +106,9 @@ class Operations:
         if any(job.state in domain.DELAYED or job.deadline for job, _ in tx.transitions):
             self.changed.set()
         for job, _ in tx.transitions:
-            if job.state is State.CANCELLING:
+            if job.state is State.RUNNING:
+                self.claimed_ranks.add(job)
+            elif job.state is State.CANCELLING:
                 self._broadcaster.send("jobs.cancel", job_events_pb2.JobCancelRequested(job_id=str(job.job_id)))
         for job in tx.progressed:
             self._broadcaster.progress(job)

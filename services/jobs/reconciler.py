@@ -42,11 +42,11 @@ class Reconciler:
         """Find work by one query and do some of it; return the seconds until the next pass, 0 if work remains."""
         work = await self._maintenance.find_work()
         remains = (work.due or work.overdue) and await self.promote()
-        if work.waiting:
+        if work.waiting or self._jobs.claimed_ranks.is_ahead:
             await self._maintenance.advance_fair_ranks()
-            if self._clock() - self._woken_at >= WAKE_SECONDS:
-                self._woken_at = self._clock()
-                await self._maintenance.wake_all()
+        if work.waiting and self._clock() - self._woken_at >= WAKE_SECONDS:
+            self._woken_at = self._clock()
+            await self._maintenance.wake_all()
         if remains:
             return 0.0
         if work.waiting:

@@ -63,7 +63,35 @@ FROM {moved} m JOIN counted c ON c.owner_id = m.owner_id JOIN advanced a ON a.ow
 """
 
 
+def _ranked(source: str, *, behind: int = 0) -> str:
+    """Return CTEs that give each job of the CTE `source` (job_id, kind, owner_id, position) its fair rank in `ranked`.
+
+    Start-time fair queueing between owners: a job's fair rank follows that of its owner's last ready job and is never below the
+    kind's current fair rank. Ten thousand jobs of one owner rank behind the first job of another. Every statement that makes
+    jobs ready ranks them. Jobs that come back rank `behind` the kind's rank: otherwise an old job that comes back again and again
+    would be served first each time. The last rank is read once per kind and owner, and only from the kind's rank on: an old
+    snapshot keeps the entries of claimed jobs in the index.
+    """
+    return f"""first_ranks AS MATERIALIZED (
+    SELECT l.kind, l.owner_id, greatest(coalesce(k.fair_rank, 0) + {behind}, (
+        SELECT max(w.fair_rank) + 1 FROM jobs.jobs w WHERE w.kind = l.kind AND w.owner_id = l.owner_id AND w.ready
+            AND w.fair_rank >= coalesce(k.fair_rank, 0))) AS fair_rank
+    FROM (SELECT DISTINCT kind, owner_id FROM {source}) l LEFT JOIN jobs.kinds k ON k.kind = l.kind
+), ranked AS MATERIALIZED (
+    SELECT s.job_id, f.fair_rank + row_number() OVER (PARTITION BY s.kind, s.owner_id ORDER BY s.position, s.job_id) - 1
+        AS fair_rank
+    FROM {source} s JOIN first_ranks f ON f.kind = s.kind AND f.owner_id = s.owner_id
+)"""
+
+
 _INSERT = f"""
+WITH given AS MATERIALIZED (
+    SELECT g.*, NOT coalesce(g.run_at > now(), false) AND g.concurrency_key IS NULL AS ready
+    FROM json_to_recordset(CAST(:rows AS json)) AS g (position integer, job_id uuid, owner_id uuid, kind text, payload jsonb,
+        priority smallint, run_at timestamptz, max_attempts integer, backoff double precision, max_backoff double precision,
+        attempt_timeout double precision, total_timeout double precision, unique_key text, concurrency_key text,
+        parent_id uuid, notifies boolean, undoes boolean)
+), given_ready AS MATERIALIZED (SELECT job_id, kind, owner_id, position FROM given WHERE ready), {_ranked("given_ready")}
 INSERT INTO jobs.jobs (job_id, owner_id, kind, payload, priority, budget, max_attempts, backoff, max_backoff,
     attempt_timeout, total_timeout, unique_key, concurrency_key, parent_id, notifies, undoes, scheduled_at, run_at, deadline,
     state, ready, fair_rank)
@@ -71,18 +99,8 @@ SELECT g.job_id, g.owner_id, g.kind, g.payload, g.priority, g.max_attempts, g.ma
     make_interval(secs => g.backoff), make_interval(secs => g.max_backoff), make_interval(secs => g.attempt_timeout),
     make_interval(secs => g.total_timeout), g.unique_key, g.concurrency_key, g.parent_id, g.notifies, g.undoes,
     g.run_at, greatest(g.run_at, now()), greatest(g.run_at, now()) + make_interval(secs => g.total_timeout),
-    CASE WHEN g.run_at > now() THEN '{State.SCHEDULED}' ELSE '{State.PENDING}' END,
-    NOT coalesce(g.run_at > now(), false) AND g.concurrency_key IS NULL,
-    -- Start-time fair queueing between owners: a job's fair rank follows that of its owner's last waiting job, and is never below
-    -- the kind's current fair rank. Ten thousand jobs of one owner rank behind the first job of another owner.
-    coalesce(greatest(k.fair_rank, (
-        SELECT max(w.fair_rank) + 1 FROM jobs.jobs w WHERE w.kind = g.kind AND w.owner_id = g.owner_id AND w.ready)), 0)
-        + row_number() OVER (PARTITION BY g.kind, g.owner_id ORDER BY g.position) - 1
-FROM json_to_recordset(CAST(:rows AS json)) AS g (position integer, job_id uuid, owner_id uuid, kind text, payload jsonb,
-    priority smallint, run_at timestamptz, max_attempts integer, backoff double precision, max_backoff double precision,
-    attempt_timeout double precision, total_timeout double precision, unique_key text, concurrency_key text, parent_id uuid,
-    notifies boolean, undoes boolean)
-LEFT JOIN jobs.kinds k ON k.kind = g.kind
+    CASE WHEN g.run_at > now() THEN '{State.SCHEDULED}' ELSE '{State.PENDING}' END, g.ready, coalesce(r.fair_rank, 0)
+FROM given g LEFT JOIN ranked r ON r.job_id = g.job_id
 -- Two batches that share unique keys or ids must lock them in the same order; of one key the first in its batch is stored.
 ORDER BY g.unique_key NULLS FIRST, CASE WHEN g.unique_key IS NULL THEN g.job_id END, g.position
 ON CONFLICT DO NOTHING
@@ -183,20 +201,22 @@ LOCK_KEYS = _prepared(
     "SELECT pg_advisory_xact_lock(hashtextextended(key, 0)) FROM unnest(CAST(:keys AS text[])) AS key"
 )
 ADMIT_WAITING = _prepared(f"""
-UPDATE jobs.jobs j SET ready = true
-WHERE j.state = {PENDING} AND j.job_id = ANY(ARRAY(
-    SELECT c.job_id
+WITH admitted AS MATERIALIZED (
+    SELECT c.job_id, c.kind, c.owner_id, -c.priority AS position
     FROM unnest(CAST(:kinds AS text[]), CAST(:keys AS text[])) AS freed (kind, key)
     LEFT JOIN jobs.kinds k ON k.kind = freed.kind
     CROSS JOIN LATERAL (
-        SELECT w.job_id FROM jobs.jobs w
+        SELECT w.job_id, w.kind, w.owner_id, w.priority FROM jobs.jobs w
         WHERE w.kind = freed.kind AND w.concurrency_key = freed.key AND w.state = {PENDING} AND NOT w.ready
         ORDER BY w.priority DESC, w.job_id
         LIMIT greatest(0, coalesce(k.max_running_per_key, 1) - (
             SELECT count(*) FROM jobs.jobs t WHERE t.kind = freed.kind AND t.concurrency_key = freed.key
                 AND t.concurrency_key IS NOT NULL AND (t.ready OR t.state IN {_OCCUPIES_SLOT})))
         FOR NO KEY UPDATE SKIP LOCKED
-    ) c))
+    ) c
+), {_ranked("admitted", behind=1)}
+UPDATE jobs.jobs j SET ready = true, fair_rank = r.fair_rank FROM ranked r
+WHERE j.state = {PENDING} AND j.job_id = ANY(ARRAY(SELECT job_id FROM ranked)) AND j.job_id = r.job_id
 RETURNING j.kind
 """)
 """Makes jobs ready that wait for a slot of their concurrency key. An earlier statement must have locked the keys."""
@@ -362,23 +382,25 @@ UPDATE jobs.jobs j SET crashes = j.crashes - 1, version = j.version + 1 FROM sur
 """)
 """Takes back crashes that the worker survived: it lost the leases by a pause or a partition. Waits for no lock."""
 
-PROMOTE_JOBS = _prepared(f"""
-UPDATE jobs.jobs j SET state = {_to(Action.PROMOTE)}, ready = j.concurrency_key IS NULL, version = j.version + 1
-WHERE j.state IN {_from(Action.PROMOTE)} AND j.job_id = ANY(ARRAY(
-    SELECT job_id FROM jobs.jobs
-    WHERE state IN {DELAYED} AND NOT ready AND NOT awaits_children AND run_at <= now() AND state IN {_from(Action.PROMOTE)}
-    ORDER BY run_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED))
+_DUE = f"""
+WITH due AS MATERIALIZED (
+    SELECT job_id, kind, owner_id, run_at AS position FROM jobs.jobs
+    WHERE state IN {DELAYED} AND NOT ready AND NOT awaits_children AND run_at <= now() AND state = {{state}}
+    ORDER BY run_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
+), {_ranked("due", behind=1)}
+"""
+PROMOTE_JOBS = _prepared(f"""{_DUE.format(state=f"'{State.SCHEDULED}'")}
+UPDATE jobs.jobs j SET state = {_to(Action.PROMOTE)}, ready = j.concurrency_key IS NULL, fair_rank = r.fair_rank,
+    version = j.version + 1
+FROM ranked r
+WHERE j.state IN {_from(Action.PROMOTE)} AND j.job_id = ANY(ARRAY(SELECT job_id FROM ranked)) AND j.job_id = r.job_id
 RETURNING {_columns("j")}
 """)
 """Makes scheduled jobs pending whose run_at has passed."""
 
-READY_RETRIES = _prepared(f"""
-UPDATE jobs.jobs j SET ready = true
-WHERE j.state = {_to(Action.RETRY_LATER)} AND j.job_id = ANY(ARRAY(
-    SELECT job_id FROM jobs.jobs
-    WHERE state IN {DELAYED} AND NOT ready AND NOT awaits_children AND run_at <= now()
-        AND state = {_to(Action.RETRY_LATER)}
-    ORDER BY run_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED))
+READY_RETRIES = _prepared(f"""{_DUE.format(state=_to(Action.RETRY_LATER))}
+UPDATE jobs.jobs j SET ready = true, fair_rank = r.fair_rank FROM ranked r
+WHERE j.state = {_to(Action.RETRY_LATER)} AND j.job_id = ANY(ARRAY(SELECT job_id FROM ranked)) AND j.job_id = r.job_id
 RETURNING j.kind
 """)
 """Makes retrying jobs ready whose backoff is over."""
@@ -415,18 +437,26 @@ SELECT k.kind FROM jobs.kinds k WHERE EXISTS (SELECT 1 FROM jobs.jobs j WHERE j.
 ADVANCE_FAIR_RANKS = _prepared("""
 UPDATE jobs.kinds k SET fair_rank = f.fair_rank
 FROM (
-    SELECT behind.kind, front.fair_rank FROM jobs.kinds behind
-    CROSS JOIN LATERAL (
+    SELECT behind.kind, coalesce(front.fair_rank, claimed.fair_rank + 1) AS fair_rank FROM jobs.kinds behind
+    LEFT JOIN unnest(CAST(:kinds AS text[]), CAST(:ranks AS bigint[])) AS claimed (kind, fair_rank)
+        ON claimed.kind = behind.kind
+    LEFT JOIN LATERAL (
         SELECT j.fair_rank FROM jobs.jobs j WHERE j.kind = behind.kind AND j.ready
         ORDER BY j.priority DESC, j.fair_rank, j.job_id LIMIT 1
-    ) front
-    WHERE front.fair_rank > behind.fair_rank
+    ) front ON true
+    WHERE coalesce(front.fair_rank, claimed.fair_rank + 1) > behind.fair_rank
     -- Waiting for a transaction that has locked several kinds could deadlock; the next pass is soon enough.
     FOR NO KEY UPDATE OF behind SKIP LOCKED
 ) f
 WHERE k.kind = f.kind AND k.fair_rank < f.fair_rank
 """)
-"""Advances the fair rank of each kind to that of its next job."""
+"""Advances the fair rank of each kind to that of its next job; without any, beyond the highest claimed rank."""
+
+NEXT_FAIR_RANK = """(
+    SELECT greatest(coalesce(max(k.fair_rank), 0), (
+        SELECT max(w.fair_rank) + 1 FROM jobs.jobs w WHERE w.kind = :ranked_kind AND w.owner_id = :ranked_owner AND w.ready))
+    FROM jobs.kinds k WHERE k.kind = :ranked_kind)"""
+"""The fair rank of one job that becomes ready."""
 
 LAST_SEQUENCES = _prepared("SELECT owner_id, last_sequence FROM jobs.owners WHERE owner_id = ANY(:owner_ids)")
 NEXT_SEQUENCES = _prepared("""

@@ -312,6 +312,9 @@ async def reopen(conn: AsyncConnection, job: Job) -> Job | None:
     values = {
         "run_at": _now,
         "ready": job.spec.concurrency_key is None,
+        "fair_rank": sa.text(statements.NEXT_FAIR_RANK).bindparams(
+            ranked_kind=job.spec.kind, ranked_owner=job.spec.owner_id
+        ),
         "deadline": _now + jobs.c.total_timeout,
         "max_attempts": job.attempt + job.spec.max_attempts,
         "crashes": 0,
@@ -398,9 +401,10 @@ async def ready_kinds(conn: AsyncConnection) -> list[str]:
     return [kind for (kind,) in await statements.READY_KINDS.execute(conn, {})]
 
 
-async def advance_fair_ranks(conn: AsyncConnection) -> None:
-    """Advance the fair rank of each kind to that of its next job."""
-    await statements.ADVANCE_FAIR_RANKS.execute(conn, {})
+async def advance_fair_ranks(conn: AsyncConnection, claimed: Mapping[str, int]) -> None:
+    """Advance the fair rank of each kind to that of its next job; without any, beyond the rank in `claimed`."""
+    parameters = {"kinds": list(claimed), "ranks": list(claimed.values())}
+    await statements.ADVANCE_FAIR_RANKS.execute(conn, parameters)
 
 
 async def _move(conn: AsyncConnection, job: Job, action: Action, values: Mapping[str, Any]) -> Job | None:

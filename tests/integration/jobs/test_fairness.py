@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import ids
-from services.jobs import domain
+from services.jobs import domain, reconciler
+from services.jobs.claims import fair_ranks
 from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
 from tests.integration.jobs import jobs_helpers
@@ -96,3 +100,130 @@ async def test_retried_job_keeps_its_fair_rank(jobs: Operations, spec: jobs_help
     assert await jobs_helpers.claim(jobs, kind, 1) == [first]
     await jobs.finish(first, 1, domain.Released())
     assert await jobs_helpers.claim(jobs, kind, 1) == [first]
+
+
+async def serve(jobs: Operations, kind: str, count: int) -> list[domain.Job]:
+    """Claim jobs one at a time, as a worker with one slot; the kind's fair rank follows."""
+    claimed = []
+    for _ in range(count):
+        claimed += await jobs.claim(worker="w1", kinds=[kind], limit=1)
+        await Maintenance(jobs).advance_fair_ranks()
+    return claimed
+
+
+async def test_due_jobs_rank_when_they_come_due(
+    jobs: Operations, jobs_engine: AsyncEngine, spec: jobs_helpers.MakeSpec, kind: str
+) -> None:
+    later = datetime.now(UTC) + jobs_helpers.HOUR
+    due = [job_id for _ in range(50) for job_id in await submit(jobs, spec, 1, run_at=later)]
+    await jobs_helpers.come_due(jobs, jobs_engine, *due)
+    other = uuid4()
+    await submit(jobs, spec, 1, owner_id=other)
+    assert other in await owners(jobs, kind, 2)
+    assert len(await owners(jobs, kind, 50)) == 49
+
+
+async def test_retries_rank_when_their_backoff_is_over(
+    jobs: Operations, jobs_engine: AsyncEngine, spec: jobs_helpers.MakeSpec, owner_id: UUID, kind: str
+) -> None:
+    failing = await submit(jobs, spec, 10, max_attempts=20)
+    for job in await serve(jobs, kind, 10):
+        await jobs.finish(job.job_id, job.attempt, jobs_helpers.ERROR)
+    await jobs_helpers.come_due(jobs, jobs_engine, *failing)
+    other = uuid4()
+    await submit(jobs, spec, 3, owner_id=other)
+    assert (await owners(jobs, kind, 6)).count(other) == 3
+
+
+async def test_job_that_fails_again_and_again_does_not_delay_others(
+    jobs: Operations, jobs_engine: AsyncEngine, spec: jobs_helpers.MakeSpec, kind: str
+) -> None:
+    (failing,) = await submit(jobs, spec, 1, max_attempts=20)
+    other = uuid4()
+    await submit(jobs, spec, 3, owner_id=other)
+    claimed = []
+    for _ in range(6):
+        (job,) = await serve(jobs, kind, 1)
+        claimed.append(job.spec.owner_id)
+        if job.job_id == failing:
+            await jobs.finish(job.job_id, job.attempt, jobs_helpers.ERROR)
+            await jobs_helpers.come_due(jobs, jobs_engine, failing)
+    assert claimed.count(other) == 3
+
+
+async def test_jobs_of_a_concurrency_key_rank_when_they_get_a_slot(
+    jobs: Operations, spec: jobs_helpers.MakeSpec, kind: str
+) -> None:
+    for _ in range(6):
+        await submit(jobs, spec, 1, concurrency_key="key")
+    other = uuid4()
+    await submit(jobs, spec, 3, owner_id=other)
+    claimed = []
+    for _ in range(6):
+        (job,) = await serve(jobs, kind, 1)
+        claimed.append(job.spec.owner_id)
+        await jobs.finish(job.job_id, 1, domain.Completed())
+    assert claimed.count(other) == 3
+
+
+async def test_reopened_jobs_rank_when_they_are_reopened(
+    jobs: Operations, spec: jobs_helpers.MakeSpec, owner_id: UUID, kind: str
+) -> None:
+    ended = await submit(jobs, spec, 3)
+    await jobs_helpers.claim(jobs, kind, 3)
+    for job_id in ended:
+        await jobs.finish(job_id, 1, jobs_helpers.FINAL)
+    other = uuid4()
+    await submit(jobs, spec, 5)
+    await submit(jobs, spec, 3, owner_id=other)
+    for job_id in ended:
+        await jobs.retry(job_id, owner_id=owner_id)
+    assert (await owners(jobs, kind, 6)).count(other) == 3
+
+
+async def test_old_snapshot_does_not_stop_submits(
+    jobs: Operations, jobs_engine: AsyncEngine, spec: jobs_helpers.MakeSpec, owner_id: UUID, kind: str
+) -> None:
+    """A backup by pg_dump keeps the index entries of claimed jobs: a submit reads them once, not for each of its jobs."""
+    await jobs.kinds.get({kind})
+    parameters = {"kind": kind, "owner_id": owner_id}
+    async with jobs_engine.connect() as snapshot:
+        await snapshot.execution_options(isolation_level="REPEATABLE READ")
+        await snapshot.execute(sa.text("SELECT count(*) FROM jobs.kinds"))
+        async with jobs_engine.begin() as conn:
+            await conn.execute(
+                sa.text("""
+                    INSERT INTO jobs.jobs (job_id, owner_id, kind, payload, priority, budget, max_attempts, backoff,
+                        max_backoff, attempt_timeout, state, run_at, ready, fair_rank)
+                    SELECT gen_random_uuid(), :owner_id, :kind, '{}', 0, 3, 3, '1s', '60s', '600s', 'pending', now(), true, n
+                    FROM generate_series(0, 39999) n
+                """),
+                parameters,
+            )
+        async with jobs_engine.begin() as conn:
+            await conn.execute(
+                sa.text("""
+                    UPDATE jobs.jobs SET state = 'cancelled', ready = false, cancel_reason = 'r', finished_at = now()
+                    WHERE kind = :kind AND owner_id = :owner_id
+                """),
+                parameters,
+            )
+        for _ in range(2):
+            results = await jobs.submit_many([(ids.uuid7(), spec()) for _ in range(1_000)])
+            assert all(isinstance(result, tuple) for result in results)
+    async with jobs_engine.begin() as conn:
+        await conn.execute(sa.text("DELETE FROM jobs.jobs WHERE kind = :kind"), parameters)
+
+
+async def test_fair_rank_of_a_kind_advances_although_its_jobs_are_claimed_at_once(
+    jobs: Operations, jobs_engine: AsyncEngine, spec: jobs_helpers.MakeSpec, kind: str
+) -> None:
+    """Otherwise all jobs would have the same few ranks, and a submit would read the index entries of all claimed ones."""
+    loops = reconciler.Reconciler(Maintenance(jobs))
+    for _ in range(3):
+        await submit(jobs, spec, fair_ranks.AHEAD)
+        assert len(await jobs_helpers.claim(jobs, kind)) == fair_ranks.AHEAD
+        await loops.reconcile()
+    async with jobs_engine.connect() as conn:
+        rank = await conn.scalar(sa.text("SELECT fair_rank FROM jobs.kinds WHERE kind = :kind"), {"kind": kind})
+    assert rank == 3 * fair_ranks.AHEAD
