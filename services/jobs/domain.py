@@ -224,7 +224,7 @@ class Job:
     """Whether it can be claimed now."""
     time_left: timedelta | None = field(default=None, compare=False)
     """The time until the deadline when the job was read, by the database's clock; None without a deadline."""
-    fair_rank: int = 0
+    fair_rank: int = field(default=0, compare=False)
     """Its rank among the ready jobs of its kind and priority."""
 
 

@@ -137,7 +137,8 @@ class Vault:
     ) -> datetime | None:
         """Store tokens in place of the code or the tokens that they were obtained with; return when they were issued.
 
-        The time is the database's. Return None if other secrets are stored by now.
+        The time is the database's. Return None if other secrets are stored by now. Storing the same tokens again changes nothing:
+        the reply of the first commit may have been lost.
         """
         row = {
             "revision": table.c.revision + 1,
@@ -158,7 +159,20 @@ class Vault:
         guard = (table.c.generation == of_generation, table.c.revision == of_revision)
         statement = sa.update(table).where(*_of(connection.user_id, connection.platform), *guard).values(row)
         issued_at: datetime | None = (await conn.execute(statement.returning(table.c.issued_at))).scalar_one_or_none()
-        return issued_at
+        return issued_at or await self._issued_already(conn, connection, tokens, of_generation, of_revision + 1)
+
+    async def _issued_already(
+        self, conn: AsyncConnection, connection: Connection, tokens: Tokens, generation: int, revision: int
+    ) -> datetime | None:
+        """Return the issue time of these tokens if they are stored under this revision."""
+        stored = await self.get(conn, connection)
+        if stored is None or stored.tokens is None or (stored.generation, stored.revision) != (generation, revision):
+            return None
+        are_same = (stored.tokens.access_token, stored.tokens.refresh_token) == (
+            tokens.access_token,
+            tokens.refresh_token,
+        )
+        return stored.issued_at if are_same else None
 
     async def get(self, conn: AsyncConnection, connection: Connection) -> Stored | None:
         """Read and decrypt the secrets; None if there are none. Raises `DecryptionFailed`."""

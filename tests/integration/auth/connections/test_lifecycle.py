@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import psycopg
 import pytest
+import sqlalchemy as sa
 
 import worker
 from chassis import errors
 from lifecycle.machine import JobPhase
 from services.auth.connections import jobs, storage
 from services.auth.connections.domain import Action, State
-from services.auth.connections.handlers import due
+from services.auth.connections.handlers import dependencies, due
+from tests.integration.auth.connections.owners import Parts
 from worker import testing
 
 
@@ -158,6 +161,44 @@ async def test_later_attempt_resumes_with_stored_tokens(owner: Any, tampering: A
     await owner.connect(await owner.context(attempt=2))
     assert (await owner.connection()).state is State.CONNECTED
     assert len(await tampering.asked("/token")) == 1
+
+
+@pytest.mark.parametrize("operation", ["connect", "refresh"])
+async def test_lost_reply_of_the_commit_that_stores_tokens_revokes_nothing(
+    owner: Any, tampering: Any, parts: Parts, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    """The commit took effect, but the client does not learn it and stores the tokens again."""
+    dialect, vault = parts.engine.sync_engine.dialect, parts.dependencies.vault
+    commit, store_tokens = dialect.do_commit, vault.store_tokens
+    lost = 0
+
+    def lose_reply(connection: Any) -> None:
+        nonlocal lost
+        commit(connection)
+        monkeypatch.setattr(dialect, "do_commit", commit)
+        lost += 1
+        raise sa.exc.OperationalError("COMMIT", None, psycopg.OperationalError("the connection is lost"))
+
+    async def arm(*arguments: Any, **options: Any) -> Any:
+        issued_at = await store_tokens(*arguments, **options)
+        if not lost:
+            monkeypatch.setattr(dialect, "do_commit", lose_reply)
+        return issued_at
+
+    monkeypatch.setattr(dependencies, "STORE_PAUSE", 0.0)
+    if operation == "refresh":
+        await owner.connected()
+        before = await owner.tokens()
+        await owner.age("refresh_at", "1 year")
+    monkeypatch.setattr(vault, "store_tokens", arm)
+    if operation == "refresh":
+        assert await owner.refresh() == {"refreshed": True}
+        assert await owner.tokens() != before
+    else:
+        await owner.connected()
+    assert lost == 1
+    assert (await owner.connection()).state is State.CONNECTED
+    assert await tampering.asked("/revoke") == []
 
 
 async def test_code_is_not_sent_again_after_a_worker_died(
