@@ -19,6 +19,10 @@ ALL_KINDS = "*"
 """The name for all kinds together, for limits and pauses only."""
 UNDO = ".undo"
 """The suffix of a kind's undo kind."""
+GROUP = "jobs.group"
+"""The kind whose jobs have no work of their own: they end as their children do."""
+CHILDREN_FAILED = "children_failed"
+"""The error code of a parent that failed because a child did not complete."""
 CRASH_LIMIT = 5
 """After so many crashes since its submit, retry or last planned pause a job fails: it probably causes them."""
 FORGIVEN_CRASHES = 20
@@ -96,6 +100,8 @@ WAITING = TRANSITIONS[Action.EXPIRE][0]
 """States in which a job waits to be claimed, and its deadline can fail it."""
 DELAYED = frozenset({TRANSITIONS[Action.SNOOZE][1], TRANSITIONS[Action.RETRY_LATER][1]})
 """States in which a job may wait for run_at."""
+ORPHANS_CHILDREN = TERMINAL - {State.COMPLETED} | {State.CANCELLING}
+"""States of a parent in which its unfinished children are cancelled."""
 OCCUPIES_SLOT = HELD | {TRANSITIONS[Action.RETRY_LATER][1]}
 """States in which a job takes a slot of its concurrency key whether it is ready or not."""
 
@@ -369,7 +375,20 @@ def undo(job: Job) -> Spec:
         payload=payload,
         max_attempts=10,
         unique_key=undo_key(job.job_id),
+        # The slot of the cancelled job passes to its undo job, and is free when that has ended.
+        concurrency_key=job.spec.concurrency_key,
     )
+
+
+def slots(job: Job) -> set[tuple[str, str]]:
+    """Return the (kind, concurrency key) pairs that the job takes slots of: an undo job also those of its kind's jobs."""
+    key = job.spec.concurrency_key
+    return {(job.spec.kind, key), (job.spec.kind.removesuffix(UNDO), key)} if key else set()
+
+
+def is_repaired_by_children(job: Job) -> bool:
+    """Return whether a retry of this ended job makes sense only together with its unsuccessful children."""
+    return job.spec.kind == GROUP or (job.error is not None and job.error.code == CHILDREN_FAILED)
 
 
 def undo_key(job_id: UUID) -> str:

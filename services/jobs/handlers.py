@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import worker
-from services.jobs import retention
+from services.jobs import domain, retention
 
 
 class Cleanup:
@@ -38,7 +38,7 @@ async def group(context: worker.Context) -> dict[str, int]:
         raise worker.WaitForChildren
     if children.unsuccessful:
         message = f"{children.unsuccessful} of {children.total} parts of this did not succeed."
-        raise worker.JobFailed("children_failed", message, retryable=False)
+        raise worker.JobFailed(domain.CHILDREN_FAILED, message, retryable=False)
     return {"children": children.total, "unsuccessful": children.unsuccessful}
 
 
@@ -52,7 +52,7 @@ def kinds(engine: AsyncEngine) -> list[worker.Kind[Any]]:
             attempt_timeout=timedelta(minutes=20),
             retention=timedelta(days=1),
         ),
-        worker.Kind("jobs.group", group),
+        worker.Kind(domain.GROUP, group),
     ]
 
 

@@ -24,6 +24,7 @@ from services.jobs import (
     finish,
     isolation,
     kinds,
+    reopen,
     schema,
     storage,
     submit,
@@ -35,7 +36,7 @@ from services.jobs.finish import Finish
 from services.jobs.schedules import cron
 from services.jobs.schedules import operations as schedule_operations
 from services.jobs.submit import SubmitResult
-from services.jobs.transaction import Transaction, require_moved
+from services.jobs.transaction import Transaction
 
 MAX_FAMILY = 200
 """Descendants cancelled together with a job; the reconciler cancels the rest."""
@@ -193,23 +194,12 @@ class Operations:
         return cancelled
 
     async def retry(self, job_id: UUID, *, owner_id: UUID | None) -> Job:
-        """Reopen a failed or cancelled job. Raises `job_not_retryable`, `undo_in_progress`, or `unique_key_taken`."""
+        """Reopen a failed or cancelled job, with the failed parts of a group and the groups that it is a part of.
+
+        Raises `job_not_retryable`, `undo_in_progress`, `unique_key_taken`, `parent_ended`.
+        """
         async with self.transaction() as tx:
-            job = _owned(await storage.lock_job(tx.conn, job_id), owner_id)
-            if job.state not in domain.TRANSITIONS[domain.Action.RETRY][0]:
-                message = f"Only failed and cancelled jobs can be retried; this one is {job.state}."
-                raise errors.FailedPrecondition(message, code="job_not_retryable")
-            undo_key, unique_key = domain.undo_key(job_id), job.spec.unique_key or ""
-            holders = await storage.holders(tx.conn, {undo_key, unique_key})
-            if undo_key in holders:
-                message = "The undo job of this job has not ended yet; try again later."
-                details = {"job_id": str(holders[undo_key])}
-                raise errors.FailedPrecondition(message, code="undo_in_progress", details=details)
-            if unique_key in holders:
-                raise submit.unique_key_taken(holders[unique_key])
-            reopened = require_moved(await storage.reopen(tx.conn, job))
-            tx.transitions.append((reopened, "retried"))
-        return reopened
+            return await reopen.reopen(tx, _owned(await storage.lock_job(tx.conn, job_id), owner_id))
 
     async def list_events(self, owner_id: UUID, *, after: int, limit: int) -> tuple[list[bytes], int]:
         """Return the owner's events after a sequence, in order, and the newest sequence. Raises `cursor_unknown`."""

@@ -200,6 +200,18 @@ WHERE k.kind = g.kind
 LOCK_KEYS = _prepared(
     "SELECT pg_advisory_xact_lock(hashtextextended(key, 0)) FROM unnest(CAST(:keys AS text[])) AS key"
 )
+
+
+def _taken(kind: str, key: str) -> str:
+    """Return the number of taken slots of a concurrency key: by its jobs, and by jobs that undo cancelled ones."""
+    return f"""((
+        SELECT count(*) FROM jobs.jobs t WHERE t.kind = {kind} AND t.concurrency_key = {key}
+            AND t.concurrency_key IS NOT NULL AND (t.ready OR t.state IN {_OCCUPIES_SLOT})
+    ) + (
+        SELECT count(*) FROM jobs.jobs u WHERE u.kind = {kind} || '{domain.UNDO}' AND u.concurrency_key = {key}
+            AND u.concurrency_key IS NOT NULL AND u.kind LIKE '%{domain.UNDO}' AND u.finished_at IS NULL))"""
+
+
 ADMIT_WAITING = _prepared(f"""
 WITH admitted AS MATERIALIZED (
     SELECT c.job_id, c.kind, c.owner_id, -c.priority AS position
@@ -209,9 +221,7 @@ WITH admitted AS MATERIALIZED (
         SELECT w.job_id, w.kind, w.owner_id, w.priority FROM jobs.jobs w
         WHERE w.kind = freed.kind AND w.concurrency_key = freed.key AND w.state = {PENDING} AND NOT w.ready
         ORDER BY w.priority DESC, w.job_id
-        LIMIT greatest(0, coalesce(k.max_running_per_key, 1) - (
-            SELECT count(*) FROM jobs.jobs t WHERE t.kind = freed.kind AND t.concurrency_key = freed.key
-                AND t.concurrency_key IS NOT NULL AND (t.ready OR t.state IN {_OCCUPIES_SLOT})))
+        LIMIT greatest(0, coalesce(k.max_running_per_key, 1) - {_taken("freed.kind", "freed.key")})
         FOR NO KEY UPDATE SKIP LOCKED
     ) c
 ), {_ranked("admitted", behind=1)}
@@ -225,9 +235,7 @@ KEYS_WITH_FREE_SLOTS = _prepared(f"""
 SELECT w.kind, w.concurrency_key
 FROM (SELECT DISTINCT kind, concurrency_key FROM jobs.jobs WHERE state = {PENDING} AND NOT ready) w
 LEFT JOIN jobs.kinds k ON k.kind = w.kind
-WHERE coalesce(k.max_running_per_key, 1) > (
-    SELECT count(*) FROM jobs.jobs t WHERE t.kind = w.kind AND t.concurrency_key = w.concurrency_key
-        AND t.concurrency_key IS NOT NULL AND (t.ready OR t.state IN {_OCCUPIES_SLOT}))
+WHERE coalesce(k.max_running_per_key, 1) > {_taken("w.kind", "w.concurrency_key")}
 LIMIT :limit
 """)
 """Concurrency keys with a free slot and a waiting job."""
@@ -424,7 +432,7 @@ def orphans(*, of_parent: bool) -> Prepared:
 SELECT {_columns("c")} FROM jobs.jobs c JOIN jobs.jobs p ON p.job_id = c.parent_id
 WHERE c.parent_id {"= :parent_id" if of_parent else "IS NOT NULL AND CAST(:parent_id AS uuid) IS NULL"}
     AND c.state NOT IN {_states(domain.TERMINAL | {State.CANCELLING})}
-    AND p.state IN {_states(domain.TERMINAL - {State.COMPLETED} | {State.CANCELLING})}
+    AND p.state IN {_states(domain.ORPHANS_CHILDREN)}
 LIMIT :limit FOR NO KEY UPDATE OF c SKIP LOCKED
 """)
 

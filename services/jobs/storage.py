@@ -142,6 +142,9 @@ def _listed(statement: sa.Select[Any], filters: Filters) -> sa.Select[Any]:
         statement = statement.where(jobs.c.parent_id == parent_id)
     if states := filters["states"]:
         statement = statement.where(jobs.c.state.in_(states))
+        if domain.TERMINAL.isdisjoint(states):
+            # For the index of unfinished jobs: the time must not grow with the history.
+            statement = statement.where(jobs.c.finished_at.is_(None))
     if kinds := filters["kinds"]:
         statement = statement.where(jobs.c.kind.in_(kinds))
     if before := filters["before"]:
@@ -302,6 +305,15 @@ async def cancel_waiting(conn: AsyncConnection, job: Job, reason: str) -> Job | 
 async def request_cancel(conn: AsyncConnection, job: Job, reason: str) -> Job | None:
     """Ask the worker of a running job to stop. None if its state has changed."""
     return await _move(conn, job, Action.REQUEST_CANCEL, {"cancel_reason": reason})
+
+
+async def lock_unsuccessful_children(conn: AsyncConnection, parent_id: UUID, *, limit: int) -> list[Job]:
+    """Lock and return failed and cancelled children of a locked parent; without those that are locked."""
+    states = domain.TRANSITIONS[Action.RETRY][0]
+    statement = sa.select(jobs).where(jobs.c.parent_id == parent_id, jobs.c.state.in_(states))
+    ordered = statement.order_by(jobs.c.job_id).limit(limit)
+    # The row locks of parents come after those of children: a wait here could deadlock.
+    return await _built_jobs(conn, ordered.with_for_update(skip_locked=True, key_share=True))
 
 
 async def reopen(conn: AsyncConnection, job: Job) -> Job | None:

@@ -108,8 +108,10 @@ class Transaction:
     async def _count_children(self) -> None:
         ended: Counter[UUID] = Counter()
         unsuccessful: Counter[UUID] = Counter()
+        # A parent that was reopened here has counted its children.
+        reopened = {job.job_id for job, reason in self.transitions if reason == "retried"}
         for job, reason in self.transitions:
-            if job.spec.parent_id is None:
+            if job.spec.parent_id is None or job.spec.parent_id in reopened:
                 continue
             if job.state in domain.TERMINAL:
                 ended[job.spec.parent_id] += 1
@@ -122,11 +124,12 @@ class Transaction:
 
     async def _admit_waiting(self) -> None:
         """Admit jobs to slots of concurrency keys that have become free, or that a new job may take."""
-        keys = {
-            (job.spec.kind, job.spec.concurrency_key)
-            for job, _ in self.transitions
-            if job.spec.concurrency_key and (job.state in _FREES_SLOT or (job.state is State.PENDING and not job.ready))
-        }
+        keys: set[tuple[str, str]] = set()
+        for job, _ in self.transitions:
+            if job.spec.concurrency_key and (
+                job.state in _FREES_SLOT or (job.state is State.PENDING and not job.ready)
+            ):
+                keys |= domain.slots(job)
         if keys:
             self.wakeups.update(await storage.admit_waiting(self.conn, keys))
 

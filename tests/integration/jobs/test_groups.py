@@ -17,6 +17,9 @@ from services.jobs.operations import Operations
 from tests.integration.jobs import jobs_helpers
 
 WAITING = domain.Waiting()
+CHILDREN_FAILED = domain.Failed(
+    error=domain.JobError(code=domain.CHILDREN_FAILED, message="Parts did not succeed."), retryable=False
+)
 
 
 async def family(jobs: Operations, spec: jobs_helpers.MakeSpec, kind: str, count: int = 3) -> tuple[UUID, list[UUID]]:
@@ -172,3 +175,94 @@ async def test_only_a_job_of_the_same_owner_can_be_a_parent(jobs: Operations, su
         with pytest.raises(errors.NotFound) as caught:
             await submitted(parent_id=parent_id)
         assert (caught.value.code, caught.value.field) == ("parent_not_found", "parent_id")
+
+
+async def failed_group(jobs: Operations, spec: jobs_helpers.MakeSpec, kind: str) -> list[UUID]:
+    """Submit a group of three children; one completes, one fails, one is cancelled; then the group fails. Return all ids."""
+    group, *children = (ids.uuid7() for _ in range(4))
+    part = f"{kind}.child"
+    await jobs.submit_many([(group, spec()), *((child, spec(parent_id=group, kind=part)) for child in children)])
+    await jobs_helpers.claim_one(jobs, kind)
+    await jobs.finish(group, 1, WAITING)
+    await jobs.cancel(children[2], owner_id=None, reason="r")
+    assert await jobs_helpers.claim(jobs, part) == children[:2]
+    await jobs.finish(children[0], 1, domain.Completed())
+    await jobs.finish(children[1], 1, jobs_helpers.FINAL)
+    await end_group(jobs, kind, CHILDREN_FAILED)
+    return [group, *children]
+
+
+async def end_group(jobs: Operations, kind: str, outcome: domain.Outcome) -> None:
+    await Maintenance(jobs).promote_due()
+    job = await jobs_helpers.claim_one(jobs, kind)
+    await jobs.finish(job.job_id, job.attempt, outcome)
+
+
+async def test_retried_child_of_a_failed_group_repairs_the_group(
+    jobs: Operations, spec: jobs_helpers.MakeSpec, kind: str
+) -> None:
+    group, _, failed, cancelled = await failed_group(jobs, spec, kind)
+    for child in (failed, cancelled):
+        await jobs.retry(child, owner_id=None)
+        await Maintenance(jobs).cancel_orphans()
+    reopened = await jobs_helpers.claim_one(jobs, kind)
+    assert (reopened.job_id, reopened.children) == (group, Children(total=3, ended=1))
+    await jobs.finish(group, reopened.attempt, WAITING)
+    await jobs_helpers.complete(jobs, *await jobs_helpers.claim(jobs, f"{kind}.child"))
+    await end_group(jobs, kind, domain.Completed())
+    assert (await jobs.get(group, owner_id=None)).children == Children(total=3, ended=3)
+
+
+async def test_retried_group_reopens_its_unsuccessful_children(
+    jobs: Operations, spec: jobs_helpers.MakeSpec, kind: str
+) -> None:
+    group, _, failed, cancelled = await failed_group(jobs, spec, kind)
+    assert (await jobs.retry(group, owner_id=None)).children == Children(total=3, ended=1)
+    assert await jobs_helpers.claim(jobs, f"{kind}.child") == [failed, cancelled]
+    reopened = await jobs_helpers.claim_one(jobs, kind)
+    await jobs.finish(group, reopened.attempt, WAITING)
+    await jobs_helpers.complete(jobs, failed, cancelled)
+    await end_group(jobs, kind, domain.Completed())
+    assert await jobs_helpers.state(jobs, group) is State.COMPLETED
+
+
+async def test_retry_repairs_groups_within_groups(jobs: Operations, spec: jobs_helpers.MakeSpec, kind: str) -> None:
+    outer, inner, leaf = (ids.uuid7() for _ in range(3))
+    family = [(outer, spec()), (inner, spec(parent_id=outer, kind=f"{kind}.inner"))]
+    await jobs.submit_many([*family, (leaf, spec(parent_id=inner, kind=f"{kind}.leaf"))])
+    for job_id, kind_of_job, outcome in (
+        (leaf, f"{kind}.leaf", jobs_helpers.FINAL),
+        (inner, f"{kind}.inner", CHILDREN_FAILED),
+        (outer, kind, CHILDREN_FAILED),
+    ):
+        attempt = (await jobs_helpers.claim_one(jobs, kind_of_job)).attempt
+        await jobs.finish(job_id, attempt, outcome)
+    for retried in (leaf, outer):
+        await jobs.retry(retried, owner_id=None)
+        states = [await jobs_helpers.state(jobs, job_id) for job_id in (outer, inner, leaf)]
+        assert states == [State.PENDING] * 3
+        for job_id, above in ((outer, None), (inner, outer), (leaf, inner)):
+            job = await jobs.get(job_id, owner_id=None)
+            assert (job.spec.parent_id, job.children.ended) == (above, 0)
+        await Maintenance(jobs).cancel_orphans()
+        for job_id in (leaf, inner, outer):
+            job = await jobs.get(job_id, owner_id=None)
+            claimed = await jobs_helpers.claim_one(jobs, job.spec.kind)
+            await jobs.finish(job_id, claimed.attempt, jobs_helpers.FINAL if job_id == leaf else CHILDREN_FAILED)
+
+
+@pytest.mark.parametrize("outcome", [jobs_helpers.FINAL, domain.Cancelled(reason="r")])
+async def test_child_of_a_parent_that_ended_for_its_own_reason_is_not_retried_alone(
+    jobs: Operations, submitted: jobs_helpers.Submit, kind: str, outcome: domain.Outcome
+) -> None:
+    parent = await submitted()
+    await jobs_helpers.claim_one(jobs, kind)
+    child = await submitted(parent_id=parent.job_id, kind=f"{kind}.child")
+    await jobs.cancel(child.job_id, owner_id=None, reason="r")
+    await jobs.finish(parent.job_id, 1, outcome)
+    with pytest.raises(errors.FailedPrecondition) as caught:
+        await jobs.retry(child.job_id, owner_id=None)
+    assert (caught.value.code, caught.value.details) == ("parent_ended", {"job_id": str(parent.job_id)})
+    await jobs.retry(parent.job_id, owner_id=None)
+    await jobs.retry(child.job_id, owner_id=None)
+    assert await jobs_helpers.claim(jobs, f"{kind}.child") == [child.job_id]

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chassis import errors
 from services.jobs import domain, kinds
 from services.jobs.domain import State
+from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
 from tests.integration.jobs import jobs_helpers
 
@@ -93,3 +94,26 @@ async def test_kind_with_too_long_a_name_for_its_undo_is_refused() -> None:
     with pytest.raises(errors.InvalidArgument) as caught:
         kinds.Declaration(kind="k" * 96, has_undo=True)
     assert caught.value.field == "kind"
+
+
+async def test_undo_job_has_the_slot_of_the_cancelled_job(
+    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
+) -> None:
+    """Otherwise the undo would remove what the next job of the key writes."""
+    first = await submitted(has_undo=True, concurrency_key="key")
+    waiting = await submitted(has_undo=True, concurrency_key="key")
+    await jobs_helpers.claim_one(jobs, kind)
+    await jobs.cancel(first.job_id, owner_id=None, reason="r")
+    await jobs.finish(first.job_id, 1, domain.Cancelled(reason="r"))
+    (undo,) = await undo_jobs(jobs, kind)
+    await Maintenance(jobs).admit_waiting()
+    later = await submitted(concurrency_key="key")
+    assert await jobs_helpers.claim(jobs, kind) == []
+    assert await jobs_helpers.claim(jobs, f"{kind}.undo") == [undo.job_id]
+    await jobs.finish(undo.job_id, 1, domain.Snoozed(delay=jobs_helpers.HOUR))
+    await Maintenance(jobs).admit_waiting()
+    assert await jobs_helpers.claim(jobs, kind) == [], "it has not ended yet"
+    await jobs.cancel(undo.job_id, owner_id=None, reason="r")
+    assert await jobs_helpers.claim(jobs, kind) == [waiting.job_id]
+    await jobs_helpers.complete(jobs, waiting.job_id)
+    assert await jobs_helpers.claim(jobs, kind) == [later.job_id]

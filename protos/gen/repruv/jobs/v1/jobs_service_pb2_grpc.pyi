@@ -59,8 +59,10 @@ class JobsServiceStub:
     succeeds. Fails with NOT_FOUND, or FAILED_PRECONDITION `job_already_finished` after the job has ended.
     """
     RetryJob: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.RetryJobRequest, _jobs_service_pb2.RetryJobResponse]
-    """RetryJob reopens a failed or cancelled job with a new budget of attempts. Fails with NOT_FOUND, FAILED_PRECONDITION
-    `job_not_retryable` or `undo_in_progress` (its undo job has not ended), or ALREADY_EXISTS `unique_key_taken`.
+    """RetryJob reopens a failed or cancelled job with a new budget of attempts. A group, and a parent that failed with
+    `children_failed`, reopens with up to 200 of its unsuccessful children; such a parent also reopens with one of its
+    children. Fails with NOT_FOUND, FAILED_PRECONDITION `job_not_retryable`, `undo_in_progress` (its undo job has not
+    ended) or `parent_ended` (another parent ended: retry that first), or ALREADY_EXISTS `unique_key_taken`.
     """
     ListJobEvents: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.ListJobEventsRequest, _jobs_service_pb2.ListJobEventsResponse]
     """ListJobEvents returns an owner's events after a sequence, in order and without gaps. Fails with OUT_OF_RANGE
@@ -148,8 +150,10 @@ class JobsServiceAsyncStub(JobsServiceStub):
     succeeds. Fails with NOT_FOUND, or FAILED_PRECONDITION `job_already_finished` after the job has ended.
     """
     RetryJob: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.RetryJobRequest, _jobs_service_pb2.RetryJobResponse]  # type: ignore[assignment]
-    """RetryJob reopens a failed or cancelled job with a new budget of attempts. Fails with NOT_FOUND, FAILED_PRECONDITION
-    `job_not_retryable` or `undo_in_progress` (its undo job has not ended), or ALREADY_EXISTS `unique_key_taken`.
+    """RetryJob reopens a failed or cancelled job with a new budget of attempts. A group, and a parent that failed with
+    `children_failed`, reopens with up to 200 of its unsuccessful children; such a parent also reopens with one of its
+    children. Fails with NOT_FOUND, FAILED_PRECONDITION `job_not_retryable`, `undo_in_progress` (its undo job has not
+    ended) or `parent_ended` (another parent ended: retry that first), or ALREADY_EXISTS `unique_key_taken`.
     """
     ListJobEvents: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.ListJobEventsRequest, _jobs_service_pb2.ListJobEventsResponse]  # type: ignore[assignment]
     """ListJobEvents returns an owner's events after a sequence, in order and without gaps. Fails with OUT_OF_RANGE
@@ -276,8 +280,10 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.RetryJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.RetryJobResponse, _abc.Awaitable[_jobs_service_pb2.RetryJobResponse]]:
-        """RetryJob reopens a failed or cancelled job with a new budget of attempts. Fails with NOT_FOUND, FAILED_PRECONDITION
-        `job_not_retryable` or `undo_in_progress` (its undo job has not ended), or ALREADY_EXISTS `unique_key_taken`.
+        """RetryJob reopens a failed or cancelled job with a new budget of attempts. A group, and a parent that failed with
+        `children_failed`, reopens with up to 200 of its unsuccessful children; such a parent also reopens with one of its
+        children. Fails with NOT_FOUND, FAILED_PRECONDITION `job_not_retryable`, `undo_in_progress` (its undo job has not
+        ended) or `parent_ended` (another parent ended: retry that first), or ALREADY_EXISTS `unique_key_taken`.
         """
 
     @_abc_1.abstractmethod
