@@ -124,8 +124,8 @@ class JobsClient:
     async def register_kinds(
         self,
         worker: str,
-        kinds: Iterable[kind_pb2.KindDeclaration],
-        schedules: Iterable[kind_pb2.ScheduleDeclaration],
+        kinds: Iterable[kind_pb2.KindRegistration],
+        schedules: Iterable[kind_pb2.ScheduleRegistration],
     ) -> None:
         """Register the kinds and schedules of a worker."""
         request = jobs_service_pb2.RegisterKindsRequest(worker=worker, kinds=kinds, schedules=schedules)

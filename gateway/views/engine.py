@@ -105,12 +105,12 @@ def kind(state: kind_pb2.Kind) -> Kind:
 
 def schedule(state: kind_pb2.Schedule) -> Schedule:
     """Return a schedule."""
-    declared = state.declaration
+    registration = state.registration
     return {
-        "name": declared.name,
-        "kind": declared.kind,
-        "cron": declared.cron,
-        "time_zone": declared.time_zone or "UTC",
+        "name": registration.name,
+        "kind": registration.kind,
+        "cron": registration.cron,
+        "time_zone": registration.time_zone or "UTC",
         "paused_at": times.optional_time(state, "pause_time"),
         "next_at": times.optional_time(state, "next_time"),
         "last_at": times.optional_time(state, "last_time"),

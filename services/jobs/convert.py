@@ -64,12 +64,12 @@ def _policy(message: job_pb2.JobSpec | kind_pb2.KindDefaults) -> dict[str, Any]:
     }
 
 
-def declaration_from_proto(message: kind_pb2.KindDeclaration) -> kinds.Declaration:
-    """Return the declaration of a kind. Raises `InvalidArgument`."""
+def registration_from_proto(message: kind_pb2.KindRegistration) -> kinds.Registration:
+    """Return the registration of a kind. Raises `InvalidArgument`."""
     retention = (
         {"retention": protobuf.from_duration(message.retention, "retention")} if message.HasField("retention") else {}
     )
-    return kinds.Declaration(
+    return kinds.Registration(
         kind=message.kind,
         defaults=_policy(message.defaults),
         notify_owner=message.notify_owner,

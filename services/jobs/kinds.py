@@ -23,8 +23,8 @@ DEFAULTS = ("max_attempts", "backoff", "max_backoff", "attempt_timeout", "total_
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Declaration:
-    """A kind as its worker registers it; see KindDeclaration in the protos."""
+class Registration:
+    """A kind as its worker registers it; see KindRegistration in the protos."""
 
     kind: str
     defaults: Mapping[str, Any] = field(default_factory=dict)
@@ -93,20 +93,20 @@ class Kinds:
         return loaded
 
 
-async def register(conn: AsyncConnection, worker: str, declarations: Collection[Declaration]) -> None:
+async def register(conn: AsyncConnection, worker: str, registrations: Collection[Registration]) -> None:
     """Store the kinds of a worker. Limits and pauses are unchanged."""
     # In one order: two workers of a service register the same kinds.
-    for declaration in sorted(declarations, key=lambda declaration: declaration.kind):
+    for registration in sorted(registrations, key=lambda registration: registration.kind):
         values = {
-            **{name: declaration.defaults.get(name) for name in DEFAULTS},
-            "notifies": declaration.notify_owner,
-            "undoes": declaration.has_undo,
-            "retention": declaration.retention,
+            **{name: registration.defaults.get(name) for name in DEFAULTS},
+            "notifies": registration.notify_owner,
+            "undoes": registration.has_undo,
+            "retention": registration.retention,
             "declared_at": sa.func.now(),
         }
-        statement = postgresql.insert(kinds).values(kind=declaration.kind, **values)
+        statement = postgresql.insert(kinds).values(kind=registration.kind, **values)
         await conn.execute(statement.on_conflict_do_update(index_elements=[kinds.c.kind], set_=values))
-    seen = {"kinds": sorted(declaration.kind for declaration in declarations), "seen_at": sa.func.now()}
+    seen = {"kinds": sorted(registration.kind for registration in registrations), "seen_at": sa.func.now()}
     statement = postgresql.insert(schema.workers).values(worker=worker, **seen)
     await conn.execute(statement.on_conflict_do_update(index_elements=[schema.workers.c.worker], set_=seen))
 

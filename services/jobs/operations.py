@@ -223,12 +223,12 @@ class Operations:
     async def register(
         self,
         worker: str,
-        declarations: Collection[kinds.Declaration],
-        schedules: Sequence[cron.Declaration],
+        registrations: Collection[kinds.Registration],
+        schedules: Sequence[cron.Registration],
     ) -> None:
         """Register the kinds that a worker handles, and its schedules."""
         async with self.transaction() as tx:
-            await kinds.register(tx.conn, worker, declarations)
+            await kinds.register(tx.conn, worker, registrations)
             await schedule_operations.register(tx.conn, schedules, datetime.now(UTC))
         self.kinds.forget()
 

@@ -319,8 +319,8 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
             raise errors.InvalidArgument(message, field="kinds")
         _require_own_kinds([*(kind.kind for kind in request.kinds), *(schedule.kind for schedule in request.schedules)])
         schedules = list(map(schedule_convert.schedule_from_proto, request.schedules))
-        declarations = {kind.kind: convert.declaration_from_proto(kind) for kind in request.kinds}
-        await self._jobs.register(_worker(request.worker), list(declarations.values()), schedules)
+        registrations = {kind.kind: convert.registration_from_proto(kind) for kind in request.kinds}
+        await self._jobs.register(_worker(request.worker), list(registrations.values()), schedules)
         return jobs_service_pb2.RegisterKindsResponse()
 
 

@@ -27,7 +27,7 @@ AttemptKey = tuple[str, int]
 
 
 class JobOptions(TypedDict, total=False):
-    """Options of a job. The kind declares the defaults. See JobSpec of the protos."""
+    """Options of a job. The kind registers the defaults. See JobSpec of the protos."""
 
     job_id: str
     """A UUIDv7; random by default. Set it to make a repeated submit the same job."""

@@ -32,7 +32,7 @@ UNDO = ".undo"
 class Kind(Generic[P]):
     """A kind of jobs: its name, its handler and the defaults of its jobs.
 
-    `JobSpec` and `KindDeclaration` of the protos define the values of fields that are not set: 3 attempts of at most
+    `JobSpec` and `KindRegistration` of the protos define the values of fields that are not set: 3 attempts of at most
     10 minutes, a backoff from 1 s to 60 s, a retention of 7 days after the end.
     """
 
@@ -82,26 +82,26 @@ class Kind(Generic[P]):
         if self.payload is not None:
             payloads.prepare(self.payload)
 
-    def declarations(self) -> list[kind_pb2.KindDeclaration]:
-        """Return the declaration of this kind and, with `undo`, that of its undo kind."""
-        declaration = kind_pb2.KindDeclaration(
+    def registrations(self) -> list[kind_pb2.KindRegistration]:
+        """Return the registration of this kind and, with `undo`, that of its undo kind."""
+        registration = kind_pb2.KindRegistration(
             kind=self.name, notify_owner=self.notify_owner, has_undo=self.undo is not None
         )
-        declaration.defaults.max_attempts = self.max_attempts
-        declaration.defaults.priority = self.priority
-        _set(declaration.defaults, "backoff", self.backoff)
-        _set(declaration.defaults, "max_backoff", self.max_backoff)
-        _set(declaration.defaults, "attempt_timeout", self.attempt_timeout)
-        _set(declaration.defaults, "total_timeout", self.total_timeout)
-        _set(declaration, "retention", self.retention)
+        registration.defaults.max_attempts = self.max_attempts
+        registration.defaults.priority = self.priority
+        _set(registration.defaults, "backoff", self.backoff)
+        _set(registration.defaults, "max_backoff", self.max_backoff)
+        _set(registration.defaults, "attempt_timeout", self.attempt_timeout)
+        _set(registration.defaults, "total_timeout", self.total_timeout)
+        _set(registration, "retention", self.retention)
         if self.undo is None:
-            return [declaration]
-        undo = kind_pb2.KindDeclaration()
-        undo.CopyFrom(declaration)
+            return [registration]
+        undo = kind_pb2.KindRegistration()
+        undo.CopyFrom(registration)
         undo.kind, undo.has_undo, undo.notify_owner = self.name + UNDO, False, False
         # An undo must succeed however long it takes.
         undo.defaults.ClearField("total_timeout")
-        return [declaration, undo]
+        return [registration, undo]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +123,9 @@ class Schedule:
     overlap: Literal["skip", "allow", "queue"] = "skip"
     """While the previous job has not ended: skip this time, run beside it, or run after it."""
 
-    def declaration(self) -> kind_pb2.ScheduleDeclaration:
-        """Return the declaration of this schedule."""
-        return kind_pb2.ScheduleDeclaration(
+    def registration(self) -> kind_pb2.ScheduleRegistration:
+        """Return the registration of this schedule."""
+        return kind_pb2.ScheduleRegistration(
             name=self.name,
             kind=name_of(self.kind),
             payload=protobuf.to_struct(self.payload),
@@ -143,8 +143,8 @@ def name_of(kind: Kind[Any] | str) -> str:
 
 def by_name(kinds: list[Kind[Any]]) -> Mapping[str, Kind[Any]]:
     """Return the kinds by name, undo kinds included. Raises ValueError for a duplicate name."""
-    named = {declaration.kind: kind for kind in kinds for declaration in kind.declarations()}
-    if len(named) != sum(len(kind.declarations()) for kind in kinds):
+    named = {registration.kind: kind for kind in kinds for registration in kind.registrations()}
+    if len(named) != sum(len(kind.registrations()) for kind in kinds):
         raise ValueError("two kinds have the same name")
     return named
 

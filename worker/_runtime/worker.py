@@ -66,9 +66,9 @@ class Worker:
         if not 1 <= concurrency <= MAX_CONCURRENCY:
             raise ValueError(f"concurrency must be between 1 and {MAX_CONCURRENCY}")
         self.name = f"{name}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-        self._declarations = [declaration for kind in all_kinds for declaration in kind.declarations()]
-        self._schedules = [schedule.declaration() for schedule in schedules]
-        if not 1 <= len(self._declarations) <= MAX_KINDS or len(self._schedules) > MAX_KINDS:
+        self._registrations = [registration for kind in all_kinds for registration in kind.registrations()]
+        self._schedules = [schedule.registration() for schedule in schedules]
+        if not 1 <= len(self._registrations) <= MAX_KINDS or len(self._schedules) > MAX_KINDS:
             raise ValueError(f"a worker has 1 to {MAX_KINDS} kinds and at most {MAX_KINDS} schedules")
         self._jobs = jobs
         self._translate = translate
@@ -149,7 +149,7 @@ class Worker:
             self._register_now.clear()
             if not self._liveness.stalled:
                 try:
-                    await self._jobs.register_kinds(self.name, self._declarations, self._schedules)
+                    await self._jobs.register_kinds(self.name, self._registrations, self._schedules)
                 except errors.Error as error:
                     # Existing jobs can run without it.
                     level = logging.WARNING if isinstance(error, errors.Unavailable) else logging.ERROR

@@ -124,10 +124,10 @@ def _limits(limits: kind_pb2.KindLimits) -> str:
 def _show_schedules(schedules: Sequence[kind_pb2.Schedule]) -> None:
     rows = [
         (
-            schedule.declaration.name,
-            schedule.declaration.kind,
-            schedule.declaration.cron,
-            schedule.declaration.time_zone,
+            schedule.registration.name,
+            schedule.registration.kind,
+            schedule.registration.cron,
+            schedule.registration.time_zone,
             "paused" if schedule.HasField("pause_time") else tables.at(schedule, "next_time"),
             tables.at(schedule, "last_time"),
             schedule.last_job_id or tables.NOTHING,

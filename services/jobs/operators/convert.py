@@ -24,10 +24,10 @@ def limits_from_proto(kind: str, message: kind_pb2.KindLimits) -> kind_controls.
 
 def kind_to_proto(row: Mapping[str, Any]) -> kind_pb2.Kind:
     """Return a row of `Overview.list_kinds` as proto."""
-    is_declared = row["declared_at"] is not None
+    is_registered = row["declared_at"] is not None
     return kind_pb2.Kind(
         kind=row["kind"],
-        declaration=_declaration(row) if is_declared else None,
+        registration=_registration(row) if is_registered else None,
         limits=kind_pb2.KindLimits(
             max_running=row["max_running"] or 0,
             max_running_per_key=row["max_running_per_key"] or 1,
@@ -60,8 +60,8 @@ def worker_to_proto(worker: overview.Worker) -> admin_service_pb2.Worker:
     )
 
 
-def _declaration(row: Mapping[str, Any]) -> kind_pb2.KindDeclaration:
-    return kind_pb2.KindDeclaration(
+def _registration(row: Mapping[str, Any]) -> kind_pb2.KindRegistration:
+    return kind_pb2.KindRegistration(
         kind=row["kind"],
         defaults=kind_pb2.KindDefaults(
             max_attempts=row["max_attempts"] or 0,

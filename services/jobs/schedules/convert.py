@@ -8,8 +8,8 @@ from services.jobs.convert import MAX_PAYLOAD_BYTES, json_from_proto, json_to_pr
 from services.jobs.schedules import cron
 
 
-def schedule_from_proto(message: kind_pb2.ScheduleDeclaration) -> cron.Declaration:
-    """Return the declaration of a schedule. Raises `InvalidArgument` for an unknown choice."""
+def schedule_from_proto(message: kind_pb2.ScheduleRegistration) -> cron.Registration:
+    """Return the registration of a schedule. Raises `InvalidArgument` for an unknown choice."""
     try:
         catch_up = kind_pb2.CatchUp.Name(message.catch_up).removeprefix("CATCH_UP_").lower()
     except ValueError:
@@ -18,7 +18,7 @@ def schedule_from_proto(message: kind_pb2.ScheduleDeclaration) -> cron.Declarati
         overlap = kind_pb2.Overlap.Name(message.overlap).removeprefix("OVERLAP_").lower()
     except ValueError:
         raise errors.InvalidArgument("overlap must be SKIP, ALLOW or QUEUE.", field="overlap") from None
-    return cron.Declaration(
+    return cron.Registration(
         name=message.name,
         kind=message.kind,
         payload=json_from_proto(message.payload, "payload", MAX_PAYLOAD_BYTES),
@@ -31,16 +31,16 @@ def schedule_from_proto(message: kind_pb2.ScheduleDeclaration) -> cron.Declarati
 
 def schedule_to_proto(schedule: cron.Schedule) -> kind_pb2.Schedule:
     """Return a schedule as proto."""
-    declared = schedule.declaration
+    registration = schedule.registration
     return kind_pb2.Schedule(
-        declaration=kind_pb2.ScheduleDeclaration(
-            name=declared.name,
-            kind=declared.kind,
-            payload=json_to_proto(declared.payload),
-            cron=declared.cron,
-            time_zone=declared.time_zone,
-            catch_up=kind_pb2.CatchUp.Value(f"CATCH_UP_{declared.catch_up.upper()}"),
-            overlap=kind_pb2.Overlap.Value(f"OVERLAP_{declared.overlap.upper()}"),
+        registration=kind_pb2.ScheduleRegistration(
+            name=registration.name,
+            kind=registration.kind,
+            payload=json_to_proto(registration.payload),
+            cron=registration.cron,
+            time_zone=registration.time_zone,
+            catch_up=kind_pb2.CatchUp.Value(f"CATCH_UP_{registration.catch_up.upper()}"),
+            overlap=kind_pb2.Overlap.Value(f"OVERLAP_{registration.overlap.upper()}"),
         ),
         pause_time=protobuf.to_timestamp(schedule.paused_at),
         next_time=protobuf.to_timestamp(schedule.next_at),

@@ -52,8 +52,8 @@ class Overlap(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Declaration:
-    """A schedule as its worker registers it; see ScheduleDeclaration in the protos."""
+class Registration:
+    """A schedule as its worker registers it; see ScheduleRegistration in the protos."""
 
     name: str
     kind: str
@@ -68,7 +68,7 @@ class Declaration:
 class Schedule:
     """A stored schedule."""
 
-    declaration: Declaration
+    registration: Registration
     paused_at: datetime | None = None
     next_at: datetime | None = None
     last_at: datetime | None = None
@@ -77,7 +77,7 @@ class Schedule:
     @property
     def concurrency_key(self) -> str | None:
         """The key that keeps its jobs, triggered ones included, from running concurrently."""
-        return None if self.declaration.overlap is Overlap.ALLOW else f"schedule:{self.declaration.name}"
+        return None if self.registration.overlap is Overlap.ALLOW else f"schedule:{self.registration.name}"
 
 
 class CronExpression:
@@ -126,26 +126,26 @@ class CronExpression:
         return time_zones.firings(self._cron, self._zone, moment)
 
 
-def require(declared: Declaration) -> None:
+def require(registration: Registration) -> None:
     """Validate a schedule. Raises `InvalidArgument` naming the field."""
-    domain.require_kind(declared.name, "name")
-    domain.require_kind(declared.kind, "kind")
-    CronExpression(declared.cron, declared.time_zone)
+    domain.require_kind(registration.name, "name")
+    domain.require_kind(registration.kind, "kind")
+    CronExpression(registration.cron, registration.time_zone)
 
 
 def due(schedule: Schedule, now: datetime) -> list[datetime]:
     """Return the times that a schedule must fire now, in order; none if it is not due or skips its missed times."""
     if schedule.next_at is None or schedule.next_at > now:
         return []
-    declared = schedule.declaration
-    limit = MAX_CATCH_UP if declared.catch_up is CatchUp.ALL else 1
-    times = CronExpression(declared.cron, declared.time_zone).last(schedule.next_at, now, limit=limit)
-    return [time for time in times if declared.catch_up is not CatchUp.NONE or now - time <= LATE]
+    registration = schedule.registration
+    limit = MAX_CATCH_UP if registration.catch_up is CatchUp.ALL else 1
+    times = CronExpression(registration.cron, registration.time_zone).last(schedule.next_at, now, limit=limit)
+    return [time for time in times if registration.catch_up is not CatchUp.NONE or now - time <= LATE]
 
 
-def next_time(declared: Declaration, now: datetime) -> datetime:
+def next_time(registration: Registration, now: datetime) -> datetime:
     """Return the first time of a schedule after now."""
-    return CronExpression(declared.cron, declared.time_zone).next(now)
+    return CronExpression(registration.cron, registration.time_zone).next(now)
 
 
 def job_id(name: str, time: datetime) -> UUID:

@@ -16,7 +16,7 @@ from chassis import errors, postgres
 from services.jobs import domain, kinds
 from services.jobs import storage as job_storage
 from services.jobs.schedules import cron, storage
-from services.jobs.schedules.cron import Declaration, Overlap, Schedule
+from services.jobs.schedules.cron import Overlap, Registration, Schedule
 from services.jobs.transaction import Transaction
 
 logger = logging.getLogger(__name__)
@@ -31,24 +31,24 @@ POSTPONE = timedelta(minutes=10)
 """The delay of a schedule whose times cannot be computed, for example without its time zone."""
 
 
-async def register(conn: AsyncConnection, declarations: Sequence[Declaration], now: datetime) -> None:
+async def register(conn: AsyncConnection, registrations: Sequence[Registration], now: datetime) -> None:
     """Store the schedules of a worker. Raises `InvalidArgument` naming the field.
 
     A pause is unchanged. The next time is computed only for a new schedule, or with another cron or time zone.
     """
-    if len(declarations) > MAX_SCHEDULES:
+    if len(registrations) > MAX_SCHEDULES:
         raise errors.InvalidArgument(f"schedules must be at most {MAX_SCHEDULES}.", field="schedules")
-    for declared in declarations:
-        cron.require(declared)
-    if len({declared.name for declared in declarations}) < len(declarations):
+    for registration in registrations:
+        cron.require(registration)
+    if len({registration.name for registration in registrations}) < len(registrations):
         raise errors.InvalidArgument("name must be unique.", field="name")
-    if not declarations:
+    if not registrations:
         return
-    owners = await storage.kinds_of(conn, [declared.name for declared in declarations])
-    for declared in declarations:
-        if _service(owners.get(declared.name, declared.kind)) != _service(declared.kind):
-            raise errors.InvalidArgument(f"The schedule {declared.name} belongs to another service.", field="name")
-    await storage.upsert(conn, declarations, now=now)
+    owners = await storage.kinds_of(conn, [registration.name for registration in registrations])
+    for registration in registrations:
+        if _service(owners.get(registration.name, registration.kind)) != _service(registration.kind):
+            raise errors.InvalidArgument(f"The schedule {registration.name} belongs to another service.", field="name")
+    await storage.upsert(conn, registrations, now=now)
 
 
 class Schedules:
@@ -92,7 +92,7 @@ class Schedules:
             schedule, now = _required(await storage.lock(tx.conn, name))
             if schedule.paused_at is None:
                 return schedule
-            next_at = cron.next_time(schedule.declaration, now)
+            next_at = cron.next_time(schedule.registration, now)
             return _required(await storage.resume(tx.conn, name, next_at))
 
     async def trigger(self, name: str, job_id: UUID) -> domain.Job:
@@ -127,10 +127,10 @@ class Schedules:
             if locked is None:
                 return False
             schedule, now = locked
-            name = schedule.declaration.name
+            name = schedule.registration.name
             try:
                 times = cron.due(schedule, now)
-                next_at = cron.next_time(schedule.declaration, now)
+                next_at = cron.next_time(schedule.registration, now)
             except errors.InvalidArgument as error:
                 logger.error("schedule postponed", extra={"schedule": name, "cause": error.message})  # noqa: TRY400
                 await storage.postpone(tx.conn, name, POSTPONE)
@@ -140,12 +140,12 @@ class Schedules:
         return True
 
     async def _submit_jobs(self, tx: Transaction, schedule: Schedule, times: Sequence[datetime]) -> None:
-        declared = schedule.declaration
-        if declared.overlap is Overlap.SKIP:
+        registration = schedule.registration
+        if registration.overlap is Overlap.SKIP:
             if await self._is_unfinished(tx.conn, schedule.last_job_id):
                 logger.info(
                     "schedule skipped: its previous job has not ended",
-                    extra={"schedule": declared.name, "missed": len(times)},
+                    extra={"schedule": registration.name, "missed": len(times)},
                 )
                 return
             # The first job would not have ended at the second time.
@@ -153,27 +153,27 @@ class Schedules:
         if not times:
             return
         spec = await self._spec(schedule)
-        results = await tx.submit([(cron.job_id(declared.name, time), spec) for time in times])
+        results = await tx.submit([(cron.job_id(registration.name, time), spec) for time in times])
         for result in results:
             if isinstance(result, errors.Error):
                 # A restored backup fires again what has a job already, or the spec is invalid.
-                logger.warning("schedule submitted no job", extra={"schedule": declared.name, "cause": result.code})
+                logger.warning("schedule submitted no job", extra={"schedule": registration.name, "cause": result.code})
         submitted = [result[0].job_id for result in results if not isinstance(result, errors.Error) and result[1]]
         if submitted:
-            await storage.record_fired(tx.conn, declared.name, submitted[-1])
-            logger.info("schedule fired", extra={"schedule": declared.name, "jobs": len(submitted)})
+            await storage.record_fired(tx.conn, registration.name, submitted[-1])
+            logger.info("schedule fired", extra={"schedule": registration.name, "jobs": len(submitted)})
 
     async def _is_unfinished(self, conn: AsyncConnection, job_id: UUID | None) -> bool:
         job = await job_storage.get_job(conn, job_id) if job_id else None
         return job is not None and job.state not in domain.TERMINAL
 
     async def _spec(self, schedule: Schedule) -> domain.Spec:
-        declared = schedule.declaration
-        kind = (await self._kinds.get([declared.kind]))[declared.kind]
+        registration = schedule.registration
+        kind = (await self._kinds.get([registration.kind]))[registration.kind]
         return domain.Spec(
-            kind=declared.kind,
+            kind=registration.kind,
             owner_id=domain.SYSTEM,
-            payload=declared.payload,
+            payload=registration.payload,
             concurrency_key=schedule.concurrency_key,
             **kind.defaults,
         )

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import postgres
 from services.jobs.schedules import cron
-from services.jobs.schedules.cron import CatchUp, Declaration, Overlap, Schedule
+from services.jobs.schedules.cron import CatchUp, Overlap, Registration, Schedule
 from services.jobs.schema import schedules
 
 _now = sa.func.now()
@@ -49,23 +49,23 @@ _LOCK_DUE = (
 _LOCK = sa.select(schedules, _now.label("now")).where(schedules.c.name == sa.bindparam("called")).with_for_update()
 
 
-async def upsert(conn: AsyncConnection, declarations: Sequence[Declaration], *, now: datetime) -> None:
+async def upsert(conn: AsyncConnection, registrations: Sequence[Registration], *, now: datetime) -> None:
     """Store at least one schedule; a pause is unchanged, and so is the next time unless cron or time zone change.
 
     Rows are written in the order of their names: workers that register the same schedules cannot deadlock.
     """
     rows = [
         {
-            "name": declared.name,
-            "kind": declared.kind,
-            "payload": declared.payload,
-            "cron": declared.cron,
-            "time_zone": declared.time_zone,
-            "catch_up": declared.catch_up,
-            "overlap": declared.overlap,
-            "next_at": cron.next_time(declared, now),
+            "name": registration.name,
+            "kind": registration.kind,
+            "payload": registration.payload,
+            "cron": registration.cron,
+            "time_zone": registration.time_zone,
+            "catch_up": registration.catch_up,
+            "overlap": registration.overlap,
+            "next_at": cron.next_time(registration, now),
         }
-        for declared in sorted(declarations, key=lambda declared: declared.name)
+        for registration in sorted(registrations, key=lambda registration: registration.name)
     ]
     await postgres.execute_each(conn, _UPSERT, rows)
 
@@ -139,7 +139,7 @@ def _with_time(row: Mapping[Any, Any] | None) -> tuple[Schedule, datetime] | Non
 
 def _schedule(row: Mapping[Any, Any]) -> Schedule:
     return Schedule(
-        declaration=Declaration(
+        registration=Registration(
             name=row["name"],
             kind=row["kind"],
             payload=row["payload"],

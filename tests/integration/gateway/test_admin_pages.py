@@ -39,7 +39,7 @@ async def admin(url: str) -> AsyncIterator[httpx.AsyncClient]:
 async def kind(jobs_api: JobsApi) -> str:
     """Register a kind for one test, without a worker."""
     name = f"demo.{uuid4().hex}"
-    await jobs_api.register(kind_pb2.KindDeclaration(kind=name))
+    await jobs_api.register(kind_pb2.KindRegistration(kind=name))
     return name
 
 

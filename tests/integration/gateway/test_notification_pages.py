@@ -31,7 +31,7 @@ async def jobs_api(jobs_target: str, signer: Callable[[str], identity.Signer]) -
 async def end(jobs_api: JobsApi) -> End:
     """Return a function that runs a job with notification to its end."""
     kind = f"demo.{uuid4().hex}"
-    await jobs_api.register(kind_pb2.KindDeclaration(kind=kind, notify_owner=True))
+    await jobs_api.register(kind_pb2.KindRegistration(kind=kind, notify_owner=True))
 
     async def run(account: Account, **outcome: Any) -> str:
         await jobs_api.submit(kind, account.user_id)

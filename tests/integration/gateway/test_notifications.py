@@ -29,7 +29,7 @@ async def jobs_api(jobs_target: str, signer: Callable[[str], identity.Signer]) -
 async def end(jobs_api: JobsApi) -> Callable[..., Awaitable[str]]:
     """Return a function that runs a job with notification to its end."""
     kind = f"demo.{uuid4().hex}"
-    await jobs_api.register(kind_pb2.KindDeclaration(kind=kind, notify_owner=True))
+    await jobs_api.register(kind_pb2.KindRegistration(kind=kind, notify_owner=True))
 
     async def run(account: Account, **outcome: Any) -> str:
         await jobs_api.submit(kind, account.user_id)
@@ -115,12 +115,12 @@ async def test_jobs_can_be_listed_by_their_parent(account: Account, jobs_api: Jo
 async def test_finished_demo_mode_notifies_its_owner(
     account: Account, jobs_api: JobsApi, eventually: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 ) -> None:
-    async def is_declared() -> bool:
+    async def is_registered() -> bool:
         request = admin_service_pb2.ListKindsRequest()
         kinds = (await jobs_api.call(jobs_api.admin.ListKinds, request, service="jobs")).kinds
-        return any(one.kind == "demo.enable" and one.declaration.notify_owner for one in kinds)
+        return any(one.kind == "demo.enable" and one.registration.notify_owner for one in kinds)
 
-    await eventually(is_declared)
+    await eventually(is_registered)
     options = {"profile_type": "creator", "niche": "auto", "content_count": 1, "interaction_count": 1}
     job_id = (await account.http.post("/api/v1/demo/enable", json=options)).json()["job_id"]
 

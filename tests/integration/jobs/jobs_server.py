@@ -57,7 +57,7 @@ class JobsApi:
         job: job_pb2.Job = (await self.call(self.jobs.SubmitJob, request)).job
         return job
 
-    async def register(self, *kinds: kind_pb2.KindDeclaration, worker: str = WORKER) -> None:
+    async def register(self, *kinds: kind_pb2.KindRegistration, worker: str = WORKER) -> None:
         """Register the kinds of a worker."""
         request = jobs_service_pb2.RegisterKindsRequest(worker=worker, kinds=kinds)
         await self.call(self.jobs.RegisterKinds, request)

@@ -63,7 +63,7 @@ async def test_only_admins_and_the_tool_are_admitted(jobs_api: JobsApi, kind: st
 
 
 async def test_kinds_are_counted_by_state(jobs_api: JobsApi, kind: str) -> None:
-    await jobs_api.register(kind_pb2.KindDeclaration(kind=kind, notify_owner=True, retention=seconds(3600)))
+    await jobs_api.register(kind_pb2.KindRegistration(kind=kind, notify_owner=True, retention=seconds(3600)))
     for _ in range(4):
         await jobs_api.submit(kind)
     ended, running = await jobs_api.claim(kind, 2)
@@ -76,7 +76,7 @@ async def test_kinds_are_counted_by_state(jobs_api: JobsApi, kind: str) -> None:
     await jobs_api.submit(kind, concurrency_key="k")
     state = await get_kind(jobs_api, kind)
     assert dict(state.counts) == {"pending": 5, "running": 1, "scheduled": 1}
-    assert (state.has_worker, state.declaration.notify_owner, state.declaration.retention) == (
+    assert (state.has_worker, state.registration.notify_owner, state.registration.retention) == (
         True,
         True,
         seconds(3600),
@@ -97,7 +97,7 @@ async def test_jobs_waiting_for_children_are_counted(jobs_api: JobsApi, kind: st
 async def test_unregistered_kind_has_no_worker(jobs_api: JobsApi, kind: str) -> None:
     await jobs_api.submit(kind)
     state = await get_kind(jobs_api, kind)
-    assert (state.has_worker, state.HasField("declaration"), state.HasField("register_time")) == (False, False, False)
+    assert (state.has_worker, state.HasField("registration"), state.HasField("register_time")) == (False, False, False)
 
 
 async def test_limits_hold_and_raising_one_starts_jobs_at_once(jobs_api: JobsApi, kind: str) -> None:
@@ -165,7 +165,7 @@ async def test_invalid_limits_are_named(jobs_api: JobsApi, kind_: str, limits: d
 
 async def test_workers_are_listed_with_their_jobs(jobs_api: JobsApi, kind: str) -> None:
     name = f"worker-{uuid4().hex}"
-    await jobs_api.register(kind_pb2.KindDeclaration(kind=kind), worker=name)
+    await jobs_api.register(kind_pb2.KindRegistration(kind=kind), worker=name)
     await jobs_api.submit(kind)
     request = jobs_service_pb2.ClaimJobsRequest(worker=name, kinds=[kind], max_jobs=1)
     await jobs_api.call(jobs_api.jobs.ClaimJobs, request)

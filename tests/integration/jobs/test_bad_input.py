@@ -35,10 +35,10 @@ def submit(**spec: Any) -> jobs_service_pb2.SubmitJobRequest:
 
 
 def register_request(kind: str = KIND, **schedule: Any) -> jobs_service_pb2.RegisterKindsRequest:
-    """Declare a kind and a schedule."""
+    """Register a kind and a schedule."""
     fields = {"name": "bad.input", "kind": kind, "cron": "* * * * *", **schedule}
     return jobs_service_pb2.RegisterKindsRequest(
-        worker="w", kinds=[kind_pb2.KindDeclaration(kind=kind)], schedules=[kind_pb2.ScheduleDeclaration(**fields)]
+        worker="w", kinds=[kind_pb2.KindRegistration(kind=kind)], schedules=[kind_pb2.ScheduleRegistration(**fields)]
     )
 
 
@@ -162,13 +162,13 @@ BAD_CALLS: list[tuple[Any, str]] = [
     (jobs_service_pb2.RegisterKindsRequest(worker="w"), "kinds"),
     (
         jobs_service_pb2.RegisterKindsRequest(
-            worker="w", kinds=[kind_pb2.KindDeclaration(kind=KIND, retention=Duration(seconds=59))]
+            worker="w", kinds=[kind_pb2.KindRegistration(kind=KIND, retention=Duration(seconds=59))]
         ),
         "retention",
     ),
     (
         jobs_service_pb2.RegisterKindsRequest(
-            worker="w", kinds=[kind_pb2.KindDeclaration(kind=KIND, retention=Duration(seconds=2**62))]
+            worker="w", kinds=[kind_pb2.KindRegistration(kind=KIND, retention=Duration(seconds=2**62))]
         ),
         "retention",
     ),

@@ -42,7 +42,7 @@ async def test_omitted_fields_of_a_spec_are_defaults_of_the_kind(jobs_api: JobsA
         total_timeout=Duration(seconds=300),
         priority=5,
     )
-    await jobs_api.register(kind_pb2.KindDeclaration(kind=kind, defaults=defaults, notify_owner=True))
+    await jobs_api.register(kind_pb2.KindRegistration(kind=kind, defaults=defaults, notify_owner=True))
     omitted, explicit = (
         await submit(jobs_api, kind),
         await submit(
@@ -74,7 +74,7 @@ async def test_latest_registration_wins_and_limits_stay(jobs: Operations, kind: 
     await jobs_helpers.limit(jobs, kind, max_running=2)
     for attempts in (5, None):
         defaults = {"max_attempts": attempts} if attempts else {}
-        await jobs.register("w1", [kinds.Declaration(kind=kind, defaults=defaults, has_undo=True)], [])
+        await jobs.register("w1", [kinds.Registration(kind=kind, defaults=defaults, has_undo=True)], [])
         registered = (await jobs.kinds.get([kind]))[kind]
         assert registered.defaults.get("max_attempts") == attempts
         assert (registered.is_limited, registered.has_worker, registered.defaults["has_undo"]) == (True, True, True)
@@ -90,7 +90,7 @@ async def test_kind_has_a_worker_for_two_minutes_after_its_registration() -> Non
 
 
 @pytest.mark.parametrize(
-    ("declared", "field"),
+    ("registration", "field"),
     [
         (kind_pb2.KindDefaults(max_attempts=101), "max_attempts"),
         (kind_pb2.KindDefaults(max_attempts=-1), "max_attempts"),
@@ -102,8 +102,8 @@ async def test_kind_has_a_worker_for_two_minutes_after_its_registration() -> Non
     ],
 )
 async def test_defaults_have_the_bounds_of_their_fields(
-    jobs_api: JobsApi, kind: str, declared: kind_pb2.KindDefaults, field: str
+    jobs_api: JobsApi, kind: str, registration: kind_pb2.KindDefaults, field: str
 ) -> None:
     with pytest.raises(errors.InvalidArgument) as caught:
-        await jobs_api.register(kind_pb2.KindDeclaration(kind=kind, defaults=declared))
+        await jobs_api.register(kind_pb2.KindRegistration(kind=kind, defaults=registration))
     assert caught.value.field == field

@@ -20,7 +20,7 @@ from tests.integration.jobs.jobs_server import JobsApi
 async def kind(jobs_api: JobsApi) -> str:
     """Return a kind that notifies its owners."""
     name = f"demo.{uuid4().hex}"
-    await jobs_api.register(kind_pb2.KindDeclaration(kind=name, notify_owner=True))
+    await jobs_api.register(kind_pb2.KindRegistration(kind=name, notify_owner=True))
     return name
 
 

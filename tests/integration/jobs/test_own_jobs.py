@@ -45,15 +45,15 @@ Ended = Callable[[str], Awaitable[job_pb2.Job]]
 async def schedules(jobs_api: JobsApi) -> dict[str, kind_pb2.Schedule]:
     request = admin_service_pb2.ListSchedulesRequest()
     response = await jobs_api.call(jobs_api.admin.ListSchedules, request, service="jobs")
-    return {schedule.declaration.name: schedule for schedule in response.schedules}
+    return {schedule.registration.name: schedule for schedule in response.schedules}
 
 
-async def declared(jobs_api: JobsApi, kind: str, **fields: Any) -> str:
+async def register_schedule(jobs_api: JobsApi, kind: str, **fields: Any) -> str:
     """Register a schedule that will not fire within this test; return its name."""
     name = f"{kind}.yearly"
-    schedule = kind_pb2.ScheduleDeclaration(**{"name": name, "kind": kind, "cron": "0 0 29 2 *", **fields})
+    schedule = kind_pb2.ScheduleRegistration(**{"name": name, "kind": kind, "cron": "0 0 29 2 *", **fields})
     request = jobs_service_pb2.RegisterKindsRequest(
-        worker=WORKER, kinds=[kind_pb2.KindDeclaration(kind=kind)], schedules=[schedule]
+        worker=WORKER, kinds=[kind_pb2.KindRegistration(kind=kind)], schedules=[schedule]
     )
     await jobs_api.call(jobs_api.jobs.RegisterKinds, request)
     return name
@@ -67,13 +67,13 @@ async def trigger(jobs_api: JobsApi, name: str, job_id: str = "", **caller: str)
 
 
 async def test_service_cleans_up_on_schedule(jobs_api: JobsApi, ended: Ended, eventually: Eventually) -> None:
-    async def is_declared() -> bool:
+    async def is_registered() -> bool:
         return CLEANUP in await schedules(jobs_api)
 
-    await eventually(is_declared)
+    await eventually(is_registered)
     schedule = (await schedules(jobs_api))[CLEANUP]
-    assert (schedule.declaration.kind, schedule.declaration.cron) == (CLEANUP, "*/5 * * * *")
-    assert schedule.declaration.overlap == kind_pb2.OVERLAP_SKIP
+    assert (schedule.registration.kind, schedule.registration.cron) == (CLEANUP, "*/5 * * * *")
+    assert schedule.registration.overlap == kind_pb2.OVERLAP_SKIP
     assert schedule.HasField("next_time")
     job = await ended((await trigger(jobs_api, CLEANUP)).job_id)
     assert job.state == job_pb2.JOB_STATE_COMPLETED
@@ -122,12 +122,12 @@ async def test_a_group_without_children_completes_at_once(jobs_api: JobsApi, end
 
 
 async def test_operators_pause_resume_and_trigger(jobs_api: JobsApi, kind: str) -> None:
-    name = await declared(jobs_api, kind, time_zone="Europe/Berlin", catch_up=kind_pb2.CATCH_UP_ALL)
+    name = await register_schedule(jobs_api, kind, time_zone="Europe/Berlin", catch_up=kind_pb2.CATCH_UP_ALL)
     request = admin_service_pb2.PauseScheduleRequest(name=name)
     paused = (await jobs_api.call(jobs_api.admin.PauseSchedule, request, service="jobs")).schedule
     assert paused.HasField("pause_time") and not paused.HasField("next_time")
     assert (await schedules(jobs_api))[name] == paused
-    assert (paused.declaration.time_zone, paused.declaration.catch_up) == ("Europe/Berlin", kind_pb2.CATCH_UP_ALL)
+    assert (paused.registration.time_zone, paused.registration.catch_up) == ("Europe/Berlin", kind_pb2.CATCH_UP_ALL)
     admin = {"service": "gateway", "user": str(uuid4()), "role": "admin"}
     job = await trigger(jobs_api, name, **admin)
     assert (await trigger(jobs_api, name, job.job_id, **admin)).job_id == job.job_id
@@ -140,7 +140,7 @@ async def test_operators_pause_resume_and_trigger(jobs_api: JobsApi, kind: str) 
 
 @pytest.mark.parametrize("rpc", ["PauseSchedule", "ResumeSchedule", "TriggerSchedule"])
 async def test_an_unknown_schedule_is_not_found(jobs_api: JobsApi, rpc: str) -> None:
-    request = getattr(admin_service_pb2, f"{rpc}Request")(name="nobody.declared")
+    request = getattr(admin_service_pb2, f"{rpc}Request")(name="nobody.registered")
     if rpc == "TriggerSchedule":
         request.job_id = str(ids.uuid7())
     with pytest.raises(errors.NotFound) as refused:
@@ -172,19 +172,21 @@ async def test_a_bad_schedule_is_refused_by_its_field(
     jobs_api: JobsApi, kind: str, field: str, fields: dict[str, Any]
 ) -> None:
     with pytest.raises(errors.InvalidArgument) as refused:
-        await declared(jobs_api, kind, **fields)
+        await register_schedule(jobs_api, kind, **fields)
     assert refused.value.field == field
 
 
 @pytest.mark.parametrize(("service", "kind"), [("demo", "jobs.group"), ("demo", "demonic.x"), ("jobs", "demo.enable")])
 async def test_services_work_on_their_own_kinds_only(jobs_api: JobsApi, service: str, kind: str) -> None:
     theirs = f"{service}.{uuid4().hex}"
-    declaration = kind_pb2.KindDeclaration(kind=theirs)
-    schedule = kind_pb2.ScheduleDeclaration(name=f"{theirs}.s", kind=kind, cron="0 0 1 1 *")
+    registration = kind_pb2.KindRegistration(kind=theirs)
+    schedule = kind_pb2.ScheduleRegistration(name=f"{theirs}.s", kind=kind, cron="0 0 1 1 *")
     requests = [
         jobs_service_pb2.ClaimJobsRequest(worker=WORKER, kinds=[theirs, kind], max_jobs=1),
-        jobs_service_pb2.RegisterKindsRequest(worker=WORKER, kinds=[declaration, kind_pb2.KindDeclaration(kind=kind)]),
-        jobs_service_pb2.RegisterKindsRequest(worker=WORKER, kinds=[declaration], schedules=[schedule]),
+        jobs_service_pb2.RegisterKindsRequest(
+            worker=WORKER, kinds=[registration, kind_pb2.KindRegistration(kind=kind)]
+        ),
+        jobs_service_pb2.RegisterKindsRequest(worker=WORKER, kinds=[registration], schedules=[schedule]),
     ]
     for request in requests:
         rpc = getattr(jobs_api.jobs, type(request).__name__.removesuffix("Request"))

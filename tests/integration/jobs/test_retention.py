@@ -93,11 +93,11 @@ async def test_ended_jobs_are_deleted_with_all_rows_after_seven_days(
 async def test_kind_keeps_its_jobs_for_its_retention(
     jobs: operations.Operations, jobs_engine: AsyncEngine, ended: Ended, clean: Clean, kind: str
 ) -> None:
-    await jobs.register("w", [kinds.Declaration(kind=kind, retention=timedelta(days=30))], [])
+    await jobs.register("w", [kinds.Registration(kind=kind, retention=timedelta(days=30))], [])
     job = await ended(timedelta(days=29))
     await clean()
     assert await rows_of(jobs_engine, job.job_id) == THERE
-    await jobs.register("w", [kinds.Declaration(kind=kind, retention=timedelta(days=1))], [])
+    await jobs.register("w", [kinds.Registration(kind=kind, retention=timedelta(days=1))], [])
     await clean()
     assert await rows_of(jobs_engine, job.job_id) == GONE
 
@@ -200,7 +200,7 @@ async def test_workers_silent_for_a_day_are_deleted(
     jobs: operations.Operations, jobs_engine: AsyncEngine, clean: Clean, kind: str
 ) -> None:
     for name in ("seen", "gone"):
-        await jobs.register(f"{kind}-{name}", [kinds.Declaration(kind=kind)], [])
+        await jobs.register(f"{kind}-{name}", [kinds.Registration(kind=kind)], [])
     async with jobs_engine.begin() as conn:
         statement = sa.update(schema.workers).where(schema.workers.c.worker == f"{kind}-gone")
         await conn.execute(statement.values(seen_at=sa.func.now() - timedelta(hours=25)))
@@ -220,9 +220,9 @@ async def test_kinds_without_registration_or_jobs_are_deleted(
 ) -> None:
     await jobs.kinds.get([kind])
     await submitted()
-    unused, limited, per_key, paused, declared, young = (f"{kind}.{uuid4().hex[:6]}" for _ in range(6))
+    unused, limited, per_key, paused, registered, young = (f"{kind}.{uuid4().hex[:6]}" for _ in range(6))
     await jobs.kinds.get([unused, limited, per_key, paused, young])
-    await jobs.register("w", [kinds.Declaration(kind=declared)], [])
+    await jobs.register("w", [kinds.Registration(kind=registered)], [])
     row = sa.update(schema.kinds)
     async with jobs_engine.begin() as conn:
         await conn.execute(row.where(schema.kinds.c.kind == limited).values(max_running=3))
@@ -235,7 +235,7 @@ async def test_kinds_without_registration_or_jobs_are_deleted(
         left = (
             await conn.execute(sa.select(schema.kinds.c.kind).where(schema.kinds.c.kind.startswith(kind)))
         ).scalars()
-        assert set(left) == {kind, limited, per_key, paused, declared, young}
+        assert set(left) == {kind, limited, per_key, paused, registered, young}
         assert (await conn.execute(sa.select(schema.kinds).where(schema.kinds.c.kind == "*"))).first() is not None
 
 

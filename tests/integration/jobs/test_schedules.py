@@ -34,13 +34,13 @@ class Replica:
         self.schedules = schedule_operations.Schedules(engine, jobs.transaction, jobs.kinds)
 
     async def register(self, **arguments: Any) -> Schedule:
-        declared = {"name": self.name, "kind": self.kind, "payload": {"n": 1}, "cron": DAILY, **arguments}
+        values = {"name": self.name, "kind": self.kind, "payload": {"n": 1}, "cron": DAILY, **arguments}
         async with self.engine.begin() as conn:
-            await schedule_operations.register(conn, [cron.Declaration(**declared)], datetime.now(UTC))
+            await schedule_operations.register(conn, [cron.Registration(**values)], datetime.now(UTC))
         return await self.get()
 
     async def get(self) -> Schedule:
-        return next(item for item in await self.schedules.list_all() if item.declaration.name == self.name)
+        return next(item for item in await self.schedules.list_all() if item.registration.name == self.name)
 
     async def set(self, **values: Any) -> None:
         is_own = schema.schedules.c.name == self.name
@@ -78,10 +78,10 @@ async def schedule(jobs_engine: AsyncEngine, jobs: operations.Operations, kind: 
 
 async def test_registered_schedule_fires_at_its_next_time(schedule: Replica) -> None:
     before = datetime.now(UTC)
-    declared = await schedule.register(cron="0 9 * * *", time_zone="Europe/Berlin")
-    assert declared.next_at == cron.CronExpression("0 9 * * *", "Europe/Berlin").next(before)
-    assert (declared.paused_at, declared.last_at, declared.last_job_id) == (None, None, None)
-    assert declared.declaration.time_zone == "Europe/Berlin"
+    registered = await schedule.register(cron="0 9 * * *", time_zone="Europe/Berlin")
+    assert registered.next_at == cron.CronExpression("0 9 * * *", "Europe/Berlin").next(before)
+    assert (registered.paused_at, registered.last_at, registered.last_job_id) == (None, None, None)
+    assert registered.registration.time_zone == "Europe/Berlin"
     assert await schedule.schedules.fire() == 0
     assert await schedule.fired() == []
 
@@ -101,10 +101,10 @@ async def test_due_schedule_submits_one_system_job(schedule: Replica) -> None:
 
 
 async def test_the_job_has_the_defaults_of_its_kind(schedule: Replica) -> None:
-    declared = kinds.Declaration(
+    registration = kinds.Registration(
         kind=schedule.kind, defaults={"max_attempts": 9, "attempt_timeout": timedelta(seconds=5)}
     )
-    await schedule.jobs.register("w", [declared], [])
+    await schedule.jobs.register("w", [registration], [])
     await schedule.register()
     await schedule.make_due()
     await schedule.schedules.fire()
@@ -234,7 +234,7 @@ async def test_repeated_registration_keeps_history_and_next_time(schedule: Repli
     fired = await schedule.get()
     again = await schedule.register(payload={"n": 2}, catch_up=CatchUp.ALL)
     assert (again.next_at, again.last_at, again.last_job_id) == (due, fired.last_at, fired.last_job_id)
-    assert (again.declaration.payload, again.declaration.catch_up) == ({"n": 2}, CatchUp.ALL)
+    assert (again.registration.payload, again.registration.catch_up) == ({"n": 2}, CatchUp.ALL)
 
 
 @pytest.mark.parametrize("other", [{"cron": "0 0 1 1 *"}, {"cron": DAILY, "time_zone": "Asia/Tokyo"}])
@@ -252,7 +252,7 @@ async def test_paused_schedule_does_not_fire_and_resumes_from_now(schedule: Repl
     paused = await schedule.schedules.pause(schedule.name)
     assert paused.next_at is None
     assert await schedule.schedules.pause(schedule.name) == paused
-    # A worker that starts does not end the pause, whatever it declares.
+    # A worker that starts does not end the pause, whatever it registers.
     assert (await schedule.register(cron="*/2 * * * *")).paused_at == paused.paused_at
     assert await schedule.schedules.fire() == 0
     resumed = await schedule.schedules.resume(schedule.name)
@@ -292,7 +292,7 @@ async def test_a_trigger_with_the_id_of_another_job_is_refused(
 async def test_an_unknown_schedule_is_not_found(schedule: Replica, act: str) -> None:
     arguments = (uuid4(),) if act == "trigger" else ()
     with pytest.raises(errors.NotFound) as refused:
-        await getattr(schedule.schedules, act)("nobody.declared", *arguments)
+        await getattr(schedule.schedules, act)("nobody.registered", *arguments)
     assert refused.value.code == "schedule_not_found"
 
 
@@ -300,7 +300,7 @@ async def test_removed_time_zone_stops_no_other_schedule(schedule: Replica) -> N
     await schedule.register()
     broken = f"{schedule.kind}.broken"
     async with schedule.engine.begin() as conn:
-        row = cron.Declaration(name=broken, kind=schedule.kind, payload={}, cron="* * * * *")
+        row = cron.Registration(name=broken, kind=schedule.kind, payload={}, cron="* * * * *")
         await schedule_operations.register(conn, [row], datetime.now(UTC))
         gone = {"time_zone": "Atlantis/Capital", "next_at": datetime(2020, 1, 1, tzinfo=UTC)}
         await conn.execute(sa.update(schema.schedules).where(schema.schedules.c.name == broken).values(**gone))
@@ -311,14 +311,14 @@ async def test_removed_time_zone_stops_no_other_schedule(schedule: Replica) -> N
 
 
 async def test_invalid_schedules_are_refused_and_not_stored(schedule: Replica) -> None:
-    good = cron.Declaration(name=schedule.name, kind=schedule.kind, payload={}, cron="* * * * *")
-    bad = cron.Declaration(name=f"{schedule.name}.2", kind=schedule.kind, payload={}, cron="* * * *")
-    for declared, field in (([good, bad], "cron"), ([good, good], "name"), ([good] * 101, "schedules")):
+    good = cron.Registration(name=schedule.name, kind=schedule.kind, payload={}, cron="* * * * *")
+    bad = cron.Registration(name=f"{schedule.name}.2", kind=schedule.kind, payload={}, cron="* * * *")
+    for registrations, field in (([good, bad], "cron"), ([good, good], "name"), ([good] * 101, "schedules")):
         async with schedule.engine.begin() as conn:
             with pytest.raises(errors.InvalidArgument) as refused:
-                await schedule_operations.register(conn, declared, datetime.now(UTC))
+                await schedule_operations.register(conn, registrations, datetime.now(UTC))
         assert refused.value.field == field
-    assert schedule.name not in {item.declaration.name for item in await schedule.schedules.list_all()}
+    assert schedule.name not in {item.registration.name for item in await schedule.schedules.list_all()}
 
 
 async def test_the_schedule_of_another_service_is_not_taken_over(schedule: Replica) -> None:

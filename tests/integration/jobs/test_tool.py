@@ -117,7 +117,7 @@ async def test_a_job_is_shown_with_its_history_retried_and_cancelled(jobs_api: J
 
 
 async def test_kinds_are_limited_paused_and_resumed(jobs_api: JobsApi, kind: str, tool: Tool) -> None:
-    await jobs_api.register(kind_pb2.KindDeclaration(kind=kind))
+    await jobs_api.register(kind_pb2.KindRegistration(kind=kind))
     await jobs_api.submit(kind)
     assert "2 running, 10 in 1m" in (await tool("limit", kind, "--max-running", "2", "--rate", "10/minute")).out
     # What is not named stays.
@@ -133,7 +133,7 @@ async def test_kinds_are_limited_paused_and_resumed(jobs_api: JobsApi, kind: str
 
 
 async def test_workers_and_stuck_jobs_are_listed(jobs_api: JobsApi, kind: str, tool: Tool) -> None:
-    await jobs_api.register(kind_pb2.KindDeclaration(kind=kind))
+    await jobs_api.register(kind_pb2.KindRegistration(kind=kind))
     await jobs_api.submit(f"{kind}.no_worker")
     workers = (await tool("workers", "--json")).json["workers"]
     assert jobs_server.WORKER in {worker["worker"] for worker in workers}

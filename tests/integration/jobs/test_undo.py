@@ -90,9 +90,9 @@ async def test_a_job_is_not_retried_before_it_is_undone(
 
 
 async def test_kind_with_too_long_a_name_for_its_undo_is_refused() -> None:
-    kinds.Declaration(kind="k" * 95, has_undo=True)
+    kinds.Registration(kind="k" * 95, has_undo=True)
     with pytest.raises(errors.InvalidArgument) as caught:
-        kinds.Declaration(kind="k" * 96, has_undo=True)
+        kinds.Registration(kind="k" * 96, has_undo=True)
     assert caught.value.field == "kind"
 
 

@@ -17,8 +17,10 @@ from services.jobs.schedules.cron import CatchUp, CronExpression
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
 
-def declaration(**given: Any) -> cron.Declaration:
-    return cron.Declaration(**{"name": "test.nightly", "kind": "test.run", "payload": {}, "cron": "* * * * *", **given})
+def registration_of(**values: Any) -> cron.Registration:
+    return cron.Registration(
+        **{"name": "test.nightly", "kind": "test.run", "payload": {}, "cron": "* * * * *", **values}
+    )
 
 
 def moments(cron: str, zone: str, after: str, count: int) -> list[str]:
@@ -85,7 +87,7 @@ def test_interval_stays_even_over_a_clock_change(day: str) -> None:
 )
 def test_invalid_cron_is_refused_with_the_reason(expression: str, named: str) -> None:
     with pytest.raises(errors.InvalidArgument) as refused:
-        cron.require(declaration(cron=expression))
+        cron.require(registration_of(cron=expression))
     assert refused.value.field == "cron"
     assert named in refused.value.message
 
@@ -105,7 +107,7 @@ def test_any_cron_text_is_parsed_or_refused(cron: str) -> None:
 )
 def test_an_unknown_time_zone_is_refused(zone: str) -> None:
     with pytest.raises(errors.InvalidArgument) as refused:
-        cron.require(declaration(time_zone=zone))
+        cron.require(registration_of(time_zone=zone))
     assert refused.value.field == "time_zone"
 
 
@@ -113,7 +115,7 @@ def test_an_unknown_time_zone_is_refused(zone: str) -> None:
 @pytest.mark.parametrize("value", ["", "Nightly", "a b", "a" * 101])
 def test_a_bad_name_is_refused(field: str, value: str) -> None:
     with pytest.raises(errors.InvalidArgument) as refused:
-        cron.require(declaration(**{field: value}))
+        cron.require(registration_of(**{field: value}))
     assert refused.value.field == field
 
 
@@ -131,26 +133,26 @@ def test_a_bad_name_is_refused(field: str, value: str) -> None:
     ],
 )
 def test_missed_times_are_caught_up_by_policy(catch_up: CatchUp, missed: timedelta, expected: list[int]) -> None:
-    schedule = cron.Schedule(declaration=declaration(catch_up=catch_up), next_at=NOON - missed)
+    schedule = cron.Schedule(registration=registration_of(catch_up=catch_up), next_at=NOON - missed)
     times = cron.due(schedule, NOON + timedelta(seconds=20))
     assert [(NOON - time) // timedelta(minutes=1) for time in times] == expected
 
 
 def test_policy_none_leaves_out_times_missed_by_more_than_a_minute() -> None:
-    schedule = cron.Schedule(declaration=declaration(cron="0 * * * *", catch_up=CatchUp.NONE), next_at=NOON)
+    schedule = cron.Schedule(registration=registration_of(cron="0 * * * *", catch_up=CatchUp.NONE), next_at=NOON)
     assert cron.due(schedule, NOON + timedelta(seconds=60)) == [NOON]
     assert cron.due(schedule, NOON + timedelta(seconds=61)) == []
 
 
 def test_rare_time_of_long_ago_is_found() -> None:
-    declared = declaration(cron="0 0 29 2 *")
-    schedule = cron.Schedule(declaration=declared, next_at=datetime(2008, 2, 29, tzinfo=UTC))
+    registration = registration_of(cron="0 0 29 2 *")
+    schedule = cron.Schedule(registration=registration, next_at=datetime(2008, 2, 29, tzinfo=UTC))
     assert cron.due(schedule, NOON) == [datetime(2024, 2, 29, tzinfo=UTC)]
 
 
 def test_nothing_is_due_before_its_time_or_while_paused() -> None:
-    assert cron.due(cron.Schedule(declaration=declaration(), next_at=NOON), NOON - timedelta(seconds=1)) == []
-    assert cron.due(cron.Schedule(declaration=declaration(), paused_at=NOON), NOON) == []
+    assert cron.due(cron.Schedule(registration=registration_of(), next_at=NOON), NOON - timedelta(seconds=1)) == []
+    assert cron.due(cron.Schedule(registration=registration_of(), paused_at=NOON), NOON) == []
 
 
 def test_id_of_a_firing_is_deterministic_and_has_its_time() -> None:

@@ -26,7 +26,7 @@ class Fake(jobs_service_pb2_grpc.JobsServiceServicer):
     checkpoints: dict[str, dict[str, Value]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     finishes: list[int] = field(default_factory=list)
-    declared: list[jobs_service_pb2.RegisterKindsRequest] = field(default_factory=list)
+    registrations: list[jobs_service_pb2.RegisterKindsRequest] = field(default_factory=list)
     beats: list[list[str]] = field(default_factory=list)
     ready: list[str] = field(default_factory=list)
     down: set[str] = field(default_factory=set)
@@ -88,7 +88,7 @@ class Fake(jobs_service_pb2_grpc.JobsServiceServicer):
 
     async def RegisterKinds(self, request: Any, context: Any) -> Any:
         await self._called("RegisterKinds", context)
-        self.declared.append(request)
+        self.registrations.append(request)
         return jobs_service_pb2.RegisterKindsResponse()
 
     async def FinishJobs(self, request: Any, context: Any) -> Any:

@@ -124,7 +124,7 @@ async def test_undo_gets_the_original_payload(fake: Fake, working: Any, ended: A
         done = {"job_id": "that", "attempt": 2, "payload": {"url": "u"}}
         outcome = await ended(fake.add("shop.import.undo", done))
     assert protobuf.from_struct(outcome.completed.result) == {"url": "u", "job_id": "that", "attempt": 2}
-    kind, undo_kind = fake.declared[0].kinds
+    kind, undo_kind = fake.registrations[0].kinds
     assert (kind.kind, kind.has_undo, kind.notify_owner, kind.defaults.max_attempts) == ("shop.import", True, True, 7)
     assert (undo_kind.kind, undo_kind.has_undo, undo_kind.notify_owner) == ("shop.import.undo", False, False)
 
@@ -202,7 +202,7 @@ async def test_failed_registration_does_not_stop_the_work(fake: Fake, working: A
     fake.down = {"RegisterKinds"}
     async with working(worker.Kind("test.kind", handle)):
         assert (await ended(fake.add("test.kind"))).WhichOneof("outcome") == "completed"
-    assert not fake.declared
+    assert not fake.registrations
 
 
 async def test_schedules_are_registered(fake: Fake, working: Any, eventually: Any) -> None:
@@ -214,16 +214,16 @@ async def test_schedules_are_registered(fake: Fake, working: Any, eventually: An
         "shop.nightly", kind=kind, payload=Import(url="u"), cron="0 3 * * *", time_zone="Europe/Berlin", overlap="queue"
     )
 
-    async def declared() -> bool:
-        return bool(fake.declared)
+    async def is_registered() -> bool:
+        return bool(fake.registrations)
 
     async with working(kind, schedules=[nightly]):
-        await eventually(declared)
-    (schedule,) = fake.declared[0].schedules
+        await eventually(is_registered)
+    (schedule,) = fake.registrations[0].schedules
     assert (schedule.name, schedule.kind, schedule.cron) == ("shop.nightly", "shop.import", "0 3 * * *")
     assert (schedule.time_zone, schedule.overlap, schedule.catch_up) == ("Europe/Berlin", 3, 1)
     assert protobuf.from_struct(schedule.payload) == {"url": "u", "limit": 100}
-    assert fake.declared[0].kinds[0].retention.ToTimedelta() == timedelta(days=1)
+    assert fake.registrations[0].kinds[0].retention.ToTimedelta() == timedelta(days=1)
 
 
 @pytest.mark.parametrize(

@@ -949,19 +949,19 @@ class RegisterKindsRequest(_message.Message):
     worker: _builtins.str
     """The name of the worker process, as in ClaimJobs."""
     @_builtins.property
-    def kinds(self) -> _containers.RepeatedCompositeFieldContainer[_kind_pb2.KindDeclaration]:
+    def kinds(self) -> _containers.RepeatedCompositeFieldContainer[_kind_pb2.KindRegistration]:
         """Its kinds, 1 to 100."""
 
     @_builtins.property
-    def schedules(self) -> _containers.RepeatedCompositeFieldContainer[_kind_pb2.ScheduleDeclaration]:
+    def schedules(self) -> _containers.RepeatedCompositeFieldContainer[_kind_pb2.ScheduleRegistration]:
         """The schedules of these kinds, at most 100."""
 
     def __init__(
         self,
         *,
         worker: _builtins.str = ...,
-        kinds: _abc.Iterable[_kind_pb2.KindDeclaration] | None = ...,
-        schedules: _abc.Iterable[_kind_pb2.ScheduleDeclaration] | None = ...,
+        kinds: _abc.Iterable[_kind_pb2.KindRegistration] | None = ...,
+        schedules: _abc.Iterable[_kind_pb2.ScheduleRegistration] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

@@ -79,8 +79,8 @@ OVERLAP_QUEUE: Overlap.ValueType  # 3
 Global___Overlap: _TypeAlias = Overlap  # noqa: Y015
 
 @_typing.final
-class KindDeclaration(_message.Message):
-    """KindDeclaration is a kind as its worker registers it."""
+class KindRegistration(_message.Message):
+    """KindRegistration is a kind as its worker registers it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -120,7 +120,7 @@ class KindDeclaration(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___KindDeclaration: _TypeAlias = KindDeclaration  # noqa: Y015
+Global___KindRegistration: _TypeAlias = KindRegistration  # noqa: Y015
 
 @_typing.final
 class KindDefaults(_message.Message):
@@ -237,7 +237,7 @@ class Kind(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     KIND_FIELD_NUMBER: _builtins.int
-    DECLARATION_FIELD_NUMBER: _builtins.int
+    REGISTRATION_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     PAUSE_TIME_FIELD_NUMBER: _builtins.int
     REGISTER_TIME_FIELD_NUMBER: _builtins.int
@@ -249,7 +249,7 @@ class Kind(_message.Message):
     has_worker: _builtins.bool
     """Whether a worker registered it in the last two minutes."""
     @_builtins.property
-    def declaration(self) -> Global___KindDeclaration:
+    def registration(self) -> Global___KindRegistration:
         """The latest registration by a worker; absent if no worker ever registered the kind."""
 
     @_builtins.property
@@ -276,7 +276,7 @@ class Kind(_message.Message):
         self,
         *,
         kind: _builtins.str = ...,
-        declaration: Global___KindDeclaration | None = ...,
+        registration: Global___KindRegistration | None = ...,
         limits: Global___KindLimits | None = ...,
         pause_time: _timestamp_pb2.Timestamp | None = ...,
         register_time: _timestamp_pb2.Timestamp | None = ...,
@@ -284,17 +284,17 @@ class Kind(_message.Message):
         counts: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         oldest_waiting_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["declaration", b"declaration", "limits", b"limits", "oldest_waiting_time", b"oldest_waiting_time", "pause_time", b"pause_time", "register_time", b"register_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "oldest_waiting_time", b"oldest_waiting_time", "pause_time", b"pause_time", "register_time", b"register_time", "registration", b"registration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "declaration", b"declaration", "has_worker", b"has_worker", "kind", b"kind", "limits", b"limits", "oldest_waiting_time", b"oldest_waiting_time", "pause_time", b"pause_time", "register_time", b"register_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "has_worker", b"has_worker", "kind", b"kind", "limits", b"limits", "oldest_waiting_time", b"oldest_waiting_time", "pause_time", b"pause_time", "register_time", b"register_time", "registration", b"registration"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Kind: _TypeAlias = Kind  # noqa: Y015
 
 @_typing.final
-class ScheduleDeclaration(_message.Message):
-    """ScheduleDeclaration is a schedule as its worker registers it."""
+class ScheduleRegistration(_message.Message):
+    """ScheduleRegistration is a schedule as its worker registers it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -338,7 +338,7 @@ class ScheduleDeclaration(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ScheduleDeclaration: _TypeAlias = ScheduleDeclaration  # noqa: Y015
+Global___ScheduleRegistration: _TypeAlias = ScheduleRegistration  # noqa: Y015
 
 @_typing.final
 class Schedule(_message.Message):
@@ -346,7 +346,7 @@ class Schedule(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    DECLARATION_FIELD_NUMBER: _builtins.int
+    REGISTRATION_FIELD_NUMBER: _builtins.int
     PAUSE_TIME_FIELD_NUMBER: _builtins.int
     NEXT_TIME_FIELD_NUMBER: _builtins.int
     LAST_TIME_FIELD_NUMBER: _builtins.int
@@ -354,7 +354,7 @@ class Schedule(_message.Message):
     last_job_id: _builtins.str
     """The job it submitted last; empty: none."""
     @_builtins.property
-    def declaration(self) -> Global___ScheduleDeclaration:
+    def registration(self) -> Global___ScheduleRegistration:
         """The latest registration by a worker."""
 
     @_builtins.property
@@ -372,15 +372,15 @@ class Schedule(_message.Message):
     def __init__(
         self,
         *,
-        declaration: Global___ScheduleDeclaration | None = ...,
+        registration: Global___ScheduleRegistration | None = ...,
         pause_time: _timestamp_pb2.Timestamp | None = ...,
         next_time: _timestamp_pb2.Timestamp | None = ...,
         last_time: _timestamp_pb2.Timestamp | None = ...,
         last_job_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["declaration", b"declaration", "last_time", b"last_time", "next_time", b"next_time", "pause_time", b"pause_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_time", b"last_time", "next_time", b"next_time", "pause_time", b"pause_time", "registration", b"registration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["declaration", b"declaration", "last_job_id", b"last_job_id", "last_time", b"last_time", "next_time", b"next_time", "pause_time", b"pause_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_job_id", b"last_job_id", "last_time", b"last_time", "next_time", b"next_time", "pause_time", b"pause_time", "registration", b"registration"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
