@@ -40,7 +40,7 @@ def routes(container: Container) -> Sequence[BaseRoute]:
         *notifications.Notifications(container).routes,
         *connections.Connections(container).routes,
         *security.Security(container).routes,
-        *sessions.Devices(container).routes,
+        *sessions.Sessions(container).routes,
         *admin.routes(container),
         static.Static().route,
     ]

@@ -54,31 +54,31 @@ class Anonymous:
 
     async def read(self, request: Request, *names: str) -> dict[str, str]:
         """Read the named fields of a form, and the form token, which `require` looks at."""
-        sent = await forms.read(request, *names, form_tokens.FIELD)
-        if "next" in sent:
-            sent["next"] = redirects.local(sent["next"])
-        return sent
+        fields = await forms.read(request, *names, form_tokens.FIELD)
+        if "next" in fields:
+            fields["next"] = redirects.local(fields["next"])
+        return fields
 
-    def require(self, request: Request, sent: Mapping[str, str]) -> None:
+    def require(self, request: Request, fields: Mapping[str, str]) -> None:
         """Raise `PermissionDenied` `form_expired` unless a page of ours gave the form to this browser."""
         visit = self._container.anonymous_cookie.read(request)
         expected = self._container.form_tokens.of_visit(visit) if visit else ""
         # Without a visit there is no right token, and an empty one is none either.
-        self._container.form_tokens.require(expected or "-", sent[form_tokens.FIELD])
+        self._container.form_tokens.require(expected or "-", fields[form_tokens.FIELD])
 
     def show_again(
         self,
         request: Request,
         template: str,
-        sent: Mapping[str, str],
+        fields: Mapping[str, str],
         error: errors.Error,
         more: Mapping[str, Any] | None = None,
     ) -> Response:
         """Show a form with what is wrong with it; raises `error` again when that is nothing a form could tell."""
-        if (shown := forms.mistakes_of(error, sent.keys())) is None:
+        if (shown := forms.mistakes_of(error, fields.keys())) is None:
             raise error
         status, mistakes = shown
-        kept = {name: text for name, text in sent.items() if name not in SECRETS and name != form_tokens.FIELD}
+        kept = {name: text for name, text in fields.items() if name not in SECRETS and name != form_tokens.FIELD}
         response = self.show(request, template, forms.filled(kept, mistakes), status=status, more=more)
         if status in {429, 503}:
             response.headers.update(problems.problem_of(error).headers)

@@ -33,14 +33,14 @@ EXPIRIES = {"": None, "1": timedelta(days=1), "7": timedelta(days=7), "30": time
 _NOT_OFFERED = "Choose one of those that are offered."
 
 
-def mistakes(sent: Mapping[str, str]) -> dict[str, str]:
+def mistakes(fields: Mapping[str, str]) -> dict[str, str]:
     """Return the mistakes of a submitted form by field; empty counts mean the defaults."""
     sentences = {
-        "profile_type": _mistake_of_choice(sent["profile_type"], PROFILE_TYPES),
-        "niche": _mistake_of_choice(sent["niche"], NICHES),
-        "content_count": _mistake_of_count(sent["content_count"], *CONTENT_LIMITS),
-        "interaction_count": _mistake_of_count(sent["interaction_count"], *INTERACTION_LIMITS),
-        "expires": "" if sent["expires"] in EXPIRIES else _NOT_OFFERED,
+        "profile_type": _mistake_of_choice(fields["profile_type"], PROFILE_TYPES),
+        "niche": _mistake_of_choice(fields["niche"], NICHES),
+        "content_count": _mistake_of_count(fields["content_count"], *CONTENT_LIMITS),
+        "interaction_count": _mistake_of_count(fields["interaction_count"], *INTERACTION_LIMITS),
+        "expires": "" if fields["expires"] in EXPIRIES else _NOT_OFFERED,
     }
     return {field: sentence for field, sentence in sentences.items() if sentence}
 

@@ -10,10 +10,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors
-from gateway import redirects, views
+from gateway import views
 from gateway.container import Container
 from gateway.middleware import headers
-from gateway.pages import loaders, page_request
+from gateway.pages import loaders
+from gateway.pages.page import Page
 
 PATH = views.CONNECTIONS_PATH
 _SAYS = {
@@ -27,24 +28,20 @@ _SAYS = {
 }
 
 
-class Connections:
+class Connections(Page):
     """`/settings/connections`."""
 
     def __init__(self, container: Container) -> None:
-        self._container = container
+        super().__init__(container)
         actions = {"connect": self.connect, "disconnect": self.disconnect}
         self.routes = [
             Route(PATH, self.show),
-            *(
-                Route(f"{PATH}/{name}", page_request.form_handler(act, self.show, says=_SAYS), methods=["POST"])
-                for name, act in actions.items()
-            ),
-            *(Route(f"{PATH}/{name}", self.go_to_page) for name in actions),
+            *self.form_routes(PATH, self.show, actions, _SAYS),
         ]
 
     async def show(self, request: Request) -> Response:
         """Show the connections and their states."""
-        visitor = await page_request.begin(request, self._container)
+        visitor = await self.begin(request)
         demo, connections = await asyncio.gather(
             loaders.demo_status(self._container.demo, visitor.identity),
             loaders.connections(self._container.connections, visitor.identity),
@@ -52,17 +49,15 @@ class Connections:
         context = {"demo": demo, "connections": connections, "confirm": request.query_params.get("confirm")}
         return visitor.show("connections", PATH, context)
 
-    async def go_to_page(self, request: Request) -> Response:
-        """Send to the page."""
-        return self._see()
-
     async def connect(self, request: Request) -> Response:
         """Show a page that goes on to the platform: the content policy lets no form lead there."""
-        session, sent = await page_request.read_form(request, self._container, "platform")
-        begun = await self._container.connections.begin_connect(sent["platform"], return_to=PATH, user=session.identity)
+        session, fields = await self.read_form(request, "platform")
+        begun = await self._container.connections.begin_connect(
+            fields["platform"], return_to=PATH, user=session.identity
+        )
         if urlsplit(begun.authorization_url).scheme not in {"https", "http"}:
             raise errors.Internal("The platform's page of consent has an address that no browser must follow.")
-        visitor = await page_request.begin(request, self._container)
+        visitor = await self.begin(request)
         context = {"connection": views.connection(begun.connection), "authorization_url": begun.authorization_url}
         response = visitor.show("connecting", PATH, context)
         response.headers.update(headers.NO_REFERRER)
@@ -70,10 +65,7 @@ class Connections:
 
     async def disconnect(self, request: Request) -> Response:
         """Take the access back; also dismisses a failure."""
-        session, sent = await page_request.read_form(request, self._container, "platform")
-        connection = await self._container.connections.disconnect(sent["platform"], user=session.identity)
+        session, fields = await self.read_form(request, "platform")
+        connection = await self._container.connections.disconnect(fields["platform"], user=session.identity)
         is_moving = views.connection_state(connection) in views.CONNECTION_MOVING
-        return self._see(say="disconnecting" if is_moving else "")
-
-    def _see(self, *, say: str = "") -> Response:
-        return redirects.see(PATH, say=say, secure=self._container.settings.is_https)
+        return self.see(PATH, say="disconnecting" if is_moving else "")

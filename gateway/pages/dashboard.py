@@ -11,23 +11,24 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors
-from gateway import redirects, views
+from gateway import views
 from gateway.container import Container
 from gateway.pages import loaders, page_request
+from gateway.pages.page import Page
 
 UNVERIFIED = "email_unverified"
 
 
-class Dashboard:
+class Dashboard(Page):
     """`/dashboard`."""
 
     def __init__(self, container: Container) -> None:
-        self._container = container
+        super().__init__(container)
         self.routes = [Route(views.DASHBOARD_PATH, self.show)]
 
     async def show(self, request: Request) -> Response:
         """Show the numbers, the latest interactions and the most viewed content; or why there is nothing to see yet."""
-        visitor = await page_request.begin(request, self._container)
+        visitor = await self.begin(request)
         if not visitor.session.user.can_access_dashboard:
             return self._show_closed(visitor)
         filters = _filters_of(request)
@@ -38,7 +39,7 @@ class Dashboard:
             )
         except errors.InvalidArgument:
             # A page of other filters: there is nothing older to show.
-            return redirects.see(_address(filters), secure=self._container.settings.is_https)
+            return self.see(_address(filters))
         except errors.PermissionDenied as error:
             # The services judge by the signed identity, which may be minutes older than what auth said.
             if error.code != UNVERIFIED:
@@ -57,7 +58,7 @@ class Dashboard:
         }
         return visitor.show("dashboard", views.DASHBOARD_PATH, context)
 
-    def _show_closed(self, visitor: page_request.Visit) -> Response:
+    def _show_closed(self, visitor: page_request.Visitor) -> Response:
         return visitor.show("dashboard_closed", views.DASHBOARD_PATH, {})
 
 

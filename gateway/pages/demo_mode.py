@@ -10,9 +10,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors, ids
-from gateway import idempotency, redirects, views
+from gateway import idempotency, views
 from gateway.container import Container
-from gateway.pages import choices, forms, loaders, page_request
+from gateway.pages import choices, forms, loaders
+from gateway.pages.page import Page
 from repruv.demo.v1 import demo_service_pb2
 
 FIELDS = ("profile_type", "niche", "content_count", "interaction_count", "expires")
@@ -20,12 +21,11 @@ FIELDS = ("profile_type", "niche", "content_count", "interaction_count", "expire
 _ORIGINS = frozenset({views.DASHBOARD_PATH, views.DEMO_PATH})
 
 
-class DemoMode:
+class DemoMode(Page):
     """`/settings/demo-mode`."""
 
     def __init__(self, container: Container) -> None:
-        self._container = container
-        self._secure = container.settings.is_https
+        super().__init__(container)
         actions = {
             "enable": self.enable,
             "preview": self.preview,
@@ -36,99 +36,92 @@ class DemoMode:
         }
         self.routes = [
             Route(views.DEMO_PATH, self.show),
-            *(
-                Route(f"{views.DEMO_PATH}/{name}", page_request.form_handler(act, self.show), methods=["POST"])
-                for name, act in actions.items()
-            ),
-            # Reloading the address of a form shows the page.
-            *(Route(f"{views.DEMO_PATH}/{name}", self.go_to_page) for name in actions),
+            *self.form_routes(views.DEMO_PATH, self.show, actions),
         ]
 
     async def show(self, request: Request) -> Response:
         """Show the state of demo mode."""
         return await self._show(request, forms.blank())
 
-    async def go_to_page(self, request: Request) -> Response:
-        """Send to the page."""
-        return self._see(views.DEMO_PATH)
-
     async def enable(self, request: Request) -> Response:
         """Ask for demo data."""
-        session, sent = await page_request.read_form(request, self._container, *FIELDS, "idempotency_key")
-        if mistakes := choices.mistakes(sent):
-            return await self._show(request, forms.filled(sent, mistakes), status=422)
+        session, fields = await self.read_form(request, *FIELDS, "idempotency_key")
+        if mistakes := choices.mistakes(fields):
+            return await self._show(request, forms.filled(fields, mistakes), status=422)
         rpc_request = demo_service_pb2.EnableDemoRequest(
-            profile_type=sent["profile_type"],
-            niche=sent["niche"],
-            content_count=choices.count(sent["content_count"]),
-            interaction_count=choices.count(sent["interaction_count"]),
-            expire_after=choices.expiry(sent["expires"]),
-            idempotency_key=_key(sent),
+            profile_type=fields["profile_type"],
+            niche=fields["niche"],
+            content_count=choices.count(fields["content_count"]),
+            interaction_count=choices.count(fields["interaction_count"]),
+            expire_after=choices.expiry(fields["expires"]),
+            idempotency_key=_key(fields),
         )
         try:
             accepted = await self._container.demo.enable_demo(rpc_request, user=session.identity)
         except errors.InvalidArgument as error:
             _, mistakes = forms.mistakes_of(error, FIELDS) or (422, {})
-            return await self._show(request, forms.filled(sent, mistakes), status=422)
+            return await self._show(request, forms.filled(fields, mistakes), status=422)
         except errors.Error as error:
-            return self._see(views.DEMO_PATH, say=_flash_of(error))
-        return self._see(views.DEMO_PATH, say=_flash_of_replay(accepted, "enabling"))
+            return self.see(views.DEMO_PATH, say=_flash_of(error))
+        return self.see(views.DEMO_PATH, say=_flash_of_replay(accepted, "enabling"))
 
     async def preview(self, request: Request) -> Response:
         """Show the form as it was filled in, and an example of what it would give; nothing happens."""
-        session, sent = await page_request.read_form(request, self._container, *FIELDS, "idempotency_key")
-        if mistakes := choices.mistakes(sent):
-            return await self._show(request, forms.filled(sent, mistakes), status=422)
+        session, fields = await self.read_form(request, *FIELDS, "idempotency_key")
+        if mistakes := choices.mistakes(fields):
+            return await self._show(request, forms.filled(fields, mistakes), status=422)
         try:
-            found = await self._container.demo.preview_demo(sent["profile_type"], sent["niche"], user=session.identity)
+            found = await self._container.demo.preview_demo(
+                fields["profile_type"], fields["niche"], user=session.identity
+            )
         except errors.Error as error:
-            return self._see(views.DEMO_PATH, say=_flash_of(error))
-        return await self._show(request, forms.filled(sent, {}), example=views.demo_example(found))
+            return self.see(views.DEMO_PATH, say=_flash_of(error))
+        return await self._show(request, forms.filled(fields, {}), example=views.demo_example(found))
 
     async def disable(self, request: Request) -> Response:
         """Ask to remove the demo data."""
-        session, sent = await page_request.read_form(request, self._container, "idempotency_key")
+        session, fields = await self.read_form(request, "idempotency_key")
         try:
-            accepted = await self._container.demo.disable_demo(idempotency_key=_key(sent), user=session.identity)
+            accepted = await self._container.demo.disable_demo(idempotency_key=_key(fields), user=session.identity)
         except errors.Error as error:
-            return self._see(views.DEMO_PATH, say=_flash_of(error))
-        return self._see(views.DEMO_PATH, say=_flash_of_replay(accepted, "disabling"))
+            return self.see(views.DEMO_PATH, say=_flash_of(error))
+        return self.see(views.DEMO_PATH, say=_flash_of_replay(accepted, "disabling"))
 
     async def retry(self, request: Request) -> Response:
         """Reopen the job that failed: the one that the person saw."""
-        session, sent = await page_request.read_form(request, self._container, "job_id", "origin")
+        session, fields = await self.read_form(request, "job_id", "origin")
         try:
-            job_id = _job_id(sent)
+            job_id = _job_id(fields)
             call = partial(self._container.jobs.retry_job, job_id, user=session.identity)
             await self._container.pending_jobs.wait(job_id, call, user=session.identity)
         except errors.Error as error:
-            return self._see(_origin(sent), say=_flash_of(error))
-        return self._see(_origin(sent))
+            return self.see(_origin(fields), say=_flash_of(error))
+        return self.see(_origin(fields))
 
     async def cancel(self, request: Request) -> Response:
         """Stop the job that is under way: the one that the person saw."""
-        session, sent = await page_request.read_form(request, self._container, "job_id", "origin")
+        session, fields = await self.read_form(request, "job_id", "origin")
         try:
-            job_id = _job_id(sent)
+            job_id = _job_id(fields)
             call = partial(self._container.jobs.cancel_job, job_id, user=session.identity)
             job = await self._container.pending_jobs.wait(job_id, call, user=session.identity)
         except errors.Error as error:
-            return self._see(_origin(sent), say=_flash_of(error))
-        return self._see(_origin(sent), say="cancelled" if views.job_state(job) == "cancelled" else "")
+            return self.see(_origin(fields), say=_flash_of(error))
+        return self.see(_origin(fields), say="cancelled" if views.job_state(job) == "cancelled" else "")
 
     async def dismiss(self, request: Request) -> Response:
         """Move a failed demo mode to disabled."""
-        session, sent = await page_request.read_form(request, self._container, "origin")
+        session, fields = await self.read_form(request, "origin")
         try:
             await self._container.demo.dismiss_demo(user=session.identity)
         except errors.Error as error:
-            return self._see(_origin(sent), say=_flash_of(error))
-        return self._see(_origin(sent), say="dismissed")
+            return self.see(_origin(fields), say=_flash_of(error))
+        return self.see(_origin(fields), say="dismissed")
 
     async def _show(
         self, request: Request, form: dict[str, Any], *, example: views.DemoExample | None = None, status: int = 200
     ) -> Response:
-        visitor = await page_request.begin(request, self._container)
+        visitor = await self.begin(request)
         context = {
             "demo": await loaders.demo_status(self._container.demo, visitor.identity),
             "choices": choices,
@@ -138,20 +131,17 @@ class DemoMode:
         }
         return visitor.show("demo_mode", views.DEMO_PATH, context, status=status)
 
-    def _see(self, path: str, *, say: str = "") -> Response:
-        return redirects.see(path, say=say, secure=self._secure)
+
+def _key(fields: dict[str, str]) -> str:
+    return idempotency.idempotency_key(fields["idempotency_key"] or None)
 
 
-def _key(sent: dict[str, str]) -> str:
-    return idempotency.idempotency_key(sent["idempotency_key"] or None)
+def _job_id(fields: dict[str, str]) -> str:
+    return str(ids.parse(fields["job_id"], "job_id"))
 
 
-def _job_id(sent: dict[str, str]) -> str:
-    return str(ids.parse(sent["job_id"], "job_id"))
-
-
-def _origin(sent: dict[str, str]) -> str:
-    return sent["origin"] if sent["origin"] in _ORIGINS else views.DEMO_PATH
+def _origin(fields: dict[str, str]) -> str:
+    return fields["origin"] if fields["origin"] in _ORIGINS else views.DEMO_PATH
 
 
 def _flash_of(error: errors.Error) -> str:

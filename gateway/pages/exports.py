@@ -10,9 +10,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors
-from gateway import idempotency, redirects, views
+from gateway import idempotency, views
 from gateway.container import Container
-from gateway.pages import loaders, page_request
+from gateway.pages import loaders
+from gateway.pages.page import Page
 from gateway.views import exports as export_views
 
 PATH = "/settings/exports"
@@ -26,35 +27,30 @@ _SAYS = {
 """Flash codes of the errors of a start."""
 
 
-class Exports:
+class Exports(Page):
     """`/settings/exports`. The forms that cancel and retry post to the job."""
 
     def __init__(self, container: Container) -> None:
-        self._container = container
+        super().__init__(container)
         self.routes = [
             Route(PATH, self.show),
-            Route(f"{PATH}/start", page_request.form_handler(self.start, self.show, says=_SAYS), methods=["POST"]),
-            Route(f"{PATH}/start", self.go_to_page),
+            *self.form_routes(PATH, self.show, {"start": self.start}, _SAYS),
         ]
 
     async def show(self, request: Request) -> Response:
         """Show the export, with the progress of its job."""
-        visitor = await page_request.begin(request, self._container)
+        visitor = await self.begin(request)
         demo, context = await asyncio.gather(
             loaders.demo_status(self._container.demo, visitor.identity), self._export(visitor.identity)
         )
         return visitor.show("exports", PATH, {"demo": demo, **context})
 
-    async def go_to_page(self, request: Request) -> Response:
-        """Redirect to the page."""
-        return redirects.see(PATH, secure=self._container.settings.is_https)
-
     async def start(self, request: Request) -> Response:
         """Start an export."""
-        session, sent = await page_request.read_form(request, self._container, "idempotency_key")
-        key = idempotency.idempotency_key(sent["idempotency_key"] or None)
+        session, fields = await self.read_form(request, "idempotency_key")
+        key = idempotency.idempotency_key(fields["idempotency_key"] or None)
         await self._container.exports.start_export(idempotency_key=key, user=session.identity)
-        return redirects.see(PATH, secure=self._container.settings.is_https)
+        return self.see(PATH)
 
     async def _export(self, identity: str) -> dict[str, Any]:
         """Return the export, None while its service is unavailable, and the unfinished job that writes it."""

@@ -28,8 +28,8 @@ def filled(values: Mapping[str, str], mistakes: Mapping[str, str]) -> dict[str, 
 
 async def read(request: Request, *names: str) -> dict[str, str]:
     """Read the named fields; empty where one is missing."""
-    async with request.form(max_files=0, max_fields=MAX_FIELDS) as sent:
-        texts = {name: sent.get(name, "") for name in names}
+    async with request.form(max_files=0, max_fields=MAX_FIELDS) as fields:
+        texts = {name: fields.get(name, "") for name in names}
     # A client may name a charset that knows half characters, which neither protobuf nor PostgreSQL takes.
     return {
         name: text.encode("utf-8", "replace").decode() if isinstance(text, str) else "" for name, text in texts.items()

@@ -14,7 +14,8 @@ from starlette.routing import Route
 from chassis import errors, ids
 from gateway import redirects, views
 from gateway.container import Container
-from gateway.pages import labels, loaders, page_request, timeline
+from gateway.pages import labels, loaders, timeline
+from gateway.pages.page import Page
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 
 PATH = "/jobs"
@@ -40,28 +41,21 @@ FILTERS: Mapping[str, tuple[views.JobStatus, ...]] = {
 """The states that a filter lets through."""
 
 
-class Jobs:
+class Jobs(Page):
     """`/jobs` and `/jobs/{job_id}`."""
 
     def __init__(self, container: Container) -> None:
-        self._container = container
-        self._secure = container.settings.is_https
+        super().__init__(container)
         actions = {"cancel": self.cancel, "retry": self.retry}
         self.routes = [
             Route(PATH, self.show_all),
             Route(f"{PATH}/{{job_id}}", self.show),
-            *(
-                Route(
-                    f"{PATH}/{{job_id}}/{name}", page_request.form_handler(act, self.show, says=SAYS), methods=["POST"]
-                )
-                for name, act in actions.items()
-            ),
-            *(Route(f"{PATH}/{{job_id}}/{name}", self.go_to_page) for name in actions),
+            *self.form_routes(f"{PATH}/{{job_id}}", self.show, actions, SAYS),
         ]
 
     async def show_all(self, request: Request) -> Response:
         """Show the person's jobs, newest first."""
-        visitor = await page_request.begin(request, self._container)
+        visitor = await self.begin(request)
         filters = filters_of(request)
         rpc_request = jobs_service_pb2.ListJobsRequest(owner_id=visitor.session.user_id, page_size=PAGE)
         filters.apply(rpc_request)
@@ -71,7 +65,7 @@ class Jobs:
         except errors.InvalidArgument:
             # A page of other filters or of another release has nothing older to show. An invalid kind has no jobs.
             if filters.page_token:
-                return redirects.see(filters.address(PATH), secure=self._secure)
+                return self.see(filters.address(PATH))
             return visitor.show("jobs", PATH, {"demo": demo, **_listing(filters, jobs_service_pb2.ListJobsResponse())})
         except errors.Unavailable:
             return visitor.show("jobs", PATH, {"demo": demo, **_listing(filters, None)}, status=503)
@@ -79,7 +73,7 @@ class Jobs:
 
     async def show(self, request: Request) -> Response:
         """Show a job with its history."""
-        visitor = await page_request.begin(request, self._container)
+        visitor = await self.begin(request)
         job_id = _job_id(request)
         job = await self._container.pending_jobs.get_job(job_id, user=visitor.identity)
         history, children, demo = await asyncio.gather(
@@ -96,10 +90,6 @@ class Jobs:
         }
         return visitor.show("job", f"{PATH}/{job_id}", context)
 
-    async def go_to_page(self, request: Request) -> Response:
-        """Send to the job's page."""
-        return redirects.see(f"{PATH}/{_job_id(request)}", secure=self._secure)
-
     async def cancel(self, request: Request) -> Response:
         """Stop the job."""
         return await self._act(request, self._container.jobs.cancel_job, "job_cancelled")
@@ -109,13 +99,13 @@ class Jobs:
         return await self._act(request, self._container.jobs.retry_job, "job_retried")
 
     async def _act(self, request: Request, method: Callable[..., Awaitable[job_pb2.Job]], say: str) -> Response:
-        session, sent = await page_request.read_form(request, self._container, "origin")
+        session, fields = await self.read_form(request, "origin")
         job_id = _job_id(request)
         call = partial(method, job_id, user=session.identity)
         job = await self._container.pending_jobs.wait(job_id, call, user=session.identity)
         if views.job_state(job) == "cancelling":
             say = "job_cancelling"
-        return redirects.see(redirects.local(sent["origin"]) or f"{PATH}/{job_id}", say=say, secure=self._secure)
+        return self.see(redirects.local(fields["origin"]) or f"{PATH}/{job_id}", say=say)
 
     async def _history(self, job_id: str, identity: str) -> views.JobHistory:
         try:

@@ -65,61 +65,61 @@ class Entrance(anonymous.Anonymous):
 
     async def login(self, request: Request) -> Response:
         """Begin a session, or go on to the second step."""
-        sent = await self.read(request, *LOGIN_FIELDS)
+        fields = await self.read(request, *LOGIN_FIELDS)
         try:
-            self.require(request, sent)
+            self.require(request, fields)
             made = await self._container.auth.login(
-                email=sent["email"],
-                password=sent["password"],
-                remember=bool(sent["remember"]),
+                email=fields["email"],
+                password=fields["password"],
+                remember=bool(fields["remember"]),
                 client=client_info(request),
             )
         except errors.Error as error:
-            return self.show_again(request, "login.html", sent, error)
+            return self.show_again(request, "login.html", fields, error)
         if made.challenge:
-            query = f"?next={quote(sent['next'], safe='/')}" if sent["next"] else ""
+            query = f"?next={quote(fields['next'], safe='/')}" if fields["next"] else ""
             response = self.see(f"{CODE_PATH}{query}")
             self._challenge.set(response, made.challenge, cookies.CHALLENGE_SECONDS)
             return response
-        return await self._welcome(request, made, sent["next"])
+        return await self._welcome(request, made, fields["next"])
 
     async def finish(self, request: Request) -> Response:
         """Answer the challenge of the first step with a code."""
-        sent = await self.read(request, "code", "next")
+        fields = await self.read(request, "code", "next")
         try:
-            self.require(request, sent)
+            self.require(request, fields)
             made = await self._container.auth.finish_login(
-                challenge=self._challenge.read(request) or "", code=sent["code"], client=client_info(request)
+                challenge=self._challenge.read(request) or "", code=fields["code"], client=client_info(request)
             )
         except errors.Unauthenticated as error:
             if error.code == "invalid_code":
-                return self.show_again(request, "login_code.html", sent, error)
+                return self.show_again(request, "login_code.html", fields, error)
             response = self.see(redirects.LOGIN, say="sign_in_again")
             self._challenge.clear(response)
             return response
         except errors.Error as error:
-            return self.show_again(request, "login_code.html", sent, error)
-        return await self._welcome(request, made, sent["next"])
+            return self.show_again(request, "login_code.html", fields, error)
+        return await self._welcome(request, made, fields["next"])
 
     async def register(self, request: Request) -> Response:
         """Make an account and begin its first session, or say that a mail was sent."""
-        sent = await self.read(request, *REGISTER_FIELDS)
+        fields = await self.read(request, *REGISTER_FIELDS)
         try:
-            self.require(request, sent)
+            self.require(request, fields)
             made = await self._container.auth.register(
-                email=sent["email"],
-                password=sent["password"],
-                name=sent["name"],
-                remember=bool(sent["remember"]),
+                email=fields["email"],
+                password=fields["password"],
+                name=fields["name"],
+                remember=bool(fields["remember"]),
                 client=client_info(request),
             )
         except errors.Error as error:
-            return self.show_again(request, "register.html", sent, error)
+            return self.show_again(request, "register.html", fields, error)
         if not made.token:
             return rendering.answer(
-                "mail_sent.html", {"email": sent["email"], "flash": None, "purpose": "register"}, 202
+                "mail_sent.html", {"email": fields["email"], "flash": None, "purpose": "register"}, 202
             )
-        return await self._welcome(request, made, sent["next"])
+        return await self._welcome(request, made, fields["next"])
 
     async def logout(self, request: Request) -> Response:
         """End the session. Without a living one there is nothing to do, which is no error."""

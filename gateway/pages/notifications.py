@@ -11,28 +11,27 @@ from starlette.routing import Route
 from chassis import errors, ids
 from gateway import redirects, views
 from gateway.container import Container
-from gateway.pages import loaders, page_request
+from gateway.pages import loaders
+from gateway.pages.page import Page
 
 PATH = "/notifications"
 PAGE = 20
 _SAYS: Mapping[str, str] = {"unavailable": "job_unavailable", "deadline_exceeded": "unanswered"}
 
 
-class Notifications:
+class Notifications(Page):
     """`/notifications`."""
 
     def __init__(self, container: Container) -> None:
-        self._container = container
-        self._secure = container.settings.is_https
+        super().__init__(container)
         self.routes = [
             Route(PATH, self.show),
-            Route(f"{PATH}/read", page_request.form_handler(self.read, self.show, says=_SAYS), methods=["POST"]),
-            Route(f"{PATH}/read", self.go_to_page),
+            *self.form_routes(PATH, self.show, {"read": self.read}, _SAYS),
         ]
 
     async def show(self, request: Request) -> Response:
         """Show what was not read yet, the latest first."""
-        visitor = await page_request.begin(request, self._container)
+        visitor = await self.begin(request)
         token = request.query_params.get("page_token", "")
         demo = await loaders.demo_status(self._container.demo, visitor.identity)
         try:
@@ -40,18 +39,14 @@ class Notifications:
                 await self._container.jobs.list_notifications(page_size=PAGE, page_token=token, user=visitor.identity)
             )
         except errors.InvalidArgument:
-            return redirects.see(PATH, secure=self._secure)
+            return self.see(PATH)
         except errors.Unavailable:
             return visitor.show("notifications", PATH, {"demo": demo, "page": None, "newest": ""}, status=503)
         return visitor.show("notifications", PATH, {"demo": demo, "page": page, "newest": PATH if token else ""})
 
-    async def go_to_page(self, request: Request) -> Response:
-        """Send to the page."""
-        return redirects.see(PATH, secure=self._secure)
-
     async def read(self, request: Request) -> Response:
         """Note that one was read, or all of them if none is named, and go on to where the form says."""
-        session, sent = await page_request.read_form(request, self._container, "job_id", "origin")
-        named = [str(ids.parse(sent["job_id"], "job_id"))] if sent["job_id"] else []
+        session, fields = await self.read_form(request, "job_id", "origin")
+        named = [str(ids.parse(fields["job_id"], "job_id"))] if fields["job_id"] else []
         await self._container.jobs.mark_notifications_read(named, user=session.identity)
-        return redirects.see(redirects.local(sent["origin"]) or PATH, secure=self._secure)
+        return self.see(redirects.local(fields["origin"]) or PATH)

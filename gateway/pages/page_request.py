@@ -27,25 +27,25 @@ FRAGMENTS = frozenset(
     for path in templating.TEMPLATES.rglob("*_fragment.html")
 )
 UNREAD = 5
-"""So many notifications every page knows of; more are on their own page."""
-_SAID = "said"
+"""Notifications on every page; the page of notifications has the rest."""
+_FLASH = "flash"
 
 Handler = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Visit:
-    """One request for a page by a signed-in person."""
+class Visitor:
+    """A page request of a signed-in user."""
 
     session: sessions.Session
     is_fragment: bool
-    """Whether only the part is wanted that changes while the page is open."""
+    """Whether to render only the part that changes while the page is open."""
     last_event_id: str | None
-    """Where the page's stream goes on; None: from wherever it stands by then."""
+    """Where the page's stream resumes; None: at its newest event."""
     flash: flash.Flash | None
     form_token: str
     unread: views.Notifications | None
-    """What ended and was not read of yet, the latest of it; None when nobody can say."""
+    """The latest unread notifications; None if they could not be read."""
     secure: bool
 
     @property
@@ -54,7 +54,7 @@ class Visit:
         return self.session.identity
 
     def show(self, page: str, path: str, context: dict[str, Any], *, status: int = 200) -> Response:
-        """Render the page, or its fragment; `path` is where it can be looked at."""
+        """Render the page, or its fragment; `path` is the address of the page."""
         common = {
             "user": views.user(self.session.user),
             "path": path,
@@ -73,19 +73,19 @@ class Visit:
         return response
 
 
-async def begin(request: Request, container: Container) -> Visit:
+async def begin(request: Request, container: Container) -> Visitor:
     """Load what every page needs. Call it before reading what the page shows. Raises `Unauthenticated`."""
     session = await session_of(request, container)
     is_fragment = request.headers.get(FRAGMENT_HEADER) == FRAGMENT
     position, unread = await asyncio.gather(
         _position(session, container, is_fragment=is_fragment), _unread(session, container)
     )
-    return Visit(
+    return Visitor(
         session=session,
         is_fragment=is_fragment,
         last_event_id=position,
-        # A fragment has no room for it: it stays for the next whole page.
-        flash=None if is_fragment else getattr(request.state, _SAID, None) or flash.take(request),
+        # A fragment has no place for it: the next whole page shows it.
+        flash=None if is_fragment else getattr(request.state, _FLASH, None) or flash.take(request),
         form_token=container.form_tokens.of_session(session.session_id),
         unread=unread,
         secure=container.settings.is_https,
@@ -100,15 +100,15 @@ async def session_of(request: Request, container: Container) -> sessions.Session
 async def read_form(request: Request, container: Container, *names: str) -> tuple[sessions.Session, dict[str, str]]:
     """Return the session and the named fields of a form. Raises `Unauthenticated`, `PermissionDenied` `form_expired`."""
     session = await session_of(request, container)
-    sent = await forms.read(request, *names, form_tokens.FIELD)
-    container.form_tokens.require(container.form_tokens.of_session(session.session_id), sent.pop(form_tokens.FIELD))
-    return session, sent
+    fields = await forms.read(request, *names, form_tokens.FIELD)
+    container.form_tokens.require(container.form_tokens.of_session(session.session_id), fields.pop(form_tokens.FIELD))
+    return session, fields
 
 
 def form_handler(act: Handler, show: Handler, *, says: Mapping[str, str] | None = None) -> Handler:
-    """Make the handler of a form: what is refused leads back to `show`, or to where one proves who one is.
+    """Wrap the action of a form: an expired form token shows the page again, a missing proof redirects to reauthentication.
 
-    `says` gives codes of `flash` for codes of errors that the page tells of.
+    `says` maps error codes to the flash codes with which the page answers them; other errors are raised.
     """
 
     async def handle(request: Request) -> Response:
@@ -120,7 +120,7 @@ def form_handler(act: Handler, show: Handler, *, says: Mapping[str, str] | None 
                 return redirects.see(redirects.to_reauthentication(request), secure=secure)
             if error.code != form_tokens.CODE:
                 raise
-            setattr(request.state, _SAID, flash.Flash(kind="error", message=error.message))
+            setattr(request.state, _FLASH, flash.Flash(kind="error", message=error.message))
             response = await show(request)
             response.status_code = 403
             return response
@@ -134,12 +134,12 @@ def form_handler(act: Handler, show: Handler, *, says: Mapping[str, str] | None 
 
 
 async def _position(session: sessions.Session, container: Container, *, is_fragment: bool) -> str | None:
-    if is_fragment:  # It goes into a page that has its place already.
+    if is_fragment:  # The page that it goes into already has a position.
         return None
     try:
         return str(await container.streams.position(session.user_id))
     except errors.Error as error:
-        logger.warning("the page's place in the events is not known", extra={"cause": error.code})
+        logger.warning("position in the event stream is not available", extra={"cause": error.code})
         return None
 
 
@@ -149,6 +149,6 @@ async def _unread(session: sessions.Session, container: Container) -> views.Noti
             page_size=UNREAD, page_token="", user=session.identity, quick=True
         )
     except errors.Error as error:
-        logger.warning("what is unread is not known", extra={"cause": error.code})
+        logger.warning("notifications are not available", extra={"cause": error.code})
         return None
     return views.notifications(page)

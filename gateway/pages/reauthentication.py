@@ -14,17 +14,18 @@ from gateway import redirects, views
 from gateway.container import Container
 from gateway.identity.client_info import client_info
 from gateway.pages import forms, page_request
+from gateway.pages.page import Page
 
 logger = logging.getLogger(__name__)
 
 FIELDS = ("password", "code", "next")
 
 
-class Reauthentication:
+class Reauthentication(Page):
     """`/reauthenticate`."""
 
     def __init__(self, container: Container) -> None:
-        self._container = container
+        super().__init__(container)
         self.routes = [
             Route(redirects.REAUTHENTICATE, self.show),
             Route(redirects.REAUTHENTICATE, page_request.form_handler(self.prove, self.show), methods=["POST"]),
@@ -36,22 +37,22 @@ class Reauthentication:
 
     async def prove(self, request: Request) -> Response:
         """Prove it, and go on to what was sensitive under a new token."""
-        session, sent = await page_request.read_form(request, self._container, *FIELDS)
+        session, fields = await self.read_form(request, *FIELDS)
         try:
             made = await self._container.auth.reauthenticate(
-                password=sent["password"], code=sent["code"], client=client_info(request), user=session.identity
+                password=fields["password"], code=fields["code"], client=client_info(request), user=session.identity
             )
         except errors.Error as error:
             if error.code == "session_invalid" or (shown := forms.mistakes_of(error, FIELDS)) is None:
                 raise
-            return await self._show(request, sent["next"], shown[1], status=shown[0])
-        wanted = redirects.local(sent["next"]) or views.SECURITY_PATH
-        response = redirects.see(wanted, say="proved", secure=self._container.settings.is_https)
+            return await self._show(request, fields["next"], shown[1], status=shown[0])
+        wanted = redirects.local(fields["next"]) or views.SECURITY_PATH
+        response = self.see(wanted, say="proved")
         self._container.rotate_token(response, made, by_cookie=True)
         return response
 
     async def _show(self, request: Request, wanted: str, mistakes: dict[str, str], *, status: int = 200) -> Response:
-        visitor = await page_request.begin(request, self._container)
+        visitor = await self.begin(request)
         context: dict[str, Any] = {
             "next": redirects.local(wanted),
             "form": forms.filled({}, mistakes),

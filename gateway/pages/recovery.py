@@ -42,14 +42,14 @@ class Recovery(anonymous.Anonymous):
         return self.show(request, "forgot_password.html")
 
     async def forgot(self, request: Request) -> Response:
-        """Have a mail sent, if the address has an account; the answer is the same if not."""
-        sent = await self.read(request, "email")
+        """Have a mail fields, if the address has an account; the answer is the same if not."""
+        fields = await self.read(request, "email")
         try:
-            self.require(request, sent)
-            await self._container.auth.request_password_reset(email=sent["email"], client=client_info(request))
+            self.require(request, fields)
+            await self._container.auth.request_password_reset(email=fields["email"], client=client_info(request))
         except errors.Error as error:
-            return self.show_again(request, "forgot_password.html", sent, error)
-        return rendering.answer("mail_sent.html", {"email": sent["email"], "flash": None, "purpose": "reset"}, 202)
+            return self.show_again(request, "forgot_password.html", fields, error)
+        return rendering.answer("mail_sent.html", {"email": fields["email"], "flash": None, "purpose": "reset"}, 202)
 
     async def show_reset(self, request: Request) -> Response:
         """Ask for the new password."""
@@ -57,14 +57,14 @@ class Recovery(anonymous.Anonymous):
 
     async def reset(self, request: Request) -> Response:
         """Set it. All sessions end and none begins."""
-        sent = await self.read(request, "token", "password")
+        fields = await self.read(request, "token", "password")
         try:
-            self.require(request, sent)
+            self.require(request, fields)
             await self._container.auth.reset_password(
-                token=sent["token"], password=sent["password"], client=client_info(request)
+                token=fields["token"], password=fields["password"], client=client_info(request)
             )
         except errors.Error as error:
-            return _private(self.show_again(request, "reset_password.html", sent, error, {"token": sent["token"]}))
+            return _private(self.show_again(request, "reset_password.html", fields, error, {"token": fields["token"]}))
         self._container.sessions.forget_all()
         response = self.see(redirects.LOGIN, say="password_reset")
         self._container.cookie.clear(response)
@@ -76,12 +76,12 @@ class Recovery(anonymous.Anonymous):
 
     async def verify(self, request: Request) -> Response:
         """Verify it."""
-        sent = await self.read(request, "token")
+        fields = await self.read(request, "token")
         try:
-            self.require(request, sent)
-            await self._container.auth.verify_email(token=sent["token"], client=client_info(request))
+            self.require(request, fields)
+            await self._container.auth.verify_email(token=fields["token"], client=client_info(request))
         except errors.Error as error:
-            return _private(self.show_again(request, "verify_email.html", sent, error, {"token": sent["token"]}))
+            return _private(self.show_again(request, "verify_email.html", fields, error, {"token": fields["token"]}))
         self._container.sessions.forget_all()
         return self.see("/", say="email_verified")
 

@@ -10,21 +10,22 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors, ids
-from gateway import problems, redirects, views
+from gateway import problems, views
 from gateway.container import Container
 from gateway.identity.client_info import client_info
-from gateway.pages import forms, page_request, qr
+from gateway.pages import forms, qr
+from gateway.pages.page import Page
 
 PATH = views.SECURITY_PATH
 PASSWORD_FIELDS = ("current_password", "new_password")
 _CHANGED = {"second_factor_enabled": "factor_changed", "second_factor_not_enabled": "factor_changed"}
 
 
-class Security:
+class Security(Page):
     """`/settings/security`."""
 
     def __init__(self, container: Container) -> None:
-        self._container = container
+        super().__init__(container)
         actions = {
             "password": self.change_password,
             "verification": self.request_verification,
@@ -38,104 +39,96 @@ class Security:
         says = {**_CHANGED, "second_factor_not_begun": "factor_changed", "passkey_not_found": "passkey_unknown"}
         self.routes = [
             Route(PATH, self.show),
-            *(
-                Route(f"{PATH}/{name}", page_request.form_handler(act, self.show, says=says), methods=["POST"])
-                for name, act in actions.items()
-            ),
-            *(Route(f"{PATH}/{name}", self.go_to_page) for name in actions),
+            *self.form_routes(PATH, self.show, actions, says),
         ]
 
     async def show(self, request: Request) -> Response:
         """Show how it is protected."""
         return await self._show(request)
 
-    async def go_to_page(self, request: Request) -> Response:
-        """Send to the page."""
-        return self._see()
-
     async def change_password(self, request: Request) -> Response:
         """Replace the password; all other sessions end."""
-        session, sent = await page_request.read_form(request, self._container, *PASSWORD_FIELDS)
+        session, fields = await self.read_form(request, *PASSWORD_FIELDS)
         try:
             changed = await self._container.auth.change_password(
-                current=sent["current_password"],
-                new=sent["new_password"],
+                current=fields["current_password"],
+                new=fields["new_password"],
                 client=client_info(request),
                 user=session.identity,
             )
         except errors.Error as error:
             return await self._show_again(request, error, PASSWORD_FIELDS, "password")
-        response = self._see(say="password_changed")
+        response = self.see(PATH, say="password_changed")
         self._container.rotate_token(response, changed, by_cookie=True)
         self._container.sessions.forget_revoked(session.user_id, None)
         return response
 
     async def request_verification(self, request: Request) -> Response:
         """Have the verification mail sent."""
-        session, _ = await page_request.read_form(request, self._container)
+        session, _ = await self.read_form(request)
         try:
             await self._container.auth.request_email_verification(user=session.identity)
         except errors.Error as error:
             return await self._show_again(request, error, (), "verification")
-        return self._see(say="mail_sent")
+        return self.see(PATH, say="mail_sent")
 
     async def begin_totp(self, request: Request) -> Response:
         """Show what the authenticator app needs. It is shown only once, so this response is the page itself, not a redirect."""
-        session, _ = await page_request.read_form(request, self._container)
+        session, _ = await self.read_form(request)
         made = await self._container.auth.begin_totp(user=session.identity)
         return await self._show_enrolment(request, made.uri, {})
 
     async def confirm_totp(self, request: Request) -> Response:
         """Turn the second factor on, and show the recovery codes, once."""
-        session, sent = await page_request.read_form(request, self._container, "code", "uri")
+        session, fields = await self.read_form(request, "code", "uri")
         try:
-            confirmed = await self._container.auth.confirm_totp(code=sent["code"], user=session.identity)
+            confirmed = await self._container.auth.confirm_totp(code=fields["code"], user=session.identity)
         except errors.Error as error:
             shown = forms.mistakes_of(error, ("code",))
             # The form sends back the secret that was shown only once; without it the enrolment cannot continue.
-            if shown is None or qr.secret_of(sent["uri"]) is None:
+            if shown is None or qr.secret_of(fields["uri"]) is None:
                 raise
-            return await self._show_enrolment(request, sent["uri"], shown[1], status=shown[0])
+            return await self._show_enrolment(request, fields["uri"], shown[1], status=shown[0])
         response = await self._show_codes(request, list(confirmed.recovery_codes), is_new=True)
         self._container.rotate_token(response, confirmed, by_cookie=True)
         return response
 
     async def disable_totp(self, request: Request) -> Response:
         """Turn the second factor off."""
-        session, sent = await page_request.read_form(request, self._container, "code")
+        session, fields = await self.read_form(request, "code")
         try:
-            disabled = await self._container.auth.disable_totp(code=sent["code"], user=session.identity)
+            disabled = await self._container.auth.disable_totp(code=fields["code"], user=session.identity)
         except errors.Error as error:
             return await self._show_again(request, error, ("code",), "totp")
-        response = self._see(say="factor_disabled")
+        response = self.see(PATH, say="factor_disabled")
         self._container.rotate_token(response, disabled, by_cookie=True)
         return response
 
     async def regenerate_codes(self, request: Request) -> Response:
         """Replace the recovery codes, and show them, once."""
-        session, _ = await page_request.read_form(request, self._container)
+        session, _ = await self.read_form(request)
         codes = await self._container.auth.regenerate_recovery_codes(user=session.identity)
         return await self._show_codes(request, list(codes), is_new=False)
 
     async def rename_passkey(self, request: Request) -> Response:
         """Rename a passkey. Adding one needs JavaScript: only the browser reaches its authenticators."""
-        session, sent = await page_request.read_form(request, self._container, "passkey_id", "name")
+        session, fields = await self.read_form(request, "passkey_id", "name")
         try:
-            await self._container.passkeys.rename(_passkey_id(sent), sent["name"], user=session.identity)
+            await self._container.passkeys.rename(_passkey_id(fields), fields["name"], user=session.identity)
         except errors.InvalidArgument as error:
             return await self._show_again(request, error, (), "passkeys")
-        return self._see(say="passkey_renamed")
+        return self.see(PATH, say="passkey_renamed")
 
     async def remove_passkey(self, request: Request) -> Response:
         """Remove a passkey."""
-        session, sent = await page_request.read_form(request, self._container, "passkey_id")
-        await self._container.passkeys.remove(_passkey_id(sent), user=session.identity)
-        return self._see(say="passkey_removed")
+        session, fields = await self.read_form(request, "passkey_id")
+        await self._container.passkeys.remove(_passkey_id(fields), user=session.identity)
+        return self.see(PATH, say="passkey_removed")
 
     async def _show(
         self, request: Request, form: dict[str, Any] | None = None, *, about: str = "", status: int = 200
     ) -> Response:
-        visitor = await page_request.begin(request, self._container)
+        visitor = await self.begin(request)
         found, kept = await asyncio.gather(
             self._container.auth.get_security(user=visitor.identity),
             self._container.passkeys.list_passkeys(user=visitor.identity),
@@ -162,7 +155,7 @@ class Security:
     async def _show_enrolment(
         self, request: Request, uri: str, mistakes: dict[str, str], *, status: int = 200
     ) -> Response:
-        visitor = await page_request.begin(request, self._container)
+        visitor = await self.begin(request)
         context = {
             "uri": uri,
             "secret": qr.secret_of(uri),
@@ -172,12 +165,9 @@ class Security:
         return visitor.show("totp", PATH, context, status=status)
 
     async def _show_codes(self, request: Request, codes: list[str], *, is_new: bool) -> Response:
-        visitor = await page_request.begin(request, self._container)
+        visitor = await self.begin(request)
         return visitor.show("recovery_codes", PATH, {"codes": codes, "is_new": is_new})
 
-    def _see(self, *, say: str = "") -> Response:
-        return redirects.see(PATH, say=say, secure=self._container.settings.is_https)
 
-
-def _passkey_id(sent: dict[str, str]) -> str:
-    return str(ids.parse(sent["passkey_id"], "passkey_id"))
+def _passkey_id(fields: dict[str, str]) -> str:
+    return str(ids.parse(fields["passkey_id"], "passkey_id"))

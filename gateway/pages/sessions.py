@@ -10,68 +10,57 @@ from chassis import ids
 from gateway import redirects, views
 from gateway.container import Container
 from gateway.middleware import headers
-from gateway.pages import page_request
+from gateway.pages.page import Page
 
 PATH = views.SESSIONS_PATH
 
 
-class Devices:
+class Sessions(Page):
     """`/settings/sessions`."""
 
     def __init__(self, container: Container) -> None:
-        self._container = container
+        super().__init__(container)
         actions = {"revoke": self.revoke, "revoke-others": self.revoke_others, "revoke-all": self.revoke_all}
         says = {"session_not_found": "session_unknown", "invalid_argument": "session_unknown"}
         self.routes = [
             Route(PATH, self.show),
-            *(
-                Route(f"{PATH}/{name}", page_request.form_handler(act, self.show, says=says), methods=["POST"])
-                for name, act in actions.items()
-            ),
-            *(Route(f"{PATH}/{name}", self.go_to_page) for name in actions),
+            *self.form_routes(PATH, self.show, actions, says),
         ]
 
     async def show(self, request: Request) -> Response:
         """Show the active sessions, this one first."""
-        visitor = await page_request.begin(request, self._container)
+        visitor = await self.begin(request)
         found = await self._container.auth.list_sessions(user=visitor.identity)
         shown = [views.session(auth_session, current_id=visitor.session.session_id) for auth_session in found]
         # Sorting keeps the order of the rest: most recently used first.
         shown.sort(key=lambda auth_session: not auth_session["current"])
         return visitor.show("sessions", PATH, {"sessions": shown})
 
-    async def go_to_page(self, request: Request) -> Response:
-        """Send to the page."""
-        return self._see(PATH)
-
     async def revoke(self, request: Request) -> Response:
         """End one session; one's own is signing out."""
-        session, sent = await page_request.read_form(request, self._container, "session_id")
-        wanted = str(ids.parse(sent["session_id"], "session_id"))
+        session, fields = await self.read_form(request, "session_id")
+        wanted = str(ids.parse(fields["session_id"], "session_id"))
         is_current = wanted == session.session_id
         await self._container.auth.revoke_session(wanted, reason="logout" if is_current else "", user=session.identity)
         self._container.sessions.forget_revoked(session.user_id, {wanted})
-        return self._leave("signed_out") if is_current else self._see(PATH, say="session_revoked")
+        return self._leave("signed_out") if is_current else self.see(PATH, say="session_revoked")
 
     async def revoke_others(self, request: Request) -> Response:
         """End all other sessions."""
-        session, _ = await page_request.read_form(request, self._container)
+        session, _ = await self.read_form(request)
         await self._container.auth.revoke_all_sessions(except_session_id=session.session_id, user=session.identity)
         self._container.sessions.forget_revoked(session.user_id, None)
-        return self._see(PATH, say="others_revoked")
+        return self.see(PATH, say="others_revoked")
 
     async def revoke_all(self, request: Request) -> Response:
         """End all sessions, this one as well."""
-        session, _ = await page_request.read_form(request, self._container)
+        session, _ = await self.read_form(request)
         await self._container.auth.revoke_all_sessions(user=session.identity)
         self._container.sessions.forget_revoked(session.user_id, None)
         return self._leave("everywhere_out")
 
     def _leave(self, say: str) -> Response:
-        response = self._see(redirects.LOGIN, say=say)
+        response = self.see(redirects.LOGIN, say=say)
         response.headers.update(headers.SIGNED_OUT)
         self._container.cookie.clear(response)
         return response
-
-    def _see(self, path: str, *, say: str = "") -> Response:
-        return redirects.see(path, say=say, secure=self._container.settings.is_https)

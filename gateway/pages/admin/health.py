@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.container import Container
-from gateway.pages.admin import admission
+from gateway.pages.admin.admin_page import AdminPage
 from gateway.views import engine
 
 STUCK_PATH = "/admin/stuck"
@@ -15,21 +15,21 @@ WORKERS_PATH = "/admin/workers"
 STUCK = 100
 
 
-class Health:
+class Health(AdminPage):
     """`/admin/stuck` and `/admin/workers`."""
 
     def __init__(self, container: Container) -> None:
-        self._container = container
+        super().__init__(container)
         self.routes = [Route(STUCK_PATH, self.show_stuck), Route(WORKERS_PATH, self.show_workers)]
 
     async def show_stuck(self, request: Request) -> Response:
         """Show jobs that do not get on, the longest stuck first."""
-        visitor = await admission.begin(request, self._container)
+        visitor = await self.begin(request)
         found = await self._container.engine.list_stuck_jobs(STUCK, user=visitor.identity)
         return visitor.show("admin/stuck", STUCK_PATH, {"stuck": [engine.stuck(one) for one in found]})
 
     async def show_workers(self, request: Request) -> Response:
         """Show the workers, and what they hold."""
-        visitor = await admission.begin(request, self._container)
+        visitor = await self.begin(request)
         found = await self._container.engine.list_workers(user=visitor.identity)
         return visitor.show("admin/workers", WORKERS_PATH, {"workers": [engine.worker(one) for one in found]})

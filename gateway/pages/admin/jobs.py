@@ -12,30 +12,29 @@ from chassis import errors, ids
 from gateway import redirects, views
 from gateway.container import Container
 from gateway.pages import jobs, labels
-from gateway.pages.admin import admission
+from gateway.pages.admin.admin_page import AdminPage
 from gateway.views import engine
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 
 PATH = "/admin/jobs"
 
 
-class Jobs:
+class Jobs(AdminPage):
     """`/admin/jobs`."""
 
     def __init__(self, container: Container) -> None:
-        self._container = container
-        self._secure = container.settings.is_https
+        super().__init__(container)
         actions = {"cancel": self.cancel, "retry": self.retry}
         says = {**jobs.SAYS, "job_not_found": "job_unknown"}
         self.routes = [
             Route("/admin", self.go_to_page),
             Route(PATH, self.show),
-            *admission.forms_of(PATH, self.show, actions, says),
+            *self.form_routes(PATH, self.show, actions, says),
         ]
 
     async def show(self, request: Request) -> Response:
         """Show jobs across owners, newest first."""
-        visitor = await admission.begin(request, self._container)
+        visitor = await self.begin(request)
         filters = jobs.filters_of(request)
         rpc_request = jobs_service_pb2.ListJobsRequest(page_size=jobs.PAGE)
         filters.apply(rpc_request)
@@ -47,7 +46,7 @@ class Jobs:
             is_owner = error.field == "owner_id"
             page, known = jobs_service_pb2.ListJobsResponse(), []
             if not is_owner and filters.page_token:
-                return redirects.see(filters.address(PATH), secure=self._secure)
+                return self.see(filters.address(PATH))
         kinds = dict.fromkeys(name for name in (*known, filters.kind) if name and name != "*")
         context = {
             "jobs": [engine.owned_job(job) for job in page.jobs],
@@ -72,8 +71,8 @@ class Jobs:
         return await self._act(request, self._container.jobs.retry_job, "job_retried")
 
     async def _act(self, request: Request, call: Callable[..., Awaitable[job_pb2.Job]], say: str) -> Response:
-        session, sent = await admission.read_form(request, self._container, "job_id", "origin")
-        job = await call(str(ids.parse(sent["job_id"], "job_id")), user=session.identity)
+        session, fields = await self.read_form(request, "job_id", "origin")
+        job = await call(str(ids.parse(fields["job_id"], "job_id")), user=session.identity)
         if views.job_state(job) == "cancelling":
             say = "job_cancelling"
-        return redirects.see(redirects.local(sent["origin"]) or PATH, say=say, secure=self._secure)
+        return self.see(redirects.local(fields["origin"]) or PATH, say=say)

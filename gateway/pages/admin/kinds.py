@@ -10,9 +10,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors
-from gateway import redirects
 from gateway.container import Container
-from gateway.pages.admin import admission
+from gateway.pages.admin.admin_page import AdminPage
 from gateway.views import engine
 from repruv.jobs.v1 import kind_pb2
 
@@ -22,65 +21,61 @@ MOST = 2**31 - 1
 LONGEST_SECONDS = 86_400
 
 
-class Kinds:
+class Kinds(AdminPage):
     """`/admin/kinds`."""
 
     def __init__(self, container: Container) -> None:
-        self._container = container
-        self._secure = container.settings.is_https
+        super().__init__(container)
         actions = {"pause": self.pause, "resume": self.resume, "limits": self.limit}
         says = {"invalid_argument": "limits_not_valid"}
-        self.routes = [Route(PATH, self.show), *admission.forms_of(PATH, self.show, actions, says)]
+        self.routes = [Route(PATH, self.show), *self.form_routes(PATH, self.show, actions, says)]
 
     async def show(self, request: Request) -> Response:
         """Show all kinds."""
-        visitor = await admission.begin(request, self._container)
+        visitor = await self.begin(request)
         found = [engine.kind(one) for one in await self._container.engine.list_kinds(user=visitor.identity)]
         everything = next((one for one in found if one["kind"] == "*"), None)
         return visitor.show("admin/kinds", PATH, {"kinds": found, "is_everything_paused": _is_paused(everything)})
 
     async def pause(self, request: Request) -> Response:
         """Let nothing of a kind begin."""
-        session, sent = await admission.read_form(request, self._container, "kind")
-        await self._container.engine.pause_kind(sent["kind"], user=session.identity)
-        return self._see("kind_paused")
+        session, fields = await self.read_form(request, "kind")
+        await self._container.engine.pause_kind(fields["kind"], user=session.identity)
+        return self.see(PATH, say="kind_paused")
 
     async def resume(self, request: Request) -> Response:
         """Let a kind go on."""
-        session, sent = await admission.read_form(request, self._container, "kind")
-        await self._container.engine.resume_kind(sent["kind"], user=session.identity)
-        return self._see("kind_resumed")
+        session, fields = await self.read_form(request, "kind")
+        await self._container.engine.resume_kind(fields["kind"], user=session.identity)
+        return self.see(PATH, say="kind_resumed")
 
     async def limit(self, request: Request) -> Response:
         """Replace the limits of a kind."""
-        session, sent = await admission.read_form(request, self._container, "kind", *LIMITS)
-        await self._container.engine.set_kind_limits(sent["kind"], _limits(sent), user=session.identity)
-        return self._see("kind_limited")
-
-    def _see(self, say: str) -> Response:
-        return redirects.see(PATH, say=say, secure=self._secure)
+        session, fields = await self.read_form(request, "kind", *LIMITS)
+        await self._container.engine.set_kind_limits(fields["kind"], _limits(fields), user=session.identity)
+        return self.see(PATH, say="kind_limited")
 
 
 def _is_paused(kind: engine.Kind | None) -> bool:
     return kind is not None and kind["paused_at"] is not None
 
 
-def _limits(sent: dict[str, str]) -> kind_pb2.KindLimits:
+def _limits(fields: dict[str, str]) -> kind_pb2.KindLimits:
     """Read the limits of a form; empty is no limit. Raises `InvalidArgument`."""
     limits = kind_pb2.KindLimits(
-        max_running=_count(sent, "max_running", MOST),
-        max_running_per_key=_count(sent, "max_running_per_key", MOST),
-        rate_count=_count(sent, "rate_count", MOST),
+        max_running=_count(fields, "max_running", MOST),
+        max_running_per_key=_count(fields, "max_running_per_key", MOST),
+        rate_count=_count(fields, "rate_count", MOST),
     )
-    if seconds := _count(sent, "rate_period_seconds", LONGEST_SECONDS):
+    if seconds := _count(fields, "rate_period_seconds", LONGEST_SECONDS):
         period = Duration()
         period.FromTimedelta(timedelta(seconds=seconds))
         limits.rate_period.CopyFrom(period)
     return limits
 
 
-def _count(sent: dict[str, str], field: str, most: int) -> int:
-    digits = sent[field].strip()
+def _count(fields: dict[str, str], field: str, most: int) -> int:
+    digits = fields[field].strip()
     if not digits:
         return 0
     if not (digits.isascii() and digits.isdecimal() and len(digits) <= 10 and int(digits) <= most):

@@ -9,9 +9,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors
-from gateway import redirects, views
+from gateway import views
 from gateway.container import Container
-from gateway.pages.admin import admission
+from gateway.pages.admin.admin_page import AdminPage
 from repruv.auth.v1 import admin_service_pb2
 
 PATH = "/admin/security-events"
@@ -35,16 +35,16 @@ KINDS = (
 """What `SecurityEvent.kind` can be, as the proto says."""
 
 
-class SecurityEvents:
+class SecurityEvents(AdminPage):
     """`/admin/security-events`."""
 
     def __init__(self, container: Container) -> None:
-        self._container = container
+        super().__init__(container)
         self.routes = [Route(PATH, self.show)]
 
     async def show(self, request: Request) -> Response:
         """Show them, newest first."""
-        visitor = await admission.begin(request, self._container)
+        visitor = await self.begin(request)
         filters = {
             name: request.query_params.get(name, "").replace("\0", "").strip()[:100] for name in ("user", "kind")
         }
@@ -59,7 +59,7 @@ class SecurityEvents:
             page = await self._container.admin.list_security_events(rpc_request, user=visitor.identity)
         except errors.InvalidArgument as error:
             if error.field != "user_id":
-                return redirects.see(_address(filters, ""), secure=self._container.settings.is_https)
+                return self.see(_address(filters, ""))
             page = admin_service_pb2.ListSecurityEventsResponse()
         context = {
             "events": [views.security_event(event) for event in page.events],

@@ -9,9 +9,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors, ids
-from gateway import redirects, views
+from gateway import views
 from gateway.container import Container
-from gateway.pages.admin import admission
+from gateway.pages.admin.admin_page import AdminPage
 from repruv.auth.v1 import admin_service_pb2, auth_pb2
 
 PATH = "/admin/users"
@@ -20,12 +20,11 @@ EVENTS = 20
 _ROLES = {"user": auth_pb2.USER_ROLE_USER, "admin": auth_pb2.USER_ROLE_ADMIN}
 
 
-class Users:
+class Users(AdminPage):
     """`/admin/users` and `/admin/users/{user_id}`."""
 
     def __init__(self, container: Container) -> None:
-        self._container = container
-        self._secure = container.settings.is_https
+        super().__init__(container)
         actions = {
             "role": self.set_role,
             "disable": self.disable,
@@ -36,14 +35,14 @@ class Users:
         says = {"own_account": "own_account", "session_not_found": "session_unknown"}
         self.routes = [
             Route(PATH, self.show_all),
-            *admission.forms_of(PATH, self.show_all, {"sign-out-all-users": self.sign_out_all_users}),
+            *self.form_routes(PATH, self.show_all, {"sign-out-all-users": self.sign_out_all_users}),
             Route(f"{PATH}/{{user_id}}", self.show),
-            *admission.forms_of(f"{PATH}/{{user_id}}", self.show, actions, says),
+            *self.form_routes(f"{PATH}/{{user_id}}", self.show, actions, says),
         ]
 
     async def show_all(self, request: Request) -> Response:
         """Show accounts, newest first."""
-        visitor = await admission.begin(request, self._container)
+        visitor = await self.begin(request)
         prefix = request.query_params.get("email", "").replace("\0", "").strip()[:254]
         token = request.query_params.get("page_token", "")
         try:
@@ -51,7 +50,7 @@ class Users:
                 email_prefix=prefix, page_size=PAGE, page_token=token, user=visitor.identity
             )
         except errors.InvalidArgument:
-            return redirects.see(_address(prefix, ""), secure=self._secure)
+            return self.see(_address(prefix, ""))
         context = {
             "users": [views.user(account) for account in page.users],
             "email": prefix,
@@ -62,7 +61,7 @@ class Users:
 
     async def show(self, request: Request) -> Response:
         """Show an account, its active sessions, and what happened to it lately."""
-        visitor = await admission.begin(request, self._container)
+        visitor = await self.begin(request)
         user_id = _user_id(request)
         found = await self._container.admin.get_user(user_id, user=visitor.identity)
         rpc_request = admin_service_pb2.ListSecurityEventsRequest(user_id=user_id, page_size=EVENTS)
@@ -79,49 +78,49 @@ class Users:
 
     async def set_role(self, request: Request) -> Response:
         """Change the role; all sessions of the account end."""
-        session, sent = await admission.read_form(request, self._container, "role")
+        session, fields = await self.read_form(request, "role")
         user_id = _user_id(request)
-        if sent["role"] not in _ROLES:
+        if fields["role"] not in _ROLES:
             raise errors.InvalidArgument("There is no such role.", field="role")
-        await self._container.admin.set_user_role(user_id, _ROLES[sent["role"]], user=session.identity)
+        await self._container.admin.set_user_role(user_id, _ROLES[fields["role"]], user=session.identity)
         return self._changed(user_id, "account_changed")
 
     async def disable(self, request: Request) -> Response:
         """Close the account; all its sessions end."""
-        session, _ = await admission.read_form(request, self._container)
+        session, _ = await self.read_form(request)
         user_id = _user_id(request)
         await self._container.admin.disable_user(user_id, user=session.identity)
         return self._changed(user_id, "account_disabled")
 
     async def enable(self, request: Request) -> Response:
         """Open the account again."""
-        session, _ = await admission.read_form(request, self._container)
+        session, _ = await self.read_form(request)
         user_id = _user_id(request)
         await self._container.admin.enable_user(user_id, user=session.identity)
         return self._see(user_id, "account_enabled")
 
     async def sign_out(self, request: Request) -> Response:
         """End one session of the account, or all if none is named."""
-        session, sent = await admission.read_form(request, self._container, "session_id")
+        session, fields = await self.read_form(request, "session_id")
         user_id = _user_id(request)
-        wanted = str(ids.parse(sent["session_id"], "session_id")) if sent["session_id"] else ""
+        wanted = str(ids.parse(fields["session_id"], "session_id")) if fields["session_id"] else ""
         await self._container.admin.revoke_user_sessions(user_id, wanted, user=session.identity)
         self._container.sessions.forget_revoked(user_id, {wanted} if wanted else None)
         return self._see(user_id, "account_signed_out")
 
     async def sign_out_all_users(self, request: Request) -> Response:
         """End all sessions except this one."""
-        session, sent = await admission.read_form(request, self._container, "confirmed")
-        if sent["confirmed"] != "yes":
-            return redirects.see(PATH, say="not_confirmed", secure=self._secure)
+        session, fields = await self.read_form(request, "confirmed")
+        if fields["confirmed"] != "yes":
+            return self.see(PATH, say="not_confirmed")
         ended = await self._container.admin.revoke_all_users_sessions(user=session.identity)
         self._container.sessions.forget_all()
         say = "all_users_signed_out_partly" if ended.has_more else "all_users_signed_out"
-        return redirects.see(PATH, say=say, secure=self._secure)
+        return self.see(PATH, say=say)
 
     async def send_password_reset(self, request: Request) -> Response:
         """Have the mail sent by which the user sets a new password."""
-        session, _ = await admission.read_form(request, self._container)
+        session, _ = await self.read_form(request)
         user_id = _user_id(request)
         await self._container.admin.send_password_reset(user_id, user=session.identity)
         return self._see(user_id, "account_reset_sent")
@@ -131,7 +130,7 @@ class Users:
         return self._see(user_id, say)
 
     def _see(self, user_id: str, say: str) -> Response:
-        return redirects.see(f"{PATH}/{user_id}", say=say, secure=self._secure)
+        return self.see(f"{PATH}/{user_id}", say=say)
 
 
 def _address(prefix: str, token: str) -> str:

@@ -1,0 +1,47 @@
+"""The base of pages for admins. Other users get 404."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.routing import Route
+
+from chassis import errors
+from gateway.identity import sessions
+from gateway.pages import page_request
+from gateway.pages.page import Page
+from repruv.auth.v1 import auth_pb2
+
+_SAYS: Mapping[str, str] = {"unavailable": "admin_unavailable", "deadline_exceeded": "unanswered"}
+"""Flash codes of errors on all admin pages."""
+
+
+class AdminPage(Page):
+    """A page for admins; the services check the role again."""
+
+    def form_routes(
+        self,
+        path: str,
+        show: page_request.Handler,
+        actions: Mapping[str, page_request.Handler],
+        says: Mapping[str, str] | None = None,
+    ) -> list[Route]:
+        """Return the routes of the forms of the page at `path`."""
+        return super().form_routes(path, show, actions, {**_SAYS, **(says or {})})
+
+    async def begin(self, request: Request) -> page_request.Visitor:
+        """Load what every admin page shows. Raises `NotFound` for other users."""
+        visitor = await super().begin(request)
+        _require_admin(visitor.session)
+        return visitor
+
+    async def read_form(self, request: Request, *names: str) -> tuple[sessions.Session, dict[str, str]]:
+        """Return the session of an admin and the named fields. Raises `NotFound` for other users."""
+        _require_admin(await page_request.session_of(request, self._container))
+        return await super().read_form(request, *names)
+
+
+def _require_admin(session: sessions.Session) -> None:
+    if session.user.role != auth_pb2.USER_ROLE_ADMIN:
+        raise errors.NotFound("There is nothing here.")

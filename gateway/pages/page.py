@@ -1,0 +1,54 @@
+"""The base of pages for signed-in users."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway import redirects
+from gateway.container import Container
+from gateway.identity import sessions
+from gateway.pages import page_request
+
+
+class Page:
+    """Shows a page, and runs the actions of its forms, which are posted to addresses below it."""
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+
+    def form_routes(
+        self,
+        path: str,
+        show: page_request.Handler,
+        actions: Mapping[str, page_request.Handler],
+        says: Mapping[str, str] | None = None,
+    ) -> list[Route]:
+        """Return the routes of the forms of the page at `path`; a GET request to one redirects to the page.
+
+        `says` maps error codes to the flash codes with which the page answers them.
+        """
+
+        async def go_to_page(request: Request) -> Response:
+            return self.see(redirects.local(request.url.path.rpartition("/")[0]) or path)
+
+        posts = [
+            Route(f"{path}/{name}", page_request.form_handler(act, show, says=says), methods=["POST"])
+            for name, act in actions.items()
+        ]
+        return [*posts, *(Route(f"{path}/{name}", go_to_page) for name in actions)]
+
+    async def begin(self, request: Request) -> page_request.Visitor:
+        """Load what every page shows. Raises `Unauthenticated`."""
+        return await page_request.begin(request, self._container)
+
+    async def read_form(self, request: Request, *names: str) -> tuple[sessions.Session, dict[str, str]]:
+        """Return the session and the named fields. Raises `Unauthenticated` or `PermissionDenied` `form_expired`."""
+        return await page_request.read_form(request, self._container, *names)
+
+    def see(self, path: str, *, say: str = "") -> Response:
+        """Redirect to a page, which shows the flash message of the code `say`."""
+        return redirects.see(path, say=say, secure=self._container.settings.is_https)
