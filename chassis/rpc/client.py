@@ -20,7 +20,7 @@ Response = TypeVar("Response", bound=Message)
 _OPTIONS = [
     # A peer that froze without closing its connections is disconnected within two seconds. Its connections answer pings
     # also while its event loop is busy.
-    ("grpc.keepalive_time_ms", 1_000),
+    ("grpc.keepalive_time_ms", 500),
     ("grpc.keepalive_timeout_ms", 1_000),
     # The keepalive timeout alone covers peers whose host is gone; a frozen process would keep its connections for a minute.
     ("grpc.http2.ping_timeout_ms", 1_000),
