@@ -10,7 +10,8 @@ At the end of the block one statement inserts the messages, the transaction comm
 rolls back everything.
 
 A `Relay` in each replica sends committed messages and deletes those that were accepted. Its polls send whatever a crash or an
-unreachable receiver leaves in the table, each message at times of its own: one that is refused again and again delays no other.
+unreachable receiver leaves in the table, each message at times of its own: one that is refused again and again delays no other,
+and one whose receiver this replica cannot reach is left to the others.
 Several relays share the rows by SKIP LOCKED, so order of arrival is not guaranteed and a message may arrive twice: receivers
 compare the sequence or version in the message.
 """
@@ -32,7 +33,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from chassis import ids, postgres, run
+from chassis import errors, ids, postgres, run
 from chassis.prepared import Prepared
 
 logger = logging.getLogger(__name__)
@@ -136,6 +137,13 @@ def _take_due(table: sa.Table) -> Prepared:
     )
 
 
+@functools.cache
+def _return_taken(table: sa.Table) -> Prepared:
+    """Return the statement that makes messages due again; the try does not count as one of theirs."""
+    taken = table.c.message_id == sa.any_(sa.bindparam("message_ids", type_=_uuids))
+    return Prepared(sa.update(table).where(taken).values(attempts=table.c.attempts - 1, send_after=sa.func.now()))
+
+
 class Sender(Protocol):
     """A `Relay`, or a test double of one."""
 
@@ -186,6 +194,7 @@ class Relay:
         self._wake = asyncio.Event()
         self._sending: set[asyncio.Task[None]] = set()
         self._arrived: set[UUID] = set()
+        self._unanswered: set[UUID] = set()
         self._poll_at = 0.0
 
     def send(self, messages: Iterable[Message]) -> None:
@@ -217,7 +226,8 @@ class Relay:
 
     async def _poll(self) -> None:
         """Send the messages that are due."""
-        while True:
+        is_complete = False
+        while not is_complete:
             async with self._single.connect() as conn:
                 due = await _take_due(self._table).execute(conn, {})
             refused = [message for message in await asyncio.gather(*(self._try(*row) for row in due)) if message]
@@ -228,8 +238,16 @@ class Relay:
                     extra={"count": len(refused), "cause": refused[0]},
                 )
                 self._poll_soon()
-            if len(due) < BATCH:
-                return
+            is_complete = len(due) < BATCH
+        # Not before the end: they are due again.
+        await self._return_unanswered()
+
+    async def _return_unanswered(self) -> None:
+        """Return messages whose receiver does not answer: another replica may reach it, and sends them with its next poll."""
+        if unanswered := list(self._unanswered):
+            self._unanswered.clear()
+            async with self._single.connect() as conn:
+                await _return_taken(self._table).execute(conn, {"message_ids": unanswered})
 
     async def _delete_arrived(self) -> None:
         """Delete the rows of all messages that have arrived since the last call, by one statement."""
@@ -242,6 +260,9 @@ class Relay:
         """Send a message that was taken; return why it was not accepted, or an empty string."""
         try:
             await self._send(str(message_id), subject, payload)
+        except (errors.Unavailable, OSError) as error:
+            self._unanswered.add(message_id)
+            return repr(error)[:200]
         except Exception as error:
             if attempts >= ALARM_ATTEMPTS:
                 logger.exception(

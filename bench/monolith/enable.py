@@ -45,17 +45,19 @@ class Measured:
         for name in after.keys() - {LOAD_GENERATOR}:
             self.costs[name] = self.costs.get(name, 0.0) + after[name] - before[name]
 
-    def cost(self, count: int) -> float:
-        """Return the processor milliseconds of an enable with its job."""
-        return sum(self.costs.values()) * 1000 / count
+    def cost(self) -> float:
+        """Return the processor milliseconds of an accepted enable with its job; refused ones cost too."""
+        return sum(self.costs.values()) * 1000 / (len(self.durations) or math.nan)
 
-    def describe(self, name: str, count: int) -> str:
+    def describe(self, name: str) -> str:
         """Return one line: the costs by process, and what failed."""
         parts = sorted(self.costs.items(), key=lambda item: -item[1])
-        costs = ", ".join(f"{process} {seconds * 1000 / count:.1f}" for process, seconds in parts)
+        costs = ", ".join(
+            f"{process} {seconds * 1000 / (len(self.durations) or math.nan):.1f}" for process, seconds in parts
+        )
         failed = f"; {len(self.failures)} failed, the first: {self.failures[0]!r}"[:200] if self.failures else ""
         return (
-            f"{name}: {self.cost(count):.1f} processor ms an enable with its job ({costs}); "
+            f"{name}: {self.cost():.1f} processor ms an enable with its job ({costs}); "
             f"drained {self.drained:.1f} s after the last answer{failed}"
         )
 
@@ -79,7 +81,6 @@ async def _compare(system: System, monolith: stack.Monolith, rate: float, count:
         await _round(system, repruv_results, rate=rate, count=count)
         await _monolith_round(client, monolith, monolith_results, rate=rate, count=count)
     client.close()
-    total = count * ROUNDS
     median = percentile(monolith_results.durations, 50) * MEDIAN_RATIO
     rows = [
         Row(
@@ -90,12 +91,12 @@ async def _compare(system: System, monolith: stack.Monolith, rate: float, count:
         ),
         Row(name="  the monolith's", durations=monolith_results.durations, failed=len(monolith_results.failures)),
     ]
-    processor = repruv_results.cost(total) / (monolith_results.cost(total) or math.nan)
+    processor = repruv_results.cost() / monolith_results.cost()
     verdict = "met" if processor <= PROCESSOR_RATIO else "MISSED"
     ratio = percentile(repruv_results.durations, 50) / percentile(monolith_results.durations, 50)
     notes = [
-        repruv_results.describe("Repruv", total),
-        monolith_results.describe("The monolith", total),
+        repruv_results.describe("Repruv"),
+        monolith_results.describe("The monolith"),
         f"Processor time: {processor:.2f} times the monolith's (target {PROCESSOR_RATIO:.1f}, {verdict}).",
         f"Median: {ratio:.2f} times the monolith's.",
     ]
