@@ -10,7 +10,7 @@ from typing import Any, TypeVar, Unpack
 import grpc
 from google.protobuf.message import Message
 
-from chassis import batching, errors, protobuf, tls
+from chassis import batching, cooperative, errors, protobuf, tls
 from chassis.rpc import client
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2, jobs_service_pb2_grpc, kind_pb2
 from worker._api import jobs, kinds, outcomes
@@ -175,7 +175,8 @@ class JobsClient:
         """Return the values that all attempts have saved. Raises `Aborted` for a stale attempt."""
         request = jobs_service_pb2.GetCheckpointsRequest(attempt=_attempt(key))
         response = await self._request(self._stub.GetCheckpoints, request)
-        return {name: protobuf.from_value(value) for name, value in response.values.items()}
+        values = await cooperative.convert(protobuf.from_value, response.values.values())
+        return dict(zip(response.values, values, strict=True))
 
     async def _submit_all(self, new_jobs: list[jobs.NewJob]) -> list[jobs.SubmittedJob | errors.Error]:
         response = await self._request(self._stub.SubmitJobs, jobs_service_pb2.SubmitJobsRequest(jobs=new_jobs))

@@ -23,8 +23,11 @@ class Broadcaster:
         self._sending: set[asyncio.Task[None]] = set()
 
     def progress(self, job: Job) -> None:
-        """Broadcast the progress of a job to its watchers."""
-        self.send(f"jobs.progress.{job.spec.owner_id}", job_events_pb2.JobProgressed(job=convert.job_to_proto(job)))
+        """Broadcast the progress of a job to its watchers, without the payload."""
+        self.send(
+            f"jobs.progress.{job.spec.owner_id}",
+            job_events_pb2.JobProgressed(job=convert.job_to_proto(job, max_bytes=0)),
+        )
 
     def send(self, subject: str, message: Message) -> None:
         """Broadcast a message."""

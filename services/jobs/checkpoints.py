@@ -18,20 +18,27 @@ MAX_CHECKPOINTS = 1_000
 MAX_NAME_LENGTH = 100
 LASTING = timedelta(minutes=1)
 """Age of an attempt from which its changed checkpoints are progress of the job."""
+MAX_BYTES = 2 << 20
+"""The size of all checkpoints of a job: one call returns them."""
 
 # The lock of the job's row orders a checkpoint of a stale attempt: it is stored before the next claim, or not at all.
 _SAVE = sa.text(f"""
 WITH held AS (
     SELECT job_id FROM jobs.jobs
     WHERE job_id = :job_id AND attempt = :attempt AND state IN {statements.HELD} FOR SHARE
+), v AS (
+    SELECT value, octet_length(CAST(value AS text)) AS size FROM (SELECT CAST(:value AS jsonb) AS value) sent
 ), room AS (
-    SELECT count(*) FILTER (WHERE name <> :name) < :max AS is_left FROM jobs.checkpoints WHERE job_id = :job_id
+    SELECT count(*) < :max AS is_left, coalesce(sum(size), 0) + (SELECT size FROM v) <= :max_bytes AS has_bytes
+    FROM jobs.checkpoints WHERE job_id = :job_id AND name <> :name
 ), before AS (
     SELECT value FROM jobs.checkpoints WHERE job_id = :job_id AND name = :name
 ), saved AS (
-    INSERT INTO jobs.checkpoints (job_id, name, attempt, value)
-    SELECT held.job_id, :name, :attempt, :value FROM held, room WHERE room.is_left
-    ON CONFLICT (job_id, name) DO UPDATE SET attempt = excluded.attempt, value = excluded.value, saved_at = now()
+    INSERT INTO jobs.checkpoints (job_id, name, attempt, value, size)
+    SELECT held.job_id, :name, :attempt, v.value, v.size FROM held, room, v
+    WHERE room.is_left AND room.has_bytes
+    ON CONFLICT (job_id, name) DO UPDATE SET attempt = excluded.attempt, value = excluded.value, size = excluded.size,
+        saved_at = now()
     RETURNING job_id
 ), healed AS (
     -- A job that gets on may crash and fail as often as a new one.
@@ -41,28 +48,32 @@ WITH held AS (
     FROM saved WHERE j.job_id = saved.job_id AND (j.crashes > 0 OR j.errors > 0) AND (
         NOT EXISTS (SELECT 1 FROM before)
         -- A handler that repeats its work from the beginning does not get on, so the attempt must have lasted.
-        OR j.crashes > 0 AND (SELECT value FROM before) <> :value AND EXISTS (
+        OR j.crashes > 0 AND (SELECT value FROM before) <> (SELECT value FROM v) AND EXISTS (
             SELECT 1 FROM jobs.attempts a WHERE a.job_id = :job_id AND a.attempt = :attempt
                 AND a.started_at < now() - CAST(:lasting AS interval)))
 )
-SELECT EXISTS (SELECT 1 FROM held), EXISTS (SELECT 1 FROM saved)
+SELECT EXISTS (SELECT 1 FROM held), EXISTS (SELECT 1 FROM saved), (SELECT is_left FROM room)
 """).bindparams(sa.bindparam("value", type_=JSONB))
 _GET = sa.select(checkpoints.c.name, checkpoints.c.value).where(checkpoints.c.job_id == sa.bindparam("job_id"))
 _HELD = sa.text(f"SELECT 1 FROM jobs.jobs WHERE job_id = :job_id AND attempt = :attempt AND state IN {statements.HELD}")
 
 
 async def save(conn: AsyncConnection, job_id: UUID, attempt: int, name: str, value: Any) -> None:
-    """Store a value. Raises `lease_lost`, or `too_many_checkpoints`."""
+    """Store a value. Raises `lease_lost`, `too_many_checkpoints`, or `checkpoints_too_large`."""
     if not 1 <= len(name) <= MAX_NAME_LENGTH or "\x00" in name:
         raise errors.InvalidArgument(f"name must be 1 to {MAX_NAME_LENGTH} characters, without NUL.", field="name")
     parameters = {"job_id": job_id, "attempt": attempt, "name": name, "value": value}
-    parameters |= {"max": MAX_CHECKPOINTS, "lasting": LASTING}
-    is_held, is_saved = (await conn.execute(_SAVE, parameters)).one()
+    parameters |= {"max": MAX_CHECKPOINTS, "max_bytes": MAX_BYTES, "lasting": LASTING}
+    is_held, is_saved, is_left = (await conn.execute(_SAVE, parameters)).one()
     if not is_held:
         raise finish.lease_lost(job_id, attempt)
-    if not is_saved:
+    if not is_left:
         raise errors.ResourceExhausted(
             f"A job keeps at most {MAX_CHECKPOINTS} checkpoints.", code="too_many_checkpoints"
+        )
+    if not is_saved:
+        raise errors.ResourceExhausted(
+            f"A job keeps at most {MAX_BYTES} bytes of checkpoints.", code="checkpoints_too_large"
         )
 
 

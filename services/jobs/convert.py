@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from google.protobuf import json_format, struct_pb2
+from google.protobuf import struct_pb2
 
 from chassis import errors, ids, protobuf
 from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2, kind_pb2
@@ -16,7 +16,7 @@ from services.jobs import domain, kinds
 MAX_PAYLOAD_BYTES = 256 * 1024
 MAX_RESULT_BYTES = 64 * 1024
 MAX_SNOOZE = timedelta(days=30)
-MAX_IN_EVENT_BYTES = 16 * 1024
+MAX_IN_EVENT_BYTES = domain.SMALL_PAYLOAD_BYTES
 """Events leave out a larger payload or result."""
 
 
@@ -86,14 +86,18 @@ def claimed_to_proto(job: domain.Job) -> job_pb2.Job:
     return message
 
 
-def job_to_proto(job: domain.Job) -> job_pb2.Job:
-    """Return a job as proto."""
+def job_to_proto(
+    job: domain.Job, *, payload: struct_pb2.Struct | None = None, max_bytes: int = MAX_PAYLOAD_BYTES
+) -> job_pb2.Job:
+    """Return a job as proto. `payload` is the payload if the caller has it; one above `max_bytes` is left out."""
+    if payload is None and job.has_payload and job.payload_bytes <= max_bytes:
+        payload = json_to_proto(job.spec.payload)
     return job_pb2.Job(
         job_id=str(job.job_id),
         spec=job_pb2.JobSpec(
             kind=job.spec.kind,
             owner_id=str(job.spec.owner_id),
-            payload=json_to_proto(job.spec.payload),
+            payload=payload,
             priority=job.spec.priority,
             run_at=protobuf.to_timestamp(job.spec.run_at),
             max_attempts=job.spec.max_attempts,
@@ -139,7 +143,7 @@ def _children_to_proto(children: domain.Children) -> job_pb2.JobChildren:
 
 def event_to_proto(job: domain.Job, *, sequence: int, reason: str, occurred_at: datetime) -> job_events_pb2.JobEvent:
     """Return the event of a transition."""
-    snapshot = job_to_proto(job)
+    snapshot = job_to_proto(job, max_bytes=MAX_IN_EVENT_BYTES)
     if snapshot.spec.payload.ByteSize() > MAX_IN_EVENT_BYTES:
         snapshot.spec.ClearField("payload")
     if snapshot.result.ByteSize() > MAX_IN_EVENT_BYTES:
@@ -234,15 +238,13 @@ def value_from_proto(message: struct_pb2.Value, field: str) -> Any:
 
 def value_to_proto(value: Any) -> struct_pb2.Value:
     """Return any JSON value as proto."""
-    message = struct_pb2.Value()
-    json_format.ParseDict(value, message)
-    return message
+    return json_to_proto({"value": value}).fields["value"]
 
 
 def json_from_proto(message: struct_pb2.Struct, field: str, max_bytes: int) -> dict[str, Any]:
     """Return a JSON object. Raises `InvalidArgument` above `max_bytes`, or with NUL characters: PostgreSQL cannot store them."""
     try:
-        value: dict[str, Any] = json_format.MessageToDict(message)
+        value = protobuf.from_struct(message)
         text = json.dumps(value, allow_nan=False, ensure_ascii=False)
     except ValueError:
         raise errors.InvalidArgument(f"{field} must be JSON: no infinite numbers, no NaN.", field=field) from None

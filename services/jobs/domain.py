@@ -30,6 +30,11 @@ FORGIVEN_CRASHES = 20
 OVERRUN_GRACE = timedelta(minutes=1)
 """Time after attempt_timeout for the worker to end the attempt; then the reconciler ends it."""
 
+SMALL_PAYLOAD_BYTES = 16 * 1024
+"""Events, lists and changed jobs leave out larger payloads: reading one takes milliseconds of the event loop."""
+CLAIM_BYTES = 512 * 1024
+"""A claim ends with the job whose payload reaches this size: the conversion of more would delay heartbeats."""
+
 _NAME = re.compile(r"[a-z0-9_.-]{1,100}")
 
 
@@ -232,6 +237,10 @@ class Job:
     """The time until the deadline when the job was read, by the database's clock; None without a deadline."""
     fair_rank: int = field(default=0, compare=False)
     """Its rank among the ready jobs of its kind and priority."""
+    payload_bytes: int = 0
+    """The size of the payload as JSON."""
+    has_payload: bool = True
+    """Whether `spec.payload` was read; it is empty otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ def job(row: Sequence[Any]) -> Job:
         progress_attempt, done, total, message, result, error_code, error_message, cancel_reason, version,
         created_at, started_at, finished_at, concurrency_key, total_timeout, deadline, parent_id,
         children_total, children_ended, children_unsuccessful, awaits_children, notify_owner, has_undo, _read_at, fair_rank,
-        ready, rate, progress_at, *time_left,
+        ready, rate, progress_at, payload_bytes, *time_left,
     ) = row
     # fmt: on
     state = State(state)
@@ -36,7 +36,7 @@ def job(row: Sequence[Any]) -> Job:
         spec=domain.Spec(
             kind=kind,
             owner_id=owner_id,
-            payload=payload,
+            payload=payload or {},
             priority=priority,
             run_at=scheduled_at,
             max_attempts=budget,
@@ -71,6 +71,8 @@ def job(row: Sequence[Any]) -> Job:
         ready=ready,
         time_left=time_left[0] if time_left else None,
         fair_rank=fair_rank,
+        payload_bytes=payload_bytes,
+        has_payload=payload is not None,
     )
 
 

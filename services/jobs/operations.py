@@ -267,7 +267,7 @@ class Operations:
         self._broadcaster.progress(job)
 
     async def save_checkpoint(self, job_id: UUID, attempt: int, name: str, value: Any) -> None:
-        """Store a value for later attempts. Raises `lease_lost`, `too_many_checkpoints`."""
+        """Store a value for later attempts. Raises `lease_lost`, `too_many_checkpoints`, `checkpoints_too_large`."""
         async with self._single.connect() as conn:
             await checkpoints.save(conn, job_id, attempt, name, value)
 

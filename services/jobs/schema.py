@@ -59,6 +59,7 @@ jobs = sa.Table(
     sa.Column("ready", sa.Boolean, nullable=False),
     sa.Column("progress_rate", sa.Double),
     sa.Column("progress_at", _time),
+    sa.Column("payload_bytes", sa.Integer, nullable=False),
 )
 
 attempts = sa.Table(
@@ -135,6 +136,7 @@ checkpoints = sa.Table(
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("value", JSONB, nullable=False),
     sa.Column("saved_at", _time, nullable=False),
+    sa.Column("size", sa.Integer, nullable=False),
 )
 
 schedules = sa.Table(

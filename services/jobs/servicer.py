@@ -12,7 +12,7 @@ from uuid import UUID
 from google.protobuf.duration_pb2 import Duration
 from grpc import aio
 
-from chassis import errors, identity, ids
+from chassis import cooperative, errors, identity, ids
 from chassis.rpc import admission
 from repruv.jobs.v1 import job_events_pb2, jobs_service_pb2, jobs_service_pb2_grpc
 from services.jobs import access, convert, domain, kinds, notifications, operations, watches
@@ -75,7 +75,7 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
     ) -> jobs_service_pb2.SubmitJobResponse:
         kinds = await self._jobs.kinds.get([request.spec.kind])
         job, created = await self._jobs.submit(*_submit(request, kinds))
-        return _submitted(job, created, kinds)
+        return _submitted(request, job, created, kinds)
 
     async def SubmitJobs(
         self, request: jobs_service_pb2.SubmitJobsRequest, context: Context
@@ -83,16 +83,16 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         if not 1 <= len(request.jobs) <= MAX_BATCH:
             raise errors.InvalidArgument(f"jobs must be 1 to {MAX_BATCH}.", field="jobs")
         kinds = await self._jobs.kinds.get({item.spec.kind for item in request.jobs})
-        parsed = [_parsed(partial(_submit, item, kinds)) for item in request.jobs]
+        parsed = await cooperative.convert(lambda item: _parsed(partial(_submit, item, kinds)), request.jobs)
         valid = [item for item in parsed if not isinstance(item, errors.Error)]
         stored = iter(await self._jobs.submit_many(valid) if valid else ())
         response = jobs_service_pb2.SubmitJobsResponse()
-        for item in parsed:
+        for item, submit in zip(parsed, request.jobs, strict=True):
             result = item if isinstance(item, errors.Error) else next(stored)
             if isinstance(result, errors.Error):
                 response.results.add(error=convert.error_to_proto(result))
             else:
-                response.results.add(submitted=_submitted(*result, kinds))
+                response.results.add(submitted=_submitted(submit, *result, kinds))
         return response
 
     async def GetJob(
@@ -113,7 +113,7 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
             page_token=request.page_token,
         )
         return jobs_service_pb2.ListJobsResponse(
-            jobs=map(convert.job_to_proto, page.jobs), next_page_token=page.next_page_token
+            jobs=await cooperative.convert(convert.job_to_proto, page.jobs), next_page_token=page.next_page_token
         )
 
     async def GetJobHistory(
@@ -214,7 +214,7 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         owner_id = access.own_owner(request.owner_id)
         page = await self._notifications.list_page(owner_id, page_size=request.page_size, page_token=request.page_token)
         return jobs_service_pb2.ListNotificationsResponse(
-            jobs=map(convert.job_to_proto, page.jobs),
+            jobs=await cooperative.convert(convert.job_to_proto, page.jobs),
             next_page_token=page.next_page_token,
             unread_count=page.unread_count,
         )
@@ -284,7 +284,7 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
     ) -> jobs_service_pb2.FinishJobsResponse:
         if not 1 <= len(request.finishes) <= MAX_BATCH:
             raise errors.InvalidArgument(f"finishes must be 1 to {MAX_BATCH}.", field="finishes")
-        parsed = [_parsed(partial(_finish, item)) for item in request.finishes]
+        parsed = await cooperative.convert(lambda item: _parsed(partial(_finish, item)), request.finishes)
         valid = [item for item in parsed if not isinstance(item, errors.Error)]
         if len({job_id for job_id, _, _ in valid}) < len(valid):
             raise errors.InvalidArgument("finishes must each be of another job.", field="finishes")
@@ -307,9 +307,8 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         self, request: jobs_service_pb2.GetCheckpointsRequest, context: Context
     ) -> jobs_service_pb2.GetCheckpointsResponse:
         values = await self._jobs.get_checkpoints(*_attempt(request.attempt))
-        return jobs_service_pb2.GetCheckpointsResponse(
-            values={name: convert.value_to_proto(value) for name, value in values.items()}
-        )
+        messages = await cooperative.convert(convert.value_to_proto, values.values())
+        return jobs_service_pb2.GetCheckpointsResponse(values=dict(zip(values, messages, strict=True)))
 
     async def RegisterKinds(
         self, request: jobs_service_pb2.RegisterKindsRequest, context: Context
@@ -318,7 +317,7 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
             message = f"kinds must be 1 to {MAX_REGISTERED}, schedules at most {MAX_REGISTERED}."
             raise errors.InvalidArgument(message, field="kinds")
         _require_own_kinds([*(kind.kind for kind in request.kinds), *(schedule.kind for schedule in request.schedules)])
-        schedules = list(map(schedule_convert.schedule_from_proto, request.schedules))
+        schedules = await cooperative.convert(schedule_convert.schedule_from_proto, request.schedules)
         registrations = {kind.kind: convert.registration_from_proto(kind) for kind in request.kinds}
         await self._jobs.register(_worker(request.worker), list(registrations.values()), schedules)
         return jobs_service_pb2.RegisterKindsResponse()
@@ -340,10 +339,12 @@ def _submit(request: jobs_service_pb2.SubmitJobRequest, registry: Mapping[str, k
 
 
 def _submitted(
-    job: domain.Job, created: bool, registry: Mapping[str, kinds.Kind]
+    request: jobs_service_pb2.SubmitJobRequest, job: domain.Job, created: bool, registry: Mapping[str, kinds.Kind]
 ) -> jobs_service_pb2.SubmitJobResponse:
     has_worker = job.spec.kind in registry and registry[job.spec.kind].has_worker
-    return jobs_service_pb2.SubmitJobResponse(job=convert.job_to_proto(job), created=created, has_worker=has_worker)
+    return jobs_service_pb2.SubmitJobResponse(
+        job=convert.job_to_proto(job, payload=request.spec.payload), created=created, has_worker=has_worker
+    )
 
 
 def _finish(request: jobs_service_pb2.FinishJobRequest) -> tuple[UUID, int, domain.Outcome]:

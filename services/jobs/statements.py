@@ -1,7 +1,7 @@
 """The statements that run for every job, in SQL: their speed and correctness depend on details that a builder would hide.
 
 All states come from `domain.TRANSITIONS`. Rows are passed as one JSON text or as arrays: a thousand rows cost one round trip.
-Returned rows have the columns of `schema.jobs`, in that order.
+Returned rows have the columns of `schema.jobs`, in that order. Only GET_JOBS and CLAIM_JOBS return payloads above 16 KiB.
 """
 
 from __future__ import annotations
@@ -36,6 +36,13 @@ def _columns(alias: str) -> str:
     """Return the columns of a job, and the time until its deadline by the database's clock."""
     columns = ", ".join(f"{alias}.{column.name}" for column in schema.jobs.c)
     return f"{columns}, {alias}.deadline - clock_timestamp() AS time_left"
+
+
+def _light(alias: str) -> str:
+    """Return the columns without a large payload."""
+    is_small = f"{alias}.payload_bytes <= {domain.SMALL_PAYLOAD_BYTES}"
+    payload = f"CASE WHEN {is_small} THEN {alias}.payload END AS payload"
+    return _columns(alias).replace(f"{alias}.payload,", f"{payload},")
 
 
 _MOVES = ", ".join(
@@ -93,18 +100,19 @@ WITH given AS MATERIALIZED (
         parent_id uuid, notifies boolean, undoes boolean)
 ), given_ready AS MATERIALIZED (SELECT job_id, kind, owner_id, position FROM given WHERE ready), {_ranked("given_ready")}
 INSERT INTO jobs.jobs (job_id, owner_id, kind, payload, priority, budget, max_attempts, backoff, max_backoff,
-    attempt_timeout, total_timeout, unique_key, concurrency_key, parent_id, notifies, undoes, scheduled_at, run_at, deadline,
-    state, ready, fair_rank)
+    attempt_timeout, total_timeout, unique_key, concurrency_key, parent_id, notifies, undoes, payload_bytes, scheduled_at, run_at,
+    deadline, state, ready, fair_rank)
 SELECT g.job_id, g.owner_id, g.kind, g.payload, g.priority, g.max_attempts, g.max_attempts,
     make_interval(secs => g.backoff), make_interval(secs => g.max_backoff), make_interval(secs => g.attempt_timeout),
     make_interval(secs => g.total_timeout), g.unique_key, g.concurrency_key, g.parent_id, g.notifies, g.undoes,
-    g.run_at, greatest(g.run_at, now()), greatest(g.run_at, now()) + make_interval(secs => g.total_timeout),
+    octet_length(CAST(g.payload AS text)), g.run_at, greatest(g.run_at, now()),
+    greatest(g.run_at, now()) + make_interval(secs => g.total_timeout),
     CASE WHEN g.run_at > now() THEN '{State.SCHEDULED}' ELSE '{State.PENDING}' END, g.ready, coalesce(r.fair_rank, 0)
 FROM given g LEFT JOIN ranked r ON r.job_id = g.job_id
 -- Two batches that share unique keys or ids must lock them in the same order; of one key the first in its batch is stored.
 ORDER BY g.unique_key NULLS FIRST, CASE WHEN g.unique_key IS NULL THEN g.job_id END, g.position
 ON CONFLICT DO NOTHING
-RETURNING {_columns("jobs")}
+RETURNING {_light("jobs")}
 """
 
 INSERT_JOBS = _prepared(_INSERT)
@@ -114,7 +122,7 @@ INSERT_JOBS_NUMBERED = _prepared(f"WITH stored AS ({_INSERT}){_numbered('stored'
 
 GET_JOBS = _prepared(f"SELECT {_columns('j')} FROM jobs.jobs j WHERE j.job_id = ANY(:job_ids)")
 LOCK_JOBS = _prepared(
-    f"SELECT {_columns('j')} FROM jobs.jobs j WHERE j.job_id = ANY(:job_ids) ORDER BY j.job_id FOR NO KEY UPDATE"
+    f"SELECT {_light('j')} FROM jobs.jobs j WHERE j.job_id = ANY(:job_ids) ORDER BY j.job_id FOR NO KEY UPDATE"
 )
 HOLDERS = _prepared(f"""
 SELECT unique_key, job_id FROM jobs.jobs
@@ -139,23 +147,31 @@ UPDATE jobs.jobs p SET
 FROM unnest(CAST(:parent_ids AS uuid[]), CAST(:ended AS integer[]), CAST(:unsuccessful AS integer[]))
     AS g (parent_id, ended, unsuccessful)
 WHERE p.job_id = g.parent_id AND p.state NOT IN {TERMINAL}
-RETURNING {_columns("p")}
+RETURNING {_light("p")}
 """)
 """Counts finished or reopened children in unfinished parents. Parents that waited for their last child may continue."""
 
 CLAIM_JOBS = _prepared(f"""
 WITH chosen AS MATERIALIZED (
-    SELECT c.job_id
-    FROM unnest(CAST(:kinds AS text[]), CAST(:quotas AS integer[])) AS requested (kind, quota)
-    CROSS JOIN LATERAL (
-        SELECT j.job_id, j.priority, j.fair_rank FROM jobs.jobs j
-        WHERE j.kind = requested.kind AND j.ready
-        ORDER BY j.priority DESC, j.fair_rank, j.job_id LIMIT requested.quota
-        FOR NO KEY UPDATE SKIP LOCKED
-    ) c
-    WHERE :is_locked OR NOT EXISTS (SELECT 1 FROM jobs.kinds k WHERE k.kind IN (requested.kind, '*') AND k.is_limited)
+    SELECT job_id FROM (
+        SELECT r.*, sum(r.payload_bytes) OVER (ORDER BY r.priority DESC, r.place, r.job_id) - r.payload_bytes AS bytes_before
+        FROM (
+            SELECT c.*, row_number() OVER (
+                PARTITION BY requested.kind ORDER BY c.priority DESC, c.fair_rank, c.job_id) AS place
+            FROM unnest(CAST(:kinds AS text[]), CAST(:quotas AS integer[])) AS requested (kind, quota)
+            CROSS JOIN LATERAL (
+                SELECT j.job_id, j.priority, j.fair_rank, j.payload_bytes FROM jobs.jobs j
+                WHERE j.kind = requested.kind AND j.ready
+                ORDER BY j.priority DESC, j.fair_rank, j.job_id LIMIT requested.quota
+                FOR NO KEY UPDATE SKIP LOCKED
+            ) c
+            WHERE :is_locked OR NOT EXISTS (
+                SELECT 1 FROM jobs.kinds k WHERE k.kind IN (requested.kind, '*') AND k.is_limited)
+        ) r
+    ) s
+    WHERE s.bytes_before < :max_bytes
     -- Fair ranks of different kinds do not compare: kinds alternate.
-    ORDER BY c.priority DESC, row_number() OVER (PARTITION BY requested.kind ORDER BY c.priority DESC, c.fair_rank, c.job_id)
+    ORDER BY s.priority DESC, s.place, s.job_id
     LIMIT :limit
 ), claimed AS (
     UPDATE jobs.jobs j SET state = {_to(Action.CLAIM)}, ready = false, attempt = j.attempt + 1, worker = :worker,
@@ -178,7 +194,9 @@ WITH chosen AS MATERIALIZED (
 SELECT {_columns("m")}, a.owner_id, a.last_sequence - c.count + 1
 FROM advanced a JOIN counted c ON c.owner_id = a.owner_id LEFT JOIN claimed m ON m.owner_id = a.owner_id
 """)
-"""Claims ready jobs, each under a new attempt. Limited kinds are left out unless their rows in `kinds` are locked.
+"""Claims ready jobs, each under a new attempt, until their payloads exceed :max_bytes.
+
+Limited kinds are left out unless their rows in `kinds` are locked.
 
 Advances the sequences of the owners of these jobs and of earlier transitions by the number of their events. An owner's first new
 sequence comes with its jobs, or with an empty row without any. All owners of a transaction are thus locked at once, in one order.
@@ -274,7 +292,7 @@ FROM (
     ) r
 ) n
 WHERE j.job_id = :job_id AND j.attempt = :attempt AND j.state IN {HELD}
-RETURNING {_columns("j")}
+RETURNING {_light("j")}
 """)
 """Stores the progress of an attempt. A worker sends the reports of an attempt one after the other."""
 
@@ -303,7 +321,7 @@ WITH given AS (
         max_attempts = g.max_attempts, crashes = g.crashes, errors = g.errors
     FROM given g
     WHERE j.job_id = g.job_id AND j.attempt = g.attempt AND (g.action, j.state) IN ({_MOVES})
-    RETURNING {_columns("j")}
+    RETURNING {_light("j")}
 ), attempt AS (
     UPDATE jobs.attempts a SET finished_at = now(), outcome = g.outcome, error_code = g.attempt_error_code,
         error_message = g.attempt_error_message
@@ -331,7 +349,7 @@ WITH given AS (
         progress_done = {_LAST_PROGRESS_DONE}, progress_total = coalesce(g.progress_total, j.progress_total), {_LAST_PROGRESS}
     FROM given g JOIN held h ON h.job_id = g.job_id
     WHERE j.job_id = g.job_id AND j.attempt = g.attempt AND j.state IN {_from(Action.COMPLETE)}
-    RETURNING {_columns("j")}
+    RETURNING {_light("j")}
 ), attempt AS (
     UPDATE jobs.attempts a SET finished_at = now(), outcome = '{domain.outcome_name(domain.Completed())}'
     FROM given g JOIN ended e ON e.job_id = g.job_id
@@ -357,7 +375,7 @@ SELECT CAST(extract(epoch FROM min(lease_until) - now()) AS double precision) FR
 """)
 
 LOCK_EXPIRED_JOBS = _prepared(f"""
-SELECT {_columns("j")} FROM jobs.jobs j
+SELECT {_light("j")} FROM jobs.jobs j
 WHERE j.state IN {HELD} AND j.lease_until < now() AND pg_postmaster_start_time() < now() - :grace
     AND j.owner_id = coalesce(CAST(:owner_id AS uuid), j.owner_id)
 LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
@@ -368,7 +386,7 @@ SELECT DISTINCT owner_id FROM jobs.jobs WHERE state IN {HELD} AND lease_until < 
 """Owners of jobs with an expired lease."""
 
 LOCK_OVERRUN_JOBS = _prepared(f"""
-SELECT {_columns("j")} FROM jobs.jobs j JOIN jobs.attempts a ON a.job_id = j.job_id AND a.attempt = j.attempt
+SELECT {_light("j")} FROM jobs.jobs j JOIN jobs.attempts a ON a.job_id = j.job_id AND a.attempt = j.attempt
 WHERE j.state IN {HELD} AND a.started_at < now() - j.attempt_timeout - :grace
 LIMIT :limit FOR NO KEY UPDATE OF j SKIP LOCKED
 """)
@@ -402,7 +420,7 @@ UPDATE jobs.jobs j SET state = {_to(Action.PROMOTE)}, ready = j.concurrency_key 
     version = j.version + 1
 FROM ranked r
 WHERE j.state IN {_from(Action.PROMOTE)} AND j.job_id = ANY(ARRAY(SELECT job_id FROM ranked)) AND j.job_id = r.job_id
-RETURNING {_columns("j")}
+RETURNING {_light("j")}
 """)
 """Makes scheduled jobs pending whose run_at has passed."""
 
@@ -420,7 +438,7 @@ WHERE j.state IN {_from(Action.EXPIRE)} AND j.job_id = ANY(ARRAY(
     SELECT job_id FROM jobs.jobs
     WHERE deadline IS NOT NULL AND deadline <= now() AND state IN {WAITING}
     ORDER BY deadline LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED))
-RETURNING {_columns("j")}
+RETURNING {_light("j")}
 """)
 """Fails waiting jobs whose deadline has passed."""
 
@@ -429,7 +447,7 @@ RETURNING {_columns("j")}
 def orphans(*, of_parent: bool) -> Prepared:
     """Return the statement that locks unfinished children of failed, cancelled or cancelling parents, or of one such parent."""
     return _prepared(f"""
-SELECT {_columns("c")} FROM jobs.jobs c JOIN jobs.jobs p ON p.job_id = c.parent_id
+SELECT {_light("c")} FROM jobs.jobs c JOIN jobs.jobs p ON p.job_id = c.parent_id
 WHERE c.parent_id {"= :parent_id" if of_parent else "IS NOT NULL AND CAST(:parent_id AS uuid) IS NULL"}
     AND c.state NOT IN {_states(domain.TERMINAL | {State.CANCELLING})}
     AND p.state IN {_states(domain.ORPHANS_CHILDREN)}

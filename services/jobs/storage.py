@@ -46,6 +46,13 @@ class Filters(TypedDict):
 
 
 _now = sa.func.now()
+_LIGHT = [
+    sa.case((jobs.c.payload_bytes <= domain.SMALL_PAYLOAD_BYTES, jobs.c.payload)).label("payload")
+    if column is jobs.c.payload
+    else column
+    for column in jobs.c
+]
+"""The columns without a large payload."""
 
 
 SequenceByJob = dict[UUID, int]
@@ -126,7 +133,7 @@ async def count_children(
 
 async def list_jobs(conn: AsyncConnection, **filters: Unpack[Filters]) -> list[Job]:
     """Return jobs, newest first by the time in their ids."""
-    return await _built_jobs(conn, _listed(sa.select(jobs), filters))
+    return await _built_jobs(conn, _listed(sa.select(*_LIGHT), filters))
 
 
 async def list_job_ids(conn: AsyncConnection, **filters: Unpack[Filters]) -> list[UUID]:
@@ -195,6 +202,8 @@ async def claim_jobs(
 ) -> tuple[list[Job], NextByOwner]:
     """Claim ready jobs for a worker, each under a new attempt, the most urgent first, at most the quota of each kind.
 
+    Payloads of about `domain.CLAIM_BYTES` end a claim.
+
     Also advances the sequences of their owners, and of the owners in `event_counts`, by the number of earlier events.
     """
     owner_ids = list(event_counts)
@@ -203,6 +212,7 @@ async def claim_jobs(
         "quotas": list(quotas.values()),
         "is_locked": is_locked,
         "limit": limit,
+        "max_bytes": domain.CLAIM_BYTES,
         "worker": worker,
         "lease": lease,
         "owner_ids": owner_ids,
@@ -425,7 +435,7 @@ async def _move(conn: AsyncConnection, job: Job, action: Action, values: Mapping
         sa.update(jobs)
         .where(jobs.c.job_id == job.job_id, jobs.c.attempt == job.attempt, jobs.c.state.in_(sources))
         .values(state=target, version=jobs.c.version + 1, **values)
-        .returning(jobs)
+        .returning(*_LIGHT)
     )
     return next(iter(await _built_jobs(conn, statement)), None)
 

@@ -103,7 +103,9 @@ class Transaction:
             job for job, _ in self.transitions if job.state is State.CANCELLED and job.spec.has_undo and job.attempt > 0
         ]
         if cancelled:
-            await self.submit([(ids.uuid7(), domain.undo(job)) for job in cancelled])
+            large = await storage.get_jobs(self.conn, [job.job_id for job in cancelled if not job.has_payload])
+            undos = [(ids.uuid7(), domain.undo(large.get(job.job_id, job))) for job in cancelled]
+            await self.submit(undos)
 
     async def _count_children(self) -> None:
         ended: Counter[UUID] = Counter()

@@ -52,6 +52,7 @@ class LongPoll:
                     jobs = await (
                         asyncio.shield(waiter.handoff) if waiter.handoff else self._claim(worker, kinds, limit)
                     )
+                    limited = limited or sum(job.payload_bytes for job in jobs) >= domain.CLAIM_BYTES
                     waiter.record_claim([job.spec.kind for job in jobs], limited=limited)
                     if jobs or loop.time() >= ends_at:
                         return jobs

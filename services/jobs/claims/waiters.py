@@ -59,7 +59,7 @@ class Waiter:
         return not (self._waiters.stopped or self._evicted)
 
     def record_claim(self, kinds: Collection[str], *, limited: bool) -> None:
-        """Note the kind of each claimed job, and whether limits may have held others back."""
+        """Note the kind of each claimed job, and whether limits or the size of payloads may have held others back."""
         self.handoff = None
         is_full = len(kinds) >= self.limit
         # With room to spare, the claim got everything it was woken for, or another call did.

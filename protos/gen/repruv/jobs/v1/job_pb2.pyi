@@ -120,7 +120,7 @@ class JobSpec(_message.Message):
     """The parent job (UUID), of the same owner and unfinished; empty: none. Cancelling the parent cancels its children."""
     @_builtins.property
     def payload(self) -> _struct_pb2.Struct:
-        """The handler's input; at most 256 KiB as JSON."""
+        """The handler's input; at most 256 KiB as JSON. Above 16 KiB only SubmitJob, GetJob, WatchJob and ClaimJobs return it."""
 
     @_builtins.property
     def run_at(self) -> _timestamp_pb2.Timestamp:

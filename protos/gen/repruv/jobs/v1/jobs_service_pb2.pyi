@@ -1001,7 +1001,7 @@ class ClaimJobsRequest(_message.Message):
     worker: _builtins.str
     """The name of the worker process, unique among running ones; 1 to 100 characters."""
     max_jobs: _builtins.int
-    """Maximum number of jobs, 1 to 100."""
+    """Maximum number of jobs, 1 to 100. Fewer are claimed once their payloads reach 512 KiB."""
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The kinds it has handlers for; at least one."""
@@ -1492,7 +1492,7 @@ class SaveCheckpointRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """The name, up to 100 characters; at most 1,000 names per job."""
+    """The name, up to 100 characters; at most 1,000 names and 2 MiB of values per job."""
     @_builtins.property
     def attempt(self) -> Global___JobAttempt:
         """The running attempt."""

@@ -322,7 +322,7 @@ class JobsServiceServicer:
     def SaveCheckpoint(self, request, context):
         """SaveCheckpoint stores a value from which later attempts of the job resume. Saving the same name again replaces the
         value. Fails with ABORTED `lease_lost` for a stale attempt, INVALID_ARGUMENT, or RESOURCE_EXHAUSTED
-        `too_many_checkpoints`.
+        `too_many_checkpoints` or `checkpoints_too_large`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -114,7 +114,7 @@ class JobsServiceStub:
     SaveCheckpoint: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.SaveCheckpointRequest, _jobs_service_pb2.SaveCheckpointResponse]
     """SaveCheckpoint stores a value from which later attempts of the job resume. Saving the same name again replaces the
     value. Fails with ABORTED `lease_lost` for a stale attempt, INVALID_ARGUMENT, or RESOURCE_EXHAUSTED
-    `too_many_checkpoints`.
+    `too_many_checkpoints` or `checkpoints_too_large`.
     """
     GetCheckpoints: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.GetCheckpointsRequest, _jobs_service_pb2.GetCheckpointsResponse]
     """GetCheckpoints returns all checkpoints of the job. Fails with ABORTED `lease_lost`."""
@@ -205,7 +205,7 @@ class JobsServiceAsyncStub(JobsServiceStub):
     SaveCheckpoint: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.SaveCheckpointRequest, _jobs_service_pb2.SaveCheckpointResponse]  # type: ignore[assignment]
     """SaveCheckpoint stores a value from which later attempts of the job resume. Saving the same name again replaces the
     value. Fails with ABORTED `lease_lost` for a stale attempt, INVALID_ARGUMENT, or RESOURCE_EXHAUSTED
-    `too_many_checkpoints`.
+    `too_many_checkpoints` or `checkpoints_too_large`.
     """
     GetCheckpoints: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.GetCheckpointsRequest, _jobs_service_pb2.GetCheckpointsResponse]  # type: ignore[assignment]
     """GetCheckpoints returns all checkpoints of the job. Fails with ABORTED `lease_lost`."""
@@ -419,7 +419,7 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_jobs_service_pb2.SaveCheckpointResponse, _abc.Awaitable[_jobs_service_pb2.SaveCheckpointResponse]]:
         """SaveCheckpoint stores a value from which later attempts of the job resume. Saving the same name again replaces the
         value. Fails with ABORTED `lease_lost` for a stale attempt, INVALID_ARGUMENT, or RESOURCE_EXHAUSTED
-        `too_many_checkpoints`.
+        `too_many_checkpoints` or `checkpoints_too_large`.
         """
 
     @_abc_1.abstractmethod

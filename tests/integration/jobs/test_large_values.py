@@ -1,0 +1,118 @@
+"""Large values delay no heartbeat: claims and checkpoints are bounded by bytes, other answers leave payloads out."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from chassis import errors, ids
+from repruv.jobs.v1 import job_events_pb2
+from services.jobs import checkpoints, convert, domain, storage
+from services.jobs.operations import Operations
+from tests.integration.jobs import jobs_helpers
+from tests.integration.jobs.claim_calls import LONG, Callers, Eventually
+
+LARGE: dict[str, Any] = {"rows": [{"id": n, "text": "abc"} for n in range(7_500)]}
+"""About 200 KB of small values, the slowest to convert."""
+
+
+@pytest.fixture
+async def large(jobs: Operations, spec: jobs_helpers.MakeSpec) -> list[UUID]:
+    """Return eight jobs with large payloads."""
+    submits = [(ids.uuid7(), spec(payload=LARGE)) for _ in range(8)]
+    await jobs.submit_many(submits)
+    return [job_id for job_id, _ in submits]
+
+
+async def test_claims_end_with_their_byte_limit_and_lose_no_job(
+    jobs: Operations, large: list[UUID], kind: str, eventually: Eventually
+) -> None:
+    callers = Callers(jobs, eventually)
+    claimed: list[UUID] = []
+    started = time.monotonic()
+    while len(claimed) < len(large):
+        batch = await callers.call(kind, limit=100, wait=LONG)
+        assert 1 <= len(batch) <= domain.CLAIM_BYTES // 200_000 + 1
+        assert all(job.spec.payload == LARGE for job in batch)
+        claimed += [job.job_id for job in batch]
+    assert claimed == large
+    # A claim that ended for its size marks no kind as drained: none of these calls waited.
+    assert time.monotonic() - started < LONG.total_seconds() / 2
+
+
+async def test_small_payloads_do_not_end_a_claim(jobs: Operations, spec: jobs_helpers.MakeSpec, kind: str) -> None:
+    await jobs.submit_many([(ids.uuid7(), spec(payload={"n": n})) for n in range(100)])
+    assert len(await jobs_helpers.claim(jobs, kind)) == 100
+
+
+async def test_only_a_read_and_a_claim_return_a_large_payload(
+    jobs: Operations, large: list[UUID], spec: jobs_helpers.MakeSpec, kind: str
+) -> None:
+    job_id = large[0]
+    assert (await jobs.get(job_id, owner_id=None)).spec.payload == LARGE
+    claimed = await jobs.claim(worker="w", kinds=[kind], limit=1)
+    assert claimed[0].spec.payload == LARGE
+    owner_id = claimed[0].spec.owner_id
+    page = await jobs.list_page(owner_id=owner_id, states=(), kinds=(), parent_id=None, page_size=100, page_token="")
+    finished = await jobs.finish(job_id, 1, domain.Completed())
+    for job in (*page.jobs, finished):
+        assert not job.has_payload
+        assert not convert.job_to_proto(job).spec.HasField("payload")
+    for event in (await jobs.list_events(owner_id, after=0, limit=100))[0]:
+        assert not job_events_pb2.JobEvent.FromString(event).job.spec.HasField("payload")
+
+
+async def test_small_payloads_are_in_lists_and_events(jobs: Operations, submitted: jobs_helpers.Submit) -> None:
+    job = await submitted(payload={"n": 1})
+    ((event,), _) = await jobs.list_events(job.spec.owner_id, after=0, limit=100)
+    assert job_events_pb2.JobEvent.FromString(event).job.spec.payload["n"] == 1
+
+
+async def test_undo_of_a_job_with_a_large_payload_receives_it(
+    jobs: Operations, spec: jobs_helpers.MakeSpec, kind: str
+) -> None:
+    job_id = ids.uuid7()
+    await jobs.submit(job_id, spec(payload=LARGE, has_undo=True))
+    await jobs_helpers.claim_one(jobs, kind)
+    await jobs.cancel(job_id, owner_id=None, reason="requested")
+    await jobs.finish(job_id, 1, domain.Cancelled(reason="requested"))
+    (undo,) = await jobs.claim(worker="w", kinds=[kind + domain.UNDO], limit=1)
+    assert undo.spec.payload["payload"] == LARGE
+
+
+async def test_repeated_submit_with_a_large_payload_returns_the_stored_job(
+    jobs: Operations, spec: jobs_helpers.MakeSpec
+) -> None:
+    job_id = ids.uuid7()
+    same = spec(payload=LARGE)
+    assert (await jobs.submit(job_id, same))[1]
+    assert not (await jobs.submit(job_id, same))[1]
+
+
+async def test_checkpoints_of_a_job_are_bounded_by_bytes(
+    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
+) -> None:
+    job = await submitted()
+    await jobs_helpers.claim_one(jobs, kind)
+    value = "x" * (64 * 1024 - 2)
+    fits = checkpoints.MAX_BYTES // (64 * 1024)
+    for number in range(fits):
+        await jobs.save_checkpoint(job.job_id, 1, f"n{number}", value)
+    await jobs.save_checkpoint(job.job_id, 1, "n0", value)
+    with pytest.raises(errors.ResourceExhausted) as caught:
+        await jobs.save_checkpoint(job.job_id, 1, "one more", 1)
+    assert caught.value.code == "checkpoints_too_large"
+    await jobs.save_checkpoint(job.job_id, 1, "n0", 1)
+    await jobs.save_checkpoint(job.job_id, 1, "one more", 1)
+    assert len(await jobs.get_checkpoints(job.job_id, 1)) == fits + 1
+
+
+async def test_progress_reads_no_payload(jobs: Operations, large: list[UUID], kind: str) -> None:
+    await jobs.claim(worker="w", kinds=[kind], limit=1)
+    async with jobs.engine.begin() as conn:
+        job = await storage.set_progress(conn, large[0], 1, domain.Progress(done=1, total=2))
+    assert job
+    assert not job.has_payload
