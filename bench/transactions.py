@@ -1,0 +1,99 @@
+"""`python -m bench.transactions`: processor time of a small transaction, by the ways to run it."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+import psycopg
+import sqlalchemy as sa
+import uvloop
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from bench import cpu
+from chassis import postgres
+from chassis.prepared import Prepared
+from dev.embedded.postgres import Postgres
+
+ROUNDS = {50.0: 300, 0.0: 2000}
+"""Transactions per second (0: one after the other), and how many."""
+WARM_UP = 20
+_TABLES = "CREATE TABLE counters (id int PRIMARY KEY, value int); CREATE TABLE log (value int, payload bytea)"
+_COUNT = Prepared(sa.text("UPDATE counters SET value = value + 1 WHERE id = :id RETURNING value"))
+_LOG = Prepared(sa.text("INSERT INTO log (value, payload) VALUES (:value, :payload)"))
+_BOTH = Prepared(
+    sa.text("""
+WITH counted AS (UPDATE counters SET value = value + 1 WHERE id = :id RETURNING value)
+INSERT INTO log (value, payload) SELECT value, CAST(:payload AS bytea) FROM counted
+""")
+)
+_PAYLOAD = b"x" * 700
+
+
+def ways(engine: AsyncEngine, driver: psycopg.AsyncConnection) -> Mapping[str, Callable[[int], Awaitable[object]]]:
+    """Return the ways to count and log in one transaction. `driver` is in autocommit mode."""
+
+    async def pooled(number: int) -> None:
+        async with engine.begin() as conn:
+            ((value,),) = await _COUNT.execute(conn, {"id": number})
+            await _LOG.execute(conn, {"value": value, "payload": _PAYLOAD})
+
+    async def statements(number: int) -> None:
+        await driver.execute("BEGIN", prepare=True)
+        cursor = await driver.execute(_COUNT.sql, {"id": number}, prepare=True)
+        ((value,),) = await cursor.fetchall()
+        await driver.execute(_LOG.sql, {"value": value, "payload": _PAYLOAD}, prepare=True)
+        await driver.execute("COMMIT", prepare=True)
+
+    async def pipelined(number: int) -> None:
+        async with driver.pipeline():
+            await statements(number)
+
+    async def single(number: int) -> None:
+        await driver.execute(_BOTH.sql, {"id": number, "payload": _PAYLOAD}, prepare=True)
+
+    return {
+        "SQLAlchemy's pool and transaction": pooled,
+        "psycopg": statements,
+        "psycopg, pipelined": pipelined,
+        "psycopg, one statement": single,
+    }
+
+
+async def measure(server: Postgres) -> None:
+    """Measure every way and print one line for each."""
+    engine = postgres.engine(server.url, name="bench")
+    async with await psycopg.AsyncConnection.connect(server.url, autocommit=True) as driver:
+        await driver.execute(_TABLES)
+        await driver.execute("INSERT INTO counters SELECT id, 0 FROM generate_series(0, 99) id")
+        for rate, count in ROUNDS.items():
+            print(f"{f'{rate:.0f} per second' if rate else 'one after the other'}, ms of processor: client, PostgreSQL")
+            for name, run in ways(engine, driver).items():
+                for number in range(WARM_UP):
+                    await run(number)
+                client, database = time.process_time(), cpu.taken(cpu.tree(server.pid))
+                for number in range(count):
+                    await run(number % 100)
+                    if rate:
+                        await asyncio.sleep(1 / rate)
+                client, database = time.process_time() - client, cpu.taken(cpu.tree(server.pid)) - database
+                print(f"  {name:34} {client * 1000 / count:6.2f} {database * 1000 / count:6.2f}")
+    await engine.dispose()
+
+
+def main() -> None:
+    """Measure on a server of its own."""
+    with tempfile.TemporaryDirectory(prefix="repruv-bench-") as directory:
+        server = Postgres(Path(directory) / "postgres", password="bench")  # noqa: S106 - a server of this run
+        server.start()
+        try:
+            uvloop.run(measure(server))
+        finally:
+            server.stop()
+
+
+if __name__ == "__main__":
+    main()
