@@ -1,4 +1,4 @@
-# The commands of a developer. Each target creates the virtual environment first, once.
+# Developer commands. Each target creates the virtual environment first, once.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
@@ -13,8 +13,10 @@ export PYTHONPATH := $(CURDIR):$(CURDIR)/protos/gen
 
 .PHONY: help up demo admin test screenshots chaos fuzz postgres containers check format protos bench bench-jobs bench-pages bench-stream lighthouse soak lock clean reset
 
+### Run
+
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^### / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: $(INSTALLED) ## Start everything on http://127.0.0.1:8080 (GATEWAY_PORT=… SCALE="demo-worker=2")
 	@$(BIN)/python -m dev up
@@ -25,24 +27,14 @@ demo: $(INSTALLED) ## Run the main job in this terminal, against the running sys
 admin: $(INSTALLED) ## Inspect and control the job engine of the running system (ARGS="list --state failed"; ARGS=--help)
 	@$(BIN)/python -m dev admin $(ARGS)
 
+reset: $(INSTALLED) ## Delete all local data, after asking
+	@$(BIN)/python -m dev reset
+
+### Develop
+
 test: $(INSTALLED) ## Run the tests (ARGS="tests/unit -k name")
 	@tests/browser/install
 	@PYTEST="$(BIN)/python -m pytest" tests/run $(ARGS)
-
-screenshots: $(INSTALLED) ## Update the README's pictures from the running system (GATEWAY_PORT=…)
-	$(BIN)/python -m tests.browser.screenshots
-
-chaos: $(INSTALLED) ## Disturb a system at random (CHAOS_SECONDS=60 CHAOS_SEED=…)
-	$(BIN)/python -m pytest tests/chaos -s $(ARGS)
-
-fuzz: $(INSTALLED) ## Fuzz the API from its OpenAPI document (FUZZ_EXAMPLES=50)
-	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-50} $(BIN)/python -m pytest tests/security/test_openapi.py $(ARGS)
-
-postgres: $(INSTALLED) ## Check that PostgreSQL accepts only encrypted connections, with the PostgreSQL of this system
-	$(BIN)/python -m pytest tests/system_postgres $(ARGS)
-
-containers: ## Test docker-compose.yml in real containers (COMPOSE="docker compose")
-	@COMPOSE="$(COMPOSE)" tests/containers/run
 
 check: $(INSTALLED) ## Lint, formatting, types, protos, generated stubs
 	$(BIN)/ruff check .
@@ -60,38 +52,54 @@ protos: $(INSTALLED) ## Generate the stubs in protos/gen and the TypeScript type
 	$(BIN)/python protos/generate.py
 	$(BIN)/python -m gateway.generate_types
 
-bench: $(INSTALLED) ## Run the benchmarks (ARGS=…)
-	$(BIN)/python -m bench $(ARGS)
-
-bench-jobs: $(INSTALLED) ## Compare the job engine with its peers (ARGS="--sustain 60 --history 5000000")
-	$(BIN)/python -m bench.jobs $(ARGS)
-
-bench-pages: $(INSTALLED) ## Measure the pages as browsers see them (ARGS="dashboard --loads 30")
-	@tests/browser/install
-	@$(BIN)/python -m bench.pages $(ARGS)
-
-bench-stream: $(INSTALLED) ## Compare event streams with their peers (ARGS="--only repruv")
-	$(BIN)/python -m bench.stream $(ARGS)
-
-lighthouse: $(INSTALLED) ## Run Lighthouse on every page, about ten minutes (ARGS="dashboard --preset mobile")
-	@tests/browser/install
-	@$(BIN)/python -m bench.lighthouse $(ARGS)
-
-soak: $(INSTALLED) ## Open and close streams for minutes and check for leaks and lost events (ARGS="--minutes 30")
-	$(BIN)/python -m bench.stream.soak $(ARGS)
-
 lock: .venv-bootstrap/uv-$(UV_VERSION) ## Resolve requirements/*.in, and those of the benchmarks' peers, into *.txt
 	cd requirements && $(lock_with) dev.in -o dev.txt
 	cd requirements && for name in auth demo jobs gateway provision; do $(lock_with) -c dev.txt $$name.in -o $$name.txt || exit 1; done
 	for peers in bench/jobs/peers bench/stream/peers bench/monolith; do ( cd $$peers && for name in *.in; do $(lock_with) --no-emit-index-url $$name -o $${name%.in}.txt || exit 1; done ) || exit 1; done
 lock_with = $(CURDIR)/.venv-bootstrap/bin/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes
 
+screenshots: $(INSTALLED) ## Update the README's pictures from the running system (GATEWAY_PORT=…)
+	$(BIN)/python -m tests.browser.screenshots
+
 clean: ## Delete the virtual environment and all caches; data stays
 	rm -rf .venv .venv-bootstrap .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-reset: $(INSTALLED) ## Delete all local data, after asking
-	@$(BIN)/python -m dev reset
+### Slow tests
+
+chaos: $(INSTALLED) ## Disturb a system at random (CHAOS_SECONDS=60 CHAOS_SEED=…)
+	$(BIN)/python -m pytest tests/chaos -s $(ARGS)
+
+fuzz: $(INSTALLED) ## Fuzz the API from its OpenAPI document (FUZZ_EXAMPLES=50)
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-50} $(BIN)/python -m pytest tests/security/test_openapi.py $(ARGS)
+
+postgres: $(INSTALLED) ## Check that PostgreSQL accepts only encrypted connections, with the PostgreSQL of this system
+	$(BIN)/python -m pytest tests/system_postgres $(ARGS)
+
+containers: ## Test docker-compose.yml in real containers (COMPOSE="docker compose")
+	@COMPOSE="$(COMPOSE)" tests/containers/run
+
+soak: $(INSTALLED) ## Open and close streams for minutes and check for leaks and lost events (ARGS="--minutes 30")
+	$(BIN)/python -m bench.stream.soak $(ARGS)
+
+### Benchmarks
+
+bench: $(INSTALLED) ## Run the benchmarks (ARGS=…)
+	$(BIN)/python -m bench $(ARGS)
+
+bench-jobs: $(INSTALLED) ## Compare the job engine with its peers (ARGS="--sustain 60 --history 5000000")
+	$(BIN)/python -m bench.jobs $(ARGS)
+
+bench-stream: $(INSTALLED) ## Compare event streams with their peers (ARGS="--only repruv")
+	$(BIN)/python -m bench.stream $(ARGS)
+
+bench-pages: $(INSTALLED) ## Measure the pages as browsers see them (ARGS="dashboard --loads 30")
+	@tests/browser/install
+	@$(BIN)/python -m bench.pages $(ARGS)
+
+lighthouse: $(INSTALLED) ## Run Lighthouse on every page, about ten minutes (ARGS="dashboard --preset mobile")
+	@tests/browser/install
+	@$(BIN)/python -m bench.lighthouse $(ARGS)
 
 # Debian's python3 comes without ensurepip; there a pinned virtualenv replaces it.
 $(INSTALLED): requirements/dev.txt

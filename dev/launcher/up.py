@@ -45,7 +45,8 @@ def _run(stack: Stack, log: Log) -> int:
         log(LAUNCHER, str(error))
         return 1
     try:
-        log(LAUNCHER, f"Repruv is up at {os.environ.get('PUBLIC_URL') or stack.url}")
+        for line in _next_steps(os.environ.get("PUBLIC_URL") or stack.url):
+            log(LAUNCHER, line)
         while not stop_requested.is_set():
             time.sleep(GLANCE_SECONDS)
         log(LAUNCHER, "stopping; Ctrl-C again to hasten")
@@ -53,6 +54,23 @@ def _run(stack: Stack, log: Log) -> int:
         stack.stop()
     log(LAUNCHER, "stopped")
     return 0
+
+
+def _next_steps(url: str) -> list[str]:
+    """Return what to do with the running system, a line each."""
+    admin = os.environ.get("ADMIN_EMAIL") if os.environ.get("ADMIN_PASSWORD") else ""
+    emails = os.environ.get("EMAIL_URL", "folder:/tmp/repruv-mails")
+    return [
+        f"Repruv is up at {url}",
+        f"  register an account    {url}/register, then enable demo mode",
+        "  or in a terminal       make demo",
+        f"  administration         {url}/admin as {admin}"
+        if admin
+        else "  administration         ADMIN_EMAIL=… ADMIN_PASSWORD=… make up, then /admin; or make admin",
+        f"  emails                 {emails}",
+        f"  API documentation      {url}/docs",
+        "  stop                   Ctrl-C; data stays in .data",
+    ]
 
 
 def _handle_signals(stack: Stack) -> subprocesses.Flag:
