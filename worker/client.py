@@ -87,7 +87,14 @@ class JobsClient:
 
     async def submit_request(self, request: jobs_service_pb2.SubmitJobRequest) -> job_pb2.Job:
         """Submit a job within 1 s, for callers that repeat it later. A repeated `job_id` is not an error."""
-        response = await self._request_once(self._stub.SubmitJob, request, SUBMIT_TIMEOUT)
+        response = await self._call.hedged(
+            self._stub.SubmitJob,
+            request,
+            timeout=SUBMIT_TIMEOUT,
+            hedge_seconds=SUBMIT_TIMEOUT / 2,
+            user_token="",
+            wait_for_ready=False,
+        )
         job: job_pb2.Job = response.job
         return job
 

@@ -75,6 +75,7 @@ class Caller:
         """`certificate` belongs to the same service as the signer, for code that opens channels for these calls."""
         self._signer = signer
         self.certificate = certificate
+        self._hedged_calls: set[asyncio.Task[Any]] = set()
 
     async def __call__(
         self,
@@ -105,6 +106,7 @@ class Caller:
         timeout: float,
         hedge_seconds: float,
         user_token: str | None = None,
+        wait_for_ready: bool = True,
     ) -> Response:
         """Call an idempotent `method`, and again every `hedge_seconds` on new connections until one call is answered.
 
@@ -116,8 +118,12 @@ class Caller:
         while (left := ends_at - loop.time()) > 0:
             if calls and isinstance(method, renewing.Method):
                 method.renew()
-            call = asyncio.create_task(self(method, request, timeout=timeout, user_token=user_token))
-            call.add_done_callback(_retrieve_error)
+            call = asyncio.create_task(
+                self(method, request, timeout=timeout, user_token=user_token, wait_for_ready=wait_for_ready)
+            )
+            # A call that nothing awaits any more needs a reference, and its error must be retrieved.
+            self._hedged_calls.add(call)
+            call.add_done_callback(self._on_hedged_call_done)
             calls.add(call)
             done, _ = await asyncio.wait(calls, timeout=min(hedge_seconds, left), return_when=asyncio.FIRST_COMPLETED)
             if done:
@@ -146,6 +152,11 @@ class Caller:
         finally:
             call.cancel()
 
+    def _on_hedged_call_done(self, call: asyncio.Task[Any]) -> None:
+        self._hedged_calls.discard(call)
+        if not call.cancelled():
+            call.exception()
+
     def _metadata(self, method: object, user_token: str | None) -> tuple[tuple[str, str], ...]:
         if not isinstance(method, renewing.Method):
             raise TypeError("the rpc does not belong to a channel of this module")
@@ -158,12 +169,6 @@ class Caller:
         if request_id := logs.request_id.get():
             sent.append((metadata.REQUEST_ID, request_id))
         return tuple(sent)
-
-
-def _retrieve_error(call: asyncio.Task[Any]) -> None:
-    """Mark the error of a call that nothing awaits any more as retrieved."""
-    if not call.cancelled():
-        call.exception()
 
 
 def _error(error: grpc.aio.AioRpcError) -> errors.Error:
