@@ -35,7 +35,8 @@ def engine(
     url: str,
     *,
     name: str,
-    pool_size: int = 10,
+    pool_size: int = 20,
+    autocommit_size: int | None = None,
     certificate: tls.Certificate | None = None,
     lock_seconds: float = LOCK_SECONDS,
     idle_seconds: float = IDLE_SECONDS,
@@ -45,13 +46,19 @@ def engine(
     With `certificate` connections are encrypted and the server must be the one that the URL names,
     unless the URL says otherwise (`sslmode`). The files are read for each connection, and none gets older than ten minutes.
 
-    It has a twin for `autocommit` with its own pool of the same size; both are disposed of together.
+    It has a twin for `autocommit`; both are disposed of together. Of the `pool_size` connections of both, the twin has
+    `autocommit_size`, by default half.
     """
+    if autocommit_size is None:
+        autocommit_size = pool_size // 2
     url = database_url.protect(url, certificate)
     settings = _SERVER_SETTINGS.format(lock=lock_seconds * 1_000, idle=idle_seconds * 1_000)
     made, twin = (
-        _engine(url, name=name, pool_size=pool_size, settings=settings, **options)
-        for options in ({}, {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True})
+        _engine(url, name=name, pool_size=size, settings=settings, **options)
+        for size, options in (
+            (pool_size - autocommit_size, {}),
+            (autocommit_size, {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}),
+        )
     )
     _autocommit_twins[made] = twin
     event.listen(made.sync_engine, "engine_disposed", lambda _: twin.sync_engine.dispose())

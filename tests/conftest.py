@@ -60,7 +60,7 @@ async def database(database_url: Callable[[str], str]) -> AsyncIterator[Callable
 
     def engine(service: str) -> AsyncEngine:
         if service not in made:
-            made[service] = postgres.engine(database_url(service), name=f"test-{service}", pool_size=20)
+            made[service] = postgres.engine(database_url(service), name=f"test-{service}", pool_size=40)
         return made[service]
 
     yield engine

@@ -22,6 +22,7 @@ PING_SECONDS = 15.0
 MAX_AGE_SECONDS = 600.0
 MAX_TRANSITIONS = 256
 MAX_PROGRESS = 128
+MAX_QUEUED_BYTES = 1 << 20
 RECHECK_SECONDS = 5.0
 SEND_TIMEOUT = 5.0
 """How long a reader may accept nothing before it is cut off."""
@@ -52,6 +53,7 @@ class Connection:
         "_has_ended",
         "_ping_at",
         "_queue",
+        "_queued_bytes",
         "_queued_transitions",
         "_sink",
         "_stuck_at",
@@ -77,6 +79,7 @@ class Connection:
         self._validator = validator
         self._queue: dict[str, Frame] = {}
         self._queued_transitions = 0
+        self._queued_bytes = 0
         self._sink: raw_connection.Sink | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._checking: asyncio.Task[None] | None = None
@@ -114,10 +117,12 @@ class Connection:
             if queued.version >= frame.version:
                 return
             metrics.STREAM_COALESCED.inc()
+            self._queued_bytes -= len(queued.data)
         elif frame.job_id and len(self._queue) - self._queued_transitions >= MAX_PROGRESS:
             return
         self._queue[frame.key] = frame
-        if self._queued_transitions > MAX_TRANSITIONS:
+        self._queued_bytes += len(frame.data)
+        if self._queued_transitions > MAX_TRANSITIONS or self._queued_bytes > MAX_QUEUED_BYTES:
             self.restart("too_slow", frame.sequence)
             self.close("too_slow")
         elif self.job_id and frame.is_final:
@@ -128,7 +133,7 @@ class Connection:
     def restart(self, reason: str, sequence: int) -> None:
         """Replace the queue by a `reset`: the reader fetches everything again, and events after `sequence` follow."""
         self._queue.clear()
-        self._queued_transitions = 0
+        self._queued_transitions = self._queued_bytes = 0
         data = frames.encode("reset", {"reason": reason}, sequence=sequence)
         self._queue["reset"] = Frame(event="reset", data=data, version=0)
         self._flush()
@@ -209,7 +214,7 @@ class Connection:
     def _take(self) -> bytes:
         queued = list(self._queue.values())
         self._queue.clear()
-        self._queued_transitions = 0
+        self._queued_transitions = self._queued_bytes = 0
         for frame in queued:
             metrics.sent(frame.event)
         return queued[0].data if len(queued) == 1 else b"".join(frame.data for frame in queued)
@@ -217,6 +222,7 @@ class Connection:
     def _drop_older(self, frame: Frame) -> None:
         queued = self._queue.get(f"{frame.event} {frame.job_id}") if self._queue else None
         if queued is not None and queued.version <= frame.version:
+            self._queued_bytes -= len(queued.data)
             del self._queue[queued.key]
 
     # --- timer ---

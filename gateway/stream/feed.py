@@ -18,7 +18,8 @@ from repruv.jobs.v1 import job_events_pb2
 logger = logging.getLogger(__name__)
 
 RING = 64
-"""Transitions of an owner kept for replay, about 1 KiB each; older ones are read, many owners' in one call."""
+RING_BYTES = 128 << 10
+"""Transitions of an owner kept for replay, and their bytes; older ones are read, many owners' in one call."""
 
 
 class Feed:
@@ -32,6 +33,7 @@ class Feed:
         "_reader",
         "_recent",
         "_ring",
+        "_ring_bytes",
         "_snapshots",
         "_sources",
         "connections",
@@ -61,7 +63,8 @@ class Feed:
         self._recent = recent
         self._position: int | None = None
         self._highest_sequence = 0
-        self._ring: deque[frames.Frame] = deque(maxlen=RING)
+        self._ring: deque[frames.Frame] = deque()
+        self._ring_bytes = 0
         self._catching_up: asyncio.Task[None] | None = None
         self._priming = asyncio.Lock()
 
@@ -83,7 +86,8 @@ class Feed:
         async with self._priming:
             if self._position is None:
                 position = await self._reader.position(self.owner_id)
-                self._ring.extend(map(self.transition_frame, self._recent.up_to(self.owner_id, position)[-RING:]))
+                for event in self._recent.up_to(self.owner_id, position)[-RING:]:
+                    self._remember(self.transition_frame(event))
                 self._position = position
                 for event in self._recent.after(self.owner_id, position):
                     self._accept(event)
@@ -143,6 +147,7 @@ class Feed:
         latest = await self._reader.position(self.owner_id)
         self._position = self._highest_sequence = latest
         self._ring.clear()
+        self._ring_bytes = 0
         self._recent.clear()
         for each in self._snapshots.values():
             each.clear()
@@ -185,8 +190,14 @@ class Feed:
             if job.spec.kind in latest.source.job_kinds:
                 latest.expect_change(job)
         frame = self.transition_frame(event)
-        self._ring.append(frame)
+        self._remember(frame)
         self._send(frame)
+
+    def _remember(self, frame: frames.Frame) -> None:
+        self._ring.append(frame)
+        self._ring_bytes += len(frame.data)
+        while len(self._ring) > RING or self._ring_bytes > RING_BYTES:
+            self._ring_bytes -= len(self._ring.popleft().data)
 
     def _send(self, frame: frames.Frame) -> None:
         for stream in self.connections:

@@ -8,26 +8,32 @@ from collections.abc import Sequence
 from repruv.jobs.v1 import job_events_pb2
 
 MAX_EVENTS = 20_000
+MAX_BYTES = 32 << 20
+"""Encoded. An event carries a job with its payload and result, 32 KiB and more."""
 
 
 class RecentEvents:
     """A bounded ring of events as NATS delivers them: repeated, in any order, with gaps."""
 
-    def __init__(self, limit: int = MAX_EVENTS) -> None:
+    def __init__(self, limit: int = MAX_EVENTS, max_bytes: int = MAX_BYTES) -> None:
         self._limit = limit
-        self._order: deque[tuple[str, int]] = deque()
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._order: deque[tuple[str, int, int]] = deque()
         self._by_owner: dict[str, dict[int, job_events_pb2.JobEvent]] = {}
 
     def note(self, event: job_events_pb2.JobEvent) -> None:
-        """Keep an event; beyond the limit the oldest is dropped."""
+        """Keep an event; beyond a limit the oldest ones are dropped."""
         events = self._by_owner.setdefault(event.owner_id, {})
-        is_repeated = event.sequence in events
-        events[event.sequence] = event
-        if is_repeated:
+        if event.sequence in events:
             return
-        self._order.append((event.owner_id, event.sequence))
-        if len(self._order) > self._limit:
-            owner_id, sequence = self._order.popleft()
+        events[event.sequence] = event
+        size = event.ByteSize()
+        self._bytes += size
+        self._order.append((event.owner_id, event.sequence, size))
+        while len(self._order) > self._limit or self._bytes > self._max_bytes:
+            owner_id, sequence, size = self._order.popleft()
+            self._bytes -= size
             del self._by_owner[owner_id][sequence]
             if not self._by_owner[owner_id]:
                 del self._by_owner[owner_id]
@@ -52,3 +58,4 @@ class RecentEvents:
         """Drop all events, which may belong to another history."""
         self._by_owner.clear()
         self._order.clear()
+        self._bytes = 0

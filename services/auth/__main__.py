@@ -138,7 +138,11 @@ async def work(
     """Run jobs until `stop` is set. Users may connect `offered` platforms; tokens of `withdrawn` ones are revoked."""
     certificate = config.certificate
     engine = postgres.engine(
-        config.database_url, name="auth-worker", pool_size=config.worker_concurrency + 4, certificate=certificate
+        config.database_url,
+        name="auth-worker",
+        pool_size=config.worker_concurrency + 4,
+        autocommit_size=2,
+        certificate=certificate,
     )
     nats = bus.Bus(config.nats_url, name="auth-worker", certificate=certificate)
     channel = worker.client.channel(config.jobs_target, certificate)

@@ -32,7 +32,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 async def serve(config: Settings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set."""
     certificate = config.certificate
-    engine = postgres.engine(config.database_url, name="demo", pool_size=20, certificate=certificate)
+    engine = postgres.engine(config.database_url, name="demo", certificate=certificate)
     nats = bus.Bus(config.nats_url, name="demo", certificate=certificate, translate=postgres.translate)
     nats.owns_stream("demo")
     # No retries here: an rpc waits for each call, and the outbox repeats submits.
@@ -90,7 +90,11 @@ async def work(config: WorkerSettings, stop: asyncio.Event) -> None:
     """Run jobs until `stop` is set."""
     certificate = config.certificate
     engine = postgres.engine(
-        config.database_url, name="demo-worker", pool_size=config.worker_concurrency + 4, certificate=certificate
+        config.database_url,
+        name="demo-worker",
+        pool_size=config.worker_concurrency + 4,
+        autocommit_size=2,
+        certificate=certificate,
     )
     nats = bus.Bus(config.nats_url, name="demo-worker", certificate=certificate)
     channel = worker.client.channel(config.jobs_target, certificate)

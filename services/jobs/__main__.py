@@ -15,6 +15,7 @@ from chassis import bus, identity, outbox, postgres, process, run
 from chassis.rpc import client, server
 from repruv.jobs.v1 import admin_service_pb2_grpc, jobs_service_pb2_grpc
 from services.jobs import (
+    backlog,
     handlers,
     maintenance,
     metrics,
@@ -45,7 +46,8 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     engine = postgres.engine(
         config.database_url,
         name="jobs",
-        pool_size=20,
+        pool_size=30,
+        autocommit_size=10,
         certificate=certificate,
         lock_seconds=operations.LOCK_SECONDS,
         idle_seconds=operations.IDLE_SECONDS,
@@ -84,6 +86,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
         background.start("rescuer", rescuer.Rescuer(tasks).run)
         background.start("reconciler", loops.run)
         background.start("fire", repeating.run)
+        background.start("backlog", partial(run.every, backlog.MEASURE_SECONDS, jobs.backlog.measure))
         background.start("tidy", partial(run.every, reconciler.TIDY_SECONDS, loops.tidy))
         background.start("overrun", partial(run.every, reconciler.OVERRUN_SECONDS, loops.end_overrun))
         if config.jobs_metrics_address:

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chassis import batching, bus, errors, outbox, paging, postgres
 from repruv.jobs.v1 import job_events_pb2
 from services.jobs import (
+    backlog,
     broadcast,
     checkpoints,
     domain,
@@ -72,6 +73,7 @@ class Operations:
         self._broadcaster = broadcast.Broadcaster(nats)
         self.waiters = waiters.Waiters(self._broadcaster.send)
         self.long_poll = long_poll.LongPoll(self.waiters, self.kinds, claim=self.claim, finish_many=self.finish_many)
+        self.backlog = backlog.Backlog(engine)
         self.claimed_ranks = fair_ranks.ClaimedRanks()
         self.changed = asyncio.Event()
         """Set when this replica has delayed a job or given it a deadline: the next due time may be sooner."""
@@ -115,12 +117,33 @@ class Operations:
             self._broadcaster.progress(job)
 
     async def submit(self, job_id: UUID, spec: domain.Spec) -> tuple[Job, bool]:
-        """Store a job; return it and whether it is new. Raises `AlreadyExists` for a known id with another spec."""
+        """Store a job; return it and whether it is new. Raises `AlreadyExists` for a known id with another spec, `queue_full`."""
+        if refusal := self.backlog.refusal(spec):
+            result = await self._submit_known((job_id, spec), refusal)
+            if isinstance(result, errors.Error):
+                raise result
+            return result
         return await self._submits((job_id, spec))
 
     async def submit_many(self, submits: Sequence[tuple[UUID, domain.Spec]]) -> Sequence[SubmitResult]:
         """Store jobs in one transaction; return for each the result of `submit`, or its error."""
-        return await self._submit_batch(submits)
+        refusals = {position: self.backlog.refusal(spec) for position, (_, spec) in enumerate(submits)}
+        if not any(refusals.values()):
+            return await self._submit_batch(submits)
+        results: dict[int, SubmitResult] = {}
+        admitted = [position for position in refusals if not refusals[position]]
+        if admitted:
+            stored = await self._submit_batch([submits[position] for position in admitted])
+            results |= zip(admitted, stored, strict=True)
+        for position, refusal in refusals.items():
+            if refusal:
+                results[position] = await self._submit_known(submits[position], refusal)
+        return [results[position] for position in refusals]
+
+    async def _submit_known(self, item: tuple[UUID, domain.Spec], refusal: errors.Error) -> SubmitResult:
+        """Submit again a job that is stored already; refuse another one."""
+        is_known = item[0] in await self.get_many([item[0]])
+        return (await self._submit_batch([item]))[0] if is_known else refusal
 
     async def get(self, job_id: UUID, *, owner_id: UUID | None) -> Job:
         """Return a job. Raises `NotFound`, also for a job of another owner than `owner_id`."""
@@ -166,7 +189,7 @@ class Operations:
     async def history(
         self, job_id: UUID, *, owner_id: UUID | None
     ) -> tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]:
-        """Return the attempts and the transitions of a job, oldest first."""
+        """Return the newest attempts and transitions of a job, oldest first."""
         async with self._single.connect() as conn:
             _owned(await storage.get_job(conn, job_id), owner_id)
             return await storage.list_attempts(conn, job_id), await storage.list_transitions(conn, job_id)

@@ -16,6 +16,9 @@ from services.jobs import domain, mapping, statements
 from services.jobs.domain import Action, Job, State
 from services.jobs.schema import attempts, job_events, jobs
 
+HISTORY = 1_000
+"""Attempts and transitions of a job that are returned: a job that snoozes for days has tens of thousands."""
+
 Attempts = Sequence[tuple[UUID, int]]
 
 
@@ -133,15 +136,16 @@ async def count_children(
 
 async def list_jobs(conn: AsyncConnection, **filters: Unpack[Filters]) -> list[Job]:
     """Return jobs, newest first by the time in their ids."""
-    return await _built_jobs(conn, _listed(sa.select(*_LIGHT), filters))
+    return await _built_jobs(conn, listed(sa.select(*_LIGHT), filters))
 
 
 async def list_job_ids(conn: AsyncConnection, **filters: Unpack[Filters]) -> list[UUID]:
     """Return the ids of the jobs that `list_jobs` returns."""
-    return list((await conn.execute(_listed(sa.select(jobs.c.job_id), filters))).scalars())
+    return list((await conn.execute(listed(sa.select(jobs.c.job_id), filters))).scalars())
 
 
-def _listed(statement: sa.Select[Any], filters: Filters) -> sa.Select[Any]:
+def listed(statement: sa.Select[Any], filters: Filters) -> sa.Select[Any]:
+    """Return the statement restricted to the jobs of a list, in its order."""
     statement = statement.order_by(jobs.c.job_id.desc()).limit(filters["limit"])
     if owner_id := filters["owner_id"]:
         statement = statement.where(jobs.c.owner_id == owner_id)
@@ -160,16 +164,16 @@ def _listed(statement: sa.Select[Any], filters: Filters) -> sa.Select[Any]:
 
 
 async def list_attempts(conn: AsyncConnection, job_id: UUID) -> Sequence[Mapping[str, Any]]:
-    """Return the attempts of a job, oldest first."""
-    statement = sa.select(attempts).where(attempts.c.job_id == job_id).order_by(attempts.c.attempt)
-    return [dict(row) for row in (await conn.execute(statement)).mappings()]
+    """Return the newest `HISTORY` attempts of a job, oldest first."""
+    statement = sa.select(attempts).where(attempts.c.job_id == job_id).order_by(attempts.c.attempt.desc())
+    return [dict(row) for row in (await conn.execute(statement.limit(HISTORY))).mappings()][::-1]
 
 
 async def list_transitions(conn: AsyncConnection, job_id: UUID) -> Sequence[Mapping[str, Any]]:
-    """Return the transitions of a job, oldest first."""
+    """Return the newest `HISTORY` transitions of a job, oldest first."""
     columns = [column for column in job_events.c if column is not job_events.c.event]
-    statement = sa.select(*columns).where(job_events.c.job_id == job_id).order_by(job_events.c.sequence)
-    return [dict(row) for row in (await conn.execute(statement)).mappings()]
+    statement = sa.select(*columns).where(job_events.c.job_id == job_id).order_by(job_events.c.sequence.desc())
+    return [dict(row) for row in (await conn.execute(statement.limit(HISTORY))).mappings()][::-1]
 
 
 async def lock_limits(conn: AsyncConnection, kinds: Collection[str]) -> Sequence[Mapping[str, Any]]:

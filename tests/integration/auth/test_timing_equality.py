@@ -70,7 +70,7 @@ class Work:
 @pytest.fixture
 async def work(context: Context, database_url: Callable[[str], str]) -> AsyncIterator[Work]:
     """Yield a context whose work is recorded; the relay uses another engine."""
-    engine = postgres.engine(database_url("auth"), name="test-auth-work", pool_size=2)
+    engine = postgres.engine(database_url("auth"), name="test-auth-work", pool_size=4)
     passwords = Counted()
     changed = replace(context, engine=engine, passwords=passwords, is_registration_open=False)
     yield Work(context=changed, passwords=passwords)

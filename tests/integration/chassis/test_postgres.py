@@ -21,7 +21,7 @@ CANCELLATIONS = 200
 @pytest.fixture
 async def engine(database_url: Callable[[str], str]) -> AsyncIterator[AsyncEngine]:
     """A separate engine."""
-    made = postgres.engine(database_url("jobs"), name="test-postgres", pool_size=2)
+    made = postgres.engine(database_url("jobs"), name="test-postgres", pool_size=4)
     yield made
     await made.dispose()
 
@@ -63,6 +63,15 @@ async def test_connection_closed_by_the_server_is_replaced(
     async with database("jobs").begin() as conn:
         assert set((await conn.execute(end)).scalars()) == {True}
     await use(engine)
+
+
+async def test_engine_and_its_twin_share_the_connections(
+    engine: AsyncEngine, database: Callable[[str], AsyncEngine]
+) -> None:
+    await asyncio.gather(*(use(engine) for use in (in_transaction, by_itself) for _ in range(20)))
+    count = sa.text("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'test-postgres'")
+    async with database("jobs").connect() as conn:
+        assert await conn.scalar(count) == 4
 
 
 async def test_unreachable_database_is_unavailable() -> None:

@@ -41,7 +41,7 @@ def quiet_url(provisioned: EmbeddedServers) -> str:
 async def jobs_engine(quiet_url: str) -> AsyncIterator[AsyncEngine]:
     """Yield an engine of that database."""
     engine = postgres.engine(
-        quiet_url, name="test-lifecycle", pool_size=20, lock_seconds=operations.LOCK_SECONDS, idle_seconds=10.0
+        quiet_url, name="test-lifecycle", pool_size=40, lock_seconds=operations.LOCK_SECONDS, idle_seconds=10.0
     )
     yield engine
     await engine.dispose()
@@ -57,7 +57,7 @@ def jobs(jobs_engine: AsyncEngine, nats_url: str) -> operations.Operations:
 @pytest.fixture
 async def replica(quiet_url: str, nats_url: str) -> AsyncIterator[operations.Operations]:
     """Yield a second replica, which shares only the database with `jobs`."""
-    engine = postgres.engine(quiet_url, name="test-replica", pool_size=20)
+    engine = postgres.engine(quiet_url, name="test-replica", pool_size=40)
     relay = outbox.Relay(engine, schema.outbox, {})
     yield operations.Operations(engine, relay, bus.Bus(nats_url, name="replica"), lease=LEASE)
     await engine.dispose()
@@ -112,7 +112,7 @@ def callers(jobs: operations.Operations, eventually: Eventually) -> Callers:
 @pytest.fixture
 async def linked_replicas(quiet_url: str, nats_url: str, eventually: Eventually) -> AsyncIterator[list[Callers]]:
     """Yield two replicas that receive each other's wake-ups."""
-    engine = postgres.engine(quiet_url, name="test-heard", pool_size=10)
+    engine = postgres.engine(quiet_url, name="test-heard")
     found, connected = [], []
     async with run.Background() as background:
         for name in ("one", "other"):

@@ -6,11 +6,12 @@ from uuid import UUID, uuid4
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors, paging
-from services.jobs import domain
+from services.jobs import domain, schema, storage
 from services.jobs.domain import State
 from services.jobs.operations import Operations
 from tests.integration.jobs import jobs_helpers
@@ -42,6 +43,59 @@ async def test_history_has_attempts_and_transitions(
     attempts, transitions = await jobs.history(job.job_id, owner_id=None)
     assert [(a["worker"], a["outcome"]) for a in attempts] == [("first", "failed"), ("second", "completed")]
     assert [t["state"] for t in transitions] == ["pending", "running", "retrying", "running", "completed"]
+
+
+async def test_history_is_bounded(jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit) -> None:
+    job = await submitted()
+    async with jobs_engine.begin() as conn:
+        await conn.execute(
+            sa.text("""
+                INSERT INTO jobs.attempts (job_id, attempt, worker) SELECT :job_id, n, 'w' FROM generate_series(1, 1100) n
+            """),
+            {"job_id": job.job_id},
+        )
+        await conn.execute(
+            sa.text("""
+                INSERT INTO jobs.job_events (owner_id, sequence, job_id, state, attempt, reason, event)
+                SELECT :owner_id, n, :job_id, 'running', 1, 'claimed', '' FROM generate_series(2, 1100) n
+            """),
+            {"job_id": job.job_id, "owner_id": job.spec.owner_id},
+        )
+    attempts, transitions = await jobs.history(job.job_id, owner_id=None)
+    assert [a["attempt"] for a in attempts] == list(range(101, 1_101))
+    assert [t["sequence"] for t in transitions] == list(range(101, 1_101))
+
+
+async def test_list_of_unfinished_jobs_does_not_read_finished_ones(
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, owner_id: UUID, kind: str
+) -> None:
+    """Every new event stream lists its owner's unfinished jobs."""
+    job = await submitted()
+    async with jobs_engine.begin() as conn:
+        await conn.execute(
+            sa.text("""
+                INSERT INTO jobs.jobs (job_id, owner_id, kind, payload, priority, budget, max_attempts, backoff, max_backoff,
+                    attempt_timeout, state, run_at, cancel_reason, finished_at)
+                SELECT gen_random_uuid(), :owner_id, :kind, '{}', 0, 3, 3, '1s', '60s', '600s', 'cancelled', now(), 'r', now()
+                FROM generate_series(1, 20000)
+            """),
+            {"owner_id": owner_id, "kind": kind},
+        )
+    filters = {"owner_id": owner_id, "states": set(State) - domain.TERMINAL, "kinds": [], "parent_id": None}
+    page = await jobs.list_page(page_size=100, page_token="", **filters)
+    assert [each.job_id for each in page.jobs] == [job.job_id]
+    async with jobs_engine.connect() as conn:
+        plan = await conn.scalar(explained(storage.Filters(before=None, limit=101, **filters)))
+    assert "jobs_unfinished" in str(plan)
+    async with jobs_engine.begin() as conn:
+        await conn.execute(sa.text("DELETE FROM jobs.jobs WHERE kind = :kind"), {"kind": kind})
+
+
+def explained(filters: storage.Filters) -> sa.TextClause:
+    """Return the statement that executes a list and returns its plan."""
+    statement = storage.listed(sa.select(schema.jobs), filters)
+    sql = statement.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True})
+    return sa.text(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}")
 
 
 async def test_pages_of_jobs_are_newest_first_and_complete(

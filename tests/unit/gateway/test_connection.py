@@ -114,6 +114,16 @@ async def test_a_reader_too_slow_is_reset(auth: Auth) -> None:
     assert await sent(stream) == frames.encode("reset", {"reason": "too_slow"}, sequence=last) + bye("too_slow")
 
 
+async def test_queue_of_large_frames_is_bounded(auth: Auth) -> None:
+    stream = await opened(auth)
+    large = b"x" * (connection.MAX_QUEUED_BYTES // 4)
+    for version in range(1, 20):
+        stream.send(Frame(event="job", data=large, version=version, job_id="replaced"))
+    for sequence in range(1, 6):
+        stream.send(Frame(event="job", data=large, version=sequence, sequence=sequence, job_id=str(sequence)))
+    assert (await sent(stream)).startswith(frames.encode("reset", {"reason": "too_slow"}, sequence=4))
+
+
 async def test_queued_progress_is_bounded(auth: Auth) -> None:
     stream = await opened(auth)
     for number in range(connection.MAX_PROGRESS * 2):

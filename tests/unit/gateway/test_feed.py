@@ -24,8 +24,13 @@ SOURCES = Sources(Jobs(None), (DEMO,))  # type: ignore[arg-type]
 PAGE = 3
 
 
-def event(sequence: int) -> job_events_pb2.JobEvent:
-    job = job_pb2.Job(job_id="j", version=sequence, state=job_pb2.JOB_STATE_RUNNING)
+def event(sequence: int, message: str = "") -> job_events_pb2.JobEvent:
+    job = job_pb2.Job(
+        job_id="j",
+        version=sequence,
+        state=job_pb2.JOB_STATE_FAILED if message else job_pb2.JOB_STATE_RUNNING,
+        error=job_pb2.JobError(code="c", message=message) if message else None,
+    )
     return job_events_pb2.JobEvent(owner_id=OWNER, sequence=sequence, job=job)
 
 
@@ -180,6 +185,14 @@ async def test_the_last_transitions_are_remembered(owner: feed.Feed, service: Jo
     assert [frame.sequence for frame in owner.since(feed.RING + 8)] == [feed.RING + 9, feed.RING + 10]
 
 
+async def test_bytes_of_remembered_transitions_are_bounded(owner: feed.Feed) -> None:
+    await owner.prime()
+    for sequence in range(1, 11):
+        owner.receive_transition(event(sequence, "x" * (feed.RING_BYTES // 5)))
+    assert owner.remembers(6)
+    assert not owner.remembers(5)
+
+
 async def test_only_newer_progress_is_sent(owner: feed.Feed, service: JobsService, reader: Reader) -> None:
     await owner.prime()
     receive(owner, service, 1)
@@ -230,6 +243,14 @@ async def test_recent_events_are_bounded_and_can_be_cleared(service: JobsService
     recent.note(event(1))
     assert [each.sequence for each in recent.up_to(OWNER, 1)] == [1]
     assert recent.up_to("another owner", 1) == []
+
+
+async def test_bytes_of_recent_events_are_bounded() -> None:
+    large = [event(sequence, "x" * 31_000) for sequence in range(1, 6)]
+    recent = RecentEvents(max_bytes=3 * large[0].ByteSize() + 100)
+    for each in large:
+        recent.note(each)
+    assert [each.sequence for each in recent.up_to(OWNER, 5)] == [3, 4, 5]
 
 
 @pytest.mark.parametrize(("kind", "is_fresh"), [("demo.enable", False), ("auth.connect", True)])

@@ -163,7 +163,8 @@ class JobsServiceServicer:
         """SubmitJob stores a job. Idempotent by job_id: a second submit with the same id returns the current job. Fails with
         INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to a job with another owner,
         kind or payload), ALREADY_EXISTS `unique_key_taken` (an unfinished job has the unique key; error detail `job_id`
-        names it), FAILED_PRECONDITION `parent_ended` or NOT_FOUND `parent_not_found`.
+        names it), FAILED_PRECONDITION `parent_ended`, NOT_FOUND `parent_not_found`, or RESOURCE_EXHAUSTED `queue_full` (the
+        owner has too many or too old unfinished jobs of the kind; error detail `retry_after_seconds`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -192,7 +193,7 @@ class JobsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetJobHistory(self, request, context):
-        """GetJobHistory returns a job's attempts and transitions, oldest first. Fails with NOT_FOUND.
+        """GetJobHistory returns the newest 1,000 attempts and transitions of a job, oldest first. Fails with NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

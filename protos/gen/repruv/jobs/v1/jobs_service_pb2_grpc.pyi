@@ -42,7 +42,8 @@ class JobsServiceStub:
     """SubmitJob stores a job. Idempotent by job_id: a second submit with the same id returns the current job. Fails with
     INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to a job with another owner,
     kind or payload), ALREADY_EXISTS `unique_key_taken` (an unfinished job has the unique key; error detail `job_id`
-    names it), FAILED_PRECONDITION `parent_ended` or NOT_FOUND `parent_not_found`.
+    names it), FAILED_PRECONDITION `parent_ended`, NOT_FOUND `parent_not_found`, or RESOURCE_EXHAUSTED `queue_full` (the
+    owner has too many or too old unfinished jobs of the kind; error detail `retry_after_seconds`).
     """
     SubmitJobs: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.SubmitJobsRequest, _jobs_service_pb2.SubmitJobsResponse]
     """SubmitJobs stores many jobs, each like SubmitJob. A rejected job does not affect the others. A parent and its
@@ -53,7 +54,7 @@ class JobsServiceStub:
     ListJobs: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.ListJobsRequest, _jobs_service_pb2.ListJobsResponse]
     """ListJobs returns jobs, newest first. Fails with INVALID_ARGUMENT (page_token, page_size)."""
     GetJobHistory: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.GetJobHistoryRequest, _jobs_service_pb2.GetJobHistoryResponse]
-    """GetJobHistory returns a job's attempts and transitions, oldest first. Fails with NOT_FOUND."""
+    """GetJobHistory returns the newest 1,000 attempts and transitions of a job, oldest first. Fails with NOT_FOUND."""
     CancelJob: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.CancelJobRequest, _jobs_service_pb2.CancelJobResponse]
     """CancelJob cancels a job at once if no worker holds it; otherwise it asks the worker to stop. Repeating the call
     succeeds. Fails with NOT_FOUND, or FAILED_PRECONDITION `job_already_finished` after the job has ended.
@@ -133,7 +134,8 @@ class JobsServiceAsyncStub(JobsServiceStub):
     """SubmitJob stores a job. Idempotent by job_id: a second submit with the same id returns the current job. Fails with
     INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to a job with another owner,
     kind or payload), ALREADY_EXISTS `unique_key_taken` (an unfinished job has the unique key; error detail `job_id`
-    names it), FAILED_PRECONDITION `parent_ended` or NOT_FOUND `parent_not_found`.
+    names it), FAILED_PRECONDITION `parent_ended`, NOT_FOUND `parent_not_found`, or RESOURCE_EXHAUSTED `queue_full` (the
+    owner has too many or too old unfinished jobs of the kind; error detail `retry_after_seconds`).
     """
     SubmitJobs: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.SubmitJobsRequest, _jobs_service_pb2.SubmitJobsResponse]  # type: ignore[assignment]
     """SubmitJobs stores many jobs, each like SubmitJob. A rejected job does not affect the others. A parent and its
@@ -144,7 +146,7 @@ class JobsServiceAsyncStub(JobsServiceStub):
     ListJobs: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.ListJobsRequest, _jobs_service_pb2.ListJobsResponse]  # type: ignore[assignment]
     """ListJobs returns jobs, newest first. Fails with INVALID_ARGUMENT (page_token, page_size)."""
     GetJobHistory: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.GetJobHistoryRequest, _jobs_service_pb2.GetJobHistoryResponse]  # type: ignore[assignment]
-    """GetJobHistory returns a job's attempts and transitions, oldest first. Fails with NOT_FOUND."""
+    """GetJobHistory returns the newest 1,000 attempts and transitions of a job, oldest first. Fails with NOT_FOUND."""
     CancelJob: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.CancelJobRequest, _jobs_service_pb2.CancelJobResponse]  # type: ignore[assignment]
     """CancelJob cancels a job at once if no worker holds it; otherwise it asks the worker to stop. Repeating the call
     succeeds. Fails with NOT_FOUND, or FAILED_PRECONDITION `job_already_finished` after the job has ended.
@@ -227,7 +229,8 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         """SubmitJob stores a job. Idempotent by job_id: a second submit with the same id returns the current job. Fails with
         INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to a job with another owner,
         kind or payload), ALREADY_EXISTS `unique_key_taken` (an unfinished job has the unique key; error detail `job_id`
-        names it), FAILED_PRECONDITION `parent_ended` or NOT_FOUND `parent_not_found`.
+        names it), FAILED_PRECONDITION `parent_ended`, NOT_FOUND `parent_not_found`, or RESOURCE_EXHAUSTED `queue_full` (the
+        owner has too many or too old unfinished jobs of the kind; error detail `retry_after_seconds`).
         """
 
     @_abc_1.abstractmethod
@@ -262,7 +265,7 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.GetJobHistoryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.GetJobHistoryResponse, _abc.Awaitable[_jobs_service_pb2.GetJobHistoryResponse]]:
-        """GetJobHistory returns a job's attempts and transitions, oldest first. Fails with NOT_FOUND."""
+        """GetJobHistory returns the newest 1,000 attempts and transitions of a job, oldest first. Fails with NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def CancelJob(

@@ -1,0 +1,50 @@
+"""Back-pressure: submits are refused while their owner has too many unfinished jobs of the kind, or one that nobody claims."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from chassis import errors, postgres
+from services.jobs import domain
+
+MAX_JOBS = 100_000
+"""Unfinished jobs of one kind and owner; between two measurements more may be stored."""
+MAX_AGE = timedelta(days=1)
+"""The time for which a job may be ready before its owner can submit no more of its kind: no worker runs it."""
+MEASURE_SECONDS = 10.0
+_MAX_REFUSED = 10_000
+
+_FULL = sa.text("""
+    SELECT kind, owner_id FROM jobs.jobs WHERE finished_at IS NULL GROUP BY kind, owner_id
+    HAVING count(*) >= :max_jobs OR min(run_at) FILTER (WHERE ready) < now() - :max_age
+    LIMIT :limit
+""").bindparams(sa.bindparam("max_age", type_=sa.Interval))
+
+
+class Backlog:
+    """The owners whose submits a replica refuses, by kind; measured in the background, so that submits pay nothing."""
+
+    def __init__(self, engine: AsyncEngine, *, max_jobs: int = MAX_JOBS, max_age: timedelta = MAX_AGE) -> None:
+        self._single = postgres.autocommit(engine)
+        self._parameters = {"max_jobs": max_jobs, "max_age": max_age, "limit": _MAX_REFUSED}
+        self._full: frozenset[tuple[str, UUID]] = frozenset()
+
+    async def measure(self) -> None:
+        """Find the owners with too many or too old jobs of a kind."""
+        async with self._single.connect() as conn:
+            rows = await conn.execute(_FULL, self._parameters)
+        self._full = frozenset((row.kind, row.owner_id) for row in rows)
+
+    def refusal(self, spec: domain.Spec) -> errors.ResourceExhausted | None:
+        """Return the error of a submit of this spec, if it has to wait."""
+        if (spec.kind, spec.owner_id) not in self._full:
+            return None
+        return errors.ResourceExhausted(
+            "Too many jobs of this kind wait; try again later.",
+            code="queue_full",
+            details={"retry_after_seconds": str(round(2 * MEASURE_SECONDS))},
+        )
