@@ -24,6 +24,10 @@ class DecryptionFailed(Exception):
     """The associated data differ, the ciphertext was changed, or its key is not in the keyring."""
 
 
+class KeyMissing(DecryptionFailed):
+    """The key is not in the keyring: it was removed too early, or another replica has newer settings."""
+
+
 class Keyring:
     """The encryption keys, newest first."""
 
@@ -52,12 +56,13 @@ class Keyring:
         return self.newest_prefix + nonce + ciphertext
 
     def decrypt(self, ciphertext: bytes, *, associated_data: str) -> str:
-        """Decrypt a secret with the key that its ciphertext names. Raises `DecryptionFailed`."""
+        """Decrypt a secret with the key that its ciphertext names. Raises `DecryptionFailed`, `KeyMissing`."""
         name, _, rest = ciphertext.partition(b":")
+        if (key := self._keys.get(name.decode("ascii", "replace"))) is None:
+            raise KeyMissing(associated_data)
         try:
-            key = self._keys[name.decode("ascii", "replace")]
             return key.decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], associated_data.encode()).decode()
-        except (KeyError, InvalidTag) as error:
+        except InvalidTag as error:
             raise DecryptionFailed(associated_data) from error
 
     @property

@@ -37,7 +37,7 @@ async def connect(dependencies: Dependencies, context: worker.Context) -> dict[s
         connection = tx.resource
         if tx.is_done:
             return {"items": connection.item_count}
-        stored = await read_secrets(dependencies, tx)
+        stored = await read_secrets(dependencies, tx, context)
     provider = dependencies.providers.get(connection.platform)
     if provider is None or stored is None:
         raise await _fail(dependencies, attempt, connection, ErrorCode.INTERNAL)

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -20,7 +21,7 @@ from services.auth.connections import domain, effects, secrets
 from services.auth.connections.domain import Action, Connection, Tokens
 from services.auth.connections.providers.outbound import Failed, Unavailable
 from services.auth.connections.providers.provider import Provider
-from services.auth.encryption.keyring import DecryptionFailed
+from services.auth.encryption.keyring import DecryptionFailed, KeyMissing
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,9 @@ Transaction = attempts.FencedTransaction[Connection, Action]
 
 STORE_TRIES = 5
 STORE_PAUSE = 1.0
+KEY_ATTEMPTS = 10
+KEY_PAUSE = timedelta(seconds=15)
+"""How often, and after which pause, a job looks for a key that its process lacks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,10 +59,19 @@ class Dependencies:
         return outbox.transaction(self.engine, schema.outbox, self.relay)
 
 
-async def read_secrets(dependencies: Dependencies, tx: Transaction) -> secrets.Stored | None:
-    """Decrypt the secrets of a connection; None if there are none, or they cannot be decrypted."""
+async def read_secrets(dependencies: Dependencies, tx: Transaction, context: worker.Context) -> secrets.Stored | None:
+    """Decrypt the secrets of a connection; None if there are none, or they cannot be decrypted.
+
+    Raises `Snooze` for a while if this process lacks the key: during a rolling restart other replicas have a newer one.
+    """
     try:
         return await dependencies.vault.get(tx.conn, tx.resource)
+    except KeyMissing:
+        if context.attempt < KEY_ATTEMPTS:
+            raise worker.Snooze(KEY_PAUSE) from None
+        extra = {"platform": tx.resource.platform, "user_id": tx.resource.user_id}
+        logger.exception("the key of stored secrets is missing", extra=extra)
+        return None
     except DecryptionFailed:
         extra = {"platform": tx.resource.platform, "user_id": tx.resource.user_id}
         logger.exception("secrets cannot be decrypted", extra=extra)

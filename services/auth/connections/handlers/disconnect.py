@@ -19,7 +19,7 @@ async def disconnect(dependencies: Dependencies, context: worker.Context) -> dic
     async with attempt.begin() as tx:
         if tx.is_done:
             return {}
-        platform, stored = tx.resource.platform, await read_secrets(dependencies, tx)
+        platform, stored = tx.resource.platform, await read_secrets(dependencies, tx, context)
     is_revoked = False
     if stored and stored.tokens:
         is_revoked = await _revoke(dependencies, context, platform, stored.tokens)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -12,9 +13,10 @@ import sqlalchemy as sa
 import worker
 from chassis import errors
 from lifecycle.machine import JobPhase
-from services.auth.connections import jobs, storage
+from services.auth.connections import jobs, secrets, storage
 from services.auth.connections.domain import Action, State
-from services.auth.connections.handlers import dependencies, due
+from services.auth.connections.handlers import connect, dependencies, disconnect, due
+from services.auth.encryption.keyring import Keyring
 from tests.integration.auth.connections.owners import Parts
 from worker import testing
 
@@ -199,6 +201,22 @@ async def test_lost_reply_of_the_commit_that_stores_tokens_revokes_nothing(
     assert lost == 1
     assert (await owner.connection()).state is State.CONNECTED
     assert await tampering.asked("/revoke") == []
+
+
+async def test_key_that_one_worker_lacks_fails_no_connection(owner: Any, parts: Parts) -> None:
+    """During a rolling restart other replicas encrypt with a newer key."""
+    await owner.returned()
+    old = replace(parts.dependencies, vault=secrets.Vault(Keyring({"old": b"o" * 32})))
+    context = await owner.context()
+    with pytest.raises(worker.Snooze):
+        await connect.connect(old, context)
+    await owner.connect(await owner.context(attempt=2))
+    assert (await owner.connection()).state is State.CONNECTED
+    await owner.disconnect()
+    with pytest.raises(worker.Snooze):
+        await disconnect.disconnect(old, await owner.context())
+    await disconnect.disconnect(old, await owner.context(attempt=dependencies.KEY_ATTEMPTS))
+    assert (await owner.connection()).state is State.DISCONNECTED, "a lost key keeps nobody connected"
 
 
 async def test_code_is_not_sent_again_after_a_worker_died(
