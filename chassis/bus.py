@@ -27,8 +27,13 @@ logger = logging.getLogger(__name__)
 
 EXIT_BUS_CLOSED = 70
 PUBLISH_TIMEOUT = 5.0
-RETRY_SECONDS = (1.0, 5.0, 15.0, 60.0, 300.0)
-"""Pauses before a redelivery, by the number of failures; the last pause applies to all further failures."""
+RETRY_SECONDS = (1.0, 5.0, 15.0, 30.0)
+"""Pauses before a redelivery, by the number of failures; the last pause applies to all further failures.
+
+The last pause is also how long a consumer may stand still after an outage: all messages that it may have unacknowledged wait.
+"""
+MAX_FAILURES = 10
+"""The delivery at which a message that fails for an unexpected reason is dropped: it would hold up the others for ever."""
 _WATCH_SECONDS = 5.0
 
 
@@ -137,6 +142,7 @@ class Bus:
     def consume(self, service: str, durable: str, handler: Handler, *, filter_subject: str = ">") -> None:
         """Call `handler` for every event of `service`, at least once; if it raises, the event is redelivered later.
 
+        An event is dropped when it cannot be decoded, or after ten failures that are not errors of a dependency.
         `filter_subject` filters subjects by what follows `<service>.events.`.
         """
         self._consumers.append((service, durable, filter_subject))
@@ -151,6 +157,11 @@ class Bus:
                 expected = error if isinstance(error, errors.Error) else self._translate(error)
                 if expected:
                     logger.warning("message will be redelivered", extra={"stream": service, "cause": expected.code})
+                elif _deliveries(message) >= MAX_FAILURES:
+                    # The periodic sweeps repair what the event would have changed.
+                    logger.exception("failing message dropped", extra={"stream": service})
+                    await message.reject()
+                    return
                 else:
                     logger.exception("message will be redelivered", extra={"stream": service})
                 await message.nack(delay=_pause(message))
@@ -261,9 +272,12 @@ class Bus:
             os._exit(EXIT_BUS_CLOSED)
 
 
+def _deliveries(message: NatsMessage) -> int:
+    return message.raw_message.metadata.num_delivered or 1
+
+
 def _pause(message: NatsMessage) -> float:
-    deliveries = message.raw_message.metadata.num_delivered or 1
-    return RETRY_SECONDS[min(deliveries, len(RETRY_SECONDS)) - 1]
+    return RETRY_SECONDS[min(_deliveries(message), len(RETRY_SECONDS)) - 1]
 
 
 async def _undecoded(message: NatsMessage) -> NatsMessage:

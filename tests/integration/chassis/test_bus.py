@@ -10,7 +10,7 @@ from uuid import uuid4
 import nats
 import pytest
 
-from chassis import bus, run, streams
+from chassis import bus, errors, run, streams
 from dev.embedded import Nats
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
@@ -118,6 +118,41 @@ async def test_event_of_a_failing_handler_is_redelivered(
         await tested_bus.publish("id-1", "jobs.events.owner", b"first")
         await eventually(recorder.has(b"first"))
     assert recorder.ids == ["id-1"] * 4
+
+
+async def test_message_that_always_fails_holds_up_no_others(
+    server: Nats, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus, "RETRY_SECONDS", (0.05,))
+    monkeypatch.setattr(bus, "MAX_FAILURES", 3)
+    recorder, tested_bus = Recorder(), bus.Bus(server.url, name="test")
+
+    async def handler(received: bus.Received) -> None:
+        await recorder(received)
+        if received.payload == b"poison":
+            raise RuntimeError("it always fails")
+        if received.payload == b"waits" and recorder.payloads.count(b"waits") < 6:
+            raise errors.Unavailable("A dependency is down.")
+
+    tested_bus.owns_stream("jobs")
+    tested_bus.consume("jobs", "demo", handler)
+    is_connected = connected(tested_bus)
+    async with run.Background() as background:
+        background.start("bus", tested_bus.run)
+        await eventually(is_connected)
+        await tested_bus.publish("id-1", "jobs.events.owner", b"poison")
+        await tested_bus.publish("id-2", "jobs.events.owner", b"waits")
+        client = await nats.connect(server.url)
+        js = client.jetstream()
+
+        async def all_settled() -> bool:
+            info = await js.consumer_info("JOBS", "demo")
+            return (info.num_ack_pending, info.num_pending) == (0, 0) and len(recorder.payloads) >= 9
+
+        await eventually(all_settled)
+        await client.close()
+    assert recorder.payloads.count(b"poison") == 3
+    assert recorder.payloads.count(b"waits") == 6, "an outage of a dependency drops nothing"
 
 
 async def test_undecodable_message_is_not_redelivered(
