@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -81,20 +82,25 @@ async def test_list_of_unfinished_jobs_does_not_read_finished_ones(
             """),
             {"owner_id": owner_id, "kind": kind},
         )
-    filters = {"owner_id": owner_id, "states": set(State) - domain.TERMINAL, "kinds": [], "parent_id": None}
+    filters: dict[str, Any] = {
+        "owner_id": owner_id,
+        "states": set(State) - domain.TERMINAL,
+        "kinds": [],
+        "parent_id": None,
+    }
     page = await jobs.list_page(page_size=100, page_token="", **filters)
     assert [each.job_id for each in page.jobs] == [job.job_id]
     async with jobs_engine.connect() as conn:
-        plan = await conn.scalar(explained(storage.Filters(before=None, limit=101, **filters)))
+        plan = await conn.scalar(explained({**filters, "before": None, "limit": 101}))
     assert "jobs_unfinished" in str(plan)
     async with jobs_engine.begin() as conn:
         await conn.execute(sa.text("DELETE FROM jobs.jobs WHERE kind = :kind"), {"kind": kind})
 
 
-def explained(filters: storage.Filters) -> sa.TextClause:
+def explained(filters: dict[str, Any]) -> sa.TextClause:
     """Return the statement that executes a list and returns its plan."""
-    statement = storage.listed(sa.select(schema.jobs), filters)
-    sql = statement.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True})
+    statement = storage.listed(sa.select(schema.jobs), cast("storage.Filters", filters))
+    sql = statement.compile(dialect=PGDialect(), compile_kwargs={"literal_binds": True})  # type: ignore[no-untyped-call]
     return sa.text(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}")
 
 
