@@ -80,6 +80,7 @@ owners = sa.Table(
     metadata,
     sa.Column("owner_id", sa.Uuid, primary_key=True),
     sa.Column("last_sequence", sa.BigInteger, nullable=False),
+    sa.Column("timeline", sa.Text),
 )
 
 job_events = sa.Table(

@@ -56,13 +56,23 @@ PENDING = f"'{State.PENDING}'"
 _OCCUPIES_SLOT = _states(domain.OCCUPIES_SLOT)
 
 
+LOST_EVENTS = 1_000_000
+"""The gap in an owner's sequence after a failover: more than the events of an owner that a former primary may have lost."""
+_TIMELINE = "(SELECT substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))"
+_ADVANCED = f"""timeline = excluded.timeline, last_sequence = o.last_sequence + excluded.last_sequence
+        + CASE WHEN o.timeline <> excluded.timeline THEN {LOST_EVENTS} ELSE 0 END"""
+"""Advances the sequence of an owner. On a new timeline of the database (a failover, a restored backup) it skips the sequences
+that the lost events may have had: cursors of readers become unknown, instead of naming other events."""
+
+
 def _numbered(moved: str) -> str:
     """Return the end of a statement whose CTE `moved` has the moved jobs: it adds the sequence of each job's event."""
     return f"""
 , counted AS (SELECT owner_id, count(*) AS count FROM {moved} GROUP BY owner_id),
 advanced AS (
-    INSERT INTO jobs.owners AS o (owner_id, last_sequence) SELECT owner_id, count FROM counted ORDER BY owner_id
-    ON CONFLICT (owner_id) DO UPDATE SET last_sequence = o.last_sequence + excluded.last_sequence
+    INSERT INTO jobs.owners AS o (owner_id, last_sequence, timeline)
+    SELECT owner_id, count, {_TIMELINE} FROM counted ORDER BY owner_id
+    ON CONFLICT (owner_id) DO UPDATE SET {_ADVANCED}
     RETURNING o.owner_id, o.last_sequence
 )
 SELECT m.*, a.last_sequence - c.count + row_number() OVER (PARTITION BY m.owner_id ORDER BY m.job_id) AS sequence
@@ -187,8 +197,9 @@ WITH chosen AS MATERIALIZED (
         UNION ALL SELECT * FROM unnest(CAST(:owner_ids AS uuid[]), CAST(:counts AS bigint[]))
     ) events (owner_id, count) GROUP BY owner_id
 ), advanced AS (
-    INSERT INTO jobs.owners AS o (owner_id, last_sequence) SELECT owner_id, count FROM counted ORDER BY owner_id
-    ON CONFLICT (owner_id) DO UPDATE SET last_sequence = o.last_sequence + excluded.last_sequence
+    INSERT INTO jobs.owners AS o (owner_id, last_sequence, timeline)
+    SELECT owner_id, count, {_TIMELINE} FROM counted ORDER BY owner_id
+    ON CONFLICT (owner_id) DO UPDATE SET {_ADVANCED}
     RETURNING o.owner_id, o.last_sequence
 )
 SELECT {_columns("m")}, a.owner_id, a.last_sequence - c.count + 1
@@ -485,11 +496,11 @@ NEXT_FAIR_RANK = """(
 """The fair rank of one job that becomes ready."""
 
 LAST_SEQUENCES = _prepared("SELECT owner_id, last_sequence FROM jobs.owners WHERE owner_id = ANY(:owner_ids)")
-NEXT_SEQUENCES = _prepared("""
-INSERT INTO jobs.owners AS o (owner_id, last_sequence)
-SELECT g.owner_id, g.count FROM unnest(CAST(:owner_ids AS uuid[]), CAST(:counts AS bigint[])) AS g (owner_id, count)
+NEXT_SEQUENCES = _prepared(f"""
+INSERT INTO jobs.owners AS o (owner_id, last_sequence, timeline)
+SELECT g.owner_id, g.count, {_TIMELINE} FROM unnest(CAST(:owner_ids AS uuid[]), CAST(:counts AS bigint[])) AS g (owner_id, count)
 ORDER BY g.owner_id
-ON CONFLICT (owner_id) DO UPDATE SET last_sequence = o.last_sequence + excluded.last_sequence
+ON CONFLICT (owner_id) DO UPDATE SET {_ADVANCED}
 RETURNING o.owner_id, o.last_sequence
 """)
 INSERT_EVENTS = _prepared("""

@@ -288,3 +288,31 @@ async def test_a_retry_makes_a_notification_unread_again(
         assert await listed() == []
         if attempt == 1:
             await jobs.retry(job.job_id, owner_id=None)
+
+
+async def test_events_that_a_failover_lost_make_cursors_unknown(
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, owner_id: UUID
+) -> None:
+    """The new history must not continue under the sequences of lost events: readers would keep events that never happened."""
+    for _ in range(3):
+        await submitted()
+    async with jobs_engine.begin() as conn:
+        # As on a standby that had not received the last event.
+        parameters = {"owner_id": owner_id}
+        lost = "DELETE FROM jobs.job_events WHERE owner_id = :owner_id AND sequence = 3"
+        await conn.execute(sa.text(lost), parameters)
+        former = "UPDATE jobs.owners SET last_sequence = 2, timeline = '00000000' WHERE owner_id = :owner_id"
+        await conn.execute(sa.text(former), parameters)
+    with pytest.raises(errors.OutOfRange):
+        await jobs.list_events(owner_id, after=3, limit=10)
+    for _ in range(2):
+        await submitted()
+    for cursor in (2, 3):
+        with pytest.raises(errors.OutOfRange) as caught:
+            await jobs.list_events(owner_id, after=cursor, limit=10)
+        assert caught.value.code == "cursor_unknown"
+    newest = (await jobs.positions([owner_id]))[owner_id]
+    events, latest = await jobs.list_events(owner_id, after=newest - 2, limit=10)
+    assert (len(events), latest) == (2, newest)
+    await submitted()
+    assert (await jobs.positions([owner_id]))[owner_id] == newest + 1, "once per failover"
