@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Container, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import grpc
 from google.protobuf.message import Message
@@ -41,6 +41,7 @@ OPTIONS = [
 
 Translate = Callable[[Exception], errors.Error | None]
 Context = admission.Context
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,19 +103,31 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         self._admission = guard
         self._translate = translate
         self._streams = streams
+        self._guarded: dict[str, Handler | None] = {}
+        """The handler of each rpc of this server that was called."""
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        handler = await continuation(handler_call_details)
-        service, _, name = handler_call_details.method.removeprefix("/").rpartition("/")
+    ) -> Handler | None:
+        method = handler_call_details.method
+        if method not in self._guarded:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return None  # unknown rpcs are not cached: there is no bound on their names
+            self._guarded[method] = self._guarded_handler(method, handler)
+        return self._guarded[method]
+
+    def _guarded_handler(self, method: str, handler: Handler) -> Handler | None:
+        """Return the handler with its access control; None for an rpc that cannot be guarded."""
+        service, _, name = method.removeprefix("/").rpartition("/")
         # Health and reflection are open to every client that can connect.
-        if handler is None or service not in self._callers:
+        if service not in self._callers:
             return handler
-        callers = self._callers[service].get(name, frozenset())
-        rpc = admission.Rpc(owner=metadata.owner(handler_call_details.method), name=name, callers=callers)
+        rpc = admission.Rpc(
+            owner=metadata.owner(method), name=name, callers=self._callers[service].get(name, frozenset())
+        )
         coding = {
             "request_deserializer": handler.request_deserializer,
             "response_serializer": handler.response_serializer,
@@ -123,7 +136,7 @@ class _Interceptor(grpc.aio.ServerInterceptor):
             return grpc.unary_unary_rpc_method_handler(self._guard(rpc, handler.unary_unary), **coding)
         if handler.unary_stream is not None:
             return grpc.unary_stream_rpc_method_handler(self._guard_stream(rpc, handler.unary_stream), **coding)
-        # No rpc here takes a stream of requests. Unguarded rpcs are refused.
+        # No rpc here takes a stream of requests.
         return None
 
     def _guard(
