@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from chassis import settings
+from chassis import public_url, settings
 from gateway.middleware import rate_limits
 
 NO_PROXIES = "none"
@@ -34,6 +34,10 @@ class Settings(settings.Process):
     """The same for signing in, making accounts and resetting passwords, by address, or /64 of IPv6."""
 
     def __post_init__(self) -> None:
+        try:
+            object.__setattr__(self, "public_url", public_url.normalize(self.public_url))
+        except ValueError as error:
+            raise settings.SettingsError(f"PUBLIC_URL cannot be used: {error}") from error
         if not 1 <= self.gateway_workers <= MAX_WORKERS:
             raise settings.SettingsError(f"GATEWAY_WORKERS must be between 1 and {MAX_WORKERS}")
         for name in ("user", "network", "sign_in"):
@@ -72,8 +76,7 @@ class Settings(settings.Process):
     @property
     def public_origin(self) -> str:
         """Scheme, host and port of the public URL, as browsers write them into `Origin`."""
-        parts = urlsplit(self.public_url)
-        return f"{parts.scheme}://{parts.netloc}"
+        return self.public_url
 
     @property
     def address(self) -> tuple[str, int]:

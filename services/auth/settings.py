@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from datetime import timedelta
 
-from chassis import settings
+from chassis import public_url, settings
 from services.auth.email.message import Sender
 from services.auth.email.senders import open_sender
 from services.auth.encryption.keyring import Keyring
@@ -29,6 +29,10 @@ class _CommonSettings(settings.Process):
     """Address at which browsers reach the gateway: prefix of links in emails and of platforms' redirect URIs."""
 
     def __post_init__(self) -> None:
+        try:
+            object.__setattr__(self, "public_url", public_url.normalize(self.public_url))
+        except ValueError as error:
+            raise settings.SettingsError(f"PUBLIC_URL cannot be used: {error}") from error
         self.check()
 
     def check(self) -> None:
