@@ -14,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import errors, postgres
 from services.jobs import domain, kinds
-from services.jobs import storage as job_storage
 from services.jobs.schedules import cron, storage
 from services.jobs.schedules.cron import Overlap, Registration, Schedule
 from services.jobs.transaction import Transaction
@@ -142,7 +141,7 @@ class Schedules:
     async def _submit_jobs(self, tx: Transaction, schedule: Schedule, times: Sequence[datetime]) -> None:
         registration = schedule.registration
         if registration.overlap is Overlap.SKIP:
-            if await self._is_unfinished(tx.conn, schedule.last_job_id):
+            if await storage.has_unfinished_job(tx.conn, schedule):
                 logger.info(
                     "schedule skipped: its previous job has not ended",
                     extra={"schedule": registration.name, "missed": len(times)},
@@ -162,10 +161,6 @@ class Schedules:
         if submitted:
             await storage.record_fired(tx.conn, registration.name, submitted[-1])
             logger.info("schedule fired", extra={"schedule": registration.name, "jobs": len(submitted)})
-
-    async def _is_unfinished(self, conn: AsyncConnection, job_id: UUID | None) -> bool:
-        job = await job_storage.get_job(conn, job_id) if job_id else None
-        return job is not None and job.state not in domain.TERMINAL
 
     async def _spec(self, schedule: Schedule) -> domain.Spec:
         registration = schedule.registration

@@ -12,9 +12,10 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import postgres
+from services.jobs.domain import SYSTEM
 from services.jobs.schedules import cron
 from services.jobs.schedules.cron import CatchUp, Overlap, Registration, Schedule
-from services.jobs.schema import schedules
+from services.jobs.schema import jobs, kinds, schedules
 
 _now = sa.func.now()
 _DECLARATION = ("name", "kind", "payload", "cron", "time_zone", "catch_up", "overlap")
@@ -37,14 +38,23 @@ def _upsert_statement() -> postgresql.Insert:
     )
 
 
+DROPPED_AFTER = timedelta(minutes=2)
+"""Workers register every 30 s. A schedule that only other workers of its service still register was removed from the program."""
+
+_service_of_kind = sa.func.split_part(kinds.c.kind, ".", 1)
+_is_registered = ~sa.exists().where(
+    _service_of_kind == sa.func.split_part(schedules.c.kind, ".", 1),
+    kinds.c.declared_at > schedules.c.declared_at + DROPPED_AFTER,
+)
+
 _UPSERT = _upsert_statement()
-_SECONDS_TO_NEXT = sa.select(sa.func.extract("epoch", sa.func.min(schedules.c.next_at) - _now))
+_SECONDS_TO_NEXT = sa.select(sa.func.extract("epoch", sa.func.min(schedules.c.next_at) - _now)).where(_is_registered)
 _LOCK_DUE = (
     sa.select(schedules, _now.label("now"))
-    .where(schedules.c.next_at <= _now)
+    .where(schedules.c.next_at <= _now, _is_registered)
     .order_by(schedules.c.next_at)
     .limit(1)
-    .with_for_update(skip_locked=True)
+    .with_for_update(skip_locked=True, of=schedules)
 )
 _LOCK = sa.select(schedules, _now.label("now")).where(schedules.c.name == sa.bindparam("called")).with_for_update()
 
@@ -90,6 +100,14 @@ async def lock_due(conn: AsyncConnection) -> tuple[Schedule, datetime] | None:
 async def lock(conn: AsyncConnection, name: str) -> tuple[Schedule, datetime] | None:
     """Lock a schedule, and return it with the database's time; None for an unknown name."""
     return _with_time((await conn.execute(_LOCK, {"called": name})).mappings().first())
+
+
+async def has_unfinished_job(conn: AsyncConnection, schedule: Schedule) -> bool:
+    """Return whether a job of a schedule has not ended, a triggered one included."""
+    is_unfinished = sa.exists().where(
+        jobs.c.owner_id == SYSTEM, jobs.c.concurrency_key == schedule.concurrency_key, jobs.c.finished_at.is_(None)
+    )
+    return bool((await conn.execute(sa.select(is_unfinished))).scalar_one())
 
 
 async def advance(conn: AsyncConnection, name: str, next_at: datetime) -> None:

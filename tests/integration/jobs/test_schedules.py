@@ -207,6 +207,45 @@ async def test_policy_skip_leaves_a_time_out_while_the_previous_job_runs(schedul
     assert (await schedule.get()).last_job_id == second.job_id
 
 
+async def test_policy_skip_counts_a_job_that_runs_beside_a_triggered_one(schedule: Replica) -> None:
+    await schedule.register(overlap=Overlap.SKIP)
+    await schedule.make_due()
+    await schedule.schedules.fire()
+    [first] = await schedule.fired()
+    [running] = await schedule.claim()
+    triggered = await schedule.schedules.trigger(schedule.name, ids.uuid7())
+    await schedule.jobs.cancel(triggered.job_id, owner_id=None, reason="requested")
+    # The latest job has ended, the one before it has not.
+    await schedule.register(cron="0 12 * * *", overlap=Overlap.SKIP)
+    await schedule.make_due(timedelta(days=1))
+    assert await schedule.schedules.fire() == 1
+    assert {job.job_id for job in await schedule.fired()} == {first.job_id, triggered.job_id}
+    await schedule.complete(running)
+    await schedule.make_due(timedelta(days=2))
+    await schedule.schedules.fire()
+    assert len(await schedule.fired()) == 3
+
+
+async def test_schedule_that_a_deploy_dropped_fires_no_longer(schedule: Replica) -> None:
+    await schedule.register()
+    await schedule.make_due()
+    registered = schema.schedules.c.declared_at
+    # All workers are away: their schedules still fire.
+    async with schedule.engine.begin() as conn:
+        await conn.execute(sa.delete(schema.kinds).where(schema.kinds.c.kind == schedule.kind))
+    service = f"s{uuid4().hex}"
+    await schedule.set(kind=f"{service}.kind", declared_at=registered - timedelta(days=1))
+    assert await schedule.schedules.fire() == 1
+    # Workers of the service are back, without this schedule.
+    await schedule.make_due()
+    kind = kinds.Registration(kind=f"{service}.other")
+    await schedule.jobs.register("w", [kind], [])
+    assert await schedule.schedules.fire() == 0
+    # And with it.
+    await schedule.set(declared_at=sa.func.now())
+    assert await schedule.schedules.fire() == 1
+
+
 async def test_policy_queue_makes_the_next_job_wait(schedule: Replica) -> None:
     await schedule.register(overlap=Overlap.QUEUE, catch_up=CatchUp.ALL)
     await schedule.make_due(timedelta(days=1))
