@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from chassis import errors
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
+_MAX_AHEAD_SECONDS = 86_400
 
 
 def uuid7() -> uuid.UUID:
@@ -38,6 +39,14 @@ def _uuid7(milliseconds: int, lower_bits: int) -> uuid.UUID:
 def timestamp_of(value: uuid.UUID) -> datetime:
     """Return the time that a UUIDv7 carries: when it was made, by its maker's clock, to the millisecond."""
     return datetime.fromtimestamp((value.int >> 80) / 1000, UTC)
+
+
+def parse_uuid7(value: str, field: str) -> uuid.UUID:
+    """Read a UUIDv7. Raise `InvalidArgument` also for a time more than a day ahead: such an id would stay the newest."""
+    parsed = parse(value, field)
+    if parsed.version != 7 or parsed.int >> 80 > (time.time() + _MAX_AHEAD_SECONDS) * 1_000:
+        raise errors.InvalidArgument(f"{field} must be a UUIDv7 of the present time.", field=field)
+    return parsed
 
 
 def parse(value: str, field: str) -> uuid.UUID:

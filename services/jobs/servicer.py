@@ -332,7 +332,7 @@ def _require_own_kinds(kinds: Iterable[str]) -> None:
 
 
 def _submit(request: jobs_service_pb2.SubmitJobRequest, registry: Mapping[str, kinds.Kind]) -> tuple[UUID, domain.Spec]:
-    job_id = ids.parse(request.job_id, "job_id")
+    job_id = ids.parse_uuid7(request.job_id, "job_id")
     kind = registry.get(request.spec.kind)
     spec = convert.spec_from_proto(request.spec, kind.defaults if kind else None)
     return job_id, spec

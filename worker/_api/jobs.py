@@ -129,9 +129,9 @@ def new_job(kind: kinds.Kind[P] | str, payload: P | Mapping[str, Any], **options
 def child_id(parent_id: str, name: str, position: int) -> str:
     """Return the id of a child. The same parent, name and position give the same id."""
     digest = hashlib.sha256(f"{parent_id}\n{name}\n{position}".encode()).digest()
-    # A UUIDv7 with the time of the parent, so that children sort beside their parent.
-    value = UUID(parent_id).int >> 80 << 80 | int.from_bytes(digest[:10], "big")
-    value = value & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62
+    # A UUIDv7 with the time of the parent: children sort beside their parent, and among each other by position.
+    value = (UUID(parent_id).int >> 80) + (position >> 12) << 80 | int.from_bytes(digest[:8], "big")
+    value = value & ~(0x3 << 62) | 0x7 << 76 | (position & 0xFFF) << 64 | 0x2 << 62
     return str(UUID(int=value))
 
 

@@ -102,7 +102,7 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         self, request: admin_service_pb2.TriggerScheduleRequest, context: Context
     ) -> admin_service_pb2.TriggerScheduleResponse:
         _require_operator()
-        job = await self._schedules.trigger(request.name, ids.parse(request.job_id, "job_id"))
+        job = await self._schedules.trigger(request.name, ids.parse_uuid7(request.job_id, "job_id"))
         return admin_service_pb2.TriggerScheduleResponse(job=job_to_proto(job))
 
     async def ListStuckJobs(
