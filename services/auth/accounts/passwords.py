@@ -12,6 +12,7 @@ import os
 import secrets
 import sys
 import threading
+import unicodedata
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
@@ -37,6 +38,11 @@ def _lower_priority() -> None:
     """
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+
+
+def _normalized(password: str) -> str:
+    """Return one form of characters that keyboards compose differently, for example é (SP 800-63B, 3.1.1.2)."""
+    return unicodedata.normalize("NFC", password)
 
 
 class TooBusy(errors.ResourceExhausted):
@@ -67,14 +73,16 @@ class Passwords:
 
     async def hash(self, password: str) -> str:
         """Hash a new password."""
-        return await self._run(self._new_password_slots, lambda: self._hasher.hash(password))
+        return await self._run(self._new_password_slots, lambda: self._hasher.hash(_normalized(password)))
 
     async def verify(self, password_hash: str | None, password: str) -> bool:
         """Return whether a password matches a hash; for None it never does and takes as long."""
 
         def matches() -> bool:
             try:
-                return self._hasher.verify(password_hash or self._dummy_hash, password) and password_hash is not None
+                return self._hasher.verify(password_hash or self._dummy_hash, _normalized(password)) and bool(
+                    password_hash
+                )
             except VerifyMismatchError:
                 return False
 

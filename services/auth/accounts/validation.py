@@ -8,6 +8,8 @@ import re
 import unicodedata
 from pathlib import Path
 
+import idna
+
 from chassis import errors
 from services.auth.domain import Client, RevokeReason
 
@@ -19,7 +21,12 @@ CODE_LIMIT = 40
 
 _OTHER_DASHES = "\N{MINUS SIGN}\N{HYPHEN BULLET}\N{MODIFIER LETTER MINUS SIGN}"
 """Dashes that Unicode does not call dashes."""
-_LOCAL_PART = re.compile(r"[a-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}")
+_ATOM = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LOCAL_PART = re.compile(rf"(?=.{{1,64}}\Z){_ATOM}(\.{_ATOM})*")
+_JOINERS = "\u200c\u200d"
+"""Parts of words in Persian and of emoji; all other format characters, such as bidi controls, can disguise a name."""
+_BLANKS = "\u115f\u1160\u2800\u3164\uffa0"
+"""Letters and symbols without a glyph."""
 _DOMAIN_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -76,6 +83,10 @@ def clean_name(name: str) -> str:
     if len(cleaned) > NAME_LIMIT:
         raise errors.InvalidArgument(f"The name must have at most {NAME_LIMIT} characters.", field="name")
     _refuse_control_characters(cleaned, "name")
+    if any(unicodedata.category(character) == "Cf" and character not in _JOINERS for character in cleaned):
+        raise errors.InvalidArgument("The name must not contain invisible characters.", field="name")
+    if cleaned and not any(map(_is_visible, cleaned)):
+        raise errors.InvalidArgument("The name must contain a visible character.", field="name")
     return cleaned
 
 
@@ -97,14 +108,13 @@ def parse_revoke_reason(reason: str) -> RevokeReason:
 
 
 def _ascii_domain(host: str) -> str:
-    plain = unicodedata.normalize("NFKC", host)
     try:
-        encoded = plain.encode("idna").decode()
-        # Python's codec maps a few letters (ß, ς) to others: that would be another owner's domain.
-        is_lossless = encoded.encode().decode("idna") == plain or encoded == plain
+        # IDNA 2008: ß and ς are letters of their own, as in the domains that registries sell.
+        encoded = idna.encode(host, uts46=True, std3_rules=True, transitional=False).decode()
     except UnicodeError:
         raise _invalid_email() from None
-    if not is_lossless or not all(map(_DOMAIN_LABEL.fullmatch, encoded.split("."))):
+    labels = encoded.split(".")
+    if len(labels) < 2 or labels[-1].isdecimal() or not all(map(_DOMAIN_LABEL.fullmatch, labels)):
         raise _invalid_email()
     return encoded
 
@@ -134,6 +144,10 @@ def _separates(character: str) -> bool:
         or unicodedata.category(character) in ("Zs", "Zl", "Zp", "Cf", "Pd")
         or character.isspace()
     )
+
+
+def _is_visible(character: str) -> bool:
+    return unicodedata.category(character)[0] in "LNPS" and character not in _BLANKS
 
 
 def _is_control(character: str) -> bool:

@@ -26,6 +26,12 @@ async def test_only_the_right_password_verifies(passwords: Passwords) -> None:
     assert not await passwords.verify(None, "tulip-anvil-rowing")
 
 
+async def test_one_password_composed_in_two_ways_is_the_same(passwords: Passwords) -> None:
+    composed, decomposed = "caf\u00e9-anvil-rowing", "cafe\u0301-anvil-rowing"
+    assert await passwords.verify(await passwords.hash(decomposed), composed)
+    assert await passwords.verify(await passwords.hash(composed), decomposed)
+
+
 async def test_hashes_of_the_same_password_differ(passwords: Passwords) -> None:
     assert await passwords.hash("tulip-anvil-rowing") != await passwords.hash("tulip-anvil-rowing")
 
