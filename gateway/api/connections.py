@@ -84,7 +84,9 @@ async def callback(platform: str, request: Request, gateway: Gateway) -> Respons
             redirects.see(f"{redirects.LOGIN}?next={views.CONNECTIONS_PATH}", say="session_ended", secure=secure)
         )
     except errors.InvalidArgument:
-        return _leaving(redirects.see(views.CONNECTIONS_PATH, say="consent_invalid", secure=secure))
+        # Back or reload repeats a consent that has counted: the page shows the connection, and there is no failure to report.
+        say = "" if await _has_consent(platform, session.identity, gateway) else "consent_invalid"
+        return _leaving(redirects.see(views.CONNECTIONS_PATH, say=say, secure=secure))
     except errors.Unavailable:
         return _leaving(redirects.see(views.CONNECTIONS_PATH, say="connection_unavailable", secure=secure))
     return _leaving(redirects.see(redirects.local(finished.return_to) or views.CONNECTIONS_PATH, secure=secure))
@@ -100,6 +102,16 @@ async def disconnect(platform: str, session: SignedIn, gateway: Gateway) -> Resp
     """Take the access back at the platform and delete what was kept; also dismisses a failure."""
     shown = views.connection(await gateway.connections.disconnect(platform, user=session.identity))
     return answer({"status": shown["status"], "job_id": shown["job_id"], "connection": shown}, 202)
+
+
+async def _has_consent(platform: str, identity: str, gateway: Gateway) -> bool:
+    try:
+        connection = await gateway.connections.get_connection(platform, user=identity)
+    except errors.Error:
+        return False
+    shown = views.connection(connection)
+    # Before the consent, a connecting one has no job.
+    return shown["status"] == "connected" or (shown["status"] == "connecting" and bool(shown["job_id"]))
 
 
 def _parameters(request: Request) -> dict[str, str]:

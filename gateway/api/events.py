@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -84,7 +85,21 @@ def _cursor(request: Request, last_event_id: str | None) -> str | None:
     return request.headers.get("last-event-id") or last_event_id or None
 
 
+def accepts(lines: Sequence[str]) -> bool:
+    """Return whether `Accept` allows an event stream; the most specific range decides (RFC 9110, 12.5.1)."""
+    weights: dict[str, float] = {}
+    for part in ",".join(lines).lower().split(","):
+        media_range, *parameters = (item.strip() for item in part.split(";"))
+        weight = next((item.removeprefix("q=") for item in parameters if item.startswith("q=")), "1")
+        try:
+            weights[media_range] = float(weight)
+        except ValueError:
+            weights[media_range] = 1.0
+    if not "".join(weights):
+        return True
+    return next((weights[name] > 0 for name in (response.MEDIA_TYPE, "text/*", "*/*") if name in weights), False)
+
+
 def _require_acceptance(request: Request) -> None:
-    accepted = request.headers.get("accept", "*/*")
-    if not any(kind in accepted for kind in (response.MEDIA_TYPE, "text/*", "*/*")):
+    if not accepts(request.headers.getlist("accept")):
         raise errors.InvalidArgument(f"This is a stream of {response.MEDIA_TYPE}.", code="not_acceptable")

@@ -47,7 +47,7 @@ async def get_job(job_id: JobId, request: Request, session: SignedIn, gateway: G
     """Return a job. With `If-None-Match` the response for an unchanged job is an empty 304."""
     job = await gateway.pending_jobs.get_job(job_id, user=session.identity)
     headers = _cache_headers(job)
-    if _matches(request.headers.get("if-none-match", ""), headers["ETag"]):
+    if _matches(", ".join(request.headers.getlist("if-none-match")), headers["ETag"]):
         return Response(status_code=304, headers=headers)
     return answer(views.job(job), headers=headers)
 

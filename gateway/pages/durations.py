@@ -39,11 +39,13 @@ def left(end: str | None, now: datetime | None = None) -> str:
     seconds = (datetime.fromisoformat(end) - (now or datetime.now(UTC))).total_seconds()
     if seconds < 5:
         return "almost done"
-    if seconds < 60:
+    if seconds <= 55:
         return f"about {math.ceil(seconds / 5) * 5} s left"
-    if seconds < 3_600:
+    if seconds <= 59 * 60:
         return f"about {math.ceil(seconds / 60)} min left"
-    return f"about {math.ceil(seconds / 3_600)} h left"
+    if seconds <= 47 * 3_600:
+        return f"about {math.ceil(seconds / 3_600)} h left"
+    return f"about {math.ceil(seconds / 86_400)} days left"
 
 
 def until(moment: str | None, now: datetime | None = None) -> str:

@@ -136,8 +136,9 @@ function write(box, part, text) {
 function left(end) {
   const seconds = Math.round((Date.parse(end) - Date.now()) / 1000);
   if (seconds < 5) return 'almost done';
-  if (seconds < 60) return `about ${Math.ceil(seconds / 5) * 5} s left`;
-  return seconds < 3600 ? `about ${Math.ceil(seconds / 60)} min left` : `about ${Math.ceil(seconds / 3600)} h left`;
+  if (seconds <= 55) return `about ${Math.ceil(seconds / 5) * 5} s left`;
+  if (seconds <= 59 * 60) return `about ${Math.ceil(seconds / 60)} min left`;
+  return seconds <= 47 * 3600 ? `about ${Math.ceil(seconds / 3600)} h left` : `about ${Math.ceil(seconds / 86400)} days left`;
 }
 
 /* Fragments are fetched until they are as new as the event: a page can be rendered a moment before the change. */
