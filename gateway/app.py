@@ -36,6 +36,7 @@ from gateway.middleware import (
     cookie_renewal,
     head,
     headers,
+    media_type,
     overload,
     rate_limits,
     request_id,
@@ -69,6 +70,7 @@ def create(
     responder.install(app)
     # Requests pass the last one added first.
     app.add_middleware(head.Head)
+    app.add_middleware(media_type.MediaType, responder=responder)
     app.add_middleware(body_limit.BodyLimit, responder=responder)
     app.add_middleware(same_origin.SameOrigin, public_origin=container.settings.public_origin, responder=responder)
     app.add_middleware(overload.Overload, responder=responder)

@@ -42,6 +42,7 @@ _STATUSES_BY_CODE = {
     "idempotency_key_reused": 422,
     "idempotency_key_invalid": 400,
     "not_acceptable": 406,
+    "unsupported_media_type": 415,
 }
 _CODES_BY_STATUS = {400: "malformed_json", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 _API = "/api/v1"

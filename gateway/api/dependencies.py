@@ -28,6 +28,7 @@ _MEANINGS = {
     406: "The client takes no event stream.",
     409: "The present state forbids it; `code` says why.",
     413: "The body is larger than 64 KiB.",
+    415: "The body is not JSON in UTF-8.",
     422: "An input is not valid; `errors` says which.",
     429: "Too much at once; `Retry-After` says when to come back.",
     503: "A service does not answer; try again.",
@@ -116,7 +117,7 @@ def accepted(body: Mapping[str, object], job_id: str, *, replayed: bool) -> Resp
 def documented(status: int, model: type | None, description: str, *problem_statuses: int) -> Documented:
     """Return the OpenAPI responses of a route: its success, and its problems besides those of every route."""
     found: Documented = {status: {"description": description, **({"model": model} if model else {})}}
-    of_bodies = {413} if 400 in problem_statuses else set()
+    of_bodies = {413, 415} if 400 in problem_statuses else set()
     for code in sorted({*problem_statuses, *_ALWAYS, *of_bodies}):
         content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
         found[code] = {"description": _MEANINGS[code], "content": content}

@@ -50,7 +50,7 @@ class SameOrigin:
             return None if self._is_own(origin, request) else _foreign()
         if site is None and request.url.path.startswith("/api/") and _could_be_a_form(request):
             message = "The body must be JSON, and say so: send Content-Type: application/json."
-            return failures.InvalidArgument(message, field="content-type")
+            return failures.InvalidArgument(message, code="unsupported_media_type", field="content-type")
         return None
 
     def _is_own(self, origin: str, request: HTTPConnection) -> bool:

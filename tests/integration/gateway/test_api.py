@@ -234,3 +234,13 @@ async def test_login_and_token(account: Account, url: str) -> None:
         assert body["user"]["email"] == account.email
         assert body["session"]["current"] is True
         assert http.cookies
+
+
+@pytest.mark.parametrize("declared", ["text/plain", "application/json; charset=utf-16", "application/xml"])
+async def test_a_body_that_is_not_json_in_utf8_is_415(account: Account, declared: str) -> None:
+    body = b'{"profile_type": "creator", "niche": "tech"}'
+    answer = await account.http.post("/api/v1/demo/enable", content=body, headers={"content-type": declared})
+    assert problem(answer) == (415, "unsupported_media_type")
+    # Without a body nothing is unsupported.
+    read = await account.http.get("/api/v1/demo/status", headers={"content-type": declared})
+    assert read.status_code == 200

@@ -105,11 +105,15 @@ async def test_gateway_may_not_claim(
     ("request_", "field"),
     [
         (jobs_service_pb2.SubmitJobRequest(job_id="x"), "job_id"),
+        (jobs_service_pb2.SubmitJobRequest(job_id=str(uuid4())), "job_id"),
         (
-            jobs_service_pb2.SubmitJobRequest(job_id=str(uuid4()), spec=job_pb2.JobSpec(kind="k", owner_id="x")),
+            jobs_service_pb2.SubmitJobRequest(job_id=str(ids.uuid7()), spec=job_pb2.JobSpec(kind="k", owner_id="x")),
             "owner_id",
         ),
-        (jobs_service_pb2.SubmitJobRequest(job_id=str(uuid4()), spec=job_pb2.JobSpec(owner_id=str(uuid4()))), "kind"),
+        (
+            jobs_service_pb2.SubmitJobRequest(job_id=str(ids.uuid7()), spec=job_pb2.JobSpec(owner_id=str(uuid4()))),
+            "kind",
+        ),
         (jobs_service_pb2.ClaimJobsRequest(worker="w", max_jobs=1), "kinds"),
         (jobs_service_pb2.ClaimJobsRequest(worker="w", kinds=["demo.k"], max_jobs=0), "max_jobs"),
         (jobs_service_pb2.ClaimJobsRequest(worker="", kinds=["demo.k"], max_jobs=1), "worker"),

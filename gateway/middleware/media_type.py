@@ -1,0 +1,48 @@
+"""Refuses bodies of another media type or charset than the API reads."""
+
+from __future__ import annotations
+
+from email.message import Message
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from chassis import errors
+from gateway.problems import ErrorResponder
+
+_CHARSETS = ("", "utf-8", "utf8", "us-ascii")
+
+
+class MediaType:
+    """Answers 415 to a body under /api/ that is not JSON in UTF-8 (RFC 8259, 8.1)."""
+
+    def __init__(self, app: ASGIApp, *, responder: ErrorResponder) -> None:
+        self._app = app
+        self._responder = responder
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it."""
+        if scope["type"] == "http" and scope["path"].startswith("/api/"):
+            headers = Headers(scope=scope)
+            declared = headers.get("content-type")
+            has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+            if has_body and declared is not None and not is_json(declared):
+                error = errors.InvalidArgument(
+                    "The body must be JSON in UTF-8: send Content-Type: application/json.",
+                    code="unsupported_media_type",
+                    field="content-type",
+                )
+                response = await self._responder(Request(scope), error)
+                await response(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def is_json(content_type: str) -> bool:
+    """Return whether a Content-Type is JSON in UTF-8."""
+    parsed = Message()
+    parsed["content-type"] = content_type
+    kind = parsed.get_content_type()
+    is_json_kind = kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+    return is_json_kind and str(parsed.get_param("charset", "")).lower() in _CHARSETS
