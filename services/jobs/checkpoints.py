@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import errors
-from services.jobs import finish, statements
+from services.jobs import finish, sql
 from services.jobs.schema import checkpoints
 
 MAX_CHECKPOINTS = 1_000
@@ -25,7 +25,7 @@ MAX_BYTES = 2 << 20
 _SAVE = sa.text(f"""
 WITH held AS (
     SELECT job_id FROM jobs.jobs
-    WHERE job_id = :job_id AND attempt = :attempt AND state IN {statements.HELD} FOR SHARE
+    WHERE job_id = :job_id AND attempt = :attempt AND state IN {sql.HELD} FOR SHARE
 ), v AS (
     SELECT value, octet_length(CAST(value AS text)) AS size FROM (SELECT CAST(:value AS jsonb) AS value) sent
 ), room AS (
@@ -55,7 +55,7 @@ WITH held AS (
 SELECT EXISTS (SELECT 1 FROM held), EXISTS (SELECT 1 FROM saved), (SELECT is_left FROM room)
 """).bindparams(sa.bindparam("value", type_=JSONB))
 _GET = sa.select(checkpoints.c.name, checkpoints.c.value).where(checkpoints.c.job_id == sa.bindparam("job_id"))
-_HELD = sa.text(f"SELECT 1 FROM jobs.jobs WHERE job_id = :job_id AND attempt = :attempt AND state IN {statements.HELD}")
+_HELD = sa.text(f"SELECT 1 FROM jobs.jobs WHERE job_id = :job_id AND attempt = :attempt AND state IN {sql.HELD}")
 
 
 async def save(conn: AsyncConnection, job_id: UUID, attempt: int, name: str, value: Any) -> None:

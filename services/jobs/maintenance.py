@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy.exc import DBAPIError
 
 from chassis import postgres
-from services.jobs import domain, finish, isolation, storage, unreadable
+from services.jobs import domain, due, finish, isolation, storage, unreadable
 from services.jobs.operations import Operations
 from services.jobs.transaction import Transaction
 
@@ -30,15 +30,15 @@ class Maintenance:
         self._single = postgres.autocommit(jobs.engine)
         self._room = asyncio.Semaphore(isolation.PARALLEL)
 
-    async def find_work(self) -> storage.PendingWork:
+    async def find_work(self) -> due.PendingWork:
         """Return what there is to do, by one query."""
         async with self._single.connect() as conn:
-            return await storage.find_work(conn)
+            return await due.find_work(conn)
 
     async def seconds_to_expiry(self) -> float | None:
         """Return the seconds until the next lease expires, negative if one has; None if no job is held."""
         async with self._single.connect() as conn:
-            return await storage.seconds_to_expiry(conn)
+            return await due.seconds_to_expiry(conn)
 
     async def rescue(self, *, grace: timedelta) -> int:
         """Return jobs with an expired lease to the queue, or end them; none within `grace` of the database's start.
@@ -51,7 +51,7 @@ class Maintenance:
             if not isolation.is_contended(error):
                 raise
         async with self._single.connect() as conn:
-            owners = await storage.expired_owners(conn, limit=BATCH)
+            owners = await due.expired_owners(conn, limit=BATCH)
         return sum(await asyncio.gather(*(self._rescue_owner(grace, owner_id) for owner_id in owners)))
 
     async def _rescue_owner(self, grace: timedelta, owner_id: UUID) -> int:
@@ -65,7 +65,7 @@ class Maintenance:
 
     async def _rescue(self, grace: timedelta, owner_id: UUID | None = None) -> int:
         async with self.jobs.transaction() as tx:
-            expired = await storage.expired_jobs(tx.conn, limit=BATCH, grace=grace, owner_id=owner_id)
+            expired = await due.expired_jobs(tx.conn, limit=BATCH, grace=grace, owner_id=owner_id)
             self.jobs.waiters.evict({job.worker for job in expired if job.worker})
             rescued = await _end(tx, expired, lambda _: domain.Crashed())
         for job in expired:
@@ -76,7 +76,7 @@ class Maintenance:
     async def end_overrun(self) -> int:
         """End attempts that outlive their timeout although their workers renew the leases: the handlers ignore it."""
         async with self.jobs.transaction() as tx:
-            overrun = await storage.overrun_jobs(tx.conn, limit=BATCH, grace=domain.OVERRUN_GRACE)
+            overrun = await due.overrun_jobs(tx.conn, limit=BATCH, grace=domain.OVERRUN_GRACE)
             await _end(tx, overrun, _overrun)
         for job in overrun:
             logger.warning("attempt ended after its timeout", extra={"job_id": job.job_id, "worker": job.worker})
@@ -88,9 +88,9 @@ class Maintenance:
 
     async def _promote_due(self) -> int:
         async with self.jobs.transaction() as tx:
-            promoted = await storage.promote_due(tx.conn, limit=BATCH)
+            promoted = await due.promote_due(tx.conn, limit=BATCH)
             tx.transitions += [(job, "due") for job in promoted]
-            retry_kinds = await storage.ready_retries(tx.conn, limit=BATCH)
+            retry_kinds = await due.ready_retries(tx.conn, limit=BATCH)
             tx.wakeups.update(retry_kinds)
         return max(len(promoted), len(retry_kinds))
 
@@ -100,7 +100,7 @@ class Maintenance:
 
     async def _fail_overdue(self) -> int:
         async with self.jobs.transaction() as tx:
-            failed = await storage.fail_overdue(tx.conn, limit=BATCH)
+            failed = await due.fail_overdue(tx.conn, limit=BATCH)
             tx.transitions += [(job, "deadline_exceeded") for job in failed]
         return len(failed)
 
@@ -126,7 +126,7 @@ class Maintenance:
     async def wake_all(self) -> None:
         """Wake every waiting claim of a kind with ready jobs: wake-ups may be lost, and rate limits release jobs over time."""
         async with self._single.connect() as conn:
-            kinds = await storage.ready_kinds(conn)
+            kinds = await due.ready_kinds(conn)
         for kind in kinds:
             self.jobs.waiters.wake_here(kind)
 
@@ -134,7 +134,7 @@ class Maintenance:
         """Advance each kind's fair rank to that of its next job, or beyond the jobs that this replica has claimed."""
         claimed = self.jobs.claimed_ranks.take()
         async with self._single.connect() as conn:
-            await storage.advance_fair_ranks(conn, claimed)
+            await due.advance_fair_ranks(conn, claimed)
 
 
 async def _end(

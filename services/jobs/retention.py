@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import postgres
-from services.jobs import statements
+from services.jobs import sql
 from services.jobs.schedules import storage
 
 BATCH = 1_000
@@ -80,8 +80,8 @@ DELETE_KINDS = sa.text(f"""
         AND k.tokens_at < now() - :age
         AND (SELECT true FROM jobs.jobs j WHERE j.kind = k.kind AND j.ready LIMIT 1) IS NULL
         AND (SELECT true FROM jobs.jobs j
-            WHERE j.kind = k.kind AND j.state = {statements.PENDING} AND NOT j.ready LIMIT 1) IS NULL
-        AND (SELECT true FROM jobs.jobs j WHERE j.kind = k.kind AND j.state IN {statements.HELD} LIMIT 1) IS NULL
+            WHERE j.kind = k.kind AND j.state = {sql.PENDING} AND NOT j.ready LIMIT 1) IS NULL
+        AND (SELECT true FROM jobs.jobs j WHERE j.kind = k.kind AND j.state IN {sql.HELD} LIMIT 1) IS NULL
         AND (SELECT true FROM jobs.jobs j WHERE j.kind = k.kind AND j.awaits_children LIMIT 1) IS NULL
         AND (SELECT true FROM jobs.jobs j WHERE j.kind = k.kind AND j.finished_at IS NOT NULL LIMIT 1) IS NULL
 """).bindparams(sa.bindparam("age", type_=sa.Interval))

@@ -1,105 +1,16 @@
 """The statements that run for every job, in SQL: their speed and correctness depend on details that a builder would hide.
 
-All states come from `domain.TRANSITIONS`. Rows are passed as one JSON text or as arrays: a thousand rows cost one round trip.
-Returned rows have the columns of `schema.jobs`, in that order. Only GET_JOBS and CLAIM_JOBS return payloads above 16 KiB.
+Rows are passed as one JSON text or as arrays: a thousand rows cost one round trip. Returned rows have the columns of
+`schema.jobs`, in that order. Only GET_JOBS and CLAIM_JOBS return payloads above 16 KiB.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
-
-import sqlalchemy as sa
 
 from chassis.prepared import Prepared
-from services.jobs import domain, schema
+from services.jobs import domain, sql
 from services.jobs.domain import Action, State
-
-
-def _prepared(sql: str) -> Prepared:
-    return Prepared(sa.text(sql))
-
-
-def _states(states: Iterable[State]) -> str:
-    return "(" + ", ".join(f"'{state}'" for state in sorted(states)) + ")"
-
-
-def _from(action: Action) -> str:
-    return _states(domain.TRANSITIONS[action][0])
-
-
-def _to(action: Action) -> str:
-    return f"'{domain.TRANSITIONS[action][1]}'"
-
-
-def _columns(alias: str) -> str:
-    """Return the columns of a job, and the time until its deadline by the database's clock."""
-    columns = ", ".join(f"{alias}.{column.name}" for column in schema.jobs.c)
-    return f"{columns}, {alias}.deadline - clock_timestamp() AS time_left"
-
-
-def _light(alias: str) -> str:
-    """Return the columns without a large payload."""
-    is_small = f"{alias}.payload_bytes <= {domain.SMALL_PAYLOAD_BYTES}"
-    payload = f"CASE WHEN {is_small} THEN {alias}.payload END AS payload"
-    return _columns(alias).replace(f"{alias}.payload,", f"{payload},")
-
-
-_MOVES = ", ".join(
-    f"('{action}', '{source}')" for action, (sources, _) in domain.TRANSITIONS.items() for source in sorted(sources)
-)
-TERMINAL = _states(domain.TERMINAL)
-HELD = _states(domain.HELD)
-DELAYED = _states(domain.DELAYED)
-WAITING = _states(domain.WAITING)
-PENDING = f"'{State.PENDING}'"
-_OCCUPIES_SLOT = _states(domain.OCCUPIES_SLOT)
-
-
-LOST_EVENTS = 1_000_000
-"""The gap in an owner's sequence after a failover: more than the events of an owner that a former primary may have lost."""
-_TIMELINE = "(SELECT substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))"
-_ADVANCED = f"""timeline = excluded.timeline, last_sequence = o.last_sequence + excluded.last_sequence
-        + CASE WHEN o.timeline <> excluded.timeline THEN {LOST_EVENTS} ELSE 0 END"""
-"""Advances the sequence of an owner. On a new timeline of the database (a failover, a restored backup) it skips the sequences
-that the lost events may have had: cursors of readers become unknown, instead of naming other events."""
-
-
-def _numbered(moved: str) -> str:
-    """Return the end of a statement whose CTE `moved` has the moved jobs: it adds the sequence of each job's event."""
-    return f"""
-, counted AS (SELECT owner_id, count(*) AS count FROM {moved} GROUP BY owner_id),
-advanced AS (
-    INSERT INTO jobs.owners AS o (owner_id, last_sequence, timeline)
-    SELECT owner_id, count, {_TIMELINE} FROM counted ORDER BY owner_id
-    ON CONFLICT (owner_id) DO UPDATE SET {_ADVANCED}
-    RETURNING o.owner_id, o.last_sequence
-)
-SELECT m.*, a.last_sequence - c.count + row_number() OVER (PARTITION BY m.owner_id ORDER BY m.job_id) AS sequence
-FROM {moved} m JOIN counted c ON c.owner_id = m.owner_id JOIN advanced a ON a.owner_id = m.owner_id
-"""
-
-
-def _ranked(source: str, *, behind: int = 0) -> str:
-    """Return CTEs that give each job of the CTE `source` (job_id, kind, owner_id, position) its fair rank in `ranked`.
-
-    Start-time fair queueing between owners: a job's fair rank follows that of its owner's last ready job and is never below the
-    kind's current fair rank. Ten thousand jobs of one owner rank behind the first job of another. Every statement that makes
-    jobs ready ranks them. Jobs that come back rank `behind` the kind's rank: otherwise an old job that comes back again and again
-    would be served first each time. The last rank is read once per kind and owner, and only from the kind's rank on: an old
-    snapshot keeps the entries of claimed jobs in the index.
-    """
-    return f"""first_ranks AS MATERIALIZED (
-    SELECT l.kind, l.owner_id, greatest(coalesce(k.fair_rank, 0) + {behind}, (
-        SELECT max(w.fair_rank) + 1 FROM jobs.jobs w WHERE w.kind = l.kind AND w.owner_id = l.owner_id AND w.ready
-            AND w.fair_rank >= coalesce(k.fair_rank, 0))) AS fair_rank
-    FROM (SELECT DISTINCT kind, owner_id FROM {source}) l LEFT JOIN jobs.kinds k ON k.kind = l.kind
-), ranked AS MATERIALIZED (
-    SELECT s.job_id, f.fair_rank + row_number() OVER (PARTITION BY s.kind, s.owner_id ORDER BY s.position, s.job_id) - 1
-        AS fair_rank
-    FROM {source} s JOIN first_ranks f ON f.kind = s.kind AND f.owner_id = s.owner_id
-)"""
-
 
 _INSERT = f"""
 WITH given AS MATERIALIZED (
@@ -108,7 +19,7 @@ WITH given AS MATERIALIZED (
         priority smallint, run_at timestamptz, max_attempts integer, backoff double precision, max_backoff double precision,
         attempt_timeout double precision, total_timeout double precision, unique_key text, concurrency_key text,
         parent_id uuid, notifies boolean, undoes boolean)
-), given_ready AS MATERIALIZED (SELECT job_id, kind, owner_id, position FROM given WHERE ready), {_ranked("given_ready")}
+), given_ready AS MATERIALIZED (SELECT job_id, kind, owner_id, position FROM given WHERE ready), {sql.ranked("given_ready")}
 INSERT INTO jobs.jobs (job_id, owner_id, kind, payload, priority, budget, max_attempts, backoff, max_backoff,
     attempt_timeout, total_timeout, unique_key, concurrency_key, parent_id, notifies, undoes, payload_bytes, scheduled_at, run_at,
     deadline, state, ready, fair_rank)
@@ -122,31 +33,31 @@ FROM given g LEFT JOIN ranked r ON r.job_id = g.job_id
 -- Two batches that share unique keys or ids must lock them in the same order; of one key the first in its batch is stored.
 ORDER BY g.unique_key NULLS FIRST, CASE WHEN g.unique_key IS NULL THEN g.job_id END, g.position
 ON CONFLICT DO NOTHING
-RETURNING {_light("jobs")}
+RETURNING {sql.light_columns("jobs")}
 """
 
-INSERT_JOBS = _prepared(_INSERT)
+INSERT_JOBS = sql.prepared(_INSERT)
 """Stores jobs. A job that is not returned conflicts with an id, or with the unique key of an unfinished job."""
-INSERT_JOBS_NUMBERED = _prepared(f"WITH stored AS ({_INSERT}){_numbered('stored')}")
+INSERT_JOBS_NUMBERED = sql.prepared(f"WITH stored AS ({_INSERT}){sql.numbered('stored')}")
 """Stores jobs and numbers their events. No lock of a job, a parent or a key may follow in the transaction."""
 
-GET_JOBS = _prepared(f"SELECT {_columns('j')} FROM jobs.jobs j WHERE j.job_id = ANY(:job_ids)")
-LOCK_JOBS = _prepared(
-    f"SELECT {_light('j')} FROM jobs.jobs j WHERE j.job_id = ANY(:job_ids) ORDER BY j.job_id FOR NO KEY UPDATE"
+GET_JOBS = sql.prepared(f"SELECT {sql.columns('j')} FROM jobs.jobs j WHERE j.job_id = ANY(:job_ids)")
+LOCK_JOBS = sql.prepared(
+    f"SELECT {sql.light_columns('j')} FROM jobs.jobs j WHERE j.job_id = ANY(:job_ids) ORDER BY j.job_id FOR NO KEY UPDATE"
 )
-HOLDERS = _prepared(f"""
+HOLDERS = sql.prepared(f"""
 SELECT unique_key, job_id FROM jobs.jobs
-WHERE unique_key = ANY(:unique_keys) AND state NOT IN {TERMINAL}
+WHERE unique_key = ANY(:unique_keys) AND state NOT IN {sql.TERMINAL}
 """)
 """The unfinished jobs with these unique keys."""
 
-ADD_CHILDREN = _prepared("""
+ADD_CHILDREN = sql.prepared("""
 UPDATE jobs.jobs p SET children_total = p.children_total + g.added, version = p.version + 1
 FROM unnest(CAST(:parent_ids AS uuid[]), CAST(:added AS integer[])) AS g (parent_id, added)
 WHERE p.job_id = g.parent_id
 """)
 
-COUNT_CHILDREN = _prepared(f"""
+COUNT_CHILDREN = sql.prepared(f"""
 UPDATE jobs.jobs p SET
     children_ended = p.children_ended + g.ended,
     children_unsuccessful = p.children_unsuccessful + g.unsuccessful,
@@ -156,12 +67,12 @@ UPDATE jobs.jobs p SET
     version = p.version + 1
 FROM unnest(CAST(:parent_ids AS uuid[]), CAST(:ended AS integer[]), CAST(:unsuccessful AS integer[]))
     AS g (parent_id, ended, unsuccessful)
-WHERE p.job_id = g.parent_id AND p.state NOT IN {TERMINAL}
-RETURNING {_light("p")}
+WHERE p.job_id = g.parent_id AND p.state NOT IN {sql.TERMINAL}
+RETURNING {sql.light_columns("p")}
 """)
 """Counts finished or reopened children in unfinished parents. Parents that waited for their last child may continue."""
 
-CLAIM_JOBS = _prepared(f"""
+CLAIM_JOBS = sql.prepared(f"""
 WITH chosen AS MATERIALIZED (
     SELECT job_id FROM (
         SELECT r.*, sum(r.payload_bytes) OVER (ORDER BY r.priority DESC, r.place, r.job_id) - r.payload_bytes AS bytes_before
@@ -184,11 +95,11 @@ WITH chosen AS MATERIALIZED (
     ORDER BY s.priority DESC, s.place, s.job_id
     LIMIT :limit
 ), claimed AS (
-    UPDATE jobs.jobs j SET state = {_to(Action.CLAIM)}, ready = false, attempt = j.attempt + 1, worker = :worker,
+    UPDATE jobs.jobs j SET state = {sql.target_of(Action.CLAIM)}, ready = false, attempt = j.attempt + 1, worker = :worker,
         -- Not now(): the transaction may have waited for locks since it began.
         lease_until = clock_timestamp() + :lease, started_at = coalesce(j.started_at, now()), version = j.version + 1
-    WHERE j.job_id = ANY(ARRAY(SELECT job_id FROM chosen)) AND j.state IN {_from(Action.CLAIM)} AND j.ready
-    RETURNING {_columns("j")}
+    WHERE j.job_id = ANY(ARRAY(SELECT job_id FROM chosen)) AND j.state IN {sql.sources_of(Action.CLAIM)} AND j.ready
+    RETURNING {sql.columns("j")}
 ), begun AS (
     INSERT INTO jobs.attempts (job_id, attempt, worker, started_at) SELECT job_id, attempt, :worker, now() FROM claimed
 ), counted AS (
@@ -198,11 +109,11 @@ WITH chosen AS MATERIALIZED (
     ) events (owner_id, count) GROUP BY owner_id
 ), advanced AS (
     INSERT INTO jobs.owners AS o (owner_id, last_sequence, timeline)
-    SELECT owner_id, count, {_TIMELINE} FROM counted ORDER BY owner_id
-    ON CONFLICT (owner_id) DO UPDATE SET {_ADVANCED}
+    SELECT owner_id, count, {sql.TIMELINE} FROM counted ORDER BY owner_id
+    ON CONFLICT (owner_id) DO UPDATE SET {sql.ADVANCED}
     RETURNING o.owner_id, o.last_sequence
 )
-SELECT {_columns("m")}, a.owner_id, a.last_sequence - c.count + 1
+SELECT {sql.columns("m")}, a.owner_id, a.last_sequence - c.count + 1
 FROM advanced a JOIN counted c ON c.owner_id = a.owner_id LEFT JOIN claimed m ON m.owner_id = a.owner_id
 """)
 """Claims ready jobs, each under a new attempt, until their payloads exceed :max_bytes.
@@ -213,20 +124,20 @@ Advances the sequences of the owners of these jobs and of earlier transitions by
 sequence comes with its jobs, or with an empty row without any. All owners of a transaction are thus locked at once, in one order.
 """
 
-LOCK_LIMITED = _prepared("""
+LOCK_LIMITED = sql.prepared("""
 SELECT kind, max_running, paused_at IS NOT NULL AS is_paused,
     CASE WHEN rate_count > 0 THEN least(rate_count,
         tokens + extract(epoch FROM now() - tokens_at) / extract(epoch FROM rate_period) * rate_count) END AS tokens
 FROM jobs.kinds WHERE is_limited AND (kind = ANY(:kinds) OR kind = '*') ORDER BY kind FOR NO KEY UPDATE
 """)
-COUNT_HELD = _prepared(f"SELECT kind, count(*) FROM jobs.jobs WHERE state IN {HELD} GROUP BY kind")
-SET_TOKENS = _prepared("""
+COUNT_HELD = sql.prepared(f"SELECT kind, count(*) FROM jobs.jobs WHERE state IN {sql.HELD} GROUP BY kind")
+SET_TOKENS = sql.prepared("""
 UPDATE jobs.kinds k SET tokens = g.tokens, tokens_at = now()
 FROM unnest(CAST(:kinds AS text[]), CAST(:tokens AS double precision[])) AS g (kind, tokens)
 WHERE k.kind = g.kind
 """)
 
-LOCK_KEYS = _prepared(
+LOCK_KEYS = sql.prepared(
     "SELECT pg_advisory_xact_lock(hashtextextended(key, 0)) FROM unnest(CAST(:keys AS text[])) AS key"
 )
 
@@ -235,34 +146,34 @@ def _taken(kind: str, key: str) -> str:
     """Return the number of taken slots of a concurrency key: by its jobs, and by jobs that undo cancelled ones."""
     return f"""((
         SELECT count(*) FROM jobs.jobs t WHERE t.kind = {kind} AND t.concurrency_key = {key}
-            AND t.concurrency_key IS NOT NULL AND (t.ready OR t.state IN {_OCCUPIES_SLOT})
+            AND t.concurrency_key IS NOT NULL AND (t.ready OR t.state IN {sql.OCCUPIES_SLOT})
     ) + (
         SELECT count(*) FROM jobs.jobs u WHERE u.kind = {kind} || '{domain.UNDO}' AND u.concurrency_key = {key}
             AND u.concurrency_key IS NOT NULL AND u.kind LIKE '%{domain.UNDO}' AND u.finished_at IS NULL))"""
 
 
-ADMIT_WAITING = _prepared(f"""
+ADMIT_WAITING = sql.prepared(f"""
 WITH admitted AS MATERIALIZED (
     SELECT c.job_id, c.kind, c.owner_id, -c.priority AS position
     FROM unnest(CAST(:kinds AS text[]), CAST(:keys AS text[])) AS freed (kind, key)
     LEFT JOIN jobs.kinds k ON k.kind = freed.kind
     CROSS JOIN LATERAL (
         SELECT w.job_id, w.kind, w.owner_id, w.priority FROM jobs.jobs w
-        WHERE w.kind = freed.kind AND w.concurrency_key = freed.key AND w.state = {PENDING} AND NOT w.ready
+        WHERE w.kind = freed.kind AND w.concurrency_key = freed.key AND w.state = {sql.PENDING} AND NOT w.ready
         ORDER BY w.priority DESC, w.job_id
         LIMIT greatest(0, coalesce(k.max_running_per_key, 1) - {_taken("freed.kind", "freed.key")})
         FOR NO KEY UPDATE SKIP LOCKED
     ) c
-), {_ranked("admitted", behind=1)}
+), {sql.ranked("admitted", behind=1)}
 UPDATE jobs.jobs j SET ready = true, fair_rank = r.fair_rank FROM ranked r
-WHERE j.state = {PENDING} AND j.job_id = ANY(ARRAY(SELECT job_id FROM ranked)) AND j.job_id = r.job_id
+WHERE j.state = {sql.PENDING} AND j.job_id = ANY(ARRAY(SELECT job_id FROM ranked)) AND j.job_id = r.job_id
 RETURNING j.kind
 """)
 """Makes jobs ready that wait for a slot of their concurrency key. An earlier statement must have locked the keys."""
 
-KEYS_WITH_FREE_SLOTS = _prepared(f"""
+KEYS_WITH_FREE_SLOTS = sql.prepared(f"""
 SELECT w.kind, w.concurrency_key
-FROM (SELECT DISTINCT kind, concurrency_key FROM jobs.jobs WHERE state = {PENDING} AND NOT ready) w
+FROM (SELECT DISTINCT kind, concurrency_key FROM jobs.jobs WHERE state = {sql.PENDING} AND NOT ready) w
 LEFT JOIN jobs.kinds k ON k.kind = w.kind
 WHERE coalesce(k.max_running_per_key, 1) > {_taken("w.kind", "w.concurrency_key")}
 LIMIT :limit
@@ -272,18 +183,18 @@ LIMIT :limit
 _REQUESTED_LEASES = f"""
 SELECT {{columns}} FROM unnest(CAST(:job_ids AS uuid[]), CAST(:attempts AS integer[])) AS requested (job_id, attempt)
 JOIN jobs.jobs j ON j.job_id = requested.job_id AND j.attempt = requested.attempt AND j.worker = :worker
-    AND j.state IN {HELD}
+    AND j.state IN {sql.HELD}
 """
-RENEW_LEASES = _prepared(f"""
+RENEW_LEASES = sql.prepared(f"""
 WITH held AS MATERIALIZED ({_REQUESTED_LEASES.format(columns="j.job_id")} FOR NO KEY UPDATE OF j SKIP LOCKED)
 UPDATE jobs.jobs j SET lease_until = now() + :lease FROM held WHERE j.job_id = held.job_id
 RETURNING j.job_id, j.attempt, j.state
 """)
 """Renews leases without waiting for a lock: a transaction that holds the row of one job costs a worker no other lease."""
-READ_LEASES = _prepared(_REQUESTED_LEASES.format(columns="j.job_id, j.attempt, j.state"))
+READ_LEASES = sql.prepared(_REQUESTED_LEASES.format(columns="j.job_id, j.attempt, j.state"))
 """The leases that a worker holds, also of jobs whose rows are locked."""
 
-SET_PROGRESS = _prepared(f"""
+SET_PROGRESS = sql.prepared(f"""
 UPDATE jobs.jobs j SET progress_attempt = :attempt, progress_message = :message, progress_total = :total,
     progress_done = n.done, version = j.version + 1,
     -- A moving average with a half-life of seven seconds; a pause counts once it is over.
@@ -302,8 +213,8 @@ FROM (
         ) i
     ) r
 ) n
-WHERE j.job_id = :job_id AND j.attempt = :attempt AND j.state IN {HELD}
-RETURNING {_light("j")}
+WHERE j.job_id = :job_id AND j.attempt = :attempt AND j.state IN {sql.HELD}
+RETURNING {sql.light_columns("j")}
 """)
 """Stores the progress of an attempt. A worker sends the reports of an attempt one after the other."""
 
@@ -323,7 +234,7 @@ WITH given AS (
         awaits_children boolean, {_LAST_PROGRESS_COLUMNS})
 ), ended AS (
     UPDATE jobs.jobs j SET state = g.state, version = j.version + 1, worker = NULL, lease_until = NULL,
-        finished_at = CASE WHEN g.state IN {TERMINAL} THEN now() END, run_at = now() + make_interval(secs => g.delay),
+        finished_at = CASE WHEN g.state IN {sql.TERMINAL} THEN now() END, run_at = now() + make_interval(secs => g.delay),
         ready = g.state = '{State.RETRYING}' AND g.delay = 0, awaits_children = g.awaits_children,
         progress_done = CASE WHEN g.awaits_children THEN j.children_ended ELSE {_LAST_PROGRESS_DONE} END,
         progress_total = CASE WHEN g.awaits_children THEN j.children_total ELSE coalesce(g.progress_total, j.progress_total) END,
@@ -331,8 +242,8 @@ WITH given AS (
         result = g.result, error_code = g.error_code, error_message = g.error_message, cancel_reason = g.cancel_reason,
         max_attempts = g.max_attempts, crashes = g.crashes, errors = g.errors
     FROM given g
-    WHERE j.job_id = g.job_id AND j.attempt = g.attempt AND (g.action, j.state) IN ({_MOVES})
-    RETURNING {_light("j")}
+    WHERE j.job_id = g.job_id AND j.attempt = g.attempt AND (g.action, j.state) IN ({sql.MOVES})
+    RETURNING {sql.light_columns("j")}
 ), attempt AS (
     UPDATE jobs.attempts a SET finished_at = now(), outcome = g.outcome, error_code = g.attempt_error_code,
         error_message = g.attempt_error_message
@@ -341,70 +252,35 @@ WITH given AS (
 )
 """
 
-END_ATTEMPTS = _prepared(f"{_END} SELECT * FROM ended")
+END_ATTEMPTS = sql.prepared(f"{_END} SELECT * FROM ended")
 """Ends attempts, and applies the decisions to their jobs."""
-END_ATTEMPTS_NUMBERED = _prepared(_END + _numbered("ended"))
+END_ATTEMPTS_NUMBERED = sql.prepared(_END + sql.numbered("ended"))
 """The same, and numbers their events. No lock of a parent or a key may follow in the transaction."""
 
-COMPLETE_ATTEMPTS = _prepared(f"""
+COMPLETE_ATTEMPTS = sql.prepared(f"""
 WITH given AS (
     SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS g (job_id uuid, attempt integer, result jsonb,
         {_LAST_PROGRESS_COLUMNS})
 ), held AS MATERIALIZED (
     SELECT j.job_id FROM jobs.jobs j JOIN given g ON g.job_id = j.job_id AND g.attempt = j.attempt
-    WHERE j.state IN {_from(Action.COMPLETE)} AND j.concurrency_key IS NULL AND j.parent_id IS NULL
+    WHERE j.state IN {sql.sources_of(Action.COMPLETE)} AND j.concurrency_key IS NULL AND j.parent_id IS NULL
     ORDER BY j.job_id FOR NO KEY UPDATE OF j
 ), ended AS (
-    UPDATE jobs.jobs j SET state = {_to(Action.COMPLETE)}, version = j.version + 1, worker = NULL, lease_until = NULL,
+    UPDATE jobs.jobs j SET state = {sql.target_of(Action.COMPLETE)}, version = j.version + 1, worker = NULL, lease_until = NULL,
         finished_at = now(), run_at = now(), result = g.result, error_code = NULL, error_message = NULL, cancel_reason = NULL,
         progress_done = {_LAST_PROGRESS_DONE}, progress_total = coalesce(g.progress_total, j.progress_total), {_LAST_PROGRESS}
     FROM given g JOIN held h ON h.job_id = g.job_id
-    WHERE j.job_id = g.job_id AND j.attempt = g.attempt AND j.state IN {_from(Action.COMPLETE)}
-    RETURNING {_light("j")}
+    WHERE j.job_id = g.job_id AND j.attempt = g.attempt AND j.state IN {sql.sources_of(Action.COMPLETE)}
+    RETURNING {sql.light_columns("j")}
 ), attempt AS (
     UPDATE jobs.attempts a SET finished_at = now(), outcome = '{domain.outcome_name(domain.Completed())}'
     FROM given g JOIN ended e ON e.job_id = g.job_id
     WHERE a.job_id = g.job_id AND a.attempt = g.attempt
-){_numbered("ended")}""")
+){sql.numbered("ended")}""")
 """Completes jobs without parent or concurrency key, the most common end, without reading them first; numbers their events."""
-
-FIND_WORK = _prepared(f"""
-SELECT
-    coalesce(t.run_at <= now(), false) AS due,
-    coalesce(t.deadline <= now(), false) AS overdue, EXISTS (SELECT 1 FROM jobs.jobs WHERE ready) AS waiting,
-    CAST(extract(epoch FROM least(t.run_at, t.deadline) - now()) AS double precision) AS seconds_to_next
-FROM (SELECT
-    (SELECT min(run_at) FROM jobs.jobs
-        WHERE state IN {DELAYED} AND NOT ready AND NOT awaits_children) AS run_at,
-    (SELECT min(deadline) FROM jobs.jobs
-        WHERE deadline IS NOT NULL AND state IN {WAITING}) AS deadline) t
-""")
-"""Whether the reconciler has work, and when the next work is due: one query instead of a transaction for each duty."""
-
-SECONDS_TO_EXPIRY = _prepared(f"""
-SELECT CAST(extract(epoch FROM min(lease_until) - now()) AS double precision) FROM jobs.jobs WHERE state IN {HELD}
-""")
-
-LOCK_EXPIRED_JOBS = _prepared(f"""
-SELECT {_light("j")} FROM jobs.jobs j
-WHERE j.state IN {HELD} AND j.lease_until < now() AND pg_postmaster_start_time() < now() - :grace
-    AND j.owner_id = coalesce(CAST(:owner_id AS uuid), j.owner_id)
-LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
-""")
-EXPIRED_OWNERS = _prepared(f"""
-SELECT DISTINCT owner_id FROM jobs.jobs WHERE state IN {HELD} AND lease_until < now() LIMIT :limit
-""")
-"""Owners of jobs with an expired lease."""
-
-LOCK_OVERRUN_JOBS = _prepared(f"""
-SELECT {_light("j")} FROM jobs.jobs j JOIN jobs.attempts a ON a.job_id = j.job_id AND a.attempt = j.attempt
-WHERE j.state IN {HELD} AND a.started_at < now() - j.attempt_timeout - :grace
-LIMIT :limit FOR NO KEY UPDATE OF j SKIP LOCKED
-""")
-
-FORGIVE_CRASHES = _prepared(f"""
+FORGIVE_CRASHES = sql.prepared(f"""
 WITH free AS MATERIALIZED (
-    SELECT j.job_id FROM jobs.jobs j WHERE j.job_id = ANY(:job_ids) AND j.crashes > 0 AND j.state NOT IN {TERMINAL}
+    SELECT j.job_id FROM jobs.jobs j WHERE j.job_id = ANY(:job_ids) AND j.crashes > 0 AND j.state NOT IN {sql.TERMINAL}
         AND (SELECT count(*) FROM jobs.attempts a WHERE a.job_id = j.job_id AND a.error_code = 'lease_lost') < :limit
     FOR NO KEY UPDATE OF j SKIP LOCKED
 ), survived AS (
@@ -419,75 +295,18 @@ UPDATE jobs.jobs j SET crashes = j.crashes - 1, version = j.version + 1 FROM sur
 """)
 """Takes back crashes that the worker survived: it lost the leases by a pause or a partition. Waits for no lock."""
 
-_DUE = f"""
-WITH due AS MATERIALIZED (
-    SELECT job_id, kind, owner_id, run_at AS position FROM jobs.jobs
-    WHERE state IN {DELAYED} AND NOT ready AND NOT awaits_children AND run_at <= now() AND state = {{state}}
-    ORDER BY run_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
-), {_ranked("due", behind=1)}
-"""
-PROMOTE_JOBS = _prepared(f"""{_DUE.format(state=f"'{State.SCHEDULED}'")}
-UPDATE jobs.jobs j SET state = {_to(Action.PROMOTE)}, ready = j.concurrency_key IS NULL, fair_rank = r.fair_rank,
-    version = j.version + 1
-FROM ranked r
-WHERE j.state IN {_from(Action.PROMOTE)} AND j.job_id = ANY(ARRAY(SELECT job_id FROM ranked)) AND j.job_id = r.job_id
-RETURNING {_light("j")}
-""")
-"""Makes scheduled jobs pending whose run_at has passed."""
-
-READY_RETRIES = _prepared(f"""{_DUE.format(state=_to(Action.RETRY_LATER))}
-UPDATE jobs.jobs j SET ready = true, fair_rank = r.fair_rank FROM ranked r
-WHERE j.state = {_to(Action.RETRY_LATER)} AND j.job_id = ANY(ARRAY(SELECT job_id FROM ranked)) AND j.job_id = r.job_id
-RETURNING j.kind
-""")
-"""Makes retrying jobs ready whose backoff is over."""
-
-EXPIRE_JOBS = _prepared(f"""
-UPDATE jobs.jobs j SET state = {_to(Action.EXPIRE)}, ready = false, awaits_children = false, finished_at = now(),
-    error_code = :code, error_message = :message, version = j.version + 1
-WHERE j.state IN {_from(Action.EXPIRE)} AND j.job_id = ANY(ARRAY(
-    SELECT job_id FROM jobs.jobs
-    WHERE deadline IS NOT NULL AND deadline <= now() AND state IN {WAITING}
-    ORDER BY deadline LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED))
-RETURNING {_light("j")}
-""")
-"""Fails waiting jobs whose deadline has passed."""
-
 
 @functools.cache
 def orphans(*, of_parent: bool) -> Prepared:
     """Return the statement that locks unfinished children of failed, cancelled or cancelling parents, or of one such parent."""
-    return _prepared(f"""
-SELECT {_light("c")} FROM jobs.jobs c JOIN jobs.jobs p ON p.job_id = c.parent_id
+    return sql.prepared(f"""
+SELECT {sql.light_columns("c")} FROM jobs.jobs c JOIN jobs.jobs p ON p.job_id = c.parent_id
 WHERE c.parent_id {"= :parent_id" if of_parent else "IS NOT NULL AND CAST(:parent_id AS uuid) IS NULL"}
-    AND c.state NOT IN {_states(domain.TERMINAL | {State.CANCELLING})}
-    AND p.state IN {_states(domain.ORPHANS_CHILDREN)}
+    AND c.state NOT IN {sql.states(domain.TERMINAL | {State.CANCELLING})}
+    AND p.state IN {sql.states(domain.ORPHANS_CHILDREN)}
 LIMIT :limit FOR NO KEY UPDATE OF c SKIP LOCKED
 """)
 
-
-READY_KINDS = _prepared("""
-SELECT k.kind FROM jobs.kinds k WHERE EXISTS (SELECT 1 FROM jobs.jobs j WHERE j.kind = k.kind AND j.ready)
-""")
-"""Kinds with a ready job."""
-
-ADVANCE_FAIR_RANKS = _prepared("""
-UPDATE jobs.kinds k SET fair_rank = f.fair_rank
-FROM (
-    SELECT behind.kind, coalesce(front.fair_rank, claimed.fair_rank + 1) AS fair_rank FROM jobs.kinds behind
-    LEFT JOIN unnest(CAST(:kinds AS text[]), CAST(:ranks AS bigint[])) AS claimed (kind, fair_rank)
-        ON claimed.kind = behind.kind
-    LEFT JOIN LATERAL (
-        SELECT j.fair_rank FROM jobs.jobs j WHERE j.kind = behind.kind AND j.ready
-        ORDER BY j.priority DESC, j.fair_rank, j.job_id LIMIT 1
-    ) front ON true
-    WHERE coalesce(front.fair_rank, claimed.fair_rank + 1) > behind.fair_rank
-    -- Waiting for a transaction that has locked several kinds could deadlock; the next pass is soon enough.
-    FOR NO KEY UPDATE OF behind SKIP LOCKED
-) f
-WHERE k.kind = f.kind AND k.fair_rank < f.fair_rank
-""")
-"""Advances the fair rank of each kind to that of its next job; without any, beyond the highest claimed rank."""
 
 NEXT_FAIR_RANK = """(
     SELECT greatest(coalesce(max(k.fair_rank), 0), (
@@ -495,15 +314,15 @@ NEXT_FAIR_RANK = """(
     FROM jobs.kinds k WHERE k.kind = :ranked_kind)"""
 """The fair rank of one job that becomes ready."""
 
-LAST_SEQUENCES = _prepared("SELECT owner_id, last_sequence FROM jobs.owners WHERE owner_id = ANY(:owner_ids)")
-NEXT_SEQUENCES = _prepared(f"""
+LAST_SEQUENCES = sql.prepared("SELECT owner_id, last_sequence FROM jobs.owners WHERE owner_id = ANY(:owner_ids)")
+NEXT_SEQUENCES = sql.prepared(f"""
 INSERT INTO jobs.owners AS o (owner_id, last_sequence, timeline)
-SELECT g.owner_id, g.count, {_TIMELINE} FROM unnest(CAST(:owner_ids AS uuid[]), CAST(:counts AS bigint[])) AS g (owner_id, count)
+SELECT g.owner_id, g.count, {sql.TIMELINE} FROM unnest(CAST(:owner_ids AS uuid[]), CAST(:counts AS bigint[])) AS g (owner_id, count)
 ORDER BY g.owner_id
-ON CONFLICT (owner_id) DO UPDATE SET {_ADVANCED}
+ON CONFLICT (owner_id) DO UPDATE SET {sql.ADVANCED}
 RETURNING o.owner_id, o.last_sequence
 """)
-INSERT_EVENTS = _prepared("""
+INSERT_EVENTS = sql.prepared("""
 INSERT INTO jobs.job_events (owner_id, sequence, job_id, state, attempt, reason, event)
 SELECT * FROM unnest(CAST(:owner_ids AS uuid[]), CAST(:sequences AS bigint[]), CAST(:job_ids AS uuid[]),
     CAST(:states AS text[]), CAST(:attempts AS integer[]), CAST(:reasons AS text[]), CAST(:events AS bytea[]))

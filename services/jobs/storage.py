@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypedDict, Unpack
 from uuid import UUID
@@ -20,20 +19,6 @@ HISTORY = 1_000
 """Attempts and transitions of a job that are returned: a job that snoozes for days has tens of thousands."""
 
 Attempts = Sequence[tuple[UUID, int]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PendingWork:
-    """The work that the reconciler finds."""
-
-    due: bool
-    """The run_at of a scheduled or retrying job has passed."""
-    overdue: bool
-    """The deadline of a waiting job has passed."""
-    waiting: bool
-    """A job is ready, so fair ranks may have to advance."""
-    seconds_to_next: float | None
-    """Seconds until the next run_at or deadline; None without any."""
 
 
 class Filters(TypedDict):
@@ -357,38 +342,6 @@ async def reopen(conn: AsyncConnection, job: Job) -> Job | None:
     return await _move(conn, job, Action.RETRY, values)
 
 
-async def find_work(conn: AsyncConnection) -> PendingWork:
-    """Return the work of the reconciler."""
-    ((due, overdue, waiting, seconds_to_next),) = await statements.FIND_WORK.execute(conn, {})
-    return PendingWork(due=due, overdue=overdue, waiting=waiting, seconds_to_next=seconds_to_next)
-
-
-async def seconds_to_expiry(conn: AsyncConnection) -> float | None:
-    """Return the seconds until the next lease expires, negative if one has; None if no job is held."""
-    ((seconds,),) = await statements.SECONDS_TO_EXPIRY.execute(conn, {})
-    return None if seconds is None else float(seconds)
-
-
-async def expired_jobs(
-    conn: AsyncConnection, *, limit: int, grace: timedelta, owner_id: UUID | None = None
-) -> list[Job]:
-    """Lock and return held jobs (of one owner) with an expired lease; none while the database is up for less than `grace`.
-
-    After a restart of the database the workers get time to renew their leases.
-    """
-    return await execute(conn, statements.LOCK_EXPIRED_JOBS, {"limit": limit, "grace": grace, "owner_id": owner_id})
-
-
-async def expired_owners(conn: AsyncConnection, *, limit: int) -> list[UUID]:
-    """Return owners of jobs with an expired lease."""
-    return [owner_id for (owner_id,) in await statements.EXPIRED_OWNERS.execute(conn, {"limit": limit})]
-
-
-async def overrun_jobs(conn: AsyncConnection, *, limit: int, grace: timedelta) -> list[Job]:
-    """Lock and return held jobs whose attempt has outlived its timeout by `grace`."""
-    return await execute(conn, statements.LOCK_OVERRUN_JOBS, {"limit": limit, "grace": grace})
-
-
 async def forgive_crashes(conn: AsyncConnection, *, lost: Attempts, worker: str | None = None) -> None:
     """Take back the crashes of attempts (of `worker`, if it is known) whose worker turns out to be alive.
 
@@ -398,39 +351,11 @@ async def forgive_crashes(conn: AsyncConnection, *, lost: Attempts, worker: str 
     await statements.FORGIVE_CRASHES.execute(conn, parameters)
 
 
-async def promote_due(conn: AsyncConnection, *, limit: int) -> list[Job]:
-    """Make scheduled jobs pending whose run_at has passed."""
-    return await execute(conn, statements.PROMOTE_JOBS, {"limit": limit})
-
-
-async def ready_retries(conn: AsyncConnection, *, limit: int) -> list[str]:
-    """Make retrying jobs ready whose backoff is over; return the kind of each."""
-    return [kind for (kind,) in await statements.READY_RETRIES.execute(conn, {"limit": limit})]
-
-
-async def fail_overdue(conn: AsyncConnection, *, limit: int) -> list[Job]:
-    """Fail waiting jobs whose deadline has passed."""
-    error = domain.DEADLINE_EXCEEDED
-    parameters = {"limit": limit, "code": error.code, "message": error.message}
-    return await execute(conn, statements.EXPIRE_JOBS, parameters)
-
-
 async def lock_orphans(conn: AsyncConnection, *, limit: int, parent_id: UUID | None = None) -> list[Job]:
     """Lock and return unfinished children of one parent, or of any, that is failed, cancelled or cancelling."""
     return await execute(
         conn, statements.orphans(of_parent=parent_id is not None), {"limit": limit, "parent_id": parent_id}
     )
-
-
-async def ready_kinds(conn: AsyncConnection) -> list[str]:
-    """Return the kinds with a ready job."""
-    return [kind for (kind,) in await statements.READY_KINDS.execute(conn, {})]
-
-
-async def advance_fair_ranks(conn: AsyncConnection, claimed: Mapping[str, int]) -> None:
-    """Advance the fair rank of each kind to that of its next job; without any, beyond the rank in `claimed`."""
-    parameters = {"kinds": list(claimed), "ranks": list(claimed.values())}
-    await statements.ADVANCE_FAIR_RANKS.execute(conn, parameters)
 
 
 async def _move(conn: AsyncConnection, job: Job, action: Action, values: Mapping[str, Any]) -> Job | None:

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import postgres
 from chassis.prepared import Prepared
-from services.jobs import domain, schema, statements, storage
+from services.jobs import domain, schema, sql, storage
 from services.jobs.transaction import Transaction
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ WITH failed AS (
     UPDATE jobs.jobs SET state = '{domain.State.FAILED}', ready = false, awaits_children = false, worker = NULL,
         lease_until = NULL, cancel_reason = NULL, finished_at = now(), error_code = :code, error_message = :message,
         version = version + 1, {_REPAIRED}
-    WHERE job_id = ANY(:job_ids) AND state NOT IN {statements.TERMINAL}
+    WHERE job_id = ANY(:job_ids) AND state NOT IN {sql.TERMINAL}
     RETURNING {_columns}
 ), ended AS (
     UPDATE jobs.attempts a SET finished_at = now(), outcome = 'failed', error_code = :code, error_message = :message
@@ -72,7 +72,7 @@ SELECT * FROM failed
 _REPAIR = Prepared(
     sa.text(f"""
 UPDATE jobs.jobs SET {_bounded("finished_at", _FIRST, _LAST)}, {_REPAIRED}
-WHERE job_id = ANY(:job_ids) AND state IN {statements.TERMINAL}
+WHERE job_id = ANY(:job_ids) AND state IN {sql.TERMINAL}
 """)
 )
 _READY = sa.text("""
@@ -81,10 +81,10 @@ SELECT c.job_id FROM unnest(CAST(:kinds AS text[])) AS requested (kind) CROSS JO
     ORDER BY j.priority DESC, j.fair_rank, j.job_id LIMIT :limit) c
 """)
 _MOVABLE = sa.text(f"""
-(SELECT job_id FROM jobs.jobs WHERE state IN {statements.HELD} AND lease_until < now() LIMIT :limit)
-UNION ALL (SELECT job_id FROM jobs.jobs WHERE state IN {statements.DELAYED} AND NOT ready AND NOT awaits_children
+(SELECT job_id FROM jobs.jobs WHERE state IN {sql.HELD} AND lease_until < now() LIMIT :limit)
+UNION ALL (SELECT job_id FROM jobs.jobs WHERE state IN {sql.DELAYED} AND NOT ready AND NOT awaits_children
     AND run_at <= now() ORDER BY run_at LIMIT :limit)
-UNION ALL (SELECT job_id FROM jobs.jobs WHERE deadline <= now() AND state IN {statements.WAITING}
+UNION ALL (SELECT job_id FROM jobs.jobs WHERE deadline <= now() AND state IN {sql.WAITING}
     ORDER BY deadline LIMIT :limit)
 """)
 

@@ -15,17 +15,17 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import postgres
-from services.jobs import domain, schema, statements, storage
+from services.jobs import domain, schema, sql, storage
 
 # One part for each partial index of unfinished jobs: ready, held, delayed, waiting for children, waiting for their concurrency
 # key. Together they contain every unfinished job once.
 _UNFINISHED = f"""
 SELECT kind, state, run_at, job_id, crashes FROM jobs.jobs WHERE ready
-UNION ALL SELECT kind, state, run_at, job_id, crashes FROM jobs.jobs WHERE state IN {statements.HELD}
+UNION ALL SELECT kind, state, run_at, job_id, crashes FROM jobs.jobs WHERE state IN {sql.HELD}
 UNION ALL SELECT kind, state, run_at, job_id, crashes FROM jobs.jobs
-    WHERE state IN {statements.DELAYED} AND NOT ready AND NOT awaits_children
+    WHERE state IN {sql.DELAYED} AND NOT ready AND NOT awaits_children
 UNION ALL SELECT kind, state, run_at, job_id, crashes FROM jobs.jobs WHERE awaits_children
-UNION ALL SELECT kind, state, run_at, job_id, crashes FROM jobs.jobs WHERE state = {statements.PENDING} AND NOT ready
+UNION ALL SELECT kind, state, run_at, job_id, crashes FROM jobs.jobs WHERE state = {sql.PENDING} AND NOT ready
 """
 
 _RUNNING, _CANCELLING = f"'{domain.State.RUNNING}'", f"'{domain.State.CANCELLING}'"
@@ -51,7 +51,7 @@ SELECT coalesce(w.worker, h.worker) AS worker, coalesce(w.kinds, '{{}}') AS kind
 FROM jobs.workers w
 FULL JOIN (
     SELECT worker, count(*) AS held, min(lease_until) AS lease_until FROM jobs.jobs
-    WHERE state IN {statements.HELD} GROUP BY worker
+    WHERE state IN {sql.HELD} GROUP BY worker
 ) h ON h.worker = w.worker
 WHERE w.seen_at > now() - CAST(:alive AS interval) OR h.held > 0
 ORDER BY 1
@@ -70,11 +70,11 @@ WITH waiting AS (
     CROSS JOIN LATERAL (
         SELECT max(e.occurred_at) AS at FROM jobs.job_events e WHERE e.job_id = j.job_id AND e.state = {_CANCELLING}
     ) requested
-    WHERE j.state IN {statements.HELD} AND j.state = {_CANCELLING} AND requested.at < now() - CAST(:cancelling AS interval)
+    WHERE j.state IN {sql.HELD} AND j.state = {_CANCELLING} AND requested.at < now() - CAST(:cancelling AS interval)
     UNION ALL
     SELECT j.job_id, a.started_at + j.attempt_timeout, 'overrun' FROM jobs.jobs j
     JOIN jobs.attempts a ON a.job_id = j.job_id AND a.attempt = j.attempt
-    WHERE j.state IN {statements.HELD} AND j.state = {_RUNNING} AND a.started_at + j.attempt_timeout < now()
+    WHERE j.state IN {sql.HELD} AND j.state = {_RUNNING} AND a.started_at + j.attempt_timeout < now()
 ), crashing AS (
     SELECT unfinished.job_id, (
         SELECT min(c.finished_at) FROM (

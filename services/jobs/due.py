@@ -1,0 +1,179 @@
+"""What the reconciler looks for: expired leases, due and overdue jobs, fair ranks. Statements and their functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.jobs import domain, sql, storage
+from services.jobs.domain import Action, Job, State
+
+_FIND_WORK = sql.prepared(f"""
+SELECT
+    coalesce(t.run_at <= now(), false) AS due,
+    coalesce(t.deadline <= now(), false) AS overdue, EXISTS (SELECT 1 FROM jobs.jobs WHERE ready) AS waiting,
+    CAST(extract(epoch FROM least(t.run_at, t.deadline) - now()) AS double precision) AS seconds_to_next
+FROM (SELECT
+    (SELECT min(run_at) FROM jobs.jobs
+        WHERE state IN {sql.DELAYED} AND NOT ready AND NOT awaits_children) AS run_at,
+    (SELECT min(deadline) FROM jobs.jobs
+        WHERE deadline IS NOT NULL AND state IN {sql.WAITING}) AS deadline) t
+""")
+"""Whether the reconciler has work, and when the next work is due: one query instead of a transaction for each duty."""
+
+_SECONDS_TO_EXPIRY = sql.prepared(f"""
+SELECT CAST(extract(epoch FROM min(lease_until) - now()) AS double precision) FROM jobs.jobs WHERE state IN {sql.HELD}
+""")
+
+_LOCK_EXPIRED_JOBS = sql.prepared(f"""
+SELECT {sql.light_columns("j")} FROM jobs.jobs j
+WHERE j.state IN {sql.HELD} AND j.lease_until < now() AND pg_postmaster_start_time() < now() - :grace
+    AND j.owner_id = coalesce(CAST(:owner_id AS uuid), j.owner_id)
+LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
+""")
+_EXPIRED_OWNERS = sql.prepared(f"""
+SELECT DISTINCT owner_id FROM jobs.jobs WHERE state IN {sql.HELD} AND lease_until < now() LIMIT :limit
+""")
+"""Owners of jobs with an expired lease."""
+
+_LOCK_OVERRUN_JOBS = sql.prepared(f"""
+SELECT {sql.light_columns("j")} FROM jobs.jobs j JOIN jobs.attempts a ON a.job_id = j.job_id AND a.attempt = j.attempt
+WHERE j.state IN {sql.HELD} AND a.started_at < now() - j.attempt_timeout - :grace
+LIMIT :limit FOR NO KEY UPDATE OF j SKIP LOCKED
+""")
+
+_DUE = f"""
+WITH due AS MATERIALIZED (
+    SELECT job_id, kind, owner_id, run_at AS position FROM jobs.jobs
+    WHERE state IN {sql.DELAYED} AND NOT ready AND NOT awaits_children AND run_at <= now() AND state = {{state}}
+    ORDER BY run_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
+), {sql.ranked("due", behind=1)}
+"""
+_PROMOTE_JOBS = sql.prepared(f"""{_DUE.format(state=f"'{State.SCHEDULED}'")}
+UPDATE jobs.jobs j SET state = {sql.target_of(Action.PROMOTE)}, ready = j.concurrency_key IS NULL, fair_rank = r.fair_rank,
+    version = j.version + 1
+FROM ranked r
+WHERE j.state IN {sql.sources_of(Action.PROMOTE)} AND j.job_id = ANY(ARRAY(SELECT job_id FROM ranked)) AND j.job_id = r.job_id
+RETURNING {sql.light_columns("j")}
+""")
+"""Makes scheduled jobs pending whose run_at has passed."""
+
+_READY_RETRIES = sql.prepared(f"""{_DUE.format(state=sql.target_of(Action.RETRY_LATER))}
+UPDATE jobs.jobs j SET ready = true, fair_rank = r.fair_rank FROM ranked r
+WHERE j.state = {sql.target_of(Action.RETRY_LATER)} AND j.job_id = ANY(ARRAY(SELECT job_id FROM ranked)) AND j.job_id = r.job_id
+RETURNING j.kind
+""")
+"""Makes retrying jobs ready whose backoff is over."""
+
+_EXPIRE_JOBS = sql.prepared(f"""
+UPDATE jobs.jobs j SET state = {sql.target_of(Action.EXPIRE)}, ready = false, awaits_children = false, finished_at = now(),
+    error_code = :code, error_message = :message, version = j.version + 1
+WHERE j.state IN {sql.sources_of(Action.EXPIRE)} AND j.job_id = ANY(ARRAY(
+    SELECT job_id FROM jobs.jobs
+    WHERE deadline IS NOT NULL AND deadline <= now() AND state IN {sql.WAITING}
+    ORDER BY deadline LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED))
+RETURNING {sql.light_columns("j")}
+""")
+"""Fails waiting jobs whose deadline has passed."""
+
+
+_READY_KINDS = sql.prepared("""
+SELECT k.kind FROM jobs.kinds k WHERE EXISTS (SELECT 1 FROM jobs.jobs j WHERE j.kind = k.kind AND j.ready)
+""")
+"""Kinds with a ready job."""
+
+_ADVANCE_FAIR_RANKS = sql.prepared("""
+UPDATE jobs.kinds k SET fair_rank = f.fair_rank
+FROM (
+    SELECT behind.kind, coalesce(front.fair_rank, claimed.fair_rank + 1) AS fair_rank FROM jobs.kinds behind
+    LEFT JOIN unnest(CAST(:kinds AS text[]), CAST(:ranks AS bigint[])) AS claimed (kind, fair_rank)
+        ON claimed.kind = behind.kind
+    LEFT JOIN LATERAL (
+        SELECT j.fair_rank FROM jobs.jobs j WHERE j.kind = behind.kind AND j.ready
+        ORDER BY j.priority DESC, j.fair_rank, j.job_id LIMIT 1
+    ) front ON true
+    WHERE coalesce(front.fair_rank, claimed.fair_rank + 1) > behind.fair_rank
+    -- Waiting for a transaction that has locked several kinds could deadlock; the next pass is soon enough.
+    FOR NO KEY UPDATE OF behind SKIP LOCKED
+) f
+WHERE k.kind = f.kind AND k.fair_rank < f.fair_rank
+""")
+"""Advances the fair rank of each kind to that of its next job; without any, beyond the highest claimed rank."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingWork:
+    """The work that the reconciler finds."""
+
+    due: bool
+    """The run_at of a scheduled or retrying job has passed."""
+    overdue: bool
+    """The deadline of a waiting job has passed."""
+    waiting: bool
+    """A job is ready, so fair ranks may have to advance."""
+    seconds_to_next: float | None
+    """Seconds until the next run_at or deadline; None without any."""
+
+
+async def find_work(conn: AsyncConnection) -> PendingWork:
+    """Return the work of the reconciler."""
+    ((due, overdue, waiting, seconds_to_next),) = await _FIND_WORK.execute(conn, {})
+    return PendingWork(due=due, overdue=overdue, waiting=waiting, seconds_to_next=seconds_to_next)
+
+
+async def seconds_to_expiry(conn: AsyncConnection) -> float | None:
+    """Return the seconds until the next lease expires, negative if one has; None if no job is held."""
+    ((seconds,),) = await _SECONDS_TO_EXPIRY.execute(conn, {})
+    return None if seconds is None else float(seconds)
+
+
+async def expired_jobs(
+    conn: AsyncConnection, *, limit: int, grace: timedelta, owner_id: UUID | None = None
+) -> list[Job]:
+    """Lock and return held jobs (of one owner) with an expired lease; none while the database is up for less than `grace`.
+
+    After a restart of the database the workers get time to renew their leases.
+    """
+    return await storage.execute(conn, _LOCK_EXPIRED_JOBS, {"limit": limit, "grace": grace, "owner_id": owner_id})
+
+
+async def expired_owners(conn: AsyncConnection, *, limit: int) -> list[UUID]:
+    """Return owners of jobs with an expired lease."""
+    return [owner_id for (owner_id,) in await _EXPIRED_OWNERS.execute(conn, {"limit": limit})]
+
+
+async def overrun_jobs(conn: AsyncConnection, *, limit: int, grace: timedelta) -> list[Job]:
+    """Lock and return held jobs whose attempt has outlived its timeout by `grace`."""
+    return await storage.execute(conn, _LOCK_OVERRUN_JOBS, {"limit": limit, "grace": grace})
+
+
+async def promote_due(conn: AsyncConnection, *, limit: int) -> list[Job]:
+    """Make scheduled jobs pending whose run_at has passed."""
+    return await storage.execute(conn, _PROMOTE_JOBS, {"limit": limit})
+
+
+async def ready_retries(conn: AsyncConnection, *, limit: int) -> list[str]:
+    """Make retrying jobs ready whose backoff is over; return the kind of each."""
+    return [kind for (kind,) in await _READY_RETRIES.execute(conn, {"limit": limit})]
+
+
+async def fail_overdue(conn: AsyncConnection, *, limit: int) -> list[Job]:
+    """Fail waiting jobs whose deadline has passed."""
+    error = domain.DEADLINE_EXCEEDED
+    parameters = {"limit": limit, "code": error.code, "message": error.message}
+    return await storage.execute(conn, _EXPIRE_JOBS, parameters)
+
+
+async def ready_kinds(conn: AsyncConnection) -> list[str]:
+    """Return the kinds with a ready job."""
+    return [kind for (kind,) in await _READY_KINDS.execute(conn, {})]
+
+
+async def advance_fair_ranks(conn: AsyncConnection, claimed: Mapping[str, int]) -> None:
+    """Advance the fair rank of each kind to that of its next job; without any, beyond the rank in `claimed`."""
+    parameters = {"kinds": list(claimed), "ranks": list(claimed.values())}
+    await _ADVANCE_FAIR_RANKS.execute(conn, parameters)

@@ -1,0 +1,100 @@
+"""Fragments of SQL: the states of `domain.TRANSITIONS`, the columns of jobs, the numbering of events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+
+from chassis.prepared import Prepared
+from services.jobs import domain, schema
+from services.jobs.domain import Action, State
+
+
+def prepared(sql: str) -> Prepared:
+    """Return a statement that is compiled once."""
+    return Prepared(sa.text(sql))
+
+
+def states(states: Iterable[State]) -> str:
+    """Return the states as an SQL list in parentheses."""
+    return "(" + ", ".join(f"'{state}'" for state in sorted(states)) + ")"
+
+
+def sources_of(action: Action) -> str:
+    """Return the states that an action starts from, as an SQL list."""
+    return states(domain.TRANSITIONS[action][0])
+
+
+def target_of(action: Action) -> str:
+    """Return the state that an action leads to, as an SQL literal."""
+    return f"'{domain.TRANSITIONS[action][1]}'"
+
+
+def columns(alias: str) -> str:
+    """Return the columns of a job, and the time until its deadline by the database's clock."""
+    columns = ", ".join(f"{alias}.{column.name}" for column in schema.jobs.c)
+    return f"{columns}, {alias}.deadline - clock_timestamp() AS time_left"
+
+
+def light_columns(alias: str) -> str:
+    """Return the columns without a large payload."""
+    is_small = f"{alias}.payload_bytes <= {domain.SMALL_PAYLOAD_BYTES}"
+    payload = f"CASE WHEN {is_small} THEN {alias}.payload END AS payload"
+    return columns(alias).replace(f"{alias}.payload,", f"{payload},")
+
+
+MOVES = ", ".join(
+    f"('{action}', '{source}')" for action, (sources, _) in domain.TRANSITIONS.items() for source in sorted(sources)
+)
+TERMINAL = states(domain.TERMINAL)
+HELD = states(domain.HELD)
+DELAYED = states(domain.DELAYED)
+WAITING = states(domain.WAITING)
+PENDING = f"'{State.PENDING}'"
+OCCUPIES_SLOT = states(domain.OCCUPIES_SLOT)
+
+
+LOST_EVENTS = 1_000_000
+"""The gap in an owner's sequence after a failover: more than the events of an owner that a former primary may have lost."""
+TIMELINE = "(SELECT substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))"
+ADVANCED = f"""timeline = excluded.timeline, last_sequence = o.last_sequence + excluded.last_sequence
+        + CASE WHEN o.timeline <> excluded.timeline THEN {LOST_EVENTS} ELSE 0 END"""
+"""Advances the sequence of an owner. On a new timeline of the database (a failover, a restored backup) it skips the sequences
+that the lost events may have had: cursors of readers become unknown, instead of naming other events."""
+
+
+def numbered(moved: str) -> str:
+    """Return the end of a statement whose CTE `moved` has the moved jobs: it adds the sequence of each job's event."""
+    return f"""
+, counted AS (SELECT owner_id, count(*) AS count FROM {moved} GROUP BY owner_id),
+advanced AS (
+    INSERT INTO jobs.owners AS o (owner_id, last_sequence, timeline)
+    SELECT owner_id, count, {TIMELINE} FROM counted ORDER BY owner_id
+    ON CONFLICT (owner_id) DO UPDATE SET {ADVANCED}
+    RETURNING o.owner_id, o.last_sequence
+)
+SELECT m.*, a.last_sequence - c.count + row_number() OVER (PARTITION BY m.owner_id ORDER BY m.job_id) AS sequence
+FROM {moved} m JOIN counted c ON c.owner_id = m.owner_id JOIN advanced a ON a.owner_id = m.owner_id
+"""
+
+
+def ranked(source: str, *, behind: int = 0) -> str:
+    """Return CTEs that give each job of the CTE `source` (job_id, kind, owner_id, position) its fair rank in `ranked`.
+
+    Start-time fair queueing between owners: a job's fair rank follows that of its owner's last ready job and is never below the
+    kind's current fair rank. Ten thousand jobs of one owner rank behind the first job of another. Every statement that makes
+    jobs ready ranks them. Jobs that come back rank `behind` the kind's rank: otherwise an old job that comes back again and again
+    would be served first each time. The last rank is read once per kind and owner, and only from the kind's rank on: an old
+    snapshot keeps the entries of claimed jobs in the index.
+    """
+    return f"""first_ranks AS MATERIALIZED (
+    SELECT l.kind, l.owner_id, greatest(coalesce(k.fair_rank, 0) + {behind}, (
+        SELECT max(w.fair_rank) + 1 FROM jobs.jobs w WHERE w.kind = l.kind AND w.owner_id = l.owner_id AND w.ready
+            AND w.fair_rank >= coalesce(k.fair_rank, 0))) AS fair_rank
+    FROM (SELECT DISTINCT kind, owner_id FROM {source}) l LEFT JOIN jobs.kinds k ON k.kind = l.kind
+), ranked AS MATERIALIZED (
+    SELECT s.job_id, f.fair_rank + row_number() OVER (PARTITION BY s.kind, s.owner_id ORDER BY s.position, s.job_id) - 1
+        AS fair_rank
+    FROM {source} s JOIN first_ranks f ON f.kind = s.kind AND f.owner_id = s.owner_id
+)"""
