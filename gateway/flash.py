@@ -1,6 +1,6 @@
-"""What the next page has to say about what was just done.
+"""Messages that the next page shows about an action.
 
-A short-lived cookie carries a code; the sentence is ours, so that nobody can make a page say theirs.
+A short-lived cookie carries the code of a fixed message, so that a forged cookie cannot show other text.
 """
 
 from __future__ import annotations
@@ -16,105 +16,89 @@ COOKIE = "flash"
 LIFETIME_SECONDS = 60
 
 
+Kind = Literal["info", "success", "error"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flash:
-    """A sentence, and how it is meant."""
+    """A message, and its kind."""
 
-    kind: Literal["info", "success", "error"]
+    kind: Kind
     message: str
 
 
-MESSAGES: Mapping[str, Flash] = {
-    "signed_out": Flash(kind="info", message="You have signed out."),
-    "session_ended": Flash(kind="info", message="Your session has ended. Sign in again to go on."),
-    "sign_in_again": Flash(
-        kind="info", message="That took too long, or too many codes were wrong. Please sign in again."
-    ),
-    "password_reset": Flash(
-        kind="success",
-        message="Your password is set. All sessions have ended, and passkeys were removed. Sign in with it.",
-    ),
-    "email_verified": Flash(kind="success", message="Your address is verified."),
-    "proved": Flash(kind="success", message="Thank you. For the next ten minutes you can change what is sensitive."),
-    "password_changed": Flash(kind="success", message="Your password is changed, and all other sessions have ended."),
-    "mail_sent": Flash(kind="success", message="A mail has been sent. Follow its link within 24 hours."),
-    "factor_disabled": Flash(kind="success", message="Signing in takes no code any more."),
-    "passkey_renamed": Flash(kind="success", message="The passkey has its new name."),
-    "passkey_removed": Flash(
-        kind="success", message="That passkey opens nothing any more. Sessions that it began go on."
-    ),
-    "passkey_unknown": Flash(kind="info", message="There is no such passkey any more."),
-    "session_revoked": Flash(kind="success", message="That session has ended."),
-    "others_revoked": Flash(kind="success", message="All other sessions have ended."),
-    "everywhere_out": Flash(kind="info", message="You have signed out everywhere."),
-    "session_unknown": Flash(kind="info", message="That session had ended before."),
-    "factor_changed": Flash(
-        kind="error", message="Your second factor had changed in the meantime. This is how it stands now."
-    ),
-    "disconnecting": Flash(kind="info", message="The access is being taken back."),
-    "consent_invalid": Flash(
-        kind="error", message="The platform's answer had expired or was not for this session. Please connect again."
-    ),
-    "connection_unavailable": Flash(
-        kind="error", message="That does not work at the moment. Please try again shortly."
-    ),
-    "connection_changed": Flash(
-        kind="error", message="The connection had changed in the meantime. This is how it stands now."
-    ),
-    "platform_unknown": Flash(kind="error", message="There is no such platform."),
-    "cancelled": Flash(kind="info", message="Setting up demo mode was cancelled."),
-    "dismissed": Flash(kind="info", message="The failure was dismissed. You can set up demo mode again."),
-    "changed": Flash(kind="error", message="Demo mode had changed in the meantime. This is how it stands now."),
-    "form_used": Flash(kind="error", message="That form had been sent before, so nothing was done. Please try again."),
-    "unavailable": Flash(
-        kind="error", message="Demo mode does not answer, so nothing was changed. Please try again in a moment."
-    ),
-    "unanswered": Flash(
-        kind="error", message="There was no answer in time. What you asked for may still have happened."
-    ),
-    "job_cancelled": Flash(kind="info", message="The job was cancelled."),
-    "job_cancelling": Flash(kind="info", message="The job was asked to stop. That takes a moment."),
-    "job_retried": Flash(kind="info", message="The job begins again."),
-    "job_finished": Flash(kind="error", message="The job had already ended, so there was nothing to cancel."),
-    "job_not_retryable": Flash(kind="error", message="The job cannot be retried as it stands now."),
-    "job_undoing": Flash(
-        kind="error", message="What the job had done is still being undone. Please try again shortly."
-    ),
-    "job_of_the_same": Flash(kind="error", message="Another job of the same sort is under way."),
-    "job_not_ready": Flash(kind="error", message="The job is not submitted yet. Please try again in a moment."),
-    "job_unavailable": Flash(
-        kind="error", message="Jobs cannot be reached right now, so nothing was changed. Please try again in a moment."
-    ),
-    "job_unknown": Flash(kind="error", message="There is no such job any more."),
-    "kind_paused": Flash(kind="info", message="Paused: nothing of it begins until it is resumed. What runs goes on."),
-    "kind_resumed": Flash(kind="info", message="Resumed."),
-    "kind_limited": Flash(kind="info", message="The limits were set."),
-    "limits_not_valid": Flash(
-        kind="error", message="These limits make no sense: whole numbers, and a period of up to a day with a rate."
-    ),
-    "schedule_paused": Flash(kind="info", message="The schedule is paused."),
-    "schedule_resumed": Flash(kind="info", message="The schedule goes on with the next time that comes."),
-    "schedule_unknown": Flash(kind="error", message="There is no such schedule any more."),
-    "account_changed": Flash(kind="info", message="The role was changed, and all sessions of the account ended."),
-    "account_disabled": Flash(kind="info", message="The account is closed, and all its sessions ended."),
-    "account_enabled": Flash(kind="info", message="The account is open again."),
-    "all_users_signed_out": Flash(kind="info", message="All sessions but this one have ended."),
-    "all_users_signed_out_partly": Flash(
-        kind="error", message="Many sessions have ended, but some are left. Do it again until none is."
-    ),
-    "not_confirmed": Flash(kind="error", message="Nothing was done: tick the box to confirm."),
-    "account_signed_out": Flash(kind="info", message="The session has ended there."),
-    "account_reset_sent": Flash(kind="info", message="The mail to set a new password has been sent."),
-    "own_account": Flash(kind="error", message="That cannot be done to your own account."),
-    "admin_unavailable": Flash(
-        kind="error", message="A part of Repruv does not answer, so nothing was changed. Please try again in a moment."
-    ),
-    "too_much": Flash(kind="error", message="That was too much at once. Please try again in a moment."),
+_INFO = {
+    "signed_out": "You have signed out.",
+    "session_ended": "Your session has ended. Sign in again to go on.",
+    "sign_in_again": "That took too long, or too many codes were wrong. Please sign in again.",
+    "passkey_unknown": "There is no such passkey any more.",
+    "everywhere_out": "You have signed out everywhere.",
+    "session_unknown": "That session had ended before.",
+    "disconnecting": "The access is being taken back.",
+    "cancelled": "Setting up demo mode was cancelled.",
+    "dismissed": "The failure was dismissed. You can set up demo mode again.",
+    "job_cancelled": "The job was cancelled.",
+    "job_cancelling": "The job was asked to stop. That takes a moment.",
+    "job_retried": "The job begins again.",
+    "kind_paused": "Paused: nothing of it begins until it is resumed. What runs goes on.",
+    "kind_resumed": "Resumed.",
+    "kind_limited": "The limits were set.",
+    "schedule_paused": "The schedule is paused.",
+    "schedule_resumed": "The schedule goes on with the next time that comes.",
+    "account_changed": "The role was changed, and all sessions of the account ended.",
+    "account_disabled": "The account is closed, and all its sessions ended.",
+    "account_enabled": "The account is open again.",
+    "all_users_signed_out": "All sessions but this one have ended.",
+    "account_signed_out": "The session has ended there.",
+    "account_reset_sent": "The email to set a new password has been sent.",
+    "export_running": "An export is already being made. Cancel it, or wait for its end.",
 }
+_SUCCESS = {
+    "password_reset": "Your password is set. All sessions have ended, and passkeys were removed. Sign in with it.",
+    "email_verified": "Your address is verified.",
+    "proved": "Thank you. For the next ten minutes you can change what is sensitive.",
+    "password_changed": "Your password is changed, and all other sessions have ended.",
+    "mail_sent": "An email has been sent. Follow its link within 24 hours.",
+    "factor_disabled": "Signing in takes no code any more.",
+    "passkey_renamed": "The passkey has its new name.",
+    "passkey_removed": "That passkey opens nothing any more. Sessions that it began go on.",
+    "session_revoked": "That session has ended.",
+    "others_revoked": "All other sessions have ended.",
+}
+_ERROR = {
+    "factor_changed": "Your second factor had changed in the meantime. This is how it stands now.",
+    "consent_invalid": "The platform's answer had expired or was not for this session. Please connect again.",
+    "connection_unavailable": "That does not work at the moment. Please try again shortly.",
+    "connection_changed": "The connection had changed in the meantime. This is how it stands now.",
+    "platform_unknown": "There is no such platform.",
+    "changed": "Demo mode had changed in the meantime. This is how it stands now.",
+    "form_used": "That form had been sent before, so nothing was done. Please try again.",
+    "unavailable": "Demo mode does not answer, so nothing was changed. Please try again in a moment.",
+    "unanswered": "There was no answer in time. What you asked for may still have happened.",
+    "job_finished": "The job had already ended, so there was nothing to cancel.",
+    "job_not_retryable": "The job cannot be retried as it stands now.",
+    "job_undoing": "What the job had done is still being undone. Please try again shortly.",
+    "job_of_the_same": "Another job of the same sort is under way.",
+    "job_not_ready": "The job is not submitted yet. Please try again in a moment.",
+    "job_unavailable": "Jobs cannot be reached right now, so nothing was changed. Please try again in a moment.",
+    "job_unknown": "There is no such job any more.",
+    "limits_not_valid": "These limits make no sense: whole numbers, and a period of up to a day with a rate.",
+    "schedule_unknown": "There is no such schedule any more.",
+    "all_users_signed_out_partly": "Many sessions have ended, but some are left. Do it again until none is.",
+    "not_confirmed": "Nothing was done: tick the box to confirm.",
+    "own_account": "That cannot be done to your own account.",
+    "admin_unavailable": "A part of Repruv does not answer, so nothing was changed. Please try again in a moment.",
+    "too_much": "That was too much at once. Please try again in a moment.",
+}
+_BY_KIND: Mapping[Kind, Mapping[str, str]] = {"info": _INFO, "success": _SUCCESS, "error": _ERROR}
+MESSAGES: Mapping[str, Flash] = {
+    code: Flash(kind=kind, message=message) for kind, messages in _BY_KIND.items() for code, message in messages.items()
+}
+"""The messages by code."""
 
 
 def put(response: Response, code: str, *, secure: bool) -> None:
-    """Have the next page say the message of `code`."""
+    """Let the next page show the message of `code`."""
     _set(response, code, LIFETIME_SECONDS, secure=secure)
 
 
@@ -124,7 +108,7 @@ def take(request: Request) -> Flash | None:
 
 
 def clear(response: Response, *, secure: bool) -> None:
-    """Have it said no more."""
+    """Delete the cookie."""
     _set(response, "", 0, secure=secure)
 
 

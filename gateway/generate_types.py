@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +13,10 @@ from fastapi import FastAPI
 from gateway import app
 
 TARGET = Path(__file__).parent / "static" / "repruv" / "types.d.ts"
-ROOTS = (
-    "Job",
-    "Jobs",
-    "JobHistory",
-    "DemoStatus",
-    "DemoAccepted",
-    "Connection",
-    "ExportStatus",
-    "ExportAccepted",
-    "Notifications",
-    "NotificationsRead",
-    "Dashboard",
-    "Content",
-    "Interactions",
-    "Me",
-)
-"""The schemas that a frontend handles; schemas they refer to are generated too."""
+_EXCLUDED_TAGS = frozenset({"admin", "auth", "passkeys", "security", "sessions"})
+"""Operations whose responses a frontend does not handle: the pages of accounts and admins come from the server."""
+_ROOTS = ("Me",)
+"""Schemas to generate besides those of the other operations; schemas they refer to are generated too."""
 _HEADER = """/** Generated from the OpenAPI document by `make protos`; do not edit. Times are ISO 8601 in UTC. */
 """
 _PRIMITIVES = {"string": "string", "integer": "number", "number": "number", "boolean": "boolean", "null": "null"}
@@ -41,13 +28,23 @@ def generate() -> str:
     """Return the TypeScript declarations."""
     application = FastAPI()
     app.include_api(application)
-    schemas: dict[str, Schema] = application.openapi()["components"]["schemas"]
-    return "\n".join([_HEADER, *(_interface(name, schemas[name]) for name in _reachable(schemas))])
+    document = application.openapi()
+    schemas: dict[str, Schema] = document["components"]["schemas"]
+    roots = [*_ROOTS, *_references(list(_responses(document)))]
+    return "\n".join([_HEADER, *(_interface(name, schemas[name]) for name in _reachable(roots, schemas))])
 
 
-def _reachable(schemas: dict[str, Schema]) -> list[str]:
+def _responses(document: Schema) -> Iterator[Schema]:
+    """Yield the successful responses that a frontend handles."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            if _EXCLUDED_TAGS.isdisjoint(operation["tags"]):
+                yield from (response for status, response in operation["responses"].items() if status < "300")
+
+
+def _reachable(roots: Iterable[str], schemas: dict[str, Schema]) -> list[str]:
     names: dict[str, None] = {}
-    queue = list(ROOTS)
+    queue = list(roots)
     while queue:
         name = queue.pop(0)
         if name not in names:

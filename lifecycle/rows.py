@@ -1,7 +1,6 @@
 """The rows of a lifecycle's table, whatever its key and its other columns. A state changes by guarded updates only.
 
-The table has the columns state, previous_state, generation, version, attempt, job_id, job_kind, job_version, error_code,
-error_message, changed_at and checked_at beside its own.
+The table has the columns of `lifecycle.columns` beside its own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Event streams (server-sent events)."""
+"""Event streams (server-sent events) and polls for events."""
 
 from __future__ import annotations
 
@@ -37,19 +37,20 @@ LastEventId = Annotated[str | None, Query(description="The id of the last event 
 
 
 def _documented(*problem_statuses: int) -> Documented:
-    found = documented(200, None, "The stream.", 406, 429, *problem_statuses)
-    found[200]["content"] = {response.MEDIA_TYPE: {"schema": {"type": "string"}, "example": _EXAMPLE}}
-    return found
+    responses = documented(200, None, "The stream.", 406, 429, *problem_statuses)
+    responses[200]["content"] = {response.MEDIA_TYPE: {"schema": {"type": "string"}, "example": _EXAMPLE}}
+    return responses
 
 
 @router.get("/events", summary="Everything that happens", responses=_documented())
 async def user_events(
     request: Request, session: SignedIn, gateway: Gateway, last_event_id: LastEventId = None
 ) -> Response:
-    """Stream the user's events: `hello` first, then `job`, `demo` and `ping`; `reset` when something may be missing; `bye`.
+    """Stream the user's events: `hello` first, then `job`, `demo`, `connection`, `export` and `notification`.
 
-    With the id of the last event (header `Last-Event-ID`, or the parameter) every later transition is sent, in order, once.
-    Without, the jobs that have not finished are shown first. Each event is a whole snapshot with a `version`.
+    `ping` keeps the connection open, `reset` means that events may be missing, and `bye` ends the stream. With the id of the
+    last event (header `Last-Event-ID`, or the parameter) every later transition is sent, in order, once. Without it, the
+    unfinished jobs are sent first. Each event is a whole snapshot with a `version`.
     """
     _require_acceptance(request)
     return await gateway.streams.open(session, _cursor(request, last_event_id))
@@ -66,8 +67,8 @@ async def poll_events(session: SignedIn, gateway: Gateway, after: After = None, 
     New events are returned at once, else the first within `wait` seconds. Every transition is returned, in order, once,
     as in the stream; `resumed` is false when some may be missing, and a `reset` among the events says why.
     """
-    piece = await gateway.streams.poll(session, after, wait=wait)
-    return answer({"resumed": piece.resumed, "events": piece.events, "next": str(piece.after)})
+    result = await gateway.streams.poll(session, after, wait=wait)
+    return answer({"resumed": result.resumed, "events": result.events, "next": str(result.after)})
 
 
 @router.get("/jobs/{job_id}/events", summary="What happens to one job", responses=_documented(404))

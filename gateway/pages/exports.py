@@ -19,7 +19,7 @@ from gateway.views import exports as export_views
 PATH = "/settings/exports"
 _SAYS = {
     "demo_not_enabled": "changed",
-    "export_running": "changed",
+    "export_running": "export_running",
     "idempotency_key_reused": "form_used",
     "unavailable": "unavailable",
     "deadline_exceeded": "unanswered",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from chassis import outbox as outbox_
+from lifecycle.columns import columns as lifecycle_columns
 
 metadata = sa.MetaData(schema="demo")
 _time = sa.DateTime(timezone=True)
@@ -13,14 +14,7 @@ demo_modes = sa.Table(
     "demo_modes",
     metadata,
     sa.Column("owner_id", sa.Uuid, primary_key=True),
-    sa.Column("state", sa.Text, nullable=False),
-    sa.Column("previous_state", sa.Text),
-    sa.Column("generation", sa.BigInteger, nullable=False),
-    sa.Column("version", sa.BigInteger, nullable=False),
-    sa.Column("attempt", sa.Integer, nullable=False),
-    sa.Column("job_id", sa.Uuid),
-    sa.Column("job_kind", sa.Text),
-    sa.Column("job_version", sa.BigInteger, nullable=False),
+    *lifecycle_columns(),
     sa.Column("profile_type", sa.Text),
     sa.Column("niche", sa.Text),
     sa.Column("content_count", sa.Integer),
@@ -31,13 +25,9 @@ demo_modes = sa.Table(
     sa.Column("interactions_written", sa.Integer, nullable=False),
     sa.Column("content_removed", sa.Integer, nullable=False),
     sa.Column("interactions_removed", sa.Integer, nullable=False),
-    sa.Column("error_code", sa.Text),
-    sa.Column("error_message", sa.Text),
     sa.Column("enabled_at", _time),
     sa.Column("expire_after", sa.Interval),
     sa.Column("expires_at", _time),
-    sa.Column("changed_at", _time),
-    sa.Column("checked_at", _time),
 )
 
 content = sa.Table(

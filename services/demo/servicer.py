@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
-from uuid import UUID
 
 from grpc import aio
 
-from chassis import errors, identity, ids
 from repruv.demo.v1 import demo_service_pb2, demo_service_pb2_grpc
-from services.demo import convert, operations, preview, read_models, views
+from services.demo import access, convert, operations, preview, read_models, views
 
 SERVICE = demo_service_pb2.DESCRIPTOR.services_by_name["DemoService"].full_name
 
@@ -42,7 +40,7 @@ class DemoServicer(demo_service_pb2_grpc.DemoServiceServicer):
         self, request: demo_service_pb2.EnableDemoRequest, context: Context
     ) -> demo_service_pb2.EnableDemoResponse:
         accepted = await self._demo.enable(
-            _owner(),
+            access.owner(),
             profile_type=request.profile_type,
             niche=request.niche,
             content_count=request.content_count if request.HasField("content_count") else None,
@@ -57,7 +55,7 @@ class DemoServicer(demo_service_pb2_grpc.DemoServiceServicer):
     async def DisableDemo(
         self, request: demo_service_pb2.DisableDemoRequest, context: Context
     ) -> demo_service_pb2.DisableDemoResponse:
-        accepted = await self._demo.disable(_owner(), key=request.idempotency_key)
+        accepted = await self._demo.disable(access.owner(), key=request.idempotency_key)
         return demo_service_pb2.DisableDemoResponse(
             demo=convert.demo_to_proto(accepted.mode), job_id=str(accepted.job_id), replayed=accepted.is_replayed
         )
@@ -65,18 +63,20 @@ class DemoServicer(demo_service_pb2_grpc.DemoServiceServicer):
     async def DismissDemo(
         self, request: demo_service_pb2.DismissDemoRequest, context: Context
     ) -> demo_service_pb2.DismissDemoResponse:
-        return demo_service_pb2.DismissDemoResponse(demo=convert.demo_to_proto(await self._demo.dismiss(_owner())))
+        return demo_service_pb2.DismissDemoResponse(
+            demo=convert.demo_to_proto(await self._demo.dismiss(access.owner()))
+        )
 
     async def GetDemo(
         self, request: demo_service_pb2.GetDemoRequest, context: Context
     ) -> demo_service_pb2.GetDemoResponse:
-        mode, job = await self._demo.get(_owner())
+        mode, job = await self._demo.get(access.owner())
         return demo_service_pb2.GetDemoResponse(demo=convert.demo_to_proto(mode), job=job)
 
     async def PreviewDemo(
         self, request: demo_service_pb2.PreviewDemoRequest, context: Context
     ) -> demo_service_pb2.PreviewDemoResponse:
-        _owner()
+        access.owner()
         # The first example of a niche and profile type takes some computing.
         example = await asyncio.to_thread(preview.example, request.profile_type, request.niche)
         return convert.example_to_proto(example)
@@ -84,13 +84,13 @@ class DemoServicer(demo_service_pb2_grpc.DemoServiceServicer):
     async def GetDashboard(
         self, request: demo_service_pb2.GetDashboardRequest, context: Context
     ) -> demo_service_pb2.GetDashboardResponse:
-        return convert.dashboard_to_proto(await self._views.dashboard(_viewer()))
+        return convert.dashboard_to_proto(await self._views.dashboard(access.viewer()))
 
     async def ListContent(
         self, request: demo_service_pb2.ListContentRequest, context: Context
     ) -> demo_service_pb2.ListContentResponse:
         page = await self._views.list_content(
-            _viewer(), order_by=request.order_by, page_size=request.page_size, page_token=request.page_token
+            access.viewer(), order_by=request.order_by, page_size=request.page_size, page_token=request.page_token
         )
         return demo_service_pb2.ListContentResponse(
             content=map(convert.content_to_proto, page.content), next_page_token=page.next_page_token
@@ -106,22 +106,8 @@ class DemoServicer(demo_service_pb2_grpc.DemoServiceServicer):
             content_id=request.content_id,
         )
         page = await self._views.list_interactions(
-            _viewer(), filters, page_size=request.page_size, page_token=request.page_token
+            access.viewer(), filters, page_size=request.page_size, page_token=request.page_token
         )
         return demo_service_pb2.ListInteractionsResponse(
             interactions=map(convert.interaction_to_proto, page.interactions), next_page_token=page.next_page_token
         )
-
-
-def _owner() -> UUID:
-    return ids.parse(identity.caller().require_user().user_id, "user_id")
-
-
-def _viewer() -> UUID:
-    """Return the owner. Raises `email_unverified` if the identity may not see the dashboard and its rows."""
-    if not identity.caller().require_user().can_access_dashboard:
-        raise errors.PermissionDenied(
-            "Verify your e-mail address to see the dashboard: ask for the mail in your security settings.",
-            code="email_unverified",
-        )
-    return _owner()

@@ -31,6 +31,14 @@ export interface Children {
   unsuccessful: number;
 }
 
+/** Where the browser must go to consent. */
+export interface Connecting {
+  status: 'disconnected' | 'connecting' | 'connected' | 'disconnecting' | 'failed';
+  authorization_url: string;
+  expires_at: string | null;
+  connection: Connection;
+}
+
 /** A user's access to a platform. Of two snapshots the one with the higher `version` is the newer. */
 export interface Connection {
   platform: string;
@@ -45,6 +53,11 @@ export interface Connection {
   item_count: number;
   updated_at: string | null;
   version: number;
+}
+
+/** One connection for each platform. */
+export interface Connections {
+  connections: Connection[];
 }
 
 /** A page of content items. */
@@ -142,10 +155,27 @@ export interface DemoStatus {
   message: string;
 }
 
+/** The access is being taken back. */
+export interface Disconnecting {
+  status: 'disconnected' | 'connecting' | 'connected' | 'disconnecting' | 'failed';
+  job_id: string | null;
+  connection: Connection;
+}
+
 /** Why something failed. */
 export interface ErrorInfo {
   code: string;
   message: string;
+}
+
+/** One event of the stream. */
+export interface Event {
+  /** The sequence of a transition, as in the stream; null for what has none. */
+  id: number | null;
+  /** `job`, `demo`, `connection`, `export`, `notification` or `reset`. */
+  event: string;
+  /** A whole snapshot with a `version`, as in the stream. */
+  data: Job | DemoStatus | Connection | ExportStatus | NotificationsRead | Reset;
 }
 
 /** An accepted request; the job does the work. */
@@ -278,6 +308,15 @@ export interface NotificationsRead {
   version: number;
 }
 
+/** What is new. */
+export interface PollResult {
+  /** Whether nothing is missing between the answer before and this one. */
+  resumed: boolean;
+  events: Event[];
+  /** What to hand back as `after`. */
+  next: string;
+}
+
 /** How far a job has come. */
 export interface Progress {
   done: number;
@@ -285,6 +324,11 @@ export interface Progress {
   total: number;
   percent: number;
   message: string;
+}
+
+/** Events may be missing: read again what the page shows. */
+export interface Reset {
+  reason: string;
 }
 
 /** Interactions by sentiment. */

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from lifecycle.columns import columns as lifecycle_columns
 from services.auth.schema import metadata
 
 _time = sa.DateTime(timezone=True)
@@ -13,27 +14,16 @@ connections = sa.Table(
     metadata,
     sa.Column("user_id", sa.Uuid, primary_key=True),
     sa.Column("platform", sa.Text, primary_key=True),
-    sa.Column("state", sa.Text, nullable=False),
-    sa.Column("previous_state", sa.Text, nullable=False),
-    sa.Column("generation", sa.BigInteger, nullable=False),
-    sa.Column("version", sa.BigInteger, nullable=False),
-    sa.Column("attempt", sa.Integer, nullable=False),
-    sa.Column("job_id", sa.Uuid),
-    sa.Column("job_kind", sa.Text),
-    sa.Column("job_version", sa.BigInteger, nullable=False),
+    *lifecycle_columns(not_null=("previous_state", "changed_at")),
     sa.Column("external_id", sa.Text),
     sa.Column("account_name", sa.Text),
     sa.Column("account_url", sa.Text),
     sa.Column("account_picture_url", sa.Text),
-    sa.Column("error_code", sa.Text),
-    sa.Column("error_message", sa.Text),
     sa.Column("item_count", sa.Integer, nullable=False),
     sa.Column("connected_at", _time),
     sa.Column("synced_at", _time),
     sa.Column("access_expires_at", _time),
     sa.Column("refresh_at", _time),
-    sa.Column("changed_at", _time, nullable=False),
-    sa.Column("checked_at", _time),
 )
 
 # Pending authorizations: the values that a callback must match, once.

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
-from uuid import UUID
 
 from grpc import aio
 
-from chassis import errors, identity, ids
 from repruv.demo.v1 import exports_service_pb2, exports_service_pb2_grpc
+from services.demo import access
 from services.demo.exports import convert, operations
 
 SERVICE = exports_service_pb2.DESCRIPTOR.services_by_name["ExportsService"].full_name
@@ -29,7 +28,7 @@ class ExportsServicer(exports_service_pb2_grpc.ExportsServiceServicer):
     async def StartExport(
         self, request: exports_service_pb2.StartExportRequest, context: Context
     ) -> exports_service_pb2.StartExportResponse:
-        accepted = await self._exports.start(_viewer(), key=request.idempotency_key)
+        accepted = await self._exports.start(access.viewer(), key=request.idempotency_key)
         return exports_service_pb2.StartExportResponse(
             export=convert.export_to_proto(accepted.export), job_id=str(accepted.job_id), replayed=accepted.is_replayed
         )
@@ -37,23 +36,12 @@ class ExportsServicer(exports_service_pb2_grpc.ExportsServiceServicer):
     async def GetExport(
         self, request: exports_service_pb2.GetExportRequest, context: Context
     ) -> exports_service_pb2.GetExportResponse:
-        export = await self._exports.get(_owner())
+        export = await self._exports.get(access.owner())
         return exports_service_pb2.GetExportResponse(export=convert.export_to_proto(export))
 
     async def DownloadExport(
         self, request: exports_service_pb2.DownloadExportRequest, context: Context
     ) -> AsyncGenerator[exports_service_pb2.DownloadExportResponse, None]:
-        async with aclosing(self._exports.download(_viewer())) as chunks:
+        async with aclosing(self._exports.download(access.viewer())) as chunks:
             async for data in chunks:
                 yield exports_service_pb2.DownloadExportResponse(data=data)
-
-
-def _owner() -> UUID:
-    return ids.parse(identity.caller().require_user().user_id, "user_id")
-
-
-def _viewer() -> UUID:
-    """Return the owner. Raises `email_unverified` if the identity may not see the rows."""
-    if not identity.caller().require_user().can_access_dashboard:
-        raise errors.PermissionDenied("Verify your e-mail address to export your reviews.", code="email_unverified")
-    return _owner()
