@@ -53,20 +53,20 @@ def engine(
         autocommit_size = pool_size // 2
     url = database_url.protect(url, certificate)
     settings = _SERVER_SETTINGS.format(lock=lock_seconds * 1_000, idle=idle_seconds * 1_000)
-    made, twin = (
+    new_engine, twin = (
         _engine(url, name=name, pool_size=size, settings=settings, **options)
         for size, options in (
             (pool_size - autocommit_size, {}),
             (autocommit_size, {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}),
         )
     )
-    _autocommit_twins[made] = twin
-    event.listen(made.sync_engine, "engine_disposed", lambda _: twin.sync_engine.dispose())
-    return made
+    _autocommit_twins[new_engine] = twin
+    event.listen(new_engine.sync_engine, "engine_disposed", lambda _: twin.sync_engine.dispose())
+    return new_engine
 
 
 def _engine(url: str, *, name: str, pool_size: int, settings: str, **options: Any) -> AsyncEngine:
-    made = create_async_engine(
+    new_engine = create_async_engine(
         url.replace("postgresql://", "postgresql+psycopg://", 1),
         **options,
         pool_size=pool_size,
@@ -87,9 +87,9 @@ def _engine(url: str, *, name: str, pool_size: int, settings: str, **options: An
             "tcp_user_timeout": 10_000,
         },
     )
-    event.listen(made.sync_engine, "checkout", _refuse_closed)
-    event.listen(made.sync_engine, "handle_error", _invalidate_unusable)
-    return made
+    event.listen(new_engine.sync_engine, "checkout", _refuse_closed)
+    event.listen(new_engine.sync_engine, "handle_error", _invalidate_unusable)
+    return new_engine
 
 
 def autocommit(engine: AsyncEngine) -> AsyncEngine:

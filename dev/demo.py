@@ -92,8 +92,8 @@ def follow(client: httpx.Client, job_id: str) -> bool:
         task = bar.add_task("waiting", total=None)
         cursor = ""
         for _ in range(60):
-            for seen, job in job_events(client, job_id, cursor):
-                cursor = seen
+            for event_id, job in job_events(client, job_id, cursor):
+                cursor = event_id
                 progress = job["progress"]
                 label = progress["message"] or job["status"]
                 bar.update(task, description=label, completed=progress["done"], total=progress["total"] or None)

@@ -68,7 +68,7 @@ class PendingJobs:
 
 async def _spec(source: sources.Source[Any], job_id: str, user: str) -> job_pb2.JobSpec | None:
     for snapshot in (await source.fetch(user)).snapshots:
-        if source.job_id(snapshot) == job_id and source.is_moving(snapshot):
+        if source.job_id(snapshot) == job_id and source.is_in_progress(snapshot):
             return source.job_spec(snapshot)
     return None
 

@@ -35,13 +35,13 @@ def see(path: str, *, say: str = "", secure: bool) -> RedirectResponse:
     return response
 
 
-def local(wanted: str) -> str:
+def local(address: str) -> str:
     """Return `wanted` if it is the address of a page of ours, otherwise an empty string."""
-    if len(wanted) > MAX_LENGTH or not _LOCAL.fullmatch(wanted):
+    if len(address) > MAX_LENGTH or not _LOCAL.fullmatch(address):
         return ""
-    parts = urlsplit(wanted)
+    parts = urlsplit(address)
     is_elsewhere = any(parts.path == path or parts.path.startswith(f"{path}/") for path in _ELSEWHERE)
-    return "" if parts.netloc or parts.path == "/" or is_elsewhere else wanted
+    return "" if parts.netloc or parts.path == "/" or is_elsewhere else address
 
 
 def page_of(request: Request) -> str:

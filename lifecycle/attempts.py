@@ -47,7 +47,7 @@ class FencedTransaction(Generic[R, A]):
 
     async def move(self, action: A, columns: Mapping[str, Any] | None = None, *, error: Error | None = None) -> R:
         """Change the state by `action`, and columns with it. Raises `worker.Cancelled` if the state forbids it."""
-        moved = await self._lifecycle.move(
+        resource = await self._lifecycle.move(
             self._tx,
             self._fence.key,
             action,
@@ -55,10 +55,10 @@ class FencedTransaction(Generic[R, A]):
             error=error,
             columns={**(columns or {}), **self._attempt()},
         )
-        if moved is None:
+        if resource is None:
             raise worker.Cancelled("superseded")
-        self.resource = moved
-        return moved
+        self.resource = resource
+        return resource
 
     async def close(self) -> None:
         """Store the attempt, unless an update has."""

@@ -23,9 +23,11 @@ class Subscriber:
         try:
             events = job_events_pb2.JobEvents.FromString(message.payload).events
             received = [(self._settlers.get(event.job.spec.kind), event.job) for event in events]
-            found = [(settler, updates.from_job(settler.lifecycle.rows, job)) for settler, job in received if settler]
+            job_updates = [
+                (settler, updates.from_job(settler.lifecycle.rows, job)) for settler, job in received if settler
+            ]
         except (DecodeError, ValueError) as error:
             raise bus.Undecodable(message.subject) from error
-        for settler, update in found:
+        for settler, update in job_updates:
             if update:
                 await settler.settle(update)

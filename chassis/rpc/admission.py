@@ -51,18 +51,18 @@ class Admission:
         A refused signature of a service is `Unavailable` (`identity_refused`): its cause is a key or a clock, and
         `Unauthenticated` would sign the user out. A call without a signature is `Unauthenticated`.
         """
-        sent = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-        logs.request_id.set(sent.get(metadata.REQUEST_ID, ""))
-        token = sent.get(metadata.AUTHORIZATION, "").removeprefix("Bearer ")
+        metadata_ = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+        logs.request_id.set(metadata_.get(metadata.REQUEST_ID, ""))
+        token = metadata_.get(metadata.AUTHORIZATION, "").removeprefix("Bearer ")
         service = self._service(token, rpc)
-        if self._is_encrypted and (shown := credentials.peer(context.auth_context())) != service:
+        if self._is_encrypted and (peer := credentials.peer(context.auth_context())) != service:
             raise errors.Unauthenticated(
-                f"The call is signed by {service}, the certificate is of {shown or 'nobody'}.",
+                f"The call is signed by {service}, the certificate is of {peer or 'nobody'}.",
                 code="certificate_mismatch",
             )
         if service not in rpc.callers:
             raise errors.PermissionDenied(f"{service} may not call {rpc.name}.", code="caller_not_allowed")
-        user_token = sent.get(metadata.USER_IDENTITY, "")
+        user_token = metadata_.get(metadata.USER_IDENTITY, "")
         user = self._verifier.user(user_token) if user_token else None
         identity.current.set(identity.Caller(service=service, user=user, user_token=user_token))
 

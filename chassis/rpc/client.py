@@ -92,9 +92,9 @@ class Caller:
         With `wait_for_ready` the call outlasts a restart of the server, up to its deadline; without, it fails at once with
         `Unavailable` when the server is down.
         """
-        sent = self._metadata(method, user_token)
+        call_metadata = self._metadata(method, user_token)
         try:
-            return await method(request, timeout=timeout, metadata=sent, wait_for_ready=wait_for_ready)
+            return await method(request, timeout=timeout, metadata=call_metadata, wait_for_ready=wait_for_ready)
         except grpc.aio.AioRpcError as error:
             raise _error(error) from error
 
@@ -160,15 +160,15 @@ class Caller:
     def _metadata(self, method: object, user_token: str | None) -> tuple[tuple[str, str], ...]:
         if not isinstance(method, renewing.Method):
             raise TypeError("the rpc does not belong to a channel of this module")
-        sent = [(metadata.AUTHORIZATION, f"Bearer {self._signer.caller_token(method.service)}")]
+        entries = [(metadata.AUTHORIZATION, f"Bearer {self._signer.caller_token(method.service)}")]
         if user_token is None:
             caller = identity.current.get()
             user_token = caller.user_token if caller else ""
         if user_token:
-            sent.append((metadata.USER_IDENTITY, user_token))
+            entries.append((metadata.USER_IDENTITY, user_token))
         if request_id := logs.request_id.get():
-            sent.append((metadata.REQUEST_ID, request_id))
-        return tuple(sent)
+            entries.append((metadata.REQUEST_ID, request_id))
+        return tuple(entries)
 
 
 def _error(error: grpc.aio.AioRpcError) -> errors.Error:

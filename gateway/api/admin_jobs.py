@@ -89,7 +89,7 @@ async def retry_job(job_id: JobId, session: Admin, gateway: Gateway) -> Response
 @router.get("/kinds", summary="List kinds", responses=documented(200, schemas_engine.Kinds, "By name.", 403))
 async def list_kinds(session: Admin, gateway: Gateway) -> Response:
     """Return all kinds of jobs, with what waits and what bounds them."""
-    return answer({"kinds": [engine.kind(found) for found in await gateway.engine.list_kinds(user=session.identity)]})
+    return answer({"kinds": [engine.kind(kind) for kind in await gateway.engine.list_kinds(user=session.identity)]})
 
 
 @router.post(
@@ -132,8 +132,8 @@ async def set_kind_limits(
 )
 async def list_schedules(session: Admin, gateway: Gateway) -> Response:
     """Return all schedules."""
-    found = await gateway.engine.list_schedules(user=session.identity)
-    return answer({"schedules": [engine.schedule(one) for one in found]})
+    schedules = await gateway.engine.list_schedules(user=session.identity)
+    return answer({"schedules": [engine.schedule(schedule) for schedule in schedules]})
 
 
 @router.post(
@@ -174,11 +174,13 @@ async def trigger_schedule(
 @router.get("/stuck", summary="Stuck jobs", responses=documented(200, schemas_engine.StuckJobs, "Longest first.", 403))
 async def list_stuck_jobs(session: Admin, gateway: Gateway, page_size_: PageSize = 20) -> Response:
     """Return jobs that need attention."""
-    found = await gateway.engine.list_stuck_jobs(page_size(page_size_), user=session.identity)
-    return answer({"jobs": [engine.stuck(one) for one in found]})
+    stuck_jobs = await gateway.engine.list_stuck_jobs(page_size(page_size_), user=session.identity)
+    return answer({"jobs": [engine.stuck(stuck_job) for stuck_job in stuck_jobs]})
 
 
 @router.get("/workers", summary="List workers", responses=documented(200, schemas_engine.Workers, "By name.", 403))
 async def list_workers(session: Admin, gateway: Gateway) -> Response:
     """Return the workers that were seen lately, or hold jobs."""
-    return answer({"workers": [engine.worker(one) for one in await gateway.engine.list_workers(user=session.identity)]})
+    return answer(
+        {"workers": [engine.worker(worker) for worker in await gateway.engine.list_workers(user=session.identity)]}
+    )

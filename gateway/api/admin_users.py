@@ -30,7 +30,7 @@ async def list_users(
     page = await gateway.admin.list_users(
         email_prefix=email, page_size=page_size(page_size_), page_token=page_token, user=session.identity
     )
-    return answer({"users": [views.user(found) for found in page.users], "next_page_token": page.next_page_token})
+    return answer({"users": [views.user(account) for account in page.users], "next_page_token": page.next_page_token})
 
 
 @router.get(
@@ -40,9 +40,9 @@ async def list_users(
 )
 async def get_user(user_id: UserId, session: SignedIn, gateway: Gateway) -> Response:
     """Return an account and its active sessions."""
-    found = await gateway.admin.get_user(user_id, user=session.identity)
-    shown = [views.session(auth_session, current_id=session.session_id) for auth_session in found.sessions]
-    return answer({"user": views.user(found.user), "sessions": shown})
+    response = await gateway.admin.get_user(user_id, user=session.identity)
+    session_views = [views.session(auth_session, current_id=session.session_id) for auth_session in response.sessions]
+    return answer({"user": views.user(response.user), "sessions": session_views})
 
 
 @router.post(
@@ -85,9 +85,9 @@ async def revoke_user_sessions(
     user_id: UserId, session: SignedIn, gateway: Gateway, body: schemas_admin.WhichSession | None = None
 ) -> Response:
     """End one session of an account, or all. 403 `reauthentication_required`."""
-    wanted = _session_id(body.session_id) if body and body.session_id else ""
-    count = await gateway.admin.revoke_user_sessions(user_id, wanted, user=session.identity)
-    gateway.sessions.forget_revoked(user_id, {wanted} if wanted else None)
+    session_id = _session_id(body.session_id) if body and body.session_id else ""
+    count = await gateway.admin.revoke_user_sessions(user_id, session_id, user=session.identity)
+    gateway.sessions.forget_revoked(user_id, {session_id} if session_id else None)
     return answer({"revoked_count": count})
 
 
@@ -98,9 +98,9 @@ async def revoke_user_sessions(
 )
 async def revoke_all_users_sessions(session: SignedIn, gateway: Gateway) -> Response:
     """End the sessions of all users except this one, as after a break-in. 403 `reauthentication_required`."""
-    ended = await gateway.admin.revoke_all_users_sessions(user=session.identity)
+    response = await gateway.admin.revoke_all_users_sessions(user=session.identity)
     gateway.sessions.forget_all()
-    return answer({"revoked_count": ended.revoked_count, "has_more": ended.has_more})
+    return answer({"revoked_count": response.revoked_count, "has_more": response.has_more})
 
 
 @router.post(

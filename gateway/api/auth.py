@@ -35,14 +35,14 @@ _CHALLENGED: dependencies.Documented = {
 )
 async def register(body: schemas_auth.Registration, request: Request, gateway: Gateway) -> Response:
     """Make an account and sign in: the cookie is set. Where addresses are verified first, a mail is sent instead."""
-    made = await gateway.auth.register(
+    registered = await gateway.auth.register(
         email=body.email, password=body.password, name=body.name, remember=body.remember, client=client_info(request)
     )
-    if not made.token:
+    if not registered.token:
         return answer({"message": EMAIL_SENT}, 202)
     await gateway.end_previous_session(request)
-    response = answer({"user": views.user(made.user)}, 201)
-    gateway.cookie.set(response, made.token, made.session)
+    response = answer({"user": views.user(registered.user)}, 201)
+    gateway.cookie.set(response, registered.token, registered.session)
     return response
 
 
@@ -59,16 +59,18 @@ async def login(body: schemas_auth.Login, request: Request, gateway: Gateway) ->
     unless the code was sent at once.
     """
     client = client_info(request)
-    made = await gateway.auth.login(email=body.email, password=body.password, remember=body.remember, client=client)
-    if not made.challenge:
-        return await signed_in_by(request, gateway, made)
+    signed_in = await gateway.auth.login(
+        email=body.email, password=body.password, remember=body.remember, client=client
+    )
+    if not signed_in.challenge:
+        return await signed_in_by(request, gateway, signed_in)
     if body.code:
-        finished = await gateway.auth.finish_login(challenge=made.challenge, code=body.code, client=client)
+        finished = await gateway.auth.finish_login(challenge=signed_in.challenge, code=body.code, client=client)
         return await signed_in_by(request, gateway, finished)
     challenge = {
         "status": "second_factor_required",
-        "challenge": made.challenge,
-        "expires_at": views.optional_time(made, "challenge_expire_time"),
+        "challenge": signed_in.challenge,
+        "expires_at": views.optional_time(signed_in, "challenge_expire_time"),
     }
     return answer(challenge, 202)
 
@@ -81,8 +83,8 @@ async def login(body: schemas_auth.Login, request: Request, gateway: Gateway) ->
 )
 async def login_code(body: schemas_auth.ChallengeAnswer, request: Request, gateway: Gateway) -> Response:
     """Answer the challenge with a code: the cookie is set. 401 `invalid_code`, or `challenge_invalid`: sign in again."""
-    made = await gateway.auth.finish_login(challenge=body.challenge, code=body.code, client=client_info(request))
-    return await signed_in_by(request, gateway, made)
+    response = await gateway.auth.finish_login(challenge=body.challenge, code=body.code, client=client_info(request))
+    return await signed_in_by(request, gateway, response)
 
 
 @router.post(
@@ -133,7 +135,7 @@ async def me(session: SignedIn, gateway: Gateway) -> Response:
 async def signed_in_by(request: Request, gateway: Gateway, signed_in: clients.SignInResponse) -> Response:
     """Answer a sign-in and end the browser's previous session."""
     await gateway.end_previous_session(request)
-    shown = views.session(signed_in.session, current_id=signed_in.session.session_id)
-    response = answer({"user": views.user(signed_in.user), "session": shown})
+    session_view = views.session(signed_in.session, current_id=signed_in.session.session_id)
+    response = answer({"user": views.user(signed_in.user), "session": session_view})
     gateway.cookie.set(response, signed_in.token, signed_in.session)
     return response

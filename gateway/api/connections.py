@@ -25,8 +25,8 @@ _PARAMETERS = {"state": "state", "code": "code", "error": "error", "iss": "issue
 )
 async def list_connections(session: SignedIn, gateway: Gateway) -> Response:
     """Return one connection for each platform, disconnected ones included."""
-    found = await gateway.connections.list_connections(user=session.identity)
-    return answer({"connections": [views.connection(item) for item in found]})
+    connections = await gateway.connections.list_connections(user=session.identity)
+    return answer({"connections": [views.connection(item) for item in connections]})
 
 
 @router.get(
@@ -49,16 +49,16 @@ async def connect(
     platform: str, session: SignedIn, gateway: Gateway, body: schemas_connections.Connect | None = None
 ) -> Response:
     """Ask where the browser must go to consent. 409 `demo_mode_active` while connections are simulated."""
-    begun = await gateway.connections.begin_connect(
+    response = await gateway.connections.begin_connect(
         platform, return_to=body.return_to if body else "", user=session.identity
     )
-    shown = views.connection(begun.connection)
+    connection = views.connection(response.connection)
     return answer(
         {
-            "status": shown["status"],
-            "authorization_url": begun.authorization_url,
-            "expires_at": views.optional_time(begun, "expire_time"),
-            "connection": shown,
+            "status": connection["status"],
+            "authorization_url": response.authorization_url,
+            "expires_at": views.optional_time(response, "expire_time"),
+            "connection": connection,
         },
         202,
     )
@@ -76,8 +76,8 @@ async def callback(platform: str, request: Request, gateway: Gateway) -> Respons
     secure = gateway.settings.is_https
     try:
         session = await dependencies.signed_in(request, gateway)
-        sent = connections_service_pb2.FinishConnectRequest(platform=platform, **_parameters(request))
-        finished = await gateway.connections.finish_connect(sent, user=session.identity)
+        rpc_request = connections_service_pb2.FinishConnectRequest(platform=platform, **_parameters(request))
+        finished = await gateway.connections.finish_connect(rpc_request, user=session.identity)
     except errors.Unauthenticated:
         # The login page leads back here. The consent is not lost, but it counts only in the session that asked for it.
         return _leaving(
@@ -100,8 +100,8 @@ async def callback(platform: str, request: Request, gateway: Gateway) -> Respons
 )
 async def disconnect(platform: str, session: SignedIn, gateway: Gateway) -> Response:
     """Take the access back at the platform and delete what was kept; also dismisses a failure."""
-    shown = views.connection(await gateway.connections.disconnect(platform, user=session.identity))
-    return answer({"status": shown["status"], "job_id": shown["job_id"], "connection": shown}, 202)
+    connection = views.connection(await gateway.connections.disconnect(platform, user=session.identity))
+    return answer({"status": connection["status"], "job_id": connection["job_id"], "connection": connection}, 202)
 
 
 async def _has_consent(platform: str, identity: str, gateway: Gateway) -> bool:
@@ -116,13 +116,13 @@ async def _has_consent(platform: str, identity: str, gateway: Gateway) -> bool:
 
 def _parameters(request: Request) -> dict[str, str]:
     """Read the answer of the platform. A parameter that comes twice or too long is none that a platform sends."""
-    read = {}
-    for sent, name in _PARAMETERS.items():
-        values = request.query_params.getlist(sent)
+    parameters = {}
+    for parameter, name in _PARAMETERS.items():
+        values = request.query_params.getlist(parameter)
         if len(values) > 1 or any(len(value) > MAX_PARAMETER or "\0" in value for value in values):
-            raise errors.InvalidArgument(f"{sent} is not valid.", code="state_invalid", field=sent)
-        read[name] = values[0].encode("utf-8", "replace").decode() if values else ""
-    return read
+            raise errors.InvalidArgument(f"{parameter} is not valid.", code="state_invalid", field=parameter)
+        parameters[name] = values[0].encode("utf-8", "replace").decode() if values else ""
+    return parameters
 
 
 def _leaving(response: RedirectResponse) -> Response:

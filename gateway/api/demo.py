@@ -56,8 +56,8 @@ async def disable(request: Request, session: SignedIn, gateway: Gateway) -> Resp
 @router.get("/status", summary="Get demo mode", responses=documented(200, views.DemoStatus, "The current state."))
 async def status(session: SignedIn, gateway: Gateway) -> Response:
     """Return the state of demo mode, with the progress of its job."""
-    found = await gateway.demo.get_demo(user=session.identity)
-    return answer(views.demo_status(found.demo, found.job if found.HasField("job") else None))
+    response = await gateway.demo.get_demo(user=session.identity)
+    return answer(views.demo_status(response.demo, response.job if response.HasField("job") else None))
 
 
 @router.post(

@@ -42,8 +42,8 @@ _ALWAYS = (401, 422, 429, 503, 504)
 
 async def container_of(request: Request) -> Container:
     """Return the container."""
-    found: Container = request.app.state.container
-    return found
+    container: Container = request.app.state.container
+    return container
 
 
 Gateway = Annotated[Container, Depends(container_of)]
@@ -116,12 +116,12 @@ def accepted(body: Mapping[str, object], job_id: str, *, replayed: bool) -> Resp
 
 def documented(status: int, model: type | None, description: str, *problem_statuses: int) -> Documented:
     """Return the OpenAPI responses of a route: its success, and its problems besides those of every route."""
-    found: Documented = {status: {"description": description, **({"model": model} if model else {})}}
+    responses: Documented = {status: {"description": description, **({"model": model} if model else {})}}
     of_bodies = {413, 415} if 400 in problem_statuses else set()
     for code in sorted({*problem_statuses, *_ALWAYS, *of_bodies}):
         content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-        found[code] = {"description": _MEANINGS[code], "content": content}
-    return found
+        responses[code] = {"description": _MEANINGS[code], "content": content}
+    return responses
 
 
 IDEMPOTENCY = {

@@ -60,8 +60,8 @@ async def get_job(job_id: JobId, request: Request, session: SignedIn, gateway: G
 async def get_job_history(job_id: JobId, session: SignedIn, gateway: Gateway) -> Response:
     """Return a job's attempts and transitions."""
     call = partial(gateway.jobs.get_job_history, job_id, user=session.identity)
-    found = await gateway.pending_jobs.wait(job_id, call, user=session.identity)
-    return answer(views.job_history(job_id, found))
+    history = await gateway.pending_jobs.wait(job_id, call, user=session.identity)
+    return answer(views.job_history(job_id, history))
 
 
 @router.post(
@@ -73,8 +73,8 @@ async def get_job_history(job_id: JobId, session: SignedIn, gateway: Gateway) ->
 async def cancel_job(job_id: JobId, session: SignedIn, gateway: Gateway) -> Response:
     """Stop a job: at once if no worker holds it, else by asking the worker."""
     call = partial(gateway.jobs.cancel_job, job_id, user=session.identity)
-    found = await gateway.pending_jobs.wait(job_id, call, user=session.identity)
-    return answer(views.job(found), 202)
+    job = await gateway.pending_jobs.wait(job_id, call, user=session.identity)
+    return answer(views.job(job), 202)
 
 
 @router.post(
@@ -86,8 +86,8 @@ async def cancel_job(job_id: JobId, session: SignedIn, gateway: Gateway) -> Resp
 async def retry_job(job_id: JobId, session: SignedIn, gateway: Gateway) -> Response:
     """Reopen a failed or cancelled job with a fresh budget of attempts."""
     call = partial(gateway.jobs.retry_job, job_id, user=session.identity)
-    found = await gateway.pending_jobs.wait(job_id, call, user=session.identity)
-    return answer(views.job(found), 202)
+    job = await gateway.pending_jobs.wait(job_id, call, user=session.identity)
+    return answer(views.job(job), 202)
 
 
 def _cache_headers(job: job_pb2.Job) -> dict[str, str]:
@@ -98,5 +98,5 @@ def _cache_headers(job: job_pb2.Job) -> dict[str, str]:
 
 
 def _matches(condition: str, tag: str) -> bool:
-    known = {part.strip().removeprefix("W/") for part in condition.split(",")}
-    return tag in known or "*" in known
+    etags = {part.strip().removeprefix("W/") for part in condition.split(",")}
+    return tag in etags or "*" in etags

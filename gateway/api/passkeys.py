@@ -92,13 +92,13 @@ async def begin_login(request: Request, gateway: Gateway) -> Response:
 )
 async def finish_login(body: schemas_passkeys.PasskeyLogin, request: Request, gateway: Gateway) -> Response:
     """Begin a session: the cookie is set. No code is asked for. 401 `passkey_invalid`, or `challenge_invalid`: begin again."""
-    made = await gateway.passkeys.finish_login(
+    response = await gateway.passkeys.finish_login(
         ceremony=body.ceremony,
         credential=_json(body.credential),
         remember=body.remember,
         client=client_info(request),
     )
-    return await signed_in_by(request, gateway, made)
+    return await signed_in_by(request, gateway, response)
 
 
 @router.post(

@@ -119,8 +119,10 @@ async def verify_email(body: schemas_auth.MailToken, request: Request, gateway: 
 )
 async def begin_totp(session: SignedIn, gateway: Gateway) -> Response:
     """Make the secret of an authenticator app. 403 `reauthentication_required`."""
-    made = await gateway.auth.begin_totp(user=session.identity)
-    return answer({"secret": made.secret, "uri": made.uri, "expires_at": views.optional_time(made, "expire_time")})
+    enrolment = await gateway.auth.begin_totp(user=session.identity)
+    return answer(
+        {"secret": enrolment.secret, "uri": enrolment.uri, "expires_at": views.optional_time(enrolment, "expire_time")}
+    )
 
 
 @router.post(

@@ -16,8 +16,10 @@ router = APIRouter(prefix="/auth/sessions", tags=["sessions"])
 @router.get("", summary="List sessions", responses=documented(200, schemas_auth.Sessions, "Active sessions."))
 async def list_sessions(session: SignedIn, gateway: Gateway) -> Response:
     """Return the user's active sessions, most recently used first."""
-    found = await gateway.auth.list_sessions(user=session.identity)
-    return answer({"sessions": [views.session(auth_session, current_id=session.session_id) for auth_session in found]})
+    sessions = await gateway.auth.list_sessions(user=session.identity)
+    return answer(
+        {"sessions": [views.session(auth_session, current_id=session.session_id) for auth_session in sessions]}
+    )
 
 
 @router.post(
@@ -30,10 +32,10 @@ async def revoke_all_sessions(
     session: SignedIn, gateway: Gateway, body: schemas_auth.RevokeAll | None = None
 ) -> Response:
     """End the user's sessions everywhere, this one included by default. 403 `reauthentication_required`."""
-    kept = session.session_id if body and body.keep_current else ""
-    await gateway.auth.revoke_all_sessions(except_session_id=kept, user=session.identity)
+    kept_session_id = session.session_id if body and body.keep_current else ""
+    await gateway.auth.revoke_all_sessions(except_session_id=kept_session_id, user=session.identity)
     gateway.sessions.forget_revoked(session.user_id, None)
-    return _ended(gateway, is_current=not kept)
+    return _ended(gateway, is_current=not kept_session_id)
 
 
 @router.delete(

@@ -75,7 +75,10 @@ class Auth(service.Client):
             return [await self.call(self._stub.ValidateSession, requests[0], "")]
         request = auth_service_pb2.ValidateSessionsRequest(sessions=requests)
         response = await self.call(self._stub.ValidateSessions, request, "")
-        return [one.validated if one.HasField("validated") else sessions.SessionInvalid() for one in response.results]
+        return [
+            result.validated if result.HasField("validated") else sessions.SessionInvalid()
+            for result in response.results
+        ]
 
     async def reauthenticate(
         self, *, password: str, code: str, client: auth_pb2.Client, user: str

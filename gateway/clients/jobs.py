@@ -71,10 +71,13 @@ class Jobs(service.Client):
         for owner_id, after in cursors:
             request.cursors.add(owner_id=owner_id, after_sequence=after)
         response = await self.call(self._stub.BatchListJobEvents, request, "")
-        return [errors.from_payload(one.error) if one.HasField("error") else one.page for one in response.results]
+        return [
+            errors.from_payload(result.error) if result.HasField("error") else result.page
+            for result in response.results
+        ]
 
     async def batch_get_event_positions(self, owner_ids: Sequence[str], *, quick: bool = False) -> dict[str, int]:
         """Return the newest sequence of each of up to 10,000 owners; 0 for those without events."""
         request = jobs_service_pb2.BatchGetEventPositionsRequest(owner_ids=owner_ids)
-        found = (await self.call(self._stub.BatchGetEventPositions, request, "", quick=quick)).latest_sequences
-        return {owner_id: found.get(owner_id, 0) for owner_id in owner_ids}
+        positions = (await self.call(self._stub.BatchGetEventPositions, request, "", quick=quick)).latest_sequences
+        return {owner_id: positions.get(owner_id, 0) for owner_id in owner_ids}

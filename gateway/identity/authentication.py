@@ -34,8 +34,8 @@ async def session_of(request: HTTPConnection, sessions: Sessions, cookie: Sessio
 
     Each request validates its session once. Raises `Unauthenticated`, `Unavailable`.
     """
-    if (known := current(request.scope)) is not None:
-        return known.session
+    if (authentication := current(request.scope)) is not None:
+        return authentication.session
     token = bearer(request)
     by_cookie = token is None
     if token is None:
@@ -49,11 +49,11 @@ async def session_of(request: HTTPConnection, sessions: Sessions, cookie: Sessio
 
 def current(scope: Scope) -> Authentication | None:
     """Return the authentication of a request; None before `session_of` or without a session."""
-    known: Authentication | None = scope.get("state", {}).get(_KEY)
-    return known
+    authentication: Authentication | None = scope.get("state", {}).get(_KEY)
+    return authentication
 
 
 def is_by_cookie(request: HTTPConnection) -> bool:
     """Return whether the cookie of a request carried the session's token."""
-    known = current(request.scope)
-    return known is not None and known.by_cookie
+    authentication = current(request.scope)
+    return authentication is not None and authentication.by_cookie

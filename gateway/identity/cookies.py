@@ -30,13 +30,13 @@ class Cookie:
 
     def read(self, request: HTTPConnection) -> str | None:
         """Return the value: None without the cookie, empty if the request has several different values."""
-        found = {
+        values = {
             value.strip()
             for header in request.headers.getlist("cookie")
             for name, _, value in (pair.partition("=") for pair in header.split(";"))
             if name.strip() == self.name
         }
-        return None if not found else found.pop() if len(found) == 1 else ""
+        return None if not values else values.pop() if len(values) == 1 else ""
 
     def set(self, response: Response, value: str, max_age: int | None) -> None:
         """Set the cookie for `max_age` seconds; None: until the browser is closed."""
@@ -74,8 +74,8 @@ class SessionCookie:
 
         Auth enforces the idle timeout. `CookieRenewal` sends the cookie again when auth has renewed the session.
         """
-        left = max(int(auth_session.absolute_expire_time.seconds - time.time()), 0)
-        self.cookie.set(response, token, left if auth_session.is_remembered else None)
+        seconds_left = max(int(auth_session.absolute_expire_time.seconds - time.time()), 0)
+        self.cookie.set(response, token, seconds_left if auth_session.is_remembered else None)
 
     def clear(self, response: Response) -> None:
         """Delete the cookie."""
@@ -95,8 +95,8 @@ class AnonymousCookie:
 
     def read(self, request: HTTPConnection) -> str:
         """Return the value of a request; empty if it is missing or malformed."""
-        found = self.cookie.read(request) or ""
-        return found if _VISIT.fullmatch(found) else ""
+        value = self.cookie.read(request) or ""
+        return value if _VISIT.fullmatch(value) else ""
 
     def new_value(self) -> str:
         """Return a new random value."""

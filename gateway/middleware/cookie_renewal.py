@@ -26,16 +26,16 @@ class CookieRenewal:
 
         async def renewing(message: Message) -> None:
             if message["type"] == "http.response.start":
-                known = authentication.current(scope)
-                if known is not None and known.by_cookie and known.session.is_renewed:
-                    self._put(MutableHeaders(scope=message), known)
+                authenticated = authentication.current(scope)
+                if authenticated is not None and authenticated.by_cookie and authenticated.session.is_renewed:
+                    self._put(MutableHeaders(scope=message), authenticated)
             await send(message)
 
         await self._app(scope, receive, renewing)
 
-    def _put(self, headers: MutableHeaders, known: authentication.Authentication) -> None:
-        if any(sent.startswith(f"{self._cookie.name}=") for sent in headers.getlist("set-cookie")):
+    def _put(self, headers: MutableHeaders, authenticated: authentication.Authentication) -> None:
+        if any(header.startswith(f"{self._cookie.name}=") for header in headers.getlist("set-cookie")):
             return
         carrier = Response()
-        self._cookie.set(carrier, known.session.token, known.session.auth_session)
+        self._cookie.set(carrier, authenticated.session.token, authenticated.session.auth_session)
         headers.append("set-cookie", carrier.headers["set-cookie"])

@@ -34,9 +34,9 @@ class FormTokens:
         """Return the token of the forms of a browser that is not signed in."""
         return self._token("visit", visit)
 
-    def require(self, expected: str, sent: str) -> None:
+    def require(self, expected: str, token: str) -> None:
         """Raise `PermissionDenied` `form_expired` unless the token that was sent is the one that is expected."""
-        if not hmac.compare_digest(expected.encode(), sent.encode("utf-8", "replace")):
+        if not hmac.compare_digest(expected.encode(), token.encode("utf-8", "replace")):
             raise errors.PermissionDenied(
                 "This form had expired, or was not sent by this page, so nothing was done. Please send it again.",
                 code=CODE,

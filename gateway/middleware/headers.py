@@ -56,9 +56,9 @@ def adding(headers: Mapping[str, str], send: Send) -> Send:
 
     async def add(message: Message) -> None:
         if message["type"] == "http.response.start":
-            sent = MutableHeaders(scope=message)
+            response_headers = MutableHeaders(scope=message)
             for name, value in headers.items():
-                sent.setdefault(name, value)
+                response_headers.setdefault(name, value)
         await send(message)
 
     return add

@@ -77,11 +77,11 @@ class Bucket:
 
     def __init__(self, name: str, setting: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         """Parse `setting` as `requests/seconds`. Raises `SettingsError`."""
-        if (found := _QUOTA.fullmatch(setting)) is None:
+        if (match := _QUOTA.fullmatch(setting)) is None:
             raise settings.SettingsError(
                 f"{setting!r} is no limit; write requests/seconds, for example 600/60, or `{OFF}`"
             )
-        self.quota, self.window = int(found[1]), int(found[2])
+        self.quota, self.window = int(match[1]), int(match[2])
         self.name = name
         self.policy = f'"{name}";q={self.quota};w={self.window}'.encode()
         self._each = self.window / self.quota
@@ -92,8 +92,8 @@ class Bucket:
     def take(self, key: str) -> State:
         """Take one from the bucket of `key`."""
         now = self._clock()
-        known = self._full_at.pop(key, now)
-        full_at = max(known, now) + self._each
+        full_at_before = self._full_at.pop(key, now)
+        full_at = max(full_at_before, now) + self._each
         missing = full_at - now - self.window
         # A hair is the rounding of adding up fractions.
         is_refused = missing > self._each * 1e-6
@@ -102,10 +102,10 @@ class Bucket:
         while len(self._full_at) >= MAX_BUCKETS:
             del self._full_at[next(iter(self._full_at))]
         self._full_at[key] = full_at
-        left = full_at - now
+        seconds_left = full_at - now
         return State(
-            remaining=max(0, int((self.window - left) / self._each + 1e-6)),
-            full_after=math.ceil(left),
+            remaining=max(0, int((self.window - seconds_left) / self._each + 1e-6)),
+            full_after=math.ceil(seconds_left),
             retry_after=max(1, math.ceil(missing)) if is_refused else 0,
         )
 

@@ -23,8 +23,8 @@ class RequestId:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        sent = Headers(scope=scope).get("x-request-id", "")
-        request_id = sent if _REQUEST_ID.fullmatch(sent) else str(ids.uuid7())
+        header = Headers(scope=scope).get("x-request-id", "")
+        request_id = header if _REQUEST_ID.fullmatch(header) else str(ids.uuid7())
         token = logs.request_id.set(request_id)
         try:
             await self._app(scope, receive, headers.adding({"X-Request-Id": request_id}, send))

@@ -35,20 +35,20 @@ class Anonymous:
     ) -> Response:
         """Render a page with forms, and begin a visit if there is none."""
         form = form or forms.blank()
-        known = self._container.anonymous_cookie.read(request)
-        visit = known or self._container.anonymous_cookie.new_value()
-        said = None if status != 200 else flash.take(request)
+        cookie = self._container.anonymous_cookie.read(request)
+        visit_id = cookie or self._container.anonymous_cookie.new_value()
+        message = None if status != 200 else flash.take(request)
         context = {
             "form": form,
-            "flash": said,
+            "flash": message,
             "next": form["values"].get("next", ""),
-            "form_token": self._container.form_tokens.of_visit(visit),
+            "form_token": self._container.form_tokens.of_visit(visit_id),
             **(more or {}),
         }
         response = rendering.answer(template, context, status)
-        if not known:
-            self._container.anonymous_cookie.cookie.set(response, visit, None)
-        if said is not None:
+        if not cookie:
+            self._container.anonymous_cookie.cookie.set(response, visit_id, None)
+        if message is not None:
             flash.clear(response, secure=self._secure)
         return response
 
@@ -61,8 +61,8 @@ class Anonymous:
 
     def require(self, request: Request, fields: Mapping[str, str]) -> None:
         """Raise `PermissionDenied` `form_expired` unless a page of ours gave the form to this browser."""
-        visit = self._container.anonymous_cookie.read(request)
-        expected = self._container.form_tokens.of_visit(visit) if visit else ""
+        visit_id = self._container.anonymous_cookie.read(request)
+        expected = self._container.form_tokens.of_visit(visit_id) if visit_id else ""
         # Without a visit there is no right token, and an empty one is none either.
         self._container.form_tokens.require(expected or "-", fields[form_tokens.FIELD])
 
@@ -75,11 +75,11 @@ class Anonymous:
         more: Mapping[str, Any] | None = None,
     ) -> Response:
         """Show a form with what is wrong with it; raises `error` again when that is nothing a form could tell."""
-        if (shown := forms.mistakes_of(error, fields.keys())) is None:
+        if (failure := forms.mistakes_of(error, fields.keys())) is None:
             raise error
-        status, mistakes = shown
-        kept = {name: text for name, text in fields.items() if name not in SECRETS and name != form_tokens.FIELD}
-        response = self.show(request, template, forms.filled(kept, mistakes), status=status, more=more)
+        status, mistakes = failure
+        values = {name: text for name, text in fields.items() if name not in SECRETS and name != form_tokens.FIELD}
+        response = self.show(request, template, forms.filled(values, mistakes), status=status, more=more)
         if status in {429, 503}:
             response.headers.update(problems.problem_of(error).headers)
         return response

@@ -110,7 +110,7 @@ def share_columns(
     for position, day in enumerate(days):
         counts = {name: int(day["sentiment"][name]) for name in names}
         stacked = segments(counts, names, width=height)
-        parts = tuple((one.name, round(height - one.x - one.width, 2), one.width) for one in stacked if one.count)
+        parts = tuple((c.name, round(height - c.x - c.width, 2), c.width) for c in stacked if c.count)
         x, slim = round(position * slot + slot * 0.14, 2), round(slot * 0.72, 2)
         columns.append(Column(date=str(day["date"]), counts=counts, x=x, width=slim, parts=parts))
     return tuple(columns)

@@ -52,13 +52,16 @@ class Connections(Page):
     async def connect(self, request: Request) -> Response:
         """Show a page that goes on to the platform: the content policy lets no form lead there."""
         session, fields = await self.read_form(request, "platform")
-        begun = await self._container.connections.begin_connect(
+        authorization = await self._container.connections.begin_connect(
             fields["platform"], return_to=PATH, user=session.identity
         )
-        if urlsplit(begun.authorization_url).scheme not in {"https", "http"}:
+        if urlsplit(authorization.authorization_url).scheme not in {"https", "http"}:
             raise errors.Internal("The platform's page of consent has an address that no browser must follow.")
         visitor = await self.begin(request)
-        context = {"connection": views.connection(begun.connection), "authorization_url": begun.authorization_url}
+        context = {
+            "connection": views.connection(authorization.connection),
+            "authorization_url": authorization.authorization_url,
+        }
         response = visitor.show("connecting", PATH, context)
         response.headers.update(headers.NO_REFERRER)
         return response
@@ -67,5 +70,5 @@ class Connections(Page):
         """Take the access back; also dismisses a failure."""
         session, fields = await self.read_form(request, "platform")
         connection = await self._container.connections.disconnect(fields["platform"], user=session.identity)
-        is_moving = views.connection_state(connection) in views.CONNECTION_MOVING
-        return self.see(PATH, say="disconnecting" if is_moving else "")
+        is_disconnecting = views.connection_state(connection) in views.CONNECTION_TRANSITIONAL
+        return self.see(PATH, say="disconnecting" if is_disconnecting else "")

@@ -33,7 +33,7 @@ class Dashboard(Page):
             return self._show_closed(visitor)
         filters = _filters_of(request)
         try:
-            found, connections = await asyncio.gather(
+            overview, connections = await asyncio.gather(
                 loaders.overview(self._container.demo, visitor.identity, filters),
                 loaders.connections(self._container.connections, visitor.identity),
             )
@@ -46,14 +46,14 @@ class Dashboard(Page):
                 raise
             return self._show_closed(visitor)
         context: dict[str, Any] = {
-            "demo": found.demo,
-            "metrics": found.metrics,
-            "interactions": found.interactions,
+            "demo": overview.demo,
+            "metrics": overview.metrics,
+            "interactions": overview.interactions,
             "filters": filters,
             "choices": loaders,
             "newest": _address(filters) if filters.page_token else "",
-            "older": _address(filters, found.older) if found.older else "",
-            "content": found.content,
+            "older": _address(filters, overview.older) if overview.older else "",
+            "content": overview.content,
             "connections": connections,
         }
         return visitor.show("dashboard", views.DASHBOARD_PATH, context)

@@ -71,12 +71,12 @@ class DemoMode(Page):
         if mistakes := choices.mistakes(fields):
             return await self._show(request, forms.filled(fields, mistakes), status=422)
         try:
-            found = await self._container.demo.preview_demo(
+            example = await self._container.demo.preview_demo(
                 fields["profile_type"], fields["niche"], user=session.identity
             )
         except errors.Error as error:
             return self.see(views.DEMO_PATH, say=_flash_of(error))
-        return await self._show(request, forms.filled(fields, {}), example=views.demo_example(found))
+        return await self._show(request, forms.filled(fields, {}), example=views.demo_example(example))
 
     async def disable(self, request: Request) -> Response:
         """Ask to remove the demo data."""
@@ -161,8 +161,8 @@ def _flash_of(error: errors.Error) -> str:
 
 
 def _flash_of_replay(
-    accepted: demo_service_pb2.EnableDemoResponse | demo_service_pb2.DisableDemoResponse, moving: str
+    accepted: demo_service_pb2.EnableDemoResponse | demo_service_pb2.DisableDemoResponse, transitional: str
 ) -> str:
     """Return whether a repeated form (Back, a second click) belongs to a job that is over."""
-    is_over = views.demo_state(accepted.demo) != moving
+    is_over = views.demo_state(accepted.demo) != transitional
     return "form_used" if accepted.replayed and is_over else ""

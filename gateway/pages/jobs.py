@@ -170,12 +170,12 @@ def _plain(text: str) -> str:
 
 
 def _listing(filters: JobFilter, page: jobs_service_pb2.ListJobsResponse | None) -> dict[str, object]:
-    found = [views.job(job) for job in page.jobs] if page else []
+    jobs = [views.job(job) for job in page.jobs] if page else []
     kinds = dict.fromkeys(
-        (*labels.OWN_KINDS, *(job["kind"] for job in found), *([filters.kind] if filters.kind else []))
+        (*labels.OWN_KINDS, *(job["kind"] for job in jobs), *([filters.kind] if filters.kind else []))
     )
     return {
-        "jobs": found if page else None,
+        "jobs": jobs if page else None,
         "filters": filters,
         "kinds": list(kinds),
         "newest": filters.address(PATH) if filters.page_token else "",

@@ -50,8 +50,8 @@ _STUCK: Mapping[str, str] = {
 
 def kind(name: str) -> str:
     """Name a kind: what its jobs do."""
-    if known := KINDS.get(name):
-        return known
+    if label := KINDS.get(name):
+        return label
     if name.endswith(_UNDO):
         return f"Undo: {kind(name.removesuffix(_UNDO))}"
     service, _, verb = name.partition(".")

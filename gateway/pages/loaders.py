@@ -23,7 +23,7 @@ OLDER_THAN_ANY = -1
 KINDS = views.INTERACTION_KINDS
 SENTIMENTS = views.SENTIMENTS
 
-Found = TypeVar("Found")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,29 +72,31 @@ class Overview:
 
 async def demo_status(client: clients.Demo, identity: str) -> views.Json:
     """Return the state of demo mode; `unknown` while the demo service does not answer."""
-    found = await _if_there(client.get_demo(user=identity, quick=True))
-    if found is None:
+    response = await _if_there(client.get_demo(user=identity, quick=True))
+    if response is None:
         return _unknown()
-    shown = views.demo_status(found.demo, found.job if found.HasField("job") else None)
-    return {**shown, "estimated_finish_at": views.optional_time(found.job.progress, "estimate_time")}
+    status = views.demo_status(response.demo, response.job if response.HasField("job") else None)
+    return {**status, "estimated_finish_at": views.optional_time(response.job.progress, "estimate_time")}
 
 
 async def connections(client: clients.Connections, identity: str) -> list[views.Connection] | None:
     """Return the connections to platforms; None while auth does not answer."""
-    found = await _if_there(client.list_connections(user=identity, quick=True))
-    return None if found is None else [views.connection(connection) for connection in found]
+    platform_connections = await _if_there(client.list_connections(user=identity, quick=True))
+    return (
+        None if platform_connections is None else [views.connection(connection) for connection in platform_connections]
+    )
 
 
 async def overview(client: clients.Demo, identity: str, filters: InteractionFilter = UNFILTERED) -> Overview:
     """Read what the dashboard shows, again if a transition came between. Raises `InvalidArgument` for a foreign page."""
-    found = await _overview(client, identity, filters)
+    result = await _overview(client, identity, filters)
     for _ in range(READS - 1):
-        if found.is_of_one_moment:
+        if result.is_of_one_moment:
             break
-        found = await _overview(client, identity, filters)
-    if found.metrics is None or not found.is_of_one_moment:
-        found.demo["version"] = OLDER_THAN_ANY
-    return found
+        result = await _overview(client, identity, filters)
+    if result.metrics is None or not result.is_of_one_moment:
+        result.demo["version"] = OLDER_THAN_ANY
+    return result
 
 
 async def _overview(client: clients.Demo, identity: str, filters: InteractionFilter) -> Overview:
@@ -124,7 +126,7 @@ async def _overview(client: clients.Demo, identity: str, filters: InteractionFil
     )
 
 
-async def _if_there(call: Awaitable[Found]) -> Found | None:
+async def _if_there(call: Awaitable[T]) -> T | None:
     try:
         return await call
     except errors.Unavailable as error:

@@ -55,8 +55,8 @@ class Entrance(anonymous.Anonymous):
         """Show the form of the second step; without a first one there is none."""
         if not self._challenge.read(request):
             return self.see(redirects.LOGIN)
-        wanted = redirects.local(request.query_params.get("next", ""))
-        return self.show(request, "login_code.html", {"values": {"next": wanted}, "errors": {}})
+        next_path = redirects.local(request.query_params.get("next", ""))
+        return self.show(request, "login_code.html", {"values": {"next": next_path}, "errors": {}})
 
     async def show_logout(self, request: Request) -> Response:
         """Ask whether to sign out: for those whose form had expired."""
@@ -68,7 +68,7 @@ class Entrance(anonymous.Anonymous):
         fields = await self.read(request, *LOGIN_FIELDS)
         try:
             self.require(request, fields)
-            made = await self._container.auth.login(
+            signed_in = await self._container.auth.login(
                 email=fields["email"],
                 password=fields["password"],
                 remember=bool(fields["remember"]),
@@ -76,19 +76,19 @@ class Entrance(anonymous.Anonymous):
             )
         except errors.Error as error:
             return self.show_again(request, "login.html", fields, error)
-        if made.challenge:
+        if signed_in.challenge:
             query = f"?next={quote(fields['next'], safe='/')}" if fields["next"] else ""
             response = self.see(f"{CODE_PATH}{query}")
-            self._challenge.set(response, made.challenge, cookies.CHALLENGE_SECONDS)
+            self._challenge.set(response, signed_in.challenge, cookies.CHALLENGE_SECONDS)
             return response
-        return await self._welcome(request, made, fields["next"])
+        return await self._welcome(request, signed_in, fields["next"])
 
     async def finish(self, request: Request) -> Response:
         """Answer the challenge of the first step with a code."""
         fields = await self.read(request, "code", "next")
         try:
             self.require(request, fields)
-            made = await self._container.auth.finish_login(
+            signed_in = await self._container.auth.finish_login(
                 challenge=self._challenge.read(request) or "", code=fields["code"], client=client_info(request)
             )
         except errors.Unauthenticated as error:
@@ -99,14 +99,14 @@ class Entrance(anonymous.Anonymous):
             return response
         except errors.Error as error:
             return self.show_again(request, "login_code.html", fields, error)
-        return await self._welcome(request, made, fields["next"])
+        return await self._welcome(request, signed_in, fields["next"])
 
     async def register(self, request: Request) -> Response:
         """Make an account and begin its first session, or say that a mail was sent."""
         fields = await self.read(request, *REGISTER_FIELDS)
         try:
             self.require(request, fields)
-            made = await self._container.auth.register(
+            registered = await self._container.auth.register(
                 email=fields["email"],
                 password=fields["password"],
                 name=fields["name"],
@@ -115,11 +115,11 @@ class Entrance(anonymous.Anonymous):
             )
         except errors.Error as error:
             return self.show_again(request, "register.html", fields, error)
-        if not made.token:
+        if not registered.token:
             return rendering.answer(
                 "mail_sent.html", {"email": fields["email"], "flash": None, "purpose": "register"}, 202
             )
-        return await self._welcome(request, made, fields["next"])
+        return await self._welcome(request, registered, fields["next"])
 
     async def logout(self, request: Request) -> Response:
         """End the session. Without a living one there is nothing to do, which is no error."""
@@ -134,20 +134,22 @@ class Entrance(anonymous.Anonymous):
         self._container.sessions.forget_revoked(session.user_id, {session.session_id})
         return response
 
-    async def _welcome(self, request: Request, made: clients.SignInResponse, wanted: str) -> Response:
+    async def _welcome(self, request: Request, signed_in: clients.SignInResponse, next_path: str) -> Response:
         await self._container.end_previous_session(request)
-        response = self.see(wanted or await self._first_page(await self._container.sessions.validate(made.token)))
-        self._container.cookie.set(response, made.token, made.session)
+        response = self.see(
+            next_path or await self._first_page(await self._container.sessions.validate(signed_in.token))
+        )
+        self._container.cookie.set(response, signed_in.token, signed_in.session)
         # Nothing of before goes on after.
         self._container.anonymous_cookie.cookie.clear(response)
         self._challenge.clear(response)
         return response
 
     async def _show_entrance(self, request: Request, template: str) -> Response:
-        wanted = redirects.local(request.query_params.get("next", ""))
+        next_path = redirects.local(request.query_params.get("next", ""))
         if session := await self._session(request):
-            return self.see(wanted or await self._first_page(session))
-        return self.show(request, template, {"values": {"next": wanted}, "errors": {}})
+            return self.see(next_path or await self._first_page(session))
+        return self.show(request, template, {"values": {"next": next_path}, "errors": {}})
 
     async def _session(self, request: Request) -> sessions.Session | None:
         """Return the session of a request, None without a valid one."""

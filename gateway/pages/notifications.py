@@ -47,6 +47,6 @@ class Notifications(Page):
     async def read(self, request: Request) -> Response:
         """Note that one was read, or all of them if none is named, and go on to where the form says."""
         session, fields = await self.read_form(request, "job_id", "origin")
-        named = [str(ids.parse(fields["job_id"], "job_id"))] if fields["job_id"] else []
-        await self._container.jobs.mark_notifications_read(named, user=session.identity)
+        job_ids = [str(ids.parse(fields["job_id"], "job_id"))] if fields["job_id"] else []
+        await self._container.jobs.mark_notifications_read(job_ids, user=session.identity)
         return self.see(redirects.local(fields["origin"]) or PATH)

@@ -29,5 +29,5 @@ def secret_of(uri: str) -> str | None:
 def svg(uri: str) -> Markup:
     """Draw a URI; the ground is white in dark mode too, since cameras want it so."""
     code = segno.make(uri, error="m", micro=False)
-    drawn = code.svg_inline(border=4, dark="#13262a", light="#fff", omitsize=True, svgclass="qr__image", lineclass=None)
-    return Markup(drawn)  # noqa: S704 - segno writes numbers and the colours above, nothing of the URI
+    image = code.svg_inline(border=4, dark="#13262a", light="#fff", omitsize=True, svgclass="qr__image", lineclass=None)
+    return Markup(image)  # noqa: S704 - segno writes numbers and the colours above, nothing of the URI

@@ -39,22 +39,22 @@ class Reauthentication(Page):
         """Prove it, and go on to what was sensitive under a new token."""
         session, fields = await self.read_form(request, *FIELDS)
         try:
-            made = await self._container.auth.reauthenticate(
+            reauthenticated = await self._container.auth.reauthenticate(
                 password=fields["password"], code=fields["code"], client=client_info(request), user=session.identity
             )
         except errors.Error as error:
-            if error.code == "session_invalid" or (shown := forms.mistakes_of(error, FIELDS)) is None:
+            if error.code == "session_invalid" or (failure := forms.mistakes_of(error, FIELDS)) is None:
                 raise
-            return await self._show(request, fields["next"], shown[1], status=shown[0])
-        wanted = redirects.local(fields["next"]) or views.SECURITY_PATH
-        response = self.see(wanted, say="proved")
-        self._container.rotate_token(response, made, by_cookie=True)
+            return await self._show(request, fields["next"], failure[1], status=failure[0])
+        next_path = redirects.local(fields["next"]) or views.SECURITY_PATH
+        response = self.see(next_path, say="proved")
+        self._container.rotate_token(response, reauthenticated, by_cookie=True)
         return response
 
-    async def _show(self, request: Request, wanted: str, mistakes: dict[str, str], *, status: int = 200) -> Response:
+    async def _show(self, request: Request, next_path: str, mistakes: dict[str, str], *, status: int = 200) -> Response:
         visitor = await self.begin(request)
         context: dict[str, Any] = {
-            "next": redirects.local(wanted),
+            "next": redirects.local(next_path),
             "form": forms.filled({}, mistakes),
             "has_passkey": await self._has_passkey(visitor.identity),
         }
@@ -62,9 +62,9 @@ class Reauthentication(Page):
 
     async def _has_passkey(self, identity: str) -> bool:
         try:
-            found = await self._container.passkeys.list_passkeys(user=identity, quick=True)
+            response = await self._container.passkeys.list_passkeys(user=identity, quick=True)
         except (errors.Unavailable, errors.DeadlineExceeded) as error:
             # There is still the password.
             logger.warning("passkeys are not known", extra={"cause": error.code})
             return False
-        return found.is_available and bool(found.passkeys)
+        return response.is_available and bool(response.passkeys)

@@ -75,8 +75,8 @@ class Security(Page):
     async def begin_totp(self, request: Request) -> Response:
         """Show what the authenticator app needs. It is shown only once, so this response is the page itself, not a redirect."""
         session, _ = await self.read_form(request)
-        made = await self._container.auth.begin_totp(user=session.identity)
-        return await self._show_enrolment(request, made.uri, {})
+        enrolment = await self._container.auth.begin_totp(user=session.identity)
+        return await self._show_enrolment(request, enrolment.uri, {})
 
     async def confirm_totp(self, request: Request) -> Response:
         """Turn the second factor on, and show the recovery codes, once."""
@@ -84,11 +84,11 @@ class Security(Page):
         try:
             confirmed = await self._container.auth.confirm_totp(code=fields["code"], user=session.identity)
         except errors.Error as error:
-            shown = forms.mistakes_of(error, ("code",))
+            failure = forms.mistakes_of(error, ("code",))
             # The form sends back the secret that was shown only once; without it the enrolment cannot continue.
-            if shown is None or qr.secret_of(fields["uri"]) is None:
+            if failure is None or qr.secret_of(fields["uri"]) is None:
                 raise
-            return await self._show_enrolment(request, fields["uri"], shown[1], status=shown[0])
+            return await self._show_enrolment(request, fields["uri"], failure[1], status=failure[0])
         response = await self._show_codes(request, list(confirmed.recovery_codes), is_new=True)
         self._container.rotate_token(response, confirmed, by_cookie=True)
         return response
@@ -129,14 +129,14 @@ class Security(Page):
         self, request: Request, form: dict[str, Any] | None = None, *, about: str = "", status: int = 200
     ) -> Response:
         visitor = await self.begin(request)
-        found, kept = await asyncio.gather(
+        security, passkeys = await asyncio.gather(
             self._container.auth.get_security(user=visitor.identity),
             self._container.passkeys.list_passkeys(user=visitor.identity),
         )
         context = {
-            "security": views.security(found),
-            "passkeys": views.passkeys(kept),
-            "can_access_dashboard": found.user.can_access_dashboard,
+            "security": views.security(security),
+            "passkeys": views.passkeys(passkeys),
+            "can_access_dashboard": security.user.can_access_dashboard,
             "form": form or forms.blank(),
             "about": about,
         }
@@ -144,9 +144,9 @@ class Security(Page):
 
     async def _show_again(self, request: Request, error: errors.Error, fields: tuple[str, ...], about: str) -> Response:
         """Show the page with what is wrong with the form `about` something; raises `error` again if no form can tell."""
-        if error.code == "session_invalid" or (shown := forms.mistakes_of(error, fields)) is None:
+        if error.code == "session_invalid" or (failure := forms.mistakes_of(error, fields)) is None:
             raise error
-        status, mistakes = shown
+        status, mistakes = failure
         response = await self._show(request, forms.filled({}, mistakes), about=about, status=status)
         if status in {429, 503}:
             response.headers.update(problems.problem_of(error).headers)

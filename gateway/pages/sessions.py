@@ -30,19 +30,23 @@ class Sessions(Page):
     async def show(self, request: Request) -> Response:
         """Show the active sessions, this one first."""
         visitor = await self.begin(request)
-        found = await self._container.auth.list_sessions(user=visitor.identity)
-        shown = [views.session(auth_session, current_id=visitor.session.session_id) for auth_session in found]
+        sessions = await self._container.auth.list_sessions(user=visitor.identity)
+        session_views = [
+            views.session(auth_session, current_id=visitor.session.session_id) for auth_session in sessions
+        ]
         # Sorting keeps the order of the rest: most recently used first.
-        shown.sort(key=lambda auth_session: not auth_session["current"])
-        return visitor.show("sessions", PATH, {"sessions": shown})
+        session_views.sort(key=lambda auth_session: not auth_session["current"])
+        return visitor.show("sessions", PATH, {"sessions": session_views})
 
     async def revoke(self, request: Request) -> Response:
         """End one session; one's own is signing out."""
         session, fields = await self.read_form(request, "session_id")
-        wanted = str(ids.parse(fields["session_id"], "session_id"))
-        is_current = wanted == session.session_id
-        await self._container.auth.revoke_session(wanted, reason="logout" if is_current else "", user=session.identity)
-        self._container.sessions.forget_revoked(session.user_id, {wanted})
+        session_id = str(ids.parse(fields["session_id"], "session_id"))
+        is_current = session_id == session.session_id
+        await self._container.auth.revoke_session(
+            session_id, reason="logout" if is_current else "", user=session.identity
+        )
+        self._container.sessions.forget_revoked(session.user_id, {session_id})
         return self._leave("signed_out") if is_current else self.see(PATH, say="session_revoked")
 
     async def revoke_others(self, request: Request) -> Response:

@@ -52,10 +52,10 @@ def compact(value: float | None) -> str:
         return f"{value:.0f}"
     for position, (size, unit) in enumerate(_UNITS):
         if abs(value) >= size:
-            shown = round(value / size, 1)
-            if abs(shown) >= 1_000 and position:  # 999,950 reads 1M, not 1000K
-                shown, unit = round(value / _UNITS[position - 1][0], 1), _UNITS[position - 1][1]
-            return f"{shown:g}{unit}"
+            rounded = round(value / size, 1)
+            if abs(rounded) >= 1_000 and position:  # 999,950 reads 1M, not 1000K
+                rounded, unit = round(value / _UNITS[position - 1][0], 1), _UNITS[position - 1][1]
+            return f"{rounded:g}{unit}"
     raise AssertionError("unreachable: every value of a thousand and more has a unit")
 
 
@@ -68,12 +68,12 @@ def percent(share: float | None) -> str:
     """Format a share of 0 to 1 as 87%. A share above 0 is never shown as 0%, one below 1 never as 100%."""
     if share is None:
         return _NONE
-    shown = round(share * 100)
-    if shown == 0 and share > 0:
+    rounded = round(share * 100)
+    if rounded == 0 and share > 0:
         return "<1%"
-    if shown == 100 and share < 1:
+    if rounded == 100 and share < 1:
         return "99%"
-    return f"{shown}%"
+    return f"{rounded}%"
 
 
 def ago(value: str | datetime | None, now: datetime | None = None) -> str:

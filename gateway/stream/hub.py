@@ -233,7 +233,7 @@ class Hub:
         stale = [(owner, each) for owner in active for each in owner.resources if each.needs_refresh(is_live=is_live)]
         await asyncio.gather(*(self._refresh(owner, each) for owner, each in stale))
         if not is_live:
-            running = [owner for owner in active if owner.jobs.is_moving]
+            running = [owner for owner in active if owner.jobs.is_in_progress]
             await asyncio.gather(*(self._poll_progress(owner) for owner in running[:POLLED_OWNERS]))
 
     async def _compare(self, owner: feed.Feed, before: int, latest: int) -> None:

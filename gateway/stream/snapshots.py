@@ -55,18 +55,18 @@ class Snapshots(Generic[Snapshot]):
         return self._latest.values()
 
     @property
-    def is_moving(self) -> bool:
+    def is_in_progress(self) -> bool:
         """Whether one of the resources is in a transition."""
-        return any(map(self.source.is_moving, self._latest.values()))
+        return any(map(self.source.is_in_progress, self._latest.values()))
 
     @property
     def is_fresh(self) -> bool:
         """Whether a new stream can begin with them, as long as NATS is live.
 
-        The job of a moving resource is shown with it, so it has to be fetched.
+        The job of a resource in progress is shown with it, so it has to be fetched.
         """
         is_settled = self._is_confirmed and self._check_at is None
-        return is_settled and not (self.source.job_kinds and self.is_moving)
+        return is_settled and not (self.source.job_kinds and self.is_in_progress)
 
     def get(self, key: str) -> Snapshot | None:
         """Return the latest snapshot with this key, if there is one."""
@@ -75,9 +75,9 @@ class Snapshots(Generic[Snapshot]):
     def note(self, snapshot: Snapshot) -> bool:
         """Keep a snapshot; False if the known one is as new or newer."""
         key = self.source.key(snapshot)
-        known = self._latest.pop(key, None)
-        if known is not None and known.version >= snapshot.version:  # type: ignore[attr-defined]
-            self._latest[key] = known
+        previous = self._latest.pop(key, None)
+        if previous is not None and previous.version >= snapshot.version:  # type: ignore[attr-defined]
+            self._latest[key] = previous
             return False
         self._latest[key] = snapshot
         if len(self._latest) > MAX_SNAPSHOTS:
@@ -112,7 +112,7 @@ class Snapshots(Generic[Snapshot]):
     def needs_refresh(self, *, is_live: bool) -> bool:
         """Return whether to fetch the snapshots now, and count that as a refresh.
 
-        Without NATS there is no event to wait for, and moving resources without jobs are polled.
+        Without NATS there is no event to wait for, and resources in progress without jobs are polled.
         """
         now = _now()
         if now < self._refresh_after:
@@ -121,14 +121,14 @@ class Snapshots(Generic[Snapshot]):
         if is_due and ((self._is_confirmed and self._match_jobs()) or self._refreshes == MAX_REFRESHES):
             self._check_at = None
             is_due = False
-        if not is_due and (is_live or self.source.job_kinds or not self.is_moving):
+        if not is_due and (is_live or self.source.job_kinds or not self.is_in_progress):
             return False
         self._refresh_after = now + self.source.refresh_seconds
         self._refreshes += is_due
         return True
 
     def _match_jobs(self) -> bool:
-        """Return whether each resource with a known job is moving exactly while that job is unfinished."""
+        """Return whether each resource with a known job is in progress exactly while that job is unfinished."""
         if not self.source.job_kinds or self._jobs is None:
             return True
         job_ids = [self.source.job_id(snapshot) for snapshot in self._latest.values()]
@@ -136,7 +136,7 @@ class Snapshots(Generic[Snapshot]):
             return False
         jobs = map(self._jobs.get, job_ids)
         return all(
-            job is None or self.source.is_moving(snapshot) == (views.job_state(job) not in views.FINISHED)
+            job is None or self.source.is_in_progress(snapshot) == (views.job_state(job) not in views.FINISHED)
             for snapshot, job in zip(self._latest.values(), jobs, strict=True)
         )
 

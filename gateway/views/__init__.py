@@ -24,7 +24,7 @@ from gateway.views.accounts import (
     user,
 )
 from gateway.views.connections import (
-    CONNECTION_MOVING,
+    CONNECTION_TRANSITIONAL,
     Connection,
     ConnectionStatus,
     connection,
@@ -46,7 +46,7 @@ from gateway.views.content import (
 )
 from gateway.views.demo import (
     DEMO_STATES,
-    MOVING,
+    DEMO_TRANSITIONAL,
     DemoAccepted,
     DemoExample,
     DemoState,

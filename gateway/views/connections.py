@@ -17,7 +17,7 @@ CONNECTION_STATES = {
     value: cast("ConnectionStatus", name.removeprefix("CONNECTION_STATE_").lower())
     for name, value in connection_pb2.ConnectionState.items()
 }
-CONNECTION_MOVING = frozenset({"connecting", "disconnecting"})
+CONNECTION_TRANSITIONAL = frozenset({"connecting", "disconnecting"})
 
 
 class Account(TypedDict):

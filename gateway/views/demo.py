@@ -19,7 +19,7 @@ DemoState = Literal["disabled", "enabling", "enabled", "disabling", "failed"]
 DEMO_STATES = {
     value: cast("DemoState", name.removeprefix("DEMO_STATE_").lower()) for name, value in demo_pb2.DemoState.items()
 }
-MOVING = frozenset({"enabling", "disabling"})
+DEMO_TRANSITIONAL = frozenset({"enabling", "disabling"})
 
 _DEMO_MESSAGES = {
     "enabling": "Demo mode is being enabled.",
@@ -94,9 +94,9 @@ def demo_state(demo: demo_pb2.Demo) -> DemoState:
 def demo_status(demo: demo_pb2.Demo, job: job_pb2.Job | None) -> DemoStatus:
     """Return the status of demo mode; `job` is the job of its transition, None if that could not be read."""
     state = demo_state(demo)
-    if job is not None and (state not in MOVING | {"failed"} or job.job_id != demo.job_id):
+    if job is not None and (state not in DEMO_TRANSITIONAL | {"failed"} or job.job_id != demo.job_id):
         job = None
-    job_status = job_state(job) if job else "pending" if state in MOVING else None
+    job_status = job_state(job) if job else "pending" if state in DEMO_TRANSITIONAL else None
     return {
         "status": state,
         "demo_mode": state == "enabled",

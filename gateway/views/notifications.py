@@ -49,18 +49,18 @@ class NotificationsRead(TypedDict):
     version: int
 
 
-def notification(ended: job_pb2.Job) -> Notification:
+def notification(job: job_pb2.Job) -> Notification:
     """Return the notification of a job that ended."""
-    state = cast("EndState", job_state(ended))
-    error = times.error(ended.error) if ended.HasField("error") else None
+    state = cast("EndState", job_state(job))
+    error = times.error(job.error) if job.HasField("error") else None
     return {
-        "notification_id": ended.job_id,
-        "job_id": ended.job_id,
-        "kind": ended.spec.kind,
+        "notification_id": job.job_id,
+        "job_id": job.job_id,
+        "kind": job.spec.kind,
         "status": state,
         "message": error["message"] if error and state == "failed" else _MESSAGES[state],
         "error": error,
-        "finished_at": times.optional_time(ended, "finish_time"),
+        "finished_at": times.optional_time(job, "finish_time"),
         "read": False,
     }
 
@@ -68,12 +68,12 @@ def notification(ended: job_pb2.Job) -> Notification:
 def notifications(page: jobs_service_pb2.ListNotificationsResponse) -> Notifications:
     """Return a page of notifications."""
     return {
-        "notifications": [notification(ended) for ended in page.jobs],
+        "notifications": [notification(job) for job in page.jobs],
         "unread_count": page.unread_count,
         "next_page_token": page.next_page_token,
     }
 
 
-def notifications_read(read: job_events_pb2.NotificationsRead) -> NotificationsRead:
+def notifications_read(message: job_events_pb2.NotificationsRead) -> NotificationsRead:
     """Return the unread count after notifications were read."""
-    return {"unread_count": read.unread_count, "version": read.count_time.ToMicroseconds()}
+    return {"unread_count": message.unread_count, "version": message.count_time.ToMicroseconds()}

@@ -229,12 +229,12 @@ async def end_sessions(config: Settings) -> None:
         registrations_per_address=config.registrations_per_address,
     )
     try:
-        ended = await revoke_all_sessions.revoke_all_sessions(context, admin=None, seconds=END_SESSIONS_SECONDS)
+        result = await revoke_all_sessions.revoke_all_sessions(context, admin=None, seconds=END_SESSIONS_SECONDS)
     finally:
         passwords.close()
         await engine.dispose()
-    print(f"{ended.count} sessions ended")  # noqa: T201
-    if ended.has_more:
+    print(f"{result.count} sessions ended")  # noqa: T201
+    if result.has_more:
         sys.exit("some sessions are left: run the command again")
 
 

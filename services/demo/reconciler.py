@@ -34,10 +34,10 @@ class Reconciler:
     async def end_stalled(self, *, age: timedelta = STALLED) -> int:
         """End transactions whose own process has been silent for longer than `age`; return how many."""
         async with postgres.autocommit(self._engine).connect() as conn:
-            ended = await stalled_transactions.end(conn, age=age)
-        if ended:
-            logger.warning("stalled transactions ended", extra={"count": ended})
-        return ended
+            count = await stalled_transactions.end(conn, age=age)
+        if count:
+            logger.warning("stalled transactions ended", extra={"count": count})
+        return count
 
     async def clean(self) -> int:
         """Delete orphaned rows of the next generations, walking through all owners; return how many."""

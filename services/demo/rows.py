@@ -85,9 +85,9 @@ async def write_small(
 
 async def remove(conn: AsyncConnection, owner_id: UUID, *, limit: int) -> Removed:
     """Remove up to `limit` of an owner's rows, interactions first; fewer than that were left if fewer are removed."""
-    gone = await _delete(conn, interactions, interactions.c.owner_id == owner_id, limit)
-    items = await _delete(conn, content, content.c.owner_id == owner_id, limit - gone) if gone < limit else 0
-    return Removed(content=items, interactions=gone)
+    removed = await _delete(conn, interactions, interactions.c.owner_id == owner_id, limit)
+    items = await _delete(conn, content, content.c.owner_id == owner_id, limit - removed) if removed < limit else 0
+    return Removed(content=items, interactions=removed)
 
 
 async def remove_generation(conn: AsyncConnection, owner_id: UUID, generation: int, *, limit: int) -> int:

@@ -32,9 +32,9 @@ Context = aio.ServicerContext[Any, Any]
 class DemoServicer(demo_service_pb2_grpc.DemoServiceServicer):
     """Serves `repruv.demo.v1.DemoService`; the protos say what each rpc means."""
 
-    def __init__(self, demo: operations.Operations, shown: views.Views) -> None:
+    def __init__(self, demo: operations.Operations, read_views: views.Views) -> None:
         self._demo = demo
-        self._views = shown
+        self._views = read_views
 
     async def EnableDemo(
         self, request: demo_service_pb2.EnableDemoRequest, context: Context

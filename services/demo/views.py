@@ -57,15 +57,15 @@ class Views:
             if position:
                 key = _moment(position[1]) if order is read_models.Order.NEWEST else _number(position[1], digits=18)
                 before = (key, _number(position[2]))
-            found = await queries.list_content(
+            rows = await queries.list_content(
                 conn, owner_id, mode.generation, order=order, before=before, limit=limit + 1
             )
-        if len(found) <= limit:
-            return ContentPage(content=found)
-        last = found[limit - 1]
+        if len(rows) <= limit:
+            return ContentPage(content=rows)
+        last = rows[limit - 1]
         value = last.published_at.isoformat() if order is read_models.Order.NEWEST else str(last.views)
         token = paging.token([str(mode.generation), value, str(last.position)], filters=("content", order))
-        return ContentPage(content=found[:limit], next_page_token=token)
+        return ContentPage(content=rows[:limit], next_page_token=token)
 
     async def list_interactions(
         self, owner_id: UUID, filters: read_models.Filters, *, page_size: int, page_token: str
@@ -78,14 +78,14 @@ class Views:
                 return InteractionPage()
             position = _same_generation(after, mode)
             before = (_moment(position[1]), _number(position[2])) if position else None
-            found = await queries.list_interactions(
+            rows = await queries.list_interactions(
                 conn, owner_id, mode.generation, filters=filters, before=before, limit=limit + 1
             )
-        if len(found) <= limit:
-            return InteractionPage(interactions=found)
-        last = found[limit - 1]
+        if len(rows) <= limit:
+            return InteractionPage(interactions=rows)
+        last = rows[limit - 1]
         token = paging.token([str(mode.generation), last.occurred_at.isoformat(), str(last.position)], filters=filters)
-        return InteractionPage(interactions=found[:limit], next_page_token=token)
+        return InteractionPage(interactions=rows[:limit], next_page_token=token)
 
     async def dashboard(self, owner_id: UUID) -> read_models.Dashboard:
         """Read the numbers: at most 60 s old, never older than the latest transition."""
@@ -99,14 +99,14 @@ class Views:
     def _remembered(self, owner_id: UUID, version: int) -> asyncio.Task[read_models.Dashboard]:
         key = (owner_id, version)
         now = time.monotonic()
-        known = self._dashboards.pop(key, None)
-        if known is None or known[0] < now or (known[1].done() and _has_failed(known[1])):
-            known = (now + CACHE_SECONDS, asyncio.create_task(self._compute(owner_id)))
-            known[1].add_done_callback(_has_failed)  # retrieves the error, also when every reader has left
-        self._dashboards[key] = known
+        cached = self._dashboards.pop(key, None)
+        if cached is None or cached[0] < now or (cached[1].done() and _has_failed(cached[1])):
+            cached = (now + CACHE_SECONDS, asyncio.create_task(self._compute(owner_id)))
+            cached[1].add_done_callback(_has_failed)  # retrieves the error, also when every reader has left
+        self._dashboards[key] = cached
         while len(self._dashboards) > CACHE_SIZE:
             self._dashboards.pop(next(iter(self._dashboards)))
-        return known[1]
+        return cached[1]
 
     async def _compute(self, owner_id: UUID) -> read_models.Dashboard:
         async with self._snapshot(owner_id) as (conn, mode):

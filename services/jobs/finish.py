@@ -21,17 +21,17 @@ def is_completed(completed: Mapping[tuple[UUID, int], Job], finish: Finish) -> b
 
 async def end(tx: Transaction, finishes: Sequence[Finish]) -> list[Job | errors.Error]:
     """End attempts; return for each the job after it, or the error."""
-    held = await storage.lock_jobs(tx.conn, {job_id for job_id, _, _ in finishes})
+    jobs = await storage.lock_jobs(tx.conn, {job_id for job_id, _, _ in finishes})
     decisions: dict[UUID, tuple[Job, domain.Outcome, domain.Decision]] = {}
     positions = {}
     for position, (job_id, attempt, outcome) in enumerate(finishes):
-        job = held.get(job_id)
+        job = jobs.get(job_id)
         # Of two finishes of one attempt in one call the first counts.
         if job and job.attempt == attempt and job.state in domain.HELD and job_id not in decisions:
             decisions[job_id] = (job, outcome, domain.decide(job, outcome, jitter=domain.jitter()))
             positions[position] = (job_id, attempt)
     ended = await apply(tx, list(decisions.values()))
-    current = held | {job.job_id: job for job in ended.values()}
+    current = jobs | {job.job_id: job for job in ended.values()}
     return [
         ended[positions[position]] if position in positions else await _late(tx, current.get(finish[0]), finish)
         for position, finish in enumerate(finishes)
@@ -61,13 +61,13 @@ async def apply(
     if not decisions:
         return {}
     has_effects = any(job.spec.concurrency_key or job.spec.parent_id or job.spec.has_undo for job, _, _ in decisions)
-    ended = await storage.end_attempts(tx.conn, decisions, None if has_effects or tx.transitions else tx.sequence_of)
-    if len(ended) != len(decisions):
+    jobs = await storage.end_attempts(tx.conn, decisions, None if has_effects or tx.transitions else tx.sequence_of)
+    if len(jobs) != len(decisions):
         # The rows are locked and their states were read in this transaction: an update without a row is a bug.
         raise errors.Internal("A locked job changed its state.")
     for job, _, decision in decisions:
-        tx.transitions.append((ended[job.job_id], decision.reason))
-    return {(job.job_id, job.attempt): ended[job.job_id] for job, _, _ in decisions}
+        tx.transitions.append((jobs[job.job_id], decision.reason))
+    return {(job.job_id, job.attempt): jobs[job.job_id] for job, _, _ in decisions}
 
 
 async def _late(tx: Transaction, job: Job | None, finish: Finish) -> Job | errors.Error:

@@ -106,9 +106,9 @@ async def register(conn: AsyncConnection, worker: str, registrations: Collection
         }
         statement = postgresql.insert(kinds).values(kind=registration.kind, **values)
         await conn.execute(statement.on_conflict_do_update(index_elements=[kinds.c.kind], set_=values))
-    seen = {"kinds": sorted(registration.kind for registration in registrations), "seen_at": sa.func.now()}
-    statement = postgresql.insert(schema.workers).values(worker=worker, **seen)
-    await conn.execute(statement.on_conflict_do_update(index_elements=[schema.workers.c.worker], set_=seen))
+    values_of_worker = {"kinds": sorted(registration.kind for registration in registrations), "seen_at": sa.func.now()}
+    statement = postgresql.insert(schema.workers).values(worker=worker, **values_of_worker)
+    await conn.execute(statement.on_conflict_do_update(index_elements=[schema.workers.c.worker], set_=values_of_worker))
 
 
 _INSERT = sa.text("INSERT INTO jobs.kinds (kind) SELECT unnest(CAST(:names AS text[])) ON CONFLICT DO NOTHING")

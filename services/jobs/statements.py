@@ -317,7 +317,8 @@ NEXT_FAIR_RANK = """(
 LAST_SEQUENCES = sql.prepared("SELECT owner_id, last_sequence FROM jobs.owners WHERE owner_id = ANY(:owner_ids)")
 NEXT_SEQUENCES = sql.prepared(f"""
 INSERT INTO jobs.owners AS o (owner_id, last_sequence, timeline)
-SELECT g.owner_id, g.count, {sql.TIMELINE} FROM unnest(CAST(:owner_ids AS uuid[]), CAST(:counts AS bigint[])) AS g (owner_id, count)
+SELECT g.owner_id, g.count, {sql.TIMELINE}
+FROM unnest(CAST(:owner_ids AS uuid[]), CAST(:counts AS bigint[])) AS g (owner_id, count)
 ORDER BY g.owner_id
 ON CONFLICT (owner_id) DO UPDATE SET {sql.ADVANCED}
 RETURNING o.owner_id, o.last_sequence

@@ -175,7 +175,7 @@ async def count_held(conn: AsyncConnection) -> dict[str, int]:
 
 async def set_tokens(conn: AsyncConnection, tokens: Mapping[str, float]) -> None:
     """Store how many jobs of locked kinds may start under their rate limits."""
-    parameters = {"kinds": list(tokens), "tokens": [max(0.0, left) for left in tokens.values()]}
+    parameters = {"kinds": list(tokens), "tokens": [max(0.0, available) for available in tokens.values()]}
     await statements.SET_TOKENS.execute(conn, parameters)
 
 

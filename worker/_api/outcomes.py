@@ -99,7 +99,7 @@ def from_group(group: BaseExceptionGroup[BaseException]) -> JobFailed | Cancelle
     leaves = list(_leaves(group))
     for kind in (JobFailed, Cancelled, Snooze, WaitForChildren):
         for leaf in leaves:
-            if isinstance(leaf, kind) and all(isinstance(other, RAISED) for other in leaves):
+            if isinstance(leaf, kind) and all(isinstance(leaf_error, RAISED) for leaf_error in leaves):
                 return leaf
     return None
 

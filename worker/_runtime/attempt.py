@@ -238,5 +238,5 @@ def _timeout(job: job_pb2.Job) -> tuple[float, bool]:
     if not job.HasField("time_left"):
         return seconds, False
     # Not by the deadline: the clocks of worker and database differ.
-    left = job.time_left.ToTimedelta().total_seconds()
-    return min(seconds, left), left < seconds
+    seconds_left = job.time_left.ToTimedelta().total_seconds()
+    return min(seconds, seconds_left), seconds_left < seconds

@@ -44,16 +44,16 @@ class Heartbeats:
     async def run(self) -> None:
         """Run the loop."""
         self._answered_at = time.monotonic()
-        answered = True
+        is_answered = True
         while True:
             pause = min(self._lease() / BEATS_PER_LEASE, MAX_PAUSE_SECONDS)
-            await run.wait(self.now, pause if answered else min(pause, REPEAT_SECONDS))
+            await run.wait(self.now, pause if is_answered else min(pause, REPEAT_SECONDS))
             self.now.clear()
             if not self._slots:
                 self._answered_at = time.monotonic()
             elif not self._liveness.stalled:
                 # A worker that no longer claims must not keep its leases.
-                answered = await self._beat(pause)
+                is_answered = await self._beat(pause)
             self._liveness.beat(LOOP)
 
     async def _beat(self, timeout: float) -> bool:

@@ -25,11 +25,11 @@ class Health(AdminPage):
     async def show_stuck(self, request: Request) -> Response:
         """Show jobs that do not get on, the longest stuck first."""
         visitor = await self.begin(request)
-        found = await self._container.engine.list_stuck_jobs(STUCK, user=visitor.identity)
-        return visitor.show("admin/stuck", STUCK_PATH, {"stuck": [engine.stuck(one) for one in found]})
+        stuck_jobs = await self._container.engine.list_stuck_jobs(STUCK, user=visitor.identity)
+        return visitor.show("admin/stuck", STUCK_PATH, {"stuck": [engine.stuck(stuck_job) for stuck_job in stuck_jobs]})
 
     async def show_workers(self, request: Request) -> Response:
         """Show the workers, and what they hold."""
         visitor = await self.begin(request)
-        found = await self._container.engine.list_workers(user=visitor.identity)
-        return visitor.show("admin/workers", WORKERS_PATH, {"workers": [engine.worker(one) for one in found]})
+        workers = await self._container.engine.list_workers(user=visitor.identity)
+        return visitor.show("admin/workers", WORKERS_PATH, {"workers": [engine.worker(worker) for worker in workers]})

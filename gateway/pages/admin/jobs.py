@@ -40,14 +40,14 @@ class Jobs(AdminPage):
         filters.apply(rpc_request)
         try:
             page = await self._container.jobs.list_jobs(rpc_request, user=visitor.identity)
-            known = [found.kind for found in await self._container.engine.list_kinds(user=visitor.identity)]
+            kind_names = [kind.kind for kind in await self._container.engine.list_kinds(user=visitor.identity)]
         except errors.InvalidArgument as error:
             # An owner that is no id has no jobs; a page of other filters is none.
             is_owner = error.field == "owner_id"
-            page, known = jobs_service_pb2.ListJobsResponse(), []
+            page, kind_names = jobs_service_pb2.ListJobsResponse(), []
             if not is_owner and filters.page_token:
                 return self.see(filters.address(PATH))
-        kinds = dict.fromkeys(name for name in (*known, filters.kind) if name and name != "*")
+        kinds = dict.fromkeys(name for name in (*kind_names, filters.kind) if name and name != "*")
         context = {
             "jobs": [engine.owned_job(job) for job in page.jobs],
             "filters": filters,

@@ -33,9 +33,9 @@ class Kinds(AdminPage):
     async def show(self, request: Request) -> Response:
         """Show all kinds."""
         visitor = await self.begin(request)
-        found = [engine.kind(one) for one in await self._container.engine.list_kinds(user=visitor.identity)]
-        everything = next((one for one in found if one["kind"] == "*"), None)
-        return visitor.show("admin/kinds", PATH, {"kinds": found, "is_everything_paused": _is_paused(everything)})
+        kinds = [engine.kind(kind) for kind in await self._container.engine.list_kinds(user=visitor.identity)]
+        all_kinds = next((kind for kind in kinds if kind["kind"] == "*"), None)
+        return visitor.show("admin/kinds", PATH, {"kinds": kinds, "is_everything_paused": _is_paused(all_kinds)})
 
     async def pause(self, request: Request) -> Response:
         """Let nothing of a kind begin."""

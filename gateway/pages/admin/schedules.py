@@ -26,10 +26,12 @@ class Schedules(AdminPage):
     async def show(self, request: Request) -> Response:
         """Show all schedules."""
         visitor = await self.begin(request)
-        found = [engine.schedule(one) for one in await self._container.engine.list_schedules(user=visitor.identity)]
+        schedules = [
+            engine.schedule(schedule) for schedule in await self._container.engine.list_schedules(user=visitor.identity)
+        ]
         # One id a form: sent twice, it makes one job.
-        fresh = {one["name"]: str(ids.uuid7()) for one in found}
-        return visitor.show("admin/schedules", PATH, {"schedules": found, "fresh": fresh})
+        job_ids = {schedule["name"]: str(ids.uuid7()) for schedule in schedules}
+        return visitor.show("admin/schedules", PATH, {"schedules": schedules, "fresh": job_ids})
 
     async def pause(self, request: Request) -> Response:
         """Stop a schedule."""

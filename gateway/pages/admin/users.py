@@ -63,13 +63,13 @@ class Users(AdminPage):
         """Show an account, its active sessions, and what happened to it lately."""
         visitor = await self.begin(request)
         user_id = _user_id(request)
-        found = await self._container.admin.get_user(user_id, user=visitor.identity)
+        response = await self._container.admin.get_user(user_id, user=visitor.identity)
         rpc_request = admin_service_pb2.ListSecurityEventsRequest(user_id=user_id, page_size=EVENTS)
         events = await self._container.admin.list_security_events(rpc_request, user=visitor.identity)
         context = {
-            "account": views.user(found.user),
+            "account": views.user(response.user),
             "sessions": [
-                views.session(auth_session, current_id=visitor.session.session_id) for auth_session in found.sessions
+                views.session(auth_session, current_id=visitor.session.session_id) for auth_session in response.sessions
             ],
             "events": [views.security_event(event) for event in events.events],
             "is_own": user_id == visitor.session.user_id,
@@ -103,9 +103,9 @@ class Users(AdminPage):
         """End one session of the account, or all if none is named."""
         session, fields = await self.read_form(request, "session_id")
         user_id = _user_id(request)
-        wanted = str(ids.parse(fields["session_id"], "session_id")) if fields["session_id"] else ""
-        await self._container.admin.revoke_user_sessions(user_id, wanted, user=session.identity)
-        self._container.sessions.forget_revoked(user_id, {wanted} if wanted else None)
+        session_id = str(ids.parse(fields["session_id"], "session_id")) if fields["session_id"] else ""
+        await self._container.admin.revoke_user_sessions(user_id, session_id, user=session.identity)
+        self._container.sessions.forget_revoked(user_id, {session_id} if session_id else None)
         return self._see(user_id, "account_signed_out")
 
     async def sign_out_all_users(self, request: Request) -> Response:
@@ -113,9 +113,9 @@ class Users(AdminPage):
         session, fields = await self.read_form(request, "confirmed")
         if fields["confirmed"] != "yes":
             return self.see(PATH, say="not_confirmed")
-        ended = await self._container.admin.revoke_all_users_sessions(user=session.identity)
+        response = await self._container.admin.revoke_all_users_sessions(user=session.identity)
         self._container.sessions.forget_all()
-        say = "all_users_signed_out_partly" if ended.has_more else "all_users_signed_out"
+        say = "all_users_signed_out_partly" if response.has_more else "all_users_signed_out"
         return self.see(PATH, say=say)
 
     async def send_password_reset(self, request: Request) -> Response:

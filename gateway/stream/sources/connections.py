@@ -35,9 +35,9 @@ class Connections(Source[connection_pb2.Connection]):
         """Return the job of the transition; empty while the user is at the platform."""
         return snapshot.job_id
 
-    def is_moving(self, snapshot: connection_pb2.Connection) -> bool:
+    def is_in_progress(self, snapshot: connection_pb2.Connection) -> bool:
         """Return whether the platform is being connected or disconnected."""
-        return views.connection_state(snapshot) in views.CONNECTION_MOVING
+        return views.connection_state(snapshot) in views.CONNECTION_TRANSITIONAL
 
     def job_spec(self, snapshot: connection_pb2.Connection) -> job_pb2.JobSpec:
         """Return kind and owner of the job that connects or disconnects the platform."""

@@ -32,9 +32,9 @@ class Demo(Source[demo_pb2.Demo]):
         """Return the job of the last transition."""
         return snapshot.job_id
 
-    def is_moving(self, snapshot: demo_pb2.Demo) -> bool:
+    def is_in_progress(self, snapshot: demo_pb2.Demo) -> bool:
         """Return whether demo mode is being enabled or disabled."""
-        return views.demo_state(snapshot) in views.MOVING
+        return views.demo_state(snapshot) in views.DEMO_TRANSITIONAL
 
     def job_spec(self, snapshot: demo_pb2.Demo) -> job_pb2.JobSpec:
         """Return kind and owner of the job that enables or disables demo mode."""

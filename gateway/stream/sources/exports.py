@@ -31,7 +31,7 @@ class Exports(Source[exports_service_pb2.Export]):
         """Return the job of the latest export."""
         return snapshot.job_id
 
-    def is_moving(self, snapshot: exports_service_pb2.Export) -> bool:
+    def is_in_progress(self, snapshot: exports_service_pb2.Export) -> bool:
         """Return whether a job writes the file."""
         return views.export_state(snapshot) == "exporting"
 

@@ -53,7 +53,7 @@ class Jobs(Source[job_pb2.Job]):
         """Return the job's id."""
         return snapshot.job_id
 
-    def is_moving(self, snapshot: job_pb2.Job) -> bool:
+    def is_in_progress(self, snapshot: job_pb2.Job) -> bool:
         """Return whether a worker holds the job."""
         return snapshot.state in HELD
 

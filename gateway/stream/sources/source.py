@@ -50,7 +50,7 @@ class Source(Generic[Snapshot]):
         del snapshot
         return ""
 
-    def is_moving(self, snapshot: Snapshot) -> bool:
+    def is_in_progress(self, snapshot: Snapshot) -> bool:
         """Return whether the resource is in a transition."""
         del snapshot
         return False

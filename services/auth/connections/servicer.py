@@ -41,11 +41,11 @@ class ConnectionsServicer(pb_grpc.ConnectionsServiceServicer):
         return pb.GetConnectionResponse(connection=self._to_proto(connection))
 
     async def BeginConnect(self, request: pb.BeginConnectRequest, context: Context) -> pb.BeginConnectResponse:
-        begun = await self._connections.begin(_user(), request.platform, return_to=request.return_to)
+        authorization = await self._connections.begin(_user(), request.platform, return_to=request.return_to)
         return pb.BeginConnectResponse(
-            connection=self._to_proto(begun.connection),
-            authorization_url=begun.authorization_url,
-            expire_time=protobuf.to_timestamp(begun.expires_at),
+            connection=self._to_proto(authorization.connection),
+            authorization_url=authorization.authorization_url,
+            expire_time=protobuf.to_timestamp(authorization.expires_at),
         )
 
     async def FinishConnect(self, request: pb.FinishConnectRequest, context: Context) -> pb.FinishConnectResponse:

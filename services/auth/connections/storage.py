@@ -87,11 +87,11 @@ async def list_of_user(conn: AsyncConnection, user_id: UUID) -> dict[str, Connec
 
 async def begin(conn: AsyncConnection, user_id: UUID, platform: str) -> Connection | None:
     """Begin a generation that connects, and delete secrets and items of the one before; None if the state forbids it."""
-    begun = await CONNECTIONS.open(conn, (user_id, platform), Action.BEGIN)
-    if begun:
+    connection = await CONNECTIONS.open(conn, (user_id, platform), Action.BEGIN)
+    if connection:
         await secrets.delete(conn, user_id, platform)
-        await delete_items(conn, begun)
-    return begun
+        await delete_items(conn, connection)
+    return connection
 
 
 async def take_to_refresh(conn: AsyncConnection, *, age: timedelta, limit: int) -> list[Connection]:

@@ -103,8 +103,8 @@ def _parse(table: str, pools: Mapping[str, Pool]) -> tuple[Recipe, ...]:
 
 
 def _about(aspects: Sequence[str], leadins: Sequence[str], predicates: Sequence[str]) -> Iterable[str]:
-    said = [f"the {aspect} {predicate}." for predicate in predicates for aspect in aspects]
-    return _led(leadins, said)
+    sentences = [f"the {aspect} {predicate}." for predicate in predicates for aspect in aspects]
+    return _led(leadins, sentences)
 
 
 def _led(leadins: Sequence[str], sentences: Sequence[str]) -> list[str]:

@@ -27,26 +27,26 @@ async def export(
     """Write the file, a chunk a transaction; the last one makes it ready. Cancelling deletes it."""
     attempt = Attempt(EXPORT, dependencies.engine, dependencies.relay, context)
     async with attempt.begin() as tx:
-        written, is_done = tx.resource, tx.is_done
+        current, is_done = tx.resource, tx.is_done
     while not is_done:
         context.raise_if_cancelled()
         async with attempt.fenced() as tx:
-            written = await _write_chunk(tx, min(CHUNK_ROWS, dependencies.write_batch), max_bytes)
-        is_done = written.state is domain.State.READY
-        await context.progress(written.rows_written, written.row_count, "Writing reviews")
+            current = await _write_chunk(tx, min(CHUNK_ROWS, dependencies.write_batch), max_bytes)
+        is_done = current.state is domain.State.READY
+        await context.progress(current.rows_written, current.row_count, "Writing reviews")
         if not is_done:
             await asyncio.sleep(dependencies.pause_seconds)
-    return {"rows": written.row_count, "bytes": written.byte_count}
+    return {"rows": current.row_count, "bytes": current.byte_count}
 
 
 async def _write_chunk(tx: FencedTransaction[Export, Action], limit: int, max_bytes: int) -> Export:
     before = tx.resource
-    wanted = min(limit, before.row_count - before.rows_written)
-    rows = await storage.read_interactions(tx.conn, before, limit=wanted)
+    row_limit = min(limit, before.row_count - before.rows_written)
+    rows = await storage.read_interactions(tx.conn, before, limit=row_limit)
     # Demo mode is read after the rows: if it is still enabled, none of them was removed before they were read.
     mode = await demo_storage.get_mode(tx.conn, before.owner_id)
     is_visible = (mode.state, mode.generation) == (DemoState.ENABLED, before.demo_generation)
-    if not is_visible or len(rows) != wanted:
+    if not is_visible or len(rows) != row_limit:
         raise _failed(domain.DEMO_NOT_ENABLED)
     data = csv_file.encode(rows, has_header=before.chunk_count == 0)
     if len(data) > domain.MAX_CHUNK_BYTES or before.byte_count + len(data) > max_bytes:

@@ -25,7 +25,7 @@ def show(header: Sequence[str], rows: Sequence[Sequence[str]], *, nothing: str) 
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def facts(pairs: Sequence[tuple[str, str]]) -> None:
+def details(pairs: Sequence[tuple[str, str]]) -> None:
     """Print one value per line; empty values are left out."""
     width = max(len(name) for name, _ in pairs)
     for name, value in pairs:

@@ -12,9 +12,9 @@ from chassis import errors
 from services.jobs.admin import arguments, commands, connection
 
 
-def main(given: list[str], environ: Mapping[str, str]) -> int:
+def main(argv: list[str], environ: Mapping[str, str]) -> int:
     """Run a command; return the exit code: 0, 1 on an error, 2 on a usage error."""
-    chosen = arguments.parse(given)
+    chosen = arguments.parse(argv)
     try:
         code = asyncio.run(_run(chosen, environ))
         sys.stdout.flush()

@@ -130,7 +130,7 @@ def test_refreshes_are_bounded(demo: snapshots.Snapshots[demo_pb2.Demo], clock: 
 def test_snapshots_are_bounded(jobs: snapshots.Snapshots[job_pb2.Job]) -> None:
     for number in range(2 * snapshots.MAX_SNAPSHOTS):
         jobs.note(job(job_pb2.JOB_STATE_RUNNING, 1, job_id=str(number)))
-    assert jobs.is_moving
+    assert jobs.is_in_progress
     assert len(jobs.latest) == snapshots.MAX_SNAPSHOTS
     assert jobs.note(job(job_pb2.JOB_STATE_RUNNING, 1, job_id="0"))
     assert not jobs.note(job(job_pb2.JOB_STATE_RUNNING, 1, job_id=str(2 * snapshots.MAX_SNAPSHOTS - 1)))

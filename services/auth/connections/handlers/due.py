@@ -49,9 +49,9 @@ async def abandon(
     abandoned = 0
     for _ in range(ROUNDS):
         context.raise_if_cancelled()
-        ended = await settler.end_overdue(limit=BATCH)
-        abandoned += ended
-        if ended < BATCH:
+        connections = await settler.end_overdue(limit=BATCH)
+        abandoned += connections
+        if connections < BATCH:
             break
     async with dependencies.engine.begin() as conn:
         await secrets.delete_expired(conn)

@@ -87,8 +87,8 @@ class Google:
         listed = await self._client.get(
             f"{self.platform.api_url}/playlistItems", bearer=tokens.access_token, query=query
         )
-        found = [_item(_part(entry, "snippet")) for entry in _entries(listed, "items")]
-        return [item for item in found if item][: provider.MAX_ITEMS]
+        items = [_item(_part(entry, "snippet")) for entry in _entries(listed, "items")]
+        return [item for item in items if item][: provider.MAX_ITEMS]
 
     async def _channel(self, tokens: Tokens) -> Mapping[str, Any]:
         query = {"part": "snippet,contentDetails", "mine": "true"}
@@ -112,13 +112,13 @@ def _item(snippet: Mapping[str, Any]) -> Item | None:
 
 
 def _part(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = value.get(name)
-    return found if isinstance(found, dict) else {}
+    part = value.get(name)
+    return part if isinstance(part, dict) else {}
 
 
 def _entries(value: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    found = value.get(name)
-    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+    entries = value.get(name)
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
 
 KIND = provider.PlatformKind(

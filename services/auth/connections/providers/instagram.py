@@ -124,10 +124,10 @@ def _first(answer: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _scopes(answer: Mapping[str, Any]) -> str | None:
-    given = answer.get("permissions")
-    if isinstance(given, list):
-        return " ".join(map(str, given))
-    return given if isinstance(given, str) else None
+    permissions = answer.get("permissions")
+    if isinstance(permissions, list):
+        return " ".join(map(str, permissions))
+    return permissions if isinstance(permissions, str) else None
 
 
 KIND = provider.PlatformKind(

@@ -168,24 +168,24 @@ class Oidc:
         if self._keys is None or self._keys[0] < time.monotonic():
             answer = await self._client.get((await self._describe()).keys_url)
             try:
-                read = KeySet.import_key_set({"keys": _public(answer.get("keys"))})
+                key_set = KeySet.import_key_set({"keys": _public(answer.get("keys"))})
             except (jose_errors.JoseError, ValueError, TypeError, KeyError):
                 raise Untrustworthy("the provider's keys cannot be read") from None
-            self._keys = (time.monotonic() + KEYS_SECONDS, read)
+            self._keys = (time.monotonic() + KEYS_SECONDS, key_set)
         return self._keys[1]
 
     async def _describe(self) -> Description:
         if self._description is None or self._description[0] < time.monotonic():
             url = f"{self.platform.issuer.rstrip('/')}/.well-known/openid-configuration"
-            read = self._read_description(await self._client.get(url))
-            self._description = (time.monotonic() + DESCRIPTION_SECONDS, read)
+            description = self._read_description(await self._client.get(url))
+            self._description = (time.monotonic() + DESCRIPTION_SECONDS, description)
         return self._description[1]
 
     def _read_description(self, answer: Mapping[str, Any]) -> Description:
         if answer.get("issuer") != self.platform.issuer:
             raise Untrustworthy("the description is of another issuer")
         methods = answer.get("token_endpoint_auth_methods_supported") or [_METHODS[0]]
-        method = next((one for one in _METHODS if one in methods), "")
+        method = next((known_method for known_method in _METHODS if known_method in methods), "")
         if not method:
             raise Untrustworthy("the provider knows no way of ours to authenticate")
         return Description(

@@ -126,8 +126,10 @@ class Outbound:
         self, platform: Platform, url: str, body: str, *, headers: Mapping[str, str] | None = None
     ) -> Answer:
         """Send a form, encoded already. Raises `Failed` for anything but a good answer."""
-        sent = {"Content-Type": "application/x-www-form-urlencoded", **(headers or {})}
-        return await self._send(platform, self._client.build_request("POST", url, content=body.encode(), headers=sent))
+        request_headers = {"Content-Type": "application/x-www-form-urlencoded", **(headers or {})}
+        return await self._send(
+            platform, self._client.build_request("POST", url, content=body.encode(), headers=request_headers)
+        )
 
     async def _send(self, platform: Platform, request: httpx.Request) -> Answer:
         if not platform.allows(str(request.url)):
@@ -162,16 +164,16 @@ def _judge(platform: Platform, response: httpx.Response, body: bytes) -> Answer:
     if 300 <= status < 400:
         raise Refused(f"{platform.name} answered {status}: redirects are not followed")
     try:
-        read = json.loads(body) if body else {}
+        content = json.loads(body) if body else {}
     except (ValueError, RecursionError):
-        read = {}
-    answer = Answer(status=status, body=read if isinstance(read, dict) else {})
+        content = {}
+    answer = Answer(status=status, body=content if isinstance(content, dict) else {})
     if status >= 400 or "error" in answer.body:
-        said = answer.body.get("error")
+        error_code = answer.body.get("error")
         raise Refused(
             f"{platform.name} answered {status}",
-            code=said if isinstance(said, str) and said in _OAUTH_ERRORS else "",
-            number=number if isinstance(said, dict) and isinstance(number := said.get("code"), int) else 0,
+            code=error_code if isinstance(error_code, str) and error_code in _OAUTH_ERRORS else "",
+            number=number if isinstance(error_code, dict) and isinstance(number := error_code.get("code"), int) else 0,
         )
     return answer
 
