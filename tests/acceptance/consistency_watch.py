@@ -51,8 +51,8 @@ class ConsistencyWatch:
 
     async def _look_around(self) -> None:
         before = await self._status()
-        rows = await self._user.look("/interactions?page_size=5")
-        numbers = await self._user.look("/metrics/dashboard")
+        rows = await self._user.probe("/interactions?page_size=5")
+        numbers = await self._user.probe("/metrics/dashboard")
         after = await self._status()
         self.rounds += 1
         if before is None or rows is None or numbers is None or after is None:
@@ -61,7 +61,7 @@ class ConsistencyWatch:
             self._judge(before, rows, numbers, after)
 
     async def _status(self) -> dict[str, Any] | None:
-        status = await self._user.look("/demo/status")
+        status = await self._user.probe("/demo/status")
         if status is None:
             return None
         assert status["version"] >= self._versions.get("demo", 0), "the version of demo mode fell"

@@ -59,11 +59,11 @@ class Stream:
     ) -> Event:
         """Wait for the first event of this name whose data matches, and return it."""
 
-        async def look() -> Event | None:
+        async def probe() -> Event | None:
             return next((event for event in self.events if event.name == name and fits(event.data)), None)
 
         try:
-            return await waiting.until(look, f"the stream tells {name}", seconds=seconds)
+            return await waiting.until(probe, f"the stream tells {name}", seconds=seconds)
         except AssertionError as error:
             last = [(event.id, event.name, event.data.get("status")) for event in self.events[-12:]]
             raise AssertionError(f"{error}; it sent {len(self.events)} events, at last {last}") from None
@@ -77,10 +77,10 @@ class Stream:
     async def reconnects(self) -> None:
         """Wait until it is read by another connection than the first."""
 
-        async def look() -> bool:
+        async def probe() -> bool:
             return self.connections > 1
 
-        await waiting.until(look, "the stream is connected again")
+        await waiting.until(probe, "the stream is connected again")
 
     def transitions(self, job_id: str) -> list[str]:
         """The states of a job's transitions in the stream, in order."""

@@ -209,7 +209,7 @@ async def known(running: System) -> AsyncIterator[User]:
 
 
 @pytest.mark.parametrize("bad", [*ENABLE, *BODIES, *ACCOUNTS, *ADDRESSES, *HEADERS], ids=lambda bad: bad.name)
-async def test_bad_request_is_told_what_is_wrong(bad: Bad, known: User) -> None:
+async def test_bad_request_names_the_invalid_field(bad: Bad, known: User) -> None:
     options: dict[str, Any] = {"headers": bad.headers}
     if bad.json is not None:
         options |= {"content": _ascii_json(bad.json), "headers": {**JSON, **bad.headers}}
@@ -247,7 +247,7 @@ async def test_expired_session_is_no_session(system: System, user: User) -> None
 
 
 @pytest.mark.parametrize("cursor", ["garbage", "-1", "99999999", "1.5", "9" * 400, "%00"])
-async def test_stream_from_nowhere_begins_anew(cursor: str, known: User) -> None:
+async def test_stream_without_a_position_starts_with_unfinished_jobs(cursor: str, known: User) -> None:
     async with Stream(known, cursor=cursor) as stream:
         await stream.has("reset", seconds=5)
     assert stream.events[0].name == "hello"

@@ -35,7 +35,7 @@ async def test_cancel_before_a_worker_has_it_is_done_at_once(system: System, use
     await _must_have_nothing(system, user)
 
 
-async def test_cancel_is_heard_without_nats(system: System, user: User) -> None:
+async def test_cancel_arrives_without_nats(system: System, user: User) -> None:
     async with system.down("nats"):
         job_id = await user.enable(OPTIONS)
         await user.written(200)

@@ -43,7 +43,7 @@ async def test_enable_answers_at_once_and_a_job_does_the_work(user: User) -> Non
     assert (status["stats"]["content_written"], status["stats"]["interactions_written"]) == (60, 2000)
 
 
-async def test_status_of_enabling_tells_progress(user: User) -> None:
+async def test_status_of_enabling_has_progress(user: User) -> None:
     await user.enable(OPTIONS)
     await user.written(200)
     status = (await user.get("/demo/status")).json()
@@ -53,7 +53,7 @@ async def test_status_of_enabling_tells_progress(user: User) -> None:
     await user.status_is("enabled")
 
 
-async def test_enabled_shows_exactly_what_was_asked_for(user: User) -> None:
+async def test_enabled_shows_the_requested_sizes(user: User) -> None:
     await user.enable(OPTIONS)
     await user.status_is("enabled")
 
@@ -74,7 +74,7 @@ async def test_enabled_shows_exactly_what_was_asked_for(user: User) -> None:
     assert times == sorted(times, reverse=True)
 
 
-async def test_sizes_asked_for_are_the_sizes_given(user: User) -> None:
+async def test_data_has_the_requested_sizes(user: User) -> None:
     await user.enable({"content_count": 1, "interaction_count": 0})
     status = await user.status_is("enabled")
     assert (status["stats"]["content_written"], status["stats"]["interactions_written"]) == (1, 0)
@@ -82,7 +82,7 @@ async def test_sizes_asked_for_are_the_sizes_given(user: User) -> None:
     assert await user.everything("/interactions", "interactions") == []
 
 
-async def test_disable_takes_everything_away_and_tells_how_much(user: User) -> None:
+async def test_disable_removes_all_rows_and_reports_the_counts(user: User) -> None:
     await user.enable(OPTIONS)
     await user.status_is("enabled")
 
@@ -110,7 +110,7 @@ async def test_disable_takes_everything_away_and_tells_how_much(user: User) -> N
     assert (numbers["demo"], numbers["content_count"], numbers["interaction_count"]) == (False, 0, 0)
 
 
-async def test_stream_tells_the_whole_story_once(user: User) -> None:
+async def test_stream_sends_every_event_once(user: User) -> None:
     async with Stream(user) as stream, ConsistencyWatch(user, interactions=2000) as watch:
         job_id = await user.enable(OPTIONS)
         await stream.tells_end(job_id, "completed")
@@ -123,7 +123,7 @@ async def test_stream_tells_the_whole_story_once(user: User) -> None:
     assert watch.progress == sorted(watch.progress)
 
 
-async def test_stream_of_one_job_ends_by_itself(user: User) -> None:
+async def test_stream_of_one_job_ends_after_its_last_event(user: User) -> None:
     job_id = await user.enable(OPTIONS)
     async with Stream(user, f"/jobs/{job_id}/events", reconnects=False) as stream:
         await stream.tells_end(job_id, "completed")

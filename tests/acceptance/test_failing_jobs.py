@@ -37,7 +37,7 @@ async def failures(running: System) -> AsyncIterator[list[Failure]]:
         await user.close()
 
 
-async def test_failure_is_told_after_all_attempts(failures: list[Failure], system: System) -> None:
+async def test_failure_is_shown_after_all_attempts(failures: list[Failure], system: System) -> None:
     user, job_id = failures[0].user, failures[0].job_id
     job = (await user.get(f"/jobs/{job_id}")).json()
     assert (job["status"], job["attempt"], job["max_attempts"]) == ("failed", 3, 3)

@@ -121,7 +121,7 @@ async def test_demo_mode_is_left_alone_by_a_logout(user: User) -> None:
     await back.close()
 
 
-async def test_me_says_where_to_go(user: User) -> None:
+async def test_me_has_the_redirect_path(user: User) -> None:
     assert (await user.get("/auth/me")).json()["redirect_path"] == "/settings/demo-mode"
     await user.enable(OPTIONS)
     await user.status_is("enabled")
@@ -147,7 +147,7 @@ def _headers(answer: httpx.Response) -> dict[str, str]:
 
 
 def _ended(stream: Stream) -> Any:
-    async def look() -> bool:
+    async def probe() -> bool:
         return stream.has_ended
 
-    return look
+    return probe

@@ -26,7 +26,7 @@ async def fast_workers(running: System) -> AsyncIterator[None]:
         yield
 
 
-async def test_another_worker_goes_on(system: System, user: User) -> None:
+async def test_another_worker_resumes(system: System, user: User) -> None:
     async with Stream(user) as stream, ConsistencyWatch(user, interactions=LARGE) as watch:
         job_id = await user.enable(OPTIONS)
         written = await user.written(10_000)
@@ -53,7 +53,7 @@ async def test_another_worker_goes_on(system: System, user: User) -> None:
     await _must_have_exactly(system, user, LARGE)
 
 
-async def test_job_waits_for_a_worker_and_goes_on_where_it_stopped(system: System, user: User) -> None:
+async def test_job_waits_for_a_worker_and_resumes_where_it_stopped(system: System, user: User) -> None:
     async with system.down(WORKER, 1), Stream(user) as stream, ConsistencyWatch(user, interactions=LARGE):
         job_id = await user.enable(OPTIONS)
         await user.written(10_000)
@@ -101,7 +101,7 @@ async def test_zombie_changes_nothing(system: System, user: User) -> None:
     await _must_have_exactly(system, user, LARGE)
 
 
-async def test_disable_goes_on_too(system: System, user: User) -> None:
+async def test_disable_resumes_too(system: System, user: User) -> None:
     await user.enable({**OPTIONS, "interaction_count": 6_000})
     await user.status_is("enabled")
     async with system.workers(DEMO_BATCH_PAUSE_MS="20"), Stream(user) as stream:

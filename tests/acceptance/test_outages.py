@@ -69,7 +69,7 @@ async def test_demo_service_is_away_until_the_job_has_ended(system: System, user
     stream.must_be_gap_free()
 
 
-async def test_jobs_service_is_away_when_demo_mode_is_asked_for(system: System, user: User) -> None:
+async def test_enable_while_the_jobs_service_is_down(system: System, user: User) -> None:
     async with system.down("jobs"):
         asked_at = time.monotonic()
         answer = await user.post("/demo/enable", json=OPTIONS)
@@ -83,7 +83,7 @@ async def test_jobs_service_is_away_when_demo_mode_is_asked_for(system: System, 
     await user.job_is(job_id, "completed")
 
 
-async def test_no_worker_is_there_when_demo_mode_is_asked_for(system: System, user: User) -> None:
+async def test_enable_without_a_worker(system: System, user: User) -> None:
     async with Stream(user) as stream:
         async with system.down(WORKER):
             job_id = await user.enable(OPTIONS)
@@ -106,7 +106,7 @@ async def test_job_is_found_again_after_everything_was_killed(system: System, us
     assert len(await user.everything("/interactions", "interactions")) == 2000
 
 
-async def test_nats_comes_back_without_its_store_under_many_streams(system: System, user: User) -> None:
+async def test_nats_returns_without_its_store_under_many_streams(system: System, user: User) -> None:
     async with AsyncExitStack() as stack:
         streams = [await stack.enter_async_context(Stream(user)) for _ in range(8)]
         job_id = await user.enable(OPTIONS)

@@ -51,7 +51,7 @@ class User:
         """POST in the same way."""
         return await self.http.post(_whole(path), **options)
 
-    async def look(self, path: str) -> dict[str, Any] | None:
+    async def probe(self, path: str) -> dict[str, Any] | None:
         """GET an existing object; None while a part of the system is down."""
         try:
             answer = await self.get(path)
@@ -80,30 +80,30 @@ class User:
     async def status_is(self, status: str, *, seconds: float = 30.0) -> dict[str, Any]:
         """Wait until demo mode stands so."""
 
-        async def look() -> dict[str, Any] | None:
-            found = await self.look("/demo/status")
+        async def probe() -> dict[str, Any] | None:
+            found = await self.probe("/demo/status")
             return found if found and found["status"] == status else None
 
-        return await waiting.until(look, f"demo mode is {status}", seconds=seconds)
+        return await waiting.until(probe, f"demo mode is {status}", seconds=seconds)
 
     async def job_is(self, job_id: str, *statuses: str, seconds: float = 30.0) -> dict[str, Any]:
         """Wait until a job stands so."""
 
-        async def look() -> dict[str, Any] | None:
-            found = await self.look(f"/jobs/{job_id}")
+        async def probe() -> dict[str, Any] | None:
+            found = await self.probe(f"/jobs/{job_id}")
             return found if found and found["status"] in statuses else None
 
-        return await waiting.until(look, f"job is {' or '.join(statuses)}", seconds=seconds)
+        return await waiting.until(probe, f"job is {' or '.join(statuses)}", seconds=seconds)
 
     async def written(self, at_least: int, *, seconds: float = 30.0) -> int:
         """Wait until so many interactions have been written; gives how many."""
 
-        async def look() -> int | None:
-            found = await self.look("/demo/status")
+        async def probe() -> int | None:
+            found = await self.probe("/demo/status")
             count = found["stats"]["interactions_written"] if found else 0
             return count if count >= at_least else None
 
-        return await waiting.until(look, f"{at_least} interactions written", seconds=seconds)
+        return await waiting.until(probe, f"{at_least} interactions written", seconds=seconds)
 
     async def everything(self, path: str, name: str) -> list[dict[str, Any]]:
         """Read a list to its end, page by page; each page but the last is full."""

@@ -6,16 +6,16 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-Found = TypeVar("Found")
+T = TypeVar("T")
 
 LOOK_SECONDS = 0.05
 
 
-async def until(look: Callable[[], Awaitable[Found | None]], what: str, *, seconds: float = 30.0) -> Found:
+async def until(probe: Callable[[], Awaitable[T | None]], what: str, *, seconds: float = 30.0) -> T:
     """Return the first thing found that is not None, False or empty. Fails naming `what` after `seconds`."""
     try:
         async with asyncio.timeout(seconds):
-            while not (found := await look()):
+            while not (found := await probe()):
                 await asyncio.sleep(LOOK_SECONDS)
             return found
     except TimeoutError:

@@ -68,7 +68,7 @@ async def breaches(page: Page, axe: pathlib.Path) -> list[str]:
     return broken
 
 
-async def look(visitor: Visitor, axe: pathlib.Path, *paths: str) -> list[str]:
+async def probe(visitor: Visitor, axe: pathlib.Path, *paths: str) -> list[str]:
     page = await visitor.open(paths[0])
     found = await breaches(page, axe)
     for path in paths[1:]:
@@ -78,10 +78,10 @@ async def look(visitor: Visitor, axe: pathlib.Path, *paths: str) -> list[str]:
     return found
 
 
-async def test_pages_for_everybody(visitor: Visitor, user: User, axe: pathlib.Path) -> None:
-    found = await look(visitor, axe, *STRANGER)
+async def test_pages_without_sign_in(visitor: Visitor, user: User, axe: pathlib.Path) -> None:
+    found = await probe(visitor, axe, *STRANGER)
     await visitor.is_user(user)
-    found += await look(visitor, axe, "/dashboard", "/jobs", "/notifications", *SETTINGS_PAGES)
+    found += await probe(visitor, axe, "/dashboard", "/jobs", "/notifications", *SETTINGS_PAGES)
     assert found == []
 
 
@@ -93,7 +93,7 @@ async def test_pages_in_every_state_of_demo_mode(
     page = await visitor.open(f"/jobs/{running}")
     await expect(page.locator("[data-percent]")).to_have_text(re.compile(r"[1-9]\d?%"), timeout=PATIENCE_MS)
     found = await breaches(page, axe)
-    found += await look(visitor, axe, "/jobs", SETTINGS, "/dashboard")
+    found += await probe(visitor, axe, "/jobs", SETTINGS, "/dashboard")
     await user.post(f"/jobs/{running}/cancel")
     await user.status_is("disabled")
 
@@ -101,13 +101,15 @@ async def test_pages_in_every_state_of_demo_mode(
     await user.status_is("enabled")
     confirm = f"{SETTINGS}?confirm=disable"
     pages = ("/dashboard", SETTINGS, confirm, f"/jobs/{done}", f"/jobs/{running}", "/jobs", "/notifications")
-    found += await look(visitor, axe, *pages)
+    found += await probe(visitor, axe, *pages)
     await user.disable()
     await user.status_is("disabled")
     async with system.workers(DEMO_FAIL_HANDLERS="enable"):
         failed = await user.enable({"niche": "food", "interaction_count": 100})
         await user.status_is("failed")
-    found += await look(visitor, axe, SETTINGS, "/dashboard", f"/jobs/{failed}", "/jobs?state=failed", "/notifications")
+    found += await probe(
+        visitor, axe, SETTINGS, "/dashboard", f"/jobs/{failed}", "/jobs?state=failed", "/notifications"
+    )
     assert found == []
 
 
@@ -134,5 +136,5 @@ async def test_pages_for_admins(visitor: Visitor, user: User, system: System, ax
     admin = await user.again()
     await visitor.is_user(admin)
     users = [f"/admin/{name}" for name in ADMIN]
-    assert await look(visitor, axe, *users, f"/admin/users/{user.user_id}") == []
+    assert await probe(visitor, axe, *users, f"/admin/users/{user.user_id}") == []
     await admin.close()

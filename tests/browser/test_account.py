@@ -87,9 +87,7 @@ async def test_signing_out_leaves_nothing_behind_the_back_button(mina: Visitor) 
 
 
 @pytest.mark.parametrize("path", [SECURITY, "/settings/sessions"])
-async def test_a_page_on_which_nothing_moves_notices_that_its_session_has_ended(
-    mina: Visitor, user: User, path: str
-) -> None:
+async def test_an_idle_page_detects_that_its_session_has_ended(mina: Visitor, user: User, path: str) -> None:
     mina.tolerate("401")
     page = await mina.open(path)
     # Not before the stream is open: an earlier revocation shows as its refusal.
@@ -98,7 +96,7 @@ async def test_a_page_on_which_nothing_moves_notices_that_its_session_has_ended(
     await expect(page.get_by_role("link", name="Sign in again")).to_be_visible()
 
 
-async def test_a_page_that_the_browser_had_kept_is_shown_to_nobody_else(mina: Visitor, user: User) -> None:
+async def test_a_page_of_the_back_forward_cache_is_hidden_from_other_users(mina: Visitor, user: User) -> None:
     mina.tolerate("401")
     page = await mina.open(SECURITY)
     back = "dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))"
@@ -136,7 +134,7 @@ async def test_something_sensitive_asks_for_the_password_when_the_last_proof_is_
     await shows(page, "Set up your app")
 
 
-async def test_connections_know_of_demo_mode_while_they_are_looked_at(mina: Visitor, user: User) -> None:
+async def test_open_page_of_connections_follows_demo_mode(mina: Visitor, user: User) -> None:
     page = await mina.open("/settings/connections")
     await shows(page, "Connections")
     await expect(page.get_by_text("Simulated while demo mode is on.")).to_have_count(0)

@@ -47,14 +47,14 @@ async def test_a_platform_is_connected_and_disconnected_while_the_page_follows(
         await expect(card(tab).get_by_role("button", name="Connect")).to_be_visible(timeout=PATIENCE_MS)
 
 
-async def test_who_refuses_is_not_connected(mina: Visitor, platform: str) -> None:
+async def test_refused_consent_does_not_connect(mina: Visitor, platform: str) -> None:
     mina.visits(platform)
     page = await mina.open(CONNECTIONS)
     await consent(page, "Deny")
     await expect(card(page)).to_contain_text("Not connected", timeout=PATIENCE_MS)
 
 
-async def test_who_does_not_come_back_may_begin_anew_or_cancel(mina: Visitor, platform: str) -> None:
+async def test_abandoned_consent_can_be_restarted_or_cancelled(mina: Visitor, platform: str) -> None:
     mina.visits(platform)
     page = await mina.open(CONNECTIONS)
     await card(page).get_by_role("button", name="Connect").click()

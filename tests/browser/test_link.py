@@ -39,7 +39,7 @@ async def heals(page: Page, heading: str) -> None:
     assert await is_still_the_same(page)
 
 
-async def test_who_is_offline_is_told_and_sees_later_what_happened(mina: Visitor, user: User) -> None:
+async def test_offline_page_shows_its_state_and_catches_up(mina: Visitor, user: User) -> None:
     mina.tolerate("net::ERR_")
     page = await opened(mina)
     await mina.context.set_offline(True)
@@ -50,7 +50,7 @@ async def test_who_is_offline_is_told_and_sees_later_what_happened(mina: Visitor
     await heals(page, "Demo Mode Active")
 
 
-async def test_a_cut_is_spoken_of_when_it_lasts(mina: Visitor, user: User) -> None:
+async def test_a_lasting_disconnect_is_shown(mina: Visitor, user: User) -> None:
     await mina.context.add_init_script(HELD_STREAMS)
     page = await mina.context.new_page()
     await page.clock.install()

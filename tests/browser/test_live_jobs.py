@@ -63,7 +63,7 @@ async def test_one_job_is_followed_and_cancelled(mina: Visitor, user: User) -> N
     await expect(page).to_have_title("(1) Set up demo mode · Repruv")
 
 
-async def test_a_job_that_fails_says_why_and_is_retried(system: System, mina: Visitor, user: User) -> None:
+async def test_a_failed_job_shows_its_reason_and_is_retried(system: System, mina: Visitor, user: User) -> None:
     async with system.workers(DEMO_FAIL_HANDLERS="enable"):
         page = await mina.open(f"/jobs/{await user.enable(SMALL)}")
         await mark(page)
@@ -75,7 +75,7 @@ async def test_a_job_that_fails_says_why_and_is_retried(system: System, mina: Vi
     await expect(page.get_by_text("Retried by request")).to_be_visible()
 
 
-async def test_a_hidden_tab_says_how_it_ended(mina: Visitor, user: User) -> None:
+async def test_a_hidden_tab_shows_the_result_in_its_title(mina: Visitor, user: User) -> None:
     page = await mina.open("/jobs")
     await expect(page.locator("#link-state")).to_have_attribute("data-state", "open")
     await hide(page, True)
@@ -87,7 +87,7 @@ async def test_a_hidden_tab_says_how_it_ended(mina: Visitor, user: User) -> None
     await expect(page.locator('link[rel="icon"]')).to_have_attribute("href", re.compile(r"favicon\.svg"))
 
 
-async def test_what_was_read_at_one_browser_is_read_at_every_other(
+async def test_notification_read_in_one_browser_is_read_in_all(
     mina: Visitor, new_visitor: NewVisitor, user: User
 ) -> None:
     phone = await new_visitor()
@@ -108,7 +108,7 @@ async def test_what_was_read_at_one_browser_is_read_at_every_other(
     assert await is_still_the_same(there)
 
 
-async def test_a_hidden_tab_paints_nothing_until_somebody_looks(mina: Visitor, user: User) -> None:
+async def test_a_hidden_tab_renders_nothing_until_it_is_visible(mina: Visitor, user: User) -> None:
     page = await mina.open(SETTINGS)
     await expect(page.locator("#link-state")).to_have_attribute("data-state", "open", timeout=PATIENCE_MS)
     # Headless pages have frames though they believe to be hidden; real ones have none.
@@ -129,7 +129,7 @@ async def test_a_hidden_tab_paints_nothing_until_somebody_looks(mina: Visitor, u
     await shows(page, "Demo Mode Active")
 
 
-async def test_a_browser_that_forbids_notifications_says_so(new_visitor: NewVisitor, user: User) -> None:
+async def test_denied_notification_permission_is_shown(new_visitor: NewVisitor, user: User) -> None:
     visitor = await new_visitor(permissions=[])
     await visitor.is_user(user)
     page = await visitor.open("/notifications")
@@ -137,7 +137,7 @@ async def test_a_browser_that_forbids_notifications_says_so(new_visitor: NewVisi
     await expect(page.get_by_role("button", name="Notify me here")).to_be_hidden()
 
 
-async def test_notifications_of_the_browser_are_asked_for_by_a_button(new_visitor: NewVisitor, user: User) -> None:
+async def test_notification_permission_is_requested_by_a_button(new_visitor: NewVisitor, user: User) -> None:
     visitor = await new_visitor(permissions=["notifications"])
     await visitor.is_user(user)
     page = await visitor.open("/notifications")
@@ -199,7 +199,7 @@ async def test_the_keyboard_enables_and_cancels(mina: Visitor) -> None:
     await shows(page, "Demo mode is off")
 
 
-async def test_what_somebody_types_stays(mina: Visitor, user: User) -> None:
+async def test_typed_text_survives_an_update(mina: Visitor, user: User) -> None:
     page = await mina.open(SETTINGS)
     await page.get_by_label("Interactions").fill("777")
     other = await mina.open(SETTINGS)

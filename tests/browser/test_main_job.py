@@ -16,7 +16,7 @@ async def percent(page: Page) -> int:
     return int(text.removesuffix("%") or 0)
 
 
-async def test_enable_leave_and_come_back(visitor: Visitor) -> None:
+async def test_enable_continues_while_the_page_is_closed(visitor: Visitor) -> None:
     page = await visitor.open("/")
     await visitor.register(page)
     await enable(page, 2_500)
@@ -53,7 +53,7 @@ async def test_enable_leave_and_come_back(visitor: Visitor) -> None:
     await expect(page.get_by_text("You have signed out.")).to_be_visible()
 
 
-async def test_the_dashboard_changes_by_itself(mina: Visitor, user: User) -> None:
+async def test_the_dashboard_updates_without_reload(mina: Visitor, user: User) -> None:
     page = await mina.open("/dashboard")
     await shows(page, "No comments or reviews yet")
     await mark(page)
@@ -73,7 +73,7 @@ async def test_the_dashboard_changes_by_itself(mina: Visitor, user: User) -> Non
     await shows(page, "Demo Mode Active")
 
 
-async def test_disable_asks_first_and_tells_what_it_removed(mina: Visitor, user: User) -> None:
+async def test_disable_asks_for_confirmation_and_shows_the_removed_counts(mina: Visitor, user: User) -> None:
     await user.enable({"niche": "food", "content_count": 12, "interaction_count": 800})
     await user.status_is("enabled")
     page = await mina.open(SETTINGS)

@@ -70,7 +70,7 @@ async def test_a_passkey_is_added_and_opens_the_account(new_visitor: NewVisitor,
 
 
 @pytest.mark.parametrize("javascript", [True, False])
-async def test_at_a_number_the_page_says_why_there_are_none(
+async def test_page_of_an_ip_address_explains_why_there_are_no_passkeys(
     new_visitor: NewVisitor, user: User, javascript: bool
 ) -> None:
     visitor: Visitor = await new_visitor(java_script_enabled=javascript)

@@ -76,12 +76,12 @@ class Tabs:
     async def streams(self, count: int) -> None:
         """Wait until the gateway holds so many streams beside the reader's."""
 
-        async def look() -> bool:
+        async def probe() -> bool:
             metrics = (await self.user.http.get("/metrics")).text
             found = re.search(r"^stream_connections ([\d.]+)", metrics, re.MULTILINE)
             return found is not None and float(found[1]) == count + 1
 
-        await waiting.until(look, f"{count} streams are open")
+        await waiting.until(probe, f"{count} streams are open")
 
 
 def _moves(seen: list[tuple[str, str]]) -> dict[str, list[str]]:
@@ -166,7 +166,7 @@ async def test_signing_out_in_one_tab_ends_all(tabs: Tabs) -> None:
         await page.wait_for_function("received.states.at(-1) === 'signed-out' && watched.state === 'closed'")
 
 
-async def test_a_tab_comes_back_from_the_back_forward_cache_to_what_it_missed(tabs: Tabs) -> None:
+async def test_a_tab_restored_from_the_back_forward_cache_gets_missed_events(tabs: Tabs) -> None:
     first, second = await tabs.open(), await tabs.open()
     await first.goto("/healthz")
     await tabs.enable()

@@ -69,7 +69,7 @@ async def test_a_form_whose_sending_was_stopped_can_be_sent_again(mina: Visitor)
     await shows(page, "Demo Mode Active")
 
 
-async def test_the_page_goes_on_when_the_gateway_is_back(system: System, mina: Visitor) -> None:
+async def test_the_page_resumes_when_the_gateway_is_back(system: System, mina: Visitor) -> None:
     # The browser itself logs each request that a killed gateway leaves unanswered, or a starting one cannot answer yet.
     mina.tolerate("net::ERR_")
     mina.tolerate("503")

@@ -116,20 +116,20 @@ async def is_still_the_same(page: Page) -> bool:
 async def pulses(element: Locator) -> bool:
     """Whether an element is animated; it may be replaced by one that does."""
 
-    async def look() -> bool:
+    async def probe() -> bool:
         return int(await element.evaluate("element => element.getAnimations({subtree: true}).length")) > 0
 
-    return await waiting.until(look, "the element pulses")
+    return await waiting.until(probe, "the element pulses")
 
 
 async def tint(element: Locator) -> str:
     """Name the colour of an element's ground: yellow, purple, red, or what it is."""
 
-    async def look() -> str:
+    async def probe() -> str:
         # An element that has just been replaced by a newer one has no colour at all.
         return str(await element.evaluate("element => getComputedStyle(element).backgroundColor"))
 
-    text = await waiting.until(look, "the element has a colour")
+    text = await waiting.until(probe, "the element has a colour")
     found = _COLOUR.match(text)
     assert found, text
     red, green, blue = (int(part) for part in found.groups())

@@ -68,9 +68,9 @@ class Actor:
 
     async def _check(self) -> None:
         """Rows are visible if and only if demo mode is enabled, as far as nothing moved between two looks at it."""
-        before = await self.user.look("/demo/status")
-        rows = await self.user.look("/interactions?page_size=1")
-        after = await self.user.look("/demo/status")
+        before = await self.user.probe("/demo/status")
+        rows = await self.user.probe("/interactions?page_size=1")
+        after = await self.user.probe("/demo/status")
         if not (before and rows and after) or before["version"] != after["version"]:
             return
         is_enabled = after["status"] == "enabled"

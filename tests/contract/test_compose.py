@@ -90,7 +90,7 @@ def test_a_process_is_given_exactly_the_variables_it_reads(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BUILT)
-def test_the_processes_that_connect_platforms_are_told_the_same_of_them(name: str) -> None:
+def test_processes_that_connect_platforms_have_the_same_platform_settings(name: str) -> None:
     platforms = {one for one in DEFINITIONS[name].environment if one.startswith("PLATFORM")}
     assert bool(platforms) == name.startswith("auth")
     assert platforms in (set(), {one for one in DEFINITIONS["auth"].environment if one.startswith("PLATFORM")})
@@ -128,16 +128,16 @@ def test_each_container_reads_its_own_certificate_and_no_other() -> None:
             continue
         owner = {"migrate": "provision"}.get(name, name.removesuffix("-worker"))
         assert mounted == [f"certificates-{owner}:/certificates/{owner}:ro"]
-        given = {key: DEFINITIONS[name].environment[f"TLS_{key}"] for key in ("CERTIFICATE", "KEY", "CA")}
+        arguments = {key: DEFINITIONS[name].environment[f"TLS_{key}"] for key in ("CERTIFICATE", "KEY", "CA")}
         files = {"CERTIFICATE": certificates.CERTIFICATE, "KEY": certificates.KEY, "CA": certificates.AUTHORITY}
-        assert given == {key: f"/certificates/{owner}/{file}" for key, file in files.items()}
+        assert arguments == {key: f"/certificates/{owner}/{file}" for key, file in files.items()}
 
 
 def names_in_order() -> list[str]:
     return [identity.name for identity in certificates.IDENTITIES]
 
 
-def test_each_process_speaks_to_nats_as_its_own_service() -> None:
+def test_each_process_connects_to_nats_as_its_own_service() -> None:
     for name in (*SETTINGS, "migrate"):
         user = {"migrate": "provision"}.get(name, name.removesuffix("-worker"))
         assert DEFINITIONS[name].environment["NATS_URL"] == f"nats://{user}:local-only-{user}@nats:4222"

@@ -73,7 +73,7 @@ def test_the_picture_shows_the_transitions_of_the_table(service: str) -> None:
 
 
 @pytest.mark.parametrize("service", MACHINES)
-def test_every_state_can_be_reached_and_says_who_moves_it_out(service: str) -> None:
+def test_every_state_is_reachable_and_documents_who_moves_it_out(service: str) -> None:
     states, transitions, _, _, _ = MACHINES[service]
     source = (ROOT / "services" / service / "domain.py").read_text()
     for state in states:

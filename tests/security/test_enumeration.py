@@ -44,7 +44,7 @@ def nobody() -> str:
 
 
 @pytest.mark.parametrize("path", CALLS)
-async def test_known_unknown_and_closed_accounts_are_told_the_same(
+async def test_existing_unknown_and_disabled_accounts_get_the_same_answer(
     system: Replicated, new_person: NewPerson, admin: Person, path: str
 ) -> None:
     known, closed = await new_person(), await new_person()
@@ -64,7 +64,7 @@ async def test_the_right_password_of_a_closed_account_is_a_wrong_one(
     assert right == await ask(system.url, "/auth/login", {"email": nobody(), "password": PASSWORD})
 
 
-async def test_registering_by_mail_tells_nobody_who_is_registered(system: Replicated, person: Person) -> None:
+async def test_registration_by_email_does_not_reveal_accounts(system: Replicated, person: Person) -> None:
     async with system.auth(REGISTRATION="verified"):
         known = await ask(system.url, "/auth/register", dict(person.credentials))
         new = nobody()

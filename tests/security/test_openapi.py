@@ -75,14 +75,14 @@ async def run(system: Replicated, email: str, *arguments: str, by: str, director
 
 
 @pytest.mark.timeout(SECONDS * 2)
-async def test_somebody_with_a_bearer_token(system: Replicated, person: Person, tmp_path: Path) -> None:
+async def test_client_with_a_bearer_token(system: Replicated, person: Person, tmp_path: Path) -> None:
     await run(
         system, person.email, f"--phases={EVERYTHING}", f"--max-examples={EXAMPLES}", by="bearer", directory=tmp_path
     )
 
 
 @pytest.mark.timeout(SECONDS * 2)
-async def test_somebody_with_a_cookie(system: Replicated, person: Person, tmp_path: Path) -> None:
+async def test_client_with_a_cookie(system: Replicated, person: Person, tmp_path: Path) -> None:
     bounds = [f"--phases={EVERYTHING}"] if IS_LONG else ["--phases=fuzzing", "--exclude-method=GET"]
     url = system.urls[1]
     await run(system, person.email, *bounds, f"--max-examples={EXAMPLES}", by="cookie", directory=tmp_path, url=url)

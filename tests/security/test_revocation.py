@@ -46,7 +46,7 @@ async def test_forty_warm_sessions_end_on_every_gateway(system: Replicated, new_
         await soon.has_refused_all(seconds=CACHE_SECONDS + SLACK_SECONDS)
 
 
-async def test_without_nats_nothing_that_ended_is_remembered(system: Replicated, person: Person) -> None:
+async def test_finished_jobs_are_not_cached_without_nats(system: Replicated, person: Person) -> None:
     tokens = [await person.new_token() for _ in range(SESSIONS_EACH)]
     here, there = system.urls
     async with TokenWatch(here, tokens) as at_once, TokenWatch(there, tokens) as soon:
@@ -61,7 +61,7 @@ async def test_without_nats_nothing_that_ended_is_remembered(system: Replicated,
         assert {await users.status(url, token) for token in tokens for url in (here, there)} == {401}
 
 
-async def test_what_was_asked_while_auth_stood_still_is_not_remembered(system: Replicated, person: Person) -> None:
+async def test_requests_during_an_outage_of_auth_are_not_cached(system: Replicated, person: Person) -> None:
     tokens = [await person.new_token() for _ in range(SESSIONS_EACH)]
     here, there = system.urls
     # The session that ends the others is known, so that only the ending itself waits for auth.
@@ -79,7 +79,7 @@ async def test_what_was_asked_while_auth_stood_still_is_not_remembered(system: R
         await soon.has_refused_all(seconds=CACHE_SECONDS + SLACK_SECONDS)
 
 
-async def test_a_stream_tells_nothing_after_its_session(system: Replicated, person: Person) -> None:
+async def test_a_stream_sends_nothing_after_its_session(system: Replicated, person: Person) -> None:
     here, there = system.urls
     doomed = [Person(url, email=person.email) for url in (here, there)]
     for browser in doomed:
@@ -169,7 +169,7 @@ async def test_what_changes_an_account_ends_its_sessions(
 
 
 def _ended(stream: Stream) -> Callable[[], Awaitable[bool]]:
-    async def look() -> bool:
+    async def probe() -> bool:
         return stream.has_ended
 
-    return look
+    return probe

@@ -37,7 +37,7 @@ _AGE = """
 
 
 @pytest.mark.parametrize("path", ["/auth/login", "/auth/register"])
-async def test_a_planted_token_is_nobody_before_and_after_signing_in(
+async def test_a_planted_token_is_invalid_before_and_after_sign_in(
     system: Replicated, person: Person, path: str
 ) -> None:
     planted = f"rpv_{secrets.token_urlsafe(32)}"

@@ -47,7 +47,7 @@ async def test_a_burst_is_counted_to_the_last_guess_and_locks_out_its_own_networ
     assert await person.new_token()
 
 
-async def test_an_address_is_one_however_it_is_written(system: Replicated, person: Person) -> None:
+async def test_spellings_of_an_address_are_one_account(system: Replicated, person: Person) -> None:
     local, _, host = person.email.partition("@")
     wide = "".join(chr(ord(letter) + 0xFEE0) if letter.isalnum() else letter for letter in host)
     spellings = [
@@ -69,7 +69,7 @@ async def test_an_address_is_one_however_it_is_written(system: Replicated, perso
             must_be_blocked(await guess(http, email, PASSWORD))
 
 
-async def test_nobody_chooses_where_they_come_from(system: Replicated, person: Person) -> None:
+async def test_client_cannot_choose_its_address(system: Replicated, person: Person) -> None:
     address = users.new_address()
     async with users.at(system.url, address=address) as http:
         for number in range(throttling.FAILURES_PER_ACCOUNT):
@@ -96,7 +96,7 @@ async def test_a_network_of_ipv6_is_one_customer(system: Replicated, person: Per
         assert neighbour.status_code == 200
 
 
-async def test_a_megabyte_of_password_reaches_nobody(system: Replicated, person: Person) -> None:
+async def test_a_password_of_a_megabyte_is_refused_before_hashing(system: Replicated, person: Person) -> None:
     address = users.new_address()
     async with users.at(system.url, address=address) as http:
         answers = await asyncio.gather(*(guess(http, person.email, "x" * 1_000_000) for _ in range(20)))

@@ -49,18 +49,18 @@ class TokenWatch:
     async def sees(self, *statuses: int, seconds: float = 20.0) -> None:
         """Wait for an answer with one of these statuses."""
 
-        async def look() -> bool:
+        async def probe() -> bool:
             return any(self.statuses[status] for status in statuses)
 
-        await waiting.until(look, f"{self._url} answers {statuses}", seconds=seconds)
+        await waiting.until(probe, f"{self._url} answers {statuses}", seconds=seconds)
 
     async def has_refused_all(self, *, seconds: float = 20.0) -> None:
         """Wait until every token has been refused repeatedly; none may be accepted afterwards."""
 
-        async def look() -> bool:
+        async def probe() -> bool:
             return all(self._refused[token] >= _PROVED for token in self._tokens)
 
-        await waiting.until(look, f"{self._url} refuses all tokens", seconds=seconds)
+        await waiting.until(probe, f"{self._url} refuses all tokens", seconds=seconds)
 
     async def _ask(self, turns: itertools.cycle[str]) -> None:
         async with users.at(self._url) as http:

@@ -102,7 +102,7 @@ def test_migrations_are_encrypted(url: str, certificate: Certificates, tmp_path:
         ("sslmode=require&sslcert=/none&sslkey=/none", "client certificate"),
     ],
 )
-def test_without_encryption_or_a_certificate_nobody_gets_in(url: str, query: str, said: str) -> None:
+def test_connection_requires_encryption_and_a_certificate(url: str, query: str, said: str) -> None:
     with pytest.raises(psycopg.OperationalError, match=said):
         psycopg.connect(f"{url}?{query}", connect_timeout=5)
 

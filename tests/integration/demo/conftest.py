@@ -227,9 +227,9 @@ def dependencies(engine: AsyncEngine, demo: Demo) -> handlers.Dependencies:
 def make_owner(engine: AsyncEngine, demo: Demo, dependencies: handlers.Dependencies) -> Callable[..., Owner]:
     """Make a new owner."""
 
-    def make(**given: Any) -> Owner:
+    def make(**arguments: Any) -> Owner:
         parts = {"owner_id": uuid4(), "engine": engine, "demo": demo, "dependencies": dependencies}
-        return Owner(**{**parts, **given})
+        return Owner(**{**parts, **arguments})
 
     return make
 
@@ -267,8 +267,8 @@ class Paused(testing.RecordingContext):
 
     pauses_at = 700
 
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**given)
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
         self.stands = asyncio.Event()
         self.go = asyncio.Event()
 

@@ -48,8 +48,8 @@ async def make_due(owner: Owner, ago: timedelta = timedelta()) -> None:
         await conn.execute(statement.values(expires_at=sa.func.now() - ago))
 
 
-async def expire(owner: Owner, demo: Demo | None = None, **given: Any) -> dict[str, int]:
-    return await expiry.Expiry(owner.engine, (demo or owner.demo).operations, **given).expire(
+async def expire(owner: Owner, demo: Demo | None = None, **arguments: Any) -> dict[str, int]:
+    return await expiry.Expiry(owner.engine, (demo or owner.demo).operations, **arguments).expire(
         testing.RecordingContext()
     )
 
@@ -193,10 +193,10 @@ async def test_database_refuses_an_invalid_expiry(owner: Owner, values: dict[str
 
 
 async def test_search_for_expired_demo_modes_scans_no_table(engine: AsyncEngine) -> None:
-    given = {"after_time": datetime(1970, 1, 1, tzinfo=UTC), "after_owner": UUID(int=0), "limit": 100}
+    arguments = {"after_time": datetime(1970, 1, 1, tzinfo=UTC), "after_owner": UUID(int=0), "limit": 100}
     async with engine.connect() as conn:
         await conn.execute(sa.text("SET LOCAL enable_seqscan = off"))
         text = str(storage._EXPIRED.compile(dialect=conn.dialect, compile_kwargs={"literal_binds": False}))
-        plan = "\n".join((await conn.exec_driver_sql(f"EXPLAIN {text}", given)).scalars())
+        plan = "\n".join((await conn.exec_driver_sql(f"EXPLAIN {text}", arguments)).scalars())
     assert "demo_modes_expiring" in plan
     assert "Seq Scan" not in plan

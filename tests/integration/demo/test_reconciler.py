@@ -102,7 +102,7 @@ async def test_the_sweeper_deletes_what_a_cancelled_enable_left(owner: Owner, lo
     assert await owner.counts() == (0, 0)
 
 
-async def test_the_sweeper_deletes_what_was_dismissed(owner: Owner, loops: reconciler.Reconciler) -> None:
+async def test_sweeper_deletes_dismissed_rows(owner: Owner, loops: reconciler.Reconciler) -> None:
     await owner.enabled()
     await owner.disable()
     with pytest.raises(RuntimeError):

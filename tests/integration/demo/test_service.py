@@ -95,8 +95,8 @@ class User:
     call: client.Caller
     token: str
 
-    async def enable(self, **given: object) -> demo_service_pb2.EnableDemoResponse:
-        request = demo_service_pb2.EnableDemoRequest(**given)  # type: ignore[arg-type]
+    async def enable(self, **arguments: object) -> demo_service_pb2.EnableDemoResponse:
+        request = demo_service_pb2.EnableDemoRequest(**arguments)  # type: ignore[arg-type]
         return await self.call(self.demo.EnableDemo, request, timeout=5.0, user_token=self.token)
 
     async def disable(self) -> demo_service_pb2.DisableDemoResponse:

@@ -152,9 +152,9 @@ async def test_tokens_belong_to_their_filters_and_their_generation(owner: Owner,
 
 async def test_page_sizes(owner: Owner, shown: views.Views) -> None:
     await owner.enabled(interactions=150)
-    for asked, given in ((0, 20), (100, 100), (5_000, 100), (1, 1)):
+    for asked, arguments in ((0, 20), (100, 100), (5_000, 100), (1, 1)):
         page = await shown.list_interactions(owner.owner_id, ANY, page_size=asked, page_token="")
-        assert len(page.interactions) == given
+        assert len(page.interactions) == arguments
     with pytest.raises(errors.InvalidArgument):
         await shown.list_interactions(owner.owner_id, ANY, page_size=-1, page_token="")
 

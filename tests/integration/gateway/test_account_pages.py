@@ -40,7 +40,7 @@ def mailed(mails: Path, eventually: Eventually) -> Callable[..., Awaitable[str]]
     async def find(email: str, page: str, times: int = 1) -> str:
         links: list[str] = []
 
-        async def look() -> bool:
+        async def probe() -> bool:
             links.clear()
             for path in sorted(mails.glob("*.eml"), key=lambda path: path.stat().st_mtime_ns):  # noqa: ASYNC240
                 mail = message_from_bytes(path.read_bytes(), policy=policy.default)
@@ -49,7 +49,7 @@ def mailed(mails: Path, eventually: Eventually) -> Callable[..., Awaitable[str]]
                     links.extend(re.findall(rf"https?://[^/\s]+(/{page}\?token=\S+)", body.get_content()))
             return len(links) == times
 
-        await eventually(look)
+        await eventually(probe)
         return links[-1]
 
     return find
@@ -60,7 +60,7 @@ async def sign_in(browser: httpx.AsyncClient, email: str, password: str = PASSWO
     return await submit(browser, page, "/login", email=email, password=password, **more)
 
 
-async def look(http: httpx.AsyncClient, path: str = SECURITY) -> Page:
+async def probe(http: httpx.AsyncClient, path: str = SECURITY) -> Page:
     answer = await http.get(path, headers=HTML)
     assert answer.status_code == 200, answer.text
     return Page(answer)
@@ -94,7 +94,7 @@ async def test_forgotten_password_is_reset_by_email(
 async def test_opening_a_link_verifies_nothing_and_a_click_does(
     browser: httpx.AsyncClient, account: Account, mailed: Callable[..., Awaitable[str]]
 ) -> None:
-    page = await look(account.http)
+    page = await probe(account.http)
     assert "Not verified" in page.text
     sent = await submit(account.http, page, f"{SECURITY}/verification")
     assert (sent.status_code, sent.headers["location"]) == (303, SECURITY)
@@ -104,13 +104,13 @@ async def test_opening_a_link_verifies_nothing_and_a_click_does(
         form = Page(await browser.get(link))
     assert (await account.http.get("/api/v1/auth/security")).json()["user"]["email_verified"] is False
     assert (await submit(browser, form, "/verify-email")).status_code == 303
-    assert "Not verified" not in (await look(account.http)).text
+    assert "Not verified" not in (await probe(account.http)).text
     assert (await submit(browser, form, "/verify-email")).status_code == 422
 
 
 async def test_second_factor_from_qr_code_to_the_next_sign_in(browser: httpx.AsyncClient, account: Account) -> None:
     http = account.http
-    begun = await submit(http, await look(http), f"{SECURITY}/totp")
+    begun = await submit(http, await probe(http), f"{SECURITY}/totp")
     page = Page(begun)
     assert "<svg" in begun.text
     uri = page.forms[f"{SECURITY}/confirm-totp"]["uri"]
@@ -145,7 +145,7 @@ async def test_second_factor_from_qr_code_to_the_next_sign_in(browser: httpx.Asy
         "max-age" in header.lower() and header.startswith("session=") for header in done.headers.get_list("set-cookie")
     )
     assert "challenge" not in browser.cookies
-    page = await look(browser)
+    page = await probe(browser)
     assert "9 recovery codes left" in page.text
     new = await submit(browser, page, f"{SECURITY}/recovery-codes")
     assert (new.status_code, codes[1] in new.text.lower()) == (200, False)
@@ -161,7 +161,7 @@ async def test_second_step_requires_the_first(browser: httpx.AsyncClient) -> Non
 
 async def test_password_change_ends_other_sessions(account: Account, browser: httpx.AsyncClient) -> None:
     await sign_in(browser, account.email)
-    page = await look(account.http)
+    page = await probe(account.http)
     wrong = await submit(
         account.http, page, f"{SECURITY}/password", current_password="wrong-wrong", new_password=NEW_PASSWORD
     )
@@ -174,13 +174,13 @@ async def test_password_change_ends_other_sessions(account: Account, browser: ht
     assert (done.status_code, done.headers["location"]) == (303, SECURITY)
     assert account.http.cookies["session"] != before
     assert (await browser.get("/settings/sessions")).status_code == 303
-    assert "Password changed" in (await look(account.http)).text
+    assert "Password changed" in (await probe(account.http)).text
 
 
 async def test_the_list_of_sessions_ends_each_of_them(account: Account, browser: httpx.AsyncClient) -> None:
     browser.headers["User-Agent"] = "Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0"
     await sign_in(browser, account.email)
-    page = await look(account.http, "/settings/sessions")
+    page = await probe(account.http, "/settings/sessions")
     assert "2 sessions" in page.text
     assert "Firefox on Linux" in page.text
     listed = (await account.http.get("/api/v1/auth/sessions")).json()["sessions"]
@@ -231,8 +231,8 @@ async def test_old_account_without_a_verified_address_sees_what_to_do(
         http.cookies.set("session", account.http.cookies["session"])
         me = (await http.get("/api/v1/auth/me")).json()
         assert (me["can_access_dashboard"], me["redirect_path"]) == (False, SECURITY)
-        assert "Verify your address first" in (await look(http, "/dashboard")).text
-        assert "and see your dashboard" in (await look(http)).text
+        assert "Verify your address first" in (await probe(http, "/dashboard")).text
+        assert "and see your dashboard" in (await probe(http)).text
         refused = await http.get("/api/v1/metrics/dashboard")
         assert (refused.status_code, refused.json()["code"]) == (403, "email_unverified")
         assert (await http.get("/", headers=HTML)).headers["location"] == SECURITY

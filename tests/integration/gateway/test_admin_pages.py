@@ -43,7 +43,7 @@ async def kind(jobs_api: JobsApi) -> str:
     return name
 
 
-async def look(client: httpx.AsyncClient, path: str) -> Page:
+async def probe(client: httpx.AsyncClient, path: str) -> Page:
     answer = await client.get(path, headers=HTML)
     assert answer.status_code == 200, answer.text
     return Page(answer)
@@ -53,7 +53,7 @@ async def press(client: httpx.AsyncClient, page: Page, action: str, **values: st
     """Send a form; return the page after redirects."""
     answer = await submit(client, page, action, **values)
     assert answer.status_code == 303, answer.text
-    return await look(client, answer.headers["location"])
+    return await probe(client, answer.headers["location"])
 
 
 async def test_other_users_get_not_found(account: Account, admin: httpx.AsyncClient) -> None:
@@ -68,8 +68,8 @@ async def test_other_users_get_not_found(account: Account, admin: httpx.AsyncCli
     for path in ("jobs", "kinds", "schedules", "stuck", "workers", "users"):
         answer = await account.http.get(f"/api/v1/admin/{path}")
         assert (answer.status_code, answer.json()["code"]) == (403, "admin_required"), path
-    assert "/admin/jobs" not in (await look(account.http, "/jobs")).links
-    assert "/admin/jobs" in (await look(admin, "/jobs")).links
+    assert "/admin/jobs" not in (await probe(account.http, "/jobs")).links
+    assert "/admin/jobs" in (await probe(admin, "/jobs")).links
     assert (await admin.get("/admin")).headers["location"] == "/admin/jobs"
 
 
@@ -78,22 +78,22 @@ async def test_admins_cancel_and_retry_jobs_of_all_users(
 ) -> None:
     mine, yours = await register(), await register()
     job, other = await jobs_api.submit(kind, mine.user_id), await jobs_api.submit(kind, yours.user_id)
-    page = await look(admin, f"/admin/jobs?kind={kind}")
+    page = await probe(admin, f"/admin/jobs?kind={kind}")
     assert {f"/jobs/{job.job_id}", f"/jobs/{other.job_id}"} <= set(page.links)
-    page = await look(admin, f"/admin/jobs?owner={mine.user_id}")
+    page = await probe(admin, f"/admin/jobs?owner={mine.user_id}")
     assert f"/jobs/{job.job_id}" in page.links
     assert f"/jobs/{other.job_id}" not in page.links
-    assert "No job is like that" in (await look(admin, "/admin/jobs?owner=nonsense")).text
+    assert "No job is like that" in (await probe(admin, "/admin/jobs?owner=nonsense")).text
 
     page = await press(admin, page, "/admin/jobs/cancel", job_id=job.job_id)
     assert "The job was cancelled." in page.text
     page = await press(admin, page, "/admin/jobs/retry", job_id=job.job_id)
     assert "The job begins again." in page.text
-    page = await look(admin, f"/jobs/{job.job_id}")
+    page = await probe(admin, f"/jobs/{job.job_id}")
     assert mine.user_id in page.text
-    assert "Retried by request" in (await look(mine.http, f"/jobs/{job.job_id}")).text
+    assert "Retried by request" in (await probe(mine.http, f"/jobs/{job.job_id}")).text
     lost = await press(
-        admin, await look(admin, f"/admin/jobs?kind={kind}"), "/admin/jobs/cancel", job_id=str(ids.uuid7())
+        admin, await probe(admin, f"/admin/jobs?kind={kind}"), "/admin/jobs/cancel", job_id=str(ids.uuid7())
     )
     assert "There is no such job" in lost.text
 
@@ -102,14 +102,14 @@ async def test_kinds_are_paused_and_limited(
     account: Account, admin: httpx.AsyncClient, jobs_api: JobsApi, kind: str
 ) -> None:
     await jobs_api.submit(kind, account.user_id)
-    page = await look(admin, "/admin/kinds")
+    page = await probe(admin, "/admin/kinds")
     assert kind in page.text
     page = await press(admin, page, "/admin/kinds/pause", kind=kind)
     assert "Paused" in page.text
     assert await jobs_api.claim(kind) == []
     stuck = (await admin.get("/api/v1/admin/stuck?page_size=100")).json()["jobs"]
     assert {"paused"} == {one["reason"] for one in stuck if one["job"]["kind"] == kind}
-    assert "Its kind is paused" in (await look(admin, "/admin/stuck")).text
+    assert "Its kind is paused" in (await probe(admin, "/admin/stuck")).text
     page = await press(admin, page, "/admin/kinds/resume", kind=kind)
     assert len(await jobs_api.claim(kind)) == 1
 
@@ -126,7 +126,7 @@ async def test_kinds_are_paused_and_limited(
 
 async def test_schedules_are_paused_and_triggered_once(demo_target: str, admin: httpx.AsyncClient) -> None:
     name = "demo.expire"
-    page = await look(admin, "/admin/schedules")
+    page = await probe(admin, "/admin/schedules")
     assert name in page.text
     page = await press(admin, page, "/admin/schedules/pause", name=name)
     assert "The schedule is paused." in page.text
@@ -135,7 +135,7 @@ async def test_schedules_are_paused_and_triggered_once(demo_target: str, admin: 
     for _ in range(2):
         answer = await submit(admin, page, "/admin/schedules/trigger", name=name, job_id=job_id)
         assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs/{job_id}")
-    assert "End expired demo modes" in (await look(admin, f"/jobs/{job_id}")).text
+    assert "End expired demo modes" in (await probe(admin, f"/jobs/{job_id}")).text
     lost = await press(admin, page, "/admin/schedules/pause", name="no.such.schedule")
     assert "There is no such schedule" in lost.text
     found = (await admin.get("/api/v1/admin/schedules")).json()["schedules"]
@@ -143,7 +143,7 @@ async def test_schedules_are_paused_and_triggered_once(demo_target: str, admin: 
 
 
 async def test_workers_are_listed(admin: httpx.AsyncClient, kind: str) -> None:
-    page = await look(admin, "/admin/workers")
+    page = await probe(admin, "/admin/workers")
     assert jobs_server.WORKER in page.text
     workers = (await admin.get("/api/v1/admin/workers")).json()["workers"]
     assert jobs_server.WORKER in {one["worker"] for one in workers}
@@ -153,19 +153,19 @@ async def test_accounts_are_searched_disabled_and_enabled(
     register: Callable[..., Awaitable[Account]], admin: httpx.AsyncClient
 ) -> None:
     account = await register()
-    page = await look(admin, f"/admin/users?email={account.email[:12].upper()}")
+    page = await probe(admin, f"/admin/users?email={account.email[:12].upper()}")
     path = f"/admin/users/{account.user_id}"
     assert path in page.links
-    assert "Nobody is called that" in (await look(admin, "/admin/users?email=nobody-at-all")).text
-    page = await press(admin, await look(admin, path), f"{path}/disable")
+    assert "Nobody is called that" in (await probe(admin, "/admin/users?email=nobody-at-all")).text
+    page = await press(admin, await probe(admin, path), f"{path}/disable")
     assert "The account is closed" in page.text
     assert (await account.http.get("/api/v1/auth/me")).status_code == 401
     page = await press(admin, page, f"{path}/enable")
     assert "The account is open again." in page.text
     page = await press(admin, page, f"{path}/role", role="admin")
     assert "Make a user" in page.text
-    events = await look(admin, f"/admin/security-events?user={account.user_id}")
+    events = await probe(admin, f"/admin/security-events?user={account.user_id}")
     assert path in events.links
     for missing in (ids.uuid7(), "nonsense"):
         assert (await admin.get(f"/admin/users/{missing}")).status_code == 404
-    assert "Nothing like that happened" in (await look(admin, "/admin/security-events?user=nonsense")).text
+    assert "Nothing like that happened" in (await probe(admin, "/admin/security-events?user=nonsense")).text

@@ -9,7 +9,7 @@ from tests.integration.gateway.test_demo_pages import enabled, until
 PATH = "/dashboard"
 
 
-async def look(account: Account, path: str = PATH) -> Page:
+async def probe(account: Account, path: str = PATH) -> Page:
     answer = await account.http.get(path, headers={"Accept": "text/html"})
     assert answer.status_code == 200, answer.text
     return Page(answer)
@@ -18,14 +18,14 @@ async def look(account: Account, path: str = PATH) -> Page:
 async def test_interactions_are_filtered_and_paged(account: Account) -> None:
     await enabled(account)
     kinds = ("Comment", "Review", "Mention")
-    shown = [await look(account, f"{PATH}?kind={kind.lower()}&sentiment=nonsense") for kind in kinds]
+    shown = [await probe(account, f"{PATH}?kind={kind.lower()}&sentiment=nonsense") for kind in kinds]
     found = [[other for other in kinds if f"{other} on" in page.text] for page in shown]
     assert all(others in ([], [kind]) for kind, others in zip(kinds, found, strict=True))
     assert any(found)
-    waiting = await look(account, f"{PATH}?needs_reply=yes")
+    waiting = await probe(account, f"{PATH}?needs_reply=yes")
     assert "Replied" not in waiting.text
-    (older,) = [link for link in (await look(account)).links if "page_token=" in link]
-    second = await look(account, older)
+    (older,) = [link for link in (await probe(account)).links if "page_token=" in link]
+    second = await probe(account, older)
     assert "Interactions" in second.text
     assert f"{PATH}" in second.links
     lost = await account.http.get(f"{PATH}?kind=review&page_token=nonsense", headers={"Accept": "text/html"})
@@ -38,4 +38,4 @@ async def test_finished_jobs_are_shown_until_read(account: Account) -> None:
     assert "Set up demo mode" in page.text
     answer = await submit(account.http, page, "/notifications/read", job_id="", origin=PATH)
     assert (answer.status_code, answer.headers["location"]) == (303, PATH)
-    assert "Finished while you were away" not in (await look(account)).text
+    assert "Finished while you were away" not in (await probe(account)).text

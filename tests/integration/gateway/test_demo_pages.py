@@ -29,7 +29,7 @@ Register = Callable[..., Awaitable[Account]]
 AttemptKey = Callable[[], AbstractAsyncContextManager[None]]
 
 
-async def look(account: Account, path: str = SETTINGS) -> Page:
+async def probe(account: Account, path: str = SETTINGS) -> Page:
     answer = await account.http.get(path, headers={"Accept": "text/html"})
     assert answer.status_code == 200, answer.text
     return Page(answer)
@@ -37,7 +37,7 @@ async def look(account: Account, path: str = SETTINGS) -> Page:
 
 async def until(account: Account, words: str, path: str = SETTINGS) -> Page:
     async with asyncio.timeout(20):
-        while words not in (page := await look(account, path)).text:
+        while words not in (page := await probe(account, path)).text:
             await asyncio.sleep(0.05)
     return page
 
@@ -50,7 +50,7 @@ async def act(account: Account, page: Page, name: str, **values: str) -> str:
 
 
 async def enabled(account: Account) -> Page:
-    await act(account, await look(account), "enable", **SMALL)
+    await act(account, await probe(account), "enable", **SMALL)
     return await until(account, "Demo Mode Active")
 
 
@@ -84,38 +84,38 @@ async def without_jobs(gateway_settings: Callable[[], Settings]) -> AsyncIterato
 
 
 async def test_from_off_to_active_and_back(account: Account, writes_held: AttemptKey) -> None:
-    page = await look(account)
+    page = await probe(account)
     assert "Demo mode is off" in page.text
     assert page.attributes["live"]["data-status"] == "disabled"
-    assert "No comments or reviews yet" in (await look(account, "/dashboard")).text
+    assert "No comments or reviews yet" in (await probe(account, "/dashboard")).text
 
     async with writes_held():
         answer = await submit(account.http, page, f"{SETTINGS}/enable", **SMALL, niche="food")
         assert (answer.status_code, answer.headers["location"]) == (303, SETTINGS)
-        page = await look(account)
+        page = await probe(account)
         assert "Demo mode is being enabled" in page.text
         job_id = page.attributes["live"]["data-job-id"]
         assert job_id in page.text
         assert "You may close this tab" in page.text
         assert "progress" in page.tags
-        dashboard = await look(account, "/dashboard")
+        dashboard = await probe(account, "/dashboard")
         assert "Demo Mode Setting Up" in dashboard.text
         assert "Your inbox is being prepared" in dashboard.text
 
     page = await until(account, "Demo Mode Active")
     assert "Demo mode was enabled successfully. 40 interactions and 5 content items are ready." in page.text
-    dashboard = await look(account, "/dashboard")
+    dashboard = await probe(account, "/dashboard")
     assert "Demo Mode Active" in dashboard.text
     assert "Manage Demo" in dashboard.text
     assert "Latest interactions" in dashboard.text
     assert "Food" in page.text
 
-    confirmation = await look(account, f"{SETTINGS}?confirm=disable")
+    confirmation = await probe(account, f"{SETTINGS}?confirm=disable")
     assert "This removes 40 interactions and 5 content items" in confirmation.text
     async with writes_held():
         await act(account, confirmation, "disable")
-        assert "Demo mode is being disabled" in (await look(account)).text
-        dashboard = await look(account, "/dashboard")
+        assert "Demo mode is being disabled" in (await probe(account)).text
+        dashboard = await probe(account, "/dashboard")
         assert "Demo Mode Shutting Down" in dashboard.text
         assert "Latest interactions" not in dashboard.text
     page = await until(account, "Demo mode is off")
@@ -134,7 +134,7 @@ async def test_stream_of_a_page_starts_at_the_state_of_the_page(account: Account
 async def test_fragment_has_the_changing_part_of_a_page(account: Account) -> None:
     await enabled(account)
     for path in (SETTINGS, "/dashboard"):
-        whole = await look(account, path)
+        whole = await probe(account, path)
         answer = await account.http.get(path, headers={"X-Fragment": "status"})
         assert answer.headers["cache-control"] == "no-store"
         fragment = Page(answer)
@@ -154,7 +154,7 @@ async def test_fragment_has_the_changing_part_of_a_page(account: Account) -> Non
     ],
 )
 async def test_error_is_shown_beside_its_field(account: Account, field: str, value: str, sentence: str) -> None:
-    page = await look(account)
+    page = await probe(account)
     answer = await submit(account.http, page, f"{SETTINGS}/enable", **{"interaction_count": "77", field: value})
     assert answer.status_code == 422
     again = Page(answer)
@@ -171,13 +171,13 @@ async def test_error_is_shown_beside_its_field(account: Account, field: str, val
 
 
 async def test_empty_counts_are_the_defaults(account: Account) -> None:
-    await act(account, await look(account), "enable", content_count="", interaction_count="")
+    await act(account, await probe(account), "enable", content_count="", interaction_count="")
     assert (await account.http.get("/api/v1/demo/status")).json()["stats"]["interactions"] == 2_000
     await until(account, "Demo Mode Active")
 
 
 async def test_cancel_leads_back_to_off(account: Account, writes_held: AttemptKey) -> None:
-    page = await look(account)
+    page = await probe(account)
     async with writes_held():
         await act(account, page, "enable", **BIG)
         moving = await until(account, "Writing")
@@ -187,26 +187,26 @@ async def test_cancel_leads_back_to_off(account: Account, writes_held: AttemptKe
     assert "removed" not in off.text
     # The form that was sent before does nothing; a fresh one does.
     await act(account, page, "enable", **SMALL)
-    assert "That form had been sent before" in (await look(account)).text
-    await act(account, await look(account), "enable", **SMALL)
+    assert "That form had been sent before" in (await probe(account)).text
+    await act(account, await probe(account), "enable", **SMALL)
     await until(account, "Demo Mode Active")
 
 
 async def test_change_by_another_tab_is_reported(account: Account) -> None:
-    stale, used = await look(account), await look(account)
+    stale, used = await probe(account), await probe(account)
     await act(account, used, "enable", **SMALL)
     active = await until(account, "Demo Mode Active")
     await act(account, stale, "enable", **SMALL)
-    page = await look(account)
+    page = await probe(account)
     assert "Demo mode had changed in the meantime." in page.text
     assert "Demo Mode Active" in page.text
-    assert "in the meantime" not in (await look(account)).text
+    assert "in the meantime" not in (await probe(account)).text
 
     await act(account, used, "enable", niche="travel")
-    assert "That form had been sent before" in (await look(account)).text
+    assert "That form had been sent before" in (await probe(account)).text
     await account.http.post("/api/v1/demo/disable")
     await act(account, active, "disable")
-    assert "Demo mode had changed in the meantime." in (await look(account)).text
+    assert "Demo mode had changed in the meantime." in (await probe(account)).text
 
 
 @pytest.fixture
@@ -232,7 +232,7 @@ async def test_failure_is_shown_and_can_be_dismissed_there(failed: Account, path
     assert "Enabling demo mode failed" in page.text or "Demo Mode Failed" in page.text
     assert f"{SETTINGS}/retry" in page.forms
     assert await act(failed, page, "dismiss") == path
-    page = await look(failed, path)
+    page = await probe(failed, path)
     assert "The failure was dismissed." in page.text
     assert page.attributes["live"]["data-status"] == "disabled"
 
@@ -241,7 +241,7 @@ async def test_failed_removal_has_its_own_message(failed: Account, database: Cal
     change = sa.text("UPDATE demo.demo_modes SET job_kind = 'demo.disable' WHERE owner_id = :owner")
     async with database("demo").begin() as conn:
         await conn.execute(change, {"owner": uuid.UUID(failed.user_id)})
-    assert "Disabling demo mode failed" in (await look(failed)).text
+    assert "Disabling demo mode failed" in (await probe(failed)).text
     assert (await failed.http.get("/api/v1/demo/status")).json()["job_kind"] == "demo.disable"
 
 
@@ -258,7 +258,7 @@ async def test_retry_and_cancel_apply_to_the_shown_job(account: Account, registe
         token = active.forms["/logout"]["form_token"]
         sent = {"job_id": "x", "form_token": token}
         assert (await account.http.post(f"{SETTINGS}/{name}", data=sent)).status_code == 422
-    assert (await look(account)).attributes["live"]["data-status"] == "enabled"
+    assert (await probe(account)).attributes["live"]["data-status"] == "enabled"
 
 
 async def test_pages_without_the_demo_service_name_the_outage(
@@ -266,19 +266,19 @@ async def test_pages_without_the_demo_service_name_the_outage(
 ) -> None:
     monkeypatch.setattr(clients.service, "TIMEOUT", 0.5)
     account = await register(without_demo)
-    page = await look(account)
+    page = await probe(account)
     assert "Demo mode does not answer" in page.text
     assert page.attributes["live"]["data-version"] == "-1"
-    assert "Your numbers cannot be read right now" in (await look(account, "/dashboard")).text
+    assert "Your numbers cannot be read right now" in (await probe(account, "/dashboard")).text
     sent = {"form_token": page.forms["/logout"]["form_token"]}
     await account.http.post(f"{SETTINGS}/disable", data=sent)
-    assert "Demo mode does not answer, so nothing was changed." in (await look(account)).text
+    assert "Demo mode does not answer, so nothing was changed." in (await probe(account)).text
     assert (await account.http.get("/", headers={"Accept": "text/html"})).headers["location"] == "/dashboard"
 
 
 async def test_pages_without_the_jobs_service_are_complete(without_jobs: str, register: Register) -> None:
     account = await register(without_jobs)
-    assert "Demo mode is off" in (await look(account)).text
+    assert "Demo mode is off" in (await probe(account)).text
     assert (await account.http.get("/dashboard")).text.count('data-last-event-id=""') == 1
 
 

@@ -158,7 +158,7 @@ async def test_cancel_and_retry_by_the_page(account: Account, chunks_held: Hold)
     assert ready["job_id"] == job_id
 
 
-async def test_a_failure_says_why_and_can_be_retried(account: Account, chunks_held: Hold) -> None:
+async def test_a_failure_shows_its_reason_and_can_be_retried(account: Account, chunks_held: Hold) -> None:
     await enable(account)
     async with chunks_held():
         await submit(account.http, await page(account), f"{PATH}/start")

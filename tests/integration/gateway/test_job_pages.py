@@ -38,7 +38,7 @@ def kind() -> str:
     return f"demo.{uuid4().hex}"
 
 
-async def look(account: Account, path: str, status: int = 200) -> Page:
+async def probe(account: Account, path: str, status: int = 200) -> Page:
     answer = await account.http.get(path, headers=HTML)
     assert answer.status_code == status, answer.text
     return Page(answer)
@@ -52,9 +52,9 @@ async def claimed(jobs_api: JobsApi, kind: str) -> job_pb2.Job:
 async def press(account: Account, job: job_pb2.Job, name: str) -> Page:
     """Press a button of a job page; return the page after redirects."""
     path = f"/jobs/{job.job_id}"
-    answer = await submit(account.http, await look(account, path), f"{path}/{name}", origin="")
+    answer = await submit(account.http, await probe(account, path), f"{path}/{name}", origin="")
     assert (answer.status_code, answer.headers["location"]) == (303, path), answer.text
-    return await look(account, path)
+    return await probe(account, path)
 
 
 def rows(page: Page, jobs: list[job_pb2.Job]) -> list[str]:
@@ -63,12 +63,12 @@ def rows(page: Page, jobs: list[job_pb2.Job]) -> list[str]:
 
 
 async def test_history_has_pages(account: Account, jobs_api: JobsApi, kind: str) -> None:
-    assert "No jobs yet" in (await look(account, "/jobs")).text
+    assert "No jobs yet" in (await probe(account, "/jobs")).text
     submitted = [await jobs_api.submit(kind, account.user_id) for _ in range(23)]
-    newest = await look(account, "/jobs")
+    newest = await probe(account, "/jobs")
     assert rows(newest, submitted) == [job.job_id for job in submitted[3:]]
     (older,) = [link for link in newest.links if "page_token=" in link]
-    oldest = await look(account, older)
+    oldest = await probe(account, older)
     assert rows(oldest, submitted) == [job.job_id for job in submitted[:3]]
     assert "/jobs" in oldest.links
     assert not [link for link in oldest.links if "page_token=" in link]
@@ -80,7 +80,7 @@ async def test_filters_select_jobs(account: Account, jobs_api: JobsApi, kind: st
     await jobs_api.finish(await claimed(jobs_api, other))
     both = [waiting, done]
     shown = {
-        query: rows(await look(account, f"/jobs?{query}"), both)
+        query: rows(await probe(account, f"/jobs?{query}"), both)
         for query in (
             "",
             "state=active",
@@ -101,7 +101,7 @@ async def test_filters_select_jobs(account: Account, jobs_api: JobsApi, kind: st
         [first, second],
         [first, second],
     ]
-    assert "No job is like that" in (await look(account, "/jobs?state=failed")).text
+    assert "No job is like that" in (await probe(account, "/jobs?state=failed")).text
     lost = await account.http.get("/jobs?state=active&page_token=nonsense", headers=HTML)
     assert (lost.status_code, lost.headers["location"]) == (303, "/jobs?state=active")
     for odd in ("nonsense", "No%20Kind", "demo.", "%C3%A9", "x" * 101):
@@ -116,22 +116,22 @@ async def test_job_page_shows_state_and_history(account: Account, jobs_api: Jobs
     quick = Duration(nanos=1_000_000)
     submitted = await jobs_api.submit(kind, account.user_id, max_attempts=2, backoff=quick, max_backoff=quick)
     path = f"/jobs/{submitted.job_id}"
-    assert "Waiting for its turn" in (await look(account, path)).text
+    assert "Waiting for its turn" in (await probe(account, path)).text
 
     running = await claimed(jobs_api, kind)
     await jobs_api.progress(running, 3)
-    page = await look(account, path)
+    page = await probe(account, path)
     for words in ("Running", "30%", "3 of 10", "Attempt 1 began", jobs_server.WORKER, submitted.job_id):
         assert words in page.text
     assert f"{path}/retry" not in page.forms
 
     await jobs_api.finish(running, failed=jobs_server.failed("mailbox_full", retryable=True))
-    page = await look(account, path)
+    page = await probe(account, path)
     for words in ("Retrying", "Attempt 1 did not succeed", "It did not work.", "mailbox_full"):
         assert words in page.text
 
     await jobs_api.finish(await again(jobs_api, kind), failed=jobs_server.failed("mailbox_gone"))
-    page = await look(account, path)
+    page = await probe(account, path)
     for words in ("Failed", "mailbox_gone", "Attempt 2 began"):
         assert words in page.text
     assert f"{path}/cancel" not in page.forms
@@ -170,12 +170,12 @@ async def test_a_job_is_cancelled_before_it_ends(account: Account, jobs_api: Job
 
     job = await jobs_api.submit(kind, account.user_id)
     path = f"/jobs/{job.job_id}"
-    before = await look(account, path)
+    before = await probe(account, path)
     await jobs_api.finish(await claimed(jobs_api, kind))
     late = await submit(account.http, before, f"{path}/cancel")
     assert (late.status_code, late.headers["location"]) == (303, path)
-    assert "had already ended" in (await look(account, path)).text
-    assert "had already ended" not in (await look(account, path)).text
+    assert "had already ended" in (await probe(account, path)).text
+    assert "had already ended" not in (await probe(account, path)).text
 
 
 async def test_a_running_job_is_asked_to_stop(account: Account, jobs_api: JobsApi, kind: str) -> None:
@@ -185,18 +185,18 @@ async def test_a_running_job_is_asked_to_stop(account: Account, jobs_api: JobsAp
     assert "was asked to stop" in page.text
     assert "Cancelling" in page.text
     await jobs_api.finish(running, cancelled=jobs_service_pb2.FinishJobRequest.Cancelled())
-    assert "stopped before its work was done" in (await look(account, f"/jobs/{job.job_id}")).text
+    assert "stopped before its work was done" in (await probe(account, f"/jobs/{job.job_id}")).text
 
 
 async def test_jobs_of_other_users_get_404(register: Register, jobs_api: JobsApi, kind: str) -> None:
     mine, yours = await register(), await register()
     job = await jobs_api.submit(kind, mine.user_id)
-    page = await look(mine, f"/jobs/{job.job_id}")
+    page = await probe(mine, f"/jobs/{job.job_id}")
     for path in (f"/jobs/{job.job_id}", f"/jobs/{ids.uuid7()}", "/jobs/not-an-id", "/jobs/%00"):
-        assert "There is nothing here" in (await look(yours, path, 404)).text
-    assert job.job_id not in (await look(yours, f"/jobs?kind={kind}")).text
+        assert "There is nothing here" in (await probe(yours, path, 404)).text
+    assert job.job_id not in (await probe(yours, f"/jobs?kind={kind}")).text
     yours_job = await jobs_api.submit(kind, yours.user_id)
-    token = (await look(yours, f"/jobs/{yours_job.job_id}")).forms[f"/jobs/{yours_job.job_id}/cancel"]["form_token"]
+    token = (await probe(yours, f"/jobs/{yours_job.job_id}")).forms[f"/jobs/{yours_job.job_id}/cancel"]["form_token"]
     for name in ("cancel", "retry"):
         answer = await yours.http.post(f"/jobs/{job.job_id}/{name}", data={"form_token": token}, headers=HTML)
         assert answer.status_code == 404
@@ -204,16 +204,16 @@ async def test_jobs_of_other_users_get_404(register: Register, jobs_api: JobsApi
     assert (foreign.status_code, "nothing was done" in foreign.text) == (403, True)
     assert (await mine.http.post(f"/jobs/{job.job_id}/cancel", headers=HTML)).status_code == 403
     assert "Waiting" in page.text
-    assert "Waiting for its turn" in (await look(mine, f"/jobs/{job.job_id}")).text
+    assert "Waiting for its turn" in (await probe(mine, f"/jobs/{job.job_id}")).text
 
 
 async def test_a_group_shows_its_jobs(account: Account, jobs_api: JobsApi, kind: str) -> None:
     parent = await jobs_api.submit(kind, account.user_id)
     child = await jobs_api.submit(f"{kind}.child", account.user_id, parent_id=parent.job_id)
-    page = await look(account, f"/jobs/{parent.job_id}")
+    page = await probe(account, f"/jobs/{parent.job_id}")
     assert "0 of 1 ended" in page.text
     assert f"/jobs/{child.job_id}" in page.links
-    assert f"/jobs/{parent.job_id}" in (await look(account, f"/jobs/{child.job_id}")).links
+    assert f"/jobs/{parent.job_id}" in (await probe(account, f"/jobs/{child.job_id}")).links
 
 
 @pytest.mark.parametrize("path", ["/jobs", "/jobs/{}", "/notifications"])

@@ -41,20 +41,20 @@ async def end(jobs_api: JobsApi) -> End:
     return run
 
 
-async def look(account: Account, path: str = PATH) -> Page:
+async def probe(account: Account, path: str = PATH) -> Page:
     answer = await account.http.get(path, headers={"Accept": "text/html"})
     assert answer.status_code == 200, answer.text
     return Page(answer)
 
 
 async def test_bell_counts_unread_notifications(account: Account, end: End) -> None:
-    assert "unread" not in (await look(account, "/settings/demo-mode")).text
-    assert "You are up to date" in (await look(account)).text
+    assert "unread" not in (await probe(account, "/settings/demo-mode")).text
+    assert "You are up to date" in (await probe(account)).text
     completed = await end(account)
     failed = await end(account, failed=jobs_server.failed("mailbox_full"))
     for path in ("/settings/demo-mode", "/jobs", f"/jobs/{failed}"):
-        assert "Notifications: 2 unread" in (await look(account, path)).text
-    page = await look(account)
+        assert "Notifications: 2 unread" in (await probe(account, path)).text
+    page = await probe(account)
     assert page.attributes["bell"]["data-latest"] == failed
     assert "It did not work." in page.text
     assert {f"/jobs/{completed}", f"/jobs/{failed}"} <= set(page.links)
@@ -62,38 +62,38 @@ async def test_bell_counts_unread_notifications(account: Account, end: End) -> N
 
 async def test_marking_one_and_all_as_read(account: Account, end: End) -> None:
     earlier, latest = await end(account), await end(account)
-    page = await look(account)
+    page = await probe(account)
     one = await submit(account.http, page, READ, job_id=earlier)
     assert (one.status_code, one.headers["location"]) == (303, PATH)
-    page = await look(account)
+    page = await probe(account)
     assert f"/jobs/{latest}" in page.links
     assert f"/jobs/{earlier}" not in page.links
     twice = await submit(account.http, page, READ, job_id=earlier, origin="/jobs")
     assert (twice.status_code, twice.headers["location"]) == (303, "/jobs")
     everything = await submit(account.http, page, READ, job_id="", origin="https://elsewhere.example")
     assert (everything.status_code, everything.headers["location"]) == (303, PATH)
-    assert "You are up to date" in (await look(account)).text
+    assert "You are up to date" in (await probe(account)).text
 
 
 async def test_users_mark_only_their_own_notifications(register: Callable[..., Awaitable[Account]], end: End) -> None:
     mine, yours = await register(), await register()
     job_id = await end(mine)
     await end(yours)
-    page = await look(yours)
+    page = await probe(yours)
     assert f"/jobs/{job_id}" not in page.links
     assert (await submit(yours.http, page, READ, job_id=job_id)).status_code == 303
     assert (await submit(yours.http, page, READ, job_id="")).status_code == 303
-    assert f"/jobs/{job_id}" in (await look(mine)).links
+    assert f"/jobs/{job_id}" in (await probe(mine)).links
     assert (await mine.http.post(READ, data={"job_id": ""}, headers={"Accept": "text/html"})).status_code == 403
-    assert f"/jobs/{job_id}" in (await look(mine)).links
+    assert f"/jobs/{job_id}" in (await probe(mine)).links
 
 
 async def test_notifications_have_pages(account: Account, end: End) -> None:
     ended = [await end(account) for _ in range(22)]
-    newest = await look(account)
+    newest = await probe(account)
     assert "Notifications: 22 unread" in newest.text
     (older,) = [link for link in newest.links if "page_token=" in link]
-    rest = await look(account, older)
+    rest = await probe(account, older)
     shown = [job_id for page in (newest, rest) for job_id in ended if f"/jobs/{job_id}" in page.links]
     assert sorted(shown) == sorted(ended)
     lost = await account.http.get(f"{PATH}?page_token=nonsense", headers={"Accept": "text/html"})

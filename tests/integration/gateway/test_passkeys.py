@@ -133,7 +133,7 @@ async def test_a_passkey_is_named_and_removed_by_forms(mina: Account, database: 
     assert passkey_id not in (await mina.http.get(f"{BASE}/passkeys")).text
 
 
-async def test_pages_without_passkey_support_say_so(account: Account) -> None:
+async def test_pages_explain_missing_passkey_support(account: Account) -> None:
     for path in ("passkeys", "login/passkey", "reauthenticate/passkey"):
         refused = await account.http.post(f"{BASE}/{path}/options")
         assert (refused.status_code, refused.json()["code"]) == (409, "passkeys_unavailable")

@@ -86,8 +86,8 @@ def kind() -> str:
 def spec(owner_id: UUID, kind: str) -> Callable[..., domain.Spec]:
     """Return a factory of specs of this test's kind and owner."""
 
-    def make(**given: Any) -> domain.Spec:
-        return domain.Spec(**{"kind": kind, "owner_id": owner_id, "payload": {"n": 1}, **given})
+    def make(**arguments: Any) -> domain.Spec:
+        return domain.Spec(**{"kind": kind, "owner_id": owner_id, "payload": {"n": 1}, **arguments})
 
     return make
 
@@ -96,8 +96,8 @@ def spec(owner_id: UUID, kind: str) -> Callable[..., domain.Spec]:
 def submitted(jobs: operations.Operations, spec: Callable[..., domain.Spec]) -> Callable[..., Any]:
     """Return a function that submits a job of this test's kind."""
 
-    async def submit(**given: Any) -> domain.Job:
-        job, _ = await jobs.submit(ids.uuid7(), spec(**given))
+    async def submit(**arguments: Any) -> domain.Job:
+        job, _ = await jobs.submit(ids.uuid7(), spec(**arguments))
         return job
 
     return submit

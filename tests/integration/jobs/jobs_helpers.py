@@ -99,6 +99,6 @@ async def come_due(jobs: Operations, engine: AsyncEngine, *job_ids: UUID) -> Non
         pass
 
 
-async def limit(jobs: Operations, kind: str, **given: int | timedelta) -> None:
+async def limit(jobs: Operations, kind: str, **arguments: int | timedelta) -> None:
     """Set the limits of a kind."""
-    await kind_controls.KindControls(jobs).set_limits(kind_controls.Limits(kind=kind, **given))  # type: ignore[arg-type]
+    await kind_controls.KindControls(jobs).set_limits(kind_controls.Limits(kind=kind, **arguments))  # type: ignore[arg-type]

@@ -51,7 +51,7 @@ class Model(RuleBasedStateMachine):
     def only_what_is_legal_happens(self) -> None:
         if not hasattr(self, "last_jobs"):
             return
-        before, self.last_jobs = self.last_jobs, self.look()
+        before, self.last_jobs = self.last_jobs, self.probe()
         for job_id, job in self.last_jobs.items():
             assert 0 <= job.attempt <= job.max_attempts
             assert 0 <= job.crashes <= domain.CRASH_LIMIT
@@ -116,11 +116,11 @@ class Model(RuleBasedStateMachine):
             self.set_limits()
         self.jobs.kinds.forget()
         self.clock_jumps(next(iter(self.last_jobs)))
-        for _ in range(5 * len(self.look())):
+        for _ in range(5 * len(self.probe())):
             claimed = self.run(self.jobs.claim(worker="last", kinds=self.kinds, limit=100))
             self.run(jobs_helpers.complete(self.jobs, *(job.job_id for job in claimed)))
             self.run(self.promote())
-        assert {job.state for job in self.look().values()} <= domain.TERMINAL, "something was forgotten"
+        assert {job.state for job in self.probe().values()} <= domain.TERMINAL, "something was forgotten"
 
     # The rest is how.
 
@@ -165,7 +165,7 @@ class Model(RuleBasedStateMachine):
     def held(self) -> int:
         return sum(job.state in domain.HELD and job.spec.kind == self.kind for job in self.last_jobs.values())
 
-    def look(self) -> dict[UUID, domain.Job]:
+    def probe(self) -> dict[UUID, domain.Job]:
         page = self.run(
             self.jobs.list_page(
                 owner_id=self.owner_id, states=[], kinds=[], parent_id=None, page_size=100, page_token=""

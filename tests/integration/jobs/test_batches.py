@@ -109,7 +109,7 @@ async def test_repeated_child_is_accepted_after_its_parent_ended(
     assert caught.value.code == "parent_ended"
 
 
-async def test_payloads_are_equal_however_their_numbers_are_written(
+async def test_payloads_are_equal_for_each_spelling_of_their_numbers(
     jobs: Operations, spec: jobs_helpers.MakeSpec
 ) -> None:
     job_id, payload = ids.uuid7(), {"large": 1e23, "larger": 1.7e308, "small": 5e-324, "zero": -0.0, "list": [1.0, 2]}

@@ -43,7 +43,7 @@ async def test_a_final_error_is_not_retried(jobs: Operations, submitted: jobs_he
     assert (await jobs.finish(job.job_id, 1, final)).state is State.FAILED
 
 
-async def test_a_released_job_is_claimed_again_and_costs_nothing(
+async def test_a_released_job_is_claimed_again_without_using_an_attempt(
     jobs: Operations, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     job = await submitted(max_attempts=1)

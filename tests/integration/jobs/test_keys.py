@@ -92,7 +92,7 @@ async def test_scheduled_job_takes_no_slot_before_its_time(
 
 
 @pytest.mark.parametrize("way", ["complete", "fail", "cancel", "cancel_running", "snooze", "die", "expire"])
-async def test_slot_is_passed_on_however_its_holder_ends(
+async def test_slot_is_passed_on_after_each_end_of_its_holder(
     jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, way: str
 ) -> None:
     holder = await submitted(concurrency_key=KEY, max_attempts=1, total_timeout=timedelta(hours=1))

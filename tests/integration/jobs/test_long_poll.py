@@ -180,8 +180,8 @@ async def test_job_claimed_for_a_cancelled_call_is_handed_back(
 
         async def stands() -> bool:
             query = sa.text("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE :pid = ANY(pg_blocking_pids(pid)))")
-            async with jobs_engine.connect() as look:
-                return bool((await look.execute(query, {"pid": pid})).scalar())
+            async with jobs_engine.connect() as probe:
+                return bool((await probe.execute(query, {"pid": pid})).scalar())
 
         await eventually(stands)
         call.cancel()

@@ -70,7 +70,7 @@ async def test_crashes_do_not_use_up_attempts_but_have_a_limit(
     assert rescued.error.code == "worker_crashed"
 
 
-async def test_workers_get_time_to_renew_after_a_standstill(
+async def test_workers_get_time_to_renew_after_an_outage(
     jobs: Operations,
     jobs_engine: AsyncEngine,
     submitted: jobs_helpers.Submit,

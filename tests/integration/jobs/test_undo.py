@@ -44,7 +44,7 @@ async def test_cancelled_job_is_undone(
 
 
 @pytest.mark.parametrize("way", ["between_attempts", "dead_worker", "handler"])
-async def test_job_is_undone_however_it_was_cancelled(
+async def test_job_is_undone_after_each_way_of_cancelling(
     jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, way: str
 ) -> None:
     job = await submitted(has_undo=True)

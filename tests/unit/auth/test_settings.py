@@ -39,9 +39,9 @@ def test_the_admin_is_optional(environment: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("given", ["ADMIN_EMAIL", "ADMIN_PASSWORD"])
-def test_one_of_the_two_admin_settings_is_refused(environment: dict[str, str], given: str) -> None:
+def test_one_of_the_two_admin_settings_is_refused(environment: dict[str, str], arguments: str) -> None:
     with pytest.raises(settings.SettingsError, match="belong together"):
-        settings.read(Settings, {**environment, given: "something"})
+        settings.read(Settings, {**environment, arguments: "something"})
 
 
 @pytest.mark.parametrize(("kind", "memory"), [("local", "7"), ("production", "19455")])

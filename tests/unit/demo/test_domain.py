@@ -37,20 +37,20 @@ LEGAL = {
 }
 
 
-def mode_in(state: State, kind: JobKind | None = None, **given: object) -> domain.Mode:
+def mode_in(state: State, kind: JobKind | None = None, **arguments: object) -> domain.Mode:
     """Return a demo mode in a state, set by attempt 2 of a job whose snapshot 7 was applied."""
     if kind is None:
         kind = JobKind.DISABLE if state is State.DISABLING else JobKind.ENABLE
     mode = domain.Mode(
         owner_id=OWNER, state=state, generation=4, attempt=2, job_id=JOB, job_kind=kind, job_version=7, version=9
     )
-    return replace(mode, **given)  # type: ignore[arg-type]
+    return replace(mode, **arguments)  # type: ignore[arg-type]
 
 
-def update_of(phase: JobPhase, **given: object) -> JobUpdate:
+def update_of(phase: JobPhase, **arguments: object) -> JobUpdate:
     """An update of that job, newer than the one that was applied."""
     update = JobUpdate(job_id=JOB, key=(OWNER,), kind="demo.enable", generation=4, phase=phase, attempt=2, version=8)
-    return replace(update, **given)  # type: ignore[arg-type]
+    return replace(update, **arguments)  # type: ignore[arg-type]
 
 
 def settle(mode: domain.Mode, update: JobUpdate) -> tuple[Action, Error | None] | None:

@@ -69,9 +69,9 @@ def test_options_at_the_bounds_are_accepted(content: int, interactions: int) -> 
     ],
 )
 def test_unknown_filters_are_refused(field: str, value: str) -> None:
-    given = {"kind": "", "sentiment": "", "content_id": "", field: value}
+    arguments = {"kind": "", "sentiment": "", "content_id": "", field: value}
     with pytest.raises(errors.InvalidArgument) as refused:
-        read_models.filters(needs_reply=False, **given)
+        read_models.filters(needs_reply=False, **arguments)
     assert refused.value.field == field
 
 

@@ -270,8 +270,8 @@ class Owner:
     async def row_exists(self, table: str) -> bool:
         statement = sa.text(f"SELECT 1 FROM auth.{table} WHERE user_id = :user AND platform = :platform")
         async with self.parts.engine.connect() as conn:
-            given = {"user": self.user_id, "platform": self.platform}
-            return (await conn.execute(statement, given)).first() is not None
+            arguments = {"user": self.user_id, "platform": self.platform}
+            return (await conn.execute(statement, arguments)).first() is not None
 
 
 async def sent_back(authorization_url: str) -> dict[str, str]:

@@ -226,8 +226,8 @@ async def test_code_is_not_sent_again_after_a_worker_died(
     provider = owner.parts.dependencies.providers["tampering"]
     exchange = type(provider).exchange
 
-    async def dies(self: Any, *given: Any) -> Any:
-        await exchange(self, *given)
+    async def dies(self: Any, *arguments: Any) -> Any:
+        await exchange(self, *arguments)
         raise RuntimeError("the worker dies here")
 
     monkeypatch.setattr(type(provider), "exchange", dies)
@@ -248,8 +248,8 @@ async def test_attempt_overtaken_within_the_exchange_stores_nothing(
     provider = owner.parts.dependencies.providers["tampering"]
     exchange = type(provider).exchange
 
-    async def overtaken(self: Any, *given: Any) -> Any:
-        tokens = await exchange(self, *given)
+    async def overtaken(self: Any, *arguments: Any) -> Any:
+        tokens = await exchange(self, *arguments)
         async with owner.parts.engine.begin() as conn:
             await storage.CONNECTIONS.begin_attempt(conn, owner.parts.dependencies.attempt(second).fence)
         return tokens

@@ -45,8 +45,8 @@ async def test_disconnect_wins_over_a_refresh_and_both_tokens_are_revoked(
     provider = owner.parts.dependencies.providers["tampering"]
     refresh = type(provider).refresh
 
-    async def overtaken(self: Any, *given: Any) -> Any:
-        tokens = await refresh(self, *given)
+    async def overtaken(self: Any, *arguments: Any) -> Any:
+        tokens = await refresh(self, *arguments)
         await owner.disconnect()
         if is_taken_back:
             await owner.take_back()
@@ -70,15 +70,15 @@ async def test_one_of_two_concurrent_refreshes_counts_and_the_other_refusal_is_i
     refresh = type(provider).refresh
     is_inner = False
 
-    async def overtaken(self: Any, *given: Any) -> Any:
+    async def overtaken(self: Any, *arguments: Any) -> Any:
         nonlocal is_inner
         if is_inner:
-            return await refresh(self, *given)
+            return await refresh(self, *arguments)
         is_inner = True
         assert await owner.refresh() == {"refreshed": True}
         # As a provider says whose refresh tokens count once.
         await tampering.does(refuse=[{"path": "/token", "status": 400, "body": {"error": "invalid_grant"}, "times": 1}])
-        return await refresh(self, *given)
+        return await refresh(self, *arguments)
 
     monkeypatch.setattr(type(provider), "refresh", overtaken)
     with pytest.raises(worker.Cancelled):
@@ -175,8 +175,8 @@ async def test_account_and_items_of_a_connection_are_refreshed_daily(
     provider = type(owner.parts.dependencies.providers["youtube"])
     items = provider.items
 
-    async def fewer(self: Any, *given: Any) -> Any:
-        return (await items(self, *given))[:1]
+    async def fewer(self: Any, *arguments: Any) -> Any:
+        return (await items(self, *arguments))[:1]
 
     monkeypatch.setattr(provider, "items", fewer)
     assert await owner.refresh() == {"refreshed": False}

@@ -117,7 +117,7 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.owner: Any = self.world.run(self.world.new_owner("tampering"))
         # A platform of its own, so that its account is nobody else's.
-        given = Platform(
+        arguments = Platform(
             name=f"p-{self.owner.user_id.hex[:20]}",
             title="P",
             kind="oidc",
@@ -125,8 +125,8 @@ class Machine(RuleBasedStateMachine):
             client_secret="s",
             scopes=(),
         )
-        self.platform = Scripted(given)
-        name = given.name
+        self.platform = Scripted(arguments)
+        name = arguments.name
         self.owner = self.world.run(self._over(name))
         self.authorizations: list[tuple[str, int]] = []
         self.contexts: list[worker.Context] = []
@@ -285,7 +285,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def the_rules_hold(self) -> None:
-        present, kept, waits, published_events = self.world.run(self._look())
+        present, kept, waits, published_events = self.world.run(self._probe())
         if kept:
             assert present.state in domain.KEEPS_SECRETS
             if kept.tokens:
@@ -300,7 +300,7 @@ class Machine(RuleBasedStateMachine):
         )
         self.seen = present
 
-    async def _look(self) -> Any:
+    async def _probe(self) -> Any:
         waits = await self.owner.row_exists("connection_authorizations")
         return await self.owner.connection(), await self.owner.stored(), waits, await self.owner.published_events()
 

@@ -28,10 +28,10 @@ def test_platforms_without_a_client_id_are_not_offered() -> None:
 
 
 def test_removed_platform_with_settings_is_still_known() -> None:
-    given = GIVEN | {"PLATFORMS": "youtube", "PLATFORM_OLD_CLIENT_ID": ""}
-    assert [one.name for one in platform_settings.withdrawn(given)] == ["work"]
+    arguments = GIVEN | {"PLATFORMS": "youtube", "PLATFORM_OLD_CLIENT_ID": ""}
+    assert [one.name for one in platform_settings.withdrawn(arguments)] == ["work"]
     assert platform_settings.withdrawn(GIVEN) == ()
-    assert platform_settings.withdrawn(given | {"PLATFORM_WORK_ISSUER": ""}) == (), "a mistake here stops nothing"
+    assert platform_settings.withdrawn(arguments | {"PLATFORM_WORK_ISSUER": ""}) == (), "a mistake here stops nothing"
 
 
 def test_secrets_are_not_printed() -> None:
@@ -87,9 +87,9 @@ def test_loopback_may_be_unencrypted_except_in_production() -> None:
 
 
 def test_published_secrets_are_refused_in_production() -> None:
-    given = {**GIVEN, "PLATFORM_WORK_CLIENT_SECRET": "local-only-x", "ENVIRONMENT": "production"}
+    arguments = {**GIVEN, "PLATFORM_WORK_CLIENT_SECRET": "local-only-x", "ENVIRONMENT": "production"}
     with pytest.raises(settings.SettingsError, match="published"):
-        platform_settings.read(given)
+        platform_settings.read(arguments)
 
 
 @pytest.mark.parametrize(
