@@ -1,4 +1,4 @@
-"""Where a page sends people: places of our own only."""
+"""Redirects, to pages of this gateway only."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ LOGIN = "/login"
 REAUTHENTICATE = "/reauthenticate"
 MAX_LENGTH = 1_000
 _LOCAL = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f]*")
-# Not pages, or none that anybody wants to come back to.
-_ENTRANCE = (
+# Pages that a sign-in does not return to.
+_SIGN_IN = (
     "/login",
     "/register",
     "/logout",
@@ -24,11 +24,11 @@ _ENTRANCE = (
     "/verify-email",
     "/reauthenticate",
 )
-_ELSEWHERE = ("/api", "/static", *_ENTRANCE)
+_ELSEWHERE = ("/api", "/static", *_SIGN_IN)
 
 
 def see(path: str, *, say: str = "", secure: bool) -> RedirectResponse:
-    """Send to a page of ours, by GET, which then says the flash of the code `say`."""
+    """Redirect by GET to a page, which shows the flash message of the code `say`."""
     response = RedirectResponse(path, 303)
     if say:
         flash.put(response, say, secure=secure)
@@ -36,7 +36,7 @@ def see(path: str, *, say: str = "", secure: bool) -> RedirectResponse:
 
 
 def local(address: str) -> str:
-    """Return `wanted` if it is the address of a page of ours, otherwise an empty string."""
+    """Return `wanted` if it is the address of a page of this gateway, otherwise an empty string."""
     if len(address) > MAX_LENGTH or not _LOCAL.fullmatch(address):
         return ""
     parts = urlsplit(address)
@@ -45,7 +45,7 @@ def local(address: str) -> str:
 
 
 def page_of(request: Request) -> str:
-    """Return the address at which the page of a request can be looked at: forms post to just below their page."""
+    """Return the address of the page of a request; forms post to addresses directly below their page."""
     path = request.url.path
     if request.method not in {"GET", "HEAD"}:
         return local(path.rpartition("/")[0])
@@ -53,11 +53,11 @@ def page_of(request: Request) -> str:
 
 
 def to_reauthentication(request: Request) -> str:
-    """Return the address of the page that asks who it is, and leads back to the page of `request`."""
+    """Return the address of the reauthentication page that returns to the page of `request`."""
     return f"{REAUTHENTICATE}?next={quote(page_of(request), safe='/')}"
 
 
 def to_login(request: Request) -> str:
-    """Return the address of the login page that leads back to where `request` wanted to go."""
+    """Return the address of the login page that returns to the page of `request`."""
     page = page_of(request)
     return f"{LOGIN}?next={quote(page, safe='/')}" if page else LOGIN

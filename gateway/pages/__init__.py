@@ -1,4 +1,4 @@
-"""Pages: complete in their first answer, usable without JavaScript, alive with it."""
+"""Pages: complete in their first response, usable without JavaScript, live with it."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ __all__ = ["error_page", "routes"]
 
 
 def routes(container: Container) -> Sequence[BaseRoute]:
-    """Return the routes of all pages, and of the files that they load."""
+    """Return the routes of all pages and static files."""
     return [
-        *login.Entrance(container).routes,
+        *login.Login(container).routes,
         *recovery.Recovery(container).routes,
         *reauthentication.Reauthentication(container).routes,
         *dashboard.Dashboard(container).routes,

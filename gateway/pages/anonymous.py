@@ -1,4 +1,4 @@
-"""Pages for people who are not signed in: their forms are bound to a random cookie of the browser, which proves nothing else."""
+"""Pages without a session. A random cookie binds their forms to the browser."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SECRETS = frozenset({"password", "code"})
 
 
 class Anonymous:
-    """Shows forms and reads what they send."""
+    """The base of pages without a session: shows forms and reads them."""
 
     def __init__(self, container: Container) -> None:
         self._container = container
@@ -33,7 +33,7 @@ class Anonymous:
         status: int = 200,
         more: Mapping[str, Any] | None = None,
     ) -> Response:
-        """Render a page with forms, and begin a visit if there is none."""
+        """Render a page with forms. Sets the anonymous cookie if the request has none."""
         form = form or forms.blank()
         cookie = self._container.anonymous_cookie.read(request)
         visit_id = cookie or self._container.anonymous_cookie.new_value()
@@ -53,17 +53,17 @@ class Anonymous:
         return response
 
     async def read(self, request: Request, *names: str) -> dict[str, str]:
-        """Read the named fields of a form, and the form token, which `require` looks at."""
+        """Return the named fields of a form and its token, which `require` checks."""
         fields = await forms.read(request, *names, form_tokens.FIELD)
         if "next" in fields:
             fields["next"] = redirects.local(fields["next"])
         return fields
 
     def require(self, request: Request, fields: Mapping[str, str]) -> None:
-        """Raise `PermissionDenied` `form_expired` unless a page of ours gave the form to this browser."""
+        """Raise `PermissionDenied` `form_expired` unless this gateway rendered the form for this browser."""
         visit_id = self._container.anonymous_cookie.read(request)
         expected = self._container.form_tokens.of_visit(visit_id) if visit_id else ""
-        # Without a visit there is no right token, and an empty one is none either.
+        # Without the cookie no token is valid, an empty one included.
         self._container.form_tokens.require(expected or "-", fields[form_tokens.FIELD])
 
     def show_again(
@@ -74,7 +74,7 @@ class Anonymous:
         error: errors.Error,
         more: Mapping[str, Any] | None = None,
     ) -> Response:
-        """Show a form with what is wrong with it; raises `error` again when that is nothing a form could tell."""
+        """Show a form with its mistakes. Raises `error` again if it is not about the form."""
         if (failure := forms.mistakes_of(error, fields.keys())) is None:
             raise error
         status, mistakes = failure
@@ -85,5 +85,5 @@ class Anonymous:
         return response
 
     def see(self, path: str, *, say: str = "") -> Response:
-        """Send to a page."""
+        """Redirect to a page."""
         return redirects.see(path, say=say, secure=self._secure)

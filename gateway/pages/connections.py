@@ -1,4 +1,4 @@
-"""Connections to platforms: a card for each, and the way to the platform's page of consent."""
+"""The page of platform connections: their states, connecting and disconnecting."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Connections(Page):
         return visitor.show("connections", PATH, context)
 
     async def connect(self, request: Request) -> Response:
-        """Show a page that goes on to the platform: the content policy lets no form lead there."""
+        """Show a page that redirects to the platform; the content security policy forbids forms to do so."""
         session, fields = await self.read_form(request, "platform")
         authorization = await self._container.connections.begin_connect(
             fields["platform"], return_to=PATH, user=session.identity
@@ -67,7 +67,7 @@ class Connections(Page):
         return response
 
     async def disconnect(self, request: Request) -> Response:
-        """Take the access back; also dismisses a failure."""
+        """Disconnect, or dismiss a failure."""
         session, fields = await self.read_form(request, "platform")
         connection = await self._container.connections.disconnect(fields["platform"], user=session.identity)
         is_disconnecting = views.connection_state(connection) in views.CONNECTION_TRANSITIONAL

@@ -27,7 +27,7 @@ class Dashboard(Page):
         self.routes = [Route(views.DASHBOARD_PATH, self.show)]
 
     async def show(self, request: Request) -> Response:
-        """Show the numbers, the latest interactions and the most viewed content; or why there is nothing to see yet."""
+        """Show the numbers, the latest interactions and the most viewed content, or why they are not visible yet."""
         visitor = await self.begin(request)
         if not visitor.session.user.can_access_dashboard:
             return self._show_closed(visitor)
@@ -38,10 +38,10 @@ class Dashboard(Page):
                 loaders.connections(self._container.connections, visitor.identity),
             )
         except errors.InvalidArgument:
-            # A page of other filters: there is nothing older to show.
+            # A token of other filters has no older page.
             return self.see(_address(filters))
         except errors.PermissionDenied as error:
-            # The services judge by the signed identity, which may be minutes older than what auth said.
+            # The services check the signed identity, which may be minutes older than the session.
             if error.code != UNVERIFIED:
                 raise
             return self._show_closed(visitor)
@@ -63,7 +63,7 @@ class Dashboard(Page):
 
 
 def _filters_of(request: Request) -> loaders.InteractionFilter:
-    """Read which interactions are wanted; what makes no sense is left out."""
+    """Return the filters of a request; invalid ones are ignored."""
     query = request.query_params
     kind, sentiment = query.get("kind", ""), query.get("sentiment", "")
     return loaders.InteractionFilter(

@@ -17,7 +17,7 @@ from gateway.pages.page import Page
 from repruv.demo.v1 import demo_service_pb2
 
 FIELDS = ("profile_type", "niche", "content_count", "interaction_count", "expires")
-# Pages that have forms which post here.
+# Pages with forms that post here.
 _ORIGINS = frozenset({views.DASHBOARD_PATH, views.DEMO_PATH})
 
 
@@ -44,7 +44,7 @@ class DemoMode(Page):
         return await self._show(request, forms.blank())
 
     async def enable(self, request: Request) -> Response:
-        """Ask for demo data."""
+        """Enable demo mode."""
         session, fields = await self.read_form(request, *FIELDS, "idempotency_key")
         if mistakes := choices.mistakes(fields):
             return await self._show(request, forms.filled(fields, mistakes), status=422)
@@ -66,7 +66,7 @@ class DemoMode(Page):
         return self.see(views.DEMO_PATH, say=_flash_of_replay(accepted, "enabling"))
 
     async def preview(self, request: Request) -> Response:
-        """Show the form as it was filled in, and an example of what it would give; nothing happens."""
+        """Show the filled form with an example of the data that it would create."""
         session, fields = await self.read_form(request, *FIELDS, "idempotency_key")
         if mistakes := choices.mistakes(fields):
             return await self._show(request, forms.filled(fields, mistakes), status=422)
@@ -79,7 +79,7 @@ class DemoMode(Page):
         return await self._show(request, forms.filled(fields, {}), example=views.demo_example(example))
 
     async def disable(self, request: Request) -> Response:
-        """Ask to remove the demo data."""
+        """Disable demo mode."""
         session, fields = await self.read_form(request, "idempotency_key")
         try:
             accepted = await self._container.demo.disable_demo(idempotency_key=_key(fields), user=session.identity)
@@ -88,7 +88,7 @@ class DemoMode(Page):
         return self.see(views.DEMO_PATH, say=_flash_of_replay(accepted, "disabling"))
 
     async def retry(self, request: Request) -> Response:
-        """Reopen the job that failed: the one that the person saw."""
+        """Retry the failed job that the page showed."""
         session, fields = await self.read_form(request, "job_id", "origin")
         try:
             job_id = _job_id(fields)
@@ -99,7 +99,7 @@ class DemoMode(Page):
         return self.see(_origin(fields))
 
     async def cancel(self, request: Request) -> Response:
-        """Stop the job that is under way: the one that the person saw."""
+        """Cancel the unfinished job that the page showed."""
         session, fields = await self.read_form(request, "job_id", "origin")
         try:
             job_id = _job_id(fields)

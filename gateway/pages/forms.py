@@ -27,10 +27,10 @@ def filled(values: Mapping[str, str], mistakes: Mapping[str, str]) -> dict[str, 
 
 
 async def read(request: Request, *names: str) -> dict[str, str]:
-    """Read the named fields; empty where one is missing."""
+    """Return the named fields; a missing one is empty."""
     async with request.form(max_files=0, max_fields=MAX_FIELDS) as fields:
         texts = {name: fields.get(name, "") for name in names}
-    # A client may name a charset that knows half characters, which neither protobuf nor PostgreSQL takes.
+    # A client may name a charset with surrogates, which neither protobuf nor PostgreSQL accepts.
     return {
         name: text.encode("utf-8", "replace").decode() if isinstance(text, str) else "" for name, text in texts.items()
     }

@@ -1,4 +1,4 @@
-"""Jobs: the history of a person's long operations, and each job on its own page."""
+"""The pages of jobs: the list of the user's jobs, and one page for each."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Jobs(Page):
         ]
 
     async def show_all(self, request: Request) -> Response:
-        """Show the person's jobs, newest first."""
+        """Show the user's jobs, newest first."""
         visitor = await self.begin(request)
         filters = filters_of(request)
         rpc_request = jobs_service_pb2.ListJobsRequest(owner_id=visitor.session.user_id, page_size=PAGE)
@@ -111,7 +111,7 @@ class Jobs(Page):
         try:
             return views.job_history(job_id, await self._container.jobs.get_job_history(job_id, user=identity))
         except errors.NotFound:
-            # Accepted an instant ago: nothing has happened yet.
+            # The job is accepted but not submitted yet.
             return {"job_id": job_id, "attempts": [], "transitions": []}
 
     async def _children(self, job: job_pb2.Job, identity: str) -> list[views.Job]:
@@ -124,7 +124,7 @@ class Jobs(Page):
 
 
 class JobFilter:
-    """Which jobs somebody wants to see: filters, and a page of them."""
+    """Filters of a list of jobs, and the token of a page."""
 
     def __init__(self, *, state: str, kind: str, page_token: str, owner: str = "") -> None:
         self.state = state
@@ -134,11 +134,11 @@ class JobFilter:
 
     @property
     def is_filtered(self) -> bool:
-        """Whether some jobs are left out."""
+        """Whether a filter is set."""
         return bool(self.state or self.kind or self.owner)
 
     def apply(self, rpc_request: jobs_service_pb2.ListJobsRequest) -> None:
-        """Ask for just these jobs."""
+        """Set the filters of a request."""
         rpc_request.states.extend(_BY_NAME[name] for name in FILTERS.get(self.state, ()))
         rpc_request.kinds.extend([self.kind] if self.kind else [])
         rpc_request.page_token = self.page_token
@@ -153,7 +153,7 @@ class JobFilter:
 
 
 def filters_of(request: Request) -> JobFilter:
-    """Read what is wanted from an address; what makes no sense is left out."""
+    """Return the filters of a request; invalid ones are ignored."""
     query = request.query_params
     state = query.get("state", "")
     return JobFilter(
@@ -165,7 +165,7 @@ def filters_of(request: Request) -> JobFilter:
 
 
 def _plain(text: str) -> str:
-    # Neither protobuf nor PostgreSQL takes half characters or NUL.
+    # Neither protobuf nor PostgreSQL accepts surrogates or NUL.
     return text.encode("utf-8", "replace").decode().replace("\0", "").strip()
 
 

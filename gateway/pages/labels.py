@@ -1,4 +1,4 @@
-"""The engine's words as people read them: kinds, states, and what caused a change."""
+"""Labels of kinds, states and reasons for people."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KINDS: Mapping[str, str] = {
     "*": "All kinds together",
 }
 OWN_KINDS = ("demo.enable", "demo.disable", "demo.export", "auth.connect", "auth.disconnect")
-"""Kinds of jobs that people start themselves."""
+"""Kinds of jobs that users start."""
 STATES: Mapping[str, str] = {
     "scheduled": "Scheduled",
     "pending": "Waiting",
@@ -49,7 +49,7 @@ _STUCK: Mapping[str, str] = {
 
 
 def kind(name: str) -> str:
-    """Name a kind: what its jobs do."""
+    """Return the label of a kind."""
     if label := KINDS.get(name):
         return label
     if name.endswith(_UNDO):
@@ -60,7 +60,7 @@ def kind(name: str) -> str:
 
 
 def state(name: str) -> str:
-    """Name a job's state."""
+    """Return the label of a job's state."""
     return STATES.get(name, name.replace("_", " ").capitalize())
 
 

@@ -1,4 +1,4 @@
-"""What pages show of demo mode: read at once, and whole or said to be missing."""
+"""Loads the data of pages concurrently; a part whose service is unavailable is shown as missing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InteractionFilter:
-    """Which interactions somebody wants to see; empty: any."""
+    """Filters of a list of interactions; empty: all."""
 
     kind: str = ""
     sentiment: str = ""
@@ -37,7 +37,7 @@ class InteractionFilter:
 
     @property
     def is_narrow(self) -> bool:
-        """Whether some interactions are left out."""
+        """Whether a filter is set."""
         return bool(self.kind or self.sentiment or self.needs_reply or self.page_token)
 
 
@@ -50,7 +50,7 @@ class Overview:
 
     demo: views.Json
     metrics: views.Dashboard | None
-    """None: the numbers and lists cannot be read right now."""
+    """None while the numbers and lists cannot be read."""
     interactions: list[views.Interaction]
     older: str
     """The token of the page of interactions after this one; empty on the last."""
@@ -60,7 +60,7 @@ class Overview:
 
     @property
     def is_of_one_moment(self) -> bool:
-        """Whether no transition came between the reads: rows and numbers are there exactly while demo mode is enabled."""
+        """Whether the parts belong to the same state: rows and numbers exist exactly while demo mode is enabled."""
         if self.metrics is None or self.demo["status"] == "unknown":
             return True
         return (
@@ -130,7 +130,7 @@ async def _if_there(call: Awaitable[T]) -> T | None:
     try:
         return await call
     except errors.Unavailable as error:
-        logger.warning("a page is shown without a part", extra={"cause": error.code})
+        logger.warning("part of a page is not available", extra={"cause": error.code})
         return None
 
 

@@ -1,4 +1,4 @@
-"""The way in and out: signing in, making an account, signing out."""
+"""Sign-in, registration and sign-out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REGISTER_FIELDS = ("name", "email", "password", "remember", "next")
 CODE_PATH = f"{redirects.LOGIN}/code"
 
 
-class Entrance(anonymous.Anonymous):
+class Login(anonymous.Anonymous):
     """`/`, `/login`, `/login/code`, `/register` and `/logout`."""
 
     def __init__(self, container: Container) -> None:
@@ -39,32 +39,32 @@ class Entrance(anonymous.Anonymous):
         ]
 
     async def front(self, request: Request) -> Response:
-        """Send to where this person goes first."""
+        """Redirect to the first page of the user."""
         session = await self._session(request)
         return self.see(await self._first_page(session) if session else redirects.LOGIN)
 
     async def show_login(self, request: Request) -> Response:
-        """Show the form; somebody who is signed in needs none."""
-        return await self._show_entrance(request, "login.html")
+        """Show the form; a signed-in user is redirected."""
+        return await self._show_form(request, "login.html")
 
     async def show_register(self, request: Request) -> Response:
-        """Show the form; somebody who is signed in needs none."""
-        return await self._show_entrance(request, "register.html")
+        """Show the form; a signed-in user is redirected."""
+        return await self._show_form(request, "register.html")
 
     async def show_code(self, request: Request) -> Response:
-        """Show the form of the second step; without a first one there is none."""
+        """Show the form of the second step; without a first step, redirect to the login page."""
         if not self._challenge.read(request):
             return self.see(redirects.LOGIN)
         next_path = redirects.local(request.query_params.get("next", ""))
         return self.show(request, "login_code.html", {"values": {"next": next_path}, "errors": {}})
 
     async def show_logout(self, request: Request) -> Response:
-        """Ask whether to sign out: for those whose form had expired."""
+        """Ask whether to sign out, after the form token has expired."""
         visitor = await page_request.begin(request, self._container)
         return visitor.show("logout", "/logout", {})
 
     async def login(self, request: Request) -> Response:
-        """Begin a session, or go on to the second step."""
+        """Start a session, or redirect to the second step."""
         fields = await self.read(request, *LOGIN_FIELDS)
         try:
             self.require(request, fields)
@@ -102,7 +102,7 @@ class Entrance(anonymous.Anonymous):
         return await self._welcome(request, signed_in, fields["next"])
 
     async def register(self, request: Request) -> Response:
-        """Make an account and begin its first session, or say that a mail was sent."""
+        """Create an account and start its first session, or show that an email was sent."""
         fields = await self.read(request, *REGISTER_FIELDS)
         try:
             self.require(request, fields)
@@ -122,7 +122,7 @@ class Entrance(anonymous.Anonymous):
         return await self._welcome(request, registered, fields["next"])
 
     async def logout(self, request: Request) -> Response:
-        """End the session. Without a living one there is nothing to do, which is no error."""
+        """End the session. Without a valid one this is not an error."""
         response = self.see(redirects.LOGIN, say="signed_out")
         response.headers.update(headers.SIGNED_OUT)
         self._container.cookie.clear(response)
@@ -140,12 +140,12 @@ class Entrance(anonymous.Anonymous):
             next_path or await self._first_page(await self._container.sessions.validate(signed_in.token))
         )
         self._container.cookie.set(response, signed_in.token, signed_in.session)
-        # Nothing of before goes on after.
+        # Cookies from before the sign-in end with it.
         self._container.anonymous_cookie.cookie.clear(response)
         self._challenge.clear(response)
         return response
 
-    async def _show_entrance(self, request: Request, template: str) -> Response:
+    async def _show_form(self, request: Request, template: str) -> Response:
         next_path = redirects.local(request.query_params.get("next", ""))
         if session := await self._session(request):
             return self.see(next_path or await self._first_page(session))

@@ -1,4 +1,4 @@
-"""Notifications: what ended while a person was away."""
+"""The page of notifications: finished jobs that the user has not read."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Notifications(Page):
         ]
 
     async def show(self, request: Request) -> Response:
-        """Show what was not read yet, the latest first."""
+        """Show unread notifications, newest first."""
         visitor = await self.begin(request)
         token = request.query_params.get("page_token", "")
         demo = await loaders.demo_status(self._container.demo, visitor.identity)
@@ -45,7 +45,7 @@ class Notifications(Page):
         return visitor.show("notifications", PATH, {"demo": demo, "page": page, "newest": PATH if token else ""})
 
     async def read(self, request: Request) -> Response:
-        """Note that one was read, or all of them if none is named, and go on to where the form says."""
+        """Mark one notification as read, or all if the form names none, and redirect to the origin of the form."""
         session, fields = await self.read_form(request, "job_id", "origin")
         job_ids = [str(ids.parse(fields["job_id"], "job_id"))] if fields["job_id"] else []
         await self._container.jobs.mark_notifications_read(job_ids, user=session.identity)

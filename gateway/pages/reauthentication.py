@@ -1,4 +1,4 @@
-"""Who is it, once more: before something sensitive."""
+"""The page that asks for the password again before a sensitive action."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Reauthentication(Page):
         return await self._show(request, request.query_params.get("next", ""), {})
 
     async def prove(self, request: Request) -> Response:
-        """Prove it, and go on to what was sensitive under a new token."""
+        """Check the proof, replace the session token and return to the sensitive page."""
         session, fields = await self.read_form(request, *FIELDS)
         try:
             reauthenticated = await self._container.auth.reauthenticate(
@@ -64,7 +64,7 @@ class Reauthentication(Page):
         try:
             response = await self._container.passkeys.list_passkeys(user=identity, quick=True)
         except (errors.Unavailable, errors.DeadlineExceeded) as error:
-            # There is still the password.
-            logger.warning("passkeys are not known", extra={"cause": error.code})
+            # The password remains.
+            logger.warning("passkeys are not available", extra={"cause": error.code})
             return False
         return response.is_available and bool(response.passkeys)

@@ -1,7 +1,7 @@
-"""Links that come by mail: a new password, a verified address. They work in any browser, signed in or not.
+"""Pages behind links in emails: a new password, a verified address. They work in any browser, signed in or not.
 
-A mail scanner follows links, so looking at one changes nothing: its page has a button. The address holds the link's token, which
-is why these pages send no referrer.
+Mail scanners follow links, so a GET request changes nothing: the page has a button. The address contains the token, so these
+pages send no referrer.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Recovery(anonymous.Anonymous):
         return self._show_link(request, "reset_password.html")
 
     async def reset(self, request: Request) -> Response:
-        """Set it. All sessions end and none begins."""
+        """Set the password and end all sessions."""
         fields = await self.read(request, "token", "password")
         try:
             self.require(request, fields)

@@ -1,4 +1,4 @@
-"""How the account is protected: password, address, second factor, and what happened lately."""
+"""The security settings of an account: password, address, second factor, passkeys, recent events."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Security(Page):
         ]
 
     async def show(self, request: Request) -> Response:
-        """Show how it is protected."""
+        """Show the settings."""
         return await self._show(request)
 
     async def change_password(self, request: Request) -> Response:
@@ -64,7 +64,7 @@ class Security(Page):
         return response
 
     async def request_verification(self, request: Request) -> Response:
-        """Have the verification mail sent."""
+        """Send the verification email."""
         session, _ = await self.read_form(request)
         try:
             await self._container.auth.request_email_verification(user=session.identity)
@@ -143,7 +143,7 @@ class Security(Page):
         return visitor.show("security", PATH, context, status=status)
 
     async def _show_again(self, request: Request, error: errors.Error, fields: tuple[str, ...], about: str) -> Response:
-        """Show the page with what is wrong with the form `about` something; raises `error` again if no form can tell."""
+        """Show the page with the mistakes of the form named `about`. Raises `error` again if it is not about the form."""
         if error.code == "session_invalid" or (failure := forms.mistakes_of(error, fields)) is None:
             raise error
         status, mistakes = failure

@@ -1,4 +1,4 @@
-"""Where one is signed in, and the way out of each of those places."""
+"""The sessions of the user, and ending them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Sessions(Page):
         return visitor.show("sessions", PATH, {"sessions": session_views})
 
     async def revoke(self, request: Request) -> Response:
-        """End one session; one's own is signing out."""
+        """End one session; ending the current one signs out."""
         session, fields = await self.read_form(request, "session_id")
         session_id = str(ids.parse(fields["session_id"], "session_id"))
         is_current = session_id == session.session_id
@@ -57,7 +57,7 @@ class Sessions(Page):
         return self.see(PATH, say="others_revoked")
 
     async def revoke_all(self, request: Request) -> Response:
-        """End all sessions, this one as well."""
+        """End all sessions, the current one included."""
         session, _ = await self.read_form(request)
         await self._container.auth.revoke_all_sessions(user=session.identity)
         self._container.sessions.forget_revoked(session.user_id, None)

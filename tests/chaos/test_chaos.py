@@ -51,8 +51,8 @@ async def test_order_after_chaos(system: System) -> None:
 async def _must_have_kept_its_promises(system: System, actors: list[Actor]) -> None:
     """Every request that was accepted became a job, and every job has ended."""
     known = {row["job_id"]: row["state"] for row in await system.query("SELECT job_id::text, state FROM jobs.jobs")}
-    promised = {job_id for one in actors for job_id in one.accepted}
-    assert promised <= known.keys()
+    accepted_jobs = {job_id for one in actors for job_id in one.accepted}
+    assert accepted_jobs <= known.keys()
     assert set(known.values()) <= {"completed", "failed", "cancelled"}
     attempts = Counter(row["outcome"] for row in await system.query("SELECT outcome FROM jobs.attempts"))
     print(f"jobs: {dict(Counter(known.values()))}; attempts: {dict(attempts)}")

@@ -208,8 +208,8 @@ def test_secrets_fall_back_to_the_published_ones_and_all_can_be_replaced() -> No
         assert set(re.findall(rf"\$\{{{name}:-([^}}]*)\}}", text)) == {value}
     for name in keys.PASSWORDS:
         assert set(re.findall(rf"\$\{{{name}:-([^}}]*)\}}", text)) == {f"local-only-{name.split('_')[0].lower()}"}
-    sealing = set(re.findall(r"\$\{ENCRYPTION_KEYS:-([^}]*)\}", text))
-    assert all(settings.LOCAL_ONLY in keyring for keyring in sealing) and len(sealing) == 1
+    keyrings = set(re.findall(r"\$\{ENCRYPTION_KEYS:-([^}]*)\}", text))
+    assert all(settings.LOCAL_ONLY in keyring for keyring in keyrings) and len(keyrings) == 1
     assert keys.fresh().keys() == {*published, *keys.PASSWORDS, "ENCRYPTION_KEYS"}
 
 

@@ -1,4 +1,4 @@
-"""Pages for admins; for other users they do not exist. The services look at the role again."""
+"""Pages for admins. Other users get 404; the services check the role again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What needs an operator's eye: stuck jobs, and the workers."""
+"""Stuck jobs and workers."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Health(AdminPage):
         self.routes = [Route(STUCK_PATH, self.show_stuck), Route(WORKERS_PATH, self.show_workers)]
 
     async def show_stuck(self, request: Request) -> Response:
-        """Show jobs that do not get on, the longest stuck first."""
+        """Show stuck jobs, the longest stuck first."""
         visitor = await self.begin(request)
         stuck_jobs = await self._container.engine.list_stuck_jobs(STUCK, user=visitor.identity)
         return visitor.show("admin/stuck", STUCK_PATH, {"stuck": [engine.stuck(stuck_job) for stuck_job in stuck_jobs]})
 
     async def show_workers(self, request: Request) -> Response:
-        """Show the workers, and what they hold."""
+        """Show the workers and the jobs they hold."""
         visitor = await self.begin(request)
         workers = await self._container.engine.list_workers(user=visitor.identity)
         return visitor.show("admin/workers", WORKERS_PATH, {"workers": [engine.worker(worker) for worker in workers]})

@@ -42,7 +42,7 @@ class Jobs(AdminPage):
             page = await self._container.jobs.list_jobs(rpc_request, user=visitor.identity)
             kind_names = [kind.kind for kind in await self._container.engine.list_kinds(user=visitor.identity)]
         except errors.InvalidArgument as error:
-            # An owner that is no id has no jobs; a page of other filters is none.
+            # An owner that is not an id has no jobs. A token of other filters is invalid.
             is_owner = error.field == "owner_id"
             page, kind_names = jobs_service_pb2.ListJobsResponse(), []
             if not is_owner and filters.page_token:
@@ -59,7 +59,7 @@ class Jobs(AdminPage):
         return visitor.show("admin/jobs", PATH, context)
 
     async def go_to_page(self, request: Request) -> Response:
-        """Send to the first page for admins."""
+        """Redirect to the first page for admins."""
         return RedirectResponse(PATH, 303)
 
     async def cancel(self, request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""Kinds of jobs: what waits, what bounds them, and whether they may begin."""
+"""Kinds of jobs: their queues, limits and pauses."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class Kinds(AdminPage):
         return visitor.show("admin/kinds", PATH, {"kinds": kinds, "is_everything_paused": _is_paused(all_kinds)})
 
     async def pause(self, request: Request) -> Response:
-        """Let nothing of a kind begin."""
+        """Pause a kind."""
         session, fields = await self.read_form(request, "kind")
         await self._container.engine.pause_kind(fields["kind"], user=session.identity)
         return self.see(PATH, say="kind_paused")
 
     async def resume(self, request: Request) -> Response:
-        """Let a kind go on."""
+        """Resume a kind."""
         session, fields = await self.read_form(request, "kind")
         await self._container.engine.resume_kind(fields["kind"], user=session.identity)
         return self.see(PATH, say="kind_resumed")
@@ -61,7 +61,7 @@ def _is_paused(kind: engine.Kind | None) -> bool:
 
 
 def _limits(fields: dict[str, str]) -> kind_pb2.KindLimits:
-    """Read the limits of a form; empty is no limit. Raises `InvalidArgument`."""
+    """Return the limits of a form; empty: no limit. Raises `InvalidArgument`."""
     limits = kind_pb2.KindLimits(
         max_running=_count(fields, "max_running", MOST),
         max_running_per_key=_count(fields, "max_running_per_key", MOST),

@@ -29,24 +29,24 @@ class Schedules(AdminPage):
         schedules = [
             engine.schedule(schedule) for schedule in await self._container.engine.list_schedules(user=visitor.identity)
         ]
-        # One id a form: sent twice, it makes one job.
+        # One id a form: a form sent twice submits one job.
         job_ids = {schedule["name"]: str(ids.uuid7()) for schedule in schedules}
         return visitor.show("admin/schedules", PATH, {"schedules": schedules, "fresh": job_ids})
 
     async def pause(self, request: Request) -> Response:
-        """Stop a schedule."""
+        """Pause a schedule."""
         session, fields = await self.read_form(request, "name")
         await self._container.engine.pause_schedule(fields["name"], user=session.identity)
         return self.see(PATH, say="schedule_paused")
 
     async def resume(self, request: Request) -> Response:
-        """Let a schedule go on."""
+        """Resume a schedule."""
         session, fields = await self.read_form(request, "name")
         await self._container.engine.resume_schedule(fields["name"], user=session.identity)
         return self.see(PATH, say="schedule_resumed")
 
     async def trigger(self, request: Request) -> Response:
-        """Make a job of a schedule now, and show it."""
+        """Submit a job of a schedule now and show it."""
         session, fields = await self.read_form(request, "name", "job_id")
         job_id = str(ids.parse(fields["job_id"], "job_id"))
         job = await self._container.engine.trigger_schedule(fields["name"], job_id, user=session.identity)

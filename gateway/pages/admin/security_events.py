@@ -1,4 +1,4 @@
-"""What happened to accounts."""
+"""The security events of all accounts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ KINDS = (
     *("role_changed", "account_disabled", "account_enabled"),
     *("connection_begun", "connected", "connection_failed", "disconnected"),
 )
-"""What `SecurityEvent.kind` can be, as the proto says."""
+"""The values of `SecurityEvent.kind`."""
 
 
 class SecurityEvents(AdminPage):
@@ -43,7 +43,7 @@ class SecurityEvents(AdminPage):
         self.routes = [Route(PATH, self.show)]
 
     async def show(self, request: Request) -> Response:
-        """Show them, newest first."""
+        """Show the events, newest first."""
         visitor = await self.begin(request)
         filters = {
             name: request.query_params.get(name, "").replace("\0", "").strip()[:100] for name in ("user", "kind")

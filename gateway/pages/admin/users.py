@@ -1,4 +1,4 @@
-"""Accounts of others: roles, sessions, the way in and its closing."""
+"""Accounts: roles, sessions, disabling and enabling."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Users(AdminPage):
         return visitor.show("admin/users", PATH, context)
 
     async def show(self, request: Request) -> Response:
-        """Show an account, its active sessions, and what happened to it lately."""
+        """Show an account, its active sessions and its latest security events."""
         visitor = await self.begin(request)
         user_id = _user_id(request)
         response = await self._container.admin.get_user(user_id, user=visitor.identity)
@@ -86,14 +86,14 @@ class Users(AdminPage):
         return self._changed(user_id, "account_changed")
 
     async def disable(self, request: Request) -> Response:
-        """Close the account; all its sessions end."""
+        """Disable the account and end its sessions."""
         session, _ = await self.read_form(request)
         user_id = _user_id(request)
         await self._container.admin.disable_user(user_id, user=session.identity)
         return self._changed(user_id, "account_disabled")
 
     async def enable(self, request: Request) -> Response:
-        """Open the account again."""
+        """Enable the account."""
         session, _ = await self.read_form(request)
         user_id = _user_id(request)
         await self._container.admin.enable_user(user_id, user=session.identity)
@@ -119,7 +119,7 @@ class Users(AdminPage):
         return self.see(PATH, say=say)
 
     async def send_password_reset(self, request: Request) -> Response:
-        """Have the mail sent by which the user sets a new password."""
+        """Send the email with which the user sets a new password."""
         session, _ = await self.read_form(request)
         user_id = _user_id(request)
         await self._container.admin.send_password_reset(user_id, user=session.identity)

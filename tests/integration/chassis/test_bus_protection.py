@@ -195,10 +195,10 @@ async def test_lost_streams_are_recreated_by_their_services(tmp_path: Path, even
         one.owns_stream("demo")
         received_by = asyncio.Event()
 
-        async def hear(received: bus.Received) -> None:
+        async def receive(received: bus.Received) -> None:
             received_by.set()
 
-        one.consume("jobs", "demo", hear, filter_subject="demo.>")
+        one.consume("jobs", "demo", receive, filter_subject="demo.>")
         jobs = bus.Bus(engine.url_for("jobs", PASSWORD), name="jobs", certificate=server_certificate(engine, "jobs"))
         async with run.Background() as background:
             background.start("demo", one.run)

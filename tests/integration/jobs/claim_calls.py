@@ -41,11 +41,11 @@ class Callers:
         before = self.jobs.waiters.count
         task = asyncio.create_task(self.call(*kinds, limit=limit, worker=worker))
 
-        async def rests() -> bool:
+        async def is_idle() -> bool:
             # A call for a drained kind is idle at once.
             return self.jobs.waiters.count > before and self.jobs.waiters.longest_idle(kinds) is not None
 
-        await self._eventually(rests)
+        await self._eventually(is_idle)
         return task
 
     async def come(self, count: int) -> None:

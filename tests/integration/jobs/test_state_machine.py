@@ -163,7 +163,7 @@ class Engine(model.Model):
 
     @precondition(lambda self: len(self.last_jobs) < MAX_JOBS)
     @rule(what=WHAT, which=WHICH, limit=st.integers(1, 3))
-    def submit_while_somebody_waits(self, what: str, which: int, limit: int) -> None:
+    def submit_while_a_call_waits(self, what: str, which: int, limit: int) -> None:
         spec, refusal = self.spec(what, which)
         ready = {job.job_id for job in self.last_jobs.values() if job.ready}
         result, claimed = self.run(jobs_helpers.submit_to_waiting_call(self.jobs, spec, self.kinds, limit))

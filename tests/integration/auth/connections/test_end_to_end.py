@@ -124,7 +124,7 @@ async def test_a_platform_is_connected_and_disconnected_through_the_real_service
     observed: list[auth_events_pb2.ConnectionEvent] = []
     published: list[bytes] = []
 
-    async def hear(received: bus.Received) -> None:
+    async def receive(received: bus.Received) -> None:
         published.append(received.payload)
         observed.append(auth_events_pb2.ConnectionEvent.FromString(received.payload))
 
@@ -132,7 +132,7 @@ async def test_a_platform_is_connected_and_disconnected_through_the_real_service
         published.append(received.payload)
 
     listening = bus.Bus(nats_url, name="test-listening")
-    listening.subscribe(f"auth.events.connections.{doors.user_id}", hear)
+    listening.subscribe(f"auth.events.connections.{doors.user_id}", receive)
     listening.subscribe("jobs.>", hear_anything)
     hearing = asyncio.create_task(listening.run())
 
