@@ -133,7 +133,7 @@ def test_a_user_agent_is_made_printable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "stored", "network"),
+    ("address", "stored", "network"),
     [
         ("", "", ""),
         ("203.0.113.9", "203.0.113.9", "203.0.113.9"),
@@ -142,15 +142,15 @@ def test_a_user_agent_is_made_printable() -> None:
         ("fe80::1%eth0", "fe80::1", "fe80::/64"),
     ],
 )
-def test_an_ip_address_has_one_canonical_form_and_a_network(arguments: str, stored: str, network: str) -> None:
-    client = validation.clean_client(user_agent="", ip_address=arguments)
+def test_an_ip_address_has_one_canonical_form_and_a_network(address: str, stored: str, network: str) -> None:
+    client = validation.clean_client(user_agent="", ip_address=address)
     assert (client.ip_address, client.network) == (stored, network)
 
 
-@pytest.mark.parametrize("given", ["localhost", "203.0.113", "203.0.113.9\x00", "x" * 5000])
-def test_an_invalid_address_is_refused(arguments: str) -> None:
+@pytest.mark.parametrize("address", ["localhost", "203.0.113", "203.0.113.9\x00", "x" * 5000])
+def test_an_invalid_address_is_refused(address: str) -> None:
     with pytest.raises(errors.InvalidArgument) as refused:
-        validation.clean_client(user_agent="", ip_address=arguments)
+        validation.clean_client(user_agent="", ip_address=address)
     assert refused.value.field == "client"
 
 

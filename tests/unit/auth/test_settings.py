@@ -38,10 +38,10 @@ def test_the_admin_is_optional(environment: dict[str, str]) -> None:
     assert (read.password_memory_kib, read.registrations_per_address) == (65_536, 30)
 
 
-@pytest.mark.parametrize("given", ["ADMIN_EMAIL", "ADMIN_PASSWORD"])
-def test_one_of_the_two_admin_settings_is_refused(environment: dict[str, str], arguments: str) -> None:
+@pytest.mark.parametrize("variable", ["ADMIN_EMAIL", "ADMIN_PASSWORD"])
+def test_one_of_the_two_admin_settings_is_refused(environment: dict[str, str], variable: str) -> None:
     with pytest.raises(settings.SettingsError, match="belong together"):
-        settings.read(Settings, {**environment, arguments: "something"})
+        settings.read(Settings, {**environment, variable: "something"})
 
 
 @pytest.mark.parametrize(("kind", "memory"), [("local", "7"), ("production", "19455")])

@@ -56,10 +56,10 @@ def test_other_environments_have_no_requirements(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "trusted"), [("10.0.0.1,172.16.0.0/12", "10.0.0.1,172.16.0.0/12"), ("none", None), (" none ", None)]
+    ("setting", "trusted"), [("10.0.0.1,172.16.0.0/12", "10.0.0.1,172.16.0.0/12"), ("none", None), (" none ", None)]
 )
-async def test_only_configured_proxies_are_trusted(arguments: str, trusted: str | None) -> None:
-    production = read(PUBLIC_URL="https://repruv.example.com", TRUSTED_PROXIES=arguments)
+async def test_only_configured_proxies_are_trusted(setting: str, trusted: str | None) -> None:
+    production = read(PUBLIC_URL="https://repruv.example.com", TRUSTED_PROXIES=setting)
 
     async def app(*_: object) -> None: ...
 

@@ -16,7 +16,7 @@ from services.jobs.domain import Action, State
 ERROR = domain.JobError(code="boom", message="It broke.")
 
 
-def job(**arguments: Any) -> domain.Job:
+def job(**state: Any) -> domain.Job:
     """Make a running job on its first attempt of three."""
     spec = domain.Spec(kind="test.kind", owner_id=uuid4(), payload={})
     running = domain.Job(
@@ -31,11 +31,11 @@ def job(**arguments: Any) -> domain.Job:
         version=2,
         created_at=datetime.now(UTC),
     )
-    return replace(running, **arguments)
+    return replace(running, **state)
 
 
 @pytest.mark.parametrize(
-    ("outcome", "given", "action"),
+    ("outcome", "state", "action"),
     [
         (domain.Completed(), {}, Action.COMPLETE),
         (domain.Completed(), {"state": State.CANCELLING, "cancel_reason": "r"}, Action.COMPLETE),
@@ -51,8 +51,8 @@ def job(**arguments: Any) -> domain.Job:
         (domain.Crashed(), {"state": State.CANCELLING, "cancel_reason": "r"}, Action.CANCEL),
     ],
 )
-def test_each_outcome_has_one_consequence(outcome: domain.Outcome, arguments: dict[str, Any], action: Action) -> None:
-    before = job(**arguments)
+def test_each_outcome_has_one_consequence(outcome: domain.Outcome, state: dict[str, Any], action: Action) -> None:
+    before = job(**state)
     decision = domain.decide(before, outcome, jitter=0.5)
     assert decision.action is action
     assert before.state in domain.TRANSITIONS[action][0]
@@ -119,8 +119,8 @@ def test_backoff_doubles_up_to_its_cap_and_is_jittered() -> None:
     ],
 )
 def test_bounds_name_the_field(field: str, value: object) -> None:
-    arguments: dict[str, Any] = {"kind": "k", "owner_id": uuid4(), "payload": {}, field: value}
+    values: dict[str, Any] = {"kind": "k", "owner_id": uuid4(), "payload": {}, field: value}
     with pytest.raises(errors.InvalidArgument) as caught:
-        domain.Spec(**arguments).validate()
+        domain.Spec(**values).validate()
     assert caught.value.field == field
     assert field in caught.value.message
