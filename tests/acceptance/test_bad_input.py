@@ -91,10 +91,14 @@ BODIES = [
     _body("deeply nested", b"[" * 30_000 + b"]" * 30_000, 400, "malformed_json"),
     _body("digits without end", b'{"content_count": ' + b"9" * 20_000 + b"}", 400, "malformed_json"),
     _body(
-        "a form", b"niche=tech_reviews", 422, "invalid_argument", {"Content-Type": "application/x-www-form-urlencoded"}
+        "a form",
+        b"niche=tech_reviews",
+        415,
+        "unsupported_media_type",
+        {"Content-Type": "application/x-www-form-urlencoded"},
     ),
-    _body("plain text", b"niche", 422, "invalid_argument", {"Content-Type": "text/plain"}),
-    _body("no content type", b"{}", 422, "invalid_argument", {"Content-Type": ""}),
+    _body("plain text", b"niche", 415, "unsupported_media_type", {"Content-Type": "text/plain"}),
+    _body("no content type", b"{}", 415, "unsupported_media_type", {"Content-Type": ""}),
     _body("oversized", b'{"niche": "' + b"x" * 70_000 + b'"}', 413, "body_too_large"),
     Bad(name="empty body", path="/auth/register", status=422, code="invalid_argument", headers=JSON),
 ]
