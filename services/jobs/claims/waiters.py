@@ -42,14 +42,16 @@ class Waiter:
         self._claims_now = not waiters.drained.issuperset(kinds)
 
     async def wait(self, ends_at: float) -> bool:
-        """Wait until a claim is worthwhile: immediately, on a wake-up, or at `ends_at` by the loop's clock.
+        """Wait until a claim is worthwhile: immediately, or on a wake-up, which the reconciler repeats while jobs are ready.
 
-        Return False if the call must not claim any more. With `handoff` set, await that instead of claiming.
+        Return False if the call must not claim any more, or at `ends_at` by the loop's clock. With `handoff` set, await that
+        instead of claiming.
         """
         if not self._claims_now and not self._waiters.stopped:
             self._is_waiting = True
             try:
-                await run.wait(self._woken, ends_at - asyncio.get_running_loop().time())
+                if not await run.wait(self._woken, ends_at - asyncio.get_running_loop().time()):
+                    return False
             finally:
                 self._is_waiting = False
         self._woken.clear()
