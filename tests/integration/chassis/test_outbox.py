@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import errors, outbox, prepared, run
 from services.demo import schema
@@ -141,10 +141,13 @@ class Sent:
         self._prefix = prefix
         self.batches: list[list[str]] = []
         self.statements: list[str] = []
+        self.recorded: AsyncConnection | None = None
+        """The connection whose statements are recorded: other relays of the process execute statements too."""
 
-    def note_statement(self, _: object, __: object, statement: str, *___: object) -> None:
-        """Record an executed statement."""
-        self.statements.append(statement)
+    def note_statement(self, connection: object, _: object, statement: str, *__: object) -> None:
+        """Record a statement of the recorded connection."""
+        if self.recorded and connection in (self.recorded, self.recorded.sync_connection):
+            self.statements.append(statement)
 
     def send(self, messages: Iterable[outbox.Message]) -> None:
         """Record the subjects."""
@@ -167,7 +170,7 @@ async def sent(engine: AsyncEngine, prefix: str, monkeypatch: pytest.MonkeyPatch
     execute = prepared.Prepared.execute
 
     async def record(statement: prepared.Prepared, *arguments: Any) -> list[tuple[Any, ...]]:
-        recorder.note_statement(None, None, statement.sql)
+        recorder.note_statement(arguments[0], None, statement.sql)
         return await execute(statement, *arguments)
 
     monkeypatch.setattr(prepared.Prepared, "execute", record)
@@ -187,7 +190,7 @@ async def test_transaction_stores_messages_with_one_statement_and_sends_them_aft
         tx.publish(*(outbox.Message(subject=f"{prefix}{name}", payload=b"") for name in "bc"))
         assert sent.batches == []
         assert await sent.stored() == []
-        sent.statements.clear()
+        sent.recorded = tx.conn
     assert len(sent.statements) == 1
     assert sent.batches == [["a", "b", "c"]]
     assert await sent.stored() == [("a", True), ("b", True), ("c", True)]
