@@ -87,7 +87,7 @@ async def test_streams_and_consumers_have_their_settings(fresh_engines: Embedded
         config = (await js.stream_info(service.upper())).config
         assert config.subjects == [f"{service}.events.>"]
         assert (config.retention, config.storage) == (RetentionPolicy.LIMITS, StorageType.FILE)
-        assert config.discard == DiscardPolicy.NEW
+        assert config.discard == DiscardPolicy.OLD
         assert (config.max_age, config.duplicate_window) == (72 * 3600, 600)
         assert config.max_msg_size == 256 * 1024
         assert config.max_bytes is not None
