@@ -170,7 +170,8 @@ async def test_jobs_without_javascript(new_visitor: NewVisitor, user: User) -> N
     await visitor.is_user(user)
     page = await visitor.open("/jobs")
     await shows(page, "No jobs yet")
-    await user.enable(LARGE)
+    # Without JavaScript the list does not follow: it must be loaded after the submit.
+    await user.job_is(await user.enable(LARGE), "running")
     await page.reload()
     await page.get_by_role("link", name="Set up demo mode").click()
     await page.get_by_role("button", name="Cancel this job").click()
