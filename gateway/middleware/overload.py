@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chassis import errors
 from gateway import metrics, problems
-from gateway.middleware.rate_limits import SIGN_IN_PATHS
+from gateway.middleware.rate_limits import SIGN_IN_PATHS, is_free
 
 TARGET_SECONDS = 0.3
 """The longest response time of a system that is not overloaded."""
@@ -30,8 +30,6 @@ MAX_LIMIT = 256
 DECREASE = 0.7
 RETRY_SECONDS = (1, 4)
 """Bounds of `Retry-After`: clients that were refused together do not all return together."""
-_FREE_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
-_FREE_PREFIXES = ("/static/", "/docs/")
 _STREAMS = ("/events", "/events/poll")
 """Ends of paths that hold a request open; `gateway.stream` limits them."""
 
@@ -102,8 +100,7 @@ class Overload:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 503."""
         path = scope.get("path", "")
-        is_exempt = path in _FREE_PATHS or path.startswith(_FREE_PREFIXES) or path.endswith(_STREAMS)
-        if scope["type"] != "http" or is_exempt:
+        if scope["type"] != "http" or is_free(path) or path.endswith(_STREAMS):
             await self._app(scope, receive, send)
             return
         if not await self._limit.acquire():

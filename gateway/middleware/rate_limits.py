@@ -125,12 +125,7 @@ class RateLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 429."""
-        if (
-            self._is_off
-            or scope["type"] != "http"
-            or scope["path"] in _FREE_PATHS
-            or scope["path"].startswith(_FREE_PREFIXES)
-        ):
+        if self._is_off or scope["type"] != "http" or is_free(scope["path"]):
             await self._app(scope, receive, send)
             return
         credentials = _credentials(scope)
@@ -171,6 +166,11 @@ class RateLimit:
         while len(self._callers) >= MAX_CALLERS:
             del self._callers[next(iter(self._callers))]
         self._callers[credentials] = user_id
+
+
+def is_free(path: str) -> bool:
+    """Return whether requests of a path have no limit: probes and static files."""
+    return path in _FREE_PATHS or path.startswith(_FREE_PREFIXES)
 
 
 def _credentials(scope: Scope) -> bytes | None:

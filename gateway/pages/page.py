@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,6 +18,9 @@ from gateway.pages import page_request
 class Page:
     """Shows a page, and runs the actions of its forms, which are posted to addresses below it."""
 
+    says: ClassVar[Mapping[str, str]] = {}
+    """Flash codes by error code, for all forms of the class."""
+
     def __init__(self, container: Container) -> None:
         self._container = container
 
@@ -29,14 +33,15 @@ class Page:
     ) -> list[Route]:
         """Return the routes of the forms of the page at `path`; a GET request to one redirects to the page.
 
-        `says` maps error codes to the flash codes with which the page answers them.
+        `says` maps further error codes to the flash codes with which the page answers them.
         """
 
         async def go_to_page(request: Request) -> Response:
             return self.see(redirects.local(request.url.path.rpartition("/")[0]) or path)
 
+        flash_codes = {**self.says, **(says or {})}
         posts = [
-            Route(f"{path}/{name}", page_request.form_handler(act, show, says=says), methods=["POST"])
+            Route(f"{path}/{name}", page_request.form_handler(act, show, says=flash_codes), methods=["POST"])
             for name, act in actions.items()
         ]
         return [*posts, *(Route(f"{path}/{name}", go_to_page) for name in actions)]

@@ -137,6 +137,12 @@ class Maintenance:
             await due.advance_fair_ranks(conn, claimed)
 
 
+async def drain(duty: Callable[[], Awaitable[int]]) -> None:
+    """Repeat a duty until it moves less than a full batch."""
+    while await duty() == BATCH:
+        pass
+
+
 async def _end(
     tx: Transaction, held: Sequence[domain.Job], outcome_of: Callable[[domain.Job], domain.Outcome]
 ) -> dict[tuple[UUID, int], domain.Job]:

@@ -68,11 +68,9 @@ class Reconciler:
 
     async def end_overrun(self) -> None:
         """End attempts that ignore their timeout."""
-        while await self._maintenance.end_overrun() == maintenance.BATCH:
-            pass
+        await maintenance.drain(self._maintenance.end_overrun)
 
     async def tidy(self) -> None:
         """Cancel orphans, and admit jobs to slots that a transaction has missed."""
-        for step in (self._maintenance.cancel_orphans, self._maintenance.admit_waiting):
-            while await step() == maintenance.BATCH:
-                pass
+        for duty in (self._maintenance.cancel_orphans, self._maintenance.admit_waiting):
+            await maintenance.drain(duty)

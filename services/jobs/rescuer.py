@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 
 from services.jobs import maintenance
 
@@ -56,8 +57,7 @@ class Rescuer:
         if not expired or now < self._rescue_after:
             return
         try:
-            while await self._maintenance.rescue(grace=self._grace) == maintenance.BATCH:
-                pass
+            await maintenance.drain(partial(self._maintenance.rescue, grace=self._grace))
         except Exception:
             self._rescue_after = self._clock() + self._lease
             raise

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from starlette.requests import Request
-from starlette.routing import Route
 
 from chassis import errors
 from gateway.identity import sessions
@@ -13,22 +13,11 @@ from gateway.pages import page_request
 from gateway.pages.page import Page
 from repruv.auth.v1 import auth_pb2
 
-_SAYS: Mapping[str, str] = {"unavailable": "admin_unavailable", "deadline_exceeded": "unanswered"}
-"""Flash codes of errors on all admin pages."""
-
 
 class AdminPage(Page):
     """A page for admins; the services check the role again."""
 
-    def form_routes(
-        self,
-        path: str,
-        show: page_request.Handler,
-        actions: Mapping[str, page_request.Handler],
-        says: Mapping[str, str] | None = None,
-    ) -> list[Route]:
-        """Return the routes of the forms of the page at `path`."""
-        return super().form_routes(path, show, actions, {**_SAYS, **(says or {})})
+    says: ClassVar[Mapping[str, str]] = {"unavailable": "admin_unavailable", "deadline_exceeded": "unanswered"}
 
     async def begin(self, request: Request) -> page_request.Visitor:
         """Load what every admin page shows. Raises `NotFound` for other users."""

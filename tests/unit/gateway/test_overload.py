@@ -7,16 +7,10 @@ import asyncio
 import pytest
 
 from gateway.middleware import overload
+from tests.unit.gateway.clock import Clock
 
 FAST = 0.01
 SLOW = overload.TARGET_SECONDS * 2
-
-
-class Clock:
-    now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -5,13 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.middleware import rate_limits
-
-
-class Clock:
-    now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.unit.gateway.clock import Clock
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 from chassis import bus, errors
 from gateway.identity import sessions
 from repruv.auth.v1 import auth_events_pb2, auth_pb2, auth_service_pb2
+from tests.unit.gateway.clock import Clock
 
 TOKEN = "a" * 40
 
@@ -41,13 +42,6 @@ class Auth:
         return answer
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 async def auth() -> Auth:
     return Auth()
@@ -55,7 +49,9 @@ async def auth() -> Auth:
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    clock = Clock()
+    clock.now = 0.0
+    return clock
 
 
 @pytest.fixture

@@ -13,13 +13,10 @@ from gateway.stream.sources.jobs import Jobs
 from repruv.auth.v1 import connection_pb2
 from repruv.demo.v1 import demo_pb2
 from repruv.jobs.v1 import job_pb2
+from tests.unit.gateway.clock import Clock
 
 UNUSED: Any = None
 CONNECTED, CONNECTING = connection_pb2.CONNECTION_STATE_CONNECTED, connection_pb2.CONNECTION_STATE_CONNECTING
-
-
-class Clock:
-    now = 1_000.0
 
 
 @pytest.fixture
