@@ -3,6 +3,9 @@
 A replica limits its concurrent requests. The limit adapts to the response times: it shrinks while requests take longer than
 `TARGET_SECONDS`, and grows while they do not (additive increase, multiplicative decrease, as in TCP congestion control). A
 request above the limit waits a moment for a place, which smooths bursts, and is then refused without a call to a service.
+
+Requests that hash a password have places of their own, of a fixed number: hashing is slow on purpose, so its response times say
+nothing about the load, and a flood of sign-ins takes no place from other requests.
 """
 
 from __future__ import annotations
@@ -28,24 +31,36 @@ INITIAL_LIMIT = 40
 MAX_LIMIT = 256
 """The most concurrent requests, and the most requests that wait."""
 DECREASE = 0.7
+PASSWORD_LIMIT = 40
+"""The most concurrent requests that hash a password. The auth service queues about as many for each two cores."""
+PASSWORD_MAX_WAIT_SECONDS = 1.0
 RETRY_SECONDS = (1, 4)
 """Bounds of `Retry-After`: clients that were refused together do not all return together."""
 _STREAMS = ("/events", "/events/poll")
 """Ends of paths that hold a request open; `gateway.stream` limits them."""
+_PASSWORD_PATHS = SIGN_IN_PATHS | {"/api/auth/password", "/api/v1/auth/password", "/settings/security/password"}
+"""Paths whose POST may hash a password."""
 
 
 class Limit:
-    """The adaptive limit of concurrent requests, and the requests that wait for a free place."""
+    """A limit of concurrent requests that adapts to observed response times, and the requests that wait for a free place."""
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.value = float(INITIAL_LIMIT)
+    def __init__(
+        self,
+        value: int = INITIAL_LIMIT,
+        *,
+        max_wait: float = MAX_WAIT_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.value = float(value)
+        self._max_wait = max_wait
         self.in_flight = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._clock = clock
         self._decreased_at = clock()
 
     async def acquire(self) -> bool:
-        """Take a place, waiting up to `MAX_WAIT_SECONDS` for one; return False without a place. `release` must follow."""
+        """Take a place, waiting up to `max_wait` seconds for one; return False without a place. `release` must follow."""
         if self.in_flight < int(self.value) and not self._waiting:
             self.in_flight += 1
             return True
@@ -54,7 +69,7 @@ class Limit:
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(place)
         try:
-            await asyncio.wait([place], timeout=MAX_WAIT_SECONDS)
+            await asyncio.wait([place], timeout=self._max_wait)
         except asyncio.CancelledError:
             if not self._leave(place):
                 self.release(None)
@@ -96,6 +111,7 @@ class Overload:
         self._app = app
         self._responder = responder
         self._limit = Limit()
+        self._passwords = Limit(PASSWORD_LIMIT, max_wait=PASSWORD_MAX_WAIT_SECONDS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 503."""
@@ -103,7 +119,9 @@ class Overload:
         if scope["type"] != "http" or is_free(path) or path.endswith(_STREAMS):
             await self._app(scope, receive, send)
             return
-        if not await self._limit.acquire():
+        hashes = scope["method"] == "POST" and path in _PASSWORD_PATHS
+        limit = self._passwords if hashes else self._limit
+        if not await limit.acquire():
             metrics.REQUESTS_REFUSED.inc()
             response = await self._responder(Request(scope), _refusal())
             await response(scope, receive, send)
@@ -112,8 +130,7 @@ class Overload:
         try:
             await self._app(scope, receive, send)
         finally:
-            # Passwords are hashed slowly on purpose, and one after the other.
-            self._limit.release(None if path in SIGN_IN_PATHS else time.monotonic() - began)
+            limit.release(None if hashes else time.monotonic() - began)
 
 
 def _refusal() -> errors.Unavailable:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections import Counter
+from contextlib import AsyncExitStack
 
 import httpx
 
@@ -45,6 +47,25 @@ async def test_a_burst_is_counted_to_the_last_guess_and_locks_out_its_own_networ
             must_be_blocked(await guess(http, person.email, PASSWORD))
     # Its owner, elsewhere, is let in.
     assert await person.new_token()
+
+
+async def test_flood_of_sign_ins_refuses_no_other_request(system: Replicated, person: Person) -> None:
+    async with AsyncExitStack() as stack:
+        strangers = [
+            await stack.enter_async_context(users.at(system.url, address=users.new_address())) for _ in range(50)
+        ]
+        guesses = [
+            asyncio.ensure_future(guess(stranger, f"user-{uuid.uuid4()}@example.org"))
+            for stranger in strangers
+            for _ in range(12)
+        ]
+        statuses = Counter[int]()
+        while not all(one.done() for one in guesses):
+            statuses[(await person.get("/auth/me")).status_code] += 1
+        answers = await asyncio.gather(*guesses)
+    assert set(statuses) == {200}
+    assert {answer.status_code for answer in answers} <= {401, 429, 503}
+    assert all("retry-after" in answer.headers for answer in answers if answer.status_code != 401)
 
 
 async def test_spellings_of_an_address_are_one_account(system: Replicated, person: Person) -> None:

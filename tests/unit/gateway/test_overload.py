@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 
 import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import Message, Receive, Scope, Send
 
+from gateway import problems
 from gateway.middleware import overload
 from tests.unit.gateway.clock import Clock
 
@@ -98,3 +102,61 @@ async def test_cancelled_request_leaves_the_queue(limit: overload.Limit) -> None
     in_flight = limit.in_flight
     limit.release(FAST)
     assert limit.in_flight == in_flight - 1
+
+
+class Held:
+    """An application that answers POST only after `let_go`."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.let_go = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.count += 1
+        if scope["method"] == "POST":
+            await self.let_go.wait()
+        await PlainTextResponse("")(scope, receive, send)
+
+
+async def status_of(app: overload.Overload, method: str, path: str) -> int:
+    statuses: list[int] = []
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    async def receive() -> Message:
+        raise AssertionError("nothing reads the body")
+
+    await app({"type": "http", "method": method, "path": path, "headers": []}, receive, send)
+    return statuses[0]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/login",
+        "/register",
+        "/reset-password",
+        "/reauthenticate",
+        "/settings/security/password",
+        "/api/v1/auth/token",
+        "/api/v1/auth/password",
+        "/api/auth/login",
+    ],
+)
+async def test_flood_of_sign_ins_takes_no_place_from_other_requests(path: str) -> None:
+    held = Held()
+    app = overload.Overload(held, responder=problems.ErrorResponder())
+    flood: list[Awaitable[int]] = [asyncio.ensure_future(status_of(app, "POST", path)) for _ in range(500)]
+    await asyncio.sleep(0)
+    # All places for passwords are taken, and the queue is full.
+    assert held.count == overload.PASSWORD_LIMIT
+    assert await status_of(app, "POST", path) == 503
+    for other in ("/api/v1/auth/me", "/", path):
+        assert [await status_of(app, "GET", other) for _ in range(50)] == [200] * 50
+    held.let_go.set()
+    statuses = await asyncio.gather(*flood)
+    # Those in the queue are refused if the requests above have taken longer than the wait.
+    assert overload.PASSWORD_LIMIT <= statuses.count(200) <= overload.PASSWORD_LIMIT + overload.MAX_LIMIT
+    assert set(statuses) == {200, 503}
