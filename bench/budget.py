@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,8 +21,6 @@ from bench.samples import Section
 from bench.system import System, User
 
 RATE = 10.0
-CLEAR_SECONDS = (5.0, 25.0)
-"""The part of a minute in which both periods begin and end before its end."""
 COUNT = 100
 STATEMENTS = 22.0
 COMMITS = 4.0
@@ -88,8 +85,8 @@ async def measure(system: System) -> Budget:
     async with await system.connect_database() as conn:
         await _set(conn, _SETTINGS)
         try:
+            await _pause_schedules(conn)
             await _enable(system, users[COUNT:])
-            await _after_schedules()
             idle = await _during(system, conn, lambda: asyncio.sleep(COUNT / RATE))
             busy = await _during(system, conn, lambda: _enable(system, users[:COUNT]))
         finally:
@@ -107,10 +104,9 @@ async def measure(system: System) -> Budget:
     )
 
 
-async def _after_schedules() -> None:
-    """Wait until the jobs of schedules, which fire at full minutes, are over, and the next ones are far enough away."""
-    if not CLEAR_SECONDS[0] < (second := time.time() % 60) < CLEAR_SECONDS[1]:
-        await asyncio.sleep((CLEAR_SECONDS[0] - second) % 60)
+async def _pause_schedules(conn: psycopg.AsyncConnection) -> None:
+    """Pause all schedules: their jobs, at full minutes, belong to no period. Registering them again leaves them paused."""
+    await conn.execute("UPDATE jobs.schedules SET paused_at = now(), next_at = NULL")
 
 
 async def _enable(system: System, users: Sequence[User]) -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import select
-from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import psycopg
-import sqlalchemy as sa
 from sqlalchemy import event, exc
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from chassis import database_url, errors, tls
 
@@ -99,12 +97,6 @@ def autocommit(engine: AsyncEngine) -> AsyncEngine:
     connections are so from the start: switching one over at each checkout can be cancelled half-way, and then it is lost.
     """
     return _autocommit_twins[engine]
-
-
-async def execute_each(conn: AsyncConnection, statement: sa.Executable, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Execute a statement for each of at least one row, all in one round trip; what it returns is lost."""
-    # A list of one would be executed as many, which costs more.
-    await conn.execute(statement, rows if len(rows) > 1 else rows[0])
 
 
 def translate(error: Exception) -> errors.Error | None:

@@ -95,17 +95,21 @@ class Kinds:
 
 async def register(conn: AsyncConnection, worker: str, registrations: Collection[Registration]) -> None:
     """Store the kinds of a worker. Limits and pauses are unchanged."""
-    # In one order: two workers of a service register the same kinds.
-    for registration in sorted(registrations, key=lambda registration: registration.kind):
-        values = {
+    rows = [
+        {
+            "kind": registration.kind,
             **{name: registration.defaults.get(name) for name in DEFAULTS},
             "notifies": registration.notify_owner,
             "undoes": registration.has_undo,
             "retention": registration.retention,
             "declared_at": sa.func.now(),
         }
-        statement = postgresql.insert(kinds).values(kind=registration.kind, **values)
-        await conn.execute(statement.on_conflict_do_update(index_elements=[kinds.c.kind], set_=values))
+        # In one order: two workers of a service register the same kinds.
+        for registration in sorted(registrations, key=lambda registration: registration.kind)
+    ]
+    insert = postgresql.insert(kinds).values(rows)
+    changed = {name: insert.excluded[name] for name in rows[0] if name != "kind"}
+    await conn.execute(insert.on_conflict_do_update(index_elements=[kinds.c.kind], set_=changed))
     values_of_worker = {"kinds": sorted(registration.kind for registration in registrations), "seen_at": sa.func.now()}
     statement = postgresql.insert(schema.workers).values(worker=worker, **values_of_worker)
     await conn.execute(statement.on_conflict_do_update(index_elements=[schema.workers.c.worker], set_=values_of_worker))

@@ -15,7 +15,7 @@ WAL_BYTES = 20 * 1024
 IDLE_STATEMENTS = 8.0
 
 
-@pytest.mark.timeout(300)  # it waits for the part of a minute in which no schedule fires
+@pytest.mark.timeout(300)
 async def test_enable_with_its_job_and_the_idle_system_stay_within_their_budgets() -> None:
     stack = running()
     system = await asyncio.to_thread(stack.__enter__)

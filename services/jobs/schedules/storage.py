@@ -11,31 +11,23 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis import postgres
 from services.jobs.domain import SYSTEM
 from services.jobs.schedules import cron
 from services.jobs.schedules.cron import CatchUp, Overlap, Registration, Schedule
 from services.jobs.schema import jobs, kinds, schedules
 
 _now = sa.func.now()
-_DECLARATION = ("name", "kind", "payload", "cron", "time_zone", "catch_up", "overlap")
 
 
-def _upsert_statement() -> postgresql.Insert:
-    insert = postgresql.insert(schedules).values(
-        **{name: sa.bindparam(name) for name in _DECLARATION},
-        next_at=sa.bindparam("next_at"),
-        declared_at=_now,
-    )
+def _upsert(rows: Sequence[Mapping[str, Any]]) -> postgresql.Insert:
+    insert = postgresql.insert(schedules).values(rows)
     new = insert.excluded
     is_other_time = sa.or_(schedules.c.cron != new.cron, schedules.c.time_zone != new.time_zone)
     next_at = sa.case(
         (schedules.c.paused_at.is_not(None), sa.null()), (is_other_time, new.next_at), else_=schedules.c.next_at
     )
-    changed = {name: new[name] for name in _DECLARATION if name != "name"}
-    return insert.on_conflict_do_update(
-        index_elements=[schedules.c.name], set_={**changed, "declared_at": _now, "next_at": next_at}
-    )
+    changed = {name: new[name] for name in rows[0] if name != "name"}
+    return insert.on_conflict_do_update(index_elements=[schedules.c.name], set_={**changed, "next_at": next_at})
 
 
 DROPPED_AFTER = timedelta(minutes=2)
@@ -47,7 +39,6 @@ _is_registered = ~sa.exists().where(
     kinds.c.declared_at > schedules.c.declared_at + DROPPED_AFTER,
 )
 
-_UPSERT = _upsert_statement()
 _SECONDS_TO_NEXT = sa.select(sa.func.extract("epoch", sa.func.min(schedules.c.next_at) - _now)).where(_is_registered)
 _LOCK_DUE = (
     sa.select(schedules, _now.label("now"))
@@ -74,10 +65,11 @@ async def upsert(conn: AsyncConnection, registrations: Sequence[Registration], *
             "catch_up": registration.catch_up,
             "overlap": registration.overlap,
             "next_at": cron.next_time(registration, now),
+            "declared_at": _now,
         }
         for registration in sorted(registrations, key=lambda registration: registration.name)
     ]
-    await postgres.execute_each(conn, _UPSERT, rows)
+    await conn.execute(_upsert(rows))
 
 
 async def kinds_of(conn: AsyncConnection, names: Sequence[str]) -> dict[str, str]:
