@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Container, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
@@ -53,6 +55,15 @@ class Service:
     register: Callable[[grpc.aio.Server], None]
     callers: Mapping[str, Container[str]]
     """The services that may call each rpc. No service may call an rpc without an entry."""
+
+    @classmethod
+    def of(cls, servicer: object, callers: Mapping[str, Container[str]]) -> Service:
+        """Return the service that `servicer` implements: a subclass of a class of a `*_pb2_grpc` module."""
+        base = next(base for base in type(servicer).__mro__ if base.__module__.endswith("_pb2_grpc"))
+        add = getattr(sys.modules[base.__module__], f"add_{base.__name__}_to_server")
+        messages = sys.modules[base.__module__.removesuffix("_grpc")]
+        descriptor = messages.DESCRIPTOR.services_by_name[base.__name__.removesuffix("Servicer")]
+        return cls(name=descriptor.full_name, register=partial(add, servicer), callers=callers)
 
 
 @asynccontextmanager

@@ -21,7 +21,6 @@ from chassis.rpc import client, server
 from lifecycle.settler import SWEEP_SECONDS
 from lifecycle.submitter import Submitter
 from lifecycle.subscriber import Subscriber
-from repruv.auth.v1 import admin_service_pb2_grpc, auth_service_pb2_grpc, passkey_service_pb2_grpc
 from services.auth import domain, maintenance, schema, servicer
 from services.auth.accounts.passwords import Passwords
 from services.auth.admin import seed
@@ -95,29 +94,11 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
             server.serving(
                 listen=config.listen,
                 services=[
-                    server.Service(
-                        name=servicer.SERVICE,
-                        register=partial(
-                            auth_service_pb2_grpc.add_AuthServiceServicer_to_server, servicer.AuthServicer(context)
-                        ),
-                        callers=servicer.CALLERS,
+                    server.Service.of(servicer.AuthServicer(context), servicer.CALLERS),
+                    server.Service.of(
+                        admin_servicer.AuthAdminServicer(context, connections.effects), admin_servicer.CALLERS
                     ),
-                    server.Service(
-                        name=admin_servicer.SERVICE,
-                        register=partial(
-                            admin_service_pb2_grpc.add_AuthAdminServiceServicer_to_server,
-                            admin_servicer.AuthAdminServicer(context, connections.effects),
-                        ),
-                        callers=admin_servicer.CALLERS,
-                    ),
-                    server.Service(
-                        name=passkey_servicer.SERVICE,
-                        register=partial(
-                            passkey_service_pb2_grpc.add_PasskeyServiceServicer_to_server,
-                            passkey_servicer.PasskeyServicer(context),
-                        ),
-                        callers=passkey_servicer.CALLERS,
-                    ),
+                    server.Service.of(passkey_servicer.PasskeyServicer(context), passkey_servicer.CALLERS),
                     connections.service(demo_client.DemoMode(demo_channel, call)),
                 ],
                 verifier=identity.Verifier(config.trusted_identity_keys),

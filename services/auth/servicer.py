@@ -8,7 +8,8 @@ from typing import Any
 import grpc
 
 from chassis import errors, identity, ids, protobuf
-from repruv.auth.v1 import auth_pb2, auth_service_pb2, auth_service_pb2_grpc
+from repruv.auth.v1 import auth_pb2, auth_service_pb2_grpc
+from repruv.auth.v1 import auth_service_pb2 as pb
 from services.auth import convert, domain
 from services.auth.accounts import validation
 from services.auth.accounts.operations import Accounts
@@ -18,30 +19,10 @@ from services.auth.second_factor.operations import SecondFactor
 from services.auth.sessions.operations import Sessions, ValidatedSession
 from services.auth.sign_in.operations import ChallengeRequired, SignIn
 
-SERVICE = auth_service_pb2.DESCRIPTOR.services_by_name["AuthService"].full_name
-
-_GATEWAY = frozenset({"gateway"})
-CALLERS = {
-    "Register": _GATEWAY,
-    "Login": _GATEWAY,
-    "FinishLogin": _GATEWAY,
-    "ValidateSession": _GATEWAY,
-    "ValidateSessions": _GATEWAY,
-    "Reauthenticate": _GATEWAY,
-    "ListSessions": _GATEWAY,
-    "RevokeSession": _GATEWAY,
-    "RevokeAllSessions": _GATEWAY,
-    "ChangePassword": _GATEWAY,
-    "RequestPasswordReset": _GATEWAY,
-    "ResetPassword": _GATEWAY,
-    "RequestEmailVerification": _GATEWAY,
-    "VerifyEmail": _GATEWAY,
-    "BeginTotp": _GATEWAY,
-    "ConfirmTotp": _GATEWAY,
-    "DisableTotp": _GATEWAY,
-    "RegenerateRecoveryCodes": _GATEWAY,
-    "GetSecurity": _GATEWAY,
-}
+_SERVICE = pb.DESCRIPTOR.services_by_name["AuthService"]
+SERVICE = _SERVICE.full_name
+CALLERS = dict.fromkeys(_SERVICE.methods_by_name, frozenset({"gateway"}))
+"""The services that may call each rpc."""
 
 MAX_BATCH = 100
 """Tokens that one ValidateSessions call may hold."""
@@ -60,9 +41,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         self._second_factor = SecondFactor(context)
         self._verification_period = context.verification_period
 
-    async def Register(
-        self, request: auth_service_pb2.RegisterRequest, context: RpcContext
-    ) -> auth_service_pb2.RegisterResponse:
+    async def Register(self, request: pb.RegisterRequest, context: RpcContext) -> pb.RegisterResponse:
         new = await self._accounts.register(
             email=request.email,
             password=request.password,
@@ -71,14 +50,12 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
             is_remembered=request.remember,
         )
         if new is None:
-            return auth_service_pb2.RegisterResponse()
-        return auth_service_pb2.RegisterResponse(
+            return pb.RegisterResponse()
+        return pb.RegisterResponse(
             user=self._user(new.user), session=convert.session_to_proto(new.session), token=new.token
         )
 
-    async def Login(
-        self, request: auth_service_pb2.LoginRequest, context: RpcContext
-    ) -> auth_service_pb2.LoginResponse:
+    async def Login(self, request: pb.LoginRequest, context: RpcContext) -> pb.LoginResponse:
         new = await self._sign_in.login(
             email=request.email,
             password=request.password,
@@ -86,41 +63,39 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
             is_remembered=request.remember,
         )
         if isinstance(new, ChallengeRequired):
-            return auth_service_pb2.LoginResponse(
+            return pb.LoginResponse(
                 challenge=new.challenge, challenge_expire_time=protobuf.to_timestamp(new.expires_at)
             )
-        return auth_service_pb2.LoginResponse(
+        return pb.LoginResponse(
             user=self._user(new.user), session=convert.session_to_proto(new.session), token=new.token
         )
 
-    async def FinishLogin(
-        self, request: auth_service_pb2.FinishLoginRequest, context: RpcContext
-    ) -> auth_service_pb2.FinishLoginResponse:
+    async def FinishLogin(self, request: pb.FinishLoginRequest, context: RpcContext) -> pb.FinishLoginResponse:
         new = await self._sign_in.finish_login(
             challenge=request.challenge, code=request.code, client=convert.client_from_proto(request.client)
         )
-        return auth_service_pb2.FinishLoginResponse(
+        return pb.FinishLoginResponse(
             user=self._user(new.user), session=convert.session_to_proto(new.session), token=new.token
         )
 
     async def ValidateSession(
-        self, request: auth_service_pb2.ValidateSessionRequest, context: RpcContext
-    ) -> auth_service_pb2.ValidateSessionResponse:
+        self, request: pb.ValidateSessionRequest, context: RpcContext
+    ) -> pb.ValidateSessionResponse:
         return self._validated(await self._sessions.validate_session(request.token, passive=request.passive))
 
     async def ValidateSessions(
-        self, request: auth_service_pb2.ValidateSessionsRequest, context: RpcContext
-    ) -> auth_service_pb2.ValidateSessionsResponse:
+        self, request: pb.ValidateSessionsRequest, context: RpcContext
+    ) -> pb.ValidateSessionsResponse:
         if not 1 <= len(request.sessions) <= MAX_BATCH:
             raise errors.InvalidArgument(f"sessions must be 1 to {MAX_BATCH}.", field="sessions")
         queries = [(each.token, each.passive) for each in request.sessions]
-        response = auth_service_pb2.ValidateSessionsResponse()
+        response = pb.ValidateSessionsResponse()
         for validated in await self._sessions.validate_sessions(queries):
             response.results.add(validated=self._validated(validated) if validated else None)
         return response
 
-    def _validated(self, validated: ValidatedSession) -> auth_service_pb2.ValidateSessionResponse:
-        return auth_service_pb2.ValidateSessionResponse(
+    def _validated(self, validated: ValidatedSession) -> pb.ValidateSessionResponse:
+        return pb.ValidateSessionResponse(
             user=self._user(validated.user),
             session=convert.session_to_proto(validated.session),
             identity=validated.identity,
@@ -128,113 +103,93 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
             is_renewed=validated.is_renewed,
         )
 
-    async def Reauthenticate(
-        self, request: auth_service_pb2.ReauthenticateRequest, context: RpcContext
-    ) -> auth_service_pb2.ReauthenticateResponse:
+    async def Reauthenticate(self, request: pb.ReauthenticateRequest, context: RpcContext) -> pb.ReauthenticateResponse:
         session, token = await self._sign_in.reauthenticate(
             actor(),
             password=request.password,
             code=request.code,
             client=convert.client_from_proto(request.client),
         )
-        return auth_service_pb2.ReauthenticateResponse(session=convert.session_to_proto(session), token=token)
+        return pb.ReauthenticateResponse(session=convert.session_to_proto(session), token=token)
 
-    async def ListSessions(
-        self, request: auth_service_pb2.ListSessionsRequest, context: RpcContext
-    ) -> auth_service_pb2.ListSessionsResponse:
+    async def ListSessions(self, request: pb.ListSessionsRequest, context: RpcContext) -> pb.ListSessionsResponse:
         sessions = await self._sessions.list_sessions(actor().user_id)
-        return auth_service_pb2.ListSessionsResponse(sessions=map(convert.session_to_proto, sessions))
+        return pb.ListSessionsResponse(sessions=map(convert.session_to_proto, sessions))
 
-    async def RevokeSession(
-        self, request: auth_service_pb2.RevokeSessionRequest, context: RpcContext
-    ) -> auth_service_pb2.RevokeSessionResponse:
+    async def RevokeSession(self, request: pb.RevokeSessionRequest, context: RpcContext) -> pb.RevokeSessionResponse:
         session_id = ids.parse(request.session_id, "session_id")
         reason = validation.parse_revoke_reason(request.reason)
         await self._sessions.revoke_session(actor(), session_id, reason)
-        return auth_service_pb2.RevokeSessionResponse()
+        return pb.RevokeSessionResponse()
 
     async def RevokeAllSessions(
-        self, request: auth_service_pb2.RevokeAllSessionsRequest, context: RpcContext
-    ) -> auth_service_pb2.RevokeAllSessionsResponse:
+        self, request: pb.RevokeAllSessionsRequest, context: RpcContext
+    ) -> pb.RevokeAllSessionsResponse:
         keep = ids.parse(request.except_session_id, "except_session_id") if request.except_session_id else None
         revoked_count = await self._sessions.revoke_all_sessions(actor(), keep=keep)
-        return auth_service_pb2.RevokeAllSessionsResponse(revoked_count=revoked_count)
+        return pb.RevokeAllSessionsResponse(revoked_count=revoked_count)
 
-    async def ChangePassword(
-        self, request: auth_service_pb2.ChangePasswordRequest, context: RpcContext
-    ) -> auth_service_pb2.ChangePasswordResponse:
+    async def ChangePassword(self, request: pb.ChangePasswordRequest, context: RpcContext) -> pb.ChangePasswordResponse:
         changed = await self._recovery.change_password(
             actor(),
             current=request.current_password,
             new=request.new_password,
             client=convert.client_from_proto(request.client),
         )
-        return auth_service_pb2.ChangePasswordResponse(
+        return pb.ChangePasswordResponse(
             session=convert.session_to_proto(changed.session), token=changed.token, revoked_count=changed.revoked_count
         )
 
     async def RequestPasswordReset(
-        self, request: auth_service_pb2.RequestPasswordResetRequest, context: RpcContext
-    ) -> auth_service_pb2.RequestPasswordResetResponse:
+        self, request: pb.RequestPasswordResetRequest, context: RpcContext
+    ) -> pb.RequestPasswordResetResponse:
         await self._recovery.request_reset(email=request.email, client=convert.client_from_proto(request.client))
-        return auth_service_pb2.RequestPasswordResetResponse()
+        return pb.RequestPasswordResetResponse()
 
-    async def ResetPassword(
-        self, request: auth_service_pb2.ResetPasswordRequest, context: RpcContext
-    ) -> auth_service_pb2.ResetPasswordResponse:
+    async def ResetPassword(self, request: pb.ResetPasswordRequest, context: RpcContext) -> pb.ResetPasswordResponse:
         await self._recovery.reset_password(
             token=request.token, password=request.password, client=convert.client_from_proto(request.client)
         )
-        return auth_service_pb2.ResetPasswordResponse()
+        return pb.ResetPasswordResponse()
 
     async def RequestEmailVerification(
-        self, request: auth_service_pb2.RequestEmailVerificationRequest, context: RpcContext
-    ) -> auth_service_pb2.RequestEmailVerificationResponse:
+        self, request: pb.RequestEmailVerificationRequest, context: RpcContext
+    ) -> pb.RequestEmailVerificationResponse:
         await self._recovery.request_verification(actor())
-        return auth_service_pb2.RequestEmailVerificationResponse()
+        return pb.RequestEmailVerificationResponse()
 
-    async def VerifyEmail(
-        self, request: auth_service_pb2.VerifyEmailRequest, context: RpcContext
-    ) -> auth_service_pb2.VerifyEmailResponse:
+    async def VerifyEmail(self, request: pb.VerifyEmailRequest, context: RpcContext) -> pb.VerifyEmailResponse:
         await self._recovery.verify_email(token=request.token, client=convert.client_from_proto(request.client))
-        return auth_service_pb2.VerifyEmailResponse()
+        return pb.VerifyEmailResponse()
 
-    async def BeginTotp(
-        self, request: auth_service_pb2.BeginTotpRequest, context: RpcContext
-    ) -> auth_service_pb2.BeginTotpResponse:
+    async def BeginTotp(self, request: pb.BeginTotpRequest, context: RpcContext) -> pb.BeginTotpResponse:
         pending = await self._second_factor.begin(actor())
-        return auth_service_pb2.BeginTotpResponse(
+        return pb.BeginTotpResponse(
             secret=pending.secret, uri=pending.uri, expire_time=protobuf.to_timestamp(pending.expires_at)
         )
 
-    async def ConfirmTotp(
-        self, request: auth_service_pb2.ConfirmTotpRequest, context: RpcContext
-    ) -> auth_service_pb2.ConfirmTotpResponse:
+    async def ConfirmTotp(self, request: pb.ConfirmTotpRequest, context: RpcContext) -> pb.ConfirmTotpResponse:
         enabled = await self._second_factor.confirm(actor(), request.code)
-        return auth_service_pb2.ConfirmTotpResponse(
+        return pb.ConfirmTotpResponse(
             recovery_codes=enabled.recovery_codes,
             session=convert.session_to_proto(enabled.session),
             token=enabled.token,
         )
 
-    async def DisableTotp(
-        self, request: auth_service_pb2.DisableTotpRequest, context: RpcContext
-    ) -> auth_service_pb2.DisableTotpResponse:
+    async def DisableTotp(self, request: pb.DisableTotpRequest, context: RpcContext) -> pb.DisableTotpResponse:
         session, token = await self._second_factor.disable(actor(), request.code)
-        return auth_service_pb2.DisableTotpResponse(session=convert.session_to_proto(session), token=token)
+        return pb.DisableTotpResponse(session=convert.session_to_proto(session), token=token)
 
     async def RegenerateRecoveryCodes(
-        self, request: auth_service_pb2.RegenerateRecoveryCodesRequest, context: RpcContext
-    ) -> auth_service_pb2.RegenerateRecoveryCodesResponse:
+        self, request: pb.RegenerateRecoveryCodesRequest, context: RpcContext
+    ) -> pb.RegenerateRecoveryCodesResponse:
         recovery_codes = await self._second_factor.regenerate_recovery_codes(actor())
-        return auth_service_pb2.RegenerateRecoveryCodesResponse(recovery_codes=recovery_codes)
+        return pb.RegenerateRecoveryCodesResponse(recovery_codes=recovery_codes)
 
-    async def GetSecurity(
-        self, request: auth_service_pb2.GetSecurityRequest, context: RpcContext
-    ) -> auth_service_pb2.GetSecurityResponse:
+    async def GetSecurity(self, request: pb.GetSecurityRequest, context: RpcContext) -> pb.GetSecurityResponse:
         security = await self._accounts.get_security(actor())
         since = security.second_factor_since
-        return auth_service_pb2.GetSecurityResponse(
+        return pb.GetSecurityResponse(
             user=self._user(security.user),
             password_change_time=protobuf.to_timestamp(security.password_changed_at),
             second_factor_time=protobuf.to_timestamp(since),

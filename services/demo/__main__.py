@@ -14,7 +14,6 @@ from chassis.rpc import client, server
 from lifecycle.settler import SWEEP_SECONDS, Settler
 from lifecycle.submitter import Submitter
 from lifecycle.subscriber import Subscriber
-from repruv.demo.v1 import demo_service_pb2_grpc, exports_service_pb2_grpc
 from services.demo import expiry, handlers, operations, reconciler, schema, servicer, views
 from services.demo.declaration import DEMO_MODE
 from services.demo.exports import domain as exports_domain
@@ -64,19 +63,8 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
             server.serving(
                 listen=config.listen,
                 services=[
-                    server.Service(
-                        name=servicer.SERVICE,
-                        register=partial(demo_service_pb2_grpc.add_DemoServiceServicer_to_server, demo_servicer),
-                        callers=servicer.CALLERS,
-                    ),
-                    server.Service(
-                        name=exports_servicer.SERVICE,
-                        register=partial(
-                            exports_service_pb2_grpc.add_ExportsServiceServicer_to_server,
-                            exports_servicer.ExportsServicer(exports),
-                        ),
-                        callers=exports_servicer.CALLERS,
-                    ),
+                    server.Service.of(demo_servicer, servicer.CALLERS),
+                    server.Service.of(exports_servicer.ExportsServicer(exports), exports_servicer.CALLERS),
                 ],
                 verifier=identity.Verifier(config.trusted_identity_keys),
                 certificate=certificate,

@@ -7,23 +7,15 @@ from typing import Any
 
 from grpc import aio
 
-from repruv.demo.v1 import demo_service_pb2, demo_service_pb2_grpc
+from repruv.demo.v1 import demo_service_pb2 as pb
+from repruv.demo.v1 import demo_service_pb2_grpc
 from services.demo import access, convert, operations, preview, read_models, views
 
-SERVICE = demo_service_pb2.DESCRIPTOR.services_by_name["DemoService"].full_name
-
-_GATEWAY = frozenset({"gateway"})
-CALLERS = {
-    "EnableDemo": _GATEWAY,
-    "DisableDemo": _GATEWAY,
-    "DismissDemo": _GATEWAY,
-    # auth reads whether demo mode prevents a platform connection.
-    "GetDemo": _GATEWAY | {"auth"},
-    "PreviewDemo": _GATEWAY,
-    "GetDashboard": _GATEWAY,
-    "ListContent": _GATEWAY,
-    "ListInteractions": _GATEWAY,
-}
+_SERVICE = pb.DESCRIPTOR.services_by_name["DemoService"]
+SERVICE = _SERVICE.full_name
+CALLERS = dict.fromkeys(_SERVICE.methods_by_name, frozenset({"gateway"}))
+# auth reads whether demo mode prevents a platform connection.
+CALLERS["GetDemo"] |= {"auth"}
 """The services that may call each rpc."""
 
 Context = aio.ServicerContext[Any, Any]
@@ -36,9 +28,7 @@ class DemoServicer(demo_service_pb2_grpc.DemoServiceServicer):
         self._demo = demo
         self._views = read_views
 
-    async def EnableDemo(
-        self, request: demo_service_pb2.EnableDemoRequest, context: Context
-    ) -> demo_service_pb2.EnableDemoResponse:
+    async def EnableDemo(self, request: pb.EnableDemoRequest, context: Context) -> pb.EnableDemoResponse:
         accepted = await self._demo.enable(
             access.owner(),
             profile_type=request.profile_type,
@@ -48,57 +38,43 @@ class DemoServicer(demo_service_pb2_grpc.DemoServiceServicer):
             expire_after=convert.expire_after_from_proto(request),
             key=request.idempotency_key,
         )
-        return demo_service_pb2.EnableDemoResponse(
+        return pb.EnableDemoResponse(
             demo=convert.demo_to_proto(accepted.mode), job_id=str(accepted.job_id), replayed=accepted.is_replayed
         )
 
-    async def DisableDemo(
-        self, request: demo_service_pb2.DisableDemoRequest, context: Context
-    ) -> demo_service_pb2.DisableDemoResponse:
+    async def DisableDemo(self, request: pb.DisableDemoRequest, context: Context) -> pb.DisableDemoResponse:
         accepted = await self._demo.disable(access.owner(), key=request.idempotency_key)
-        return demo_service_pb2.DisableDemoResponse(
+        return pb.DisableDemoResponse(
             demo=convert.demo_to_proto(accepted.mode), job_id=str(accepted.job_id), replayed=accepted.is_replayed
         )
 
-    async def DismissDemo(
-        self, request: demo_service_pb2.DismissDemoRequest, context: Context
-    ) -> demo_service_pb2.DismissDemoResponse:
-        return demo_service_pb2.DismissDemoResponse(
-            demo=convert.demo_to_proto(await self._demo.dismiss(access.owner()))
-        )
+    async def DismissDemo(self, request: pb.DismissDemoRequest, context: Context) -> pb.DismissDemoResponse:
+        return pb.DismissDemoResponse(demo=convert.demo_to_proto(await self._demo.dismiss(access.owner())))
 
-    async def GetDemo(
-        self, request: demo_service_pb2.GetDemoRequest, context: Context
-    ) -> demo_service_pb2.GetDemoResponse:
+    async def GetDemo(self, request: pb.GetDemoRequest, context: Context) -> pb.GetDemoResponse:
         mode, job = await self._demo.get(access.owner())
-        return demo_service_pb2.GetDemoResponse(demo=convert.demo_to_proto(mode), job=job)
+        return pb.GetDemoResponse(demo=convert.demo_to_proto(mode), job=job)
 
-    async def PreviewDemo(
-        self, request: demo_service_pb2.PreviewDemoRequest, context: Context
-    ) -> demo_service_pb2.PreviewDemoResponse:
+    async def PreviewDemo(self, request: pb.PreviewDemoRequest, context: Context) -> pb.PreviewDemoResponse:
         access.owner()
         # The first example of a niche and profile type takes some computing.
         example = await asyncio.to_thread(preview.example, request.profile_type, request.niche)
         return convert.example_to_proto(example)
 
-    async def GetDashboard(
-        self, request: demo_service_pb2.GetDashboardRequest, context: Context
-    ) -> demo_service_pb2.GetDashboardResponse:
+    async def GetDashboard(self, request: pb.GetDashboardRequest, context: Context) -> pb.GetDashboardResponse:
         return convert.dashboard_to_proto(await self._views.dashboard(access.viewer()))
 
-    async def ListContent(
-        self, request: demo_service_pb2.ListContentRequest, context: Context
-    ) -> demo_service_pb2.ListContentResponse:
+    async def ListContent(self, request: pb.ListContentRequest, context: Context) -> pb.ListContentResponse:
         page = await self._views.list_content(
             access.viewer(), order_by=request.order_by, page_size=request.page_size, page_token=request.page_token
         )
-        return demo_service_pb2.ListContentResponse(
+        return pb.ListContentResponse(
             content=map(convert.content_to_proto, page.content), next_page_token=page.next_page_token
         )
 
     async def ListInteractions(
-        self, request: demo_service_pb2.ListInteractionsRequest, context: Context
-    ) -> demo_service_pb2.ListInteractionsResponse:
+        self, request: pb.ListInteractionsRequest, context: Context
+    ) -> pb.ListInteractionsResponse:
         filters = read_models.filters(
             kind=request.kind,
             sentiment=request.sentiment,
@@ -108,6 +84,6 @@ class DemoServicer(demo_service_pb2_grpc.DemoServiceServicer):
         page = await self._views.list_interactions(
             access.viewer(), filters, page_size=request.page_size, page_token=request.page_token
         )
-        return demo_service_pb2.ListInteractionsResponse(
+        return pb.ListInteractionsResponse(
             interactions=map(convert.interaction_to_proto, page.interactions), next_page_token=page.next_page_token
         )

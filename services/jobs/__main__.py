@@ -13,7 +13,6 @@ from pathlib import Path
 import worker
 from chassis import bus, identity, outbox, postgres, process, run
 from chassis.rpc import client, server
-from repruv.jobs.v1 import admin_service_pb2_grpc, jobs_service_pb2_grpc
 from services.jobs import (
     backlog,
     handlers,
@@ -100,16 +99,8 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
             server.serving(
                 listen=config.listen,
                 services=[
-                    server.Service(
-                        name=servicer.SERVICE,
-                        register=partial(jobs_service_pb2_grpc.add_JobsServiceServicer_to_server, jobs_servicer),
-                        callers=servicer.CALLERS,
-                    ),
-                    server.Service(
-                        name=admin_servicer.SERVICE,
-                        register=partial(admin_service_pb2_grpc.add_AdminServiceServicer_to_server, admin),
-                        callers=admin_servicer.CALLERS,
-                    ),
+                    server.Service.of(jobs_servicer, servicer.CALLERS),
+                    server.Service.of(admin, admin_servicer.CALLERS),
                 ],
                 verifier=identity.Verifier(config.trusted_identity_keys),
                 certificate=certificate,

@@ -14,40 +14,24 @@ from grpc import aio
 
 from chassis import cooperative, errors, identity, ids
 from chassis.rpc import admission
-from repruv.jobs.v1 import job_events_pb2, jobs_service_pb2, jobs_service_pb2_grpc
+from repruv.jobs.v1 import job_events_pb2, jobs_service_pb2_grpc
+from repruv.jobs.v1 import jobs_service_pb2 as pb
 from services.jobs import access, convert, domain, kinds, notifications, operations, watches
 from services.jobs.claims import long_poll
 from services.jobs.schedules import convert as schedule_convert
 
-SERVICE = jobs_service_pb2.DESCRIPTOR.services_by_name["JobsService"].full_name
+_SERVICE = pb.DESCRIPTOR.services_by_name["JobsService"]
+SERVICE = _SERVICE.full_name
 
 _WORKERS = admission.AllExcept("gateway")
 """ClaimJobs and RegisterKinds accept only kinds with the prefix of the caller."""
 _READERS = admission.AllExcept()
-CALLERS = {
-    "SubmitJob": _WORKERS,
-    "SubmitJobs": _WORKERS,
-    "GetJob": _READERS,
-    "ListJobs": _READERS,
-    "GetJobHistory": _READERS,
-    "CancelJob": _READERS,
-    "RetryJob": _READERS,
-    "ListJobEvents": _READERS,
-    "BatchListJobEvents": _READERS,
-    "BatchGetEventPositions": _READERS,
-    "WatchJob": _READERS,
-    "WatchJobs": _READERS,
-    "ListNotifications": _READERS,
-    "MarkNotificationsRead": _READERS,
-    "ClaimJobs": _WORKERS,
-    "HeartbeatJobs": _WORKERS,
-    "ReportProgress": _WORKERS,
-    "FinishJob": _WORKERS,
-    "FinishJobs": _WORKERS,
-    "SaveCheckpoint": _WORKERS,
-    "GetCheckpoints": _WORKERS,
-    "RegisterKinds": _WORKERS,
-}
+_READ = (
+    *("GetJob", "ListJobs", "GetJobHistory", "CancelJob", "RetryJob", "ListJobEvents", "BatchListJobEvents"),
+    *("BatchGetEventPositions", "WatchJob", "WatchJobs", "ListNotifications", "MarkNotificationsRead"),
+)
+"""Rpcs for everyone who shows jobs to their owners; the others are for services that run jobs."""
+CALLERS = dict.fromkeys(_SERVICE.methods_by_name, _WORKERS) | dict.fromkeys(_READ, _READERS)
 """Services allowed to call each rpc; jobs is the admin command line, and the worker of the kinds `jobs.*`."""
 
 Context = aio.ServicerContext[Any, Any]
@@ -70,23 +54,19 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         self._watches = job_watches
         self._notifications = unread
 
-    async def SubmitJob(
-        self, request: jobs_service_pb2.SubmitJobRequest, context: Context
-    ) -> jobs_service_pb2.SubmitJobResponse:
+    async def SubmitJob(self, request: pb.SubmitJobRequest, context: Context) -> pb.SubmitJobResponse:
         kinds = await self._jobs.kinds.get([request.spec.kind])
         job, created = await self._jobs.submit(*_submit(request, kinds))
         return _submitted(request, job, created, kinds)
 
-    async def SubmitJobs(
-        self, request: jobs_service_pb2.SubmitJobsRequest, context: Context
-    ) -> jobs_service_pb2.SubmitJobsResponse:
+    async def SubmitJobs(self, request: pb.SubmitJobsRequest, context: Context) -> pb.SubmitJobsResponse:
         if not 1 <= len(request.jobs) <= MAX_BATCH:
             raise errors.InvalidArgument(f"jobs must be 1 to {MAX_BATCH}.", field="jobs")
         kinds = await self._jobs.kinds.get({item.spec.kind for item in request.jobs})
         parsed = await cooperative.convert(lambda item: _parsed(partial(_submit, item, kinds)), request.jobs)
         valid = [item for item in parsed if not isinstance(item, errors.Error)]
         stored = iter(await self._jobs.submit_many(valid) if valid else ())
-        response = jobs_service_pb2.SubmitJobsResponse()
+        response = pb.SubmitJobsResponse()
         for item, submit in zip(parsed, request.jobs, strict=True):
             result = item if isinstance(item, errors.Error) else next(stored)
             if isinstance(result, errors.Error):
@@ -95,15 +75,11 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
                 response.results.add(submitted=_submitted(submit, *result, kinds))
         return response
 
-    async def GetJob(
-        self, request: jobs_service_pb2.GetJobRequest, context: Context
-    ) -> jobs_service_pb2.GetJobResponse:
+    async def GetJob(self, request: pb.GetJobRequest, context: Context) -> pb.GetJobResponse:
         job = await self._jobs.get(ids.parse(request.job_id, "job_id"), owner_id=access.visible_owner())
-        return jobs_service_pb2.GetJobResponse(job=convert.job_to_proto(job))
+        return pb.GetJobResponse(job=convert.job_to_proto(job))
 
-    async def ListJobs(
-        self, request: jobs_service_pb2.ListJobsRequest, context: Context
-    ) -> jobs_service_pb2.ListJobsResponse:
+    async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
         page = await self._jobs.list_page(
             owner_id=access.owner(request.owner_id),
             states={convert.state_from_proto(state) for state in request.states},
@@ -112,82 +88,70 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
             page_size=request.page_size,
             page_token=request.page_token,
         )
-        return jobs_service_pb2.ListJobsResponse(
+        return pb.ListJobsResponse(
             jobs=await cooperative.convert(convert.job_to_proto, page.jobs), next_page_token=page.next_page_token
         )
 
-    async def GetJobHistory(
-        self, request: jobs_service_pb2.GetJobHistoryRequest, context: Context
-    ) -> jobs_service_pb2.GetJobHistoryResponse:
+    async def GetJobHistory(self, request: pb.GetJobHistoryRequest, context: Context) -> pb.GetJobHistoryResponse:
         job_id = ids.parse(request.job_id, "job_id")
         attempts, transitions = await self._jobs.history(job_id, owner_id=access.visible_owner())
-        return jobs_service_pb2.GetJobHistoryResponse(
+        return pb.GetJobHistoryResponse(
             attempts=map(convert.attempt_to_proto, attempts), transitions=map(convert.transition_to_proto, transitions)
         )
 
-    async def CancelJob(
-        self, request: jobs_service_pb2.CancelJobRequest, context: Context
-    ) -> jobs_service_pb2.CancelJobResponse:
+    async def CancelJob(self, request: pb.CancelJobRequest, context: Context) -> pb.CancelJobResponse:
         if len(request.reason) > 100 or "\x00" in request.reason:
             raise errors.InvalidArgument("reason must be at most 100 characters, without NUL.", field="reason")
         job_id = ids.parse(request.job_id, "job_id")
         job = await self._jobs.cancel(job_id, owner_id=access.visible_owner(), reason=request.reason or "requested")
-        return jobs_service_pb2.CancelJobResponse(job=convert.job_to_proto(job))
+        return pb.CancelJobResponse(job=convert.job_to_proto(job))
 
-    async def RetryJob(
-        self, request: jobs_service_pb2.RetryJobRequest, context: Context
-    ) -> jobs_service_pb2.RetryJobResponse:
+    async def RetryJob(self, request: pb.RetryJobRequest, context: Context) -> pb.RetryJobResponse:
         job = await self._jobs.retry(ids.parse(request.job_id, "job_id"), owner_id=access.visible_owner())
-        return jobs_service_pb2.RetryJobResponse(job=convert.job_to_proto(job))
+        return pb.RetryJobResponse(job=convert.job_to_proto(job))
 
-    async def ListJobEvents(
-        self, request: jobs_service_pb2.ListJobEventsRequest, context: Context
-    ) -> jobs_service_pb2.ListJobEventsResponse:
+    async def ListJobEvents(self, request: pb.ListJobEventsRequest, context: Context) -> pb.ListJobEventsResponse:
         owner_id = access.required_owner(request.owner_id)
         if not 0 <= request.page_size <= operations.EVENTS_PAGE:
             message = f"page_size must be between 1 and {operations.EVENTS_PAGE}."
             raise errors.InvalidArgument(message, field="page_size")
         limit = request.page_size or operations.EVENTS_PAGE
         events, latest = await self._jobs.list_events(owner_id, after=request.after_sequence, limit=limit)
-        return jobs_service_pb2.ListJobEventsResponse(
-            events=map(job_events_pb2.JobEvent.FromString, events), latest_sequence=latest
-        )
+        return pb.ListJobEventsResponse(events=map(job_events_pb2.JobEvent.FromString, events), latest_sequence=latest)
 
     async def BatchListJobEvents(
-        self, request: jobs_service_pb2.BatchListJobEventsRequest, context: Context
-    ) -> jobs_service_pb2.BatchListJobEventsResponse:
+        self, request: pb.BatchListJobEventsRequest, context: Context
+    ) -> pb.BatchListJobEventsResponse:
         if identity.caller().user:
             raise errors.PermissionDenied("Only services read the events of many owners.")
         if not 1 <= len(request.cursors) <= MAX_CURSORS:
             raise errors.InvalidArgument(f"cursors must be 1 to {MAX_CURSORS}.", field="cursors")
         cursors = [(ids.parse(cursor.owner_id, "cursors"), cursor.after_sequence) for cursor in request.cursors]
         limit = min(MAX_EVENTS // len(cursors), operations.EVENTS_PAGE)
-        response = jobs_service_pb2.BatchListJobEventsResponse()
+        response = pb.BatchListJobEventsResponse()
         for page in await self._jobs.pages(cursors, limit=limit):
             if isinstance(page, errors.Error):
                 response.results.add(error=convert.error_to_proto(page))
             else:
                 events = map(job_events_pb2.JobEvent.FromString, page.events)
-                response.results.add(
-                    page=jobs_service_pb2.ListJobEventsResponse(events=events, latest_sequence=page.latest)
-                )
+                response.results.add(page=pb.ListJobEventsResponse(events=events, latest_sequence=page.latest))
         return response
 
     async def BatchGetEventPositions(
-        self, request: jobs_service_pb2.BatchGetEventPositionsRequest, context: Context
-    ) -> jobs_service_pb2.BatchGetEventPositionsResponse:
+        self, request: pb.BatchGetEventPositionsRequest, context: Context
+    ) -> pb.BatchGetEventPositionsResponse:
         if identity.caller().user:
             raise errors.PermissionDenied("Only services read positions.")
         if len(request.owner_ids) > 10_000:
             raise errors.InvalidArgument("owner_ids must be at most 10,000.", field="owner_ids")
         positions = await self._jobs.positions([ids.parse(owner_id, "owner_ids") for owner_id in request.owner_ids])
-        return jobs_service_pb2.BatchGetEventPositionsResponse(
+        return pb.BatchGetEventPositionsResponse(
             latest_sequences={str(owner_id): sequence for owner_id, sequence in positions.items()}
         )
 
     async def WatchJob(
-        self, request: jobs_service_pb2.WatchJobRequest, context: Context
-    ) -> AsyncGenerator[jobs_service_pb2.WatchJobResponse, None]:
+        self, request: pb.WatchJobRequest, context: Context
+    ) -> AsyncGenerator[pb.WatchJobResponse, None]:
         if request.after_version < 0:
             raise errors.InvalidArgument("after_version must not be below 0.", field="after_version")
         snapshots = self._watches.watch_job(
@@ -197,42 +161,40 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         )
         async with aclosing(snapshots):
             async for job in snapshots:
-                yield jobs_service_pb2.WatchJobResponse(job=convert.job_to_proto(job))
+                yield pb.WatchJobResponse(job=convert.job_to_proto(job))
 
     async def WatchJobs(
-        self, request: jobs_service_pb2.WatchJobsRequest, context: Context
-    ) -> AsyncGenerator[jobs_service_pb2.WatchJobsResponse, None]:
+        self, request: pb.WatchJobsRequest, context: Context
+    ) -> AsyncGenerator[pb.WatchJobsResponse, None]:
         owner_id = access.required_owner(request.owner_id)
         events = self._watches.watch_owner(owner_id, after=request.after_sequence)
         async with aclosing(events):
             async for event in events:
-                yield jobs_service_pb2.WatchJobsResponse(event=job_events_pb2.JobEvent.FromString(event))
+                yield pb.WatchJobsResponse(event=job_events_pb2.JobEvent.FromString(event))
 
     async def ListNotifications(
-        self, request: jobs_service_pb2.ListNotificationsRequest, context: Context
-    ) -> jobs_service_pb2.ListNotificationsResponse:
+        self, request: pb.ListNotificationsRequest, context: Context
+    ) -> pb.ListNotificationsResponse:
         owner_id = access.own_owner(request.owner_id)
         page = await self._notifications.list_page(owner_id, page_size=request.page_size, page_token=request.page_token)
-        return jobs_service_pb2.ListNotificationsResponse(
+        return pb.ListNotificationsResponse(
             jobs=await cooperative.convert(convert.job_to_proto, page.jobs),
             next_page_token=page.next_page_token,
             unread_count=page.unread_count,
         )
 
     async def MarkNotificationsRead(
-        self, request: jobs_service_pb2.MarkNotificationsReadRequest, context: Context
-    ) -> jobs_service_pb2.MarkNotificationsReadResponse:
+        self, request: pb.MarkNotificationsReadRequest, context: Context
+    ) -> pb.MarkNotificationsReadResponse:
         if len(request.job_ids) > MAX_MARKED:
             raise errors.InvalidArgument(f"job_ids must be at most {MAX_MARKED}.", field="job_ids")
         owner_id = access.own_owner(request.owner_id)
         marked = await self._notifications.mark_read(
             owner_id, [ids.parse(job_id, "job_ids") for job_id in request.job_ids]
         )
-        return jobs_service_pb2.MarkNotificationsReadResponse(marked_count=marked)
+        return pb.MarkNotificationsReadResponse(marked_count=marked)
 
-    async def ClaimJobs(
-        self, request: jobs_service_pb2.ClaimJobsRequest, context: Context
-    ) -> jobs_service_pb2.ClaimJobsResponse:
+    async def ClaimJobs(self, request: pb.ClaimJobsRequest, context: Context) -> pb.ClaimJobsResponse:
         if not request.kinds:
             raise errors.InvalidArgument("kinds must name at least one kind.", field="kinds")
         if not 1 <= request.max_jobs <= 100:
@@ -248,40 +210,32 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         )
         lease = Duration()
         lease.FromTimedelta(self._jobs.lease)
-        return jobs_service_pb2.ClaimJobsResponse(jobs=map(convert.claimed_to_proto, jobs), lease=lease)
+        return pb.ClaimJobsResponse(jobs=map(convert.claimed_to_proto, jobs), lease=lease)
 
-    async def HeartbeatJobs(
-        self, request: jobs_service_pb2.HeartbeatJobsRequest, context: Context
-    ) -> jobs_service_pb2.HeartbeatJobsResponse:
+    async def HeartbeatJobs(self, request: pb.HeartbeatJobsRequest, context: Context) -> pb.HeartbeatJobsResponse:
         if len(request.attempts) > 1_000:
             raise errors.InvalidArgument("attempts must be at most 1,000.", field="attempts")
         held = [_attempt(attempt) for attempt in request.attempts]
         renewed = await self._jobs.heartbeat(worker=_worker(request.worker), held=held)
         states = {(job_id, attempt): state for job_id, attempt, state in renewed}
-        response = jobs_service_pb2.HeartbeatJobsResponse()
+        response = pb.HeartbeatJobsResponse()
         for attempt, key in zip(request.attempts, held, strict=True):
             (response.renewed if key in states else response.lost).append(attempt)
             if states.get(key) is domain.State.CANCELLING:
                 response.cancelling.append(attempt)
         return response
 
-    async def ReportProgress(
-        self, request: jobs_service_pb2.ReportProgressRequest, context: Context
-    ) -> jobs_service_pb2.ReportProgressResponse:
+    async def ReportProgress(self, request: pb.ReportProgressRequest, context: Context) -> pb.ReportProgressResponse:
         job_id, attempt = _attempt(request.attempt)
         await self._jobs.report_progress(job_id, attempt, convert.progress_from_proto(request.progress))
-        return jobs_service_pb2.ReportProgressResponse()
+        return pb.ReportProgressResponse()
 
-    async def FinishJob(
-        self, request: jobs_service_pb2.FinishJobRequest, context: Context
-    ) -> jobs_service_pb2.FinishJobResponse:
+    async def FinishJob(self, request: pb.FinishJobRequest, context: Context) -> pb.FinishJobResponse:
         job_id, attempt = _attempt(request.attempt)
         job = await self._jobs.finish(job_id, attempt, convert.outcome_from_proto(request))
-        return jobs_service_pb2.FinishJobResponse(job=convert.job_to_proto(job))
+        return pb.FinishJobResponse(job=convert.job_to_proto(job))
 
-    async def FinishJobs(
-        self, request: jobs_service_pb2.FinishJobsRequest, context: Context
-    ) -> jobs_service_pb2.FinishJobsResponse:
+    async def FinishJobs(self, request: pb.FinishJobsRequest, context: Context) -> pb.FinishJobsResponse:
         if not 1 <= len(request.finishes) <= MAX_BATCH:
             raise errors.InvalidArgument(f"finishes must be 1 to {MAX_BATCH}.", field="finishes")
         parsed = await cooperative.convert(lambda item: _parsed(partial(_finish, item)), request.finishes)
@@ -289,30 +243,24 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         if len({job_id for job_id, _, _ in valid}) < len(valid):
             raise errors.InvalidArgument("finishes must each be of another job.", field="finishes")
         ended = iter(await self._jobs.finish_many(valid) if valid else ())
-        response = jobs_service_pb2.FinishJobsResponse()
+        response = pb.FinishJobsResponse()
         for item in parsed:
             result = item if isinstance(item, errors.Error) else next(ended)
             response.results.add(error=convert.error_to_proto(result) if isinstance(result, errors.Error) else None)
         return response
 
-    async def SaveCheckpoint(
-        self, request: jobs_service_pb2.SaveCheckpointRequest, context: Context
-    ) -> jobs_service_pb2.SaveCheckpointResponse:
+    async def SaveCheckpoint(self, request: pb.SaveCheckpointRequest, context: Context) -> pb.SaveCheckpointResponse:
         job_id, attempt = _attempt(request.attempt)
         value = convert.value_from_proto(request.value, "value")
         await self._jobs.save_checkpoint(job_id, attempt, request.name, value)
-        return jobs_service_pb2.SaveCheckpointResponse()
+        return pb.SaveCheckpointResponse()
 
-    async def GetCheckpoints(
-        self, request: jobs_service_pb2.GetCheckpointsRequest, context: Context
-    ) -> jobs_service_pb2.GetCheckpointsResponse:
+    async def GetCheckpoints(self, request: pb.GetCheckpointsRequest, context: Context) -> pb.GetCheckpointsResponse:
         values = await self._jobs.get_checkpoints(*_attempt(request.attempt))
         messages = await cooperative.convert(convert.value_to_proto, values.values())
-        return jobs_service_pb2.GetCheckpointsResponse(values=dict(zip(values, messages, strict=True)))
+        return pb.GetCheckpointsResponse(values=dict(zip(values, messages, strict=True)))
 
-    async def RegisterKinds(
-        self, request: jobs_service_pb2.RegisterKindsRequest, context: Context
-    ) -> jobs_service_pb2.RegisterKindsResponse:
+    async def RegisterKinds(self, request: pb.RegisterKindsRequest, context: Context) -> pb.RegisterKindsResponse:
         if not 1 <= len(request.kinds) <= MAX_REGISTERED or len(request.schedules) > MAX_REGISTERED:
             message = f"kinds must be 1 to {MAX_REGISTERED}, schedules at most {MAX_REGISTERED}."
             raise errors.InvalidArgument(message, field="kinds")
@@ -320,7 +268,7 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         schedules = await cooperative.convert(schedule_convert.schedule_from_proto, request.schedules)
         registrations = {kind.kind: convert.registration_from_proto(kind) for kind in request.kinds}
         await self._jobs.register(_worker(request.worker), list(registrations.values()), schedules)
-        return jobs_service_pb2.RegisterKindsResponse()
+        return pb.RegisterKindsResponse()
 
 
 def _require_own_kinds(kinds: Iterable[str]) -> None:
@@ -331,7 +279,7 @@ def _require_own_kinds(kinds: Iterable[str]) -> None:
         raise errors.PermissionDenied(message, code="kind_not_owned", field="kinds")
 
 
-def _submit(request: jobs_service_pb2.SubmitJobRequest, registry: Mapping[str, kinds.Kind]) -> tuple[UUID, domain.Spec]:
+def _submit(request: pb.SubmitJobRequest, registry: Mapping[str, kinds.Kind]) -> tuple[UUID, domain.Spec]:
     job_id = ids.parse_uuid7(request.job_id, "job_id")
     kind = registry.get(request.spec.kind)
     spec = convert.spec_from_proto(request.spec, kind.defaults if kind else None)
@@ -339,15 +287,15 @@ def _submit(request: jobs_service_pb2.SubmitJobRequest, registry: Mapping[str, k
 
 
 def _submitted(
-    request: jobs_service_pb2.SubmitJobRequest, job: domain.Job, created: bool, registry: Mapping[str, kinds.Kind]
-) -> jobs_service_pb2.SubmitJobResponse:
+    request: pb.SubmitJobRequest, job: domain.Job, created: bool, registry: Mapping[str, kinds.Kind]
+) -> pb.SubmitJobResponse:
     has_worker = job.spec.kind in registry and registry[job.spec.kind].has_worker
-    return jobs_service_pb2.SubmitJobResponse(
+    return pb.SubmitJobResponse(
         job=convert.job_to_proto(job, payload=request.spec.payload), created=created, has_worker=has_worker
     )
 
 
-def _finish(request: jobs_service_pb2.FinishJobRequest) -> tuple[UUID, int, domain.Outcome]:
+def _finish(request: pb.FinishJobRequest) -> tuple[UUID, int, domain.Outcome]:
     return (*_attempt(request.attempt), convert.outcome_from_proto(request))
 
 
@@ -371,5 +319,5 @@ def _worker(name: str) -> str:
     return name
 
 
-def _attempt(attempt: jobs_service_pb2.JobAttempt) -> tuple[UUID, int]:
+def _attempt(attempt: pb.JobAttempt) -> tuple[UUID, int]:
     return ids.parse(attempt.job_id, "job_id"), attempt.attempt

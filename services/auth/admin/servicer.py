@@ -7,27 +7,18 @@ from typing import Any
 import grpc
 
 from chassis import ids
-from repruv.auth.v1 import admin_service_pb2, admin_service_pb2_grpc, auth_pb2
+from repruv.auth.v1 import admin_service_pb2 as pb
+from repruv.auth.v1 import admin_service_pb2_grpc, auth_pb2
 from services.auth import convert, domain
 from services.auth.admin.operations import Administration
 from services.auth.connections.effects import Effects
 from services.auth.context import Context
 from services.auth.servicer import actor
 
-SERVICE = admin_service_pb2.DESCRIPTOR.services_by_name["AuthAdminService"].full_name
-
-_GATEWAY = frozenset({"gateway"})
-CALLERS = {
-    "ListUsers": _GATEWAY,
-    "GetUser": _GATEWAY,
-    "SetUserRole": _GATEWAY,
-    "DisableUser": _GATEWAY,
-    "EnableUser": _GATEWAY,
-    "RevokeUserSessions": _GATEWAY,
-    "RevokeAllUsersSessions": _GATEWAY,
-    "SendPasswordReset": _GATEWAY,
-    "ListSecurityEvents": _GATEWAY,
-}
+_SERVICE = pb.DESCRIPTOR.services_by_name["AuthAdminService"]
+SERVICE = _SERVICE.full_name
+CALLERS = dict.fromkeys(_SERVICE.methods_by_name, frozenset({"gateway"}))
+"""The services that may call each rpc."""
 
 RpcContext = grpc.aio.ServicerContext[Any, Any]
 
@@ -39,68 +30,56 @@ class AuthAdminServicer(admin_service_pb2_grpc.AuthAdminServiceServicer):
         self._administration = Administration(context, effects)
         self._verification_period = context.verification_period
 
-    async def ListUsers(
-        self, request: admin_service_pb2.ListUsersRequest, context: RpcContext
-    ) -> admin_service_pb2.ListUsersResponse:
+    async def ListUsers(self, request: pb.ListUsersRequest, context: RpcContext) -> pb.ListUsersResponse:
         page, next_page_token = await self._administration.list_users(
             actor(),
             email_prefix=request.email_prefix,
             page_size=request.page_size,
             page_token=request.page_token,
         )
-        return admin_service_pb2.ListUsersResponse(users=map(self._user, page), next_page_token=next_page_token)
+        return pb.ListUsersResponse(users=map(self._user, page), next_page_token=next_page_token)
 
-    async def GetUser(
-        self, request: admin_service_pb2.GetUserRequest, context: RpcContext
-    ) -> admin_service_pb2.GetUserResponse:
+    async def GetUser(self, request: pb.GetUserRequest, context: RpcContext) -> pb.GetUserResponse:
         user, sessions = await self._administration.get_user(actor(), ids.parse(request.user_id, "user_id"))
-        return admin_service_pb2.GetUserResponse(
-            user=self._user(user), sessions=map(convert.session_to_proto, sessions)
-        )
+        return pb.GetUserResponse(user=self._user(user), sessions=map(convert.session_to_proto, sessions))
 
-    async def SetUserRole(
-        self, request: admin_service_pb2.SetUserRoleRequest, context: RpcContext
-    ) -> admin_service_pb2.SetUserRoleResponse:
+    async def SetUserRole(self, request: pb.SetUserRoleRequest, context: RpcContext) -> pb.SetUserRoleResponse:
         role = convert.role_from_proto(request.role)
         user = await self._administration.set_role(actor(), ids.parse(request.user_id, "user_id"), role)
-        return admin_service_pb2.SetUserRoleResponse(user=self._user(user))
+        return pb.SetUserRoleResponse(user=self._user(user))
 
-    async def DisableUser(
-        self, request: admin_service_pb2.DisableUserRequest, context: RpcContext
-    ) -> admin_service_pb2.DisableUserResponse:
+    async def DisableUser(self, request: pb.DisableUserRequest, context: RpcContext) -> pb.DisableUserResponse:
         user = await self._administration.disable(actor(), ids.parse(request.user_id, "user_id"))
-        return admin_service_pb2.DisableUserResponse(user=self._user(user))
+        return pb.DisableUserResponse(user=self._user(user))
 
-    async def EnableUser(
-        self, request: admin_service_pb2.EnableUserRequest, context: RpcContext
-    ) -> admin_service_pb2.EnableUserResponse:
+    async def EnableUser(self, request: pb.EnableUserRequest, context: RpcContext) -> pb.EnableUserResponse:
         user = await self._administration.enable(actor(), ids.parse(request.user_id, "user_id"))
-        return admin_service_pb2.EnableUserResponse(user=self._user(user))
+        return pb.EnableUserResponse(user=self._user(user))
 
     async def RevokeUserSessions(
-        self, request: admin_service_pb2.RevokeUserSessionsRequest, context: RpcContext
-    ) -> admin_service_pb2.RevokeUserSessionsResponse:
+        self, request: pb.RevokeUserSessionsRequest, context: RpcContext
+    ) -> pb.RevokeUserSessionsResponse:
         session_id = ids.parse(request.session_id, "session_id") if request.session_id else None
         revoked_count = await self._administration.revoke_sessions(
             actor(), ids.parse(request.user_id, "user_id"), session_id
         )
-        return admin_service_pb2.RevokeUserSessionsResponse(revoked_count=revoked_count)
+        return pb.RevokeUserSessionsResponse(revoked_count=revoked_count)
 
     async def RevokeAllUsersSessions(
-        self, request: admin_service_pb2.RevokeAllUsersSessionsRequest, context: RpcContext
-    ) -> admin_service_pb2.RevokeAllUsersSessionsResponse:
+        self, request: pb.RevokeAllUsersSessionsRequest, context: RpcContext
+    ) -> pb.RevokeAllUsersSessionsResponse:
         outcome = await self._administration.revoke_all_users_sessions(actor())
-        return admin_service_pb2.RevokeAllUsersSessionsResponse(revoked_count=outcome.count, has_more=outcome.has_more)
+        return pb.RevokeAllUsersSessionsResponse(revoked_count=outcome.count, has_more=outcome.has_more)
 
     async def SendPasswordReset(
-        self, request: admin_service_pb2.SendPasswordResetRequest, context: RpcContext
-    ) -> admin_service_pb2.SendPasswordResetResponse:
+        self, request: pb.SendPasswordResetRequest, context: RpcContext
+    ) -> pb.SendPasswordResetResponse:
         await self._administration.send_reset(actor(), ids.parse(request.user_id, "user_id"))
-        return admin_service_pb2.SendPasswordResetResponse()
+        return pb.SendPasswordResetResponse()
 
     async def ListSecurityEvents(
-        self, request: admin_service_pb2.ListSecurityEventsRequest, context: RpcContext
-    ) -> admin_service_pb2.ListSecurityEventsResponse:
+        self, request: pb.ListSecurityEventsRequest, context: RpcContext
+    ) -> pb.ListSecurityEventsResponse:
         page, next_page_token = await self._administration.list_events(
             actor(),
             user_id=ids.parse(request.user_id, "user_id") if request.user_id else None,
@@ -108,9 +87,7 @@ class AuthAdminServicer(admin_service_pb2_grpc.AuthAdminServiceServicer):
             page_size=request.page_size,
             page_token=request.page_token,
         )
-        return admin_service_pb2.ListSecurityEventsResponse(
-            events=map(convert.event_to_proto, page), next_page_token=next_page_token
-        )
+        return pb.ListSecurityEventsResponse(events=map(convert.event_to_proto, page), next_page_token=next_page_token)
 
     def _user(self, user: domain.User) -> auth_pb2.User:
         return convert.user_to_proto(user, self._verification_period)

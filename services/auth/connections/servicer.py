@@ -11,16 +11,9 @@ from repruv.auth.v1 import connections_service_pb2 as pb
 from repruv.auth.v1 import connections_service_pb2_grpc as pb_grpc
 from services.auth.connections import convert, domain, operations
 
-SERVICE = pb.DESCRIPTOR.services_by_name["ConnectionsService"].full_name
-
-_GATEWAY = frozenset({"gateway"})
-CALLERS = {
-    "ListConnections": _GATEWAY,
-    "GetConnection": _GATEWAY,
-    "BeginConnect": _GATEWAY,
-    "FinishConnect": _GATEWAY,
-    "Disconnect": _GATEWAY,
-}
+_SERVICE = pb.DESCRIPTOR.services_by_name["ConnectionsService"]
+SERVICE = _SERVICE.full_name
+CALLERS = dict.fromkeys(_SERVICE.methods_by_name, frozenset({"gateway"}))
 """The services that may call each rpc."""
 
 Context = aio.ServicerContext[Any, Any]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -13,7 +12,6 @@ from chassis import outbox
 from chassis.rpc import server
 from lifecycle.settler import Settler
 from lifecycle.submitter import Submitter
-from repruv.auth.v1 import connections_service_pb2_grpc as pb_grpc
 from services.auth.connections import operations, secrets, servicer
 from services.auth.connections.effects import Effects
 from services.auth.connections.handlers import kinds
@@ -66,13 +64,7 @@ class Wiring:
             demo=demo,
             public_url=self._public_url,
         )
-        return server.Service(
-            name=servicer.SERVICE,
-            register=partial(
-                pb_grpc.add_ConnectionsServiceServicer_to_server, servicer.ConnectionsServicer(connections)
-            ),
-            callers=servicer.CALLERS,
-        )
+        return server.Service.of(servicer.ConnectionsServicer(connections), servicer.CALLERS)
 
     def kinds(self, jobs: worker.JobsClient) -> list[worker.Kind[Any]]:
         """Return the kinds that the worker runs; their schedules are `kinds.SCHEDULES`."""

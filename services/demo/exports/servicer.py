@@ -8,12 +8,14 @@ from typing import Any
 
 from grpc import aio
 
-from repruv.demo.v1 import exports_service_pb2, exports_service_pb2_grpc
+from repruv.demo.v1 import exports_service_pb2 as pb
+from repruv.demo.v1 import exports_service_pb2_grpc
 from services.demo import access
 from services.demo.exports import convert, operations
 
-SERVICE = exports_service_pb2.DESCRIPTOR.services_by_name["ExportsService"].full_name
-CALLERS = dict.fromkeys(("StartExport", "GetExport", "DownloadExport"), frozenset({"gateway"}))
+_SERVICE = pb.DESCRIPTOR.services_by_name["ExportsService"]
+SERVICE = _SERVICE.full_name
+CALLERS = dict.fromkeys(_SERVICE.methods_by_name, frozenset({"gateway"}))
 """The services that may call each rpc."""
 
 Context = aio.ServicerContext[Any, Any]
@@ -25,23 +27,19 @@ class ExportsServicer(exports_service_pb2_grpc.ExportsServiceServicer):
     def __init__(self, exports: operations.Operations) -> None:
         self._exports = exports
 
-    async def StartExport(
-        self, request: exports_service_pb2.StartExportRequest, context: Context
-    ) -> exports_service_pb2.StartExportResponse:
+    async def StartExport(self, request: pb.StartExportRequest, context: Context) -> pb.StartExportResponse:
         accepted = await self._exports.start(access.viewer(), key=request.idempotency_key)
-        return exports_service_pb2.StartExportResponse(
+        return pb.StartExportResponse(
             export=convert.export_to_proto(accepted.export), job_id=str(accepted.job_id), replayed=accepted.is_replayed
         )
 
-    async def GetExport(
-        self, request: exports_service_pb2.GetExportRequest, context: Context
-    ) -> exports_service_pb2.GetExportResponse:
+    async def GetExport(self, request: pb.GetExportRequest, context: Context) -> pb.GetExportResponse:
         export = await self._exports.get(access.owner())
-        return exports_service_pb2.GetExportResponse(export=convert.export_to_proto(export))
+        return pb.GetExportResponse(export=convert.export_to_proto(export))
 
     async def DownloadExport(
-        self, request: exports_service_pb2.DownloadExportRequest, context: Context
-    ) -> AsyncGenerator[exports_service_pb2.DownloadExportResponse, None]:
+        self, request: pb.DownloadExportRequest, context: Context
+    ) -> AsyncGenerator[pb.DownloadExportResponse, None]:
         async with aclosing(self._exports.download(access.viewer())) as chunks:
             async for data in chunks:
-                yield exports_service_pb2.DownloadExportResponse(data=data)
+                yield pb.DownloadExportResponse(data=data)

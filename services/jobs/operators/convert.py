@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from chassis import protobuf
-from repruv.jobs.v1 import admin_service_pb2, kind_pb2
+from repruv.jobs.v1 import admin_service_pb2 as pb
+from repruv.jobs.v1 import kind_pb2
 from services.jobs.convert import job_to_proto
 from services.jobs.operators import kind_controls, overview
 
@@ -42,16 +43,14 @@ def kind_to_proto(row: Mapping[str, Any]) -> kind_pb2.Kind:
     )
 
 
-def stuck_to_proto(stuck: overview.StuckJob) -> admin_service_pb2.StuckJob:
+def stuck_to_proto(stuck: overview.StuckJob) -> pb.StuckJob:
     """Return a stuck job as proto."""
-    return admin_service_pb2.StuckJob(
-        job=job_to_proto(stuck.job), reason=stuck.reason, age=protobuf.to_duration(stuck.age)
-    )
+    return pb.StuckJob(job=job_to_proto(stuck.job), reason=stuck.reason, age=protobuf.to_duration(stuck.age))
 
 
-def worker_to_proto(worker: overview.Worker) -> admin_service_pb2.Worker:
+def worker_to_proto(worker: overview.Worker) -> pb.Worker:
     """Return a worker as proto."""
-    return admin_service_pb2.Worker(
+    return pb.Worker(
         worker=worker.worker,
         kinds=worker.kinds,
         seen_time=protobuf.to_timestamp(worker.seen_at),

@@ -7,27 +7,16 @@ from typing import Any
 from grpc import aio
 
 from chassis import errors, identity, ids, paging
-from repruv.jobs.v1 import admin_service_pb2, admin_service_pb2_grpc
+from repruv.jobs.v1 import admin_service_pb2 as pb
+from repruv.jobs.v1 import admin_service_pb2_grpc
 from services.jobs.convert import job_to_proto
 from services.jobs.operators import convert, kind_controls, overview
 from services.jobs.schedules import convert as schedule_convert
 from services.jobs.schedules import operations as schedule_operations
 
-SERVICE = admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name
-
-_OPERATORS = frozenset({"gateway", "jobs"})
-CALLERS = {
-    "ListKinds": _OPERATORS,
-    "SetKindLimits": _OPERATORS,
-    "PauseKind": _OPERATORS,
-    "ResumeKind": _OPERATORS,
-    "ListSchedules": _OPERATORS,
-    "PauseSchedule": _OPERATORS,
-    "ResumeSchedule": _OPERATORS,
-    "TriggerSchedule": _OPERATORS,
-    "ListStuckJobs": _OPERATORS,
-    "ListWorkers": _OPERATORS,
-}
+_SERVICE = pb.DESCRIPTOR.services_by_name["AdminService"]
+SERVICE = _SERVICE.full_name
+CALLERS = dict.fromkeys(_SERVICE.methods_by_name, frozenset({"gateway", "jobs"}))
 """Services allowed to call each rpc: the gateway on behalf of admins, and the admin command line, which signs as jobs."""
 
 Context = aio.ServicerContext[Any, Any]
@@ -46,78 +35,58 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         self._controls = controls
         self._schedules = schedules
 
-    async def ListKinds(
-        self, request: admin_service_pb2.ListKindsRequest, context: Context
-    ) -> admin_service_pb2.ListKindsResponse:
+    async def ListKinds(self, request: pb.ListKindsRequest, context: Context) -> pb.ListKindsResponse:
         _require_operator()
         kinds = await self._overview.list_kinds()
-        return admin_service_pb2.ListKindsResponse(kinds=map(convert.kind_to_proto, kinds))
+        return pb.ListKindsResponse(kinds=map(convert.kind_to_proto, kinds))
 
-    async def SetKindLimits(
-        self, request: admin_service_pb2.SetKindLimitsRequest, context: Context
-    ) -> admin_service_pb2.SetKindLimitsResponse:
+    async def SetKindLimits(self, request: pb.SetKindLimitsRequest, context: Context) -> pb.SetKindLimitsResponse:
         _require_operator()
         await self._controls.set_limits(convert.limits_from_proto(request.kind, request.limits))
         kind = await self._overview.get_kind(request.kind)
-        return admin_service_pb2.SetKindLimitsResponse(kind=convert.kind_to_proto(kind))
+        return pb.SetKindLimitsResponse(kind=convert.kind_to_proto(kind))
 
-    async def PauseKind(
-        self, request: admin_service_pb2.PauseKindRequest, context: Context
-    ) -> admin_service_pb2.PauseKindResponse:
+    async def PauseKind(self, request: pb.PauseKindRequest, context: Context) -> pb.PauseKindResponse:
         _require_operator()
         await self._controls.pause(request.kind)
         kind = await self._overview.get_kind(request.kind)
-        return admin_service_pb2.PauseKindResponse(kind=convert.kind_to_proto(kind))
+        return pb.PauseKindResponse(kind=convert.kind_to_proto(kind))
 
-    async def ResumeKind(
-        self, request: admin_service_pb2.ResumeKindRequest, context: Context
-    ) -> admin_service_pb2.ResumeKindResponse:
+    async def ResumeKind(self, request: pb.ResumeKindRequest, context: Context) -> pb.ResumeKindResponse:
         _require_operator()
         await self._controls.resume(request.kind)
         kind = await self._overview.get_kind(request.kind)
-        return admin_service_pb2.ResumeKindResponse(kind=convert.kind_to_proto(kind))
+        return pb.ResumeKindResponse(kind=convert.kind_to_proto(kind))
 
-    async def ListSchedules(
-        self, request: admin_service_pb2.ListSchedulesRequest, context: Context
-    ) -> admin_service_pb2.ListSchedulesResponse:
+    async def ListSchedules(self, request: pb.ListSchedulesRequest, context: Context) -> pb.ListSchedulesResponse:
         _require_operator()
         schedules = await self._schedules.list_all()
-        return admin_service_pb2.ListSchedulesResponse(schedules=map(schedule_convert.schedule_to_proto, schedules))
+        return pb.ListSchedulesResponse(schedules=map(schedule_convert.schedule_to_proto, schedules))
 
-    async def PauseSchedule(
-        self, request: admin_service_pb2.PauseScheduleRequest, context: Context
-    ) -> admin_service_pb2.PauseScheduleResponse:
+    async def PauseSchedule(self, request: pb.PauseScheduleRequest, context: Context) -> pb.PauseScheduleResponse:
         _require_operator()
         schedule = await self._schedules.pause(request.name)
-        return admin_service_pb2.PauseScheduleResponse(schedule=schedule_convert.schedule_to_proto(schedule))
+        return pb.PauseScheduleResponse(schedule=schedule_convert.schedule_to_proto(schedule))
 
-    async def ResumeSchedule(
-        self, request: admin_service_pb2.ResumeScheduleRequest, context: Context
-    ) -> admin_service_pb2.ResumeScheduleResponse:
+    async def ResumeSchedule(self, request: pb.ResumeScheduleRequest, context: Context) -> pb.ResumeScheduleResponse:
         _require_operator()
         schedule = await self._schedules.resume(request.name)
-        return admin_service_pb2.ResumeScheduleResponse(schedule=schedule_convert.schedule_to_proto(schedule))
+        return pb.ResumeScheduleResponse(schedule=schedule_convert.schedule_to_proto(schedule))
 
-    async def TriggerSchedule(
-        self, request: admin_service_pb2.TriggerScheduleRequest, context: Context
-    ) -> admin_service_pb2.TriggerScheduleResponse:
+    async def TriggerSchedule(self, request: pb.TriggerScheduleRequest, context: Context) -> pb.TriggerScheduleResponse:
         _require_operator()
         job = await self._schedules.trigger(request.name, ids.parse_uuid7(request.job_id, "job_id"))
-        return admin_service_pb2.TriggerScheduleResponse(job=job_to_proto(job))
+        return pb.TriggerScheduleResponse(job=job_to_proto(job))
 
-    async def ListStuckJobs(
-        self, request: admin_service_pb2.ListStuckJobsRequest, context: Context
-    ) -> admin_service_pb2.ListStuckJobsResponse:
+    async def ListStuckJobs(self, request: pb.ListStuckJobsRequest, context: Context) -> pb.ListStuckJobsResponse:
         _require_operator()
         stuck = await self._overview.list_stuck(limit=paging.size(request.page_size))
-        return admin_service_pb2.ListStuckJobsResponse(jobs=map(convert.stuck_to_proto, stuck))
+        return pb.ListStuckJobsResponse(jobs=map(convert.stuck_to_proto, stuck))
 
-    async def ListWorkers(
-        self, request: admin_service_pb2.ListWorkersRequest, context: Context
-    ) -> admin_service_pb2.ListWorkersResponse:
+    async def ListWorkers(self, request: pb.ListWorkersRequest, context: Context) -> pb.ListWorkersResponse:
         _require_operator()
         workers = await self._overview.list_workers()
-        return admin_service_pb2.ListWorkersResponse(workers=map(convert.worker_to_proto, workers))
+        return pb.ListWorkersResponse(workers=map(convert.worker_to_proto, workers))
 
 
 def _require_operator() -> None:

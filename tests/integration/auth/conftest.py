@@ -12,7 +12,6 @@ from datetime import timedelta
 from email import policy as email_policy
 from email.message import EmailMessage
 from email.parser import BytesParser
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -286,29 +285,9 @@ async def served(context: Context, verifier: identity.Verifier) -> AsyncIterator
     serving = server.serving(
         listen="127.0.0.1:0",
         services=[
-            server.Service(
-                name=servicer.SERVICE,
-                register=partial(
-                    auth_service_pb2_grpc.add_AuthServiceServicer_to_server, servicer.AuthServicer(context)
-                ),
-                callers=servicer.CALLERS,
-            ),
-            server.Service(
-                name=admin_servicer.SERVICE,
-                register=partial(
-                    admin_service_pb2_grpc.add_AuthAdminServiceServicer_to_server,
-                    admin_servicer.AuthAdminServicer(context, Effects({})),
-                ),
-                callers=admin_servicer.CALLERS,
-            ),
-            server.Service(
-                name=passkey_servicer.SERVICE,
-                register=partial(
-                    passkey_service_pb2_grpc.add_PasskeyServiceServicer_to_server,
-                    passkey_servicer.PasskeyServicer(context),
-                ),
-                callers=passkey_servicer.CALLERS,
-            ),
+            server.Service.of(servicer.AuthServicer(context), servicer.CALLERS),
+            server.Service.of(admin_servicer.AuthAdminServicer(context, Effects({})), admin_servicer.CALLERS),
+            server.Service.of(passkey_servicer.PasskeyServicer(context), passkey_servicer.CALLERS),
         ],
         verifier=verifier,
         translate=postgres.translate,
