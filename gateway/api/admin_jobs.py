@@ -12,16 +12,7 @@ from starlette.responses import Response
 from chassis import errors, ids
 from gateway import views
 from gateway.api import schemas, schemas_engine
-from gateway.api.dependencies import (
-    Gateway,
-    JobId,
-    PageSize,
-    PageToken,
-    SignedIn,
-    answer,
-    documented,
-    page_size,
-)
+from gateway.api.dependencies import Gateway, JobId, PageSize, PageToken, SignedIn, answer, route
 from gateway.identity import sessions
 from gateway.views import engine
 from repruv.auth.v1 import auth_pb2
@@ -42,14 +33,14 @@ async def admin(session: SignedIn) -> sessions.Session:
 Admin = Annotated[sessions.Session, Depends(admin)]
 
 
-@router.get("/jobs", summary="Jobs of all users", responses=documented(200, schemas_engine.OwnedJobs, "A page.", 403))
+@router.get("/jobs", **route("Jobs of all users", schemas_engine.OwnedJobs, "A page.", 403))
 async def list_jobs(
     session: Admin,
     gateway: Gateway,
     status: Annotated[list[views.JobStatus], Query(description="Only these; any unless given.")] = [],  # noqa: B006
     kind: Annotated[list[schemas.Text], Query(description="Only these; any unless given.")] = [],  # noqa: B006
     owner_id: Annotated[schemas.Text, Query(description="Only this owner's.")] = "",
-    page_size_: PageSize = 20,
+    page_size: PageSize = 20,
     page_token: PageToken = "",
 ) -> Response:
     """Return jobs across owners, newest first."""
@@ -57,7 +48,7 @@ async def list_jobs(
         owner_id=owner_id,
         states=[_STATES[name] for name in status],
         kinds=kind,
-        page_size=page_size(page_size_),
+        page_size=page_size,
         page_token=page_token,
     )
     page = await gateway.jobs.list_jobs(rpc_request, user=session.identity)
@@ -66,53 +57,40 @@ async def list_jobs(
 
 @router.post(
     "/jobs/{job_id}/cancel",
-    status_code=202,
-    summary="Cancel a job",
-    responses=documented(202, engine.OwnedJob, "Cancelled, or cancelling.", 403, 404, 409),
+    **route("Cancel a job", engine.OwnedJob, "Cancelled, or cancelling.", 403, 404, 409, status=202),
 )
 async def cancel_job(job_id: JobId, session: Admin, gateway: Gateway) -> Response:
-    """Stop a job of whomever."""
+    """Stop a job of any owner."""
     return answer(engine.owned_job(await gateway.jobs.cancel_job(job_id, user=session.identity)), 202)
 
 
 @router.post(
-    "/jobs/{job_id}/retry",
-    status_code=202,
-    summary="Retry a job",
-    responses=documented(202, engine.OwnedJob, "Pending again.", 403, 404, 409),
+    "/jobs/{job_id}/retry", **route("Retry a job", engine.OwnedJob, "Pending again.", 403, 404, 409, status=202)
 )
 async def retry_job(job_id: JobId, session: Admin, gateway: Gateway) -> Response:
-    """Reopen a job of whomever."""
+    """Reopen a job of any owner."""
     return answer(engine.owned_job(await gateway.jobs.retry_job(job_id, user=session.identity)), 202)
 
 
-@router.get("/kinds", summary="List kinds", responses=documented(200, schemas_engine.Kinds, "By name.", 403))
+@router.get("/kinds", **route("List kinds", schemas_engine.Kinds, "By name.", 403))
 async def list_kinds(session: Admin, gateway: Gateway) -> Response:
     """Return all kinds of jobs, with what waits and what bounds them."""
     return answer({"kinds": [engine.kind(kind) for kind in await gateway.engine.list_kinds(user=session.identity)]})
 
 
-@router.post(
-    "/kinds/{kind}/pause", summary="Pause a kind", responses=documented(200, engine.Kind, "It is paused.", 403)
-)
+@router.post("/kinds/{kind}/pause", **route("Pause a kind", engine.Kind, "It is paused.", 403))
 async def pause_kind(kind: schemas.Text, session: Admin, gateway: Gateway) -> Response:
     """Let nothing of a kind begin; what runs goes on. `*` is all kinds."""
     return answer(engine.kind(await gateway.engine.pause_kind(kind, user=session.identity)))
 
 
-@router.post(
-    "/kinds/{kind}/resume", summary="Resume a kind", responses=documented(200, engine.Kind, "It goes on.", 403)
-)
+@router.post("/kinds/{kind}/resume", **route("Resume a kind", engine.Kind, "It goes on.", 403))
 async def resume_kind(kind: schemas.Text, session: Admin, gateway: Gateway) -> Response:
     """Let a kind go on."""
     return answer(engine.kind(await gateway.engine.resume_kind(kind, user=session.identity)))
 
 
-@router.put(
-    "/kinds/{kind}/limits",
-    summary="Limit a kind",
-    responses=documented(200, engine.Kind, "It is so limited.", 400, 403),
-)
+@router.put("/kinds/{kind}/limits", **route("Limit a kind", engine.Kind, "The kind and its limits.", 400, 403))
 async def set_kind_limits(
     kind: schemas.Text, body: schemas_engine.Limits, session: Admin, gateway: Gateway
 ) -> Response:
@@ -127,30 +105,20 @@ async def set_kind_limits(
     return answer(engine.kind(await gateway.engine.set_kind_limits(kind, limits, user=session.identity)))
 
 
-@router.get(
-    "/schedules", summary="List schedules", responses=documented(200, schemas_engine.Schedules, "By name.", 403)
-)
+@router.get("/schedules", **route("List schedules", schemas_engine.Schedules, "By name.", 403))
 async def list_schedules(session: Admin, gateway: Gateway) -> Response:
     """Return all schedules."""
     schedules = await gateway.engine.list_schedules(user=session.identity)
     return answer({"schedules": [engine.schedule(schedule) for schedule in schedules]})
 
 
-@router.post(
-    "/schedules/{name}/pause",
-    summary="Pause a schedule",
-    responses=documented(200, engine.Schedule, "It is paused.", 403, 404),
-)
+@router.post("/schedules/{name}/pause", **route("Pause a schedule", engine.Schedule, "It is paused.", 403, 404))
 async def pause_schedule(name: schemas.Text, session: Admin, gateway: Gateway) -> Response:
     """Stop a schedule; the times that pass are not caught up."""
     return answer(engine.schedule(await gateway.engine.pause_schedule(name, user=session.identity)))
 
 
-@router.post(
-    "/schedules/{name}/resume",
-    summary="Resume a schedule",
-    responses=documented(200, engine.Schedule, "It goes on.", 403, 404),
-)
+@router.post("/schedules/{name}/resume", **route("Resume a schedule", engine.Schedule, "It goes on.", 403, 404))
 async def resume_schedule(name: schemas.Text, session: Admin, gateway: Gateway) -> Response:
     """Let a schedule go on with the next time that comes."""
     return answer(engine.schedule(await gateway.engine.resume_schedule(name, user=session.identity)))
@@ -158,9 +126,7 @@ async def resume_schedule(name: schemas.Text, session: Admin, gateway: Gateway) 
 
 @router.post(
     "/schedules/{name}/trigger",
-    status_code=202,
-    summary="Trigger a schedule",
-    responses=documented(202, engine.OwnedJob, "The job that was made.", 400, 403, 404, 409),
+    **route("Trigger a schedule", engine.OwnedJob, "The job that was made.", 400, 403, 404, 409, status=202),
 )
 async def trigger_schedule(
     name: schemas.Text, session: Admin, gateway: Gateway, body: schemas_engine.Trigger | None = None
@@ -171,14 +137,14 @@ async def trigger_schedule(
     return answer(engine.owned_job(job), 202)
 
 
-@router.get("/stuck", summary="Stuck jobs", responses=documented(200, schemas_engine.StuckJobs, "Longest first.", 403))
-async def list_stuck_jobs(session: Admin, gateway: Gateway, page_size_: PageSize = 20) -> Response:
+@router.get("/stuck", **route("Stuck jobs", schemas_engine.StuckJobs, "Longest first.", 403))
+async def list_stuck_jobs(session: Admin, gateway: Gateway, page_size: PageSize = 20) -> Response:
     """Return jobs that need attention."""
-    stuck_jobs = await gateway.engine.list_stuck_jobs(page_size(page_size_), user=session.identity)
+    stuck_jobs = await gateway.engine.list_stuck_jobs(page_size, user=session.identity)
     return answer({"jobs": [engine.stuck(stuck_job) for stuck_job in stuck_jobs]})
 
 
-@router.get("/workers", summary="List workers", responses=documented(200, schemas_engine.Workers, "By name.", 403))
+@router.get("/workers", **route("List workers", schemas_engine.Workers, "By name.", 403))
 async def list_workers(session: Admin, gateway: Gateway) -> Response:
     """Return the workers that were seen lately, or hold jobs."""
     return answer(

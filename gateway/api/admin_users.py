@@ -10,7 +10,7 @@ from starlette.responses import Response
 from chassis import errors, ids
 from gateway import views
 from gateway.api import schemas, schemas_admin
-from gateway.api.dependencies import Gateway, PageSize, PageToken, SignedIn, UserId, answer, documented, page_size
+from gateway.api.dependencies import Gateway, PageSize, PageToken, SignedIn, UserId, answer, route
 from repruv.auth.v1 import admin_service_pb2, auth_pb2
 
 router = APIRouter(prefix="/admin", tags=["admin"])
@@ -18,25 +18,24 @@ router = APIRouter(prefix="/admin", tags=["admin"])
 _ROLES = {"user": auth_pb2.USER_ROLE_USER, "admin": auth_pb2.USER_ROLE_ADMIN}
 
 
-@router.get("/users", summary="List accounts", responses=documented(200, schemas_admin.Users, "A page of them.", 403))
+@router.get("/users", **route("List accounts", schemas_admin.Users, "A page of them.", 403))
 async def list_users(
     session: SignedIn,
     gateway: Gateway,
     email: Annotated[schemas.Text, Query(description="Only addresses that begin with this.")] = "",
-    page_size_: PageSize = 50,
+    page_size: PageSize = 50,
     page_token: PageToken = "",
 ) -> Response:
     """Return accounts, newest first."""
     page = await gateway.admin.list_users(
-        email_prefix=email, page_size=page_size(page_size_), page_token=page_token, user=session.identity
+        email_prefix=email, page_size=page_size, page_token=page_token, user=session.identity
     )
     return answer({"users": [views.user(account) for account in page.users], "next_page_token": page.next_page_token})
 
 
 @router.get(
     "/users/{user_id}",
-    summary="An account",
-    responses=documented(200, schemas_admin.UserWithSessions, "The account and its active sessions.", 403, 404),
+    **route("An account", schemas_admin.UserWithSessions, "The account and its active sessions.", 403, 404),
 )
 async def get_user(user_id: UserId, session: SignedIn, gateway: Gateway) -> Response:
     """Return an account and its active sessions."""
@@ -47,8 +46,7 @@ async def get_user(user_id: UserId, session: SignedIn, gateway: Gateway) -> Resp
 
 @router.post(
     "/users/{user_id}/role",
-    summary="Change a role",
-    responses=documented(200, schemas_admin.OneUser, "Changed; all their sessions ended.", 400, 403, 404, 409),
+    **route("Change a role", schemas_admin.OneUser, "Changed; all their sessions ended.", 400, 403, 404, 409),
 )
 async def set_user_role(user_id: UserId, body: schemas_admin.NewRole, session: SignedIn, gateway: Gateway) -> Response:
     """Change a role, not one's own. 403 `reauthentication_required`."""
@@ -58,19 +56,14 @@ async def set_user_role(user_id: UserId, body: schemas_admin.NewRole, session: S
 
 @router.post(
     "/users/{user_id}/disable",
-    summary="Close an account",
-    responses=documented(200, schemas_admin.OneUser, "Closed; all their sessions ended.", 403, 404, 409),
+    **route("Close an account", schemas_admin.OneUser, "Closed; all their sessions ended.", 403, 404, 409),
 )
 async def disable_user(user_id: UserId, session: SignedIn, gateway: Gateway) -> Response:
     """Close an account, not one's own. 403 `reauthentication_required`."""
     return _ended(gateway, await gateway.admin.disable_user(user_id, user=session.identity))
 
 
-@router.post(
-    "/users/{user_id}/enable",
-    summary="Open an account again",
-    responses=documented(200, schemas_admin.OneUser, "Open.", 403, 404),
-)
+@router.post("/users/{user_id}/enable", **route("Open an account again", schemas_admin.OneUser, "Open.", 403, 404))
 async def enable_user(user_id: UserId, session: SignedIn, gateway: Gateway) -> Response:
     """Open a disabled account again. 403 `reauthentication_required`."""
     return answer({"user": views.user(await gateway.admin.enable_user(user_id, user=session.identity))})
@@ -78,8 +71,7 @@ async def enable_user(user_id: UserId, session: SignedIn, gateway: Gateway) -> R
 
 @router.post(
     "/users/{user_id}/sessions/revoke",
-    summary="End sessions of an account",
-    responses=documented(200, schemas_admin.Revoked, "They have ended.", 400, 403, 404),
+    **route("End sessions of an account", schemas_admin.Revoked, "They have ended.", 400, 403, 404),
 )
 async def revoke_user_sessions(
     user_id: UserId, session: SignedIn, gateway: Gateway, body: schemas_admin.WhichSession | None = None
@@ -93,8 +85,12 @@ async def revoke_user_sessions(
 
 @router.post(
     "/sessions/revoke",
-    summary="End the sessions of all users",
-    responses=documented(200, schemas_admin.AllUsersRevoked, "They have ended, or those that there was time for.", 403),
+    **route(
+        "End the sessions of all users",
+        schemas_admin.AllUsersRevoked,
+        "They have ended, or those that there was time for.",
+        403,
+    ),
 )
 async def revoke_all_users_sessions(session: SignedIn, gateway: Gateway) -> Response:
     """End the sessions of all users except this one, as after a break-in. 403 `reauthentication_required`."""
@@ -105,10 +101,8 @@ async def revoke_all_users_sessions(session: SignedIn, gateway: Gateway) -> Resp
 
 @router.post(
     "/users/{user_id}/password-reset",
-    status_code=202,
     response_class=Response,
-    summary="Send a password reset",
-    responses=documented(202, None, "The email is sent.", 403, 404),
+    **route("Send a password reset", None, "The email is sent.", 403, 404, status=202),
 )
 async def send_password_reset(user_id: UserId, session: SignedIn, gateway: Gateway) -> Response:
     """Have the mail sent by which the user sets a new password; admins never choose one. 403 `reauthentication_required`."""
@@ -118,20 +112,19 @@ async def send_password_reset(user_id: UserId, session: SignedIn, gateway: Gatew
 
 @router.get(
     "/security-events",
-    summary="List security events",
-    responses=documented(200, schemas_admin.SecurityEvents, "A page of them, newest first.", 403),
+    **route("List security events", schemas_admin.SecurityEvents, "A page of them, newest first.", 403),
 )
 async def list_security_events(
     session: SignedIn,
     gateway: Gateway,
     user_id: Annotated[schemas.Text, Query(description="Only of this account.")] = "",
     kind: Annotated[list[schemas.Text], Query(description="Only these; any unless given.")] = [],  # noqa: B006
-    page_size_: PageSize = 50,
+    page_size: PageSize = 50,
     page_token: PageToken = "",
 ) -> Response:
     """Return security events, newest first."""
     rpc_request = admin_service_pb2.ListSecurityEventsRequest(
-        user_id=user_id, kinds=kind, page_size=page_size(page_size_), page_token=page_token
+        user_id=user_id, kinds=kind, page_size=page_size, page_token=page_token
     )
     page = await gateway.admin.list_security_events(rpc_request, user=session.identity)
     events = [views.security_event(event) for event in page.events]

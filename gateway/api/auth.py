@@ -8,7 +8,7 @@ from starlette.responses import Response
 from chassis import errors
 from gateway import clients, views
 from gateway.api import dependencies, schemas_auth
-from gateway.api.dependencies import MAYBE, PUBLIC, Gateway, SignedIn, answer, documented
+from gateway.api.dependencies import MAYBE, PUBLIC, Gateway, SignedIn, answer, documented, route
 from gateway.identity.client_info import client_info
 from gateway.middleware import headers
 from repruv.auth.v1 import auth_service_pb2
@@ -76,10 +76,7 @@ async def login(body: schemas_auth.Login, request: Request, gateway: Gateway) ->
 
 
 @router.post(
-    "/login/code",
-    summary="Sign in: the second step",
-    openapi_extra=PUBLIC,
-    responses=documented(200, schemas_auth.SignedIn, SIGNED_IN, 400, 403, 429),
+    "/login/code", **route("Sign in: the second step", schemas_auth.SignedIn, SIGNED_IN, 400, 403, 429, extra=PUBLIC)
 )
 async def login_code(body: schemas_auth.ChallengeAnswer, request: Request, gateway: Gateway) -> Response:
     """Answer the challenge with a code: the cookie is set. 401 `invalid_code`, or `challenge_invalid`: sign in again."""
@@ -89,9 +86,7 @@ async def login_code(body: schemas_auth.ChallengeAnswer, request: Request, gatew
 
 @router.post(
     "/token",
-    summary="Get a bearer token",
-    openapi_extra=PUBLIC,
-    responses=documented(200, schemas_auth.Token, "The token; no cookie is set.", 400, 403, 429),
+    **route("Get a bearer token", schemas_auth.Token, "The token; no cookie is set.", 400, 403, 429, extra=PUBLIC),
 )
 async def token(body: schemas_auth.TokenLogin, request: Request, gateway: Gateway) -> Response:
     """Begin a session for a client that sends `Authorization: Bearer`. 401 `second_factor_required` asks for the code."""
@@ -106,13 +101,7 @@ async def token(body: schemas_auth.TokenLogin, request: Request, gateway: Gatewa
     return answer({"token": signed_in.token, "expires_at": views.time(signed_in.session.absolute_expire_time)})
 
 
-@router.post(
-    "/logout",
-    status_code=204,
-    summary="Sign out",
-    openapi_extra=MAYBE,
-    responses=documented(204, None, "Signed out.", 403),
-)
+@router.post("/logout", **route("Sign out", None, "Signed out.", 403, status=204, extra=MAYBE))
 async def logout(request: Request, gateway: Gateway) -> Response:
     """End the session and delete the cookie. Without a living session there is nothing to do, which is no error."""
     response = Response(status_code=204, headers=headers.SIGNED_OUT)
@@ -126,7 +115,7 @@ async def logout(request: Request, gateway: Gateway) -> Response:
     return response
 
 
-@router.get("/me", summary="Who is signed in", responses=documented(200, views.Me, "The signed-in user."))
+@router.get("/me", **route("Who is signed in", views.Me, "The signed-in user."))
 async def me(session: SignedIn, gateway: Gateway) -> Response:
     """Answer who is signed in, and where to go first: to demo mode as long as there is nothing to see elsewhere."""
     return answer(views.me(session.user, await gateway.demo.find_demo(user=session.identity)))

@@ -8,7 +8,7 @@ from starlette.responses import RedirectResponse, Response
 from chassis import errors
 from gateway import redirects, views
 from gateway.api import dependencies, schemas_connections
-from gateway.api.dependencies import Gateway, SignedIn, answer, documented
+from gateway.api.dependencies import Gateway, SignedIn, answer, route
 from gateway.middleware import headers
 from repruv.auth.v1 import connections_service_pb2
 
@@ -18,22 +18,14 @@ MAX_PARAMETER = 4_096
 _PARAMETERS = {"state": "state", "code": "code", "error": "error", "iss": "issuer"}
 
 
-@router.get(
-    "",
-    summary="List connections",
-    responses=documented(200, schemas_connections.Connections, "One for each platform."),
-)
+@router.get("", **route("List connections", schemas_connections.Connections, "One for each platform."))
 async def list_connections(session: SignedIn, gateway: Gateway) -> Response:
     """Return one connection for each platform, disconnected ones included."""
     connections = await gateway.connections.list_connections(user=session.identity)
     return answer({"connections": [views.connection(item) for item in connections]})
 
 
-@router.get(
-    "/{platform}",
-    summary="Get a connection",
-    responses=documented(200, views.Connection, "The connection.", 404),
-)
+@router.get("/{platform}", **route("Get a connection", views.Connection, "The connection.", 404))
 async def get_connection(platform: str, session: SignedIn, gateway: Gateway) -> Response:
     """Return a connection."""
     return answer(views.connection(await gateway.connections.get_connection(platform, user=session.identity)))
@@ -41,9 +33,9 @@ async def get_connection(platform: str, session: SignedIn, gateway: Gateway) -> 
 
 @router.post(
     "/{platform}/connect",
-    status_code=202,
-    summary="Connect",
-    responses=documented(202, schemas_connections.Connecting, "Send the browser to the URL.", 400, 403, 404, 409, 429),
+    **route(
+        "Connect", schemas_connections.Connecting, "Send the browser to the URL.", 400, 403, 404, 409, 429, status=202
+    ),
 )
 async def connect(
     platform: str, session: SignedIn, gateway: Gateway, body: schemas_connections.Connect | None = None
@@ -66,10 +58,10 @@ async def connect(
 
 @router.get(
     "/{platform}/callback",
-    status_code=303,
     response_class=RedirectResponse,
-    summary="Back from the platform",
-    responses=documented(303, None, "Where the user came from; the connection says how it went.", 404),
+    **route(
+        "Back from the platform", None, "Where the user came from; the connection says how it went.", 404, status=303
+    ),
 )
 async def callback(platform: str, request: Request, gateway: Gateway) -> Response:
     """Take what the platform sent the browser back with. It counts once, in the session that began."""
@@ -94,9 +86,9 @@ async def callback(platform: str, request: Request, gateway: Gateway) -> Respons
 
 @router.post(
     "/{platform}/disconnect",
-    status_code=202,
-    summary="Disconnect",
-    responses=documented(202, schemas_connections.Disconnecting, "The access is being taken back.", 403, 404, 409),
+    **route(
+        "Disconnect", schemas_connections.Disconnecting, "The access is being taken back.", 403, 404, 409, status=202
+    ),
 )
 async def disconnect(platform: str, session: SignedIn, gateway: Gateway) -> Response:
     """Take the access back at the platform and delete what was kept; also dismisses a failure."""

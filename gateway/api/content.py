@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from gateway import views
 from gateway.api import schemas
-from gateway.api.dependencies import Gateway, PageSize, PageToken, SignedIn, answer, documented, page_size
+from gateway.api.dependencies import Gateway, PageSize, PageToken, SignedIn, answer, route
 from repruv.demo.v1 import demo_service_pb2
 
 Order = Literal["newest", "most_viewed"]
@@ -18,39 +18,31 @@ router = APIRouter(tags=["content"])
 
 
 @router.get(
-    "/metrics/dashboard",
-    summary="The dashboard's numbers",
-    responses=documented(200, views.Dashboard, "The numbers, at most a minute old."),
+    "/metrics/dashboard", **route("The dashboard's numbers", views.Dashboard, "The numbers, at most a minute old.")
 )
 async def dashboard(session: SignedIn, gateway: Gateway) -> Response:
     """Answer the numbers of the visible data."""
     return answer(views.dashboard(await gateway.demo.get_dashboard(user=session.identity)))
 
 
-@router.get("/content", summary="List content items", responses=documented(200, views.Content, "A page of them."))
+@router.get("/content", **route("List content items", views.Content, "A page of them."))
 async def list_content(
     session: SignedIn,
     gateway: Gateway,
-    page_size_: PageSize = 20,
+    page_size: PageSize = 20,
     page_token: PageToken = "",
     order_by: Order = "newest",
 ) -> Response:
     """Return visible content items."""
-    rpc_request = demo_service_pb2.ListContentRequest(
-        page_size=page_size(page_size_), page_token=page_token, order_by=order_by
-    )
+    rpc_request = demo_service_pb2.ListContentRequest(page_size=page_size, page_token=page_token, order_by=order_by)
     return answer(views.content(await gateway.demo.list_content(rpc_request, user=session.identity)))
 
 
-@router.get(
-    "/interactions",
-    summary="List interactions",
-    responses=documented(200, views.Interactions, "A page of them, newest first."),
-)
+@router.get("/interactions", **route("List interactions", views.Interactions, "A page of them, newest first."))
 async def list_interactions(
     session: SignedIn,
     gateway: Gateway,
-    page_size_: PageSize = 20,
+    page_size: PageSize = 20,
     page_token: PageToken = "",
     kind: views.InteractionKind | None = None,
     sentiment: views.Sentiment | None = None,
@@ -59,7 +51,7 @@ async def list_interactions(
 ) -> Response:
     """Return visible interactions, newest first."""
     rpc_request = demo_service_pb2.ListInteractionsRequest(
-        page_size=page_size(page_size_),
+        page_size=page_size,
         page_token=page_token,
         kind=kind or "",
         sentiment=sentiment or "",

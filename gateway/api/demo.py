@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from gateway import idempotency, views
 from gateway.api import dependencies, schemas
-from gateway.api.dependencies import Gateway, SignedIn, accepted, answer, documented
+from gateway.api.dependencies import Gateway, SignedIn, accepted, answer, route
 from repruv.demo.v1 import demo_service_pb2
 
 router = APIRouter(prefix="/demo", tags=["demo"])
@@ -16,10 +16,16 @@ router = APIRouter(prefix="/demo", tags=["demo"])
 
 @router.post(
     "/enable",
-    status_code=202,
-    summary="Enable demo mode",
-    openapi_extra=dependencies.IDEMPOTENCY,
-    responses=documented(202, views.DemoAccepted, "Accepted; `Location` is the job.", 400, 403, 409),
+    **route(
+        "Enable demo mode",
+        views.DemoAccepted,
+        "Accepted; `Location` is the job.",
+        400,
+        403,
+        409,
+        status=202,
+        extra=dependencies.IDEMPOTENCY,
+    ),
 )
 async def enable(
     request: Request, session: SignedIn, gateway: Gateway, body: schemas.EnableDemo | None = None
@@ -41,10 +47,16 @@ async def enable(
 
 @router.post(
     "/disable",
-    status_code=202,
-    summary="Disable demo mode",
-    openapi_extra=dependencies.IDEMPOTENCY,
-    responses=documented(202, views.DemoAccepted, "Accepted; `Location` is the job.", 400, 403, 409),
+    **route(
+        "Disable demo mode",
+        views.DemoAccepted,
+        "Accepted; `Location` is the job.",
+        400,
+        403,
+        409,
+        status=202,
+        extra=dependencies.IDEMPOTENCY,
+    ),
 )
 async def disable(request: Request, session: SignedIn, gateway: Gateway) -> Response:
     """Disable demo mode. The data is hidden at once; a job deletes it."""
@@ -53,18 +65,14 @@ async def disable(request: Request, session: SignedIn, gateway: Gateway) -> Resp
     return accepted(views.demo_accepted(response.demo, response.job_id), response.job_id, replayed=response.replayed)
 
 
-@router.get("/status", summary="Get demo mode", responses=documented(200, views.DemoStatus, "The current state."))
+@router.get("/status", **route("Get demo mode", views.DemoStatus, "The current state."))
 async def status(session: SignedIn, gateway: Gateway) -> Response:
     """Return the state of demo mode, with the progress of its job."""
     response = await gateway.demo.get_demo(user=session.identity)
     return answer(views.demo_status(response.demo, response.job if response.HasField("job") else None))
 
 
-@router.post(
-    "/dismiss",
-    summary="Dismiss a failure",
-    responses=documented(200, views.DemoStatus, "Disabled.", 403, 409),
-)
+@router.post("/dismiss", **route("Dismiss a failure", views.DemoStatus, "Disabled.", 403, 409))
 async def dismiss(session: SignedIn, gateway: Gateway) -> Response:
     """Move a failed demo mode to disabled."""
     dismissed = await gateway.demo.dismiss_demo(user=session.identity)

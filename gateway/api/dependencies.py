@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
+from pydantic import AfterValidator
 from starlette.responses import JSONResponse, Response
 
 from chassis import errors, ids
@@ -56,13 +57,10 @@ async def signed_in(request: Request, gateway: Gateway) -> sessions.Session:
 
 SignedIn = Annotated[sessions.Session, Depends(signed_in)]
 
-PageSize = Annotated[int, Query(alias="page_size", ge=1, description="More than 100 counts as 100.")]
+PageSize = Annotated[
+    int, Query(ge=1, description="More than 100 counts as 100."), AfterValidator(lambda requested: min(requested, 100))
+]
 PageToken = Annotated[schemas.Text, Query(description="`next_page_token` of the previous page.")]
-
-
-def page_size(requested: int) -> int:
-    """Bound a page size."""
-    return min(requested, 100)
 
 
 async def job_id(job_id: str) -> str:
@@ -112,6 +110,19 @@ def accepted(body: Mapping[str, object], job_id: str, *, replayed: bool) -> Resp
     if replayed:
         headers["Idempotency-Replayed"] = "true"
     return answer(body, 202, headers)
+
+
+def route(
+    summary: str,
+    model: type | None,
+    description: str,
+    *problem_statuses: int,
+    status: int = 200,
+    extra: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the arguments of a route: its summary, its success and its problems. `extra` goes into OpenAPI."""
+    responses = documented(status, model, description, *problem_statuses)
+    return {"summary": summary, "status_code": status, "responses": responses, "openapi_extra": extra}
 
 
 def documented(status: int, model: type | None, description: str, *problem_statuses: int) -> Documented:

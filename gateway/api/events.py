@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from chassis import errors
 from gateway.api import schemas_events
-from gateway.api.dependencies import Documented, Gateway, JobId, SignedIn, answer, documented
+from gateway.api.dependencies import Documented, Gateway, JobId, SignedIn, answer, documented, route
 from gateway.stream import poll, response
 
 router = APIRouter(tags=["events"])
@@ -58,8 +58,11 @@ async def user_events(
 
 @router.get(
     "/events/poll",
-    summary="Everything that happens, in pieces",
-    responses=documented(200, schemas_events.PollResult, "What is new; nothing, when `wait` has passed without."),
+    **route(
+        "Everything that happens, in pieces",
+        schemas_events.PollResult,
+        "What is new; nothing, when `wait` has passed without.",
+    ),
 )
 async def poll_events(session: SignedIn, gateway: Gateway, after: After = None, wait: Wait = 20.0) -> Response:
     """Return the events of the stream to clients that cannot hold one open. Poll again with `next`.

@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from chassis import errors
 from gateway import idempotency
 from gateway.api import dependencies
-from gateway.api.dependencies import Gateway, SignedIn, accepted, answer, documented
+from gateway.api.dependencies import Gateway, SignedIn, accepted, answer, documented, route
 from gateway.views import exports as views
 
 router = APIRouter(prefix="/exports", tags=["exports"])
@@ -21,10 +21,16 @@ _FILE[200]["content"] = {"text/csv": {"schema": {"type": "string"}}}
 
 @router.post(
     "",
-    status_code=202,
-    summary="Export my reviews",
-    openapi_extra=dependencies.IDEMPOTENCY,
-    responses=documented(202, views.ExportAccepted, "Accepted; `Location` is the job.", 400, 403, 409),
+    **route(
+        "Export my reviews",
+        views.ExportAccepted,
+        "Accepted; `Location` is the job.",
+        400,
+        403,
+        409,
+        status=202,
+        extra=dependencies.IDEMPOTENCY,
+    ),
 )
 async def start(request: Request, session: SignedIn, gateway: Gateway) -> Response:
     """Start a job that writes the visible reviews to a file, which replaces an earlier one. Cancel and retry the job."""
@@ -34,7 +40,7 @@ async def start(request: Request, session: SignedIn, gateway: Gateway) -> Respon
     return accepted(body, response.job_id, replayed=response.replayed)
 
 
-@router.get("", summary="Status of the export", responses=documented(200, views.ExportStatus, "The export."))
+@router.get("", **route("Status of the export", views.ExportStatus, "The export."))
 async def status(session: SignedIn, gateway: Gateway) -> Response:
     """Return the user's export; its job has the progress."""
     return answer(views.export_status(await gateway.exports.get_export(user=session.identity)))

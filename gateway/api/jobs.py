@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from gateway import views
 from gateway.api import schemas
-from gateway.api.dependencies import Gateway, JobId, PageSize, PageToken, SignedIn, answer, documented, page_size
+from gateway.api.dependencies import Gateway, JobId, PageSize, PageToken, SignedIn, answer, route
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -19,14 +19,14 @@ POLL_SECONDS = "2"
 _STATES = {name: value for value, name in views.JOB_STATES.items()}
 
 
-@router.get("", summary="List jobs", responses=documented(200, views.Jobs, "A page of them, newest first."))
+@router.get("", **route("List jobs", views.Jobs, "A page of them, newest first."))
 async def list_jobs(
     session: SignedIn,
     gateway: Gateway,
     status: Annotated[list[views.JobStatus], Query(description="Only these; any unless given.")] = [],  # noqa: B006
     kind: Annotated[list[schemas.Text], Query(description="Only these; any unless given.")] = [],  # noqa: B006
     parent_id: Annotated[schemas.Text, Query(description="Only children of this job.")] = "",
-    page_size_: PageSize = 20,
+    page_size: PageSize = 20,
     page_token: PageToken = "",
 ) -> Response:
     """Return the user's jobs, newest first."""
@@ -35,14 +35,14 @@ async def list_jobs(
         states=[_STATES[name] for name in status],
         kinds=kind,
         parent_id=parent_id,
-        page_size=page_size(page_size_),
+        page_size=page_size,
         page_token=page_token,
     )
     return answer(views.jobs(await gateway.jobs.list_jobs(rpc_request, user=session.identity)))
 
 
-@router.get("/{job_id}", summary="Get a job", responses=documented(200, views.Job, "The job.", 404))
-@router.get("/{job_id}/status", summary="Get a job (same)", responses=documented(200, views.Job, "The job.", 404))
+@router.get("/{job_id}", **route("Get a job", views.Job, "The job.", 404))
+@router.get("/{job_id}/status", **route("Get a job (same)", views.Job, "The job.", 404))
 async def get_job(job_id: JobId, request: Request, session: SignedIn, gateway: Gateway) -> Response:
     """Return a job. With `If-None-Match` the response for an unchanged job is an empty 304."""
     job = await gateway.pending_jobs.get_job(job_id, user=session.identity)
@@ -54,8 +54,7 @@ async def get_job(job_id: JobId, request: Request, session: SignedIn, gateway: G
 
 @router.get(
     "/{job_id}/history",
-    summary="Get the history of a job",
-    responses=documented(200, views.JobHistory, "Its attempts and transitions, oldest first.", 404),
+    **route("Get the history of a job", views.JobHistory, "Its attempts and transitions, oldest first.", 404),
 )
 async def get_job_history(job_id: JobId, session: SignedIn, gateway: Gateway) -> Response:
     """Return a job's attempts and transitions."""
@@ -66,9 +65,9 @@ async def get_job_history(job_id: JobId, session: SignedIn, gateway: Gateway) ->
 
 @router.post(
     "/{job_id}/cancel",
-    status_code=202,
-    summary="Cancel a job",
-    responses=documented(202, views.Job, "Cancelled, or cancelling until its worker has answered.", 403, 404, 409),
+    **route(
+        "Cancel a job", views.Job, "Cancelled, or cancelling until its worker has answered.", 403, 404, 409, status=202
+    ),
 )
 async def cancel_job(job_id: JobId, session: SignedIn, gateway: Gateway) -> Response:
     """Stop a job: at once if no worker holds it, else by asking the worker."""
@@ -78,10 +77,7 @@ async def cancel_job(job_id: JobId, session: SignedIn, gateway: Gateway) -> Resp
 
 
 @router.post(
-    "/{job_id}/retry",
-    status_code=202,
-    summary="Retry a job",
-    responses=documented(202, views.Job, "The same job, pending again.", 403, 404, 409),
+    "/{job_id}/retry", **route("Retry a job", views.Job, "The same job, pending again.", 403, 404, 409, status=202)
 )
 async def retry_job(job_id: JobId, session: SignedIn, gateway: Gateway) -> Response:
     """Reopen a failed or cancelled job with a fresh budget of attempts."""

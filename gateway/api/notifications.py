@@ -6,29 +6,26 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from gateway import views
-from gateway.api.dependencies import Gateway, JobId, PageSize, PageToken, SignedIn, answer, documented, page_size
+from gateway.api.dependencies import Gateway, JobId, PageSize, PageToken, SignedIn, answer, route
 
 router = APIRouter(prefix="/notifications", tags=["notifications"])
 
 
 @router.get(
     "",
-    summary="What ended while you were away",
-    responses=documented(200, views.Notifications, "A page of what was not read yet, the latest first."),
+    **route(
+        "What ended while you were away", views.Notifications, "A page of what was not read yet, the latest first."
+    ),
 )
 async def list_notifications(
-    session: SignedIn, gateway: Gateway, page_size_: PageSize = 20, page_token: PageToken = ""
+    session: SignedIn, gateway: Gateway, page_size: PageSize = 20, page_token: PageToken = ""
 ) -> Response:
     """Return the jobs that ended and that the user has not read of yet."""
-    page = await gateway.jobs.list_notifications(
-        page_size=page_size(page_size_), page_token=page_token, user=session.identity
-    )
+    page = await gateway.jobs.list_notifications(page_size=page_size, page_token=page_token, user=session.identity)
     return answer(views.notifications(page))
 
 
-@router.post(
-    "/read-all", status_code=204, summary="All were read", responses=documented(204, None, "None is unread.", 403)
-)
+@router.post("/read-all", **route("All were read", None, "None is unread.", 403, status=204))
 async def read_all(session: SignedIn, gateway: Gateway) -> Response:
     """Note that the user has read of everything that ended until now."""
     await gateway.jobs.mark_notifications_read([], user=session.identity)
@@ -36,10 +33,7 @@ async def read_all(session: SignedIn, gateway: Gateway) -> Response:
 
 
 @router.post(
-    "/{job_id}/read",
-    status_code=204,
-    summary="One was read",
-    responses=documented(204, None, "It is not unread; also when it never was.", 403, 404),
+    "/{job_id}/read", **route("One was read", None, "It is not unread; also when it never was.", 403, 404, status=204)
 )
 async def read(job_id: JobId, session: SignedIn, gateway: Gateway) -> Response:
     """Note that the user has read of one job that ended."""

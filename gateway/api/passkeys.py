@@ -8,7 +8,7 @@ from starlette.responses import Response
 from gateway import views
 from gateway.api import schemas_auth, schemas_passkeys
 from gateway.api.auth import SIGNED_IN, signed_in_by
-from gateway.api.dependencies import PUBLIC, Gateway, PasskeyId, SignedIn, answer, documented
+from gateway.api.dependencies import PUBLIC, Gateway, PasskeyId, SignedIn, answer, route
 from gateway.api.security import FRESH, refreshed
 from gateway.identity.client_info import client_info
 
@@ -18,17 +18,13 @@ _BEGUN = "For `PublicKeyCredential.parse…OptionsFromJSON`; the answer is due i
 _NOT_HERE = "409 `passkeys_unavailable` where the address can have none."
 
 
-@router.get("/passkeys", summary="List passkeys", responses=documented(200, views.Passkeys, "Oldest first."))
+@router.get("/passkeys", **route("List passkeys", views.Passkeys, "Oldest first."))
 async def list_passkeys(session: SignedIn, gateway: Gateway) -> Response:
     """Return the user's passkeys, and whether passkeys are available."""
     return answer(views.passkeys(await gateway.passkeys.list_passkeys(user=session.identity)))
 
 
-@router.post(
-    "/passkeys/options",
-    summary="Begin to add a passkey",
-    responses=documented(200, views.Ceremony, f"{_BEGUN} {_NOT_HERE}", 403, 409),
-)
+@router.post("/passkeys/options", **route("Begin to add a passkey", views.Ceremony, f"{_BEGUN} {_NOT_HERE}", 403, 409))
 async def begin_adding(session: SignedIn, gateway: Gateway) -> Response:
     """Return the options for a new passkey. 403 `reauthentication_required`."""
     return answer(views.ceremony(await gateway.passkeys.begin_adding(user=session.identity)))
@@ -36,9 +32,7 @@ async def begin_adding(session: SignedIn, gateway: Gateway) -> Response:
 
 @router.post(
     "/passkeys",
-    status_code=201,
-    summary="Add a passkey",
-    responses=documented(201, schemas_passkeys.AddedPasskey, "It can be used to sign in.", 400, 403, 409),
+    **route("Add a passkey", schemas_passkeys.AddedPasskey, "It can be used to sign in.", 400, 403, 409, status=201),
 )
 async def finish_adding(body: schemas_passkeys.NewPasskey, session: SignedIn, gateway: Gateway) -> Response:
     """Add what the authenticator made. 401 `challenge_invalid`: begin again. 403 `reauthentication_required`."""
@@ -50,8 +44,7 @@ async def finish_adding(body: schemas_passkeys.NewPasskey, session: SignedIn, ga
 
 @router.patch(
     "/passkeys/{passkey_id}",
-    summary="Rename a passkey",
-    responses=documented(200, schemas_passkeys.AddedPasskey, "With its new name.", 400, 403, 404),
+    **route("Rename a passkey", schemas_passkeys.AddedPasskey, "With its new name.", 400, 403, 404),
 )
 async def rename(
     passkey_id: PasskeyId, body: schemas_passkeys.PasskeyName, session: SignedIn, gateway: Gateway
@@ -63,9 +56,7 @@ async def rename(
 
 @router.delete(
     "/passkeys/{passkey_id}",
-    status_code=204,
-    summary="Remove a passkey",
-    responses=documented(204, None, "It opens nothing any more; sessions that it began go on.", 403, 404),
+    **route("Remove a passkey", None, "It opens nothing any more; sessions that it began go on.", 403, 404, status=204),
 )
 async def remove(passkey_id: PasskeyId, session: SignedIn, gateway: Gateway) -> Response:
     """Remove a passkey of the user. 403 `reauthentication_required`."""
@@ -75,9 +66,7 @@ async def remove(passkey_id: PasskeyId, session: SignedIn, gateway: Gateway) -> 
 
 @router.post(
     "/login/passkey/options",
-    summary="Begin to sign in with a passkey",
-    openapi_extra=PUBLIC,
-    responses=documented(200, views.Ceremony, f"{_BEGUN} {_NOT_HERE}", 403, 409),
+    **route("Begin to sign in with a passkey", views.Ceremony, f"{_BEGUN} {_NOT_HERE}", 403, 409, extra=PUBLIC),
 )
 async def begin_login(request: Request, gateway: Gateway) -> Response:
     """Return the options for a sign-in. They are the same for all users: none is identified yet."""
@@ -85,10 +74,7 @@ async def begin_login(request: Request, gateway: Gateway) -> Response:
 
 
 @router.post(
-    "/login/passkey",
-    summary="Sign in with a passkey",
-    openapi_extra=PUBLIC,
-    responses=documented(200, schemas_auth.SignedIn, SIGNED_IN, 400, 403, 409),
+    "/login/passkey", **route("Sign in with a passkey", schemas_auth.SignedIn, SIGNED_IN, 400, 403, 409, extra=PUBLIC)
 )
 async def finish_login(body: schemas_passkeys.PasskeyLogin, request: Request, gateway: Gateway) -> Response:
     """Begin a session: the cookie is set. No code is asked for. 401 `passkey_invalid`, or `challenge_invalid`: begin again."""
@@ -103,8 +89,7 @@ async def finish_login(body: schemas_passkeys.PasskeyLogin, request: Request, ga
 
 @router.post(
     "/reauthenticate/passkey/options",
-    summary="Begin to prove who you are with a passkey",
-    responses=documented(200, views.Ceremony, f"{_BEGUN} {_NOT_HERE}", 403, 404, 409),
+    **route("Begin to prove who you are with a passkey", views.Ceremony, f"{_BEGUN} {_NOT_HERE}", 403, 404, 409),
 )
 async def begin_reauthentication(session: SignedIn, gateway: Gateway) -> Response:
     """Return the options for a proof with a passkey of the user. 404 `passkey_not_found`: there is none."""
@@ -112,9 +97,7 @@ async def begin_reauthentication(session: SignedIn, gateway: Gateway) -> Respons
 
 
 @router.post(
-    "/reauthenticate/passkey",
-    summary="Prove who you are with a passkey",
-    responses=documented(200, schemas_auth.Refreshed, FRESH, 400, 403, 409),
+    "/reauthenticate/passkey", **route("Prove who you are with a passkey", schemas_auth.Refreshed, FRESH, 400, 403, 409)
 )
 async def finish_reauthentication(
     body: schemas_passkeys.PasskeyProof, request: Request, session: SignedIn, gateway: Gateway

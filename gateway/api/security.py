@@ -8,7 +8,7 @@ from starlette.responses import Response
 from gateway import clients, views
 from gateway.api import schemas_auth
 from gateway.api.auth import EMAIL_SENT
-from gateway.api.dependencies import PUBLIC, Gateway, SignedIn, answer, documented
+from gateway.api.dependencies import PUBLIC, Gateway, SignedIn, answer, route
 from gateway.identity import authentication
 from gateway.identity.client_info import client_info
 
@@ -18,21 +18,13 @@ FRESH = "The session goes on under a new token. 401 `invalid_credentials` or `in
 """What the answer to a proof is."""
 
 
-@router.get(
-    "/security",
-    summary="How the account is protected",
-    responses=documented(200, views.Security, "As it is, and what happened lately."),
-)
+@router.get("/security", **route("How the account is protected", views.Security, "As it is, and what happened lately."))
 async def get_security(session: SignedIn, gateway: Gateway) -> Response:
     """Answer how the user's account is protected, and what happened to it lately."""
     return answer(views.security(await gateway.auth.get_security(user=session.identity)))
 
 
-@router.post(
-    "/reauthenticate",
-    summary="Prove who you are",
-    responses=documented(200, schemas_auth.Refreshed, FRESH, 400, 403, 429),
-)
+@router.post("/reauthenticate", **route("Prove who you are", schemas_auth.Refreshed, FRESH, 400, 403, 429))
 async def reauthenticate(body: schemas_auth.Proof, request: Request, session: SignedIn, gateway: Gateway) -> Response:
     """Prove again who the user is: sensitive calls are then allowed for ten minutes."""
     proved = await gateway.auth.reauthenticate(
@@ -43,8 +35,7 @@ async def reauthenticate(body: schemas_auth.Proof, request: Request, session: Si
 
 @router.post(
     "/password",
-    summary="Change the password",
-    responses=documented(200, schemas_auth.PasswordChanged, f"All other sessions ended. {FRESH}", 400, 403, 429),
+    **route("Change the password", schemas_auth.PasswordChanged, f"All other sessions ended. {FRESH}", 400, 403, 429),
 )
 async def change_password(
     body: schemas_auth.NewPassword, request: Request, session: SignedIn, gateway: Gateway
@@ -60,10 +51,16 @@ async def change_password(
 
 @router.post(
     "/password/forgot",
-    status_code=202,
-    summary="Forgot the password",
-    openapi_extra=PUBLIC,
-    responses=documented(202, schemas_auth.Message, "The same whether there is an account.", 400, 403, 429),
+    **route(
+        "Forgot the password",
+        schemas_auth.Message,
+        "The same whether there is an account.",
+        400,
+        403,
+        429,
+        status=202,
+        extra=PUBLIC,
+    ),
 )
 async def forgot_password(body: schemas_auth.Email, request: Request, gateway: Gateway) -> Response:
     """Have a mail with a link sent to the address, if it has an account."""
@@ -73,10 +70,16 @@ async def forgot_password(body: schemas_auth.Email, request: Request, gateway: G
 
 @router.post(
     "/password/reset",
-    status_code=204,
-    summary="Set a password by a mailed link",
-    openapi_extra=PUBLIC,
-    responses=documented(204, None, "It is set, and all sessions have ended: sign in.", 400, 403, 429),
+    **route(
+        "Set a password by a mailed link",
+        None,
+        "It is set, and all sessions have ended: sign in.",
+        400,
+        403,
+        429,
+        status=204,
+        extra=PUBLIC,
+    ),
 )
 async def reset_password(body: schemas_auth.PasswordReset, request: Request, gateway: Gateway) -> Response:
     """Set the password by a mailed link. All sessions end and none begins."""
@@ -88,9 +91,14 @@ async def reset_password(body: schemas_auth.PasswordReset, request: Request, gat
 
 @router.post(
     "/email/verification",
-    status_code=202,
-    summary="Send the verification mail",
-    responses=documented(202, schemas_auth.Message, "Sent, unless the address is verified already.", 403, 429),
+    **route(
+        "Send the verification mail",
+        schemas_auth.Message,
+        "Sent, unless the address is verified already.",
+        403,
+        429,
+        status=202,
+    ),
 )
 async def request_email_verification(session: SignedIn, gateway: Gateway) -> Response:
     """Have a mail with a link sent to the user's address."""
@@ -100,10 +108,9 @@ async def request_email_verification(session: SignedIn, gateway: Gateway) -> Res
 
 @router.post(
     "/email/verify",
-    status_code=204,
-    summary="Verify an address by a mailed link",
-    openapi_extra=PUBLIC,
-    responses=documented(204, None, "The address is verified.", 400, 403, 429),
+    **route(
+        "Verify an address by a mailed link", None, "The address is verified.", 400, 403, 429, status=204, extra=PUBLIC
+    ),
 )
 async def verify_email(body: schemas_auth.MailToken, request: Request, gateway: Gateway) -> Response:
     """Take the link of the verification mail; in any session or none."""
@@ -114,8 +121,13 @@ async def verify_email(body: schemas_auth.MailToken, request: Request, gateway: 
 
 @router.post(
     "/totp",
-    summary="Begin with an authenticator app",
-    responses=documented(200, schemas_auth.TotpSecret, "What the app needs; confirm it with a code.", 403, 409),
+    **route(
+        "Begin with an authenticator app",
+        schemas_auth.TotpSecret,
+        "What the app needs; confirm it with a code.",
+        403,
+        409,
+    ),
 )
 async def begin_totp(session: SignedIn, gateway: Gateway) -> Response:
     """Make the secret of an authenticator app. 403 `reauthentication_required`."""
@@ -127,9 +139,14 @@ async def begin_totp(session: SignedIn, gateway: Gateway) -> Response:
 
 @router.post(
     "/totp/confirm",
-    summary="Turn the second factor on",
-    responses=documented(
-        200, schemas_auth.SecondFactorEnabled, f"Keep the recovery codes. {FRESH}", 400, 403, 409, 429
+    **route(
+        "Turn the second factor on",
+        schemas_auth.SecondFactorEnabled,
+        f"Keep the recovery codes. {FRESH}",
+        400,
+        403,
+        409,
+        429,
     ),
 )
 async def confirm_totp(body: schemas_auth.Code, request: Request, session: SignedIn, gateway: Gateway) -> Response:
@@ -138,11 +155,7 @@ async def confirm_totp(body: schemas_auth.Code, request: Request, session: Signe
     return refreshed(request, gateway, confirmed, recovery_codes=list(confirmed.recovery_codes))
 
 
-@router.post(
-    "/totp/disable",
-    summary="Turn the second factor off",
-    responses=documented(200, schemas_auth.Refreshed, FRESH, 400, 403, 409, 429),
-)
+@router.post("/totp/disable", **route("Turn the second factor off", schemas_auth.Refreshed, FRESH, 400, 403, 409, 429))
 async def disable_totp(body: schemas_auth.Code, request: Request, session: SignedIn, gateway: Gateway) -> Response:
     """Turn the second factor off. 403 `reauthentication_required`."""
     return refreshed(request, gateway, await gateway.auth.disable_totp(code=body.code, user=session.identity))
@@ -150,8 +163,9 @@ async def disable_totp(body: schemas_auth.Code, request: Request, session: Signe
 
 @router.post(
     "/recovery-codes",
-    summary="Replace the recovery codes",
-    responses=documented(200, schemas_auth.RecoveryCodes, "The new ones; the old ones count no more.", 403, 409),
+    **route(
+        "Replace the recovery codes", schemas_auth.RecoveryCodes, "The new ones; the old ones count no more.", 403, 409
+    ),
 )
 async def regenerate_recovery_codes(session: SignedIn, gateway: Gateway) -> Response:
     """Replace all recovery codes. 403 `reauthentication_required`."""

@@ -7,13 +7,13 @@ from starlette.responses import Response
 
 from gateway import views
 from gateway.api import schemas_auth
-from gateway.api.dependencies import Gateway, SessionId, SignedIn, answer, documented
+from gateway.api.dependencies import Gateway, SessionId, SignedIn, answer, route
 from gateway.middleware import headers
 
 router = APIRouter(prefix="/auth/sessions", tags=["sessions"])
 
 
-@router.get("", summary="List sessions", responses=documented(200, schemas_auth.Sessions, "Active sessions."))
+@router.get("", **route("List sessions", schemas_auth.Sessions, "Active sessions."))
 async def list_sessions(session: SignedIn, gateway: Gateway) -> Response:
     """Return the user's active sessions, most recently used first."""
     sessions = await gateway.auth.list_sessions(user=session.identity)
@@ -22,12 +22,7 @@ async def list_sessions(session: SignedIn, gateway: Gateway) -> Response:
     )
 
 
-@router.post(
-    "/revoke-all",
-    status_code=204,
-    summary="End all sessions",
-    responses=documented(204, None, "They have ended.", 400, 403),
-)
+@router.post("/revoke-all", **route("End all sessions", None, "They have ended.", 400, 403, status=204))
 async def revoke_all_sessions(
     session: SignedIn, gateway: Gateway, body: schemas_auth.RevokeAll | None = None
 ) -> Response:
@@ -38,12 +33,7 @@ async def revoke_all_sessions(
     return _ended(gateway, is_current=not kept_session_id)
 
 
-@router.delete(
-    "/{session_id}",
-    status_code=204,
-    summary="End a session",
-    responses=documented(204, None, "It has ended, or had already.", 403, 404),
-)
+@router.delete("/{session_id}", **route("End a session", None, "It has ended, or had already.", 403, 404, status=204))
 async def revoke_session(session_id: SessionId, session: SignedIn, gateway: Gateway) -> Response:
     """End one session of the user, here and on every open stream.
 
