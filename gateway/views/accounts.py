@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from gateway.views import demo as demo_views
-from gateway.views import times
+from gateway.views import derive
 from repruv.auth.v1 import auth_pb2, auth_service_pb2, security_event_pb2
 from repruv.demo.v1 import demo_pb2
 
@@ -45,19 +45,24 @@ class Me(TypedDict):
     redirect_path: Annotated[str, Field(examples=["/dashboard"])]
 
 
-class Session(TypedDict):
-    """One login."""
-
+class _Session(TypedDict):
     session_id: str
     user_agent: str
     client_name: Annotated[str, Field(examples=["Firefox on Linux"])]
     ip_address: str
-    remembered: bool
+    remembered: Annotated[bool, derive.Of("is_remembered")]
     created_at: str | None
     last_seen_at: str | None
     authenticated_at: Annotated[str | None, Field(description="When its user last proved who they are.")]
     idle_expires_at: Annotated[str | None, Field(description="When it ends unless it is used before.")]
-    expires_at: Annotated[str | None, Field(description="When it ends at the latest.")]
+    expires_at: Annotated[
+        str | None, derive.Of("absolute_expire_time"), Field(description="When it ends at the latest.")
+    ]
+
+
+class Session(_Session):
+    """One login."""
+
     current: bool
 
 
@@ -83,23 +88,19 @@ class Security(TypedDict):
     second_factor_enabled_at: str | None
     recovery_codes_left: int
     fresh_until: Annotated[
-        str | None, Field(description="Until when sensitive calls need no new proof; in the past if they do.")
+        str | None,
+        derive.Of("fresh_until_time"),
+        Field(description="Until when sensitive calls need no new proof; in the past if they do."),
     ]
     events: Annotated[list[SecurityEvent], Field(description="The last 20, newest first.")]
 
 
-def user(account: auth_pb2.User) -> User:
-    """Return an account."""
-    return {
-        "user_id": account.user_id,
-        "email": account.email,
-        "name": account.name,
-        "role": _role(account),
-        "created_at": times.optional_time(account, "create_time"),
-        "email_verified": account.email_verified,
-        "has_second_factor": account.has_second_factor,
-        "disabled_at": times.optional_time(account, "disable_time"),
-    }
+user = derive.view(User, auth_pb2.User)
+"""Returns an account."""
+security_event = derive.view(SecurityEvent, security_event_pb2.SecurityEvent)
+security = derive.view(Security, auth_service_pb2.GetSecurityResponse)
+"""Returns how an account is protected."""
+_session = derive.view(_Session, auth_pb2.Session)
 
 
 def me(account: auth_pb2.User, demo: demo_pb2.Demo | None) -> Me:
@@ -110,7 +111,7 @@ def me(account: auth_pb2.User, demo: demo_pb2.Demo | None) -> Me:
         "user_id": account.user_id,
         "email": account.email,
         "name": account.name,
-        "role": _role(account),
+        "role": user(account)["role"],
         "can_access_dashboard": account.can_access_dashboard,
         "redirect_path": first if account.can_access_dashboard else SECURITY_PATH,
     }
@@ -118,47 +119,4 @@ def me(account: auth_pb2.User, demo: demo_pb2.Demo | None) -> Me:
 
 def session(auth_session: auth_pb2.Session, *, current_id: str) -> Session:
     """Return a session as its owner sees it."""
-    return {
-        "session_id": auth_session.session_id,
-        "user_agent": auth_session.user_agent,
-        "client_name": auth_session.client_name,
-        "ip_address": auth_session.ip_address,
-        "remembered": auth_session.is_remembered,
-        "created_at": times.optional_time(auth_session, "create_time"),
-        "last_seen_at": times.optional_time(auth_session, "last_seen_time"),
-        "authenticated_at": times.optional_time(auth_session, "authenticate_time"),
-        "idle_expires_at": times.optional_time(auth_session, "idle_expire_time"),
-        "expires_at": times.optional_time(auth_session, "absolute_expire_time"),
-        "current": auth_session.session_id == current_id,
-    }
-
-
-def security(protection: auth_service_pb2.GetSecurityResponse) -> Security:
-    """Return how an account is protected."""
-    return {
-        "user": user(protection.user),
-        "password_changed_at": times.optional_time(protection, "password_change_time"),
-        "second_factor_enabled_at": times.optional_time(protection, "second_factor_time"),
-        "recovery_codes_left": protection.recovery_codes_left,
-        "fresh_until": times.optional_time(protection, "fresh_until_time"),
-        "events": [security_event(event) for event in protection.events],
-    }
-
-
-def security_event(event: security_event_pb2.SecurityEvent) -> SecurityEvent:
-    """Return a security event."""
-    return {
-        "event_id": event.event_id,
-        "kind": event.kind,
-        "user_id": event.user_id or None,
-        "actor_id": event.actor_id or None,
-        "session_id": event.session_id or None,
-        "ip_address": event.ip_address,
-        "client_name": event.client_name,
-        "details": dict(event.details),
-        "occurred_at": times.optional_time(event, "occur_time"),
-    }
-
-
-def _role(account: auth_pb2.User) -> Role:
-    return cast("Role", auth_pb2.UserRole.Name(account.role).removeprefix("USER_ROLE_").lower())
+    return {**_session(auth_session), "current": auth_session.session_id == current_id}

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from gateway.views import times
+from gateway.views import derive
 from gateway.views.times import ErrorInfo
 from repruv.auth.v1 import connection_pb2
 
 ConnectionStatus = Literal["disconnected", "connecting", "connected", "disconnecting", "failed"]
 
-CONNECTION_STATES = {
-    value: cast("ConnectionStatus", name.removeprefix("CONNECTION_STATE_").lower())
-    for name, value in connection_pb2.ConnectionState.items()
-}
+CONNECTION_STATES: dict[connection_pb2.ConnectionState.ValueType, ConnectionStatus] = derive.enum_names(
+    connection_pb2.ConnectionState.DESCRIPTOR
+)
 CONNECTION_TRANSITIONAL = frozenset({"connecting", "disconnecting"})
 
 
@@ -34,7 +33,7 @@ class Connection(TypedDict):
 
     platform: Annotated[str, Field(examples=["youtube"])]
     title: Annotated[str, Field(examples=["YouTube"])]
-    status: ConnectionStatus
+    status: Annotated[ConnectionStatus, derive.Of("state")]
     account: Account | None
     error: ErrorInfo | None
     job_id: str | None
@@ -51,27 +50,5 @@ def connection_state(snapshot: connection_pb2.Connection) -> ConnectionStatus:
     return CONNECTION_STATES[snapshot.state]
 
 
-def connection(snapshot: connection_pb2.Connection) -> Connection:
-    """Return a connection as it was when the snapshot was taken."""
-    account, error = snapshot.account, snapshot.error
-    return {
-        "platform": snapshot.platform,
-        "title": snapshot.title,
-        "status": connection_state(snapshot),
-        "account": {
-            "external_id": account.external_id,
-            "name": account.name,
-            "url": account.url,
-            "picture_url": account.picture_url,
-        }
-        if snapshot.HasField("account")
-        else None,
-        "error": {"code": error.code, "message": error.message} if snapshot.HasField("error") else None,
-        "job_id": snapshot.job_id or None,
-        "connected_at": times.optional_time(snapshot, "connect_time"),
-        "synced_at": times.optional_time(snapshot, "sync_time"),
-        "access_expires_at": times.optional_time(snapshot, "access_expire_time"),
-        "item_count": snapshot.item_count,
-        "updated_at": times.optional_time(snapshot, "update_time"),
-        "version": snapshot.version,
-    }
+connection = derive.view(Connection, connection_pb2.Connection)
+"""Returns a connection as it was when the snapshot was taken."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, cast, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from gateway.views import times
-from repruv.demo.v1 import demo_service_pb2
+from gateway.views import derive
+from repruv.demo.v1 import demo_pb2, demo_service_pb2
 
 InteractionKind = Literal["comment", "review", "mention"]
 Sentiment = Literal["positive", "neutral", "negative"]
@@ -102,7 +102,7 @@ class Dashboard(TypedDict):
     average_rating: float | None
     rating_counts: dict[Rating, int]
     response_rate: Annotated[float | None, Field(description="0 to 1.")]
-    needs_reply: int
+    needs_reply: Annotated[int, derive.Of("needs_reply_count")]
     sentiment: SentimentCounts
     views: int
     likes: int
@@ -110,69 +110,33 @@ class Dashboard(TypedDict):
     computed_at: str | None
 
 
-def content(page: demo_service_pb2.ListContentResponse) -> Content:
-    """Return a page of content items."""
-    return {
-        "content": [
-            {
-                "content_id": item.content_id,
-                "platform": item.platform,
-                "title": item.title,
-                "published_at": times.optional_time(item, "publish_time"),
-                "views": item.views,
-                "likes": item.likes,
-                "interaction_count": item.interaction_count,
-            }
-            for item in page.content
-        ],
-        "next_page_token": page.next_page_token,
-    }
+content = derive.view(Content, demo_service_pb2.ListContentResponse)
+"""Returns a page of content items."""
+_interaction = derive.view(
+    Interaction,
+    demo_pb2.Interaction,
+    author=lambda item: {"name": item.author_name, "handle": item.author_handle},
+    content=lambda item: {"content_id": item.content_id, "title": item.content_title},
+)
 
 
-def interactions(page: demo_service_pb2.ListInteractionsResponse) -> Interactions:
-    """Return a page of interactions."""
-    return {
-        "interactions": [
-            {
-                "interaction_id": item.interaction_id,
-                "kind": cast("InteractionKind", item.kind),
-                "platform": item.platform,
-                "author": {"name": item.author_name, "handle": item.author_handle},
-                "text": item.text,
-                "rating": item.rating if item.HasField("rating") else None,
-                "sentiment": cast("Sentiment", item.sentiment),
-                "replied": item.replied,
-                "reply_text": item.reply_text or None,
-                "needs_reply": item.needs_reply,
-                "occurred_at": times.optional_time(item, "occur_time"),
-                "likes": item.likes,
-                "content": {"content_id": item.content_id, "title": item.content_title},
-            }
-            for item in page.interactions
-        ],
-        "next_page_token": page.next_page_token,
-    }
+interactions = derive.view(
+    Interactions,
+    demo_service_pb2.ListInteractionsResponse,
+    interactions=lambda page: [_interaction(item) for item in page.interactions],
+)
+"""Returns a page of interactions."""
 
 
-def dashboard(numbers: demo_service_pb2.GetDashboardResponse) -> Dashboard:
-    """Return the metrics of the dashboard."""
-    return {
-        "demo": numbers.demo,
-        "content_count": numbers.content_count,
-        "interaction_count": numbers.interaction_count,
-        "average_rating": numbers.average_rating if numbers.HasField("average_rating") else None,
-        "rating_counts": {rating: numbers.rating_counts.get(int(rating), 0) for rating in RATINGS},
-        "response_rate": numbers.response_rate if numbers.HasField("response_rate") else None,
-        "needs_reply": numbers.needs_reply_count,
-        "sentiment": _sentiment(numbers.sentiment_counts),
-        "views": numbers.views,
-        "likes": numbers.likes,
-        "interactions_per_day": [
-            {"date": day.date, "count": day.count, "sentiment": _sentiment(day.sentiment_counts)}
-            for day in numbers.interactions_per_day
-        ],
-        "computed_at": times.optional_time(numbers, "compute_time"),
-    }
+_day = derive.view(DayCount, demo_service_pb2.DayCount, sentiment=lambda day: _sentiment(day.sentiment_counts))
+dashboard = derive.view(
+    Dashboard,
+    demo_service_pb2.GetDashboardResponse,
+    rating_counts=lambda numbers: {rating: numbers.rating_counts.get(int(rating), 0) for rating in RATINGS},
+    sentiment=lambda numbers: _sentiment(numbers.sentiment_counts),
+    interactions_per_day=lambda numbers: [_day(day) for day in numbers.interactions_per_day],
+)
+"""Returns the metrics of the dashboard."""
 
 
 def _sentiment(counts: Mapping[str, int]) -> SentimentCounts:

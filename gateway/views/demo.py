@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from gateway.views import times
+from gateway.views import derive, times
 from gateway.views.content import ContentItem, Interaction, content, interactions
 from gateway.views.jobs import JobStatus, Progress, job_state, progress
 from gateway.views.times import ErrorInfo
@@ -16,9 +16,7 @@ from repruv.jobs.v1 import job_pb2
 
 DemoState = Literal["disabled", "enabling", "enabled", "disabling", "failed"]
 
-DEMO_STATES = {
-    value: cast("DemoState", name.removeprefix("DEMO_STATE_").lower()) for name, value in demo_pb2.DemoState.items()
-}
+DEMO_STATES: dict[demo_pb2.DemoState.ValueType, DemoState] = derive.enum_names(demo_pb2.DemoState.DESCRIPTOR)
 DEMO_TRANSITIONAL = frozenset({"enabling", "disabling"})
 
 _DEMO_MESSAGES = {
@@ -52,12 +50,12 @@ class DemoProfile(TypedDict):
 class DemoStats(TypedDict):
     """Rows requested, written so far, and removed by the latest disable."""
 
-    content: int
-    interactions: int
+    content: Annotated[int, derive.Of("content_count")]
+    interactions: Annotated[int, derive.Of("interaction_count")]
     content_written: int
     interactions_written: int
-    removed_content: int
-    removed_interactions: int
+    removed_content: Annotated[int, derive.Of("content_removed")]
+    removed_interactions: Annotated[int, derive.Of("interactions_removed")]
 
 
 class DemoStatus(TypedDict):
@@ -106,14 +104,7 @@ def demo_status(demo: demo_pb2.Demo, job: job_pb2.Job | None) -> DemoStatus:
         "progress": progress(job) if job else None,
         "profile": _profile(demo.profile) if demo.HasField("profile") else None,
         "error": times.error(demo.error) if demo.HasField("error") else None,
-        "stats": {
-            "content": demo.stats.content_count,
-            "interactions": demo.stats.interaction_count,
-            "content_written": demo.stats.content_written,
-            "interactions_written": demo.stats.interactions_written,
-            "removed_content": demo.stats.content_removed,
-            "removed_interactions": demo.stats.interactions_removed,
-        },
+        "stats": _stats(demo.stats),
         "version": demo.version,
         "enabled_at": times.optional_time(demo, "enable_time"),
         "expires_at": times.optional_time(demo, "expire_time"),
@@ -138,16 +129,8 @@ def demo_example(preview: demo_service_pb2.PreviewDemoResponse) -> DemoExample:
     }
 
 
-def _profile(profile: demo_pb2.DemoProfile) -> DemoProfile:
-    return {
-        "profile_type": profile.profile_type,
-        "niche": profile.niche,
-        "name": profile.name,
-        "handle": profile.handle,
-        "tagline": profile.tagline,
-        "avatar": profile.avatar,
-        "platforms": list(profile.platforms),
-    }
+_profile = derive.view(DemoProfile, demo_pb2.DemoProfile)
+_stats = derive.view(DemoStats, demo_pb2.DemoStats)
 
 
 def _demo_message(state: str, demo: demo_pb2.Demo) -> str:

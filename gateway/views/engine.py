@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
-from google.protobuf.duration_pb2 import Duration
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from gateway.views import times
+from gateway.views import derive
 from gateway.views.jobs import Job, job
 from repruv.jobs.v1 import admin_service_pb2, job_pb2, kind_pb2
 
@@ -31,7 +30,7 @@ class KindLimits(TypedDict):
     max_running: int
     max_running_per_key: Annotated[int, Field(description="At once among jobs that share a concurrency key.")]
     rate_count: Annotated[int, Field(description="Jobs that start in `rate_period_seconds`.")]
-    rate_period_seconds: float | None
+    rate_period_seconds: Annotated[float | None, derive.Of("rate_period")]
 
 
 class Kind(TypedDict):
@@ -51,9 +50,9 @@ class Kind(TypedDict):
 class Schedule(TypedDict):
     """A schedule."""
 
-    name: str
-    kind: str
-    cron: Annotated[str, Field(examples=["*/5 * * * *"])]
+    name: Annotated[str, derive.Of("registration.name")]
+    kind: Annotated[str, derive.Of("registration.kind")]
+    cron: Annotated[str, derive.Of("registration.cron"), Field(examples=["*/5 * * * *"])]
     time_zone: str
     paused_at: str | None
     next_at: str | None
@@ -66,7 +65,7 @@ class StuckJob(TypedDict):
 
     job: OwnedJob
     reason: StuckReason
-    age_seconds: float
+    age_seconds: Annotated[float, derive.Of("age")]
 
 
 class Worker(TypedDict):
@@ -84,59 +83,15 @@ def owned_job(snapshot: job_pb2.Job) -> OwnedJob:
     return {**job(snapshot), "owner_id": snapshot.spec.owner_id, "crashes": snapshot.crashes}
 
 
-def kind(state: kind_pb2.Kind) -> Kind:
-    """Return a kind, its counts and its limits."""
-    limits = state.limits
-    return {
-        "kind": state.kind,
-        "has_worker": state.has_worker,
-        "registered_at": times.optional_time(state, "register_time"),
-        "paused_at": times.optional_time(state, "pause_time"),
-        "oldest_waiting_at": times.optional_time(state, "oldest_waiting_time"),
-        "counts": dict(state.counts),
-        "limits": {
-            "max_running": limits.max_running,
-            "max_running_per_key": limits.max_running_per_key,
-            "rate_count": limits.rate_count,
-            "rate_period_seconds": _seconds(limits.rate_period) if limits.HasField("rate_period") else None,
-        },
-    }
+kind = derive.view(Kind, kind_pb2.Kind)
+"""Returns a kind, its counts and its limits."""
 
 
-def schedule(state: kind_pb2.Schedule) -> Schedule:
-    """Return a schedule."""
-    registration = state.registration
-    return {
-        "name": registration.name,
-        "kind": registration.kind,
-        "cron": registration.cron,
-        "time_zone": registration.time_zone or "UTC",
-        "paused_at": times.optional_time(state, "pause_time"),
-        "next_at": times.optional_time(state, "next_time"),
-        "last_at": times.optional_time(state, "last_time"),
-        "last_job_id": state.last_job_id or None,
-    }
+schedule = derive.view(Schedule, kind_pb2.Schedule, time_zone=lambda schedule: schedule.registration.time_zone or "UTC")
 
 
-def stuck(state: admin_service_pb2.StuckJob) -> StuckJob:
-    """Return a job that needs attention, and why."""
-    return {
-        "job": owned_job(state.job),
-        "reason": cast("StuckReason", state.reason),
-        "age_seconds": _seconds(state.age),
-    }
+stuck = derive.view(StuckJob, admin_service_pb2.StuckJob, job=lambda stuck: owned_job(stuck.job))
+"""Returns a job that needs attention, and why."""
 
 
-def worker(state: admin_service_pb2.Worker) -> Worker:
-    """Return a worker process."""
-    return {
-        "worker": state.worker,
-        "kinds": list(state.kinds),
-        "seen_at": times.optional_time(state, "seen_time"),
-        "held_count": state.held_count,
-        "lease_ends_at": times.optional_time(state, "lease_time"),
-    }
-
-
-def _seconds(span: Duration) -> float:
-    return round(span.ToTimedelta().total_seconds(), 3)
+worker = derive.view(Worker, admin_service_pb2.Worker)

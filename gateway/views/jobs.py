@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from chassis import protobuf
-from gateway.views import times
+from gateway.views import derive
 from gateway.views.times import ErrorInfo
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 
 JobStatus = Literal["scheduled", "pending", "running", "retrying", "cancelling", "completed", "failed", "cancelled"]
 AttemptOutcome = Literal["completed", "failed", "cancelled", "released", "snoozed", "waiting", "crashed"]
 
-JOB_STATES = {
-    value: cast("JobStatus", name.removeprefix("JOB_STATE_").lower()) for name, value in job_pb2.JobState.items()
-}
+JOB_STATES: dict[job_pb2.JobState.ValueType, JobStatus] = derive.enum_names(job_pb2.JobState.DESCRIPTOR)
 CANCELLABLE = frozenset({"scheduled", "pending", "running", "retrying"})
 FINISHED = frozenset({"completed", "failed", "cancelled"})
 SUPERSEDED = "superseded"
@@ -44,8 +42,8 @@ class Job(TypedDict):
     """A long operation. Of two snapshots the one with the higher `version` is the newer."""
 
     job_id: str
-    kind: Annotated[str, Field(examples=["demo.enable"])]
-    status: JobStatus
+    kind: Annotated[str, derive.Of("spec.kind"), Field(examples=["demo.enable"])]
+    status: Annotated[JobStatus, derive.Of("state")]
     progress: Progress
     attempt: int
     max_attempts: int
@@ -55,13 +53,15 @@ class Job(TypedDict):
     finished_at: str | None
     duration_seconds: float | None
     estimated_finish_at: Annotated[
-        str | None, Field(description="At the rate of the last seconds; null while that is unknown.")
+        str | None,
+        derive.Of("progress.estimate_time"),
+        Field(description="At the rate of the last seconds; null while that is unknown."),
     ]
     next_run_at: Annotated[
         str | None, Field(description="When it can begin next; set while it is scheduled or retrying.")
     ]
-    deadline_at: Annotated[str | None, Field(description="When it must have ended.")]
-    parent_id: str | None
+    deadline_at: Annotated[str | None, derive.Of("deadline"), Field(description="When it must have ended.")]
+    parent_id: Annotated[str | None, derive.Of("spec.parent_id")]
     children: Children | None
     result: dict[str, object] | None
     error: ErrorInfo | None
@@ -93,7 +93,7 @@ class Transition(TypedDict):
     """One change of a job's state; `sequence` is the id of its event."""
 
     sequence: int
-    status: JobStatus
+    status: Annotated[JobStatus, derive.Of("state")]
     attempt: int
     reason: str
     occurred_at: str | None
@@ -112,36 +112,6 @@ def job_state(job: job_pb2.Job) -> JobStatus:
     return JOB_STATES[job.state]
 
 
-def job(snapshot: job_pb2.Job) -> Job:
-    """Return a job as it was when the snapshot was taken."""
-    state = job_state(snapshot)
-    superseded = snapshot.cancel_reason == SUPERSEDED
-    return {
-        "job_id": snapshot.job_id,
-        "kind": snapshot.spec.kind,
-        "status": state,
-        "progress": progress(snapshot),
-        "attempt": snapshot.attempt,
-        "max_attempts": snapshot.max_attempts,
-        "errors": snapshot.errors,
-        "created_at": times.optional_time(snapshot, "create_time"),
-        "started_at": times.optional_time(snapshot, "start_time"),
-        "finished_at": times.optional_time(snapshot, "finish_time"),
-        "duration_seconds": _duration(snapshot),
-        "estimated_finish_at": times.optional_time(snapshot.progress, "estimate_time"),
-        "next_run_at": times.optional_time(snapshot, "next_run_time"),
-        "deadline_at": times.optional_time(snapshot, "deadline"),
-        "parent_id": snapshot.spec.parent_id or None,
-        "children": _children(snapshot.children) if snapshot.HasField("children") else None,
-        "result": protobuf.from_struct(snapshot.result) if snapshot.HasField("result") else None,
-        "error": times.error(snapshot.error) if snapshot.HasField("error") else None,
-        "cancel_reason": snapshot.cancel_reason or None,
-        "cancellable": state in CANCELLABLE,
-        "retryable": state == "failed" or (state == "cancelled" and not superseded),
-        "version": snapshot.version,
-    }
-
-
 def progress(snapshot: job_pb2.Job) -> Progress:
     """Return the progress of a job: 100 % once it is completed, never above."""
     done, total = snapshot.progress.done, snapshot.progress.total
@@ -151,39 +121,6 @@ def progress(snapshot: job_pb2.Job) -> Progress:
     return {"done": done, "total": total, "percent": percent, "message": snapshot.progress.message}
 
 
-def jobs(page: jobs_service_pb2.ListJobsResponse) -> Jobs:
-    """Return a page of jobs."""
-    return {"jobs": [job(item) for item in page.jobs], "next_page_token": page.next_page_token}
-
-
-def job_history(job_id: str, history: jobs_service_pb2.GetJobHistoryResponse) -> JobHistory:
-    """Return the history of a job, oldest first."""
-    return {
-        "job_id": job_id,
-        "attempts": [
-            {
-                "attempt": attempt.attempt,
-                "worker": attempt.worker,
-                "started_at": times.optional_time(attempt, "start_time"),
-                "finished_at": times.optional_time(attempt, "finish_time"),
-                "outcome": cast("AttemptOutcome", attempt.outcome) if attempt.outcome else None,
-                "error": times.error(attempt.error) if attempt.HasField("error") else None,
-            }
-            for attempt in history.attempts
-        ],
-        "transitions": [
-            {
-                "sequence": transition.sequence,
-                "status": JOB_STATES[transition.state],
-                "attempt": transition.attempt,
-                "reason": transition.reason,
-                "occurred_at": times.optional_time(transition, "occur_time"),
-            }
-            for transition in history.transitions
-        ],
-    }
-
-
 def _duration(snapshot: job_pb2.Job) -> float | None:
     """Return the seconds from the first attempt to the end; None until then, since snapshots of a running job do not age."""
     if not (snapshot.HasField("start_time") and snapshot.HasField("finish_time")):
@@ -191,5 +128,33 @@ def _duration(snapshot: job_pb2.Job) -> float | None:
     return round((snapshot.finish_time.ToNanoseconds() - snapshot.start_time.ToNanoseconds()) / 1e9, 3)
 
 
-def _children(children: job_pb2.JobChildren) -> Children:
-    return {"total": children.total, "ended": children.ended, "unsuccessful": children.unsuccessful}
+def _is_retryable(snapshot: job_pb2.Job) -> bool:
+    state = job_state(snapshot)
+    return state == "failed" or (state == "cancelled" and snapshot.cancel_reason != SUPERSEDED)
+
+
+job = derive.view(
+    Job,
+    job_pb2.Job,
+    progress=progress,
+    duration_seconds=_duration,
+    result=lambda snapshot: protobuf.from_struct(snapshot.result) if snapshot.HasField("result") else None,
+    cancellable=lambda snapshot: job_state(snapshot) in CANCELLABLE,
+    retryable=_is_retryable,
+)
+"""Returns a job as it was when the snapshot was taken."""
+
+
+def jobs(page: jobs_service_pb2.ListJobsResponse) -> Jobs:
+    """Return a page of jobs."""
+    return {"jobs": [job(item) for item in page.jobs], "next_page_token": page.next_page_token}
+
+
+def job_history(job_id: str, history: jobs_service_pb2.GetJobHistoryResponse) -> JobHistory:
+    """Return the history of a job, oldest first."""
+    attempts, transitions = map(_attempt, history.attempts), map(_transition, history.transitions)
+    return {"job_id": job_id, "attempts": list(attempts), "transitions": list(transitions)}
+
+
+_attempt = derive.view(Attempt, job_pb2.Attempt)
+_transition = derive.view(Transition, job_pb2.Transition)

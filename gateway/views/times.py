@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -23,7 +23,7 @@ class ErrorInfo(TypedDict):
 
 def time(moment: Timestamp) -> str:
     """Return a time as ISO 8601 in UTC, to the millisecond."""
-    return moment.ToDatetime(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return f"{datetime.fromtimestamp(moment.seconds, UTC).isoformat()[:19]}.{moment.nanos // 1_000_000:03}Z"
 
 
 def optional_time(message: Any, field: str) -> str | None:
