@@ -6,8 +6,6 @@ from alembic import op
 
 revision = "0003"
 down_revision = "0002"
-branch_labels = None
-depends_on = None
 
 STATEMENTS = """
 ALTER TABLE jobs RENAME COLUMN turn TO fair_rank;
