@@ -23,6 +23,9 @@ Response = TypeVar("Response", bound=Message)
 class Client:
     """Calls of one gRPC service; `name` is the process that serves it."""
 
+    timeout = TIMEOUT
+    quick_timeout = QUICK_TIMEOUT
+
     def __init__(
         self, name: str, target: str, caller: client.Caller, idempotent: Sequence[str], *, service: str = ""
     ) -> None:
@@ -53,7 +56,7 @@ class Client:
         quick: bool = False,
     ) -> Response:
         """Return the response to `request`, or raise the error in it."""
-        timeout = QUICK_TIMEOUT if quick else TIMEOUT
+        timeout = self.quick_timeout if quick else self.timeout
         try:
             return await self._caller(method, request, timeout=timeout, user_token=user, wait_for_ready=not quick)
         except errors.DeadlineExceeded as error:

@@ -30,6 +30,8 @@ from services.demo.settings import Settings, WorkerSettings
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 Signers = Callable[[str], identity.Signer]
 
+TIMEOUT = 30.0
+
 
 @pytest.fixture(scope="session")
 async def demo_target(
@@ -97,27 +99,27 @@ class User:
 
     async def enable(self, **arguments: object) -> demo_service_pb2.EnableDemoResponse:
         request = demo_service_pb2.EnableDemoRequest(**arguments)  # type: ignore[arg-type]
-        return await self.call(self.demo.EnableDemo, request, timeout=5.0, user_token=self.token)
+        return await self.call(self.demo.EnableDemo, request, timeout=TIMEOUT, user_token=self.token)
 
     async def disable(self) -> demo_service_pb2.DisableDemoResponse:
         request = demo_service_pb2.DisableDemoRequest()
-        return await self.call(self.demo.DisableDemo, request, timeout=5.0, user_token=self.token)
+        return await self.call(self.demo.DisableDemo, request, timeout=TIMEOUT, user_token=self.token)
 
     async def get(self) -> demo_service_pb2.GetDemoResponse:
         request = demo_service_pb2.GetDemoRequest()
-        return await self.call(self.demo.GetDemo, request, timeout=5.0, user_token=self.token)
+        return await self.call(self.demo.GetDemo, request, timeout=TIMEOUT, user_token=self.token)
 
     async def cancel(self, job_id: str) -> None:
         request = jobs_service_pb2.CancelJobRequest(job_id=job_id)
-        await self.call(self.jobs.CancelJob, request, timeout=5.0, user_token=self.token)
+        await self.call(self.jobs.CancelJob, request, timeout=TIMEOUT, user_token=self.token)
 
     async def retry(self, job_id: str) -> None:
         request = jobs_service_pb2.RetryJobRequest(job_id=job_id)
-        await self.call(self.jobs.RetryJob, request, timeout=5.0, user_token=self.token)
+        await self.call(self.jobs.RetryJob, request, timeout=TIMEOUT, user_token=self.token)
 
     async def job(self, job_id: str) -> job_pb2.Job:
         request = jobs_service_pb2.GetJobRequest(job_id=job_id)
-        return (await self.call(self.jobs.GetJob, request, timeout=5.0, user_token=self.token)).job
+        return (await self.call(self.jobs.GetJob, request, timeout=TIMEOUT, user_token=self.token)).job
 
     def state(self, state: demo_pb2.DemoState.ValueType) -> Callable[[], Awaitable[bool]]:
         async def reached() -> bool:
@@ -171,7 +173,7 @@ async def test_dashboard_requires_a_verified_address(make_user: Callable[..., Us
     user = make_user(can_access_dashboard=False)
     request = getattr(demo_service_pb2, f"{rpc}Request")()
     with pytest.raises(errors.PermissionDenied) as refused:
-        await user.call(getattr(user.demo, rpc), request, timeout=5.0, user_token=user.token)
+        await user.call(getattr(user.demo, rpc), request, timeout=TIMEOUT, user_token=user.token)
     assert refused.value.code == "email_unverified"
     await user.get()
 
@@ -255,19 +257,19 @@ async def test_lists_and_dashboard_through_grpc(
     async with working(worker_settings):
         await eventually(user.state(demo_pb2.DEMO_STATE_ENABLED))
     numbers = await user.call(
-        user.demo.GetDashboard, demo_service_pb2.GetDashboardRequest(), timeout=5.0, user_token=user.token
+        user.demo.GetDashboard, demo_service_pb2.GetDashboardRequest(), timeout=TIMEOUT, user_token=user.token
     )
     assert (numbers.demo, numbers.content_count, numbers.interaction_count) == (True, 5, 60)
     assert len(numbers.interactions_per_day) == 30
     content = await user.call(
-        user.demo.ListContent, demo_service_pb2.ListContentRequest(), timeout=5.0, user_token=user.token
+        user.demo.ListContent, demo_service_pb2.ListContentRequest(), timeout=TIMEOUT, user_token=user.token
     )
     assert sum(item.interaction_count for item in content.content) == 60
     busiest = max(content.content, key=lambda item: item.interaction_count)
     page = await user.call(
         user.demo.ListInteractions,
         demo_service_pb2.ListInteractionsRequest(content_id=busiest.content_id, page_size=100),
-        timeout=5.0,
+        timeout=TIMEOUT,
         user_token=user.token,
     )
     assert len(page.interactions) == busiest.interaction_count
@@ -300,7 +302,7 @@ async def test_every_rpc_needs_a_user(user: User) -> None:
     assert len(methods) == len(servicer.CALLERS)
     for method, request in methods:
         with pytest.raises(errors.Unauthenticated):
-            await user.call(method, request, timeout=5.0, user_token="")  # type: ignore[arg-type]
+            await user.call(method, request, timeout=TIMEOUT, user_token="")  # type: ignore[arg-type]
 
 
 async def test_auth_may_only_read_the_state_of_demo_mode(user: User, signer: Signers) -> None:
@@ -341,11 +343,11 @@ async def test_export_from_end_to_end(
 
     async def start() -> exports_service_pb2.StartExportResponse:
         request = exports_service_pb2.StartExportRequest(idempotency_key="export")
-        return await user.call(exports.StartExport, request, timeout=5.0, user_token=user.token)
+        return await user.call(exports.StartExport, request, timeout=TIMEOUT, user_token=user.token)
 
     async def is_ready() -> bool:
         request = exports_service_pb2.GetExportRequest()
-        response = await user.call(exports.GetExport, request, timeout=5.0, user_token=user.token)
+        response = await user.call(exports.GetExport, request, timeout=TIMEOUT, user_token=user.token)
         return response.export.state == exports_service_pb2.EXPORT_STATE_READY
 
     async def download() -> bytes:
@@ -369,5 +371,5 @@ async def test_export_from_end_to_end(
     again = await start()
     assert (again.job_id, again.replayed) == (accepted.job_id, True)
     with pytest.raises(errors.Unauthenticated):
-        await user.call(exports.GetExport, exports_service_pb2.GetExportRequest(), timeout=5.0, user_token="")
+        await user.call(exports.GetExport, exports_service_pb2.GetExportRequest(), timeout=TIMEOUT, user_token="")
     await channel.close()

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import secrets
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,9 +21,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from dev import subprocesses
 from gateway import __main__ as gateway_process
+from gateway import clients
 from gateway.settings import Settings
 from services.auth import __main__ as auth_service
-from services.auth.connections import platform_settings
+from services.auth.connections import demo_client, platform_settings
 from services.auth.settings import Settings as AuthSettings
 from services.auth.settings import WorkerSettings as AuthWorkerSettings
 from services.demo import __main__ as demo_service
@@ -42,6 +43,8 @@ PLATFORMS = {
 """Nobody goes there: a browser's way to the platform and back is all that the gateway has to do with."""
 ENCRYPTION_KEYS = f"test:{base64.urlsafe_b64encode(bytes(32)).decode().rstrip('=')}"
 READY_SECONDS = 20.0
+GENEROUS_SECONDS = 30.0
+"""Deadline of calls here, where all services share one process with the tests."""
 
 Serve = Callable[[asyncio.Event], Awaitable[None]]
 
@@ -79,6 +82,17 @@ async def serving(serve: Serve) -> AsyncGenerator[None, None]:
     finally:
         stop.set()
         await task
+
+
+@pytest.fixture(scope="session", autouse=True)
+def generous_deadlines() -> Iterator[None]:
+    """Let calls take their time: a test of a deadline shortens that of one client."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clients.service.Client, "timeout", GENEROUS_SECONDS)
+        patch.setattr(clients.service.Client, "quick_timeout", GENEROUS_SECONDS)
+        patch.setattr(clients.service, "HEALTH_TIMEOUT", GENEROUS_SECONDS)
+        patch.setattr(demo_client, "TIMEOUT", GENEROUS_SECONDS)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -264,7 +264,7 @@ async def test_retry_and_cancel_apply_to_the_shown_job(account: Account, registe
 async def test_pages_without_the_demo_service_name_the_outage(
     without_demo: str, register: Register, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clients.service, "TIMEOUT", 0.5)
+    monkeypatch.setattr(clients.Demo, "timeout", 0.5)
     account = await register(without_demo)
     page = await probe(account)
     assert "Demo mode does not answer" in page.text
@@ -285,7 +285,7 @@ async def test_pages_without_the_jobs_service_are_complete(without_jobs: str, re
 async def test_pages_without_the_auth_service_show_an_error(
     gateway_settings: Callable[[], Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clients.service, "TIMEOUT", 0.5)
+    monkeypatch.setattr(clients.Auth, "timeout", 0.5)
     config = dataclasses.replace(gateway_settings(), auth_target=f"127.0.0.1:{subprocesses.free_port()}")
     async with (
         gateway_serving(config, probe="/healthz") as url,

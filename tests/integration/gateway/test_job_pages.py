@@ -13,6 +13,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from chassis import identity, ids
 from dev import subprocesses
+from gateway import clients
 from gateway.settings import Settings
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 from tests.integration.gateway.conftest import Account, gateway_serving
@@ -233,8 +234,9 @@ async def test_job_pages_require_a_session(url: str) -> None:
 
 
 async def test_job_pages_without_the_jobs_service_show_an_error(
-    account: Account, gateway_settings: Callable[[], Settings]
+    account: Account, gateway_settings: Callable[[], Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(clients.Jobs, "timeout", 0.5)
     config = dataclasses.replace(gateway_settings(), jobs_target=f"127.0.0.1:{subprocesses.free_port()}")
     async with gateway_serving(config, probe="/healthz") as lonely:
         cookies = {"session": account.http.cookies["session"]}

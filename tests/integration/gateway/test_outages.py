@@ -78,7 +78,7 @@ def problem(answer: httpx.Response) -> tuple[int, str]:
 async def test_missing_service_is_503_and_other_routes_work(
     without_demo: str, register: Register, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clients.service, "TIMEOUT", 0.3)
+    monkeypatch.setattr(clients.Demo, "timeout", 0.3)
     account = await register(without_demo)
     answer = await account.http.get("/api/v1/demo/status")
     assert problem(answer) == (503, "unavailable")
@@ -96,9 +96,10 @@ async def test_missing_service_is_503_and_other_routes_work(
 async def test_a_hanging_call_is_504_and_a_failing_one_500(
     with_troubled_demo: str, register: Register, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clients.service, "TIMEOUT", 0.5)
     account = await register(with_troubled_demo)
-    assert problem(await account.http.get("/api/v1/demo/status")) == (504, "deadline_exceeded")
+    with monkeypatch.context() as patch:
+        patch.setattr(clients.Demo, "timeout", 0.5)
+        assert problem(await account.http.get("/api/v1/demo/status")) == (504, "deadline_exceeded")
     failed = await account.http.get("/api/v1/metrics/dashboard")
     assert problem(failed) == (500, "internal")
     assert "secret" not in failed.text
