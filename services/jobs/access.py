@@ -17,6 +17,11 @@ def visible_owner() -> UUID | None:
     return None if user is None or user.is_admin else UUID(user.user_id)
 
 
+def is_operator() -> bool:
+    """Return whether this call may see what owners must not: it is of a service for itself, or of an admin."""
+    return visible_owner() is None
+
+
 def owner(requested: str) -> UUID | None:
     """Return the requested owner, restricted to the user; the gateway without a user may name any, to feed streams."""
     if requested and identity.caller().user is None:

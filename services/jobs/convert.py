@@ -74,6 +74,7 @@ def registration_from_proto(message: kind_pb2.KindRegistration) -> kinds.Registr
         defaults=_policy(message.defaults),
         notify_owner=message.notify_owner,
         has_undo=message.has_undo,
+        sensitive=tuple(message.sensitive_fields),
         **retention,
     )
 
@@ -157,17 +158,28 @@ def event_to_proto(job: domain.Job, *, sequence: int, reason: str, occurred_at: 
     )
 
 
-def attempt_to_proto(row: Mapping[str, Any]) -> job_pb2.Attempt:
-    """Return an attempt as proto."""
+def attempt_to_proto(row: Mapping[str, Any], *, is_operator: bool) -> job_pb2.Attempt:
+    """Return an attempt as proto, with its exception for operators."""
     error = domain.JobError(code=row["error_code"], message=row["error_message"]) if row["error_code"] else None
-    return job_pb2.Attempt(
+    message = job_pb2.Attempt(
         attempt=row["attempt"],
         worker=row["worker"],
         start_time=protobuf.to_timestamp(row["started_at"]),
         finish_time=protobuf.to_timestamp(row["finished_at"]),
         outcome=row["outcome"] or "",
         error=_error_to_proto(error),
+        resumed_done=row["resumed_done"],
+        lease_time=protobuf.to_timestamp(row["lease_until"]),
     )
+    if row["progress_done"] is not None:
+        message.progress.done, message.progress.total = row["progress_done"], row["progress_total"]
+    if is_operator:
+        message.fingerprint = row["fingerprint"] or ""
+        message.log_line_count = row["log_lines"]
+        if row["exception_type"] is not None:
+            message.exception.type, message.exception.message = row["exception_type"], row["exception_message"]
+            message.exception.traceback, message.exception.place = row["traceback"] or "", row["place"]
+    return message
 
 
 def transition_to_proto(row: Mapping[str, Any]) -> job_pb2.Transition:
@@ -203,6 +215,7 @@ def outcome_from_proto(message: jobs_service_pb2.FinishJobRequest) -> domain.Out
             return domain.Failed(
                 error=domain.JobError(code=_text(error.code, 100) or "failed", message=_text(error.message, 500)),
                 retryable=message.failed.retryable,
+                exception=_exception(message.failed.exception) if message.failed.HasField("exception") else None,
             )
         case "cancelled":
             return domain.Cancelled(reason=_text(message.cancelled.reason, 100) or "requested")
@@ -266,6 +279,20 @@ def json_to_proto(value: Mapping[str, Any]) -> struct_pb2.Struct:
 
 def _error_to_proto(error: domain.JobError | None) -> job_pb2.JobError | None:
     return job_pb2.JobError(code=error.code, message=error.message) if error else None
+
+
+def _exception(message: job_pb2.JobException) -> domain.ExceptionInfo:
+    return domain.ExceptionInfo(
+        type=_text(message.type, 200),
+        message=cut(message.message, domain.MAX_EXCEPTION_BYTES),
+        traceback=cut(message.traceback, domain.MAX_TRACEBACK_BYTES),
+        place=_text(message.place, 200),
+    )
+
+
+def cut(value: str, limit: int) -> str:
+    """Return the beginning of a text that fits `limit` bytes, without NUL characters: PostgreSQL cannot store them."""
+    return value.replace("\x00", "").encode()[:limit].decode(errors="ignore")
 
 
 def _text(value: str, limit: int) -> str:

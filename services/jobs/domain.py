@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
 from collections.abc import Mapping
@@ -29,6 +30,15 @@ FORGIVEN_CRASHES = 20
 """Crashes of a job that its workers may have survived; further ones count."""
 OVERRUN_GRACE = timedelta(minutes=1)
 """Time after attempt_timeout for the worker to end the attempt; then the reconciler ends it."""
+
+RECORDED_ATTEMPTS = 20
+"""The newest attempts of a job that keep their log lines; as many failures keep their tracebacks."""
+MAX_LOG_LINES = 1_000
+MAX_LOG_BYTES = 128 * 1024
+"""Log lines of an attempt, and the bytes of their texts. The database enforces both."""
+MAX_LINE_BYTES = 4 * 1024
+MAX_TRACEBACK_BYTES = 16 * 1024
+MAX_EXCEPTION_BYTES = 2 * 1024
 
 SMALL_PAYLOAD_BYTES = 16 * 1024
 """Events, lists and changed jobs leave out larger payloads: reading one takes milliseconds of the event loop."""
@@ -203,6 +213,28 @@ class JobError:
     message: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExceptionInfo:
+    """The exception that failed an attempt, for operators; JobException in the protos documents each field."""
+
+    type: str
+    message: str = ""
+    traceback: str = ""
+    place: str = ""
+
+
+def fingerprint(kind: str, outcome: Outcome) -> str | None:
+    """Return what failures with the same cause have in common: 16 hexadecimal digits; None for no failure."""
+    if isinstance(outcome, Crashed):
+        parts = ["worker_crashed"]
+    elif isinstance(outcome, Failed):
+        exception = outcome.exception or ExceptionInfo(type="")
+        parts = [outcome.error.code, exception.type, exception.place]
+    else:
+        return None
+    return hashlib.blake2s("\0".join([kind, *parts]).encode(), digest_size=8).hexdigest()
+
+
 DEADLINE_EXCEEDED = JobError(code="deadline_exceeded", message="This took longer than it may.")
 
 
@@ -229,6 +261,8 @@ class Job:
     deadline: datetime | None = None
     run_at: datetime | None = None
     """The time from which it can be claimed."""
+    lease_until: datetime | None = field(default=None, compare=False)
+    """The end of the worker's lease."""
     children: Children = Children()
     awaits_children: bool = False
     ready: bool = False
@@ -258,6 +292,7 @@ class Failed:
 
     error: JobError
     retryable: bool
+    exception: ExceptionInfo | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

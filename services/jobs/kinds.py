@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from chassis import postgres
+from chassis import errors, postgres
 from services.jobs import domain, schema
 from services.jobs.schema import kinds
 
@@ -31,6 +31,7 @@ class Registration:
     notify_owner: bool = False
     has_undo: bool = False
     retention: timedelta = timedelta(days=7)
+    sensitive: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Validate the bounds. Raises `InvalidArgument`."""
@@ -38,6 +39,9 @@ class Registration:
         # A default has the bounds of the field that it replaces.
         domain.Spec(kind=self.kind, owner_id=domain.SYSTEM, payload={}, **self.defaults).validate()
         domain.require_retention(self.retention)
+        if len(self.sensitive) > 50 or any(len(name) > 100 or "\x00" in name for name in self.sensitive):
+            message = "sensitive_fields must be at most 50 names of at most 100 characters."
+            raise errors.InvalidArgument(message, field="sensitive_fields")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +106,7 @@ async def register(conn: AsyncConnection, worker: str, registrations: Collection
             "notifies": registration.notify_owner,
             "undoes": registration.has_undo,
             "retention": registration.retention,
+            "sensitive": list(registration.sensitive),
             "declared_at": sa.func.now(),
         }
         # In one order: two workers of a service register the same kinds.

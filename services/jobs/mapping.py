@@ -20,7 +20,7 @@ def job(row: Sequence[Any]) -> Job:
     # fmt: off
     (
         job_id, owner_id, kind, payload, priority, budget, backoff, max_backoff, attempt_timeout, unique_key,
-        scheduled_at, state, run_at, attempt, max_attempts, crashes, errors, worker, _lease_until,
+        scheduled_at, state, run_at, attempt, max_attempts, crashes, errors, worker, lease_until,
         progress_attempt, done, total, message, result, error_code, error_message, cancel_reason, version,
         created_at, started_at, finished_at, concurrency_key, total_timeout, deadline, parent_id,
         children_total, children_ended, children_unsuccessful, awaits_children, notify_owner, has_undo, _read_at, fair_rank,
@@ -66,6 +66,7 @@ def job(row: Sequence[Any]) -> Job:
         finished_at=finished_at,
         deadline=deadline,
         run_at=run_at,
+        lease_until=lease_until,
         children=domain.Children(total=children_total, ended=children_ended, unsuccessful=children_unsuccessful),
         awaits_children=awaits_children,
         ready=ready,
@@ -121,6 +122,8 @@ def completions(outcomes: Mapping[tuple[UUID, int], domain.Completed]) -> str:
 
 def _end(held: Job, outcome: domain.Outcome, decision: domain.Decision) -> dict[str, Any]:
     failure = outcome.error if isinstance(outcome, domain.Failed) else None
+    exception = outcome.exception if isinstance(outcome, domain.Failed) else None
+    is_crash = isinstance(outcome, domain.Crashed)
     return {
         "job_id": str(held.job_id),
         "attempt": held.attempt,
@@ -129,6 +132,12 @@ def _end(held: Job, outcome: domain.Outcome, decision: domain.Decision) -> dict[
         "outcome": domain.outcome_name(outcome),
         "attempt_error_code": failure and failure.code,
         "attempt_error_message": failure and failure.message,
+        "exception_type": exception and exception.type,
+        "exception_message": exception and exception.message,
+        "traceback": exception and exception.traceback,
+        "place": exception and exception.place,
+        "fingerprint": domain.fingerprint(held.spec.kind, outcome),
+        "lease_until": held.lease_until.isoformat() if is_crash and held.lease_until else None,
         "result": decision.result,
         "error_code": decision.error and decision.error.code,
         "error_message": decision.error and decision.error.message,

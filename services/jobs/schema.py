@@ -73,6 +73,29 @@ attempts = sa.Table(
     sa.Column("outcome", sa.Text),
     sa.Column("error_code", sa.Text),
     sa.Column("error_message", sa.Text),
+    sa.Column("exception_type", sa.Text),
+    sa.Column("exception_message", sa.Text),
+    sa.Column("traceback", sa.Text),
+    sa.Column("place", sa.Text),
+    sa.Column("fingerprint", sa.Text),
+    sa.Column("progress_done", sa.BigInteger),
+    sa.Column("progress_total", sa.BigInteger),
+    sa.Column("resumed_done", sa.BigInteger),
+    sa.Column("lease_until", _time),
+    sa.Column("log_lines", sa.Integer, nullable=False),
+    sa.Column("log_bytes", sa.Integer, nullable=False),
+)
+
+attempt_logs = sa.Table(
+    "attempt_logs",
+    metadata,
+    sa.Column("job_id", sa.Uuid, sa.ForeignKey(jobs.c.job_id, ondelete="CASCADE"), primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("logged_at", _time, nullable=False),
+    sa.Column("level", sa.Text, nullable=False),
+    sa.Column("logger", sa.Text, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
 )
 
 owners = sa.Table(
@@ -119,6 +142,7 @@ kinds = sa.Table(
     sa.Column("tokens", sa.Double, nullable=False),
     sa.Column("tokens_at", _time, nullable=False),
     sa.Column("fair_rank", sa.BigInteger, nullable=False),
+    sa.Column("sensitive", sa.ARRAY(sa.Text), nullable=False),
 )
 
 workers = sa.Table(
@@ -138,6 +162,7 @@ checkpoints = sa.Table(
     sa.Column("value", JSONB, nullable=False),
     sa.Column("saved_at", _time, nullable=False),
     sa.Column("size", sa.Integer, nullable=False),
+    sa.Column("seconds", sa.Double),
 )
 
 schedules = sa.Table(

@@ -96,7 +96,8 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         job_id = ids.parse(request.job_id, "job_id")
         attempts, transitions = await self._jobs.history(job_id, owner_id=access.visible_owner())
         return pb.GetJobHistoryResponse(
-            attempts=map(convert.attempt_to_proto, attempts), transitions=map(convert.transition_to_proto, transitions)
+            attempts=[convert.attempt_to_proto(row, is_operator=access.is_operator()) for row in attempts],
+            transitions=map(convert.transition_to_proto, transitions),
         )
 
     async def CancelJob(self, request: pb.CancelJobRequest, context: Context) -> pb.CancelJobResponse:

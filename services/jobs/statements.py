@@ -195,6 +195,7 @@ READ_LEASES = sql.prepared(_REQUESTED_LEASES.format(columns="j.job_id, j.attempt
 """The leases that a worker holds, also of jobs whose rows are locked."""
 
 SET_PROGRESS = sql.prepared(f"""
+WITH moved AS (
 UPDATE jobs.jobs j SET progress_attempt = :attempt, progress_message = :message, progress_total = :total,
     progress_done = n.done, version = j.version + 1,
     -- A moving average with a half-life of seven seconds; a pause counts once it is over.
@@ -215,8 +216,15 @@ FROM (
 ) n
 WHERE j.job_id = :job_id AND j.attempt = :attempt AND j.state IN {sql.HELD}
 RETURNING {sql.light_columns("j")}
+), resumed AS (
+UPDATE jobs.attempts a SET resumed_done = m.progress_done FROM moved m
+WHERE :attempt > 1 AND a.job_id = m.job_id AND a.attempt = :attempt AND a.resumed_done IS NULL
+)
+SELECT * FROM moved
 """)
-"""Stores the progress of an attempt. A worker sends the reports of an attempt one after the other."""
+"""Stores the progress of an attempt, and where a later attempt than the first resumed.
+
+A worker sends the reports of an attempt one after the other."""
 
 _LAST_PROGRESS_COLUMNS = "progress_done bigint, progress_total bigint, progress_message text"
 _LAST_PROGRESS_DONE = """CASE WHEN g.progress_done IS NULL THEN j.progress_done
@@ -229,7 +237,8 @@ _LAST_PROGRESS = """progress_attempt = CASE WHEN g.progress_done IS NULL THEN j.
 _END = f"""
 WITH given AS (
     SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS g (job_id uuid, attempt integer, action text, state text,
-        outcome text, attempt_error_code text, attempt_error_message text, result jsonb, error_code text, error_message text,
+        outcome text, attempt_error_code text, attempt_error_message text, exception_type text, exception_message text,
+        traceback text, place text, fingerprint text, lease_until timestamptz, result jsonb, error_code text, error_message text,
         cancel_reason text, max_attempts integer, crashes integer, errors integer, delay double precision,
         awaits_children boolean, {_LAST_PROGRESS_COLUMNS})
 ), ended AS (
@@ -246,9 +255,15 @@ WITH given AS (
     RETURNING {sql.light_columns("j")}
 ), attempt AS (
     UPDATE jobs.attempts a SET finished_at = now(), outcome = g.outcome, error_code = g.attempt_error_code,
-        error_message = g.attempt_error_message
+        error_message = g.attempt_error_message, exception_type = g.exception_type, exception_message = g.exception_message,
+        traceback = g.traceback, place = g.place, fingerprint = g.fingerprint, lease_until = g.lease_until,
+        progress_done = CASE WHEN e.progress_attempt = g.attempt THEN e.progress_done END,
+        progress_total = CASE WHEN e.progress_attempt = g.attempt THEN e.progress_total END
     FROM given g JOIN ended e ON e.job_id = g.job_id
     WHERE a.job_id = g.job_id AND a.attempt = g.attempt
+), forgotten AS (
+    UPDATE jobs.attempts a SET traceback = NULL FROM given g
+    WHERE g.traceback IS NOT NULL AND a.job_id = g.job_id AND a.attempt = g.attempt - {domain.RECORDED_ATTEMPTS}
 )
 """
 

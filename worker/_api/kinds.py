@@ -68,6 +68,8 @@ class Kind(Generic[P]):
     """Time that jobs are kept after their end, 1 minute to 10 years."""
     pool: Pool | None = None
     """Where a blocking handler runs. None for an async handler."""
+    sensitive: tuple[str, ...] = ()
+    """Fields of the payload whose values operators must not read: tracebacks, log lines and pages mask them."""
 
     def __post_init__(self) -> None:
         """Validate the fields. Raises ValueError, and the error of pydantic for a payload type that it cannot read."""
@@ -81,11 +83,16 @@ class Kind(Generic[P]):
             pickle.dumps((self.handler, self.undo))
         if self.payload is not None:
             payloads.prepare(self.payload)
+        if unknown := set(self.sensitive) - payloads.fields(self.payload, self.sensitive):
+            raise ValueError(f"{self.name}: the payload has no field {min(unknown)}")
 
     def registrations(self) -> list[kind_pb2.KindRegistration]:
         """Return the registration of this kind and, with `undo`, that of its undo kind."""
         registration = kind_pb2.KindRegistration(
-            kind=self.name, notify_owner=self.notify_owner, has_undo=self.undo is not None
+            kind=self.name,
+            notify_owner=self.notify_owner,
+            has_undo=self.undo is not None,
+            sensitive_fields=self.sensitive,
         )
         registration.defaults.max_attempts = self.max_attempts
         registration.defaults.priority = self.priority

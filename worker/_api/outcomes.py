@@ -63,10 +63,10 @@ def completed(result: object) -> Finish:
     return Finish(completed=Finish.Completed(result=protobuf.to_struct({} if result is None else result)))
 
 
-def failed(code: str, message: str, *, retryable: bool) -> Finish:
-    """Return the outcome of a failed attempt."""
+def failed(code: str, message: str, *, retryable: bool, exception: job_pb2.JobException | None = None) -> Finish:
+    """Return the outcome of a failed attempt; operators read the exception."""
     error = job_pb2.JobError(code=_text(code), message=_text(message))
-    return Finish(failed=Finish.Failed(error=error, retryable=retryable))
+    return Finish(failed=Finish.Failed(error=error, retryable=retryable, exception=exception))
 
 
 def cancelled(reason: str) -> Finish:

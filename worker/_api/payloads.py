@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+import dataclasses
+from collections.abc import Hashable, Iterable, Mapping
 from functools import cache
 from typing import Any, TypeVar
 
@@ -32,6 +33,13 @@ def read(payload_type: type[P], fields: Mapping[str, Any]) -> P:
 def prepare(payload_type: Any) -> None:
     """Build the validator of a type. A type that pydantic cannot read fails at the start of the worker."""
     _adapter(payload_type)
+
+
+def fields(payload_type: Any, default: Iterable[str]) -> set[str]:
+    """Return the names of the fields of a dataclass, or `default` for a payload of another type."""
+    if not dataclasses.is_dataclass(payload_type):
+        return set(default)
+    return {field.name for field in dataclasses.fields(payload_type)}
 
 
 @cache

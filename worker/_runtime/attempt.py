@@ -6,7 +6,7 @@ import asyncio
 import enum
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from chassis import errors, protobuf, run
 from repruv.jobs.v1 import job_pb2
@@ -15,6 +15,8 @@ from worker._api.context import Context
 from worker._api.jobs import AttemptKey, Children
 from worker._api.outcomes import Cancelled, JobFailed, Snooze, WaitForChildren
 from worker._api.retry import backoff
+from worker._api.secrets import Secrets
+from worker._runtime import failures
 from worker._runtime.invocation import Prepare
 from worker._runtime.metrics import KindMetrics
 from worker._runtime.progress import ProgressReporter
@@ -53,8 +55,12 @@ class Attempt:
         translate: run.Translate,
         on_handler_done: Callable[[], None],
         grace: float = CANCEL_GRACE_SECONDS,
+        sensitive: Iterable[str] = (),
     ) -> None:
-        """`on_handler_done` is called before the outcome is delivered. `grace`: seconds for a handler to stop when asked."""
+        """`on_handler_done` is called before the outcome is delivered. `grace`: seconds for a handler to stop when asked.
+
+        `sensitive` names fields of the payload whose values are masked in what operators read.
+        """
         self.key: AttemptKey = (job.job_id, job.attempt)
         self.context = Context(
             job_id=job.job_id,
@@ -77,6 +83,7 @@ class Attempt:
         self._on_handler_done = on_handler_done
         self._grace = grace
         self._progress = ProgressReporter(self.context, jobs, on_lost=self.context.on_lost)
+        self._secrets = Secrets(self.context.payload, sensitive)
         self._timeout, self._has_deadline = _timeout(job)
         self._stop_reason: StopReason | None = None
         self._task: asyncio.Task[None] | None = None
@@ -130,14 +137,16 @@ class Attempt:
             result = await self._handle()
         except outcomes.RAISED as error:
             return self._from_exception(error)
-        except TimeoutError:
+        except TimeoutError as error:
             logger.warning("attempt timed out", extra=self._log)
+            # Its cause is the place where the handler was cancelled.
+            exception = self._describe(error)
             if self._has_deadline:
                 message = "The job was not done in the time that it had."
-                return outcomes.failed("deadline_exceeded", message, retryable=False)
+                return outcomes.failed("deadline_exceeded", message, retryable=False, exception=exception)
             message = f"The attempt took longer than {self._timeout:g} s."
-            return outcomes.failed("attempt_timeout", message, retryable=True)
-        except asyncio.CancelledError:
+            return outcomes.failed("attempt_timeout", message, retryable=True, exception=exception)
+        except asyncio.CancelledError as error:
             if self._stop_reason is not None:
                 if self._task:
                     # The cancellation was for the handler only.
@@ -146,25 +155,35 @@ class Attempt:
             if self._task and self._task.cancelling():
                 raise
             # The handler raised it without being cancelled.
-            return self._internal()
+            return self._internal(error)
         except BaseException as error:  # noqa: BLE001 - SystemExit of a handler must not end the worker and its other jobs
             if isinstance(error, BaseExceptionGroup) and (raised := outcomes.from_group(error)):
                 return self._from_exception(raised)
-            return self._internal()
+            return self._internal(error)
         try:
             return outcomes.completed(result)
         except Exception as error:
             logger.exception("result is not JSON", extra=self._log)
-            return _refused(error)
+            return self._refused(error)
 
     def _from_exception(self, error: JobFailed | Cancelled | Snooze | WaitForChildren) -> outcomes.Finish:
         if isinstance(error, JobFailed):
             logger.warning("attempt failed", extra={**self._log, "code": error.code, "cause": error.message})
+            exception = self._describe(error)
+            return outcomes.failed(error.code, error.message, retryable=error.retryable, exception=exception)
         return outcomes.from_exception(error)
 
-    def _internal(self) -> outcomes.Finish:
+    def _internal(self, error: BaseException) -> outcomes.Finish:
         logger.exception("attempt failed", extra=self._log)
-        return outcomes.failed("internal", "Something went wrong on our side.", retryable=True)
+        message = "Something went wrong on our side."
+        return outcomes.failed("internal", message, retryable=True, exception=self._describe(error))
+
+    def _refused(self, error: Exception) -> outcomes.Finish:
+        message = f"The outcome could not be stored: {str(error)[:300]}"
+        return outcomes.failed("result_refused", message, retryable=False, exception=self._describe(error))
+
+    def _describe(self, error: BaseException) -> job_pb2.JobException:
+        return failures.describe(error, self._secrets.mask)
 
     def _stopped(self) -> outcomes.Finish:
         return outcomes.released() if self._stop_reason is StopReason.RELEASED else outcomes.cancelled("requested")
@@ -221,15 +240,10 @@ class Attempt:
                 if is_refused:
                     return None
                 is_refused = True
-                outcome = _refused(error)
+                outcome = self._refused(error)
             else:
                 return outcome.WhichOneof("outcome")
         return None
-
-
-def _refused(error: Exception) -> outcomes.Finish:
-    message = f"The outcome could not be stored: {str(error)[:300]}"
-    return outcomes.failed("result_refused", message, retryable=False)
 
 
 def _timeout(job: job_pb2.Job) -> tuple[float, bool]:

@@ -88,6 +88,7 @@ class Worker:
             kind_name: 0.0 if kind.pool == "process" else CANCEL_GRACE_SECONDS
             for kind_name, kind in kinds_by_name.items()
         }
+        self._sensitive = {kind_name: kind.sensitive for kind_name, kind in kinds_by_name.items()}
         self._slots = Slots(concurrency, on_free=self._wake, stuck_threads=lambda: self._threads.stuck)
         self._claims = Claims(
             self.name,
@@ -139,6 +140,7 @@ class Worker:
             translate=self._translate,
             on_handler_done=self._slots.on_handler_done,
             grace=self._graces[kind],
+            sensitive=self._sensitive[kind],
         )
         if self._stopping:
             attempt.stop(StopReason.RELEASED)

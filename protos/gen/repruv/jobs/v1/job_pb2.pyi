@@ -266,6 +266,82 @@ class JobError(_message.Message):
 Global___JobError: _TypeAlias = JobError  # noqa: Y015
 
 @_typing.final
+class JobException(_message.Message):
+    """JobException is the exception with which an attempt failed. Only operators read it: services that act for themselves,
+    and admins. Values of sensitive payload fields (KindRegistration) are masked.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    TRACEBACK_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    type: _builtins.str
+    """The class, for example `sqlalchemy.exc.IntegrityError`; at most 200 characters."""
+    message: _builtins.str
+    """Its text; at most 2 KiB."""
+    traceback: _builtins.str
+    """The traceback with its causes; at most 16 KiB, of which the middle is left out first."""
+    place: _builtins.str
+    """File and function of the service that raised it, without a line number; at most 200 characters."""
+    def __init__(
+        self,
+        *,
+        type: _builtins.str = ...,
+        message: _builtins.str = ...,
+        traceback: _builtins.str = ...,
+        place: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "place", b"place", "traceback", b"traceback", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobException: _TypeAlias = JobException  # noqa: Y015
+
+@_typing.final
+class LogLine(_message.Message):
+    """LogLine is a line that a handler logged. Only operators read it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    LOGGER_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """The position within the attempt, from 1, without gaps; at most 1,000 lines."""
+    level: _builtins.str
+    """`debug`, `info`, `warning`, `error` or `critical`."""
+    logger: _builtins.str
+    """The name of the logger; at most 100 characters."""
+    text: _builtins.str
+    """The text with its fields; at most 4 KiB. Values of sensitive payload fields are masked."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When it was logged, by the worker's clock."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        level: _builtins.str = ...,
+        logger: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["level", b"level", "logger", b"logger", "number", b"number", "text", b"text", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogLine: _TypeAlias = LogLine  # noqa: Y015
+
+@_typing.final
 class Job(_message.Message):
     """Job is a snapshot of a job."""
 
@@ -405,6 +481,12 @@ class Attempt(_message.Message):
     FINISH_TIME_FIELD_NUMBER: _builtins.int
     OUTCOME_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    EXCEPTION_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    RESUMED_DONE_FIELD_NUMBER: _builtins.int
+    LEASE_TIME_FIELD_NUMBER: _builtins.int
+    LOG_LINE_COUNT_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
     """1 for the first."""
     worker: _builtins.str
@@ -413,6 +495,14 @@ class Attempt(_message.Message):
     """`completed`, `failed`, `cancelled`, `released`, `snoozed`, `waiting` (for children) or `crashed`; empty while it
     runs.
     """
+    fingerprint: _builtins.str
+    """The same for failures of one kind with the same error code, type of exception and place; empty unless the attempt
+    failed or crashed. For operators.
+    """
+    resumed_done: _builtins.int
+    """The first `done` that an attempt after the first reported: where it resumed. Absent without a report."""
+    log_line_count: _builtins.int
+    """How many lines it logged; at most 1,000. For operators."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When it was claimed."""
@@ -425,6 +515,18 @@ class Attempt(_message.Message):
     def error(self) -> Global___JobError:
         """Why it failed."""
 
+    @_builtins.property
+    def exception(self) -> Global___JobException:
+        """The exception, for operators; absent unless the handler raised one. The newest 20 attempts of a job keep tracebacks."""
+
+    @_builtins.property
+    def progress(self) -> Global___JobProgress:
+        """The progress when the attempt ended; absent while it runs, without progress, and for a completed attempt."""
+
+    @_builtins.property
+    def lease_time(self) -> _timestamp_pb2.Timestamp:
+        """When the lease of a crashed attempt expired. The worker was last heard of one lease earlier at the earliest."""
+
     def __init__(
         self,
         *,
@@ -434,12 +536,20 @@ class Attempt(_message.Message):
         finish_time: _timestamp_pb2.Timestamp | None = ...,
         outcome: _builtins.str = ...,
         error: Global___JobError | None = ...,
+        exception: Global___JobException | None = ...,
+        fingerprint: _builtins.str = ...,
+        progress: Global___JobProgress | None = ...,
+        resumed_done: _builtins.int | None = ...,
+        lease_time: _timestamp_pb2.Timestamp | None = ...,
+        log_line_count: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "finish_time", b"finish_time", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_resumed_done", b"_resumed_done", "error", b"error", "exception", b"exception", "finish_time", b"finish_time", "lease_time", b"lease_time", "progress", b"progress", "resumed_done", b"resumed_done", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "error", b"error", "finish_time", b"finish_time", "outcome", b"outcome", "start_time", b"start_time", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_resumed_done", b"_resumed_done", "attempt", b"attempt", "error", b"error", "exception", b"exception", "fingerprint", b"fingerprint", "finish_time", b"finish_time", "lease_time", b"lease_time", "log_line_count", b"log_line_count", "outcome", b"outcome", "progress", b"progress", "resumed_done", b"resumed_done", "start_time", b"start_time", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__resumed_done: _TypeAlias = _typing.Literal["resumed_done"]  # noqa: Y015
+    _WhichOneofArgType__resumed_done: _TypeAlias = _typing.Literal["_resumed_done", b"_resumed_done"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__resumed_done) -> _WhichOneofReturnType__resumed_done | None: ...
 
 Global___Attempt: _TypeAlias = Attempt  # noqa: Y015
 

@@ -1238,21 +1238,27 @@ class FinishJobRequest(_message.Message):
 
         ERROR_FIELD_NUMBER: _builtins.int
         RETRYABLE_FIELD_NUMBER: _builtins.int
+        EXCEPTION_FIELD_NUMBER: _builtins.int
         retryable: _builtins.bool
         """Whether another attempt may succeed; it follows if the budget allows."""
         @_builtins.property
         def error(self) -> _job_pb2.JobError:
             """The error."""
 
+        @_builtins.property
+        def exception(self) -> _job_pb2.JobException:
+            """The exception that the handler raised; texts above their bounds are cut."""
+
         def __init__(
             self,
             *,
             error: _job_pb2.JobError | None = ...,
             retryable: _builtins.bool = ...,
+            exception: _job_pb2.JobException | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "exception", b"exception"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "retryable", b"retryable"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "exception", b"exception", "retryable", b"retryable"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

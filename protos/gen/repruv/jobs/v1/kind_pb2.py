@@ -27,7 +27,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19repruv/jobs/v1/kind.proto\x12\x0erepruv.jobs.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa6\x01\n\x10KindRegistration\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12.\n\x08\x64\x65\x66\x61ults\x18\x02 \x01(\x0b\x32\x1c.repruv.jobs.v1.KindDefaults\x12\x14\n\x0cnotify_owner\x18\x03 \x01(\x08\x12\x10\n\x08has_undo\x18\x04 \x01(\x08\x12,\n\tretention\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xf8\x01\n\x0cKindDefaults\x12\x14\n\x0cmax_attempts\x18\x01 \x01(\x05\x12*\n\x07\x62\x61\x63koff\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bmax_backoff\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0f\x61ttempt_timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rtotal_timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08priority\x18\x06 \x01(\x05\"\x82\x01\n\nKindLimits\x12\x13\n\x0bmax_running\x18\x01 \x01(\x05\x12\x1b\n\x13max_running_per_key\x18\x02 \x01(\x05\x12\x12\n\nrate_count\x18\x03 \x01(\x05\x12.\n\x0brate_period\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x89\x03\n\x04Kind\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x36\n\x0cregistration\x18\x02 \x01(\x0b\x32 .repruv.jobs.v1.KindRegistration\x12*\n\x06limits\x18\x03 \x01(\x0b\x32\x1a.repruv.jobs.v1.KindLimits\x12.\n\npause_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rregister_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nhas_worker\x18\x06 \x01(\x08\x12\x30\n\x06\x63ounts\x18\x07 \x03(\x0b\x32 .repruv.jobs.v1.Kind.CountsEntry\x12\x37\n\x13oldest_waiting_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xd2\x01\n\x14ScheduleRegistration\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12(\n\x07payload\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0c\n\x04\x63ron\x18\x04 \x01(\t\x12\x11\n\ttime_zone\x18\x05 \x01(\t\x12)\n\x08\x63\x61tch_up\x18\x06 \x01(\x0e\x32\x17.repruv.jobs.v1.CatchUp\x12(\n\x07overlap\x18\x07 \x01(\x0e\x32\x17.repruv.jobs.v1.Overlap\"\xe9\x01\n\x08Schedule\x12:\n\x0cregistration\x18\x01 \x01(\x0b\x32$.repruv.jobs.v1.ScheduleRegistration\x12.\n\npause_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tnext_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tlast_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0blast_job_id\x18\x05 \x01(\t*[\n\x07\x43\x61tchUp\x12\x18\n\x14\x43\x41TCH_UP_UNSPECIFIED\x10\x00\x12\x11\n\rCATCH_UP_LAST\x10\x01\x12\x11\n\rCATCH_UP_NONE\x10\x02\x12\x10\n\x0c\x43\x41TCH_UP_ALL\x10\x03*Z\n\x07Overlap\x12\x17\n\x13OVERLAP_UNSPECIFIED\x10\x00\x12\x10\n\x0cOVERLAP_SKIP\x10\x01\x12\x11\n\rOVERLAP_ALLOW\x10\x02\x12\x11\n\rOVERLAP_QUEUE\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19repruv/jobs/v1/kind.proto\x12\x0erepruv.jobs.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc0\x01\n\x10KindRegistration\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12.\n\x08\x64\x65\x66\x61ults\x18\x02 \x01(\x0b\x32\x1c.repruv.jobs.v1.KindDefaults\x12\x14\n\x0cnotify_owner\x18\x03 \x01(\x08\x12\x10\n\x08has_undo\x18\x04 \x01(\x08\x12,\n\tretention\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x10sensitive_fields\x18\x06 \x03(\t\"\xf8\x01\n\x0cKindDefaults\x12\x14\n\x0cmax_attempts\x18\x01 \x01(\x05\x12*\n\x07\x62\x61\x63koff\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bmax_backoff\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0f\x61ttempt_timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rtotal_timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08priority\x18\x06 \x01(\x05\"\x82\x01\n\nKindLimits\x12\x13\n\x0bmax_running\x18\x01 \x01(\x05\x12\x1b\n\x13max_running_per_key\x18\x02 \x01(\x05\x12\x12\n\nrate_count\x18\x03 \x01(\x05\x12.\n\x0brate_period\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x89\x03\n\x04Kind\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x36\n\x0cregistration\x18\x02 \x01(\x0b\x32 .repruv.jobs.v1.KindRegistration\x12*\n\x06limits\x18\x03 \x01(\x0b\x32\x1a.repruv.jobs.v1.KindLimits\x12.\n\npause_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rregister_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nhas_worker\x18\x06 \x01(\x08\x12\x30\n\x06\x63ounts\x18\x07 \x03(\x0b\x32 .repruv.jobs.v1.Kind.CountsEntry\x12\x37\n\x13oldest_waiting_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xd2\x01\n\x14ScheduleRegistration\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12(\n\x07payload\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0c\n\x04\x63ron\x18\x04 \x01(\t\x12\x11\n\ttime_zone\x18\x05 \x01(\t\x12)\n\x08\x63\x61tch_up\x18\x06 \x01(\x0e\x32\x17.repruv.jobs.v1.CatchUp\x12(\n\x07overlap\x18\x07 \x01(\x0e\x32\x17.repruv.jobs.v1.Overlap\"\xe9\x01\n\x08Schedule\x12:\n\x0cregistration\x18\x01 \x01(\x0b\x32$.repruv.jobs.v1.ScheduleRegistration\x12.\n\npause_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tnext_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tlast_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0blast_job_id\x18\x05 \x01(\t*[\n\x07\x43\x61tchUp\x12\x18\n\x14\x43\x41TCH_UP_UNSPECIFIED\x10\x00\x12\x11\n\rCATCH_UP_LAST\x10\x01\x12\x11\n\rCATCH_UP_NONE\x10\x02\x12\x10\n\x0c\x43\x41TCH_UP_ALL\x10\x03*Z\n\x07Overlap\x12\x17\n\x13OVERLAP_UNSPECIFIED\x10\x00\x12\x10\n\x0cOVERLAP_SKIP\x10\x01\x12\x11\n\rOVERLAP_ALLOW\x10\x02\x12\x11\n\rOVERLAP_QUEUE\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,22 +36,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_KIND_COUNTSENTRY']._loaded_options = None
   _globals['_KIND_COUNTSENTRY']._serialized_options = b'8\001'
-  _globals['_CATCHUP']._serialized_start=1538
-  _globals['_CATCHUP']._serialized_end=1629
-  _globals['_OVERLAP']._serialized_start=1631
-  _globals['_OVERLAP']._serialized_end=1721
+  _globals['_CATCHUP']._serialized_start=1564
+  _globals['_CATCHUP']._serialized_end=1655
+  _globals['_OVERLAP']._serialized_start=1657
+  _globals['_OVERLAP']._serialized_end=1747
   _globals['_KINDREGISTRATION']._serialized_start=141
-  _globals['_KINDREGISTRATION']._serialized_end=307
-  _globals['_KINDDEFAULTS']._serialized_start=310
-  _globals['_KINDDEFAULTS']._serialized_end=558
-  _globals['_KINDLIMITS']._serialized_start=561
-  _globals['_KINDLIMITS']._serialized_end=691
-  _globals['_KIND']._serialized_start=694
-  _globals['_KIND']._serialized_end=1087
-  _globals['_KIND_COUNTSENTRY']._serialized_start=1042
-  _globals['_KIND_COUNTSENTRY']._serialized_end=1087
-  _globals['_SCHEDULEREGISTRATION']._serialized_start=1090
-  _globals['_SCHEDULEREGISTRATION']._serialized_end=1300
-  _globals['_SCHEDULE']._serialized_start=1303
-  _globals['_SCHEDULE']._serialized_end=1536
+  _globals['_KINDREGISTRATION']._serialized_end=333
+  _globals['_KINDDEFAULTS']._serialized_start=336
+  _globals['_KINDDEFAULTS']._serialized_end=584
+  _globals['_KINDLIMITS']._serialized_start=587
+  _globals['_KINDLIMITS']._serialized_end=717
+  _globals['_KIND']._serialized_start=720
+  _globals['_KIND']._serialized_end=1113
+  _globals['_KIND_COUNTSENTRY']._serialized_start=1068
+  _globals['_KIND_COUNTSENTRY']._serialized_end=1113
+  _globals['_SCHEDULEREGISTRATION']._serialized_start=1116
+  _globals['_SCHEDULEREGISTRATION']._serialized_end=1326
+  _globals['_SCHEDULE']._serialized_start=1329
+  _globals['_SCHEDULE']._serialized_end=1562
 # @@protoc_insertion_point(module_scope)

@@ -89,6 +89,7 @@ class KindRegistration(_message.Message):
     NOTIFY_OWNER_FIELD_NUMBER: _builtins.int
     HAS_UNDO_FIELD_NUMBER: _builtins.int
     RETENTION_FIELD_NUMBER: _builtins.int
+    SENSITIVE_FIELDS_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """The kind, as in JobSpec."""
     notify_owner: _builtins.bool
@@ -105,6 +106,12 @@ class KindRegistration(_message.Message):
     def retention(self) -> _duration_pb2.Duration:
         """Retention: how long jobs are kept after their end; 1 minute to 10 years, default 7 days."""
 
+    @_builtins.property
+    def sensitive_fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Fields of the payload whose values nobody reads but the handler: operators see them masked; at most 50 names of at
+        most 100 characters.
+        """
+
     def __init__(
         self,
         *,
@@ -113,10 +120,11 @@ class KindRegistration(_message.Message):
         notify_owner: _builtins.bool = ...,
         has_undo: _builtins.bool = ...,
         retention: _duration_pb2.Duration | None = ...,
+        sensitive_fields: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "retention", b"retention"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "has_undo", b"has_undo", "kind", b"kind", "notify_owner", b"notify_owner", "retention", b"retention"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "has_undo", b"has_undo", "kind", b"kind", "notify_owner", b"notify_owner", "retention", b"retention", "sensitive_fields", b"sensitive_fields"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

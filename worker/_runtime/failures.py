@@ -1,0 +1,101 @@
+"""The exception that failed an attempt, as operators read it: bounded, and without the secrets of the payload."""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from repruv.jobs.v1 import job_pb2
+
+TRACEBACK_BYTES = 16_000
+MESSAGE_BYTES = 2_000
+NAME_LENGTH = 200
+HEAD_SHARE = 4
+"""A traceback that is too long keeps one part in four from its beginning, and the rest from its end."""
+
+Mask = Callable[[str], str]
+_RUNTIME = str(Path(__file__).parent)
+_PACKAGES = tuple(str(Path(__file__).parents[2] / name) for name in ("worker", "chassis"))
+_LIBRARIES = (
+    *{sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")},
+    *_PACKAGES,
+    "<",
+)
+
+
+def describe(error: BaseException, mask: Mask) -> job_pb2.JobException:
+    """Return type, message, traceback and place of an exception. Never raises: no outcome is lost for its wording."""
+    try:
+        return _describe(error, mask)
+    except Exception as broken:  # noqa: BLE001 - for example a `__str__` that raises
+        return job_pb2.JobException(type=_name(error), message=f"The exception cannot be shown: {_name(broken)}")
+
+
+def _describe(error: BaseException, mask: Mask) -> job_pb2.JobException:
+    # The cause says more than the exception in which a handler wrapped it for the user.
+    origin = error.__cause__ if error.__cause__ is not None and not isinstance(error, BaseExceptionGroup) else error
+    frames = _without_runtime(error.__traceback__)
+    text = "".join(traceback.format_exception(type(error), error, frames))
+    return job_pb2.JobException(
+        type=_name(origin),
+        message=_head(mask(_printable(str(origin))), MESSAGE_BYTES),
+        traceback=_ends(mask(_printable(text)), TRACEBACK_BYTES),
+        place=_place(origin.__traceback__ or error.__traceback__)[-NAME_LENGTH:],
+    )
+
+
+def _name(error: BaseException) -> str:
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return _printable(name)[:NAME_LENGTH]
+
+
+def _without_runtime(frames: TracebackType | None) -> TracebackType | None:
+    """Return the traceback from the handler on: the frames of this package before it are the same for every failure."""
+    first = frames
+    while first is not None and first.tb_next is not None and first.tb_frame.f_code.co_filename.startswith(_RUNTIME):
+        first = first.tb_next
+    return first
+
+
+def _place(frames: TracebackType | None) -> str:
+    """Return file and function of the innermost frame that is not of a library; the innermost of all if there is none."""
+    place = ""
+    is_own = False
+    while frames is not None:
+        code = frames.tb_frame.f_code
+        own = not code.co_filename.startswith(_LIBRARIES)
+        if own or not is_own:
+            place, is_own = f"{_relative(code.co_filename)}:{code.co_qualname}", own
+        frames = frames.tb_next
+    return _printable(place)
+
+
+def _relative(filename: str) -> str:
+    """Return a file's path below its import root, so that one failure has one place on every machine."""
+    roots = sorted((root for root in (*sys.path, str(Path.cwd())) if root), key=len, reverse=True)
+    root = next((root for root in roots if filename.startswith(root + os.sep)), "")
+    return filename[len(root) + 1 :] if root else filename
+
+
+def _printable(text: str) -> str:
+    """Return text that protobuf and PostgreSQL accept."""
+    return text.encode(errors="replace").decode().replace("\0", "")
+
+
+def _head(text: str, limit: int) -> str:
+    return text.encode()[:limit].decode(errors="ignore")
+
+
+def _ends(text: str, limit: int) -> str:
+    encoded = text.encode()
+    if len(encoded) <= limit:
+        return text
+    head, tail = limit // HEAD_SHARE, limit - limit // HEAD_SHARE
+    begin, end = encoded[:head].decode(errors="ignore"), encoded[-tail:].decode(errors="ignore")
+    return f"{begin}\n… {len(encoded) - limit:,} bytes left out …\n{end}"
