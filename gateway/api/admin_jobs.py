@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
@@ -16,11 +17,17 @@ from gateway.api.dependencies import Gateway, JobId, PageSize, PageToken, Signed
 from gateway.identity import sessions
 from gateway.views import engine
 from repruv.auth.v1 import auth_pb2
-from repruv.jobs.v1 import jobs_service_pb2, kind_pb2
+from repruv.jobs.v1 import admin_service_pb2, kind_pb2
 
 router = APIRouter(prefix="/admin", tags=["admin"])
 
 _STATES = {name: value for value, name in views.JOB_STATES.items()}
+_ORDERS: Mapping[schemas_engine.JobOrder, admin_service_pb2.JobOrder.ValueType] = {
+    "newest": admin_service_pb2.JOB_ORDER_NEWEST,
+    "oldest": admin_service_pb2.JOB_ORDER_OLDEST,
+    "longest_wait": admin_service_pb2.JOB_ORDER_LONGEST_WAIT,
+    "longest_run": admin_service_pb2.JOB_ORDER_LONGEST_RUN,
+}
 
 
 async def admin(session: SignedIn) -> sessions.Session:
@@ -33,26 +40,65 @@ async def admin(session: SignedIn) -> sessions.Session:
 Admin = Annotated[sessions.Session, Depends(admin)]
 
 
-@router.get("/jobs", **route("Jobs of all users", schemas_engine.OwnedJobs, "A page.", 403))
+async def job_filter(
+    status: Annotated[list[views.JobStatus], Query(description="Only these; any unless given.")] = [],  # noqa: B006
+    kind: Annotated[list[schemas.Text], Query(description="Only these, up to 20; any unless given.")] = [],  # noqa: B006
+    owner_id: Annotated[schemas.Text, Query(description="Only this owner's.")] = "",
+    worker: Annotated[schemas.Text, Query(description="Only if its latest attempt runs or ran there.")] = "",
+    error_code: Annotated[schemas.Text, Query(description="Only with this error code.")] = "",
+    created_from: Annotated[datetime | None, Query(description="Only those submitted at or after this time.")] = None,
+    created_until: Annotated[datetime | None, Query(description="Only those submitted before this time.")] = None,
+    text: Annotated[schemas.Text, Query(description="Only with this text in a message or key.")] = "",
+    system: Annotated[bool, Query(description="Whether to include the system's jobs.")] = True,
+) -> admin_service_pb2.JobFilter:
+    """Read the filter of a list of jobs."""
+    message = admin_service_pb2.JobFilter(
+        states=[_STATES[name] for name in status],
+        kinds=kind,
+        owner_id=owner_id,
+        worker=worker,
+        error_code=error_code,
+        text=text,
+        without_system=not system,
+    )
+    for name, moment in (("create_time_from", created_from), ("create_time_until", created_until)):
+        if moment is not None:
+            getattr(message, name).FromDatetime(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    return message
+
+
+JobFilter = Annotated[admin_service_pb2.JobFilter, Depends(job_filter)]
+
+
+@router.get("/jobs", **route("Jobs of all users", schemas_engine.JobRows, "A page.", 403))
 async def list_jobs(
     session: Admin,
     gateway: Gateway,
-    status: Annotated[list[views.JobStatus], Query(description="Only these; any unless given.")] = [],  # noqa: B006
-    kind: Annotated[list[schemas.Text], Query(description="Only these; any unless given.")] = [],  # noqa: B006
-    owner_id: Annotated[schemas.Text, Query(description="Only this owner's.")] = "",
+    job_filter: JobFilter,
+    order: Annotated[
+        schemas_engine.JobOrder, Query(description="By submit, or by a duration among the newest 20,000.")
+    ] = "newest",
     page_size: PageSize = 20,
     page_token: PageToken = "",
 ) -> Response:
-    """Return jobs across owners, newest first."""
-    rpc_request = jobs_service_pb2.ListJobsRequest(
-        owner_id=owner_id,
-        states=[_STATES[name] for name in status],
-        kinds=kind,
-        page_size=page_size,
-        page_token=page_token,
+    """Return jobs across owners. A page can have fewer jobs than `page_size` and still have a next one."""
+    rpc_request = admin_service_pb2.SearchJobsRequest(
+        filter=job_filter, order=_ORDERS[order], page_size=page_size, page_token=page_token
     )
-    page = await gateway.jobs.list_jobs(rpc_request, user=session.identity)
-    return answer({"jobs": [engine.owned_job(job) for job in page.jobs], "next_page_token": page.next_page_token})
+    page = await gateway.engine.search_jobs(rpc_request, user=session.identity)
+    return answer(
+        {
+            "jobs": [engine.job_row(row) for row in page.rows],
+            "next_page_token": page.next_page_token,
+            "previous_page_token": page.previous_page_token,
+        }
+    )
+
+
+@router.get("/jobs/count", **route("Count jobs", engine.JobCounts, "Up to 10,000.", 403))
+async def count_jobs(session: Admin, gateway: Gateway, job_filter: JobFilter) -> Response:
+    """Count the jobs that match a filter, by kind and state."""
+    return answer(engine.job_counts(await gateway.engine.count_jobs(job_filter, user=session.identity)))
 
 
 @router.post(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from gateway.api.schemas import Body, Count, Text
-from gateway.views.engine import Kind, OwnedJob, Schedule, StuckJob, Worker
+from gateway.views.engine import JobRow, Kind, Schedule, StuckJob, Worker
 
 
 class Limits(Body):
@@ -26,11 +26,15 @@ class Trigger(Body):
     job_id: Text = Field("", description="UUIDv7; the same one makes it once. One is made unless given.")
 
 
-class OwnedJobs(TypedDict):
-    """A page of jobs, newest first."""
+JobOrder = Literal["newest", "oldest", "longest_wait", "longest_run"]
 
-    jobs: list[OwnedJob]
+
+class JobRows(TypedDict):
+    """A page of jobs."""
+
+    jobs: list[JobRow]
     next_page_token: Annotated[str, Field(description="Empty on the last page.")]
+    previous_page_token: Annotated[str, Field(description="Empty on the first page.")]
 
 
 class Kinds(TypedDict):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 from chassis.rpc import client
 from gateway.clients import service
 from repruv.auth.v1 import admin_service_pb2, admin_service_pb2_grpc, auth_pb2
@@ -11,7 +13,7 @@ class Admin(service.Client):
     """The auth service, as admins use it."""
 
     def __init__(self, target: str, caller: client.Caller) -> None:
-        reads = ("ListUsers", "GetUser", "ListSecurityEvents")
+        reads = ("ListUsers", "GetUser", "BatchGetUsers", "ListSecurityEvents")
         changes = ("SetUserRole", "DisableUser", "EnableUser", "RevokeUserSessions", "RevokeAllUsersSessions")
         super().__init__("auth", target, caller, (*reads, *changes), service="AuthAdmin")
         self._stub = admin_service_pb2_grpc.AuthAdminServiceStub(self._channel)
@@ -28,6 +30,11 @@ class Admin(service.Client):
     async def get_user(self, user_id: str, *, user: str) -> admin_service_pb2.GetUserResponse:
         """Return an account and its active sessions."""
         return await self.call(self._stub.GetUser, admin_service_pb2.GetUserRequest(user_id=user_id), user)
+
+    async def batch_get_users(self, user_ids: Collection[str], *, user: str) -> Sequence[auth_pb2.User]:
+        """Return the accounts among up to 100 ids."""
+        request = admin_service_pb2.BatchGetUsersRequest(user_ids=user_ids)
+        return (await self.call(self._stub.BatchGetUsers, request, user, quick=True)).users
 
     async def set_user_role(self, user_id: str, role: auth_pb2.UserRole.ValueType, *, user: str) -> auth_pb2.User:
         """Change a role; all sessions of that account end."""

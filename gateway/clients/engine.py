@@ -13,10 +13,22 @@ class Engine(service.Client):
     """The jobs service, as admins see and steer it."""
 
     def __init__(self, target: str, caller: client.Caller) -> None:
-        reads = ("ListKinds", "ListSchedules", "ListStuckJobs", "ListWorkers")
+        reads = ("SearchJobs", "CountJobs", "ListKinds", "ListSchedules", "ListStuckJobs", "ListWorkers")
         changes = ("SetKindLimits", "PauseKind", "ResumeKind", "PauseSchedule", "ResumeSchedule", "TriggerSchedule")
         super().__init__("jobs", target, caller, (*reads, *changes), service="Admin")
         self._stub = admin_service_pb2_grpc.AdminServiceStub(self._channel)
+
+    async def search_jobs(
+        self, request: admin_service_pb2.SearchJobsRequest, *, user: str
+    ) -> admin_service_pb2.SearchJobsResponse:
+        """Return a page of jobs of all owners."""
+        return await self.call(self._stub.SearchJobs, request, user)
+
+    async def count_jobs(
+        self, job_filter: admin_service_pb2.JobFilter, *, user: str
+    ) -> admin_service_pb2.CountJobsResponse:
+        """Count the jobs that match a filter."""
+        return await self.call(self._stub.CountJobs, admin_service_pb2.CountJobsRequest(filter=job_filter), user)
 
     async def list_kinds(self, *, user: str) -> Sequence[kind_pb2.Kind]:
         """Return all kinds, by name."""

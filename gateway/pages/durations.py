@@ -25,6 +25,31 @@ def duration(seconds: float | None) -> str:
     return f"{whole} s"
 
 
+def brief(seconds: float | None) -> str:
+    """42 ms, 1.2 s, 48 s, 3m 20s, 2h 5m, 3d 4h: for tables."""
+    if seconds is None:
+        return _NONE
+    seconds = max(0.0, seconds)
+    if seconds < 0.9995:
+        return f"{seconds * 1_000:.0f} ms"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for size, unit, smaller, smaller_unit in _STEPS:
+        if whole >= size:
+            rest = whole % size // smaller
+            return f"{whole // size}{unit[0]} {rest}{smaller_unit[0]}" if rest else f"{whole // size}{unit[0]}"
+    return f"{whole} s"
+
+
+def age(moment: str | None, now: datetime | None = None) -> str:
+    """Return how long ago a time is, as `brief`, in whole seconds: "0 s", "48 s", "3m 20s"."""
+    if not moment:
+        return _NONE
+    seconds = ((now or datetime.now(UTC)) - datetime.fromisoformat(moment)).total_seconds()
+    return f"{max(0, int(seconds))} s" if seconds < 60 else brief(int(seconds))
+
+
 def between(begin: str | None, end: str | None) -> float | None:
     """Return the seconds from one ISO time to another; None if one is missing."""
     if not begin or not end:

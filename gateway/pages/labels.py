@@ -67,3 +67,11 @@ def state(name: str) -> str:
 def stuck(reason: str) -> str:
     """Return why a job needs attention."""
     return _STUCK.get(reason, reason.replace("_", " ").capitalize())
+
+
+def worker(name: str) -> str:
+    """Return the short name of a worker, whose name is `<service>-<host>-<process>-<random>`: service and random part."""
+    parts = name.rsplit("-", 2)
+    if len(parts) < 3 or not parts[1].isdecimal():
+        return name
+    return f"{parts[0].partition('-')[0]}-{parts[2]}"

@@ -34,9 +34,10 @@ def environment(*, reload: bool = False) -> jinja2.Environment:
         lstrip_blocks=True,
     )
     filters = (compact, number, percent, ago, date, clock, label, event_name, initials, tone)
-    spans = (durations.duration, durations.left, durations.until)
+    spans = (durations.duration, durations.brief, durations.age, durations.left, durations.until)
     env.filters.update({made.__name__: made for made in (*filters, *spans)})
     env.filters.update(kind_name=labels.kind, state_name=labels.state, stuck_words=labels.stuck)
+    env.filters.update(worker_name=labels.worker)
     env.tests.update(recent=recent, future=future)
     env.globals.update(
         asset=asset, bar_chart=charts.bar_chart, segments=charts.segments, share_columns=charts.share_columns

@@ -26,7 +26,7 @@ from services.jobs import (
     servicer,
     watches,
 )
-from services.jobs.operators import kind_controls, overview
+from services.jobs.operators import job_search, kind_controls, overview
 from services.jobs.operators import servicer as admin_servicer
 from services.jobs.schedules import operations as schedule_operations
 from services.jobs.settings import Settings
@@ -61,7 +61,9 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     jobs_servicer = servicer.JobsServicer(jobs, job_watches, notifications.Notifications(engine, nats))
     schedules = schedule_operations.Schedules(engine, jobs.transaction, jobs.kinds)
     job_overview = overview.Overview(engine)
-    admin = admin_servicer.AdminServicer(job_overview, kind_controls.KindControls(jobs), schedules)
+    admin = admin_servicer.AdminServicer(
+        job_search.JobSearch(engine), job_overview, kind_controls.KindControls(jobs), schedules
+    )
     tasks = maintenance.Maintenance(jobs)
     loops = reconciler.Reconciler(tasks)
     nats.on_connected(relay.wake)

@@ -1,7 +1,8 @@
-"""Jobs of all users."""
+"""Jobs of all users, as a table."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
@@ -12,11 +13,11 @@ from chassis import errors, ids
 from gateway import redirects, views
 from gateway.container import Container
 from gateway.pages import jobs, labels
+from gateway.pages.admin import job_query, people
 from gateway.pages.admin.admin_page import AdminPage
+from gateway.pages.admin.job_query import PATH, JobQuery
 from gateway.views import engine
-from repruv.jobs.v1 import job_pb2, jobs_service_pb2
-
-PATH = "/admin/jobs"
+from repruv.jobs.v1 import admin_service_pb2, job_pb2
 
 
 class Jobs(AdminPage):
@@ -33,27 +34,40 @@ class Jobs(AdminPage):
         ]
 
     async def show(self, request: Request) -> Response:
-        """Show jobs across owners, newest first."""
+        """Show jobs across owners."""
         visitor = await self.begin(request)
-        filters = jobs.filters_of(request)
-        rpc_request = jobs_service_pb2.ListJobsRequest(page_size=jobs.PAGE)
-        filters.apply(rpc_request)
+        query, token = job_query.read(request.query_params), job_query.page_token(request)
+        if job_id := _job_id(query.text):
+            return self.see(f"/jobs/{job_id}")
+        engine_client, user = self._container.engine, visitor.identity
+        owner_id = await people.owner_id(self._container, query.owner, user=user) if query.owner else ""
+        page, counts = admin_service_pb2.SearchJobsResponse(), admin_service_pb2.CountJobsResponse()
+        kinds = await engine_client.list_kinds(user=user)
         try:
-            page = await self._container.jobs.list_jobs(rpc_request, user=visitor.identity)
-            kind_names = [kind.kind for kind in await self._container.engine.list_kinds(user=visitor.identity)]
-        except errors.InvalidArgument as error:
-            # An owner that is not an id has no jobs. A token of other filters is invalid.
-            is_owner = error.field == "owner_id"
-            page, kind_names = jobs_service_pb2.ListJobsResponse(), []
-            if not is_owner and filters.page_token:
-                return self.see(filters.address(PATH))
-        kinds = dict.fromkeys(name for name in (*kind_names, filters.kind) if name and name != "*")
+            if owner_id is not None:
+                rpc_request = admin_service_pb2.SearchJobsRequest(
+                    filter=query.message(owner_id),
+                    order=job_query.ORDERS[query.order],
+                    page_size=query.rows,
+                    page_token=token,
+                )
+                page, counts = await asyncio.gather(
+                    engine_client.search_jobs(rpc_request, user=user),
+                    engine_client.count_jobs(rpc_request.filter, user=user),
+                )
+        except errors.InvalidArgument:
+            # A token of other filters, or a kind that is no name.
+            if token:
+                return self.see(query.address())
+        rows = [engine.job_row(row) for row in page.rows]
         context = {
-            "jobs": [engine.owned_job(job) for job in page.jobs],
-            "filters": filters,
-            "kinds": sorted(kinds, key=labels.kind),
-            "newest": filters.address(PATH) if filters.page_token else "",
-            "older": filters.address(PATH, page.next_page_token) if page.next_page_token else "",
+            **choices(query, [kind.kind for kind in kinds]),
+            "rows": rows,
+            "counts": engine.job_counts(counts),
+            "addresses": await people.addresses(self._container, (row["owner_id"] for row in rows), user=user),
+            "origin": query.address(page_token=token),
+            "previous": query.address(page_token=page.previous_page_token) if page.previous_page_token else "",
+            "next": query.address(page_token=page.next_page_token) if page.next_page_token else "",
             "system": engine.SYSTEM,
         }
         return visitor.show("admin/jobs", PATH, context)
@@ -76,3 +90,22 @@ class Jobs(AdminPage):
         if views.job_state(job) == "cancelling":
             say = "job_cancelling"
         return self.see(redirects.local(fields["origin"]) or PATH, say=say)
+
+
+def choices(query: JobQuery, kinds: list[str]) -> dict[str, object]:
+    """Return what the form of the filters shows."""
+    names = {name for name in (*kinds, query.kind) if name and name != "*"}
+    return {
+        "query": query,
+        "kinds": sorted(names, key=labels.kind),
+        "states": {name: label for name, (label, _) in job_query.STATES.items()},
+        "periods": {name: label for name, (label, _) in job_query.SINCE.items()},
+        "sizes": sorted(job_query.SIZES),
+    }
+
+
+def _job_id(text: str) -> str:
+    try:
+        return str(ids.parse(text, "text"))
+    except errors.InvalidArgument:
+        return ""

@@ -104,6 +104,11 @@ async def _find(conn: AsyncConnection, condition: sa.ColumnElement[bool]) -> Acc
     return Account(user=user(row), password_hash=row.password_hash, password_changed_at=row.password_changed_at)
 
 
+async def get_users(conn: AsyncConnection, user_ids: Collection[uuid.UUID]) -> Sequence[domain.User]:
+    """Find the accounts among these ids."""
+    return [user(row) for row in await conn.execute(sa.select(*USER).where(users.c.user_id.in_(user_ids)))]
+
+
 async def list_users(
     conn: AsyncConnection, *, email_prefix: str, before: tuple[datetime, uuid.UUID] | None, limit: int
 ) -> Sequence[domain.User]:

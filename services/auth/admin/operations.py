@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis import ids, outbox, paging
+from chassis import errors, ids, outbox, paging
 from services.auth import audit, domain
 from services.auth.accounts import storage as account_storage
 from services.auth.audit import Kind, Origin, record
@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 PAGE = 50
 KINDS_LIMIT = 50
 PREFIX_LIMIT = 254
+USERS_LIMIT = 100
 REVOKE_ALL_SECONDS = 3.0
 """Time limit of one call; the caller repeats it if sessions are left."""
 
@@ -62,6 +63,13 @@ class Administration:
             if account is None:
                 raise domain.UserNotFound()
             return account.user, await session_storage.list_sessions(conn, user_id)
+
+    async def get_users(self, actor: domain.Actor, user_ids: Collection[uuid.UUID]) -> Sequence[domain.User]:
+        """Return the accounts among these ids. Raises `InvalidArgument` above `USERS_LIMIT`."""
+        if len(user_ids) > USERS_LIMIT:
+            raise errors.InvalidArgument(f"user_ids must be at most {USERS_LIMIT}.", field="user_ids")
+        async with self._read(actor) as conn:
+            return await account_storage.get_users(conn, user_ids)
 
     async def set_role(self, actor: domain.Actor, user_id: uuid.UUID, role: domain.Role) -> domain.User:
         """Change a role and end all sessions of the user. Raises `UserNotFound` and `OwnAccount`."""

@@ -43,6 +43,11 @@ class AuthAdminServicer(admin_service_pb2_grpc.AuthAdminServiceServicer):
         user, sessions = await self._administration.get_user(actor(), ids.parse(request.user_id, "user_id"))
         return pb.GetUserResponse(user=self._user(user), sessions=map(convert.session_to_proto, sessions))
 
+    async def BatchGetUsers(self, request: pb.BatchGetUsersRequest, context: RpcContext) -> pb.BatchGetUsersResponse:
+        user_ids = {ids.parse(user_id, "user_ids") for user_id in request.user_ids}
+        users = await self._administration.get_users(actor(), user_ids)
+        return pb.BatchGetUsersResponse(users=map(self._user, users))
+
     async def SetUserRole(self, request: pb.SetUserRoleRequest, context: RpcContext) -> pb.SetUserRoleResponse:
         role = convert.role_from_proto(request.role)
         user = await self._administration.set_role(actor(), ids.parse(request.user_id, "user_id"), role)

@@ -6,9 +6,11 @@ import argparse
 import re
 from datetime import timedelta
 
+ORDERS = ("newest", "oldest", "longest-wait", "longest-run")
 STATES = ("scheduled", "pending", "running", "retrying", "cancelling", "completed", "failed", "cancelled")
 
-_UNITS = {"s": 1, "second": 1, "m": 60, "minute": 60, "h": 3600, "hour": 3600, "day": 86_400}
+_UNITS = {"s": 1, "second": 1, "m": 60, "minute": 60, "h": 3600, "hour": 3600, "d": 86_400, "day": 86_400}
+_SPAN = re.compile(r"(\d{1,6})([smhd])")
 _RATE = re.compile(r"(\d+)/(\d*)(second|minute|hour|day|s|m|h)")
 
 _DESCRIPTION = """Show and control the job engine. The jobs service is the one at JOBS_TARGET (host:port); calls are signed with
@@ -27,13 +29,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         return command
 
     command = add("list", "List jobs, newest first")
-    command.add_argument("--owner", default="", metavar="UUID", help="only jobs of this owner")
-    command.add_argument("--kind", action="append", default=[], help="only jobs of this kind; repeatable")
+    _add_filter(command)
     command.add_argument(
-        "--state", action="append", default=[], choices=STATES, help="only jobs in this state; repeatable"
+        "--parent", default="", metavar="JOB", help="only children of this job; combines with no filter"
     )
-    command.add_argument("--parent", default="", metavar="JOB", help="only children of this job")
+    command.add_argument("--order", choices=ORDERS, default="newest", help="the order (newest)")
     command.add_argument("--limit", type=_positive, default=20, help="at most N jobs (20)")
+    _add_filter(add("count", "Count jobs, by kind and state"))
     for name, meaning in (
         ("show", "Show a job with its attempts and transitions"),
         ("retry", "Reopen a failed or cancelled job"),
@@ -72,6 +74,21 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def _add_filter(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--owner", default="", metavar="UUID", help="only jobs of this owner")
+    command.add_argument("--kind", action="append", default=[], help="only jobs of this kind; repeatable")
+    command.add_argument(
+        "--state", action="append", default=[], choices=STATES, help="only jobs in this state; repeatable"
+    )
+    command.add_argument("--worker", default="", help="only jobs whose latest attempt runs or ran on this worker")
+    command.add_argument("--error", default="", metavar="CODE", help="only jobs with this error code")
+    command.add_argument("--text", default="", help="only jobs with this text in a message or key")
+    command.add_argument(
+        "--since", type=_span, metavar="TIME", help="only jobs submitted in this time, as 15m, 24h, 7d"
+    )
+    command.add_argument("--no-system", action="store_true", help="without the system's jobs")
+
+
 def _add_kind(command: argparse.ArgumentParser) -> None:
     command.add_argument("kind", metavar="KIND", help="'*' for all of them")
 
@@ -86,6 +103,12 @@ def _positive(text: str) -> int:
     if not _count(text):
         raise argparse.ArgumentTypeError("must be at least 1")
     return int(text)
+
+
+def _span(text: str) -> timedelta:
+    if not (match := _SPAN.fullmatch(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time; write 15m, 24h or 7d")
+    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
 
 
 def _rate(text: str) -> tuple[int, timedelta | None]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 from contextlib import aclosing
+from datetime import UTC, datetime
 
 from chassis import errors
+from repruv.jobs.v1 import admin_service_pb2 as messages
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 from services.jobs.admin import answers, tables
 from services.jobs.admin.connection import Connection
@@ -20,21 +22,44 @@ _ENDED = {job_pb2.JOB_STATE_COMPLETED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STA
 async def list_jobs(jobs: Connection, chosen: argparse.Namespace) -> int:
     """List jobs, page by page up to the limit."""
     response = jobs_service_pb2.ListJobsResponse()
-    request = jobs_service_pb2.ListJobsRequest(
-        owner_id=chosen.owner,
-        kinds=chosen.kind,
-        states=[job_pb2.JobState.Value(f"JOB_STATE_{name.upper()}") for name in chosen.state],
-        parent_id=chosen.parent,
-    )
-    while True:
-        request.page_size = min(MAX_PAGE, chosen.limit - len(response.jobs))
-        page = await jobs.call(jobs.jobs.ListJobs, request)
-        response.jobs.extend(page.jobs)
-        request.page_token = page.next_page_token
-        if not page.next_page_token or len(response.jobs) >= chosen.limit:
-            break
+    if chosen.parent:
+        request = jobs_service_pb2.ListJobsRequest(parent_id=chosen.parent, page_size=min(MAX_PAGE, chosen.limit))
+        response = await jobs.call(jobs.jobs.ListJobs, request)
+    else:
+        order = messages.JobOrder.Value(f"JOB_ORDER_{chosen.order.replace('-', '_').upper()}")
+        search = messages.SearchJobsRequest(filter=job_filter(chosen), order=order)
+        while True:
+            search.page_size = min(MAX_PAGE, chosen.limit - len(response.jobs))
+            page = await jobs.call(jobs.admin.SearchJobs, search)
+            response.jobs.extend(row.job for row in page.rows)
+            search.page_token = page.next_page_token
+            if not page.next_page_token or len(response.jobs) >= chosen.limit:
+                break
     answers.output(chosen, response, _show_list)
     return 0
+
+
+async def count(jobs: Connection, chosen: argparse.Namespace) -> int:
+    """Count jobs."""
+    answer = await jobs.call(jobs.admin.CountJobs, messages.CountJobsRequest(filter=job_filter(chosen)))
+    answers.output(chosen, answer, _show_counts)
+    return 0
+
+
+def job_filter(chosen: argparse.Namespace) -> messages.JobFilter:
+    """Return the filter of the command line."""
+    message = messages.JobFilter(
+        states=[job_pb2.JobState.Value(f"JOB_STATE_{name.upper()}") for name in chosen.state],
+        kinds=chosen.kind,
+        owner_id=chosen.owner,
+        worker=chosen.worker,
+        error_code=chosen.error,
+        text=chosen.text,
+        without_system=chosen.no_system,
+    )
+    if chosen.since is not None:
+        message.create_time_from.FromDatetime(datetime.now(UTC) - chosen.since)
+    return message
 
 
 async def show(jobs: Connection, chosen: argparse.Namespace) -> int:
@@ -135,6 +160,12 @@ def show_job(job: job_pb2.Job) -> None:
             ("result", answers.plain(job.result) if job.HasField("result") else ""),
         ]
     )
+
+
+def _show_counts(response: messages.CountJobsResponse) -> None:
+    rows = [(group.kind, tables.state(group.state), f"{group.count:,}") for group in response.groups]
+    rows.append(("all", tables.NOTHING, f"{response.count:,}{' or more' if response.has_more else ''}"))
+    tables.show(("KIND", "STATE", "JOBS"), rows, nothing="no jobs")
 
 
 def _show_history(history: jobs_service_pb2.GetJobHistoryResponse) -> None:

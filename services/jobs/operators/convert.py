@@ -5,11 +5,66 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from chassis import protobuf
+from chassis import errors, ids, protobuf
 from repruv.jobs.v1 import admin_service_pb2 as pb
 from repruv.jobs.v1 import kind_pb2
-from services.jobs.convert import job_to_proto
-from services.jobs.operators import kind_controls, overview
+from services.jobs.convert import job_to_proto, state_from_proto, state_to_proto
+from services.jobs.operators import job_filters, job_search, kind_controls, overview
+
+_ORDERS = {
+    pb.JOB_ORDER_UNSPECIFIED: job_search.Order.NEWEST,
+    pb.JOB_ORDER_NEWEST: job_search.Order.NEWEST,
+    pb.JOB_ORDER_OLDEST: job_search.Order.OLDEST,
+    pb.JOB_ORDER_LONGEST_WAIT: job_search.Order.LONGEST_WAIT,
+    pb.JOB_ORDER_LONGEST_RUN: job_search.Order.LONGEST_RUN,
+}
+
+
+def filter_from_proto(message: pb.JobFilter) -> job_filters.JobFilter:
+    """Return a filter of jobs. Raises `InvalidArgument`."""
+    times = {
+        name: protobuf.from_timestamp(getattr(message, f"create_time_{name}"), f"create_time_{name}")
+        for name in ("from", "until")
+        if message.HasField(f"create_time_{name}")  # type: ignore[arg-type]
+    }
+    return job_filters.JobFilter(
+        states=frozenset(map(state_from_proto, message.states)),
+        kinds=frozenset(message.kinds),
+        owner_id=ids.parse(message.owner_id, "owner_id") if message.owner_id else None,
+        worker=message.worker,
+        error_code=message.error_code,
+        created_from=times.get("from"),
+        created_until=times.get("until"),
+        text=message.text,
+        without_system=message.without_system,
+    )
+
+
+def order_from_proto(value: pb.JobOrder.ValueType) -> job_search.Order:
+    """Return an order of jobs. Raises `InvalidArgument` for an unknown value."""
+    if value not in _ORDERS:
+        raise errors.InvalidArgument("order must be a known order.", field="order")
+    return _ORDERS[value]
+
+
+def row_to_proto(row: job_search.Row) -> pb.JobRow:
+    """Return a job of a list as proto."""
+    return pb.JobRow(
+        job=job_to_proto(row.job),
+        worker=row.worker,
+        wait=protobuf.to_duration(row.wait),
+        run=protobuf.to_duration(row.run),
+    )
+
+
+def count_to_proto(count: job_search.Count) -> pb.CountJobsResponse:
+    """Return a count as proto."""
+    return pb.CountJobsResponse(
+        count=count.count,
+        has_more=count.has_more,
+        owner_count=count.owners,
+        groups=[pb.JobCount(kind=kind, state=state_to_proto(state), count=jobs) for kind, state, jobs in count.groups],
+    )
 
 
 def limits_from_proto(kind: str, message: kind_pb2.KindLimits) -> kind_controls.Limits:

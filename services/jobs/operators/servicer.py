@@ -6,11 +6,11 @@ from typing import Any
 
 from grpc import aio
 
-from chassis import errors, identity, ids, paging
+from chassis import cooperative, errors, identity, ids, paging
 from repruv.jobs.v1 import admin_service_pb2 as pb
 from repruv.jobs.v1 import admin_service_pb2_grpc
 from services.jobs.convert import job_to_proto
-from services.jobs.operators import convert, kind_controls, overview
+from services.jobs.operators import convert, job_search, kind_controls, overview
 from services.jobs.schedules import convert as schedule_convert
 from services.jobs.schedules import operations as schedule_operations
 
@@ -27,13 +27,33 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
 
     def __init__(
         self,
+        search: job_search.JobSearch,
         engine_overview: overview.Overview,
         controls: kind_controls.KindControls,
         schedules: schedule_operations.Schedules,
     ) -> None:
+        self._search = search
         self._overview = engine_overview
         self._controls = controls
         self._schedules = schedules
+
+    async def SearchJobs(self, request: pb.SearchJobsRequest, context: Context) -> pb.SearchJobsResponse:
+        _require_operator()
+        page = await self._search.page(
+            convert.filter_from_proto(request.filter),
+            order=convert.order_from_proto(request.order),
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        return pb.SearchJobsResponse(
+            rows=await cooperative.convert(convert.row_to_proto, page.rows),
+            next_page_token=page.next_page_token,
+            previous_page_token=page.previous_page_token,
+        )
+
+    async def CountJobs(self, request: pb.CountJobsRequest, context: Context) -> pb.CountJobsResponse:
+        _require_operator()
+        return convert.count_to_proto(await self._search.count(convert.filter_from_proto(request.filter)))
 
     async def ListKinds(self, request: pb.ListKindsRequest, context: Context) -> pb.ListKindsResponse:
         _require_operator()

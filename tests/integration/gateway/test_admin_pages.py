@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from chassis import identity, ids
+from gateway.views import engine
 from repruv.jobs.v1 import kind_pb2
 from tests.integration.gateway.conftest import ADMIN_EMAIL, PASSWORD, Account
 from tests.integration.gateway.html import Page, submit
@@ -80,10 +81,14 @@ async def test_admins_cancel_and_retry_jobs_of_all_users(
     job, other = await jobs_api.submit(kind, mine.user_id), await jobs_api.submit(kind, yours.user_id)
     page = await probe(admin, f"/admin/jobs?kind={kind}")
     assert {f"/jobs/{job.job_id}", f"/jobs/{other.job_id}"} <= set(page.links)
-    page = await probe(admin, f"/admin/jobs?owner={mine.user_id}")
-    assert f"/jobs/{job.job_id}" in page.links
-    assert f"/jobs/{other.job_id}" not in page.links
-    assert "No job is like that" in (await probe(admin, "/admin/jobs?owner=nonsense")).text
+    assert mine.email in page.text and yours.email in page.text
+    assert "2 jobs of 2 owners" in page.text
+    for owner in (mine.user_id, mine.email.upper()):
+        page = await probe(admin, f"/admin/jobs?owner={owner}")
+        assert f"/jobs/{job.job_id}" in page.links, owner
+        assert f"/jobs/{other.job_id}" not in page.links, owner
+    for owner in ("nonsense", mine.email[:-1]):
+        assert "No matching jobs" in (await probe(admin, f"/admin/jobs?owner={owner}")).text, owner
 
     page = await press(admin, page, "/admin/jobs/cancel", job_id=job.job_id)
     assert "The job was cancelled." in page.text
@@ -96,6 +101,61 @@ async def test_admins_cancel_and_retry_jobs_of_all_users(
         admin, await probe(admin, f"/admin/jobs?kind={kind}"), "/admin/jobs/cancel", job_id=str(ids.uuid7())
     )
     assert "There is no such job" in lost.text
+
+
+async def test_jobs_are_filtered_sorted_and_paged_by_the_address(
+    account: Account, admin: httpx.AsyncClient, jobs_api: JobsApi, kind: str
+) -> None:
+    made = [(await jobs_api.submit(kind, account.user_id)).job_id for _ in range(21)]
+    system = await jobs_api.submit(kind, engine.SYSTEM)
+    (failed,) = await jobs_api.claim(kind)
+    await jobs_api.finish(failed, failed=jobs_server.failed("imported_nothing"))
+
+    async def shown(query: str) -> list[str]:
+        links = (await probe(admin, f"/admin/jobs?kind={kind}{query}")).links
+        return [link.removeprefix("/jobs/") for link in links if link.removeprefix("/jobs/") in {*made, system.job_id}]
+
+    assert await shown("") == made[::-1]
+    assert await shown("&system=yes") == [system.job_id, *made[::-1]]
+    assert await shown("&order=oldest") == made
+    assert await shown("&state=failed") == [failed.job_id]
+    assert await shown("&code=imported_nothing&since=1h") == [failed.job_id]
+    assert await shown("&text=did+not+work") == [failed.job_id]
+    assert await shown(f"&worker={jobs_server.WORKER}") == [failed.job_id]
+    assert await shown("&before=2020-01-01T00:00") == []
+    assert await shown("&state=nonsense&since=x&order=x&size=7&after=x") == made[::-1]
+    assert set(await shown("&order=run")) == {failed.job_id}
+
+    first = await probe(admin, f"/admin/jobs?kind={kind}&size=20")
+    (following,) = [link for link in first.links if "page_token" in link]
+    second = await probe(admin, following)
+    assert [link for link in second.links if link == f"/jobs/{made[0]}"]
+    assert "21 jobs of 1 owner" in second.text
+    (preceding,) = [link for link in second.links if "page_token" in link]
+    assert [link for link in (await probe(admin, preceding)).links if link.startswith("/jobs/")] == [
+        link for link in first.links if link.startswith("/jobs/")
+    ]
+    stale = await admin.get(following.replace("size=20", "size=20&state=failed"))
+    assert stale.headers["location"] == f"/admin/jobs?state=failed&kind={kind}&size=20"
+    assert (await admin.get(f"/admin/jobs?text={made[3]}")).headers["location"] == f"/jobs/{made[3]}"
+
+
+async def test_jobs_of_all_users_are_searched_by_the_api(
+    account: Account, admin: httpx.AsyncClient, jobs_api: JobsApi, kind: str
+) -> None:
+    jobs = [await jobs_api.submit(kind, account.user_id) for _ in range(3)]
+    query = {"kind": kind, "status": ["pending", "running"], "created_from": "2020-01-01T00:00:00Z"}
+    page = (await admin.get("/api/v1/admin/jobs", params={**query, "page_size": 2, "order": "oldest"})).json()
+    assert [job["job_id"] for job in page["jobs"]] == [job.job_id for job in jobs[:2]]
+    assert page["jobs"][0]["wait_seconds"] >= 0
+    assert (page["jobs"][0]["worker"], page["jobs"][0]["run_seconds"], page["previous_page_token"]) == ("", None, "")
+    query_of_next = {**query, "page_size": 2, "order": "oldest", "page_token": page["next_page_token"]}
+    page = (await admin.get("/api/v1/admin/jobs", params=query_of_next)).json()
+    assert [job["job_id"] for job in page["jobs"]] == [jobs[2].job_id]
+    assert page["previous_page_token"]
+    counts = (await admin.get("/api/v1/admin/jobs/count", params={"kind": kind})).json()
+    group = {"kind": kind, "status": "pending", "count": 3}
+    assert counts == {"count": 3, "has_more": False, "owner_count": 1, "groups": [group]}
 
 
 async def test_kinds_are_paused_and_limited(

@@ -26,7 +26,7 @@ from repruv.auth.v1 import auth_pb2 as repruv_dot_auth_dot_v1_dot_auth__pb2
 from repruv.auth.v1 import security_event_pb2 as repruv_dot_auth_dot_v1_dot_security__event__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"repruv/auth/v1/admin_service.proto\x12\x0erepruv.auth.v1\x1a\x19repruv/auth/v1/auth.proto\x1a#repruv/auth/v1/security_event.proto\"O\n\x10ListUsersRequest\x12\x14\n\x0c\x65mail_prefix\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"Q\n\x11ListUsersResponse\x12#\n\x05users\x18\x01 \x03(\x0b\x32\x14.repruv.auth.v1.User\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x0eGetUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"`\n\x0fGetUserResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.repruv.auth.v1.User\x12)\n\x08sessions\x18\x02 \x03(\x0b\x32\x17.repruv.auth.v1.Session\"M\n\x12SetUserRoleRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12&\n\x04role\x18\x02 \x01(\x0e\x32\x18.repruv.auth.v1.UserRole\"9\n\x13SetUserRoleResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.repruv.auth.v1.User\"%\n\x12\x44isableUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"9\n\x13\x44isableUserResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.repruv.auth.v1.User\"$\n\x11\x45nableUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"8\n\x12\x45nableUserResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.repruv.auth.v1.User\"@\n\x19RevokeUserSessionsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\"3\n\x1aRevokeUserSessionsResponse\x12\x15\n\rrevoked_count\x18\x01 \x01(\x05\"\x1f\n\x1dRevokeAllUsersSessionsRequest\"I\n\x1eRevokeAllUsersSessionsResponse\x12\x15\n\rrevoked_count\x18\x01 \x01(\x05\x12\x10\n\x08has_more\x18\x02 \x01(\x08\"+\n\x18SendPasswordResetRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"\x1b\n\x19SendPasswordResetResponse\"b\n\x19ListSecurityEventsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\r\n\x05kinds\x18\x02 \x03(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"d\n\x1aListSecurityEventsResponse\x12-\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1d.repruv.auth.v1.SecurityEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xf2\x06\n\x10\x41uthAdminService\x12P\n\tListUsers\x12 .repruv.auth.v1.ListUsersRequest\x1a!.repruv.auth.v1.ListUsersResponse\x12J\n\x07GetUser\x12\x1e.repruv.auth.v1.GetUserRequest\x1a\x1f.repruv.auth.v1.GetUserResponse\x12V\n\x0bSetUserRole\x12\".repruv.auth.v1.SetUserRoleRequest\x1a#.repruv.auth.v1.SetUserRoleResponse\x12V\n\x0b\x44isableUser\x12\".repruv.auth.v1.DisableUserRequest\x1a#.repruv.auth.v1.DisableUserResponse\x12S\n\nEnableUser\x12!.repruv.auth.v1.EnableUserRequest\x1a\".repruv.auth.v1.EnableUserResponse\x12k\n\x12RevokeUserSessions\x12).repruv.auth.v1.RevokeUserSessionsRequest\x1a*.repruv.auth.v1.RevokeUserSessionsResponse\x12w\n\x16RevokeAllUsersSessions\x12-.repruv.auth.v1.RevokeAllUsersSessionsRequest\x1a..repruv.auth.v1.RevokeAllUsersSessionsResponse\x12h\n\x11SendPasswordReset\x12(.repruv.auth.v1.SendPasswordResetRequest\x1a).repruv.auth.v1.SendPasswordResetResponse\x12k\n\x12ListSecurityEvents\x12).repruv.auth.v1.ListSecurityEventsRequest\x1a*.repruv.auth.v1.ListSecurityEventsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"repruv/auth/v1/admin_service.proto\x12\x0erepruv.auth.v1\x1a\x19repruv/auth/v1/auth.proto\x1a#repruv/auth/v1/security_event.proto\"O\n\x10ListUsersRequest\x12\x14\n\x0c\x65mail_prefix\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"Q\n\x11ListUsersResponse\x12#\n\x05users\x18\x01 \x03(\x0b\x32\x14.repruv.auth.v1.User\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x0eGetUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"`\n\x0fGetUserResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.repruv.auth.v1.User\x12)\n\x08sessions\x18\x02 \x03(\x0b\x32\x17.repruv.auth.v1.Session\"(\n\x14\x42\x61tchGetUsersRequest\x12\x10\n\x08user_ids\x18\x01 \x03(\t\"<\n\x15\x42\x61tchGetUsersResponse\x12#\n\x05users\x18\x01 \x03(\x0b\x32\x14.repruv.auth.v1.User\"M\n\x12SetUserRoleRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12&\n\x04role\x18\x02 \x01(\x0e\x32\x18.repruv.auth.v1.UserRole\"9\n\x13SetUserRoleResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.repruv.auth.v1.User\"%\n\x12\x44isableUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"9\n\x13\x44isableUserResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.repruv.auth.v1.User\"$\n\x11\x45nableUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"8\n\x12\x45nableUserResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.repruv.auth.v1.User\"@\n\x19RevokeUserSessionsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\"3\n\x1aRevokeUserSessionsResponse\x12\x15\n\rrevoked_count\x18\x01 \x01(\x05\"\x1f\n\x1dRevokeAllUsersSessionsRequest\"I\n\x1eRevokeAllUsersSessionsResponse\x12\x15\n\rrevoked_count\x18\x01 \x01(\x05\x12\x10\n\x08has_more\x18\x02 \x01(\x08\"+\n\x18SendPasswordResetRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"\x1b\n\x19SendPasswordResetResponse\"b\n\x19ListSecurityEventsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\r\n\x05kinds\x18\x02 \x03(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"d\n\x1aListSecurityEventsResponse\x12-\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1d.repruv.auth.v1.SecurityEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xd0\x07\n\x10\x41uthAdminService\x12P\n\tListUsers\x12 .repruv.auth.v1.ListUsersRequest\x1a!.repruv.auth.v1.ListUsersResponse\x12J\n\x07GetUser\x12\x1e.repruv.auth.v1.GetUserRequest\x1a\x1f.repruv.auth.v1.GetUserResponse\x12\\\n\rBatchGetUsers\x12$.repruv.auth.v1.BatchGetUsersRequest\x1a%.repruv.auth.v1.BatchGetUsersResponse\x12V\n\x0bSetUserRole\x12\".repruv.auth.v1.SetUserRoleRequest\x1a#.repruv.auth.v1.SetUserRoleResponse\x12V\n\x0b\x44isableUser\x12\".repruv.auth.v1.DisableUserRequest\x1a#.repruv.auth.v1.DisableUserResponse\x12S\n\nEnableUser\x12!.repruv.auth.v1.EnableUserRequest\x1a\".repruv.auth.v1.EnableUserResponse\x12k\n\x12RevokeUserSessions\x12).repruv.auth.v1.RevokeUserSessionsRequest\x1a*.repruv.auth.v1.RevokeUserSessionsResponse\x12w\n\x16RevokeAllUsersSessions\x12-.repruv.auth.v1.RevokeAllUsersSessionsRequest\x1a..repruv.auth.v1.RevokeAllUsersSessionsResponse\x12h\n\x11SendPasswordReset\x12(.repruv.auth.v1.SendPasswordResetRequest\x1a).repruv.auth.v1.SendPasswordResetResponse\x12k\n\x12ListSecurityEvents\x12).repruv.auth.v1.ListSecurityEventsRequest\x1a*.repruv.auth.v1.ListSecurityEventsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,34 +41,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETUSERREQUEST']._serialized_end=315
   _globals['_GETUSERRESPONSE']._serialized_start=317
   _globals['_GETUSERRESPONSE']._serialized_end=413
-  _globals['_SETUSERROLEREQUEST']._serialized_start=415
-  _globals['_SETUSERROLEREQUEST']._serialized_end=492
-  _globals['_SETUSERROLERESPONSE']._serialized_start=494
-  _globals['_SETUSERROLERESPONSE']._serialized_end=551
-  _globals['_DISABLEUSERREQUEST']._serialized_start=553
-  _globals['_DISABLEUSERREQUEST']._serialized_end=590
-  _globals['_DISABLEUSERRESPONSE']._serialized_start=592
-  _globals['_DISABLEUSERRESPONSE']._serialized_end=649
-  _globals['_ENABLEUSERREQUEST']._serialized_start=651
-  _globals['_ENABLEUSERREQUEST']._serialized_end=687
-  _globals['_ENABLEUSERRESPONSE']._serialized_start=689
-  _globals['_ENABLEUSERRESPONSE']._serialized_end=745
-  _globals['_REVOKEUSERSESSIONSREQUEST']._serialized_start=747
-  _globals['_REVOKEUSERSESSIONSREQUEST']._serialized_end=811
-  _globals['_REVOKEUSERSESSIONSRESPONSE']._serialized_start=813
-  _globals['_REVOKEUSERSESSIONSRESPONSE']._serialized_end=864
-  _globals['_REVOKEALLUSERSSESSIONSREQUEST']._serialized_start=866
-  _globals['_REVOKEALLUSERSSESSIONSREQUEST']._serialized_end=897
-  _globals['_REVOKEALLUSERSSESSIONSRESPONSE']._serialized_start=899
-  _globals['_REVOKEALLUSERSSESSIONSRESPONSE']._serialized_end=972
-  _globals['_SENDPASSWORDRESETREQUEST']._serialized_start=974
-  _globals['_SENDPASSWORDRESETREQUEST']._serialized_end=1017
-  _globals['_SENDPASSWORDRESETRESPONSE']._serialized_start=1019
-  _globals['_SENDPASSWORDRESETRESPONSE']._serialized_end=1046
-  _globals['_LISTSECURITYEVENTSREQUEST']._serialized_start=1048
-  _globals['_LISTSECURITYEVENTSREQUEST']._serialized_end=1146
-  _globals['_LISTSECURITYEVENTSRESPONSE']._serialized_start=1148
-  _globals['_LISTSECURITYEVENTSRESPONSE']._serialized_end=1248
-  _globals['_AUTHADMINSERVICE']._serialized_start=1251
-  _globals['_AUTHADMINSERVICE']._serialized_end=2133
+  _globals['_BATCHGETUSERSREQUEST']._serialized_start=415
+  _globals['_BATCHGETUSERSREQUEST']._serialized_end=455
+  _globals['_BATCHGETUSERSRESPONSE']._serialized_start=457
+  _globals['_BATCHGETUSERSRESPONSE']._serialized_end=517
+  _globals['_SETUSERROLEREQUEST']._serialized_start=519
+  _globals['_SETUSERROLEREQUEST']._serialized_end=596
+  _globals['_SETUSERROLERESPONSE']._serialized_start=598
+  _globals['_SETUSERROLERESPONSE']._serialized_end=655
+  _globals['_DISABLEUSERREQUEST']._serialized_start=657
+  _globals['_DISABLEUSERREQUEST']._serialized_end=694
+  _globals['_DISABLEUSERRESPONSE']._serialized_start=696
+  _globals['_DISABLEUSERRESPONSE']._serialized_end=753
+  _globals['_ENABLEUSERREQUEST']._serialized_start=755
+  _globals['_ENABLEUSERREQUEST']._serialized_end=791
+  _globals['_ENABLEUSERRESPONSE']._serialized_start=793
+  _globals['_ENABLEUSERRESPONSE']._serialized_end=849
+  _globals['_REVOKEUSERSESSIONSREQUEST']._serialized_start=851
+  _globals['_REVOKEUSERSESSIONSREQUEST']._serialized_end=915
+  _globals['_REVOKEUSERSESSIONSRESPONSE']._serialized_start=917
+  _globals['_REVOKEUSERSESSIONSRESPONSE']._serialized_end=968
+  _globals['_REVOKEALLUSERSSESSIONSREQUEST']._serialized_start=970
+  _globals['_REVOKEALLUSERSSESSIONSREQUEST']._serialized_end=1001
+  _globals['_REVOKEALLUSERSSESSIONSRESPONSE']._serialized_start=1003
+  _globals['_REVOKEALLUSERSSESSIONSRESPONSE']._serialized_end=1076
+  _globals['_SENDPASSWORDRESETREQUEST']._serialized_start=1078
+  _globals['_SENDPASSWORDRESETREQUEST']._serialized_end=1121
+  _globals['_SENDPASSWORDRESETRESPONSE']._serialized_start=1123
+  _globals['_SENDPASSWORDRESETRESPONSE']._serialized_end=1150
+  _globals['_LISTSECURITYEVENTSREQUEST']._serialized_start=1152
+  _globals['_LISTSECURITYEVENTSREQUEST']._serialized_end=1250
+  _globals['_LISTSECURITYEVENTSRESPONSE']._serialized_start=1252
+  _globals['_LISTSECURITYEVENTSRESPONSE']._serialized_end=1352
+  _globals['_AUTHADMINSERVICE']._serialized_start=1355
+  _globals['_AUTHADMINSERVICE']._serialized_end=2331
 # @@protoc_insertion_point(module_scope)

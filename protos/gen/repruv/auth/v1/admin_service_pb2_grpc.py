@@ -47,6 +47,11 @@ class AuthAdminServiceStub:
                 request_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.GetUserRequest.SerializeToString,
                 response_deserializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.GetUserResponse.FromString,
                 _registered_method=True)
+        self.BatchGetUsers = channel.unary_unary(
+                '/repruv.auth.v1.AuthAdminService/BatchGetUsers',
+                request_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.BatchGetUsersRequest.SerializeToString,
+                response_deserializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.BatchGetUsersResponse.FromString,
+                _registered_method=True)
         self.SetUserRole = channel.unary_unary(
                 '/repruv.auth.v1.AuthAdminService/SetUserRole',
                 request_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.SetUserRoleRequest.SerializeToString,
@@ -99,6 +104,13 @@ class AuthAdminServiceServicer:
 
     def GetUser(self, request, context):
         """GetUser returns an account and its active sessions. Fails with NOT_FOUND `user_not_found`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchGetUsers(self, request, context):
+        """BatchGetUsers returns the accounts among up to 100 ids; unknown ids are left out.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -172,6 +184,11 @@ def add_AuthAdminServiceServicer_to_server(servicer, server):
                     servicer.GetUser,
                     request_deserializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.GetUserRequest.FromString,
                     response_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.GetUserResponse.SerializeToString,
+            ),
+            'BatchGetUsers': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetUsers,
+                    request_deserializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.BatchGetUsersRequest.FromString,
+                    response_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.BatchGetUsersResponse.SerializeToString,
             ),
             'SetUserRole': grpc.unary_unary_rpc_method_handler(
                     servicer.SetUserRole,
@@ -266,6 +283,33 @@ class AuthAdminService:
             '/repruv.auth.v1.AuthAdminService/GetUser',
             repruv_dot_auth_dot_v1_dot_admin__service__pb2.GetUserRequest.SerializeToString,
             repruv_dot_auth_dot_v1_dot_admin__service__pb2.GetUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchGetUsers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.auth.v1.AuthAdminService/BatchGetUsers',
+            repruv_dot_auth_dot_v1_dot_admin__service__pb2.BatchGetUsersRequest.SerializeToString,
+            repruv_dot_auth_dot_v1_dot_admin__service__pb2.BatchGetUsersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,6 +40,8 @@ class AuthAdminServiceStub:
     """ListUsers returns accounts, newest first. Fails with INVALID_ARGUMENT `page_token` or `page_size`."""
     GetUser: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetUserRequest, _admin_service_pb2.GetUserResponse]
     """GetUser returns an account and its active sessions. Fails with NOT_FOUND `user_not_found`."""
+    BatchGetUsers: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.BatchGetUsersRequest, _admin_service_pb2.BatchGetUsersResponse]
+    """BatchGetUsers returns the accounts among up to 100 ids; unknown ids are left out."""
     SetUserRole: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetUserRoleRequest, _admin_service_pb2.SetUserRoleResponse]
     """SetUserRole changes a role and ends all sessions of that user. Fails with NOT_FOUND `user_not_found`,
     INVALID_ARGUMENT `role`, or FAILED_PRECONDITION `own_account`. (fresh)
@@ -81,6 +83,8 @@ class AuthAdminServiceAsyncStub(AuthAdminServiceStub):
     """ListUsers returns accounts, newest first. Fails with INVALID_ARGUMENT `page_token` or `page_size`."""
     GetUser: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetUserRequest, _admin_service_pb2.GetUserResponse]  # type: ignore[assignment]
     """GetUser returns an account and its active sessions. Fails with NOT_FOUND `user_not_found`."""
+    BatchGetUsers: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.BatchGetUsersRequest, _admin_service_pb2.BatchGetUsersResponse]  # type: ignore[assignment]
+    """BatchGetUsers returns the accounts among up to 100 ids; unknown ids are left out."""
     SetUserRole: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetUserRoleRequest, _admin_service_pb2.SetUserRoleResponse]  # type: ignore[assignment]
     """SetUserRole changes a role and ends all sessions of that user. Fails with NOT_FOUND `user_not_found`,
     INVALID_ARGUMENT `role`, or FAILED_PRECONDITION `own_account`. (fresh)
@@ -131,6 +135,14 @@ class AuthAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.GetUserResponse, _abc.Awaitable[_admin_service_pb2.GetUserResponse]]:
         """GetUser returns an account and its active sessions. Fails with NOT_FOUND `user_not_found`."""
+
+    @_abc_1.abstractmethod
+    def BatchGetUsers(
+        self,
+        request: _admin_service_pb2.BatchGetUsersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.BatchGetUsersResponse, _abc.Awaitable[_admin_service_pb2.BatchGetUsersResponse]]:
+        """BatchGetUsers returns the accounts among up to 100 ids; unknown ids are left out."""
 
     @_abc_1.abstractmethod
     def SetUserRole(

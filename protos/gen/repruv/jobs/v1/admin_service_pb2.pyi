@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from repruv.jobs.v1 import job_pb2 as _job_pb2
 from repruv.jobs.v1 import kind_pb2 as _kind_pb2
 import builtins as _builtins
@@ -21,6 +22,300 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _JobOrder:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _JobOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobOrder.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    JOB_ORDER_UNSPECIFIED: _JobOrder.ValueType  # 0
+    """Unset: NEWEST."""
+    JOB_ORDER_NEWEST: _JobOrder.ValueType  # 1
+    """By submit, newest first."""
+    JOB_ORDER_OLDEST: _JobOrder.ValueType  # 2
+    """By submit, oldest first."""
+    JOB_ORDER_LONGEST_WAIT: _JobOrder.ValueType  # 3
+    """By the time before the first attempt, longest first."""
+    JOB_ORDER_LONGEST_RUN: _JobOrder.ValueType  # 4
+    """By the time since the first attempt began, longest first; jobs that have not begun are left out."""
+
+class JobOrder(_JobOrder, metaclass=_JobOrderEnumTypeWrapper):
+    """JobOrder is an order of jobs."""
+
+JOB_ORDER_UNSPECIFIED: JobOrder.ValueType  # 0
+"""Unset: NEWEST."""
+JOB_ORDER_NEWEST: JobOrder.ValueType  # 1
+"""By submit, newest first."""
+JOB_ORDER_OLDEST: JobOrder.ValueType  # 2
+"""By submit, oldest first."""
+JOB_ORDER_LONGEST_WAIT: JobOrder.ValueType  # 3
+"""By the time before the first attempt, longest first."""
+JOB_ORDER_LONGEST_RUN: JobOrder.ValueType  # 4
+"""By the time since the first attempt began, longest first; jobs that have not begun are left out."""
+Global___JobOrder: _TypeAlias = JobOrder  # noqa: Y015
+
+@_typing.final
+class JobFilter(_message.Message):
+    """JobFilter selects jobs; a job matches if it matches every field that is set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATES_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    OWNER_ID_FIELD_NUMBER: _builtins.int
+    WORKER_FIELD_NUMBER: _builtins.int
+    ERROR_CODE_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FROM_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_UNTIL_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    WITHOUT_SYSTEM_FIELD_NUMBER: _builtins.int
+    owner_id: _builtins.str
+    """Jobs of this user (UUID)."""
+    worker: _builtins.str
+    """Jobs whose latest attempt runs or ran on this worker; at most 100 characters."""
+    error_code: _builtins.str
+    """Jobs with this error code; at most 100 characters."""
+    text: _builtins.str
+    """Jobs whose error message, progress message, unique key or concurrency key contains this text, in any case; at most
+    100 characters.
+    """
+    without_system: _builtins.bool
+    """Whether the system's own jobs are left out."""
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[_job_pb2.JobState.ValueType]:
+        """Any of these states; empty: all."""
+
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Any of these kinds, at most 20; empty: all."""
+
+    @_builtins.property
+    def create_time_from(self) -> _timestamp_pb2.Timestamp:
+        """Jobs submitted at or after this time."""
+
+    @_builtins.property
+    def create_time_until(self) -> _timestamp_pb2.Timestamp:
+        """Jobs submitted before this time."""
+
+    def __init__(
+        self,
+        *,
+        states: _abc.Iterable[_job_pb2.JobState.ValueType] | None = ...,
+        kinds: _abc.Iterable[_builtins.str] | None = ...,
+        owner_id: _builtins.str = ...,
+        worker: _builtins.str = ...,
+        error_code: _builtins.str = ...,
+        create_time_from: _timestamp_pb2.Timestamp | None = ...,
+        create_time_until: _timestamp_pb2.Timestamp | None = ...,
+        text: _builtins.str = ...,
+        without_system: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time_from", b"create_time_from", "create_time_until", b"create_time_until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time_from", b"create_time_from", "create_time_until", b"create_time_until", "error_code", b"error_code", "kinds", b"kinds", "owner_id", b"owner_id", "states", b"states", "text", b"text", "without_system", b"without_system", "worker", b"worker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobFilter: _TypeAlias = JobFilter  # noqa: Y015
+
+@_typing.final
+class SearchJobsRequest(_message.Message):
+    """SearchJobsRequest asks for a page of jobs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    order: Global___JobOrder.ValueType
+    """Their order."""
+    page_size: _builtins.int
+    """Maximum number, 1 to 100; 0: 20. Above 100 counts as 100."""
+    page_token: _builtins.str
+    """next_page_token or previous_page_token of another response with the same filter and order; empty: the first page."""
+    @_builtins.property
+    def filter(self) -> Global___JobFilter:
+        """The jobs."""
+
+    def __init__(
+        self,
+        *,
+        filter: Global___JobFilter | None = ...,
+        order: Global___JobOrder.ValueType = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "order", b"order", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchJobsRequest: _TypeAlias = SearchJobsRequest  # noqa: Y015
+
+@_typing.final
+class SearchJobsResponse(_message.Message):
+    """SearchJobsResponse answers SearchJobs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    PREVIOUS_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    previous_page_token: _builtins.str
+    """Empty on the first page."""
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobRow]:
+        """The jobs in the requested order."""
+
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[Global___JobRow] | None = ...,
+        next_page_token: _builtins.str = ...,
+        previous_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "previous_page_token", b"previous_page_token", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchJobsResponse: _TypeAlias = SearchJobsResponse  # noqa: Y015
+
+@_typing.final
+class JobRow(_message.Message):
+    """JobRow is a job in a list for operators."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    WORKER_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    worker: _builtins.str
+    """The worker of its latest attempt; empty before the first."""
+    @_builtins.property
+    def job(self) -> _job_pb2.Job:
+        """The job."""
+
+    @_builtins.property
+    def wait(self) -> _duration_pb2.Duration:
+        """How long it waited for its first attempt, or has waited so far; absent while it is scheduled for later."""
+
+    @_builtins.property
+    def run(self) -> _duration_pb2.Duration:
+        """How long it took from its first attempt to its end, or has taken so far; absent before the first attempt."""
+
+    def __init__(
+        self,
+        *,
+        job: _job_pb2.Job | None = ...,
+        worker: _builtins.str = ...,
+        wait: _duration_pb2.Duration | None = ...,
+        run: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "run", b"run", "wait", b"wait"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "run", b"run", "wait", b"wait", "worker", b"worker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobRow: _TypeAlias = JobRow  # noqa: Y015
+
+@_typing.final
+class CountJobsRequest(_message.Message):
+    """CountJobsRequest asks for a number of jobs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def filter(self) -> Global___JobFilter:
+        """The jobs."""
+
+    def __init__(
+        self,
+        *,
+        filter: Global___JobFilter | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountJobsRequest: _TypeAlias = CountJobsRequest  # noqa: Y015
+
+@_typing.final
+class CountJobsResponse(_message.Message):
+    """CountJobsResponse answers CountJobs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    HAS_MORE_FIELD_NUMBER: _builtins.int
+    OWNER_COUNT_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """The number of matching jobs."""
+    has_more: _builtins.bool
+    """Whether there may be more: counting ends at 10,000 matching jobs, or after the newest 20,000 jobs that an index finds."""
+    owner_count: _builtins.int
+    """The number of owners of the counted jobs."""
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobCount]:
+        """The counted jobs by kind and state, most first."""
+
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+        has_more: _builtins.bool = ...,
+        owner_count: _builtins.int = ...,
+        groups: _abc.Iterable[Global___JobCount] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "groups", b"groups", "has_more", b"has_more", "owner_count", b"owner_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountJobsResponse: _TypeAlias = CountJobsResponse  # noqa: Y015
+
+@_typing.final
+class JobCount(_message.Message):
+    """JobCount is the number of jobs of one kind in one state."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """The kind."""
+    state: _job_pb2.JobState.ValueType
+    """The state."""
+    count: _builtins.int
+    """The number."""
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        state: _job_pb2.JobState.ValueType = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "kind", b"kind", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobCount: _TypeAlias = JobCount  # noqa: Y015
 
 @_typing.final
 class ListKindsRequest(_message.Message):

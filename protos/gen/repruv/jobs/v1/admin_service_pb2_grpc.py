@@ -36,6 +36,16 @@ class AdminServiceStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.SearchJobs = channel.unary_unary(
+                '/repruv.jobs.v1.AdminService/SearchJobs',
+                request_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.SearchJobsRequest.SerializeToString,
+                response_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.SearchJobsResponse.FromString,
+                _registered_method=True)
+        self.CountJobs = channel.unary_unary(
+                '/repruv.jobs.v1.AdminService/CountJobs',
+                request_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.CountJobsRequest.SerializeToString,
+                response_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.CountJobsResponse.FromString,
+                _registered_method=True)
         self.ListKinds = channel.unary_unary(
                 '/repruv.jobs.v1.AdminService/ListKinds',
                 request_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListKindsRequest.SerializeToString,
@@ -92,6 +102,21 @@ class AdminServiceServicer:
     """AdminService lets operators inspect and control the job engine. Services that act for themselves and users who are
     admins may call it; other users get PERMISSION_DENIED. Errors are as in JobsService.
     """
+
+    def SearchJobs(self, request, context):
+        """SearchJobs returns a page of jobs of all owners that match a filter. It looks at the newest 20,000 jobs that an index
+        finds for the filter; pages continue from there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountJobs(self, request, context):
+        """CountJobs counts the jobs that match a filter, by kind and state.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def ListKinds(self, request, context):
         """ListKinds returns all kinds that were registered, limited, paused or submitted and not cleaned up since, by name.
@@ -167,6 +192,16 @@ class AdminServiceServicer:
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'SearchJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchJobs,
+                    request_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.SearchJobsRequest.FromString,
+                    response_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.SearchJobsResponse.SerializeToString,
+            ),
+            'CountJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountJobs,
+                    request_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.CountJobsRequest.FromString,
+                    response_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.CountJobsResponse.SerializeToString,
+            ),
             'ListKinds': grpc.unary_unary_rpc_method_handler(
                     servicer.ListKinds,
                     request_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListKindsRequest.FromString,
@@ -229,6 +264,60 @@ class AdminService:
     """AdminService lets operators inspect and control the job engine. Services that act for themselves and users who are
     admins may call it; other users get PERMISSION_DENIED. Errors are as in JobsService.
     """
+
+    @staticmethod
+    def SearchJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.jobs.v1.AdminService/SearchJobs',
+            repruv_dot_jobs_dot_v1_dot_admin__service__pb2.SearchJobsRequest.SerializeToString,
+            repruv_dot_jobs_dot_v1_dot_admin__service__pb2.SearchJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.jobs.v1.AdminService/CountJobs',
+            repruv_dot_jobs_dot_v1_dot_admin__service__pb2.CountJobsRequest.SerializeToString,
+            repruv_dot_jobs_dot_v1_dot_admin__service__pb2.CountJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def ListKinds(request,

@@ -35,6 +35,12 @@ class AdminServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AdminServiceAsyncStub: ...
+    SearchJobs: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SearchJobsRequest, _admin_service_pb2.SearchJobsResponse]
+    """SearchJobs returns a page of jobs of all owners that match a filter. It looks at the newest 20,000 jobs that an index
+    finds for the filter; pages continue from there.
+    """
+    CountJobs: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CountJobsRequest, _admin_service_pb2.CountJobsResponse]
+    """CountJobs counts the jobs that match a filter, by kind and state."""
     ListKinds: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListKindsRequest, _admin_service_pb2.ListKindsResponse]
     """ListKinds returns all kinds that were registered, limited, paused or submitted and not cleaned up since, by name."""
     SetKindLimits: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetKindLimitsRequest, _admin_service_pb2.SetKindLimitsResponse]
@@ -65,6 +71,12 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
+    SearchJobs: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SearchJobsRequest, _admin_service_pb2.SearchJobsResponse]  # type: ignore[assignment]
+    """SearchJobs returns a page of jobs of all owners that match a filter. It looks at the newest 20,000 jobs that an index
+    finds for the filter; pages continue from there.
+    """
+    CountJobs: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CountJobsRequest, _admin_service_pb2.CountJobsResponse]  # type: ignore[assignment]
+    """CountJobs counts the jobs that match a filter, by kind and state."""
     ListKinds: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListKindsRequest, _admin_service_pb2.ListKindsResponse]  # type: ignore[assignment]
     """ListKinds returns all kinds that were registered, limited, paused or submitted and not cleaned up since, by name."""
     SetKindLimits: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetKindLimitsRequest, _admin_service_pb2.SetKindLimitsResponse]  # type: ignore[assignment]
@@ -92,6 +104,24 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """AdminService lets operators inspect and control the job engine. Services that act for themselves and users who are
     admins may call it; other users get PERMISSION_DENIED. Errors are as in JobsService.
     """
+
+    @_abc_1.abstractmethod
+    def SearchJobs(
+        self,
+        request: _admin_service_pb2.SearchJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.SearchJobsResponse, _abc.Awaitable[_admin_service_pb2.SearchJobsResponse]]:
+        """SearchJobs returns a page of jobs of all owners that match a filter. It looks at the newest 20,000 jobs that an index
+        finds for the filter; pages continue from there.
+        """
+
+    @_abc_1.abstractmethod
+    def CountJobs(
+        self,
+        request: _admin_service_pb2.CountJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.CountJobsResponse, _abc.Awaitable[_admin_service_pb2.CountJobsResponse]]:
+        """CountJobs counts the jobs that match a filter, by kind and state."""
 
     @_abc_1.abstractmethod
     def ListKinds(

@@ -1,0 +1,155 @@
+"""The filters of the list of all jobs, as its address has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+
+from gateway import views
+from gateway.pages import labels
+from repruv.jobs.v1 import admin_service_pb2
+
+PATH = "/admin/jobs"
+STATES: Mapping[str, tuple[str, tuple[views.JobStatus, ...]]] = {
+    "": ("Any state", ()),
+    "active": ("Unfinished", labels.ACTIVE),
+    "waiting": ("Waiting", ("scheduled", "pending", "retrying")),
+    "running": ("Running", ("running", "cancelling")),
+    "retrying": ("Retrying", ("retrying",)),
+    "completed": ("Completed", ("completed",)),
+    "failed": ("Failed", ("failed",)),
+    "cancelled": ("Cancelled", ("cancelled",)),
+}
+"""Groups of states: label and states."""
+SINCE: Mapping[str, tuple[str, timedelta | None]] = {
+    "": ("Any time", None),
+    "15m": ("Last 15 minutes", timedelta(minutes=15)),
+    "1h": ("Last hour", timedelta(hours=1)),
+    "24h": ("Last 24 hours", timedelta(hours=24)),
+    "7d": ("Last 7 days", timedelta(days=7)),
+}
+ORDERS: Mapping[str, admin_service_pb2.JobOrder.ValueType] = {
+    "": admin_service_pb2.JOB_ORDER_NEWEST,
+    "oldest": admin_service_pb2.JOB_ORDER_OLDEST,
+    "wait": admin_service_pb2.JOB_ORDER_LONGEST_WAIT,
+    "run": admin_service_pb2.JOB_ORDER_LONGEST_RUN,
+}
+SIZES = (50, 20, 100)
+"""Rows of a page; the first is the default."""
+_BY_NAME = {name: value for value, name in views.JOB_STATES.items()}
+_MAX_TEXT = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobQuery:
+    """Everything that the address of the list says; empty: the default."""
+
+    state: str = ""
+    kind: str = ""
+    owner: str = ""
+    """An address or a user id."""
+    worker: str = ""
+    code: str = ""
+    since: str = ""
+    after: str = ""
+    before: str = ""
+    text: str = ""
+    system: str = ""
+    """`yes` shows the system's jobs too."""
+    order: str = ""
+    size: str = ""
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether it selects less than the default."""
+        return bool(self.filters)
+
+    @property
+    def is_detailed(self) -> bool:
+        """Whether a filter is set that the page shows on demand only."""
+        return bool(self.worker or self.code or self.after or self.before)
+
+    @property
+    def filters(self) -> dict[str, str]:
+        """The filters that are set, by name."""
+        names = ("state", "kind", "owner", "worker", "code", "since", "after", "before", "text")
+        return {name: value for name in names if (value := getattr(self, name))}
+
+    @property
+    def rows(self) -> int:
+        """The number of rows of a page."""
+        return int(self.size or SIZES[0])
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """All that differs from the default, by name; for addresses and forms."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value}
+
+    def address(self, *, page_token: str = "", path: str = PATH, **changed: str) -> str:
+        """Return the address of the list with changes; the first page unless a token is given."""
+        query = replace(self, **changed).fields | ({"page_token": page_token} if page_token else {})
+        return f"{path}?{urlencode(query)}" if query else path
+
+    def message(self, owner_id: str, now: datetime | None = None) -> admin_service_pb2.JobFilter:
+        """Return the filter for the jobs service; `owner_id` is the id of the owner."""
+        message = admin_service_pb2.JobFilter(
+            states=[_BY_NAME[name] for name in STATES[self.state][1]],
+            kinds=[self.kind] if self.kind else [],
+            owner_id=owner_id,
+            worker=self.worker,
+            error_code=self.code,
+            text=self.text,
+            without_system=not (self.system or self.owner),
+        )
+        if period := SINCE[self.since][1]:
+            message.create_time_from.FromDatetime((now or datetime.now(UTC)) - period)
+        if moment := _moment(self.after):
+            message.create_time_from.FromDatetime(moment)
+        if moment := _moment(self.before):
+            message.create_time_until.FromDatetime(moment)
+        return message
+
+
+def read(values: Mapping[str, str]) -> JobQuery:
+    """Return the query of an address or a form; invalid choices are ignored."""
+    texts = {field.name: plain(values.get(field.name, ""))[:_MAX_TEXT] for field in fields(JobQuery)}
+    choices: Mapping[str, Any] = {
+        "state": STATES,
+        "since": SINCE,
+        "order": ORDERS,
+        "size": {str(size) for size in SIZES[1:]},
+        "system": {"yes"},
+    }
+    for name, allowed in choices.items():
+        if texts[name] not in allowed:
+            texts[name] = ""
+    for name in ("after", "before"):
+        if _moment(texts[name]) is None:
+            texts[name] = ""
+    return JobQuery(**texts)
+
+
+def page_token(request: Request) -> str:
+    """Return the token of the page that a request names."""
+    return plain(request.query_params.get("page_token", ""))
+
+
+def plain(text: str) -> str:
+    """Return a text that protobuf and PostgreSQL accept."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "").strip()
+
+
+def _moment(text: str) -> datetime | None:
+    """Return the time of a `datetime-local` field, in UTC; None if it is empty or invalid."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment if 1970 < moment.year < 9999 else None

@@ -1,0 +1,33 @@
+"""The addresses of the owners of jobs, and the owner of an address."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from chassis import errors, ids
+from gateway.container import Container
+from gateway.views import engine
+
+BATCH = 100
+
+
+async def addresses(container: Container, owner_ids: Iterable[str], *, user: str) -> dict[str, str]:
+    """Return the addresses of the first `BATCH` owners by id; without those that have no account, empty while auth is down."""
+    wanted = sorted(set(owner_ids) - {engine.SYSTEM, ""})[:BATCH]
+    if not wanted:
+        return {}
+    try:
+        accounts = await container.admin.batch_get_users(wanted, user=user)
+    except (errors.Unavailable, errors.DeadlineExceeded):
+        return {}
+    return {account.user_id: account.email for account in accounts}
+
+
+async def owner_id(container: Container, owner: str, *, user: str) -> str | None:
+    """Return the id of an owner, who is named by id or address; None if there is no such account."""
+    try:
+        return str(ids.parse(owner, "owner"))
+    except errors.InvalidArgument:
+        pass
+    page = await container.admin.list_users(email_prefix=owner, page_size=BATCH, page_token="", user=user)
+    return next((account.user_id for account in page.users if account.email.lower() == owner.lower()), None)

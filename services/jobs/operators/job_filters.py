@@ -1,0 +1,137 @@
+"""Which jobs an operator selects, and the indexes that find them.
+
+A statement reads the jobs that an index finds for the filter, at most `limit` of each part, newest first, and checks the rest of
+the filter on those. Its cost does not grow with the table, whatever the filter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from chassis import errors
+from services.jobs import domain, sql
+from services.jobs.domain import State
+
+MAX_KINDS = 20
+MAX_TEXT = 100
+
+WAIT = """CASE WHEN j.started_at IS NOT NULL OR j.finished_at IS NOT NULL OR j.run_at <= now() THEN
+    greatest(coalesce(j.started_at, j.finished_at, now()) - greatest(j.created_at, j.scheduled_at), interval '0') END"""
+"""The time before the first attempt; NULL while the job is scheduled for later."""
+RUN = (
+    "CASE WHEN j.started_at IS NOT NULL THEN greatest(coalesce(j.finished_at, now()) - j.started_at, interval '0') END"
+)
+"""The time since the first attempt began, up to the end; NULL before."""
+
+_UNFINISHED = frozenset(State) - domain.TERMINAL
+_UNSUCCESSFUL = domain.TERMINAL - {State.COMPLETED}
+_LIKE = re.compile(r"([\\%_])")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFilter:
+    """Selects jobs; unset fields select all. See JobFilter in the protos."""
+
+    states: Collection[State] = ()
+    kinds: Collection[str] = ()
+    owner_id: UUID | None = None
+    worker: str = ""
+    error_code: str = ""
+    created_from: datetime | None = None
+    created_until: datetime | None = None
+    text: str = ""
+    without_system: bool = False
+
+    def __post_init__(self) -> None:
+        """Validate the bounds. Raises `InvalidArgument`."""
+        for kind in self.kinds:
+            domain.require_kind(kind, "kinds")
+        if len(self.kinds) > MAX_KINDS:
+            raise errors.InvalidArgument(f"kinds must be at most {MAX_KINDS}.", field="kinds")
+        for name in ("worker", "error_code", "text"):
+            value = getattr(self, name)
+            if len(value) > MAX_TEXT or "\x00" in value:
+                message = f"{name} must be at most {MAX_TEXT} characters, without NUL."
+                raise errors.InvalidArgument(message, field=name)
+
+    @property
+    def identity(self) -> str:
+        """The filter as text, for page tokens; without the times, which move along with the clock of a page."""
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.type != "datetime | None"}
+        return repr({**values, "states": sorted(self.states), "kinds": sorted(self.kinds)})
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters of the fragments below."""
+        return {
+            "owner_id": self.owner_id,
+            "kinds": sorted(self.kinds),
+            "worker": self.worker,
+            "error_code": self.error_code,
+            "text": "%" + _LIKE.sub(r"\\\1", self.text) + "%",
+            "first_id": _first_id(self.created_from),
+            "until_id": _first_id(self.created_until),
+        } | {f"kind_{position}": kind for position, kind in enumerate(sorted(self.kinds))}
+
+    def sources(self) -> list[str]:
+        """Return the conditions of the parts that together contain every selected job once, each for one index."""
+        if self.owner_id:
+            is_unfinished = " AND j.finished_at IS NULL" if self.states and _UNFINISHED.issuperset(self.states) else ""
+            return [f"j.owner_id = CAST(:owner_id AS uuid){is_unfinished}"]
+        states = set(self.states) or ({State.FAILED} | _UNFINISHED if self.error_code else set())
+        if not states and not self.kinds:
+            return ["true"]
+        unfinished = ["j.finished_at IS NULL"] if not states or states & _UNFINISHED else []
+        unsuccessful = [f"j.state = '{state}'" for state in sorted(states & _UNSUCCESSFUL)]
+        is_rest = not states or State.COMPLETED in states
+        if not is_rest:
+            return unfinished + unsuccessful
+        if not self.kinds:
+            # Most jobs are completed: the newest jobs contain them.
+            return [*unfinished, *unsuccessful, f"j.state = '{State.COMPLETED}'"]
+        of_kinds = [
+            f"j.kind = CAST(:kind_{position} AS text) AND j.finished_at IS NOT NULL"
+            for position in range(len(self.kinds))
+        ]
+        if not states:
+            return unfinished + of_kinds
+        return [*unfinished, *unsuccessful, *(f"{part} AND j.state = '{State.COMPLETED}'" for part in of_kinds)]
+
+    def range(self) -> str:
+        """Return the condition on the ids, which carry the times of the submits."""
+        conditions = ["true"]
+        if self.created_from:
+            conditions.append("j.job_id >= CAST(:first_id AS uuid)")
+        if self.created_until:
+            conditions.append("j.job_id < CAST(:until_id AS uuid)")
+        return " AND ".join(conditions)
+
+    def matches(self) -> str:
+        """Return the condition that decides for a job of a source."""
+        return " AND ".join(self._conditions())
+
+    def _conditions(self) -> Iterator[str]:
+        yield "true"
+        if self.states:
+            yield f"j.state IN {sql.states(self.states)}"
+        if self.kinds:
+            yield "j.kind = ANY(:kinds)"
+        if self.without_system:
+            yield f"j.owner_id <> '{domain.SYSTEM}'"
+        if self.error_code:
+            yield "coalesce(j.error_code, '') = :error_code"
+        if self.worker:
+            yield """coalesce(j.worker, (SELECT a.worker FROM jobs.attempts a
+                WHERE a.job_id = j.job_id AND a.attempt = j.attempt), '') = :worker"""
+        if self.text:
+            yield """(j.error_message ILIKE :text OR j.progress_message ILIKE :text OR j.unique_key ILIKE :text
+                OR j.concurrency_key ILIKE :text) IS TRUE"""
+
+
+def _first_id(moment: datetime | None) -> UUID | None:
+    """Return the smallest id of a time."""
+    return UUID(int=max(0, int(moment.timestamp() * 1_000)) << 80) if moment else None
