@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from google.protobuf.duration_pb2 import Duration
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from gateway.views import derive
-from gateway.views.jobs import JOB_STATES, Job, JobStatus, job
+from gateway.views.jobs import Job, JobStatus, job
 from repruv.jobs.v1 import admin_service_pb2, job_pb2, kind_pb2
 
 StuckReason = Literal["no_worker", "paused", "waiting", "overrun", "cancelling", "crashing"]
@@ -25,23 +24,29 @@ class OwnedJob(Job):
     crashes: Annotated[int, Field(description="Attempts that ended because their worker died.")]
 
 
-class JobRow(OwnedJob):
-    """A job in a list for admins."""
-
+class _Row(TypedDict):
     worker: Annotated[str, Field(description="The worker of the latest attempt; empty before the first.")]
     wait_seconds: Annotated[
-        float | None, Field(description="Time before the first attempt; null while it is scheduled for later.")
+        float | None,
+        derive.Of("wait"),
+        Field(description="Time before the first attempt; null while it is scheduled for later."),
     ]
     run_seconds: Annotated[
-        float | None, Field(description="Time since the first attempt began, up to the end; null before.")
+        float | None,
+        derive.Of("run"),
+        Field(description="Time since the first attempt began, up to the end; null before."),
     ]
+
+
+class JobRow(OwnedJob, _Row):
+    """A job in a list for admins."""
 
 
 class JobCount(TypedDict):
     """The number of jobs of one kind in one state."""
 
     kind: str
-    status: JobStatus
+    status: Annotated[JobStatus, derive.Of("state")]
     count: int
 
 
@@ -113,30 +118,16 @@ def owned_job(snapshot: job_pb2.Job) -> OwnedJob:
     return {**job(snapshot), "owner_id": snapshot.spec.owner_id, "crashes": snapshot.crashes}
 
 
+_row = derive.view(_Row, admin_service_pb2.JobRow)
+
+
 def job_row(row: admin_service_pb2.JobRow) -> JobRow:
     """Return a job of a list for admins."""
-    return {
-        **owned_job(row.job),
-        "worker": row.worker,
-        "wait_seconds": _seconds(row.wait) if row.HasField("wait") else None,
-        "run_seconds": _seconds(row.run) if row.HasField("run") else None,
-    }
+    return {**owned_job(row.job), **_row(row)}
 
 
-def job_counts(counts: admin_service_pb2.CountJobsResponse) -> JobCounts:
-    """Return the number of jobs that match a filter."""
-    return {
-        "count": counts.count,
-        "has_more": counts.has_more,
-        "owner_count": counts.owner_count,
-        "groups": [
-            {"kind": group.kind, "status": JOB_STATES[group.state], "count": group.count} for group in counts.groups
-        ],
-    }
-
-
-def _seconds(span: Duration) -> float:
-    return round(span.ToTimedelta().total_seconds(), 3)
+job_counts = derive.view(JobCounts, admin_service_pb2.CountJobsResponse)
+"""Returns the number of jobs that match a filter."""
 
 
 kind = derive.view(Kind, kind_pb2.Kind)
