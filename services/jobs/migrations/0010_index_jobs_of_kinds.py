@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "0009"
-down_revision = "0008"
-branch_labels = None
-depends_on = None
+revision = "0010"
+down_revision = "0009"
 
 
 def upgrade() -> None:
