@@ -11,7 +11,7 @@ VIRTUALENV_VERSION := 21.15.8
 UV_VERSION := 0.13.9
 export PYTHONPATH := $(CURDIR):$(CURDIR)/protos/gen
 
-.PHONY: help up demo admin test screenshots chaos fuzz postgres containers check format protos bench bench-jobs bench-pages bench-stream lighthouse soak lock clean reset
+.PHONY: help up demo admin test screenshots chaos mutants fuzz postgres containers check format protos bench bench-jobs bench-pages bench-stream lighthouse soak lock clean reset
 
 ### Run
 
@@ -69,6 +69,9 @@ clean: ## Delete the virtual environment and all caches; data stays
 
 chaos: $(INSTALLED) ## Disturb a system at random (CHAOS_SECONDS=60 CHAOS_SEED=…)
 	$(BIN)/python -m pytest tests/chaos -s $(ARGS)
+
+mutants: $(INSTALLED) ## Take guards out, one at a time: each time a test must fail (ARGS=name)
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 fuzz: $(INSTALLED) ## Fuzz the API from its OpenAPI document (FUZZ_EXAMPLES=50)
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-50} $(BIN)/python -m pytest tests/security/test_openapi.py $(ARGS)

@@ -35,10 +35,15 @@ WHERE j.state IN {sql.HELD} AND j.lease_until < now() AND pg_postmaster_start_ti
     AND j.owner_id = coalesce(CAST(:owner_id AS uuid), j.owner_id)
 LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
 """)
-_EXPIRED_OWNERS = sql.prepared(f"""
-SELECT DISTINCT owner_id FROM jobs.jobs WHERE state IN {sql.HELD} AND lease_until < now() LIMIT :limit
-""")
-"""Owners of jobs with an expired lease."""
+
+_IS_EXPIRED = f"state IN {sql.HELD} AND lease_until < now()"
+_IS_DUE = f"state = '{State.SCHEDULED}' AND NOT ready AND NOT awaits_children AND run_at <= now()"
+_IS_OVERDUE = f"deadline IS NOT NULL AND deadline <= now() AND state IN {sql.WAITING}"
+_OF_OWNER = "owner_id = coalesce(CAST(:owner_id AS uuid), owner_id)"
+_EXPIRED_OWNERS, _DUE_OWNERS, _OVERDUE_OWNERS = (
+    sql.prepared(f"SELECT DISTINCT owner_id FROM jobs.jobs WHERE {condition} LIMIT :limit")
+    for condition in (_IS_EXPIRED, _IS_DUE, _IS_OVERDUE)
+)
 
 _LOCK_OVERRUN_JOBS = sql.prepared(f"""
 SELECT {sql.light_columns("j")} FROM jobs.jobs j JOIN jobs.attempts a ON a.job_id = j.job_id AND a.attempt = j.attempt
@@ -50,6 +55,7 @@ _DUE = f"""
 WITH due AS MATERIALIZED (
     SELECT job_id, kind, owner_id, run_at AS position FROM jobs.jobs
     WHERE state IN {sql.DELAYED} AND NOT ready AND NOT awaits_children AND run_at <= now() AND state = {{state}}
+        AND {_OF_OWNER}
     ORDER BY run_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
 ), {sql.ranked("due", behind=1)}
 """
@@ -74,7 +80,7 @@ UPDATE jobs.jobs j SET state = {sql.target_of(Action.EXPIRE)}, ready = false, aw
     error_code = :code, error_message = :message, version = j.version + 1
 WHERE j.state IN {sql.sources_of(Action.EXPIRE)} AND j.job_id = ANY(ARRAY(
     SELECT job_id FROM jobs.jobs
-    WHERE deadline IS NOT NULL AND deadline <= now() AND state IN {sql.WAITING}
+    WHERE {_IS_OVERDUE} AND {_OF_OWNER}
     ORDER BY deadline LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED))
 RETURNING {sql.light_columns("j")}
 """)
@@ -151,21 +157,31 @@ async def overrun_jobs(conn: AsyncConnection, *, limit: int, grace: timedelta) -
     return await storage.execute(conn, _LOCK_OVERRUN_JOBS, {"limit": limit, "grace": grace})
 
 
-async def promote_due(conn: AsyncConnection, *, limit: int) -> list[Job]:
-    """Make scheduled jobs pending whose run_at has passed."""
-    return await storage.execute(conn, _PROMOTE_JOBS, {"limit": limit})
+async def promote_due(conn: AsyncConnection, *, limit: int, owner_id: UUID | None = None) -> list[Job]:
+    """Make scheduled jobs (of one owner) pending whose run_at has passed."""
+    return await storage.execute(conn, _PROMOTE_JOBS, {"limit": limit, "owner_id": owner_id})
+
+
+async def due_owners(conn: AsyncConnection, *, limit: int) -> list[UUID]:
+    """Return owners of scheduled jobs whose run_at has passed."""
+    return [owner_id for (owner_id,) in await _DUE_OWNERS.execute(conn, {"limit": limit})]
 
 
 async def ready_retries(conn: AsyncConnection, *, limit: int) -> list[str]:
     """Make retrying jobs ready whose backoff is over; return the kind of each."""
-    return [kind for (kind,) in await _READY_RETRIES.execute(conn, {"limit": limit})]
+    return [kind for (kind,) in await _READY_RETRIES.execute(conn, {"limit": limit, "owner_id": None})]
 
 
-async def fail_overdue(conn: AsyncConnection, *, limit: int) -> list[Job]:
-    """Fail waiting jobs whose deadline has passed."""
+async def fail_overdue(conn: AsyncConnection, *, limit: int, owner_id: UUID | None = None) -> list[Job]:
+    """Fail waiting jobs (of one owner) whose deadline has passed."""
     error = domain.DEADLINE_EXCEEDED
-    parameters = {"limit": limit, "code": error.code, "message": error.message}
+    parameters = {"limit": limit, "owner_id": owner_id, "code": error.code, "message": error.message}
     return await storage.execute(conn, _EXPIRE_JOBS, parameters)
+
+
+async def overdue_owners(conn: AsyncConnection, *, limit: int) -> list[UUID]:
+    """Return owners of waiting jobs whose deadline has passed."""
+    return [owner_id for (owner_id,) in await _OVERDUE_OWNERS.execute(conn, {"limit": limit})]
 
 
 async def ready_kinds(conn: AsyncConnection) -> list[str]:

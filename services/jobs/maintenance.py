@@ -7,9 +7,11 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from functools import partial
+from typing import Protocol
 from uuid import UUID
 
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import postgres
 from services.jobs import domain, due, finish, isolation, storage, unreadable
@@ -20,6 +22,13 @@ logger = logging.getLogger(__name__)
 
 BATCH = 100
 """Jobs moved in one transaction."""
+
+
+class OwnersOf(Protocol):
+    """Returns owners of the jobs that a duty would move."""
+
+    async def __call__(self, conn: AsyncConnection, *, limit: int) -> list[UUID]:
+        """Return up to `limit` owners."""
 
 
 class Maintenance:
@@ -45,23 +54,7 @@ class Maintenance:
 
         Jobs of an owner whose row is locked wait for the next rescue.
         """
-        try:
-            return await self._around_unreadable(partial(self._rescue, grace))
-        except DBAPIError as error:
-            if not isolation.is_contended(error):
-                raise
-        async with self._single.connect() as conn:
-            owners = await due.expired_owners(conn, limit=BATCH)
-        return sum(await asyncio.gather(*(self._rescue_owner(grace, owner_id) for owner_id in owners)))
-
-    async def _rescue_owner(self, grace: timedelta, owner_id: UUID) -> int:
-        async with self._room:
-            try:
-                return await self._around_unreadable(partial(self._rescue, grace, owner_id))
-            except DBAPIError as error:
-                if not isolation.is_contended(error):
-                    raise
-                return 0
+        return await self._by_owner(partial(self._rescue, grace), due.expired_owners)
 
     async def _rescue(self, grace: timedelta, owner_id: UUID | None = None) -> int:
         async with self.jobs.transaction() as tx:
@@ -83,26 +76,49 @@ class Maintenance:
         return len(overrun)
 
     async def promote_due(self) -> int:
-        """Make due jobs claimable: scheduled jobs whose time has come, and retries whose backoff is over."""
-        return await self._around_unreadable(self._promote_due)
+        """Make due jobs claimable: scheduled jobs whose time has come, and retries whose backoff is over.
 
-    async def _promote_due(self) -> int:
+        Scheduled jobs of an owner whose row is locked wait for the next pass.
+        """
+        return await self._by_owner(self._promote_due, due.due_owners)
+
+    async def _promote_due(self, owner_id: UUID | None = None) -> int:
         async with self.jobs.transaction() as tx:
-            promoted = await due.promote_due(tx.conn, limit=BATCH)
+            promoted = await due.promote_due(tx.conn, limit=BATCH, owner_id=owner_id)
             tx.transitions += [(job, "due") for job in promoted]
             retry_kinds = await due.ready_retries(tx.conn, limit=BATCH)
             tx.wakeups.update(retry_kinds)
         return max(len(promoted), len(retry_kinds))
 
     async def fail_overdue(self) -> int:
-        """Fail waiting jobs whose deadline has passed."""
-        return await self._around_unreadable(self._fail_overdue)
+        """Fail waiting jobs whose deadline has passed; those of an owner whose row is locked wait for the next pass."""
+        return await self._by_owner(self._fail_overdue, due.overdue_owners)
 
-    async def _fail_overdue(self) -> int:
+    async def _fail_overdue(self, owner_id: UUID | None = None) -> int:
         async with self.jobs.transaction() as tx:
-            failed = await due.fail_overdue(tx.conn, limit=BATCH)
+            failed = await due.fail_overdue(tx.conn, limit=BATCH, owner_id=owner_id)
             tx.transitions += [(job, "deadline_exceeded") for job in failed]
         return len(failed)
+
+    async def _by_owner(self, duty: Callable[[UUID | None], Awaitable[int]], owners_of: OwnersOf) -> int:
+        """Run a duty for all owners; if the row of one is locked, run it for each of them."""
+        try:
+            return await self._around_unreadable(partial(duty, None))
+        except DBAPIError as error:
+            if not isolation.is_contended(error):
+                raise
+        async with self._single.connect() as conn:
+            owners = await owners_of(conn, limit=BATCH)
+        return sum(await asyncio.gather(*(self._of_owner(duty, owner_id) for owner_id in owners)))
+
+    async def _of_owner(self, duty: Callable[[UUID | None], Awaitable[int]], owner_id: UUID) -> int:
+        async with self._room:
+            try:
+                return await self._around_unreadable(partial(duty, owner_id))
+            except DBAPIError as error:
+                if not isolation.is_contended(error):
+                    raise
+                return 0
 
     async def _around_unreadable(self, step: Callable[[], Awaitable[int]]) -> int:
         return await self.jobs.unreadable_rows.around(step, unreadable.movable(BATCH))

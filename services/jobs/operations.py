@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -252,7 +252,7 @@ class Operations:
         """Register the kinds that a worker handles, and its schedules."""
         async with self.transaction() as tx:
             await kinds.register(tx.conn, worker, registrations)
-            await schedule_operations.register(tx.conn, schedules, datetime.now(UTC))
+            await schedule_operations.register(tx.conn, schedules)
         self.kinds.forget()
 
     async def claim(self, *, worker: str, kinds: Collection[str], limit: int) -> list[Job]:

@@ -30,10 +30,11 @@ POSTPONE = timedelta(minutes=10)
 """The delay of a schedule whose times cannot be computed, for example without its time zone."""
 
 
-async def register(conn: AsyncConnection, registrations: Sequence[Registration], now: datetime) -> None:
+async def register(conn: AsyncConnection, registrations: Sequence[Registration]) -> None:
     """Store the schedules of a worker. Raises `InvalidArgument` naming the field.
 
-    A pause is unchanged. The next time is computed only for a new schedule, or with another cron or time zone.
+    A pause is unchanged. The next time is computed only for a new schedule, or with another cron or time zone; it goes by the
+    database's clock.
     """
     if len(registrations) > MAX_SCHEDULES:
         raise errors.InvalidArgument(f"schedules must be at most {MAX_SCHEDULES}.", field="schedules")
@@ -43,7 +44,7 @@ async def register(conn: AsyncConnection, registrations: Sequence[Registration],
         raise errors.InvalidArgument("name must be unique.", field="name")
     if not registrations:
         return
-    owners = await storage.kinds_of(conn, [registration.name for registration in registrations])
+    owners, now = await storage.kinds_of(conn, [registration.name for registration in registrations])
     for registration in registrations:
         if _service(owners.get(registration.name, registration.kind)) != _service(registration.kind):
             raise errors.InvalidArgument(f"The schedule {registration.name} belongs to another service.", field="name")

@@ -72,10 +72,14 @@ async def upsert(conn: AsyncConnection, registrations: Sequence[Registration], *
     await conn.execute(_upsert(rows))
 
 
-async def kinds_of(conn: AsyncConnection, names: Sequence[str]) -> dict[str, str]:
-    """Return the kinds of existing schedules by name."""
-    statement = sa.select(schedules.c.name, schedules.c.kind).where(schedules.c.name.in_(names))
-    return {row.name: row.kind for row in await conn.execute(statement)}
+async def kinds_of(conn: AsyncConnection, names: Sequence[str]) -> tuple[dict[str, str], datetime]:
+    """Return the kinds of existing schedules by name, and the database's time."""
+    one = sa.select(_now.label("now")).subquery()
+    statement = sa.select(one.c.now, schedules.c.name, schedules.c.kind).select_from(
+        one.outerjoin(schedules, schedules.c.name.in_(names))
+    )
+    rows = (await conn.execute(statement)).all()
+    return {row.name: row.kind for row in rows if row.name}, rows[0].now
 
 
 async def seconds_to_next(conn: AsyncConnection) -> float | None:

@@ -55,6 +55,17 @@ async def test_connecting_leads_to_the_platform_and_the_stream_shows_it(account:
     await until(account, "disconnected")
 
 
+async def test_reload_after_a_consent_reports_no_failure(account: Account) -> None:
+    response = await account.http.post(f"{BASE}/youtube/connect", json={"return_to": "/dashboard"})
+    state = parse_qs(urlsplit(response.json()["authorization_url"]).query)["state"][0]
+    addresses = []
+    for _ in range(2):
+        answer = await account.http.get(f"{BASE}/youtube/callback", params={"code": "c", "state": state})
+        addresses.append((answer.status_code, answer.headers["location"]))
+    assert addresses == [(303, "/dashboard"), (303, PATH)]
+    assert "had expired or was not for this session" not in Page(await account.http.get(PATH, headers=HTML)).text
+
+
 @pytest.mark.parametrize(
     "query",
     ["", "state=x&code=y", "state=x&state=y&code=z", "code=y", f"state={'s' * 5_000}&code=y", "state=%00&code=%ff"],

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any, Self
 from uuid import UUID, uuid4
 
 import pytest
@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chassis import errors, ids
 from services.jobs import domain, kinds, operations, schema
 from services.jobs.domain import State
-from services.jobs.schedules import cron
+from services.jobs.schedules import cron, storage
 from services.jobs.schedules import operations as schedule_operations
 from services.jobs.schedules.cron import CatchUp, Overlap, Schedule
 
@@ -36,7 +36,7 @@ class Replica:
     async def register(self, **arguments: Any) -> Schedule:
         values = {"name": self.name, "kind": self.kind, "payload": {"n": 1}, "cron": DAILY, **arguments}
         async with self.engine.begin() as conn:
-            await schedule_operations.register(conn, [cron.Registration(**values)], datetime.now(UTC))
+            await schedule_operations.register(conn, [cron.Registration(**values)])
         return await self.get()
 
     async def get(self) -> Schedule:
@@ -84,6 +84,23 @@ async def test_registered_schedule_fires_at_its_next_time(schedule: Replica) -> 
     assert registered.registration.time_zone == "Europe/Berlin"
     assert await schedule.schedules.fire() == 0
     assert await schedule.fired() == []
+
+
+class Ahead(datetime):
+    """A clock that is a day ahead."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Self:
+        return super().now(tz) + timedelta(days=1)
+
+
+async def test_next_time_goes_by_the_clock_of_the_database(schedule: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (operations, schedule_operations, storage, cron):
+        monkeypatch.setattr(module, "datetime", Ahead, raising=False)
+    registration = cron.Registration(name=schedule.name, kind=schedule.kind, payload={}, cron="0 * * * *")
+    await schedule.jobs.register("w", [], [registration])
+    next_at = (await schedule.get()).next_at
+    assert next_at is not None and next_at < datetime.now(UTC) + timedelta(hours=2)
 
 
 async def test_due_schedule_submits_one_system_job(schedule: Replica) -> None:
@@ -340,7 +357,7 @@ async def test_removed_time_zone_stops_no_other_schedule(schedule: Replica) -> N
     broken = f"{schedule.kind}.broken"
     async with schedule.engine.begin() as conn:
         row = cron.Registration(name=broken, kind=schedule.kind, payload={}, cron="* * * * *")
-        await schedule_operations.register(conn, [row], datetime.now(UTC))
+        await schedule_operations.register(conn, [row])
         gone = {"time_zone": "Atlantis/Capital", "next_at": datetime(2020, 1, 1, tzinfo=UTC)}
         await conn.execute(sa.update(schema.schedules).where(schema.schedules.c.name == broken).values(**gone))
     await schedule.make_due()
@@ -355,7 +372,7 @@ async def test_invalid_schedules_are_refused_and_not_stored(schedule: Replica) -
     for registrations, field in (([good, bad], "cron"), ([good, good], "name"), ([good] * 101, "schedules")):
         async with schedule.engine.begin() as conn:
             with pytest.raises(errors.InvalidArgument) as refused:
-                await schedule_operations.register(conn, registrations, datetime.now(UTC))
+                await schedule_operations.register(conn, registrations)
         assert refused.value.field == field
     assert schedule.name not in {item.registration.name for item in await schedule.schedules.list_all()}
 

@@ -55,6 +55,12 @@ def test_registrations_per_address_must_be_positive(environment: dict[str, str])
         settings.read(Settings, {**environment, "REGISTRATIONS_PER_ADDRESS": "0"})
 
 
+@pytest.mark.parametrize("kind", [Settings, WorkerSettings])
+def test_public_url_of_emailed_links_has_one_spelling(environment: dict[str, str], kind: type[Settings]) -> None:
+    read = settings.read(kind, environment | {"PUBLIC_URL": "HTTPS://App.Example.org:443/"})
+    assert read.public_url == "https://app.example.org"
+
+
 @pytest.mark.parametrize(
     ("variables", "is_open"),
     [
