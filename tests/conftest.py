@@ -11,6 +11,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -20,7 +21,11 @@ from dev.launcher import certificates
 from provision import __main__ as provisioning
 from provision import roles, services, settings
 
-EVENTUALLY_SECONDS = 20.0
+EVENTUALLY_SECONDS = 60.0
+
+# How fast examples are generated and run depends on what else the machine does.
+hypothesis.settings.register_profile("steady", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")
@@ -108,7 +113,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tls
 
 @pytest.fixture(scope="session")
 def eventually() -> Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]:
-    """Wait until a condition holds, polling; fails after 20 s."""
+    """Wait until a condition holds, polling; fails after 60 s."""
 
     async def wait(condition: Callable[[], Awaitable[bool]]) -> None:
         async with asyncio.timeout(EVENTUALLY_SECONDS):

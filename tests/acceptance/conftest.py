@@ -34,7 +34,7 @@ async def system(running: System) -> AsyncIterator[System]:
     yield running
     try:
         # A gateway needs a moment to find a service again.
-        await waiting.until(running.is_healthy, "the test leaves the system healthy", seconds=5.0)
+        await waiting.until(running.is_healthy, "the test leaves the system healthy")
     except AssertionError:
         await running.heal()
         raise

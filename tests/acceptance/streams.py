@@ -55,7 +55,7 @@ class Stream:
             raise outcome
 
     async def has(
-        self, name: str, fits: Callable[[dict[str, Any]], bool] = lambda data: True, *, seconds: float = 30.0
+        self, name: str, fits: Callable[[dict[str, Any]], bool] = lambda data: True, *, seconds: float = 60.0
     ) -> Event:
         """Wait for the first event of this name whose data matches, and return it."""
 
@@ -68,7 +68,7 @@ class Stream:
             last = [(event.id, event.name, event.data.get("status")) for event in self.events[-12:]]
             raise AssertionError(f"{error}; it sent {len(self.events)} events, at last {last}") from None
 
-    async def tells_end(self, job_id: str, status: str, *, seconds: float = 30.0) -> Event:
+    async def tells_end(self, job_id: str, status: str, *, seconds: float = 60.0) -> Event:
         """Wait for the transition by which a job ended."""
         return await self.has(
             "job", lambda data: data["job_id"] == job_id and data["status"] == status, seconds=seconds

@@ -77,7 +77,7 @@ class User:
         assert answer.status_code == 202, answer.text
         return str(answer.json()["job_id"])
 
-    async def status_is(self, status: str, *, seconds: float = 30.0) -> dict[str, Any]:
+    async def status_is(self, status: str, *, seconds: float = 60.0) -> dict[str, Any]:
         """Wait until demo mode stands so."""
 
         async def probe() -> dict[str, Any] | None:
@@ -86,7 +86,7 @@ class User:
 
         return await waiting.until(probe, f"demo mode is {status}", seconds=seconds)
 
-    async def job_is(self, job_id: str, *statuses: str, seconds: float = 30.0) -> dict[str, Any]:
+    async def job_is(self, job_id: str, *statuses: str, seconds: float = 60.0) -> dict[str, Any]:
         """Wait until a job stands so."""
 
         async def probe() -> dict[str, Any] | None:
@@ -95,7 +95,7 @@ class User:
 
         return await waiting.until(probe, f"job is {' or '.join(statuses)}", seconds=seconds)
 
-    async def written(self, at_least: int, *, seconds: float = 30.0) -> int:
+    async def written(self, at_least: int, *, seconds: float = 60.0) -> int:
         """Wait until so many interactions have been written; gives how many."""
 
         async def probe() -> int | None:

@@ -11,7 +11,7 @@ T = TypeVar("T")
 LOOK_SECONDS = 0.05
 
 
-async def until(probe: Callable[[], Awaitable[T | None]], what: str, *, seconds: float = 30.0) -> T:
+async def until(probe: Callable[[], Awaitable[T | None]], what: str, *, seconds: float = 60.0) -> T:
     """Return the first thing found that is not None, False or empty. Fails naming `what` after `seconds`."""
     try:
         async with asyncio.timeout(seconds):

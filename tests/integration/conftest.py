@@ -69,7 +69,7 @@ async def cancel_job_of(
 
         async def cancelled() -> bool:
             try:
-                await call(stub.CancelJob, jobs_service_pb2.CancelJobRequest(job_id=job_id), timeout=5.0)
+                await call(stub.CancelJob, jobs_service_pb2.CancelJobRequest(job_id=job_id), timeout=60.0)
             except errors.NotFound:
                 return False
             return True

@@ -129,7 +129,7 @@ async def system(running: Replicated) -> AsyncIterator[Replicated]:
     yield running
     try:
         # A gateway needs a moment to find a service again.
-        await waiting.until(running.is_healthy, "the test leaves the system healthy", seconds=10.0)
+        await waiting.until(running.is_healthy, "the test leaves the system healthy")
     except AssertionError:
         await running.heal()
         raise

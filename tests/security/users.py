@@ -33,7 +33,7 @@ class Person(User):
         super().__init__(url, email=email)
         self.address = address or new_address()
         transport = httpx.AsyncHTTPTransport(local_address=self.address, verify=_TLS)
-        self.http = httpx.AsyncClient(base_url=url, timeout=20.0, transport=transport)
+        self.http = httpx.AsyncClient(base_url=url, timeout=60.0, transport=transport)
 
     @property
     def credentials(self) -> Mapping[str, str]:
@@ -57,7 +57,7 @@ def at(url: str, token: str = "", *, address: str = "") -> httpx.AsyncClient:
     """Return a client with a bearer token, if any, and a local address."""
     transport = httpx.AsyncHTTPTransport(local_address=address or None, verify=_TLS)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return httpx.AsyncClient(base_url=url, timeout=20.0, transport=transport, headers=headers)
+    return httpx.AsyncClient(base_url=url, timeout=60.0, transport=transport, headers=headers)
 
 
 async def status(url: str, token: str, path: str = "/api/v1/auth/me") -> int:

@@ -191,7 +191,7 @@ class Mailbox:
 
     async def deliver(self, account: Account | str, purpose: str, *, times: int = 1) -> EmailMessage:
         """Wait for the given number of jobs, send the last email, and return it."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(jobs := self.jobs(account, purpose)) < times:
                 await asyncio.sleep(0.01)
         before = set(self._folder.glob("*.eml"))

@@ -201,5 +201,5 @@ async def test_registration_email_end_to_end(
         await eventually(has_mail)
     finally:
         stop.set()
-        await asyncio.wait_for(running, 30)
+        await asyncio.wait_for(running, 60)
         await channel.close()

@@ -75,7 +75,7 @@ async def test_the_process_creates_the_admin_serves_and_stops(
         await channel.close()
         assert begun.user.role == auth_pb2.USER_ROLE_ADMIN
         process.send_signal(signal.SIGTERM)
-        await asyncio.wait_for(process.communicate(), 20)
+        await asyncio.wait_for(process.communicate(), 60)
         assert process.returncode == 0
     finally:
         if process.returncode is None:

@@ -171,7 +171,7 @@ async def test_messages_of_jobs_reach_their_subscribers(server: Nats, eventually
         for name, one in buses.items():
             background.start(name, one.run)
         for event in ready.values():
-            await asyncio.wait_for(event.wait(), 20)
+            await asyncio.wait_for(event.wait(), 60)
         payload = uuid4().bytes
         await buses["jobs"].publish(str(uuid4()), "jobs.events.demo.enable", payload)
 
@@ -212,7 +212,7 @@ async def test_lost_streams_are_recreated_by_their_services(tmp_path: Path, even
                 return True
 
             await eventually(is_published)
-            await asyncio.wait_for(received_by.wait(), 20)
+            await asyncio.wait_for(received_by.wait(), 60)
     finally:
         await asyncio.to_thread(engine.erase)
 

@@ -81,7 +81,7 @@ async def get_job(target: str, certificate: tls.Certificate | None, signer: iden
     try:
         stub = jobs_service_pb2_grpc.JobsServiceStub(channel)
         request = jobs_service_pb2.GetJobRequest()
-        await client.Caller(signer)(stub.GetJob, request, timeout=5.0, user_token="", wait_for_ready=False)
+        await client.Caller(signer)(stub.GetJob, request, timeout=60.0, user_token="", wait_for_ready=False)
     finally:
         await channel.close()
 
@@ -104,7 +104,7 @@ async def test_encryption_without_a_client_certificate_is_refused(
         stub = jobs_service_pb2_grpc.JobsServiceStub(channel)
         sent = ((metadata.AUTHORIZATION, f"Bearer {signer('demo').caller_token('jobs')}"),)
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await stub.GetJob(jobs_service_pb2.GetJobRequest(), timeout=5.0, metadata=sent)
+            await stub.GetJob(jobs_service_pb2.GetJobRequest(), timeout=60.0, metadata=sent)
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
@@ -166,7 +166,7 @@ async def test_signature_is_valid_only_for_the_called_service(
         stub = jobs_service_pb2_grpc.JobsServiceStub(channel)
         for audience, code in (("jobs", None), ("auth", grpc.StatusCode.UNAVAILABLE)):
             sent = ((metadata.AUTHORIZATION, f"Bearer {signer('demo').caller_token(audience)}"),)
-            call = stub.GetJob(jobs_service_pb2.GetJobRequest(), timeout=5.0, metadata=sent)
+            call = stub.GetJob(jobs_service_pb2.GetJobRequest(), timeout=60.0, metadata=sent)
             if code is None:
                 await call
                 continue
@@ -207,7 +207,7 @@ async def test_certificates_are_replaced_while_calls_run(
 
         async def work() -> None:
             while not stop.is_set():
-                await call(stub.GetJob, jobs_service_pb2.GetJobRequest(), timeout=5.0, wait_for_ready=False)
+                await call(stub.GetJob, jobs_service_pb2.GetJobRequest(), timeout=60.0, wait_for_ready=False)
 
         watching = call.stream(stub.WatchJob, jobs_service_pb2.WatchJobRequest())
         await anext(watching)

@@ -22,7 +22,7 @@ SERVICE = "grpc.health.v1.Health"
 EJECTED_SECONDS = 2.0
 """Half a second of silence, half a second until the ping, and a second for its answer."""
 HEDGE_SECONDS = 0.25
-HEDGED_TIMEOUT = 15.0
+HEDGED_TIMEOUT = 60.0
 SERVER = """
 import asyncio, sys, grpc
 from chassis.rpc.server import OPTIONS

@@ -140,12 +140,12 @@ async def test_rpc_without_callers_is_refused_to_all(
 ) -> None:
     call = client.Caller(signer("gateway"))
     with pytest.raises(errors.PermissionDenied):
-        await call(running_server.stub.ListJobs, jobs_service_pb2.ListJobsRequest(), timeout=5.0)
+        await call(running_server.stub.ListJobs, jobs_service_pb2.ListJobsRequest(), timeout=60.0)
 
 
 async def test_an_unsigned_call_is_refused(running_server: RunningServer) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await running_server.stub.GetJob(jobs_service_pb2.GetJobRequest(), timeout=5.0)
+        await running_server.stub.GetJob(jobs_service_pb2.GetJobRequest(), timeout=60.0)
     assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
     assert running_server.servicer.callers == []
 
@@ -226,10 +226,10 @@ async def test_missing_server_fails_at_once_or_is_waited_for(
 async def test_health_and_reflection_need_no_signature(running_server: RunningServer) -> None:
     health: Any = health_pb2_grpc.HealthStub(running_server.channel)
     for name in ("", SERVICE, ADMIN_SERVICE):
-        answer = await health.Check(health_pb2.HealthCheckRequest(service=name), timeout=5.0)
+        answer = await health.Check(health_pb2.HealthCheckRequest(service=name), timeout=60.0)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
     reflection: Any = reflection_pb2_grpc.ServerReflectionStub(running_server.channel)  # type: ignore[arg-type]
-    call = reflection.ServerReflectionInfo(timeout=5.0)
+    call = reflection.ServerReflectionInfo(timeout=60.0)
     await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
     answer = await call.read()
     await call.done_writing()
@@ -263,12 +263,12 @@ async def test_stopping_server_fails_calls_only_with_unavailable(
     async def keep_calling() -> None:
         while not stop.is_set():
             with contextlib.suppress(errors.Unavailable):
-                await call(stub.GetJob, jobs_service_pb2.GetJobRequest(), timeout=10.0)
+                await call(stub.GetJob, jobs_service_pb2.GetJobRequest(), timeout=60.0)
 
     calling = [asyncio.create_task(keep_calling()) for _ in range(4)]
     for _ in range(5):
         async with serving():
-            await call(stub.GetJob, jobs_service_pb2.GetJobRequest(), timeout=10.0)
+            await call(stub.GetJob, jobs_service_pb2.GetJobRequest(), timeout=60.0)
     async with serving():
         stop.set()
         await asyncio.gather(*calling)
@@ -280,9 +280,9 @@ async def test_each_service_of_a_server_has_its_own_callers(
 ) -> None:
     stub = admin_service_pb2_grpc.AdminServiceStub(running_server.channel)
     request = admin_service_pb2.ListKindsRequest()
-    await client.Caller(signer("demo"))(stub.ListKinds, request, timeout=5.0)
+    await client.Caller(signer("demo"))(stub.ListKinds, request, timeout=60.0)
     with pytest.raises(errors.PermissionDenied):
-        await client.Caller(signer("gateway"))(stub.ListKinds, request, timeout=5.0)
+        await client.Caller(signer("gateway"))(stub.ListKinds, request, timeout=60.0)
 
 
 def watch(

@@ -30,7 +30,7 @@ from services.demo.settings import Settings, WorkerSettings
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 Signers = Callable[[str], identity.Signer]
 
-TIMEOUT = 30.0
+TIMEOUT = 60.0
 
 
 @pytest.fixture(scope="session")

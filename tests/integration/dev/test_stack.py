@@ -117,7 +117,7 @@ def test_tools_beside_a_stack_find_its_services_while_it_runs(make_stack: MakeSt
 def test_everything_comes_up_in_order_and_leaves_no_process(make_stack: MakeStack, lines: Lines) -> None:
     stack = make_stack(scale={"demo-worker": 2}, env={"MOOD": "brave"})
     stack.start()
-    assert httpx.get(stack.url + "/readyz", timeout=5).text == "ready"
+    assert httpx.get(stack.url + "/readyz", timeout=60.0).text == "ready"
     port = stack.url.rpartition(":")[2]
     assert f"migrate: migrating {stack.servers.postgres.url}" in lines.lines
     assert eventually(lambda: f"demo-worker-2: works brave 127.0.0.1:{port}" in lines.lines)

@@ -42,8 +42,8 @@ PLATFORMS = {
 }
 """Nobody goes there: a browser's way to the platform and back is all that the gateway has to do with."""
 ENCRYPTION_KEYS = f"test:{base64.urlsafe_b64encode(bytes(32)).decode().rstrip('=')}"
-READY_SECONDS = 20.0
-GENEROUS_SECONDS = 30.0
+READY_SECONDS = 60.0
+GENEROUS_SECONDS = 60.0
 """Deadline of calls here, where all services share one process with the tests."""
 
 Serve = Callable[[asyncio.Event], Awaitable[None]]
@@ -220,7 +220,7 @@ async def register(url: str) -> AsyncIterator[Callable[..., Awaitable[Account]]]
     async with AsyncExitStack() as stack:
 
         async def make(base_url: str = url) -> Account:
-            client = await stack.enter_async_context(httpx.AsyncClient(base_url=base_url, timeout=20.0))
+            client = await stack.enter_async_context(httpx.AsyncClient(base_url=base_url, timeout=60.0))
             email = f"{secrets.token_hex(8)}@example.org"
             answer = await client.post("/api/v1/auth/register", json={"email": email, "password": PASSWORD})
             assert answer.status_code == 201, answer.text
@@ -238,7 +238,7 @@ async def account(register: Callable[..., Awaitable[Account]]) -> Account:
 @pytest.fixture
 async def admin(url: str) -> AsyncIterator[httpx.AsyncClient]:
     """Yield the admin, signed in by cookie."""
-    async with httpx.AsyncClient(base_url=url, timeout=20.0) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=60.0) as client:
         answer = await client.post("/api/v1/auth/login", json={"email": ADMIN_EMAIL, "password": PASSWORD})
         assert answer.status_code == 200, answer.text
         yield client

@@ -29,7 +29,7 @@ Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 @pytest.fixture
 async def browser(url: str) -> AsyncIterator[httpx.AsyncClient]:
     """A browser without a session."""
-    async with httpx.AsyncClient(base_url=url, headers=HTML, timeout=20.0) as client:
+    async with httpx.AsyncClient(base_url=url, headers=HTML, timeout=60.0) as client:
         yield client
 
 
@@ -208,7 +208,7 @@ async def test_registration_with_verification_sends_an_email(
     async with (
         serving(lambda stop: auth_service.serve(config, stop)),
         gateway_serving(gateway_settings(auth_target=config.listen)) as url,
-        httpx.AsyncClient(base_url=url, headers=HTML, timeout=20.0) as browser,
+        httpx.AsyncClient(base_url=url, headers=HTML, timeout=60.0) as browser,
     ):
         answers = []
         for email in (account.email, "not-there-yet@example.org"):

@@ -30,7 +30,7 @@ async def jobs_api(jobs_target: str, signer: Callable[[str], identity.Signer]) -
 @pytest.fixture
 async def admin(url: str) -> AsyncIterator[httpx.AsyncClient]:
     """Yield the admin's browser."""
-    async with httpx.AsyncClient(base_url=url, headers=HTML, timeout=20.0) as client:
+    async with httpx.AsyncClient(base_url=url, headers=HTML, timeout=60.0) as client:
         answer = await client.post("/api/v1/auth/login", json={"email": ADMIN_EMAIL, "password": PASSWORD})
         assert answer.status_code == 200, answer.text
         yield client

@@ -16,7 +16,7 @@ SMALL = {"profile_type": "creator", "niche": "auto", "content_count": 5, "intera
 
 async def _until(account: Account, status: str) -> dict[str, Any]:
     body: dict[str, Any] = {}
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while body.get("status") != status:
             await asyncio.sleep(0.05)
             body = (await account.http.get("/api/v1/demo/status")).json()
@@ -62,7 +62,7 @@ async def test_demo_mode_from_enable_to_disable(account: Account) -> None:
     history = (await account.http.get(f"/api/jobs/{accepted['job_id']}/history")).json()
     assert [t["status"] for t in history["transitions"]] == ["pending", "running", "completed"]
     # The handler moves demo mode; its job completes a moment later.
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         completed: list[str] = []
         while len(completed) < 2:
             listed = (await account.http.get("/api/v1/jobs", params={"status": ["completed"]})).json()
@@ -78,7 +78,7 @@ async def test_unchanged_job_is_a_304(account: Account) -> None:
         return await account.http.get(path, headers=headers)
 
     job = await get(f"/api/v1/jobs/{job_id}")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while job.json()["status"] != "completed":
             assert job.headers["retry-after"]
             job = await get(f"/api/v1/jobs/{job_id}")

@@ -56,7 +56,7 @@ async def disable(account: Account) -> httpx.Response:
 
 
 async def until_nats_is(http: httpx.AsyncClient, expected: bool) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while (await http.get("/readyz")).json()["nats"] is not expected:
             await asyncio.sleep(0.02)
 

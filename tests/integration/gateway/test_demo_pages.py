@@ -36,7 +36,7 @@ async def probe(account: Account, path: str = SETTINGS) -> Page:
 
 
 async def until(account: Account, words: str, path: str = SETTINGS) -> Page:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while words not in (page := await probe(account, path)).text:
             await asyncio.sleep(0.05)
     return page
@@ -126,7 +126,7 @@ async def test_stream_of_a_page_starts_at_the_state_of_the_page(account: Account
     assert (await account.http.get(SETTINGS)).text.count('data-last-event-id="0"') == 1
     await enabled(account)
     # The job tells that it is done a moment after demo mode is on.
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await account.http.get(SETTINGS)).text.count('data-last-event-id="3"') != 1:
             await asyncio.sleep(0.05)
 
@@ -289,7 +289,7 @@ async def test_pages_without_the_auth_service_show_an_error(
     config = dataclasses.replace(gateway_settings(), auth_target=f"127.0.0.1:{subprocesses.free_port()}")
     async with (
         gateway_serving(config, probe="/healthz") as url,
-        httpx.AsyncClient(base_url=url, headers={"Accept": "text/html"}, timeout=20.0) as http,
+        httpx.AsyncClient(base_url=url, headers={"Accept": "text/html"}, timeout=60.0) as http,
     ):
         page = Page(await http.get("/login"))
         answer = await submit(http, page, "/login", email="mina@example.org", password="tulip-anvil-rowing")

@@ -25,7 +25,7 @@ SMALL = {"content_count": 2, "interaction_count": 5}
 
 async def until(account: Account, status: str) -> dict[str, Any]:
     body: dict[str, Any] = {}
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while body.get("status") != status:
             await asyncio.sleep(0.05)
             body = (await account.http.get("/api/v1/demo/status")).json()
@@ -48,7 +48,7 @@ async def look_for_expired(jobs_target: str, signer: Callable[[str], identity.Si
         channel = client.channel(jobs_target, service="repruv.jobs.v1.AdminService")
         stub = admin_service_pb2_grpc.AdminServiceStub(channel)
         request = admin_service_pb2.TriggerScheduleRequest(name="demo.expire", job_id=str(ids.uuid7()))
-        await client.Caller(signer("jobs"))(stub.TriggerSchedule, request, timeout=5.0)
+        await client.Caller(signer("jobs"))(stub.TriggerSchedule, request, timeout=60.0)
         await channel.close()
 
     return trigger

@@ -37,7 +37,7 @@ def chunks_held(database: Callable[[str], AsyncEngine]) -> Hold:
 
 
 async def until(account: Account, path: str, field: str, value: str) -> dict[str, Any]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             response = await account.http.get(path)
             if response.status_code == 200 and response.json()[field] == value:
@@ -59,7 +59,7 @@ async def page(account: Account) -> Page:
 
 
 async def page_with(account: Account, text: str) -> Page:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while text not in (shown := await page(account)).text:
             await asyncio.sleep(0.05)
     return shown

@@ -52,7 +52,7 @@ def check(answer: httpx.Response) -> None:
 
 
 async def test_every_route_of_the_api(account: Account, url: str) -> None:
-    async with httpx.AsyncClient(base_url=url, timeout=20.0) as stranger:
+    async with httpx.AsyncClient(base_url=url, timeout=60.0) as stranger:
         paths = (await stranger.get("/openapi.json")).json()["paths"]
         for path, methods in paths.items():
             for method in methods:

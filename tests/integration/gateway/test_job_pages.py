@@ -240,7 +240,7 @@ async def test_job_pages_without_the_jobs_service_show_an_error(
     config = dataclasses.replace(gateway_settings(), jobs_target=f"127.0.0.1:{subprocesses.free_port()}")
     async with gateway_serving(config, probe="/healthz") as lonely:
         cookies = {"session": account.http.cookies["session"]}
-        async with httpx.AsyncClient(base_url=lonely, headers=HTML, cookies=cookies, timeout=20.0) as browser:
+        async with httpx.AsyncClient(base_url=lonely, headers=HTML, cookies=cookies, timeout=60.0) as browser:
             for path, words in (("/jobs", "Your jobs cannot be read"), ("/notifications", "cannot be read right now")):
                 answer = await browser.get(path)
                 assert (answer.status_code, words in Page(answer).text) == (503, True), path

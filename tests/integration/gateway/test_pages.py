@@ -19,7 +19,7 @@ Register = Callable[..., Awaitable[Account]]
 @pytest.fixture
 async def browser(url: str) -> AsyncIterator[httpx.AsyncClient]:
     """A browser without a session."""
-    async with httpx.AsyncClient(base_url=url, headers=HTML, timeout=20.0) as client:
+    async with httpx.AsyncClient(base_url=url, headers=HTML, timeout=60.0) as client:
         yield client
 
 

@@ -60,7 +60,7 @@ async def test_revocation_reaches_other_replicas_and_stays(
             while answers.count(401) < TOGETHER:
                 answers.append((await there.get("/api/v1/auth/me")).status_code)
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             asking = asyncio.ensure_future(ask())
             revoked = await account.http.post("/api/v1/auth/sessions/revoke-all", json={"keep_current": True})
             assert revoked.status_code == 204

@@ -64,7 +64,7 @@ async def serving(stream: connection.Connection) -> AsyncGenerator[server.Server
     running = server.Server(config, drain=drain)
     stop = asyncio.Event()
     task = asyncio.create_task(running.serve_until(stop))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not running.started:
             await asyncio.sleep(0.01)
         yield running

@@ -20,7 +20,7 @@ from tests.integration.gateway.conftest import Account
 from tests.integration.gateway.streaming import Event, opened
 
 ROOT = Path(__file__).parent.parent.parent.parent
-SECONDS = 40.0
+SECONDS = 60.0
 WORKERS = 2
 Register = Callable[..., Awaitable[Account]]
 

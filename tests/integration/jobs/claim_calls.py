@@ -12,8 +12,8 @@ from services.jobs.operations import Operations
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 LONG = timedelta(seconds=20)
-SOON = 10.0
-"""Seconds: much sooner than the end of a long wait."""
+SOON = 15.0
+"""Seconds: before the end of a long wait."""
 
 
 class Callers:

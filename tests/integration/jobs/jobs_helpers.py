@@ -50,7 +50,7 @@ async def submit_to_waiting_call(
 
 
 async def _done_or_resting(jobs: Operations, call: asyncio.Task[list[domain.Job]], kinds: list[str]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not call.done() and not jobs.waiters.longest_idle(kinds):
             await asyncio.sleep(0.001)
 

@@ -19,7 +19,7 @@ from repruv.jobs.v1 import (
     kind_pb2,
 )
 
-TIMEOUT = 10.0
+TIMEOUT = 60.0
 WORKER = "worker-of-these-tests"
 
 

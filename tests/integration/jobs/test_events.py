@@ -142,7 +142,7 @@ async def broadcasts(jobs_engine: AsyncEngine, nats_url: str, eventually: Eventu
     nats.on_connected(connected.set)
     async with run.Background() as background:
         background.start("bus", nats.run)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await connected.wait()
         yield received
 

@@ -114,7 +114,7 @@ async def test_locked_jobs_are_skipped(
     async with jobs_engine.begin() as conn:
         lock = sa.text("SELECT 1 FROM jobs.jobs WHERE job_id = ANY(:ids) FOR NO KEY UPDATE")
         await conn.execute(lock, {"ids": [held.job_id, due.job_id]})
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(60):
             assert await jobs_helpers.claim(jobs, kind) == [free.job_id]
             await Maintenance(jobs).promote_due()
             await Maintenance(jobs).fail_overdue()

@@ -154,7 +154,7 @@ async def test_concurrent_submits_and_finishes_neither_lose_nor_duplicate_slots(
                 running -= 1
                 await on.finish(job_id, 1, domain.Completed())
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await asyncio.gather(submit(), work(jobs), work(replica), work(replica))
     assert most == 1
     assert order == [job_id for job_id, _ in submits]

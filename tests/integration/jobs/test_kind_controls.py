@@ -53,7 +53,7 @@ async def test_concurrency_limit_holds_for_any_number_of_claims(
                 held, done = held - 1, done + 1
                 await on.finish(job.job_id, 1, domain.Completed())
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await asyncio.gather(*(work(on) for on in (jobs, replica, jobs, replica, jobs)))
     assert 1 <= most <= 3
 
@@ -174,5 +174,5 @@ async def test_ranks_advance_past_a_locked_kind(
     assert len(await jobs_helpers.claim(jobs, kind, 1)) == 1
     async with jobs_engine.begin() as conn:
         await conn.execute(sa.text("SELECT 1 FROM jobs.kinds WHERE kind = :kind FOR NO KEY UPDATE"), {"kind": kind})
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(60):
             await Maintenance(jobs).advance_fair_ranks()

@@ -20,7 +20,7 @@ from worker import liveness, probes
 def read(address: str, path: str) -> str:
     """Fetch the metrics; empty while nothing listens."""
     try:
-        with request.urlopen(f"http://{address}{path}", timeout=5) as answer:
+        with request.urlopen(f"http://{address}{path}", timeout=60.0) as answer:
             return str(answer.read().decode())
     except OSError:
         return ""

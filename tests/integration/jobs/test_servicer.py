@@ -40,7 +40,7 @@ async def job(
     """Return a new job of a new owner."""
     spec = job_pb2.JobSpec(kind=f"demo.{uuid4().hex}", owner_id=str(uuid4()))
     request = jobs_service_pb2.SubmitJobRequest(job_id=str(ids.uuid7()), spec=spec)
-    return (await client.Caller(signer("demo"))(stub.SubmitJob, request, timeout=5)).job
+    return (await client.Caller(signer("demo"))(stub.SubmitJob, request, timeout=60.0)).job
 
 
 async def test_users_read_their_own_jobs_and_admins_read_all(
@@ -52,9 +52,9 @@ async def test_users_read_their_own_jobs_and_admins_read_all(
     call = client.Caller(signer("gateway"))
     request = jobs_service_pb2.GetJobRequest(job_id=job.job_id)
     for token in (signed(job.spec.owner_id), signed(str(uuid4()), "admin")):
-        assert (await call(stub.GetJob, request, timeout=5, user_token=token)).job == job
+        assert (await call(stub.GetJob, request, timeout=60.0, user_token=token)).job == job
     with pytest.raises(errors.NotFound):
-        await call(stub.GetJob, request, timeout=5, user_token=signed(str(uuid4())))
+        await call(stub.GetJob, request, timeout=60.0, user_token=signed(str(uuid4())))
 
 
 async def test_list_for_a_user_has_only_that_users_jobs(
@@ -65,12 +65,12 @@ async def test_list_for_a_user_has_only_that_users_jobs(
 ) -> None:
     call = client.Caller(signer("gateway"))
     request = jobs_service_pb2.ListJobsRequest(owner_id=job.spec.owner_id)
-    certificate = await call(stub.ListJobs, request, timeout=5, user_token=signed(job.spec.owner_id))
+    certificate = await call(stub.ListJobs, request, timeout=60.0, user_token=signed(job.spec.owner_id))
     assert [item.job_id for item in certificate.jobs] == [job.job_id]
-    strange = await call(stub.ListJobs, request, timeout=5, user_token=signed(str(uuid4())))
+    strange = await call(stub.ListJobs, request, timeout=60.0, user_token=signed(str(uuid4())))
     assert list(strange.jobs) == []
     events = jobs_service_pb2.ListJobEventsRequest(owner_id=job.spec.owner_id)
-    answer = await call(stub.ListJobEvents, events, timeout=5, user_token=signed(str(uuid4())))
+    answer = await call(stub.ListJobEvents, events, timeout=60.0, user_token=signed(str(uuid4())))
     assert list(answer.events) == []
 
 
@@ -88,7 +88,7 @@ async def test_gateway_reads_no_jobs_without_a_user(
     ]
     for method, request in calls:
         with pytest.raises(errors.Unauthenticated):
-            await call(method, request, timeout=5, user_token="")
+            await call(method, request, timeout=60.0, user_token="")
 
 
 @pytest.mark.parametrize("rpc", ["SubmitJob", "ClaimJobs", "HeartbeatJobs", "ReportProgress", "FinishJob"])
@@ -97,7 +97,7 @@ async def test_gateway_may_not_claim(
 ) -> None:
     request = getattr(jobs_service_pb2, f"{rpc}Request")()
     with pytest.raises(errors.PermissionDenied) as caught:
-        await client.Caller(signer("gateway"))(getattr(stub, rpc), request, timeout=5)
+        await client.Caller(signer("gateway"))(getattr(stub, rpc), request, timeout=60.0)
     assert caught.value.code == "caller_not_allowed"
 
 
@@ -131,5 +131,5 @@ async def test_bad_input_names_the_field(
 ) -> None:
     rpc = getattr(stub, type(request_).__name__.removesuffix("Request"))
     with pytest.raises(errors.InvalidArgument) as caught:
-        await client.Caller(signer("demo"))(rpc, request_, timeout=5)
+        await client.Caller(signer("demo"))(rpc, request_, timeout=60.0)
     assert caught.value.field == field

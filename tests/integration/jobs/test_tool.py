@@ -19,7 +19,7 @@ from tests.integration.jobs import jobs_server
 from tests.integration.jobs.jobs_server import JobsApi
 
 ROOT = Path(__file__).parents[3]
-SECONDS = 30.0
+SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

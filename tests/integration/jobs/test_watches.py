@@ -18,7 +18,7 @@ from services.jobs import convert, domain, operations, schema
 from services.jobs.watches import NOW, Watches
 from tests.integration.jobs.jobs_server import JobsApi
 
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 def watch(jobs_api: JobsApi, job: job_pb2.Job, *, after: int = 0, **caller: str) -> AsyncGenerator[Any, None]:

@@ -68,7 +68,7 @@ class Service:
 
     async def get(self, job_id: str) -> job_pb2.Job:
         """Read a job."""
-        return (await self.call(self.stub.GetJob, jobs_service_pb2.GetJobRequest(job_id=job_id), timeout=5)).job
+        return (await self.call(self.stub.GetJob, jobs_service_pb2.GetJobRequest(job_id=job_id), timeout=60.0)).job
 
     async def reaches(self, job_id: str, *states: job_pb2.JobState.ValueType) -> job_pb2.Job:
         """Wait until a job has one of these states."""
@@ -205,8 +205,8 @@ async def test_job_cancelled_after_its_start_is_undone(service: Service, name: s
         await service.knows(name)
         job_id = (await service.jobs.submit(kind, Pages(count=3))).job_id
         await started.wait()
-        await service.call(service.stub.CancelJob, jobs_service_pb2.CancelJobRequest(job_id=job_id), timeout=5)
-        assert await asyncio.wait_for(undone.get(), 20) == (job_id, 1, Pages(count=3))
+        await service.call(service.stub.CancelJob, jobs_service_pb2.CancelJobRequest(job_id=job_id), timeout=60.0)
+        assert await asyncio.wait_for(undone.get(), 60) == (job_id, 1, Pages(count=3))
 
 
 async def test_jobs_get_the_defaults_of_their_kind(service: Service, name: str) -> None:

@@ -54,7 +54,7 @@ async def test_code_of_the_page_runs(
 
     async def completed() -> bool:
         request = jobs_service_pb2.GetJobRequest(job_id=job_id)
-        found.CopyFrom((await call(stub.GetJob, request, timeout=5.0)).job)
+        found.CopyFrom((await call(stub.GetJob, request, timeout=60.0)).job)
         return found.state == job_pb2.JOB_STATE_COMPLETED
 
     await eventually(completed)

@@ -40,13 +40,13 @@ class Jobs:
         spec = job_pb2.JobSpec(kind=self.kind, owner_id=str(uuid4()), payload=payload, **fields)
         spec.backoff.FromMilliseconds(1)
         request = jobs_service_pb2.SubmitJobRequest(job_id=str(ids.uuid7()), spec=spec)
-        return (await self._call(self._stub.SubmitJob, request, timeout=5)).job.job_id
+        return (await self._call(self._stub.SubmitJob, request, timeout=60.0)).job.job_id
 
     async def get(self, job_id: str) -> job_pb2.Job:
-        return (await self._call(self._stub.GetJob, jobs_service_pb2.GetJobRequest(job_id=job_id), timeout=5)).job
+        return (await self._call(self._stub.GetJob, jobs_service_pb2.GetJobRequest(job_id=job_id), timeout=60.0)).job
 
     async def cancel(self, job_id: str) -> None:
-        await self._call(self._stub.CancelJob, jobs_service_pb2.CancelJobRequest(job_id=job_id), timeout=5)
+        await self._call(self._stub.CancelJob, jobs_service_pb2.CancelJobRequest(job_id=job_id), timeout=60.0)
 
     async def ended(self, job_id: str) -> job_pb2.Job:
         async def has_ended() -> bool:
@@ -265,7 +265,7 @@ async def test_a_lost_lease_stops_the_handler_at_once(
             # As if another worker had renewed it: this one's heartbeats find nothing of theirs.
             taken = sa.text("UPDATE jobs.jobs SET worker = 'another', lease_until = now() WHERE job_id = :id")
             await conn.execute(taken, {"id": job_id})
-        await asyncio.wait_for(stopped.wait(), 10)
+        await asyncio.wait_for(stopped.wait(), 60)
         job = await jobs.ended(job_id)
     assert (job.state, job.attempt) == (job_pb2.JOB_STATE_COMPLETED, 2)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -45,23 +47,39 @@ async def test_a_hash_with_other_parameters_is_outdated_but_verifies(passwords: 
     later.close()
 
 
+@contextmanager
+def held() -> Iterator[tuple[Passwords, Callable[[], None]]]:
+    """Yield passwords with one thread, which does nothing before the function is called."""
+    passwords, let_go = Passwords(memory_kib=64, cores=1, waiting_per_core=3), threading.Event()
+    passwords._threads.submit(let_go.wait)
+    try:
+        yield passwords, let_go.set
+    finally:
+        let_go.set()
+        passwords.close()
+
+
 async def test_a_flood_is_refused_and_slots_are_released() -> None:
-    slow = Passwords(memory_kib=65_536, cores=1, waiting_per_core=3)
-    answers = await asyncio.gather(*(slow.hash("tulip-anvil-rowing") for _ in range(6)), return_exceptions=True)
-    refused = [answer for answer in answers if isinstance(answer, TooBusy)]
-    assert len(refused) == 4
-    assert refused[0].code == "too_busy"
-    assert refused[0].details == {"retry_after_seconds": "1"}
-    assert len([answer for answer in answers if isinstance(answer, str)]) == 2
-    assert await slow.hash("tulip-anvil-rowing")
-    slow.close()
+    with held() as (slow, let_go):
+        flood = [asyncio.ensure_future(slow.hash("tulip-anvil-rowing")) for _ in range(6)]
+        await asyncio.wait(flood, return_when=asyncio.FIRST_COMPLETED)
+        let_go()
+        answers = await asyncio.gather(*flood, return_exceptions=True)
+        refused = [answer for answer in answers if isinstance(answer, TooBusy)]
+        assert len(refused) == 4
+        assert refused[0].code == "too_busy"
+        assert refused[0].details == {"retry_after_seconds": "1"}
+        assert len([answer for answer in answers if isinstance(answer, str)]) == 2
+        assert await slow.hash("tulip-anvil-rowing")
 
 
 async def test_a_flood_of_new_passwords_leaves_the_login_slots() -> None:
-    slow = Passwords(memory_kib=65_536, cores=1, waiting_per_core=3)
-    flood = [asyncio.ensure_future(slow.hash("tulip-anvil-rowing")) for _ in range(6)]
-    logins = await asyncio.gather(*(slow.verify(None, "tulip-anvil-rowing") for _ in range(6)), return_exceptions=True)
-    assert [isinstance(answer, TooBusy) for answer in logins] == [False] * 4 + [True] * 2
-    refused = [answer for answer in await asyncio.gather(*flood, return_exceptions=True) if isinstance(answer, TooBusy)]
-    assert len(refused) == 4
-    slow.close()
+    with held() as (slow, let_go):
+        flood = [asyncio.ensure_future(slow.hash("tulip-anvil-rowing")) for _ in range(6)]
+        logins = [asyncio.ensure_future(slow.verify(None, "tulip-anvil-rowing")) for _ in range(6)]
+        await asyncio.wait(logins, return_when=asyncio.FIRST_COMPLETED)
+        let_go()
+        checked = await asyncio.gather(*logins, return_exceptions=True)
+        assert [isinstance(answer, TooBusy) for answer in checked] == [False] * 4 + [True] * 2
+        hashed = await asyncio.gather(*flood, return_exceptions=True)
+        assert len([answer for answer in hashed if isinstance(answer, TooBusy)]) == 4

@@ -23,7 +23,7 @@ async def test_failing_loop_is_restarted() -> None:
         works.set()
         await asyncio.Event().wait()
 
-    async with run.Background() as background, asyncio.timeout(10):
+    async with run.Background() as background, asyncio.timeout(60):
         background.start("flaky", loop)
         await works.wait()
     assert tries == 3
@@ -40,7 +40,7 @@ async def test_loop_that_swallows_a_cancellation_still_ends() -> None:
         finally:
             ended.set()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         async with run.Background() as background:
             background.start("stubborn", stubborn)
             await asyncio.sleep(0)
@@ -60,7 +60,7 @@ async def test_a_known_outage_is_one_line_without_a_traceback(caplog: pytest.Log
         return errors.Unavailable(code="database_unavailable") if isinstance(error, OSError) else None
 
     with caplog.at_level(logging.WARNING):
-        async with run.Background(translate=translate) as background, asyncio.timeout(10):
+        async with run.Background(translate=translate) as background, asyncio.timeout(60):
             background.start("relay", loop)
             await failed.wait()
             await asyncio.sleep(0)
@@ -81,7 +81,7 @@ async def test_wake_up_ends_the_pause_early() -> None:
             await run.wait(wake, 3600)
             wake.clear()
 
-    async with run.Background() as background, asyncio.timeout(10):
+    async with run.Background() as background, asyncio.timeout(60):
         background.start("waits", loop)
         await stepped.wait()
         stepped.clear()

@@ -117,7 +117,7 @@ async def test_a_lost_lease_stops_the_handler_at_the_step(fake: Fake, working: A
 
     async with working(worker.Kind("test.kind", handle)):
         job_id = fake.add("test.kind")
-        await asyncio.wait_for(stopped.wait(), 10)
+        await asyncio.wait_for(stopped.wait(), 60)
     assert not went_on.is_set()
     assert job_id not in fake.outcomes
 

@@ -35,7 +35,7 @@ async def ask(port: int, path: str) -> tuple[int, str]:
     """Ask a worker by HTTP."""
 
     def get() -> tuple[int, str]:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60.0)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -59,11 +59,11 @@ async def test_stalled_claim_loop_ends_the_worker_and_its_leases(
         fake.add("test.kind")
         await eventually(holds)
         monkeypatch.setattr(jobs, "claim", fault)
-        await asyncio.wait_for(died.wait(), 20)
+        await asyncio.wait_for(died.wait(), 60)
         beats = len(fake.beats)
         died.clear()
         # It looks again and again: between two looks a heartbeat would have been due.
-        await asyncio.wait_for(died.wait(), 20)
+        await asyncio.wait_for(died.wait(), 60)
         await asyncio.sleep(0)
         assert len(fake.beats) == beats
 
@@ -75,7 +75,7 @@ async def test_stalled_heartbeat_loop_ends_the_worker(
     monkeypatch.setattr(jobs, "heartbeat", hang)
     async with working(worker.Kind("test.kind", endless), stalled_seconds=2.0, on_stalled=died.set):
         fake.add("test.kind")
-        await asyncio.wait_for(died.wait(), 20)
+        await asyncio.wait_for(died.wait(), 60)
 
 
 async def test_outage_of_the_jobs_service_is_not_a_stall(fake: Fake, working: Any, eventually: Any) -> None:

@@ -44,18 +44,18 @@ class Doors:
     async def connections(self, rpc: str, **fields: Any) -> Any:
         stub = pb_grpc.ConnectionsServiceStub(self.auth)
         request = getattr(pb, f"{rpc}Request")(**fields)
-        return await self.call(getattr(stub, rpc), request, timeout=10.0, user_token=self.token)
+        return await self.call(getattr(stub, rpc), request, timeout=60.0, user_token=self.token)
 
     async def enable_demo(self) -> None:
         stub = demo_service_pb2_grpc.DemoServiceStub(self.demo)
         request = demo_service_pb2.EnableDemoRequest(content_count=1)
-        await self.call(stub.EnableDemo, request, timeout=10.0, user_token=self.token)
+        await self.call(stub.EnableDemo, request, timeout=60.0, user_token=self.token)
 
     async def list_jobs(self) -> dict[str, job_pb2.Job]:
         """The user's jobs, by kind."""
         stub = jobs_service_pb2_grpc.JobsServiceStub(self.jobs)
         request = jobs_service_pb2.ListJobsRequest()
-        answer = await self.call(stub.ListJobs, request, timeout=10.0, user_token=self.token)
+        answer = await self.call(stub.ListJobs, request, timeout=60.0, user_token=self.token)
         return {job.spec.kind: job for job in answer.jobs}
 
     async def state(self, platform: str) -> int:
@@ -191,7 +191,7 @@ async def test_demo_mode_prevents_connecting_until_it_is_disabled(doors: Doors, 
 async def test_only_the_gateway_for_a_user_may_call(doors: Doors, signer: Callable[[str], identity.Signer]) -> None:
     stub = pb_grpc.ConnectionsServiceStub(doors.auth)
     with pytest.raises(errors.Unauthenticated):
-        await doors.call(stub.ListConnections, pb.ListConnectionsRequest(), timeout=10.0, user_token="")
+        await doors.call(stub.ListConnections, pb.ListConnectionsRequest(), timeout=60.0, user_token="")
     as_demo = client.Caller(signer("demo"))
     with pytest.raises(errors.PermissionDenied):
-        await as_demo(stub.ListConnections, pb.ListConnectionsRequest(), timeout=10.0, user_token=doors.token)
+        await as_demo(stub.ListConnections, pb.ListConnectionsRequest(), timeout=60.0, user_token=doors.token)
