@@ -190,6 +190,7 @@ async def test_old_snapshot_does_not_stop_submits(
     await submit(jobs, spec, 1)
     async with jobs_engine.connect() as snapshot:
         await snapshot.execution_options(isolation_level="REPEATABLE READ")
+        await snapshot.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         await snapshot.execute(sa.text("SELECT count(*) FROM jobs.kinds"))
         async with jobs_engine.begin() as conn:
             await conn.execute(
