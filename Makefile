@@ -11,7 +11,7 @@ VIRTUALENV_VERSION := 21.15.8
 UV_VERSION := 0.13.9
 export PYTHONPATH := $(CURDIR):$(CURDIR)/protos/gen
 
-.PHONY: help up demo admin test screenshots chaos mutants fuzz postgres containers check format protos bench bench-jobs bench-pages bench-stream lighthouse soak lock clean reset
+.PHONY: help up demo admin test smoke screenshots chaos mutants fuzz postgres containers check format protos bench bench-jobs bench-pages bench-stream lighthouse soak lock clean reset
 
 ### Run
 
@@ -35,6 +35,9 @@ reset: $(INSTALLED) ## Delete all local data, after asking
 test: $(INSTALLED) ## Run the tests (ARGS="tests/unit -k name")
 	@tests/browser/install
 	@PYTEST="$(BIN)/python -m pytest" tests/run $(ARGS)
+
+smoke: $(INSTALLED) ## Run the main job, unit and contract tests, in less than a minute
+	@PYTEST="$(BIN)/python -m pytest" tests/run --smoke
 
 check: $(INSTALLED) ## Lint, formatting, types, protos, generated stubs
 	$(BIN)/ruff check .

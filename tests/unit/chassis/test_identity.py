@@ -99,6 +99,7 @@ def test_two_keys_of_a_service_are_trusted_while_it_rotates() -> None:
         assert verifier.service(identity.Signer("demo", seed).caller_token("jobs"), "jobs") == "demo"
 
 
+@pytest.mark.slow
 def test_cached_token_still_expires() -> None:
     verifier = identity.Verifier(TRUST)
     # Within the leeway, so that it is accepted once; and over before it can be accepted again.

@@ -29,6 +29,7 @@ async def test_failing_loop_is_restarted() -> None:
     assert tries == 3
 
 
+@pytest.mark.slow
 async def test_loop_that_swallows_a_cancellation_still_ends() -> None:
     ended = asyncio.Event()
 

@@ -45,6 +45,7 @@ def fingerprint(spec: dataset.Spec) -> str:
     return hashlib.sha256(everything.encode()).hexdigest()
 
 
+@pytest.mark.slow
 def test_equal_specs_give_equal_data() -> None:
     assert fingerprint(make_spec()) == fingerprint(make_spec())
 
@@ -53,6 +54,7 @@ def test_another_seed_gives_other_data() -> None:
     assert fingerprint(make_spec(seed=7)) != fingerprint(make_spec(seed=8))
 
 
+@pytest.mark.slow
 def test_another_process_with_another_hash_seed_gives_the_same_data() -> None:
     program = (
         f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}]\n"
@@ -80,6 +82,7 @@ def test_counts_and_positions_match_the_spec(content_count: int, interaction_cou
     assert {row.content_position for row in rows} <= set(range(content_count))
 
 
+@pytest.mark.slow
 def test_largest_data_set_is_complete() -> None:
     spec = make_spec(content_count=dataset.MAX_CONTENT, interaction_count=dataset.MAX_INTERACTIONS)
     items, rows = dataset.content(spec), all_interactions(spec)

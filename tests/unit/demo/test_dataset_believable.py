@@ -9,6 +9,8 @@ import pytest
 from services.demo import dataset
 from services.demo.dataset import niches, people
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 5, 4, 15, 30, tzinfo=UTC)
 PAIRS = [(niche, profile_type) for niche in dataset.NICHES for profile_type in dataset.PROFILE_TYPES]
 SENTIMENT_OF_RATING = {1: "negative", 2: "negative", 3: "neutral", 4: "positive", 5: "positive"}

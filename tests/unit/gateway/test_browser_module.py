@@ -33,6 +33,7 @@ def react() -> None:
         subprocess.run(npm, cwd=TESTS, capture_output=True, timeout=100, check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("react")
 def test_browser_module_passes_its_tests() -> None:
     tests = sorted(TESTS.glob("*.test.mjs"))

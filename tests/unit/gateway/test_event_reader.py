@@ -63,6 +63,7 @@ async def test_concurrent_reads_share_a_call(service: JobsService) -> None:
     assert service.calls == [["a"], ["b", "c", "a"]]
 
 
+@pytest.mark.slow
 async def test_call_is_bounded(service: JobsService) -> None:
     reader = event_reader.EventReader(service)
     service.answers.set()

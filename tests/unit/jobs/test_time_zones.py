@@ -120,6 +120,7 @@ def check(expression: Expression, zone_name: str, after: datetime) -> None:
     assert list(computed) == list(walk(expression, zone, after)), (expression.text, zone_name, after)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(expressions, st.sampled_from(ZONES), st.integers(2000, 2037), st.data())
 def test_every_zone_agrees_with_the_oracle(expression: Expression, name: str, year: int, data: st.DataObject) -> None:
@@ -128,6 +129,7 @@ def test_every_zone_agrees_with_the_oracle(expression: Expression, name: str, ye
     check(expression, name, start + timedelta(minutes=data.draw(st.integers(0, 36 * 60))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KNOWN_FOR_TROUBLE)
 @settings(max_examples=10, deadline=None)
 @given(expressions, st.integers(2005, 2030), st.data())

@@ -15,6 +15,8 @@ from tests.unit.worker.servicer import Fake
 from worker import JobsClient, liveness, probes
 from worker._runtime import metrics
 
+pytestmark = pytest.mark.slow
+
 
 async def endless(context: worker.Context) -> None:
     """Hold a job."""

@@ -18,6 +18,8 @@ from worker import liveness
 from worker._runtime import claims
 from worker._runtime import worker as runtime
 
+pytestmark = pytest.mark.slow
+
 
 def everything(context: worker.BlockingContext) -> dict[str, Any]:
     """Use every method of the context."""
