@@ -36,12 +36,20 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
     return fields
 
 
+def text(record: logging.LogRecord) -> str:
+    """Return the message of a record with its fields and its traceback."""
+    fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
+    line = f"{record.getMessage()}{fields}"
+    return f"{line}\n{_PLAIN.formatException(record.exc_info)}" if record.exc_info else line
+
+
+_PLAIN = logging.Formatter()
+
+
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S.%f")[:-3]
-        fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
-        line = f"{time} {record.levelname.lower():<7} {record.name}: {record.getMessage()}{fields}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        return f"{time} {record.levelname.lower():<7} {record.name}: {text(record)}"
 
 
 class _Json(logging.Formatter):

@@ -161,9 +161,11 @@ class JobsClient:
             lost=[(attempt.job_id, attempt.attempt) for attempt in response.lost],
         )
 
-    async def report_progress(self, key: AttemptKey, progress: job_pb2.JobProgress) -> None:
-        """Report progress. Raises `Aborted` for a stale attempt."""
-        request = jobs_service_pb2.ReportProgressRequest(attempt=_attempt(key), progress=progress)
+    async def report_progress(
+        self, key: AttemptKey, progress: job_pb2.JobProgress | None, lines: Sequence[job_pb2.LogLine] = ()
+    ) -> None:
+        """Report progress, log lines, or both. Raises `Aborted` for a stale attempt."""
+        request = jobs_service_pb2.ReportProgressRequest(attempt=_attempt(key), progress=progress, lines=lines)
         await self._request(self._stub.ReportProgress, request)
 
     async def finish(self, key: AttemptKey, outcome: outcomes.Finish) -> None:
@@ -171,10 +173,13 @@ class JobsClient:
         outcome.attempt.job_id, outcome.attempt.attempt = key
         await self._finishes(_check_size(outcome, "result"))
 
-    async def save_checkpoint(self, key: AttemptKey, name: str, value: Any) -> None:
+    async def save_checkpoint(self, key: AttemptKey, name: str, value: Any, duration: timedelta | None = None) -> None:
         """Save a JSON value. Raises `Aborted` for a stale attempt, `InvalidArgument`, `ResourceExhausted`."""
         request = jobs_service_pb2.SaveCheckpointRequest(
-            attempt=_attempt(key), name=name, value=protobuf.to_value(value)
+            attempt=_attempt(key),
+            name=name,
+            value=protobuf.to_value(value),
+            duration=protobuf.to_duration(duration),
         )
         await self._request(self._stub.SaveCheckpoint, _check_size(request, "value"))
 

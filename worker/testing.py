@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from chassis import errors, ids
@@ -35,7 +36,9 @@ class Recorded:
             unsuccessful=sum(state in _UNSUCCESSFUL for state in states),
         )
 
-    async def save_checkpoint(self, key: jobs.AttemptKey, name: str, value: Any) -> None:
+    async def save_checkpoint(
+        self, key: jobs.AttemptKey, name: str, value: Any, duration: timedelta | None = None
+    ) -> None:
         """Save a value."""
         self.checkpoints[name] = value
 

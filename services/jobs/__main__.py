@@ -62,7 +62,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     schedules = schedule_operations.Schedules(engine, jobs.transaction, jobs.kinds)
     job_overview = overview.Overview(engine)
     admin = admin_servicer.AdminServicer(
-        job_search.JobSearch(engine), job_overview, kind_controls.KindControls(jobs), schedules
+        job_search.JobSearch(engine), job_overview, kind_controls.KindControls(jobs), schedules, jobs
     )
     tasks = maintenance.Maintenance(jobs)
     loops = reconciler.Reconciler(tasks)

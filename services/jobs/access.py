@@ -22,6 +22,12 @@ def is_operator() -> bool:
     return visible_owner() is None
 
 
+def masks_payloads() -> bool:
+    """Return whether an operator reads the answer, a page or the admin command line: sensitive fields are masked."""
+    caller = identity.caller()
+    return caller.user.is_admin if caller.user else caller.service == "jobs"
+
+
 def owner(requested: str) -> UUID | None:
     """Return the requested owner, restricted to the user; the gateway without a user may name any, to feed streams."""
     if requested and identity.caller().user is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from uuid import UUID
 
 from google.protobuf.message import Message
 
@@ -28,6 +29,11 @@ class Broadcaster:
             f"jobs.progress.{job.spec.owner_id}",
             job_events_pb2.JobProgressed(job=convert.job_to_proto(job, max_bytes=0)),
         )
+
+    def logged(self, owner_id: UUID, job_id: UUID, attempt: int, line_count: int) -> None:
+        """Broadcast that an attempt has logged lines, without their texts."""
+        message = job_events_pb2.LinesLogged(job_id=str(job_id), attempt=attempt, line_count=line_count)
+        self.send(f"jobs.logs.{owner_id}", message)
 
     def send(self, subject: str, message: Message) -> None:
         """Broadcast a message."""

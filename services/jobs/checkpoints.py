@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -18,6 +19,8 @@ MAX_CHECKPOINTS = 1_000
 MAX_NAME_LENGTH = 100
 LASTING = timedelta(minutes=1)
 """Age of an attempt from which its changed checkpoints are progress of the job."""
+HISTORY = 200
+SHOWN_BYTES = 100
 MAX_BYTES = 2 << 20
 """The size of all checkpoints of a job: one call returns them."""
 
@@ -34,11 +37,11 @@ WITH held AS (
 ), before AS (
     SELECT value FROM jobs.checkpoints WHERE job_id = :job_id AND name = :name
 ), saved AS (
-    INSERT INTO jobs.checkpoints (job_id, name, attempt, value, size)
-    SELECT held.job_id, :name, :attempt, v.value, v.size FROM held, room, v
+    INSERT INTO jobs.checkpoints (job_id, name, attempt, value, size, seconds)
+    SELECT held.job_id, :name, :attempt, v.value, v.size, :seconds FROM held, room, v
     WHERE room.is_left AND room.has_bytes
     ON CONFLICT (job_id, name) DO UPDATE SET attempt = excluded.attempt, value = excluded.value, size = excluded.size,
-        saved_at = now()
+        seconds = excluded.seconds, saved_at = now()
     RETURNING job_id
 ), healed AS (
     -- A job that gets on may crash and fail as often as a new one.
@@ -53,17 +56,20 @@ WITH held AS (
                 AND a.started_at < now() - CAST(:lasting AS interval)))
 )
 SELECT EXISTS (SELECT 1 FROM held), EXISTS (SELECT 1 FROM saved), (SELECT is_left FROM room)
-""").bindparams(sa.bindparam("value", type_=JSONB))
+""").bindparams(sa.bindparam("value", type_=JSONB), sa.bindparam("seconds", type_=sa.Double))
 _GET = sa.select(checkpoints.c.name, checkpoints.c.value).where(checkpoints.c.job_id == sa.bindparam("job_id"))
 _HELD = sa.text(f"SELECT 1 FROM jobs.jobs WHERE job_id = :job_id AND attempt = :attempt AND state IN {sql.HELD}")
 
 
-async def save(conn: AsyncConnection, job_id: UUID, attempt: int, name: str, value: Any) -> None:
+async def save(
+    conn: AsyncConnection, job_id: UUID, attempt: int, name: str, value: Any, duration: timedelta | None = None
+) -> None:
     """Store a value. Raises `lease_lost`, `too_many_checkpoints`, or `checkpoints_too_large`."""
     if not 1 <= len(name) <= MAX_NAME_LENGTH or "\x00" in name:
         raise errors.InvalidArgument(f"name must be 1 to {MAX_NAME_LENGTH} characters, without NUL.", field="name")
     parameters = {"job_id": job_id, "attempt": attempt, "name": name, "value": value}
     parameters |= {"max": MAX_CHECKPOINTS, "max_bytes": MAX_BYTES, "lasting": LASTING}
+    parameters["seconds"] = duration.total_seconds() if duration is not None else None
     is_held, is_saved, is_left = (await conn.execute(_SAVE, parameters)).one()
     if not is_held:
         raise finish.lease_lost(job_id, attempt)
@@ -75,6 +81,15 @@ async def save(conn: AsyncConnection, job_id: UUID, attempt: int, name: str, val
         raise errors.ResourceExhausted(
             f"A job keeps at most {MAX_BYTES} bytes of checkpoints.", code="checkpoints_too_large"
         )
+
+
+async def history(conn: AsyncConnection, job_id: UUID) -> Sequence[Mapping[str, Any]]:
+    """Return when the newest checkpoints were saved, oldest first; of small values also the JSON."""
+    text = sa.cast(checkpoints.c.value, sa.Text)
+    value = sa.case((checkpoints.c.size <= SHOWN_BYTES, text)).label("value")
+    columns = (checkpoints.c.name, checkpoints.c.attempt, checkpoints.c.saved_at, checkpoints.c.seconds, value)
+    statement = sa.select(*columns).where(checkpoints.c.job_id == job_id).order_by(checkpoints.c.saved_at.desc())
+    return [dict(row) for row in (await conn.execute(statement.limit(HISTORY))).mappings()][::-1]
 
 
 async def get(conn: AsyncConnection, job_id: UUID, attempt: int) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,6 +16,7 @@ from services.jobs import domain, kinds
 
 MAX_PAYLOAD_BYTES = 256 * 1024
 MAX_RESULT_BYTES = 64 * 1024
+MASK = "•••"
 MAX_SNOOZE = timedelta(days=30)
 MAX_IN_EVENT_BYTES = domain.SMALL_PAYLOAD_BYTES
 """Events leave out a larger payload or result."""
@@ -135,6 +137,20 @@ def job_to_proto(
     )
 
 
+def masked(job: domain.Job, fields: Collection[str]) -> domain.Job:
+    """Return a job without the values of sensitive fields of its payload, also of the payload that an undo job carries."""
+    if not fields:
+        return job
+    return dataclasses.replace(job, spec=dataclasses.replace(job.spec, payload=_masked(job.spec.payload, fields)))
+
+
+def _masked(payload: Mapping[str, Any], fields: Collection[str]) -> dict[str, Any]:
+    shown = {name: MASK if name in fields else value for name, value in payload.items()}
+    if isinstance(undone := shown.get("payload"), Mapping):
+        shown["payload"] = _masked(undone, fields)
+    return shown
+
+
 _LATER = frozenset({domain.State.SCHEDULED, domain.State.RETRYING})
 
 
@@ -201,8 +217,54 @@ def progress_from_proto(message: job_pb2.JobProgress) -> domain.Progress:
     return domain.Progress(done=done, total=message.total, message=_text(message.message, 200))
 
 
+LEVELS = ("debug", "info", "warning", "error", "critical")
+
+
+def lines_from_proto(messages: Iterable[job_pb2.LogLine]) -> tuple[domain.LogLine, ...]:
+    """Return log lines in the order of their numbers, each once. Raises `InvalidArgument` for an invalid time."""
+    lines = {
+        message.number: domain.LogLine(
+            number=message.number,
+            logged_at=protobuf.from_timestamp(message.time, "lines"),
+            level=message.level if message.level in LEVELS else "info",
+            logger=_text(message.logger, 100),
+            text=cut(message.text, domain.MAX_LINE_BYTES),
+        )
+        for message in messages
+    }
+    return tuple(lines[number] for number in sorted(lines) if number > 0)
+
+
+def line_to_proto(row: Mapping[str, Any]) -> job_pb2.LogLine:
+    """Return a log line as proto."""
+    return job_pb2.LogLine(
+        number=row["number"],
+        time=protobuf.to_timestamp(row["logged_at"]),
+        level=row["level"],
+        logger=row["logger"],
+        text=row["text"],
+        attempt=row["attempt"],
+    )
+
+
+def checkpoint_to_proto(row: Mapping[str, Any], *, is_operator: bool) -> job_pb2.Checkpoint:
+    """Return a checkpoint as proto, with a small value for operators."""
+    return job_pb2.Checkpoint(
+        name=row["name"],
+        attempt=row["attempt"],
+        save_time=protobuf.to_timestamp(row["saved_at"]),
+        duration=protobuf.to_duration(None if row["seconds"] is None else timedelta(seconds=row["seconds"])),
+        value=(row["value"] or "") if is_operator else "",
+    )
+
+
 def outcome_from_proto(message: jobs_service_pb2.FinishJobRequest) -> domain.Outcome:
     """Return the outcome of an attempt. Raises `InvalidArgument` without one."""
+    outcome = _outcome(message)
+    return dataclasses.replace(outcome, lines=lines_from_proto(message.lines)) if message.lines else outcome
+
+
+def _outcome(message: jobs_service_pb2.FinishJobRequest) -> domain.ReportedOutcome:
     match message.WhichOneof("outcome"):
         case "completed":
             has_progress = message.completed.HasField("progress")

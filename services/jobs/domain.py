@@ -278,7 +278,26 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Completed:
+class LogLine:
+    """A line that a handler logged; LogLine in the protos documents each field."""
+
+    number: int
+    logged_at: datetime
+    level: str
+    logger: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reported:
+    """An outcome that a worker reports."""
+
+    lines: tuple[LogLine, ...] = field(default=(), compare=False)
+    """The last log lines of the attempt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed(_Reported):
     """The handler finished."""
 
     result: dict[str, Any] = field(default_factory=dict)
@@ -287,7 +306,7 @@ class Completed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
+class Failed(_Reported):
     """The handler raised."""
 
     error: JobError
@@ -296,26 +315,26 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cancelled:
+class Cancelled(_Reported):
     """The handler stopped."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Released:
+class Released(_Reported):
     """The worker handed the job back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Snoozed:
+class Snoozed(_Reported):
     """The handler resumes later, in a new attempt that does not count against max_attempts."""
 
     delay: timedelta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
+class Waiting(_Reported):
     """The handler resumes when all children have ended, in a new attempt that does not count against max_attempts."""
 
 
@@ -324,7 +343,8 @@ class Crashed:
     """The worker died: its lease has expired."""
 
 
-Outcome = Completed | Failed | Cancelled | Released | Snoozed | Waiting | Crashed
+ReportedOutcome = Completed | Failed | Cancelled | Released | Snoozed | Waiting
+Outcome = ReportedOutcome | Crashed
 
 
 def is_routine(job: Job) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from chassis import errors
-from services.jobs import domain, storage
+from services.jobs import domain, log_lines, storage
 from services.jobs.domain import Job
 from services.jobs.transaction import Transaction
 
@@ -31,6 +31,7 @@ async def end(tx: Transaction, finishes: Sequence[Finish]) -> list[Job | errors.
             decisions[job_id] = (job, outcome, domain.decide(job, outcome, jitter=domain.jitter()))
             positions[position] = (job_id, attempt)
     ended = await apply(tx, list(decisions.values()))
+    await _append_lines(tx, [(job.job_id, job.attempt, outcome) for job, outcome, _ in decisions.values()])
     current = jobs | {job.job_id: job for job in ended.values()}
     return [
         ended[positions[position]] if position in positions else await _late(tx, current.get(finish[0]), finish)
@@ -51,6 +52,7 @@ async def complete(tx: Transaction, finishes: Sequence[Finish]) -> dict[tuple[UU
         return {}
     completed = await storage.complete_attempts(tx.conn, outcomes, tx.sequence_of)
     tx.transitions += [(job, "completed") for job in completed.values()]
+    await _append_lines(tx, [(*key, outcome) for key, outcome in outcomes.items() if key[0] in completed])
     return {(job.job_id, job.attempt): job for job in completed.values()}
 
 
@@ -68,6 +70,17 @@ async def apply(
     for job, _, decision in decisions:
         tx.transitions.append((jobs[job.job_id], decision.reason))
     return {(job.job_id, job.attempt): jobs[job.job_id] for job, _, _ in decisions}
+
+
+async def _append_lines(tx: Transaction, ended: Sequence[Finish]) -> None:
+    """Append the last log lines of attempts that this transaction has ended."""
+    lines = {
+        (job_id, attempt): outcome.lines
+        for job_id, attempt, outcome in ended
+        if not isinstance(outcome, domain.Crashed) and outcome.lines
+    }
+    if lines:
+        await log_lines.append(tx.conn, lines, is_end=True)
 
 
 async def _late(tx: Transaction, job: Job | None, finish: Finish) -> Job | errors.Error:

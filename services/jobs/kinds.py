@@ -51,6 +51,9 @@ class Kind:
     defaults: Mapping[str, Any]
     """Values for the fields that a spec leaves unset."""
     is_limited: bool
+    is_paused: bool
+    sensitive: frozenset[str]
+    """Fields of the payload that only the handler reads."""
     registered_at: datetime | None
 
     @property
@@ -78,6 +81,10 @@ class Kinds:
     async def are_limited(self, names: Collection[str]) -> bool:
         """Return whether claims of these kinds must check limits."""
         return any(kind.is_limited for kind in (await self.get([*names, domain.ALL_KINDS])).values())
+
+    async def are_paused(self, names: Collection[str]) -> bool:
+        """Return whether claims of one of these kinds, or of all kinds, are paused."""
+        return any(kind.is_paused for kind in (await self.get([*names, domain.ALL_KINDS])).values())
 
     def forget(self) -> None:
         """Clear the cache."""
@@ -133,5 +140,7 @@ def _kind(row: Mapping[str, Any]) -> Kind:
     return Kind(
         defaults={**defaults, "notify_owner": row["notifies"], "has_undo": row["undoes"]},
         is_limited=row["is_limited"],
+        is_paused=row["paused_at"] is not None,
+        sensitive=frozenset(row["sensitive"]),
         registered_at=row["declared_at"],
     )

@@ -25,6 +25,7 @@ from services.jobs import (
     finish,
     isolation,
     kinds,
+    log_lines,
     reopen,
     schema,
     storage,
@@ -59,6 +60,17 @@ class Page:
 
     jobs: list[Job]
     next_page_token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """Rows of what a job has been through."""
+
+    attempts: Sequence[Mapping[str, Any]]
+    transitions: Sequence[Mapping[str, Any]]
+    checkpoints: Sequence[Mapping[str, Any]]
+    is_paused: bool
+    """Whether claims of its kind are paused while it waits for one."""
 
 
 class Operations:
@@ -186,13 +198,15 @@ class Operations:
         async with self._single.connect() as conn:
             return await storage.list_jobs(conn, **page)
 
-    async def history(
-        self, job_id: UUID, *, owner_id: UUID | None
-    ) -> tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]:
-        """Return the newest attempts and transitions of a job, oldest first."""
+    async def history(self, job_id: UUID, *, owner_id: UUID | None) -> History:
+        """Return what a job has been through, the newest rows, oldest first. Raises `NotFound`."""
         async with self._single.connect() as conn:
-            _owned(await storage.get_job(conn, job_id), owner_id)
-            return await storage.list_attempts(conn, job_id), await storage.list_transitions(conn, job_id)
+            job = _owned(await storage.get_job(conn, job_id), owner_id)
+            attempts = await storage.list_attempts(conn, job_id)
+            transitions = await storage.list_transitions(conn, job_id)
+            saved = await checkpoints.history(conn, job_id) if attempts else []
+        is_paused = job.state in domain.WAITING and await self.kinds.are_paused([job.spec.kind])
+        return History(attempts=attempts, transitions=transitions, checkpoints=saved, is_paused=is_paused)
 
     async def cancel(self, job_id: UUID, *, owner_id: UUID | None, reason: str) -> Job:
         """Cancel a waiting job, or ask the worker of a running one to stop; the same for its children.
@@ -281,18 +295,40 @@ class Operations:
                     await storage.forgive_crashes(conn, worker=worker, lost=sorted(lost))
         return renewed
 
-    async def report_progress(self, job_id: UUID, attempt: int, progress: domain.Progress) -> None:
-        """Store the progress of an attempt and broadcast it. Raises `lease_lost`."""
+    async def report_progress(
+        self,
+        job_id: UUID,
+        attempt: int,
+        progress: domain.Progress | None,
+        lines: Sequence[domain.LogLine] = (),
+    ) -> None:
+        """Store the progress and log lines of an attempt, and broadcast them. Raises `lease_lost`."""
         async with self._single.connect() as conn:
-            job = await storage.set_progress(conn, job_id, attempt, progress)
-        if not job:
-            raise finish.lease_lost(job_id, attempt)
-        self._broadcaster.progress(job)
+            if progress is not None:
+                job = await storage.set_progress(conn, job_id, attempt, progress)
+                if not job:
+                    raise finish.lease_lost(job_id, attempt)
+                self._broadcaster.progress(job)
+            if lines:
+                owners = await log_lines.append(conn, {(job_id, attempt): lines})
+                if job_id not in owners:
+                    raise finish.lease_lost(job_id, attempt)
+                self._broadcaster.logged(owners[job_id], job_id, attempt, lines[-1].number)
 
-    async def save_checkpoint(self, job_id: UUID, attempt: int, name: str, value: Any) -> None:
+    async def list_log_lines(
+        self, job_id: UUID, *, attempt: int, before: tuple[int, int] | None, limit: int
+    ) -> log_lines.Page:
+        """Return a page of the log lines of a job, the newest page first. Raises `NotFound`."""
+        async with self._single.connect() as conn:
+            _owned(await storage.get_job(conn, job_id), None)
+            return await log_lines.page(conn, job_id, attempt=attempt, before=before, limit=limit)
+
+    async def save_checkpoint(
+        self, job_id: UUID, attempt: int, name: str, value: Any, duration: timedelta | None = None
+    ) -> None:
         """Store a value for later attempts. Raises `lease_lost`, `too_many_checkpoints`, `checkpoints_too_large`."""
         async with self._single.connect() as conn:
-            await checkpoints.save(conn, job_id, attempt, name, value)
+            await checkpoints.save(conn, job_id, attempt, name, value, duration)
 
     async def get_checkpoints(self, job_id: UUID, attempt: int) -> dict[str, Any]:
         """Return the checkpoints of the job. Raises `lease_lost`."""

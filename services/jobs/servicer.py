@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from functools import partial
@@ -12,9 +12,9 @@ from uuid import UUID
 from google.protobuf.duration_pb2 import Duration
 from grpc import aio
 
-from chassis import cooperative, errors, identity, ids
+from chassis import cooperative, errors, identity, ids, protobuf
 from chassis.rpc import admission
-from repruv.jobs.v1 import job_events_pb2, jobs_service_pb2_grpc
+from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2_grpc
 from repruv.jobs.v1 import jobs_service_pb2 as pb
 from services.jobs import access, convert, domain, kinds, notifications, operations, watches
 from services.jobs.claims import long_poll
@@ -77,7 +77,7 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
 
     async def GetJob(self, request: pb.GetJobRequest, context: Context) -> pb.GetJobResponse:
         job = await self._jobs.get(ids.parse(request.job_id, "job_id"), owner_id=access.visible_owner())
-        return pb.GetJobResponse(job=convert.job_to_proto(job))
+        return pb.GetJobResponse(job=await self._to_proto(job))
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
         page = await self._jobs.list_page(
@@ -88,16 +88,20 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
             page_size=request.page_size,
             page_token=request.page_token,
         )
+        jobs = await self._shown(page.jobs)
         return pb.ListJobsResponse(
-            jobs=await cooperative.convert(convert.job_to_proto, page.jobs), next_page_token=page.next_page_token
+            jobs=await cooperative.convert(convert.job_to_proto, jobs), next_page_token=page.next_page_token
         )
 
     async def GetJobHistory(self, request: pb.GetJobHistoryRequest, context: Context) -> pb.GetJobHistoryResponse:
         job_id = ids.parse(request.job_id, "job_id")
-        attempts, transitions = await self._jobs.history(job_id, owner_id=access.visible_owner())
+        history = await self._jobs.history(job_id, owner_id=access.visible_owner())
+        is_operator = access.is_operator()
         return pb.GetJobHistoryResponse(
-            attempts=[convert.attempt_to_proto(row, is_operator=access.is_operator()) for row in attempts],
-            transitions=map(convert.transition_to_proto, transitions),
+            attempts=[convert.attempt_to_proto(row, is_operator=is_operator) for row in history.attempts],
+            transitions=map(convert.transition_to_proto, history.transitions),
+            checkpoints=[convert.checkpoint_to_proto(row, is_operator=is_operator) for row in history.checkpoints],
+            is_paused=history.is_paused,
         )
 
     async def CancelJob(self, request: pb.CancelJobRequest, context: Context) -> pb.CancelJobResponse:
@@ -105,11 +109,11 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
             raise errors.InvalidArgument("reason must be at most 100 characters, without NUL.", field="reason")
         job_id = ids.parse(request.job_id, "job_id")
         job = await self._jobs.cancel(job_id, owner_id=access.visible_owner(), reason=request.reason or "requested")
-        return pb.CancelJobResponse(job=convert.job_to_proto(job))
+        return pb.CancelJobResponse(job=await self._to_proto(job))
 
     async def RetryJob(self, request: pb.RetryJobRequest, context: Context) -> pb.RetryJobResponse:
         job = await self._jobs.retry(ids.parse(request.job_id, "job_id"), owner_id=access.visible_owner())
-        return pb.RetryJobResponse(job=convert.job_to_proto(job))
+        return pb.RetryJobResponse(job=await self._to_proto(job))
 
     async def ListJobEvents(self, request: pb.ListJobEventsRequest, context: Context) -> pb.ListJobEventsResponse:
         owner_id = access.required_owner(request.owner_id)
@@ -162,7 +166,7 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         )
         async with aclosing(snapshots):
             async for job in snapshots:
-                yield pb.WatchJobResponse(job=convert.job_to_proto(job))
+                yield pb.WatchJobResponse(job=await self._to_proto(job))
 
     async def WatchJobs(
         self, request: pb.WatchJobsRequest, context: Context
@@ -228,7 +232,8 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
 
     async def ReportProgress(self, request: pb.ReportProgressRequest, context: Context) -> pb.ReportProgressResponse:
         job_id, attempt = _attempt(request.attempt)
-        await self._jobs.report_progress(job_id, attempt, convert.progress_from_proto(request.progress))
+        progress = convert.progress_from_proto(request.progress) if request.HasField("progress") else None
+        await self._jobs.report_progress(job_id, attempt, progress, convert.lines_from_proto(request.lines))
         return pb.ReportProgressResponse()
 
     async def FinishJob(self, request: pb.FinishJobRequest, context: Context) -> pb.FinishJobResponse:
@@ -253,7 +258,8 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
     async def SaveCheckpoint(self, request: pb.SaveCheckpointRequest, context: Context) -> pb.SaveCheckpointResponse:
         job_id, attempt = _attempt(request.attempt)
         value = convert.value_from_proto(request.value, "value")
-        await self._jobs.save_checkpoint(job_id, attempt, request.name, value)
+        duration = protobuf.from_duration(request.duration, "duration") if request.HasField("duration") else None
+        await self._jobs.save_checkpoint(job_id, attempt, request.name, value, duration)
         return pb.SaveCheckpointResponse()
 
     async def GetCheckpoints(self, request: pb.GetCheckpointsRequest, context: Context) -> pb.GetCheckpointsResponse:
@@ -270,6 +276,16 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         registrations = {kind.kind: convert.registration_from_proto(kind) for kind in request.kinds}
         await self._jobs.register(_worker(request.worker), list(registrations.values()), schedules)
         return pb.RegisterKindsResponse()
+
+    async def _to_proto(self, job: domain.Job) -> job_pb2.Job:
+        return convert.job_to_proto((await self._shown([job]))[0])
+
+    async def _shown(self, jobs: Sequence[domain.Job]) -> Sequence[domain.Job]:
+        """Return jobs as the caller may read them: operators do not read sensitive fields of payloads."""
+        if not access.masks_payloads():
+            return jobs
+        kinds = await self._jobs.kinds.get({job.spec.kind for job in jobs})
+        return [convert.masked(job, kinds[job.spec.kind].sensitive) if job.spec.kind in kinds else job for job in jobs]
 
 
 def _require_own_kinds(kinds: Iterable[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, Unpack
 
@@ -48,6 +50,11 @@ class BlockingContext:
         """Whether the handler should stop. Always false in a process, which is killed instead."""
         return self._is_cancelled()
 
+    @property
+    def log(self) -> logging.Logger:
+        """The logger of the kind."""
+        return logging.getLogger(self.kind)
+
     def raise_if_cancelled(self) -> None:
         """Raise `Cancelled` if the handler should stop."""
         if self.is_cancelled:
@@ -60,7 +67,11 @@ class BlockingContext:
     def step(self, name: str, work: Callable[[], T]) -> T:
         """Run a part of the work once."""
         is_saved, value = self.call("find_step", name)
-        return value if is_saved else self.call("save_step", name, work())  # type: ignore[no-any-return]
+        if is_saved:
+            return value  # type: ignore[no-any-return]
+        started = time.monotonic()
+        result = work()
+        return self.call("save_step", name, result, time.monotonic() - started)  # type: ignore[no-any-return]
 
     def checkpoint(self, state: object) -> None:
         """Save the position of a loop."""

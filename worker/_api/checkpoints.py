@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, Protocol
 
 from chassis import errors, protobuf
@@ -18,8 +19,8 @@ STATE = "@state"
 class Store(Protocol):
     """Where checkpoints are stored."""
 
-    async def save_checkpoint(self, key: AttemptKey, name: str, value: Any) -> None:
-        """Save a JSON value."""
+    async def save_checkpoint(self, key: AttemptKey, name: str, value: Any, duration: timedelta | None = None) -> None:
+        """Save a JSON value, and how long the step took that returned it."""
 
     async def get_checkpoints(self, key: AttemptKey) -> dict[str, Any]:
         """Return all saved values."""
@@ -42,12 +43,12 @@ class Checkpoints:
         saved = await self._load()
         return name in saved, saved.get(name)
 
-    async def save(self, name: str, value: object) -> Any:
+    async def save(self, name: str, value: object, duration: timedelta | None = None) -> Any:
         """Save a value and return it as later attempts will read it. Raises `JobFailed` when it cannot be stored."""
         json_value = protobuf.from_value(protobuf.to_value(value))
         saved = await self._load()
         try:
-            await retry_while_unavailable(lambda: self._store.save_checkpoint(self._key, name, json_value))
+            await retry_while_unavailable(lambda: self._store.save_checkpoint(self._key, name, json_value, duration))
         except (errors.Aborted, errors.NotFound):
             await self._stop()
             raise

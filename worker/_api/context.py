@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from datetime import timedelta
 from typing import Any, Protocol, TypeVar, Unpack, overload
 
 from chassis import errors
@@ -71,6 +74,11 @@ class Context:
         """Whether the handler should stop."""
         return self.cancelled.is_set()
 
+    @property
+    def log(self) -> logging.Logger:
+        """The logger of the kind. Its lines, and all others that the handler logs, are kept with the attempt."""
+        return logging.getLogger(self.kind)
+
     def raise_if_cancelled(self) -> None:
         """Raise `Cancelled` if the handler should stop."""
         if self.is_cancelled:
@@ -96,8 +104,10 @@ class Context:
         is_saved, value = await self.find_step(name)
         if is_saved:
             return value
+        started = time.monotonic()
         result = work()
-        return await self.save_step(name, await result if inspect.isawaitable(result) else result)
+        value = await result if inspect.isawaitable(result) else result
+        return await self.save_step(name, value, time.monotonic() - started)
 
     async def find_step(self, name: str) -> tuple[bool, Any]:
         """Return whether a step has run before, and its result."""
@@ -105,9 +115,9 @@ class Context:
             raise ValueError("the name of a step has 1 to 100 characters and does not begin with @")
         return await self._saved_values.find(name)
 
-    async def save_step(self, name: str, value: object) -> Any:
-        """Save the result of a step and return it as JSON represents it."""
-        return await self._saved_values.save(name, value)
+    async def save_step(self, name: str, value: object, seconds: float) -> Any:
+        """Save the result of a step that took `seconds`, and return it as JSON represents it."""
+        return await self._saved_values.save(name, value, timedelta(seconds=seconds))
 
     async def checkpoint(self, state: object) -> None:
         """Save the position of a loop for later attempts, at most 64 KiB of JSON. Replaces the previous one."""

@@ -16,7 +16,7 @@ from worker._api.jobs import AttemptKey, Children
 from worker._api.outcomes import Cancelled, JobFailed, Snooze, WaitForChildren
 from worker._api.retry import backoff
 from worker._api.secrets import Secrets
-from worker._runtime import failures
+from worker._runtime import failures, recorder
 from worker._runtime.invocation import Prepare
 from worker._runtime.metrics import KindMetrics
 from worker._runtime.progress import ProgressReporter
@@ -82,8 +82,9 @@ class Attempt:
         self._translate = translate
         self._on_handler_done = on_handler_done
         self._grace = grace
-        self._progress = ProgressReporter(self.context, jobs, on_lost=self.context.on_lost)
         self._secrets = Secrets(self.context.payload, sensitive)
+        self._recorder = recorder.Recorder(self._secrets.mask)
+        self._progress = ProgressReporter(self.context, self._recorder, jobs, on_lost=self.context.on_lost)
         self._timeout, self._has_deadline = _timeout(job)
         self._stop_reason: StopReason | None = None
         self._task: asyncio.Task[None] | None = None
@@ -134,7 +135,8 @@ class Attempt:
         if self._stop_reason:
             return self._stopped()
         try:
-            result = await self._handle()
+            with recorder.recording(self._recorder):
+                result = await self._handle()
         except outcomes.RAISED as error:
             return self._from_exception(error)
         except TimeoutError as error:
@@ -220,10 +222,7 @@ class Attempt:
             if self._stop_reason is StopReason.LOST:
                 return None
             try:
-                if outcome.HasField("completed"):
-                    self._progress.attach(outcome.completed)
-                else:
-                    await self._progress.flush()
+                await self._progress.finish(outcome)
                 await self._jobs.finish(self.key, outcome)
             except (errors.Aborted, errors.NotFound):
                 return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import multiprocessing
 import os
 import pickle
@@ -19,6 +20,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
+from chassis import logs
 from worker._api import blocking
 from worker._api.context import Context
 from worker._api.outcomes import JobFailed
@@ -70,9 +72,13 @@ class _Child:
             self._pipe.send((handler, fields, arguments))
             while True:
                 message, *content = self._pipe.recv()
-                if message != "call":
+                if message == "log":
+                    record = logging.makeLogRecord(content[0])
+                    logging.getLogger(record.name).handle(record)
+                elif message == "call":
+                    self._pipe.send(_try(context.call, *content[0], **content[1]))
+                else:
                     break
-                self._pipe.send(_try(context.call, *content[0], **content[1]))
         except (EOFError, OSError) as error:
             self._process.join(EXIT_SECONDS)
             text = "The process that did the work ended before it was done."
@@ -92,10 +98,33 @@ def _serve(pipe: Connection) -> None:
         # These signals are for the worker: it drains, then kills this process.
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
+    outgoing = _Outgoing(pipe)
+    logging.basicConfig(level=logging.INFO, handlers=[outgoing], force=True)
     while True:
         handler, fields, arguments = pipe.recv()
-        context = blocking.BlockingContext(**fields, call=partial(_call_parent, pipe), is_cancelled=lambda: False)
-        pipe.send(_try(handler, context, *arguments))
+        call = partial(_call_parent, pipe, outgoing)
+        context = blocking.BlockingContext(**fields, call=call, is_cancelled=lambda: False)
+        outgoing.send(_try(handler, context, *arguments))
+
+
+class _Outgoing(logging.Handler):
+    """Sends messages to the worker from any thread, log lines among them."""
+
+    def __init__(self, pipe: Connection) -> None:
+        super().__init__()
+        self._pipe = pipe
+        self._sending = threading.Lock()
+
+    def send(self, message: tuple[object, ...]) -> None:
+        with self._sending:
+            self._pipe.send(message)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fields = {"name": record.name, "levelno": record.levelno, "levelname": record.levelname}
+        try:
+            self.send(("log", {**fields, "created": record.created, "msg": logs.text(record)}))
+        except Exception:  # noqa: BLE001 - a line that cannot be formatted is no error of the job
+            self.handleError(record)
 
 
 def _exit_with_parent() -> None:
@@ -105,8 +134,8 @@ def _exit_with_parent() -> None:
         os._exit(1)
 
 
-def _call_parent(pipe: Connection, *arguments: Any, **keywords: Any) -> Any:
-    pipe.send(("call", arguments, keywords))
+def _call_parent(pipe: Connection, outgoing: _Outgoing, *arguments: Any, **keywords: Any) -> Any:
+    outgoing.send(("call", arguments, keywords))
     return _result(*pipe.recv())
 
 

@@ -17,7 +17,7 @@ from chassis import errors, run
 from repruv.jobs.v1 import job_pb2
 from worker import liveness, probes
 from worker._api.kinds import Kind, Schedule, by_name
-from worker._runtime import heartbeats, invocation
+from worker._runtime import heartbeats, invocation, recorder
 from worker._runtime.attempt import CANCEL_GRACE_SECONDS, Attempt, StopReason
 from worker._runtime.claims import LOOP, WAIT_SECONDS, Claims
 from worker._runtime.heartbeats import Heartbeats
@@ -115,6 +115,7 @@ class Worker:
             if self._metrics_address:
                 stack.enter_context(probes.serving(self._metrics_address, self._liveness, self._metrics))
             stack.callback(self._processes.close)
+            stack.enter_context(recorder.installed())
             background = await stack.enter_async_context(run.Background())
             for loop in (LOOP, heartbeats.LOOP):
                 self._liveness.beat(loop)

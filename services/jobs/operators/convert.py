@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from chassis import errors, ids, protobuf
+from chassis import errors, ids, paging, protobuf
 from repruv.jobs.v1 import admin_service_pb2 as pb
 from repruv.jobs.v1 import kind_pb2
 from services.jobs.convert import job_to_proto, state_from_proto, state_to_proto
@@ -50,7 +50,8 @@ def order_from_proto(value: pb.JobOrder.ValueType) -> job_search.Order:
 def row_to_proto(row: job_search.Row) -> pb.JobRow:
     """Return a job of a list as proto."""
     return pb.JobRow(
-        job=job_to_proto(row.job),
+        # Without the payload, which may have sensitive fields.
+        job=job_to_proto(row.job, max_bytes=0),
         worker=row.worker,
         wait=protobuf.to_duration(row.wait),
         run=protobuf.to_duration(row.run),
@@ -114,6 +115,17 @@ def worker_to_proto(worker: overview.Worker) -> pb.Worker:
     )
 
 
+def position(parts: list[str]) -> tuple[int, int]:
+    """Return attempt and number of the position of a page token. Raises `InvalidArgument`."""
+    try:
+        attempt, number = (int(part) for part in parts)
+    except ValueError:
+        raise paging.invalid_token() from None
+    if not (0 < attempt < 1 << 31 and 0 < number < 1 << 31):
+        raise paging.invalid_token()
+    return attempt, number
+
+
 def _registration(row: Mapping[str, Any]) -> kind_pb2.KindRegistration:
     return kind_pb2.KindRegistration(
         kind=row["kind"],
@@ -128,4 +140,5 @@ def _registration(row: Mapping[str, Any]) -> kind_pb2.KindRegistration:
         notify_owner=row["notifies"],
         has_undo=row["undoes"],
         retention=protobuf.to_duration(row["retention"]),
+        sensitive_fields=row["sensitive"],
     )

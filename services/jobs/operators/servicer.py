@@ -9,7 +9,8 @@ from grpc import aio
 from chassis import cooperative, errors, identity, ids, paging
 from repruv.jobs.v1 import admin_service_pb2 as pb
 from repruv.jobs.v1 import admin_service_pb2_grpc
-from services.jobs.convert import job_to_proto
+from services.jobs import log_lines, operations
+from services.jobs.convert import job_to_proto, line_to_proto
 from services.jobs.operators import convert, job_search, kind_controls, overview
 from services.jobs.schedules import convert as schedule_convert
 from services.jobs.schedules import operations as schedule_operations
@@ -31,11 +32,13 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         engine_overview: overview.Overview,
         controls: kind_controls.KindControls,
         schedules: schedule_operations.Schedules,
+        jobs: operations.Operations,
     ) -> None:
         self._search = search
         self._overview = engine_overview
         self._controls = controls
         self._schedules = schedules
+        self._jobs = jobs
 
     async def SearchJobs(self, request: pb.SearchJobsRequest, context: Context) -> pb.SearchJobsResponse:
         _require_operator()
@@ -107,6 +110,22 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         _require_operator()
         workers = await self._overview.list_workers()
         return pb.ListWorkersResponse(workers=map(convert.worker_to_proto, workers))
+
+    async def ListLogLines(self, request: pb.ListLogLinesRequest, context: Context) -> pb.ListLogLinesResponse:
+        _require_operator()
+        job_id = ids.parse(request.job_id, "job_id")
+        if request.page_size < 0 or request.attempt < 0:
+            raise errors.InvalidArgument("page_size and attempt must not be below 0.", field="page_size")
+        filters = (str(job_id), request.attempt)
+        position = paging.position(request.page_token, filters=filters, length=2)
+        page = await self._jobs.list_log_lines(
+            job_id,
+            attempt=request.attempt,
+            before=convert.position(position) if position else None,
+            limit=min(request.page_size or log_lines.PAGE, log_lines.MAX_PAGE),
+        )
+        token = paging.token([str(number) for number in page.before], filters=filters) if page.before else ""
+        return pb.ListLogLinesResponse(lines=map(line_to_proto, page.lines), next_page_token=token)
 
 
 def _require_operator() -> None:

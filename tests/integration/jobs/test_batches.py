@@ -188,7 +188,7 @@ async def test_one_of_two_concurrent_outcomes_of_an_attempt_counts(
     assert again == first
     assert isinstance(against, errors.Aborted)
     assert isinstance(beside, domain.Job)
-    _, transitions = await jobs.history(job.job_id, owner_id=None)
+    transitions = (await jobs.history(job.job_id, owner_id=None)).transitions
     assert [item["state"] for item in transitions] == ["pending", "running", "completed"]
 
 

@@ -42,7 +42,7 @@ async def test_crash_that_the_worker_survived_is_taken_back(
     for _ in range(domain.CRASH_LIMIT + 1):
         job = await lose_lease(jobs, jobs_engine, kind, survives=True)
         assert (job.state, job.crashes) == (State.RETRYING, 0)
-    attempts, _ = await jobs.history(job.job_id, owner_id=None)
+    attempts = (await jobs.history(job.job_id, owner_id=None)).attempts
     assert {(attempt["outcome"], attempt["error_code"]) for attempt in attempts} == {("crashed", "lease_lost")}
     job = await lose_lease(jobs, jobs_engine, kind, survives=False)
     assert job.crashes == 1

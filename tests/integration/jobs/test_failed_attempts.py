@@ -26,7 +26,7 @@ def failure(code: str = "internal", **exception: str) -> domain.Failed:
 
 async def attempts(jobs: Operations, job: domain.Job) -> list[Any]:
     """Return the rows of a job's attempts."""
-    return list((await jobs.history(job.job_id, owner_id=None))[0])
+    return list((await jobs.history(job.job_id, owner_id=None)).attempts)
 
 
 async def test_each_failed_attempt_keeps_its_exception(

@@ -83,10 +83,9 @@ async def test_latest_registration_wins_and_limits_stay(jobs: Operations, kind: 
 async def test_kind_has_a_worker_for_two_minutes_after_its_registration() -> None:
     now = datetime.now(UTC)
     ages = (timedelta(seconds=119), timedelta(seconds=121))
-    assert [kinds.Kind(defaults={}, is_limited=False, registered_at=now - age).has_worker for age in ages] == [
-        True,
-        False,
-    ]
+    unlimited = {"is_limited": False, "is_paused": False, "sensitive": frozenset[str]()}
+    registered = [kinds.Kind(defaults={}, registered_at=now - age, **unlimited) for age in ages]  # type: ignore[arg-type]
+    assert [kind.has_worker for kind in registered] == [True, False]
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,8 @@ async def test_history_has_attempts_and_transitions(
     await jobs_helpers.come_due(jobs, jobs_engine, job.job_id)
     await jobs_helpers.claim_one(jobs, kind, "second")
     await jobs.finish(job.job_id, 2, domain.Completed())
-    attempts, transitions = await jobs.history(job.job_id, owner_id=None)
+    history = await jobs.history(job.job_id, owner_id=None)
+    attempts, transitions = history.attempts, history.transitions
     assert [(a["worker"], a["outcome"]) for a in attempts] == [("first", "failed"), ("second", "completed")]
     assert [t["state"] for t in transitions] == ["pending", "running", "retrying", "running", "completed"]
 
@@ -62,7 +63,8 @@ async def test_history_is_bounded(jobs: Operations, jobs_engine: AsyncEngine, su
             """),
             {"job_id": job.job_id, "owner_id": job.spec.owner_id},
         )
-    attempts, transitions = await jobs.history(job.job_id, owner_id=None)
+    history = await jobs.history(job.job_id, owner_id=None)
+    attempts, transitions = history.attempts, history.transitions
     assert [a["attempt"] for a in attempts] == list(range(101, 1_101))
     assert [t["sequence"] for t in transitions] == list(range(101, 1_101))
 

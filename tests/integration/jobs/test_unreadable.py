@@ -108,7 +108,7 @@ async def assert_failed(jobs: Operations, job: domain.Job, owner_id: UUID) -> No
     failed = await jobs.get(job.job_id, owner_id=owner_id)
     assert failed.error is not None
     assert (failed.state, failed.error.code) == (State.FAILED, "unreadable")
-    _, transitions = await jobs.history(job.job_id, owner_id=owner_id)
+    transitions = (await jobs.history(job.job_id, owner_id=owner_id)).transitions
     assert transitions[-1]["reason"] == "unreadable"
     events, latest = await jobs.list_events(owner_id, after=0, limit=100)
     assert len(events) == latest

@@ -27,6 +27,8 @@ class Fake(jobs_service_pb2_grpc.JobsServiceServicer):
     calls: list[str] = field(default_factory=list)
     finishes: list[int] = field(default_factory=list)
     registrations: list[jobs_service_pb2.RegisterKindsRequest] = field(default_factory=list)
+    lines: dict[str, list[job_pb2.LogLine]] = field(default_factory=dict)
+    """Log lines by job, those of outcomes included."""
     beats: list[list[str]] = field(default_factory=list)
     ready: list[str] = field(default_factory=list)
     down: set[str] = field(default_factory=set)
@@ -83,7 +85,9 @@ class Fake(jobs_service_pb2_grpc.JobsServiceServicer):
 
     async def ReportProgress(self, request: Any, context: Any) -> Any:
         await self._called("ReportProgress", context)
-        self.jobs[request.attempt.job_id].progress.CopyFrom(request.progress)
+        if request.HasField("progress"):
+            self.jobs[request.attempt.job_id].progress.CopyFrom(request.progress)
+        self.lines.setdefault(request.attempt.job_id, []).extend(request.lines)
         return jobs_service_pb2.ReportProgressResponse()
 
     async def RegisterKinds(self, request: Any, context: Any) -> Any:
@@ -106,6 +110,7 @@ class Fake(jobs_service_pb2_grpc.JobsServiceServicer):
                 error=jobs_service_pb2.CallError(status="INTERNAL", code="internal")
             )
         self.outcomes.setdefault(job.job_id, []).append(one)
+        self.lines.setdefault(job.job_id, []).extend(one.lines)
         if one.WhichOneof("outcome") not in ENDS:
             self.ready.append(job.job_id)
             self._added.set()

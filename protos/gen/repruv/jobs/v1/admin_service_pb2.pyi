@@ -810,6 +810,68 @@ class ListWorkersResponse(_message.Message):
 Global___ListWorkersResponse: _TypeAlias = ListWorkersResponse  # noqa: Y015
 
 @_typing.final
+class ListLogLinesRequest(_message.Message):
+    """ListLogLinesRequest names a job."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """The job."""
+    attempt: _builtins.int
+    """Only lines of this attempt; 0: all."""
+    page_size: _builtins.int
+    """Maximum number, 1 to 1,000; 0: 200. Above 1,000 counts as 1,000."""
+    page_token: _builtins.str
+    """next_page_token of the previous response, for older lines."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "job_id", b"job_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLogLinesRequest: _TypeAlias = ListLogLinesRequest  # noqa: Y015
+
+@_typing.final
+class ListLogLinesResponse(_message.Message):
+    """ListLogLinesResponse answers ListLogLines."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty if no older lines exist."""
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.LogLine]:
+        """In the order of their attempts and numbers."""
+
+    def __init__(
+        self,
+        *,
+        lines: _abc.Iterable[_job_pb2.LogLine] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLogLinesResponse: _TypeAlias = ListLogLinesResponse  # noqa: Y015
+
+@_typing.final
 class Worker(_message.Message):
     """Worker is a worker process as the jobs service sees it."""
 

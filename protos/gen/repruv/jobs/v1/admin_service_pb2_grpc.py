@@ -96,6 +96,11 @@ class AdminServiceStub:
                 request_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListWorkersRequest.SerializeToString,
                 response_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListWorkersResponse.FromString,
                 _registered_method=True)
+        self.ListLogLines = channel.unary_unary(
+                '/repruv.jobs.v1.AdminService/ListLogLines',
+                request_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListLogLinesRequest.SerializeToString,
+                response_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListLogLinesResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -189,6 +194,14 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListLogLines(self, request, context):
+        """ListLogLines returns the log lines of a job, the newest page first, each page in order. The newest 20 attempts keep
+        their lines. Fails with NOT_FOUND, INVALID_ARGUMENT (page_token).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -251,6 +264,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ListWorkers,
                     request_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListWorkersRequest.FromString,
                     response_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListWorkersResponse.SerializeToString,
+            ),
+            'ListLogLines': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLogLines,
+                    request_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListLogLinesRequest.FromString,
+                    response_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListLogLinesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -579,6 +597,33 @@ class AdminService:
             '/repruv.jobs.v1.AdminService/ListWorkers',
             repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListWorkersRequest.SerializeToString,
             repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListWorkersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLogLines(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.jobs.v1.AdminService/ListLogLines',
+            repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListLogLinesRequest.SerializeToString,
+            repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListLogLinesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -63,6 +63,10 @@ class AdminServiceStub:
     """ListStuckJobs returns jobs that need attention, the longest stuck first."""
     ListWorkers: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListWorkersRequest, _admin_service_pb2.ListWorkersResponse]
     """ListWorkers returns the workers that registered in the last two minutes or hold jobs, by name."""
+    ListLogLines: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListLogLinesRequest, _admin_service_pb2.ListLogLinesResponse]
+    """ListLogLines returns the log lines of a job, the newest page first, each page in order. The newest 20 attempts keep
+    their lines. Fails with NOT_FOUND, INVALID_ARGUMENT (page_token).
+    """
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -99,6 +103,10 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """ListStuckJobs returns jobs that need attention, the longest stuck first."""
     ListWorkers: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListWorkersRequest, _admin_service_pb2.ListWorkersResponse]  # type: ignore[assignment]
     """ListWorkers returns the workers that registered in the last two minutes or hold jobs, by name."""
+    ListLogLines: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListLogLinesRequest, _admin_service_pb2.ListLogLinesResponse]  # type: ignore[assignment]
+    """ListLogLines returns the log lines of a job, the newest page first, each page in order. The newest 20 attempts keep
+    their lines. Fails with NOT_FOUND, INVALID_ARGUMENT (page_token).
+    """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """AdminService lets operators inspect and control the job engine. Services that act for themselves and users who are
@@ -204,5 +212,15 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ListWorkersResponse, _abc.Awaitable[_admin_service_pb2.ListWorkersResponse]]:
         """ListWorkers returns the workers that registered in the last two minutes or hold jobs, by name."""
+
+    @_abc_1.abstractmethod
+    def ListLogLines(
+        self,
+        request: _admin_service_pb2.ListLogLinesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListLogLinesResponse, _abc.Awaitable[_admin_service_pb2.ListLogLinesResponse]]:
+        """ListLogLines returns the log lines of a job, the newest page first, each page in order. The newest 20 attempts keep
+        their lines. Fails with NOT_FOUND, INVALID_ARGUMENT (page_token).
+        """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

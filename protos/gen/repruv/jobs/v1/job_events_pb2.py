@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from repruv.jobs.v1 import job_pb2 as repruv_dot_jobs_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1frepruv/jobs/v1/job_events.proto\x12\x0erepruv.jobs.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18repruv/jobs/v1/job.proto\"5\n\tJobEvents\x12(\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x18.repruv.jobs.v1.JobEvent\"\x90\x01\n\x08JobEvent\x12\x10\n\x08owner_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12 \n\x03job\x18\x04 \x01(\x0b\x32\x13.repruv.jobs.v1.Job\x12.\n\noccur_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"1\n\rJobProgressed\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.repruv.jobs.v1.Job\"Y\n\x11NotificationsRead\x12\x14\n\x0cunread_count\x18\x01 \x01(\x03\x12.\n\ncount_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\";\n\x0cJobSubmitted\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04jobs\x18\x02 \x01(\x05\x12\x0f\n\x07replica\x18\x03 \x01(\t\"$\n\x12JobCancelRequested\x12\x0e\n\x06job_id\x18\x01 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1frepruv/jobs/v1/job_events.proto\x12\x0erepruv.jobs.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18repruv/jobs/v1/job.proto\"5\n\tJobEvents\x12(\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x18.repruv.jobs.v1.JobEvent\"\x90\x01\n\x08JobEvent\x12\x10\n\x08owner_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12 \n\x03job\x18\x04 \x01(\x0b\x32\x13.repruv.jobs.v1.Job\x12.\n\noccur_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"1\n\rJobProgressed\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.repruv.jobs.v1.Job\"B\n\x0bLinesLogged\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x12\n\nline_count\x18\x03 \x01(\x05\"Y\n\x11NotificationsRead\x12\x14\n\x0cunread_count\x18\x01 \x01(\x03\x12.\n\ncount_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\";\n\x0cJobSubmitted\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04jobs\x18\x02 \x01(\x05\x12\x0f\n\x07replica\x18\x03 \x01(\t\"$\n\x12JobCancelRequested\x12\x0e\n\x06job_id\x18\x01 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,10 +39,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOBEVENT']._serialized_end=310
   _globals['_JOBPROGRESSED']._serialized_start=312
   _globals['_JOBPROGRESSED']._serialized_end=361
-  _globals['_NOTIFICATIONSREAD']._serialized_start=363
-  _globals['_NOTIFICATIONSREAD']._serialized_end=452
-  _globals['_JOBSUBMITTED']._serialized_start=454
-  _globals['_JOBSUBMITTED']._serialized_end=513
-  _globals['_JOBCANCELREQUESTED']._serialized_start=515
-  _globals['_JOBCANCELREQUESTED']._serialized_end=551
+  _globals['_LINESLOGGED']._serialized_start=363
+  _globals['_LINESLOGGED']._serialized_end=429
+  _globals['_NOTIFICATIONSREAD']._serialized_start=431
+  _globals['_NOTIFICATIONSREAD']._serialized_end=520
+  _globals['_JOBSUBMITTED']._serialized_start=522
+  _globals['_JOBSUBMITTED']._serialized_end=581
+  _globals['_JOBCANCELREQUESTED']._serialized_start=583
+  _globals['_JOBCANCELREQUESTED']._serialized_end=619
 # @@protoc_insertion_point(module_scope)

@@ -119,6 +119,38 @@ class JobProgressed(_message.Message):
 Global___JobProgressed: _TypeAlias = JobProgressed  # noqa: Y015
 
 @_typing.final
+class LinesLogged(_message.Message):
+    """LinesLogged says that a running attempt has logged lines; ListLogLines returns them. Broadcast on
+    `jobs.logs.<owner_id>`, without a stream. It may be lost: the next one or the end of the attempt replaces it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    LINE_COUNT_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """The job."""
+    attempt: _builtins.int
+    """The attempt."""
+    line_count: _builtins.int
+    """How many lines it has logged so far."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        line_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "job_id", b"job_id", "line_count", b"line_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LinesLogged: _TypeAlias = LinesLogged  # noqa: Y015
+
+@_typing.final
 class NotificationsRead(_message.Message):
     """NotificationsRead carries an owner's number of unread notifications. Broadcast on
     `jobs.notifications_read.<owner_id>`, without a stream. It may be lost: each page view reads the current number.

@@ -312,6 +312,7 @@ class LogLine(_message.Message):
     LEVEL_FIELD_NUMBER: _builtins.int
     LOGGER_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """The position within the attempt, from 1, without gaps; at most 1,000 lines."""
     level: _builtins.str
@@ -320,6 +321,8 @@ class LogLine(_message.Message):
     """The name of the logger; at most 100 characters."""
     text: _builtins.str
     """The text with its fields; at most 4 KiB. Values of sensitive payload fields are masked."""
+    attempt: _builtins.int
+    """The attempt; set by ListLogLines only."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When it was logged, by the worker's clock."""
@@ -332,10 +335,11 @@ class LogLine(_message.Message):
         level: _builtins.str = ...,
         logger: _builtins.str = ...,
         text: _builtins.str = ...,
+        attempt: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["level", b"level", "logger", b"logger", "number", b"number", "text", b"text", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "level", b"level", "logger", b"logger", "number", b"number", "text", b"text", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -552,6 +556,48 @@ class Attempt(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__resumed_done) -> _WhichOneofReturnType__resumed_done | None: ...
 
 Global___Attempt: _TypeAlias = Attempt  # noqa: Y015
+
+@_typing.final
+class Checkpoint(_message.Message):
+    """Checkpoint is a value that an attempt saved for later attempts. Saving the same name again replaces it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    SAVE_TIME_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The name of the step; `@state` for the position of a loop."""
+    attempt: _builtins.int
+    """The attempt that saved it."""
+    value: _builtins.str
+    """The value as JSON, for operators, if it has at most 100 characters."""
+    @_builtins.property
+    def save_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was saved."""
+
+    @_builtins.property
+    def duration(self) -> _duration_pb2.Duration:
+        """How long the step took; absent for `@state`."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        save_time: _timestamp_pb2.Timestamp | None = ...,
+        duration: _duration_pb2.Duration | None = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "save_time", b"save_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "duration", b"duration", "name", b"name", "save_time", b"save_time", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Checkpoint: _TypeAlias = Checkpoint  # noqa: Y015
 
 @_typing.final
 class Transition(_message.Message):

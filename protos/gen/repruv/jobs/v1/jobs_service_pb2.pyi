@@ -375,6 +375,10 @@ class GetJobHistoryResponse(_message.Message):
 
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     TRANSITIONS_FIELD_NUMBER: _builtins.int
+    CHECKPOINTS_FIELD_NUMBER: _builtins.int
+    IS_PAUSED_FIELD_NUMBER: _builtins.int
+    is_paused: _builtins.bool
+    """Whether claims of its kind, or of all kinds, are paused."""
     @_builtins.property
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Attempt]:
         """Oldest first."""
@@ -383,15 +387,21 @@ class GetJobHistoryResponse(_message.Message):
     def transitions(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Transition]:
         """Oldest first."""
 
+    @_builtins.property
+    def checkpoints(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Checkpoint]:
+        """The newest 200, oldest first."""
+
     def __init__(
         self,
         *,
         attempts: _abc.Iterable[_job_pb2.Attempt] | None = ...,
         transitions: _abc.Iterable[_job_pb2.Transition] | None = ...,
+        checkpoints: _abc.Iterable[_job_pb2.Checkpoint] | None = ...,
+        is_paused: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "transitions", b"transitions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "checkpoints", b"checkpoints", "is_paused", b"is_paused", "transitions", b"transitions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1157,23 +1167,33 @@ class ReportProgressRequest(_message.Message):
 
     ATTEMPT_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def attempt(self) -> Global___JobAttempt:
         """The attempt."""
 
     @_builtins.property
     def progress(self) -> _job_pb2.JobProgress:
-        """The progress. A lower `done` than the stored one is ignored; a `done` above `total` counts as `total`."""
+        """The progress; absent: unchanged. A lower `done` than the stored one is ignored; a `done` above `total` counts as
+        `total`.
+        """
+
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.LogLine]:
+        """Log lines that follow those of earlier calls. Lines that are stored already are ignored, and lines above the bounds of
+        an attempt (1,000 lines, 128 KiB) are dropped. Texts above their bounds are cut.
+        """
 
     def __init__(
         self,
         *,
         attempt: Global___JobAttempt | None = ...,
         progress: _job_pb2.JobProgress | None = ...,
+        lines: _abc.Iterable[_job_pb2.LogLine] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "progress", b"progress"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "lines", b"lines", "progress", b"progress"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1343,6 +1363,7 @@ class FinishJobRequest(_message.Message):
     RELEASED_FIELD_NUMBER: _builtins.int
     SNOOZED_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def attempt(self) -> Global___JobAttempt:
         """The attempt to end."""
@@ -1371,6 +1392,10 @@ class FinishJobRequest(_message.Message):
     def waiting(self) -> Global___FinishJobRequest.Waiting:
         """The handler resumes in a new attempt after all children of the job have ended."""
 
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.LogLine]:
+        """The last log lines of the attempt, as in ReportProgress. Lines of a short job are never sent alone."""
+
     def __init__(
         self,
         *,
@@ -1381,10 +1406,11 @@ class FinishJobRequest(_message.Message):
         released: Global___FinishJobRequest.Released | None = ...,
         snoozed: Global___FinishJobRequest.Snoozed | None = ...,
         waiting: Global___FinishJobRequest.Waiting | None = ...,
+        lines: _abc.Iterable[_job_pb2.LogLine] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cancelled", b"cancelled", "completed", b"completed", "failed", b"failed", "outcome", b"outcome", "released", b"released", "snoozed", b"snoozed", "waiting", b"waiting"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cancelled", b"cancelled", "completed", b"completed", "failed", b"failed", "outcome", b"outcome", "released", b"released", "snoozed", b"snoozed", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cancelled", b"cancelled", "completed", b"completed", "failed", b"failed", "lines", b"lines", "outcome", b"outcome", "released", b"released", "snoozed", b"snoozed", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["completed", "failed", "cancelled", "released", "snoozed", "waiting"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
@@ -1497,6 +1523,7 @@ class SaveCheckpointRequest(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name, up to 100 characters; at most 1,000 names and 2 MiB of values per job."""
     @_builtins.property
@@ -1507,16 +1534,21 @@ class SaveCheckpointRequest(_message.Message):
     def value(self) -> _struct_pb2.Value:
         """Any JSON value, at most 64 KiB."""
 
+    @_builtins.property
+    def duration(self) -> _duration_pb2.Duration:
+        """How long the step took that returned it; absent for the position of a loop."""
+
     def __init__(
         self,
         *,
         attempt: Global___JobAttempt | None = ...,
         name: _builtins.str = ...,
         value: _struct_pb2.Value | None = ...,
+        duration: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "duration", b"duration", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "name", b"name", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "duration", b"duration", "name", b"name", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -299,7 +299,7 @@ class JobsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReportProgress(self, request, context):
-        """ReportProgress stores the progress of an attempt. Fails with ABORTED `lease_lost` for a stale attempt.
+        """ReportProgress stores the progress and log lines of an attempt. Fails with ABORTED `lease_lost` for a stale attempt.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -105,7 +105,7 @@ class JobsServiceStub:
     HeartbeatJobs: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.HeartbeatJobsRequest, _jobs_service_pb2.HeartbeatJobsResponse]
     """HeartbeatJobs renews the leases of a worker's jobs and returns which jobs to stop."""
     ReportProgress: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.ReportProgressRequest, _jobs_service_pb2.ReportProgressResponse]
-    """ReportProgress stores the progress of an attempt. Fails with ABORTED `lease_lost` for a stale attempt."""
+    """ReportProgress stores the progress and log lines of an attempt. Fails with ABORTED `lease_lost` for a stale attempt."""
     FinishJob: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.FinishJobRequest, _jobs_service_pb2.FinishJobResponse]
     """FinishJob ends an attempt. Idempotent for the attempt that ended the job. Fails with ABORTED `lease_lost` for a
     stale attempt: a later attempt decides the outcome.
@@ -197,7 +197,7 @@ class JobsServiceAsyncStub(JobsServiceStub):
     HeartbeatJobs: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.HeartbeatJobsRequest, _jobs_service_pb2.HeartbeatJobsResponse]  # type: ignore[assignment]
     """HeartbeatJobs renews the leases of a worker's jobs and returns which jobs to stop."""
     ReportProgress: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.ReportProgressRequest, _jobs_service_pb2.ReportProgressResponse]  # type: ignore[assignment]
-    """ReportProgress stores the progress of an attempt. Fails with ABORTED `lease_lost` for a stale attempt."""
+    """ReportProgress stores the progress and log lines of an attempt. Fails with ABORTED `lease_lost` for a stale attempt."""
     FinishJob: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.FinishJobRequest, _jobs_service_pb2.FinishJobResponse]  # type: ignore[assignment]
     """FinishJob ends an attempt. Idempotent for the attempt that ended the job. Fails with ABORTED `lease_lost` for a
     stale attempt: a later attempt decides the outcome.
@@ -394,7 +394,7 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.ReportProgressRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.ReportProgressResponse, _abc.Awaitable[_jobs_service_pb2.ReportProgressResponse]]:
-        """ReportProgress stores the progress of an attempt. Fails with ABORTED `lease_lost` for a stale attempt."""
+        """ReportProgress stores the progress and log lines of an attempt. Fails with ABORTED `lease_lost` for a stale attempt."""
 
     @_abc_1.abstractmethod
     def FinishJob(
