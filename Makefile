@@ -11,15 +11,18 @@ VIRTUALENV_VERSION := 21.15.8
 UV_VERSION := 0.13.9
 export PYTHONPATH := $(CURDIR):$(CURDIR)/protos/gen
 
-.PHONY: help up demo admin test smoke screenshots chaos mutants fuzz postgres containers check format protos bench bench-jobs bench-pages bench-stream lighthouse soak lock clean reset
+.PHONY: help up promote demo admin test smoke screenshots chaos mutants ha fuzz postgres containers check format protos bench bench-jobs bench-pages bench-stream lighthouse soak lock clean reset
 
 ### Run
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^### / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-up: $(INSTALLED) ## Start everything on http://127.0.0.1:8080 (GATEWAY_PORT=… SCALE="demo-worker=2")
+up: $(INSTALLED) ## Start everything on http://127.0.0.1:8080 (GATEWAY_PORT=… SCALE="demo-worker=2" HA=1)
 	@$(BIN)/python -m dev up
+
+promote: $(INSTALLED) ## Make the standby of a system with HA=1 the primary, after a primary has died or to switch over
+	@$(BIN)/python -m dev promote
 
 demo: $(INSTALLED) ## Run the main job in this terminal, against the running system (ARGS="--interactions 100000")
 	@$(BIN)/python -m dev demo $(ARGS)
@@ -75,6 +78,9 @@ chaos: $(INSTALLED) ## Disturb a system at random (CHAOS_SECONDS=60 CHAOS_SEED=�
 
 mutants: $(INSTALLED) ## Take guards out, one at a time: each time a test must fail (ARGS=name)
 	@$(BIN)/python -m tests.mutants $(ARGS)
+
+ha: $(INSTALLED) ## Fail over PostgreSQL and kill NATS nodes under load (FAILOVERS=3)
+	$(BIN)/python -m pytest tests/ha -s $(ARGS)
 
 fuzz: $(INSTALLED) ## Fuzz the API from its OpenAPI document (FUZZ_EXAMPLES=50)
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-50} $(BIN)/python -m pytest tests/security/test_openapi.py $(ARGS)

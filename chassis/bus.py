@@ -73,13 +73,14 @@ class Bus:
         self._certificate = certificate
         self._used_material = certificate.material() if certificate else None
         self._inbox_prefix = streams.inbox_prefix(url)
+        self._replicas = streams.replicas(url)
         self._client: Client | None = None
         self._subscriptions: list[tuple[str, Callable[[Msg], Awaitable[None]]]] = []
         self._consumers: list[tuple[str, str, str]] = []
         self._stream: str | None = None
         self._on_connected: list[Callable[[], None]] = []
         self._broker = NatsBroker(
-            url,
+            streams.servers(url),
             name=name,
             security=NatsSecurity(
                 ssl_context=certificate.client_context(),
@@ -235,9 +236,9 @@ class Bus:
         # A pull loop whose consumer was deleted spins silently, and a server that lost its store has no consumers.
         js = self._require_connection().jetstream(timeout=PUBLISH_TIMEOUT)
         if self._stream:
-            await streams.ensure_stream(js, self._stream)
+            await streams.ensure_stream(js, self._stream, self._replicas)
         for service, durable, filter_subject in self._consumers:
-            if await streams.ensure_consumer(js, service, durable, filter_subject):
+            if await streams.ensure_consumer(js, service, durable, filter_subject, replicas=self._replicas):
                 logger.warning("recreated a missing consumer", extra={"stream": service, "consumer": durable})
 
     def _require_connection(self) -> Client:

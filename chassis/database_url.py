@@ -1,4 +1,4 @@
-"""Database URLs and their TLS parameters."""
+"""Database URLs: their TLS parameters, and several hosts of which one is the primary."""
 
 from __future__ import annotations
 
@@ -10,22 +10,34 @@ VERIFIED = "verify-full"
 """The only mode that encrypts and verifies host name and certificate of the server."""
 
 
-def protect(url: str, certificate: tls.Certificate | None) -> str:
-    """Return `url` with the certificate of this process and require server verification. Parameters in the URL take precedence.
+def complete(url: str, certificate: tls.Certificate | None) -> str:
+    """Return `url` with what every connection needs. Parameters in the URL take precedence.
 
-    The driver reads the files for each connection. Without a certificate, `url` is returned unchanged.
+    Connections lead to a server that accepts writes: of several hosts to the primary. With the certificate of this
+    process the server is verified; the driver reads the files for each connection.
     """
-    if certificate is None:
-        return url
+    parameters = {"target_session_attrs": "read-write"}
+    if certificate is not None:
+        parameters |= {
+            "sslmode": VERIFIED,
+            "sslrootcert": certificate.authority,
+            "sslcert": certificate.certificate,
+            "sslkey": certificate.key,
+            "ssl_min_protocol_version": "TLSv1.3",
+        }
     parts = urlsplit(url)
-    parameters = {
-        "sslmode": VERIFIED,
-        "sslrootcert": certificate.authority,
-        "sslcert": certificate.certificate,
-        "sslkey": certificate.key,
-        "ssl_min_protocol_version": "TLSv1.3",
-    }
     return urlunsplit(parts._replace(query=urlencode({**parameters, **dict(parse_qsl(parts.query))}, safe="/")))
+
+
+def for_sqlalchemy(url: str, driver: str) -> str:
+    """Return `url` as SQLAlchemy reads it: with the driver, and several hosts as parameters."""
+    parts = urlsplit(url)
+    user, separator, hosts = parts.netloc.rpartition("@")
+    query = parts.query
+    if "," in hosts:
+        query = "&".join([*(f"host={host}" for host in hosts.split(",")), query]).rstrip("&")
+        hosts = ""
+    return urlunsplit(parts._replace(scheme=f"postgresql+{driver}", netloc=f"{user}{separator}{hosts}", query=query))
 
 
 def mode(url: str) -> str:

@@ -49,7 +49,7 @@ def engine(
     """
     if autocommit_size is None:
         autocommit_size = pool_size // 2
-    url = database_url.protect(url, certificate)
+    url = database_url.complete(url, certificate)
     settings = _SERVER_SETTINGS.format(lock=lock_seconds * 1_000, idle=idle_seconds * 1_000)
     new_engine, twin = (
         _engine(url, name=name, pool_size=size, settings=settings, **options)
@@ -65,7 +65,7 @@ def engine(
 
 def _engine(url: str, *, name: str, pool_size: int, settings: str, **options: Any) -> AsyncEngine:
     new_engine = create_async_engine(
-        url.replace("postgresql://", "postgresql+psycopg://", 1),
+        database_url.for_sqlalchemy(url, "psycopg"),
         **options,
         pool_size=pool_size,
         max_overflow=0,

@@ -5,7 +5,7 @@ Provisioning and services that find their stream missing (NATS lost its store) c
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
@@ -16,6 +16,8 @@ DUPLICATE_WINDOW_SECONDS = 600
 MAX_BYTES = 1 << 30
 ACK_WAIT_SECONDS = 30.0
 MAX_MESSAGE_BYTES = 256 * 1024
+CLUSTER_REPLICAS = 3
+"""With one of three lost, the other two are still the majority that JetStream needs."""
 
 
 def events_subject(service: str, about: str) -> str:
@@ -28,8 +30,8 @@ def stream_name(service: str) -> str:
     return service.upper()
 
 
-def stream_config(service: str) -> StreamConfig:
-    """Define the stream of a service."""
+def stream_config(service: str, replicas: int) -> StreamConfig:
+    """Define the stream of a service. Its consumers have as many replicas."""
     return StreamConfig(
         name=stream_name(service),
         description=f"Events of the {service} service",
@@ -42,6 +44,7 @@ def stream_config(service: str) -> StreamConfig:
         # A full stream drops the oldest event; a stream that refused would fill the outboxes instead. Consumers reconcile.
         discard=DiscardPolicy.OLD,
         duplicate_window=DUPLICATE_WINDOW_SECONDS,
+        num_replicas=replicas,
         allow_direct=True,
     )
 
@@ -63,24 +66,40 @@ def consumer_config(service: str, durable: str, filter_subject: str) -> Consumer
 
 def inbox_prefix(url: str) -> str:
     """Return the subject prefix of replies to a service; no other service may subscribe to it."""
-    user = urlsplit(url).username
+    user = urlsplit(servers(url)[0]).username
     return f"_INBOX.{user}" if user else "_INBOX"
 
 
-async def ensure_stream(js: JetStreamContext, service: str) -> None:
+def servers(url: str) -> list[str]:
+    """Return the URL of each server of `nats://user:password@a:4222,b:4222` or `nats://…@a:4222,nats://…@b:4222`."""
+    if url.count("://") > 1:
+        return url.split(",")
+    parts = urlsplit(url)
+    user, separator, hosts = parts.netloc.rpartition("@")
+    return [urlunsplit(parts._replace(netloc=f"{user}{separator}{host}")) for host in hosts.split(",")]
+
+
+def replicas(url: str) -> int:
+    """Return on how many servers each message is stored: three if `url` names a cluster, else one."""
+    return CLUSTER_REPLICAS if len(servers(url)) >= CLUSTER_REPLICAS else 1
+
+
+async def ensure_stream(js: JetStreamContext, service: str, replicas: int) -> None:
     """Create the stream of a service if it is missing. Leaves the settings of an existing one alone."""
     try:
         await js.stream_info(stream_name(service))
     except NotFoundError:
-        await js.add_stream(stream_config(service))
+        await js.add_stream(stream_config(service, replicas))
 
 
-async def ensure_consumer(js: JetStreamContext, service: str, durable: str, filter_subject: str) -> bool:
+async def ensure_consumer(
+    js: JetStreamContext, service: str, durable: str, filter_subject: str, *, replicas: int
+) -> bool:
     """Create a durable consumer if it is missing; return whether it was. Leaves the settings of an existing one alone."""
     try:
         await js.consumer_info(stream_name(service), durable)
     except NotFoundError:
-        await ensure_stream(js, service)
+        await ensure_stream(js, service, replicas)
         await js.add_consumer(stream_name(service), consumer_config(service, durable, filter_subject))
         return True
     return False

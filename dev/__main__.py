@@ -1,4 +1,7 @@
-"""Repruv on this machine: `python -m dev up` starts it, `demo` tries it, `admin` controls its jobs, `reset` deletes its data."""
+"""Repruv on this machine: `python -m dev COMMAND`.
+
+`up` starts it, `demo` tries it, `admin` controls its jobs, `promote` fails its database over, `reset` deletes its data.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from dev.launcher import reset, up
+from dev.launcher import promote, reset, up
 from dev.launcher.stack import ROOT
 
 
@@ -26,17 +29,22 @@ def main(arguments: list[str]) -> int:
         "--scale", action="append", default=[], metavar="NAME=N", help="number of replicas of a process"
     )
     command.add_argument("--compose-file", type=Path, default=ROOT / "docker-compose.yml", help=argparse.SUPPRESS)
+    command.add_argument("--ha", action="store_true", help="run PostgreSQL with a standby and three NATS nodes")
+    commands.add_parser("promote", help="make the standby of a stack with --ha the primary")
     commands.add_parser("demo", help="enable demo mode from the terminal")
     commands.add_parser("admin", help="inspect and control jobs")
     commands.add_parser("reset", help="delete all data after a confirmation")
     chosen = parser.parse_args(arguments)
     if chosen.command == "reset":
         return reset.run(chosen.data_dir)
+    if chosen.command == "promote":
+        return promote.run(chosen.data_dir)
     try:
         scale = _scale([*os.environ.get("SCALE", "").split(), *chosen.scale])
     except ValueError as error:
         parser.error(str(error))
-    return up.run(data_dir=chosen.data_dir, scale=scale, compose_file=chosen.compose_file)
+    ha = chosen.ha or bool(os.environ.get("HA"))
+    return up.run(data_dir=chosen.data_dir, scale=scale, ha=ha, compose_file=chosen.compose_file)
 
 
 def _scale(settings: list[str]) -> dict[str, int]:

@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
 
 def provision(config: Settings) -> None:
     """Provision roles and schemas, tables, and streams."""
-    admin_url = database_url.protect(config.admin_database_url, config.certificate)
+    admin_url = database_url.complete(config.admin_database_url, config.certificate)
     roles.await_database(admin_url, seconds=WAIT_SECONDS)
     roles.provision(admin_url, config.passwords)
     for service, password in config.passwords.items():

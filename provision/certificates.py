@@ -52,15 +52,16 @@ class Identity:
     hosts: tuple[str, ...]
     """The names by which it is reached, besides this machine."""
     uses: tuple[x509.ObjectIdentifier, ...]
-    """A server's certificate opens no connection, a client's serves none."""
+    """A client's certificate serves no connection."""
 
 
 IDENTITIES = (
     *(Identity(name=name, hosts=(name,), uses=(_SERVER, _CLIENT)) for name in services.SERVICES),
     *(Identity(name=name, hosts=(name,), uses=(_CLIENT,)) for name in services.EDGES),
     Identity(name="provision", hosts=("migrate",), uses=(_CLIENT,)),
-    Identity(name="postgres", hosts=("postgres",), uses=(_SERVER,)),
-    Identity(name="nats", hosts=("nats",), uses=(_SERVER,)),
+    # Their replicas connect to each other.
+    Identity(name="postgres", hosts=("postgres", "postgres-standby"), uses=(_SERVER, _CLIENT)),
+    Identity(name="nats", hosts=("nats", "nats-2", "nats-3"), uses=(_SERVER, _CLIENT)),
 )
 
 

@@ -25,7 +25,7 @@ async def provision(
 ) -> None:
     """Create or update the streams of the services `names` and all consumers. Wait up to `seconds` for NATS."""
     client = await nats.connect(
-        url,
+        streams.servers(url),
         name="provision",
         tls=certificate.client_context() if certificate else None,
         tls_handshake_first=certificate is not None,
@@ -39,7 +39,7 @@ async def provision(
     try:
         js = client.jetstream(timeout=REQUEST_SECONDS)
         for service in names:
-            await _provision_stream(js, service)
+            await _provision_stream(js, service, streams.replicas(url))
         for service, durable, filter_subject in CONSUMERS:
             # Creates or updates; the server rejects a change of settings that are fixed.
             await js.add_consumer(
@@ -50,8 +50,8 @@ async def provision(
         await client.close()
 
 
-async def _provision_stream(js: JetStreamContext, service: str) -> None:
-    config = streams.stream_config(service)
+async def _provision_stream(js: JetStreamContext, service: str, replicas: int) -> None:
+    config = streams.stream_config(service, replicas)
     try:
         await js.stream_info(streams.stream_name(service))
     except NotFoundError:

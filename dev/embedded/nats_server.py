@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,8 @@ from dev.embedded.server import EmbeddedServer, NotReady, ServerFailed
 # The containers use the same files, so limits on a laptop and in production are equal.
 DEPLOYED = Path(__file__).parents[2] / "deploy" / "nats"
 USER = "repruv"
-PLAIN = "server_name: repruv-1\nauthorization { user: repruv, password: $NATS_PASSWORD }\n"
+PLAIN = "server_name: $NATS_NAME\nauthorization { user: repruv, password: $NATS_PASSWORD }\n"
+PLAIN_CLUSTER = "cluster { name: repruv, no_advertise: true, listen: $NATS_CLUSTER_LISTEN, routes: $NATS_ROUTES }\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,17 +35,26 @@ class Protection:
 
 
 class Nats(EmbeddedServer):
-    """A single nats-server. Its JetStream syncs every write to disk before it acknowledges."""
+    """A nats-server, single or a node of a cluster. Its JetStream syncs every write to disk before it acknowledges."""
 
     name = "nats"
     stop_signal = signal.SIGTERM
 
     def __init__(
-        self, data_dir: Path, port: int = 0, *, password: str = "", protection: Protection | None = None
+        self,
+        data_dir: Path,
+        port: int = 0,
+        *,
+        name: str | None = None,
+        password: str = "",
+        protection: Protection | None = None,
     ) -> None:
         """Without `protection` there is one account with all permissions, and connections are plain."""
-        super().__init__(data_dir, port)
+        super().__init__(data_dir, port, name=name)
         self.monitor_port = subprocesses.free_port({self.port})
+        self.cluster_port = subprocesses.free_port({self.port, self.monitor_port})
+        self.peers: Sequence[Nats] = ()
+        """All nodes of its cluster; empty for a single server."""
         self.password = password
         self.protection = protection
 
@@ -62,40 +74,66 @@ class Nats(EmbeddedServer):
     def prepare(self) -> None:
         """Write the configuration of a server without protection. nats-server creates its own directories."""
         if self.protection is None:
-            (self.home() / "plain.conf").write_text(PLAIN + (DEPLOYED / "limits.conf").read_text())
+            cluster = PLAIN_CLUSTER if self.peers else ""
+            (self.home() / "plain.conf").write_text(PLAIN + cluster + (DEPLOYED / "limits.conf").read_text())
 
     def command(self) -> Sequence[str | Path]:
         return [
             _binary(),
-            f"--config={self.home() / 'plain.conf' if self.protection is None else DEPLOYED / 'nats.conf'}",
+            f"--config={self._configuration}",
             "--addr=127.0.0.1",
             f"--port={self.port}",
             f"--http_port={self.monitor_port}",
             f"--store_dir={self.home()}",
         ]
 
-    def environment(self) -> Mapping[str, str]:
+    @property
+    def _configuration(self) -> Path:
         if self.protection is None:
-            return {**super().environment(), "NATS_PASSWORD": self.password}
+            return self.home() / "plain.conf"
+        return DEPLOYED / ("cluster.conf" if self.peers else "nats.conf")
+
+    def environment(self) -> Mapping[str, str]:
+        routes = ", ".join(f"nats://localhost:{peer.cluster_port}" for peer in self.peers)
+        names = {
+            "NATS_NAME": self.name,
+            "NATS_CLUSTER_LISTEN": f"127.0.0.1:{self.cluster_port}",
+            "NATS_ROUTES": f"[{routes}]",
+        }
+        if self.protection is None:
+            return {**super().environment(), **names, "NATS_PASSWORD": self.password}
         certificate = self.protection.certificate
         paths = {
             "TLS_CERTIFICATE": certificate.certificate,
             "TLS_KEY": certificate.key,
             "TLS_CA": certificate.authority,
         }
-        return {**super().environment(), **self.protection.passwords, **paths}
+        return {**super().environment(), **names, **self.protection.passwords, **paths}
 
     def probe(self) -> None:
+        self._monitor("/healthz?js-enabled-only=true")
+
+    def await_leader(self, timeout: float = 60.0) -> None:
+        """Wait until the cluster has elected a leader, without which no stream can be created. Raises `ServerFailed`."""
+        self._await_ready(time.monotonic() + timeout, self._probe_leader)
+
+    def _probe_leader(self) -> None:
+        if not json.loads(self._monitor("/jsz")).get("meta_cluster", {}).get("leader"):
+            raise NotReady("the cluster has no leader")
+
+    def _monitor(self, path: str) -> bytes:
         monitor = http.client.HTTPConnection("127.0.0.1", self.monitor_port, timeout=2)
         try:
-            monitor.request("GET", "/healthz?js-enabled-only=true")
+            monitor.request("GET", path)
             answer = monitor.getresponse()
-            if answer.status != 200:
-                raise NotReady(f"/healthz answers {answer.status}: {answer.read(200)!r}")
+            body = answer.read()
         except (OSError, http.client.HTTPException) as error:
             raise NotReady(str(error)) from error
         finally:
             monitor.close()
+        if answer.status != 200:
+            raise NotReady(f"{path} answers {answer.status}: {body[:200]!r}")
+        return body
 
 
 def _binary() -> Path:

@@ -45,7 +45,11 @@ SETTINGS = {
     "log_min_duration_statement": "-1",
     "log_checkpoints": "off",
     "cluster_name": "repruv",
+    # A standby is promoted only after its next attempt to reach the lost primary; the default is five seconds.
+    "wal_retrieve_retry_interval": "500ms",
 }
+HISTORY = "*.history"
+"""Files of a cluster that say where its timelines parted."""
 
 
 class Postgres(EmbeddedServer):
@@ -54,9 +58,20 @@ class Postgres(EmbeddedServer):
     name = "postgres"
     stop_signal = signal.SIGINT  # fast shutdown: open transactions are rolled back, no waiting for clients
 
-    def __init__(self, data_dir: Path, port: int = 0, *, password: str) -> None:
-        super().__init__(data_dir, port)
+    def __init__(
+        self,
+        data_dir: Path,
+        port: int = 0,
+        *,
+        name: str | None = None,
+        password: str,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(data_dir, port, name=name)
         self.password = password
+        self.settings = {**SETTINGS, **(settings or {})}
+        self.primary: Postgres | None = None
+        """The server that this one follows as a standby from its next start on."""
         if os.geteuid() == 0:
             account = pwd.getpwnam(UNPRIVILEGED)
             self.user = subprocesses.User(uid=account.pw_uid, gid=account.pw_gid)
@@ -73,8 +88,9 @@ class Postgres(EmbeddedServer):
     def start(self, timeout: float = 60.0) -> None:
         """Start the server and create the database `repruv`. Raises `ServerFailed`."""
         super().start(timeout)
-        with self._connect() as connection:
-            if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
+        with self.connect() as connection:
+            exists = connection.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE]).fetchone()
+            if exists is None and self.primary is None:
                 connection.execute(f"CREATE DATABASE {DATABASE}")
 
     def home(self) -> Path:
@@ -99,17 +115,19 @@ class Postgres(EmbeddedServer):
         self._binaries = _reachable_binaries(self)
         # The lock proves that no process of this cluster runs, so a pid file is stale. PostgreSQL would
         # trust it if the number now belongs to another process.
-        (self._cluster / "postmaster.pid").unlink(missing_ok=True)
-        if not self._cluster.exists():
+        (self.cluster / "postmaster.pid").unlink(missing_ok=True)
+        if self.primary is not None:
+            self._become_standby_of(self.primary)
+        elif not self.cluster.exists():
             self._create_cluster()
 
     def command(self) -> Sequence[str | Path]:
-        options = [option for name, value in SETTINGS.items() for option in ("-c", f"{name}={value}")]
-        return [self._binary("postgres"), "-D", self._cluster, "-p", str(self.port), *options]
+        options = [option for name, value in self.settings.items() for option in ("-c", f"{name}={value}")]
+        return [self.program("postgres"), "-D", self.cluster, "-p", str(self.port), *options]
 
     def probe(self) -> None:
         try:
-            self._connect().close()
+            self.connect().close()
         except psycopg.OperationalError as error:
             if "password authentication failed" in str(error):
                 raise self.failure(f"the cluster in {self.home()} has another password") from error
@@ -119,15 +137,45 @@ class Postgres(EmbeddedServer):
         return {**super().environment(), "LC_ALL": "C"}
 
     @property
-    def _cluster(self) -> Path:
+    def cluster(self) -> Path:
+        """The data directory of PostgreSQL."""
         return self.home() / "cluster"
 
-    def _binary(self, name: str) -> Path:
+    @property
+    def is_standby(self) -> bool:
+        """Whether the cluster is a standby, as far as its files say."""
+        return (self.cluster / "standby.signal").exists()
+
+    @property
+    def newest_timeline(self) -> str:
+        """The newest timeline that the cluster knows, empty for its first one."""
+        return max((path.stem for path in (self.cluster / "pg_wal").glob(HISTORY)), default="")
+
+    def program(self, name: str) -> Path:
+        """Return the path of a program of PostgreSQL, once the server has started."""
         return self._binaries / "bin" / name
 
-    def _connect(self) -> psycopg.Connection:
+    def connect(self) -> psycopg.Connection:
+        """Connect as the superuser, in autocommit mode, to a primary or a standby."""
         url = self.url_for(SUPERUSER, self.password, database="postgres")
         return psycopg.connect(url, connect_timeout=5, autocommit=True)
+
+    def _become_standby_of(self, primary: Postgres) -> None:
+        """Copy the cluster of `primary`, or rewind a former primary to where the histories parted."""
+        source = f"host=127.0.0.1 port={primary.port} user={SUPERUSER} dbname=postgres"
+        secret = {"PGPASSWORD": primary.password}
+        if self.cluster.exists() and not self.is_standby:
+            rewind = ["--write-recovery-conf", f"--source-server={source}", f"--target-pgdata={self.cluster}"]
+            try:
+                _run_as(self, [self.program("pg_rewind"), *rewind], secret)
+            except ServerFailed:  # it lacks WAL since then
+                shutil.rmtree(self.cluster)
+        if not self.cluster.exists():
+            unfinished = self.home() / "cluster.new"
+            shutil.rmtree(unfinished, ignore_errors=True)
+            copy = ["--checkpoint=fast", "--write-recovery-conf", f"--dbname={source}", f"--pgdata={unfinished}"]
+            _run_as(self, [self.program("pg_basebackup"), *copy], secret)
+            unfinished.rename(self.cluster)
 
     def _create_cluster(self) -> None:
         """Run initdb in a temporary directory and rename it at the end, so that an unfinished cluster is never used."""
@@ -142,7 +190,7 @@ class Postgres(EmbeddedServer):
             _run_as(
                 self,
                 [
-                    self._binary("initdb"),
+                    self.program("initdb"),
                     f"--pgdata={unfinished}",
                     f"--username={SUPERUSER}",
                     f"--pwfile={secret}",
@@ -153,7 +201,7 @@ class Postgres(EmbeddedServer):
             )
         finally:
             secret.unlink()
-        unfinished.rename(self._cluster)
+        unfinished.rename(self.cluster)
 
 
 def _reachable_binaries(server: Postgres) -> Path:
@@ -185,12 +233,12 @@ def _copy_installation(installed: Path) -> Path:
     return copy / PACKAGE / INSTALLATION
 
 
-def _run_as(server: Postgres, command: Sequence[str | Path]) -> None:
+def _run_as(server: Postgres, command: Sequence[str | Path], variables: Mapping[str, str] | None = None) -> None:
     """Run a PostgreSQL tool under the account of the server. Its output goes to the log."""
     with server.log_path.open("ab") as log:
         tool = subprocesses.spawn(
             command,
-            environment=server.environment(),
+            environment={**server.environment(), **(variables or {})},
             directory=server.home(),
             death_signal=signal.SIGKILL,
             output=log.fileno(),

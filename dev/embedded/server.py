@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, ClassVar, cast
 
@@ -34,11 +34,13 @@ class EmbeddedServer(ABC):
     A restarted server keeps its port.
     """
 
-    name: ClassVar[str]
+    name: str
+    """The name of its directory, and of its service in docker-compose.yml."""
     stop_signal: ClassVar[signal.Signals]
     stop_grace_seconds: ClassVar[float] = 20.0
 
-    def __init__(self, data_dir: Path, port: int = 0) -> None:
+    def __init__(self, data_dir: Path, port: int = 0, *, name: str | None = None) -> None:
+        self.name = name or self.name
         self.data_dir = data_dir.absolute()
         self.port = port or subprocesses.free_port()
         self.user: subprocesses.User | None = None
@@ -71,7 +73,7 @@ class EmbeddedServer(ABC):
                     keep_open=[lock],
                 )
         try:
-            self._await_ready(deadline)
+            self._await_ready(deadline, self.probe)
         except BaseException:
             self.stop()
             raise
@@ -87,6 +89,12 @@ class EmbeddedServer(ABC):
         if self._process:
             subprocesses.kill(self._process)
             self._process = None
+
+    def is_in_use(self) -> bool:
+        """Return whether a process of the server runs, whichever process started it."""
+        with contextlib.suppress(ServerFailed), self._sole_ownership(time.monotonic()):
+            return False
+        return True
 
     def restart(self) -> None:
         """Stop in order and start again on the same port."""
@@ -128,12 +136,12 @@ class EmbeddedServer(ABC):
             reason = "\n  ".join([reason, *tail])
         return ServerFailed(f"{self.name}: {reason}")
 
-    def _await_ready(self, deadline: float) -> None:
+    def _await_ready(self, deadline: float, probe: Callable[[], None]) -> None:
         while True:
             if not self.pid:
                 raise self.failure("ended while starting")
             try:
-                return self.probe()
+                return probe()
             except NotReady as problem:
                 if time.monotonic() > deadline:
                     raise self.failure(f"not ready in time: {problem}") from problem

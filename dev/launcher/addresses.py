@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dev import subprocesses
 from dev.launcher.compose import Definition
 
 LOOPBACK = "127.0.0.1"
-# The host names and ports of the servers in the compose file.
-POSTGRES = ("postgres", 5432)
-NATS = ("nats", 4222)
+# The ports of the servers in the compose file.
+POSTGRES_PORT = 5432
+NATS_PORT = 4222
 
 
 @dataclass(slots=True)
@@ -64,6 +65,6 @@ class Addresses:
         return subprocesses.free_port({port for ports in self.ports.values() for port in ports})
 
 
-def servers(postgres_port: int, nats_port: int) -> dict[tuple[str, int], list[int]]:
-    """Return the entries of the embedded servers."""
-    return {POSTGRES: [postgres_port], NATS: [nats_port]}
+def servers(ports: Mapping[str, int]) -> dict[tuple[str, int], list[int]]:
+    """Return the entries of the embedded servers, from their ports by name."""
+    return {(name, POSTGRES_PORT if name.startswith("postgres") else NATS_PORT): [port] for name, port in ports.items()}

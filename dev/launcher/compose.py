@@ -16,7 +16,7 @@ import yaml
 
 KNOWN_KEYS = frozenset({
     "build", "image", "command", "environment", "depends_on", "healthcheck", "ports", "restart", "stop_grace_period",
-    "init", "volumes", "stop_signal", "shm_size", "entrypoint",
+    "init", "volumes", "stop_signal", "shm_size", "entrypoint", "profiles",
 })  # fmt: skip
 CONDITIONS = frozenset({"service_started", "service_healthy", "service_completed_successfully"})
 DEFAULT_GRACE_SECONDS = 10.0
@@ -63,10 +63,16 @@ def variables(path: Path) -> frozenset[str]:
 
 
 def read(path: Path, environ: Mapping[str, str]) -> dict[str, Definition]:
-    """Return the services of the file by name, dependencies first, with variables from `environ`."""
+    """Return the services of the file by name, dependencies first, with variables from `environ`.
+
+    As in Compose, a service with profiles belongs to it only if COMPOSE_PROFILES names one of them.
+    """
     document = yaml.safe_load(path.read_text())
+    profiles = set(environ.get("COMPOSE_PROFILES", "").split(","))
     definitions = {
-        name: _definition(name, _interpolate(body, environ), environ) for name, body in document["services"].items()
+        name: _definition(name, _interpolate(body, environ), environ)
+        for name, body in document["services"].items()
+        if not profiles.isdisjoint(body.get("profiles", profiles))
     }
     return {name: definitions[name] for name in _in_order(definitions)}
 

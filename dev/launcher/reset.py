@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from dev.embedded import Nats, Postgres
+from dev.embedded import EmbeddedServers
 from dev.launcher import ownership
 
 
@@ -29,6 +29,5 @@ def run(data_dir: Path) -> int:
 def erase(data_dir: Path) -> None:
     """Delete all data of the stack in `data_dir`, links followed. Raises `AlreadyRunning` while it is in use."""
     with ownership.of(data_dir):
-        for server in (Postgres(data_dir, password=""), Nats(data_dir)):
-            server.erase()
+        EmbeddedServers.highly_available(data_dir, postgres_password="").erase()
         shutil.rmtree(data_dir)

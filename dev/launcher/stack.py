@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
-from chassis import probe, tls
+from chassis import database_url, probe, tls
 from dev import subprocesses
-from dev.embedded import EmbeddedServers, Nats, Postgres
+from dev.embedded import EmbeddedServers, Nats, Postgres, ServerFailed
 from dev.embedded.nats_server import Protection
 from dev.launcher import addresses, certificates, compose, log_output, ownership, reset, secrets, targets
 from dev.launcher.compose import Definition
@@ -27,6 +27,7 @@ READY_SECONDS = 60.0
 RUN_ONCE_SECONDS = 120.0
 POLL_SECONDS = 0.1
 CRASHES_BEFORE_GIVING_UP = 3
+HIGH_AVAILABILITY = ROOT / "deploy" / "ha.env"
 # Variables that processes inherit from our environment, beside those of the compose file.
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE")
 
@@ -42,7 +43,8 @@ class Interrupted(Exception):
 class Stack:
     """Starts, stops and disturbs the system. Not thread-safe, except for `request_stop` and `hasten`.
 
-    `gateway_port` 0 means any free port. `scale` gives numbers of replicas by process name. `env` sets variables of the
+    `gateway_port` 0 means any free port. `ha` starts the servers highly available: a primary with its synchronous standby, three
+    NATS nodes. `scale` gives numbers of replicas by process name. `env` sets variables of the
     compose file (as a shell would), over those of our own environment. `log` is a callback or a file to append to.
     """
 
@@ -53,6 +55,7 @@ class Stack:
         gateway_port: int = 0,
         scale: Mapping[str, int] | None = None,
         env: Mapping[str, str] | None = None,
+        ha: bool = False,
         log: Log | Path | None = None,
         compose_file: Path = ROOT / "docker-compose.yml",
     ) -> None:
@@ -62,6 +65,7 @@ class Stack:
         self._gateway_port = gateway_port or subprocesses.free_port()
         self._scale = dict(scale or {})
         self._env = dict(env or {})
+        self._ha = ha
         self._log: Log = log_output.to_file(log) if isinstance(log, Path) else log or log_output.discard
         self._stop_requested = subprocesses.Flag()
         self._hasten = subprocesses.Flag()
@@ -148,15 +152,26 @@ class Stack:
 
     def nats_url(self, user: str) -> str:
         """Return the URL of NATS for the account of a service. Connections must be encrypted."""
-        return self.servers.nats.url_for(user, self._variables[f"{user.upper()}_NATS_PASSWORD"])
+        return self.servers.nats_url(user, self._variables[f"{user.upper()}_NATS_PASSWORD"])
 
     def database_url(self, name: str = "postgres") -> str:
-        """Return the database URL for the role of a service, by default the superuser."""
-        return self.servers.postgres.url_for(name, self._variables[_password_name(name)])
+        """Return the URL of the primary for the role of a service, by default the superuser."""
+        return database_url.complete(self.servers.database_url(name, self._variables[_password_name(name)]), None)
 
     def environment(self, name: str, index: int = 0) -> dict[str, str]:
         """Return the environment of a process."""
         return dict(self._replicas[name][index].environment)
+
+    def tend(self) -> None:
+        """Restart dead servers of a highly available stack. A dead primary waits for the promotion of its standby."""
+        before = {name: server.pid for name, server in self.servers.all.items()}
+        try:
+            self.servers.tend()
+        except ServerFailed as error:
+            self._log(LAUNCHER, str(error))
+        for name, server in self.servers.all.items():
+            if server.pid and server.pid != before[name]:
+                self._log(LAUNCHER, f"{name} is up again, process {server.pid}")
 
     # --- single processes ---
 
@@ -206,6 +221,7 @@ class Stack:
             "POSTGRES_SSLMODE": "disable",
         }
         chosen = {"GATEWAY_PORT": str(self._gateway_port)}
+        chosen |= variables_file(HIGH_AVAILABILITY) if self._ha else {}
         self._variables = {**defaults, **os.environ, **secrets.load(self.data_dir), **self._env, **chosen}
         self._definitions = compose.read(self.compose_file, self._variables)
         built = {name for name, definition in self._definitions.items() if definition.image is None}
@@ -213,18 +229,27 @@ class Stack:
             raise ValueError(f"cannot scale {', '.join(foreign)}: {self.compose_file.name} builds no such process")
 
     def _start_servers(self) -> None:
-        self.servers = EmbeddedServers(
-            postgres=Postgres(self.data_dir, password=self._variables["POSTGRES_PASSWORD"]),
-            nats=Nats(self.data_dir, protection=self._protection()),
-        )
+        password = self._variables["POSTGRES_PASSWORD"]
+        if self._ha:
+            self.servers = EmbeddedServers.highly_available(
+                self.data_dir, postgres_password=password, protection=self._protection()
+            )
+        else:
+            self.servers = EmbeddedServers(
+                postgres=Postgres(self.data_dir, password=password),
+                nats=Nats(self.data_dir, protection=self._protection()),
+            )
         images = {(d.image or "").partition(":")[0] for d in self._definitions.values()}
         if unsupported := sorted(images - {"", "postgres", "nats"}):
             raise StartFailed(f"there is no embedded server for the image {', '.join(unsupported)}")
-        for server in (self.servers.postgres, self.servers.nats):
-            if server.name in images:
-                self._exit_stack.callback(server.stop)
-                server.start()
-                self._log(LAUNCHER, f"{server.name} is up on port {server.port}")
+        for image, start in (("postgres", self.servers.start_postgres), ("nats", self.servers.start_nats)):
+            if image in images:
+                servers = [server for name, server in self.servers.all.items() if name.startswith(image)]
+                for server in servers:
+                    self._exit_stack.callback(server.stop)
+                start()
+                for server in servers:
+                    self._log(LAUNCHER, f"{server.name} is up on port {server.port}, process {server.pid}")
                 self._give_up_if_asked()
 
     def _protection(self) -> Protection:
@@ -233,7 +258,9 @@ class Stack:
 
     def _place_replicas(self) -> None:
         built = [definition for definition in self._definitions.values() if definition.image is None]
-        self._addresses = addresses.Addresses(addresses.servers(self.servers.postgres.port, self.servers.nats.port))
+        self._addresses = addresses.Addresses(
+            addresses.servers({name: server.port for name, server in self.servers.all.items()})
+        )
         for definition in built:
             self._addresses.reserve(definition, self._count(definition), published=self._gateway_port)
         self._replicas = {d.name: [self._replica(d, index) for index in range(self._count(d))] for d in built}
@@ -241,7 +268,8 @@ class Stack:
     def _note_targets(self) -> None:
         listening = [name for name in self._replicas if self._definitions[name].listen_port is not None]
         self._exit_stack.callback(targets.forget, self.data_dir)
-        targets.write(self.data_dir, {name: self.target(name) for name in listening})
+        databases = {name: f"127.0.0.1:{server.port}" for name, server in self.servers.all.items() if self._ha}
+        targets.write(self.data_dir, {**databases, **{name: self.target(name) for name in listening}})
 
     def _replica(self, definition: Definition, index: int) -> Replica:
         root = self.compose_file.parent
@@ -324,6 +352,12 @@ def _is_ready(replica: Replica) -> bool:
     return replica.pid is not None and (
         replica.probe_url is None or probe.is_ready(replica.probe_url, certificate=certificate)
     )
+
+
+def variables_file(path: Path) -> dict[str, str]:
+    """Return the variables of a file of lines NAME=value."""
+    lines = (line for line in path.read_text().splitlines() if line and not line.startswith("#"))
+    return {name: value for name, _, value in (line.partition("=") for line in lines)}
 
 
 def _password_name(role: str) -> str:

@@ -21,7 +21,7 @@ DEFAULT_PORT = 8080
 GLANCE_SECONDS = 0.2
 
 
-def run(*, data_dir: Path = ROOT / ".data", scale: Mapping[str, int], compose_file: Path) -> int:
+def run(*, data_dir: Path = ROOT / ".data", scale: Mapping[str, int], ha: bool, compose_file: Path) -> int:
     """Run the stack, show its log, and stop it at SIGINT, SIGTERM or SIGHUP. Return the exit code."""
     log = log_output.to_terminal()
     port = int(os.environ.get("GATEWAY_PORT") or DEFAULT_PORT)
@@ -30,7 +30,9 @@ def run(*, data_dir: Path = ROOT / ".data", scale: Mapping[str, int], compose_fi
         return 1
     port = port or subprocesses.free_port()
     with local_provider.running(port) as platforms:
-        stack = Stack(data_dir, gateway_port=port, scale=scale, env=platforms, log=log, compose_file=compose_file)
+        stack = Stack(
+            data_dir, gateway_port=port, scale=scale, env=platforms, ha=ha, log=log, compose_file=compose_file
+        )
         return _run(stack, log)
 
 
@@ -49,6 +51,7 @@ def _run(stack: Stack, log: Log) -> int:
             log(LAUNCHER, line)
         while not stop_requested.is_set():
             time.sleep(GLANCE_SECONDS)
+            stack.tend()
         log(LAUNCHER, "stopping; Ctrl-C again to hasten")
     finally:
         stack.stop()

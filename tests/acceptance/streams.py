@@ -99,6 +99,19 @@ class Stream:
         assert ids == list(range(first + 1, first + 1 + len(ids)))
         assert not [event for event in self.events if event.name == "reset"]
 
+    def must_be_gap_free_or_reset(self) -> int:
+        """Assert that every transition was sent once and in order, except where a reset says so; return the resets."""
+        expected = next(event.id for event in self.events if event.name == "hello")
+        resets = 0
+        for event in self.events:
+            if event.name == "reset":
+                expected = event.id
+                resets += 1
+            elif event.name == "job" and event.id is not None:
+                assert expected is not None and event.id == expected + 1, (expected, event)
+                expected = event.id
+        return resets
+
     def must_never_fall_back(self) -> None:
         """Versions of each job and of demo mode never fall, progress stays within 100 %.
 

@@ -66,7 +66,7 @@ class System:
     @property
     def servers(self) -> dict[str, EmbeddedServer]:
         """The engines by name."""
-        return {"postgres": self._stack.servers.postgres, "nats": self._stack.servers.nats}
+        return self._stack.servers.all
 
     @property
     def processes(self) -> list[str]:
@@ -112,6 +112,19 @@ class System:
     async def erase(self, name: str) -> None:
         """Stop an engine and delete all its data."""
         await self._do(self.servers[name].erase)
+
+    @property
+    def primary(self) -> str:
+        """The name of the PostgreSQL server that accepts writes."""
+        return self._stack.servers.pair.primary.name
+
+    async def promote(self) -> None:
+        """Make the standby the primary."""
+        await self._do(self._stack.servers.pair.promote)
+
+    async def tend(self) -> None:
+        """Restart dead servers as the launcher does."""
+        await self._do(self._stack.servers.tend)
 
     @asynccontextmanager
     async def down(self, name: str, index: int | None = None) -> AsyncIterator[None]:

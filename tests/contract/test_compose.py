@@ -110,7 +110,7 @@ def test_a_cluster_is_made_with_the_same_locale_everywhere() -> None:
 
 @pytest.mark.parametrize("name", BUILT)
 def test_no_host_name_of_a_container_is_left_in_a_launched_process(name: str) -> None:
-    ports = addresses.Addresses(addresses.servers(20001, 20002))
+    ports = addresses.Addresses(addresses.servers({"postgres": 20001, "nats": 20002}))
     for built in BUILT:
         ports.reserve(DEFINITIONS[built], 1, published=20003)
     for variable, value in ports.environment(DEFINITIONS[name], 0).items():

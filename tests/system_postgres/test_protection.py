@@ -58,7 +58,7 @@ def url(certificate: Certificates) -> Iterator[str]:
     made = f"postgresql://postgres:p@127.0.0.1:{port}/postgres"
     try:
         try:
-            roles.await_database(database_url.protect(made, certificate("provision")), seconds=30)
+            roles.await_database(database_url.complete(made, certificate("provision")), seconds=30)
         except Exception:
             sys.stderr.write((home / "log").read_text())
             raise
@@ -77,7 +77,7 @@ def is_encrypted(url: str) -> bool:
 
 
 def test_a_connection_is_encrypted_on_both_certificates(url: str, certificate: Certificates) -> None:
-    assert is_encrypted(database_url.protect(url, certificate("demo")))
+    assert is_encrypted(database_url.complete(url, certificate("demo")))
 
 
 async def test_the_engine_of_a_service_is_encrypted(url: str, certificate: Certificates) -> None:
@@ -90,7 +90,7 @@ async def test_the_engine_of_a_service_is_encrypted(url: str, certificate: Certi
 
 
 def test_migrations_are_encrypted(url: str, certificate: Certificates, tmp_path: Path) -> None:
-    with psycopg.connect(database_url.protect(url, certificate("provision")), autocommit=True) as connection:
+    with psycopg.connect(database_url.complete(url, certificate("provision")), autocommit=True) as connection:
         connection.execute("CREATE SCHEMA migrated")
     migrations.upgrade(url, "migrated", tmp_path, certificate=certificate("provision"))
 
@@ -111,18 +111,18 @@ def test_a_certificate_of_another_authority_is_refused(url: str, certificate: Ce
     local.make(tmp_path)
     foreign = local.of(tmp_path, "demo")
     with pytest.raises(psycopg.OperationalError, match="certificate verify failed"):
-        is_encrypted(database_url.protect(url, foreign))
+        is_encrypted(database_url.complete(url, foreign))
     trusting = tls.Certificate(foreign.certificate, foreign.key, certificate("demo").authority)
     with pytest.raises(psycopg.OperationalError, match=r"unknown ca|certificate"):
-        is_encrypted(database_url.protect(url, trusting))
+        is_encrypted(database_url.complete(url, trusting))
 
 
 def test_a_server_of_another_name_is_not_believed(url: str, certificate: Certificates) -> None:
     elsewhere = url.replace("127.0.0.1", "database.example") + "?hostaddr=127.0.0.1"
     with pytest.raises(psycopg.OperationalError, match="does not match host name"):
-        is_encrypted(database_url.protect(elsewhere, certificate("demo")))
+        is_encrypted(database_url.complete(elsewhere, certificate("demo")))
 
 
 def test_a_wrong_password_is_refused_with_a_good_certificate(url: str, certificate: Certificates) -> None:
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
-        is_encrypted(database_url.protect(url.replace(":p@", ":wrong@"), certificate("demo")))
+        is_encrypted(database_url.complete(url.replace(":p@", ":wrong@"), certificate("demo")))

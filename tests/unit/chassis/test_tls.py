@@ -118,6 +118,6 @@ def test_private_keys_are_readable_only_by_their_owner(folder: Path) -> None:
     ],
 )
 def test_database_connection_is_encrypted_unless_the_url_disables_it(url: str, expected: str) -> None:
-    base = "postgresql://a:p%2Fw@h/d?sslmode="
-    assert database_url.protect(url, OWN) == f"{base}{expected}&ssl_min_protocol_version=TLSv1.3"
-    assert database_url.protect(url, None) == url
+    base = "postgresql://a:p%2Fw@h/d?target_session_attrs=read-write&sslmode="
+    assert database_url.complete(url, OWN) == f"{base}{expected}&ssl_min_protocol_version=TLSv1.3"
+    assert "ssl" not in database_url.complete(url.partition("?")[0], None)

@@ -1,0 +1,32 @@
+"""Database URLs lead to the primary, whatever the number of hosts."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+
+from chassis import database_url
+
+
+@pytest.mark.parametrize("hosts", ["a:1", "a:1,b:2"])
+def test_connections_lead_to_a_server_that_accepts_writes(hosts: str) -> None:
+    assert database_url.complete(f"postgresql://u:p@{hosts}/d", None).endswith("/d?target_session_attrs=read-write")
+
+
+def test_a_url_that_names_the_server_role_is_kept() -> None:
+    url = "postgresql://u:p@a/d?target_session_attrs=any"
+    assert database_url.complete(url, None) == url
+
+
+@pytest.mark.parametrize(
+    ("hosts", "arguments"),
+    [
+        ("a", {"host": "a"}),
+        ("a:1", {"host": "a", "port": 1}),
+        ("a:1,b:2", {"host": "a,b", "port": "1,2"}),
+    ],
+)
+def test_sqlalchemy_passes_all_hosts_to_the_driver(hosts: str, arguments: dict[str, object]) -> None:
+    url = sa.make_url(database_url.for_sqlalchemy(f"postgresql://u:p%2F@{hosts}/d?sslmode=disable", "psycopg"))
+    _, connect = url.get_dialect()().create_connect_args(url)
+    assert connect == {"user": "u", "password": "p/", "dbname": "d", "sslmode": "disable", **arguments}
