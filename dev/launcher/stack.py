@@ -249,7 +249,8 @@ class Stack:
                     self._exit_stack.callback(server.stop)
                 start()
                 for server in servers:
-                    self._log(LAUNCHER, f"{server.name} is up on port {server.port}, process {server.pid}")
+                    process = f", process {server.pid}" if self._ha else ""
+                    self._log(LAUNCHER, f"{server.name} is up on port {server.port}{process}")
                 self._give_up_if_asked()
 
     def _protection(self) -> Protection:
