@@ -20,13 +20,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Protocol
+from types import MappingProxyType
+from typing import Any, Protocol
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -41,8 +43,8 @@ logger = logging.getLogger(__name__)
 BATCH = 200
 POLL_SECONDS = 5.0
 """Seconds between two looks for messages that a crash has left behind."""
-DELETE_SECONDS = 1.0
-"""Seconds within which the rows of accepted messages are deleted, all by one statement."""
+DELETE_SECONDS = 0.75
+"""Seconds between two looks for accepted messages. Two looks that find the same rows delete them, unless a transaction has."""
 SEND_TIMEOUT = 5.0
 SENDING_AT_ONCE = 1_000
 RELAY_DELAY = timedelta(seconds=2)
@@ -77,23 +79,35 @@ def outbox_table(schema: sa.MetaData) -> sa.Table:
 
 
 async def add(
-    conn: AsyncConnection, table: sa.Table, messages: Sequence[Message], *, delay: timedelta = timedelta()
+    conn: AsyncConnection,
+    table: sa.Table,
+    messages: Sequence[Message],
+    *,
+    delay: timedelta = timedelta(),
+    arrived: Sequence[UUID] = (),
+    ctes: str = "",
+    parameters: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    """Insert messages into the outbox by one statement. Polls leave them alone for `delay`."""
-    if messages:
-        parameters = {
-            "message_ids": [message.message_id for message in messages],
-            "subjects": [message.subject for message in messages],
-            "payloads": [message.payload for message in messages],
-            "delay": delay,
-        }
-        await _insertion(table).execute(conn, parameters)
+    """Insert messages into the outbox by one statement. Polls leave them alone for `delay`.
+
+    The statement also deletes messages that have `arrived`, and executes constant `ctes` with their `parameters`.
+    """
+    columns = {
+        "message_ids": [message.message_id for message in messages],
+        "subjects": [message.subject for message in messages],
+        "payloads": [message.payload for message in messages],
+        "delay": delay,
+        "arrived": list(arrived),
+    }
+    await _insertion(table, ctes).execute(conn, {**parameters, **columns})
 
 
-@functools.cache
-def _insertion(table: sa.Table) -> Prepared:
+@functools.lru_cache(maxsize=64)
+def _insertion(table: sa.Table, ctes: str) -> Prepared:
     return Prepared(
         sa.text(f"""
+WITH {ctes + "," if ctes else ""}
+deleted AS (DELETE FROM {table.fullname} WHERE message_id = ANY(CAST(:arrived AS uuid[])))
 INSERT INTO {table.fullname} (message_id, subject, payload, send_after)
 SELECT m.message_id, m.subject, m.payload, now() + CAST(:delay AS interval)
 FROM unnest(CAST(:message_ids AS uuid[]), CAST(:subjects AS text[]), CAST(:payloads AS bytea[]))
@@ -150,18 +164,38 @@ class Sender(Protocol):
     def send(self, messages: Iterable[Message]) -> None:
         """Send committed messages without waiting for their arrival."""
 
+    def deletion(self) -> AbstractContextManager[Sequence[UUID]]:
+        """Return accepted messages whose rows the transaction in the context deletes; no other one deletes them meanwhile."""
+        return nullcontext(())
+
 
 class Transaction:
     """An open database transaction and the messages to publish after its commit."""
 
-    def __init__(self, conn: AsyncConnection) -> None:
+    def __init__(self, conn: AsyncConnection, table: sa.Table, relay: Sender | None, deletion: ExitStack) -> None:
+        """Take the parts of an open transaction; `deletion` ends after its commit."""
         self.conn = conn
         self.messages: list[Message] = []
         """All published messages, in order."""
+        self._table = table
+        self._relay = relay
+        self._deletion = deletion
+        self._stored = 0
 
     def publish(self, *messages: Message) -> None:
         """Publish messages after the commit."""
         self.messages += messages
+
+    async def store(self, ctes: str = "", parameters: Mapping[str, Any] | None = None) -> None:
+        """Store the messages published so far, and write the rows of data-modifying `ctes`, by one statement."""
+        messages, self._stored = self.messages[self._stored :], len(self.messages)
+        if not messages and not ctes:
+            return
+        arrived = self._deletion.enter_context(self._relay.deletion()) if self._relay else ()
+        delay = RELAY_DELAY if self._relay else timedelta()
+        await add(
+            self.conn, self._table, messages, delay=delay, arrived=arrived, ctes=ctes, parameters=parameters or {}
+        )
 
 
 @asynccontextmanager
@@ -170,10 +204,11 @@ async def transaction(engine: AsyncEngine, table: sa.Table, relay: Sender | None
 
     Polls leave the messages alone for `RELAY_DELAY`. Without `relay`, the next poll of another process sends them.
     """
-    async with engine.begin() as conn:
-        tx = Transaction(conn)
-        yield tx
-        await add(conn, table, tx.messages, delay=timedelta() if relay is None else RELAY_DELAY)
+    with ExitStack() as deletion:
+        async with engine.begin() as conn:
+            tx = Transaction(conn, table, relay, deletion)
+            yield tx
+            await tx.store()
     if relay is not None and tx.messages:
         relay.send(tx.messages)
 
@@ -194,6 +229,8 @@ class Relay:
         self._wake = asyncio.Event()
         self._sending: set[asyncio.Task[None]] = set()
         self._arrived: set[UUID] = set()
+        self._arrived_before: set[UUID] = set()
+        """The arrived messages at the last look."""
         self._unanswered: set[UUID] = set()
         self._poll_at = 0.0
 
@@ -208,6 +245,10 @@ class Relay:
                 self._sending.add(task)
                 task.add_done_callback(self._sending.discard)
 
+    def deletion(self) -> AbstractContextManager[Sequence[UUID]]:
+        """Return accepted messages whose rows the transaction in the context deletes."""
+        return self._deleting(list(itertools.islice(self._arrived, BATCH)))
+
     def wake(self) -> None:
         """Poll now instead of at the next interval."""
         self._wake.set()
@@ -218,7 +259,8 @@ class Relay:
         while True:
             is_woken = self._wake.is_set()
             self._wake.clear()
-            await self._delete_arrived()
+            await self._delete_arrived(self._arrived & self._arrived_before)
+            self._arrived_before = set(self._arrived)
             if is_woken or loop.time() >= self._poll_at:
                 self._poll_at = loop.time() + POLL_SECONDS * random.uniform(0.75, 1.0)  # noqa: S311
                 await self._poll()
@@ -231,7 +273,7 @@ class Relay:
             async with self._single.connect() as conn:
                 due = await _take_due(self._table).execute(conn, {})
             refused = [message for message in await asyncio.gather(*(self._try(*row) for row in due)) if message]
-            await self._delete_arrived()
+            await self._delete_arrived(self._arrived)
             if refused:
                 logger.warning(
                     "messages were not accepted and stay in the outbox",
@@ -249,12 +291,23 @@ class Relay:
             async with self._single.connect() as conn:
                 await _return_taken(self._table).execute(conn, {"message_ids": unanswered})
 
-    async def _delete_arrived(self) -> None:
-        """Delete the rows of all messages that have arrived since the last call, by one statement."""
-        if arrived := list(self._arrived):
-            async with self._single.connect() as conn:
-                await withdraw(conn, self._table, arrived)
-            self._arrived.difference_update(arrived)
+    async def _delete_arrived(self, arrived: Collection[UUID]) -> None:
+        """Delete the rows of messages that have arrived, by one statement."""
+        if arrived:
+            with self._deleting(arrived) as message_ids:
+                async with self._single.connect() as conn:
+                    await withdraw(conn, self._table, message_ids)
+
+    @contextmanager
+    def _deleting(self, message_ids: Collection[UUID]) -> Iterator[Sequence[UUID]]:
+        """Take arrived messages for a deletion; they return if it fails."""
+        taken = list(message_ids)
+        self._arrived.difference_update(taken)
+        try:
+            yield taken
+        except BaseException:
+            self._arrived.update(taken)
+            raise
 
     async def _try(self, message_id: UUID, subject: str, payload: bytes, attempts: int) -> str:
         """Send a message that was taken; return why it was not accepted, or an empty string."""

@@ -1,7 +1,7 @@
 """Attempts of jobs that move a resource: every write is in a transaction that holds the fence.
 
 A handler's work is `begin`, then any number of `fenced` transactions; the last one moves the state on together with its
-last rows. Small work may begin, write and move in one `begin` transaction.
+last rows. Small work does all of it in one `begin_by` transaction.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 import worker
 from chassis import outbox
+from chassis.prepared import Prepared
 from lifecycle import updates
 from lifecycle.declaration import Lifecycle
 from lifecycle.machine import A, AttemptStart, Error, Fence
@@ -31,8 +32,6 @@ class FencedTransaction(Generic[R, A]):
         """The resource in its state within this transaction."""
         self.is_done = False
         """Whether an earlier attempt has moved the state already: there is nothing to do."""
-        self.takes_attempt = False
-        """Whether the attempt begins here, and is not stored yet."""
 
     @property
     def conn(self) -> AsyncConnection:
@@ -41,8 +40,7 @@ class FencedTransaction(Generic[R, A]):
 
     async def update(self, columns: Mapping[str, Any]) -> R:
         """Set columns of the resource without a transition."""
-        rows = self._lifecycle.rows
-        self.resource = await rows.update(self.conn, self._fence.key, {**columns, **self._attempt()})
+        self.resource = await self._lifecycle.rows.update(self.conn, self._fence.key, columns)
         return self.resource
 
     async def move(self, action: A, columns: Mapping[str, Any] | None = None, *, error: Error | None = None) -> R:
@@ -53,22 +51,16 @@ class FencedTransaction(Generic[R, A]):
             action,
             of_generation=self._fence.generation,
             error=error,
-            columns={**(columns or {}), **self._attempt()},
+            columns=columns,
         )
         if resource is None:
             raise worker.Cancelled("superseded")
         self.resource = resource
         return resource
 
-    async def close(self) -> None:
-        """Store the attempt, unless an update has."""
-        if self.takes_attempt:
-            await self._lifecycle.rows.begin_attempt(self.conn, self._fence)
-            self.takes_attempt = False
-
-    def _attempt(self) -> dict[str, int]:
-        takes, self.takes_attempt = self.takes_attempt, False
-        return {"attempt": self._fence.attempt} if takes else {}
+    async def store(self, ctes: str, parameters: Mapping[str, Any]) -> None:
+        """Write rows by data-modifying `ctes`, in the statement that stores the messages of the transitions."""
+        await self._tx.store(ctes, parameters)
 
 
 class Attempt(Generic[R, A]):
@@ -95,11 +87,23 @@ class Attempt(Generic[R, A]):
                 raise worker.Cancelled("superseded")
             fenced = FencedTransaction(self._lifecycle, tx, self.fence, resource)
             fenced.is_done = start is AttemptStart.DONE
-            fenced.takes_attempt = not fenced.is_done
+            if not fenced.is_done:
+                await self._lifecycle.rows.begin_attempt(tx.conn, self.fence)
             if start is AttemptStart.RESUME and self._step.resume:
                 await fenced.move(self._step.resume)
             yield fenced
-            await fenced.close()
+
+    @asynccontextmanager
+    async def begin_by(
+        self, action: A, statement: Prepared, parameters: Mapping[str, Any]
+    ) -> AsyncIterator[FencedTransaction[R, A] | None]:
+        """Begin the attempt by its last transition, for work that is written in this one transaction.
+
+        `statement` is a `Rows.begin_by_statement` of `action`. None if its conditions are not met: use `begin`.
+        """
+        async with outbox.transaction(self._engine, self._lifecycle.outbox_table, self._relay) as tx:
+            resource = await self._lifecycle.begin_by(tx, self.fence, action, statement, parameters)
+            yield FencedTransaction(self._lifecycle, tx, self.fence, resource) if resource else None
 
     @asynccontextmanager
     async def fenced(self) -> AsyncIterator[FencedTransaction[R, A]]:

@@ -9,8 +9,9 @@ from typing import Any, Generic
 import sqlalchemy as sa
 
 from chassis import errors, outbox
-from lifecycle.machine import A, Error, Key, Machine
-from lifecycle.rows import R, Rows
+from chassis.prepared import Prepared
+from lifecycle.machine import A, Error, Fence, Key, Machine
+from lifecycle.rows import Precondition, R, Rows
 from repruv.jobs.v1 import jobs_service_pb2
 
 
@@ -40,9 +41,18 @@ class Lifecycle(Generic[R, A]):
         of_generation: int | None = None,
         error: Error | None = None,
         columns: Mapping[str, Any] | None = None,
+        precondition: Precondition | None = None,
     ) -> R | None:
-        """Change the state by `action` with all effects; None if the state, or the generation, forbids it."""
-        moved = await self.rows.move(tx.conn, key, action, of_generation=of_generation, error=error, columns=columns)
+        """Change the state by `action` with all effects; None if the state, the generation or the precondition forbids it."""
+        moved = await self.rows.move(
+            tx.conn,
+            key,
+            action,
+            of_generation=of_generation,
+            error=error,
+            columns=columns,
+            precondition=precondition,
+        )
         if moved:
             await self.effects(tx, moved, action)
         return moved
@@ -64,10 +74,28 @@ class Lifecycle(Generic[R, A]):
         return moved
 
     async def open(
-        self, tx: outbox.Transaction, key: Key, action: A, columns: Mapping[str, Any] | None = None
+        self,
+        tx: outbox.Transaction,
+        key: Key,
+        action: A,
+        columns: Mapping[str, Any] | None = None,
+        *,
+        precondition: Precondition | None = None,
     ) -> R | None:
-        """Begin a generation by `action`, with or without a row, with all effects; None if the state forbids it."""
-        opened = await self.rows.open(tx.conn, key, action, columns)
+        """Begin a generation by `action`, with or without a row, with all effects.
+
+        None if the state forbids it or the precondition is not met.
+        """
+        opened = await self.rows.open(tx.conn, key, action, columns, precondition=precondition)
         if opened:
             await self.effects(tx, opened, action)
         return opened
+
+    async def begin_by(
+        self, tx: outbox.Transaction, fence: Fence, action: A, statement: Prepared, parameters: Mapping[str, Any]
+    ) -> R | None:
+        """Begin an attempt by `action` with all effects; None if the attempt may not write, or the state forbids it."""
+        moved = await self.rows.begin_by(tx.conn, fence, statement, parameters)
+        if moved:
+            await self.effects(tx, moved, action)
+        return moved

@@ -6,6 +6,7 @@ The table has the columns of `lifecycle.columns` beside its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
@@ -22,6 +23,15 @@ R = TypeVar("R", bound=Resource)
 """The snapshot of a resource."""
 
 _now = sa.func.now()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Precondition:
+    """A row that must be written for a transition to happen, such as an idempotency key: both are one statement."""
+
+    written: sa.CTE
+    """Writes and returns the row, or returns none."""
+    parameters: Mapping[str, Any]
 
 
 class Rows(Generic[R, A]):
@@ -46,9 +56,9 @@ class Rows(Generic[R, A]):
         self._read = read
         self._absent = absent
         self._changes = changes
-        self._moves: dict[tuple[A, frozenset[str], bool], Prepared] = {}
+        self._moves: dict[tuple[A, frozenset[str], bool, sa.CTE | None], Prepared] = {}
         self._updates: dict[frozenset[str], Prepared] = {}
-        self._opens: dict[tuple[A, frozenset[str]], Prepared] = {}
+        self._opens: dict[tuple[A, frozenset[str], sa.CTE | None], Prepared] = {}
         self._names = tuple(table.c.keys())
         columns = table.c
         self.of_key = tuple(columns[name] == sa.bindparam(f"of_{name}") for name in self.key_names)
@@ -87,15 +97,29 @@ class Rows(Generic[R, A]):
         """Fence off lower attempts: from now on they can write nothing."""
         await self._begin_attempt.execute(conn, {**self.of(fence.key), "begun": fence.attempt})
 
-    async def open(
-        self, conn: AsyncConnection, key: Key, action: A, columns: Mapping[str, Any] | None = None
+    async def begin_by(
+        self, conn: AsyncConnection, fence: Fence, statement: Prepared, parameters: Mapping[str, Any]
     ) -> R | None:
-        """Begin a generation by `action`, with or without a row; None if the state forbids it."""
+        """Begin an attempt by a transition, by a `begin_by_statement`; None if its conditions are not met."""
+        fenced = {"job": fence.job_id, "of_generation": fence.generation, "new_attempt": fence.attempt}
+        return await self.one(conn, statement, fence.key, {**fenced, **parameters})
+
+    async def open(
+        self,
+        conn: AsyncConnection,
+        key: Key,
+        action: A,
+        columns: Mapping[str, Any] | None = None,
+        *,
+        precondition: Precondition | None = None,
+    ) -> R | None:
+        """Begin a generation by `action`, with or without a row; None if the state forbids it or the precondition is not met."""
         columns = columns or {}
-        statement = self._opens.get(kind := (action, frozenset(columns)))
-        if statement is None:
+        parameters = {**_new(columns), **_parameters(precondition)}
+        kind = (action, frozenset(columns), precondition.written if precondition else None)
+        if (statement := self._opens.get(kind)) is None:
             statement = self._opens[kind] = Prepared(self._open_statement(*kind))
-        return await self.one(conn, statement, key, _new(columns))
+        return await self.one(conn, statement, key, parameters)
 
     async def move(
         self,
@@ -106,8 +130,9 @@ class Rows(Generic[R, A]):
         of_generation: int | None = None,
         error: Error | None = None,
         columns: Mapping[str, Any] | None = None,
+        precondition: Precondition | None = None,
     ) -> R | None:
-        """Change the state by `action`, and columns with it; None if the state, or the generation, forbids it.
+        """Change the state by `action`, and columns with it; None if the state, the generation or the precondition forbids it.
 
         Error columns are set to `error`, or cleared. `attempt` never falls.
         """
@@ -116,11 +141,13 @@ class Rows(Generic[R, A]):
             "error_code": error.code if error else None,
             "error_message": error.message if error else None,
         }
-        statement = self._moves.get(kind := (action, frozenset(values), of_generation is not None))
-        if statement is None:
-            statement = self._moves[kind] = Prepared(self.move_statement(action, kind[1], is_guarded=kind[2]))
+        written = precondition.written if precondition else None
+        kind = (action, frozenset(values), of_generation is not None, written)
+        if (statement := self._moves.get(kind)) is None:
+            moved = self.move_statement(action, kind[1], is_guarded=kind[2])
+            statement = self._moves[kind] = Prepared(moved if written is None else moved.where(_is_met(written)))
         guard = {} if of_generation is None else {"of_generation": of_generation}
-        return await self.one(conn, statement, key, {**_new(values), **guard})
+        return await self.one(conn, statement, key, {**_new(values), **guard, **_parameters(precondition)})
 
     async def update(self, conn: AsyncConnection, key: Key, columns: Mapping[str, Any]) -> R:
         """Set columns of a row that is locked, without a transition."""
@@ -198,12 +225,21 @@ class Rows(Generic[R, A]):
         is_of_generation = self.table.c.generation == sa.bindparam("of_generation")
         return statement.where(is_of_generation) if is_guarded else statement
 
+    def begin_by_statement(self, action: A, names: frozenset[str] = frozenset()) -> dml.ReturningUpdate[Any]:
+        """Return the statement that begins an attempt by `action`, and sets columns to their parameters `new_…`.
+
+        The caller may add conditions with `where`.
+        """
+        columns = self.table.c
+        moved = self.move_statement(action, names | {"attempt"}, is_guarded=True)
+        return moved.where(columns.job_id == sa.bindparam("job"), columns.attempt <= sa.bindparam("new_attempt"))
+
     def can(self, action: A) -> sa.ColumnElement[bool]:
         """Return the condition that the state permits an action."""
         sources, _ = self.machine.transitions[action]
         return self.table.c.state.in_(sorted(sources))
 
-    def _open_statement(self, action: A, names: frozenset[str]) -> dml.ReturningInsert[Any]:
+    def _open_statement(self, action: A, names: frozenset[str], written: sa.CTE | None) -> dml.ReturningInsert[Any]:
         new = self._parameters(names)
         first = {
             **{name: sa.bindparam(f"of_{name}") for name in self.key_names},
@@ -214,7 +250,12 @@ class Rows(Generic[R, A]):
             "changed_at": _now,
         }
         fixed = {name: value for name, value in self._changes.get(action, {}).items() if not _reads_row(value)}
-        insert = postgresql.insert(self.table).values({**fixed, **new, **first})
+        values = {**fixed, **new, **first}
+        if written is None:
+            insert = postgresql.insert(self.table).values(values)
+        else:
+            row = sa.select(*(self._literal(name, value) for name, value in values.items()))
+            insert = postgresql.insert(self.table).from_select(list(values), row.where(_is_met(written)))
         again = {**self._transition(action), "error_code": None, "error_message": None, **new}
         return insert.on_conflict_do_update(
             index_elements=self._key_columns(), set_=again, where=self.can(action)
@@ -241,6 +282,10 @@ class Rows(Generic[R, A]):
             new["attempt"] = sa.func.greatest(self.table.c.attempt, new["attempt"])
         return new
 
+    def _literal(self, name: str, value: object) -> sa.ColumnElement[Any]:
+        type_ = self.table.c[name].type
+        return sa.cast(value if isinstance(value, sa.ColumnElement) else sa.literal(value, type_), type_)
+
     def _key_columns(self) -> Sequence[sa.Column[Any]]:
         return [self.table.c[name] for name in self.key_names]
 
@@ -266,6 +311,14 @@ async def now(conn: AsyncConnection) -> datetime:
 
 def _new(columns: Mapping[str, Any]) -> dict[str, Any]:
     return {f"new_{name}": value for name, value in columns.items()}
+
+
+def _is_met(written: sa.CTE) -> sa.ColumnElement[bool]:
+    return sa.exists(sa.select(written))
+
+
+def _parameters(precondition: Precondition | None) -> Mapping[str, Any]:
+    return precondition.parameters if precondition else {}
 
 
 def _reads_row(value: object) -> bool:

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 import worker
 from chassis import outbox
 from lifecycle import attempts
-from services.demo import dataset, domain, options, rows
+from services.demo import dataset, domain, options, rows, storage
 from services.demo.declaration import DEMO_MODE
 from services.demo.domain import Action, Mode, State
 from services.demo.storage import NO_COUNTS
@@ -50,16 +50,15 @@ class Dependencies:
 async def enable(dependencies: Dependencies, context: worker.Context) -> dict[str, Any]:
     """Write the rows that the options ask for, and make them visible."""
     attempt = Attempt(DEMO_MODE, dependencies.engine, dependencies.relay, context)
-    async with attempt.begin() as tx:
-        mode, is_done = tx.resource, tx.is_done
-        if not is_done and _is_small(dependencies, context, attempt, mode):
-            await _write_at_once(context, tx)
-            is_done = True
+    mode = await _write_at_once(dependencies, context, attempt)
+    if mode is None:
+        async with attempt.begin() as tx:
+            mode, is_done = tx.resource, tx.is_done
+        if not is_done:
+            _fail_on_purpose(dependencies, attempt)
+            await _remove_strays(dependencies, attempt, mode)
+            await _write_rows(dependencies, context, attempt, mode)
     spec = options.spec(mode)
-    if not is_done:
-        _fail_on_purpose(dependencies, attempt)
-        await _remove_strays(dependencies, attempt, mode)
-        await _write_rows(dependencies, context, attempt, mode)
     await context.progress(spec.interaction_count, spec.interaction_count, WRITING)
     return {
         "profile_type": spec.profile_type,
@@ -87,25 +86,26 @@ def _fail_on_purpose(dependencies: Dependencies, attempt: Attempt) -> None:
         )
 
 
-def _is_small(dependencies: Dependencies, context: worker.Context, attempt: Attempt, mode: Mode) -> bool:
-    """Return whether one transaction may begin the attempt, write all rows and complete: it is over before progress matters."""
-    spec = options.spec(mode)
-    is_undisturbed = not (dependencies.pause_seconds or context.is_cancelled or attempt.kind in dependencies.failing)
-    limit = min(SMALL, dependencies.write_batch)
-    return is_undisturbed and _is_first(attempt) and spec.content_count + spec.interaction_count <= limit
+async def _write_at_once(dependencies: Dependencies, context: worker.Context, attempt: Attempt) -> Mode | None:
+    """Begin, write all rows and complete in one transaction: a small data set is done before progress matters.
 
-
-async def _write_at_once(context: worker.Context, tx: attempts.FencedTransaction[Mode, Action]) -> None:
-    """Write all rows and complete. A cancel request that arrives during the write rolls everything back."""
-    mode = tx.resource
-    spec = options.spec(mode)
-    items = dataset.content(spec)
-    interactions = _make_batch(spec, items, 0, spec.interaction_count) if spec.interaction_count else []
-    await rows.write_small(tx.conn, mode.owner_id, mode.generation, items, interactions)
-    if context.is_cancelled:
-        raise worker.Cancelled("requested")
-    counts = {"content_written": len(items), "interactions_written": spec.interaction_count}
-    await tx.move(Action.COMPLETE_ENABLE, counts)
+    None if it is not small, or not undisturbed. A cancel request that arrives during the write rolls everything back.
+    """
+    is_disturbed = dependencies.pause_seconds or context.is_cancelled or attempt.kind in dependencies.failing
+    if is_disturbed or not _is_first(attempt):
+        return None
+    limit = {"most_rows": min(SMALL, dependencies.write_batch)}
+    async with attempt.begin_by(Action.COMPLETE_ENABLE, storage.COMPLETE_SMALL_ENABLE, limit) as tx:
+        if tx is None:
+            return None
+        mode = tx.resource
+        spec = options.spec(mode)
+        items = dataset.content(spec)
+        interactions = _make_batch(spec, items, 0, spec.interaction_count) if spec.interaction_count else []
+        await tx.store(rows.SMALL, rows.small_parameters(mode.owner_id, mode.generation, items, interactions))
+        if context.is_cancelled:
+            raise worker.Cancelled("requested")
+    return mode
 
 
 def _is_first(attempt: Attempt) -> bool:
@@ -124,7 +124,7 @@ async def _write_rows(dependencies: Dependencies, context: worker.Context, attem
             unwritten = items[tx.resource.content_written :]
             await rows.write_content(tx.conn, mode.owner_id, mode.generation, unwritten)
             if total == 0:
-                await tx.move(Action.COMPLETE_ENABLE, {"content_written": len(items)})
+                await tx.move(Action.COMPLETE_ENABLE)
             else:
                 await tx.update({"content_written": len(items)})
     batches = _batches_ahead(spec, items, mode.interactions_written, dependencies.write_batch)
@@ -135,7 +135,7 @@ async def _write_rows(dependencies: Dependencies, context: worker.Context, attem
                 await rows.write_interactions(tx.conn, mode.owner_id, mode.generation, batch)
                 written = tx.resource.interactions_written + len(batch)
                 if written == total:
-                    await tx.move(Action.COMPLETE_ENABLE, {"interactions_written": written})
+                    await tx.move(Action.COMPLETE_ENABLE)
                 else:
                     await tx.update({"interactions_written": written})
             await context.progress(written, total, WRITING)

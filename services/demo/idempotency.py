@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import errors
+from lifecycle.rows import Precondition
 from services.demo import storage
 
 KEY_LIFETIME = timedelta(hours=24)
@@ -22,9 +23,19 @@ def check_key(key: str) -> None:
         raise errors.InvalidArgument(message, field="idempotency_key")
 
 
+def precondition(owner_id: UUID, key: str, request: tuple[object, ...], job_id: UUID) -> Precondition:
+    """Return the precondition that this request binds the key. If it is not met, `bind_key` returns the reason."""
+    return Precondition(
+        written=storage.KEY_CLAIMED,
+        parameters=storage.key_parameters(
+            owner_id, key, request_hash=_hash(request), job_id=job_id, lifetime=KEY_LIFETIME
+        ),
+    )
+
+
 async def bind_key(conn: AsyncConnection, owner_id: UUID, key: str, request: tuple[object, ...], job_id: UUID) -> UUID:
     """Return the job of the first request with this key: `job_id` if it is this one. Raises `idempotency_key_reused`."""
-    request_hash = hashlib.sha256(repr(request).encode()).digest()
+    request_hash = _hash(request)
     bound_hash, bound_job = await storage.claim_key(
         conn, owner_id, key, request_hash=request_hash, job_id=job_id, lifetime=KEY_LIFETIME
     )
@@ -35,3 +46,7 @@ async def bind_key(conn: AsyncConnection, owner_id: UUID, key: str, request: tup
             field="idempotency_key",
         )
     return bound_job
+
+
+def _hash(request: tuple[object, ...]) -> bytes:
+    return hashlib.sha256(repr(request).encode()).digest()

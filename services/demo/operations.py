@@ -10,13 +10,14 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import ids, outbox, postgres
+from lifecycle.rows import Precondition
 from lifecycle.settler import Settler
 from repruv.jobs.v1 import job_pb2
 from services.demo import declaration, domain, idempotency, options, schema, storage
 from services.demo.declaration import DEMO_MODE
 from services.demo.domain import Action, Mode, State
 
-_Transition = Callable[[outbox.Transaction, UUID], Awaitable[Mode | None]]
+_Transition = Callable[[outbox.Transaction, UUID, Precondition | None], Awaitable[Mode | None]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,17 +64,18 @@ class Operations:
             *((str(expire_after),) if expire_after else ()),
         )
 
-        async def begin(tx: outbox.Transaction, job_id: UUID) -> Mode | None:
+        async def begin(tx: outbox.Transaction, job_id: UUID, precondition: Precondition | None) -> Mode | None:
             columns = {"job_id": job_id, **dataclasses.asdict(chosen)}
-            return await DEMO_MODE.open(tx, (owner_id,), Action.ENABLE, columns)
+            return await DEMO_MODE.open(tx, (owner_id,), Action.ENABLE, columns, precondition=precondition)
 
         return await self._accept(owner_id, Action.ENABLE, begin, key=key, request=request)
 
     async def disable(self, owner_id: UUID, *, key: str) -> Accepted:
         """Accept to remove the demo data. Raises `FailedPrecondition`, or `AlreadyExists` for the key."""
 
-        async def begin(tx: outbox.Transaction, job_id: UUID) -> Mode | None:
-            return await DEMO_MODE.move(tx, (owner_id,), Action.DISABLE, columns={"job_id": job_id})
+        async def begin(tx: outbox.Transaction, job_id: UUID, precondition: Precondition | None) -> Mode | None:
+            columns = {"job_id": job_id}
+            return await DEMO_MODE.move(tx, (owner_id,), Action.DISABLE, columns=columns, precondition=precondition)
 
         return await self._accept(owner_id, Action.DISABLE, begin, key=key, request=("disable",))
 
@@ -111,12 +113,12 @@ class Operations:
         idempotency.check_key(key)
         job_id = ids.uuid7()
         async with outbox.transaction(self._engine, schema.outbox, self._relay) as tx:
-            if key:
-                bound_job = await idempotency.bind_key(tx.conn, owner_id, key, request, job_id)
-                if bound_job != job_id:
-                    mode = await storage.get_mode(tx.conn, owner_id)
-                    return Accepted(mode=mode, job_id=bound_job, is_replayed=True)
-            accepted = await begin(tx, job_id)
+            precondition = idempotency.precondition(owner_id, key, request, job_id) if key else None
+            accepted = await begin(tx, job_id, precondition)
             if accepted is None:
-                raise domain.refusal(action, (await storage.get_mode(tx.conn, owner_id)).state)
+                bound_job = await idempotency.bind_key(tx.conn, owner_id, key, request, job_id) if key else job_id
+                mode = await storage.get_mode(tx.conn, owner_id)
+                if bound_job != job_id:
+                    return Accepted(mode=mode, job_id=bound_job, is_replayed=True)
+                raise domain.refusal(action, mode.state)
         return Accepted(mode=accepted, job_id=job_id, is_replayed=False)

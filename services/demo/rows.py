@@ -11,7 +11,7 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.prepared import Prepared, driver_connection
+from chassis.prepared import driver_connection
 from services.demo import dataset
 from services.demo.schema import content, interactions
 
@@ -34,9 +34,9 @@ def _insert(table: sa.Table, types: Sequence[str]) -> str:
 SELECT :owner, :generation, * FROM unnest({arrays})"""  # noqa: S608 - names of our tables
 
 
-_WRITE_SMALL = Prepared(
-    sa.text(f"WITH items AS ({_insert(content, _CONTENT_TYPES)}) {_insert(interactions, _INTERACTION_TYPES)}")
-)
+SMALL = f"""items AS ({_insert(content, _CONTENT_TYPES)}),
+reviews AS ({_insert(interactions, _INTERACTION_TYPES)})"""
+"""CTEs that write few rows: this costs less than two COPYs. Their parameters are those of `small_parameters`."""
 _ctid: sa.ColumnElement[Any] = sa.literal_column("ctid")
 
 
@@ -67,20 +67,16 @@ async def write_interactions(
     await _copy(conn, interactions, _INTERACTION_TYPES, ((owner_id, generation, *row) for row in batch))
 
 
-async def write_small(
-    conn: AsyncConnection,
-    owner_id: UUID,
-    generation: int,
-    items: Sequence[dataset.ContentItem],
-    batch: Sequence[dataset.Interaction],
-) -> None:
-    """Write content items and interactions by one statement: for few rows it costs less than two COPYs."""
+def small_parameters(
+    owner_id: UUID, generation: int, items: Sequence[dataset.ContentItem], batch: Sequence[dataset.Interaction]
+) -> dict[str, Any]:
+    """Return the parameters of `SMALL`."""
     parameters: dict[str, Any] = {"owner": owner_id, "generation": generation}
     for table, records in ((content, items), (interactions, batch)):
         names = _own_columns(table)
         columns = list(zip(*records, strict=True)) if records else [()] * len(names)
         parameters |= {f"{table.name}_{name}": list(values) for name, values in zip(names, columns, strict=True)}
-    await _WRITE_SMALL.execute(conn, parameters)
+    return parameters
 
 
 async def remove(conn: AsyncConnection, owner_id: UUID, *, limit: int) -> Removed:

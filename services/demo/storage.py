@@ -26,7 +26,12 @@ _CHANGES: Mapping[Action, Mapping[str, Any]] = {
     Action.DISABLE: {"job_kind": JobKind.DISABLE, "enabled_at": None, "expires_at": None},
     Action.DISMISS: NO_COUNTS,
     # Null plus an interval is null: without `expire_after` it never expires.
-    Action.COMPLETE_ENABLE: {"enabled_at": _now, "expires_at": _now + demo_modes.c.expire_after},
+    Action.COMPLETE_ENABLE: {
+        "enabled_at": _now,
+        "expires_at": _now + demo_modes.c.expire_after,
+        "content_written": demo_modes.c.content_count,
+        "interactions_written": demo_modes.c.interaction_count,
+    },
     Action.CANCEL_ENABLE: NO_COUNTS,
 }
 
@@ -61,6 +66,12 @@ def _options(row: Mapping[Any, Any]) -> DemoOptions:
 
 MODES = Rows(domain.MACHINE, demo_modes, read=_mode, absent=lambda owner_id: Mode(owner_id=owner_id), changes=_CHANGES)
 
+COMPLETE_SMALL_ENABLE = Prepared(
+    MODES.begin_by_statement(Action.COMPLETE_ENABLE).where(
+        demo_modes.c.content_count + demo_modes.c.interaction_count <= sa.bindparam("most_rows")
+    )
+)
+"""Begins an attempt by its end, if the data set has at most :most_rows rows."""
 _EXPIRE = Prepared(
     MODES.move_statement(Action.DISABLE, frozenset({"job_id"}), is_guarded=False).where(demo_modes.c.expires_at <= _now)
 )
@@ -110,6 +121,13 @@ async def list_expired(
     return [(row.expires_at, row.owner_id) for row in await conn.execute(_EXPIRED, parameters)]
 
 
+def key_parameters(
+    owner_id: UUID, key: str, *, request_hash: bytes, job_id: UUID, lifetime: timedelta
+) -> dict[str, Any]:
+    """Return the parameters that bind an idempotency key to a request."""
+    return {"owner": owner_id, "new_key": key, "hash": request_hash, "job": job_id, "lifetime": lifetime}
+
+
 async def claim_key(
     conn: AsyncConnection, owner_id: UUID, key: str, *, request_hash: bytes, job_id: UUID, lifetime: timedelta
 ) -> tuple[bytes, UUID]:
@@ -117,7 +135,7 @@ async def claim_key(
 
     A second call with the same key waits here until the transaction of the first has ended.
     """
-    parameters = {"owner": owner_id, "new_key": key, "hash": request_hash, "job": job_id, "lifetime": lifetime}
+    parameters = key_parameters(owner_id, key, request_hash=request_hash, job_id=job_id, lifetime=lifetime)
     rows = await _CLAIM_KEY.execute(conn, parameters)
     if not rows:
         rows = await _BOUND_KEY.execute(conn, {"owner": owner_id, "new_key": key})
@@ -150,6 +168,8 @@ def _claim_key_statement() -> dml.ReturningInsert[Any]:
     return claimed.returning(idempotency_keys.c.request_hash, idempotency_keys.c.job_id)
 
 
+KEY_CLAIMED = _claim_key_statement().cte("key_claimed")
+"""The idempotency key, if it is bound to this request now. Its parameters are those of `key_parameters`."""
 _CLAIM_KEY = Prepared(_claim_key_statement())
 _BOUND_KEY = Prepared(
     sa.select(idempotency_keys.c.request_hash, idempotency_keys.c.job_id).where(

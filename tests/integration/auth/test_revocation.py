@@ -141,7 +141,7 @@ async def test_only_changes_are_published(gateway: Gateway, context: Context) ->
     account = await gateway.account()
     sent: list[int] = []
 
-    class CountingRelay:
+    class CountingRelay(outbox.Sender):
         def send(self, messages: Iterable[outbox.Message]) -> None:
             sent.append(len(list(messages)))
 

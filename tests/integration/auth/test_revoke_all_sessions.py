@@ -21,7 +21,7 @@ from services.auth.sessions import revoke_all_sessions
 from tests.integration.auth.conftest import Account, Gateway
 
 
-class RecordingRelay:
+class RecordingRelay(outbox.Sender):
     """Records committed messages and sends none."""
 
     def __init__(self, messages: list[outbox.Message]) -> None:

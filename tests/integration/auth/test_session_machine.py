@@ -297,7 +297,7 @@ async def test_sessions_match_the_model(
 ) -> None:
     published: list[bytes] = []
 
-    class RecordingRelay:
+    class RecordingRelay(outbox.Sender):
         def send(self, messages: Iterable[outbox.Message]) -> None:
             sent = list(messages)
             published.extend(message.payload for message in sent if message.subject.startswith("auth.events."))

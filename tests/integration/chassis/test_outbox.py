@@ -133,7 +133,7 @@ async def test_two_relays_send_each_message_once(engine: AsyncEngine, prefix: st
     assert sorted(sent) == sorted(subjects)
 
 
-class Sent:
+class Sent(outbox.Sender):
     """Records the messages that a transaction sends after its commit."""
 
     def __init__(self, engine: AsyncEngine, prefix: str) -> None:
@@ -211,6 +211,36 @@ async def test_transaction_without_a_relay_leaves_its_messages_to_the_next_poll(
     async with outbox.transaction(engine, schema.outbox) as tx:
         tx.publish(outbox.Message(subject=f"{prefix}a", payload=b""))
     assert await sent.stored() == [("a", False)]
+
+
+async def test_next_transaction_deletes_the_messages_that_have_arrived(
+    engine: AsyncEngine, prefix: str, eventually: Eventually, sent: Sent
+) -> None:
+    arrived: list[str] = []
+
+    async def accept(message_id: str, subject: str, payload: bytes) -> None:
+        arrived.append(subject.removeprefix(prefix))
+
+    async def has_arrived() -> bool:
+        return arrived == ["a"]
+
+    relay = outbox.Relay(engine, schema.outbox, {prefix: accept})  # it does not run: nothing else deletes
+    await publish(engine, relay, f"{prefix}a")
+    await eventually(has_arrived)
+    with pytest.raises(RuntimeError):
+        async with outbox.transaction(engine, schema.outbox, relay) as tx:
+            tx.publish(outbox.Message(subject=f"{prefix}lost", payload=b""))
+            await tx.store()
+            raise RuntimeError("roll back")
+    assert await sent.stored() == [("a", True)]
+    await publish(engine, relay, f"{prefix}b")
+    assert await sent.stored() == [("b", True)]
+
+
+async def publish(engine: AsyncEngine, relay: outbox.Relay, subject: str) -> None:
+    """Publish a message in a transaction of its own."""
+    async with outbox.transaction(engine, schema.outbox, relay) as tx:
+        tx.publish(outbox.Message(subject=subject, payload=b""))
 
 
 async def test_transaction_without_messages_sends_nothing(engine: AsyncEngine, sent: Sent) -> None:

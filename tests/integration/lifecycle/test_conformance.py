@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,8 @@ import sqlalchemy as sa
 
 import worker
 from chassis import bus, ids
+from chassis.prepared import Prepared
+from lifecycle.attempts import Attempt
 from lifecycle.machine import ENDED, JobPhase
 from lifecycle.subscriber import Subscriber
 from repruv.jobs.v1 import job_events_pb2, job_pb2
@@ -71,16 +74,40 @@ async def test_same_attempt_may_begin_again(case: Case) -> None:
         assert tx.resource.attempt == 1
 
 
-async def test_small_work_is_one_transaction_of_three_statements(case: Case) -> None:
+async def complete_at_once(case: Case, attempt: Attempt[Any, Any]) -> Any:
+    action, columns = case.complete()
+    statement = Prepared(case.lifecycle.rows.begin_by_statement(action, frozenset(columns)))
+    parameters = {f"new_{name}": value for name, value in columns.items()}
+    async with attempt.begin_by(action, statement, parameters) as tx:
+        return tx and tx.resource
+
+
+async def test_small_work_begins_by_its_end_in_one_transaction_of_two_statements(case: Case) -> None:
     resource = await case.start()
     with case.statements() as statements:
-        completed = await complete(case, resource)
+        completed = await complete_at_once(case, case.attempt(resource))
     assert (completed.state, completed.attempt, completed.error) == (case.step.done, 1, None)
     assert await case.read(resource) == completed
     of_lifecycle = [text for text in statements if case.lifecycle.rows.table.name in text.split("WHERE")[0]]
     own = [text for text in of_lifecycle if "connection_" not in text]
-    assert len(own) == 2, own
+    assert len(own) == 1, own
     assert sum("outbox" in text for text in statements) == 1
+
+
+async def test_only_the_highest_attempt_of_the_present_job_begins_by_its_end(case: Case) -> None:
+    resource = await case.start()
+    await begin(case, resource, 2)
+    before, messages = await case.read(resource), await case.message_count()
+    older = replace(resource, generation=resource.generation - 1)
+    for attempt in (
+        case.attempt(resource, 1),
+        case.attempt(resource, 2, job_id=str(ids.uuid7())),
+        case.attempt(older, 2),
+    ):
+        assert await complete_at_once(case, attempt) is None
+    assert (await case.read(resource), await case.message_count()) == (before, messages)
+    assert (await complete_at_once(case, case.attempt(resource, 2))).state == case.step.done
+    assert await complete_at_once(case, case.attempt(resource, 3)) is None
 
 
 async def test_attempt_after_completion_has_nothing_to_do(case: Case) -> None:
