@@ -9,7 +9,7 @@ import pytest
 from bench import budget
 from bench.system import System, running
 
-STATEMENTS = 23.0
+STATEMENTS = 20.0
 COMMITS = 5.0
 WAL_BYTES = 20 * 1024
 IDLE_STATEMENTS = 8.0
