@@ -8,17 +8,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import ids
-from services.auth import domain
+from services.auth import domain, throttling
 from services.auth.accounts import storage as account_storage
-from services.auth.schema import security_events, sessions
+from services.auth.schema import login_failures, security_events, sessions
 
 RETENTION = timedelta(days=366)
+ATTEMPT_RETENTION = timedelta(days=31)
+"""For events that strangers cause."""
+ATTEMPTS_PER_ACCOUNT = 20
+ATTEMPTS_WITHOUT_ACCOUNT = 1_000
+"""Events of strangers that are recorded in a window of `throttling`: of one account, and of all addresses without an account."""
 DETAIL_LIMIT = 300
 
 
@@ -56,6 +62,17 @@ class Kind(StrEnum):
     CONNECTED = "connected"
     CONNECTION_FAILED = "connection_failed"
     DISCONNECTED = "disconnected"
+
+
+ATTEMPTS = (
+    Kind.LOGIN_FAILED,
+    Kind.SECOND_FACTOR_FAILED,
+    Kind.PASSKEY_FAILED,
+    Kind.PASSKEY_COUNTER_REGRESSED,
+    Kind.PASSWORD_RESET_REQUESTED,
+    Kind.REGISTRATION_REPEATED,
+)
+"""Kinds that strangers cause; then they have no actor. A trigger allows their deletion after a month."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +123,31 @@ async def record(conn: AsyncConnection, kind: Kind, origin: Origin, **details: s
     await conn.execute(event)
 
 
+async def record_attempt(
+    conn: AsyncConnection, kind: Kind, user_id: uuid.UUID | None, client: domain.Client, **details: str
+) -> None:
+    """Insert the event of a stranger's attempt, unless its window has as many as are recorded; the last one says so.
+
+    Counting and insertion are one statement, whether the address has an account or not. No other lock may follow it.
+    """
+    limit = ATTEMPTS_WITHOUT_ACCOUNT if user_id is None else ATTEMPTS_PER_ACCOUNT
+    counted = throttling.counting(f"events:{user_id or ''}").returning(login_failures.c.failures).cte("counted")
+    recorded = {name: _single_line(detail) for name, detail in details.items()}
+    last = recorded | {"further": "Further attempts of these minutes are not recorded."}
+    columns: dict[str, sa.ColumnElement[Any]] = {
+        "event_id": sa.literal(ids.uuid7()),
+        "kind": sa.literal(kind.value),
+        "user_id": sa.literal(user_id, sa.Uuid),
+        **{name: sa.literal(value) for name, value in _client(client).items()},
+        "details": sa.case(
+            (counted.c.failures == limit, sa.literal(last, postgresql.JSONB)),
+            else_=sa.literal(recorded, postgresql.JSONB),
+        ),
+    }
+    rows = sa.select(*columns.values()).where(counted.c.failures <= limit)
+    await conn.execute(sa.insert(security_events).from_select(list(columns), rows))
+
+
 async def list_events(
     conn: AsyncConnection,
     *,
@@ -130,6 +172,15 @@ async def delete_old_events(conn: AsyncConnection, *, limit: int) -> int:
     """Delete events older than `RETENTION`; return their number."""
     is_old = security_events.c.occurred_at < account_storage.NOW - RETENTION
     return await account_storage.delete_batch(conn, security_events, security_events.c.event_id, is_old, limit)
+
+
+async def delete_old_attempts(conn: AsyncConnection, *, limit: int) -> int:
+    """Delete events of strangers older than `ATTEMPT_RETENTION`; return their number."""
+    is_old = security_events.c.occurred_at < account_storage.NOW - ATTEMPT_RETENTION
+    # Written out, for the partial index.
+    kinds = sa.text(f"actor_id IS NULL AND kind IN ({', '.join(repr(kind.value) for kind in ATTEMPTS)})")
+    condition = sa.and_(is_old, kinds)
+    return await account_storage.delete_batch(conn, security_events, security_events.c.event_id, condition, limit)
 
 
 def _client(client: domain.Client) -> dict[str, object]:

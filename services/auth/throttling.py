@@ -103,15 +103,20 @@ async def seconds_blocked(conn: AsyncConnection, limits: Limits) -> int:
 
 async def count_attempt(conn: AsyncConnection, keys: Iterable[str]) -> None:
     """Count an attempt on each key; the first opens the key's window."""
+    for key in sorted(keys):  # one order of locks prevents deadlocks
+        await conn.execute(counting(key))
+
+
+def counting(key: str) -> postgresql.Insert:
+    """Return the statement that counts an attempt on a key."""
     window_end = NOW + WINDOW
     is_over = login_failures.c.window_ends_at <= NOW
-    for key in sorted(keys):  # one order of locks prevents deadlocks
-        statement = postgresql.insert(login_failures).values(key=key, failures=1, window_ends_at=window_end)
-        updated = {
-            "failures": sa.case((is_over, 1), else_=login_failures.c.failures + 1),
-            "window_ends_at": sa.case((is_over, window_end), else_=login_failures.c.window_ends_at),
-        }
-        await conn.execute(statement.on_conflict_do_update(index_elements=["key"], set_=updated))
+    statement = postgresql.insert(login_failures).values(key=key, failures=1, window_ends_at=window_end)
+    updated = {
+        "failures": sa.case((is_over, 1), else_=login_failures.c.failures + 1),
+        "window_ends_at": sa.case((is_over, window_end), else_=login_failures.c.window_ends_at),
+    }
+    return statement.on_conflict_do_update(index_elements=["key"], set_=updated)
 
 
 async def forget(conn: AsyncConnection, keys: Iterable[str]) -> None:

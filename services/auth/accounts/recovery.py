@@ -10,7 +10,7 @@ from chassis import outbox
 from services.auth import domain, throttling, tokens
 from services.auth.accounts import storage as account_storage
 from services.auth.accounts import validation
-from services.auth.audit import Kind, Origin, by_owner, record
+from services.auth.audit import Kind, Origin, by_owner, record, record_attempt
 from services.auth.context import Context, get_current_account, lock_account, publish_revocation, replace_token
 from services.auth.email import jobs as email_jobs
 from services.auth.email import links
@@ -82,8 +82,7 @@ class Recovery:
             await throttling.count_each(tx.conn, throttling.of_emails("reset", email, client))
             account = await account_storage.find_account(tx.conn, email)
             user_id = account.user.user_id if account else None
-            origin = Origin(user_id=user_id, client=client)
-            await record(tx.conn, Kind.PASSWORD_RESET_REQUESTED, origin, email=email)
+            await record_attempt(tx.conn, Kind.PASSWORD_RESET_REQUESTED, user_id, client, email=email)
             tx.publish(email_jobs.reset(email))
 
     async def reset_password(self, *, token: str, password: str, client: domain.Client) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.auth import domain, throttling
 from services.auth.accounts import storage as account_storage
-from services.auth.audit import Kind, Origin, by_owner, record
+from services.auth.audit import Kind, by_owner, record, record_attempt
 from services.auth.context import Context, NewSession, begin_session, lock_account, replace_token
 from services.auth.passkeys import storage as passkey_storage
 from services.auth.passkeys.domain import PasskeyInvalid, PasskeyNotFound, Purpose
@@ -55,7 +55,7 @@ class PasskeySignIn:
             verdict = await self._verify(tx.conn, credential, challenge, owner=None)
             if verdict.account is None:
                 await throttling.count_attempt(tx.conn, throttling.of_passkeys(client))
-                await record(tx.conn, verdict.failure, Origin(user_id=verdict.user_id, client=client))
+                await record_attempt(tx.conn, verdict.failure, verdict.user_id, client)
             else:
                 new = await begin_session(tx, verdict.account.user, client, is_remembered=is_remembered)
                 actor = domain.Actor(user_id=new.user.user_id, session_id=new.session.session_id)

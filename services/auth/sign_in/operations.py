@@ -11,7 +11,7 @@ from services.auth import domain, throttling, tokens
 from services.auth.accounts import storage as account_storage
 from services.auth.accounts import validation
 from services.auth.accounts.passwords import TooBusy
-from services.auth.audit import Kind, Origin, by_owner, record
+from services.auth.audit import Kind, by_owner, record, record_attempt
 from services.auth.context import (
     Context,
     NewSession,
@@ -97,7 +97,7 @@ class SignIn:
                 raise domain.ChallengeInvalid()
             kind = await credentials.spend_code(conn, self.context.keyring, user_id, code)
             if kind is None:
-                await record(conn, Kind.SECOND_FACTOR_FAILED, Origin(user_id=user_id, client=client))
+                await record_attempt(conn, Kind.SECOND_FACTOR_FAILED, user_id, client)
             else:
                 await factor_storage.use_challenge(conn, challenge_hash)
                 new = await begin_session(tx, account.user, client, is_remembered=tried.is_remembered)
@@ -149,7 +149,7 @@ class SignIn:
         user_id = account.user.user_id if account else None
         async with self.context.transaction() as tx:
             await throttling.count_attempt(tx.conn, limits)
-            await record(tx.conn, Kind.LOGIN_FAILED, Origin(user_id=user_id, client=client), email=email)
+            await record_attempt(tx.conn, Kind.LOGIN_FAILED, user_id, client, email=email)
         logger.info("sign-in refused", extra={"address": client.ip_address, "has_account": account is not None})
 
     async def _improved_hash(self, password_hash: str, password: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from functools import partial
 from typing import Any
 
 import pytest
@@ -89,6 +90,72 @@ async def test_events_are_deleted_after_a_year(context: Context, sql: Any) -> No
         name=mark,
     )
     assert [row.is_young for row in rows] == [True]
+
+
+async def test_events_of_strangers_are_deleted_after_a_month(context: Context, sql: Any) -> None:
+    insert = (
+        "INSERT INTO auth.security_events (event_id, kind, actor_id, ip_address, client_name, details, occurred_at)"
+        " VALUES (gen_random_uuid(), :kind, CAST(:actor AS uuid), '', :name, '{}', now() - CAST(:ago AS interval))"
+    )
+    mark = new_email()
+    for kind in audit.ATTEMPTS:
+        await sql(insert, kind=kind.value, actor=None, name=mark, ago="32 days")
+    kept = [
+        ("login_failed", None, "30 days"),
+        ("login_failed", str(uuid.uuid4()), "32 days"),
+        ("registered", None, "32 days"),
+    ]
+    for kind_, actor, ago in kept:
+        await sql(insert, kind=kind_, actor=actor, name=mark, ago=ago)
+    await maintenance.delete_expired(context.engine)
+    rows = await sql(
+        "SELECT kind, CAST(actor_id AS text) FROM auth.security_events WHERE client_name = :name", name=mark
+    )
+    assert sorted((row.kind, row.actor_id or "") for row in rows) == sorted(
+        (kind, actor or "") for kind, actor, _ in kept
+    )
+
+
+async def test_backlog_of_old_rows_is_deleted_in_one_pass(
+    context: Context, sql: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintenance, "BATCH", 10)
+    mark = new_email()
+    await sql(
+        "INSERT INTO auth.login_failures (key, failures, window_ends_at)"
+        " SELECT :mark || n, 1, now() - interval '1 hour' FROM generate_series(1, 500) n",
+        mark=mark,
+    )
+    await maintenance.delete_expired(context.engine)
+    assert await sql("SELECT 1 FROM auth.login_failures WHERE key LIKE :mark", mark=f"{mark}%") == []
+
+
+async def test_guesses_at_an_account_are_recorded_up_to_a_bound(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "ATTEMPTS_PER_ACCOUNT", 3)
+    account = await gateway.account()
+    for _ in range(5):
+        with pytest.raises(errors.Unauthenticated):
+            await gateway.login(account.email, password="wrong", ip_address=new_address())
+    failed = [event for event in await events(gateway, account) if event.kind == "login_failed"]
+    assert ["further" in event.details for event in failed] == [True, False, False]
+
+
+async def test_guesses_at_addresses_without_account_are_recorded_up_to_a_bound(
+    gateway: Gateway, sql: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guess = partial(gateway.login, new_email(), password="wrong")
+    with pytest.raises(errors.Unauthenticated):
+        await guess(ip_address=new_address())
+    [(count,)] = await sql("SELECT failures FROM auth.login_failures WHERE key = 'events:'")
+    monkeypatch.setattr(audit, "ATTEMPTS_WITHOUT_ACCOUNT", count + 2)
+    mark = new_email()
+    for number in range(4):
+        with pytest.raises(errors.Unauthenticated):
+            await gateway.login(f"{number}{mark}", password="wrong", ip_address=new_address())
+    rows = await sql("SELECT 1 FROM auth.security_events WHERE details->>'email' LIKE :mark", mark=f"%{mark}")
+    assert len(rows) == 2
 
 
 async def test_the_database_accepts_every_kind_of_event(sql: Any) -> None:
