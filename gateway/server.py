@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from typing import Any, Self
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -19,6 +20,24 @@ GRACEFUL_SECONDS = 6
 DRAIN_SECONDS = 2.0
 KEEP_ALIVE_SECONDS = 75
 UNACKNOWLEDGED_MS = 30_000
+
+
+_HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]+")
+
+
+class _UntilClose(int):
+    """The length of a body that ends with its connection: uvicorn compares it with what has been sent."""
+
+    def __lt__(self, other: int) -> bool:
+        return False
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+    def __sub__(self, other: int) -> Self:
+        return self
+
+    __hash__ = int.__hash__
 
 
 class Server(uvicorn.Server):
@@ -71,6 +90,20 @@ class Protocol(HttpToolsProtocol):
         super().on_message_begin()
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
         scope["extensions"] = {raw_connection.TAKE_OVER: self.take_over}
+
+    def on_headers_complete(self) -> None:
+        """Refuse a request without exactly one valid Host (RFC 9112, 3.2), and send HTTP/1.0 clients no chunks (6.1).
+
+        An error here makes uvicorn answer 400 and close.
+        """
+        hosts = [value for name, value in self.headers if name == b"host"]
+        version = self.parser.get_http_version()
+        if len(hosts) > 1 or (not hosts and version != "1.0") or not all(map(_HOST.fullmatch, hosts)):
+            raise ValueError("a request must have one valid Host")
+        super().on_headers_complete()
+        if version == "1.0" and self.cycle is not None:
+            self.cycle.chunked_encoding = False
+            self.cycle.expected_content_length = _UntilClose()
 
     def take_over(self, writer: raw_connection.Writer) -> None:
         """Leave the connection, whose response has begun, to `writer`."""

@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.responses import StreamingResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import server
 from gateway.identity import sessions
@@ -49,11 +50,19 @@ async def serving(stream: connection.Connection) -> AsyncGenerator[server.Server
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await response.EventStream(stream)(scope, receive, send)
 
+    async with running_app(response.HandOff(app)) as running:
+        yield running
+
+
+@asynccontextmanager
+async def running_app(app: ASGIApp) -> AsyncGenerator[server.Server, None]:
+    """Serve an application."""
+
     async def drain(seconds: float) -> None:
         return None
 
     config = uvicorn.Config(
-        response.HandOff(app),
+        app,
         host="127.0.0.1",
         port=0,
         http=server.Protocol,
@@ -163,6 +172,76 @@ async def test_a_reader_too_slow_for_transitions_is_reset_and_disconnected() -> 
     assert b'event: reset\ndata: {"reason":"too_slow"}' in tail
     assert b'event: bye\ndata: {"reason":"too_slow"}' in tail
     assert tail.endswith(b"0\r\n\r\n")
+
+
+async def exchange(running: server.Server, request: bytes) -> bytes:
+    """Send a request and return everything up to the end of the connection."""
+    with socket.socket() as client:
+        client.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(client, running.servers[0].sockets[0].getsockname())
+        await loop.sock_sendall(client, request)
+        return await rest(client)
+
+
+async def test_http_1_0_client_gets_a_stream_without_chunks() -> None:
+    stream = await opened()
+    async with serving(stream) as running:
+        received = asyncio.create_task(exchange(running, b"GET /events HTTP/1.0\r\n\r\n"))
+        await until(lambda: stream.sink is not None)
+        stream.send(transition(1))
+        stream.close("draining")
+        head, _, body = (await received).partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head.lower()
+    assert body.startswith(b"id: 1\n\n")
+    assert body.endswith(b"\n\n")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1\r\n",
+        b"HTTP/1.1\r\nHost:\r\n",
+        b"HTTP/1.1\r\nHost: \r\n",
+        b"HTTP/1.1\r\nHost: a\r\nHost: a\r\n",
+        b"HTTP/1.1\r\nHost: a\r\nHost: b\r\n",
+        b"HTTP/1.0\r\nHost: a\r\nhost: b\r\n",
+        b"HTTP/1.1\r\nHost: a b\r\n",
+        b"HTTP/1.1\r\nHost: a/b\r\n",
+        b"HTTP/1.1\r\nHost: a@b\r\n",
+        b"HTTP/1.1\r\nHost: \xc3\xbc.example\r\n",
+    ],
+)
+async def test_request_without_one_valid_host_is_refused(head: bytes) -> None:
+    stream = await opened()
+    async with serving(stream) as running:
+        answer = await exchange(running, b"GET /events " + head + b"\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert stream.sink is None
+
+
+@pytest.mark.parametrize("host", [b"a", b"a_b:80", b"[::1]:8080", b"xn--bcher-kva.example", b"127.0.0.1"])
+async def test_valid_host_is_accepted(host: bytes) -> None:
+    stream = await opened()
+    async with serving(stream) as running:
+        received = asyncio.create_task(exchange(running, b"GET /events HTTP/1.1\r\nHost: " + host + b"\r\n\r\n"))
+        await until(lambda: stream.sink is not None)
+        stream.close("draining")
+        assert (await received).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_http_1_0_client_gets_a_body_of_unknown_length_up_to_the_end_of_the_connection() -> None:
+    async def parts() -> AsyncGenerator[bytes, None]:
+        for _ in range(3):
+            yield b"part;"
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await StreamingResponse(parts())(scope, receive, send)
+
+    async with running_app(app) as running:
+        head, _, body = (await exchange(running, b"GET / HTTP/1.0\r\n\r\n")).partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head.lower()
+    assert body == b"part;part;part;"
 
 
 async def test_a_client_that_disconnects_during_the_opening_leaves_no_stream() -> None:
