@@ -154,13 +154,14 @@ def _taken(kind: str, key: str) -> str:
 
 ADMIT_WAITING = sql.prepared(f"""
 WITH admitted AS MATERIALIZED (
-    SELECT c.job_id, c.kind, c.owner_id, -c.priority AS position
+    SELECT c.job_id, c.kind, c.owner_id, row_number() OVER (ORDER BY c.priority DESC, c.created_at, c.job_id) AS position
     FROM unnest(CAST(:kinds AS text[]), CAST(:keys AS text[])) AS freed (kind, key)
     LEFT JOIN jobs.kinds k ON k.kind = freed.kind
     CROSS JOIN LATERAL (
-        SELECT w.job_id, w.kind, w.owner_id, w.priority FROM jobs.jobs w
+        SELECT w.job_id, w.kind, w.owner_id, w.priority, w.created_at FROM jobs.jobs w
         WHERE w.kind = freed.kind AND w.concurrency_key = freed.key AND w.state = {sql.PENDING} AND NOT w.ready
-        ORDER BY w.priority DESC, w.job_id
+        -- Not by the id: the clock of a submitter may be behind.
+        ORDER BY w.priority DESC, w.created_at, w.job_id
         LIMIT greatest(0, coalesce(k.max_running_per_key, 1) - {_taken("freed.kind", "freed.key")})
         FOR NO KEY UPDATE SKIP LOCKED
     ) c

@@ -40,6 +40,30 @@ async def test_later_jobs_of_a_key_stay_behind(jobs: Operations, submitted: jobs
         assert await jobs_helpers.claim(jobs, kind) == [after.job_id]
 
 
+@pytest.mark.parametrize("skew", [timedelta(hours=-1), timedelta(days=-365), timedelta(hours=1)])
+async def test_submitter_whose_clock_is_wrong_changes_no_order(
+    jobs: Operations, spec: jobs_helpers.MakeSpec, kind: str, skew: timedelta
+) -> None:
+    order = []
+    for number in range(4):
+        time = datetime.now(UTC) + (skew if number == 2 else timedelta())
+        order.append(ids.uuid7_of(time, f"{kind} {number}"))
+        await jobs.submit(order[-1], spec(concurrency_key=KEY))
+    for job_id in order:
+        assert await jobs_helpers.claim(jobs, kind) == [job_id]
+        await jobs_helpers.complete(jobs, job_id)
+
+
+async def test_batch_of_one_key_runs_in_the_order_of_its_ids(
+    jobs: Operations, spec: jobs_helpers.MakeSpec, kind: str
+) -> None:
+    order = [ids.uuid7() for _ in range(5)]
+    await jobs.submit_many([(job_id, spec(concurrency_key=KEY)) for job_id in order])
+    for job_id in order:
+        assert await jobs_helpers.claim(jobs, kind) == [job_id]
+        await jobs_helpers.complete(jobs, job_id)
+
+
 async def test_concurrency_keys_are_separate_per_kind(
     jobs: Operations, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
