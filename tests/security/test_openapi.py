@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "1"))
 IS_LONG = "FUZZ_EXAMPLES" in os.environ
 SEED = secrets.randbelow(2**31) if IS_LONG else 1
-SECONDS = 1_800 if IS_LONG else 100
+SECONDS = 1_800 if IS_LONG else 600
 STREAMS = "/events"
 """They end with their client only; tests/integration/gateway reads them."""
 EVERYTHING = "examples,coverage,fuzzing"
@@ -48,7 +48,7 @@ async def run(system: Replicated, email: str, *arguments: str, by: str, director
         "--checks=all",
         f"--exclude-path-regex={STREAMS}",
         "--generation-database=none",
-        "--request-timeout=20",
+        "--request-timeout=60",
         # Hypothesis parses source code, and Python 3.11 must not do that in two threads at the same time.
         "--workers=1",
         "--continue-on-failure",

@@ -57,7 +57,7 @@ async def test_flood_of_sign_ins_refuses_no_other_request(system: Replicated, pe
         guesses = [
             asyncio.ensure_future(guess(stranger, f"user-{uuid.uuid4()}@example.org"))
             for stranger in strangers
-            for _ in range(12)
+            for _ in range(8)
         ]
         statuses = Counter[int]()
         while not all(one.done() for one in guesses):
