@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
+import httpx
 import hypothesis
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -26,6 +28,9 @@ EVENTUALLY_SECONDS = 60.0
 # How fast examples are generated and run depends on what else the machine does.
 hypothesis.settings.register_profile("steady", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("steady")
+
+# Each httpx client would read all root certificates, in 50 ms; tests share the context.
+pytest.MonkeyPatch().setattr("httpx._transports.default.create_ssl_context", functools.cache(httpx.create_ssl_context))
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,7 @@ _OWN = 2 * _PER_PHRASE  # times a phrase of the niche itself does: its flavour s
 _LONG_BANK = 500  # phrases; a bank this long is varied enough with one filling each
 _NAME_WITH_ARTICLE = re.compile(r"\b([aA]) \{name\}")
 _CHOICE = re.compile(r"\[([^\]]+)\]")
+_VARIABLE = re.compile(r"\[|\{(?:" + "|".join(SLOTS) + ")")
 
 Pool = tuple[str, ...]
 Recipe = tuple[Pool, ...]
@@ -141,15 +142,18 @@ def _fill(phrases: Iterable[str], world: World, group: Group) -> Pool:
     """Fill every slot but those of the row; long banks get one filling each, short ones `_VARIANTS`."""
     bank = list(phrases)
     variants = _VARIANTS if len(bank) < _LONG_BANK else 1
+    # All fillings of most phrases are equal.
+    fixed = {phrase: _fill_phrase(phrase, 0, world, group) for phrase in set(bank) if not _VARIABLE.search(phrase)}
     return tuple(
-        _fill_phrase(phrase, index + variant, world, group)
+        fixed[phrase] if phrase in fixed else _fill_phrase(phrase, index + variant, world, group)
         for index, phrase in enumerate(bank)
         for variant in range(variants)
     )
 
 
 def _fill_phrase(phrase: str, turn: int, world: World, group: Group) -> str:
-    phrase = _CHOICE.sub(lambda choice: _pick(choice[1].split("|"), turn + choice.start()), phrase)
+    if "[" in phrase:
+        phrase = _CHOICE.sub(lambda choice: _pick(choice[1].split("|"), turn + choice.start()), phrase)
     if "{" not in phrase:
         return phrase
     if group.proper:
@@ -157,8 +161,9 @@ def _fill_phrase(phrase: str, turn: int, world: World, group: Group) -> str:
     phrase = _NAME_WITH_ARTICLE.sub(r"{\1_name}", phrase)
     phrase = phrase.replace("{ref}", group.ref).replace("{place}", world.place)
     for slot, values in SLOTS.items():
-        value = _pick(values, turn)
-        phrase = phrase.replace(f"{{{slot}}}", value).replace(f"{{{slot}_cap}}", grammar.capitalised(value))
+        if f"{{{slot}" in phrase:
+            value = _pick(values, turn)
+            phrase = phrase.replace(f"{{{slot}}}", value).replace(f"{{{slot}_cap}}", grammar.capitalised(value))
     return grammar.correct_articles(phrase)
 
 
