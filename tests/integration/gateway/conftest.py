@@ -7,19 +7,21 @@ import base64
 import secrets
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import httpx
+import psycopg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from dev import subprocesses
+from dev.embedded import EmbeddedServers
 from gateway import __main__ as gateway_process
 from gateway import clients
 from gateway.settings import Settings
@@ -212,6 +214,19 @@ async def url(gateway_settings: Callable[..., Settings]) -> AsyncIterator[str]:
     """Run the gateway that all tests share."""
     async with gateway_serving(gateway_settings()) as found:
         yield found
+
+
+@pytest.fixture
+def locked(provisioned: EmbeddedServers) -> Callable[[LiteralString], AbstractAsyncContextManager[None]]:
+    """Return a context that holds a lock as the superuser: services end only stalled transactions of their own role."""
+
+    @asynccontextmanager
+    async def hold(statement: LiteralString) -> AsyncGenerator[None]:
+        async with await psycopg.AsyncConnection.connect(provisioned.postgres.url) as conn:
+            await conn.execute(statement)
+            yield
+
+    return hold
 
 
 @pytest.fixture

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import LiteralString
 
 import httpx
 import pytest
@@ -26,7 +27,7 @@ BIG = {"content_count": "5", "interaction_count": "20000"}
 """Several batches: the worker learns of a cancel request before the last one is written."""
 HOSTILE = '<img src=x onerror=alert(1)> & "quotes"'
 Register = Callable[..., Awaitable[Account]]
-AttemptKey = Callable[[], AbstractAsyncContextManager[None]]
+Hold = Callable[[], AbstractAsyncContextManager[None]]
 
 
 async def probe(account: Account, path: str = SETTINGS) -> Page:
@@ -55,16 +56,9 @@ async def enabled(account: Account) -> Page:
 
 
 @pytest.fixture
-def writes_held(database: Callable[[str], AsyncEngine]) -> AttemptKey:
-    """Block all writes of jobs within the context."""
-
-    @asynccontextmanager
-    async def hold() -> AsyncGenerator[None]:
-        async with database("demo").begin() as conn:
-            await conn.execute(sa.text("LOCK TABLE demo.content, demo.interactions IN SHARE MODE"))
-            yield
-
-    return hold
+def writes_held(locked: Callable[[LiteralString], AbstractAsyncContextManager[None]]) -> Hold:
+    """Return a context in which no job writes rows."""
+    return lambda: locked("LOCK TABLE demo.content, demo.interactions IN SHARE MODE")
 
 
 @pytest.fixture
@@ -83,7 +77,7 @@ async def without_jobs(gateway_settings: Callable[[], Settings]) -> AsyncIterato
         yield url
 
 
-async def test_from_off_to_active_and_back(account: Account, writes_held: AttemptKey) -> None:
+async def test_from_off_to_active_and_back(account: Account, writes_held: Hold) -> None:
     page = await probe(account)
     assert "Demo mode is off" in page.text
     assert page.attributes["live"]["data-status"] == "disabled"
@@ -176,7 +170,7 @@ async def test_empty_counts_are_the_defaults(account: Account) -> None:
     await until(account, "Demo Mode Active")
 
 
-async def test_cancel_leads_back_to_off(account: Account, writes_held: AttemptKey) -> None:
+async def test_cancel_leads_back_to_off(account: Account, writes_held: Hold) -> None:
     page = await probe(account)
     async with writes_held():
         await act(account, page, "enable", **BIG)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, LiteralString
 
 import httpx
 import pytest
-import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.integration.gateway.conftest import Account
 from tests.integration.gateway.html import Page, submit
@@ -20,20 +18,14 @@ from tests.integration.gateway.streaming import opened
 
 API = "/api/v1/exports"
 PATH = "/settings/exports"
+Locked = Callable[[LiteralString], AbstractAsyncContextManager[None]]
 Hold = Callable[[], AbstractAsyncContextManager[None]]
 
 
 @pytest.fixture
-def chunks_held(database: Callable[[str], AsyncEngine]) -> Hold:
+def chunks_held(locked: Locked) -> Hold:
     """Return a context in which no rows are read, so no chunk is written."""
-
-    @asynccontextmanager
-    async def hold() -> AsyncGenerator[None]:
-        async with database("demo").begin() as conn:
-            await conn.execute(sa.text("LOCK TABLE demo.interactions IN ACCESS EXCLUSIVE MODE"))
-            yield
-
-    return hold
+    return lambda: locked("LOCK TABLE demo.interactions IN ACCESS EXCLUSIVE MODE")
 
 
 async def until(account: Account, path: str, field: str, value: str) -> dict[str, Any]:
