@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import secrets
@@ -34,9 +35,14 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--niche", default="auto")
     parser.add_argument("--profile-type", default="auto")
     parser.add_argument("--interactions", type=int, default=20_000)
+    parser.add_argument(
+        "--survive", action="store_true", help="start a system of its own, and kill its parts while a job runs"
+    )
     parser.add_argument("--keep", action="store_true", help="leave demo mode enabled and print how to sign in")
     chosen = parser.parse_args(arguments)
     try:
+        if chosen.survive:
+            return int(importlib.import_module("dev.survive").run())
         with httpx.Client(base_url=f"{chosen.url}/api/v1", timeout=10.0) as client:
             return run(client, chosen)
     except httpx.HTTPError as error:
@@ -48,11 +54,7 @@ def main(arguments: list[str]) -> int:
 
 def run(client: httpx.Client, chosen: argparse.Namespace) -> int:
     """Run the whole demo once."""
-    email, password = f"demo-{secrets.token_hex(4)}@example.com", secrets.token_urlsafe(16)
-    call(client, "POST", "/auth/register", {"email": email, "password": password, "name": "Demo"})
-    token = call(client, "POST", "/auth/token", {"email": email, "password": password})["token"]
-    client.cookies.clear()
-    client.headers["Authorization"] = f"Bearer {token}"
+    email, password = sign_in(client)
     console.print(f"Signed in as [bold]{email}")
 
     options = {"profile_type": chosen.profile_type, "niche": chosen.niche, "interaction_count": chosen.interactions}
@@ -72,6 +74,16 @@ def run(client: httpx.Client, chosen: argparse.Namespace) -> int:
     stats = call(client, "GET", "/demo/status")["stats"]
     console.print(f"{stats['removed_interactions']:,} interactions, {stats['removed_content']:,} items removed.")
     return 0
+
+
+def sign_in(client: httpx.Client) -> tuple[str, str]:
+    """Register a new user whose token `client` sends from now on. Return the email address and the password."""
+    email, password = f"demo-{secrets.token_hex(4)}@example.com", secrets.token_urlsafe(16)
+    call(client, "POST", "/auth/register", {"email": email, "password": password, "name": "Demo"})
+    token = call(client, "POST", "/auth/token", {"email": email, "password": password})["token"]
+    client.cookies.clear()
+    client.headers["Authorization"] = f"Bearer {token}"
+    return email, password
 
 
 def call(client: httpx.Client, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:

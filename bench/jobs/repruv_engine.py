@@ -42,7 +42,7 @@ class Idle:
     cpu: Mapping[str, float]
     """Processor seconds per second, by process."""
     memory: Mapping[str, float]
-    """MiB by process. Memory shared by PostgreSQL's processes counts once."""
+    """MiB by process. Memory that processes share is divided among them."""
 
 
 @contextlib.contextmanager
@@ -154,7 +154,6 @@ def _until(condition: Callable[[], bool], complaint: str) -> None:
 
 
 def _memory(pids: Sequence[int]) -> float:
-    """Return the resident MiB of one process, or the proportional MiB of several that share memory."""
-    counted = "Rss:" if len(pids) == 1 else "Pss:"
+    """Return the proportional MiB of processes: memory that several share is divided among them."""
     rows = [line.split() for pid in pids for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()]
-    return sum(int(row[1]) for row in rows if row[0] == counted) / 1024
+    return sum(int(row[1]) for row in rows if row[0] == "Pss:") / 1024
