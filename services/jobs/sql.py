@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from chassis.prepared import Prepared
 from services.jobs import domain, schema
@@ -43,6 +46,20 @@ def light_columns(alias: str) -> str:
     payload = f"CASE WHEN {is_small} THEN {alias}.payload END AS payload"
     return columns(alias).replace(f"{alias}.payload,", f"{payload},")
 
+
+_RENAMED = {"run_at": "scheduled_at", "max_attempts": "budget", "notify_owner": "notifies", "has_undo": "undoes"}
+SPEC: Mapping[str, sa.Column[Any]] = {
+    field.name: schema.jobs.c[_RENAMED.get(field.name, field.name)] for field in dataclasses.fields(domain.Spec)
+}
+"""The columns of the fields of a spec. They are inserted as they are; intervals pass through JSON as seconds."""
+_INTERVALS = {name for name, column in SPEC.items() if isinstance(column.type, sa.Interval)}
+_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+SPEC_TYPES = ", ".join(
+    f"{name} {'double precision' if name in _INTERVALS else column.type.compile(_DIALECT)}"
+    for name, column in SPEC.items()
+)
+SPEC_COLUMNS = ", ".join(column.name for column in SPEC.values())
+SPEC_VALUES = ", ".join(f"make_interval(secs => g.{name})" if name in _INTERVALS else f"g.{name}" for name in SPEC)
 
 MOVES = ", ".join(
     f"('{action}', '{source}')" for action, (sources, _) in domain.TRANSITIONS.items() for source in sorted(sources)

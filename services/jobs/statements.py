@@ -15,18 +15,10 @@ from services.jobs.domain import Action, State
 _INSERT = f"""
 WITH given AS MATERIALIZED (
     SELECT g.*, NOT coalesce(g.run_at > now(), false) AND g.concurrency_key IS NULL AS ready
-    FROM json_to_recordset(CAST(:rows AS json)) AS g (position integer, job_id uuid, owner_id uuid, kind text, payload jsonb,
-        priority smallint, run_at timestamptz, max_attempts integer, backoff double precision, max_backoff double precision,
-        attempt_timeout double precision, total_timeout double precision, unique_key text, concurrency_key text,
-        parent_id uuid, notifies boolean, undoes boolean)
+    FROM json_to_recordset(CAST(:rows AS json)) AS g (position integer, job_id uuid, {sql.SPEC_TYPES})
 ), given_ready AS MATERIALIZED (SELECT job_id, kind, owner_id, position FROM given WHERE ready), {sql.ranked("given_ready")}
-INSERT INTO jobs.jobs (job_id, owner_id, kind, payload, priority, budget, max_attempts, backoff, max_backoff,
-    attempt_timeout, total_timeout, unique_key, concurrency_key, parent_id, notifies, undoes, payload_bytes, scheduled_at, run_at,
-    deadline, state, ready, fair_rank)
-SELECT g.job_id, g.owner_id, g.kind, g.payload, g.priority, g.max_attempts, g.max_attempts,
-    make_interval(secs => g.backoff), make_interval(secs => g.max_backoff), make_interval(secs => g.attempt_timeout),
-    make_interval(secs => g.total_timeout), g.unique_key, g.concurrency_key, g.parent_id, g.notifies, g.undoes,
-    octet_length(CAST(g.payload AS text)), g.run_at, greatest(g.run_at, now()),
+INSERT INTO jobs.jobs (job_id, {sql.SPEC_COLUMNS}, max_attempts, payload_bytes, run_at, deadline, state, ready, fair_rank)
+SELECT g.job_id, {sql.SPEC_VALUES}, g.max_attempts, octet_length(CAST(g.payload AS text)), greatest(g.run_at, now()),
     greatest(g.run_at, now()) + make_interval(secs => g.total_timeout),
     CASE WHEN g.run_at > now() THEN '{State.SCHEDULED}' ELSE '{State.PENDING}' END, g.ready, coalesce(r.fair_rank, 0)
 FROM given g LEFT JOIN ranked r ON r.job_id = g.job_id
