@@ -32,12 +32,12 @@ class PendingJobs:
     async def get_job(self, job_id: str, *, user: str) -> job_pb2.Job:
         """Return a job that the user may see; `pending` until it is submitted. Raises `NotFound`."""
         try:
-            return await self._jobs.get_job(job_id, user=user)
+            return (await self._jobs.get_job(user, job_id=job_id)).job
         except errors.NotFound:
             if spec := await self._accepted(job_id, user):
                 return _pending(job_id, spec)
             # It may have been submitted, and even ended, in between.
-            return await self._jobs.get_job(job_id, user=user)
+            return (await self._jobs.get_job(user, job_id=job_id)).job
 
     async def wait(self, job_id: str, call: Callable[[], Awaitable[Answer]], *, user: str) -> Answer:
         """Return the answer of `call`, repeated until the job is submitted. Raises `NotFound`, or `job_not_ready`."""

@@ -85,7 +85,7 @@ async def list_jobs(
     rpc_request = admin_service_pb2.SearchJobsRequest(
         filter=job_filter, order=_ORDERS[order], page_size=page_size, page_token=page_token
     )
-    page = await gateway.engine.search_jobs(rpc_request, user=session.identity)
+    page = await gateway.engine.search_jobs.send(session.identity, rpc_request)
     return answer(
         {
             "jobs": [engine.job_row(row) for row in page.rows],
@@ -98,7 +98,7 @@ async def list_jobs(
 @router.get("/jobs/count", **route("Count jobs", engine.JobCounts, "Up to 10,000.", 403))
 async def count_jobs(session: Admin, gateway: Gateway, job_filter: JobFilter) -> Response:
     """Count the jobs that match a filter, by kind and state."""
-    return answer(engine.job_counts(await gateway.engine.count_jobs(job_filter, user=session.identity)))
+    return answer(engine.job_counts(await gateway.engine.count_jobs(session.identity, filter=job_filter)))
 
 
 @router.post(
@@ -107,7 +107,7 @@ async def count_jobs(session: Admin, gateway: Gateway, job_filter: JobFilter) ->
 )
 async def cancel_job(job_id: JobId, session: Admin, gateway: Gateway) -> Response:
     """Stop a job of any owner."""
-    return answer(engine.owned_job(await gateway.jobs.cancel_job(job_id, user=session.identity)), 202)
+    return answer(engine.owned_job((await gateway.jobs.cancel_job(session.identity, job_id=job_id)).job), 202)
 
 
 @router.post(
@@ -115,25 +115,25 @@ async def cancel_job(job_id: JobId, session: Admin, gateway: Gateway) -> Respons
 )
 async def retry_job(job_id: JobId, session: Admin, gateway: Gateway) -> Response:
     """Reopen a job of any owner."""
-    return answer(engine.owned_job(await gateway.jobs.retry_job(job_id, user=session.identity)), 202)
+    return answer(engine.owned_job((await gateway.jobs.retry_job(session.identity, job_id=job_id)).job), 202)
 
 
 @router.get("/kinds", **route("List kinds", schemas_engine.Kinds, "By name.", 403))
 async def list_kinds(session: Admin, gateway: Gateway) -> Response:
     """Return all kinds of jobs, with what waits and what bounds them."""
-    return answer({"kinds": [engine.kind(kind) for kind in await gateway.engine.list_kinds(user=session.identity)]})
+    return answer({"kinds": [engine.kind(kind) for kind in (await gateway.engine.list_kinds(session.identity)).kinds]})
 
 
 @router.post("/kinds/{kind}/pause", **route("Pause a kind", engine.Kind, "It is paused.", 403))
 async def pause_kind(kind: schemas.Text, session: Admin, gateway: Gateway) -> Response:
     """Let nothing of a kind begin; what runs goes on. `*` is all kinds."""
-    return answer(engine.kind(await gateway.engine.pause_kind(kind, user=session.identity)))
+    return answer(engine.kind((await gateway.engine.pause_kind(session.identity, kind=kind)).kind))
 
 
 @router.post("/kinds/{kind}/resume", **route("Resume a kind", engine.Kind, "It goes on.", 403))
 async def resume_kind(kind: schemas.Text, session: Admin, gateway: Gateway) -> Response:
     """Let a kind go on."""
-    return answer(engine.kind(await gateway.engine.resume_kind(kind, user=session.identity)))
+    return answer(engine.kind((await gateway.engine.resume_kind(session.identity, kind=kind)).kind))
 
 
 @router.put("/kinds/{kind}/limits", **route("Limit a kind", engine.Kind, "The kind and its limits.", 400, 403))
@@ -148,26 +148,26 @@ async def set_kind_limits(
         period = Duration()
         period.FromTimedelta(timedelta(seconds=body.rate_period_seconds))
         limits.rate_period.CopyFrom(period)
-    return answer(engine.kind(await gateway.engine.set_kind_limits(kind, limits, user=session.identity)))
+    return answer(engine.kind((await gateway.engine.set_kind_limits(session.identity, kind=kind, limits=limits)).kind))
 
 
 @router.get("/schedules", **route("List schedules", schemas_engine.Schedules, "By name.", 403))
 async def list_schedules(session: Admin, gateway: Gateway) -> Response:
     """Return all schedules."""
-    schedules = await gateway.engine.list_schedules(user=session.identity)
+    schedules = (await gateway.engine.list_schedules(session.identity)).schedules
     return answer({"schedules": [engine.schedule(schedule) for schedule in schedules]})
 
 
 @router.post("/schedules/{name}/pause", **route("Pause a schedule", engine.Schedule, "It is paused.", 403, 404))
 async def pause_schedule(name: schemas.Text, session: Admin, gateway: Gateway) -> Response:
     """Stop a schedule; the times that pass are not caught up."""
-    return answer(engine.schedule(await gateway.engine.pause_schedule(name, user=session.identity)))
+    return answer(engine.schedule((await gateway.engine.pause_schedule(session.identity, name=name)).schedule))
 
 
 @router.post("/schedules/{name}/resume", **route("Resume a schedule", engine.Schedule, "It goes on.", 403, 404))
 async def resume_schedule(name: schemas.Text, session: Admin, gateway: Gateway) -> Response:
     """Let a schedule go on with the next time that comes."""
-    return answer(engine.schedule(await gateway.engine.resume_schedule(name, user=session.identity)))
+    return answer(engine.schedule((await gateway.engine.resume_schedule(session.identity, name=name)).schedule))
 
 
 @router.post(
@@ -179,14 +179,14 @@ async def trigger_schedule(
 ) -> Response:
     """Make a job of a schedule now, paused or not."""
     job_id = str(ids.parse(body.job_id, "job_id")) if body and body.job_id else str(ids.uuid7())
-    job = await gateway.engine.trigger_schedule(name, job_id, user=session.identity)
+    job = (await gateway.engine.trigger_schedule(session.identity, name=name, job_id=job_id)).job
     return answer(engine.owned_job(job), 202)
 
 
 @router.get("/stuck", **route("Stuck jobs", schemas_engine.StuckJobs, "Longest first.", 403))
 async def list_stuck_jobs(session: Admin, gateway: Gateway, page_size: PageSize = 20) -> Response:
     """Return jobs that need attention."""
-    stuck_jobs = await gateway.engine.list_stuck_jobs(page_size, user=session.identity)
+    stuck_jobs = (await gateway.engine.list_stuck_jobs(session.identity, page_size=page_size)).jobs
     return answer({"jobs": [engine.stuck(stuck_job) for stuck_job in stuck_jobs]})
 
 
@@ -194,5 +194,5 @@ async def list_stuck_jobs(session: Admin, gateway: Gateway, page_size: PageSize 
 async def list_workers(session: Admin, gateway: Gateway) -> Response:
     """Return the workers that were seen lately, or hold jobs."""
     return answer(
-        {"workers": [engine.worker(worker) for worker in await gateway.engine.list_workers(user=session.identity)]}
+        {"workers": [engine.worker(worker) for worker in (await gateway.engine.list_workers(session.identity)).workers]}
     )

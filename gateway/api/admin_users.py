@@ -28,7 +28,7 @@ async def list_users(
 ) -> Response:
     """Return accounts, newest first."""
     page = await gateway.admin.list_users(
-        email_prefix=email, page_size=page_size, page_token=page_token, user=session.identity
+        session.identity, email_prefix=email, page_size=page_size, page_token=page_token
     )
     return answer({"users": [views.user(account) for account in page.users], "next_page_token": page.next_page_token})
 
@@ -39,7 +39,7 @@ async def list_users(
 )
 async def get_user(user_id: UserId, session: SignedIn, gateway: Gateway) -> Response:
     """Return an account and its active sessions."""
-    response = await gateway.admin.get_user(user_id, user=session.identity)
+    response = await gateway.admin.get_user(session.identity, user_id=user_id)
     session_views = [views.session(auth_session, current_id=session.session_id) for auth_session in response.sessions]
     return answer({"user": views.user(response.user), "sessions": session_views})
 
@@ -50,7 +50,7 @@ async def get_user(user_id: UserId, session: SignedIn, gateway: Gateway) -> Resp
 )
 async def set_user_role(user_id: UserId, body: schemas_admin.NewRole, session: SignedIn, gateway: Gateway) -> Response:
     """Change a role, not one's own. 403 `reauthentication_required`."""
-    changed = await gateway.admin.set_user_role(user_id, _ROLES[body.role], user=session.identity)
+    changed = (await gateway.admin.set_user_role(session.identity, user_id=user_id, role=_ROLES[body.role])).user
     return _ended(gateway, changed)
 
 
@@ -60,13 +60,13 @@ async def set_user_role(user_id: UserId, body: schemas_admin.NewRole, session: S
 )
 async def disable_user(user_id: UserId, session: SignedIn, gateway: Gateway) -> Response:
     """Close an account, not one's own. 403 `reauthentication_required`."""
-    return _ended(gateway, await gateway.admin.disable_user(user_id, user=session.identity))
+    return _ended(gateway, (await gateway.admin.disable_user(session.identity, user_id=user_id)).user)
 
 
 @router.post("/users/{user_id}/enable", **route("Open an account again", schemas_admin.OneUser, "Open.", 403, 404))
 async def enable_user(user_id: UserId, session: SignedIn, gateway: Gateway) -> Response:
     """Open a disabled account again. 403 `reauthentication_required`."""
-    return answer({"user": views.user(await gateway.admin.enable_user(user_id, user=session.identity))})
+    return answer({"user": views.user((await gateway.admin.enable_user(session.identity, user_id=user_id)).user)})
 
 
 @router.post(
@@ -78,7 +78,9 @@ async def revoke_user_sessions(
 ) -> Response:
     """End one session of an account, or all. 403 `reauthentication_required`."""
     session_id = _session_id(body.session_id) if body and body.session_id else ""
-    count = await gateway.admin.revoke_user_sessions(user_id, session_id, user=session.identity)
+    count = (
+        await gateway.admin.revoke_user_sessions(session.identity, user_id=user_id, session_id=session_id)
+    ).revoked_count
     gateway.sessions.forget_revoked(user_id, {session_id} if session_id else None)
     return answer({"revoked_count": count})
 
@@ -94,7 +96,7 @@ async def revoke_user_sessions(
 )
 async def revoke_all_users_sessions(session: SignedIn, gateway: Gateway) -> Response:
     """End the sessions of all users except this one, as after a break-in. 403 `reauthentication_required`."""
-    response = await gateway.admin.revoke_all_users_sessions(user=session.identity)
+    response = await gateway.admin.revoke_all_users_sessions(session.identity)
     gateway.sessions.forget_all()
     return answer({"revoked_count": response.revoked_count, "has_more": response.has_more})
 
@@ -106,7 +108,7 @@ async def revoke_all_users_sessions(session: SignedIn, gateway: Gateway) -> Resp
 )
 async def send_password_reset(user_id: UserId, session: SignedIn, gateway: Gateway) -> Response:
     """Have the mail sent by which the user sets a new password; admins never choose one. 403 `reauthentication_required`."""
-    await gateway.admin.send_password_reset(user_id, user=session.identity)
+    await gateway.admin.send_password_reset(session.identity, user_id=user_id)
     return Response(status_code=202)
 
 
@@ -126,7 +128,7 @@ async def list_security_events(
     rpc_request = admin_service_pb2.ListSecurityEventsRequest(
         user_id=user_id, kinds=kind, page_size=page_size, page_token=page_token
     )
-    page = await gateway.admin.list_security_events(rpc_request, user=session.identity)
+    page = await gateway.admin.list_security_events.send(session.identity, rpc_request)
     events = [views.security_event(event) for event in page.events]
     return answer({"events": events, "next_page_token": page.next_page_token})
 

@@ -108,7 +108,7 @@ async def logout(request: Request, gateway: Gateway) -> Response:
     gateway.cookie.clear(response)
     try:
         session = await dependencies.signed_in(request, gateway)
-        await gateway.auth.revoke_session(session.session_id, reason="logout", user=session.identity)
+        await gateway.auth.revoke_session(session.identity, session_id=session.session_id, reason="logout")
     except errors.Unauthenticated:
         return response
     gateway.sessions.forget_revoked(session.user_id, {session.session_id})

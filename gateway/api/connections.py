@@ -21,14 +21,16 @@ _PARAMETERS = {"state": "state", "code": "code", "error": "error", "iss": "issue
 @router.get("", **route("List connections", schemas_connections.Connections, "One for each platform."))
 async def list_connections(session: SignedIn, gateway: Gateway) -> Response:
     """Return one connection for each platform, disconnected ones included."""
-    connections = await gateway.connections.list_connections(user=session.identity)
+    connections = (await gateway.connections.list_connections(session.identity)).connections
     return answer({"connections": [views.connection(item) for item in connections]})
 
 
 @router.get("/{platform}", **route("Get a connection", views.Connection, "The connection.", 404))
 async def get_connection(platform: str, session: SignedIn, gateway: Gateway) -> Response:
     """Return a connection."""
-    return answer(views.connection(await gateway.connections.get_connection(platform, user=session.identity)))
+    return answer(
+        views.connection((await gateway.connections.get_connection(session.identity, platform=platform)).connection)
+    )
 
 
 @router.post(
@@ -42,7 +44,7 @@ async def connect(
 ) -> Response:
     """Ask where the browser must go to consent. 409 `demo_mode_active` while connections are simulated."""
     response = await gateway.connections.begin_connect(
-        platform, return_to=body.return_to if body else "", user=session.identity
+        session.identity, platform=platform, return_to=body.return_to if body else ""
     )
     connection = views.connection(response.connection)
     return answer(
@@ -69,7 +71,7 @@ async def callback(platform: str, request: Request, gateway: Gateway) -> Respons
     try:
         session = await dependencies.signed_in(request, gateway)
         rpc_request = connections_service_pb2.FinishConnectRequest(platform=platform, **_parameters(request))
-        finished = await gateway.connections.finish_connect(rpc_request, user=session.identity)
+        finished = await gateway.connections.finish_connect.send(session.identity, rpc_request)
     except errors.Unauthenticated:
         # The login page leads back here. The consent is not lost, but it counts only in the session that asked for it.
         return _leaving(
@@ -92,13 +94,14 @@ async def callback(platform: str, request: Request, gateway: Gateway) -> Respons
 )
 async def disconnect(platform: str, session: SignedIn, gateway: Gateway) -> Response:
     """Take the access back at the platform and delete what was kept; also dismisses a failure."""
-    connection = views.connection(await gateway.connections.disconnect(platform, user=session.identity))
+    response = await gateway.connections.disconnect(session.identity, platform=platform)
+    connection = views.connection(response.connection)
     return answer({"status": connection["status"], "job_id": connection["job_id"], "connection": connection}, 202)
 
 
 async def _has_consent(platform: str, identity: str, gateway: Gateway) -> bool:
     try:
-        connection = await gateway.connections.get_connection(platform, user=identity)
+        connection = (await gateway.connections.get_connection(identity, platform=platform)).connection
     except errors.Error:
         return False
     shown = views.connection(connection)

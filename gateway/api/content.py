@@ -22,7 +22,7 @@ router = APIRouter(tags=["content"])
 )
 async def dashboard(session: SignedIn, gateway: Gateway) -> Response:
     """Answer the numbers of the visible data."""
-    return answer(views.dashboard(await gateway.demo.get_dashboard(user=session.identity)))
+    return answer(views.dashboard(await gateway.demo.get_dashboard(session.identity)))
 
 
 @router.get("/content", **route("List content items", views.Content, "A page of them."))
@@ -35,7 +35,7 @@ async def list_content(
 ) -> Response:
     """Return visible content items."""
     rpc_request = demo_service_pb2.ListContentRequest(page_size=page_size, page_token=page_token, order_by=order_by)
-    return answer(views.content(await gateway.demo.list_content(rpc_request, user=session.identity)))
+    return answer(views.content(await gateway.demo.list_content.send(session.identity, rpc_request)))
 
 
 @router.get("/interactions", **route("List interactions", views.Interactions, "A page of them, newest first."))
@@ -58,4 +58,4 @@ async def list_interactions(
         needs_reply=needs_reply,
         content_id=content_id,
     )
-    return answer(views.interactions(await gateway.demo.list_interactions(rpc_request, user=session.identity)))
+    return answer(views.interactions(await gateway.demo.list_interactions.send(session.identity, rpc_request)))

@@ -41,7 +41,7 @@ async def enable(
         idempotency_key=key,
         expire_after=Duration(seconds=options.expires_in_seconds) if options.expires_in_seconds else None,
     )
-    response = await gateway.demo.enable_demo(rpc_request, user=session.identity)
+    response = await gateway.demo.enable_demo.send(session.identity, rpc_request)
     return accepted(views.demo_accepted(response.demo, response.job_id), response.job_id, replayed=response.replayed)
 
 
@@ -61,19 +61,19 @@ async def enable(
 async def disable(request: Request, session: SignedIn, gateway: Gateway) -> Response:
     """Disable demo mode. The data is hidden at once; a job deletes it."""
     key = idempotency.idempotency_key(request.headers.get("idempotency-key"))
-    response = await gateway.demo.disable_demo(idempotency_key=key, user=session.identity)
+    response = await gateway.demo.disable_demo(session.identity, idempotency_key=key)
     return accepted(views.demo_accepted(response.demo, response.job_id), response.job_id, replayed=response.replayed)
 
 
 @router.get("/status", **route("Get demo mode", views.DemoStatus, "The current state."))
 async def status(session: SignedIn, gateway: Gateway) -> Response:
     """Return the state of demo mode, with the progress of its job."""
-    response = await gateway.demo.get_demo(user=session.identity)
+    response = await gateway.demo.get_demo(session.identity)
     return answer(views.demo_status(response.demo, response.job if response.HasField("job") else None))
 
 
 @router.post("/dismiss", **route("Dismiss a failure", views.DemoStatus, "Disabled.", 403, 409))
 async def dismiss(session: SignedIn, gateway: Gateway) -> Response:
     """Move a failed demo mode to disabled."""
-    dismissed = await gateway.demo.dismiss_demo(user=session.identity)
+    dismissed = await gateway.demo.dismiss_demo(session.identity)
     return answer(views.demo_status(dismissed.demo, None))

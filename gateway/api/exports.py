@@ -35,7 +35,7 @@ _FILE[200]["content"] = {"text/csv": {"schema": {"type": "string"}}}
 async def start(request: Request, session: SignedIn, gateway: Gateway) -> Response:
     """Start a job that writes the visible reviews to a file, which replaces an earlier one. Cancel and retry the job."""
     key = idempotency.idempotency_key(request.headers.get("idempotency-key"))
-    response = await gateway.exports.start_export(idempotency_key=key, user=session.identity)
+    response = await gateway.exports.start_export(session.identity, idempotency_key=key)
     body = views.ExportAccepted(status=views.export_state(response.export), job_id=response.job_id)
     return accepted(body, response.job_id, replayed=response.replayed)
 
@@ -43,7 +43,7 @@ async def start(request: Request, session: SignedIn, gateway: Gateway) -> Respon
 @router.get("", **route("Status of the export", views.ExportStatus, "The export."))
 async def status(session: SignedIn, gateway: Gateway) -> Response:
     """Return the user's export; its job has the progress."""
-    return answer(views.export_status(await gateway.exports.get_export(user=session.identity)))
+    return answer(views.export_status((await gateway.exports.get_export(session.identity)).export))
 
 
 @router.get("/file", summary="Download the file", response_class=StreamingResponse, responses=_FILE)
@@ -52,7 +52,7 @@ async def file(session: SignedIn, gateway: Gateway) -> Response:
 
     Cells that a spreadsheet would run as a formula begin with an apostrophe.
     """
-    export = await gateway.exports.get_export(user=session.identity)
+    export = (await gateway.exports.get_export(session.identity)).export
     if views.export_state(export) != "ready":
         raise errors.NotFound("There is no exported file.", code="export_not_found")
     # The first part is read before the response begins: an error still becomes a problem. A later one breaks the body off.

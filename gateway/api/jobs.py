@@ -38,7 +38,7 @@ async def list_jobs(
         page_size=page_size,
         page_token=page_token,
     )
-    return answer(views.jobs(await gateway.jobs.list_jobs(rpc_request, user=session.identity)))
+    return answer(views.jobs(await gateway.jobs.list_jobs.send(session.identity, rpc_request)))
 
 
 @router.get("/{job_id}", **route("Get a job", views.Job, "The job.", 404))
@@ -58,7 +58,7 @@ async def get_job(job_id: JobId, request: Request, session: SignedIn, gateway: G
 )
 async def get_job_history(job_id: JobId, session: SignedIn, gateway: Gateway) -> Response:
     """Return a job's attempts and transitions."""
-    call = partial(gateway.jobs.get_job_history, job_id, user=session.identity)
+    call = partial(gateway.jobs.get_job_history, session.identity, job_id=job_id)
     history = await gateway.pending_jobs.wait(job_id, call, user=session.identity)
     return answer(views.job_history(job_id, history))
 
@@ -71,9 +71,9 @@ async def get_job_history(job_id: JobId, session: SignedIn, gateway: Gateway) ->
 )
 async def cancel_job(job_id: JobId, session: SignedIn, gateway: Gateway) -> Response:
     """Stop a job: at once if no worker holds it, else by asking the worker."""
-    call = partial(gateway.jobs.cancel_job, job_id, user=session.identity)
-    job = await gateway.pending_jobs.wait(job_id, call, user=session.identity)
-    return answer(views.job(job), 202)
+    call = partial(gateway.jobs.cancel_job, session.identity, job_id=job_id)
+    response = await gateway.pending_jobs.wait(job_id, call, user=session.identity)
+    return answer(views.job(response.job), 202)
 
 
 @router.post(
@@ -81,9 +81,9 @@ async def cancel_job(job_id: JobId, session: SignedIn, gateway: Gateway) -> Resp
 )
 async def retry_job(job_id: JobId, session: SignedIn, gateway: Gateway) -> Response:
     """Reopen a failed or cancelled job with a fresh budget of attempts."""
-    call = partial(gateway.jobs.retry_job, job_id, user=session.identity)
-    job = await gateway.pending_jobs.wait(job_id, call, user=session.identity)
-    return answer(views.job(job), 202)
+    call = partial(gateway.jobs.retry_job, session.identity, job_id=job_id)
+    response = await gateway.pending_jobs.wait(job_id, call, user=session.identity)
+    return answer(views.job(response.job), 202)
 
 
 def _cache_headers(job: job_pb2.Job) -> dict[str, str]:

@@ -21,14 +21,14 @@ async def list_notifications(
     session: SignedIn, gateway: Gateway, page_size: PageSize = 20, page_token: PageToken = ""
 ) -> Response:
     """Return the jobs that ended and that the user has not read of yet."""
-    page = await gateway.jobs.list_notifications(page_size=page_size, page_token=page_token, user=session.identity)
+    page = await gateway.jobs.list_notifications(session.identity, page_size=page_size, page_token=page_token)
     return answer(views.notifications(page))
 
 
 @router.post("/read-all", **route("All were read", None, "None is unread.", 403, status=204))
 async def read_all(session: SignedIn, gateway: Gateway) -> Response:
     """Note that the user has read of everything that ended until now."""
-    await gateway.jobs.mark_notifications_read([], user=session.identity)
+    await gateway.jobs.mark_notifications_read(session.identity, job_ids=[])
     return Response(status_code=204)
 
 
@@ -37,5 +37,5 @@ async def read_all(session: SignedIn, gateway: Gateway) -> Response:
 )
 async def read(job_id: JobId, session: SignedIn, gateway: Gateway) -> Response:
     """Note that the user has read of one job that ended."""
-    await gateway.jobs.mark_notifications_read([job_id], user=session.identity)
+    await gateway.jobs.mark_notifications_read(session.identity, job_ids=[job_id])
     return Response(status_code=204)

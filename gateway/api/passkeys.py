@@ -21,13 +21,13 @@ _NOT_HERE = "409 `passkeys_unavailable` where the address can have none."
 @router.get("/passkeys", **route("List passkeys", views.Passkeys, "Oldest first."))
 async def list_passkeys(session: SignedIn, gateway: Gateway) -> Response:
     """Return the user's passkeys, and whether passkeys are available."""
-    return answer(views.passkeys(await gateway.passkeys.list_passkeys(user=session.identity)))
+    return answer(views.passkeys(await gateway.passkeys.list_passkeys(session.identity)))
 
 
 @router.post("/passkeys/options", **route("Begin to add a passkey", views.Ceremony, f"{_BEGUN} {_NOT_HERE}", 403, 409))
 async def begin_adding(session: SignedIn, gateway: Gateway) -> Response:
     """Return the options for a new passkey. 403 `reauthentication_required`."""
-    return answer(views.ceremony(await gateway.passkeys.begin_adding(user=session.identity)))
+    return answer(views.ceremony((await gateway.passkeys.begin_adding(session.identity)).ceremony))
 
 
 @router.post(
@@ -36,9 +36,11 @@ async def begin_adding(session: SignedIn, gateway: Gateway) -> Response:
 )
 async def finish_adding(body: schemas_passkeys.NewPasskey, session: SignedIn, gateway: Gateway) -> Response:
     """Add what the authenticator made. 401 `challenge_invalid`: begin again. 403 `reauthentication_required`."""
-    added = await gateway.passkeys.finish_adding(
-        ceremony=body.ceremony, credential=_json(body.credential), name=body.name, user=session.identity
-    )
+    added = (
+        await gateway.passkeys.finish_adding(
+            session.identity, ceremony=body.ceremony, credential=_json(body.credential), name=body.name
+        )
+    ).passkey
     return answer({"passkey": views.passkey(added)}, 201)
 
 
@@ -50,7 +52,7 @@ async def rename(
     passkey_id: PasskeyId, body: schemas_passkeys.PasskeyName, session: SignedIn, gateway: Gateway
 ) -> Response:
     """Rename a passkey of the user."""
-    renamed = await gateway.passkeys.rename(passkey_id, body.name, user=session.identity)
+    renamed = (await gateway.passkeys.rename(session.identity, passkey_id=passkey_id, name=body.name)).passkey
     return answer({"passkey": views.passkey(renamed)})
 
 
@@ -60,7 +62,7 @@ async def rename(
 )
 async def remove(passkey_id: PasskeyId, session: SignedIn, gateway: Gateway) -> Response:
     """Remove a passkey of the user. 403 `reauthentication_required`."""
-    await gateway.passkeys.remove(passkey_id, user=session.identity)
+    await gateway.passkeys.remove(session.identity, passkey_id=passkey_id)
     return Response(status_code=204)
 
 
@@ -70,7 +72,7 @@ async def remove(passkey_id: PasskeyId, session: SignedIn, gateway: Gateway) -> 
 )
 async def begin_login(request: Request, gateway: Gateway) -> Response:
     """Return the options for a sign-in. They are the same for all users: none is identified yet."""
-    return answer(views.ceremony(await gateway.passkeys.begin_login(client=client_info(request))))
+    return answer(views.ceremony((await gateway.passkeys.begin_login(client=client_info(request))).ceremony))
 
 
 @router.post(
@@ -79,10 +81,7 @@ async def begin_login(request: Request, gateway: Gateway) -> Response:
 async def finish_login(body: schemas_passkeys.PasskeyLogin, request: Request, gateway: Gateway) -> Response:
     """Begin a session: the cookie is set. No code is asked for. 401 `passkey_invalid`, or `challenge_invalid`: begin again."""
     response = await gateway.passkeys.finish_login(
-        ceremony=body.ceremony,
-        credential=_json(body.credential),
-        remember=body.remember,
-        client=client_info(request),
+        ceremony=body.ceremony, credential=_json(body.credential), remember=body.remember, client=client_info(request)
     )
     return await signed_in_by(request, gateway, response)
 
@@ -93,7 +92,7 @@ async def finish_login(body: schemas_passkeys.PasskeyLogin, request: Request, ga
 )
 async def begin_reauthentication(session: SignedIn, gateway: Gateway) -> Response:
     """Return the options for a proof with a passkey of the user. 404 `passkey_not_found`: there is none."""
-    return answer(views.ceremony(await gateway.passkeys.begin_reauthentication(user=session.identity)))
+    return answer(views.ceremony((await gateway.passkeys.begin_reauthentication(session.identity)).ceremony))
 
 
 @router.post(
@@ -104,10 +103,7 @@ async def finish_reauthentication(
 ) -> Response:
     """Prove again who the user is: sensitive calls are then allowed for ten minutes. 401 `passkey_invalid`."""
     proved = await gateway.passkeys.finish_reauthentication(
-        ceremony=body.ceremony,
-        credential=_json(body.credential),
-        client=client_info(request),
-        user=session.identity,
+        session.identity, ceremony=body.ceremony, credential=_json(body.credential), client=client_info(request)
     )
     return refreshed(request, gateway, proved)
 

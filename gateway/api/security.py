@@ -21,14 +21,14 @@ FRESH = "The session goes on under a new token. 401 `invalid_credentials` or `in
 @router.get("/security", **route("How the account is protected", views.Security, "As it is, and what happened lately."))
 async def get_security(session: SignedIn, gateway: Gateway) -> Response:
     """Answer how the user's account is protected, and what happened to it lately."""
-    return answer(views.security(await gateway.auth.get_security(user=session.identity)))
+    return answer(views.security(await gateway.auth.get_security(session.identity)))
 
 
 @router.post("/reauthenticate", **route("Prove who you are", schemas_auth.Refreshed, FRESH, 400, 403, 429))
 async def reauthenticate(body: schemas_auth.Proof, request: Request, session: SignedIn, gateway: Gateway) -> Response:
     """Prove again who the user is: sensitive calls are then allowed for ten minutes."""
     proved = await gateway.auth.reauthenticate(
-        password=body.password, code=body.code, client=client_info(request), user=session.identity
+        session.identity, password=body.password, code=body.code, client=client_info(request)
     )
     return refreshed(request, gateway, proved)
 
@@ -42,7 +42,10 @@ async def change_password(
 ) -> Response:
     """Replace the password; all other sessions end."""
     changed = await gateway.auth.change_password(
-        current=body.current_password, new=body.new_password, client=client_info(request), user=session.identity
+        session.identity,
+        current_password=body.current_password,
+        new_password=body.new_password,
+        client=client_info(request),
     )
     response = refreshed(request, gateway, changed, revoked_count=changed.revoked_count)
     gateway.sessions.forget_revoked(session.user_id, None)
@@ -102,7 +105,7 @@ async def reset_password(body: schemas_auth.PasswordReset, request: Request, gat
 )
 async def request_email_verification(session: SignedIn, gateway: Gateway) -> Response:
     """Have a mail with a link sent to the user's address."""
-    await gateway.auth.request_email_verification(user=session.identity)
+    await gateway.auth.request_email_verification(session.identity)
     return answer({"message": EMAIL_SENT}, 202)
 
 
@@ -131,7 +134,7 @@ async def verify_email(body: schemas_auth.MailToken, request: Request, gateway: 
 )
 async def begin_totp(session: SignedIn, gateway: Gateway) -> Response:
     """Make the secret of an authenticator app. 403 `reauthentication_required`."""
-    enrolment = await gateway.auth.begin_totp(user=session.identity)
+    enrolment = await gateway.auth.begin_totp(session.identity)
     return answer(
         {"secret": enrolment.secret, "uri": enrolment.uri, "expires_at": views.optional_time(enrolment, "expire_time")}
     )
@@ -151,14 +154,14 @@ async def begin_totp(session: SignedIn, gateway: Gateway) -> Response:
 )
 async def confirm_totp(body: schemas_auth.Code, request: Request, session: SignedIn, gateway: Gateway) -> Response:
     """Show that the app has the secret: from now on signing in takes a code. 403 `reauthentication_required`."""
-    confirmed = await gateway.auth.confirm_totp(code=body.code, user=session.identity)
+    confirmed = await gateway.auth.confirm_totp(session.identity, code=body.code)
     return refreshed(request, gateway, confirmed, recovery_codes=list(confirmed.recovery_codes))
 
 
 @router.post("/totp/disable", **route("Turn the second factor off", schemas_auth.Refreshed, FRESH, 400, 403, 409, 429))
 async def disable_totp(body: schemas_auth.Code, request: Request, session: SignedIn, gateway: Gateway) -> Response:
     """Turn the second factor off. 403 `reauthentication_required`."""
-    return refreshed(request, gateway, await gateway.auth.disable_totp(code=body.code, user=session.identity))
+    return refreshed(request, gateway, await gateway.auth.disable_totp(session.identity, code=body.code))
 
 
 @router.post(
@@ -169,7 +172,9 @@ async def disable_totp(body: schemas_auth.Code, request: Request, session: Signe
 )
 async def regenerate_recovery_codes(session: SignedIn, gateway: Gateway) -> Response:
     """Replace all recovery codes. 403 `reauthentication_required`."""
-    return answer({"recovery_codes": list(await gateway.auth.regenerate_recovery_codes(user=session.identity))})
+    return answer(
+        {"recovery_codes": list((await gateway.auth.regenerate_recovery_codes(session.identity)).recovery_codes)}
+    )
 
 
 def refreshed(request: Request, gateway: Gateway, rotated: clients.RotatedToken, **more: object) -> Response:

@@ -16,7 +16,7 @@ router = APIRouter(prefix="/auth/sessions", tags=["sessions"])
 @router.get("", **route("List sessions", schemas_auth.Sessions, "Active sessions."))
 async def list_sessions(session: SignedIn, gateway: Gateway) -> Response:
     """Return the user's active sessions, most recently used first."""
-    sessions = await gateway.auth.list_sessions(user=session.identity)
+    sessions = (await gateway.auth.list_sessions(session.identity)).sessions
     return answer(
         {"sessions": [views.session(auth_session, current_id=session.session_id) for auth_session in sessions]}
     )
@@ -28,7 +28,7 @@ async def revoke_all_sessions(
 ) -> Response:
     """End the user's sessions everywhere, this one included by default. 403 `reauthentication_required`."""
     kept_session_id = session.session_id if body and body.keep_current else ""
-    await gateway.auth.revoke_all_sessions(except_session_id=kept_session_id, user=session.identity)
+    await gateway.auth.revoke_all_sessions(session.identity, except_session_id=kept_session_id)
     gateway.sessions.forget_revoked(session.user_id, None)
     return _ended(gateway, is_current=not kept_session_id)
 
@@ -40,7 +40,7 @@ async def revoke_session(session_id: SessionId, session: SignedIn, gateway: Gate
     Another one than one's own asks for a fresh proof of who one is: 403 `reauthentication_required`.
     """
     is_current = session_id == session.session_id
-    await gateway.auth.revoke_session(session_id, reason="logout" if is_current else "", user=session.identity)
+    await gateway.auth.revoke_session(session.identity, session_id=session_id, reason="logout" if is_current else "")
     gateway.sessions.forget_revoked(session.user_id, {session_id})
     return _ended(gateway, is_current=is_current)
 

@@ -1,7 +1,6 @@
-"""What the gateway asks of the services: a client for each gRPC service, every call with a deadline and for a named user.
+"""Clients of the services: one for each gRPC service, with a deadline for every call.
 
-`user` is the signed identity that auth minted for the user; empty where the gateway asks for itself. `quick` gives up at once
-when nobody is there, and soon when somebody is.
+The first argument of a call is the signed identity of its user, as issued by auth; empty for calls of the gateway itself.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Generic, ParamSpec, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -16,8 +16,39 @@ TIMEOUT = 3.0
 QUICK_TIMEOUT = 1.0
 HEALTH_TIMEOUT = 1.0
 
+P = ParamSpec("P")
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
+
+
+class Rpc(Generic[P, Request, Response]):
+    """An rpc. It takes the signed identity of the user, and the fields of the request; the protos document both."""
+
+    def __init__(
+        self,
+        client: Client,
+        method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
+        request: Callable[P, Request],
+    ) -> None:
+        self._client = client
+        self._method = method
+        self._request = request
+
+    def __call__(self, user: str, *args: P.args, **fields: P.kwargs) -> Awaitable[Response]:
+        """Call it. Raises the error in the response."""
+        return self._client.call(self._method, self._request(*args, **fields), user)
+
+    def quick(self, user: str, *args: P.args, **fields: P.kwargs) -> Awaitable[Response]:
+        """Call it, and fail soon while the service is unavailable."""
+        return self._client.call(self._method, self._request(*args, **fields), user, quick=True)
+
+    def public(self, *args: P.args, **fields: P.kwargs) -> Awaitable[Response]:
+        """Call it without a user."""
+        return self._client.call(self._method, self._request(*args, **fields), "")
+
+    def send(self, user: str, request: Request, *, quick: bool = False) -> Awaitable[Response]:
+        """Call it with a request."""
+        return self._client.call(self._method, request, user, quick=quick)
 
 
 class Client:
@@ -46,6 +77,12 @@ class Client:
         except grpc.aio.AioRpcError:
             return False
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    def rpc(
+        self, method: grpc.aio.UnaryUnaryMultiCallable[Request, Response], request: Callable[P, Request]
+    ) -> Rpc[P, Request, Response]:
+        """Return an rpc of this service; `request` is the class of its requests."""
+        return Rpc(self, method, request)
 
     async def call(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from starlette.requests import Request
@@ -19,7 +20,8 @@ logger = logging.getLogger(__name__)
 class Revoker(Protocol):
     """The part of the auth service that ends sessions."""
 
-    async def revoke_session(self, session_id: str, *, reason: str = "", user: str) -> None:
+    @property
+    def revoke_session(self) -> Callable[..., Awaitable[object]]:
         """End one session of the user."""
 
 
@@ -29,7 +31,7 @@ async def end_previous(request: Request, *, auth: Revoker, sessions: Sessions, c
         return
     try:
         previous = await sessions.validate(token)
-        await auth.revoke_session(previous.session_id, reason="logout", user=previous.identity)
+        await auth.revoke_session(previous.identity, session_id=previous.session_id, reason="logout")
     except errors.Unauthenticated:
         return
     except (errors.Unavailable, errors.DeadlineExceeded) as error:

@@ -53,7 +53,7 @@ class Connections(Page):
         """Show a page that redirects to the platform; the content security policy forbids forms to do so."""
         session, fields = await self.read_form(request, "platform")
         authorization = await self._container.connections.begin_connect(
-            fields["platform"], return_to=PATH, user=session.identity
+            session.identity, platform=fields["platform"], return_to=PATH
         )
         if urlsplit(authorization.authorization_url).scheme not in {"https", "http"}:
             raise errors.Internal("The platform's page of consent has an address that no browser must follow.")
@@ -69,6 +69,8 @@ class Connections(Page):
     async def disconnect(self, request: Request) -> Response:
         """Disconnect, or dismiss a failure."""
         session, fields = await self.read_form(request, "platform")
-        connection = await self._container.connections.disconnect(fields["platform"], user=session.identity)
+        connection = (
+            await self._container.connections.disconnect(session.identity, platform=fields["platform"])
+        ).connection
         is_disconnecting = views.connection_state(connection) in views.CONNECTION_TRANSITIONAL
         return self.see(PATH, say="disconnecting" if is_disconnecting else "")

@@ -57,7 +57,7 @@ class DemoMode(Page):
             idempotency_key=_key(fields),
         )
         try:
-            accepted = await self._container.demo.enable_demo(rpc_request, user=session.identity)
+            accepted = await self._container.demo.enable_demo.send(session.identity, rpc_request)
         except errors.InvalidArgument as error:
             _, mistakes = forms.mistakes_of(error, FIELDS) or (422, {})
             return await self._show(request, forms.filled(fields, mistakes), status=422)
@@ -72,7 +72,7 @@ class DemoMode(Page):
             return await self._show(request, forms.filled(fields, mistakes), status=422)
         try:
             example = await self._container.demo.preview_demo(
-                fields["profile_type"], fields["niche"], user=session.identity
+                session.identity, profile_type=fields["profile_type"], niche=fields["niche"]
             )
         except errors.Error as error:
             return self.see(views.DEMO_PATH, say=_flash_of(error))
@@ -82,7 +82,7 @@ class DemoMode(Page):
         """Disable demo mode."""
         session, fields = await self.read_form(request, "idempotency_key")
         try:
-            accepted = await self._container.demo.disable_demo(idempotency_key=_key(fields), user=session.identity)
+            accepted = await self._container.demo.disable_demo(session.identity, idempotency_key=_key(fields))
         except errors.Error as error:
             return self.see(views.DEMO_PATH, say=_flash_of(error))
         return self.see(views.DEMO_PATH, say=_flash_of_replay(accepted, "disabling"))
@@ -92,7 +92,7 @@ class DemoMode(Page):
         session, fields = await self.read_form(request, "job_id", "origin")
         try:
             job_id = _job_id(fields)
-            call = partial(self._container.jobs.retry_job, job_id, user=session.identity)
+            call = partial(self._container.jobs.retry_job, session.identity, job_id=job_id)
             await self._container.pending_jobs.wait(job_id, call, user=session.identity)
         except errors.Error as error:
             return self.see(_origin(fields), say=_flash_of(error))
@@ -103,17 +103,17 @@ class DemoMode(Page):
         session, fields = await self.read_form(request, "job_id", "origin")
         try:
             job_id = _job_id(fields)
-            call = partial(self._container.jobs.cancel_job, job_id, user=session.identity)
-            job = await self._container.pending_jobs.wait(job_id, call, user=session.identity)
+            call = partial(self._container.jobs.cancel_job, session.identity, job_id=job_id)
+            response = await self._container.pending_jobs.wait(job_id, call, user=session.identity)
         except errors.Error as error:
             return self.see(_origin(fields), say=_flash_of(error))
-        return self.see(_origin(fields), say="cancelled" if views.job_state(job) == "cancelled" else "")
+        return self.see(_origin(fields), say="cancelled" if views.job_state(response.job) == "cancelled" else "")
 
     async def dismiss(self, request: Request) -> Response:
         """Move a failed demo mode to disabled."""
         session, fields = await self.read_form(request, "origin")
         try:
-            await self._container.demo.dismiss_demo(user=session.identity)
+            await self._container.demo.dismiss_demo(session.identity)
         except errors.Error as error:
             return self.see(_origin(fields), say=_flash_of(error))
         return self.see(_origin(fields), say="dismissed")

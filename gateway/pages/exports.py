@@ -49,18 +49,18 @@ class Exports(Page):
         """Start an export."""
         session, fields = await self.read_form(request, "idempotency_key")
         key = idempotency.idempotency_key(fields["idempotency_key"] or None)
-        await self._container.exports.start_export(idempotency_key=key, user=session.identity)
+        await self._container.exports.start_export(session.identity, idempotency_key=key)
         return self.see(PATH)
 
     async def _export(self, identity: str) -> dict[str, Any]:
         """Return the export, None while its service is unavailable, and the unfinished job that writes it."""
         try:
-            export = await self._container.exports.get_export(user=identity, quick=True)
+            export = (await self._container.exports.get_export.quick(identity)).export
             job = None
             if export_views.export_state(export) == "exporting":
                 job = views.job(await self._container.pending_jobs.get_job(export.job_id, user=identity))
                 if job["status"] in views.FINISHED:
-                    job, export = None, await self._container.exports.get_export(user=identity, quick=True)
+                    job, export = None, (await self._container.exports.get_export.quick(identity)).export
         except (errors.Unavailable, errors.NotFound):
             return {"export": None, "job": None}
         return {"export": export_views.export_status(export), "job": job}

@@ -41,6 +41,9 @@ FILTERS: Mapping[str, tuple[views.JobStatus, ...]] = {
 """The states that a filter lets through."""
 
 
+JobAction = Callable[..., Awaitable[jobs_service_pb2.CancelJobResponse | jobs_service_pb2.RetryJobResponse]]
+
+
 class Jobs(Page):
     """`/jobs` and `/jobs/{job_id}`."""
 
@@ -61,7 +64,7 @@ class Jobs(Page):
         filters.apply(rpc_request)
         demo = await loaders.demo_status(self._container.demo, visitor.identity)
         try:
-            page = await self._container.jobs.list_jobs(rpc_request, user=visitor.identity)
+            page = await self._container.jobs.list_jobs.send(visitor.identity, rpc_request)
         except errors.InvalidArgument:
             # A page of other filters or of another release has nothing older to show. An invalid kind has no jobs.
             if filters.page_token:
@@ -98,18 +101,18 @@ class Jobs(Page):
         """Reopen the job."""
         return await self._act(request, self._container.jobs.retry_job, "job_retried")
 
-    async def _act(self, request: Request, method: Callable[..., Awaitable[job_pb2.Job]], say: str) -> Response:
+    async def _act(self, request: Request, act: JobAction, say: str) -> Response:
         session, fields = await self.read_form(request, "origin")
         job_id = _job_id(request)
-        call = partial(method, job_id, user=session.identity)
-        job = await self._container.pending_jobs.wait(job_id, call, user=session.identity)
-        if views.job_state(job) == "cancelling":
+        call = partial(act, session.identity, job_id=job_id)
+        response = await self._container.pending_jobs.wait(job_id, call, user=session.identity)
+        if views.job_state(response.job) == "cancelling":
             say = "job_cancelling"
         return self.see(redirects.local(fields["origin"]) or f"{PATH}/{job_id}", say=say)
 
     async def _history(self, job_id: str, identity: str) -> views.JobHistory:
         try:
-            return views.job_history(job_id, await self._container.jobs.get_job_history(job_id, user=identity))
+            return views.job_history(job_id, await self._container.jobs.get_job_history(identity, job_id=job_id))
         except errors.NotFound:
             # The job is accepted but not submitted yet.
             return {"job_id": job_id, "attempts": [], "transitions": []}
@@ -120,7 +123,7 @@ class Jobs(Page):
         rpc_request = jobs_service_pb2.ListJobsRequest(
             owner_id=job.spec.owner_id, parent_id=job.job_id, page_size=CHILDREN
         )
-        return [views.job(child) for child in (await self._container.jobs.list_jobs(rpc_request, user=identity)).jobs]
+        return [views.job(child) for child in (await self._container.jobs.list_jobs.send(identity, rpc_request)).jobs]
 
 
 class JobFilter:

@@ -72,7 +72,7 @@ class Overview:
 
 async def demo_status(client: clients.Demo, identity: str) -> views.Json:
     """Return the state of demo mode; `unknown` while the demo service does not answer."""
-    response = await _if_there(client.get_demo(user=identity, quick=True))
+    response = await _if_there(client.get_demo.quick(identity))
     if response is None:
         return _unknown()
     status = views.demo_status(response.demo, response.job if response.HasField("job") else None)
@@ -81,10 +81,8 @@ async def demo_status(client: clients.Demo, identity: str) -> views.Json:
 
 async def connections(client: clients.Connections, identity: str) -> list[views.Connection] | None:
     """Return the connections to platforms; None while auth does not answer."""
-    platform_connections = await _if_there(client.list_connections(user=identity, quick=True))
-    return (
-        None if platform_connections is None else [views.connection(connection) for connection in platform_connections]
-    )
+    response = await _if_there(client.list_connections.quick(identity))
+    return None if response is None else [views.connection(connection) for connection in response.connections]
 
 
 async def overview(client: clients.Demo, identity: str, filters: InteractionFilter = UNFILTERED) -> Overview:
@@ -110,9 +108,9 @@ async def _overview(client: clients.Demo, identity: str, filters: InteractionFil
     most_viewed = demo_service_pb2.ListContentRequest(page_size=CONTENT, order_by="most_viewed")
     demo, numbers, interactions, content = await asyncio.gather(
         demo_status(client, identity),
-        _if_there(client.get_dashboard(user=identity, quick=True)),
-        _if_there(client.list_interactions(latest, user=identity, quick=True)),
-        _if_there(client.list_content(most_viewed, user=identity, quick=True)),
+        _if_there(client.get_dashboard.quick(identity)),
+        _if_there(client.list_interactions.send(identity, latest, quick=True)),
+        _if_there(client.list_content.send(identity, most_viewed, quick=True)),
     )
     if numbers is None or interactions is None or content is None:
         return Overview(demo=demo, metrics=None, interactions=[], older="", content=[], is_narrow=filters.is_narrow)

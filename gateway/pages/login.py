@@ -128,7 +128,7 @@ class Login(anonymous.Anonymous):
         self._container.cookie.clear(response)
         try:
             session, _ = await page_request.read_form(request, self._container)
-            await self._container.auth.revoke_session(session.session_id, reason="logout", user=session.identity)
+            await self._container.auth.revoke_session(session.identity, session_id=session.session_id, reason="logout")
         except errors.Unauthenticated:
             return response
         self._container.sessions.forget_revoked(session.user_id, {session.session_id})

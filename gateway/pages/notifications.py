@@ -36,7 +36,7 @@ class Notifications(Page):
         demo = await loaders.demo_status(self._container.demo, visitor.identity)
         try:
             page = views.notifications(
-                await self._container.jobs.list_notifications(page_size=PAGE, page_token=token, user=visitor.identity)
+                await self._container.jobs.list_notifications(visitor.identity, page_size=PAGE, page_token=token)
             )
         except errors.InvalidArgument:
             return self.see(PATH)
@@ -48,5 +48,5 @@ class Notifications(Page):
         """Mark one notification as read, or all if the form names none, and redirect to the origin of the form."""
         session, fields = await self.read_form(request, "job_id", "origin")
         job_ids = [str(ids.parse(fields["job_id"], "job_id"))] if fields["job_id"] else []
-        await self._container.jobs.mark_notifications_read(job_ids, user=session.identity)
+        await self._container.jobs.mark_notifications_read(session.identity, job_ids=job_ids)
         return self.see(redirects.local(fields["origin"]) or PATH)

@@ -145,9 +145,7 @@ async def _position(session: sessions.Session, container: Container, *, is_fragm
 
 async def _unread(session: sessions.Session, container: Container) -> views.Notifications | None:
     try:
-        page = await container.jobs.list_notifications(
-            page_size=UNREAD, page_token="", user=session.identity, quick=True
-        )
+        page = await container.jobs.list_notifications.quick(session.identity, page_size=UNREAD, page_token="")
     except errors.Error as error:
         logger.warning("notifications are not available", extra={"cause": error.code})
         return None

@@ -40,7 +40,7 @@ class Reauthentication(Page):
         session, fields = await self.read_form(request, *FIELDS)
         try:
             reauthenticated = await self._container.auth.reauthenticate(
-                password=fields["password"], code=fields["code"], client=client_info(request), user=session.identity
+                session.identity, password=fields["password"], code=fields["code"], client=client_info(request)
             )
         except errors.Error as error:
             if error.code == "session_invalid" or (failure := forms.mistakes_of(error, FIELDS)) is None:
@@ -62,7 +62,7 @@ class Reauthentication(Page):
 
     async def _has_passkey(self, identity: str) -> bool:
         try:
-            response = await self._container.passkeys.list_passkeys(user=identity, quick=True)
+            response = await self._container.passkeys.list_passkeys.quick(identity)
         except (errors.Unavailable, errors.DeadlineExceeded) as error:
             # The password remains.
             logger.warning("passkeys are not available", extra={"cause": error.code})

@@ -51,10 +51,10 @@ class Security(Page):
         session, fields = await self.read_form(request, *PASSWORD_FIELDS)
         try:
             changed = await self._container.auth.change_password(
-                current=fields["current_password"],
-                new=fields["new_password"],
+                session.identity,
+                current_password=fields["current_password"],
+                new_password=fields["new_password"],
                 client=client_info(request),
-                user=session.identity,
             )
         except errors.Error as error:
             return await self._show_again(request, error, PASSWORD_FIELDS, "password")
@@ -67,7 +67,7 @@ class Security(Page):
         """Send the verification email."""
         session, _ = await self.read_form(request)
         try:
-            await self._container.auth.request_email_verification(user=session.identity)
+            await self._container.auth.request_email_verification(session.identity)
         except errors.Error as error:
             return await self._show_again(request, error, (), "verification")
         return self.see(PATH, say="mail_sent")
@@ -75,14 +75,14 @@ class Security(Page):
     async def begin_totp(self, request: Request) -> Response:
         """Show what the authenticator app needs. It is shown only once, so this response is the page itself, not a redirect."""
         session, _ = await self.read_form(request)
-        enrolment = await self._container.auth.begin_totp(user=session.identity)
+        enrolment = await self._container.auth.begin_totp(session.identity)
         return await self._show_enrolment(request, enrolment.uri, {})
 
     async def confirm_totp(self, request: Request) -> Response:
         """Turn the second factor on, and show the recovery codes, once."""
         session, fields = await self.read_form(request, "code", "uri")
         try:
-            confirmed = await self._container.auth.confirm_totp(code=fields["code"], user=session.identity)
+            confirmed = await self._container.auth.confirm_totp(session.identity, code=fields["code"])
         except errors.Error as error:
             failure = forms.mistakes_of(error, ("code",))
             # The form sends back the secret that was shown only once; without it the enrolment cannot continue.
@@ -97,7 +97,7 @@ class Security(Page):
         """Turn the second factor off."""
         session, fields = await self.read_form(request, "code")
         try:
-            disabled = await self._container.auth.disable_totp(code=fields["code"], user=session.identity)
+            disabled = await self._container.auth.disable_totp(session.identity, code=fields["code"])
         except errors.Error as error:
             return await self._show_again(request, error, ("code",), "totp")
         response = self.see(PATH, say="factor_disabled")
@@ -107,14 +107,14 @@ class Security(Page):
     async def regenerate_codes(self, request: Request) -> Response:
         """Replace the recovery codes, and show them, once."""
         session, _ = await self.read_form(request)
-        codes = await self._container.auth.regenerate_recovery_codes(user=session.identity)
+        codes = (await self._container.auth.regenerate_recovery_codes(session.identity)).recovery_codes
         return await self._show_codes(request, list(codes), is_new=False)
 
     async def rename_passkey(self, request: Request) -> Response:
         """Rename a passkey. Adding one needs JavaScript: only the browser reaches its authenticators."""
         session, fields = await self.read_form(request, "passkey_id", "name")
         try:
-            await self._container.passkeys.rename(_passkey_id(fields), fields["name"], user=session.identity)
+            await self._container.passkeys.rename(session.identity, passkey_id=_passkey_id(fields), name=fields["name"])
         except errors.InvalidArgument as error:
             return await self._show_again(request, error, (), "passkeys")
         return self.see(PATH, say="passkey_renamed")
@@ -122,7 +122,7 @@ class Security(Page):
     async def remove_passkey(self, request: Request) -> Response:
         """Remove a passkey."""
         session, fields = await self.read_form(request, "passkey_id")
-        await self._container.passkeys.remove(_passkey_id(fields), user=session.identity)
+        await self._container.passkeys.remove(session.identity, passkey_id=_passkey_id(fields))
         return self.see(PATH, say="passkey_removed")
 
     async def _show(
@@ -130,8 +130,8 @@ class Security(Page):
     ) -> Response:
         visitor = await self.begin(request)
         security, passkeys = await asyncio.gather(
-            self._container.auth.get_security(user=visitor.identity),
-            self._container.passkeys.list_passkeys(user=visitor.identity),
+            self._container.auth.get_security(visitor.identity),
+            self._container.passkeys.list_passkeys(visitor.identity),
         )
         context = {
             "security": views.security(security),

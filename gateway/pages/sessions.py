@@ -30,7 +30,7 @@ class Sessions(Page):
     async def show(self, request: Request) -> Response:
         """Show the active sessions, this one first."""
         visitor = await self.begin(request)
-        sessions = await self._container.auth.list_sessions(user=visitor.identity)
+        sessions = (await self._container.auth.list_sessions(visitor.identity)).sessions
         session_views = [
             views.session(auth_session, current_id=visitor.session.session_id) for auth_session in sessions
         ]
@@ -44,7 +44,7 @@ class Sessions(Page):
         session_id = str(ids.parse(fields["session_id"], "session_id"))
         is_current = session_id == session.session_id
         await self._container.auth.revoke_session(
-            session_id, reason="logout" if is_current else "", user=session.identity
+            session.identity, session_id=session_id, reason="logout" if is_current else ""
         )
         self._container.sessions.forget_revoked(session.user_id, {session_id})
         return self._leave("signed_out") if is_current else self.see(PATH, say="session_revoked")
@@ -52,14 +52,14 @@ class Sessions(Page):
     async def revoke_others(self, request: Request) -> Response:
         """End all other sessions."""
         session, _ = await self.read_form(request)
-        await self._container.auth.revoke_all_sessions(except_session_id=session.session_id, user=session.identity)
+        await self._container.auth.revoke_all_sessions(session.identity, except_session_id=session.session_id)
         self._container.sessions.forget_revoked(session.user_id, None)
         return self.see(PATH, say="others_revoked")
 
     async def revoke_all(self, request: Request) -> Response:
         """End all sessions, the current one included."""
         session, _ = await self.read_form(request)
-        await self._container.auth.revoke_all_sessions(user=session.identity)
+        await self._container.auth.revoke_all_sessions(session.identity)
         self._container.sessions.forget_revoked(session.user_id, None)
         return self._leave("everywhere_out")
 

@@ -25,11 +25,11 @@ class Health(AdminPage):
     async def show_stuck(self, request: Request) -> Response:
         """Show stuck jobs, the longest stuck first."""
         visitor = await self.begin(request)
-        stuck_jobs = await self._container.engine.list_stuck_jobs(STUCK, user=visitor.identity)
+        stuck_jobs = (await self._container.engine.list_stuck_jobs(visitor.identity, page_size=STUCK)).jobs
         return visitor.show("admin/stuck", STUCK_PATH, {"stuck": [engine.stuck(stuck_job) for stuck_job in stuck_jobs]})
 
     async def show_workers(self, request: Request) -> Response:
         """Show the workers and the jobs they hold."""
         visitor = await self.begin(request)
-        workers = await self._container.engine.list_workers(user=visitor.identity)
+        workers = (await self._container.engine.list_workers(visitor.identity)).workers
         return visitor.show("admin/workers", WORKERS_PATH, {"workers": [engine.worker(worker) for worker in workers]})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -17,7 +16,7 @@ from gateway.pages.admin import job_query, people
 from gateway.pages.admin.admin_page import AdminPage
 from gateway.pages.admin.job_query import PATH, JobQuery
 from gateway.views import engine
-from repruv.jobs.v1 import admin_service_pb2, job_pb2
+from repruv.jobs.v1 import admin_service_pb2
 
 
 class Jobs(AdminPage):
@@ -42,7 +41,7 @@ class Jobs(AdminPage):
         engine_client, user = self._container.engine, visitor.identity
         owner_id = await people.owner_id(self._container, query.owner, user=user) if query.owner else ""
         page, counts = admin_service_pb2.SearchJobsResponse(), admin_service_pb2.CountJobsResponse()
-        kinds = await engine_client.list_kinds(user=user)
+        kinds = (await engine_client.list_kinds(user)).kinds
         try:
             if owner_id is not None:
                 rpc_request = admin_service_pb2.SearchJobsRequest(
@@ -52,8 +51,8 @@ class Jobs(AdminPage):
                     page_token=token,
                 )
                 page, counts = await asyncio.gather(
-                    engine_client.search_jobs(rpc_request, user=user),
-                    engine_client.count_jobs(rpc_request.filter, user=user),
+                    engine_client.search_jobs.send(user, rpc_request),
+                    engine_client.count_jobs(user, filter=rpc_request.filter),
                 )
         except errors.InvalidArgument:
             # A token of other filters, or a kind that is no name.
@@ -84,10 +83,10 @@ class Jobs(AdminPage):
         """Reopen a job."""
         return await self._act(request, self._container.jobs.retry_job, "job_retried")
 
-    async def _act(self, request: Request, call: Callable[..., Awaitable[job_pb2.Job]], say: str) -> Response:
+    async def _act(self, request: Request, act: jobs.JobAction, say: str) -> Response:
         session, fields = await self.read_form(request, "job_id", "origin")
-        job = await call(str(ids.parse(fields["job_id"], "job_id")), user=session.identity)
-        if views.job_state(job) == "cancelling":
+        response = await act(session.identity, job_id=str(ids.parse(fields["job_id"], "job_id")))
+        if views.job_state(response.job) == "cancelling":
             say = "job_cancelling"
         return self.see(redirects.local(fields["origin"]) or PATH, say=say)
 

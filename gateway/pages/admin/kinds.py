@@ -33,26 +33,26 @@ class Kinds(AdminPage):
     async def show(self, request: Request) -> Response:
         """Show all kinds."""
         visitor = await self.begin(request)
-        kinds = [engine.kind(kind) for kind in await self._container.engine.list_kinds(user=visitor.identity)]
+        kinds = [engine.kind(kind) for kind in (await self._container.engine.list_kinds(visitor.identity)).kinds]
         all_kinds = next((kind for kind in kinds if kind["kind"] == "*"), None)
         return visitor.show("admin/kinds", PATH, {"kinds": kinds, "is_everything_paused": _is_paused(all_kinds)})
 
     async def pause(self, request: Request) -> Response:
         """Pause a kind."""
         session, fields = await self.read_form(request, "kind")
-        await self._container.engine.pause_kind(fields["kind"], user=session.identity)
+        await self._container.engine.pause_kind(session.identity, kind=fields["kind"])
         return self.see(PATH, say="kind_paused")
 
     async def resume(self, request: Request) -> Response:
         """Resume a kind."""
         session, fields = await self.read_form(request, "kind")
-        await self._container.engine.resume_kind(fields["kind"], user=session.identity)
+        await self._container.engine.resume_kind(session.identity, kind=fields["kind"])
         return self.see(PATH, say="kind_resumed")
 
     async def limit(self, request: Request) -> Response:
         """Replace the limits of a kind."""
         session, fields = await self.read_form(request, "kind", *LIMITS)
-        await self._container.engine.set_kind_limits(fields["kind"], _limits(fields), user=session.identity)
+        await self._container.engine.set_kind_limits(session.identity, kind=fields["kind"], limits=_limits(fields))
         return self.see(PATH, say="kind_limited")
 
 

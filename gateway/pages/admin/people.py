@@ -13,11 +13,11 @@ BATCH = 100
 
 async def addresses(container: Container, owner_ids: Iterable[str], *, user: str) -> dict[str, str]:
     """Return the addresses of the first `BATCH` owners by id; without those that have no account, empty while auth is down."""
-    wanted = sorted(set(owner_ids) - {engine.SYSTEM, ""})[:BATCH]
-    if not wanted:
+    owners = sorted(set(owner_ids) - {engine.SYSTEM, ""})[:BATCH]
+    if not owners:
         return {}
     try:
-        accounts = await container.admin.batch_get_users(wanted, user=user)
+        accounts = (await container.admin.batch_get_users.quick(user, user_ids=owners)).users
     except (errors.Unavailable, errors.DeadlineExceeded):
         return {}
     return {account.user_id: account.email for account in accounts}
@@ -29,5 +29,5 @@ async def owner_id(container: Container, owner: str, *, user: str) -> str | None
         return str(ids.parse(owner, "owner"))
     except errors.InvalidArgument:
         pass
-    page = await container.admin.list_users(email_prefix=owner, page_size=BATCH, page_token="", user=user)
+    page = await container.admin.list_users(user, email_prefix=owner, page_size=BATCH, page_token="")
     return next((account.user_id for account in page.users if account.email.lower() == owner.lower()), None)

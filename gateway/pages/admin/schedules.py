@@ -27,7 +27,8 @@ class Schedules(AdminPage):
         """Show all schedules."""
         visitor = await self.begin(request)
         schedules = [
-            engine.schedule(schedule) for schedule in await self._container.engine.list_schedules(user=visitor.identity)
+            engine.schedule(schedule)
+            for schedule in (await self._container.engine.list_schedules(visitor.identity)).schedules
         ]
         # One id a form: a form sent twice submits one job.
         job_ids = {schedule["name"]: str(ids.uuid7()) for schedule in schedules}
@@ -36,18 +37,18 @@ class Schedules(AdminPage):
     async def pause(self, request: Request) -> Response:
         """Pause a schedule."""
         session, fields = await self.read_form(request, "name")
-        await self._container.engine.pause_schedule(fields["name"], user=session.identity)
+        await self._container.engine.pause_schedule(session.identity, name=fields["name"])
         return self.see(PATH, say="schedule_paused")
 
     async def resume(self, request: Request) -> Response:
         """Resume a schedule."""
         session, fields = await self.read_form(request, "name")
-        await self._container.engine.resume_schedule(fields["name"], user=session.identity)
+        await self._container.engine.resume_schedule(session.identity, name=fields["name"])
         return self.see(PATH, say="schedule_resumed")
 
     async def trigger(self, request: Request) -> Response:
         """Submit a job of a schedule now and show it."""
         session, fields = await self.read_form(request, "name", "job_id")
         job_id = str(ids.parse(fields["job_id"], "job_id"))
-        job = await self._container.engine.trigger_schedule(fields["name"], job_id, user=session.identity)
+        job = (await self._container.engine.trigger_schedule(session.identity, name=fields["name"], job_id=job_id)).job
         return self.see(f"/jobs/{job.job_id}")

@@ -56,7 +56,7 @@ class SecurityEvents(AdminPage):
             page_token=token,
         )
         try:
-            page = await self._container.admin.list_security_events(rpc_request, user=visitor.identity)
+            page = await self._container.admin.list_security_events.send(visitor.identity, rpc_request)
         except errors.InvalidArgument as error:
             if error.field != "user_id":
                 return self.see(_address(filters, ""))

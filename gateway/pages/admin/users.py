@@ -47,7 +47,7 @@ class Users(AdminPage):
         token = request.query_params.get("page_token", "")
         try:
             page = await self._container.admin.list_users(
-                email_prefix=prefix, page_size=PAGE, page_token=token, user=visitor.identity
+                visitor.identity, email_prefix=prefix, page_size=PAGE, page_token=token
             )
         except errors.InvalidArgument:
             return self.see(_address(prefix, ""))
@@ -63,9 +63,9 @@ class Users(AdminPage):
         """Show an account, its active sessions and its latest security events."""
         visitor = await self.begin(request)
         user_id = _user_id(request)
-        response = await self._container.admin.get_user(user_id, user=visitor.identity)
+        response = await self._container.admin.get_user(visitor.identity, user_id=user_id)
         rpc_request = admin_service_pb2.ListSecurityEventsRequest(user_id=user_id, page_size=EVENTS)
-        events = await self._container.admin.list_security_events(rpc_request, user=visitor.identity)
+        events = await self._container.admin.list_security_events.send(visitor.identity, rpc_request)
         context = {
             "account": views.user(response.user),
             "sessions": [
@@ -82,21 +82,21 @@ class Users(AdminPage):
         user_id = _user_id(request)
         if fields["role"] not in _ROLES:
             raise errors.InvalidArgument("There is no such role.", field="role")
-        await self._container.admin.set_user_role(user_id, _ROLES[fields["role"]], user=session.identity)
+        await self._container.admin.set_user_role(session.identity, user_id=user_id, role=_ROLES[fields["role"]])
         return self._changed(user_id, "account_changed")
 
     async def disable(self, request: Request) -> Response:
         """Disable the account and end its sessions."""
         session, _ = await self.read_form(request)
         user_id = _user_id(request)
-        await self._container.admin.disable_user(user_id, user=session.identity)
+        await self._container.admin.disable_user(session.identity, user_id=user_id)
         return self._changed(user_id, "account_disabled")
 
     async def enable(self, request: Request) -> Response:
         """Enable the account."""
         session, _ = await self.read_form(request)
         user_id = _user_id(request)
-        await self._container.admin.enable_user(user_id, user=session.identity)
+        await self._container.admin.enable_user(session.identity, user_id=user_id)
         return self._see(user_id, "account_enabled")
 
     async def sign_out(self, request: Request) -> Response:
@@ -104,7 +104,7 @@ class Users(AdminPage):
         session, fields = await self.read_form(request, "session_id")
         user_id = _user_id(request)
         session_id = str(ids.parse(fields["session_id"], "session_id")) if fields["session_id"] else ""
-        await self._container.admin.revoke_user_sessions(user_id, session_id, user=session.identity)
+        await self._container.admin.revoke_user_sessions(session.identity, user_id=user_id, session_id=session_id)
         self._container.sessions.forget_revoked(user_id, {session_id} if session_id else None)
         return self._see(user_id, "account_signed_out")
 
@@ -113,7 +113,7 @@ class Users(AdminPage):
         session, fields = await self.read_form(request, "confirmed")
         if fields["confirmed"] != "yes":
             return self.see(PATH, say="not_confirmed")
-        response = await self._container.admin.revoke_all_users_sessions(user=session.identity)
+        response = await self._container.admin.revoke_all_users_sessions(session.identity)
         self._container.sessions.forget_all()
         say = "all_users_signed_out_partly" if response.has_more else "all_users_signed_out"
         return self.see(PATH, say=say)
@@ -122,7 +122,7 @@ class Users(AdminPage):
         """Send the email with which the user sets a new password."""
         session, _ = await self.read_form(request)
         user_id = _user_id(request)
-        await self._container.admin.send_password_reset(user_id, user=session.identity)
+        await self._container.admin.send_password_reset(session.identity, user_id=user_id)
         return self._see(user_id, "account_reset_sent")
 
     def _changed(self, user_id: str, say: str) -> Response:

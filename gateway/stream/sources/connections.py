@@ -25,7 +25,8 @@ class Connections(Source[connection_pb2.Connection]):
 
     async def fetch(self, user: str, *, quick: bool = False) -> Fetched[connection_pb2.Connection]:
         """Fetch the connections to all platforms."""
-        return Fetched(await self._connections.list_connections(user=user, quick=quick))
+        rpc = self._connections.list_connections
+        return Fetched((await (rpc.quick if quick else rpc)(user)).connections)
 
     def key(self, snapshot: connection_pb2.Connection) -> str:
         """Return the platform."""

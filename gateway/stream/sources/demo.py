@@ -25,7 +25,8 @@ class Demo(Source[demo_pb2.Demo]):
 
     async def fetch(self, user: str, *, quick: bool = False) -> Fetched[demo_pb2.Demo]:
         """Fetch demo mode and its job."""
-        response = await self._demo.get_demo(user=user, quick=quick)
+        rpc = self._demo.get_demo
+        response = await (rpc.quick if quick else rpc)(user)
         return Fetched([response.demo], [response.job] if response.HasField("job") else [])
 
     def job_id(self, snapshot: demo_pb2.Demo) -> str:

@@ -25,7 +25,8 @@ class Exports(Source[exports_service_pb2.Export]):
 
     async def fetch(self, user: str, *, quick: bool = False) -> Fetched[exports_service_pb2.Export]:
         """Fetch the export."""
-        return Fetched([await self._exports.get_export(user=user, quick=quick)])
+        rpc = self._exports.get_export
+        return Fetched([(await (rpc.quick if quick else rpc)(user)).export])
 
     def job_id(self, snapshot: exports_service_pb2.Export) -> str:
         """Return the job of the latest export."""

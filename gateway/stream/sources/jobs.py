@@ -42,12 +42,12 @@ class Jobs(Source[job_pb2.Job]):
     async def fetch_unfinished(self, owner_id: str, user: str) -> Sequence[job_pb2.Job]:
         """Fetch the newest 100 unfinished jobs of an owner, as `user`. Raises `errors.Error`."""
         request = jobs_service_pb2.ListJobsRequest(owner_id=owner_id, states=UNFINISHED, page_size=MAX_UNFINISHED)
-        return (await self._jobs.list_jobs(request, user=user)).jobs
+        return (await self._jobs.list_jobs.send(user, request)).jobs
 
     async def fetch_progress(self, owner_id: str) -> Sequence[job_pb2.Job]:
         """Fetch the newest 20 jobs of an owner that workers hold. Raises `errors.Error`."""
         request = jobs_service_pb2.ListJobsRequest(owner_id=owner_id, states=HELD, page_size=MAX_HELD)
-        return (await self._jobs.list_jobs(request, user="")).jobs
+        return (await self._jobs.list_jobs.send("", request)).jobs
 
     def key(self, snapshot: job_pb2.Job) -> str:
         """Return the job's id."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 from gateway import clients
@@ -15,20 +16,24 @@ class Service:
     def __init__(self, *, late: int) -> None:
         self.rounds = 0
         self._late = late
+        self.get_demo = SimpleNamespace(quick=self._get_demo)
+        self.get_dashboard = SimpleNamespace(quick=self._get_dashboard)
+        self.list_interactions = SimpleNamespace(send=self._list_interactions)
+        self.list_content = SimpleNamespace(send=self._list_content)
 
-    async def get_demo(self, **_: Any) -> demo_service_pb2.GetDemoResponse:
+    async def _get_demo(self, _: str) -> demo_service_pb2.GetDemoResponse:
         return demo_service_pb2.GetDemoResponse(demo=demo_pb2.Demo(state=demo_pb2.DEMO_STATE_ENABLED, version=2))
 
-    async def get_dashboard(self, **_: Any) -> demo_service_pb2.GetDashboardResponse:
+    async def _get_dashboard(self, _: str) -> demo_service_pb2.GetDashboardResponse:
         self.rounds += 1
         if self.rounds <= self._late:
             return demo_service_pb2.GetDashboardResponse()
         return demo_service_pb2.GetDashboardResponse(demo=True, content_count=1, interaction_count=1)
 
-    async def list_interactions(self, *_: Any, **__: Any) -> demo_service_pb2.ListInteractionsResponse:
+    async def _list_interactions(self, *_: Any, **__: Any) -> demo_service_pb2.ListInteractionsResponse:
         return demo_service_pb2.ListInteractionsResponse(interactions=[demo_pb2.Interaction(interaction_id="i")])
 
-    async def list_content(self, *_: Any, **__: Any) -> demo_service_pb2.ListContentResponse:
+    async def _list_content(self, *_: Any, **__: Any) -> demo_service_pb2.ListContentResponse:
         return demo_service_pb2.ListContentResponse(content=[demo_pb2.ContentItem(content_id="c")])
 
 
@@ -38,18 +43,18 @@ async def read(service: Service) -> loaders.Overview:
 
 async def test_consistent_reads_are_not_repeated() -> None:
     service = Service(late=0)
-    found = await read(service)
-    assert (service.rounds, found.demo["version"]) == (1, 2)
+    overview = await read(service)
+    assert (service.rounds, overview.demo["version"]) == (1, 2)
 
 
 async def test_transition_between_the_reads_repeats_them() -> None:
     service = Service(late=1)
-    found = await read(service)
-    assert found.metrics is not None
-    assert (service.rounds, found.metrics["interaction_count"], found.demo["version"]) == (2, 1, 2)
+    overview = await read(service)
+    assert overview.metrics is not None
+    assert (service.rounds, overview.metrics["interaction_count"], overview.demo["version"]) == (2, 1, 2)
 
 
 async def test_reads_that_stay_inconsistent_are_marked_as_oldest() -> None:
     service = Service(late=9)
-    found = await read(service)
-    assert (service.rounds, found.demo["version"]) == (loaders.READS, loaders.OLDER_THAN_ANY)
+    overview = await read(service)
+    assert (service.rounds, overview.demo["version"]) == (loaders.READS, loaders.OLDER_THAN_ANY)
