@@ -65,7 +65,7 @@ def p_value(first: Sequence[float], second: Sequence[float]) -> float:
 
 async def measure(url: str, samples: int, only: str) -> dict[str, Durations]:
     """Measure all calls, or those whose names begin with a prefix."""
-    found: dict[str, Durations] = {}
+    pooled: dict[str, Durations] = {}
     networks = count(1)
     async with httpx.AsyncClient(base_url=f"{url}/api/v1", timeout=30.0) as http:
 
@@ -90,8 +90,8 @@ async def measure(url: str, samples: int, only: str) -> dict[str, Durations]:
                 who = f"unknown{secrets.token_hex(6)}" if kind == "unknown" else f"{kind}{number}"
                 took = await duration(path, {"email": f"{who}@example.com", **body}, expected)
                 durations[kind].append(took)
-            found[name] = durations
-    return found
+            pooled[name] = durations
+    return pooled
 
 
 def show(measured: Mapping[str, Durations]) -> bool:

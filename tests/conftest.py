@@ -74,8 +74,8 @@ async def database(database_url: Callable[[str], str]) -> AsyncIterator[Callable
         return made[service]
 
     yield engine
-    for one in made.values():
-        await one.dispose()
+    for each in made.values():
+        await each.dispose()
 
 
 @pytest.fixture(scope="session")

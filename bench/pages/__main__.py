@@ -75,11 +75,11 @@ async def _loads(
         warm = await first_byte.warm(system, page)
         more = page.other_sessions(sessions)
         cold = await first_byte.cold(system, page, more) if more else []
-        found = await browser_page.loads(browser, system.stack.url, page, count)
+        loads = await browser_page.loads(browser, system.stack.url, page, count)
         median = {
-            "FCP": statistics.median(load.first_paint for load in found),
-            "LCP": statistics.median(load.largest_paint for load in found),
-            "CLS": statistics.median(load.shift for load in found),
+            "FCP": statistics.median(load.first_paint for load in loads),
+            "LCP": statistics.median(load.largest_paint for load in loads),
+            "CLS": statistics.median(load.shift for load in loads),
         }
         table.add_row(
             page.name,
@@ -88,7 +88,7 @@ async def _loads(
             _judged(median["FCP"], FIRST_PAINT),
             _judged(median["LCP"], LARGEST_PAINT),
             _judged(median["CLS"], SHIFT, digits=3),
-            f"{statistics.median(load.blocked for load in found):.0f}",
+            f"{statistics.median(load.blocked for load in loads):.0f}",
         )
     return table
 

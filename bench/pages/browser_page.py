@@ -43,8 +43,8 @@ async def interactions(browser: Browser, url: str, page: Page, act: Callable[[Ta
         for _ in range(INTERACTIONS):
             await act(tab)
         await tab.wait_for_timeout(SETTLE_MS)
-        seen = (await _seen(tab))["interactions"]
-    return list(seen.values())
+        measured = (await _seen(tab))["interactions"]
+    return list(measured.values())
 
 
 async def keys_and_clicks(tab: Tab) -> None:
@@ -66,16 +66,19 @@ async def form(tab: Tab) -> None:
 async def _load(browser: Browser, url: str, page: Page) -> Load:
     async with _tab(browser, url, page) as tab:
         await tab.wait_for_timeout(SETTLE_MS)
-        seen = await _seen(tab)
+        measured = await _seen(tab)
     return Load(
-        first_paint=seen["first"], largest_paint=seen["lcp"], shift=seen["cls"], blocked=float(sum(seen["long"]))
+        first_paint=measured["first"],
+        largest_paint=measured["lcp"],
+        shift=measured["cls"],
+        blocked=float(sum(measured["long"])),
     )
 
 
 async def _seen(tab: Tab) -> Mapping[str, Any]:
     first = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? NaN"
-    found: dict[str, Any] = await tab.evaluate(f"({{ ...window.seen, first: {first} }})")
-    return found
+    values: dict[str, Any] = await tab.evaluate(f"({{ ...window.seen, first: {first} }})")
+    return values
 
 
 @asynccontextmanager

@@ -61,7 +61,7 @@ class Storm:
     """Time until each had received every missed event."""
     wrong: int
     """Readers that did not receive exactly the missed events."""
-    asked: dict[str, int]
+    called: dict[str, int]
     """Calls to the services meanwhile."""
 
 
@@ -139,26 +139,26 @@ async def storm(
     await crowd.open(count)
     numbers = list(range(count))
     await asyncio.to_thread(around.backend.do, "each", numbers=numbers, times=1)
-    await crowd.until(lambda: all(reader.seen for reader in crowd.readers))
+    await crowd.until(lambda: all(reader.received for reader in crowd.readers))
     cursors = [reader.cursor for reader in crowd.readers]
     await crowd.cut()
     missing = numbers[::2]
     await asyncio.to_thread(around.backend.do, "each", numbers=missing, times=MISSED)
     await asyncio.to_thread(around.backend.do, "calls")
-    wanted = len(missing) * MISSED
+    missed_events = len(missing) * MISSED
     with fresh or nullcontext(back_to or running) as target:
         back = Crowd(target.port, gateway_head)
         began = time.perf_counter()
         await back.open(count, cursors=cursors, at_once=count)
-        await back.until(lambda: sum(len(reader.seen) for reader in back.readers) >= wanted)
+        await back.until(lambda: sum(len(reader.received) for reader in back.readers) >= missed_events)
         seconds = time.perf_counter() - began
         await back.cut()
-    asked = (await asyncio.to_thread(around.backend.do, "calls"))["calls"]
+    called = (await asyncio.to_thread(around.backend.do, "calls"))["calls"]
     wrong = 0
     for number, reader in enumerate(back.readers):
         after = cursors[number] or 0
-        wrong += reader.seen != ([] if number % 2 else list(range(after + 1, after + MISSED + 1)))
-    return Storm(count=count, missed=wanted, seconds=seconds, wrong=wrong, asked=asked)
+        wrong += reader.received != ([] if number % 2 else list(range(after + 1, after + MISSED + 1)))
+    return Storm(count=count, missed=missed_events, seconds=seconds, wrong=wrong, called=called)
 
 
 async def drain(running: process.Running, count: int) -> Drain:

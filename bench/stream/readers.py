@@ -31,7 +31,7 @@ class Reader(asyncio.Protocol):
         "has_bye",
         "is_clean",
         "is_open",
-        "seen",
+        "received",
         "transport",
     )
 
@@ -40,7 +40,7 @@ class Reader(asyncio.Protocol):
         self._head = head
         self._buffer = b""
         self.cursor = cursor
-        self.seen: list[int] = []
+        self.received: list[int] = []
         self.is_open = self.has_bye = self.is_clean = False
         self.ended_at = 0.0
         self.transport: asyncio.Transport
@@ -66,8 +66,8 @@ class Reader(asyncio.Protocol):
             self.is_open = True
             self._crowd.opened(self)
         for sequence in _TRANSITION.findall(data):
-            self.seen.append(int(sequence))
-            self.cursor = self.seen[-1]
+            self.received.append(int(sequence))
+            self.cursor = self.received[-1]
             self._crowd.heard(self)
         if b"event: bye" in data and b"retry: " in data:
             self.has_bye = True
@@ -104,21 +104,21 @@ class Crowd:
         gate = asyncio.Semaphore(at_once)
         first = len(self.readers)
 
-        async def one(number: int) -> Reader:
+        async def connect(number: int) -> Reader:
             cursor = cursors[number] if cursors else None
             async with gate:
                 return await self._connect(number, cursor)
 
         self._left = count
         async with asyncio.timeout(DEADLINE_SECONDS):
-            self.readers += await asyncio.gather(*(one(number) for number in range(count)))
+            self.readers += await asyncio.gather(*(connect(number) for number in range(count)))
             await self.until(lambda: sum(reader.is_open for reader in self.readers[first:]) == count)
         return time.perf_counter() - began
 
-    async def until(self, wanted: Callable[[], bool]) -> None:
+    async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until `wanted` is true. Raises `TimeoutError`, or the error of a refused stream."""
         async with asyncio.timeout(DEADLINE_SECONDS):
-            while not wanted():
+            while not condition():
                 if self.failures:
                     raise ConnectionError(self.failures[0])
                 await asyncio.sleep(0.01)

@@ -109,9 +109,9 @@ class Soak:
         )
         for number, reader in enumerate(crowd.readers):
             position = self._cursors[number]
-            first = latest[owner(number)] - len(reader.seen) if position is None else position
-            if reader.seen != list(range(first + 1, latest[owner(number)] + 1)):
-                raise AssertionError(f"reader {number} received {reader.seen} after {position}")
+            first = latest[owner(number)] - len(reader.received) if position is None else position
+            if reader.received != list(range(first + 1, latest[owner(number)] + 1)):
+                raise AssertionError(f"reader {number} received {reader.received} after {position}")
             self._cursors[number] = reader.cursor
 
     async def _do(self, command: str, **arguments: object) -> dict[str, dict[str, int]]:

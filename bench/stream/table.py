@@ -54,16 +54,16 @@ class Report:
         lost = flow.sent - len(flow.latencies)
         figures = f"p50 {p50 * 1000:.2f} ms, p99 {p99 * 1000:.2f} ms; processor {flow.cpu:.0%}"
         figures += f"; {lost} not read" if lost else ""
-        wanted = LATENCY[int(flow.rate)]
-        aims = [f"p{rank} < {most * 1000:.0f} ms" for rank, most in wanted.items()]
-        is_met = all(percentile(flow.latencies, rank) < most for rank, most in wanted.items()) and not lost
+        limit = LATENCY[int(flow.rate)]
+        aims = [f"p{rank} < {most * 1000:.0f} ms" for rank, most in limit.items()]
+        is_met = all(percentile(flow.latencies, rank) < most for rank, most in limit.items()) and not lost
         aim = _verdict(is_met, ", ".join(aims)) if is_ours else ""
         self._table.add_row(f"{name}: {flow.rate:,.0f} events/s to {count:,} streams", figures, aim)
 
     def storm(self, where: str, storm: Storm) -> None:
         """Add a measurement of reconnecting readers."""
-        asked = ", ".join(f"{name} {count:,}" for name, count in sorted(storm.asked.items())) or "nothing"
-        figures = f"{storm.seconds:.1f} s until each had what it missed ({storm.missed:,} events), {storm.wrong} wrong; {asked}"
+        called = ", ".join(f"{name} {count:,}" for name, count in sorted(storm.called.items())) or "nothing"
+        figures = f"{storm.seconds:.1f} s until each had what it missed ({storm.missed:,} events), {storm.wrong} wrong; {called}"
         aim = _verdict(storm.seconds < STORM_SECONDS and not storm.wrong, f"< {STORM_SECONDS:.0f} s, 0 wrong")
         self._table.add_row(f"repruv: {storm.count:,} cut, all back at once at {where}", figures, aim)
 

@@ -155,5 +155,6 @@ def _per_day(groups: Sequence[sa.Row[int | None, str, bool, date | None, int]], 
         if group.day in counts:
             counts[group.day][group.sentiment] += group.number
     return [
-        read_models.Day(date=day, count=sum(found.values()), sentiment_counts=found) for day, found in counts.items()
+        read_models.Day(date=day, count=sum(by_sentiment.values()), sentiment_counts=by_sentiment)
+        for day, by_sentiment in counts.items()
     ]

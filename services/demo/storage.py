@@ -110,7 +110,7 @@ async def lock_free_mode(conn: AsyncConnection, owner_id: UUID) -> Mode | None:
 
 async def expire(conn: AsyncConnection, owner_id: UUID, job_id: UUID) -> Mode | None:
     """Begin a generation that disables; None if the demo mode is not enabled, or has not expired."""
-    return await MODES.one(conn, _EXPIRE, (owner_id,), {"new_job_id": job_id})
+    return await MODES.execute(conn, _EXPIRE, (owner_id,), {"new_job_id": job_id})
 
 
 async def list_expired(

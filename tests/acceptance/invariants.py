@@ -90,8 +90,8 @@ async def wait_for_quiet(system: System, *, seconds: float = 60.0) -> None:
 
 async def broken(system: System) -> dict[str, list[dict[str, object]]]:
     """Return the rules that do not hold, each with the first rows that break it."""
-    found = {rule: await system.query(statement) for rule, statement in RULES.items()}
-    return {rule: rows[:5] for rule, rows in found.items() if rows}
+    violations = {rule: await system.query(statement) for rule, statement in RULES.items()}
+    return {rule: rows[:5] for rule, rows in violations.items() if rows}
 
 
 async def must_hold(system: System, *, seconds: float = 15.0) -> None:

@@ -81,10 +81,10 @@ async def test_cancelled_disable_fails_and_can_be_retried(system: System, user: 
 
 
 async def _must_have_nothing(system: System, user: User) -> None:
-    found = await system.query(
+    rows = await system.query(
         "SELECT (SELECT count(*) FROM demo.content WHERE owner_id = %s) AS content,"
         " (SELECT count(*) FROM demo.interactions WHERE owner_id = %s) AS interactions",
         user.user_id,
         user.user_id,
     )
-    assert found == [{"content": 0, "interactions": 0}]
+    assert rows == [{"content": 0, "interactions": 0}]

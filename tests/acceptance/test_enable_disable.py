@@ -31,11 +31,11 @@ async def test_enable_answers_at_once_and_a_job_does_the_work(user: User) -> Non
     assert (status["status"], status["job_id"]) == ("enabling", accepted["job_id"])
     assert status["job_status"] in {"pending", "running"}
 
-    seen = await _follow(user, f"/jobs/{accepted['job_id']}/status")
-    assert seen[-1]["status"] == "completed"
-    assert seen[-1]["progress"]["percent"] == 100
-    assert seen[-1]["result"] == {**seen[-1]["result"], "content_count": 60, "interaction_count": 2000}
-    assert any(0 < job["progress"]["percent"] < 100 for job in seen), "the middle was never seen"
+    statuses = await _follow(user, f"/jobs/{accepted['job_id']}/status")
+    assert statuses[-1]["status"] == "completed"
+    assert statuses[-1]["progress"]["percent"] == 100
+    assert statuses[-1]["result"] == {**statuses[-1]["result"], "content_count": 60, "interaction_count": 2000}
+    assert any(0 < job["progress"]["percent"] < 100 for job in statuses), "the middle was never seen"
 
     status = await user.status_is("enabled")
     assert status["demo_mode"]
@@ -97,9 +97,9 @@ async def test_disable_removes_all_rows_and_reports_the_counts(user: User) -> No
     assert answer.headers["location"] == f"/api/v1/jobs/{accepted['job_id']}"
     assert (await user.get("/interactions")).json()["interactions"] == []
 
-    seen = await _follow(user, f"/jobs/{accepted['job_id']}/status")
-    assert seen[-1]["status"] == "completed"
-    assert seen[-1]["result"] == {"content_removed": 60, "interactions_removed": 2000}
+    statuses = await _follow(user, f"/jobs/{accepted['job_id']}/status")
+    assert statuses[-1]["status"] == "completed"
+    assert statuses[-1]["result"] == {"content_removed": 60, "interactions_removed": 2000}
 
     status = await user.status_is("disabled")
     assert (status["stats"]["removed_content"], status["stats"]["removed_interactions"]) == (60, 2000)
@@ -134,9 +134,9 @@ async def test_stream_of_one_job_ends_after_its_last_event(user: User) -> None:
 
 
 async def test_users_do_not_see_each_other(new_user: NewUser) -> None:
-    one, other = await new_user(), await new_user()
-    await one.enable(OPTIONS)
-    await one.status_is("enabled")
+    first, other = await new_user(), await new_user()
+    await first.enable(OPTIONS)
+    await first.status_is("enabled")
     assert (await other.get("/demo/status")).json()["status"] == "disabled"
     assert (await other.get("/interactions")).json()["interactions"] == []
     assert (await other.get("/jobs")).json()["jobs"] == []
@@ -145,16 +145,16 @@ async def test_users_do_not_see_each_other(new_user: NewUser) -> None:
 async def _follow(user: User, path: str) -> list[dict[str, Any]]:
     """Poll a job to its end and return the observed states, which must only move forward."""
     order = ["pending", "running", "completed"]
-    seen: list[dict[str, Any]] = []
+    statuses: list[dict[str, Any]] = []
     async with asyncio.timeout(30):
-        while not seen or seen[-1]["status"] != "completed":
+        while not statuses or statuses[-1]["status"] != "completed":
             answer = await user.get(path)
             assert answer.status_code == 200, answer.text
             job = answer.json()
-            if seen:
-                assert order.index(job["status"]) >= order.index(seen[-1]["status"])
-                assert job["version"] >= seen[-1]["version"]
-                assert job["progress"]["percent"] >= seen[-1]["progress"]["percent"]
-            seen.append(job)
+            if statuses:
+                assert order.index(job["status"]) >= order.index(statuses[-1]["status"])
+                assert job["version"] >= statuses[-1]["version"]
+                assert job["progress"]["percent"] >= statuses[-1]["progress"]["percent"]
+            statuses.append(job)
             await asyncio.sleep(0.02)
-    return seen
+    return statuses

@@ -29,9 +29,9 @@ async def failures(running: System) -> AsyncIterator[list[Failure]]:
     users = [await User.register(running.url) for _ in range(3)]
     async with running.workers(DEMO_FAIL_HANDLERS="enable"):
         failed = [Failure(user=user, job_id=await user.enable(OPTIONS)) for user in users]
-        for one in failed:
-            await one.user.job_is(one.job_id, "failed", seconds=60)
-            await one.user.status_is("failed")
+        for failure in failed:
+            await failure.user.job_is(failure.job_id, "failed", seconds=60)
+            await failure.user.status_is("failed")
     yield failed
     for user in users:
         await user.close()

@@ -76,7 +76,7 @@ async def test_key_of_a_refused_request_is_free(user: User) -> None:
 
 
 async def _must_have_one_job(system: System, user: User, job_id: str) -> None:
-    found = await system.query("SELECT job_id::text FROM jobs.jobs WHERE owner_id = %s", user.user_id)
-    assert found == [{"job_id": job_id}]
+    jobs = await system.query("SELECT job_id::text FROM jobs.jobs WHERE owner_id = %s", user.user_id)
+    assert jobs == [{"job_id": job_id}]
     rows = await system.query("SELECT count(*) FROM demo.interactions WHERE owner_id = %s", user.user_id)
     assert rows == [{"count": 300}]

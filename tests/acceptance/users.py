@@ -61,8 +61,8 @@ class User:
             assert answer.headers["content-type"] == "application/problem+json", answer.text
             return None
         assert answer.status_code == 200, f"{path}: {answer.status_code} {answer.text}"
-        found: dict[str, Any] = answer.json()
-        return found
+        body: dict[str, Any] = answer.json()
+        return body
 
     async def enable(self, options: Mapping[str, object] | None = None, *, key: str = "") -> str:
         """Ask for demo mode; gives the job's id."""
@@ -81,8 +81,8 @@ class User:
         """Wait until demo mode stands so."""
 
         async def probe() -> dict[str, Any] | None:
-            found = await self.probe("/demo/status")
-            return found if found and found["status"] == status else None
+            demo = await self.probe("/demo/status")
+            return demo if demo and demo["status"] == status else None
 
         return await waiting.until(probe, f"demo mode is {status}", seconds=seconds)
 
@@ -90,8 +90,8 @@ class User:
         """Wait until a job stands so."""
 
         async def probe() -> dict[str, Any] | None:
-            found = await self.probe(f"/jobs/{job_id}")
-            return found if found and found["status"] in statuses else None
+            job = await self.probe(f"/jobs/{job_id}")
+            return job if job and job["status"] in statuses else None
 
         return await waiting.until(probe, f"job is {' or '.join(statuses)}", seconds=seconds)
 
@@ -99,22 +99,22 @@ class User:
         """Wait until so many interactions have been written; gives how many."""
 
         async def probe() -> int | None:
-            found = await self.probe("/demo/status")
-            count = found["stats"]["interactions_written"] if found else 0
+            job = await self.probe("/demo/status")
+            count = job["stats"]["interactions_written"] if job else 0
             return count if count >= at_least else None
 
         return await waiting.until(probe, f"{at_least} interactions written", seconds=seconds)
 
     async def everything(self, path: str, name: str) -> list[dict[str, Any]]:
         """Read a list to its end, page by page; each page but the last is full."""
-        found: list[dict[str, Any]] = []
+        items: list[dict[str, Any]] = []
         token = ""
         for _ in range(10_000):
             page = (await self.get(path, params={"page_size": 100, "page_token": token})).json()
-            found += page[name]
+            items += page[name]
             token = page["next_page_token"]
             if not token:
-                return found
+                return items
             assert len(page[name]) == 100
         raise AssertionError(f"{path} has no end")
 

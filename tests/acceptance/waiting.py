@@ -15,8 +15,8 @@ async def until(probe: Callable[[], Awaitable[T | None]], what: str, *, seconds:
     """Return the first thing found that is not None, False or empty. Fails naming `what` after `seconds`."""
     try:
         async with asyncio.timeout(seconds):
-            while not (found := await probe()):
+            while not (result := await probe()):
                 await asyncio.sleep(LOOK_SECONDS)
-            return found
+            return result
     except TimeoutError:
         raise AssertionError(f"not within {seconds:g} s: {what}") from None

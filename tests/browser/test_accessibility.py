@@ -61,28 +61,28 @@ async def breaches(page: Page, axe: pathlib.Path) -> list[str]:
         await page.emulate_media(color_scheme=scheme)
         await page.set_viewport_size({"width": width, "height": 800})
         broken += [
-            f"{page.url} {scheme} {width} {found['id']}: {node['target']} {node['failureSummary']}"
-            for found in await page.evaluate(run, RULES)
-            for node in found["nodes"]
+            f"{page.url} {scheme} {width} {breach['id']}: {node['target']} {node['failureSummary']}"
+            for breach in await page.evaluate(run, RULES)
+            for node in breach["nodes"]
         ]
     return broken
 
 
 async def probe(visitor: Visitor, axe: pathlib.Path, *paths: str) -> list[str]:
     page = await visitor.open(paths[0])
-    found = await breaches(page, axe)
+    breaches_ = await breaches(page, axe)
     for path in paths[1:]:
         await page.goto(path)
-        found += await breaches(page, axe)
+        breaches_ += await breaches(page, axe)
     await page.close()
-    return found
+    return breaches_
 
 
 async def test_pages_without_sign_in(visitor: Visitor, user: User, axe: pathlib.Path) -> None:
-    found = await probe(visitor, axe, *STRANGER)
+    breaches_ = await probe(visitor, axe, *STRANGER)
     await visitor.is_user(user)
-    found += await probe(visitor, axe, "/dashboard", "/jobs", "/notifications", *SETTINGS_PAGES)
-    assert found == []
+    breaches_ += await probe(visitor, axe, "/dashboard", "/jobs", "/notifications", *SETTINGS_PAGES)
+    assert breaches_ == []
 
 
 async def test_pages_in_every_state_of_demo_mode(
@@ -92,8 +92,8 @@ async def test_pages_in_every_state_of_demo_mode(
     running = await user.enable({"niche": "food", "interaction_count": 20_000})
     page = await visitor.open(f"/jobs/{running}")
     await expect(page.locator("[data-percent]")).to_have_text(re.compile(r"[1-9]\d?%"), timeout=PATIENCE_MS)
-    found = await breaches(page, axe)
-    found += await probe(visitor, axe, "/jobs", SETTINGS, "/dashboard")
+    breaches_ = await breaches(page, axe)
+    breaches_ += await probe(visitor, axe, "/jobs", SETTINGS, "/dashboard")
     await user.post(f"/jobs/{running}/cancel")
     await user.status_is("disabled")
 
@@ -101,16 +101,16 @@ async def test_pages_in_every_state_of_demo_mode(
     await user.status_is("enabled")
     confirm = f"{SETTINGS}?confirm=disable"
     pages = ("/dashboard", SETTINGS, confirm, f"/jobs/{done}", f"/jobs/{running}", "/jobs", "/notifications")
-    found += await probe(visitor, axe, *pages)
+    breaches_ += await probe(visitor, axe, *pages)
     await user.disable()
     await user.status_is("disabled")
     async with system.workers(DEMO_FAIL_HANDLERS="enable"):
         failed = await user.enable({"niche": "food", "interaction_count": 100})
         await user.status_is("failed")
-    found += await probe(
+    breaches_ += await probe(
         visitor, axe, SETTINGS, "/dashboard", f"/jobs/{failed}", "/jobs?state=failed", "/notifications"
     )
-    assert found == []
+    assert breaches_ == []
 
 
 async def test_the_dialog_and_a_form_with_mistakes(visitor: Visitor, user: User, axe: pathlib.Path) -> None:
@@ -121,14 +121,14 @@ async def test_the_dialog_and_a_form_with_mistakes(visitor: Visitor, user: User,
     await page.get_by_label("Interactions").fill("1000000")
     await page.get_by_role("button", name="Enable demo mode").click()
     await expect(page.get_by_role("alert")).to_be_focused()
-    found = await breaches(page, axe)
+    breaches_ = await breaches(page, axe)
     await user.enable({"niche": "food", "interaction_count": 10})
     await user.status_is("enabled")
     page = await visitor.open(SETTINGS)
     await shows(page, "Demo Mode Active")
     await page.get_by_role("link", name="Disable demo mode").click()
-    found += await breaches(page, axe)
-    assert found == []
+    breaches_ += await breaches(page, axe)
+    assert breaches_ == []
 
 
 async def test_pages_for_admins(visitor: Visitor, user: User, system: System, axe: pathlib.Path) -> None:

@@ -30,10 +30,10 @@ async def test_enable_continues_while_the_page_is_closed(visitor: Visitor) -> No
 
     await mark(page)
     await expect(page.locator("[data-percent]")).to_have_text(re.compile(r"\d+%"))
-    seen = await percent(page)
-    await expect(page.locator("[data-percent]")).not_to_have_text(f"{seen}%")
-    assert await percent(page) > seen
-    assert await page.locator("progress").evaluate("bar => bar.value") >= seen
+    shown = await percent(page)
+    await expect(page.locator("[data-percent]")).not_to_have_text(f"{shown}%")
+    assert await percent(page) > shown
+    assert await page.locator("progress").evaluate("bar => bar.value") >= shown
     assert await is_still_the_same(page)
     await page.close()
 

@@ -78,15 +78,15 @@ class Tabs:
 
         async def probe() -> bool:
             metrics = (await self.user.http.get("/metrics")).text
-            found = re.search(r"^stream_connections ([\d.]+)", metrics, re.MULTILINE)
-            return found is not None and float(found[1]) == count + 1
+            match = re.search(r"^stream_connections ([\d.]+)", metrics, re.MULTILINE)
+            return match is not None and float(match[1]) == count + 1
 
         await waiting.until(probe, f"{count} streams are open")
 
 
-def _moves(seen: list[tuple[str, str]]) -> dict[str, list[str]]:
+def _moves(frames: list[tuple[str, str]]) -> dict[str, list[str]]:
     jobs: dict[str, list[str]] = {}
-    for job_id, status in seen:
+    for job_id, status in frames:
         jobs.setdefault(job_id, []).append(status)
     return {job_id: [status for status, _ in itertools.groupby(all_)] for job_id, all_ in jobs.items()}
 

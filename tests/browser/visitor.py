@@ -130,9 +130,9 @@ async def tint(element: Locator) -> str:
         return str(await element.evaluate("element => getComputedStyle(element).backgroundColor"))
 
     text = await waiting.until(probe, "the element has a colour")
-    found = _COLOUR.match(text)
-    assert found, text
-    red, green, blue = (int(part) for part in found.groups())
+    match = _COLOUR.match(text)
+    assert match, text
+    red, green, blue = (int(part) for part in match.groups())
     if red > blue and green > blue and red - blue > green - blue >= (red - blue) / 2:
         return "yellow"
     if blue > green and red > green:

@@ -28,9 +28,9 @@ async def test_order_after_chaos(system: System) -> None:
     actors = [Actor(await User.register(system.url), SEED + number) for number in range(USERS)]
     nemesis = Nemesis(system, SEED)
     async with AsyncExitStack() as stack:
-        streams = {one.user.user_id: await stack.enter_async_context(Stream(one.user)) for one in actors}
+        streams = {actor.user.user_id: await stack.enter_async_context(Stream(actor.user)) for actor in actors}
         stop = asyncio.Event()
-        acting = [asyncio.create_task(one.act(stop)) for one in actors]
+        acting = [asyncio.create_task(actor.act(stop)) for actor in actors]
         try:
             await nemesis.rage(SECONDS)
         finally:
@@ -39,19 +39,19 @@ async def test_order_after_chaos(system: System) -> None:
             acted = asyncio.gather(*acting)
             await system.heal()
             await acted
-        print("answers:", dict(sum((one.answers for one in actors), Counter())))
+        print("answers:", dict(sum((actor.answers for actor in actors), Counter())))
         await invariants.wait_for_quiet(system)
         await invariants.must_hold(system)
         await _must_have_kept_its_promises(system, actors)
         await _must_have_told_everything(system, streams)
-    for one in actors:
-        await one.user.close()
+    for actor in actors:
+        await actor.user.close()
 
 
 async def _must_have_kept_its_promises(system: System, actors: list[Actor]) -> None:
     """Every request that was accepted became a job, and every job has ended."""
     known = {row["job_id"]: row["state"] for row in await system.query("SELECT job_id::text, state FROM jobs.jobs")}
-    accepted_jobs = {job_id for one in actors for job_id in one.accepted}
+    accepted_jobs = {job_id for actor in actors for job_id in actor.accepted}
     assert accepted_jobs <= known.keys()
     assert set(known.values()) <= {"completed", "failed", "cancelled"}
     attempts = Counter(row["outcome"] for row in await system.query("SELECT outcome FROM jobs.attempts"))
@@ -62,8 +62,8 @@ async def _must_have_kept_its_promises(system: System, actors: list[Actor]) -> N
 
 async def _must_have_told_everything(system: System, streams: dict[str, Stream]) -> None:
     """Return whether every stream has sent every transition of its owner, in order, once."""
-    found = await system.query("SELECT owner_id::text, last_sequence FROM jobs.owners")
-    latest = {row["owner_id"]: row["last_sequence"] for row in found}
+    rows = await system.query("SELECT owner_id::text, last_sequence FROM jobs.owners")
+    latest = {row["owner_id"]: row["last_sequence"] for row in rows}
 
     async def has_caught_up() -> bool:
         return all(stream.numbered and stream.numbered[-1].id == latest[owner] for owner, stream in streams.items())
@@ -72,4 +72,6 @@ async def _must_have_told_everything(system: System, streams: dict[str, Stream])
     for stream in streams.values():
         stream.must_be_gap_free()
         stream.must_never_fall_back()
-    print(f"transitions sent: {sum(latest.values())}, connections: {sum(one.connections for one in streams.values())}")
+    print(
+        f"transitions sent: {sum(latest.values())}, connections: {sum(actor.connections for actor in streams.values())}"
+    )

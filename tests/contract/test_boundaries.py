@@ -70,11 +70,11 @@ def is_within(name: str, prefix: str) -> bool:
 
 @pytest.mark.parametrize("part", ALLOWED)
 def test_parts_import_only_what_they_may(part: str) -> None:
-    found = files(part)
-    assert found
+    paths = files(part)
+    assert paths
     foreign = {
         f"{path.relative_to(ROOT)}: {name}"
-        for path in found
+        for path in paths
         for name in imports(path)
         if name.split(".")[0] in OURS
         and not is_within(name, part)
@@ -148,9 +148,9 @@ def test_domains_are_pure(service: str) -> None:
     for path in domains:
         names = set(imports(path))
         ours = {name for name in names if name.split(".")[0] in OURS}
-        assert {name for name in ours if not any(is_within(name, one) or one.startswith(name) for one in allowed)} - {
-            "chassis.errors"
-        } == set(), path
+        assert {
+            name for name in ours if not any(is_within(name, prefix) or prefix.startswith(name) for prefix in allowed)
+        } - {"chassis.errors"} == set(), path
         assert {name for name in names if name.split(".")[0] in third_party} == set(), path
 
 

@@ -66,8 +66,8 @@ def test_counts_are_whole_numbers_in_plain_digits(text: str) -> None:
 
 @pytest.mark.parametrize("text", choices.EXPIRIES)
 def test_the_service_takes_every_expiry_that_the_form_offers(text: str) -> None:
-    asked = demo_service_pb2.EnableDemoRequest(expire_after=choices.expiry(text))
-    chosen = options.resolve("", "", None, None, convert.expire_after_from_proto(asked))
+    request = demo_service_pb2.EnableDemoRequest(expire_after=choices.expiry(text))
+    chosen = options.resolve("", "", None, None, convert.expire_after_from_proto(request))
     assert chosen.expire_after == choices.EXPIRIES[text]
 
 
@@ -79,5 +79,5 @@ def test_the_form_takes_no_other_expiry(text: str) -> None:
 
 def test_the_api_takes_what_the_service_takes() -> None:
     bounds = [options.EXPIRE_AFTER[0].total_seconds(), options.EXPIRE_AFTER[1].total_seconds()]
-    asked = schemas.EnableDemo.model_json_schema()["properties"]["expires_in_seconds"]["anyOf"][0]
-    assert [asked["minimum"], asked["maximum"]] == bounds
+    schema = schemas.EnableDemo.model_json_schema()["properties"]["expires_in_seconds"]["anyOf"][0]
+    assert [schema["minimum"], schema["maximum"]] == bounds

@@ -86,14 +86,17 @@ def test_a_command_runs_a_package_that_its_image_holds(name: str) -> None:
 def test_a_process_is_given_exactly_the_variables_it_reads(name: str) -> None:
     read = {field.name.upper() for field in dataclasses.fields(SETTINGS[name])}
     # Platforms are read by their names, which are settings themselves.
-    assert {one for one in DEFINITIONS[name].environment if not one.startswith("PLATFORM")} == read
+    assert {variable for variable in DEFINITIONS[name].environment if not variable.startswith("PLATFORM")} == read
 
 
 @pytest.mark.parametrize("name", BUILT)
 def test_processes_that_connect_platforms_have_the_same_platform_settings(name: str) -> None:
-    platforms = {one for one in DEFINITIONS[name].environment if one.startswith("PLATFORM")}
+    platforms = {variable for variable in DEFINITIONS[name].environment if variable.startswith("PLATFORM")}
     assert bool(platforms) == name.startswith("auth")
-    assert platforms in (set(), {one for one in DEFINITIONS["auth"].environment if one.startswith("PLATFORM")})
+    assert platforms in (
+        set(),
+        {variable for variable in DEFINITIONS["auth"].environment if variable.startswith("PLATFORM")},
+    )
 
 
 def test_every_image_of_an_engine_has_an_embedded_twin_of_the_same_version() -> None:
@@ -124,7 +127,9 @@ def test_each_container_reads_its_own_certificate_and_no_other() -> None:
     for name, service in DOCUMENT["services"].items():
         mounted = [volume for volume in service["volumes"] if volume.startswith("certificates-")]
         if name == "certificates":
-            assert mounted == [f"certificates-{one}:/certificates/{one}" for one in ("authority", *names_in_order())]
+            assert mounted == [
+                f"certificates-{owner}:/certificates/{owner}" for owner in ("authority", *names_in_order())
+            ]
             continue
         owner = {"migrate": "provision"}.get(name, name.removesuffix("-worker"))
         assert mounted == [f"certificates-{owner}:/certificates/{owner}:ro"]

@@ -35,9 +35,9 @@ def test_tables_match_the_migrations(service: str, database_url: Callable[[str],
     options = {"include_schemas": True, "include_name": is_ours, "compare_type": True}
     try:
         with engine.connect() as connection:
-            found = compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
+            differences = compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
     finally:
         engine.dispose()
     # Indexes, keys and checks stand in the migrations alone; queries need to know tables and columns.
     kinds = ("index", "constraint", "fk")
-    assert [difference for difference in found if not str(difference[0]).endswith(kinds)] == []
+    assert [difference for difference in differences if not str(difference[0]).endswith(kinds)] == []

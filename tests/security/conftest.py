@@ -158,8 +158,8 @@ async def person(new_person: NewPerson) -> Person:
 @pytest.fixture
 async def admin(system: Replicated) -> AsyncIterator[Person]:
     """The admin, who has just signed in."""
-    found = Person(system.url, email=ADMIN_EMAIL)
-    answer = await found.post("/auth/login", json=found.credentials)
+    signed_in = Person(system.url, email=ADMIN_EMAIL)
+    answer = await signed_in.post("/auth/login", json=signed_in.credentials)
     assert answer.status_code == 200, answer.text
-    yield found
-    await found.close()
+    yield signed_in
+    await signed_in.close()

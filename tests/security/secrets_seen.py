@@ -36,7 +36,7 @@ def lines(log: Path) -> bytes:
     return b"\n".join(line for line in log.read_bytes().split(b"\n") if b"mail written" not in line)
 
 
-def found(secrets: Mapping[str, str], places: Mapping[str, bytes]) -> Iterator[str]:
+def leaks(secrets: Mapping[str, str], places: Mapping[str, bytes]) -> Iterator[str]:
     """Name each secret with the place where it can be read: as it is, or as hex, base64 or quoted for an address."""
     for name, secret in secrets.items():
         plain = secret.encode()

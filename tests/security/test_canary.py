@@ -27,40 +27,42 @@ GUESSED = "canary-guessed-anvil-rowing"
 CONNECTIONS = f"/connections/{fake_provider.NAME}"
 
 
-async def turn_second_factor_on(person: Person, seen: dict[str, str]) -> None:
+async def turn_second_factor_on(person: Person, secrets: dict[str, str]) -> None:
     begun = (await person.post("/auth/totp")).json()
-    seen["TOTP secret"] = begun["secret"]
+    secrets["TOTP secret"] = begun["secret"]
     app = pyotp.TOTP(begun["secret"])
-    seen["confirming code"] = app.now()
-    confirmed = await person.post("/auth/totp/confirm", json={"code": seen["confirming code"]})
+    secrets["confirming code"] = app.now()
+    confirmed = await person.post("/auth/totp/confirm", json={"code": secrets["confirming code"]})
     assert confirmed.status_code == 200, confirmed.text
-    seen |= {f"recovery code {number}": code for number, code in enumerate(confirmed.json()["recovery_codes"])}
-    seen["token after the second factor"] = person.token
+    secrets |= {f"recovery code {number}": code for number, code in enumerate(confirmed.json()["recovery_codes"])}
+    secrets["token after the second factor"] = person.token
 
 
-async def sign_in_by_two_steps(person: Person, seen: dict[str, str], password: str) -> None:
+async def sign_in_by_two_steps(person: Person, secrets: dict[str, str], password: str) -> None:
     challenged = await person.post("/auth/login", json={"email": person.email, "password": password})
     assert challenged.status_code == 202, challenged.text
-    seen["challenge"] = challenged.json()["challenge"]
-    wrong = await person.post("/auth/login/code", json={"challenge": seen["challenge"], "code": "wrong-code"})
+    secrets["challenge"] = challenged.json()["challenge"]
+    wrong = await person.post("/auth/login/code", json={"challenge": secrets["challenge"], "code": "wrong-code"})
     assert wrong.status_code == 401
-    sent = {"challenge": seen["challenge"], "code": seen["recovery code 0"]}
+    sent = {"challenge": secrets["challenge"], "code": secrets["recovery code 0"]}
     answer = await person.post("/auth/login/code", json=sent)
     assert answer.status_code == 200, answer.text
-    seen["token after two steps"] = person.token
+    secrets["token after two steps"] = person.token
 
 
-async def connect(system: Replicated, person: Person, seen: dict[str, str]) -> None:
+async def connect(system: Replicated, person: Person, secrets: dict[str, str]) -> None:
     begun = await person.post(f"{CONNECTIONS}/connect", json={"return_to": "/settings/connections"})
     assert begun.status_code == 202, begun.text
     url = begun.json()["authorization_url"]
-    asked = dict(parse_qsl(urlsplit(url).query))
-    seen |= {"state": asked["state"], "nonce": asked["nonce"]}
-    seen |= await opened(system, person, "connection_authorizations", "sealed_verifier")
+    parameters = dict(parse_qsl(urlsplit(url).query))
+    secrets |= {"state": parameters["state"], "nonce": parameters["nonce"]}
+    secrets |= await opened(system, person, "connection_authorizations", "sealed_verifier")
     async with httpx.AsyncClient() as browser:
-        consented = await browser.post(url.partition("?")[0], data={**asked, "choice": "allow", "name": person.email})
+        consented = await browser.post(
+            url.partition("?")[0], data={**parameters, "choice": "allow", "name": person.email}
+        )
     back = urlsplit(consented.headers["location"])
-    seen["authorization code"] = parse_qs(back.query)["code"][0]
+    secrets["authorization code"] = parse_qs(back.query)["code"][0]
     assert (await person.get(f"{back.path}?{back.query}")).status_code == 303
 
     async def is_connected() -> bool:
@@ -68,7 +70,7 @@ async def connect(system: Replicated, person: Person, seen: dict[str, str]) -> N
 
     await waiting.until(is_connected, "the platform is connected")
     for column in ("sealed_access_token", "sealed_refresh_token"):
-        seen |= await opened(system, person, "connection_secrets", column)
+        secrets |= await opened(system, person, "connection_secrets", column)
 
 
 async def opened(system: Replicated, person: Person, table: str, column: str) -> dict[str, str]:
@@ -83,29 +85,29 @@ async def opened(system: Replicated, person: Person, table: str, column: str) ->
     }
 
 
-async def reset_password(system: Replicated, person: Person, seen: dict[str, str]) -> None:
+async def reset_password(system: Replicated, person: Person, secrets: dict[str, str]) -> None:
     assert (await person.post("/auth/password/forgot", json={"email": person.email})).status_code == 202
-    seen["reset link"] = await users.mailed_token(system.mails, person.email, "reset-password")
-    answer = await person.post("/auth/password/reset", json={"token": seen["reset link"], "password": RESET})
+    secrets["reset link"] = await users.mailed_token(system.mails, person.email, "reset-password")
+    answer = await person.post("/auth/password/reset", json={"token": secrets["reset link"], "password": RESET})
     assert answer.status_code == 204, answer.text
 
 
 async def test_no_secret_can_be_read_after_a_full_use(system: Replicated, person: Person) -> None:
-    seen = {"password": PASSWORD, "changed password": CHANGED, "reset password": RESET, "guessed password": GUESSED}
-    seen |= {"first token": person.token, "bearer token": await person.new_token()}
-    seen["verification link"] = await users.mailed_token(system.mails, person.email, "verify-email")
-    assert (await person.post("/auth/email/verify", json={"token": seen["verification link"]})).status_code == 204
+    secrets = {"password": PASSWORD, "changed password": CHANGED, "reset password": RESET, "guessed password": GUESSED}
+    secrets |= {"first token": person.token, "bearer token": await person.new_token()}
+    secrets["verification link"] = await users.mailed_token(system.mails, person.email, "verify-email")
+    assert (await person.post("/auth/email/verify", json={"token": secrets["verification link"]})).status_code == 204
     await person.post("/auth/login", json={"email": person.email, "password": GUESSED})
     await person.post("/auth/login", json={"email": person.email, "password": [GUESSED], "nonsense": GUESSED})
-    await turn_second_factor_on(person, seen)
+    await turn_second_factor_on(person, secrets)
     changed = {"current_password": PASSWORD, "new_password": CHANGED}
     assert (await person.post("/auth/password", json=changed)).status_code == 200
-    seen["token after the change"] = person.token
-    await sign_in_by_two_steps(person, seen, CHANGED)
-    await connect(system, person, seen)
+    secrets["token after the change"] = person.token
+    await sign_in_by_two_steps(person, secrets, CHANGED)
+    await connect(system, person, secrets)
     while_connected = await secrets_seen.tables(system.database_url)
     assert (await person.post(f"{CONNECTIONS}/disconnect")).status_code == 202
-    await reset_password(system, person, seen)
+    await reset_password(system, person, secrets)
 
     places = {
         "tables while connected": while_connected,
@@ -119,11 +121,11 @@ async def test_no_secret_can_be_read_after_a_full_use(system: Replicated, person
     assert person.user_id.encode() in places["tables while connected"]
     assert all(person.user_id.encode() in places[name] for name in ("lines", "NATS"))
     assert b"/auth/login" in places["metrics"]
-    seen |= {f"{name}, as typed": codes_typed(code) for name, code in seen.items() if name.startswith("recovery")}
+    secrets |= {f"{name}, as typed": codes_typed(code) for name, code in secrets.items() if name.startswith("recovery")}
     # Six digits alone would be found in any number; the app's code is not stored at all.
-    del seen["confirming code"]
-    assert len(seen) > 30
-    assert not list(secrets_seen.found(seen, places))
+    del secrets["confirming code"]
+    assert len(secrets) > 30
+    assert not list(secrets_seen.leaks(secrets, places))
 
 
 def codes_typed(code: str) -> str:

@@ -81,14 +81,14 @@ async def test_the_page_ends_the_session_before_too(system: Replicated, person: 
 async def test_use_renews_a_session_by_one_write(system: Replicated, person: Person) -> None:
     """Both gateways at once, with nothing in their memory, and the row held until several renewals wait for it."""
     token = await person.new_token()
-    [found] = await system.query(
+    [session] = await system.query(
         "SELECT session_id FROM auth.sessions WHERE user_id = %s ORDER BY created_at DESC LIMIT 1", person.user_id
     )
-    await system.execute(_AGE, found["session_id"])
+    await system.execute(_AGE, session["session_id"])
     await system.execute(_COUNTING)
     try:
         async with users.at(system.urls[0], token) as here, users.at(system.urls[1], token) as there:
-            async with system.held("auth.sessions", "session_id", found["session_id"]):
+            async with system.held("auth.sessions", "session_id", session["session_id"]):
                 asking = [asyncio.ensure_future(http.get("/api/v1/auth/me")) for http in (here, there) * TOGETHER]
 
                 async def wait() -> bool:
@@ -102,4 +102,4 @@ async def test_use_renews_a_session_by_one_write(system: Replicated, person: Per
         writes = await system.query("SELECT session_id FROM public.session_writes")
     finally:
         await system.execute(_NOT_COUNTING)
-    assert [row["session_id"] for row in writes] == [found["session_id"]]
+    assert [row["session_id"] for row in writes] == [session["session_id"]]

@@ -60,7 +60,7 @@ async def test_flood_of_sign_ins_refuses_no_other_request(system: Replicated, pe
             for _ in range(8)
         ]
         statuses = Counter[int]()
-        while not all(one.done() for one in guesses):
+        while not all(task.done() for task in guesses):
             statuses[(await person.get("/auth/me")).status_code] += 1
         answers = await asyncio.gather(*guesses)
     assert set(statuses) == {200}
@@ -101,8 +101,8 @@ async def test_client_cannot_choose_its_address(system: Replicated, person: Pers
     # Behind a proxy that is believed, only what the proxy itself wrote counts: the last address.
     async with users.at(system.url, address=TRUSTED_PROXY) as http:
         for number in range(throttling.FAILURES_PER_ACCOUNT):
-            seen = {"X-Forwarded-For": f"203.0.113.{number}, 192.0.2.77"}
-            assert (await guess(http, person.email, **seen)).status_code == 401
+            forwarded = {"X-Forwarded-For": f"203.0.113.{number}, 192.0.2.77"}
+            assert (await guess(http, person.email, **forwarded)).status_code == 401
         must_be_blocked(await guess(http, person.email, PASSWORD, **{"X-Forwarded-For": "198.51.100.1, 192.0.2.77"}))
     assert await person.new_token()
 

@@ -74,8 +74,8 @@ async def mailed_token(folder: Path, email: str, word: str) -> str:
             message = BytesParser(policy=policy.default).parsebytes(path.read_bytes())
             text = message.get_body(("plain",))
             if message["to"] == email and text is not None and word in text.get_content():
-                found = _LINK.search(text.get_content())
-                return found[1] if found else None
+                link = _LINK.search(text.get_content())
+                return link[1] if link else None
         return None
 
     return await waiting.until(lambda: asyncio.to_thread(find), f"a mail to {email} about {word}")

@@ -82,8 +82,8 @@ def test_a_connection_is_encrypted_on_both_certificates(url: str, certificate: C
 
 async def test_the_engine_of_a_service_is_encrypted(url: str, certificate: Certificates) -> None:
     engine = postgres.engine(url, name="test", certificate=certificate("demo"))
-    for one in (engine, postgres.autocommit(engine)):
-        async with one.connect() as conn:
+    for candidate in (engine, postgres.autocommit(engine)):
+        async with candidate.connect() as conn:
             query = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
             assert (await conn.execute(sa.text(query))).scalar_one()
     await engine.dispose()
@@ -102,8 +102,8 @@ def test_migrations_are_encrypted(url: str, certificate: Certificates, tmp_path:
         ("sslmode=require&sslcert=/none&sslkey=/none", "client certificate"),
     ],
 )
-def test_connection_requires_encryption_and_a_certificate(url: str, query: str, said: str) -> None:
-    with pytest.raises(psycopg.OperationalError, match=said):
+def test_connection_requires_encryption_and_a_certificate(url: str, query: str, message: str) -> None:
+    with pytest.raises(psycopg.OperationalError, match=message):
         psycopg.connect(f"{url}?{query}", connect_timeout=5)
 
 

@@ -164,7 +164,7 @@ async def test_a_concurrent_sign_in_does_not_bypass_disabling(gateway: Gateway, 
     disabling = gateway.admin("DisableUser", user=admin.identity, user_id=account.user_id)
     *answers, _ = await asyncio.gather(*logins, disabling, return_exceptions=True)
     begun = [answer for answer in answers if not isinstance(answer, BaseException)]
-    assert not any([await gateway.is_valid(one.token) for one in begun])
+    assert not any([await gateway.is_valid(session.token) for session in begun])
     assert await gateway.sessions(account.identity) == []
 
 
@@ -177,7 +177,7 @@ async def test_an_admin_ends_one_or_all_sessions_of_a_user(gateway: Gateway, adm
         return int(answer.revoked_count)
 
     assert [await revoke(session_id=second.session_id) for _ in range(2)] == [1, 0]
-    assert [await gateway.is_valid(one.token) for one in (account, second, third)] == [True, False, True]
+    assert [await gateway.is_valid(holder.token) for holder in (account, second, third)] == [True, False, True]
     with pytest.raises(errors.NotFound) as refused:
         await revoke(session_id=admin.session_id)
     assert refused.value.code == "session_not_found"
@@ -199,15 +199,15 @@ async def test_accounts_are_listed_page_by_page_newest_first(gateway: Gateway, a
     emails = [f"{prefix}.{number}_%@example.org" for number in range(5)]
     for email in emails:
         await gateway.register(email, ip_address=new_address())
-    found, page_token = [], ""
+    listed, page_token = [], ""
     while True:
         page = await gateway.admin(
             "ListUsers", user=admin.identity, email_prefix=prefix.upper(), page_size=2, page_token=page_token
         )
-        found += [user.email for user in page.users]
+        listed += [user.email for user in page.users]
         if not (page_token := page.next_page_token):
             break
-    assert found == emails[::-1]
+    assert listed == emails[::-1]
     # Wildcards of LIKE are escaped.
     odd = await gateway.admin("ListUsers", user=admin.identity, email_prefix=f"{prefix[:-1]}_")
     assert list(odd.users) == []
@@ -219,10 +219,10 @@ async def test_accounts_are_listed_page_by_page_newest_first(gateway: Gateway, a
     [({"page_size": -1}, "page_size"), ({"page_token": "x"}, "page_token"), ({"page_token": "é" * 600}, "page_token")],
 )
 async def test_an_invalid_page_token_is_refused(
-    gateway: Gateway, admin: Account, rpc: str, given: dict[str, Any], field: str
+    gateway: Gateway, admin: Account, rpc: str, arguments: dict[str, Any], field: str
 ) -> None:
     with pytest.raises(errors.InvalidArgument) as refused:
-        await gateway.admin(rpc, user=admin.identity, **given)
+        await gateway.admin(rpc, user=admin.identity, **arguments)
     assert refused.value.field == field
 
 

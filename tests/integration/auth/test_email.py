@@ -76,7 +76,7 @@ async def mail_server() -> AsyncIterator[MailServer]:
 
 def written(path: Path) -> list[str]:
     """Return the emails in a folder."""
-    return [one.read_text() for one in path.glob("*.eml")]
+    return [file.read_text() for file in path.glob("*.eml")]
 
 
 def mailer(engine: AsyncEngine, url: str, *, is_production: bool = False) -> email_handlers.EmailJobHandler:

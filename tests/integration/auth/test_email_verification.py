@@ -92,19 +92,19 @@ async def test_the_dashboard_is_open_during_the_verification_period_and_to_verif
 ) -> None:
     account = await gateway.account()
 
-    async def seen(token: str) -> tuple[bool, bool]:
+    async def access(token: str) -> tuple[bool, bool]:
         validated = await gateway.validate(token)
         return validated.user.can_access_dashboard, verifier.user(validated.identity).can_access_dashboard
 
-    assert await seen(account.token) == (True, True)
+    assert await access(account.token) == (True, True)
     await sql(
         "UPDATE auth.users SET created_at = created_at - :by WHERE user_id = :id",
         by=VERIFICATION_PERIOD,
         id=account.user_id,
     )
-    assert await seen(account.token) == (False, False)
+    assert await access(account.token) == (False, False)
     await gateway.auth("VerifyEmail", token=await mailbox.link(account, "verify"))
-    assert await seen(account.token) == (True, True)
+    assert await access(account.token) == (True, True)
 
 
 @pytest.mark.parametrize(
@@ -122,13 +122,13 @@ async def test_dashboard_access_by_verification(
 ) -> None:
     account = await gateway.account()
     async with context.autocommit().connect() as conn:
-        found = await account_storage.find_account(conn, account.email)
-    assert found is not None
+        row = await account_storage.find_account(conn, account.email)
+    assert row is not None
     user = replace(
-        found.user,
+        row.user,
         role=role,
         age=timedelta(days=8),
-        email_verified_at=found.user.created_at if is_verified else None,
+        email_verified_at=row.user.created_at if is_verified else None,
     )
     assert user.can_access_dashboard(period) is allowed
 

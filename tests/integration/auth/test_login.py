@@ -187,15 +187,15 @@ async def test_concurrent_failures_are_all_counted(gateway: Gateway, sql: Any) -
 async def test_concurrent_logins_with_the_right_password_all_succeed(gateway: Gateway) -> None:
     account = await gateway.account()
     begun = await asyncio.gather(*(gateway.login(account.email, ip_address=account.ip_address) for _ in range(15)))
-    assert len({one.session.session_id for one in begun}) == 15
+    assert len({login.session.session_id for login in begun}) == 15
 
 
 async def test_an_outdated_hash_is_replaced_at_login(gateway: Gateway, context: Context, sql: Any) -> None:
     account = await gateway.account()
 
     async def stored() -> str:
-        [(found,)] = await sql("SELECT password_hash FROM auth.users WHERE email = :email", email=account.email)
-        return str(found)
+        [(password_hash,)] = await sql("SELECT password_hash FROM auth.users WHERE email = :email", email=account.email)
+        return str(password_hash)
 
     before = await stored()
     assert f"m={MEMORY_KIB}," in before
@@ -212,14 +212,14 @@ async def test_an_outdated_hash_is_replaced_at_login(gateway: Gateway, context: 
 async def test_a_concurrent_password_change_is_not_undone(gateway: Gateway, engine: AsyncEngine) -> None:
     account = await gateway.account()
     async with engine.begin() as conn:
-        found = await account_storage.find_account(conn, account.email)
+        row = await account_storage.find_account(conn, account.email)
         await account_storage.replace_password_hash(
             conn, uuid.UUID(account.user_id), old="$argon2id$of-yesterday", new="$argon2id$of-yesterday-renewed"
         )
         kept = await account_storage.find_account(conn, account.email)
-    assert found is not None
+    assert row is not None
     assert kept is not None
-    assert kept.password_hash == found.password_hash
+    assert kept.password_hash == row.password_hash
 
 
 async def test_a_user_has_at_most_twenty_live_sessions(gateway: Gateway) -> None:
@@ -228,7 +228,7 @@ async def test_a_user_has_at_most_twenty_live_sessions(gateway: Gateway) -> None
     with pytest.raises(errors.Unauthenticated):
         await gateway.validate(account.token)
     shown = {session.session_id for session in await gateway.sessions(account.identity)}
-    assert shown == {one.session.session_id for one in begun}
+    assert shown == {login.session.session_id for login in begun}
 
 
 async def test_concurrent_logins_respect_the_session_limit(gateway: Gateway, sql: Any) -> None:

@@ -73,8 +73,8 @@ async def test_a_passkey_signs_in_without_password_and_code(gateway: Gateway, ma
     decoded = json.loads(begun.options)
     assert decoded["rp"] == {"id": RP_ID, "name": "Repruv"}
     assert decoded["attestation"] == "none"
-    wanted = {"residentKey": "required", "requireResidentKey": True, "userVerification": "required"}
-    assert decoded["authenticatorSelection"] == wanted
+    criteria = {"residentKey": "required", "requireResidentKey": True, "userVerification": "required"}
+    assert decoded["authenticatorSelection"] == criteria
     authenticator = new_authenticator()
     added = await finish(gateway, account, begun.ceremony, authenticator.make(begun.options), "Phone")
     assert (added.name, added.is_syncable, added.is_synced, added.HasField("last_use_time")) == (
@@ -272,17 +272,17 @@ async def test_owners_rename_and_remove_their_passkeys(gateway: Gateway, shift: 
     authenticator = await add(gateway, account)
     [passkey] = await passkeys(gateway, account)
     assert passkey.name == "Passkey"
-    mine = {"user": account.identity, "passkey_id": passkey.passkey_id}
+    arguments = {"user": account.identity, "passkey_id": passkey.passkey_id}
     theirs = {"user": other.identity, "passkey_id": passkey.passkey_id}
-    assert (await gateway.passkey("RenamePasskey", name=" Key ", **mine)).passkey.name == "Key"
+    assert (await gateway.passkey("RenamePasskey", name=" Key ", **arguments)).passkey.name == "Key"
     for rpc, more in (("RenamePasskey", {"name": "x"}), ("RemovePasskey", {})):
         assert await is_refused("passkey_not_found", gateway.passkey(rpc, **theirs, **more))
     await shift(account.session_id, timedelta(minutes=11))
-    assert await is_refused("reauthentication_required", gateway.passkey("RemovePasskey", **mine))
+    assert await is_refused("reauthentication_required", gateway.passkey("RemovePasskey", **arguments))
     account = await gateway.again(account)
-    mine["user"] = account.identity
-    await gateway.passkey("RemovePasskey", **mine)
-    assert await is_refused("passkey_not_found", gateway.passkey("RemovePasskey", **mine))
+    arguments["user"] = account.identity
+    await gateway.passkey("RemovePasskey", **arguments)
+    assert await is_refused("passkey_not_found", gateway.passkey("RemovePasskey", **arguments))
     assert (await kinds(gateway, account))[0] == "passkey_removed"
     assert (await mailbox.deliver(account, "notice", times=2))["Subject"] == "A passkey was removed"
     assert await is_refused("passkey_invalid", log_in(gateway, authenticator))

@@ -110,10 +110,10 @@ async def test_migrating_again_changes_nothing(environment: dict[str, str]) -> N
     ],
 )
 async def test_a_settings_error_is_printed_on_one_line(
-    environment: dict[str, str], changed: dict[str, str], said: str
+    environment: dict[str, str], changed: dict[str, str], message: str
 ) -> None:
     process = await start({**environment, **changed}, "serve")
     _, output = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 2
-    assert said in output.decode()
+    assert message in output.decode()
     assert output.count(b"\n") == 1

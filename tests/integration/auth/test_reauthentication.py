@@ -129,7 +129,7 @@ async def test_a_concurrently_revoked_session_gets_no_token(
 async def test_concurrent_reauthentications_leave_one_token(gateway: Gateway) -> None:
     account = await gateway.account()
     proven = await asyncio.gather(*(reauthenticate(gateway, account) for _ in range(6)))
-    valid = [await gateway.is_valid(one.token) for one in proven]
+    valid = [await gateway.is_valid(session.token) for session in proven]
     assert valid.count(True) == 1
     assert not await gateway.is_valid(account.token)
 

@@ -44,7 +44,7 @@ async def test_an_admin_revokes_all_users_sessions_but_their_own(
     accounts.append(await gateway.again(accounts[0]))
     ended = await gateway.admin(RPC, user=admin.identity)
     assert (ended.revoked_count >= 4, ended.has_more) == (True, False)
-    assert not any([await gateway.is_valid(one.token) for one in accounts])
+    assert not any([await gateway.is_valid(holder.token) for holder in accounts])
     assert await gateway.is_valid(admin.token)
     assert await gateway.again(accounts[0])
     [event] = await sql(
@@ -63,7 +63,7 @@ async def test_the_shell_revokes_admins_sessions_too_and_publishes_every_revocat
         replace(context, relay=RecordingRelay(sent)), admin=None, seconds=20
     )
     assert not ended.has_more
-    assert [await gateway.is_valid(one.token) for one in (account, admin)] == [False, False]
+    assert [await gateway.is_valid(holder.token) for holder in (account, admin)] == [False, False]
     events = [auth_events_pb2.SessionsRevoked.FromString(message.payload) for message in sent]
     assert {(account.user_id, account.session_id), (admin.user_id, admin.session_id)} <= {
         (event.user_id, session_id) for event in events for session_id in event.session_ids

@@ -133,7 +133,7 @@ async def test_a_code_works_once(gateway: Gateway, protected: Protected) -> None
 async def test_concurrent_uses_of_a_code_succeed_once(gateway: Gateway, protected: Protected) -> None:
     code = protected.code()
     challenges = [await challenge(gateway, protected) for _ in range(4)]
-    answers = await asyncio.gather(*(finish(gateway, one, code) for one in challenges), return_exceptions=True)
+    answers = await asyncio.gather(*(finish(gateway, login, code) for login in challenges), return_exceptions=True)
     refused = [answer.code for answer in answers if isinstance(answer, errors.Error)]
     assert refused == ["invalid_code"] * 3
 
@@ -151,9 +151,9 @@ async def test_a_recovery_code_works_once_in_any_spelling(gateway: Gateway, prot
 
 
 async def test_a_challenge_is_valid_for_one_session(gateway: Gateway, protected: Protected) -> None:
-    asked = await challenge(gateway, protected)
+    login_challenge = await challenge(gateway, protected)
     answers = await asyncio.gather(
-        *(finish(gateway, asked, code) for code in protected.recovery_codes[:4]), return_exceptions=True
+        *(finish(gateway, login_challenge, code) for code in protected.recovery_codes[:4]), return_exceptions=True
     )
     refused = [answer.code for answer in answers if isinstance(answer, errors.Error)]
     assert refused == ["challenge_invalid"] * 3
@@ -162,46 +162,48 @@ async def test_a_challenge_is_valid_for_one_session(gateway: Gateway, protected:
 
 
 async def test_a_challenge_has_five_tries_even_concurrently(gateway: Gateway, protected: Protected) -> None:
-    asked = await challenge(gateway, protected)
-    answers = await asyncio.gather(*(finish(gateway, asked, "aaaaa-aaaaa") for _ in range(8)), return_exceptions=True)
+    login_challenge = await challenge(gateway, protected)
+    answers = await asyncio.gather(
+        *(finish(gateway, login_challenge, "aaaaa-aaaaa") for _ in range(8)), return_exceptions=True
+    )
     codes_ = sorted(answer.code for answer in answers if isinstance(answer, errors.Error))
     assert codes_ == ["challenge_invalid"] * 3 + ["invalid_code"] * 5
     with pytest.raises(errors.Unauthenticated) as refused:
-        await finish(gateway, asked, protected.code())
+        await finish(gateway, login_challenge, protected.code())
     assert refused.value.code == "challenge_invalid"
 
 
 async def test_a_challenge_expires_after_five_minutes(gateway: Gateway, protected: Protected, sql: Any) -> None:
-    asked = await challenge(gateway, protected)
+    login_challenge = await challenge(gateway, protected)
     await sql(
         "UPDATE auth.login_challenges SET expires_at = expires_at - interval '5 minutes' WHERE user_id = :id",
         id=protected.account.user_id,
     )
     with pytest.raises(errors.Unauthenticated) as refused:
-        await finish(gateway, asked, protected.code())
+        await finish(gateway, login_challenge, protected.code())
     assert refused.value.code == "challenge_invalid"
 
 
 @pytest.mark.parametrize("asked", ["", "rpc_" + "x" * 43, "rpv_" + "x" * 43, "\x00", "x" * 10_000])
-async def test_an_unknown_challenge_is_invalid(gateway: Gateway, asked: str) -> None:
+async def test_an_unknown_challenge_is_invalid(gateway: Gateway, login_challenge: str) -> None:
     with pytest.raises(errors.Unauthenticated) as refused:
-        await finish(gateway, asked, "000000")
+        await finish(gateway, login_challenge, "000000")
     assert refused.value.code == "challenge_invalid"
 
 
 async def test_guesses_are_blocked_across_challenges_and_networks(gateway: Gateway, protected: Protected) -> None:
     for _ in range(throttling.CODES_PER_ACCOUNT // 5):
-        asked = await challenge(gateway, protected)
+        login_challenge = await challenge(gateway, protected)
         for _ in range(5):
             with pytest.raises(errors.Unauthenticated):
-                await finish(gateway, asked, "aaaaa-aaaaa")
+                await finish(gateway, login_challenge, "aaaaa-aaaaa")
     with pytest.raises(errors.ResourceExhausted) as refused:
         await finish(gateway, await challenge(gateway, protected), protected.code())
     assert refused.value.code == "too_many_attempts"
 
 
 async def test_a_changed_password_voids_challenges(gateway: Gateway, protected: Protected) -> None:
-    asked = await challenge(gateway, protected)
+    login_challenge = await challenge(gateway, protected)
     await gateway.auth(
         "ChangePassword",
         user=protected.account.identity,
@@ -209,7 +211,7 @@ async def test_a_changed_password_voids_challenges(gateway: Gateway, protected: 
         new_password="orchid-lantern-gravel",
     )
     with pytest.raises(errors.Unauthenticated) as refused:
-        await finish(gateway, asked, protected.code())
+        await finish(gateway, login_challenge, protected.code())
     assert refused.value.code == "challenge_invalid"
 
 
@@ -228,12 +230,12 @@ async def test_disabling_requires_a_code_and_replaces_the_token(gateway: Gateway
     account = protected.account
     with pytest.raises(errors.Unauthenticated):
         await gateway.auth("DisableTotp", user=account.identity, code="000000")
-    asked = await challenge(gateway, protected)
+    login_challenge = await challenge(gateway, protected)
     disabled = await gateway.auth("DisableTotp", user=account.identity, code=protected.recovery_codes[0])
     assert not await gateway.is_valid(protected.token)
     assert not (await gateway.validate(disabled.token)).user.has_second_factor
     with pytest.raises(errors.Unauthenticated):
-        await finish(gateway, asked, protected.code())
+        await finish(gateway, login_challenge, protected.code())
     assert (await gateway.again(account)).token
     for rpc, fields in (("DisableTotp", {"code": "000000"}), ("RegenerateRecoveryCodes", {})):
         with pytest.raises(errors.FailedPrecondition) as refused:

@@ -184,7 +184,7 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data())
     def revoke_another(self, data: st.DataObject) -> None:
         token, model = self._fresh(data)
-        other = data.draw(st.sampled_from([one for one in self.living if one != token]))
+        other = data.draw(st.sampled_from([living for living in self.living if living != token]))
         self.run(self.gateway.revoke(self.living[other].session_id, user=model.identity))
         self._ended(other, "revoked")
 
@@ -212,7 +212,7 @@ class Machine(RuleBasedStateMachine):
         )
         changed = self.run(call)
         assert changed.revoked_count == len(self.living) - 1
-        for other in [one for one in self.living if one != token]:
+        for other in [living for living in self.living if living != token]:
             self._ended(other, "password_changed")
         self._rotated(token, changed.token)
         self.password = new

@@ -62,12 +62,12 @@ async def test_tokens_validated_together_are_independent(gateway: Gateway, shift
         "ValidateSessions",
         sessions=[{"token": account.token if account else "x", "passive": is_passive} for account, is_passive in shown],
     )
-    found = [
-        (one.validated.session.session_id, one.validated.is_renewed) if one.HasField("validated") else None
-        for one in answer.results
+    results = [
+        (result.validated.session.session_id, result.validated.is_renewed) if result.HasField("validated") else None
+        for result in answer.results
     ]
     unchanged = (living.session_id, False)
-    assert found == [(living.session_id, True), None, (passive.session_id, False), unchanged, None]
+    assert results == [(living.session_id, True), None, (passive.session_id, False), unchanged, None]
 
 
 async def test_an_unused_session_expires_after_two_weeks(gateway: Gateway, shift: Any) -> None:
@@ -133,8 +133,8 @@ async def test_of_concurrent_validations_one_renews(
             return await waiting_for_locks() == 5
 
         await eventually(all_wait)
-    seen = [answer.session.last_seen_time.ToNanoseconds() for answer in await asyncio.gather(*validating)]
-    assert seen == [seen[0]] * 5
+    times = [answer.session.last_seen_time.ToNanoseconds() for answer in await asyncio.gather(*validating)]
+    assert times == [times[0]] * 5
 
 
 async def test_validation_is_one_query_unless_a_renewal_is_due(

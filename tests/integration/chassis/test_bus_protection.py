@@ -109,11 +109,11 @@ async def connected(server: Nats, user: str, refused: list[str] | None = None) -
     await client.close()
 
 
-def all_refused(subjects: set[str], said: list[str]) -> Callable[[], Awaitable[bool]]:
+def all_refused(subjects: set[str], messages: list[str]) -> Callable[[], Awaitable[bool]]:
     """Whether the server has refused each of the subjects."""
 
     async def check() -> bool:
-        return all(any(f'"{subject}"'.lower() in one.lower() for one in said) for subject in subjects)
+        return all(any(f'"{subject}"'.lower() in message.lower() for message in messages) for subject in subjects)
 
     return check
 
@@ -161,15 +161,15 @@ async def test_messages_of_jobs_reach_their_subscribers(server: Nats, eventually
         for name in services.CALLERS
     }
     ready = {name: asyncio.Event() for name in buses}
-    for name, one in buses.items():
-        one.on_connected(ready[name].set)
+    for name, connection in buses.items():
+        connection.on_connected(ready[name].set)
         if name != "gateway":
-            one.owns_stream(name)
+            connection.owns_stream(name)
     buses["gateway"].subscribe("jobs.events.>", hearing("gateway"))
     buses["demo"].consume("jobs", "demo", hearing("demo"), filter_subject="demo.>")
     async with run.Background() as background:
-        for name, one in buses.items():
-            background.start(name, one.run)
+        for name, connection in buses.items():
+            background.start(name, connection.run)
         for event in ready.values():
             await asyncio.wait_for(event.wait(), 60)
         payload = uuid4().bytes
@@ -191,17 +191,19 @@ async def test_lost_streams_are_recreated_by_their_services(tmp_path: Path, even
     engine = Nats(tmp_path, protection=protection)
     await asyncio.to_thread(engine.start)
     try:
-        one = bus.Bus(engine.url_for("demo", PASSWORD), name="demo", certificate=server_certificate(engine, "demo"))
-        one.owns_stream("demo")
+        connection = bus.Bus(
+            engine.url_for("demo", PASSWORD), name="demo", certificate=server_certificate(engine, "demo")
+        )
+        connection.owns_stream("demo")
         received_by = asyncio.Event()
 
         async def receive(received: bus.Received) -> None:
             received_by.set()
 
-        one.consume("jobs", "demo", receive, filter_subject="demo.>")
+        connection.consume("jobs", "demo", receive, filter_subject="demo.>")
         jobs = bus.Bus(engine.url_for("jobs", PASSWORD), name="jobs", certificate=server_certificate(engine, "jobs"))
         async with run.Background() as background:
-            background.start("demo", one.run)
+            background.start("demo", connection.run)
             background.start("jobs", jobs.run)
 
             async def is_published() -> bool:
@@ -239,19 +241,21 @@ async def test_bus_uses_its_new_certificate_and_accepts_the_servers_new_one(
     server: Nats, eventually: Eventually
 ) -> None:
     connections = 0
-    one = bus.Bus(server.url_for("jobs", PASSWORD), name="renewing", certificate=server_certificate(server, "jobs"))
+    connection = bus.Bus(
+        server.url_for("jobs", PASSWORD), name="renewing", certificate=server_certificate(server, "jobs")
+    )
 
     def count() -> None:
         nonlocal connections
         connections += 1
 
-    one.on_connected(count)
-    one.owns_stream("jobs")
+    connection.on_connected(count)
+    connection.owns_stream("jobs")
     async with run.Background() as background:
-        background.start("bus", one.run)
+        background.start("bus", connection.run)
 
         async def is_up() -> bool:
-            return connections == 1 and one.is_connected
+            return connections == 1 and connection.is_connected
 
         await eventually(is_up)
         # A new authority: the old certificates are worth nothing to the server once it has read the new ones.
@@ -261,10 +265,10 @@ async def test_bus_uses_its_new_certificate_and_accepts_the_servers_new_one(
         os.kill(server.pid, signal.SIGHUP)
 
         async def has_come_back() -> bool:
-            return connections >= 2 and one.is_connected
+            return connections >= 2 and connection.is_connected
 
         await eventually(has_come_back)
-        await one.publish(str(uuid4()), "jobs.events.demo.enable", b"after")
+        await connection.publish(str(uuid4()), "jobs.events.demo.enable", b"after")
     async with connected(server, "demo") as client:
         await client.jetstream().consumer_info(streams.stream_name("jobs"), "demo")
     assert certificates.make(server.data_dir / "certificates") == []

@@ -23,7 +23,7 @@ class NameServer(asyncio.DatagramProtocol):
     """Refuses the first queries for NAME, then answers 127.0.0.1."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.queries = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.DatagramTransport, transport)
@@ -33,8 +33,8 @@ class NameServer(asyncio.DatagramProtocol):
         name_end = question.index(b"\0") + 1
         kind = struct.unpack("!H", question[name_end : name_end + 2])[0]
         asks_for_address = kind == 1 and question.startswith(b"\x07service\x04test\0")
-        self.asked += asks_for_address
-        knows = asks_for_address and self.asked > UNKNOWN_ANSWERS
+        self.queries += asks_for_address
+        knows = asks_for_address and self.queries > UNKNOWN_ANSWERS
         header = data[:2] + struct.pack("!HHHHH", 0x8180 if knows else 0x8183, 1, int(knows), 0, 0)
         answer = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 1, 4) + socket.inet_aton("127.0.0.1") if knows else b""
         self._transport.sendto(header + question[: name_end + 4] + answer, addr)
@@ -78,7 +78,7 @@ async def test_returning_name_is_resolved_within_seconds(
         return True
 
     await eventually(is_found)
-    assert server.asked > UNKNOWN_ANSWERS
+    assert server.queries > UNKNOWN_ANSWERS
     await opened.close()
 
 

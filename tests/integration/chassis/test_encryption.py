@@ -182,8 +182,8 @@ async def test_identity_key_is_replaced_without_downtime(
     new = identity.Signer("demo", new_seed)
     both = f"{trusted_identity_keys},demo:{identity.public_key(new_seed)}"
     async with serving(certificate("jobs"), identity.Verifier(both)) as (target, _):
-        for one in (signer("demo"), new):
-            await get_job(target, certificate("demo"), one)
+        for key in (signer("demo"), new):
+            await get_job(target, certificate("demo"), key)
     after = both.replace(f"demo:{identity.public_key(seeds['demo'])},", "")
     async with serving(certificate("jobs"), identity.Verifier(after)) as (target, _):
         await get_job(target, certificate("demo"), new)

@@ -33,7 +33,9 @@ def prefix() -> str:
 async def put(engine: AsyncEngine, *subjects: str) -> None:
     """Put messages into the outbox."""
     async with engine.begin() as conn:
-        await outbox.add(conn, schema.outbox, [outbox.Message(subject=one, payload=one.encode()) for one in subjects])
+        await outbox.add(
+            conn, schema.outbox, [outbox.Message(subject=subject, payload=subject.encode()) for subject in subjects]
+        )
 
 
 async def waiting(engine: AsyncEngine, prefix: str) -> int:

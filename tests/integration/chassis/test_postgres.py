@@ -48,8 +48,8 @@ async def test_cancelled_task_returns_its_connection(engine: AsyncEngine, use: U
         await asyncio.gather(task, return_exceptions=True)
     # With one connection lost of two, and the other in use by its neighbour, one of these would time out.
     await asyncio.gather(*(use(engine) for _ in range(8)))
-    for one in (engine, postgres.autocommit(engine)):
-        assert one.pool.status().endswith("Checked out connections: 0")
+    for candidate in (engine, postgres.autocommit(engine)):
+        assert candidate.pool.status().endswith("Checked out connections: 0")
 
 
 @pytest.mark.parametrize("use", [in_transaction, by_itself])

@@ -233,7 +233,7 @@ async def test_health_and_reflection_need_no_signature(running_server: RunningSe
     await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
     answer = await call.read()
     await call.done_writing()
-    assert {SERVICE, ADMIN_SERVICE} <= {one.name for one in answer.list_services_response.service}
+    assert {SERVICE, ADMIN_SERVICE} <= {service.name for service in answer.list_services_response.service}
     call.cancel()
 
 

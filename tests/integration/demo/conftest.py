@@ -160,11 +160,11 @@ class Owner:
     async def counts(self) -> tuple[int, int]:
         """The number of content items and of interactions, visible or not."""
         async with self.engine.connect() as conn:
-            found = [
+            counts = [
                 (await conn.execute(sa.select(sa.func.count()).where(table.c.owner_id == self.owner_id))).scalar_one()
                 for table in (schema.content, schema.interactions)
             ]
-        return found[0], found[1]
+        return counts[0], counts[1]
 
     async def stored(self) -> tuple[list[dataset.ContentItem], list[dataset.Interaction], set[int]]:
         """All stored rows with their generations."""
@@ -212,8 +212,8 @@ class Owner:
         """The submits that wait in the outbox."""
         async with self.engine.connect() as conn:
             statement = sa.select(schema.outbox.c.payload).where(schema.outbox.c.subject == worker_outbox.SUBJECT)
-            found = (await conn.execute(statement)).scalars()
-            requests = [jobs_service_pb2.SubmitJobRequest.FromString(payload) for payload in found]
+            payloads = (await conn.execute(statement)).scalars()
+            requests = [jobs_service_pb2.SubmitJobRequest.FromString(payload) for payload in payloads]
         return [request for request in requests if request.spec.owner_id == str(self.owner_id)]
 
 

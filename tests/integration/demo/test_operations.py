@@ -150,8 +150,8 @@ async def test_the_same_key_with_another_request_is_refused(owner: Owner) -> Non
 
 async def test_concurrent_calls_with_the_same_key_are_one_job(owner: Owner) -> None:
     accepted = await asyncio.gather(*(owner.enable(key="k") for _ in range(8)))
-    assert len({one.job_id for one in accepted}) == 1
-    assert sum(not one.is_replayed for one in accepted) == 1
+    assert len({answer.job_id for answer in accepted}) == 1
+    assert sum(not answer.is_replayed for answer in accepted) == 1
     assert len(await owner.kept_submits()) == 1
 
 
@@ -254,10 +254,10 @@ async def test_database_refuses_contradictory_states(
 ) -> None:
     async with engine.begin() as conn:
         await storage.lock_free_mode(conn, owner.owner_id)
-    mine = schema.demo_modes.c.owner_id == owner.owner_id
+    of_owner = schema.demo_modes.c.owner_id == owner.owner_id
     with pytest.raises(IntegrityError) as refused:
         async with engine.begin() as conn:
-            await conn.execute(sa.update(schema.demo_modes).where(mine).values(columns))
+            await conn.execute(sa.update(schema.demo_modes).where(of_owner).values(columns))
     assert postgres.violated_constraint(refused.value) == constraint
 
 

@@ -128,8 +128,8 @@ async def test_the_sweeper_skips_a_locked_owner(
     await owner.enabled(interactions=0)
     await owner.write_strays(generation=0)
     async with engine.begin() as conn:
-        mine = sa.select(schema.demo_modes.c.owner_id).where(schema.demo_modes.c.owner_id == owner.owner_id)
-        await conn.execute(mine.with_for_update())
+        own_row = sa.select(schema.demo_modes.c.owner_id).where(schema.demo_modes.c.owner_id == owner.owner_id)
+        await conn.execute(own_row.with_for_update())
         await clean(loops)
         assert await owner.counts() == (17, 0)
     await clean(loops)

@@ -62,14 +62,14 @@ async def pages(
     owner: Owner, shown: views.Views, filters: read_models.Filters, size: int
 ) -> list[read_models.Interaction]:
     """Every interaction, page by page."""
-    found: list[read_models.Interaction] = []
+    interactions: list[read_models.Interaction] = []
     token = ""
     while True:
         page = await shown.list_interactions(owner.owner_id, filters, page_size=size, page_token=token)
-        found += page.interactions
+        interactions += page.interactions
         token = page.next_page_token
         if not token:
-            return found
+            return interactions
         assert len(page.interactions) == size
 
 
@@ -100,9 +100,9 @@ async def test_pages_have_every_matching_row_once_and_in_order(
         and (filters.content is None or filters.content == (1, row.content_position))
     ]
     expected.sort(key=lambda row: (row.occurred_at, row.position), reverse=True)
-    found = await pages(owner, shown, filters, size=7)
-    assert [row.position for row in found] == [row.position for row in expected]
-    assert all(row.content_title == items[row.content_position].title for row in found)
+    interactions = await pages(owner, shown, filters, size=7)
+    assert [row.position for row in interactions] == [row.position for row in expected]
+    assert all(row.content_title == items[row.content_position].title for row in interactions)
 
 
 @pytest.mark.parametrize("order", read_models.Order)
@@ -112,16 +112,16 @@ async def test_pages_of_content(owner: Owner, shown: views.Views, order: read_mo
     about = Counter(row.content_position for row in rows)
     by_views = order is read_models.Order.MOST_VIEWED
     items.sort(key=lambda item: (item.views if by_views else item.published_at, item.position), reverse=True)
-    found: list[read_models.Content] = []
+    content: list[read_models.Content] = []
     token = ""
     while True:
         page = await shown.list_content(owner.owner_id, order_by=order, page_size=10, page_token=token)
-        found += page.content
+        content += page.content
         token = page.next_page_token
         if not token:
             break
-    assert [item.position for item in found] == [item.position for item in items]
-    assert [item.interaction_count for item in found] == [about[item.position] for item in items]
+    assert [item.position for item in content] == [item.position for item in items]
+    assert [item.interaction_count for item in content] == [about[item.position] for item in items]
 
 
 async def test_tokens_belong_to_their_filters_and_their_generation(owner: Owner, shown: views.Views) -> None:
@@ -152,8 +152,8 @@ async def test_tokens_belong_to_their_filters_and_their_generation(owner: Owner,
 
 async def test_page_sizes(owner: Owner, shown: views.Views) -> None:
     await owner.enabled(interactions=150)
-    for asked, arguments in ((0, 20), (100, 100), (5_000, 100), (1, 1)):
-        page = await shown.list_interactions(owner.owner_id, ANY, page_size=asked, page_token="")
+    for requested, arguments in ((0, 20), (100, 100), (5_000, 100), (1, 1)):
+        page = await shown.list_interactions(owner.owner_id, ANY, page_size=requested, page_token="")
         assert len(page.interactions) == arguments
     with pytest.raises(errors.InvalidArgument):
         await shown.list_interactions(owner.owner_id, ANY, page_size=-1, page_token="")

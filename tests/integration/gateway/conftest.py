@@ -212,8 +212,8 @@ async def _is_ready(client: httpx.AsyncClient, probe: str) -> bool:
 @pytest.fixture(scope="session")
 async def url(gateway_settings: Callable[..., Settings]) -> AsyncIterator[str]:
     """Run the gateway that all tests share."""
-    async with gateway_serving(gateway_settings()) as found:
-        yield found
+    async with gateway_serving(gateway_settings()) as served:
+        yield served
 
 
 @pytest.fixture

@@ -24,17 +24,17 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Note forms, fields and ids."""
-        found = {name: value or "" for name, value in attrs}
+        attributes = {name: value or "" for name, value in attrs}
         self.tags.add(tag)
-        if tag == "a" and "href" in found:
-            self.links.append(found["href"])
-        if "id" in found:
-            self.attributes[found["id"]] = found
+        if tag == "a" and "href" in attributes:
+            self.links.append(attributes["href"])
+        if "id" in attributes:
+            self.attributes[attributes["id"]] = attributes
         if tag == "form":
-            self._form = self.forms.setdefault(found.get("action", ""), {})
-        is_chosen = found.get("type") not in {"radio", "checkbox"} or "checked" in found
+            self._form = self.forms.setdefault(attributes.get("action", ""), {})
+        is_chosen = attributes.get("type") not in {"radio", "checkbox"} or "checked" in attributes
         if tag == "input" and is_chosen:
-            self._form[found["name"]] = found.get("value", "")
+            self._form[attributes["name"]] = attributes.get("value", "")
 
     def handle_data(self, data: str) -> None:
         """Note text."""

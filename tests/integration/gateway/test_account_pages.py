@@ -216,8 +216,8 @@ async def test_registration_with_verification_sends_an_email(
             answer = await submit(browser, page, "/register", email=email, password=PASSWORD)
             assert (answer.status_code, "session" in browser.cookies) == (202, False)
             answers.append(answer.text.replace(email, ""))
-            said = await browser.post("/api/v1/auth/register", json={"email": email, "password": PASSWORD})
-            assert (said.status_code, list(said.json())) == (202, ["message"])
+            repeated = await browser.post("/api/v1/auth/register", json={"email": email, "password": PASSWORD})
+            assert (repeated.status_code, list(repeated.json())) == (202, ["message"])
         assert answers[0] == answers[1]
 
 

@@ -11,8 +11,8 @@ NOBODY = "01990000-0000-7000-8000-000000000000"
 
 
 async def test_admins_find_accounts_and_their_events(admin: httpx.AsyncClient, account: Account) -> None:
-    found = (await admin.get("/api/v1/admin/users", params={"email": account.email[:12].upper()})).json()
-    assert [user["user_id"] for user in found["users"]] == [account.user_id]
+    accounts = (await admin.get("/api/v1/admin/users", params={"email": account.email[:12].upper()})).json()
+    assert [user["user_id"] for user in accounts["users"]] == [account.user_id]
     shown = (await admin.get(f"/api/v1/admin/users/{account.user_id}")).json()
     assert shown["user"]["email"] == account.email
     assert [login["current"] for login in shown["sessions"]] == [False]

@@ -23,12 +23,12 @@ async def until(account: Account, status: str, platform: str = "youtube") -> Non
 
 
 async def test_each_platform_has_one_connection(account: Account) -> None:
-    found = (await account.http.get(BASE)).json()["connections"]
-    assert [(item["platform"], item["status"], item["version"]) for item in found] == [
+    connections = (await account.http.get(BASE)).json()["connections"]
+    assert [(item["platform"], item["status"], item["version"]) for item in connections] == [
         ("youtube", "disconnected", 0),
         ("instagram", "disconnected", 0),
     ]
-    assert (await account.http.get(f"{BASE}/youtube")).json() == found[0]
+    assert (await account.http.get(f"{BASE}/youtube")).json() == connections[0]
     unknown = await account.http.get(f"{BASE}/myspace")
     assert (unknown.status_code, unknown.json()["code"]) == (404, "platform_not_found")
 

@@ -19,9 +19,9 @@ async def test_interactions_are_filtered_and_paged(account: Account) -> None:
     await enabled(account)
     kinds = ("Comment", "Review", "Mention")
     shown = [await probe(account, f"{PATH}?kind={kind.lower()}&sentiment=nonsense") for kind in kinds]
-    found = [[other for other in kinds if f"{other} on" in page.text] for page in shown]
-    assert all(others in ([], [kind]) for kind, others in zip(kinds, found, strict=True))
-    assert any(found)
+    kinds_shown = [[other for other in kinds if f"{other} on" in page.text] for page in shown]
+    assert all(others in ([], [kind]) for kind, others in zip(kinds, kinds_shown, strict=True))
+    assert any(kinds_shown)
     waiting = await probe(account, f"{PATH}?needs_reply=yes")
     assert "Replied" not in waiting.text
     (older,) = [link for link in (await probe(account)).links if "page_token=" in link]

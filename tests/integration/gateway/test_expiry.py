@@ -63,8 +63,8 @@ async def test_demo_mode_expires_at_its_time(
     assert answer.status_code == 202
     assert lasts(await until(account, "enabled")) == timedelta(minutes=10)
     async with database("demo").begin() as conn:
-        mine = sa.cast(schema.demo_modes.c.owner_id, sa.Text) == account.user_id
-        await conn.execute(sa.update(schema.demo_modes).where(mine).values(expires_at=sa.func.now()))
+        of_account = sa.cast(schema.demo_modes.c.owner_id, sa.Text) == account.user_id
+        await conn.execute(sa.update(schema.demo_modes).where(of_account).values(expires_at=sa.func.now()))
     await look_for_expired()
     assert (await until(account, "disabled"))["expires_at"] is None
 

@@ -78,7 +78,7 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize(("path", "action"), [(path, action) for path, found in FORMS.items() for action in found])
+@pytest.mark.parametrize(("path", "action"), [(path, action) for path, actions in FORMS.items() for action in actions])
 async def test_form_without_its_token_is_shown_again_without_effect(
     account: Account, register: Callable[..., Awaitable[Account]], path: str, action: str
 ) -> None:
@@ -111,26 +111,26 @@ async def test_a_form_before_sign_in_is_bound_to_its_browser(
     account: Account, url: str, path: str, sent: dict[str, str]
 ) -> None:
     filled = {"email": account.email, **sent}
-    async with httpx.AsyncClient(base_url=url, headers=HTML) as mine, httpx.AsyncClient(base_url=url) as other:
-        page, foreign = Page(await mine.get(path)), Page(await other.get(path))
-        visit = mine.cookies["visit"]
+    async with httpx.AsyncClient(base_url=url, headers=HTML) as browser, httpx.AsyncClient(base_url=url) as other:
+        page, foreign = Page(await browser.get(path)), Page(await other.get(path))
+        visit = browser.cookies["visit"]
         for token in ("", foreign.forms[path]["form_token"]):
-            answer = await submit(mine, page, path, **{**filled, "form_token": token})
+            answer = await submit(browser, page, path, **{**filled, "form_token": token})
             assert answer.status_code == 403
             assert "This form had expired" in Page(answer).text
-            assert "session" not in mine.cookies
+            assert "session" not in browser.cookies
             if "password" in filled:
                 assert PASSWORD not in answer.text
         # Without the cookie, and with one that nobody made, no token is right.
         for cookie, token in itertools.product(("", "a" * 32), ("", page.forms[path]["form_token"])):
-            mine.cookies.clear()
+            browser.cookies.clear()
             headers = {"Cookie": f"visit={cookie}"} if cookie else {}
             sent_anyway = {**page.forms[path], **filled, "form_token": token}
-            answer = await mine.post(path, data=sent_anyway, headers=headers)
+            answer = await browser.post(path, data=sent_anyway, headers=headers)
             assert answer.status_code == 403
-        mine.cookies.clear()
-        mine.cookies.set("visit", visit)
-        assert (await submit(mine, page, path, **filled)).status_code != 403
+        browser.cookies.clear()
+        browser.cookies.set("visit", visit)
+        assert (await submit(browser, page, path, **filled)).status_code != 403
 
 
 async def test_visit_cookie_never_signs_in(account: Account, url: str) -> None:

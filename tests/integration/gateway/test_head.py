@@ -28,12 +28,12 @@ PATHS = (
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_head_has_the_status_and_headers_of_get(account: Account, path: str) -> None:
-    got, asked = await account.http.get(path), await account.http.head(path)
-    assert asked.status_code == got.status_code
-    assert asked.content == b""
+    got, head = await account.http.get(path), await account.http.head(path)
+    assert head.status_code == got.status_code
+    assert head.content == b""
     names = {"content-type", "cache-control", "location", "allow"}
-    assert {name: asked.headers.get(name) for name in names} == {name: got.headers.get(name) for name in names}
-    assert "content-length" in asked.headers
+    assert {name: head.headers.get(name) for name in names} == {name: got.headers.get(name) for name in names}
+    assert "content-length" in head.headers
     # The connection remains usable.
     assert (await account.http.get("/healthz")).status_code == 200
 

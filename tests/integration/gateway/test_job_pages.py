@@ -157,8 +157,8 @@ async def again(jobs_api: JobsApi, kind: str) -> job_pb2.Job:
         worker=jobs_server.WORKER, kinds=[kind], max_jobs=1, wait=Duration(seconds=5)
     )
     (job,) = (await jobs_api.call(jobs_api.jobs.ClaimJobs, request)).jobs
-    found: job_pb2.Job = job
-    return found
+    stored: job_pb2.Job = job
+    return stored
 
 
 async def test_a_job_is_cancelled_before_it_ends(account: Account, jobs_api: JobsApi, kind: str) -> None:
@@ -190,22 +190,22 @@ async def test_a_running_job_is_asked_to_stop(account: Account, jobs_api: JobsAp
 
 
 async def test_jobs_of_other_users_get_404(register: Register, jobs_api: JobsApi, kind: str) -> None:
-    mine, yours = await register(), await register()
-    job = await jobs_api.submit(kind, mine.user_id)
-    page = await probe(mine, f"/jobs/{job.job_id}")
+    owner, stranger = await register(), await register()
+    job = await jobs_api.submit(kind, owner.user_id)
+    page = await probe(owner, f"/jobs/{job.job_id}")
     for path in (f"/jobs/{job.job_id}", f"/jobs/{ids.uuid7()}", "/jobs/not-an-id", "/jobs/%00"):
-        assert "There is nothing here" in (await probe(yours, path, 404)).text
-    assert job.job_id not in (await probe(yours, f"/jobs?kind={kind}")).text
-    yours_job = await jobs_api.submit(kind, yours.user_id)
-    token = (await probe(yours, f"/jobs/{yours_job.job_id}")).forms[f"/jobs/{yours_job.job_id}/cancel"]["form_token"]
+        assert "There is nothing here" in (await probe(stranger, path, 404)).text
+    assert job.job_id not in (await probe(stranger, f"/jobs?kind={kind}")).text
+    yours_job = await jobs_api.submit(kind, stranger.user_id)
+    token = (await probe(stranger, f"/jobs/{yours_job.job_id}")).forms[f"/jobs/{yours_job.job_id}/cancel"]["form_token"]
     for name in ("cancel", "retry"):
-        answer = await yours.http.post(f"/jobs/{job.job_id}/{name}", data={"form_token": token}, headers=HTML)
+        answer = await stranger.http.post(f"/jobs/{job.job_id}/{name}", data={"form_token": token}, headers=HTML)
         assert answer.status_code == 404
-    foreign = await mine.http.post(f"/jobs/{job.job_id}/cancel", data={"form_token": token}, headers=HTML)
+    foreign = await owner.http.post(f"/jobs/{job.job_id}/cancel", data={"form_token": token}, headers=HTML)
     assert (foreign.status_code, "nothing was done" in foreign.text) == (403, True)
-    assert (await mine.http.post(f"/jobs/{job.job_id}/cancel", headers=HTML)).status_code == 403
+    assert (await owner.http.post(f"/jobs/{job.job_id}/cancel", headers=HTML)).status_code == 403
     assert "Waiting" in page.text
-    assert "Waiting for its turn" in (await probe(mine, f"/jobs/{job.job_id}")).text
+    assert "Waiting for its turn" in (await probe(owner, f"/jobs/{job.job_id}")).text
 
 
 async def test_a_group_shows_its_jobs(account: Account, jobs_api: JobsApi, kind: str) -> None:

@@ -63,8 +63,8 @@ async def test_bell_counts_unread_notifications(account: Account, end: End) -> N
 async def test_marking_one_and_all_as_read(account: Account, end: End) -> None:
     earlier, latest = await end(account), await end(account)
     page = await probe(account)
-    one = await submit(account.http, page, READ, job_id=earlier)
-    assert (one.status_code, one.headers["location"]) == (303, PATH)
+    answer = await submit(account.http, page, READ, job_id=earlier)
+    assert (answer.status_code, answer.headers["location"]) == (303, PATH)
     page = await probe(account)
     assert f"/jobs/{latest}" in page.links
     assert f"/jobs/{earlier}" not in page.links
@@ -76,16 +76,16 @@ async def test_marking_one_and_all_as_read(account: Account, end: End) -> None:
 
 
 async def test_users_mark_only_their_own_notifications(register: Callable[..., Awaitable[Account]], end: End) -> None:
-    mine, yours = await register(), await register()
-    job_id = await end(mine)
-    await end(yours)
-    page = await probe(yours)
+    owner, stranger = await register(), await register()
+    job_id = await end(owner)
+    await end(stranger)
+    page = await probe(stranger)
     assert f"/jobs/{job_id}" not in page.links
-    assert (await submit(yours.http, page, READ, job_id=job_id)).status_code == 303
-    assert (await submit(yours.http, page, READ, job_id="")).status_code == 303
-    assert f"/jobs/{job_id}" in (await probe(mine)).links
-    assert (await mine.http.post(READ, data={"job_id": ""}, headers={"Accept": "text/html"})).status_code == 403
-    assert f"/jobs/{job_id}" in (await probe(mine)).links
+    assert (await submit(stranger.http, page, READ, job_id=job_id)).status_code == 303
+    assert (await submit(stranger.http, page, READ, job_id="")).status_code == 303
+    assert f"/jobs/{job_id}" in (await probe(owner)).links
+    assert (await owner.http.post(READ, data={"job_id": ""}, headers={"Accept": "text/html"})).status_code == 403
+    assert f"/jobs/{job_id}" in (await probe(owner)).links
 
 
 async def test_notifications_have_pages(account: Account, end: End) -> None:

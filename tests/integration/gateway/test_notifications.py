@@ -61,7 +61,7 @@ async def test_ended_jobs_are_notifications_until_read(account: Account, end: Ca
     for _ in range(2):
         read = await account.http.post(f"{PATH}/{failed}/read")
         assert (read.status_code, read.content) == (204, b"")
-    assert [one["job_id"] for one in (await unread(account))["notifications"]] == [completed]
+    assert [item["job_id"] for item in (await unread(account))["notifications"]] == [completed]
     assert (await account.http.post(f"{PATH}/read-all")).status_code == 204
     assert await unread(account) == {"notifications": [], "unread_count": 0, "next_page_token": ""}
 
@@ -70,19 +70,19 @@ async def test_pages_follow_each_other(account: Account, end: Callable[..., Awai
     ended = [await end(account) for _ in range(3)]
     first = await unread(account, page_size=2)
     rest = await unread(account, page_size=2, page_token=first["next_page_token"])
-    shown = [one["job_id"] for page in (first, rest) for one in page["notifications"]]
+    shown = [item["job_id"] for page in (first, rest) for item in page["notifications"]]
     assert (shown, first["unread_count"], rest["next_page_token"]) == (ended[::-1], 3, "")
 
 
 async def test_users_read_and_mark_only_their_own_notifications(
     register: Callable[..., Awaitable[Account]], end: Callable[..., Awaitable[str]]
 ) -> None:
-    mine, yours = await register(), await register()
-    job_id = await end(mine)
-    assert (await unread(yours))["notifications"] == []
-    assert (await yours.http.post(f"{PATH}/{job_id}/read")).status_code == 204
-    assert (await yours.http.post(f"{PATH}/read-all")).status_code == 204
-    assert [one["job_id"] for one in (await unread(mine))["notifications"]] == [job_id]
+    owner, stranger = await register(), await register()
+    job_id = await end(owner)
+    assert (await unread(stranger))["notifications"] == []
+    assert (await stranger.http.post(f"{PATH}/{job_id}/read")).status_code == 204
+    assert (await stranger.http.post(f"{PATH}/read-all")).status_code == 204
+    assert [item["job_id"] for item in (await unread(owner))["notifications"]] == [job_id]
 
 
 async def test_invalid_requests_are_refused(account: Account, url: str) -> None:
@@ -118,13 +118,13 @@ async def test_finished_demo_mode_notifies_its_owner(
     async def is_registered() -> bool:
         request = admin_service_pb2.ListKindsRequest()
         kinds = (await jobs_api.call(jobs_api.admin.ListKinds, request, service="jobs")).kinds
-        return any(one.kind == "demo.enable" and one.registration.notify_owner for one in kinds)
+        return any(kind.kind == "demo.enable" and kind.registration.notify_owner for kind in kinds)
 
     await eventually(is_registered)
     options = {"profile_type": "creator", "niche": "auto", "content_count": 1, "interaction_count": 1}
     job_id = (await account.http.post("/api/v1/demo/enable", json=options)).json()["job_id"]
 
     async def is_told() -> bool:
-        return [one["job_id"] for one in (await unread(account))["notifications"]] == [job_id]
+        return [item["job_id"] for item in (await unread(account))["notifications"]] == [job_id]
 
     await eventually(is_told)

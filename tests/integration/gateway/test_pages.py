@@ -58,9 +58,9 @@ async def test_register_sign_out_and_sign_in(browser: httpx.AsyncClient) -> None
 
 
 async def test_sign_in_redirects_to_the_requested_page(browser: httpx.AsyncClient, account: Account) -> None:
-    wanted = await browser.get("/settings/demo-mode?confirm=disable")
-    assert place(wanted) == (303, "/login?next=/settings/demo-mode%3Fconfirm%3Ddisable")
-    page = Page(await browser.get(wanted.headers["location"]))
+    redirect = await browser.get("/settings/demo-mode?confirm=disable")
+    assert place(redirect) == (303, "/login?next=/settings/demo-mode%3Fconfirm%3Ddisable")
+    page = Page(await browser.get(redirect.headers["location"]))
     wrong = await submit(browser, page, "/login", email=account.email, password="not the password")
     assert wrong.status_code == 422
     again = Page(wrong)

@@ -99,7 +99,11 @@ async def test_a_passkey_is_named_and_removed_over_the_api(mina: Account) -> Non
     renamed = await mina.http.patch(path, json={"name": "Key"})
     assert renamed.json()["passkey"]["name"] == "Key"
     shown = (await mina.http.get(f"{BASE}/passkeys")).json()
-    assert (shown["available"], shown["limit"], [one["name"] for one in shown["passkeys"]]) == (True, 10, ["Key"])
+    assert (shown["available"], shown["limit"], [passkey["name"] for passkey in shown["passkeys"]]) == (
+        True,
+        10,
+        ["Key"],
+    )
     assert (await mina.http.options(f"{BASE}/passkeys")).headers["allow"] == "GET, HEAD, POST"
     assert (await mina.http.patch(path, json={"name": " "})).status_code == 422
     assert [(await mina.http.delete(path)).status_code for _ in range(2)] == [204, 404]

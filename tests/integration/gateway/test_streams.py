@@ -39,8 +39,8 @@ async def enable_to_the_end(account: Account) -> str:
 async def offline_url(gateway_settings: Callable[[], Settings]) -> AsyncIterator[str]:
     """Serve a gateway without NATS."""
     nowhere = f"nats://127.0.0.1:{subprocesses.free_port()}"
-    async with gateway_serving(dataclasses.replace(gateway_settings(), nats_url=nowhere)) as found:
-        yield found
+    async with gateway_serving(dataclasses.replace(gateway_settings(), nats_url=nowhere)) as served:
+        yield served
 
 
 @pytest.fixture(params=["with NATS", "without NATS"])

@@ -100,10 +100,10 @@ async def test_sign_in_with_a_second_factor_requires_a_code(account: Account, ur
     assert not await works(account, before)
     credentials = {"email": account.email, "password": PASSWORD}
     async with httpx.AsyncClient(base_url=url) as http:
-        asked = await http.post("/api/v1/auth/login", json={**credentials, "remember": True})
-        assert (asked.status_code, asked.json()["status"]) == (202, "second_factor_required")
-        assert "set-cookie" not in asked.headers
-        challenge = asked.json()["challenge"]
+        first_step = await http.post("/api/v1/auth/login", json={**credentials, "remember": True})
+        assert (first_step.status_code, first_step.json()["status"]) == (202, "second_factor_required")
+        assert "set-cookie" not in first_step.headers
+        challenge = first_step.json()["challenge"]
         wrong = await http.post("/api/v1/auth/login/code", json={"challenge": challenge, "code": "000000"})
         assert (wrong.status_code, wrong.json()["code"]) == (401, "invalid_code")
         assert wrong.json()["errors"][0]["field"] == "code"
@@ -153,9 +153,9 @@ async def test_pages_require_the_proof_and_redirect_back(
     http.headers["Accept"] = "text/html"
     await age(database, account)
     page = Page(await http.get("/settings/sessions"))
-    asked = await submit(http, page, "/settings/sessions/revoke-all")
-    assert (asked.status_code, asked.headers["location"]) == (303, "/reauthenticate?next=/settings/sessions")
-    form = Page(await http.get(asked.headers["location"]))
+    refused = await submit(http, page, "/settings/sessions/revoke-all")
+    assert (refused.status_code, refused.headers["location"]) == (303, "/reauthenticate?next=/settings/sessions")
+    form = Page(await http.get(refused.headers["location"]))
     before = http.cookies["session"]
     wrong = await submit(http, form, "/reauthenticate", password="wrong-wrong-wrong")
     assert wrong.status_code == 422

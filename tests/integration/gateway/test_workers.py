@@ -75,13 +75,13 @@ def listens(pid: int) -> bool:
     listening = {
         line.split()[9] for line in Path("/proc/net/tcp").read_text().splitlines()[1:] if line.split()[3] == "0A"
     }
-    found = set()
+    pids = set()
     for file in Path(f"/proc/{pid}/fd").iterdir():
         try:
-            found |= set(re.findall(r"socket:\[(\d+)\]", str(file.readlink())))
+            pids |= set(re.findall(r"socket:\[(\d+)\]", str(file.readlink())))
         except OSError:
             continue
-    return bool(found & listening)
+    return bool(pids & listening)
 
 
 def is_there(pid: int) -> bool:

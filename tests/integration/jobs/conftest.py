@@ -113,7 +113,7 @@ def callers(jobs: operations.Operations, eventually: Eventually) -> Callers:
 async def linked_replicas(quiet_url: str, nats_url: str, eventually: Eventually) -> AsyncIterator[list[Callers]]:
     """Yield two replicas that receive each other's wake-ups."""
     engine = postgres.engine(quiet_url, name="test-heard")
-    found, connected = [], []
+    replicas, connected = [], []
     async with run.Background() as background:
         for name in ("one", "other"):
             nats = bus.Bus(nats_url, name=name)
@@ -122,8 +122,8 @@ async def linked_replicas(quiet_url: str, nats_url: str, eventually: Eventually)
             connected.append(asyncio.Event())
             nats.on_connected(connected[-1].set)
             background.start(name, nats.run)
-            found.append(Callers(jobs, eventually))
+            replicas.append(Callers(jobs, eventually))
         for event in connected:
             await asyncio.wait_for(event.wait(), SOON)
-        yield found
+        yield replicas
     await engine.dispose()

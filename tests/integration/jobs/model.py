@@ -215,11 +215,11 @@ def code(result: Any) -> str:
     return "created" if result[1] else "known"
 
 
-def _taken(found: dict[UUID, domain.Job]) -> Counter[str]:
+def _taken(jobs: dict[UUID, domain.Job]) -> Counter[str]:
     """Count the taken slots of each concurrency key."""
     keeps = {State.RUNNING, State.RETRYING, State.CANCELLING}
     return Counter(
         job.spec.concurrency_key
-        for job in found.values()
+        for job in jobs.values()
         if job.spec.concurrency_key and (job.ready or job.state in keeps)
     )

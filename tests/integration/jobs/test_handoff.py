@@ -64,10 +64,10 @@ async def test_waiting_call_gets_the_best_job_and_the_next_call_the_submitted_on
 
 async def test_owners_take_turns(callers: Callers, replica: Operations, spec: jobs_helpers.MakeSpec, kind: str) -> None:
     call = await callers.resting(kind, limit=2)
-    one, _ = await replica.submit(ids.uuid7(), spec(owner_id=uuid4()))
+    single, _ = await replica.submit(ids.uuid7(), spec(owner_id=uuid4()))
     many = [(ids.uuid7(), spec()) for _ in range(3)]
     await callers.jobs.submit_many(many)
-    assert await got(call) == [one.job_id, many[0][0]]
+    assert await got(call) == [single.job_id, many[0][0]]
     assert await jobs_helpers.claim(callers.jobs, kind) == [job_id for job_id, _ in many[1:]]
 
 

@@ -97,8 +97,8 @@ async def test_no_job_is_lost_while_calls_come_and_go(
 async def test_jobs_of_other_replicas_wake_waiting_calls(
     linked_replicas: list[Callers], spec: jobs_helpers.MakeSpec, kind: str
 ) -> None:
-    one, other = linked_replicas
-    call = await one.waiting(kind)
+    first, other = linked_replicas
+    call = await first.waiting(kind)
     job, _ = await other.jobs.submit(ids.uuid7(), spec())
     assert await got(call) == [job.job_id]
 

@@ -86,12 +86,14 @@ async def test_large_result_is_sent_whole(jobs_api: JobsApi, kind: str) -> None:
 
 
 async def test_jobs_of_other_owners_cannot_be_watched(jobs_api: JobsApi, kind: str) -> None:
-    mine, yours = str(uuid4()), str(uuid4())
-    job = await jobs_api.submit(kind, mine)
-    assert (await upcoming(watch(jobs_api, job, service="gateway", user=mine))).job.job_id == job.job_id
-    assert (await upcoming(watch(jobs_api, job, service="gateway", user=yours, role="admin"))).job.job_id == job.job_id
+    owner, stranger = str(uuid4()), str(uuid4())
+    job = await jobs_api.submit(kind, owner)
+    assert (await upcoming(watch(jobs_api, job, service="gateway", user=owner))).job.job_id == job.job_id
+    assert (
+        await upcoming(watch(jobs_api, job, service="gateway", user=stranger, role="admin"))
+    ).job.job_id == job.job_id
     for snapshots in (
-        watch(jobs_api, job, service="gateway", user=yours),
+        watch(jobs_api, job, service="gateway", user=stranger),
         watch(jobs_api, job_pb2.Job(job_id=str(ids.uuid7()))),
     ):
         with pytest.raises(errors.NotFound):
@@ -99,9 +101,9 @@ async def test_jobs_of_other_owners_cannot_be_watched(jobs_api: JobsApi, kind: s
     with pytest.raises(errors.Unauthenticated):
         await upcoming(watch(jobs_api, job, service="gateway"))
     # A user's call watches its own, whatever it says.
-    await jobs_api.submit(kind, yours)
-    event = (await upcoming(watch_owner(jobs_api, mine, service="gateway", user=yours))).event
-    assert event.owner_id == yours
+    await jobs_api.submit(kind, stranger)
+    event = (await upcoming(watch_owner(jobs_api, owner, service="gateway", user=stranger))).event
+    assert event.owner_id == stranger
 
 
 @pytest.mark.parametrize(

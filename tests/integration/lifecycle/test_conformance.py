@@ -283,7 +283,7 @@ async def test_sweep_takes_a_resource_once_per_age_and_leaves_young_ones(case: C
     taken = []
     for _ in range(2):
         async with case.engine.begin() as conn:
-            taken += [one.key for one in await rows.take_stale(conn, age=hour, limit=1_000)]
+            taken += [snapshot.key for snapshot in await rows.take_stale(conn, age=hour, limit=1_000)]
     assert taken.count(resource.key) == 1
 
 

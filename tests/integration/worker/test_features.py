@@ -151,7 +151,7 @@ async def test_parent_resumes_when_its_children_have_ended(service: Service, nam
             await context.submit_children(children)
             # As after a crash between the submit and the end of the attempt.
             context.restart()
-            assert not any(one.created for one in await context.submit_children(children))
+            assert not any(submitted.created for submitted in await context.submit_children(children))
             raise worker.WaitForChildren
         ended = await context.list_children()
         return {

@@ -87,9 +87,11 @@ def test_production_registers_by_email_by_default(
         ({"EMAIL_FROM": ""}, "EMAIL_FROM is missing"),
     ],
 )
-def test_production_requires_a_mail_server(environment: dict[str, str], variables: dict[str, str], said: str) -> None:
+def test_production_requires_a_mail_server(
+    environment: dict[str, str], variables: dict[str, str], message: str
+) -> None:
     good = {"EMAIL_URL": "smtps://u:p@mail.example.org", "EMAIL_FROM": "Repruv <a@example.org>"}
     production = {**environment, "ENVIRONMENT": "production", **good}
     assert settings.read(WorkerSettings, production).email_from == "Repruv <a@example.org>"
-    with pytest.raises(settings.SettingsError, match=said):
+    with pytest.raises(settings.SettingsError, match=message):
         settings.read(WorkerSettings, {**production, **variables})

@@ -29,20 +29,20 @@ class Calls:
 
 async def begin(batcher: Batcher[int, int], *items: int) -> list[asyncio.Task[int]]:
     """Submit all items, and let their tasks start."""
-    asked = [asyncio.create_task(batcher(item)) for item in items]
+    calls_made = [asyncio.create_task(batcher(item)) for item in items]
     for _ in range(3):
         await asyncio.sleep(0)
-    return asked
+    return calls_made
 
 
 async def test_first_item_is_sent_at_once_and_the_others_together() -> None:
     calls = Calls()
     batcher = Batcher(calls, size=lambda _: 1)
-    asked = await begin(batcher, 1)
-    asked += await begin(batcher, 2)
-    asked += await begin(batcher, 3, -4)
+    calls_made = await begin(batcher, 1)
+    calls_made += await begin(batcher, 2)
+    calls_made += await begin(batcher, 3, -4)
     calls.go.set()
-    answers = await asyncio.gather(*asked, return_exceptions=True)
+    answers = await asyncio.gather(*calls_made, return_exceptions=True)
     assert calls.made == [[1], [2, 3, -4]]
     assert answers[:3] == [10, 20, 30]
     assert isinstance(answers[3], errors.NotFound)
@@ -52,9 +52,9 @@ async def test_first_item_is_sent_at_once_and_the_others_together() -> None:
 async def test_call_is_bounded(bounds: dict[str, int]) -> None:
     calls = Calls()
     batcher = Batcher(calls, size=lambda _: 10, **bounds)
-    asked = await begin(batcher, *range(5))
+    calls_made = await begin(batcher, *range(5))
     calls.go.set()
-    assert await asyncio.gather(*asked) == [0, 10, 20, 30, 40]
+    assert await asyncio.gather(*calls_made) == [0, 10, 20, 30, 40]
     assert calls.made == [[0, 1], [2, 3], [4]]
 
 
@@ -62,8 +62,8 @@ async def test_oversized_item_is_sent_alone() -> None:
     calls = Calls()
     calls.go.set()
     batcher = Batcher(calls, size=lambda item: item, max_bytes=10)
-    asked = await begin(batcher, 1, 100, 1)
-    assert await asyncio.gather(*asked) == [10, 1000, 10]
+    calls_made = await begin(batcher, 1, 100, 1)
+    assert await asyncio.gather(*calls_made) == [10, 1000, 10]
     assert calls.made == [[1], [100], [1]]
 
 
@@ -71,8 +71,8 @@ async def test_each_caller_gets_its_own_error() -> None:
     calls = Calls()
     calls.go.set()
     calls.error = errors.Unavailable(code="jobs_unavailable")
-    asked = await begin(Batcher(calls, size=lambda _: 1), 1, 2)
-    answers = await asyncio.gather(*asked, return_exceptions=True)
+    calls_made = await begin(Batcher(calls, size=lambda _: 1), 1, 2)
+    answers = await asyncio.gather(*calls_made, return_exceptions=True)
     assert [getattr(answer, "code", "") for answer in answers] == ["jobs_unavailable"] * 2
     assert answers[0] is not answers[1]
 
@@ -91,9 +91,9 @@ async def test_item_cancelled_before_the_call_is_not_sent() -> None:
 async def test_items_beyond_the_bound_wait() -> None:
     calls = Calls()
     batcher = Batcher(calls, size=lambda _: 1, capacity=2)
-    asked = await begin(batcher, 1, 2, 3)
+    calls_made = await begin(batcher, 1, 2, 3)
     calls.go.set()
-    assert await asyncio.gather(*asked) == [10, 20, 30]
+    assert await asyncio.gather(*calls_made) == [10, 20, 30]
     assert calls.made == [[1, 2], [3]]
 
 

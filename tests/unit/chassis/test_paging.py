@@ -37,7 +37,7 @@ def test_foreign_token_is_refused(token: str) -> None:
 
 
 def test_sizes_have_a_default_and_a_maximum() -> None:
-    assert [paging.size(asked) for asked in (0, 1, 100, 10**9)] == [20, 1, 100, 100]
+    assert [paging.size(requested) for requested in (0, 1, 100, 10**9)] == [20, 1, 100, 100]
     with pytest.raises(errors.InvalidArgument):
         paging.size(-1)
 
@@ -52,5 +52,5 @@ def test_an_id_has_one_spelling(text: str) -> None:
 def test_ids_sort_by_time_and_have_version_seven() -> None:
     made = [ids.uuid7() for _ in range(1_000)]
     assert len(set(made)) == 1_000
-    assert {(one.version, one.variant) for one in made} == {(7, "specified in RFC 4122")}
-    assert [one.int >> 80 for one in made] == sorted(one.int >> 80 for one in made)
+    assert {(generated.version, generated.variant) for generated in made} == {(7, "specified in RFC 4122")}
+    assert [generated.int >> 80 for generated in made] == sorted(generated.int >> 80 for generated in made)

@@ -72,8 +72,8 @@ def test_production_needs_encryption() -> None:
         settings.read(
             Settings, {**GOOD, "ENVIRONMENT": "production", "DATABASE_URL": "postgresql://d@h/r?sslmode=require"}
         )
-    for said in (*(f"{name} is missing" for name in TLS), "DATABASE_URL has sslmode=require"):
-        assert said in str(caught.value)
+    for message in (*(f"{name} is missing" for name in TLS), "DATABASE_URL has sslmode=require"):
+        assert message in str(caught.value)
 
 
 def test_incomplete_certificate_settings_are_refused() -> None:

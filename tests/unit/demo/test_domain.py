@@ -84,10 +84,10 @@ def test_every_refusal_has_a_stable_code(action: Action, state: State) -> None:
 def test_check_constraint_and_readme_agree(document: str) -> None:
     text = (SERVICE / document).read_text()
     if document == "README.md":
-        said = set(re.findall(r"^ *(\w+) --> (\w+)", text, re.MULTILINE))
+        arrows = set(re.findall(r"^ *(\w+) --> (\w+)", text, re.MULTILINE))
     else:
-        said = set(re.findall(r"'(\w+)>(\w+)'", text))
-    assert said == {
+        arrows = set(re.findall(r"'(\w+)>(\w+)'", text))
+    assert arrows == {
         (source.value, target.value) for sources, target in domain.TRANSITIONS.values() for source in sources
     }
 

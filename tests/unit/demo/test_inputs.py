@@ -76,8 +76,8 @@ def test_unknown_filters_are_refused(field: str, value: str) -> None:
 
 
 def test_the_id_of_a_content_item_filters_by_it() -> None:
-    found = read_models.filters(kind="", sentiment="", needs_reply=False, content_id=read_models.content_id(3, 14))
-    assert found.content == (3, 14)
+    filters = read_models.filters(kind="", sentiment="", needs_reply=False, content_id=read_models.content_id(3, 14))
+    assert filters.content == (3, 14)
 
 
 def test_an_unknown_order_is_refused() -> None:

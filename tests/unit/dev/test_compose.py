@@ -34,8 +34,8 @@ def test_variables(tmp_path: Path, written: str, environ: dict[str, str], expect
 
 @pytest.mark.parametrize("environ", [{}, {"A": "b"}])
 def test_a_variable_without_a_value_is_passed_on(tmp_path: Path, environ: dict[str, str]) -> None:
-    found = read(tmp_path, "services: { a: { build: ., command: run, environment: { A: , B: c } } }", environ)
-    assert found["a"].environment == {"A": environ.get("A", ""), "B": "c"}
+    services = read(tmp_path, "services: { a: { build: ., command: run, environment: { A: , B: c } } }", environ)
+    assert services["a"].environment == {"A": environ.get("A", ""), "B": "c"}
     assert compose.variables(tmp_path / "docker-compose.yml") == {"A"}
 
 
@@ -53,10 +53,10 @@ services:
     depends_on: { store: { condition: service_healthy } }
   store: { image: "postgres:18" }
 """
-    found = read(tmp_path, text)
-    assert list(found) == ["store", "web"], "dependencies come first"
-    assert found["store"].image == "postgres:18"
-    assert found["web"] == compose.Definition(
+    services = read(tmp_path, text)
+    assert list(services) == ["store", "web"], "dependencies come first"
+    assert services["store"].image == "postgres:18"
+    assert services["web"] == compose.Definition(
         name="web",
         image=None,
         command=("python", "-m", "web"),

@@ -70,5 +70,5 @@ def test_host_prefixed_cookie_is_ignored_without_tls() -> None:
 def test_visit_cookie_must_be_well_formed(value: bytes) -> None:
     visit = cookies.AnonymousCookie(secure=False)
     assert visit.read(request(b"visit=" + value)) == ""
-    mine = visit.new_value()
-    assert visit.read(request(b"visit=" + mine.encode())) == mine != visit.new_value()
+    own_value = visit.new_value()
+    assert visit.read(request(b"visit=" + own_value.encode())) == own_value != visit.new_value()

@@ -39,7 +39,7 @@ class JobsService:
 
     def __init__(self, latest: int = 0) -> None:
         self.latest = latest
-        self.asked = 0
+        self.calls = 0
         self.positions_asked = 0
         self.is_down = False
         self.answers = asyncio.Event()
@@ -52,7 +52,7 @@ class JobsService:
         return dict.fromkeys(owner_ids, latest)
 
     async def list_events(self, cursors: Sequence[Cursor]) -> Sequence[Page | errors.Error]:
-        self.asked += 1
+        self.calls += 1
         latest = self.latest
         await self._answer()
         return [self._page(after, latest) for _, after in cursors]
@@ -114,7 +114,7 @@ async def test_events_in_order_cause_no_read(owner: feed.Feed, service: JobsServ
     await owner.prime()
     receive(owner, service, 1, 2, 2, 1, 3)
     assert reader.sequences == [1, 2, 3]
-    assert service.asked == 0
+    assert service.calls == 0
 
 
 async def test_one_run_fills_all_gaps(owner: feed.Feed, service: JobsService, reader: Reader) -> None:
@@ -125,7 +125,7 @@ async def test_one_run_fills_all_gaps(owner: feed.Feed, service: JobsService, re
     service.answers.set()
     await owner.catch_up()
     assert reader.sequences == [1, 2, 3, 4, 5, 6, 7, 8, 9]
-    assert service.asked == 3
+    assert service.calls == 3
 
 
 async def test_events_during_priming_are_sent(owner: feed.Feed, service: JobsService, reader: Reader) -> None:
@@ -222,7 +222,7 @@ async def test_a_feed_starts_with_recent_events(service: JobsService) -> None:
     # 3 is missing, so nothing before 4 is of use.
     assert (owner.remembers(3), owner.remembers(2)) == (True, False)
     assert [frame.sequence for frame in owner.since(4)] == [5, 6, 7]
-    assert service.asked == 0
+    assert service.calls == 0
 
 
 async def test_recent_events_beyond_a_gap_are_not_sent(service: JobsService, reader: Reader) -> None:

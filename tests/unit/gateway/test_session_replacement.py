@@ -18,10 +18,10 @@ LOGIN = auth_pb2.Session(session_id="session", user_id="user")
 class Auth:
     """Counts validations."""
 
-    asked = 0
+    calls = 0
 
     async def validate_session(self, token: str, *, passive: bool = False) -> auth_service_pb2.ValidateSessionResponse:
-        self.asked += 1
+        self.calls += 1
         answer = auth_service_pb2.ValidateSessionResponse(user=auth_pb2.User(user_id="user"), session=LOGIN)
         answer.identity_expire_time.FromSeconds(int(time.time()) + 100)
         return answer
@@ -34,5 +34,5 @@ async def test_old_token_is_removed_from_the_cache_at_once(by_cookie: bool) -> N
     await cache.validate(OLD)
     session_replacement.rotate_token(cache, SessionCookie(secure=False), response, NEW, LOGIN, by_cookie=by_cookie)
     await cache.validate(OLD)
-    assert auth.asked == 2
+    assert auth.calls == 2
     assert response.headers.get("set-cookie", "").startswith(f"session={NEW}") == by_cookie

@@ -18,7 +18,7 @@ class Auth:
     """A validator of one session, whose answer a test can delay."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.calls = 0
         self.is_revoked = False
         self.is_renewing = False
         self.expires = 1_000.0
@@ -27,7 +27,7 @@ class Auth:
         self.may_answer.set()
 
     async def validate_session(self, token: str, *, passive: bool = False) -> auth_service_pb2.ValidateSessionResponse:
-        self.asked += 1
+        self.calls += 1
         was_revoked = self.is_revoked
         self.thinks.set()
         await self.may_answer.wait()
@@ -62,7 +62,7 @@ def validator(auth: Auth, clock: Clock) -> sessions.Sessions:
 async def test_session_is_cached_for_seconds(validator: sessions.Sessions, auth: Auth, clock: Clock) -> None:
     for clock.now in (0.0, 4.9, 5.0, 9.9):
         assert (await validator.validate(TOKEN)).identity == "signed"
-    assert auth.asked == 2
+    assert auth.calls == 2
 
 
 async def test_session_is_not_cached_beyond_its_identity(
@@ -71,7 +71,7 @@ async def test_session_is_not_cached_beyond_its_identity(
     auth.expires = 2.0
     for clock.now in (0.0, 1.9, 2.0):
         await validator.validate(TOKEN)
-    assert auth.asked == 2
+    assert auth.calls == 2
 
 
 @pytest.mark.parametrize("ids", [{"session"}, None])
@@ -124,7 +124,7 @@ async def test_cache_is_bounded(validator: sessions.Sessions, auth: Auth, monkey
     monkeypatch.setattr(sessions, "CACHE_LIMIT", 2)
     for token in ("a" * 40, "b" * 40, "c" * 40, "c" * 40, "b" * 40, "a" * 40):
         await validator.validate(token)
-    assert auth.asked == 4
+    assert auth.calls == 4
 
 
 @pytest.mark.parametrize("token", ["", "short", "a" * 300, "a" * 30 + " ", "a" * 30 + "é", "a" * 30 + "\n"])
@@ -132,7 +132,7 @@ async def test_malformed_token_is_not_validated(validator: sessions.Sessions, au
     with pytest.raises(errors.Unauthenticated) as raised:
         await validator.validate(token)
     assert raised.value.code == "session_invalid"
-    assert auth.asked == 0
+    assert auth.calls == 0
 
 
 def test_secrets_are_not_printed() -> None:
@@ -160,7 +160,7 @@ async def test_refreshed_session_is_validated_again_and_its_streams_are_rechecke
             bus.Received(subject="auth.events.user", payload=event.SerializeToString(), message_id="")
         )
         await validator.validate(TOKEN)
-    assert (auth.asked, lives_on, ended) == (3, ["user"], ["user"])
+    assert (auth.calls, lives_on, ended) == (3, ["user"], ["user"])
 
 
 async def test_only_the_renewing_validation_reports_a_renewal(validator: sessions.Sessions, auth: Auth) -> None:

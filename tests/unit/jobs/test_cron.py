@@ -26,11 +26,11 @@ def registration_of(**values: Any) -> cron.Registration:
 def moments(cron: str, zone: str, after: str, count: int) -> list[str]:
     """Return the next times as ISO 8601 in UTC."""
     moment = datetime.fromisoformat(after)
-    found = []
+    times = []
     for _ in range(count):
         moment = CronExpression(cron, zone).next(moment)
-        found.append(f"{moment:%Y-%m-%dT%H:%M}")
-    return found
+        times.append(f"{moment:%Y-%m-%dT%H:%M}")
+    return times
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,8 @@ def test_repeated_fixed_time_fires_once() -> None:
 
 @pytest.mark.parametrize("day", ["2026-03-29", "2026-10-25"])
 def test_interval_stays_even_over_a_clock_change(day: str) -> None:
-    found = moments("*/30 * * * *", "Europe/Berlin", f"{day}T00:00:00+00:00", 4)
-    assert found == [f"{day}T00:30", f"{day}T01:00", f"{day}T01:30", f"{day}T02:00"]
+    times = moments("*/30 * * * *", "Europe/Berlin", f"{day}T00:00:00+00:00", 4)
+    assert times == [f"{day}T00:30", f"{day}T01:00", f"{day}T01:30", f"{day}T02:00"]
 
 
 @pytest.mark.parametrize(

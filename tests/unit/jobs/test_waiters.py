@@ -106,11 +106,11 @@ async def test_echo_of_an_own_wake_up_wakes_no_call() -> None:
     room = Room()
     waiting = room.come("a", ["k"], ["k"])
     await rested()
-    said: list[job_events_pb2.JobSubmitted] = []
-    ringing = waiters.Waiters(lambda _, message: said.append(message))
+    messages: list[job_events_pb2.JobSubmitted] = []
+    ringing = waiters.Waiters(lambda _, message: messages.append(message))
     ringing.wake("k", 1)
     ringing.mark_drained(["k"])
-    received = bus.Received(subject="jobs.wake.k", payload=said[0].SerializeToString(), message_id="")
+    received = bus.Received(subject="jobs.wake.k", payload=messages[0].SerializeToString(), message_id="")
     await ringing.on_wakeup(received)
     assert "k" in ringing.drained
     await room.waiters.on_wakeup(received)

@@ -66,11 +66,11 @@ async def test_repeated_children_are_the_existing_ones() -> None:
     named = await context.submit(PAGE, Page(number=0), name="named")
     context.restart()
     again = [await context.submit(PAGE, Page(number=n)) for n in range(2)]
-    assert [one.job_id for one in again] == [one.job_id for one in first]
-    assert ([one.created for one in first], [one.created for one in again]) == ([True] * 2, [False] * 2)
-    assert len({one.job_id for one in (*first, named)}) == 3
+    assert [child.job_id for child in again] == [child.job_id for child in first]
+    assert ([child.created for child in first], [child.created for child in again]) == ([True] * 2, [False] * 2)
+    assert len({child.job_id for child in (*first, named)}) == 3
     other = testing.RecordingContext()
-    assert (await other.submit(PAGE, Page(number=0))).job_id not in {one.job_id for one in first}
+    assert (await other.submit(PAGE, Page(number=0))).job_id not in {child.job_id for child in first}
 
 
 async def test_steps_are_done_once_over_attempts(fake: Fake, working: Any, ended: Any) -> None:

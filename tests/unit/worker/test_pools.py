@@ -24,12 +24,12 @@ pytestmark = pytest.mark.slow
 def everything(context: worker.BlockingContext) -> dict[str, Any]:
     """Use every method of the context."""
     context.progress(1, 2, "half")
-    found = context.step("first", lambda: [1, 2])
+    numbers = context.step("first", lambda: [1, 2])
     context.checkpoint({"n": 1})
     child = context.submit("test.child", {"n": 1})
-    listed = [one.job_id for one in context.list_children()]
+    listed = [entry.job_id for entry in context.list_children()]
     same = child.job_id in listed
-    return {"found": found, "state": context.state(), "same": same, "pid": os.getpid(), "n": context.payload["n"]}
+    return {"found": numbers, "state": context.state(), "same": same, "pid": os.getpid(), "n": context.payload["n"]}
 
 
 def refuse(context: worker.BlockingContext) -> None:

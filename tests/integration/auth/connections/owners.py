@@ -185,7 +185,7 @@ class Owner:
             statement = sa.select(schema.outbox.c.payload).order_by(schema.outbox.c.message_id)
             rows = (await conn.execute(statement.where(schema.outbox.c.subject == worker_outbox.SUBJECT))).scalars()
             specs = [jobs_service_pb2.SubmitJobRequest.FromString(row).spec for row in rows]
-        mine = {(str(self.user_id), self.platform)}
+        key = {(str(self.user_id), self.platform)}
         return [
             spec.kind
             for spec in specs
@@ -193,7 +193,7 @@ class Owner:
                 spec.payload.fields["user_id"].string_value or spec.owner_id,
                 spec.payload.fields["platform"].string_value,
             )
-            in mine
+            in key
         ]
 
     async def context(self, attempt: int = 1) -> worker.Context:

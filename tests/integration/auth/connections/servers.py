@@ -27,14 +27,14 @@ def install() -> Path:
     """Install the servers once per checkout; return their directory."""
     lock = (SERVERS / "package-lock.json").read_bytes()
     mark = INSTALLED / "installed"
-    wanted = hashlib.sha256(lock).hexdigest()
-    if not mark.exists() or mark.read_text() != wanted:
+    digest = hashlib.sha256(lock).hexdigest()
+    if not mark.exists() or mark.read_text() != digest:
         INSTALLED.mkdir(parents=True, exist_ok=True)
         for name in ("package.json", "package-lock.json"):
             shutil.copy(SERVERS / name, INSTALLED)
         command: list[str | Path] = [bin_of("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
         subprocess.run(command, cwd=INSTALLED, check=True, timeout=100, env=node_environment(), capture_output=True)
-        mark.write_text(wanted)
+        mark.write_text(digest)
     # Modules are found from where a script lies.
     for script in SERVERS.glob("*.mjs"):
         shutil.copy(script, INSTALLED)
@@ -85,11 +85,11 @@ class Tampering:
             answer = await http.post(f"{self.url}/control", json={"external_id": self.account, **misdeeds})
             answer.raise_for_status()
 
-    async def seen(self) -> Any:
+    async def record(self) -> Any:
         """The recorded requests and issued values."""
         async with httpx.AsyncClient() as http:
             return (await http.get(f"{self.url}/control")).json()
 
-    async def asked(self, path: str) -> list[Any]:
+    async def requests_to(self, path: str) -> list[Any]:
         """The recorded requests of a path."""
-        return [one for one in (await self.seen())["asked"] if urlsplit(one["url"]).path == path]
+        return [request for request in (await self.record())["asked"] if urlsplit(request["url"]).path == path]

@@ -59,7 +59,7 @@ async def test_tokens_of_a_connect_whose_end_was_lost_are_revoked(
         await owner.revoke_tokens()
     assert later.value.retryable
     assert await owner.revoke_tokens() == {"revoked": True}
-    assert len(await tampering.asked("/revoke")) == 2
+    assert len(await tampering.requests_to("/revoke")) == 2
     assert await owner.revoke_tokens() == {"revoked": False}
     assert not await owner.row_exists("connection_pending_revocations")
 
@@ -70,7 +70,7 @@ async def test_tokens_of_a_disconnect_whose_end_was_lost_are_revoked(owner: Any,
     await owner.settle(await owner.update(JobPhase.CANCELLED))
     assert (await owner.submitted())[-1] == "auth.revoke-tokens"
     assert await owner.revoke_tokens() == {"revoked": True}
-    assert len(await tampering.asked("/revoke")) == 1
+    assert len(await tampering.requests_to("/revoke")) == 1
 
 
 async def test_pending_revocation_waits_for_a_new_connect_and_keeps_its_access(
@@ -85,7 +85,7 @@ async def test_pending_revocation_waits_for_a_new_connect_and_keeps_its_access(
         await revoke_tokens.revoke_tokens(owner.parts.dependencies, context)
     await owner.connected()
     assert await revoke_tokens.revoke_tokens(owner.parts.dependencies, context) == {"revoked": False}
-    assert await tampering.asked("/revoke") == []
+    assert await tampering.requests_to("/revoke") == []
     assert not await owner.row_exists("connection_pending_revocations")
 
 
@@ -98,15 +98,15 @@ async def test_pending_revocations_are_submitted_again_and_deleted_after_a_week(
         " WHERE user_id = :id"
     )
 
-    async def mine() -> list[str]:
+    async def own_kinds() -> list[str]:
         _, submitted = await run_maintenance(owner)
-        return [one.spec.kind for one in submitted if one.spec.payload["user_id"] == str(owner.user_id)]
+        return [job.spec.kind for job in submitted if job.spec.payload["user_id"] == str(owner.user_id)]
 
-    assert await mine() == []
+    assert await own_kinds() == []
     await execute(owner, older, by="2 hours", id=owner.user_id)
-    assert await mine() == ["auth.revoke-tokens"]
+    assert await own_kinds() == ["auth.revoke-tokens"]
     await execute(owner, older, by="7 days", id=owner.user_id)
-    assert await mine() == []
+    assert await own_kinds() == []
     assert not await owner.row_exists("connection_pending_revocations")
 
 
@@ -120,12 +120,12 @@ async def test_disabling_an_account_revokes_its_access_and_enabling_does_not_con
     async with owner.parts.dependencies.transaction() as tx:
         admin = accounts.Actor(user_id=other.user_id, session_id=other.session_id)
         await maintenance.end_of_user(tx, owner.parts.dependencies.effects, owner.user_id, admin)
-    assert [(await one.connection()).state for one in (owner, away)] == [State.DISCONNECTING] * 2
+    assert [(await connected.connection()).state for connected in (owner, away)] == [State.DISCONNECTING] * 2
     assert (await owner.published_events())[-1][0] == "account_disabled"
     assert ("disconnected", "account_disabled") in await owner.recorded()
     assert (await owner.submitted())[-1] == "auth.disconnect"
     assert await owner.take_back() == {"revoked": True}
-    assert len(await tampering.asked("/revoke")) == 1
+    assert len(await tampering.requests_to("/revoke")) == 1
 
 
 async def test_disabled_account_with_a_valid_identity_can_neither_begin_nor_finish(owner: Any) -> None:
@@ -176,10 +176,10 @@ async def test_connection_of_a_platform_without_settings_is_deleted(owner: Any, 
 
 async def test_access_at_a_removed_platform_is_shown_and_can_be_ended(owner: Any, parts: Any) -> None:
     await owner.connected()
-    without = {name: one for name, one in parts.dependencies.providers.items() if name != "tampering"}
+    without = {name: entry for name, entry in parts.dependencies.providers.items() if name != "tampering"}
     parts.operations._providers = without
-    assert [one.platform for one in await parts.operations.list(owner.user_id)][-1] == "tampering"
+    assert [entry.platform for entry in await parts.operations.list(owner.user_id)][-1] == "tampering"
     assert (await parts.operations.get(owner.user_id, "tampering")).state is State.CONNECTED
     assert (await owner.disconnect()).state is State.DISCONNECTING
     await owner.take_back()
-    assert "tampering" not in [one.platform for one in await parts.operations.list(owner.user_id)]
+    assert "tampering" not in [entry.platform for entry in await parts.operations.list(owner.user_id)]

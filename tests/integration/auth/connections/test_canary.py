@@ -16,16 +16,16 @@ from services.auth.connections.domain import State
 
 async def texts(engine: Any) -> str:
     """Return all values of the schema as text, bytes included."""
-    found: list[str] = []
+    contents: list[str] = []
     async with engine.connect() as conn:
         tables = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'auth'"
         for table in (await conn.execute(sa.text(tables))).scalars().all():
             for row in await conn.execute(sa.text(f"SELECT * FROM auth.{table}")):
-                found += [
+                contents += [
                     bytes(value).decode("latin-1") if isinstance(value, bytes | memoryview) else str(value)
                     for value in row
                 ]
-    return "\n".join(found)
+    return "\n".join(contents)
 
 
 @pytest.mark.parametrize("platform", ["tampering", "youtube", "instagram"])
@@ -68,7 +68,7 @@ async def test_no_secret_is_readable_anywhere(
     for secret in secrets:
         for place in (*read, logged, output.out, output.err, *shown):
             assert secret not in place
-    assert all("canary-of-theirs" not in one for one in (*read, logged))
+    assert all("canary-of-theirs" not in text for text in (*read, logged))
 
 
 async def test_secret_is_decrypted_only_in_its_own_row(new_owner: Any) -> None:

@@ -81,7 +81,7 @@ async def doors(
         "trusted_identity_keys": trusted_identity_keys,
         "jobs_target": jobs_target,
     }
-    mine: dict[str, Any] = {
+    environment: dict[str, Any] = {
         **shared,
         "database_url": database_url("auth"),
         "identity_key": seeds["auth"],
@@ -91,11 +91,11 @@ async def doors(
     demo_config = DemoSettings(
         listen=demo_target, database_url=database_url("demo"), identity_key=seeds["demo"], **shared
     )
-    config = Settings(listen=auth_target, demo_target=demo_target, password_memory_kib=64, **mine)
+    config = Settings(listen=auth_target, demo_target=demo_target, password_memory_kib=64, **environment)
     running = [
         asyncio.create_task(demo_service.serve(demo_config, stop)),
         asyncio.create_task(auth_service.serve(config, stop, offered=offered)),
-        asyncio.create_task(auth_service.work(WorkerSettings(**mine), stop, offered=offered)),
+        asyncio.create_task(auth_service.work(WorkerSettings(**environment), stop, offered=offered)),
     ]
     user_id = str(await new_user())
     user = identity.User(user_id=user_id, role="user", session_id=str(uuid4()))

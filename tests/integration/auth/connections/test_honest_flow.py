@@ -44,9 +44,9 @@ async def honest(new_owner: Callable[..., Awaitable[Any]]) -> Any:
 
 async def test_access_is_granted_renewed_with_rotation_and_revoked(honest: Any, query: Any) -> None:
     begun = await honest.begin("/demo?tab=1")
-    asked = query(begun.authorization_url)
-    assert (asked["code_challenge_method"], len(asked["code_challenge"])) == ("S256", 43)
-    assert asked["redirect_uri"] == "http://127.0.0.1:8080/api/v1/connections/honest/callback"
+    parameters = query(begun.authorization_url)
+    assert (parameters["code_challenge_method"], len(parameters["code_challenge"])) == ("S256", 43)
+    assert parameters["redirect_uri"] == "http://127.0.0.1:8080/api/v1/connections/honest/callback"
 
     back = query(await consent(begun.authorization_url, login=str(honest.user_id)))
     assert back["iss"]

@@ -98,8 +98,8 @@ async def test_disconnect_during_the_exchange_revokes_the_late_tokens(
     monkeypatch.setattr(type(provider), "exchange", overtaken)
     with pytest.raises(worker.Cancelled):
         await owner.connect(context)
-    [revoked] = await tampering.asked("/revoke")
-    assert f"token={(await tampering.seen())['issued'][0]['refresh_token']}" in revoked["body"]
+    [revoked] = await tampering.requests_to("/revoke")
+    assert f"token={(await tampering.record())['issued'][0]['refresh_token']}" in revoked["body"]
     assert (await owner.connection()).state is State.DISCONNECTING
     await owner.take_back()
     assert await owner.stored() is None
@@ -116,7 +116,7 @@ async def test_platform_account_stays_with_its_first_user(
     failed = await other.connection()
     assert (failed.state, failed.error.code) == (State.FAILED, "account_already_connected")
     assert await other.stored() is None
-    assert await tampering.asked("/revoke") == [], "revoking would end the access of the other user"
+    assert await tampering.requests_to("/revoke") == [], "revoking would end the access of the other user"
     await owner.disconnect()
     await owner.take_back()
     await other.connected()
@@ -152,7 +152,7 @@ async def test_cancelled_job_revokes_its_tokens(owner: Any, tampering: Any) -> N
     assert (await owner.connection()).state is State.DISCONNECTED
     assert await owner.stored() is None
     assert await owner.revoke_tokens() == {"revoked": True}
-    assert len(await tampering.asked("/revoke")) == 1
+    assert len(await tampering.requests_to("/revoke")) == 1
 
 
 async def test_later_attempt_resumes_with_stored_tokens(owner: Any, tampering: Any) -> None:
@@ -162,7 +162,7 @@ async def test_later_attempt_resumes_with_stored_tokens(owner: Any, tampering: A
         await owner.connect()
     await owner.connect(await owner.context(attempt=2))
     assert (await owner.connection()).state is State.CONNECTED
-    assert len(await tampering.asked("/token")) == 1
+    assert len(await tampering.requests_to("/token")) == 1
 
 
 @pytest.mark.parametrize("operation", ["connect", "refresh"])
@@ -200,7 +200,7 @@ async def test_lost_reply_of_the_commit_that_stores_tokens_revokes_nothing(
         await owner.connected()
     assert lost == 1
     assert (await owner.connection()).state is State.CONNECTED
-    assert await tampering.asked("/revoke") == []
+    assert await tampering.requests_to("/revoke") == []
 
 
 async def test_key_that_one_worker_lacks_fails_no_connection(owner: Any, parts: Parts) -> None:
@@ -237,7 +237,7 @@ async def test_code_is_not_sent_again_after_a_worker_died(
     with pytest.raises(worker.JobFailed):
         await owner.connect(await owner.context(attempt=2))
     assert (await owner.connection()).error.code == "consent_expired"
-    assert len(await tampering.asked("/token")) == 1
+    assert len(await tampering.requests_to("/token")) == 1
 
 
 async def test_attempt_overtaken_within_the_exchange_stores_nothing(
@@ -258,7 +258,7 @@ async def test_attempt_overtaken_within_the_exchange_stores_nothing(
     with pytest.raises(worker.Cancelled):
         await owner.connect(first)
     assert (await owner.stored()).tokens is None
-    assert len(await tampering.asked("/revoke")) == 1
+    assert len(await tampering.requests_to("/revoke")) == 1
 
 
 async def test_stale_attempt_changes_nothing(owner: Any) -> None:
@@ -322,16 +322,16 @@ async def test_abandoned_consent_is_disconnected_by_a_read_or_the_schedule(
     owner: Any, new_owner: Callable[..., Awaitable[Any]]
 ) -> None:
     other = await new_owner()
-    for one in (owner, other):
-        await one.begin()
-        assert (await one.parts.operations.get(one.user_id, one.platform)).awaits_consent
-        await one.age("changed_at", "10 minutes")
+    for user in (owner, other):
+        await user.begin()
+        assert (await user.parts.operations.get(user.user_id, user.platform)).awaits_consent
+        await user.age("changed_at", "10 minutes")
     assert (await owner.parts.operations.get(owner.user_id, owner.platform)).state is State.DISCONNECTED
     await due.abandon(other.parts.dependencies, other.parts.settler, testing.RecordingContext())
     assert (await other.connection()).state is State.DISCONNECTED
-    for one in (owner, other):
-        assert [reason for reason, _ in await one.published_events()] == ["connect_begun", "abandoned"]
-        assert not await one.row_exists("connection_authorizations")
+    for user in (owner, other):
+        assert [reason for reason, _ in await user.published_events()] == ["connect_begun", "abandoned"]
+        assert not await user.row_exists("connection_authorizations")
 
 
 async def test_rejected_job_ends_its_transition(owner: Any) -> None:
@@ -346,8 +346,8 @@ async def test_rejected_job_ends_its_transition(owner: Any) -> None:
 
 async def test_list_has_every_platform_in_the_order_of_the_settings(owner: Any) -> None:
     await owner.connected()
-    found = await owner.parts.operations.list(owner.user_id)
-    assert [(one.platform, one.state is State.CONNECTED) for one in found] == [
+    connections = await owner.parts.operations.list(owner.user_id)
+    assert [(connection.platform, connection.state is State.CONNECTED) for connection in connections] == [
         ("honest", False),
         ("tampering", True),
         ("youtube", False),

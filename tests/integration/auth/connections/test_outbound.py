@@ -15,7 +15,7 @@ SECRET = "canary-in-the-query"
 
 @pytest.fixture
 def platform(offered: tuple[Platform, ...]) -> Platform:
-    return next(one for one in offered if one.name == "tampering")
+    return next(candidate for candidate in offered if candidate.name == "tampering")
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ async def test_redirects_are_not_followed(http: Outbound, platform: Platform, ta
     await tampering.does(refuse=[{"path": "/userinfo", "status": 302, "headers": headers, "times": 1}])
     with pytest.raises(Refused):
         await http.get(platform, f"{tampering.url}/userinfo")
-    assert await tampering.asked("/elsewhere") == []
+    assert await tampering.requests_to("/elsewhere") == []
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ async def test_an_instagram_token_is_renewed_when_it_is_a_day_old(new_owner: Any
     await owner.age("refresh_at", "60 days")
     with pytest.raises(worker.Snooze):
         await owner.refresh()
-    assert await tampering.asked("/api/refresh_access_token") == []
+    assert await tampering.requests_to("/api/refresh_access_token") == []
     await shift_tokens(owner, "25 hours")
     assert await owner.refresh() == {"refreshed": True}
     assert (await owner.tokens()).access_token != first.access_token
@@ -56,7 +56,7 @@ async def test_disconnect_wins_over_a_refresh_and_both_tokens_are_revoked(
     assert await owner.refresh() == {"refreshed": False}
     if not is_taken_back:
         await owner.take_back()
-    assert len(await tampering.asked("/revoke")) == 2
+    assert len(await tampering.requests_to("/revoke")) == 2
     assert (await owner.connection()).state is State.DISCONNECTED
     assert await owner.stored() is None
 
@@ -84,7 +84,7 @@ async def test_one_of_two_concurrent_refreshes_counts_and_the_other_refusal_is_i
     with pytest.raises(worker.Cancelled):
         await owner.refresh()
     assert (await owner.connection()).state is State.CONNECTED
-    assert await tampering.asked("/revoke") == []
+    assert await tampering.requests_to("/revoke") == []
 
 
 async def test_refused_refresh_fails_the_connection(owner: Any, tampering: Any) -> None:
@@ -155,16 +155,16 @@ async def test_due_connection_gets_one_refresh_job_per_minute(owner: Any) -> Non
     submitted: list[Any] = []
 
     async def submit(new: Any) -> list[Any]:
-        found = list(new)
-        submitted.extend(found)
-        return [worker.SubmittedJob(job_id=one.job_id, created=True, has_worker=True, state="pending") for one in found]
+        jobs = list(new)
+        submitted.extend(jobs)
+        return [worker.SubmittedJob(job_id=job.job_id, created=True, has_worker=True, state="pending") for job in jobs]
 
     for _ in range(2):
         await due.refresh_due(owner.parts.dependencies, submit, testing.RecordingContext())
-    mine = [one for one in submitted if one.spec.payload["user_id"] == str(owner.user_id)]
-    assert len(mine) == 1
-    assert mine[0].spec.owner_id == worker.SYSTEM
-    assert mine[0].spec.unique_key
+    own_jobs = [job for job in submitted if job.spec.payload["user_id"] == str(owner.user_id)]
+    assert len(own_jobs) == 1
+    assert own_jobs[0].spec.owner_id == worker.SYSTEM
+    assert own_jobs[0].spec.unique_key
 
 
 async def test_account_and_items_of_a_connection_are_refreshed_daily(
@@ -202,4 +202,4 @@ async def test_stale_connection_gets_at_most_one_job_per_hour(owner: Any) -> Non
     await owner.age("synced_at", "25 hours")
     for _ in range(2):
         await due.refresh_due(owner.parts.dependencies, submit, testing.RecordingContext())
-    assert [one.spec.payload["user_id"] for one in submitted].count(str(owner.user_id)) == 1
+    assert [job.spec.payload["user_id"] for job in submitted].count(str(owner.user_id)) == 1

@@ -132,7 +132,7 @@ class Machine(RuleBasedStateMachine):
         self.contexts: list[worker.Context] = []
         self.updates: list[JobUpdate] = []
         self.generations: list[int] = []
-        self.seen = domain.Connection(user_id=self.owner.user_id, platform=name)
+        self.latest = domain.Connection(user_id=self.owner.user_id, platform=name)
 
     async def _over(self, name: str) -> Any:
         parts = self.owner.parts
@@ -146,8 +146,8 @@ class Machine(RuleBasedStateMachine):
         return None
 
     def now(self) -> domain.Connection:
-        found: domain.Connection = self.world.run(self.owner.connection())
-        return found
+        connection: domain.Connection = self.world.run(self.owner.connection())
+        return connection
 
     @rule()
     def begin(self) -> None:
@@ -280,8 +280,8 @@ class Machine(RuleBasedStateMachine):
         self.act(self.owner.age("changed_at", "10 minutes"))
         self.act(self.owner.age("expires_at", "10 minutes"))
         self.authorizations.clear()
-        found = self.act(self.owner.parts.operations.get(self.owner.user_id, self.owner.platform))
-        assert not found.awaits_consent, "nobody is away for ever"
+        shown = self.act(self.owner.parts.operations.get(self.owner.user_id, self.owner.platform))
+        assert not shown.awaits_consent, "nobody is away for ever"
 
     @invariant()
     def the_rules_hold(self) -> None:
@@ -292,13 +292,13 @@ class Machine(RuleBasedStateMachine):
                 assert present.state is not State.CONNECTED or kept.generation == present.generation
         assert (present.state is State.CONNECTED) <= bool(kept and kept.tokens), "connected is to have access"
         assert waits <= (present.state is State.CONNECTING or present.state is State.DISCONNECTING)
-        assert present.version >= self.seen.version
-        assert present.generation >= self.seen.generation
-        assert (present.version == self.seen.version) <= (present.state is self.seen.state)
+        assert present.version >= self.latest.version
+        assert present.generation >= self.latest.generation
+        assert (present.version == self.latest.version) <= (present.state is self.latest.state)
         assert [version for _, version in published_events] == list(range(1, present.version + 1)), (
             "each change is published_events, once"
         )
-        self.seen = present
+        self.latest = present
 
     async def _probe(self) -> Any:
         waits = await self.owner.row_exists("connection_authorizations")

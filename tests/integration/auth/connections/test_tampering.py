@@ -70,12 +70,12 @@ async def test_last_of_two_tabs_wins(owner: Any) -> None:
 
 async def test_all_refusals_look_the_same(owner: Any) -> None:
     back = await owner.consented()
-    said = set()
+    refusals = set()
     for wrong in ({"state": "x"}, {"iss": "https://evil.example"}, {"code": ""}, {"code": "c" * 4097}, {"state": ""}):
         with pytest.raises(StateInvalid) as refused:
             await owner.come_back({**back, **wrong})
-        said.add((refused.value.message, refused.value.code, refused.value.field))
-    assert len(said) == 1
+        refusals.add((refused.value.message, refused.value.code, refused.value.field))
+    assert len(refusals) == 1
     assert (await owner.come_back(back)).has_pending_job
 
 
@@ -110,7 +110,7 @@ async def test_id_token_must_be_for_this_client_and_transaction(
     if "tokens" not in misdeeds or "id_token" in misdeeds["tokens"]:
         # By a job if it had been kept, else at once.
         await owner.revoke_tokens()
-        assert len(await tampering.asked("/revoke")) == 1, "what came all the same is given back"
+        assert len(await tampering.requests_to("/revoke")) == 1, "what came all the same is given back"
 
 
 async def test_missing_permission_fails_the_connection(owner: Any, tampering: Any) -> None:
@@ -119,7 +119,7 @@ async def test_missing_permission_fails_the_connection(owner: Any, tampering: An
     with pytest.raises(worker.JobFailed):
         await owner.connect()
     await failed(owner, "permissions_missing")
-    assert len(await tampering.asked("/revoke")) == 1
+    assert len(await tampering.requests_to("/revoke")) == 1
 
 
 async def test_metadata_with_foreign_endpoints_is_refused(owner: Any, tampering: Any) -> None:
@@ -143,7 +143,7 @@ async def test_redirects_of_the_token_endpoint_are_not_followed(owner: Any, tamp
     with pytest.raises(worker.JobFailed):
         await owner.connect()
     await failed(owner, "platform_refused")
-    assert await tampering.asked("/elsewhere") == []
+    assert await tampering.requests_to("/elsewhere") == []
 
 
 async def test_endless_response_is_cut_off_and_the_code_not_sent_again(owner: Any, tampering: Any) -> None:
@@ -197,16 +197,16 @@ async def test_code_with_a_lost_response_is_never_sent_again(owner: Any, tamperi
     await failed(owner, "consent_expired")
     with pytest.raises(worker.Cancelled):
         await owner.connect(await owner.context(attempt=2))
-    assert len(await tampering.asked("/token")) == 1
+    assert len(await tampering.requests_to("/token")) == 1
 
 
 async def test_names_from_a_platform_are_shown_as_text(owner: Any, tampering: Any) -> None:
-    said = {
+    authorizations = {
         "name": "Ada\n\x1b[31m\u202eroot",
         "picture": "http://images.example/a.png",
         "profile": "javascript:alert(1)",
     }
-    await tampering.does(userinfo=said)
+    await tampering.does(userinfo=authorizations)
     account = (await owner.connected()).account
     assert account.name.isprintable()
     assert (account.url, account.picture_url) == ("", "")

@@ -29,7 +29,7 @@ def test_platforms_without_a_client_id_are_not_offered() -> None:
 
 def test_removed_platform_with_settings_is_still_known() -> None:
     arguments = GIVEN | {"PLATFORMS": "youtube", "PLATFORM_OLD_CLIENT_ID": ""}
-    assert [one.name for one in platform_settings.withdrawn(arguments)] == ["work"]
+    assert [platform.name for platform in platform_settings.withdrawn(arguments)] == ["work"]
     assert platform_settings.withdrawn(GIVEN) == ()
     assert platform_settings.withdrawn(arguments | {"PLATFORM_WORK_ISSUER": ""}) == (), "a mistake here stops nothing"
 
