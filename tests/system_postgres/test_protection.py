@@ -96,7 +96,7 @@ def test_migrations_are_encrypted(url: str, certificate: Certificates, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("query", "said"),
+    ("query", "message"),
     [
         ("sslmode=disable", "no encryption"),
         ("sslmode=require&sslcert=/none&sslkey=/none", "client certificate"),

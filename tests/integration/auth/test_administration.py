@@ -215,7 +215,7 @@ async def test_accounts_are_listed_page_by_page_newest_first(gateway: Gateway, a
 
 @pytest.mark.parametrize("rpc", ["ListUsers", "ListSecurityEvents"])
 @pytest.mark.parametrize(
-    ("given", "field"),
+    ("arguments", "field"),
     [({"page_size": -1}, "page_size"), ({"page_token": "x"}, "page_token"), ({"page_token": "é" * 600}, "page_token")],
 )
 async def test_an_invalid_page_token_is_refused(

@@ -101,7 +101,7 @@ async def test_migrating_again_changes_nothing(environment: dict[str, str]) -> N
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"DATABASE_URL": "", "NATS_URL": ""}, "NATS_URL is missing; DATABASE_URL is missing"),
         ({"ADMIN_EMAIL": "admin@example.org"}, "ADMIN_EMAIL and ADMIN_PASSWORD belong together"),

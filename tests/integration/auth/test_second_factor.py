@@ -184,7 +184,7 @@ async def test_a_challenge_expires_after_five_minutes(gateway: Gateway, protecte
     assert refused.value.code == "challenge_invalid"
 
 
-@pytest.mark.parametrize("asked", ["", "rpc_" + "x" * 43, "rpv_" + "x" * 43, "\x00", "x" * 10_000])
+@pytest.mark.parametrize("login_challenge", ["", "rpc_" + "x" * 43, "rpv_" + "x" * 43, "\x00", "x" * 10_000])
 async def test_an_unknown_challenge_is_invalid(gateway: Gateway, login_challenge: str) -> None:
     with pytest.raises(errors.Unauthenticated) as refused:
         await finish(gateway, login_challenge, "000000")

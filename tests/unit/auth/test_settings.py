@@ -77,7 +77,7 @@ def test_production_registers_by_email_by_default(
 
 
 @pytest.mark.parametrize(
-    ("variables", "said"),
+    ("variables", "message"),
     [
         ({"EMAIL_URL": "folder:/tmp/mails"}, "a folder is for development"),
         ({"EMAIL_URL": "https://mail.example.org"}, "it must be"),
