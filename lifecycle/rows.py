@@ -81,7 +81,7 @@ class Rows(Generic[R, A]):
 
     async def get(self, conn: AsyncConnection, key: Key, *, lock: bool = False) -> R:
         """Read a resource; with `lock`, nobody else changes it before the transaction ends."""
-        return await self.one(conn, self._lock if lock else self._get, key) or self._absent(*key)
+        return await self.execute(conn, self._lock if lock else self._get, key) or self._absent(*key)
 
     async def hold(self, conn: AsyncConnection, fence: Fence, working: str) -> R | None:
         """Lock the row for a write of this attempt; None if the attempt may not write (any more)."""
@@ -91,7 +91,7 @@ class Rows(Generic[R, A]):
             "attempt": fence.attempt,
             "working": working,
         }
-        return await self.one(conn, self._hold, fence.key, parameters)
+        return await self.execute(conn, self._hold, fence.key, parameters)
 
     async def begin_attempt(self, conn: AsyncConnection, fence: Fence) -> None:
         """Fence off lower attempts: from now on they can write nothing."""
@@ -102,7 +102,7 @@ class Rows(Generic[R, A]):
     ) -> R | None:
         """Begin an attempt by a transition, by a `begin_by_statement`; None if its conditions are not met."""
         fenced = {"job": fence.job_id, "of_generation": fence.generation, "new_attempt": fence.attempt}
-        return await self.one(conn, statement, fence.key, {**fenced, **parameters})
+        return await self.execute(conn, statement, fence.key, {**fenced, **parameters})
 
     async def open(
         self,
@@ -119,7 +119,7 @@ class Rows(Generic[R, A]):
         kind = (action, frozenset(columns), precondition.written if precondition else None)
         if (statement := self._opens.get(kind)) is None:
             statement = self._opens[kind] = Prepared(self._open_statement(*kind))
-        return await self.one(conn, statement, key, parameters)
+        return await self.execute(conn, statement, key, parameters)
 
     async def move(
         self,
@@ -147,7 +147,7 @@ class Rows(Generic[R, A]):
             moved = self.move_statement(action, kind[1], is_guarded=kind[2])
             statement = self._moves[kind] = Prepared(moved if written is None else moved.where(_is_met(written)))
         guard = {} if of_generation is None else {"of_generation": of_generation}
-        return await self.one(conn, statement, key, {**_new(values), **guard, **_parameters(precondition)})
+        return await self.execute(conn, statement, key, {**_new(values), **guard, **_parameters(precondition)})
 
     async def update(self, conn: AsyncConnection, key: Key, columns: Mapping[str, Any]) -> R:
         """Set columns of a row that is locked, without a transition."""
@@ -156,7 +156,7 @@ class Rows(Generic[R, A]):
             new = {**self._parameters(names), "version": self.table.c.version + 1}
             statement = Prepared(sa.update(self.table).where(*self.of_key).values(new).returning(self.table))
             self._updates[names] = statement
-        updated = await self.one(conn, statement, key, _new(columns))
+        updated = await self.execute(conn, statement, key, _new(columns))
         if updated is None:
             raise errors.Internal("A locked row is gone.")
         return updated
@@ -204,7 +204,7 @@ class Rows(Generic[R, A]):
         statement = sa.select(self.table).where(*is_overdue).order_by(columns.changed_at).limit(limit)
         return [self._read(row) for row in (await conn.execute(statement)).mappings()]
 
-    async def one(
+    async def execute(
         self, conn: AsyncConnection, statement: Prepared, key: Key, parameters: Mapping[str, Any] | None = None
     ) -> R | None:
         """Execute a statement that returns the whole row of a key; return its snapshot, or None if there was no such row."""

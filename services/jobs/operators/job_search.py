@@ -154,16 +154,16 @@ async def _slice(
 ) -> _Slice:
     """Read the matching ids after `start`. Parts that were read to their limit end the slice at their last id."""
     parameters = {**job_filter.parameters(), "start": start, "scan": scan, "limit": limit + 1}
-    found: list[UUID] = []
+    job_ids: list[UUID] = []
     ends: list[UUID] = []
     for row in await conn.execute(sa.text(_slice_sql(job_filter, start, is_descending=is_descending)), parameters):
-        (ends if row.is_end else found).append(row.job_id)
+        (ends if row.is_end else job_ids).append(row.job_id)
     # UUIDs compare as PostgreSQL orders them.
-    found.sort(reverse=is_descending)
+    job_ids.sort(reverse=is_descending)
     if not ends:
-        return _Slice(job_ids=found[:limit], end=found[limit - 1] if len(found) > limit else None)
+        return _Slice(job_ids=job_ids[:limit], end=job_ids[limit - 1] if len(job_ids) > limit else None)
     frontier = max(ends) if is_descending else min(ends)
-    complete = [job_id for job_id in found if (job_id >= frontier if is_descending else job_id <= frontier)]
+    complete = [job_id for job_id in job_ids if (job_id >= frontier if is_descending else job_id <= frontier)]
     return _Slice(job_ids=complete[:limit], end=complete[limit - 1] if len(complete) > limit else frontier)
 
 

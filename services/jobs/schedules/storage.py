@@ -74,9 +74,9 @@ async def upsert(conn: AsyncConnection, registrations: Sequence[Registration], *
 
 async def kinds_of(conn: AsyncConnection, names: Sequence[str]) -> tuple[dict[str, str], datetime]:
     """Return the kinds of existing schedules by name, and the database's time."""
-    one = sa.select(_now.label("now")).subquery()
-    statement = sa.select(one.c.now, schedules.c.name, schedules.c.kind).select_from(
-        one.outerjoin(schedules, schedules.c.name.in_(names))
+    clock = sa.select(_now.label("now")).subquery()
+    statement = sa.select(clock.c.now, schedules.c.name, schedules.c.kind).select_from(
+        clock.outerjoin(schedules, schedules.c.name.in_(names))
     )
     rows = (await conn.execute(statement)).all()
     return {row.name: row.kind for row in rows if row.name}, rows[0].now

@@ -77,17 +77,17 @@ async def test_other_users_get_not_found(account: Account, admin: httpx.AsyncCli
 async def test_admins_cancel_and_retry_jobs_of_all_users(
     register: Callable[..., Awaitable[Account]], admin: httpx.AsyncClient, jobs_api: JobsApi, kind: str
 ) -> None:
-    mine, yours = await register(), await register()
-    job, other = await jobs_api.submit(kind, mine.user_id), await jobs_api.submit(kind, yours.user_id)
+    user, stranger = await register(), await register()
+    job, other = await jobs_api.submit(kind, user.user_id), await jobs_api.submit(kind, stranger.user_id)
     page = await probe(admin, f"/admin/jobs?kind={kind}")
     assert {f"/jobs/{job.job_id}", f"/jobs/{other.job_id}"} <= set(page.links)
-    assert mine.email in page.text and yours.email in page.text
+    assert user.email in page.text and stranger.email in page.text
     assert "2 jobs of 2 owners" in page.text
-    for owner in (mine.user_id, mine.email.upper()):
+    for owner in (user.user_id, user.email.upper()):
         page = await probe(admin, f"/admin/jobs?owner={owner}")
         assert f"/jobs/{job.job_id}" in page.links, owner
         assert f"/jobs/{other.job_id}" not in page.links, owner
-    for owner in ("nonsense", mine.email[:-1]):
+    for owner in ("nonsense", user.email[:-1]):
         assert "No matching jobs" in (await probe(admin, f"/admin/jobs?owner={owner}")).text, owner
 
     page = await press(admin, page, "/admin/jobs/cancel", job_id=job.job_id)
@@ -95,8 +95,8 @@ async def test_admins_cancel_and_retry_jobs_of_all_users(
     page = await press(admin, page, "/admin/jobs/retry", job_id=job.job_id)
     assert "The job begins again." in page.text
     page = await probe(admin, f"/jobs/{job.job_id}")
-    assert mine.user_id in page.text
-    assert "Retried by request" in (await probe(mine.http, f"/jobs/{job.job_id}")).text
+    assert user.user_id in page.text
+    assert "Retried by request" in (await probe(user.http, f"/jobs/{job.job_id}")).text
     lost = await press(
         admin, await probe(admin, f"/admin/jobs?kind={kind}"), "/admin/jobs/cancel", job_id=str(ids.uuid7())
     )
@@ -168,7 +168,7 @@ async def test_kinds_are_paused_and_limited(
     assert "Paused" in page.text
     assert await jobs_api.claim(kind) == []
     stuck = (await admin.get("/api/v1/admin/stuck?page_size=100")).json()["jobs"]
-    assert {"paused"} == {one["reason"] for one in stuck if one["job"]["kind"] == kind}
+    assert {"paused"} == {job["reason"] for job in stuck if job["job"]["kind"] == kind}
     assert "Its kind is paused" in (await probe(admin, "/admin/stuck")).text
     page = await press(admin, page, "/admin/kinds/resume", kind=kind)
     assert len(await jobs_api.claim(kind)) == 1
@@ -198,15 +198,15 @@ async def test_schedules_are_paused_and_triggered_once(demo_target: str, admin: 
     assert "End expired demo modes" in (await probe(admin, f"/jobs/{job_id}")).text
     lost = await press(admin, page, "/admin/schedules/pause", name="no.such.schedule")
     assert "There is no such schedule" in lost.text
-    found = (await admin.get("/api/v1/admin/schedules")).json()["schedules"]
-    assert [one["next_at"] is not None for one in found if one["name"] == name] == [True]
+    schedules = (await admin.get("/api/v1/admin/schedules")).json()["schedules"]
+    assert [schedule["next_at"] is not None for schedule in schedules if schedule["name"] == name] == [True]
 
 
 async def test_workers_are_listed(admin: httpx.AsyncClient, kind: str) -> None:
     page = await probe(admin, "/admin/workers")
     assert jobs_server.WORKER in page.text
     workers = (await admin.get("/api/v1/admin/workers")).json()["workers"]
-    assert jobs_server.WORKER in {one["worker"] for one in workers}
+    assert jobs_server.WORKER in {worker["worker"] for worker in workers}
 
 
 async def test_accounts_are_searched_disabled_and_enabled(

@@ -26,7 +26,7 @@ def search(jobs_engine: AsyncEngine) -> JobSearch:
     return JobSearch(jobs_engine)
 
 
-async def found(search: JobSearch, order: Order = Order.NEWEST, size: int = 100, **selected: Any) -> list[UUID]:
+async def matches(search: JobSearch, order: Order = Order.NEWEST, size: int = 100, **selected: Any) -> list[UUID]:
     """Return the ids on the first page of a filter."""
     page = await search.page(JobFilter(**selected), order=order, page_size=size, page_token="")
     return [row.job.job_id for row in page.rows]
@@ -99,7 +99,7 @@ async def test_filters_select(
         ({**of_kind, "created_until": ids.timestamp_of(failed) - timedelta(hours=1)}, set()),
     ]
     for selected, expected in cases:
-        result = set(await found(search, **selected))
+        result = set(await matches(search, **selected))
         if "created_from" in selected:
             assert expected <= result, selected
         else:
@@ -139,9 +139,9 @@ async def test_longest_wait_and_run_are_first(
             job_id,
             f"created_at = started_at - {seconds} * interval '1 s', finished_at = started_at + {seconds} * interval '1 s'",
         )
-    assert await found(search, Order.LONGEST_RUN, kinds={kind}) == [long, short]
-    assert (await found(search, Order.LONGEST_WAIT, kinds={kind}))[0] == long
-    assert unstarted in await found(search, Order.LONGEST_WAIT, kinds={kind})
+    assert await matches(search, Order.LONGEST_RUN, kinds={kind}) == [long, short]
+    assert (await matches(search, Order.LONGEST_WAIT, kinds={kind}))[0] == long
+    assert unstarted in await matches(search, Order.LONGEST_WAIT, kinds={kind})
 
 
 async def test_counts_are_grouped_and_bounded(

@@ -50,18 +50,18 @@ async def test_code_of_the_page_runs(
     stop = asyncio.Event()
     working = asyncio.create_task(page.work(jobs, bus.Bus(nats_url, name="test"), stop))
     job_id = await page.submit(jobs, str(uuid4()))
-    found = job_pb2.Job()
+    job = job_pb2.Job()
 
     async def completed() -> bool:
         request = jobs_service_pb2.GetJobRequest(job_id=job_id)
-        found.CopyFrom((await call(stub.GetJob, request, timeout=60.0)).job)
-        return found.state == job_pb2.JOB_STATE_COMPLETED
+        job.CopyFrom((await call(stub.GetJob, request, timeout=60.0)).job)
+        return job.state == job_pb2.JOB_STATE_COMPLETED
 
     await eventually(completed)
     stop.set()
     await working
     await channel.close()
-    assert json_format.MessageToDict(found.result) == {"greeted": ["Hello Ada", "Hello Grace"]}
+    assert json_format.MessageToDict(job.result) == {"greeted": ["Hello Ada", "Hello Grace"]}
 
 
 async def test_test_of_the_page_passes(page: Any) -> None:

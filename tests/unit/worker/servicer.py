@@ -62,25 +62,25 @@ class Fake(jobs_service_pb2_grpc.JobsServiceServicer):
 
     async def ClaimJobs(self, request: Any, context: Any) -> Any:
         await self._called("ClaimJobs", context)
-        if not self._found(request):
+        if not self._ready_jobs(request):
             self._added.clear()
             await run.wait(self._added, request.wait.ToTimedelta().total_seconds())
-        found = self._found(request)
-        for job_id in found:
+        job_ids = self._ready_jobs(request)
+        for job_id in job_ids:
             self.ready.remove(job_id)
             self.jobs[job_id].attempt += 1
         lease = Duration(nanos=int(LEASE_SECONDS * 1e9) % 10**9, seconds=int(LEASE_SECONDS))
-        return jobs_service_pb2.ClaimJobsResponse(jobs=[self.jobs[one] for one in found], lease=lease)
+        return jobs_service_pb2.ClaimJobsResponse(jobs=[self.jobs[claimed] for claimed in job_ids], lease=lease)
 
-    def _found(self, request: Any) -> list[str]:
-        return [one for one in self.ready if self.jobs[one].spec.kind in request.kinds][: request.max_jobs]
+    def _ready_jobs(self, request: Any) -> list[str]:
+        return [ready for ready in self.ready if self.jobs[ready].spec.kind in request.kinds][: request.max_jobs]
 
     async def HeartbeatJobs(self, request: Any, context: Any) -> Any:
         await self._called("HeartbeatJobs", context)
-        self.beats.append([one.job_id for one in request.attempts])
+        self.beats.append([attempt.job_id for attempt in request.attempts])
         return jobs_service_pb2.HeartbeatJobsResponse(
-            lost=[one for one in request.attempts if one.job_id in self.lost],
-            cancelling=[one for one in request.attempts if one.job_id in self.cancelling],
+            lost=[attempt for attempt in request.attempts if attempt.job_id in self.lost],
+            cancelling=[attempt for attempt in request.attempts if attempt.job_id in self.cancelling],
         )
 
     async def ReportProgress(self, request: Any, context: Any) -> Any:
@@ -98,38 +98,38 @@ class Fake(jobs_service_pb2_grpc.JobsServiceServicer):
     async def FinishJobs(self, request: Any, context: Any) -> Any:
         await self._called("FinishJobs", context)
         self.finishes.append(len(request.finishes))
-        return jobs_service_pb2.FinishJobsResponse(results=[self._finish(one) for one in request.finishes])
+        return jobs_service_pb2.FinishJobsResponse(results=[self._finish(item) for item in request.finishes])
 
-    def _finish(self, one: jobs_service_pb2.FinishJobRequest) -> jobs_service_pb2.FinishJobResult:
-        job = self.jobs[one.attempt.job_id]
-        if one.attempt.attempt != job.attempt:
+    def _finish(self, item: jobs_service_pb2.FinishJobRequest) -> jobs_service_pb2.FinishJobResult:
+        job = self.jobs[item.attempt.job_id]
+        if item.attempt.attempt != job.attempt:
             error = jobs_service_pb2.CallError(status="ABORTED", code="lease_lost", message="Lost.")
             return jobs_service_pb2.FinishJobResult(error=error)
-        if job.job_id in self.poison and one.HasField("completed"):
+        if job.job_id in self.poison and item.HasField("completed"):
             return jobs_service_pb2.FinishJobResult(
                 error=jobs_service_pb2.CallError(status="INTERNAL", code="internal")
             )
-        self.outcomes.setdefault(job.job_id, []).append(one)
-        self.lines.setdefault(job.job_id, []).extend(one.lines)
-        if one.WhichOneof("outcome") not in ENDS:
+        self.outcomes.setdefault(job.job_id, []).append(item)
+        self.lines.setdefault(job.job_id, []).extend(item.lines)
+        if item.WhichOneof("outcome") not in ENDS:
             self.ready.append(job.job_id)
             self._added.set()
         return jobs_service_pb2.FinishJobResult()
 
     async def SubmitJobs(self, request: Any, context: Any) -> Any:
         await self._called("SubmitJobs", context)
-        return jobs_service_pb2.SubmitJobsResponse(results=[self._submit(one) for one in request.jobs])
+        return jobs_service_pb2.SubmitJobsResponse(results=[self._submit(item) for item in request.jobs])
 
-    def _submit(self, one: jobs_service_pb2.SubmitJobRequest) -> jobs_service_pb2.SubmitJobResult:
-        if one.spec.unique_key == "taken":
+    def _submit(self, item: jobs_service_pb2.SubmitJobRequest) -> jobs_service_pb2.SubmitJobResult:
+        if item.spec.unique_key == "taken":
             error = jobs_service_pb2.CallError(
                 status="ALREADY_EXISTS", code="unique_key_taken", message="Taken.", details={"job_id": "that"}
             )
             return jobs_service_pb2.SubmitJobResult(error=error)
-        created = one.job_id not in self.jobs
+        created = item.job_id not in self.jobs
         if created:
-            self.jobs[one.job_id] = job_pb2.Job(job_id=one.job_id, spec=one.spec, state=job_pb2.JOB_STATE_PENDING)
-        answer = jobs_service_pb2.SubmitJobResponse(job=self.jobs[one.job_id], created=created, has_worker=True)
+            self.jobs[item.job_id] = job_pb2.Job(job_id=item.job_id, spec=item.spec, state=job_pb2.JOB_STATE_PENDING)
+        answer = jobs_service_pb2.SubmitJobResponse(job=self.jobs[item.job_id], created=created, has_worker=True)
         return jobs_service_pb2.SubmitJobResult(submitted=answer)
 
     async def SaveCheckpoint(self, request: Any, context: Any) -> Any:
@@ -145,5 +145,5 @@ class Fake(jobs_service_pb2_grpc.JobsServiceServicer):
 
     async def ListJobs(self, request: Any, context: Any) -> Any:
         await self._called("ListJobs", context)
-        found = [job for job in self.jobs.values() if job.spec.parent_id == request.parent_id]
-        return jobs_service_pb2.ListJobsResponse(jobs=sorted(found, key=lambda job: job.job_id, reverse=True))
+        children = [job for job in self.jobs.values() if job.spec.parent_id == request.parent_id]
+        return jobs_service_pb2.ListJobsResponse(jobs=sorted(children, key=lambda job: job.job_id, reverse=True))
