@@ -12,7 +12,7 @@ from google.protobuf import struct_pb2
 
 from chassis import errors, ids, protobuf
 from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2, kind_pb2
-from services.jobs import domain, kinds
+from services.jobs import domain, kinds, outcomes
 
 MAX_PAYLOAD_BYTES = 256 * 1024
 MAX_RESULT_BYTES = 64 * 1024
@@ -258,38 +258,38 @@ def checkpoint_to_proto(row: Mapping[str, Any], *, is_operator: bool) -> job_pb2
     )
 
 
-def outcome_from_proto(message: jobs_service_pb2.FinishJobRequest) -> domain.Outcome:
+def outcome_from_proto(message: jobs_service_pb2.FinishJobRequest) -> outcomes.Outcome:
     """Return the outcome of an attempt. Raises `InvalidArgument` without one."""
     outcome = _outcome(message)
     return dataclasses.replace(outcome, lines=lines_from_proto(message.lines)) if message.lines else outcome
 
 
-def _outcome(message: jobs_service_pb2.FinishJobRequest) -> domain.ReportedOutcome:
+def _outcome(message: jobs_service_pb2.FinishJobRequest) -> outcomes.ReportedOutcome:
     match message.WhichOneof("outcome"):
         case "completed":
             has_progress = message.completed.HasField("progress")
-            return domain.Completed(
+            return outcomes.Completed(
                 result=json_from_proto(message.completed.result, "result", MAX_RESULT_BYTES),
                 progress=progress_from_proto(message.completed.progress) if has_progress else None,
             )
         case "failed":
             error = message.failed.error
-            return domain.Failed(
+            return outcomes.Failed(
                 error=domain.JobError(code=_text(error.code, 100) or "failed", message=_text(error.message, 500)),
                 retryable=message.failed.retryable,
                 exception=_exception(message.failed.exception) if message.failed.HasField("exception") else None,
             )
         case "cancelled":
-            return domain.Cancelled(reason=_text(message.cancelled.reason, 100) or "requested")
+            return outcomes.Cancelled(reason=_text(message.cancelled.reason, 100) or "requested")
         case "released":
-            return domain.Released()
+            return outcomes.Released()
         case "snoozed":
             delay = protobuf.from_duration(message.snoozed.delay, "delay")
             if not timedelta() < delay <= MAX_SNOOZE:
                 raise errors.InvalidArgument("delay must be above 0 and at most 30 days.", field="delay")
-            return domain.Snoozed(delay=delay)
+            return outcomes.Snoozed(delay=delay)
         case "waiting":
-            return domain.Waiting()
+            return outcomes.Waiting()
         case _:
             allowed = "completed, failed, cancelled, released, snoozed, waiting"
             raise errors.InvalidArgument(f"outcome must be one of {allowed}.", field="outcome")
@@ -343,8 +343,8 @@ def _error_to_proto(error: domain.JobError | None) -> job_pb2.JobError | None:
     return job_pb2.JobError(code=error.code, message=error.message) if error else None
 
 
-def _exception(message: job_pb2.JobException) -> domain.ExceptionInfo:
-    return domain.ExceptionInfo(
+def _exception(message: job_pb2.JobException) -> outcomes.ExceptionInfo:
+    return outcomes.ExceptionInfo(
         type=_text(message.type, 200),
         message=cut(message.message, domain.MAX_EXCEPTION_BYTES),
         traceback=cut(message.traceback, domain.MAX_TRACEBACK_BYTES),

@@ -6,29 +6,29 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from chassis import errors
-from services.jobs import domain, log_lines, storage
+from services.jobs import domain, log_lines, outcomes, storage
 from services.jobs.domain import Job
 from services.jobs.transaction import Transaction
 
-Finish = tuple[UUID, int, domain.Outcome]
+Finish = tuple[UUID, int, outcomes.Outcome]
 """Job, attempt, outcome."""
 
 
 def is_completed(completed: Mapping[tuple[UUID, int], Job], finish: Finish) -> bool:
     """Return whether `complete` has applied this finish; another outcome of the same attempt does not count."""
-    return finish[:2] in completed and isinstance(finish[2], domain.Completed)
+    return finish[:2] in completed and isinstance(finish[2], outcomes.Completed)
 
 
 async def end(tx: Transaction, finishes: Sequence[Finish]) -> list[Job | errors.Error]:
     """End attempts; return for each the job after it, or the error."""
     jobs = await storage.lock_jobs(tx.conn, {job_id for job_id, _, _ in finishes})
-    decisions: dict[UUID, tuple[Job, domain.Outcome, domain.Decision]] = {}
+    decisions: dict[UUID, tuple[Job, outcomes.Outcome, outcomes.Decision]] = {}
     positions = {}
     for position, (job_id, attempt, outcome) in enumerate(finishes):
         job = jobs.get(job_id)
         # Of two finishes of one attempt in one call the first counts.
         if job and job.attempt == attempt and job.state in domain.HELD and job_id not in decisions:
-            decisions[job_id] = (job, outcome, domain.decide(job, outcome, jitter=domain.jitter()))
+            decisions[job_id] = (job, outcome, outcomes.decide(job, outcome, jitter=outcomes.jitter()))
             positions[position] = (job_id, attempt)
     ended = await apply(tx, list(decisions.values()))
     await _append_lines(tx, [(job.job_id, job.attempt, outcome) for job, outcome, _ in decisions.values()])
@@ -44,20 +44,20 @@ async def complete(tx: Transaction, finishes: Sequence[Finish]) -> dict[tuple[UU
 
     If it completes any, `end` needs another transaction: owners are locked now, and jobs must be locked before owners.
     """
-    outcomes: dict[tuple[UUID, int], domain.Completed] = {}
+    completions: dict[tuple[UUID, int], outcomes.Completed] = {}
     for job_id, attempt, outcome in finishes:
-        if isinstance(outcome, domain.Completed):
-            outcomes.setdefault((job_id, attempt), outcome)
-    if not outcomes:
+        if isinstance(outcome, outcomes.Completed):
+            completions.setdefault((job_id, attempt), outcome)
+    if not completions:
         return {}
-    completed = await storage.complete_attempts(tx.conn, outcomes, tx.sequence_of)
+    completed = await storage.complete_attempts(tx.conn, completions, tx.sequence_of)
     tx.transitions += [(job, "completed") for job in completed.values()]
-    await _append_lines(tx, [(*key, outcome) for key, outcome in outcomes.items() if key[0] in completed])
+    await _append_lines(tx, [(*key, outcome) for key, outcome in completions.items() if key[0] in completed])
     return {(job.job_id, job.attempt): job for job in completed.values()}
 
 
 async def apply(
-    tx: Transaction, decisions: Sequence[tuple[Job, domain.Outcome, domain.Decision]]
+    tx: Transaction, decisions: Sequence[tuple[Job, outcomes.Outcome, outcomes.Decision]]
 ) -> dict[tuple[UUID, int], Job]:
     """Apply decisions to locked jobs."""
     if not decisions:
@@ -77,7 +77,7 @@ async def _append_lines(tx: Transaction, ended: Sequence[Finish]) -> None:
     lines = {
         (job_id, attempt): outcome.lines
         for job_id, attempt, outcome in ended
-        if not isinstance(outcome, domain.Crashed) and outcome.lines
+        if not isinstance(outcome, outcomes.Crashed) and outcome.lines
     }
     if lines:
         await log_lines.append(tx.conn, lines, is_end=True)
@@ -88,7 +88,7 @@ async def _late(tx: Transaction, job: Job | None, finish: Finish) -> Job | error
     job_id, attempt, outcome = finish
     if job is None:
         return errors.NotFound("There is no such job.", code="job_not_found")
-    if await storage.attempt_outcome(tx.conn, job_id, attempt) == domain.outcome_name(outcome):
+    if await storage.attempt_outcome(tx.conn, job_id, attempt) == outcomes.outcome_name(outcome):
         return job
     return lease_lost(job_id, attempt)
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import postgres
-from services.jobs import domain, due, finish, isolation, storage, unreadable
+from services.jobs import domain, due, finish, isolation, outcomes, storage, unreadable
 from services.jobs.operations import Operations
 from services.jobs.transaction import Transaction
 
@@ -60,7 +60,7 @@ class Maintenance:
         async with self.jobs.transaction() as tx:
             expired = await due.expired_jobs(tx.conn, limit=BATCH, grace=grace, owner_id=owner_id)
             self.jobs.waiters.evict({job.worker for job in expired if job.worker})
-            rescued = await _end(tx, expired, lambda _: domain.Crashed())
+            rescued = await _end(tx, expired, lambda _: outcomes.Crashed())
         for job in expired:
             state = rescued[job.job_id, job.attempt].state
             logger.warning("lease expired", extra={"job_id": job.job_id, "worker": job.worker, "state": state})
@@ -160,15 +160,15 @@ async def drain(duty: Callable[[], Awaitable[int]]) -> None:
 
 
 async def _end(
-    tx: Transaction, held: Sequence[domain.Job], outcome_of: Callable[[domain.Job], domain.Outcome]
+    tx: Transaction, held: Sequence[domain.Job], outcome_of: Callable[[domain.Job], outcomes.Outcome]
 ) -> dict[tuple[UUID, int], domain.Job]:
-    outcomes = [(job, outcome_of(job)) for job in held]
-    decisions = [(job, outcome, domain.decide(job, outcome, jitter=domain.jitter())) for job, outcome in outcomes]
+    ended = [(job, outcome_of(job)) for job in held]
+    decisions = [(job, outcome, outcomes.decide(job, outcome, jitter=outcomes.jitter())) for job, outcome in ended]
     return await finish.apply(tx, decisions)
 
 
-def _overrun(job: domain.Job) -> domain.Outcome:
+def _overrun(job: domain.Job) -> outcomes.Outcome:
     if job.state is domain.State.CANCELLING:
-        return domain.Cancelled(reason=job.cancel_reason or "requested")
+        return outcomes.Cancelled(reason=job.cancel_reason or "requested")
     message = f"The attempt took longer than {job.spec.attempt_timeout.total_seconds():g} s."
-    return domain.Failed(error=domain.JobError(code="attempt_timeout", message=message), retryable=True)
+    return outcomes.Failed(error=domain.JobError(code="attempt_timeout", message=message), retryable=True)

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from services.jobs import domain, schema, sql
+from services.jobs import domain, outcomes, schema, sql
 from services.jobs.domain import Job, State
 
 _MAX_ESTIMATE_SECONDS = 365 * 86_400.0
@@ -93,38 +93,38 @@ def specs(submits: Sequence[tuple[UUID, domain.Spec]]) -> str:
     return json.dumps([_inserted(position, *submit) for position, submit in enumerate(submits)])
 
 
-def ends(decisions: Sequence[tuple[Job, domain.Outcome, domain.Decision]]) -> str:
+def ends(decisions: Sequence[tuple[Job, outcomes.Outcome, outcomes.Decision]]) -> str:
     """Return decisions as the JSON that `statements.END_ATTEMPTS` takes."""
     return json.dumps([_end(held, outcome, decision) for held, outcome, decision in decisions])
 
 
-def completions(outcomes: Mapping[tuple[UUID, int], domain.Completed]) -> str:
+def completions(completed: Mapping[tuple[UUID, int], outcomes.Completed]) -> str:
     """Return outcomes as the JSON that `statements.COMPLETE_ATTEMPTS` takes."""
     return json.dumps(
         [
             {"job_id": str(job_id), "attempt": attempt, "result": outcome.result, **_progress(outcome)}
-            for (job_id, attempt), outcome in sorted(outcomes.items(), key=itemgetter(0))
+            for (job_id, attempt), outcome in sorted(completed.items(), key=itemgetter(0))
         ]
     )
 
 
-def _end(held: Job, outcome: domain.Outcome, decision: domain.Decision) -> dict[str, Any]:
-    failure = outcome.error if isinstance(outcome, domain.Failed) else None
-    exception = outcome.exception if isinstance(outcome, domain.Failed) else None
-    is_crash = isinstance(outcome, domain.Crashed)
+def _end(held: Job, outcome: outcomes.Outcome, decision: outcomes.Decision) -> dict[str, Any]:
+    failure = outcome.error if isinstance(outcome, outcomes.Failed) else None
+    exception = outcome.exception if isinstance(outcome, outcomes.Failed) else None
+    is_crash = isinstance(outcome, outcomes.Crashed)
     return {
         "job_id": str(held.job_id),
         "attempt": held.attempt,
         "action": decision.action,
         "state": domain.TRANSITIONS[decision.action][1],
-        "outcome": domain.outcome_name(outcome),
+        "outcome": outcomes.outcome_name(outcome),
         "attempt_error_code": failure and failure.code,
         "attempt_error_message": failure and failure.message,
         "exception_type": exception and exception.type,
         "exception_message": exception and exception.message,
         "traceback": exception and exception.traceback,
         "place": exception and exception.place,
-        "fingerprint": domain.fingerprint(held.spec.kind, outcome),
+        "fingerprint": outcomes.fingerprint(held.spec.kind, outcome),
         "lease_until": held.lease_until.isoformat() if is_crash and held.lease_until else None,
         "result": decision.result,
         "error_code": decision.error and decision.error.code,
@@ -139,8 +139,8 @@ def _end(held: Job, outcome: domain.Outcome, decision: domain.Decision) -> dict[
     }
 
 
-def _progress(outcome: domain.Outcome) -> dict[str, Any]:
-    progress = outcome.progress if isinstance(outcome, domain.Completed) else None
+def _progress(outcome: outcomes.Outcome) -> dict[str, Any]:
+    progress = outcome.progress if isinstance(outcome, outcomes.Completed) else None
     if progress is None:
         return {}
     return {

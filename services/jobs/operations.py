@@ -26,6 +26,7 @@ from services.jobs import (
     isolation,
     kinds,
     log_lines,
+    outcomes,
     reopen,
     schema,
     storage,
@@ -335,7 +336,7 @@ class Operations:
         async with self._single.connect() as conn:
             return await checkpoints.get(conn, job_id, attempt)
 
-    async def finish(self, job_id: UUID, attempt: int, outcome: domain.Outcome) -> Job:
+    async def finish(self, job_id: UUID, attempt: int, outcome: outcomes.Outcome) -> Job:
         """End an attempt. Repeating an outcome is no error; a stale attempt raises `lease_lost`."""
         return await self._finishes((job_id, attempt, outcome))
 

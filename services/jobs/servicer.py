@@ -16,7 +16,7 @@ from chassis import cooperative, errors, identity, ids, protobuf
 from chassis.rpc import admission
 from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2_grpc
 from repruv.jobs.v1 import jobs_service_pb2 as pb
-from services.jobs import access, convert, domain, kinds, notifications, operations, watches
+from services.jobs import access, convert, domain, kinds, notifications, operations, outcomes, watches
 from services.jobs.claims import long_poll
 from services.jobs.schedules import convert as schedule_convert
 
@@ -312,7 +312,7 @@ def _submitted(
     )
 
 
-def _finish(request: pb.FinishJobRequest) -> tuple[UUID, int, domain.Outcome]:
+def _finish(request: pb.FinishJobRequest) -> tuple[UUID, int, outcomes.Outcome]:
     return (*_attempt(request.attempt), convert.outcome_from_proto(request))
 
 

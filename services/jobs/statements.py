@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 
 from chassis.prepared import Prepared
-from services.jobs import domain, sql
+from services.jobs import domain, outcomes, sql
 from services.jobs.domain import Action, State
 
 _INSERT = f"""
@@ -281,7 +281,7 @@ WITH given AS (
     WHERE j.job_id = g.job_id AND j.attempt = g.attempt AND j.state IN {sql.sources_of(Action.COMPLETE)}
     RETURNING {sql.light_columns("j")}
 ), attempt AS (
-    UPDATE jobs.attempts a SET finished_at = now(), outcome = '{domain.outcome_name(domain.Completed())}'
+    UPDATE jobs.attempts a SET finished_at = now(), outcome = '{outcomes.outcome_name(outcomes.Completed())}'
     FROM given g JOIN ended e ON e.job_id = g.job_id
     WHERE a.job_id = g.job_id AND a.attempt = g.attempt
 ){sql.numbered("ended")}""")
@@ -296,7 +296,7 @@ WITH free AS MATERIALIZED (
     FROM free f JOIN unnest(CAST(:job_ids AS uuid[]), CAST(:attempts AS integer[])) AS g (job_id, attempt)
         ON g.job_id = f.job_id
     WHERE a.job_id = g.job_id AND a.attempt = g.attempt AND a.worker = coalesce(nullif(:worker, ''), a.worker)
-        AND a.error_code IS NULL AND a.outcome = '{domain.outcome_name(domain.Crashed())}'
+        AND a.error_code IS NULL AND a.outcome = '{outcomes.outcome_name(outcomes.Crashed())}'
     RETURNING a.job_id
 )
 UPDATE jobs.jobs j SET crashes = j.crashes - 1, version = j.version + 1 FROM survived s WHERE j.job_id = s.job_id

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.prepared import Prepared
-from services.jobs import domain, mapping, statements
+from services.jobs import domain, mapping, outcomes, statements
 from services.jobs.domain import Action, Job, State
 from services.jobs.schema import attempts, job_events, jobs
 
@@ -270,7 +270,7 @@ async def set_progress(conn: AsyncConnection, job_id: UUID, attempt: int, progre
 
 async def end_attempts(
     conn: AsyncConnection,
-    decisions: Sequence[tuple[Job, domain.Outcome, domain.Decision]],
+    decisions: Sequence[tuple[Job, outcomes.Outcome, outcomes.Decision]],
     sequence_of: SequenceByJob | None = None,
 ) -> dict[UUID, Job]:
     """Apply decisions to held jobs; return the jobs whose attempt still held the lease."""
@@ -281,10 +281,10 @@ async def end_attempts(
 
 
 async def complete_attempts(
-    conn: AsyncConnection, outcomes: Mapping[tuple[UUID, int], domain.Completed], sequence_of: SequenceByJob
+    conn: AsyncConnection, completions: Mapping[tuple[UUID, int], outcomes.Completed], sequence_of: SequenceByJob
 ) -> dict[UUID, Job]:
     """Complete and return held jobs without parent and concurrency key."""
-    parameters = {"rows": mapping.completions(outcomes)}
+    parameters = {"rows": mapping.completions(completions)}
     return _by_id(await _numbered(conn, statements.COMPLETE_ATTEMPTS, parameters, sequence_of))
 
 
@@ -347,7 +347,7 @@ async def forgive_crashes(conn: AsyncConnection, *, lost: Attempts, worker: str 
 
     Of each job `FORGIVEN_CRASHES` at most.
     """
-    parameters = {**_leases(worker or "", lost), "limit": domain.FORGIVEN_CRASHES}
+    parameters = {**_leases(worker or "", lost), "limit": outcomes.FORGIVEN_CRASHES}
     await statements.FORGIVE_CRASHES.execute(conn, parameters)
 
 

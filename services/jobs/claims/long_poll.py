@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from services.jobs import domain, kinds
+from services.jobs import domain, kinds, outcomes
 from services.jobs.claims.waiters import Waiters
 from services.jobs.domain import Job
 
@@ -26,7 +26,7 @@ class LongPoll:
         registry: kinds.Kinds,
         *,
         claim: Callable[..., Awaitable[list[Job]]],
-        finish_many: Callable[[Sequence[tuple[UUID, int, domain.Outcome]]], Awaitable[object]],
+        finish_many: Callable[[Sequence[tuple[UUID, int, outcomes.Outcome]]], Awaitable[object]],
     ) -> None:
         """Create it over `Operations.claim` and `Operations.finish_many`."""
         self._waiters = waiters
@@ -79,6 +79,6 @@ class LongPoll:
     async def _hand_back(self, claim: asyncio.Future[list[Job]]) -> None:
         try:
             if claimed := await claim:
-                await self._finish_many([(job.job_id, job.attempt, domain.Released()) for job in claimed])
+                await self._finish_many([(job.job_id, job.attempt, outcomes.Released()) for job in claimed])
         except Exception as error:  # noqa: BLE001 - on any failure the leases expire and the jobs are rescued
             logger.warning("claimed jobs wait for their lease to expire", extra={"cause": repr(error)[:200]})

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import postgres
-from services.jobs import domain, schema, sql, storage
+from services.jobs import domain, outcomes, schema, sql, storage
 
 # One part for each partial index of unfinished jobs: ready, held, delayed, waiting for children, waiting for their concurrency
 # key. Together they contain every unfinished job once.
@@ -29,7 +29,7 @@ UNION ALL SELECT kind, state, run_at, job_id, crashes FROM jobs.jobs WHERE state
 """
 
 _RUNNING, _CANCELLING = f"'{domain.State.RUNNING}'", f"'{domain.State.CANCELLING}'"
-_CRASHED = f"'{domain.outcome_name(domain.Crashed())}'"
+_CRASHED = f"'{outcomes.outcome_name(outcomes.Crashed())}'"
 _KIND_COLUMNS = ", ".join(f"k.{column.name}" for column in schema.kinds.c if column.name != "kind")
 
 KINDS = sa.text(f"""

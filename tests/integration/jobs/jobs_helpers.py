@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import ids
-from services.jobs import domain, maintenance, submit
+from services.jobs import domain, maintenance, outcomes, submit
 from services.jobs.claims import long_poll
 from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
@@ -19,9 +19,9 @@ from services.jobs.operators import kind_controls
 
 Submit = Callable[..., Awaitable[domain.Job]]
 MakeSpec = Callable[..., domain.Spec]
-ERROR = domain.Failed(error=domain.JobError(code="boom", message="It broke."), retryable=True)
+ERROR = outcomes.Failed(error=domain.JobError(code="boom", message="It broke."), retryable=True)
 HOUR = timedelta(hours=1)
-FINAL = domain.Failed(error=domain.JobError(code="final", message="It broke for good."), retryable=False)
+FINAL = outcomes.Failed(error=domain.JobError(code="final", message="It broke for good."), retryable=False)
 
 
 async def claim_one(jobs: Operations, kind: str, worker: str = "w1") -> domain.Job:
@@ -59,7 +59,7 @@ async def complete(jobs: Operations, *job_ids: UUID) -> None:
     """Complete the current attempts of claimed jobs."""
     for job_id in job_ids:
         attempt = (await jobs.get(job_id, owner_id=None)).attempt
-        await jobs.finish(job_id, attempt, domain.Completed())
+        await jobs.finish(job_id, attempt, outcomes.Completed())
 
 
 async def state(jobs: Operations, job_id: UUID) -> domain.State:

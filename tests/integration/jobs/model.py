@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 
 from chassis import errors
 from repruv.jobs.v1 import job_events_pb2, job_pb2
-from services.jobs import domain, maintenance, operations
+from services.jobs import domain, maintenance, operations, outcomes
 from services.jobs.domain import State
 from services.jobs.maintenance import Maintenance
 from services.jobs.operators import kind_controls
@@ -54,7 +54,7 @@ class Model(RuleBasedStateMachine):
         before, self.last_jobs = self.last_jobs, self.probe()
         for job_id, job in self.last_jobs.items():
             assert 0 <= job.attempt <= job.max_attempts
-            assert 0 <= job.crashes <= domain.CRASH_LIMIT
+            assert 0 <= job.crashes <= outcomes.CRASH_LIMIT
             assert (job.finished_at is not None) == (job.state in domain.TERMINAL)
             was = before.get(job_id)
             if was and was.state is not job.state:

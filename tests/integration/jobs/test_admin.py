@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chassis import errors
 from repruv.jobs.v1 import admin_service_pb2, jobs_service_pb2, kind_pb2
 from repruv.jobs.v1.kind_pb2 import KindLimits
-from services.jobs import domain
+from services.jobs import outcomes
 from services.jobs.maintenance import Maintenance
 from services.jobs.operators import convert, overview
 from tests.integration.jobs.jobs_server import JobsApi
@@ -227,7 +227,7 @@ async def test_jobs_that_need_attention_are_listed_with_the_reason(
     aged = "UPDATE jobs.job_events SET occurred_at = now() - interval '2 minutes' WHERE job_id = :job_id"
     await change(jobs_engine, aged, job_id=job.job_id)
     assert await reason(job.job_id) == "cancelling"
-    await jobs.finish(job.job_id, claimed.attempt, domain.Cancelled(reason="requested"))
+    await jobs.finish(job.job_id, claimed.attempt, outcomes.Cancelled(reason="requested"))
     assert await reason(job.job_id) is None
 
 

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors, ids
-from services.jobs import domain
+from services.jobs import domain, outcomes
 from services.jobs.domain import State
 from services.jobs.operations import Operations
 from tests.integration.jobs import jobs_helpers
@@ -101,7 +101,7 @@ async def test_repeated_child_is_accepted_after_its_parent_ended(
     await jobs_helpers.claim_one(jobs, kind)
     child = ids.uuid7()
     await jobs.submit(child, spec(parent_id=parent.job_id))
-    await jobs.finish(parent.job_id, 1, domain.Completed())
+    await jobs.finish(parent.job_id, 1, outcomes.Completed())
     job, is_new = await jobs.submit(child, spec(parent_id=parent.job_id))
     assert (job.job_id, is_new) == (child, False)
     with pytest.raises(errors.FailedPrecondition) as caught:
@@ -161,7 +161,7 @@ async def test_each_finish_of_a_batch_is_fenced_independently(
     good, stale, waiting = [await submitted() for _ in range(3)]
     await jobs.claim(worker="w1", kinds=[kind], limit=2)
     await jobs_helpers.crash(jobs, jobs_engine, stale.job_id)
-    done = domain.Completed(result={"n": 1})
+    done = outcomes.Completed(result={"n": 1})
     results = await jobs.finish_many(
         [(stale.job_id, 1, done), (good.job_id, 1, done), (waiting.job_id, 1, done), (ids.uuid7(), 1, done)]
     )
@@ -175,7 +175,7 @@ async def test_one_of_two_concurrent_outcomes_of_an_attempt_counts(
 ) -> None:
     job, other = await submitted(), await submitted()
     await jobs.claim(worker="w1", kinds=[kind], limit=2)
-    done = domain.Completed(result={"n": 1})
+    done = outcomes.Completed(result={"n": 1})
     first, again, against, beside = await asyncio.gather(
         jobs.finish(job.job_id, 1, done),
         jobs.finish(job.job_id, 1, done),
@@ -200,7 +200,7 @@ async def test_finishes_and_heartbeats_of_the_same_jobs_do_not_deadlock(
         await asyncio.gather(*(submitted() for _ in range(40)))
         held = [(job.job_id, 1) for job in await jobs.claim(worker="w1", kinds=[kind], limit=40)]
         results, *_ = await asyncio.gather(
-            jobs.finish_many([(*token, domain.Completed()) for token in held]),
+            jobs.finish_many([(*token, outcomes.Completed()) for token in held]),
             *(replica.heartbeat(worker="w1", held=held[::-1]) for _ in range(4)),
         )
         assert all(isinstance(result, domain.Job) for result in results)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors
-from services.jobs import domain
+from services.jobs import domain, outcomes
 from services.jobs.domain import State
 from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
@@ -39,7 +39,7 @@ async def test_crash_that_the_worker_survived_is_taken_back(
     jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     job = await submitted()
-    for _ in range(domain.CRASH_LIMIT + 1):
+    for _ in range(outcomes.CRASH_LIMIT + 1):
         job = await lose_lease(jobs, jobs_engine, kind, survives=True)
         assert (job.state, job.crashes) == (State.RETRYING, 0)
     attempts = (await jobs.history(job.job_id, owner_id=None)).attempts
@@ -58,7 +58,7 @@ async def test_late_outcome_shows_that_the_worker_survived(
     job = await submitted()
     assert (await lose_lease(jobs, jobs_engine, kind, survives=False)).crashes == 1
     # A replica that was frozen hands back what it claimed for a call that is gone.
-    (late,) = await jobs.finish_many([(job.job_id, 1, domain.Released())])
+    (late,) = await jobs.finish_many([(job.job_id, 1, outcomes.Released())])
     assert isinstance(late, errors.Aborted)
     assert (await jobs.get(job.job_id, owner_id=None)).crashes == 0
 
@@ -71,10 +71,10 @@ async def test_crashes_that_workers_survived_have_a_limit(
     while job.state is not State.FAILED:
         job = await lose_lease(jobs, jobs_engine, kind, survives=True)
         attempts += 1
-        assert attempts <= domain.FORGIVEN_CRASHES + domain.CRASH_LIMIT
+        assert attempts <= outcomes.FORGIVEN_CRASHES + outcomes.CRASH_LIMIT
     assert job.error is not None
     assert job.error.code == "worker_crashed"
-    assert attempts == domain.FORGIVEN_CRASHES + domain.CRASH_LIMIT
+    assert attempts == outcomes.FORGIVEN_CRASHES + outcomes.CRASH_LIMIT
 
 
 async def test_new_step_makes_the_budgets_full_again(

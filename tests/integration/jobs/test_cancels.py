@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors
-from services.jobs import domain
+from services.jobs import outcomes
 from services.jobs.domain import State
 from services.jobs.operations import Operations
 from tests.integration.jobs import jobs_helpers
@@ -29,7 +29,7 @@ async def test_a_running_job_is_asked_to_stop_by_its_heartbeat(
     await jobs_helpers.claim_one(jobs, kind)
     assert (await jobs.cancel(job.job_id, owner_id=None, reason="requested")).state is State.CANCELLING
     assert await jobs.heartbeat(worker="w1", held=[(job.job_id, 1)]) == [(job.job_id, 1, State.CANCELLING)]
-    stopped = await jobs.finish(job.job_id, 1, domain.Cancelled(reason="requested"))
+    stopped = await jobs.finish(job.job_id, 1, outcomes.Cancelled(reason="requested"))
     assert stopped.state is State.CANCELLED
 
 
@@ -39,7 +39,7 @@ async def test_a_handler_that_finishes_before_the_cancel_arrives_wins(
     job = await submitted()
     await jobs_helpers.claim_one(jobs, kind)
     await jobs.cancel(job.job_id, owner_id=None, reason="requested")
-    assert (await jobs.finish(job.job_id, 1, domain.Completed())).state is State.COMPLETED
+    assert (await jobs.finish(job.job_id, 1, outcomes.Completed())).state is State.COMPLETED
     with pytest.raises(errors.FailedPrecondition) as caught:
         await jobs.cancel(job.job_id, owner_id=None, reason="requested")
     assert caught.value.code == "job_already_finished"

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors, ids
-from services.jobs import checkpoints, domain
+from services.jobs import checkpoints, outcomes
 from services.jobs.operations import Operations
 from tests.integration.jobs import jobs_helpers
 
@@ -51,7 +51,7 @@ async def test_stale_attempt_neither_saves_nor_reads_checkpoints(
     await jobs_helpers.claim_one(jobs, kind)
     await refused(1)
     assert await jobs.get_checkpoints(job_id, 2) == {"a": 1}
-    await jobs.finish(job_id, 2, domain.Completed())
+    await jobs.finish(job_id, 2, outcomes.Completed())
     await refused(2)
 
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import bus, errors, ids, outbox, postgres
-from services.jobs import domain, operations, schema
+from services.jobs import domain, operations, outcomes, schema
 from services.jobs.domain import State
 from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
@@ -81,7 +81,7 @@ async def test_finishes_of_others_do_not_wait_for_a_locked_owner(
     claimed = {job.spec.owner_id: job for job in await jobs.claim(worker="w1", kinds=[kind], limit=10)}
 
     def finish(owner: UUID) -> Awaitable[domain.Job]:
-        return jobs.finish(claimed[owner].job_id, 1, domain.Completed())
+        return jobs.finish(claimed[owner].job_id, 1, outcomes.Completed())
 
     async with locked(LOCK_OWNER, blocked):
         failure, *ended = await asyncio.gather(*map(finish, (blocked, *others)), return_exceptions=True)
@@ -189,14 +189,14 @@ async def test_outcome_that_the_database_refuses_fails_alone(
         rule = f"job_id <> '{poison.job_id}' OR state <> 'completed'"
         await conn.execute(sa.text(f"ALTER TABLE jobs.jobs ADD CONSTRAINT poison CHECK ({rule}) NOT VALID"))
     try:
-        finishes: list[Any] = [(job.job_id, 1, domain.Completed()) for job in (poison, *others)]
+        finishes: list[Any] = [(job.job_id, 1, outcomes.Completed()) for job in (poison, *others)]
         failure, *results = await jobs.finish_many(finishes)
     finally:
         async with jobs_engine.begin() as conn:
             await conn.execute(sa.text("ALTER TABLE jobs.jobs DROP CONSTRAINT poison"))
     assert isinstance(failure, errors.Internal)
     assert [isinstance(result, domain.Job) and result.state for result in results] == [State.COMPLETED] * 3
-    assert (await jobs.finish(poison.job_id, 1, domain.Completed())).state is State.COMPLETED
+    assert (await jobs.finish(poison.job_id, 1, outcomes.Completed())).state is State.COMPLETED
 
 
 async def test_transaction_of_a_frozen_replica_loses_its_locks_within_a_lease(quiet_url: str, locked: Locks) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.jobs import domain
+from services.jobs import domain, outcomes
 from services.jobs.domain import State
 from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
@@ -48,13 +48,13 @@ async def test_jobs_that_wait_beyond_their_deadline_fail(
 async def test_running_attempt_may_finish_beyond_the_deadline_but_no_other_follows(
     jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
-    outcomes: list[tuple[domain.Outcome, State, str | None]] = [
-        (domain.Completed(), State.COMPLETED, None),
+    endings: list[tuple[outcomes.Outcome, State, str | None]] = [
+        (outcomes.Completed(), State.COMPLETED, None),
         (jobs_helpers.ERROR, State.FAILED, "boom"),
-        (domain.Released(), State.FAILED, "deadline_exceeded"),
-        (domain.Snoozed(delay=HOUR), State.FAILED, "deadline_exceeded"),
+        (outcomes.Released(), State.FAILED, "deadline_exceeded"),
+        (outcomes.Snoozed(delay=HOUR), State.FAILED, "deadline_exceeded"),
     ]
-    for outcome, state, code in outcomes:
+    for outcome, state, code in endings:
         job = await submitted(total_timeout=HOUR)
         await jobs_helpers.claim_one(jobs, kind)
         await jobs_helpers.shift(jobs_engine, job.job_id, PAST)
@@ -94,7 +94,7 @@ async def test_snoozed_job_resumes_without_using_an_attempt(
     job = await submitted(max_attempts=1)
     for attempt in range(1, 4):
         assert (await jobs_helpers.claim_one(jobs, kind)).attempt == attempt
-        snoozed = await jobs.finish(job.job_id, attempt, domain.Snoozed(delay=HOUR))
+        snoozed = await jobs.finish(job.job_id, attempt, outcomes.Snoozed(delay=HOUR))
         assert (snoozed.state, snoozed.errors, snoozed.crashes) == (State.SCHEDULED, 0, 0)
         assert snoozed.run_at is not None
         assert snoozed.run_at > datetime.now(UTC) + HOUR / 2
@@ -108,7 +108,7 @@ async def test_snoozed_job_resumes_without_using_an_attempt(
 async def test_cancelling_job_is_cancelled_when_its_handler_snoozes(
     jobs: Operations, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
-    for outcome in (domain.Snoozed(delay=HOUR), domain.Waiting(), domain.Released()):
+    for outcome in (outcomes.Snoozed(delay=HOUR), outcomes.Waiting(), outcomes.Released()):
         job = await submitted()
         await jobs_helpers.claim_one(jobs, kind)
         await jobs.cancel(job.job_id, owner_id=None, reason="why")

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import bus, errors, ids, outbox, run
 from repruv.jobs.v1 import job_events_pb2
-from services.jobs import domain, event_log, notifications, schema
+from services.jobs import domain, event_log, notifications, outcomes, schema
 from services.jobs.operations import Operations
 from tests.integration.jobs import jobs_helpers
 from tests.integration.jobs.claim_calls import Eventually
@@ -25,7 +25,7 @@ async def test_every_transition_is_an_event_and_the_owners_sequence_has_no_gaps(
 ) -> None:
     created = await asyncio.gather(*(submitted() for _ in range(10)))
     claimed = await jobs.claim(worker="w1", kinds=[kind], limit=6)
-    await asyncio.gather(*(jobs.finish(job.job_id, 1, domain.Completed()) for job in claimed))
+    await asyncio.gather(*(jobs.finish(job.job_id, 1, outcomes.Completed()) for job in claimed))
     waiting = {job.job_id for job in created} - {job.job_id for job in claimed}
     await asyncio.gather(*(jobs.cancel(job_id, owner_id=owner_id, reason="r") for job_id in waiting))
     raw, latest = await jobs.list_events(owner_id, after=0, limit=500)
@@ -153,7 +153,7 @@ async def test_job_that_goes_well_is_broadcast_and_publishes_nothing(
     jobs = broadcasts.jobs
     await jobs.submit(job_id := ids.uuid7(), spec())
     await jobs.claim(worker="w1", kinds=[kind], limit=1)
-    await jobs.finish(job_id, 1, domain.Completed())
+    await jobs.finish(job_id, 1, outcomes.Completed())
 
     async def all_arrived() -> bool:
         return len(broadcasts.events(kind)) == 3
@@ -170,7 +170,7 @@ async def test_all_other_events_are_published(
     job = await submitted(max_attempts=1)
     for attempt in (1, 2):
         await jobs.claim(worker="w1", kinds=[kind], limit=1)
-        failed = domain.Failed(error=domain.JobError(code="broken", message="It broke."), retryable=False)
+        failed = outcomes.Failed(error=domain.JobError(code="broken", message="It broke."), retryable=False)
         await jobs.finish(job.job_id, attempt, failed)
         await jobs.retry(job.job_id, owner_id=owner_id)
     await jobs.cancel(job.job_id, owner_id=owner_id, reason="r")
@@ -206,7 +206,7 @@ async def test_message_keeps_the_order_of_each_owners_events(
     created = [ids.uuid7() for _ in range(12)][::-1]
     await jobs.submit_many([(job_id, spec(owner_id=owners[n % 2], priority=n % 5)) for n, job_id in enumerate(created)])
     await jobs.claim(worker="w1", kinds=[kind], limit=12)
-    results = await jobs.finish_many([(job_id, 1, domain.Completed()) for job_id in created[3:] + created[:3]])
+    results = await jobs.finish_many([(job_id, 1, outcomes.Completed()) for job_id in created[3:] + created[:3]])
     assert all(isinstance(result, domain.Job) for result in results)
 
     async def all_arrived() -> bool:
@@ -226,8 +226,8 @@ async def test_large_payload_or_result_is_readable_but_not_published(
     large, small = {"text": "x" * 20_000}, {"n": 1}
     (job, _), (beside, _) = [await jobs.submit(ids.uuid7(), spec(payload=payload)) for payload in (large, small)]
     await jobs.claim(worker="w1", kinds=[kind], limit=2)
-    await jobs.finish(job.job_id, 1, domain.Completed(result=large))
-    await jobs.finish(beside.job_id, 1, domain.Completed(result=small))
+    await jobs.finish(job.job_id, 1, outcomes.Completed(result=large))
+    await jobs.finish(beside.job_id, 1, outcomes.Completed(result=small))
 
     async def all_arrived() -> bool:
         return len(broadcasts.events(kind)) == 6

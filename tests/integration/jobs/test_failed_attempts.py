@@ -10,18 +10,18 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
-from services.jobs import domain
+from services.jobs import domain, outcomes
 from services.jobs.operations import Operations
 from tests.integration.jobs import jobs_helpers
 from tests.integration.jobs.jobs_server import JobsApi
 
-EXCEPTION = domain.ExceptionInfo(type="KeyError", message="'x'", traceback="Traceback …", place="demo.py:run")
+EXCEPTION = outcomes.ExceptionInfo(type="KeyError", message="'x'", traceback="Traceback …", place="demo.py:run")
 
 
-def failure(code: str = "internal", **exception: str) -> domain.Failed:
+def failure(code: str = "internal", **exception: str) -> outcomes.Failed:
     """Return the outcome of a handler that raised."""
-    info = domain.ExceptionInfo(**{"type": "KeyError", "place": "demo.py:run", "traceback": "Traceback", **exception})
-    return domain.Failed(error=domain.JobError(code=code, message="Wrong."), retryable=True, exception=info)
+    info = outcomes.ExceptionInfo(**{"type": "KeyError", "place": "demo.py:run", "traceback": "Traceback", **exception})
+    return outcomes.Failed(error=domain.JobError(code=code, message="Wrong."), retryable=True, exception=info)
 
 
 async def attempts(jobs: Operations, job: domain.Job) -> list[Any]:
@@ -43,18 +43,18 @@ async def test_each_failed_attempt_keeps_its_exception(
 
 
 def test_fingerprint_names_kind_code_type_and_place() -> None:
-    same = domain.fingerprint("demo.x", failure(message="a"))
-    assert same == domain.fingerprint("demo.x", failure(message="b", traceback="other line"))
+    same = outcomes.fingerprint("demo.x", failure(message="a"))
+    assert same == outcomes.fingerprint("demo.x", failure(message="b", traceback="other line"))
     others = [
-        domain.fingerprint("demo.y", failure()),
-        domain.fingerprint("demo.x", failure("timeout")),
-        domain.fingerprint("demo.x", failure(type="ValueError")),
-        domain.fingerprint("demo.x", failure(place="demo.py:walk")),
-        domain.fingerprint("demo.x", domain.Crashed()),
-        domain.fingerprint("demo.x", jobs_helpers.ERROR),
+        outcomes.fingerprint("demo.y", failure()),
+        outcomes.fingerprint("demo.x", failure("timeout")),
+        outcomes.fingerprint("demo.x", failure(type="ValueError")),
+        outcomes.fingerprint("demo.x", failure(place="demo.py:walk")),
+        outcomes.fingerprint("demo.x", outcomes.Crashed()),
+        outcomes.fingerprint("demo.x", jobs_helpers.ERROR),
     ]
     assert len({same, *others}) == 7
-    assert domain.fingerprint("demo.x", domain.Completed()) is None
+    assert outcomes.fingerprint("demo.x", outcomes.Completed()) is None
 
 
 async def test_failures_and_crashes_have_fingerprints(
@@ -67,8 +67,10 @@ async def test_failures_and_crashes_have_fingerprints(
     await jobs.finish(job.job_id, 2, failure())
     await jobs_helpers.come_due(jobs, jobs_engine, job.job_id)
     await jobs_helpers.claim_one(jobs, kind)
-    await jobs.finish(job.job_id, 3, domain.Completed())
-    expected = [domain.fingerprint(kind, outcome) for outcome in (domain.Crashed(), failure(), domain.Completed())]
+    await jobs.finish(job.job_id, 3, outcomes.Completed())
+    expected = [
+        outcomes.fingerprint(kind, outcome) for outcome in (outcomes.Crashed(), failure(), outcomes.Completed())
+    ]
     assert [row["fingerprint"] for row in await attempts(jobs, job)] == expected
 
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import ids
-from services.jobs import domain, reconciler, storage
+from services.jobs import domain, outcomes, reconciler, storage
 from services.jobs.claims import fair_ranks
 from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
@@ -98,7 +98,7 @@ async def test_kinds_take_turns(jobs: Operations, spec: jobs_helpers.MakeSpec, k
 async def test_retried_job_keeps_its_fair_rank(jobs: Operations, spec: jobs_helpers.MakeSpec, kind: str) -> None:
     first, *_ = await submit(jobs, spec, 20)
     assert await jobs_helpers.claim(jobs, kind, 1) == [first]
-    await jobs.finish(first, 1, domain.Released())
+    await jobs.finish(first, 1, outcomes.Released())
     assert await jobs_helpers.claim(jobs, kind, 1) == [first]
 
 
@@ -162,7 +162,7 @@ async def test_jobs_of_a_concurrency_key_rank_when_they_get_a_slot(
     for _ in range(6):
         (job,) = await serve(jobs, kind, 1)
         claimed.append(job.spec.owner_id)
-        await jobs.finish(job.job_id, 1, domain.Completed())
+        await jobs.finish(job.job_id, 1, outcomes.Completed())
     assert claimed.count(other) == 3
 
 

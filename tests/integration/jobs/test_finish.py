@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors
-from services.jobs import domain
+from services.jobs import outcomes
 from services.jobs.domain import State
 from services.jobs.operations import Operations
 from tests.integration.jobs import jobs_helpers
@@ -17,7 +17,7 @@ async def test_a_job_runs_from_submit_to_result(jobs: Operations, submitted: job
     assert job.state is State.PENDING
     running = await jobs_helpers.claim_one(jobs, kind)
     assert (running.job_id, running.state, running.attempt) == (job.job_id, State.RUNNING, 1)
-    done = await jobs.finish(job.job_id, 1, domain.Completed(result={"rows": 3}))
+    done = await jobs.finish(job.job_id, 1, outcomes.Completed(result={"rows": 3}))
     assert (done.state, done.result) == (State.COMPLETED, {"rows": 3})
     assert done.finished_at is not None
     assert await jobs.claim(worker="w1", kinds=[kind], limit=10) == []
@@ -39,7 +39,7 @@ async def test_errors_are_retried_until_the_budget_is_used_up(
 async def test_a_final_error_is_not_retried(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> None:
     job = await submitted()
     await jobs_helpers.claim_one(jobs, kind)
-    final = domain.Failed(error=jobs_helpers.ERROR.error, retryable=False)
+    final = outcomes.Failed(error=jobs_helpers.ERROR.error, retryable=False)
     assert (await jobs.finish(job.job_id, 1, final)).state is State.FAILED
 
 
@@ -48,7 +48,7 @@ async def test_a_released_job_is_claimed_again_without_using_an_attempt(
 ) -> None:
     job = await submitted(max_attempts=1)
     await jobs_helpers.claim_one(jobs, kind)
-    assert (await jobs.finish(job.job_id, 1, domain.Released())).state is State.RETRYING
+    assert (await jobs.finish(job.job_id, 1, outcomes.Released())).state is State.RETRYING
     again = await jobs_helpers.claim_one(jobs, kind)
     assert (again.attempt, again.max_attempts) == (2, 2)
 
@@ -56,8 +56,8 @@ async def test_a_released_job_is_claimed_again_without_using_an_attempt(
 async def test_repeated_finish_counts_once(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> None:
     job = await submitted()
     await jobs_helpers.claim_one(jobs, kind)
-    first = await jobs.finish(job.job_id, 1, domain.Completed(result={"a": 1}))
-    second = await jobs.finish(job.job_id, 1, domain.Completed(result={"a": 1}))
+    first = await jobs.finish(job.job_id, 1, outcomes.Completed(result={"a": 1}))
+    second = await jobs.finish(job.job_id, 1, outcomes.Completed(result={"a": 1}))
     assert second == first
     with pytest.raises(errors.Aborted):
         await jobs.finish(job.job_id, 1, jobs_helpers.ERROR)

@@ -10,14 +10,14 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors, ids
-from services.jobs import domain
+from services.jobs import domain, outcomes
 from services.jobs.domain import Children, State
 from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
 from tests.integration.jobs import jobs_helpers
 
-WAITING = domain.Waiting()
-CHILDREN_FAILED = domain.Failed(
+WAITING = outcomes.Waiting()
+CHILDREN_FAILED = outcomes.Failed(
     error=domain.JobError(code=domain.CHILDREN_FAILED, message="Parts did not succeed."), retryable=False
 )
 
@@ -161,10 +161,10 @@ async def test_retried_parent_recounts_its_children(jobs: Operations, spec: jobs
     parent, (first, second, third) = await family(jobs, spec, kind)
     await jobs_helpers.claim(jobs, f"{kind}.child", 2)
     await jobs.cancel(parent, owner_id=None, reason="r")
-    await jobs.finish(first, 1, domain.Completed())
+    await jobs.finish(first, 1, outcomes.Completed())
     reopened = await jobs.retry(parent, owner_id=None)
     assert reopened.children == Children(total=3, ended=2, unsuccessful=1)
-    await jobs.finish(second, 1, domain.Cancelled(reason="r"))
+    await jobs.finish(second, 1, outcomes.Cancelled(reason="r"))
     assert (await jobs.get(parent, owner_id=None)).children == Children(total=3, ended=3, unsuccessful=2)
     assert await jobs_helpers.state(jobs, third) is State.CANCELLED
 
@@ -186,13 +186,13 @@ async def failed_group(jobs: Operations, spec: jobs_helpers.MakeSpec, kind: str)
     await jobs.finish(group, 1, WAITING)
     await jobs.cancel(children[2], owner_id=None, reason="r")
     assert await jobs_helpers.claim(jobs, part) == children[:2]
-    await jobs.finish(children[0], 1, domain.Completed())
+    await jobs.finish(children[0], 1, outcomes.Completed())
     await jobs.finish(children[1], 1, jobs_helpers.FINAL)
     await end_group(jobs, kind, CHILDREN_FAILED)
     return [group, *children]
 
 
-async def end_group(jobs: Operations, kind: str, outcome: domain.Outcome) -> None:
+async def end_group(jobs: Operations, kind: str, outcome: outcomes.Outcome) -> None:
     await Maintenance(jobs).promote_due()
     job = await jobs_helpers.claim_one(jobs, kind)
     await jobs.finish(job.job_id, job.attempt, outcome)
@@ -209,7 +209,7 @@ async def test_retried_child_of_a_failed_group_repairs_the_group(
     assert (reopened.job_id, reopened.children) == (group, Children(total=3, ended=1))
     await jobs.finish(group, reopened.attempt, WAITING)
     await jobs_helpers.complete(jobs, *await jobs_helpers.claim(jobs, f"{kind}.child"))
-    await end_group(jobs, kind, domain.Completed())
+    await end_group(jobs, kind, outcomes.Completed())
     assert (await jobs.get(group, owner_id=None)).children == Children(total=3, ended=3)
 
 
@@ -222,7 +222,7 @@ async def test_retried_group_reopens_its_unsuccessful_children(
     reopened = await jobs_helpers.claim_one(jobs, kind)
     await jobs.finish(group, reopened.attempt, WAITING)
     await jobs_helpers.complete(jobs, failed, cancelled)
-    await end_group(jobs, kind, domain.Completed())
+    await end_group(jobs, kind, outcomes.Completed())
     assert await jobs_helpers.state(jobs, group) is State.COMPLETED
 
 
@@ -251,9 +251,9 @@ async def test_retry_repairs_groups_within_groups(jobs: Operations, spec: jobs_h
             await jobs.finish(job_id, claimed.attempt, jobs_helpers.FINAL if job_id == leaf else CHILDREN_FAILED)
 
 
-@pytest.mark.parametrize("outcome", [jobs_helpers.FINAL, domain.Cancelled(reason="r")])
+@pytest.mark.parametrize("outcome", [jobs_helpers.FINAL, outcomes.Cancelled(reason="r")])
 async def test_child_of_a_parent_that_ended_for_its_own_reason_is_not_retried_alone(
-    jobs: Operations, submitted: jobs_helpers.Submit, kind: str, outcome: domain.Outcome
+    jobs: Operations, submitted: jobs_helpers.Submit, kind: str, outcome: outcomes.Outcome
 ) -> None:
     parent = await submitted()
     await jobs_helpers.claim_one(jobs, kind)

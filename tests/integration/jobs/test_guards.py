@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors, ids
-from services.jobs import domain, storage
+from services.jobs import outcomes, storage
 from services.jobs.domain import State
 from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
@@ -53,7 +53,7 @@ async def test_finish_sees_a_concurrent_change(
 ) -> None:
     job = await submitted()
     await jobs_helpers.claim_one(jobs, kind)
-    answer = await meanwhile(job.job_id, _CRASHED, jobs.finish(job.job_id, 1, domain.Completed()))
+    answer = await meanwhile(job.job_id, _CRASHED, jobs.finish(job.job_id, 1, outcomes.Completed()))
     assert isinstance(answer, errors.Aborted)
     assert await jobs_helpers.state(jobs, job.job_id) is State.RETRYING
 
@@ -128,8 +128,8 @@ async def test_statement_that_ends_attempts_has_its_own_guard(
 ) -> None:
     job = await submitted()
     running = await jobs_helpers.claim_one(jobs, kind)
-    done = domain.Completed()
-    decided = [(running, done, domain.decide(running, done, jitter=0.5))]
+    done = outcomes.Completed()
+    decided = [(running, done, outcomes.decide(running, done, jitter=0.5))]
     if stale == "attempt":
         await jobs_helpers.crash(jobs, jobs_engine, job.job_id)
         await jobs_helpers.claim_one(jobs, kind)

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors, ids
-from services.jobs import domain
+from services.jobs import domain, outcomes
 from services.jobs.domain import State
 from services.jobs.operations import Operations
 from services.jobs.operators import job_search
@@ -55,7 +55,7 @@ async def test_pages_lead_forward_and_back(
 ) -> None:
     made = [(await submitted()).job_id for _ in range(7)]
     for job_id in await jobs_helpers.claim(jobs, kind):
-        await jobs.finish(job_id, 1, domain.Completed())
+        await jobs.finish(job_id, 1, outcomes.Completed())
     pages = await walk(search, JobFilter(kinds={kind}), order, 3)
     assert [len(page) for page in pages] == [3, 3, 1]
     assert {job_id for page in pages for job_id in page} == set(made)
@@ -112,7 +112,7 @@ async def test_rows_show_worker_wait_and_run(
 ) -> None:
     job = await submitted()
     await jobs_helpers.claim_one(jobs, kind, "first")
-    await jobs.finish(job.job_id, 1, domain.Completed())
+    await jobs.finish(job.job_id, 1, outcomes.Completed())
     await jobs_helpers.shift(
         jobs_engine,
         job.job_id,
@@ -133,7 +133,7 @@ async def test_longest_wait_and_run_are_first(
     short, long, unstarted = [(await submitted()).job_id for _ in range(3)]
     await jobs.claim(worker="w", kinds=[kind], limit=2)
     for job_id, seconds in ((short, 1), (long, 500)):
-        await jobs.finish(job_id, 1, domain.Completed())
+        await jobs.finish(job_id, 1, outcomes.Completed())
         await jobs_helpers.shift(
             jobs_engine,
             job_id,

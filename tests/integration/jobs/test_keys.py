@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import ids
-from services.jobs import domain
+from services.jobs import outcomes
 from services.jobs.domain import State
 from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
@@ -131,16 +131,16 @@ async def test_slot_is_passed_on_after_each_end_of_its_holder(
         if way in {"cancel_running", "die"}:
             await jobs.cancel(holder.job_id, owner_id=None, reason="r")
             assert await jobs_helpers.claim(jobs, kind) == []
-        outcomes: dict[str, domain.Outcome] = {
-            "complete": domain.Completed(),
+        endings: dict[str, outcomes.Outcome] = {
+            "complete": outcomes.Completed(),
             "fail": jobs_helpers.ERROR,
-            "cancel_running": domain.Cancelled(reason="r"),
-            "snooze": domain.Snoozed(delay=timedelta(hours=1)),
+            "cancel_running": outcomes.Cancelled(reason="r"),
+            "snooze": outcomes.Snoozed(delay=timedelta(hours=1)),
         }
         if way == "die":
             await jobs_helpers.crash(jobs, jobs_engine, holder.job_id)
         else:
-            await jobs.finish(holder.job_id, 1, outcomes[way])
+            await jobs.finish(holder.job_id, 1, endings[way])
     assert await jobs_helpers.claim(jobs, kind) == [waiting.job_id]
 
 
@@ -176,7 +176,7 @@ async def test_concurrent_submits_and_finishes_neither_lose_nor_duplicate_slots(
                 order.append(job_id)
                 await asyncio.sleep(0)
                 running -= 1
-                await on.finish(job_id, 1, domain.Completed())
+                await on.finish(job_id, 1, outcomes.Completed())
 
     async with asyncio.timeout(60):
         await asyncio.gather(submit(), work(jobs), work(replica), work(replica))

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.jobs import domain, storage
+from services.jobs import domain, outcomes, storage
 from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
 from services.jobs.operators import kind_controls
@@ -51,7 +51,7 @@ async def test_concurrency_limit_holds_for_any_number_of_claims(
             for job in claimed:
                 # Before the finish: a released job may be claimed before its event.
                 held, done = held - 1, done + 1
-                await on.finish(job.job_id, 1, domain.Completed())
+                await on.finish(job.job_id, 1, outcomes.Completed())
 
     async with asyncio.timeout(60):
         await asyncio.gather(*(work(on) for on in (jobs, replica, jobs, replica, jobs)))

@@ -10,7 +10,7 @@ import pytest
 
 from chassis import errors, ids
 from repruv.jobs.v1 import job_events_pb2
-from services.jobs import checkpoints, convert, domain, storage
+from services.jobs import checkpoints, convert, domain, outcomes, storage
 from services.jobs.operations import Operations
 from tests.integration.jobs import jobs_helpers
 from tests.integration.jobs.claim_calls import LONG, Callers, Eventually
@@ -57,7 +57,7 @@ async def test_only_a_read_and_a_claim_return_a_large_payload(
     assert claimed[0].spec.payload == LARGE
     owner_id = claimed[0].spec.owner_id
     page = await jobs.list_page(owner_id=owner_id, states=(), kinds=(), parent_id=None, page_size=100, page_token="")
-    finished = await jobs.finish(job_id, 1, domain.Completed())
+    finished = await jobs.finish(job_id, 1, outcomes.Completed())
     for job in (*page.jobs, finished):
         assert not job.has_payload
         assert not convert.job_to_proto(job).spec.HasField("payload")
@@ -78,7 +78,7 @@ async def test_undo_of_a_job_with_a_large_payload_receives_it(
     await jobs.submit(job_id, spec(payload=LARGE, has_undo=True))
     await jobs_helpers.claim_one(jobs, kind)
     await jobs.cancel(job_id, owner_id=None, reason="requested")
-    await jobs.finish(job_id, 1, domain.Cancelled(reason="requested"))
+    await jobs.finish(job_id, 1, outcomes.Cancelled(reason="requested"))
     (undo,) = await jobs.claim(worker="w", kinds=[kind + domain.UNDO], limit=1)
     assert undo.spec.payload["payload"] == LARGE
 

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors
 from repruv.jobs.v1 import admin_service_pb2, job_pb2, jobs_service_pb2, kind_pb2
-from services.jobs import domain, retention
+from services.jobs import domain, outcomes, retention
 from services.jobs.domain import LogLine
 from services.jobs.operations import Operations
 from tests.integration.jobs import jobs_helpers
@@ -45,7 +45,7 @@ async def test_repeated_lines_are_stored_once(jobs: Operations, running: domain.
 
 
 @pytest.mark.parametrize("concurrency_key", [None, "key"])
-@pytest.mark.parametrize("outcome", [domain.Completed, lambda lines: domain.Cancelled(reason="no", lines=lines)])
+@pytest.mark.parametrize("outcome", [outcomes.Completed, lambda lines: outcomes.Cancelled(reason="no", lines=lines)])
 async def test_last_lines_come_with_the_outcome(
     jobs: Operations, submitted: jobs_helpers.Submit, kind: str, concurrency_key: str | None, outcome: Any
 ) -> None:
@@ -64,7 +64,7 @@ async def test_stale_attempt_logs_nothing(
     with pytest.raises(errors.Aborted):
         await jobs.report_progress(running.job_id, 1, None, [line(1)])
     with pytest.raises(errors.Aborted):
-        await jobs.finish(running.job_id, 1, domain.Completed(lines=(line(1),)))
+        await jobs.finish(running.job_id, 1, outcomes.Completed(lines=(line(1),)))
     assert await stored(jobs, running) == []
 
 
@@ -98,14 +98,14 @@ async def test_only_the_newest_attempts_keep_their_lines(
     job = await submitted(max_attempts=100)
     for attempt in range(1, domain.RECORDED_ATTEMPTS + 3):
         await jobs_helpers.claim_one(jobs, kind)
-        failed = domain.Failed(error=jobs_helpers.ERROR.error, retryable=True, lines=(line(1),))
+        failed = outcomes.Failed(error=jobs_helpers.ERROR.error, retryable=True, lines=(line(1),))
         await jobs.finish(job.job_id, attempt, failed)
         await jobs_helpers.come_due(jobs, jobs_engine, job.job_id)
     assert await stored(jobs, job) == [(attempt, 1) for attempt in range(3, domain.RECORDED_ATTEMPTS + 3)]
 
 
 async def test_lines_are_deleted_with_the_job(jobs: Operations, jobs_engine: AsyncEngine, running: domain.Job) -> None:
-    await jobs.finish(running.job_id, 1, domain.Completed(lines=(line(1),)))
+    await jobs.finish(running.job_id, 1, outcomes.Completed(lines=(line(1),)))
     await jobs_helpers.shift(jobs_engine, running.job_id, "finished_at = now() - interval '30 days'")
 
     async def ignore(_: int) -> None:

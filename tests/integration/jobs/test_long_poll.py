@@ -16,7 +16,7 @@ from chassis import errors, ids
 from dev import subprocesses
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 from services.jobs import __main__ as jobs_service
-from services.jobs import domain
+from services.jobs import domain, outcomes
 from services.jobs.claims import long_poll, waiters
 from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
@@ -119,17 +119,17 @@ async def test_every_way_to_become_runnable_wakes_a_call(
     holder, follower = await submitted(concurrency_key="k"), await submitted(concurrency_key="k")
     assert await jobs_helpers.claim(jobs, kind) == [holder.job_id]
     call = await callers.waiting(kind)
-    await jobs.finish(holder.job_id, 1, domain.Released())
+    await jobs.finish(holder.job_id, 1, outcomes.Released())
     assert await got(call) == [holder.job_id], "handed back"
     call = await callers.waiting(kind)
     await jobs.finish(holder.job_id, 2, jobs_helpers.FINAL)
     assert await got(call) == [follower.job_id], "its place was given on"
     call = await callers.waiting(kind)
     await jobs.retry(holder.job_id, owner_id=None)
-    await jobs.finish(follower.job_id, 1, domain.Completed())
+    await jobs.finish(follower.job_id, 1, outcomes.Completed())
     assert await got(call) == [holder.job_id], "reopened"
     call = await callers.waiting(kind)
-    await jobs.finish(holder.job_id, 3, domain.Snoozed(delay=jobs_helpers.HOUR))
+    await jobs.finish(holder.job_id, 3, outcomes.Snoozed(delay=jobs_helpers.HOUR))
     await jobs_helpers.come_due(jobs, jobs_engine, holder.job_id)
     assert await got(call) == [holder.job_id], "its time has come"
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors
-from services.jobs import domain
+from services.jobs import domain, outcomes
 from services.jobs.operations import Operations
 from tests.integration.jobs import jobs_helpers
 
@@ -110,7 +110,7 @@ async def test_completed_attempt_may_include_its_last_progress(
         await jobs_helpers.claim_one(jobs, kind)
         if reported is not None:
             await jobs.report_progress(job.job_id, 1, domain.Progress(done=reported, total=10, message="reported"))
-        await jobs.finish(job.job_id, 1, domain.Completed(progress=last))
+        await jobs.finish(job.job_id, 1, outcomes.Completed(progress=last))
         progress = (await jobs.get(job.job_id, owner_id=None)).progress
         return progress.done, progress.total, progress.message
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors, paging
-from services.jobs import domain, schema, storage
+from services.jobs import domain, outcomes, schema, storage
 from services.jobs.domain import State
 from services.jobs.operations import Operations
 from tests.integration.jobs import jobs_helpers
@@ -40,7 +40,7 @@ async def test_history_has_attempts_and_transitions(
     await jobs.finish(job.job_id, 1, jobs_helpers.ERROR)
     await jobs_helpers.come_due(jobs, jobs_engine, job.job_id)
     await jobs_helpers.claim_one(jobs, kind, "second")
-    await jobs.finish(job.job_id, 2, domain.Completed())
+    await jobs.finish(job.job_id, 2, outcomes.Completed())
     history = await jobs.history(job.job_id, owner_id=None)
     attempts, transitions = history.attempts, history.transitions
     assert [(a["worker"], a["outcome"]) for a in attempts] == [("first", "failed"), ("second", "completed")]

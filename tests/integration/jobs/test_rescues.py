@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors, ids, run
-from services.jobs import domain, reconciler, rescuer
+from services.jobs import domain, outcomes, reconciler, rescuer
 from services.jobs.domain import State
 from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
@@ -26,7 +26,7 @@ async def test_stale_worker_can_neither_finish_nor_report_nor_renew(
     await jobs_helpers.claim_one(jobs, kind, "zombie")
     await jobs_helpers.crash(jobs, jobs_engine, job.job_id)
     await jobs_helpers.claim_one(jobs, kind, "successor")
-    for outcome in (domain.Completed(), jobs_helpers.ERROR, domain.Cancelled(reason="x"), domain.Released()):
+    for outcome in (outcomes.Completed(), jobs_helpers.ERROR, outcomes.Cancelled(reason="x"), outcomes.Released()):
         with pytest.raises(errors.Aborted) as caught:
             await jobs.finish(job.job_id, 1, outcome)
         assert caught.value.code == "lease_lost"
@@ -35,7 +35,7 @@ async def test_stale_worker_can_neither_finish_nor_report_nor_renew(
     assert await jobs.heartbeat(worker="zombie", held=[(job.job_id, 1)]) == []
     untouched = await jobs.get(job.job_id, owner_id=None)
     assert (untouched.state, untouched.attempt, untouched.progress) == (State.RUNNING, 2, domain.Progress())
-    assert (await jobs.finish(job.job_id, 2, domain.Completed())).state is State.COMPLETED
+    assert (await jobs.finish(job.job_id, 2, outcomes.Completed())).state is State.COMPLETED
 
 
 async def test_another_worker_cannot_renew_a_lease(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> None:
@@ -60,12 +60,12 @@ async def test_crashes_do_not_use_up_attempts_but_have_a_limit(
     jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     job = await submitted(max_attempts=1)
-    for crash in range(1, domain.CRASH_LIMIT + 1):
+    for crash in range(1, outcomes.CRASH_LIMIT + 1):
         await jobs_helpers.claim_one(jobs, kind)
         rescued = await jobs_helpers.crash(jobs, jobs_engine, job.job_id)
         assert rescued.crashes == crash
         assert rescued.attempt <= rescued.max_attempts
-        assert rescued.state is (State.FAILED if crash == domain.CRASH_LIMIT else State.RETRYING)
+        assert rescued.state is (State.FAILED if crash == outcomes.CRASH_LIMIT else State.RETRYING)
     assert rescued.error is not None
     assert rescued.error.code == "worker_crashed"
 
@@ -181,7 +181,7 @@ async def test_reconciler_sleeps_until_the_next_due_time(
     seconds = await lease()
     assert seconds is not None
     assert seconds <= 0.6, "a lease expires"
-    await jobs.finish(job.job_id, 1, domain.Snoozed(delay=timedelta(seconds=0.4)))
+    await jobs.finish(job.job_id, 1, outcomes.Snoozed(delay=timedelta(seconds=0.4)))
     seconds = await rest()
     assert seconds is not None
     assert seconds <= 0.4, "a job is due"

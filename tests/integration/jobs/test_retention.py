@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors, ids
 from repruv.jobs.v1 import job_events_pb2
-from services.jobs import domain, kinds, operations, retention, schema
+from services.jobs import domain, kinds, operations, outcomes, retention, schema
 from services.jobs.domain import Job
 
 WEEK = timedelta(days=7)
@@ -30,7 +30,7 @@ def ended(jobs: operations.Operations, jobs_engine: AsyncEngine, spec: Callable[
         [claimed] = await jobs.claim(worker="w", kinds=[kind], limit=1)
         assert claimed.job_id == job.job_id
         await jobs.save_checkpoint(job.job_id, 1, "done", 1)
-        await jobs.finish(job.job_id, 1, domain.Completed())
+        await jobs.finish(job.job_id, 1, outcomes.Completed())
         await age_job(jobs_engine, job.job_id, age)
         return job
 
@@ -131,18 +131,18 @@ async def test_parents_and_children_are_deleted_only_after_both_have_ended(
     await submitted(parent_id=parent.job_id)
     claimed = {job.job_id: job for job in await jobs.claim(worker="w", kinds=[kind], limit=3)}
     *_, first, second = sorted(claimed.values(), key=lambda job: job.spec.parent_id is not None)
-    await jobs.finish(first.job_id, 1, domain.Completed())
+    await jobs.finish(first.job_id, 1, outcomes.Completed())
     await age_job(jobs_engine, first.job_id, WEEK * 2)
     await clean()
     # Its parent lives and may still want to read it.
     assert (await rows_of(jobs_engine, first.job_id))["jobs"] == 1
-    await jobs.finish(parent.job_id, 1, domain.Completed())
+    await jobs.finish(parent.job_id, 1, outcomes.Completed())
     await age_job(jobs_engine, parent.job_id, WEEK * 2)
     await clean()
     # The second child lives.
     assert (await rows_of(jobs_engine, parent.job_id))["jobs"] == 1
     assert (await rows_of(jobs_engine, first.job_id))["jobs"] == 0
-    await jobs.finish(second.job_id, 1, domain.Completed())
+    await jobs.finish(second.job_id, 1, outcomes.Completed())
     await clean()
     assert (await rows_of(jobs_engine, parent.job_id))["jobs"] == 0
     assert (await rows_of(jobs_engine, second.job_id))["jobs"] == 1

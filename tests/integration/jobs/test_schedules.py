@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors, ids
-from services.jobs import domain, kinds, operations, schema
+from services.jobs import domain, kinds, operations, outcomes, schema
 from services.jobs.domain import State
 from services.jobs.schedules import cron, storage
 from services.jobs.schedules import operations as schedule_operations
@@ -64,7 +64,7 @@ class Replica:
         return await self.jobs.claim(worker="w", kinds=[self.kind], limit=10)
 
     async def complete(self, job: domain.Job) -> None:
-        await self.jobs.finish(job.job_id, job.attempt, domain.Completed())
+        await self.jobs.finish(job.job_id, job.attempt, outcomes.Completed())
 
 
 @pytest.fixture

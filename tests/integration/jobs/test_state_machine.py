@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 )
 
 from chassis import bus, errors, ids, outbox, postgres
-from services.jobs import domain, operations, schema
+from services.jobs import domain, operations, outcomes, schema
 from services.jobs.domain import State
 from services.jobs.maintenance import Maintenance
 from services.jobs.operators import kind_controls
@@ -35,13 +35,13 @@ MAX_JOBS = 6
 WHICH = st.integers(0, 11)
 OUTCOMES = st.sampled_from(
     [
-        domain.Completed(result={"done": True}),
+        outcomes.Completed(result={"done": True}),
         jobs_helpers.ERROR,
         jobs_helpers.FINAL,
-        domain.Cancelled(reason="superseded"),
-        domain.Released(),
-        domain.Snoozed(delay=jobs_helpers.HOUR),
-        domain.Waiting(),
+        outcomes.Cancelled(reason="superseded"),
+        outcomes.Released(),
+        outcomes.Snoozed(delay=jobs_helpers.HOUR),
+        outcomes.Waiting(),
     ]
 )
 WHAT = st.sampled_from(("plain", "keyed", "keyed", "keyed", "unique", "deadline", "scheduled", "undone", "child"))
@@ -137,7 +137,7 @@ class Engine(model.Model):
 
     @precondition(lambda self: any(job.state in domain.CLAIMABLE for job in self.last_jobs.values()))
     @rule(limit=st.integers(1, 4), which=WHICH, outcome=OUTCOMES, done=st.integers(0, 10))
-    def claim_and_work(self, limit: int, which: int, outcome: domain.Outcome, done: int) -> None:
+    def claim_and_work(self, limit: int, which: int, outcome: outcomes.Outcome, done: int) -> None:
         self.claim(limit)
         self.only_what_is_legal_happens()
         if held := [token for token in self.tokens if self.is_current(*token)]:
@@ -178,12 +178,12 @@ class Engine(model.Model):
 
     @precondition(lambda self: self.tokens)
     @rule(which=WHICH, outcome=OUTCOMES, done=st.integers(0, 10))
-    def worker(self, which: int, outcome: domain.Outcome, done: int) -> None:
+    def worker(self, which: int, outcome: outcomes.Outcome, done: int) -> None:
         """Let an attempt, current or stale, do all that a worker does."""
         self.work(*self.token(which), outcome, done)
 
-    def work(self, job_id: UUID, attempt: int, outcome: domain.Outcome, done: int) -> None:
-        if outcome == domain.Waiting() and self.is_current(job_id, attempt) and len(self.last_jobs) < 2 * MAX_JOBS:
+    def work(self, job_id: UUID, attempt: int, outcome: outcomes.Outcome, done: int) -> None:
+        if outcome == outcomes.Waiting() and self.is_current(job_id, attempt) and len(self.last_jobs) < 2 * MAX_JOBS:
             spec, refusal = self.spec("child", done, parent_id=job_id)
             assert model.code(self.run(self.jobs.submit_many([(ids.uuid7(), spec)]))[0]) == (refusal or "created")
         self.heartbeat(job_id, attempt)
@@ -192,10 +192,10 @@ class Engine(model.Model):
         self.finish(job_id, attempt, outcome)
 
     @precondition(lambda self: len(self.tokens) > 1)
-    @rule(outcomes=st.lists(OUTCOMES, min_size=2, max_size=4), which=WHICH)
-    def finish_many(self, outcomes: list[domain.Outcome], which: int) -> None:
+    @rule(batch=st.lists(OUTCOMES, min_size=2, max_size=4), which=WHICH)
+    def finish_many(self, batch: list[outcomes.Outcome], which: int) -> None:
         ended = {}
-        for n, outcome in enumerate(outcomes):
+        for n, outcome in enumerate(batch):
             job_id, attempt = self.token(which + n)
             ended[job_id] = (job_id, attempt, outcome)
         expected = [self.expected(*item) for item in ended.values()]
@@ -203,11 +203,11 @@ class Engine(model.Model):
         for (job_id, attempt, outcome), result, is_fine in zip(ended.values(), results, expected, strict=True):
             assert isinstance(result, domain.Job) == is_fine
             if is_fine:
-                self.ended_attempts[job_id, attempt] = domain.outcome_name(outcome)
+                self.ended_attempts[job_id, attempt] = outcomes.outcome_name(outcome)
             else:
                 assert result.code == "lease_lost"
 
-    def finish(self, job_id: UUID, attempt: int, outcome: domain.Outcome) -> None:
+    def finish(self, job_id: UUID, attempt: int, outcome: outcomes.Outcome) -> None:
         is_fine = self.expected(job_id, attempt, outcome)
         try:
             self.run(self.jobs.finish(job_id, attempt, outcome))
@@ -215,10 +215,10 @@ class Engine(model.Model):
             assert not is_fine
         else:
             assert is_fine
-            self.ended_attempts[job_id, attempt] = domain.outcome_name(outcome)
+            self.ended_attempts[job_id, attempt] = outcomes.outcome_name(outcome)
 
-    def expected(self, job_id: UUID, attempt: int, outcome: domain.Outcome) -> bool:
-        is_repeated = self.ended_attempts.get((job_id, attempt)) == domain.outcome_name(outcome)
+    def expected(self, job_id: UUID, attempt: int, outcome: outcomes.Outcome) -> bool:
+        is_repeated = self.ended_attempts.get((job_id, attempt)) == outcomes.outcome_name(outcome)
         return self.is_current(job_id, attempt) or is_repeated
 
     def keep(self, job_id: UUID, attempt: int, value: int) -> None:

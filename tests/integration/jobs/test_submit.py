@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from chassis import errors, ids
-from services.jobs import domain
+from services.jobs import outcomes
 from services.jobs.domain import State
 from services.jobs.operations import Operations
 from tests.integration.jobs import jobs_helpers
@@ -39,6 +39,6 @@ async def test_unique_key_admits_one_unfinished_job(
         await submitted(unique_key=key)
     assert caught.value.code == "unique_key_taken"
     await jobs_helpers.claim_one(jobs, kind)
-    await jobs.finish(first.job_id, 1, domain.Completed())
+    await jobs.finish(first.job_id, 1, outcomes.Completed())
     second = await submitted(unique_key=key)
     assert second.state is State.PENDING

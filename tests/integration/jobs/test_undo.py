@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors
-from services.jobs import domain, kinds
+from services.jobs import domain, kinds, outcomes
 from services.jobs.domain import State
 from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
@@ -29,7 +29,7 @@ async def cancelled(jobs: Operations, submitted: jobs_helpers.Submit, kind: str)
     await jobs_helpers.claim_one(jobs, kind)
     await jobs.cancel(job.job_id, owner_id=None, reason="r")
     assert await undo_jobs(jobs, kind) == [], "its worker has not answered yet"
-    await jobs.finish(job.job_id, 1, domain.Cancelled(reason="r"))
+    await jobs.finish(job.job_id, 1, outcomes.Cancelled(reason="r"))
     return job.job_id
 
 
@@ -50,7 +50,7 @@ async def test_job_is_undone_after_each_way_of_cancelling(
     job = await submitted(has_undo=True)
     await jobs_helpers.claim_one(jobs, kind)
     if way == "handler":
-        await jobs.finish(job.job_id, 1, domain.Cancelled(reason="superseded"))
+        await jobs.finish(job.job_id, 1, outcomes.Cancelled(reason="superseded"))
     elif way == "between_attempts":
         await jobs.finish(job.job_id, 1, jobs_helpers.ERROR)
         await jobs.cancel(job.job_id, owner_id=None, reason="r")
@@ -66,13 +66,13 @@ async def test_only_started_and_cancelled_jobs_are_undone(
 ) -> None:
     waiting = await submitted(has_undo=True)
     await jobs.cancel(waiting.job_id, owner_id=None, reason="r")
-    for outcome in (domain.Completed(), jobs_helpers.FINAL):
+    for outcome in (outcomes.Completed(), jobs_helpers.FINAL):
         job = await submitted(has_undo=True)
         await jobs_helpers.claim_one(jobs, kind)
         await jobs.finish(job.job_id, 1, outcome)
     plain = await submitted()
     await jobs_helpers.claim_one(jobs, kind)
-    await jobs.finish(plain.job_id, 1, domain.Cancelled(reason="r"))
+    await jobs.finish(plain.job_id, 1, outcomes.Cancelled(reason="r"))
     assert await undo_jobs(jobs, kind) == []
 
 
@@ -85,7 +85,7 @@ async def test_a_job_is_not_retried_before_it_is_undone(
         await jobs.retry(job_id, owner_id=None)
     assert (caught.value.code, caught.value.details) == ("undo_in_progress", {"job_id": str(undo.job_id)})
     await jobs_helpers.claim_one(jobs, f"{kind}.undo")
-    await jobs.finish(undo.job_id, 1, domain.Completed())
+    await jobs.finish(undo.job_id, 1, outcomes.Completed())
     assert (await jobs.retry(job_id, owner_id=None)).state is State.PENDING
 
 
@@ -104,13 +104,13 @@ async def test_undo_job_has_the_slot_of_the_cancelled_job(
     waiting = await submitted(has_undo=True, concurrency_key="key")
     await jobs_helpers.claim_one(jobs, kind)
     await jobs.cancel(first.job_id, owner_id=None, reason="r")
-    await jobs.finish(first.job_id, 1, domain.Cancelled(reason="r"))
+    await jobs.finish(first.job_id, 1, outcomes.Cancelled(reason="r"))
     (undo,) = await undo_jobs(jobs, kind)
     await Maintenance(jobs).admit_waiting()
     later = await submitted(concurrency_key="key")
     assert await jobs_helpers.claim(jobs, kind) == []
     assert await jobs_helpers.claim(jobs, f"{kind}.undo") == [undo.job_id]
-    await jobs.finish(undo.job_id, 1, domain.Snoozed(delay=jobs_helpers.HOUR))
+    await jobs.finish(undo.job_id, 1, outcomes.Snoozed(delay=jobs_helpers.HOUR))
     await Maintenance(jobs).admit_waiting()
     assert await jobs_helpers.claim(jobs, kind) == [], "it has not ended yet"
     await jobs.cancel(undo.job_id, owner_id=None, reason="r")

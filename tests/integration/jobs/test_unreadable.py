@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import ids
-from services.jobs import domain
+from services.jobs import domain, outcomes
 from services.jobs.domain import State
 from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
@@ -86,13 +86,13 @@ async def test_unreadable_jobs_do_not_stop_lists_finishes_and_handoffs(
     beyond = BEYOND["time"]
     ended, running, waiting = await submitted(), await submitted(), await submitted(kind=f"{kind}.other")
     assert await jobs_helpers.claim(jobs, kind) == [ended.job_id, running.job_id]
-    await jobs.finish(ended.job_id, 1, domain.Completed(result={"rows": 7}))
+    await jobs.finish(ended.job_id, 1, outcomes.Completed(result={"rows": 7}))
     for job in (ended, running, waiting):
         await jobs_helpers.shift(jobs_engine, job.job_id, beyond)
     other = await submitted()
     await jobs_helpers.claim_one(jobs, kind)
-    outcomes = ((running, domain.Completed()), (other, jobs_helpers.FINAL))
-    late, ok = await jobs.finish_many([(job.job_id, 1, outcome) for job, outcome in outcomes])
+    endings = ((running, outcomes.Completed()), (other, jobs_helpers.FINAL))
+    late, ok = await jobs.finish_many([(job.job_id, 1, outcome) for job, outcome in endings])
     assert getattr(late, "code", None) == "lease_lost"
     assert isinstance(ok, domain.Job)
     result, _ = await jobs_helpers.submit_to_waiting_call(jobs, spec(), [kind, f"{kind}.other"], 10)
