@@ -27,7 +27,7 @@ SUPERUSER = "postgres"
 # The place of a cluster for root: PostgreSQL refuses to run as root, and `nobody` may lack access to our directory.
 SYSTEM_HOME = Path("/var/lib/repruv")
 UNPRIVILEGED = "nobody"
-INITDB_SECONDS = 120.0
+TOOL_SECONDS = 120.0
 # Text sorts and folds the same way on a laptop and in containers, independent of system libraries.
 LOCALE = ("--encoding=UTF8", "--no-locale", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
 
@@ -160,6 +160,24 @@ class Postgres(EmbeddedServer):
         url = self.url_for(SUPERUSER, self.password, database="postgres")
         return psycopg.connect(url, connect_timeout=5, autocommit=True)
 
+    def run_tool(self, command: Sequence[str | Path], variables: Mapping[str, str] | None = None) -> None:
+        """Run a PostgreSQL tool under the account of the server. Its output goes to the log. Raises `ServerFailed`."""
+        with self.log_path.open("ab") as log:
+            tool = subprocesses.spawn(
+                command,
+                environment={**self.environment(), **(variables or {})},
+                directory=self.home(),
+                death_signal=signal.SIGKILL,
+                output=log.fileno(),
+                user=self.user,
+            )
+            try:
+                code = tool.wait(TOOL_SECONDS)
+            finally:
+                subprocesses.kill(tool)
+        if code != 0:
+            raise self.failure(f"{Path(command[0]).name} exited with {code}")
+
     def _become_standby_of(self, primary: Postgres) -> None:
         """Copy the cluster of `primary`, or rewind a former primary to where the histories parted."""
         source = f"host=127.0.0.1 port={primary.port} user={SUPERUSER} dbname=postgres"
@@ -167,14 +185,14 @@ class Postgres(EmbeddedServer):
         if self.cluster.exists() and not self.is_standby:
             rewind = ["--write-recovery-conf", f"--source-server={source}", f"--target-pgdata={self.cluster}"]
             try:
-                _run_as(self, [self.program("pg_rewind"), *rewind], secret)
+                self.run_tool([self.program("pg_rewind"), *rewind], secret)
             except ServerFailed:  # it lacks WAL since then
                 shutil.rmtree(self.cluster)
         if not self.cluster.exists():
             unfinished = self.home() / "cluster.new"
             shutil.rmtree(unfinished, ignore_errors=True)
             copy = ["--checkpoint=fast", "--write-recovery-conf", f"--dbname={source}", f"--pgdata={unfinished}"]
-            _run_as(self, [self.program("pg_basebackup"), *copy], secret)
+            self.run_tool([self.program("pg_basebackup"), *copy], secret)
             unfinished.rename(self.cluster)
 
     def _create_cluster(self) -> None:
@@ -187,8 +205,7 @@ class Postgres(EmbeddedServer):
         if self.user:
             os.chown(secret, self.user.uid, self.user.gid)
         try:
-            _run_as(
-                self,
+            self.run_tool(
                 [
                     self.program("initdb"),
                     f"--pgdata={unfinished}",
@@ -228,25 +245,6 @@ def _copy_installation(installed: Path) -> Path:
         for part in (f"{PACKAGE}/{INSTALLATION}", f"{PACKAGE}.libs"):
             if (source := installed.parent.parent / part).exists():
                 shutil.copytree(source, unfinished / part, symlinks=True)
-        subprocess.run(["chmod", "-R", "u=rwX,go=rX", unfinished], check=True, timeout=INITDB_SECONDS)
+        subprocess.run(["chmod", "-R", "u=rwX,go=rX", unfinished], check=True, timeout=TOOL_SECONDS)
         unfinished.rename(copy)
     return copy / PACKAGE / INSTALLATION
-
-
-def _run_as(server: Postgres, command: Sequence[str | Path], variables: Mapping[str, str] | None = None) -> None:
-    """Run a PostgreSQL tool under the account of the server. Its output goes to the log."""
-    with server.log_path.open("ab") as log:
-        tool = subprocesses.spawn(
-            command,
-            environment={**server.environment(), **(variables or {})},
-            directory=server.home(),
-            death_signal=signal.SIGKILL,
-            output=log.fileno(),
-            user=server.user,
-        )
-        try:
-            code = tool.wait(INITDB_SECONDS)
-        finally:
-            subprocesses.kill(tool)
-    if code != 0:
-        raise server.failure(f"{Path(command[0]).name} exited with {code}")
