@@ -79,13 +79,13 @@ chaos: $(INSTALLED) ## Disturb a system at random (CHAOS_SECONDS=60 CHAOS_SEED=â
 mutants: $(INSTALLED) ## Take guards out, one at a time: each time a test must fail (ARGS=name)
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
-ha: $(INSTALLED) ## Fail over PostgreSQL and kill NATS nodes under load (FAILOVERS=3)
+ha: $(INSTALLED) ## Fail over PostgreSQL, kill NATS nodes, restore a backup, under load (FAILOVERS=3)
 	$(BIN)/python -m pytest tests/ha -s $(ARGS)
 
 fuzz: $(INSTALLED) ## Fuzz the API from its OpenAPI document (FUZZ_EXAMPLES=50)
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-50} $(BIN)/python -m pytest tests/security/test_openapi.py $(ARGS)
 
-postgres: $(INSTALLED) ## Check that PostgreSQL accepts only encrypted connections, with the PostgreSQL of this system
+postgres: $(INSTALLED) ## Test deploy/postgres (encryption, standby, promotion) with the PostgreSQL of this system
 	$(BIN)/python -m pytest tests/system_postgres $(ARGS)
 
 containers: ## Test docker-compose.yml in real containers (COMPOSE="docker compose")

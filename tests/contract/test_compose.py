@@ -7,12 +7,13 @@ import importlib.metadata
 import inspect
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
 from chassis import settings
-from dev.embedded import postgres
+from dev.embedded import NATS_PEERS, STANDBY, postgres
 from dev.launcher import addresses, compose, stack
 from gateway.settings import Settings as GatewaySettings
 from provision import certificates, keys, services
@@ -26,6 +27,7 @@ ROOT = Path(__file__).parent.parent.parent
 COMPOSE_FILE = ROOT / "docker-compose.yml"
 DOCUMENT = yaml.safe_load(COMPOSE_FILE.read_text())
 DEFINITIONS = compose.read(COMPOSE_FILE, {})
+HIGHLY_AVAILABLE = compose.read(COMPOSE_FILE, stack.variables_file(stack.HIGH_AVAILABILITY))
 BUILT = [name for name, definition in DEFINITIONS.items() if definition.image is None]
 SERVING = [name for name in BUILT if DEFINITIONS[name].listen_port]
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
@@ -66,6 +68,24 @@ def test_every_process_of_the_design_is_named() -> None:
         "demo-worker",
         "gateway",
     }
+
+
+def test_profile_ha_adds_a_standby_and_two_nats_nodes() -> None:
+    assert HIGHLY_AVAILABLE.keys() - DEFINITIONS.keys() == {STANDBY, *NATS_PEERS}
+    for name in SETTINGS:
+        nats = urlsplit(HIGHLY_AVAILABLE[name].environment["NATS_URL"]).netloc.rpartition("@")[2].split(",")
+        assert nats == [f"{host}:4222" for host in ("nats", *NATS_PEERS)]
+        if database := HIGHLY_AVAILABLE[name].environment.get("DATABASE_URL"):
+            assert f"@postgres:5432,{STANDBY}:5432/" in database
+    routes = HIGHLY_AVAILABLE["nats"].environment["NATS_ROUTES"]
+    assert re.findall(r"nats://([\w-]+):6222", routes) == ["nats", *NATS_PEERS]
+    pair = {name: HIGHLY_AVAILABLE[name].environment["POSTGRES_PEER"] for name in ("postgres", STANDBY)}
+    assert pair == {"postgres": STANDBY, STANDBY: "postgres"}
+
+
+def test_certificates_name_all_hosts_of_the_engines() -> None:
+    hosts = {host for identity in certificates.IDENTITIES for host in identity.hosts}
+    assert {"postgres", STANDBY, "nats", *NATS_PEERS} <= hosts
 
 
 def test_the_launcher_starts_this_very_file() -> None:
@@ -131,9 +151,9 @@ def test_each_container_reads_its_own_certificate_and_no_other() -> None:
                 f"certificates-{owner}:/certificates/{owner}" for owner in ("authority", *names_in_order())
             ]
             continue
-        owner = {"migrate": "provision"}.get(name, name.removesuffix("-worker"))
+        owner = {"migrate": "provision"}.get(name, re.sub(r"-(worker|standby|\d)$", "", name))
         assert mounted == [f"certificates-{owner}:/certificates/{owner}:ro"]
-        arguments = {key: DEFINITIONS[name].environment[f"TLS_{key}"] for key in ("CERTIFICATE", "KEY", "CA")}
+        arguments = {key: HIGHLY_AVAILABLE[name].environment[f"TLS_{key}"] for key in ("CERTIFICATE", "KEY", "CA")}
         files = {"CERTIFICATE": certificates.CERTIFICATE, "KEY": certificates.KEY, "CA": certificates.AUTHORITY}
         assert arguments == {key: f"/certificates/{owner}/{file}" for key, file in files.items()}
 

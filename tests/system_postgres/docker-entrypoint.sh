@@ -8,7 +8,7 @@ if [ "$(id -u)" = 0 ]; then
   exec setpriv --reuid=postgres --regid=postgres --clear-groups "$0" postgres "$@"
 fi
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
-  echo "$POSTGRES_PASSWORD" | initdb --pgdata="$PGDATA" --username=postgres --pwfile=/dev/stdin
+  echo "$POSTGRES_PASSWORD" | initdb --data-checksums --pgdata="$PGDATA" --username=postgres --pwfile=/dev/stdin
   pg_ctl -D "$PGDATA" -w -o "$* -c listen_addresses='' -c unix_socket_directories=$PGDATA" start
   # The line of pg_hba.conf for inside the container knows the account `postgres` alone.
   [ "$(id -un)" != postgres ] || psql -h "$PGDATA" -p "$PORT" -U postgres -v ON_ERROR_STOP=1 -c 'CREATE DATABASE repruv'

@@ -5,11 +5,7 @@ The embedded PostgreSQL is built without encryption, so these take the system's 
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,55 +14,24 @@ import pytest
 import sqlalchemy as sa
 
 from chassis import database_url, migrations, postgres, tls
-from dev import subprocesses
 from dev.launcher import certificates as local
 from provision import roles
+from tests.system_postgres import deployed
 
-DEPLOYED = Path(__file__).parents[2] / "deploy" / "postgres"
-STAND_IN = Path(__file__).with_name("docker-entrypoint.sh")
-PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").exists() else []
 Certificates = Callable[[str], tls.Certificate]
 
 
 @pytest.fixture(scope="module")
 def url(certificate: Certificates) -> Iterator[str]:
-    """The superuser's URL of a server that deploy/postgres/start has started, as docker-compose.yml has it do."""
-    if not PROGRAMS:
-        pytest.fail("install PostgreSQL first (Debian: apt-get install postgresql)", pytrace=False)
-    home = Path(tempfile.mkdtemp(prefix="repruv-encrypted-"))
-    home.chmod(0o755)  # the server's account reads pg_hba.conf in it
-    for file in (DEPLOYED / "start", DEPLOYED / "pg_hba.conf", STAND_IN):
-        shutil.copy(file, home)
-    identity_files = certificate("postgres")
-    port = subprocesses.free_port()
-    environment = {
-        "PATH": f"{home}:{PROGRAMS[-1]}:{os.environ['PATH']}",
-        "LC_ALL": "C.UTF-8",
-        "PGDATA": str(home / "data"),
-        "PORT": str(port),
-        "POSTGRES_PASSWORD": "p",
-        "TLS_CERTIFICATE": str(identity_files.certificate),
-        "TLS_KEY": str(identity_files.key),
-        "TLS_CA": str(identity_files.authority),
-        "CERTIFICATE_COPY": str(home / "certificate"),
-    }
-    settings = {"port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": home / "data", "fsync": "off"}
-    options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-    command: list[str | Path] = ["sh", DEPLOYED.parent / "with-certificate", "sh", home / "start", *options]
-    with (home / "log").open("wb") as log:
-        server = subprocess.Popen(command, cwd=home, env=environment, stdout=log, stderr=log)
-    made = f"postgresql://postgres:p@127.0.0.1:{port}/postgres"
+    """The superuser's URL of a server."""
+    server = deployed.Server(certificate("postgres"))
+    server.start()
     try:
-        try:
-            roles.await_database(database_url.complete(made, certificate("provision")), seconds=30)
-        except Exception:
-            sys.stderr.write((home / "log").read_text())
-            raise
-        yield made
+        roles.await_database(database_url.complete(server.url, certificate("provision")), seconds=30)
+        yield server.url
     finally:
-        server.terminate()
-        server.wait(20)
-        shutil.rmtree(home)
+        sys.stderr.write(server.log)
+        server.erase()
 
 
 def is_encrypted(url: str) -> bool:
