@@ -16,12 +16,8 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
     """Run a command; return the exit code: 0, 1 on an error, 2 on a usage error."""
     chosen = arguments.parse(argv)
     try:
-        code = asyncio.run(_run(chosen, environ))
+        code = asyncio.run(run(chosen, environ))
         sys.stdout.flush()
-    except errors.Error as error:
-        return _fail(_explanation(error))
-    except connection.NotConfigured as error:
-        return _fail(str(error))
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -31,14 +27,20 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
     return code
 
 
-async def _run(chosen: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    async with connection.connected(environ) as jobs:
-        try:
-            return await commands.COMMANDS[chosen.command](jobs, chosen)
-        except errors.Unavailable as error:
-            if error.code == error.default_code:
-                raise errors.Unavailable(f"{jobs.target} does not answer.") from error
-            raise
+async def run(chosen: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Run a parsed command; return the exit code."""
+    try:
+        async with connection.connected(environ) as jobs:
+            try:
+                return await commands.COMMANDS[chosen.command](jobs, chosen)
+            except errors.Unavailable as error:
+                if error.code == error.default_code:
+                    raise errors.Unavailable(f"{jobs.target} does not answer.") from error
+                raise
+    except errors.Error as error:
+        return _fail(_explanation(error))
+    except connection.NotConfigured as error:
+        return _fail(str(error))
 
 
 def _explanation(error: errors.Error) -> str:

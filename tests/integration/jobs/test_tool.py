@@ -1,12 +1,14 @@
-"""The admin tool as a separate process, with the real jobs service."""
+"""The admin tool with the real jobs service: most commands in this process, some as a separate one."""
 
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ import pytest
 
 from chassis import ids
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2, kind_pb2
+from services.jobs.admin import arguments
+from services.jobs.admin import tool as admin_tool
 from tests.integration.jobs import jobs_server
 from tests.integration.jobs.jobs_server import JobsApi
 
@@ -68,10 +72,16 @@ async def ending(process: asyncio.subprocess.Process) -> Ended:
 
 @pytest.fixture
 def tool(environment: dict[str, str]) -> Tool:
-    """Run the tool to its end."""
+    """Run the tool to its end, in this process."""
 
-    async def run(*arguments: str, **changed: str) -> Ended:
-        return await ending(await begin({**environment, **changed}, *arguments))
+    async def run(*argv: str, **changed: str) -> Ended:
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            try:
+                code = await admin_tool.run(arguments.parse(list(argv)), {**environment, **changed})
+            except SystemExit as end:
+                code = int(end.code or 0)
+        return Ended(code=code, out=out.getvalue(), err=err.getvalue())
 
     return run
 
@@ -170,7 +180,7 @@ async def test_unknown_job_is_reported_in_one_line(tool: Tool, command: str) -> 
 
 async def test_failures_are_reported_in_one_line(jobs_api: JobsApi, kind: str, tool: Tool) -> None:
     job = await jobs_api.submit(kind)
-    for arguments, changed, text in (
+    for argv, changed, text in (
         (("retry", job.job_id), {}, "job_not_retryable"),
         (("limit", "Not A Kind", "--max-running", "1"), {}, "(kind)"),
         (("trigger", f"{kind}.none"), {}, "not"),
@@ -178,7 +188,7 @@ async def test_failures_are_reported_in_one_line(jobs_api: JobsApi, kind: str, t
         (("kinds",), {"IDENTITY_KEY": ""}, "IDENTITY_KEY"),
         (("kinds",), {"IDENTITY_KEY": "not-a-key"}, "IDENTITY_KEY"),
     ):
-        ended = await tool(*arguments, **changed)
+        ended = await tool(*argv, **changed)
         assert (ended.code, len(ended.err.splitlines())) == (1, 1), ended.err
         assert text in ended.err
 
@@ -192,12 +202,16 @@ async def test_another_service_may_read_jobs_but_not_change_them(
     assert (refused.code, "caller_not_allowed" in refused.err) == (1, True)
 
 
-@pytest.mark.parametrize(
-    "arguments", [(), ("list", "--state", "asleep"), ("limit", "demo.x", "--rate", "often"), ("show",)]
-)
-async def test_invalid_arguments_show_the_usage(tool: Tool, arguments: tuple[str, ...]) -> None:
-    ended = await tool(*arguments)
+@pytest.mark.parametrize("argv", [(), ("list", "--state", "asleep"), ("limit", "demo.x", "--rate", "often"), ("show",)])
+async def test_invalid_arguments_show_the_usage(tool: Tool, argv: tuple[str, ...]) -> None:
+    ended = await tool(*argv)
     assert (ended.code, ended.err.startswith("usage: ")) == (2, True)
+
+
+async def test_exit_code_and_output_are_those_of_the_process(environment: dict[str, str]) -> None:
+    for argv, code, start in (((), 2, "usage: "), (("show", "x"), 1, "jobs admin: "), (("--help",), 0, "")):
+        ended = await ending(await begin(environment, *argv))
+        assert (ended.code, ended.err.startswith(start), bool(ended.out)) == (code, True, code == 0)
 
 
 async def test_closed_pipe_is_no_error(jobs_api: JobsApi, kind: str, environment: dict[str, str]) -> None:
