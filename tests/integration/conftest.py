@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 
@@ -11,6 +11,7 @@ from chassis import errors, identity
 from chassis.rpc import client
 from dev import subprocesses
 from repruv.jobs.v1 import jobs_service_pb2, jobs_service_pb2_grpc
+from services.auth.connections import demo_client
 from services.jobs import __main__ as jobs_service
 from services.jobs.settings import Settings as JobsSettings
 from worker import JobsClient
@@ -19,6 +20,16 @@ from worker import client as worker_client
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 
 JOBS_LEASE_SECONDS = 2.0
+GENEROUS_SECONDS = 60.0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def generous_deadlines() -> Iterator[None]:
+    """Let calls that fail at once while a service is down take their time while it is up, in this busy process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker_client, "GET_TIMEOUT", GENEROUS_SECONDS)
+        patch.setattr(demo_client, "TIMEOUT", GENEROUS_SECONDS)
+        yield
 
 
 @pytest.fixture(scope="session")

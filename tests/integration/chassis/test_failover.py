@@ -22,7 +22,7 @@ SERVICE = "grpc.health.v1.Health"
 EJECTED_SECONDS = 2.0
 """Half a second of silence, half a second until the ping, and a second for its answer."""
 HEDGE_SECONDS = 0.25
-HEDGED_TIMEOUT = 60.0
+TIMEOUT = 60.0
 SERVER = """
 import asyncio, sys, grpc
 from chassis.rpc.server import OPTIONS
@@ -71,16 +71,14 @@ class Client:
     async def check(self) -> float:
         """Call, and return how long it took."""
         began = time.monotonic()
-        await self._call(self._stub.Check, health_pb2.HealthCheckRequest(), timeout=3.0)
+        await self._call(self._stub.Check, health_pb2.HealthCheckRequest(), timeout=TIMEOUT)
         return time.monotonic() - began
 
-    async def check_hedged(self) -> float:
-        """Call with hedges, and return how long it took."""
-        began = time.monotonic()
+    async def check_hedged(self) -> None:
+        """Call with hedges."""
         await self._call.hedged(
-            self._stub.Check, health_pb2.HealthCheckRequest(), timeout=HEDGED_TIMEOUT, hedge_seconds=HEDGE_SECONDS
+            self._stub.Check, health_pb2.HealthCheckRequest(), timeout=TIMEOUT, hedge_seconds=HEDGE_SECONDS
         )
-        return time.monotonic() - began
 
 
 @pytest.mark.parametrize("frozen", [0, 1])
@@ -93,22 +91,29 @@ async def test_frozen_replica_delays_calls_only_until_a_ping_is_missed(
         for _ in range(4):
             await caller.check()
         processes[frozen].send_signal(signal.SIGSTOP)
-        seconds = [await caller.check() for _ in range(6)]
-        assert max(seconds[:2]) < EJECTED_SECONDS + 0.5
-        assert max(seconds[2:]) < EJECTED_SECONDS / 2
+        for _ in range(2):
+            await caller.check()
+        # Every other call would wait for a ping if the frozen replica were called again.
+        seconds = [await caller.check() for _ in range(16)]
+        assert sum(one >= EJECTED_SECONDS / 2 for one in seconds) < len(seconds) / 4
         processes[frozen].send_signal(signal.SIGCONT)
         await caller.channel.close()
 
 
-async def test_hedged_call_passes_over_a_frozen_replica(signer: Callable[[str], identity.Signer]) -> None:
+async def test_hedged_call_passes_over_a_frozen_replica(
+    signer: Callable[[str], identity.Signer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Without the hedge a call would wait for the ping, and end at its deadline.
+    options = [(name, 600_000 if name == "grpc.keepalive_time_ms" else value) for name, value in client._OPTIONS]
+    monkeypatch.setattr(client, "_OPTIONS", options)
     addresses = [f"127.0.0.1:{subprocesses.free_port()}" for _ in range(2)]
     async with replicas(*addresses) as processes:
         caller = Client(",".join(addresses), signer("gateway"))
         for _ in range(4):
             await caller.check()
         processes[0].send_signal(signal.SIGSTOP)
-        seconds = [await caller.check_hedged() for _ in range(6)]
-        assert max(seconds) < EJECTED_SECONDS / 2
+        for _ in range(6):
+            await caller.check_hedged()
         await caller.channel.close()
 
 
@@ -120,6 +125,6 @@ async def test_hedged_call_finds_another_replica_behind_one_address(signer: Call
             await caller.check()
             process.send_signal(signal.SIGSTOP)
             # The kernel chooses the replica of each connection: any number of them may reach the frozen one.
-            assert await caller.check_hedged() < HEDGED_TIMEOUT
+            await caller.check_hedged()
             process.send_signal(signal.SIGCONT)
             await caller.channel.close()

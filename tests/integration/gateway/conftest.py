@@ -26,7 +26,7 @@ from gateway import __main__ as gateway_process
 from gateway import clients
 from gateway.settings import Settings
 from services.auth import __main__ as auth_service
-from services.auth.connections import demo_client, platform_settings
+from services.auth.connections import platform_settings
 from services.auth.settings import Settings as AuthSettings
 from services.auth.settings import WorkerSettings as AuthWorkerSettings
 from services.demo import __main__ as demo_service
@@ -87,13 +87,12 @@ async def serving(serve: Serve) -> AsyncGenerator[None, None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def generous_deadlines() -> Iterator[None]:
+def generous_deadlines_of_the_gateway() -> Iterator[None]:
     """Let calls take their time: a test of a deadline shortens that of one client."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clients.service.Client, "timeout", GENEROUS_SECONDS)
         patch.setattr(clients.service.Client, "quick_timeout", GENEROUS_SECONDS)
         patch.setattr(clients.service, "HEALTH_TIMEOUT", GENEROUS_SECONDS)
-        patch.setattr(demo_client, "TIMEOUT", GENEROUS_SECONDS)
         yield
 
 

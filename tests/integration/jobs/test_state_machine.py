@@ -295,7 +295,7 @@ class Engine(model.Model):
         self.set_limits()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1_200)
 def test_engine_matches_the_model_in_any_order(quiet_url: str, nats_url: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR)
     with asyncio.Runner() as runner:

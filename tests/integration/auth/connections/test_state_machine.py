@@ -319,7 +319,7 @@ async def world(new_owner: Any) -> AsyncIterator[World]:
     yield World(loop=asyncio.get_running_loop(), new_owner=new_owner)
 
 
-@pytest.mark.timeout(110)
+@pytest.mark.timeout(1_200)
 async def test_connections_match_the_rules_in_any_order(world: World) -> None:
     made = type("Bound", (Machine,), {"world": world})
     bounds = settings(
