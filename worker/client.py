@@ -133,9 +133,10 @@ class JobsClient:
         worker: str,
         kinds: Iterable[kind_pb2.KindRegistration],
         schedules: Iterable[kind_pb2.ScheduleRegistration],
+        info: kind_pb2.WorkerInfo | None = None,
     ) -> None:
-        """Register the kinds and schedules of a worker."""
-        request = jobs_service_pb2.RegisterKindsRequest(worker=worker, kinds=kinds, schedules=schedules)
+        """Register the kinds and schedules of a worker, and what operators see about it."""
+        request = jobs_service_pb2.RegisterKindsRequest(worker=worker, kinds=kinds, schedules=schedules, info=info)
         await self._request(self._stub.RegisterKinds, request)
 
     async def claim(

@@ -48,6 +48,7 @@ async def job_filter(
     error_code: Annotated[schemas.Text, Query(description="Only with this error code.")] = "",
     created_from: Annotated[datetime | None, Query(description="Only those submitted at or after this time.")] = None,
     created_until: Annotated[datetime | None, Query(description="Only those submitted before this time.")] = None,
+    fingerprint: Annotated[schemas.Text, Query(description="Only if its latest attempt failed with it.")] = "",
     text: Annotated[schemas.Text, Query(description="Only with this text in a message or key.")] = "",
     system: Annotated[bool, Query(description="Whether to include the system's jobs.")] = True,
 ) -> admin_service_pb2.JobFilter:
@@ -58,6 +59,7 @@ async def job_filter(
         owner_id=owner_id,
         worker=worker,
         error_code=error_code,
+        fingerprint=fingerprint,
         text=text,
         without_system=not system,
     )
@@ -116,6 +118,33 @@ async def cancel_job(job_id: JobId, session: Admin, gateway: Gateway) -> Respons
 async def retry_job(job_id: JobId, session: Admin, gateway: Gateway) -> Response:
     """Reopen a job of any owner."""
     return answer(engine.owned_job((await gateway.jobs.retry_job(session.identity, job_id=job_id)).job), 202)
+
+
+_SPANS: Mapping[schemas_engine.RateSpan, admin_service_pb2.RateSpan.ValueType] = {
+    "hour": admin_service_pb2.RATE_SPAN_HOUR,
+    "day": admin_service_pb2.RATE_SPAN_DAY,
+    "week": admin_service_pb2.RATE_SPAN_WEEK,
+}
+
+
+@router.get("/rates", **route("Rates of kinds", engine.Rates, "In 60, 24 or 168 points.", 403))
+async def get_rates(session: Admin, gateway: Gateway, span: schemas_engine.RateSpan = "hour") -> Response:
+    """Return how many jobs ended in the last hour, day or week, and how long they waited and ran."""
+    return answer(engine.rates(await gateway.engine.get_rates(session.identity, span=_SPANS[span])))
+
+
+@router.get("/problems", **route("What needs attention", schemas_engine.Problems, "Worst first.", 403))
+async def list_problems(session: Admin, gateway: Gateway) -> Response:
+    """Return jobs that need attention, grouped by reason and kind."""
+    response = await gateway.engine.list_problems(session.identity)
+    return answer({"problems": [engine.problem(problem) for problem in response.problems]})
+
+
+@router.get("/errors", **route("Failed jobs by cause", schemas_engine.ErrorGroups, "Latest first.", 403))
+async def list_error_groups(session: Admin, gateway: Gateway, kind: schemas.Text = "") -> Response:
+    """Return failed jobs, grouped by kind, error code and fingerprint."""
+    response = await gateway.engine.list_error_groups(session.identity, kind=kind)
+    return answer({"groups": [engine.error_group(group) for group in response.groups]})
 
 
 @router.get("/kinds", **route("List kinds", schemas_engine.Kinds, "By name.", 403))

@@ -8,7 +8,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from gateway.api.schemas import Body, Count, Text
-from gateway.views.engine import JobRow, Kind, Schedule, StuckJob, Worker
+from gateway.views.engine import ErrorGroup, JobRow, Kind, Problem, Schedule, StuckJob, Worker
 
 
 class Limits(Body):
@@ -26,6 +26,7 @@ class Trigger(Body):
     job_id: Text = Field("", description="UUIDv7; the same one makes it once. One is made unless given.")
 
 
+RateSpan = Literal["hour", "day", "week"]
 JobOrder = Literal["newest", "oldest", "longest_wait", "longest_run"]
 
 
@@ -59,3 +60,15 @@ class Workers(TypedDict):
     """Workers that were seen in the last two minutes, or hold jobs, by name."""
 
     workers: list[Worker]
+
+
+class Problems(TypedDict):
+    """What needs attention, the worst first."""
+
+    problems: list[Problem]
+
+
+class ErrorGroups(TypedDict):
+    """Groups of the newest 20,000 failed jobs, the latest failure first."""
+
+    groups: list[ErrorGroup]

@@ -12,12 +12,25 @@ class Engine(service.Client):
     """The jobs service, as admins see and steer it."""
 
     def __init__(self, target: str, caller: client.Caller) -> None:
-        reads = ("SearchJobs", "CountJobs", "ListKinds", "ListSchedules", "ListStuckJobs", "ListWorkers")
+        reads = (
+            "SearchJobs",
+            "CountJobs",
+            "GetRates",
+            "ListProblems",
+            "ListErrorGroups",
+            "ListKinds",
+            "ListSchedules",
+            "ListStuckJobs",
+            "ListWorkers",
+        )
         changes = ("SetKindLimits", "PauseKind", "ResumeKind", "PauseSchedule", "ResumeSchedule", "TriggerSchedule")
         super().__init__("jobs", target, caller, (*reads, *changes), service="Admin")
         stub = admin_service_pb2_grpc.AdminServiceStub(self._channel)
         self.search_jobs = self.rpc(stub.SearchJobs, pb.SearchJobsRequest)
         self.count_jobs = self.rpc(stub.CountJobs, pb.CountJobsRequest)
+        self.get_rates = self.rpc(stub.GetRates, pb.GetRatesRequest)
+        self.list_problems = self.rpc(stub.ListProblems, pb.ListProblemsRequest)
+        self.list_error_groups = self.rpc(stub.ListErrorGroups, pb.ListErrorGroupsRequest)
         self.list_kinds = self.rpc(stub.ListKinds, pb.ListKindsRequest)
         self.set_kind_limits = self.rpc(stub.SetKindLimits, pb.SetKindLimitsRequest)
         self.pause_kind = self.rpc(stub.PauseKind, pb.PauseKindRequest)

@@ -38,6 +38,16 @@ STATES: Mapping[str, str] = {
 }
 ACTIVE: tuple[views.JobStatus, ...] = ("scheduled", "pending", "running", "retrying", "cancelling")
 _UNDO = ".undo"
+_PROBLEMS: Mapping[str, tuple[str, str]] = {
+    "crashing": ("Crashing", "active"),
+    "no_worker": ("No worker", "waiting"),
+    "failing": ("Failing", "failed"),
+    "overrun": ("Over time", "running"),
+    "cancelling": ("Not stopping", "running"),
+    "waiting": ("Waiting too long", "waiting"),
+    "paused": ("Paused", "waiting"),
+}
+"""The label of a problem, and the group of states that has its jobs."""
 _STUCK: Mapping[str, str] = {
     "no_worker": "No worker serves its kind",
     "paused": "Its kind is paused",
@@ -67,6 +77,16 @@ def state(name: str) -> str:
 def stuck(reason: str) -> str:
     """Return why a job needs attention."""
     return _STUCK.get(reason, reason.replace("_", " ").capitalize())
+
+
+def problem(reason: str) -> str:
+    """Return the short name of a reason why jobs need attention."""
+    return _PROBLEMS[reason][0] if reason in _PROBLEMS else reason.replace("_", " ").capitalize()
+
+
+def problem_state(reason: str) -> str:
+    """Return the filter that finds the jobs of a problem."""
+    return _PROBLEMS[reason][1] if reason in _PROBLEMS else ""
 
 
 def worker(name: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import jinja2
 
-from gateway.pages import charts, durations, labels
+from gateway.pages import charts, durations, labels, sparklines
 
 TEMPLATES = pathlib.Path(__file__).parents[1] / "templates"
 STATIC = pathlib.Path(__file__).parents[1] / "static"
@@ -37,11 +37,17 @@ def environment(*, reload: bool = False) -> jinja2.Environment:
     spans = (durations.duration, durations.brief, durations.age, durations.left, durations.until)
     env.filters.update({made.__name__: made for made in (*filters, *spans)})
     env.filters.update(kind_name=labels.kind, state_name=labels.state, stuck_words=labels.stuck)
-    env.filters.update(worker_name=labels.worker)
+    env.filters.update(worker_name=labels.worker, problem_name=labels.problem, problem_state=labels.problem_state)
     env.tests.update(recent=recent, future=future)
     env.globals.update(
-        asset=asset, bar_chart=charts.bar_chart, segments=charts.segments, share_columns=charts.share_columns
+        spark_bars=sparklines.bars,
+        spark_line=sparklines.line,
+        asset=asset,
+        bar_chart=charts.bar_chart,
+        segments=charts.segments,
+        share_columns=charts.share_columns,
     )
+    env.globals.update(spark_bars=sparklines.bars, spark_line=sparklines.line)
     return env
 
 

@@ -13,6 +13,8 @@ from repruv.jobs.v1 import admin_service_pb2, job_pb2, kind_pb2
 
 StuckReason = Literal["no_worker", "paused", "waiting", "overrun", "cancelling", "crashing"]
 
+ProblemReason = Literal["no_worker", "paused", "waiting", "overrun", "cancelling", "crashing", "failing"]
+
 SYSTEM = "00000000-0000-0000-0000-000000000000"
 """The owner of system jobs."""
 
@@ -103,6 +105,14 @@ class StuckJob(TypedDict):
     age_seconds: Annotated[float, derive.Of("age")]
 
 
+class HeldJob(TypedDict):
+    """A job that a worker holds."""
+
+    job_id: str
+    kind: str
+    started_at: str | None
+
+
 class Worker(TypedDict):
     """A worker process."""
 
@@ -111,6 +121,73 @@ class Worker(TypedDict):
     seen_at: str | None
     held_count: int
     lease_ends_at: str | None
+    host: Annotated[str, derive.Of("info.host")]
+    version: Annotated[str, derive.Of("info.version"), Field(description="A digest of its program.")]
+    concurrency: Annotated[int, derive.Of("info.concurrency"), Field(description="Jobs that it runs at once.")]
+    started_at: Annotated[str | None, derive.Of("info.start_time")]
+    held_jobs: Annotated[list[HeldJob], Field(description="The first 20.")]
+
+
+class RatePoint(TypedDict):
+    """One step of a time."""
+
+    completed: int
+    failed: int
+    cancelled: int
+    waiting: Annotated[int, Field(description="The most jobs that waited for a worker at the end of a minute.")]
+    wait_p95_seconds: Annotated[
+        float | None, derive.Of("wait_p95"), Field(description="Null without jobs, and for single kinds.")
+    ]
+
+
+class KindRates(TypedDict):
+    """How many jobs of a kind ended, and how long they waited and ran. Durations are within a fifth; null without jobs."""
+
+    kind: str
+    completed: int
+    failed: int
+    cancelled: int
+    wait_p50_seconds: Annotated[float | None, derive.Of("wait_p50")]
+    wait_p95_seconds: Annotated[float | None, derive.Of("wait_p95")]
+    run_p50_seconds: Annotated[float | None, derive.Of("run_p50")]
+    run_p95_seconds: Annotated[float | None, derive.Of("run_p95")]
+    points: Annotated[list[RatePoint], Field(description="Oldest first.")]
+
+
+class Rates(TypedDict):
+    """The rates of a time, of all kinds together (`*`) and of each."""
+
+    total: KindRates
+    kinds: list[KindRates]
+    begins_at: Annotated[str, derive.Of("begin_time")]
+    step_seconds: Annotated[float, derive.Of("step")]
+
+
+class Problem(TypedDict):
+    """Jobs of one kind that need attention for the same reason."""
+
+    reason: ProblemReason
+    kind: str
+    count: int
+    owner_count: int
+    age_seconds: Annotated[float, derive.Of("age")]
+
+
+class ErrorGroup(TypedDict):
+    """Failed jobs with the same kind, error code and fingerprint."""
+
+    kind: str
+    code: str
+    fingerprint: Annotated[str, Field(description="Empty if the attempts raised no exception.")]
+    exception_type: str
+    place: str
+    message: str
+    count: int
+    owner_count: int
+    first_at: str | None
+    last_at: str | None
+    trend: Annotated[list[int], Field(description="Failures in each of the last 24 hours, oldest first.")]
+    last_job_id: str
 
 
 def owned_job(snapshot: job_pb2.Job) -> OwnedJob:
@@ -142,3 +219,7 @@ stuck = derive.view(StuckJob, admin_service_pb2.StuckJob, job=lambda stuck: owne
 
 
 worker = derive.view(Worker, admin_service_pb2.Worker)
+
+rates = derive.view(Rates, admin_service_pb2.GetRatesResponse)
+problem = derive.view(Problem, admin_service_pb2.Problem)
+error_group = derive.view(ErrorGroup, admin_service_pb2.ErrorGroup)

@@ -26,8 +26,10 @@ from services.jobs import (
     servicer,
     watches,
 )
-from services.jobs.operators import job_search, kind_controls, overview
+from services.jobs.operators import error_groups, job_search, kind_controls, overview
 from services.jobs.operators import servicer as admin_servicer
+from services.jobs.rates import reader as rates_reader
+from services.jobs.rates import recorder
 from services.jobs.schedules import operations as schedule_operations
 from services.jobs.settings import Settings
 from worker import liveness, probes
@@ -62,7 +64,13 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     schedules = schedule_operations.Schedules(engine, jobs.transaction, jobs.kinds)
     job_overview = overview.Overview(engine)
     admin = admin_servicer.AdminServicer(
-        job_search.JobSearch(engine), job_overview, kind_controls.KindControls(jobs), schedules, jobs
+        job_search.JobSearch(engine),
+        error_groups.ErrorGroups(engine),
+        rates_reader.Reader(engine),
+        job_overview,
+        kind_controls.KindControls(jobs),
+        schedules,
+        jobs,
     )
     tasks = maintenance.Maintenance(jobs)
     loops = reconciler.Reconciler(tasks)
@@ -87,6 +95,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
         background.start("rescuer", rescuer.Rescuer(tasks).run)
         background.start("reconciler", loops.run)
         background.start("fire", schedules.run)
+        background.start("rates", recorder.Recorder(engine).run)
         background.start("backlog", partial(run.every, backlog.MEASURE_SECONDS, jobs.backlog.measure))
         background.start("tidy", partial(run.every, reconciler.TIDY_SECONDS, loops.tidy))
         background.start("overrun", partial(run.every, reconciler.OVERRUN_SECONDS, loops.end_overrun))

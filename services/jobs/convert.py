@@ -81,6 +81,17 @@ def registration_from_proto(message: kind_pb2.KindRegistration) -> kinds.Registr
     )
 
 
+def info_from_proto(message: kind_pb2.WorkerInfo) -> kinds.WorkerInfo:
+    """Return what a worker says about itself."""
+    has_start = message.HasField("start_time")
+    return kinds.WorkerInfo(
+        host=_text(message.host, 100),
+        version=_text(message.version, 100),
+        concurrency=max(0, message.concurrency),
+        started_at=protobuf.from_timestamp(message.start_time, "start_time") if has_start else None,
+    )
+
+
 def claimed_to_proto(job: domain.Job) -> job_pb2.Job:
     """Return a job as proto for the worker that has claimed it."""
     message = job_to_proto(job)

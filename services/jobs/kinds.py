@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -42,6 +43,16 @@ class Registration:
         if len(self.sensitive) > 50 or any(len(name) > 100 or "\x00" in name for name in self.sensitive):
             message = "sensitive_fields must be at most 50 names of at most 100 characters."
             raise errors.InvalidArgument(message, field="sensitive_fields")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerInfo:
+    """What operators see about a worker process."""
+
+    host: str = ""
+    version: str = ""
+    concurrency: int = 0
+    started_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,8 +115,10 @@ class Kinds:
         return loaded
 
 
-async def register(conn: AsyncConnection, worker: str, registrations: Collection[Registration]) -> None:
-    """Store the kinds of a worker. Limits and pauses are unchanged."""
+async def register(
+    conn: AsyncConnection, worker: str, registrations: Collection[Registration], info: WorkerInfo
+) -> None:
+    """Store the kinds of a worker and what it says about itself. Limits and pauses are unchanged."""
     rows = [
         {
             "kind": registration.kind,
@@ -122,7 +135,11 @@ async def register(conn: AsyncConnection, worker: str, registrations: Collection
     insert = postgresql.insert(kinds).values(rows)
     changed = {name: insert.excluded[name] for name in rows[0] if name != "kind"}
     await conn.execute(insert.on_conflict_do_update(index_elements=[kinds.c.kind], set_=changed))
-    values_of_worker = {"kinds": sorted(registration.kind for registration in registrations), "seen_at": sa.func.now()}
+    values_of_worker = {
+        "kinds": sorted(registration.kind for registration in registrations),
+        "seen_at": sa.func.now(),
+        **dataclasses.asdict(info),
+    }
     statement = postgresql.insert(schema.workers).values(worker=worker, **values_of_worker)
     await conn.execute(statement.on_conflict_do_update(index_elements=[schema.workers.c.worker], set_=values_of_worker))
 

@@ -55,6 +55,9 @@ EVENTS_PAGE = 500
 EVENTS_PAGE_BYTES = 2 << 20
 
 
+_NO_INFO = kinds.WorkerInfo()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
     """One page of jobs."""
@@ -263,10 +266,11 @@ class Operations:
         worker: str,
         registrations: Collection[kinds.Registration],
         schedules: Sequence[cron.Registration],
+        info: kinds.WorkerInfo = _NO_INFO,
     ) -> None:
         """Register the kinds that a worker handles, and its schedules."""
         async with self.transaction() as tx:
-            await kinds.register(tx.conn, worker, registrations)
+            await kinds.register(tx.conn, worker, registrations, info)
             await schedule_operations.register(tx.conn, schedules)
         self.kinds.forget()
 

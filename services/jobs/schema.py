@@ -151,6 +151,24 @@ workers = sa.Table(
     sa.Column("worker", sa.Text, primary_key=True),
     sa.Column("kinds", sa.ARRAY(sa.Text), nullable=False),
     sa.Column("seen_at", _time, nullable=False),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("concurrency", sa.Integer, nullable=False),
+    sa.Column("started_at", _time),
+)
+
+kind_rates = sa.Table(
+    "kind_rates",
+    metadata,
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("span", sa.Text, primary_key=True),
+    sa.Column("begins_at", _time, primary_key=True),
+    sa.Column("completed", sa.Integer, nullable=False),
+    sa.Column("failed", sa.Integer, nullable=False),
+    sa.Column("cancelled", sa.Integer, nullable=False),
+    sa.Column("waiting", sa.Integer, nullable=False),
+    sa.Column("waits", sa.ARRAY(sa.Integer), nullable=False),
+    sa.Column("runs", sa.ARRAY(sa.Integer), nullable=False),
 )
 
 checkpoints = sa.Table(

@@ -274,7 +274,8 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         _require_own_kinds([*(kind.kind for kind in request.kinds), *(schedule.kind for schedule in request.schedules)])
         schedules = await cooperative.convert(schedule_convert.schedule_from_proto, request.schedules)
         registrations = {kind.kind: convert.registration_from_proto(kind) for kind in request.kinds}
-        await self._jobs.register(_worker(request.worker), list(registrations.values()), schedules)
+        info = convert.info_from_proto(request.info)
+        await self._jobs.register(_worker(request.worker), list(registrations.values()), schedules, info)
         return pb.RegisterKindsResponse()
 
     async def _to_proto(self, job: domain.Job) -> job_pb2.Job:

@@ -14,7 +14,7 @@ from typing import Any
 
 from chassis import bus as buses
 from chassis import errors, run
-from repruv.jobs.v1 import job_pb2
+from repruv.jobs.v1 import job_pb2, kind_pb2
 from worker import liveness, probes
 from worker._api.kinds import Kind, Schedule, by_name
 from worker._runtime import heartbeats, invocation, recorder
@@ -23,6 +23,7 @@ from worker._runtime.claims import LOOP, WAIT_SECONDS, Claims
 from worker._runtime.heartbeats import Heartbeats
 from worker._runtime.metrics import Metrics
 from worker._runtime.processes import Processes
+from worker._runtime.release import release
 from worker._runtime.slots import Slots
 from worker._runtime.threads import Threads
 from worker.client import JobsClient
@@ -67,6 +68,8 @@ class Worker:
             raise ValueError(f"concurrency must be between 1 and {MAX_CONCURRENCY}")
         self.name = f"{name}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._registrations = [registration for kind in all_kinds for registration in kind.registrations()]
+        self._info = kind_pb2.WorkerInfo(host=socket.gethostname(), version=release(), concurrency=concurrency)
+        self._info.start_time.GetCurrentTime()
         self._schedules = [schedule.registration() for schedule in schedules]
         if not 1 <= len(self._registrations) <= MAX_KINDS or len(self._schedules) > MAX_KINDS:
             raise ValueError(f"a worker has 1 to {MAX_KINDS} kinds and at most {MAX_KINDS} schedules")
@@ -152,7 +155,7 @@ class Worker:
             self._register_now.clear()
             if not self._liveness.stalled:
                 try:
-                    await self._jobs.register_kinds(self.name, self._registrations, self._schedules)
+                    await self._jobs.register_kinds(self.name, self._registrations, self._schedules, self._info)
                 except errors.Error as error:
                     # Existing jobs can run without it.
                     level = logging.WARNING if isinstance(error, errors.Unavailable) else logging.ERROR

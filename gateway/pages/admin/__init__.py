@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from starlette.routing import BaseRoute
 
 from gateway.container import Container
-from gateway.pages.admin import health, jobs, kinds, schedules, security_events, users
+from gateway.pages.admin import errors, health, jobs, kinds, overview, schedules, security_events, users
 
 
 def routes(container: Container) -> Sequence[BaseRoute]:
     """Return the routes of all pages for admins."""
     return [
+        *overview.Overview(container).routes,
         *jobs.Jobs(container).routes,
+        *errors.Errors(container).routes,
         *kinds.Kinds(container).routes,
         *schedules.Schedules(container).routes,
         *health.Health(container).routes,

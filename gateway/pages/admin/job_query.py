@@ -55,6 +55,7 @@ class JobQuery:
     """An address or a user id."""
     worker: str = ""
     code: str = ""
+    fingerprint: str = ""
     since: str = ""
     after: str = ""
     before: str = ""
@@ -72,12 +73,12 @@ class JobQuery:
     @property
     def is_detailed(self) -> bool:
         """Whether a filter is set that the page shows on demand only."""
-        return bool(self.worker or self.code or self.after or self.before)
+        return bool(self.worker or self.code or self.fingerprint or self.after or self.before)
 
     @property
     def filters(self) -> dict[str, str]:
         """The filters that are set, by name."""
-        names = ("state", "kind", "owner", "worker", "code", "since", "after", "before", "text")
+        names = ("state", "kind", "owner", "worker", "code", "fingerprint", "since", "after", "before", "text")
         return {name: value for name in names if (value := getattr(self, name))}
 
     @property
@@ -104,6 +105,7 @@ class JobQuery:
             owner_id=owner_id,
             worker=self.worker,
             error_code=self.code,
+            fingerprint=self.fingerprint,
             text=self.text,
             without_system=not (self.system or self.owner),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors, ids
@@ -27,7 +27,6 @@ class Jobs(AdminPage):
         actions = {"cancel": self.cancel, "retry": self.retry}
         says = {**jobs.SAYS, "job_not_found": "job_unknown"}
         self.routes = [
-            Route("/admin", self.go_to_page),
             Route(PATH, self.show),
             *self.form_routes(PATH, self.show, actions, says),
         ]
@@ -70,10 +69,6 @@ class Jobs(AdminPage):
             "system": engine.SYSTEM,
         }
         return visitor.show("admin/jobs", PATH, context)
-
-    async def go_to_page(self, request: Request) -> Response:
-        """Redirect to the first page for admins."""
-        return RedirectResponse(PATH, 303)
 
     async def cancel(self, request: Request) -> Response:
         """Stop a job."""

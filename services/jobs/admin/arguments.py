@@ -47,6 +47,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         if name == "cancel":
             command.add_argument("--reason", default="", help="the reason (requested)")
 
+    command = add("overview", "Show rates by kind, what needs attention, and workers")
+    command.add_argument("--span", choices=("hour", "day", "week"), default="hour", help="the time (hour)")
+    command = add("errors", "List failed jobs, grouped by cause, the latest failure first")
+    command.add_argument("--kind", default="", help="only jobs of this kind")
     add("kinds", "List kinds with their limits, and how many of their jobs are in each state")
     command = add("limit", "Change limits of a kind; limits that are not named are unchanged")
     _add_kind(command)
@@ -82,6 +86,9 @@ def _add_filter(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--worker", default="", help="only jobs whose latest attempt runs or ran on this worker")
     command.add_argument("--error", default="", metavar="CODE", help="only jobs with this error code")
+    command.add_argument(
+        "--fingerprint", default="", help="only jobs whose latest attempt failed with this fingerprint"
+    )
     command.add_argument("--text", default="", help="only jobs with this text in a message or key")
     command.add_argument(
         "--since", type=_span, metavar="TIME", help="only jobs submitted in this time, as 15m, 24h, 7d"

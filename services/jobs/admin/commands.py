@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Awaitable, Callable, Mapping
 
-from services.jobs.admin import engine_commands, job_commands
+from services.jobs.admin import engine_commands, job_commands, overview_commands
 from services.jobs.admin.connection import Connection
 
 COMMANDS: Mapping[str, Callable[[Connection, argparse.Namespace], Awaitable[int]]] = {
@@ -15,6 +15,8 @@ COMMANDS: Mapping[str, Callable[[Connection, argparse.Namespace], Awaitable[int]
     "retry": job_commands.retry,
     "cancel": job_commands.cancel,
     "watch": job_commands.watch,
+    "overview": overview_commands.show,
+    "errors": overview_commands.list_errors,
     "kinds": engine_commands.list_kinds,
     "limit": engine_commands.set_limits,
     "pause": engine_commands.pause,

@@ -93,7 +93,7 @@ async def list_stuck(jobs: Connection, chosen: argparse.Namespace) -> int:
 async def list_workers(jobs: Connection, chosen: argparse.Namespace) -> int:
     """List workers."""
     answer = await jobs.call(jobs.admin.ListWorkers, messages.ListWorkersRequest())
-    answers.output(chosen, answer, _show_workers)
+    answers.output(chosen, answer, show_workers)
     return 0
 
 
@@ -153,15 +153,23 @@ def _show_stuck(response: messages.ListStuckJobsResponse) -> None:
     tables.show(("JOB", "KIND", "STATE", "REASON", "FOR", "OWNER"), rows, nothing="nothing is stuck")
 
 
-def _show_workers(response: messages.ListWorkersResponse) -> None:
+def show_workers(response: messages.ListWorkersResponse) -> None:
+    """Print workers."""
     rows = [
         (
             worker.worker,
             ", ".join(worker.kinds) or tables.NOTHING,
             tables.since(worker, "seen_time"),
-            str(worker.held_count),
+            f"{worker.held_count}/{worker.info.concurrency}" if worker.info.concurrency else str(worker.held_count),
             tables.since(worker, "lease_time"),
+            worker.info.host or tables.NOTHING,
+            worker.info.version[:7] or tables.NOTHING,
+            tables.since(worker.info, "start_time"),
         )
         for worker in response.workers
     ]
-    tables.show(("WORKER", "KINDS", "SEEN", "HOLDS", "FIRST LEASE ENDS"), rows, nothing="no workers")
+    tables.show(
+        ("WORKER", "KINDS", "SEEN", "HOLDS", "FIRST LEASE ENDS", "HOST", "VERSION", "STARTED"),
+        rows,
+        nothing="no workers",
+    )

@@ -54,6 +54,7 @@ def job_filter(chosen: argparse.Namespace) -> messages.JobFilter:
         owner_id=chosen.owner,
         worker=chosen.worker,
         error_code=chosen.error,
+        fingerprint=chosen.fingerprint,
         text=chosen.text,
         without_system=chosen.no_system,
     )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from chassis import errors, ids, paging, protobuf
 from repruv.jobs.v1 import admin_service_pb2 as pb
 from repruv.jobs.v1 import kind_pb2
 from services.jobs.convert import job_to_proto, state_from_proto, state_to_proto
-from services.jobs.operators import job_filters, job_search, kind_controls, overview
+from services.jobs.operators import error_groups, job_filters, job_search, kind_controls, overview
+from services.jobs.rates import histogram, reader
 
 _ORDERS = {
     pb.JOB_ORDER_UNSPECIFIED: job_search.Order.NEWEST,
@@ -37,6 +39,7 @@ def filter_from_proto(message: pb.JobFilter) -> job_filters.JobFilter:
         created_until=times.get("until"),
         text=message.text,
         without_system=message.without_system,
+        fingerprint=message.fingerprint,
     )
 
 
@@ -112,6 +115,93 @@ def worker_to_proto(worker: overview.Worker) -> pb.Worker:
         seen_time=protobuf.to_timestamp(worker.seen_at),
         held_count=worker.held,
         lease_time=protobuf.to_timestamp(worker.lease_until),
+        info=kind_pb2.WorkerInfo(
+            host=worker.host,
+            version=worker.version,
+            concurrency=worker.concurrency,
+            start_time=protobuf.to_timestamp(worker.started_at),
+        ),
+        held_jobs=[
+            pb.HeldJob(job_id=job_id, kind=kind, start_time=protobuf.to_timestamp(datetime.fromisoformat(started_at)))
+            for job_id, kind, started_at in worker.jobs
+        ],
+    )
+
+
+def problem_to_proto(problem: overview.Problem) -> pb.Problem:
+    """Return a problem as proto."""
+    return pb.Problem(
+        reason=problem.reason,
+        kind=problem.kind,
+        count=problem.count,
+        owner_count=problem.owner_count,
+        age=protobuf.to_duration(problem.age),
+    )
+
+
+def group_to_proto(group: error_groups.ErrorGroup) -> pb.ErrorGroup:
+    """Return a group of failed jobs as proto."""
+    return pb.ErrorGroup(
+        kind=group.kind,
+        code=group.code,
+        fingerprint=group.fingerprint,
+        exception_type=group.exception_type,
+        place=group.place,
+        message=group.message,
+        count=group.count,
+        owner_count=group.owner_count,
+        first_time=protobuf.to_timestamp(group.first_at),
+        last_time=protobuf.to_timestamp(group.last_at),
+        trend=group.trend,
+        last_job_id=str(group.last_job_id),
+    )
+
+
+_SPANS = {
+    pb.RATE_SPAN_UNSPECIFIED: reader.Span.HOUR,
+    pb.RATE_SPAN_HOUR: reader.Span.HOUR,
+    pb.RATE_SPAN_DAY: reader.Span.DAY,
+    pb.RATE_SPAN_WEEK: reader.Span.WEEK,
+}
+
+
+def span_from_proto(value: pb.RateSpan.ValueType) -> reader.Span:
+    """Return a time up to now. Raises `InvalidArgument` for an unknown value."""
+    if value not in _SPANS:
+        raise errors.InvalidArgument("span must be a known span.", field="span")
+    return _SPANS[value]
+
+
+def rates_to_proto(rates: reader.Rates) -> pb.GetRatesResponse:
+    """Return rates as proto."""
+    return pb.GetRatesResponse(
+        total=_kind_rates(rates.total),
+        kinds=map(_kind_rates, rates.kinds),
+        begin_time=protobuf.to_timestamp(rates.begins_at),
+        step=protobuf.to_duration(rates.step),
+    )
+
+
+def _kind_rates(rates: reader.KindRates) -> pb.KindRates:
+    return pb.KindRates(
+        kind=rates.kind,
+        completed=sum(point.completed for point in rates.points),
+        failed=sum(point.failed for point in rates.points),
+        cancelled=sum(point.cancelled for point in rates.points),
+        wait_p50=protobuf.to_duration(histogram.percentile(rates.waits, 0.5)),
+        wait_p95=protobuf.to_duration(histogram.percentile(rates.waits, 0.95)),
+        run_p50=protobuf.to_duration(histogram.percentile(rates.runs, 0.5)),
+        run_p95=protobuf.to_duration(histogram.percentile(rates.runs, 0.95)),
+        points=[
+            pb.RatePoint(
+                completed=point.completed,
+                failed=point.failed,
+                cancelled=point.cancelled,
+                waiting=point.waiting,
+                wait_p95=protobuf.to_duration(point.wait_p95),
+            )
+            for point in rates.points
+        ],
     )
 
 

@@ -46,6 +46,7 @@ class JobFilter:
     created_until: datetime | None = None
     text: str = ""
     without_system: bool = False
+    fingerprint: str = ""
 
     def __post_init__(self) -> None:
         """Validate the bounds. Raises `InvalidArgument`."""
@@ -53,7 +54,7 @@ class JobFilter:
             domain.require_kind(kind, "kinds")
         if len(self.kinds) > MAX_KINDS:
             raise errors.InvalidArgument(f"kinds must be at most {MAX_KINDS}.", field="kinds")
-        for name in ("worker", "error_code", "text"):
+        for name in ("worker", "error_code", "text", "fingerprint"):
             value = getattr(self, name)
             if len(value) > MAX_TEXT or "\x00" in value:
                 message = f"{name} must be at most {MAX_TEXT} characters, without NUL."
@@ -72,6 +73,7 @@ class JobFilter:
             "kinds": sorted(self.kinds),
             "worker": self.worker,
             "error_code": self.error_code,
+            "fingerprint": self.fingerprint,
             "text": "%" + _LIKE.sub(r"\\\1", self.text) + "%",
             "first_id": _first_id(self.created_from),
             "until_id": _first_id(self.created_until),
@@ -82,7 +84,7 @@ class JobFilter:
         if self.owner_id:
             is_unfinished = " AND j.finished_at IS NULL" if self.states and _UNFINISHED.issuperset(self.states) else ""
             return [f"j.owner_id = CAST(:owner_id AS uuid){is_unfinished}"]
-        states = set(self.states) or ({State.FAILED} | _UNFINISHED if self.error_code else set())
+        states = set(self.states) or ({State.FAILED} | _UNFINISHED if self.error_code or self.fingerprint else set())
         if not states and not self.kinds:
             return ["true"]
         unfinished = ["j.finished_at IS NULL"] if not states or states & _UNFINISHED else []
@@ -127,6 +129,9 @@ class JobFilter:
         if self.worker:
             yield """coalesce(j.worker, (SELECT a.worker FROM jobs.attempts a
                 WHERE a.job_id = j.job_id AND a.attempt = j.attempt), '') = :worker"""
+        if self.fingerprint:
+            yield """coalesce((SELECT a.fingerprint FROM jobs.attempts a
+                WHERE a.job_id = j.job_id AND a.attempt = j.attempt), '') = :fingerprint"""
         if self.text:
             yield """(j.error_message ILIKE :text OR j.progress_message ILIKE :text OR j.unique_key ILIKE :text
                 OR j.concurrency_key ILIKE :text) IS TRUE"""

@@ -17,6 +17,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from chassis import postgres
 from services.jobs import domain, outcomes, schema, sql, storage
 
+FAILED_JOBS = 20_000
+"""The newest failed jobs that can make a kind a problem."""
+HELD_JOBS = 20
+"""Jobs of a worker that are listed."""
+
 # One part for each partial index of unfinished jobs: ready, held, delayed, waiting for children, waiting for their concurrency
 # key. Together they contain every unfinished job once.
 _UNFINISHED = f"""
@@ -47,17 +52,20 @@ ORDER BY named.kind
 
 WORKERS = sa.text(f"""
 SELECT coalesce(w.worker, h.worker) AS worker, coalesce(w.kinds, '{{}}') AS kinds, w.seen_at, coalesce(h.held, 0) AS held,
-    h.lease_until
+    h.lease_until, coalesce(w.host, '') AS host, coalesce(w.version, '') AS version, coalesce(w.concurrency, 0) AS concurrency,
+    w.started_at, coalesce(h.jobs, '{{}}') AS jobs
 FROM jobs.workers w
 FULL JOIN (
-    SELECT worker, count(*) AS held, min(lease_until) AS lease_until FROM jobs.jobs
-    WHERE state IN {sql.HELD} GROUP BY worker
+    SELECT j.worker, count(*) AS held, min(j.lease_until) AS lease_until,
+        (array_agg(json_build_array(j.job_id, j.kind, a.started_at) ORDER BY a.started_at))[1:{HELD_JOBS}] AS jobs
+    FROM jobs.jobs j JOIN jobs.attempts a ON a.job_id = j.job_id AND a.attempt = j.attempt
+    WHERE j.state IN {sql.HELD} GROUP BY j.worker
 ) h ON h.worker = w.worker
 WHERE w.seen_at > now() - CAST(:alive AS interval) OR h.held > 0
 ORDER BY 1
 """)
 
-STUCK = sa.text(f"""
+_STUCK = f"""
 WITH waiting AS (
     SELECT j.job_id, j.run_at AS since,
         CASE WHEN k.declared_at IS NULL OR k.declared_at < now() - CAST(:alive AS interval) THEN 'no_worker'
@@ -91,15 +99,40 @@ WITH waiting AS (
         UNION ALL SELECT job_id, since, reason, 3 FROM crashing
     ) every ORDER BY job_id, rank
 )
-SELECT job_id, reason, now() - since AS age FROM stuck ORDER BY since, job_id LIMIT :limit
+"""
+STUCK = sa.text(f"{_STUCK} SELECT job_id, reason, now() - since AS age FROM stuck ORDER BY since, job_id LIMIT :limit")
+PROBLEMS = sa.text(f"""
+{_STUCK}, failing AS (
+    SELECT job_id, 'failing' AS reason, finished_at AS since FROM (
+        SELECT * FROM jobs.jobs WHERE state = '{domain.State.FAILED}' ORDER BY job_id DESC LIMIT {FAILED_JOBS}
+    ) j WHERE j.finished_at > now() - CAST(:failing AS interval)
+)
+SELECT p.reason, j.kind, count(*) AS count,
+    count(DISTINCT j.owner_id) FILTER (WHERE j.owner_id <> '{domain.SYSTEM}') AS owner_count, now() - min(p.since) AS age
+FROM (SELECT job_id, reason, since FROM stuck UNION ALL SELECT job_id, reason, since FROM failing) p
+JOIN jobs.jobs j ON j.job_id = p.job_id GROUP BY p.reason, j.kind
+ORDER BY array_position(CAST(:reasons AS text[]), p.reason), count(*) DESC, j.kind LIMIT :limit
 """)
 
 ALIVE = timedelta(minutes=2)
 """A kind registered, or a worker seen, within this time counts as alive."""
 WAITING_TOO_LONG = timedelta(minutes=5)
 CANCELLING_TOO_LONG = timedelta(minutes=1)
+FAILING = timedelta(hours=1)
+"""A failed job makes its kind a problem for this time."""
+REASONS = ("crashing", "no_worker", "failing", "overrun", "cancelling", "waiting", "paused")
+"""The reasons of problems, the worst first."""
+MAX_PROBLEMS = 100
 CRASHING = 2
 """A job is stuck if it waits or is being cancelled for longer, or has crashed as often."""
+
+
+_STUCK_PARAMETERS = {
+    "alive": ALIVE,
+    "waiting": WAITING_TOO_LONG,
+    "cancelling": CANCELLING_TOO_LONG,
+    "crashes": CRASHING,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +154,23 @@ class Worker:
     """When it last registered its kinds; None if it never did, or its row was deleted."""
     held: int
     lease_until: datetime | None
+    host: str
+    version: str
+    concurrency: int
+    started_at: datetime | None
+    jobs: Sequence[tuple[str, str, str]]
+    """Id, kind and time of claim of the first jobs that it holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Jobs of one kind that need attention for the same reason."""
+
+    reason: str
+    kind: str
+    count: int
+    owner_count: int
+    age: timedelta
 
 
 class Overview:
@@ -144,17 +194,17 @@ class Overview:
 
     async def list_stuck(self, *, limit: int) -> list[StuckJob]:
         """Return jobs that need attention, the longest stuck first."""
-        parameters = {
-            "alive": ALIVE,
-            "waiting": WAITING_TOO_LONG,
-            "cancelling": CANCELLING_TOO_LONG,
-            "crashes": CRASHING,
-            "limit": limit,
-        }
+        parameters = {**_STUCK_PARAMETERS, "limit": limit}
         async with self._single.connect() as conn:
             rows = (await conn.execute(STUCK, parameters)).all()
             jobs: Mapping[UUID, domain.Job] = await storage.get_jobs(conn, [row.job_id for row in rows])
         return [StuckJob(job=jobs[row.job_id], reason=row.reason, age=row.age) for row in rows if row.job_id in jobs]
+
+    async def list_problems(self) -> list[Problem]:
+        """Return what needs attention by reason and kind, the worst first."""
+        parameters = {**_STUCK_PARAMETERS, "failing": FAILING, "reasons": list(REASONS), "limit": MAX_PROBLEMS}
+        async with self._single.connect() as conn:
+            return [Problem(**row) for row in (await conn.execute(PROBLEMS, parameters)).mappings()]
 
     async def list_workers(self) -> list[Worker]:
         """Return by name the workers that were seen in the last two minutes or hold jobs."""

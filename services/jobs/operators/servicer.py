@@ -9,9 +9,10 @@ from grpc import aio
 from chassis import cooperative, errors, identity, ids, paging
 from repruv.jobs.v1 import admin_service_pb2 as pb
 from repruv.jobs.v1 import admin_service_pb2_grpc
-from services.jobs import log_lines, operations
+from services.jobs import domain, log_lines, operations
 from services.jobs.convert import job_to_proto, line_to_proto
-from services.jobs.operators import convert, job_search, kind_controls, overview
+from services.jobs.operators import convert, error_groups, job_search, kind_controls, overview
+from services.jobs.rates import reader
 from services.jobs.schedules import convert as schedule_convert
 from services.jobs.schedules import operations as schedule_operations
 
@@ -29,12 +30,16 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
     def __init__(
         self,
         search: job_search.JobSearch,
+        groups: error_groups.ErrorGroups,
+        rates: reader.Reader,
         engine_overview: overview.Overview,
         controls: kind_controls.KindControls,
         schedules: schedule_operations.Schedules,
         jobs: operations.Operations,
     ) -> None:
         self._search = search
+        self._groups = groups
+        self._rates = rates
         self._overview = engine_overview
         self._controls = controls
         self._schedules = schedules
@@ -57,6 +62,22 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
     async def CountJobs(self, request: pb.CountJobsRequest, context: Context) -> pb.CountJobsResponse:
         _require_operator()
         return convert.count_to_proto(await self._search.count(convert.filter_from_proto(request.filter)))
+
+    async def GetRates(self, request: pb.GetRatesRequest, context: Context) -> pb.GetRatesResponse:
+        _require_operator()
+        return convert.rates_to_proto(await self._rates.read(convert.span_from_proto(request.span)))
+
+    async def ListProblems(self, request: pb.ListProblemsRequest, context: Context) -> pb.ListProblemsResponse:
+        _require_operator()
+        problems = await self._overview.list_problems()
+        return pb.ListProblemsResponse(problems=map(convert.problem_to_proto, problems))
+
+    async def ListErrorGroups(self, request: pb.ListErrorGroupsRequest, context: Context) -> pb.ListErrorGroupsResponse:
+        _require_operator()
+        if request.kind:
+            domain.require_kind(request.kind, "kind")
+        groups = await self._groups.list_all(kind=request.kind)
+        return pb.ListErrorGroupsResponse(groups=map(convert.group_to_proto, groups))
 
     async def ListKinds(self, request: pb.ListKindsRequest, context: Context) -> pb.ListKindsResponse:
         _require_operator()

@@ -17,7 +17,7 @@ from tests.integration.jobs import jobs_server
 from tests.integration.jobs.jobs_server import JobsApi
 
 HTML = {"Accept": "text/html"}
-PAGES = ("jobs", "kinds", "schedules", "stuck", "workers", "users", "security-events")
+PAGES = ("jobs", "errors", "kinds", "schedules", "stuck", "workers", "users", "security-events")
 
 
 @pytest.fixture
@@ -66,12 +66,23 @@ async def test_other_users_get_not_found(account: Account, admin: httpx.AsyncCli
         answer = await account.http.post(f"/admin/{path}", headers=HTML)
         assert answer.status_code == 404, path
     assert (await account.http.post(f"/admin/users/{account.user_id}/role", data={"role": "admin"})).status_code == 404
-    for path in ("jobs", "kinds", "schedules", "stuck", "workers", "users"):
+    for path in (
+        "jobs",
+        "jobs/count",
+        "rates",
+        "problems",
+        "errors",
+        "kinds",
+        "schedules",
+        "stuck",
+        "workers",
+        "users",
+    ):
         answer = await account.http.get(f"/api/v1/admin/{path}")
         assert (answer.status_code, answer.json()["code"]) == (403, "admin_required"), path
-    assert "/admin/jobs" not in (await probe(account.http, "/jobs")).links
-    assert "/admin/jobs" in (await probe(admin, "/jobs")).links
-    assert (await admin.get("/admin")).headers["location"] == "/admin/jobs"
+    assert (await account.http.get("/admin", headers=HTML)).status_code == 404
+    assert "/admin" not in (await probe(account.http, "/jobs")).links
+    assert "/admin" in (await probe(admin, "/jobs")).links
 
 
 async def test_admins_cancel_and_retry_jobs_of_all_users(
@@ -158,6 +169,36 @@ async def test_jobs_of_all_users_are_searched_by_the_api(
     assert counts == {"count": 3, "has_more": False, "owner_count": 1, "groups": [group]}
 
 
+async def test_overview_and_errors_lead_to_the_jobs_of_each_number(
+    account: Account, admin: httpx.AsyncClient, jobs_api: JobsApi, kind: str
+) -> None:
+    for _ in range(3):
+        await jobs_api.submit(kind, account.user_id)
+    for job in await jobs_api.claim(kind, limit=2):
+        await jobs_api.finish(job, failed=jobs_server.failed("import_refused"))
+    problems = (await admin.get("/api/v1/admin/problems")).json()["problems"]
+    (problem,) = [problem for problem in problems if problem["kind"] == kind]
+    assert (problem["reason"], problem["count"], problem["owner_count"]) == ("failing", 2, 1)
+    (group,) = (await admin.get("/api/v1/admin/errors", params={"kind": kind})).json()["groups"]
+    assert (group["code"], group["count"], group["owner_count"], sum(group["trend"])) == ("import_refused", 2, 1, 2)
+
+    for span in ("", "?span=24h", "?span=7d", "?span=nonsense"):
+        page = await probe(admin, f"/admin{span}")
+        assert f"/admin/errors?kind={kind}" in page.links, span
+        assert f"/admin/jobs?system=yes&kind={kind}" in page.links, span
+    page = await probe(admin, f"/admin/errors?kind={kind}")
+    (link,) = {link for link in page.links if f"kind={kind}" in link}
+    assert "import_refused" in page.text
+    jobs = await probe(admin, link)
+    assert "2 jobs of 1 owner" in jobs.text
+    assert "No failed jobs" in (await probe(admin, "/admin/errors?kind=demo.none")).text
+    assert "No failed jobs" in (await probe(admin, "/admin/errors?kind=No+Kind")).text
+    for span, points in (("hour", 60), ("day", 24), ("week", 168)):
+        rates = (await admin.get("/api/v1/admin/rates", params={"span": span})).json()
+        assert len(rates["total"]["points"]) == points
+        assert rates["total"]["kind"] == "*"
+
+
 async def test_kinds_are_paused_and_limited(
     account: Account, admin: httpx.AsyncClient, jobs_api: JobsApi, kind: str
 ) -> None:
@@ -207,6 +248,9 @@ async def test_workers_are_listed(admin: httpx.AsyncClient, kind: str) -> None:
     assert jobs_server.WORKER in page.text
     workers = (await admin.get("/api/v1/admin/workers")).json()["workers"]
     assert jobs_server.WORKER in {worker["worker"] for worker in workers}
+    (one,) = [one for one in workers if one["worker"].startswith("jobs-")]
+    assert (one["concurrency"], one["held_count"], one["held_jobs"]) == (4, len(one["held_jobs"]), one["held_jobs"])
+    assert one["host"] and one["version"] and one["started_at"]
 
 
 async def test_accounts_are_searched_disabled_and_enabled(

@@ -103,6 +103,34 @@ async def test_jobs_are_listed_by_owner_kind_state_and_number(jobs_api: JobsApi,
     assert (await tool("list", "--kind", f"{kind}.none")).out == "no jobs\n"
 
 
+async def test_jobs_are_filtered_counted_and_grouped_by_cause(jobs_api: JobsApi, kind: str, tool: Tool) -> None:
+    jobs = [await jobs_api.submit(kind) for _ in range(3)]
+    for job in await jobs_api.claim(kind, limit=2):
+        await jobs_api.finish(job, failed=jobs_server.failed("mailbox_full"))
+    filters = (
+        "--kind",
+        kind,
+        "--error",
+        "mailbox_full",
+        "--since",
+        "1h",
+        "--no-system",
+        "--worker",
+        jobs_server.WORKER,
+    )
+    listed = (await tool("--json", "list", "--order", "oldest", *filters)).json["jobs"]
+    assert [job["job_id"] for job in listed] == [job.job_id for job in jobs[:2]]
+    counted = (await tool("count", "--kind", kind)).out.splitlines()
+    assert [line.split() for line in counted[1:]] == [[kind, "failed", "2"], [kind, "pending", "1"], ["all", "-", "3"]]
+    (group,) = (await tool("--json", "errors", "--kind", kind)).json["groups"]
+    assert (group["code"], group["count"]) == ("mailbox_full", "2")
+    shown = (await tool("overview", "--span", "day")).out
+    assert any(line.split()[:3] == ["failing", kind, "2"] for line in shown.splitlines())
+    assert jobs_server.WORKER in shown
+    assert (await tool("--json", "overview")).json["rates"]["total"]["kind"] == "*"
+    assert (await tool("list", "--since", "soon")).code == 2
+
+
 async def test_more_jobs_than_a_page_are_listed(jobs_api: JobsApi, kind: str, tool: Tool) -> None:
     for _ in range(110):
         await jobs_api.submit(kind)

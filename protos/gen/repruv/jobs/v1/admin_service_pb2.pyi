@@ -55,6 +55,34 @@ JOB_ORDER_LONGEST_RUN: JobOrder.ValueType  # 4
 """By the time since the first attempt began, longest first; jobs that have not begun are left out."""
 Global___JobOrder: _TypeAlias = JobOrder  # noqa: Y015
 
+class _RateSpan:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RateSpanEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RateSpan.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RATE_SPAN_UNSPECIFIED: _RateSpan.ValueType  # 0
+    """Unset: HOUR."""
+    RATE_SPAN_HOUR: _RateSpan.ValueType  # 1
+    """The last hour, in 60 points."""
+    RATE_SPAN_DAY: _RateSpan.ValueType  # 2
+    """The last 24 hours, in 24 points."""
+    RATE_SPAN_WEEK: _RateSpan.ValueType  # 3
+    """The last 7 days, in 168 points."""
+
+class RateSpan(_RateSpan, metaclass=_RateSpanEnumTypeWrapper):
+    """RateSpan is a time up to now."""
+
+RATE_SPAN_UNSPECIFIED: RateSpan.ValueType  # 0
+"""Unset: HOUR."""
+RATE_SPAN_HOUR: RateSpan.ValueType  # 1
+"""The last hour, in 60 points."""
+RATE_SPAN_DAY: RateSpan.ValueType  # 2
+"""The last 24 hours, in 24 points."""
+RATE_SPAN_WEEK: RateSpan.ValueType  # 3
+"""The last 7 days, in 168 points."""
+Global___RateSpan: _TypeAlias = RateSpan  # noqa: Y015
+
 @_typing.final
 class JobFilter(_message.Message):
     """JobFilter selects jobs; a job matches if it matches every field that is set."""
@@ -70,6 +98,7 @@ class JobFilter(_message.Message):
     CREATE_TIME_UNTIL_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     WITHOUT_SYSTEM_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
     owner_id: _builtins.str
     """Jobs of this user (UUID)."""
     worker: _builtins.str
@@ -82,6 +111,8 @@ class JobFilter(_message.Message):
     """
     without_system: _builtins.bool
     """Whether the system's own jobs are left out."""
+    fingerprint: _builtins.str
+    """Jobs whose latest attempt failed with this fingerprint (Attempt.failure); at most 100 characters."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_job_pb2.JobState.ValueType]:
         """Any of these states; empty: all."""
@@ -110,10 +141,11 @@ class JobFilter(_message.Message):
         create_time_until: _timestamp_pb2.Timestamp | None = ...,
         text: _builtins.str = ...,
         without_system: _builtins.bool = ...,
+        fingerprint: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time_from", b"create_time_from", "create_time_until", b"create_time_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time_from", b"create_time_from", "create_time_until", b"create_time_until", "error_code", b"error_code", "kinds", b"kinds", "owner_id", b"owner_id", "states", b"states", "text", b"text", "without_system", b"without_system", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time_from", b"create_time_from", "create_time_until", b"create_time_until", "error_code", b"error_code", "fingerprint", b"fingerprint", "kinds", b"kinds", "owner_id", b"owner_id", "states", b"states", "text", b"text", "without_system", b"without_system", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -316,6 +348,373 @@ class JobCount(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___JobCount: _TypeAlias = JobCount  # noqa: Y015
+
+@_typing.final
+class GetRatesRequest(_message.Message):
+    """GetRatesRequest asks for rates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPAN_FIELD_NUMBER: _builtins.int
+    span: Global___RateSpan.ValueType
+    """The time."""
+    def __init__(
+        self,
+        *,
+        span: Global___RateSpan.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["span", b"span"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRatesRequest: _TypeAlias = GetRatesRequest  # noqa: Y015
+
+@_typing.final
+class GetRatesResponse(_message.Message):
+    """GetRatesResponse answers GetRates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOTAL_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    BEGIN_TIME_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def total(self) -> Global___KindRates:
+        """All kinds together; its kind is `*`."""
+
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedCompositeFieldContainer[Global___KindRates]:
+        """Kinds with jobs that ended or waited in this time, by name."""
+
+    @_builtins.property
+    def begin_time(self) -> _timestamp_pb2.Timestamp:
+        """The beginning of the first point."""
+
+    @_builtins.property
+    def step(self) -> _duration_pb2.Duration:
+        """The length of a point."""
+
+    def __init__(
+        self,
+        *,
+        total: Global___KindRates | None = ...,
+        kinds: _abc.Iterable[Global___KindRates] | None = ...,
+        begin_time: _timestamp_pb2.Timestamp | None = ...,
+        step: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "step", b"step", "total", b"total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "kinds", b"kinds", "step", b"step", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRatesResponse: _TypeAlias = GetRatesResponse  # noqa: Y015
+
+@_typing.final
+class KindRates(_message.Message):
+    """KindRates are the rates of a kind."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    COMPLETED_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    CANCELLED_FIELD_NUMBER: _builtins.int
+    WAIT_P50_FIELD_NUMBER: _builtins.int
+    WAIT_P95_FIELD_NUMBER: _builtins.int
+    RUN_P50_FIELD_NUMBER: _builtins.int
+    RUN_P95_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """The kind."""
+    completed: _builtins.int
+    """How many jobs completed."""
+    failed: _builtins.int
+    """How many failed."""
+    cancelled: _builtins.int
+    """How many were cancelled."""
+    @_builtins.property
+    def wait_p50(self) -> _duration_pb2.Duration:
+        """Median of the time before the first attempt, within a fifth; absent without jobs. So are the following durations."""
+
+    @_builtins.property
+    def wait_p95(self) -> _duration_pb2.Duration:
+        """95th percentile of that time."""
+
+    @_builtins.property
+    def run_p50(self) -> _duration_pb2.Duration:
+        """Median of the time from the first attempt to the end."""
+
+    @_builtins.property
+    def run_p95(self) -> _duration_pb2.Duration:
+        """95th percentile of that time."""
+
+    @_builtins.property
+    def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___RatePoint]:
+        """The points, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        completed: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        cancelled: _builtins.int = ...,
+        wait_p50: _duration_pb2.Duration | None = ...,
+        wait_p95: _duration_pb2.Duration | None = ...,
+        run_p50: _duration_pb2.Duration | None = ...,
+        run_p95: _duration_pb2.Duration | None = ...,
+        points: _abc.Iterable[Global___RatePoint] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run_p50", b"run_p50", "run_p95", b"run_p95", "wait_p50", b"wait_p50", "wait_p95", b"wait_p95"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "completed", b"completed", "failed", b"failed", "kind", b"kind", "points", b"points", "run_p50", b"run_p50", "run_p95", b"run_p95", "wait_p50", b"wait_p50", "wait_p95", b"wait_p95"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KindRates: _TypeAlias = KindRates  # noqa: Y015
+
+@_typing.final
+class RatePoint(_message.Message):
+    """RatePoint is one step of a time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPLETED_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    CANCELLED_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    WAIT_P95_FIELD_NUMBER: _builtins.int
+    completed: _builtins.int
+    """How many jobs completed."""
+    failed: _builtins.int
+    """How many failed."""
+    cancelled: _builtins.int
+    """How many were cancelled."""
+    waiting: _builtins.int
+    """The most jobs that waited for a worker at the end of a minute."""
+    @_builtins.property
+    def wait_p95(self) -> _duration_pb2.Duration:
+        """95th percentile of the time before the first attempt; absent without jobs, and for single kinds."""
+
+    def __init__(
+        self,
+        *,
+        completed: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        cancelled: _builtins.int = ...,
+        waiting: _builtins.int = ...,
+        wait_p95: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["wait_p95", b"wait_p95"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "completed", b"completed", "failed", b"failed", "wait_p95", b"wait_p95", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RatePoint: _TypeAlias = RatePoint  # noqa: Y015
+
+@_typing.final
+class ListProblemsRequest(_message.Message):
+    """ListProblemsRequest asks for what needs attention."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProblemsRequest: _TypeAlias = ListProblemsRequest  # noqa: Y015
+
+@_typing.final
+class ListProblemsResponse(_message.Message):
+    """ListProblemsResponse answers ListProblems."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___Problem]:
+        """The worst first, at most 100."""
+
+    def __init__(
+        self,
+        *,
+        problems: _abc.Iterable[Global___Problem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["problems", b"problems"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProblemsResponse: _TypeAlias = ListProblemsResponse  # noqa: Y015
+
+@_typing.final
+class Problem(_message.Message):
+    """Problem is a number of jobs of one kind that need attention for the same reason."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    OWNER_COUNT_FIELD_NUMBER: _builtins.int
+    AGE_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """A reason of StuckJob, or `failing` (jobs failed within the last hour)."""
+    kind: _builtins.str
+    """The kind."""
+    count: _builtins.int
+    """How many jobs."""
+    owner_count: _builtins.int
+    """How many owners they have."""
+    @_builtins.property
+    def age(self) -> _duration_pb2.Duration:
+        """For how long the first of them has been so."""
+
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        count: _builtins.int = ...,
+        owner_count: _builtins.int = ...,
+        age: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["age", b"age"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "count", b"count", "kind", b"kind", "owner_count", b"owner_count", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Problem: _TypeAlias = Problem  # noqa: Y015
+
+@_typing.final
+class ListErrorGroupsRequest(_message.Message):
+    """ListErrorGroupsRequest asks for groups of failed jobs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """Only this kind; empty: all."""
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListErrorGroupsRequest: _TypeAlias = ListErrorGroupsRequest  # noqa: Y015
+
+@_typing.final
+class ListErrorGroupsResponse(_message.Message):
+    """ListErrorGroupsResponse answers ListErrorGroups."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUPS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___ErrorGroup]:
+        """The groups of the newest 20,000 failed jobs, the latest failure first, at most 100."""
+
+    def __init__(
+        self,
+        *,
+        groups: _abc.Iterable[Global___ErrorGroup] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListErrorGroupsResponse: _TypeAlias = ListErrorGroupsResponse  # noqa: Y015
+
+@_typing.final
+class ErrorGroup(_message.Message):
+    """ErrorGroup is the failed jobs with the same kind, error code and fingerprint."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    EXCEPTION_TYPE_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    OWNER_COUNT_FIELD_NUMBER: _builtins.int
+    FIRST_TIME_FIELD_NUMBER: _builtins.int
+    LAST_TIME_FIELD_NUMBER: _builtins.int
+    TREND_FIELD_NUMBER: _builtins.int
+    LAST_JOB_ID_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """The kind."""
+    code: _builtins.str
+    """The error code of the jobs."""
+    fingerprint: _builtins.str
+    """The fingerprint of their latest attempts; empty if those raised no exception."""
+    exception_type: _builtins.str
+    """The exception type; empty without a fingerprint."""
+    place: _builtins.str
+    """Where it was raised; empty without a fingerprint."""
+    message: _builtins.str
+    """The newest message, for operators."""
+    count: _builtins.int
+    """How many jobs are failed now."""
+    owner_count: _builtins.int
+    """How many owners they have."""
+    last_job_id: _builtins.str
+    """The job that failed last."""
+    @_builtins.property
+    def first_time(self) -> _timestamp_pb2.Timestamp:
+        """When the first of them failed."""
+
+    @_builtins.property
+    def last_time(self) -> _timestamp_pb2.Timestamp:
+        """When the last of them failed."""
+
+    @_builtins.property
+    def trend(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """How many failed in each of the last 24 hours, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        code: _builtins.str = ...,
+        fingerprint: _builtins.str = ...,
+        exception_type: _builtins.str = ...,
+        place: _builtins.str = ...,
+        message: _builtins.str = ...,
+        count: _builtins.int = ...,
+        owner_count: _builtins.int = ...,
+        first_time: _timestamp_pb2.Timestamp | None = ...,
+        last_time: _timestamp_pb2.Timestamp | None = ...,
+        trend: _abc.Iterable[_builtins.int] | None = ...,
+        last_job_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_time", b"first_time", "last_time", b"last_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "count", b"count", "exception_type", b"exception_type", "fingerprint", b"fingerprint", "first_time", b"first_time", "kind", b"kind", "last_job_id", b"last_job_id", "last_time", b"last_time", "message", b"message", "owner_count", b"owner_count", "place", b"place", "trend", b"trend"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ErrorGroup: _TypeAlias = ErrorGroup  # noqa: Y015
 
 @_typing.final
 class ListKindsRequest(_message.Message):
@@ -882,6 +1281,8 @@ class Worker(_message.Message):
     SEEN_TIME_FIELD_NUMBER: _builtins.int
     HELD_COUNT_FIELD_NUMBER: _builtins.int
     LEASE_TIME_FIELD_NUMBER: _builtins.int
+    INFO_FIELD_NUMBER: _builtins.int
+    HELD_JOBS_FIELD_NUMBER: _builtins.int
     worker: _builtins.str
     """Its name."""
     held_count: _builtins.int
@@ -898,6 +1299,14 @@ class Worker(_message.Message):
     def lease_time(self) -> _timestamp_pb2.Timestamp:
         """When the first of its leases expires; absent if it holds none."""
 
+    @_builtins.property
+    def info(self) -> _kind_pb2.WorkerInfo:
+        """What it registered about itself."""
+
+    @_builtins.property
+    def held_jobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldJob]:
+        """The jobs it holds, at most 20, the oldest attempt first."""
+
     def __init__(
         self,
         *,
@@ -906,11 +1315,45 @@ class Worker(_message.Message):
         seen_time: _timestamp_pb2.Timestamp | None = ...,
         held_count: _builtins.int = ...,
         lease_time: _timestamp_pb2.Timestamp | None = ...,
+        info: _kind_pb2.WorkerInfo | None = ...,
+        held_jobs: _abc.Iterable[Global___HeldJob] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["lease_time", b"lease_time", "seen_time", b"seen_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["info", b"info", "lease_time", b"lease_time", "seen_time", b"seen_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["held_count", b"held_count", "kinds", b"kinds", "lease_time", b"lease_time", "seen_time", b"seen_time", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["held_count", b"held_count", "held_jobs", b"held_jobs", "info", b"info", "kinds", b"kinds", "lease_time", b"lease_time", "seen_time", b"seen_time", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Worker: _TypeAlias = Worker  # noqa: Y015
+
+@_typing.final
+class HeldJob(_message.Message):
+    """HeldJob is a job that a worker holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """The job."""
+    kind: _builtins.str
+    """Its kind."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When its attempt began."""
+
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "kind", b"kind", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldJob: _TypeAlias = HeldJob  # noqa: Y015

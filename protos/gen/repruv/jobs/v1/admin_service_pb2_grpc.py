@@ -46,6 +46,21 @@ class AdminServiceStub:
                 request_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.CountJobsRequest.SerializeToString,
                 response_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.CountJobsResponse.FromString,
                 _registered_method=True)
+        self.GetRates = channel.unary_unary(
+                '/repruv.jobs.v1.AdminService/GetRates',
+                request_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.GetRatesRequest.SerializeToString,
+                response_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.GetRatesResponse.FromString,
+                _registered_method=True)
+        self.ListProblems = channel.unary_unary(
+                '/repruv.jobs.v1.AdminService/ListProblems',
+                request_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListProblemsRequest.SerializeToString,
+                response_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListProblemsResponse.FromString,
+                _registered_method=True)
+        self.ListErrorGroups = channel.unary_unary(
+                '/repruv.jobs.v1.AdminService/ListErrorGroups',
+                request_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListErrorGroupsRequest.SerializeToString,
+                response_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListErrorGroupsResponse.FromString,
+                _registered_method=True)
         self.ListKinds = channel.unary_unary(
                 '/repruv.jobs.v1.AdminService/ListKinds',
                 request_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListKindsRequest.SerializeToString,
@@ -118,6 +133,27 @@ class AdminServiceServicer:
 
     def CountJobs(self, request, context):
         """CountJobs counts the jobs that match a filter, by kind and state.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRates(self, request, context):
+        """GetRates returns how many jobs ended, and how long they waited and ran, over a time: in total and by kind.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListProblems(self, request, context):
+        """ListProblems returns what needs attention, grouped by reason and kind, the worst first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListErrorGroups(self, request, context):
+        """ListErrorGroups returns the groups of failed jobs with the same kind, error code and fingerprint, the latest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -214,6 +250,21 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.CountJobs,
                     request_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.CountJobsRequest.FromString,
                     response_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.CountJobsResponse.SerializeToString,
+            ),
+            'GetRates': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRates,
+                    request_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.GetRatesRequest.FromString,
+                    response_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.GetRatesResponse.SerializeToString,
+            ),
+            'ListProblems': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProblems,
+                    request_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListProblemsRequest.FromString,
+                    response_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListProblemsResponse.SerializeToString,
+            ),
+            'ListErrorGroups': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListErrorGroups,
+                    request_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListErrorGroupsRequest.FromString,
+                    response_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListErrorGroupsResponse.SerializeToString,
             ),
             'ListKinds': grpc.unary_unary_rpc_method_handler(
                     servicer.ListKinds,
@@ -327,6 +378,87 @@ class AdminService:
             '/repruv.jobs.v1.AdminService/CountJobs',
             repruv_dot_jobs_dot_v1_dot_admin__service__pb2.CountJobsRequest.SerializeToString,
             repruv_dot_jobs_dot_v1_dot_admin__service__pb2.CountJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.jobs.v1.AdminService/GetRates',
+            repruv_dot_jobs_dot_v1_dot_admin__service__pb2.GetRatesRequest.SerializeToString,
+            repruv_dot_jobs_dot_v1_dot_admin__service__pb2.GetRatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProblems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.jobs.v1.AdminService/ListProblems',
+            repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListProblemsRequest.SerializeToString,
+            repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListProblemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListErrorGroups(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.jobs.v1.AdminService/ListErrorGroups',
+            repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListErrorGroupsRequest.SerializeToString,
+            repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListErrorGroupsResponse.FromString,
             options,
             channel_credentials,
             insecure,

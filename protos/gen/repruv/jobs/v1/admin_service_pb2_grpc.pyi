@@ -41,6 +41,12 @@ class AdminServiceStub:
     """
     CountJobs: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CountJobsRequest, _admin_service_pb2.CountJobsResponse]
     """CountJobs counts the jobs that match a filter, by kind and state."""
+    GetRates: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetRatesRequest, _admin_service_pb2.GetRatesResponse]
+    """GetRates returns how many jobs ended, and how long they waited and ran, over a time: in total and by kind."""
+    ListProblems: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListProblemsRequest, _admin_service_pb2.ListProblemsResponse]
+    """ListProblems returns what needs attention, grouped by reason and kind, the worst first."""
+    ListErrorGroups: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListErrorGroupsRequest, _admin_service_pb2.ListErrorGroupsResponse]
+    """ListErrorGroups returns the groups of failed jobs with the same kind, error code and fingerprint, the latest first."""
     ListKinds: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListKindsRequest, _admin_service_pb2.ListKindsResponse]
     """ListKinds returns all kinds that were registered, limited, paused or submitted and not cleaned up since, by name."""
     SetKindLimits: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetKindLimitsRequest, _admin_service_pb2.SetKindLimitsResponse]
@@ -81,6 +87,12 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """
     CountJobs: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CountJobsRequest, _admin_service_pb2.CountJobsResponse]  # type: ignore[assignment]
     """CountJobs counts the jobs that match a filter, by kind and state."""
+    GetRates: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetRatesRequest, _admin_service_pb2.GetRatesResponse]  # type: ignore[assignment]
+    """GetRates returns how many jobs ended, and how long they waited and ran, over a time: in total and by kind."""
+    ListProblems: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListProblemsRequest, _admin_service_pb2.ListProblemsResponse]  # type: ignore[assignment]
+    """ListProblems returns what needs attention, grouped by reason and kind, the worst first."""
+    ListErrorGroups: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListErrorGroupsRequest, _admin_service_pb2.ListErrorGroupsResponse]  # type: ignore[assignment]
+    """ListErrorGroups returns the groups of failed jobs with the same kind, error code and fingerprint, the latest first."""
     ListKinds: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListKindsRequest, _admin_service_pb2.ListKindsResponse]  # type: ignore[assignment]
     """ListKinds returns all kinds that were registered, limited, paused or submitted and not cleaned up since, by name."""
     SetKindLimits: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetKindLimitsRequest, _admin_service_pb2.SetKindLimitsResponse]  # type: ignore[assignment]
@@ -130,6 +142,30 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.CountJobsResponse, _abc.Awaitable[_admin_service_pb2.CountJobsResponse]]:
         """CountJobs counts the jobs that match a filter, by kind and state."""
+
+    @_abc_1.abstractmethod
+    def GetRates(
+        self,
+        request: _admin_service_pb2.GetRatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.GetRatesResponse, _abc.Awaitable[_admin_service_pb2.GetRatesResponse]]:
+        """GetRates returns how many jobs ended, and how long they waited and ran, over a time: in total and by kind."""
+
+    @_abc_1.abstractmethod
+    def ListProblems(
+        self,
+        request: _admin_service_pb2.ListProblemsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListProblemsResponse, _abc.Awaitable[_admin_service_pb2.ListProblemsResponse]]:
+        """ListProblems returns what needs attention, grouped by reason and kind, the worst first."""
+
+    @_abc_1.abstractmethod
+    def ListErrorGroups(
+        self,
+        request: _admin_service_pb2.ListErrorGroupsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListErrorGroupsResponse, _abc.Awaitable[_admin_service_pb2.ListErrorGroupsResponse]]:
+        """ListErrorGroups returns the groups of failed jobs with the same kind, error code and fingerprint, the latest first."""
 
     @_abc_1.abstractmethod
     def ListKinds(

@@ -956,6 +956,7 @@ class RegisterKindsRequest(_message.Message):
     WORKER_FIELD_NUMBER: _builtins.int
     KINDS_FIELD_NUMBER: _builtins.int
     SCHEDULES_FIELD_NUMBER: _builtins.int
+    INFO_FIELD_NUMBER: _builtins.int
     worker: _builtins.str
     """The name of the worker process, as in ClaimJobs."""
     @_builtins.property
@@ -966,16 +967,21 @@ class RegisterKindsRequest(_message.Message):
     def schedules(self) -> _containers.RepeatedCompositeFieldContainer[_kind_pb2.ScheduleRegistration]:
         """The schedules of these kinds, at most 100."""
 
+    @_builtins.property
+    def info(self) -> _kind_pb2.WorkerInfo:
+        """What operators see about it."""
+
     def __init__(
         self,
         *,
         worker: _builtins.str = ...,
         kinds: _abc.Iterable[_kind_pb2.KindRegistration] | None = ...,
         schedules: _abc.Iterable[_kind_pb2.ScheduleRegistration] | None = ...,
+        info: _kind_pb2.WorkerInfo | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["info", b"info"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "schedules", b"schedules", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["info", b"info", "kinds", b"kinds", "schedules", b"schedules", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

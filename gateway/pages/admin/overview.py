@@ -1,0 +1,102 @@
+"""The overview of the job engine: rates over time, what needs attention, kinds and workers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.container import Container
+from gateway.pages.admin.admin_page import AdminPage
+from gateway.views import engine
+from repruv.jobs.v1 import admin_service_pb2
+
+PATH = "/admin"
+SPANS: Mapping[str, tuple[str, str, admin_service_pb2.RateSpan.ValueType]] = {
+    "1h": ("1 hour", "in the last hour", admin_service_pb2.RATE_SPAN_HOUR),
+    "24h": ("24 hours", "in the last 24 hours", admin_service_pb2.RATE_SPAN_DAY),
+    "7d": ("7 days", "in the last 7 days", admin_service_pb2.RATE_SPAN_WEEK),
+}
+"""Label, phrase and value of each time; the names are those of the filter of the list of jobs."""
+_WAITING = ("pending", "retrying")
+_RUNNING = ("running", "cancelling")
+
+
+class Overview(AdminPage):
+    """`/admin`."""
+
+    def __init__(self, container: Container) -> None:
+        super().__init__(container)
+        self.routes = [Route(PATH, self.show)]
+
+    async def show(self, request: Request) -> Response:
+        """Show how the engine does."""
+        visitor = await self.begin(request)
+        span = request.query_params.get("span", "")
+        span = span if span in SPANS else "1h"
+        client, user = self._container.engine, visitor.identity
+        rates, problems, kinds, workers = await asyncio.gather(
+            client.get_rates(user, span=SPANS[span][2]),
+            client.list_problems(user),
+            client.list_kinds(user),
+            client.list_workers(user),
+        )
+        shown_rates = engine.rates(rates)
+        states = [engine.kind(kind) for kind in kinds.kinds]
+        context = {
+            "span": span,
+            "spans": SPANS,
+            "total": shown_rates["total"],
+            "rows": _rows(shown_rates, states),
+            "problems": [engine.problem(problem) for problem in problems.problems],
+            "workers": [engine.worker(worker) for worker in workers.workers],
+            "waiting": sum(_count(kind, _WAITING) for kind in states),
+            "running": sum(_count(kind, _RUNNING) for kind in states),
+            "is_paused": any(kind["kind"] == "*" and kind["paused_at"] for kind in states),
+        }
+        return visitor.show("admin/overview", PATH, context)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """A kind in the table."""
+
+    kind: str
+    rates: engine.KindRates | None
+    ended: int
+    failed: int
+    waiting: int
+    running: int
+    paused: bool
+    has_worker: bool
+
+
+def _rows(rates: engine.Rates, kinds: list[engine.Kind]) -> list[_Row]:
+    """Return the kinds that ended or have jobs; those with failures first, then the busiest."""
+    by_kind = {kind["kind"]: kind for kind in kinds if kind["kind"] != "*"}
+    rated = {rate["kind"]: rate for rate in rates["kinds"]}
+    names = sorted(rated.keys() | {name for name, kind in by_kind.items() if any(kind["counts"].values())})
+    rows = []
+    for name in names:
+        rate, kind = rated.get(name), by_kind.get(name)
+        rows.append(
+            _Row(
+                kind=name,
+                rates=rate,
+                ended=rate["completed"] + rate["failed"] if rate else 0,
+                failed=rate["failed"] if rate else 0,
+                waiting=_count(kind, _WAITING) if kind else 0,
+                running=_count(kind, _RUNNING) if kind else 0,
+                paused=bool(kind and kind["paused_at"]),
+                has_worker=bool(kind and kind["has_worker"]),
+            )
+        )
+    return sorted(rows, key=lambda row: (-row.failed, -row.ended - row.waiting))
+
+
+def _count(kind: engine.Kind, states: tuple[str, ...]) -> int:
+    return sum(kind["counts"].get(state, 0) for state in states)

@@ -1,0 +1,1 @@
+"""How many jobs end, and how long they wait and run: recorded each minute, read for operators."""
