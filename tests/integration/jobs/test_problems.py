@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.jobs import domain, kinds
+from services.jobs import domain, kinds, outcomes
 from services.jobs.domain import State
 from services.jobs.operations import Operations
 from services.jobs.operators.error_groups import ErrorGroups
@@ -20,12 +20,14 @@ from tests.integration.jobs import jobs_helpers
 
 
 async def fail(
-    jobs: Operations, kind: str, *, code: str = "boom", exception: domain.ExceptionInfo | None = None
+    jobs: Operations, kind: str, *, code: str = "boom", exception: outcomes.ExceptionInfo | None = None
 ) -> domain.Job:
     """Claim a job and fail it for good."""
     job = await jobs_helpers.claim_one(jobs, kind)
     error = domain.JobError(code=code, message="It broke.")
-    return await jobs.finish(job.job_id, job.attempt, domain.Failed(error=error, retryable=False, exception=exception))
+    return await jobs.finish(
+        job.job_id, job.attempt, outcomes.Failed(error=error, retryable=False, exception=exception)
+    )
 
 
 async def test_problems_are_grouped_worst_first(
@@ -52,7 +54,7 @@ async def test_problems_are_grouped_worst_first(
 async def test_failed_jobs_are_grouped_by_cause(
     jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
-    reading = domain.ExceptionInfo(type="ValueError", message="row 7", traceback="…", place="imports.py:12 read")
+    reading = outcomes.ExceptionInfo(type="ValueError", message="row 7", traceback="…", place="imports.py:12 read")
     saving = dataclasses.replace(reading, place="imports.py:40 save")
     failed = []
     for exception in (reading, reading, saving, None):
@@ -85,7 +87,7 @@ async def test_workers_show_their_program_and_jobs(
     (worker,) = [worker for worker in await Overview(jobs_engine).list_workers() if worker.worker == name]
     assert (worker.host, worker.version, worker.concurrency, worker.held) == ("h1", "abc", 8, 1)
     assert [job_id for job_id, _, _ in worker.jobs] == [str(job.job_id)]
-    await jobs.finish(job.job_id, 1, domain.Completed())
+    await jobs.finish(job.job_id, 1, outcomes.Completed())
 
 
 @pytest.mark.parametrize("kind_name", ["", "demo.none"])

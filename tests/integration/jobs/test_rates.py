@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.jobs import domain
+from services.jobs import domain, outcomes
 from services.jobs.operations import Operations
 from services.jobs.rates import histogram
 from services.jobs.rates.reader import KindRates, Reader, Span
@@ -33,7 +33,7 @@ async def execute(engine: AsyncEngine, statement: str) -> int:
 
 
 async def end(
-    jobs: Operations, engine: AsyncEngine, job: domain.Job, outcome: domain.Outcome, *, wait: int, run: int
+    jobs: Operations, engine: AsyncEngine, job: domain.Job, outcome: outcomes.Outcome, *, wait: int, run: int
 ) -> None:
     """Move a claimed job that has ended `MINUTES_AGO` minutes into the past; it waited and ran so many seconds."""
     await jobs.finish(job.job_id, job.attempt, outcome)
@@ -57,7 +57,7 @@ async def test_minutes_and_hours_are_recorded_once(
     for _ in range(4):
         await submitted()
     claimed = await jobs.claim(worker="w", kinds=[kind], limit=3)
-    outcomes: list[domain.Outcome] = [domain.Completed(), domain.Completed(), jobs_helpers.FINAL]
+    outcomes: list[outcomes.Outcome] = [outcomes.Completed(), outcomes.Completed(), jobs_helpers.FINAL]
     for job, outcome in zip(claimed, outcomes, strict=True):
         await end(jobs, jobs_engine, job, outcome, wait=4, run=16)
     assert await recorder.record()
@@ -87,7 +87,7 @@ async def test_an_interrupted_pass_is_repeated_without_counting_twice(
 ) -> None:
     await submitted()
     (job,) = await jobs.claim(worker="w", kinds=[kind], limit=1)
-    await end(jobs, jobs_engine, job, domain.Completed(), wait=1, run=1)
+    await end(jobs, jobs_engine, job, outcomes.Completed(), wait=1, run=1)
     await recorder.record()
     # The last minutes are lost, as by a crash before the commit; the hours keep what they had.
     await execute(jobs_engine, "DELETE FROM jobs.kind_rates WHERE span = 'minute'")
