@@ -57,8 +57,8 @@ async def test_minutes_and_hours_are_recorded_once(
     for _ in range(4):
         await submitted()
     claimed = await jobs.claim(worker="w", kinds=[kind], limit=3)
-    outcomes: list[outcomes.Outcome] = [outcomes.Completed(), outcomes.Completed(), jobs_helpers.FINAL]
-    for job, outcome in zip(claimed, outcomes, strict=True):
+    ends: list[outcomes.Outcome] = [outcomes.Completed(), outcomes.Completed(), jobs_helpers.FINAL]
+    for job, outcome in zip(claimed, ends, strict=True):
         await end(jobs, jobs_engine, job, outcome, wait=4, run=16)
     assert await recorder.record()
     assert not await recorder.record()
