@@ -187,7 +187,7 @@ class Bus:
         await self._broker.publish(payload, subject, headers=headers, stream=stream, timeout=PUBLISH_TIMEOUT)
 
     async def publish_ephemeral(self, subject: str, payload: bytes) -> None:
-        """Publish a message that nobody depends on; do nothing while NATS is down."""
+        """Publish a message that may be lost; do nothing while NATS is down."""
         if self.is_connected:
             await self._broker.publish(payload, subject, timeout=PUBLISH_TIMEOUT)
 

@@ -37,7 +37,7 @@ class OutOfRange(Error):
 
 
 class Unauthenticated(Error):
-    """Nobody is signed in."""
+    """There is no valid session."""
 
     status = "UNAUTHENTICATED"
     default_code = "unauthenticated"
@@ -72,7 +72,7 @@ class FailedPrecondition(Error):
 
 
 class Aborted(Error):
-    """Somebody else was faster."""
+    """A concurrent change won."""
 
     status = "ABORTED"
     default_code = "aborted"

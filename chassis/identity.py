@@ -52,10 +52,10 @@ class Caller:
     service: str
     user: User | None
     user_token: str = ""
-    """The user's identity as it came in, to be passed on."""
+    """The user's identity as received, to pass it on."""
 
     def require_user(self) -> User:
-        """Return the user, or raise `Unauthenticated` when the call is made for nobody."""
+        """Return the user. Raises `Unauthenticated` for a call without a user."""
         if self.user is None:
             raise errors.Unauthenticated("This call must be made for a user.")
         return self.user

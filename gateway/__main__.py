@@ -17,11 +17,11 @@ GC_THRESHOLDS = (10_000, 20, 20)
 
 
 async def serve(config: Settings, stop: asyncio.Event, *, shared: socket.socket | None = None) -> None:
-    """Serve until `stop` is set; at `shared`, if there is one."""
+    """Serve until `stop` is set, on the socket `shared` if there is one."""
     assembled = container.assemble(config)
     application = app.create(assembled, pages=pages.routes(assembled), error_page=pages.error_page)
-    # With thousands of streams a look through everything that lives holds all of them up for a tenth of a second or more, and
-    # finds next to nothing: what is there now stays, and what ends later is freed without it.
+    # With thousands of streams a full collection stops the event loop for a tenth of a second or more and frees almost nothing:
+    # objects that exist now stay, and later ones are freed by reference counting.
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
@@ -30,7 +30,7 @@ async def serve(config: Settings, stop: asyncio.Event, *, shared: socket.socket 
 
 
 async def work(config: Settings, stop: asyncio.Event) -> None:
-    """Serve as one of several processes, until `stop` is set or the one that started them is gone."""
+    """Serve as one of several processes until `stop` is set or the parent process has ended."""
 
     async def leave() -> None:
         await workers.orphaned()
@@ -51,7 +51,7 @@ def _serve(config: Settings) -> None:
 
 
 def main() -> None:
-    """Run the command of the command line. `work` is the command of the processes that `serve` starts."""
+    """Run the command of the command line. `serve` starts processes with the command `work`."""
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     process.main(
         "gateway",

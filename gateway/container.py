@@ -1,4 +1,4 @@
-"""What the routes work with: made once a process, handed to the API and to the pages alike."""
+"""The dependencies of all routes: one container for each process, shared by the API and the pages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gateway.stream import hub, sources
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
-    """The parts of a gateway. They need a running event loop."""
+    """The dependencies of the routes. They need a running event loop."""
 
     settings: settings.Settings
     auth: clients.Auth
@@ -73,7 +73,7 @@ class Container:
 
 
 def assemble(config: settings.Settings) -> Container:
-    """Put the parts together; nothing is connected yet."""
+    """Build the container; nothing is connected yet."""
     certificate = config.certificate
     caller = client.Caller(identity.Signer("gateway", config.identity_key), certificate)
     auth = clients.Auth(config.auth_target, caller)

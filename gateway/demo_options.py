@@ -1,4 +1,4 @@
-"""What demo mode can be enabled with: the one list that the form and the API schema share.
+"""The options of demo mode, shared by the form and the API schema.
 
 The demo service validates; `tests/contract/test_choices.py` holds this module to what the service accepts.
 """

@@ -17,19 +17,19 @@ REQUEST_SECONDS = Histogram(
 )
 REQUESTS_REFUSED = Counter("http_requests_refused", "Requests that were refused because the system is overloaded.")
 STREAMS = Gauge("stream_connections", "Open event streams.", multiprocess_mode="livesum")
-STREAMS_OPENED = Counter("stream_opened", "Event streams by how they began.", ["start"])
-STREAMS_CLOSED = Counter("stream_closed", "Event streams by why they ended.", ["reason"])
-STREAM_FRAMES = Counter("stream_frames", "Frames handed to streams.", ["event"])
+STREAMS_OPENED = Counter("stream_opened", "Opened event streams by how they started.", ["start"])
+STREAMS_CLOSED = Counter("stream_closed", "Closed event streams by reason.", ["reason"])
+STREAM_FRAMES = Counter("stream_frames", "Frames sent to streams.", ["event"])
 STREAM_COALESCED = Counter("stream_coalesced", "Progress frames that a newer one replaced before they were sent.")
 STREAM_FEEDS = Gauge(
     "stream_feeds", "Owners whose events are remembered for their streams.", multiprocess_mode="livesum"
 )
-TASKS = Gauge("event_loop_tasks", "What is being done at the same time.", multiprocess_mode="livesum")
-STREAM_GAPS = Counter("stream_gaps", "Times that a feed had to ask for events it had missed.")
+TASKS = Gauge("event_loop_tasks", "Tasks of the event loop.", multiprocess_mode="livesum")
+STREAM_GAPS = Counter("stream_gaps", "Reads of events that a feed had missed.")
 
 
 def text() -> bytes:
-    """Write all of it. What Python and the operating system say of a process is there only while there is one."""
+    """Return the metrics of all worker processes. Those of the interpreter exist only with a single process."""
     registry = REGISTRY
     if workers.is_one_of_several():
         registry = CollectorRegistry()

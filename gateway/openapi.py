@@ -15,7 +15,7 @@ from gateway.identity import cookies
 
 PATH = "/docs"
 ASSETS = Path(fastapi_offline.__file__).parent / "static"
-DESCRIPTION = """Long operations that survive anything, and events that show their state.
+DESCRIPTION = """Durable long operations, and events that show their state.
 
 Errors are `application/problem+json` (RFC 9457) with a stable `code`. Times are ISO 8601 in UTC. Ids of other owners do not
 exist. Sign in with `POST /api/v1/auth/login` (cookie) or `POST /api/v1/auth/token` (bearer).
@@ -71,7 +71,7 @@ _PROBLEM = {
 
 
 def install(app: FastAPI, cookie: cookies.SessionCookie) -> None:
-    """Document `app`."""
+    """Add the OpenAPI document and Swagger UI to `app`."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:

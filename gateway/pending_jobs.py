@@ -1,4 +1,4 @@
-"""Finds jobs that a service has accepted and not yet submitted, and shows them as pending.
+"""Shows jobs as pending that a service has accepted but not submitted yet.
 
 A service responds once its own transaction is committed. The relay submits the job afterwards: usually within milliseconds, or
 when the jobs service is up again.

@@ -35,9 +35,9 @@ _STATUSES: dict[str, int] = {
     errors.DeadlineExceeded.status: 504,
     errors.Internal.status: 500,
 }
-# The same class of error, but the client's mistake is of another kind.
+# Codes whose HTTP status differs from that of their class.
 _STATUSES_BY_CODE = {
-    # Not a mistake of the client at all: our own processes disagree.
+    # A misconfiguration of our own services, not an error of the client.
     "caller_not_allowed": 500,
     "idempotency_key_reused": 422,
     "idempotency_key_invalid": 400,
@@ -99,13 +99,13 @@ Page = Callable[[Request, Problem], Awaitable[Response]]
 
 
 class ErrorResponder:
-    """Answers for errors: with a problem, which `page` shows to people who asked for a page."""
+    """Renders errors as problems, or as a page for requests that accept HTML."""
 
     def __init__(self, page: Page | None = None) -> None:
         self._page = page
 
     async def __call__(self, request: Request, error: Exception) -> Response:
-        """Answer `request`, which failed with `error`."""
+        """Return the response to a request that failed with `error`."""
         problem = problem_of(error)
         if problem.status == 405:
             problem = _of_path(request, problem)
@@ -116,7 +116,7 @@ class ErrorResponder:
         return response(problem)
 
     def install(self, app: FastAPI) -> None:
-        """Answer for every error that a route of `app` raises."""
+        """Handle every error that a route of `app` raises."""
         for kind in (errors.Error, RequestValidationError, HTTPException):
             app.add_exception_handler(kind, self)
 
@@ -127,7 +127,7 @@ def answers_head(path: str) -> bool:
 
 
 def _of_path(request: Request, problem: Problem) -> Problem:
-    """Name the methods of all routes of a path, as the document has them: the router names those of the first one alone."""
+    """Set `Allow` to the methods of all routes of the path; the router only names those of the first route."""
     path = _API + getattr(request.scope.get("route"), "path", "")
     documented = request.app.openapi()["paths"].get(path)
     if not documented:
@@ -166,7 +166,7 @@ def _of_validation(error: RequestValidationError) -> Problem:
 
 
 def _field(location: Sequence[int | str]) -> str:
-    """Name the input as the client does: without `body` or `query` before it."""
+    """Return the name of an input without the leading `body` or `query`."""
     inner = location[1:] if len(location) > 1 else location
     return ".".join(str(part) for part in inner)
 

@@ -36,7 +36,7 @@ def see(path: str, *, say: str = "", secure: bool) -> RedirectResponse:
 
 
 def local(address: str) -> str:
-    """Return `wanted` if it is the address of a page of this gateway, otherwise an empty string."""
+    """Return `address` if it is the address of a page of this gateway, otherwise an empty string."""
     if len(address) > MAX_LENGTH or not _LOCAL.fullmatch(address):
         return ""
     parts = urlsplit(address)

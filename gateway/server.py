@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn, made to end open streams first when it stops."""
+"""The HTTP server: uvicorn, changed to end open streams first when it stops."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class _UntilClose(int):
 
 
 class Server(uvicorn.Server):
-    """uvicorn waits for open responses before it tells the application of its end; a stream would be waited for in vain."""
+    """A server that ends streams before it stops: uvicorn would wait for them until its timeout."""
 
     def __init__(self, config: uvicorn.Config, *, drain: Callable[[float], Awaitable[None]]) -> None:
         super().__init__(config)
         self._drain = drain
 
     async def serve_until(self, stop: asyncio.Event, *, shared: socket.socket | None = None) -> None:
-        """Serve until `stop` is set, then end what is open and return. At `shared`, if there is one."""
+        """Serve on `shared`, or else on the configured address, until `stop` is set; then close connections and return."""
 
         async def forward() -> None:
             await stop.wait()
@@ -61,7 +61,7 @@ class Server(uvicorn.Server):
             forwarding.cancel()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take no more connections, end the streams, then stop as uvicorn does."""
+        """Accept no more connections, end the streams, then stop as uvicorn does."""
         for server in self.servers:
             server.close()
         await self._drain(DRAIN_SECONDS)
@@ -74,10 +74,10 @@ class Server(uvicorn.Server):
 
 
 class Protocol(HttpToolsProtocol):
-    """Lets a stream take over its connection, and notices peers that vanished."""
+    """Lets a stream take over its connection, and detects lost peers."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Watch over the socket."""
+        """Configure the socket so that a lost peer is detected."""
         super().connection_made(transport)
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in {socket.AF_INET, socket.AF_INET6}:
@@ -86,7 +86,7 @@ class Protocol(HttpToolsProtocol):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
 
     def on_message_begin(self) -> None:
-        """Offer the extension."""
+        """Add the extension to the scope of the request."""
         super().on_message_begin()
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
         scope["extensions"] = {raw_connection.TAKE_OVER: self.take_over}
@@ -106,9 +106,9 @@ class Protocol(HttpToolsProtocol):
             self.cycle.expected_content_length = _UntilClose()
 
     def take_over(self, writer: raw_connection.Writer) -> None:
-        """Leave the connection, whose response has begun, to `writer`."""
+        """Hand the connection, whose response has started, to `writer`."""
         was_lost = self.cycle.disconnected or self.transport.is_closing()
-        # For uvicorn that was all: it neither waits for the end of this response nor misses it.
+        # uvicorn regards the response as finished and does not wait for it.
         self.cycle.disconnected = True
         if was_lost:
             writer.disconnected()
@@ -125,7 +125,7 @@ class Protocol(HttpToolsProtocol):
 
 
 def configure(app: ASGIApp, config: settings.Settings) -> uvicorn.Config:
-    """Configure uvicorn: our logs, no banner, no WebSockets, proxies only where they are named."""
+    """Return the configuration of uvicorn: our logs, no banner, no WebSockets, only the named proxies."""
     host, port = config.address
     return uvicorn.Config(
         app,

@@ -18,20 +18,20 @@ class Settings(settings.Process):
 
     listen: str = "0.0.0.0:8080"
     gateway_workers: int = 1
-    """How many processes serve, at most 64; each of them is to the others like another replica."""
+    """The number of processes, at most 64. They are independent of each other, like replicas."""
     auth_target: str
     demo_target: str
     jobs_target: str
     public_url: str = "http://127.0.0.1:8080"
-    """How browsers reach us; https makes the cookie Secure."""
+    """The URL that browsers use; https makes the cookie Secure."""
     trusted_proxies: str = ""
-    """Addresses whose X-Forwarded-For and X-Forwarded-Proto count, comma-separated; empty or `none`: nobody's."""
+    """Addresses whose X-Forwarded-For and X-Forwarded-Proto count, comma-separated; none if empty or `none`."""
     rate_limit_user: str = "6000/60"
-    """How often each user may ask, as requests/seconds; `off`: as often as they like. By each replica for itself."""
+    """The rate limit of each user, as requests/seconds; `off` for none. Each replica counts on its own."""
     rate_limit_network: str = "6000/60"
-    """The same for callers who are not known, by address, or /64 of IPv6."""
+    """The same for callers without a session, by address, or /64 of IPv6."""
     rate_limit_sign_in: str = "600/60"
-    """The same for signing in, making accounts and resetting passwords, by address, or /64 of IPv6."""
+    """The same for sign-ins, registrations and password resets, by address, or /64 of IPv6."""
 
     def __post_init__(self) -> None:
         try:
@@ -58,7 +58,7 @@ class Settings(settings.Process):
 
     @property
     def is_https(self) -> bool:
-        """Whether browsers reach us over TLS."""
+        """Whether the public URL is https."""
         return urlsplit(self.public_url).scheme == "https"
 
     @property
@@ -68,14 +68,14 @@ class Settings(settings.Process):
 
     @property
     def rate_limits(self) -> rate_limits.RateLimits:
-        """How often callers may ask."""
+        """The rate limits."""
         return rate_limits.RateLimits(
             user=self.rate_limit_user, network=self.rate_limit_network, sign_in=self.rate_limit_sign_in
         )
 
     @property
     def public_origin(self) -> str:
-        """Scheme, host and port of the public URL, as browsers write them into `Origin`."""
+        """Scheme, host and port of the public URL, as in the `Origin` header."""
         return self.public_url
 
     @property

@@ -1,4 +1,4 @@
-"""Several gateway processes on one port, for when one processor is not enough: each is what a single gateway is.
+"""Runs several gateway processes on one port, to use more than one processor.
 
 The kernel deals connections out to them (SO_REUSEPORT). This process only starts them, starts those again that die, and
 passes a stop on. Each has its own NATS connection, session cache, limits and streams, as replicas have.
@@ -22,16 +22,16 @@ from chassis import run
 logger = logging.getLogger(__name__)
 
 METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
-"""Where the processes leave their counts, so that each can answer for all; `prometheus_client` reads it from there."""
+"""The directory in which the processes share their metrics; `prometheus_client` reads the variable."""
 STOP_SECONDS = 13.0
-"""Longer than a process takes; shorter than the 15 s that Compose gives the container."""
+"""Longer than a process needs to stop; shorter than the 15 s of the container in Compose."""
 PAUSES = (0.1, 5.0)
 STABLE_SECONDS = 30.0
 ORPHANED_SECONDS = 1.0
 
 
 def is_one_of_several() -> bool:
-    """Whether this process counts together with others."""
+    """Return whether this process shares its metrics with others."""
     return METRICS_DIRECTORY in os.environ
 
 
@@ -45,7 +45,7 @@ async def supervise(address: tuple[str, int], count: int, stop: asyncio.Event) -
 
 @contextlib.contextmanager
 def reserved(address: tuple[str, int]) -> Iterator[None]:
-    """Hold the port, so that it is ours also while no worker runs; bound but not listening, it is given no connection."""
+    """Reserve the port while no worker runs. The socket is bound but does not listen, so it gets no connections."""
     with _socket(address):
         yield
 
@@ -56,9 +56,9 @@ def listener(address: tuple[str, int]) -> socket.socket:
 
 
 async def orphaned() -> None:
-    """Return once the process that started this one is gone."""
+    """Return once the parent process has ended."""
     parent = os.getppid()
-    while os.getppid() == parent:  # noqa: ASYNC110 - nobody tells
+    while os.getppid() == parent:  # noqa: ASYNC110 - there is no event to wait for
         await asyncio.sleep(ORPHANED_SECONDS)
 
 

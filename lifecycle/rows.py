@@ -80,7 +80,7 @@ class Rows(Generic[R, A]):
         self._begin_attempt, self._record_job_version = Prepared(begin_attempt), Prepared(record_job_version)
 
     async def get(self, conn: AsyncConnection, key: Key, *, lock: bool = False) -> R:
-        """Read a resource; with `lock`, nobody else changes it before the transaction ends."""
+        """Read a resource; with `lock`, no other transaction can change it."""
         return await self.execute(conn, self._lock if lock else self._get, key) or self._absent(*key)
 
     async def hold(self, conn: AsyncConnection, fence: Fence, working: str) -> R | None:

@@ -1,4 +1,4 @@
-"""Submits of the jobs of lifecycles. One that is rejected ends its transition, so that nobody waits for it for ever."""
+"""Submits of the jobs of lifecycles. A rejected submit ends its transition."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The REST API: one module a service, JSON to protobuf and back."""
+"""The REST API: JSON to protobuf and back."""

@@ -149,19 +149,19 @@ async def list_error_groups(session: Admin, gateway: Gateway, kind: schemas.Text
 
 @router.get("/kinds", **route("List kinds", schemas_engine.Kinds, "By name.", 403))
 async def list_kinds(session: Admin, gateway: Gateway) -> Response:
-    """Return all kinds of jobs, with what waits and what bounds them."""
+    """Return all kinds with their limits and counts."""
     return answer({"kinds": [engine.kind(kind) for kind in (await gateway.engine.list_kinds(session.identity)).kinds]})
 
 
 @router.post("/kinds/{kind}/pause", **route("Pause a kind", engine.Kind, "It is paused.", 403))
 async def pause_kind(kind: schemas.Text, session: Admin, gateway: Gateway) -> Response:
-    """Let nothing of a kind begin; what runs goes on. `*` is all kinds."""
+    """Stop claims of a kind; running jobs continue. `*` means all kinds."""
     return answer(engine.kind((await gateway.engine.pause_kind(session.identity, kind=kind)).kind))
 
 
-@router.post("/kinds/{kind}/resume", **route("Resume a kind", engine.Kind, "It goes on.", 403))
+@router.post("/kinds/{kind}/resume", **route("Resume a kind", engine.Kind, "Resumed.", 403))
 async def resume_kind(kind: schemas.Text, session: Admin, gateway: Gateway) -> Response:
-    """Let a kind go on."""
+    """End the pause of a kind."""
     return answer(engine.kind((await gateway.engine.resume_kind(session.identity, kind=kind)).kind))
 
 
@@ -169,7 +169,7 @@ async def resume_kind(kind: schemas.Text, session: Admin, gateway: Gateway) -> R
 async def set_kind_limits(
     kind: schemas.Text, body: schemas_engine.Limits, session: Admin, gateway: Gateway
 ) -> Response:
-    """Replace all limits of a kind, which need not be known yet."""
+    """Replace all limits of a kind; no worker needs to have registered it."""
     limits = kind_pb2.KindLimits(
         max_running=body.max_running, max_running_per_key=body.max_running_per_key, rate_count=body.rate_count
     )
@@ -189,24 +189,24 @@ async def list_schedules(session: Admin, gateway: Gateway) -> Response:
 
 @router.post("/schedules/{name}/pause", **route("Pause a schedule", engine.Schedule, "It is paused.", 403, 404))
 async def pause_schedule(name: schemas.Text, session: Admin, gateway: Gateway) -> Response:
-    """Stop a schedule; the times that pass are not caught up."""
+    """Pause a schedule; missed times are not caught up."""
     return answer(engine.schedule((await gateway.engine.pause_schedule(session.identity, name=name)).schedule))
 
 
-@router.post("/schedules/{name}/resume", **route("Resume a schedule", engine.Schedule, "It goes on.", 403, 404))
+@router.post("/schedules/{name}/resume", **route("Resume a schedule", engine.Schedule, "Resumed.", 403, 404))
 async def resume_schedule(name: schemas.Text, session: Admin, gateway: Gateway) -> Response:
-    """Let a schedule go on with the next time that comes."""
+    """Resume a schedule with its next time."""
     return answer(engine.schedule((await gateway.engine.resume_schedule(session.identity, name=name)).schedule))
 
 
 @router.post(
     "/schedules/{name}/trigger",
-    **route("Trigger a schedule", engine.OwnedJob, "The job that was made.", 400, 403, 404, 409, status=202),
+    **route("Trigger a schedule", engine.OwnedJob, "The submitted job.", 400, 403, 404, 409, status=202),
 )
 async def trigger_schedule(
     name: schemas.Text, session: Admin, gateway: Gateway, body: schemas_engine.Trigger | None = None
 ) -> Response:
-    """Make a job of a schedule now, paused or not."""
+    """Submit a job of a schedule now, even if it is paused."""
     job_id = str(ids.parse(body.job_id, "job_id")) if body and body.job_id else str(ids.uuid7())
     job = (await gateway.engine.trigger_schedule(session.identity, name=name, job_id=job_id)).job
     return answer(engine.owned_job(job), 202)
@@ -221,7 +221,7 @@ async def list_stuck_jobs(session: Admin, gateway: Gateway, page_size: PageSize 
 
 @router.get("/workers", **route("List workers", schemas_engine.Workers, "By name.", 403))
 async def list_workers(session: Admin, gateway: Gateway) -> Response:
-    """Return the workers that were seen lately, or hold jobs."""
+    """Return the workers that were seen recently or hold jobs."""
     return answer(
         {"workers": [engine.worker(worker) for worker in (await gateway.engine.list_workers(session.identity)).workers]}
     )

@@ -1,4 +1,4 @@
-"""Accounts of others, for admins: 403 `admin_required` for other users."""
+"""Accounts, for admins: 403 `admin_required` for other users."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ async def revoke_user_sessions(
     ),
 )
 async def revoke_all_users_sessions(session: SignedIn, gateway: Gateway) -> Response:
-    """End the sessions of all users except this one, as after a break-in. 403 `reauthentication_required`."""
+    """End all sessions except this one, for example after a break-in. 403 `reauthentication_required`."""
     response = await gateway.admin.revoke_all_users_sessions(session.identity)
     gateway.sessions.forget_all()
     return answer({"revoked_count": response.revoked_count, "has_more": response.has_more})
@@ -107,7 +107,7 @@ async def revoke_all_users_sessions(session: SignedIn, gateway: Gateway) -> Resp
     **route("Send a password reset", None, "The email is sent.", 403, 404, status=202),
 )
 async def send_password_reset(user_id: UserId, session: SignedIn, gateway: Gateway) -> Response:
-    """Have the mail sent by which the user sets a new password; admins never choose one. 403 `reauthentication_required`."""
+    """Send the email for a new password; admins never choose it. 403 `reauthentication_required`."""
     await gateway.admin.send_password_reset(session.identity, user_id=user_id)
     return Response(status_code=202)
 

@@ -1,4 +1,4 @@
-"""The way in and out: accounts, signing in, signing out."""
+"""Registration, sign-in and sign-out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ router = APIRouter(prefix="/auth", tags=["auth"])
 
 EMAIL_SENT = "We have sent a mail to this address. Follow its link to go on."
 SIGNED_IN = "The account; the session's cookie is set."
-"""What the answer to a sign-in is."""
+"""The response to a sign-in."""
 _CHALLENGED: dependencies.Documented = {
     202: {"model": schemas_auth.Challenge, "description": "A code is needed too: send it to `/auth/login/code`."},
 }
@@ -34,7 +34,7 @@ _CHALLENGED: dependencies.Documented = {
     },
 )
 async def register(body: schemas_auth.Registration, request: Request, gateway: Gateway) -> Response:
-    """Make an account and sign in: the cookie is set. Where addresses are verified first, a mail is sent instead."""
+    """Create an account and sign in with a cookie. If addresses must be verified first, send an email instead."""
     registered = await gateway.auth.register(
         email=body.email, password=body.password, name=body.name, remember=body.remember, client=client_info(request)
     )
@@ -53,10 +53,10 @@ async def register(body: schemas_auth.Registration, request: Request, gateway: G
     responses={**documented(200, schemas_auth.SignedIn, SIGNED_IN, 400, 403, 429), **_CHALLENGED},
 )
 async def login(body: schemas_auth.Login, request: Request, gateway: Gateway) -> Response:
-    """Begin a session: the cookie is set, and the session that it stood for until now ends.
+    """Start a session and set its cookie. The session of an earlier cookie ends.
 
-    A wrong password and an unknown address get the same answer. With a second factor the answer is 202 and a challenge,
-    unless the code was sent at once.
+    A wrong password and an unknown address get the same response. With a second factor the response is 202 with a challenge,
+    unless the request contains the code.
     """
     client = client_info(request)
     signed_in = await gateway.auth.login(
@@ -79,7 +79,7 @@ async def login(body: schemas_auth.Login, request: Request, gateway: Gateway) ->
     "/login/code", **route("Sign in: the second step", schemas_auth.SignedIn, SIGNED_IN, 400, 403, 429, extra=PUBLIC)
 )
 async def login_code(body: schemas_auth.ChallengeAnswer, request: Request, gateway: Gateway) -> Response:
-    """Answer the challenge with a code: the cookie is set. 401 `invalid_code`, or `challenge_invalid`: sign in again."""
+    """Answer the challenge with a code; sets the cookie. 401 `invalid_code`, or `challenge_invalid`: sign in again."""
     response = await gateway.auth.finish_login(challenge=body.challenge, code=body.code, client=client_info(request))
     return await signed_in_by(request, gateway, response)
 
@@ -89,7 +89,7 @@ async def login_code(body: schemas_auth.ChallengeAnswer, request: Request, gatew
     **route("Get a bearer token", schemas_auth.Token, "The token; no cookie is set.", 400, 403, 429, extra=PUBLIC),
 )
 async def token(body: schemas_auth.TokenLogin, request: Request, gateway: Gateway) -> Response:
-    """Begin a session for a client that sends `Authorization: Bearer`. 401 `second_factor_required` asks for the code."""
+    """Start a session for a client that sends `Authorization: Bearer`. 401 `second_factor_required`: send the code too."""
     client = client_info(request)
     signed_in: clients.SignInResponse = await gateway.auth.login(
         email=body.email, password=body.password, remember=True, client=client
@@ -103,7 +103,7 @@ async def token(body: schemas_auth.TokenLogin, request: Request, gateway: Gatewa
 
 @router.post("/logout", **route("Sign out", None, "Signed out.", 403, status=204, extra=MAYBE))
 async def logout(request: Request, gateway: Gateway) -> Response:
-    """End the session and delete the cookie. Without a living session there is nothing to do, which is no error."""
+    """End the session and delete the cookie. A request without a valid session succeeds too."""
     response = Response(status_code=204, headers=headers.SIGNED_OUT)
     gateway.cookie.clear(response)
     try:
@@ -117,12 +117,12 @@ async def logout(request: Request, gateway: Gateway) -> Response:
 
 @router.get("/me", **route("Who is signed in", views.Me, "The signed-in user."))
 async def me(session: SignedIn, gateway: Gateway) -> Response:
-    """Answer who is signed in, and where to go first: to demo mode as long as there is nothing to see elsewhere."""
+    """Return the signed-in user and the page to open first: demo mode while there is no data."""
     return answer(views.me(session.user, await gateway.demo.find_demo(user=session.identity)))
 
 
 async def signed_in_by(request: Request, gateway: Gateway, signed_in: clients.SignInResponse) -> Response:
-    """Answer a sign-in and end the browser's previous session."""
+    """Return the response to a sign-in, and end the browser's previous session."""
     await gateway.end_previous_session(request)
     session_view = views.session(signed_in.session, current_id=signed_in.session.session_id)
     response = answer({"user": views.user(signed_in.user), "session": session_view})

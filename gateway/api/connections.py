@@ -42,7 +42,7 @@ async def get_connection(platform: str, session: SignedIn, gateway: Gateway) -> 
 async def connect(
     platform: str, session: SignedIn, gateway: Gateway, body: schemas_connections.Connect | None = None
 ) -> Response:
-    """Ask where the browser must go to consent. 409 `demo_mode_active` while connections are simulated."""
+    """Return the address where the user consents. 409 `demo_mode_active` while connections are simulated."""
     response = await gateway.connections.begin_connect(
         session.identity, platform=platform, return_to=body.return_to if body else ""
     )
@@ -66,19 +66,19 @@ async def connect(
     ),
 )
 async def callback(platform: str, request: Request, gateway: Gateway) -> Response:
-    """Take what the platform sent the browser back with. It counts once, in the session that began."""
+    """Accept the platform's redirect. It is valid once, in the session that started the connection."""
     secure = gateway.settings.is_https
     try:
         session = await dependencies.signed_in(request, gateway)
         rpc_request = connections_service_pb2.FinishConnectRequest(platform=platform, **_parameters(request))
         finished = await gateway.connections.finish_connect.send(session.identity, rpc_request)
     except errors.Unauthenticated:
-        # The login page leads back here. The consent is not lost, but it counts only in the session that asked for it.
+        # The login page leads back here. The consent is not lost, but it is valid only in the session that requested it.
         return _leaving(
             redirects.see(f"{redirects.LOGIN}?next={views.CONNECTIONS_PATH}", say="session_ended", secure=secure)
         )
     except errors.InvalidArgument:
-        # Back or reload repeats a consent that has counted: the page shows the connection, and there is no failure to report.
+        # Back or reload repeats a used consent: the page shows the connection, and there is no failure to report.
         say = "" if await _has_consent(platform, session.identity, gateway) else "consent_invalid"
         return _leaving(redirects.see(views.CONNECTIONS_PATH, say=say, secure=secure))
     except errors.Unavailable:
@@ -93,7 +93,7 @@ async def callback(platform: str, request: Request, gateway: Gateway) -> Respons
     ),
 )
 async def disconnect(platform: str, session: SignedIn, gateway: Gateway) -> Response:
-    """Take the access back at the platform and delete what was kept; also dismisses a failure."""
+    """Revoke the access at the platform and delete stored data; also dismisses a failure."""
     response = await gateway.connections.disconnect(session.identity, platform=platform)
     connection = views.connection(response.connection)
     return answer({"status": connection["status"], "job_id": connection["job_id"], "connection": connection}, 202)
@@ -110,7 +110,7 @@ async def _has_consent(platform: str, identity: str, gateway: Gateway) -> bool:
 
 
 def _parameters(request: Request) -> dict[str, str]:
-    """Read the answer of the platform. A parameter that comes twice or too long is none that a platform sends."""
+    """Return the parameters of the platform's redirect. Raises `InvalidArgument` for repeated or oversized ones."""
     parameters = {}
     for parameter, name in _PARAMETERS.items():
         values = request.query_params.getlist(parameter)
@@ -121,6 +121,6 @@ def _parameters(request: Request) -> dict[str, str]:
 
 
 def _leaving(response: RedirectResponse) -> Response:
-    """Keep the code and the state in our own address out of the next request."""
+    """Keep the code and the state, which are in the address, out of the `Referer` of the next request."""
     response.headers.update(headers.NO_REFERRER)
     return response

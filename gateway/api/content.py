@@ -1,4 +1,4 @@
-"""What demo mode shows: the dashboard's numbers, content items, interactions."""
+"""The data of demo mode: metrics, content items and interactions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ router = APIRouter(tags=["content"])
     "/metrics/dashboard", **route("The dashboard's numbers", views.Dashboard, "The numbers, at most a minute old.")
 )
 async def dashboard(session: SignedIn, gateway: Gateway) -> Response:
-    """Answer the numbers of the visible data."""
+    """Return the metrics of the visible data."""
     return answer(views.dashboard(await gateway.demo.get_dashboard(session.identity)))
 
 

@@ -1,4 +1,4 @@
-"""What the routes of the API have in common: the parts, the session, and how answers are documented."""
+"""Dependencies and helpers of the API's routes: container, session, parameters, responses and their documentation."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ MAYBE: dict[str, Any] = {"security": [{}, {"cookie": []}, {"bearer": []}]}
 """OpenAPI of routes that also work without a session."""
 Documented = dict[int | str, dict[str, Any]]
 _MEANINGS = {
-    400: "The request cannot be understood.",
-    401: "Nobody is signed in.",
-    403: "Another site sent the request, or the caller may not do this; `code` says which.",
-    404: "There is no such thing, or it belongs to somebody else.",
-    406: "The client takes no event stream.",
-    409: "The present state forbids it; `code` says why.",
+    400: "The request is malformed.",
+    401: "No valid session.",
+    403: "Another site sent the request, or the user is not allowed to do this; `code` has the reason.",
+    404: "It does not exist, or belongs to another user.",
+    406: "The client does not accept an event stream.",
+    409: "The current state does not allow it; `code` has the reason.",
     413: "The body is larger than 64 KiB.",
     415: "The body is not JSON in UTF-8.",
-    422: "An input is not valid; `errors` says which.",
-    429: "Too much at once; `Retry-After` says when to come back.",
-    503: "A service does not answer; try again.",
-    504: "A service did not answer in time; what was asked may have happened.",
+    422: "An input is invalid; `errors` names it.",
+    429: "Too many requests; `Retry-After` has the delay.",
+    503: "A service is unavailable; try again.",
+    504: "A service did not answer in time; the request may have had an effect.",
 }
 _ALWAYS = (401, 422, 429, 503, 504)
 
 
-# Dependencies are coroutines also where they wait for nothing: FastAPI runs plain functions in a thread, which costs more.
+# Dependencies are coroutines even if they do not wait: FastAPI runs plain functions in a thread, which costs more.
 
 
 async def container_of(request: Request) -> Container:
@@ -92,7 +92,7 @@ PasskeyId = Annotated[str, Depends(passkey_id)]
 
 
 def _parsed(text: str, thing: str) -> str:
-    """Read an id. An invalid id answers like an unknown one."""
+    """Return an id. An invalid one gets the same response as an unknown one."""
     try:
         return str(ids.parse(text, f"{thing}_id"))
     except errors.InvalidArgument as error:

@@ -1,4 +1,4 @@
-"""Notifications: what ended while the user was away, until the user has read of it."""
+"""Notifications: finished jobs until their owner has read them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ router = APIRouter(prefix="/notifications", tags=["notifications"])
 async def list_notifications(
     session: SignedIn, gateway: Gateway, page_size: PageSize = 20, page_token: PageToken = ""
 ) -> Response:
-    """Return the jobs that ended and that the user has not read of yet."""
+    """Return the finished jobs that the user has not read."""
     page = await gateway.jobs.list_notifications(session.identity, page_size=page_size, page_token=page_token)
     return answer(views.notifications(page))
 
 
 @router.post("/read-all", **route("All were read", None, "None is unread.", 403, status=204))
 async def read_all(session: SignedIn, gateway: Gateway) -> Response:
-    """Note that the user has read of everything that ended until now."""
+    """Mark all notifications as read."""
     await gateway.jobs.mark_notifications_read(session.identity, job_ids=[])
     return Response(status_code=204)
 
@@ -36,6 +36,6 @@ async def read_all(session: SignedIn, gateway: Gateway) -> Response:
     "/{job_id}/read", **route("One was read", None, "It is not unread; also when it never was.", 403, 404, status=204)
 )
 async def read(job_id: JobId, session: SignedIn, gateway: Gateway) -> Response:
-    """Note that the user has read of one job that ended."""
+    """Mark one notification as read."""
     await gateway.jobs.mark_notifications_read(session.identity, job_ids=[job_id])
     return Response(status_code=204)

@@ -1,4 +1,4 @@
-"""Passkeys: a user's own, and signing in and proving who one is with them."""
+"""Passkeys: managing them, and sign-in and reauthentication with them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def begin_adding(session: SignedIn, gateway: Gateway) -> Response:
     **route("Add a passkey", schemas_passkeys.AddedPasskey, "It can be used to sign in.", 400, 403, 409, status=201),
 )
 async def finish_adding(body: schemas_passkeys.NewPasskey, session: SignedIn, gateway: Gateway) -> Response:
-    """Add what the authenticator made. 401 `challenge_invalid`: begin again. 403 `reauthentication_required`."""
+    """Add the new passkey. 401 `challenge_invalid`: begin again. 403 `reauthentication_required`."""
     added = (
         await gateway.passkeys.finish_adding(
             session.identity, ceremony=body.ceremony, credential=_json(body.credential), name=body.name
@@ -58,7 +58,9 @@ async def rename(
 
 @router.delete(
     "/passkeys/{passkey_id}",
-    **route("Remove a passkey", None, "It opens nothing any more; sessions that it began go on.", 403, 404, status=204),
+    **route(
+        "Remove a passkey", None, "It cannot be used any more; sessions that it started continue.", 403, 404, status=204
+    ),
 )
 async def remove(passkey_id: PasskeyId, session: SignedIn, gateway: Gateway) -> Response:
     """Remove a passkey of the user. 403 `reauthentication_required`."""
@@ -79,7 +81,7 @@ async def begin_login(request: Request, gateway: Gateway) -> Response:
     "/login/passkey", **route("Sign in with a passkey", schemas_auth.SignedIn, SIGNED_IN, 400, 403, 409, extra=PUBLIC)
 )
 async def finish_login(body: schemas_passkeys.PasskeyLogin, request: Request, gateway: Gateway) -> Response:
-    """Begin a session: the cookie is set. No code is asked for. 401 `passkey_invalid`, or `challenge_invalid`: begin again."""
+    """Start a session and set its cookie; no code is required. 401 `passkey_invalid`, or `challenge_invalid`: begin again."""
     response = await gateway.passkeys.finish_login(
         ceremony=body.ceremony, credential=_json(body.credential), remember=body.remember, client=client_info(request)
     )
@@ -101,7 +103,7 @@ async def begin_reauthentication(session: SignedIn, gateway: Gateway) -> Respons
 async def finish_reauthentication(
     body: schemas_passkeys.PasskeyProof, request: Request, session: SignedIn, gateway: Gateway
 ) -> Response:
-    """Prove again who the user is: sensitive calls are then allowed for ten minutes. 401 `passkey_invalid`."""
+    """Prove the user's identity: sensitive calls are allowed for ten minutes. 401 `passkey_invalid`."""
     proved = await gateway.passkeys.finish_reauthentication(
         session.identity, ceremony=body.ceremony, credential=_json(body.credential), client=client_info(request)
     )

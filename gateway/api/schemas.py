@@ -12,7 +12,7 @@ from gateway import demo_options as options
 def _storable(text: str) -> str:
     if "\0" in text:
         raise ValueError("must not contain NUL")
-    # JSON can spell half a character ("\ud800"), which neither protobuf nor PostgreSQL takes.
+    # JSON can contain half a character ("\ud800"), which neither protobuf nor PostgreSQL accepts.
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise ValueError("must not contain lone surrogates")
     return text
@@ -31,13 +31,13 @@ Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
 class Body(BaseModel):
-    """A request body: values are not coerced, unknown fields are refused."""
+    """A request body: values are not coerced, unknown fields are rejected."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
 
 class EnableDemo(Body):
-    """Which demo data to make."""
+    """Options of the demo data."""
 
     profile_type: Text = Field("auto", description=_one_of(options.PROFILE_TYPES))
     niche: Text = Field("auto", description=_one_of(options.NICHES), examples=["tech_reviews"])

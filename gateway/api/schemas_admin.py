@@ -1,4 +1,4 @@
-"""The shapes of what admins see and change."""
+"""Bodies and responses of the account administration."""
 
 from __future__ import annotations
 

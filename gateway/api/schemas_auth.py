@@ -1,4 +1,4 @@
-"""The shapes of accounts, sessions, and how both are protected."""
+"""Bodies and responses of accounts, sessions and their security."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ class Email(Body):
 
 
 class Credentials(Email):
-    """Who wants to sign in."""
+    """Address and password."""
 
     password: Text = Field(examples=["correct horse battery staple"])
 
 
 class Login(Credentials):
-    """Who wants to sign in, and how."""
+    """A sign-in."""
 
     remember: bool = Field(False, description="Stay signed in when the browser is closed.")
     code: Text = Field("", description=f"{_CODE} Only for accounts with a second factor; may be sent in a second step.")
 
 
 class TokenLogin(Credentials):
-    """Who wants a bearer token."""
+    """A sign-in for a bearer token."""
 
     code: Text = Field("", description=f"{_CODE} Only for accounts with a second factor, and then required.")
 
 
 class Registration(Credentials):
-    """Who wants an account."""
+    """A new account."""
 
     password: Text = _PASSWORD
     name: Text = Field("", examples=["Mina Okafor"])
@@ -56,32 +56,32 @@ class Code(Body):
 class ChallengeAnswer(Code):
     """The second step of signing in."""
 
-    challenge: Text = Field(description="As the first step gave it.")
+    challenge: Text = Field(description="From the response to the first step.")
 
 
 class Proof(Body):
-    """Who the user is, once more."""
+    """A proof of identity."""
 
     password: Text
     code: Text = Field("", description=f"{_CODE} Only for accounts with a second factor.")
 
 
 class NewPassword(Body):
-    """A password instead of another."""
+    """A change of the password."""
 
     current_password: Text
     new_password: Text = _PASSWORD
 
 
 class PasswordReset(Body):
-    """A password by a mailed link."""
+    """A new password by an emailed link."""
 
     token: Text = Field(description="From the link.")
     password: Text = _PASSWORD
 
 
 class MailToken(Body):
-    """What a mailed link carries."""
+    """The token of an emailed link."""
 
     token: Text = Field(description="From the link.")
 
@@ -89,7 +89,7 @@ class MailToken(Body):
 class RevokeAll(Body):
     """Which sessions to end."""
 
-    keep_current: bool = Field(False, description="Spare the session that asks.")
+    keep_current: bool = Field(False, description="Keep the session of this request.")
 
 
 class Registered(TypedDict):
@@ -126,7 +126,7 @@ class Token(TypedDict):
 
 
 class Refreshed(TypedDict):
-    """The session goes on under a new token: in `Set-Cookie` for cookie callers, in `token` for bearer callers."""
+    """The session has a new token: in `Set-Cookie` for cookie callers, in `token` for bearer callers."""
 
     session: Session
     token: NotRequired[str | None]
@@ -152,7 +152,7 @@ class SecondFactorEnabled(Refreshed):
 
 
 class TotpSecret(TypedDict):
-    """What an authenticator app needs, shown only once."""
+    """The secret for an authenticator app, returned only once."""
 
     secret: str
     uri: Annotated[str, Field(description="`otpauth://`, for a QR code.")]

@@ -1,4 +1,4 @@
-"""The shapes of connections to platforms."""
+"""Bodies and responses of platform connections."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gateway.views import Connection, ConnectionStatus
 
 
 class Connect(Body):
-    """How to connect."""
+    """Options of a connect."""
 
     return_to: Text = Field("", description="Where to go afterwards: a path of ours.", examples=["/dashboard"])
 
@@ -22,7 +22,7 @@ class Connections(TypedDict):
 
 
 class Connecting(TypedDict):
-    """Where the browser must go to consent."""
+    """The address where the user consents."""
 
     status: ConnectionStatus
     authorization_url: str
@@ -31,7 +31,7 @@ class Connecting(TypedDict):
 
 
 class Disconnecting(TypedDict):
-    """The access is being taken back."""
+    """The access is being revoked."""
 
     status: ConnectionStatus
     job_id: str | None

@@ -1,4 +1,4 @@
-"""The shapes of the job engine, as admins see and change it."""
+"""Bodies and responses of the job engine's administration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway.views.engine import ErrorGroup, JobRow, Kind, Problem, Schedule, St
 
 
 class Limits(Body):
-    """What bounds a kind, over all workers."""
+    """The limits of a kind over all workers."""
 
     max_running: Count = Field(0, description="At most this many at once; 0: no limit.")
     max_running_per_key: Count = Field(1, description="At most this many at once that share a concurrency key.")
@@ -21,7 +21,7 @@ class Limits(Body):
 
 
 class Trigger(Body):
-    """A job to make of a schedule."""
+    """A job to submit of a schedule."""
 
     job_id: Text = Field("", description="UUIDv7; the same one makes it once. One is made unless given.")
 

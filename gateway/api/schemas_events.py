@@ -33,8 +33,8 @@ class Event(TypedDict):
 
 
 class PollResult(TypedDict):
-    """What is new."""
+    """New events."""
 
-    resumed: Annotated[bool, Field(description="Whether nothing is missing between the answer before and this one.")]
+    resumed: Annotated[bool, Field(description="Whether no event is missing since the previous response.")]
     events: list[Event]
-    next: Annotated[str, Field(examples=["42.7.0"], description="What to hand back as `after`.")]
+    next: Annotated[str, Field(examples=["42.7.0"], description="The value of `after` for the next poll.")]

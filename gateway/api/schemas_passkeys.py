@@ -1,4 +1,4 @@
-"""The shapes of passkeys, and of what browsers bring from authenticators."""
+"""Bodies and responses of passkeys, and the results of authenticators."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _BYTES = "Bytes in base64url, without padding."
 
 
 class _FromBrowser(BaseModel):
-    """What `PublicKeyCredential.toJSON()` gives. Browsers add to it as they learn; what we do not know, we do not need."""
+    """The result of `PublicKeyCredential.toJSON()`. Unknown fields are ignored: browsers add new ones."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
 
 class Attestation(_FromBrowser):
-    """An authenticator's answer to being asked for a new passkey."""
+    """An authenticator's response with a new passkey."""
 
     clientDataJSON: Text = Field(description=_BYTES)  # noqa: N815 - the standard's names
     attestationObject: Text = Field(description=_BYTES)  # noqa: N815
@@ -28,7 +28,7 @@ class Attestation(_FromBrowser):
 
 
 class Signature(_FromBrowser):
-    """An authenticator's answer to being asked to sign."""
+    """An authenticator's signature."""
 
     clientDataJSON: Text = Field(description=_BYTES)  # noqa: N815
     authenticatorData: Text = Field(description=_BYTES)  # noqa: N815
@@ -55,30 +55,30 @@ class UsedCredential(_Credential):
 
 
 class _Answer(Body):
-    ceremony: Text = Field(description="As the options came with; it counts once, for five minutes.")
+    ceremony: Text = Field(description="From the options; valid once, for five minutes.")
 
 
 class NewPasskey(_Answer):
-    """A passkey to be added."""
+    """A passkey to add."""
 
     credential: NewCredential
     name: Text = Field("", description="At most 100 characters; after the client unless given.", examples=["Phone"])
 
 
 class PasskeyProof(_Answer):
-    """A passkey that was used."""
+    """A signature by a passkey."""
 
     credential: UsedCredential
 
 
 class PasskeyLogin(PasskeyProof):
-    """Who wants to sign in with one."""
+    """A sign-in with a passkey."""
 
     remember: bool = Field(False, description="Stay signed in when the browser is closed.")
 
 
 class PasskeyName(Body):
-    """What to call one."""
+    """The new name of a passkey."""
 
     name: Text = Field(description="1 to 100 characters.", examples=["Phone"])
 

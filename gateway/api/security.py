@@ -1,4 +1,4 @@
-"""How an account is protected: password, address, second factor, and a fresh proof of who the user is."""
+"""The security of an account: password, address, second factor and reauthentication."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from gateway.identity.client_info import client_info
 router = APIRouter(prefix="/auth", tags=["security"])
 
 FRESH = "The session goes on under a new token. 401 `invalid_credentials` or `invalid_code`."
-"""What the answer to a proof is."""
+"""The response to a proof of identity."""
 
 
 @router.get("/security", **route("How the account is protected", views.Security, "As it is, and what happened lately."))
 async def get_security(session: SignedIn, gateway: Gateway) -> Response:
-    """Answer how the user's account is protected, and what happened to it lately."""
+    """Return the security settings of the account and its latest security events."""
     return answer(views.security(await gateway.auth.get_security(session.identity)))
 
 
 @router.post("/reauthenticate", **route("Prove who you are", schemas_auth.Refreshed, FRESH, 400, 403, 429))
 async def reauthenticate(body: schemas_auth.Proof, request: Request, session: SignedIn, gateway: Gateway) -> Response:
-    """Prove again who the user is: sensitive calls are then allowed for ten minutes."""
+    """Prove the user's identity: sensitive calls are allowed for ten minutes."""
     proved = await gateway.auth.reauthenticate(
         session.identity, password=body.password, code=body.code, client=client_info(request)
     )
@@ -66,7 +66,7 @@ async def change_password(
     ),
 )
 async def forgot_password(body: schemas_auth.Email, request: Request, gateway: Gateway) -> Response:
-    """Have a mail with a link sent to the address, if it has an account."""
+    """Send an email with a link to the address if it has an account."""
     await gateway.auth.request_password_reset(email=body.email, client=client_info(request))
     return answer({"message": "If this address has an account, we have sent a mail to it."}, 202)
 
@@ -85,9 +85,9 @@ async def forgot_password(body: schemas_auth.Email, request: Request, gateway: G
     ),
 )
 async def reset_password(body: schemas_auth.PasswordReset, request: Request, gateway: Gateway) -> Response:
-    """Set the password by a mailed link. All sessions end and none begins."""
+    """Set the password with an emailed link. All sessions end; none starts."""
     await gateway.auth.reset_password(token=body.token, password=body.password, client=client_info(request))
-    # Whose sessions ended is not ours to know before the event comes; until then nobody's is taken from memory.
+    # The event will name the user. Until then no session is read from the cache.
     gateway.sessions.forget_all()
     return Response(status_code=204)
 
@@ -104,7 +104,7 @@ async def reset_password(body: schemas_auth.PasswordReset, request: Request, gat
     ),
 )
 async def request_email_verification(session: SignedIn, gateway: Gateway) -> Response:
-    """Have a mail with a link sent to the user's address."""
+    """Send an email with a link to the user's address."""
     await gateway.auth.request_email_verification(session.identity)
     return answer({"message": EMAIL_SENT}, 202)
 
@@ -116,7 +116,7 @@ async def request_email_verification(session: SignedIn, gateway: Gateway) -> Res
     ),
 )
 async def verify_email(body: schemas_auth.MailToken, request: Request, gateway: Gateway) -> Response:
-    """Take the link of the verification mail; in any session or none."""
+    """Accept the link of the verification email, with or without a session."""
     await gateway.auth.verify_email(token=body.token, client=client_info(request))
     gateway.sessions.forget_all()
     return Response(status_code=204)
@@ -133,7 +133,7 @@ async def verify_email(body: schemas_auth.MailToken, request: Request, gateway: 
     ),
 )
 async def begin_totp(session: SignedIn, gateway: Gateway) -> Response:
-    """Make the secret of an authenticator app. 403 `reauthentication_required`."""
+    """Create the secret of an authenticator app. 403 `reauthentication_required`."""
     enrolment = await gateway.auth.begin_totp(session.identity)
     return answer(
         {"secret": enrolment.secret, "uri": enrolment.uri, "expires_at": views.optional_time(enrolment, "expire_time")}
@@ -153,7 +153,7 @@ async def begin_totp(session: SignedIn, gateway: Gateway) -> Response:
     ),
 )
 async def confirm_totp(body: schemas_auth.Code, request: Request, session: SignedIn, gateway: Gateway) -> Response:
-    """Show that the app has the secret: from now on signing in takes a code. 403 `reauthentication_required`."""
+    """Confirm that the app has the secret: from now on a sign-in requires a code. 403 `reauthentication_required`."""
     confirmed = await gateway.auth.confirm_totp(session.identity, code=body.code)
     return refreshed(request, gateway, confirmed, recovery_codes=list(confirmed.recovery_codes))
 
@@ -178,7 +178,7 @@ async def regenerate_recovery_codes(session: SignedIn, gateway: Gateway) -> Resp
 
 
 def refreshed(request: Request, gateway: Gateway, rotated: clients.RotatedToken, **more: object) -> Response:
-    """Answer with the session. Its new token goes back the way the old one came: cookie or body."""
+    """Return the session with its new token, which is sent like the old one: in the cookie or the body."""
     by_cookie = authentication.is_by_cookie(request)
     body = {"session": views.session(rotated.session, current_id=rotated.session.session_id), **more}
     if not by_cookie:

@@ -37,7 +37,7 @@ async def revoke_all_sessions(
 async def revoke_session(session_id: SessionId, session: SignedIn, gateway: Gateway) -> Response:
     """End one session of the user, here and on every open stream.
 
-    Another one than one's own asks for a fresh proof of who one is: 403 `reauthentication_required`.
+    Ending another session requires reauthentication: 403 `reauthentication_required`.
     """
     is_current = session_id == session.session_id
     await gateway.auth.revoke_session(session.identity, session_id=session_id, reason="logout" if is_current else "")

@@ -1,4 +1,4 @@
-"""Accounts of others, for admins."""
+"""Accounts, for admins."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from repruv.auth.v1 import admin_service_pb2_grpc
 
 
 class Admin(service.Client):
-    """The auth service, as admins use it."""
+    """The account administration of the auth service."""
 
     def __init__(self, target: str, caller: client.Caller) -> None:
         reads = ("ListUsers", "GetUser", "BatchGetUsers", "ListSecurityEvents")

@@ -33,7 +33,7 @@ class Auth(service.Client):
     """The auth service as users call it."""
 
     def __init__(self, target: str, caller: rpc.Caller) -> None:
-        # A mail asked for twice is one mail too many; what takes a code or a link would find it used.
+        # A repeated call would send a second email, or find its code or link used already.
         reads = ("ValidateSession", "ValidateSessions", "ListSessions", "GetSecurity")
         super().__init__("auth", target, caller, (*reads, "RevokeSession", "RevokeAllSessions"))
         stub = auth_service_pb2_grpc.AuthServiceStub(self._channel)

@@ -9,7 +9,7 @@ from repruv.auth.v1 import connections_service_pb2_grpc
 
 
 class Connections(service.Client):
-    """The auth service, as far as it connects users with platforms."""
+    """Platform connections, which the auth service owns."""
 
     def __init__(self, target: str, caller: client.Caller) -> None:
         idempotent = ("ListConnections", "GetConnection", "Disconnect")

@@ -1,4 +1,4 @@
-"""The job engine as a whole, for admins."""
+"""The job engine, for admins."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from repruv.jobs.v1 import admin_service_pb2_grpc
 
 
 class Engine(service.Client):
-    """The jobs service, as admins see and steer it."""
+    """The administration of the jobs service."""
 
     def __init__(self, target: str, caller: client.Caller) -> None:
         reads = (

@@ -13,7 +13,7 @@ DOWNLOAD_SECONDS = 600.0
 
 
 class Exports(service.Client):
-    """The demo service, as far as it exports reviews."""
+    """Exports, which the demo service owns."""
 
     def __init__(self, target: str, caller: client.Caller) -> None:
         # A start can be repeated since the gateway never sends it without an idempotency key.

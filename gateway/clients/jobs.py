@@ -1,4 +1,4 @@
-"""Jobs, their events, and what ended unread."""
+"""Jobs, their events and notifications."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Jobs(service.Client):
     async def list_events(
         self, cursors: Sequence[tuple[str, int]]
     ) -> Sequence[pb.ListJobEventsResponse | errors.Error]:
-        """Return the events after each cursor (owner, sequence; up to 500): of the first, as many as there is room for.
+        """Return the events after each cursor (owner, sequence; up to 500), or of as many cursors as fit into the response.
 
-        `OutOfRange` is the answer to a sequence that is not one that is kept.
+        The result of a cursor whose sequence is not stored is `OutOfRange`.
         """
         request = pb.BatchListJobEventsRequest()
         for owner_id, after in cursors:

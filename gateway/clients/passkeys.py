@@ -9,10 +9,10 @@ from repruv.auth.v1 import passkey_service_pb2_grpc
 
 
 class Passkeys(service.Client):
-    """The auth service, as far as authenticators answer it."""
+    """Passkeys, which the auth service owns."""
 
     def __init__(self, target: str, caller: rpc.Caller) -> None:
-        # What begins or spends a ceremony is not repeated.
+        # Calls that start or finish a ceremony are not repeated.
         super().__init__("auth", target, caller, ("ListPasskeys", "RenamePasskey"), service="Passkey")
         stub = passkey_service_pb2_grpc.PasskeyServiceStub(self._channel)
         self.list_passkeys = self.rpc(stub.ListPasskeys, pb.ListPasskeysRequest)

@@ -1,4 +1,4 @@
-"""What every client has in common: a channel, deadlines, and errors that say whether anything happened."""
+"""The base of clients: a channel, deadlines, and errors that tell whether the call may have had an effect."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ class Client:
         self._caller = caller
 
     async def close(self) -> None:
-        """Close the channel; calls under way get a second."""
+        """Close the channel; running calls have one second to finish."""
         await self._channel.close(grace=1.0)
 
     async def is_ready(self) -> bool:
-        """Whether the service says that it serves."""
+        """Return whether the service reports that it is serving."""
         stub: Any = health_pb2_grpc.HealthStub(self._channel)
         try:
             answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=HEALTH_TIMEOUT)
@@ -99,5 +99,5 @@ class Client:
         except errors.DeadlineExceeded as error:
             if self._channel.get_state() is grpc.ChannelConnectivity.READY:
                 raise
-            # The time went by waiting for somebody to send it to: nothing has happened.
+            # The call was never sent: it has had no effect.
             raise errors.Unavailable(f"The {self.name} service does not answer; try again.") from error

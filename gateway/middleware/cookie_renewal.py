@@ -11,7 +11,7 @@ from gateway.identity.cookies import SessionCookie
 
 
 class CookieRenewal:
-    """Sets the cookie of requests that came by cookie. A response that sets the cookie already is left alone."""
+    """Sets the cookie of requests that came by cookie. A response that already sets the cookie is unchanged."""
 
     def __init__(self, app: ASGIApp, *, cookie: SessionCookie) -> None:
         self._app = app

@@ -12,7 +12,7 @@ CONTENT_POLICY = (
     " frame-ancestors 'none'"
 )
 NO_REFERRER = {"Referrer-Policy": "no-referrer"}
-"""For pages whose address holds what nobody else must learn."""
+"""For pages whose address contains a secret."""
 SIGNED_OUT = {"Clear-Site-Data": '"cache", "storage"'}
 """For the answer that signs out: pages kept for Back go as well. Not `"cookies"`: that would take those of every subdomain,
 and what the next page has to say; the session's cookie is deleted by name."""

@@ -1,4 +1,4 @@
-"""How often a caller may ask: a bucket for each user, one for each network of callers nobody knows, a smaller one for signing in.
+"""Rate limits: a bucket for each user, one for each network of callers without a session, a smaller one for sign-ins.
 
 Buckets are kept by each replica for itself, so what counts in all is this times the number of replicas; the throttles of
 auth, which guard passwords and codes, are shared. The headers follow draft-ietf-httpapi-ratelimit-headers (10 and later).

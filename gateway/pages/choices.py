@@ -1,4 +1,4 @@
-"""The form of demo mode: its choices and their validation."""
+"""The choices of the demo mode form, and their validation."""
 
 from __future__ import annotations
 

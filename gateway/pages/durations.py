@@ -1,4 +1,4 @@
-"""Spans of time as people say them, behind them and ahead of them."""
+"""Durations and relative times in words."""
 
 from __future__ import annotations
 

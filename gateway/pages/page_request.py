@@ -1,4 +1,4 @@
-"""A signed-in person before a page: who it is, what every page shows them, and whether a form is really theirs."""
+"""Page requests of signed-in users: the session, the data that every page shows, and the check of form tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The QR code of an authenticator app's secret, as SVG within the page: no script, no style, no request."""
+"""The QR code of an authenticator app's secret, as inline SVG: no script, no style, no request."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def secret_of(uri: str) -> str | None:
 
 
 def svg(uri: str) -> Markup:
-    """Draw a URI; the ground is white in dark mode too, since cameras want it so."""
+    """Draw a URI. The background is white in dark mode too, for cameras."""
     code = segno.make(uri, error="m", micro=False)
     image = code.svg_inline(border=4, dark="#13262a", light="#fff", omitsize=True, svgclass="qr__image", lineclass=None)
     return Markup(image)  # noqa: S704 - segno writes numbers and the colours above, nothing of the URI

@@ -42,7 +42,7 @@ class Recovery(anonymous.Anonymous):
         return self.show(request, "forgot_password.html")
 
     async def forgot(self, request: Request) -> Response:
-        """Have a mail fields, if the address has an account; the answer is the same if not."""
+        """Send an email if the address has an account; the response is the same if not."""
         fields = await self.read(request, "email")
         try:
             self.require(request, fields)

@@ -1,4 +1,4 @@
-"""Templates to answers."""
+"""Renders templates."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ def _templates() -> jinja2.Environment:
 
 
 def answer(template: str, context: Context, status: int = 200) -> HTMLResponse:
-    """Render a template. Whatever it names has to be in `context`."""
+    """Render a template. Every name it uses must be in `context`."""
     return HTMLResponse(_templates().get_template(template).render(context), status)

@@ -1,4 +1,4 @@
-"""The files that pages load: kept in memory, compressed once, cached by browsers as long as they are the same."""
+"""Static files: kept in memory, compressed once, cached by browsers until they change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gateway.pages import templating
 
 FOR_EVER = "public, max-age=31536000, immutable"
 ASK_AGAIN = "no-cache"
-"""For addresses without a release, and with another one than ours: asking whether the file is the same costs a 304."""
+"""For addresses without a release or with another one: the browser revalidates, and an unchanged file costs a 304."""
 _RELEASE = re.compile(r"([0-9a-f]{12})/")
 _TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -47,7 +47,7 @@ class Static:
         self.route = Route("/static/{path:path}", self.serve)
 
     async def serve(self, request: Request) -> Response:
-        """Send a file, or say that the browser has it."""
+        """Return a file, or 304 if the browser has it."""
         path = request.path_params["path"]
         named = _RELEASE.match(path)
         file = self._files.get(path[named.end() :] if named else path)

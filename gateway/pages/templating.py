@@ -1,4 +1,4 @@
-"""The Jinja environment of the pages: filters that put numbers, times and words the way people read them."""
+"""The Jinja environment of the pages: filters that format numbers, times and names."""
 
 from __future__ import annotations
 

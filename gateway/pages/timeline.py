@@ -1,4 +1,4 @@
-"""What happened to a job, attempts and transitions in one line of events, in plain words."""
+"""The timeline of a job: attempts and transitions as one list of entries, in words."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _TONES = {"completed": "good", "failed": "bad", "cancelled": "plain", "retrying"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One thing that happened."""
+    """An entry of the timeline."""
 
     title: str
     at: str | None
@@ -46,9 +46,9 @@ class Entry:
     code: str
     """The error's code; may be empty."""
     worker: str
-    """Who began the attempt; empty for anything else."""
+    """The worker that started the attempt; empty for other entries."""
     seconds: float | None
-    """How long the attempt took that ended so."""
+    """The duration of the attempt that this transition ended."""
 
 
 def entries(history: views.JobHistory) -> list[Entry]:

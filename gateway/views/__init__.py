@@ -1,4 +1,4 @@
-"""Protobuf to JSON: the one shape of each thing, in responses, in the events of a stream and on pages.
+"""Protobuf to JSON: one shape for each resource, in responses, stream events and pages.
 
 The types are the documented schemas of the API; mypy holds each function to its type.
 """

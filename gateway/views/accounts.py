@@ -1,4 +1,4 @@
-"""Accounts, sessions, and how both are protected."""
+"""Accounts, sessions and their security."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class _Session(TypedDict):
     remembered: Annotated[bool, derive.Of("is_remembered")]
     created_at: str | None
     last_seen_at: str | None
-    authenticated_at: Annotated[str | None, Field(description="When its user last proved who they are.")]
-    idle_expires_at: Annotated[str | None, Field(description="When it ends unless it is used before.")]
+    authenticated_at: Annotated[str | None, Field(description="When the user last proved their identity.")]
+    idle_expires_at: Annotated[str | None, Field(description="When it ends unless it is used.")]
     expires_at: Annotated[
         str | None, derive.Of("absolute_expire_time"), Field(description="When it ends at the latest.")
     ]
@@ -81,7 +81,7 @@ class SecurityEvent(TypedDict):
 
 
 class Security(TypedDict):
-    """How an account is protected."""
+    """The security settings of an account."""
 
     user: User
     password_changed_at: str | None

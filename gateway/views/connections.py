@@ -20,7 +20,7 @@ CONNECTION_TRANSITIONAL = frozenset({"connecting", "disconnecting"})
 
 
 class Account(TypedDict):
-    """Whom the platform knows the user as."""
+    """The user's account at the platform."""
 
     external_id: str
     name: str

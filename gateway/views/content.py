@@ -1,4 +1,4 @@
-"""What demo mode shows: content items, interactions and metrics."""
+"""The data of demo mode: content items, interactions and metrics."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ class Content(TypedDict):
 
 
 class Author(TypedDict):
-    """Who wrote it."""
+    """The author of an interaction."""
 
     name: str
     handle: str
 
 
 class ContentReference(TypedDict):
-    """What it is about."""
+    """The content item of an interaction."""
 
     content_id: str
     title: str

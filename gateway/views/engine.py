@@ -1,4 +1,4 @@
-"""The job engine as admins see it."""
+"""The job engine, for admins."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SYSTEM = "00000000-0000-0000-0000-000000000000"
 
 
 class OwnedJob(Job):
-    """A job, and whose it is."""
+    """A job and its owner."""
 
     owner_id: Annotated[str, Field(description="The nil UUID is the system itself.")]
     crashes: Annotated[int, Field(description="Attempts that ended because their worker died.")]

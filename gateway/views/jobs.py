@@ -22,7 +22,7 @@ SUPERSEDED = "superseded"
 
 
 class Progress(TypedDict):
-    """How far a job has come."""
+    """The progress of a job."""
 
     done: int
     total: Annotated[int, Field(description="0 while unknown.")]
@@ -31,7 +31,7 @@ class Progress(TypedDict):
 
 
 class Children(TypedDict):
-    """How many jobs a job has submitted as its children, how many of those ended, and how many of them without success."""
+    """The number of a job's children, of ended children, and of those without success."""
 
     total: int
     ended: int
@@ -100,7 +100,7 @@ class Transition(TypedDict):
 
 
 class JobHistory(TypedDict):
-    """What happened to a job, oldest first."""
+    """The history of a job, oldest first."""
 
     job_id: str
     attempts: list[Attempt]

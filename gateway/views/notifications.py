@@ -1,4 +1,4 @@
-"""Notifications: jobs that ended and that their owner has not read of."""
+"""Notifications: finished jobs that their owner has not read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MESSAGES: dict[EndState, str] = {
 
 
 class Notification(TypedDict):
-    """A job that ended and that its owner has not read of yet."""
+    """A finished job that its owner has not read."""
 
     notification_id: str
     job_id: str
@@ -43,7 +43,7 @@ class Notifications(TypedDict):
 
 
 class NotificationsRead(TypedDict):
-    """How much is unread after notifications were read. Of two, the one with the higher `version` is the newer."""
+    """The unread count after notifications were read. Of two, the one with the higher `version` is the newer."""
 
     unread_count: Annotated[int, Field(description="In all; more than 100 count as 100.")]
     version: int

@@ -1,4 +1,4 @@
-"""Passkeys, and the ceremonies in which authenticators make and use them."""
+"""Passkeys, and the ceremonies that create and use them."""
 
 from __future__ import annotations
 
@@ -24,13 +24,11 @@ class Passkey(TypedDict):
         derive.Of("is_syncable"),
         Field(description="Whether its authenticator may copy it to other devices of its owner."),
     ]
-    synced: Annotated[
-        bool, derive.Of("is_synced"), Field(description="Whether it had been so copied when it was last used.")
-    ]
+    synced: Annotated[bool, derive.Of("is_synced"), Field(description="Whether it was copied when it was last used.")]
 
 
 class Passkeys(TypedDict):
-    """All of a user's, oldest first."""
+    """The passkeys of a user, oldest first."""
 
     passkeys: list[Passkey]
     available: Annotated[
@@ -40,9 +38,9 @@ class Passkeys(TypedDict):
 
 
 class Ceremony(TypedDict):
-    """What a browser is to ask an authenticator."""
+    """The options that a browser passes to an authenticator."""
 
-    ceremony: Annotated[str, Field(description="To be sent with the answer; a secret.")]
+    ceremony: Annotated[str, Field(description="A secret; send it with the result.")]
     options: Annotated[
         dict[str, Any],
         Field(

@@ -15,7 +15,7 @@ Json = dict[str, Any]
 
 
 class ErrorInfo(TypedDict):
-    """Why something failed."""
+    """The reason for a failure."""
 
     code: Annotated[str, Field(examples=["attempt_timeout"])]
     message: str
@@ -32,5 +32,5 @@ def optional_time(message: Any, field: str) -> str | None:
 
 
 def error(error: job_pb2.JobError) -> ErrorInfo:
-    """Return why something failed."""
+    """Return the reason for a failure."""
     return {"code": error.code, "message": error.message}

@@ -35,7 +35,7 @@ class RevokeReason(StrEnum):
 
 
 REFRESHED = "refreshed"
-"""Published instead of a reason when sessions go on but caches of them are outdated."""
+"""Published instead of a reason when sessions continue but caches of them are outdated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

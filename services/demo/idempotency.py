@@ -41,7 +41,7 @@ async def bind_key(conn: AsyncConnection, owner_id: UUID, key: str, request: tup
     )
     if bound_hash != request_hash:
         raise errors.AlreadyExists(
-            "This idempotency key came with another request before; use a new one.",
+            "This idempotency key was used for another request; use a new one.",
             code="idempotency_key_reused",
             field="idempotency_key",
         )

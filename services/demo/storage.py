@@ -90,7 +90,7 @@ _EXPIRED = (
 
 
 async def get_mode(conn: AsyncConnection, owner_id: UUID, *, lock: bool = False) -> Mode:
-    """Read an owner's demo mode, disabled if there is no row; with `lock`, nobody else changes it meanwhile."""
+    """Read an owner's demo mode, disabled if there is no row; with `lock`, no other transaction can change it."""
     return await MODES.get(conn, (owner_id,), lock=lock)
 
 

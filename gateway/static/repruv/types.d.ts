@@ -1,6 +1,6 @@
 /** Generated from the OpenAPI document by `make protos`; do not edit. Times are ISO 8601 in UTC. */
 
-/** Whom the platform knows the user as. */
+/** The user's account at the platform. */
 export interface Account {
   external_id: string;
   name: string;
@@ -18,20 +18,20 @@ export interface Attempt {
   error: ErrorInfo | null;
 }
 
-/** Who wrote it. */
+/** The author of an interaction. */
 export interface Author {
   name: string;
   handle: string;
 }
 
-/** How many jobs a job has submitted as its children, how many of those ended, and how many of them without success. */
+/** The number of a job's children, of ended children, and of those without success. */
 export interface Children {
   total: number;
   ended: number;
   unsuccessful: number;
 }
 
-/** Where the browser must go to consent. */
+/** The address where the user consents. */
 export interface Connecting {
   status: 'disconnected' | 'connecting' | 'connected' | 'disconnecting' | 'failed';
   authorization_url: string;
@@ -78,7 +78,7 @@ export interface ContentItem {
   interaction_count: number;
 }
 
-/** What it is about. */
+/** The content item of an interaction. */
 export interface ContentReference {
   content_id: string;
   title: string;
@@ -155,14 +155,14 @@ export interface DemoStatus {
   message: string;
 }
 
-/** The access is being taken back. */
+/** The access is being revoked. */
 export interface Disconnecting {
   status: 'disconnected' | 'connecting' | 'connected' | 'disconnecting' | 'failed';
   job_id: string | null;
   connection: Connection;
 }
 
-/** Why something failed. */
+/** The reason for a failure. */
 export interface ErrorInfo {
   code: string;
   message: string;
@@ -254,7 +254,7 @@ export interface Job {
   version: number;
 }
 
-/** What happened to a job, oldest first. */
+/** The history of a job, oldest first. */
 export interface JobHistory {
   job_id: string;
   attempts: Attempt[];
@@ -279,7 +279,7 @@ export interface Me {
   redirect_path: string;
 }
 
-/** A job that ended and that its owner has not read of yet. */
+/** A finished job that its owner has not read. */
 export interface Notification {
   notification_id: string;
   job_id: string;
@@ -301,23 +301,23 @@ export interface Notifications {
   next_page_token: string;
 }
 
-/** How much is unread after notifications were read. Of two, the one with the higher `version` is the newer. */
+/** The unread count after notifications were read. Of two, the one with the higher `version` is the newer. */
 export interface NotificationsRead {
   /** In all; more than 100 count as 100. */
   unread_count: number;
   version: number;
 }
 
-/** What is new. */
+/** New events. */
 export interface PollResult {
-  /** Whether nothing is missing between the answer before and this one. */
+  /** Whether no event is missing since the previous response. */
   resumed: boolean;
   events: Event[];
-  /** What to hand back as `after`. */
+  /** The value of `after` for the next poll. */
   next: string;
 }
 
-/** How far a job has come. */
+/** The progress of a job. */
 export interface Progress {
   done: number;
   /** 0 while unknown. */

@@ -75,7 +75,7 @@ CONNECTIONS = Rows(
 
 
 async def get(conn: AsyncConnection, user_id: UUID, platform: str, *, lock: bool = False) -> Connection:
-    """Read a connection, disconnected if there is no row; with `lock`, nobody else changes it meanwhile."""
+    """Read a connection, disconnected if there is no row; with `lock`, no other transaction can change it."""
     return await CONNECTIONS.get(conn, (user_id, platform), lock=lock)
 
 

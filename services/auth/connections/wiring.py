@@ -41,7 +41,7 @@ class Wiring:
         keyring: Keyring,
         public_url: str,
     ) -> None:
-        """At `withdrawn` platforms nobody connects any more, but jobs revoke access."""
+        """Build the parts. Users cannot connect `withdrawn` platforms, but jobs revoke the access to them."""
         self._engine = engine
         self.effects = effects
         self._relay = relay

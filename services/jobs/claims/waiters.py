@@ -18,7 +18,7 @@ from services.jobs.domain import Job
 
 MAX_WAITERS = 1_000
 ANY = 1_000_000
-"""The number of ready jobs where nobody has counted them: wakes every call."""
+"""The number of ready jobs if it is unknown: wakes every call."""
 _MAX_DRAINED_KINDS = 10_000
 
 

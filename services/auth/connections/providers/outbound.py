@@ -30,7 +30,7 @@ class Failed(Exception):
     """A platform did not give what was asked for. Its text is ours."""
 
     got: Tokens | None = None
-    """Tokens that came all the same, and that nobody will use: to be given back."""
+    """Tokens of a failed exchange, which must be revoked."""
 
 
 class Unavailable(Failed):
@@ -43,7 +43,7 @@ class Unavailable(Failed):
 
 
 class Lost(Unavailable):
-    """No answer came to what was sent: whether it counted is not known."""
+    """The request got no response: it is unknown whether it had an effect."""
 
 
 class Refused(Failed):
