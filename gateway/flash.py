@@ -83,6 +83,7 @@ _ERROR = {
     "job_unavailable": "Jobs cannot be reached right now, so nothing was changed. Please try again in a moment.",
     "job_unknown": "There is no such job any more.",
     "limits_not_valid": "These limits make no sense: whole numbers, and a period of up to a day with a rate.",
+    "bulk_invalid": "These jobs cannot be changed together. Choose failed or unfinished jobs.",
     "schedule_unknown": "There is no such schedule any more.",
     "all_users_signed_out_partly": "Many sessions have ended, but some are left. Do it again until none is.",
     "not_confirmed": "Nothing was done: tick the box to confirm.",

@@ -103,6 +103,29 @@ async def count_jobs(session: Admin, gateway: Gateway, job_filter: JobFilter) ->
     return answer(engine.job_counts(await gateway.engine.count_jobs(session.identity, filter=job_filter)))
 
 
+_CHANGES = {"retry": admin_service_pb2.JOB_CHANGE_RETRY, "cancel": admin_service_pb2.JOB_CHANGE_CANCEL}
+
+
+@router.post(
+    "/jobs/change",
+    **route("Change many jobs", schemas_engine.BulkChanged, "The job that does it.", 400, 403, 409, status=202),
+)
+async def change_jobs(
+    session: Admin, gateway: Gateway, job_filter: JobFilter, body: schemas_engine.BulkChange
+) -> Response:
+    """Retry or cancel all jobs that match a filter, the oldest first, by a job of the caller."""
+    response = await gateway.engine.change_jobs(
+        session.identity,
+        filter=job_filter,
+        change=_CHANGES[body.change],
+        per_second=body.per_second,
+        dry_run=body.dry_run,
+        job_id=str(ids.parse(body.job_id, "job_id")) if body.job_id else str(ids.uuid7()),
+    )
+    job = engine.owned_job(response.job) if response.HasField("job") else None
+    return answer({"job": job, "counts": engine.job_counts(response.counts)}, 202)
+
+
 @router.post(
     "/jobs/{job_id}/cancel",
     **route("Cancel a job", engine.OwnedJob, "Cancelled, or cancelling.", 403, 404, 409, status=202),

@@ -8,7 +8,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from gateway.api.schemas import Body, Count, Text
-from gateway.views.engine import ErrorGroup, JobRow, Kind, Problem, Schedule, StuckJob, Worker
+from gateway.views.engine import ErrorGroup, JobCounts, JobRow, Kind, OwnedJob, Problem, Schedule, StuckJob, Worker
 
 
 class Limits(Body):
@@ -28,6 +28,22 @@ class Trigger(Body):
 
 RateSpan = Literal["hour", "day", "week"]
 JobOrder = Literal["newest", "oldest", "longest_wait", "longest_run"]
+
+
+class BulkChange(Body):
+    """A change of all jobs that the filter selects."""
+
+    change: Literal["retry", "cancel"]
+    per_second: int = Field(20, ge=1, le=1_000, description="At most this many jobs a second.")
+    dry_run: bool = Field(False, description="Whether to count the jobs only.")
+    job_id: Text = Field("", description="UUIDv7; the same one changes the jobs once. One is made unless given.")
+
+
+class BulkChanged(TypedDict):
+    """The job that changes the jobs; null in a dry run. And their numbers, as they are now."""
+
+    job: OwnedJob | None
+    counts: JobCounts
 
 
 class JobRows(TypedDict):

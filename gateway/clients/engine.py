@@ -23,11 +23,20 @@ class Engine(service.Client):
             "ListStuckJobs",
             "ListWorkers",
         )
-        changes = ("SetKindLimits", "PauseKind", "ResumeKind", "PauseSchedule", "ResumeSchedule", "TriggerSchedule")
+        changes = (
+            "SetKindLimits",
+            "PauseKind",
+            "ResumeKind",
+            "PauseSchedule",
+            "ResumeSchedule",
+            "TriggerSchedule",
+            "ChangeJobs",
+        )
         super().__init__("jobs", target, caller, (*reads, *changes), service="Admin")
         stub = admin_service_pb2_grpc.AdminServiceStub(self._channel)
         self.search_jobs = self.rpc(stub.SearchJobs, pb.SearchJobsRequest)
         self.count_jobs = self.rpc(stub.CountJobs, pb.CountJobsRequest)
+        self.change_jobs = self.rpc(stub.ChangeJobs, pb.ChangeJobsRequest)
         self.get_rates = self.rpc(stub.GetRates, pb.GetRatesRequest)
         self.list_problems = self.rpc(stub.ListProblems, pb.ListProblemsRequest)
         self.list_error_groups = self.rpc(stub.ListErrorGroups, pb.ListErrorGroupsRequest)

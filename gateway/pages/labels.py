@@ -22,6 +22,7 @@ KINDS: Mapping[str, str] = {
     "auth.email": "Send an email",
     "jobs.group": "Group of jobs",
     "jobs.cleanup": "Clear out old jobs",
+    "jobs.bulk": "Change many jobs",
     "*": "All kinds together",
 }
 OWN_KINDS = ("demo.enable", "demo.disable", "demo.export", "auth.connect", "auth.disconnect")

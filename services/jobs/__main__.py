@@ -26,7 +26,7 @@ from services.jobs import (
     servicer,
     watches,
 )
-from services.jobs.operators import error_groups, job_search, kind_controls, overview
+from services.jobs.operators import bulk, error_groups, job_search, kind_controls, overview
 from services.jobs.operators import servicer as admin_servicer
 from services.jobs.rates import reader as rates_reader
 from services.jobs.rates import recorder
@@ -63,8 +63,11 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     jobs_servicer = servicer.JobsServicer(jobs, job_watches, notifications.Notifications(engine, nats))
     schedules = schedule_operations.Schedules(engine, jobs.transaction, jobs.kinds)
     job_overview = overview.Overview(engine)
+    search = job_search.JobSearch(engine)
+    changes = bulk.Bulk(jobs, search)
     admin = admin_servicer.AdminServicer(
-        job_search.JobSearch(engine),
+        search,
+        changes,
         error_groups.ErrorGroups(engine),
         rates_reader.Reader(engine),
         job_overview,
@@ -78,7 +81,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     channel = worker.client.channel(_own_target(config.listen), certificate)
     works = worker.Worker(
         name="jobs",
-        kinds=handlers.kinds(engine),
+        kinds=handlers.kinds(engine, changes),
         schedules=handlers.schedules(),
         jobs=worker.JobsClient(channel, client.Caller(identity.Signer("jobs", config.identity_key))),
         bus=nats,

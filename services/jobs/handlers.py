@@ -1,4 +1,4 @@
-"""The kinds of the jobs service: `jobs.cleanup` applies the retention, `jobs.group` waits for its children."""
+"""The kinds of this service: `jobs.cleanup` is the retention, `jobs.group` waits for its children, `jobs.bulk` changes jobs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 import worker
 from services.jobs import domain, retention
+from services.jobs.operators import bulk
 
 
 class Cleanup:
@@ -42,7 +43,7 @@ async def group(context: worker.Context) -> dict[str, int]:
     return {"children": children.total, "unsuccessful": children.unsuccessful}
 
 
-def kinds(engine: AsyncEngine) -> list[worker.Kind[Any]]:
+def kinds(engine: AsyncEngine, changes: bulk.Bulk) -> list[worker.Kind[Any]]:
     """Return the kinds that the jobs service handles."""
     return [
         # The pauses between batches alone can add up to two minutes.
@@ -53,6 +54,15 @@ def kinds(engine: AsyncEngine) -> list[worker.Kind[Any]]:
             retention=timedelta(days=1),
         ),
         worker.Kind(domain.GROUP, group),
+        worker.Kind(
+            bulk.KIND,
+            changes.run,
+            payload=bulk.Payload,
+            max_attempts=10,
+            attempt_timeout=timedelta(hours=24),
+            notify_owner=True,
+            retention=timedelta(days=30),
+        ),
     ]
 
 

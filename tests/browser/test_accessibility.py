@@ -31,7 +31,7 @@ SETTINGS_PAGES = (
     "/settings/sessions",
     "/reauthenticate",
 )
-ADMIN = ("jobs", "kinds", "schedules", "stuck", "workers", "users", "security-events")
+ADMIN = ("jobs", "errors", "kinds", "schedules", "stuck", "workers", "users", "security-events")
 
 
 @pytest.fixture(scope="session")
@@ -135,6 +135,6 @@ async def test_pages_for_admins(visitor: Visitor, user: User, system: System, ax
     await system.execute("UPDATE auth.users SET role = 'admin' WHERE user_id = %s", user.user_id)
     admin = await user.again()
     await visitor.is_user(admin)
-    users = [f"/admin/{name}" for name in ADMIN]
+    users = ["/admin", "/admin/jobs/bulk?change=cancel&system=yes", *(f"/admin/{name}" for name in ADMIN)]
     assert await probe(visitor, axe, *users, f"/admin/users/{user.user_id}") == []
     await admin.close()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from starlette.routing import BaseRoute
 
 from gateway.container import Container
-from gateway.pages.admin import errors, health, jobs, kinds, overview, schedules, security_events, users
+from gateway.pages.admin import bulk, errors, health, jobs, kinds, overview, schedules, security_events, users
 
 
 def routes(container: Container) -> Sequence[BaseRoute]:
@@ -15,6 +15,7 @@ def routes(container: Container) -> Sequence[BaseRoute]:
     return [
         *overview.Overview(container).routes,
         *jobs.Jobs(container).routes,
+        *bulk.Bulk(container).routes,
         *errors.Errors(container).routes,
         *kinds.Kinds(container).routes,
         *schedules.Schedules(container).routes,

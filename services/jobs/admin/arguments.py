@@ -35,6 +35,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     command.add_argument("--order", choices=ORDERS, default="newest", help="the order (newest)")
     command.add_argument("--limit", type=_positive, default=20, help="at most N jobs (20)")
+    command = add("bulk", "Retry or cancel all jobs that match a filter, by a job that shows its progress")
+    command.add_argument("change", choices=("retry", "cancel"))
+    _add_filter(command)
+    command.add_argument("--per-second", type=_positive, default=20, metavar="N", help="at most N jobs a second (20)")
+    command.add_argument("--dry-run", action="store_true", help="count the jobs only")
     _add_filter(add("count", "Count jobs, by kind and state"))
     for name, meaning in (
         ("show", "Show a job with its attempts and transitions"),

@@ -11,6 +11,7 @@ from services.jobs.admin.connection import Connection
 COMMANDS: Mapping[str, Callable[[Connection, argparse.Namespace], Awaitable[int]]] = {
     "list": job_commands.list_jobs,
     "count": job_commands.count,
+    "bulk": job_commands.change_all,
     "show": job_commands.show,
     "retry": job_commands.retry,
     "cancel": job_commands.cancel,

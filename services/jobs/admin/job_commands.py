@@ -7,7 +7,7 @@ import asyncio
 from contextlib import aclosing
 from datetime import UTC, datetime
 
-from chassis import errors
+from chassis import errors, ids
 from repruv.jobs.v1 import admin_service_pb2 as messages
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 from services.jobs.admin import answers, tables
@@ -43,6 +43,23 @@ async def count(jobs: Connection, chosen: argparse.Namespace) -> int:
     """Count jobs."""
     answer = await jobs.call(jobs.admin.CountJobs, messages.CountJobsRequest(filter=job_filter(chosen)))
     answers.output(chosen, answer, _show_counts)
+    return 0
+
+
+async def change_all(jobs: Connection, chosen: argparse.Namespace) -> int:
+    """Retry or cancel all jobs that match a filter."""
+    request = messages.ChangeJobsRequest(
+        filter=job_filter(chosen),
+        change=messages.JobChange.Value(f"JOB_CHANGE_{chosen.change.upper()}"),
+        per_second=chosen.per_second,
+        job_id=str(ids.uuid7()),
+        dry_run=chosen.dry_run,
+    )
+    answer = await jobs.call(jobs.admin.ChangeJobs, request)
+    if chosen.dry_run:
+        answers.output(chosen, answer.counts, _show_counts)
+    else:
+        answers.output(chosen, answer.job, show_job)
     return 0
 
 

@@ -10,7 +10,7 @@ from chassis import errors, ids, paging, protobuf
 from repruv.jobs.v1 import admin_service_pb2 as pb
 from repruv.jobs.v1 import kind_pb2
 from services.jobs.convert import job_to_proto, state_from_proto, state_to_proto
-from services.jobs.operators import error_groups, job_filters, job_search, kind_controls, overview
+from services.jobs.operators import bulk, error_groups, job_filters, job_search, kind_controls, overview
 from services.jobs.rates import histogram, reader
 
 _ORDERS = {
@@ -48,6 +48,16 @@ def order_from_proto(value: pb.JobOrder.ValueType) -> job_search.Order:
     if value not in _ORDERS:
         raise errors.InvalidArgument("order must be a known order.", field="order")
     return _ORDERS[value]
+
+
+_CHANGES = {pb.JOB_CHANGE_RETRY: bulk.Change.RETRY, pb.JOB_CHANGE_CANCEL: bulk.Change.CANCEL}
+
+
+def change_from_proto(value: pb.JobChange.ValueType) -> bulk.Change:
+    """Return a change of many jobs. Raises `InvalidArgument` for an unset or unknown value."""
+    if value not in _CHANGES:
+        raise errors.InvalidArgument("change must be a known change.", field="change")
+    return _CHANGES[value]
 
 
 def row_to_proto(row: job_search.Row) -> pb.JobRow:

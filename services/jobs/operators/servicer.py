@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from grpc import aio
 
@@ -11,7 +12,7 @@ from repruv.jobs.v1 import admin_service_pb2 as pb
 from repruv.jobs.v1 import admin_service_pb2_grpc
 from services.jobs import domain, log_lines, operations
 from services.jobs.convert import job_to_proto, line_to_proto
-from services.jobs.operators import convert, error_groups, job_search, kind_controls, overview
+from services.jobs.operators import bulk, convert, error_groups, job_search, kind_controls, overview
 from services.jobs.rates import reader
 from services.jobs.schedules import convert as schedule_convert
 from services.jobs.schedules import operations as schedule_operations
@@ -30,6 +31,7 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
     def __init__(
         self,
         search: job_search.JobSearch,
+        changes: bulk.Bulk,
         groups: error_groups.ErrorGroups,
         rates: reader.Reader,
         engine_overview: overview.Overview,
@@ -38,6 +40,7 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         jobs: operations.Operations,
     ) -> None:
         self._search = search
+        self._changes = changes
         self._groups = groups
         self._rates = rates
         self._overview = engine_overview
@@ -62,6 +65,22 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
     async def CountJobs(self, request: pb.CountJobsRequest, context: Context) -> pb.CountJobsResponse:
         _require_operator()
         return convert.count_to_proto(await self._search.count(convert.filter_from_proto(request.filter)))
+
+    async def ChangeJobs(self, request: pb.ChangeJobsRequest, context: Context) -> pb.ChangeJobsResponse:
+        _require_operator()
+        selected, change = convert.filter_from_proto(request.filter), convert.change_from_proto(request.change)
+        counts = convert.count_to_proto(await self._changes.count(selected, change))
+        if request.dry_run:
+            return pb.ChangeJobsResponse(counts=counts)
+        user = identity.caller().user
+        job = await self._changes.start(
+            selected,
+            change,
+            per_second=request.per_second or bulk.PER_SECOND,
+            job_id=ids.parse_uuid7(request.job_id, "job_id"),
+            owner_id=UUID(user.user_id) if user else domain.SYSTEM,
+        )
+        return pb.ChangeJobsResponse(job=job_to_proto(job), counts=counts)
 
     async def GetRates(self, request: pb.GetRatesRequest, context: Context) -> pb.GetRatesResponse:
         _require_operator()

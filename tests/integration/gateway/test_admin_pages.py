@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from uuid import uuid4
 
@@ -197,6 +198,34 @@ async def test_overview_and_errors_lead_to_the_jobs_of_each_number(
         rates = (await admin.get("/api/v1/admin/rates", params={"span": span})).json()
         assert len(rates["total"]["points"]) == points
         assert rates["total"]["kind"] == "*"
+
+
+async def test_failed_jobs_are_retried_together_after_a_confirmation(
+    account: Account, admin: httpx.AsyncClient, jobs_api: JobsApi, kind: str
+) -> None:
+    made = [(await jobs_api.submit(kind, account.user_id)).job_id for _ in range(3)]
+    for job in await jobs_api.claim(kind, limit=2):
+        await jobs_api.finish(job, failed=jobs_server.failed("import_refused"))
+    page = await probe(admin, f"/admin/jobs?state=failed&kind={kind}")
+    (link,) = [link for link in page.links if link.startswith("/admin/jobs/bulk")]
+    page = await probe(admin, link)
+    assert "Retry 2 jobs?" in page.text
+    assert "They belong to 1 owner." in page.text
+    page = await press(admin, page, "/admin/jobs/bulk/start", per_second="100")
+    assert "Change many jobs" in page.text
+    async with asyncio.timeout(30):
+        while (await admin.get("/api/v1/admin/jobs/count", params={"kind": kind, "status": "failed"})).json()["count"]:
+            await asyncio.sleep(0.1)
+    assert {job.job_id for job in await jobs_api.claim(kind, limit=3)} == set(made)
+
+    counted = await admin.post(
+        "/api/v1/admin/jobs/change", params={"kind": kind}, json={"change": "cancel", "dry_run": True}
+    )
+    assert (counted.status_code, counted.json()["job"], counted.json()["counts"]["count"]) == (202, None, 3)
+    refused = await admin.get(f"/admin/jobs/bulk?change=cancel&state=failed&kind={kind}")
+    assert refused.headers["location"] == f"/admin/jobs?state=failed&kind={kind}"
+    assert (await account.http.get(f"/admin/jobs/bulk?change=retry&kind={kind}", headers=HTML)).status_code == 404
+    assert (await account.http.post("/api/v1/admin/jobs/change", json={"change": "retry"})).status_code == 403
 
 
 async def test_kinds_are_paused_and_limited(

@@ -129,6 +129,8 @@ async def test_jobs_are_filtered_counted_and_grouped_by_cause(jobs_api: JobsApi,
     assert jobs_server.WORKER in shown
     assert (await tool("--json", "overview")).json["rates"]["total"]["kind"] == "*"
     assert (await tool("list", "--since", "soon")).code == 2
+    assert (await tool("bulk", "retry", "--kind", kind, "--dry-run")).out.splitlines()[-1].split() == ["all", "-", "2"]
+    assert (await tool("--json", "bulk", "cancel", "--kind", f"{kind}.none")).json["spec"]["kind"] == "jobs.bulk"
 
 
 async def test_more_jobs_than_a_page_are_listed(jobs_api: JobsApi, kind: str, tool: Tool) -> None:

@@ -46,6 +46,11 @@ class AdminServiceStub:
                 request_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.CountJobsRequest.SerializeToString,
                 response_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.CountJobsResponse.FromString,
                 _registered_method=True)
+        self.ChangeJobs = channel.unary_unary(
+                '/repruv.jobs.v1.AdminService/ChangeJobs',
+                request_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ChangeJobsRequest.SerializeToString,
+                response_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ChangeJobsResponse.FromString,
+                _registered_method=True)
         self.GetRates = channel.unary_unary(
                 '/repruv.jobs.v1.AdminService/GetRates',
                 request_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.GetRatesRequest.SerializeToString,
@@ -133,6 +138,15 @@ class AdminServiceServicer:
 
     def CountJobs(self, request, context):
         """CountJobs counts the jobs that match a filter, by kind and state.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeJobs(self, request, context):
+        """ChangeJobs submits a job of kind `jobs.bulk` that retries or cancels all jobs that match a filter, the oldest first.
+        Jobs submitted later and jobs that refuse the change are left out; its result has their numbers. The owner of the job
+        is the calling admin, or the system. Fails with INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -250,6 +264,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.CountJobs,
                     request_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.CountJobsRequest.FromString,
                     response_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.CountJobsResponse.SerializeToString,
+            ),
+            'ChangeJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeJobs,
+                    request_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ChangeJobsRequest.FromString,
+                    response_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ChangeJobsResponse.SerializeToString,
             ),
             'GetRates': grpc.unary_unary_rpc_method_handler(
                     servicer.GetRates,
@@ -378,6 +397,33 @@ class AdminService:
             '/repruv.jobs.v1.AdminService/CountJobs',
             repruv_dot_jobs_dot_v1_dot_admin__service__pb2.CountJobsRequest.SerializeToString,
             repruv_dot_jobs_dot_v1_dot_admin__service__pb2.CountJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.jobs.v1.AdminService/ChangeJobs',
+            repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ChangeJobsRequest.SerializeToString,
+            repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ChangeJobsResponse.FromString,
             options,
             channel_credentials,
             insecure,

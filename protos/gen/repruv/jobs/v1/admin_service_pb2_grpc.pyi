@@ -41,6 +41,11 @@ class AdminServiceStub:
     """
     CountJobs: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CountJobsRequest, _admin_service_pb2.CountJobsResponse]
     """CountJobs counts the jobs that match a filter, by kind and state."""
+    ChangeJobs: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ChangeJobsRequest, _admin_service_pb2.ChangeJobsResponse]
+    """ChangeJobs submits a job of kind `jobs.bulk` that retries or cancels all jobs that match a filter, the oldest first.
+    Jobs submitted later and jobs that refuse the change are left out; its result has their numbers. The owner of the job
+    is the calling admin, or the system. Fails with INVALID_ARGUMENT.
+    """
     GetRates: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetRatesRequest, _admin_service_pb2.GetRatesResponse]
     """GetRates returns how many jobs ended, and how long they waited and ran, over a time: in total and by kind."""
     ListProblems: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListProblemsRequest, _admin_service_pb2.ListProblemsResponse]
@@ -87,6 +92,11 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """
     CountJobs: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CountJobsRequest, _admin_service_pb2.CountJobsResponse]  # type: ignore[assignment]
     """CountJobs counts the jobs that match a filter, by kind and state."""
+    ChangeJobs: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ChangeJobsRequest, _admin_service_pb2.ChangeJobsResponse]  # type: ignore[assignment]
+    """ChangeJobs submits a job of kind `jobs.bulk` that retries or cancels all jobs that match a filter, the oldest first.
+    Jobs submitted later and jobs that refuse the change are left out; its result has their numbers. The owner of the job
+    is the calling admin, or the system. Fails with INVALID_ARGUMENT.
+    """
     GetRates: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetRatesRequest, _admin_service_pb2.GetRatesResponse]  # type: ignore[assignment]
     """GetRates returns how many jobs ended, and how long they waited and ran, over a time: in total and by kind."""
     ListProblems: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListProblemsRequest, _admin_service_pb2.ListProblemsResponse]  # type: ignore[assignment]
@@ -142,6 +152,17 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.CountJobsResponse, _abc.Awaitable[_admin_service_pb2.CountJobsResponse]]:
         """CountJobs counts the jobs that match a filter, by kind and state."""
+
+    @_abc_1.abstractmethod
+    def ChangeJobs(
+        self,
+        request: _admin_service_pb2.ChangeJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ChangeJobsResponse, _abc.Awaitable[_admin_service_pb2.ChangeJobsResponse]]:
+        """ChangeJobs submits a job of kind `jobs.bulk` that retries or cancels all jobs that match a filter, the oldest first.
+        Jobs submitted later and jobs that refuse the change are left out; its result has their numbers. The owner of the job
+        is the calling admin, or the system. Fails with INVALID_ARGUMENT.
+        """
 
     @_abc_1.abstractmethod
     def GetRates(

@@ -1,0 +1,69 @@
+"""Retry or cancel all jobs that a filter selects: what will happen in numbers, then a job that does it."""
+
+from __future__ import annotations
+
+from dataclasses import fields as fields_of
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from chassis import errors, ids
+from gateway.container import Container
+from gateway.pages.admin import job_query, people
+from gateway.pages.admin.admin_page import AdminPage
+from gateway.views import engine
+from repruv.jobs.v1 import admin_service_pb2
+
+PATH = "/admin/jobs/bulk"
+CHANGES = {"retry": admin_service_pb2.JOB_CHANGE_RETRY, "cancel": admin_service_pb2.JOB_CHANGE_CANCEL}
+RATES = (20, 5, 100)
+"""Jobs a second; the first is the default."""
+_QUERY = tuple(field.name for field in fields_of(job_query.JobQuery))
+
+
+class Bulk(AdminPage):
+    """`/admin/jobs/bulk`."""
+
+    def __init__(self, container: Container) -> None:
+        super().__init__(container)
+        says = {"invalid_argument": "bulk_invalid"}
+        self.routes = [Route(PATH, self.show), *self.form_routes(PATH, self.show, {"start": self.start}, says)]
+
+    async def show(self, request: Request) -> Response:
+        """Show which jobs a change would apply to."""
+        visitor = await self.begin(request)
+        query, change = job_query.read(request.query_params), request.query_params.get("change", "")
+        owner_id = await people.owner_id(self._container, query.owner, user=visitor.identity) if query.owner else ""
+        if change not in CHANGES or owner_id is None:
+            return self.see(query.address())
+        try:
+            response = await self._container.engine.change_jobs(
+                visitor.identity, filter=query.message(owner_id), change=CHANGES[change], dry_run=True
+            )
+        except errors.InvalidArgument:
+            return self.see(query.address(), say="bulk_invalid")
+        context = {
+            "change": change,
+            "query": query,
+            "counts": engine.job_counts(response.counts),
+            "rates": RATES,
+            "job_id": str(ids.uuid7()),
+        }
+        return visitor.show("admin/bulk", PATH, context)
+
+    async def start(self, request: Request) -> Response:
+        """Submit the job and show it."""
+        session, values = await self.read_form(request, "change", "per_second", "job_id", *_QUERY)
+        query = job_query.read(values)
+        owner_id = await people.owner_id(self._container, query.owner, user=session.identity) if query.owner else ""
+        if values["change"] not in CHANGES or owner_id is None or not values["per_second"].isdecimal():
+            raise errors.InvalidArgument("change, owner or per_second is invalid.", field="change")
+        response = await self._container.engine.change_jobs(
+            session.identity,
+            filter=query.message(owner_id),
+            change=CHANGES[values["change"]],
+            per_second=int(values["per_second"][:4]),
+            job_id=str(ids.parse(values["job_id"], "job_id")),
+        )
+        return self.see(f"/jobs/{response.job.job_id}")

@@ -1,0 +1,144 @@
+"""Changes of many jobs, as a job: the kind `jobs.bulk` retries or cancels every job that a filter selects.
+
+It has progress, can be cancelled, and resumes after a crash at its checkpoint. Jobs submitted after it are left out. A job that
+refuses the change is skipped and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import worker
+from chassis import errors, ids
+from services.jobs import domain
+from services.jobs.domain import Action, State
+from services.jobs.operations import Operations
+from services.jobs.operators.job_filters import JobFilter
+from services.jobs.operators.job_search import Count, JobSearch
+
+KIND = "jobs.bulk"
+BATCH = 50
+"""Jobs between two checkpoints."""
+PER_SECOND = 20
+MAX_PER_SECOND = 1_000
+
+
+class Change(StrEnum):
+    """What an operator does with many jobs."""
+
+    RETRY = "retry"
+    CANCEL = "cancel"
+
+
+_SOURCES: Mapping[Change, frozenset[State]] = {
+    Change.RETRY: domain.TRANSITIONS[Action.RETRY][0],
+    Change.CANCEL: domain.TRANSITIONS[Action.CANCEL][0] - {State.CANCELLING},
+}
+_DEFAULT_SOURCES = {Change.RETRY: frozenset({State.FAILED}), Change.CANCEL: _SOURCES[Change.CANCEL]}
+"""Without states in the filter: a cancelled job was stopped on purpose."""
+_MESSAGES = {Change.RETRY: "Retrying jobs", Change.CANCEL: "Cancelling jobs"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payload:
+    """The change, the fields of the `JobFilter` that are set, and the jobs a second."""
+
+    change: Change
+    filter: dict[str, Any] = field(default_factory=dict)
+    per_second: int = PER_SECOND
+
+
+class Bulk:
+    """Submits and handles `jobs.bulk`."""
+
+    def __init__(self, jobs: Operations, search: JobSearch) -> None:
+        self._jobs = jobs
+        self._search = search
+
+    async def start(
+        self, selected: JobFilter, change: Change, *, per_second: int, job_id: UUID, owner_id: UUID
+    ) -> domain.Job:
+        """Submit the job; idempotent by job id. Raises `InvalidArgument` for a rate or for states that forbid the change."""
+        if not 1 <= per_second <= MAX_PER_SECOND:
+            raise errors.InvalidArgument(f"per_second must be between 1 and {MAX_PER_SECOND:,}.", field="per_second")
+        payload = {"change": change, "filter": _to_json(restrict(selected, change)), "per_second": per_second}
+        kind = (await self._jobs.kinds.get([KIND]))[KIND]
+        spec = domain.Spec(kind=KIND, owner_id=owner_id, payload=payload, **kind.defaults)
+        return (await self._jobs.submit(job_id, spec))[0]
+
+    async def count(self, selected: JobFilter, change: Change) -> Count:
+        """Count the jobs that the change would apply to now."""
+        return await self._search.count(restrict(selected, change))
+
+    async def run(self, context: worker.Context, payload: Payload) -> dict[str, Any]:
+        """Change the selected jobs, the oldest first; return how many were changed, and how many skipped by error code."""
+        selected = _from_json(payload.filter, until=ids.timestamp_of(UUID(context.job_id)))
+        state = await context.state()
+        if state is None:
+            state = {"after": "", "total": (await self._search.count(selected)).count, "changed": 0, "skipped": {}}
+            await context.checkpoint(state)
+        after = UUID(state["after"]) if state["after"] else None
+        changed, total = int(state["changed"]), int(state["total"])
+        skipped = Counter({code: int(count) for code, count in state["skipped"].items()})
+        while True:
+            job_ids, after = await self._search.ids_after(selected, after, limit=BATCH)
+            for job_id in job_ids:
+                context.raise_if_cancelled()
+                begin = time.monotonic()
+                code = await self._apply(payload.change, job_id)
+                changed += not code
+                skipped.update([code] if code else [])
+                done = changed + skipped.total()
+                await context.progress(done, max(total, done), _MESSAGES[payload.change])
+                await asyncio.sleep(max(0.0, 1 / payload.per_second - (time.monotonic() - begin)))
+            if after is None:
+                return {"changed": changed, "skipped": dict(skipped)}
+            await context.checkpoint(
+                {"after": str(after), "total": total, "changed": changed, "skipped": dict(skipped)}
+            )
+
+    async def _apply(self, change: Change, job_id: UUID) -> str:
+        """Change a job; return the code of the error that leaves it as it is, or an empty string."""
+        try:
+            if change is Change.RETRY:
+                await self._jobs.retry(job_id, owner_id=None)
+            else:
+                await self._jobs.cancel(job_id, owner_id=None, reason="requested")
+        except (errors.FailedPrecondition, errors.AlreadyExists, errors.NotFound) as error:
+            return error.code
+        return ""
+
+
+def restrict(selected: JobFilter, change: Change) -> JobFilter:
+    """Return the filter restricted to states that allow the change. Raises `InvalidArgument` if none of its states does."""
+    states = frozenset(selected.states) & _SOURCES[change] if selected.states else _DEFAULT_SOURCES[change]
+    if not states:
+        raise errors.InvalidArgument(f"states must have one of which jobs can {change}.", field="states")
+    return dataclasses.replace(selected, states=states)
+
+
+def _to_json(selected: JobFilter) -> dict[str, Any]:
+    values = {field.name: getattr(selected, field.name) for field in dataclasses.fields(selected)}
+    values |= {"states": sorted(selected.states), "kinds": sorted(selected.kinds)}
+    texts = {name: str(value) if isinstance(value, UUID) else value for name, value in values.items() if value}
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in texts.items()}
+
+
+def _from_json(values: Mapping[str, Any], *, until: datetime) -> JobFilter:
+    """Return the filter; jobs submitted from `until` on are left out, the job itself among them."""
+    parsed = dict(values)
+    parsed["states"] = frozenset(State(state) for state in values["states"])
+    parsed["owner_id"] = UUID(values["owner_id"]) if "owner_id" in values else None
+    for name in ("created_from", "created_until"):
+        parsed[name] = datetime.fromisoformat(values[name]) if name in values else None
+    parsed["created_until"] = min(parsed["created_until"] or until, until)
+    return JobFilter(**parsed)

@@ -1,0 +1,75 @@
+"""An operator in the control room, with every click recorded."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from playwright.async_api import Page, expect
+
+from chassis import ids
+from tests.acceptance.system import System
+from tests.acceptance.users import User
+from tests.browser.visitor import PATIENCE_MS, Visitor
+
+JOBS = 120
+MAX_CLICKS = 10
+# Failed imports of a worker that has gone meanwhile; a retry makes them pending again.
+FAILED_IMPORTS = """
+INSERT INTO jobs.jobs (job_id, owner_id, kind, payload, priority, budget, backoff, max_backoff, attempt_timeout, state, run_at,
+    attempt, max_attempts, started_at, finished_at, error_code, error_message)
+SELECT unnest(%s::uuid[]), %s, 'demo.import', '{}', 0, 3, '1 s', '60 s', '600 s', 'failed', now(), 1, 3, now(), now(),
+    'quota_exceeded', 'The platform refused the import: quota exceeded.'
+"""
+ATTEMPTS = """
+INSERT INTO jobs.attempts (job_id, attempt, worker, finished_at, outcome, error_code, error_message, exception_type,
+    exception_message, place, fingerprint)
+SELECT job_id, 1, 'demo-gone', now(), 'failed', error_code, error_message, 'QuotaExceeded',
+    'quota of 100 calls a minute exceeded', 'imports.py:40 fetch', 'abcdef0123456789'
+FROM jobs.jobs WHERE kind = 'demo.import'
+"""
+
+
+class Clicks:
+    """Clicks on a page, and what was clicked."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.made: list[str] = []
+
+    async def on(self, role: str, name: str) -> None:
+        """Click the first element of a role and a name."""
+        self.made.append(name)
+        await self.page.get_by_role(role, name=name).first.click()  # type: ignore[arg-type]
+
+
+async def test_cause_of_failed_imports_is_found_and_120_jobs_are_retried_in_ten_clicks(
+    visitor: Visitor, user: User, system: System
+) -> None:
+    await system.execute("UPDATE auth.users SET role = 'admin' WHERE user_id = %s", user.user_id)
+    admin = await user.again()
+    await visitor.is_user(admin)
+    job_ids: list[UUID] = [ids.uuid7() for _ in range(JOBS)]
+    await system.execute(FAILED_IMPORTS, job_ids, UUID(user.user_id))
+    await system.execute(ATTEMPTS)
+
+    # "Something is wrong with imports."
+    page = await visitor.open("/dashboard")
+    clicks = Clicks(page)
+    await clicks.on("link", "Admin")
+    await expect(page.get_by_role("heading", name="Needs attention")).to_be_visible()
+    await clicks.on("link", "Import (demo)")
+    # The cause.
+    await expect(page.get_by_text("quota of 100 calls a minute exceeded")).to_be_visible()
+    await expect(page.get_by_text("imports.py:40 fetch")).to_be_visible()
+    await clicks.on("link", "QuotaExceeded")
+    await expect(page.get_by_text("120 jobs of 1 owner")).to_be_visible()
+    await clicks.on("link", "Retry all 120…")
+    await expect(page.get_by_role("heading", name="Retry 120 jobs?")).to_be_visible()
+    await clicks.on("button", "Retry 120 jobs")
+    await expect(page.get_by_role("heading", name="Change many jobs")).to_be_visible()
+    await expect(page.get_by_text("Completed").first).to_be_visible(timeout=PATIENCE_MS)
+    rows = await system.query("SELECT state, count(*) FROM jobs.jobs WHERE kind = 'demo.import' GROUP BY state")
+    assert rows == [{"state": "pending", "count": JOBS}]
+    assert len(clicks.made) <= MAX_CLICKS, clicks.made
+    await admin.close()
+    await system.execute("DELETE FROM jobs.jobs WHERE kind = 'demo.import'")

@@ -1,0 +1,164 @@
+"""Changes of many jobs: what they select, progress, cancel, and resuming after a crash."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from chassis import errors, ids
+from services.jobs import outcomes
+from services.jobs.domain import State
+from services.jobs.operations import Operations
+from services.jobs.operators import bulk
+from services.jobs.operators.bulk import Bulk, Change
+from services.jobs.operators.job_filters import JobFilter
+from services.jobs.operators.job_search import JobSearch
+from tests.integration.jobs import jobs_helpers
+
+
+class Cancelled(Exception):
+    """Raised by a handler whose job was cancelled."""
+
+
+class FakeContext:
+    """What the handler needs of a context."""
+
+    def __init__(self, job_id: UUID, *, stop_after: int = 1_000) -> None:
+        self.job_id = str(job_id)
+        self.saved: Any = None
+        self.reports: list[tuple[int, int]] = []
+        self.stop_after = stop_after
+
+    async def state(self) -> Any:
+        return self.saved
+
+    async def checkpoint(self, state: object) -> None:
+        self.saved = state
+
+    async def progress(self, done: int, total: int = 0, message: str = "") -> None:
+        self.reports.append((done, total))
+
+    def raise_if_cancelled(self) -> None:
+        if len(self.reports) >= self.stop_after:
+            raise Cancelled
+
+
+@pytest.fixture
+def changes(jobs: Operations, jobs_engine: AsyncEngine) -> Bulk:
+    """Return the changes of many jobs."""
+    return Bulk(jobs, JobSearch(jobs_engine))
+
+
+@pytest.fixture
+async def failed(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> list[UUID]:
+    """Return four failed jobs, the oldest first."""
+    made = [(await submitted()).job_id for _ in range(4)]
+    for job in await jobs.claim(worker="w", kinds=[kind], limit=4):
+        await jobs.finish(job.job_id, job.attempt, jobs_helpers.FINAL)
+    return made
+
+
+async def start(changes: Bulk, selected: JobFilter, change: Change, owner_id: UUID) -> tuple[FakeContext, bulk.Payload]:
+    """Submit a change; return a context of its job, and its payload."""
+    job_id = ids.uuid7()
+    job = await changes.start(selected, change, per_second=1_000, job_id=job_id, owner_id=owner_id)
+    again = await changes.start(selected, change, per_second=1_000, job_id=job_id, owner_id=owner_id)
+    assert (job.spec.kind, again.job_id) == (bulk.KIND, job_id)
+    payload = job.spec.payload
+    return FakeContext(job_id), bulk.Payload(
+        change=Change(payload["change"]), filter=payload["filter"], per_second=payload["per_second"]
+    )
+
+
+async def run(changes: Bulk, context: FakeContext, payload: bulk.Payload) -> dict[str, Any]:
+    return await changes.run(context, payload)  # type: ignore[arg-type]
+
+
+async def test_failed_jobs_are_retried_and_later_ones_left_out(
+    jobs: Operations, changes: Bulk, submitted: jobs_helpers.Submit, failed: list[UUID], kind: str, owner_id: UUID
+) -> None:
+    selected = JobFilter(kinds={kind}, owner_id=owner_id, error_code="final")
+    assert (await changes.count(selected, Change.RETRY)).count == 4
+    context, payload = await start(changes, selected, Change.RETRY, owner_id)
+    later = await submitted()
+    await jobs.cancel(later.job_id, owner_id=None, reason="r")
+    assert await run(changes, context, payload) == {"changed": 4, "skipped": {}}
+    assert context.reports == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert {await jobs_helpers.state(jobs, job_id) for job_id in failed} == {State.PENDING}
+    assert await jobs_helpers.state(jobs, later.job_id) is State.CANCELLED
+
+
+async def test_a_cancelled_change_leaves_the_rest(
+    jobs: Operations, changes: Bulk, failed: list[UUID], kind: str, owner_id: UUID
+) -> None:
+    context, payload = await start(changes, JobFilter(kinds={kind}), Change.RETRY, owner_id)
+    context.stop_after = 2
+    with pytest.raises(Cancelled):
+        await run(changes, context, payload)
+    states = [await jobs_helpers.state(jobs, job_id) for job_id in failed]
+    assert states == [State.PENDING, State.PENDING, State.FAILED, State.FAILED]
+
+
+async def test_a_change_resumes_at_its_checkpoint(
+    monkeypatch: pytest.MonkeyPatch, jobs: Operations, changes: Bulk, failed: list[UUID], kind: str, owner_id: UUID
+) -> None:
+    monkeypatch.setattr(bulk, "BATCH", 1)
+    context, payload = await start(changes, JobFilter(kinds={kind}), Change.RETRY, owner_id)
+    context.stop_after = 2
+    with pytest.raises(Cancelled):
+        await run(changes, context, payload)
+    # The first job fails again before the next attempt: it is not retried twice.
+    (job,) = await jobs.claim(worker="w", kinds=[kind], limit=1)
+    await jobs.finish(job.job_id, job.attempt, jobs_helpers.FINAL)
+    context.stop_after = 1_000
+    assert await run(changes, context, payload) == {"changed": 4, "skipped": {}}
+    assert context.reports[-1] == (4, 4)
+    assert await jobs_helpers.state(jobs, failed[0]) is State.FAILED
+
+
+async def test_jobs_that_refuse_are_skipped_and_counted(
+    jobs: Operations, changes: Bulk, submitted: jobs_helpers.Submit, kind: str, owner_id: UUID
+) -> None:
+    first = await submitted(unique_key=f"{kind}-1")
+    (claimed,) = await jobs.claim(worker="w", kinds=[kind], limit=1)
+    await jobs.finish(claimed.job_id, 1, jobs_helpers.FINAL)
+    await submitted(unique_key=f"{kind}-1")
+    context, payload = await start(changes, JobFilter(kinds={kind}), Change.RETRY, owner_id)
+    assert await run(changes, context, payload) == {"changed": 0, "skipped": {"unique_key_taken": 1}}
+    assert await jobs_helpers.state(jobs, first.job_id) is State.FAILED
+
+
+async def test_unfinished_jobs_are_cancelled(
+    jobs: Operations, changes: Bulk, submitted: jobs_helpers.Submit, kind: str, owner_id: UUID
+) -> None:
+    made = [(await submitted()).job_id for _ in range(3)]
+    done, running = await jobs.claim(worker="w", kinds=[kind], limit=2)
+    await jobs.finish(done.job_id, 1, outcomes.Completed())
+    context, payload = await start(changes, JobFilter(kinds={kind}), Change.CANCEL, owner_id)
+    assert await run(changes, context, payload) == {"changed": 2, "skipped": {}}
+    states = {job_id: await jobs_helpers.state(jobs, job_id) for job_id in made}
+    assert states[done.job_id] is State.COMPLETED
+    assert states[running.job_id] is State.CANCELLING
+    assert sorted(states.values()) == [State.CANCELLED, State.CANCELLING, State.COMPLETED]
+
+
+@pytest.mark.parametrize(
+    ("states", "change", "per_second", "field"),
+    [
+        ({State.COMPLETED}, Change.RETRY, 1, "states"),
+        ({State.FAILED}, Change.CANCEL, 1, "states"),
+        ((), Change.RETRY, 0, "per_second"),
+        ((), Change.RETRY, 1_001, "per_second"),
+    ],
+)
+async def test_impossible_changes_are_refused(
+    changes: Bulk, owner_id: UUID, states: set[State], change: Change, per_second: int, field: str
+) -> None:
+    with pytest.raises(errors.InvalidArgument) as caught:
+        await changes.start(
+            JobFilter(states=states), change, per_second=per_second, job_id=ids.uuid7(), owner_id=owner_id
+        )
+    assert caught.value.field == field
