@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 
 import pytest
-from playwright.async_api import Browser
+from playwright.async_api import Browser, expect
 
 from dev import chromium, subprocesses
 from dev.launcher import fake_provider as local_provider
 from dev.launcher.stack import Stack
 from tests.acceptance.system import System
 from tests.acceptance.users import User
-from tests.browser.visitor import Visitor
+from tests.browser.visitor import PATIENCE_MS, Visitor
 
 PAUSE_MS = "100"
 """A hundred rows then take a tenth of a second: long enough to see the middle."""
@@ -24,6 +24,7 @@ NewVisitor = Callable[..., Awaitable[Visitor]]
 @pytest.fixture(scope="session")
 async def browser() -> AsyncIterator[Browser]:
     """One chromium for all tests."""
+    expect.set_options(timeout=PATIENCE_MS)
     if chromium.executable() is None:
         pytest.fail(chromium.MISSING, pytrace=False)
     async with chromium.running() as running:

@@ -11,7 +11,7 @@ from tests.acceptance import waiting
 from tests.acceptance.users import PASSWORD, User
 
 SETTINGS = "/settings/demo-mode"
-PATIENCE_MS = 30_000
+PATIENCE_MS = 60_000
 # A tab asks whether it is still signed in, or opens its stream while somebody signs out. Chromium notes every 401.
 _SIGNED_OUT = re.compile(
     r"/api/v1/(auth/me|events\S*): Failed to load resource: the server responded with a status of 401"
