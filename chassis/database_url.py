@@ -1,4 +1,4 @@
-"""Database URLs: their TLS parameters, and several hosts of which one is the primary."""
+"""Database URLs: their TLS parameters, several hosts of which one is the primary, and poolers in front of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from chassis import tls
 
 VERIFIED = "verify-full"
 """The only mode that encrypts and verifies host name and certificate of the server."""
+
+POOLER = "pooler"
+"""A parameter of ours that the driver does not know."""
 
 
 def complete(url: str, certificate: tls.Certificate | None) -> str:
@@ -26,7 +29,17 @@ def complete(url: str, certificate: tls.Certificate | None) -> str:
             "ssl_min_protocol_version": "TLSv1.3",
         }
     parts = urlsplit(url)
-    return urlunsplit(parts._replace(query=urlencode({**parameters, **dict(parse_qsl(parts.query))}, safe="/")))
+    parameters |= dict(parse_qsl(parts.query))
+    parameters.pop(POOLER, None)
+    return urlunsplit(parts._replace(query=urlencode(parameters, safe="/")))
+
+
+def is_pooled(url: str) -> bool:
+    """Return whether a pooler gives each transaction any connection, as `pooler=transaction` in the URL says.
+
+    Such a connection keeps nothing from one transaction to the next: no prepared statement and no setting.
+    """
+    return dict(parse_qsl(urlsplit(url).query)).get(POOLER) == "transaction"
 
 
 def for_sqlalchemy(url: str, driver: str) -> str:

@@ -48,6 +48,7 @@ def upgrade(url: str, schema: str, directory: Path, *, certificate: tls.Certific
             _lock(connection, schema)
             # The role's limits are meant for serving: building an index may take long.
             connection.execute(text(f"SET statement_timeout = 0; SET lock_timeout = '{LOCK_TIMEOUT}'"))
+            connection.execute(text("SET idle_in_transaction_session_timeout = 0"))
             connection.execute(text("SELECT set_config('search_path', :schema, false)"), {"schema": schema})
             connection.commit()
             before = _version(connection, schema)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -44,15 +45,23 @@ def engine(
     With `certificate` connections are encrypted and the server must be the one that the URL names,
     unless the URL says otherwise (`sslmode`). The files are read for each connection, and none gets older than ten minutes.
 
+    Behind a pooler (`pooler=transaction` in the URL) nothing is prepared, and the limits of statements are those of the role.
+
     It has a twin for `autocommit`; both are disposed of together. Of the `pool_size` connections of both, the twin has
     `autocommit_size`, by default half.
     """
     if autocommit_size is None:
         autocommit_size = pool_size // 2
+    session = {
+        "options": _SERVER_SETTINGS.format(lock=lock_seconds * 1_000, idle=idle_seconds * 1_000),
+        # Nearly every statement comes again and again; only a ROLLBACK makes the driver forget those it has prepared.
+        "prepare_threshold": 1,
+    }
+    if database_url.is_pooled(url):
+        session = {"prepare_threshold": None}
     url = database_url.complete(url, certificate)
-    settings = _SERVER_SETTINGS.format(lock=lock_seconds * 1_000, idle=idle_seconds * 1_000)
     new_engine, twin = (
-        _engine(url, name=name, pool_size=size, settings=settings, **options)
+        _engine(url, name=name, pool_size=size, session=session, **options)
         for size, options in (
             (pool_size - autocommit_size, {}),
             (autocommit_size, {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}),
@@ -63,7 +72,7 @@ def engine(
     return new_engine
 
 
-def _engine(url: str, *, name: str, pool_size: int, settings: str, **options: Any) -> AsyncEngine:
+def _engine(url: str, *, name: str, pool_size: int, session: Mapping[str, object], **options: Any) -> AsyncEngine:
     new_engine = create_async_engine(
         database_url.for_sqlalchemy(url, "psycopg"),
         **options,
@@ -76,9 +85,7 @@ def _engine(url: str, *, name: str, pool_size: int, settings: str, **options: An
         connect_args={
             "application_name": name,
             "connect_timeout": 3,
-            "options": settings,
-            # Nearly every statement comes again and again; only a ROLLBACK makes the driver forget those it has prepared.
-            "prepare_threshold": 1,
+            **session,
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 2,

@@ -48,7 +48,8 @@ class Prepared:
             raise TypeError(f"the statement lacks {', '.join(sorted(missing))}")
         driver = driver_connection(conn)
         try:
-            cursor = await driver.execute(self.sql, {**self._literals, **parameters}, prepare=True)
+            prepare = driver.prepare_threshold is not None  # never behind a pooler
+            cursor = await driver.execute(self.sql, {**self._literals, **parameters}, prepare=prepare)
             return await cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
         except psycopg.Error as error:
             if driver.closed:

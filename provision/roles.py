@@ -14,12 +14,9 @@ logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 5
 RETRY_SECONDS = 0.5
-# Upper limits of a service's statements; a service may set lower ones.
-LIMITS = {
-    "statement_timeout": "30s",
-    "lock_timeout": "5s",
-    "idle_in_transaction_session_timeout": "30s",
-}
+# The limits of a service's sessions. Its processes set the same ones, except through a pooler.
+LIMITS = {"statement_timeout": "10s", "lock_timeout": "3s", "idle_in_transaction_session_timeout": "15s"}
+TIGHTER_LIMITS = {"jobs": {"lock_timeout": "600ms", "idle_in_transaction_session_timeout": "2s"}}
 
 
 class UnfitDatabase(Exception):
@@ -74,7 +71,7 @@ def _provision_role(connection: psycopg.Connection, role: str, password: str) ->
     # Only the verifier is sent: a password in a statement would end up in logs.
     verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
     connection.execute(_sql("ALTER ROLE {} LOGIN PASSWORD ", role) + sql.Literal(verifier))
-    for name, value in {**LIMITS, "search_path": role}.items():
+    for name, value in {**LIMITS, **TIGHTER_LIMITS.get(role, {}), "search_path": role}.items():
         connection.execute(_sql("ALTER ROLE {} SET {} = ", role, name) + sql.Literal(value))
 
 

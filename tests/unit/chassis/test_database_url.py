@@ -30,3 +30,10 @@ def test_sqlalchemy_passes_all_hosts_to_the_driver(hosts: str, arguments: dict[s
     url = sa.make_url(database_url.for_sqlalchemy(f"postgresql://u:p%2F@{hosts}/d?sslmode=disable", "psycopg"))
     _, connect = url.get_dialect()().create_connect_args(url)
     assert connect == {"user": "u", "password": "p/", "dbname": "d", "sslmode": "disable", **arguments}
+
+
+def test_parameter_of_a_pooler_is_not_passed_to_the_driver() -> None:
+    url = "postgresql://u:p@a/d?sslmode=disable&pooler=transaction"
+    assert database_url.is_pooled(url)
+    assert not database_url.is_pooled("postgresql://u:p@a/d")
+    assert "pooler" not in database_url.complete(url, None)
