@@ -79,7 +79,7 @@ chaos: $(INSTALLED) ## Disturb a system at random (CHAOS_SECONDS=60 CHAOS_SEED=â
 mutants: $(INSTALLED) ## Take guards out, one at a time: each time a test must fail (ARGS=name)
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
-ha: $(INSTALLED) ## Fail over PostgreSQL, kill NATS nodes, restore a backup, under load (FAILOVERS=3)
+ha: $(INSTALLED) ## Fail over PostgreSQL, kill NATS nodes, restore a backup, use PgBouncer, under load (FAILOVERS=3)
 	$(BIN)/python -m pytest tests/ha -s $(ARGS)
 
 fuzz: $(INSTALLED) ## Fuzz the API from its OpenAPI document (FUZZ_EXAMPLES=50)
