@@ -66,7 +66,8 @@ def test_role_has_limits(fresh_engines: EmbeddedServers, service: str) -> None:
             "SELECT rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls"
             " FROM pg_roles WHERE rolname = CURRENT_USER"
         ).fetchone()
-    assert limits == [(service,), ("30s",), ("5s",), ("30s",)]
+    lock, idle = ("600ms", "2s") if service == "jobs" else ("3s", "15s")
+    assert limits == [(service,), ("10s",), (lock,), (idle,)]
     assert powers == (False,)
 
 
