@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import jinja2
 import pytest
@@ -104,3 +106,28 @@ def test_pages_escape_user_input_and_refuse_missing_names() -> None:
     assert env.from_string("{{ text }}").render(text="<script>") == "&lt;script&gt;"
     with pytest.raises(jinja2.UndefinedError):
         env.from_string("{{ missing }}").render()
+
+
+TEMPLATES = Path(templating.__file__).parents[1] / "templates"
+NAME = re.compile(
+    r"(?P<before><bdi>)?\{\{ (?:user|account|one|passkey|item\.author|connection\.account)\.(?:name|handle)(?P<after>[^}]*)\}\}"
+)
+
+
+def test_names_that_people_choose_do_not_change_the_direction_of_the_text_beside_them() -> None:
+    """A name in Arabic, or with a bidi control from a platform, would otherwise reorder its neighbours."""
+    isolated, bare = 0, []
+    for path in sorted(TEMPLATES.rglob("*.html")):
+        for line in path.read_text().splitlines():
+            for match in NAME.finditer(re.sub(r'(value|class)="[^"]*"|<code>.*?</code>', "", line)):
+                isolated += match["before"] is not None
+                if match["before"] is None and "initials" not in match["after"]:
+                    bare.append(f"{path.name}: {match[0]}")
+    assert bare == []
+    assert isolated >= 8
+
+
+def test_texts_of_strangers_have_their_own_direction() -> None:
+    for path in sorted(TEMPLATES.rglob("*.html")):
+        for line in path.read_text().splitlines():
+            assert "{{ item.text }}" not in line or 'dir="auto"' in line, path.name
