@@ -20,6 +20,10 @@ GRACEFUL_SECONDS = 6
 DRAIN_SECONDS = 2.0
 KEEP_ALIVE_SECONDS = 75
 UNACKNOWLEDGED_MS = 30_000
+REQUEST_SECONDS = 30.0
+"""In which a request has to arrive, with its body, and the first one of a connection has to begin."""
+MAX_HEAD_BYTES = 64 * 1024
+"""Of a request line with its headers, and of trailers. The parser has no limit."""
 
 
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]+")
@@ -74,19 +78,69 @@ class Server(uvicorn.Server):
 
 
 class Protocol(HttpToolsProtocol):
-    """Lets a stream take over its connection, and detects lost peers."""
+    """Lets a stream take over its connection, detects lost peers, and bounds what a request may take."""
+
+    _deadline: asyncio.TimerHandle | None = None
+    _is_head = True
+    _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Configure the socket so that a lost peer is detected."""
         super().connection_made(transport)
+        self._expect_request()
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in {socket.AF_INET, socket.AF_INET6}:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             if hasattr(socket, "TCP_USER_TIMEOUT"):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the deadline."""
+        self._stop_expecting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Bound the time and the size of a request."""
+        if self._is_head:
+            self._expect_request()
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._is_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self._refuse(b"431 Request Header Fields Too Large")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Bound the trailers."""
+        if not self._is_head:
+            self._head_bytes += len(name) + len(value)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                raise ValueError("the trailers are too large")
+        super().on_header(name, value)
+
+    def on_message_complete(self) -> None:
+        """Expect the next request."""
+        self._stop_expecting()
+        self._is_head, self._head_bytes = True, 0
+        super().on_message_complete()
+
+    def _expect_request(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(REQUEST_SECONDS, self._refuse, b"408 Request Timeout")
+
+    def _stop_expecting(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _refuse(self, status: bytes) -> None:
+        """Close the connection; say why, unless a response has begun, or no request: browsers connect ahead of requests."""
+        self._stop_expecting()
+        if self._head_bytes and (self.cycle is None or self.cycle.response_complete):
+            self.transport.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        self.transport.close()
+
     def on_message_begin(self) -> None:
         """Add the extension to the scope of the request."""
+        self._expect_request()
         super().on_message_begin()
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
         scope["extensions"] = {raw_connection.TAKE_OVER: self.take_over}
@@ -100,6 +154,7 @@ class Protocol(HttpToolsProtocol):
         version = self.parser.get_http_version()
         if len(hosts) > 1 or (not hosts and version != "1.0") or not all(map(_HOST.fullmatch, hosts)):
             raise ValueError("a request must have one valid Host")
+        self._is_head, self._head_bytes = False, 0
         super().on_headers_complete()
         if version == "1.0" and self.cycle is not None:
             self.cycle.chunked_encoding = False
@@ -108,6 +163,7 @@ class Protocol(HttpToolsProtocol):
     def take_over(self, writer: raw_connection.Writer) -> None:
         """Hand the connection, whose response has started, to `writer`."""
         was_lost = self.cycle.disconnected or self.transport.is_closing()
+        self._stop_expecting()
         # uvicorn regards the response as finished and does not wait for it.
         self.cycle.disconnected = True
         if was_lost:

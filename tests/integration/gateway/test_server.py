@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from typing import cast
 
 import pytest
 import uvicorn
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import server
@@ -228,6 +230,71 @@ async def test_valid_host_is_accepted(host: bytes) -> None:
         await until(lambda: stream.sink is not None)
         stream.close("draining")
         assert (await received).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"\r\n",
+        b"GET / HT",
+        b"GET / HTTP/1.1\r\nHost: a\r\nA:",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nx",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HT",
+    ],
+)
+async def test_request_that_does_not_arrive_is_given_up(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+    monkeypatch.setattr(server, "REQUEST_SECONDS", 0.2)
+    async with running_app(echo) as running:
+        answer = await exchange(running, sent)
+        await until(lambda: not running.server_state.connections)
+    assert (b"408 Request Timeout" in answer) == (b"GET" in sent or sent == b"\r\n")
+
+
+async def test_idle_connection_after_a_request_is_not_given_up() -> None:
+    async with running_app(echo) as running:
+        reader, writer = await asyncio.open_connection(*running.servers[0].sockets[0].getsockname())
+        for _ in range(2):
+            writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody")
+            await reader.readuntil(b"body")
+            [protocol] = running.server_state.connections
+            assert cast(server.Protocol, protocol)._deadline is None
+        writer.close()
+
+
+ENDLESS = {
+    "address": (b"GET /", b"a" * 1_000),
+    "header": (b"GET / HTTP/1.1\r\nHost: a\r\nA: ", b"a" * 1_000),
+    "headers": (b"GET / HTTP/1.1\r\nHost: a\r\n", b"A: a\r\n" * 150),
+    "trailers": (
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n",
+        b"A: a\r\n" * 150,
+    ),
+}
+
+
+@pytest.mark.parametrize("part", ENDLESS)
+async def test_endless_head_is_refused(part: str) -> None:
+    begin, repeated = ENDLESS[part]
+    async with running_app(echo) as running:
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            answer = await exchange(running, begin + repeated * 1_000)
+        await until(lambda: not running.server_state.connections)
+    assert not answer or answer.startswith((b"HTTP/1.1 431 ", b"HTTP/1.1 400 "))
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with the body."""
+    body, is_more = b"", True
+    while is_more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        body += message.get("body", b"")
+        is_more = message.get("more_body", False)
+    await Response(body)(scope, receive, send)
 
 
 async def test_http_1_0_client_gets_a_body_of_unknown_length_up_to_the_end_of_the_connection() -> None:
