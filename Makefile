@@ -82,6 +82,9 @@ mutants: $(INSTALLED) ## Take guards out, one at a time: each time a test must f
 ha: $(INSTALLED) ## Fail over PostgreSQL, kill NATS nodes, restore a backup, use PgBouncer, under load (FAILOVERS=3)
 	$(BIN)/python -m pytest tests/ha -s $(ARGS)
 
+hostile: $(INSTALLED) ## Send ten thousand malformed requests, floods and random bytes to a running system
+	HOSTILE_REQUESTS=10000 $(BIN)/python -m pytest tests/security/test_hostile_traffic.py $(ARGS)
+
 fuzz: $(INSTALLED) ## Fuzz the API from its OpenAPI document (FUZZ_EXAMPLES=50)
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-50} $(BIN)/python -m pytest tests/security/test_openapi.py $(ARGS)
 

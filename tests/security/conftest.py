@@ -46,6 +46,11 @@ class Replicated(System):
         return self._stack.environment("auth")["ENCRYPTION_KEYS"]
 
     @property
+    def nats_url(self) -> str:
+        """NATS, as the gateway reaches it."""
+        return self._stack.nats_url("gateway")
+
+    @property
     def database_url(self) -> str:
         """The database as the superuser sees it."""
         return self._stack.database_url()
