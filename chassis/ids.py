@@ -1,4 +1,4 @@
-"""Identifiers that sort by the time they were made."""
+"""Identifiers that sort by their creation time."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _MAX_AHEAD_SECONDS = 86_400
 def uuid7() -> uuid.UUID:
     """Create a UUIDv7 (RFC 9562 §5.7, §6.2 method 3): Unix milliseconds, 12 bits of their fraction, 62 random bits.
 
-    So what one process makes sorts in the order in which it was made.
+    Ids of one process sort in the order of their creation.
     """
     milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
     return _uuid7(milliseconds, (nanoseconds * 4096 // 1_000_000) << 62 | secrets.randbits(62))
 
 
 def uuid7_of(moment: datetime, name: str) -> uuid.UUID:
-    """Create the UUIDv7 of a moment and a name: always the same one, in the place of the random bits a hash of the name."""
+    """Create the UUIDv7 of a time and a name. It is deterministic: a hash of the name replaces the random bits."""
     milliseconds = (moment - _EPOCH) // timedelta(milliseconds=1)
     return _uuid7(milliseconds, int.from_bytes(hashlib.sha256(name.encode()).digest()) >> (256 - 74))
 
@@ -37,7 +37,7 @@ def _uuid7(milliseconds: int, lower_bits: int) -> uuid.UUID:
 
 
 def timestamp_of(value: uuid.UUID) -> datetime:
-    """Return the time that a UUIDv7 carries: when it was made, by its maker's clock, to the millisecond."""
+    """Return the creation time in a UUIDv7, by the clock of its creator, to the millisecond."""
     return datetime.fromtimestamp((value.int >> 80) / 1000, UTC)
 
 

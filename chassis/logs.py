@@ -1,4 +1,4 @@
-"""Logs: one line an event, for people as text or for machines as JSON, with the request they belong to."""
+"""Logs: one line for each event, as text or JSON, with the id of its request."""
 
 from __future__ import annotations
 

@@ -9,10 +9,9 @@ The outbox is a table in the service's schema. `transaction` is the one way to c
 At the end of the block one statement inserts the messages, the transaction commits, and the relay sends them. An exception
 rolls back everything.
 
-A `Relay` in each replica sends committed messages and deletes those that were accepted. Its polls send whatever a crash or an
-unreachable receiver leaves in the table, each message at times of its own: one that is refused again and again delays no other,
-and one whose receiver this replica cannot reach is left to the others.
-Several relays share the rows by SKIP LOCKED, so order of arrival is not guaranteed and a message may arrive twice: receivers
+A `Relay` in each replica sends committed messages and deletes those that were accepted. Its polls send what a crash or an
+unreachable receiver left in the table, each message at its own times. A message that is rejected repeatedly delays no other, and
+other replicas send one whose receiver this replica cannot reach. Several relays share the rows by SKIP LOCKED, so order of arrival is not guaranteed and a message may arrive twice: receivers
 compare the sequence or version in the message.
 """
 
@@ -117,7 +116,7 @@ FROM unnest(CAST(:message_ids AS uuid[]), CAST(:subjects AS text[]), CAST(:paylo
 
 
 async def withdraw(conn: AsyncConnection, table: sa.Table, message_ids: Collection[UUID]) -> None:
-    """Delete messages that have arrived; nothing for those that are gone already."""
+    """Delete messages that have arrived; ids without a row are ignored."""
     await _deletion(table).execute(conn, {"message_ids": list(message_ids)})
 
 
@@ -153,7 +152,7 @@ def _take_due(table: sa.Table) -> Prepared:
 
 @functools.cache
 def _return_taken(table: sa.Table) -> Prepared:
-    """Return the statement that makes messages due again; the try does not count as one of theirs."""
+    """Return the statement that makes messages due again; the try is not counted."""
     taken = table.c.message_id == sa.any_(sa.bindparam("message_ids", type_=_uuids))
     return Prepared(sa.update(table).where(taken).values(attempts=table.c.attempts - 1, send_after=sa.func.now()))
 
@@ -165,7 +164,7 @@ class Sender(Protocol):
         """Send committed messages without waiting for their arrival."""
 
     def deletion(self) -> AbstractContextManager[Sequence[UUID]]:
-        """Return accepted messages whose rows the transaction in the context deletes; no other one deletes them meanwhile."""
+        """Return accepted messages whose rows the transaction in the context deletes; no other transaction deletes them."""
         return nullcontext(())
 
 
@@ -285,7 +284,7 @@ class Relay:
         await self._return_unanswered()
 
     async def _return_unanswered(self) -> None:
-        """Return messages whose receiver does not answer: another replica may reach it, and sends them with its next poll."""
+        """Return messages whose receiver does not answer. A replica that reaches it sends them with its next poll."""
         if unanswered := list(self._unanswered):
             self._unanswered.clear()
             async with self._single.connect() as conn:

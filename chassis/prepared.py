@@ -1,6 +1,6 @@
 """Statements of hot paths: SQLAlchemy compiles each of them once, and the driver executes it.
 
-SQLAlchemy's execution costs about three times what psycopg's does: a greenlet, a cursor result and its metadata every time.
+SQLAlchemy's execution costs about three times as much as psycopg's: a greenlet, a cursor result and its metadata each time.
 A `Prepared` statement keeps what SQLAlchemy is for (tables, types, transactions, the pool) and skips the rest.
 """
 

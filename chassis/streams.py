@@ -1,4 +1,4 @@
-"""JetStream streams and consumers: one stream a service, durable pull consumers for services that must not miss its events.
+"""JetStream streams and consumers: one stream for each service, durable pull consumers for services that need every event.
 
 Provisioning and services that find their stream missing (NATS lost its store) create the same definitions.
 """
@@ -50,7 +50,7 @@ def stream_config(service: str, replicas: int) -> StreamConfig:
 
 
 def consumer_config(service: str, durable: str, filter_subject: str) -> ConsumerConfig:
-    """Define a durable pull consumer of a service's events; of those whose subject goes on with `filter_subject`.
+    """Define a durable pull consumer of a service's events whose subject continues with `filter_subject`.
 
     Without the server's own `backoff`: it would be added to the delay that a handler asks for when it refuses a message.
     """
@@ -85,7 +85,7 @@ def replicas(url: str) -> int:
 
 
 async def ensure_stream(js: JetStreamContext, service: str, replicas: int) -> None:
-    """Create the stream of a service if it is missing. Leaves the settings of an existing one alone."""
+    """Create the stream of a service if it is missing. The settings of an existing one stay unchanged."""
     try:
         await js.stream_info(stream_name(service))
     except NotFoundError:
@@ -95,7 +95,7 @@ async def ensure_stream(js: JetStreamContext, service: str, replicas: int) -> No
 async def ensure_consumer(
     js: JetStreamContext, service: str, durable: str, filter_subject: str, *, replicas: int
 ) -> bool:
-    """Create a durable consumer if it is missing; return whether it was. Leaves the settings of an existing one alone."""
+    """Create a durable consumer if it is missing; return whether it was. The settings of an existing one stay unchanged."""
     try:
         await js.consumer_info(stream_name(service), durable)
     except NotFoundError:

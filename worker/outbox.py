@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 PREFIX = "submit."
 SUBJECT = "submit.job"
 
-# PermissionDenied is none: it says that callers or keys are configured wrongly, not that the job is.
+# PermissionDenied is not among them: callers or keys are misconfigured, the job is not invalid.
 _REJECTIONS = (errors.InvalidArgument, errors.AlreadyExists)
 
 
@@ -38,7 +38,7 @@ class Submitter(ABC):
         await self.submit(jobs_service_pb2.SubmitJobRequest.FromString(payload))
 
     async def submit(self, request: jobs_service_pb2.SubmitJobRequest) -> None:
-        """Submit a job. Raises errors that a later submit may not meet."""
+        """Submit a job. Raises errors that a later submit may avoid."""
         try:
             await self._jobs.submit_request(request)
         except _REJECTIONS as error:

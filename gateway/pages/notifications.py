@@ -45,7 +45,7 @@ class Notifications(Page):
         return visitor.show("notifications", PATH, {"demo": demo, "page": page, "newest": PATH if token else ""})
 
     async def read(self, request: Request) -> Response:
-        """Mark one notification as read, or all if the form names none, and redirect to the origin of the form."""
+        """Mark one notification as read, or all if the form names none; redirect to the page of the form."""
         session, fields = await self.read_form(request, "job_id", "origin")
         job_ids = [str(ids.parse(fields["job_id"], "job_id"))] if fields["job_id"] else []
         await self._container.jobs.mark_notifications_read(session.identity, job_ids=job_ids)

@@ -13,7 +13,7 @@ _SECRET = re.compile(r"[A-Z2-7]{16,64}")
 
 
 def secret_of(uri: str) -> str | None:
-    """Return the secret in an `otpauth://` URI in groups of four, as people type it; None if it is none."""
+    """Return the secret in an `otpauth://` URI in groups of four, as people type it; None if the URI is invalid."""
     if len(uri) > MAX_URI:
         return None
     try:

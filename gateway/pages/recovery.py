@@ -1,6 +1,6 @@
 """Pages behind links in emails: a new password, a verified address. They work in any browser, signed in or not.
 
-Mail scanners follow links, so a GET request changes nothing: the page has a button. The address contains the token, so these
+Email scanners follow links, so a GET request changes nothing: the page has a button. The address contains the token, so these
 pages send no referrer.
 """
 

@@ -12,7 +12,7 @@ from services.auth.encryption.keyring import Keyring
 from services.auth.passkeys.relying_party import RelyingParty
 
 ARGON2_MIN_KIB = 8
-PRODUCTION_MIN_KIB = 19_456  # OWASP's floor for argon2id with two passes
+PRODUCTION_MIN_KIB = 19_456  # OWASP's minimum for argon2id with two passes
 REGISTRATION_MODES = ("open", "verified")
 
 
@@ -89,7 +89,7 @@ class Settings(_CommonSettings):
 
     @property
     def is_registration_open(self) -> bool:
-        """Whether registration begins a session at once."""
+        """Whether a registration starts a session immediately."""
         return (self.registration or ("verified" if self.environment == "production" else "open")) == "open"
 
     @property

@@ -22,7 +22,7 @@ Context = aio.ServicerContext[Any, Any]
 
 
 class DemoServicer(demo_service_pb2_grpc.DemoServiceServicer):
-    """Serves `repruv.demo.v1.DemoService`; the protos say what each rpc means."""
+    """Serves `repruv.demo.v1.DemoService`; the protos document each rpc."""
 
     def __init__(self, demo: operations.Operations, read_views: views.Views) -> None:
         self._demo = demo

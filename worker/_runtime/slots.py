@@ -63,7 +63,7 @@ class Slots:
         was_full = self.free <= 0
         self._running_handlers -= 1
         if was_full:
-            # Jobs may wait for a slot. Otherwise the last claim has taken all jobs there were.
+            # Jobs may wait for a slot; otherwise the last claim has taken all ready jobs.
             self._on_free()
 
     def stop(self, keys: Iterable[AttemptKey], reason: StopReason) -> None:

@@ -1,4 +1,4 @@
-"""The filters of the list of all jobs, as its address has them."""
+"""The filters of the list of all jobs, as its address contains them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _MAX_TEXT = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobQuery:
-    """Everything that the address of the list says; empty: the default."""
+    """The filters in the address of the list; empty ones have their default."""
 
     state: str = ""
     kind: str = ""

@@ -54,7 +54,7 @@ class Jobs(AdminPage):
                     engine_client.count_jobs(user, filter=rpc_request.filter),
                 )
         except errors.InvalidArgument:
-            # A token of other filters, or a kind that is no name.
+            # A token of other filters, or an invalid name of a kind.
             if token:
                 return self.see(query.address())
         rows = [engine.job_row(row) for row in page.rows]

@@ -20,7 +20,7 @@ Context = aio.ServicerContext[Any, Any]
 
 
 class ConnectionsServicer(pb_grpc.ConnectionsServiceServicer):
-    """Serves `repruv.auth.v1.ConnectionsService`; the protos say what each rpc means."""
+    """Serves `repruv.auth.v1.ConnectionsService`; the protos document each rpc."""
 
     def __init__(self, connections: operations.Operations) -> None:
         self._connections = connections

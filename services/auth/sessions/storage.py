@@ -195,7 +195,7 @@ async def refreshed(conn: AsyncConnection, user_id: uuid.UUID) -> domain.Revocat
 async def revoke_session(
     conn: AsyncConnection, user_id: uuid.UUID, session_id: uuid.UUID, reason: domain.RevokeReason
 ) -> domain.Revocation | None:
-    """End a session of a user; None if it has ended already or is not theirs."""
+    """End a session of a user; None if it has ended already or belongs to another user."""
     return await _revoke(conn, user_id, sessions.c.session_id == session_id, reason)
 
 
@@ -237,7 +237,7 @@ async def revoke_batch_of_all_users(
 
 
 async def has_others(conn: AsyncConnection, *, begun_before: datetime, keep: uuid.UUID | None) -> bool:
-    """Return whether a live session other than `keep` begun before then is left."""
+    """Return whether a live session that began before then is left, other than `keep`."""
     others = sa.exists().where(_IS_LIVE, sessions.c.created_at <= begun_before)
     if keep is not None:
         others = others.where(sessions.c.session_id != keep)

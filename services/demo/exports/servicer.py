@@ -1,4 +1,4 @@
-"""gRPC in: request, operation, response. Every call acts for the user of the call, on that user's export only."""
+"""ExportsService over gRPC. Every call acts for its user, on that user's export only."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Context = aio.ServicerContext[Any, Any]
 
 
 class ExportsServicer(exports_service_pb2_grpc.ExportsServiceServicer):
-    """Serves `repruv.demo.v1.ExportsService`; the protos say what each rpc means."""
+    """Serves `repruv.demo.v1.ExportsService`; the protos document each rpc."""
 
     def __init__(self, exports: operations.Operations) -> None:
         self._exports = exports
