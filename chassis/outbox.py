@@ -11,8 +11,8 @@ rolls back everything.
 
 A `Relay` in each replica sends committed messages and deletes those that were accepted. Its polls send what a crash or an
 unreachable receiver left in the table, each message at its own times. A message that is rejected repeatedly delays no other, and
-other replicas send one whose receiver this replica cannot reach. Several relays share the rows by SKIP LOCKED, so order of arrival is not guaranteed and a message may arrive twice: receivers
-compare the sequence or version in the message.
+other replicas send one whose receiver this replica cannot reach. Several relays share the rows by SKIP LOCKED, so the order of
+arrival is not guaranteed and a message may arrive twice: receivers compare the sequence or version in the message.
 """
 
 from __future__ import annotations
