@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
+from functools import partial
 from pathlib import Path
 
 from chassis import ids
@@ -26,7 +28,9 @@ class Folder:
         content = message.compose(email, sender=self._sender).as_bytes()
         await asyncio.to_thread(self._write, content)
         link = {"link": email.link} if self._logs_links and email.link else {}
-        logger.info("email written", extra={"to": email.to, "subject": email.subject, **link})
+        line = partial(logger.info, "email written", extra={"to": email.to, "subject": email.subject, **link})
+        # Lines that belong to a job are stored. The link is a secret for the terminal of its developer only.
+        contextvars.Context().run(line)
 
     def _write(self, content: bytes) -> None:
         self._path.mkdir(parents=True, exist_ok=True)
