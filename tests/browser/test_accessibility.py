@@ -135,6 +135,11 @@ async def test_pages_for_admins(visitor: Visitor, user: User, system: System, ax
     await system.execute("UPDATE auth.users SET role = 'admin' WHERE user_id = %s", user.user_id)
     admin = await user.again()
     await visitor.is_user(admin)
-    users = ["/admin", "/admin/jobs/bulk?change=cancel&system=yes", *(f"/admin/{name}" for name in ADMIN)]
+    users = [
+        "/admin",
+        "/admin/kinds/confirm",
+        "/admin/jobs/bulk?change=cancel&system=yes",
+        *(f"/admin/{name}" for name in ADMIN),
+    ]
     assert await probe(visitor, axe, *users, f"/admin/users/{user.user_id}") == []
     await admin.close()

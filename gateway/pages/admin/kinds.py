@@ -28,7 +28,11 @@ class Kinds(AdminPage):
         super().__init__(container)
         actions = {"pause": self.pause, "resume": self.resume, "limits": self.limit}
         says = {"invalid_argument": "limits_not_valid"}
-        self.routes = [Route(PATH, self.show), *self.form_routes(PATH, self.show, actions, says)]
+        self.routes = [
+            Route(PATH, self.show),
+            Route(f"{PATH}/confirm", self.confirm),
+            *self.form_routes(PATH, self.show, actions, says),
+        ]
 
     async def show(self, request: Request) -> Response:
         """Show all kinds."""
@@ -36,6 +40,26 @@ class Kinds(AdminPage):
         kinds = [engine.kind(kind) for kind in (await self._container.engine.list_kinds(visitor.identity)).kinds]
         all_kinds = next((kind for kind in kinds if kind["kind"] == "*"), None)
         return visitor.show("admin/kinds", PATH, {"kinds": kinds, "is_everything_paused": _is_paused(all_kinds)})
+
+    async def confirm(self, request: Request) -> Response:
+        """Ask before everything is paused: how many jobs wait, run and are scheduled."""
+        visitor = await self.begin(request)
+        kinds = [engine.kind(kind) for kind in (await self._container.engine.list_kinds(visitor.identity)).kinds]
+        running = sum(kind["counts"].get(state, 0) for kind in kinds for state in ("running", "cancelling"))
+        waiting = sum(sum(kind["counts"].values()) for kind in kinds) - running
+        context = {
+            "question": "Pause all job types?",
+            "facts": [
+                f"{waiting:,} unfinished job{'' if waiting == 1 else 's'} and all new ones wait until you resume.",
+                f"{running:,} running job{'' if running == 1 else 's'} will finish.",
+                "Users can still submit jobs, such as turning demo mode on. Nothing happens until you resume.",
+            ],
+            "action": f"{PATH}/pause",
+            "fields": {"kind": "*"},
+            "button": "Pause everything",
+            "back": PATH,
+        }
+        return visitor.show("admin/confirm", f"{PATH}/confirm", context)
 
     async def pause(self, request: Request) -> Response:
         """Pause a kind."""

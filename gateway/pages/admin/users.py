@@ -11,6 +11,7 @@ from starlette.routing import Route
 from chassis import errors, ids
 from gateway import views
 from gateway.container import Container
+from gateway.pages.admin import job_query
 from gateway.pages.admin.admin_page import AdminPage
 from repruv.auth.v1 import admin_service_pb2, auth_pb2
 
@@ -37,6 +38,7 @@ class Users(AdminPage):
             Route(PATH, self.show_all),
             *self.form_routes(PATH, self.show_all, {"sign-out-all-users": self.sign_out_all_users}),
             Route(f"{PATH}/{{user_id}}", self.show),
+            Route(f"{PATH}/{{user_id}}/confirm/{{name}}", self.confirm),
             *self.form_routes(f"{PATH}/{{user_id}}", self.show, actions, says),
         ]
 
@@ -75,6 +77,39 @@ class Users(AdminPage):
             "is_own": user_id == visitor.session.user_id,
         }
         return visitor.show("admin/user", f"{PATH}/{user_id}", context)
+
+    async def confirm(self, request: Request) -> Response:
+        """Ask before an account becomes an admin or is disabled: what will happen, in numbers."""
+        visitor = await self.begin(request)
+        user_id, name = _user_id(request), request.path_params["name"]
+        response = await self._container.admin.get_user(visitor.identity, user_id=user_id)
+        email, sessions = response.user.email, len(response.sessions)
+        ended = f"{sessions} session{'' if sessions == 1 else 's'} end{'s' if sessions == 1 else ''} now."
+        context: dict[str, object] = {"back": f"{PATH}/{user_id}", "action": f"{PATH}/{user_id}/{name}", "fields": {}}
+        if name == "role":
+            context |= {
+                "question": f"Grant {email} admin rights?",
+                "facts": ["They can see and change every job and every account, yours included.", ended],
+                "button": "Grant admin",
+                "fields": {"role": "admin"},
+            }
+        elif name == "disable":
+            unfinished = await self._container.engine.count_jobs(
+                visitor.identity, filter=job_query.JobQuery(state="active").message(user_id)
+            )
+            running = f"{unfinished.count:,} unfinished job{'' if unfinished.count == 1 else 's'} of theirs"
+            context |= {
+                "question": f"Disable {email}?",
+                "facts": [
+                    ended,
+                    "They cannot sign in, and their platforms are disconnected.",
+                    f"{running} will still run.",
+                ],
+                "button": "Disable account",
+            }
+        else:
+            raise errors.NotFound("There is nothing here.")
+        return visitor.show("admin/confirm", f"{PATH}/{user_id}/confirm/{name}", context)
 
     async def set_role(self, request: Request) -> Response:
         """Change the role; all sessions of the account end."""

@@ -254,6 +254,19 @@ async def test_kinds_are_paused_and_limited(
     assert freed.json()["limits"] == {**limits, "rate_period_seconds": None}
 
 
+async def test_everything_is_paused_after_a_confirmation(admin: httpx.AsyncClient) -> None:
+    page = await probe(admin, "/admin/kinds")
+    assert "/admin/kinds/confirm" in page.links
+    page = await probe(admin, "/admin/kinds/confirm")
+    assert "Pause all job types?" in page.text
+    try:
+        page = await press(admin, page, "/admin/kinds/pause")
+        assert "Everything is paused." in page.text
+    finally:
+        await admin.post("/api/v1/admin/kinds/*/resume")
+    assert "Everything is paused." not in (await probe(admin, "/admin/kinds")).text
+
+
 async def test_schedules_are_paused_and_triggered_once(demo_target: str, admin: httpx.AsyncClient) -> None:
     name = "demo.expire"
     page = await probe(admin, "/admin/schedules")
@@ -290,13 +303,18 @@ async def test_accounts_are_searched_disabled_and_enabled(
     path = f"/admin/users/{account.user_id}"
     assert path in page.links
     assert "Nobody is called that" in (await probe(admin, "/admin/users?email=nobody-at-all")).text
-    page = await press(admin, await probe(admin, path), f"{path}/disable")
+    assert not {f"{path}/disable", f"{path}/role"} & (await probe(admin, path)).forms.keys()
+    page = await probe(admin, f"{path}/confirm/disable")
+    assert "1 session ends now." in page.text
+    assert "0 unfinished jobs of theirs will still run." in page.text
+    page = await press(admin, page, f"{path}/disable")
     assert "The account is closed" in page.text
     assert (await account.http.get("/api/v1/auth/me")).status_code == 401
     page = await press(admin, page, f"{path}/enable")
     assert "The account is open again." in page.text
-    page = await press(admin, page, f"{path}/role", role="admin")
-    assert "Make a user" in page.text
+    page = await press(admin, await probe(admin, f"{path}/confirm/role"), f"{path}/role")
+    assert "Revoke admin" in page.text
+    assert (await admin.get(f"{path}/confirm/nothing")).status_code == 404
     events = await probe(admin, f"/admin/security-events?user={account.user_id}")
     assert path in events.links
     for missing in (ids.uuid7(), "nonsense"):
