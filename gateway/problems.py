@@ -48,7 +48,7 @@ _CODES_BY_STATUS = {400: "malformed_json", 404: "not_found", 405: "method_not_al
 _API = "/api/v1"
 _WITHOUT_HEAD = ("/events", "/events/poll", "/callback")
 """Ends of paths whose GET holds a request open or changes state: HEAD is a 405 there."""
-_INTERNAL_DETAIL = "Something went wrong on our side. If it happens again, tell us the request id."
+_INTERNAL_DETAIL = "Something went wrong on our side. If it happens again, contact support with the request ID."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,5 +174,5 @@ def _field(location: Sequence[int | str]) -> str:
 def _of_http(error: HTTPException) -> Problem:
     phrase = http.HTTPStatus(error.status_code).phrase
     code = _CODES_BY_STATUS.get(error.status_code, phrase.lower().replace(" ", "_"))
-    detail = "Nothing is found at this address." if error.detail == phrase == "Not Found" else error.detail
+    detail = "There is nothing at this address." if error.detail == phrase == "Not Found" else error.detail
     return Problem(status=error.status_code, code=code, detail=detail, headers=dict(error.headers or {}))

@@ -15,7 +15,7 @@ from repruv.auth.v1 import auth_service_pb2
 
 router = APIRouter(prefix="/auth", tags=["auth"])
 
-EMAIL_SENT = "We have sent a mail to this address. Follow its link to go on."
+EMAIL_SENT = "We sent an email to this address. Open the link in it to continue."
 SIGNED_IN = "The account; the session's cookie is set."
 """The response to a sign-in."""
 _CHALLENGED: dependencies.Documented = {
@@ -30,7 +30,7 @@ _CHALLENGED: dependencies.Documented = {
     openapi_extra=PUBLIC,
     responses={
         **documented(201, schemas_auth.Registered, SIGNED_IN, 400, 403, 409, 429),
-        202: {"model": schemas_auth.Message, "description": "A mail was sent; the same whether there is an account."},
+        202: {"model": schemas_auth.Message, "description": "An email was sent; the same whether there is an account."},
     },
 )
 async def register(body: schemas_auth.Registration, request: Request, gateway: Gateway) -> Response:
@@ -96,7 +96,9 @@ async def token(body: schemas_auth.TokenLogin, request: Request, gateway: Gatewa
     )
     if isinstance(signed_in, auth_service_pb2.LoginResponse) and signed_in.challenge:
         if not body.code:
-            raise errors.Unauthenticated("A code is needed too.", code="second_factor_required", field="code")
+            raise errors.Unauthenticated(
+                "Enter the code of your second factor as well.", code="second_factor_required", field="code"
+            )
         signed_in = await gateway.auth.finish_login(challenge=signed_in.challenge, code=body.code, client=client)
     return answer({"token": signed_in.token, "expires_at": views.time(signed_in.session.absolute_expire_time)})
 

@@ -88,9 +88,7 @@ async def callback(platform: str, request: Request, gateway: Gateway) -> Respons
 
 @router.post(
     "/{platform}/disconnect",
-    **route(
-        "Disconnect", schemas_connections.Disconnecting, "The access is being taken back.", 403, 404, 409, status=202
-    ),
+    **route("Disconnect", schemas_connections.Disconnecting, "Disconnecting…", 403, 404, 409, status=202),
 )
 async def disconnect(platform: str, session: SignedIn, gateway: Gateway) -> Response:
     """Revoke the access at the platform and delete stored data; also dismisses a failure."""

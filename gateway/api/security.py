@@ -68,7 +68,7 @@ async def change_password(
 async def forgot_password(body: schemas_auth.Email, request: Request, gateway: Gateway) -> Response:
     """Send an email with a link to the address if it has an account."""
     await gateway.auth.request_password_reset(email=body.email, client=client_info(request))
-    return answer({"message": "If this address has an account, we have sent a mail to it."}, 202)
+    return answer({"message": "If this address has an account, we sent an email to it."}, 202)
 
 
 @router.post(
@@ -95,7 +95,7 @@ async def reset_password(body: schemas_auth.PasswordReset, request: Request, gat
 @router.post(
     "/email/verification",
     **route(
-        "Send the verification mail",
+        "Send the verification email",
         schemas_auth.Message,
         "Sent, unless the address is verified already.",
         403,

@@ -23,7 +23,7 @@ _TOKEN = re.compile(r"[\x21-\x7e]{16,256}")
 
 
 class SessionInvalid(errors.Unauthenticated):
-    """The session has ended; sign in again."""
+    """Your session has ended. Sign in again."""
 
     default_code = "session_invalid"
 

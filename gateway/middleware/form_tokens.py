@@ -38,7 +38,7 @@ class FormTokens:
         """Raise `PermissionDenied` `form_expired` unless the token that was sent is the one that is expected."""
         if not hmac.compare_digest(expected.encode(), token.encode("utf-8", "replace")):
             raise errors.PermissionDenied(
-                "This form had expired, or was not sent by this page, so nothing was done. Please send it again.",
+                "This form has expired. Nothing was changed. Send it again.",
                 code=CODE,
             )
 

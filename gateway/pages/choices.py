@@ -30,7 +30,7 @@ __all__ = [
 
 EXPIRIES = {"": None, "1": timedelta(days=1), "7": timedelta(days=7), "30": timedelta(days=30)}
 """After how long demo mode is disabled automatically, by the value that the form sends."""
-_NOT_OFFERED = "Choose one of those that are offered."
+_NOT_OFFERED = "Choose one of the options."
 
 
 def mistakes(fields: Mapping[str, str]) -> dict[str, str]:
@@ -68,7 +68,7 @@ def _mistake_of_count(text: str, least: int, most: int) -> str:
     if not digits:
         return ""
     if not (digits.isascii() and digits.isdecimal()):
-        return f"Must be a whole number between {least:,} and {most:,}."
+        return f"Enter a whole number from {least:,} to {most:,}."
     # int() is not called on numbers longer than the largest choice.
     is_in_range = len(digits) <= 9 and least <= int(digits) <= most
-    return "" if is_in_range else f"Must be between {least:,} and {most:,}."
+    return "" if is_in_range else f"Enter a number from {least:,} to {most:,}."

@@ -13,20 +13,23 @@ from gateway.container import Container
 from gateway.pages import rendering
 
 _TITLES: Mapping[int, str] = {
-    403: "This is not allowed",
-    404: "There is nothing here",
-    405: "There is nothing here",
-    413: "That was too large",
-    429: "Too much at once",
-    503: "We will be right back",
-    504: "We will be right back",
+    403: "You don't have access to this",
+    404: "Page not found",
+    405: "Page not found",
+    413: "This is too large",
+    429: "Too many requests",
+    503: "Temporarily unavailable",
+    504: "Temporarily unavailable",
 }
 _DETAILS: Mapping[int, str] = {
-    404: "The page does not exist, or it has moved. The address may have a typing mistake.",
-    405: "This address only takes what a form sends. Open the page with the form instead.",
-    503: "A part of Repruv does not answer at the moment. Nothing of yours is lost; please try again shortly.",
-    504: "A part of Repruv did not answer in time. What you asked for may still have happened.",
+    404: "This page doesn't exist or has moved. Check the address.",
+    405: "This address only accepts a submitted form. Open the page that contains the form.",
+    503: "A part of Repruv isn't responding. Your data is safe. Try again in a minute.",
+    504: "This took too long. The change may still have been made; check before you try again.",
 }
+
+
+_SLOW_PAGE = "This page took too long to load. Try again in a minute."
 
 
 async def error_page(request: Request, problem: problems.Problem) -> Response:
@@ -37,8 +40,10 @@ async def error_page(request: Request, problem: problems.Problem) -> Response:
     is_repeatable = request.method in {"GET", "HEAD"}
     context = {
         "status": problem.status,
-        "title": _TITLES.get(problem.status, "Something went wrong" if problem.status >= 500 else "That did not work"),
-        "detail": _DETAILS.get(problem.status, problem.detail),
+        "title": _TITLES.get(problem.status, "Something went wrong" if problem.status >= 500 else "This didn't work"),
+        "detail": _SLOW_PAGE
+        if problem.status == 504 and is_repeatable
+        else _DETAILS.get(problem.status, problem.detail),
         "request_id": logs.request_id.get(),
         "retry_url": redirects.page_of(request) if is_repeatable else "",
     }

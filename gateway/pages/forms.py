@@ -51,7 +51,7 @@ def mistakes_of(error: errors.Error, fields: Collection[str]) -> tuple[int, dict
 
 def _retry_sentence(error: errors.Error) -> str:
     if isinstance(error, errors.Unavailable):
-        return "This does not work at the moment. Please try again shortly."
+        return "This is temporarily unavailable. Try again in a minute."
     seconds = error.details.get("retry_after_seconds", "")
     minutes = -(-int(seconds) // 60) if seconds.isdecimal() else 1
-    return f"{error.message} You can try again in {minutes} {'minute' if minutes == 1 else 'minutes'}."
+    return f"{error.message} Try again in {minutes} {'minute' if minutes == 1 else 'minutes'}."

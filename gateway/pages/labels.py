@@ -7,23 +7,23 @@ from collections.abc import Mapping
 from gateway import views
 
 KINDS: Mapping[str, str] = {
-    "demo.enable": "Set up demo mode",
-    "demo.disable": "Remove demo data",
+    "demo.enable": "Enable demo mode",
+    "demo.disable": "Disable demo mode",
     "demo.export": "Export my reviews",
-    "demo.expire": "End expired demo modes",
+    "demo.expire": "Disable expired demo modes",
     "auth.connect": "Connect a platform",
     "auth.disconnect": "Disconnect a platform",
-    "auth.refresh": "Renew access to a platform",
-    "auth.refresh-due": "Find access that needs renewal",
-    "auth.connections-abandoned": "End abandoned connecting",
-    "auth.connections-maintenance": "End access of closed accounts and withdrawn platforms",
+    "auth.refresh": "Refresh access to a platform",
+    "auth.refresh-due": "Find access to refresh",
+    "auth.connections-abandoned": "End abandoned connections",
+    "auth.connections-maintenance": "Clean up connections",
     "auth.revoke-tokens": "Revoke tokens at a platform",
-    "auth.rotate-keys": "Encrypt secrets with the newest key",
+    "auth.rotate-keys": "Rotate encryption keys",
     "auth.email": "Send an email",
     "jobs.group": "Group of jobs",
-    "jobs.cleanup": "Clear out old jobs",
+    "jobs.cleanup": "Delete old jobs",
     "jobs.bulk": "Change many jobs",
-    "*": "All kinds together",
+    "*": "All job types",
 }
 OWN_KINDS = ("demo.enable", "demo.disable", "demo.export", "auth.connect", "auth.disconnect")
 """Kinds of jobs that users start."""

@@ -35,6 +35,7 @@ class Login(anonymous.Anonymous):
             Route(CODE_PATH, self.finish, methods=["POST"]),
             Route("/register", self.show_register),
             Route("/register", self.register, methods=["POST"]),
+            Route("/logout", self.show_logout),
             Route("/logout", page_request.form_handler(self.logout, self.show_logout), methods=["POST"]),
         ]
 
@@ -59,7 +60,7 @@ class Login(anonymous.Anonymous):
         return self.show(request, "login_code.html", {"values": {"next": next_path}, "errors": {}})
 
     async def show_logout(self, request: Request) -> Response:
-        """Ask whether to sign out, after the form token has expired."""
+        """Ask whether to sign out: the address was typed, or the form token has expired."""
         visitor = await page_request.begin(request, self._container)
         return visitor.show("logout", "/logout", {})
 

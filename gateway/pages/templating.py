@@ -127,35 +127,35 @@ def future(value: str | datetime | None) -> bool:
 
 
 _HAPPENINGS = {
-    "registered": "Account made",
+    "registered": "Account created",
     "registration_repeated": "Registered again",
     "login_succeeded": "Signed in",
-    "login_failed": "Wrong password at sign-in",
-    "second_factor_failed": "Wrong code at sign-in",
-    "reauthenticated": "Showed who you are",
-    "reauthentication_failed": "Wrong password or code at a sensitive step",
-    "session_revoked": "A session was ended",
-    "sessions_revoked": "Sessions were ended",
-    "password_change_failed": "Wrong password when changing it",
-    "password_reset_requested": "New password asked for",
-    "password_reset": "New password set by mail",
-    "email_verification_requested": "Verification mail asked for",
-    "email_verified": "Address verified",
+    "login_failed": "Incorrect password at sign-in",
+    "second_factor_failed": "Incorrect code",
+    "reauthenticated": "Identity confirmed",
+    "reauthentication_failed": "Incorrect password or code when confirming identity",
+    "session_revoked": "Session ended",
+    "sessions_revoked": "Sessions ended",
+    "password_change_failed": "Incorrect password when changing it",
+    "password_reset_requested": "Password reset requested",
+    "password_reset": "Password reset",
+    "email_verification_requested": "Verification email requested",
+    "email_verified": "Email address verified",
     "second_factor_enabled": "Second factor turned on",
     "second_factor_disabled": "Second factor turned off",
     "recovery_code_used": "Recovery code used",
-    "recovery_codes_replaced": "New recovery codes made",
+    "recovery_codes_replaced": "Recovery codes replaced",
     "passkey_added": "Passkey added",
     "passkey_removed": "Passkey removed",
     "passkey_used": "Passkey used",
-    "passkey_failed": "Passkey refused",
-    "passkey_counter_regressed": "Passkey refused: it may have been copied",
-    "connection_begun": "Connecting begun",
+    "passkey_failed": "Passkey rejected",
+    "passkey_counter_regressed": "Passkey rejected: it may have been copied",
+    "connection_begun": "Connecting started",
 }
 
 
 def event_name(kind: str) -> str:
-    """Describe a security event: `login_failed` is Wrong password at sign-in."""
+    """Describe a security event: `login_failed` is Incorrect password at sign-in."""
     return _HAPPENINGS.get(kind) or label(kind)
 
 

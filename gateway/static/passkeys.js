@@ -9,9 +9,9 @@ const CEREMONIES = {
   add: { path: 'passkeys', options: 'passkeys/options', ask: createCredential, more: nameField },
 };
 const TROUBLE = {
-  NotAllowedError: 'Nothing was done: that was cancelled, or took too long.',
-  InvalidStateError: 'This device has a passkey for your account already.',
-  SecurityError: 'Passkeys do not work at this address.',
+  NotAllowedError: 'Cancelled or timed out. Nothing was changed.',
+  InvalidStateError: 'This device already has a passkey for your account.',
+  SecurityError: 'Passkeys don’t work at this address.',
 };
 
 /** Shows the passkey forms, or why passkeys do not work here. */
@@ -36,9 +36,9 @@ export function offerPasskeys() {
 }
 
 function obstacleHere() {
-  if (/^[\d.]+$|^\[/.test(location.hostname)) return 'Passkeys are bound to a name, and this address is a number.';
+  if (/^[\d.]+$|^\[/.test(location.hostname)) return 'Passkeys need a host name, and this address is a number.';
   if (!isSecureContext) return 'Passkeys work over https only.';
-  return 'parseCreationOptionsFromJSON' in (globalThis.PublicKeyCredential ?? {}) ? '' : 'This browser knows no passkeys.';
+  return 'parseCreationOptionsFromJSON' in (globalThis.PublicKeyCredential ?? {}) ? '' : 'This browser doesn’t support passkeys.';
 }
 
 async function runCeremony(place, ceremony) {
@@ -53,7 +53,7 @@ async function runCeremony(place, ceremony) {
     location.assign(place.dataset.next);
   } catch (error) {
     if (error.code === 'reauthentication_required') return location.assign(`/reauthenticate?next=${encodeURIComponent(place.dataset.next)}`);
-    trouble.textContent = TROUBLE[error.name] ?? (error instanceof HttpError ? error.message : 'That did not work.');
+    trouble.textContent = TROUBLE[error.name] ?? (error instanceof HttpError ? error.message : 'This didn’t work.');
     trouble.hidden = false;
     button.ariaDisabled = null;
   }

@@ -130,13 +130,13 @@ class Revocation:
 
 
 class InvalidCredentials(errors.Unauthenticated):
-    """The e-mail address or the password is wrong."""
+    """Email address or password is incorrect."""
 
     default_code = "invalid_credentials"
 
 
 class InvalidCode(errors.Unauthenticated):
-    """The code is wrong, or was used already."""
+    """This code is incorrect or already used. Enter a new one."""
 
     default_code = "invalid_code"
 
@@ -145,31 +145,31 @@ class InvalidCode(errors.Unauthenticated):
 
 
 class ChallengeInvalid(errors.Unauthenticated):
-    """The sign-in took too long or was tried too often; start again."""
+    """This sign-in took too long or had too many attempts. Sign in again."""
 
     default_code = "challenge_invalid"
 
 
 class SessionInvalid(errors.Unauthenticated):
-    """The session does not exist or has ended; sign in again."""
+    """Your session has ended. Sign in again."""
 
     default_code = "session_invalid"
 
 
 class ReauthenticationRequired(errors.PermissionDenied):
-    """A recent sign-in is required; confirm your password."""
+    """Confirm it's you: enter your password again."""
 
     default_code = "reauthentication_required"
 
 
 class AdminRequired(errors.PermissionDenied):
-    """Only admins may do this."""
+    """Only admins can do this."""
 
     default_code = "admin_required"
 
 
 class OwnAccount(errors.FailedPrecondition):
-    """Admins cannot do this to their own account."""
+    """You can't do this to your own account."""
 
     default_code = "own_account"
 
@@ -187,31 +187,31 @@ class UserNotFound(errors.NotFound):
 
 
 class EmailTaken(errors.AlreadyExists):
-    """An account with this e-mail address already exists."""
+    """This email address already has an account. Sign in, or use another address."""
 
     default_code = "email_taken"
 
 
 class SecondFactorEnabled(errors.FailedPrecondition):
-    """Two-step sign-in is already on."""
+    """The second factor is already on."""
 
     default_code = "second_factor_enabled"
 
 
 class SecondFactorNotEnabled(errors.FailedPrecondition):
-    """Two-step sign-in is not on."""
+    """The second factor is off."""
 
     default_code = "second_factor_not_enabled"
 
 
 class SecondFactorNotBegun(errors.FailedPrecondition):
-    """There is no authenticator app to confirm, or it took too long; start again."""
+    """Setting up the authenticator app took too long. Start over."""
 
     default_code = "second_factor_not_begun"
 
 
 class LinkInvalid(errors.InvalidArgument):
-    """The link is invalid, expired, or was used already; request a new one."""
+    """This link is invalid, expired or already used."""
 
     default_code = "token_invalid"
 
@@ -220,7 +220,7 @@ class LinkInvalid(errors.InvalidArgument):
 
 
 class TooManyAttempts(errors.ResourceExhausted):
-    """Too many attempts; try again later."""
+    """Too many attempts. Try again later."""
 
     default_code = "too_many_attempts"
 

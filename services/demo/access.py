@@ -16,7 +16,7 @@ def viewer() -> UUID:
     """Return the owner. Raises `PermissionDenied` `email_unverified` if the identity may not see the dashboard and its rows."""
     if not identity.caller().require_user().can_access_dashboard:
         raise errors.PermissionDenied(
-            "Verify your e-mail address to see this data: ask for the mail in your security settings.",
+            "Verify your email address to see this data. Send the email from your security settings.",
             code="email_unverified",
         )
     return owner()

@@ -82,7 +82,7 @@ async def disable(dependencies: Dependencies, context: worker.Context) -> dict[s
 def _fail_on_purpose(dependencies: Dependencies, attempt: Attempt) -> None:
     if attempt.kind in dependencies.failing:
         raise worker.JobFailed(
-            "demo_handler_failed", "This job was made to fail, to show what happens.", retryable=True
+            "demo_handler_failed", "This job failed on purpose, to show what happens.", retryable=True
         )
 
 

@@ -125,7 +125,7 @@ async def test_the_dialog_and_a_form_with_mistakes(visitor: Visitor, user: User,
     await user.enable({"niche": "food", "interaction_count": 10})
     await user.status_is("enabled")
     page = await visitor.open(SETTINGS)
-    await shows(page, "Demo Mode Active")
+    await shows(page, "Demo mode active")
     await page.get_by_role("link", name="Disable demo mode").click()
     breaches_ += await breaches(page, axe)
     assert breaches_ == []

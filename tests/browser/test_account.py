@@ -32,14 +32,14 @@ async def test_a_second_factor_and_the_sign_in_that_asks_for_it(
     mina.tolerate("422")
     await mina.is_user(user)
     page = await mina.open(SECURITY)
-    await page.get_by_role("button", name="Set it up").click()
-    await shows(page, "Set up your app")
+    await page.get_by_role("button", name="Set up authenticator app").click()
+    await shows(page, "Set up authenticator app")
     await expect(page.get_by_role("img", name="QR code")).to_be_visible()
     app = pyotp.TOTP((await page.locator("#totp-secret").inner_text()).replace(" ", ""))
-    await page.get_by_label("Code that it shows").fill("000000")
+    await page.get_by_label("6-digit code").fill("000000")
     await page.get_by_role("button", name="Turn on").click()
     await expect(page.get_by_role("alert")).to_be_visible()
-    await page.get_by_label("Code that it shows").fill(app.now())
+    await page.get_by_label("6-digit code").fill(app.now())
     await page.get_by_role("button", name="Turn on").click()
     await shows(page, "Your recovery codes")
     codes = (await page.locator("#recovery-codes").inner_text()).split()
@@ -47,9 +47,9 @@ async def test_a_second_factor_and_the_sign_in_that_asks_for_it(
     await page.get_by_role("button", name="Sign out").click()
 
     await sign_in(page, user.email)
-    await shows(page, "One more step")
+    await shows(page, "Enter your code")
     await page.get_by_label("Code").fill(codes[0])
-    await page.get_by_role("button", name="Go on").click()
+    await page.get_by_role("button", name="Continue").click()
     await page.goto(SECURITY)
     await expect(page.get_by_text("9 recovery codes left")).to_be_visible()
     kept = [cookie for cookie in await mina.context.cookies() if cookie["name"] == "session"]
@@ -68,8 +68,8 @@ async def test_a_session_is_ended_from_another(new_visitor: NewVisitor, user: Us
     await mina.is_user(user)
     page = await mina.open("/settings/sessions")
     await expect(page.get_by_text("2 sessions")).to_be_visible()
-    await page.get_by_role("button", name="Sign out all others").click()
-    await expect(page.get_by_text("All other sessions have ended.")).to_be_visible()
+    await page.get_by_role("button", name="Sign out all other devices").click()
+    await expect(page.get_by_text("All other sessions signed out.")).to_be_visible()
     await expect(page.get_by_text("1 session", exact=True)).to_be_visible()
     # The open page of the other one hears of it by its stream.
     await expect(stolen.get_by_text("You have been signed out.").first).to_be_visible()
@@ -122,16 +122,16 @@ async def test_something_sensitive_asks_for_the_password_when_the_last_proof_is_
         " authenticated_at = authenticated_at - interval '1 hour' WHERE user_id = %s",
         user.user_id,
     )
-    await page.get_by_role("button", name="Set it up").click()
+    await page.get_by_role("button", name="Set up authenticator app").click()
     await expect(page).to_have_url(re.compile("/reauthenticate"))
     await page.get_by_label("Password").fill("not-the-password")
-    await page.get_by_role("button", name="Go on").click()
+    await page.get_by_role("button", name="Continue").click()
     await expect(page.get_by_role("alert")).to_be_visible()
     await page.get_by_label("Password").fill(PASSWORD)
-    await page.get_by_role("button", name="Go on").click()
+    await page.get_by_role("button", name="Continue").click()
     await expect(page).to_have_url(re.compile(f"{SECURITY}$"))
-    await page.get_by_role("button", name="Set it up").click()
-    await shows(page, "Set up your app")
+    await page.get_by_role("button", name="Set up authenticator app").click()
+    await shows(page, "Set up authenticator app")
 
 
 async def test_open_page_of_connections_follows_demo_mode(mina: Visitor, user: User) -> None:

@@ -16,8 +16,8 @@ ROWS = 800
 
 async def test_export_watch_and_download(mina: Visitor, user: User, tmp_path: Path) -> None:
     page = await mina.open("/settings/exports")
-    await shows(page, "No file yet")
-    await expect(page.get_by_text("There is nothing to export now")).to_be_visible()
+    await shows(page, "No export yet")
+    await expect(page.get_by_text("Nothing to export")).to_be_visible()
     await mark(page)
     await user.enable({"niche": "food", "content_count": 12, "interaction_count": ROWS})
     start = page.get_by_role("button", name="Export my reviews")
@@ -28,9 +28,9 @@ async def test_export_watch_and_download(mina: Visitor, user: User, tmp_path: Pa
     await shows(page, "Your reviews are being exported")
     await mark(page)
     await expect(page.locator("[data-percent]")).to_have_text(re.compile(r"[1-9]\d*%"))
-    await shows(page, "Your file is ready")
+    await shows(page, "Your export is ready")
     await expect(page.get_by_text(f"{ROWS} rows")).to_be_visible()
-    await expect(page.locator("#announcer")).to_have_text("Your file is ready")
+    await expect(page.locator("#announcer")).to_have_text("Your export is ready")
     assert await is_still_the_same(page)
 
     async with page.expect_download() as download:
@@ -52,5 +52,5 @@ async def test_cancel_leaves_no_file(mina: Visitor, user: User) -> None:
     await page.get_by_role("button", name="Export my reviews").click()
     await expect(page.locator("[data-percent]")).to_have_text(re.compile(r"[1-9]\d*%"))
     await page.get_by_role("button", name="Cancel").click()
-    await shows(page, "No file yet")
+    await shows(page, "No export yet")
     await expect(page.get_by_role("link", name="Download the file")).to_have_count(0)

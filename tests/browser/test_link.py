@@ -47,7 +47,7 @@ async def test_offline_page_shows_its_state_and_catches_up(mina: Visitor, user: 
     await user.enable(SMALL)
     await user.status_is("enabled")
     await mina.context.set_offline(False)
-    await heals(page, "Demo Mode Active")
+    await heals(page, "Demo mode active")
 
 
 async def test_a_lasting_disconnect_is_shown(mina: Visitor, user: User) -> None:
@@ -78,7 +78,7 @@ async def test_a_lasting_disconnect_is_shown(mina: Visitor, user: User) -> None:
     await mina.context.unroute(STREAM)
     await page.clock.resume()
     await page.clock.fast_forward(60_000)
-    await heals(page, "Demo Mode Active")
+    await heals(page, "Demo mode active")
 
 
 async def test_after_a_sleep_a_dead_stream_is_noticed(mina: Visitor, user: User) -> None:
@@ -92,7 +92,7 @@ async def test_after_a_sleep_a_dead_stream_is_noticed(mina: Visitor, user: User)
     await user.enable(SMALL)
     await user.status_is("enabled")
     await page.clock.fast_forward(10 * 60 * 1000)
-    await heals(page, "Demo Mode Active")
+    await heals(page, "Demo mode active")
 
 
 @pytest.mark.parametrize("end", ["refused", "cut"])
@@ -109,8 +109,8 @@ async def test_where_nothing_streams_the_page_polls_until_something_does(mina: V
     await mina.context.route(STREAM, block)
     page = await mina.open(SETTINGS)
     await mark(page)
-    await expect(page.get_by_text("Updates paused, checking every 5 s")).to_be_visible(timeout=PATIENCE_MS)
+    await expect(page.get_by_text("Live updates paused. Checking every 5 s")).to_be_visible(timeout=PATIENCE_MS)
     await user.enable(SMALL)
-    await shows(page, "Demo Mode Active")
+    await shows(page, "Demo mode active")
     await mina.context.unroute(STREAM)
-    await heals(page, "Demo Mode Active")
+    await heals(page, "Demo mode active")

@@ -36,9 +36,9 @@ async def test_a_new_job_appears_and_ends_in_both_tabs(mina: Visitor, user: User
     await expect(tabs[0].get_by_role("heading", name="No jobs yet")).to_be_visible()
     job_id = await user.enable({**SMALL, "interaction_count": 5_000})  # five seconds of it
     row = tabs[0].locator(f'[data-subject="job:{job_id}"]')
-    await expect(row).to_contain_text("Set up demo mode")
+    await expect(row).to_contain_text("Enable demo mode")
     await expect(row.locator("[data-percent]")).to_have_text(re.compile(r"[1-9]\d?%"), timeout=PATIENCE_MS)
-    await expect(tabs[0].locator("#announcer")).to_have_text(re.compile("Set up demo mode: (waiting|running)"))
+    await expect(tabs[0].locator("#announcer")).to_have_text(re.compile("Enable demo mode: (waiting|running)"))
     for page in tabs:
         row = page.locator(f'[data-subject="job:{job_id}"]')
         await expect(row.get_by_text("Completed")).to_be_visible(timeout=PATIENCE_MS)
@@ -52,23 +52,23 @@ async def test_one_job_is_followed_and_cancelled(mina: Visitor, user: User) -> N
     await mark(list_page)
     await expect(page.locator("[data-percent]")).to_have_text(re.compile(r"[1-9]\d?%"))
     await expect(page.locator("[data-eta]")).to_have_text(re.compile("left|done"))
-    assert await page.title() != "Set up demo mode · Repruv"
+    assert await page.title() != "Enable demo mode · Repruv"
     await expect(page.get_by_text("Attempt 1 began")).to_be_visible()
     await page.get_by_role("button", name="Cancel this job").click()
-    await expect(page.get_by_role("heading", name="Set up demo mode")).to_be_visible()
+    await expect(page.get_by_role("heading", name="Enable demo mode")).to_be_visible()
     await expect(page.get_by_text("It was stopped before its work was done")).to_be_visible(timeout=PATIENCE_MS)
     row = list_page.locator(f'[data-subject="job:{job_id}"]')
     await expect(row.get_by_text("Cancelled")).to_be_visible(timeout=PATIENCE_MS)
     assert await is_still_the_same(list_page)
-    await expect(page).to_have_title("(1) Set up demo mode · Repruv")
+    await expect(page).to_have_title("(1) Enable demo mode · Repruv")
 
 
 async def test_a_failed_job_shows_its_reason_and_is_retried(system: System, mina: Visitor, user: User) -> None:
     async with system.workers(DEMO_FAIL_HANDLERS="enable"):
         page = await mina.open(f"/jobs/{await user.enable(SMALL)}")
         await mark(page)
-        await expect(page.locator(".card__error")).to_contain_text("This job was made to fail", timeout=PATIENCE_MS)
-        await expect(page.locator("#announcer")).to_have_text(re.compile("Set up demo mode: failed"))
+        await expect(page.locator(".card__error")).to_contain_text("This job failed on purpose", timeout=PATIENCE_MS)
+        await expect(page.locator("#announcer")).to_have_text(re.compile("Enable demo mode: failed"))
         assert await is_still_the_same(page)
     await page.get_by_role("button", name="Retry").click()
     await expect(page.get_by_text("Done in")).to_be_visible(timeout=PATIENCE_MS)
@@ -99,10 +99,10 @@ async def test_notification_read_in_one_browser_is_read_in_all(
         await expect(page).to_have_title(re.compile(r"^\(1\) "))
         await expect(page.locator("#link-state")).to_have_attribute("data-state", "open")
         await mark(page)
-    await expect(there.get_by_role("heading", name="Finished while you were away")).to_be_visible()
+    await expect(there.get_by_role("heading", name="Recently finished")).to_be_visible()
     await here.get_by_role("button", name="Mark all read").click()
-    await expect(here.get_by_role("heading", name="You are up to date")).to_be_visible()
-    await expect(there.get_by_role("heading", name="Finished while you were away")).to_have_count(0)
+    await expect(here.get_by_role("heading", name="You’re all caught up")).to_be_visible()
+    await expect(there.get_by_role("heading", name="Recently finished")).to_have_count(0)
     await expect(there).to_have_title("Dashboard · Repruv")
     await expect(there.locator(".bell__count")).to_have_count(0)
     assert await is_still_the_same(there)
@@ -126,25 +126,25 @@ async def test_a_hidden_tab_renders_nothing_until_it_is_visible(mina: Visitor, u
     await expect(page.get_by_role("heading", name="Demo mode is off")).to_be_visible()
     await page.evaluate("() => { window.requestAnimationFrame = real; for (const draw of held) real(draw); }")
     await hide(page, False)
-    await shows(page, "Demo Mode Active")
+    await shows(page, "Demo mode active")
 
 
 async def test_denied_notification_permission_is_shown(new_visitor: NewVisitor, user: User) -> None:
     visitor = await new_visitor(permissions=[])
     await visitor.is_user(user)
     page = await visitor.open("/notifications")
-    await expect(page.get_by_text("blocks notifications of Repruv")).to_be_visible()
-    await expect(page.get_by_role("button", name="Notify me here")).to_be_hidden()
+    await expect(page.get_by_text("blocks notifications from Repruv")).to_be_visible()
+    await expect(page.get_by_role("button", name="Turn on notifications")).to_be_hidden()
 
 
 async def test_notification_permission_is_requested_by_a_button(new_visitor: NewVisitor, user: User) -> None:
     visitor = await new_visitor(permissions=["notifications"])
     await visitor.is_user(user)
     page = await visitor.open("/notifications")
-    await expect(page.get_by_text("can notify you when something ends")).to_be_visible()
+    await expect(page.get_by_text("Get a notification when a job finishes")).to_be_visible()
     assert await page.evaluate("localStorage.length") == 0
-    await page.get_by_role("button", name="Notify me here").click()
-    await expect(page.get_by_text("This browser notifies you when something ends")).to_be_visible()
+    await page.get_by_role("button", name="Turn on notifications").click()
+    await expect(page.get_by_text("This browser notifies you when a job finishes")).to_be_visible()
     await page.evaluate(
         """() => {
             const notified = (...all) => (window.notified = all);
@@ -156,13 +156,13 @@ async def test_notification_permission_is_requested_by_a_button(new_visitor: New
     tag, words = await waiting.until(
         lambda: page.evaluate("window.notified && [notified[1].tag, notified[1].body]"), "it notifies"
     )
-    assert (tag, words) == (job_id, "Set up demo mode: completed")
+    assert (tag, words) == (job_id, "Enable demo mode: completed")
     await hide(page, False)
-    await page.get_by_role("button", name="Stop notifying me here").click()
-    await expect(page.get_by_role("button", name="Notify me here")).to_be_visible()
+    await page.get_by_role("button", name="Turn off notifications").click()
+    await expect(page.get_by_role("button", name="Turn on notifications")).to_be_visible()
 
     await page.get_by_role("button", name="Mark read").click()
-    await shows(page, "You are up to date")
+    await shows(page, "You’re all caught up")
 
 
 async def test_jobs_without_javascript(new_visitor: NewVisitor, user: User) -> None:
@@ -173,16 +173,16 @@ async def test_jobs_without_javascript(new_visitor: NewVisitor, user: User) -> N
     # Without JavaScript the list does not follow: it must be loaded after the submit.
     await user.job_is(await user.enable(LARGE), "running")
     await page.reload()
-    await page.get_by_role("link", name="Set up demo mode").click()
+    await page.get_by_role("link", name="Enable demo mode").click()
     await page.get_by_role("button", name="Cancel this job").click()
     await expect(page.get_by_text("It was stopped before its work was done")).to_be_visible(timeout=PATIENCE_MS)
     await page.get_by_role("link", name="All jobs").click()
     await page.get_by_label("State").select_option("cancelled")
     await page.get_by_role("button", name="Show").click()
-    await expect(page.get_by_role("link", name="Set up demo mode")).to_be_visible()
+    await expect(page.get_by_role("link", name="Enable demo mode")).to_be_visible()
     await page.get_by_label("State").select_option("failed")
     await page.get_by_role("button", name="Show").click()
-    await shows(page, "No job is like that")
+    await shows(page, "No matching jobs")
 
 
 async def test_the_keyboard_enables_and_cancels(mina: Visitor) -> None:
@@ -205,6 +205,6 @@ async def test_typed_text_survives_an_update(mina: Visitor, user: User) -> None:
     await page.get_by_label("Interactions").fill("777")
     other = await mina.open(SETTINGS)
     await enable(other, 100)
-    await shows(page, "Demo Mode Active")
+    await shows(page, "Demo mode active")
     await user.disable()
     await shows(page, "Demo mode is off")

@@ -41,16 +41,16 @@ async def test_enable_continues_while_the_page_is_closed(visitor: Visitor) -> No
     await shows(page, "Demo mode is being enabled")
     assert await page.locator("#job-id").inner_text() == job_id
     await mark(page)
-    await shows(page, "Demo Mode Active")
-    await expect(page.get_by_text("Demo mode was enabled successfully.")).to_be_visible()
-    await expect(page.locator("#announcer")).to_have_text("Demo mode is now active")
+    await shows(page, "Demo mode active")
+    await expect(page.get_by_text("Demo mode is enabled.")).to_be_visible()
+    await expect(page.locator("#announcer")).to_have_text("Demo mode is active")
     await expect(page.get_by_role("link", name="Demo data")).to_be_visible()
     assert await is_still_the_same(page)
 
     await page.get_by_role("link", name="Open the dashboard").first.click()
     await expect(page.locator(".inbox__item")).to_have_count(8)
     await page.get_by_role("button", name="Sign out").click()
-    await expect(page.get_by_text("You have signed out.")).to_be_visible()
+    await expect(page.get_by_text("You're signed out.")).to_be_visible()
 
 
 async def test_the_dashboard_updates_without_reload(mina: Visitor, user: User) -> None:
@@ -59,18 +59,18 @@ async def test_the_dashboard_updates_without_reload(mina: Visitor, user: User) -
     await mark(page)
     await user.enable({"niche": "travel", "interaction_count": 1_200})
 
-    await shows(page, "Demo Mode Setting Up")
+    await shows(page, "Demo mode is being enabled")
     assert await tint(page.locator(".banner")) == "yellow"
     await expect(page.locator("[data-percent]")).to_have_text(re.compile(r"[1-9]\d*%"))
-    await shows(page, "Demo Mode Active")
+    await shows(page, "Demo mode active")
     assert await tint(page.locator(".banner")) == "purple"
     await expect(page.get_by_text("1.2K", exact=True)).to_be_visible()
     await shows(page, "Latest interactions")
     assert await is_still_the_same(page)
 
-    await page.get_by_role("link", name="Manage Demo").click()
+    await page.get_by_role("link", name="Manage demo").click()
     await page.wait_for_url(f"**{SETTINGS}")
-    await shows(page, "Demo Mode Active")
+    await shows(page, "Demo mode active")
 
 
 async def test_disable_asks_for_confirmation_and_shows_the_removed_counts(mina: Visitor, user: User) -> None:
@@ -109,5 +109,5 @@ async def test_a_mistake_in_the_form_is_found_and_corrected(visitor: Visitor) ->
     await expect(page.get_by_label("Niche")).to_have_value("food")
 
     await enable(page, 50)
-    await shows(page, "Demo Mode Active")
+    await shows(page, "Demo mode active")
     await expect(page.get_by_text("50 interactions and 60 content items are ready.")).to_be_visible()

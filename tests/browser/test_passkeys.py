@@ -62,11 +62,11 @@ async def test_a_passkey_is_added_and_opens_the_account(new_visitor: NewVisitor,
         await system.execute(_LONG_AGO, LONG, LONG, user.user_id)
         await page.goto(f"{at_a_name}{SECURITY}")
         await page.get_by_role("link", name="Remove").click()
-        await shows(page, "Is it you?")
+        await shows(page, "Confirm it’s you")
         await page.get_by_role("button", name="Use a passkey").click()
         await shows(page, "Security")
         await page.get_by_role("button", name="Remove").click()
-        await expect(page.get_by_text("That passkey opens nothing any more.")).to_be_visible()
+        await expect(page.get_by_text("Passkey removed.")).to_be_visible()
 
 
 @pytest.mark.parametrize("javascript", [True, False])
@@ -76,7 +76,7 @@ async def test_page_of_an_ip_address_explains_why_there_are_no_passkeys(
     visitor: Visitor = await new_visitor(java_script_enabled=javascript)
     await visitor.is_user(user)
     page = await visitor.open(SECURITY)
-    await expect(page.get_by_text("Passkeys are bound to a name")).to_be_visible()
+    await expect(page.get_by_text("Passkeys need a host name")).to_be_visible()
     await expect(page.get_by_role("button", name="Add a passkey")).to_have_count(0)
     # Somebody else: the first page opens its stream at its own time, and shall not find its session gone.
     page = await (await new_visitor(java_script_enabled=javascript)).open("/login")

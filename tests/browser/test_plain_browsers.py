@@ -19,11 +19,11 @@ async def test_everything_works_without_javascript(new_visitor: NewVisitor) -> N
     await enable(page, 200)
     await shows(page, "Demo mode is being enabled")
     await expect(page.locator("noscript p")).to_be_visible()
-    await shows(page, "Demo Mode Active")
+    await shows(page, "Demo mode active")
 
     await page.get_by_role("link", name="Dashboard", exact=True).click()
     await shows(page, "Latest interactions")
-    await page.get_by_role("link", name="Manage Demo").click()
+    await page.get_by_role("link", name="Manage demo").click()
     await page.get_by_role("link", name="Disable demo mode").click()
     await page.get_by_role("button", name="Yes, disable it").click()
     await shows(page, "Demo mode is off")
@@ -47,7 +47,7 @@ async def test_nothing_is_wider_than_a_phone(new_visitor: NewVisitor, user: User
     for path in (SETTINGS, "/dashboard"):
         page = await visitor.open(path)
         assert await page.evaluate(WIDEST) <= 0, path
-    await shows(page, "Demo Mode Active")
+    await shows(page, "Demo mode active")
     assert await page.evaluate(WIDEST) <= 0
 
 
@@ -62,7 +62,7 @@ async def test_the_keyboard_suffices(mina: Visitor) -> None:
     await expect(page.get_by_role("radio", name="Creator")).to_be_checked()
     await page.get_by_label("Interactions").fill("150")
     await page.keyboard.press("Enter")
-    await shows(page, "Demo Mode Active")
+    await shows(page, "Demo mode active")
     link = page.get_by_role("link", name="Disable demo mode")
     await link.focus()
     await page.keyboard.press("Enter")

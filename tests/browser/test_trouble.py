@@ -20,17 +20,17 @@ async def test_a_failure_is_red_and_can_be_retried_or_dismissed(
         for other_user in others.values():
             await other_user.enable()
         await enable(settings, 300)
-        await shows(dashboard, "Demo Mode Failed")
+        await shows(dashboard, "Enabling demo mode failed")
         assert await tint(dashboard.locator(".banner")) == "red"
         assert await is_still_the_same(dashboard)
         await shows(settings, "Enabling demo mode failed")
-        await expect(settings.locator(".card__error")).to_contain_text("This job was made to fail")
+        await expect(settings.locator(".card__error")).to_contain_text("This job failed on purpose")
         for other_user in others.values():
             await other_user.status_is("failed")
     await dashboard.get_by_role("button", name="Retry").click()
-    await shows(dashboard, "Demo Mode Active")
+    await shows(dashboard, "Demo mode active")
     await dashboard.wait_for_url("**/dashboard")
-    await shows(settings, "Demo Mode Active")
+    await shows(settings, "Demo mode active")
 
     for javascript, other_user in others.items():
         other = await new_visitor(java_script_enabled=javascript)
@@ -38,9 +38,9 @@ async def test_a_failure_is_red_and_can_be_retried_or_dismissed(
         page = await other.open(SETTINGS)
         await page.get_by_role("button", name="Dismiss").click()
         await shows(page, "Demo mode is off")
-        await expect(page.get_by_text("The failure was dismissed.")).to_be_visible()
+        await expect(page.get_by_text("Failure dismissed.")).to_be_visible()
         await enable(page, 100)
-        await shows(page, "Demo Mode Active")
+        await shows(page, "Demo mode active")
         await other_user.close()
 
 
@@ -66,7 +66,7 @@ async def test_a_form_whose_sending_was_stopped_can_be_sent_again(mina: Visitor)
     await page.clock.fast_forward(20_000)
     await expect(button).to_have_text("Enable demo mode")
     await button.click()
-    await shows(page, "Demo Mode Active")
+    await shows(page, "Demo mode active")
 
 
 async def test_the_page_resumes_when_the_gateway_is_back(system: System, mina: Visitor) -> None:
@@ -82,7 +82,7 @@ async def test_the_page_resumes_when_the_gateway_is_back(system: System, mina: V
         await expect(page.locator("#link-state")).to_be_visible()
     finally:
         await system.start("gateway")
-    await shows(page, "Demo Mode Active")
+    await shows(page, "Demo mode active")
     await expect(page.locator("#link-state")).to_be_hidden(timeout=PATIENCE_MS)
     assert await is_still_the_same(page)
 
@@ -102,13 +102,13 @@ async def test_a_session_that_ends_elsewhere_ends_here(mina: Visitor, user: User
     await page.get_by_label("Password").fill("not the password")
     mina.tolerate("422")
     await page.get_by_role("button", name="Sign in").click()
-    await expect(page.get_by_role("alert")).to_contain_text("The e-mail address or the password is wrong.")
+    await expect(page.get_by_role("alert")).to_contain_text("Email address or password is incorrect.")
     await expect(page.get_by_label("Email")).to_have_value(user.email)
 
 
 async def test_an_unknown_address_is_a_page(mina: Visitor) -> None:
     mina.tolerate("404")
     page = await mina.open("/nowhere")
-    await shows(page, "There is nothing here")
+    await shows(page, "Page not found")
     await page.get_by_role("link", name="Go to the dashboard").click()
     await shows(page, "Dashboard")

@@ -74,7 +74,7 @@ def test_the_service_takes_every_expiry_that_the_form_offers(text: str) -> None:
 @pytest.mark.parametrize("text", ["2", "never", "-1", "1 ", "365"])
 def test_the_form_takes_no_other_expiry(text: str) -> None:
     sent = {"profile_type": "", "niche": "", "content_count": "", "interaction_count": "", "expires": text}
-    assert choices.mistakes(sent) == {"expires": "Choose one of those that are offered."}
+    assert choices.mistakes(sent) == {"expires": "Choose one of the options."}
 
 
 def test_the_api_takes_what_the_service_takes() -> None:

@@ -78,4 +78,4 @@ async def mailed_token(folder: Path, email: str, word: str) -> str:
                 return link[1] if link else None
         return None
 
-    return await waiting.until(lambda: asyncio.to_thread(find), f"a mail to {email} about {word}")
+    return await waiting.until(lambda: asyncio.to_thread(find), f"an email to {email} about {word}")

@@ -56,13 +56,13 @@ class Recovery:
             async with self.context.transaction() as tx:
                 await throttling.count_attempt(tx.conn, limits)
                 await record(tx.conn, Kind.PASSWORD_CHANGE_FAILED, origin)
-            raise domain.InvalidCredentials(field="current_password")
+            raise domain.InvalidCredentials("The current password is incorrect.", field="current_password")
         new_hash = await self.context.passwords.hash(new)
         async with self.context.transaction() as tx:
             locked = await lock_account(tx.conn, actor.user_id)
             await throttling.refuse_if_blocked(tx.conn, limits)
             if locked.password_changed_at != account.password_changed_at:
-                raise domain.InvalidCredentials(field="current_password")
+                raise domain.InvalidCredentials("The current password is incorrect.", field="current_password")
             session, token = await replace_token(tx, actor)
             revoked_count = await _replace_password(
                 tx, locked.user, new_hash, keep=actor.session_id, reason=domain.RevokeReason.PASSWORD_CHANGED

@@ -48,21 +48,18 @@ def check_password(password: str, *, email: str, field: str = "password") -> Non
     """Raise `InvalidArgument` naming `field` unless `password` may protect the account of the normalised `email`."""
     least, most = PASSWORD_LENGTHS
     if not least <= len(password) <= most:
-        raise errors.InvalidArgument(
-            f"The password must have {least} to {most} characters.", code="invalid_password", field=field
-        )
+        raise errors.InvalidArgument(f"Use {least} to {most} characters.", code="invalid_password", field=field)
     _refuse_control_characters(password, field)
     folded = password.strip().lower()
     if folded in (email, email.partition("@")[0]):
         raise errors.InvalidArgument(
-            "The password must not be your e-mail address; choose one that cannot be derived from it.",
+            "Don't use your email address as your password.",
             code="weak_password",
             field=field,
         )
     if folded in _common_passwords() or len(set(folded)) < 4:
         raise errors.InvalidArgument(
-            "This password is among the most common ones; choose one that is hard to guess, "
-            "for example a few unrelated words.",
+            "This password is too easy to guess. Use a few unrelated words instead.",
             code="weak_password",
             field=field,
         )
@@ -81,12 +78,12 @@ def clean_name(name: str) -> str:
     """Return a display name without surrounding space, possibly empty. Raises `InvalidArgument`."""
     cleaned = name.strip()
     if len(cleaned) > NAME_LIMIT:
-        raise errors.InvalidArgument(f"The name must have at most {NAME_LIMIT} characters.", field="name")
+        raise errors.InvalidArgument(f"Use at most {NAME_LIMIT} characters.", field="name")
     _refuse_control_characters(cleaned, "name")
     if any(unicodedata.category(character) == "Cf" and character not in _JOINERS for character in cleaned):
-        raise errors.InvalidArgument("The name must not contain invisible characters.", field="name")
+        raise errors.InvalidArgument("Remove the invisible characters from the name.", field="name")
     if cleaned and not any(map(_is_visible, cleaned)):
-        raise errors.InvalidArgument("The name must contain a visible character.", field="name")
+        raise errors.InvalidArgument("Enter a name with at least one visible character.", field="name")
     return cleaned
 
 
@@ -156,7 +153,7 @@ def _is_control(character: str) -> bool:
 
 def _invalid_email() -> errors.InvalidArgument:
     return errors.InvalidArgument(
-        "The e-mail address must look like name@example.org: 3 to 254 characters with one @, "
+        "Enter an email address like name@example.org: 3 to 254 characters with one @, "
         "and only ASCII letters, digits and punctuation before it.",
         code="invalid_email",
         field="email",

@@ -259,13 +259,13 @@ def refresh_time(tokens: Tokens, issued_at: datetime, *, is_renewable: bool) -> 
 def refusal(state: State) -> errors.FailedPrecondition:
     """Return the error of a BeginConnect that the state forbids."""
     if state is State.CONNECTED:
-        return errors.FailedPrecondition("This platform is connected already.", code="connection_connected")
-    message = "The connection is being disconnected; connect again when that is done."
+        return errors.FailedPrecondition("This platform is already connected.", code="connection_connected")
+    message = "This platform is still disconnecting. Connect again when it is done."
     return errors.FailedPrecondition(message, code="connection_disconnecting")
 
 
 class StateInvalid(errors.InvalidArgument):
-    """The answer of the platform belongs to no connection that you have begun here; begin again."""
+    """The platform's response doesn't match a connection you started here. Connect again."""
 
     default_code = "state_invalid"
 

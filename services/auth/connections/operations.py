@@ -188,7 +188,7 @@ class Operations:
 
     def _provider(self, platform: str) -> Provider:
         if (provider := self._providers.get(platform)) is None:
-            raise errors.NotFound("There is no such platform.", code="platform_not_found")
+            raise errors.NotFound("This platform is not available.", code="platform_not_found")
         return provider
 
     async def _repair(self, connection: Connection) -> Connection:

@@ -63,11 +63,13 @@ class EmailJobHandler:
                 await self.sender.send(email)
         except EmailRefused as error:
             logger.warning("email refused", extra={"job_id": context.job_id, "cause": str(error)[:200]})
-            raise worker.JobFailed("email_refused", "The mail server refuses this address.", retryable=False) from error
+            raise worker.JobFailed(
+                "email_refused", "The mail server rejected this address.", retryable=False
+            ) from error
         except Exception as error:  # noqa: BLE001 - any failure may be temporary
             # The class only: messages of library errors may contain the email.
             logger.warning("email delayed", extra={"job_id": context.job_id, "cause": type(error).__name__})
-            raise worker.JobFailed("email_unavailable", "The mail server does not answer.", retryable=True) from None
+            raise worker.JobFailed("email_unavailable", "The mail server isn't responding.", retryable=True) from None
         return {"outcome": "sent"}
 
     async def _account(self, payload: Payload) -> account_storage.Account | None:

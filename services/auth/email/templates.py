@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import html
 import urllib.parse
 from enum import StrEnum
 
+from services.auth.email import layout
 from services.auth.email.message import Email
 
 
@@ -22,11 +22,11 @@ class Notice(StrEnum):
 _CHANGES = {
     Notice.PASSWORD_CHANGED: ("Your password was changed", "The password of your Repruv account was changed"),
     Notice.SECOND_FACTOR_ENABLED: (
-        "Two-step sign-in is on",
+        "Your second factor is on",
         "Signing in to your Repruv account now requires a code from your authenticator app",
     ),
     Notice.SECOND_FACTOR_DISABLED: (
-        "Two-step sign-in is off",
+        "Your second factor is off",
         "Signing in to your Repruv account no longer requires a code from your authenticator app",
     ),
     Notice.PASSKEY_ADDED: (
@@ -42,10 +42,10 @@ def verify(to: str, *, public_url: str, token: str) -> Email:
     link = _link(public_url, "verify-email", token)
     return _email(
         to,
-        "Confirm your e-mail address",
-        ["Please confirm that this is your address. The link is valid for 24 hours and works once."],
-        ("Confirm this address", link),
-        "If you did not create a Repruv account, ignore this email and do not follow the link.",
+        "Verify your email address",
+        ["Verify that this address is yours. The link works once and expires after 24 hours."],
+        ("Verify email address", link),
+        "If you didn't create a Repruv account, ignore this email and don't open the link.",
     )
 
 
@@ -55,11 +55,11 @@ def already_registered(to: str, *, public_url: str) -> Email:
         to,
         "You already have an account",
         [
-            "A Repruv account was requested for this address. You already have one: sign in with it.",
-            f"If you forgot its password, set a new one: {public_url}/forgot-password",
+            "Someone tried to create a Repruv account with this address. You already have one: sign in instead.",
+            f"Forgot your password? Set a new one: {public_url}/forgot-password",
         ],
         ("Sign in", f"{public_url}/login"),
-        "If this was not you, there is nothing to do: nothing has changed.",
+        "If this wasn't you, you don't need to do anything. Nothing has changed.",
     )
 
 
@@ -70,11 +70,11 @@ def reset(to: str, *, public_url: str, token: str) -> Email:
         to,
         "Set a new password",
         [
-            "A new password was requested. The link is valid for 30 minutes and works once.",
-            "All your sessions will end, and your passkeys will be removed.",
+            "You asked to set a new password. The link works once and expires after 30 minutes.",
+            "Setting it signs you out on all devices and removes your passkeys.",
         ],
         ("Set a new password", link),
-        "If this was not you, ignore this email: your password stays unchanged.",
+        "If this wasn't you, ignore this email. Your password stays the same.",
     )
 
 
@@ -85,8 +85,8 @@ def notice(to: str, change: Notice, *, public_url: str) -> Email:
         to,
         subject,
         [f"{sentence}."],
-        ("Review your account's security", f"{public_url}/settings/security"),
-        f"If this was not you, set a new password now: {public_url}/forgot-password",
+        ("Review your security settings", f"{public_url}/settings/security"),
+        f"If this wasn't you, set a new password now: {public_url}/forgot-password",
     )
 
 
@@ -95,9 +95,10 @@ def _link(public_url: str, page: str, token: str) -> str:
 
 
 def _email(to: str, subject: str, paragraphs: list[str], action: tuple[str, str], closing: str) -> Email:
-    title, link = action
-    text = "\n\n".join([*paragraphs, f"{title}:\n{link}", closing, "Repruv"])
-    body = "\n".join(f"<p>{html.escape(paragraph)}</p>" for paragraph in paragraphs)
-    button = f'<p><a href="{html.escape(link)}">{html.escape(title)}</a></p>'
-    page = f"<!doctype html>\n<html><body>\n{body}\n{button}\n<p>{html.escape(closing)}</p>\n</body></html>\n"
-    return Email(to=to, subject=subject, text=text + "\n", html=page, link=link)
+    return Email(
+        to=to,
+        subject=subject,
+        text=layout.plain(paragraphs, action, closing),
+        html=layout.page(subject, paragraphs, action, closing),
+        link=action[1],
+    )

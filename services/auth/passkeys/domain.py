@@ -61,19 +61,19 @@ class VerifiedAssertion:
 
 
 class PasskeysUnavailable(errors.FailedPrecondition):
-    """Passkeys need https and a domain name, or localhost; this address has neither."""
+    """Passkeys need https and a domain name, or localhost. This address has neither."""
 
     default_code = "passkeys_unavailable"
 
 
 class PasskeyInvalid(errors.Unauthenticated):
-    """The passkey does not belong to an account here."""
+    """This passkey doesn't belong to an account here."""
 
     default_code = "passkey_invalid"
 
 
 class PasskeyUnusable(errors.InvalidArgument):
-    """The response of the authenticator cannot be used; try again."""
+    """The passkey couldn't be verified. Try again."""
 
     default_code = "passkey_unusable"
 
@@ -88,7 +88,7 @@ class PasskeyTaken(errors.AlreadyExists):
 
 
 class PasskeysTooMany(errors.FailedPrecondition):
-    """An account has at most ten passkeys; remove one first."""
+    """You have ten passkeys, the maximum. Remove one first."""
 
     default_code = "passkeys_too_many"
 

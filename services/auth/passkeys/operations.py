@@ -94,7 +94,7 @@ class Passkeys:
     async def rename(self, actor: domain.Actor, passkey_id: uuid.UUID, name: str) -> Passkey:
         """Rename a passkey; this needs no fresh session. Raises `PasskeyNotFound` and `InvalidArgument`."""
         if not (name := validation.clean_name(name)):
-            raise errors.InvalidArgument("The passkey needs a name.", field="name")
+            raise errors.InvalidArgument("Enter a name for the passkey.", field="name")
         async with self.context.transaction() as tx:
             await session_storage.get_current(tx.conn, actor)
             renamed = await passkey_storage.rename_passkey(tx.conn, actor.user_id, passkey_id, name)

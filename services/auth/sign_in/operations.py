@@ -121,13 +121,13 @@ class SignIn:
             async with self.context.transaction() as tx:
                 await throttling.count_attempt(tx.conn, limits)
                 await record(tx.conn, Kind.REAUTHENTICATION_FAILED, by_owner(actor, client))
-            raise domain.InvalidCredentials(field="password")
+            raise domain.InvalidCredentials("The password is incorrect.", field="password")
         replaced: tuple[domain.Session, str] | None = None
         async with self.context.transaction() as tx:
             conn, current = tx.conn, await lock_account(tx.conn, actor.user_id)
             await throttling.refuse_if_blocked(conn, limits)
             if current.password_changed_at != account.password_changed_at:
-                raise domain.InvalidCredentials(field="password")
+                raise domain.InvalidCredentials("The password is incorrect.", field="password")
             kind: credentials.CodeKind | None = None
             if current.user.has_second_factor:
                 kind = await credentials.spend_code(conn, self.context.keyring, actor.user_id, code)

@@ -71,7 +71,7 @@ async def test_confirmation_enables_the_factor_and_replaces_the_token(gateway: G
     shown = await gateway.validate(enabled.token)
     assert (shown.session.session_id, shown.user.has_second_factor) == (account.session_id, True)
     assert await gateway.is_valid(other.token)
-    assert (await mailbox.deliver(account, "notice"))["Subject"] == "Two-step sign-in is on"
+    assert (await mailbox.deliver(account, "notice"))["Subject"] == "Your second factor is on"
     with pytest.raises(errors.FailedPrecondition) as refused:
         await begin(gateway, account)
     assert refused.value.code == "second_factor_enabled"

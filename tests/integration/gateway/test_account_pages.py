@@ -231,8 +231,8 @@ async def test_old_account_without_a_verified_address_sees_what_to_do(
         http.cookies.set("session", account.http.cookies["session"])
         me = (await http.get("/api/v1/auth/me")).json()
         assert (me["can_access_dashboard"], me["redirect_path"]) == (False, SECURITY)
-        assert "Verify your address first" in (await probe(http, "/dashboard")).text
-        assert "and see your dashboard" in (await probe(http)).text
+        assert "Verify your email address" in (await probe(http, "/dashboard")).text
+        assert "and to see your dashboard" in (await probe(http)).text
         refused = await http.get("/api/v1/metrics/dashboard")
         assert (refused.status_code, refused.json()["code"]) == (403, "email_unverified")
         assert (await http.get("/", headers=HTML)).headers["location"] == SECURITY

@@ -61,7 +61,7 @@ async def press(client: httpx.AsyncClient, page: Page, action: str, **values: st
 async def test_other_users_get_not_found(account: Account, admin: httpx.AsyncClient) -> None:
     for name in PAGES:
         answer = await account.http.get(f"/admin/{name}", headers=HTML)
-        assert (answer.status_code, "There is nothing here" in Page(answer).text) == (404, True), name
+        assert (answer.status_code, "Page not found" in Page(answer).text) == (404, True), name
         assert (await admin.get(f"/admin/{name}")).status_code == 200, name
     for path in ("jobs/cancel", "jobs/retry", "kinds/pause", "kinds/limits", "schedules/trigger"):
         answer = await account.http.post(f"/admin/{path}", headers=HTML)
@@ -103,9 +103,9 @@ async def test_admins_cancel_and_retry_jobs_of_all_users(
         assert "No matching jobs" in (await probe(admin, f"/admin/jobs?owner={owner}")).text, owner
 
     page = await press(admin, page, "/admin/jobs/cancel", job_id=job.job_id)
-    assert "The job was cancelled." in page.text
+    assert "Job cancelled." in page.text
     page = await press(admin, page, "/admin/jobs/retry", job_id=job.job_id)
-    assert "The job begins again." in page.text
+    assert "Retry queued." in page.text
     page = await probe(admin, f"/jobs/{job.job_id}")
     assert user.user_id in page.text
     assert "Retried by request" in (await probe(user.http, f"/jobs/{job.job_id}")).text
@@ -278,7 +278,7 @@ async def test_schedules_are_paused_and_triggered_once(demo_target: str, admin: 
     for _ in range(2):
         answer = await submit(admin, page, "/admin/schedules/trigger", name=name, job_id=job_id)
         assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs/{job_id}")
-    assert "End expired demo modes" in (await probe(admin, f"/jobs/{job_id}")).text
+    assert "Disable expired demo modes" in (await probe(admin, f"/jobs/{job_id}")).text
     lost = await press(admin, page, "/admin/schedules/pause", name="no.such.schedule")
     assert "There is no such schedule" in lost.text
     schedules = (await admin.get("/api/v1/admin/schedules")).json()["schedules"]

@@ -63,7 +63,7 @@ async def test_reload_after_a_consent_reports_no_failure(account: Account) -> No
         answer = await account.http.get(f"{BASE}/youtube/callback", params={"code": "c", "state": state})
         addresses.append((answer.status_code, answer.headers["location"]))
     assert addresses == [(303, "/dashboard"), (303, PATH)]
-    assert "had expired or was not for this session" not in Page(await account.http.get(PATH, headers=HTML)).text
+    assert "expired or belongs to another session" not in Page(await account.http.get(PATH, headers=HTML)).text
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ async def test_reload_after_a_consent_reports_no_failure(account: Account) -> No
 async def test_an_unexpected_callback_changes_nothing(account: Account, query: str) -> None:
     answer = await account.http.get(f"{BASE}/youtube/callback?{query}")
     assert (answer.status_code, answer.headers["location"]) == (303, PATH)
-    assert "had expired or was not for this session" in Page(await account.http.get(PATH, headers=HTML)).text
+    assert "expired or belongs to another session" in Page(await account.http.get(PATH, headers=HTML)).text
     assert (await account.http.get(f"{BASE}/youtube")).json()["version"] == 0
 
 
@@ -103,7 +103,7 @@ async def test_the_page_connects_without_javascript(account: Account) -> None:
     await until(account, "disconnected")
     unknown = await submit(http, page, f"{PATH}/disconnect", platform="myspace")
     assert unknown.status_code == 303
-    assert "There is no such platform." in Page(await http.get(PATH, headers=HTML)).text
+    assert "This platform is not available." in Page(await http.get(PATH, headers=HTML)).text
 
 
 async def test_connections_are_simulated_while_demo_mode_is_on(account: Account) -> None:
@@ -117,4 +117,4 @@ async def test_connections_are_simulated_while_demo_mode_is_on(account: Account)
     assert f"{PATH}/connect" not in page.forms
     late = await submit(http, before, f"{PATH}/connect", platform="youtube")
     assert (late.status_code, late.headers["location"]) == (303, PATH)
-    assert "Platforms are simulated while demo mode is on." in Page(await http.get("/dashboard", headers=HTML)).text
+    assert "Platforms are simulated in demo mode." in Page(await http.get("/dashboard", headers=HTML)).text

@@ -34,8 +34,8 @@ async def test_interactions_are_filtered_and_paged(account: Account) -> None:
 
 async def test_finished_jobs_are_shown_until_read(account: Account) -> None:
     await enabled(account)
-    page = await until(account, "Finished while you were away", PATH)
-    assert "Set up demo mode" in page.text
+    page = await until(account, "Recently finished", PATH)
+    assert "Enable demo mode" in page.text
     answer = await submit(account.http, page, "/notifications/read", job_id="", origin=PATH)
     assert (answer.status_code, answer.headers["location"]) == (303, PATH)
-    assert "Finished while you were away" not in (await probe(account)).text
+    assert "Recently finished" not in (await probe(account)).text

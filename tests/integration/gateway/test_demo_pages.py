@@ -52,7 +52,7 @@ async def act(account: Account, page: Page, name: str, **values: str) -> str:
 
 async def enabled(account: Account) -> Page:
     await act(account, await probe(account), "enable", **SMALL)
-    return await until(account, "Demo Mode Active")
+    return await until(account, "Demo mode active")
 
 
 @pytest.fixture
@@ -93,14 +93,14 @@ async def test_from_off_to_active_and_back(account: Account, writes_held: Hold) 
         assert "You may close this tab" in page.text
         assert "progress" in page.tags
         dashboard = await probe(account, "/dashboard")
-        assert "Demo Mode Setting Up" in dashboard.text
+        assert "Demo mode is being enabled" in dashboard.text
         assert "Your inbox is being prepared" in dashboard.text
 
-    page = await until(account, "Demo Mode Active")
-    assert "Demo mode was enabled successfully. 40 interactions and 5 content items are ready." in page.text
+    page = await until(account, "Demo mode active")
+    assert "Demo mode is enabled. 40 interactions and 5 content items are ready." in page.text
     dashboard = await probe(account, "/dashboard")
-    assert "Demo Mode Active" in dashboard.text
-    assert "Manage Demo" in dashboard.text
+    assert "Demo mode active" in dashboard.text
+    assert "Manage demo" in dashboard.text
     assert "Latest interactions" in dashboard.text
     assert "Food" in page.text
 
@@ -110,7 +110,7 @@ async def test_from_off_to_active_and_back(account: Account, writes_held: Hold) 
         await act(account, confirmation, "disable")
         assert "Demo mode is being disabled" in (await probe(account)).text
         dashboard = await probe(account, "/dashboard")
-        assert "Demo Mode Shutting Down" in dashboard.text
+        assert "Demo mode is being disabled" in dashboard.text
         assert "Latest interactions" not in dashboard.text
     page = await until(account, "Demo mode is off")
     assert "Demo data removed: 40 interactions, 5 items removed" in page.text
@@ -143,8 +143,8 @@ async def test_fragment_has_the_changing_part_of_a_page(account: Account) -> Non
         ("content_count", "0", "Must be between 1 and 1,000."),
         ("content_count", HOSTILE, "Must be a whole number between 1 and 1,000."),
         ("interaction_count", "100001", "Must be between 0 and 100,000."),
-        ("niche", "<b>", "Choose one of those that are offered."),
-        ("profile_type", "pirate", "Choose one of those that are offered."),
+        ("niche", "<b>", "Choose one of the options."),
+        ("profile_type", "pirate", "Choose one of the options."),
     ],
 )
 async def test_error_is_shown_beside_its_field(account: Account, field: str, value: str, sentence: str) -> None:
@@ -167,7 +167,7 @@ async def test_error_is_shown_beside_its_field(account: Account, field: str, val
 async def test_empty_counts_are_the_defaults(account: Account) -> None:
     await act(account, await probe(account), "enable", content_count="", interaction_count="")
     assert (await account.http.get("/api/v1/demo/status")).json()["stats"]["interactions"] == 2_000
-    await until(account, "Demo Mode Active")
+    await until(account, "Demo mode active")
 
 
 async def test_cancel_leads_back_to_off(account: Account, writes_held: Hold) -> None:
@@ -176,31 +176,31 @@ async def test_cancel_leads_back_to_off(account: Account, writes_held: Hold) -> 
         await act(account, page, "enable", **BIG)
         moving = await until(account, "Writing")
         assert await act(account, moving, "cancel") == SETTINGS
-        assert f"{SETTINGS}/cancel" not in (await until(account, "Stopping")).forms
+        assert f"{SETTINGS}/cancel" not in (await until(account, "Cancelling")).forms
     off = await until(account, "Demo mode is off")
     assert "removed" not in off.text
     # The form that was sent before does nothing; a fresh one does.
     await act(account, page, "enable", **SMALL)
-    assert "That form had been sent before" in (await probe(account)).text
+    assert "This form was already sent" in (await probe(account)).text
     await act(account, await probe(account), "enable", **SMALL)
-    await until(account, "Demo Mode Active")
+    await until(account, "Demo mode active")
 
 
 async def test_change_by_another_tab_is_reported(account: Account) -> None:
     stale, used = await probe(account), await probe(account)
     await act(account, used, "enable", **SMALL)
-    active = await until(account, "Demo Mode Active")
+    active = await until(account, "Demo mode active")
     await act(account, stale, "enable", **SMALL)
     page = await probe(account)
-    assert "Demo mode had changed in the meantime." in page.text
-    assert "Demo Mode Active" in page.text
+    assert "Demo mode changed in the meantime." in page.text
+    assert "Demo mode active" in page.text
     assert "in the meantime" not in (await probe(account)).text
 
     await act(account, used, "enable", niche="travel")
-    assert "That form had been sent before" in (await probe(account)).text
+    assert "This form was already sent" in (await probe(account)).text
     await account.http.post("/api/v1/demo/disable")
     await act(account, active, "disable")
-    assert "Demo mode had changed in the meantime." in (await probe(account)).text
+    assert "Demo mode changed in the meantime." in (await probe(account)).text
 
 
 @pytest.fixture
@@ -223,11 +223,11 @@ async def test_failure_is_shown_and_can_be_dismissed_there(failed: Account, path
     assert HOSTILE in page.text
     assert HOSTILE in page.attributes["live"]["data-announce"]
     assert "<img" not in answer.text
-    assert "Enabling demo mode failed" in page.text or "Demo Mode Failed" in page.text
+    assert "Enabling demo mode failed" in page.text
     assert f"{SETTINGS}/retry" in page.forms
     assert await act(failed, page, "dismiss") == path
     page = await probe(failed, path)
-    assert "The failure was dismissed." in page.text
+    assert "Failure dismissed." in page.text
     assert page.attributes["live"]["data-status"] == "disabled"
 
 
@@ -248,7 +248,7 @@ async def test_retry_and_cancel_apply_to_the_shown_job(account: Account, registe
             sent = {"job_id": job_id, "origin": "https://evil.example", "form_token": token}
             answer = await http.post(f"{SETTINGS}/{name}", data=sent)
             assert (answer.status_code, answer.headers["location"]) == (303, SETTINGS)
-            assert "Demo mode had changed in the meantime." in Page(await http.get(SETTINGS)).text
+            assert "Demo mode changed in the meantime." in Page(await http.get(SETTINGS)).text
         token = active.forms["/logout"]["form_token"]
         sent = {"job_id": "x", "form_token": token}
         assert (await account.http.post(f"{SETTINGS}/{name}", data=sent)).status_code == 422
@@ -261,12 +261,12 @@ async def test_pages_without_the_demo_service_name_the_outage(
     monkeypatch.setattr(clients.Demo, "timeout", 0.5)
     account = await register(without_demo)
     page = await probe(account)
-    assert "Demo mode does not answer" in page.text
+    assert "Can’t load demo mode" in page.text
     assert page.attributes["live"]["data-version"] == "-1"
-    assert "Your numbers cannot be read right now" in (await probe(account, "/dashboard")).text
+    assert "Can’t load your numbers" in (await probe(account, "/dashboard")).text
     sent = {"form_token": page.forms["/logout"]["form_token"]}
     await account.http.post(f"{SETTINGS}/disable", data=sent)
-    assert "Demo mode does not answer, so nothing was changed." in (await probe(account)).text
+    assert "Demo mode isn't responding. Nothing was changed." in (await probe(account)).text
     assert (await account.http.get("/", headers={"Accept": "text/html"})).headers["location"] == "/dashboard"
 
 
@@ -288,11 +288,11 @@ async def test_pages_without_the_auth_service_show_an_error(
         page = Page(await http.get("/login"))
         answer = await submit(http, page, "/login", email="mina@example.org", password="tulip-anvil-rowing")
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
-        assert "This does not work at the moment." in Page(answer).text
+        assert "This is temporarily unavailable." in Page(answer).text
         assert Page(answer).forms["/login"]["email"] == "mina@example.org"
         answer = await http.get("/dashboard", headers={"Cookie": "session=" + "a" * 43})
         assert answer.status_code == 503
-        assert "We will be right back" in Page(answer).text
+        assert "Temporarily unavailable" in Page(answer).text
 
 
 async def test_unexpected_error_is_a_page(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,7 +111,7 @@ async def test_the_stream_has_each_transition(account: Account) -> None:
 
 async def test_export_by_the_page(account: Account, chunks_held: Hold) -> None:
     shown = await page(account)
-    assert "There is nothing to export now" in shown.text
+    assert "Nothing to export" in shown.text
     assert f"{PATH}/start" not in shown.forms
     await enable(account)
     shown = await page(account)
@@ -123,7 +123,7 @@ async def test_export_by_the_page(account: Account, chunks_held: Hold) -> None:
         assert "progress" in shown.tags
         assert "This page reloads every five seconds." in shown.text
         assert shown.attributes["live"]["data-status"] == "exporting"
-    shown = await page_with(account, "Your file is ready")
+    shown = await page_with(account, "Your export is ready")
     assert "40 rows" in shown.text
     assert "The file is deleted on" in shown.text
     assert shown.attributes["download"]["href"] == f"{API}/file"
@@ -144,7 +144,7 @@ async def test_cancel_and_retry_by_the_page(account: Account, chunks_held: Hold)
         assert (response.status_code, response.headers["location"]) == (303, PATH)
         await until(account, f"/api/v1/jobs/{job_id}", "status", "cancelled")
         shown = await page(account)
-    assert "No file yet" in shown.text
+    assert "No export yet" in shown.text
     assert (await account.http.post(f"/api/v1/jobs/{job_id}/retry")).status_code in {200, 202}
     ready = await until(account, API, "status", "ready")
     assert ready["job_id"] == job_id
@@ -173,7 +173,7 @@ async def test_a_form_for_a_state_that_has_changed_leads_back(account: Account) 
     await account.http.post("/api/v1/demo/disable")
     response = await submit(account.http, shown, f"{PATH}/start")
     assert (response.status_code, response.headers["location"]) == (303, PATH)
-    assert "had changed" in (await page(account)).text
+    assert "changed in the meantime" in (await page(account)).text
 
 
 async def test_a_form_without_its_token_starts_nothing(account: Account) -> None:
@@ -181,7 +181,7 @@ async def test_a_form_without_its_token_starts_nothing(account: Account) -> None
     shown = await page(account)
     response = await submit(account.http, shown, f"{PATH}/start", form_token="x")
     assert response.status_code == 403
-    assert "This form had expired" in Page(response).text
+    assert "This form has expired" in Page(response).text
     assert (await account.http.get(API)).json()["version"] == 0
 
 

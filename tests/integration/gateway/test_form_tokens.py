@@ -90,7 +90,7 @@ async def test_form_without_its_token_is_shown_again_without_effect(
         answer = await account.http.post(action, data={**page.forms[action], "form_token": token}, headers=HTML)
         assert answer.status_code == 403
         again = Page(answer)
-        assert "This form had expired" in again.text
+        assert "This form has expired" in again.text
         assert again.forms[action]["form_token"] == page.forms[action]["form_token"]
     assert (await account.http.get("/api/v1/auth/security")).json()["events"] == before
     assert (await account.http.get("/api/v1/auth/me")).status_code == 200
@@ -117,7 +117,7 @@ async def test_a_form_before_sign_in_is_bound_to_its_browser(
         for token in ("", foreign.forms[path]["form_token"]):
             answer = await submit(browser, page, path, **{**filled, "form_token": token})
             assert answer.status_code == 403
-            assert "This form had expired" in Page(answer).text
+            assert "This form has expired" in Page(answer).text
             assert "session" not in browser.cookies
             if "password" in filled:
                 assert PASSWORD not in answer.text

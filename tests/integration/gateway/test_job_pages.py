@@ -102,13 +102,13 @@ async def test_filters_select_jobs(account: Account, jobs_api: JobsApi, kind: st
         [first, second],
         [first, second],
     ]
-    assert "No job is like that" in (await probe(account, "/jobs?state=failed")).text
+    assert "No matching jobs" in (await probe(account, "/jobs?state=failed")).text
     lost = await account.http.get("/jobs?state=active&page_token=nonsense", headers=HTML)
     assert (lost.status_code, lost.headers["location"]) == (303, "/jobs?state=active")
     for odd in ("nonsense", "No%20Kind", "demo.", "%C3%A9", "x" * 101):
         page = await account.http.get(f"/jobs?kind={odd}", headers=HTML)
         assert page.status_code == 200
-        assert "No job is like that" in page.text
+        assert "No matching jobs" in page.text
         lost = await account.http.get(f"/jobs?kind={odd}&page_token=nonsense", headers=HTML)
         assert (lost.status_code, lost.headers["location"]) == (303, f"/jobs?kind={odd[:100].replace('%20', '+')}")
 
@@ -117,7 +117,7 @@ async def test_job_page_shows_state_and_history(account: Account, jobs_api: Jobs
     quick = Duration(nanos=1_000_000)
     submitted = await jobs_api.submit(kind, account.user_id, max_attempts=2, backoff=quick, max_backoff=quick)
     path = f"/jobs/{submitted.job_id}"
-    assert "Waiting for its turn" in (await probe(account, path)).text
+    assert "Waiting to start" in (await probe(account, path)).text
 
     running = await claimed(jobs_api, kind)
     await jobs_api.progress(running, 3)
@@ -138,7 +138,7 @@ async def test_job_page_shows_state_and_history(account: Account, jobs_api: Jobs
     assert f"{path}/cancel" not in page.forms
 
     page = await press(account, submitted, "retry")
-    assert "The job begins again." in page.text
+    assert "Retry queued." in page.text
     assert "Retried by request" in page.text
     result = Struct()
     result.update({"interaction_count": 4213, "note": HOSTILE})
@@ -165,7 +165,7 @@ async def test_a_job_is_cancelled_before_it_ends(account: Account, jobs_api: Job
     job = await jobs_api.submit(kind, account.user_id)
     path = f"/jobs/{job.job_id}"
     page = await press(account, job, "cancel")
-    for words in ("The job was cancelled.", "Cancelled before it had begun"):
+    for words in ("Job cancelled.", "Cancelled before it had begun"):
         assert words in page.text
     assert f"{path}/cancel" not in page.forms
 
@@ -194,7 +194,7 @@ async def test_jobs_of_other_users_get_404(register: Register, jobs_api: JobsApi
     job = await jobs_api.submit(kind, owner.user_id)
     page = await probe(owner, f"/jobs/{job.job_id}")
     for path in (f"/jobs/{job.job_id}", f"/jobs/{ids.uuid7()}", "/jobs/not-an-id", "/jobs/%00"):
-        assert "There is nothing here" in (await probe(stranger, path, 404)).text
+        assert "Page not found" in (await probe(stranger, path, 404)).text
     assert job.job_id not in (await probe(stranger, f"/jobs?kind={kind}")).text
     yours_job = await jobs_api.submit(kind, stranger.user_id)
     token = (await probe(stranger, f"/jobs/{yours_job.job_id}")).forms[f"/jobs/{yours_job.job_id}/cancel"]["form_token"]
@@ -202,10 +202,10 @@ async def test_jobs_of_other_users_get_404(register: Register, jobs_api: JobsApi
         answer = await stranger.http.post(f"/jobs/{job.job_id}/{name}", data={"form_token": token}, headers=HTML)
         assert answer.status_code == 404
     foreign = await owner.http.post(f"/jobs/{job.job_id}/cancel", data={"form_token": token}, headers=HTML)
-    assert (foreign.status_code, "nothing was done" in foreign.text) == (403, True)
+    assert (foreign.status_code, "Nothing was changed" in foreign.text) == (403, True)
     assert (await owner.http.post(f"/jobs/{job.job_id}/cancel", headers=HTML)).status_code == 403
     assert "Waiting" in page.text
-    assert "Waiting for its turn" in (await probe(owner, f"/jobs/{job.job_id}")).text
+    assert "Waiting to start" in (await probe(owner, f"/jobs/{job.job_id}")).text
 
 
 async def test_a_group_shows_its_jobs(account: Account, jobs_api: JobsApi, kind: str) -> None:
@@ -241,7 +241,7 @@ async def test_job_pages_without_the_jobs_service_show_an_error(
     async with gateway_serving(config, probe="/healthz") as lonely:
         cookies = {"session": account.http.cookies["session"]}
         async with httpx.AsyncClient(base_url=lonely, headers=HTML, cookies=cookies, timeout=60.0) as browser:
-            for path, words in (("/jobs", "Your jobs cannot be read"), ("/notifications", "cannot be read right now")):
+            for path, words in (("/jobs", "Can’t load your jobs"), ("/notifications", "Can’t load notifications")):
                 answer = await browser.get(path)
                 assert (answer.status_code, words in Page(answer).text) == (503, True), path
             assert (await browser.get(f"/jobs/{ids.uuid7()}")).status_code == 503

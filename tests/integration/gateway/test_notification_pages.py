@@ -49,7 +49,7 @@ async def probe(account: Account, path: str = PATH) -> Page:
 
 async def test_bell_counts_unread_notifications(account: Account, end: End) -> None:
     assert "unread" not in (await probe(account, "/settings/demo-mode")).text
-    assert "You are up to date" in (await probe(account)).text
+    assert "You’re all caught up" in (await probe(account)).text
     completed = await end(account)
     failed = await end(account, failed=jobs_server.failed("mailbox_full"))
     for path in ("/settings/demo-mode", "/jobs", f"/jobs/{failed}"):
@@ -72,7 +72,7 @@ async def test_marking_one_and_all_as_read(account: Account, end: End) -> None:
     assert (twice.status_code, twice.headers["location"]) == (303, "/jobs")
     everything = await submit(account.http, page, READ, job_id="", origin="https://elsewhere.example")
     assert (everything.status_code, everything.headers["location"]) == (303, PATH)
-    assert "You are up to date" in (await probe(account)).text
+    assert "You’re all caught up" in (await probe(account)).text
 
 
 async def test_users_mark_only_their_own_notifications(register: Callable[..., Awaitable[Account]], end: End) -> None:

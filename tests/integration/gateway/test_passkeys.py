@@ -120,9 +120,9 @@ async def test_a_passkey_is_named_and_removed_by_forms(mina: Account, database: 
     assert renamed.status_code == 303
     shown = await mina.http.get(SECURITY, headers=HTML)
     assert "&lt;Key&gt;" in shown.text
-    assert "The passkey has its new name." in shown.text
+    assert "Passkey renamed." in shown.text
     nameless = await submit(mina.http, await page(), f"{SECURITY}/rename-passkey", name=" ")
-    assert (nameless.status_code, "needs a name" in nameless.text) == (422, True)
+    assert (nameless.status_code, "Enter a name for the passkey" in nameless.text) == (422, True)
     before = await page()
     await age_sessions(database("auth"), mina.user_id, timedelta(minutes=11))
     stale = await submit(mina.http, before, f"{SECURITY}/remove-passkey")
@@ -133,7 +133,7 @@ async def test_a_passkey_is_named_and_removed_by_forms(mina: Account, database: 
     assert removed.status_code == 303
     again = await submit(mina.http, before, f"{SECURITY}/remove-passkey")
     assert again.status_code == 303
-    assert "There is no such passkey any more." in (await mina.http.get(SECURITY, headers=HTML)).text
+    assert "This passkey was already removed." in (await mina.http.get(SECURITY, headers=HTML)).text
     assert passkey_id not in (await mina.http.get(f"{BASE}/passkeys")).text
 
 
@@ -141,6 +141,6 @@ async def test_pages_explain_missing_passkey_support(account: Account) -> None:
     for path in ("passkeys", "login/passkey", "reauthenticate/passkey"):
         refused = await account.http.post(f"{BASE}/{path}/options")
         assert (refused.status_code, refused.json()["code"]) == (409, "passkeys_unavailable")
-    assert "Passkeys are bound to a name" in (await account.http.get(SECURITY, headers=HTML)).text
+    assert "Passkeys need https and a domain name" in (await account.http.get(SECURITY, headers=HTML)).text
     foreign = await account.http.post(f"{BASE}/login/passkey/options", headers={"Origin": "https://evil.example"})
     assert (foreign.status_code, foreign.json()["code"]) == (403, "cross_site_request")

@@ -27,7 +27,7 @@ async def test_example_is_shown_and_form_values_stay(account: Account, profile_t
     answer = await submit(account.http, await form(account), PREVIEW, **options)
     assert answer.status_code == 200, answer.text
     page = Page(answer)
-    for words in ("For example", "Nothing has been written", "They publish", "People say"):
+    for words in ("For example", "Nothing was saved", "They publish", "People say"):
         assert words in page.text
     assert page.attributes["interaction_count"]["value"] == "777"
     again = await submit(account.http, page, f"{PATH}/enable", **options)
@@ -46,6 +46,6 @@ async def test_preview_writes_nothing(account: Account) -> None:
 async def test_preview_shows_errors_instead(account: Account) -> None:
     page = await form(account)
     wrong = await submit(account.http, page, PREVIEW, niche="nonsense", interaction_count="many")
-    assert (wrong.status_code, "Please correct this" in wrong.text) == (422, True)
+    assert (wrong.status_code, "Check these fields" in wrong.text) == (422, True)
     page.forms[PREVIEW].pop("form_token")
     assert (await submit(account.http, page, PREVIEW)).status_code == 403

@@ -31,7 +31,7 @@ async def test_exceeded_limit_has_retry_after(account: Account, gateway_settings
         assert 0 < int(refused.headers["retry-after"]) <= 200
         assert "x-content-type-options" in refused.headers
         page = await http.get("/dashboard", headers={"Accept": "text/html"})
-        assert (page.status_code, "Too much at once" in Page(page).text) == (429, True)
+        assert (page.status_code, "Too many requests" in Page(page).text) == (429, True)
         # Files and probes are free.
         for path in ("/static/repruv.js", "/healthz", "/readyz", "/docs/start.js"):
             answer = await http.get(path)

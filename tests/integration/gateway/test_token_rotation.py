@@ -167,4 +167,4 @@ async def test_pages_require_the_proof_and_redirect_back(
     out = await submit(http, page, "/settings/sessions/revoke-all")
     assert (out.status_code, out.headers["location"]) == (303, "/login")
     assert out.headers["clear-site-data"] == '"cache", "storage"'
-    assert "You have signed out everywhere." in Page(await http.get("/login")).text
+    assert "You're signed out on all devices." in Page(await http.get("/login")).text

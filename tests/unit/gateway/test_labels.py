@@ -66,8 +66,8 @@ def test_time_ahead(moment: str | None, shown: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "shown"),
     [
-        ("demo.enable", "Set up demo mode"),
-        ("demo.enable.undo", "Undo: Set up demo mode"),
+        ("demo.enable", "Enable demo mode"),
+        ("demo.enable.undo", "Undo: Enable demo mode"),
         ("mail.send_digest", "Send digest (mail)"),
         ("tidy", "Tidy"),
     ],
