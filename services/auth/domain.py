@@ -136,7 +136,7 @@ class InvalidCredentials(errors.Unauthenticated):
 
 
 class InvalidCode(errors.Unauthenticated):
-    """This code is incorrect or already used. Enter a new one."""
+    """The code is incorrect or already used. Enter a new one."""
 
     default_code = "invalid_code"
 
@@ -145,7 +145,7 @@ class InvalidCode(errors.Unauthenticated):
 
 
 class ChallengeInvalid(errors.Unauthenticated):
-    """This sign-in took too long or had too many attempts. Sign in again."""
+    """The sign-in took too long or had too many attempts. Sign in again."""
 
     default_code = "challenge_invalid"
 
@@ -187,7 +187,7 @@ class UserNotFound(errors.NotFound):
 
 
 class EmailTaken(errors.AlreadyExists):
-    """This email address already has an account. Sign in, or use another address."""
+    """An account with this email address already exists. Sign in, or use another address."""
 
     default_code = "email_taken"
 
@@ -211,7 +211,7 @@ class SecondFactorNotBegun(errors.FailedPrecondition):
 
 
 class LinkInvalid(errors.InvalidArgument):
-    """This link is invalid, expired or already used."""
+    """The link is invalid, expired or already used."""
 
     default_code = "token_invalid"
 

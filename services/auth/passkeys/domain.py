@@ -67,7 +67,7 @@ class PasskeysUnavailable(errors.FailedPrecondition):
 
 
 class PasskeyInvalid(errors.Unauthenticated):
-    """This passkey doesn't belong to an account here."""
+    """The passkey doesn't belong to an account here."""
 
     default_code = "passkey_invalid"
 

@@ -151,8 +151,10 @@ async def test_errors_are_pages_for_browsers_and_problems_for_clients(browser: h
     for path, headers in (("/nowhere", {"Accept": "application/json"}), ("/api/v1/nowhere", HTML)):
         answer = await browser.get(path, headers=headers)
         assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
-    refused = await browser.get("/logout")
-    assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
+    refused = await browser.post("/dashboard", headers=HTML)
+    assert (refused.status_code, set(refused.headers["allow"].split(", "))) == (405, {"GET", "HEAD"})
+    typed = await browser.get("/logout")
+    assert (typed.status_code, typed.headers["location"]) == (303, "/login?next=/logout")
     large = await browser.post("/login", data={"email": "a" * 70_000})
     assert (large.status_code, "This is too large" in Page(large).text) == (413, True)
 
