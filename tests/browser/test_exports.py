@@ -34,7 +34,7 @@ async def test_export_watch_and_download(mina: Visitor, user: User, tmp_path: Pa
     assert await is_still_the_same(page)
 
     async with page.expect_download() as download:
-        await page.get_by_role("link", name="Download the file").click()
+        await page.get_by_role("link", name="Download CSV").click()
     file = tmp_path / "reviews.csv"
     await (await download.value).save_as(file)
     assert (await download.value).suggested_filename.startswith("repruv-reviews-")
@@ -53,4 +53,4 @@ async def test_cancel_leaves_no_file(mina: Visitor, user: User) -> None:
     await expect(page.locator("[data-percent]")).to_have_text(re.compile(r"[1-9]\d*%"))
     await page.get_by_role("button", name="Cancel").click()
     await shows(page, "No export yet")
-    await expect(page.get_by_role("link", name="Download the file")).to_have_count(0)
+    await expect(page.get_by_role("link", name="Download CSV")).to_have_count(0)

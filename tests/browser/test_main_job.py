@@ -105,7 +105,7 @@ async def test_a_mistake_in_the_form_is_found_and_corrected(visitor: Visitor) ->
     field = page.get_by_label("Interactions")
     await expect(field).to_be_focused()
     await expect(field).to_have_value("1000000")
-    await expect(field).to_have_accessible_description("0 to 100,000 Must be between 0 and 100,000.")
+    await expect(field).to_have_accessible_description("0 to 100,000 Enter a number from 0 to 100,000.")
     await expect(page.get_by_label("Niche")).to_have_value("food")
 
     await enable(page, 50)

@@ -61,7 +61,7 @@ def test_the_form_refuses_what_the_service_refuses(field: str, text: str) -> Non
 @pytest.mark.parametrize("text", ["-1", "1e3", "1.5", "1,000", "many", "٣", "1_0", "0x10"])
 def test_counts_are_whole_numbers_in_plain_digits(text: str) -> None:
     sent = {"profile_type": "", "niche": "", "content_count": text, "interaction_count": "5", "expires": ""}
-    assert choices.mistakes(sent) == {"content_count": "Must be a whole number between 1 and 1,000."}
+    assert choices.mistakes(sent) == {"content_count": "Enter a whole number from 1 to 1,000."}
 
 
 @pytest.mark.parametrize("text", choices.EXPIRIES)

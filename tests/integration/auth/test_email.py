@@ -97,7 +97,7 @@ async def test_an_email_is_sent_to_the_mail_server(
     [received] = mail_server.received
     assert f"To: {account.email}" in received
     assert f"From: {FROM}" in received
-    assert "Subject: Confirm your e-mail address" in received
+    assert "Subject: Verify your email address" in received
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ async def test_second_step_requires_the_first(browser: httpx.AsyncClient) -> Non
     page = Page(await browser.get("/login"))
     answer = await browser.post("/login/code", data={**page.forms["/login"], "code": "123456"})
     assert (answer.status_code, answer.headers["location"]) == (303, "/login")
-    assert "sign in again" in Page(await browser.get("/login")).text
+    assert "Sign in again" in Page(await browser.get("/login")).text
 
 
 async def test_password_change_ends_other_sessions(account: Account, browser: httpx.AsyncClient) -> None:

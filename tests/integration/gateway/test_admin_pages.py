@@ -112,7 +112,7 @@ async def test_admins_cancel_and_retry_jobs_of_all_users(
     lost = await press(
         admin, await probe(admin, f"/admin/jobs?kind={kind}"), "/admin/jobs/cancel", job_id=str(ids.uuid7())
     )
-    assert "There is no such job" in lost.text
+    assert "This job no longer exists" in lost.text
 
 
 async def test_jobs_are_filtered_sorted_and_paged_by_the_address(

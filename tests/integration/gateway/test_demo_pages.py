@@ -90,7 +90,7 @@ async def test_from_off_to_active_and_back(account: Account, writes_held: Hold) 
         assert "Demo mode is being enabled" in page.text
         job_id = page.attributes["live"]["data-job-id"]
         assert job_id in page.text
-        assert "You may close this tab" in page.text
+        assert "You can close this tab" in page.text
         assert "progress" in page.tags
         dashboard = await probe(account, "/dashboard")
         assert "Demo mode is being enabled" in dashboard.text
@@ -140,9 +140,9 @@ async def test_fragment_has_the_changing_part_of_a_page(account: Account) -> Non
 @pytest.mark.parametrize(
     ("field", "value", "sentence"),
     [
-        ("content_count", "0", "Must be between 1 and 1,000."),
-        ("content_count", HOSTILE, "Must be a whole number between 1 and 1,000."),
-        ("interaction_count", "100001", "Must be between 0 and 100,000."),
+        ("content_count", "0", "Enter a number from 1 to 1,000."),
+        ("content_count", HOSTILE, "Enter a whole number from 1 to 1,000."),
+        ("interaction_count", "100001", "Enter a number from 0 to 100,000."),
         ("niche", "<b>", "Choose one of the options."),
         ("profile_type", "pirate", "Choose one of the options."),
     ],

@@ -183,7 +183,7 @@ async def test_a_running_job_is_asked_to_stop(account: Account, jobs_api: JobsAp
     job = await jobs_api.submit(kind, account.user_id)
     running = await claimed(jobs_api, kind)
     page = await press(account, job, "cancel")
-    assert "was asked to stop" in page.text
+    assert "Cancellation requested" in page.text
     assert "Cancelling" in page.text
     await jobs_api.finish(running, cancelled=jobs_service_pb2.FinishJobRequest.Cancelled())
     assert "stopped before its work was done" in (await probe(account, f"/jobs/{job.job_id}")).text

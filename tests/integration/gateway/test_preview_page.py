@@ -27,7 +27,7 @@ async def test_example_is_shown_and_form_values_stay(account: Account, profile_t
     answer = await submit(account.http, await form(account), PREVIEW, **options)
     assert answer.status_code == 200, answer.text
     page = Page(answer)
-    for words in ("For example", "Nothing was saved", "They publish", "People say"):
+    for words in ("An example.", "Nothing was saved", "They publish", "People say"):
         assert words in page.text
     assert page.attributes["interaction_count"]["value"] == "777"
     again = await submit(account.http, page, f"{PATH}/enable", **options)

@@ -163,7 +163,7 @@ async def test_pages_require_the_proof_and_redirect_back(
     assert (proved.status_code, proved.headers["location"]) == (303, "/settings/sessions")
     assert http.cookies["session"] != before
     page = Page(await http.get("/settings/sessions"))
-    assert "Thank you." in page.text
+    assert "Confirmed for 10 minutes." in page.text
     out = await submit(http, page, "/settings/sessions/revoke-all")
     assert (out.status_code, out.headers["location"]) == (303, "/login")
     assert out.headers["clear-site-data"] == '"cache", "storage"'
