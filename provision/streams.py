@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 
 import nats
+from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError, NotFoundError
 
 from chassis import streams, tls
 from provision import services
@@ -16,6 +19,8 @@ logger = logging.getLogger(__name__)
 CONNECT_SECONDS = 2
 REQUEST_SECONDS = 10.0
 RETRY_SECONDS = 0.5
+STARTING = frozenset({10005, 10008})
+"""JSClusterNoPeersErr, JSClusterNotAvailErr."""
 CONSUMERS = tuple(("jobs", service, f"{service}.>") for service in services.JOB_OWNERS)
 """(service that publishes the events, name of the durable consumer, filter of the subjects after `<service>.events.`)"""
 
@@ -38,8 +43,19 @@ async def provision(
     )
     try:
         js = client.jetstream(timeout=REQUEST_SECONDS)
+        deadline = time.monotonic() + seconds
         for service in names:
-            await _provision_stream(js, service, streams.replicas(url))
+            while True:
+                try:
+                    await _provision_stream(js, service, streams.replicas(url))
+                    break
+                except (APIError, NatsError) as error:
+                    # A cluster that has just started: not all nodes are known yet, or there is no leader.
+                    is_starting = not isinstance(error, APIError) or error.err_code in STARTING
+                    if not is_starting or time.monotonic() > deadline:
+                        raise
+                    logger.info("waiting for the NATS cluster: %s", error)
+                    await asyncio.sleep(RETRY_SECONDS)
         for service, durable, filter_subject in CONSUMERS:
             # Creates or updates; the server rejects a change of settings that are fixed.
             await js.add_consumer(

@@ -11,6 +11,8 @@ import pytest
 
 from chassis import bus, run, streams
 from dev.embedded import EmbeddedServers, Nats
+from provision import services
+from provision import streams as provisioning
 from tests.acceptance.system import System
 from tests.ha.conftest import TheLoad
 
@@ -98,6 +100,17 @@ async def test_acknowledged_messages_survive_any_node_and_one_lost_store(
 
         await eventually(all_are_received)
     assert len(set(published)) == len(published)
+
+
+async def test_cluster_that_has_just_started_is_provisioned(cluster: EmbeddedServers) -> None:
+    url = cluster.nats_url("repruv", "p")
+    for hosts, replicas in ((url, 3), (cluster.nats.url, 1), (url, 3)):
+        await provisioning.provision(hosts, services.SERVICES, seconds=60.0)
+        client = await nats.connect(cluster.nats.url, connect_timeout=5)
+        for service in services.SERVICES:
+            info = await client.jetstream().stream_info(streams.stream_name(service))
+            assert info.config.num_replicas == replicas
+        await client.close()
 
 
 async def _is_complete(node: Nats) -> bool:
