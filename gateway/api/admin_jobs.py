@@ -10,13 +10,11 @@ from fastapi import APIRouter, Depends, Query
 from google.protobuf.duration_pb2 import Duration
 from starlette.responses import Response
 
-from chassis import errors, ids
+from chassis import ids
 from gateway import views
 from gateway.api import schemas, schemas_engine
-from gateway.api.dependencies import Gateway, JobId, PageSize, PageToken, SignedIn, answer, route
-from gateway.identity import sessions
+from gateway.api.dependencies import Admin, Gateway, JobId, PageSize, PageToken, answer, route
 from gateway.views import engine
-from repruv.auth.v1 import auth_pb2
 from repruv.jobs.v1 import admin_service_pb2, kind_pb2
 
 router = APIRouter(prefix="/admin", tags=["admin"])
@@ -28,16 +26,6 @@ _ORDERS: Mapping[schemas_engine.JobOrder, admin_service_pb2.JobOrder.ValueType] 
     "longest_wait": admin_service_pb2.JOB_ORDER_LONGEST_WAIT,
     "longest_run": admin_service_pb2.JOB_ORDER_LONGEST_RUN,
 }
-
-
-async def admin(session: SignedIn) -> sessions.Session:
-    """Return the session of an admin. The services check the role too, but answer other users with their own rows only."""
-    if session.user.role != auth_pb2.USER_ROLE_ADMIN:
-        raise errors.PermissionDenied("Only admins may do that.", code="admin_required")
-    return session
-
-
-Admin = Annotated[sessions.Session, Depends(admin)]
 
 
 async def job_filter(
@@ -141,6 +129,33 @@ async def cancel_job(job_id: JobId, session: Admin, gateway: Gateway) -> Respons
 async def retry_job(job_id: JobId, session: Admin, gateway: Gateway) -> Response:
     """Reopen a job of any owner."""
     return answer(engine.owned_job((await gateway.jobs.retry_job(session.identity, job_id=job_id)).job), 202)
+
+
+@router.get(
+    "/jobs/{job_id}/record",
+    **route("Get all that is kept of a job", engine.JobRecord, "With payload and tracebacks.", 403, 404),
+)
+async def get_job_record(job_id: JobId, session: Admin, gateway: Gateway) -> Response:
+    """Return a job of any owner with its payload, its attempts and their exceptions."""
+    response = await gateway.jobs.get_job(session.identity, job_id=job_id)
+    history = await gateway.jobs.get_job_history(session.identity, job_id=job_id)
+    return answer(engine.job_record(response.job, history))
+
+
+@router.get("/jobs/{job_id}/log", **route("List log lines of a job", engine.LogLines, "The newest page.", 403, 404))
+async def list_log_lines(
+    job_id: JobId,
+    session: Admin,
+    gateway: Gateway,
+    attempt: Annotated[int, Query(ge=0, le=2**31 - 1, description="Only of this attempt; 0: of all.")] = 0,
+    page_size: Annotated[int, Query(ge=1, le=1_000)] = 200,
+    page_token: PageToken = "",
+) -> Response:
+    """Return the lines that handlers of a job have logged, the newest page first."""
+    page = await gateway.engine.list_log_lines(
+        session.identity, job_id=job_id, attempt=attempt, page_size=page_size, page_token=page_token
+    )
+    return answer(engine.log_lines(page))
 
 
 _SPANS: Mapping[schemas_engine.RateSpan, admin_service_pb2.RateSpan.ValueType] = {

@@ -14,6 +14,7 @@ from gateway import problems
 from gateway.api import schemas
 from gateway.container import Container
 from gateway.identity import authentication, sessions
+from repruv.auth.v1 import auth_pb2
 
 BASE = "/api/v1"
 PUBLIC: dict[str, Any] = {"security": []}
@@ -56,6 +57,16 @@ async def signed_in(request: Request, gateway: Gateway) -> sessions.Session:
 
 
 SignedIn = Annotated[sessions.Session, Depends(signed_in)]
+
+
+async def admin(session: SignedIn) -> sessions.Session:
+    """Return the session of an admin. The services check the role too, but answer other users with their own rows only."""
+    if session.user.role != auth_pb2.USER_ROLE_ADMIN:
+        raise errors.PermissionDenied("Only admins may do that.", code="admin_required")
+    return session
+
+
+Admin = Annotated[sessions.Session, Depends(admin)]
 
 PageSize = Annotated[
     int, Query(ge=1, description="More than 100 counts as 100."), AfterValidator(lambda requested: min(requested, 100))

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from chassis import errors
 from gateway.api import schemas_events
-from gateway.api.dependencies import Documented, Gateway, JobId, SignedIn, answer, documented, route
+from gateway.api.dependencies import Admin, Documented, Gateway, JobId, SignedIn, answer, documented, route
 from gateway.stream import poll, response
 
 router = APIRouter(tags=["events"])
@@ -82,6 +82,24 @@ async def job_events(
     _require_acceptance(request)
     job = await gateway.pending_jobs.get_job(job_id, user=session.identity)
     return await gateway.streams.open(session, _cursor(request, last_event_id), job)
+
+
+@router.get(
+    "/admin/jobs/{job_id}/events",
+    summary="What happens to one job of any user",
+    tags=["admin"],
+    responses=_documented(403, 404),
+)
+async def watched_job_events(
+    job_id: JobId, request: Request, session: Admin, gateway: Gateway, last_event_id: LastEventId = None
+) -> Response:
+    """Stream one job's events to an admin. `log` announces lines that its handler has logged.
+
+    The stream does not end with the job, since a retry may follow.
+    """
+    _require_acceptance(request)
+    job = await gateway.pending_jobs.get_job(job_id, user=session.identity)
+    return await gateway.streams.open(session, _cursor(request, last_event_id), job, is_operator=True)
 
 
 def _cursor(request: Request, last_event_id: str | None) -> str | None:

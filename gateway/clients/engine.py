@@ -13,6 +13,7 @@ class Engine(service.Client):
 
     def __init__(self, target: str, caller: client.Caller) -> None:
         reads = (
+            "ListLogLines",
             "SearchJobs",
             "CountJobs",
             "GetRates",
@@ -50,3 +51,4 @@ class Engine(service.Client):
         self.trigger_schedule = self.rpc(stub.TriggerSchedule, pb.TriggerScheduleRequest)
         self.list_stuck_jobs = self.rpc(stub.ListStuckJobs, pb.ListStuckJobsRequest)
         self.list_workers = self.rpc(stub.ListWorkers, pb.ListWorkersRequest)
+        self.list_log_lines = self.rpc(stub.ListLogLines, pb.ListLogLinesRequest)

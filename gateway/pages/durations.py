@@ -63,7 +63,7 @@ def left(end: str | None, now: datetime | None = None) -> str:
         return ""
     seconds = (datetime.fromisoformat(end) - (now or datetime.now(UTC))).total_seconds()
     if seconds < 5:
-        return "almost done"
+        return "a few seconds left"
     if seconds <= 55:
         return f"about {math.ceil(seconds / 5) * 5} s left"
     if seconds <= 59 * 60:

@@ -1,26 +1,23 @@
-"""The pages of jobs: the list of the user's jobs, and one page for each."""
+"""The list of the user's jobs."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from chassis import errors, ids
-from gateway import redirects, views
+from chassis import errors
+from gateway import views
 from gateway.container import Container
-from gateway.pages import labels, loaders, timeline
+from gateway.pages import labels, loaders
 from gateway.pages.page import Page
-from repruv.jobs.v1 import job_pb2, jobs_service_pb2
+from repruv.jobs.v1 import jobs_service_pb2
 
 PATH = "/jobs"
 PAGE = 20
-CHILDREN = 50
 SAYS: Mapping[str, str] = {
     "job_already_finished": "job_finished",
     "job_not_retryable": "job_not_retryable",
@@ -45,16 +42,11 @@ JobAction = Callable[..., Awaitable[jobs_service_pb2.CancelJobResponse | jobs_se
 
 
 class Jobs(Page):
-    """`/jobs` and `/jobs/{job_id}`."""
+    """`/jobs`."""
 
     def __init__(self, container: Container) -> None:
         super().__init__(container)
-        actions = {"cancel": self.cancel, "retry": self.retry}
-        self.routes = [
-            Route(PATH, self.show_all),
-            Route(f"{PATH}/{{job_id}}", self.show),
-            *self.form_routes(f"{PATH}/{{job_id}}", self.show, actions, SAYS),
-        ]
+        self.routes = [Route(PATH, self.show_all)]
 
     async def show_all(self, request: Request) -> Response:
         """Show the user's jobs, newest first."""
@@ -73,57 +65,6 @@ class Jobs(Page):
         except errors.Unavailable:
             return visitor.show("jobs", PATH, {"demo": demo, **_listing(filters, None)}, status=503)
         return visitor.show("jobs", PATH, {"demo": demo, **_listing(filters, page)})
-
-    async def show(self, request: Request) -> Response:
-        """Show a job with its history."""
-        visitor = await self.begin(request)
-        job_id = _job_id(request)
-        job = await self._container.pending_jobs.get_job(job_id, user=visitor.identity)
-        history, children, demo = await asyncio.gather(
-            self._history(job_id, visitor.identity),
-            self._children(job, visitor.identity),
-            loaders.demo_status(self._container.demo, visitor.identity),
-        )
-        context = {
-            "demo": demo,
-            "job": views.job(job),
-            "owner_id": "" if job.spec.owner_id == visitor.session.user_id else job.spec.owner_id,
-            "entries": timeline.entries(history),
-            "children": children,
-        }
-        return visitor.show("job", f"{PATH}/{job_id}", context)
-
-    async def cancel(self, request: Request) -> Response:
-        """Stop the job."""
-        return await self._act(request, self._container.jobs.cancel_job, "job_cancelled")
-
-    async def retry(self, request: Request) -> Response:
-        """Reopen the job."""
-        return await self._act(request, self._container.jobs.retry_job, "job_retried")
-
-    async def _act(self, request: Request, act: JobAction, say: str) -> Response:
-        session, fields = await self.read_form(request, "origin")
-        job_id = _job_id(request)
-        call = partial(act, session.identity, job_id=job_id)
-        response = await self._container.pending_jobs.wait(job_id, call, user=session.identity)
-        if views.job_state(response.job) == "cancelling":
-            say = "job_cancelling"
-        return self.see(redirects.local(fields["origin"]) or f"{PATH}/{job_id}", say=say)
-
-    async def _history(self, job_id: str, identity: str) -> views.JobHistory:
-        try:
-            return views.job_history(job_id, await self._container.jobs.get_job_history(identity, job_id=job_id))
-        except errors.NotFound:
-            # The job is accepted but not submitted yet.
-            return {"job_id": job_id, "attempts": [], "transitions": []}
-
-    async def _children(self, job: job_pb2.Job, identity: str) -> list[views.Job]:
-        if not job.HasField("children"):
-            return []
-        rpc_request = jobs_service_pb2.ListJobsRequest(
-            owner_id=job.spec.owner_id, parent_id=job.job_id, page_size=CHILDREN
-        )
-        return [views.job(child) for child in (await self._container.jobs.list_jobs.send(identity, rpc_request)).jobs]
 
 
 class JobFilter:
@@ -184,10 +125,3 @@ def _listing(filters: JobFilter, page: jobs_service_pb2.ListJobsResponse | None)
         "newest": filters.address(PATH) if filters.page_token else "",
         "older": filters.address(PATH, page.next_page_token) if page and page.next_page_token else "",
     }
-
-
-def _job_id(request: Request) -> str:
-    try:
-        return str(ids.parse(request.path_params["job_id"], "job_id"))
-    except errors.InvalidArgument as error:
-        raise errors.NotFound("There is no such job.", code="job_not_found") from error

@@ -38,6 +38,15 @@ STATES: Mapping[str, str] = {
     "cancelled": "Cancelled",
 }
 ACTIVE: tuple[views.JobStatus, ...] = ("scheduled", "pending", "running", "retrying", "cancelling")
+UNSTOPPABLE = frozenset({"demo.disable", "auth.disconnect"})
+"""Kinds whose pages offer no cancel: half a removal is a failure."""
+_MADE: Mapping[str, tuple[str, str]] = {
+    "demo.enable": ("/dashboard", "Open the dashboard"),
+    "demo.disable": ("/settings/demo-mode", "Demo mode settings"),
+    "demo.export": ("/settings/exports", "Download the export"),
+    "auth.connect": ("/settings/connections", "View connections"),
+    "auth.disconnect": ("/settings/connections", "View connections"),
+}
 _UNDO = ".undo"
 _PROBLEMS: Mapping[str, tuple[str, str]] = {
     "crashing": ("Crashing", "active"),
@@ -68,6 +77,16 @@ def kind(name: str) -> str:
     service, _, verb = name.partition(".")
     words = (verb or service).replace("_", " ").replace("-", " ").replace(".", " ").strip().capitalize()
     return f"{words} ({service})" if verb else words
+
+
+def made(job: views.Job) -> tuple[str, str] | None:
+    """Return address and text of the link to what a completed job made."""
+    return _MADE.get(job["kind"]) if job["status"] == "completed" else None
+
+
+def words(identifier: str) -> str:
+    """Return an identifier as words: `local_business` is Local business."""
+    return identifier.replace("_", " ").strip().capitalize()
 
 
 def state(name: str) -> str:

@@ -17,6 +17,8 @@ from gateway.pages import templating
 FOR_EVER = "public, max-age=31536000, immutable"
 ASK_AGAIN = "no-cache"
 """For addresses without a release or with another one: the browser revalidates, and an unchanged file costs a 304."""
+_COMMENTS = re.compile(rb"^[ \t]*(?://[^\n]*|/\*.*?\*/)[ \t]*\n", re.DOTALL | re.MULTILINE)
+"""Comments on lines of their own."""
 _RELEASE = re.compile(r"([0-9a-f]{12})/")
 _TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -69,6 +71,9 @@ class Static:
 
 def _read(path: Path) -> File:
     body = path.read_bytes()
+    if path.suffix == ".js":
+        # A fifth of what is sent otherwise; the types document the module.
+        body = _COMMENTS.sub(b"", body)
     return File(
         body=body,
         compressed=gzip.compress(body, mtime=0),

@@ -33,10 +33,11 @@ def environment(*, reload: bool = False) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (compact, number, percent, ago, date, clock, label, event_name, initials, tone)
+    filters = (compact, number, percent, ago, date, clock, clock_time, exact, label, event_name, initials, tone)
     spans = (durations.duration, durations.brief, durations.age, durations.left, durations.until)
     env.filters.update({made.__name__: made for made in (*filters, *spans)})
     env.filters.update(kind_name=labels.kind, state_name=labels.state, stuck_words=labels.stuck)
+    env.filters.update(apart=lambda times: durations.brief(durations.between(*times)))
     env.filters.update(worker_name=labels.worker, problem_name=labels.problem, problem_state=labels.problem_state)
     env.tests.update(recent=recent, future=future)
     env.globals.update(
@@ -112,6 +113,21 @@ def clock(value: str | datetime | None) -> str:
     """14 Nov, 09:30:05 UTC: for things that follow each other quickly."""
     moment = _moment(value)
     return _NONE if moment is None else f"{moment.day} {moment:%b}, {moment:%H:%M:%S} UTC"
+
+
+def clock_time(value: str | datetime | None, day: bool = False) -> str:
+    """09:30:05.123; with `day` 14 Nov, 09:30:05.123. In UTC, which the browser replaces by the reader's zone."""
+    moment = _moment(value)
+    if moment is None:
+        return _NONE
+    time = f"{moment:%H:%M:%S}.{moment.microsecond // 1_000:03}"
+    return f"{moment.day} {moment:%b}, {time} UTC" if day else time
+
+
+def exact(value: str | datetime | None) -> str:
+    """14 Nov 2026, 09:30:05.123 UTC."""
+    moment = _moment(value)
+    return _NONE if moment is None else f"{moment.day} {moment:%b} {moment.year}, {clock_time(moment)} UTC"
 
 
 def recent(value: str | datetime | None, minutes: float = 10) -> bool:

@@ -10,26 +10,26 @@ from gateway.pages import durations
 
 _TITLES: Mapping[str, str] = {
     "submitted": "Submitted",
-    "due": "Its time has come",
-    "claimed": "Attempt {attempt} began",
+    "due": "Resumed",
+    "claimed": "Attempt {attempt} started",
     "completed": "Completed",
     "failed": "Failed",
     "cancelled": "Cancelled",
-    "cancel_requested": "Asked to stop",
-    "parent_ended": "Stopped together with its group",
-    "attempt_failed": "Attempt {attempt} did not succeed",
-    "lease_expired": "Attempt {attempt} was lost",
+    "cancel_requested": "Cancellation requested",
+    "parent_ended": "Cancelled with its parent",
+    "attempt_failed": "Attempt {attempt} failed",
+    "lease_expired": "Attempt {attempt} lost its worker",
     "deadline_exceeded": "Ran out of time",
     "released": "Attempt {attempt} was handed back",
-    "snoozed": "Postponed by its handler",
-    "waiting": "Waits for the jobs that it started",
-    "retried": "Retried by request",
+    "snoozed": "Postponed",
+    "waiting": "Waiting for child jobs",
+    "retried": "Retry requested",
 }
 _EXPLANATIONS: Mapping[str, str] = {
-    "lease_expired": "Its worker no longer answered, so that another one takes over.",
-    "released": "Its worker was stopped in order; the work goes on elsewhere.",
-    "deadline_exceeded": "It had not ended by the time it was given.",
-    "attempt_failed": "Another attempt follows.",
+    "lease_expired": "Its worker stopped responding. Another one takes over.",
+    "released": "Its worker was shut down. Another one takes over.",
+    "deadline_exceeded": "It did not finish by its deadline.",
+    "attempt_failed": "It will be retried.",
 }
 _TONES = {"completed": "good", "failed": "bad", "cancelled": "plain", "retrying": "busy", "running": "on"}
 
@@ -76,9 +76,9 @@ def _entry(transition: views.Transition, attempt: views.Attempt | None) -> Entry
 def _title(transition: views.Transition) -> str:
     reason, status = transition["reason"], transition["status"]
     if reason == "submitted" and status == "scheduled":
-        return "Submitted, for later"
+        return "Scheduled"
     if reason == "cancel_requested" and status == "cancelled":
-        return "Cancelled before it had begun" if not transition["attempt"] else "Cancelled"
+        return "Cancelled before it started" if not transition["attempt"] else "Cancelled"
     title: str = _TITLES.get(reason, reason.replace("_", " ").capitalize())
     return title.format(attempt=transition["attempt"])
 
@@ -86,7 +86,7 @@ def _title(transition: views.Transition) -> str:
 def _detail(reason: str, status: str, error: views.ErrorInfo | None) -> str:
     explanation = _EXPLANATIONS.get(reason, "")
     if reason == "lease_expired" and status in views.FINISHED:
-        explanation = "Its worker no longer answered."
+        explanation = "Its worker stopped responding."
     message = error["message"] if error else ""
     return f"{message} {explanation}".strip()
 

@@ -4,15 +4,19 @@
    data-subject="job:…"          the element shows this resource, with data-status, and data-version and data-attempt if they
                                  are known; an event of a newer version with another status refreshes the fragment
    data-lists="job"              #live is a list of this type: events of resources that are not on the page refresh it too
+   data-watch="/api/…/events"    #live shows a job that may be another user's: an operator follows its stream and its log
+   data-tail                     scrolled to its end, an element of a fragment stays there
    data-refresh-seconds="10"     #live refreshes at this interval, for changes without events
    data-announce                 the announcement when the status of the element changes
    data-shown-after="enabling"   shown if #live had this status before
    data-progress="…"             a progress bar of this job; with data-main the title shows it and its quarters are announced */
 
 import { markEnded, resetTitle, showPercent, updateUnread } from './attention.js';
+import { localise } from './ago.js';
 import { isTerminal, pollUntil, watchEvents } from './repruv.js';
-import { request, signedInAs } from './repruv/http.js';
+import { getter, request, signedInAs } from './repruv/http.js';
 import { RESOURCES, TYPES } from './repruv/resources.js';
+import { openStream } from './repruv/stream.js';
 
 const NOTICE_AFTER_MS = 2500; // most interruptions are shorter
 const REFRESH_WITHIN_MS = 30_000;
@@ -32,10 +36,25 @@ export function start({ stream, lastEventId }) {
   const handlers = { ...Object.fromEntries(snapshots), demo: onDemo, job: onJob, notification: () => refresh('read'), hello: refreshStale, reset: () => refresh('reset'), state: showLink };
   // Painting waits for an animation frame anyway, and the title of a hidden tab shows progress.
   watchEvents(handlers, { url: stream, lastEventId, background: 'all' });
+  scrollTail();
+  if (live().dataset.watch) watch(live().dataset.watch);
   document.addEventListener('visibilitychange', refreshStale);
   addEventListener('pageshow', (event) => event.persisted && refresh('back'));
   const seconds = Number(live().dataset.refreshSeconds);
   if (seconds) setInterval(() => document.hidden || refresh('interval'), seconds * 1000);
+}
+
+const LOG_MS = 500; // between refreshes for log lines
+
+/** Follows the job of an operator's page: it may be another user's, whose events the shared stream does not have. */
+function watch(url) {
+  const get = getter(`/api/v1/jobs/${url.split('/').at(-2)}`);
+  const onSnapshotOf = (job) => onSnapshot(subjectOf('job', job), job);
+  let due;
+  const onLog = () => (due ??= setTimeout(() => ((due = undefined), refresh('log')), LOG_MS));
+  const onEvent = (type, data) => (type === 'job' ? onSnapshotOf(data) : ['log', 'hello', 'reset'].includes(type) && onLog());
+  const snapshot = async (fetching) => onSnapshotOf(await get(fetching));
+  openStream({ url, ask: get, types: ['job', 'log'], snapshot, onEvent, onState() {} });
 }
 
 /** Shows a page from the back-forward cache only if its user is still signed in. */
@@ -135,7 +154,7 @@ function write(box, part, text) {
 /** The same words as the `left` filter of the server. */
 function left(end) {
   const seconds = Math.round((Date.parse(end) - Date.now()) / 1000);
-  if (seconds < 5) return 'almost done';
+  if (seconds < 5) return 'a few seconds left';
   if (seconds <= 55) return `about ${Math.ceil(seconds / 5) * 5} s left`;
   if (seconds <= 59 * 60) return `about ${Math.ceil(seconds / 60)} min left`;
   return seconds <= 47 * 3600 ? `about ${Math.ceil(seconds / 3600)} h left` : `about ${Math.ceil(seconds / 86400)} days left`;
@@ -176,6 +195,7 @@ async function fetchFragment() {
   const response = await request(document.body.dataset.page + location.search, { headers: { 'X-Fragment': 'status' }, redirect: 'manual' });
   const page = new DOMParser().parseFromString(await response.text(), 'text/html');
   if (!page.getElementById('live')) return;
+  localise(page);
   fetchedAt = Date.now();
   const elements = subjects(page);
   for (const [reason, isEnough] of requested) if (isEnough(elements.get(reason)) && reasons.get(reason) === isEnough) reasons.delete(reason);
@@ -191,15 +211,24 @@ function replace(page) {
   const before = subjects(document);
   const focused = document.activeElement;
   const inside = live().contains(focused);
-  const open = [...live().querySelectorAll('details[open][id]')].map(({ id }) => id);
+  const open = [...document.querySelectorAll('details[open][id]')].map(({ id }) => id);
+  const tail = document.querySelector('[data-tail]');
+  const top = tail && tail.scrollTop + tail.clientHeight < tail.scrollHeight - 8 ? tail.scrollTop : Infinity;
   for (const element of [...page.body.children]) {
     const old = element.id && document.getElementById(element.id);
     if (old && old.outerHTML !== element.outerHTML) old.replaceWith(element);
   }
-  if (!next.isConnected || next.ownerDocument !== document) return;
   for (const id of open) document.getElementById(id)?.setAttribute('open', '');
+  scrollTail(top);
+  if (focused.id && !focused.isConnected) document.getElementById(focused.id)?.focus({ preventScroll: true });
+  if (!next.isConnected || next.ownerDocument !== document) return;
   if (inside) (document.getElementById(focused.id) ?? live()).focus({ preventScroll: true });
   announceChanges(before);
+}
+
+function scrollTail(top = Infinity) {
+  const tail = document.querySelector('[data-tail]');
+  if (tail) tail.scrollTop = Math.min(top, tail.scrollHeight);
 }
 
 /** Whether the current fragment stays: its form or dialog is in use, or the next one shows nothing else, or is older. */

@@ -1,8 +1,9 @@
 /* Behaviour of pages beyond forms and links. All events are delegated, so replaced fragments need no setup. */
 
-import { ago, until } from './ago.js';
+import { ago, localise, until } from './ago.js';
 
 document.documentElement.classList.add('js');
+localise(document);
 
 // The server has answered or timed out by then; after a stopped load or a lost network the form can be sent again.
 const RELEASE_AFTER_MS = 20_000;

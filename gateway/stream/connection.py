@@ -60,6 +60,7 @@ class Connection:
         "_timer",
         "_validator",
         "_was_refreshed",
+        "is_operator",
         "job_id",
         "max_age",
         "on_end",
@@ -67,10 +68,17 @@ class Connection:
         "session",
     )
 
-    def __init__(self, session: sessions.Session, validator: sessions.Sessions, *, job_id: str = "") -> None:
-        """`job_id` narrows the stream to one job; it ends when that job does."""
+    def __init__(
+        self, session: sessions.Session, validator: sessions.Sessions, *, job_id: str = "", is_operator: bool = False
+    ) -> None:
+        """`job_id` narrows the stream to one job; it ends when that job does.
+
+        The stream of an operator goes on, since a retry may follow, and announces log lines. A change of the user's role ends
+        the session, and so the stream.
+        """
         self.session = session
         self.job_id = job_id
+        self.is_operator = is_operator
         self.max_age = MAX_AGE_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311
         self.opening = b""
         """The bytes before all frames."""
@@ -110,6 +118,8 @@ class Connection:
         """
         if self._closing or (self.job_id and frame.job_id != self.job_id):
             return
+        if frame.is_for_operators and not self.is_operator:
+            return
         if frame.sequence:
             self._drop_older(frame)
             self._queued_transitions += 1
@@ -125,7 +135,7 @@ class Connection:
         if self._queued_transitions > MAX_TRANSITIONS or self._queued_bytes > MAX_QUEUED_BYTES:
             self.restart("too_slow", frame.sequence)
             self.close("too_slow")
-        elif self.job_id and frame.is_final:
+        elif self.job_id and frame.is_final and not self.is_operator:
             self.close(FINISHED)
         else:
             self._flush()

@@ -21,6 +21,8 @@ class Frame:
     job_id: str = ""
     resource_key: str = ""
     is_final: bool = False
+    is_for_operators: bool = False
+    """Whether only operators may read it."""
 
     @property
     def key(self) -> str:

@@ -81,13 +81,18 @@ class Hub:
         return (await self._jobs.batch_get_event_positions([owner_id], quick=True))[owner_id]
 
     async def open(
-        self, session: sessions.Session, cursor: str | None, job: job_pb2.Job | None = None
+        self,
+        session: sessions.Session,
+        cursor: str | None,
+        job: job_pb2.Job | None = None,
+        *,
+        is_operator: bool = False,
     ) -> response.EventStream:
-        """Open a stream of all events of the user, or of one job.
+        """Open a stream of all events of the user, or of one job that the user may see, as an operator if they are one.
 
         Beyond 20 streams of one user the oldest ends. Raises `Unauthenticated`, `Unavailable`.
         """
-        stream, _ = await self._begin(session, cursor, job)
+        stream, _ = await self._begin(session, cursor, job, is_operator=is_operator)
         return response.EventStream(stream)
 
     async def poll(self, session: sessions.Session, after: str | None, *, wait: float) -> poll.PollResult:
@@ -100,9 +105,9 @@ class Hub:
             stream.disconnected()
 
     async def _begin(
-        self, session: sessions.Session, cursor: str | None, job: job_pb2.Job | None
+        self, session: sessions.Session, cursor: str | None, job: job_pb2.Job | None, *, is_operator: bool = False
     ) -> tuple[connection.Connection, feed.Feed]:
-        stream = self._admit(session, job.job_id if job else "")
+        stream = self._admit(session, job.job_id if job else "", is_operator=is_operator)
         owner = self._feed(job.spec.owner_id if job else session.user_id)
         stream.on_end = partial(self._remove, stream, owner)
         try:
@@ -141,7 +146,7 @@ class Hub:
         except TimeoutError:
             logger.warning("streams did not end", extra={"count": len(self._all_streams())})
 
-    def _admit(self, session: sessions.Session, job_id: str) -> connection.Connection:
+    def _admit(self, session: sessions.Session, job_id: str, *, is_operator: bool) -> connection.Connection:
         if self._is_draining:
             raise errors.Unavailable("This server is about to stop; try again.")
         if self._count >= MAX_STREAMS:
@@ -152,7 +157,7 @@ class Hub:
             oldest = next(iter(streams))
             del streams[oldest]
             oldest.close(connection.TOO_MANY)
-        stream = connection.Connection(session, self._validator, job_id=job_id)
+        stream = connection.Connection(session, self._validator, job_id=job_id, is_operator=is_operator)
         streams[stream] = None
         self._count += 1
         self._empty.clear()

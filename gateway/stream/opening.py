@@ -81,7 +81,7 @@ class Opening:
         """Send the job of a stream to a new reader, and its end to a resumed one."""
         job = await self._pending_jobs.get_job(stream.job_id, user=await stream.identity())
         frame = self._sources.jobs.frame(job)
-        if end_replayed and frame.is_final:
+        if end_replayed and frame.is_final and not stream.is_operator:
             stream.close(connection.FINISHED)
             return
         if frame.is_final and resumed:

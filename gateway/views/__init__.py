@@ -61,6 +61,7 @@ from gateway.views.jobs import (
     FINISHED,
     JOB_STATES,
     Attempt,
+    Checkpoint,
     Job,
     JobHistory,
     Jobs,

@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from chassis import protobuf
 from gateway.views import derive
-from gateway.views.jobs import Job, JobStatus, job
-from repruv.jobs.v1 import admin_service_pb2, job_pb2, kind_pb2
+from gateway.views.jobs import Attempt, Checkpoint, Job, JobStatus, Transition, job, job_history
+from repruv.jobs.v1 import admin_service_pb2, job_pb2, jobs_service_pb2, kind_pb2
 
 StuckReason = Literal["no_worker", "paused", "waiting", "overrun", "cancelling", "crashing"]
 
@@ -42,6 +43,53 @@ class _Row(TypedDict):
 
 class JobRow(OwnedJob, _Row):
     """A job in a list for admins."""
+
+
+class ExceptionInfo(TypedDict):
+    """The exception that failed an attempt; sensitive fields of the payload are masked."""
+
+    type: Annotated[str, Field(examples=["sqlalchemy.exc.IntegrityError"])]
+    message: str
+    traceback: Annotated[str, Field(description="Empty once it is no longer kept.")]
+    place: Annotated[str, Field(description="File and function that raised it.")]
+
+
+class AttemptRecord(Attempt):
+    """One run of a job's handler, with what only admins read."""
+
+    exception: ExceptionInfo | None
+    fingerprint: Annotated[
+        str | None, Field(description="The same for failures of a kind with the same code, type and place.")
+    ]
+    log_line_count: int
+
+
+class LogLine(TypedDict):
+    """A line that a handler logged."""
+
+    attempt: int
+    number: Annotated[int, Field(description="Within the attempt, from 1.")]
+    logged_at: Annotated[str | None, derive.Of("time")]
+    level: Literal["debug", "info", "warning", "error", "critical"]
+    logger: str
+    text: str
+
+
+class LogLines(TypedDict):
+    """A page of log lines, in order; the first page has the newest."""
+
+    lines: list[LogLine]
+    next_page_token: Annotated[str, Field(description="For older lines; empty on the last page.")]
+
+
+class JobRecord(TypedDict):
+    """Everything that is kept of a job but its log lines."""
+
+    job: OwnedJob
+    payload: Annotated[dict[str, object], Field(description="Sensitive fields are masked.")]
+    attempts: list[AttemptRecord]
+    transitions: list[Transition]
+    checkpoints: list[Checkpoint]
 
 
 class JobCount(TypedDict):
@@ -193,6 +241,25 @@ class ErrorGroup(TypedDict):
 def owned_job(snapshot: job_pb2.Job) -> OwnedJob:
     """Return a job with its owner."""
     return {**job(snapshot), "owner_id": snapshot.spec.owner_id, "crashes": snapshot.crashes}
+
+
+log_lines = derive.view(LogLines, admin_service_pb2.ListLogLinesResponse)
+"""Returns a page of log lines."""
+
+attempt_record = derive.view(AttemptRecord, job_pb2.Attempt)
+"""Returns an attempt with its exception."""
+
+
+def job_record(snapshot: job_pb2.Job, history: jobs_service_pb2.GetJobHistoryResponse) -> JobRecord:
+    """Return everything that is kept of a job but its log lines."""
+    shown = job_history(snapshot.job_id, history)
+    return {
+        "job": owned_job(snapshot),
+        "payload": protobuf.from_struct(snapshot.spec.payload),
+        "attempts": [attempt_record(attempt) for attempt in history.attempts],
+        "transitions": shown["transitions"],
+        "checkpoints": shown["checkpoints"],
+    }
 
 
 _row = derive.view(_Row, admin_service_pb2.JobRow)

@@ -78,6 +78,13 @@ class Jobs(TypedDict):
     next_page_token: Annotated[str, Field(description="Empty on the last page.")]
 
 
+class Reached(TypedDict):
+    """How far an attempt came that did not complete."""
+
+    done: int
+    total: Annotated[int, Field(description="0 while unknown.")]
+
+
 class Attempt(TypedDict):
     """One run of a job's handler."""
 
@@ -87,6 +94,21 @@ class Attempt(TypedDict):
     finished_at: str | None
     outcome: AttemptOutcome | None
     error: ErrorInfo | None
+    reached: Annotated[Reached | None, derive.Of("progress")]
+    resumed_done: Annotated[int | None, Field(description="What a later attempt reported first: where it resumed.")]
+    lease_expired_at: Annotated[
+        str | None, derive.Of("lease_time"), Field(description="When the lease of a crashed attempt ended.")
+    ]
+
+
+class Checkpoint(TypedDict):
+    """A value that an attempt saved for later ones: a step, or the position of a loop (`@state`)."""
+
+    name: str
+    attempt: int
+    saved_at: str | None
+    duration_seconds: Annotated[float | None, derive.Of("duration")]
+    value: Annotated[str | None, Field(description="Small values as JSON, for admins.")]
 
 
 class Transition(TypedDict):
@@ -99,12 +121,17 @@ class Transition(TypedDict):
     occurred_at: str | None
 
 
-class JobHistory(TypedDict):
+class _History(TypedDict):
+    attempts: list[Attempt]
+    transitions: list[Transition]
+    checkpoints: list[Checkpoint]
+    is_paused: Annotated[bool, Field(description="Whether it waits while its kind, or every kind, is paused.")]
+
+
+class JobHistory(_History):
     """The history of a job, oldest first."""
 
     job_id: str
-    attempts: list[Attempt]
-    transitions: list[Transition]
 
 
 def job_state(job: job_pb2.Job) -> JobStatus:
@@ -152,9 +179,7 @@ def jobs(page: jobs_service_pb2.ListJobsResponse) -> Jobs:
 
 def job_history(job_id: str, history: jobs_service_pb2.GetJobHistoryResponse) -> JobHistory:
     """Return the history of a job, oldest first."""
-    attempts, transitions = map(_attempt, history.attempts), map(_transition, history.transitions)
-    return {"job_id": job_id, "attempts": list(attempts), "transitions": list(transitions)}
+    return {"job_id": job_id, **_history(history)}
 
 
-_attempt = derive.view(Attempt, job_pb2.Attempt)
-_transition = derive.view(Transition, job_pb2.Transition)
+_history = derive.view(_History, jobs_service_pb2.GetJobHistoryResponse)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ from services.demo import dataset, domain, options, rows, storage
 from services.demo.declaration import DEMO_MODE
 from services.demo.domain import Action, Mode, State
 from services.demo.storage import NO_COUNTS
+
+logger = logging.getLogger(__name__)
 
 WRITE_BATCH = 5_000
 REMOVE_BATCH = 5_000
@@ -81,6 +84,7 @@ async def disable(dependencies: Dependencies, context: worker.Context) -> dict[s
 
 def _fail_on_purpose(dependencies: Dependencies, attempt: Attempt) -> None:
     if attempt.kind in dependencies.failing:
+        logger.warning("DEMO_FAIL_HANDLERS names this kind")
         raise worker.JobFailed(
             "demo_handler_failed", "This job failed on purpose, to show what happens.", retryable=True
         )
@@ -116,6 +120,8 @@ def _is_first(attempt: Attempt) -> bool:
 async def _write_rows(dependencies: Dependencies, context: worker.Context, attempt: Attempt, mode: Mode) -> None:
     spec = options.spec(mode)
     total = spec.interaction_count
+    if context.attempt > 1:
+        context.log.info("resuming", extra={"interactions_written": mode.interactions_written})
     await context.progress(mode.interactions_written, total, "Writing content")
     items = await asyncio.to_thread(dataset.content, spec)
     if mode.content_written < len(items):

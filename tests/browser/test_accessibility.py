@@ -135,11 +135,15 @@ async def test_pages_for_admins(visitor: Visitor, user: User, system: System, ax
     await system.execute("UPDATE auth.users SET role = 'admin' WHERE user_id = %s", user.user_id)
     admin = await user.again()
     await visitor.is_user(admin)
+    async with system.workers(DEMO_FAIL_HANDLERS="enable"):
+        job_id = await user.enable({"niche": "food", "interaction_count": 100})
+        await user.status_is("failed")
     users = [
         "/admin",
         "/admin/kinds/confirm",
         "/admin/jobs/bulk?change=cancel&system=yes",
         *(f"/admin/{name}" for name in ADMIN),
+        f"/jobs/{job_id}",
     ]
     assert await probe(visitor, axe, *users, f"/admin/users/{user.user_id}") == []
     await admin.close()

@@ -16,12 +16,27 @@ export interface Attempt {
   finished_at: string | null;
   outcome: 'completed' | 'failed' | 'cancelled' | 'released' | 'snoozed' | 'waiting' | 'crashed' | null;
   error: ErrorInfo | null;
+  reached: Reached | null;
+  /** What a later attempt reported first: where it resumed. */
+  resumed_done: number | null;
+  /** When the lease of a crashed attempt ended. */
+  lease_expired_at: string | null;
 }
 
 /** The author of an interaction. */
 export interface Author {
   name: string;
   handle: string;
+}
+
+/** A value that an attempt saved for later ones: a step, or the position of a loop (`@state`). */
+export interface Checkpoint {
+  name: string;
+  attempt: number;
+  saved_at: string | null;
+  duration_seconds: number | null;
+  /** Small values as JSON, for admins. */
+  value: string | null;
 }
 
 /** The number of a job's children, of ended children, and of those without success. */
@@ -256,9 +271,12 @@ export interface Job {
 
 /** The history of a job, oldest first. */
 export interface JobHistory {
-  job_id: string;
   attempts: Attempt[];
   transitions: Transition[];
+  checkpoints: Checkpoint[];
+  /** Whether it waits while its kind, or every kind, is paused. */
+  is_paused: boolean;
+  job_id: string;
 }
 
 /** A page of jobs, newest first. */
@@ -324,6 +342,13 @@ export interface Progress {
   total: number;
   percent: number;
   message: string;
+}
+
+/** How far an attempt came that did not complete. */
+export interface Reached {
+  done: number;
+  /** 0 while unknown. */
+  total: number;
 }
 
 /** Events may be missing: read again what the page shows. */

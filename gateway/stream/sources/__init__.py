@@ -11,6 +11,7 @@ from gateway.stream.sources.connections import Connections
 from gateway.stream.sources.demo import Demo
 from gateway.stream.sources.exports import Exports
 from gateway.stream.sources.jobs import Jobs
+from gateway.stream.sources.logs import Logs
 from gateway.stream.sources.notifications import Notifications
 from gateway.stream.sources.source import Source
 
@@ -29,4 +30,4 @@ def build(
     *, jobs: clients.Jobs, demo: clients.Demo, connections: clients.Connections, exports: ExportsClient
 ) -> Sources:
     """Build the sources over the clients of their services."""
-    return Sources(Jobs(jobs), (Demo(demo), Connections(connections), Exports(exports), Notifications()))
+    return Sources(Jobs(jobs), (Demo(demo), Connections(connections), Exports(exports), Notifications(), Logs()))

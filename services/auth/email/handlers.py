@@ -35,6 +35,7 @@ def kind(handler: EmailJobHandler) -> worker.Kind[Any]:
         max_backoff=timedelta(minutes=10),
         attempt_timeout=timedelta(minutes=2),
         retention=timedelta(days=1),
+        sensitive=("email",),
     )
 
 

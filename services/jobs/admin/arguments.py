@@ -42,7 +42,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     command.add_argument("--dry-run", action="store_true", help="count the jobs only")
     _add_filter(add("count", "Count jobs, by kind and state"))
     for name, meaning in (
-        ("show", "Show a job with its attempts and transitions"),
+        ("show", "Show a job with its attempts, steps, tracebacks, log lines and transitions"),
         ("retry", "Reopen a failed or cancelled job"),
         ("cancel", "Cancel a waiting job, or ask the worker of a running one to stop"),
         ("watch", "Watch a job until it has ended; exit with 0 if it completed"),

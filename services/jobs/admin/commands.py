@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Awaitable, Callable, Mapping
 
-from services.jobs.admin import engine_commands, job_commands, overview_commands
+from services.jobs.admin import engine_commands, job_commands, job_record, overview_commands
 from services.jobs.admin.connection import Connection
 
 COMMANDS: Mapping[str, Callable[[Connection, argparse.Namespace], Awaitable[int]]] = {
     "list": job_commands.list_jobs,
     "count": job_commands.count,
     "bulk": job_commands.change_all,
-    "show": job_commands.show,
+    "show": job_record.show,
     "retry": job_commands.retry,
     "cancel": job_commands.cancel,
     "watch": job_commands.watch,

@@ -80,20 +80,6 @@ def job_filter(chosen: argparse.Namespace) -> messages.JobFilter:
     return message
 
 
-async def show(jobs: Connection, chosen: argparse.Namespace) -> int:
-    """Show a job with its attempts and transitions."""
-    job = (await jobs.call(jobs.jobs.GetJob, jobs_service_pb2.GetJobRequest(job_id=chosen.job))).job
-    request = jobs_service_pb2.GetJobHistoryRequest(job_id=chosen.job)
-    history = await jobs.call(jobs.jobs.GetJobHistory, request)
-    if chosen.json:
-        print(f'{{"job": {answers.to_json(job)}, "history": {answers.to_json(history)}}}')
-        return 0
-    show_job(job)
-    print()
-    _show_history(history)
-    return 0
-
-
 async def retry(jobs: Connection, chosen: argparse.Namespace) -> int:
     """Reopen a job."""
     answer = await jobs.call(jobs.jobs.RetryJob, jobs_service_pb2.RetryJobRequest(job_id=chosen.job))
@@ -184,27 +170,6 @@ def _show_counts(response: messages.CountJobsResponse) -> None:
     rows = [(group.kind, tables.state(group.state), f"{group.count:,}") for group in response.groups]
     rows.append(("all", tables.NOTHING, f"{response.count:,}{' or more' if response.has_more else ''}"))
     tables.show(("KIND", "STATE", "JOBS"), rows, nothing="no jobs")
-
-
-def _show_history(history: jobs_service_pb2.GetJobHistoryResponse) -> None:
-    attempts = [
-        (
-            str(attempt.attempt),
-            attempt.worker,
-            tables.at(attempt, "start_time"),
-            tables.at(attempt, "finish_time"),
-            attempt.outcome or "runs",
-            tables.error(attempt.error),
-        )
-        for attempt in history.attempts
-    ]
-    tables.show(("ATTEMPT", "WORKER", "STARTED", "FINISHED", "OUTCOME", "ERROR"), attempts, nothing="no attempts yet")
-    print()
-    transitions = [
-        (str(item.sequence), tables.at(item, "occur_time"), tables.state(item.state), str(item.attempt), item.reason)
-        for item in history.transitions
-    ]
-    tables.show(("SEQUENCE", "WHEN", "STATE", "ATTEMPT", "REASON"), transitions, nothing="no transitions")
 
 
 def _show_snapshot(chosen: argparse.Namespace, job: job_pb2.Job) -> None:

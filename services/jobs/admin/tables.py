@@ -96,6 +96,11 @@ def span(time: timedelta) -> str:
     return f"{time.total_seconds():.3g}s" if seconds < 1 else f"{seconds}s"
 
 
+def printable(text: str) -> str:
+    """Return text of several lines that cannot control the terminal."""
+    return "\n".join(_one_line(line) for line in text.splitlines())
+
+
 def _one_line(text: str) -> str:
     # Text of workers and users must neither break the table nor control the terminal.
     return "".join(character if character.isprintable() else " " for character in text)

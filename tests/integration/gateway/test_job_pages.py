@@ -122,31 +122,31 @@ async def test_job_page_shows_state_and_history(account: Account, jobs_api: Jobs
     running = await claimed(jobs_api, kind)
     await jobs_api.progress(running, 3)
     page = await probe(account, path)
-    for words in ("Running", "30%", "3 of 10", "Attempt 1 began", jobs_server.WORKER, submitted.job_id):
+    for words in ("Running", "30%", "3 of 10", "Attempt 1 started", jobs_server.WORKER, submitted.job_id):
         assert words in page.text
     assert f"{path}/retry" not in page.forms
 
     await jobs_api.finish(running, failed=jobs_server.failed("mailbox_full", retryable=True))
     page = await probe(account, path)
-    for words in ("Retrying", "Attempt 1 did not succeed", "It did not work.", "mailbox_full"):
+    for words in ("Retrying", "Attempt 1 failed", "It did not work.", "mailbox_full"):
         assert words in page.text
 
     await jobs_api.finish(await again(jobs_api, kind), failed=jobs_server.failed("mailbox_gone"))
     page = await probe(account, path)
-    for words in ("Failed", "mailbox_gone", "Attempt 2 began"):
+    for words in ("Failed", "mailbox_gone", "Attempt 2 started"):
         assert words in page.text
     assert f"{path}/cancel" not in page.forms
 
     page = await press(account, submitted, "retry")
     assert "Retry queued." in page.text
-    assert "Retried by request" in page.text
+    assert "Retry requested" in page.text
     result = Struct()
     result.update({"interaction_count": 4213, "note": HOSTILE})
     await jobs_api.finish(
         await claimed(jobs_api, kind), completed=jobs_service_pb2.FinishJobRequest.Completed(result=result)
     )
     answer = await account.http.get(path, headers=HTML)
-    for words in ("Completed", "Done in", "4,213", HOSTILE):
+    for words in ("Completed", "Finished in", "4,213", HOSTILE):
         assert words in Page(answer).text
     assert "<img" not in answer.text
 
@@ -165,7 +165,7 @@ async def test_a_job_is_cancelled_before_it_ends(account: Account, jobs_api: Job
     job = await jobs_api.submit(kind, account.user_id)
     path = f"/jobs/{job.job_id}"
     page = await press(account, job, "cancel")
-    for words in ("Job cancelled.", "Cancelled before it had begun"):
+    for words in ("Job cancelled.", "Cancelled before it started"):
         assert words in page.text
     assert f"{path}/cancel" not in page.forms
 
@@ -186,7 +186,7 @@ async def test_a_running_job_is_asked_to_stop(account: Account, jobs_api: JobsAp
     assert "Cancellation requested" in page.text
     assert "Cancelling" in page.text
     await jobs_api.finish(running, cancelled=jobs_service_pb2.FinishJobRequest.Cancelled())
-    assert "stopped before its work was done" in (await probe(account, f"/jobs/{job.job_id}")).text
+    assert "Stopped before it finished" in (await probe(account, f"/jobs/{job.job_id}")).text
 
 
 async def test_jobs_of_other_users_get_404(register: Register, jobs_api: JobsApi, kind: str) -> None:
@@ -204,7 +204,7 @@ async def test_jobs_of_other_users_get_404(register: Register, jobs_api: JobsApi
     foreign = await owner.http.post(f"/jobs/{job.job_id}/cancel", data={"form_token": token}, headers=HTML)
     assert (foreign.status_code, "Nothing was changed" in foreign.text) == (403, True)
     assert (await owner.http.post(f"/jobs/{job.job_id}/cancel", headers=HTML)).status_code == 403
-    assert "Waiting" in page.text
+    assert "Waiting to start" in page.text
     assert "Waiting to start" in (await probe(owner, f"/jobs/{job.job_id}")).text
 
 
@@ -212,7 +212,7 @@ async def test_a_group_shows_its_jobs(account: Account, jobs_api: JobsApi, kind:
     parent = await jobs_api.submit(kind, account.user_id)
     child = await jobs_api.submit(f"{kind}.child", account.user_id, parent_id=parent.job_id)
     page = await probe(account, f"/jobs/{parent.job_id}")
-    assert "0 of 1 ended" in page.text
+    assert "0 of 1 finished" in page.text
     assert f"/jobs/{child.job_id}" in page.links
     assert f"/jobs/{parent.job_id}" in (await probe(account, f"/jobs/{child.job_id}")).links
 

@@ -199,6 +199,26 @@ async def test_a_job_is_watched_to_its_end(jobs_api: JobsApi, kind: str, environ
         assert (ended.code, last["state"]) == (code, "JOB_STATE_FAILED" if code else "JOB_STATE_COMPLETED")
 
 
+async def test_a_failed_job_is_shown_with_its_traceback_and_log_lines(jobs_api: JobsApi, kind: str, tool: Tool) -> None:
+    job = await jobs_api.submit(kind)
+    (claimed,) = await jobs_api.claim(kind)
+    lines = [job_pb2.LogLine(number=1, level="warning", text="slow\x1b[2J page")]
+    failed = jobs_service_pb2.FinishJobRequest.Failed(
+        error=job_pb2.JobError(code="internal", message="Wrong."),
+        exception=job_pb2.JobException(
+            type="KeyError", message="'x'", traceback="Traceback:\n  line\x1b[2J", place="a:b"
+        ),
+    )
+    request = jobs_service_pb2.FinishJobRequest(attempt=jobs_server.attempt_of(claimed), failed=failed, lines=lines)
+    await jobs_api.call(jobs_api.jobs.FinishJob, request)
+    shown = (await tool("show", job.job_id)).out
+    for words in ("Exception of attempt 1, fingerprint ", "Traceback:\n  line [2J", "warning   slow [2J page"):
+        assert words in shown
+    whole = (await tool("show", job.job_id, "--json")).json
+    assert whole["log"]["lines"][0]["level"] == "warning"
+    assert whole["history"]["attempts"][0]["exception"]["type"] == "KeyError"
+
+
 @pytest.mark.parametrize("command", ["show", "retry", "cancel", "watch"])
 async def test_unknown_job_is_reported_in_one_line(tool: Tool, command: str) -> None:
     for job, text in ((str(ids.uuid7()), "job_not_found"), ("x", "job_id")):

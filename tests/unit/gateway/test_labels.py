@@ -38,7 +38,7 @@ def test_duration(seconds: float | None, shown: str) -> None:
     ("end", "shown"),
     [
         (None, ""),
-        (after(seconds=-5), "almost done"),
+        (after(seconds=-5), "a few seconds left"),
         (after(seconds=21), "about 25 s left"),
         (after(seconds=61), "about 2 min left"),
         (after(minutes=61), "about 2 h left"),
@@ -91,14 +91,16 @@ def test_history_of_a_rescued_job_is_in_order() -> None:
         transition("claimed", "running", 2, 10),
         transition("something_new", "running", 2, 11),
     ]
-    shown_entries = timeline.entries({"job_id": "j", "attempts": attempts, "transitions": transitions})
+    shown_entries = timeline.entries(
+        {"job_id": "j", "attempts": attempts, "transitions": transitions, "checkpoints": [], "is_paused": False}
+    )
     assert [entry.title for entry in shown_entries] == [
         "Submitted",
-        "Attempt 1 began",
-        "Attempt 1 was lost",
-        "Attempt 2 began",
+        "Attempt 1 started",
+        "Attempt 1 lost its worker",
+        "Attempt 2 started",
         "Something new",
     ]
     assert [entry.worker for entry in shown_entries] == ["", "w-1", "", "w-2", ""]
     assert [entry.seconds for entry in shown_entries] == [None, None, 9.0, None, None]
-    assert "another one takes over" in shown_entries[2].detail
+    assert "Another one takes over" in shown_entries[2].detail

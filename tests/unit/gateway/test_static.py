@@ -10,6 +10,9 @@ from starlette.applications import Starlette
 
 from gateway.pages import static, templating
 
+SCRIPT_BYTES = 20_000
+"""Compressed scripts of the page that loads most of them."""
+
 
 @pytest.fixture
 async def client() -> httpx.AsyncClient:
@@ -45,7 +48,21 @@ async def test_files_are_compressed_if_accepted(client: httpx.AsyncClient) -> No
     async with client.stream("GET", "/static/repruv/stream.js", headers={"Accept-Encoding": "br, gzip"}) as answer:
         raw = b"".join([chunk async for chunk in answer.aiter_raw()])
     assert (answer.headers["content-encoding"], answer.headers["vary"]) == ("gzip", "Accept-Encoding")
-    assert gzip.decompress(raw) == (templating.STATIC / "repruv/stream.js").read_bytes()
+    sent = gzip.decompress(raw).decode()
+    source = (templating.STATIC / "repruv/stream.js").read_text()
+    assert [line for line in source.splitlines() if line in sent.splitlines()] == sent.splitlines()
+    assert "export function openStream(" in sent
+
+
+async def test_scripts_of_a_page_are_within_their_budget_without_comments(client: httpx.AsyncClient) -> None:
+    size = 0
+    for path in (*templating.STATIC.glob("*.js"), *templating.STATIC.glob("repruv/*.js")):
+        name = path.relative_to(templating.STATIC)
+        script = (await client.get(f"/static/{name}")).text
+        assert not [line for line in script.splitlines() if line.strip().startswith(("//", "/*", "* "))], name
+        if path.name not in {"repruv-react.js", "passkeys.js"}:
+            size += len(gzip.compress(script.encode()))
+    assert size <= SCRIPT_BYTES
 
 
 @pytest.mark.parametrize(

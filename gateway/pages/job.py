@@ -1,0 +1,194 @@
+"""The page of one job: its state, what it went through, and for operators what its handler logged and raised."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from chassis import errors, ids, protobuf
+from gateway import redirects, views
+from gateway.container import Container
+from gateway.pages import jobs, labels, loaders, timeline, waterfall
+from gateway.pages.admin import people
+from gateway.pages.page import Page
+from gateway.views import engine
+from repruv.auth.v1 import auth_pb2
+from repruv.jobs.v1 import admin_service_pb2, job_pb2, jobs_service_pb2
+
+PATH = f"{jobs.PATH}/{{job_id}}"
+CHILDREN = 50
+LINES = 200
+LATER = {"demo.enable": "demo", "demo.disable": "demo", "auth.connect": "connection", "auth.disconnect": "connection"}
+"""Kinds whose jobs move a resource: a retry of one that is not the resource's current job would end cancelled."""
+_REOPENED = frozenset({"failed", "cancelled"})
+_IDENTIFIER = re.compile(r"[a-z]+(_[a-z0-9]+)+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """A field of a result: words, or JSON for what has an inner structure."""
+
+    name: str
+    text: str
+    is_json: bool
+
+
+class Job(Page):
+    """`/jobs/{job_id}`."""
+
+    def __init__(self, container: Container) -> None:
+        super().__init__(container)
+        actions = {"cancel": self.cancel, "retry": self.retry}
+        self.routes = [Route(PATH, self.show), *self.form_routes(PATH, self.show, actions, jobs.SAYS)]
+
+    async def show(self, request: Request) -> Response:
+        """Show a job with its history."""
+        visitor = await self.begin(request)
+        job_id = _job_id(request)
+        job = await self._container.pending_jobs.get_job(job_id, user=visitor.identity)
+        is_operator = visitor.session.user.role == auth_pb2.USER_ROLE_ADMIN
+        is_own = job.spec.owner_id == visitor.session.user_id
+        history, children, demo, log, owners, connections = await asyncio.gather(
+            self._history(job_id, visitor.identity),
+            self._children(job, visitor.identity),
+            loaders.demo_status(self._container.demo, visitor.identity),
+            self._log(job_id, request.query_params.get("log", ""), visitor.identity) if is_operator else _none(),
+            people.addresses(self._container, [job.spec.owner_id], user=visitor.identity) if not is_own else _none(),
+            self._connections(job, visitor.identity),
+        )
+        shown = views.job(job)
+        past = views.job_history(job_id, history)
+        operator = {
+            "payload": json_text(protobuf.from_struct(job.spec.payload)) if is_operator and job.spec.payload else "",
+            "result_json": json_text(shown["result"]) if is_operator and shown["result"] else "",
+            "failures": _failures(history) if is_operator else [],
+            "log": log,
+            "owner_id": "" if is_own else job.spec.owner_id,
+            "owner": (owners or {}).get(job.spec.owner_id, ""),
+        }
+        context = {
+            "demo": demo,
+            "job": shown,
+            "is_own": is_own,
+            "is_operator": is_operator,
+            "is_paused": past["is_paused"],
+            "can_retry": shown["retryable"] and (not is_own or _is_current(job, demo, connections)),
+            "can_cancel": shown["cancellable"] and job.spec.kind not in labels.UNSTOPPABLE,
+            "is_asking": request.query_params.get("ask") == "cancel",
+            "waterfall": waterfall.build(shown, past, children),
+            "entries": timeline.entries(past),
+            "children": children,
+            "made": labels.made(shown) if is_own else None,
+            "fields": _fields(shown["result"]),
+            **operator,
+        }
+        return visitor.show("job", f"{jobs.PATH}/{job_id}", context)
+
+    async def cancel(self, request: Request) -> Response:
+        """Stop the job."""
+        return await self._act(request, self._container.jobs.cancel_job, "job_cancelled")
+
+    async def retry(self, request: Request) -> Response:
+        """Reopen the job."""
+        return await self._act(request, self._container.jobs.retry_job, "job_retried")
+
+    async def _act(self, request: Request, act: jobs.JobAction, say: str) -> Response:
+        session, fields = await self.read_form(request, "origin")
+        job_id = _job_id(request)
+        call = partial(act, session.identity, job_id=job_id)
+        response = await self._container.pending_jobs.wait(job_id, call, user=session.identity)
+        if views.job_state(response.job) == "cancelling":
+            say = "job_cancelling"
+        return self.see(redirects.local(fields["origin"]) or f"{jobs.PATH}/{job_id}", say=say)
+
+    async def _history(self, job_id: str, identity: str) -> jobs_service_pb2.GetJobHistoryResponse:
+        try:
+            return await self._container.jobs.get_job_history(identity, job_id=job_id)
+        except errors.NotFound:
+            # The job is accepted but not submitted yet.
+            return jobs_service_pb2.GetJobHistoryResponse()
+
+    async def _log(self, job_id: str, page_token: str, identity: str) -> engine.LogLines:
+        call = partial(self._container.engine.list_log_lines, identity, job_id=job_id, page_size=LINES)
+        try:
+            return engine.log_lines(await call(page_token=page_token))
+        except errors.NotFound:
+            return engine.log_lines(admin_service_pb2.ListLogLinesResponse())
+        except errors.InvalidArgument:
+            # A token of another job: the newest lines instead.
+            return engine.log_lines(await call(page_token=""))
+
+    async def _children(self, job: job_pb2.Job, identity: str) -> list[views.Job]:
+        if not job.HasField("children"):
+            return []
+        rpc_request = jobs_service_pb2.ListJobsRequest(
+            owner_id=job.spec.owner_id, parent_id=job.job_id, page_size=CHILDREN
+        )
+        return [views.job(child) for child in (await self._container.jobs.list_jobs.send(identity, rpc_request)).jobs]
+
+    async def _connections(self, job: job_pb2.Job, identity: str) -> list[views.Connection] | None:
+        if LATER.get(job.spec.kind) != "connection" or views.job_state(job) not in _REOPENED:
+            return None
+        return await loaders.connections(self._container.connections, identity)
+
+
+def _is_current(job: job_pb2.Job, demo: views.Json, connections: Sequence[views.Connection] | None) -> bool:
+    """Return whether a retry of the owner's job would still move its resource; True if that is unknown."""
+    match LATER.get(job.spec.kind):
+        case "demo":
+            # A dismissed failure is disabled, and so is a cancelled enable, which may be retried.
+            statuses = {"failed"} if views.job_state(job) == "failed" else {"failed", "disabled"}
+            return demo["status"] == "unknown" or (demo["job_id"] == job.job_id and demo["status"] in statuses)
+        case "connection" if connections is not None:
+            return any(connection["job_id"] == job.job_id for connection in connections)
+        case _:
+            return True
+
+
+def json_text(value: object) -> str:
+    """Return JSON as people read it."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _fields(result: Mapping[str, object] | None) -> Sequence[Field]:
+    return [_field(name, value) for name, value in (result or {}).items()]
+
+
+def _field(name: str, value: object) -> Field:
+    match value:
+        case bool():
+            text = "Yes" if value else "No"
+        case int() | float():
+            text = f"{value:,}"
+        case None | "":
+            text = "–"
+        case str():
+            text = labels.words(value) if _IDENTIFIER.fullmatch(value) else value
+        case _:
+            return Field(name=name, text=json_text(value), is_json=True)
+    return Field(name=name, text=text, is_json=False)
+
+
+def _failures(history: jobs_service_pb2.GetJobHistoryResponse) -> list[engine.AttemptRecord]:
+    """Return the attempts that raised, the newest first."""
+    records = map(engine.attempt_record, reversed(history.attempts))
+    return [record for record in records if record["exception"]][: waterfall.MAX_ATTEMPTS]
+
+
+def _job_id(request: Request) -> str:
+    try:
+        return str(ids.parse(request.path_params["job_id"], "job_id"))
+    except errors.InvalidArgument as error:
+        raise errors.NotFound("There is no such job.", code="job_not_found") from error
+
+
+async def _none() -> None:
+    return None
