@@ -175,8 +175,8 @@ async def test_a_job_is_cancelled_before_it_ends(account: Account, jobs_api: Job
     await jobs_api.finish(await claimed(jobs_api, kind))
     late = await submit(account.http, before, f"{path}/cancel")
     assert (late.status_code, late.headers["location"]) == (303, path)
-    assert "had already ended" in (await probe(account, path)).text
-    assert "had already ended" not in (await probe(account, path)).text
+    assert "had already finished" in (await probe(account, path)).text
+    assert "had already finished" not in (await probe(account, path)).text
 
 
 async def test_a_running_job_is_asked_to_stop(account: Account, jobs_api: JobsApi, kind: str) -> None:
