@@ -71,7 +71,7 @@ async def test_operator_reads_why_a_job_failed_and_the_owner_a_safe_message(
     await expect(submitted).to_contain_text(f"{local // 60:02}:{local % 60:02}:")
 
     own = await mina.open(f"/jobs/{job_id}")
-    await expect(own.get_by_text("This job was made to fail, to show what happens.").first).to_be_visible()
+    await expect(own.get_by_text("This job failed on purpose, to show what happens.").first).to_be_visible()
     await expect(own.locator("#job-id")).to_have_text(job_id)
     for words in ("Traceback", "handlers.py", "DEMO_FAIL_HANDLERS"):
         await expect(own.get_by_text(words)).to_have_count(0)
