@@ -59,7 +59,7 @@ async def test_the_dashboard_updates_without_reload(mina: Visitor, user: User) -
     await mark(page)
     await user.enable({"niche": "travel", "interaction_count": 1_200})
 
-    await shows(page, "Demo mode is being enabled")
+    await shows(page, "Demo Mode Setting Up")
     assert await tint(page.locator(".banner")) == "yellow"
     await expect(page.locator("[data-percent]")).to_have_text(re.compile(r"[1-9]\d*%"))
     await shows(page, "Demo mode active")
@@ -68,7 +68,7 @@ async def test_the_dashboard_updates_without_reload(mina: Visitor, user: User) -
     await shows(page, "Latest interactions")
     assert await is_still_the_same(page)
 
-    await page.get_by_role("link", name="Manage demo").click()
+    await page.get_by_role("link", name="Manage Demo").click()
     await page.wait_for_url(f"**{SETTINGS}")
     await shows(page, "Demo mode active")
 

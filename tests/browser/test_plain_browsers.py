@@ -23,7 +23,7 @@ async def test_everything_works_without_javascript(new_visitor: NewVisitor) -> N
 
     await page.get_by_role("link", name="Dashboard", exact=True).click()
     await shows(page, "Latest interactions")
-    await page.get_by_role("link", name="Manage demo").click()
+    await page.get_by_role("link", name="Manage Demo").click()
     await page.get_by_role("link", name="Disable demo mode").click()
     await page.get_by_role("button", name="Yes, disable it").click()
     await shows(page, "Demo mode is off")

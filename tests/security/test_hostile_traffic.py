@@ -19,6 +19,8 @@ SEED = 12
 MALFORMED = int(os.environ.get("HOSTILE_REQUESTS", "1000"))
 """Malformed requests; `make hostile` sends ten thousand."""
 AT_ONCE = 50
+HOSTILE = "127.66.6.6"
+"""The address of the hostile clients."""
 GROWTH_BYTES = 64 << 20
 """Of a process during one test. Its caches fill and its allocator keeps pages; a leak of a request each would be more."""
 
@@ -102,10 +104,10 @@ def malformed(chance: random.Random) -> bytes:
 
 
 async def exchange(address: tuple[str, int], sent: bytes) -> bytes:
-    """Send bytes, end the sending side, and return what comes back."""
+    """Send bytes, end the sending side, and return what comes back. No client of another test has the same address."""
     with contextlib.suppress(OSError, TimeoutError):
         async with asyncio.timeout(20):
-            reader, writer = await asyncio.open_connection(*address)
+            reader, writer = await asyncio.open_connection(*address, local_addr=(HOSTILE, 0))
             try:
                 writer.write(sent)
                 await writer.drain()

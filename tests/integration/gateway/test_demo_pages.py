@@ -52,7 +52,7 @@ async def act(account: Account, page: Page, name: str, **values: str) -> str:
 
 async def enabled(account: Account) -> Page:
     await act(account, await probe(account), "enable", **SMALL)
-    return await until(account, "Demo mode active")
+    return await until(account, "Demo Mode Active")
 
 
 @pytest.fixture
@@ -93,14 +93,14 @@ async def test_from_off_to_active_and_back(account: Account, writes_held: Hold) 
         assert "You can close this tab" in page.text
         assert "progress" in page.tags
         dashboard = await probe(account, "/dashboard")
-        assert "Demo mode is being enabled" in dashboard.text
+        assert "Demo Mode Setting Up" in dashboard.text
         assert "Your inbox is being prepared" in dashboard.text
 
-    page = await until(account, "Demo mode active")
+    page = await until(account, "Demo Mode Active")
     assert "Demo mode is enabled. 40 interactions and 5 content items are ready." in page.text
     dashboard = await probe(account, "/dashboard")
-    assert "Demo mode active" in dashboard.text
-    assert "Manage demo" in dashboard.text
+    assert "Demo Mode Active" in dashboard.text
+    assert "Manage Demo" in dashboard.text
     assert "Latest interactions" in dashboard.text
     assert "Food" in page.text
 
@@ -167,7 +167,7 @@ async def test_error_is_shown_beside_its_field(account: Account, field: str, val
 async def test_empty_counts_are_the_defaults(account: Account) -> None:
     await act(account, await probe(account), "enable", content_count="", interaction_count="")
     assert (await account.http.get("/api/v1/demo/status")).json()["stats"]["interactions"] == 2_000
-    await until(account, "Demo mode active")
+    await until(account, "Demo Mode Active")
 
 
 async def test_cancel_leads_back_to_off(account: Account, writes_held: Hold) -> None:
@@ -183,17 +183,17 @@ async def test_cancel_leads_back_to_off(account: Account, writes_held: Hold) -> 
     await act(account, page, "enable", **SMALL)
     assert "This form was already sent" in (await probe(account)).text
     await act(account, await probe(account), "enable", **SMALL)
-    await until(account, "Demo mode active")
+    await until(account, "Demo Mode Active")
 
 
 async def test_change_by_another_tab_is_reported(account: Account) -> None:
     stale, used = await probe(account), await probe(account)
     await act(account, used, "enable", **SMALL)
-    active = await until(account, "Demo mode active")
+    active = await until(account, "Demo Mode Active")
     await act(account, stale, "enable", **SMALL)
     page = await probe(account)
     assert "Demo mode changed in the meantime." in page.text
-    assert "Demo mode active" in page.text
+    assert "Demo Mode Active" in page.text
     assert "in the meantime" not in (await probe(account)).text
 
     await act(account, used, "enable", niche="travel")
