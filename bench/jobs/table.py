@@ -83,7 +83,9 @@ def idle(measured: Idle) -> str:
 
 def memory(measured: Idle) -> str:
     """Return the note on the memory of the idle system."""
-    return f"Memory at rest, proportional MiB: {sum(measured.memory.values()):.0f} ({_listed(measured.memory, '{:.0f}')})."
+    return (
+        f"Memory at rest, proportional MiB: {sum(measured.memory.values()):.0f} ({_listed(measured.memory, '{:.0f}')})."
+    )
 
 
 def _listed(figures: Mapping[str, float], form: str) -> str:
