@@ -132,9 +132,10 @@ async def register(
         # In one order: two workers of a service register the same kinds.
         for registration in sorted(registrations, key=lambda registration: registration.kind)
     ]
-    insert = postgresql.insert(kinds).values(rows)
-    changed = {name: insert.excluded[name] for name in rows[0] if name != "kind"}
-    await conn.execute(insert.on_conflict_do_update(index_elements=[kinds.c.kind], set_=changed))
+    if rows:
+        insert = postgresql.insert(kinds).values(rows)
+        changed = {name: insert.excluded[name] for name in rows[0] if name != "kind"}
+        await conn.execute(insert.on_conflict_do_update(index_elements=[kinds.c.kind], set_=changed))
     values_of_worker = {
         "kinds": sorted(registration.kind for registration in registrations),
         "seen_at": sa.func.now(),

@@ -232,7 +232,9 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
 
     async def ReportProgress(self, request: pb.ReportProgressRequest, context: Context) -> pb.ReportProgressResponse:
         job_id, attempt = _attempt(request.attempt)
-        progress = convert.progress_from_proto(request.progress) if request.HasField("progress") else None
+        # Lines may come alone. Without them the call reports progress, and so its lease is always checked.
+        has_progress = request.HasField("progress") or not request.lines
+        progress = convert.progress_from_proto(request.progress) if has_progress else None
         await self._jobs.report_progress(job_id, attempt, progress, convert.lines_from_proto(request.lines))
         return pb.ReportProgressResponse()
 

@@ -107,8 +107,8 @@ async def test_admins_cancel_and_retry_jobs_of_all_users(
     page = await press(admin, page, "/admin/jobs/retry", job_id=job.job_id)
     assert "Retry queued." in page.text
     page = await probe(admin, f"/jobs/{job.job_id}")
-    assert user.user_id in page.text
-    assert "Retried by request" in (await probe(user.http, f"/jobs/{job.job_id}")).text
+    assert user.email in page.text and f"/admin/users/{user.user_id}" in page.links
+    assert "Retry requested" in (await probe(user.http, f"/jobs/{job.job_id}")).text
     lost = await press(
         admin, await probe(admin, f"/admin/jobs?kind={kind}"), "/admin/jobs/cancel", job_id=str(ids.uuid7())
     )

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.jobs import domain, kinds, outcomes
 from services.jobs.domain import State
 from services.jobs.operations import Operations
+from services.jobs.operators import overview
 from services.jobs.operators.error_groups import ErrorGroups
 from services.jobs.operators.job_filters import JobFilter
 from services.jobs.operators.job_search import JobSearch, Order
@@ -31,8 +32,13 @@ async def fail(
 
 
 async def test_problems_are_grouped_worst_first(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations,
+    jobs_engine: AsyncEngine,
+    submitted: jobs_helpers.Submit,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(overview, "MAX_PROBLEMS", 100_000)  # other tests leave theirs
     await jobs.register("w", [kinds.Registration(kind=kind)], [])
     for owner in (uuid4(), uuid4(), domain.SYSTEM):
         await submitted(owner_id=owner)
