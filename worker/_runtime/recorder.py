@@ -116,16 +116,33 @@ class _Handler(logging.Handler):
                 self.handleError(record)
 
 
+class _Installation:
+    """The one handler of the process. Several workers in a process share it, so that no line is recorded twice."""
+
+    def __init__(self) -> None:
+        self._handler = _Handler()
+        self._lock = threading.Lock()
+        self._workers = 0
+
+    def change(self, workers: int) -> None:
+        """Add or subtract workers; the handler is installed while there is one."""
+        with self._lock:
+            self._workers += workers
+            root = logging.getLogger()
+            (root.addHandler if self._workers else root.removeHandler)(self._handler)
+
+
+_installation = _Installation()
+
+
 @contextlib.contextmanager
 def installed() -> Iterator[None]:
     """Let handlers use the standard `logging`: the root logger passes their lines to the recorder of their attempt."""
-    handler = _Handler()
-    root = logging.getLogger()
-    root.addHandler(handler)
+    _installation.change(1)
     try:
         yield
     finally:
-        root.removeHandler(handler)
+        _installation.change(-1)
 
 
 def _ignore() -> None:

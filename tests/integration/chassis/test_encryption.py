@@ -141,11 +141,14 @@ async def test_a_certificate_and_a_signature_must_agree(
     assert refused.value.code == "certificate_mismatch"
 
 
-async def test_server_certificate_is_refused_as_a_client_certificate(
-    target: str, certificate: Certificates, signer: Signers
+@pytest.mark.parametrize("server", ["nats", "postgres"])
+async def test_certificate_of_a_server_carries_no_calls(
+    target: str, certificate: Certificates, signer: Signers, server: str
 ) -> None:
-    with pytest.raises(errors.Unavailable):
-        await get_job(target, certificate("nats"), signer("demo"))
+    # Servers are clients too, but of each other only.
+    with pytest.raises(errors.Unauthenticated) as refused:
+        await get_job(target, certificate(server), signer("demo"))
+    assert refused.value.code == "certificate_mismatch"
 
 
 @pytest.mark.parametrize("impostor", ["demo", "gateway", "nats"])

@@ -99,6 +99,17 @@ async def test_running_job_sends_its_lines_live(fake: Fake, working: Callable[..
         fake.cancelling.add(job_id)
 
 
+async def test_workers_of_one_process_record_each_line_once(
+    fake: Fake, working: Callable[..., Any], ended: Callable[[str], Any]
+) -> None:
+    with recorder.installed():  # as another worker does
+        async with working(worker.Kind("test.logs", _logs)):
+            job_id = fake.add("test.logs")
+            await ended(job_id)
+    texts = [line.text for line in fake.lines[job_id]]
+    assert texts and len(texts) == len(set(texts))
+
+
 async def test_concurrent_jobs_keep_their_lines_apart(
     fake: Fake, working: Callable[..., Any], ended: Callable[[str], Any]
 ) -> None:
