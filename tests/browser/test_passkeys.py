@@ -76,7 +76,7 @@ async def test_page_of_an_ip_address_explains_why_there_are_no_passkeys(
     visitor: Visitor = await new_visitor(java_script_enabled=javascript)
     await visitor.is_user(user)
     page = await visitor.open(SECURITY)
-    await expect(page.get_by_text("Passkeys need a host name")).to_be_visible()
+    await expect(page.get_by_text("Passkeys need https and a domain name")).to_be_visible()
     await expect(page.get_by_role("button", name="Add a passkey")).to_have_count(0)
     # Somebody else: the first page opens its stream at its own time, and shall not find its session gone.
     page = await (await new_visitor(java_script_enabled=javascript)).open("/login")
