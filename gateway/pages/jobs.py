@@ -70,28 +70,25 @@ class Jobs(Page):
 class JobFilter:
     """Filters of a list of jobs, and the token of a page."""
 
-    def __init__(self, *, state: str, kind: str, page_token: str, owner: str = "") -> None:
+    def __init__(self, *, state: str, kind: str, page_token: str) -> None:
         self.state = state
         self.kind = kind
-        self.owner = owner
         self.page_token = page_token
 
     @property
     def is_filtered(self) -> bool:
         """Whether a filter is set."""
-        return bool(self.state or self.kind or self.owner)
+        return bool(self.state or self.kind)
 
     def apply(self, rpc_request: jobs_service_pb2.ListJobsRequest) -> None:
         """Set the filters of a request."""
         rpc_request.states.extend(_BY_NAME[name] for name in FILTERS.get(self.state, ()))
         rpc_request.kinds.extend([self.kind] if self.kind else [])
         rpc_request.page_token = self.page_token
-        if self.owner:
-            rpc_request.owner_id = self.owner
 
     def address(self, path: str, page_token: str = "") -> str:
         """Return the address of a page of the same jobs; the newest unless a token is given."""
-        query = {"state": self.state, "kind": self.kind, "owner": self.owner, "page_token": page_token}
+        query = {"state": self.state, "kind": self.kind, "page_token": page_token}
         query_string = urlencode({name: value for name, value in query.items() if value})
         return f"{path}?{query_string}" if query_string else path
 
@@ -103,7 +100,6 @@ def filters_of(request: Request) -> JobFilter:
     return JobFilter(
         state=state if state in FILTERS else "",
         kind=_plain(query.get("kind", ""))[:100],
-        owner=_plain(query.get("owner", ""))[:100],
         page_token=_plain(query.get("page_token", "")),
     )
 
